@@ -1,0 +1,1 @@
+"""Resource drivers of the embedded agent, one module per group."""

@@ -1,0 +1,1 @@
+"""Commands: arguments in, one call, text out, an exit code."""

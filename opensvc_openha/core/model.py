@@ -1,0 +1,104 @@
+"""Frozen values that describe the cluster as configured: nodes, heartbeat links, services."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+
+SERVICE_NAME_MAX = 63
+"""Longest service name, in bytes: what the original's 64-byte field holds."""
+
+SLOT_BLOCKS = 10
+"""Blocks of 512 bytes that one disk heartbeat slot takes."""
+
+
+class Role(enum.Enum):
+    """What this node is for a service."""
+
+    PRIMARY = "primary"
+    SECONDARY = "secondary"
+
+
+class LinkKind(enum.Enum):
+    """Type column of the monitor file."""
+
+    NET = "net"
+    UNICAST = "unicast"
+    DISK = "disk"
+    DIO = "dio"
+
+    @property
+    def is_disk(self) -> bool:
+        """True for a link through a shared block device or file."""
+        return self in (LinkKind.DISK, LinkKind.DIO)
+
+
+@dataclass(frozen=True)
+class LinkSpec:
+    """One row of the monitor file: ``node`` sends, every other node listens.
+
+    ``device`` is the interface (net, unicast) or the block device (disk, dio). ``address`` and ``port``
+    are empty and 0 on a disk; ``offset`` (blocks of 512 bytes) is 0 on a network. ``line`` only serves messages.
+    """
+
+    node: str
+    kind: LinkKind
+    device: str
+    address: str
+    port: int
+    offset: int
+    timeout_s: float
+    line: int = field(default=0, compare=False)
+
+    @property
+    def label(self) -> str:
+        """How ``hb -s`` names it: ``eth1:239.131.50.10`` or ``/dev/mapper/disk.hb.0:10``."""
+        return f"{self.device}:{self.offset}" if self.kind.is_disk else f"{self.device}:{self.address}"
+
+    @property
+    def link_id(self) -> str:
+        """Kind and label: the link's name in logs and status."""
+        return f"{self.kind.value} {self.label}"
+
+
+@dataclass(frozen=True)
+class ServiceSpec:
+    """One row of the services file."""
+
+    name: str
+    script: str
+    primary: str
+    secondary: str
+    check: str
+    line: int = field(default=0, compare=False)
+
+    def role_of(self, node: str) -> "Role | None":
+        """Role of ``node`` for this service, or None if it is not a node of it."""
+        if node == self.primary:
+            return Role.PRIMARY
+        return Role.SECONDARY if node == self.secondary else None
+
+
+@dataclass(frozen=True)
+class ClusterSpec:
+    """The whole configuration as node ``node`` sees it. ``services`` and ``links`` keep the order of their files."""
+
+    node: str
+    peer: str
+    links: "tuple[LinkSpec, ...]"
+    services: "tuple[ServiceSpec, ...]"
+
+    @property
+    def senders(self) -> "tuple[LinkSpec, ...]":
+        """Links this node sends on."""
+        return tuple(link for link in self.links if link.node == self.node)
+
+    @property
+    def listeners(self) -> "tuple[LinkSpec, ...]":
+        """Links this node listens on."""
+        return tuple(link for link in self.links if link.node == self.peer)
+
+    @property
+    def own_services(self) -> "tuple[ServiceSpec, ...]":
+        """Services that this node is primary or secondary of."""
+        return tuple(svc for svc in self.services if svc.role_of(self.node) is not None)

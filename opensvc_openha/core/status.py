@@ -1,0 +1,78 @@
+"""What a node says about itself: the one source of `service -s`, `hb -s`, the hb column and JSON.
+
+Instants are monotonic seconds in core and wall-clock seconds once the control socket hands them out.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import Optional
+
+from opensvc_openha.core.states import ServiceState
+
+
+class PeerStanding(enum.Enum):
+    """What we may believe of the peer as a whole."""
+
+    UNHEARD = "unheard"
+    """Not heard yet, and not long enough listened to call it silent."""
+    LIVE = "live"
+    SILENT = "silent"
+    """Every listener is down. Not a proof of death."""
+    LEFT = "left"
+    """It said goodbye."""
+
+
+@dataclass(frozen=True)
+class LinkStatus:
+    """One end of a heartbeat link on this node.
+
+    ``pid`` is the sending thread, here or on the peer; ``updated_at`` the last beat sent or heard.
+    """
+
+    kind: str
+    label: str
+    is_sender: bool
+    is_up: bool
+    pid: int = 0
+    updated_at: Optional[float] = None
+    reason: str = ""
+    device: str = ""
+    address: str = ""
+    port: int = 0
+    offset: int = 0
+    timeout_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class ServiceStatus:
+    """One service as this node sees it; ``reason`` says why its own state is what it is or what it waits for."""
+
+    name: str
+    primary: str
+    secondary: str
+    primary_state: ServiceState
+    secondary_state: ServiceState
+    own_state: Optional[ServiceState]
+    peer_state: Optional[ServiceState]
+    reason: str = ""
+    since: Optional[float] = None
+
+
+@dataclass(frozen=True)
+class NodeStatus:
+    """Snapshot of one node daemon."""
+
+    node: str
+    peer: str
+    pid: int
+    peer_standing: PeerStanding
+    peer_reason: str
+    links: "tuple[LinkStatus, ...]"
+    services: "tuple[ServiceStatus, ...]"
+    warnings: "tuple[str, ...]" = ()
+
+    def service(self, name: str) -> Optional[ServiceStatus]:
+        """Status of one service, or None if this node does not know it."""
+        return next((svc for svc in self.services if svc.name == name), None)

@@ -1,0 +1,91 @@
+"""Every exception of the package, with the exit code a command ends with.
+
+The type says who has to act::
+
+    OpenhaError                  1   base, never raised itself
+     +- UsageError               2   the operator typed something wrong
+     +- ConfigError              3   a configuration file is wrong (file:line, what was expected)
+     +- NotRunningError          4   no node daemon answers here
+     |   +- NotAnsweringError    4   it runs, but does not answer (stopped, overloaded, hung)
+     +- RefusedError             5   the cluster is not in a state that allows the action
+     +- ActionError              6   the action was tried and did not succeed
+     +- SystemFault              7   the system refused (file, socket, device, right)
+     +- PeerError                8   the peer sent something that cannot be used
+         +- FrameError           8   a heartbeat frame or disk slot cannot be decoded
+
+A command prints ``str(error)`` as one line on stderr. Never zero for something that did not happen.
+"""
+
+from __future__ import annotations
+
+from typing import Optional
+
+
+class OpenhaError(Exception):
+    """Base of all errors the package raises on purpose."""
+
+    exit_code = 1
+
+
+class UsageError(OpenhaError):
+    """The command line is wrong."""
+
+    exit_code = 2
+
+
+class ConfigError(OpenhaError):
+    """A configuration file is wrong: where, what was found, what was expected."""
+
+    exit_code = 3
+
+    def __init__(self, message: str, path: str = "", line: Optional[int] = None) -> None:
+        self.message = message
+        self.path = path
+        self.line = line
+        place = path if line is None else f"{path}:{line}"
+        super().__init__(f"{place}: {message}" if place else message)
+
+
+class NotRunningError(OpenhaError):
+    """No node daemon listens on the control socket of this layout."""
+
+    exit_code = 4
+
+
+class NotAnsweringError(NotRunningError):
+    """The node daemon holds its lock but does not answer in time."""
+
+
+class RefusedError(OpenhaError):
+    """The state of the service or of the cluster does not allow the action."""
+
+    exit_code = 5
+
+
+class ActionError(OpenhaError):
+    """The action was tried and failed."""
+
+    exit_code = 6
+
+
+class SystemFault(OpenhaError):
+    """The operating system refused something we need."""
+
+    exit_code = 7
+
+
+class PeerError(OpenhaError):
+    """What the peer sent cannot be used."""
+
+    exit_code = 8
+
+
+class FrameError(PeerError):
+    """A heartbeat frame or disk slot cannot be decoded; ``reason`` is the counter it is filed under.
+
+    ``reason`` is one of: blank, alien, version, truncated, oversized, checksum, malformed.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        self.reason = reason
+        super().__init__(message)

@@ -1,0 +1,170 @@
+"""Where everything lives: the original's EZ_* variables, its two layouts, and the embedded agent's directories.
+
+The tree layout is that of OpenHA 0.4 (everything below /usr/local/cluster), the FHS layout that of 0.5
+(/etc/openha, /var/lib/openha). Every path can be moved by its variable. EZ_* names appear in this module only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Callable, Mapping
+
+TREE_ROOT = "/usr/local/cluster"
+STATE_PREFIX = "STATE."
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Directories and files of one OpenHA installation on one node."""
+
+    ez: str
+    bin_dir: str
+    conf_dir: str
+    var_dir: str
+    log_dir: str
+    proc_dir: str
+    services_dir: str
+    services_file: str
+    nodes_file: str
+    monitor_file: str
+
+    @property
+    def control_socket(self) -> str:
+        """UNIX socket that the commands talk to."""
+        return f"{self.proc_dir}/nmond.sock"
+
+    @property
+    def lock_file(self) -> str:
+        """Locked for as long as a node daemon runs; holds its pid."""
+        return f"{self.proc_dir}/nmond.lock"
+
+    @property
+    def boot_file(self) -> str:
+        """Counter of daemon starts and the boot identity of the machine at the last one."""
+        return f"{self.proc_dir}/boot"
+
+    def service_dir(self, service: str) -> str:
+        """Directory of one service's STATE files."""
+        return f"{self.services_dir}/{service}"
+
+    def state_file(self, service: str, node: str) -> str:
+        """STATE file of one service for one node."""
+        return f"{self.services_dir}/{service}/{STATE_PREFIX}{node}"
+
+    def script_file(self, service: str) -> str:
+        """Names the script that runs for a service, so that a restarted daemon can wait for it."""
+        return f"{self.proc_dir}/{service}.script"
+
+    def environment(self) -> "dict[str, str]":
+        """The EZ_* variables that describe this layout."""
+        return {
+            "EZ": self.ez,
+            "EZ_BIN": self.bin_dir,
+            "EZ_CONF": self.conf_dir,
+            "EZ_VAR": self.var_dir,
+            "EZ_LOG": self.log_dir,
+            "EZ_SERVICES": self.services_file,
+            "EZ_NODES": self.nodes_file,
+            "EZ_MONITOR": self.monitor_file,
+        }
+
+
+def tree_layout(ez: str = TREE_ROOT, env: "Mapping[str, str] | None" = None) -> Layout:
+    """The layout of the tutorial: bin, conf, log and services below one directory."""
+    return _build(ez, env or {}, f"{ez}/bin", f"{ez}/conf", ez, f"{ez}/log")
+
+
+def fhs_layout(root: str = "", env: "Mapping[str, str] | None" = None) -> Layout:
+    """The newer layout: /etc/openha, /var/lib/openha, /usr/lib/openha/bin, /var/log/openha below ``root``."""
+    return _build(
+        f"{root}/usr/lib/openha",
+        env or {},
+        f"{root}/usr/lib/openha/bin",
+        f"{root}/etc/openha",
+        f"{root}/var/lib/openha",
+        f"{root}/var/log/openha",
+    )
+
+
+def find_layout(env: Mapping[str, str], exists: Callable[[str], bool]) -> Layout:
+    """The layout in force: what EZ or EZ_CONF say, else the tree if it is there, else FHS if that is, else the tree."""
+    if env.get("EZ"):
+        ez = env["EZ"].rstrip("/") or "/"
+        if "EZ_CONF" in env and "EZ_VAR" in env and ez.endswith("/usr/lib/openha"):
+            return fhs_layout(ez[: -len("/usr/lib/openha")], env)
+        return tree_layout(ez, env)
+    if exists(f"{TREE_ROOT}/conf"):
+        return tree_layout(TREE_ROOT, env)
+    if env.get("EZ_CONF") or exists("/etc/openha"):
+        return fhs_layout("", env)
+    return tree_layout(TREE_ROOT, env)
+
+
+def _build(ez: str, env: Mapping[str, str], bin_dir: str, conf: str, var: str, log: str) -> Layout:
+    conf = env.get("EZ_CONF") or conf
+    var = env.get("EZ_VAR") or var
+    log = env.get("EZ_LOG") or log
+    return Layout(
+        ez=ez,
+        bin_dir=env.get("EZ_BIN") or bin_dir,
+        conf_dir=conf,
+        var_dir=var,
+        log_dir=log,
+        # In the tree layout `ls $EZ` shows what the tutorial shows, so run-time files go below log.
+        proc_dir=f"{log}/proc" if var == ez else f"{var}/proc",
+        services_dir=f"{var}/services",
+        services_file=env.get("EZ_SERVICES") or f"{conf}/services",
+        nodes_file=env.get("EZ_NODES") or f"{conf}/nodes",
+        monitor_file=env.get("EZ_MONITOR") or f"{conf}/monitor",
+    )
+
+
+@dataclass(frozen=True)
+class AgentLayout:
+    """Directories of the embedded agent: service files, run-time data, commands."""
+
+    etc_dir: str = "/etc/opensvc"
+    var_dir: str = "/var/lib/opensvc"
+    log_dir: str = "/var/log/opensvc"
+    bin_dir: str = "/usr/share/opensvc/bin"
+
+    def service_file(self, svcname: str) -> str:
+        """The `.env` file of a service."""
+        return f"{self.etc_dir}/{svcname}.env"
+
+    def command_link(self, svcname: str) -> str:
+        """The command named after the service."""
+        return f"{self.etc_dir}/{svcname}"
+
+    def cluster_wrapper(self, svcname: str) -> str:
+        """Start and stop script that the node daemon calls."""
+        return f"{self.etc_dir}/{svcname}.cluster"
+
+    def stonith_wrapper(self, svcname: str) -> str:
+        """Check-up script that fences the peer."""
+        return f"{self.etc_dir}/{svcname}.stonith"
+
+    def service_var_dir(self, svcname: str) -> str:
+        """Run-time data of one service: locks, flags, sockets."""
+        return f"{self.var_dir}/{svcname}"
+
+    def environment(self) -> "dict[str, str]":
+        """The variables that describe this layout."""
+        return {
+            "OSVC_ETC": self.etc_dir,
+            "OSVC_VAR": self.var_dir,
+            "OSVC_LOG": self.log_dir,
+            "OSVC_BIN": self.bin_dir,
+        }
+
+
+def agent_layout(root: str = "", env: "Mapping[str, str] | None" = None) -> AgentLayout:
+    """The embedded agent's directories below ``root``, each movable by its OSVC_* variable."""
+    env = env or {}
+    plain = AgentLayout()
+    return AgentLayout(
+        etc_dir=env.get("OSVC_ETC") or root + plain.etc_dir,
+        var_dir=env.get("OSVC_VAR") or root + plain.var_dir,
+        log_dir=env.get("OSVC_LOG") or root + plain.log_dir,
+        bin_dir=env.get("OSVC_BIN") or root + plain.bin_dir,
+    )

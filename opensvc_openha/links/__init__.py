@@ -1,0 +1,1 @@
+"""Heartbeat I/O: one module per type of the monitor file, a sender and a listener each."""

@@ -1,0 +1,35 @@
+"""Finds the files that come with the package but are not Python: templates and driver files.
+
+A checkout has them beside the package; an installed wheel has them below ``share/opensvc-openha``.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import sysconfig
+
+from opensvc_openha.errors import SystemFault
+
+_PACKAGE_DIR = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+def shipped_path(folder: str, name: str) -> str:
+    """Path of ``name`` in ``templates`` or ``resources``; raises SystemFault if it was not installed."""
+    share = os.path.join("share", "opensvc-openha", folder, name)
+    places = [
+        os.path.join(os.path.dirname(_PACKAGE_DIR), folder, name),
+        os.path.join(sys.prefix, share),
+        os.path.join(sysconfig.get_path("data"), share),
+        os.path.join(os.path.expanduser("~/.local"), share),
+    ]
+    for place in places:
+        if os.path.isfile(place):
+            return place
+    raise SystemFault(f"{folder}/{name} was not installed with the package (looked in {', '.join(places)})")
+
+
+def read_template(name: str) -> str:
+    """Text of one file of ``templates``."""
+    with open(shipped_path("templates", name), encoding="utf-8") as file:
+        return file.read()
