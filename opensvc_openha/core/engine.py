@@ -1,0 +1,330 @@
+"""All services of this node: one ``step`` per event, and everything that follows from it, in order.
+
+The whole face of core: ``step``, ``beat``, ``next_deadline``, ``snapshot``. ``now`` is monotonic seconds given by
+the caller, who must call ``step`` no later than ``next_deadline`` says; a late call is taken for a stall of this
+node, after which no verdict about the peer is passed until every link was listened to for its full timeout.
+"""
+
+from __future__ import annotations
+
+from typing import Mapping, Optional
+
+from opensvc_openha.core import timing
+from opensvc_openha.core.actions import (
+    Action,
+    Announce,
+    Answer,
+    Exit,
+    MirrorPeer,
+    Persist,
+    Record,
+    RecordKind,
+    RunScript,
+    Word,
+)
+from opensvc_openha.core.beat import Ack, Beat, BootId, Goodbye
+from opensvc_openha.core.events import (
+    BeatReceived,
+    CommandReceived,
+    ConfigChanged,
+    Event,
+    Leaving,
+    LeaveRequested,
+    ScriptExited,
+    StoreFailed,
+    Tick,
+)
+from opensvc_openha.core.link_monitor import LinkMonitor
+from opensvc_openha.core.model import ClusterSpec, LinkSpec, ServiceSpec
+from opensvc_openha.core.peer_view import PeerView
+from opensvc_openha.core.service_machine import Learned, ServiceMachine
+from opensvc_openha.core.states import ServiceState
+from opensvc_openha.core.status import LinkStatus, NodeStatus, PeerStanding, ServiceStatus
+
+_NEW_SERVICE = Learned(ServiceState.FROZEN_STOP, reason="new service")
+
+
+class Engine:
+    """The decisions of one node."""
+
+    def __init__(self, spec: ClusterSpec, boot: BootId, learned: Mapping[str, Learned], now: float) -> None:
+        self.spec = spec
+        self.boot = boot
+        self.seq = 0
+        self._monitor = LinkMonitor(spec.listeners, now)
+        self._view = PeerView(boot)
+        self._machines = {
+            svc.name: self._machine(svc, learned.get(svc.name, _NEW_SERVICE), now) for svc in spec.own_services
+        }
+        self._kept: "dict[str, ServiceSpec]" = {}
+        self._mirrored: "dict[str, ServiceState]" = {}
+        self._leaving: Optional[Leaving] = None
+        self._leave_began = now
+        self._goodbyes = 0
+        self._beat_at = now
+        self._expected_at = now
+        self._is_begun = False
+        self._is_moving = False
+        self._is_ack_due = False
+
+    def _machine(self, svc: ServiceSpec, learned: Learned, now: float) -> ServiceMachine:
+        role = svc.role_of(self.spec.node)
+        assert role is not None, "only services of this node have a machine"
+        return ServiceMachine(svc, role, learned, now)
+
+    # --- the step -------------------------------------------------------------------------------------------
+
+    def step(self, event: Event, now: float) -> "list[Action]":
+        """Takes one event at ``now``; returns the actions it causes: persist, announce, then run and tell."""
+        if self._goodbyes >= timing.GOODBYE_REPEATS:
+            return []
+        done: "list[Action]" = self._notice_stall(now)
+        if not self._is_begun:
+            self._is_begun = True
+            for machine in self._machines.values():
+                done += machine.begin(self._view)
+        done += self._handle(event, now)
+        done += self._judge_peer(now)
+        moved = self._evaluate(now)
+        self._is_moving = bool(moved)
+        done += moved
+        done += self._mirror()
+        done += self._speak(done, now)
+        self._expected_at = self.next_deadline(now)
+        return _in_order(done)
+
+    def _notice_stall(self, now: float) -> "list[Action]":
+        """A step that comes too late means that this node did not listen: its silence proves nothing."""
+        shortest = self._monitor.shortest_timeout_s
+        late_s = now - self._expected_at
+        if shortest is None or not self._is_begun or late_s < timing.STALL_FRACTION * shortest:
+            return []
+        self._monitor.hold(now)
+        text = f"stalled for {late_s:.1f} s: no verdict about the peer before it was listened to for a full timeout"
+        return [Record(RecordKind.NODE, self.spec.node, "", "STALLED", text, is_alarm=True)]
+
+    def _handle(self, event: Event, now: float) -> "list[Action]":
+        if isinstance(event, Tick):
+            return []
+        if isinstance(event, BeatReceived):
+            return self._take_beat(event, now)
+        if isinstance(event, ScriptExited):
+            machine = self._machines.get(event.service)
+            if machine is None:
+                return []
+            return machine.script_exited(
+                event.kind, event.outcome, event.detail, self._view, self._leaving, now, self.seq + 1
+            )
+        if isinstance(event, CommandReceived):
+            return self._command(event, now)
+        if isinstance(event, StoreFailed):
+            machine = self._machines.get(event.service)
+            return [] if machine is None else machine.store_failed(event.detail, self._view, now, self.seq + 1)
+        if isinstance(event, ConfigChanged):
+            return self._reconfigure(event.spec, now)
+        assert isinstance(event, LeaveRequested)
+        if self._leaving is not Leaving.STOP_SERVICES:
+            self._leaving, self._leave_began = event.leaving, now
+        return []
+
+    def _take_beat(self, event: BeatReceived, now: float) -> "list[Action]":
+        beat, link = event.beat, event.link
+        if beat.node != self.spec.peer or link not in self._monitor or not self._view.admits(beat):
+            return []
+        if not self._monitor.is_fresh(link, beat.boot, beat.seq):
+            return []
+        done: "list[Action]" = []
+        if self._monitor.heard(link, beat.boot, beat.seq, event.received_at, event.pid):
+            done.append(Record(RecordKind.LINK, link.link_id, "DOWN", "UP", "beat received"))
+        previous = self._view.newest
+        if not self._view.take(beat, now):
+            return done
+        if previous is None or previous.boot != beat.boot:
+            self._is_ack_due = True
+        if beat.goodbye is not Goodbye.NONE:
+            for gone in self._monitor.take_down():
+                done.append(Record(RecordKind.LINK, gone.link_id, "UP", "DOWN", "the peer said goodbye"))
+        self._is_ack_due = self._is_ack_due or beat.wants_ack
+        return done
+
+    def _command(self, event: CommandReceived, now: float) -> "list[Action]":
+        machine = self._machines.get(event.service)
+        if machine is not None:
+            return machine.command(
+                event.command_id, event.command, self._view, self._leaving, now, self.seq + 1
+            )
+        return [
+            Answer(event.command_id, event.command.value, event.service, Word.REFUSED, ServiceState.UNKNOWN,
+                   ServiceState.UNKNOWN, "this node is neither primary nor secondary", is_last=True, is_ok=False)
+        ]
+
+    def _reconfigure(self, spec: ClusterSpec, now: float) -> "list[Action]":
+        """Takes over an edited configuration. A service that may run here is never forgotten."""
+        assert (spec.node, spec.peer) == (self.spec.node, self.spec.peer), "the nodes of a running daemon are fixed"
+        wanted = {svc.name: svc for svc in spec.own_services}
+        done: "list[Action]" = []
+        for name in [name for name in self._machines if name not in wanted]:
+            machine = self._machines[name]
+            if machine.may_run:
+                if name not in self._kept:
+                    self._kept[name] = machine.spec
+                    text = "no longer in the services file, but it may run here: kept until it is stopped"
+                    done.append(Record(RecordKind.SERVICE, name, machine.state.name, machine.state.name, text, True))
+            else:
+                del self._machines[name]
+                done.append(Record(RecordKind.SERVICE, name, machine.state.name, "REMOVED", "removed by an operator"))
+        for name, svc in wanted.items():
+            self._kept.pop(name, None)
+            existing = self._machines.get(name)
+            role = svc.role_of(spec.node)
+            assert role is not None
+            if existing is not None:
+                existing.spec, existing.role = svc, role
+            else:
+                self._machines[name] = ServiceMachine(svc, role, _NEW_SERVICE, now)
+                done.append(Persist(name, _NEW_SERVICE.state))
+                done.append(
+                    Record(RecordKind.SERVICE, name, "", _NEW_SERVICE.state.name, "added by an operator")
+                )
+        self.spec = spec
+        self._monitor.update(spec.listeners, now)
+        return done
+
+    def _judge_peer(self, now: float) -> "list[Action]":
+        done: "list[Action]" = [
+            Record(RecordKind.LINK, link.link_id, "UP", "DOWN", f"no beat for {link.timeout_s:g} s", is_alarm=True)
+            for link in self._monitor.expire(now)
+        ]
+        before = self._view.judge(self._monitor.is_any_up, self._monitor.silent_since(now), now)
+        standing = self._view.standing
+        if before is not standing:
+            reason = _standing_reason(standing, self._view.newest)
+            is_alarm = standing is PeerStanding.SILENT
+            done.append(Record(RecordKind.PEER, self.spec.peer, before.name, standing.name, reason, is_alarm))
+        return done
+
+    def _evaluate(self, now: float) -> "list[Action]":
+        done: "list[Action]" = []
+        for machine in self._machines.values():
+            done += machine.evaluate(self._view, self._leaving, now, self.seq + 1)
+        for name in [name for name in self._kept if not self._machines[name].may_run]:
+            del self._kept[name], self._machines[name]
+            done.append(Record(RecordKind.SERVICE, name, "", "REMOVED", "stopped, and no longer in the services file"))
+        return done
+
+    def _mirror(self) -> "list[Action]":
+        done: "list[Action]" = []
+        for name in self._machines:
+            state = self._view.state_of(name)
+            if self._mirrored.get(name) is not state:
+                self._mirrored[name] = state
+                done.append(MirrorPeer(name, state))
+        return done
+
+    # --- speaking -------------------------------------------------------------------------------------------
+
+    def _speak(self, done: "list[Action]", now: float) -> "list[Action]":
+        """Announces at once what changed, at the latest each beat interval, and an acknowledgement when asked for."""
+        goodbye = self._may_say_goodbye(now)
+        if goodbye is not Goodbye.NONE:
+            if self._goodbyes and now < self._beat_at + timing.GOODBYE_GAP_S:
+                return []
+            self._goodbyes += 1
+            said: "list[Action]" = [self._announce(now, goodbye)]
+            return said + [Exit()] if self._goodbyes >= timing.GOODBYE_REPEATS else said
+        has_changed = any(isinstance(action, Persist) for action in done)
+        is_due = self.seq == 0 or now >= self._beat_at + timing.BEAT_INTERVAL_S
+        answers = self._is_ack_due and now >= self._beat_at + timing.ACK_GAP_S
+        return [self._announce(now)] if has_changed or is_due or answers else []
+
+    def _may_say_goodbye(self, now: float) -> Goodbye:
+        if self._leaving is None:
+            return Goodbye.NONE
+        is_busy = any(machine.running is not None for machine in self._machines.values())
+        if self._leaving is Leaving.KEEP_SERVICES:
+            waited_s = now - self._leave_began
+            return Goodbye.NONE if is_busy and waited_s < timing.LEAVE_SCRIPT_WAIT_S else Goodbye.RESTART
+        is_moving = any(
+            machine.state in (ServiceState.STARTED, ServiceState.START_READY) for machine in self._machines.values()
+        )
+        return Goodbye.NONE if is_busy or is_moving else Goodbye.LEFT
+
+    def _announce(self, now: float, goodbye: Goodbye = Goodbye.NONE) -> Announce:
+        self.seq += 1
+        self._beat_at = now
+        self._is_ack_due = False
+        return Announce(self.beat(goodbye), with_names=set(self._view.states) != set(self._machines))
+
+    def beat(self, goodbye: Goodbye = Goodbye.NONE) -> Beat:
+        """What this node says now, under the current sequence number."""
+        newest = self._view.newest
+        ack = None if newest is None or not newest.is_complete else Ack(newest.boot, newest.seq)
+        states = {name: machine.state for name, machine in self._machines.items()}
+        return Beat(
+            node=self.spec.node,
+            boot=self.boot,
+            seq=self.seq,
+            ack=ack,
+            states=states,
+            goodbye=goodbye,
+            wants_ack=ServiceState.START_READY in states.values(),
+        )
+
+    def next_deadline(self, now: float) -> float:
+        """Instant at which ``step`` must be called again, with a Tick if nothing else happened."""
+        if self._is_moving:
+            return now
+        gap = timing.GOODBYE_GAP_S if self._goodbyes else timing.ACK_GAP_S if self._is_ack_due else timing.BEAT_INTERVAL_S
+        times = [self._beat_at + gap, self._monitor.next_deadline(now), self._view.next_deadline(now)]
+        times += [machine.next_deadline(self._view, now) for machine in self._machines.values()]
+        if self._leaving is Leaving.KEEP_SERVICES:
+            times.append(self._leave_began + timing.LEAVE_SCRIPT_WAIT_S)
+        return max(now, min(instant for instant in times if instant is not None))
+
+    # --- showing --------------------------------------------------------------------------------------------
+
+    def snapshot(self, now: float) -> NodeStatus:
+        """Everything an operator may want to know, at ``now``; instants are monotonic seconds."""
+        services = [
+            self._machines[svc.name].status(self._view, self._leaving, now)
+            if svc.name in self._machines
+            else ServiceStatus(svc.name, svc.primary, svc.secondary, ServiceState.UNKNOWN, ServiceState.UNKNOWN, None,
+                               None, "this node is neither primary nor secondary")
+            for svc in self.spec.services
+        ]
+        services += [self._machines[name].status(self._view, self._leaving, now) for name in self._kept]
+        links = tuple(self._link_status(link) for link in self.spec.listeners)
+        reason = _standing_reason(self._view.standing, self._view.newest)
+        return NodeStatus(self.spec.node, self.spec.peer, 0, self._view.standing, reason, links, tuple(services))
+
+    def _link_status(self, link: LinkSpec) -> LinkStatus:
+        is_up, heard, pid = self._monitor.view(link)
+        return LinkStatus(link.kind.value, link.label, False, is_up, pid, heard, "", link.device, link.address, link.port,
+                          link.offset, link.timeout_s)
+
+    def may_run(self, service: str) -> bool:
+        """True while some of the service may be in use on this node."""
+        return service in self._machines and self._machines[service].may_run
+
+
+def _standing_reason(standing: PeerStanding, newest: Optional[Beat]) -> str:
+    if standing is PeerStanding.LEFT and newest is not None:
+        if newest.goodbye is Goodbye.LEFT:
+            return "it stopped its services and said goodbye"
+        return "its daemon said goodbye and left services running"
+    return {
+        PeerStanding.UNHEARD: "not heard, and not listened to for a full timeout",
+        PeerStanding.LIVE: "heard",
+        PeerStanding.SILENT: "not heard on any link for its timeout",
+        PeerStanding.LEFT: "it said goodbye",
+    }[standing]
+
+
+_ORDER = (Persist, Announce, MirrorPeer, RunScript, Record, Answer, Exit)
+
+
+def _in_order(actions: "list[Action]") -> "list[Action]":
+    """Sorts by kind, keeping the order within a kind; what was persisted twice in a step is written once."""
+    last = {action.service: action for action in actions if isinstance(action, Persist)}
+    kept = [action for action in actions if not isinstance(action, Persist) or last[action.service] is action]
+    return sorted(kept, key=lambda action: _ORDER.index(type(action)))

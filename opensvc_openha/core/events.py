@@ -1,0 +1,107 @@
+"""What happens to the engine. Instants are monotonic seconds; each event is handled by ``Engine.step``."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import Union
+
+from opensvc_openha.core.beat import Beat
+from opensvc_openha.core.model import ClusterSpec, LinkSpec
+
+
+class ScriptKind(enum.Enum):
+    """Which script ran: the check-up script, or the wrapper with start, stop or status."""
+
+    CHECK = "check"
+    START = "start"
+    STOP = "stop"
+    PROBE = "status"
+
+
+class ScriptOutcome(enum.Enum):
+    """How it ended. A probe is UP, DOWN or UNSURE; the others are OK or FAILED."""
+
+    OK = "ok"
+    FAILED = "failed"
+    UP = "up"
+    DOWN = "down"
+    UNSURE = "unsure"
+
+
+class Command(enum.Enum):
+    """What an operator may ask for one service, named as typed after ``service -A NAME``."""
+
+    START = "start"
+    STOP = "stop"
+    FREEZE_STOP = "freeze-stop"
+    FREEZE_START = "freeze-start"
+    UNFREEZE = "unfreeze"
+    FORCE_STOP = "force-stop"
+    FORCE_START = "force-start"
+
+
+class Leaving(enum.Enum):
+    """Why the daemon is about to end."""
+
+    STOP_SERVICES = "stop"
+    KEEP_SERVICES = "keep"
+
+
+@dataclass(frozen=True)
+class Tick:
+    """Nothing but time has passed."""
+
+
+@dataclass(frozen=True)
+class BeatReceived:
+    """A valid beat came in on a link; ``pid`` is the thread that sent it there."""
+
+    link: LinkSpec
+    beat: Beat
+    received_at: float
+    pid: int = 0
+
+
+@dataclass(frozen=True)
+class ScriptExited:
+    """A script this engine asked for has ended; ``detail`` says how, for the operator."""
+
+    service: str
+    kind: ScriptKind
+    outcome: ScriptOutcome
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class CommandReceived:
+    """An operator's command for one service; answers carry ``command_id``."""
+
+    command_id: int
+    service: str
+    command: Command
+
+
+@dataclass(frozen=True)
+class ConfigChanged:
+    """The configuration files were edited."""
+
+    spec: ClusterSpec
+
+
+@dataclass(frozen=True)
+class StoreFailed:
+    """The state of a service could not be written; ``detail`` is the system's reason."""
+
+    service: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class LeaveRequested:
+    """The daemon is asked to end."""
+
+    leaving: Leaving
+
+
+Event = Union[Tick, BeatReceived, ScriptExited, CommandReceived, ConfigChanged, StoreFailed, LeaveRequested]

@@ -1,0 +1,105 @@
+"""What we may believe of each heartbeat link this node listens on, and of all of them together.
+
+A link is up from a fresh beat until its timeout has passed without one. "Silent" needs more than links that
+are down: every link must have been listened to for its whole timeout since the start, or since this node's own last stall.
+"""
+
+from __future__ import annotations
+
+from typing import Iterable, Optional
+
+from opensvc_openha.core.beat import BootId
+from opensvc_openha.core.model import LinkSpec
+
+
+class _Listener:
+    """One link: when it was last heard, and since when we have been listening without a break."""
+
+    def __init__(self, link: LinkSpec, now: float) -> None:
+        self.link = link
+        self.listening_since = now
+        self.last_heard: Optional[float] = None
+        self.is_up = False
+        self.pid = 0
+        self.boot: Optional[BootId] = None
+        self.seq = -1
+
+    @property
+    def verdict_at(self) -> float:
+        """Instant at which silence on this link becomes a verdict."""
+        heard = self.listening_since if self.last_heard is None else max(self.last_heard, self.listening_since)
+        return heard + self.link.timeout_s
+
+
+class LinkMonitor:
+    """The listeners of this node."""
+
+    def __init__(self, listeners: Iterable[LinkSpec], now: float) -> None:
+        self._listeners = {link: _Listener(link, now) for link in listeners}
+
+    def update(self, listeners: Iterable[LinkSpec], now: float) -> None:
+        """Takes over a new set of links; those that stay keep what was heard on them."""
+        self._listeners = {link: self._listeners.get(link) or _Listener(link, now) for link in listeners}
+
+    def __contains__(self, link: LinkSpec) -> bool:
+        return link in self._listeners
+
+    def is_fresh(self, link: LinkSpec, boot: BootId, seq: int) -> bool:
+        """True if this link has not delivered that beat, or a later one of the same boot, before."""
+        listener = self._listeners[link]
+        return listener.boot != boot or seq > listener.seq
+
+    def heard(self, link: LinkSpec, boot: BootId, seq: int, received_at: float, pid: int) -> bool:
+        """Notes a fresh beat; True if it brings the link up."""
+        listener = self._listeners[link]
+        came_up = not listener.is_up
+        listener.boot, listener.seq, listener.pid = boot, seq, pid
+        listener.last_heard = max(received_at, listener.last_heard or received_at)
+        listener.is_up = True
+        return came_up
+
+    def expire(self, now: float) -> "list[LinkSpec]":
+        """Takes down the links whose timeout has passed; returns them."""
+        gone = [item for item in self._listeners.values() if item.is_up and now >= item.verdict_at]
+        for item in gone:
+            item.is_up = False
+        return [item.link for item in gone]
+
+    def take_down(self) -> "list[LinkSpec]":
+        """Takes all links down at once, after a goodbye; returns those that were up."""
+        gone = [item for item in self._listeners.values() if item.is_up]
+        for item in gone:
+            item.is_up = False
+        return [item.link for item in gone]
+
+    def hold(self, now: float) -> None:
+        """Starts to listen anew after a stall of our own: no verdict before one full timeout from now."""
+        for item in self._listeners.values():
+            item.listening_since = now
+
+    @property
+    def is_any_up(self) -> bool:
+        """True while the peer is heard on at least one link."""
+        return any(item.is_up for item in self._listeners.values())
+
+    def silent_since(self, now: float) -> Optional[float]:
+        """When the peer became silent on every link, or None while that is not certain."""
+        if self.is_any_up or not self._listeners:
+            return None
+        verdict = max(item.verdict_at for item in self._listeners.values())
+        return verdict if now >= verdict else None
+
+    def next_deadline(self, now: float) -> Optional[float]:
+        """Next instant at which a verdict may change."""
+        later = [item.verdict_at for item in self._listeners.values() if item.is_up or item.verdict_at > now]
+        return min(later) if later else None
+
+    @property
+    def shortest_timeout_s(self) -> Optional[float]:
+        """Shortest timeout of all links."""
+        return min((item.link.timeout_s for item in self._listeners.values()), default=None)
+
+    def view(self, link: LinkSpec) -> "tuple[bool, Optional[float], int]":
+        """Up, last heard, sending thread of one link."""
+        item = self._listeners[link]
+        return item.is_up, item.last_heard, item.pid

@@ -1,0 +1,252 @@
+"""One service on this node: its state, the script that runs for it, and who waits for an answer.
+
+It applies rows of the table and turns them into actions. It knows neither links nor the other services.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Optional
+
+from opensvc_openha.core.actions import Action, Answer, Persist, Record, RecordKind, RunScript, Word
+from opensvc_openha.core.events import Command, Leaving, ScriptKind, ScriptOutcome
+from opensvc_openha.core.model import Role, ServiceSpec
+from opensvc_openha.core.peer_view import Evidence, PeerView
+from opensvc_openha.core.states import MAY_RUN, ServiceState
+from opensvc_openha.core.status import PeerStanding, ServiceStatus
+from opensvc_openha.core.timing import START_READY_DELAY_S, STOP_HOLD_S, STORE_RETRY_S
+from opensvc_openha.core.transitions import OPERATOR, Row, Situation, Trigger, explain_wait, find_row
+
+_TRIGGER_OF = {
+    (ScriptKind.CHECK, ScriptOutcome.OK): Trigger.CHECK_OK,
+    (ScriptKind.CHECK, ScriptOutcome.FAILED): Trigger.CHECK_FAILED,
+    (ScriptKind.START, ScriptOutcome.OK): Trigger.START_OK,
+    (ScriptKind.START, ScriptOutcome.FAILED): Trigger.START_FAILED,
+    (ScriptKind.STOP, ScriptOutcome.OK): Trigger.STOP_OK,
+    (ScriptKind.STOP, ScriptOutcome.FAILED): Trigger.STOP_FAILED,
+    (ScriptKind.PROBE, ScriptOutcome.UP): Trigger.PROBE_UP,
+    (ScriptKind.PROBE, ScriptOutcome.DOWN): Trigger.PROBE_DOWN,
+    (ScriptKind.PROBE, ScriptOutcome.UNSURE): Trigger.PROBE_UNSURE,
+}
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What is known of a service when the daemon starts: its STATE file, and whether to ask the wrapper about it."""
+
+    state: ServiceState
+    then: Optional[ServiceState] = None
+    must_probe: bool = False
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class _Pending:
+    """A command that waits for its end."""
+
+    command_id: int
+    command: Command
+
+
+class ServiceMachine:
+    """State machine of one service on this node."""
+
+    def __init__(self, spec: ServiceSpec, role: Role, learned: Learned, now: float) -> None:
+        self.spec = spec
+        self.role = role
+        self.state = learned.state
+        self.then = learned.then
+        self.reason = learned.reason
+        self.since = now
+        self.running: Optional[ScriptKind] = None
+        self.ready_seq: Optional[int] = None
+        self._ready_since = now
+        self._hold_until = now
+        self._check_began = now
+        self._is_unsure = False
+        self._is_dual = False
+        self._pending: Optional[_Pending] = None
+        self._must_probe = learned.must_probe
+
+    def begin(self, view: PeerView) -> "list[Action]":
+        """First actions of a daemon's life: ask the wrapper where the STATE file is not enough."""
+        if not self._must_probe:
+            return []
+        self.running = ScriptKind.PROBE
+        return [self._script(ScriptKind.PROBE, view)]
+
+    def evaluate(self, view: PeerView, leaving: Optional[Leaving], now: float, next_seq: int) -> "list[Action]":
+        """Applies what may have changed outside: the peer, the time, this node's wish to leave."""
+        return self._note_dual_run(view) + self._apply(Trigger.EVALUATE, view, leaving, now, next_seq)
+
+    def script_exited(
+        self, kind: ScriptKind, outcome: ScriptOutcome, detail: str, view: PeerView, leaving: Optional[Leaving],
+        now: float, next_seq: int,
+    ) -> "list[Action]":
+        """Takes the end of a script; one that this machine does not wait for is ignored."""
+        if self.running is not kind:
+            return []
+        trigger = _TRIGGER_OF[kind, outcome]
+        actions = self._apply(trigger, view, leaving, now, next_seq, detail)
+        if trigger is Trigger.PROBE_UNSURE and self.state is ServiceState.STARTED:
+            self._is_unsure = True
+        if self.running is kind and not any(isinstance(action, RunScript) for action in actions):
+            self.running = None
+        return actions
+
+    def store_failed(self, detail: str, view: PeerView, now: float, next_seq: int) -> "list[Action]":
+        """The state could not be written: nothing is started on a state that a crash would forget."""
+        return self._apply(Trigger.STORE_FAILED, view, None, now, next_seq, detail)
+
+    def command(
+        self, command_id: int, command: Command, view: PeerView, leaving: Optional[Leaving], now: float, next_seq: int
+    ) -> "list[Action]":
+        """Carries out an operator's command, or refuses it."""
+        if leaving is not None:
+            return [self._answer(command_id, command, Word.REFUSED, view, "the daemon is leaving", is_ok=False)]
+        waiting, self._pending = self._pending, _Pending(command_id, command)
+        before = self.state
+        actions = self._apply(Trigger(command.value), view, leaving, now, next_seq, waiting=waiting)
+        if actions or self.state is not before:
+            return actions
+        self._pending = waiting
+        detail = f"its {self.running.value} script is running" if self.running else ""
+        return [self._answer(command_id, command, Word.REFUSED, view, detail, is_ok=False)]
+
+    def _apply(
+        self, trigger: Trigger, view: PeerView, leaving: Optional[Leaving], now: float, next_seq: int,
+        detail: str = "", waiting: Optional[_Pending] = None,
+    ) -> "list[Action]":
+        situation = self._situation(view, leaving, now)
+        row = find_row(self.state, trigger, situation)
+        if row is None:
+            return []
+        actions: "list[Action]" = []
+        if trigger in OPERATOR and waiting is not None:
+            actions.append(self._answer(waiting.command_id, waiting.command, Word.ROLLED_BACK, view,
+                                        f"overtaken by {trigger.value}", is_ok=False))
+        if row.ready is not None and self._pending is not None:
+            actions.append(self._word(row.ready, view))
+            if row.ready is Word.READY_FREEZE_STOP and row.run is ScriptKind.STOP:
+                actions.append(self._word(Word.READY_STOP, view))
+            if row.ready is Word.READY_STOP and view.state_of(self.spec.name) is not ServiceState.STOPPED:
+                actions.append(self._word(Word.STAYS_HERE, view))
+        reason = row.reason.format(evidence=situation.evidence.value, detail=detail)
+        actions += self._enter(row, reason, now, next_seq)
+        if row.run is not None:
+            actions.append(self._script(row.run, view))
+            if row.run is ScriptKind.CHECK:
+                self._check_began = now
+        if row.done is not None and self._pending is not None:
+            is_ok = row.done not in (Word.FAILED, Word.ROLLED_BACK)
+            if row.done is Word.FROZEN_STOP and trigger is Trigger.STOP_OK:
+                actions.append(self._word(Word.STOPPED, view))
+            if row.done is Word.FROZEN_START and trigger is Trigger.START_OK:
+                actions.append(self._word(Word.STARTED, view))
+            done, self._pending = self._pending, None
+            actions.append(self._answer(done.command_id, done.command, row.done, view, "" if is_ok else reason, is_ok))
+        return actions
+
+    def _enter(self, row: Row, reason: str, now: float, next_seq: int) -> "list[Action]":
+        """Moves to the row's next state; returns what has to be persisted and recorded."""
+        old_state, old_then = self.state, self.then
+        self.state, self.reason = row.next, reason
+        if row.sets_then:
+            self.then = row.then
+        self.running = row.run
+        if row.holds:
+            is_store = row.trigger is Trigger.STORE_FAILED
+            self._hold_until = now + (STORE_RETRY_S if is_store else STOP_HOLD_S)
+        if row.next is ServiceState.START_READY:
+            self.ready_seq, self._ready_since = next_seq, now
+            if row.trigger is Trigger.START:
+                self._hold_until = now
+        elif row.next is not ServiceState.STARTING:
+            self.ready_seq = None
+        if (old_state, old_then) == (self.state, self.then):
+            return []
+        self.since = now
+        self._is_unsure = False
+        moved: "list[Action]" = [Persist(self.spec.name, self.state, self.then)]
+        if old_state is not self.state:
+            is_alarm = self.state in (ServiceState.START_FAILED, ServiceState.STOP_FAILED)
+            moved.append(
+                Record(RecordKind.SERVICE, self.spec.name, old_state.name, self.state.name, reason, is_alarm)
+            )
+        return moved
+
+    def _situation(self, view: PeerView, leaving: Optional[Leaving], now: float) -> Situation:
+        silent = view.silent_since
+        return Situation(
+            role=self.role,
+            evidence=view.evidence(self.spec.name, self.ready_seq),
+            running=self.running,
+            then=self.then,
+            is_delay_over=silent is not None and now >= max(silent, self._ready_since) + START_READY_DELAY_S,
+            is_held=now < self._hold_until,
+            is_check_valid=silent is not None and silent <= self._check_began,
+            is_unsure=self._is_unsure,
+            leaving=leaving,
+        )
+
+    def _note_dual_run(self, view: PeerView) -> "list[Action]":
+        """Records once when both nodes are found to run the service, and once when that is over."""
+        runs_here = self.state in (ServiceState.STARTED, ServiceState.FROZEN_START)
+        is_dual = runs_here and view.evidence(self.spec.name, None) is Evidence.RUNS
+        if is_dual == self._is_dual:
+            return []
+        self._is_dual = is_dual
+        peer = view.state_of(self.spec.name).name
+        if is_dual:
+            text = f"DUAL RUN: {self.state.name} here and {peer} on the peer; stop it on one node"
+            return [Record(RecordKind.SERVICE, self.spec.name, self.state.name, "DUAL RUN", text, is_alarm=True)]
+        return [Record(RecordKind.SERVICE, self.spec.name, "DUAL RUN", self.state.name, "one node runs it again")]
+
+    def next_deadline(self, view: PeerView, now: float) -> Optional[float]:
+        """When time alone may move this service."""
+        if self.state is ServiceState.START_READY and view.silent_since is not None:
+            return max(view.silent_since, self._ready_since) + START_READY_DELAY_S
+        if self.state is ServiceState.STOPPED and self._hold_until > now:
+            return self._hold_until
+        return None
+
+    @property
+    def may_run(self) -> bool:
+        """True while some of the service may be in use here."""
+        return self.running is not None or self.state in MAY_RUN
+
+    def status(self, view: PeerView, leaving: Optional[Leaving], now: float) -> ServiceStatus:
+        """The service as shown to the operator."""
+        peer_state = view.state_of(self.spec.name)
+        is_primary = self.role is Role.PRIMARY
+        reason = explain_wait(self.state, self._situation(view, leaving, now)) or self.reason
+        if self._is_dual:
+            reason = "DUAL RUN: both nodes run it; stop it on one node"
+        elif view.standing is PeerStanding.LIVE and self.spec.name not in view.states:
+            reason = f"{reason}; the peer does not know this service" if reason else "the peer does not know this service"
+        return ServiceStatus(
+            name=self.spec.name,
+            primary=self.spec.primary,
+            secondary=self.spec.secondary,
+            primary_state=self.state if is_primary else peer_state,
+            secondary_state=peer_state if is_primary else self.state,
+            own_state=self.state,
+            peer_state=peer_state,
+            reason=reason,
+            since=self.since,
+        )
+
+    def _script(self, kind: ScriptKind, view: PeerView) -> RunScript:
+        path = self.spec.check if kind is ScriptKind.CHECK else self.spec.script
+        return RunScript(self.spec.name, kind, path, view.state_of(self.spec.name), view.standing)
+
+    def _word(self, word: Word, view: PeerView) -> Answer:
+        assert self._pending is not None, "a word needs somebody who listens"
+        return Answer(self._pending.command_id, self._pending.command.value, self.spec.name, word, self.state,
+                      view.state_of(self.spec.name))
+
+    def _answer(
+        self, command_id: int, command: Command, word: Word, view: PeerView, detail: str, is_ok: bool
+    ) -> Answer:
+        return Answer(command_id, command.value, self.spec.name, word, self.state, view.state_of(self.spec.name), detail,
+                      is_last=True, is_ok=is_ok)

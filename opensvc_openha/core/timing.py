@@ -1,0 +1,62 @@
+"""Every duration the decisions use, in seconds, and the relations between them.
+
+Link timeouts are not here: they are a column of the monitor file.
+"""
+
+from __future__ import annotations
+
+BEAT_INTERVAL_S = 1.0
+"""A beat at least this often; a state change is sent at once."""
+
+ACK_GAP_S = 0.02
+"""Shortest time between two beats sent only to acknowledge."""
+
+START_READY_DELAY_S = 5.0
+"""Time in START_READY when the peer is silent: its last chance to be heard. Not used with a live peer."""
+
+STOP_HOLD_S = 5.0
+"""After an operator stopped a service here, the peer has this long to take it before this node may start it again."""
+
+STORE_RETRY_S = 10.0
+"""After a state could not be written, no start of that service is tried for this long."""
+
+RESTART_HOLD_S = 60.0
+"""After a goodbye that left services running, no takeover of those for this long: the daemon is being restarted."""
+
+GOODBYE_REPEATS = 3
+GOODBYE_GAP_S = 0.05
+"""A goodbye is said this often, this far apart, since datagrams get lost."""
+
+LEAVE_SCRIPT_WAIT_S = 10.0
+"""A daemon that leaves without stopping services waits this long for scripts that run."""
+
+STALL_FRACTION = 0.25
+"""A step later than this part of the shortest link timeout means that this node was stalled."""
+
+CHECK_LIMIT_S = 60.0
+START_LIMIT_S = 600.0
+STOP_LIMIT_S = 600.0
+PROBE_LIMIT_S = 60.0
+"""Time limits of the scripts; the process group is killed when one is passed."""
+
+KILL_GRACE_S = 5.0
+"""Between SIGTERM and SIGKILL of a script that passed its limit."""
+
+LINK_RETRY_S = 1.0
+"""Between two attempts to open a link that failed."""
+
+CONFIG_POLL_S = 2.0
+"""How often the daemon looks whether a configuration file was edited by hand."""
+
+INBOX_LIMIT = 10_000
+"""Events that may wait for the engine; more beats than that are dropped and counted."""
+
+SCRIPTS_AT_ONCE = 64
+"""Scripts that may run at the same time on one node."""
+
+assert ACK_GAP_S < BEAT_INTERVAL_S / 10, "an acknowledgement must not wait for the next beat"
+assert START_READY_DELAY_S >= 2 * BEAT_INTERVAL_S, "a returning peer must be heard before START_READY ends"
+assert STOP_HOLD_S >= 2 * BEAT_INTERVAL_S, "the peer must hear of the stop before the hold ends"
+assert GOODBYE_REPEATS * GOODBYE_GAP_S < BEAT_INTERVAL_S, "a goodbye is over before the next beat would be due"
+assert 0 < STALL_FRACTION < 1
+assert LEAVE_SCRIPT_WAIT_S < RESTART_HOLD_S, "a restart that waits for a script must fit into the peer's patience"

@@ -1,0 +1,262 @@
+"""THE table: for each own state and trigger, under which guard the service goes to which state, and what runs.
+
+The first row whose guard holds is applied. An operator's command without such a row is refused; any other trigger
+without one changes nothing. Where a row leads from and to the same state, only its script, freeze or hold matters.
+
+    unfreeze                 evidence                 check-up        start
+    FROZEN_STOP -> STOPPED -----------> START_READY ----------> STARTING ------> STARTED -> STOPPING -> STOPPED
+                                             |                     |  (check)        |
+                                             +--- rolled back -----+                 +-> FROZEN_START
+                                             v                     v
+                                          STOPPED             START_FAILED
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, replace
+from typing import Callable, Optional
+
+from opensvc_openha.core.actions import Word
+from opensvc_openha.core.events import Leaving, ScriptKind
+from opensvc_openha.core.model import Role
+from opensvc_openha.core.peer_view import Evidence
+from opensvc_openha.core.states import ServiceState as S
+
+
+class Trigger(enum.Enum):
+    """What may move a service."""
+
+    EVALUATE = "evaluate"
+    CHECK_OK = "check ok"
+    CHECK_FAILED = "check failed"
+    START_OK = "start ok"
+    START_FAILED = "start failed"
+    STOP_OK = "stop ok"
+    STOP_FAILED = "stop failed"
+    PROBE_UP = "probe up"
+    PROBE_DOWN = "probe down"
+    PROBE_UNSURE = "probe unsure"
+    STORE_FAILED = "store failed"
+    START = "start"
+    STOP = "stop"
+    FREEZE_STOP = "freeze-stop"
+    FREEZE_START = "freeze-start"
+    UNFREEZE = "unfreeze"
+    FORCE_STOP = "force-stop"
+    FORCE_START = "force-start"
+
+
+OPERATOR = frozenset(
+    {
+        Trigger.START,
+        Trigger.STOP,
+        Trigger.FREEZE_STOP,
+        Trigger.FREEZE_START,
+        Trigger.UNFREEZE,
+        Trigger.FORCE_STOP,
+        Trigger.FORCE_START,
+    }
+)
+"""Triggers an operator typed: refused where no row applies."""
+
+
+@dataclass(frozen=True)
+class Situation:
+    """All a guard may look at."""
+
+    role: Role
+    evidence: Evidence
+    running: Optional[ScriptKind] = None
+    then: Optional[S] = None
+    """Frozen state the running operation must end in."""
+    is_delay_over: bool = False
+    """The start-ready delay has passed since the peer fell silent and since START_READY began."""
+    is_held: bool = False
+    """A hold after an operator's stop, or after a state could not be written, is not over."""
+    is_check_valid: bool = False
+    """The check-up script that ended was begun after the peer had fallen silent."""
+    is_unsure: bool = False
+    """The state was re-learned from the STATE file and the wrapper could not confirm it."""
+    leaving: Optional[Leaving] = None
+
+
+Guard = Callable[[Situation], bool]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One rule. ``then`` is kept unless ``sets_then`` says otherwise; ``words`` are told to the operator who asked."""
+
+    state: S
+    trigger: Trigger
+    guard: Guard
+    next: S
+    reason: str
+    run: Optional[ScriptKind] = None
+    sets_then: bool = False
+    then: Optional[S] = None
+    holds: bool = False
+    ready: Optional[Word] = None
+    done: Optional[Word] = None
+
+
+def _always(_: Situation) -> bool:
+    return True
+
+
+def _idle(s: Situation) -> bool:
+    return s.running is None
+
+
+def _may_begin(s: Situation) -> bool:
+    """Nothing speaks against announcing START_READY. It takes more than that to start."""
+    out = (Evidence.OUT, Evidence.OUT_ACKED, Evidence.LEFT_OUT, Evidence.SILENT)
+    return s.running is None and s.leaving is None and s.evidence in out
+
+
+def _is_proved_out(s: Situation) -> bool:
+    return s.evidence in (Evidence.OUT_ACKED, Evidence.LEFT_OUT)
+
+
+def _may_check(s: Situation) -> bool:
+    return s.leaving is None and (_is_proved_out(s) or (s.evidence is Evidence.SILENT and s.is_delay_over))
+
+
+def _may_start(s: Situation) -> bool:
+    """The start rule: acknowledged or left out, or silent with a check-up script that succeeded after it."""
+    return s.leaving is None and (_is_proved_out(s) or (s.evidence is Evidence.SILENT and s.is_check_valid))
+
+
+def _must_yield(s: Situation) -> bool:
+    if s.leaving is not None or s.evidence in (Evidence.RUNS, Evidence.BUSY, Evidence.UNHEARD):
+        return True
+    return s.evidence is Evidence.READY and s.role is Role.SECONDARY
+
+
+def _script(kind: ScriptKind) -> Guard:
+    return lambda s: s.running is kind
+
+
+def _ends(kind: ScriptKind, then: Optional[S]) -> Guard:
+    return lambda s: s.running is kind and s.then is then
+
+
+_K, _T = ScriptKind, Trigger
+
+_START_ROWS = (
+    Row(S.STOPPED, _T.EVALUATE, lambda s: _may_begin(s) and not s.is_held, S.START_READY, "peer is {evidence}",
+        sets_then=True),
+    Row(S.START_READY, _T.EVALUATE, _may_check, S.STARTING, "peer is {evidence}, check-up script", run=_K.CHECK),
+    Row(S.START_READY, _T.EVALUATE, _must_yield, S.STOPPED, "peer is {evidence}, it goes first",
+        sets_then=True, done=Word.ROLLED_BACK),
+    Row(S.STARTING, _T.CHECK_OK, lambda s: s.running is _K.CHECK and _may_start(s), S.STARTING,
+        "check-up script succeeded, peer is {evidence}", run=_K.START),
+    Row(S.STARTING, _T.CHECK_OK, lambda s: s.running is _K.CHECK and _must_yield(s), S.STOPPED,
+        "after the check-up script the peer is {evidence}", sets_then=True, done=Word.ROLLED_BACK),
+    Row(S.STARTING, _T.CHECK_OK, _script(_K.CHECK), S.START_READY, "after the check-up script the peer is {evidence}"),
+    Row(S.STARTING, _T.CHECK_FAILED, _script(_K.CHECK), S.START_FAILED, "check-up script failed: {detail}",
+        sets_then=True, done=Word.FAILED),
+    Row(S.STARTING, _T.START_OK, _ends(_K.START, S.FROZEN_START), S.FROZEN_START, "start script succeeded, frozen",
+        sets_then=True, done=Word.FROZEN_START),
+    Row(S.STARTING, _T.START_OK, _script(_K.START), S.STARTED, "start script succeeded", sets_then=True,
+        done=Word.STARTED),
+    Row(S.STARTING, _T.START_FAILED, _script(_K.START), S.START_FAILED, "start script failed: {detail}",
+        sets_then=True, done=Word.FAILED),
+)
+
+_STOP_ROWS = (
+    Row(S.STARTED, _T.EVALUATE, lambda s: s.running is None and s.leaving is Leaving.STOP_SERVICES, S.STOPPING,
+        "this node is leaving", run=_K.STOP, sets_then=True),
+    Row(S.STARTED, _T.EVALUATE, lambda s: s.running is None and s.is_unsure and s.evidence is Evidence.RUNS, S.STOPPING,
+        "the daemon was restarted and the peer has taken the service", run=_K.STOP, sets_then=True),
+    Row(S.STOPPING, _T.STOP_OK, _ends(_K.STOP, S.FROZEN_STOP), S.FROZEN_STOP, "stop script succeeded, frozen",
+        sets_then=True, done=Word.FROZEN_STOP),
+    Row(S.STOPPING, _T.STOP_OK, _script(_K.STOP), S.STOPPED, "stop script succeeded", sets_then=True, holds=True,
+        done=Word.STOPPED),
+    Row(S.STOPPING, _T.STOP_FAILED, _script(_K.STOP), S.STOP_FAILED, "stop script failed: {detail}", sets_then=True,
+        done=Word.FAILED),
+)
+
+_LEARN_ROWS = (
+    Row(S.STARTED, _T.PROBE_DOWN, _script(_K.PROBE), S.STOPPED, "found down when the daemon started"),
+    Row(S.STARTED, _T.PROBE_UP, _script(_K.PROBE), S.STARTED, "found up when the daemon started"),
+    Row(S.STARTED, _T.PROBE_UNSURE, _script(_K.PROBE), S.STARTED, "as in the STATE file; the wrapper does not tell"),
+    Row(S.FROZEN_START, _T.PROBE_DOWN, _script(_K.PROBE), S.FROZEN_START, "frozen; found down when the daemon started"),
+    Row(S.FROZEN_START, _T.PROBE_UP, _script(_K.PROBE), S.FROZEN_START, "frozen; found up when the daemon started"),
+    Row(S.STARTING, _T.PROBE_UP, _ends(_K.PROBE, S.FROZEN_START), S.FROZEN_START, "start finished without the daemon",
+        sets_then=True),
+    Row(S.STARTING, _T.PROBE_UP, _script(_K.PROBE), S.STARTED, "start finished without the daemon", sets_then=True),
+    Row(S.STARTING, _T.PROBE_DOWN, _script(_K.PROBE), S.STOPPING, "interrupted start: stop what is left of it",
+        run=_K.STOP, sets_then=True),
+    Row(S.STARTING, _T.PROBE_UNSURE, _script(_K.PROBE), S.STOPPING, "interrupted start: stop what is left of it",
+        run=_K.STOP, sets_then=True),
+    Row(S.STOPPING, _T.PROBE_UP, _script(_K.PROBE), S.STOPPING, "interrupted stop is done again", run=_K.STOP),
+    Row(S.STOPPING, _T.PROBE_DOWN, _script(_K.PROBE), S.STOPPING, "interrupted stop is done again", run=_K.STOP),
+    Row(S.STOPPING, _T.PROBE_UNSURE, _script(_K.PROBE), S.STOPPING, "interrupted stop is done again", run=_K.STOP),
+    Row(S.UNKNOWN, _T.PROBE_UP, _script(_K.PROBE), S.FROZEN_START, "STATE file unusable; found up: frozen"),
+    Row(S.UNKNOWN, _T.PROBE_DOWN, _script(_K.PROBE), S.FROZEN_STOP, "STATE file unusable; found down: frozen"),
+    Row(S.START_READY, _T.STORE_FAILED, _idle, S.STOPPED, "state cannot be written: {detail}", sets_then=True,
+        holds=True, done=Word.FAILED),
+    Row(S.STARTING, _T.STORE_FAILED, _script(_K.CHECK), S.STOPPED, "state cannot be written: {detail}", sets_then=True,
+        holds=True, done=Word.FAILED),
+)
+
+_OPERATOR_ROWS = (
+    Row(S.STOPPED, _T.START, _may_begin, S.START_READY, "operator", sets_then=True, ready=Word.READY_START),
+    Row(S.STARTED, _T.STOP, _idle, S.STOPPING, "operator", run=_K.STOP, sets_then=True, ready=Word.READY_STOP),
+    Row(S.UNKNOWN, _T.STOP, _idle, S.STOPPING, "operator", run=_K.STOP, sets_then=True, ready=Word.READY_STOP),
+    Row(S.STOPPED, _T.FREEZE_STOP, _idle, S.FROZEN_STOP, "operator", ready=Word.READY_FREEZE_STOP,
+        done=Word.FROZEN_STOP),
+    Row(S.START_READY, _T.FREEZE_STOP, _idle, S.FROZEN_STOP, "operator", sets_then=True, ready=Word.READY_FREEZE_STOP,
+        done=Word.FROZEN_STOP),
+    Row(S.STARTED, _T.FREEZE_STOP, _idle, S.STOPPING, "operator", run=_K.STOP, sets_then=True, then=S.FROZEN_STOP,
+        ready=Word.READY_FREEZE_STOP),
+    # Half a service may be left behind by these two: what is frozen as stopped must have been stopped.
+    Row(S.START_FAILED, _T.FREEZE_STOP, _idle, S.STOPPING, "operator", run=_K.STOP, sets_then=True, then=S.FROZEN_STOP,
+        ready=Word.READY_FREEZE_STOP),
+    Row(S.STOP_FAILED, _T.FREEZE_STOP, _idle, S.STOPPING, "operator", run=_K.STOP, sets_then=True, then=S.FROZEN_STOP,
+        ready=Word.READY_FREEZE_STOP),
+    Row(S.STARTED, _T.FREEZE_START, _idle, S.FROZEN_START, "operator", ready=Word.READY_FREEZE_START,
+        done=Word.FROZEN_START),
+    Row(S.STOPPED, _T.FREEZE_START, _may_begin, S.START_READY, "operator", sets_then=True, then=S.FROZEN_START,
+        ready=Word.READY_FREEZE_START),
+    Row(S.FROZEN_STOP, _T.UNFREEZE, _idle, S.STOPPED, "operator", ready=Word.READY_UNFREEZE, done=Word.UNFROZEN),
+    Row(S.FROZEN_START, _T.UNFREEZE, _idle, S.STARTED, "operator", ready=Word.READY_UNFREEZE, done=Word.UNFROZEN),
+)
+
+_FORCE_ROWS = tuple(
+    row
+    for state in S
+    for row in (
+        Row(state, _T.FORCE_STOP, _idle, S.STOPPED, "operator, by force", sets_then=True, holds=True,
+            ready=Word.READY_FORCE_STOP, done=Word.STOPPED),
+        Row(state, _T.FORCE_START, _idle, S.STARTED, "operator, by force", sets_then=True,
+            ready=Word.READY_FORCE_START, done=Word.FORCED_START),
+    )
+)
+
+TABLE = _START_ROWS + _STOP_ROWS + _LEARN_ROWS + _OPERATOR_ROWS + _FORCE_ROWS
+
+_BY_KEY: "dict[tuple[S, Trigger], tuple[Row, ...]]" = {}
+for _row in TABLE:
+    _BY_KEY[_row.state, _row.trigger] = _BY_KEY.get((_row.state, _row.trigger), ()) + (_row,)
+
+
+def find_row(state: S, trigger: Trigger, situation: Situation) -> Optional[Row]:
+    """The rule that applies, or None."""
+    for row in _BY_KEY.get((state, trigger), ()):
+        if row.guard(situation):
+            return row
+    return None
+
+
+def explain_wait(state: S, situation: Situation) -> str:
+    """Why nothing moves, for the operator; empty where nothing is waited for."""
+    if state is S.START_READY:
+        if situation.evidence is Evidence.SILENT:
+            return "peer is silent: start-ready delay"
+        return f"peer is {situation.evidence.value}: waits for its acknowledgement"
+    if state is S.STOPPED and situation.is_held and _may_begin(replace(situation, is_held=False)):
+        return "stopped by an operator: the peer goes first"
+    return ""
