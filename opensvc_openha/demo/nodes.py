@@ -1,0 +1,328 @@
+"""Two nodes on one machine, each with its own processes, network, name and disk, killed and booted at will.
+
+    with TwoNodes() as nodes:
+        nodes[0].run("echo hello from $(hostname)")
+        nodes[0].kill()
+
+Works as root, and without root where the system allows user namespaces. Each node has the links eth0, eth1 and
+eth2, the shared disk /dev/mapper/disk.hb.0 and the shared directory /shared; the rest of its disk is a private
+copy of the host's that lasts until ``close()``. Nothing of it is seen on the host or outlives the owner.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from types import TracebackType
+from typing import IO, Any, Dict, List, Mapping, Optional, Sequence, Type, Union
+
+from opensvc_openha.demo import node_init
+from opensvc_openha.demo.enclosure import (
+    BASE,
+    START_LIMIT_S,
+    TOOL_PATH,
+    Enclosure,
+    end,
+    find_tool,
+    read_line,
+    tool_environment,
+)
+from opensvc_openha.demo.shared_disk import NODE_PATH, SharedDisk
+from opensvc_openha.demo.switch import LINKS, Switch, address, check_link
+from opensvc_openha.errors import SystemFault
+
+NAMES = ("deb1.opensvc.com", "deb2.opensvc.com")
+SHARED_DIR = "/shared"
+BOOT_ATTEMPTS = 5
+
+Command = Union[str, Sequence[str]]
+
+
+class Node:
+    """One node; made by TwoNodes."""
+
+    def __init__(self, owner: "TwoNodes", index: int, name: str) -> None:
+        self.index = index
+        self.name = name
+        self.environment: Dict[str, str] = {
+            "PATH": TOOL_PATH,
+            "HOME": "/root",
+            "USER": "root",
+            "LOGNAME": "root",
+            "SHELL": "/bin/sh",
+            "LANG": os.environ.get("LANG", "C.UTF-8"),
+            "TERM": os.environ.get("TERM", "dumb"),
+        }
+        self._owner = owner
+        self._process: "Optional[subprocess.Popen[bytes]]" = None
+        self._pid = 0
+        self._stopped_pids: List[int] = []
+
+    @property
+    def short_name(self) -> str:
+        """The name up to the first dot, as a shell prompt shows it."""
+        return self.name.split(".")[0]
+
+    @property
+    def is_alive(self) -> bool:
+        """True from boot to kill."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        """Pid of the node's process 1 as the host knows it."""
+        return self._pid
+
+    @property
+    def root(self) -> str:
+        """Where the host finds the root of the living node."""
+        return f"/proc/{self._pid}/root"
+
+    def address(self, link: str) -> str:
+        """IPv4 address on a link."""
+        return address(check_link(link), self.index)
+
+    def boot(self) -> None:
+        """Start the node, with the disk it had when it was killed."""
+        if self.is_alive:
+            return
+        enclosure = self._owner.enclosure
+        net = self._owner.switch.plug(self.index)
+        config = {
+            "name": self.name,
+            "base": BASE,
+            "home": f"{BASE}/node{self.index}",
+            "rootless": enclosure.rootless,
+            "disk": self._owner.disk.for_node(self.index),
+            "shared": f"{BASE}{SHARED_DIR}",
+            "path": TOOL_PATH,
+            "files": self._owner.first_files(self) if not self._pid else {},
+        }
+        inner = [find_tool("unshare"), "--uts", "--ipc", "--pid", "--mount", "--fork", "--kill-child"]
+        inner += [sys.executable, "-I", "-S", os.path.abspath(node_init.__file__), json.dumps(config)]
+        for attempt in range(BOOT_ATTEMPTS):
+            problem = self._start(enclosure.enter(inner, net))
+            if not problem:
+                return
+            # The kernel may still be taking the last boot's mounts down.
+            time.sleep(0.1 * (attempt + 1))
+        self._owner.switch.unplug(self.index)
+        raise SystemFault(f"node {self.name} does not boot: {problem}")
+
+    def _start(self, argv: Sequence[str]) -> str:
+        """Start process 1; returns what went wrong, or nothing."""
+        with tempfile.TemporaryFile() as errors:
+            process = subprocess.Popen(
+                argv,
+                stdin=self._owner.enclosure.lifeline,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                env=tool_environment(),
+                start_new_session=True,
+            )
+            assert process.stdout is not None
+            line = read_line(process.stdout, START_LIMIT_S)
+            process.stdout.close()
+            if line.startswith(b"ready "):
+                self._process, self._pid = process, int(line.split()[1])
+                return ""
+            process.kill()
+            process.wait()
+            errors.seek(0)
+            lines = errors.read().decode(errors="replace").strip().splitlines()
+            return lines[-1] if lines else "no answer"
+
+    def kill(self) -> None:
+        """Power failure: every process dies at once, the links go dark."""
+        if self._process is None:
+            return
+        if self.is_alive:
+            os.kill(self._pid, signal.SIGKILL)
+        end(self._process)
+        self._process = None
+        self._stopped_pids = []
+        self._owner.switch.unplug(self.index)
+
+    def end(self) -> None:
+        """Wait for the end that closing the enclosure brings."""
+        if self._process is not None:
+            end(self._process)
+            self._process = None
+
+    def popen(self, command: Command, env: Optional[Mapping[str, str]] = None, **options: Any) -> "subprocess.Popen[str]":
+        """Start a command in the node; ``options`` are those of subprocess.Popen, text mode is set."""
+        return subprocess.Popen(
+            self._enter(command),
+            env={**self.environment, **(env or {})},
+            start_new_session=True,
+            universal_newlines=True,
+            errors="replace",
+            **options,
+        )
+
+    def run(
+        self, command: Command, timeout_s: float = 30.0, env: Optional[Mapping[str, str]] = None
+    ) -> "subprocess.CompletedProcess[str]":
+        """Run a command to its end; a shell line if it is a string. Raises TimeoutExpired, then it was killed.
+
+        Waits for the command only, not for what it left in the background.
+        """
+        with _text_file() as out, _text_file() as err:
+            process = self.popen(command, env, stdin=subprocess.DEVNULL, stdout=out, stderr=err)
+            try:
+                code = process.wait(timeout=timeout_s)
+            except BaseException as error:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+                if isinstance(error, subprocess.TimeoutExpired):
+                    error.stdout, error.stderr = _content(out), _content(err)
+                raise
+            return subprocess.CompletedProcess(command, code, _content(out), _content(err))
+
+    def _enter(self, command: Command) -> List[str]:
+        if not self.is_alive:
+            raise SystemFault(f"node {self.name} is not running")
+        argv = ["/bin/bash" if os.path.exists("/bin/bash") else "/bin/sh", "-c", command] if isinstance(command, str) else command
+        user = ["-U", "--preserve-credentials"] if self._owner.enclosure.rootless else []
+        return [find_tool("nsenter"), "-t", str(self._pid), *user, "-m", "-u", "-i", "-n", "-p", *argv]
+
+    def write(self, path: str, text: str, mode: int = 0o644) -> None:
+        """Write a file of the living node, replacing what was there."""
+        target = self.root + path
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        with open(target + ".new", "w", encoding="utf-8") as file:
+            file.write(text)
+        os.chmod(target + ".new", mode)
+        os.replace(target + ".new", target)
+
+    def read(self, path: str) -> str:
+        """Content of a file of the living node."""
+        with open(self.root + path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+
+    def freeze(self) -> None:
+        """Stop all processes of the node, as a paused virtual machine; commands run afterwards are not stopped."""
+        self._signal_all("STOP")
+
+    def thaw(self) -> None:
+        """Let the stopped processes go on."""
+        self._signal_all("CONT")
+
+    def _signal_all(self, name: str) -> None:
+        # In the node's pid namespace -1 is everyone but process 1 and the shell itself, in one system call.
+        self.run(["/bin/sh", "-c", f"kill -s {name} -1"])
+
+    def cut(self, link: str, direction: str = "both") -> None:
+        """Lose everything this node sends ("out"), or is sent ("in"), or both, on a link."""
+        self._set_cut(link, direction, True)
+
+    def heal(self, link: str) -> None:
+        """Undo the cuts of a link, in both directions."""
+        self._set_cut(link, "both", False)
+
+    def _set_cut(self, link: str, direction: str, is_cut: bool) -> None:
+        check_link(link)
+        if direction not in ("both", "in", "out"):
+            raise ValueError(f"direction {direction!r} is none of both, in, out")
+        if direction != "out":
+            self._owner.switch.set_deaf(self.index, link, is_cut)
+        if direction != "in":
+            self._owner.switch.set_deaf(1 - self.index, link, is_cut)
+
+    def cut_disk(self) -> None:
+        """Take the shared disk away from this node only.
+
+        With loop devices its reads find nothing and its writes fail; elsewhere whoever has it open is stopped
+        (it hangs, as on a disk that does not answer) and whoever opens it anew finds an empty file.
+        """
+        if self._owner.disk.loops:
+            self._owner.disk.set_failing(self.index, True)
+            return
+        self._stopped_pids += [pid for pid in self._disk_users() if pid not in self._stopped_pids]
+        for pid in self._stopped_pids:
+            self.run(["/bin/kill", "-s", "STOP", str(pid)])
+        self.run(f": > /run/disk.cut; mount --bind /run/disk.cut {NODE_PATH}")
+
+    def heal_disk(self) -> None:
+        """Give the shared disk back."""
+        if self._owner.disk.loops:
+            self._owner.disk.set_failing(self.index, False)
+            return
+        self.run(f"umount {NODE_PATH}")
+        for pid in self._stopped_pids:
+            self.run(["/bin/kill", "-s", "CONT", str(pid)])
+        self._stopped_pids = []
+
+    def _disk_users(self) -> List[int]:
+        found = self.run(f"cd /proc; for f in [1-9]*/fd/*; do [ $f -ef {NODE_PATH} ] && echo ${{f%%/*}}; done").stdout
+        return sorted({int(word) for word in found.split()})
+
+
+class TwoNodes:
+    """The pair of nodes with what joins them. Use it as a context manager, or call close()."""
+
+    def __init__(self, names: Sequence[str] = NAMES, hosts: Optional[Mapping[str, str]] = None) -> None:
+        """Boot both nodes; ``hosts`` are more names (name to address) for their /etc/hosts."""
+        self._hosts = dict(hosts or {})
+        self.enclosure = Enclosure()
+        self._nodes: List[Node] = []
+        try:
+            self.switch = Switch(self.enclosure)
+            self.disk = SharedDisk(self.enclosure, len(names))
+            self._nodes = [Node(self, index, name) for index, name in enumerate(names)]
+            for node in self._nodes:
+                node.boot()
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> "TwoNodes":
+        return self
+
+    def __exit__(
+        self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
+    ) -> None:
+        self.close()
+
+    def __getitem__(self, index: int) -> Node:
+        return self._nodes[index]
+
+    def node(self, index: int) -> Node:
+        """Node 0 or 1."""
+        return self._nodes[index]
+
+    def by_name(self, name: str) -> Node:
+        """The node of a full or short name."""
+        return next(node for node in self._nodes if name in (node.name, node.short_name))
+
+    def first_files(self, node: Node) -> Dict[str, str]:
+        """Files that a node is born with."""
+        lines = ["127.0.0.1 localhost"]
+        lines += [f"{address('eth0', other.index)} {other.name} {other.short_name}" for other in self._nodes]
+        lines += [f"{where} {name}" for name, where in self._hosts.items()]
+        return {"/etc/hosts": "\n".join(lines) + "\n", "/etc/hostname": f"{node.name}\n"}
+
+    def close(self) -> None:
+        """End both nodes and take everything away."""
+        self.enclosure.close()
+        for node in self._nodes:
+            node.end()
+        if hasattr(self, "disk"):
+            self.disk.close()
+
+
+def _text_file() -> "IO[str]":
+    return tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
+
+
+def _content(file: "IO[str]") -> str:
+    file.seek(0)
+    return file.read()
+
+
+__all__ = ["LINKS", "NAMES", "Node", "TwoNodes"]

@@ -1,0 +1,101 @@
+"""The disk that both nodes see at the same path.
+
+As root each node has a loop device of its own over one file, with direct I/O so that what one node writes the
+other reads; a loop device can be made to fail for one node alone. Elsewhere the file itself is shown to both.
+The file has no name once it is in use, and the loop devices free themselves at the last close: nothing
+can be left behind.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import struct
+import tempfile
+from typing import List, Optional
+
+from opensvc_openha.demo.enclosure import BASE, Enclosure, find_tool
+
+SIZE_BYTES = 1024 * 1024
+NODE_PATH = "/dev/mapper/disk.hb.0"
+FILE_PATH = f"{BASE}/disk"
+
+_LOOP_CONTROL = "/dev/loop-control"
+_LOOP_CTL_GET_FREE = 0x4C82
+_LOOP_CONFIGURE = 0x4C0A
+_LOOP_SET_STATUS64 = 0x4C04
+_AUTOCLEAR = 4
+_DIRECT_IO = 16
+_INFO = struct.Struct("=5Q4I64s64s32s2Q")
+_CONFIG = struct.Struct(f"=2I{_INFO.size}s64s")
+_ATTEMPTS = 8
+
+
+class SharedDisk:
+    """The shared disk of two nodes; ``loops`` has each node's loop number, or is empty where plain files serve."""
+
+    def __init__(self, enclosure: Enclosure, nodes: int) -> None:
+        self.loops: List[int] = []
+        self._devices: List[int] = []
+        folder = next((path for path in ("/var/tmp", "/tmp") if os.access(path, os.W_OK)), None)
+        fd, path = tempfile.mkstemp(prefix="openha-disk-", dir=folder)
+        try:
+            os.ftruncate(fd, SIZE_BYTES)
+            if not enclosure.rootless:
+                self._make_loops(fd, nodes)
+            if not self.loops:
+                enclosure.run(["/bin/sh", "-c", f": > {FILE_PATH} && {find_tool('mount')} --bind {path} {FILE_PATH}"])
+        finally:
+            os.unlink(path)
+            os.close(fd)
+
+    def for_node(self, index: int) -> "dict[str, object]":
+        """What the node's set-up has to know."""
+        return {"path": NODE_PATH, "loop": self.loops[index] if self.loops else None, "file": FILE_PATH}
+
+    def set_failing(self, index: int, is_failing: bool) -> None:
+        """Make one node's loop device end before its first block (reads give nothing, writes fail), or heal it."""
+        _set_offset(self._devices[index], 2 * SIZE_BYTES if is_failing else 0)
+
+    def close(self) -> None:
+        """Free the loop devices; each is gone when the last process of a node closed it."""
+        for fd in self._devices:
+            os.close(fd)
+        self._devices = []
+        self.loops = []
+
+    def _make_loops(self, backing_fd: int, count: int) -> None:
+        try:
+            for _ in range(count):
+                self._devices.append(self._make_loop(backing_fd))
+        except OSError:
+            self.close()
+
+    def _make_loop(self, backing_fd: int) -> int:
+        last: Optional[OSError] = None
+        for _ in range(_ATTEMPTS):
+            control = os.open(_LOOP_CONTROL, os.O_RDWR | os.O_CLOEXEC)
+            try:
+                number = fcntl.ioctl(control, _LOOP_CTL_GET_FREE)
+            finally:
+                os.close(control)
+            fd = os.open(f"/dev/loop{number}", os.O_RDWR | os.O_CLOEXEC)
+            try:
+                fcntl.ioctl(fd, _LOOP_CONFIGURE, _CONFIG.pack(backing_fd, 512, _info(0, _AUTOCLEAR | _DIRECT_IO), b""))
+            except OSError as error:
+                # Somebody else may have taken this one between the two calls.
+                os.close(fd)
+                last = error
+                continue
+            self.loops.append(number)
+            return fd
+        assert last is not None
+        raise last
+
+
+def _info(offset: int, flags: int) -> bytes:
+    return _INFO.pack(0, 0, 0, offset, 0, 0, 0, 0, flags, b"openha-demo", b"", b"", 0, 0)
+
+
+def _set_offset(fd: int, offset: int) -> None:
+    fcntl.ioctl(fd, _LOOP_SET_STATUS64, _info(offset, _AUTOCLEAR))
