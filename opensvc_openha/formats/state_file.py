@@ -1,0 +1,77 @@
+"""Bytes of a STATE file: what one node last said about one service, as the original OpenHA stores it.
+
+The first two bytes are always the original's: an ASCII digit and a NUL. Where the digit alone would lose
+something, a short tail follows::
+
+    7\\0                          START_READY
+    7\\0FROZEN_START\\n            FROZEN_START, which has no digit of its own
+    1\\0then FROZEN_STOP\\n        STOPPING, to end in FROZEN_STOP
+
+A C OpenHA rewrites the first two bytes in place and leaves the rest, so a tail that does not fit its digit is old
+and ignored. Files, paths and what to do about a damaged file are the caller's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Optional
+
+from opensvc_openha.core.states import ServiceState
+
+_ENDINGS = frozenset(
+    {
+        (ServiceState.STOPPING, ServiceState.FROZEN_STOP),
+        (ServiceState.STARTING, ServiceState.FROZEN_START),
+        (ServiceState.START_READY, ServiceState.FROZEN_START),
+    }
+)
+"""The states that are on their way to a frozen one."""
+
+
+@dataclass(frozen=True)
+class StoredState:
+    """A state and, if it is only a step on the way to a frozen state, that frozen state."""
+
+    state: ServiceState
+    then: Optional[ServiceState] = None
+
+    def __post_init__(self) -> None:
+        if self.then is not None and (self.state, self.then) not in _ENDINGS:
+            raise ValueError(f"{self.state.name} cannot be followed by {self.then.name}")
+
+
+def _tail(stored: StoredState) -> bytes:
+    """What must follow the two bytes so that reading gives ``stored`` again."""
+    if stored.then is not None:
+        return f"then {stored.then.name}\n".encode("ascii")
+    if stored.state is ServiceState.FROZEN_START:
+        return b"FROZEN_START\n"
+    return b""
+
+
+_TAILS = {
+    (stored.state.digit, _tail(stored)): stored
+    for stored in [StoredState(ServiceState.FROZEN_START)] + [StoredState(state, then) for state, then in _ENDINGS]
+}
+
+
+def encode(stored: StoredState) -> bytes:
+    """Whole content of the STATE file for ``stored``."""
+    return f"{stored.state.digit}\0".encode("ascii") + _tail(stored)
+
+
+def decode(data: bytes) -> StoredState:
+    """What a STATE file says; raises ValueError when it says nothing that can be trusted."""
+    digit, end = data[:1], data[1:2]
+    # The original's init script writes "6\n", and other tools a lone digit: nothing may follow these.
+    is_complete = end == b"\0" or data[1:] in (b"", b"\n")
+    if not digit.isdigit() or not is_complete:
+        raise ValueError(f"expected a digit 0-9 and a NUL byte; found {_excerpt(data)}")
+    code = int(digit)
+    return _TAILS.get((code, data[2:]), StoredState(ServiceState.from_digit(code)))
+
+
+def _excerpt(data: bytes) -> str:
+    if not data:
+        return "an empty file"
+    return f"{len(data)} bytes that begin with {data[:16]!r}" if len(data) > 16 else repr(data)

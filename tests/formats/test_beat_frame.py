@@ -1,0 +1,291 @@
+"""Beat frames: round trips, sizes, damage of every kind, and names learnt page by page."""
+
+import random
+import struct
+import zlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from opensvc_openha.core.beat import Ack, Beat, BootId, Goodbye
+from opensvc_openha.core.states import ServiceState as S
+from opensvc_openha.errors import FrameError
+from opensvc_openha.formats.beat_frame import MAX_FRAME_BYTES, Frame, NameBook, decode_frame, encode_beat, names_digest
+
+REASONS = {"blank", "alien", "version", "truncated", "oversized", "checksum", "malformed"}
+NAME = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", fullmatch=True)
+U64 = st.integers(0, 2**64 - 1)
+BOOT = st.builds(BootId, st.integers(0, 2**32 - 1), U64)
+BEATS = st.builds(
+    Beat,
+    node=st.sampled_from(["a", "deb1.opensvc.com", "x" * 63 + "." + "y" * 63]),
+    boot=BOOT,
+    seq=U64,
+    ack=st.none() | st.builds(Ack, BOOT, U64),
+    states=st.dictionaries(NAME, st.sampled_from(list(S)), max_size=40),
+    goodbye=st.sampled_from(list(Goodbye)),
+    wants_ack=st.booleans(),
+    sent_at=st.integers(0, 2**40).map(lambda ms: ms / 1000),
+)
+
+
+def a_beat(states=None, seq=1, **changes):
+    values = dict(node="deb1", boot=BootId(3, 7), seq=seq, ack=None, states=states or {}, **changes)
+    return Beat(**values)
+
+
+def a_frame(beat, **changes):
+    values = dict(pid=11, interval_s=1.0, with_names=False)
+    return encode_beat(beat, **{**values, **changes})
+
+
+def many(count, length=20):
+    """States of ``count`` services with names of ``length`` characters."""
+    return {f"svc{index:05d}".ljust(length, "x"): list(S)[index % len(S)] for index in range(count)}
+
+
+def reason_of(data):
+    with pytest.raises(FrameError) as caught:
+        decode_frame(data)
+    return caught.value.reason
+
+
+def resealed(data):
+    """The bytes with length and checksum made right again: only the meaning is wrong."""
+    data = data[:8] + struct.pack(">H", len(data)) + data[10:-4]
+    return data + struct.pack(">I", zlib.crc32(data))
+
+
+@given(BEATS, st.integers(0, 2**32 - 1), st.booleans())
+def test_beat_survives_the_wire(beat, pid, with_names):
+    """Any beat, sent to a node with the same services: it arrives equal and complete."""
+    frame = decode_frame(encode_beat(beat, pid=pid, interval_s=0.25, with_names=with_names))
+    book = NameBook()
+    book.learn_own(beat.states)
+    assert book.resolve(frame) == beat
+    assert (frame.node, frame.pid, frame.interval_s) == (beat.node, pid, 0.25)
+
+
+def test_thousand_services_fit_in_one_datagram():
+    """1,000 services, a node name of the longest kind: at most 1,200 bytes with and without names."""
+    beat = Beat("n" * 63 + "." + "m" * 63, BootId(1, 2), 5, Ack(BootId(3, 4), 5), many(1000, 63))
+    assert len(a_frame(beat)) < 800
+    assert 1100 < len(a_frame(beat, with_names=True)) <= 1200
+
+
+def test_states_that_fill_the_datagram_still_let_names_through():
+    """3,000 services do not fit 1,200 bytes: the frame is larger, keeps every state and still carries names."""
+    data = a_frame(a_beat(many(3000)), with_names=True)
+    frame = decode_frame(data)
+    assert 1200 < len(data) < 2400
+    assert len(frame.states) == 3000 and len(frame.page_names) > 10
+
+
+@pytest.mark.parametrize("max_bytes", [1200, 5108])
+def test_names_are_learnt_from_successive_beats(max_bytes):
+    """A receiver that knows no name hears one beat after the other: incomplete until the last page, then equal."""
+    states = many(1000)
+    book, complete_at = NameBook(), None
+    for seq in range(1, 200):
+        beat = a_beat(states, seq=seq)
+        data = a_frame(beat, with_names=True, max_bytes=max_bytes)
+        assert len(data) <= max_bytes
+        frame = decode_frame(data)
+        book.learn(frame)
+        got = book.resolve(frame)
+        assert got.states.items() <= states.items() and got.states
+        assert got.is_complete == (len(got.states) == 1000)
+        if got.is_complete:
+            assert got == beat
+            complete_at = seq
+            break
+    assert complete_at and complete_at <= 1 + 1000 // len(frame.page_names) + 1
+    assert book.resolve(decode_frame(a_frame(a_beat(states, seq=500)))).is_complete
+
+
+def test_unknown_names_give_an_empty_incomplete_beat():
+    """States whose names never came: the beat is there, has no state and is not complete."""
+    got = NameBook().resolve(decode_frame(a_frame(a_beat({"web": S.STARTED}))))
+    assert (got.states, got.is_complete) == ({}, False)
+
+
+def test_beat_without_services_is_complete_at_once():
+    """A peer with no service configured: complete, nothing to learn."""
+    assert NameBook().resolve(decode_frame(a_frame(a_beat()))) == a_beat()
+
+
+def test_own_services_changed_makes_the_peers_frame_incomplete():
+    """A service was added here only: the peer's frame is no longer covered by our own names."""
+    book = NameBook()
+    book.learn_own(["web"])
+    frame = decode_frame(a_frame(a_beat({"web": S.STARTED})))
+    assert book.resolve(frame).is_complete
+    book.learn_own(["web", "db"])
+    assert not book.resolve(frame).is_complete
+
+
+def forged(names, digest=None, first=0, count=None):
+    """A frame as decode_frame could give it, with names that need not fit its digest."""
+    states = (S.STOPPED,) * (len(names) if count is None else count)
+    digest = digest or names_digest(tuple(names))
+    return Frame("deb1", BootId(1, 1), 1, None, Goodbye.NONE, False, 0.0, 1, 1.0, digest, states, first, tuple(names))
+
+
+def test_names_that_do_not_give_the_digest_are_forgotten():
+    """All pages came but one name is wrong: nothing of it is kept, and the right pages complete it later."""
+    digest = names_digest(("db", "web"))
+    book = NameBook()
+    book.learn(forged(["db", "wrong"], digest))
+    assert book.resolve(forged([], digest, count=2)).states == {}
+    book.learn(forged(["db", "web"], digest))
+    assert book.resolve(forged([], digest, count=2)).is_complete
+    book.learn(forged(["xx"], digest, first=1, count=2))
+    assert set(book.resolve(forged([], digest, count=2)).states) == {"db", "web"}
+
+
+@pytest.mark.parametrize("names", [["../evil"], ["b", "a"], ["a", "a"], [""], ["x" * 64]])
+def test_page_of_things_that_are_no_names_is_never_believed(names):
+    """Names that are unsafe, unsorted or double, with their very digest: never complete, unsafe ones never shown."""
+    book = NameBook()
+    book.learn(forged(names))
+    got = book.resolve(forged([], names_digest(tuple(names)), count=len(names)))
+    assert (got.states, got.is_complete) == ({}, False)
+
+
+def test_invented_names_do_not_fill_the_memory():
+    """Frames with ever new names: four sets and 20,000 names are kept, the newest, and our own stay."""
+    book = NameBook()
+    book.learn_own(["web"])
+    for index in range(10):
+        book.learn(forged([f"n{index}"]))
+    kept = [index for index in range(10) if book.resolve(forged([], names_digest((f"n{index}",)), count=1)).is_complete]
+    assert kept == [6, 7, 8, 9]
+    for letter in "abc":
+        book.learn(forged(sorted(f"{letter}{index}" for index in range(9000))))
+    assert sum(len(item.names) for item in book._learnt.values()) <= 20_000
+    assert book.resolve(decode_frame(a_frame(a_beat({"web": S.STARTED})))).is_complete
+
+
+@pytest.mark.parametrize(
+    "spoil, reason",
+    [
+        (lambda data: b"", "blank"),
+        (lambda data: bytes(512), "blank"),
+        (lambda data: b"x", "alien"),
+        (lambda data: b"deb1.opensvc.com".ljust(9384, b"\0"), "alien"),
+        (lambda data: data[:3], "truncated"),
+        (lambda data: data[:20], "truncated"),
+        (lambda data: data[:-1], "truncated"),
+        (lambda data: data + b"\0", "oversized"),
+        (lambda data: data[:8] + b"\xff\xff" + data[10:].ljust(65525, b"\0"), "oversized"),
+        (lambda data: data[:4] + b"\2" + data[5:], "version"),
+        (lambda data: data[:5] + b"\1" + data[6:], "version"),
+        (lambda data: data[:40] + bytes([data[40] ^ 1]) + data[41:], "checksum"),
+        (lambda data: resealed(data[:6] + b"\x80\0" + data[8:]), "malformed"),
+        (lambda data: resealed(data[:10] + b"\3" + data[11:]), "malformed"),
+        (lambda data: resealed(data[:-6] + b"\xb0" + data[-5:]), "malformed"),
+        (lambda data: resealed(data[:-5] + b"\0" + data[-5:]), "malformed"),
+        (lambda data: resealed(data.replace(b"\x04deb1", b"\x04../x")), "malformed"),
+        (lambda data: resealed(data.replace(b"\x04deb1", b"\xffdeb1")), "malformed"),
+    ],
+)
+def test_bad_frame_is_filed_under_its_reason(spoil, reason):
+    """A frame spoiled in one way: FrameError with the counter it belongs to."""
+    assert reason_of(spoil(a_frame(a_beat(many(3))))) == reason
+
+
+@pytest.mark.parametrize("name", [b"\x03a/b", b"\x03..\xff", b"\x03-ab", b"\x09abc", b"\x00abc"])
+def test_page_with_a_name_that_is_none_is_malformed(name):
+    """A right checksum around a service name that is none: malformed, the whole frame is refused."""
+    data = a_frame(a_beat({"abc": S.STARTED}), with_names=True)
+    assert data.count(b"\x03abc") == 1
+    assert reason_of(resealed(data.replace(b"\x03abc", name))) == "malformed"
+
+
+@pytest.mark.parametrize("page", [(0, 0), (1, 1), (0, 2), (65535, 1)])
+def test_page_outside_the_services_is_malformed(page):
+    """A page that claims indexes that do not exist: malformed."""
+    data = a_frame(a_beat({"abc": S.STARTED}), with_names=True)
+    assert reason_of(resealed(data.replace(b"\0\0\0\1\x03abc", struct.pack(">HH", *page) + b"\x03abc"))) == "malformed"
+
+
+@given(st.binary(max_size=300), st.booleans())
+def test_any_bytes_give_a_frame_error(data, has_magic):
+    """Arbitrary bytes, with or without our magic: a FrameError with a known reason, nothing else."""
+    assert reason_of(b"\x89EZB" * has_magic + data) in REASONS
+
+
+@given(BEATS, st.booleans(), st.randoms(use_true_random=False), st.booleans())
+def test_any_mutation_is_a_frame_or_a_frame_error(beat, with_names, dice, is_resealed):
+    """A valid frame with bytes changed, cut, doubled, with or without a right checksum: a Frame or a FrameError."""
+    data = bytearray(a_frame(beat, with_names=with_names))
+    for _ in range(dice.randint(1, 4)):
+        place = dice.randrange(len(data))
+        change = dice.choice(["flip", "set", "cut", "double"])
+        if change == "flip":
+            data[place] ^= 1 << dice.randrange(8)
+        elif change == "set":
+            data[place] = dice.choice([0, 1, 127, 255])
+        elif change == "cut":
+            del data[place : place + dice.randint(1, 8)]
+        else:
+            data[place:place] = data[place : place + dice.randint(1, 8)]
+        if len(data) < 15:
+            break
+    mutant = bytes(data)
+    if is_resealed and len(mutant) > 14:
+        mutant = resealed(mutant)
+    try:
+        frame = decode_frame(mutant)
+    except FrameError as error:
+        assert error.reason in REASONS
+    else:
+        assert len(NameBook().resolve(frame).states) <= len(frame.states)
+
+
+def test_single_flipped_bit_is_never_taken_for_a_beat():
+    """Each bit of a frame flipped in turn: always refused, so damage never changes what a peer is believed to say."""
+    data = a_frame(a_beat({"web": S.STARTED}))
+    for place in range(len(data) * 8):
+        mutant = bytearray(data)
+        mutant[place // 8] ^= 1 << place % 8
+        assert reason_of(bytes(mutant)) in REASONS
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        dict(seq=2**64),
+        dict(seq=-1),
+        dict(sent_at=float("nan")),
+        dict(sent_at=float("inf")),
+        dict(sent_at=-1.0),
+        dict(states={"../evil": S.STARTED}, with_names=True),
+        dict(states={f"s{index}": S.STOPPED for index in range(65_536)}),
+        dict(pid=2**32),
+        dict(interval_s=0),
+    ],
+)
+def test_beat_that_no_frame_can_hold_is_a_value_error(change):
+    """A number or a list beyond its field: ValueError before anything is sent."""
+    options = {key: value for key, value in change.items() if key in ("pid", "interval_s", "with_names")}
+    values = {key: value for key, value in change.items() if key not in options}
+    with pytest.raises(ValueError):
+        a_frame(a_beat(**values), **options)
+
+
+def test_largest_cluster_stays_within_the_frame_limit():
+    """65,535 services with a page of names that could fill a datagram: the frame is allowed up to 65,000 bytes only."""
+    states = many(65_535, 8)
+    assert len(a_frame(a_beat(states))) < MAX_FRAME_BYTES
+    with pytest.raises(ValueError, match="more than 65000"):
+        a_frame(a_beat(states), with_names=True, max_bytes=70_000)
+
+
+def test_order_of_the_states_mapping_does_not_matter():
+    """The same services in another order: the same bytes."""
+    states = list(many(50).items())
+    shuffled = states[:]
+    random.Random(1).shuffle(shuffled)
+    assert a_frame(a_beat(dict(states)), with_names=True) == a_frame(a_beat(dict(shuffled)), with_names=True)

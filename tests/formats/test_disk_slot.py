@@ -1,0 +1,64 @@
+"""Disk slots: padding, torn reads, foreign content, and frames that are too large."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from opensvc_openha.errors import FrameError
+from opensvc_openha.formats.disk_slot import HEAD_BYTES, decode_slot, encode_slot
+
+SLOT = 5120
+
+
+def reason_of(data):
+    with pytest.raises(FrameError) as caught:
+        decode_slot(data)
+    return caught.value.reason
+
+
+@given(st.binary(max_size=SLOT - HEAD_BYTES), st.sampled_from([512, 1024]))
+def test_frame_survives_the_slot(frame, block_bytes):
+    """Any frame that fits: whole blocks are written and the same frame is read, with whatever follows it."""
+    data = encode_slot(frame, SLOT, block_bytes)
+    assert len(data) % block_bytes == 0
+    assert decode_slot(data) == frame == decode_slot(data + b"remains of a longer beat")
+
+
+def test_frame_that_does_not_fit_names_the_spacing():
+    """A frame one byte too long for 10 blocks: the error says that 11 are needed; 16 where blocks are 4 KiB."""
+    with pytest.raises(ValueError, match="needs slots spaced 11 blocks apart; they have 10"):
+        encode_slot(bytes(SLOT - HEAD_BYTES + 1), SLOT)
+    with pytest.raises(ValueError, match="needs slots spaced 16 blocks apart; they have 10"):
+        encode_slot(bytes(4096), SLOT, 4096)
+
+
+def test_torn_slot_is_found():
+    """The first blocks of a new beat and the last ones of the old: refused as damaged, at every block."""
+    old, new = encode_slot(b"o" * 3000, SLOT), encode_slot(b"n" * 3000, SLOT)
+    for blocks in range(1, len(new) // 512):
+        assert reason_of(new[: blocks * 512] + old[blocks * 512 :]) == "checksum"
+
+
+@pytest.mark.parametrize(
+    "data, reason",
+    [
+        (b"", "blank"),
+        (bytes(SLOT), "blank"),
+        (b"deb1.opensvc.com".ljust(SLOT, b"\0"), "alien"),
+        (encode_slot(b"x", SLOT)[:11], "truncated"),
+        (encode_slot(b"x" * 600, SLOT)[:512], "truncated"),
+        (encode_slot(b"x", SLOT).replace(b"x", b"y"), "checksum"),
+    ],
+)
+def test_bad_slot_is_filed_under_its_reason(data, reason):
+    """A slot that holds no whole beat of ours: FrameError with the counter it belongs to."""
+    assert reason_of(data) == reason
+
+
+@given(st.binary(max_size=600), st.booleans())
+def test_any_slot_is_a_frame_or_a_frame_error(data, has_magic):
+    """Arbitrary bytes: a frame or a FrameError, nothing else."""
+    try:
+        decode_slot(b"\x89EZS" * has_magic + data)
+    except FrameError as error:
+        assert error.reason in {"blank", "alien", "truncated", "checksum"}

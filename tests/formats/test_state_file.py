@@ -1,0 +1,59 @@
+"""STATE files: what is written, what the original writes, and what is refused."""
+
+import pytest
+
+from opensvc_openha.core.states import ServiceState as S
+from opensvc_openha.formats.state_file import StoredState, decode, encode
+
+ENDINGS = [
+    (StoredState(S.STOPPING, S.FROZEN_STOP), b"1\0then FROZEN_STOP\n"),
+    (StoredState(S.STARTING, S.FROZEN_START), b"3\0then FROZEN_START\n"),
+    (StoredState(S.START_READY, S.FROZEN_START), b"7\0then FROZEN_START\n"),
+    (StoredState(S.FROZEN_START), b"7\0FROZEN_START\n"),
+]
+
+
+@pytest.mark.parametrize("state", [state for state in S if state is not S.FROZEN_START])
+def test_state_with_a_digit_is_the_two_bytes_of_the_original(state):
+    """A state that the original knows: the file is its digit and a NUL, nothing else, and reads back."""
+    data = encode(StoredState(state))
+    assert data == b"%d\0" % state.value
+    assert decode(data) == StoredState(state)
+
+
+@pytest.mark.parametrize("stored, data", ENDINGS)
+def test_what_a_digit_would_lose_is_kept_in_a_tail(stored, data):
+    """A frozen start, or a step towards a frozen state: the first two bytes stay the original's, a tail says the rest."""
+    assert encode(stored) == data
+    assert decode(data) == stored
+
+
+@pytest.mark.parametrize("_, data", ENDINGS)
+def test_digit_rewritten_in_place_makes_the_old_tail_void(_, data):
+    """A C OpenHA writes STARTED over the first two bytes: the state is STARTED and nothing follows."""
+    assert decode(b"2\0" + data[2:]) == StoredState(S.STARTED)
+
+
+@pytest.mark.parametrize("data", [b"7\0FROZEN_STAR", b"7\0then FROZEN_STOP\n", b"1\0FROZEN_START\n", b"6\0anything", b"6\0\0"])
+def test_tail_that_is_not_ours_is_ignored(data):
+    """A tail that does not belong to its digit: the digit alone counts."""
+    assert decode(data) == StoredState(S(int(data[:1])))
+
+
+@pytest.mark.parametrize("data", [b"6\n", b"6"])
+def test_digit_of_the_init_script_is_accepted(data):
+    """The original's init script writes `6` and a newline: FROZEN_STOP."""
+    assert decode(data) == StoredState(S.FROZEN_STOP)
+
+
+@pytest.mark.parametrize("data", [b"", b"x\n", b"99", b"-1", b" 2", b"\0\0", b"2x", b"6\n\n", b"\xb2\0", b"2 \0", b"S" * 5000])
+def test_damaged_file_is_refused_with_what_was_found(data):
+    """A file that the original would read as some state: a ValueError that shows the content."""
+    with pytest.raises(ValueError, match="expected a digit 0-9 and a NUL byte; found"):
+        decode(data)
+
+
+def test_ending_that_makes_no_sense_cannot_be_stored():
+    """STARTED on its way to FROZEN_STOP does not exist: it cannot be built, so never written."""
+    with pytest.raises(ValueError, match="STARTED cannot be followed by FROZEN_STOP"):
+        StoredState(S.STARTED, S.FROZEN_STOP)
