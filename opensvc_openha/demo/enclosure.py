@@ -53,6 +53,8 @@ class Enclosure:
         for tool in PACKAGES:
             find_tool(tool)
         self.rootless = is_rootless()
+        self.disk_file = ""
+        """A file on the host's disk, which the outer process removes when it ends."""
         self._lifeline_r, self._lifeline_w = os.pipe()
         self._process: "Optional[subprocess.Popen[bytes]]" = None
         try:
@@ -63,18 +65,27 @@ class Enclosure:
 
     def _start(self) -> None:
         kind = ["--user", "--map-root-user"] if self.rootless else []
-        script = f"mount -t tmpfs -o mode=755 openha {BASE} && mkdir {BASE}/shared {BASE}/net && echo ready && exec cat >/dev/null"
+        script = (
+            f"mount -t tmpfs -o mode=755 openha {BASE} && mkdir {BASE}/shared {BASE}/net"
+            f" && disk=$(mktemp /var/tmp/openha-disk-XXXXXX) && echo ready $disk; cat >/dev/null; rm -f $disk"
+        )
         with tempfile.TemporaryFile() as errors:
             argv = [find_tool("unshare"), *kind, "--mount", "--net", "--", "/bin/sh", "-c", script]
             self._process = subprocess.Popen(
-                argv, stdin=self._lifeline_r, stdout=subprocess.PIPE, stderr=errors, env=tool_environment(), start_new_session=True
+                argv,
+                stdin=self._lifeline_r,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                env=tool_environment(),
+                start_new_session=True,
             )
             assert self._process.stdout is not None
-            if self._process.stdout.readline() != b"ready\n":
-                self._process.wait()
+            line = read_line(self._process.stdout, START_LIMIT_S)
+            self._process.stdout.close()
+            if not line.startswith(b"ready "):
                 errors.seek(0)
                 raise self._cannot_start(errors.read().decode(errors="replace").strip())
-            self._process.stdout.close()
+            self.disk_file = line.decode().split()[1]
 
     def _cannot_start(self, text: str) -> SystemFault:
         if not self.rootless:

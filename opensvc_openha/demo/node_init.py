@@ -112,6 +112,7 @@ class RootBuilder:
                 mount(path, target, flags=MS_BIND | MS_REC)
                 return
             self._graft_entries(path)
+            return
         done: "list[str]" = []
         for point in beneath:
             if any(point.startswith(outer + "/") for outer in done):
@@ -129,8 +130,6 @@ class RootBuilder:
             if os.path.islink(entry):
                 if not os.path.lexists(target):
                     os.symlink(os.readlink(entry), target)
-            elif entry in self.mounts:
-                continue
             elif os.path.isdir(entry):
                 self._graft(entry)
             elif os.path.isfile(entry) and not os.path.lexists(target):

@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 from types import TracebackType
-from typing import IO, Any, Dict, List, Mapping, Optional, Sequence, Type, Union
+from typing import IO, Any, Dict, Iterator, List, Mapping, Optional, Sequence, Type, Union
 
 from opensvc_openha.demo import node_init
 from opensvc_openha.demo.enclosure import (
@@ -180,7 +180,7 @@ class Node:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
                 if isinstance(error, subprocess.TimeoutExpired):
-                    error.stdout, error.stderr = _content(out), _content(err)
+                    raise subprocess.TimeoutExpired(command, timeout_s, _content(out), _content(err)) from None
                 raise
             return subprocess.CompletedProcess(command, code, _content(out), _content(err))
 
@@ -215,7 +215,9 @@ class Node:
 
     def _signal_all(self, name: str) -> None:
         # In the node's pid namespace -1 is everyone but process 1 and the shell itself, in one system call.
-        self.run(["/bin/sh", "-c", f"kill -s {name} -1"])
+        done = self.run(["/bin/sh", "-c", f"kill -s {name} -- -1"])
+        if done.returncode != 0:
+            raise SystemFault(f"cannot send {name} to all processes of {self.name}: {done.stderr.strip()}")
 
     def cut(self, link: str, direction: str = "both") -> None:
         """Lose everything this node sends ("out"), or is sent ("in"), or both, on a link."""
@@ -291,6 +293,9 @@ class TwoNodes:
 
     def __getitem__(self, index: int) -> Node:
         return self._nodes[index]
+
+    def __iter__(self) -> Iterator[Node]:
+        return iter(self._nodes)
 
     def node(self, index: int) -> Node:
         """Node 0 or 1."""

@@ -2,8 +2,8 @@
 
 As root each node has a loop device of its own over one file, with direct I/O so that what one node writes the
 other reads; a loop device can be made to fail for one node alone. Elsewhere the file itself is shown to both.
-The file has no name once it is in use, and the loop devices free themselves at the last close: nothing
-can be left behind.
+The enclosure removes the file when it ends, and the loop devices free themselves at the last close: nothing
+is left behind.
 """
 
 from __future__ import annotations
@@ -11,14 +11,12 @@ from __future__ import annotations
 import fcntl
 import os
 import struct
-import tempfile
 from typing import List, Optional
 
-from opensvc_openha.demo.enclosure import BASE, Enclosure, find_tool
+from opensvc_openha.demo.enclosure import Enclosure
 
 SIZE_BYTES = 1024 * 1024
 NODE_PATH = "/dev/mapper/disk.hb.0"
-FILE_PATH = f"{BASE}/disk"
 
 _LOOP_CONTROL = "/dev/loop-control"
 _LOOP_CTL_GET_FREE = 0x4C82
@@ -37,21 +35,18 @@ class SharedDisk:
     def __init__(self, enclosure: Enclosure, nodes: int) -> None:
         self.loops: List[int] = []
         self._devices: List[int] = []
-        folder = next((path for path in ("/var/tmp", "/tmp") if os.access(path, os.W_OK)), None)
-        fd, path = tempfile.mkstemp(prefix="openha-disk-", dir=folder)
+        self._file = enclosure.disk_file
+        fd = os.open(self._file, os.O_RDWR | os.O_CLOEXEC)
         try:
             os.ftruncate(fd, SIZE_BYTES)
             if not enclosure.rootless:
                 self._make_loops(fd, nodes)
-            if not self.loops:
-                enclosure.run(["/bin/sh", "-c", f": > {FILE_PATH} && {find_tool('mount')} --bind {path} {FILE_PATH}"])
         finally:
-            os.unlink(path)
             os.close(fd)
 
     def for_node(self, index: int) -> "dict[str, object]":
         """What the node's set-up has to know."""
-        return {"path": NODE_PATH, "loop": self.loops[index] if self.loops else None, "file": FILE_PATH}
+        return {"path": NODE_PATH, "loop": self.loops[index] if self.loops else None, "file": self._file}
 
     def set_failing(self, index: int, is_failing: bool) -> None:
         """Make one node's loop device end before its first block (reads give nothing, writes fail), or heal it."""

@@ -91,5 +91,3 @@ def check_link(link: str) -> str:
     if link not in LINKS:
         raise ValueError(f"no link {link!r}: the nodes have {', '.join(LINKS)}")
     return link
-
-

@@ -1,0 +1,314 @@
+"""The test bed itself: what two nodes share, what each has of its own, and that nothing is left behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+
+pytestmark = pytest.mark.e2e
+
+LISTEN = """
+import socket, sys
+group, ip, limit = sys.argv[1], sys.argv[2], float(sys.argv[3])
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+s.bind((group, 5010))
+s.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, socket.inet_aton(group) + socket.inet_aton(ip))
+print("listening", flush=True)
+s.settimeout(limit)
+try:
+    print("heard", s.recv(100).decode())
+except socket.timeout:
+    print("silence")
+"""
+
+SEND = """
+import socket, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(sys.argv[2]))
+s.sendto(b"beat", (sys.argv[1], 5010))
+print("sent")
+"""
+
+DISK = """
+import mmap, os, sys
+fd = os.open("/dev/mapper/disk.hb.0", os.O_RDWR | os.O_DIRECT)
+block = mmap.mmap(-1, 4096)
+if sys.argv[1] == "write":
+    block[:4] = sys.argv[2].encode()
+    os.pwrite(fd, block, 4096)
+else:
+    os.preadv(fd, [block], 4096)
+    print(block[:4].decode())
+"""
+
+
+def python(code, *args):
+    """Command line for a Python snippet inside a node."""
+    return [sys.executable, "-I", "-S", "-c", code, *args]
+
+
+def hears(sender, listener, link, limit_s=0.3):
+    """True if one multicast datagram sent by one node on a link reaches the other."""
+    group = f"239.131.50.{10 + int(link[-1])}"
+    ear = listener.popen(python(LISTEN, group, listener.address(link), str(limit_s)), stdout=subprocess.PIPE)
+    assert ear.stdout.readline() == "listening\n"
+    assert sender.run(python(SEND, group, sender.address(link))).stdout == "sent\n"
+    answer = ear.communicate(timeout=10)[0]
+    assert answer in ("heard beat\n", "silence\n")
+    return answer == "heard beat\n"
+
+
+def wait_until(condition, limit_s=10.0):
+    """Poll until the condition holds; False if it never does."""
+    deadline = time.monotonic() + limit_s
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.02)
+    return bool(condition())
+
+
+def host_state():
+    """What a node could leave behind on the host."""
+    with open("/proc/self/mountinfo", encoding="utf-8") as file:
+        mounts = sorted(line.split(" - ")[1] for line in file)
+    loops = []
+    for name in os.listdir("/sys/block"):
+        path = f"/sys/block/{name}/loop/backing_file"
+        if os.path.exists(path):
+            with open(path, encoding="utf-8") as file:
+                loops.append(file.read())
+    ours = [loop for loop in loops if "openha-disk" in loop]
+    files = [name for name in os.listdir("/var/tmp") if name.startswith("openha-disk")]
+    return mounts, ours, files, sorted(os.listdir("/dev/shm")), os.path.exists("/dev/mapper/disk.hb.0")
+
+
+def test_each_node_knows_itself_and_the_other_by_name(two_nodes):
+    """Two nodes run: each has its own host name, and both names lead to the addresses on eth0."""
+    for node in two_nodes:
+        assert node.run("hostname").stdout == f"{node.name}\n"
+        assert node.run(python("import socket; print(socket.getfqdn())")).stdout == f"{node.name}\n"
+        hosts = node.run("getent hosts deb1.opensvc.com deb2.opensvc.com").stdout.split()
+        assert "10.50.0.1" in hosts and "10.50.0.2" in hosts
+
+
+def test_what_a_node_writes_stays_in_the_node(two_nodes):
+    """A node writes in /etc, /usr/local, /var/lib and /tmp: neither the other node nor the host sees it, /shared both do."""
+    first, second = two_nodes
+    places = ["/etc/openha.here", "/usr/local/openha.here", "/var/lib/openha.here", "/tmp/openha.here", "/run/openha.here"]
+    first.run(f"touch {' '.join(places)} /shared/both")
+    for place in places:
+        assert first.run(["test", "-e", place]).returncode == 0, place
+        assert second.run(["test", "-e", place]).returncode == 1
+        assert not os.path.exists(place)
+    assert second.run(["test", "-e", "/shared/both"]).returncode == 0
+
+
+def test_a_command_takes_less_than_a_tenth_of_a_second(two_nodes):
+    """Running `true` in a node is quick: the best of five calls is below 100 ms."""
+    best = 10.0
+    for _ in range(5):
+        start = time.monotonic()
+        assert two_nodes[0].run(["true"]).returncode == 0
+        best = min(best, time.monotonic() - start)
+    assert best < 0.1
+
+
+def test_a_command_that_takes_too_long_is_ended(two_nodes):
+    """A command with a limit hangs: TimeoutExpired carries its output, and its process is gone from the node."""
+    with pytest.raises(subprocess.TimeoutExpired) as caught:
+        two_nodes[0].run("echo begun; sleep 876", timeout_s=0.5)
+    assert caught.value.stdout == "begun\n"
+    assert wait_until(lambda: "sleep" not in two_nodes[0].run("cat /proc/[1-9]*/comm").stdout)
+
+
+def test_a_background_process_does_not_hold_the_command_that_started_it(two_nodes):
+    """A command leaves a daemon with its output open: run() returns at once, the daemon lives on, init reaps it later."""
+    start = time.monotonic()
+    done = two_nodes[0].run("sleep 30 & echo $!")
+    assert time.monotonic() - start < 5
+    pid = done.stdout.strip()
+    assert two_nodes[0].run(["kill", pid]).returncode == 0
+    assert wait_until(lambda: two_nodes[0].run(["test", "-d", f"/proc/{pid}"]).returncode == 1)
+
+
+@pytest.mark.parametrize("link", ["eth0", "eth1", "eth2"])
+def test_a_link_carries_multicast_both_ways(two_nodes, link):
+    """Nothing is cut: a datagram from either node reaches the other."""
+    assert hears(two_nodes[0], two_nodes[1], link)
+    assert hears(two_nodes[1], two_nodes[0], link)
+
+
+def test_a_cut_link_is_silent_for_both_and_heals(two_nodes):
+    """eth1 is cut: sending still succeeds, nothing arrives either way, the carrier stays; eth2 works; healed, all works."""
+    first, second = two_nodes
+    first.cut("eth1")
+    assert not hears(first, second, "eth1")
+    assert not hears(second, first, "eth1")
+    assert hears(first, second, "eth2")
+    assert "state UP" in first.run("ip -o link show eth1").stdout
+    assert "state UP" in second.run("ip -o link show eth1").stdout
+    first.heal("eth1")
+    assert hears(first, second, "eth1")
+    assert hears(second, first, "eth1")
+
+
+@pytest.mark.parametrize("direction, deaf", [("in", 0), ("out", 1)])
+def test_a_one_way_cut_loses_one_direction_only(two_nodes, direction, deaf):
+    """The first node's eth1 is cut in one direction: that direction is lost, the other works."""
+    two_nodes[0].cut("eth1", direction)
+    assert not hears(two_nodes[1 - deaf], two_nodes[deaf], "eth1")
+    assert hears(two_nodes[deaf], two_nodes[1 - deaf], "eth1")
+
+
+def test_a_cut_loses_unicast_with_known_neighbours_too(two_nodes):
+    """Both nodes already know each other's hardware address: a cut link still loses their unicast packets."""
+    first, second = two_nodes
+    connect = python(
+        "import socket; s = socket.socket(); s.settimeout(0.4)\n"
+        f"try: s.connect(('{second.address('eth1')}', 9)); print('through')\n"
+        "except ConnectionRefusedError: print('through')\n"
+        "except OSError: print('lost')"
+    )
+    assert first.run(connect).stdout == "through\n"
+    first.cut("eth1", "in")
+    assert first.run(connect).stdout == "lost\n"
+    first.heal("eth1")
+    assert wait_until(lambda: first.run(connect).stdout == "through\n")
+
+
+def test_the_disk_shows_one_node_what_the_other_wrote(two_nodes):
+    """Both nodes open the shared disk with O_DIRECT: what one writes the other reads, both ways."""
+    first, second = two_nodes
+    for writer, reader, word in ((first, second, "abcd"), (second, first, "wxyz")):
+        assert writer.run(python(DISK, "write", word)).stderr == ""
+        assert reader.run(python(DISK, "read")).stdout == f"{word}\n"
+
+
+def test_a_disk_cut_from_one_node_works_for_the_other(two_nodes):
+    """The disk is taken from the first node: it no longer gets through to it, the second does; healed, both do."""
+    first, second = two_nodes
+    assert second.run(python(DISK, "write", "old.")).returncode == 0
+    first.cut_disk()
+    assert "old." not in first.run(python(DISK, "read")).stdout
+    first.run(python(DISK, "write", "lost"))
+    assert second.run(python(DISK, "read")).stdout == "old.\n"
+    assert second.run(python(DISK, "write", "new.")).returncode == 0
+    first.heal_disk()
+    assert first.run(python(DISK, "read")).stdout == "new.\n"
+
+
+def test_an_open_disk_is_cut_too(two_nodes):
+    """A process has the disk open and writes in a loop: after the cut its writes no longer arrive, after healing they do."""
+    first, second = two_nodes
+    first.popen(
+        python(
+            "import mmap, os, time\n"
+            "fd = os.open('/dev/mapper/disk.hb.0', os.O_RDWR | os.O_DIRECT)\n"
+            "block = mmap.mmap(-1, 4096)\n"
+            "for n in range(100000):\n"
+            "    block[:4] = b'%04d' % (n % 10000)\n"
+            "    try: os.pwrite(fd, block, 4096)\n"
+            "    except OSError: pass\n"
+            "    time.sleep(0.005)\n"
+        )
+    )
+
+    def seen():
+        return second.run(python(DISK, "read")).stdout
+
+    def moves():
+        before = seen()
+        return wait_until(lambda: seen() != before, 1.0)
+
+    assert wait_until(moves)
+    first.cut_disk()
+    assert not moves()
+    first.heal_disk()
+    assert moves()
+
+
+def test_a_killed_node_keeps_its_disk_and_loses_its_processes(two_nodes):
+    """A node is killed and booted: its files are there, its processes and /run are gone, it is a new boot; the other stays."""
+    first, second = two_nodes
+    first.write("/etc/opensvc/kept.env", "kept\n")
+    first.run("touch /run/lost; sleep 500 &")
+    boots = [first.read("/proc/sys/kernel/random/boot_id")]
+    second.run("sleep 501 &")
+    first.kill()
+    assert not first.is_alive
+    assert "state UP" in second.run("ip -o link show eth1").stdout
+    first.boot()
+    assert first.read("/etc/opensvc/kept.env") == "kept\n"
+    assert first.run(["test", "-e", "/run/lost"]).returncode == 1
+    assert "sleep" not in first.run("cat /proc/[1-9]*/comm").stdout
+    assert "sleep" in second.run("cat /proc/[1-9]*/comm").stdout
+    assert first.read("/proc/sys/kernel/random/boot_id") not in boots
+    assert hears(first, second, "eth1") and hears(second, first, "eth2")
+
+
+def test_a_cut_outlives_a_reboot(two_nodes):
+    """A link is cut and the node rebooted: the link is still cut until it is healed."""
+    first, second = two_nodes
+    first.cut("eth2")
+    first.kill()
+    first.boot()
+    assert not hears(first, second, "eth2")
+    first.heal("eth2")
+    assert hears(first, second, "eth2")
+
+
+def test_a_frozen_node_does_nothing_until_thawed(two_nodes):
+    """A node counts in a file and is frozen: the count stands still, and goes on after thawing."""
+    node = two_nodes[0]
+    node.run("(n=0; while :; do n=$((n+1)); echo $n > /run/count; sleep 0.01; done) > /dev/null 2>&1 &")
+    assert wait_until(lambda: node.run("cat /run/count").stdout.strip() not in ("", "1"))
+    node.freeze()
+    before = node.run("cat /run/count").stdout
+    time.sleep(0.1)
+    assert node.run("cat /run/count").stdout == before
+    node.thaw()
+    assert wait_until(lambda: node.run("cat /run/count").stdout.strip() not in ("", before.strip()))
+
+
+def test_closing_leaves_nothing_behind(two_nodes):
+    """Both nodes are in use, one was rebooted: after close() no process, mount, loop device or file of theirs is left."""
+    two_nodes[0].run("sleep 300 &")
+    two_nodes[0].run(python(DISK, "write", "abcd"))
+    two_nodes[1].kill()
+    two_nodes[1].boot()
+    pids = [node.pid for node in two_nodes]
+    two_nodes.close()
+    assert wait_until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in pids))
+    assert wait_until(lambda: host_state()[1:3] == ([], []))
+
+
+OWNER = """
+import sys, time
+from opensvc_openha.demo.nodes import TwoNodes
+nodes = TwoNodes()
+for node in nodes:
+    node.run("(while :; do : < /dev/mapper/disk.hb.0; sleep 1; done) > /dev/null 2>&1 &")
+print(*[node.pid for node in nodes], flush=True)
+time.sleep(100)
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGINT"])
+def test_the_owner_dies_and_nothing_is_left_behind(two_nodes, name):
+    """The owning process is killed, or interrupted: its nodes die within seconds, and the host is as before."""
+    two_nodes.close()
+    before = host_state()
+    owner = subprocess.Popen([sys.executable, "-c", textwrap.dedent(OWNER)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    pids = [int(word) for word in owner.stdout.readline().split()]
+    assert len(pids) == 2 and all(os.path.exists(f"/proc/{pid}") for pid in pids)
+    owner.send_signal(getattr(signal, name))
+    owner.wait(timeout=10)
+    owner.stdout.close()
+    assert wait_until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in pids))
+    assert wait_until(lambda: host_state() == before)
