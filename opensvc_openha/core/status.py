@@ -28,7 +28,8 @@ class PeerStanding(enum.Enum):
 class LinkStatus:
     """One end of a heartbeat link on this node.
 
-    ``pid`` is the sending thread, here or on the peer; ``updated_at`` the last beat sent or heard.
+    ``pid`` is the sending thread, here or on the peer; ``thread`` the one that serves this end on this node;
+    ``updated_at`` the last beat sent or heard.
     """
 
     kind: str
@@ -43,6 +44,7 @@ class LinkStatus:
     port: int = 0
     offset: int = 0
     timeout_s: float = 0.0
+    thread: int = 0
 
 
 @dataclass(frozen=True)

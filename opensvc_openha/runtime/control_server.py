@@ -1,0 +1,145 @@
+"""The daemon's end of the control socket: one thread accepts, one more serves each connection.
+
+Everybody may read the status; only root and the daemon's own user may change anything.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import socket
+import struct
+import threading
+from typing import Any, Optional, Protocol
+
+from opensvc_openha.core.actions import Answer
+from opensvc_openha.core.events import Command, Leaving
+from opensvc_openha.core.status import NodeStatus
+from opensvc_openha.errors import OpenhaError, RefusedError, SystemFault, UsageError
+from opensvc_openha.runtime import wire
+from opensvc_openha.runtime.short_path import ShortPath
+
+_REQUEST_LIMIT_S = 10.0
+_CONNECTIONS = 64
+
+
+class Served(Protocol):
+    """What the server needs of the daemon."""
+
+    def status(self) -> NodeStatus:
+        """The present status."""
+
+    def act(self, command: Command, services: "Optional[list[str]]", answers: "queue.SimpleQueue[Answer]") -> int:
+        """Submits a command for these services (None: all of this node); returns how many will answer."""
+
+    def reload(self) -> None:
+        """Reads the configuration files again."""
+
+    def leave(self, leaving: Leaving) -> None:
+        """Asks the daemon to end."""
+
+
+class ControlServer:
+    """Serves the control socket at ``path``."""
+
+    def __init__(self, path: str, served: Served) -> None:
+        self._path = path
+        self._served = served
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._places = threading.BoundedSemaphore(_CONNECTIONS)
+
+    def open(self) -> None:
+        """Binds the socket, replacing what a dead daemon left, and starts to serve."""
+        try:
+            if os.path.lexists(self._path):
+                os.unlink(self._path)
+            with ShortPath(self._path) as short:
+                self._socket.bind(short)
+            os.chmod(self._path, 0o666)
+            self._socket.listen(_CONNECTIONS)
+        except OSError as error:
+            raise SystemFault(f"cannot listen on {self._path}: {error.strerror or error}") from error
+        threading.Thread(target=self._accept, name="control", daemon=True).start()
+
+    def close(self) -> None:
+        """Stops to listen and removes the socket."""
+        self._socket.close()
+        try:
+            os.unlink(self._path)
+        except OSError:
+            pass
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._socket.accept()
+            except OSError:
+                return  # Closed.
+            if not self._places.acquire(blocking=False):
+                connection.close()
+                continue
+            threading.Thread(target=self._serve, args=(connection,), name="request", daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        try:
+            with connection:
+                connection.settimeout(_REQUEST_LIMIT_S)
+                file = connection.makefile("rb")
+                line = file.readline(wire.LINE_LIMIT)
+                if line:
+                    self._answer(connection, line)
+        except OSError:
+            pass  # The caller has gone: nobody to tell.
+        finally:
+            self._places.release()
+
+    def _answer(self, connection: socket.socket, line: bytes) -> None:
+        try:
+            request = json.loads(line)
+            if not isinstance(request, dict):
+                raise UsageError("a request is a JSON object")
+            self._dispatch(connection, request)
+        except ValueError as error:
+            connection.sendall(wire.dump({"error": f"not a request: {error}", "code": UsageError.exit_code}))
+        except OpenhaError as error:
+            connection.sendall(wire.dump({"error": str(error), "code": error.exit_code}))
+        except OSError:
+            raise
+        except Exception as error:  # The one place of this thread that catches all: the caller must hear of it.
+            connection.sendall(wire.dump({"error": f"unexpected: {type(error).__name__}: {error}", "code": 1}))
+
+    def _dispatch(self, connection: socket.socket, request: "dict[str, Any]") -> None:
+        what = request.get("do")
+        if what == "status":
+            connection.sendall(wire.dump({"status": wire.status_to_json(self._served.status())}))
+            return
+        _check_right(connection)
+        if what == "act":
+            self._act(connection, request)
+        elif what == "reload":
+            self._served.reload()
+            connection.sendall(wire.dump({"done": True}))
+        elif what == "leave":
+            self._served.leave(Leaving(request["how"]))
+            connection.sendall(wire.dump({"done": True}))
+        else:
+            raise UsageError(f"unknown request {what!r}: this daemon may be older than the command")
+
+    def _act(self, connection: socket.socket, request: "dict[str, Any]") -> None:
+        """Streams the answers of a command, as they come, until each service has given its last."""
+        answers: "queue.SimpleQueue[Answer]" = queue.SimpleQueue()
+        open_ends = self._served.act(Command(request["command"]), request.get("services"), answers)
+        connection.settimeout(None)
+        while open_ends:
+            answer = answers.get()
+            open_ends -= answer.is_last
+            connection.sendall(wire.dump({"answer": wire.answer_to_json(answer)}))
+        connection.sendall(wire.dump({"done": True}))
+
+
+def _check_right(connection: socket.socket) -> None:
+    raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    uid = struct.unpack("3i", raw)[1]
+    if uid not in (0, os.getuid()):
+        raise RefusedError("only root may change the cluster")

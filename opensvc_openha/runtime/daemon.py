@@ -1,0 +1,309 @@
+"""The node daemon: one process that holds the engine, the threads of the heartbeat links and the control socket.
+
+    listener threads --> inbox --> engine thread --> board --> sender threads
+    script threads   -->       <-- control socket
+
+The engine thread alone touches core. The main thread waits for signals and watches the configuration files.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import signal
+import threading
+from dataclasses import replace
+from typing import Callable, Optional, Union
+
+from opensvc_openha.core import timing
+from opensvc_openha.core.actions import Announce, Answer, MirrorPeer, Persist, Record, RunScript
+from opensvc_openha.core.engine import Engine
+from opensvc_openha.core.events import (
+    BeatReceived,
+    Command,
+    CommandReceived,
+    ConfigChanged,
+    Event,
+    Leaving,
+    LeaveRequested,
+    ScriptExited,
+    Tick,
+)
+from opensvc_openha.core.model import ClusterSpec, LinkSpec
+from opensvc_openha.core.status import LinkStatus, NodeStatus
+from opensvc_openha.errors import ConfigError, NotAnsweringError, OpenhaError, RefusedError
+from opensvc_openha.formats.layout import Layout
+from opensvc_openha.formats.state_file import StoredState
+from opensvc_openha.runtime import clock, configuration
+from opensvc_openha.runtime.control_server import ControlServer
+from opensvc_openha.runtime.link_threads import LinkThread, ListenerThread, SenderThread
+from opensvc_openha.runtime.logs import log_record
+from opensvc_openha.runtime.node import Node
+from opensvc_openha.runtime.script_runner import ScriptRunner
+from opensvc_openha.runtime.service_manager import ServiceManager
+from opensvc_openha.runtime.state_store import StateStore, next_boot
+from opensvc_openha.runtime.status_board import StatusBoard
+from opensvc_openha.runtime.thread_names import name_thread
+
+_ALWAYS_TRUE = frozenset({"/bin/true", "/usr/bin/true"})
+_STATUS_LIMIT_S = 1.5
+_FLUSH_LIMIT_S = 1.0
+
+
+class _Question:
+    """Asks the engine thread for a snapshot."""
+
+    def __init__(self) -> None:
+        self.answered = threading.Event()
+        self.status: Optional[NodeStatus] = None
+
+
+class Daemon:
+    """One node daemon, from reading the configuration to its last goodbye."""
+
+    def __init__(self, layout: Layout, logger: logging.Logger) -> None:
+        self._layout = layout
+        self._log = logger
+        self._spec = configuration.read_cluster(layout)
+        self._files = configuration.fingerprint(layout)
+        self._config_problem = ""
+        self._store = StateStore(layout, self._spec.node, self._spec.peer)
+        self._board = StatusBoard()
+        self._posted = 0
+        self._inbox: "queue.Queue[Union[Event, _Question]]" = queue.Queue(timing.INBOX_LIMIT)
+        self._runner = ScriptRunner(layout, self._spec.node, self._spec.peer, self._script_exited)
+        self._listening: "dict[int, queue.SimpleQueue[Answer]]" = {}
+        self._next_command = 0
+        self._lock = threading.Lock()
+        self._links: "dict[tuple[LinkSpec, str], LinkThread]" = {}
+        self._wake = threading.Event()
+        self._signals: "list[int]" = []
+        self._is_over = threading.Event()
+        self._failure: Optional[BaseException] = None
+        self._server = ControlServer(layout.control_socket, self)
+        self._manager = ServiceManager()
+        boot, is_same_life = next_boot(layout)
+        learned = self._store.learn(self._spec.own_services, is_same_life)
+        self._node = Node(Engine(self._spec, boot, learned, clock.monotonic()), self)
+
+    # --- life -----------------------------------------------------------------------------------------------
+
+    def run(self, on_ready: Callable[[], None]) -> int:
+        """Runs until the daemon has left; returns the exit code. ``on_ready`` is called once all is in place."""
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self._on_signal)
+        self._server.open()
+        self._match_links(self._spec)
+        self._log.info("node %s: starting, peer %s, %d service(s)", self._spec.node, self._spec.peer,
+                       len(self._spec.own_services))
+        for warning in self._warnings():
+            self._log.warning("node %s: %s", self._spec.node, warning)
+        engine = threading.Thread(target=self._engine_thread, name="engine", daemon=True)
+        engine.start()
+        on_ready()
+        self._manager.ready(f"peer {self._spec.peer}")
+        while not self._is_over.is_set():
+            self._wake.wait(timing.CONFIG_POLL_S)
+            self._wake.clear()
+            self._obey_signals()
+            self._watch_files()
+        return self._end()
+
+    def _engine_thread(self) -> None:
+        name_thread("engine")
+        try:
+            engine = self._node.engine
+            while not self._node.is_done:
+                wait_s = engine.next_deadline(clock.monotonic()) - clock.monotonic()
+                try:
+                    item: Union[Event, _Question] = self._inbox.get(timeout=wait_s) if wait_s > 0 else self._inbox.get_nowait()
+                except queue.Empty:
+                    item = Tick()
+                now = clock.monotonic()
+                if isinstance(item, _Question):
+                    item.status = engine.snapshot(now)
+                    item.answered.set()
+                    item = Tick()
+                self._node.handle(item, now)
+                self._manager.alive()
+        except BaseException as error:  # The one place of this thread that catches all: a silent node is a safe node.
+            self._failure = error
+        self._is_over.set()
+        self._wake.set()
+
+    def _end(self) -> int:
+        """Lets the senders say the last word, then goes. Nobody waits without a limit."""
+        if self._failure is not None:
+            self._log.critical("node %s: engine failed, this node falls silent: %r", self._spec.node, self._failure,
+                               exc_info=self._failure)
+        give_up = clock.monotonic() + _FLUSH_LIMIT_S
+        senders = [thread for thread in self._links.values() if isinstance(thread, SenderThread) and not thread.fault]
+        while not all(thread.has_sent(self._posted) for thread in senders) and clock.monotonic() < give_up:
+            clock.pause(0.01)
+        self._manager.stopping()
+        self._server.close()
+        self._store.close()
+        self._log.info("node %s: ended", self._spec.node)
+        return 0 if self._failure is None else 1
+
+    def _on_signal(self, number: int, _frame: object) -> None:
+        self._signals.append(number)
+        self._wake.set()
+
+    def _obey_signals(self) -> None:
+        while self._signals:
+            number = self._signals.pop(0)
+            if number == signal.SIGHUP:
+                self._files = ()
+            else:
+                self.leave(Leaving.KEEP_SERVICES)
+
+    # --- configuration --------------------------------------------------------------------------------------
+
+    def _watch_files(self) -> None:
+        """Takes over a configuration that was edited by hand; a mistake in it changes nothing and is said once."""
+        if configuration.fingerprint(self._layout) == self._files:
+            return
+        try:
+            self.reload()
+        except OpenhaError as error:
+            if str(error) != self._config_problem:
+                self._config_problem = str(error)
+                self._log.warning("node %s: configuration not taken over: %s", self._spec.node, error)
+
+    def reload(self) -> None:
+        """Reads the configuration files again and hands them to the engine."""
+        with self._lock:
+            self._files = configuration.fingerprint(self._layout)
+            spec = configuration.read_cluster(self._layout)
+            if (spec.node, spec.peer) != (self._spec.node, self._spec.peer):
+                raise ConfigError("the nodes of a running daemon are fixed: restart it", self._layout.nodes_file)
+            self._config_problem = ""
+            if spec == self._spec:
+                return
+            self._spec = spec
+            self._inbox.put(ConfigChanged(spec))
+            self._match_links(spec)
+        self.status()  # Answered behind the change: when this returns, the engine knows the new configuration.
+
+    def _match_links(self, spec: ClusterSpec) -> None:
+        """Starts a thread for each new end of a link, ends those of links that are gone."""
+        wanted = {(link, "sender") for link in spec.senders} | {(link, "listener") for link in spec.listeners}
+        for key in [key for key in self._links if key not in wanted]:
+            self._links.pop(key).stop()
+        for link, role in sorted(wanted - set(self._links), key=lambda key: key[0].line):
+            thread: LinkThread
+            if role == "sender":
+                thread = SenderThread(link, self._board, self._log_link)
+            else:
+                thread = ListenerThread(link, self._own_names, self._deliver, self._log_link)
+            self._links[link, role] = thread
+            thread.start()
+
+    def _own_names(self) -> "tuple[str, ...]":
+        return tuple(svc.name for svc in self._spec.own_services)
+
+    # --- ports: what the node loop needs --------------------------------------------------------------------
+
+    def persist(self, action: Persist) -> None:
+        """Writes a state of this node; it is on disk when this returns."""
+        self._store.write_own(action.service, StoredState(action.state, action.then))
+
+    def mirror(self, action: MirrorPeer) -> None:
+        """Has the peer's state written for people and tools."""
+        self._store.mirror_peer(action.service, action.state)
+
+    def announce(self, action: Announce) -> None:
+        """Posts a beat; the senders take it from there at once."""
+        self._posted += 1
+        self._board.post(replace(action.beat, sent_at=clock.wall()), action.with_names)
+
+    def run_script(self, action: RunScript) -> None:
+        """Starts a script in a thread of its own."""
+        self._runner.run(action)
+
+    def answer(self, action: Answer) -> None:
+        """Hands an answer to the connection that waits for it."""
+        with self._lock:
+            answers = self._listening.get(action.command_id)
+            if action.is_last:
+                self._listening.pop(action.command_id, None)
+        if answers is not None:
+            answers.put(action)
+
+    def record(self, action: Record) -> None:
+        """Logs a change."""
+        log_record(self._log, action)
+
+    # --- what other threads bring ---------------------------------------------------------------------------
+
+    def _deliver(self, event: BeatReceived) -> bool:
+        try:
+            self._inbox.put_nowait(event)
+        except queue.Full:
+            return False
+        return True
+
+    def _script_exited(self, event: ScriptExited) -> None:
+        self._inbox.put(event)
+
+    def _log_link(self, link: LinkSpec, is_fault: bool, text: str) -> None:
+        self._log.log(logging.WARNING if is_fault else logging.INFO, "link %s: %s", link.link_id, text)
+
+    # --- what the control socket serves ---------------------------------------------------------------------
+
+    def status(self) -> NodeStatus:
+        """The engine's snapshot, completed by what the threads know; instants become wall-clock seconds."""
+        question = _Question()
+        try:
+            self._inbox.put(question, timeout=_STATUS_LIMIT_S)
+        except queue.Full:
+            raise NotAnsweringError("the engine is overloaded") from None
+        if not question.answered.wait(_STATUS_LIMIT_S) or question.status is None:
+            raise NotAnsweringError("the engine does not answer")
+        status = question.status
+        heard = {(link.kind, link.label, link.port): link for link in status.links}
+        links = []
+        for spec in self._spec.links:
+            sender = self._links.get((spec, "sender"))
+            if isinstance(sender, SenderThread):
+                links.append(_on_wall(sender.status()))
+                continue
+            known = heard.get((spec.kind.value, spec.label, spec.port))
+            listener = self._links.get((spec, "listener"))
+            if known is not None and listener is not None:
+                links.append(_on_wall(replace(known, reason=listener.fault, thread=listener.thread_id)))
+        services = tuple(replace(svc, since=None if svc.since is None else clock.wall_of(svc.since))
+                         for svc in status.services)
+        return replace(status, pid=os.getpid(), links=tuple(links), services=services, warnings=self._warnings())
+
+    def act(self, command: Command, services: "Optional[list[str]]", answers: "queue.SimpleQueue[Answer]") -> int:
+        """Submits a command for each service; all of this node's if none is named."""
+        names = [svc.name for svc in self._spec.own_services] if services is None else services
+        if not names:
+            raise RefusedError("this node has no service")
+        for name in names:
+            with self._lock:
+                self._next_command += 1
+                number = self._next_command
+                self._listening[number] = answers
+            self._inbox.put(CommandReceived(number, name, command))
+        return len(names)
+
+    def leave(self, leaving: Leaving) -> None:
+        """Asks the engine to end."""
+        self._inbox.put(LeaveRequested(leaving))
+
+    def _warnings(self) -> "tuple[str, ...]":
+        found = ["heartbeats are not authenticated"]
+        unfenced = [svc.name for svc in self._spec.own_services if svc.check in _ALWAYS_TRUE]
+        if unfenced:
+            found.append(f"no fencing: the check-up script of {', '.join(unfenced)} always succeeds")
+        if self._config_problem:
+            found.append(f"configuration not taken over: {self._config_problem}")
+        return tuple(found)
+
+
+def _on_wall(link: LinkStatus) -> LinkStatus:
+    return link if link.updated_at is None else replace(link, updated_at=clock.wall_of(link.updated_at))

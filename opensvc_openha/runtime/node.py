@@ -1,0 +1,103 @@
+"""The node loop: feeds events to the engine and carries out its actions, in the order they come.
+
+It knows its surroundings only through Ports, so that threads, sockets and files can be others elsewhere.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from opensvc_openha.core.actions import (
+    Action,
+    Announce,
+    Answer,
+    Exit,
+    MirrorPeer,
+    Persist,
+    Record,
+    RecordKind,
+    RunScript,
+)
+from opensvc_openha.core.engine import Engine
+from opensvc_openha.core.events import Event, StoreFailed
+from opensvc_openha.core.states import ServiceState
+from opensvc_openha.errors import SystemFault
+
+
+class Ports(Protocol):
+    """What a node needs of the world."""
+
+    def persist(self, action: Persist) -> None:
+        """Writes a state to disk; raises SystemFault."""
+
+    def mirror(self, action: MirrorPeer) -> None:
+        """Has the peer's state written."""
+
+    def announce(self, action: Announce) -> None:
+        """Has a beat sent on every link."""
+
+    def run_script(self, action: RunScript) -> None:
+        """Starts a script."""
+
+    def answer(self, action: Answer) -> None:
+        """Tells an operator."""
+
+    def record(self, action: Record) -> None:
+        """Logs a change."""
+
+
+class Node:
+    """One engine and its surroundings."""
+
+    def __init__(self, engine: Engine, ports: Ports) -> None:
+        self.engine = engine
+        self.is_done = False
+        self._ports = ports
+        self._unwritten: "set[str]" = set()
+
+    def handle(self, event: Event, now: float) -> None:
+        """One event, and all that follows from it."""
+        failed = self._carry_out(self.engine.step(event, now))
+        for service, detail in failed.items():
+            self._carry_out(self.engine.step(StoreFailed(service, detail), now))
+
+    def _carry_out(self, actions: "list[Action]") -> "dict[str, str]":
+        """Returns the services whose start was given up because its state could not be written."""
+        failed: "dict[str, str]" = {}
+        for action in actions:
+            if isinstance(action, Persist):
+                problem = self._persist(action)
+                if problem and action.state in (ServiceState.START_READY, ServiceState.STARTING):
+                    failed[action.service] = problem
+            elif isinstance(action, Announce):
+                self._ports.announce(action)
+            elif isinstance(action, MirrorPeer):
+                self._ports.mirror(action)
+            elif isinstance(action, RunScript):
+                if action.service not in failed:
+                    self._ports.run_script(action)
+            elif isinstance(action, Record):
+                self._ports.record(action)
+            elif isinstance(action, Answer):
+                self._ports.answer(action)
+            else:
+                assert isinstance(action, Exit), f"an action nobody carries out: {action!r}"
+                self.is_done = True
+        return failed
+
+    def _persist(self, action: Persist) -> str:
+        """Writes a state; returns why it could not be, reported once until it works again."""
+        try:
+            self._ports.persist(action)
+        except SystemFault as error:
+            if action.service not in self._unwritten:
+                self._unwritten.add(action.service)
+                self._report(action, "NOT WRITTEN", str(error), is_alarm=True)
+            return str(error)
+        if action.service in self._unwritten:
+            self._unwritten.discard(action.service)
+            self._report(action, "WRITTEN", "the state can be written again", is_alarm=False)
+        return ""
+
+    def _report(self, action: Persist, what: str, text: str, is_alarm: bool) -> None:
+        self._ports.record(Record(RecordKind.SERVICE, action.service, action.state.name, what, text, is_alarm))

@@ -1,0 +1,191 @@
+"""Runs the scripts of services, each in a thread of its own, with a time limit and its own process group.
+
+What a script prints goes to ``<log>/<service>.log``. While one runs, a small file names it, so that a daemon that is
+started after a crash waits for its end instead of running a second one beside it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+from typing import Callable, Mapping, Optional
+
+from opensvc_openha.core.actions import RunScript
+from opensvc_openha.core.events import ScriptExited, ScriptKind, ScriptOutcome
+from opensvc_openha.core.timing import (
+    CHECK_LIMIT_S,
+    KILL_GRACE_S,
+    PROBE_LIMIT_S,
+    SCRIPTS_AT_ONCE,
+    START_LIMIT_S,
+    STOP_LIMIT_S,
+)
+from opensvc_openha.formats.layout import Layout
+from opensvc_openha.runtime import clock
+from opensvc_openha.runtime.machine import start_of_process
+
+_LIMIT_S = {
+    ScriptKind.CHECK: CHECK_LIMIT_S,
+    ScriptKind.START: START_LIMIT_S,
+    ScriptKind.STOP: STOP_LIMIT_S,
+    ScriptKind.PROBE: PROBE_LIMIT_S,
+}
+_ARGUMENT = {
+    # The check-up script is called as the original calls it: with "start".
+    ScriptKind.CHECK: "start",
+    ScriptKind.START: "start",
+    ScriptKind.STOP: "stop",
+    ScriptKind.PROBE: "status",
+}
+_WORDS_UP = frozenset({"up", "started", "running"})
+_WORDS_DOWN = frozenset({"down", "stopped"})
+_AGENT_COMMANDS = frozenset({"svcmgr", "opensvc", "om"})
+_OUTPUT_KEPT = 200
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+class ScriptRunner:
+    """Runs scripts; their ends are handed to ``report``, from other threads."""
+
+    def __init__(self, layout: Layout, node: str, peer: str, report: Callable[[ScriptExited], None]) -> None:
+        self._layout = layout
+        self._node = node
+        self._peer = peer
+        self._report = report
+        self._places = threading.BoundedSemaphore(SCRIPTS_AT_ONCE)
+
+    def run(self, action: RunScript) -> None:
+        """Starts the script and returns at once."""
+        name = f"{action.kind.value} {action.service}"
+        threading.Thread(target=self._run, args=(action,), name=name, daemon=True).start()
+
+    def _run(self, action: RunScript) -> None:
+        try:
+            with self._places:
+                if action.kind is ScriptKind.PROBE:
+                    self._await_orphan(action.service)
+                outcome, detail = self._run_one(action)
+        except Exception as error:  # The one place of this thread that catches all: its end must be reported.
+            outcome, detail = _failure(action.kind), f"could not be run: {error}"
+        self._report(ScriptExited(action.service, action.kind, outcome, detail))
+
+    def _run_one(self, action: RunScript) -> "tuple[ScriptOutcome, str]":
+        command = [action.path, _ARGUMENT[action.kind]]
+        limit_s = _LIMIT_S[action.kind]
+        began = clock.monotonic()
+        os.makedirs(self._layout.log_dir, exist_ok=True)
+        log = os.open(f"{self._layout.log_dir}/{action.service}.log", os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC,
+                      0o640)
+        try:
+            os.write(log, f"{clock.stamp(clock.wall())} {' '.join(command)}\n".encode())
+            offset = os.lseek(log, 0, os.SEEK_END)
+            try:
+                process = subprocess.Popen(
+                    command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/",
+                    env=self._environment(action),
+                )
+            except OSError as error:
+                return _failure(action.kind), f"{action.path}: {error.strerror}"
+            self._note(action, process.pid)
+            code = _wait(process, limit_s)
+            self._forget(action.service)
+            took_s = clock.monotonic() - began
+            if code is None:
+                os.write(log, f"ended after its limit of {limit_s:g} s\n".encode())
+                return _failure(action.kind), f"{' '.join(command)} did not end within {limit_s:g} s and was killed"
+            output = _output_since(log, offset)
+        finally:
+            os.close(log)
+        if action.kind is ScriptKind.PROBE:
+            return _read_probe(action.path, code, output), f"status: exit code {code}"
+        if code == 0:
+            return ScriptOutcome.OK, f"took {took_s:.1f} s"
+        ended = f"was ended by signal {-code}" if code < 0 else f"exited with {code}"
+        last = output.strip().splitlines()[-1][:_OUTPUT_KEPT] if output.strip() else ""
+        return ScriptOutcome.FAILED, f"{' '.join(command)} {ended}" + (f" ({last})" if last else "")
+
+    def _environment(self, action: RunScript) -> "Mapping[str, str]":
+        return {
+            **os.environ,
+            "PATH": os.environ.get("PATH") or _PATH,
+            **self._layout.environment(),
+            "OPENHA_SERVICE": action.service,
+            "OPENHA_ACTION": action.kind.value,
+            "OPENHA_NODE": self._node,
+            "OPENHA_PEER": self._peer,
+            "OPENHA_PEER_STATE": action.peer_state.name,
+            "OPENHA_PEER_STANDING": action.peer_standing.value,
+        }
+
+    def _note(self, action: RunScript, pid: int) -> None:
+        """Names the running script; a full disk must not stop the service from being started."""
+        try:
+            with open(self._layout.script_file(action.service), "w", encoding="ascii") as file:
+                file.write(f"{pid} {start_of_process(pid)} {action.kind.value}\n")
+        except OSError:
+            pass
+
+    def _forget(self, service: str) -> None:
+        try:
+            os.unlink(self._layout.script_file(service))
+        except OSError:
+            pass
+
+    def _await_orphan(self, service: str) -> None:
+        """Waits for the script of a daemon that died, up to the limit of the longest one."""
+        try:
+            with open(self._layout.script_file(service), encoding="ascii") as file:
+                words = file.read().split()
+            pid, started = int(words[0]), words[1]
+        except (OSError, ValueError, IndexError):
+            return
+        give_up = clock.monotonic() + START_LIMIT_S
+        while start_of_process(pid) == started and clock.monotonic() < give_up:
+            clock.pause(0.1)
+        self._forget(service)
+
+
+def _failure(kind: ScriptKind) -> ScriptOutcome:
+    return ScriptOutcome.UNSURE if kind is ScriptKind.PROBE else ScriptOutcome.FAILED
+
+
+def _wait(process: "subprocess.Popen[bytes]", limit_s: float) -> Optional[int]:
+    """Exit code, or None if the process group had to be killed at the limit."""
+    try:
+        return process.wait(limit_s)
+    except subprocess.TimeoutExpired:
+        pass
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, number)
+        except OSError:
+            pass
+        try:
+            process.wait(KILL_GRACE_S)
+        except subprocess.TimeoutExpired:
+            continue
+    return None
+
+
+def _output_since(log: int, offset: int) -> str:
+    """The end of what the script printed."""
+    end = os.lseek(log, 0, os.SEEK_END)
+    begin = max(offset, end - 4096)
+    return os.pread(log, end - begin, begin).decode("utf-8", "replace")
+
+
+def _read_probe(path: str, code: int, output: str) -> ScriptOutcome:
+    """What `status` tells. Many scripts do not know the word: only those that show that they do are believed.
+
+    An agent's wrapper is known by where its link leads (exit codes 0 up, 1 down); any other must print a word.
+    """
+    words = output.split()
+    word = words[0].lower() if words else ""
+    is_agent = os.path.islink(path) and os.path.basename(os.path.realpath(path)) in _AGENT_COMMANDS
+    if code == 0 and (is_agent or word in _WORDS_UP):
+        return ScriptOutcome.UP
+    if (code == 1 and is_agent) or (code in (1, 3) and word in _WORDS_DOWN):
+        return ScriptOutcome.DOWN
+    return ScriptOutcome.UNSURE

@@ -1,0 +1,20 @@
+"""UNIX sockets below long directories: the kernel takes no name of more than 107 bytes."""
+
+from __future__ import annotations
+
+import os
+
+
+class ShortPath:
+    """A name for a UNIX socket below the limit of 107 bytes, whatever the real path; for a ``with``."""
+
+    def __init__(self, path: str) -> None:
+        self._folder, self._name = os.path.split(path)
+        self._handle = -1
+
+    def __enter__(self) -> str:
+        self._handle = os.open(self._folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        return f"/proc/self/fd/{self._handle}/{self._name}"
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._handle)

@@ -1,0 +1,139 @@
+"""STATE files, and what a starting daemon may conclude from them.
+
+The node's own files are replaced atomically and are on disk before the state is announced. The peer's are a mirror
+for people and tools, written by a thread of their own and never read for a decision.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import secrets
+import threading
+from typing import Optional
+
+from opensvc_openha.core.beat import BootId
+from opensvc_openha.core.model import ServiceSpec
+from opensvc_openha.core.service_machine import Learned
+from opensvc_openha.core.states import ServiceState
+from opensvc_openha.errors import SystemFault
+from opensvc_openha.formats.layout import Layout
+from opensvc_openha.formats.state_file import StoredState, decode, encode
+from opensvc_openha.runtime.files import make_dir, write_atomically
+from opensvc_openha.runtime.machine import life
+
+
+class StateStore:
+    """STATE files of one node."""
+
+    def __init__(self, layout: Layout, node: str, peer: str) -> None:
+        self._layout = layout
+        self._node = node
+        self._peer = peer
+        self._mirror: "queue.SimpleQueue[Optional[tuple[str, ServiceState]]]" = queue.SimpleQueue()
+        self._thread: Optional[threading.Thread] = None
+
+    def write_own(self, service: str, stored: StoredState) -> None:
+        """Writes this node's state, on disk when it returns. Raises SystemFault."""
+        write_state(self._layout, service, self._node, stored)
+
+    def mirror_peer(self, service: str, state: ServiceState) -> None:
+        """Has the peer's state as seen here written soon."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._write_mirror, name="mirror", daemon=True)
+            self._thread.start()
+        self._mirror.put((service, state))
+
+    def close(self, limit_s: float = 2.0) -> None:
+        """Ends the mirror's thread after what it still has to write."""
+        if self._thread is not None:
+            self._mirror.put(None)
+            self._thread.join(limit_s)
+
+    def _write_mirror(self) -> None:
+        while True:
+            item = self._mirror.get()
+            if item is None:
+                return
+            try:
+                write_state(self._layout, item[0], self._peer, StoredState(item[1]), is_durable=False)
+            except SystemFault:
+                continue  # A mirror only; the own state's failure is reported where it counts.
+
+    def learn(self, services: "tuple[ServiceSpec, ...]", is_same_life: bool) -> "dict[str, Learned]":
+        """What the STATE files say of this node's services at the start of the daemon.
+
+        In a new life of the machine nothing runs any more; in the same one a service may still run, so its wrapper is asked.
+        """
+        learned: "dict[str, Learned]" = {}
+        for svc in services:
+            stored, problem = self._read_own(svc.name)
+            known = _conclude(stored, problem, is_same_life)
+            learned[svc.name] = known
+            if stored != StoredState(known.state, known.then):
+                self.write_own(svc.name, StoredState(known.state, known.then))
+        return learned
+
+    def _read_own(self, service: str) -> "tuple[Optional[StoredState], str]":
+        path = self._layout.state_file(service, self._node)
+        if not os.path.isdir(os.path.dirname(path)):
+            return None, ""
+        try:
+            with open(path, "rb") as file:
+                return decode(file.read(64)), ""
+        except FileNotFoundError:
+            return None, f"{path} is missing"
+        except OSError as error:
+            raise SystemFault(f"cannot read {path}: {error.strerror}") from error
+        except ValueError as error:
+            return None, f"{path}: {error}"
+
+
+def _conclude(stored: Optional[StoredState], problem: str, is_same_life: bool) -> Learned:
+    """What is believed at the start: pure, so that every case can be listed."""
+    if stored is None:
+        if not problem:
+            return Learned(ServiceState.FROZEN_STOP, reason="new service")
+        if not is_same_life:
+            return Learned(ServiceState.FROZEN_STOP, reason=problem)
+        return Learned(ServiceState.UNKNOWN, must_probe=True, reason=problem)
+    state, then = stored.state, stored.then
+    if not is_same_life:
+        if state in (ServiceState.FROZEN_STOP, ServiceState.FROZEN_START) or then is ServiceState.FROZEN_STOP:
+            return Learned(ServiceState.FROZEN_STOP, reason="frozen before the machine was started")
+        return Learned(ServiceState.STOPPED, reason="the machine was started")
+    if state in (ServiceState.START_READY, ServiceState.FORCE_STOP):
+        return Learned(ServiceState.STOPPED, reason="the daemon was restarted before the start began")
+    if state in (ServiceState.STOPPED, ServiceState.FROZEN_STOP, ServiceState.START_FAILED, ServiceState.STOP_FAILED):
+        return Learned(state, reason="as before the daemon was restarted")
+    return Learned(state, then, must_probe=True, reason="as before the daemon was restarted")
+
+
+def write_state(layout: Layout, service: str, node: str, stored: StoredState, is_durable: bool = True) -> None:
+    """Writes one STATE file; raises SystemFault."""
+    path = layout.state_file(service, node)
+    try:
+        make_dir(os.path.dirname(path))
+        write_atomically(path, encode(stored), 0o644, is_durable)
+    except OSError as error:
+        raise SystemFault(f"cannot write {path}: {error.strerror}") from error
+
+
+def next_boot(layout: Layout) -> "tuple[BootId, bool]":
+    """Identity of this start of the daemon, and whether the machine is in the same life as at the last one."""
+    counter, known_life = 0, ""
+    try:
+        with open(layout.boot_file, encoding="ascii") as file:
+            words = file.read().split()
+        counter, known_life = int(words[0]), words[1]
+    except (OSError, ValueError, IndexError):
+        pass  # A first start, or a damaged file: the random part of the identity still tells lives apart.
+    here = life()
+    boot = BootId((counter + 1) & 0xFFFFFFFF, secrets.randbits(64))
+    try:
+        make_dir(layout.proc_dir)
+        write_atomically(layout.boot_file, f"{boot.counter} {here}\n".encode("ascii"))
+    except OSError as error:
+        raise SystemFault(f"cannot write {layout.boot_file}: {error.strerror}") from error
+    # Without a memory of the last life, assume that services may still run: they are asked, not forgotten.
+    return boot, known_life in ("", here)
