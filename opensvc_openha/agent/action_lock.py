@@ -1,0 +1,46 @@
+"""One action at a time per service: an flock that the kernel drops when its holder dies."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from contextlib import contextmanager
+from typing import Iterator
+
+from opensvc_openha.agent.commands import pause
+from opensvc_openha.errors import RefusedError, SystemFault
+
+DEFAULT_WAIT_S = 30.0
+_RETRY_S = 0.1
+
+
+@contextmanager
+def action_lock(directory: str, action: str, wait_s: float = DEFAULT_WAIT_S) -> Iterator[None]:
+    """Hold the lock of the service whose run-time data is in ``directory``; RefusedError after ``wait_s`` seconds."""
+    path = os.path.join(directory, "action.lock")
+    try:
+        os.makedirs(directory, exist_ok=True)
+        lock_fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as exc:
+        raise SystemFault(f"cannot open the action lock {path}: {exc.strerror}") from exc
+    try:
+        _take(lock_fd, path, wait_s)
+        os.ftruncate(lock_fd, 0)
+        os.pwrite(lock_fd, f"{os.getpid()} {action}\n".encode(), 0)
+        yield
+        os.ftruncate(lock_fd, 0)
+    finally:
+        os.close(lock_fd)
+
+
+def _take(lock_fd: int, path: str, wait_s: float) -> None:
+    for tries_left in range(int(wait_s / _RETRY_S), -1, -1):
+        try:
+            fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if tries_left:
+                pause(_RETRY_S)
+    pid, _, action = os.pread(lock_fd, 200, 0).decode("ascii", "replace").strip().partition(" ")
+    holder = f"pid {pid} ({action})" if pid else "another process"
+    raise RefusedError(f"{holder} is acting on this service: waited {wait_s:g} s for the action lock {path}")

@@ -1,0 +1,74 @@
+"""The agent's log: the line format of the tutorial's agent on stderr, and the same with a date in a file per service.
+
+The log file is a convenience: not being able to write it never stops an action.
+"""
+
+from __future__ import annotations
+
+import logging
+import logging.handlers
+import os
+import sys
+from contextlib import contextmanager
+from typing import Iterator
+
+LOG_BYTES_MAX = 5_000_000
+LOG_FILES_KEPT = 2
+
+
+class ActionLog:
+    """Writes the lines of one service or, after ``of``, of one of its resources."""
+
+    def __init__(self, logger: logging.Logger, place: str) -> None:
+        self._logger = logger
+        self._place = place
+
+    def of(self, rid: str) -> "ActionLog":
+        """The log of one resource."""
+        return ActionLog(self._logger, f"{self._place}.{rid.upper()}")
+
+    def info(self, text: str) -> None:
+        """Something was done."""
+        self._write(logging.INFO, text)
+
+    def warning(self, text: str) -> None:
+        """Something the operator should look at, that does not stop the action."""
+        self._write(logging.WARNING, text)
+
+    def error(self, text: str) -> None:
+        """Why the action fails."""
+        self._write(logging.ERROR, text)
+
+    def _write(self, level: int, text: str) -> None:
+        for line in text.splitlines() or [""]:
+            self._logger.log(level, "%s", line, extra={"place": self._place})
+
+
+class _QuietFileHandler(logging.handlers.RotatingFileHandler):
+    """A full disk or a read-only log directory does not disturb the action."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def open_log(log_dir: str, svcname: str) -> Iterator[ActionLog]:
+    """Log of one service for the time of one command."""
+    # Not registered by name: two services must not share handlers, nor a test leave any behind.
+    logger = logging.Logger(svcname, logging.INFO)
+    screen = logging.StreamHandler(sys.stderr)
+    screen.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(place)-28s %(message)s", "%H:%M:%S"))
+    logger.addHandler(screen)
+    if os.path.isdir(log_dir):
+        path = os.path.join(log_dir, f"{svcname}.log")
+        handler = _QuietFileHandler(
+            path, maxBytes=LOG_BYTES_MAX, backupCount=LOG_FILES_KEPT, delay=True, encoding="utf-8"
+        )
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(place)-28s %(message)s"))
+        logger.addHandler(handler)
+    try:
+        yield ActionLog(logger, svcname.upper())
+    finally:
+        for used in list(logger.handlers):
+            used.close()
+            logger.removeHandler(used)

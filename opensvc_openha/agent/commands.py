@@ -1,0 +1,138 @@
+"""Runs the commands that change things: mount, ip, application scripts, fencing.
+
+Every command has a time limit after which its whole process group is killed. Its output goes to a file, not to a
+pipe: a daemon that an application script leaves behind keeps the pipe open, and we would wait for it for ever.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import tempfile
+import threading
+from dataclasses import dataclass
+from typing import IO, Mapping, Optional, Sequence
+
+from opensvc_openha.agent.action_log import ActionLog
+from opensvc_openha.errors import ActionError, SystemFault
+
+COMMAND_TIMEOUT_S = 600.0
+OUTPUT_BYTES_MAX = 64 * 1024
+SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+_PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True)
+class CommandResult:
+    """How a command ended. ``exit_code`` is -N after signal N."""
+
+    exit_code: int
+    output: str
+    is_timed_out: bool = False
+
+    @property
+    def verdict(self) -> str:
+        """How it ended, in words."""
+        if self.is_timed_out:
+            return "did not end in time and was killed"
+        if self.exit_code < 0:
+            return f"was killed by signal {-self.exit_code}"
+        return f"ended with exit code {self.exit_code}"
+
+
+def run_command(
+    argv: Sequence[str], timeout_s: float = COMMAND_TIMEOUT_S, env: Optional[Mapping[str, str]] = None
+) -> CommandResult:
+    """Run a command to its end; never raises for how it ends, only if it cannot be started."""
+    with tempfile.TemporaryFile() as output:
+        try:
+            process = subprocess.Popen(
+                list(argv),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=command_environment(env),
+                start_new_session=True,
+                preexec_fn=_die_with_parent,
+                cwd="/",
+            )
+        except (OSError, subprocess.SubprocessError) as exc:
+            raise SystemFault(f"cannot run {argv[0]}: {exc}") from exc
+        is_timed_out = False
+        try:
+            exit_code = process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            is_timed_out = True
+            exit_code = _kill_group(process)
+        except BaseException:
+            _kill_group(process)
+            raise
+        return CommandResult(exit_code, _tail(output), is_timed_out)
+
+
+def run_logged(
+    log: ActionLog,
+    argv: Sequence[str],
+    timeout_s: float = COMMAND_TIMEOUT_S,
+    env: Optional[Mapping[str, str]] = None,
+) -> CommandResult:
+    """Run a command and log it with its output."""
+    log.info(shlex.join(argv))
+    result = run_command(argv, timeout_s, env)
+    if result.output.strip():
+        (log.info if result.exit_code == 0 else log.error)(result.output.strip())
+    return result
+
+
+def run_or_fail(log: ActionLog, argv: Sequence[str], timeout_s: float = COMMAND_TIMEOUT_S) -> None:
+    """Run a command and log it; ActionError unless it ends with 0."""
+    result = run_logged(log, argv, timeout_s)
+    if result.exit_code != 0:
+        raise ActionError(f"{shlex.join(argv)} {result.verdict}{_last_line(result.output)}")
+
+
+def command_environment(extra: Optional[Mapping[str, str]] = None) -> "dict[str, str]":
+    """Our environment with the system directories in PATH: a node daemon may call us with next to nothing."""
+    env = dict(os.environ)
+    known = env.get("PATH", "").split(":")
+    env["PATH"] = ":".join([part for part in known if part] + [part for part in SYSTEM_PATH.split(":") if part not in known])
+    env.update(extra or {})
+    return env
+
+
+def pause(duration_s: float) -> None:
+    """Let some time pass between two tries."""
+    threading.Event().wait(duration_s)
+
+
+def _last_line(output: str) -> str:
+    lines = output.strip().splitlines()
+    return f": {lines[-1]}" if lines else ""
+
+
+def _kill_group(process: "subprocess.Popen[bytes]") -> int:
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass  # It ended just now.
+    try:
+        return process.wait(5)
+    except subprocess.TimeoutExpired:
+        # In an I/O that does not return. Nobody can kill it now; we must not hang with it.
+        return -int(signal.SIGKILL)
+
+
+def _tail(output: "IO[bytes]") -> str:
+    size = output.seek(0, os.SEEK_END)
+    output.seek(max(0, size - OUTPUT_BYTES_MAX))
+    return output.read(OUTPUT_BYTES_MAX).decode("utf-8", "replace")
+
+
+def _die_with_parent() -> None:
+    """If the node daemon kills us without notice, the command we wait for goes too; what it left behind stays."""
+    import ctypes
+
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

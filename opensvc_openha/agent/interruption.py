@@ -1,0 +1,49 @@
+"""Turns a signal that would end the process into an ActionError, so that an interrupted start is rolled back."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from contextlib import contextmanager
+from types import FrameType
+from typing import Callable, Iterator, Optional
+
+from opensvc_openha.errors import ActionError
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Within, SIGTERM, SIGINT and SIGHUP raise ActionError."""
+
+    def interrupt(number: int, frame: Optional[FrameType]) -> None:
+        raise ActionError(f"interrupted by {signal.Signals(number).name}")
+
+    with _handlers(interrupt):
+        yield
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Within, these signals have no effect: a rollback that is half done helps nobody."""
+
+    def go_on(number: int, frame: Optional[FrameType]) -> None:
+        # Not SIG_IGN: the commands we run would inherit it.
+        return None
+
+    with _handlers(go_on):
+        yield
+
+
+@contextmanager
+def _handlers(handler: Callable[[int, Optional[FrameType]], None]) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = {number: signal.signal(number, handler) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        for number, old in previous.items():
+            signal.signal(number, old)

@@ -1,0 +1,62 @@
+"""What is mounted where in this mount namespace, read from mountinfo; touches none of the file systems.
+
+psutil's partitions come from the same kernel table but do not tell which part of a file system a bind mount shows.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from typing import Iterable, Optional
+
+from opensvc_openha.errors import SystemFault
+
+_OCTAL = re.compile(r"\\([0-7]{3})")
+
+
+@dataclass(frozen=True)
+class Mount:
+    """One line of mountinfo; ``device`` is MAJOR:MINOR, ``root`` the part of the file system that is shown."""
+
+    device: str
+    root: str
+    point: str
+    fstype: str
+    source: str
+
+
+def read_mounts(path: str = "/proc/self/mountinfo") -> "tuple[Mount, ...]":
+    """All mounts this process sees, oldest first."""
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            return tuple(parse_mounts(file))
+    except OSError as exc:
+        raise SystemFault(f"cannot read the mount table {path}: {exc.strerror}") from exc
+
+
+def parse_mounts(lines: Iterable[str]) -> Iterable[Mount]:
+    """Mounts of these mountinfo lines; a line that is none is skipped."""
+    for line in lines:
+        left, separator, right = line.rstrip("\n").partition(" - ")
+        head, tail = left.split(" "), right.split(" ")
+        if separator and len(head) >= 6 and len(tail) >= 2:
+            yield Mount(head[2], _plain(head[3]), _plain(head[4]), tail[0], _plain(tail[1]))
+
+
+def top_mount(point: str, mounts: "tuple[Mount, ...]") -> Optional[Mount]:
+    """What is seen at a mount point: the last thing mounted there."""
+    return next((mount for mount in reversed(mounts) if mount.point == point), None)
+
+
+def backing_file(loop_device: str) -> str:
+    """File behind a loop device, or an empty text."""
+    try:
+        with open(f"/sys/class/block/{os.path.basename(loop_device)}/loop/backing_file", encoding="utf-8") as file:
+            return file.read().rstrip("\n")
+    except OSError:
+        return ""
+
+
+def _plain(text: str) -> str:
+    return _OCTAL.sub(lambda match: chr(int(match.group(1), 8)), text)

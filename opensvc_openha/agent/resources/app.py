@@ -1,0 +1,133 @@
+"""Applications: a script, or full command lines, to start, stop and check.
+
+``start``, ``stop`` and ``check`` are a number (the place in the sequence; the script is called with that word),
+yes or no, or a command line of its own. A check that ends with 0 is up, with 1 is down, with anything else a warning.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from dataclasses import dataclass
+from typing import Optional
+
+from opensvc_openha.agent.commands import COMMAND_TIMEOUT_S, CommandResult, run_command, run_logged
+from opensvc_openha.agent.resources.base import Resource, Surroundings, index_of, make_spec
+from opensvc_openha.agent.service_file import Section
+from opensvc_openha.agent.status import Finding, Group, ResourceStatus
+from opensvc_openha.errors import ActionError
+
+CHECK_TIMEOUT_S = 30.0
+_NO_PLACE = 1_000_000
+_BOOLEAN = {"yes": True, "true": True, "on": True, "no": False, "false": False, "off": False}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One of start, stop, check: what to run and its place in the sequence."""
+
+    argv: "tuple[str, ...]"
+    place: int
+    timeout_s: float
+
+
+def build(section: Section, around: Surroundings) -> Resource:
+    """The resource of one [app#N] section."""
+    return App(section, around)
+
+
+class App:
+    """One application of the service."""
+
+    def __init__(self, section: Section, around: Surroundings) -> None:
+        index = index_of(section)
+        self._script = _script_path(section, around)
+        self._steps = {word: _step(section, word, self._script) for word in ("start", "stop", "check")}
+        if not self._script and not any(self._steps.values()):
+            raise section.error("script", "is missing, expected a script, or start, stop and check commands")
+        self.spec = make_spec(section, Group.APP, self._name_shown() or section.name, around.node)
+        start, stop = self._steps["start"], self._steps["stop"]
+        self.start_rank = (start.place if start else _NO_PLACE, f"{index:010}")
+        # The highest goes first at stop, and stop numbers count upwards.
+        self.stop_rank = (-stop.place if stop else -_NO_PLACE, f"{index:010}")
+        self._env = {"OPENSVC_SVCNAME": around.svcname, "OPENSVC_RID": section.name, "OPENSVC_NODENAME": around.node}
+        self._log = around.log.of(self.spec.rid)
+
+    def status(self) -> Finding:
+        """Verdict of the check, if there is one."""
+        check = self._steps["check"]
+        if check is None:
+            return Finding(ResourceStatus.NA, ("check is not set",))
+        if self._is_script_missing(check):
+            # Most often the file system that holds it is not mounted here.
+            return Finding(ResourceStatus.NA, (f"not evaluated ({self._script} is not here)",))
+        result = run_command(check.argv, check.timeout_s, self._env)
+        if result.exit_code == 0:
+            return Finding(ResourceStatus.UP)
+        if result.exit_code == 1:
+            return Finding(ResourceStatus.DOWN)
+        return Finding(ResourceStatus.WARN, (f"check {result.verdict}",))
+
+    def start(self) -> None:
+        """Run the start step unless the check says that it is up."""
+        start = self._steps["start"]
+        if start is None:
+            return
+        if self._is_script_missing(start):
+            raise ActionError(f"{self.spec.rid}: script {self._script} does not exist or is not executable")
+        if self._steps["check"] is not None and self.status().status is ResourceStatus.UP:
+            self._log.info(f"{self.spec.label} is already started")
+            return
+        self._run_or_fail(start)
+
+    def stop(self) -> None:
+        """Run the stop step unless the check says that it is down."""
+        stop = self._steps["stop"]
+        if stop is None:
+            return
+        if self._is_script_missing(stop):
+            self._log.warning(f"script {self._script} does not exist or is not executable: nothing to stop")
+            return
+        if self._steps["check"] is not None and self.status().status is ResourceStatus.DOWN:
+            self._log.info(f"{self.spec.label} is already stopped")
+            return
+        self._run_or_fail(stop)
+
+    def why_unhandled(self) -> str:
+        """Handled."""
+        return ""
+
+    def _run_or_fail(self, step: Step) -> None:
+        result: CommandResult = run_logged(self._log, step.argv, step.timeout_s, self._env)
+        if result.exit_code != 0:
+            raise ActionError(f"{self.spec.rid}: {shlex.join(step.argv)} {result.verdict}")
+
+    def _is_script_missing(self, step: Step) -> bool:
+        return bool(self._script) and step.argv[0] == self._script and not os.access(self._script, os.X_OK)
+
+    def _name_shown(self) -> str:
+        if self._script:
+            return os.path.basename(self._script)
+        commands = [step.argv[-1] for step in self._steps.values() if step is not None]
+        return os.path.basename(commands[0].split()[0]) if commands and commands[0].split() else ""
+
+
+def _script_path(section: Section, around: Surroundings) -> str:
+    script = section.text("script")
+    if not script or script.startswith("/"):
+        return script
+    return os.path.join(around.layout.etc_dir, f"{around.svcname}.d", script)
+
+
+def _step(section: Section, word: str, script: str) -> Optional[Step]:
+    value = section.text(word)
+    default_s = CHECK_TIMEOUT_S if word == "check" else COMMAND_TIMEOUT_S
+    timeout_s = section.seconds(f"{word}_timeout", section.seconds("timeout", default_s))
+    if not value or _BOOLEAN.get(value.lower()) is False:
+        return None
+    is_place = value.isdigit() and len(value) < 6
+    if not is_place and _BOOLEAN.get(value.lower()) is None:
+        return Step(("/bin/sh", "-c", value), _NO_PLACE, timeout_s)
+    if not script:
+        raise section.error(word, f"is {value!r} and script is missing, expected script = /path, or a command line here")
+    return Step((script, word), int(value) if is_place else _NO_PLACE, timeout_s)

@@ -1,0 +1,243 @@
+"""File systems: a block device or an image file mounted, a bind mount, or a directory that has to exist.
+
+A file system is up only if what is seen at the mount point is really its device; a device that is mounted elsewhere
+or a mount point that shows something else is a warning, never "down".
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from typing import Optional
+
+from opensvc_openha.agent.commands import pause, run_logged, run_or_fail
+from opensvc_openha.agent.mounts import Mount, backing_file, read_mounts, top_mount
+from opensvc_openha.agent.resources.base import Resource, Surroundings, index_of, make_spec
+from opensvc_openha.agent.resources.unhandled import Unhandled
+from opensvc_openha.agent.service_file import Section
+from opensvc_openha.agent.status import Finding, Group, ResourceStatus
+from opensvc_openha.errors import ActionError, SystemFault
+
+MOUNTED_TYPES = frozenset({"ext2", "ext3", "ext4", "xfs", "tmpfs"})
+HOLDERS_SHOWN = 5
+
+_UNMOUNT_TRIES = 4
+_UNMOUNT_PAUSE_S = 0.5
+_FSCK_TYPES = frozenset({"ext2", "ext3", "ext4"})
+_FSCK_FAILED = 4
+_BY_NAME = {"UUID=": "/dev/disk/by-uuid/", "LABEL=": "/dev/disk/by-label/", "PARTUUID=": "/dev/disk/by-partuuid/"}
+
+
+def build(section: Section, around: Surroundings) -> Resource:
+    """The resource of one [fs#N] section."""
+    index = index_of(section)
+    kind = section.required("type").lower()
+    if kind == "directory":
+        return Directory(section, around, index)
+    if kind != "bind" and kind not in MOUNTED_TYPES:
+        label = f"{section.text('dev')}@{section.text('mnt')}"
+        return Unhandled(section, around, Group.FS, label, f"fs type {kind} is not handled by the embedded agent yet")
+    return MountedFs(section, around, kind)
+
+
+class MountedFs:
+    """A device, file or directory mounted on a mount point."""
+
+    def __init__(self, section: Section, around: Surroundings, kind: str) -> None:
+        self._kind = kind
+        self._dev = section.required("dev")
+        self._point = _absolute(section, "mnt")
+        self._options = section.text("mnt_opt") or section.text("mnt_opts")
+        if kind == "bind" and not self._dev.startswith("/"):
+            raise section.error("dev", f"is {self._dev!r}, expected an absolute path for a bind mount")
+        self.spec = make_spec(section, Group.FS, f"{self._dev}@{self._point}", around.node)
+        self.start_rank = self.stop_rank = (0, self._point)
+        self._log = around.log.of(self.spec.rid)
+
+    def status(self) -> Finding:
+        """up if our device is what is seen at the mount point."""
+        mounts = read_mounts()
+        seen = top_mount(self._real_point, mounts)
+        if seen is not None:
+            if self._is_ours(seen):
+                return Finding(ResourceStatus.UP)
+            return Finding(ResourceStatus.WARN, (f"{seen.source} is mounted on {self._point} instead",))
+        elsewhere = self._mounted_elsewhere(mounts)
+        if elsewhere is not None:
+            return Finding(ResourceStatus.WARN, (f"{self._dev} is mounted on {elsewhere.point} instead",))
+        return Finding(ResourceStatus.DOWN)
+
+    def start(self) -> None:
+        """Check the file system, make the mount point, mount, and look whether it is there."""
+        finding = self.status()
+        if finding.status is ResourceStatus.UP:
+            self._log.info(f"{self.spec.label} is already mounted")
+            return
+        if finding.status is ResourceStatus.WARN:
+            raise ActionError(f"{self.spec.rid}: {finding.log[0]}")
+        if self._kind != "tmpfs" and not self._dev_path:
+            raise ActionError(f"{self.spec.rid}: {self._dev} does not exist")
+        try:
+            os.makedirs(self._point, exist_ok=True)
+        except OSError as exc:
+            raise SystemFault(f"{self.spec.rid}: cannot make the mount point {self._point}: {exc.strerror}") from exc
+        self._check_file_system()
+        run_or_fail(self._log, self._mount_command())
+        if self.status().status is not ResourceStatus.UP:
+            raise ActionError(f"{self.spec.rid}: mount succeeded, but {self._dev} is not seen on {self._point}")
+
+    def stop(self) -> None:
+        """Unmount; while it is busy try again a few times, then name who holds it."""
+        for tries_left in range(_UNMOUNT_TRIES - 1, -1, -1):
+            seen = top_mount(self._real_point, read_mounts())
+            if seen is None:
+                self._log.info(f"{self.spec.label} is not mounted")
+                return
+            if not self._is_ours(seen):
+                raise ActionError(f"{self.spec.rid}: {seen.source} is mounted on {self._point}, not {self._dev}: left alone")
+            result = run_logged(self._log, ["umount", self._point])
+            if result.exit_code == 0:
+                return
+            if tries_left:
+                pause(_UNMOUNT_PAUSE_S)
+        holders = ", ".join(_holders(self._real_point)) or "no process found: perhaps another mount or a loop device"
+        raise ActionError(f"{self.spec.rid}: umount {self._point} {result.verdict}, in use by {holders}")
+
+    def why_unhandled(self) -> str:
+        """Handled."""
+        return ""
+
+    @property
+    def _real_point(self) -> str:
+        return os.path.realpath(self._point)
+
+    @property
+    def _dev_path(self) -> str:
+        """Path of the device, file or directory, or an empty text if it is not there."""
+        path = self._dev
+        for prefix, directory in _BY_NAME.items():
+            if path.startswith(prefix):
+                path = directory + path[len(prefix) :].strip('"')
+        return path if os.path.exists(path) else ""
+
+    def _is_image(self) -> bool:
+        return self._kind != "bind" and os.path.isfile(self._dev_path)
+
+    def _is_ours(self, seen: Mount) -> bool:
+        """Does this mount show our device?"""
+        if self._kind == "tmpfs":
+            return seen.fstype == "tmpfs"
+        path = self._dev_path
+        if not path:
+            # A device that went away under its mount: all that is left is its name.
+            return seen.source == self._dev
+        info = os.stat(path)
+        if self._kind == "bind":
+            shown = os.stat(seen.point)
+            return (info.st_dev, info.st_ino) == (shown.st_dev, shown.st_ino)
+        if stat.S_ISBLK(info.st_mode):
+            return seen.device == f"{os.major(info.st_rdev)}:{os.minor(info.st_rdev)}"
+        backing = backing_file(seen.source)
+        return bool(backing) and os.path.realpath(backing) == os.path.realpath(path)
+
+    def _mounted_elsewhere(self, mounts: "tuple[Mount, ...]") -> Optional[Mount]:
+        if self._kind in ("bind", "tmpfs") or not self._dev_path:
+            return None
+        candidates = mounts if not self._is_image() else [mount for mount in mounts if "/loop" in mount.source]
+        return next((mount for mount in candidates if self._is_ours(mount)), None)
+
+    def _mount_command(self) -> "list[str]":
+        options = [self._options] if self._options else []
+        if self._is_image() and "loop" not in self._options.split(","):
+            options.append("loop")
+        if self._kind == "bind":
+            argv = ["mount", "--bind"]
+        else:
+            argv = ["mount", "-t", self._kind]
+        if options:
+            argv += ["-o", ",".join(options)]
+        return argv + [self._dev, self._point]
+
+    def _check_file_system(self) -> None:
+        """Let e2fsck replay or repair what it can without questions; xfs does it at mount."""
+        if self._kind not in _FSCK_TYPES or not shutil.which("e2fsck"):
+            return
+        result = run_logged(self._log, ["e2fsck", "-p", self._dev_path])
+        if result.is_timed_out or not 0 <= result.exit_code < _FSCK_FAILED:
+            raise ActionError(f"{self.spec.rid}: e2fsck -p {self._dev} {result.verdict}: check it by hand")
+
+
+class Directory:
+    """A directory that has to exist: made at start, left at stop."""
+
+    def __init__(self, section: Section, around: Surroundings, index: int) -> None:
+        self._path = _absolute(section, "path", "mnt", "dev")
+        self._user = section.text("user")
+        self._group = section.text("group")
+        self._mode = _mode(section)
+        self.spec = make_spec(section, Group.FS, f"dir@{self._path}", around.node)
+        self.start_rank = self.stop_rank = (0, self._path)
+        self._log = around.log.of(self.spec.rid)
+
+    def status(self) -> Finding:
+        """n/a if it is there, for it stays when the service stops; down if it is missing."""
+        if os.path.isdir(self._path):
+            return Finding(ResourceStatus.NA)
+        return Finding(ResourceStatus.DOWN, (f"directory {self._path} does not exist",))
+
+    def start(self) -> None:
+        """Make it, with its owner and mode."""
+        try:
+            os.makedirs(self._path, exist_ok=True)
+            if self._user:
+                shutil.chown(self._path, user=self._user)
+            if self._group:
+                shutil.chown(self._path, group=self._group)
+            if self._mode is not None:
+                os.chmod(self._path, self._mode)
+        except (OSError, LookupError) as exc:
+            raise ActionError(f"{self.spec.rid}: cannot make the directory {self._path}: {exc}") from exc
+
+    def stop(self) -> None:
+        """Leave it."""
+
+    def why_unhandled(self) -> str:
+        """Handled."""
+        return ""
+
+
+def _absolute(section: Section, *spellings: str) -> str:
+    path = section.required(*spellings)
+    if not path.startswith("/") or os.path.normpath(path) == "/":
+        raise section.error(spellings[0], f"is {path!r}, expected an absolute path below /")
+    return os.path.normpath(path)
+
+
+def _mode(section: Section) -> Optional[int]:
+    word = section.text("perm")
+    if not word:
+        return None
+    try:
+        mode = int(word, 8)
+    except ValueError:
+        mode = -1
+    if not 0 <= mode <= 0o7777:
+        raise section.error("perm", f"is {word!r}, expected an octal mode such as 755")
+    return mode
+
+
+def _holders(point: str) -> "list[str]":
+    """Processes that use something below a mount point: name(pid)."""
+    import psutil
+
+    found = []
+    for process in psutil.process_iter(["name"]):
+        try:
+            used = [process.cwd(), process.exe(), *(entry.path for entry in process.open_files())]
+        except (psutil.Error, OSError):
+            continue
+        if any(path == point or path.startswith(point + "/") for path in used):
+            found.append(f"{process.info['name']}({process.pid})")
+    more = [f"and {len(found) - HOLDERS_SHOWN} more"] if len(found) > HOLDERS_SHOWN else []
+    return found[:HOLDERS_SHOWN] + more

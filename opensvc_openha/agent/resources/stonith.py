@@ -1,0 +1,51 @@
+"""Fencing commands. Shown in no status tree; only the ``stonith`` action runs them."""
+
+from __future__ import annotations
+
+from opensvc_openha.agent.commands import COMMAND_TIMEOUT_S, run_logged
+from opensvc_openha.agent.resources.base import Resource, Surroundings, index_of, make_spec
+from opensvc_openha.agent.resources.unhandled import Unhandled
+from opensvc_openha.agent.service_file import Section
+from opensvc_openha.agent.status import Finding, Group, ResourceStatus
+
+
+def build(section: Section, around: Surroundings) -> Resource:
+    """The resource of one [stonith#N] section."""
+    kind = section.required("type").lower()
+    if kind != "callout":
+        reason = f"stonith type {kind} is not handled by the embedded agent yet, expected callout"
+        return Unhandled(section, around, Group.STONITH, f"stonith.{kind}", reason)
+    return Callout(section, around)
+
+
+class Callout:
+    """A command that makes sure the peer runs nothing any more; 0 is the only success."""
+
+    def __init__(self, section: Section, around: Surroundings) -> None:
+        self.spec = make_spec(section, Group.STONITH, "stonith.callout", around.node)
+        self.start_rank = self.stop_rank = (index_of(section), "")
+        self._command = section.required("cmd")
+        self._timeout_s = section.seconds("timeout", COMMAND_TIMEOUT_S)
+        self._env = {"OPENSVC_SVCNAME": around.svcname, "OPENSVC_RID": section.name, "OPENSVC_NODENAME": around.node}
+        self._log = around.log.of(self.spec.rid)
+
+    def status(self) -> Finding:
+        """There is nothing to look at."""
+        return Finding(ResourceStatus.NA)
+
+    def start(self) -> None:
+        """Not part of a start: see ``fence``."""
+
+    def stop(self) -> None:
+        """Nothing."""
+
+    def why_unhandled(self) -> str:
+        """Handled."""
+        return ""
+
+    def fence(self) -> int:
+        """Run the command; its exit code, or 1 if it had to be killed."""
+        result = run_logged(self._log, ["/bin/sh", "-c", self._command], self._timeout_s, self._env)
+        if result.exit_code != 0:
+            self._log.error(f"fencing failed: the command {result.verdict}")
+        return result.exit_code if result.exit_code >= 0 and not result.is_timed_out else 1

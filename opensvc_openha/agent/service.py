@@ -1,0 +1,165 @@
+"""One service on this node: its file, its resources in the order they are shown, started and stopped, and its report."""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import dataclass
+from typing import Callable, Iterable, Optional
+
+from opensvc_openha.agent.action_log import ActionLog
+from opensvc_openha.agent.hb_status import ClusterView
+from opensvc_openha.agent.resources.base import Resource, Surroundings
+from opensvc_openha.agent.resources.hb import OpenhaHb
+from opensvc_openha.agent.resources.registry import build_resources
+from opensvc_openha.agent.service_file import ServiceFile, read_service_file
+from opensvc_openha.agent.status import Finding, Group, ResourceReport, ResourceStatus, ServiceReport
+from opensvc_openha.core.status import NodeStatus
+from opensvc_openha.errors import OpenhaError, SystemFault, UsageError
+from opensvc_openha.formats.layout import AgentLayout, Layout
+
+START_GROUPS = (Group.IP, Group.DISK, Group.FS, Group.SHARE, Group.CONTAINER, Group.APP)
+"""Order of the groups at start; stop is the reverse."""
+
+
+@dataclass(frozen=True)
+class Service:
+    """A service as configured for this node."""
+
+    name: str
+    node: str
+    file: ServiceFile
+    resources: "tuple[Resource, ...]"
+    layout: AgentLayout
+    log: ActionLog
+    cluster: ClusterView
+
+    @property
+    def var_dir(self) -> str:
+        """Run-time data of the service."""
+        return self.layout.service_var_dir(self.name)
+
+    @property
+    def frozen_flag(self) -> str:
+        """File that is there while the service is frozen."""
+        return os.path.join(self.var_dir, "frozen")
+
+    @property
+    def is_frozen(self) -> bool:
+        """Has the operator frozen the service for the agent?"""
+        return os.path.exists(self.frozen_flag)
+
+    @property
+    def is_clustered(self) -> bool:
+        """Does a cluster decide where the service runs?"""
+        return any(res.spec.group is Group.HB and not res.spec.is_disabled for res in self.resources)
+
+    @property
+    def cluster_name(self) -> Optional[str]:
+        """Name of the service in the cluster, or None if it is in none."""
+        names = [res.cluster_name for res in self.resources if isinstance(res, OpenhaHb) and not res.spec.is_disabled]
+        return names[0] if names else None
+
+    @property
+    def is_autostarted_here(self) -> bool:
+        """Is this node one that starts the service at boot?"""
+        return self.node in (word.lower() for word in self.file.default.words("autostart_node"))
+
+    def report(self) -> ServiceReport:
+        """Look at every resource."""
+        resources = tuple(_report_of(res, _look(res)) for res in in_display_order(self.resources))
+        return ServiceReport(self.name, self.file.default.text("service_type"), self.is_frozen, resources)
+
+    def selected(self, rids: Iterable[str]) -> "tuple[Resource, ...]":
+        """Resources named by id or by group; all of them for no name; UsageError for an unknown name."""
+        wanted = list(rids)
+        for rid in wanted:
+            if not any(_is_named(res, rid) for res in self.resources):
+                raise UsageError(f"{self.name} has no resource {rid}, expected one of {self._rids()}")
+        return tuple(res for res in self.resources if not wanted or any(_is_named(res, rid) for rid in wanted))
+
+    def _rids(self) -> str:
+        return ", ".join(res.spec.rid for res in in_display_order(self.resources))
+
+
+def load_service(layout: AgentLayout, name: str, log: ActionLog, cluster: ClusterView) -> Service:
+    """Read a service file and build its resources; ConfigError for all that is wrong with it."""
+    node = node_name()
+    file = read_service_file(layout.service_file(name), name, node)
+    resources = build_resources(file, Surroundings(name, node, layout, log, cluster))
+    return Service(name, node, file, resources, layout, log, cluster)
+
+
+def node_name() -> str:
+    """Name of this node as service files spell it."""
+    return platform.node().lower()
+
+
+def cluster_view(layout: Layout, fetch: Callable[[], NodeStatus]) -> ClusterView:
+    """View of the node daemon of an OpenHA installation that may not be there."""
+    return ClusterView(fetch, is_installed=os.path.isdir(layout.bin_dir) or os.path.isdir(layout.conf_dir))
+
+
+def in_display_order(resources: Iterable[Resource]) -> "list[Resource]":
+    """By group as the status tree shows them, then by number."""
+    groups = list(Group)
+    return sorted(resources, key=lambda res: (groups.index(res.spec.group), _number_of(res.spec.rid)))
+
+
+def in_start_order(resources: Iterable[Resource]) -> "list[Resource]":
+    """Those that take part in a start, the first to start first."""
+    taking_part = [res for res in resources if res.spec.group in START_GROUPS and not res.spec.is_disabled]
+    return sorted(taking_part, key=lambda res: (START_GROUPS.index(res.spec.group), res.spec.subset, res.start_rank))
+
+
+def in_stop_order(resources: Iterable[Resource]) -> "list[Resource]":
+    """Those that take part in a stop, the first to stop first."""
+    taking_part = [res for res in resources if res.spec.group in START_GROUPS and not res.spec.is_disabled]
+    return sorted(
+        taking_part, key=lambda res: (START_GROUPS.index(res.spec.group), res.spec.subset, res.stop_rank), reverse=True
+    )
+
+
+def _is_named(resource: Resource, name: str) -> bool:
+    return name in (resource.spec.rid, resource.spec.rid.partition("#")[0])
+
+
+def _number_of(rid: str) -> "tuple[str, int, str]":
+    group, _, index = rid.partition("#")
+    return (group, int(index) if index.isdigit() else 1_000_000_000, index)
+
+
+def _look(resource: Resource) -> Finding:
+    if resource.spec.is_disabled:
+        return Finding(ResourceStatus.NA)
+    try:
+        return resource.status()
+    except (OpenhaError, OSError) as exc:
+        return Finding(ResourceStatus.WARN, (f"cannot be looked at: {exc}",))
+
+
+def _report_of(resource: Resource, finding: Finding) -> ResourceReport:
+    spec = resource.spec
+    return ResourceReport(
+        rid=spec.rid,
+        group=spec.group,
+        label=spec.label,
+        status=finding.status,
+        log=finding.log,
+        is_monitored=spec.is_monitored,
+        is_disabled=spec.is_disabled,
+        is_optional=spec.is_optional,
+    )
+
+
+def write_frozen_flag(service: Service, is_frozen: bool) -> None:
+    """Freeze or thaw the service for the agent."""
+    try:
+        if is_frozen:
+            os.makedirs(service.var_dir, exist_ok=True)
+            with open(service.frozen_flag, "w", encoding="ascii"):
+                pass
+        elif service.is_frozen:
+            os.unlink(service.frozen_flag)
+    except OSError as exc:
+        raise SystemFault(f"cannot change {service.frozen_flag}: {exc.strerror}") from exc

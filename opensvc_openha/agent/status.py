@@ -1,0 +1,132 @@
+"""What a service looks like on this node: the statuses, how they merge, and the report the commands print.
+
+avail merges everything the service needs to run here; hb, sync and stonith do not count in it.
+overall is avail with hb and sync added: a sync that is up is neutral, any other verdict on it is a warning.
+Disabled resources are n/a, n/a is neutral, and optional resources count nowhere.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import Iterable, Optional
+
+
+class ResourceStatus(enum.Enum):
+    """Verdict on a resource or on a group of them; ``value`` is the word shown."""
+
+    UP = "up"
+    DOWN = "down"
+    WARN = "warn"
+    NA = "n/a"
+    UNDEF = "undef"
+
+    @property
+    def exit_code(self) -> int:
+        """What the ``status`` action exits with."""
+        return _EXIT_CODES[self]
+
+
+_EXIT_CODES = {
+    ResourceStatus.UP: 0,
+    ResourceStatus.DOWN: 1,
+    ResourceStatus.WARN: 2,
+    ResourceStatus.NA: 3,
+    ResourceStatus.UNDEF: 3,
+}
+
+
+class Group(enum.Enum):
+    """Kinds of resources, in the order the status tree shows them."""
+
+    CONTAINER = "container"
+    DISK = "disk"
+    FS = "fs"
+    SHARE = "share"
+    IP = "ip"
+    APP = "app"
+    SYNC = "sync"
+    HB = "hb"
+    STONITH = "stonith"
+
+
+OUTSIDE_AVAIL = frozenset({Group.SYNC, Group.HB, Group.STONITH})
+"""Groups that do not decide whether the service is available on this node."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What looking at one resource told: its status, and lines that explain it."""
+
+    status: ResourceStatus
+    log: "tuple[str, ...]" = ()
+
+
+@dataclass(frozen=True)
+class ResourceReport:
+    """One line of the status tree. ``log`` lines are without the leading ``#``."""
+
+    rid: str
+    group: Group
+    label: str
+    status: ResourceStatus
+    log: "tuple[str, ...]" = ()
+    is_monitored: bool = False
+    is_disabled: bool = False
+    is_optional: bool = False
+    is_encap: bool = False
+
+
+@dataclass(frozen=True)
+class ServiceReport:
+    """Everything the commands print about one service on this node. ``resources`` is in display order."""
+
+    name: str
+    service_type: str
+    is_frozen: bool
+    resources: "tuple[ResourceReport, ...]"
+    container_type: str = "hosted"
+
+    def in_group(self, *groups: Group) -> "tuple[ResourceReport, ...]":
+        """Resources of these groups."""
+        return tuple(resource for resource in self.resources if resource.group in groups)
+
+    def group_status(self, *groups: Group) -> ResourceStatus:
+        """Merged status of these groups; n/a if there is nothing to merge."""
+        return merge(res.status for res in self.in_group(*groups) if not res.is_optional)
+
+    @property
+    def avail(self) -> ResourceStatus:
+        """Is the service available on this node?"""
+        return self.group_status(*(group for group in Group if group not in OUTSIDE_AVAIL))
+
+    @property
+    def sync(self) -> ResourceStatus:
+        """Merged status of the synchronisations."""
+        return self.group_status(Group.SYNC)
+
+    @property
+    def hb(self) -> ResourceStatus:
+        """What the cluster says of the service."""
+        return self.group_status(Group.HB)
+
+    @property
+    def overall(self) -> ResourceStatus:
+        """avail, hb and sync together."""
+        return merge([self.avail, self.hb, _weight_of_sync(self.sync)])
+
+
+def merge(statuses: Iterable[ResourceStatus]) -> ResourceStatus:
+    """One status for several: n/a is neutral, up with down is warn, warn wins."""
+    merged: Optional[ResourceStatus] = None
+    for status in statuses:
+        if status in (ResourceStatus.NA, ResourceStatus.UNDEF):
+            continue
+        merged = status if merged in (None, status) else ResourceStatus.WARN
+    return ResourceStatus.NA if merged is None else merged
+
+
+def _weight_of_sync(sync: ResourceStatus) -> ResourceStatus:
+    if sync in (ResourceStatus.UP, ResourceStatus.NA):
+        return ResourceStatus.UNDEF
+    return ResourceStatus.WARN

@@ -1,0 +1,206 @@
+"""The agent's command: `svcmgr -s a,b ACTION`, `<service> ACTION`, `<service>.cluster`, `<service>.stonith`, all*services.
+
+The name it is called by says which services are meant; everything else is in the agent package.
+"""
+
+from __future__ import annotations
+
+import getopt
+import os
+import sys
+from dataclasses import dataclass, replace
+from typing import Optional, Sequence
+
+from opensvc_openha import __version__
+from opensvc_openha.agent.action_lock import DEFAULT_WAIT_S
+from opensvc_openha.agent.action_log import open_log
+from opensvc_openha.agent.actions import ActionOptions, perform, shown_actions
+from opensvc_openha.agent.hb_status import ClusterView
+from opensvc_openha.agent.selection import Choice, is_chosen
+from opensvc_openha.agent.service import cluster_view, load_service
+from opensvc_openha.agent.service_file import SERVICE_NAME, service_names
+from opensvc_openha.agent.wrappers import default_command, ensure_wrappers
+from opensvc_openha.errors import OpenhaError, SystemFault, UsageError
+from opensvc_openha.formats.layout import AgentLayout, agent_layout, find_layout
+from opensvc_openha.runtime.control_client import fetch_status
+
+USAGE = """\
+Usage: svcmgr -s SERVICE[,SERVICE] [options] ACTION
+       SERVICE [options] ACTION
+       allservices | allupservices | alldownservices | allprimaryservices | allsecondaryservices ACTION
+
+Actions: {actions}
+
+Options:
+  -s, --service=LIST    comma-separated list of services
+  -c, --cluster         act although a cluster decides about the service
+  -f, --force           act on a frozen service
+      --rid=LIST        only these resources (fs#1) or groups (fs)
+      --waitlock=N      wait N seconds for an action that is under way (default {wait:g})
+      --disable-rollback  leave what a failed start had started
+      --format=json     for print status
+      --version, -h, --help
+"""
+
+_SHORT = "s:cfhp"
+_LONG = (
+    *("service=", "cluster", "force", "rid=", "waitlock=", "disable-rollback", "format=", "version", "help"),
+    # Words of the agent that change nothing here.
+    *("debug", "parallel", "refresh", "remote", "cron"),
+)
+
+
+@dataclass(frozen=True)
+class Call:
+    """One command line, understood. ``services`` is None for all of ``choice``."""
+
+    services: "Optional[tuple[str, ...]]"
+    choice: Choice
+    action: str
+    options: ActionOptions
+    text: str = ""
+
+
+def main(argv0: str, args: Sequence[str]) -> int:
+    """Run one command line; exit code. Raises OpenhaError where the command line or its only service file is wrong."""
+    call = understand(os.path.basename(argv0), args)
+    if call.text:
+        sys.stdout.write(call.text)
+        return 0
+    layout = agent_layout("", os.environ)
+    repair_wrappers(layout)
+    cluster = node_view()
+    names = service_names(layout.etc_dir) if call.services is None else call.services
+    exit_code = 0
+    for name in names:
+        try:
+            code = _run_one(layout, name, call, cluster)
+        except OpenhaError as exc:
+            if len(names) == 1:
+                raise
+            # One broken service must not keep the others from being acted on.
+            sys.stderr.write(f"{exc}\n")
+            code = exc.exit_code
+        exit_code = exit_code or code
+    return exit_code
+
+
+def understand(called_as: str, args: Sequence[str]) -> Call:
+    """The call that a command name and its arguments stand for; UsageError for what makes no sense."""
+    own_args, docker_args = _split_docker(args)
+    try:
+        found, words = getopt.gnu_getopt(own_args, _SHORT, list(_LONG))
+    except getopt.GetoptError as exc:
+        raise UsageError(f"{exc.msg}, see svcmgr --help") from exc
+    given = {name.lstrip("-"): value for name, value in found}
+    if "h" in given or "help" in given:
+        return Call((), Choice.ALL, "", ActionOptions(), _usage())
+    if "version" in given:
+        return Call((), Choice.ALL, "", ActionOptions(), f"svcmgr {__version__}\n")
+    options = _options(given)
+    call = Call(_service_list(given), Choice.ALL, "_".join(words), options)
+    call = _by_name(call, called_as)
+    if docker_args:
+        call = replace(call, action="docker")
+    if not call.action:
+        raise UsageError("no action given, see svcmgr --help")
+    return call
+
+
+def repair_wrappers(layout: AgentLayout) -> None:
+    """Put right the wrappers beside the service files; what can't be is said, and the command goes on."""
+    if not os.access(layout.etc_dir, os.W_OK):
+        return
+    command = default_command(layout)
+    for name in service_names(layout.etc_dir):
+        try:
+            ensure_wrappers(layout, name, command)
+        except SystemFault as exc:
+            sys.stderr.write(f"{exc}\n")
+
+
+def node_view() -> ClusterView:
+    """What the node daemon of this machine says, asked at the first need."""
+    layout = find_layout(os.environ, os.path.exists)
+    return cluster_view(layout, lambda: fetch_status(layout))
+
+
+def _run_one(layout: AgentLayout, name: str, call: Call, cluster: ClusterView) -> int:
+    if not os.path.exists(layout.service_file(name)):
+        raise UsageError(f"no service {name}: {layout.service_file(name)} does not exist")
+    with open_log(layout.log_dir, name) as log:
+        service = load_service(layout, name, log, cluster)
+        return perform(service, call.action, call.options) if is_chosen(service, call.choice) else 0
+
+
+def _by_name(call: Call, called_as: str) -> Call:
+    """What the command's own name adds: services, --cluster, the stonith action."""
+    if called_as in {choice.value for choice in Choice}:
+        return replace(call, choice=Choice(called_as))
+    name, _, suffix = called_as.rpartition(".")
+    if suffix in ("cluster", "stonith") and name:
+        options = replace(call.options, is_cluster=True)
+        action = "stonith" if suffix == "stonith" else call.action
+        return replace(call, services=(_service_name(name),), options=options, action=action)
+    if called_as in ("svcmgr", "svcmgr.py", "__main__.py"):
+        if call.services is None:
+            raise UsageError("no service given, expected -s SERVICE or a command named after the service")
+        return call
+    return replace(call, services=(_service_name(called_as),))
+
+
+def _split_docker(args: Sequence[str]) -> "tuple[list[str], list[str]]":
+    """Arguments of ours, and those from the word docker on: its options are not ours to understand."""
+    args = list(args)
+    for position, word in enumerate(args):
+        if word == "docker" and (position == 0 or args[position - 1] not in ("-s", "--service", "--rid", "--waitlock")):
+            return args[:position], args[position:]
+    return args, []
+
+
+def _options(given: "dict[str, str]") -> ActionOptions:
+    output_format = given.get("format", "")
+    if output_format not in ("", "json"):
+        raise UsageError(f"--format {output_format} is not known, expected json")
+    return ActionOptions(
+        rids=tuple(word for word in given.get("rid", "").split(",") if word),
+        is_cluster="c" in given or "cluster" in given,
+        is_forced="f" in given or "force" in given,
+        has_rollback="disable-rollback" not in given,
+        wait_lock_s=_wait_lock(given),
+        output_format=output_format,
+    )
+
+
+def _wait_lock(given: "dict[str, str]") -> float:
+    word = given.get("waitlock", "")
+    if not word:
+        return DEFAULT_WAIT_S
+    if not word.isdigit() or len(word) > 6:
+        raise UsageError(f"--waitlock {word!r} is wrong, expected a number of seconds")
+    return float(word)
+
+
+def _service_list(given: "dict[str, str]") -> "Optional[tuple[str, ...]]":
+    names = given.get("s", given.get("service"))
+    if names is None:
+        return None
+    return tuple(_service_name(name) for name in names.split(",") if name)
+
+
+def _service_name(name: str) -> str:
+    if not SERVICE_NAME.match(name):
+        raise UsageError(f"{name!r} is no service name, expected letters, digits, dots, dashes and underscores")
+    return name
+
+
+def _usage() -> str:
+    return USAGE.format(actions=", ".join(shown_actions()), wait=DEFAULT_WAIT_S)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main("svcmgr", sys.argv[1:]))
+    except OpenhaError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(error.exit_code)

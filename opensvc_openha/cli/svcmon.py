@@ -1,0 +1,76 @@
+"""The table of all services on this node."""
+
+from __future__ import annotations
+
+import getopt
+import os
+import sys
+from typing import Sequence
+
+from opensvc_openha import __version__
+from opensvc_openha.agent.action_log import open_log
+from opensvc_openha.agent.render import print_status_lines, svcmon_lines
+from opensvc_openha.agent.service import load_service
+from opensvc_openha.agent.service_file import service_names
+from opensvc_openha.agent.status import ServiceReport
+from opensvc_openha.cli.svcmgr import node_view, repair_wrappers
+from opensvc_openha.errors import OpenhaError, UsageError
+from opensvc_openha.formats.layout import agent_layout
+
+USAGE = """\
+Usage: svcmon [options]
+
+Display services status
+
+Options:
+  -s, --service=LIST    comma-separated list of services (default: all)
+      --verbose         the status tree of each service
+      --version, -h, --help
+"""
+
+_LONG = ("service=", "verbose", "version", "help", "updatedb", "refresh", "debug", "cluster", "maxdelaydb=")
+
+
+def main(args: Sequence[str]) -> int:
+    """Print the table; exit code 0, or that of the first service file that is wrong."""
+    try:
+        found, words = getopt.gnu_getopt(list(args), "s:hvc", list(_LONG))
+    except getopt.GetoptError as exc:
+        raise UsageError(f"{exc.msg}, see svcmon --help") from exc
+    given = {name.lstrip("-"): value for name, value in found}
+    if words:
+        raise UsageError(f"{words[0]!r} is not expected, see svcmon --help")
+    if "h" in given or "help" in given:
+        sys.stdout.write(USAGE)
+        return 0
+    if "version" in given:
+        sys.stdout.write(f"svcmon {__version__}\n")
+        return 0
+    asked = given.get("s", given.get("service"))
+    reports, exit_code = _look([name for name in asked.split(",") if name] if asked else None)
+    if "verbose" in given or "v" in given:
+        lines = [line for report in reports for line in print_status_lines(report)]
+    else:
+        lines = svcmon_lines(reports)
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
+    return exit_code
+
+
+def _look(asked: "list[str] | None") -> "tuple[list[ServiceReport], int]":
+    """Reports of the services that could be read, and the exit code for those that could not."""
+    layout = agent_layout("", os.environ)
+    repair_wrappers(layout)
+    cluster = node_view()
+    known = service_names(layout.etc_dir)
+    reports = []
+    exit_code = 0
+    for name in known if asked is None else asked:
+        try:
+            if name not in known:
+                raise UsageError(f"no service {name}: {layout.service_file(name)} does not exist")
+            with open_log(layout.log_dir, name) as log:
+                reports.append(load_service(layout, name, log, cluster).report())
+        except OpenhaError as exc:
+            sys.stderr.write(f"{exc}\n")
+            exit_code = exit_code or exc.exit_code
+    return reports, exit_code
