@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -166,14 +167,14 @@ class Node:
         )
 
     def run(
-        self, command: Command, timeout_s: float = 30.0, env: Optional[Mapping[str, str]] = None
+        self, command: Command, timeout_s: float = 30.0, env: Optional[Mapping[str, str]] = None, stdin: int = subprocess.DEVNULL
     ) -> "subprocess.CompletedProcess[str]":
         """Run a command to its end; a shell line if it is a string. Raises TimeoutExpired, then it was killed.
 
         Waits for the command only, not for what it left in the background.
         """
         with _text_file() as out, _text_file() as err:
-            process = self.popen(command, env, stdin=subprocess.DEVNULL, stdout=out, stderr=err)
+            process = self.popen(command, env, stdin=stdin, stdout=out, stderr=err)
             try:
                 code = process.wait(timeout=timeout_s)
             except BaseException as error:
@@ -183,6 +184,12 @@ class Node:
                     raise subprocess.TimeoutExpired(command, timeout_s, _content(out), _content(err)) from None
                 raise
             return subprocess.CompletedProcess(command, code, _content(out), _content(err))
+
+    @property
+    def entry_command(self) -> str:
+        """What to type on the host for a shell in the node."""
+        environment = [f"{name}={value}" for name, value in self.environment.items()]
+        return shlex.join(["env", "-i", *environment, *self._enter([self.environment["SHELL"]])])
 
     def _enter(self, command: Command) -> List[str]:
         if not self.is_alive:

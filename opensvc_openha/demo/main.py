@@ -1,0 +1,82 @@
+"""`openha demo`: the whole tutorial on two nodes made of namespaces, with a table of the takeover's times at the end."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from types import FrameType
+from typing import List, Optional
+
+from opensvc_openha.demo.nodes import TwoNodes
+from opensvc_openha.demo.player import Player, StepFailed, install_services, last_words, prepare
+from opensvc_openha.demo.screen import Screen
+from opensvc_openha.demo.story import ADDRESSES, FAST, FULL, NAMES, tell
+from opensvc_openha.demo.timeline import render_table
+from opensvc_openha.errors import OpenhaError
+
+DEFAULT_LIMIT_S = 300.0
+INTERRUPTED = 130
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Options of the demo."""
+    parser = argparse.ArgumentParser(prog="openha demo", description="Replay the tutorial on two nodes of this machine.")
+    parser.add_argument("--fast", action="store_true", help="link timeouts of 2 s instead of 10")
+    parser.add_argument("--keep", action="store_true", help="leave the nodes running at the end, until Ctrl-C")
+    parser.add_argument("--no-color", action="store_true", help="no colours, even on a terminal")
+    parser.add_argument("--timeout", type=float, default=DEFAULT_LIMIT_S, metavar="SECONDS", help="limit of the whole demo")
+    return parser
+
+
+def main(args: Optional[List[str]] = None) -> int:
+    """Run the demo; 0 only if every step came out as it must."""
+    options = build_parser().parse_args(args)
+    screen = Screen(sys.stdout, not options.no_color)
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        return _demonstrate(options, screen)
+    except KeyboardInterrupt:
+        screen.alarm("interrupted")
+        return INTERRUPTED
+    except OpenhaError as error:
+        print(f"openha demo: {error}", file=sys.stderr)
+        return error.exit_code
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _interrupt(_signal: int, _frame: Optional[FrameType]) -> None:
+    raise KeyboardInterrupt
+
+
+def _demonstrate(options: argparse.Namespace, screen: Screen) -> int:
+    pace = FAST if options.fast else FULL
+    with TwoNodes(NAMES, ADDRESSES) as nodes:
+        for node in nodes:
+            prepare(node)
+        install_services(nodes, pace)
+        player = Player(nodes, screen, options.timeout)
+        code = 0
+        try:
+            player.play(tell(pace))
+            screen.title("The takeover", "Seconds from the power cut, as seen on deb2.")
+            screen.output(render_table(player.times))
+        except StepFailed as error:
+            code = error.exit_code
+            screen.alarm(f"\nThe demo failed {error}")
+            screen.output(f"\nLast output:\n{error.output}\n\n{last_words(nodes)}")
+        if options.keep:
+            _keep(nodes, screen)
+        return code
+
+
+def _keep(nodes: TwoNodes, screen: Screen) -> None:
+    """Tell how to look around, and wait for Ctrl-C."""
+    screen.title("The nodes are kept", "Press Ctrl-C here to end them. From another terminal:")
+    for node in nodes:
+        screen.output(f"{node.name}:  {node.entry_command}")
+    try:
+        signal.pause()
+    except KeyboardInterrupt:
+        screen.note("ended")

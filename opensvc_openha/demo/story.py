@@ -1,0 +1,317 @@
+"""The demo as data: every command of the tutorial, in its order, on its node, with what must come out of it.
+
+The services run without docker: an address, a file system that follows the service, and a small program that
+writes the time into it. Nothing here does anything; ``player`` does.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Sequence, Tuple, Union
+
+DEB1, DEB2 = 0, 1
+NAMES = ("deb1.opensvc.com", "deb2.opensvc.com")
+SERVICES = ("registry", "busybox")
+ADDRESSES = {"registry.opensvc.com": "10.50.0.71", "busybox.opensvc.com": "10.50.0.72"}
+
+EZ = "/usr/local/cluster"
+STARTS_FILE = "/shared/starts"
+"""Each start of an application writes service, node and wall-clock time here."""
+
+
+@dataclass(frozen=True)
+class Title:
+    """A heading with a sentence on what happens next."""
+
+    title: str
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One command. Each ``expect`` pattern must be found in its output, no ``absent`` one may.
+
+    ``limit_s`` above 0 means: run it again until it is so, for at most so long. ``is_story`` also shows the
+    outputs on the way that differ from the one before, else only the last is shown.
+    """
+
+    node: int
+    command: str
+    expect: Tuple[str, ...] = ()
+    absent: Tuple[str, ...] = ()
+    limit_s: float = 0.0
+    is_story: bool = False
+
+
+@dataclass(frozen=True)
+class Power:
+    """Switch a node on."""
+
+    node: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Takeover:
+    """Cut the power of one node and watch a loop on the other until ``expect`` is found."""
+
+    victim: int
+    witness: int
+    command: str
+    every_s: float
+    expect: Tuple[str, ...]
+    limit_s: float
+
+
+Step = Union[Title, Run, Power, Takeover]
+
+
+@dataclass(frozen=True)
+class Pace:
+    """What differs between the full and the fast demo."""
+
+    link_timeout_s: int
+    busybox_start_s: int
+    watch_every_s: float
+
+
+FULL = Pace(link_timeout_s=10, busybox_start_s=8, watch_every_s=5.0)
+FAST = Pace(link_timeout_s=2, busybox_start_s=3, watch_every_s=1.0)
+
+START_READY_S = 5
+"""What the tutorial's rules wait before a service is taken from a silent node."""
+SLACK_S = 10
+"""Allowed on top of what a step should take, for a busy machine."""
+
+
+def states(**wanted: str) -> Tuple[str, ...]:
+    """Patterns for `service -s -c`: ``registry="STARTED/STOPPED"`` is primary/secondary."""
+    patterns = []
+    for service, pair in wanted.items():
+        primary, secondary = pair.split("/")
+        one, two = (re.escape(name) for name in NAMES)
+        patterns.append(rf"(?m)^{service} +{one} +{primary} +{two} +{secondary}\s*$")
+    return tuple(patterns)
+
+
+def overall(word: str, hb: str) -> Tuple[str, ...]:
+    """Patterns for svcmon: the hb and the overall column of both services."""
+    return tuple(
+        rf"(?m)^{service}\.opensvc\.com +\S+ +\S+( +\S+){{6}} +{hb} +\S+ +\S+ +{word} +False\s*$" for service in SERVICES
+    )
+
+
+def svcmon_line(service: str, word: str, hb: str) -> str:
+    """Pattern for one line of svcmon."""
+    return overall(word, hb)[SERVICES.index(service)]
+
+
+ALL_LISTEN = (r"(?s)(listener \S+ pid \d+ status UP.*){3}",)
+NONE_LISTENS = (r"(?s)(listener \S+ status DOWN.*){3}",)
+
+SVCMON = "svcmon --service=registry.opensvc.com,busybox.opensvc.com"
+LOOP_BODY = 'echo "-----------------------------"; ez_svc_status; ez_hb_status; date'
+
+
+def app_script(service: str, start_s: int) -> str:
+    """The program of a demo service: start, stop and check."""
+    return f"""#!/bin/sh
+# Writes the time into the file system of the service, once a second.
+clock=/opt/{service}.opensvc.com/clock
+pidfile=/run/{service}.clock.pid
+is_running() {{ [ -s $pidfile ] && kill -0 $(cat $pidfile) 2>/dev/null; }}
+case $1 in
+start)
+    echo "{service} $(hostname) $(date +%s.%N)" >> {STARTS_FILE}
+    sleep {start_s}
+    setsid sh -c 'while :; do echo "$(date +%T) $(hostname)" >> '$clock'; sleep 1; done' < /dev/null > /dev/null 2>&1 &
+    echo $! > $pidfile
+    ;;
+stop)
+    if is_running; then kill $(cat $pidfile); fi
+    while is_running; do sleep 0.1; done
+    rm -f $pidfile
+    ;;
+check)
+    is_running || exit 1
+    ;;
+esac
+"""
+
+
+def service_file(service: str, has_block_devices: bool) -> str:
+    """The `.env` file of a service before the cluster knows it."""
+    fs = f"dev = /shared/{service}.img\ntype = ext4" if has_block_devices else f"dev = /shared/{service}\ntype = bind"
+    return f"""[DEFAULT]
+autostart_node = {NAMES[DEB1]}
+app = OSVCLAB
+service_type = DEV
+nodes = {" ".join(NAMES)}
+
+[ip#1]
+ipdev = eth0
+ipname = {service}.opensvc.com
+
+[fs#1]
+mnt_opt = rw
+mnt = /opt/{service}.opensvc.com
+{fs}
+
+[app#1]
+script = clock
+start = 10
+stop = 10
+check = 10
+"""
+
+
+def monitor_file(timeout_s: int) -> str:
+    """The tutorial's monitor file with a link timeout."""
+    return (
+        f"deb1.opensvc.com\tnet\teth1\t239.131.50.10\t5010\t{timeout_s}\n"
+        f"deb1.opensvc.com\tnet\teth2\t239.131.50.11\t5011\t{timeout_s}\n"
+        f"deb2.opensvc.com\tnet\teth1\t239.131.50.12\t5012\t{timeout_s}\n"
+        f"deb2.opensvc.com\tnet\teth2\t239.131.50.13\t5013\t{timeout_s}\n"
+        f"deb1.opensvc.com\tdio\t/dev/mapper/disk.hb.0\t0\t{timeout_s}\n"
+        f"deb2.opensvc.com\tdio\t/dev/mapper/disk.hb.0\t10\t{timeout_s}\n"
+    )
+
+
+def write_file(path: str, text: str) -> str:
+    """The command that types a file in."""
+    return f"cat > {path} << EOF\n{text}EOF"
+
+
+def hb_section(service: str) -> str:
+    """What tells the agent that a service now belongs to OpenHA."""
+    return f"cat >> {service}.opensvc.com.env << EOF\n\n[hb#0]\ntype = OpenHA\nname = {service}\nEOF"
+
+
+def on_both(command: str, expect: Tuple[str, ...] = (), limit_s: float = 0.0) -> "list[Step]":
+    """The same command on both nodes."""
+    return [Run(node, command, expect, limit_s=limit_s) for node in (DEB1, DEB2)]
+
+
+def configuration(pace: Pace) -> "list[Step]":
+    """From two service files to two nodes that hear each other."""
+    steps: "list[Step]" = [
+        Title("Two services", "Each has an address, a file system on the shared disk and an application."),
+        Run(DEB1, "cat /etc/opensvc/registry.opensvc.com.env", (r"\[app#1\]",)),
+        Title("Tell OpenSVC that OpenHA decides", "No autostart_node any more, and a heartbeat resource. On both nodes."),
+    ]
+    for node in (DEB1, DEB2):
+        for service in SERVICES:
+            name = f"{service}.opensvc.com"
+            steps += [
+                Run(node, f"cd /etc/opensvc; cp {name}.env {name}.backup"),
+                Run(node, f"cd /etc/opensvc; cat {name}.backup | grep -v autostart_node > {name}.env"),
+                Run(node, f"cd /etc/opensvc; {hb_section(service)}"),
+            ]
+    steps += [
+        Run(DEB1, "tail -3 /etc/opensvc/busybox.opensvc.com.env", (r"type = OpenHA\nname = busybox",)),
+        Title("Install OpenHA", "With the embedded agent, since there is no OpenSVC agent here. On both nodes."),
+        *on_both("openha install --embedded-agent"),
+        Run(DEB1, "ls /usr/local/cluster", (r"bin\s+conf\s+(doc\s+)?env\.sh",)),
+        Title("Configure the cluster", "The nodes, and three heartbeat links each way: two networks, one disk. On both nodes."),
+        *on_both(write_file(f"{EZ}/conf/nodes", "".join(f"{name}\n" for name in NAMES))),
+        *on_both(write_file(f"{EZ}/conf/monitor", monitor_file(pace.link_timeout_s))),
+    ]
+    for service in SERVICES:
+        script = f"/etc/opensvc/{service}.opensvc.com.cluster"
+        command = f"$EZ_BIN/service -a {service} {script} {' '.join(NAMES)} /bin/true"
+        done = (rf"Creating service {service}", "initial state FROZEN_STOP", "Done")
+        steps += on_both(command, done)
+    return steps
+
+
+def start_of_openha() -> "list[Step]":
+    """Start the daemons, one node after the other."""
+    frozen = {service: "FROZEN_STOP/FROZEN_STOP" for service in SERVICES}
+    alone = {service: "FROZEN_STOP/UNKNOWN" for service in SERVICES}
+    return [
+        Title("Start OpenHA on deb1", "It sends its heartbeats, and hears nobody yet."),
+        Run(DEB1, "$EZ/ezha start"),
+        Run(DEB1, "ez_ps", ("nmond",), limit_s=SLACK_S),
+        Run(DEB1, "ez_svc_status", states(**alone), limit_s=SLACK_S),
+        Run(DEB1, "ez_hb_status", NONE_LISTENS, limit_s=SLACK_S),
+        Title("Start OpenHA on deb2", "Both hear each other on all links. The services are frozen until we say so."),
+        Run(DEB2, "$EZ/ezha start"),
+        Run(DEB2, "ez_svc_status", states(**frozen), limit_s=SLACK_S),
+        Run(DEB2, "ez_hb_status", ALL_LISTEN, limit_s=SLACK_S),
+        Run(DEB1, "ez_hb_status", ALL_LISTEN, limit_s=SLACK_S),
+        *on_both(SVCMON, overall("warn", "warn"), limit_s=SLACK_S),
+    ]
+
+
+def unfreezing(pace: Pace) -> "list[Step]":
+    """Unfreeze both services on both nodes, deb1 first: it is the primary, so it starts them."""
+    limit_s = START_READY_S + pace.busybox_start_s + SLACK_S
+    steps: "list[Step]" = []
+    other = {"registry": {}, "busybox": {"registry": "STARTED/STOPPED"}}
+    for service in SERVICES:
+        rest = other[service]
+        steps += [
+            Title(f"Unfreeze {service}", "First on deb1, which starts it; then on deb2, which stands by."),
+            Run(DEB1, f"$EZ_BIN/service -A {service} unfreeze", (f"Service {service} UNFROZEN",)),
+            Run(DEB1, "ez_svc_status", states(**{service: "STARTED/FROZEN_STOP", **rest}), limit_s=limit_s, is_story=True),
+            Run(DEB1, SVCMON, (svcmon_line(service, "up", "up"),), limit_s=SLACK_S),
+            Run(DEB1, f"{service}.opensvc.com print status", (r"overall +up", r"hb#0 +\.\.\.\. up +hb.openha")),
+            Run(DEB2, f"$EZ_BIN/service -A {service} unfreeze", (f"Service {service} UNFROZEN",)),
+            Run(DEB2, "ez_svc_status", states(**{service: "STARTED/STOPPED", **rest}), limit_s=SLACK_S),
+        ]
+    steps += [
+        Run(DEB1, "tail -2 /opt/registry.opensvc.com/clock", (NAMES[DEB1],), limit_s=SLACK_S),
+        Run(DEB2, SVCMON, overall("down", "down"), limit_s=SLACK_S),
+    ]
+    return steps
+
+
+def failover(pace: Pace) -> "list[Step]":
+    """Cut the power of deb1 and see deb2 take over."""
+    loop = f"while true; do {LOOP_BODY}; sleep {pace.watch_every_s:g}; done"
+    limit_s = pace.link_timeout_s + START_READY_S + pace.busybox_start_s + SLACK_S
+    return [
+        Title("Failover", "The power of deb1 is cut. deb2 watches."),
+        Takeover(
+            DEB1,
+            DEB2,
+            loop,
+            pace.watch_every_s,
+            (*states(**{service: "UNKNOWN/STARTED" for service in SERVICES}), *NONE_LISTENS),
+            limit_s,
+        ),
+        Run(DEB2, SVCMON, overall("up", "up"), limit_s=SLACK_S),
+        Run(DEB2, "tail -3 /opt/registry.opensvc.com/clock", (rf"{NAMES[DEB1]}|{NAMES[DEB2]}",)),
+    ]
+
+
+def failback(pace: Pace) -> "list[Step]":
+    """Bring deb1 back and give it its services by hand."""
+    limit_s = 2 * (START_READY_S + pace.busybox_start_s) + SLACK_S
+    away = states(**{service: "STOPPED/STARTED" for service in SERVICES})
+    steps: "list[Step]" = [
+        Title("deb1 is back", "It finds that deb2 owns the services, and leaves them there."),
+        Power(DEB1, "the power of deb1 is back, it boots with the disk it had"),
+        Run(DEB1, "$EZ/ezha start"),
+        Run(DEB1, "ez_svc_status", away, limit_s=SLACK_S),
+        Run(DEB1, "ez_hb_status", ALL_LISTEN, limit_s=SLACK_S),
+        Run(DEB1, SVCMON, overall("down", "down"), limit_s=SLACK_S),
+        Title("Failback by hand", "Frozen and stopped on deb2, the services start on deb1; then deb2 may stand by again."),
+    ]
+    for service in SERVICES:
+        steps.append(Run(DEB2, f"$EZ_BIN/service -A {service} freeze-stop"))
+    home = states(**{service: "STARTED/FROZEN_STOP" for service in SERVICES})
+    steps.append(Run(DEB1, "ez_svc_status", home, limit_s=limit_s, is_story=True))
+    for service in SERVICES:
+        steps.append(Run(DEB2, f"$EZ_BIN/service -A {service} unfreeze", (f"Service {service} UNFROZEN",)))
+    final = states(**{service: "STARTED/STOPPED" for service in SERVICES})
+    return steps + [
+        Run(DEB2, "ez_svc_status", final, limit_s=SLACK_S),
+        Run(DEB1, SVCMON, overall("up", "up"), limit_s=SLACK_S),
+    ]
+
+
+def tell(pace: Pace) -> Sequence[Step]:
+    """All steps of the demo."""
+    return [*configuration(pace), *start_of_openha(), *unfreezing(pace), *failover(pace), *failback(pace)]
