@@ -28,3 +28,9 @@ def stamp(wall_s: float) -> str:
 def pause(seconds: float) -> None:
     """Sleeps; only threads that serve nobody else may."""
     time.sleep(seconds)
+
+
+def short_stamp(wall_s: float) -> str:
+    """A wall-clock instant as ``ps`` prints a start: the time today, else the day."""
+    is_today = time.localtime(wall_s)[:3] == time.localtime()[:3]
+    return time.strftime("%H:%M" if is_today else "%b%d", time.localtime(wall_s))

@@ -1,0 +1,115 @@
+"""``ezha start|stop|restart|kill|status`` and ``nmond``: the life of the node daemon."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+from opensvc_openha.cli import here, render
+from opensvc_openha.core.events import Leaving
+from opensvc_openha.core.timing import GOODBYE_GAP_S, GOODBYE_REPEATS, LEAVE_SCRIPT_WAIT_S
+from opensvc_openha.errors import ActionError, NotRunningError, UsageError
+from opensvc_openha.formats.layout import Layout
+from opensvc_openha.runtime import clock, control_client
+
+USAGE = """\
+Usage: ezha {start|stop|restart|kill|status}
+
+ start    start the node daemon; done when it serves
+ stop     stop the services of this node that are not frozen, say goodbye to the peer, end the daemon
+ restart  end the daemon and start it again; services keep running where they are
+ kill     end the daemon; services keep running, and the peer may take them after a minute: freeze them first
+ status   show heartbeats and services
+"""
+_LEAVE_LIMIT_S = LEAVE_SCRIPT_WAIT_S + GOODBYE_REPEATS * GOODBYE_GAP_S + 5
+_KILL_LIMIT_S = 5.0
+
+
+def main(args: "list[str]") -> int:
+    """Runs ``ezha ACTION``; returns the exit code."""
+    if args in (["-h"], ["--help"]):
+        sys.stdout.write(USAGE)
+        return 0
+    actions = {"start": _start, "stop": _stop, "restart": _restart, "kill": _kill, "status": _status}
+    if len(args) != 1 or args[0] not in actions:
+        raise UsageError("Usage: ezha {start|stop|restart|kill|status}")
+    return actions[args[0]](here.layout())
+
+
+def nmond(args: "list[str]") -> int:
+    """``nmond [-f]``: the daemon in the background, or in the foreground for systemd."""
+    from opensvc_openha.runtime import launch
+
+    if args in (["-h"], ["--help"]):
+        sys.stdout.write("Usage: nmond [-f]\n\n -f  stay in the foreground, log to stderr\n")
+        return 0
+    if args == ["-f"]:
+        return launch.run_in_foreground(here.layout())
+    if args:
+        raise UsageError(f"nmond: unexpected {' '.join(args)} (expected nothing, or -f)")
+    return _start(here.layout())
+
+
+def _start(layout: Layout) -> int:
+    from opensvc_openha.runtime import launch
+
+    launch.run_in_background(layout)
+    return 0
+
+
+def _stop(layout: Layout) -> int:
+    """Services first, then the daemon. As long as stop scripts take, since their end must be known."""
+    pid = control_client.running_pid(layout)
+    if not pid:
+        sys.stderr.write("nmond is not running on this node\n")
+        return 0
+    control_client.leave(layout, Leaving.STOP_SERVICES)
+    while control_client.running_pid(layout):
+        clock.pause(0.05)
+    return 0
+
+
+def _restart(layout: Layout) -> int:
+    if control_client.running_pid(layout):
+        _end(layout)
+    return _start(layout)
+
+
+def _kill(layout: Layout) -> int:
+    if not control_client.running_pid(layout):
+        raise NotRunningError("nmond is not running on this node")
+    _end(layout)
+    return 0
+
+
+def _end(layout: Layout) -> None:
+    """Ends the daemon and leaves services alone; one that does not answer is killed."""
+    pid = control_client.running_pid(layout)
+    try:
+        control_client.leave(layout, Leaving.KEEP_SERVICES)
+    except NotRunningError:
+        pass
+    else:
+        if _is_gone(layout, _LEAVE_LIMIT_S):
+            return
+    if pid > 0:
+        sys.stderr.write(f"nmond (pid {pid}) does not answer: killed\n")
+        os.kill(pid, signal.SIGKILL)
+        os.kill(pid, signal.SIGCONT)
+    if not _is_gone(layout, _KILL_LIMIT_S):
+        raise ActionError(f"nmond (pid {pid}) does not end")
+
+
+def _is_gone(layout: Layout, limit_s: float) -> bool:
+    give_up = clock.monotonic() + limit_s
+    while control_client.running_pid(layout):
+        if clock.monotonic() > give_up:
+            return False
+        clock.pause(0.02)
+    return True
+
+
+def _status(layout: Layout) -> int:
+    sys.stdout.write(render.both(control_client.fetch_status(layout)))
+    return 0

@@ -1,0 +1,130 @@
+"""``hb``: shows, adds and removes heartbeat links."""
+
+from __future__ import annotations
+
+import getopt
+import os
+import sys
+
+from opensvc_openha.cli import here, render
+from opensvc_openha.core.model import LinkSpec
+from opensvc_openha.errors import ConfigError, NotAnsweringError, NotRunningError, UsageError
+from opensvc_openha.formats.conf_lines import add_line
+from opensvc_openha.formats.layout import Layout
+from opensvc_openha.formats.monitor_file import format_link, parse_monitor, remove_link
+from opensvc_openha.runtime import configuration, control_client
+
+USAGE = """\
+Usage: hb -s [-v | --json]                                                     show heartbeat status
+       hb -a -n node -t type -i interface -d address -p port -T timeout        add heartbeat link
+       hb -r -n node -t type -i interface -d address -p port                   remove heartbeat link
+
+ node      = name of the node that sends
+ type      = net, unicast, dio or disk
+ interface = network interface, or full path of the device
+ address   = multicast or destination address, or offset on the device in blocks of 512 bytes
+ port      = UDP port, or nothing for a device
+ timeout   = seconds without a beat before the link is down
+"""
+
+
+def main(args: "list[str]") -> int:
+    """Runs ``hb`` with its arguments; returns the exit code."""
+    if args[:1] in (["-h"], ["--help"]):
+        sys.stdout.write(USAGE)
+        return 0
+    try:
+        found, rest = getopt.gnu_getopt(args, "sarvn:t:i:d:p:T:", ["json"])
+    except getopt.GetoptError as error:
+        raise UsageError(f"hb: {error} (hb --help tells more)") from error
+    options = dict(found)
+    modes = [mode for mode in ("-s", "-a", "-r") if mode in options]
+    if len(modes) != 1 or rest:
+        what = f"unexpected {' '.join(rest)}" if rest else "Incompatible options."
+        raise UsageError(f"hb: {what} Expected one of -s, -a, -r (hb --help tells more)")
+    if modes == ["-s"]:
+        return _show(options)
+    return _add(options) if modes == ["-a"] else _remove(options)
+
+
+def _show(options: "dict[str, str]") -> int:
+    status = control_client.fetch_status(here.layout())
+    if "--json" in options:
+        import json
+
+        from opensvc_openha.runtime.wire import status_to_json
+
+        shown = status_to_json(status)
+        del shown["services"]
+        print(json.dumps(shown, indent=2))
+    else:
+        sys.stdout.write(render.link_details(status) if "-v" in options else render.link_list(status))
+    return 0
+
+
+def _add(options: "dict[str, str]") -> int:
+    layout = here.layout()
+    spec = _link(layout, options, options.get("-T", ""))
+    nodes = configuration.read_nodes(layout)
+
+    def add(text: str) -> str:
+        changed = add_line(text, format_link(spec))
+        parse_monitor(changed, layout.monitor_file, nodes, need_both_ways=False)
+        return changed
+
+    configuration.edit(layout, layout.monitor_file, add)
+    _tell_daemon(layout)
+    print("heartbeat added.")
+    return 0
+
+
+def _remove(options: "dict[str, str]") -> int:
+    layout = here.layout()
+    spec = _link(layout, options, "10")
+
+    def remove(text: str) -> str:
+        changed = remove_link(text, spec)
+        if changed == text:
+            raise ConfigError(f"no such heartbeat link: {spec.node} {spec.link_id}", layout.monitor_file)
+        return changed
+
+    configuration.edit(layout, layout.monitor_file, remove)
+    _tell_daemon(layout)
+    print("heartbeat removed.")
+    return 0
+
+
+def _link(layout: Layout, options: "dict[str, str]", timeout: str) -> LinkSpec:
+    """The link that the options describe, checked like a line of the monitor file."""
+    needed = {"-n": "node", "-t": "type", "-i": "interface", "-d": "address"}
+    missing = [f"{option} {name}" for option, name in needed.items() if not options.get(option)]
+    is_disk = options.get("-t") in ("dio", "disk")
+    if not is_disk and not options.get("-p"):
+        missing.append("-p port")
+    if not timeout:
+        missing.append("-T timeout")
+    if missing:
+        raise UsageError(f"hb: missing {', '.join(missing)} (hb --help tells more)")
+    columns = [options["-n"], options["-t"], options["-i"], options["-d"]]
+    if not is_disk:
+        columns.append(options["-p"])
+    columns.append(timeout)
+    try:
+        nodes = configuration.read_nodes(layout)
+        (spec,) = parse_monitor("\t".join(columns) + "\n", "", nodes, need_both_ways=False)
+    except ConfigError as error:
+        if error.path:
+            raise
+        raise UsageError(f"hb: {error.message}") from error
+    if is_disk and not os.path.exists(spec.device):
+        raise UsageError(f"hb: no such device: {spec.device}")
+    return spec
+
+
+def _tell_daemon(layout: Layout) -> None:
+    try:
+        control_client.reload(layout)
+    except NotAnsweringError:
+        raise
+    except NotRunningError:
+        pass

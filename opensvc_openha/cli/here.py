@@ -1,0 +1,17 @@
+"""The installation a command works on, as the environment and the files of this machine say."""
+
+from __future__ import annotations
+
+import os
+
+from opensvc_openha.formats.layout import AgentLayout, Layout, agent_layout, find_layout
+
+
+def layout() -> Layout:
+    """The OpenHA layout in force."""
+    return find_layout(os.environ, os.path.exists)
+
+
+def agent() -> AgentLayout:
+    """The embedded agent's layout in force."""
+    return agent_layout("", os.environ)

@@ -1,0 +1,172 @@
+"""``openha install``: lays out the cluster directory, its commands, and the embedded agent if asked for.
+
+It writes again what it wrote before (launchers, env.sh, doc) and never touches what an operator wrote.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import subprocess
+import sys
+
+from opensvc_openha.errors import RefusedError, SystemFault, UsageError
+from opensvc_openha.formats.layout import TREE_ROOT, AgentLayout, Layout, agent_layout, fhs_layout, tree_layout
+from opensvc_openha.runtime.files import make_dir, write_atomically
+from opensvc_openha.runtime.shipped import read_template
+
+MARK = "Made by `openha install`"
+_CLUSTER_COMMANDS = {"service": "service", "hb": "hb", "nmond": "nmond", "openha": ""}
+_ALL_COMMANDS = ("allservices", "allupservices", "alldownservices", "allprimaryservices", "allsecondaryservices")
+_REAL_AGENTS = ("/opt/opensvc/bin/svcmgr", "/usr/share/opensvc/lib", "/usr/share/opensvc/opensvc")
+_SAMPLES = ("nodes.sample", "monitor.sample", "service.env.sample")
+
+
+def main(args: "list[str]") -> int:
+    """Runs ``openha install``; returns the exit code."""
+    options = _parse(args)
+    if options.layout == "fhs":
+        layout = fhs_layout(options.root)
+    else:
+        layout = tree_layout(os.path.abspath(options.prefix or options.root + TREE_ROOT))
+    agent = agent_layout(options.agent_root if options.agent_root is not None else _agent_root(options))
+    if options.embedded_agent:
+        _refuse_beside_a_real_agent(agent)
+    try:
+        made = _install_cluster(layout, agent if options.embedded_agent else None, options.layout == "fhs", options.root)
+        if options.embedded_agent:
+            made += _install_agent(layout, agent)
+    except OSError as error:
+        raise SystemFault(f"cannot write {error.filename}: {error.strerror}") from error
+    for line in made:
+        print(line)
+    print(f"Load its environment with:  . {layout.ez}/env.sh")
+    return 0
+
+
+def _parse(args: "list[str]") -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="openha install", description="Lay out the cluster directory on this node.")
+    parser.add_argument("--prefix", help=f"the cluster directory (default {TREE_ROOT})")
+    parser.add_argument("--layout", choices=("tree", "fhs"), default="tree",
+                        help="tree: all below the prefix, as in the tutorial; fhs: /etc/openha, /var/lib/openha")
+    parser.add_argument("--root", default="", help="put everything below this directory instead of /")
+    parser.add_argument("--embedded-agent", action="store_true",
+                        help="also install svcmgr, svcmon and the service commands, where no OpenSVC agent is")
+    parser.add_argument("--agent-root", help="directory that stands for / for the embedded agent "
+                                             "(default: /, or the prefix if one is given)")
+    options = parser.parse_args(args)
+    if options.prefix and options.layout == "fhs":
+        raise UsageError("install: --prefix is for the tree layout; use --root with --layout fhs")
+    if options.root:
+        options.root = os.path.abspath(options.root)
+    return options
+
+
+def _agent_root(options: argparse.Namespace) -> str:
+    if options.prefix and os.path.abspath(options.prefix) != TREE_ROOT:
+        return os.path.abspath(str(options.prefix))
+    return str(options.root)
+
+
+def _refuse_beside_a_real_agent(agent: AgentLayout) -> None:
+    if agent != AgentLayout():
+        return
+    for path in _REAL_AGENTS:
+        if os.path.exists(path):
+            raise RefusedError(f"an OpenSVC agent is installed ({path}): it runs the services, leave --embedded-agent out")
+
+
+def _install_cluster(layout: Layout, agent: "AgentLayout | None", is_fhs: bool, root: str) -> "list[str]":
+    doc = f"{layout.ez}/doc"
+    for folder in (layout.bin_dir, layout.conf_dir, layout.services_dir, layout.log_dir, doc, layout.proc_dir):
+        make_dir(folder)
+    for name, command in _CLUSTER_COMMANDS.items():
+        _write_launcher(f"{layout.bin_dir}/{name}", command, layout, agent)
+    _write_launcher(f"{layout.ez}/ezha", "ezha", layout, agent)
+    _write_launcher(f"{layout.ez}/ezha.init", "ezha", layout, agent)
+    agent_lines = "" if agent is None else _agent_environment(agent)
+    _write(f"{layout.ez}/env.sh", _fill(read_template("env.sh"), layout).replace("@AGENT@", agent_lines), 0o644)
+    for name in _SAMPLES:
+        _write(f"{doc}/{name}", read_template(name), 0o644)
+    _write(f"{doc}/opensvc-openha.service", _fill(read_template("opensvc-openha.service"), layout), 0o644)
+    made = [f"Cluster directory {layout.ez}: bin, conf, doc, log, services, env.sh, ezha, ezha.init"]
+    if is_fhs:
+        made = [f"Configuration in {layout.conf_dir}, states in {layout.var_dir}, commands in {layout.bin_dir}"]
+        command = f"{root}/usr/bin/openha"
+        if _may_replace(command):
+            make_dir(os.path.dirname(command))
+            _write_launcher(command, "", layout, agent)
+            made.append(f"Command {command}")
+    return made
+
+
+def _install_agent(layout: Layout, agent: AgentLayout) -> "list[str]":
+    for folder in (agent.etc_dir, agent.var_dir, agent.log_dir, agent.bin_dir):
+        make_dir(folder)
+    for name in ("svcmgr", *_ALL_COMMANDS):
+        _write_launcher(f"{agent.bin_dir}/{name}", "svcmgr --called-as \"$0\"", layout, agent)
+    _write_launcher(f"{agent.bin_dir}/svcmon", "svcmon", layout, agent)
+    made = [f"Embedded agent: service files in {agent.etc_dir}, commands in {agent.bin_dir}"]
+    profile = "/etc/profile.d"
+    if agent == AgentLayout() and os.path.isdir(profile) and os.access(profile, os.W_OK):
+        _write(f"{profile}/opensvc.sh", f"# {MARK}.\n{_agent_environment(agent)}", 0o644)
+        made.append(f"Its commands are on the PATH of new login shells ({profile}/opensvc.sh)")
+    return made
+
+
+def _agent_environment(agent: AgentLayout) -> str:
+    lines = [] if agent == AgentLayout() else [
+        f"{name}=${{{name}:-{shlex.quote(value)}}}; export {name}" for name, value in agent.environment().items()
+    ]
+    folders = f"{agent.bin_dir}:{agent.etc_dir}"
+    lines.append(f'case ":$PATH:" in *":{agent.etc_dir}:"*) ;; *) PATH=$PATH:{folders}; export PATH ;; esac')
+    return "\n".join(lines) + "\n"
+
+
+def _write_launcher(path: str, command: str, layout: Layout, agent: "AgentLayout | None") -> None:
+    """A small script that runs one command of this very package, whatever PATH and environment are."""
+    variables = ""
+    if layout != tree_layout(layout.ez):
+        moved = {name: value for name, value in layout.environment().items() if name != "EZ"}
+        variables = "".join(f"{name}=${{{name}:-{shlex.quote(value)}}}\nexport {name}\n" for name, value in moved.items())
+    if agent is not None and agent != AgentLayout():
+        values = agent.environment()
+        variables += "".join(f"{name}=${{{name}:-{shlex.quote(value)}}}\nexport {name}\n" for name, value in values.items())
+    text = _fill(read_template("launcher"), layout)
+    text = text.replace("@VARIABLES@", variables).replace("@PYTHON@", _python()).replace("@COMMAND@", command)
+    _write(path, text.replace("  \"$@\"", " \"$@\""), 0o755)
+
+
+def _python() -> str:
+    """How to run this package with this interpreter from anywhere."""
+    python = shlex.quote(sys.executable)
+    parent = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    probe = subprocess.run([sys.executable, "-I", "-c", "import opensvc_openha; print(opensvc_openha.__file__)"],
+                           capture_output=True, text=True, cwd="/")
+    if probe.returncode == 0 and probe.stdout.strip().startswith(parent + os.sep):
+        return f"{python} -I -m opensvc_openha"
+    return f"env PYTHONPATH={shlex.quote(parent)} {python} -m opensvc_openha"
+
+
+def _fill(text: str, layout: Layout) -> str:
+    for name, value in layout.environment().items():
+        text = text.replace(f"@{name}@", value)
+    return text
+
+
+def _may_replace(path: str) -> bool:
+    if not os.path.lexists(path):
+        return True
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return MARK in file.read(300)
+    except OSError:
+        return False
+
+
+def _write(path: str, text: str, mode: int) -> None:
+    try:
+        write_atomically(path, text.encode("utf-8"), mode, is_durable=False)
+    except OSError as error:
+        raise SystemFault(f"cannot write {path}: {error.strerror}") from error

@@ -1,0 +1,164 @@
+"""The ``openha`` command: picks the command, and turns every error into one line on stderr and an exit code.
+
+Commands are imported when they are called, so that a status costs no more than it needs.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Callable, NoReturn
+
+from opensvc_openha.errors import OpenhaError, UsageError
+
+USAGE = """\
+Usage: openha COMMAND [options]
+
+Cluster:
+  service  -s | -s -c | -i NAME | -a ... | -r NAME | -A NAME ACTION    services and their states
+  hb       -s | -a ... | -r ...                                       heartbeat links
+  status                                                              both of them
+  start | stop | restart | kill                                       the node daemon (stop also stops services)
+  ps                                                                  the node daemon and its threads
+  nmond    [-f]                                                       the node daemon itself
+
+Embedded agent:
+  svcmgr   -s SERVICES ACTION        svcmon [--service=SERVICES]
+
+Installation:
+  install  [--prefix DIR] [--layout tree|fhs] [--embedded-agent]      lay out the cluster directory
+  demo     [--fast]                                                   the tutorial, on two nodes in this machine
+
+`openha COMMAND --help` tells more.
+"""
+
+
+def _service(args: "list[str]") -> int:
+    from opensvc_openha.cli import service
+
+    return service.main(args)
+
+
+def _hb(args: "list[str]") -> int:
+    from opensvc_openha.cli import hb
+
+    return hb.main(args)
+
+
+def _ezha(name: str) -> "Callable[[list[str]], int]":
+    def run(args: "list[str]") -> int:
+        from opensvc_openha.cli import ezha
+
+        return ezha.main([name, *args] if name else args)
+
+    return run
+
+
+def _nmond(args: "list[str]") -> int:
+    from opensvc_openha.cli import ezha
+
+    return ezha.nmond(args)
+
+
+def _ps(args: "list[str]") -> int:
+    from opensvc_openha.cli import ps
+
+    return ps.main(args)
+
+
+def _install(args: "list[str]") -> int:
+    from opensvc_openha.cli import install
+
+    return install.main(args)
+
+
+def _demo(args: "list[str]") -> int:
+    # The demo stands above the commands it shows, so this one import goes up, when it is asked for.
+    import importlib
+
+    code = importlib.import_module("opensvc_openha.demo.main").main(args)
+    assert isinstance(code, int)
+    return code
+
+
+def _svcmgr(args: "list[str]") -> int:
+    from opensvc_openha.cli import svcmgr
+
+    # A launcher names the link it was called by, since that name says which service is meant.
+    if args[:1] == ["--called-as"] and len(args) > 1:
+        return svcmgr.main(args[1], args[2:])
+    return svcmgr.main("svcmgr", args)
+
+
+def _svcmon(args: "list[str]") -> int:
+    from opensvc_openha.cli import svcmon
+
+    return svcmon.main(args)
+
+
+COMMANDS: "dict[str, Callable[[list[str]], int]]" = {
+    "service": _service,
+    "hb": _hb,
+    "status": _ezha("status"),
+    "start": _ezha("start"),
+    "stop": _ezha("stop"),
+    "restart": _ezha("restart"),
+    "kill": _ezha("kill"),
+    "ezha": _ezha(""),
+    "ps": _ps,
+    "nmond": _nmond,
+    "install": _install,
+    "demo": _demo,
+    "svcmgr": _svcmgr,
+    "svcmon": _svcmon,
+}
+
+
+def main(args: "list[str]") -> int:
+    """Runs one command; returns its exit code."""
+    if not args:
+        sys.stderr.write(USAGE)
+        return UsageError.exit_code
+    if args[0] in ("-h", "--help", "help"):
+        sys.stdout.write(USAGE)
+        return 0
+    if args[0] in ("-V", "--version"):
+        from opensvc_openha import __version__
+
+        print(f"opensvc-openha {__version__}")
+        return 0
+    command = COMMANDS.get(args[0])
+    if command is None:
+        raise UsageError(f"unknown command {args[0]!r} (expected one of: {', '.join(COMMANDS)})")
+    return command(args[1:])
+
+
+def console() -> NoReturn:
+    """Entry point of the console script: the one boundary that catches broadly."""
+    try:
+        code = main(sys.argv[1:])
+        sys.stdout.flush()
+    except OpenhaError as error:
+        _flush()
+        sys.stderr.write(f"{error}\n")
+        code = error.exit_code
+    except KeyboardInterrupt:
+        code = 130
+    except BrokenPipeError:
+        # Whoever read our output has gone, as in `service -s | head`.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except Exception as error:
+        if os.environ.get("EZ_DEBUG"):
+            raise
+        _flush()
+        sys.stderr.write(f"unexpected {type(error).__name__}: {error} (a traceback: set EZ_DEBUG=1 and repeat)\n")
+        code = OpenhaError.exit_code
+    sys.exit(code)
+
+
+def _flush() -> None:
+    try:
+        sys.stdout.flush()
+    except OSError:
+        pass

@@ -1,0 +1,78 @@
+"""``openha ps`` (`ez_ps`): the node daemon and its threads by role, in the columns of ``ps aux``.
+
+The original had a process for each end of a link; here each is a thread, whose number stands in the PID column.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Optional
+
+from opensvc_openha.cli import here
+from opensvc_openha.core.status import LinkStatus
+from opensvc_openha.errors import NotAnsweringError, NotRunningError, UsageError
+from opensvc_openha.formats.layout import Layout
+from opensvc_openha.runtime import clock, control_client
+
+COLUMNS = "%-8s %5d %4.1f %4.1f %6d %5d %-8s %-4s %5s %6s %s"
+_SUFFIX = {"net": "", "unicast": "_unicast", "disk": "_raw", "dio": "_dio"}
+
+
+def main(args: "list[str]") -> int:
+    """Prints one line a thread; returns the exit code."""
+    if args in (["-h"], ["--help"]):
+        sys.stdout.write("Usage: openha ps\n")
+        return 0
+    if args:
+        raise UsageError(f"ps: unexpected {' '.join(args)}")
+    layout = here.layout()
+    pid = control_client.running_pid(layout)
+    if pid <= 0:
+        raise NotRunningError("nmond is not running on this node (start it with: ezha start)")
+    links: "tuple[LinkStatus, ...]" = ()
+    problem: Optional[NotAnsweringError] = None
+    try:
+        links = control_client.fetch_status(layout).links
+    except NotAnsweringError as error:
+        problem = error
+    rows = [_row(pid, link.thread, thread_command(layout, link)) for link in links]
+    rows.append(_row(pid, pid, f"{layout.bin_dir}/nmond"))
+    sys.stdout.write("".join(f"{row}\n" for row in rows if row))
+    if problem is not None:
+        raise problem
+    return 0
+
+
+def thread_command(layout: Layout, link: LinkStatus) -> str:
+    """The original's command line of the process that this thread replaces."""
+    suffix = _SUFFIX[link.kind]
+    words = [f"{layout.bin_dir}/heart{'d' if link.is_sender else 'c'}{suffix}", link.device]
+    words += [str(link.offset)] if link.kind in ("disk", "dio") else [link.address, str(link.port)]
+    if not link.is_sender:
+        words.append(f"{link.timeout_s:g}")
+    return " ".join(words)
+
+
+def _row(pid: int, thread: int, command: str) -> str:
+    """One line, or nothing if the thread has just ended."""
+    import psutil
+
+    try:
+        with open(f"/proc/{pid}/task/{thread}/stat", encoding="utf-8", errors="replace") as file:
+            line = file.read()
+        process = psutil.Process(pid)
+        memory = process.memory_info()
+        user = process.username()
+        share = process.memory_percent()
+    except (OSError, psutil.Error):
+        return ""
+    fields = line[line.rfind(")") + 2:].split()
+    ticks = os.sysconf("SC_CLK_TCK")
+    used_s = (int(fields[11]) + int(fields[12])) / ticks
+    began = psutil.boot_time() + int(fields[19]) / ticks
+    age_s = max(clock.wall() - began, 1 / ticks)
+    nice = int(fields[16])
+    state = fields[0] + ("<" if nice < 0 else "N" if nice > 0 else "") + ("l" if pid == thread else "")
+    return COLUMNS % (user[:8], thread, min(100 * used_s / age_s, 99.9), share, memory.vms // 1024, memory.rss // 1024, "?",
+                      state, clock.short_stamp(began), f"{int(used_s // 60)}:{int(used_s % 60):02d}", command)

@@ -1,0 +1,124 @@
+"""Every line the cluster commands print. Compared with the tutorial byte for byte."""
+
+from __future__ import annotations
+
+from opensvc_openha.core.actions import Answer, Word
+from opensvc_openha.core.status import LinkStatus, NodeStatus, ServiceStatus
+from opensvc_openha.runtime.clock import stamp
+
+SERVICE_COLUMNS = "%-16s %-16s %-14s %-16s %-14s"
+STATUS_HEADINGS = ("Heartbeat status:", "Services status:")
+
+
+def service_table(status: NodeStatus) -> str:
+    """``service -s -c``."""
+    rows = [SERVICE_COLUMNS % ("service", "prinode", "pristate", "secnode", "secstate")]
+    for svc in status.services:
+        states = svc.primary_state.name, svc.secondary_state.name
+        rows.append(SERVICE_COLUMNS % (svc.name, svc.primary, states[0], svc.secondary, states[1]))
+    return _lines(rows)
+
+
+def service_list(status: NodeStatus) -> str:
+    """``service -s``."""
+    rows = [f"{len(status.services)} service(s) defined:  "]
+    for svc in status.services:
+        rows.append(f"Service: {svc.name}")
+        rows.append(f"\tPrimary  : {svc.primary}, {svc.primary_state.name}")
+        rows.append(f"\tSecondary: {svc.secondary}, {svc.secondary_state.name}")
+    return _lines(rows)
+
+
+def service_info(status: NodeStatus, svc: ServiceStatus) -> str:
+    """``service -i NAME``."""
+    role = "Primary" if svc.primary == status.node else "Secondary"
+    own, peer = svc.primary_state.name, svc.secondary_state.name
+    return _lines([f"we are {role} for service {svc.name}", f"Service: {svc.name}\t state: {own} , {peer}"])
+
+
+def service_reasons(status: NodeStatus) -> str:
+    """``service -s -v``: the table, then why each service is where it is."""
+    rows = [f"{svc.name}: {svc.reason}" for svc in status.services if svc.reason]
+    rows.append(f"peer {status.peer}: {status.peer_standing.value}: {status.peer_reason}")
+    rows += [f"warning: {text}" for text in status.warnings]
+    return service_table(status) + _lines(rows)
+
+
+def link_line(link: LinkStatus) -> str:
+    """One line of ``hb -s``."""
+    head = f"{link.kind} {'sender' if link.is_sender else 'listener'} {link.label}"
+    if not link.is_up or link.updated_at is None:
+        return f"{head} status DOWN"
+    return f"{head} pid {link.pid} status UP, updated at {stamp(link.updated_at)}"
+
+
+def link_list(status: NodeStatus) -> str:
+    """``hb -s``."""
+    return _lines([link_line(link) for link in status.links])
+
+
+def link_details(status: NodeStatus) -> str:
+    """``hb -s -v``: each line with what is wrong on that link, then what holds for all."""
+    rows = []
+    for link in status.links:
+        rows.append(link_line(link))
+        if link.reason:
+            rows.append(f"\t{link.reason}")
+    rows.append(f"peer {status.peer}: {status.peer_standing.value}: {status.peer_reason}")
+    rows += [f"warning: {text}" for text in status.warnings]
+    return _lines(rows)
+
+
+def both(status: NodeStatus) -> str:
+    """``openha status``."""
+    parts = []
+    for heading, body in zip(STATUS_HEADINGS, (link_list(status), service_table(status))):
+        parts.append(f"{heading}\n{'-' * 16}\n\n{body}")
+    return "\n".join(parts)
+
+
+def answer_line(answer: Answer) -> str:
+    """What an action says, in the original's words."""
+    svc, own, peer, detail = answer.service, answer.own.name, answer.peer.name, answer.detail
+    if answer.word is Word.REFUSED:
+        return _refusal(answer)
+    if answer.word is Word.FAILED:
+        return f"Service {svc} {answer.command} failed: {detail} (we are {own})"
+    if answer.word is Word.ROLLED_BACK:
+        return f"Service {svc} {answer.command} given up: {detail} (partner node is {peer}, we are {own})"
+    return {
+        Word.READY_START: f"Ready to start {svc}: partner node is {peer} , we are {own}",
+        Word.READY_STOP: f"Ready to stop {svc}: partner node is {peer} we are {own}",
+        Word.READY_FREEZE_STOP: f"Ready to FREEZE, we are {own}",
+        Word.READY_FREEZE_START: f"Ready to FREEZE {svc}: we are {own}",
+        Word.READY_UNFREEZE: f"Ready to UNFREEZE, we are ({own})",
+        Word.READY_FORCE_STOP: f"Ready to force stop {svc}: partner node is {peer}, we are {own}",
+        Word.READY_FORCE_START: f"Ready to force start {svc}: partner node is {peer}, we are {own}",
+        Word.STAYS_HERE: "PARTNER is not in STOPPED state: service will not migrate",
+        Word.STARTED: f"Service {svc} successfully started",
+        Word.STOPPED: f"Service {svc} successfully stopped",
+        Word.FROZEN_STOP: f"Service {svc} FROZEN-STOP",
+        Word.FROZEN_START: f"Service {svc} FROZEN-START",
+        Word.UNFROZEN: f"Service {svc} UNFROZEN",
+        Word.FORCED_START: f"Service {svc} forced to started",
+    }[answer.word]
+
+
+def _refusal(answer: Answer) -> str:
+    svc, own, peer = answer.service, answer.own.name, answer.peer.name
+    if "neither primary nor secondary" in answer.detail:
+        return f"we are not primary nor secondary for service {svc}"
+    text = {
+        "start": f"Cannot start {svc}: service not in correct state (partner node is {peer}, we are {own})",
+        "stop": f"Cannot stop {svc}: service not in correct state (partner node is {peer}, we are {own})",
+        "freeze-stop": f"Cannot FREEZE-STOP {svc}: service not in STARTED/STOPPED state (we are {own})",
+        "freeze-start": f"Cannot FREEZE-START {svc}: service not in STARTED/STOPPED state (we are {own})",
+        "unfreeze": f"Cannot UNFREEZE {svc}: not in FREEZE state (we are {own})",
+        "force-stop": f"Cannot force stop {svc} (partner node is {peer}, we are {own})",
+        "force-start": f"Cannot force start {svc} (partner node is {peer}, we are {own})",
+    }[answer.command]
+    return f"{text}: {answer.detail}" if answer.detail else text
+
+
+def _lines(rows: "list[str]") -> str:
+    return "".join(f"{row}\n" for row in rows)
