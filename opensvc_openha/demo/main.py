@@ -9,11 +9,11 @@ from types import FrameType
 from typing import List, Optional
 
 from opensvc_openha.demo.nodes import TwoNodes
-from opensvc_openha.demo.player import Player, StepFailed, install_services, last_words, prepare
+from opensvc_openha.demo.player import Player, install_services, last_words, prepare
 from opensvc_openha.demo.screen import Screen
 from opensvc_openha.demo.story import ADDRESSES, FAST, FULL, NAMES, tell
 from opensvc_openha.demo.timeline import render_table
-from opensvc_openha.errors import OpenhaError
+from opensvc_openha.errors import ActionError, OpenhaError
 
 DEFAULT_LIMIT_S = 300.0
 INTERRUPTED = 130
@@ -62,10 +62,10 @@ def _demonstrate(options: argparse.Namespace, screen: Screen) -> int:
             player.play(tell(pace))
             screen.title("The takeover", "Seconds from the power cut, as seen on deb2.")
             screen.output(render_table(player.times))
-        except StepFailed as error:
+        except ActionError as error:
             code = error.exit_code
             screen.alarm(f"\nThe demo failed {error}")
-            screen.output(f"\nLast output:\n{error.output}\n\n{last_words(nodes)}")
+            screen.output(f"\nLast output:\n{player.last_output}\n\n{last_words(nodes)}")
         if options.keep:
             _keep(nodes, screen)
         return code

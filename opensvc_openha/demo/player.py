@@ -38,14 +38,6 @@ PRELUDE = f"[ -r {EZ}/env.sh ] && {{ export EZ={EZ}; . $EZ/env.sh; }}; cd; "
 AGENT_PATH = "/etc/opensvc:/usr/share/opensvc/bin"
 
 
-class StepFailed(ActionError):
-    """A step of the demo did not come out as it must; ``output`` is what was seen last."""
-
-    def __init__(self, message: str, output: str = "") -> None:
-        self.output = output
-        super().__init__(message)
-
-
 def prepare(node: Node) -> None:
     """Give a node the `openha` command of the running package."""
     package_root = os.path.dirname(os.path.dirname(os.path.abspath(opensvc_openha.__file__)))
@@ -77,6 +69,7 @@ class Player:
         self._deadline = time.monotonic() + limit_s
         self._limit_s = limit_s
         self.times: List[TakeoverTimes] = []
+        self.last_output = ""
         self._players: Mapping[Type[object], Callable[[Step], None]] = {
             Title: self._title,
             Run: self._run,
@@ -85,7 +78,7 @@ class Player:
         }
 
     def play(self, steps: Sequence[Step]) -> None:
-        """Play all steps; StepFailed at the first that does not come out."""
+        """Play all steps; ActionError at the first that does not come out, ``last_output`` has what was seen last."""
         for step in steps:
             self._players[type(step)](step)
 
@@ -118,7 +111,7 @@ class Player:
             if not problem:
                 return
             if is_last:
-                raise StepFailed(f"on {node.name}: {command}: {problem}", output)
+                raise ActionError(f"on {node.name}: {command}: {problem}")
             time.sleep(REPEAT_S)
 
     def _takeover(self, step: Step) -> None:
@@ -131,14 +124,14 @@ class Player:
             cut_at = time.time()
             victim.kill()
             self._screen.note(f"the power of {victim.short_name} is cut: all its processes are dead, its links dark")
-            output = self._watch(step, witness)
+            self._watch(step, witness)
         starts = app_starts(witness.read(STARTS_FILE), witness.name)
         self.times = [takeover_times(svc, cut_at, victim.name, witness.name, watcher.changes, starts) for svc in SERVICES]
         for row in self.times:
             if None in (row.detected, row.decided, row.start_ready, row.app_started, row.started):
-                raise StepFailed(f"takeover of {row.service}: not every stage was seen: {row}", output)
+                raise ActionError(f"takeover of {row.service}: not every stage was seen: {row}")
 
-    def _watch(self, step: Takeover, witness: Node) -> str:
+    def _watch(self, step: Takeover, witness: Node) -> None:
         """Show the loop's output until the takeover is done."""
         deadline = min(time.monotonic() + step.limit_s, self._deadline)
         next_at = time.monotonic() + step.every_s
@@ -151,21 +144,24 @@ class Player:
                 self._screen.output(output)
                 next_at = max(next_at + step.every_s, now)
             if not problem:
-                return output
+                return
             if now >= deadline:
-                raise StepFailed(f"takeover on {witness.name}: {problem}", output)
+                raise ActionError(f"takeover on {witness.name}: {problem}")
             time.sleep(REPEAT_S)
 
     def _in_shell(self, node: Node, command: str) -> "subprocess.CompletedProcess[str]":
         left = self._deadline - time.monotonic()
         if left <= 0:
-            raise StepFailed(f"the demo took longer than {self._limit_s:g} s")
+            raise ActionError(f"the demo took longer than {self._limit_s:g} s")
         # The service commands speak to an operator at a terminal only.
         controller, terminal = pty.openpty()
         try:
-            return node.run(PRELUDE + command, min(left, COMMAND_LIMIT_S), stdin=terminal)
+            done = node.run(PRELUDE + command, min(left, COMMAND_LIMIT_S), stdin=terminal)
+            self.last_output = done.stdout + done.stderr
+            return done
         except subprocess.TimeoutExpired as error:
-            raise StepFailed(f"on {node.name}: {command}: did not end in time", str(error.stdout)) from error
+            self.last_output = str(error.output)
+            raise ActionError(f"on {node.name}: {command}: did not end in time") from error
         finally:
             os.close(controller)
             os.close(terminal)
