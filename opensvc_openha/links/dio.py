@@ -1,0 +1,21 @@
+"""Links of type ``dio``: slots of a shared device or file, read and written around the page cache (O_DIRECT)."""
+
+from __future__ import annotations
+
+from opensvc_openha.core.model import LinkSpec
+from opensvc_openha.links.base import Clock
+from opensvc_openha.links.slot_link import POLL_S, SlotListener, SlotSender
+
+
+class DioSender(SlotSender):
+    """Writes its slot of the device."""
+
+    def __init__(self, spec: LinkSpec) -> None:
+        super().__init__(spec, direct=True)
+
+
+class DioListener(SlotListener):
+    """Reads the peer's slot of the device."""
+
+    def __init__(self, spec: LinkSpec, clock: Clock, poll_s: float = POLL_S) -> None:
+        super().__init__(spec, clock, direct=True, poll_s=poll_s)

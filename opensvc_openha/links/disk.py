@@ -1,0 +1,24 @@
+"""Links of type ``disk``: slots of a shared device or file, read through a page cache that is dropped before each read.
+
+For devices and file systems without O_DIRECT. Writes to a block device still go around the cache where they can.
+"""
+
+from __future__ import annotations
+
+from opensvc_openha.core.model import LinkSpec
+from opensvc_openha.links.base import Clock
+from opensvc_openha.links.slot_link import POLL_S, SlotListener, SlotSender
+
+
+class DiskSender(SlotSender):
+    """Writes its slot of the device."""
+
+    def __init__(self, spec: LinkSpec) -> None:
+        super().__init__(spec, direct=False)
+
+
+class DiskListener(SlotListener):
+    """Reads the peer's slot of the device."""
+
+    def __init__(self, spec: LinkSpec, clock: Clock, poll_s: float = POLL_S) -> None:
+        super().__init__(spec, clock, direct=False, poll_s=poll_s)

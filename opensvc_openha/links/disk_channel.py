@@ -1,0 +1,263 @@
+"""Access to one shared device through a child process, never waiting for that child without a limit.
+
+A process with an I/O on a hung disk cannot be killed until the disk answers. So the child does the I/O, a reader
+thread collects its answers, and whoever waits for one gives up in time::
+
+    sender thread ---+                         +--> requests --> child --> device
+                     +-- DiskChannel.request --+
+    listener thread -+   (limit each)          +<-- replies <-- reader thread
+
+While an answer is overdue further requests fail at once; when it comes late, work goes on. A child that hangs is kept
+until it answers, even if nobody uses the channel meanwhile: starting another one each time would only pile them up.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass, field
+from typing import Callable, Dict, List, Optional, Tuple
+
+from opensvc_openha.links import disk_worker
+from opensvc_openha.links.base import LinkFault
+
+START_LIMIT_S = 5.0
+"""Limit for the first answer of a new child: a Python start on a loaded machine, and opening the device."""
+
+_LAST_MOMENT_S = 1.0
+"""A child that closed its output is about to end; the reader thread may wait this long for that."""
+
+
+@dataclass(frozen=True)
+class DeviceInfo:
+    """What opening the device told. ``is_around_cache`` is False where reads go through the page cache."""
+
+    block_bytes: int
+    size_bytes: int
+    is_block_device: bool
+    is_around_cache: bool
+
+
+@dataclass
+class _Call:
+    """One request on its way."""
+
+    is_answered: threading.Event = field(default_factory=threading.Event)
+    status: int = 0
+    payload: bytes = b""
+
+
+class _Worker:
+    """One life of the child process."""
+
+    def __init__(self, path: str, is_direct: bool, on_reply: Callable[[], None]) -> None:
+        self._path = path
+        self._on_reply = on_reply
+        self._lock = threading.Lock()
+        self._calls: "Dict[int, _Call]" = {}
+        self._overdue: "Dict[int, str]" = {}
+        self._last_number = 0
+        self._is_ended = False
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-S", disk_worker.__file__, path, "direct" if is_direct else "buffered"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                # Not ours: a child that hangs would keep open whatever the daemon's stderr is.
+                stderr=subprocess.DEVNULL,
+                cwd="/",
+                bufsize=0,
+                close_fds=True,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise LinkFault(f"the I/O process for {path} cannot be started: {error.strerror}") from None
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._requests = self._process.stdin
+        os.set_blocking(self._requests.fileno(), False)
+        self._replies = self._process.stdout
+        threading.Thread(target=self._collect, name=f"disk {path}", daemon=True).start()
+
+    @property
+    def pid(self) -> int:
+        """Process id of the child."""
+        return self._process.pid
+
+    @property
+    def is_ended(self) -> bool:
+        """True once the child ended, or was told to."""
+        return self._is_ended
+
+    @property
+    def is_hung(self) -> bool:
+        """True while an answer is overdue."""
+        return bool(self._overdue)
+
+    def request(self, operation: bytes, offset: int, length: int, data: bytes, limit_s: float, what: str) -> bytes:
+        """The child's answer; raises LinkFault if it is an error or does not come within the limit."""
+        call = _Call()
+        with self._lock:
+            if self._is_ended:
+                raise LinkFault(f"the I/O process for {self._path} ended")
+            for waiting in self._overdue.values():
+                raise LinkFault(f"hung: {self._path} still owes the answer to {waiting}")
+            self._last_number = number = (self._last_number + 1) % 2**32
+            self._calls[number] = call
+            self._hand_over(disk_worker.REQUEST.pack(operation, number, offset, length) + data)
+        if not call.is_answered.wait(limit_s):
+            with self._lock:
+                if not call.is_answered.is_set():
+                    self._overdue[number] = what
+                    raise LinkFault(f"hung: no answer to {what} of {self._path} within {limit_s:g} s")
+        if call.status:
+            raise LinkFault(f"{what} of {self._path}: {os.strerror(call.status)}")
+        return call.payload
+
+    def _hand_over(self, request: bytes) -> None:
+        """Writes to the child without blocking; the pipe holds many requests more than there are threads."""
+        try:
+            written = os.write(self._requests.fileno(), request)
+        except OSError as error:
+            written = -error.errno if error.errno else -errno.EIO
+        if written != len(request):
+            self._end()
+            raise LinkFault(f"the I/O process for {self._path} takes no requests")
+
+    def stop(self) -> None:
+        """Tells the child to end when it can, without waiting for it."""
+        with self._lock:
+            self._end()
+
+    def _end(self) -> None:
+        """Closes the requests, which ends the child, and wakes all who wait; call it with the lock held."""
+        self._is_ended = True
+        self._requests.close()
+        for call in self._calls.values():
+            call.status = errno.EPIPE
+            call.is_answered.set()
+        self._calls.clear()
+        self._overdue.clear()
+
+    def reap(self) -> bool:
+        """True once the child is gone and waited for; never blocks."""
+        return self._process.poll() is not None
+
+    def _collect(self) -> None:
+        """The reader thread: takes answers, in time or late, until the child's output ends."""
+        with self._replies:
+            while True:
+                head = self._read_exactly(disk_worker.REPLY.size)
+                number, status, length = disk_worker.REPLY.unpack(head) if head else (0, 0, 0)
+                payload = self._read_exactly(length)
+                if not head or payload is None:
+                    break
+                with self._lock:
+                    call = self._calls.pop(number, None)
+                    self._overdue.pop(number, None)
+                    if call is not None:
+                        call.status, call.payload = status, payload
+                        call.is_answered.set()
+                self._on_reply()
+        self.stop()
+        try:
+            self._process.wait(_LAST_MOMENT_S)
+        except subprocess.TimeoutExpired:
+            pass
+        self._on_reply()
+
+    def _read_exactly(self, length: int) -> Optional[bytes]:
+        data = b""
+        while len(data) < length:
+            more = self._replies.read(length - len(data))
+            if not more:
+                return None
+            data += more
+        return data
+
+
+class DiskChannel:
+    """The way to one device, shared by the ends that use it; get one from ``channel_for``."""
+
+    def __init__(self, path: str, direct: bool) -> None:
+        self._path = path
+        self._direct = direct
+        self._lock = threading.Lock()
+        self._worker: Optional[_Worker] = None
+        self._users = 0
+
+    @property
+    def worker_pid(self) -> int:
+        """Process id of the child, 0 if there is none."""
+        worker = self._worker
+        return worker.pid if worker is not None and not worker.is_ended else 0
+
+    def open(self, for_writing: bool, limit_s: float = START_LIMIT_S) -> DeviceInfo:
+        """Opens the device that the path names now, starting the child if there is none; raises LinkFault."""
+        with self._lock:
+            if self._worker is None or self._worker.is_ended:
+                self._worker = _start_worker(self._path, self._direct, self._leave_if_unused)
+            worker = self._worker
+        operation = disk_worker.OPEN_FOR_WRITING if for_writing else disk_worker.OPEN
+        info = disk_worker.INFO.unpack(worker.request(operation, 0, 0, b"", limit_s, "the opening"))
+        return DeviceInfo(info[0], info[1], bool(info[2]), bool(info[3]))
+
+    def read(self, offset: int, length: int, limit_s: float) -> bytes:
+        """Bytes at ``offset``, fewer at the end of the device; raises LinkFault."""
+        return self._opened_worker().request(disk_worker.READ, offset, length, b"", limit_s, "the read")
+
+    def write(self, offset: int, data: bytes, limit_s: float) -> None:
+        """Writes and waits until the device has it; raises LinkFault."""
+        self._opened_worker().request(disk_worker.WRITE, offset, len(data), data, limit_s, "the write")
+
+    def _opened_worker(self) -> _Worker:
+        worker = self._worker
+        if worker is None:
+            raise LinkFault(f"{self._path} is not open")
+        return worker
+
+    def close(self) -> None:
+        """Gives back one use of the channel, without waiting."""
+        with _registry_lock:
+            self._users -= 1
+        self._leave_if_unused()
+
+    def join_user(self) -> None:
+        """Counts one more user; call it with the registry locked."""
+        self._users += 1
+
+    def _leave_if_unused(self) -> None:
+        """Ends the child once nobody uses it and it does not hang; called again when a late answer comes."""
+        with _registry_lock:
+            worker = self._worker
+            if self._users > 0 or (worker is not None and worker.is_hung and not worker.is_ended):
+                return
+            if _channels.get((self._path, self._direct)) is self:
+                del _channels[(self._path, self._direct)]
+            if worker is not None:
+                worker.stop()
+
+
+# The ends of one device find each other here, and children that were left while they hung are found again.
+_registry_lock = threading.Lock()
+_channels: "Dict[Tuple[str, bool], DiskChannel]" = {}
+_unreaped: "List[_Worker]" = []
+
+
+def channel_for(path: str, direct: bool) -> DiskChannel:
+    """The channel to ``path``, one per device and way of access; each caller closes it once."""
+    with _registry_lock:
+        channel = _channels.setdefault((path, direct), DiskChannel(path, direct))
+        channel.join_user()
+        return channel
+
+
+def _start_worker(path: str, direct: bool, on_reply: Callable[[], None]) -> _Worker:
+    """A new child; waits for none, but collects those that ended meanwhile."""
+    worker = _Worker(path, direct, on_reply)
+    with _registry_lock:
+        _unreaped[:] = [other for other in _unreaped if not other.reap()]
+        _unreaped.append(worker)
+    return worker

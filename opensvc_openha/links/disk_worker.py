@@ -1,0 +1,149 @@
+"""Child process that reads and writes one shared device, so that a hung disk hangs this process and no other.
+
+Run as a file by disk_channel, never as part of the package, and ended by closing its standard input. Requests come in
+there one after the other, replies go to standard output, each a header and a payload. Knows nothing of slots and beats.
+
+Usage: disk_worker.py PATH direct|buffered
+"""
+
+import errno
+import fcntl
+import mmap
+import os
+import struct
+import sys
+from typing import Tuple
+
+REQUEST = struct.Struct(">cIQI")
+"""Operation, id, byte offset, length; the bytes to write follow."""
+REPLY = struct.Struct(">IiI")
+"""Id of the request, errno or 0, length of the payload that follows."""
+INFO = struct.Struct(">IQBB")
+"""Payload for OPEN: bytes of a logical block, bytes of the device, is it a block device, is the page cache avoided."""
+
+OPEN, OPEN_FOR_WRITING, READ, WRITE = b"o", b"O", b"r", b"w"
+MAX_BYTES = 65_536
+
+_BLKSSZGET = 0x1268
+_BLKGETSIZE64 = 0x80081272
+_FILE_TYPE, _BLOCK_DEVICE, _REGULAR_FILE = 0o170000, 0o060000, 0o100000
+_FILE_BLOCK_BYTES = 512
+
+
+def _open_around_cache(path: str, flags: int) -> Tuple[int, bool]:
+    """Opens with O_DIRECT, or with O_SYNC where the file system has no O_DIRECT; says which."""
+    try:
+        return os.open(path, flags | os.O_DIRECT), True
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+    return os.open(path, flags | os.O_SYNC), False
+
+
+class Device:
+    """The device, opened when the first request needs it."""
+
+    def __init__(self, path: str, is_direct: bool) -> None:
+        self._path = path
+        self._is_direct = is_direct
+        self._buffer = mmap.mmap(-1, MAX_BYTES)
+        self._block_bytes = _FILE_BLOCK_BYTES
+        self._is_block_device = False
+        self._reads_cache = False
+        self._reader = -1
+        self._writer = -1
+
+    def open(self, for_writing: bool) -> bytes:
+        """Opens the device that the path names now, and describes it."""
+        for fd in (self._reader, self._writer):
+            if fd >= 0:
+                os.close(fd)
+        self._reader = self._writer = -1
+        file_type = os.stat(self._path).st_mode & _FILE_TYPE
+        if file_type not in (_BLOCK_DEVICE, _REGULAR_FILE):
+            raise OSError(errno.ENOTBLK, "not a block device or file")
+        self._is_block_device = file_type == _BLOCK_DEVICE
+        if self._is_direct:
+            self._reader, is_around_cache = _open_around_cache(self._path, os.O_RDONLY)
+        else:
+            self._reader, is_around_cache = os.open(self._path, os.O_RDONLY), False
+        self._reads_cache = not is_around_cache
+        if for_writing:
+            self._open_writer()
+        self._block_bytes, size = self._measure()
+        return INFO.pack(self._block_bytes, size, self._is_block_device, is_around_cache)
+
+    def _open_writer(self) -> None:
+        # A write through the page cache rewrites a whole page of a block device, and with it the other node's slot.
+        if self._is_direct or self._is_block_device:
+            self._writer, _ = _open_around_cache(self._path, os.O_WRONLY | os.O_DSYNC)
+        else:
+            self._writer = os.open(self._path, os.O_WRONLY | os.O_DSYNC)
+
+    def _measure(self) -> Tuple[int, int]:
+        if not self._is_block_device:
+            return _FILE_BLOCK_BYTES, os.fstat(self._reader).st_size
+        block_bytes = struct.unpack("=i", fcntl.ioctl(self._reader, _BLKSSZGET, bytes(4)))[0]
+        return block_bytes, struct.unpack("=Q", fcntl.ioctl(self._reader, _BLKGETSIZE64, bytes(8)))[0]
+
+    def _aligned(self, offset: int, length: int) -> memoryview:
+        """The first bytes of the buffer, which starts on a page: O_DIRECT needs all three aligned."""
+        assert offset % self._block_bytes == 0 and length % self._block_bytes == 0 and length <= MAX_BYTES
+        return memoryview(self._buffer)[:length]
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Bytes as they are on the device; fewer at its end."""
+        view = self._aligned(offset, length)
+        if self._reads_cache:
+            # Only whole pages are dropped, so the range is widened to whole pages.
+            start = offset - offset % mmap.PAGESIZE
+            end = -(-(offset + length) // mmap.PAGESIZE) * mmap.PAGESIZE
+            os.posix_fadvise(self._reader, start, end - start, os.POSIX_FADV_DONTNEED)
+        return bytes(view[: os.preadv(self._reader, [view], offset)])
+
+    def write(self, offset: int, data: bytes) -> bytes:
+        """Writes and waits until the device has it."""
+        view = self._aligned(offset, len(data))
+        view[:] = data
+        if self._writer < 0:
+            self._open_writer()
+        if os.pwritev(self._writer, [view], offset) != len(data):
+            raise OSError(errno.ENOSPC, "short write")
+        return b""
+
+
+def _read_exactly(length: int) -> bytes:
+    data = b""
+    while len(data) < length:
+        more = os.read(0, length - len(data))
+        if not more:
+            raise EOFError
+        data += more
+    return data
+
+
+def _serve(device: Device) -> None:
+    """Answers requests until standard input ends."""
+    while True:
+        operation, number, offset, length = REQUEST.unpack(_read_exactly(REQUEST.size))
+        data = _read_exactly(length) if operation == WRITE else b""
+        status, payload = 0, b""
+        try:
+            if operation == WRITE:
+                payload = device.write(offset, data)
+            elif operation == READ:
+                payload = device.read(offset, length)
+            else:
+                payload = device.open(operation == OPEN_FOR_WRITING)
+        except OSError as error:
+            status = error.errno or errno.EIO
+        answer = REPLY.pack(number, status, len(payload)) + payload
+        while answer:
+            answer = answer[os.write(1, answer) :]
+
+
+if __name__ == "__main__":
+    try:
+        _serve(Device(sys.argv[1], sys.argv[2] == "direct"))
+    except (EOFError, BrokenPipeError):
+        pass

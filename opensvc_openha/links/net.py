@@ -1,0 +1,64 @@
+"""Links of type ``net``: beats to a multicast group through one interface.
+
+The sender never joins the group. The listener hears its own interface only, even if it may not bind to it: by default
+the kernel gives a socket the groups that any socket of the host has joined, on whatever interface.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import struct
+
+from opensvc_openha.links.udp import HOPS, UdpEnd, UdpListener, UdpSender
+
+# Missing in the socket module.
+_IP_MULTICAST_ALL = 49
+_IPV6_MULTICAST_ALL = 29
+
+_MREQN = struct.Struct("=4s4si")
+_MREQ6 = struct.Struct("=16sI")
+
+
+class NetSender(UdpSender):
+    """Sends to the group through the interface of the link."""
+
+    def _prepare(self, sock: socket.socket) -> None:
+        # Loop is off: whoever shall hear this beat is another host.
+        if self._ip.version == 6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, self._interface_index)
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, HOPS)
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_LOOP, 0)
+        else:
+            interface = _MREQN.pack(bytes(4), bytes(4), self._interface_index)
+            sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, interface)
+            sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, HOPS)
+            sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP, 0)
+
+
+class NetListener(UdpListener):
+    """Member of the group on the interface of the link."""
+
+    def _prepare(self, sock: socket.socket) -> None:
+        # Several links may use one group and port on different interfaces.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Bound to the group, so that nobody can reach this socket by unicast.
+        sock.bind(self._socket_address(self._spec.address))
+        if self._ip.version == 6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, _MREQ6.pack(self._ip.packed, self._interface_index))
+        else:
+            membership = _MREQN.pack(self._ip.packed, bytes(4), self._interface_index)
+            sock.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, membership)
+        _hear_own_groups_only(self, sock)
+
+
+def _hear_own_groups_only(end: UdpEnd, sock: socket.socket) -> None:
+    try:
+        if sock.family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_MULTICAST_ALL, 0)
+        else:
+            sock.setsockopt(socket.IPPROTO_IP, _IP_MULTICAST_ALL, 0)
+    except OSError as error:
+        # Kernels before 4.20 have it for IPv4 only; being bound to the interface is enough there.
+        if error.errno != errno.ENOPROTOOPT or end.remark:
+            raise

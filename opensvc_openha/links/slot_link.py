@@ -1,0 +1,150 @@
+"""What dio and disk links share: each node writes its own slot of a shared device and reads the other's.
+
+A beat counts when the slot CHANGED since the last read, and the first read only says what was there before: the last
+beat of a node that died long ago must not look alive. All I/O has a limit, because disks hang.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Dict, Optional
+
+from opensvc_openha.core.model import SLOT_BLOCKS, LinkSpec
+from opensvc_openha.errors import FrameError
+from opensvc_openha.formats.disk_slot import BLOCK_BYTES, decode_slot, encode_slot
+from opensvc_openha.links.base import Clock, LinkFault, Received
+from opensvc_openha.links.disk_channel import START_LIMIT_S, DeviceInfo, DiskChannel, channel_for
+
+IO_LIMIT_S = 2.0
+"""An answer of the disk that takes longer is a fault, even where the link's timeout would allow more."""
+POLL_S = 0.25
+"""How often the peer's slot is read."""
+
+
+class SlotEnd:
+    """One slot of one device."""
+
+    def __init__(self, spec: LinkSpec, direct: bool, for_writing: bool) -> None:
+        self.remark = ""
+        self._spec = spec
+        self._direct = direct
+        self._for_writing = for_writing
+        # A disk that is slower than this could not keep the link up anyway.
+        self._limit_s = min(IO_LIMIT_S, spec.timeout_s / 2)
+        self._channel: Optional[DiskChannel] = None
+        self._offset = spec.offset * BLOCK_BYTES
+        self._slot_bytes = 0
+        self._block_bytes = BLOCK_BYTES
+
+    def open(self) -> None:
+        """Opens the device anew and checks that the slot is usable there."""
+        self.close()
+        channel = channel_for(self._spec.device, self._direct)
+        try:
+            info = channel.open(self._for_writing, max(self._limit_s, START_LIMIT_S))
+            self._check_slot(info)
+        except LinkFault:
+            channel.close()
+            raise
+        no_direct = self._direct and not info.is_around_cache
+        self.remark = f"{self._spec.device} cannot be read around the page cache (no O_DIRECT)" if no_direct else ""
+        self._channel = channel
+
+    def _check_slot(self, info: DeviceInfo) -> None:
+        device, offset = self._spec.device, self._spec.offset
+        blocks = f"{device} has blocks of {info.block_bytes} bytes"
+        if self._offset % info.block_bytes:
+            step = info.block_bytes // BLOCK_BYTES
+            usable = -(-offset // step) * step
+            raise LinkFault(f"{blocks}: offset {offset} must be a multiple of {step}, for example {usable}")
+        # On a device of 4 KiB blocks the slot is the whole blocks that fit between two offsets.
+        self._block_bytes = info.block_bytes
+        self._slot_bytes = SLOT_BLOCKS * BLOCK_BYTES // info.block_bytes * info.block_bytes
+        if not self._slot_bytes:
+            raise LinkFault(f"{blocks}: a slot of {SLOT_BLOCKS} x {BLOCK_BYTES} bytes holds none")
+        if info.is_block_device and info.size_bytes < self._offset + self._slot_bytes:
+            raise LinkFault(
+                f"{device} is too small: it has {info.size_bytes // BLOCK_BYTES} blocks of {BLOCK_BYTES} bytes,"
+                f" offset {offset} needs {offset + self._slot_bytes // BLOCK_BYTES}"
+            )
+
+    def close(self) -> None:
+        """Leaves the device; whatever hangs there is not waited for."""
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None
+
+    def _opened_channel(self) -> DiskChannel:
+        if self._channel is None:
+            raise LinkFault(f"{self._spec.link_id} is not open")
+        return self._channel
+
+
+class SlotSender(SlotEnd):
+    """Writes each frame over the last one."""
+
+    def __init__(self, spec: LinkSpec, direct: bool) -> None:
+        super().__init__(spec, direct, for_writing=True)
+
+    def send(self, frame: bytes) -> None:
+        """Writes the whole slot and waits, within the limit, until the device has it."""
+        channel = self._opened_channel()
+        try:
+            slot = encode_slot(frame, self._slot_bytes, self._block_bytes)
+        except ValueError as error:
+            raise LinkFault(f"{self._spec.device}: {error}") from None
+        channel.write(self._offset, slot.ljust(self._slot_bytes, b"\0"), self._limit_s)
+
+
+class SlotListener(SlotEnd):
+    """Reads the peer's slot at a fixed pace."""
+
+    def __init__(self, spec: LinkSpec, clock: Clock, direct: bool, poll_s: float = POLL_S) -> None:
+        super().__init__(spec, direct, for_writing=False)
+        self.counters: Dict[str, int] = dict.fromkeys(("received", "blank", "alien", "truncated", "checksum"), 0)
+        self._clock = clock
+        self._poll_s = poll_s
+        self._pause = threading.Event()
+        self._next_read_at: Optional[float] = None
+        self._last_frame: Optional[bytes] = None
+
+    def open(self) -> None:
+        """Opens the device anew; what the slot holds then is the past."""
+        super().open()
+        self._next_read_at = None
+        self._last_frame = None
+
+    def receive(self, timeout_s: float) -> Optional[Received]:
+        """The next beat that was written after the first read, or None."""
+        channel = self._opened_channel()
+        deadline = self._clock() + timeout_s
+        while True:
+            now = self._clock()
+            read_at = now if self._next_read_at is None else self._next_read_at
+            if now < read_at:
+                self._pause.wait(max(0.0, min(read_at, deadline) - now))
+                if read_at > deadline:
+                    return None
+            data = channel.read(self._offset, self._slot_bytes, self._limit_s)
+            received_at = self._clock()
+            self._next_read_at = received_at + self._poll_s
+            frame = self._new_frame(data)
+            if frame is not None:
+                self.counters["received"] += 1
+                return Received(frame, received_at, self._spec.label)
+            if received_at >= deadline:
+                return None
+
+    def _new_frame(self, data: bytes) -> Optional[bytes]:
+        """The frame in the slot if it is another one than at the last good read."""
+        try:
+            frame = decode_slot(data)
+        except FrameError as error:
+            self.counters[error.reason] += 1
+            if error.reason != "blank":
+                return None
+            frame = b""
+        is_first_read = self._last_frame is None
+        is_changed = frame != self._last_frame
+        self._last_frame = frame
+        return frame if frame and is_changed and not is_first_read else None

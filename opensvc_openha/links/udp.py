@@ -1,0 +1,134 @@
+"""What multicast and unicast links share: UDP sockets that belong to one interface.
+
+An end is bound to its interface, so that traffic of another one never makes a dead link look alive. An interface
+that was deleted and made again has a new index: the old socket is deaf then and says nothing, so the index is compared
+at every send and every silent moment.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+import select
+import socket
+from typing import Dict, Optional, Tuple, Union
+
+from opensvc_openha.core.model import LinkSpec
+from opensvc_openha.links.base import Clock, LinkFault, Received, fault_of
+
+LARGEST_DATAGRAM = 65_536
+HOPS = 6
+"""Routers a multicast beat may cross, as in the original."""
+
+SocketAddress = Union[Tuple[str, int], Tuple[str, int, int, int]]
+
+
+def interface_index(name: str) -> int:
+    """Number of a network interface; raises LinkFault if there is none of that name."""
+    try:
+        return socket.if_nametoindex(name)
+    except OSError:
+        raise LinkFault(f"interface {name} does not exist") from None
+
+
+class UdpEnd:
+    """One socket tied to the interface and address of a link; subclasses say how it is set up."""
+
+    def __init__(self, spec: LinkSpec) -> None:
+        self.remark = ""
+        self._spec = spec
+        self._ip = ipaddress.ip_address(spec.address)
+        self._socket: Optional[socket.socket] = None
+        self._interface_index = 0
+
+    def open(self) -> None:
+        """Makes a new socket on the interface as it is now."""
+        self.close()
+        self._interface_index = interface_index(self._spec.device)
+        family = socket.AF_INET6 if self._ip.version == 6 else socket.AF_INET
+        try:
+            sock = socket.socket(family, socket.SOCK_DGRAM)
+        except OSError as error:
+            raise fault_of("socket", error) from None
+        try:
+            sock.setblocking(False)
+            self._bind_to_interface(sock)
+            self._prepare(sock)
+        except OSError as error:
+            sock.close()
+            raise fault_of(f"{self._spec.device} {self._spec.address} port {self._spec.port}", error) from None
+        self._socket = sock
+
+    def close(self) -> None:
+        """Closes the socket, if there is one."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def _prepare(self, sock: socket.socket) -> None:
+        """Sets the options of this kind of link; raises OSError."""
+        raise NotImplementedError
+
+    def _bind_to_interface(self, sock: socket.socket) -> None:
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, self._spec.device.encode() + b"\0")
+            self.remark = ""
+        except PermissionError:
+            self.remark = f"no right to bind to {self._spec.device} only"
+
+    def _opened_socket(self) -> socket.socket:
+        if self._socket is None:
+            raise LinkFault(f"{self._spec.link_id} is not open")
+        return self._socket
+
+    def _check_interface(self) -> None:
+        if interface_index(self._spec.device) != self._interface_index:
+            raise LinkFault(f"interface {self._spec.device} was replaced")
+
+    def _socket_address(self, host: str) -> SocketAddress:
+        """Address for the system; link-local IPv6 addresses mean something on an interface only."""
+        if self._ip.version == 6:
+            return (host, self._spec.port, 0, self._interface_index)
+        return (host, self._spec.port)
+
+
+class UdpSender(UdpEnd):
+    """Sends each frame as one datagram."""
+
+    def send(self, frame: bytes) -> None:
+        """Sends without blocking; a full buffer, a link that is down or a firewall rule is a LinkFault."""
+        sock = self._opened_socket()
+        self._check_interface()
+        try:
+            sock.sendto(frame, self._socket_address(self._spec.address))
+        except OSError as error:
+            raise fault_of(f"send on {self._spec.device} to {self._spec.address}", error) from None
+
+
+class UdpListener(UdpEnd):
+    """Receives datagrams, one frame each. What is in them is checked by the caller."""
+
+    def __init__(self, spec: LinkSpec, clock: Clock) -> None:
+        super().__init__(spec)
+        self.counters: Dict[str, int] = {"received": 0}
+        self._clock = clock
+
+    def receive(self, timeout_s: float) -> Optional[Received]:
+        """The next datagram, or None; a silent moment is used to see whether the interface is still the same."""
+        sock = self._opened_socket()
+        poll = select.poll()
+        poll.register(sock, select.POLLIN)
+        try:
+            if not poll.poll(math.ceil(max(0.0, timeout_s) * 1000)):
+                self._check_interface()
+                return None
+            data, source = sock.recvfrom(LARGEST_DATAGRAM)
+            received_at = self._clock()
+        except BlockingIOError:
+            # The kernel dropped the datagram after all: a wrong checksum is only seen when it is read.
+            return None
+        except OSError as error:
+            raise fault_of(f"receive on {self._spec.device}", error) from None
+        self.counters["received"] += 1
+        host = f"[{source[0]}]" if self._ip.version == 6 else source[0]
+        return Received(data, received_at, f"{host}:{source[1]}")

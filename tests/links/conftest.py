@@ -1,0 +1,145 @@
+"""Real places for links to run in: two network namespaces joined by veth pairs, files, loop devices.
+
+Where the machine lacks the rights a test is skipped with the reason; with CI=true that is a failure, so that a test
+that never runs is noticed.
+"""
+
+import concurrent.futures
+import ctypes
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+
+import pytest
+
+CLONE_NEWNET = 0x40000000
+
+
+@pytest.fixture(scope="session")
+def require():
+    """Goes on if the condition holds; else skips with the reason, or fails where everything must be there."""
+
+    def check(condition, reason):
+        if not condition:
+            if os.environ.get("CI") == "true":
+                pytest.fail(f"this machine must be able to run this test: {reason}")
+            pytest.skip(reason)
+
+    return check
+
+
+def run(*argv):
+    return subprocess.run(argv, check=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=20).stdout
+
+
+def eventually(condition, limit_s=10.0):
+    """First true value of ``condition``, polled until the limit; fails after it."""
+    deadline = time.monotonic() + limit_s
+    while True:
+        value = condition()
+        if value:
+            return value
+        assert time.monotonic() < deadline, f"not true within {limit_s} s"
+        time.sleep(0.02)
+
+
+class Place:
+    """Where one node's link ends run: every call happens in one thread, in its network namespace if it has one."""
+
+    def __init__(self, namespace=None):
+        self.namespace = namespace
+        self._thread = concurrent.futures.ThreadPoolExecutor(1, initializer=self._enter)
+
+    def _enter(self):
+        if self.namespace:
+            with open(f"/run/netns/{self.namespace}") as file:
+                if ctypes.CDLL(None, use_errno=True).setns(file.fileno(), CLONE_NEWNET):
+                    raise OSError(ctypes.get_errno(), "setns")
+
+    def do(self, function, *args, limit_s=20.0):
+        return self._thread.submit(function, *args).result(limit_s)
+
+    def ip(self, *argv):
+        return run("ip", "-n", self.namespace, *argv)
+
+    def leave(self):
+        self._thread.shutdown(wait=True)
+
+
+class Nodes:
+    """Two namespaces joined by veth pairs eth1 and eth2, addresses 10.50.L.N and fd00:L::N."""
+
+    def __init__(self):
+        self.names = [f"ohl{os.getpid()}{letter}" for letter in "ab"]
+        for name in self.names:
+            run("ip", "netns", "add", name)
+        self.a, self.b = (Place(name) for name in self.names)
+        for place in (self.a, self.b):
+            place.ip("link", "set", "lo", "up")
+        for link in (1, 2):
+            self.join(link)
+        # Until duplicate address detection is over IPv6 packets get lost.
+        for place in (self.a, self.b):
+            eventually(lambda: "tentative" not in place.ip("-6", "addr"))
+
+    def join(self, link):
+        """Makes the veth pair number ``link``."""
+        name = f"eth{link}"
+        run("ip", "link", "add", name, "netns", self.names[0], "type", "veth", "peer", "name", name, "netns", self.names[1])
+        for number, place in enumerate((self.a, self.b), 1):
+            place.ip("addr", "add", f"10.50.{link}.{number}/24", "dev", name)
+            place.ip("addr", "add", f"fd00:{link}::{number}/64", "dev", name, "nodad")
+            place.ip("link", "set", name, "up")
+
+    def remove(self):
+        for place in (self.a, self.b):
+            place.leave()
+        for name in self.names:
+            subprocess.run(["ip", "netns", "del", name], check=False)
+
+
+@pytest.fixture(scope="module")
+def nodes(require):
+    """Two nodes on two private cables."""
+    require(os.geteuid() == 0 and shutil.which("ip"), "network namespaces need root and ip")
+    made = Nodes()
+    yield made
+    made.remove()
+
+
+@pytest.fixture
+def disk_dir():
+    """A directory on a real file system: a tmpfs would hide what O_DIRECT needs."""
+    path = tempfile.mkdtemp(dir="/var/tmp", prefix="ohl")
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def disk_file(disk_dir):
+    """An empty shared file of 64 blocks."""
+    path = os.path.join(disk_dir, "disk.hb.0")
+    with open(path, "wb") as file:
+        file.truncate(64 * 512)
+    return path
+
+
+@pytest.fixture
+def loop_device(require, disk_dir):
+    """Makes loop devices: ``loop_device(blocks, option...)`` gives the device and the file behind it."""
+    require(os.geteuid() == 0 and shutil.which("losetup") and os.path.exists("/dev/loop-control"), "loop devices need root")
+    made = []
+
+    def make(blocks=64, *options):
+        image = os.path.join(disk_dir, f"image{len(made)}")
+        with open(image, "wb") as file:
+            file.truncate(blocks * 512)
+        device = run("losetup", "-f", "--show", *options, image).strip()
+        made.append(device)
+        return device, image
+
+    yield make
+    for device in made:
+        run("losetup", "-d", device)

@@ -1,0 +1,175 @@
+"""What every heartbeat link promises, whatever its type: one suite for all of them, on real sockets and disks."""
+
+import socket
+import time
+
+import pytest
+
+from opensvc_openha.core.model import LinkKind, LinkSpec
+from opensvc_openha.links.base import LinkFault
+from opensvc_openha.links.registry import make_listener, make_sender
+
+from conftest import Place
+
+WAIT_S = 3.0
+BRIEF_S = 0.6
+"""Longer than two reads of a disk slot."""
+
+
+def free_port():
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
+
+
+def disk_spec(kind, device, offset=0, timeout_s=10.0):
+    return LinkSpec("deb1", kind, device, "", 0, offset, timeout_s)
+
+
+class Rig:
+    """Both ends of one link, each used in its own place only."""
+
+    def __init__(self, spec, sending=None, listening=None):
+        self.spec = spec
+        self._own = [place for place in (sending, listening) if place is None]
+        self.sending, self.listening = sending or Place(), listening or Place()
+        self.sender = make_sender(spec, time.monotonic)
+        self.listener = make_listener(spec, time.monotonic)
+
+    def open(self):
+        self.listening.do(self.listener.open)
+        self.sending.do(self.sender.open)
+        # A disk listener takes what it reads first for the past.
+        assert self.receive(0.0) is None
+
+    def send(self, frame):
+        self.sending.do(self.sender.send, frame)
+
+    def receive(self, timeout_s=WAIT_S):
+        return self.listening.do(self.listener.receive, timeout_s)
+
+    def close(self):
+        self.sending.do(self.sender.close)
+        self.listening.do(self.listener.close)
+
+
+KINDS = ["unicast4", "unicast6", "net4", "net6", "dio-file", "dio-loop", "dio-loop-4k", "disk-file", "disk-loop"]
+
+
+@pytest.fixture(params=KINDS)
+def rig(request):
+    """One link of each type, not yet open."""
+    kind, _, where = request.param.partition("-")
+    if kind in ("net4", "net6"):
+        nodes = request.getfixturevalue("nodes")
+        group = "239.131.50.10" if kind == "net4" else "ff15::5010"
+        made = Rig(LinkSpec("deb1", LinkKind.NET, "eth1", group, 5010, 0, 10.0), nodes.a, nodes.b)
+    elif kind in ("unicast4", "unicast6"):
+        address = "127.0.0.1" if kind == "unicast4" else "::1"
+        made = Rig(LinkSpec("deb1", LinkKind.UNICAST, "lo", address, free_port(), 0, 10.0))
+    elif where == "file":
+        made = Rig(disk_spec(LinkKind(kind), request.getfixturevalue("disk_file")))
+    else:
+        options = ["-b", "4096"] if where == "loop-4k" else []
+        device, _ = request.getfixturevalue("loop_device")(64, *options)
+        made = Rig(disk_spec(LinkKind(kind), device, 16))
+    yield made
+    made.close()
+    for place in (made.sending, made.listening):
+        if place.namespace is None:
+            place.leave()
+
+
+@pytest.mark.parametrize("size", [1, 1200, 4000])
+def test_frame_arrives_as_it_was_sent(rig, size):
+    """A frame of a usual size: the same bytes come out, stamped between sending and now, with a source."""
+    rig.open()
+    frame = bytes(index % 251 + 1 for index in range(size))
+    before = time.monotonic()
+    rig.send(frame)
+    got = rig.receive()
+    assert got.data == frame
+    assert before <= got.received_at <= time.monotonic()
+    assert ":" in got.source
+    assert rig.listener.counters["received"] == 1
+
+
+def test_each_beat_is_received_once(rig):
+    """Five beats one after the other: five different frames, then silence."""
+    rig.open()
+    for number in range(5):
+        rig.send(b"beat %d" % number)
+        assert rig.receive().data == b"beat %d" % number
+    assert rig.receive(BRIEF_S) is None
+
+
+def test_silence_ends_with_the_time_given(rig):
+    """Nobody sends: receive gives None, not before the time and not much later."""
+    rig.open()
+    started = time.monotonic()
+    assert rig.receive(BRIEF_S) is None
+    assert BRIEF_S * 0.9 <= time.monotonic() - started < BRIEF_S + 1.5
+
+
+def test_beat_from_before_the_start_is_not_heard(rig):
+    """The last beat of a peer that died before we listen: never received; its next one is."""
+    rig.sending.do(rig.sender.open)
+    rig.send(b"long ago")
+    rig.listening.do(rig.listener.open)
+    assert rig.receive(BRIEF_S) is None
+    rig.send(b"alive")
+    assert rig.receive().data == b"alive"
+
+
+def test_ends_can_be_closed_and_opened_again(rig):
+    """Both ends closed twice and opened twice: the link works as before, and the old beat stays old."""
+    rig.open()
+    rig.send(b"one")
+    assert rig.receive().data == b"one"
+    rig.close()
+    rig.close()
+    rig.open()
+    rig.open()
+    rig.send(b"two")
+    assert rig.receive().data == b"two"
+
+
+def test_end_that_is_not_open_says_so(rig):
+    """Send and receive before open and after close: a LinkFault, no crash."""
+    for _ in range(2):
+        with pytest.raises(LinkFault, match="is not open"):
+            rig.send(b"x")
+        with pytest.raises(LinkFault, match="is not open"):
+            rig.receive(0.0)
+        rig.open()
+        rig.close()
+
+
+def test_frame_larger_than_the_link_is_a_fault(rig):
+    """A frame that no datagram and no slot can hold: a LinkFault, and the next beat goes through."""
+    rig.open()
+    with pytest.raises(LinkFault):
+        rig.send(bytes(70_000))
+    rig.send(b"next")
+    assert rig.receive().data == b"next"
+
+
+@pytest.mark.parametrize(
+    "spec, reason",
+    [
+        (LinkSpec("a", LinkKind.NET, "nosuch0", "239.1.1.1", 5010, 0, 10.0), "interface nosuch0 does not exist"),
+        (LinkSpec("a", LinkKind.UNICAST, "nosuch0", "10.0.0.1", 5010, 0, 10.0), "interface nosuch0 does not exist"),
+        (disk_spec(LinkKind.DIO, "/dev/nosuch"), "the opening of /dev/nosuch: No such file or directory"),
+        (disk_spec(LinkKind.DISK, "/dev/nosuch"), "the opening of /dev/nosuch: No such file or directory"),
+        (disk_spec(LinkKind.DIO, "/dev/null"), "the opening of /dev/null: Block device required"),
+    ],
+)
+@pytest.mark.parametrize("make", [make_sender, make_listener])
+def test_missing_device_is_named(make, spec, reason):
+    """The interface or device of the monitor file does not exist: open says which, and may be tried again."""
+    end = make(spec, time.monotonic)
+    for _ in range(2):
+        with pytest.raises(LinkFault) as caught:
+            end.open()
+        assert str(caught.value) == reason
+    end.close()

@@ -1,0 +1,193 @@
+"""What happens to network links when interfaces go, come back, or share a group."""
+
+import socket
+import time
+
+import pytest
+
+from opensvc_openha.core.model import LinkKind, LinkSpec
+from opensvc_openha.links.base import LinkFault
+from opensvc_openha.links.registry import make_listener, make_sender
+
+from conftest import eventually, run
+
+GROUPS = {"net4": (LinkKind.NET, "239.131.50.20"), "net6": (LinkKind.NET, "ff15::5020")}
+
+
+class Link:
+    """Sender on node a, listener on node b."""
+
+    def __init__(self, nodes, kind, interface, address, port=5020):
+        self.nodes = nodes
+        self.spec = LinkSpec("deb1", kind, interface, address, port, 0, 10.0)
+        self.sender = make_sender(self.spec, time.monotonic)
+        self.listener = make_listener(self.spec, time.monotonic)
+
+    def open(self):
+        self.nodes.a.do(self.sender.open)
+        self.nodes.b.do(self.listener.open)
+
+    def send(self, frame):
+        self.nodes.a.do(self.sender.send, frame)
+
+    def receive(self, timeout_s=2.0):
+        return self.nodes.b.do(self.listener.receive, timeout_s)
+
+    def close(self):
+        self.nodes.a.do(self.sender.close)
+        self.nodes.b.do(self.listener.close)
+
+    def try_beat(self):
+        """Opens both ends and sends one beat, as the link threads do after a fault; True if it was heard."""
+        try:
+            self.open()
+            self.send(b"again")
+            return self.receive(0.3) is not None
+        except LinkFault:
+            return False
+
+
+@pytest.fixture
+def link(nodes):
+    """Makes links between the nodes and closes them in the end."""
+    made = []
+
+    def make(*args, **kwargs):
+        made.append(Link(nodes, *args, **kwargs))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_beat_on_one_interface_is_not_heard_on_the_other(link, group):
+    """Two links share group and port; eth1 carries beats: eth2's listener hears nothing, eth1's all."""
+    kind, address = GROUPS[group]
+    one, two = link(kind, "eth1", address), link(kind, "eth2", address)
+    one.open()
+    two.open()
+    for number in range(5):
+        one.send(b"%d" % number)
+        assert one.receive().data == b"%d" % number
+    assert two.receive(0.3) is None
+    two.send(b"on eth2")
+    assert two.receive().data == b"on eth2"
+    assert one.receive(0.3) is None
+
+
+def test_unicast_beat_through_the_other_interface_is_not_heard(nodes, link):
+    """A datagram for the right port comes in on eth2: the listener of eth1 does not hear it."""
+    one = link(LinkKind.UNICAST, "eth1", "10.50.1.2")
+    other = link(LinkKind.UNICAST, "eth2", "10.50.2.2")
+    one.open()
+    nodes.a.do(other.sender.open)
+    nodes.a.do(other.sender.send, b"on eth2")
+    assert one.receive(0.3) is None
+    one.send(b"on eth1")
+    got = one.receive()
+    assert got.data == b"on eth1" and got.source.startswith("10.50.1.1:")
+
+
+def test_listener_of_a_group_hears_no_unicast(nodes, link):
+    """A datagram sent to the node's own address and the group's port: not heard."""
+    one = link(LinkKind.NET, "eth1", "239.131.50.20")
+    one.open()
+
+    def send_unicast():
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.sendto(b"x", ("10.50.1.2", 5020))
+
+    nodes.a.do(send_unicast)
+    assert one.receive(0.3) is None
+
+
+@pytest.mark.parametrize(
+    "kind, address", [(LinkKind.NET, "239.131.50.20"), (LinkKind.NET, "ff15::5020"), (LinkKind.UNICAST, "10.50.1.2")]
+)
+def test_link_that_was_down_works_again(nodes, link, kind, address):
+    """The interface is set down: send is a LinkFault each time; up again, a reopened link beats again."""
+    one = link(kind, "eth1", address)
+    one.open()
+    one.send(b"before")
+    assert one.receive().data == b"before"
+    nodes.a.ip("link", "set", "eth1", "down")
+    try:
+        for _ in range(3):
+            with pytest.raises(LinkFault, match="send on eth1 to"):
+                one.send(b"lost")
+        assert one.receive(0.1) is None
+    finally:
+        nodes.a.ip("link", "set", "eth1", "up")
+        nodes.a.ip("addr", "replace", "fd00:1::1/64", "dev", "eth1", "nodad")
+    eventually(one.try_beat)
+
+
+def test_refused_packet_is_a_fault_and_no_more(link):
+    """The address is the broadcast address of the network, which the kernel refuses: a LinkFault at every beat."""
+    one = link(LinkKind.UNICAST, "eth1", "10.50.1.255")
+    one.open()
+    for _ in range(2):
+        with pytest.raises(LinkFault, match="send on eth1 to 10.50.1.255: Permission denied"):
+            one.send(b"refused")
+
+
+def test_interface_that_takes_no_more_does_not_stop_the_sender(nodes, link):
+    """The queue of eth1 is as good as stuck: send fails within a second instead of waiting; freed, it beats again."""
+    one = link(LinkKind.NET, "eth1", "239.131.50.20")
+    one.open()
+    tc = ["tc", "-n", nodes.names[0], "qdisc"]
+    run(*tc, "add", "dev", "eth1", "root", "tbf", "rate", "8kbit", "burst", "2000", "limit", "9000000")
+    try:
+        started = time.monotonic()
+        with pytest.raises(LinkFault, match="send on eth1 to"):
+            for _ in range(2000):
+                one.send(bytes(1200))
+        assert time.monotonic() - started < 1.0
+    finally:
+        run(*tc, "del", "dev", "eth1", "root")
+    eventually(one.try_beat)
+
+
+@pytest.mark.parametrize(
+    "kind, address", [(LinkKind.NET, "239.131.50.20"), (LinkKind.NET, "ff15::5020"), (LinkKind.UNICAST, "10.50.2.2")]
+)
+def test_interface_made_again_works_after_reopen(nodes, link, kind, address):
+    """eth2 is deleted, then made again under its name: both ends say so, and reopened they beat again."""
+    one = link(kind, "eth2", address)
+    one.open()
+    nodes.a.ip("link", "del", "eth2")
+    try:
+        with pytest.raises(LinkFault, match="interface eth2 does not exist"):
+            one.send(b"x")
+        with pytest.raises(LinkFault, match="interface eth2 does not exist"):
+            one.receive(0.1)
+        with pytest.raises(LinkFault, match="interface eth2 does not exist"):
+            nodes.a.do(one.sender.open)
+        one.close()
+        one.listener = make_listener(one.spec, time.monotonic)
+    finally:
+        nodes.join(2)
+    eventually(one.try_beat)
+
+
+def test_replaced_interface_is_noticed_by_both_ends(nodes, link):
+    """eth2 is deleted and made again between two beats: the old sockets are deaf, so both ends are a LinkFault."""
+    one = link(LinkKind.NET, "eth2", "239.131.50.20")
+    one.open()
+    nodes.a.ip("link", "del", "eth2")
+    nodes.join(2)
+    with pytest.raises(LinkFault, match="interface eth2 was replaced"):
+        one.send(b"x")
+    with pytest.raises(LinkFault, match="interface eth2 was replaced"):
+        one.receive(0.1)
+    eventually(one.try_beat)
+
+
+def test_second_program_on_a_unicast_port_is_refused(nodes, link):
+    """The port of a unicast link is taken: open says so instead of sharing the beats."""
+    one, two = (link(LinkKind.UNICAST, "eth1", "10.50.1.2") for _ in range(2))
+    one.open()
+    with pytest.raises(LinkFault, match="eth1 10.50.1.2 port 5020: Address already in use"):
+        nodes.b.do(two.listener.open)
