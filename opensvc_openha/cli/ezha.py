@@ -7,6 +7,7 @@ import signal
 import sys
 
 from opensvc_openha.cli import here, render
+from opensvc_openha.cli.own_command import own_command
 from opensvc_openha.core.events import Leaving
 from opensvc_openha.core.timing import GOODBYE_GAP_S, GOODBYE_REPEATS, LEAVE_SCRIPT_WAIT_S
 from opensvc_openha.errors import ActionError, NotRunningError, UsageError
@@ -24,6 +25,7 @@ Usage: ezha {start|stop|restart|kill|status}
 """
 _LEAVE_LIMIT_S = LEAVE_SCRIPT_WAIT_S + GOODBYE_REPEATS * GOODBYE_GAP_S + 5
 _KILL_LIMIT_S = 5.0
+_DETACHED = "--detached"
 
 
 def main(args: "list[str]") -> int:
@@ -46,6 +48,8 @@ def nmond(args: "list[str]") -> int:
         return 0
     if args == ["-f"]:
         return launch.run_in_foreground(here.layout())
+    if len(args) == 2 and args[0] == _DETACHED and args[1].isdigit():
+        return launch.run_detached(here.layout(), int(args[1]))
     if args:
         raise UsageError(f"nmond: unexpected {' '.join(args)} (expected nothing, or -f)")
     return _start(here.layout())
@@ -54,7 +58,7 @@ def nmond(args: "list[str]") -> int:
 def _start(layout: Layout) -> int:
     from opensvc_openha.runtime import launch
 
-    launch.run_in_background(layout)
+    launch.run_in_background(layout, [*own_command(), "nmond", _DETACHED])
     return 0
 
 

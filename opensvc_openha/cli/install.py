@@ -11,6 +11,7 @@ import shlex
 import subprocess
 import sys
 
+from opensvc_openha.cli.own_command import package_parent
 from opensvc_openha.errors import RefusedError, SystemFault, UsageError
 from opensvc_openha.formats.layout import TREE_ROOT, AgentLayout, Layout, agent_layout, fhs_layout, tree_layout
 from opensvc_openha.runtime.files import make_dir, write_atomically
@@ -141,7 +142,7 @@ def _write_launcher(path: str, command: str, layout: Layout, agent: "AgentLayout
 def _python() -> str:
     """How to run this package with this interpreter from anywhere."""
     python = shlex.quote(sys.executable)
-    parent = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    parent = package_parent()
     probe = subprocess.run([sys.executable, "-I", "-c", "import opensvc_openha; print(opensvc_openha.__file__)"],
                            capture_output=True, text=True, cwd="/")
     if probe.returncode == 0 and probe.stdout.strip().startswith(parent + os.sep):

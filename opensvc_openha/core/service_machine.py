@@ -131,7 +131,7 @@ class ServiceMachine:
                 actions.append(self._word(Word.READY_STOP, view))
             if row.ready is Word.READY_STOP and view.state_of(self.spec.name) is not ServiceState.STOPPED:
                 actions.append(self._word(Word.STAYS_HERE, view))
-        reason = row.reason.format(evidence=situation.evidence.value, detail=detail)
+        reason = row.reason.format(evidence=situation.evidence.value, detail=detail, trigger=trigger.value)
         actions += self._enter(row, reason, now, next_seq)
         if row.run is not None:
             actions.append(self._script(row.run, view))

@@ -8,6 +8,9 @@ from __future__ import annotations
 BEAT_INTERVAL_S = 1.0
 """A beat at least this often; a state change is sent at once."""
 
+FIRST_BEAT_LIMIT_S = 1.2
+"""A starting daemon waits this long for a first beat of the peer before it says that it is ready."""
+
 ACK_GAP_S = 0.02
 """Shortest time between two beats sent only to acknowledge."""
 
@@ -59,4 +62,5 @@ assert START_READY_DELAY_S >= 2 * BEAT_INTERVAL_S, "a returning peer must be hea
 assert STOP_HOLD_S >= 2 * BEAT_INTERVAL_S, "the peer must hear of the stop before the hold ends"
 assert GOODBYE_REPEATS * GOODBYE_GAP_S < BEAT_INTERVAL_S, "a goodbye is over before the next beat would be due"
 assert 0 < STALL_FRACTION < 1
+assert FIRST_BEAT_LIMIT_S > BEAT_INTERVAL_S, "a peer in good health speaks once in that time"
 assert LEAVE_SCRIPT_WAIT_S < RESTART_HOLD_S, "a restart that waits for a script must fit into the peer's patience"

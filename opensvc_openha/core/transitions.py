@@ -203,35 +203,35 @@ _LEARN_ROWS = (
 )
 
 _OPERATOR_ROWS = (
-    Row(S.STOPPED, _T.START, _may_begin, S.START_READY, "operator", sets_then=True, ready=Word.READY_START),
-    Row(S.STARTED, _T.STOP, _idle, S.STOPPING, "operator", run=_K.STOP, sets_then=True, ready=Word.READY_STOP),
-    Row(S.UNKNOWN, _T.STOP, _idle, S.STOPPING, "operator", run=_K.STOP, sets_then=True, ready=Word.READY_STOP),
-    Row(S.STOPPED, _T.FREEZE_STOP, _idle, S.FROZEN_STOP, "operator", ready=Word.READY_FREEZE_STOP,
+    Row(S.STOPPED, _T.START, _may_begin, S.START_READY, "operator: {trigger}", sets_then=True, ready=Word.READY_START),
+    Row(S.STARTED, _T.STOP, _idle, S.STOPPING, "operator: {trigger}", run=_K.STOP, sets_then=True, ready=Word.READY_STOP),
+    Row(S.UNKNOWN, _T.STOP, _idle, S.STOPPING, "operator: {trigger}", run=_K.STOP, sets_then=True, ready=Word.READY_STOP),
+    Row(S.STOPPED, _T.FREEZE_STOP, _idle, S.FROZEN_STOP, "operator: {trigger}", ready=Word.READY_FREEZE_STOP,
         done=Word.FROZEN_STOP),
-    Row(S.START_READY, _T.FREEZE_STOP, _idle, S.FROZEN_STOP, "operator", sets_then=True, ready=Word.READY_FREEZE_STOP,
+    Row(S.START_READY, _T.FREEZE_STOP, _idle, S.FROZEN_STOP, "operator: {trigger}", sets_then=True, ready=Word.READY_FREEZE_STOP,
         done=Word.FROZEN_STOP),
-    Row(S.STARTED, _T.FREEZE_STOP, _idle, S.STOPPING, "operator", run=_K.STOP, sets_then=True, then=S.FROZEN_STOP,
+    Row(S.STARTED, _T.FREEZE_STOP, _idle, S.STOPPING, "operator: {trigger}", run=_K.STOP, sets_then=True, then=S.FROZEN_STOP,
         ready=Word.READY_FREEZE_STOP),
     # Half a service may be left behind by these two: what is frozen as stopped must have been stopped.
-    Row(S.START_FAILED, _T.FREEZE_STOP, _idle, S.STOPPING, "operator", run=_K.STOP, sets_then=True, then=S.FROZEN_STOP,
+    Row(S.START_FAILED, _T.FREEZE_STOP, _idle, S.STOPPING, "operator: {trigger}", run=_K.STOP, sets_then=True, then=S.FROZEN_STOP,
         ready=Word.READY_FREEZE_STOP),
-    Row(S.STOP_FAILED, _T.FREEZE_STOP, _idle, S.STOPPING, "operator", run=_K.STOP, sets_then=True, then=S.FROZEN_STOP,
+    Row(S.STOP_FAILED, _T.FREEZE_STOP, _idle, S.STOPPING, "operator: {trigger}", run=_K.STOP, sets_then=True, then=S.FROZEN_STOP,
         ready=Word.READY_FREEZE_STOP),
-    Row(S.STARTED, _T.FREEZE_START, _idle, S.FROZEN_START, "operator", ready=Word.READY_FREEZE_START,
+    Row(S.STARTED, _T.FREEZE_START, _idle, S.FROZEN_START, "operator: {trigger}", ready=Word.READY_FREEZE_START,
         done=Word.FROZEN_START),
-    Row(S.STOPPED, _T.FREEZE_START, _may_begin, S.START_READY, "operator", sets_then=True, then=S.FROZEN_START,
+    Row(S.STOPPED, _T.FREEZE_START, _may_begin, S.START_READY, "operator: {trigger}", sets_then=True, then=S.FROZEN_START,
         ready=Word.READY_FREEZE_START),
-    Row(S.FROZEN_STOP, _T.UNFREEZE, _idle, S.STOPPED, "operator", ready=Word.READY_UNFREEZE, done=Word.UNFROZEN),
-    Row(S.FROZEN_START, _T.UNFREEZE, _idle, S.STARTED, "operator", ready=Word.READY_UNFREEZE, done=Word.UNFROZEN),
+    Row(S.FROZEN_STOP, _T.UNFREEZE, _idle, S.STOPPED, "operator: {trigger}", ready=Word.READY_UNFREEZE, done=Word.UNFROZEN),
+    Row(S.FROZEN_START, _T.UNFREEZE, _idle, S.STARTED, "operator: {trigger}", ready=Word.READY_UNFREEZE, done=Word.UNFROZEN),
 )
 
 _FORCE_ROWS = tuple(
     row
     for state in S
     for row in (
-        Row(state, _T.FORCE_STOP, _idle, S.STOPPED, "operator, by force", sets_then=True, holds=True,
+        Row(state, _T.FORCE_STOP, _idle, S.STOPPED, "operator: {trigger}", sets_then=True, holds=True,
             ready=Word.READY_FORCE_STOP, done=Word.STOPPED),
-        Row(state, _T.FORCE_START, _idle, S.STARTED, "operator, by force", sets_then=True,
+        Row(state, _T.FORCE_START, _idle, S.STARTED, "operator: {trigger}", sets_then=True,
             ready=Word.READY_FORCE_START, done=Word.FORCED_START),
     )
 )

@@ -31,7 +31,7 @@ from opensvc_openha.core.events import (
     Tick,
 )
 from opensvc_openha.core.model import ClusterSpec, LinkSpec
-from opensvc_openha.core.status import LinkStatus, NodeStatus
+from opensvc_openha.core.status import LinkStatus, NodeStatus, PeerStanding
 from opensvc_openha.errors import ConfigError, NotAnsweringError, OpenhaError, RefusedError
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.formats.state_file import StoredState
@@ -101,6 +101,7 @@ class Daemon:
             self._log.warning("node %s: %s", self._spec.node, warning)
         engine = threading.Thread(target=self._engine_thread, name="engine", daemon=True)
         engine.start()
+        self._await_peer()
         on_ready()
         self._manager.ready(f"peer {self._spec.peer}")
         while not self._is_over.is_set():
@@ -109,6 +110,14 @@ class Daemon:
             self._obey_signals()
             self._watch_files()
         return self._end()
+
+    def _await_peer(self) -> None:
+        """Gives a peer that runs the time to be heard, so that the first status after a start is a true one."""
+        give_up = clock.monotonic() + timing.FIRST_BEAT_LIMIT_S
+        while clock.monotonic() < give_up and not self._is_over.is_set() and not self._signals:
+            if self.status().peer_standing is PeerStanding.LIVE:
+                return
+            clock.pause(0.05)
 
     def _engine_thread(self) -> None:
         name_thread("engine")

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import fcntl
 import os
-import sys
+import subprocess
 from typing import Callable
 
 from opensvc_openha.errors import OpenhaError, RefusedError, SystemFault
 from opensvc_openha.formats.layout import Layout
-from opensvc_openha.runtime import configuration
+from opensvc_openha.runtime import configuration, control_client
 from opensvc_openha.runtime.files import make_dir
 
 _READY = b"ready"
@@ -28,25 +28,50 @@ def run_in_foreground(layout: Layout) -> int:
         os.close(lock)
 
 
-def run_in_background(layout: Layout) -> int:
-    """Starts the daemon detached from the terminal; returns its pid once it serves. Raises what it could not do."""
+def run_in_background(layout: Layout, command: "list[str]") -> int:
+    """Starts the daemon detached from the terminal; returns its pid once it serves. Raises what it could not do.
+
+    ``command`` runs the daemon's own program, so that `ps` shows what runs; the number of a pipe is added to it.
+    """
     configuration.read_cluster(layout)  # A mistake in a file is told before anything is started.
+    pid = control_client.running_pid(layout)
+    if pid:
+        raise _already_running(pid)
     reader, writer = os.pipe()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    child = os.fork()
-    if child == 0:
-        os.close(reader)
-        _detached(layout, writer)
+    with open(os.devnull, "r+b") as null:
+        process = subprocess.Popen(
+            [*command, str(writer)], stdin=null, stdout=null, stderr=null, start_new_session=True, cwd="/",
+            pass_fds=(writer,), env={**os.environ, **layout.environment()},
+        )
     os.close(writer)
-    os.waitpid(child, 0)
     with os.fdopen(reader, "rb") as pipe:
         word, _, text = pipe.read().partition(b" ")
     if word == _READY:
         return int(text)
     if not word:
-        raise SystemFault("nmond ended while it was starting: look at its log")
+        raise SystemFault(f"nmond ended while it was starting (exit code {process.wait(10)}): see {layout.log_dir}/nmond.log")
     raise _as_error(int(word), text.decode("utf-8", "replace"))
+
+
+def run_detached(layout: Layout, writer: int) -> int:
+    """The daemon's side of ``run_in_background``: says over the pipe how the start went. Returns the exit code."""
+    os.set_inheritable(writer, False)
+    os.umask(0o022)
+    try:
+        lock = take_lock(layout)
+
+        def on_ready() -> None:
+            os.write(writer, _READY + b" %d" % os.getpid())
+            os.close(writer)
+
+        code = _serve(layout, False, on_ready)
+        os.close(lock)
+        return code
+    except OpenhaError as error:
+        _tell(writer, error.exit_code, str(error))
+    except Exception as error:  # The last one of this process: whoever waits must learn of it.
+        _tell(writer, SystemFault.exit_code, f"nmond failed: {type(error).__name__}: {error}")
+    return 1
 
 
 def take_lock(layout: Layout) -> int:
@@ -59,37 +84,16 @@ def take_lock(layout: Layout) -> int:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        holder = os.read(handle, 32).decode("ascii", "replace").strip() or "unknown"
+        holder = os.read(handle, 32).decode("ascii", "replace").strip()
         os.close(handle)
-        raise RefusedError(f"nmond is already running on this node (pid {holder})") from None
+        raise _already_running(int(holder) if holder.isdigit() else -1) from None
     os.ftruncate(handle, 0)
     os.pwrite(handle, f"{os.getpid()}\n".encode("ascii"), 0)
     return handle
 
 
-def _detached(layout: Layout, writer: int) -> None:
-    """The child's way: own session, no terminal, nothing inherited but the pipe to say how it went. Never returns."""
-    try:
-        os.setsid()
-        if os.fork():
-            os._exit(0)
-        os.chdir("/")
-        os.umask(0o022)
-        null = os.open(os.devnull, os.O_RDWR)
-        for number in (0, 1, 2):
-            os.dup2(null, number)
-        take_lock(layout)
-
-        def on_ready() -> None:
-            os.write(writer, _READY + b" %d" % os.getpid())
-            os.close(writer)
-
-        os._exit(_serve(layout, False, on_ready))
-    except OpenhaError as error:
-        _tell(writer, error.exit_code, str(error))
-    except BaseException as error:  # The last one of this process: whoever waits must learn of it.
-        _tell(writer, SystemFault.exit_code, f"nmond failed: {type(error).__name__}: {error}")
-    os._exit(1)
+def _already_running(pid: int) -> RefusedError:
+    return RefusedError(f"nmond is already running on this node (pid {pid})")
 
 
 def _tell(writer: int, code: int, text: str) -> None:

@@ -1,0 +1,36 @@
+# `make demo` and `make test` do all the set-up: Debian packages when root, a virtual environment for Python.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: help venv demo test lint clean
+
+help:
+	@echo "make demo   two nodes on this machine replay the tutorial, up to takeover and failback"
+	@echo "make test   all tests, with two real nodes in namespaces where that is possible"
+	@echo "make lint   flake8, mypy strict, import contract"
+	@echo "make venv   the virtual environment in $(VENV)"
+
+venv: $(READY)
+
+$(READY): setup.cfg pyproject.toml .ci/packages
+	.ci/packages
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,lint]'
+	@touch $@
+
+demo: venv
+	$(BIN)/openha demo $(DEMO)
+
+test: venv
+	$(BIN)/python -m pytest $(TESTS)
+
+lint: venv
+	$(BIN)/flake8 opensvc_openha tests
+	$(BIN)/mypy
+	PYTHONPATH=. $(BIN)/lint-imports --config setup.cfg
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .import_linter_cache .hypothesis .coverage
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

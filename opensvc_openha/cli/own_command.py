@@ -1,0 +1,18 @@
+"""How to run this very package with this very interpreter, from anywhere and whatever the environment says."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+_PARENT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+
+def own_command() -> "list[str]":
+    """The words before a subcommand, as in ``[..., "nmond", "-f"]``."""
+    return [sys.executable, *(["-I"] if sys.flags.isolated else []), "-m", "opensvc_openha"]
+
+
+def package_parent() -> str:
+    """The directory that an interpreter must search to find the package."""
+    return _PARENT
