@@ -43,9 +43,11 @@ class ActionOptions:
 def perform(service: Service, action: str, options: ActionOptions) -> int:
     """Do one action; exit code. Why it failed is in the service's log and, with that, on stderr."""
     run = ACTIONS.get(action)
+    words = action.replace("_", " ")
+    if action in NOT_YET:
+        raise ActionError(f"{words} is not handled by the embedded agent yet: nothing was done")
     if run is None:
-        reason = NOT_YET.get(action, "is no action of the embedded agent")
-        raise UsageError(f"{action.replace('_', ' ')} {reason}, expected one of {', '.join(sorted(shown_actions()))}")
+        raise UsageError(f"{words} is no action of the embedded agent, expected one of {', '.join(shown_actions())}")
     try:
         return run(service, options)
     except UsageError:
@@ -154,16 +156,8 @@ ACTIONS: Mapping[str, Callable[[Service, ActionOptions], int]] = {
     "thaw": thaw,
 }
 
-_LATER = "is not handled by the embedded agent yet"
-NOT_YET: Mapping[str, str] = {
-    "docker": _LATER,
-    "push": _LATER,
-    "sync_nodes": _LATER,
-    "syncnodes": _LATER,
-    "sync_all": _LATER,
-    "switch": _LATER,
-    "resource_monitor": _LATER,
-}
+NOT_YET = frozenset({"docker", "push", "resource_monitor", "switch", "sync_all", "sync_nodes", "syncnodes"})
+"""Actions of the real agent whose absence should be told apart from a typing error."""
 
 
 def _guarded(service: Service, options: ActionOptions, action: str, change: Callable[[], None]) -> int:

@@ -1,0 +1,202 @@
+"""File systems and addresses for real, on a node in namespaces of its own. Needs root."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+
+import pytest
+from waiting import wait_for
+
+from opensvc_openha.agent.mounts import Mount, parse_mounts, top_mount
+
+pytestmark = pytest.mark.root
+
+
+def statuses(node, svcname: str = "a") -> "dict[str, str]":
+    found = json.loads(node.agent(svcname, "json", "status").stdout)["resources"]
+    return {rid: resource["status"] for rid, resource in found.items() if rid != "sync#i0"}
+
+
+def logs(node, svcname: str = "a") -> str:
+    found = json.loads(node.agent(svcname, "json", "status").stdout)["resources"]
+    return "".join(resource["log"] for resource in found.values())
+
+
+def act(node, action: str, *options: str, exit_code: int = 0) -> str:
+    result = node.agent("a", action, *options)
+    assert result.returncode == exit_code, result.stderr
+    return result.stderr
+
+
+def addresses(run) -> str:
+    return run("ip", "-o", "addr", "show", "dev", "eth0").stdout
+
+
+def test_bind_mount_goes_up_and_down(private_node):
+    """A bind mount and a tmpfs inside it: down, up, up again without change, down."""
+    source, point = private_node.root / "source", private_node.root / "point"
+    (source / "inner").mkdir(parents=True)
+    private_node.write(
+        "a",
+        f"[fs#1]\ntype = tmpfs\ndev = scratch\nmnt = {point}/inner\n"
+        f"[fs#2]\ntype = bind\ndev = {source}\nmnt = {point}\nmnt_opts = ro\n",
+    )
+    assert statuses(private_node) == {"fs#1": "down", "fs#2": "down"}
+    act(private_node, "start")
+    assert statuses(private_node) == {"fs#1": "up", "fs#2": "up"}
+    assert "already mounted" in act(private_node, "start")
+    act(private_node, "stop")
+    assert statuses(private_node) == {"fs#1": "down", "fs#2": "down"}
+    assert str(point) not in private_node.run("cat", "/proc/self/mountinfo").stdout
+
+
+def test_image_file_is_mounted_through_a_loop_device(private_node):
+    """ext4 in a regular file: what is written is there after stop and start, and no loop device is left."""
+    if not shutil.which("mkfs.ext4"):
+        pytest.fail("needs mkfs.ext4")
+    image, point = private_node.root / "disk image", private_node.root / "point"
+    with open(image, "wb") as file:
+        file.truncate(8 << 20)
+    subprocess.run(["mkfs.ext4", "-q", "-F", str(image)], check=True)
+    private_node.write("a", f"[fs#1]\ntype = ext4\ndev = {image}\nmnt = {point}\nmnt_opt = rw,noatime\n")
+    act(private_node, "start")
+    assert statuses(private_node) == {"fs#1": "up"}
+    private_node.run("sh", "-c", f"echo kept > {point}/file")
+    act(private_node, "stop")
+    assert statuses(private_node) == {"fs#1": "down"}
+    act(private_node, "start")
+    assert private_node.run("cat", f"{point}/file").stdout == "kept\n"
+    act(private_node, "stop")
+    assert str(image) not in subprocess.run(["losetup", "-a"], capture_output=True, text=True).stdout
+
+
+def test_busy_file_system_names_who_holds_it(private_node):
+    """A process whose directory is on the mount: stop fails, names it, and works once it is gone."""
+    point = private_node.root / "point"
+    private_node.write("a", f"[fs#1]\ntype = tmpfs\ndev = scratch\nmnt = {point}\n")
+    act(private_node, "start")
+    space = ["nsenter", f"--target={private_node.pid}", "--mount", "--", "sh", "-c", f"cd {point} && exec sleep 100"]
+    holder = subprocess.Popen(space)
+    try:
+        wait_for(lambda: open(f"/proc/{holder.pid}/comm").read() == "sleep\n")
+        assert f"in use by sleep({holder.pid})" in act(private_node, "stop", exit_code=6)
+    finally:
+        holder.kill()
+        holder.wait()
+    act(private_node, "stop")
+
+
+def test_mount_point_that_shows_something_else_is_a_warning_and_start_is_refused(private_node):
+    """Somebody else's file system on our mount point: neither up nor down; start and stop leave it alone."""
+    source, point = private_node.root / "source", private_node.root / "point"
+    source.mkdir()
+    point.mkdir()
+    private_node.write("a", f"[fs#1]\ntype = bind\ndev = {source}\nmnt = {point}\n")
+    private_node.run("mount", "-t", "tmpfs", "other", str(point))
+    assert statuses(private_node) == {"fs#1": "warn"}
+    assert "other is mounted on" in act(private_node, "start", exit_code=6)
+    assert "left alone" in act(private_node, "stop", exit_code=6)
+    assert "other" in private_node.run("cat", "/proc/self/mounts").stdout
+
+
+def test_address_goes_up_and_down_with_the_prefix_of_its_network(private_node):
+    """An address of the interface's network: added with its prefix, seen by status, removed again."""
+    private_node.write("a", "[ip#1]\nipdev = eth0\nipname = 10.99.0.71\n")
+    assert statuses(private_node) == {"ip#1": "down"}
+    act(private_node, "start")
+    assert statuses(private_node) == {"ip#1": "up"}
+    assert "10.99.0.71/24" in addresses(private_node.run)
+    assert private_node.run_on_peer("ping", "-c1", "-W2", "10.99.0.71").returncode == 0 or not shutil.which("ping")
+    act(private_node, "stop")
+    act(private_node, "stop")
+    assert "10.99.0.71" not in addresses(private_node.run)
+    assert "10.99.0.1/24" in addresses(private_node.run)
+
+
+@pytest.mark.parametrize("netmask, shown", [("25", "/25"), ("255.255.255.192", "/26"), ("", "/32")])
+def test_netmask_in_either_spelling_is_taken(private_node, netmask, shown):
+    """A prefix length, a dotted mask, and a single address where no network of the interface holds it."""
+    private_node.write("a", f"[ip#1]\nipdev = eth0\nipname = 10.98.0.71\nnetmask = {netmask}\n")
+    act(private_node, "start")
+    assert f"10.98.0.71{shown}" in addresses(private_node.run)
+    act(private_node, "stop")
+    assert "10.98.0.71" not in addresses(private_node.run)
+
+
+def test_ipv6_address_goes_up_usable_at_once(private_node):
+    """IPv6: added without waiting for duplicate detection, announced, removed."""
+    private_node.write("a", "[ip#1]\nipdev = eth0\nipname = fd00:99::71\nnetmask = 64\n")
+    act(private_node, "start")
+    shown = next(line for line in addresses(private_node.run).splitlines() if "fd00:99::71/64" in line)
+    assert "tentative" not in shown
+    assert statuses(private_node) == {"ip#1": "up"}
+    act(private_node, "stop")
+    assert "fd00:99::71" not in addresses(private_node.run)
+
+
+def test_address_that_answers_elsewhere_is_refused(private_node):
+    """The peer still has the address: start fails and names its hardware address; without the peer it works."""
+    private_node.write("a", "[ip#1]\nipdev = eth0\nipname = 10.99.0.2\n")
+    hardware = private_node.run_on_peer("cat", "/sys/class/net/eth0/address").stdout.strip()
+    owner = json.loads(private_node.run_on_peer("ip", "-j", "link", "show", "eth0").stdout)[0]["address"]
+    assert f"already in use on eth0's network by {owner}" in act(private_node, "start", exit_code=6), hardware
+    private_node.run_on_peer("ip", "addr", "flush", "dev", "eth0")
+    act(private_node, "start")
+
+
+def test_neighbour_learns_at_once_who_has_the_address_now(private_node):
+    """The peer remembers the address at a machine that is gone: after start it knows ours."""
+    private_node.write("a", "[ip#1]\nipdev = eth0\nipname = 10.99.0.71\n")
+    gone = "02:00:00:00:00:99"
+    private_node.run_on_peer("ip", "neigh", "replace", "10.99.0.71", "lladdr", gone, "dev", "eth0", "nud", "stale")
+    ours = json.loads(private_node.run("ip", "-j", "link", "show", "eth0").stdout)[0]["address"]
+    act(private_node, "start")
+    wait_for(lambda: f"lladdr {ours}" in private_node.run_on_peer("ip", "neigh", "show", "10.99.0.71").stdout)
+
+
+def test_address_on_another_interface_is_a_warning(private_node):
+    """Somebody put the service address on lo: a warning that names both interfaces, and no start."""
+    private_node.write("a", "[ip#1]\nipdev = eth0\nipname = 10.99.0.71\n")
+    private_node.run("ip", "addr", "add", "10.99.0.71/32", "dev", "lo")
+    assert statuses(private_node) == {"ip#1": "warn"}
+    assert "10.99.0.71 is on lo instead of eth0" in logs(private_node)
+    act(private_node, "start", exit_code=6)
+
+
+def test_interface_that_is_not_there_is_a_warning(private_node):
+    """ipdev names no interface: status says so, start is refused."""
+    private_node.write("a", "[ip#1]\nipdev = eth7\nipname = 10.99.0.71\n")
+    assert "interface eth7 not found" in logs(private_node)
+    act(private_node, "start", exit_code=6)
+
+
+def test_failed_app_takes_down_address_and_mount_again(private_node):
+    """A whole service whose app fails: address and file system are gone afterwards, in the reverse order."""
+    point = private_node.root / "point"
+    private_node.write(
+        "a",
+        "[ip#1]\nipdev = eth0\nipname = 10.99.0.71\n"
+        f"[fs#1]\ntype = tmpfs\ndev = scratch\nmnt = {point}\n"
+        "[app#1]\nstart = exit 9\n",
+    )
+    err = act(private_node, "start", exit_code=6)
+    assert err.index("umount") < err.index("addr del")
+    assert statuses(private_node) == {"ip#1": "down", "fs#1": "down", "app#1": "n/a"}
+
+
+def test_mount_table_line_is_read_with_its_escapes():
+    """A mount point with a blank, and the last of two mounts on one point."""
+    mounts = tuple(
+        parse_mounts(
+            [
+                r"36 35 98:0 /mnt1 /a\040b rw,noatime master:1 - ext3 /dev/root rw" + "\n",
+                "37 36 7:1 / /a\\040b rw - ext4 /dev/loop1 rw\n",
+                "not a mount\n",
+            ]
+        )
+    )
+    assert mounts[0] == Mount("98:0", "/mnt1", "/a b", "ext3", "/dev/root")
+    assert top_mount("/a b", mounts) == mounts[1]
+    assert top_mount("/a", mounts) is None

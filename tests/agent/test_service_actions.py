@@ -1,0 +1,296 @@
+"""Actions on services made of scripts: order, idempotence, rollback, freeze, safety net, locks, signals, time limits."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from waiting import PACKAGE_ROOT, wait_for
+
+from opensvc_openha.agent.action_lock import action_lock
+from opensvc_openha.agent.actions import FROZEN, SAFETY_NET
+from opensvc_openha.agent.commands import run_command
+from opensvc_openha.errors import RefusedError, SystemFault
+
+APP = "[app#{number}]\nscript = {script}\nstart = {number}\nstop = {stop}\ncheck = {number}\n"
+
+
+def three_apps(agent, second_start: str = "") -> str:
+    bodies = {"one": "", "two": second_start, "three": ""}
+    text = "[DEFAULT]\nservice_type = DEV\n"
+    for number, (name, body) in enumerate(bodies.items(), 1):
+        script = agent.script(name, f'if [ "$1" = start ]; then {body or ":"}; fi')
+        text += APP.format(number=number, script=script, stop=10 - number)
+    return text
+
+
+def changes(agent) -> "list[str]":
+    return [call for call in agent.calls if not call.endswith(" check")]
+
+
+def test_start_then_stop_runs_the_scripts_in_their_order(agent):
+    """Start numbers count up at start, stop numbers at stop; status follows with exit codes 1, 0, 1."""
+    agent.write("a", three_apps(agent))
+    assert agent.svcmgr("-s", "a", "status").exit_code == 1
+    assert agent.svcmgr("-s", "a", "start").exit_code == 0
+    assert changes(agent) == ["one start", "two start", "three start"]
+    assert agent.svcmgr("-s", "a", "status").exit_code == 0
+    assert agent.svcmgr("-s", "a", "stop").exit_code == 0
+    assert changes(agent)[3:] == ["three stop", "two stop", "one stop"]
+    assert agent.svcmgr("-s", "a", "status").exit_code == 1
+
+
+def test_second_start_and_second_stop_change_nothing(agent):
+    """What is up is not started again, what is down not stopped again."""
+    agent.write("a", three_apps(agent))
+    for action in ("start", "start", "stop", "stop"):
+        assert agent.svcmgr("-s", "a", action).exit_code == 0
+    assert len(changes(agent)) == 6
+
+
+def test_restart_stops_then_starts(agent):
+    """restart of a running service: all stops, then all starts."""
+    agent.write("a", three_apps(agent))
+    agent.svcmgr("-s", "a", "start")
+    assert agent.svcmgr("-s", "a", "restart").exit_code == 0
+    assert changes(agent)[3:] == ["three stop", "two stop", "one stop", "one start", "two start", "three start"]
+
+
+def test_failed_start_is_rolled_back_the_last_first(agent):
+    """The second app fails: the third is never started, and what was begun is stopped; the exit code says failure."""
+    agent.write("a", three_apps(agent, "touch $0.running; exit 7"))
+    outcome = agent.svcmgr("-s", "a", "start")
+    assert outcome.exit_code == 6
+    assert "ended with exit code 7" in outcome.err
+    assert changes(agent) == ["one start", "two start", "two stop", "one stop"]
+
+
+def test_rollback_leaves_what_was_up_before(agent):
+    """The first app ran before the start that failed: it goes on running."""
+    agent.write("a", three_apps(agent, "exit 7"))
+    agent.svcmgr("-s", "a", "start", "--rid", "app#1")
+    agent.svcmgr("-s", "a", "start")
+    assert "one stop" not in agent.calls
+
+
+def test_disable_rollback_leaves_all_as_it_is(agent):
+    """With --disable-rollback a failed start stops nothing."""
+    agent.write("a", three_apps(agent, "exit 7"))
+    assert agent.svcmgr("-s", "a", "start", "--disable-rollback").exit_code == 6
+    assert changes(agent) == ["one start", "two start"]
+
+
+def test_optional_resource_that_fails_does_not_end_the_start(agent):
+    """The failing app is optional: the others start, the exit code is 0, a warning says why."""
+    agent.write("a", three_apps(agent, "exit 7").replace("start = 2\n", "start = 2\noptional = true\n"))
+    outcome = agent.svcmgr("-s", "a", "start")
+    assert outcome.exit_code == 0
+    assert "app#2 is optional" in outcome.err
+    assert "three start" in agent.calls
+
+
+def test_disabled_resource_is_not_started_and_shows_na(agent):
+    """A disabled app takes no part, and the service is up without it."""
+    agent.write("a", three_apps(agent).replace("start = 2\n", "start = 2\ndisable = true\n"))
+    assert agent.svcmgr("-s", "a", "start").exit_code == 0
+    assert changes(agent) == ["one start", "three start"]
+    assert "|- app#2          .D.. n/a      two" in agent.svcmgr("-s", "a", "print", "status").out
+    assert agent.svcmgr("-s", "a", "status").exit_code == 0
+
+
+def test_command_lines_serve_as_start_stop_and_check(agent):
+    """start, stop and check as full shell commands, without any script."""
+    flag = agent.root / "flag"
+    agent.write("a", f"[app#1]\nstart = touch {flag}\nstop = rm {flag}\ncheck = test -e {flag}\n")
+    assert agent.svcmgr("-s", "a", "start").exit_code == 0
+    assert flag.exists()
+    assert agent.svcmgr("-s", "a", "status").exit_code == 0
+    assert agent.svcmgr("-s", "a", "stop").exit_code == 0
+    assert not flag.exists()
+
+
+def test_check_with_another_exit_code_is_a_warning(agent):
+    """A check that ends with 3 is neither up nor down: status exits with 2 and says why."""
+    agent.write("a", "[app#1]\ncheck = exit 3\n")
+    assert agent.svcmgr("-s", "a", "status").exit_code == 2
+    assert "# check ended with exit code 3" in agent.svcmgr("-s", "a", "print", "status").out
+
+
+def test_check_that_hangs_is_killed_and_a_warning(agent):
+    """A check past its limit does not hang the status."""
+    agent.write("a", "[app#1]\ncheck = sleep 60\ncheck_timeout = 0.2\n")
+    began = time.monotonic()
+    assert agent.svcmgr("-s", "a", "status").exit_code == 2
+    assert time.monotonic() - began < 10
+
+
+def test_service_without_anything_to_look_at_is_na(agent):
+    """Only an app without check: status exits with 3."""
+    agent.write("a", "[app#1]\nstart = /bin/true\n")
+    outcome = agent.svcmgr("-s", "a", "status")
+    assert (outcome.exit_code, outcome.err) == (3, "")
+
+
+@pytest.mark.parametrize("action", ["start", "stop", "restart"])
+def test_direct_action_under_a_cluster_is_refused(agent, action):
+    """With an hb resource and no --cluster: the agent's sentence in the agent's format, exit 1, nothing run."""
+    agent.write("registry.opensvc.com", three_apps(agent) + "[hb#0]\ntype = OpenHA\n")
+    outcome = agent.svcmgr(action, called_as="registry.opensvc.com")
+    assert outcome.exit_code == 1
+    assert outcome.err[8:] == f" ERROR   REGISTRY.OPENSVC.COM         {SAFETY_NET}\n"
+    assert agent.calls == []
+
+
+def test_cluster_option_does_the_local_work(agent):
+    """start --cluster, -c, and the name .cluster start the local resources of a clustered service."""
+    agent.write("a", three_apps(agent) + "[hb#0]\ntype = OpenHA\n")
+    assert agent.svcmgr("-s", "a", "start", "--cluster").exit_code == 0
+    assert agent.svcmgr("-s", "a", "-c", "stop").exit_code == 0
+    assert agent.svcmgr("start", called_as="a.cluster").exit_code == 0
+    assert len(changes(agent)) == 9
+    assert agent.svcmgr("status", called_as="a.cluster").exit_code == 0
+
+
+def test_frozen_service_refuses_until_thawed_or_forced(agent):
+    """freeze: start is aborted with the agent's words; --force and thaw let it through; svcmon shows True."""
+    agent.write("a", three_apps(agent))
+    assert agent.svcmgr("-s", "a", "freeze").exit_code == 0
+    assert agent.svcmgr("-s", "a", "frozen").out == "True\n"
+    refused = agent.svcmgr("-s", "a", "start")
+    assert (refused.exit_code, FROZEN in refused.err, agent.calls) == (1, True, [])
+    assert agent.svcmon().out.splitlines()[3].endswith("True  ")
+    assert agent.svcmgr("-s", "a", "start", "--force").exit_code == 0
+    assert agent.svcmgr("-s", "a", "thaw").exit_code == 0
+    assert agent.svcmgr("-s", "a", "stop").exit_code == 0
+    assert agent.svcmon().out.splitlines()[3].endswith("False ")
+
+
+def test_boot_starts_only_where_autostart_node_says(agent):
+    """boot: nothing on a node that is not named, nothing under a cluster, a start on the named node."""
+    here = os.uname().nodename
+    text = three_apps(agent)
+    agent.write("a", text.replace("DEV\n", "DEV\nautostart_node = elsewhere\n"))
+    assert (agent.svcmgr("-s", "a", "boot").exit_code, agent.calls) == (0, [])
+    autostarted = text.replace("DEV\n", f"DEV\nautostart_node = {here}\n")
+    agent.write("a", autostarted + "[hb#0]\ntype = OpenHA\n")
+    assert (agent.svcmgr("-s", "a", "boot").exit_code, agent.calls) == (0, [])
+    agent.write("a", autostarted)
+    assert agent.svcmgr("-s", "a", "boot").exit_code == 0
+    assert changes(agent) == ["one start", "two start", "three start"]
+
+
+def test_start_of_a_resource_that_cannot_be_run_is_refused_before_anything_is_touched(agent):
+    """A container in the file: start says why and starts nothing; with the container disabled it starts."""
+    agent.write("a", three_apps(agent) + "[container#1]\ntype = docker\nrun_image = x\n")
+    outcome = agent.svcmgr("-s", "a", "start")
+    assert (outcome.exit_code, agent.calls) == (6, [])
+    assert "container#1: container type docker is not handled by the embedded agent yet" in outcome.err
+    agent.write("a", three_apps(agent) + "[container#1]\ntype = docker\nrun_image = x\ndisable = true\n")
+    assert agent.svcmgr("-s", "a", "start").exit_code == 0
+
+
+def test_rid_restricts_and_unknown_rid_is_refused(agent):
+    """--rid app#2 touches only that; --rid fs#1, which is not there, is a usage error that names what is."""
+    agent.write("a", three_apps(agent))
+    assert agent.svcmgr("-s", "a", "start", "--rid=app#2").exit_code == 0
+    assert changes(agent) == ["two start"]
+    outcome = agent.svcmgr("-s", "a", "start", "--rid=fs#1")
+    assert (outcome.exit_code, "expected one of app#1, app#2, app#3" in outcome.err) == (2, True)
+
+
+def test_start_script_that_leaves_a_daemon_behind_does_not_hang_us(agent):
+    """The daemon keeps stdout open; start returns at once and the daemon goes on."""
+    pid_file = agent.root / "pid"
+    agent.write("a", f"[app#1]\nstart = sleep 30 & echo $! > {pid_file}\n")
+    began = time.monotonic()
+    try:
+        assert agent.svcmgr("-s", "a", "start").exit_code == 0
+        assert time.monotonic() - began < 10
+        assert Path(f"/proc/{pid_file.read_text().strip()}").exists()
+    finally:
+        os.kill(int(pid_file.read_text()), signal.SIGKILL)
+
+
+def test_lock_that_is_held_names_its_holder(tmp_path):
+    """A second action waits its time, then says which process does what."""
+    with action_lock(str(tmp_path), "start"):
+        with pytest.raises(RefusedError, match=rf"pid {os.getpid()} \(start\).*waited 0.2 s"):
+            with action_lock(str(tmp_path), "stop", wait_s=0.2):
+                pass
+    with action_lock(str(tmp_path), "stop", wait_s=0):
+        pass
+
+
+def test_lock_is_taken_as_soon_as_the_holder_lets_go(tmp_path):
+    """Waiting ends with the other action, not with the limit."""
+    entered, leave = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with action_lock(str(tmp_path), "start"):
+            entered.set()
+            leave.wait(10)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    entered.wait(10)
+    threading.Timer(0.2, leave.set).start()
+    began = time.monotonic()
+    with action_lock(str(tmp_path), "stop", wait_s=20):
+        assert 0.1 < time.monotonic() - began < 10
+    thread.join()
+
+
+def test_action_during_another_one_is_refused_with_its_pid(agent):
+    """Through the command line: --waitlock=0 while a start is under way."""
+    agent.write("a", three_apps(agent))
+    with action_lock(str(agent.root / "var" / "a"), "start"):
+        outcome = agent.svcmgr("-s", "a", "stop", "--waitlock=0")
+    assert (outcome.exit_code, agent.calls) == (5, [])
+    assert f"pid {os.getpid()} (start) is acting on this service" in outcome.err
+
+
+def test_interrupted_start_is_rolled_back(agent):
+    """SIGTERM while the second app starts: its command is killed, both are stopped, exit code 6."""
+    agent.write("a", three_apps(agent, "touch $0.began; sleep 60"))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "opensvc_openha.cli.svcmgr", "-s", "a", "start"],
+        env=dict(os.environ, PYTHONPATH=PACKAGE_ROOT),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    wait_for((agent.root / "two.began").exists)
+    process.terminate()
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 6
+    assert "interrupted by SIGTERM: rolling back" in err
+    # The check of the second says that it is down, so that only the first has to be stopped.
+    assert changes(agent) == ["one start", "two start", "one stop"]
+
+
+def test_command_past_its_limit_is_killed_with_its_children(tmp_path):
+    """The whole process group goes, not only the shell."""
+    pid_file = tmp_path / "pid"
+    result = run_command(["/bin/sh", "-c", f"sleep 60 & echo $! > {pid_file}; wait"], timeout_s=0.5)
+    assert result.is_timed_out and result.verdict == "did not end in time and was killed"
+    wait_for(lambda: not Path(f"/proc/{pid_file.read_text().strip()}").exists())
+
+
+def test_command_that_is_not_there_is_a_system_fault():
+    """A command that cannot be run is no exit code."""
+    with pytest.raises(SystemFault, match="cannot run /nowhere/x"):
+        run_command(["/nowhere/x"])
+
+
+def test_action_writes_the_log_file_of_the_service(agent):
+    """What was run stands in the service's log file, with the date and the resource."""
+    agent.write("a", three_apps(agent))
+    agent.svcmgr("-s", "a", "start")
+    lines = (agent.root / "log" / "a.log").read_text().splitlines()
+    assert f"{agent.root}/one start" in lines[0]
+    assert "INFO    A.APP#1 " in lines[0]

@@ -1,0 +1,150 @@
+"""Service files: the tutorial's, scoping, and what is said about wrong ones."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+from tutorial_files import BUSYBOX_ENV, REGISTRY_ENV
+
+from opensvc_openha.agent.action_log import ActionLog
+from opensvc_openha.agent.hb_status import ClusterView
+from opensvc_openha.agent.resources.base import Surroundings
+from opensvc_openha.agent.resources.registry import build_resources
+from opensvc_openha.agent.service import in_display_order, in_start_order, in_stop_order
+from opensvc_openha.agent.service_file import ServiceFile, parse_service_text
+from opensvc_openha.errors import ConfigError, NotRunningError
+from opensvc_openha.formats.layout import AgentLayout
+
+NODE = "deb1.opensvc.com"
+
+
+def parse(text: str, node: str = NODE) -> ServiceFile:
+    return parse_service_text(text, "/etc/opensvc/a.env", "a", node)
+
+
+def build(text: str, node: str = NODE):
+    def no_daemon():
+        raise NotRunningError("none")
+
+    around = Surroundings("a", node, AgentLayout(), ActionLog(logging.Logger("a"), "A"), ClusterView(no_daemon))
+    return build_resources(parse(text, node), around)
+
+
+def test_registry_file_of_the_tutorial_gives_its_resources_and_labels():
+    """The tutorial's registry file gives the tree of the tutorial: rids in order, with their labels."""
+    shown = [(res.spec.rid, res.spec.label) for res in in_display_order(build(REGISTRY_ENV))]
+    assert shown == [
+        ("container#1", "de9a91835513"),
+        ("vg#1", "vgregistry"),
+        ("fs#1", "/dev/mapper/vgregistry-lvregistryroot@/opt/registry.opensvc.com"),
+        ("fs#2", "/dev/mapper/vgregistry-lvdockerdata@/opt/registry.opensvc.com/dockerdata"),
+        ("fs#3", "/dev/mapper/vgregistry-lvregistrydata@/opt/registry.opensvc.com/registrydata"),
+        ("ip#1", "registry.opensvc.com@eth0"),
+        ("sync#i0", "rsync svc config to drpnodes, nodes"),
+    ]
+
+
+def test_busybox_file_of_the_tutorial_keeps_subsets_and_order():
+    """The tutorial's busybox file: seven containers in three subsets; subset sections are no resources."""
+    resources = build(BUSYBOX_ENV)
+    containers = [res.spec for res in in_display_order(resources) if res.spec.rid.startswith("container")]
+    assert [spec.rid for spec in containers] == [f"container#{number}" for number in range(1, 8)]
+    assert [spec.subset for spec in containers] == ["00database"] + ["01appservers"] * 4 + ["02webservers"] * 2
+    assert not [res for res in resources if res.spec.rid.startswith("subset")]
+
+
+def test_start_goes_ip_disk_fs_container_and_stop_the_other_way():
+    """Groups start as in the agent, and stop in the exact reverse."""
+    started = [res.spec.rid for res in in_start_order(build(REGISTRY_ENV))]
+    assert started == ["ip#1", "vg#1", "fs#1", "fs#2", "fs#3", "container#1"]
+    assert [res.spec.rid for res in in_stop_order(build(REGISTRY_ENV))] == started[::-1]
+
+
+def test_file_systems_start_by_mount_point_and_not_by_number():
+    """A nested file system with the lower number is mounted after the one that holds it."""
+    text = "[fs#1]\ntype = ext4\ndev = /dev/b\nmnt = /srv/a/b\n[fs#2]\ntype = ext4\ndev = /dev/a\nmnt = /srv/a\n"
+    assert [res.spec.rid for res in in_start_order(build(text))] == ["fs#2", "fs#1"]
+
+
+def test_app_numbers_give_the_order_of_start_and_stop():
+    """Start numbers and stop numbers both count upwards, whatever the section number."""
+    text = (
+        "[app#1]\nscript = /a\nstart = 20\nstop = 10\n"
+        "[app#2]\nscript = /b\nstart = 10\nstop = 20\n"
+        "[app#3]\nstart = /c start\nstop = /c stop\n"
+    )
+    assert [res.spec.rid for res in in_start_order(build(text))] == ["app#2", "app#1", "app#3"]
+    assert [res.spec.rid for res in in_stop_order(build(text))] == ["app#1", "app#2", "app#3"]
+
+
+@pytest.mark.parametrize(
+    "node, expected",
+    [("deb1.opensvc.com", "eth1"), ("deb2.opensvc.com", "eth2"), ("drp1", "eth3"), ("elsewhere", "eth4")],
+)
+def test_scoped_keyword_the_most_specific_spelling_wins(node, expected):
+    """ipdev@node beats ipdev@nodes and ipdev@drpnodes, which beat ipdev."""
+    text = (
+        "[DEFAULT]\nnodes = deb1.opensvc.com deb2.opensvc.com\ndrpnodes = drp1\n"
+        "[ip#1]\nipdev = eth4\nipdev@nodes = eth2\nipdev@drpnodes = eth3\nipdev@deb1.opensvc.com = eth1\nipname = x\n"
+    )
+    assert parse(text, node).sections[0].text("ipdev") == expected
+
+
+def test_keyword_of_default_is_inherited_and_the_section_wins():
+    """ipdev in DEFAULT serves every section that has none of its own, even against a scoped default."""
+    text = "[DEFAULT]\nnodes = deb1.opensvc.com\nipdev@nodes = eth0\n[ip#1]\nipname = x\n[ip#2]\nipname = y\nipdev = eth9\n"
+    assert [section.text("ipdev") for section in parse(text).sections] == ["eth0", "eth9"]
+
+
+def test_value_with_quotes_and_hash_is_kept_as_written():
+    """As in the agent, '#' within a value and quotes are part of it; ';' starts a comment line."""
+    text = '; a comment\n[container#1]\nrun_args = -e A="b c" --color=#fff, -v x:y\n'
+    assert parse(text).sections[0].text("run_args") == '-e A="b c" --color=#fff, -v x:y'
+
+
+@pytest.mark.parametrize(
+    "text, line, said",
+    [
+        ("[ip#1]\nipdev = eth0\n", 1, "[ip#1] ipname is missing"),
+        ("[DEFAULT]\n\n[fs#1]\ntype = ext4\ndev = /dev/a\nmnt = srv\n", 6, "[fs#1] mnt is 'srv', expected an absolute path"),
+        ("[ip#1]\nipdev = e\nipname = x\nnetmask = 255.0.255.0\n", 4, "expected a prefix length or a dotted netmask"),
+        ("[ip#1]\nipdev = e\nipname = x\noptional = maybe\n", 4, "optional is 'maybe', expected true or false"),
+        ("[app#1]\nscript = /a\nstart = 1\ntimeout = soon\n", 4, "timeout is 'soon', expected a number of seconds"),
+        ("[app#1]\nstart = 10\n", 2, "script is missing"),
+        ("[hb#0]\nname = x\n", 1, "[hb#0] type is missing"),
+        ("[sf#1]\ndev = x\n", 1, "[sf#1] is no known kind of resource"),
+        ("[fs]\ndev = x\ntype = ext4\nmnt = /a\n", 1, "expected [fs#1]"),
+        ("[DEFAULT]\nnodes = a\n[ip#1]\nipdev = a\nipdev = b\n", 5, "duplicate keyword"),
+        ("[ip#1]\nx = 1\n[ip#1]\n", 3, "duplicate section"),
+        ("[ip#1\nx = 1\n", 1, "expected [section]"),
+        ("[DEFAULT]\nwhat is this\n", 2, "expected [section]"),
+    ],
+)
+def test_wrong_service_file_is_refused_with_line_section_and_expectation(text, line, said):
+    """Every mistake is a ConfigError that names the file and line and says what is expected."""
+    with pytest.raises(ConfigError) as caught:
+        build(text)
+    assert str(caught.value).startswith(f"/etc/opensvc/a.env:{line}: ")
+    assert said.lower() in str(caught.value).lower()
+
+
+def test_wrong_value_in_default_is_reported_where_it_stands():
+    """A value inherited from DEFAULT is wrong: the line is that of DEFAULT."""
+    with pytest.raises(ConfigError, match=r"a\.env:2: \[ip#1\] disable"):
+        build("[DEFAULT]\ndisable = perhaps\n[ip#1]\nipdev = e\nipname = x\n")
+
+
+def test_kind_the_agent_cannot_run_is_built_and_says_so():
+    """Containers, volume groups, disks, shares and syncs parse, and give the reason why they cannot be started."""
+    text = "".join(f"[{group}#1]\ntype = any\n" for group in ("container", "vg", "disk", "share", "sync", "pool"))
+    for resource in build(text):
+        assert resource.status().log == (resource.why_unhandled(),)
+        assert "not handled by the embedded agent yet" in resource.why_unhandled()
+
+
+def test_disable_on_a_node_counts_there_only():
+    """disable_on names nodes: the flag is set on these and not on the other."""
+    text = "[ip#1]\nipdev = e\nipname = x\ndisable_on = deb1.opensvc.com\n"
+    assert build(text)[0].spec.is_disabled
+    assert not build(text, "deb2.opensvc.com")[0].spec.is_disabled

@@ -1,0 +1,164 @@
+"""Names and arguments of svcmgr and svcmon: what they stand for, and how wrong ones end."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+from tutorial_files import BUSYBOX_ENV, REGISTRY_ENV
+
+from opensvc_openha.agent.selection import Choice
+from opensvc_openha.cli.svcmgr import understand
+from opensvc_openha.errors import UsageError
+
+UP = "[DEFAULT]\nservice_type = DEV\n[app#1]\ncheck = /bin/true\n"
+DOWN = "[DEFAULT]\nservice_type = DEV\n[app#1]\ncheck = /bin/false\n"
+
+
+@pytest.mark.parametrize(
+    "called_as, args, services, action, is_cluster",
+    [
+        ("svcmgr", ["-s", "a,b", "print", "status"], ("a", "b"), "print_status", False),
+        ("svcmgr", ["--service=a", "print_status"], ("a",), "print_status", False),
+        ("svcmgr", ["start", "--cluster", "-s", "a"], ("a",), "start", True),
+        ("a.b.com", ["json", "status"], ("a.b.com",), "json_status", False),
+        ("a.b.com.cluster", ["start"], ("a.b.com",), "start", True),
+        ("a.b.com.stonith", ["start"], ("a.b.com",), "stonith", True),
+        ("a.b.com", ["docker", "ps", "-a", "--cluster"], ("a.b.com",), "docker", False),
+        ("svcmgr", ["-s", "docker", "start"], ("docker",), "start", False),
+    ],
+)
+def test_command_line_is_understood(called_as, args, services, action, is_cluster):
+    """Options anywhere, words joined, the name saying the rest; docker keeps its own options."""
+    call = understand(called_as, args)
+    assert (call.services, call.action, call.options.is_cluster, call.choice) == (services, action, is_cluster, Choice.ALL)
+
+
+@pytest.mark.parametrize("choice", list(Choice))
+def test_mass_action_names_choose_by_their_name(choice):
+    """allservices and its kin: every service, chosen by the name."""
+    call = understand(choice.value, ["status"])
+    assert (call.services, call.choice) == (None, choice)
+
+
+@pytest.mark.parametrize(
+    "called_as, args",
+    [
+        ("svcmgr", ["start"]),
+        ("svcmgr", ["-s", "a"]),
+        ("svcmgr", ["-s", "a", "start", "--dry-run"]),
+        ("svcmgr", ["-s", "../a", "start"]),
+        ("svcmgr", ["-s", "a", "start", "--waitlock=soon"]),
+        ("svcmgr", ["-s", "a", "print", "status", "--format=csv"]),
+    ],
+)
+def test_wrong_command_line_is_a_usage_error(called_as, args):
+    """No service, no action, an option we would not honour, a name that is a path: refused before anything happens."""
+    with pytest.raises(UsageError):
+        understand(called_as, args)
+
+
+def test_help_names_the_actions(agent):
+    """--help prints the usage with every action and exits with 0."""
+    outcome = agent.svcmgr("--help")
+    assert outcome.exit_code == 0
+    assert "print status, restart, start, status" in outcome.out
+
+
+@pytest.mark.parametrize("words", [["push"], ["syncnodes", "--force"], ["sync", "nodes"], ["docker", "ps", "-a"]])
+def test_action_that_is_not_there_yet_is_said_and_not_zero(agent, words):
+    """Actions the tutorial knows and this agent does not yet do: one clear line, exit 6."""
+    agent.write("a", UP)
+    outcome = agent.svcmgr(*words, called_as="a")
+    assert outcome.exit_code == 6
+    assert "not handled by the embedded agent yet" in outcome.err
+
+
+def test_unknown_action_and_unknown_service_are_usage_errors(agent):
+    """A typing error in either place: exit 2, and what is expected."""
+    agent.write("a", UP)
+    assert agent.svcmgr("-s", "a", "strat").exit_code == 2
+    outcome = agent.svcmgr("-s", "b", "start")
+    assert (outcome.exit_code, "no service b" in outcome.err) == (2, True)
+
+
+def test_all_up_services_acts_on_these_only(agent):
+    """allupservices freezes the service that is up and not the one that is down."""
+    agent.write("up", UP)
+    agent.write("down", DOWN)
+    assert agent.svcmgr("freeze", called_as="allupservices").exit_code == 0
+    assert agent.svcmgr("frozen", "-s", "up").out == "True\n"
+    assert agent.svcmgr("frozen", "-s", "down").out == "False\n"
+
+
+def test_primary_services_are_those_of_the_autostart_node_else_of_the_first_node(agent):
+    """allprimaryservices and allsecondaryservices split the services of this node."""
+    here = os.uname().nodename
+    agent.write("p1", f"[DEFAULT]\nautostart_node = {here}\nnodes = x {here}\n[app#1]\ncheck = /bin/true\n")
+    agent.write("p2", f"[DEFAULT]\nnodes = {here} x\n[app#1]\ncheck = /bin/true\n")
+    agent.write("s1", f"[DEFAULT]\nnodes = x {here}\n[app#1]\ncheck = /bin/true\n")
+    agent.write("none", "[DEFAULT]\nnodes = x y\n[app#1]\ncheck = /bin/true\n")
+    agent.svcmgr("freeze", called_as="allprimaryservices")
+    assert sorted(path.parent.name for path in agent.root.glob("var/*/frozen")) == ["p1", "p2"]
+    agent.svcmgr("thaw", called_as="allservices")
+    agent.svcmgr("freeze", called_as="allsecondaryservices")
+    assert [path.parent.name for path in agent.root.glob("var/*/frozen")] == ["s1"]
+
+
+def test_print_config_gives_the_file_back(agent):
+    """print config: the text as it stands."""
+    agent.write("registry.opensvc.com", REGISTRY_ENV)
+    assert agent.svcmgr("print", "config", called_as="registry.opensvc.com").out == REGISTRY_ENV
+
+
+def test_json_and_format_json_say_the_same(agent):
+    """json status and print status --format=json: one JSON object."""
+    agent.write("a", UP)
+    one = agent.svcmgr("-s", "a", "json", "status").out
+    assert one == agent.svcmgr("-s", "a", "print", "status", "--format=json").out
+    assert json.loads(one)["avail"] == "up"
+
+
+def test_table_shows_rows_in_the_order_asked_for_and_sorted_otherwise(agent):
+    """--service=b,a keeps that order; without it names are sorted."""
+    agent.write("a", UP)
+    agent.write("b", DOWN)
+    assert [line.split()[0] for line in agent.svcmon("--service=b,a").out.splitlines()[3:]] == ["b", "a"]
+    rows = agent.svcmon().out.splitlines()[3:]
+    assert [line.split() for line in rows] == [
+        ["a", "DEV", "hosted", "n/a", "n/a", "n/a", "n/a", "n/a", "up", "n/a", "n/a", "up", "up", "False"],
+        ["b", "DEV", "hosted", "n/a", "n/a", "n/a", "n/a", "n/a", "down", "n/a", "n/a", "down", "down", "False"],
+    ]
+
+
+def test_broken_service_file_does_not_hide_the_others(agent):
+    """One file is wrong, one service does not exist: both are said on stderr, the good row is shown, exit not 0."""
+    agent.write("bad", "[ip#1]\nipdev = e\nipname = x\nnetmask = wide\n")
+    agent.write("good", UP)
+    outcome = agent.svcmon()
+    assert [line.split()[0] for line in outcome.out.splitlines()[3:]] == ["good"]
+    assert (outcome.exit_code, f"{agent.etc}/bad.env:4: [ip#1] netmask" in outcome.err) == (3, True)
+    asked = agent.svcmon("--service=none,good")
+    assert (asked.exit_code, "no service none" in asked.err) == (2, True)
+    assert asked.out.splitlines()[3].startswith("good")
+
+
+def test_broken_service_file_does_not_stop_a_mass_action(agent):
+    """allservices freeze with one broken file: the other is frozen, exit not 0."""
+    agent.write("bad", "what\n")
+    agent.write("good", UP)
+    outcome = agent.svcmgr("freeze", called_as="allservices")
+    assert (outcome.exit_code, "bad.env:1" in outcome.err) == (3, True)
+    assert (agent.root / "var" / "good" / "frozen").exists()
+
+
+def test_tutorial_services_show_without_their_hardware(agent):
+    """Both files of the tutorial on a machine that has none of it: a tree each, container and vg n/a with the reason."""
+    agent.write("registry.opensvc.com", REGISTRY_ENV + "\n[hb#0]\ntype = OpenHA\nname = registry\n")
+    agent.write("busybox.opensvc.com", BUSYBOX_ENV)
+    outcome = agent.svcmon("--verbose", "--service=registry.opensvc.com,busybox.opensvc.com")
+    assert outcome.exit_code == 0
+    assert "|  |- container#1    .... n/a      de9a91835513\n|  |  |                            # container" in outcome.out
+    assert "|  |- fs#2           .... down     /dev/mapper/vgbusybox-lvbusyboxdata@/opt/busybox.opensvc.com" in outcome.out
+    assert "   '- hb#0           .... warn     hb.openha\n" + " " * 35 + "# open-ha is not installed\n" in outcome.out
