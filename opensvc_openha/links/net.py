@@ -1,20 +1,18 @@
 """Links of type ``net``: beats to a multicast group through one interface.
 
-The sender never joins the group. The listener hears its own interface only, even if it may not bind to it: by default
-the kernel gives a socket the groups that any socket of the host has joined, on whatever interface.
+The sender never joins the group. By default the kernel gives a socket the groups that any socket of the host has
+joined, on whatever interface; with IPv4 that can be switched off, with IPv6 only being bound to the interface helps.
 """
 
 from __future__ import annotations
 
-import errno
 import socket
 import struct
 
-from opensvc_openha.links.udp import HOPS, UdpEnd, UdpListener, UdpSender
+from opensvc_openha.links.udp import HOPS, UdpListener, UdpSender
 
-# Missing in the socket module.
 _IP_MULTICAST_ALL = 49
-_IPV6_MULTICAST_ALL = 29
+"""Missing in the socket module."""
 
 _MREQN = struct.Struct("=4s4si")
 _MREQ6 = struct.Struct("=16sI")
@@ -49,16 +47,4 @@ class NetListener(UdpListener):
         else:
             membership = _MREQN.pack(self._ip.packed, bytes(4), self._interface_index)
             sock.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, membership)
-        _hear_own_groups_only(self, sock)
-
-
-def _hear_own_groups_only(end: UdpEnd, sock: socket.socket) -> None:
-    try:
-        if sock.family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_MULTICAST_ALL, 0)
-        else:
             sock.setsockopt(socket.IPPROTO_IP, _IP_MULTICAST_ALL, 0)
-    except OSError as error:
-        # Kernels before 4.20 have it for IPv4 only; being bound to the interface is enough there.
-        if error.errno != errno.ENOPROTOOPT or end.remark:
-            raise

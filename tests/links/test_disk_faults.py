@@ -357,6 +357,7 @@ def test_stale_page_cache_is_not_believed(ends, loop_device):
 def test_buffered_write_does_not_touch_the_other_slot(ends, loop_device):
     """Our page cache holds an old copy of the peer's blocks beside our slot: writing ours leaves theirs as it is on disk."""
     device, image = loop_device()
+    sender, _ = ends(device, 10, LinkKind.DISK)
     with open(device, "rb") as stale:
         stale.read(64 * 512)
         with open(image, "r+b") as file:
@@ -364,7 +365,6 @@ def test_buffered_write_does_not_touch_the_other_slot(ends, loop_device):
             file.write(b"theirs".ljust(1024, b"!"))
             file.flush()
             os.fsync(file.fileno())
-        sender, _ = ends(device, 10, LinkKind.DISK)
         sender.send(b"ours")
     run("sync")
     with open(image, "rb") as file:
