@@ -7,8 +7,8 @@ import os
 from contextlib import contextmanager
 from typing import Iterator
 
-from opensvc_openha.agent.commands import pause
 from opensvc_openha.errors import RefusedError, SystemFault
+from opensvc_openha.runtime.clock import pause
 
 DEFAULT_WAIT_S = 30.0
 _RETRY_S = 0.1

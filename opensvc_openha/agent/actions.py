@@ -15,9 +15,9 @@ from opensvc_openha.agent import fencing, render
 from opensvc_openha.agent.action_lock import DEFAULT_WAIT_S, action_lock
 from opensvc_openha.agent.interruption import interruptible, uninterrupted
 from opensvc_openha.agent.resources.base import Resource
-from opensvc_openha.agent.service import Service, in_start_order, in_stop_order, write_frozen_flag
+from opensvc_openha.agent.service import Service, in_start_order, in_stop_order, look, write_frozen_flag
 from opensvc_openha.agent.status import ResourceStatus
-from opensvc_openha.errors import ActionError, OpenhaError, UsageError
+from opensvc_openha.errors import ActionError, OpenhaError, SystemFault, UsageError
 
 SAFETY_NET = (
     "this service is managed by a clusterware, thus direct service manipulation is disabled. "
@@ -91,8 +91,10 @@ def boot(service: Service, options: ActionOptions) -> int:
 
 
 def status(service: Service, options: ActionOptions) -> int:
-    """Exit code of what the service is here: 0 up, 1 down, 2 warn, 3 n/a. The cluster's word does not count."""
-    return service.report().avail.exit_code
+    """What the service is here, as a word and as exit code: 0 up, 1 down, 2 warn, 3 n/a. The cluster's word does not count."""
+    avail = service.report().avail
+    _write([avail.value])
+    return avail.exit_code
 
 
 def print_status(service: Service, options: ActionOptions) -> int:
@@ -179,7 +181,7 @@ def _start_resources(service: Service, options: ActionOptions) -> None:
     begun: "list[Resource]" = []
     try:
         for resource in resources:
-            if resource.status().status is not ResourceStatus.UP:
+            if look(resource).status is not ResourceStatus.UP:
                 begun.append(resource)
             _run(service, resource, resource.start)
     except OpenhaError as exc:
@@ -201,7 +203,7 @@ def _roll_back(service: Service, begun: Iterable[Resource]) -> None:
     with uninterrupted():
         for resource in in_stop_order(begun):
             try:
-                resource.stop()
+                _checked(resource, resource.stop)
             except OpenhaError as exc:
                 service.log.error(f"rollback: {exc}")
 
@@ -209,11 +211,19 @@ def _roll_back(service: Service, begun: Iterable[Resource]) -> None:
 def _run(service: Service, resource: Resource, step: Callable[[], None]) -> None:
     """Run one step; an optional resource that fails does not end the action."""
     try:
-        step()
+        _checked(resource, step)
     except OpenhaError as exc:
         if not resource.spec.is_optional:
             raise
         service.log.warning(f"{exc}: goes on, for {resource.spec.rid} is optional")
+
+
+def _checked(resource: Resource, step: Callable[[], None]) -> None:
+    """Run one step; what the system refuses within becomes an error of ours, so that a rollback follows."""
+    try:
+        step()
+    except OSError as exc:
+        raise SystemFault(f"{resource.spec.rid}: {exc}") from exc
 
 
 def _refuse_unhandled(resources: Iterable[Resource]) -> None:

@@ -11,7 +11,6 @@ import shlex
 import signal
 import subprocess
 import tempfile
-import threading
 from dataclasses import dataclass
 from typing import IO, Mapping, Optional, Sequence
 
@@ -101,11 +100,6 @@ def command_environment(extra: Optional[Mapping[str, str]] = None) -> "dict[str,
     env["PATH"] = ":".join([part for part in known if part] + [part for part in SYSTEM_PATH.split(":") if part not in known])
     env.update(extra or {})
     return env
-
-
-def pause(duration_s: float) -> None:
-    """Let some time pass between two tries."""
-    threading.Event().wait(duration_s)
 
 
 def _last_line(output: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 from dataclasses import dataclass
 from typing import Callable, Iterable, Optional
 
@@ -17,6 +16,7 @@ from opensvc_openha.agent.status import Finding, Group, ResourceReport, Resource
 from opensvc_openha.core.status import NodeStatus
 from opensvc_openha.errors import OpenhaError, SystemFault, UsageError
 from opensvc_openha.formats.layout import AgentLayout, Layout
+from opensvc_openha.runtime.machine import node_name
 
 START_GROUPS = (Group.IP, Group.DISK, Group.FS, Group.SHARE, Group.CONTAINER, Group.APP)
 """Order of the groups at start; stop is the reverse."""
@@ -67,7 +67,7 @@ class Service:
 
     def report(self) -> ServiceReport:
         """Look at every resource."""
-        resources = tuple(_report_of(res, _look(res)) for res in in_display_order(self.resources))
+        resources = tuple(_report_of(res, look(res)) for res in in_display_order(self.resources))
         return ServiceReport(self.name, self.file.default.text("service_type"), self.is_frozen, resources)
 
     def selected(self, rids: Iterable[str]) -> "tuple[Resource, ...]":
@@ -84,15 +84,10 @@ class Service:
 
 def load_service(layout: AgentLayout, name: str, log: ActionLog, cluster: ClusterView) -> Service:
     """Read a service file and build its resources; ConfigError for all that is wrong with it."""
-    node = node_name()
+    node = node_name().lower()
     file = read_service_file(layout.service_file(name), name, node)
     resources = build_resources(file, Surroundings(name, node, layout, log, cluster))
     return Service(name, node, file, resources, layout, log, cluster)
-
-
-def node_name() -> str:
-    """Name of this node as service files spell it."""
-    return platform.node().lower()
 
 
 def cluster_view(layout: Layout, fetch: Callable[[], NodeStatus]) -> ClusterView:
@@ -129,7 +124,8 @@ def _number_of(rid: str) -> "tuple[str, int, str]":
     return (group, int(index) if index.isdigit() else 1_000_000_000, index)
 
 
-def _look(resource: Resource) -> Finding:
+def look(resource: Resource) -> Finding:
+    """Status of one resource; what goes wrong while looking is a warning."""
     if resource.spec.is_disabled:
         return Finding(ResourceStatus.NA)
     try:

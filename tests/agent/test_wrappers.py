@@ -93,7 +93,9 @@ def test_cluster_wrapper_starts_and_stops_with_a_bare_environment(agent, layout)
     agent.write("a", f"[app#1]\nscript = {script}\nstart = 1\nstop = 1\ncheck = 1\n[hb#0]\ntype = OpenHA\n")
     ensure_wrappers(layout, "a", f"{sys.executable} -m opensvc_openha.cli.svcmgr")
     wrapper = agent.etc / "a.cluster"
-    assert [run(wrapper, word).returncode for word in ("status", "start", "status", "stop", "status")] == [1, 0, 0, 0, 1]
+    ends = [run(wrapper, word) for word in ("status", "start", "status", "stop", "status")]
+    assert [end.returncode for end in ends] == [1, 0, 0, 0, 1]
+    assert [end.stdout for end in ends] == ["down\n", "", "up\n", "", "down\n"]
 
 
 def test_stonith_wrapper_passes_on_the_exit_code_of_the_fence(agent, layout):

@@ -52,6 +52,7 @@ class App:
         self.stop_rank = (-stop.place if stop else -_NO_PLACE, f"{index:010}")
         self._env = {"OPENSVC_SVCNAME": around.svcname, "OPENSVC_RID": section.name, "OPENSVC_NODENAME": around.node}
         self._log = around.log.of(self.spec.rid)
+        self._is_begun = False
 
     def status(self) -> Finding:
         """Verdict of the check, if there is one."""
@@ -78,17 +79,18 @@ class App:
         if self._steps["check"] is not None and self.status().status is ResourceStatus.UP:
             self._log.info(f"{self.spec.label} is already started")
             return
+        self._is_begun = True
         self._run_or_fail(start)
 
     def stop(self) -> None:
-        """Run the stop step unless the check says that it is down."""
+        """Run the stop step unless the check says that it is down; half a start is always stopped."""
         stop = self._steps["stop"]
         if stop is None:
             return
         if self._is_script_missing(stop):
             self._log.warning(f"script {self._script} does not exist or is not executable: nothing to stop")
             return
-        if self._steps["check"] is not None and self.status().status is ResourceStatus.DOWN:
+        if not self._is_begun and self._steps["check"] is not None and self.status().status is ResourceStatus.DOWN:
             self._log.info(f"{self.spec.label} is already stopped")
             return
         self._run_or_fail(stop)

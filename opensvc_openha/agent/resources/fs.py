@@ -11,13 +11,14 @@ import shutil
 import stat
 from typing import Optional
 
-from opensvc_openha.agent.commands import pause, run_logged, run_or_fail
+from opensvc_openha.agent.commands import run_logged, run_or_fail
 from opensvc_openha.agent.mounts import Mount, backing_file, read_mounts, top_mount
 from opensvc_openha.agent.resources.base import Resource, Surroundings, index_of, make_spec
 from opensvc_openha.agent.resources.unhandled import Unhandled
 from opensvc_openha.agent.service_file import Section
 from opensvc_openha.agent.status import Finding, Group, ResourceStatus
 from opensvc_openha.errors import ActionError, SystemFault
+from opensvc_openha.runtime.clock import pause
 
 MOUNTED_TYPES = frozenset({"ext2", "ext3", "ext4", "xfs", "tmpfs"})
 HOLDERS_SHOWN = 5

@@ -7,12 +7,13 @@ import socket
 from dataclasses import dataclass
 from typing import Optional
 
-from opensvc_openha.agent.commands import pause, run_or_fail
+from opensvc_openha.agent.commands import run_or_fail
 from opensvc_openha.agent.resources.base import Resource, Surroundings, index_of, make_spec
 from opensvc_openha.agent.resources.neighbours import Address, announce, find_owner
 from opensvc_openha.agent.service_file import Section
 from opensvc_openha.agent.status import Finding, Group, ResourceStatus
 from opensvc_openha.errors import ActionError
+from opensvc_openha.runtime.clock import pause
 
 _READY_TRIES = 30
 _READY_PAUSE_S = 0.1

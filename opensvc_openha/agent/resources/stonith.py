@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from opensvc_openha.agent.commands import COMMAND_TIMEOUT_S, run_logged
+from opensvc_openha.agent.commands import run_logged
 from opensvc_openha.agent.resources.base import Resource, Surroundings, index_of, make_spec
 from opensvc_openha.agent.resources.unhandled import Unhandled
 from opensvc_openha.agent.service_file import Section
 from opensvc_openha.agent.status import Finding, Group, ResourceStatus
+
+FENCE_TIMEOUT_S = 50.0
+"""Below the limit the node daemon sets to a check-up script, so that it is we who say what happened."""
 
 
 def build(section: Section, around: Surroundings) -> Resource:
@@ -25,7 +28,7 @@ class Callout:
         self.spec = make_spec(section, Group.STONITH, "stonith.callout", around.node)
         self.start_rank = self.stop_rank = (index_of(section), "")
         self._command = section.required("cmd")
-        self._timeout_s = section.seconds("timeout", COMMAND_TIMEOUT_S)
+        self._timeout_s = section.seconds("timeout", FENCE_TIMEOUT_S)
         self._env = {"OPENSVC_SVCNAME": around.svcname, "OPENSVC_RID": section.name, "OPENSVC_NODENAME": around.node}
         self._log = around.log.of(self.spec.rid)
 
