@@ -43,6 +43,12 @@ BOOT_ATTEMPTS = 5
 
 Command = Union[str, Sequence[str]]
 
+_WAITING_SHELL = ("/bin/sh", "-c", '(exec "$@"); exit $?', "sh")
+"""Waits outside of the node's pid namespace for a command inside. nsenter could, but stops for good when that is stopped.
+
+Without ``exec`` a builtin such as kill would run outside, where pids are the host's.
+"""
+
 
 class Node:
     """One node; made by TwoNodes."""
@@ -196,7 +202,7 @@ class Node:
             raise SystemFault(f"node {self.name} is not running")
         argv = ["/bin/bash" if os.path.exists("/bin/bash") else "/bin/sh", "-c", command] if isinstance(command, str) else command
         user = ["-U", "--preserve-credentials"] if self._owner.enclosure.rootless else []
-        return [find_tool("nsenter"), "-t", str(self._pid), *user, "-m", "-u", "-i", "-n", "-p", *argv]
+        return [find_tool("nsenter"), "-t", str(self._pid), *user, "-m", "-u", "-i", "-n", "-p", "-F", *_WAITING_SHELL, *argv]
 
     def write(self, path: str, text: str, mode: int = 0o644) -> None:
         """Write a file of the living node, replacing what was there."""

@@ -119,6 +119,14 @@ def test_a_command_takes_less_than_a_tenth_of_a_second(two_nodes):
     assert best < 0.1
 
 
+def test_a_shell_builtin_runs_in_the_node_too(two_nodes):
+    """`kill` is also a builtin of every shell: it still finds the node's processes, and those only."""
+    node = two_nodes[0]
+    assert node.run(["kill", "-0", str(node.pid)]).returncode != 0
+    pid = node.run("sleep 30 & echo $!").stdout.strip()
+    assert node.run(["kill", "-0", pid]).returncode == 0
+
+
 def test_a_command_that_takes_too_long_is_ended(two_nodes):
     """A command with a limit hangs: TimeoutExpired carries its output, and its process is gone from the node."""
     with pytest.raises(subprocess.TimeoutExpired) as caught:
@@ -274,6 +282,32 @@ def test_a_frozen_node_does_nothing_until_thawed(two_nodes):
     assert node.run("cat /run/count").stdout == before
     node.thaw()
     assert wait_until(lambda: node.run("cat /run/count").stdout.strip() not in ("", before.strip()))
+
+
+def test_a_command_that_was_frozen_ends_after_thawing(two_nodes):
+    """A command runs while its node is frozen and thawed: it goes on and its exit code arrives."""
+    node = two_nodes[0]
+    process = node.popen("echo begun; read line; exit 7", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdout.readline() == "begun\n"
+    node.freeze()
+    process.stdin.write("go\n")
+    process.stdin.close()
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(timeout=0.2)
+    node.thaw()
+    assert process.wait(timeout=10) == 7
+    process.stdout.close()
+
+
+def test_a_frozen_command_does_not_outlive_its_node(two_nodes):
+    """A command is frozen when its node is killed: the process that waits for it on the host ends too."""
+    node = two_nodes[0]
+    process = node.popen("echo begun; sleep 100", stdout=subprocess.PIPE)
+    assert process.stdout.readline() == "begun\n"
+    node.freeze()
+    node.kill()
+    assert process.wait(timeout=10) != 0
+    process.stdout.close()
 
 
 def test_closing_leaves_nothing_behind(two_nodes):
