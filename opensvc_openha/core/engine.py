@@ -62,6 +62,7 @@ class Engine:
         self._leave_began = now
         self._goodbyes = 0
         self._beat_at = now
+        self._stepped_at = now
         self._expected_at = now
         self._is_begun = False
         self._is_moving = False
@@ -85,12 +86,15 @@ class Engine:
                 done += machine.begin(self._view)
         done += self._handle(event, now)
         done += self._judge_peer(now)
-        moved = self._evaluate(now)
-        self._is_moving = bool(moved)
+        # One transition a step: each state is written and announced before the next.
+        just_moved = {action.service for action in done if isinstance(action, Persist)}
+        moved = self._evaluate(now, just_moved)
+        self._is_moving = bool(moved or just_moved)
         done += moved
         done += self._mirror()
         done += self._speak(done, now)
-        self._expected_at = self.next_deadline(now)
+        self._stepped_at = now
+        self._expected_at = self.next_deadline()
         return _in_order(done)
 
     def _notice_stall(self, now: float) -> "list[Action]":
@@ -203,10 +207,11 @@ class Engine:
             done.append(Record(RecordKind.PEER, self.spec.peer, before.name, standing.name, reason, is_alarm))
         return done
 
-    def _evaluate(self, now: float) -> "list[Action]":
+    def _evaluate(self, now: float, just_moved: "set[str]") -> "list[Action]":
         done: "list[Action]" = []
-        for machine in self._machines.values():
-            done += machine.evaluate(self._view, self._leaving, now, self.seq + 1)
+        for name, machine in self._machines.items():
+            if name not in just_moved:
+                done += machine.evaluate(self._view, self._leaving, now, self.seq + 1)
         for name in [name for name in self._kept if not self._machines[name].may_run]:
             del self._kept[name], self._machines[name]
             done.append(Record(RecordKind.SERVICE, name, "", "REMOVED", "stopped, and no longer in the services file"))
@@ -270,16 +275,19 @@ class Engine:
             wants_ack=ServiceState.START_READY in states.values(),
         )
 
-    def next_deadline(self, now: float) -> float:
+    def next_deadline(self) -> float:
         """Instant at which ``step`` must be called again, with a Tick if nothing else happened."""
+        now = self._stepped_at
         if self._is_moving:
             return now
         gap = timing.GOODBYE_GAP_S if self._goodbyes else timing.ACK_GAP_S if self._is_ack_due else timing.BEAT_INTERVAL_S
-        times = [self._beat_at + gap, self._monitor.next_deadline(now), self._view.next_deadline(now)]
+        times = [self._monitor.next_deadline(now), self._view.next_deadline(now)]
         times += [machine.next_deadline(self._view, now) for machine in self._machines.values()]
         if self._leaving is Leaving.KEEP_SERVICES:
             times.append(self._leave_began + timing.LEAVE_SCRIPT_WAIT_S)
-        return max(now, min(instant for instant in times if instant is not None))
+        # What lies behind has been acted on by the last step, if it asked for anything.
+        ahead = [instant for instant in times if instant is not None and instant > now]
+        return min([max(now, self._beat_at + gap), *ahead])
 
     # --- showing --------------------------------------------------------------------------------------------
 

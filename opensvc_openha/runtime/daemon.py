@@ -124,7 +124,7 @@ class Daemon:
         try:
             engine = self._node.engine
             while not self._node.is_done:
-                wait_s = engine.next_deadline(clock.monotonic()) - clock.monotonic()
+                wait_s = engine.next_deadline() - clock.monotonic()
                 try:
                     item: Union[Event, _Question] = self._inbox.get(timeout=wait_s) if wait_s > 0 else self._inbox.get_nowait()
                 except queue.Empty:

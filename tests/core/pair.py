@@ -1,0 +1,254 @@
+"""Two engines back to back under a clock of their own: wires that lose and delay, scripts that take time, a fence.
+
+Nothing here sleeps or mocks: beats are handed over as values, scripts are entries in a queue of what happens next.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from typing import Callable, Optional
+
+from opensvc_openha.core.actions import Action, Announce, Answer, Exit, Persist, Record, RunScript
+from opensvc_openha.core.beat import BootId
+from opensvc_openha.core.engine import Engine
+from opensvc_openha.core.events import (
+    BeatReceived,
+    Command,
+    CommandReceived,
+    Event,
+    Leaving,
+    LeaveRequested,
+    ScriptExited,
+    ScriptKind,
+    ScriptOutcome,
+    Tick,
+)
+from opensvc_openha.core.model import ClusterSpec, LinkKind, LinkSpec, ServiceSpec
+from opensvc_openha.core.service_machine import Learned
+from opensvc_openha.core.states import ServiceState
+from opensvc_openha.core.status import ServiceStatus
+
+NAMES = ("deb1", "deb2")
+TIMEOUT_S = 10.0
+
+
+def links(timeout_s: float = TIMEOUT_S, count: int = 2) -> "tuple[LinkSpec, ...]":
+    """`count` links each way."""
+    return tuple(
+        LinkSpec(node, LinkKind.NET, f"eth{number + 1}", f"239.131.50.1{number}{index}", 5010, 0, timeout_s)
+        for index, node in enumerate(NAMES)
+        for number in range(count)
+    )
+
+
+def services(*names: str) -> "tuple[ServiceSpec, ...]":
+    """Services whose primary is deb1."""
+    return tuple(ServiceSpec(name, f"/etc/{name}", "deb1", "deb2", "/bin/true") for name in names or ("registry",))
+
+
+class Host:
+    """One node of the pair: its engine while it is alive, what it has on disk, and what really runs on it."""
+
+    def __init__(self, pair: "Pair", index: int) -> None:
+        self.pair = pair
+        self.index = index
+        self.name = NAMES[index]
+        self.engine: Optional[Engine] = None
+        self.life = 0
+        self.disk: "dict[str, Persist]" = {}
+        self.running: "set[str]" = set()
+        self.records: "list[Record]" = []
+        self.answers: "list[Answer]" = []
+        self.states: "list[tuple[float, str, ServiceState]]" = []
+        self.commands = itertools.count(1)
+        self.is_stalled = False
+
+    def boot(self, learned: "Optional[dict[str, Learned]]" = None, counter: Optional[int] = None) -> None:
+        """Starts the daemon of this node."""
+        self.life += 1
+        peer = NAMES[1 - self.index]
+        spec = ClusterSpec(self.name, peer, self.pair.links, self.pair.services)
+        boot = BootId(self.life if counter is None else counter, 1000 * self.index + self.life)
+        self.engine = Engine(spec, boot, learned or {}, self.pair.now)
+        self.pair.schedule(0, self.handle, self.life, Tick())
+
+    def crash(self) -> None:
+        """The whole node dies: the daemon and everything that ran."""
+        self.engine = None
+        self.life += 1
+        self.running.clear()
+
+    def kill_daemon(self) -> None:
+        """Only the daemon dies: services keep running, scripts run on unseen."""
+        self.engine = None
+        self.life += 1
+
+    def handle(self, life: int, event: Event) -> None:
+        """One event, if this life of the daemon is still going on."""
+        if self.engine is None or life != self.life:
+            return
+        if self.is_stalled:
+            self.pair.parked.append((self, life, event))
+            return
+        for action in self.engine.step(event, self.pair.now):
+            self.carry_out(action)
+        if self.engine is not None:
+            self.pair.schedule_at(max(self.pair.now, self.engine.next_deadline()), self.tick, self.life, self.engine.seq)
+
+    def tick(self, life: int, _seq: int) -> None:
+        """Time has passed; only the newest deadline matters, an early tick does no harm."""
+        if self.engine is not None and life == self.life:
+            if self.is_stalled or self.engine.next_deadline() <= self.pair.now:
+                self.handle(life, Tick())
+
+    def carry_out(self, action: Action) -> None:
+        """What the shell would do."""
+        if isinstance(action, Persist):
+            self.disk[action.service] = action
+            self.states.append((self.pair.now, action.service, action.state))
+        elif isinstance(action, Announce):
+            self.pair.send(self, action)
+        elif isinstance(action, RunScript):
+            self.pair.run_script(self, action)
+        elif isinstance(action, Record):
+            self.records.append(action)
+        elif isinstance(action, Answer):
+            self.answers.append(action)
+        elif isinstance(action, Exit):
+            self.kill_daemon()
+
+    def command(self, command: Command, service: str = "registry") -> int:
+        """An operator types a command."""
+        number = next(self.commands)
+        self.handle(self.life, CommandReceived(number, service, command))
+        return number
+
+    def leave(self, leaving: Leaving) -> None:
+        """The daemon is asked to end."""
+        self.handle(self.life, LeaveRequested(leaving))
+
+    def last_answer(self, number: int) -> Optional[Answer]:
+        """The answer that ended a command, if there is one yet."""
+        return next((item for item in self.answers if item.command_id == number and item.is_last), None)
+
+    def service(self, name: str = "registry") -> ServiceStatus:
+        """How this node sees a service."""
+        assert self.engine is not None
+        found = self.engine.snapshot(self.pair.now).service(name)
+        assert found is not None
+        return found
+
+    @property
+    def shown(self) -> "tuple[str, str]":
+        """Primary and secondary state as shown here."""
+        svc = self.service()
+        return svc.primary_state.name, svc.secondary_state.name
+
+    @property
+    def state(self) -> str:
+        """Own state of the first service."""
+        own = self.service().own_state
+        assert own is not None
+        return own.name
+
+
+class Pair:
+    """Both nodes, the wires between them, and the order of what happens."""
+
+    def __init__(self, *names: str, timeout_s: float = TIMEOUT_S, link_count: int = 2) -> None:
+        self.now = 100.0
+        self.links = links(timeout_s, link_count)
+        self.services = services(*names)
+        self.cut: "set[tuple[str, LinkSpec]]" = set()
+        self.delay_s: Callable[[], float] = lambda: 0.001
+        self.is_lost: Callable[[], bool] = lambda: False
+        self.script_s: Callable[[RunScript], float] = lambda action: 0.0 if action.kind is ScriptKind.CHECK else 1.0
+        self.script_ok: Callable[[Host, RunScript], bool] = lambda host, action: True
+        self.on_check: Callable[[Host, RunScript], None] = lambda host, action: None
+        self.scripts: "list[tuple[float, str, str, str]]" = []
+        self.parked: "list[tuple[Host, int, Event]]" = []
+        self._queue: "list[tuple[float, int, Callable[..., None], tuple[object, ...]]]" = []
+        self._order = itertools.count()
+        self.deb1, self.deb2 = Host(self, 0), Host(self, 1)
+
+    def boot(self) -> "tuple[Host, Host]":
+        """Both nodes."""
+        self.deb1.boot()
+        self.deb2.boot()
+        return self.deb1, self.deb2
+
+    def schedule(self, delay_s: float, call: Callable[..., None], *args: object) -> None:
+        """Has something happen later."""
+        self.schedule_at(self.now + delay_s, call, *args)
+
+    def schedule_at(self, instant: float, call: Callable[..., None], *args: object) -> None:
+        """Has something happen at an instant."""
+        heapq.heappush(self._queue, (instant, next(self._order), call, args))
+
+    def run(self, seconds: float) -> None:
+        """Lets this much time pass."""
+        end = self.now + seconds
+        while self._queue and self._queue[0][0] <= end:
+            instant, _, call, args = heapq.heappop(self._queue)
+            self.now = max(self.now, instant)
+            call(*args)
+        self.now = end
+
+    def send(self, host: Host, action: Announce) -> None:
+        """A beat on every wire of this node that is whole."""
+        other = self.deb2 if host is self.deb1 else self.deb1
+        for link in self.links:
+            if link.node == host.name and (host.name, link) not in self.cut and not self.is_lost():
+                event_at = self.now + self.delay_s()
+                self.schedule_at(event_at, self._deliver, other, link, action, event_at)
+
+    def _deliver(self, other: Host, link: LinkSpec, action: Announce, received_at: float) -> None:
+        other.handle(other.life, BeatReceived(link, action.beat, received_at))
+
+    def cut_all(self, *senders: str) -> None:
+        """Cuts every wire of these senders (both if none is named)."""
+        self.cut |= {(link.node, link) for link in self.links if not senders or link.node in senders}
+
+    def heal(self) -> None:
+        """Mends all wires."""
+        self.cut.clear()
+
+    def run_script(self, host: Host, action: RunScript) -> None:
+        """Runs a script: what it does is done when it ends."""
+        self.scripts.append((self.now, host.name, action.kind.value, action.service))
+        if action.kind is ScriptKind.CHECK:
+            self.on_check(host, action)
+        self.schedule(self.script_s(action), self._script_ends, host, host.life, action)
+
+    def _script_ends(self, host: Host, life: int, action: RunScript) -> None:
+        # A crash of the node ends its scripts; the end of the daemon alone does not.
+        if life != host.life:
+            return
+        is_ok = self.script_ok(host, action)
+        if action.kind is ScriptKind.PROBE:
+            outcome = ScriptOutcome.UP if action.service in host.running else ScriptOutcome.DOWN
+        else:
+            outcome = ScriptOutcome.OK if is_ok else ScriptOutcome.FAILED
+            if action.kind is ScriptKind.START and is_ok:
+                host.running.add(action.service)
+            elif action.kind is ScriptKind.STOP and is_ok:
+                host.running.discard(action.service)
+        host.handle(life, ScriptExited(action.service, action.kind, outcome, "" if is_ok else "exited with 1"))
+
+    def resume(self, host: Host) -> None:
+        """Ends a stall: what piled up is handled now, as a process does after SIGCONT."""
+        host.is_stalled = False
+        parked, self.parked = [item for item in self.parked if item[0] is host], [
+            item for item in self.parked if item[0] is not host
+        ]
+        for _, life, event in parked:
+            host.handle(life, event)
+
+    def starts(self, service: str = "registry") -> "list[tuple[float, str]]":
+        """When and where start scripts ran."""
+        return [(when, node) for when, node, kind, svc in self.scripts if kind == "start" and svc == service]
+
+    def both_run(self, service: str = "registry") -> bool:
+        """The harm this project exists to prevent."""
+        return service in self.deb1.running and service in self.deb2.running
