@@ -42,8 +42,10 @@ def find_tool(name: str) -> str:
 
 
 def is_rootless() -> bool:
-    """True if we need a user namespace to be root in."""
-    return os.geteuid() != 0
+    """True if we need a user namespace to be root in: for a user, and for the root of a container that has none of its own."""
+    with open("/proc/self/uid_map", encoding="ascii") as file:
+        is_first_namespace = file.read().split() == ["0", "0", "4294967295"]
+    return os.geteuid() != 0 or not is_first_namespace
 
 
 class Enclosure:

@@ -108,9 +108,12 @@ class RootBuilder:
             self._overlay(path, target)
         except OSError:
             # Without root an overlay of a directory with mounts of the host below it is refused.
-            if not (beneath and any((w + "/").startswith(path + "/") or path.startswith(w + "/") for w in WRITABLE)):
+            if not any((w + "/").startswith(path + "/") or path.startswith(w + "/") for w in WRITABLE):
                 mount(path, target, flags=MS_BIND | MS_REC)
                 return
+            if not beneath:
+                # Showing the host's own directory would let the node write into it.
+                raise
             self._graft_entries(path)
             return
         done: "list[str]" = []

@@ -1,8 +1,9 @@
-"""The two nodes of the end-to-end tests."""
+"""The two nodes of the end-to-end tests, and a cluster on them."""
 
 import os
 
 import pytest
+from two_node_cluster import Cluster
 
 from opensvc_openha.demo.nodes import TwoNodes
 from opensvc_openha.errors import SystemFault
@@ -19,3 +20,13 @@ def two_nodes():
         pytest.skip(str(error))
     with nodes:
         yield nodes
+
+
+@pytest.fixture
+def make_cluster(two_nodes):
+    """Makes a cluster from a check-up script for each service."""
+
+    def make(**checks):
+        return Cluster(two_nodes, checks or {"registry": "/bin/true"})
+
+    return make

@@ -1,0 +1,128 @@
+"""A cluster on the two nodes for the end-to-end tests: plain scripts as services, everything through the commands."""
+
+import re
+import time
+
+from opensvc_openha.demo.player import prepare
+from opensvc_openha.demo.story import monitor_file
+
+EZ = "/usr/local/cluster"
+LINK_TIMEOUT_S = 2
+START_READY_S = 5
+SLACK_S = 3
+"""Allowed on top of what the rules say, for a busy machine."""
+
+SCRIPT = """#!/bin/sh
+# Notes each call, and whether the service runs on this node: /run is empty after a power failure.
+svc=$(basename $0 .sh)
+echo "$svc $1 $(hostname -s)" >> /shared/calls
+case $1 in
+start) [ -e /shared/$svc.hangs ] && sleep 1000; touch /run/$svc.runs ;;
+stop) rm -f /run/$svc.runs ;;
+status) if [ -e /run/$svc.runs ]; then echo up; else echo down; exit 1; fi ;;
+esac
+"""
+
+STATUS = f"{EZ}/bin/service -s -c; {EZ}/bin/hb -s; tail -n 30 $(find {EZ}/log -name '*log*' -type f)"
+
+
+class Cluster:
+    """Both nodes with OpenHA installed and services added, daemons not started."""
+
+    def __init__(self, nodes, checks):
+        """``checks`` maps each service to its check-up script."""
+        self.nodes = nodes
+        self.services = tuple(checks)
+        self.first, self.second = nodes
+        for node in nodes:
+            prepare(node)
+            self.must(node, "openha install")
+            node.write(f"{EZ}/conf/nodes", "".join(f"{each.name}\n" for each in nodes))
+            node.write(f"{EZ}/conf/monitor", monitor_file(LINK_TIMEOUT_S))
+            for service, check in checks.items():
+                node.write(f"/opt/{service}.sh", SCRIPT, 0o755)
+                self.must(node, f"{EZ}/bin/service -a {service} /opt/{service}.sh {self.first.name} {self.second.name} {check}")
+
+    def must(self, node, command, timeout_s=30.0):
+        """Run a command that has to succeed; its output."""
+        done = node.run(command, timeout_s)
+        assert done.returncode == 0, f"{node.name}: {command}: {done.stdout}{done.stderr}{self.story()}"
+        return done.stdout
+
+    def start(self, node):
+        """`ezha start` on a node."""
+        self.must(node, f"{EZ}/ezha start")
+
+    def act(self, node, service, action):
+        """`service -A service action` on a node."""
+        self.must(node, f"{EZ}/bin/service -A {service} {action}")
+
+    def run_on_first(self):
+        """Start both daemons and every service on the first node, the second standing by."""
+        for node in self.nodes:
+            self.start(node)
+        self.wait(self.second, {service: "FROZEN_STOP/FROZEN_STOP" for service in self.services})
+        for service in self.services:
+            self.act(self.first, service, "unfreeze")
+        started = {service: "STARTED/FROZEN_STOP" for service in self.services}
+        self.wait(self.first, started, START_READY_S + SLACK_S)
+        for service in self.services:
+            self.act(self.second, service, "unfreeze")
+        ready = {service: "STARTED/STOPPED" for service in self.services}
+        for node in self.nodes:
+            self.wait(node, ready)
+
+    def states(self, node):
+        """What `service -s -c` says on a node: service to "primary/secondary"."""
+        done = node.run(f"{EZ}/bin/service -s -c")
+        found = re.findall(r"(?m)^(\S+) +\S+ +([A-Z_]+) +\S+ +([A-Z_]+) *$", done.stdout)
+        return {service: f"{primary}/{secondary}" for service, primary, secondary in found}
+
+    def wait(self, node, wanted, limit_s=10.0):
+        """Poll the states of a node until they are as wanted; returns the seconds it took."""
+        return self.until(lambda: self.states(node), lambda seen: {**seen, **wanted} == seen, limit_s, f"{node.name} {wanted}")
+
+    def until(self, look, is_good, limit_s, what):
+        """Poll until what is looked at is good; returns the seconds it took."""
+        begin = time.monotonic()
+        while True:
+            seen = look()
+            if is_good(seen):
+                return time.monotonic() - begin
+            assert time.monotonic() < begin + limit_s, f"not within {limit_s} s: {what}, last seen {seen}\n{self.story()}"
+            time.sleep(0.05)
+
+    def stays(self, look, is_good, for_s):
+        """Poll for some time: it must be good all along."""
+        end = time.monotonic() + for_s
+        while time.monotonic() < end:
+            seen = look()
+            assert is_good(seen), f"did not stay: {seen}\n{self.story()}"
+            time.sleep(0.05)
+
+    def listeners(self, node):
+        """What `hb -s` says of the listeners: device to UP or DOWN."""
+        out = self.must(node, f"{EZ}/bin/hb -s")
+        return dict(re.findall(r"(?m)^\S+ listener ([^:\s]+):\S+ (?:pid \d+ )?status (UP|DOWN)", out))
+
+    def calls(self, word, service="registry"):
+        """Nodes on which the script of a service was called with a word, in order."""
+        lines = (line.split() for line in self._shared("calls").splitlines())
+        return [node for svc, called, node in lines if (svc, called) == (service, word)]
+
+    def runs_on(self, service="registry"):
+        """Living nodes on which a service runs now."""
+        runs = ["test", "-e", f"/run/{service}.runs"]
+        return [node.short_name for node in self.nodes if node.is_alive and node.run(runs).returncode == 0]
+
+    def _shared(self, name):
+        node = next(node for node in self.nodes if node.is_alive)
+        return node.run(f"cat /shared/{name}").stdout
+
+    def story(self):
+        """Status and logs of both nodes, for a failure message."""
+        parts = []
+        for node in self.nodes:
+            if node.is_alive:
+                parts.append(f"--- {node.name}\n{node.run(STATUS).stdout}")
+        return "\n".join(parts + ["--- calls", self._shared("calls")])
