@@ -14,7 +14,7 @@ without one changes nothing. Where a row leads from and to the same state, only 
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Callable, Optional
 
 from opensvc_openha.core.actions import Word
@@ -252,11 +252,9 @@ def find_row(state: S, trigger: Trigger, situation: Situation) -> Optional[Row]:
 
 
 def explain_wait(state: S, situation: Situation) -> str:
-    """Why nothing moves, for the operator; empty where nothing is waited for."""
-    if state is S.START_READY:
-        if situation.evidence is Evidence.SILENT:
-            return "peer is silent: start-ready delay"
-        return f"peer is {situation.evidence.value}: waits for its acknowledgement"
-    if state is S.STOPPED and situation.is_held and _may_begin(replace(situation, is_held=False)):
-        return "stopped by an operator: the peer goes first"
-    return ""
+    """What START_READY waits for, for the operator; empty for any other state."""
+    if state is not S.START_READY:
+        return ""
+    if situation.evidence is Evidence.SILENT:
+        return "peer is silent: start-ready delay"
+    return f"peer is {situation.evidence.value}: waits for its acknowledgement"

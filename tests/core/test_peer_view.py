@@ -1,0 +1,140 @@
+"""What beats of the peer prove, and which of them are believed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from opensvc_openha.core.beat import Ack, Beat, BootId, Goodbye
+from opensvc_openha.core.peer_view import Evidence, PeerView
+from opensvc_openha.core.states import ServiceState
+from opensvc_openha.core.status import PeerStanding
+from opensvc_openha.core.timing import RESTART_HOLD_S
+
+OWN, OLD_OWN = BootId(5, 55), BootId(4, 44)
+LIFE, NEXT_LIFE = BootId(1, 11), BootId(2, 22)
+
+
+def _beat(state: ServiceState = ServiceState.STOPPED, seq: int = 1, ack: "Ack | None" = None) -> Beat:
+    return Beat("deb2", LIFE, seq, ack, {"registry": state})
+
+
+def _live(*beats: Beat) -> PeerView:
+    view = PeerView(OWN)
+    for beat in beats:
+        view.take(beat, 100.0)
+    view.judge(True, None, 100.0)
+    return view
+
+
+@pytest.mark.parametrize(
+    ("said", "proved"),
+    [
+        (ServiceState.STOPPED, Evidence.OUT),
+        (ServiceState.FROZEN_STOP, Evidence.OUT),
+        (ServiceState.START_READY, Evidence.READY),
+        (ServiceState.STARTING, Evidence.RUNS),
+        (ServiceState.STARTED, Evidence.RUNS),
+        (ServiceState.FROZEN_START, Evidence.RUNS),
+        (ServiceState.STOPPING, Evidence.BUSY),
+        (ServiceState.START_FAILED, Evidence.BUSY),
+        (ServiceState.STOP_FAILED, Evidence.BUSY),
+        (ServiceState.UNKNOWN, Evidence.BUSY),
+        (ServiceState.FORCE_STOP, Evidence.BUSY),
+    ],
+)
+def test_each_state_of_a_live_peer_proves_what_it_says_and_no_more(said: ServiceState, proved: Evidence) -> None:
+    """Only STOPPED and FROZEN_STOP are out; everything unclear may be in use there."""
+    assert _live(_beat(said)).evidence("registry", None) is proved
+
+
+def test_service_the_peer_does_not_speak_of_proves_nothing() -> None:
+    """Live, but the name is not in its beat."""
+    view = _live(_beat())
+    assert view.evidence("busybox", 1) is Evidence.UNHEARD
+    assert view.state_of("busybox") is ServiceState.UNKNOWN
+
+
+def test_acknowledgement_counts_from_the_very_beat_that_announced_start_ready() -> None:
+    """An acknowledgement of an earlier beat is none."""
+    view = _live(_beat(seq=1, ack=Ack(OWN, 6)))
+    assert view.evidence("registry", 7) is Evidence.OUT
+    view.take(_beat(seq=2, ack=Ack(OWN, 7)), 101.0)
+    assert view.evidence("registry", 7) is Evidence.OUT_ACKED
+
+
+def test_acknowledgement_of_an_earlier_life_of_ours_is_none() -> None:
+    """The peer still acknowledges the daemon that ran here before."""
+    assert _live(_beat(ack=Ack(OLD_OWN, 99))).evidence("registry", 7) is Evidence.OUT
+
+
+def test_acknowledgement_of_the_peers_earlier_life_is_forgotten() -> None:
+    """The peer's daemon was restarted: what its old life had heard, the new one has not."""
+    view = _live(_beat(ack=Ack(OWN, 7)), replace(_beat(), boot=NEXT_LIFE))
+    assert view.evidence("registry", 7) is Evidence.OUT
+
+
+def test_older_beat_of_the_same_life_changes_nothing() -> None:
+    """Beats overtake each other on different links: the newest one stands."""
+    view = _live(_beat(ServiceState.STARTED, seq=5))
+    assert not view.take(_beat(ServiceState.STOPPED, seq=4), 101.0)
+    assert not view.take(_beat(ServiceState.STOPPED, seq=5), 101.0)
+    assert view.state_of("registry") is ServiceState.STARTED
+
+
+def test_earlier_life_is_not_believed_while_the_newer_one_is_heard() -> None:
+    """A frame that lingered somewhere from before the peer's restart is dropped."""
+    view = _live(replace(_beat(), boot=NEXT_LIFE))
+    assert not view.admits(_beat(seq=99))
+    assert view.admits(replace(_beat(), boot=BootId(3, 33)))
+
+
+def test_life_with_a_lost_counter_is_believed_once_the_other_is_silent() -> None:
+    """The peer was reinstalled, its counter begins again: it is heard as soon as the old life is not."""
+    view = _live(replace(_beat(), boot=NEXT_LIFE))
+    view.judge(False, 120.0, 120.0)
+    assert view.admits(_beat())
+
+
+def test_silence_makes_every_state_unknown() -> None:
+    """All ten states become UNKNOWN, frozen ones too."""
+    view = _live(_beat(ServiceState.FROZEN_STOP, ack=Ack(OWN, 9)))
+    view.judge(False, 120.0, 120.0)
+    assert view.state_of("registry") is ServiceState.UNKNOWN
+    assert view.evidence("registry", 7) is Evidence.SILENT
+
+
+def test_links_down_without_a_verdict_prove_nothing() -> None:
+    """After a stall of ours: not live, not silent."""
+    view = _live(_beat())
+    view.judge(False, None, 120.0)
+    assert view.standing is PeerStanding.UNHEARD
+    assert view.evidence("registry", 1) is Evidence.UNHEARD
+
+
+def test_goodbye_ends_its_life_for_good() -> None:
+    """Beats of the same life that arrive behind the goodbye are dropped, a new life is heard."""
+    view = _live(_beat(), replace(_beat(seq=2), goodbye=Goodbye.LEFT))
+    assert view.standing is PeerStanding.LEFT
+    assert not view.admits(_beat(seq=3))
+    assert view.admits(replace(_beat(), boot=NEXT_LIFE))
+
+
+def test_goodbye_of_a_stopped_service_is_evidence_at_once_and_lasts() -> None:
+    """What left as stopped stays stopped until a new life is heard."""
+    view = _live(replace(_beat(), goodbye=Goodbye.LEFT))
+    assert view.evidence("registry", None) is Evidence.LEFT_OUT
+    view.judge(False, 110.0, 100.0 + 10 * RESTART_HOLD_S)
+    assert view.evidence("registry", None) is Evidence.LEFT_OUT
+
+
+def test_goodbye_with_a_running_service_protects_it_for_the_hold_only() -> None:
+    """A daemon that is restarted keeps its service; one that does not come back is silent after the hold."""
+    view = _live(replace(_beat(ServiceState.STARTED), goodbye=Goodbye.RESTART))
+    view.judge(False, 110.0, 100.0 + RESTART_HOLD_S - 0.1)
+    assert view.evidence("registry", None) is Evidence.UNHEARD
+    assert view.next_deadline(110.0) == 100.0 + RESTART_HOLD_S
+    view.judge(False, 110.0, 100.0 + RESTART_HOLD_S)
+    assert view.evidence("registry", None) is Evidence.SILENT
+    assert view.silent_since == 100.0 + RESTART_HOLD_S

@@ -1,0 +1,146 @@
+"""Details of one service on one node that a pair of engines seldom meets."""
+
+from __future__ import annotations
+
+from opensvc_openha.core.actions import Persist, RunScript, Word
+from opensvc_openha.core.beat import Beat, BootId
+from opensvc_openha.core.engine import Engine
+from opensvc_openha.core.events import (
+    BeatReceived,
+    Command,
+    ConfigChanged,
+    ScriptExited,
+    ScriptKind,
+    ScriptOutcome,
+    StoreFailed,
+    Tick,
+)
+from opensvc_openha.core.model import ClusterSpec
+from opensvc_openha.core.service_machine import Learned
+from opensvc_openha.core.states import ServiceState
+from opensvc_openha.core.timing import START_READY_DELAY_S, STORE_RETRY_S
+
+from tests.core.pair import TIMEOUT_S, Pair, links, services
+
+
+def test_start_ready_delay_counts_anew_when_the_peer_falls_silent_later() -> None:
+    """START_READY since a while with a live peer that never acknowledges; it dies: five full seconds follow its silence."""
+    pair = Pair()
+    deb1, deb2 = pair.boot()
+    pair.run(3)
+    pair.cut_all("deb2")
+    deb2.command(Command.UNFREEZE)
+    pair.run(8)
+    assert deb2.state == "START_READY"
+    died_at = pair.now
+    deb1.crash()
+    pair.run(60)
+    check_at = next(when for when, node, kind, _ in pair.scripts if node == "deb2" and kind == "check")
+    assert check_at - died_at >= TIMEOUT_S - 1.1 + START_READY_DELAY_S
+
+
+def test_start_ready_delay_is_full_when_the_peer_was_silent_long_before() -> None:
+    """Silent for a minute, then the operator unfreezes: START_READY still lasts five seconds."""
+    pair = Pair()
+    pair.deb1.boot()
+    pair.run(60)
+    asked_at = pair.now
+    pair.deb1.command(Command.UNFREEZE)
+    pair.run(10)
+    assert pair.starts()[0][0] - asked_at >= START_READY_DELAY_S
+
+
+def test_beat_with_unknown_names_is_not_acknowledged() -> None:
+    """The names behind some states are not known yet: saying "I have heard you" would be a lie."""
+    spec = ClusterSpec("deb1", "deb2", links(), services())
+    engine = Engine(spec, BootId(1, 1), {}, 0.0)
+    engine.step(Tick(), 0.0)
+    link = spec.listeners[0]
+    half = Beat("deb2", BootId(1, 2), 1, None, {}, is_complete=False)
+    engine.step(BeatReceived(link, half, 0.5), 0.5)
+    assert engine.beat().ack is None
+    whole = Beat("deb2", BootId(1, 2), 2, None, {"registry": ServiceState.STOPPED})
+    engine.step(BeatReceived(link, whole, 0.6), 0.6)
+    ack = engine.beat().ack
+    assert ack is not None and ack.seq == 2
+
+
+def test_beat_under_our_own_name_or_a_strangers_is_ignored() -> None:
+    """Holes H1 and H3: nobody's datagram changes our own state or keeps a dead peer alive."""
+    spec = ClusterSpec("deb1", "deb2", links(), services())
+    engine = Engine(spec, BootId(1, 1), {"registry": Learned(ServiceState.STARTED)}, 0.0)
+    engine.step(Tick(), 0.0)
+    for node in ("deb1", "mallory"):
+        forged = Beat(node, BootId(9, 9), 1, None, {"registry": ServiceState.FROZEN_STOP})
+        engine.step(BeatReceived(spec.listeners[0], forged, 0.5), 0.5)
+    status = engine.snapshot(0.6)
+    assert not any(link.is_up for link in status.links)
+    assert status.services[0].own_state is ServiceState.STARTED
+
+
+def test_state_that_cannot_be_written_starts_nothing_and_is_tried_again() -> None:
+    """A full disk at START_READY: back to STOPPED, no script, and a new try after a while."""
+    spec = ClusterSpec("deb1", "deb2", links(), services())
+    engine = Engine(spec, BootId(1, 1), {"registry": Learned(ServiceState.STOPPED)}, 0.0)
+    now, began = 0.0, None
+    states = []
+    while now < TIMEOUT_S + STORE_RETRY_S + 2:
+        for action in engine.step(Tick(), now):
+            assert not isinstance(action, RunScript)
+            if isinstance(action, Persist):
+                states.append((now, action.state.name))
+                if action.state is ServiceState.START_READY:
+                    engine.step(StoreFailed("registry", "No space left on device"), now)
+                    began = began if began is not None else now
+        now += 0.25
+    assert began is not None
+    tries = [when for when, name in states if name == "START_READY"]
+    assert len(tries) == 2 and tries[1] - tries[0] >= STORE_RETRY_S
+    assert "No space left" in engine.snapshot(now).services[0].reason
+
+
+def test_removed_service_that_runs_here_is_kept_until_it_is_stopped() -> None:
+    """Hole H20: the line vanishes from the services file while STARTED; it stays known, then goes."""
+    pair = Pair()
+    deb1, _ = pair.boot()
+    pair.run(2)
+    deb1.command(Command.UNFREEZE)
+    pair.run(3)
+    assert deb1.engine is not None
+    deb1.handle(deb1.life, ConfigChanged(ClusterSpec("deb1", "deb2", pair.links, ())))
+    assert deb1.state == "STARTED"
+    deb1.command(Command.STOP)
+    pair.run(3)
+    assert deb1.engine.snapshot(pair.now).service("registry") is None
+
+
+def test_command_for_an_unknown_service_is_answered() -> None:
+    """Nobody waits for ever."""
+    pair = Pair()
+    deb1, _ = pair.boot()
+    pair.run(1)
+    answer = deb1.last_answer(deb1.command(Command.STOP, "nosuch"))
+    assert answer is not None and answer.word is Word.REFUSED
+
+
+def test_force_is_refused_while_a_script_runs() -> None:
+    """The start script runs: its end decides, and the operator is told what is waited for."""
+    pair = Pair()
+    deb1, _ = pair.boot()
+    pair.script_s = lambda action: 0.0 if action.kind is ScriptKind.CHECK else 30.0
+    pair.run(2)
+    deb1.command(Command.UNFREEZE)
+    pair.run(2)
+    answer = deb1.last_answer(deb1.command(Command.FORCE_STOP))
+    assert answer is not None and answer.word is Word.REFUSED and "start script is running" in answer.detail
+
+
+def test_restarted_daemon_gives_way_to_a_peer_that_has_taken_the_service() -> None:
+    """STARTED by the STATE file only, a wrapper that does not tell, and the peer runs it: stop here, at once."""
+    spec = ClusterSpec("deb1", "deb2", links(), services())
+    engine = Engine(spec, BootId(1, 1), {"registry": Learned(ServiceState.STARTED, must_probe=True)}, 0.0)
+    engine.step(Tick(), 0.0)
+    engine.step(ScriptExited("registry", ScriptKind.PROBE, ScriptOutcome.UNSURE), 0.1)
+    beat = Beat("deb2", BootId(1, 2), 1, None, {"registry": ServiceState.STARTED})
+    actions = engine.step(BeatReceived(spec.listeners[0], beat, 0.2), 0.2)
+    assert [item.kind for item in actions if isinstance(item, RunScript)] == [ScriptKind.STOP]

@@ -1,0 +1,185 @@
+"""The table, exhaustively: every role, own state, evidence, trigger and circumstance, against rules written apart from it."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Iterator
+
+import pytest
+
+from opensvc_openha.core.events import Leaving, ScriptKind
+from opensvc_openha.core.model import Role
+from opensvc_openha.core.peer_view import Evidence
+from opensvc_openha.core.states import FROZEN, ServiceState as S
+from opensvc_openha.core.transitions import OPERATOR, TABLE, Row, Situation, Trigger, find_row
+
+FLAGS = [
+    dict(zip(("is_delay_over", "is_held", "is_check_valid", "is_unsure"), values))
+    for values in itertools.product((False, True), repeat=4)
+]
+SITUATIONS = [
+    Situation(role, evidence, running, then, leaving=leaving, **flags)
+    for role in Role
+    for evidence in Evidence
+    for running in (None, *ScriptKind)
+    for then in (None, S.FROZEN_STOP, S.FROZEN_START)
+    for leaving in (None, *Leaving)
+    for flags in FLAGS
+]
+PROVED_OUT = {Evidence.OUT_ACKED, Evidence.LEFT_OUT}
+
+
+def _applied() -> Iterator["tuple[S, Trigger, Situation, Row]"]:
+    for state in S:
+        for trigger in Trigger:
+            for situation in SITUATIONS:
+                row = find_row(state, trigger, situation)
+                if row is not None:
+                    yield state, trigger, situation, row
+
+
+def test_start_script_runs_only_on_evidence() -> None:
+    """Acknowledged or left out; or silent, with a check script begun after the silence and ended well."""
+    seen = 0
+    for state, trigger, situation, row in _applied():
+        if row.run is ScriptKind.START:
+            seen += 1
+            assert (state, trigger) == (S.STARTING, Trigger.CHECK_OK)
+            assert situation.running is ScriptKind.CHECK and situation.leaving is None
+            is_silent = situation.evidence is Evidence.SILENT and situation.is_check_valid
+            assert situation.evidence in PROVED_OUT or is_silent
+    assert seen
+
+
+def test_check_script_runs_only_when_the_start_may_follow() -> None:
+    """Never against a peer that is heard and has not acknowledged, never before the delay with a silent one."""
+    seen = 0
+    for state, _, situation, row in _applied():
+        if row.run is ScriptKind.CHECK:
+            seen += 1
+            assert state is S.START_READY and situation.leaving is None
+            is_silent = situation.evidence is Evidence.SILENT and situation.is_delay_over
+            assert situation.evidence in PROVED_OUT or is_silent
+    assert seen
+
+
+def test_frozen_service_is_moved_by_an_operator_only() -> None:
+    """No peer, no time and no script's end leads out of a frozen state; what a probe finds never thaws it."""
+    for state, trigger, _, row in _applied():
+        if state in FROZEN and trigger not in OPERATOR:
+            assert row.next is state and row.run is None
+
+
+def test_started_is_reached_by_a_script_an_operator_or_what_was_learned() -> None:
+    """No evidence about the peer makes a service STARTED."""
+    ways = {(state, trigger) for state, trigger, _, row in _applied() if row.next is S.STARTED and state is not S.STARTED}
+    by_force = {(state, Trigger.FORCE_START) for state in S}
+    assert ways - by_force == {
+        (S.STARTING, Trigger.START_OK),
+        (S.STARTING, Trigger.PROBE_UP),
+        (S.FROZEN_START, Trigger.UNFREEZE),
+    }
+
+
+def test_out_is_never_announced_while_something_may_be_left_running() -> None:
+    """STOPPED and FROZEN_STOP follow from a stop script, from what never ran, from a probe, or from an operator's force."""
+    ways = {
+        (state, trigger)
+        for state, trigger, _, row in _applied()
+        if row.next in (S.STOPPED, S.FROZEN_STOP) and state not in (S.STOPPED, S.FROZEN_STOP)
+    }
+    by_force = {(state, Trigger.FORCE_STOP) for state in S}
+    assert ways - by_force == {
+        (S.STOPPING, Trigger.STOP_OK),
+        (S.START_READY, Trigger.EVALUATE),
+        (S.START_READY, Trigger.FREEZE_STOP),
+        (S.START_READY, Trigger.STORE_FAILED),
+        (S.STARTING, Trigger.CHECK_OK),
+        (S.STARTING, Trigger.STORE_FAILED),
+        (S.STARTED, Trigger.PROBE_DOWN),
+        (S.UNKNOWN, Trigger.PROBE_DOWN),
+    }
+
+
+def test_nothing_is_begun_while_a_script_runs() -> None:
+    """Neither peer, time nor operator moves a service whose script runs: its end does."""
+    for _, trigger, situation, row in _applied():
+        if situation.running is not None and (trigger is Trigger.EVALUATE or trigger in OPERATOR):
+            # START_READY runs no script, so a situation with one cannot occur there.
+            assert row.state is S.START_READY
+
+
+def test_leaving_node_begins_nothing() -> None:
+    """No start is begun or gone on with by a daemon that ends."""
+    for _, trigger, situation, row in _applied():
+        if situation.leaving is not None and trigger not in OPERATOR:
+            assert row.run not in (ScriptKind.CHECK, ScriptKind.START)
+            assert row.next is not S.START_READY or row.state is S.START_READY
+
+
+IDLE = {
+    # own state: evidence -> where an idle, unheld node goes (primary, secondary); nothing listed: stays.
+    S.STOPPED: {
+        Evidence.OUT: (S.START_READY, S.START_READY),
+        Evidence.OUT_ACKED: (S.START_READY, S.START_READY),
+        Evidence.LEFT_OUT: (S.START_READY, S.START_READY),
+        Evidence.SILENT: (S.START_READY, S.START_READY),
+    },
+    S.START_READY: {
+        Evidence.OUT_ACKED: (S.STARTING, S.STARTING),
+        Evidence.LEFT_OUT: (S.STARTING, S.STARTING),
+        Evidence.READY: (S.START_READY, S.STOPPED),
+        Evidence.RUNS: (S.STOPPED, S.STOPPED),
+        Evidence.BUSY: (S.STOPPED, S.STOPPED),
+        Evidence.UNHEARD: (S.STOPPED, S.STOPPED),
+    },
+}
+
+
+@pytest.mark.parametrize("own", list(S))
+@pytest.mark.parametrize("evidence", list(Evidence))
+@pytest.mark.parametrize("role", list(Role))
+def test_what_a_node_does_by_itself(role: Role, own: S, evidence: Evidence) -> None:
+    """The whole table of own state and evidence for both roles, with no script running."""
+    row = find_row(own, Trigger.EVALUATE, Situation(role, evidence))
+    expected = IDLE.get(own, {}).get(evidence, (own, own))[0 if role is Role.PRIMARY else 1]
+    assert (own if row is None else row.next) is expected
+
+
+ALLOWED = {
+    Trigger.START: {S.STOPPED: S.START_READY},
+    Trigger.STOP: {S.STARTED: S.STOPPING, S.UNKNOWN: S.STOPPING},
+    Trigger.FREEZE_STOP: {
+        S.STOPPED: S.FROZEN_STOP,
+        S.START_READY: S.FROZEN_STOP,
+        S.STARTED: S.STOPPING,
+        S.START_FAILED: S.STOPPING,
+        S.STOP_FAILED: S.STOPPING,
+    },
+    Trigger.FREEZE_START: {S.STARTED: S.FROZEN_START, S.STOPPED: S.START_READY},
+    Trigger.UNFREEZE: {S.FROZEN_STOP: S.STOPPED, S.FROZEN_START: S.STARTED},
+    Trigger.FORCE_STOP: {state: S.STOPPED for state in S},
+    Trigger.FORCE_START: {state: S.STARTED for state in S},
+}
+
+
+@pytest.mark.parametrize("own", list(S))
+@pytest.mark.parametrize("trigger", sorted(OPERATOR, key=lambda item: item.value))
+def test_what_an_operator_may_do(trigger: Trigger, own: S) -> None:
+    """Each action from each own state, the peer being out: where it leads, or that it is refused."""
+    row = find_row(own, trigger, Situation(Role.PRIMARY, Evidence.OUT))
+    expected = ALLOWED[trigger].get(own)
+    assert (None if row is None else row.next) is expected
+
+
+@pytest.mark.parametrize("evidence", [Evidence.READY, Evidence.RUNS, Evidence.BUSY, Evidence.UNHEARD])
+@pytest.mark.parametrize("trigger", [Trigger.START, Trigger.FREEZE_START])
+def test_operator_cannot_start_against_a_peer_that_may_run_it(trigger: Trigger, evidence: Evidence) -> None:
+    """Only force does that."""
+    assert find_row(S.STOPPED, trigger, Situation(Role.PRIMARY, evidence)) is None
+
+
+def test_every_row_can_be_reached() -> None:
+    """No row stands behind one that always applies before it."""
+    reached = {id(row) for _, _, _, row in _applied()}
+    assert [row for row in TABLE if id(row) not in reached] == []
