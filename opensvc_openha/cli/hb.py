@@ -81,11 +81,15 @@ def _add(options: "dict[str, str]") -> int:
 def _remove(options: "dict[str, str]") -> int:
     layout = here.layout()
     spec = _link(layout, options, "10")
+    nodes = configuration.read_nodes(layout)
 
     def remove(text: str) -> str:
         changed = remove_link(text, spec)
         if changed == text:
             raise ConfigError(f"no such heartbeat link: {spec.node} {spec.link_id}", layout.monitor_file)
+        # The last link of a node must not be taken from under a running daemon.
+        is_running = control_client.running_pid(layout) != 0
+        parse_monitor(changed, layout.monitor_file, nodes, need_both_ways=is_running)
         return changed
 
     configuration.edit(layout, layout.monitor_file, remove)

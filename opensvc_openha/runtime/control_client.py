@@ -54,7 +54,7 @@ def reload(layout: Layout) -> None:
 
 def leave(layout: Layout, leaving: Leaving) -> None:
     """Asks the daemon to end; returns once it has taken the request."""
-    for _ in _converse(layout, {"do": "leave", "how": leaving.value}, 10.0):
+    for _ in _converse(layout, {"do": "leave", "how": leaving.value}, ANSWER_LIMIT_S):
         pass
 
 

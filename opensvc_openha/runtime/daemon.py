@@ -282,7 +282,8 @@ class Daemon:
             known = heard.get((spec.kind.value, spec.label, spec.port))
             listener = self._links.get((spec, "listener"))
             if known is not None and listener is not None:
-                links.append(_on_wall(replace(known, reason=listener.fault, thread=listener.thread_id)))
+                reason = listener.fault or listener.remark
+                links.append(_on_wall(replace(known, reason=reason, thread=listener.thread_id)))
         services = tuple(replace(svc, since=None if svc.since is None else clock.wall_of(svc.since))
                          for svc in status.services)
         return replace(status, pid=os.getpid(), links=tuple(links), services=services, warnings=self._warnings())

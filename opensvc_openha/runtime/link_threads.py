@@ -10,16 +10,18 @@ from typing import Callable, Optional
 
 from opensvc_openha.core import timing
 from opensvc_openha.core.events import BeatReceived
-from opensvc_openha.core.model import LinkSpec
+from opensvc_openha.core.model import SLOT_BLOCKS, LinkSpec
 from opensvc_openha.core.status import LinkStatus
 from opensvc_openha.errors import FrameError, OpenhaError
-from opensvc_openha.formats.beat_frame import NameBook, decode_frame, encode_beat
+from opensvc_openha.formats.beat_frame import DATAGRAM_BYTES, NameBook, decode_frame, encode_beat
+from opensvc_openha.formats.disk_slot import HEAD_BYTES
 from opensvc_openha.links.registry import make_listener, make_sender
 from opensvc_openha.runtime import clock
 from opensvc_openha.runtime.status_board import StatusBoard
 from opensvc_openha.runtime.thread_names import name_thread
 
 _WAIT_S = 0.5
+_SLOT_FRAME_BYTES = SLOT_BLOCKS * 512 - HEAD_BYTES
 Log = Callable[[LinkSpec, bool, str], None]
 
 
@@ -32,6 +34,7 @@ class LinkThread:
         self.link = link
         self.thread_id = 0
         self.fault = ""
+        self.remark = ""
         self._log = log
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._main, name=f"{self.role} {link.link_id}", daemon=True)
@@ -92,13 +95,15 @@ class SenderThread(LinkThread):
         sender = make_sender(self.link, clock.monotonic)
         try:
             sender.open()
+            self.remark = sender.remark
             while not self._ending.is_set():
                 number, posted = self._board.wait_after(self._seen, _WAIT_S)
                 self._seen = number
                 if posted is None:
                     continue
                 frame = encode_beat(
-                    posted.beat, pid=self.thread_id, interval_s=timing.BEAT_INTERVAL_S, with_names=posted.with_names
+                    posted.beat, pid=self.thread_id, interval_s=timing.BEAT_INTERVAL_S, with_names=posted.with_names,
+                    max_bytes=_SLOT_FRAME_BYTES if self.link.kind.is_disk else DATAGRAM_BYTES,
                 )
                 sender.send(frame)
                 self._sent_at, self._sent_number = clock.monotonic(), number
@@ -114,9 +119,10 @@ class SenderThread(LinkThread):
         """Up while a beat was sent within the link's timeout."""
         now, sent_at = clock.monotonic(), self._sent_at
         is_up = sent_at is not None and now - sent_at < self.link.timeout_s
-        reason = self.fault or ("" if is_up else "no beat sent yet")
+        reason = self.fault or (self.remark if is_up else "no beat sent yet")
         return LinkStatus(self.link.kind.value, self.link.label, True, is_up, self.thread_id, sent_at, reason,
-                          self.link.device, self.link.address, self.link.port, self.link.offset, self.link.timeout_s, self.thread_id)
+                          self.link.device, self.link.address, self.link.port, self.link.offset, self.link.timeout_s,
+                          self.thread_id)
 
 
 class ListenerThread(LinkThread):
@@ -125,7 +131,11 @@ class ListenerThread(LinkThread):
     role = "listener"
 
     def __init__(
-        self, link: LinkSpec, own_names: Callable[[], "tuple[str, ...]"], deliver: Callable[[BeatReceived], bool], log: Log
+        self,
+        link: LinkSpec,
+        own_names: Callable[[], "tuple[str, ...]"],
+        deliver: Callable[[BeatReceived], bool],
+        log: Log,
     ) -> None:
         super().__init__(link, log)
         self.counters: "dict[str, int]" = {}
@@ -138,6 +148,7 @@ class ListenerThread(LinkThread):
         listener = make_listener(self.link, clock.monotonic)
         try:
             listener.open()
+            self.remark = listener.remark
             while not self._ending.is_set():
                 received = listener.receive(_WAIT_S)
                 self._note_health()

@@ -1,0 +1,139 @@
+"""One node's cluster directory in a temporary place, with links that need no right: unicast on lo and a file.
+
+The peer does not exist, so the daemon of this node is alone; two nodes need namespaces and are in tests/e2e.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Callable
+
+HERE = os.uname().nodename
+PEER = "peer.opensvc.com"
+
+
+def free_port() -> int:
+    """A UDP port of the loopback nobody uses now."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class ClusterDir:
+    """Installed with the real installer, used through the real launchers."""
+
+    def __init__(self, root: Path, timeout_s: float = 2) -> None:
+        self.root = root
+        self.env = {key: value for key, value in os.environ.items() if not key.startswith(("EZ", "OSVC"))}
+        done = subprocess.run([sys.executable, "-m", "opensvc_openha", "install", "--prefix", str(root)],
+                              capture_output=True, text=True, env=self.env)
+        assert done.returncode == 0, done.stderr
+        self.path("conf/nodes").write_text(f"{HERE}\n{PEER}\n")
+        disk = root / "disk"
+        disk.write_bytes(bytes(1 << 20))
+        self.path("conf/monitor").write_text(
+            f"{HERE}\tunicast\tlo\t127.0.0.1\t{free_port()}\t{timeout_s:g}\n"
+            f"{PEER}\tunicast\tlo\t127.0.0.1\t{free_port()}\t{timeout_s:g}\n"
+            f"{HERE}\tdio\t{disk}\t0\t{timeout_s:g}\n"
+            f"{PEER}\tdio\t{disk}\t10\t{timeout_s:g}\n"
+        )
+
+    def path(self, name: str) -> Path:
+        """A file below the cluster directory."""
+        return self.root / name
+
+    def run(self, command: str, limit_s: float = 30) -> "subprocess.CompletedProcess[str]":
+        """Runs one of the commands: ``service -s -c``, ``ezha start``."""
+        name, *args = command.split()
+        program = self.root / name if name.startswith("ezha") else self.root / "bin" / name
+        return subprocess.run([str(program), *args], capture_output=True, text=True, env=self.env, timeout=limit_s,
+                              stdin=subprocess.DEVNULL)
+
+    def ok(self, command: str) -> str:
+        """Runs a command that must succeed without a word on stderr; its output."""
+        done = self.run(command)
+        assert (done.returncode, done.stderr) == (0, ""), f"{command}: {done}"
+        return done.stdout
+
+    def fails(self, command: str, code: int) -> str:
+        """Runs a command that must fail with this code and exactly one line on stderr; that line."""
+        done = self.run(command)
+        assert done.returncode == code, f"{command}: {done}"
+        assert done.stderr.count("\n") == 1 and done.stderr.endswith("\n"), done.stderr
+        return done.stderr.rstrip("\n")
+
+    def script(self, name: str, body: str) -> str:
+        """Writes a start/stop script; each call is noted in ``<name>.calls``."""
+        path = self.root / name
+        path.write_text(f'#!/bin/sh\necho "$1" >> {path}.calls\n{body}\n')
+        path.chmod(0o755)
+        return str(path)
+
+    def calls(self, name: str) -> "list[str]":
+        """What a script was called with so far."""
+        path = self.root / f"{name}.calls"
+        return path.read_text().split() if path.exists() else []
+
+    def add(self, service: str, body: str = "exit 0", check: str = "/bin/true", primary: str = HERE) -> None:
+        """Adds a service with a script of its own."""
+        secondary = PEER if primary == HERE else HERE
+        self.ok(f"service -a {service} {self.script(service + '.sh', body)} {primary} {secondary} {check}")
+
+    def state(self, service: str) -> str:
+        """Own state as `service -s -c` shows it."""
+        for line in self.ok("service -s -c").splitlines():
+            words = line.split()
+            if words[0] == service:
+                return words[2] if words[1] == HERE else words[4]
+        raise AssertionError(f"no service {service}")
+
+    def state_file(self, service: str, node: str = HERE) -> Path:
+        """Its STATE file."""
+        return self.path(f"services/{service}/STATE.{node}")
+
+    def wait(self, condition: Callable[[], bool], what: str, limit_s: float = 20) -> None:
+        """Waits until something is so."""
+        give_up = time.monotonic() + limit_s
+        while not condition():
+            assert time.monotonic() < give_up, f"not within {limit_s} s: {what}; log: {self.log()}"
+            time.sleep(0.05)
+
+    def wait_state(self, service: str, state: str, limit_s: float = 20) -> None:
+        """Waits until a service is in a state."""
+        self.wait(lambda: self.state(service) == state, f"{service} {state}", limit_s)
+
+    def pid(self) -> int:
+        """Pid of the daemon, 0 if there is none."""
+        try:
+            pid = int(self.path("log/proc/nmond.lock").read_text())
+            os.kill(pid, 0)
+            # A zombie would still take the signal.
+            status = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+            return pid if status != "Z" else 0
+        except (OSError, ValueError):
+            return 0
+
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        """Sends the daemon a signal; with SIGKILL, waits until it is gone."""
+        pid = self.pid()
+        os.kill(pid, number)
+        if number == signal.SIGKILL:
+            self.wait(lambda: self.pid() != pid, "the daemon is gone")
+
+    def log(self) -> str:
+        """The daemon's log."""
+        path = self.path("log/nmond.log")
+        return path.read_text() if path.exists() else ""
+
+    def close(self) -> None:
+        """Ends the daemon of this directory, if it runs."""
+        pid = self.pid()
+        if pid:
+            os.kill(pid, signal.SIGKILL)
+            os.kill(pid, signal.SIGCONT)

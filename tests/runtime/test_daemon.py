@@ -1,0 +1,270 @@
+"""One real daemon: its life, its death, and what it remembers."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+
+from tests.cluster_dir import HERE, PEER, ClusterDir
+
+
+def test_start_is_done_when_the_daemon_serves_and_stop_when_it_has_gone(cluster_dir: ClusterDir) -> None:
+    """Silent as in the tutorial; the first command after it works."""
+    assert cluster_dir.ok("ezha start") == ""
+    assert "UP" in cluster_dir.ok("hb -s")
+    assert cluster_dir.ok("ezha stop") == ""
+    assert cluster_dir.pid() == 0
+
+
+def test_second_daemon_is_refused(cluster_dir: ClusterDir) -> None:
+    """One daemon per node, in the background and in the foreground."""
+    cluster_dir.ok("ezha start")
+    pid = cluster_dir.pid()
+    for command in ("ezha start", "nmond", "nmond -f"):
+        assert cluster_dir.fails(command, 5) == f"nmond is already running on this node (pid {pid})"
+    assert cluster_dir.pid() == pid
+
+
+def test_ps_shows_the_threads_like_the_processes_of_the_tutorial(cluster_dir: ClusterDir) -> None:
+    """One line for each end of a link in the order of the monitor file, nmond last."""
+    cluster_dir.ok("ezha start")
+    lines = cluster_dir.ok("openha ps").splitlines()
+    bin_dir = cluster_dir.path("bin")
+    commands = [" ".join(line.split()[10:3 + 10]) for line in lines]
+    assert [command.split()[0] for command in commands] == [
+        f"{bin_dir}/heartd_unicast", f"{bin_dir}/heartc_unicast", f"{bin_dir}/heartd_dio", f"{bin_dir}/heartc_dio",
+        f"{bin_dir}/nmond",
+    ]
+    assert len({line.split()[1] for line in lines}) == 5
+    assert os.path.exists(f"/proc/{cluster_dir.pid()}/task/{lines[0].split()[1]}")
+
+
+def test_alone_it_takes_over_after_timeout_and_start_ready(cluster_dir: ClusterDir) -> None:
+    """No peer in sight: UNKNOWN, START_READY for five seconds, then check-up script and start script."""
+    cluster_dir.add("registry", check=cluster_dir.script("check.sh", "exit 0"))
+    cluster_dir.ok("ezha start")
+    assert cluster_dir.ok("service -A registry unfreeze") == (
+        "Ready to UNFREEZE, we are (FROZEN_STOP)\nService registry UNFROZEN\n"
+    )
+    cluster_dir.wait_state("registry", "START_READY")
+    assert cluster_dir.calls("registry.sh") == []
+    cluster_dir.wait_state("registry", "STARTED")
+    assert cluster_dir.calls("check.sh") == ["start"] and cluster_dir.calls("registry.sh") == ["start"]
+    assert cluster_dir.state_file("registry").read_bytes() == b"2\0"
+    assert cluster_dir.state_file("registry", PEER).read_bytes() == b"8\0"
+
+
+def test_failing_check_script_prevents_the_start_and_is_shown(cluster_dir: ClusterDir) -> None:
+    """START_FAILED with the reason; freeze-stop and unfreeze let it be tried again."""
+    cluster_dir.add("registry", check=cluster_dir.script("check.sh", "echo no fence for you; exit 3"))
+    cluster_dir.ok("ezha start")
+    cluster_dir.ok("service -A registry unfreeze")
+    cluster_dir.wait_state("registry", "START_FAILED")
+    assert cluster_dir.calls("registry.sh") == []
+    shown = cluster_dir.ok("service -s -v")
+    assert "exited with 3" in shown and "no fence for you" in shown
+    assert "Service registry FROZEN-STOP" in cluster_dir.ok("service -A registry freeze-stop")
+
+
+def test_failed_stop_is_told_with_its_reason_and_is_not_zero(cluster_dir: ClusterDir) -> None:
+    """STOP_FAILED: the operator hears what the script said last."""
+    cluster_dir.add("registry", 'case $1 in stop) echo busy: /data; exit 1;; esac')
+    cluster_dir.ok("ezha start")
+    cluster_dir.ok("service -A registry force-start")
+    done = cluster_dir.run("service -A registry stop")
+    assert done.returncode == 6
+    assert "exited with 1 (busy: /data)" in done.stderr and "STOP_FAILED" in done.stderr
+    assert cluster_dir.state("registry") == "STOP_FAILED"
+
+
+def test_actions_in_a_wrong_state_are_refused_in_the_originals_words(cluster_dir: ClusterDir) -> None:
+    """Exit code 5, one line."""
+    cluster_dir.add("registry")
+    cluster_dir.ok("ezha start")
+    assert cluster_dir.fails("service -A registry stop", 5) == (
+        "Cannot stop registry: service not in correct state (partner node is UNKNOWN, we are FROZEN_STOP)"
+    )
+    cluster_dir.ok("service -A registry force-start")
+    assert cluster_dir.fails("service -A registry unfreeze", 5) == (
+        "Cannot UNFREEZE registry: not in FREEZE state (we are STARTED)"
+    )
+
+
+def test_frozen_start_is_a_state_of_its_own_and_digit_seven_on_disk(cluster_dir: ClusterDir) -> None:
+    """Hole H15: shown as FROZEN_START, `7` for older readers, and known again after a restart."""
+    cluster_dir.add("registry")
+    cluster_dir.ok("ezha start")
+    cluster_dir.ok("service -A registry force-start")
+    cluster_dir.ok("service -A registry freeze-start")
+    assert cluster_dir.state("registry") == "FROZEN_START"
+    assert cluster_dir.state_file("registry").read_bytes()[:2] == b"7\0"
+    cluster_dir.ok("ezha restart")
+    assert cluster_dir.state("registry") == "FROZEN_START"
+    cluster_dir.ok("service -A registry unfreeze")
+    assert cluster_dir.state("registry") == "STARTED"
+    assert cluster_dir.state_file("registry").read_bytes() == b"2\0"
+
+
+@pytest.mark.parametrize("how", ["restart", "kill -9", "kill -15"])
+def test_restart_of_the_daemon_moves_no_service(cluster_dir: ClusterDir, how: str) -> None:
+    """However it ended, a new daemon finds the service STARTED and runs neither start nor stop."""
+    cluster_dir.add("registry", "echo up; exit 0")
+    cluster_dir.ok("ezha start")
+    cluster_dir.ok("service -A registry force-start")
+    if how == "restart":
+        cluster_dir.ok("ezha restart")
+    else:
+        pid = cluster_dir.pid()
+        cluster_dir.kill(int(how[6:]))
+        cluster_dir.wait(lambda: cluster_dir.pid() != pid, "the daemon is gone")
+        cluster_dir.ok("ezha start")
+    assert cluster_dir.state("registry") == "STARTED"
+    time.sleep(0.5)
+    assert set(cluster_dir.calls("registry.sh")) == {"status"}
+
+
+def test_service_found_down_after_a_crash_is_not_claimed(cluster_dir: ClusterDir) -> None:
+    """The wrapper says down: STARTED in the STATE file was the past."""
+    cluster_dir.add("registry", 'case $1 in status) echo down; exit 1;; esac')
+    cluster_dir.ok("ezha start")
+    cluster_dir.ok("service -A registry force-start")
+    cluster_dir.kill()
+    cluster_dir.ok("ezha start")
+    cluster_dir.wait(lambda: cluster_dir.state("registry") != "STARTED", "found down")
+
+
+def test_script_of_a_killed_daemon_is_waited_for(cluster_dir: ClusterDir) -> None:
+    """kill -9 during a start: the new daemon waits for the orphan, then cleans up; never two scripts at once."""
+    trail = cluster_dir.root / "trail"
+    body = f'case $1 in status) exit 4;; esac; echo "begin $1" >> {trail}; sleep 1.5; echo "end $1" >> {trail}'
+    cluster_dir.add("registry", body)
+    cluster_dir.ok("ezha start")
+    cluster_dir.ok("service -A registry unfreeze")
+    cluster_dir.wait(lambda: trail.exists(), "the start script runs")
+    cluster_dir.kill()
+    cluster_dir.ok("ezha start")
+    cluster_dir.wait(lambda: "end stop" in trail.read_text(), "the interrupted start is cleaned up")
+    assert trail.read_text().splitlines()[:4] == ["begin start", "end start", "begin stop", "end stop"]
+
+
+@pytest.mark.parametrize("content", [b"", b"x\n", b"99", b"-1", b" 2", b"\xff\xfe"])
+def test_damaged_state_file_never_starts_or_claims_anything(cluster_dir: ClusterDir, content: bytes) -> None:
+    """Hole H16: garbage is neither STOPPED nor FROZEN_STOP; the wrapper does not tell either: UNKNOWN, said why."""
+    cluster_dir.add("registry", "exit 4")
+    cluster_dir.ok("ezha start")
+    cluster_dir.ok("service -A registry force-start")
+    cluster_dir.kill()
+    cluster_dir.state_file("registry").write_bytes(content)
+    cluster_dir.ok("ezha start")
+    cluster_dir.wait(lambda: "status" in cluster_dir.calls("registry.sh"), "the wrapper is asked")
+    assert cluster_dir.state("registry") == "UNKNOWN"
+    assert "STATE" in cluster_dir.ok("service -s -v")
+
+
+def test_damage_to_the_state_file_of_a_running_daemon_changes_nothing(cluster_dir: ClusterDir) -> None:
+    """Hole H16: the daemon knows its own state; the next change writes the file anew."""
+    cluster_dir.add("registry")
+    cluster_dir.ok("ezha start")
+    cluster_dir.ok("service -A registry force-start")
+    cluster_dir.state_file("registry").write_bytes(b"0\0")
+    assert cluster_dir.state("registry") == "STARTED"
+    cluster_dir.state_file("registry").unlink()
+    cluster_dir.ok("service -A registry freeze-start")
+    assert cluster_dir.state_file("registry").exists()
+
+
+def test_unwritable_state_directory_starts_nothing_and_says_why(cluster_dir: ClusterDir) -> None:
+    """The state cannot be written (a file stands where its directory was): no start script, and the reason is shown."""
+    cluster_dir.add("registry")
+    cluster_dir.ok("ezha start")
+    folder = cluster_dir.path("services/registry")
+    for entry in folder.iterdir():
+        entry.unlink()
+    folder.rmdir()
+    folder.write_text("in the way")
+    cluster_dir.run("service -A registry unfreeze")
+    cluster_dir.wait(lambda: "cannot" in cluster_dir.ok("service -s -v"), "the reason is shown")
+    time.sleep(1)
+    assert cluster_dir.calls("registry.sh") == []
+    assert "NOT WRITTEN" in cluster_dir.log()
+
+
+def test_service_added_and_removed_by_hand_is_taken_over(cluster_dir: ClusterDir) -> None:
+    """Hole H9: an edit is seen whatever its time stamp; a mistake is logged once and changes nothing."""
+    cluster_dir.add("registry")
+    cluster_dir.ok("ezha start")
+    services = cluster_dir.path("conf/services")
+    good = services.read_text()
+    web = cluster_dir.script("web.sh", "exit 0")
+    services.write_text(good + f"web {web} {HERE} {PEER} /bin/true\n")
+    cluster_dir.wait(lambda: "web" in cluster_dir.ok("service -s -c"), "web is known")
+    assert cluster_dir.state("web") == "FROZEN_STOP"
+    services.write_text("rubbish\n")
+    cluster_dir.wait(lambda: "configuration not taken over" in cluster_dir.ok("service -s -v"), "the mistake is told")
+    assert cluster_dir.state("registry") == "FROZEN_STOP"
+    services.write_text(good)
+    cluster_dir.wait(lambda: "web" not in cluster_dir.ok("service -s -c"), "web is gone")
+
+
+def test_link_added_while_it_runs_is_used_without_a_restart(cluster_dir: ClusterDir) -> None:
+    """`hb -a` and `hb -r` reach the running daemon; its pid stays."""
+    cluster_dir.ok("ezha start")
+    pid = cluster_dir.pid()
+    link = f"-n {HERE} -t unicast -i lo -d 127.0.0.1 -p 45999"
+    cluster_dir.ok(f"hb -a {link} -T 10")
+    assert cluster_dir.ok("hb -s").count("unicast sender") == 2
+    cluster_dir.ok(f"hb -r {link}")
+    assert cluster_dir.ok("hb -s").count("unicast sender") == 1
+    assert cluster_dir.pid() == pid
+
+
+def test_hung_daemon_is_told_apart_from_none_and_can_be_killed(cluster_dir: ClusterDir) -> None:
+    """SIGSTOP: commands answer within seconds, `ezha kill` ends it."""
+    cluster_dir.ok("ezha start")
+    pid = cluster_dir.pid()
+    cluster_dir.kill(signal.SIGSTOP)
+    assert cluster_dir.fails("service -s -c", 4) == f"nmond (pid {pid}) does not answer: stopped, or overloaded"
+    assert cluster_dir.run("ezha kill").returncode == 0
+    assert cluster_dir.pid() == 0
+
+
+def test_foreground_daemon_tells_systemd_and_ends_orderly(cluster_dir: ClusterDir) -> None:
+    """READY=1 when it serves, STOPPING=1 at SIGTERM, exit code 0."""
+    import socket
+
+    address = str(cluster_dir.root / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+        notify.bind(address)
+        notify.settimeout(20)
+        process = subprocess.Popen([str(cluster_dir.path("bin/nmond")), "-f"], stderr=subprocess.PIPE, text=True,
+                                   env={**cluster_dir.env, "NOTIFY_SOCKET": address})
+        assert notify.recv(200).startswith(b"READY=1")
+        assert "DOWN" in cluster_dir.ok("hb -s")
+        process.terminate()
+        assert notify.recv(200) == b"STOPPING=1"
+        _, errors = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert "starting" in errors and "ended" in errors
+
+
+def test_killed_before_it_serves_is_told_by_start(cluster_dir: ClusterDir) -> None:
+    """A directory that cannot be made: `ezha start` says so and is not zero."""
+    proc = cluster_dir.path("log/proc")
+    for entry in proc.iterdir():
+        entry.unlink()
+    proc.rmdir()
+    proc.write_text("in the way")
+    assert "log/proc" in cluster_dir.fails("ezha start", 7)
+
+
+def test_quiet_cluster_logs_nothing(cluster_dir: ClusterDir) -> None:
+    """Three beats later the log is as long as before."""
+    cluster_dir.ok("ezha start")
+    cluster_dir.wait(lambda: "SILENT" in cluster_dir.log(), "the verdict on the absent peer")
+    before = cluster_dir.log()
+    time.sleep(3)
+    assert cluster_dir.log() == before
