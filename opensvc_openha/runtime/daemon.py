@@ -36,6 +36,7 @@ from opensvc_openha.errors import ConfigError, NotAnsweringError, OpenhaError, R
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.formats.state_file import StoredState
 from opensvc_openha.runtime import clock, configuration
+from opensvc_openha.runtime.codec import codec_for
 from opensvc_openha.runtime.control_server import ControlServer
 from opensvc_openha.runtime.link_threads import LinkThread, ListenerThread, SenderThread
 from opensvc_openha.runtime.logs import log_record
@@ -203,10 +204,11 @@ class Daemon:
             self._links.pop(key).stop()
         for link, role in sorted(wanted - set(self._links), key=lambda key: key[0].line):
             thread: LinkThread
+            codec = codec_for(link, self._own_names)
             if role == "sender":
-                thread = SenderThread(link, self._board, self._log_link)
+                thread = SenderThread(link, codec, self._board, self._log_link)
             else:
-                thread = ListenerThread(link, self._own_names, self._deliver, self._log_link)
+                thread = ListenerThread(link, codec, self._deliver, self._log_link)
             self._links[link, role] = thread
             thread.start()
 

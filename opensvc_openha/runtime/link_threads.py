@@ -10,18 +10,16 @@ from typing import Callable, Optional
 
 from opensvc_openha.core import timing
 from opensvc_openha.core.events import BeatReceived
-from opensvc_openha.core.model import SLOT_BLOCKS, LinkSpec
+from opensvc_openha.core.model import LinkSpec
 from opensvc_openha.core.status import LinkStatus
 from opensvc_openha.errors import FrameError, OpenhaError
-from opensvc_openha.formats.beat_frame import DATAGRAM_BYTES, NameBook, decode_frame, encode_beat
-from opensvc_openha.formats.disk_slot import HEAD_BYTES
 from opensvc_openha.links.registry import make_listener, make_sender
 from opensvc_openha.runtime import clock
+from opensvc_openha.runtime.codec import Codec
 from opensvc_openha.runtime.status_board import StatusBoard
 from opensvc_openha.runtime.thread_names import name_thread
 
 _WAIT_S = 0.5
-_SLOT_FRAME_BYTES = SLOT_BLOCKS * 512 - HEAD_BYTES
 Log = Callable[[LinkSpec, bool, str], None]
 
 
@@ -84,8 +82,9 @@ class SenderThread(LinkThread):
 
     role = "sender"
 
-    def __init__(self, link: LinkSpec, board: StatusBoard, log: Log) -> None:
+    def __init__(self, link: LinkSpec, codec: Codec, board: StatusBoard, log: Log) -> None:
         super().__init__(link, log)
+        self._codec = codec
         self._board = board
         self._seen = 0
         self._sent_at: Optional[float] = None
@@ -101,11 +100,7 @@ class SenderThread(LinkThread):
                 self._seen = number
                 if posted is None:
                     continue
-                frame = encode_beat(
-                    posted.beat, pid=self.thread_id, interval_s=timing.BEAT_INTERVAL_S, with_names=posted.with_names,
-                    max_bytes=_SLOT_FRAME_BYTES if self.link.kind.is_disk else DATAGRAM_BYTES,
-                )
-                sender.send(frame)
+                sender.send(self._codec.encode(posted.beat, self.thread_id, posted.with_names))
                 self._sent_at, self._sent_number = clock.monotonic(), number
                 self._note_health()
         finally:
@@ -130,19 +125,11 @@ class ListenerThread(LinkThread):
 
     role = "listener"
 
-    def __init__(
-        self,
-        link: LinkSpec,
-        own_names: Callable[[], "tuple[str, ...]"],
-        deliver: Callable[[BeatReceived], bool],
-        log: Log,
-    ) -> None:
+    def __init__(self, link: LinkSpec, codec: Codec, deliver: Callable[[BeatReceived], bool], log: Log) -> None:
         super().__init__(link, log)
         self.counters: "dict[str, int]" = {}
-        self._own_names = own_names
+        self._codec = codec
         self._deliver = deliver
-        self._names = NameBook()
-        self._known: "tuple[str, ...]" = ()
 
     def _serve(self) -> None:
         listener = make_listener(self.link, clock.monotonic)
@@ -161,19 +148,11 @@ class ListenerThread(LinkThread):
 
     def _take(self, data: bytes, received_at: float) -> None:
         try:
-            frame = decode_frame(data)
+            decoded = self._codec.decode(data)
         except FrameError as error:
             self._count(error.reason)
             return
-        if frame.node != self.link.node:
-            self._count("node")
-            return
-        known = self._own_names()
-        if known != self._known:
-            self._known = known
-            self._names.learn_own(known)
-        self._names.learn(frame)
-        if not self._deliver(BeatReceived(self.link, self._names.resolve(frame), received_at, frame.pid)):
+        if not self._deliver(BeatReceived(self.link, decoded.beat, received_at, decoded.pid)):
             self._count("overload")
 
     def _count(self, reason: str, number: int = 1) -> None:

@@ -1,0 +1,69 @@
+"""How beats become the bytes of a link and back: one codec per wire format, one object per end of a link.
+
+A codec may remember what it needs of earlier frames (names, sequence numbers); it is used by one thread only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Callable, Protocol
+
+from opensvc_openha.core.beat import Beat
+from opensvc_openha.core.model import SLOT_BLOCKS, LinkSpec
+from opensvc_openha.core.timing import BEAT_INTERVAL_S
+from opensvc_openha.errors import FrameError
+from opensvc_openha.formats.beat_frame import DATAGRAM_BYTES, NameBook, decode_frame, encode_beat
+from opensvc_openha.formats.disk_slot import HEAD_BYTES
+
+_SLOT_FRAME_BYTES = SLOT_BLOCKS * 512 - HEAD_BYTES
+Names = Callable[[], "tuple[str, ...]"]
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """One frame understood: the beat, and the thread that sent it."""
+
+    beat: Beat
+    pid: int
+
+
+class Codec(Protocol):
+    """Bytes of one end of one link."""
+
+    def encode(self, beat: Beat, pid: int, with_names: bool) -> bytes:
+        """The frame to send; ``with_names`` if the peer may not know the services behind the states."""
+
+    def decode(self, data: bytes) -> Decoded:
+        """The beat in a frame; raises FrameError with the counter it is filed under."""
+
+
+class OwnCodec:
+    """This package's own small frame."""
+
+    def __init__(self, link: LinkSpec, own_names: Names) -> None:
+        self._link = link
+        self._own_names = own_names
+        self._known: "tuple[str, ...]" = ()
+        self._names = NameBook()
+        self._max_bytes = _SLOT_FRAME_BYTES if link.kind.is_disk else DATAGRAM_BYTES
+
+    def encode(self, beat: Beat, pid: int, with_names: bool) -> bytes:
+        """One frame; on a disk it may fill the slot."""
+        return encode_beat(beat, pid=pid, interval_s=BEAT_INTERVAL_S, with_names=with_names, max_bytes=self._max_bytes)
+
+    def decode(self, data: bytes) -> Decoded:
+        """The beat; names that a page brings are remembered for the next ones."""
+        frame = decode_frame(data)
+        if frame.node != self._link.node:
+            raise FrameError("node", f"expected a frame of {self._link.node}, found one of {frame.node}")
+        known = self._own_names()
+        if known != self._known:
+            self._known = known
+            self._names.learn_own(known)
+        self._names.learn(frame)
+        return Decoded(self._names.resolve(frame), frame.pid)
+
+
+def codec_for(link: LinkSpec, own_names: Names) -> Codec:
+    """The codec of one end of a link."""
+    return OwnCodec(link, own_names)
