@@ -41,6 +41,7 @@ def main() -> None:
     picture = console.export_svg(title="deb2 takes over: the power of deb1 was cut")
     # The viewer's own fonts do: nothing is fetched to look at a picture.
     picture = re.sub(r"@font-face \{.*?\}\s*", "", picture, flags=re.DOTALL)
+    picture = re.sub(r"<!--.*?-->\s*", "", picture, flags=re.DOTALL)
     with open(sys.argv[1], "w", encoding="utf-8") as file:
         file.write(picture)
 

@@ -1,0 +1,92 @@
+"""The tutorial typed on two nodes, its timeouts unchanged, and what appears compared with its text line by line."""
+
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from opensvc_openha.demo.nodes import TwoNodes
+from opensvc_openha.demo.player import PRELUDE, install_services, prepare
+from opensvc_openha.demo.story import ADDRESSES, FULL, NAMES, monitor_file
+from opensvc_openha.errors import SystemFault
+
+TRANSCRIPT = Path(__file__).with_name("tutorial.txt")
+REPEAT_LIMIT_S = 40
+
+
+@dataclass(frozen=True)
+class Typed:
+    """One command of the transcript."""
+
+    node: int
+    how: str
+    command: str
+    expected: str
+    line: int
+
+
+def read_transcript(text):
+    """The commands with what must appear below each."""
+    found = []
+    for number, line in enumerate(text.splitlines(), 1):
+        start = re.match(r"(deb[12])([#~!]) (.*)", line)
+        if start:
+            found.append([0 if start[1] == "deb1" else 1, start[2], start[3], [], number])
+        elif found and line:
+            found[-1][3].append(line)
+    return [Typed(node, how, command, "\n".join(lines), number) for node, how, command, lines, number in found]
+
+
+def normalised(text):
+    """Only times and pids replaced, and blanks at the end of lines."""
+    text = re.sub(r"\bpid \d+", "pid N", text)
+    text = re.sub(r"updated at \w{3} [ \d]\d \d\d:\d\d:\d\d", "updated at T", text)
+    return "\n".join(line.rstrip() for line in text.rstrip("\n").splitlines())
+
+
+@pytest.fixture
+def tutorial_nodes():
+    """Two nodes with the tutorial's service files and configuration, OpenHA installed, nothing started."""
+    try:
+        nodes = TwoNodes(hosts=ADDRESSES)
+    except SystemFault as error:
+        import os
+
+        if os.environ.get("CI") == "true":
+            raise
+        pytest.skip(str(error))
+    with nodes:
+        for node in nodes:
+            prepare(node)
+        install_services(nodes, FULL)
+        for node in nodes:
+            for service in ("registry", "busybox"):
+                path = f"/etc/opensvc/{service}.opensvc.com.env"
+                text = re.sub(r"autostart_node.*\n", "", node.read(path))
+                node.write(path, text + f"\n[hb#0]\ntype = OpenHA\nname = {service}\n")
+            done = node.run("openha install --embedded-agent")
+            assert done.returncode == 0, done.stderr
+            node.write("/usr/local/cluster/conf/nodes", "".join(f"{name}\n" for name in NAMES))
+            node.write("/usr/local/cluster/conf/monitor", monitor_file(10))
+        yield nodes
+
+
+@pytest.mark.e2e
+def test_everything_the_tutorial_shows_appears(tutorial_nodes):
+    """Each command exits with 0 and prints what the tutorial prints; only times and pids differ."""
+    for typed in read_transcript(TRANSCRIPT.read_text()):
+        node = tutorial_nodes[typed.node]
+        if typed.how == "!":
+            {"halt": node.kill, "boot": node.boot}[typed.command]()
+            continue
+        give_up = time.monotonic() + (REPEAT_LIMIT_S if typed.how == "~" else 0)
+        while True:
+            done = node.run(PRELUDE + typed.command)
+            shown = normalised(done.stdout + done.stderr)
+            if (done.returncode == 0 and shown == typed.expected) or time.monotonic() >= give_up:
+                break
+            time.sleep(0.1)
+        assert shown == typed.expected, f"{TRANSCRIPT.name}:{typed.line}: on {node.name}: {typed.command}"
+        assert done.returncode == 0
