@@ -23,8 +23,10 @@ $(READY): setup.cfg pyproject.toml .ci/packages
 demo: venv
 	$(BIN)/openha demo $(DEMO)
 
+JOBS ?= 3
+
 test: venv
-	$(BIN)/python -m pytest $(TESTS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(TESTS)
 
 lint: venv
 	$(BIN)/flake8 opensvc_openha tests
