@@ -11,10 +11,10 @@ import os
 import shutil
 import subprocess
 import tempfile
-import time
 from typing import IO, List, Optional, Sequence
 
 from opensvc_openha.errors import SystemFault
+from opensvc_openha.runtime import clock
 
 BASE = "/dev/shm"
 """Where the tmpfs of the enclosure is mounted: a directory that every Linux has and no node inherits."""
@@ -159,15 +159,15 @@ def end(process: "subprocess.Popen[bytes]") -> None:
 
 def read_line(stream: "IO[bytes]", limit_s: float) -> bytes:
     """One line of a pipe, or what came until the end or the limit."""
-    deadline = time.monotonic() + limit_s
+    deadline = clock.monotonic() + limit_s
     os.set_blocking(stream.fileno(), False)
     line = b""
-    while not line.endswith(b"\n") and time.monotonic() < deadline:
+    while not line.endswith(b"\n") and clock.monotonic() < deadline:
         piece = stream.read(4096)
         if piece == b"":
             break
         if piece is None:
-            time.sleep(0.002)
+            clock.pause(0.002)
         else:
             line += piece
     return line

@@ -18,7 +18,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from types import TracebackType
 from typing import IO, Any, Dict, Iterator, List, Mapping, Optional, Sequence, Type, Union
 
@@ -36,6 +35,7 @@ from opensvc_openha.demo.enclosure import (
 from opensvc_openha.demo.shared_disk import NODE_PATH, SharedDisk
 from opensvc_openha.demo.switch import LINKS, Switch, address, check_link
 from opensvc_openha.errors import SystemFault
+from opensvc_openha.runtime import clock
 
 NAMES = ("deb1.opensvc.com", "deb2.opensvc.com")
 SHARED_DIR = "/shared"
@@ -117,7 +117,7 @@ class Node:
             if not problem:
                 return
             # The kernel may still be taking the last boot's mounts down.
-            time.sleep(0.1 * (attempt + 1))
+            clock.pause(0.1 * (attempt + 1))
         self._owner.switch.unplug(self.index)
         raise SystemFault(f"node {self.name} does not boot: {problem}")
 

@@ -7,7 +7,6 @@ import pty
 import re
 import subprocess
 import sys
-import time
 from typing import Callable, Dict, List, Mapping, Optional, Sequence, Type
 
 import opensvc_openha
@@ -29,6 +28,7 @@ from opensvc_openha.demo.story import (
 )
 from opensvc_openha.demo.timeline import StateWatcher, TakeoverTimes, takeover_times
 from opensvc_openha.errors import ActionError
+from opensvc_openha.runtime import clock
 
 REPEAT_S = 0.15
 COMMAND_LIMIT_S = 30.0
@@ -66,7 +66,7 @@ class Player:
     def __init__(self, nodes: TwoNodes, screen: Screen, limit_s: float) -> None:
         self._nodes = nodes
         self._screen = screen
-        self._deadline = time.monotonic() + limit_s
+        self._deadline = clock.monotonic() + limit_s
         self._limit_s = limit_s
         self.times: List[TakeoverTimes] = []
         self.last_output = ""
@@ -94,14 +94,14 @@ class Player:
     def _run(self, step: Step) -> None:
         assert isinstance(step, Run)
         node = self._nodes[step.node]
-        deadline = min(time.monotonic() + step.limit_s, self._deadline)
+        deadline = min(clock.monotonic() + step.limit_s, self._deadline)
         directory, command = _where(step.command)
         shown: Optional[str] = None
         while True:
             done = self._in_shell(node, step.command)
             output = done.stdout + done.stderr
             problem = _problem(done.returncode, output, step.expect, step.absent)
-            is_last = not problem or time.monotonic() >= deadline
+            is_last = not problem or clock.monotonic() >= deadline
             if is_last or step.is_story:
                 text = output if output != shown else ""
                 if text or shown is None:
@@ -112,7 +112,7 @@ class Player:
                 return
             if is_last:
                 raise ActionError(f"on {node.name}: {command}: {problem}")
-            time.sleep(REPEAT_S)
+            clock.pause(REPEAT_S)
 
     def _takeover(self, step: Step) -> None:
         assert isinstance(step, Takeover)
@@ -121,7 +121,7 @@ class Player:
         self._screen.output(self._in_shell(witness, LOOP_BODY).stdout)
         names = [node.name for node in self._nodes]
         with StateWatcher(f"{witness.root}{EZ}/services", SERVICES, names) as watcher:
-            cut_at = time.time()
+            cut_at = clock.wall()
             victim.kill()
             self._screen.note(f"the power of {victim.short_name} is cut: all its processes are dead, its links dark")
             self._watch(step, witness)
@@ -133,13 +133,13 @@ class Player:
 
     def _watch(self, step: Takeover, witness: Node) -> None:
         """Show the loop's output until the takeover is done."""
-        deadline = min(time.monotonic() + step.limit_s, self._deadline)
-        next_at = time.monotonic() + step.every_s
+        deadline = min(clock.monotonic() + step.limit_s, self._deadline)
+        next_at = clock.monotonic() + step.every_s
         while True:
             # The loop's own pace is for the eyes; the end of the takeover is looked for in between.
             output = self._in_shell(witness, LOOP_BODY).stdout
             problem = _problem(0, output, step.expect, ())
-            now = time.monotonic()
+            now = clock.monotonic()
             if not problem or now >= next_at:
                 self._screen.output(output)
                 next_at = max(next_at + step.every_s, now)
@@ -147,10 +147,10 @@ class Player:
                 return
             if now >= deadline:
                 raise ActionError(f"takeover on {witness.name}: {problem}")
-            time.sleep(REPEAT_S)
+            clock.pause(REPEAT_S)
 
     def _in_shell(self, node: Node, command: str) -> "subprocess.CompletedProcess[str]":
-        left = self._deadline - time.monotonic()
+        left = self._deadline - clock.monotonic()
         if left <= 0:
             raise ActionError(f"the demo took longer than {self._limit_s:g} s")
         # The service commands speak to an operator at a terminal only.

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from dataclasses import dataclass
 from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.formats import state_file
+from opensvc_openha.runtime import clock
 
 POLL_S = 0.005
 
@@ -64,7 +64,7 @@ class StateWatcher:
                 state = read_state(path)
                 if state is not None and last.get(key) is not state:
                     last[key] = state
-                    self._changes.append(Change(time.time(), key[0], key[1], state))
+                    self._changes.append(Change(clock.wall(), key[0], key[1], state))
 
 
 def read_state(path: str) -> Optional[ServiceState]:

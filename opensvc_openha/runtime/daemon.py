@@ -42,7 +42,7 @@ from opensvc_openha.runtime.link_threads import LinkThread, ListenerThread, Send
 from opensvc_openha.runtime.logs import log_record
 from opensvc_openha.runtime.node import Node
 from opensvc_openha.runtime.script_runner import ScriptRunner
-from opensvc_openha.runtime.service_manager import ServiceManager
+from opensvc_openha.runtime.systemd import Systemd
 from opensvc_openha.runtime.state_store import StateStore, next_boot
 from opensvc_openha.runtime.status_board import StatusBoard
 from opensvc_openha.runtime.thread_names import name_thread
@@ -83,7 +83,7 @@ class Daemon:
         self._is_over = threading.Event()
         self._failure: Optional[BaseException] = None
         self._server = ControlServer(layout.control_socket, self)
-        self._manager = ServiceManager()
+        self._systemd = Systemd()
         boot, is_same_life = next_boot(layout)
         learned = self._store.learn(self._spec.own_services, is_same_life)
         self._node = Node(Engine(self._spec, boot, learned, clock.monotonic()), self)
@@ -104,7 +104,7 @@ class Daemon:
         engine.start()
         self._await_peer()
         on_ready()
-        self._manager.ready(f"peer {self._spec.peer}")
+        self._systemd.ready(f"peer {self._spec.peer}")
         while not self._is_over.is_set():
             self._wake.wait(timing.CONFIG_POLL_S)
             self._wake.clear()
@@ -136,7 +136,7 @@ class Daemon:
                     item.answered.set()
                     item = Tick()
                 self._node.handle(item, now)
-                self._manager.alive()
+                self._systemd.alive()
         except BaseException as error:  # The one place of this thread that catches all: a silent node is a safe node.
             self._failure = error
         self._is_over.set()
@@ -151,7 +151,7 @@ class Daemon:
         senders = [thread for thread in self._links.values() if isinstance(thread, SenderThread) and not thread.fault]
         while not all(thread.has_sent(self._posted) for thread in senders) and clock.monotonic() < give_up:
             clock.pause(0.01)
-        self._manager.stopping()
+        self._systemd.stopping()
         self._server.close()
         self._store.close()
         self._log.info("node %s: ended", self._spec.node)

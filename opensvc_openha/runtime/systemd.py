@@ -13,7 +13,7 @@ from opensvc_openha.runtime import clock
 _ALIVE_EVERY_S = 0.5
 
 
-class ServiceManager:
+class Systemd:
     """The notification socket, if there is one."""
 
     def __init__(self) -> None:
