@@ -77,7 +77,7 @@ class Pace:
 
 
 FULL = Pace(link_timeout_s=10, busybox_start_s=8, watch_every_s=5.0)
-FAST = Pace(link_timeout_s=2, busybox_start_s=2, watch_every_s=1.0)
+FAST = Pace(link_timeout_s=2, busybox_start_s=1, watch_every_s=1.0)
 
 START_READY_S = 5
 """What the tutorial's rules wait before a service is taken from a silent node."""

@@ -57,6 +57,8 @@ class App:
     def status(self) -> Finding:
         """Verdict of the check, if there is one."""
         check = self._steps["check"]
+        if not any(self._steps.values()):
+            return Finding(ResourceStatus.NA, ("start, stop and check are not set: it is never called",))
         if check is None:
             return Finding(ResourceStatus.NA, ("check is not set",))
         if self._is_script_missing(check):

@@ -1,0 +1,93 @@
+"""What `openha install` lays out, in both layouts and with the embedded agent."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from opensvc_openha.formats.layout import agent_layout, fhs_layout, find_layout, tree_layout
+
+
+def _install(*options: str) -> "subprocess.CompletedProcess[str]":
+    env = {key: value for key, value in os.environ.items() if not key.startswith(("EZ", "OSVC"))}
+    return subprocess.run([sys.executable, "-m", "opensvc_openha", "install", *options], capture_output=True, text=True, env=env)
+
+
+def _run(*command: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(command, capture_output=True, text=True, env={"PATH": "/usr/bin:/bin"})
+
+
+def test_everything_stays_below_a_prefix(tmp_path: Path) -> None:
+    """With --prefix the embedded agent goes there too, and its commands find their directories by themselves."""
+    done = _install("--prefix", str(tmp_path / "ez"), "--embedded-agent")
+    assert done.returncode == 0, done.stderr
+    etc = tmp_path / "ez/etc/opensvc"
+    (etc / "web.env").write_text(f"[DEFAULT]\nnodes = {os.uname().nodename}\n")
+    shown = _run(str(tmp_path / "ez/usr/share/opensvc/bin/svcmon"))
+    assert shown.returncode == 0 and "web" in shown.stdout, shown.stderr
+    assert (etc / "web.cluster").exists() and (etc / "web.stonith").exists()
+    status = _run(str(etc / "web"), "print", "status")
+    assert status.stdout.startswith("web\noverall"), status
+
+
+def test_fhs_layout_works_with_its_own_command(tmp_path: Path) -> None:
+    """`openha status` of the newer layout finds its configuration without any variable."""
+    done = _install("--layout", "fhs", "--root", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    shown = _run(str(tmp_path / "usr/bin/openha"), "start")
+    assert shown.returncode == 3 and f"{tmp_path}/etc/openha/nodes" in shown.stderr
+
+
+def test_functions_of_env_sh_work_in_a_plain_shell(tmp_path: Path) -> None:
+    """Sourced from `sh`: the variables point below the prefix and the functions say what they ask."""
+    _install("--prefix", str(tmp_path))
+    shown = _run("sh", "-c", f". {tmp_path}/env.sh; echo $EZ $EZ_SERVICES; ez_svc_status")
+    assert shown.stdout.splitlines() == [
+        f"{tmp_path} {tmp_path}/conf/services", f"=> Querying OpenHA services status [{tmp_path}/bin/service -s -c]"
+    ]
+    assert shown.returncode == 4 and "nmond is not running" in shown.stderr
+
+
+def test_foreign_command_is_not_replaced(tmp_path: Path) -> None:
+    """A /usr/bin/openha that another package put there stays."""
+    foreign = tmp_path / "usr/bin/openha"
+    foreign.parent.mkdir(parents=True)
+    foreign.write_text("#!/bin/sh\necho mine\n")
+    assert _install("--layout", "fhs", "--root", str(tmp_path)).returncode == 0
+    assert foreign.read_text() == "#!/bin/sh\necho mine\n"
+
+
+def test_prefix_and_fhs_do_not_go_together(tmp_path: Path) -> None:
+    """A clear line instead of a guess."""
+    done = _install("--layout", "fhs", "--prefix", str(tmp_path))
+    assert done.returncode == 2 and "--root" in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_directory_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    """A file stands in the way."""
+    (tmp_path / "file").write_text("")
+    done = _install("--prefix", str(tmp_path / "file/ez"))
+    assert done.returncode == 7 and "file/ez" in done.stderr
+
+
+def test_layout_in_force_is_found_by_variables_then_by_what_is_there() -> None:
+    """EZ wins; then the tree, then FHS; with neither there it is the tree, as the tutorial says."""
+    def find(env: "dict[str, str]", *there: str) -> str:
+        return find_layout(env, lambda path: path in there).monitor_file
+
+    assert find({"EZ": "/srv/ez/"}) == "/srv/ez/conf/monitor"
+    assert find({}, "/usr/local/cluster/conf", "/etc/openha") == "/usr/local/cluster/conf/monitor"
+    assert find({}, "/etc/openha") == "/etc/openha/monitor"
+    assert find({}) == "/usr/local/cluster/conf/monitor"
+    assert find({"EZ": "/srv/ez", "EZ_MONITOR": "/srv/m"}) == "/srv/m"
+    for layout in (tree_layout("/srv/ez"), fhs_layout("/srv")):
+        assert find_layout(layout.environment(), lambda path: False) == layout
+
+
+def test_agent_directories_can_each_be_moved() -> None:
+    """OSVC_* variables, one by one."""
+    layout = agent_layout("", {"OSVC_ETC": "/srv/etc"})
+    assert (layout.etc_dir, layout.var_dir) == ("/srv/etc", "/var/lib/opensvc")
+    assert agent_layout("", agent_layout("/srv").environment()) == agent_layout("/srv")
