@@ -20,7 +20,7 @@ Usage: ezha {start|stop|restart|kill|status}
  start    start the node daemon; done when it serves
  stop     stop the services of this node that are not frozen, say goodbye to the peer, end the daemon
  restart  end the daemon and start it again; services keep running where they are
- kill     end the daemon; services keep running, and the peer may take them after a minute: freeze them first
+ kill     end the daemon; services keep running, and the peer may take them after half a minute: freeze them first
  status   show heartbeats and services
 """
 _LEAVE_LIMIT_S = LEAVE_SCRIPT_WAIT_S + GOODBYE_REPEATS * GOODBYE_GAP_S + 5

@@ -132,8 +132,7 @@ def _checked(layout: Layout, spec: ServiceSpec) -> ServiceSpec:
             raise UsageError(f"unknown host {node}: {layout.nodes_file} lists {' and '.join(nodes)}")
     if spec.primary == spec.secondary:
         raise UsageError("primary and secondary node must differ.")
-    if node_name() not in nodes:
-        raise ConfigError(f"this node is named {node_name()}, but the nodes are {' and '.join(nodes)}", layout.nodes_file)
+    configuration.own_name(layout, nodes)
     if any(known.name == spec.name for known in configuration.read_services(layout)):
         raise RefusedError(f"Service {spec.name} already created.")
     _make_wrapper(spec.script)

@@ -23,7 +23,7 @@ STOP_HOLD_S = 5.0
 STORE_RETRY_S = 10.0
 """After a state could not be written, no start of that service is tried for this long."""
 
-RESTART_HOLD_S = 60.0
+RESTART_HOLD_S = 30.0
 """After a goodbye that left services running, no takeover of those for this long: the daemon is being restarted."""
 
 GOODBYE_REPEATS = 3

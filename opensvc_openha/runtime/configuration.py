@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+from dataclasses import replace
 from typing import Callable, Iterator
 
 from opensvc_openha.core.model import ClusterSpec, LinkSpec, ServiceSpec
@@ -42,11 +43,23 @@ def read_links(layout: Layout) -> "tuple[LinkSpec, ...]":
 def read_cluster(layout: Layout) -> ClusterSpec:
     """The whole configuration as this node sees it."""
     nodes = read_nodes(layout)
-    here = node_name()
-    if here not in nodes:
-        raise ConfigError(f"this node is named {here}, but the nodes are {' and '.join(nodes)}", layout.nodes_file)
+    here = own_name(layout, nodes)
     peer = nodes[0] if nodes[1] == here else nodes[1]
-    return ClusterSpec(here, peer, read_links(layout), read_services(layout))
+    spelling = {name.lower(): name for name in nodes}
+    services = tuple(
+        replace(svc, primary=spelling.get(svc.primary.lower(), svc.primary),
+                secondary=spelling.get(svc.secondary.lower(), svc.secondary))
+        for svc in read_services(layout)
+    )
+    return ClusterSpec(here, peer, read_links(layout), services)
+
+
+def own_name(layout: Layout, nodes: "tuple[str, ...]") -> str:
+    """This node as the nodes file spells it; ConfigError if it is none of them."""
+    for name in nodes:
+        if name.lower() == node_name().lower():
+            return name
+    raise ConfigError(f"this node is named {node_name()}, but the nodes are {' and '.join(nodes)}", layout.nodes_file)
 
 
 def fingerprint(layout: Layout) -> "tuple[object, ...]":
