@@ -111,7 +111,7 @@ class ClusterDir:
     def pid(self) -> int:
         """Pid of the daemon, 0 if there is none."""
         try:
-            pid = int(self.path("log/proc/nmond.lock").read_text())
+            pid = int(self.path("services/.proc/nmond.lock").read_text())
             os.kill(pid, 0)
             # A zombie would still take the signal.
             status = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]

@@ -7,7 +7,8 @@ node, after which no verdict about the peer is passed until every link was liste
 
 from __future__ import annotations
 
-from typing import Mapping, Optional
+import math
+from typing import Iterator, Mapping, Optional
 
 from opensvc_openha.core import timing
 from opensvc_openha.core.actions import (
@@ -28,6 +29,7 @@ from opensvc_openha.core.events import (
     CommandReceived,
     ConfigChanged,
     Event,
+    Learned,
     Leaving,
     LeaveRequested,
     ScriptExited,
@@ -37,7 +39,7 @@ from opensvc_openha.core.events import (
 from opensvc_openha.core.link_monitor import LinkMonitor
 from opensvc_openha.core.model import ClusterSpec, LinkSpec, ServiceSpec
 from opensvc_openha.core.peer_view import PeerView
-from opensvc_openha.core.service_machine import Learned, ServiceMachine
+from opensvc_openha.core.service_machine import ServiceMachine
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import LinkStatus, NodeStatus, PeerStanding, ServiceStatus
 
@@ -66,6 +68,9 @@ class Engine:
         self._expected_at = now
         self._is_begun = False
         self._is_moving = False
+        self._is_dirty = True
+        self._due_at = now
+        self._stalled_at = -math.inf
         self._is_ack_due = False
 
     def _machine(self, svc: ServiceSpec, learned: Learned, now: float) -> ServiceMachine:
@@ -79,7 +84,7 @@ class Engine:
         """Takes one event at ``now``; returns the actions it causes: persist, announce, then run and tell."""
         if self._goodbyes >= timing.GOODBYE_REPEATS:
             return []
-        done: "list[Action]" = self._notice_stall(now)
+        done: "list[Action]" = self._notice_stall(event, now)
         if not self._is_begun:
             self._is_begun = True
             for machine in self._machines.values():
@@ -88,22 +93,34 @@ class Engine:
         done += self._judge_peer(now)
         # One transition a step: each state is written and announced before the next.
         just_moved = {action.service for action in done if isinstance(action, Persist)}
-        moved = self._evaluate(now, just_moved)
-        self._is_moving = bool(moved or just_moved)
+        moved: "list[Action]" = []
+        if self._is_dirty or now >= self._due_at:
+            moved = self._evaluate(now, just_moved) + self._mirror()
+            self._due_at = min((at for at in self._machine_deadlines(now) if at is not None), default=math.inf)
+            self._is_dirty = bool(moved or just_moved)
+        self._is_moving = self._is_dirty
         done += moved
-        done += self._mirror()
         done += self._speak(done, now)
         self._stepped_at = now
         self._expected_at = self.next_deadline()
         return _in_order(done)
 
-    def _notice_stall(self, now: float) -> "list[Action]":
-        """A step that comes too late means that this node did not listen: its silence proves nothing."""
+    def _notice_stall(self, event: Event, now: float) -> "list[Action]":
+        """A step that comes too late means that this node did not listen: its silence proves nothing.
+
+        So does a beat that waited in the inbox: behind it others may wait that say that the peer is alive.
+        """
         shortest = self._monitor.shortest_timeout_s
         late_s = now - self._expected_at
+        if isinstance(event, BeatReceived):
+            late_s = max(late_s, now - event.received_at)
         if shortest is None or not self._is_begun or late_s < timing.STALL_FRACTION * shortest:
             return []
+        is_news = now > self._stalled_at + shortest
         self._monitor.hold(now)
+        self._is_dirty, self._stalled_at = True, now
+        if not is_news:
+            return []
         text = f"stalled for {late_s:.1f} s: no verdict about the peer before it was listened to for a full timeout"
         return [Record(RecordKind.NODE, self.spec.node, "", "STALLED", text, is_alarm=True)]
 
@@ -112,6 +129,7 @@ class Engine:
             return []
         if isinstance(event, BeatReceived):
             return self._take_beat(event, now)
+        self._is_dirty = True
         if isinstance(event, ScriptExited):
             machine = self._machines.get(event.service)
             if machine is None:
@@ -125,9 +143,9 @@ class Engine:
             machine = self._machines.get(event.service)
             return [] if machine is None else machine.store_failed(event.detail, self._view, now, self.seq + 1)
         if isinstance(event, ConfigChanged):
-            return self._reconfigure(event.spec, now)
+            return self._reconfigure(event, now)
         assert isinstance(event, LeaveRequested)
-        if self._leaving is not Leaving.STOP_SERVICES:
+        if self._leaving is not Leaving.STOP_SERVICES and not self._goodbyes:
             self._leaving, self._leave_began = event.leaving, now
         return []
 
@@ -140,9 +158,14 @@ class Engine:
         done: "list[Action]" = []
         if self._monitor.heard(link, beat.boot, beat.seq, event.received_at, event.pid):
             done.append(Record(RecordKind.LINK, link.link_id, "DOWN", "UP", "beat received"))
-        previous = self._view.newest
+        previous, acked = self._view.newest, self._view.acked_seq
         if not self._view.take(beat, now):
             return done
+        is_same = previous is not None and (previous.boot, previous.states) == (beat.boot, beat.states)
+        waits = self._view.acked_seq != acked and any(
+            machine.state is ServiceState.START_READY for machine in self._machines.values()
+        )
+        self._is_dirty = self._is_dirty or not is_same or waits or beat.goodbye is not Goodbye.NONE
         if previous is None or previous.boot != beat.boot:
             self._is_ack_due = True
         if beat.goodbye is not Goodbye.NONE:
@@ -162,8 +185,9 @@ class Engine:
                    ServiceState.UNKNOWN, "this node is neither primary nor secondary", is_last=True, is_ok=False)
         ]
 
-    def _reconfigure(self, spec: ClusterSpec, now: float) -> "list[Action]":
+    def _reconfigure(self, event: ConfigChanged, now: float) -> "list[Action]":
         """Takes over an edited configuration. A service that may run here is never forgotten."""
+        spec = event.spec
         assert (spec.node, spec.peer) == (self.spec.node, self.spec.peer), "the nodes of a running daemon are fixed"
         wanted = {svc.name: svc for svc in spec.own_services}
         done: "list[Action]" = []
@@ -175,6 +199,7 @@ class Engine:
                     text = "no longer in the services file, but it may run here: kept until it is stopped"
                     done.append(Record(RecordKind.SERVICE, name, machine.state.name, machine.state.name, text, True))
             else:
+                done += machine.abandon(self._view, "the service was removed")
                 del self._machines[name]
                 done.append(Record(RecordKind.SERVICE, name, machine.state.name, "REMOVED", "removed by an operator"))
         for name, svc in wanted.items():
@@ -185,11 +210,10 @@ class Engine:
             if existing is not None:
                 existing.spec, existing.role = svc, role
             else:
-                self._machines[name] = ServiceMachine(svc, role, _NEW_SERVICE, now)
-                done.append(Persist(name, _NEW_SERVICE.state))
-                done.append(
-                    Record(RecordKind.SERVICE, name, "", _NEW_SERVICE.state.name, "added by an operator")
-                )
+                learned = event.learned.get(name, _NEW_SERVICE)
+                machine = self._machines[name] = ServiceMachine(svc, role, learned, now)
+                done += machine.begin(self._view)
+                done.append(Record(RecordKind.SERVICE, name, "", learned.state.name, f"added: {learned.reason}"))
         self.spec = spec
         self._monitor.update(spec.listeners, now)
         return done
@@ -201,6 +225,8 @@ class Engine:
         ]
         before = self._view.judge(self._monitor.is_any_up, self._monitor.silent_since(now), now)
         standing = self._view.standing
+        if before is not standing or (standing is PeerStanding.LEFT and self._view.silent_since is not None):
+            self._is_dirty = True
         if before is not standing:
             reason = _standing_reason(standing, self._view.newest)
             is_alarm = standing is PeerStanding.SILENT
@@ -281,13 +307,15 @@ class Engine:
         if self._is_moving:
             return now
         gap = timing.GOODBYE_GAP_S if self._goodbyes else timing.ACK_GAP_S if self._is_ack_due else timing.BEAT_INTERVAL_S
-        times = [self._monitor.next_deadline(now), self._view.next_deadline(now)]
-        times += [machine.next_deadline(self._view, now) for machine in self._machines.values()]
+        times = [self._monitor.next_deadline(now), self._view.next_deadline(now), self._due_at]
         if self._leaving is Leaving.KEEP_SERVICES:
             times.append(self._leave_began + timing.LEAVE_SCRIPT_WAIT_S)
         # What lies behind has been acted on by the last step, if it asked for anything.
         ahead = [instant for instant in times if instant is not None and instant > now]
         return min([max(now, self._beat_at + gap), *ahead])
+
+    def _machine_deadlines(self, now: float) -> "Iterator[Optional[float]]":
+        return (machine.next_deadline(self._view, now) for machine in self._machines.values())
 
     # --- showing --------------------------------------------------------------------------------------------
 

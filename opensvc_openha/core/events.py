@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
-from typing import Union
+from dataclasses import dataclass, field
+from typing import Mapping, Optional, Union
 
 from opensvc_openha.core.beat import Beat
 from opensvc_openha.core.model import ClusterSpec, LinkSpec
+from opensvc_openha.core.states import ServiceState
 
 
 class ScriptKind(enum.Enum):
@@ -49,6 +50,19 @@ class Leaving(enum.Enum):
 
 
 @dataclass(frozen=True)
+class Learned:
+    """What is known of a service when the daemon begins to manage it: its STATE file, and whether to ask the wrapper.
+
+    ``then`` is the frozen state an interrupted script had to end in; with UNKNOWN, what an unsure wrapper leaves.
+    """
+
+    state: ServiceState
+    then: Optional[ServiceState] = None
+    must_probe: bool = False
+    reason: str = ""
+
+
+@dataclass(frozen=True)
 class Tick:
     """Nothing but time has passed."""
 
@@ -84,9 +98,10 @@ class CommandReceived:
 
 @dataclass(frozen=True)
 class ConfigChanged:
-    """The configuration files were edited."""
+    """The configuration files were edited; ``learned`` is what the STATE files say of services that were added."""
 
     spec: ClusterSpec
+    learned: Mapping[str, Learned] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

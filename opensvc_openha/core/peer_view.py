@@ -52,11 +52,15 @@ class PeerView:
 
     def admits(self, beat: Beat) -> bool:
         """True if the beat is of the peer's current life, or of a new one we have reason to believe."""
+        if beat.goodbye is not Goodbye.NONE and (beat.ack is None or beat.ack.boot != self._own_boot):
+            # A goodbye is evidence: it must be meant for us, not be left over from before our own start.
+            return False
         if self._newest is None:
             return True
         if beat.boot == self._newest.boot:
             return self._newest.goodbye is Goodbye.NONE
-        return self.standing is not PeerStanding.LIVE or beat.boot.counter > self._newest.boot.counter
+        is_newer = beat.boot.counter > self._newest.boot.counter
+        return is_newer or (self.standing is not PeerStanding.LIVE and beat.goodbye is Goodbye.NONE)
 
     def take(self, beat: Beat, now: float) -> bool:
         """Makes the beat the newest one; False if a newer one of the same life was taken before."""
@@ -105,6 +109,9 @@ class PeerView:
         if self.standing is PeerStanding.LEFT:
             if said in PEER_OUT:
                 return Evidence.LEFT_OUT
+            if said is ServiceState.FROZEN_START:
+                # Frozen by an operator and left running on purpose: nobody takes it.
+                return Evidence.RUNS
             return Evidence.UNHEARD if self.silent_since is None else Evidence.SILENT
         if self.standing is PeerStanding.SILENT:
             return Evidence.SILENT
@@ -115,6 +122,14 @@ class PeerView:
         if said in _RUNS:
             return Evidence.RUNS
         return Evidence.READY if said is ServiceState.START_READY else Evidence.BUSY
+
+    def for_script(self, service: str) -> "tuple[ServiceState, PeerStanding]":
+        """State and standing as a script is told: a peer that left is known by its last word, until that no longer holds."""
+        if self.standing is not PeerStanding.LEFT:
+            return self.state_of(service), self.standing
+        if self.evidence(service, None) is Evidence.SILENT:
+            return ServiceState.UNKNOWN, PeerStanding.SILENT
+        return self.states.get(service, ServiceState.UNKNOWN), PeerStanding.LEFT
 
     @property
     def newest(self) -> Optional[Beat]:

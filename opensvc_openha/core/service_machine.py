@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import Optional
 
 from opensvc_openha.core.actions import Action, Answer, Persist, Record, RecordKind, RunScript, Word
-from opensvc_openha.core.events import Command, Leaving, ScriptKind, ScriptOutcome
+from opensvc_openha.core.events import Command, Learned, Leaving, ScriptKind, ScriptOutcome
 from opensvc_openha.core.model import Role, ServiceSpec
 from opensvc_openha.core.peer_view import Evidence, PeerView
 from opensvc_openha.core.states import MAY_RUN, ServiceState
 from opensvc_openha.core.status import PeerStanding, ServiceStatus
-from opensvc_openha.core.timing import START_READY_DELAY_S, STOP_HOLD_S, STORE_RETRY_S
+from opensvc_openha.core.timing import START_READY_DELAY_S, STOP_HOLD_S, STORE_RETRY_S, STUCK_S
 from opensvc_openha.core.transitions import OPERATOR, Row, Situation, Trigger, explain_wait, find_row
 
 _TRIGGER_OF = {
@@ -28,16 +28,6 @@ _TRIGGER_OF = {
     (ScriptKind.PROBE, ScriptOutcome.DOWN): Trigger.PROBE_DOWN,
     (ScriptKind.PROBE, ScriptOutcome.UNSURE): Trigger.PROBE_UNSURE,
 }
-
-
-@dataclass(frozen=True)
-class Learned:
-    """What is known of a service when the daemon starts: its STATE file, and whether to ask the wrapper about it."""
-
-    state: ServiceState
-    then: Optional[ServiceState] = None
-    must_probe: bool = False
-    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -64,6 +54,7 @@ class ServiceMachine:
         self._hold_until = now
         self._check_began = now
         self._is_unsure = False
+        self._is_untried = False
         self._is_dual = False
         self._pending: Optional[_Pending] = None
         self._must_probe = learned.must_probe
@@ -132,7 +123,7 @@ class ServiceMachine:
             if row.ready is Word.READY_STOP and view.state_of(self.spec.name) is not ServiceState.STOPPED:
                 actions.append(self._word(Word.STAYS_HERE, view))
         reason = row.reason.format(evidence=situation.evidence.value, detail=detail, trigger=trigger.value)
-        actions += self._enter(row, reason, now, next_seq)
+        actions += self._enter(row, situation, reason, now, next_seq)
         if row.run is not None:
             actions.append(self._script(row.run, view))
             if row.run is ScriptKind.CHECK:
@@ -147,7 +138,7 @@ class ServiceMachine:
             actions.append(self._answer(done.command_id, done.command, row.done, view, "" if is_ok else reason, is_ok))
         return actions
 
-    def _enter(self, row: Row, reason: str, now: float, next_seq: int) -> "list[Action]":
+    def _enter(self, row: Row, situation: Situation, reason: str, now: float, next_seq: int) -> "list[Action]":
         """Moves to the row's next state; returns what has to be persisted and recorded."""
         old_state, old_then = self.state, self.then
         self.state, self.reason = row.next, reason
@@ -156,7 +147,8 @@ class ServiceMachine:
         self.running = row.run
         if row.holds:
             is_store = row.trigger is Trigger.STORE_FAILED
-            self._hold_until = now + (STORE_RETRY_S if is_store else STOP_HOLD_S)
+            # Two nodes that take the same role must not step back and forward in step.
+            self._hold_until = now + (STORE_RETRY_S if is_store else STOP_HOLD_S * (1.5 if self._goes_second else 1))
         if row.next is ServiceState.START_READY:
             self.ready_seq, self._ready_since = next_seq, now
             if row.trigger is Trigger.START:
@@ -167,6 +159,7 @@ class ServiceMachine:
             return []
         self.since = now
         self._is_unsure = False
+        self._is_untried = row.trigger is Trigger.CHECK_FAILED and situation.evidence is Evidence.SILENT
         moved: "list[Action]" = [Persist(self.spec.name, self.state, self.then)]
         if old_state is not self.state:
             is_alarm = self.state in (ServiceState.START_FAILED, ServiceState.STOP_FAILED)
@@ -186,6 +179,8 @@ class ServiceMachine:
             is_held=now < self._hold_until,
             is_check_valid=silent is not None and silent <= self._check_began,
             is_unsure=self._is_unsure,
+            is_untried=self._is_untried,
+            is_stuck=self.state is ServiceState.START_READY and now >= self._ready_since + STUCK_S and self._goes_second,
             leaving=leaving,
         )
 
@@ -204,11 +199,26 @@ class ServiceMachine:
 
     def next_deadline(self, view: PeerView, now: float) -> Optional[float]:
         """When time alone may move this service."""
-        if self.state is ServiceState.START_READY and view.silent_since is not None:
-            return max(view.silent_since, self._ready_since) + START_READY_DELAY_S
+        if self.state is ServiceState.START_READY:
+            if view.silent_since is not None:
+                return max(view.silent_since, self._ready_since) + START_READY_DELAY_S
+            return self._ready_since + STUCK_S
         if self.state is ServiceState.STOPPED and self._hold_until > now:
             return self._hold_until
         return None
+
+    def abandon(self, view: PeerView, detail: str) -> "list[Action]":
+        """The service is being removed: whoever waits for an answer gets one."""
+        waiting, self._pending = self._pending, None
+        if waiting is None:
+            return []
+        return [self._answer(waiting.command_id, waiting.command, Word.ROLLED_BACK, view, detail, is_ok=False)]
+
+    @property
+    def _goes_second(self) -> bool:
+        """The name that sorts last: breaks a tie that the roles cannot, when the nodes' files differ."""
+        own = self.spec.primary if self.role is Role.PRIMARY else self.spec.secondary
+        return own == max(self.spec.primary, self.spec.secondary)
 
     @property
     def may_run(self) -> bool:
@@ -238,7 +248,8 @@ class ServiceMachine:
 
     def _script(self, kind: ScriptKind, view: PeerView) -> RunScript:
         path = self.spec.check if kind is ScriptKind.CHECK else self.spec.script
-        return RunScript(self.spec.name, kind, path, view.state_of(self.spec.name), view.standing)
+        peer_state, standing = view.for_script(self.spec.name)
+        return RunScript(self.spec.name, kind, path, peer_state, standing)
 
     def _word(self, word: Word, view: PeerView) -> Answer:
         assert self._pending is not None, "a word needs somebody who listens"

@@ -20,6 +20,9 @@ START_READY_DELAY_S = 5.0
 STOP_HOLD_S = 5.0
 """After an operator stopped a service here, the peer has this long to take it before this node may start it again."""
 
+STUCK_S = 15.0
+"""Both nodes in START_READY for this long take themselves for the primary: the one whose name sorts last yields."""
+
 STORE_RETRY_S = 10.0
 """After a state could not be written, no start of that service is tried for this long."""
 
@@ -61,6 +64,7 @@ assert ACK_GAP_S < BEAT_INTERVAL_S / 10, "an acknowledgement must not wait for t
 assert START_READY_DELAY_S >= 2 * BEAT_INTERVAL_S, "a returning peer must be heard before START_READY ends"
 assert STOP_HOLD_S >= 2 * BEAT_INTERVAL_S, "the peer must hear of the stop before the hold ends"
 assert GOODBYE_REPEATS * GOODBYE_GAP_S < BEAT_INTERVAL_S, "a goodbye is over before the next beat would be due"
+assert STUCK_S > START_READY_DELAY_S, "the roles decide first"
 assert 0 < STALL_FRACTION < 1
 assert FIRST_BEAT_LIMIT_S > BEAT_INTERVAL_S, "a peer in good health speaks once in that time"
 assert LEAVE_SCRIPT_WAIT_S < RESTART_HOLD_S, "a restart that waits for a script must fit into the peer's patience"

@@ -78,10 +78,15 @@ class Situation:
     """The check-up script that ended was begun after the peer had fallen silent."""
     is_unsure: bool = False
     """The state was re-learned from the STATE file and the wrapper could not confirm it."""
+    is_untried: bool = False
+    """START_FAILED since the check-up script failed while the peer was silent: nothing was started."""
+    is_stuck: bool = False
+    """START_READY on both nodes for too long, and this one has to yield whatever its role."""
     leaving: Optional[Leaving] = None
 
 
 Guard = Callable[[Situation], bool]
+_HEARD = (Evidence.OUT, Evidence.OUT_ACKED, Evidence.READY, Evidence.RUNS, Evidence.BUSY)
 
 
 @dataclass(frozen=True)
@@ -131,7 +136,7 @@ def _may_start(s: Situation) -> bool:
 def _must_yield(s: Situation) -> bool:
     if s.leaving is not None or s.evidence in (Evidence.RUNS, Evidence.BUSY, Evidence.UNHEARD):
         return True
-    return s.evidence is Evidence.READY and s.role is Role.SECONDARY
+    return s.evidence is Evidence.READY and (s.role is Role.SECONDARY or s.is_stuck)
 
 
 def _script(kind: ScriptKind) -> Guard:
@@ -149,7 +154,9 @@ _START_ROWS = (
         sets_then=True),
     Row(S.START_READY, _T.EVALUATE, _may_check, S.STARTING, "peer is {evidence}, check-up script", run=_K.CHECK),
     Row(S.START_READY, _T.EVALUATE, _must_yield, S.STOPPED, "peer is {evidence}, it goes first",
-        sets_then=True, done=Word.ROLLED_BACK),
+        sets_then=True, holds=True, done=Word.ROLLED_BACK),
+    Row(S.START_FAILED, _T.EVALUATE, lambda s: _idle(s) and s.is_untried and s.evidence in _HEARD,
+        S.STOPPED, "nothing was started, and the peer is heard again", holds=True),
     Row(S.STARTING, _T.CHECK_OK, lambda s: s.running is _K.CHECK and _may_start(s), S.STARTING,
         "check-up script succeeded, peer is {evidence}", run=_K.START),
     Row(S.STARTING, _T.CHECK_OK, lambda s: s.running is _K.CHECK and _must_yield(s), S.STOPPED,
@@ -194,8 +201,11 @@ _LEARN_ROWS = (
     Row(S.STOPPING, _T.PROBE_UP, _script(_K.PROBE), S.STOPPING, "interrupted stop is done again", run=_K.STOP),
     Row(S.STOPPING, _T.PROBE_DOWN, _script(_K.PROBE), S.STOPPING, "interrupted stop is done again", run=_K.STOP),
     Row(S.STOPPING, _T.PROBE_UNSURE, _script(_K.PROBE), S.STOPPING, "interrupted stop is done again", run=_K.STOP),
-    Row(S.UNKNOWN, _T.PROBE_UP, _script(_K.PROBE), S.FROZEN_START, "STATE file unusable; found up: frozen"),
-    Row(S.UNKNOWN, _T.PROBE_DOWN, _script(_K.PROBE), S.FROZEN_STOP, "STATE file unusable; found down: frozen"),
+    Row(S.UNKNOWN, _T.PROBE_UP, _script(_K.PROBE), S.FROZEN_START, "STATE file unusable; found up: frozen",
+        sets_then=True),
+    Row(S.UNKNOWN, _T.PROBE_DOWN, _script(_K.PROBE), S.FROZEN_STOP, "STATE file unusable; found down: frozen",
+        sets_then=True),
+    Row(S.UNKNOWN, _T.PROBE_UNSURE, _ends(_K.PROBE, S.FROZEN_STOP), S.FROZEN_STOP, "new service", sets_then=True),
     Row(S.START_READY, _T.STORE_FAILED, _idle, S.STOPPED, "state cannot be written: {detail}", sets_then=True,
         holds=True, done=Word.FAILED),
     Row(S.STARTING, _T.STORE_FAILED, _script(_K.CHECK), S.STOPPED, "state cannot be written: {detail}", sets_then=True,

@@ -110,8 +110,8 @@ def _build(ez: str, env: Mapping[str, str], bin_dir: str, conf: str, var: str, l
         conf_dir=conf,
         var_dir=var,
         log_dir=log,
-        # In the tree layout `ls $EZ` shows what the tutorial shows, so run-time files go below log.
-        proc_dir=f"{log}/proc" if var == ez else f"{var}/proc",
+        # In the tree layout `ls $EZ` shows what the tutorial shows, so run-time files hide beside the states.
+        proc_dir=f"{var}/services/.proc" if var == ez else f"{var}/proc",
         services_dir=f"{var}/services",
         services_file=env.get("EZ_SERVICES") or f"{conf}/services",
         nodes_file=env.get("EZ_NODES") or f"{conf}/nodes",

@@ -38,7 +38,7 @@ def act(layout: Layout, command: Command, services: "Optional[list[str]]") -> It
     """Has a command carried out for these services (None: all); yields the answers as they come, without a limit."""
     request: "dict[str, Any]" = {"do": "act", "command": command.value, "services": services}
     is_done = False
-    for message in _converse(layout, request, None):
+    for message in _converse(layout, request, ANSWER_LIMIT_S):
         if "answer" in message:
             yield wire.answer_from_json(message["answer"])
         is_done = is_done or bool(message.get("done"))
@@ -59,9 +59,11 @@ def leave(layout: Layout, leaving: Leaving) -> None:
 
 
 def running_pid(layout: Layout) -> int:
-    """Pid of the daemon that holds the lock of this layout, or 0."""
+    """Pid of the daemon that holds the lock of this layout, 0 if none does, -1 if that cannot be known."""
     try:
         handle = os.open(layout.lock_file, os.O_RDONLY | os.O_CLOEXEC)
+    except PermissionError:
+        return -1  # Not for us to know; the socket tells.
     except OSError:
         return 0
     try:
@@ -87,6 +89,9 @@ def _converse(layout: Layout, request: "dict[str, Any]", timeout_s: Optional[flo
                     message = json.loads(line)
                     if "error" in message:
                         raise _TYPES.get(message.get("code"), OpenhaError)(message["error"])
+                    if "accepted" in message:
+                        # From here on scripts run, and take the time they take.
+                        connection.settimeout(None)
                     yield message
         except socket.timeout:
             pid = running_pid(layout)
@@ -95,6 +100,6 @@ def _converse(layout: Layout, request: "dict[str, Any]", timeout_s: Optional[flo
             raise SystemFault(f"cannot talk to nmond: {layout.control_socket}: {error.strerror}") from error
         except (OSError, ValueError) as error:
             pid = running_pid(layout)
-            if pid:
+            if pid > 0:
                 raise NotAnsweringError(f"nmond (pid {pid}) holds its lock but does not answer: {error}") from error
             raise NotRunningError("nmond is not running on this node (start it with: ezha start)") from None

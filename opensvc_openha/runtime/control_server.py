@@ -5,9 +5,11 @@ Everybody may read the status; only root and the daemon's own user may change an
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
+import select
 import socket
 import struct
 import threading
@@ -17,11 +19,13 @@ from opensvc_openha.core.actions import Answer
 from opensvc_openha.core.events import Command, Leaving
 from opensvc_openha.core.status import NodeStatus
 from opensvc_openha.errors import OpenhaError, RefusedError, SystemFault, UsageError
-from opensvc_openha.runtime import wire
+from opensvc_openha.runtime import clock, wire
 from opensvc_openha.runtime.short_path import ShortPath
 
 _REQUEST_LIMIT_S = 10.0
 _CONNECTIONS = 64
+_ACCEPT_AGAIN_S = 0.1
+_HANG_UP_EVERY_S = 1.0
 
 
 class Served(Protocol):
@@ -47,10 +51,28 @@ class ControlServer:
         self._path = path
         self._served = served
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._places = threading.BoundedSemaphore(_CONNECTIONS)
+        # Idle connections of other users must not keep root's commands out.
+        self._places = {True: threading.BoundedSemaphore(_CONNECTIONS), False: threading.BoundedSemaphore(_CONNECTIONS)}
+        self._is_closed = False
 
     def open(self) -> None:
         """Binds the socket, replacing what a dead daemon left, and starts to serve."""
+        self._bind()
+        threading.Thread(target=self._accept, name="control", daemon=True).start()
+
+    def reopen_if_gone(self) -> None:
+        """Binds a new socket if somebody removed the file of the present one."""
+        if os.path.lexists(self._path):
+            return
+        old, self._socket = self._socket, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        os.makedirs(os.path.dirname(self._path), exist_ok=True)
+        self._bind()
+        # Wakes the thread that accepts on the old one; closing alone would not.
+        with contextlib.suppress(OSError):
+            old.shutdown(socket.SHUT_RDWR)
+        old.close()
+
+    def _bind(self) -> None:
         try:
             if os.path.lexists(self._path):
                 os.unlink(self._path)
@@ -60,10 +82,10 @@ class ControlServer:
             self._socket.listen(_CONNECTIONS)
         except OSError as error:
             raise SystemFault(f"cannot listen on {self._path}: {error.strerror or error}") from error
-        threading.Thread(target=self._accept, name="control", daemon=True).start()
 
     def close(self) -> None:
         """Stops to listen and removes the socket."""
+        self._is_closed = True
         self._socket.close()
         try:
             os.unlink(self._path)
@@ -71,17 +93,24 @@ class ControlServer:
             pass
 
     def _accept(self) -> None:
-        while True:
+        while not self._is_closed:
             try:
                 connection, _ = self._socket.accept()
             except OSError:
-                return  # Closed.
-            if not self._places.acquire(blocking=False):
+                # Too many open files, or the socket was replaced: neither is the end.
+                clock.pause(_ACCEPT_AGAIN_S)
+                continue
+            place = self._places[_may_change(connection)]
+            if not place.acquire(blocking=False):
                 connection.close()
                 continue
-            threading.Thread(target=self._serve, args=(connection,), name="request", daemon=True).start()
+            try:
+                threading.Thread(target=self._serve, args=(connection, place), name="request", daemon=True).start()
+            except RuntimeError:
+                connection.close()
+                place.release()
 
-    def _serve(self, connection: socket.socket) -> None:
+    def _serve(self, connection: socket.socket, place: threading.BoundedSemaphore) -> None:
         try:
             with connection:
                 connection.settimeout(_REQUEST_LIMIT_S)
@@ -92,7 +121,7 @@ class ControlServer:
         except OSError:
             pass  # The caller has gone: nobody to tell.
         finally:
-            self._places.release()
+            place.release()
 
     def _answer(self, connection: socket.socket, line: bytes) -> None:
         try:
@@ -114,7 +143,10 @@ class ControlServer:
         if what == "status":
             connection.sendall(wire.dump({"status": wire.status_to_json(self._served.status())}))
             return
-        _check_right(connection)
+        if not _may_change(connection):
+            raise RefusedError("only root may change the cluster")
+        if _has_gone(connection):
+            return  # Given up while this daemon did not answer: what nobody waits for is not done.
         if what == "act":
             self._act(connection, request)
         elif what == "reload":
@@ -130,16 +162,29 @@ class ControlServer:
         """Streams the answers of a command, as they come, until each service has given its last."""
         answers: "queue.SimpleQueue[Answer]" = queue.SimpleQueue()
         open_ends = self._served.act(Command(request["command"]), request.get("services"), answers)
-        connection.settimeout(None)
+        connection.sendall(wire.dump({"accepted": True}))
         while open_ends:
-            answer = answers.get()
+            try:
+                answer = answers.get(timeout=_HANG_UP_EVERY_S)
+            except queue.Empty:
+                if _has_gone(connection):
+                    return
+                continue
             open_ends -= answer.is_last
             connection.sendall(wire.dump({"answer": wire.answer_to_json(answer)}))
         connection.sendall(wire.dump({"done": True}))
 
 
-def _check_right(connection: socket.socket) -> None:
+def _may_change(connection: socket.socket) -> bool:
     raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-    uid = struct.unpack("3i", raw)[1]
-    if uid not in (0, os.getuid()):
-        raise RefusedError("only root may change the cluster")
+    return struct.unpack("3i", raw)[1] in (0, os.getuid())
+
+
+def _has_gone(connection: socket.socket) -> bool:
+    """True if the caller has hung up."""
+    try:
+        waiting = select.poll()
+        waiting.register(connection, select.POLLIN)
+        return bool(waiting.poll(0)) and connection.recv(1, socket.MSG_PEEK) == b""
+    except OSError:
+        return True

@@ -39,6 +39,7 @@ from opensvc_openha.runtime import clock, configuration
 from opensvc_openha.runtime.codec import codec_for
 from opensvc_openha.runtime.control_server import ControlServer
 from opensvc_openha.runtime.link_threads import LinkThread, ListenerThread, SenderThread
+from opensvc_openha.runtime.lock import lock_is_in_place, take_lock
 from opensvc_openha.runtime.logs import log_record
 from opensvc_openha.runtime.node import Node
 from opensvc_openha.runtime.script_runner import ScriptRunner
@@ -63,8 +64,9 @@ class _Question:
 class Daemon:
     """One node daemon, from reading the configuration to its last goodbye."""
 
-    def __init__(self, layout: Layout, logger: logging.Logger) -> None:
+    def __init__(self, layout: Layout, logger: logging.Logger, lock_handle: int) -> None:
         self._layout = layout
+        self._lock_handle = lock_handle
         self._log = logger
         self._spec = configuration.read_cluster(layout)
         self._files = configuration.fingerprint(layout)
@@ -72,11 +74,12 @@ class Daemon:
         self._store = StateStore(layout, self._spec.node, self._spec.peer)
         self._board = StatusBoard()
         self._posted = 0
-        self._inbox: "queue.Queue[Union[Event, _Question]]" = queue.Queue(timing.INBOX_LIMIT)
+        self._inbox: "queue.Queue[Union[Event, _Question]]" = queue.Queue()
         self._runner = ScriptRunner(layout, self._spec.node, self._spec.peer, self._script_exited)
         self._listening: "dict[int, queue.SimpleQueue[Answer]]" = {}
         self._next_command = 0
-        self._lock = threading.Lock()
+        self._reloading = threading.Lock()
+        self._answering = threading.Lock()
         self._links: "dict[tuple[LinkSpec, str], LinkThread]" = {}
         self._wake = threading.Event()
         self._signals: "list[int]" = []
@@ -86,6 +89,7 @@ class Daemon:
         self._systemd = Systemd()
         boot, is_same_life = next_boot(layout)
         learned = self._store.learn(self._spec.own_services, is_same_life)
+        self._store.note_managed(self._spec.own_services)
         self._node = Node(Engine(self._spec, boot, learned, clock.monotonic()), self)
 
     # --- life -----------------------------------------------------------------------------------------------
@@ -110,14 +114,18 @@ class Daemon:
             self._wake.clear()
             self._obey_signals()
             self._watch_files()
+            self._guard_place()
         return self._end()
 
     def _await_peer(self) -> None:
         """Gives a peer that runs the time to be heard, so that the first status after a start is a true one."""
         give_up = clock.monotonic() + timing.FIRST_BEAT_LIMIT_S
         while clock.monotonic() < give_up and not self._is_over.is_set() and not self._signals:
-            if self.status().peer_standing is PeerStanding.LIVE:
-                return
+            try:
+                if self.status().peer_standing is PeerStanding.LIVE:
+                    return
+            except NotAnsweringError:
+                return  # Busy with its services: they come first.
             clock.pause(0.05)
 
     def _engine_thread(self) -> None:
@@ -169,6 +177,21 @@ class Daemon:
             else:
                 self.leave(Leaving.KEEP_SERVICES)
 
+    def _guard_place(self) -> None:
+        """Puts back lock and socket if somebody removed them; where another daemon has taken the place, falls silent."""
+        try:
+            self._server.reopen_if_gone()
+            if not lock_is_in_place(self._layout, self._lock_handle):
+                self._lock_handle = take_lock(self._layout)
+                self._log.warning("node %s: %s had been removed", self._spec.node, self._layout.lock_file)
+        except RefusedError as error:
+            self._failure = error
+            self._is_over.set()
+        except OpenhaError as error:
+            if str(error) != self._config_problem:
+                self._config_problem = str(error)
+                self._log.warning("node %s: %s", self._spec.node, error)
+
     # --- configuration --------------------------------------------------------------------------------------
 
     def _watch_files(self) -> None:
@@ -184,16 +207,22 @@ class Daemon:
 
     def reload(self) -> None:
         """Reads the configuration files again and hands them to the engine."""
-        with self._lock:
+        with self._reloading:
             self._files = configuration.fingerprint(self._layout)
+            if self._spec.services and not os.path.exists(self._layout.services_file):
+                raise ConfigError("the services file has vanished: nothing is changed", self._layout.services_file)
             spec = configuration.read_cluster(self._layout)
             if (spec.node, spec.peer) != (self._spec.node, self._spec.peer):
                 raise ConfigError("the nodes of a running daemon are fixed: restart it", self._layout.nodes_file)
             self._config_problem = ""
             if spec == self._spec:
                 return
+            known = {svc.name for svc in self._spec.own_services}
+            added = tuple(svc for svc in spec.own_services if svc.name not in known)
+            learned = self._store.learn(added, is_same_life=True)
+            self._store.note_managed(spec.own_services)
             self._spec = spec
-            self._inbox.put(ConfigChanged(spec))
+            self._inbox.put(ConfigChanged(spec, learned))
             self._match_links(spec)
         self.status()  # Answered behind the change: when this returns, the engine knows the new configuration.
 
@@ -236,7 +265,7 @@ class Daemon:
 
     def answer(self, action: Answer) -> None:
         """Hands an answer to the connection that waits for it."""
-        with self._lock:
+        with self._answering:
             answers = self._listening.get(action.command_id)
             if action.is_last:
                 self._listening.pop(action.command_id, None)
@@ -250,10 +279,9 @@ class Daemon:
     # --- what other threads bring ---------------------------------------------------------------------------
 
     def _deliver(self, event: BeatReceived) -> bool:
-        try:
-            self._inbox.put_nowait(event)
-        except queue.Full:
+        if self._inbox.qsize() >= timing.INBOX_LIMIT:
             return False
+        self._inbox.put(event)
         return True
 
     def _script_exited(self, event: ScriptExited) -> None:
@@ -267,10 +295,7 @@ class Daemon:
     def status(self) -> NodeStatus:
         """The engine's snapshot, completed by what the threads know; instants become wall-clock seconds."""
         question = _Question()
-        try:
-            self._inbox.put(question, timeout=_STATUS_LIMIT_S)
-        except queue.Full:
-            raise NotAnsweringError("the engine is overloaded") from None
+        self._inbox.put(question)
         if not question.answered.wait(_STATUS_LIMIT_S) or question.status is None:
             raise NotAnsweringError("the engine does not answer")
         status = question.status
@@ -296,7 +321,7 @@ class Daemon:
         if not names:
             raise RefusedError("this node has no service")
         for name in names:
-            with self._lock:
+            with self._answering:
                 self._next_command += 1
                 number = self._next_command
                 self._listening[number] = answers

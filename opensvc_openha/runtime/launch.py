@@ -1,4 +1,4 @@
-"""Starts the one node daemon of a node: the lock, the way into the background, and the word that it is ready.
+"""Starts the one node daemon of a node: the way into the background, and the word that it is ready.
 
 In the background the caller waits until the daemon serves, or learns why it does not: a daemon that is not there is
 never reported as started.
@@ -6,7 +6,7 @@ never reported as started.
 
 from __future__ import annotations
 
-import fcntl
+import contextlib
 import os
 import subprocess
 from typing import Callable
@@ -14,18 +14,14 @@ from typing import Callable
 from opensvc_openha.errors import OpenhaError, RefusedError, SystemFault
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.runtime import configuration, control_client
-from opensvc_openha.runtime.files import make_dir
+from opensvc_openha.runtime.lock import already_running, take_lock
 
 _READY = b"ready"
 
 
 def run_in_foreground(layout: Layout) -> int:
     """Runs the daemon in this process until it ends; for systemd and for people who look."""
-    lock = take_lock(layout)
-    try:
-        return _serve(layout, True, lambda: None)
-    finally:
-        os.close(lock)
+    return _serve(layout, True, take_lock(layout), lambda: None)
 
 
 def run_in_background(layout: Layout, command: "list[str]") -> int:
@@ -36,7 +32,7 @@ def run_in_background(layout: Layout, command: "list[str]") -> int:
     configuration.read_cluster(layout)  # A mistake in a file is told before anything is started.
     pid = control_client.running_pid(layout)
     if pid:
-        raise _already_running(pid)
+        raise already_running(pid)
     reader, writer = os.pipe()
     with open(os.devnull, "r+b") as null:
         process = subprocess.Popen(
@@ -61,39 +57,17 @@ def run_detached(layout: Layout, writer: int) -> int:
         lock = take_lock(layout)
 
         def on_ready() -> None:
-            os.write(writer, _READY + b" %d" % os.getpid())
+            # Whoever started us may have been interrupted: we serve all the same.
+            with contextlib.suppress(OSError):
+                os.write(writer, _READY + b" %d" % os.getpid())
             os.close(writer)
 
-        code = _serve(layout, False, on_ready)
-        os.close(lock)
-        return code
+        return _serve(layout, False, lock, on_ready)
     except OpenhaError as error:
         _tell(writer, error.exit_code, str(error))
     except Exception as error:  # The last one of this process: whoever waits must learn of it.
         _tell(writer, SystemFault.exit_code, f"nmond failed: {type(error).__name__}: {error}")
     return 1
-
-
-def take_lock(layout: Layout) -> int:
-    """Handle of the lock of this node's daemon, with our pid in it; RefusedError if another one holds it."""
-    make_dir(layout.proc_dir)
-    try:
-        handle = os.open(layout.lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except OSError as error:
-        raise SystemFault(f"cannot open {layout.lock_file}: {error.strerror}") from error
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        holder = os.read(handle, 32).decode("ascii", "replace").strip()
-        os.close(handle)
-        raise _already_running(int(holder) if holder.isdigit() else -1) from None
-    os.ftruncate(handle, 0)
-    os.pwrite(handle, f"{os.getpid()}\n".encode("ascii"), 0)
-    return handle
-
-
-def _already_running(pid: int) -> RefusedError:
-    return RefusedError(f"nmond is already running on this node (pid {pid})")
 
 
 def _tell(writer: int, code: int, text: str) -> None:
@@ -103,13 +77,13 @@ def _tell(writer: int, code: int, text: str) -> None:
         pass  # It was ready once: the log has the reason.
 
 
-def _serve(layout: Layout, is_foreground: bool, on_ready: Callable[[], None]) -> int:
+def _serve(layout: Layout, is_foreground: bool, lock: int, on_ready: Callable[[], None]) -> int:
     from opensvc_openha.runtime.daemon import Daemon
     from opensvc_openha.runtime.logs import open_log
     from opensvc_openha.runtime.thread_names import name_thread
 
     name_thread("nmond")
-    return Daemon(layout, open_log(layout, is_foreground)).run(on_ready)
+    return Daemon(layout, open_log(layout, is_foreground), lock).run(on_ready)
 
 
 def _as_error(code: int, text: str) -> OpenhaError:

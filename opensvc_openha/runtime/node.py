@@ -5,6 +5,7 @@ It knows its surroundings only through Ports, so that threads, sockets and files
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Protocol
 
 from opensvc_openha.core.actions import (
@@ -17,6 +18,7 @@ from opensvc_openha.core.actions import (
     Record,
     RecordKind,
     RunScript,
+    Word,
 )
 from opensvc_openha.core.engine import Engine
 from opensvc_openha.core.events import Event, StoreFailed
@@ -57,16 +59,19 @@ class Node:
 
     def handle(self, event: Event, now: float) -> None:
         """One event, and all that follows from it."""
-        failed = self._carry_out(self.engine.step(event, now))
-        for service, detail in failed.items():
-            self._carry_out(self.engine.step(StoreFailed(service, detail), now))
+        waiting = [event]
+        while waiting:
+            failed = self._carry_out(self.engine.step(waiting.pop(0), now))
+            waiting += [StoreFailed(service, detail) for service, detail in failed.items()]
 
     def _carry_out(self, actions: "list[Action]") -> "dict[str, str]":
         """Returns the services whose start was given up because its state could not be written."""
         failed: "dict[str, str]" = {}
+        problems: "dict[str, str]" = {}
         for action in actions:
             if isinstance(action, Persist):
                 problem = self._persist(action)
+                problems[action.service] = problem
                 if problem and action.state in (ServiceState.START_READY, ServiceState.STARTING):
                     failed[action.service] = problem
             elif isinstance(action, Announce):
@@ -79,6 +84,10 @@ class Node:
             elif isinstance(action, Record):
                 self._ports.record(action)
             elif isinstance(action, Answer):
+                problem = problems.get(action.service, "")
+                if problem and action.is_last and action.is_ok:
+                    # It is so until the daemon ends, but a restart would not know it.
+                    action = replace(action, word=Word.FAILED, is_ok=False, detail=f"done, but not kept: {problem}")
                 self._ports.answer(action)
             else:
                 assert isinstance(action, Exit), f"an action nobody carries out: {action!r}"

@@ -59,7 +59,10 @@ class ScriptRunner:
     def run(self, action: RunScript) -> None:
         """Starts the script and returns at once."""
         name = f"{action.kind.value} {action.service}"
-        threading.Thread(target=self._run, args=(action,), name=name, daemon=True).start()
+        try:
+            threading.Thread(target=self._run, args=(action,), name=name, daemon=True).start()
+        except RuntimeError as error:
+            self._report(ScriptExited(action.service, action.kind, _failure(action.kind), f"could not be run: {error}"))
 
     def _run(self, action: RunScript) -> None:
         try:
@@ -75,11 +78,9 @@ class ScriptRunner:
         command = [action.path, _ARGUMENT[action.kind]]
         limit_s = _LIMIT_S[action.kind]
         began = clock.monotonic()
-        os.makedirs(self._layout.log_dir, exist_ok=True)
-        log = os.open(f"{self._layout.log_dir}/{action.service}.log", os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC,
-                      0o640)
+        log = self._open_log(action.service)
         try:
-            os.write(log, f"{clock.stamp(clock.wall())} {' '.join(command)}\n".encode())
+            _write(log, f"{clock.stamp(clock.wall())} {' '.join(command)}\n")
             offset = os.lseek(log, 0, os.SEEK_END)
             try:
                 process = subprocess.Popen(
@@ -93,7 +94,7 @@ class ScriptRunner:
             self._forget(action.service)
             took_s = clock.monotonic() - began
             if code is None:
-                os.write(log, f"ended after its limit of {limit_s:g} s\n".encode())
+                _write(log, f"ended after its limit of {limit_s:g} s\n")
                 return _failure(action.kind), f"{' '.join(command)} did not end within {limit_s:g} s and was killed"
             output = _output_since(log, offset)
         finally:
@@ -105,6 +106,15 @@ class ScriptRunner:
         ended = f"was ended by signal {-code}" if code < 0 else f"exited with {code}"
         last = output.strip().splitlines()[-1][:_OUTPUT_KEPT] if output.strip() else ""
         return ScriptOutcome.FAILED, f"{' '.join(command)} {ended}" + (f" ({last})" if last else "")
+
+    def _open_log(self, service: str) -> int:
+        """The file for what the script prints; where there is none to be had, the script runs all the same."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        try:
+            os.makedirs(self._layout.log_dir, exist_ok=True)
+            return os.open(f"{self._layout.log_dir}/{service}.log", flags, 0o640)
+        except OSError:
+            return os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
 
     def _environment(self, action: RunScript) -> "Mapping[str, str]":
         return {
@@ -147,6 +157,13 @@ class ScriptRunner:
         self._forget(service)
 
 
+def _write(log: int, text: str) -> None:
+    try:
+        os.write(log, text.encode("utf-8", "replace"))
+    except OSError:
+        pass  # A full disk must not keep a service from being started or stopped.
+
+
 def _failure(kind: ScriptKind) -> ScriptOutcome:
     return ScriptOutcome.UNSURE if kind is ScriptKind.PROBE else ScriptOutcome.FAILED
 
@@ -171,9 +188,12 @@ def _wait(process: "subprocess.Popen[bytes]", limit_s: float) -> Optional[int]:
 
 def _output_since(log: int, offset: int) -> str:
     """The end of what the script printed."""
-    end = os.lseek(log, 0, os.SEEK_END)
-    begin = max(offset, end - 4096)
-    return os.pread(log, end - begin, begin).decode("utf-8", "replace")
+    try:
+        end = os.lseek(log, 0, os.SEEK_END)
+        begin = max(offset, end - 4096)
+        return os.pread(log, max(end - begin, 0), begin).decode("utf-8", "replace")
+    except OSError:
+        return ""
 
 
 def _read_probe(path: str, code: int, output: str) -> ScriptOutcome:

@@ -10,11 +10,12 @@ import os
 import queue
 import secrets
 import threading
+from dataclasses import replace
 from typing import Optional
 
 from opensvc_openha.core.beat import BootId
+from opensvc_openha.core.events import Learned
 from opensvc_openha.core.model import ServiceSpec
-from opensvc_openha.core.service_machine import Learned
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.errors import SystemFault
 from opensvc_openha.formats.layout import Layout
@@ -40,8 +41,12 @@ class StateStore:
     def mirror_peer(self, service: str, state: ServiceState) -> None:
         """Has the peer's state as seen here written soon."""
         if self._thread is None:
-            self._thread = threading.Thread(target=self._write_mirror, name="mirror", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._write_mirror, name="mirror", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:
+                return  # No thread can be had now; only the mirror suffers.
+            self._thread = thread
         self._mirror.put((service, state))
 
     def close(self, limit_s: float = 2.0) -> None:
@@ -66,32 +71,59 @@ class StateStore:
         In a new life of the machine nothing runs any more; in the same one a service may still run, so its wrapper is asked.
         """
         learned: "dict[str, Learned]" = {}
+        managed_before = self._read_managed()
         for svc in services:
-            stored, problem = self._read_own(svc.name)
+            stored, problem = self._read_own(svc.name, svc.name in managed_before)
             known = _conclude(stored, problem, is_same_life)
+            then = known.then if known.state is not ServiceState.UNKNOWN else None
+            if stored != StoredState(known.state, then):
+                try:
+                    self.write_own(svc.name, StoredState(known.state, then))
+                except SystemFault as error:
+                    # One service's directory must not keep the others from being managed.
+                    known = replace(known, reason=f"{known.reason}; {error}")
             learned[svc.name] = known
-            if stored != StoredState(known.state, known.then):
-                self.write_own(svc.name, StoredState(known.state, known.then))
         return learned
 
-    def _read_own(self, service: str) -> "tuple[Optional[StoredState], str]":
+    def note_managed(self, services: "tuple[ServiceSpec, ...]") -> None:
+        """Remembers which services this node manages, so that a lost STATE file is told from a new service."""
+        text = "".join(f"{svc.name}\n" for svc in services)
+        try:
+            write_atomically(self._managed_path, text.encode("ascii"), is_durable=False)
+        except OSError:
+            pass  # It only serves to tell a loss; the loss itself is not worth more.
+
+    def _read_managed(self) -> "set[str]":
+        try:
+            with open(self._managed_path, encoding="ascii") as file:
+                return set(file.read().split())
+        except (OSError, ValueError):
+            return set()
+
+    @property
+    def _managed_path(self) -> str:
+        return f"{self._layout.proc_dir}/managed"
+
+    def _read_own(self, service: str, was_managed: bool) -> "tuple[Optional[StoredState], str]":
+        """The stored state, or why there is none; neither for a service that is new here."""
         path = self._layout.state_file(service, self._node)
-        if not os.path.isdir(os.path.dirname(path)):
-            return None, ""
         try:
             with open(path, "rb") as file:
                 return decode(file.read(64)), ""
         except FileNotFoundError:
-            return None, f"{path} is missing"
+            is_lost = was_managed or os.path.isdir(os.path.dirname(path))
+            return None, f"STATE file {path} is missing" if is_lost else ""
         except OSError as error:
-            raise SystemFault(f"cannot read {path}: {error.strerror}") from error
+            return None, f"STATE file {path}: {error.strerror}"
         except ValueError as error:
-            return None, f"{path}: {error}"
+            return None, f"STATE file {path}: {error}"
 
 
 def _conclude(stored: Optional[StoredState], problem: str, is_same_life: bool) -> Learned:
     """What is believed at the start: pure, so that every case can be listed."""
     if stored is None:
+        if not problem and is_same_life:
+            return Learned(ServiceState.UNKNOWN, ServiceState.FROZEN_STOP, must_probe=True, reason="new service")
         if not problem:
             return Learned(ServiceState.FROZEN_STOP, reason="new service")
         if not is_same_life:

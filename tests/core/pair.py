@@ -17,6 +17,7 @@ from opensvc_openha.core.events import (
     Command,
     CommandReceived,
     Event,
+    Learned,
     Leaving,
     LeaveRequested,
     ScriptExited,
@@ -25,7 +26,6 @@ from opensvc_openha.core.events import (
     Tick,
 )
 from opensvc_openha.core.model import ClusterSpec, LinkKind, LinkSpec, ServiceSpec
-from opensvc_openha.core.service_machine import Learned
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import ServiceStatus
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 
 from opensvc_openha.core.actions import Word
-from opensvc_openha.core.events import Command, Leaving, ScriptKind
-from opensvc_openha.core.service_machine import Learned
+from opensvc_openha.core.events import Command, ConfigChanged, Learned, Leaving, ScriptKind
+from opensvc_openha.core.model import ClusterSpec
 from opensvc_openha.core.states import FROZEN, ServiceState
 from opensvc_openha.core.timing import RESTART_HOLD_S, START_READY_DELAY_S, STOP_HOLD_S
 
@@ -342,6 +343,83 @@ def test_service_the_peer_does_not_know_is_not_started() -> None:
     assert deb1.shown == ("STOPPED", "UNKNOWN")
     assert "peer does not know" in deb1.service().reason
     assert pair.starts() == []
+
+
+def test_check_script_that_failed_in_silence_is_no_lasting_damage() -> None:
+    """The fence failed, then the wires are mended: deb2 stands by again, and takes over when deb1 really dies."""
+    pair = Pair()
+    deb1, deb2 = _started_on_deb1(pair)
+    pair.script_ok = lambda host, action: action.kind is not ScriptKind.CHECK
+    pair.cut_all()
+    pair.run(40)
+    assert deb2.state == "START_FAILED"
+    pair.heal()
+    pair.script_ok = lambda host, action: True
+    pair.run(5)
+    assert deb1.shown == deb2.shown == ("STARTED", "STOPPED")
+    deb1.crash()
+    pair.run(40)
+    assert deb2.state == "STARTED"
+
+
+@pytest.mark.parametrize("roles", ["both primary", "both secondary"])
+def test_nodes_whose_files_give_both_the_same_role_still_start_it_once(roles: str) -> None:
+    """Primary and secondary were swapped in one node's file only: one start, and no running to and fro."""
+    pair = Pair()
+    straight = pair.services
+    swapped = tuple(replace(svc, primary="deb2", secondary="deb1") for svc in straight)
+    pair.services = straight if roles == "both primary" else swapped
+    pair.deb1.boot({"registry": Learned(ServiceState.STOPPED)})
+    pair.services = swapped if roles == "both primary" else straight
+    pair.deb2.boot({"registry": Learned(ServiceState.STOPPED)})
+    pair.run(60)
+    assert len(pair.starts()) == 1
+    assert sum(len(host.states) for host in (pair.deb1, pair.deb2)) < 20
+
+
+def test_command_for_a_service_that_is_removed_meanwhile_is_answered() -> None:
+    """`start` waits in START_READY, the line vanishes from the services file: the operator is told."""
+    pair = Pair()
+    pair.deb1.boot({"registry": Learned(ServiceState.FROZEN_STOP)})
+    pair.run(TIMEOUT_S + 1)
+    pair.deb1.command(Command.FORCE_STOP)
+    number = pair.deb1.command(Command.START)
+    assert pair.deb1.state == "START_READY"
+    pair.deb1.handle(pair.deb1.life, ConfigChanged(ClusterSpec("deb1", "deb2", pair.links, ())))
+    answer = pair.deb1.last_answer(number)
+    assert answer is not None and not answer.is_ok
+
+
+def test_service_added_again_is_what_its_state_file_says() -> None:
+    """Hole H20: the line comes back while the service runs: STARTED is learned, not FROZEN_STOP forced."""
+    pair = Pair()
+    deb1, deb2 = pair.deb1, pair.deb2
+    everything, pair.services = pair.services, ()
+    deb1.boot()
+    pair.services = everything
+    deb2.boot({"registry": Learned(ServiceState.STOPPED)})
+    deb1.running.add("registry")
+    pair.run(5)
+    learned = {"registry": Learned(ServiceState.STARTED, must_probe=True)}
+    deb1.handle(deb1.life, ConfigChanged(ClusterSpec("deb1", "deb2", pair.links, everything), learned))
+    pair.run(30)
+    assert deb1.shown == deb2.shown == ("STARTED", "STOPPED")
+    assert pair.starts() == []
+
+
+def test_beats_that_waited_in_the_inbox_are_a_stall_of_ours() -> None:
+    """The engine is far behind its inbox: no verdict on a peer whose newer beats may still wait there."""
+    pair = Pair()
+    deb1, deb2 = _started_on_deb1(pair)
+    pair.delay_s = lambda: 0.001
+    deb2.is_stalled = True
+    pair.run(TIMEOUT_S + 3)
+    parked, pair.parked = pair.parked, []
+    deb2.is_stalled = False
+    for host, life, event in parked[:5]:
+        host.handle(life, event)
+    assert deb2.service().primary_state is ServiceState.STARTED
+    assert any(record.new == "STALLED" for record in deb2.records)
 
 
 def test_start_that_loses_the_race_is_answered_as_given_up() -> None:

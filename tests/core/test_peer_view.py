@@ -115,7 +115,7 @@ def test_links_down_without_a_verdict_prove_nothing() -> None:
 
 def test_goodbye_ends_its_life_for_good() -> None:
     """Beats of the same life that arrive behind the goodbye are dropped, a new life is heard."""
-    view = _live(_beat(), replace(_beat(seq=2), goodbye=Goodbye.LEFT))
+    view = _live(_beat(), replace(_beat(seq=2, ack=Ack(OWN, 1)), goodbye=Goodbye.LEFT))
     assert view.standing is PeerStanding.LEFT
     assert not view.admits(_beat(seq=3))
     assert view.admits(replace(_beat(), boot=NEXT_LIFE))
@@ -127,6 +127,35 @@ def test_goodbye_of_a_stopped_service_is_evidence_at_once_and_lasts() -> None:
     assert view.evidence("registry", None) is Evidence.LEFT_OUT
     view.judge(False, 110.0, 100.0 + 10 * RESTART_HOLD_S)
     assert view.evidence("registry", None) is Evidence.LEFT_OUT
+
+
+def test_goodbye_that_is_not_meant_for_our_present_life_is_not_believed() -> None:
+    """A late or replayed goodbye of an earlier life: it would let us start what the newer life runs behind a cut."""
+    goodbye = replace(_beat(seq=9), goodbye=Goodbye.LEFT)
+    fresh = PeerView(OWN)
+    assert not fresh.admits(goodbye)
+    assert not fresh.admits(replace(goodbye, ack=Ack(OLD_OWN, 1)))
+    assert fresh.admits(replace(goodbye, ack=Ack(OWN, 1)))
+    newer = _live(replace(_beat(), boot=NEXT_LIFE))
+    newer.judge(False, 120.0, 120.0)
+    assert not newer.admits(replace(goodbye, ack=Ack(OWN, 1)))
+
+
+def test_frozen_service_left_running_is_not_taken_however_long() -> None:
+    """freeze-start, then the end of the daemon: the operator works there, nobody starts it elsewhere."""
+    view = _live(replace(_beat(ServiceState.FROZEN_START), goodbye=Goodbye.RESTART))
+    view.judge(False, 110.0, 100.0 + 100 * RESTART_HOLD_S)
+    assert view.evidence("registry", None) is Evidence.RUNS
+
+
+def test_scripts_are_told_the_last_word_of_a_peer_that_left() -> None:
+    """A fence must not be asked for a peer that stopped the service and said so; for a silent one it must."""
+    left = _live(replace(_beat(ServiceState.STOPPED), goodbye=Goodbye.LEFT))
+    assert left.for_script("registry") == (ServiceState.STOPPED, PeerStanding.LEFT)
+    gone = _live(replace(_beat(ServiceState.STARTED), goodbye=Goodbye.RESTART))
+    assert gone.for_script("registry") == (ServiceState.STARTED, PeerStanding.LEFT)
+    gone.judge(False, 110.0, 100.0 + RESTART_HOLD_S)
+    assert gone.for_script("registry") == (ServiceState.UNKNOWN, PeerStanding.SILENT)
 
 
 def test_goodbye_with_a_running_service_protects_it_for_the_hold_only() -> None:

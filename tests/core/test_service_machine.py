@@ -9,6 +9,7 @@ from opensvc_openha.core.events import (
     BeatReceived,
     Command,
     ConfigChanged,
+    Learned,
     ScriptExited,
     ScriptKind,
     ScriptOutcome,
@@ -16,7 +17,6 @@ from opensvc_openha.core.events import (
     Tick,
 )
 from opensvc_openha.core.model import ClusterSpec
-from opensvc_openha.core.service_machine import Learned
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.timing import START_READY_DELAY_S, STORE_RETRY_S
 

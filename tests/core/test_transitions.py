@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from typing import Iterator
 
 import pytest
@@ -16,6 +17,10 @@ from opensvc_openha.core.transitions import OPERATOR, TABLE, Row, Situation, Tri
 FLAGS = [
     dict(zip(("is_delay_over", "is_held", "is_check_valid", "is_unsure"), values))
     for values in itertools.product((False, True), repeat=4)
+] + [
+    dict(is_delay_over=other, is_held=other, is_check_valid=other, is_unsure=other, is_untried=untried, is_stuck=not untried)
+    for untried in (False, True)
+    for other in (False, True)
 ]
 SITUATIONS = [
     Situation(role, evidence, running, then, leaving=leaving, **flags)
@@ -98,7 +103,27 @@ def test_out_is_never_announced_while_something_may_be_left_running() -> None:
         (S.STARTING, Trigger.STORE_FAILED),
         (S.STARTED, Trigger.PROBE_DOWN),
         (S.UNKNOWN, Trigger.PROBE_DOWN),
+        (S.UNKNOWN, Trigger.PROBE_UNSURE),
+        (S.START_FAILED, Trigger.EVALUATE),
     }
+
+
+def test_failed_start_is_forgotten_only_if_nothing_was_started() -> None:
+    """START_FAILED by a check-up script during silence ends when the peer is heard; any other waits for an operator."""
+    for evidence in Evidence:
+        assert find_row(S.START_FAILED, Trigger.EVALUATE, Situation(Role.PRIMARY, evidence)) is None
+    heard = Situation(Role.PRIMARY, Evidence.RUNS, is_untried=True)
+    row = find_row(S.START_FAILED, Trigger.EVALUATE, heard)
+    assert row is not None and row.next is S.STOPPED
+    assert find_row(S.START_FAILED, Trigger.EVALUATE, Situation(Role.PRIMARY, Evidence.SILENT, is_untried=True)) is None
+
+
+def test_new_service_whose_wrapper_does_not_tell_is_frozen_stop_and_a_lost_state_is_not() -> None:
+    """UNKNOWN and unsure: only a service that was never managed here may be called stopped."""
+    probing = Situation(Role.PRIMARY, Evidence.OUT, running=ScriptKind.PROBE)
+    assert find_row(S.UNKNOWN, Trigger.PROBE_UNSURE, probing) is None
+    new = find_row(S.UNKNOWN, Trigger.PROBE_UNSURE, replace(probing, then=S.FROZEN_STOP))
+    assert new is not None and new.next is S.FROZEN_STOP
 
 
 def test_nothing_is_begun_while_a_script_runs() -> None:

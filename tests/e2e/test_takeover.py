@@ -105,7 +105,7 @@ def test_a_daemon_restart_on_the_owner_moves_nothing(make_cluster):
 
 def daemon_pid(cluster, node):
     """Pid of the node daemon."""
-    return cluster.must(node, f"cat {EZ}/log/proc/nmond.lock").split()[0]
+    return cluster.must(node, f"cat {EZ}/services/.proc/nmond.lock").split()[0]
 
 
 def test_a_killed_daemon_learns_its_service_again(make_cluster):

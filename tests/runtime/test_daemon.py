@@ -232,6 +232,108 @@ def test_hung_daemon_is_told_apart_from_none_and_can_be_killed(cluster_dir: Clus
     assert cluster_dir.pid() == 0
 
 
+def test_command_given_up_while_the_daemon_hung_is_not_carried_out_later(cluster_dir: ClusterDir) -> None:
+    """SIGSTOP, a freeze-stop that fails after two seconds, SIGCONT: the service is left as it was."""
+    cluster_dir.add("registry")
+    cluster_dir.ok("ezha start")
+    cluster_dir.ok("service -A registry force-start")
+    cluster_dir.kill(signal.SIGSTOP)
+    assert "does not answer" in cluster_dir.fails("service -A registry freeze-stop", 4)
+    cluster_dir.kill(signal.SIGCONT)
+    time.sleep(1)
+    assert cluster_dir.state("registry") == "STARTED"
+
+
+def test_removed_lock_and_socket_are_put_back(cluster_dir: ClusterDir) -> None:
+    """`rm -rf` of the run-time files: the commands work again within seconds, and no second daemon can start."""
+    cluster_dir.ok("ezha start")
+    pid = cluster_dir.pid()
+    for entry in cluster_dir.path("services/.proc").iterdir():
+        entry.unlink()
+    cluster_dir.wait(lambda: cluster_dir.run("hb -s").returncode == 0, "the socket is there again")
+    cluster_dir.wait(lambda: cluster_dir.path("services/.proc/nmond.lock").exists(), "the lock is there again")
+    assert cluster_dir.fails("ezha start", 5) == f"nmond is already running on this node (pid {pid})"
+
+
+def test_lost_state_directory_of_a_service_that_may_run_is_not_a_new_service(cluster_dir: ClusterDir) -> None:
+    """kill -9, the service's directory is removed, start: the wrapper is asked, and nothing is called stopped."""
+    cluster_dir.add("registry", "exit 4")
+    cluster_dir.ok("ezha start")
+    cluster_dir.ok("service -A registry force-start")
+    cluster_dir.kill()
+    for entry in cluster_dir.path("services/registry").iterdir():
+        entry.unlink()
+    cluster_dir.path("services/registry").rmdir()
+    cluster_dir.ok("ezha start")
+    cluster_dir.wait(lambda: "status" in cluster_dir.calls("registry.sh"), "the wrapper is asked")
+    assert cluster_dir.state("registry") == "UNKNOWN"
+
+
+def test_vanished_services_file_changes_nothing(cluster_dir: ClusterDir) -> None:
+    """An editor that replaces the file in two steps: no service is forgotten in between."""
+    cluster_dir.add("registry")
+    cluster_dir.ok("ezha start")
+    cluster_dir.path("conf/services").unlink()
+    cluster_dir.wait(lambda: "vanished" in cluster_dir.ok("service -s -v"), "it is told")
+    assert cluster_dir.state("registry") == "FROZEN_STOP"
+
+
+def test_service_removed_and_added_again_by_hand_keeps_its_state(cluster_dir: ClusterDir) -> None:
+    """A line that was gone for a moment: an unfrozen standby is STOPPED again, not frozen."""
+    cluster_dir.add("registry")
+    cluster_dir.add("web")
+    cluster_dir.ok("ezha start")
+    cluster_dir.ok("service -A registry force-stop")
+    services = cluster_dir.path("conf/services")
+    both = services.read_text()
+    services.write_text("".join(line for line in both.splitlines(True) if line.startswith("web")))
+    cluster_dir.wait(lambda: "registry" not in cluster_dir.ok("service -s -c"), "registry is gone")
+    services.write_text(both)
+    cluster_dir.wait(lambda: "registry" in cluster_dir.ok("service -s -c"), "registry is back")
+    assert cluster_dir.state("registry") in ("STOPPED", "START_READY")
+
+
+def test_scripts_run_without_a_place_for_their_output(cluster_dir: ClusterDir) -> None:
+    """The log directory is no directory any more (as good as full): services are started and stopped all the same."""
+    cluster_dir.add("registry")
+    cluster_dir.ok("ezha start")
+    log = cluster_dir.path("log")
+    for entry in log.iterdir():
+        entry.unlink()
+    log.rmdir()
+    log.write_text("in the way")
+    cluster_dir.ok("service -A registry force-start")
+    assert "successfully stopped" in cluster_dir.run("service -A registry stop").stdout
+    assert cluster_dir.calls("registry.sh") == ["stop"]
+
+
+def test_unusable_directory_of_one_service_does_not_keep_the_others(cluster_dir: ClusterDir) -> None:
+    """A file stands where web's states were: the daemon starts, registry is managed, and web's trouble is told."""
+    cluster_dir.add("registry")
+    cluster_dir.add("web")
+    folder = cluster_dir.path("services/web")
+    for entry in folder.iterdir():
+        entry.unlink()
+    folder.rmdir()
+    folder.write_text("in the way")
+    cluster_dir.ok("ezha start")
+    assert cluster_dir.state("registry") == "FROZEN_STOP"
+    assert "services/web" in cluster_dir.ok("service -s -v")
+
+
+def test_action_whose_state_cannot_be_kept_is_not_called_a_success(cluster_dir: ClusterDir) -> None:
+    """freeze-stop holds until the daemon ends, but a restart would forget it: exit code 6 and why."""
+    cluster_dir.add("registry")
+    cluster_dir.ok("ezha start")
+    folder = cluster_dir.path("services/registry")
+    for entry in folder.iterdir():
+        entry.unlink()
+    folder.rmdir()
+    folder.write_text("in the way")
+    done = cluster_dir.run("service -A registry unfreeze")
+    assert done.returncode == 6 and "not kept" in done.stderr
+
+
 def test_foreground_daemon_tells_systemd_and_ends_orderly(cluster_dir: ClusterDir) -> None:
     """READY=1 when it serves, STOPPING=1 at SIGTERM, exit code 0."""
     import socket
@@ -253,12 +355,12 @@ def test_foreground_daemon_tells_systemd_and_ends_orderly(cluster_dir: ClusterDi
 
 def test_killed_before_it_serves_is_told_by_start(cluster_dir: ClusterDir) -> None:
     """A directory that cannot be made: `ezha start` says so and is not zero."""
-    proc = cluster_dir.path("log/proc")
+    proc = cluster_dir.path("services/.proc")
     for entry in proc.iterdir():
         entry.unlink()
     proc.rmdir()
     proc.write_text("in the way")
-    assert "log/proc" in cluster_dir.fails("ezha start", 7)
+    assert "services/.proc" in cluster_dir.fails("ezha start", 7)
 
 
 def test_quiet_cluster_logs_nothing(cluster_dir: ClusterDir) -> None:

@@ -1,0 +1,53 @@
+"""The lock that lets one daemon run per node: held for its whole life, with its pid inside."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+
+from opensvc_openha.errors import RefusedError, SystemFault
+from opensvc_openha.formats.layout import Layout
+from opensvc_openha.runtime import clock
+from opensvc_openha.runtime.files import make_dir
+
+_TRIES = 5
+_TRY_EVERY_S = 0.05
+
+
+def take_lock(layout: Layout) -> int:
+    """Handle of the lock of this node's daemon, with our pid in it; RefusedError if another one holds it."""
+    make_dir(layout.proc_dir)
+    try:
+        # Only root may open it: whoever can open a file can lock it, and keep the daemon from starting.
+        handle = os.open(layout.lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise SystemFault(f"cannot open {layout.lock_file}: {error.strerror}") from error
+    for attempt in range(_TRIES):
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except OSError:
+            # A command that only looks whether a daemon runs holds the lock for an instant.
+            if attempt == _TRIES - 1:
+                holder = os.read(handle, 32).decode("ascii", "replace").strip()
+                os.close(handle)
+                raise already_running(int(holder) if holder.isdigit() else -1) from None
+            clock.pause(_TRY_EVERY_S)
+    os.ftruncate(handle, 0)
+    os.pwrite(handle, f"{os.getpid()}\n".encode("ascii"), 0)
+    return handle
+
+
+def lock_is_in_place(layout: Layout, handle: int) -> bool:
+    """False if the file that we hold is no longer the one that the next daemon would try to lock."""
+    held = os.fstat(handle)
+    try:
+        found = os.stat(layout.lock_file)
+    except OSError:
+        return False
+    return (found.st_dev, found.st_ino) == (held.st_dev, held.st_ino)
+
+
+def already_running(pid: int) -> RefusedError:
+    """The error that names the daemon in the way."""
+    return RefusedError(f"nmond is already running on this node (pid {pid})")
