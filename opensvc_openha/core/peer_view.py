@@ -36,6 +36,7 @@ class Evidence(enum.Enum):
     """Not known, and not silent for long enough."""
 
 
+_PAST_LIVES = 15
 _RUNS = frozenset({ServiceState.STARTING, ServiceState.STARTED, ServiceState.FROZEN_START})
 
 
@@ -46,6 +47,7 @@ class PeerView:
         self._own_boot = own_boot
         self._newest: Optional[Beat] = None
         self._acked_seq = -1
+        self._past: "tuple[BootId, ...]" = ()
         self._goodbye_at = 0.0
         self.standing = PeerStanding.UNHEARD
         self.silent_since: Optional[float] = None
@@ -54,6 +56,8 @@ class PeerView:
         """True if the beat is of the peer's current life, or of a new one we have reason to believe."""
         if beat.goodbye is not Goodbye.NONE and (beat.ack is None or beat.ack.boot != self._own_boot):
             # A goodbye is evidence: it must be meant for us, not be left over from before our own start.
+            return False
+        if beat.boot in self._past:
             return False
         if self._newest is None:
             return True
@@ -70,6 +74,9 @@ class PeerView:
             return False
         if is_new_life:
             self._acked_seq = -1
+            if newest is not None:
+                # A life that was followed by another never comes back, whatever its counter says.
+                self._past = (*self._past[-_PAST_LIVES:], newest.boot)
         self._newest = beat
         if beat.ack is not None and beat.ack.boot == self._own_boot:
             self._acked_seq = max(self._acked_seq, beat.ack.seq)

@@ -30,13 +30,13 @@ _ATTEMPTS = 8
 
 
 class SharedDisk:
-    """The shared disk of two nodes; ``loops`` has each node's loop number, or is empty where plain files serve."""
+    """The shared disk of two nodes: its ``file``, and in ``loops`` each node's loop number, or none where the file itself serves."""
 
     def __init__(self, enclosure: Enclosure, nodes: int) -> None:
         self.loops: List[int] = []
         self._devices: List[int] = []
-        self._file = enclosure.disk_file
-        fd = os.open(self._file, os.O_RDWR | os.O_CLOEXEC)
+        self.file = enclosure.disk_file
+        fd = os.open(self.file, os.O_RDWR | os.O_CLOEXEC)
         try:
             os.ftruncate(fd, SIZE_BYTES)
             if not enclosure.rootless:
@@ -46,7 +46,7 @@ class SharedDisk:
 
     def for_node(self, index: int) -> "dict[str, object]":
         """What the node's set-up has to know."""
-        return {"path": NODE_PATH, "loop": self.loops[index] if self.loops else None, "file": self._file}
+        return {"path": NODE_PATH, "loop": self.loops[index] if self.loops else None, "file": self.file}
 
     def set_failing(self, index: int, is_failing: bool) -> None:
         """Make one node's loop device end before its first block (reads give nothing, writes fail), or heal it."""

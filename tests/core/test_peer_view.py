@@ -90,6 +90,16 @@ def test_earlier_life_is_not_believed_while_the_newer_one_is_heard() -> None:
     assert view.admits(replace(_beat(), boot=BootId(3, 33)))
 
 
+def test_life_that_was_followed_by_another_never_comes_back() -> None:
+    """The peer lost its counter: a goodbye of the life before, 20 s late, has the higher one and is still refused."""
+    earlier = BootId(9, 99)
+    view = _live(replace(_beat(), boot=earlier))
+    view.judge(False, 120.0, 120.0)
+    view.take(_beat(), 121.0)
+    view.judge(True, None, 121.0)
+    assert not view.admits(replace(_beat(seq=50, ack=Ack(OWN, 1)), boot=earlier, goodbye=Goodbye.LEFT))
+
+
 def test_life_with_a_lost_counter_is_believed_once_the_other_is_silent() -> None:
     """The peer was reinstalled, its counter begins again: it is heard as soon as the old life is not."""
     view = _live(replace(_beat(), boot=NEXT_LIFE))

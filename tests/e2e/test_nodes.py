@@ -73,19 +73,21 @@ def wait_until(condition, limit_s=10.0):
     return bool(condition())
 
 
-def host_state():
-    """What a node could leave behind on the host."""
-    with open("/proc/self/mountinfo", encoding="utf-8") as file:
-        mounts = sorted(line.split(" - ")[1] for line in file)
-    loops = []
+def is_disk_left(file):
+    """True while the file of a shared disk, or a loop device over it, exists on the host."""
+    backing = []
     for name in os.listdir("/sys/block"):
         path = f"/sys/block/{name}/loop/backing_file"
         if os.path.exists(path):
-            with open(path, encoding="utf-8") as file:
-                loops.append(file.read())
-    ours = [loop for loop in loops if "openha-disk" in loop]
-    files = [name for name in os.listdir("/var/tmp") if name.startswith("openha-disk")]
-    return mounts, ours, files, sorted(os.listdir("/dev/shm")), os.path.exists("/dev/mapper/disk.hb.0")
+            with open(path, encoding="utf-8") as shown:
+                backing.append(shown.read().split(" ")[0].strip())
+    return os.path.exists(file) or file in backing
+
+
+def own_mounts():
+    """The mounts of the host, as this process sees them."""
+    with open("/proc/self/mountinfo", encoding="utf-8") as file:
+        return sorted(line.split(" - ")[1] for line in file)
 
 
 def test_each_node_knows_itself_and_the_other_by_name(two_nodes):
@@ -316,10 +318,12 @@ def test_closing_leaves_nothing_behind(two_nodes):
     two_nodes[0].run(python(DISK, "write", "abcd"))
     two_nodes[1].kill()
     two_nodes[1].boot()
-    pids = [node.pid for node in two_nodes]
+    pids, file, mounts = [node.pid for node in two_nodes], two_nodes.disk.file, own_mounts()
+    assert is_disk_left(file)
     two_nodes.close()
     assert wait_until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in pids))
-    assert wait_until(lambda: host_state()[1:3] == ([], []))
+    assert wait_until(lambda: not is_disk_left(file))
+    assert own_mounts() == mounts
 
 
 OWNER = """
@@ -328,7 +332,7 @@ from opensvc_openha.demo.nodes import TwoNodes
 nodes = TwoNodes()
 for node in nodes:
     node.run("(while :; do : < /dev/mapper/disk.hb.0; sleep 1; done) > /dev/null 2>&1 &")
-print(*[node.pid for node in nodes], flush=True)
+print(nodes.disk.file, *[node.pid for node in nodes], flush=True)
 time.sleep(100)
 """
 
@@ -337,12 +341,14 @@ time.sleep(100)
 def test_the_owner_dies_and_nothing_is_left_behind(two_nodes, name):
     """The owning process is killed, or interrupted: its nodes die within seconds, and the host is as before."""
     two_nodes.close()
-    before = host_state()
+    mounts = own_mounts()
     owner = subprocess.Popen([sys.executable, "-c", textwrap.dedent(OWNER)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    pids = [int(word) for word in owner.stdout.readline().split()]
-    assert len(pids) == 2 and all(os.path.exists(f"/proc/{pid}") for pid in pids)
+    file, *words = owner.stdout.readline().decode().split()
+    pids = [int(word) for word in words]
+    assert len(pids) == 2 and is_disk_left(file) and all(os.path.exists(f"/proc/{pid}") for pid in pids)
     owner.send_signal(getattr(signal, name))
     owner.wait(timeout=10)
     owner.stdout.close()
     assert wait_until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in pids))
-    assert wait_until(lambda: host_state() == before)
+    assert wait_until(lambda: not is_disk_left(file))
+    assert own_mounts() == mounts
