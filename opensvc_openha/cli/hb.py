@@ -8,7 +8,7 @@ import sys
 
 from opensvc_openha.cli import here, render
 from opensvc_openha.core.model import LinkSpec
-from opensvc_openha.errors import ConfigError, NotAnsweringError, NotRunningError, UsageError
+from opensvc_openha.errors import ConfigError, UsageError
 from opensvc_openha.formats.conf_lines import add_line
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.formats.monitor_file import format_link, parse_monitor, remove_link
@@ -73,7 +73,7 @@ def _add(options: "dict[str, str]") -> int:
         return changed
 
     configuration.edit(layout, layout.monitor_file, add)
-    _tell_daemon(layout)
+    control_client.reload_if_running(layout)
     print("heartbeat added.")
     return 0
 
@@ -93,7 +93,7 @@ def _remove(options: "dict[str, str]") -> int:
         return changed
 
     configuration.edit(layout, layout.monitor_file, remove)
-    _tell_daemon(layout)
+    control_client.reload_if_running(layout)
     print("heartbeat removed.")
     return 0
 
@@ -123,12 +123,3 @@ def _link(layout: Layout, options: "dict[str, str]", timeout: str) -> LinkSpec:
     if is_disk and not os.path.exists(spec.device):
         raise UsageError(f"hb: no such device: {spec.device}")
     return spec
-
-
-def _tell_daemon(layout: Layout) -> None:
-    try:
-        control_client.reload(layout)
-    except NotAnsweringError:
-        raise
-    except NotRunningError:
-        pass

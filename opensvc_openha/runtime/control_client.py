@@ -52,6 +52,16 @@ def reload(layout: Layout) -> None:
         pass
 
 
+def reload_if_running(layout: Layout) -> None:
+    """Has a running daemon take over the edited files at once; none running is fine."""
+    try:
+        reload(layout)
+    except NotAnsweringError:
+        raise
+    except NotRunningError:
+        pass
+
+
 def leave(layout: Layout, leaving: Leaving) -> None:
     """Asks the daemon to end; returns once it has taken the request."""
     for _ in _converse(layout, {"do": "leave", "how": leaving.value}, ANSWER_LIMIT_S):
