@@ -108,6 +108,14 @@ class ClusterDir:
         """Waits until a service is in a state."""
         self.wait(lambda: self.state(service) == state, f"{service} {state}", limit_s)
 
+    def obstruct(self, name: str) -> None:
+        """Puts a file where a directory was: nothing can be read or written below it, not even by root."""
+        folder = self.path(name)
+        for entry in folder.iterdir():
+            entry.unlink()
+        folder.rmdir()
+        folder.write_text("in the way")
+
     def pid(self) -> int:
         """Pid of the daemon, 0 if there is none."""
         try:

@@ -181,11 +181,7 @@ def test_unwritable_state_directory_starts_nothing_and_says_why(cluster_dir: Clu
     """The state cannot be written (a file stands where its directory was): no start script, and the reason is shown."""
     cluster_dir.add("registry")
     cluster_dir.ok("ezha start")
-    folder = cluster_dir.path("services/registry")
-    for entry in folder.iterdir():
-        entry.unlink()
-    folder.rmdir()
-    folder.write_text("in the way")
+    cluster_dir.obstruct("services/registry")
     cluster_dir.run("service -A registry unfreeze")
     cluster_dir.wait(lambda: "cannot" in cluster_dir.ok("service -s -v"), "the reason is shown")
     time.sleep(1)
@@ -297,11 +293,7 @@ def test_scripts_run_without_a_place_for_their_output(cluster_dir: ClusterDir) -
     """The log directory is no directory any more (as good as full): services are started and stopped all the same."""
     cluster_dir.add("registry")
     cluster_dir.ok("ezha start")
-    log = cluster_dir.path("log")
-    for entry in log.iterdir():
-        entry.unlink()
-    log.rmdir()
-    log.write_text("in the way")
+    cluster_dir.obstruct("log")
     cluster_dir.ok("service -A registry force-start")
     assert "successfully stopped" in cluster_dir.run("service -A registry stop").stdout
     assert cluster_dir.calls("registry.sh") == ["stop"]
@@ -311,11 +303,7 @@ def test_unusable_directory_of_one_service_does_not_keep_the_others(cluster_dir:
     """A file stands where web's states were: the daemon starts, registry is managed, and web's trouble is told."""
     cluster_dir.add("registry")
     cluster_dir.add("web")
-    folder = cluster_dir.path("services/web")
-    for entry in folder.iterdir():
-        entry.unlink()
-    folder.rmdir()
-    folder.write_text("in the way")
+    cluster_dir.obstruct("services/web")
     cluster_dir.ok("ezha start")
     assert cluster_dir.state("registry") == "FROZEN_STOP"
     assert "services/web" in cluster_dir.ok("service -s -v")
@@ -325,11 +313,7 @@ def test_action_whose_state_cannot_be_kept_is_not_called_a_success(cluster_dir: 
     """freeze-stop holds until the daemon ends, but a restart would forget it: exit code 6 and why."""
     cluster_dir.add("registry")
     cluster_dir.ok("ezha start")
-    folder = cluster_dir.path("services/registry")
-    for entry in folder.iterdir():
-        entry.unlink()
-    folder.rmdir()
-    folder.write_text("in the way")
+    cluster_dir.obstruct("services/registry")
     done = cluster_dir.run("service -A registry unfreeze")
     assert done.returncode == 6 and "not kept" in done.stderr
 
@@ -355,11 +339,7 @@ def test_foreground_daemon_tells_systemd_and_ends_orderly(cluster_dir: ClusterDi
 
 def test_killed_before_it_serves_is_told_by_start(cluster_dir: ClusterDir) -> None:
     """A directory that cannot be made: `ezha start` says so and is not zero."""
-    proc = cluster_dir.path("services/.proc")
-    for entry in proc.iterdir():
-        entry.unlink()
-    proc.rmdir()
-    proc.write_text("in the way")
+    cluster_dir.obstruct("services/.proc")
     assert "services/.proc" in cluster_dir.fails("ezha start", 7)
 
 
