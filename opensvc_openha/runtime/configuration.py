@@ -19,6 +19,7 @@ from opensvc_openha.formats.nodes_file import parse_nodes
 from opensvc_openha.formats.services_file import parse_services
 from opensvc_openha.runtime.files import make_dir, read_text, write_atomically
 from opensvc_openha.runtime.machine import node_name
+from opensvc_openha.runtime.wire_options import check_services, options_path, read_wire_options
 
 
 def read_nodes(layout: Layout) -> "tuple[str, ...]":
@@ -35,8 +36,11 @@ def read_services(layout: Layout) -> "tuple[ServiceSpec, ...]":
 
 def read_links(layout: Layout) -> "tuple[LinkSpec, ...]":
     """Heartbeat links as configured."""
-    hint = "describe the heartbeat links in it"
-    return parse_monitor(_text(layout.monitor_file, hint), layout.monitor_file, read_nodes(layout))
+    text = _text(layout.monitor_file, "describe the heartbeat links in it")
+    options = read_wire_options(layout)
+    links = parse_monitor(text, layout.monitor_file, read_nodes(layout), complete=options.complete)
+    options.check_links(links)
+    return links
 
 
 def read_cluster(layout: Layout) -> ClusterSpec:
@@ -46,12 +50,15 @@ def read_cluster(layout: Layout) -> ClusterSpec:
     if here not in nodes:
         raise ConfigError(f"this node is named {here}, but the nodes are {' and '.join(nodes)}", layout.nodes_file)
     peer = nodes[0] if nodes[1] == here else nodes[1]
-    return ClusterSpec(here, peer, read_links(layout), read_services(layout))
+    spec = ClusterSpec(here, peer, read_links(layout), read_services(layout))
+    check_services(spec, layout.services_file)
+    return spec
 
 
 def fingerprint(layout: Layout) -> "tuple[object, ...]":
     """Changes whenever one of the files is edited or replaced."""
-    return tuple(_stat(path) for path in (layout.nodes_file, layout.monitor_file, layout.services_file))
+    files = (layout.nodes_file, layout.monitor_file, layout.services_file, options_path(layout))
+    return tuple(_stat(path) for path in files)
 
 
 def edit(layout: Layout, path: str, change: Callable[[str], str]) -> None:
