@@ -69,7 +69,7 @@ class SlotEnd:
         if not self._slot_bytes:
             raise LinkFault(f"{blocks}: a slot of {self._spec.slot_blocks} x {BLOCK_BYTES} bytes holds none")
         if self._is_raw and self._slot_bytes != slot_bytes:
-            raise LinkFault(f"{blocks}: {self._spec.slot_blocks} x {BLOCK_BYTES} bytes, as the original writes, are not whole ones")
+            raise LinkFault(f"{blocks}: the original's {self._spec.slot_blocks} x {BLOCK_BYTES} bytes are not whole ones")
         if info.is_block_device and info.size_bytes < self._offset + self._slot_bytes:
             raise LinkFault(
                 f"{device} is too small: it has {info.size_bytes // BLOCK_BYTES} blocks of {BLOCK_BYTES} bytes,"
