@@ -88,7 +88,8 @@ def test_service_moves_by_hand_both_ways(running):
     begin = time.monotonic()
     running.act(second, "freeze-stop")
     running.wait("STARTED/FROZEN_STOP", limit_s=TAKEOVER_S)
-    print("\nseconds, our node", running.ours.short_name, {"to deb2": round(there_s, 1), "back": round(time.monotonic() - begin, 1)})
+    times = {"to deb2": round(there_s, 1), "back": round(time.monotonic() - begin, 1)}
+    print("\nseconds, our node", running.ours.short_name, times)
     assert running.calls() == ["start deb1", "stop deb1", "start deb2", "stop deb2", "start deb1"]
 
 
