@@ -6,6 +6,7 @@ bytes of the last one again. The rest of the caution is in core, which knows tha
 
 from __future__ import annotations
 
+import math
 import zlib
 from typing import Callable
 
@@ -80,7 +81,7 @@ class Origin:
     def __init__(self, link: LinkSpec) -> None:
         self._link = link
         self._address = link.peer_address
-        self._heard_at = 0.0
+        self._heard_at = -math.inf
 
     def admits(self, source: str, received_at: float) -> bool:
         """True if a valid record from this source (``host:port``) may be believed."""
