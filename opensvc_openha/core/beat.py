@@ -27,6 +27,10 @@ class Goodbye(enum.Enum):
     """The daemon ends after its services were stopped; what is said to be out stays out."""
 
 
+LEGACY_LIFE = BootId(-1, 0)
+"""Stands for the life of a C OpenHA, whose beats do not tell one life from another."""
+
+
 @dataclass(frozen=True)
 class Ack:
     """The newest beat of the other node that the sender's engine has taken into account."""
@@ -53,3 +57,8 @@ class Beat:
     wants_ack: bool = False
     is_complete: bool = True
     sent_at: float = 0.0
+
+    @property
+    def is_legacy(self) -> bool:
+        """True for a beat in the original's format: nothing in it is acknowledged, and ``seq`` is the sender's clock."""
+        return self.boot == LEGACY_LIFE

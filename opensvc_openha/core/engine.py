@@ -151,19 +151,23 @@ class Engine:
 
     def _take_beat(self, event: BeatReceived, now: float) -> "list[Action]":
         beat, link = event.beat, event.link
-        if beat.node != self.spec.peer or link not in self._monitor or not self._view.admits(beat):
+        if beat.node != self.spec.peer or link not in self._monitor or not self._view.admits(beat, now):
             return []
         if not self._monitor.is_fresh(link, beat.boot, beat.seq):
             return []
         done: "list[Action]" = []
         if self._monitor.heard(link, beat.boot, beat.seq, event.received_at, event.pid):
             done.append(Record(RecordKind.LINK, link.link_id, "DOWN", "UP", "beat received"))
+        if beat.is_legacy and self._monitor.is_own_heard:
+            # The same node says the same and more in our own format.
+            return done
         previous, acked = self._view.newest, self._view.acked_seq
         if not self._view.take(beat, now):
             return done
         is_same = previous is not None and (previous.boot, previous.states) == (beat.boot, beat.states)
-        waits = self._view.acked_seq != acked and any(
-            machine.state is ServiceState.START_READY for machine in self._machines.values()
+        # A C OpenHA acknowledges nothing: each of its beats counts for who waits.
+        waits = (self._view.acked_seq != acked or beat.is_legacy) and any(
+            machine.state in (ServiceState.START_READY, ServiceState.STARTING) for machine in self._machines.values()
         )
         self._is_dirty = self._is_dirty or not is_same or waits or beat.goodbye is not Goodbye.NONE
         if previous is None or previous.boot != beat.boot:
@@ -223,6 +227,7 @@ class Engine:
             Record(RecordKind.LINK, link.link_id, "UP", "DOWN", f"no beat for {link.timeout_s:g} s", is_alarm=True)
             for link in self._monitor.expire(now)
         ]
+        self._view.legacy_delay_s = self._monitor.legacy_delay_s
         before = self._view.judge(self._monitor.is_any_up, self._monitor.silent_since(now), now)
         standing = self._view.standing
         if before is not standing or (standing is PeerStanding.LEFT and self._view.silent_since is not None):
@@ -289,7 +294,8 @@ class Engine:
     def beat(self, goodbye: Goodbye = Goodbye.NONE) -> Beat:
         """What this node says now, under the current sequence number."""
         newest = self._view.newest
-        ack = None if newest is None or not newest.is_complete else Ack(newest.boot, newest.seq)
+        is_mute = newest is None or newest.is_legacy or not newest.is_complete
+        ack = None if newest is None or is_mute else Ack(newest.boot, newest.seq)
         states = {name: machine.state for name, machine in self._machines.items()}
         return Beat(
             node=self.spec.node,

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import Iterable, Optional
 
-from opensvc_openha.core.beat import BootId
+from opensvc_openha.core.beat import LEGACY_LIFE, BootId
 from opensvc_openha.core.model import LinkSpec
+from opensvc_openha.core.timing import BEAT_INTERVAL_S, START_READY_DELAY_S
 
 
 class _Listener:
@@ -45,9 +46,12 @@ class LinkMonitor:
         return link in self._listeners
 
     def is_fresh(self, link: LinkSpec, boot: BootId, seq: int) -> bool:
-        """True if this link has not delivered that beat, or a later one of the same boot, before."""
+        """True if this link has not delivered that beat, or a later one of the same boot, before.
+
+        A C OpenHA has no sequence, and its clock may be set back: every beat of it counts.
+        """
         listener = self._listeners[link]
-        return listener.boot != boot or seq > listener.seq
+        return listener.boot != boot or seq > listener.seq or boot == LEGACY_LIFE
 
     def heard(self, link: LinkSpec, boot: BootId, seq: int, received_at: float, pid: int) -> bool:
         """Notes a fresh beat; True if it brings the link up."""
@@ -81,6 +85,22 @@ class LinkMonitor:
     def is_any_up(self) -> bool:
         """True while the peer is heard on at least one link."""
         return any(item.is_up for item in self._listeners.values())
+
+    @property
+    def is_own_heard(self) -> bool:
+        """True while the peer is heard in our own format on at least one link."""
+        return any(item.is_up and item.boot != LEGACY_LIFE for item in self._listeners.values())
+
+    @property
+    def legacy_delay_s(self) -> float:
+        """How long a C OpenHA must have been heard out before it is certain that it has seen our START_READY.
+
+        It reads a disk only once per link timeout: where nothing but disks is up, the usual delay may be too short.
+        """
+        up = [item.link for item in self._listeners.values() if item.is_up]
+        if not up or any(not link.kind.is_disk for link in up):
+            return START_READY_DELAY_S
+        return max(START_READY_DELAY_S, min(link.timeout_s for link in up) + 2 * BEAT_INTERVAL_S)
 
     def silent_since(self, now: float) -> Optional[float]:
         """When the peer became silent on every link, or None while that is not certain."""

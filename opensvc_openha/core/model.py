@@ -11,6 +11,12 @@ SERVICE_NAME_MAX = 63
 SLOT_BLOCKS = 10
 """Blocks of 512 bytes that one disk heartbeat slot takes."""
 
+LEGACY_SLOT_BLOCKS = 19
+"""Blocks that the original's disk heartbeat takes."""
+
+LEGACY_SERVICES_MAX = 128
+"""Services that the original's heartbeat holds."""
+
 
 class Role(enum.Enum):
     """What this node is for a service."""
@@ -33,12 +39,21 @@ class LinkKind(enum.Enum):
         return self in (LinkKind.DISK, LinkKind.DIO)
 
 
+class Wire(enum.Enum):
+    """Format of the heartbeats on a link, as written in openha.conf."""
+
+    OWN = "own"
+    LEGACY = "legacy"
+    """The original's, which a C OpenHA speaks and understands."""
+
+
 @dataclass(frozen=True)
 class LinkSpec:
     """One row of the monitor file: ``node`` sends, every other node listens.
 
     ``device`` is the interface (net, unicast) or the block device (disk, dio). ``address`` and ``port``
     are empty and 0 on a disk; ``offset`` (blocks of 512 bytes) is 0 on a network. ``line`` only serves messages.
+    ``peer_address`` is the only address that a legacy network link listens to; empty if that is not configured.
     """
 
     node: str
@@ -49,6 +64,13 @@ class LinkSpec:
     offset: int
     timeout_s: float
     line: int = field(default=0, compare=False)
+    wire: Wire = Wire.OWN
+    peer_address: str = ""
+
+    @property
+    def slot_blocks(self) -> int:
+        """Blocks that a disk heartbeat takes in this link's format."""
+        return LEGACY_SLOT_BLOCKS if self.wire is Wire.LEGACY else SLOT_BLOCKS
 
     @property
     def label(self) -> str:

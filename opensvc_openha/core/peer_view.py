@@ -1,5 +1,7 @@
 """What this node believes of its peer: the newest beat, how the peer stands, and what that proves for a service.
 
+A C OpenHA acknowledges nothing and has no lives: what it says counts only with the time for which it has said it.
+
 Newest (boot, sequence) wins. A beat of an older life of the peer's daemon is believed only once the newer one has
 fallen silent. Silence makes every state of the peer UNKNOWN; it is never a proof of death.
 """
@@ -7,12 +9,19 @@ fallen silent. Silence makes every state of the peer UNKNOWN; it is never a proo
 from __future__ import annotations
 
 import enum
+import math
 from typing import Mapping, Optional
 
 from opensvc_openha.core.beat import Beat, BootId, Goodbye
 from opensvc_openha.core.states import PEER_OUT, ServiceState
 from opensvc_openha.core.status import PeerStanding
-from opensvc_openha.core.timing import RESTART_HOLD_S
+from opensvc_openha.core.timing import (
+    LEGACY_ECHO_S,
+    LEGACY_FRESH_S,
+    LEGACY_STRAGGLER_S,
+    RESTART_HOLD_S,
+    START_READY_DELAY_S,
+)
 
 
 class Evidence(enum.Enum):
@@ -47,12 +56,17 @@ class PeerView:
         self._own_boot = own_boot
         self._newest: Optional[Beat] = None
         self._acked_seq = -1
+        self._life: Optional[BootId] = None
         self._past: "tuple[BootId, ...]" = ()
         self._goodbye_at = 0.0
+        self._taken_at = 0.0
+        self._same_since: "dict[str, float]" = {}
+        self.legacy_delay_s = START_READY_DELAY_S
+        """Time for which a C OpenHA must have been heard out; follows from the links that are up."""
         self.standing = PeerStanding.UNHEARD
         self.silent_since: Optional[float] = None
 
-    def admits(self, beat: Beat) -> bool:
+    def admits(self, beat: Beat, now: float = math.inf) -> bool:
         """True if the beat is of the peer's current life, or of a new one we have reason to believe."""
         if beat.goodbye is not Goodbye.NONE and (beat.ack is None or beat.ack.boot != self._own_boot):
             # A goodbye is evidence: it must be meant for us, not be left over from before our own start.
@@ -60,6 +74,10 @@ class PeerView:
         if beat.boot in self._past:
             return False
         if self._newest is None:
+            return True
+        if beat.is_legacy:
+            return self._newest.goodbye is Goodbye.NONE or now >= self._goodbye_at + LEGACY_ECHO_S
+        if self._newest.is_legacy:
             return True
         if beat.boot == self._newest.boot:
             return self._newest.goodbye is Goodbye.NONE
@@ -70,19 +88,50 @@ class PeerView:
         """Makes the beat the newest one; False if a newer one of the same life was taken before."""
         newest = self._newest
         is_new_life = newest is None or newest.boot != beat.boot
-        if newest is not None and not is_new_life and beat.seq <= newest.seq:
+        if newest is not None and not is_new_life and not self._is_newer(beat, newest, now):
             return False
         if is_new_life:
             self._acked_seq = -1
-            if newest is not None:
+        if not beat.is_legacy and self._life != beat.boot:
+            if self._life is not None:
                 # A life that was followed by another never comes back, whatever its counter says.
-                self._past = (*self._past[-_PAST_LIVES:], newest.boot)
-        self._newest = beat
+                self._past = (*self._past[-_PAST_LIVES:], self._life)
+            self._life = beat.boot
+        self._note_same(beat, now)
+        self._newest, self._taken_at = beat, now
         if beat.ack is not None and beat.ack.boot == self._own_boot:
             self._acked_seq = max(self._acked_seq, beat.ack.seq)
         if beat.goodbye is not Goodbye.NONE:
             self._goodbye_at = now
         return True
+
+    def _is_newer(self, beat: Beat, newest: Beat, now: float) -> bool:
+        if not beat.is_legacy:
+            return beat.seq > newest.seq
+        # The clock has seconds only: what comes later within one is newer.
+        return beat.seq >= newest.seq or now >= self._taken_at + LEGACY_STRAGGLER_S
+
+    def _note_same(self, beat: Beat, now: float) -> None:
+        """Remembers since when a C OpenHA has said the same of each service, in beats without a gap."""
+        before = self._newest
+        is_going_on = (
+            before is not None and before.is_legacy and self.standing is PeerStanding.LIVE
+            and now <= self._taken_at + LEGACY_FRESH_S
+        )
+        said: "Mapping[str, ServiceState]" = before.states if is_going_on and before is not None else {}
+        self._same_since = {
+            name: self._same_since.get(name, now) if said.get(name) is state else now
+            for name, state in beat.states.items()
+        } if beat.is_legacy else {}
+
+    def is_watched_out(self, service: str, since: float, now: float) -> bool:
+        """True if a C OpenHA said that it is out, and the same, from ``since`` or before until now, for the whole delay."""
+        newest = self._newest
+        if newest is None or not newest.is_legacy or self.standing is not PeerStanding.LIVE:
+            return False
+        if newest.states.get(service) not in PEER_OUT or now > self._taken_at + LEGACY_FRESH_S:
+            return False
+        return self._taken_at >= max(since, self._same_since[service]) + self.legacy_delay_s
 
     def judge(self, is_any_up: bool, silent_since: Optional[float], now: float) -> PeerStanding:
         """Works out how the peer stands from the verdict on the links; returns the standing before."""

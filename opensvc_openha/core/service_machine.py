@@ -175,6 +175,8 @@ class ServiceMachine:
             evidence=view.evidence(self.spec.name, self.ready_seq),
             running=self.running,
             then=self.then,
+            is_legacy=view.newest is not None and view.newest.is_legacy,
+            is_watched_out=view.is_watched_out(self.spec.name, self._ready_since, now),
             is_delay_over=silent is not None and now >= max(silent, self._ready_since) + START_READY_DELAY_S,
             is_held=now < self._hold_until,
             is_check_valid=silent is not None and silent <= self._check_began,

@@ -17,6 +17,15 @@ ACK_GAP_S = 0.02
 START_READY_DELAY_S = 5.0
 """Time in START_READY when the peer is silent: its last chance to be heard. Not used with a live peer."""
 
+LEGACY_FRESH_S = 3.0
+"""A C OpenHA that was not heard for longer proves nothing by what it said before, even while its link is still up."""
+
+LEGACY_STRAGGLER_S = 3.0
+"""A beat with an earlier clock than the last one is late or repeated; if no other comes for so long, the clock was set back."""
+
+LEGACY_ECHO_S = 2.0
+"""After a goodbye in our own format, a beat in the original's format is still one of the daemon that left."""
+
 STOP_HOLD_S = 5.0
 """After an operator stopped a service here, the peer has this long to take it before this node may start it again."""
 
@@ -62,6 +71,9 @@ SCRIPTS_AT_ONCE = 64
 
 assert ACK_GAP_S < BEAT_INTERVAL_S / 10, "an acknowledgement must not wait for the next beat"
 assert START_READY_DELAY_S >= 2 * BEAT_INTERVAL_S, "a returning peer must be heard before START_READY ends"
+assert 2 * BEAT_INTERVAL_S <= LEGACY_FRESH_S < START_READY_DELAY_S, "one lost beat is none, a silent delay is no proof"
+assert LEGACY_STRAGGLER_S >= 2 * BEAT_INTERVAL_S, "a disk is read a beat late"
+assert LEGACY_ECHO_S > GOODBYE_REPEATS * GOODBYE_GAP_S + BEAT_INTERVAL_S, "a disk is read a beat late"
 assert STOP_HOLD_S >= 2 * BEAT_INTERVAL_S, "the peer must hear of the stop before the hold ends"
 assert GOODBYE_REPEATS * GOODBYE_GAP_S < BEAT_INTERVAL_S, "a goodbye is over before the next beat would be due"
 assert STUCK_S > START_READY_DELAY_S, "the roles decide first"

@@ -76,6 +76,10 @@ class Situation:
     """A hold after an operator's stop, or after a state could not be written, is not over."""
     is_check_valid: bool = False
     """The check-up script that ended was begun after the peer had fallen silent."""
+    is_legacy: bool = False
+    """The peer is heard as a C OpenHA: it acknowledges nothing."""
+    is_watched_out: bool = False
+    """Such a peer said that it is out, and the same, in every beat of the whole start-ready delay."""
     is_unsure: bool = False
     """The state was re-learned from the STATE file and the wrapper could not confirm it."""
     is_untried: bool = False
@@ -121,6 +125,8 @@ def _may_begin(s: Situation) -> bool:
 
 
 def _is_proved_out(s: Situation) -> bool:
+    if s.evidence is Evidence.OUT:
+        return s.is_legacy and s.is_watched_out
     return s.evidence in (Evidence.OUT_ACKED, Evidence.LEFT_OUT)
 
 
@@ -129,7 +135,10 @@ def _may_check(s: Situation) -> bool:
 
 
 def _may_start(s: Situation) -> bool:
-    """The start rule: acknowledged or left out, or silent with a check-up script that succeeded after it."""
+    """The start rule: acknowledged or left out, or silent with a check-up script that succeeded after it.
+
+    A C OpenHA cannot acknowledge: it must have been heard out for the whole delay, as the original does it.
+    """
     return s.leaving is None and (_is_proved_out(s) or (s.evidence is Evidence.SILENT and s.is_check_valid))
 
 
@@ -267,4 +276,6 @@ def explain_wait(state: S, situation: Situation) -> str:
         return ""
     if situation.evidence is Evidence.SILENT:
         return "peer is silent: start-ready delay"
+    if situation.is_legacy:
+        return f"peer is {situation.evidence.value} and cannot acknowledge: start-ready delay"
     return f"peer is {situation.evidence.value}: waits for its acknowledgement"

@@ -30,7 +30,7 @@ _ATTEMPTS = 8
 
 
 class SharedDisk:
-    """The shared disk of two nodes: its ``file``, and in ``loops`` each node's loop number, or none where the file itself serves."""
+    """The shared disk of two nodes: its ``file``, and in ``loops`` each node's loop number, or none."""
 
     def __init__(self, enclosure: Enclosure, nodes: int) -> None:
         self.loops: List[int] = []

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from typing import Optional, Sequence
+from typing import Callable, Optional, Sequence
 
-from opensvc_openha.core.model import SLOT_BLOCKS, LinkKind, LinkSpec
+from opensvc_openha.core.model import LinkKind, LinkSpec, Wire
 from opensvc_openha.errors import ConfigError
 from opensvc_openha.formats.conf_lines import ConfLine, drop_lines, expect_columns, read_lines
 
@@ -29,15 +29,23 @@ _SECONDS = re.compile(r"[0-9]{1,15}(?:\.[0-9]{1,6})?\Z")
 _SLASHES = re.compile("/+")
 
 
-def parse_monitor(text: str, path: str, nodes: Sequence[str], *, need_both_ways: bool = True) -> "tuple[LinkSpec, ...]":
+def parse_monitor(
+    text: str,
+    path: str,
+    nodes: Sequence[str],
+    *,
+    need_both_ways: bool = True,
+    complete: Callable[[LinkSpec], LinkSpec] = lambda link: link,
+) -> "tuple[LinkSpec, ...]":
     """All links, in the order of the file.
 
-    ``need_both_ways`` False accepts a file in the making, where one of the nodes has no sending link yet.
+    ``need_both_ways`` False accepts a file in the making, where one of the nodes has no sending link yet. ``complete``
+    adds to a link what another file says of it, such as its wire format; it decides how far apart slots must be.
     """
     links: "list[LinkSpec]" = []
     first_lines: "dict[tuple[object, ...], int]" = {}
     for line in read_lines(text, path):
-        link = parse_link(line, path, nodes)
+        link = complete(parse_link(line, path, nodes))
         earlier = first_lines.setdefault(_identity(link), line.number)
         if earlier != line.number:
             raise ConfigError(f"link {link.node} {link.link_id} is already on line {earlier}", path, line.number)
@@ -130,11 +138,12 @@ def _check_spacing(links: Sequence[LinkSpec], path: str) -> None:
     """Raises ConfigError for two slots of one device that would share a block, in whatever order they are written."""
     slots = sorted((link for link in links if link.kind.is_disk), key=lambda link: (_device_key(link.device), link.offset))
     for low, high in zip(slots, slots[1:]):
-        if _device_key(low.device) == _device_key(high.device) and high.offset - low.offset < SLOT_BLOCKS:
+        if _device_key(low.device) == _device_key(high.device) and high.offset - low.offset < low.slot_blocks:
             first, second = sorted((low, high), key=lambda link: link.line)
+            why = f" (wire = {low.wire.value})" if low.wire is not Wire.OWN else ""
             raise ConfigError(
                 f"offset {second.offset} on {second.device} overlaps offset {first.offset} of line {first.line}:"
-                f" offsets on one device must be at least {SLOT_BLOCKS} blocks apart",
+                f" offsets on one device must be at least {low.slot_blocks} blocks apart{why}",
                 path,
                 second.line,
             )

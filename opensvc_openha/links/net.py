@@ -9,6 +9,7 @@ from __future__ import annotations
 import socket
 import struct
 
+from opensvc_openha.core.model import Wire
 from opensvc_openha.links.udp import HOPS, UdpListener, UdpSender
 
 _IP_MULTICAST_ALL = 49
@@ -22,6 +23,10 @@ class NetSender(UdpSender):
     """Sends to the group through the interface of the link."""
 
     def _prepare(self, sock: socket.socket) -> None:
+        if self._spec.wire is Wire.LEGACY:
+            # From the port it sends to, as the original does: firewalls may have been told so.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind(self._socket_address("::" if self._ip.version == 6 else "0.0.0.0"))
         # Loop is off: whoever shall hear this beat is another host.
         if self._ip.version == 6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, self._interface_index)

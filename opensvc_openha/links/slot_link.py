@@ -2,6 +2,9 @@
 
 A beat counts when the slot CHANGED since the last read, and the first read only says what was there before: the last
 beat of a node that died long ago must not look alive. All I/O has a limit, because disks hang.
+
+The original's record lies in its slot as it is, without an envelope that would show a read beside a write: a new one
+counts only once a second read has found the very same bytes.
 """
 
 from __future__ import annotations
@@ -9,7 +12,8 @@ from __future__ import annotations
 import threading
 from typing import Dict, Optional
 
-from opensvc_openha.core.model import SLOT_BLOCKS, LinkSpec
+from opensvc_openha.core.model import LinkSpec, Wire
+from opensvc_openha.core.timing import BEAT_INTERVAL_S
 from opensvc_openha.errors import FrameError
 from opensvc_openha.formats.disk_slot import BLOCK_BYTES, decode_slot, encode_slot
 from opensvc_openha.links.base import Clock, LinkFault, Received
@@ -33,6 +37,7 @@ class SlotEnd:
         self._limit_s = min(IO_LIMIT_S, spec.timeout_s / 2)
         self._channel: Optional[DiskChannel] = None
         self._offset = spec.offset * BLOCK_BYTES
+        self._is_raw = spec.wire is Wire.LEGACY
         self._slot_bytes = 0
         self._block_bytes = BLOCK_BYTES
 
@@ -59,9 +64,12 @@ class SlotEnd:
             raise LinkFault(f"{blocks}: offset {offset} must be a multiple of {step}, for example {usable}")
         # On a device of 4 KiB blocks the slot is the whole blocks that fit between two offsets.
         self._block_bytes = info.block_bytes
-        self._slot_bytes = SLOT_BLOCKS * BLOCK_BYTES // info.block_bytes * info.block_bytes
+        slot_bytes = self._spec.slot_blocks * BLOCK_BYTES
+        self._slot_bytes = slot_bytes // info.block_bytes * info.block_bytes
         if not self._slot_bytes:
-            raise LinkFault(f"{blocks}: a slot of {SLOT_BLOCKS} x {BLOCK_BYTES} bytes holds none")
+            raise LinkFault(f"{blocks}: a slot of {self._spec.slot_blocks} x {BLOCK_BYTES} bytes holds none")
+        if self._is_raw and self._slot_bytes != slot_bytes:
+            raise LinkFault(f"{blocks}: the original's {self._spec.slot_blocks} x {BLOCK_BYTES} bytes are not whole ones")
         if info.is_block_device and info.size_bytes < self._offset + self._slot_bytes:
             raise LinkFault(
                 f"{device} is too small: it has {info.size_bytes // BLOCK_BYTES} blocks of {BLOCK_BYTES} bytes,"
@@ -90,7 +98,9 @@ class SlotSender(SlotEnd):
         """Writes the whole slot and waits, within the limit, until the device has it."""
         channel = self._opened_channel()
         try:
-            slot = encode_slot(frame, self._slot_bytes, self._block_bytes)
+            slot = frame if self._is_raw else encode_slot(frame, self._slot_bytes, self._block_bytes)
+            if len(slot) > self._slot_bytes:
+                raise ValueError(f"a record of {len(slot)} bytes does not fit its slot of {self._slot_bytes}")
         except ValueError as error:
             raise LinkFault(f"{self._spec.device}: {error}") from None
         channel.write(self._offset, slot.ljust(self._slot_bytes, b"\0"), self._limit_s)
@@ -101,9 +111,10 @@ class SlotListener(SlotEnd):
 
     def __init__(self, spec: LinkSpec, clock: Clock, direct: bool, poll_s: float = POLL_S) -> None:
         super().__init__(spec, direct, for_writing=False)
-        self.counters: Dict[str, int] = dict.fromkeys(("received", "blank", "alien", "truncated", "checksum"), 0)
+        self.counters: Dict[str, int] = dict.fromkeys(("received", "blank", "alien", "truncated", "checksum", "torn"), 0)
         self._clock = clock
-        self._poll_s = poll_s
+        # The original writes once each beat interval.
+        self._poll_s = max(poll_s, BEAT_INTERVAL_S) if self._is_raw else poll_s
         self._pause = threading.Event()
         self._next_read_at: Optional[float] = None
         self._last_frame: Optional[bytes] = None
@@ -129,6 +140,10 @@ class SlotListener(SlotEnd):
             received_at = self._clock()
             self._next_read_at = received_at + self._poll_s
             frame = self._new_frame(data)
+            if frame is not None and self._is_raw and channel.read(self._offset, self._slot_bytes, self._limit_s) != data:
+                # The next read has it whole.
+                self.counters["torn"] += 1
+                frame, self._last_frame = None, b""
             if frame is not None:
                 self.counters["received"] += 1
                 return Received(frame, received_at, self._spec.label)
@@ -138,7 +153,7 @@ class SlotListener(SlotEnd):
     def _new_frame(self, data: bytes) -> Optional[bytes]:
         """The frame in the slot if it is another one than at the last good read."""
         try:
-            frame = decode_slot(data)
+            frame = self._content(data)
         except FrameError as error:
             self.counters[error.reason] += 1
             if error.reason != "blank":
@@ -148,3 +163,11 @@ class SlotListener(SlotEnd):
         is_changed = frame != self._last_frame
         self._last_frame = frame
         return frame if frame and is_changed and not is_first_read else None
+
+    def _content(self, data: bytes) -> bytes:
+        """What lies in the slot, in its envelope or, where that is the original's, without one; raises FrameError."""
+        if not self._is_raw:
+            return decode_slot(data)
+        if not data.strip(b"\0"):
+            raise FrameError("blank", "no heartbeat was ever written to this slot")
+        return data

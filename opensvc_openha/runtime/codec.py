@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Callable, Protocol
 
 from opensvc_openha.core.beat import Beat
-from opensvc_openha.core.model import SLOT_BLOCKS, LinkSpec
+from opensvc_openha.core.model import SLOT_BLOCKS, LinkSpec, Wire
 from opensvc_openha.core.timing import BEAT_INTERVAL_S
 from opensvc_openha.errors import FrameError
 from opensvc_openha.formats.beat_frame import DATAGRAM_BYTES, NameBook, decode_frame, encode_beat
@@ -21,10 +21,11 @@ Names = Callable[[], "tuple[str, ...]"]
 
 @dataclass(frozen=True)
 class Decoded:
-    """One frame understood: the beat, and the thread that sent it."""
+    """One frame understood: the beat, the thread that sent it, and how many services were left out for their names."""
 
     beat: Beat
     pid: int
+    refused: int = 0
 
 
 class Codec(Protocol):
@@ -66,4 +67,8 @@ class OwnCodec:
 
 def codec_for(link: LinkSpec, own_names: Names) -> Codec:
     """The codec of one end of a link."""
+    if link.wire is Wire.LEGACY:
+        from opensvc_openha.runtime.legacy_codec import LegacyCodec  # Here, because it builds on this module.
+
+        return LegacyCodec(link, own_names)
     return OwnCodec(link, own_names)

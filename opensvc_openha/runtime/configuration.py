@@ -20,6 +20,7 @@ from opensvc_openha.formats.nodes_file import parse_nodes
 from opensvc_openha.formats.services_file import parse_services
 from opensvc_openha.runtime.files import make_dir, read_text, write_atomically
 from opensvc_openha.runtime.machine import node_name
+from opensvc_openha.runtime.wire_options import check_services, options_path, read_wire_options
 
 
 def read_nodes(layout: Layout) -> "tuple[str, ...]":
@@ -36,8 +37,11 @@ def read_services(layout: Layout) -> "tuple[ServiceSpec, ...]":
 
 def read_links(layout: Layout) -> "tuple[LinkSpec, ...]":
     """Heartbeat links as configured."""
-    hint = "describe the heartbeat links in it"
-    return parse_monitor(_text(layout.monitor_file, hint), layout.monitor_file, read_nodes(layout))
+    text = _text(layout.monitor_file, "describe the heartbeat links in it")
+    options = read_wire_options(layout)
+    links = parse_monitor(text, layout.monitor_file, read_nodes(layout), complete=options.complete)
+    options.check_links(links)
+    return links
 
 
 def read_cluster(layout: Layout) -> ClusterSpec:
@@ -51,7 +55,9 @@ def read_cluster(layout: Layout) -> ClusterSpec:
                 secondary=spelling.get(svc.secondary.lower(), svc.secondary))
         for svc in read_services(layout)
     )
-    return ClusterSpec(here, peer, read_links(layout), services)
+    spec = ClusterSpec(here, peer, read_links(layout), services)
+    check_services(spec, layout.services_file)
+    return spec
 
 
 def own_name(layout: Layout, nodes: "tuple[str, ...]") -> str:
@@ -64,7 +70,8 @@ def own_name(layout: Layout, nodes: "tuple[str, ...]") -> str:
 
 def fingerprint(layout: Layout) -> "tuple[object, ...]":
     """Changes whenever one of the files is edited or replaced."""
-    return tuple(_stat(path) for path in (layout.nodes_file, layout.monitor_file, layout.services_file))
+    files = (layout.nodes_file, layout.monitor_file, layout.services_file, options_path(layout))
+    return tuple(_stat(path) for path in files)
 
 
 def edit(layout: Layout, path: str, change: Callable[[str], str]) -> None:

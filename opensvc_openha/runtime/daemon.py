@@ -30,7 +30,7 @@ from opensvc_openha.core.events import (
     ScriptExited,
     Tick,
 )
-from opensvc_openha.core.model import ClusterSpec, LinkSpec
+from opensvc_openha.core.model import ClusterSpec, LinkSpec, Wire
 from opensvc_openha.core.status import LinkStatus, NodeStatus, PeerStanding
 from opensvc_openha.errors import ConfigError, NotAnsweringError, OpenhaError, RefusedError
 from opensvc_openha.formats.layout import Layout
@@ -87,8 +87,9 @@ class Daemon:
         self._failure: Optional[BaseException] = None
         self._server = ControlServer(layout.control_socket, self)
         self._systemd = Systemd()
+        is_first_start = not os.path.exists(layout.boot_file)
         boot, is_same_life = next_boot(layout)
-        learned = self._store.learn(self._spec.own_services, is_same_life)
+        learned = self._store.learn(self._spec.own_services, is_same_life, is_first_start)
         self._store.note_managed(self._spec.own_services)
         self._node = Node(Engine(self._spec, boot, learned, clock.monotonic()), self)
 
@@ -334,6 +335,9 @@ class Daemon:
 
     def _warnings(self) -> "tuple[str, ...]":
         found = ["heartbeats are not authenticated"]
+        legacy = [link.link_id for link in self._spec.links if link.wire is Wire.LEGACY]
+        if legacy:
+            found.append(f"no acknowledgement and no proof of who sent it on {', '.join(legacy)} (wire = legacy)")
         unfenced = [svc.name for svc in self._spec.own_services if svc.check in _ALWAYS_TRUE]
         if unfenced:
             found.append(f"no fencing: the check-up script of {', '.join(unfenced)} always succeeds")

@@ -10,12 +10,14 @@ from typing import Callable, Optional
 
 from opensvc_openha.core import timing
 from opensvc_openha.core.events import BeatReceived
-from opensvc_openha.core.model import LinkSpec
+from opensvc_openha.core.model import LinkSpec, Wire
 from opensvc_openha.core.status import LinkStatus
 from opensvc_openha.errors import FrameError, OpenhaError
+from opensvc_openha.links.base import Received
 from opensvc_openha.links.registry import make_listener, make_sender
 from opensvc_openha.runtime import clock
 from opensvc_openha.runtime.codec import Codec
+from opensvc_openha.runtime.legacy_codec import Origin
 from opensvc_openha.runtime.status_board import StatusBoard
 from opensvc_openha.runtime.thread_names import name_thread
 
@@ -129,6 +131,7 @@ class ListenerThread(LinkThread):
         super().__init__(link, log)
         self.counters: "dict[str, int]" = {}
         self._codec = codec
+        self._origin = Origin(link) if link.wire is Wire.LEGACY else None
         self._deliver = deliver
 
     def _serve(self) -> None:
@@ -140,19 +143,23 @@ class ListenerThread(LinkThread):
                 received = listener.receive(_WAIT_S)
                 self._note_health()
                 if received is not None:
-                    self._take(received.data, received.received_at)
+                    self._take(received)
         finally:
             for reason, count in listener.counters.items():
                 self._count(reason, count)
             listener.close()
 
-    def _take(self, data: bytes, received_at: float) -> None:
+    def _take(self, received: Received) -> None:
         try:
-            decoded = self._codec.decode(data)
+            decoded = self._codec.decode(received.data)
         except FrameError as error:
             self._count(error.reason)
             return
-        if not self._deliver(BeatReceived(self.link, decoded.beat, received_at, decoded.pid)):
+        if self._origin is not None and not self._origin.admits(received.source, received.received_at):
+            self._count("source")
+            return
+        self._count("name", decoded.refused)
+        if not self._deliver(BeatReceived(self.link, decoded.beat, received.received_at, decoded.pid)):
             self._count("overload")
 
     def _count(self, reason: str, number: int = 1) -> None:

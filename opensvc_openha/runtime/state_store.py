@@ -65,16 +65,19 @@ class StateStore:
             except SystemFault:
                 continue  # A mirror only; the own state's failure is reported where it counts.
 
-    def learn(self, services: "tuple[ServiceSpec, ...]", is_same_life: bool) -> "dict[str, Learned]":
+    def learn(
+        self, services: "tuple[ServiceSpec, ...]", is_same_life: bool, is_first_start: bool = False
+    ) -> "dict[str, Learned]":
         """What the STATE files say of this node's services at the start of the daemon.
 
         In a new life of the machine nothing runs any more; in the same one a service may still run, so its wrapper is asked.
+        At a first start the files are those of a C OpenHA that ran here before, if there are any.
         """
         learned: "dict[str, Learned]" = {}
         managed_before = self._read_managed()
         for svc in services:
             stored, problem = self._read_own(svc.name, svc.name in managed_before)
-            known = _conclude(stored, problem, is_same_life)
+            known = _conclude(stored, problem, is_same_life, is_first_start)
             then = known.then if known.state is not ServiceState.UNKNOWN else None
             if stored != StoredState(known.state, then):
                 try:
@@ -119,7 +122,7 @@ class StateStore:
             return None, f"STATE file {path}: {error}"
 
 
-def _conclude(stored: Optional[StoredState], problem: str, is_same_life: bool) -> Learned:
+def _conclude(stored: Optional[StoredState], problem: str, is_same_life: bool, is_first_start: bool = False) -> Learned:
     """What is believed at the start: pure, so that every case can be listed."""
     if stored is None:
         if not problem and is_same_life:
@@ -134,6 +137,9 @@ def _conclude(stored: Optional[StoredState], problem: str, is_same_life: bool) -
         if state in (ServiceState.FROZEN_STOP, ServiceState.FROZEN_START) or then is ServiceState.FROZEN_STOP:
             return Learned(ServiceState.FROZEN_STOP, reason="frozen before the machine was started")
         return Learned(ServiceState.STOPPED, reason="the machine was started")
+    if state is ServiceState.START_READY and is_first_start:
+        # The original writes the same digit for a service that runs frozen.
+        return Learned(ServiceState.UNKNOWN, must_probe=True, reason="left in START_READY, frozen and running or not")
     if state in (ServiceState.START_READY, ServiceState.FORCE_STOP):
         return Learned(ServiceState.STOPPED, reason="the daemon was restarted before the start began")
     if state in (ServiceState.STOPPED, ServiceState.FROZEN_STOP, ServiceState.START_FAILED, ServiceState.STOP_FAILED):

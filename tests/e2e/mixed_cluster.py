@@ -1,0 +1,172 @@
+"""A cluster whose nodes run this package or a C OpenHA, each at any time, on the same files of the newer layout.
+
+The C programs are not part of this project: OPENHA_C_ROOT names a tree in which somebody built them.
+"""
+
+import re
+import time
+
+from opensvc_openha.demo.player import prepare
+
+BIN = "/usr/lib/openha/bin"
+SAVED_BIN = "/usr/lib/openha/bin.c"
+INIT = "/usr/share/openha/init/openha.init"
+LINK_TIMEOUT_S = 2
+C_NODE_LOOP_S = 2
+START_READY_S = 5
+SLACK_S = 4
+"""Allowed on top of what the rules say, for a busy machine."""
+TAKEOVER_S = LINK_TIMEOUT_S + C_NODE_LOOP_S + START_READY_S + SLACK_S
+
+MONITOR = f"""deb1.opensvc.com net eth1 239.131.50.10 5010 {LINK_TIMEOUT_S}
+deb1.opensvc.com net eth2 239.131.50.11 5011 {LINK_TIMEOUT_S}
+deb2.opensvc.com net eth1 239.131.50.12 5012 {LINK_TIMEOUT_S}
+deb2.opensvc.com net eth2 239.131.50.13 5013 {LINK_TIMEOUT_S}
+deb1.opensvc.com dio /dev/mapper/disk.hb.0 0 {LINK_TIMEOUT_S}
+deb2.opensvc.com dio /dev/mapper/disk.hb.0 19 {LINK_TIMEOUT_S}
+"""
+OPTIONS = "[heartbeat]\nwire = legacy\n"
+SCRIPT = """#!/bin/sh
+echo "$1 $(hostname -s)" >> /shared/calls
+case $1 in
+start) touch /run/registry.runs ;;
+stop) rm -f /run/registry.runs ;;
+status) if [ -e /run/registry.runs ]; then echo up; else echo down; exit 1; fi ;;
+esac
+"""
+C_ENVIRONMENT = {
+    "PATH": f"{BIN}:/usr/sbin:/usr/bin:/sbin:/bin",
+    "EZ_BIN": BIN,
+    "EZ_VAR": "/var/lib/openha",
+    "EZ_CONF": "/etc/openha",
+    "EZ_LOG": "/var/log/openha",
+    "EZ_SERVICES": "/etc/openha/services",
+    "EZ_NODES": "/etc/openha/nodes",
+    "EZ_MONITOR": "/etc/openha/monitor",
+}
+
+
+class MixedCluster:
+    """Both nodes configured, nothing installed or started."""
+
+    def __init__(self, nodes, c_root):
+        self.nodes = nodes
+        self.first, self.second = nodes
+        self._c_root = c_root
+        self._is_c = {}
+        self.c_environment = C_ENVIRONMENT
+        for node in nodes:
+            prepare(node)
+            node.write("/etc/openha/nodes", "".join(f"{each.name}\n" for each in nodes))
+            node.write("/etc/openha/monitor", MONITOR)
+            node.write("/opt/registry.sh", SCRIPT, 0o755)
+            self.must(node, "mkdir -p /var/lib/openha/services /var/lib/openha/proc /var/log/openha /usr/lib/openha")
+
+    def use_c(self, node):
+        """Install the C programs on a node, or bring them back."""
+        saved = node.run(f"test -d {SAVED_BIN}").returncode == 0
+        if saved:
+            self.must(node, f"rm -rf {BIN} && mv {SAVED_BIN} {BIN}")
+        else:
+            self.must(node, f"mkdir -p {BIN} {INIT.rsplit('/', 1)[0]} && cd {self._c_root}"
+                            f" && cp src/nmond src/service src/hb src/heart[cd] src/heart[cd]_* {BIN}/ && rm -f {BIN}/*.[oc]"
+                            f" && cp openha.init {INIT} && chmod +x {INIT}")
+        self._is_c[node.name] = True
+
+    def use_ours(self, node):
+        """Install this package over the C programs, which are kept aside, and have it speak the original's format."""
+        self.must(node, f"if [ -d {BIN} ] && [ ! -d {SAVED_BIN} ]; then mv {BIN} {SAVED_BIN}; fi;"
+                        " openha install --layout fhs")
+        node.write("/etc/openha/openha.conf", OPTIONS)
+        self._is_c[node.name] = False
+
+    def add_service(self):
+        """Add the service on both nodes, in the words both programs understand."""
+        for node in self.nodes:
+            done = self.command(node, f"service -a registry /opt/registry.sh {self.first.name} {self.second.name} /bin/true")
+            assert done.returncode == 0, done
+
+    def command(self, node, words, timeout_s=30.0):
+        """Run ``service`` or ``hb`` of whatever is installed there."""
+        return node.run(f"{BIN}/{words}", timeout_s, env=C_ENVIRONMENT if self._is_c[node.name] else None)
+
+    def must(self, node, command, timeout_s=30.0):
+        """Run a shell line that has to succeed."""
+        done = node.run(command, timeout_s)
+        assert done.returncode == 0, f"{node.name}: {command}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def start(self, node):
+        """Start the daemons of a node as at boot."""
+        if self._is_c[node.name]:
+            # The init script writes to the console, which in these nodes is that of the machine.
+            self.must(node, "rm -f /dev/console; : > /dev/console")
+            self.must(node, f"setsid -w {INIT} start < /dev/null > /var/log/openha/init.out 2>&1")
+        else:
+            self.must(node, "/usr/lib/openha/ezha start")
+
+    def act(self, node, action):
+        """``service -A registry ACTION``."""
+        done = self.command(node, f"service -A registry {action}")
+        assert done.returncode == 0, f"{node.name}: {action}: {done.stdout}{done.stderr}\n{self.story()}"
+
+    def states(self, node):
+        """"primary/secondary" as ``service -s -c`` shows it."""
+        out = self.command(node, "service -s -c").stdout
+        found = re.search(r"(?m)^registry +\S+ +([A-Z_]+) +\S+ +([A-Z_]+) *$", out)
+        return f"{found[1]}/{found[2]}" if found else out
+
+    def listeners(self, node):
+        """Device to UP or DOWN, of the listeners."""
+        out = self.command(node, "hb -s").stdout
+        return dict(re.findall(r"(?m)^\S+ listener ([^:\s]+):\S+ (?:pid \d+ )?status (UP|DOWN)", out))
+
+    def wait(self, wanted, *nodes, limit_s=SLACK_S + 2.0):
+        """Poll until these nodes (both if none is named) show these states; the seconds it took."""
+        begin = time.monotonic()
+        for node in nodes or self.nodes:
+            self.until(lambda: self.states(node), wanted, begin + limit_s, f"{node.name} {wanted}")
+        return time.monotonic() - begin
+
+    def wait_links(self, *nodes):
+        """Poll until every listener of these nodes is up."""
+        up = {"eth1": "UP", "eth2": "UP", "/dev/mapper/disk.hb.0": "UP"}
+        for node in nodes or self.nodes:
+            self.until(lambda: self.listeners(node), up, time.monotonic() + 2 * LINK_TIMEOUT_S + SLACK_S, f"{node.name} links")
+
+    def until(self, look, wanted, deadline, what):
+        """Poll until what is looked at is as wanted."""
+        while True:
+            seen = look()
+            if seen == wanted:
+                return
+            assert time.monotonic() < deadline, f"not in time: {what}; last seen {seen}\n{self.story()}"
+            time.sleep(0.05)
+
+    def stays(self, wanted, for_s):
+        """Both nodes show these states all along."""
+        end = time.monotonic() + for_s
+        while time.monotonic() < end:
+            seen = [self.states(node) for node in self.nodes]
+            assert seen == [wanted] * 2, f"did not stay: {seen}\n{self.story()}"
+            time.sleep(0.1)
+
+    def calls(self):
+        """What the service's script was called with, and where."""
+        node = next(node for node in self.nodes if node.is_alive)
+        return [line for line in node.run("cat /shared/calls").stdout.splitlines() if not line.startswith("status")]
+
+    def runs_on(self):
+        """Living nodes on which the service runs."""
+        alive = [node for node in self.nodes if node.is_alive]
+        return [node.short_name for node in alive if node.run("test -e /run/registry.runs").returncode == 0]
+
+    def story(self):
+        """Status and logs, for a failure message."""
+        parts = []
+        for node in self.nodes:
+            if node.is_alive:
+                shown = [self.command(node, words) for words in ("service -s -c", "hb -s")]
+                log = node.run("tail -n 30 /var/log/openha/*").stdout
+                parts += [f"--- {node.name}", *(done.stdout + done.stderr for done in shown), log]
+        return "\n".join([*parts, "--- calls", *self.calls()])

@@ -1,0 +1,158 @@
+"""One node of ours and one with the real C OpenHA, on two networks and a disk, with link timeouts of 2 s.
+
+Runs only where OPENHA_C_ROOT names a tree with the built C programs; they are not part of this project.
+"""
+
+import os
+import time
+
+import pytest
+from mixed_cluster import C_NODE_LOOP_S, LINK_TIMEOUT_S, START_READY_S, TAKEOVER_S, MixedCluster
+
+C_ROOT = os.environ.get("OPENHA_C_ROOT", "")
+
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.skipif(not C_ROOT, reason="OPENHA_C_ROOT does not name a tree with the built C programs"),
+]
+
+
+@pytest.fixture
+def cluster(two_nodes):
+    """Both nodes configured, no program installed."""
+    return MixedCluster(two_nodes, C_ROOT)
+
+
+def install(cluster, ours, original):
+    """This package on one node, the C programs on the other, the service on both, all daemons running."""
+    cluster.use_ours(ours)
+    cluster.use_c(original)
+    cluster.add_service()
+    for node in cluster.nodes:
+        cluster.start(node)
+    cluster.wait("FROZEN_STOP/FROZEN_STOP")
+    cluster.wait_links()
+
+
+@pytest.fixture(params=["ours is primary", "ours is secondary"])
+def running(request, cluster):
+    """A mixed cluster that runs, frozen; ``ours`` and ``original`` say which node is which."""
+    ours, original = cluster.nodes if request.param == "ours is primary" else reversed(tuple(cluster.nodes))
+    install(cluster, ours, original)
+    cluster.ours, cluster.original = ours, original
+    return cluster
+
+
+def start_on_first(cluster):
+    """The service runs on the primary, the other node stands by; returns the seconds the start took."""
+    cluster.act(cluster.first, "unfreeze")
+    took_s = cluster.wait("STARTED/FROZEN_STOP", limit_s=TAKEOVER_S)
+    cluster.act(cluster.second, "unfreeze")
+    cluster.wait("STARTED/STOPPED")
+    return took_s
+
+
+def test_states_are_seen_and_each_node_takes_over_from_the_other(running):
+    """Start on deb1, deb1 dies, deb2 takes over; deb1 returns and stands by; deb2 dies, deb1 takes over; deb2 returns."""
+    first, second = running.nodes
+    times = {"start": start_on_first(running)}
+    assert times["start"] > START_READY_S - 1, "nobody starts against a peer that cannot acknowledge without its 5 s"
+    running.stays("STARTED/STOPPED", START_READY_S + C_NODE_LOOP_S)
+    first.kill()
+    times["deb2 takes over"] = running.wait("UNKNOWN/STARTED", second, limit_s=TAKEOVER_S)
+    first.boot()
+    running.start(first)
+    running.wait("STOPPED/STARTED")
+    running.wait_links()
+    running.stays("STOPPED/STARTED", START_READY_S + C_NODE_LOOP_S)
+    second.kill()
+    times["deb1 takes over"] = running.wait("STARTED/UNKNOWN", first, limit_s=TAKEOVER_S)
+    second.boot()
+    running.start(second)
+    running.wait("STARTED/STOPPED")
+    running.stays("STARTED/STOPPED", START_READY_S + C_NODE_LOOP_S)
+    assert running.calls() == ["start deb1", "start deb2", "start deb1"]
+    print("\nseconds, our node", running.ours.short_name, {what: round(took_s, 1) for what, took_s in times.items()})
+
+
+def test_service_moves_by_hand_both_ways(running):
+    """freeze-stop on the owner moves the service to the other node, and back; it never runs twice."""
+    first, second = running.nodes
+    start_on_first(running)
+    begin = time.monotonic()
+    running.act(first, "freeze-stop")
+    running.wait("FROZEN_STOP/STARTED", limit_s=TAKEOVER_S)
+    there_s = time.monotonic() - begin
+    running.act(first, "unfreeze")
+    running.wait("STOPPED/STARTED")
+    begin = time.monotonic()
+    running.act(second, "freeze-stop")
+    running.wait("STARTED/FROZEN_STOP", limit_s=TAKEOVER_S)
+    times = {"to deb2": round(there_s, 1), "back": round(time.monotonic() - begin, 1)}
+    print("\nseconds, our node", running.ours.short_name, times)
+    assert running.calls() == ["start deb1", "stop deb1", "start deb2", "stop deb2", "start deb1"]
+
+
+def test_both_nodes_start_at_once_and_the_primary_wins(running):
+    """Both are told to start at the same moment, three times: START_READY on both, then one start, on deb1."""
+    first, second = running.nodes
+    seen = set()
+    for _ in range(3):
+        # The C daemon looks at its services every 2 s only; its `start` command goes to START_READY at once.
+        with running.original.popen("service -A registry unfreeze; service -A registry start", running.c_environment):
+            running.act(running.ours, "unfreeze")
+            deadline = time.monotonic() + 3 * START_READY_S + TAKEOVER_S
+            while running.states(running.original) != "STARTED/STOPPED":
+                seen.add(running.states(running.original))
+                assert time.monotonic() < deadline, running.story()
+        running.wait("STARTED/STOPPED")
+        assert running.runs_on() == ["deb1"]
+        for node in (second, first):
+            running.act(node, "freeze-stop")
+        running.wait("FROZEN_STOP/FROZEN_STOP")
+    assert running.calls() == ["start deb1", "stop deb1"] * 3
+    assert "START_READY/START_READY" in seen
+    print("\nour node", running.ours.short_name, "seen:", sorted(seen))
+
+
+def swap(cluster, node, use, start):
+    """Ends the daemons of a node, changes the program, starts the daemons; its services go on."""
+    if use == cluster.use_ours:
+        cluster.must(node, "/usr/share/openha/init/openha.init kill")
+        cluster.until(lambda: node.run("pgrep -c 'nmond|heart'").stdout.strip(), "0", time.monotonic() + 5, "C daemons gone")
+    else:
+        cluster.must(node, "/usr/lib/openha/ezha kill")
+    use(node)
+    start()
+
+
+def test_nodes_are_migrated_one_by_one_and_back_while_the_service_runs(cluster):
+    """Two C nodes become ours, then C again, one after the other: the service on deb1 is never stopped nor started."""
+    first, second = cluster.nodes
+    for node in cluster.nodes:
+        cluster.use_c(node)
+    cluster.add_service()
+    for node in cluster.nodes:
+        cluster.start(node)
+    cluster.wait("FROZEN_STOP/FROZEN_STOP")
+    start_on_first(cluster)
+
+    def to_ours(node):
+        swap(cluster, node, cluster.use_ours, lambda: cluster.start(node))
+
+    def to_c(node):
+        # `start` would first declare every service stopped; `restart` only starts the daemons.
+        swap(cluster, node, cluster.use_c, lambda: cluster.must(node, "/usr/share/openha/init/openha.init restart < /dev/null"))
+
+    for change in (to_ours, to_c):
+        cluster.act(second, "freeze-stop")
+        cluster.wait("STARTED/FROZEN_STOP")
+        for node in (second, first):
+            change(node)
+            cluster.wait("STARTED/FROZEN_STOP", limit_s=TAKEOVER_S)
+            cluster.wait_links()
+        cluster.act(second, "unfreeze")
+        cluster.wait("STARTED/STOPPED")
+        cluster.stays("STARTED/STOPPED", LINK_TIMEOUT_S + START_READY_S)
+        assert cluster.calls() == ["start deb1"]
+    assert cluster.runs_on() == ["deb1"]

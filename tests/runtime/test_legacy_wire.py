@@ -1,0 +1,256 @@
+"""Links that speak the original's format: what is believed of its records, and the options that choose it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from opensvc_openha.core.beat import LEGACY_LIFE, Beat, BootId
+from opensvc_openha.core.model import ClusterSpec, LinkKind, LinkSpec, ServiceSpec, Wire
+from opensvc_openha.core.states import ServiceState as S
+from opensvc_openha.errors import ConfigError, FrameError
+from opensvc_openha.formats.legacy_frame import DISK_BYTES, LegacyRecord, decode_record, encode_disk_record, encode_record
+from opensvc_openha.formats.layout import tree_layout
+from opensvc_openha.formats.monitor_file import parse_monitor
+from opensvc_openha.runtime.codec import OwnCodec, codec_for
+from opensvc_openha.runtime.configuration import fingerprint, read_cluster
+from opensvc_openha.runtime.legacy_codec import LegacyCodec, Origin
+from opensvc_openha.runtime.machine import node_name
+from opensvc_openha.runtime.state_store import StateStore
+from opensvc_openha.runtime.wire_options import check_services, parse_wire_options, read_wire_options
+
+NODES = ("deb1", "deb2")
+NET = LinkSpec("deb2", LinkKind.NET, "eth1", "239.131.50.12", 5012, 0, 10.0, wire=Wire.LEGACY)
+DISK = LinkSpec("deb2", LinkKind.DIO, "/dev/sdb", "", 0, 19, 10.0, wire=Wire.LEGACY)
+RECORD = LegacyRecord("deb2", (("registry", S.STARTED), ("stranger", S.STOPPED)), 1_795_338_842, 43, 0, 5012, "239.131.50.12")
+
+
+def names() -> "tuple[str, ...]":
+    return ("registry", "busybox")
+
+
+def reason(codec: LegacyCodec, data: bytes) -> str:
+    with pytest.raises(FrameError) as caught:
+        codec.decode(data)
+    return caught.value.reason
+
+
+# the codec
+
+
+def test_link_gets_the_codec_of_its_wire() -> None:
+    """legacy and own."""
+    assert isinstance(codec_for(NET, names), LegacyCodec)
+    assert isinstance(codec_for(replace(NET, wire=Wire.OWN), names), OwnCodec)
+
+
+def test_record_becomes_a_beat_without_acknowledgement_or_life() -> None:
+    """Known services only, the clock as sequence; of the same second the network is newer than the disk."""
+    decoded = LegacyCodec(NET, names).decode(encode_record(RECORD))
+    assert decoded.pid == 43
+    assert decoded.beat == Beat("deb2", LEGACY_LIFE, 2 * 1_795_338_842 + 1, None, {"registry": S.STARTED},
+                                sent_at=1_795_338_842.0)
+    on_disk = LegacyCodec(DISK, names).decode(encode_disk_record(RECORD))
+    assert on_disk.beat.seq == decoded.beat.seq - 1
+
+
+def test_beat_becomes_a_record_the_original_understands() -> None:
+    """Name, states in the order of the services, clock, port and address of the link; 19 blocks on a disk."""
+    states = {"registry": S.FROZEN_START, "busybox": S.UNKNOWN}
+    beat = Beat("deb2", BootId(3, 4), 17, None, states, sent_at=1_795_338_842.9)
+    record = decode_record(LegacyCodec(NET, names).encode(beat, 99, with_names=False))
+    assert (record.node, record.clock_s, record.pid, record.port, record.address) == (
+        "deb2", 1_795_338_842, 99, 5012, "239.131.50.12")
+    # UNKNOWN would make a C OpenHA take the service over from a node that lives.
+    assert record.states == (("registry", S.START_READY), ("busybox", S.STOP_FAILED))
+    assert len(LegacyCodec(DISK, names).encode(beat, 99, with_names=False)) == DISK_BYTES
+
+
+def test_too_many_services_are_a_clear_error() -> None:
+    """129 services: the link says why it cannot send."""
+    beat = Beat("deb2", BootId(3, 4), 17, None, {f"svc{number}": S.STOPPED for number in range(129)})
+    with pytest.raises(ConfigError, match="link net eth1:239.131.50.12: 129 services are more than the original's"):
+        LegacyCodec(NET, names).encode(beat, 99, with_names=False)
+
+
+def test_record_of_another_node_is_refused() -> None:
+    """One that names this node, which a C OpenHA would write over its own state, and one that names a third."""
+    for node in ("deb1", "deb3"):
+        assert reason(LegacyCodec(NET, names), encode_record(replace(RECORD, node=node))) == "node"
+
+
+def test_same_bytes_again_are_no_sign_of_life() -> None:
+    """A record repeated is refused; the next second, and a changed state in the same second, count."""
+    codec = LegacyCodec(NET, names)
+    codec.decode(encode_record(RECORD))
+    assert reason(codec, encode_record(RECORD)) == "repeated"
+    codec.decode(encode_record(replace(RECORD, states=(("registry", S.STOPPING),))))
+    codec.decode(encode_record(replace(RECORD, clock_s=RECORD.clock_s + 1)))
+
+
+def test_short_datagram_is_no_sign_of_life() -> None:
+    """One byte keeps a dead peer alive for a C OpenHA; here it is counted."""
+    assert reason(LegacyCodec(NET, names), b"x") == "truncated"
+    assert reason(LegacyCodec(DISK, names), encode_record(RECORD)) == "truncated"
+
+
+# the source
+
+
+def test_configured_address_is_the_only_one() -> None:
+    """peer_address is known: any other is refused from the first datagram on and for ever."""
+    origin = Origin(replace(NET, peer_address="10.11.1.2"))
+    assert not origin.admits("10.11.1.66:5012", 100.0)
+    assert origin.admits("10.11.1.2:40000", 101.0)
+    assert not origin.admits("10.11.1.66:5012", 9000.0)
+
+
+def test_first_address_is_kept_until_the_link_is_down() -> None:
+    """Not configured: the first one heard holds the link as long as it is heard; after its timeout another may."""
+    origin = Origin(NET)
+    assert origin.admits("10.11.1.2:5012", 100.0)
+    assert not origin.admits("10.11.1.66:5012", 105.0)
+    assert origin.admits("10.11.1.2:5012", 109.0)
+    assert not origin.admits("10.11.1.66:5012", 118.9)
+    assert origin.admits("10.11.1.66:5012", 119.0)
+
+
+def test_disk_has_no_address() -> None:
+    """Where the bytes lie says who wrote them."""
+    assert Origin(DISK).admits("/dev/sdb:19", 100.0)
+
+
+# openha.conf
+
+
+def test_every_link_speaks_our_own_format_by_default() -> None:
+    """No section, an empty one, and one with keywords of others."""
+    for text in ("", "[heartbeat]\n", "[heartbeat]\nauthentication = required\n[other]\nwire = legacy\n"):
+        link = parse_wire_options(text, "F").complete(replace(NET, wire=Wire.OWN))
+        assert (link.wire, link.peer_address) == (Wire.OWN, "")
+
+
+def test_cluster_and_single_links_have_their_wire() -> None:
+    """legacy for all, own for one, an address for another; comments and quotes as configobj has them."""
+    text = """
+    # while one node is a C OpenHA
+    [heartbeat]
+    wire = legacy
+    [[net eth1:239.131.50.12]]
+    peer_address = 10.11.1.2   # deb2
+    [["dio /dev/sdb:19"]]
+    wire = own
+    """
+    options = parse_wire_options(text, "F")
+    links = (NET, DISK, replace(NET, address="239.131.50.13"))
+    done = [options.complete(replace(link, wire=Wire.OWN)) for link in links]
+    assert [(link.wire, link.peer_address) for link in done] == [
+        (Wire.LEGACY, "10.11.1.2"), (Wire.OWN, ""), (Wire.LEGACY, "")]
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("[heartbeat]\nwire = C\n", "[heartbeat]: expected wire = own or legacy; found 'C'"),
+        ("[heartbeat]\n[[net x:y]]\nwire =\n", "[net x:y]: expected wire = own or legacy; found ''"),
+        ("[heartbeat]\n[[net x:y]]\npeer_address = deb2\n",
+         "[[net x:y]]: expected an IPv4 address as peer_address; found 'deb2'"),
+        ("heartbeat = legacy\n", "expected a section [heartbeat]; found heartbeat = 'legacy'"),
+    ],
+)
+def test_wrong_option_is_refused_with_its_place(text: str, message: str) -> None:
+    """A misspelled value never means the default."""
+    with pytest.raises(ConfigError) as caught:
+        parse_wire_options(text, "F")
+    assert str(caught.value) == f"F: {message}"
+
+
+def test_broken_file_is_refused() -> None:
+    """No section header, or one twice: the error names the file."""
+    for text in ("[heartbeat\nwire = legacy\n", "[heartbeat]\n[heartbeat]\n"):
+        with pytest.raises(ConfigError, match="^F:"):
+            parse_wire_options(text, "F")
+
+
+def test_section_of_a_link_that_is_not_there_is_refused() -> None:
+    """A misspelled link would silently speak the wrong format."""
+    options = parse_wire_options("[heartbeat]\n[[net eth1:239.131.50.99]]\nwire = legacy\n", "F")
+    message = r"\[\[net eth1:239.131.50.99\]\] is no link of the monitor file: net eth1:239.131.50.12"
+    with pytest.raises(ConfigError, match=message):
+        options.check_links([NET])
+
+
+@pytest.mark.parametrize(
+    "text, link, message",
+    [
+        ("[heartbeat]\nwire = legacy\n", replace(NET, address="ff15::5010"), "wire = legacy knows IPv4 addresses only"),
+        ("[heartbeat]\nwire = legacy\n[[dio /dev/sdb:19]]\npeer_address = 10.0.0.1\n", DISK, "peer_address is for network links"),
+        ("[heartbeat]\n[[net eth1:239.131.50.12]]\npeer_address = 10.0.0.1\n", NET, "peer_address is for network links"),
+    ],
+)
+def test_option_that_does_not_fit_its_link_is_refused(text: str, link: LinkSpec, message: str) -> None:
+    """IPv6 in a field of 15 characters, an address on a disk, an address on a link of our own format."""
+    with pytest.raises(ConfigError, match=message):
+        parse_wire_options(text, "F").complete(replace(link, wire=Wire.OWN))
+
+
+def test_disk_slots_of_the_original_need_19_blocks() -> None:
+    """0 and 18 overlap with wire = legacy, 0 and 19 do not; a slot of ours before one of the original needs its own 10."""
+    legacy = parse_wire_options("[heartbeat]\nwire = legacy\n", "F").complete
+    mixed = parse_wire_options("[heartbeat]\nwire = legacy\n[[dio /dev/sdb:0]]\nwire = own\n", "F").complete
+
+    def offsets(second: int) -> str:
+        return f"deb1 dio /dev/sdb 0 10\ndeb2 dio /dev/sdb {second} 10\n"
+
+    with pytest.raises(ConfigError, match=r"at least 19 blocks apart \(wire = legacy\)"):
+        parse_monitor(offsets(18), "M", NODES, complete=legacy)
+    assert len(parse_monitor(offsets(19), "M", NODES, complete=legacy)) == 2
+    assert len(parse_monitor(offsets(10), "M", NODES, complete=mixed)) == 2
+
+
+def test_more_than_128_services_are_refused_with_a_legacy_link() -> None:
+    """128 are fine, and any number without such a link."""
+    services = tuple(ServiceSpec(f"svc{number}", "/x", "deb2", "deb1", "/x") for number in range(129))
+    check_services(ClusterSpec("deb2", "deb1", (NET,), services[1:]), "S")
+    check_services(ClusterSpec("deb2", "deb1", (replace(NET, wire=Wire.OWN),), services), "S")
+    with pytest.raises(ConfigError, match="S: 129 services on this node, and the original's heartbeat holds 128"):
+        check_services(ClusterSpec("deb2", "deb1", (NET,), services), "S")
+
+
+def test_configuration_of_a_node_takes_the_options(tmp_path) -> None:  # type: ignore[no-untyped-def] # A pytest fixture.
+    """openha.conf beside the monitor file: read with the cluster, and an edit of it is noticed."""
+    layout = tree_layout(str(tmp_path))
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "conf/nodes").write_text(f"{node_name()}\npeer\n")
+    (tmp_path / "conf/monitor").write_text(f"{node_name()} dio /dev/sdb 0 10\npeer dio /dev/sdb 19 10\n")
+    assert {link.wire for link in read_cluster(layout).links} == {Wire.OWN}
+    assert read_wire_options(layout).wire is Wire.OWN
+    before = fingerprint(layout)
+    (tmp_path / "conf/openha.conf").write_text("[heartbeat]\nwire = legacy\n[[dio /dev/sdb:0]]\nwire = own\n")
+    assert fingerprint(layout) != before
+    assert [link.wire for link in read_cluster(layout).links] == [Wire.OWN, Wire.LEGACY]
+
+
+# what the C OpenHA left on disk
+
+
+@pytest.mark.parametrize(
+    "left, is_first_start, state, must_probe",
+    [
+        (b"7\0", True, S.UNKNOWN, True),
+        (b"7\0", False, S.STOPPED, False),
+        (b"2\0", True, S.STARTED, True),
+        (b"6\0", True, S.FROZEN_STOP, False),
+        (b"0\0", True, S.STOPPED, False),
+    ],
+)
+def test_first_start_after_a_c_openha_asks_what_its_7_means(tmp_path, left, is_first_start, state, must_probe):  # type: ignore
+    """START_READY of the original is also a service that runs frozen: the wrapper is asked. Everything else as ever."""
+    layout = tree_layout(str(tmp_path))
+    folder = tmp_path / "services" / "registry"
+    folder.mkdir(parents=True)
+    (folder / "STATE.deb1").write_bytes(left)
+    service = ServiceSpec("registry", "/x", "deb1", "deb2", "/x")
+    known = StateStore(layout, "deb1", "deb2").learn((service,), True, is_first_start)["registry"]
+    assert (known.state, known.must_probe) == (state, must_probe)
