@@ -19,6 +19,7 @@ from opensvc_openha.core.actions import (
     Persist,
     Record,
     RecordKind,
+    RememberLives,
     RunScript,
     Word,
 )
@@ -30,16 +31,23 @@ from opensvc_openha.core.events import (
     Event,
     Leaving,
     LeaveRequested,
+    PeerForgotten,
     ScriptExited,
     StoreFailed,
     Tick,
 )
 from opensvc_openha.core.link_monitor import LinkMonitor
 from opensvc_openha.core.model import ClusterSpec, LinkSpec, ServiceSpec
+from opensvc_openha.core.peer_lives import OLD_LIFE, UNPROVEN, PeerLives
 from opensvc_openha.core.peer_view import PeerView
 from opensvc_openha.core.service_machine import Learned, ServiceMachine
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import LinkStatus, NodeStatus, PeerStanding, ServiceStatus
+
+_REPLAYED = "replayed"
+_AFTER_GOODBYE = "after goodbye"
+_ORDINARY = frozenset({_AFTER_GOODBYE, UNPROVEN})
+"""What happens at every orderly end or start of a daemon: counted, but not worth a line in the log."""
 
 _NEW_SERVICE = Learned(ServiceState.FROZEN_STOP, reason="new service")
 
@@ -47,12 +55,20 @@ _NEW_SERVICE = Learned(ServiceState.FROZEN_STOP, reason="new service")
 class Engine:
     """The decisions of one node."""
 
-    def __init__(self, spec: ClusterSpec, boot: BootId, learned: Mapping[str, Learned], now: float) -> None:
+    def __init__(
+        self,
+        spec: ClusterSpec,
+        boot: BootId,
+        learned: Mapping[str, Learned],
+        now: float,
+        known_lives: "Optional[Mapping[str, BootId]]" = None,
+    ) -> None:
         self.spec = spec
         self.boot = boot
         self.seq = 0
         self._monitor = LinkMonitor(spec.listeners, now)
         self._view = PeerView(boot)
+        self._lives = PeerLives(boot, known_lives or {})
         self._machines = {
             svc.name: self._machine(svc, learned.get(svc.name, _NEW_SERVICE), now) for svc in spec.own_services
         }
@@ -126,6 +142,9 @@ class Engine:
             return [] if machine is None else machine.store_failed(event.detail, self._view, now, self.seq + 1)
         if isinstance(event, ConfigChanged):
             return self._reconfigure(event.spec, now)
+        if isinstance(event, PeerForgotten):
+            self._lives.forget()
+            return [self._remember_lives()]
         assert isinstance(event, LeaveRequested)
         if self._leaving is not Leaving.STOP_SERVICES:
             self._leaving, self._leave_began = event.leaving, now
@@ -133,12 +152,13 @@ class Engine:
 
     def _take_beat(self, event: BeatReceived, now: float) -> "list[Action]":
         beat, link = event.beat, event.link
-        if beat.node != self.spec.peer or link not in self._monitor or not self._view.admits(beat):
+        if beat.node != self.spec.peer or link not in self._monitor:
             return []
-        if not self._monitor.is_fresh(link, beat.boot, beat.seq):
-            return []
-        done: "list[Action]" = []
-        if self._monitor.heard(link, beat.boot, beat.seq, event.received_at, event.pid):
+        reason, heard_at = self._doubt(event, now)
+        if reason:
+            return self._refuse(event, reason, now)
+        done: "list[Action]" = [self._remember_lives()] if self._lives.has_learnt else []
+        if self._monitor.heard(link, beat.boot, beat.seq, heard_at, event.pid):
             done.append(Record(RecordKind.LINK, link.link_id, "DOWN", "UP", "beat received"))
         previous = self._view.newest
         if not self._view.take(beat, now):
@@ -150,6 +170,59 @@ class Engine:
                 done.append(Record(RecordKind.LINK, gone.link_id, "UP", "DOWN", "the peer said goodbye"))
         self._is_ack_due = self._is_ack_due or beat.wants_ack
         return done
+
+    def _doubt(self, event: BeatReceived, now: float) -> "tuple[str, float]":
+        """Why a beat is not believed, or nothing; and the instant for which it proves that the peer was there."""
+        beat, link = event.beat, event.link
+        if not self._view.admits(beat):
+            is_over = self._view.newest is not None and self._view.newest.boot == beat.boot
+            return (_AFTER_GOODBYE if is_over else OLD_LIFE), 0.0
+        reason = self._lives.doubt(beat, event.key_id, now) if event.key_id else ""
+        if reason:
+            return reason, 0.0
+        if not self._monitor.is_fresh(link, beat.boot, beat.seq):
+            return _REPLAYED, 0.0
+        if not event.key_id:
+            return "", event.received_at
+        heard_at = self._monitor.first_heard(beat.boot, beat.seq, event.received_at)
+        return (_REPLAYED if heard_at + link.timeout_s <= event.received_at else ""), heard_at
+
+    def _refuse(self, event: BeatReceived, reason: str, now: float) -> "list[Action]":
+        """Counts a beat that changes nothing; says it once."""
+        done: "list[Action]" = []
+        is_first = self._monitor.refuse(event.link, reason)
+        if is_first and reason not in _ORDINARY:
+            text = f"dropped a beat: {reason} (counted from now on)"
+            done.append(Record(RecordKind.LINK, event.link.link_id, "", "REFUSED", text, is_alarm=True))
+        if reason == UNPROVEN and self._lives.has_new_greeting:
+            self._is_ack_due = True
+        if reason == OLD_LIFE and self._lives.suspect(event.beat, self.seq, now):
+            done.append(Record(RecordKind.PEER, self.spec.peer, "", "SUSPECT", self._rival_text(), is_alarm=True))
+        return done
+
+    def _remember_lives(self) -> RememberLives:
+        self._lives.has_learnt = False
+        return RememberLives(self._lives.known)
+
+    def _rival_text(self) -> str:
+        rival, newest = self._lives.rival, self._view.newest
+        assert rival is not None
+        if self._view.standing is PeerStanding.LIVE and newest is not None:
+            return (f"two nodes are named {self.spec.peer}: one with boot counter {newest.boot.counter} is believed,"
+                    f" one with {rival.counter} is not")
+        return (f"{self.spec.peer} comes with boot counter {rival.counter}, lower than seen before, and is not believed:"
+                " if it was reinstalled or restored, run `openha key forget-peer` on this node")
+
+    def _suspicions(self, now: float) -> "tuple[str, ...]":
+        """What an operator should know of the peer's identity."""
+        found = []
+        if self._lives.rival is not None and now < self._lives.rival_at + timing.SUSPICION_S:
+            found.append(self._rival_text())
+        since, last = self._lives.unproven_since, self._lives.unproven_at
+        if since is not None and last - since >= timing.PROOF_PATIENCE_S and now < last + timing.SUSPICION_S:
+            found.append(f"{self.spec.peer} is heard but does not acknowledge this node: it does not hear it, refuses it"
+                         f" (see `hb -s -v` there), or somebody replays old beats")
+        return tuple(found)
 
     def _command(self, event: CommandReceived, now: float) -> "list[Action]":
         machine = self._machines.get(event.service)
@@ -262,8 +335,7 @@ class Engine:
 
     def beat(self, goodbye: Goodbye = Goodbye.NONE) -> Beat:
         """What this node says now, under the current sequence number."""
-        newest = self._view.newest
-        ack = None if newest is None or not newest.is_complete else Ack(newest.boot, newest.seq)
+        ack = self._ack()
         states = {name: machine.state for name, machine in self._machines.items()}
         return Beat(
             node=self.spec.node,
@@ -274,6 +346,15 @@ class Engine:
             goodbye=goodbye,
             wants_ack=ServiceState.START_READY in states.values(),
         )
+
+    def _ack(self) -> Optional[Ack]:
+        """What was taken into account last; or, for a life that must be answered first, that it was heard."""
+        newest, heard = self._view.newest, self._lives.heard
+        taken = None if newest is None or not newest.is_complete else Ack(newest.boot, newest.seq)
+        if heard is None or newest is None or heard.boot == newest.boot:
+            return taken or heard
+        is_later = heard.boot.counter > newest.boot.counter or self._view.standing is not PeerStanding.LIVE
+        return heard if is_later else taken
 
     def next_deadline(self) -> float:
         """Instant at which ``step`` must be called again, with a Tick if nothing else happened."""
@@ -303,12 +384,13 @@ class Engine:
         services += [self._machines[name].status(self._view, self._leaving, now) for name in self._kept]
         links = tuple(self._link_status(link) for link in self.spec.listeners)
         reason = _standing_reason(self._view.standing, self._view.newest)
-        return NodeStatus(self.spec.node, self.spec.peer, 0, self._view.standing, reason, links, tuple(services))
+        return NodeStatus(self.spec.node, self.spec.peer, 0, self._view.standing, reason, links, tuple(services),
+                          self._suspicions(now))
 
     def _link_status(self, link: LinkSpec) -> LinkStatus:
         is_up, heard, pid = self._monitor.view(link)
         return LinkStatus(link.kind.value, link.label, False, is_up, pid, heard, "", link.device, link.address, link.port,
-                          link.offset, link.timeout_s)
+                          link.offset, link.timeout_s, counts=self._monitor.counts(link))
 
     def may_run(self, service: str) -> bool:
         """True while some of the service may be in use on this node."""
@@ -328,7 +410,7 @@ def _standing_reason(standing: PeerStanding, newest: Optional[Beat]) -> str:
     }[standing]
 
 
-_ORDER = (Persist, Announce, MirrorPeer, RunScript, Record, Answer, Exit)
+_ORDER = (Persist, RememberLives, Announce, MirrorPeer, RunScript, Record, Answer, Exit)
 
 
 def _in_order(actions: "list[Action]") -> "list[Action]":

@@ -67,7 +67,7 @@ class PeerView:
         if is_new_life:
             self._acked_seq = -1
         self._newest = beat
-        if beat.ack is not None and beat.ack.boot == self._own_boot:
+        if beat.ack is not None and beat.ack.is_taken and beat.ack.boot == self._own_boot:
             self._acked_seq = max(self._acked_seq, beat.ack.seq)
         if beat.goodbye is not Goodbye.NONE:
             self._goodbye_at = now
