@@ -25,11 +25,19 @@ def plain_bytes(count: int) -> int:
 
 def pack_states(states: "Sequence[ServiceState]") -> "tuple[bytes, bool]":
     """The states as bytes; True if these are deflated."""
-    nibbles = bytes.fromhex("".join([f"{state.value:x}" for state in states]) + "0" * (len(states) % 2))
+    values = bytes([state.value for state in states])
+    # The second digit of each byte is the nibble.
+    nibbles = bytes.fromhex(values.hex()[1::2] + "0" * (len(states) % 2))
     if len(states) <= PLAIN_MAX:
         return nibbles, False
-    deflated = zlib.compress(bytes(state.value for state in states))
+    deflated = min((_deflate(values, zlib.Z_DEFAULT_STRATEGY), _deflate(values, zlib.Z_HUFFMAN_ONLY)), key=len)
     return (deflated, True) if len(deflated) < len(nibbles) else (nibbles, False)
+
+
+def _deflate(values: bytes, strategy: int) -> bytes:
+    """Repetition is found by the usual strategy; where there is none, looking for it only costs bytes."""
+    deflater = zlib.compressobj(6, zlib.DEFLATED, zlib.MAX_WBITS, zlib.DEF_MEM_LEVEL, strategy)
+    return deflater.compress(values) + deflater.flush()
 
 
 def unpack_plain(data: bytes, count: int) -> "tuple[ServiceState, ...]":

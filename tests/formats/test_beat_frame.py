@@ -12,9 +12,12 @@ from opensvc_openha.core.beat import Ack, Beat, BootId, Goodbye
 from opensvc_openha.core.states import ServiceState as S
 from opensvc_openha.errors import FrameError
 from opensvc_openha.formats.beat_frame import MAX_FRAME_BYTES, Frame, decode_frame, encode_beat, names_digest
+from opensvc_openha.formats.frame_seal import Key, Seal
 from opensvc_openha.formats.name_book import NameBook
 from opensvc_openha.formats.state_list import unpack_deflated
 
+KEY = Key(bytes(range(32)))
+SEAL = Seal(KEY, KEY.key_id, b"net 239.131.50.10 5010")
 REASONS = {"blank", "alien", "version", "truncated", "oversized", "checksum", "malformed"}
 NAME = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", fullmatch=True)
 U64 = st.integers(0, 2**64 - 1)
@@ -104,15 +107,15 @@ def test_ten_thousand_services_in_usual_states_fit_in_one_datagram():
 def test_ten_thousand_services_in_the_worst_states_fit_in_a_slot():
     """10,000 services in states that follow no rule: within the 5,108 bytes of a slot of ten blocks, names only if they fit."""
     states = motley(10_000, 63)
-    data = a_frame(a_beat(states), with_names=True, max_bytes=5108, limit_bytes=5108)
-    assert len(data) <= 5108
+    data = a_frame(a_beat(states), with_names=True, max_bytes=5108, limit_bytes=5108, cluster="x", seal=SEAL)
+    assert 4000 < len(data) <= 5108
     assert decode_frame(data).states == tuple(states[name] for name in sorted(states))
 
 
-def test_names_of_ten_thousand_services_are_learnt_though_states_change():
-    """A receiver that knows no name, a sender whose states change with every beat: complete within 300 beats."""
-    names, book = list(many(10_000)), NameBook()
-    for seq in range(1, 300):
+def test_names_of_thousands_of_services_are_learnt_though_states_change():
+    """A receiver that knows no name, a sender whose states change with every beat: complete within 200 beats."""
+    names, book = list(many(4000)), NameBook()
+    for seq in range(1, 200):
         beat = a_beat({name: S.STARTED if index % (seq + 20) else S.STOPPED for index, name in enumerate(names)}, seq=seq)
         frame = decode_frame(a_frame(beat, with_names=True))
         book.learn(frame)
