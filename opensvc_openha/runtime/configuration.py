@@ -51,7 +51,8 @@ def read_cluster(layout: Layout) -> ClusterSpec:
 
 def fingerprint(layout: Layout) -> "tuple[object, ...]":
     """Changes whenever one of the files is edited or replaced."""
-    return tuple(_stat(path) for path in (layout.nodes_file, layout.monitor_file, layout.services_file))
+    paths = (layout.nodes_file, layout.monitor_file, layout.services_file, layout.options_file, layout.key_file)
+    return tuple(_stat(path) for path in paths)
 
 
 def edit(layout: Layout, path: str, change: Callable[[str], str]) -> None:
@@ -97,4 +98,4 @@ def _stat(path: str) -> object:
         found = os.stat(path)
     except OSError:
         return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
+    return found.st_mtime_ns, found.st_size, found.st_ino, found.st_mode, found.st_uid
