@@ -83,6 +83,7 @@ class Engine:
         self._is_begun = False
         self._is_moving = False
         self._is_ack_due = False
+        self._is_greeting_due = False
 
     def _machine(self, svc: ServiceSpec, learned: Learned, now: float) -> ServiceMachine:
         role = svc.role_of(self.spec.node)
@@ -195,7 +196,7 @@ class Engine:
             text = f"dropped a beat: {reason} (counted from now on)"
             done.append(Record(RecordKind.LINK, event.link.link_id, "", "REFUSED", text, is_alarm=True))
         if reason == UNPROVEN and self._lives.has_new_greeting:
-            self._is_ack_due = True
+            self._is_ack_due = self._is_greeting_due = True
         if reason == OLD_LIFE and self._lives.suspect(event.beat, self.seq, now):
             done.append(Record(RecordKind.PEER, self.spec.peer, "", "SUSPECT", self._rival_text(), is_alarm=True))
         return done
@@ -331,7 +332,9 @@ class Engine:
         self.seq += 1
         self._beat_at = now
         self._is_ack_due = False
-        return Announce(self.beat(goodbye), with_names=set(self._view.states) != set(self._machines))
+        beat = self.beat(goodbye)
+        self._is_greeting_due = False
+        return Announce(beat, with_names=set(self._view.states) != set(self._machines))
 
     def beat(self, goodbye: Goodbye = Goodbye.NONE) -> Beat:
         """What this node says now, under the current sequence number."""
@@ -354,7 +357,8 @@ class Engine:
         if heard is None or newest is None or heard.boot == newest.boot:
             return taken or heard
         is_later = heard.boot.counter > newest.boot.counter or self._view.standing is not PeerStanding.LIVE
-        return heard if is_later else taken
+        # In turns, so that whoever replays an old life does not keep the living one from its acknowledgement.
+        return heard if is_later and (self._is_greeting_due or self.seq % 2 or taken is None) else taken
 
     def next_deadline(self) -> float:
         """Instant at which ``step`` must be called again, with a Tick if nothing else happened."""

@@ -44,6 +44,7 @@ class Authentication:
         self._is_peer_known = False
         self._peer_sends = ""
         self._peer_knows = ""
+        self._shown_next = ""
         self._heard_current_at: Optional[float] = None
 
     # --- configuration --------------------------------------------------------------------------------------
@@ -112,11 +113,14 @@ class Authentication:
     def _note(self, claim: Claim, now: float) -> None:
         with self._lock:
             self._peer_sends, self._peer_knows = claim.key_id, claim.newest_id
-            if self._ring is not None and claim.key_id == self._ring.current.key_id and self._heard_current_at is None:
+            ring = self._ring
+            if ring is not None and ring.next is not None and ring.next.key_id in (claim.key_id, claim.newest_id):
+                self._shown_next = ring.next.key_id
+            if ring is not None and claim.key_id == ring.current.key_id and self._heard_current_at is None:
                 self._heard_current_at = now
 
     def _sending(self, ring: KeyRing) -> Key:
-        if ring.next is not None and ring.next.key_id in (self._peer_sends, self._peer_knows):
+        if ring.next is not None and ring.next.key_id == self._shown_next:
             return ring.next
         return ring.current
 

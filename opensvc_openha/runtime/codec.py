@@ -16,6 +16,7 @@ from opensvc_openha.formats.beat_frame import DATAGRAM_BYTES, MAX_FRAME_BYTES, d
 from opensvc_openha.formats.disk_slot import HEAD_BYTES
 from opensvc_openha.formats.frame_seal import link_binding
 from opensvc_openha.formats.name_book import NameBook
+from opensvc_openha.links.base import Clock
 from opensvc_openha.runtime import clock
 from opensvc_openha.runtime.authentication import Authentication
 
@@ -49,8 +50,10 @@ class Codec(Protocol):
 class OwnCodec:
     """This package's own small frame."""
 
-    def __init__(self, link: LinkSpec, own_names: Names, authentication: Authentication) -> None:
+    def __init__(self, link: LinkSpec, own_names: Names, authentication: Authentication,
+                 now: Clock = clock.monotonic) -> None:
         self._link = link
+        self._now = now
         self._own_names = own_names
         self._authentication = authentication
         self._binding = link_binding(link)
@@ -67,7 +70,7 @@ class OwnCodec:
 
     def decode(self, data: bytes) -> Decoded:
         """The beat; names that a page brings are remembered for the next ones. Nothing is learnt from a frame not used."""
-        judgement = self._authentication.judge(data, read_claim(data), self._binding, clock.monotonic())
+        judgement = self._authentication.judge(data, read_claim(data), self._binding, self._now())
         frame = decode_frame(data)
         if frame.node != self._link.node:
             raise FrameError("node", f"expected a frame of {self._link.node}, found one of {frame.node}")

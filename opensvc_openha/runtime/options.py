@@ -61,7 +61,7 @@ def parse_options(text: str, path: str) -> Options:
     from configobj import ConfigObj, ConfigObjError
 
     try:
-        parsed = ConfigObj(text.splitlines(), interpolation=False, list_values=False, raise_errors=True)
+        parsed = ConfigObj(text.splitlines(), interpolation=False, raise_errors=True)
     except ConfigObjError as error:
         raise ConfigError(str(error).split(" at line ")[0].rstrip("."), path, error.line_number) from None
     for name in parsed.scalars:
