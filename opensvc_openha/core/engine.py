@@ -23,6 +23,7 @@ from opensvc_openha.core.actions import (
     RunScript,
     Word,
 )
+from opensvc_openha.core.admission import Admission
 from opensvc_openha.core.beat import Ack, Beat, BootId, Goodbye
 from opensvc_openha.core.events import (
     BeatReceived,
@@ -38,16 +39,11 @@ from opensvc_openha.core.events import (
 )
 from opensvc_openha.core.link_monitor import LinkMonitor
 from opensvc_openha.core.model import ClusterSpec, LinkSpec, ServiceSpec
-from opensvc_openha.core.peer_lives import OLD_LIFE, UNPROVEN, PeerLives
+from opensvc_openha.core.peer_lives import PeerLives
 from opensvc_openha.core.peer_view import PeerView
 from opensvc_openha.core.service_machine import Learned, ServiceMachine
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import LinkStatus, NodeStatus, PeerStanding, ServiceStatus
-
-_REPLAYED = "replayed"
-_AFTER_GOODBYE = "after goodbye"
-_ORDINARY = frozenset({_AFTER_GOODBYE, UNPROVEN})
-"""What happens at every orderly end or start of a daemon: counted, but not worth a line in the log."""
 
 _NEW_SERVICE = Learned(ServiceState.FROZEN_STOP, reason="new service")
 
@@ -68,7 +64,7 @@ class Engine:
         self.seq = 0
         self._monitor = LinkMonitor(spec.listeners, now)
         self._view = PeerView(boot)
-        self._lives = PeerLives(boot, known_lives or {})
+        self._admission = Admission(spec.peer, self._monitor, self._view, PeerLives(boot, known_lives or {}))
         self._machines = {
             svc.name: self._machine(svc, learned.get(svc.name, _NEW_SERVICE), now) for svc in spec.own_services
         }
@@ -144,8 +140,8 @@ class Engine:
         if isinstance(event, ConfigChanged):
             return self._reconfigure(event.spec, now)
         if isinstance(event, PeerForgotten):
-            self._lives.forget()
-            return [self._remember_lives()]
+            self._admission.lives.forget()
+            return [self._admission.remember()]
         assert isinstance(event, LeaveRequested)
         if self._leaving is not Leaving.STOP_SERVICES:
             self._leaving, self._leave_began = event.leaving, now
@@ -155,10 +151,13 @@ class Engine:
         beat, link = event.beat, event.link
         if beat.node != self.spec.peer or link not in self._monitor:
             return []
-        reason, heard_at = self._doubt(event, now)
+        reason, heard_at = self._admission.doubt(event, now)
         if reason:
-            return self._refuse(event, reason, now)
-        done: "list[Action]" = [self._remember_lives()] if self._lives.has_learnt else []
+            # A life that was not heard before is answered at once: it can only acknowledge whom it has heard.
+            self._is_greeting_due = self._is_greeting_due or self._admission.wants_greeting(reason)
+            self._is_ack_due = self._is_ack_due or self._is_greeting_due
+            return self._admission.refuse(event, reason, self.seq, now)
+        done: "list[Action]" = [self._admission.remember()] if self._admission.lives.has_learnt else []
         if self._monitor.heard(link, beat.boot, beat.seq, heard_at, event.pid):
             done.append(Record(RecordKind.LINK, link.link_id, "DOWN", "UP", "beat received"))
         previous = self._view.newest
@@ -171,59 +170,6 @@ class Engine:
                 done.append(Record(RecordKind.LINK, gone.link_id, "UP", "DOWN", "the peer said goodbye"))
         self._is_ack_due = self._is_ack_due or beat.wants_ack
         return done
-
-    def _doubt(self, event: BeatReceived, now: float) -> "tuple[str, float]":
-        """Why a beat is not believed, or nothing; and the instant for which it proves that the peer was there."""
-        beat, link = event.beat, event.link
-        if not self._view.admits(beat):
-            is_over = self._view.newest is not None and self._view.newest.boot == beat.boot
-            return (_AFTER_GOODBYE if is_over else OLD_LIFE), 0.0
-        reason = self._lives.doubt(beat, event.key_id, now) if event.key_id else ""
-        if reason:
-            return reason, 0.0
-        if not self._monitor.is_fresh(link, beat.boot, beat.seq):
-            return _REPLAYED, 0.0
-        if not event.key_id:
-            return "", event.received_at
-        heard_at = self._monitor.first_heard(beat.boot, beat.seq, event.received_at)
-        return (_REPLAYED if heard_at + link.timeout_s <= event.received_at else ""), heard_at
-
-    def _refuse(self, event: BeatReceived, reason: str, now: float) -> "list[Action]":
-        """Counts a beat that changes nothing; says it once."""
-        done: "list[Action]" = []
-        is_first = self._monitor.refuse(event.link, reason)
-        if is_first and reason not in _ORDINARY:
-            text = f"dropped a beat: {reason} (counted from now on)"
-            done.append(Record(RecordKind.LINK, event.link.link_id, "", "REFUSED", text, is_alarm=True))
-        if reason == UNPROVEN and self._lives.has_new_greeting:
-            self._is_ack_due = self._is_greeting_due = True
-        if reason == OLD_LIFE and self._lives.suspect(event.beat, self.seq, now):
-            done.append(Record(RecordKind.PEER, self.spec.peer, "", "SUSPECT", self._rival_text(), is_alarm=True))
-        return done
-
-    def _remember_lives(self) -> RememberLives:
-        self._lives.has_learnt = False
-        return RememberLives(self._lives.known)
-
-    def _rival_text(self) -> str:
-        rival, newest = self._lives.rival, self._view.newest
-        assert rival is not None
-        if self._view.standing is PeerStanding.LIVE and newest is not None:
-            return (f"two nodes are named {self.spec.peer}: one with boot counter {newest.boot.counter} is believed,"
-                    f" one with {rival.counter} is not")
-        return (f"{self.spec.peer} comes with boot counter {rival.counter}, lower than seen before, and is not believed:"
-                " if it was reinstalled or restored, run `openha key forget-peer` on this node")
-
-    def _suspicions(self, now: float) -> "tuple[str, ...]":
-        """What an operator should know of the peer's identity."""
-        found = []
-        if self._lives.rival is not None and now < self._lives.rival_at + timing.SUSPICION_S:
-            found.append(self._rival_text())
-        since, last = self._lives.unproven_since, self._lives.unproven_at
-        if since is not None and last - since >= timing.PROOF_PATIENCE_S and now < last + timing.SUSPICION_S:
-            found.append(f"{self.spec.peer} is heard but does not acknowledge this node: it does not hear it, refuses it"
-                         f" (see `hb -s -v` there), or somebody replays old beats")
-        return tuple(found)
 
     def _command(self, event: CommandReceived, now: float) -> "list[Action]":
         machine = self._machines.get(event.service)
@@ -352,7 +298,7 @@ class Engine:
 
     def _ack(self) -> Optional[Ack]:
         """What was taken into account last; or, for a life that must be answered first, that it was heard."""
-        newest, heard = self._view.newest, self._lives.heard
+        newest, heard = self._view.newest, self._admission.lives.heard
         taken = None if newest is None or not newest.is_complete else Ack(newest.boot, newest.seq)
         if heard is None or newest is None or heard.boot == newest.boot:
             return taken or heard
@@ -389,7 +335,7 @@ class Engine:
         links = tuple(self._link_status(link) for link in self.spec.listeners)
         reason = _standing_reason(self._view.standing, self._view.newest)
         return NodeStatus(self.spec.node, self.spec.peer, 0, self._view.standing, reason, links, tuple(services),
-                          self._suspicions(now))
+                          self._admission.suspicions(now))
 
     def _link_status(self, link: LinkSpec) -> LinkStatus:
         is_up, heard, pid = self._monitor.view(link)

@@ -11,6 +11,7 @@ import random
 import signal
 import struct
 import time
+import zlib
 from pathlib import Path
 from typing import Iterator
 
@@ -79,13 +80,10 @@ def test_h2_names_in_a_datagram_never_become_paths(cluster_dir: ClusterDir, voic
     for name in ("../../victim", "/" + "/" * 200 + "victim", "..", "a/b", "x\0y"):
         voice.throw(legacy_record("../../" + name[:100], **{name: 0}))
         voice.throw(legacy_record(PEER, **{name: 0}))
-        import zlib
-
-        for old in (PEER.encode(),):
-            new = name.encode()[:127]
-            mutant = good.replace(bytes([len(old)]) + old, bytes([len(new)]) + new)
-            mutant = mutant[:8] + struct.pack(">H", len(mutant)) + mutant[10:-4]
-            voice.throw(mutant + struct.pack(">I", zlib.crc32(mutant)))
+        old, new = PEER.encode(), name.encode()[:127]
+        mutant = good.replace(bytes([len(old)]) + old, bytes([len(new)]) + new)
+        mutant = mutant[:8] + struct.pack(">H", len(mutant)) + mutant[10:-4]
+        voice.throw(mutant + struct.pack(">I", zlib.crc32(mutant)))
     cluster_dir.wait(lambda: "malformed" in cluster_dir.ok("hb -s -v"), "they are counted")
     assert victim.read_bytes() == b"root:x:0:0:root\n"
     assert {path for path in cluster_dir.root.rglob("*") if "proc" not in str(path)} == before
@@ -198,12 +196,13 @@ def test_h6c_record_of_the_past_is_not_heard_at_start(cluster_dir: ClusterDir, v
     cluster_dir.ok("ezha start")
     for _ in range(15):
         assert "DOWN" in listener(cluster_dir, "dio")
-        assert PEER not in cluster_dir.ok("service -s -c") or "STARTED" not in cluster_dir.ok("service -s -c")
+        assert "STARTED" not in cluster_dir.ok("service -s -c")
         time.sleep(0.1)
 
 
-def test_h6d_peer_whose_clock_stands_still_is_alive_on_the_disk(cluster_dir: ClusterDir, voice: PeerVoice,
-                                                               monkeypatch: pytest.MonkeyPatch) -> None:
+def test_h6d_peer_whose_clock_stands_still_is_alive_on_the_disk(
+    cluster_dir: ClusterDir, voice: PeerVoice, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Every beat bears the same time: it counts that the beat is a new one."""
     monkeypatch.setattr(time, "time", lambda: 1_000_000.0)
     cluster_dir.ok("ezha start")
