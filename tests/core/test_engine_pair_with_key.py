@@ -206,8 +206,13 @@ def test_replayed_old_life_is_not_taken_for_a_reinstalled_peer() -> None:
     assert "two nodes" not in _warnings(deb2) and "forget-peer" not in _warnings(deb2)
 
 
-def test_two_nodes_of_one_name_are_reported() -> None:
-    """A copy of deb1, key and all, is started beside it: the newer counter is believed, and the double name is said."""
+@pytest.mark.parametrize("key_id", ["aabbccdd", ""])
+def test_two_nodes_of_one_name_are_reported(key_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A copy of deb1, key and all, is started beside it: the newer counter is believed, and the double name is said.
+
+    Without any key it is said just the same.
+    """
+    monkeypatch.setattr(Pair, "key_id", key_id)
     pair, deb1, deb2, _ = _running_pair()
     copy = Host(pair, 0)
     copy.life = 100
