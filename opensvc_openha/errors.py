@@ -83,7 +83,8 @@ class PeerError(OpenhaError):
 class FrameError(PeerError):
     """A heartbeat frame or disk slot cannot be decoded; ``reason`` is the counter it is filed under.
 
-    ``reason`` is one of: blank, alien, version, truncated, oversized, checksum, malformed.
+    ``reason`` is one of: blank, alien, version, truncated, oversized, checksum, malformed; of a whole frame that is not
+    the peer's: unauthenticated, unknown key, forged, foreign cluster, node, own, namesake.
     """
 
     def __init__(self, reason: str, message: str) -> None:

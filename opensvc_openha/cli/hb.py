@@ -7,8 +7,8 @@ import os
 import sys
 
 from opensvc_openha.cli import here, render
-from opensvc_openha.core.model import LinkSpec
-from opensvc_openha.errors import ConfigError, UsageError
+from opensvc_openha.core.model import LinkKind, LinkSpec
+from opensvc_openha.errors import ConfigError, RefusedError, UsageError
 from opensvc_openha.formats.conf_lines import add_line
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.formats.monitor_file import format_link, parse_monitor, remove_link
@@ -19,6 +19,7 @@ USAGE = """\
 Usage: hb -s [-v | --json]                                                     show heartbeat status
        hb -a -n node -t type -i interface -d address -p port -T timeout        add heartbeat link
        hb -r -n node -t type -i interface -d address -p port                   remove heartbeat link
+       hb --force -n node -t type -i device -d offset                          take a slot, whatever it holds
 
  node      = name of the node that sends
  type      = net, unicast, dio or disk
@@ -35,11 +36,13 @@ def main(args: "list[str]") -> int:
         sys.stdout.write(USAGE)
         return 0
     try:
-        found, rest = getopt.gnu_getopt(args, "sarvn:t:i:d:p:T:", ["json"])
+        found, rest = getopt.gnu_getopt(args, "sarvn:t:i:d:p:T:", ["json", "force"])
     except getopt.GetoptError as error:
         raise UsageError(f"hb: {error} (hb --help tells more)") from error
     options = dict(found)
     modes = [mode for mode in ("-s", "-a", "-r") if mode in options]
+    if not modes and "--force" in options and not rest:
+        return _claim(options)
     if len(modes) != 1 or rest:
         what = f"unexpected {' '.join(rest)}" if rest else "Incompatible options."
         raise UsageError(f"hb: {what} Expected one of -s, -a, -r (hb --help tells more)")
@@ -74,10 +77,41 @@ def _add(options: "dict[str, str]") -> int:
         parse_monitor(changed, layout.monitor_file, nodes, need_both_ways=False, complete=complete)
         return changed
 
+    if spec.kind.is_disk:
+        _take_slot(spec, is_forced="--force" in options)
     configuration.edit(layout, layout.monitor_file, add)
     control_client.reload_if_running(layout)
     print("heartbeat added.")
     return 0
+
+
+def _claim(options: "dict[str, str]") -> int:
+    spec = _link(here.layout(), options, "10")
+    if not spec.kind.is_disk:
+        raise UsageError(f"hb: --force takes a slot of a device; {spec.kind.value} has none")
+    _take_slot(spec, is_forced=True)
+    print(f"slot {spec.label} taken.")
+    return 0
+
+
+def _take_slot(spec: LinkSpec, is_forced: bool) -> None:
+    """Refuses a slot that is someone else's; what else may be wrong with the device is the daemon's to find and show."""
+    from opensvc_openha.links.base import LinkFault
+    from opensvc_openha.links.slot_link import ForeignData, SlotSender
+
+    slot = SlotSender(spec, direct=spec.kind is LinkKind.DIO)
+    try:
+        if is_forced:
+            slot.claim()
+        else:
+            slot.open()
+    except ForeignData as error:
+        raise RefusedError(str(error)) from None
+    except LinkFault:
+        if is_forced:
+            raise
+    finally:
+        slot.close()
 
 
 def _remove(options: "dict[str, str]") -> int:

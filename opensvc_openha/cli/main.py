@@ -17,6 +17,7 @@ Usage: openha COMMAND [options]
 Cluster:
   service  -s | -s -c | -i NAME | -a ... | -r NAME | -A NAME ACTION    services and their states
   hb       -s | -a ... | -r ...                                       heartbeat links
+  key      status | generate | install FILE | rotate | forget-peer    the key that authenticates heartbeats
   status                                                              both of them
   start | stop | restart | kill                                       the node daemon (stop also stops services)
   ps                                                                  the node daemon and its threads
@@ -43,6 +44,12 @@ def _hb(args: "list[str]") -> int:
     from opensvc_openha.cli import hb
 
     return hb.main(args)
+
+
+def _key(args: "list[str]") -> int:
+    from opensvc_openha.cli import key
+
+    return key.main(args)
 
 
 def _ezha(name: str) -> "Callable[[list[str]], int]":
@@ -99,6 +106,7 @@ def _svcmon(args: "list[str]") -> int:
 COMMANDS: "dict[str, Callable[[list[str]], int]]" = {
     "service": _service,
     "hb": _hb,
+    "key": _key,
     "status": _ezha("status"),
     "start": _ezha("start"),
     "stop": _ezha("stop"),

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Mapping
+
 from opensvc_openha.core.actions import Answer, Word
-from opensvc_openha.core.status import LinkStatus, NodeStatus, ServiceStatus
+from opensvc_openha.core.beat import BootId
+from opensvc_openha.core.status import AuthStatus, LinkStatus, NodeStatus, ServiceStatus
+from opensvc_openha.formats.key_file import KeyRing
 from opensvc_openha.runtime.clock import stamp
 
 SERVICE_COLUMNS = "%-16s %-16s %-14s %-16s %-14s"
@@ -64,9 +68,67 @@ def link_details(status: NodeStatus) -> str:
         rows.append(link_line(link))
         if link.reason:
             rows.append(f"\t{link.reason}")
+        if link.counts:
+            rows.append("\tframes found wrong: " + ", ".join(f"{number} {reason}" for reason, number in link.counts.items()))
+    rows.append(authentication_line(status.authentication))
     rows.append(f"peer {status.peer}: {status.peer_standing.value}: {status.peer_reason}")
     rows += [f"warning: {text}" for text in status.warnings]
     return _lines(rows)
+
+
+def authentication_line(auth: AuthStatus) -> str:
+    """How heartbeats are authenticated, in one line."""
+    cluster = f", cluster {auth.cluster}" if auth.cluster else ""
+    if not auth.sends:
+        return f"authentication: {auth.mode}{cluster}"
+    peer = f"the peer with {auth.peer_sends}" if auth.peer_sends else "the peer was not heard with a key yet"
+    return f"authentication: {auth.mode}{cluster}, this node sends with key {auth.sends}, {peer}"
+
+
+def key_generated(ring: KeyRing, path: str) -> str:
+    """``openha key generate``."""
+    return _lines([
+        f"key {ring.current.key_id} generated: {path}",
+        "Bring it to the other node over a safe way, and there run: openha key install FILE",
+    ])
+
+
+def key_installed(ring: KeyRing, path: str, is_new: bool) -> str:
+    """``openha key install``."""
+    if not is_new:
+        return f"nothing new: {_ring(ring)}\n"
+    return f"key file installed: {path}: {_ring(ring)}\n"
+
+
+def key_rotated(ring: KeyRing, path: str) -> str:
+    """``openha key rotate``."""
+    return _lines([
+        f"next key {ring.newest.key_id} generated: {path}: {_ring(ring)}",
+        "It is used once the other node has it, too. Bring the file there, and run: openha key install FILE",
+    ])
+
+
+def key_status(ring: "KeyRing | None", path: str, lives: "Mapping[str, BootId]", auth: "AuthStatus | None") -> str:
+    """``openha key status``; ``auth`` None if no daemon runs."""
+    rows = [f"key file {path}: {_ring(ring) if ring is not None else 'none'}"]
+    for key in ring.keys if ring is not None else ():
+        boot = lives.get(key.key_id)
+        if boot is None:
+            rows.append(f"key {key.key_id}: the peer was never heard with it")
+        else:
+            counter = f", boot counter {boot.counter}" if boot.counter else ""
+            rows.append(f"key {key.key_id}: the peer was heard with it{counter}")
+    rows.append("nmond is not running" if auth is None else authentication_line(auth))
+    if auth is not None and auth.peer_knows:
+        rows.append(f"newest key of the peer: {auth.peer_knows}")
+    return _lines(rows)
+
+
+def _ring(ring: KeyRing) -> str:
+    parts = [f"current {ring.current.key_id}"]
+    parts += [f"next {ring.next.key_id}"] if ring.next is not None else []
+    parts += [f"previous {ring.previous.key_id}"] if ring.previous is not None else []
+    return ", ".join(parts)
 
 
 def both(status: NodeStatus) -> str:

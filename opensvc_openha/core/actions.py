@@ -10,7 +10,7 @@ import enum
 from dataclasses import dataclass
 from typing import Optional, Union
 
-from opensvc_openha.core.beat import Beat
+from opensvc_openha.core.beat import Beat, BootId
 from opensvc_openha.core.events import ScriptKind
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import PeerStanding
@@ -31,6 +31,13 @@ class MirrorPeer:
 
     service: str
     state: ServiceState
+
+
+@dataclass(frozen=True)
+class RememberLives:
+    """Write the newest life of the peer heard under each key, so that a restart here does not forget them."""
+
+    lives: "tuple[tuple[str, BootId], ...]"
 
 
 @dataclass(frozen=True)
@@ -118,4 +125,4 @@ class Exit:
     """The engine is done; the daemon may end."""
 
 
-Action = Union[Persist, MirrorPeer, Announce, RunScript, Answer, Record, Exit]
+Action = Union[Persist, RememberLives, MirrorPeer, Announce, RunScript, Answer, Record, Exit]

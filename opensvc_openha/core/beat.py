@@ -33,10 +33,14 @@ LEGACY_LIFE = BootId(-1, 0)
 
 @dataclass(frozen=True)
 class Ack:
-    """The newest beat of the other node that the sender's engine has taken into account."""
+    """The newest beat of the other node that the sender's engine has taken into account.
+
+    With ``is_taken`` False it only says which life of the other node was heard last: an answer, not an agreement.
+    """
 
     boot: BootId
     seq: int
+    is_taken: bool = True
 
 
 @dataclass(frozen=True)

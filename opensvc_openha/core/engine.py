@@ -20,9 +20,11 @@ from opensvc_openha.core.actions import (
     Persist,
     Record,
     RecordKind,
+    RememberLives,
     RunScript,
     Word,
 )
+from opensvc_openha.core.admission import Admission
 from opensvc_openha.core.beat import Ack, Beat, BootId, Goodbye
 from opensvc_openha.core.events import (
     BeatReceived,
@@ -32,12 +34,14 @@ from opensvc_openha.core.events import (
     Learned,
     Leaving,
     LeaveRequested,
+    PeerForgotten,
     ScriptExited,
     StoreFailed,
     Tick,
 )
 from opensvc_openha.core.link_monitor import LinkMonitor
 from opensvc_openha.core.model import ClusterSpec, LinkSpec, ServiceSpec
+from opensvc_openha.core.peer_lives import PeerLives
 from opensvc_openha.core.peer_view import PeerView
 from opensvc_openha.core.service_machine import ServiceMachine
 from opensvc_openha.core.states import ServiceState
@@ -49,12 +53,20 @@ _NEW_SERVICE = Learned(ServiceState.FROZEN_STOP, reason="new service")
 class Engine:
     """The decisions of one node."""
 
-    def __init__(self, spec: ClusterSpec, boot: BootId, learned: Mapping[str, Learned], now: float) -> None:
+    def __init__(
+        self,
+        spec: ClusterSpec,
+        boot: BootId,
+        learned: Mapping[str, Learned],
+        now: float,
+        known_lives: "Optional[Mapping[str, BootId]]" = None,
+    ) -> None:
         self.spec = spec
         self.boot = boot
         self.seq = 0
         self._monitor = LinkMonitor(spec.listeners, now)
         self._view = PeerView(boot)
+        self._admission = Admission(spec.peer, self._monitor, self._view, PeerLives(boot, known_lives or {}))
         self._machines = {
             svc.name: self._machine(svc, learned.get(svc.name, _NEW_SERVICE), now) for svc in spec.own_services
         }
@@ -72,6 +84,7 @@ class Engine:
         self._due_at = now
         self._stalled_at = -math.inf
         self._is_ack_due = False
+        self._is_greeting_due = False
 
     def _machine(self, svc: ServiceSpec, learned: Learned, now: float) -> ServiceMachine:
         role = svc.role_of(self.spec.node)
@@ -144,6 +157,9 @@ class Engine:
             return [] if machine is None else machine.store_failed(event.detail, self._view, now, self.seq + 1)
         if isinstance(event, ConfigChanged):
             return self._reconfigure(event, now)
+        if isinstance(event, PeerForgotten):
+            self._admission.lives.forget()
+            return [self._admission.remember()]
         assert isinstance(event, LeaveRequested)
         if self._leaving is not Leaving.STOP_SERVICES and not self._goodbyes:
             self._leaving, self._leave_began = event.leaving, now
@@ -151,12 +167,16 @@ class Engine:
 
     def _take_beat(self, event: BeatReceived, now: float) -> "list[Action]":
         beat, link = event.beat, event.link
-        if beat.node != self.spec.peer or link not in self._monitor or not self._view.admits(beat, now):
+        if beat.node != self.spec.peer or link not in self._monitor:
             return []
-        if not self._monitor.is_fresh(link, beat.boot, beat.seq):
-            return []
-        done: "list[Action]" = []
-        if self._monitor.heard(link, beat.boot, beat.seq, event.received_at, event.pid):
+        reason, heard_at = self._admission.doubt(event, now)
+        if reason:
+            # A life that was not heard before is answered at once: it can only acknowledge whom it has heard.
+            self._is_greeting_due = self._is_greeting_due or self._admission.wants_greeting(reason)
+            self._is_ack_due = self._is_ack_due or self._is_greeting_due
+            return self._admission.refuse(event, reason, self.seq, now)
+        done: "list[Action]" = [self._admission.remember()] if self._admission.lives.has_learnt else []
+        if self._monitor.heard(link, beat.boot, beat.seq, heard_at, event.pid):
             done.append(Record(RecordKind.LINK, link.link_id, "DOWN", "UP", "beat received"))
         if beat.is_legacy and self._monitor.is_own_heard:
             # The same node says the same and more in our own format.
@@ -289,13 +309,13 @@ class Engine:
         self.seq += 1
         self._beat_at = now
         self._is_ack_due = False
-        return Announce(self.beat(goodbye), with_names=set(self._view.states) != set(self._machines))
+        beat = self.beat(goodbye)
+        self._is_greeting_due = False
+        return Announce(beat, with_names=set(self._view.states) != set(self._machines))
 
     def beat(self, goodbye: Goodbye = Goodbye.NONE) -> Beat:
         """What this node says now, under the current sequence number."""
-        newest = self._view.newest
-        is_mute = newest is None or newest.is_legacy or not newest.is_complete
-        ack = None if newest is None or is_mute else Ack(newest.boot, newest.seq)
+        ack = self._ack()
         states = {name: machine.state for name, machine in self._machines.items()}
         return Beat(
             node=self.spec.node,
@@ -306,6 +326,17 @@ class Engine:
             goodbye=goodbye,
             wants_ack=ServiceState.START_READY in states.values(),
         )
+
+    def _ack(self) -> Optional[Ack]:
+        """What was taken into account last; or, for a life that must be answered first, that it was heard."""
+        newest, heard = self._view.newest, self._admission.lives.heard
+        is_mute = newest is None or newest.is_legacy or not newest.is_complete
+        taken = None if newest is None or is_mute else Ack(newest.boot, newest.seq)
+        if heard is None or newest is None or heard.boot == newest.boot:
+            return taken or heard
+        is_later = heard.boot.counter > newest.boot.counter or self._view.standing is not PeerStanding.LIVE
+        # In turns, so that whoever replays an old life does not keep the living one from its acknowledgement.
+        return heard if is_later and (self._is_greeting_due or self.seq % 2 or taken is None) else taken
 
     def next_deadline(self) -> float:
         """Instant at which ``step`` must be called again, with a Tick if nothing else happened."""
@@ -337,12 +368,13 @@ class Engine:
         services += [self._machines[name].status(self._view, self._leaving, now) for name in self._kept]
         links = tuple(self._link_status(link) for link in self.spec.listeners)
         reason = _standing_reason(self._view.standing, self._view.newest)
-        return NodeStatus(self.spec.node, self.spec.peer, 0, self._view.standing, reason, links, tuple(services))
+        return NodeStatus(self.spec.node, self.spec.peer, 0, self._view.standing, reason, links, tuple(services),
+                          self._admission.suspicions(now))
 
     def _link_status(self, link: LinkSpec) -> LinkStatus:
         is_up, heard, pid = self._monitor.view(link)
         return LinkStatus(link.kind.value, link.label, False, is_up, pid, heard, "", link.device, link.address, link.port,
-                          link.offset, link.timeout_s)
+                          link.offset, link.timeout_s, counts=self._monitor.counts(link))
 
     def may_run(self, service: str) -> bool:
         """True while some of the service may be in use on this node."""
@@ -362,7 +394,7 @@ def _standing_reason(standing: PeerStanding, newest: Optional[Beat]) -> str:
     }[standing]
 
 
-_ORDER = (Persist, Announce, MirrorPeer, RunScript, Record, Answer, Exit)
+_ORDER = (Persist, RememberLives, Announce, MirrorPeer, RunScript, Record, Answer, Exit)
 
 
 def _in_order(actions: "list[Action]") -> "list[Action]":

@@ -69,12 +69,16 @@ class Tick:
 
 @dataclass(frozen=True)
 class BeatReceived:
-    """A valid beat came in on a link; ``pid`` is the thread that sent it there."""
+    """A valid beat came in on a link; ``pid`` is the thread that sent it there.
+
+    ``key_id`` names the cluster key that authenticates it, and is empty for a beat that nothing authenticates.
+    """
 
     link: LinkSpec
     beat: Beat
     received_at: float
     pid: int = 0
+    key_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -119,4 +123,11 @@ class LeaveRequested:
     leaving: Leaving
 
 
-Event = Union[Tick, BeatReceived, ScriptExited, CommandReceived, ConfigChanged, StoreFailed, LeaveRequested]
+@dataclass(frozen=True)
+class PeerForgotten:
+    """An operator says that the peer lost its boot counter: a lower one than before is to be believed."""
+
+
+Event = Union[
+    Tick, BeatReceived, ScriptExited, CommandReceived, ConfigChanged, StoreFailed, LeaveRequested, PeerForgotten
+]

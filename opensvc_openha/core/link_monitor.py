@@ -6,6 +6,7 @@ are down: every link must have been listened to for its whole timeout since the 
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from typing import Iterable, Optional
 
 from opensvc_openha.core.beat import LEGACY_LIFE, BootId
@@ -24,6 +25,7 @@ class _Listener:
         self.pid = 0
         self.boot: Optional[BootId] = None
         self.seq = -1
+        self.counts: "dict[str, int]" = {}
 
     @property
     def verdict_at(self) -> float:
@@ -32,11 +34,42 @@ class _Listener:
         return heard + self.link.timeout_s
 
 
+class _Arrivals:
+    """When each beat of the peer's present life came in first, as far back as the longest link timeout."""
+
+    LIMIT = 10_000
+
+    def __init__(self) -> None:
+        self._boot: Optional[BootId] = None
+        self._seqs: "list[int]" = []
+        self._times: "list[float]" = []
+
+    def first(self, boot: BootId, seq: int, received_at: float, horizon: float) -> float:
+        if boot != self._boot:
+            self._boot, self._seqs, self._times = boot, [], []
+        if not self._seqs or seq > self._seqs[-1]:
+            self._seqs.append(seq)
+            self._times.append(received_at)
+            self._forget(horizon)
+            return received_at
+        return min(received_at, self._times[bisect_left(self._seqs, seq)])
+
+    def _forget(self, horizon: float) -> None:
+        """Keeps one entry from before the horizon: it stands for all older ones."""
+        old = bisect_left(self._times, horizon) - 1
+        if old > 0:
+            del self._seqs[:old], self._times[:old]
+        if len(self._seqs) > self.LIMIT:
+            # Half as precise, never blind: an entry stands for those before it.
+            del self._seqs[1::2], self._times[1::2]
+
+
 class LinkMonitor:
     """The listeners of this node."""
 
     def __init__(self, listeners: Iterable[LinkSpec], now: float) -> None:
         self._listeners = {link: _Listener(link, now) for link in listeners}
+        self._arrivals = _Arrivals()
 
     def update(self, listeners: Iterable[LinkSpec], now: float) -> None:
         """Takes over a new set of links; those that stay keep what was heard on them."""
@@ -52,6 +85,24 @@ class LinkMonitor:
         """
         listener = self._listeners[link]
         return listener.boot != boot or seq > listener.seq or boot == LEGACY_LIFE
+
+    def first_heard(self, boot: BootId, seq: int, received_at: float) -> float:
+        """When that beat, or a later one of the same life, came in first, on whatever link.
+
+        What is told again later, on this link or another one, proves no more than it did then.
+        """
+        longest = max((item.link.timeout_s for item in self._listeners.values()), default=0.0)
+        return self._arrivals.first(boot, seq, received_at, received_at - longest)
+
+    def refuse(self, link: LinkSpec, reason: str) -> bool:
+        """Counts a beat that is not believed; True if it is the first for that reason on this link."""
+        counts = self._listeners[link].counts
+        counts[reason] = counts.get(reason, 0) + 1
+        return counts[reason] == 1
+
+    def counts(self, link: LinkSpec) -> "dict[str, int]":
+        """How many beats were not believed on a link, by reason."""
+        return dict(self._listeners[link].counts)
 
     def heard(self, link: LinkSpec, boot: BootId, seq: int, received_at: float, pid: int) -> bool:
         """Notes a fresh beat; True if it brings the link up."""

@@ -99,7 +99,7 @@ class PeerView:
             self._life = beat.boot
         self._note_same(beat, now)
         self._newest, self._taken_at = beat, now
-        if beat.ack is not None and beat.ack.boot == self._own_boot:
+        if beat.ack is not None and beat.ack.is_taken and beat.ack.boot == self._own_boot:
             self._acked_seq = max(self._acked_seq, beat.ack.seq)
         if beat.goodbye is not Goodbye.NONE:
             self._goodbye_at = now

@@ -6,8 +6,8 @@ Instants are monotonic seconds in core and wall-clock seconds once the control s
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
-from typing import Optional
+from dataclasses import dataclass, field
+from typing import Mapping, Optional
 
 from opensvc_openha.core.states import ServiceState
 
@@ -29,7 +29,7 @@ class LinkStatus:
     """One end of a heartbeat link on this node.
 
     ``pid`` is the sending thread, here or on the peer; ``thread`` the one that serves this end on this node;
-    ``updated_at`` the last beat sent or heard.
+    ``updated_at`` the last beat sent or heard. ``counts`` says how many frames were found wrong on it, by reason.
     """
 
     kind: str
@@ -45,6 +45,23 @@ class LinkStatus:
     offset: int = 0
     timeout_s: float = 0.0
     thread: int = 0
+    counts: "Mapping[str, int]" = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class AuthStatus:
+    """How heartbeats are authenticated: the mode in force, and the ids of the keys.
+
+    ``sends`` is the key of our beats, ``accepts`` are the keys a beat may come with; ``peer_sends`` and
+    ``peer_knows`` are what the peer's last authenticated beat came with, and the newest key it has.
+    """
+
+    mode: str = "off"
+    cluster: str = ""
+    sends: str = ""
+    accepts: "tuple[str, ...]" = ()
+    peer_sends: str = ""
+    peer_knows: str = ""
 
 
 @dataclass(frozen=True)
@@ -74,6 +91,7 @@ class NodeStatus:
     links: "tuple[LinkStatus, ...]"
     services: "tuple[ServiceStatus, ...]"
     warnings: "tuple[str, ...]" = ()
+    authentication: AuthStatus = AuthStatus()
 
     def service(self, name: str) -> Optional[ServiceStatus]:
         """Status of one service, or None if this node does not know it."""

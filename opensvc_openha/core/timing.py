@@ -57,6 +57,12 @@ PROBE_LIMIT_S = 60.0
 KILL_GRACE_S = 5.0
 """Between SIGTERM and SIGKILL of a script that passed its limit."""
 
+PROOF_PATIENCE_S = 3.0
+"""A peer heard that long without acknowledging this life of ours is reported."""
+
+SUSPICION_S = 30.0
+"""How long a suspicion about the peer's identity is shown after its last sign."""
+
 LINK_RETRY_S = 1.0
 """Between two attempts to open a link that failed."""
 
@@ -78,5 +84,6 @@ assert STOP_HOLD_S >= 2 * BEAT_INTERVAL_S, "the peer must hear of the stop befor
 assert GOODBYE_REPEATS * GOODBYE_GAP_S < BEAT_INTERVAL_S, "a goodbye is over before the next beat would be due"
 assert STUCK_S > START_READY_DELAY_S, "the roles decide first"
 assert 0 < STALL_FRACTION < 1
+assert PROOF_PATIENCE_S > 2 * BEAT_INTERVAL_S, "two lost beats are no reason to report anything"
 assert FIRST_BEAT_LIMIT_S > BEAT_INTERVAL_S, "a peer in good health speaks once in that time"
 assert LEAVE_SCRIPT_WAIT_S < RESTART_HOLD_S, "a restart that waits for a script must fit into the peer's patience"

@@ -4,29 +4,32 @@
 
     magic 4 | version 1 | scheme 1 | flags 2 | length 2 | goodbye 1 | boot 4+8 | seq 8 | ack boot 4+8 | ack seq 8
     sent at, ms 8 | sender thread 4 | beat interval, ms 4
-    node name 1+n | digest of the service names 8 | service count 2 | one nibble per service, in sorted name order
+    [cluster mark 8] | node name 1+n | digest of the service names 8 | service count 2
+    one nibble per service, in sorted name order; or, deflated: length 2 | bytes
     [first index 2 | count 2 | (1+n) per name]      page of names, in some beats
-    trailer: CRC-32 4                               scheme 0; a later scheme may put a key id and a tag here
+    [key id 4 | newest key id 4 | tag 32]           scheme 1: authenticated, see frame_seal
+    CRC-32 4
 
-1,000 services fit in 1,200 bytes because their names travel only a page at a time; NameBook puts the pages together.
-The CRC finds damage, not forgery.
+1,000 services fit in 1,200 bytes because their names travel only a page at a time; a NameBook puts the pages together.
+The CRC finds damage, not forgery. Nothing in a frame is true before its tag was found right, if tags are asked for.
 """
 
 from __future__ import annotations
 
 import struct
 import zlib
-from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
-from typing import Iterable, Mapping, Optional
+from typing import Optional
 
 from opensvc_openha.core.beat import Ack, Beat, BootId, Goodbye
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.errors import FrameError
+from opensvc_openha.formats.frame_seal import CLUSTER_BYTES, ID_BYTES, TAG_BYTES, Key, Seal, cluster_mark, is_tag_right, tag_of
 from opensvc_openha.formats.nodes_file import check_node_name
 from opensvc_openha.formats.services_file import check_service_name
+from opensvc_openha.formats.state_list import pack_states, plain_bytes, unpack_deflated, unpack_plain
 
 MAGIC = b"\x89EZB"
 """No host name begins with these bytes, so a frame of a C OpenHA is never taken for ours, nor ours for one."""
@@ -40,11 +43,14 @@ MIN_PAGE_BYTES = 512
 _HEAD = struct.Struct(">4sBBHHBIQQIQQQII")
 _NAMES = struct.Struct(">8sH")
 _PAGE = struct.Struct(">HH")
-_TRAILER = struct.Struct(">I")
-_SCHEME_CRC = 0
-_WANTS_ACK, _HAS_ACK, _HAS_PAGE = 1, 2, 4
-_ALL_FLAGS = _WANTS_ACK | _HAS_ACK | _HAS_PAGE
-_STATES = {state.value: state for state in ServiceState}
+_CRC = struct.Struct(">I")
+_SEAL = struct.Struct(f">{ID_BYTES}s{ID_BYTES}s{TAG_BYTES}s")
+_DEFLATED_LENGTH = struct.Struct(">H")
+_SCHEME_CRC, _SCHEME_HMAC = 0, 1
+_TRAILER_BYTES = {_SCHEME_CRC: _CRC.size, _SCHEME_HMAC: _SEAL.size + _CRC.size}
+_WANTS_ACK, _HAS_ACK, _HAS_PAGE, _ACK_NOT_TAKEN, _HAS_CLUSTER, _IS_DEFLATED = 1, 2, 4, 8, 16, 32
+_ALL_FLAGS = _WANTS_ACK | _HAS_ACK | _HAS_PAGE | _ACK_NOT_TAKEN | _HAS_CLUSTER | _IS_DEFLATED
+_ROOM_MIN, _ROOM_STEP = _PAGE.size + 64, 256
 _GOODBYES = {goodbye.value: goodbye for goodbye in Goodbye}
 
 
@@ -65,6 +71,17 @@ class Frame:
     states: "tuple[ServiceState, ...]"
     page_first: int = 0
     page_names: "tuple[str, ...]" = ()
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What a whole frame says of itself, before anybody has looked whether it is true. ``key_id`` is empty without a tag."""
+
+    node: str
+    boot: BootId
+    cluster: bytes
+    key_id: str
+    newest_id: str
 
 
 @lru_cache(maxsize=16)
@@ -91,34 +108,61 @@ def _name_pages(names: "tuple[str, ...]", room: int) -> "tuple[tuple[int, bytes]
     return tuple(pages)
 
 
-def encode_beat(beat: Beat, *, pid: int, interval_s: float, with_names: bool, max_bytes: int = DATAGRAM_BYTES) -> bytes:
+def encode_beat(
+    beat: Beat,
+    *,
+    pid: int,
+    interval_s: float,
+    with_names: bool,
+    max_bytes: int = DATAGRAM_BYTES,
+    limit_bytes: int = MAX_FRAME_BYTES,
+    cluster: str = "",
+    seal: Optional[Seal] = None,
+) -> bytes:
     """The frame of ``beat``; raises ValueError for a beat that no frame can hold.
 
     With ``with_names`` a page of names is added within ``max_bytes``. ``beat.seq`` chooses it, so that successive
-    beats go through all pages. States are never left out: where they alone need it, the frame is larger than that.
+    beats go through all pages. States are never left out: where they alone need it, the frame is larger than that, with
+    a small page of names as long as ``limit_bytes`` allows one.
     """
     names = tuple(sorted(beat.states))
     check_node_name(beat.node)
-    node = beat.node.encode("ascii")
     if len(names) > 0xFFFF:
         raise ValueError(f"{len(names)} services are more than a heartbeat can hold")
-    nibbles = "".join(f"{beat.states[name].value:x}" for name in names) + "0" * (len(names) % 2)
-    body = bytes([len(node)]) + node + _NAMES.pack(names_digest(names), len(names)) + bytes.fromhex(nibbles)
-    flags = (_WANTS_ACK if beat.wants_ack else 0) | (_HAS_ACK if beat.ack else 0)
-    if with_names and names:
-        room = max_bytes - _HEAD.size - len(body) - _TRAILER.size
-        pages = _name_pages(names, room if room >= _PAGE.size + 64 else MIN_PAGE_BYTES)
-        body += pages[beat.seq % len(pages)][1]
-        flags |= _HAS_PAGE
-    length = _HEAD.size + len(body) + _TRAILER.size
+    scheme = _SCHEME_CRC if seal is None else _SCHEME_HMAC
+    mark = cluster_mark(cluster)
+    packed, is_deflated = pack_states([beat.states[name] for name in names])
+    body = mark + bytes([len(beat.node)]) + beat.node.encode("ascii") + _NAMES.pack(names_digest(names), len(names))
+    body += (_DEFLATED_LENGTH.pack(len(packed)) if is_deflated else b"") + packed
+    flags = (_HAS_CLUSTER if mark else 0) | (_IS_DEFLATED if is_deflated else 0)
+    fixed = _HEAD.size + len(body) + _TRAILER_BYTES[scheme]
+    # What is deflated is a little longer or shorter each time, and pages must be cut alike from beat to beat.
+    step = _ROOM_STEP if is_deflated else 1
+    room = _room(max_bytes - fixed, limit_bytes - fixed, step) if with_names and names else 0
+    pages = _name_pages(names, room) if room else ()
+    page = pages[beat.seq % len(pages)][1] if pages else b""
+    body += page
+    flags |= _HAS_PAGE if page else 0
+    length = fixed + len(page)
     if length > MAX_FRAME_BYTES:
         raise ValueError(f"a heartbeat of {len(names)} services takes {length} bytes, more than {MAX_FRAME_BYTES}")
-    frame = _encode_head(beat, flags, length, pid, interval_s) + body
-    return frame + _TRAILER.pack(zlib.crc32(frame))
+    frame = _encode_head(beat, scheme, flags, length, pid, interval_s) + body
+    if seal is not None:
+        frame += bytes.fromhex(seal.key.key_id) + bytes.fromhex(seal.newest_id)
+        frame += tag_of(seal.key, seal.binding, frame)
+    return frame + _CRC.pack(zlib.crc32(frame))
 
 
-def _encode_head(beat: Beat, flags: int, length: int, pid: int, interval_s: float) -> bytes:
+def _room(wanted: int, limit: int, step: int) -> int:
+    """Bytes that a page of names may take, 0 for none."""
+    room = wanted if wanted >= _ROOM_MIN else min(MIN_PAGE_BYTES, limit)
+    room -= room % step
+    return room if room >= _ROOM_MIN else 0
+
+
+def _encode_head(beat: Beat, scheme: int, flags: int, length: int, pid: int, interval_s: float) -> bytes:
     ack = beat.ack or Ack(BootId(0, 0), 0)
+    flags |= (_WANTS_ACK if beat.wants_ack else 0) | (_HAS_ACK if beat.ack else 0) | (0 if ack.is_taken else _ACK_NOT_TAKEN)
     try:
         interval_ms = round(interval_s * 1000)
         if interval_ms < 1:
@@ -126,7 +170,7 @@ def _encode_head(beat: Beat, flags: int, length: int, pid: int, interval_s: floa
         return _HEAD.pack(
             MAGIC,
             VERSION,
-            _SCHEME_CRC,
+            scheme,
             flags,
             length,
             beat.goodbye.value,
@@ -146,34 +190,57 @@ def _encode_head(beat: Beat, flags: int, length: int, pid: int, interval_s: floa
 
 def decode_frame(data: bytes) -> Frame:
     """What the frame says; raises FrameError, and nothing else, for any bytes that are not a whole valid frame."""
-    length = _check_envelope(data)
-    if zlib.crc32(data[: length - _TRAILER.size]) != _TRAILER.unpack_from(data, length - _TRAILER.size)[0]:
-        raise FrameError("checksum", "the frame is damaged: its checksum does not match")
+    end = _check_envelope(data)
     try:
-        return _decode_fields(data, length - _TRAILER.size)
+        return _decode_fields(data, end)
     except (ValueError, struct.error, IndexError) as error:
         # The checksum is right, so whoever sent this encodes frames in another way than we do.
         raise FrameError("malformed", f"the frame cannot be understood: {error}") from None
 
 
+def read_claim(data: bytes) -> Claim:
+    """What a whole frame claims to be; raises FrameError like ``decode_frame``."""
+    end = _check_envelope(data)
+    _, _, scheme, flags, _, _, counter, nonce = _HEAD.unpack_from(data)[:8]
+    try:
+        cluster, offset = _take_cluster(data, flags)
+        node, _ = _take_text(data[:end], offset)
+        check_node_name(node)
+    except (ValueError, IndexError) as error:
+        raise FrameError("malformed", f"the frame cannot be understood: {error}") from None
+    key_id, newest_id = _SEAL.unpack_from(data, end)[:2] if scheme == _SCHEME_HMAC else (b"", b"")
+    return Claim(node, BootId(counter, nonce), cluster, key_id.hex(), newest_id.hex())
+
+
+def is_authentic(data: bytes, key: Key, binding: bytes) -> bool:
+    """True if a whole frame of scheme 1 was made by somebody who has the key, for the link of that binding."""
+    tag_at = len(data) - _CRC.size - TAG_BYTES
+    return is_tag_right(key, binding, data[:tag_at], data[tag_at : tag_at + TAG_BYTES])
+
+
 def _check_envelope(data: bytes) -> int:
-    """Length of the frame, once it is known to be one of ours, whole, and of a version we read."""
+    """Where the fields end, once the frame is known to be one of ours, whole, undamaged and of a version we read."""
     if not data.strip(b"\0"):
         raise FrameError("blank", "nothing was ever written here")
     if not data.startswith(MAGIC):
         if MAGIC.startswith(data):
             raise FrameError("truncated", f"only {len(data)} bytes of a frame")
         raise FrameError("alien", "not a heartbeat of this program")
-    if len(data) < _HEAD.size + _TRAILER.size:
+    if len(data) < _HEAD.size + _CRC.size:
         raise FrameError("truncated", f"only {len(data)} bytes of a frame")
     _, version, scheme, _, length = _HEAD.unpack_from(data)[:5]
-    if version != VERSION or scheme != _SCHEME_CRC:
+    if version != VERSION or scheme not in _TRAILER_BYTES:
         raise FrameError("version", f"frame version {version} with authentication scheme {scheme} is not known here")
     if length > MAX_FRAME_BYTES or len(data) > length:
         raise FrameError("oversized", f"{len(data)} bytes, where the frame says {length} of at most {MAX_FRAME_BYTES}")
     if len(data) < length:
         raise FrameError("truncated", f"only {len(data)} of {length} bytes of a frame")
-    return int(length)
+    if zlib.crc32(data[: length - _CRC.size]) != _CRC.unpack_from(data, length - _CRC.size)[0]:
+        raise FrameError("checksum", "the frame is damaged: its checksum does not match")
+    end = int(length) - _TRAILER_BYTES[scheme]
+    if end < _HEAD.size:
+        raise FrameError("malformed", "the frame has no room for its authentication")
+    return end
 
 
 def _decode_fields(data: bytes, end: int) -> Frame:
@@ -186,12 +253,11 @@ def _decode_fields(data: bytes, end: int) -> Frame:
     if interval_ms < 1:
         raise ValueError("beat interval of 0")
     data = data[:end]
-    node, offset = _take_text(data, _HEAD.size)
+    _, offset = _take_cluster(data, flags)
+    node, offset = _take_text(data, offset)
     check_node_name(node)
     digest, count = _NAMES.unpack_from(data, offset)
-    offset += _NAMES.size
-    states = _decode_states(data[offset : offset + (count + 1) // 2], count)
-    offset += (count + 1) // 2
+    states, offset = _take_states(data, offset + _NAMES.size, count, bool(flags & _IS_DEFLATED))
     first, names, offset = _decode_page(data, offset, count) if flags & _HAS_PAGE else (0, (), offset)
     if offset != end:
         raise ValueError(f"{end - offset} bytes too many")
@@ -199,7 +265,7 @@ def _decode_fields(data: bytes, end: int) -> Frame:
         node=node,
         boot=BootId(counter, nonce),
         seq=seq,
-        ack=Ack(BootId(ack[0], ack[1]), ack[2]) if flags & _HAS_ACK else None,
+        ack=Ack(BootId(ack[0], ack[1]), ack[2], not flags & _ACK_NOT_TAKEN) if flags & _HAS_ACK else None,
         goodbye=_GOODBYES[goodbye],
         wants_ack=bool(flags & _WANTS_ACK),
         sent_at=sent_ms / 1000,
@@ -212,6 +278,14 @@ def _decode_fields(data: bytes, end: int) -> Frame:
     )
 
 
+def _take_cluster(data: bytes, flags: int) -> "tuple[bytes, int]":
+    """The mark of the cluster, empty if there is none, and where it ends."""
+    end = _HEAD.size + (CLUSTER_BYTES if flags & _HAS_CLUSTER else 0)
+    if end > len(data):
+        raise ValueError("the mark of the cluster runs over the end")
+    return data[_HEAD.size : end], end
+
+
 def _take_text(data: bytes, offset: int) -> "tuple[str, int]":
     """A text of one length byte and that many ASCII bytes, and where it ends."""
     end = offset + 1 + data[offset]
@@ -220,14 +294,16 @@ def _take_text(data: bytes, offset: int) -> "tuple[str, int]":
     return data[offset + 1 : end].decode("ascii"), end
 
 
-def _decode_states(data: bytes, count: int) -> "tuple[ServiceState, ...]":
-    digits = data.hex()
-    if len(digits) != count + count % 2 or digits[count:].strip("0"):
-        raise ValueError(f"the states of {count} services do not fit")
-    values = [int(digit, 16) for digit in digits[:count]]
-    if any(value not in _STATES for value in values):
-        raise ValueError(f"unknown service state {max(values)}")
-    return tuple(_STATES[value] for value in values)
+def _take_states(data: bytes, offset: int, count: int, is_deflated: bool) -> "tuple[tuple[ServiceState, ...], int]":
+    """The states of ``count`` services, and where they end."""
+    if not is_deflated:
+        end = offset + plain_bytes(count)
+        return unpack_plain(data[offset:end], count), end
+    (length,) = _DEFLATED_LENGTH.unpack_from(data, offset)
+    offset += _DEFLATED_LENGTH.size
+    if offset + length > len(data):
+        raise ValueError("the states run over the end")
+    return unpack_deflated(data[offset : offset + length], count), offset + length
 
 
 def _decode_page(data: bytes, offset: int, services: int) -> "tuple[int, tuple[str, ...], int]":
@@ -242,81 +318,3 @@ def _decode_page(data: bytes, offset: int, services: int) -> "tuple[int, tuple[s
         check_service_name(name)
         names.append(name)
     return first, tuple(names), offset
-
-
-@dataclass
-class _Learnt:
-    """Names behind one digest, as far as pages of it have come in."""
-
-    count: int
-    names: "dict[int, str]" = field(default_factory=dict)
-    is_verified: bool = False
-
-
-class NameBook:
-    """Names behind the digests that frames carry: our own, and those learnt from the peer's pages.
-
-    A set of names counts as complete only once it gives the digest again. What is learnt is bounded, so that frames
-    full of invented names cannot fill the memory.
-    """
-
-    MAX_DIGESTS = 4
-    MAX_NAMES = 20_000
-
-    def __init__(self) -> None:
-        self._own: "dict[bytes, tuple[str, ...]]" = {names_digest(()): ()}
-        self._learnt: "OrderedDict[bytes, _Learnt]" = OrderedDict()
-
-    def learn_own(self, names: Iterable[str]) -> None:
-        """Takes the services of this node: a peer with the same ones never has to send a name."""
-        own = tuple(sorted(set(names)))
-        self._own = {names_digest(()): (), names_digest(own): own}
-
-    def learn(self, frame: Frame) -> None:
-        """Takes the page of names of a frame, if it has one; a page with anything that is not a name is ignored."""
-        if not frame.page_names or frame.digest in self._own or len(frame.states) > self.MAX_NAMES:
-            return
-        try:
-            for name in frame.page_names:
-                check_service_name(name)
-        except ValueError:
-            return
-        learnt = self._learnt.pop(frame.digest, None)
-        if learnt is None or learnt.count != len(frame.states):
-            learnt = _Learnt(len(frame.states))
-        if not learnt.is_verified:
-            learnt.names.update(enumerate(frame.page_names, frame.page_first))
-            if len(learnt.names) == learnt.count:
-                names = tuple(name for _, name in sorted(learnt.names.items()))
-                if names != tuple(sorted(set(names))) or names_digest(names) != frame.digest:
-                    return
-                learnt.is_verified = True
-        self._learnt[frame.digest] = learnt
-        self._forget_the_oldest()
-
-    def _forget_the_oldest(self) -> None:
-        while len(self._learnt) > self.MAX_DIGESTS or sum(len(item.names) for item in self._learnt.values()) > self.MAX_NAMES:
-            self._learnt.popitem(last=False)
-
-    def resolve(self, frame: Frame) -> Beat:
-        """The frame as a beat; while names are missing it has the states of the known ones and is not complete."""
-        own = self._own.get(frame.digest)
-        learnt = self._learnt.get(frame.digest)
-        names: "Mapping[int, str]" = {}
-        is_complete = False
-        if own is not None and len(own) == len(frame.states):
-            names, is_complete = dict(enumerate(own)), True
-        elif learnt is not None and learnt.count == len(frame.states):
-            self._learnt.move_to_end(frame.digest)
-            names, is_complete = learnt.names, learnt.is_verified
-        return Beat(
-            node=frame.node,
-            boot=frame.boot,
-            seq=frame.seq,
-            ack=frame.ack,
-            states={names[index]: state for index, state in enumerate(frame.states) if index in names},
-            goodbye=frame.goodbye,
-            wants_ack=frame.wants_ack,
-            is_complete=is_complete,
-            sent_at=frame.sent_at,
-        )

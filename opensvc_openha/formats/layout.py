@@ -43,6 +43,21 @@ class Layout:
         """Counter of daemon starts and the boot identity of the machine at the last one."""
         return f"{self.proc_dir}/boot"
 
+    @property
+    def options_file(self) -> str:
+        """Options that the original's files have no place for."""
+        return f"{self.conf_dir}/openha.conf"
+
+    @property
+    def key_file(self) -> str:
+        """The secret that authenticates heartbeats."""
+        return f"{self.conf_dir}/openha.key"
+
+    @property
+    def peer_lives_file(self) -> str:
+        """The newest life of the peer's daemon that was heard under each key."""
+        return f"{self.proc_dir}/peer-lives"
+
     def service_dir(self, service: str) -> str:
         """Directory of one service's STATE files."""
         return f"{self.services_dir}/{service}"

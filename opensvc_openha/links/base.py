@@ -36,9 +36,13 @@ class Received:
 
 
 class BeatSender(Protocol):
-    """Sending end. ``remark`` is what the operator should know of a link that works, or empty."""
+    """Sending end. ``remark`` is what the operator should know of a link that works, or empty.
+
+    ``counters`` says how often something was found wrong after all, by reason.
+    """
 
     remark: str
+    counters: Dict[str, int]
 
     def open(self) -> None:
         """Makes the end ready, again if need be; raises LinkFault."""

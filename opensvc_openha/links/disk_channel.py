@@ -33,12 +33,16 @@ _LAST_MOMENT_S = 1.0
 
 @dataclass(frozen=True)
 class DeviceInfo:
-    """What opening the device told. ``is_around_cache`` is False where reads go through the page cache."""
+    """What opening the device told. ``is_around_cache`` is False where reads go through the page cache.
+
+    ``is_in_use`` says that it is mounted, or held by a volume manager; asked only when it is opened for writing.
+    """
 
     block_bytes: int
     size_bytes: int
     is_block_device: bool
     is_around_cache: bool
+    is_in_use: bool = False
 
 
 @dataclass
@@ -202,7 +206,7 @@ class DiskChannel:
             worker = self._worker
         operation = disk_worker.OPEN_FOR_WRITING if for_writing else disk_worker.OPEN
         info = disk_worker.INFO.unpack(worker.request(operation, 0, 0, b"", limit_s, "the opening"))
-        return DeviceInfo(info[0], info[1], bool(info[2]), bool(info[3]))
+        return DeviceInfo(info[0], info[1], bool(info[2]), bool(info[3]), bool(info[4]))
 
     def read(self, offset: int, length: int, limit_s: float) -> bytes:
         """Bytes at ``offset``, fewer at the end of the device; raises LinkFault."""

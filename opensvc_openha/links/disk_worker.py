@@ -12,14 +12,16 @@ import mmap
 import os
 import struct
 import sys
+import time
 from typing import Tuple
 
 REQUEST = struct.Struct(">cIQI")
 """Operation, id, byte offset, length; the bytes to write follow."""
 REPLY = struct.Struct(">IiI")
 """Id of the request, errno or 0, length of the payload that follows."""
-INFO = struct.Struct(">IQBB")
-"""Payload for OPEN: bytes of a logical block, bytes of the device, is it a block device, is the page cache avoided."""
+INFO = struct.Struct(">IQBBB")
+"""Payload for OPEN: bytes of a logical block, bytes of the device, is it a block device, is the page cache avoided,
+is the device mounted or held by something else (known only if it was opened for writing)."""
 
 OPEN, OPEN_FOR_WRITING, READ, WRITE = b"o", b"O", b"r", b"w"
 MAX_BYTES = 65_536
@@ -38,6 +40,22 @@ def _open_around_cache(path: str, flags: int) -> Tuple[int, bool]:
         if error.errno != errno.EINVAL:
             raise
     return os.open(path, flags | os.O_SYNC), False
+
+
+def _is_held(path: str) -> bool:
+    """True for a block device that a file system, a volume manager or the like has taken for itself.
+
+    Two processes that ask at the same moment hold each other off, so one refusal proves nothing.
+    """
+    for _ in range(3):
+        try:
+            os.close(os.open(path, os.O_RDONLY | os.O_EXCL))
+            return False
+        except OSError as error:
+            if error.errno != errno.EBUSY:
+                return False
+            time.sleep(0.02)
+    return True
 
 
 class Device:
@@ -68,10 +86,12 @@ class Device:
         else:
             self._reader, is_around_cache = os.open(self._path, os.O_RDONLY), False
         self._reads_cache = not is_around_cache
+        is_in_use = False
         if for_writing:
+            is_in_use = self._is_block_device and _is_held(self._path)
             self._open_writer()
         self._block_bytes, size = self._measure()
-        return INFO.pack(self._block_bytes, size, self._is_block_device, is_around_cache)
+        return INFO.pack(self._block_bytes, size, self._is_block_device, is_around_cache, is_in_use)
 
     def _open_writer(self) -> None:
         # A write through the page cache rewrites a whole page of a block device, and with it the other node's slot.

@@ -1,7 +1,8 @@
 """What dio and disk links share: each node writes its own slot of a shared device and reads the other's.
 
 A beat counts when the slot CHANGED since the last read, and the first read only says what was there before: the last
-beat of a node that died long ago must not look alive. All I/O has a limit, because disks hang.
+beat of a node that died long ago must not look alive. All I/O has a limit, because disks hang. A sender reads before it
+writes and again after it: what is not a heartbeat is never written over, and a slot with two writers is noticed.
 
 The original's record lies in its slot as it is, without an envelope that would show a read beside a write: a new one
 counts only once a second read has found the very same bytes.
@@ -15,6 +16,8 @@ from typing import Dict, Optional
 from opensvc_openha.core.model import LinkSpec, Wire
 from opensvc_openha.core.timing import BEAT_INTERVAL_S
 from opensvc_openha.errors import FrameError
+from opensvc_openha.formats.device_signs import HEAD_BYTES as DEVICE_HEAD_BYTES
+from opensvc_openha.formats.device_signs import find_sign, holds_heartbeat
 from opensvc_openha.formats.disk_slot import BLOCK_BYTES, decode_slot, encode_slot
 from opensvc_openha.links.base import Clock, LinkFault, Received
 from opensvc_openha.links.disk_channel import START_LIMIT_S, DeviceInfo, DiskChannel, channel_for
@@ -23,6 +26,10 @@ IO_LIMIT_S = 2.0
 """An answer of the disk that takes longer is a fault, even where the link's timeout would allow more."""
 POLL_S = 0.25
 """How often the peer's slot is read."""
+
+
+class ForeignData(LinkFault):
+    """The slot, or the device it is on, belongs to somebody else."""
 
 
 class SlotEnd:
@@ -40,6 +47,7 @@ class SlotEnd:
         self._is_raw = spec.wire is Wire.LEGACY
         self._slot_bytes = 0
         self._block_bytes = BLOCK_BYTES
+        self._is_in_use = False
 
     def open(self) -> None:
         """Opens the device anew and checks that the slot is usable there."""
@@ -54,6 +62,7 @@ class SlotEnd:
         no_direct = self._direct and not info.is_around_cache
         self.remark = f"{self._spec.device} cannot be read around the page cache (no O_DIRECT)" if no_direct else ""
         self._channel = channel
+        self._is_in_use = info.is_in_use
 
     def _check_slot(self, info: DeviceInfo) -> None:
         device, offset = self._spec.device, self._spec.offset
@@ -89,21 +98,76 @@ class SlotEnd:
 
 
 class SlotSender(SlotEnd):
-    """Writes each frame over the last one."""
+    """Writes each frame over the last one, and nothing over what others wrote."""
 
     def __init__(self, spec: LinkSpec, direct: bool) -> None:
         super().__init__(spec, direct, for_writing=True)
+        self.counters: Dict[str, int] = {"overwritten": 0}
+        self._written: Optional[bytes] = None
+
+    def open(self) -> None:
+        """Opens the device anew; raises ForeignData if the slot or the device is someone else's."""
+        super().open()
+        self._written = None
+        try:
+            self.check_ownership()
+        except LinkFault:
+            self.close()
+            raise
+
+    def check_ownership(self) -> None:
+        """Raises ForeignData unless the slot holds a heartbeat, or nothing on a device that nobody uses."""
+        channel = self._opened_channel()
+        slot = channel.read(self._offset, self._slot_bytes, self._limit_s)
+        if holds_heartbeat(slot):
+            return
+        found = "data that is no heartbeat" if slot.strip(b"\0") else ""
+        if not found:
+            sign = find_sign(channel.read(0, DEVICE_HEAD_BYTES, self._limit_s), self._slot_bytes)
+            found = sign or ("a mounted file system or a volume in use" if self._is_in_use else "")
+        if found:
+            raise ForeignData(
+                f"{self._spec.device} holds {found}: nothing is written to block {self._spec.offset}; if it may be,"
+                f" `hb --force -n {self._spec.node} -t {self._spec.kind.value} -i {self._spec.device} -d {self._spec.offset}`"
+            )
+
+    def claim(self) -> None:
+        """Makes the slot ours whatever it holds: an empty heartbeat is written there, unless there is one already."""
+        SlotEnd.open(self)
+        channel = self._opened_channel()
+        if not holds_heartbeat(channel.read(self._offset, self._slot_bytes, self._limit_s)):
+            channel.write(self._offset, self._in_envelope(b""), self._limit_s)
 
     def send(self, frame: bytes) -> None:
-        """Writes the whole slot and waits, within the limit, until the device has it."""
+        """Writes the whole slot, waits within the limits until the device has it, and looks whether it is there.
+
+        What stands there before that is looked at too: another writer on this slot would make the beats of both worthless.
+        """
         channel = self._opened_channel()
         try:
-            slot = frame if self._is_raw else encode_slot(frame, self._slot_bytes, self._block_bytes)
-            if len(slot) > self._slot_bytes:
-                raise ValueError(f"a record of {len(slot)} bytes does not fit its slot of {self._slot_bytes}")
+            slot = self._slot_of(frame)
         except ValueError as error:
             raise LinkFault(f"{self._spec.device}: {error}") from None
-        channel.write(self._offset, slot.ljust(self._slot_bytes, b"\0"), self._limit_s)
+        before = channel.read(self._offset, len(slot), self._limit_s)
+        if self._written is not None and before != self._written:
+            self.counters["overwritten"] += 1
+            self._written = None
+            self.check_ownership()
+        channel.write(self._offset, slot, self._limit_s)
+        if channel.read(self._offset, len(slot), self._limit_s) != slot:
+            raise LinkFault(f"{self._spec.device} does not hold what was just written to block {self._spec.offset}:"
+                            " somebody else writes there, or the disk loses writes")
+        self._written = slot
+
+    def _slot_of(self, frame: bytes) -> bytes:
+        if not self._is_raw:
+            return self._in_envelope(frame)
+        if len(frame) > self._slot_bytes:
+            raise ValueError(f"a record of {len(frame)} bytes does not fit its slot of {self._slot_bytes}")
+        return frame
+
+    def _in_envelope(self, frame: bytes) -> bytes:
+        return encode_slot(frame, self._slot_bytes, self._block_bytes).ljust(self._slot_bytes, b"\0")
 
 
 class SlotListener(SlotEnd):

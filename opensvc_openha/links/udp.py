@@ -95,6 +95,10 @@ class UdpEnd:
 class UdpSender(UdpEnd):
     """Sends each frame as one datagram."""
 
+    def __init__(self, spec: LinkSpec) -> None:
+        super().__init__(spec)
+        self.counters: Dict[str, int] = {}
+
     def send(self, frame: bytes) -> None:
         """Sends without blocking; a full buffer, a link that is down or a firewall rule is a LinkFault."""
         sock = self._opened_socket()

@@ -12,8 +12,13 @@ from opensvc_openha.core.beat import Beat
 from opensvc_openha.core.model import SLOT_BLOCKS, LinkSpec, Wire
 from opensvc_openha.core.timing import BEAT_INTERVAL_S
 from opensvc_openha.errors import FrameError
-from opensvc_openha.formats.beat_frame import DATAGRAM_BYTES, NameBook, decode_frame, encode_beat
+from opensvc_openha.formats.beat_frame import DATAGRAM_BYTES, MAX_FRAME_BYTES, decode_frame, encode_beat, read_claim
 from opensvc_openha.formats.disk_slot import HEAD_BYTES
+from opensvc_openha.formats.frame_seal import link_binding
+from opensvc_openha.formats.name_book import NameBook
+from opensvc_openha.links.base import Clock
+from opensvc_openha.runtime import clock
+from opensvc_openha.runtime.authentication import Authentication
 
 _SLOT_FRAME_BYTES = SLOT_BLOCKS * 512 - HEAD_BYTES
 Names = Callable[[], "tuple[str, ...]"]
@@ -21,10 +26,16 @@ Names = Callable[[], "tuple[str, ...]"]
 
 @dataclass(frozen=True)
 class Decoded:
-    """One frame understood: the beat, the thread that sent it, and how many services were left out for their names."""
+    """One frame understood: the beat, the thread that sent it, and the key that authenticates it.
+
+    ``remark`` is a counter for a frame that is used although something is wrong with it, ``refused`` how many services
+    were left out for their names.
+    """
 
     beat: Beat
     pid: int
+    key_id: str = ""
+    remark: str = ""
     refused: int = 0
 
 
@@ -41,19 +52,27 @@ class Codec(Protocol):
 class OwnCodec:
     """This package's own small frame."""
 
-    def __init__(self, link: LinkSpec, own_names: Names) -> None:
+    def __init__(self, link: LinkSpec, own_names: Names, authentication: Authentication,
+                 now: Clock = clock.monotonic) -> None:
         self._link = link
+        self._now = now
         self._own_names = own_names
+        self._authentication = authentication
+        self._binding = link_binding(link)
         self._known: "tuple[str, ...]" = ()
         self._names = NameBook()
         self._max_bytes = _SLOT_FRAME_BYTES if link.kind.is_disk else DATAGRAM_BYTES
+        self._limit_bytes = _SLOT_FRAME_BYTES if link.kind.is_disk else MAX_FRAME_BYTES
 
     def encode(self, beat: Beat, pid: int, with_names: bool) -> bytes:
         """One frame; on a disk it may fill the slot."""
-        return encode_beat(beat, pid=pid, interval_s=BEAT_INTERVAL_S, with_names=with_names, max_bytes=self._max_bytes)
+        return encode_beat(beat, pid=pid, interval_s=BEAT_INTERVAL_S, with_names=with_names, max_bytes=self._max_bytes,
+                           limit_bytes=self._limit_bytes, cluster=self._authentication.cluster,
+                           seal=self._authentication.seal(self._binding))
 
     def decode(self, data: bytes) -> Decoded:
-        """The beat; names that a page brings are remembered for the next ones."""
+        """The beat; names that a page brings are remembered for the next ones. Nothing is learnt from a frame not used."""
+        judgement = self._authentication.judge(data, read_claim(data), self._binding, self._now())
         frame = decode_frame(data)
         if frame.node != self._link.node:
             raise FrameError("node", f"expected a frame of {self._link.node}, found one of {frame.node}")
@@ -62,13 +81,13 @@ class OwnCodec:
             self._known = known
             self._names.learn_own(known)
         self._names.learn(frame)
-        return Decoded(self._names.resolve(frame), frame.pid)
+        return Decoded(self._names.resolve(frame), frame.pid, judgement.key_id, judgement.remark)
 
 
-def codec_for(link: LinkSpec, own_names: Names) -> Codec:
+def codec_for(link: LinkSpec, own_names: Names, authentication: Authentication) -> Codec:
     """The codec of one end of a link."""
     if link.wire is Wire.LEGACY:
         from opensvc_openha.runtime.legacy_codec import LegacyCodec  # Here, because it builds on this module.
 
         return LegacyCodec(link, own_names)
-    return OwnCodec(link, own_names)
+    return OwnCodec(link, own_names, authentication)

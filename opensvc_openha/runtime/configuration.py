@@ -20,7 +20,7 @@ from opensvc_openha.formats.nodes_file import parse_nodes
 from opensvc_openha.formats.services_file import parse_services
 from opensvc_openha.runtime.files import make_dir, read_text, write_atomically
 from opensvc_openha.runtime.machine import node_name
-from opensvc_openha.runtime.wire_options import check_services, options_path, read_wire_options
+from opensvc_openha.runtime.wire_options import check_services, read_wire_options
 
 
 def read_nodes(layout: Layout) -> "tuple[str, ...]":
@@ -70,8 +70,8 @@ def own_name(layout: Layout, nodes: "tuple[str, ...]") -> str:
 
 def fingerprint(layout: Layout) -> "tuple[object, ...]":
     """Changes whenever one of the files is edited or replaced."""
-    files = (layout.nodes_file, layout.monitor_file, layout.services_file, options_path(layout))
-    return tuple(_stat(path) for path in files)
+    paths = (layout.nodes_file, layout.monitor_file, layout.services_file, layout.options_file, layout.key_file)
+    return tuple(_stat(path) for path in paths)
 
 
 def edit(layout: Layout, path: str, change: Callable[[str], str]) -> None:
@@ -117,4 +117,4 @@ def _stat(path: str) -> object:
         found = os.stat(path)
     except OSError:
         return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
+    return found.st_mtime_ns, found.st_size, found.st_ino, found.st_mode, found.st_uid

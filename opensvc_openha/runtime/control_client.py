@@ -68,6 +68,12 @@ def leave(layout: Layout, leaving: Leaving) -> None:
         pass
 
 
+def forget_peer(layout: Layout) -> None:
+    """Has the daemon believe a lower boot counter of the peer."""
+    for _ in _converse(layout, {"do": "forget-peer"}, 10.0):
+        pass
+
+
 def running_pid(layout: Layout) -> int:
     """Pid of the daemon that holds the lock of this layout, 0 if none does, -1 if that cannot be known."""
     try:

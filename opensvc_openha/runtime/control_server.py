@@ -43,6 +43,9 @@ class Served(Protocol):
     def leave(self, leaving: Leaving) -> None:
         """Asks the daemon to end."""
 
+    def forget_peer(self) -> None:
+        """Believes a lower boot counter of the peer from now on."""
+
 
 class ControlServer:
     """Serves the control socket at ``path``."""
@@ -151,6 +154,9 @@ class ControlServer:
             self._act(connection, request)
         elif what == "reload":
             self._served.reload()
+            connection.sendall(wire.dump({"done": True}))
+        elif what == "forget-peer":
+            self._served.forget_peer()
             connection.sendall(wire.dump({"done": True}))
         elif what == "leave":
             self._served.leave(Leaving(request["how"]))

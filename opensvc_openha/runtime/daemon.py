@@ -17,7 +17,8 @@ from dataclasses import replace
 from typing import Callable, Optional, Union
 
 from opensvc_openha.core import timing
-from opensvc_openha.core.actions import Announce, Answer, MirrorPeer, Persist, Record, RunScript
+from opensvc_openha.core.actions import Announce, Answer, MirrorPeer, Persist, Record, RememberLives, RunScript
+from opensvc_openha.core.beat import BootId
 from opensvc_openha.core.engine import Engine
 from opensvc_openha.core.events import (
     BeatReceived,
@@ -27,17 +28,20 @@ from opensvc_openha.core.events import (
     Event,
     Leaving,
     LeaveRequested,
+    PeerForgotten,
     ScriptExited,
     Tick,
 )
 from opensvc_openha.core.model import ClusterSpec, LinkSpec, Wire
 from opensvc_openha.core.status import LinkStatus, NodeStatus, PeerStanding
-from opensvc_openha.errors import ConfigError, NotAnsweringError, OpenhaError, RefusedError
+from opensvc_openha.errors import ConfigError, NotAnsweringError, OpenhaError, RefusedError, SystemFault
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.formats.state_file import StoredState
 from opensvc_openha.runtime import clock, configuration
+from opensvc_openha.runtime.authentication import Authentication
 from opensvc_openha.runtime.codec import codec_for
 from opensvc_openha.runtime.control_server import ControlServer
+from opensvc_openha.runtime.key_store import read_settings, write_keys, write_lives
 from opensvc_openha.runtime.link_threads import LinkThread, ListenerThread, SenderThread
 from opensvc_openha.runtime.lock import lock_is_in_place, take_lock
 from opensvc_openha.runtime.logs import log_record
@@ -49,6 +53,11 @@ from opensvc_openha.runtime.status_board import StatusBoard
 from opensvc_openha.runtime.thread_names import name_thread
 
 _ALWAYS_TRUE = frozenset({"/bin/true", "/usr/bin/true"})
+_SUSPICIOUS = {
+    "own": "this node hears its own heartbeats: the address or port of this link is wrong",
+    "namesake": "another node uses the name of this one",
+    "foreign cluster": "another cluster sends here: give it addresses and ports of its own",
+}
 _STATUS_LIMIT_S = 1.5
 _FLUSH_LIMIT_S = 1.0
 
@@ -71,6 +80,7 @@ class Daemon:
         self._spec = configuration.read_cluster(layout)
         self._files = configuration.fingerprint(layout)
         self._config_problem = ""
+        self._key_problem = ""
         self._store = StateStore(layout, self._spec.node, self._spec.peer)
         self._board = StatusBoard()
         self._posted = 0
@@ -89,9 +99,11 @@ class Daemon:
         self._systemd = Systemd()
         is_first_start = not os.path.exists(layout.boot_file)
         boot, is_same_life = next_boot(layout)
+        self._authentication = Authentication(self._spec.node, boot)
+        lives = self._read_settings()
         learned = self._store.learn(self._spec.own_services, is_same_life, is_first_start)
         self._store.note_managed(self._spec.own_services)
-        self._node = Node(Engine(self._spec, boot, learned, clock.monotonic()), self)
+        self._node = Node(Engine(self._spec, boot, learned, clock.monotonic(), lives), self)
 
     # --- life -----------------------------------------------------------------------------------------------
 
@@ -116,6 +128,7 @@ class Daemon:
             self._obey_signals()
             self._watch_files()
             self._guard_place()
+            self._advance_rotation()
         return self._end()
 
     def _await_peer(self) -> None:
@@ -195,6 +208,33 @@ class Daemon:
 
     # --- configuration --------------------------------------------------------------------------------------
 
+    def _read_settings(self) -> "dict[str, BootId]":
+        """Takes over openha.conf and the key file; returns the lives of the peer heard under each key."""
+        options, ring, lives = read_settings(self._layout)
+        self._authentication.update(options, ring, lives)
+        return lives
+
+    def _advance_rotation(self) -> None:
+        """Writes the next step of a key rotation to the key file, if there is one."""
+        ring = self._authentication.advance(clock.monotonic())
+        if ring is None:
+            return
+        try:
+            with configuration.edit_lock(self._layout):
+                # What a command wrote a moment ago comes first.
+                if configuration.fingerprint(self._layout) != self._files:
+                    return
+                write_keys(self._layout, ring)
+        except SystemFault as error:
+            if str(error) != self._key_problem:
+                self._key_problem = str(error)
+                self._log.warning("node %s: key rotation: %s", self._spec.node, error)
+            return
+        self._key_problem = ""
+        step = f"former key {ring.previous.key_id} still accepted" if ring.previous else "former key dropped"
+        self._log.info("node %s: key rotation: key %s in use, %s", self._spec.node, ring.current.key_id, step)
+        self._watch_files()
+
     def _watch_files(self) -> None:
         """Takes over a configuration that was edited by hand; a mistake in it changes nothing and is said once."""
         if configuration.fingerprint(self._layout) == self._files:
@@ -215,6 +255,7 @@ class Daemon:
             spec = configuration.read_cluster(self._layout)
             if (spec.node, spec.peer) != (self._spec.node, self._spec.peer):
                 raise ConfigError("the nodes of a running daemon are fixed: restart it", self._layout.nodes_file)
+            self._read_settings()
             self._config_problem = ""
             if spec == self._spec:
                 return
@@ -234,7 +275,7 @@ class Daemon:
             self._links.pop(key).stop()
         for link, role in sorted(wanted - set(self._links), key=lambda key: key[0].line):
             thread: LinkThread
-            codec = codec_for(link, self._own_names)
+            codec = codec_for(link, self._own_names, self._authentication)
             if role == "sender":
                 thread = SenderThread(link, codec, self._board, self._log_link)
             else:
@@ -250,6 +291,16 @@ class Daemon:
     def persist(self, action: Persist) -> None:
         """Writes a state of this node; it is on disk when this returns."""
         self._store.write_own(action.service, StoredState(action.state, action.then))
+
+    def remember_lives(self, action: RememberLives) -> None:
+        """Writes down the newest lives of the peer; that they cannot be written is no reason to stop."""
+        lives = self._authentication.relevant(dict(action.lives))
+        if self._authentication.learn(lives):
+            self._log.info("node %s: the peer has the key: beats without it are refused from now on", self._spec.node)
+        try:
+            write_lives(self._layout, lives)
+        except SystemFault as error:
+            self._log.warning("node %s: %s", self._spec.node, error)
 
     def mirror(self, action: MirrorPeer) -> None:
         """Has the peer's state written for people and tools."""
@@ -309,12 +360,14 @@ class Daemon:
                 continue
             known = heard.get((spec.kind.value, spec.label, spec.port))
             listener = self._links.get((spec, "listener"))
-            if known is not None and listener is not None:
+            if known is not None and isinstance(listener, ListenerThread):
                 reason = listener.fault or listener.remark
-                links.append(_on_wall(replace(known, reason=reason, thread=listener.thread_id)))
+                links.append(_on_wall(replace(known, reason=reason, thread=listener.thread_id,
+                                              counts={**listener.counts, **known.counts})))
         services = tuple(replace(svc, since=None if svc.since is None else clock.wall_of(svc.since))
                          for svc in status.services)
-        return replace(status, pid=os.getpid(), links=tuple(links), services=services, warnings=self._warnings())
+        return replace(status, pid=os.getpid(), links=tuple(links), services=services,
+                       warnings=self._warnings() + status.warnings, authentication=self._authentication.status())
 
     def act(self, command: Command, services: "Optional[list[str]]", answers: "queue.SimpleQueue[Answer]") -> int:
         """Submits a command for each service; all of this node's if none is named."""
@@ -329,12 +382,21 @@ class Daemon:
             self._inbox.put(CommandReceived(number, name, command))
         return len(names)
 
+    def forget_peer(self) -> None:
+        """Believes a lower boot counter of the peer from now on."""
+        self._inbox.put(PeerForgotten())
+        self.status()  # Answered behind it: when this returns, it is done.
+
     def leave(self, leaving: Leaving) -> None:
         """Asks the engine to end."""
         self._inbox.put(LeaveRequested(leaving))
 
     def _warnings(self) -> "tuple[str, ...]":
-        found = ["heartbeats are not authenticated"]
+        found = list(self._authentication.warnings())
+        for thread in list(self._links.values()):
+            if isinstance(thread, ListenerThread):
+                found += [f"link {thread.link.link_id}: {_SUSPICIOUS[reason]}"
+                          for reason in _SUSPICIOUS if thread.saw_lately(reason)]
         legacy = [link.link_id for link in self._spec.links if link.wire is Wire.LEGACY]
         if legacy:
             found.append(f"no acknowledgement and no proof of who sent it on {', '.join(legacy)} (wire = legacy)")

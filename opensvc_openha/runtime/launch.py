@@ -14,6 +14,7 @@ from typing import Callable
 from opensvc_openha.errors import OpenhaError, RefusedError, SystemFault
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.runtime import configuration, control_client
+from opensvc_openha.runtime.key_store import read_settings
 from opensvc_openha.runtime.lock import already_running, take_lock
 
 _READY = b"ready"
@@ -30,6 +31,7 @@ def run_in_background(layout: Layout, command: "list[str]") -> int:
     ``command`` runs the daemon's own program, so that `ps` shows what runs; the number of a pipe is added to it.
     """
     configuration.read_cluster(layout)  # A mistake in a file is told before anything is started.
+    read_settings(layout)
     pid = control_client.running_pid(layout)
     if pid:
         raise already_running(pid)

@@ -72,7 +72,7 @@ class LegacyCodec:
             states={name: state for name, state in record.states if name in own},
             sent_at=float(record.clock_s),
         )
-        return Decoded(beat, record.pid, record.refused)
+        return Decoded(beat, record.pid, refused=record.refused)
 
 
 class Origin:

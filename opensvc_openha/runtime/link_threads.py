@@ -6,7 +6,7 @@ A fault concerns its own link only. It is logged once each way, and shown in the
 from __future__ import annotations
 
 import threading
-from typing import Callable, Optional
+from typing import Callable, Mapping, Optional
 
 from opensvc_openha.core import timing
 from opensvc_openha.core.events import BeatReceived
@@ -22,6 +22,8 @@ from opensvc_openha.runtime.status_board import StatusBoard
 from opensvc_openha.runtime.thread_names import name_thread
 
 _WAIT_S = 0.5
+_NOT_WRONG = frozenset({"received", "blank"})
+"""A slot that nobody ever wrote is a peer that never came."""
 Log = Callable[[LinkSpec, bool, str], None]
 
 
@@ -29,6 +31,8 @@ class LinkThread:
     """What both ends share: the thread, its end, its fault."""
 
     role = ""
+    complaint = ""
+    """What the log says of something that the link itself found wrong."""
 
     def __init__(self, link: LinkSpec, log: Log) -> None:
         self.link = link
@@ -36,6 +40,9 @@ class LinkThread:
         self.fault = ""
         self.remark = ""
         self._log = log
+        self._counters: "dict[str, int]" = {}
+        self._of_link: "dict[str, int]" = {}
+        self._last: "dict[str, float]" = {}
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._main, name=f"{self.role} {link.link_id}", daemon=True)
 
@@ -78,11 +85,36 @@ class LinkThread:
             self.fault = ""
             self._log(self.link, False, f"{self.role}: works again")
 
+    def _note_counters(self, counters: "Mapping[str, int]") -> None:
+        """Adds what the link itself dropped since it was asked last; its own counters begin anew when it is opened."""
+        for reason, number in counters.items():
+            grown = number - self._of_link.get(reason, 0)
+            self._of_link[reason] = number
+            if grown > 0 and reason not in _NOT_WRONG:
+                self._count(reason, self.complaint, grown)
+
+    def _count(self, reason: str, what: str, number: int = 1) -> None:
+        if reason not in self._counters:
+            self._log(self.link, True, f"{self.role}: {what}: {reason} (counted from now on)")
+        self._counters[reason] = self._counters.get(reason, 0) + number
+        self._last[reason] = clock.monotonic()
+
+    @property
+    def counts(self) -> "dict[str, int]":
+        """How many frames were found wrong, by reason."""
+        return dict(self._counters)
+
+    def saw_lately(self, reason: str) -> bool:
+        """True while frames keep being counted for that reason."""
+        at = self._last.get(reason)
+        return at is not None and clock.monotonic() - at < timing.SUSPICION_S
+
 
 class SenderThread(LinkThread):
     """Sends each beat the moment it is posted."""
 
     role = "sender"
+    complaint = "what was written is gone"
 
     def __init__(self, link: LinkSpec, codec: Codec, board: StatusBoard, log: Log) -> None:
         super().__init__(link, log)
@@ -105,7 +137,10 @@ class SenderThread(LinkThread):
                 sender.send(self._codec.encode(posted.beat, self.thread_id, posted.with_names))
                 self._sent_at, self._sent_number = clock.monotonic(), number
                 self._note_health()
+                self._note_counters(sender.counters)
         finally:
+            self._note_counters(sender.counters)
+            self._of_link = {}
             sender.close()
 
     def has_sent(self, number: int) -> bool:
@@ -119,17 +154,17 @@ class SenderThread(LinkThread):
         reason = self.fault or (self.remark if is_up else "no beat sent yet")
         return LinkStatus(self.link.kind.value, self.link.label, True, is_up, self.thread_id, sent_at, reason,
                           self.link.device, self.link.address, self.link.port, self.link.offset, self.link.timeout_s,
-                          self.thread_id)
+                          self.thread_id, self.counts)
 
 
 class ListenerThread(LinkThread):
     """Hands the peer's beats to the engine; counts and drops everything else."""
 
     role = "listener"
+    complaint = "dropped a frame"
 
     def __init__(self, link: LinkSpec, codec: Codec, deliver: Callable[[BeatReceived], bool], log: Log) -> None:
         super().__init__(link, log)
-        self.counters: "dict[str, int]" = {}
         self._codec = codec
         self._origin = Origin(link) if link.wire is Wire.LEGACY else None
         self._deliver = deliver
@@ -142,27 +177,26 @@ class ListenerThread(LinkThread):
             while not self._ending.is_set():
                 received = listener.receive(_WAIT_S)
                 self._note_health()
+                self._note_counters(listener.counters)
                 if received is not None:
                     self._take(received)
         finally:
-            for reason, count in listener.counters.items():
-                self._count(reason, count)
+            self._note_counters(listener.counters)
+            self._of_link = {}
             listener.close()
 
     def _take(self, received: Received) -> None:
         try:
             decoded = self._codec.decode(received.data)
         except FrameError as error:
-            self._count(error.reason)
+            self._count(error.reason, self.complaint)
             return
         if self._origin is not None and not self._origin.admits(received.source, received.received_at):
-            self._count("source")
+            self._count("source", self.complaint)
             return
-        self._count("name", decoded.refused)
-        if not self._deliver(BeatReceived(self.link, decoded.beat, received.received_at, decoded.pid)):
-            self._count("overload")
-
-    def _count(self, reason: str, number: int = 1) -> None:
-        if reason not in self.counters and number:
-            self._log(self.link, True, f"{self.role}: dropped a frame: {reason} (counted from now on)")
-        self.counters[reason] = self.counters.get(reason, 0) + number
+        if decoded.refused:
+            self._count("name", "left out a service", decoded.refused)
+        if decoded.remark:
+            self._count(decoded.remark, "accepted a frame that nothing authenticates")
+        if not self._deliver(BeatReceived(self.link, decoded.beat, received.received_at, decoded.pid, decoded.key_id)):
+            self._count("overload", self.complaint)

@@ -17,6 +17,7 @@ from opensvc_openha.core.actions import (
     Persist,
     Record,
     RecordKind,
+    RememberLives,
     RunScript,
     Word,
 )
@@ -31,6 +32,9 @@ class Ports(Protocol):
 
     def persist(self, action: Persist) -> None:
         """Writes a state to disk; raises SystemFault."""
+
+    def remember_lives(self, action: RememberLives) -> None:
+        """Writes down the newest lives of the peer."""
 
     def mirror(self, action: MirrorPeer) -> None:
         """Has the peer's state written."""
@@ -76,6 +80,8 @@ class Node:
                     failed[action.service] = problem
             elif isinstance(action, Announce):
                 self._ports.announce(action)
+            elif isinstance(action, RememberLives):
+                self._ports.remember_lives(action)
             elif isinstance(action, MirrorPeer):
                 self._ports.mirror(action)
             elif isinstance(action, RunScript):

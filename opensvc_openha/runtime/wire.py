@@ -7,7 +7,7 @@ from typing import Any, Optional
 
 from opensvc_openha.core.actions import Answer, Word
 from opensvc_openha.core.states import ServiceState
-from opensvc_openha.core.status import LinkStatus, NodeStatus, PeerStanding, ServiceStatus
+from opensvc_openha.core.status import AuthStatus, LinkStatus, NodeStatus, PeerStanding, ServiceStatus
 
 VERSION = 1
 LINE_LIMIT = 16_000_000
@@ -28,6 +28,7 @@ def status_to_json(status: NodeStatus) -> "dict[str, Any]":
         "peer_standing": status.peer_standing.value,
         "peer_reason": status.peer_reason,
         "warnings": list(status.warnings),
+        "authentication": vars(status.authentication),
         "links": [vars(link) for link in status.links],
         "services": [_service_to_json(svc) for svc in status.services],
     }
@@ -44,6 +45,7 @@ def status_from_json(data: "dict[str, Any]") -> NodeStatus:
         links=tuple(LinkStatus(**link) for link in data["links"]),
         services=tuple(_service_from_json(svc) for svc in data["services"]),
         warnings=tuple(data["warnings"]),
+        authentication=AuthStatus(**{**data["authentication"], "accepts": tuple(data["authentication"]["accepts"])}),
     )
 
 

@@ -61,14 +61,9 @@ class LinkWire:
     peer_address: str = ""
 
 
-def options_path(layout: Layout) -> str:
-    """The file these options are in."""
-    return f"{layout.conf_dir}/openha.conf"
-
-
 def read_wire_options(layout: Layout) -> WireOptions:
     """The options; without a file every link speaks this package's own format."""
-    path = options_path(layout)
+    path = layout.options_file
     return parse_wire_options(read_text(path), path) if os.path.exists(path) else WireOptions(path)
 
 

@@ -9,7 +9,7 @@ import heapq
 import itertools
 from typing import Callable, Optional
 
-from opensvc_openha.core.actions import Action, Announce, Answer, Exit, Persist, Record, RunScript
+from opensvc_openha.core.actions import Action, Announce, Answer, Exit, Persist, Record, RememberLives, RunScript
 from opensvc_openha.core.beat import BootId
 from opensvc_openha.core.engine import Engine
 from opensvc_openha.core.events import (
@@ -56,6 +56,7 @@ class Host:
         self.name = NAMES[index]
         self.engine: Optional[Engine] = None
         self.life = 0
+        self.known_lives: "dict[str, BootId]" = {}
         self.disk: "dict[str, Persist]" = {}
         self.running: "set[str]" = set()
         self.records: "list[Record]" = []
@@ -70,7 +71,7 @@ class Host:
         peer = NAMES[1 - self.index]
         spec = ClusterSpec(self.name, peer, self.pair.links, self.pair.services)
         boot = BootId(self.life if counter is None else counter, 1000 * self.index + self.life)
-        self.engine = Engine(spec, boot, learned or {}, self.pair.now)
+        self.engine = Engine(spec, boot, learned or {}, self.pair.now, self.known_lives)
         self.pair.schedule(0, self.handle, self.life, Tick())
 
     def crash(self) -> None:
@@ -107,6 +108,8 @@ class Host:
         if isinstance(action, Persist):
             self.disk[action.service] = action
             self.states.append((self.pair.now, action.service, action.state))
+        elif isinstance(action, RememberLives):
+            self.known_lives = dict(action.lives)
         elif isinstance(action, Announce):
             self.pair.send(self, action)
         elif isinstance(action, RunScript):
@@ -156,6 +159,9 @@ class Host:
 class Pair:
     """Both nodes, the wires between them, and the order of what happens."""
 
+    key_id = ""
+    """Key under which every beat is authentic; none for beats that nothing authenticates."""
+
     def __init__(self, *names: str, timeout_s: float = TIMEOUT_S, link_count: int = 2) -> None:
         self.now = 100.0
         self.links = links(timeout_s, link_count)
@@ -204,7 +210,7 @@ class Pair:
                 self.schedule_at(event_at, self._deliver, other, link, action, event_at)
 
     def _deliver(self, other: Host, link: LinkSpec, action: Announce, received_at: float) -> None:
-        other.handle(other.life, BeatReceived(link, action.beat, received_at))
+        other.handle(other.life, BeatReceived(link, action.beat, received_at, key_id=self.key_id))
 
     def cut_all(self, *senders: str) -> None:
         """Cuts every wire of these senders (both if none is named)."""

@@ -55,13 +55,14 @@ def test_zeroed_record_is_no_beat(listener, disk_file):
 
 def test_our_record_lies_at_its_offset_and_nowhere_else(disk_file):
     """19 blocks without an envelope; the blocks before and behind are left alone."""
-    pathlib.Path(disk_file).write_bytes(b"n" * 64 * 512)
+    begin, end = OFFSET * 512, OFFSET * 512 + RECORD_BYTES
+    # Its own slot is blank, since what is not a heartbeat is never written over.
+    pathlib.Path(disk_file).write_bytes(b"n" * begin + bytes(RECORD_BYTES) + b"n" * (64 * 512 - end))
     sender = make_sender(disk(disk_file), time.monotonic)
     sender.open()
     sender.send(STARTING)
     sender.close()
     data = pathlib.Path(disk_file).read_bytes()
-    begin, end = OFFSET * 512, OFFSET * 512 + RECORD_BYTES
     assert data[begin:end] == STARTING
     assert data[:begin] == b"n" * begin and data[end:] == b"n" * (64 * 512 - end)
 

@@ -13,12 +13,15 @@ from opensvc_openha.errors import ConfigError, FrameError
 from opensvc_openha.formats.legacy_frame import DISK_BYTES, LegacyRecord, decode_record, encode_disk_record, encode_record
 from opensvc_openha.formats.layout import tree_layout
 from opensvc_openha.formats.monitor_file import parse_monitor
+from opensvc_openha.runtime.authentication import Authentication
 from opensvc_openha.runtime.codec import OwnCodec, codec_for
 from opensvc_openha.runtime.configuration import fingerprint, read_cluster
 from opensvc_openha.runtime.legacy_codec import LegacyCodec, Origin
 from opensvc_openha.runtime.machine import node_name
 from opensvc_openha.runtime.state_store import StateStore
 from opensvc_openha.runtime.wire_options import check_services, parse_wire_options, read_wire_options
+
+from tests.cluster_dir import HERE, PEER, ClusterDir, free_port
 
 NODES = ("deb1", "deb2")
 NET = LinkSpec("deb2", LinkKind.NET, "eth1", "239.131.50.12", 5012, 0, 10.0, wire=Wire.LEGACY)
@@ -41,8 +44,9 @@ def reason(codec: LegacyCodec, data: bytes) -> str:
 
 def test_link_gets_the_codec_of_its_wire() -> None:
     """legacy and own."""
-    assert isinstance(codec_for(NET, names), LegacyCodec)
-    assert isinstance(codec_for(replace(NET, wire=Wire.OWN), names), OwnCodec)
+    authentication = Authentication("deb1", BootId(1, 1))
+    assert isinstance(codec_for(NET, names, authentication), LegacyCodec)
+    assert isinstance(codec_for(replace(NET, wire=Wire.OWN), names, authentication), OwnCodec)
 
 
 def test_record_becomes_a_beat_without_acknowledgement_or_life() -> None:
@@ -254,3 +258,16 @@ def test_first_start_after_a_c_openha_asks_what_its_7_means(tmp_path, left, is_f
     service = ServiceSpec("registry", "/x", "deb1", "deb2", "/x")
     known = StateStore(layout, "deb1", "deb2").learn((service,), True, is_first_start)["registry"]
     assert (known.state, known.must_probe) == (state, must_probe)
+
+
+def test_legacy_wire_and_enforced_keys_exclude_each_other(cluster_dir: ClusterDir) -> None:
+    """A frame that proves nothing would undo the key: refused at start, allowed where it is said to be permissive."""
+    cluster_dir.path("conf/monitor").write_text(
+        f"{HERE}\tunicast\tlo\t127.0.0.1\t{free_port()}\t5\n{PEER}\tunicast\tlo\t127.0.0.1\t{free_port()}\t5\n"
+    )
+    cluster_dir.ok("openha key generate")
+    options = cluster_dir.path("conf/openha.conf")
+    options.write_text("[heartbeat]\nwire = legacy\n")
+    assert "wire = legacy carries no proof" in cluster_dir.fails("ezha start", 3)
+    options.write_text("[heartbeat]\nwire = legacy\nauthentication = permissive\n")
+    cluster_dir.ok("ezha start")

@@ -1,0 +1,130 @@
+"""``openha key``: makes, brings in, changes and shows the key that authenticates heartbeats."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from opensvc_openha.cli import here, render
+from opensvc_openha.core.peer_lives import NOBODY
+from opensvc_openha.errors import NotAnsweringError, NotRunningError, RefusedError, SystemFault, UsageError
+from opensvc_openha.formats.key_file import KeyRing
+from opensvc_openha.formats.layout import Layout
+from opensvc_openha.runtime import configuration, control_client
+from opensvc_openha.runtime.key_store import (
+    new_key,
+    parse_key_data,
+    read_keys,
+    read_lives,
+    read_settings,
+    write_keys,
+    write_lives,
+)
+
+USAGE = """\
+Usage: openha key generate          make the first key of a cluster, on one of its nodes
+       openha key install FILE|-    take over the other node's key file (- reads it from standard input)
+       openha key rotate            make the next key, then install this node's key file on the other node
+       openha key status            which keys are here, and what the peer was heard with
+       openha key forget-peer       believe a lower boot counter of the peer: it was reinstalled or restored
+
+ A running daemon takes a key over by itself, and no beat is lost on the way, whichever node comes first:
+   openha key rotate && ssh PEER openha key install - < /usr/local/cluster/conf/openha.key
+"""
+
+
+def main(args: "list[str]") -> int:
+    """Runs ``openha key``; returns the exit code."""
+    if args in (["-h"], ["--help"]):
+        sys.stdout.write(USAGE)
+        return 0
+    verbs = {"generate": _generate, "rotate": _rotate, "status": _status, "forget-peer": _forget_peer}
+    layout = here.layout()
+    if args[:1] == ["install"] and len(args) == 2:
+        return _install(layout, args[1])
+    if len(args) != 1 or args[0] not in verbs:
+        raise UsageError("key: expected generate, install FILE|-, rotate, status or forget-peer (key --help tells more)")
+    return verbs[args[0]](layout)
+
+
+def _generate(layout: Layout) -> int:
+    with configuration.edit_lock(layout):
+        if os.path.lexists(layout.key_file):
+            raise RefusedError(f"there is a key already in {layout.key_file}: `openha key rotate` makes the next one")
+        ring = KeyRing(new_key())
+        write_keys(layout, ring)
+    sys.stdout.write(render.key_generated(ring, layout.key_file))
+    _tell_daemon(layout)
+    return 0
+
+
+def _install(layout: Layout, source: str) -> int:
+    brought = _read_source(source)
+    with configuration.edit_lock(layout):
+        ours = read_keys(layout)
+        ring = brought if ours is None else ours.merged_with(brought)
+        if ring != ours:
+            write_keys(layout, ring)
+    sys.stdout.write(render.key_installed(ring, layout.key_file, is_new=ring != ours))
+    _tell_daemon(layout)
+    return 0
+
+
+def _read_source(source: str) -> KeyRing:
+    if source == "-":
+        return parse_key_data(sys.stdin.buffer.read(), "standard input")
+    try:
+        with open(source, "rb") as file:
+            return parse_key_data(file.read(), source)
+    except OSError as error:
+        raise SystemFault(f"cannot read {source}: {error.strerror}") from error
+
+
+def _rotate(layout: Layout) -> int:
+    with configuration.edit_lock(layout):
+        ring = read_keys(layout)
+        if ring is None:
+            raise RefusedError(f"there is no key in {layout.key_file}: `openha key generate` makes the first one")
+        if ring.next is not None:
+            raise RefusedError(f"next key {ring.next.key_id} is already here and waits for the peer: install"
+                               f" {layout.key_file} there")
+        if ring.previous is not None:
+            raise RefusedError(f"the last rotation is not over: the peer was not heard with key {ring.current.key_id} yet")
+        ring = KeyRing(ring.current, next=new_key())
+        write_keys(layout, ring)
+    sys.stdout.write(render.key_rotated(ring, layout.key_file))
+    _tell_daemon(layout)
+    return 0
+
+
+def _status(layout: Layout) -> int:
+    _, ring, lives = read_settings(layout)
+    try:
+        status = control_client.fetch_status(layout)
+    except NotRunningError as error:
+        if isinstance(error, NotAnsweringError):
+            raise
+        status = None
+    sys.stdout.write(render.key_status(ring, layout.key_file, lives, None if status is None else status.authentication))
+    return 0
+
+
+def _forget_peer(layout: Layout) -> int:
+    try:
+        control_client.forget_peer(layout)
+    except NotRunningError as error:
+        if isinstance(error, NotAnsweringError):
+            raise
+        lives = read_lives(layout, read_keys(layout))
+        write_lives(layout, dict.fromkeys(lives, NOBODY))
+    print("peer forgotten: its next life is believed whatever its boot counter")
+    return 0
+
+
+def _tell_daemon(layout: Layout) -> None:
+    try:
+        control_client.reload(layout)
+    except NotAnsweringError:
+        raise
+    except NotRunningError:
+        pass

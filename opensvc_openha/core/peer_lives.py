@@ -1,0 +1,97 @@
+"""Which life of the peer's daemon is believed when beats are authenticated: replays prove nothing.
+
+A recorded beat is as genuine as it was, so being authentic is not enough. A life counts once one of its beats has
+acknowledged THIS life of ours, which nobody could know before we were born; the later beats of that life are then later,
+too. Until then its beats are only answered, with our own identity, so that the next one can acknowledge it::
+
+    deb1 starts: 1, acknowledges nobody ---->  deb2: not proven; answers at once
+    deb1: proven, taken           <---- 7, acknowledges deb1's new life
+    deb1: 2, acknowledges deb2:7 ---->  deb2: proven, taken
+
+A life with a lower boot counter than one proved before, under the same key, is refused. Clocks play no part.
+"""
+
+from __future__ import annotations
+
+from typing import Mapping, Optional
+
+from opensvc_openha.core.beat import Ack, Beat, BootId
+
+OLD_LIFE = "old life"
+UNPROVEN = "unproven"
+NOBODY = BootId(0, 0)
+"""Lower than any life: the key was used by the peer, but its counter is forgotten."""
+
+_MARKS = 8
+
+
+class PeerLives:
+    """The lives of the peer's daemon, as far as they matter."""
+
+    def __init__(self, own_boot: BootId, known: Mapping[str, BootId]) -> None:
+        self._own_boot = own_boot
+        self._known = dict(known)
+        self._proven: Optional[BootId] = None
+        self._marks: "dict[BootId, int]" = {}
+        self.heard: Optional[Ack] = None
+        """The newest authenticated beat of the newest life, proven or not."""
+        self.has_learnt = False
+        """``known`` changed and is to be written down."""
+        self.has_new_greeting = False
+        """A life that was not heard before awaits an answer."""
+        self.rival: Optional[BootId] = None
+        """An old life that acknowledged what we said after it should have been over: it lives."""
+        self.rival_at = 0.0
+        self.unproven_since: Optional[float] = None
+        self.unproven_at = 0.0
+
+    @property
+    def known(self) -> "tuple[tuple[str, BootId], ...]":
+        """The newest life proved under each key."""
+        return tuple(sorted(self._known.items()))
+
+    def forget(self) -> None:
+        """Believes any boot counter again; that the peer has the key is still known."""
+        self._known = dict.fromkeys(self._known, NOBODY)
+        self._proven, self.heard, self.rival = None, None, None
+        self._marks.clear()
+        self.has_learnt = True
+
+    def doubt(self, beat: Beat, key_id: str, now: float) -> str:
+        """Why an authenticated beat does not count, or an empty string if it does."""
+        self.has_new_greeting = False
+        known = self._known.get(key_id)
+        if known is not None and beat.boot != known and beat.boot.counter <= known.counter:
+            return OLD_LIFE
+        if self.heard is None or beat.boot == self.heard.boot or beat.boot.counter > self.heard.boot.counter:
+            self.has_new_greeting = self.heard is None or beat.boot != self.heard.boot
+            if self.has_new_greeting or self.heard is None or beat.seq > self.heard.seq:
+                self.heard = Ack(beat.boot, beat.seq, is_taken=False)
+        if beat.boot != self._proven:
+            if beat.ack is None or beat.ack.boot != self._own_boot:
+                self.unproven_at = now
+                self.unproven_since = now if self.unproven_since is None else self.unproven_since
+                return UNPROVEN
+            self._proven = beat.boot
+        self.unproven_since = None
+        if known != beat.boot:
+            self._known[key_id] = beat.boot
+            self.has_learnt = True
+        return ""
+
+    def suspect(self, beat: Beat, own_seq: int, now: float) -> bool:
+        """Looks whether a refused old life really lives; True the first time that it is proved.
+
+        Whoever acknowledges a beat that was sent after its life had first been refused is no recording.
+        """
+        if beat.ack is None or beat.ack.boot != self._own_boot:
+            return False
+        if beat.boot not in self._marks:
+            while len(self._marks) >= _MARKS:
+                del self._marks[next(iter(self._marks))]
+            self._marks[beat.boot] = own_seq
+        if not self._marks[beat.boot] < beat.ack.seq <= own_seq:
+            return False
+        is_first = self.rival != beat.boot
+        self.rival, self.rival_at = beat.boot, now
+        return is_first

@@ -1,0 +1,89 @@
+"""Names of services behind the digests that frames carry, learnt page by page.
+
+A set of names counts as complete only once it gives the digest again. What is learnt is bounded, so that frames full of
+invented names cannot fill the memory.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import Iterable, Mapping
+
+from opensvc_openha.core.beat import Beat
+from opensvc_openha.formats.beat_frame import Frame, names_digest
+from opensvc_openha.formats.services_file import check_service_name
+
+
+@dataclass
+class _Learnt:
+    """Names behind one digest, as far as pages of it have come in."""
+
+    count: int
+    names: "dict[int, str]" = field(default_factory=dict)
+    is_verified: bool = False
+
+
+class NameBook:
+    """Our own names, and those learnt from the peer's pages."""
+
+    MAX_DIGESTS = 4
+    MAX_NAMES = 20_000
+
+    def __init__(self) -> None:
+        self._own: "dict[bytes, tuple[str, ...]]" = {names_digest(()): ()}
+        self._learnt: "OrderedDict[bytes, _Learnt]" = OrderedDict()
+
+    def learn_own(self, names: Iterable[str]) -> None:
+        """Takes the services of this node: a peer with the same ones never has to send a name."""
+        own = tuple(sorted(set(names)))
+        self._own = {names_digest(()): (), names_digest(own): own}
+
+    def learn(self, frame: Frame) -> None:
+        """Takes the page of names of a frame, if it has one; a page with anything that is not a name is ignored."""
+        if not frame.page_names or frame.digest in self._own or len(frame.states) > self.MAX_NAMES:
+            return
+        try:
+            for name in frame.page_names:
+                check_service_name(name)
+        except ValueError:
+            return
+        learnt = self._learnt.pop(frame.digest, None)
+        if learnt is None or learnt.count != len(frame.states):
+            learnt = _Learnt(len(frame.states))
+        if not learnt.is_verified:
+            learnt.names.update(enumerate(frame.page_names, frame.page_first))
+            if len(learnt.names) == learnt.count:
+                names = tuple(name for _, name in sorted(learnt.names.items()))
+                if names != tuple(sorted(set(names))) or names_digest(names) != frame.digest:
+                    return
+                learnt.is_verified = True
+        self._learnt[frame.digest] = learnt
+        self._forget_the_oldest()
+
+    def _forget_the_oldest(self) -> None:
+        while len(self._learnt) > self.MAX_DIGESTS or sum(len(item.names) for item in self._learnt.values()) > self.MAX_NAMES:
+            self._learnt.popitem(last=False)
+
+    def resolve(self, frame: Frame) -> Beat:
+        """The frame as a beat; while names are missing it has the states of the known ones and is not complete."""
+        own = self._own.get(frame.digest)
+        learnt = self._learnt.get(frame.digest)
+        names: "Mapping[int, str]" = {}
+        is_complete = False
+        if own is not None and len(own) == len(frame.states):
+            names, is_complete = dict(enumerate(own)), True
+        elif learnt is not None and learnt.count == len(frame.states):
+            self._learnt.move_to_end(frame.digest)
+            names, is_complete = learnt.names, learnt.is_verified
+        return Beat(
+            node=frame.node,
+            boot=frame.boot,
+            seq=frame.seq,
+            ack=frame.ack,
+            states={names[index]: state for index, state in enumerate(frame.states) if index in names},
+            goodbye=frame.goodbye,
+            wants_ack=frame.wants_ack,
+            is_complete=is_complete,
+            sent_at=frame.sent_at,
+        )

@@ -1,0 +1,66 @@
+"""The states of many services as few bytes: one nibble each, or deflated where that many nibbles take too much room.
+
+Thousands of services are mostly in two or three states, so 10,000 of them take some hundred bytes. The receiver knows how
+many there are before it unpacks them, so no frame can make it fill its memory.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import Sequence
+
+from opensvc_openha.core.states import ServiceState
+
+PLAIN_MAX = 1_024
+"""So many services are sent as plain nibbles in any case."""
+
+_STATES = {f"{state.value:x}": state for state in ServiceState}
+_BY_VALUE = {state.value: state for state in ServiceState}
+
+
+def plain_bytes(count: int) -> int:
+    """Bytes that the nibbles of that many services take."""
+    return (count + 1) // 2
+
+
+def pack_states(states: "Sequence[ServiceState]") -> "tuple[bytes, bool]":
+    """The states as bytes; True if these are deflated."""
+    values = bytes([state.value for state in states])
+    # The second digit of each byte is the nibble.
+    nibbles = bytes.fromhex(values.hex()[1::2] + "0" * (len(states) % 2))
+    if len(states) <= PLAIN_MAX:
+        return nibbles, False
+    deflated = min((_deflate(values, zlib.Z_DEFAULT_STRATEGY), _deflate(values, zlib.Z_HUFFMAN_ONLY)), key=len)
+    return (deflated, True) if len(deflated) < len(nibbles) else (nibbles, False)
+
+
+def _deflate(values: bytes, strategy: int) -> bytes:
+    """Repetition is found by the usual strategy; where there is none, looking for it only costs bytes."""
+    deflater = zlib.compressobj(6, zlib.DEFLATED, zlib.MAX_WBITS, zlib.DEF_MEM_LEVEL, strategy)
+    return deflater.compress(values) + deflater.flush()
+
+
+def unpack_plain(data: bytes, count: int) -> "tuple[ServiceState, ...]":
+    """The states of ``count`` services from their nibbles; raises ValueError."""
+    digits = data.hex()
+    if len(digits) != count + count % 2 or digits[count:].strip("0"):
+        raise ValueError(f"the states of {count} services do not fit")
+    return _known([_STATES[digit] for digit in digits[:count] if digit in _STATES], count)
+
+
+def unpack_deflated(data: bytes, count: int) -> "tuple[ServiceState, ...]":
+    """The states of ``count`` services from what ``pack_states`` deflated; raises ValueError."""
+    inflater = zlib.decompressobj()
+    try:
+        values = inflater.decompress(data, count + 1)
+    except zlib.error as error:
+        raise ValueError(f"the states cannot be unpacked: {error}") from None
+    if len(values) != count or not inflater.eof or inflater.unused_data:
+        raise ValueError(f"the states of {count} services do not fit")
+    return _known([_BY_VALUE[value] for value in values if value in _BY_VALUE], count)
+
+
+def _known(states: "list[ServiceState]", count: int) -> "tuple[ServiceState, ...]":
+    if len(states) != count:
+        raise ValueError("unknown service state")
+    return tuple(states)

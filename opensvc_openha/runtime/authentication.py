@@ -1,0 +1,180 @@
+"""Keys and mode in force, and what the peer has shown of its own: shared by the codecs of all links.
+
+Decides which key a beat is sent with and what becomes of one that comes in. A rotation goes on by itself: beats are sent
+with the next key once the peer has shown, in an authenticated beat, that it has that key too; the former key goes once the
+peer sends with the new one. Whether a genuine beat is fresh is not decided here but in core.peer_lives.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import Mapping, Optional
+
+from opensvc_openha.core.beat import BootId
+from opensvc_openha.core.status import AuthStatus
+from opensvc_openha.errors import FrameError
+from opensvc_openha.formats.beat_frame import Claim, is_authentic
+from opensvc_openha.formats.frame_seal import Key, Seal, cluster_mark
+from opensvc_openha.formats.key_file import KeyRing
+from opensvc_openha.runtime.options import AuthMode, Options
+
+RETIRE_AFTER_S = 10.0
+"""The former key is accepted for this long after the peer was heard with the new one: slow links may lag behind."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A frame that may be used: the key that authenticates it, or the reason why it is only let through."""
+
+    key_id: str = ""
+    remark: str = ""
+
+
+class Authentication:
+    """The one object that knows keys. Used by all link threads; ``update`` and ``advance`` by the main thread."""
+
+    def __init__(self, node: str, boot: BootId) -> None:
+        self._node = node
+        self._boot = boot
+        self._lock = threading.Lock()
+        self._mode: Optional[AuthMode] = AuthMode.OFF
+        self._cluster = ""
+        self._ring: Optional[KeyRing] = None
+        self._is_peer_known = False
+        self._peer_sends = ""
+        self._peer_knows = ""
+        self._shown_next = ""
+        self._heard_current_at: Optional[float] = None
+
+    # --- configuration --------------------------------------------------------------------------------------
+
+    def update(self, options: Options, ring: Optional[KeyRing], lives: Mapping[str, BootId]) -> None:
+        """Takes over options and keys; ``lives`` tells under which keys the peer was ever heard."""
+        with self._lock:
+            if self._ring is None or ring is None or ring.current != self._ring.current:
+                self._heard_current_at = None
+            self._mode, self._cluster, self._ring = options.authentication, options.cluster, ring
+            self._is_peer_known = ring is not None and any(key.key_id in lives for key in ring.keys)
+
+    def relevant(self, lives: Mapping[str, BootId]) -> "dict[str, BootId]":
+        """Without the lives heard under keys that are gone."""
+        with self._lock:
+            known = set() if self._ring is None else {key.key_id for key in self._ring.keys}
+        return {key_id: boot for key_id, boot in lives.items() if key_id in known}
+
+    def learn(self, lives: Mapping[str, BootId]) -> bool:
+        """The peer was heard under these keys; True if beats without one are refused only from now on."""
+        with self._lock:
+            before = self._effective()
+            self._is_peer_known = self._ring is not None and any(key.key_id in lives for key in self._ring.keys)
+            return before is not self._effective()
+
+    def _effective(self) -> AuthMode:
+        if self._ring is None:
+            return AuthMode.OFF
+        if self._mode is not None:
+            return self._mode
+        return AuthMode.ENFORCED if self._is_peer_known else AuthMode.PERMISSIVE
+
+    # --- beats ----------------------------------------------------------------------------------------------
+
+    @property
+    def cluster(self) -> str:
+        """Name of the cluster, empty for none."""
+        return self._cluster
+
+    def seal(self, binding: bytes) -> Optional[Seal]:
+        """What authenticates the next frame on a link; None where beats are not authenticated."""
+        with self._lock:
+            if self._ring is None or self._effective() is AuthMode.OFF:
+                return None
+            return Seal(self._sending(self._ring), self._ring.newest.key_id, binding)
+
+    def judge(self, data: bytes, claim: Claim, binding: bytes, now: float) -> Judgement:
+        """What a whole frame is worth; raises FrameError for one that is not used."""
+        # Whoever bears our name, or that of another cluster, is reported as such before any tag is looked at.
+        if claim.node == self._node:
+            raise FrameError("own" if claim.boot == self._boot else "namesake", f"a frame that bears our name, {self._node}")
+        if claim.cluster and self._cluster and claim.cluster != cluster_mark(self._cluster):
+            raise FrameError("foreign cluster", "a frame of another cluster")
+        with self._lock:
+            mode, ring = self._effective(), self._ring
+        if mode is AuthMode.OFF or ring is None:
+            return Judgement()
+        problem = _problem(data, claim, binding, ring)
+        if not problem:
+            self._note(claim, now)
+            return Judgement(claim.key_id)
+        if mode is AuthMode.ENFORCED:
+            raise FrameError(problem, f"the frame is not authenticated: {problem}")
+        return Judgement(remark=problem)
+
+    def _note(self, claim: Claim, now: float) -> None:
+        with self._lock:
+            self._peer_sends, self._peer_knows = claim.key_id, claim.newest_id
+            ring = self._ring
+            if ring is not None and ring.next is not None and ring.next.key_id in (claim.key_id, claim.newest_id):
+                self._shown_next = ring.next.key_id
+            if ring is not None and claim.key_id == ring.current.key_id and self._heard_current_at is None:
+                self._heard_current_at = now
+
+    def _sending(self, ring: KeyRing) -> Key:
+        if ring.next is not None and ring.next.key_id == self._shown_next:
+            return ring.next
+        return ring.current
+
+    # --- rotation -------------------------------------------------------------------------------------------
+
+    def advance(self, now: float) -> Optional[KeyRing]:
+        """The next step of a rotation, to be written to the key file; None while there is none."""
+        with self._lock:
+            ring = self._ring
+            if ring is None or self._effective() is AuthMode.OFF:
+                return None
+            if ring.next is not None and self._sending(ring) is ring.next:
+                return KeyRing(ring.next, previous=ring.current)
+            heard_at = self._heard_current_at
+            if ring.previous is not None and heard_at is not None and now >= heard_at + RETIRE_AFTER_S:
+                return KeyRing(ring.current)
+            return None
+
+    # --- showing --------------------------------------------------------------------------------------------
+
+    def status(self) -> AuthStatus:
+        """Mode and key ids."""
+        with self._lock:
+            ring, mode = self._ring, self._effective()
+            if ring is None or mode is AuthMode.OFF:
+                return AuthStatus(mode.value, self._cluster)
+            accepts = tuple(key.key_id for key in ring.keys)
+            return AuthStatus(mode.value, self._cluster, self._sending(ring).key_id, accepts, self._peer_sends, self._peer_knows)
+
+    def warnings(self) -> "tuple[str, ...]":
+        """What an operator should know of the authentication as it is."""
+        with self._lock:
+            ring, mode = self._ring, self._effective()
+            if ring is None:
+                return ("heartbeats are not authenticated",)
+            if mode is AuthMode.OFF:
+                return ("heartbeats are not authenticated (authentication = off, although there is a key)",)
+            found = []
+            if mode is AuthMode.PERMISSIVE:
+                until = " until the peer is heard with a key of ours" if self._mode is None else " (authentication = permissive)"
+                found.append(f"heartbeats without the key are accepted{until}")
+            known = {key.key_id for key in ring.keys}
+            if self._peer_knows and self._peer_knows not in known:
+                found.append(f"the peer has key {self._peer_knows}, which is not here: install its key file on this node")
+            elif ring.next is not None and self._peer_knows and self._peer_knows != ring.next.key_id:
+                found.append(f"the peer does not have the next key {ring.next.key_id} yet: install this node's key file there")
+            return tuple(found)
+
+
+def _problem(data: bytes, claim: Claim, binding: bytes, ring: KeyRing) -> str:
+    """Why a frame is not authentic, as the counter it is filed under; empty if it is."""
+    if not claim.key_id:
+        return "unauthenticated"
+    key = ring.find(claim.key_id)
+    if key is None:
+        return "unknown key"
+    return "" if is_authentic(data, key, binding) else "forged"

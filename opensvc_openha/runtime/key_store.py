@@ -1,0 +1,119 @@
+"""The key file on disk, which nobody else may read, and the note of which lives of the peer were heard under each key.
+
+The note outlives the daemon, so that an old life is known for one after a restart of either side. It is no secret.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import stat
+from typing import Mapping, Optional
+
+from opensvc_openha.core.beat import BootId
+from opensvc_openha.core.model import Wire
+from opensvc_openha.core.peer_lives import NOBODY
+from opensvc_openha.errors import ConfigError, SystemFault
+from opensvc_openha.formats.frame_seal import SECRET_BYTES, Key
+from opensvc_openha.formats.key_file import KeyRing, format_keys, parse_keys
+from opensvc_openha.formats.layout import Layout
+from opensvc_openha.runtime.files import make_dir, write_atomically
+from opensvc_openha.runtime.options import AuthMode, Options, read_options
+from opensvc_openha.runtime.wire_options import read_wire_options
+
+_FILE_BYTES = 4_096
+_LIFE = re.compile(r"([0-9a-f]{8}) ([0-9]{1,10}) ([0-9a-f]{1,16})\Z")
+
+
+def new_key() -> Key:
+    """A key that nobody has guessed."""
+    return Key(secrets.token_bytes(SECRET_BYTES))
+
+
+def read_keys(layout: Layout) -> Optional[KeyRing]:
+    """The keys of this node, None if there is no key file; ConfigError if others could read or replace it."""
+    path = layout.key_file
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise SystemFault(f"cannot read {path}: {error.strerror}") from error
+    with os.fdopen(handle, "rb") as file:
+        found = os.fstat(file.fileno())
+        mode = stat.S_IMODE(found.st_mode)
+        if mode & 0o077:
+            raise ConfigError(f"mode {mode:04o} lets others at the key: chmod 600 {path}", path)
+        if found.st_uid not in (0, os.geteuid()):
+            raise ConfigError(f"belongs to user {found.st_uid}, who could replace the key: chown root {path}", path)
+        data = file.read(_FILE_BYTES + 1)
+    return parse_key_data(data, path)
+
+
+def parse_key_data(data: bytes, path: str) -> KeyRing:
+    """The keys in the bytes of a file."""
+    try:
+        return parse_keys(data.decode("ascii"), path)
+    except UnicodeDecodeError:
+        raise ConfigError("not a key file: it is not plain text", path) from None
+
+
+def write_keys(layout: Layout, ring: KeyRing) -> None:
+    """Replaces the key file in one go; it is never open to others. Raises SystemFault."""
+    try:
+        write_atomically(os.path.realpath(layout.key_file), format_keys(ring).encode("ascii"), 0o600)
+    except OSError as error:
+        raise SystemFault(f"cannot write {layout.key_file}: {error.strerror}") from error
+
+
+def read_lives(layout: Layout, ring: Optional[KeyRing]) -> "dict[str, BootId]":
+    """The newest life of the peer under each key.
+
+    A damaged note is one that has lost the numbers: that the peer has our keys is then taken for granted, the strict way.
+    """
+    try:
+        with open(layout.peer_lives_file, encoding="ascii") as file:
+            lines = file.read(_FILE_BYTES).splitlines()
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except OSError as error:
+        raise SystemFault(f"cannot read {layout.peer_lives_file}: {error.strerror}") from error
+    except UnicodeDecodeError:
+        lines = [""]
+    lives = {}
+    for line in lines:
+        match = _LIFE.match(line)
+        if match is None:
+            return dict.fromkeys([key.key_id for key in ring.keys] if ring else [], NOBODY)
+        lives[match.group(1)] = BootId(int(match.group(2)), int(match.group(3), 16))
+    return lives
+
+
+def write_lives(layout: Layout, lives: Mapping[str, BootId]) -> None:
+    """Replaces the note, on disk when it returns. Raises SystemFault."""
+    text = "".join(f"{key_id} {boot.counter} {boot.nonce:x}\n" for key_id, boot in sorted(lives.items()))
+    try:
+        make_dir(layout.proc_dir)
+        write_atomically(layout.peer_lives_file, text.encode("ascii"))
+    except OSError as error:
+        raise SystemFault(f"cannot write {layout.peer_lives_file}: {error.strerror}") from error
+
+
+def read_settings(layout: Layout) -> "tuple[Options, Optional[KeyRing], dict[str, BootId]]":
+    """Options, keys, and the lives of the peer heard under them; ConfigError where these do not go together."""
+    options, ring = read_options(layout), read_keys(layout)
+    lives = read_lives(layout, ring)
+    if ring is None and options.authentication in (AuthMode.ENFORCED, AuthMode.PERMISSIVE):
+        raise ConfigError(
+            f"authentication = {options.authentication.value} needs a key: `openha key generate` makes one,"
+            " `openha key install` takes the peer's", layout.options_file)
+    if ring is None and options.authentication is None and lives:
+        raise ConfigError("the key file is gone, although the peer was heard with a key: bring it back, or write"
+                          f" authentication = off in {layout.options_file}", layout.key_file)
+    wires = read_wire_options(layout)
+    is_legacy = Wire.LEGACY in (wires.wire, *(link.wire for link in wires.links.values()))
+    if is_legacy and ring is not None and options.authentication in (None, AuthMode.ENFORCED):
+        raise ConfigError("wire = legacy carries no proof of who sent it, and there is a key: write authentication = permissive"
+                          " for as long as a link speaks it", layout.options_file)
+    return options, ring, lives

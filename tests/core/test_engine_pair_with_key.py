@@ -1,0 +1,259 @@
+"""Two engines back to back whose every beat is authentic: all that holds without a key holds with one, and more."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Iterator
+
+import pytest
+
+from opensvc_openha.core.actions import Announce
+from opensvc_openha.core.beat import Beat
+from opensvc_openha.core.events import BeatReceived, Command, PeerForgotten
+from opensvc_openha.core.status import PeerStanding
+from tests.core.pair import Host, Pair
+from tests.core.test_engine_pair import *  # noqa: F401,F403 - the same stories, told with a key.
+
+
+@pytest.fixture(autouse=True)
+def _with_key(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(Pair, "key_id", "aabbccdd")
+    yield
+
+
+class Tape:
+    """Somebody who records what a node says on its links, and plays it again."""
+
+    def __init__(self, pair: Pair, host: Host) -> None:
+        self.pair = pair
+        self.host = host
+        self.beats: "list[Beat]" = []
+        send = pair.send
+
+        def record(who: Host, action: Announce) -> None:
+            if who is host:
+                self.beats.append(action.beat)
+            send(who, action)
+
+        pair.send = record  # type: ignore[method-assign]
+
+    def play(self, to: Host, seconds: float, per_second: int = 20, links: "tuple[int, ...]" = (0, 1)) -> None:
+        """Everything recorded, in order, over and over, on these links of the recorded node."""
+        wires = [link for link in self.pair.links if link.node == self.host.name]
+        beats = list(self.beats)
+        for number in range(int(seconds * per_second)):
+            for link in links:
+                at = self.pair.now + number / per_second
+                event = BeatReceived(wires[link], beats[number % len(beats)], at, key_id=self.pair.key_id)
+                self.pair.schedule_at(at, to.handle, to.life, event)
+
+
+def _standing(host: Host) -> PeerStanding:
+    assert host.engine is not None
+    return host.engine.snapshot(host.pair.now).peer_standing
+
+
+def _refused(host: Host) -> "dict[str, int]":
+    assert host.engine is not None
+    total: "dict[str, int]" = {}
+    for link in host.engine.snapshot(host.pair.now).links:
+        for reason, number in link.counts.items():
+            total[reason] = total.get(reason, 0) + number
+    return total
+
+
+def _warnings(host: Host) -> str:
+    assert host.engine is not None
+    return " | ".join(host.engine.snapshot(host.pair.now).warnings)
+
+
+def _running_pair() -> "tuple[Pair, Host, Host, Tape]":
+    """deb1 runs the service, deb2 stands by, and what deb1 says is recorded."""
+    pair = Pair()
+    deb1, deb2 = pair.boot()
+    tape = Tape(pair, deb1)
+    pair.run(2)
+    deb1.command(Command.UNFREEZE)
+    pair.run(10)
+    deb2.command(Command.UNFREEZE)
+    pair.run(5)
+    assert (deb1.state, deb2.state) == ("STARTED", "STOPPED")
+    return pair, deb1, deb2, tape
+
+
+def test_starting_at_the_same_time_both_are_live_within_a_moment() -> None:
+    """Neither can acknowledge the other's first beat: each answers it, and the answer acknowledges."""
+    pair = Pair()
+    deb1, deb2 = pair.boot()
+    pair.run(0.2)
+    assert _standing(deb1) is _standing(deb2) is PeerStanding.LIVE
+    assert _warnings(deb1) == _warnings(deb2) == ""
+
+
+def test_first_beats_lost_the_next_ones_do_it() -> None:
+    """The greeting is lost on every link for three seconds: live right after the next beats."""
+    pair = Pair()
+    pair.is_lost = lambda: pair.now < 103.0
+    deb1, deb2 = pair.boot()
+    pair.run(5.2)
+    assert _standing(deb1) is _standing(deb2) is PeerStanding.LIVE
+
+
+def test_replay_after_the_death_of_the_owner_does_not_keep_it_alive() -> None:
+    """All that the dead owner ever said is played again on its own links: silent in time, takeover as ever, replays counted."""
+    pair, deb1, deb2, tape = _running_pair()
+    deb1.crash()
+    tape.play(deb2, 40)
+    pair.run(10.1)
+    assert _standing(deb2) is PeerStanding.SILENT
+    pair.run(10)
+    assert deb2.state == "STARTED"
+    assert _refused(deb2)["replayed"] > 100
+
+
+def test_replay_on_another_link_that_was_cut_does_not_keep_the_owner_alive() -> None:
+    """One link was cut long before the owner died, so it never saw the recorded beats: the takeover is not put off."""
+    pair, deb1, deb2, tape = _running_pair()
+    pair.cut.add((deb1.name, next(link for link in pair.links if link.node == deb1.name)))
+    pair.run(60)
+    deb1.crash()
+    died_at = pair.now
+    tape.beats = tape.beats[-50:]
+    pair.run(1)
+    tape.play(deb2, 60, per_second=1, links=(0,))
+    pair.run(40)
+    assert deb2.state == "STARTED"
+    when, _ = pair.starts()[-1]
+    assert when - died_at < 10 + 5 + 2
+
+
+def test_replay_after_our_own_restart_proves_nothing() -> None:
+    """We have forgotten every sequence number, the owner is dead, its beats are played: it is silent, and that is reported."""
+    pair, deb1, deb2, tape = _running_pair()
+    deb1.crash()
+    deb2.kill_daemon()
+    deb2.boot({})
+    tape.play(deb2, 40)
+    pair.run(10.1)
+    assert _standing(deb2) is PeerStanding.SILENT
+    assert _refused(deb2)["unproven"] > 100
+    assert "replays old beats" in _warnings(deb2)
+    assert deb2.service().peer_state is not None and deb2.service().peer_state.name == "UNKNOWN"
+
+
+def test_replay_of_a_former_life_after_its_restart_is_an_old_life() -> None:
+    """The owner's daemon was restarted; its former life is played, also to a restarted listener: refused by its counter."""
+    pair, deb1, deb2, tape = _running_pair()
+    recorded = list(tape.beats)
+    deb1.kill_daemon()
+    deb1.boot({})
+    pair.run(3)
+    tape.beats = recorded
+    for _ in range(2):
+        tape.play(deb2, 5)
+        pair.run(6)
+        assert _refused(deb2)["old life"] > 50
+        assert _standing(deb2) is PeerStanding.LIVE
+        deb2.kill_daemon()
+        deb2.boot({})
+        pair.run(2)
+
+
+def test_replay_does_not_keep_two_nodes_from_finding_each_other() -> None:
+    """A flood of the peer's former life while both start anew: the answer goes to the living one within two beats."""
+    pair, deb1, deb2, tape = _running_pair()
+    deb1.crash()
+    deb2.kill_daemon()
+    deb2.boot({})
+    tape.play(deb2, 30, per_second=50)
+    pair.run(3)
+    deb1.boot({})
+    pair.run(2.5)
+    assert _standing(deb1) is _standing(deb2) is PeerStanding.LIVE
+
+
+def test_peer_that_lost_its_counter_is_refused_and_reported_until_forgotten() -> None:
+    """deb1 was reinstalled and counts from 1 again: not believed, told apart from a replay; forgotten, it is believed."""
+    pair = Pair()
+    deb1, deb2 = pair.deb1, pair.deb2
+    deb1.boot(counter=57)
+    deb2.boot()
+    pair.run(3)
+    deb1.crash()
+    pair.run(20)
+    deb1.known_lives = {}
+    deb1.boot(counter=1)
+    pair.run(5)
+    assert _standing(deb2) is PeerStanding.SILENT
+    assert "openha key forget-peer" in _warnings(deb2)
+    assert [record for record in deb2.records if record.new == "SUSPECT"]
+    deb2.handle(deb2.life, PeerForgotten())
+    pair.run(2.5)
+    assert _standing(deb1) is _standing(deb2) is PeerStanding.LIVE
+    assert deb2.known_lives["aabbccdd"].counter == 1
+
+
+def test_replayed_old_life_is_not_taken_for_a_reinstalled_peer() -> None:
+    """Only somebody alive can acknowledge what we say now: a recording raises no such suspicion."""
+    pair, deb1, deb2, tape = _running_pair()
+    recorded = list(tape.beats)
+    deb1.crash()
+    deb1.boot({})
+    pair.run(3)
+    tape.beats = recorded
+    tape.play(deb2, 20)
+    pair.run(21)
+    assert "two nodes" not in _warnings(deb2) and "forget-peer" not in _warnings(deb2)
+
+
+@pytest.mark.parametrize("key_id", ["aabbccdd", ""])
+def test_two_nodes_of_one_name_are_reported(key_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A copy of deb1, key and all, is started beside it: the newer counter is believed, and the double name is said.
+
+    Without any key it is said just the same.
+    """
+    monkeypatch.setattr(Pair, "key_id", key_id)
+    pair, deb1, deb2, _ = _running_pair()
+    copy = Host(pair, 0)
+    copy.life = 100
+    send = pair.send
+
+    def with_copy(host: Host, action: Announce) -> None:
+        if host is not copy:
+            send(host, action)
+        for link in pair.links:
+            if link.node == host.name and host is not deb1:
+                other = deb2 if host is copy else copy
+                pair.schedule(0.001, other.handle, other.life, BeatReceived(link, action.beat, pair.now, key_id=pair.key_id))
+
+    pair.send = with_copy  # type: ignore[method-assign]
+    copy.boot({})
+    pair.run(5)
+    assert "two nodes are named deb1" in _warnings(deb2)
+
+
+def test_key_change_within_a_life_loses_nothing() -> None:
+    """Beats come under another key from one moment to the next: no link goes down, and the new key is remembered."""
+    pair, deb1, deb2, _ = _running_pair()
+    before = len(deb2.records)
+    pair.key_id = "11223344"
+    pair.run(15)
+    assert deb2.records[before:] == []
+    assert set(deb2.known_lives) == {"aabbccdd", "11223344"}
+    assert _refused(deb2) in ({}, {"unproven": _refused(deb2).get("unproven")})
+
+
+def test_greeting_is_no_acknowledgement_of_a_start_ready() -> None:
+    """A beat that only says which life was heard never lets a service start, whatever number it carries."""
+    from opensvc_openha.core.beat import Ack, BootId
+    from opensvc_openha.core.peer_view import Evidence, PeerView
+    from opensvc_openha.core.states import ServiceState
+
+    own = BootId(1, 1)
+    view = PeerView(own)
+    beat = Beat("deb2", BootId(2, 2), 1, Ack(own, 99, is_taken=False), {"registry": ServiceState.STOPPED})
+    view.take(beat, 0.0)
+    view.judge(True, None, 0.0)
+    assert view.evidence("registry", 5) is Evidence.OUT
+    view.take(replace(beat, seq=2, ack=Ack(own, 99)), 1.0)
+    assert view.evidence("registry", 5) is Evidence.OUT_ACKED

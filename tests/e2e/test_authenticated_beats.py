@@ -1,0 +1,124 @@
+"""Two nodes on real links: a key that comes, is changed, and stands between them and a third machine's datagrams."""
+
+import json
+import textwrap
+
+import pytest
+from two_node_cluster import EZ, LINK_TIMEOUT_S, SLACK_S, START_READY_S
+
+pytestmark = pytest.mark.e2e
+
+TAP = """
+# Records the datagrams of a multicast group for some seconds, then plays them to the group again and again.
+import json, socket, struct, sys, time
+group, port, device, record_s, play_s = sys.argv[1], int(sys.argv[2]), sys.argv[3], float(sys.argv[4]), float(sys.argv[5])
+ear = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+ear.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+ear.bind((group, port))
+index = socket.if_nametoindex(device)
+ear.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, struct.pack("=4s4si", socket.inet_aton(group), bytes(4), index))
+ear.settimeout(0.1)
+tape, end = [], time.monotonic() + record_s
+while time.monotonic() < end:
+    try:
+        tape.append(ear.recv(65536))
+    except OSError:
+        pass
+print(len(tape), flush=True)
+mouth = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+mouth.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, struct.pack("=4s4si", bytes(4), bytes(4), index))
+mouth.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP, 1)
+end, number = time.monotonic() + play_s, 0
+while time.monotonic() < end:
+    mouth.sendto(tape[number % len(tape)], (group, port))
+    number += 1
+    time.sleep(0.02)
+"""
+
+
+def authentication(cluster, node):
+    """Mode and keys as `hb -s --json` tells them."""
+    return json.loads(cluster.must(node, f"{EZ}/bin/hb -s --json"))["authentication"]
+
+
+def copy_key(source, target, cluster):
+    """What an operator does with ssh."""
+    text = cluster.must(source, f"cat {EZ}/conf/openha.key")
+    target.write("/root/peer.key", text, 0o600)
+    cluster.must(target, "openha key install /root/peer.key")
+
+
+def wait_auth(cluster, limit_s=10.0, **wanted):
+    for node in cluster.nodes:
+        cluster.until(lambda: authentication(cluster, node), lambda seen: {**seen, **wanted} == seen, limit_s, str(wanted))
+
+
+def key_ids(cluster, node):
+    """Role to key id."""
+    lines = cluster.must(node, f"cat {EZ}/conf/openha.key").splitlines()
+    return dict(line.split()[:2] for line in lines if not line.startswith("#"))
+
+
+def alarms(cluster, node):
+    """Lines of the log that tell of a link or a peer that went away after the start."""
+    log = cluster.must(node, f"cat {EZ}/log/nmond.log")
+    return [line for line in log.splitlines() if "-> SILENT" in line or ": DOWN: no beat" in line]
+
+
+def test_key_comes_to_a_running_cluster_and_is_rotated_without_a_lost_beat(make_cluster):
+    """A service runs all along: key to one node, to the other, enforced, next key, both ways round. No link ever goes down."""
+    cluster = make_cluster()
+    first, second = cluster.first, cluster.second
+    cluster.run_on_first()
+    before = [alarms(cluster, node) for node in cluster.nodes]
+    cluster.must(first, "openha key generate")
+    copy_key(first, second, cluster)
+    key = key_ids(cluster, first)["current"]
+    wait_auth(cluster, mode="enforced", sends=key, peer_sends=key)
+    for rotating, other in ((first, second), (second, first)):
+        cluster.must(rotating, "openha key rotate")
+        wanted = key_ids(cluster, rotating)["next"]
+        copy_key(rotating, other, cluster)
+        wait_auth(cluster, sends=wanted, peer_sends=wanted)
+        for node in cluster.nodes:
+            cluster.until(lambda: key_ids(cluster, node), lambda seen: seen == {"current": wanted}, 30, "the former key is gone")
+    assert [alarms(cluster, node) for node in cluster.nodes] == before
+    for node in cluster.nodes:
+        assert set(cluster.listeners(node).values()) == {"UP"}
+        cluster.must(node, f"{EZ}/ezha restart")
+    for node in cluster.nodes:
+        cluster.wait(node, {"registry": "STARTED/STOPPED"})
+    assert (cluster.calls("start"), cluster.calls("stop")) == (["deb1"], [])
+
+
+def test_recorded_beats_of_a_dead_owner_do_not_stop_the_takeover(make_cluster):
+    """Everything on eth1 is recorded; the owner loses its power; its beats are played there: taken over in time, on deb2."""
+    cluster = make_cluster()
+    first, second = cluster.first, cluster.second
+    cluster.must(first, "openha key generate")
+    copy_key(first, second, cluster)
+    cluster.run_on_first()
+    second.write("/root/tap.py", textwrap.dedent(TAP))
+    cluster.must(second, "python3 /root/tap.py 239.131.50.10 5010 eth1 4 40 > /root/tap.out 2>&1 &")
+    cluster.until(lambda: second.run("cat /root/tap.out").stdout.strip(), lambda seen: seen.isdigit(), 10, "beats recorded")
+    first.kill()
+    cluster.wait(second, {"registry": "UNKNOWN/STARTED"}, LINK_TIMEOUT_S + START_READY_S + SLACK_S)
+    assert cluster.runs_on() == ["deb2"]
+    counts = [link["counts"] for link in json.loads(cluster.must(second, f"{EZ}/bin/hb -s --json"))["links"]]
+    assert sum(count.get("replayed", 0) for count in counts) > 50
+
+
+def test_only_one_node_has_the_key_and_enforces_it_the_other_is_told(make_cluster):
+    """Enforced on deb1, nothing on deb2: deb1 hears nobody, deb2 does; both say why."""
+    cluster = make_cluster()
+    first, second = cluster.nodes
+    cluster.must(first, "openha key generate")
+    first.write(f"{EZ}/conf/openha.conf", "[heartbeat]\nauthentication = enforced\n")
+    for node in cluster.nodes:
+        cluster.start(node)
+    cluster.until(lambda: cluster.listeners(second), lambda seen: set(seen.values()) == {"UP"}, 5, "deb2 hears deb1")
+    cluster.until(lambda: cluster.must(first, f"{EZ}/bin/hb -s -v"), lambda seen: "unauthenticated" in seen, 5, "counted")
+    assert set(cluster.listeners(first).values()) == {"DOWN"}
+    assert "heartbeats are not authenticated" in cluster.must(second, f"{EZ}/bin/hb -s -v")
+    copy_key(first, second, cluster)
+    cluster.until(lambda: cluster.listeners(first), lambda seen: set(seen.values()) == {"UP"}, 5, "deb1 hears deb2")

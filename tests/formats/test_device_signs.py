@@ -1,0 +1,75 @@
+"""Whose a device is, from its first bytes, and whose a slot is."""
+
+from __future__ import annotations
+
+import os
+import random
+import struct
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from opensvc_openha.formats.device_signs import HEAD_BYTES, find_sign, holds_heartbeat
+from opensvc_openha.formats.disk_slot import encode_slot
+
+SLOT = 5120
+
+
+def test_blank_device_says_nothing() -> None:
+    """Zeros: nobody's."""
+    assert find_sign(bytes(HEAD_BYTES), SLOT) is None and find_sign(b"", SLOT) is None
+    assert not holds_heartbeat(bytes(SLOT))
+
+
+@pytest.mark.parametrize(
+    ("offset", "sign", "what"),
+    [
+        (0, b"XFSB\0\0\x10\0", "XFS"),
+        (0, b"LUKS\xba\xbe\0\2", "LUKS"),
+        (512, b"EFI PART\0\0\1\0", "GPT"),
+        (4096, b"EFI PART\0\0\1\0", "GPT"),
+        (510, b"\x55\xaa", "MBR"),
+        (512, b"LABELONE" + bytes(16) + b"LVM2 001", "LVM"),
+        (4096, b"\xfc\x4e\x2b\xa9\1\0\0\0", "RAID"),
+        (32_769, b"CD001", "ISO 9660"),
+    ],
+)
+def test_sign_on_a_blank_device_is_found(offset: int, sign: bytes, what: str) -> None:
+    """The magic bytes where the format has them: named; one byte further: nothing."""
+    found = find_sign((bytes(offset) + sign).ljust(HEAD_BYTES, b"\0"), SLOT)
+    assert found is not None and what in found
+    assert find_sign((bytes(offset + 1) + sign).ljust(HEAD_BYTES, b"\0"), SLOT) is None
+
+
+@pytest.mark.parametrize(("command", "what"), [("mkfs.ext4 -q -F {}", "ext2/3/4"), ("mkswap {}", "swap")])
+def test_real_tools_leave_a_sign(command: str, what: str, tmp_path: Path) -> None:
+    """What mkfs and mkswap write is recognised."""
+    image = tmp_path / "image"
+    with open(image, "wb") as file:
+        file.truncate(16 << 20)
+    path = os.environ["PATH"] + ":/sbin:/usr/sbin"
+    subprocess.run(command.format(image).split(), capture_output=True, check=True, env={"PATH": path})
+    with open(image, "rb") as file:
+        found = find_sign(file.read(HEAD_BYTES), SLOT)
+    assert found is not None and what in found
+
+
+def test_heartbeats_at_the_start_are_never_taken_for_something_else() -> None:
+    """A slot at block 0 with random bytes at every offset a sign could have: still nobody else's device."""
+    dice = random.Random(1)
+    for _ in range(50):
+        frame = bytearray(dice.randbytes(5000))
+        frame[510 - 12 : 512 - 12] = b"\x55\xaa"
+        frame[1080 - 12 : 1082 - 12] = b"\x53\xef"
+        head = encode_slot(bytes(frame), SLOT).ljust(HEAD_BYTES, b"\0")
+        assert find_sign(head, SLOT) is None
+
+
+def test_slots_of_this_program_and_of_the_original_are_heartbeats_other_data_is_not() -> None:
+    """Our envelope and a C OpenHA record yes; text, a name alone and noise no."""
+    legacy = b"deb1.opensvc.com".ljust(128, b"\0") + struct.pack("<II", 1, 0) + bytes(9248)
+    assert holds_heartbeat(encode_slot(b"", SLOT)) and holds_heartbeat(legacy)
+    assert not holds_heartbeat(b"deb1.opensvc.com\n" * 400)
+    assert not holds_heartbeat(b"deb1".ljust(128, b"\0") + b"\x07" * 8)
+    assert not holds_heartbeat(random.Random(2).randbytes(SLOT))

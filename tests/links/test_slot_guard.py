@@ -1,0 +1,187 @@
+"""A slot is written only where nobody else's data is, and what was written is looked at again."""
+
+import os
+import subprocess
+import time
+
+import pytest
+
+from opensvc_openha.core.model import LinkKind, LinkSpec
+from opensvc_openha.formats.disk_slot import encode_slot
+from opensvc_openha.links.base import LinkFault
+from opensvc_openha.links.dio import DioListener, DioSender
+from opensvc_openha.links.disk import DiskSender
+from opensvc_openha.links.slot_link import ForeignData
+
+from conftest import eventually, run
+
+
+def spec(device, offset=0):
+    return LinkSpec("deb1", LinkKind.DIO, device, "", 0, offset, 2.0)
+
+
+@pytest.fixture
+def sender():
+    """Makes senders and closes them."""
+    made = []
+
+    def make(device, offset=0, kind=DioSender):
+        made.append(kind(spec(device, offset)))
+        return made[-1]
+
+    yield make
+    for end in made:
+        end.close()
+
+
+def content(path, offset=0, length=5120):
+    with open(path, "rb") as file:
+        file.seek(offset * 512)
+        return file.read(length)
+
+
+def put(path, data, offset=0):
+    with open(path, "r+b") as file:
+        file.seek(offset * 512)
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@pytest.mark.parametrize("kind", [DioSender, DiskSender])
+def test_someone_elses_data_is_not_written_over_unless_forced_once(sender, disk_file, kind):
+    """Text where the slot shall be: refused, untouched, and the way to force it is named; forced, it is ours for good."""
+    text = b"the accounts of 2013 " * 200
+    put(disk_file, text, 10)
+    one = sender(disk_file, 10, kind)
+    with pytest.raises(ForeignData, match="hb --force -n deb1 -t dio"):
+        one.open()
+    assert content(disk_file, 10, len(text)) == text
+    one.claim()
+    for _ in range(2):
+        one.open()
+        one.send(b"beat")
+        one.close()
+
+
+@pytest.mark.parametrize("command", ["mkfs.ext4 -q -F {}", "mkswap {}"])
+def test_blank_slot_on_a_device_with_a_file_system_is_refused(sender, disk_dir, command):
+    """The blocks of the slot are zeros by chance, the device is somebody's: refused."""
+    image = os.path.join(disk_dir, "image")
+    with open(image, "wb") as file:
+        file.truncate(16 << 20)
+    path = os.environ["PATH"] + ":/sbin:/usr/sbin"
+    subprocess.run(command.format(image).split(), check=True, capture_output=True, env={"PATH": path})
+    offset = next(block for block in range(20_000, 32_000, 10) if not content(image, block).strip(b"\0"))
+    with pytest.raises(ForeignData, match="file system|swap"):
+        sender(image, offset).open()
+
+
+def test_mounted_device_is_refused_wherever_the_slot_is(sender, loop_device, disk_dir):
+    """A file system without a sign at the start of the device, but mounted: the kernel says that it is in use."""
+    device, image = loop_device(32_768)
+    run("mkfs.ext4", "-q", device)
+    place = os.path.join(disk_dir, "mnt")
+    os.mkdir(place)
+    run("mount", device, place)
+    try:
+        offset = next(block for block in range(20_000, 32_000, 10) if not content(device, block).strip(b"\0"))
+        one = sender(device, offset)
+        with pytest.raises(ForeignData, match="file system"):
+            one.open()
+        assert one._channel is None
+        one._is_in_use = False
+        from opensvc_openha.links.disk_channel import channel_for
+
+        channel = channel_for(device, True)
+        assert channel.open(for_writing=True).is_in_use
+        channel.close()
+    finally:
+        eventually(lambda: not os.system(f"umount {place} 2>/dev/null"))
+    channel = channel_for(device, True)
+    assert not channel.open(for_writing=True).is_in_use
+    channel.close()
+
+
+def test_slot_of_the_c_openha_is_taken_over(sender, disk_file):
+    """A cluster comes from the original: its record in the slot is a heartbeat, not someone's data."""
+    put(disk_file, b"deb1.opensvc.com".ljust(128, b"\0") + (1).to_bytes(4, "little") + bytes(9252), 0)
+    one = sender(disk_file)
+    one.open()
+    one.send(b"beat")
+    assert content(disk_file) == encode_slot(b"beat", 5120).ljust(5120, b"\0")
+
+
+def test_two_writers_on_one_slot_are_noticed(sender, disk_file):
+    """Another node was given the same offset: counted at each beat of ours that the other one wrote over."""
+    one, two = sender(disk_file), sender(disk_file)
+    one.open()
+    two.open()
+    for number in range(3):
+        one.send(b"one %d" % number)
+        two.send(b"two %d" % number)
+    assert one.counters["overwritten"] == 2 and two.counters["overwritten"] == 2
+
+
+def test_slot_alone_on_its_blocks_is_never_called_overwritten(sender, disk_file):
+    """Two nodes beside each other: nothing to report."""
+    one, two = sender(disk_file), sender(disk_file, 10)
+    for end in (one, two):
+        end.open()
+    for number in range(5):
+        one.send(b"x" * 5000)
+        two.send(b"y" * 5000)
+    assert (one.counters, two.counters) == ({"overwritten": 0}, {"overwritten": 0})
+
+
+def test_data_that_appears_in_the_slot_of_a_running_link_stops_it(sender, disk_file):
+    """Somebody begins to use the disk for something else: the next beat is not written over it."""
+    one = sender(disk_file)
+    one.open()
+    one.send(b"beat")
+    put(disk_file, b"a new owner " * 400)
+    with pytest.raises(ForeignData):
+        one.send(b"beat 2")
+    assert content(disk_file).startswith(b"a new owner")
+
+
+def test_zeroed_slot_of_a_running_link_is_counted_and_written_again(sender, disk_file):
+    """Somebody wiped the slot: said, and the link goes on."""
+    one = sender(disk_file)
+    one.open()
+    one.send(b"beat")
+    put(disk_file, bytes(5120))
+    one.send(b"beat 2")
+    assert one.counters["overwritten"] == 1 and b"beat 2" in content(disk_file)
+
+
+def test_lost_write_is_a_fault(sender, disk_file):
+    """The disk takes the write and does not keep it: the link says so instead of beating into the void."""
+    one = sender(disk_file)
+    one.open()
+    write = one._channel.write
+    one._channel.write = lambda offset, data, limit_s: write(offset, bytes(len(data)), limit_s)
+    try:
+        with pytest.raises(LinkFault, match="does not hold what was just written"):
+            one.send(b"beat")
+    finally:
+        one._channel.write = write
+
+
+@pytest.mark.parametrize("blocks", [1, 5, 9])
+def test_torn_slot_is_never_a_beat(disk_file, blocks):
+    """Old and new blocks mixed, in either order, any number of them: counted as damaged, and never delivered."""
+    old, new = (encode_slot(letter * 4900, 5120).ljust(5120, b"\0") for letter in (b"a", b"b"))
+    listener = DioListener(spec(disk_file), time.monotonic, poll_s=0.01)
+    put(disk_file, old)
+    listener.open()
+    assert listener.receive(0.05) is None
+    cut = blocks * 512
+    for mixed in (new[:cut] + old[cut:], old[:cut] + new[cut:]):
+        put(disk_file, mixed)
+        assert listener.receive(0.1) is None
+    assert listener.counters["checksum"] >= 2
+    put(disk_file, new)
+    received = listener.receive(1.0)
+    assert received is not None and received.data == b"b" * 4900
+    listener.close()

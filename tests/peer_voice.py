@@ -1,0 +1,94 @@
+"""The peer of a ClusterDir, or somebody who plays it: frames sent to the real daemon's port, and what the daemon says."""
+
+from __future__ import annotations
+
+import socket
+import time
+from typing import Mapping, Optional
+
+from opensvc_openha.core.beat import Ack, Beat, BootId, Goodbye
+from opensvc_openha.core.model import LinkSpec
+from opensvc_openha.core.states import ServiceState
+from opensvc_openha.errors import FrameError
+from opensvc_openha.formats.beat_frame import Frame, decode_frame, encode_beat, read_claim
+from opensvc_openha.formats.frame_seal import Key, Seal, link_binding
+from opensvc_openha.formats.monitor_file import parse_monitor
+from tests.cluster_dir import HERE, PEER, ClusterDir
+
+
+class PeerVoice:
+    """Says beats of the peer on the network link of a cluster directory, and hears those of the daemon."""
+
+    def __init__(self, cluster: ClusterDir, key: Optional[Key] = None, counter: int = 7) -> None:
+        links = parse_monitor(cluster.path("conf/monitor").read_text(), "monitor", (HERE, PEER))
+        self.link = self._network(links, PEER)
+        self.key = key
+        self.boot = BootId(counter, 0x1234 + counter)
+        self.seq = 0
+        self.ack: Optional[Ack] = None
+        self.states: "Mapping[str, ServiceState]" = {}
+        self.cluster_name = ""
+        self.heard: Optional[Frame] = None
+        self.heard_bytes = b""
+        self._ear = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._ear.bind(("127.0.0.1", self._network(links, HERE).port))
+        self._ear.settimeout(0.02)
+
+    @staticmethod
+    def _network(links: "tuple[LinkSpec, ...]", node: str) -> LinkSpec:
+        return next(link for link in links if link.node == node and not link.kind.is_disk)
+
+    def close(self) -> None:
+        """Gives the port back."""
+        self._ear.close()
+
+    def throw(self, data: bytes) -> None:
+        """Sends one datagram, whatever it is."""
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.sendto(data, ("127.0.0.1", self.link.port))
+
+    def frame(self, *, key: "Optional[Key]" = None, node: str = PEER, link: Optional[LinkSpec] = None, seq: int = 0,
+              goodbye: Goodbye = Goodbye.NONE, with_names: bool = False, is_sealed: bool = True) -> bytes:
+        """The next frame of the peer, not sent; with another key, node or link it is a forged one."""
+        if not seq:
+            self.seq += 1
+            seq = self.seq
+        key = key or self.key
+        seal = Seal(key, key.key_id, link_binding(link or self.link)) if key is not None and is_sealed else None
+        beat = Beat(node, self.boot, seq, self.ack, self.states, goodbye, sent_at=time.time())
+        return encode_beat(beat, pid=4242, interval_s=1.0, with_names=with_names, cluster=self.cluster_name, seal=seal)
+
+    def say(self) -> None:
+        """Sends the next frame."""
+        self.throw(self.frame())
+
+    def listen(self) -> Optional[Frame]:
+        """Takes everything the daemon said; remembers its life, for the next acknowledgement."""
+        while True:
+            try:
+                data = self._ear.recv(65_536)
+            except OSError:
+                return self.heard
+            try:
+                self.heard, self.heard_bytes = decode_frame(data), data
+            except FrameError:
+                continue
+            self.ack = Ack(self.heard.boot, self.heard.seq)
+
+    @property
+    def heard_key(self) -> str:
+        """Id of the key of the daemon's last beat, empty if nothing authenticates it."""
+        return read_claim(self.heard_bytes).key_id if self.heard_bytes else ""
+
+    def talk(self, cluster: ClusterDir, condition: "str", limit_s: float = 10.0) -> None:
+        """Speaks and listens until `hb -s -v` shows something."""
+        def is_shown() -> bool:
+            self.listen()
+            self.say()
+            return condition in cluster.ok("hb -s -v")
+
+        cluster.wait(is_shown, condition, limit_s)
+
+    def meet(self, cluster: ClusterDir) -> None:
+        """Speaks and listens until the daemon believes in the peer."""
+        self.talk(cluster, f"peer {PEER}: live")
