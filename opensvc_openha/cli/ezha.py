@@ -9,6 +9,7 @@ import sys
 from opensvc_openha.cli import here, render
 from opensvc_openha.cli.own_command import own_command
 from opensvc_openha.core.events import Leaving
+from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.timing import GOODBYE_GAP_S, GOODBYE_REPEATS, LEAVE_SCRIPT_WAIT_S
 from opensvc_openha.errors import ActionError, NotRunningError, UsageError
 from opensvc_openha.formats.layout import Layout
@@ -26,6 +27,8 @@ Usage: ezha {start|stop|restart|kill|status}
 _LEAVE_LIMIT_S = LEAVE_SCRIPT_WAIT_S + GOODBYE_REPEATS * GOODBYE_GAP_S + 5
 _KILL_LIMIT_S = 5.0
 _DETACHED = "--detached"
+_TELL_EVERY_S = 5.0
+_MOVING = frozenset({ServiceState.STARTING, ServiceState.STOPPING, ServiceState.STARTED})
 
 
 def main(args: "list[str]") -> int:
@@ -69,9 +72,24 @@ def _stop(layout: Layout) -> int:
         sys.stderr.write("nmond is not running on this node\n")
         return 0
     control_client.leave(layout, Leaving.STOP_SERVICES)
+    told_at = clock.monotonic() + _TELL_EVERY_S
     while control_client.running_pid(layout):
         clock.pause(0.05)
+        if clock.monotonic() >= told_at:
+            told_at += _TELL_EVERY_S
+            _tell_what_runs(layout)
     return 0
+
+
+def _tell_what_runs(layout: Layout) -> None:
+    """On a stop that takes long: which services it still waits for."""
+    try:
+        status = control_client.fetch_status(layout)
+    except NotRunningError:
+        return
+    busy = [f"{svc.name} {svc.own_state.name}" for svc in status.services if svc.own_state in _MOVING]
+    if busy:
+        sys.stderr.write(f"waiting for: {', '.join(busy)}\n")
 
 
 def _restart(layout: Layout) -> int:

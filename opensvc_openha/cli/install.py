@@ -30,7 +30,7 @@ def main(args: "list[str]") -> int:
     if options.layout == "fhs":
         layout = fhs_layout(options.root)
     else:
-        layout = tree_layout(os.path.abspath(options.prefix or options.root + TREE_ROOT))
+        layout = tree_layout(os.path.abspath(options.prefix or os.environ.get("EZ") or options.root + TREE_ROOT))
     agent = agent_layout(options.agent_root if options.agent_root is not None else _agent_root(options))
     if options.embedded_agent:
         _refuse_beside_a_real_agent(agent)
@@ -48,7 +48,7 @@ def main(args: "list[str]") -> int:
 
 def _parse(args: "list[str]") -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="openha install", description="Lay out the cluster directory on this node.")
-    parser.add_argument("--prefix", help=f"the cluster directory (default {TREE_ROOT})")
+    parser.add_argument("--prefix", help=f"the cluster directory (default $EZ, else {TREE_ROOT})")
     parser.add_argument("--layout", choices=("tree", "fhs"), default="tree",
                         help="tree: all below the prefix, as in the tutorial; fhs: /etc/openha, /var/lib/openha")
     parser.add_argument("--root", default="", help="put everything below this directory instead of /")
@@ -65,8 +65,9 @@ def _parse(args: "list[str]") -> argparse.Namespace:
 
 
 def _agent_root(options: argparse.Namespace) -> str:
-    if options.prefix and os.path.abspath(options.prefix) != TREE_ROOT:
-        return os.path.abspath(str(options.prefix))
+    prefix = options.prefix or ("" if options.root else os.environ.get("EZ"))
+    if prefix and os.path.abspath(prefix) != TREE_ROOT:
+        return os.path.abspath(str(prefix))
     return str(options.root)
 
 
@@ -108,6 +109,9 @@ def _install_agent(layout: Layout, agent: AgentLayout) -> "list[str]":
     for name in ("svcmgr", *_ALL_COMMANDS):
         _write_launcher(f"{agent.bin_dir}/{name}", "svcmgr --called-as \"$0\"", layout, agent)
     _write_launcher(f"{agent.bin_dir}/svcmon", "svcmon", layout, agent)
+    from opensvc_openha.agent.wrappers import ensure_all_wrappers
+
+    ensure_all_wrappers(agent)
     made = [f"Embedded agent: service files in {agent.etc_dir}, commands in {agent.bin_dir}"]
     profile = "/etc/profile.d"
     if agent == AgentLayout() and os.path.isdir(profile) and os.access(profile, os.W_OK):

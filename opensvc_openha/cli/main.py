@@ -9,7 +9,7 @@ import os
 import sys
 from typing import Callable, NoReturn
 
-from opensvc_openha.errors import OpenhaError, UsageError
+from opensvc_openha.errors import OpenhaError, SystemFault, UsageError
 
 USAGE = """\
 Usage: openha COMMAND [options]
@@ -143,6 +143,7 @@ def main(args: "list[str]") -> int:
 
 def console() -> NoReturn:
     """Entry point of the console script: the one boundary that catches broadly."""
+    _open_standard_streams()
     try:
         code = main(sys.argv[1:])
         sys.stdout.flush()
@@ -154,8 +155,12 @@ def console() -> NoReturn:
         code = 130
     except BrokenPipeError:
         # Whoever read our output has gone, as in `service -s | head`.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         code = 0
+    except OSError as error:
+        _drop_output()
+        sys.stderr.write(f"cannot write the output: {error.strerror or error}\n")
+        code = SystemFault.exit_code
     except Exception as error:
         if os.environ.get("EZ_DEBUG"):
             raise
@@ -163,6 +168,23 @@ def console() -> NoReturn:
         sys.stderr.write(f"unexpected {type(error).__name__}: {error} (a traceback: set EZ_DEBUG=1 and repeat)\n")
         code = OpenhaError.exit_code
     sys.exit(code)
+
+
+def _open_standard_streams() -> None:
+    """Puts /dev/null where a standard stream is closed: no file or socket of ours may land on its number."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    sys.stdin = sys.stdin or open(0, closefd=False)
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)
+
+
+def _drop_output() -> None:
+    """What could not be written is not tried again at the end of the process."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _flush() -> None:

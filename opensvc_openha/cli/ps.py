@@ -28,12 +28,13 @@ def main(args: "list[str]") -> int:
         raise UsageError(f"ps: unexpected {' '.join(args)}")
     layout = here.layout()
     pid = control_client.running_pid(layout)
-    if pid <= 0:
+    if not pid:
         raise NotRunningError("nmond is not running on this node (start it with: ezha start)")
     links: "tuple[LinkStatus, ...]" = ()
     problem: Optional[NotAnsweringError] = None
     try:
-        links = control_client.fetch_status(layout).links
+        status = control_client.fetch_status(layout)
+        pid, links = status.pid, status.links
     except NotAnsweringError as error:
         problem = error
     rows = [_row(pid, link.thread, thread_command(layout, link)) for link in links]

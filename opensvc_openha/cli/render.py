@@ -179,6 +179,8 @@ def _refusal(answer: Answer) -> str:
         "force-stop": f"Cannot force stop {svc} (partner node is {peer}, we are {own})",
         "force-start": f"Cannot force start {svc} (partner node is {peer}, we are {own})",
     }[answer.command]
+    if own == "UNKNOWN" and not answer.detail:
+        return f"{text}: what runs here is not known, `stop` stops it, force-stop and force-start say what it is"
     return f"{text}: {answer.detail}" if answer.detail else text
 
 

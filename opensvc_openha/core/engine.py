@@ -373,7 +373,8 @@ class Engine:
 
     def _link_status(self, link: LinkSpec) -> LinkStatus:
         is_up, heard, pid = self._monitor.view(link)
-        return LinkStatus(link.kind.value, link.label, False, is_up, pid, heard, "", link.device, link.address, link.port,
+        reason = "" if is_up else "never heard" if heard is None else f"no beat for {link.timeout_s:g} s or more"
+        return LinkStatus(link.kind.value, link.label, False, is_up, pid, heard, reason, link.device, link.address, link.port,
                           link.offset, link.timeout_s, counts=self._monitor.counts(link))
 
     def may_run(self, service: str) -> bool:

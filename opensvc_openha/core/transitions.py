@@ -110,10 +110,6 @@ class Row:
     done: Optional[Word] = None
 
 
-def _always(_: Situation) -> bool:
-    return True
-
-
 def _idle(s: Situation) -> bool:
     return s.running is None
 

@@ -16,6 +16,8 @@ from opensvc_openha.formats.nodes_file import check_node_name
 COLUMNS = "name script primary secondary check"
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
+_RESERVED = frozenset({"nmond"})
+"""The daemon's own log has that name."""
 
 
 def check_service_name(name: str) -> None:
@@ -27,6 +29,8 @@ def check_service_name(name: str) -> None:
         raise ValueError(
             f"{name!r} is not a service name (letters, digits, dot, underscore and hyphen; the first a letter or a digit)"
         )
+    if name in _RESERVED:
+        raise ValueError(f"no service can be named {name}")
 
 
 def parse_services(text: str, path: str) -> "tuple[ServiceSpec, ...]":

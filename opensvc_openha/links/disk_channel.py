@@ -191,6 +191,8 @@ class DiskChannel:
         self._lock = threading.Lock()
         self._worker: Optional[_Worker] = None
         self._users = 0
+        self._reads = 0
+        self._identity: "Optional[Tuple[int, ...]]" = None
 
     @property
     def worker_pid(self) -> int:
@@ -205,11 +207,19 @@ class DiskChannel:
                 self._worker = _start_worker(self._path, self._direct, self._leave_if_unused)
             worker = self._worker
         operation = disk_worker.OPEN_FOR_WRITING if for_writing else disk_worker.OPEN
+        identity = _identity_of(self._path)
         info = disk_worker.INFO.unpack(worker.request(operation, 0, 0, b"", limit_s, "the opening"))
+        self._identity = identity
         return DeviceInfo(info[0], info[1], bool(info[2]), bool(info[3]), bool(info[4]))
 
     def read(self, offset: int, length: int, limit_s: float) -> bytes:
-        """Bytes at ``offset``, fewer at the end of the device; raises LinkFault."""
+        """Bytes at ``offset``, fewer at the end of the device; raises LinkFault.
+
+        Now and then it looks whether the path still names what was opened: else two nodes could talk to two disks.
+        """
+        self._reads += 1
+        if self._reads % _LOOK_EVERY_READS == 0 and _identity_of(self._path) != self._identity:
+            raise LinkFault(f"{self._path} is not what was opened any more: it was replaced or removed")
         return self._opened_worker().request(disk_worker.READ, offset, length, b"", limit_s, "the read")
 
     def write(self, offset: int, data: bytes, limit_s: float) -> None:
@@ -242,6 +252,17 @@ class DiskChannel:
                 del _channels[(self._path, self._direct)]
             if worker is not None:
                 worker.stop()
+
+
+_LOOK_EVERY_READS = 8
+
+
+def _identity_of(path: str) -> "Optional[Tuple[int, ...]]":
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_rdev
 
 
 # The ends of one device find each other here, and children that were left while they hung are found again.

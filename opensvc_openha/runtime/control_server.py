@@ -57,6 +57,7 @@ class ControlServer:
         # Idle connections of other users must not keep root's commands out.
         self._places = {True: threading.BoundedSemaphore(_CONNECTIONS), False: threading.BoundedSemaphore(_CONNECTIONS)}
         self._is_closed = False
+        self._bound: "Optional[tuple[int, int]]" = None
 
     def open(self) -> None:
         """Binds the socket, replacing what a dead daemon left, and starts to serve."""
@@ -64,8 +65,8 @@ class ControlServer:
         threading.Thread(target=self._accept, name="control", daemon=True).start()
 
     def reopen_if_gone(self) -> None:
-        """Binds a new socket if somebody removed the file of the present one."""
-        if os.path.lexists(self._path):
+        """Binds a new socket if somebody removed the file of the present one, or put another there."""
+        if _identity(self._path) == self._bound:
             return
         old, self._socket = self._socket, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         os.makedirs(os.path.dirname(self._path), exist_ok=True)
@@ -82,6 +83,7 @@ class ControlServer:
             with ShortPath(self._path) as short:
                 self._socket.bind(short)
             os.chmod(self._path, 0o666)
+            self._bound = _identity(self._path)
             self._socket.listen(_CONNECTIONS)
         except OSError as error:
             raise SystemFault(f"cannot listen on {self._path}: {error.strerror or error}") from error
@@ -179,6 +181,14 @@ class ControlServer:
             open_ends -= answer.is_last
             connection.sendall(wire.dump({"answer": wire.answer_to_json(answer)}))
         connection.sendall(wire.dump({"done": True}))
+
+
+def _identity(path: str) -> "Optional[tuple[int, int]]":
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _may_change(connection: socket.socket) -> bool:

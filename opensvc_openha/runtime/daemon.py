@@ -58,6 +58,8 @@ _SUSPICIOUS = {
     "namesake": "another node uses the name of this one",
     "foreign cluster": "another cluster sends here: give it addresses and ports of its own",
 }
+_NAMED = 5
+"""So many services are named in a warning that may concern all."""
 _STATUS_LIMIT_S = 1.5
 _FLUSH_LIMIT_S = 1.0
 
@@ -361,7 +363,7 @@ class Daemon:
             known = heard.get((spec.kind.value, spec.label, spec.port))
             listener = self._links.get((spec, "listener"))
             if known is not None and isinstance(listener, ListenerThread):
-                reason = listener.fault or listener.remark
+                reason = listener.fault or listener.remark or known.reason
                 links.append(_on_wall(replace(known, reason=reason, thread=listener.thread_id,
                                               counts={**listener.counts, **known.counts})))
         services = tuple(replace(svc, since=None if svc.since is None else clock.wall_of(svc.since))
@@ -402,7 +404,8 @@ class Daemon:
             found.append(f"no acknowledgement and no proof of who sent it on {', '.join(legacy)} (wire = legacy)")
         unfenced = [svc.name for svc in self._spec.own_services if svc.check in _ALWAYS_TRUE]
         if unfenced:
-            found.append(f"no fencing: the check-up script of {', '.join(unfenced)} always succeeds")
+            more = f" and {len(unfenced) - _NAMED} more" if len(unfenced) > _NAMED else ""
+            found.append(f"no fencing: the check-up script of {', '.join(unfenced[:_NAMED])}{more} always succeeds")
         if self._config_problem:
             found.append(f"configuration not taken over: {self._config_problem}")
         return tuple(found)

@@ -50,4 +50,4 @@ def lock_is_in_place(layout: Layout, handle: int) -> bool:
 
 def already_running(pid: int) -> RefusedError:
     """The error that names the daemon in the way."""
-    return RefusedError(f"nmond is already running on this node (pid {pid})")
+    return RefusedError("nmond is already running on this node" + (f" (pid {pid})" if pid > 0 else ""))

@@ -154,6 +154,8 @@ class ScriptRunner:
         give_up = clock.monotonic() + START_LIMIT_S
         while start_of_process(pid) == started and clock.monotonic() < give_up:
             clock.pause(0.1)
+        if start_of_process(pid) == started:
+            _end_group(pid)
         self._forget(service)
 
 
@@ -175,15 +177,28 @@ def _wait(process: "subprocess.Popen[bytes]", limit_s: float) -> Optional[int]:
     except subprocess.TimeoutExpired:
         pass
     for number in (signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.killpg(process.pid, number)
-        except OSError:
-            pass
+        _signal_group(process.pid, number)
         try:
             process.wait(KILL_GRACE_S)
         except subprocess.TimeoutExpired:
             continue
     return None
+
+
+def _end_group(leader: int) -> None:
+    """Ends a process group that is not our child's, with the same patience."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        _signal_group(leader, number)
+        give_up = clock.monotonic() + KILL_GRACE_S
+        while start_of_process(leader) and clock.monotonic() < give_up:
+            clock.pause(0.1)
+
+
+def _signal_group(leader: int, number: int) -> None:
+    try:
+        os.killpg(leader, number)
+    except OSError:
+        pass
 
 
 def _output_since(log: int, offset: int) -> str:
@@ -204,8 +219,8 @@ def _read_probe(path: str, code: int, output: str) -> ScriptOutcome:
     words = output.split()
     word = words[0].lower() if words else ""
     is_agent = os.path.islink(path) and os.path.basename(os.path.realpath(path)) in _AGENT_COMMANDS
-    if code == 0 and (is_agent or word in _WORDS_UP):
+    if code == 0 and (word in _WORDS_UP or (is_agent and not word)):
         return ScriptOutcome.UP
-    if (code == 1 and is_agent) or (code in (1, 3) and word in _WORDS_DOWN):
+    if (code == 1 and is_agent) or (code in (0, 1, 3) and word in _WORDS_DOWN):
         return ScriptOutcome.DOWN
     return ScriptOutcome.UNSURE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 
 import pytest
 
@@ -161,6 +162,24 @@ def test_service_known_to_run_is_not_removed_even_without_a_daemon(cluster_dir: 
     cluster_dir.state_file("registry").write_bytes(b"2\0")
     assert "is STARTED on this node" in cluster_dir.fails("service -r registry", 5)
     assert "registry" in cluster_dir.path("conf/services").read_text()
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_standard_streams_are_no_trouble(cluster_dir: ClusterDir, closed: str) -> None:
+    """As from cron or a bare init: the daemon starts, a status is asked for, restart and stop work, all with 0."""
+    ezha, hb = cluster_dir.path("ezha"), cluster_dir.path("bin/hb")
+    for command in (f"{ezha} start", f"{hb} -s", f"{ezha} restart", f"{ezha} stop"):
+        done = subprocess.run(["sh", "-c", f"exec {command} {closed}"], env=cluster_dir.env, timeout=30, capture_output=True)
+        assert done.returncode == 0 and b"Traceback" not in done.stderr, (command, done)
+
+
+def test_output_that_cannot_be_written_is_one_line_and_seven(cluster_dir: ClusterDir) -> None:
+    """A full disk behind stdout."""
+    cluster_dir.ok("ezha start")
+    hb = cluster_dir.path("bin/hb")
+    done = subprocess.run(["sh", "-c", f"{hb} -s > /dev/full"], env=cluster_dir.env, capture_output=True, text=True)
+    assert done.returncode == 7
+    assert done.stderr == "cannot write the output: No space left on device\n"
 
 
 def test_json_status_is_one_document(cluster_dir: ClusterDir) -> None:

@@ -137,6 +137,43 @@ def test_service_found_down_after_a_crash_is_not_claimed(cluster_dir: ClusterDir
     cluster_dir.wait(lambda: cluster_dir.state("registry") != "STARTED", "found down")
 
 
+def test_wrapper_that_prints_down_is_believed_whatever_its_exit_code(cluster_dir: ClusterDir) -> None:
+    """`status) [ -e flag ] && echo up || echo down`: the word counts."""
+    flag = cluster_dir.root / "flag"
+    cluster_dir.add("registry", f"case $1 in status) [ -e {flag} ] && echo up || echo down;; esac")
+    cluster_dir.ok("ezha start")
+    flag.write_text("")
+    cluster_dir.ok("service -A registry force-start")
+    cluster_dir.ok("ezha restart")
+    cluster_dir.wait(lambda: "found up" in cluster_dir.ok("service -s -v"), "found up")
+    flag.unlink()
+    cluster_dir.ok("ezha restart")
+    cluster_dir.wait(lambda: cluster_dir.state("registry") != "STARTED", "found down")
+
+
+def test_socket_replaced_by_a_dead_one_is_put_right(cluster_dir: ClusterDir) -> None:
+    """A restored backup of the state directory brings a socket nobody serves."""
+    import socket
+
+    cluster_dir.ok("ezha start")
+    path = cluster_dir.path("services/.proc/nmond.sock")
+    path.unlink()
+    with socket.socket(socket.AF_UNIX) as dead:
+        os.chdir(path.parent)
+        dead.bind("nmond.sock")
+    cluster_dir.wait(lambda: cluster_dir.run("hb -s").returncode == 0, "the socket is served again")
+
+
+def test_heartbeat_file_that_is_replaced_is_opened_again(cluster_dir: ClusterDir) -> None:
+    """The path names another file: the sender writes there within seconds, and not for ever to the one that is gone."""
+    cluster_dir.ok("ezha start")
+    disk = cluster_dir.root / "disk"
+    other = cluster_dir.root / "other"
+    other.write_bytes(bytes(1 << 20))
+    other.rename(disk)
+    cluster_dir.wait(lambda: any(disk.read_bytes()), "the new file is written to")
+
+
 def test_script_of_a_killed_daemon_is_waited_for(cluster_dir: ClusterDir) -> None:
     """kill -9 during a start: the new daemon waits for the orphan, then cleans up; never two scripts at once."""
     trail = cluster_dir.root / "trail"
