@@ -11,6 +11,7 @@ EZ_MONITOR=${EZ_MONITOR:-$EZ_CONF/monitor}
 export EZ EZ_BIN EZ_CONF EZ_VAR EZ_LOG EZ_SERVICES EZ_NODES EZ_MONITOR
 @AGENT@
 # Functions rather than aliases: they work in scripts too.
+openha() { "$EZ_BIN/openha" "$@"; }
 ez_ps() { "$EZ_BIN/openha" ps; }
 ez_svc_status() {
     echo "=> Querying OpenHA services status [$EZ_BIN/service -s -c]"

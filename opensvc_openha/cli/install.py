@@ -21,7 +21,7 @@ MARK = "Made by `openha install`"
 _CLUSTER_COMMANDS = {"service": "service", "hb": "hb", "nmond": "nmond", "openha": ""}
 _ALL_COMMANDS = ("allservices", "allupservices", "alldownservices", "allprimaryservices", "allsecondaryservices")
 _REAL_AGENTS = ("/opt/opensvc/bin/svcmgr", "/usr/share/opensvc/lib", "/usr/share/opensvc/opensvc")
-_SAMPLES = ("nodes.sample", "monitor.sample", "service.env.sample")
+_SAMPLES = ("nodes.sample", "monitor.sample", "openha.conf.sample", "service.env.sample")
 
 
 def main(args: "list[str]") -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 
-from opensvc_openha.errors import SystemFault
+from opensvc_openha.errors import ConfigError, SystemFault
 
 
 def write_atomically(path: str, data: bytes, mode: int = 0o644, is_durable: bool = True) -> None:
@@ -43,11 +43,14 @@ def make_dir(path: str, mode: int = 0o755) -> None:
 
 
 def read_text(path: str) -> str:
-    """Text of a file; undecodable bytes raise SystemFault, as does anything else that prevents reading it."""
+    """Text of a configuration file; SystemFault if it cannot be read, ConfigError with the line if it is no text."""
     try:
-        with open(path, encoding="utf-8") as file:
-            return file.read()
+        with open(path, "rb") as file:
+            data = file.read()
     except OSError as error:
         raise SystemFault(f"cannot read {path}: {error.strerror}") from error
+    try:
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise SystemFault(f"cannot read {path}: not UTF-8 text at byte {error.start}") from error
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ConfigError(f"expected UTF-8 text, found byte 0x{data[error.start]:02x}", path, line) from None

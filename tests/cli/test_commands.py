@@ -116,6 +116,7 @@ def test_bad_command_is_one_line_on_stderr_and_never_zero(
         ("monitor", f"\n# links\n{HERE} pigeon lo 239.1.1.1 5000 10\n", "monitor:3: expected a link type"),
         ("services", "web /bin/true\n", "services:1: expected 5 columns"),
         ("services", f"web /bin/true {HERE} {PEER} /bin/true\n" * 2, "services:2:"),
+        ("services", f"# caf\udce9\nweb /bin/true {HERE} {PEER} /bin/true\n", "services:1: expected UTF-8 text, found byte 0xe9"),
     ],
 )
 def test_bad_configuration_file_is_told_with_file_and_line(
@@ -123,10 +124,10 @@ def test_bad_configuration_file_is_told_with_file_and_line(
 ) -> None:
     """`ezha start` fails with the place of the mistake, and no daemon is left."""
     path = cluster_dir.path(f"conf/{name}")
-    path.write_text(text)
+    path.write_text(text, errors="surrogateescape")
     assert words in cluster_dir.fails("ezha start", 3)
     assert cluster_dir.pid() == 0
-    assert path.read_text() == text
+    assert path.read_text(errors="surrogateescape") == text
 
 
 def test_missing_monitor_file_says_what_to_do(cluster_dir: ClusterDir) -> None:
