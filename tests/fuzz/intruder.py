@@ -1,0 +1,346 @@
+"""What one hostile input is allowed to do: next to nothing. Used by the fuzzer and by the tests.
+
+``take`` hands one input to a parser, or, as a frame, slot or record, to a node that enforces its key and hears its peer.
+It fails if anything but the documented error comes out, if a state of this node or of its peer changed, if the node wants
+to do anything but write down that a beat was refused, or if a file, socket or process was touched on the way.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+import struct
+import sys
+import zlib
+from dataclasses import replace
+from typing import Callable, Iterator
+
+import configobj  # noqa: F401 - the parsers import it late, which opens files
+
+from opensvc_openha.core.actions import Action, Record
+from opensvc_openha.core.beat import Ack, Beat, BootId
+from opensvc_openha.core.engine import Engine
+from opensvc_openha.core.events import BeatReceived, Tick
+from opensvc_openha.core.model import ClusterSpec, LinkKind, LinkSpec, ServiceSpec, Wire
+from opensvc_openha.core.states import ServiceState
+from opensvc_openha.core.status import PeerStanding
+from opensvc_openha.errors import ConfigError, FrameError
+from opensvc_openha.formats import state_file
+from opensvc_openha.formats.beat_frame import MAGIC, encode_beat
+from opensvc_openha.formats.disk_slot import HEAD_BYTES, decode_slot, encode_slot
+from opensvc_openha.formats.frame_seal import Key, Seal, link_binding
+from opensvc_openha.formats.key_file import KeyRing, format_keys, parse_keys
+from opensvc_openha.formats.legacy_frame import DISK_BYTES, RECORD_BYTES, LegacyRecord, encode_disk_record, encode_record
+from opensvc_openha.formats.monitor_file import format_link, parse_monitor
+from opensvc_openha.formats.nodes_file import parse_nodes
+from opensvc_openha.formats.services_file import format_service, parse_services
+from opensvc_openha.runtime.authentication import Authentication
+from opensvc_openha.runtime.codec import Codec, OwnCodec
+from opensvc_openha.runtime.legacy_codec import LegacyCodec
+from opensvc_openha.runtime.options import AuthMode, Options, parse_options
+from opensvc_openha.runtime.wire_options import parse_wire_options
+
+OURS, PEER = "deb1", "deb2"
+NOW = 100.0
+NAMES = ("mail", "registry", "web.1")
+KEY, WRONG_KEY = Key(bytes(range(32))), Key(bytes(32))
+OUR_LIFE, PEER_LIFE, OLD_PEER_LIFE = BootId(7, 7000), BootId(5, 5000), BootId(4, 4000)
+NET = tuple(LinkSpec(node, LinkKind.NET, "eth1", f"239.131.50.1{index}", 5010, 0, 10) for index, node in enumerate((OURS, PEER)))
+DISK = tuple(LinkSpec(node, LinkKind.DIO, "/dev/hb", "", 0, 10 * index, 10) for index, node in enumerate((OURS, PEER)))
+OLD_NET, OLD_DISK = (replace(pair[1], device=pair[1].device + "c", wire=Wire.LEGACY) for pair in (NET, DISK))
+LINKS = (*NET, *DISK, OLD_NET, OLD_DISK)
+SERVICES = tuple(ServiceSpec(name, f"/etc/{name}", OURS, PEER, "/bin/true") for name in NAMES)
+PEER_SAYS = dict(zip(NAMES, (ServiceState.STARTED, ServiceState.STOPPED, ServiceState.FROZEN_STOP)))
+
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_KEPT_OUT = frozenset({"unauthenticated", "unknown key", "forged"})
+
+
+KNOWN_FAULT = "unhashable type: 'Section'"
+"""parse_wire_options, for a section that is named like its option ``wire``; test_parsers has a test that waits for the fix."""
+
+
+class Touched(AssertionError):
+    """An input made the program reach for something outside."""
+
+
+class _Watch:
+    """Refuses files, sockets and processes while an input is taken."""
+
+    _PREFIXES = ("open", "os.", "socket.", "subprocess.", "shutil.", "tempfile.", "import")
+
+    def __init__(self) -> None:
+        self.is_on = False
+        sys.addaudithook(self._hook)
+
+    def _hook(self, event: str, args: "tuple[object, ...]") -> None:
+        if self.is_on and event.startswith(self._PREFIXES):
+            self.is_on = False
+            raise Touched(f"{event} {args}")
+
+
+def beat_of(boot: BootId, seq: int, states: "dict[str, ServiceState]", node: str = PEER) -> Beat:
+    """A beat that acknowledges the life of the node under attack."""
+    return Beat(node, boot, seq, Ack(OUR_LIFE, 1), states, wants_ack=True, sent_at=1.8e9)
+
+
+def sealed(beat: Beat, link: LinkSpec, key: "Key | None" = KEY) -> bytes:
+    """A frame of that beat, authentic on a link under a key, or under none."""
+    seal = None if key is None else Seal(key, key.key_id, link_binding(link))
+    return encode_beat(beat, pid=55, interval_s=1.0, with_names=True, seal=seal)
+
+
+def _recorded() -> "Iterator[bytes]":
+    """Genuine frames that somebody on the wire may have: all are old, or belong elsewhere."""
+    for link in (NET[1], DISK[1]):
+        yield sealed(beat_of(PEER_LIFE, 3, PEER_SAYS), link)
+        yield sealed(beat_of(OLD_PEER_LIFE, 900, dict.fromkeys(NAMES, ServiceState.STOPPED)), link)
+    yield sealed(beat_of(PEER_LIFE, 50, dict.fromkeys(NAMES, ServiceState.STOPPED)), OLD_NET_AS_OWN)
+    yield sealed(beat_of(OUR_LIFE, 60, dict.fromkeys(NAMES, ServiceState.STARTED), OURS), NET[0])
+    yield sealed(beat_of(PEER_LIFE, 70, dict.fromkeys(NAMES, ServiceState.STOPPED)), NET[1], WRONG_KEY)
+    yield sealed(beat_of(PEER_LIFE, 80, dict.fromkeys(NAMES, ServiceState.STOPPED)), NET[1], None)
+    many = {f"svc{number:04}": ServiceState.STOPPED for number in range(1_100)}
+    yield sealed(beat_of(PEER_LIFE, 90, many), NET[1], None)
+
+
+OLD_NET_AS_OWN = replace(NET[1], address="239.131.50.99")
+"""Another link of the same cluster: its recorded frames are of no use here."""
+RECORDED = tuple(_recorded())
+
+
+def _legacy_records() -> "Iterator[bytes]":
+    stopped = tuple((name, ServiceState.STOPPED) for name in NAMES)
+    yield encode_record(LegacyRecord(PEER, stopped, 1_800_000_000, 55, 1, 5010, "239.131.50.11"))
+    yield encode_record(LegacyRecord(PEER, tuple((f"s{number}", ServiceState.STARTED) for number in range(128)), 5))
+    yield encode_record(LegacyRecord(PEER, (), 5))
+
+
+RECORDS = tuple(_legacy_records())
+TEXTS = {
+    "key": format_keys(KeyRing(KEY, next=WRONG_KEY)),
+    "monitor": "".join(f"{format_link(link)}\n" for link in (*NET, *DISK)),
+    "nodes": f"# both\n{OURS}\n{PEER}\n",
+    "services": "".join(f"{format_service(service)}\n" for service in SERVICES),
+    "options": "[heartbeat]\nauthentication = enforced\ncluster = paris\n",
+    "wire": "[heartbeat]\nwire = own\n[[net eth1:239.131.50.11]]\nwire = legacy\npeer_address = 10.11.1.2\n",
+}
+_PARSERS: "dict[str, Callable[[str], object]]" = {
+    "key": lambda text: parse_keys(text, "F"),
+    "monitor": lambda text: parse_monitor(text, "F", (OURS, PEER), need_both_ways=False),
+    "nodes": lambda text: parse_nodes(text, "F"),
+    "services": lambda text: parse_services(text, "F"),
+    "options": lambda text: parse_options(text, "F"),
+    "wire": lambda text: parse_wire_options(text, "F"),
+}
+
+
+def read_text(kind: str, text: str) -> object:
+    """What the parser of a configuration file makes of a text, None for a ConfigError; any other exception comes out."""
+    try:
+        return _PARSERS[kind](text)
+    except ConfigError:
+        return None
+    except TypeError as error:
+        if str(error) != KNOWN_FAULT:
+            raise
+        return None
+
+
+def patched(data: bytes, patches: bytes) -> bytes:
+    """The data with single bytes replaced: place (2 bytes, wrapped to the length) and value each; a last odd one cuts."""
+    changed = bytearray(data)
+    for at in range(0, len(patches) - 2, 3):
+        changed[int.from_bytes(patches[at : at + 2], "big") % len(changed)] = patches[at + 2]
+    return bytes(changed[: len(changed) - patches[-1]] if len(patches) % 3 == 1 else changed)
+
+
+def repaired(frame: bytes) -> bytes:
+    """The frame with the length and checksum it should have, which every attacker can work out."""
+    if len(frame) < 14:
+        return frame
+    frame = frame[:8] + struct.pack(">H", min(len(frame), 0xFFFF)) + frame[10:-4]
+    return frame + struct.pack(">I", zlib.crc32(frame))
+
+
+class Target:
+    """A node that enforces its key, hears its peer on a network and a disk, and must not be moved by an intruder."""
+
+    def __init__(self, mode: AuthMode = AuthMode.ENFORCED) -> None:
+        self.counts: "dict[str, int]" = {}
+        authentication = Authentication(OURS, OUR_LIFE)
+        authentication.update(Options(mode), KeyRing(KEY), {KEY.key_id: PEER_LIFE})
+        self.codecs: "dict[LinkSpec, Codec]" = {
+            link: OwnCodec(link, lambda: NAMES, authentication, lambda: NOW) for link in (NET[1], DISK[1])
+        }
+        for link in (OLD_NET, OLD_DISK):
+            self.codecs[link] = LegacyCodec(link, lambda: NAMES)
+        self.engine = Engine(ClusterSpec(OURS, PEER, LINKS, SERVICES), OUR_LIFE, {}, NOW, {KEY.key_id: PEER_LIFE})
+        self._seq = itertools.count(100)
+        self.engine.step(Tick(), NOW)
+        self._hear_peer()
+        for _ in range(5):
+            self.engine.step(Tick(), NOW)
+        self.before, self.said = self.face(), self.engine.beat()
+        assert self.engine.snapshot(NOW).peer_standing is PeerStanding.LIVE
+
+    def _hear_peer(self) -> None:
+        for link in (NET[1], DISK[1]):
+            decoded = self.codecs[link].decode(sealed(beat_of(PEER_LIFE, next(self._seq), PEER_SAYS), link))
+            self.engine.step(BeatReceived(link, decoded.beat, NOW, decoded.pid, decoded.key_id), NOW)
+
+    def face(self) -> object:
+        """All that this node believes, says and shows, but for counters and for how the legacy links do."""
+        status = self.engine.snapshot(NOW)
+        links = tuple(replace(link, counts={}) for link in status.links if not link.device.endswith("c"))
+        return replace(status, links=links), self.engine.beat(), self.engine.seq
+
+    def hear(self, link: LinkSpec, data: bytes) -> str:
+        """The bytes as they come in on a link; fails if they do more than to be counted. Returns what they count as."""
+        try:
+            decoded = self.codecs[link].decode(data)
+        except FrameError as error:
+            reason = error.reason
+        else:
+            reason = "decoded"
+            done = self.engine.step(BeatReceived(link, decoded.beat, NOW, decoded.pid, decoded.key_id), NOW)
+            for action in done:
+                assert _is_harmless(action, link), f"the node wants to do this: {action}"
+            # Only a step can move what is shown; what is said is looked at after every input.
+            assert self.face() == self.before, "the node was moved"
+        assert self.engine.beat() == self.said, "the node says something else"
+        self.counts[reason] = self.counts.get(reason, 0) + 1
+        return reason
+
+
+def _is_harmless(action: Action, link: LinkSpec) -> bool:
+    """True for a line of the log: a beat was refused, or a legacy link, which proves nothing while better is heard, is up."""
+    return isinstance(action, Record) and (action.new == "REFUSED" or (link.wire is Wire.LEGACY and action.new == "UP"))
+
+
+class FrozenTarget(Target):
+    """A node without a key, whose services are frozen: it believes what it hears, and still never moves a service."""
+
+    def __init__(self) -> None:
+        super().__init__(AuthMode.OFF)
+
+    def hear(self, link: LinkSpec, data: bytes) -> str:
+        """The bytes as they come in; fails if a service of this node moves or the peer gets a service that cannot be."""
+        try:
+            decoded = self.codecs[link].decode(data)
+        except FrameError as error:
+            return error.reason
+        assert all(_NAME.fullmatch(name) for name in decoded.beat.states)
+        self.engine.step(BeatReceived(link, decoded.beat, NOW, decoded.pid, decoded.key_id), NOW)
+        assert self.engine.beat().states == self.said.states, "a frozen service was moved"
+        return "decoded"
+
+
+class Intruder:
+    """Makes of each input an attack on one of the parsers or on a node."""
+
+    def __init__(self) -> None:
+        self._watch = _Watch()
+        self.target, self.frozen = Target(), FrozenTarget()
+        self._kinds = tuple(TEXTS)
+
+    def take(self, data: bytes) -> None:
+        """One input: its first byte says what it is for, its second which genuine bytes it starts from."""
+        self._watch.is_on = True
+        try:
+            if len(data) >= 2:
+                self._take(data[0] % 16, data[1], data[2:])
+        finally:
+            self._watch.is_on = False
+
+    def _take(self, kind: int, choice: int, payload: bytes) -> None:
+        if kind < 6:
+            self._frame(kind, choice, payload)
+        elif kind == 6:
+            self._slot(choice, payload)
+        elif kind == 7:
+            self._record(choice, payload)
+        elif kind == 8:
+            self._state_file(payload)
+        elif kind < 15:
+            read_text(self._kinds[kind - 9], payload.decode("utf-8", "replace"))
+        else:
+            text = TEXTS[self._kinds[choice % len(self._kinds)]].encode("utf-8")
+            read_text(self._kinds[choice % len(self._kinds)], patched(text, payload).decode("utf-8", "replace"))
+
+    def _frame(self, kind: int, choice: int, payload: bytes) -> None:
+        link = (NET[1], DISK[1])[choice & 1]
+        genuine = RECORDED[(choice >> 1) % len(RECORDED)]
+        if kind == 0:
+            frame = payload
+        elif kind == 1:
+            frame = repaired(MAGIC + b"\1" + bytes([choice >> 7]) + payload)
+        elif kind == 2:
+            frame = patched(genuine, payload)
+        elif kind == 3:
+            frame = repaired(patched(genuine, payload))
+        elif kind == 4:
+            # An own tail behind a genuine head: states, pages of names, tags.
+            frame = repaired(genuine[: 74 + (choice >> 5)] + payload)
+        else:
+            frame = repaired(payload)
+        self._hear(link, frame)
+
+    def _hear(self, link: LinkSpec, frame: bytes) -> None:
+        """What only the missing key keeps out is also told to the node without one: there all fields are read."""
+        if self.target.hear(link, frame) in _KEPT_OUT:
+            self.frozen.hear(link, frame)
+
+    def _slot(self, choice: int, payload: bytes) -> None:
+        """A slot of a disk: arbitrary, or a whole one with bytes replaced, in the envelope or in its frame."""
+        genuine = RECORDED[(choice >> 2) % (len(RECORDED) - 1)]
+        if choice & 3 == 0:
+            slot = payload
+        elif choice & 3 == 1:
+            slot = patched(encode_slot(genuine, 5_120), payload)
+        elif choice & 3 == 2:
+            slot = encode_slot(payload[: 5_120 - HEAD_BYTES], 5_120)
+        else:
+            slot = encode_slot(repaired(patched(genuine, payload))[: 5_120 - HEAD_BYTES], 5_120)
+        try:
+            frame = decode_slot(slot)
+        except FrameError:
+            return
+        self._hear(DISK[1], frame)
+
+    def _record(self, choice: int, payload: bytes) -> None:
+        """A record of the original: arbitrary behind zeros, or a genuine one with bytes replaced."""
+        is_disk = bool(choice & 1)
+        genuine = RECORDS[(choice >> 2) % len(RECORDS)]
+        data = patched(genuine, payload) if choice & 2 else payload.ljust(RECORD_BYTES, b"\0")
+        data = data.ljust(DISK_BYTES, b"\0") if is_disk else data
+        link = OLD_DISK if is_disk else OLD_NET
+        (self.frozen if choice & 128 else self.target).hear(link, data)
+
+    def _state_file(self, payload: bytes) -> None:
+        try:
+            stored = state_file.decode(payload)
+        except ValueError:
+            return
+        assert state_file.decode(state_file.encode(stored)) == stored
+
+
+def seeds() -> "Iterator[bytes]":
+    """Inputs to begin with: each kind of attack on each genuine piece."""
+    for kind in range(8):
+        for choice in range(0, 20):
+            yield bytes([kind, choice])
+            yield bytes([kind, choice, 0, 9, 5])
+    for frame in (RECORDED[0], RECORDED[2], RECORDED[7]):
+        yield b"\0\0" + frame
+        yield b"\1\0" + frame[6:]
+        yield b"\4\1" + frame[74:]
+        yield b"\5\0" + frame
+        yield b"\6\0" + encode_slot(frame, 5_120)
+    yield b"\7\0" + RECORDS[0][:300]
+    yield b"\7\1" + encode_disk_record(LegacyRecord(PEER, (), 5))[:200]
+    for state in ServiceState:
+        yield b"\x08\0" + state_file.encode(state_file.StoredState(state))
+    for kind, text in enumerate(TEXTS.values(), 9):
+        yield bytes([kind, 0]) + text.encode("utf-8")
+        yield bytes([15, kind - 9, 0, 3, 65])
