@@ -72,6 +72,7 @@ def link_details(status: NodeStatus) -> str:
             rows.append("\tframes found wrong: " + ", ".join(f"{number} {reason}" for reason, number in link.counts.items()))
     rows.append(authentication_line(status.authentication))
     rows.append(f"peer {status.peer}: {status.peer_standing.value}: {status.peer_reason}")
+    rows.append(f"scheduling: {status.scheduling}")
     rows += [f"warning: {text}" for text in status.warnings]
     return _lines(rows)
 

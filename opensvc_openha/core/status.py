@@ -92,6 +92,7 @@ class NodeStatus:
     services: "tuple[ServiceStatus, ...]"
     warnings: "tuple[str, ...]" = ()
     authentication: AuthStatus = AuthStatus()
+    scheduling: str = ""
 
     def service(self, name: str) -> Optional[ServiceStatus]:
         """Status of one service, or None if this node does not know it."""

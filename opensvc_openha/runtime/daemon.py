@@ -46,6 +46,8 @@ from opensvc_openha.runtime.link_threads import LinkThread, ListenerThread, Send
 from opensvc_openha.runtime.lock import lock_is_in_place, take_lock
 from opensvc_openha.runtime.logs import log_record
 from opensvc_openha.runtime.node import Node
+from opensvc_openha.runtime.options import read_options
+from opensvc_openha.runtime.realtime import Realtime
 from opensvc_openha.runtime.script_runner import ScriptRunner
 from opensvc_openha.runtime.systemd import Systemd
 from opensvc_openha.runtime.state_store import StateStore, next_boot
@@ -103,6 +105,7 @@ class Daemon:
         boot, is_same_life = next_boot(layout)
         self._authentication = Authentication(self._spec.node, boot)
         lives = self._read_settings()
+        self._realtime = Realtime(read_options(layout).realtime)
         learned = self._store.learn(self._spec.own_services, is_same_life, is_first_start)
         self._store.note_managed(self._spec.own_services)
         self._node = Node(Engine(self._spec, boot, learned, clock.monotonic(), lives), self)
@@ -146,6 +149,7 @@ class Daemon:
 
     def _engine_thread(self) -> None:
         name_thread("engine")
+        self._realtime.enter()
         try:
             engine = self._node.engine
             while not self._node.is_done:
@@ -283,7 +287,7 @@ class Daemon:
             else:
                 thread = ListenerThread(link, codec, self._deliver, self._log_link)
             self._links[link, role] = thread
-            thread.start()
+            thread.start(self._realtime.enter)
 
     def _own_names(self) -> "tuple[str, ...]":
         return tuple(svc.name for svc in self._spec.own_services)
@@ -369,7 +373,8 @@ class Daemon:
         services = tuple(replace(svc, since=None if svc.since is None else clock.wall_of(svc.since))
                          for svc in status.services)
         return replace(status, pid=os.getpid(), links=tuple(links), services=services,
-                       warnings=self._warnings() + status.warnings, authentication=self._authentication.status())
+                       warnings=self._warnings() + status.warnings,
+                       scheduling=self._realtime.text, authentication=self._authentication.status())
 
     def act(self, command: Command, services: "Optional[list[str]]", answers: "queue.SimpleQueue[Answer]") -> int:
         """Submits a command for each service; all of this node's if none is named."""
@@ -394,7 +399,7 @@ class Daemon:
         self._inbox.put(LeaveRequested(leaving))
 
     def _warnings(self) -> "tuple[str, ...]":
-        found = list(self._authentication.warnings())
+        found = [*self._authentication.warnings(), *self._realtime.warnings]
         for thread in list(self._links.values()):
             if isinstance(thread, ListenerThread):
                 found += [f"link {thread.link.link_id}: {_SUSPICIOUS[reason]}"

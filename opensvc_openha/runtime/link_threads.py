@@ -44,10 +44,12 @@ class LinkThread:
         self._of_link: "dict[str, int]" = {}
         self._last: "dict[str, float]" = {}
         self._ending = threading.Event()
+        self._enter: Callable[[], None] = lambda: None
         self._thread = threading.Thread(target=self._main, name=f"{self.role} {link.link_id}", daemon=True)
 
-    def start(self) -> None:
-        """Starts the thread."""
+    def start(self, enter: Callable[[], None]) -> None:
+        """Starts the thread; it calls ``enter`` first."""
+        self._enter = enter
         self._thread.start()
 
     def stop(self, limit_s: float = 1.5) -> None:
@@ -62,6 +64,7 @@ class LinkThread:
 
     def _main(self) -> None:
         self.thread_id = threading.get_native_id()
+        self._enter()
         name_thread(f"{self.role} {self.link.device.rsplit('/', 1)[-1]}")
         while not self._ending.is_set():
             try:

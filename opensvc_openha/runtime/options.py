@@ -16,14 +16,15 @@ from __future__ import annotations
 import enum
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Mapping, Optional
 
 from opensvc_openha.errors import ConfigError
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.runtime.files import read_text
 
-_KNOWN = {"heartbeat": ("authentication", "cluster", "wire")}
+_YES_NO = {"yes": True, "no": False}
+_KNOWN = {"heartbeat": ("authentication", "cluster", "wire"), "node": ("realtime",)}
 _CLUSTER_MAX = 63
 _CLUSTER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
 
@@ -45,6 +46,7 @@ class Options:
 
     authentication: Optional[AuthMode] = None
     cluster: str = ""
+    realtime: bool = False
 
 
 def read_options(layout: Layout) -> Options:
@@ -76,7 +78,12 @@ def parse_options(text: str, path: str) -> Options:
             if name not in _KNOWN[section]:
                 raise ConfigError(f"unknown option {name!r} (known in [{section}]: {', '.join(_KNOWN[section])})", path,
                                   _line_of(text, section, name))
-    return _heartbeat(parsed.get("heartbeat", {}), text, path)
+    options = _heartbeat(parsed.get("heartbeat", {}), text, path)
+    word = str(parsed.get("node", {}).get("realtime", "no"))
+    if word not in _YES_NO:
+        raise ConfigError(f"realtime: expected one of {', '.join(_YES_NO)}; found {word!r}", path,
+                          _line_of(text, "node", "realtime"))
+    return replace(options, realtime=_YES_NO[word])
 
 
 def _heartbeat(values: Mapping[str, Any], text: str, path: str) -> Options:

@@ -28,6 +28,7 @@ def status_to_json(status: NodeStatus) -> "dict[str, Any]":
         "peer_standing": status.peer_standing.value,
         "peer_reason": status.peer_reason,
         "warnings": list(status.warnings),
+        "scheduling": status.scheduling,
         "authentication": vars(status.authentication),
         "links": [vars(link) for link in status.links],
         "services": [_service_to_json(svc) for svc in status.services],
@@ -45,6 +46,7 @@ def status_from_json(data: "dict[str, Any]") -> NodeStatus:
         links=tuple(LinkStatus(**link) for link in data["links"]),
         services=tuple(_service_from_json(svc) for svc in data["services"]),
         warnings=tuple(data["warnings"]),
+        scheduling=data.get("scheduling", ""),
         authentication=AuthStatus(**{**data["authentication"], "accepts": tuple(data["authentication"]["accepts"])}),
     )
 

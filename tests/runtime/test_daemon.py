@@ -380,6 +380,30 @@ def test_killed_before_it_serves_is_told_by_start(cluster_dir: ClusterDir) -> No
     assert "services/.proc" in cluster_dir.fails("ezha start", 7)
 
 
+def test_real_time_class_is_an_option_that_scripts_do_not_inherit(cluster_dir: ClusterDir) -> None:
+    """`realtime = yes`: the engine's thread has it where that is permitted, a script never; the status tells either way."""
+    seen = cluster_dir.root / "policy"
+    cluster_dir.path("conf/openha.conf").write_text("[node]\nrealtime = yes\n")
+    cluster_dir.add("registry", f"[ $1 = stop ] && cut -d' ' -f41 /proc/self/stat > {seen}; exit 0")
+    cluster_dir.ok("ezha start")
+    tasks = cluster_dir.root.__class__(f"/proc/{cluster_dir.pid()}/task")
+    policies = {int(task.name): os.sched_getscheduler(int(task.name)) & ~os.SCHED_RESET_ON_FORK for task in tasks.iterdir()}
+    shown = cluster_dir.ok("hb -s -v")
+    if "scheduling: real-time" in shown:
+        assert list(policies.values()).count(os.SCHED_FIFO) == 5
+    else:
+        assert "no real-time class" in shown or "memory not locked" in shown
+    cluster_dir.ok("service -A registry force-start")
+    cluster_dir.run("service -A registry stop")
+    assert seen.read_text().strip() == str(os.SCHED_OTHER)
+
+
+def test_ordinary_scheduling_is_the_default(cluster_dir: ClusterDir) -> None:
+    """Nothing is asked for, and the status says so."""
+    cluster_dir.ok("ezha start")
+    assert "scheduling: ordinary\n" in cluster_dir.ok("hb -s -v")
+
+
 def test_quiet_cluster_logs_nothing(cluster_dir: ClusterDir) -> None:
     """Three beats later the log is as long as before."""
     cluster_dir.ok("ezha start")

@@ -32,6 +32,7 @@ def test_options_are_read(text: str, options: Options) -> None:
         ("[heartbeat]\nauthentication = on\n", 2, "expected one of off, permissive, enforced; found 'on'"),
         ("[heartbeat]\nauthentication =\n", 2, "found ''"),
         ("[heartbeat]\ncluster = a b\n", 2, "found 'a b'"),
+        ("[node]\nrealtime = maybe\n", 2, "expected one of yes, no; found 'maybe'"),
         ("[heartbeat]\ncluster = a\ncluster = b\n", 3, "(?i)duplicate"),
         ("[heartbeat\n", 1, "openha"),
     ],
