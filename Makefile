@@ -4,12 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help venv demo test lint clean
+.PHONY: help venv demo test lint bench fuzz clean
 
 help:
 	@echo "make demo   two nodes on this machine replay the tutorial, up to takeover and failback"
 	@echo "make test   all tests, with two real nodes in namespaces where that is possible"
 	@echo "make lint   flake8, mypy strict, import contract"
+	@echo "make bench  what heartbeats cost here, and how late a timer is: prints tables"
+	@echo "make fuzz   hostile input for the parsers and a whole node, RUNS inputs of it"
 	@echo "make venv   the virtual environment in $(VENV)"
 
 venv: $(READY)
@@ -29,9 +31,18 @@ test: venv
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(TESTS)
 
 lint: venv
-	$(BIN)/flake8 opensvc_openha tests
+	$(BIN)/flake8 opensvc_openha tests bench
 	$(BIN)/mypy
 	PYTHONPATH=. $(BIN)/lint-imports --config setup.cfg
+
+bench: venv
+	$(BIN)/python bench/heartbeats.py
+
+RUNS ?= 500000
+
+fuzz: venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[fuzz]'
+	$(BIN)/python -m tests.fuzz.fuzz_formats -runs=$(RUNS) -max_len=600
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .import_linter_cache .hypothesis .coverage
