@@ -107,6 +107,6 @@ def _link(section: "Mapping[str, Any]", default: Wire, name: str, path: str) -> 
 
 def _wire(section: "Mapping[str, Any]", default: Wire, name: str, path: str) -> Wire:
     word = section.get("wire", default.value)
-    if word not in _WIRES:
+    if not isinstance(word, str) or word not in _WIRES:
         raise ConfigError(f"[{name}]: expected wire = {' or '.join(_WIRES)}; found {word!r}", path)
     return _WIRES[word]

@@ -81,7 +81,6 @@ def test_key_file_that_is_read_is_written_alike(text: str) -> None:
     assert parse_keys(format_keys(ring), "F") == ring
 
 
-@pytest.mark.xfail(strict=True, raises=TypeError, reason="parse_wire_options looks a section up among the words")
 @pytest.mark.parametrize("text", ["[heartbeat]\n[[wire]]\n", "[heartbeat]\n[[net eth1:239.1.1.1]]\n[[[wire]]]\n"])
 def test_section_named_like_an_option_is_refused(text: str) -> None:
     """A section where the value of ``wire`` is expected: a ConfigError, not a crash."""
