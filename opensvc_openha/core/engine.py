@@ -8,7 +8,7 @@ node, after which no verdict about the peer is passed until every link was liste
 from __future__ import annotations
 
 import math
-from typing import Iterator, Mapping, Optional
+from typing import Mapping, Optional
 
 from opensvc_openha.core import timing
 from opensvc_openha.core.actions import (
@@ -79,9 +79,9 @@ class Engine:
         self._stepped_at = now
         self._expected_at = now
         self._is_begun = False
-        self._is_moving = False
         self._is_dirty = True
-        self._due_at = now
+        self._touched: "set[str]" = set()
+        self._due: "dict[str, float]" = {}
         self._stalled_at = -math.inf
         self._is_ack_due = False
         self._is_greeting_due = False
@@ -106,12 +106,11 @@ class Engine:
         done += self._judge_peer(now)
         # One transition a step: each state is written and announced before the next.
         just_moved = {action.service for action in done if isinstance(action, Persist)}
-        moved: "list[Action]" = []
-        if self._is_dirty or now >= self._due_at:
-            moved = self._evaluate(now, just_moved) + self._mirror()
-            self._due_at = min((at for at in self._machine_deadlines(now) if at is not None), default=math.inf)
-            self._is_dirty = bool(moved or just_moved)
-        self._is_moving = self._is_dirty
+        names = self._affected(now)
+        moved = self._evaluate(names, now, just_moved) + self._mirror(names)
+        self._note_deadlines(names, now)
+        self._is_dirty = False
+        self._touched = just_moved | {action.service for action in moved if isinstance(action, Persist)}
         done += moved
         done += self._speak(done, now)
         self._stepped_at = now
@@ -142,7 +141,10 @@ class Engine:
             return []
         if isinstance(event, BeatReceived):
             return self._take_beat(event, now)
-        self._is_dirty = True
+        if isinstance(event, (ScriptExited, CommandReceived, StoreFailed)):
+            self._touched.add(event.service)
+        else:
+            self._is_dirty = True
         if isinstance(event, ScriptExited):
             machine = self._machines.get(event.service)
             if machine is None:
@@ -258,9 +260,28 @@ class Engine:
             done.append(Record(RecordKind.PEER, self.spec.peer, before.name, standing.name, reason, is_alarm))
         return done
 
-    def _evaluate(self, now: float, just_moved: "set[str]") -> "list[Action]":
+    def _affected(self, now: float) -> "list[str]":
+        """The services that what has happened may move: all, or the one it happened to and those whose time has come."""
+        if self._is_dirty:
+            return list(self._machines)
+        due = {name for name, at in self._due.items() if at <= now}
+        return [name for name in self._touched | due if name in self._machines]
+
+    def _note_deadlines(self, names: "list[str]", now: float) -> None:
+        if self._is_dirty:
+            self._due.clear()
+        for name in names:
+            machine = self._machines.get(name)
+            at = None if machine is None else machine.next_deadline(self._view, now)
+            if at is None:
+                self._due.pop(name, None)
+            else:
+                self._due[name] = at
+
+    def _evaluate(self, names: "list[str]", now: float, just_moved: "set[str]") -> "list[Action]":
         done: "list[Action]" = []
-        for name, machine in self._machines.items():
+        for name in names:
+            machine = self._machines[name]
             if name not in just_moved:
                 done += machine.evaluate(self._view, self._leaving, now, self.seq + 1)
         for name in [name for name in self._kept if not self._machines[name].may_run]:
@@ -268,11 +289,11 @@ class Engine:
             done.append(Record(RecordKind.SERVICE, name, "", "REMOVED", "stopped, and no longer in the services file"))
         return done
 
-    def _mirror(self) -> "list[Action]":
+    def _mirror(self, names: "list[str]") -> "list[Action]":
         done: "list[Action]" = []
-        for name in self._machines:
+        for name in names:
             state = self._view.state_of(name)
-            if self._mirrored.get(name) is not state:
+            if name in self._machines and self._mirrored.get(name) is not state:
                 self._mirrored[name] = state
                 done.append(MirrorPeer(name, state))
         return done
@@ -341,18 +362,15 @@ class Engine:
     def next_deadline(self) -> float:
         """Instant at which ``step`` must be called again, with a Tick if nothing else happened."""
         now = self._stepped_at
-        if self._is_moving:
+        if self._touched:
             return now
         gap = timing.GOODBYE_GAP_S if self._goodbyes else timing.ACK_GAP_S if self._is_ack_due else timing.BEAT_INTERVAL_S
-        times = [self._monitor.next_deadline(now), self._view.next_deadline(now), self._due_at]
+        times = [self._monitor.next_deadline(now), self._view.next_deadline(now), *self._due.values()]
         if self._leaving is Leaving.KEEP_SERVICES:
             times.append(self._leave_began + timing.LEAVE_SCRIPT_WAIT_S)
         # What lies behind has been acted on by the last step, if it asked for anything.
         ahead = [instant for instant in times if instant is not None and instant > now]
         return min([max(now, self._beat_at + gap), *ahead])
-
-    def _machine_deadlines(self, now: float) -> "Iterator[Optional[float]]":
-        return (machine.next_deadline(self._view, now) for machine in self._machines.values())
 
     # --- showing --------------------------------------------------------------------------------------------
 
