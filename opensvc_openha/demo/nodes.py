@@ -314,10 +314,6 @@ class TwoNodes:
         """Node 0 or 1."""
         return self._nodes[index]
 
-    def by_name(self, name: str) -> Node:
-        """The node of a full or short name."""
-        return next(node for node in self._nodes if name in (node.name, node.short_name))
-
     def first_files(self, node: Node) -> Dict[str, str]:
         """Files that a node is born with."""
         lines = ["127.0.0.1 localhost"]

@@ -46,7 +46,7 @@ from opensvc_openha.runtime.link_threads import LinkThread, ListenerThread, Send
 from opensvc_openha.runtime.lock import lock_is_in_place, take_lock
 from opensvc_openha.runtime.logs import log_record
 from opensvc_openha.runtime.node import Node
-from opensvc_openha.runtime.options import read_options
+from opensvc_openha.runtime.options import Options
 from opensvc_openha.runtime.realtime import Realtime
 from opensvc_openha.runtime.script_runner import ScriptRunner
 from opensvc_openha.runtime.systemd import Systemd
@@ -104,8 +104,8 @@ class Daemon:
         is_first_start = not os.path.exists(layout.boot_file)
         boot, is_same_life = next_boot(layout)
         self._authentication = Authentication(self._spec.node, boot)
-        lives = self._read_settings()
-        self._realtime = Realtime(read_options(layout).realtime)
+        options, lives = self._read_settings()
+        self._realtime = Realtime(options.realtime)
         learned = self._store.learn(self._spec.own_services, is_same_life, is_first_start)
         self._store.note_managed(self._spec.own_services)
         self._node = Node(Engine(self._spec, boot, learned, clock.monotonic(), lives), self)
@@ -214,11 +214,11 @@ class Daemon:
 
     # --- configuration --------------------------------------------------------------------------------------
 
-    def _read_settings(self) -> "dict[str, BootId]":
-        """Takes over openha.conf and the key file; returns the lives of the peer heard under each key."""
+    def _read_settings(self) -> "tuple[Options, dict[str, BootId]]":
+        """Takes over openha.conf and the key file; returns the options and the lives of the peer heard under each key."""
         options, ring, lives = read_settings(self._layout)
         self._authentication.update(options, ring, lives)
-        return lives
+        return options, lives
 
     def _advance_rotation(self) -> None:
         """Writes the next step of a key rotation to the key file, if there is one."""
