@@ -110,7 +110,7 @@ class RecordKind(enum.Enum):
 
 @dataclass(frozen=True)
 class Record:
-    """One change worth a line in the log: what changed, from what to what, and why."""
+    """One change worth a line in the log: what changed, from what to what, and why; ``rule`` is the row applied, if any."""
 
     kind: RecordKind
     name: str
@@ -118,6 +118,7 @@ class Record:
     new: str
     reason: str
     is_alarm: bool = False
+    rule: str = ""
 
 
 @dataclass(frozen=True)

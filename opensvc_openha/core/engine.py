@@ -45,7 +45,7 @@ from opensvc_openha.core.peer_lives import PeerLives
 from opensvc_openha.core.peer_view import PeerView
 from opensvc_openha.core.service_machine import ServiceMachine
 from opensvc_openha.core.states import ServiceState
-from opensvc_openha.core.status import LinkStatus, NodeStatus, PeerStanding, ServiceStatus
+from opensvc_openha.core.status import LinkStatus, NodeStatus, PeerStanding, ServiceStatus, Sight
 
 _NEW_SERVICE = Learned(ServiceState.FROZEN_STOP, reason="new service")
 
@@ -83,6 +83,8 @@ class Engine:
         self._touched: "set[str]" = set()
         self._due: "dict[str, float]" = {}
         self._stalled_at = -math.inf
+        self._late_s = 0.0
+        self._sight: Optional[Sight] = None
         self._is_ack_due = False
         self._is_greeting_due = False
 
@@ -97,6 +99,7 @@ class Engine:
         """Takes one event at ``now``; returns the actions it causes: persist, announce, then run and tell."""
         if self._goodbyes >= timing.GOODBYE_REPEATS:
             return []
+        self._sight = None
         done: "list[Action]" = self._notice_stall(event, now)
         if not self._is_begun:
             self._is_begun = True
@@ -126,6 +129,7 @@ class Engine:
         late_s = now - self._expected_at
         if isinstance(event, BeatReceived):
             late_s = max(late_s, now - event.received_at)
+        self._late_s = max(0.0, late_s)
         if shortest is None or not self._is_begun or late_s < timing.STALL_FRACTION * shortest:
             return []
         is_news = now > self._stalled_at + shortest
@@ -388,6 +392,16 @@ class Engine:
         reason = _standing_reason(self._view.standing, self._view.newest)
         return NodeStatus(self.spec.node, self.spec.peer, 0, self._view.standing, reason, links, tuple(services),
                           self._admission.suspicions(now))
+
+    @property
+    def sight(self) -> Sight:
+        """What was seen at the last step, for whoever writes down why it decided as it did."""
+        if self._sight is None:
+            shortest = self._monitor.shortest_timeout_s
+            limit_s = None if shortest is None else timing.STALL_FRACTION * shortest
+            self._sight = Sight(self._stepped_at, self._monitor.sights(self._stepped_at), self._view.standing, self._late_s,
+                                limit_s)
+        return self._sight
 
     def _link_status(self, link: LinkSpec) -> LinkStatus:
         is_up, heard, pid = self._monitor.view(link)

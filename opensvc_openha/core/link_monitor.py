@@ -11,6 +11,7 @@ from typing import Iterable, Optional
 
 from opensvc_openha.core.beat import LEGACY_LIFE, BootId
 from opensvc_openha.core.model import LinkSpec
+from opensvc_openha.core.status import LinkSight
 from opensvc_openha.core.timing import BEAT_INTERVAL_S, START_READY_DELAY_S
 
 
@@ -169,6 +170,13 @@ class LinkMonitor:
     def shortest_timeout_s(self) -> Optional[float]:
         """Shortest timeout of all links."""
         return min((item.link.timeout_s for item in self._listeners.values()), default=None)
+
+    def sights(self, now: float) -> "tuple[LinkSight, ...]":
+        """Every link, and the age of its last beat."""
+        return tuple(
+            LinkSight(link.link_id, item.is_up, None if item.last_heard is None else now - item.last_heard, link.timeout_s)
+            for link, item in self._listeners.items()
+        )
 
     def view(self, link: LinkSpec) -> "tuple[bool, Optional[float], int]":
         """Up, last heard, sending thread of one link."""

@@ -164,7 +164,7 @@ class ServiceMachine:
         if old_state is not self.state:
             is_alarm = self.state in (ServiceState.START_FAILED, ServiceState.STOP_FAILED)
             moved.append(
-                Record(RecordKind.SERVICE, self.spec.name, old_state.name, self.state.name, reason, is_alarm)
+                Record(RecordKind.SERVICE, self.spec.name, old_state.name, self.state.name, reason, is_alarm, row.name)
             )
         return moved
 

@@ -80,6 +80,31 @@ class ServiceStatus:
 
 
 @dataclass(frozen=True)
+class LinkSight:
+    """One listener at the moment of a decision; ``silence_s`` is the age of its last beat, None if none ever came."""
+
+    link_id: str
+    is_up: bool
+    silence_s: Optional[float]
+    timeout_s: float
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What a node saw when it decided: its links, how the peer stood, and how late the node itself was.
+
+    ``at`` is the monotonic instant of the step, ``late_s`` by how much it came too late, ``stall_limit_s`` the lateness
+    from which a verdict about the peer is put off; None if there is no link.
+    """
+
+    at: float
+    links: "tuple[LinkSight, ...]"
+    standing: PeerStanding
+    late_s: float
+    stall_limit_s: Optional[float]
+
+
+@dataclass(frozen=True)
 class NodeStatus:
     """Snapshot of one node daemon."""
 

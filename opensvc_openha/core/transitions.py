@@ -109,6 +109,11 @@ class Row:
     ready: Optional[Word] = None
     done: Optional[Word] = None
 
+    @property
+    def name(self) -> str:
+        """How the history refers to it: ``STOPPED, evaluate -> START_READY``."""
+        return f"{self.state.name}, {self.trigger.value} -> {self.next.name}"
+
 
 def _idle(s: Situation) -> bool:
     return s.running is None
