@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field
+from typing import Optional
 
 SERVICE_NAME_MAX = 63
 """Longest service name, in bytes: what the original's 64-byte field holds."""
@@ -45,6 +46,50 @@ class Wire(enum.Enum):
     OWN = "own"
     LEGACY = "legacy"
     """The original's, which a C OpenHA speaks and understands."""
+
+
+class Profile(enum.Enum):
+    """Time profile of the cluster, as written in openha.conf."""
+
+    TUTORIAL = "tutorial"
+    """Beats each second, timeouts of seconds."""
+    FAST = "fast"
+    """Sub-second beats and timeouts: only where a fence of that speed is declared."""
+
+
+class OnDualRun(enum.Enum):
+    """What becomes of a service that both nodes are found to run."""
+
+    REPORT = "report"
+    STOP_SECONDARY = "stop-secondary"
+    STOP_YOUNGEST = "stop-youngest"
+
+
+class OnStartFailure(enum.Enum):
+    """What becomes of a service whose start script failed."""
+
+    STAY = "stay"
+    """START_FAILED until an operator acts, as with the original."""
+    HAND_OVER = "hand-over"
+    """Stopped here, so that the peer takes it."""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What the operator wants in the cases that have no safe answer of their own."""
+
+    on_dual_run: OnDualRun = OnDualRun.REPORT
+    on_start_failure: OnStartFailure = OnStartFailure.STAY
+
+
+@dataclass(frozen=True)
+class ScriptLimits:
+    """Longest time each script of a service may take, in seconds; None stands for the default of core.timing."""
+
+    start_s: Optional[float] = None
+    stop_s: Optional[float] = None
+    check_s: Optional[float] = None
+    probe_s: Optional[float] = None
 
 
 @dataclass(frozen=True)
@@ -93,6 +138,8 @@ class ServiceSpec:
     secondary: str
     check: str
     line: int = field(default=0, compare=False)
+    policy: Policy = Policy()
+    limits: ScriptLimits = ScriptLimits()
 
     def role_of(self, node: str) -> "Role | None":
         """Role of ``node`` for this service, or None if it is not a node of it."""
@@ -109,6 +156,9 @@ class ClusterSpec:
     peer: str
     links: "tuple[LinkSpec, ...]"
     services: "tuple[ServiceSpec, ...]"
+    profile: Profile = Profile.TUTORIAL
+    fence_time_s: Optional[float] = None
+    """Declared time within which the check-up script surely fences the peer."""
 
     @property
     def senders(self) -> "tuple[LinkSpec, ...]":
