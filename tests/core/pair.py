@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 from typing import Callable, Optional
 
 from opensvc_openha.core.actions import Action, Announce, Answer, Exit, Persist, Record, RememberLives, RunScript
@@ -24,6 +25,19 @@ from opensvc_openha.core.events import (
     ScriptKind,
     ScriptOutcome,
     Tick,
+)
+from opensvc_openha.core.invariants import (
+    DaemonBegan,
+    DaemonEnded,
+    Heard,
+    Moved,
+    NodeLost,
+    Observation,
+    Ordered,
+    Said,
+    ScriptBegan,
+    ScriptEnded,
+    Watch,
 )
 from opensvc_openha.core.model import ClusterSpec, LinkKind, LinkSpec, ServiceSpec
 from opensvc_openha.core.states import ServiceState
@@ -72,6 +86,8 @@ class Host:
         spec = ClusterSpec(self.name, peer, self.pair.links, self.pair.services)
         boot = BootId(self.life if counter is None else counter, 1000 * self.index + self.life)
         self.engine = Engine(spec, boot, learned or {}, self.pair.now, self.known_lives)
+        states = {name: item.state for name, item in (learned or {}).items()}
+        self.pair.observe(DaemonBegan(self.pair.now, self.name, boot, states))
         self.pair.schedule(0, self.handle, self.life, Tick())
 
     def crash(self) -> None:
@@ -79,11 +95,13 @@ class Host:
         self.engine = None
         self.life += 1
         self.running.clear()
+        self.pair.observe(NodeLost(self.pair.now, self.name))
 
     def kill_daemon(self) -> None:
         """Only the daemon dies: services keep running, scripts run on unseen."""
         self.engine = None
         self.life += 1
+        self.pair.observe(DaemonEnded(self.pair.now, self.name))
 
     def handle(self, life: int, event: Event) -> None:
         """One event, if this life of the daemon is still going on."""
@@ -92,6 +110,10 @@ class Host:
         if self.is_stalled:
             self.pair.parked.append((self, life, event))
             return
+        if isinstance(event, BeatReceived):
+            self.pair.observe(Heard(self.pair.now, self.name, event.beat, bool(event.key_id)))
+        elif isinstance(event, CommandReceived):
+            self.pair.observe(Ordered(self.pair.now, self.name, event.service, event.command))
         for action in self.engine.step(event, self.pair.now):
             self.carry_out(action)
         if self.engine is not None:
@@ -108,9 +130,11 @@ class Host:
         if isinstance(action, Persist):
             self.disk[action.service] = action
             self.states.append((self.pair.now, action.service, action.state))
+            self.pair.observe(Moved(self.pair.now, self.name, action.service, action.state))
         elif isinstance(action, RememberLives):
             self.known_lives = dict(action.lives)
         elif isinstance(action, Announce):
+            self.pair.observe(Said(self.pair.now, self.name, action.beat))
             self.pair.send(self, action)
         elif isinstance(action, RunScript):
             self.pair.run_script(self, action)
@@ -177,6 +201,12 @@ class Pair:
         self._queue: "list[tuple[float, int, Callable[..., None], tuple[object, ...]]]" = []
         self._order = itertools.count()
         self.deb1, self.deb2 = Host(self, 0), Host(self, 1)
+        self.invariants: Optional[Watch] = Watch(NAMES, timeout_s, timeout_s, ack_limit_s=math.inf)
+
+    def observe(self, seen: Observation) -> None:
+        """Every test on a pair is one on the invariants, too."""
+        if self.invariants is not None:
+            self.invariants.observe(seen)
 
     def boot(self) -> "tuple[Host, Host]":
         """Both nodes."""
@@ -223,6 +253,7 @@ class Pair:
     def run_script(self, host: Host, action: RunScript) -> None:
         """Runs a script: what it does is done when it ends."""
         self.scripts.append((self.now, host.name, action.kind.value, action.service))
+        self.observe(ScriptBegan(self.now, host.name, action.service, action.kind))
         if action.kind is ScriptKind.CHECK:
             self.on_check(host, action)
         self.schedule(self.script_s(action), self._script_ends, host, host.life, action)
@@ -240,6 +271,10 @@ class Pair:
                 host.running.add(action.service)
             elif action.kind is ScriptKind.STOP and is_ok:
                 host.running.discard(action.service)
+        is_running = self.invariants is not None and action.service in host.running
+        other = self.deb2 if host is self.deb1 else self.deb1
+        is_lie = action.kind is ScriptKind.CHECK and action.service in other.running
+        self.observe(ScriptEnded(self.now, host.name, action.service, action.kind, is_ok, is_running, is_lie))
         host.handle(life, ScriptExited(action.service, action.kind, outcome, "" if is_ok else "exited with 1"))
 
     def resume(self, host: Host) -> None:

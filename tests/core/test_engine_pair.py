@@ -241,8 +241,9 @@ def test_daemon_that_does_not_come_back_is_taken_for_silent_after_the_hold() -> 
     pair = Pair()
     deb1, deb2 = _started_on_deb1(pair)
     deb1.leave(Leaving.KEEP_SERVICES)
-    deb1.running.clear()
-    pair.run(RESTART_HOLD_S + START_READY_DELAY_S + 5)
+    pair.run(1)
+    deb1.crash()
+    pair.run(RESTART_HOLD_S + START_READY_DELAY_S + 4)
     assert deb2.shown == ("UNKNOWN", "STARTED")
 
 

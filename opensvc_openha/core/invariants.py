@@ -1,0 +1,420 @@
+"""What must hold whatever happens to two nodes, written once and fed with what really happened.
+
+S1  at most one node runs a service, unless an operator forced a state or the check-up script lied
+S2  no start before an acknowledged "peer is out", or silence and a successful check-up script begun after it
+S3  a service frozen by an operator is never started or stopped by the engine
+L1  with a healthy node that is willing, and no further fault, the service runs within ``liveness_bound_s``
+L2  after a fault, services settle within ``SETTLE_MOVES`` transitions
+
+``Watch`` knows nothing of how the engine decides: it is told what was said, heard, run and ordered. An instant is one
+of the clock of the node it is about, and is only ever compared with others of that node.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Iterable, Optional, Union
+
+from opensvc_openha.core import timing
+from opensvc_openha.core.beat import Beat, BootId, Goodbye
+from opensvc_openha.core.events import Command, ScriptKind
+from opensvc_openha.core.states import FROZEN, PEER_OUT, ServiceState
+
+SETTLE_MOVES = 24
+"""Transitions of one service, on both nodes together, that may follow a fault before it is called an oscillation."""
+_SLACK_S = 0.001
+"""Rounding of a sum of instants."""
+_FORCED = frozenset({Command.FORCE_START, Command.FORCE_STOP})
+_WILLING = frozenset({ServiceState.STOPPED, ServiceState.START_READY, ServiceState.STARTING})
+
+
+class InvariantBroken(AssertionError):
+    """One of the promises above does not hold; the text says which, where and why."""
+
+
+@dataclass(frozen=True)
+class DaemonBegan:
+    """A daemon started on a node and has learnt these states."""
+
+    at: float
+    node: str
+    boot: BootId
+    states: "dict[str, ServiceState]" = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class DaemonEnded:
+    """It is gone; services and scripts go on."""
+
+    at: float
+    node: str
+
+
+@dataclass(frozen=True)
+class NodeLost:
+    """The whole node went down: nothing runs on it any more."""
+
+    at: float
+    node: str
+
+
+@dataclass(frozen=True)
+class StateLost:
+    """The STATE file of a service was damaged or removed, or does not hold what the daemon wanted to write."""
+
+    at: float
+    node: str
+    service: str
+
+
+@dataclass(frozen=True)
+class Moved:
+    """A service entered a state on a node, and that was written."""
+
+    at: float
+    node: str
+    service: str
+    state: ServiceState
+
+
+@dataclass(frozen=True)
+class Said:
+    """A node's engine announced a beat."""
+
+    at: float
+    node: str
+    beat: Beat
+
+
+@dataclass(frozen=True)
+class Arrived:
+    """A beat of the peer reached a node, whether its daemon was able to look at it or not."""
+
+    at: float
+    node: str
+    beat: Beat
+    is_authentic: bool = False
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A node's engine was given a beat of the peer. Implies that it arrived."""
+
+    at: float
+    node: str
+    beat: Beat
+    is_authentic: bool = False
+
+
+@dataclass(frozen=True)
+class Ordered:
+    """An operator gave a command on a node."""
+
+    at: float
+    node: str
+    service: str
+    command: Command
+
+
+@dataclass(frozen=True)
+class ScriptBegan:
+    """A script of the engine began. A start script makes the service run from its first moment."""
+
+    at: float
+    node: str
+    service: str
+    kind: ScriptKind
+
+
+@dataclass(frozen=True)
+class ScriptEnded:
+    """It ended. ``is_running`` is what is left of the service there; ``is_lie`` marks a check-up that let a peer live."""
+
+    at: float
+    node: str
+    service: str
+    kind: ScriptKind
+    is_ok: bool
+    is_running: bool
+    is_lie: bool = False
+
+
+@dataclass(frozen=True)
+class Disturbed:
+    """A fault or a command: what follows is counted anew."""
+
+
+Observation = Union[
+    DaemonBegan, DaemonEnded, NodeLost, StateLost, Moved, Said, Arrived, Heard, Ordered, ScriptBegan, ScriptEnded, Disturbed
+]
+
+
+class _Life:
+    """One life of the peer's daemon, as heard by one life of ours."""
+
+    def __init__(self) -> None:
+        self.newest: Optional[Beat] = None
+        self.heard_at = 0.0
+        self.acked = -1
+        self.is_proven = False
+        self.is_over = False
+        self.out_since: "dict[str, float]" = {}
+
+
+class _Place:
+    """One service on one node."""
+
+    def __init__(self) -> None:
+        self.state: Optional[ServiceState] = None
+        self.kept: Optional[ServiceState] = None
+        self.is_running = False
+        self.is_forced = False
+        self.is_ordered = False
+        self.ready_seq: Optional[int] = None
+        self.check_began: Optional[float] = None
+        self.is_check_silent = False
+        self.is_check_ok = False
+        self.is_check_lie = False
+
+
+class _Node:
+    """One node, as far as the rules go."""
+
+    def __init__(self) -> None:
+        self.places: "dict[str, _Place]" = {}
+        self.boot: Optional[BootId] = None
+        self.lives: "dict[BootId, _Life]" = {}
+        self.arrived: "dict[BootId, int]" = {}
+        self.last_arrival: Optional[float] = None
+        self.began_at = 0.0
+        self.is_new_machine = True
+
+    def place(self, service: str) -> _Place:
+        if service not in self.places:
+            self.places[service] = _Place()
+        return self.places[service]
+
+
+class Watch:
+    """Takes observations in the order in which they happened; raises InvariantBroken at the first that must not be."""
+
+    def __init__(self, nodes: "tuple[str, str]", shortest_timeout_s: float, longest_timeout_s: float,
+                 ack_limit_s: Optional[float] = None) -> None:
+        self.shortest_timeout_s = shortest_timeout_s
+        self.longest_timeout_s = longest_timeout_s
+        # What the peer said longer ago than it takes to call it silent proves nothing any more.
+        self.ack_limit_s = longest_timeout_s + timing.BEAT_INTERVAL_S if ack_limit_s is None else ack_limit_s
+        self._nodes = {name: _Node() for name in nodes}
+        self._peer = {nodes[0]: nodes[1], nodes[1]: nodes[0]}
+        self._moves: "dict[str, int]" = {}
+
+    def observe(self, seen: Observation) -> None:
+        """Takes one observation."""
+        if isinstance(seen, Disturbed):
+            self._moves.clear()
+            return
+        node = self._nodes[seen.node]
+        if isinstance(seen, (Arrived, Heard)):
+            self._arrived(node, seen)
+            if isinstance(seen, Heard):
+                self._heard(node, seen)
+        elif isinstance(seen, Said):
+            self._said(node, seen)
+        elif isinstance(seen, Moved):
+            self._moved(node, seen)
+        elif isinstance(seen, ScriptBegan):
+            self._began(node, seen)
+        elif isinstance(seen, ScriptEnded):
+            self._ended(node, seen)
+        elif isinstance(seen, Ordered):
+            place = node.place(seen.service)
+            place.is_ordered = True
+            place.is_forced = place.is_forced or seen.command in _FORCED
+            self._moves.clear()
+        elif isinstance(seen, DaemonBegan):
+            self._daemon_began(node, seen)
+        elif isinstance(seen, StateLost):
+            node.place(seen.service).kept = None
+        else:
+            self._gone(node, is_machine=isinstance(seen, NodeLost))
+
+    # --- what runs ------------------------------------------------------------------------------------------
+
+    def runs(self, node: str, service: str) -> bool:
+        """True if some of the service is in use on the node."""
+        return self._nodes[node].place(service).is_running
+
+    def _gone(self, node: _Node, is_machine: bool) -> None:
+        node.boot = None
+        node.lives.clear()
+        node.is_new_machine = node.is_new_machine or is_machine
+        for place in node.places.values():
+            place.state, place.ready_seq, place.check_began = None, None, None
+            place.is_ordered = False
+            if is_machine:
+                place.is_running = place.is_forced = False
+
+    def _daemon_began(self, node: _Node, seen: DaemonBegan) -> None:
+        self._gone(node, is_machine=False)
+        node.boot, node.began_at = seen.boot, seen.at
+        for name, state in seen.states.items():
+            place = node.place(name)
+            if place.kept in FROZEN and state not in FROZEN:
+                text = f"was {place.kept.name}, and the restarted daemon has it as {state.name}"
+                self._fail("S3", seen.at, seen.node, name, text)
+            place.state = place.kept = state
+        node.is_new_machine = False
+
+    def _moved(self, node: _Node, seen: Moved) -> None:
+        place = node.place(seen.service)
+        if place.state in FROZEN and seen.state is not place.state and not place.is_ordered:
+            self._fail("S3", seen.at, seen.node, seen.service, f"left {place.state.name} for {seen.state.name} without an order")
+        if seen.state in FROZEN:
+            place.is_ordered = False
+        if seen.state is not place.state:
+            self._moves[seen.service] = self._moves.get(seen.service, 0) + 1
+            if self._moves[seen.service] > SETTLE_MOVES:
+                text = f"{SETTLE_MOVES} transitions and still moving, to {seen.state.name}"
+                self._fail("L2", seen.at, seen.node, seen.service, text)
+        if seen.state is ServiceState.START_READY:
+            place.ready_seq, place.check_began, place.is_check_ok = None, None, False
+        place.state = place.kept = seen.state
+
+    # --- scripts --------------------------------------------------------------------------------------------
+
+    def _began(self, node: _Node, seen: ScriptBegan) -> None:
+        place = node.place(seen.service)
+        if seen.kind is ScriptKind.CHECK:
+            place.check_began, place.is_check_ok, place.is_check_lie = seen.at, False, False
+            place.is_check_silent = self._is_silent(node, seen.at)
+        if seen.kind in (ScriptKind.START, ScriptKind.STOP) and place.state in FROZEN:
+            self._fail("S3", seen.at, seen.node, seen.service, f"{seen.kind.value} script in {place.state.name}")
+        if seen.kind is not ScriptKind.START:
+            return
+        proof = self._proof(node, place, seen.at, seen.service)
+        if not proof:
+            self._fail("S2", seen.at, seen.node, seen.service, self._missing(node, place, seen.at, seen.service))
+        other = self._nodes[self._peer[seen.node]].place(seen.service)
+        is_excused = other.is_forced or place.is_forced or (proof == "silence" and place.is_check_lie)
+        if other.is_running and not is_excused:
+            self._fail("S1", seen.at, seen.node, seen.service, f"started on {proof} while {self._peer[seen.node]} runs it")
+        place.is_running = True
+
+    def _ended(self, node: _Node, seen: ScriptEnded) -> None:
+        place = node.place(seen.service)
+        place.is_running = seen.is_running
+        if seen.kind is ScriptKind.CHECK:
+            place.is_check_ok, place.is_check_lie = seen.is_ok, seen.is_lie
+        if not seen.is_running and seen.kind is ScriptKind.STOP:
+            place.is_forced = False
+
+    # --- what is known of the peer --------------------------------------------------------------------------
+
+    def _arrived(self, node: _Node, seen: "Union[Arrived, Heard]") -> None:
+        """Notes a sign of life. A repeated beat is none, nor is one of a life that ended or was not proved genuine."""
+        beat = seen.beat
+        if beat.is_legacy:
+            node.last_arrival = seen.at
+            return
+        life = node.lives.get(beat.boot)
+        newest = max((boot.counter for boot in node.arrived), default=0)
+        if beat.seq <= node.arrived.get(beat.boot, -1) or beat.boot.counter < newest or (life is not None and life.is_over):
+            return
+        if seen.is_authentic and not (life is not None and life.is_proven) and not self._names_us(node, beat):
+            return
+        node.arrived[beat.boot] = beat.seq
+        node.last_arrival = seen.at
+
+    def _heard(self, node: _Node, seen: Heard) -> None:
+        beat = seen.beat
+        life = node.lives.setdefault(beat.boot, _Life())
+        names_us = self._names_us(node, beat)
+        life.is_proven = life.is_proven or names_us or not seen.is_authentic
+        is_old = life.newest is not None and (
+            beat.seq <= life.newest.seq if not beat.is_legacy
+            # Its sequence is a clock, which may be set back: a straggler is one only for a while.
+            else beat.seq < life.newest.seq and seen.at < life.heard_at + timing.LEGACY_STRAGGLER_S
+        )
+        if not life.is_proven or is_old or life.is_over or (beat.goodbye is not Goodbye.NONE and not names_us):
+            return
+        life.out_since = {name: life.out_since.get(name, seen.at) for name, state in beat.states.items() if state in PEER_OUT}
+        life.newest, life.heard_at = beat, seen.at
+        if beat.ack is not None and beat.ack.is_taken and names_us:
+            life.acked = max(life.acked, beat.ack.seq)
+        life.is_over = beat.goodbye is not Goodbye.NONE
+
+    @staticmethod
+    def _names_us(node: _Node, beat: Beat) -> bool:
+        return beat.ack is not None and beat.ack.boot == node.boot
+
+    @staticmethod
+    def _said(node: _Node, seen: Said) -> None:
+        for name, state in seen.beat.states.items():
+            place = node.place(name)
+            if state is ServiceState.START_READY and place.ready_seq is None:
+                place.ready_seq = seen.beat.seq
+
+    def _is_silent(self, node: _Node, at: float) -> bool:
+        limit_s = min(self.shortest_timeout_s, timing.RESTART_HOLD_S)
+        last = max(node.began_at, node.began_at if node.last_arrival is None else node.last_arrival)
+        return at - last >= limit_s - _SLACK_S
+
+    def _proof(self, node: _Node, place: _Place, at: float, service: str) -> str:
+        """On what a start is founded; empty if on nothing."""
+        latest = max((boot.counter for boot, life in node.lives.items() if life.newest is not None), default=0)
+        for boot, life in node.lives.items():
+            beat = life.newest
+            if beat is None or beat.states.get(service) not in PEER_OUT:
+                continue
+            is_latest = beat.is_legacy or boot.counter == latest
+            if is_latest and life.is_over:
+                return "goodbye"
+            is_recent = at - life.heard_at <= self.ack_limit_s
+            if is_latest and is_recent and place.ready_seq is not None and life.acked >= place.ready_seq:
+                return "acknowledgement"
+            if beat.is_legacy and life.heard_at - life.out_since[service] >= timing.START_READY_DELAY_S - _SLACK_S:
+                return "watch"
+        return "silence" if place.is_check_ok and place.is_check_silent else ""
+
+    def _missing(self, node: _Node, place: _Place, at: float, service: str) -> str:
+        lives = "; ".join(
+            f"life {boot.counter} last heard {at - life.heard_at:.3f} s ago, {life.newest.states.get(service)},"
+            f" acknowledged {life.acked}{', over' if life.is_over else ''}"
+            for boot, life in node.lives.items() if life.newest is not None
+        )
+        check = "no check-up"
+        if place.check_began is not None:
+            when = "in silence" if place.is_check_silent else "while the peer was heard"
+            check = (f"check-up begun {at - place.check_began:.3f} s ago {when},"
+                     f" {'succeeded' if place.is_check_ok else 'did not succeed'}")
+        return f"start without proof: announced in beat {place.ready_seq}; heard: {lives or 'nobody'}; {check}"
+
+    # --- liveness -------------------------------------------------------------------------------------------
+
+    def check_liveness(self, service: str, healthy: "Iterable[str]") -> None:
+        """Called when nothing was disturbed for the stated bound: a willing healthy node must have the service running.
+
+        A node in any other state than a willing one keeps the service, or keeps others from it, by the rules.
+        """
+        names = list(healthy)
+        states = {name: self._nodes[name].place(service).state for name in names}
+        is_kept = any(state not in _WILLING and state is not ServiceState.FROZEN_STOP for state in states.values())
+        is_wanted = any(state in _WILLING for state in states.values())
+        if is_wanted and not is_kept:
+            shown = ", ".join(f"{name} {state.name if state else 'unknown'}" for name, state in states.items())
+            self._fail("L1", 0.0, names[0], service, f"runs nowhere after the bound: {shown}")
+
+    def _fail(self, rule: str, at: float, node: str, service: str, text: str) -> None:
+        raise InvariantBroken(f"{rule} broken at {at:.3f} on {node}, service {service}: {text}")
+
+
+def liveness_bound_s(longest_timeout_s: float, script_s: float) -> float:
+    """The longest that a service may be down once nothing goes wrong any more, with scripts that take ``script_s`` each.
+
+    The worst case: a goodbye's hold, then silence, a hold after a stop or a failed write, the delay, and three scripts one
+    after the other, since a check-up that was overtaken by a peer that speaks again is done anew.
+    """
+    return (
+        timing.RESTART_HOLD_S + 2 * longest_timeout_s + timing.STUCK_S + timing.STORE_RETRY_S + 2 * timing.STOP_HOLD_S
+        + 2 * timing.START_READY_DELAY_S + 4 * script_s + 4 * timing.BEAT_INTERVAL_S
+    )
