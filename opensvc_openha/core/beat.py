@@ -61,6 +61,8 @@ class Beat:
     wants_ack: bool = False
     is_complete: bool = True
     sent_at: float = 0.0
+    interval_s: float = 1.0
+    """The sender's beat interval: until twice that has passed, its silence means nothing."""
 
     @property
     def is_legacy(self) -> bool:

@@ -87,11 +87,13 @@ class Engine:
         self._sight: Optional[Sight] = None
         self._is_ack_due = False
         self._is_greeting_due = False
+        self._pace = timing.PACES[spec.profile]
+        self._quick_until = now
 
     def _machine(self, svc: ServiceSpec, learned: Learned, now: float) -> ServiceMachine:
         role = svc.role_of(self.spec.node)
         assert role is not None, "only services of this node have a machine"
-        return ServiceMachine(svc, role, learned, now)
+        return ServiceMachine(svc, role, learned, now, timing.PACES[self.spec.profile])
 
     # --- the step -------------------------------------------------------------------------------------------
 
@@ -125,6 +127,7 @@ class Engine:
 
         So does a beat that waited in the inbox: behind it others may wait that say that the peer is alive.
         """
+        self._doubt_own_services(now)
         shortest = self._monitor.shortest_timeout_s
         late_s = now - self._expected_at
         if isinstance(event, BeatReceived):
@@ -139,6 +142,16 @@ class Engine:
             return []
         text = f"stalled for {late_s:.1f} s: no verdict about the peer before it was listened to for a full timeout"
         return [Record(RecordKind.NODE, self.spec.node, "", "STALLED", text, is_alarm=True)]
+
+    def _doubt_own_services(self, now: float) -> None:
+        """The peer heard nothing of this node for a timeout of its own: it may have taken what runs here."""
+        mute_s = now - self._beat_at
+        timeout_s = min((link.timeout_s for link in self.spec.senders), default=math.inf)
+        if not self.seq or mute_s < max(timeout_s, timing.PATIENCE_BEATS * self._pace.beat_interval_s):
+            return
+        self._is_dirty = True
+        for machine in self._machines.values():
+            machine.was_away(f"this node was stalled for {mute_s:.1f} s", self.seq + 1)
 
     def _handle(self, event: Event, now: float) -> "list[Action]":
         if isinstance(event, Tick):
@@ -182,7 +195,7 @@ class Engine:
             self._is_ack_due = self._is_ack_due or self._is_greeting_due
             return self._admission.refuse(event, reason, self.seq, now)
         done: "list[Action]" = [self._admission.remember()] if self._admission.lives.has_learnt else []
-        if self._monitor.heard(link, beat.boot, beat.seq, heard_at, event.pid):
+        if self._monitor.heard(link, beat.boot, beat.seq, heard_at, event.pid, beat.interval_s):
             done.append(Record(RecordKind.LINK, link.link_id, "DOWN", "UP", "beat received"))
         if beat.is_legacy and self._monitor.is_own_heard:
             # The same node says the same and more in our own format.
@@ -193,7 +206,8 @@ class Engine:
         is_same = previous is not None and (previous.boot, previous.states) == (beat.boot, beat.states)
         # A C OpenHA acknowledges nothing: each of its beats counts for who waits.
         waits = (self._view.acked_seq != acked or beat.is_legacy) and any(
-            machine.state in (ServiceState.START_READY, ServiceState.STARTING) for machine in self._machines.values()
+            machine.is_in_doubt or machine.state in (ServiceState.START_READY, ServiceState.STARTING)
+            for machine in self._machines.values()
         )
         self._is_dirty = self._is_dirty or not is_same or waits or beat.goodbye is not Goodbye.NONE
         if previous is None or previous.boot != beat.boot:
@@ -220,6 +234,10 @@ class Engine:
         spec = event.spec
         assert (spec.node, spec.peer) == (self.spec.node, self.spec.peer), "the nodes of a running daemon are fixed"
         wanted = {svc.name: svc for svc in spec.own_services}
+        pace = timing.PACES[spec.profile]
+        if pace.beat_interval_s > self._pace.beat_interval_s:
+            self._quick_until = now + timing.SLOWING_DOWN_S
+            self._is_ack_due = True
         done: "list[Action]" = []
         for name in [name for name in self._machines if name not in wanted]:
             machine = self._machines[name]
@@ -238,13 +256,13 @@ class Engine:
             role = svc.role_of(spec.node)
             assert role is not None
             if existing is not None:
-                existing.spec, existing.role = svc, role
+                existing.spec, existing.role, existing.pace = svc, role, pace
             else:
                 learned = event.learned.get(name, _NEW_SERVICE)
-                machine = self._machines[name] = ServiceMachine(svc, role, learned, now)
+                machine = self._machines[name] = ServiceMachine(svc, role, learned, now, pace)
                 done += machine.begin(self._view)
                 done.append(Record(RecordKind.SERVICE, name, "", learned.state.name, f"added: {learned.reason}"))
-        self.spec = spec
+        self.spec, self._pace = spec, pace
         self._monitor.update(spec.listeners, now)
         return done
 
@@ -314,9 +332,14 @@ class Engine:
             said: "list[Action]" = [self._announce(now, goodbye)]
             return said + [Exit()] if self._goodbyes >= timing.GOODBYE_REPEATS else said
         has_changed = any(isinstance(action, Persist) for action in done)
-        is_due = self.seq == 0 or now >= self._beat_at + timing.BEAT_INTERVAL_S
+        is_due = self.seq == 0 or now >= self._beat_at + self._gap_s(now)
         answers = self._is_ack_due and now >= self._beat_at + timing.ACK_GAP_S
         return [self._announce(now)] if has_changed or is_due or answers else []
+
+    def _gap_s(self, now: float) -> float:
+        """Time to the next beat: a node that slows down stays quick until its peer must have heard of it."""
+        quick = timing.FAST_BEAT_INTERVAL_S
+        return min(quick, self._pace.beat_interval_s) if now < self._quick_until else self._pace.beat_interval_s
 
     def _may_say_goodbye(self, now: float) -> Goodbye:
         if self._leaving is None:
@@ -341,7 +364,7 @@ class Engine:
     def beat(self, goodbye: Goodbye = Goodbye.NONE) -> Beat:
         """What this node says now, under the current sequence number."""
         ack = self._ack()
-        states = {name: machine.state for name, machine in self._machines.items()}
+        states = {name: machine.announced for name, machine in self._machines.items()}
         return Beat(
             node=self.spec.node,
             boot=self.boot,
@@ -349,7 +372,10 @@ class Engine:
             ack=ack,
             states=states,
             goodbye=goodbye,
-            wants_ack=ServiceState.START_READY in states.values(),
+            wants_ack=any(
+                machine.is_in_doubt or machine.state is ServiceState.START_READY for machine in self._machines.values()
+            ),
+            interval_s=self._pace.beat_interval_s,
         )
 
     def _ack(self) -> Optional[Ack]:
@@ -368,7 +394,7 @@ class Engine:
         now = self._stepped_at
         if self._touched:
             return now
-        gap = timing.GOODBYE_GAP_S if self._goodbyes else timing.ACK_GAP_S if self._is_ack_due else timing.BEAT_INTERVAL_S
+        gap = timing.GOODBYE_GAP_S if self._goodbyes else timing.ACK_GAP_S if self._is_ack_due else self._gap_s(now)
         times = [self._monitor.next_deadline(now), self._view.next_deadline(now), *self._due.values()]
         if self._leaving is Leaving.KEEP_SERVICES:
             times.append(self._leave_began + timing.LEAVE_SCRIPT_WAIT_S)

@@ -12,7 +12,7 @@ from typing import Iterable, Optional
 from opensvc_openha.core.beat import LEGACY_LIFE, BootId
 from opensvc_openha.core.model import LinkSpec
 from opensvc_openha.core.status import LinkSight
-from opensvc_openha.core.timing import BEAT_INTERVAL_S, START_READY_DELAY_S
+from opensvc_openha.core.timing import BEAT_INTERVAL_S, PATIENCE_BEATS, START_READY_DELAY_S
 
 
 class _Listener:
@@ -27,12 +27,18 @@ class _Listener:
         self.boot: Optional[BootId] = None
         self.seq = -1
         self.counts: "dict[str, int]" = {}
+        self.interval_s = BEAT_INTERVAL_S
+
+    @property
+    def patience_s(self) -> float:
+        """The link's timeout; longer while the peer beats too slowly for it, or may do so for all we know."""
+        return max(self.link.timeout_s, PATIENCE_BEATS * self.interval_s)
 
     @property
     def verdict_at(self) -> float:
         """Instant at which silence on this link becomes a verdict."""
         heard = self.listening_since if self.last_heard is None else max(self.last_heard, self.listening_since)
-        return heard + self.link.timeout_s
+        return heard + self.patience_s
 
 
 class _Arrivals:
@@ -105,11 +111,15 @@ class LinkMonitor:
         """How many beats were not believed on a link, by reason."""
         return dict(self._listeners[link].counts)
 
-    def heard(self, link: LinkSpec, boot: BootId, seq: int, received_at: float, pid: int) -> bool:
+    def heard(
+        self, link: LinkSpec, boot: BootId, seq: int, received_at: float, pid: int, interval_s: float = BEAT_INTERVAL_S
+    ) -> bool:
         """Notes a fresh beat; True if it brings the link up."""
         listener = self._listeners[link]
         came_up = not listener.is_up
         listener.boot, listener.seq, listener.pid = boot, seq, pid
+        # No profile is slower: a larger number is a mistake, or meant to make this node wait.
+        listener.interval_s = min(interval_s, BEAT_INTERVAL_S)
         listener.last_heard = max(received_at, listener.last_heard or received_at)
         listener.is_up = True
         return came_up

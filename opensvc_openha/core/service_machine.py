@@ -10,11 +10,12 @@ from typing import Optional
 
 from opensvc_openha.core.actions import Action, Answer, Persist, Record, RecordKind, RunScript, Word
 from opensvc_openha.core.events import Command, Learned, Leaving, ScriptKind, ScriptOutcome
-from opensvc_openha.core.model import Role, ServiceSpec
+from opensvc_openha.core.model import OnDualRun, Role, ServiceSpec
 from opensvc_openha.core.peer_view import Evidence, PeerView
+from opensvc_openha.core.policies import DualRun, StartFailures
 from opensvc_openha.core.states import MAY_RUN, ServiceState
 from opensvc_openha.core.status import PeerStanding, ServiceStatus
-from opensvc_openha.core.timing import START_READY_DELAY_S, STOP_HOLD_S, STORE_RETRY_S, STUCK_S
+from opensvc_openha.core.timing import START_FAILURE_HOLD_S, STOP_HOLD_S, STORE_RETRY_S, STUCK_S, Pace
 from opensvc_openha.core.transitions import OPERATOR, Row, Situation, Trigger, explain_wait, find_row
 
 _TRIGGER_OF = {
@@ -38,12 +39,27 @@ class _Pending:
     command: Command
 
 
+@dataclass(frozen=True)
+class _Doubt:
+    """This node was away: what it announces from ``seq`` on must be acknowledged before it is sure of its service again."""
+
+    seq: int
+    cause: str
+
+
+_RUNS = frozenset({ServiceState.STARTED, ServiceState.FROZEN_START})
+_KNOWN_OUT = frozenset({Evidence.OUT, Evidence.OUT_ACKED, Evidence.LEFT_OUT})
+_OWNS = frozenset({ServiceState.STARTING, ServiceState.STARTED})
+"""States that the engine entered by itself, and that it leaves when the peer has taken the service meanwhile."""
+
+
 class ServiceMachine:
     """State machine of one service on this node."""
 
-    def __init__(self, spec: ServiceSpec, role: Role, learned: Learned, now: float) -> None:
+    def __init__(self, spec: ServiceSpec, role: Role, learned: Learned, now: float, pace: Pace) -> None:
         self.spec = spec
         self.role = role
+        self.pace = pace
         self.state = learned.state
         self.then = learned.then
         self.reason = learned.reason
@@ -53,9 +69,11 @@ class ServiceMachine:
         self._ready_since = now
         self._hold_until = now
         self._check_began = now
-        self._is_unsure = False
+        # A daemon that finds the service running was away for an unknown time.
+        self._doubt = _Doubt(0, "the daemon was restarted") if learned.state in _OWNS else None
         self._is_untried = False
-        self._is_dual = False
+        self._dual = DualRun()
+        self._failures = StartFailures()
         self._pending: Optional[_Pending] = None
         self._must_probe = learned.must_probe
 
@@ -68,7 +86,13 @@ class ServiceMachine:
 
     def evaluate(self, view: PeerView, leaving: Optional[Leaving], now: float, next_seq: int) -> "list[Action]":
         """Applies what may have changed outside: the peer, the time, this node's wish to leave."""
-        return self._note_dual_run(view) + self._apply(Trigger.EVALUATE, view, leaving, now, next_seq)
+        done = self._note_confirmation(view, now) + self._note_dual_run(view, now)
+        return done + self._apply(Trigger.EVALUATE, view, leaving, now, next_seq)
+
+    def was_away(self, cause: str, next_seq: int) -> None:
+        """This node was stalled for so long that the peer may have taken what runs here: it is asked first."""
+        if self.state in _OWNS:
+            self._doubt = _Doubt(next_seq, cause)
 
     def script_exited(
         self, kind: ScriptKind, outcome: ScriptOutcome, detail: str, view: PeerView, leaving: Optional[Leaving],
@@ -79,8 +103,6 @@ class ServiceMachine:
             return []
         trigger = _TRIGGER_OF[kind, outcome]
         actions = self._apply(trigger, view, leaving, now, next_seq, detail)
-        if trigger is Trigger.PROBE_UNSURE and self.state is ServiceState.STARTED:
-            self._is_unsure = True
         if self.running is kind and not any(isinstance(action, RunScript) for action in actions):
             self.running = None
         return actions
@@ -122,10 +144,17 @@ class ServiceMachine:
                 actions.append(self._word(Word.READY_STOP, view))
             if row.ready is Word.READY_STOP and view.state_of(self.spec.name) is not ServiceState.STOPPED:
                 actions.append(self._word(Word.STAYS_HERE, view))
-        reason = row.reason.format(evidence=situation.evidence.value, detail=detail, trigger=trigger.value)
+        reason = row.reason.format(
+            evidence=situation.evidence.value, detail=detail, trigger=trigger.value,
+            away=self._doubt.cause if self._doubt else "", policy=self.spec.policy.on_dual_run.value,
+        )
+        if trigger in OPERATOR:
+            self._failures.forget()
         actions += self._enter(row, situation, reason, now, next_seq)
         if row.run is not None:
             actions.append(self._script(row.run, view))
+            if row.run is ScriptKind.START:
+                self._dual.is_young = situation.evidence is Evidence.SILENT
             if row.run is ScriptKind.CHECK:
                 self._check_began = now
         if row.done is not None and self._pending is not None:
@@ -146,9 +175,7 @@ class ServiceMachine:
             self.then = row.then
         self.running = row.run
         if row.holds:
-            is_store = row.trigger is Trigger.STORE_FAILED
-            # Two nodes that take the same role must not step back and forward in step.
-            self._hold_until = now + (STORE_RETRY_S if is_store else STOP_HOLD_S * (1.5 if self._goes_second else 1))
+            self._hold_until = now + self._hold_s(row)
         if row.next is ServiceState.START_READY:
             self.ready_seq, self._ready_since = next_seq, now
             if row.trigger is Trigger.START:
@@ -158,7 +185,9 @@ class ServiceMachine:
         if (old_state, old_then) == (self.state, self.then):
             return []
         self.since = now
-        self._is_unsure = False
+        if self.state not in _OWNS or row.trigger is Trigger.FORCE_START:
+            self._doubt = None
+        self._note_origin(row, situation, old_state, now)
         self._is_untried = row.trigger is Trigger.CHECK_FAILED and situation.evidence is Evidence.SILENT
         moved: "list[Action]" = [Persist(self.spec.name, self.state, self.then)]
         if old_state is not self.state:
@@ -168,8 +197,26 @@ class ServiceMachine:
             )
         return moved
 
+    def _note_origin(self, row: Row, situation: Situation, old_state: ServiceState, now: float) -> None:
+        """Remembers how this node came to run the service, or to fail: the policies ask for it."""
+        if row.trigger is Trigger.START_FAILED:
+            self._failures.note(now)
+        elif self.state is not ServiceState.STOPPING or old_state is not ServiceState.START_FAILED:
+            self._failures.is_script = False
+        if row.trigger is Trigger.FORCE_START:
+            self._dual.is_young = situation.evidence not in _KNOWN_OUT
+
+    def _hold_s(self, row: Row) -> float:
+        if row.trigger is Trigger.STORE_FAILED:
+            return STORE_RETRY_S
+        if row.trigger is Trigger.STOP_OK and self._failures.is_script:
+            return START_FAILURE_HOLD_S
+        # Two nodes that take the same role must not step back and forward in step.
+        return STOP_HOLD_S * (1.5 if self._goes_second else 1)
+
     def _situation(self, view: PeerView, leaving: Optional[Leaving], now: float) -> Situation:
         silent = view.silent_since
+        stops_at = self._dual.stops_at(self.spec.policy, self.role, self.pace.beat_interval_s)
         return Situation(
             role=self.role,
             evidence=view.evidence(self.spec.name, self.ready_seq),
@@ -177,25 +224,43 @@ class ServiceMachine:
             then=self.then,
             is_legacy=view.newest is not None and view.newest.is_legacy,
             is_watched_out=view.is_watched_out(self.spec.name, self._ready_since, now),
-            is_delay_over=silent is not None and now >= max(silent, self._ready_since) + START_READY_DELAY_S,
+            is_delay_over=silent is not None and now >= max(silent, self._ready_since) + self.pace.start_ready_delay_s,
             is_held=now < self._hold_until,
             is_check_valid=silent is not None and silent <= self._check_began,
-            is_unsure=self._is_unsure,
+            is_in_doubt=self._doubt is not None,
+            is_peer_started=view.state_of(self.spec.name) in _RUNS,
+            is_copy_to_stop=stops_at is not None and now >= stops_at,
+            is_to_hand_over=(
+                self._failures.lets_hand_over(self.spec.policy)
+                and view.state_of(self.spec.name) is ServiceState.STOPPED
+            ),
             is_untried=self._is_untried,
             is_stuck=self.state is ServiceState.START_READY and now >= self._ready_since + STUCK_S and self._goes_second,
             leaving=leaving,
         )
 
-    def _note_dual_run(self, view: PeerView) -> "list[Action]":
-        """Records once when both nodes are found to run the service, and once when that is over."""
-        runs_here = self.state in (ServiceState.STARTED, ServiceState.FROZEN_START)
-        is_dual = runs_here and view.evidence(self.spec.name, None) is Evidence.RUNS
-        if is_dual == self._is_dual:
+    def _note_confirmation(self, view: PeerView, now: float) -> "list[Action]":
+        """Ends the doubt once the peer, having heard this node again, says that it does not run the service."""
+        if self._doubt is None or self.running is ScriptKind.PROBE:
             return []
-        self._is_dual = is_dual
-        peer = view.state_of(self.spec.name).name
+        evidence = view.evidence(self.spec.name, self._doubt.seq)
+        is_heard_out = evidence in (Evidence.OUT_ACKED, Evidence.LEFT_OUT)
+        is_heard_busy = evidence is Evidence.BUSY and view.acked_seq >= self._doubt.seq
+        is_legacy_out = evidence is Evidence.OUT and view.is_watched_out(self.spec.name, self.since, now)
+        if not (is_heard_out or is_heard_busy or is_legacy_out):
+            return []
+        text, self._doubt = f"{self._doubt.cause}; the peer confirms that it does not run it", None
+        self.reason = text
+        return [Record(RecordKind.SERVICE, self.spec.name, self.state.name, self.state.name, text)]
+
+    def _note_dual_run(self, view: PeerView, now: float) -> "list[Action]":
+        """Records once when both nodes are found to run the service, and once when that is over."""
+        peer = view.state_of(self.spec.name)
+        is_dual = self.state in _RUNS and peer in _RUNS
+        if not self._dual.note(is_dual, now):
+            return []
         if is_dual:
-            text = f"DUAL RUN: {self.state.name} here and {peer} on the peer; stop it on one node"
+            text = f"DUAL RUN: {self.state.name} here and {peer.name} on the peer; {self._dual_advice}"
             return [Record(RecordKind.SERVICE, self.spec.name, self.state.name, "DUAL RUN", text, is_alarm=True)]
         return [Record(RecordKind.SERVICE, self.spec.name, "DUAL RUN", self.state.name, "one node runs it again")]
 
@@ -203,11 +268,11 @@ class ServiceMachine:
         """When time alone may move this service."""
         if self.state is ServiceState.START_READY:
             if view.silent_since is not None:
-                return max(view.silent_since, self._ready_since) + START_READY_DELAY_S
+                return max(view.silent_since, self._ready_since) + self.pace.start_ready_delay_s
             return self._ready_since + STUCK_S
         if self.state is ServiceState.STOPPED and self._hold_until > now:
             return self._hold_until
-        return None
+        return self._dual.stops_at(self.spec.policy, self.role, self.pace.beat_interval_s)
 
     def abandon(self, view: PeerView, detail: str) -> "list[Action]":
         """The service is being removed: whoever waits for an answer gets one."""
@@ -223,6 +288,22 @@ class ServiceMachine:
         return own == max(self.spec.primary, self.spec.secondary)
 
     @property
+    def announced(self) -> ServiceState:
+        """What the peer is told: the state, but nothing that this node is not sure of."""
+        is_sure = self._doubt is None or self.state is not ServiceState.STARTED
+        return self.state if is_sure else ServiceState.UNKNOWN
+
+    @property
+    def is_in_doubt(self) -> bool:
+        """True while the peer's acknowledgement is waited for."""
+        return self._doubt is not None
+
+    @property
+    def _dual_advice(self) -> str:
+        policy = self.spec.policy.on_dual_run
+        return "stop it on one node" if policy is OnDualRun.REPORT else f"on_dual_run = {policy.value}"
+
+    @property
     def may_run(self) -> bool:
         """True while some of the service may be in use here."""
         return self.running is not None or self.state in MAY_RUN
@@ -232,8 +313,12 @@ class ServiceMachine:
         peer_state = view.state_of(self.spec.name)
         is_primary = self.role is Role.PRIMARY
         reason = explain_wait(self.state, self._situation(view, leaving, now)) or self.reason
-        if self._is_dual:
-            reason = "DUAL RUN: both nodes run it; stop it on one node"
+        if self._dual.since is not None:
+            reason = f"DUAL RUN: both nodes run it; {self._dual_advice}"
+        elif self._doubt is not None:
+            reason = f"{self._doubt.cause}: the peer, {view.standing.value}, has not confirmed yet that it did not take it"
+        elif self.state is ServiceState.START_FAILED and self._failures.explain(self.spec.policy):
+            reason = f"{reason}; {self._failures.explain(self.spec.policy)}"
         elif view.standing is PeerStanding.LIVE and self.spec.name not in view.states:
             reason = f"{reason}; the peer does not know this service" if reason else "the peer does not know this service"
         return ServiceStatus(

@@ -5,6 +5,10 @@ Link timeouts are not here: they are a column of the monitor file.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+from opensvc_openha.core.model import Profile
+
 BEAT_INTERVAL_S = 1.0
 """A beat at least this often; a state change is sent at once."""
 
@@ -16,6 +20,33 @@ ACK_GAP_S = 0.02
 
 START_READY_DELAY_S = 5.0
 """Time in START_READY when the peer is silent: its last chance to be heard. Not used with a live peer."""
+
+FAST_BEAT_INTERVAL_S = 0.1
+FAST_START_READY_DELAY_S = 0.2
+"""The same in the profile ``fast``."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """The durations that a time profile sets, in seconds."""
+
+    beat_interval_s: float
+    start_ready_delay_s: float
+
+    def __post_init__(self) -> None:
+        assert self.start_ready_delay_s >= 2 * self.beat_interval_s, "a returning peer must be heard before START_READY ends"
+
+
+PACES = {
+    Profile.TUTORIAL: Pace(BEAT_INTERVAL_S, START_READY_DELAY_S),
+    Profile.FAST: Pace(FAST_BEAT_INTERVAL_S, FAST_START_READY_DELAY_S),
+}
+
+PATIENCE_BEATS = 2
+"""A link is not down before so many of the intervals that the peer's beats announce have passed, whatever its timeout."""
+
+SLOWING_DOWN_S = 2.0
+"""A node that was told to beat slower keeps its pace for so long while its beats announce the new one."""
 
 LEGACY_FRESH_S = 3.0
 """A C OpenHA that was not heard for longer proves nothing by what it said before, even while its link is still up."""
@@ -34,6 +65,16 @@ STUCK_S = 15.0
 
 STORE_RETRY_S = 10.0
 """After a state could not be written, no start of that service is tried for this long."""
+
+DUAL_RUN_STEP_BEATS = 3
+"""Of two copies of a service, the second candidate for a stop waits so many beats for the first one to go."""
+
+START_FAILURES_MAX = 2
+START_FAILURES_WINDOW_S = 600.0
+"""A service whose start script failed more often than this, in this time, on this node stays START_FAILED here."""
+
+START_FAILURE_HOLD_S = 30.0
+"""After a service was handed over for a failed start, this node does not try it again for so long."""
 
 RESTART_HOLD_S = 30.0
 """After a goodbye that left services running, no takeover of those for this long: the daemon is being restarted."""
@@ -75,13 +116,14 @@ INBOX_LIMIT = 10_000
 SCRIPTS_AT_ONCE = 64
 """Scripts that may run at the same time on one node."""
 
-assert ACK_GAP_S < BEAT_INTERVAL_S / 10, "an acknowledgement must not wait for the next beat"
-assert START_READY_DELAY_S >= 2 * BEAT_INTERVAL_S, "a returning peer must be heard before START_READY ends"
+assert ACK_GAP_S < FAST_BEAT_INTERVAL_S / 4, "an acknowledgement must not wait for the next beat"
 assert 2 * BEAT_INTERVAL_S <= LEGACY_FRESH_S < START_READY_DELAY_S, "one lost beat is none, a silent delay is no proof"
 assert LEGACY_STRAGGLER_S >= 2 * BEAT_INTERVAL_S, "a disk is read a beat late"
 assert LEGACY_ECHO_S > GOODBYE_REPEATS * GOODBYE_GAP_S + BEAT_INTERVAL_S, "a disk is read a beat late"
 assert STOP_HOLD_S >= 2 * BEAT_INTERVAL_S, "the peer must hear of the stop before the hold ends"
 assert GOODBYE_REPEATS * GOODBYE_GAP_S < BEAT_INTERVAL_S, "a goodbye is over before the next beat would be due"
+assert START_FAILURE_HOLD_S > STOP_HOLD_S, "the peer goes first"
+assert START_FAILURES_WINDOW_S > START_FAILURES_MAX * START_FAILURE_HOLD_S, "the window must see the failures it counts"
 assert STUCK_S > START_READY_DELAY_S, "the roles decide first"
 assert 0 < STALL_FRACTION < 1
 assert PROOF_PATIENCE_S > 2 * BEAT_INTERVAL_S, "two lost beats are no reason to report anything"

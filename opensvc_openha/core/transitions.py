@@ -80,8 +80,14 @@ class Situation:
     """The peer is heard as a C OpenHA: it acknowledges nothing."""
     is_watched_out: bool = False
     """Such a peer said that it is out, and the same, in every beat of the whole start-ready delay."""
-    is_unsure: bool = False
-    """The state was re-learned from the STATE file and the wrapper could not confirm it."""
+    is_in_doubt: bool = False
+    """This node was away (restarted, or stalled) while it ran the service, and the peer has not confirmed it since."""
+    is_peer_started: bool = False
+    """The peer is heard and says that it runs the service, with its start script over."""
+    is_copy_to_stop: bool = False
+    """Both nodes run the service, and by the policy this one stops its copy now."""
+    is_to_hand_over: bool = False
+    """A start script failed here, and by the policy the peer, which is STOPPED, gets the service."""
     is_untried: bool = False
     """START_FAILED since the check-up script failed while the peer was silent: nothing was started."""
     is_stuck: bool = False
@@ -185,8 +191,12 @@ _START_ROWS = (
 _STOP_ROWS = (
     Row(S.STARTED, _T.EVALUATE, lambda s: s.running is None and s.leaving is Leaving.STOP_SERVICES, S.STOPPING,
         "this node is leaving", run=_K.STOP, sets_then=True),
-    Row(S.STARTED, _T.EVALUATE, lambda s: s.running is None and s.is_unsure and s.evidence is Evidence.RUNS, S.STOPPING,
-        "the daemon was restarted and the peer has taken the service", run=_K.STOP, sets_then=True),
+    Row(S.STARTED, _T.EVALUATE, lambda s: s.running is None and s.is_in_doubt and s.is_peer_started, S.STOPPING,
+        "{away}, and the peer has taken the service", run=_K.STOP, sets_then=True),
+    Row(S.STARTED, _T.EVALUATE, lambda s: s.running is None and s.is_peer_started and s.is_copy_to_stop, S.STOPPING,
+        "dual run: on_dual_run = {policy}", run=_K.STOP, sets_then=True),
+    Row(S.START_FAILED, _T.EVALUATE, lambda s: s.running is None and s.leaving is None and s.is_to_hand_over, S.STOPPING,
+        "on_start_failure = hand-over: stop what is left, the peer takes it", run=_K.STOP, sets_then=True),
     Row(S.STOPPING, _T.STOP_OK, _ends(_K.STOP, S.FROZEN_STOP), S.FROZEN_STOP, "stop script succeeded, frozen",
         sets_then=True, done=Word.FROZEN_STOP),
     Row(S.STOPPING, _T.STOP_OK, _script(_K.STOP), S.STOPPED, "stop script succeeded", sets_then=True, holds=True,

@@ -86,4 +86,5 @@ class NameBook:
             wants_ack=frame.wants_ack,
             is_complete=is_complete,
             sent_at=frame.sent_at,
+            interval_s=frame.interval_s,
         )

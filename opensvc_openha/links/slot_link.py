@@ -178,7 +178,7 @@ class SlotListener(SlotEnd):
         self.counters: Dict[str, int] = dict.fromkeys(("received", "blank", "alien", "truncated", "checksum", "torn"), 0)
         self._clock = clock
         # The original writes once each beat interval.
-        self._poll_s = max(poll_s, BEAT_INTERVAL_S) if self._is_raw else poll_s
+        self._poll_s = max(poll_s, BEAT_INTERVAL_S) if self._is_raw else min(poll_s, spec.timeout_s / 4)
         self._pause = threading.Event()
         self._next_read_at: Optional[float] = None
         self._last_frame: Optional[bytes] = None

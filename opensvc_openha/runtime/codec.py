@@ -10,7 +10,6 @@ from typing import Callable, Protocol
 
 from opensvc_openha.core.beat import Beat
 from opensvc_openha.core.model import SLOT_BLOCKS, LinkSpec, Wire
-from opensvc_openha.core.timing import BEAT_INTERVAL_S
 from opensvc_openha.errors import FrameError
 from opensvc_openha.formats.beat_frame import DATAGRAM_BYTES, MAX_FRAME_BYTES, decode_frame, encode_beat, read_claim
 from opensvc_openha.formats.disk_slot import HEAD_BYTES
@@ -66,7 +65,7 @@ class OwnCodec:
 
     def encode(self, beat: Beat, pid: int, with_names: bool) -> bytes:
         """One frame; on a disk it may fill the slot."""
-        return encode_beat(beat, pid=pid, interval_s=BEAT_INTERVAL_S, with_names=with_names, max_bytes=self._max_bytes,
+        return encode_beat(beat, pid=pid, interval_s=beat.interval_s, with_names=with_names, max_bytes=self._max_bytes,
                            limit_bytes=self._limit_bytes, cluster=self._authentication.cluster,
                            seal=self._authentication.seal(self._binding))
 

@@ -39,7 +39,7 @@ from opensvc_openha.core.invariants import (
     ScriptEnded,
     Watch,
 )
-from opensvc_openha.core.model import ClusterSpec, LinkKind, LinkSpec, ServiceSpec
+from opensvc_openha.core.model import ClusterSpec, LinkKind, LinkSpec, Policy, Profile, ServiceSpec
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import ServiceStatus
 
@@ -56,9 +56,11 @@ def links(timeout_s: float = TIMEOUT_S, count: int = 2) -> "tuple[LinkSpec, ...]
     )
 
 
-def services(*names: str) -> "tuple[ServiceSpec, ...]":
+def services(*names: str, policy: Policy = Policy()) -> "tuple[ServiceSpec, ...]":
     """Services whose primary is deb1."""
-    return tuple(ServiceSpec(name, f"/etc/{name}", "deb1", "deb2", "/bin/true") for name in names or ("registry",))
+    return tuple(
+        ServiceSpec(name, f"/etc/{name}", "deb1", "deb2", "/bin/true", policy=policy) for name in names or ("registry",)
+    )
 
 
 class Host:
@@ -83,7 +85,7 @@ class Host:
         """Starts the daemon of this node."""
         self.life += 1
         peer = NAMES[1 - self.index]
-        spec = ClusterSpec(self.name, peer, self.pair.links, self.pair.services)
+        spec = ClusterSpec(self.name, peer, self.pair.links, self.pair.services, self.pair.profile)
         boot = BootId(self.life if counter is None else counter, 1000 * self.index + self.life)
         self.engine = Engine(spec, boot, learned or {}, self.pair.now, self.known_lives)
         states = {name: item.state for name, item in (learned or {}).items()}
@@ -186,10 +188,14 @@ class Pair:
     key_id = ""
     """Key under which every beat is authentic; none for beats that nothing authenticates."""
 
-    def __init__(self, *names: str, timeout_s: float = TIMEOUT_S, link_count: int = 2) -> None:
+    def __init__(
+        self, *names: str, timeout_s: float = TIMEOUT_S, link_count: int = 2, policy: Policy = Policy(),
+        profile: Profile = Profile.TUTORIAL,
+    ) -> None:
         self.now = 100.0
         self.links = links(timeout_s, link_count)
-        self.services = services(*names)
+        self.services = services(*names, policy=policy)
+        self.profile = profile
         self.cut: "set[tuple[str, LinkSpec]]" = set()
         self.delay_s: Callable[[], float] = lambda: 0.001
         self.is_lost: Callable[[], bool] = lambda: False

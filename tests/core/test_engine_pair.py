@@ -284,18 +284,21 @@ def test_stalled_node_passes_no_verdict_before_a_full_timeout() -> None:
     assert len(pair.starts()) == 1
 
 
-def test_stalled_owner_is_found_to_run_the_service_twice_and_it_is_said() -> None:
-    """Without a fence a stalled owner and its peer both run the service: both nodes say so, once."""
+def test_stalled_owner_whose_service_was_taken_stops_its_copy() -> None:
+    """Without a fence a stalled owner and its peer both run the service: the owner says so, and steps down at once."""
     pair = Pair()
     deb1, deb2 = _started_on_deb1(pair)
     deb1.is_stalled = True
     pair.run(40)
     assert deb2.state == "STARTED"
     pair.resume(deb1)
+    pair.run(0.1)
+    assert deb1.state == "STOPPING"
+    assert sum(record.new == "DUAL RUN" for record in deb1.records) == 1
+    assert not any(record.new == "DUAL RUN" for record in deb2.records)
     pair.run(30)
-    for host in (deb1, deb2):
-        assert sum(record.new == "DUAL RUN" for record in host.records) == 1
-        assert "DUAL RUN" in host.service().reason
+    assert deb1.shown == deb2.shown == ("STOPPED", "STARTED")
+    assert not pair.both_run()
 
 
 def test_frozen_service_is_left_alone_by_every_event() -> None:

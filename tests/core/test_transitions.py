@@ -15,11 +15,17 @@ from opensvc_openha.core.states import FROZEN, ServiceState as S
 from opensvc_openha.core.transitions import OPERATOR, TABLE, Row, Situation, Trigger, find_row
 
 FLAGS = [
-    dict(zip(("is_delay_over", "is_held", "is_check_valid", "is_unsure"), values))
+    dict(zip(("is_delay_over", "is_held", "is_check_valid", "is_in_doubt"), values))
     for values in itertools.product((False, True), repeat=4)
 ] + [
-    dict(is_delay_over=other, is_held=other, is_check_valid=other, is_unsure=other, is_untried=untried, is_stuck=not untried)
+    dict(is_delay_over=other, is_held=other, is_check_valid=other, is_in_doubt=other, is_untried=untried, is_stuck=not untried)
     for untried in (False, True)
+    for other in (False, True)
+] + [
+    dict(is_peer_started=True, is_in_doubt=doubt, is_copy_to_stop=copy, is_to_hand_over=hand, is_check_valid=other)
+    for doubt in (False, True)
+    for copy in (False, True)
+    for hand in (False, True)
     for other in (False, True)
 ]
 SITUATIONS = [

@@ -1,0 +1,353 @@
+"""What a node does about its own absence, two copies of a service, and a start script that fails; and the time profiles."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Optional
+
+import pytest
+
+from opensvc_openha.core.actions import RunScript
+from opensvc_openha.core.events import Command, ConfigChanged, Learned, ScriptKind
+from opensvc_openha.core.model import ClusterSpec, OnDualRun, OnStartFailure, Policy, Profile, Role
+from opensvc_openha.core.policies import DualRun, StartFailures
+from opensvc_openha.core.states import ServiceState
+from opensvc_openha.core.status import PeerStanding
+from opensvc_openha.core.timing import START_FAILURE_HOLD_S, START_FAILURES_MAX, START_FAILURES_WINDOW_S
+from tests.core.pair import NAMES, Host, Pair
+
+
+def _started(pair: Pair) -> "tuple[Host, Host]":
+    """The service runs on deb1, and deb2 stands by."""
+    deb1, deb2 = pair.boot()
+    pair.run(2)
+    deb1.command(Command.UNFREEZE)
+    pair.run(3)
+    deb2.command(Command.UNFREEZE)
+    pair.run(2)
+    assert deb1.shown == deb2.shown == ("STARTED", "STOPPED")
+    return deb1, deb2
+
+
+def _partitioned(policy: Policy) -> Pair:
+    """Every wire was cut and the check-up script succeeds on nobody's death: both nodes run the service when they meet."""
+    pair = Pair(policy=policy)
+    deb1, deb2 = _started(pair)
+    pair.cut_all()
+    pair.run(30)
+    assert pair.both_run()
+    pair.heal()
+    return pair
+
+
+# --- absence --------------------------------------------------------------------------------------------------
+
+
+def test_stall_below_the_timeout_leaves_no_doubt() -> None:
+    """deb1 sleeps for 0.9 timeouts: the peer cannot have taken the service, and the owner goes on at once."""
+    pair = Pair()
+    deb1, deb2 = _started(pair)
+    deb1.is_stalled = True
+    pair.run(8.5)
+    pair.resume(deb1)
+    assert deb1.engine is not None and not deb1.service().reason.startswith("this node was stalled")
+    assert deb1.engine.beat().states["registry"] is ServiceState.STARTED
+
+
+def test_stalled_owner_asks_before_it_announces_started_again() -> None:
+    """deb1 sleeps for 1.2 timeouts, deb2 has not begun anything: deb1 says UNKNOWN, is answered, and says STARTED."""
+    pair = Pair()
+    deb1, deb2 = _started(pair)
+    deb1.is_stalled = True
+    pair.run(12)
+    pair.cut_all("deb2")
+    pair.resume(deb1)
+    pair.run(2)
+    assert deb1.engine is not None
+    assert deb1.engine.beat().states["registry"] is ServiceState.UNKNOWN
+    assert deb1.state == "STARTED"
+    assert "stalled for" in deb1.service().reason and "not confirmed" in deb1.service().reason
+    pair.heal()
+    pair.run(2)
+    assert deb1.engine.beat().states["registry"] is ServiceState.STARTED
+    assert "confirms" in deb1.service().reason
+    pair.run(30)
+    assert deb1.shown == deb2.shown == ("STARTED", "STOPPED")
+    assert len(pair.starts()) == 1
+
+
+def test_doubt_outlives_the_silence_of_the_peer() -> None:
+    """deb1 wakes up into a partition while deb2 took the service: it runs on unconfirmed, and steps down when they meet."""
+    pair = Pair()
+    deb1, deb2 = _started(pair)
+    deb1.is_stalled = True
+    pair.cut_all()
+    pair.run(30)
+    pair.resume(deb1)
+    pair.run(30)
+    assert (deb1.state, deb2.state) == ("STARTED", "STARTED")
+    pair.heal()
+    pair.run(10)
+    assert deb1.shown == deb2.shown == ("STOPPED", "STARTED")
+
+
+def test_owner_without_its_daemon_for_long_steps_down_when_it_was_replaced() -> None:
+    """Only the daemon of deb1 died, the service ran on and deb2 took it: the new daemon of deb1 stops its copy."""
+    pair = Pair()
+    deb1, deb2 = _started(pair)
+    deb1.kill_daemon()
+    pair.run(30)
+    assert deb2.state == "STARTED" and pair.both_run()
+    deb1.boot({"registry": Learned(ServiceState.STARTED, must_probe=True)})
+    pair.run(5)
+    assert deb1.shown == deb2.shown == ("STOPPED", "STARTED")
+    assert not pair.both_run()
+
+
+def test_operator_who_freezes_a_doubtful_service_ends_the_doubt() -> None:
+    """FROZEN_START is the operator's word: the engine stops nothing when the peer turns out to run it too."""
+    pair = Pair()
+    deb1, deb2 = _started(pair)
+    deb1.is_stalled = True
+    pair.cut_all()
+    pair.run(30)
+    pair.resume(deb1)
+    deb1.command(Command.FREEZE_START)
+    pair.heal()
+    pair.run(10)
+    assert (deb1.state, deb2.state) == ("FROZEN_START", "STARTED")
+
+
+# --- two copies -----------------------------------------------------------------------------------------------
+
+
+def test_dual_run_is_reported_within_one_beat_and_nothing_is_stopped_by_default() -> None:
+    """After a partition both run it: both nodes raise the alarm at the first beat heard, and leave both copies alone."""
+    pair = _partitioned(Policy())
+    pair.run(1.1)
+    for host in (pair.deb1, pair.deb2):
+        assert sum(record.new == "DUAL RUN" and record.is_alarm for record in host.records) == 1
+        assert "DUAL RUN" in host.service().reason
+    pair.run(60)
+    assert pair.both_run()
+
+
+@pytest.mark.parametrize("policy", [OnDualRun.STOP_SECONDARY, OnDualRun.STOP_YOUNGEST])
+def test_dual_run_is_resolved_by_the_policy(policy: OnDualRun) -> None:
+    """deb2, the secondary, took the service in the partition, so it is the younger too: it stops, and deb1 runs on."""
+    pair = _partitioned(Policy(on_dual_run=policy))
+    pair.run(1.1)
+    assert pair.deb2.state in ("STOPPING", "STOPPED")
+    assert any(f"on_dual_run = {policy.value}" in record.reason for record in pair.deb2.records)
+    pair.run(30)
+    assert pair.deb1.shown == pair.deb2.shown == ("STARTED", "STOPPED")
+    assert len(pair.starts()) == 2
+
+
+def test_younger_copy_on_the_primary_is_the_one_that_stops() -> None:
+    """The service had run on deb2; deb1 took it in the partition: deb1 stops although it is the primary."""
+    pair = Pair(policy=Policy(on_dual_run=OnDualRun.STOP_YOUNGEST))
+    deb1, deb2 = pair.boot()
+    pair.run(2)
+    deb2.command(Command.UNFREEZE)
+    pair.run(3)
+    deb1.command(Command.UNFREEZE)
+    pair.run(2)
+    pair.cut_all()
+    pair.run(30)
+    assert pair.both_run()
+    pair.heal()
+    pair.run(30)
+    assert deb1.shown == deb2.shown == ("STOPPED", "STARTED")
+
+
+@pytest.mark.parametrize("policy", [OnDualRun.STOP_SECONDARY, OnDualRun.STOP_YOUNGEST])
+def test_policy_never_stops_a_frozen_copy(policy: OnDualRun) -> None:
+    """deb2 runs it frozen: no policy moves what an operator froze."""
+    pair = _partitioned(Policy(on_dual_run=policy))
+    pair.cut_all()
+    pair.run(30)
+    pair.deb2.command(Command.FREEZE_START)
+    pair.heal()
+    pair.run(30)
+    assert pair.deb2.state == "FROZEN_START"
+
+
+def _turn(policy: OnDualRun, role: Role, is_young: bool) -> Optional[float]:
+    dual = DualRun()
+    dual.is_young = is_young
+    assert dual.note(True, 100.0) and not dual.note(True, 101.0)
+    return dual.stops_at(Policy(policy), role, 1.0)
+
+
+def test_two_copies_are_never_stopped_in_the_same_turn() -> None:
+    """Whatever both nodes think of their age, at most one of them goes first, and somebody stays."""
+    for policy in (OnDualRun.STOP_SECONDARY, OnDualRun.STOP_YOUNGEST):
+        for primary_young in (False, True):
+            for secondary_young in (False, True):
+                primary = _turn(policy, Role.PRIMARY, primary_young)
+                secondary = _turn(policy, Role.SECONDARY, secondary_young)
+                assert primary is not None or secondary is not None
+                assert primary != secondary
+    assert _turn(OnDualRun.REPORT, Role.SECONDARY, True) is None
+
+
+# --- failed starts --------------------------------------------------------------------------------------------
+
+
+def _failing_on(pair: Pair, *nodes: str) -> None:
+    def is_ok(host: Host, action: RunScript) -> bool:
+        return not (action.kind is ScriptKind.START and host.name in nodes)
+
+    pair.script_ok = is_ok
+
+
+def test_failed_start_stays_by_default() -> None:
+    """START_FAILED waits for an operator, as with the original."""
+    pair = Pair()
+    _failing_on(pair, "deb1")
+    deb1, deb2 = pair.boot()
+    pair.run(2)
+    deb2.command(Command.UNFREEZE)
+    deb2.command(Command.FREEZE_STOP)
+    deb1.command(Command.UNFREEZE)
+    pair.run(3)
+    deb2.command(Command.UNFREEZE)
+    pair.run(120)
+    assert deb1.shown == deb2.shown == ("START_FAILED", "STOPPED")
+
+
+def test_failed_start_is_handed_over_where_the_policy_says_so() -> None:
+    """deb1 cannot start it: it stops what is left, and deb2 runs it."""
+    pair = Pair(policy=Policy(on_start_failure=OnStartFailure.HAND_OVER))
+    _failing_on(pair, "deb1")
+    deb1, deb2 = pair.boot()
+    pair.run(2)
+    deb1.command(Command.UNFREEZE)
+    pair.run(3)
+    assert deb1.state == "START_FAILED"
+    assert "handed over once the peer is heard and STOPPED" in deb1.service().reason
+    deb2.command(Command.UNFREEZE)
+    pair.run(20)
+    assert deb1.shown == deb2.shown == ("STOPPED", "STARTED")
+    kinds = [kind for _, node, kind, _ in pair.scripts if node == "deb1"]
+    assert kinds == ["check", "start", "stop"]
+
+
+def test_service_that_starts_nowhere_does_not_go_round_for_ever() -> None:
+    """Both nodes fail: after a bounded number of tries it stays START_FAILED, and says why."""
+    pair = Pair(policy=Policy(on_start_failure=OnStartFailure.HAND_OVER))
+    _failing_on(pair, "deb1", "deb2")
+    deb1, deb2 = pair.boot()
+    pair.run(2)
+    deb1.command(Command.UNFREEZE)
+    deb2.command(Command.UNFREEZE)
+    pair.run(START_FAILURES_WINDOW_S)
+    tries = len(pair.starts())
+    assert 2 <= tries <= 2 * (START_FAILURES_MAX + 1)
+    assert "START_FAILED" in deb1.shown
+    pair.run(3 * START_FAILURES_WINDOW_S)
+    assert len(pair.starts()) == tries
+    failed = deb1 if deb1.state == "START_FAILED" else deb2
+    assert f"failed {START_FAILURES_MAX + 1} times" in failed.service().reason
+
+
+def test_handed_over_service_is_not_tried_again_at_once() -> None:
+    """deb2 has taken it and dies half a minute later: deb1, where it failed, waits its hold, then tries."""
+    pair = Pair(policy=Policy(on_start_failure=OnStartFailure.HAND_OVER))
+    _failing_on(pair, "deb1")
+    deb1, deb2 = pair.boot()
+    pair.run(2)
+    deb1.command(Command.UNFREEZE)
+    deb2.command(Command.UNFREEZE)
+    pair.run(10)
+    assert deb2.state == "STARTED"
+    handed_at = next(at for at, node in pair.starts() if node == "deb2")
+    _failing_on(pair)
+    deb2.crash()
+    pair.run(60)
+    assert deb1.state == "STARTED"
+    assert pair.starts()[-1][0] >= handed_at + START_FAILURE_HOLD_S - 2
+
+
+def test_failures_are_forgotten_with_time_and_by_an_operator() -> None:
+    """Old failures do not count, and whoever takes the service in hand begins anew."""
+    policy = Policy(on_start_failure=OnStartFailure.HAND_OVER)
+    failures = StartFailures()
+    for at in range(START_FAILURES_MAX + 1):
+        assert failures.lets_hand_over(policy) is (at > 0)
+        failures.note(float(at))
+    assert not failures.lets_hand_over(policy)
+    failures.note(START_FAILURES_WINDOW_S + START_FAILURES_MAX + 1.0)
+    assert failures.lets_hand_over(policy)
+    failures.forget()
+    assert failures.lets_hand_over(policy) and not failures.lets_hand_over(Policy())
+
+
+# --- time profiles --------------------------------------------------------------------------------------------
+
+
+def test_fast_profile_takes_over_within_its_own_times() -> None:
+    """Timeouts of 0.3 s: after a power loss the start script runs within a second, and not before 0.5 s."""
+    pair = Pair(timeout_s=0.3, profile=Profile.FAST)
+    deb1, deb2 = _started(pair)
+    deb1.crash()
+    died_at = pair.now
+    pair.run(3)
+    assert deb2.state == "STARTED"
+    start_at = pair.starts()[-1][0]
+    assert 0.4 <= start_at - died_at <= 0.6
+
+
+def _reconfigure(host: Host, profile: Profile) -> None:
+    spec = ClusterSpec(host.name, NAMES[1 - host.index], host.pair.links, host.pair.services, profile)
+    host.handle(host.life, ConfigChanged(spec))
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_profile_is_changed_on_one_node_after_the_other_without_a_role_change(first: int) -> None:
+    """To fast and back, deb1 or deb2 first, minutes apart, with lost beats: nobody takes the other for silent."""
+    pair = Pair(timeout_s=0.3)
+    deb1, deb2 = _started(pair)
+    hosts = (deb1, deb2) if first == 0 else (deb2, deb1)
+    beats = [0]
+
+    def is_lost() -> bool:
+        beats[0] += 1
+        return beats[0] % 7 == 0
+
+    for profile in (Profile.FAST, Profile.TUTORIAL):
+        for host in hosts:
+            _reconfigure(host, profile)
+            pair.is_lost = is_lost if profile is Profile.TUTORIAL else lambda: False
+            pair.run(60)
+    for host in hosts:
+        assert not any(record.new == PeerStanding.SILENT.name for record in host.records), host.records
+    assert len(pair.starts()) == 1
+
+
+def test_slow_peer_is_not_silent_before_two_of_its_own_intervals() -> None:
+    """deb2 beats each second while deb1 would give up after 0.3 s: deb1 goes by the interval that the beats announce."""
+    pair = Pair(timeout_s=0.3)
+    deb1, deb2 = _started(pair)
+    _reconfigure(deb1, Profile.FAST)
+    pair.run(10)
+    deb2.crash()
+    died_at = pair.now
+    while not any(record.new == PeerStanding.SILENT.name for record in deb1.records):
+        pair.run(0.01)
+    assert 1.0 <= pair.now - died_at <= 2.1
+
+
+def test_replaced_spec_keeps_the_services_of_a_running_node() -> None:
+    """A policy edited while the service runs is in force at the next dual run, and moves nothing by itself."""
+    pair = _partitioned(Policy())
+    pair.run(3)
+    assert pair.both_run()
+    for host in (pair.deb1, pair.deb2):
+        policy = Policy(on_dual_run=OnDualRun.STOP_SECONDARY)
+        services = tuple(replace(svc, policy=policy) for svc in pair.services)
+        spec = ClusterSpec(host.name, NAMES[1 - host.index], pair.links, services)
+        host.handle(host.life, ConfigChanged(spec))
+    pair.run(10)
+    assert pair.deb1.shown == pair.deb2.shown == ("STARTED", "STOPPED")
