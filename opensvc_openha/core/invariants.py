@@ -20,8 +20,9 @@ from opensvc_openha.core.beat import Beat, BootId, Goodbye
 from opensvc_openha.core.events import Command, ScriptKind
 from opensvc_openha.core.states import FROZEN, PEER_OUT, ServiceState
 
-SETTLE_MOVES = 24
+SETTLE_MOVES = 36
 """Transitions of one service, on both nodes together, that may follow a fault before it is called an oscillation."""
+assert SETTLE_MOVES >= 2 * (timing.START_FAILURES_MAX + 1) * 5, "a service that starts nowhere is tried so often on each node"
 _SLACK_S = 0.001
 """Rounding of a sum of instants."""
 _FORCED = frozenset({Command.FORCE_START, Command.FORCE_STOP})
