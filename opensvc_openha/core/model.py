@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import ipaddress
 from dataclasses import dataclass, field
 from typing import Optional
 
@@ -96,9 +97,10 @@ class ScriptLimits:
 class LinkSpec:
     """One row of the monitor file: ``node`` sends, every other node listens.
 
-    ``device`` is the interface (net, unicast) or the block device (disk, dio). ``address`` and ``port``
-    are empty and 0 on a disk; ``offset`` (blocks of 512 bytes) is 0 on a network. ``line`` only serves messages.
-    ``peer_address`` is the only address that a legacy network link listens to; empty if that is not configured.
+    ``device`` is the interface (net, unicast) or the block device (disk, dio). ``address`` may be a host name (unicast
+    only); ``address`` and ``port`` are empty and 0 on a disk; ``offset`` (blocks of 512 bytes) is 0 on a network. ``line``
+    only serves messages. ``peer_address`` is the only address that a legacy network link listens to; empty if that is not
+    configured.
     """
 
     node: str
@@ -121,6 +123,14 @@ class LinkSpec:
     def label(self) -> str:
         """How ``hb -s`` names it: ``eth1:239.131.50.10`` or ``/dev/mapper/disk.hb.0:10``."""
         return f"{self.device}:{self.offset}" if self.kind.is_disk else f"{self.device}:{self.address}"
+
+    @property
+    def canonical_address(self) -> str:
+        """The address in the one spelling that can be compared."""
+        try:
+            return str(ipaddress.ip_address(self.address))
+        except ValueError:
+            return self.address.lower()
 
     @property
     def link_id(self) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import ipaddress
 from dataclasses import dataclass, field
 
 from opensvc_openha.core.model import LinkSpec
@@ -48,7 +47,7 @@ class Seal:
 
 def link_binding(link: LinkSpec) -> bytes:
     """The link in a form that both its ends agree on: type, and address and port or offset."""
-    place = str(link.offset) if link.kind.is_disk else f"{ipaddress.ip_address(link.address)} {link.port}"
+    place = str(link.offset) if link.kind.is_disk else f"{link.canonical_address} {link.port}"
     return f"{link.kind.value} {place}".encode("ascii")
 
 

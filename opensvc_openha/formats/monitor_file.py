@@ -26,6 +26,8 @@ INTERFACE_NAME_MAX = 15
 _KINDS = {kind.value: kind for kind in LinkKind}
 _INTEGER = re.compile(r"[0-9]{1,15}\Z")
 _SECONDS = re.compile(r"[0-9]{1,15}(?:\.[0-9]{1,6})?\Z")
+_LABEL = "[A-Za-z0-9](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?"
+_HOST_NAME = re.compile(rf"(?=.{{1,253}}\Z)(?:{_LABEL}\.)*(?![0-9]+\Z){_LABEL}\Z")
 _SLASHES = re.compile("/+")
 
 
@@ -101,7 +103,10 @@ def _check_address(kind: LinkKind, address: str) -> None:
     try:
         ip = ipaddress.ip_address(address)
     except ValueError:
-        raise ValueError(f"expected an IPv4 or IPv6 address; found {address!r}") from None
+        if kind is LinkKind.UNICAST and _HOST_NAME.match(address):
+            return
+        name = " or a host name" if kind is LinkKind.UNICAST else ""
+        raise ValueError(f"expected an IPv4 or IPv6 address{name}; found {address!r}") from None
     if kind is LinkKind.NET and not ip.is_multicast:
         raise ValueError(f"a net link needs a multicast address (224.0.0.0/4 or ff00::/8); {address} is not one")
     if kind is LinkKind.UNICAST and (ip.is_multicast or ip.is_unspecified or address == "255.255.255.255"):
@@ -130,8 +135,7 @@ def _device_key(device: str) -> str:
 
 def _identity(link: LinkSpec) -> "tuple[object, ...]":
     """What makes two lines the same link: all but the timeout."""
-    address = ipaddress.ip_address(link.address) if link.address else None
-    return (link.kind, link.node.lower(), _device_key(link.device), address, link.port, link.offset)
+    return (link.kind, link.node.lower(), _device_key(link.device), link.canonical_address, link.port, link.offset)
 
 
 def _check_spacing(links: Sequence[LinkSpec], path: str) -> None:

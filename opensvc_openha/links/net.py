@@ -27,6 +27,7 @@ class NetSender(UdpSender):
             # From the port it sends to, as the original does: firewalls may have been told so.
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             sock.bind(self._socket_address("::" if self._ip.version == 6 else "0.0.0.0"))
+        self._let_routers_cut(sock)
         # Loop is off: whoever shall hear this beat is another host.
         if self._ip.version == 6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, self._interface_index)

@@ -13,12 +13,16 @@ import select
 import socket
 from typing import Dict, Optional, Tuple, Union
 
-from opensvc_openha.core.model import LinkSpec
+from opensvc_openha.core.model import LinkSpec, Wire
 from opensvc_openha.links.base import Clock, LinkFault, Received, fault_of
+from opensvc_openha.links.host_name import HostName
 
 LARGEST_DATAGRAM = 65_536
 HOPS = 6
 """Routers a multicast beat may cross, as in the original."""
+
+_IP_MTU_DISCOVER, _IP_PMTUDISC_DONT = 10, 0
+"""Missing in the socket module."""
 
 SocketAddress = Union[Tuple[str, int], Tuple[str, int, int, int]]
 
@@ -31,13 +35,30 @@ def interface_index(name: str) -> int:
         raise LinkFault(f"interface {name} does not exist") from None
 
 
+def is_ip_address(text: str) -> bool:
+    """False for a host name."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _shown(host: str) -> str:
+    """A source as the log has it. A socket for both families gives IPv4 addresses in IPv6 clothes."""
+    mapped = host[7:] if host.startswith("::ffff:") and "." in host else host
+    return f"[{mapped}]" if ":" in mapped else mapped
+
+
 class UdpEnd:
     """One socket tied to the interface and address of a link; subclasses say how it is set up."""
 
     def __init__(self, spec: LinkSpec) -> None:
         self.remark = ""
         self._spec = spec
-        self._ip = ipaddress.ip_address(spec.address)
+        self._host_name = None if is_ip_address(spec.address) else HostName(spec.address, spec.wire is Wire.LEGACY)
+        # Of a host name it is known when the link is opened.
+        self._ip = ipaddress.ip_address("0.0.0.0" if self._host_name else spec.address)
         self._socket: Optional[socket.socket] = None
         self._interface_index = 0
 
@@ -45,6 +66,7 @@ class UdpEnd:
         """Makes a new socket on the interface as it is now."""
         self.close()
         self._interface_index = interface_index(self._spec.device)
+        self._find_address()
         family = socket.AF_INET6 if self._ip.version == 6 else socket.AF_INET
         try:
             sock = socket.socket(family, socket.SOCK_DGRAM)
@@ -64,6 +86,9 @@ class UdpEnd:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
+
+    def _find_address(self) -> None:
+        """Sets the address that decides on the kind of socket; raises LinkFault."""
 
     def _prepare(self, sock: socket.socket) -> None:
         """Sets the options of this kind of link; raises OSError."""
@@ -99,12 +124,25 @@ class UdpSender(UdpEnd):
         super().__init__(spec)
         self.counters: Dict[str, int] = {}
 
+    def _find_address(self) -> None:
+        if self._host_name is not None:
+            self._ip = ipaddress.ip_address(self._host_name.look_up().partition("%")[0])
+
+    def _let_routers_cut(self, sock: socket.socket) -> None:
+        """A beat larger than some link on its way is cut there: the answer that forbids it may never come back."""
+        if self._ip.version == 4:
+            sock.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _IP_PMTUDISC_DONT)
+
     def send(self, frame: bytes) -> None:
         """Sends without blocking; a full buffer, a link that is down or a firewall rule is a LinkFault."""
         sock = self._opened_socket()
         self._check_interface()
+        if self._host_name is not None:
+            self._host_name.note_beat()
+            if self._host_name.is_moved:
+                raise LinkFault(f"host name {self._spec.address} does not lead to {self._ip} any more")
         try:
-            sock.sendto(frame, self._socket_address(self._spec.address))
+            sock.sendto(frame, self._socket_address(str(self._ip)))
         except OSError as error:
             raise fault_of(f"send on {self._spec.device} to {self._spec.address}", error) from None
 
@@ -134,5 +172,4 @@ class UdpListener(UdpEnd):
         except OSError as error:
             raise fault_of(f"receive on {self._spec.device}", error) from None
         self.counters["received"] += 1
-        host = f"[{source[0]}]" if self._ip.version == 6 else source[0]
-        return Received(data, received_at, f"{host}:{source[1]}")
+        return Received(data, received_at, f"{_shown(source[0])}:{source[1]}")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ipaddress
+import os
 import socket
 
+from opensvc_openha.core.model import Wire
 from opensvc_openha.links.udp import UdpListener, UdpSender
 
 
@@ -11,14 +14,24 @@ class UnicastSender(UdpSender):
     """Sends to the address and port of the link."""
 
     def _prepare(self, sock: socket.socket) -> None:
-        """A plain socket will do."""
+        self._let_routers_cut(sock)
 
 
 class UnicastListener(UdpListener):
     """Listens on the port of the link, whatever the address, on its interface only."""
 
+    def _find_address(self) -> None:
+        # A host name is the sender's to look up: here both families are listened to.
+        if self._host_name is not None and self._spec.wire is Wire.OWN and _has_ipv6():
+            self._ip = ipaddress.ip_address("::")
+
     def _prepare(self, sock: socket.socket) -> None:
         # No SO_REUSEADDR: a second program on this port must fail, not take the beats.
         if self._ip.version == 6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if self._host_name else 1)
         sock.bind(self._socket_address("::" if self._ip.version == 6 else "0.0.0.0"))
+
+
+def _has_ipv6() -> bool:
+    """False where the kernel was started without IPv6."""
+    return os.path.exists("/proc/net/if_inet6")

@@ -46,7 +46,8 @@ class LegacyCodec:
             # The original puts gethostid() here and never reads it.
             host_id=zlib.crc32(beat.node.encode("ascii")),
             port=self._link.port,
-            address=self._link.address,
+            # Nobody reads it, and it is too short for a host name.
+            address=self._link.address[:15],
         )
         try:
             return encode_disk_record(record) if self._link.kind.is_disk else encode_record(record)

@@ -79,9 +79,10 @@ class LinkThread:
         raise NotImplementedError
 
     def _note_fault(self, reason: str) -> None:
-        if reason != self.fault:
-            self.fault = reason
+        # What it says at later attempts is in the status: one trouble, one line.
+        if not self.fault:
             self._log(self.link, True, f"{self.role}: {reason}")
+        self.fault = reason
 
     def _note_health(self) -> None:
         if self.fault:

@@ -84,6 +84,15 @@ def test_links_are_written_as_they_were_read():
     assert "".join(format_link(link) + "\n" for link in parse_monitor(MONITOR, "F", NODES)) == MONITOR
 
 
+def test_unicast_link_may_name_a_host():
+    """A host name instead of an address: accepted, and the same in capitals is the same link."""
+    line = f"{A} unicast eth1 deb2-hb.opensvc.com 80 10\n{B} unicast eth1 10.0.0.1 80 10\n"
+    found, same = (parse_monitor(text, "F", NODES)[0] for text in (line, line.replace("deb2-hb", "DEB2-HB")))
+    assert found.address == "deb2-hb.opensvc.com"
+    assert found.canonical_address == same.canonical_address
+    assert format_link(found) == line.splitlines()[0].replace(" ", "\t")
+
+
 def test_node_takes_the_spelling_of_the_nodes_file():
     """The monitor file says DEB1: the link belongs to deb1, spelled as the nodes file spells it."""
     assert parse_monitor(MONITOR.replace("deb1", "DEB1"), "F", NODES) == parse_monitor(MONITOR, "F", NODES)
@@ -105,6 +114,8 @@ def test_node_takes_the_spelling_of_the_nodes_file():
         (f"{A} net eth1 239.1.1.1 0 10", "expected a port 1-65535; found '0'"),
         (f"{A} net eth1 239.1.1.1 65536 10", "expected a port 1-65535; found '65536'"),
         (f"{A} net eth1 239.1.1.1 +80 10", "expected a port 1-65535; found '+80'"),
+        (f"{A} unicast eth1 10.0.0.300 80 10", "expected an IPv4 or IPv6 address or a host name; found '10.0.0.300'"),
+        (f"{A} unicast eth1 deb2..org 80 10", "expected an IPv4 or IPv6 address or a host name; found 'deb2..org'"),
         (f"{A} unicast eth1 239.1.1.1 80 10", "a unicast link needs the address of one node; 239.1.1.1 is not one"),
         (f"{A} unicast eth1 0.0.0.0 80 10", "a unicast link needs the address of one node; 0.0.0.0 is not one"),
         (f"{A} dio sdb 0 10", "expected the absolute path of a device; found 'sdb'"),

@@ -1,15 +1,20 @@
 """What happens to network links when interfaces go, come back, or share a group."""
 
+import ctypes
+import os
+import shutil
 import socket
+import tempfile
 import time
 
 import pytest
 
 from opensvc_openha.core.model import LinkKind, LinkSpec
 from opensvc_openha.links.base import LinkFault
+from opensvc_openha.links.host_name import LOOK_EVERY_BEATS
 from opensvc_openha.links.registry import make_listener, make_sender
 
-from conftest import eventually, run
+from conftest import Place, eventually, run
 
 GROUPS = {"net4": (LinkKind.NET, "239.131.50.20"), "net6": (LinkKind.NET, "ff15::5020")}
 
@@ -191,3 +196,84 @@ def test_second_program_on_a_unicast_port_is_refused(nodes, link):
     one.open()
     with pytest.raises(LinkFault, match="eth1 10.50.1.2 port 5020: Address already in use"):
         nodes.b.do(two.listener.open)
+
+
+@pytest.fixture
+def hosts(nodes):
+    """Sets what a name leads to on node a, whose resolver has a hosts file of its own."""
+    folder = tempfile.mkdtemp(prefix="ohl")
+    path = os.path.join(folder, "hosts")
+
+    def write(text):
+        with open(path, "w") as file:
+            file.write(text)
+
+    def enter():
+        # This thread alone gets its own view of /etc/hosts.
+        libc = ctypes.CDLL(None, use_errno=True)
+        assert libc.unshare(0x00020000 | 0x00000200) == 0, os.strerror(ctypes.get_errno())
+        run_here = [(b"none", b"/", None, 0x4000 | 0x40000), (path.encode(), b"/etc/hosts", None, 0x1000)]
+        for source, target, kind, flags in run_here:
+            assert libc.mount(source, target, kind, flags, None) == 0, os.strerror(ctypes.get_errno())
+
+    write("")
+    place, nodes.a = nodes.a, Place(nodes.names[0])
+    nodes.a.do(enter)
+    yield write
+    nodes.a.leave()
+    nodes.a = place
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("address", ["10.50.1.2", "fd00:1::2"])
+def test_host_name_that_does_not_resolve_is_a_fault_until_it_does(hosts, link, address):
+    """A unicast link names a host nobody knows: the sender says so; the listener needs no name; known, it beats."""
+    one = link(LinkKind.UNICAST, "eth1", "deb2-hb.invalid")
+    one.nodes.b.do(one.listener.open)
+    for _ in range(2):
+        with pytest.raises(LinkFault, match="host name deb2-hb.invalid cannot be resolved: (Name or|Temporary)"):
+            one.nodes.a.do(one.sender.open)
+    hosts(f"{address} deb2-hb.invalid\n")
+    one.nodes.a.do(one.sender.open)
+    one.send(b"found")
+    got = one.receive()
+    assert got.data == b"found" and got.source.startswith(f"[{address[:-1]}1]:" if ":" in address else "10.50.1.1:")
+
+
+def test_host_name_that_moves_is_followed_and_one_that_is_lost_is_not_missed(hosts, link):
+    """The name server falls silent: the link goes on. The name leads elsewhere: the sender says so and, reopened, follows."""
+    hosts("10.50.1.77 deb2-hb.invalid\n")
+    one = link(LinkKind.UNICAST, "eth1", "deb2-hb.invalid")
+    one.open()
+    hosts("")
+    for _ in range(2 * LOOK_EVERY_BEATS):
+        one.send(b"lost")
+        time.sleep(0.002)
+    hosts("10.50.1.2 deb2-hb.invalid\n")
+
+    def is_noticed():
+        try:
+            one.send(b"lost")
+            return False
+        except LinkFault as error:
+            return "deb2-hb.invalid does not lead to 10.50.1.77 any more" in str(error)
+
+    eventually(is_noticed)
+    eventually(one.try_beat)
+
+
+def test_beat_larger_than_the_mtu_arrives_in_pieces(nodes, link):
+    """Both ends of eth1 carry 600 bytes at a time: a beat of 1,200 bytes arrives whole, and nothing forbids cutting it."""
+    one, other = link(LinkKind.NET, "eth1", "239.131.50.20"), link(LinkKind.UNICAST, "eth1", "10.50.1.2", 5021)
+    for place in (nodes.a, nodes.b):
+        place.ip("link", "set", "eth1", "mtu", "600")
+    try:
+        for each in (one, other):
+            each.open()
+            each.send(bytes(1200))
+            assert len(each.receive().data) == 1200
+            assert nodes.a.do(each.sender._socket.getsockopt, socket.IPPROTO_IP, 10) == 0
+    finally:
+        for number, place in enumerate((nodes.a, nodes.b), 1):
+            place.ip("link", "set", "eth1", "mtu", "1500")
+            place.ip("addr", "replace", f"fd00:1::{number}/64", "dev", "eth1", "nodad")

@@ -1,0 +1,61 @@
+"""A host name as the address of a unicast link: looked up when the link is opened, and now and then again.
+
+A lookup may take long or fail, and a link that works must not depend on that: only opening waits for one. Later ones
+are done beside the link, and are believed only if they bring addresses without the one in use.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from typing import Tuple
+
+from opensvc_openha.links.base import LinkFault
+
+LOOK_EVERY_BEATS = 30
+
+
+class HostName:
+    """One name and the address in use for it."""
+
+    def __init__(self, name: str, is_ipv4_only: bool) -> None:
+        self.is_moved = False
+        """True once the name was found to lead elsewhere."""
+        self._name = name
+        self._family = socket.AF_INET if is_ipv4_only else socket.AF_UNSPEC
+        self._address = ""
+        self._beats = 0
+        self._is_looking = False
+
+    def look_up(self) -> str:
+        """The address to use from now on; raises LinkFault."""
+        try:
+            self._address = self._find()[0]
+        except OSError as error:
+            # The numbers of these errors are none that os.strerror knows.
+            raise LinkFault(f"host name {self._name} cannot be resolved: {error.strerror}") from None
+        self.is_moved, self._beats = False, 0
+        return self._address
+
+    def note_beat(self) -> None:
+        """Counts a beat, and looks again after some, without waiting for the answer."""
+        self._beats += 1
+        if self._beats % LOOK_EVERY_BEATS == 0 and not self._is_looking:
+            self._is_looking = True
+            threading.Thread(target=self._look_again, name=f"lookup {self._name}", daemon=True).start()
+
+    def _look_again(self) -> None:
+        address = self._address
+        try:
+            # Another address may have been taken into use meanwhile.
+            self.is_moved = address not in self._find() and address == self._address
+        except OSError:
+            pass
+        self._is_looking = False
+
+    def _find(self) -> "Tuple[str, ...]":
+        try:
+            found = socket.getaddrinfo(self._name, None, self._family, socket.SOCK_DGRAM)
+        except UnicodeError as error:
+            raise OSError(0, str(error)) from None
+        return tuple(str(entry[4][0]) for entry in found)
