@@ -9,6 +9,7 @@ The type says who has to act::
      |   +- NotAnsweringError    4   it runs, but does not answer (stopped, overloaded, hung)
      +- RefusedError             5   the cluster is not in a state that allows the action
      +- ActionError              6   the action was tried and did not succeed
+     |   +- InterruptedAction    6   a signal ended it
      +- SystemFault              7   the system refused (file, socket, device, right)
      +- PeerError                8   the peer sent something that cannot be used
          +- FrameError           8   a heartbeat frame or disk slot cannot be decoded
@@ -66,6 +67,10 @@ class ActionError(OpenhaError):
     """The action was tried and failed."""
 
     exit_code = 6
+
+
+class InterruptedAction(ActionError):
+    """A signal asked the action to end: never to be taken for the failure of one resource."""
 
 
 class SystemFault(OpenhaError):

@@ -1,23 +1,22 @@
 """What the action words do to one service: start, stop, restart, boot, status, freeze, thaw, stonith.
 
-Changes happen under the service's action lock. A start that fails or is interrupted takes back what it had begun,
-the last first, and leaves alone what was up before.
+Changes happen under the service's action lock; ``runner`` makes them.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Callable, Iterable, Mapping
 
 from opensvc_openha.agent import fencing, render
 from opensvc_openha.agent.action_lock import DEFAULT_WAIT_S, action_lock
-from opensvc_openha.agent.interruption import interruptible, uninterrupted
-from opensvc_openha.agent.resources.base import Resource
-from opensvc_openha.agent.service import Service, in_start_order, in_stop_order, look, write_frozen_flag
-from opensvc_openha.agent.status import ResourceStatus
-from opensvc_openha.errors import ActionError, OpenhaError, SystemFault, UsageError
+from opensvc_openha.agent.interruption import interruptible
+from opensvc_openha.agent.runner import refuse_unhandled, start_resources, stop_resources
+from opensvc_openha.agent.sequence import in_start_order
+from opensvc_openha.agent.service import Choice, Service, write_frozen_flag
+from opensvc_openha.errors import ActionError, OpenhaError, UsageError
 
 SAFETY_NET = (
     "this service is managed by a clusterware, thus direct service manipulation is disabled. "
@@ -32,7 +31,7 @@ _REFUSED = 1
 class ActionOptions:
     """What the operator asked for besides the action."""
 
-    rids: "tuple[str, ...]" = ()
+    choice: Choice = Choice()
     is_cluster: bool = False
     is_forced: bool = False
     has_rollback: bool = True
@@ -64,30 +63,47 @@ def shown_actions() -> "list[str]":
 
 def start(service: Service, options: ActionOptions) -> int:
     """Bring up the local resources."""
-    return _guarded(service, options, "start", lambda: _start_resources(service, options))
+    return _guarded(service, options, "start", lambda: _start(service, options))
 
 
 def stop(service: Service, options: ActionOptions) -> int:
     """Bring down the local resources."""
-    return _guarded(service, options, "stop", lambda: _stop_resources(service, options))
+    return _guarded(service, options, "stop", lambda: _stop(service, options))
 
 
 def restart(service: Service, options: ActionOptions) -> int:
     """Stop, then start, without letting another action in between."""
 
     def both() -> None:
-        _refuse_unhandled(in_start_order(service.selected(options.rids)))
-        _stop_resources(service, options)
-        _start_resources(service, options)
+        refuse_unhandled(in_start_order(service.selected(options.choice)))
+        _stop(service, options)
+        _start(service, options)
 
     return _guarded(service, options, "restart", both)
 
 
 def boot(service: Service, options: ActionOptions) -> int:
-    """Start the service if this node is one of its autostart nodes and no cluster decides about it."""
-    if service.is_clustered or not service.is_autostarted_here:
+    """At boot: start the service if this is an autostart node and no cluster decides, else its standby resources only."""
+    if service.is_clustered:
+        if service.is_autostarted_here:
+            service.log.warning("cluster nodes should not be in autostart_node: nothing is started at boot, the cluster decides")
+        return startstandby(service, options)
+    if not service.is_autostarted_here:
+        return startstandby(service, options)
+    try:
+        return start(service, options)
+    except ActionError:
+        service.log.error("start failed: starting the standby resources only")
+        startstandby(service, options)
+        raise
+
+
+def startstandby(service: Service, options: ActionOptions) -> int:
+    """Start the resources that are always on here, and nothing else; a cluster has no say in them."""
+    standby = tuple(res for res in service.selected(options.choice) if res.spec.is_always_on)
+    if not standby:
         return 0
-    return start(service, options)
+    return _guarded(service, replace(options, is_cluster=True), "startstandby", lambda: start_resources(service, standby))
 
 
 def status(service: Service, options: ActionOptions) -> int:
@@ -152,6 +168,7 @@ ACTIONS: Mapping[str, Callable[[Service, ActionOptions], int]] = {
     "print_status": print_status,
     "restart": restart,
     "start": start,
+    "startstandby": startstandby,
     "status": status,
     "stonith": stonith,
     "stop": stop,
@@ -175,63 +192,13 @@ def _guarded(service: Service, options: ActionOptions, action: str, change: Call
     return 0
 
 
-def _start_resources(service: Service, options: ActionOptions) -> None:
-    resources = in_start_order(service.selected(options.rids))
-    _refuse_unhandled(resources)
-    begun: "list[Resource]" = []
-    try:
-        for resource in resources:
-            if look(resource).status is not ResourceStatus.UP:
-                begun.append(resource)
-            _run(service, resource, resource.start)
-    except OpenhaError as exc:
-        if begun and options.has_rollback:
-            service.log.error(f"{exc}: rolling back")
-            _roll_back(service, begun)
-        raise
+def _start(service: Service, options: ActionOptions) -> None:
+    has_rollback = options.has_rollback and service.file.default.boolean("rollback", True)
+    start_resources(service, service.selected(options.choice), has_rollback)
 
 
-def _stop_resources(service: Service, options: ActionOptions) -> None:
-    for resource in in_stop_order(service.selected(options.rids)):
-        if resource.why_unhandled():
-            service.log.warning(f"{resource.spec.rid} is left alone: {resource.why_unhandled()}")
-            continue
-        _run(service, resource, resource.stop)
-
-
-def _roll_back(service: Service, begun: Iterable[Resource]) -> None:
-    with uninterrupted():
-        for resource in in_stop_order(begun):
-            try:
-                _checked(resource, resource.stop)
-            except OpenhaError as exc:
-                service.log.error(f"rollback: {exc}")
-
-
-def _run(service: Service, resource: Resource, step: Callable[[], None]) -> None:
-    """Run one step; an optional resource that fails does not end the action."""
-    try:
-        _checked(resource, step)
-    except OpenhaError as exc:
-        if not resource.spec.is_optional:
-            raise
-        service.log.warning(f"{exc}: goes on, for {resource.spec.rid} is optional")
-
-
-def _checked(resource: Resource, step: Callable[[], None]) -> None:
-    """Run one step; what the system refuses within becomes an error of ours, so that a rollback follows."""
-    try:
-        step()
-    except OSError as exc:
-        raise SystemFault(f"{resource.spec.rid}: {exc}") from exc
-
-
-def _refuse_unhandled(resources: Iterable[Resource]) -> None:
-    """Before anything is touched: a start that leaves a needed resource out must not end with 0."""
-    missing = [res for res in resources if res.why_unhandled() and not res.spec.is_optional]
-    if missing:
-        reasons = "; ".join(f"{res.spec.rid}: {res.why_unhandled()}" for res in missing)
-        raise ActionError(f"start refused: {reasons} (disable = true on a resource leaves it out)")
+def _stop(service: Service, options: ActionOptions) -> None:
+    stop_resources(service, service.selected(options.choice), options.is_forced)
 
 
 def _write(lines: Iterable[str]) -> None:

@@ -1,4 +1,4 @@
-"""Turns a signal that would end the process into an ActionError, so that an interrupted start is rolled back."""
+"""Turns a signal that would end the process into an InterruptedAction, so that an interrupted start is rolled back."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Callable, Iterator, Optional
 
-from opensvc_openha.errors import ActionError
+from opensvc_openha.errors import InterruptedAction
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Within, SIGTERM, SIGINT and SIGHUP raise ActionError."""
+    """Within, SIGTERM, SIGINT and SIGHUP raise InterruptedAction."""
 
     def interrupt(number: int, frame: Optional[FrameType]) -> None:
-        raise ActionError(f"interrupted by {signal.Signals(number).name}")
+        raise InterruptedAction(f"interrupted by {signal.Signals(number).name}")
 
     with _handlers(interrupt):
         yield

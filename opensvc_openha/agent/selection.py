@@ -6,7 +6,7 @@ import enum
 from typing import Optional
 
 from opensvc_openha.agent.service import Service
-from opensvc_openha.agent.status import ResourceStatus
+from opensvc_openha.agent.status import NOT_RUNNING, ResourceStatus
 from opensvc_openha.errors import NotRunningError
 
 
@@ -25,7 +25,7 @@ def is_chosen(service: Service, choice: Choice) -> bool:
     if choice is Choice.UP:
         return service.report().avail is ResourceStatus.UP
     if choice is Choice.DOWN:
-        return service.report().avail is ResourceStatus.DOWN
+        return service.report().avail in NOT_RUNNING
     if choice is Choice.PRIMARY:
         return is_primary(service)
     if choice is Choice.SECONDARY:

@@ -4,22 +4,37 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Callable, Iterable, Optional
+from typing import Callable, Optional
 
 from opensvc_openha.agent.action_log import ActionLog
 from opensvc_openha.agent.hb_status import ClusterView
 from opensvc_openha.agent.resources.base import Resource, Surroundings
 from opensvc_openha.agent.resources.hb import OpenhaHb
 from opensvc_openha.agent.resources.registry import build_resources
+from opensvc_openha.agent.sequence import in_display_order, subset_names
 from opensvc_openha.agent.service_file import ServiceFile, read_service_file
 from opensvc_openha.agent.status import Finding, Group, ResourceReport, ResourceStatus, ServiceReport
 from opensvc_openha.core.status import NodeStatus
-from opensvc_openha.errors import OpenhaError, SystemFault, UsageError
+from opensvc_openha.errors import InterruptedAction, OpenhaError, SystemFault, UsageError
 from opensvc_openha.formats.layout import AgentLayout, Layout
 from opensvc_openha.runtime.machine import node_name
 
-START_GROUPS = (Group.IP, Group.DISK, Group.FS, Group.SHARE, Group.CONTAINER, Group.APP)
-"""Order of the groups at start; stop is the reverse."""
+
+@dataclass(frozen=True)
+class Choice:
+    """Which resources an action is about: those that fit every list that is not empty.
+
+    ``tags`` are alternatives; ``a+b`` asks for both. ``rids`` are ids (fs#1) or groups (fs).
+    """
+
+    rids: "tuple[str, ...]" = ()
+    tags: "tuple[str, ...]" = ()
+    subsets: "tuple[str, ...]" = ()
+
+    @property
+    def is_everything(self) -> bool:
+        """Is the whole service meant?"""
+        return not (self.rids or self.tags or self.subsets)
 
 
 @dataclass(frozen=True)
@@ -70,13 +85,24 @@ class Service:
         resources = tuple(_report_of(res, look(res)) for res in in_display_order(self.resources))
         return ServiceReport(self.name, self.file.default.text("service_type"), self.is_frozen, resources)
 
-    def selected(self, rids: Iterable[str]) -> "tuple[Resource, ...]":
-        """Resources named by id or by group; all of them for no name; UsageError for an unknown name."""
-        wanted = list(rids)
-        for rid in wanted:
+    def selected(self, choice: Choice = Choice()) -> "tuple[Resource, ...]":
+        """Resources that are meant; UsageError for a name that means none."""
+        for rid in choice.rids:
             if not any(_is_named(res, rid) for res in self.resources):
                 raise UsageError(f"{self.name} has no resource {rid}, expected one of {self._rids()}")
-        return tuple(res for res in self.resources if not wanted or any(_is_named(res, rid) for rid in wanted))
+        tags = {tag for res in self.resources for tag in res.spec.tags}
+        subsets = {name for res in self.resources for name in (res.spec.subset, *subset_names(res)) if name}
+        for word in choice.tags:
+            for tag in word.split("+"):
+                self._expect("tag", tag, tags)
+        for subset in choice.subsets:
+            self._expect("subset", subset, subsets)
+        return tuple(res for res in self.resources if _is_chosen(res, choice))
+
+    def _expect(self, kind: str, word: str, known: "set[str]") -> None:
+        if word not in known:
+            shown = f"expected one of {', '.join(sorted(known))}" if known else f"none of its resources has a {kind}"
+            raise UsageError(f"{self.name} has no {kind} {word}, {shown}")
 
     def _rids(self) -> str:
         return ", ".join(res.spec.rid for res in in_display_order(self.resources))
@@ -86,7 +112,7 @@ def load_service(layout: AgentLayout, name: str, log: ActionLog, cluster: Cluste
     """Read a service file and build its resources; ConfigError for all that is wrong with it."""
     node = node_name().lower()
     file = read_service_file(layout.service_file(name), name, node)
-    resources = build_resources(file, Surroundings(name, node, layout, log, cluster))
+    resources = build_resources(file, Surroundings(name, node, layout, log, cluster, file))
     return Service(name, node, file, resources, layout, log, cluster)
 
 
@@ -95,33 +121,16 @@ def cluster_view(layout: Layout, fetch: Callable[[], NodeStatus]) -> ClusterView
     return ClusterView(fetch, is_installed=os.path.isdir(layout.bin_dir) or os.path.isdir(layout.conf_dir))
 
 
-def in_display_order(resources: Iterable[Resource]) -> "list[Resource]":
-    """By group as the status tree shows them, then by number."""
-    groups = list(Group)
-    return sorted(resources, key=lambda res: (groups.index(res.spec.group), _number_of(res.spec.rid)))
-
-
-def in_start_order(resources: Iterable[Resource]) -> "list[Resource]":
-    """Those that take part in a start, the first to start first."""
-    taking_part = [res for res in resources if res.spec.group in START_GROUPS and not res.spec.is_disabled]
-    return sorted(taking_part, key=lambda res: (START_GROUPS.index(res.spec.group), res.spec.subset, res.start_rank))
-
-
-def in_stop_order(resources: Iterable[Resource]) -> "list[Resource]":
-    """Those that take part in a stop, the first to stop first."""
-    taking_part = [res for res in resources if res.spec.group in START_GROUPS and not res.spec.is_disabled]
-    return sorted(
-        taking_part, key=lambda res: (START_GROUPS.index(res.spec.group), res.spec.subset, res.stop_rank), reverse=True
-    )
+def _is_chosen(resource: Resource, choice: Choice) -> bool:
+    spec = resource.spec
+    is_named = not choice.rids or any(_is_named(resource, rid) for rid in choice.rids)
+    is_tagged = not choice.tags or any(set(word.split("+")) <= spec.tags for word in choice.tags)
+    names = {spec.subset, *subset_names(resource)} - {""}
+    return is_named and is_tagged and (not choice.subsets or bool(names & set(choice.subsets)))
 
 
 def _is_named(resource: Resource, name: str) -> bool:
     return name in (resource.spec.rid, resource.spec.rid.partition("#")[0])
-
-
-def _number_of(rid: str) -> "tuple[str, int, str]":
-    group, _, index = rid.partition("#")
-    return (group, int(index) if index.isdigit() else 1_000_000_000, index)
 
 
 def look(resource: Resource) -> Finding:
@@ -130,8 +139,13 @@ def look(resource: Resource) -> Finding:
         return Finding(ResourceStatus.NA)
     try:
         return resource.status()
+    except InterruptedAction:
+        raise
     except (OpenhaError, OSError) as exc:
         return Finding(ResourceStatus.WARN, (f"cannot be looked at: {exc}",))
+
+
+_STANDBY = {ResourceStatus.UP: ResourceStatus.STDBY_UP, ResourceStatus.DOWN: ResourceStatus.STDBY_DOWN}
 
 
 def _report_of(resource: Resource, finding: Finding) -> ResourceReport:
@@ -140,7 +154,7 @@ def _report_of(resource: Resource, finding: Finding) -> ResourceReport:
         rid=spec.rid,
         group=spec.group,
         label=spec.label,
-        status=finding.status,
+        status=_STANDBY.get(finding.status, finding.status) if spec.is_always_on else finding.status,
         log=finding.log,
         is_monitored=spec.is_monitored,
         is_disabled=spec.is_disabled,

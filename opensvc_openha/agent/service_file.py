@@ -31,6 +31,8 @@ class Section:
     values: Mapping[str, str]
     lines: Mapping[str, int] = field(default_factory=dict)
     line: Optional[int] = None
+    own: "frozenset[str]" = frozenset()
+    """Plain keywords that stand in this section itself, whatever their scope."""
 
     @property
     def group(self) -> str:
@@ -75,6 +77,15 @@ class Section:
         if not 0 < duration_s < 1_000_000:
             raise self.error(keyword, f"is {word!r}, expected a number of seconds above 0")
         return duration_s
+
+    def integer(self, keyword: str, default: int) -> int:
+        """Value as a whole number that is not negative."""
+        word = self.text(keyword)
+        if not word:
+            return default
+        if not (word.isascii() and word.isdigit() and len(word) < 16):
+            raise self.error(keyword, f"is {word!r}, expected a whole number")
+        return int(word)
 
     def error(self, keyword: str, problem: str) -> ConfigError:
         """A ConfigError that names file, line, section and keyword."""

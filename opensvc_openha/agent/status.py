@@ -2,14 +2,15 @@
 
 avail merges everything the service needs to run here; hb, sync and stonith do not count in it.
 overall is avail with hb and sync added: a sync that is up is neutral, any other verdict on it is a warning.
-Disabled resources are n/a, n/a is neutral, and optional resources count nowhere.
+Disabled resources are n/a, n/a is neutral, and optional resources count nowhere. A resource that is always on here is
+"stdby up": it makes a service that is down show that, and goes with one that is up.
 """
 
 from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import Iterable, Optional
+from typing import Iterable
 
 
 class ResourceStatus(enum.Enum):
@@ -20,6 +21,8 @@ class ResourceStatus(enum.Enum):
     WARN = "warn"
     NA = "n/a"
     UNDEF = "undef"
+    STDBY_UP = "stdby up"
+    STDBY_DOWN = "stdby down"
 
     @property
     def exit_code(self) -> int:
@@ -33,7 +36,19 @@ _EXIT_CODES = {
     ResourceStatus.WARN: 2,
     ResourceStatus.NA: 3,
     ResourceStatus.UNDEF: 3,
+    ResourceStatus.STDBY_UP: 6,
+    ResourceStatus.STDBY_DOWN: 7,
 }
+
+NOT_RUNNING = frozenset({ResourceStatus.DOWN, ResourceStatus.STDBY_UP, ResourceStatus.STDBY_DOWN})
+"""What avail is where the service does not run: standby resources are up on purpose."""
+
+_MERGED = {
+    frozenset({ResourceStatus.UP, ResourceStatus.STDBY_UP}): ResourceStatus.UP,
+    frozenset({ResourceStatus.DOWN, ResourceStatus.STDBY_UP}): ResourceStatus.STDBY_UP,
+    frozenset({ResourceStatus.DOWN, ResourceStatus.STDBY_DOWN}): ResourceStatus.STDBY_DOWN,
+}
+"""Statuses that go together; all other mixtures are a warning."""
 
 
 class Group(enum.Enum):
@@ -117,13 +132,11 @@ class ServiceReport:
 
 
 def merge(statuses: Iterable[ResourceStatus]) -> ResourceStatus:
-    """One status for several: n/a is neutral, up with down is warn, warn wins."""
-    merged: Optional[ResourceStatus] = None
-    for status in statuses:
-        if status in (ResourceStatus.NA, ResourceStatus.UNDEF):
-            continue
-        merged = status if merged in (None, status) else ResourceStatus.WARN
-    return ResourceStatus.NA if merged is None else merged
+    """One status for several: n/a is neutral, up with down is warn, warn wins, standby up goes with both."""
+    found = frozenset(statuses) - {ResourceStatus.NA, ResourceStatus.UNDEF}
+    if len(found) < 2:
+        return next(iter(found), ResourceStatus.NA)
+    return _MERGED.get(found, ResourceStatus.WARN)
 
 
 def _weight_of_sync(sync: ResourceStatus) -> ResourceStatus:

@@ -17,6 +17,7 @@ from opensvc_openha.agent.action_log import open_log
 from opensvc_openha.agent.actions import ActionOptions, perform, shown_actions
 from opensvc_openha.agent.hb_status import ClusterView
 from opensvc_openha.agent.selection import Choice, is_chosen
+from opensvc_openha.agent.service import Choice as ResourceChoice
 from opensvc_openha.agent.service import cluster_view, load_service
 from opensvc_openha.agent.service_file import SERVICE_NAME, service_names
 from opensvc_openha.agent.wrappers import default_command, ensure_wrappers
@@ -36,15 +37,18 @@ Options:
   -c, --cluster         act although a cluster decides about the service
   -f, --force           act on a frozen service
       --rid=LIST        only these resources (fs#1) or groups (fs)
+      --tags=LIST           only resources with one of these tags (a+b: with both)
+      --subsets=LIST        only resources of these subsets
       --waitlock=N      wait N seconds for an action that is under way (default {wait:g})
       --disable-rollback  leave what a failed start had started
       --format=json     for print status
       --version, -h, --help
 """
 
+_CHOICES = ("rid", "tags", "subsets")
 _SHORT = "s:cfhp"
 _LONG = (
-    *("service=", "cluster", "force", "rid=", "waitlock=", "disable-rollback", "format=", "version", "help"),
+    *("service=", "cluster", "force", "rid=", "tags=", "subsets=", "waitlock=", "disable-rollback", "format=", "version", "help"),
     # Words of the agent that change nothing here.
     *("debug", "parallel", "refresh", "remote", "cron"),
 )
@@ -163,7 +167,7 @@ def _options(given: "dict[str, str]") -> ActionOptions:
     if output_format not in ("", "json"):
         raise UsageError(f"--format {output_format} is not known, expected json")
     return ActionOptions(
-        rids=tuple(word for word in given.get("rid", "").split(",") if word),
+        choice=ResourceChoice(*(tuple(word for word in given.get(name, "").split(",") if word) for name in _CHOICES)),
         is_cluster="c" in given or "cluster" in given,
         is_forced="f" in given or "force" in given,
         has_rollback="disable-rollback" not in given,

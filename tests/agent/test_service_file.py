@@ -11,7 +11,7 @@ from opensvc_openha.agent.action_log import ActionLog
 from opensvc_openha.agent.hb_status import ClusterView
 from opensvc_openha.agent.resources.base import Surroundings
 from opensvc_openha.agent.resources.registry import build_resources
-from opensvc_openha.agent.service import in_display_order, in_start_order, in_stop_order
+from opensvc_openha.agent.sequence import in_display_order, in_start_order, in_stop_order
 from opensvc_openha.agent.service_file import ServiceFile, parse_service_text
 from opensvc_openha.errors import ConfigError, NotRunningError
 from opensvc_openha.formats.layout import AgentLayout
@@ -27,8 +27,9 @@ def build(text: str, node: str = NODE):
     def no_daemon():
         raise NotRunningError("none")
 
-    around = Surroundings("a", node, AgentLayout(), ActionLog(logging.Logger("a"), "A"), ClusterView(no_daemon))
-    return build_resources(parse(text, node), around)
+    file = parse(text, node)
+    log = ActionLog(logging.Logger("a"), "A")
+    return build_resources(file, Surroundings("a", node, AgentLayout(), log, ClusterView(no_daemon), file))
 
 
 def test_registry_file_of_the_tutorial_gives_its_resources_and_labels():

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Optional
 
 from opensvc_openha.agent.commands import COMMAND_TIMEOUT_S, CommandResult, run_command, run_logged
-from opensvc_openha.agent.resources.base import Resource, Surroundings, index_of, make_spec
+from opensvc_openha.agent.keywords import Form, Keyword
+from opensvc_openha.agent.resources.base import Driver, LocalResource, Resource, Surroundings, index_of
 from opensvc_openha.agent.service_file import Section
 from opensvc_openha.agent.status import Finding, Group, ResourceStatus
 from opensvc_openha.errors import ActionError
@@ -36,7 +37,7 @@ def build(section: Section, around: Surroundings) -> Resource:
     return App(section, around)
 
 
-class App:
+class App(LocalResource):
     """One application of the service."""
 
     def __init__(self, section: Section, around: Surroundings) -> None:
@@ -45,14 +46,12 @@ class App:
         self._steps = {word: _step(section, word, self._script) for word in ("start", "stop", "check")}
         if not self._script and not any(self._steps.values()):
             raise section.error("script", "is missing, expected a script, or start, stop and check commands")
-        self.spec = make_spec(section, Group.APP, self._name_shown() or section.name, around.node)
+        super().__init__(section, around, Group.APP, "app", self._name_shown() or section.name)
         start, stop = self._steps["start"], self._steps["stop"]
         self.start_rank = (start.place if start else _NO_PLACE, f"{index:010}")
         # The highest goes first at stop, and stop numbers count upwards.
         self.stop_rank = (-stop.place if stop else -_NO_PLACE, f"{index:010}")
         self._env = {"OPENSVC_SVCNAME": around.svcname, "OPENSVC_RID": section.name, "OPENSVC_NODENAME": around.node}
-        self._log = around.log.of(self.spec.rid)
-        self._is_begun = False
 
     def status(self) -> Finding:
         """Verdict of the check, if there is one."""
@@ -81,25 +80,24 @@ class App:
         if self._steps["check"] is not None and self.status().status is ResourceStatus.UP:
             self._log.info(f"{self.spec.label} is already started")
             return
-        self._is_begun = True
         self._run_or_fail(start)
 
     def stop(self) -> None:
-        """Run the stop step unless the check says that it is down; half a start is always stopped."""
+        """Run the stop step unless the check says that it is down."""
+        if self._steps["check"] is not None and self.status().status is ResourceStatus.DOWN:
+            self._log.info(f"{self.spec.label} is already stopped")
+            return
+        self.roll_back()
+
+    def roll_back(self) -> None:
+        """Run the stop step: half a start is stopped whatever the check says."""
         stop = self._steps["stop"]
         if stop is None:
             return
         if self._is_script_missing(stop):
             self._log.warning(f"script {self._script} does not exist or is not executable: nothing to stop")
             return
-        if not self._is_begun and self._steps["check"] is not None and self.status().status is ResourceStatus.DOWN:
-            self._log.info(f"{self.spec.label} is already stopped")
-            return
         self._run_or_fail(stop)
-
-    def why_unhandled(self) -> str:
-        """Handled."""
-        return ""
 
     def _run_or_fail(self, step: Step) -> None:
         result: CommandResult = run_logged(self._log, step.argv, step.timeout_s, self._env)
@@ -135,3 +133,13 @@ def _step(section: Section, word: str, script: str) -> Optional[Step]:
     if not script:
         raise section.error(word, f"is {value!r} and script is missing, expected script = /path, or a command line here")
     return Step((script, word), int(value) if is_place else _NO_PLACE, timeout_s)
+
+
+_APP = (
+    Keyword("script"),
+    *(Keyword(name, Form.COMMAND) for name in ("start", "stop", "check", "info")),
+    *(Keyword(name, Form.SECONDS) for name in ("timeout", "start_timeout", "stop_timeout", "check_timeout")),
+    Keyword("run_as"),
+)
+
+DRIVER = Driver(build, {"": _APP})

@@ -1,20 +1,26 @@
 """What every resource driver offers, and what it is given.
 
-A driver module holds one class per kind of resource and a ``build`` function; ``registry`` names them. ``status``
-only looks. ``start`` and ``stop`` are called whatever the state: they do nothing where nothing is to be done.
+A driver module holds one class per kind of resource, a ``build`` function, and ``DRIVER``, which names them and the
+keywords they know; ``registry`` lists the drivers. ``status`` only looks. ``start`` and ``stop`` are called whatever the
+state: they do nothing where nothing is to be done. Order, subsets, triggers, standby resources, optional ones and
+rollback are not a driver's business: see ``sequence`` and ``runner``.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Callable, Protocol
+from dataclasses import dataclass, field
+from typing import Callable, Mapping, Optional, Protocol
 
 from opensvc_openha.agent.action_log import ActionLog
 from opensvc_openha.agent.hb_status import ClusterView
-from opensvc_openha.agent.service_file import Section
+from opensvc_openha.agent.keywords import COMMON, TRIGGERS, Keyword
+from opensvc_openha.agent.service_file import Section, ServiceFile
 from opensvc_openha.agent.status import Finding, Group
 from opensvc_openha.errors import ConfigError
 from opensvc_openha.formats.layout import AgentLayout
+
+NO_ACTION_TAG = "noaction"
+_NUMBER_MAX = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -26,19 +32,35 @@ class Surroundings:
     layout: AgentLayout
     log: ActionLog
     cluster: ClusterView
+    file: ServiceFile
+
+    @property
+    def var_dir(self) -> str:
+        """Run-time data of the service."""
+        return self.layout.service_var_dir(self.svcname)
 
 
 @dataclass(frozen=True)
 class ResourceSpec:
-    """What all resources have in common."""
+    """What all resources have in common. ``kind`` is the group and type that subset sections name: container.docker."""
 
     rid: str
     group: Group
+    kind: str
     label: str
     subset: str = ""
+    tags: "frozenset[str]" = frozenset()
     is_disabled: bool = False
     is_optional: bool = False
     is_monitored: bool = False
+    is_always_on: bool = False
+    restarts: int = 0
+    triggers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_left_alone(self) -> bool:
+        """Is it only shown, never started nor stopped?"""
+        return self.is_disabled or NO_ACTION_TAG in self.tags
 
 
 class Resource(Protocol):
@@ -56,32 +78,100 @@ class Resource(Protocol):
     def stop_rank(self) -> "tuple[int, str]":
         """Place at stop, the highest goes first."""
 
+    def environment(self) -> Mapping[str, str]:
+        """What its triggers find in their environment besides the names of service, node and resource."""
+
     def status(self) -> Finding:
         """Look at the resource."""
 
     def start(self) -> None:
-        """Bring it up; ActionError or SystemFault if that fails."""
+        """Bring it up; ActionError or SystemFault if that fails. May run in a process of its own."""
 
     def stop(self) -> None:
-        """Bring it down; ActionError or SystemFault if that fails."""
+        """Bring it down; ActionError or SystemFault if that fails. May run in a process of its own."""
+
+    def roll_back(self) -> None:
+        """Take back a start of this action, also one that failed or was interrupted half way."""
 
     def why_unhandled(self) -> str:
         """Reason why the embedded agent cannot start it, or an empty text."""
 
 
+class LocalResource:
+    """What most resources do alike; a driver's class adds status, start and stop."""
+
+    def __init__(self, section: Section, around: Surroundings, group: Group, kind: str, label: str) -> None:
+        self.spec = make_spec(section, around, group, kind, label)
+        self.start_rank: "tuple[int, str]" = (index_of(section), section.name)
+        self.stop_rank: "tuple[int, str]" = self.start_rank
+        self._log = around.log.of(section.name)
+
+    def environment(self) -> Mapping[str, str]:
+        """Nothing of its own."""
+        return {}
+
+    def start(self) -> None:
+        """Nothing to start."""
+
+    def stop(self) -> None:
+        """Nothing to stop."""
+
+    def roll_back(self) -> None:
+        """As a stop."""
+        self.stop()
+
+    def why_unhandled(self) -> str:
+        """Handled."""
+        return ""
+
+
 Build = Callable[[Section, Surroundings], Resource]
 
 
-def make_spec(section: Section, group: Group, label: str, node: str) -> ResourceSpec:
+@dataclass(frozen=True)
+class Driver:
+    """One group of resources. ``keywords`` has one entry per type; a group without types has one, for the empty text."""
+
+    build: Build
+    keywords: "Mapping[str, tuple[Keyword, ...]]"
+    default_type: str = ""
+    shown_types: "frozenset[str]" = frozenset()
+    """Types of the real agent that are shown, but neither started nor stopped."""
+    is_shown_only: bool = False
+    """Is no type of this group handled?"""
+
+    def keywords_of(self, section: Section) -> "Optional[tuple[Keyword, ...]]":
+        """Keywords of this section, or None if they are not known here; ConfigError for a type nobody knows."""
+        if self.is_shown_only:
+            return None
+        word = section.text("type", self.default_type).lower()
+        if "" in self.keywords:
+            word = ""
+        if word in self.keywords:
+            return (*self.keywords[word], Keyword("type"), *COMMON)
+        if word in self.shown_types:
+            return None
+        expected = f"expected one of {', '.join(sorted(self.keywords))}"
+        if not word:
+            raise section.error("type", f"is missing, {expected}")
+        raise section.error("type", f"is {section.text('type')!r}, {expected}")
+
+
+def make_spec(section: Section, around: Surroundings, group: Group, kind: str, label: str) -> ResourceSpec:
     """Common part of a resource from the keywords that all sections know."""
     return ResourceSpec(
         rid=section.name,
         group=group,
+        kind=kind,
         label=label,
         subset=section.text("subset"),
-        is_disabled=_flag(section, "disable", node),
-        is_optional=_flag(section, "optional", node),
-        is_monitored=_flag(section, "monitor", node),
+        tags=frozenset(section.words("tags")),
+        is_disabled=_flag(section, "disable", around.node),
+        is_optional=_flag(section, "optional", around.node),
+        is_monitored=_flag(section, "monitor", around.node),
+        is_always_on=_is_always_on(section, around),
+        restarts=section.integer("restart", 0),
+        triggers={trigger: section.text(trigger) for trigger in TRIGGERS if section.text(trigger)},
     )
 
 
@@ -90,8 +180,14 @@ def index_of(section: Section) -> int:
     index = section.name.partition("#")[2]
     if not index:
         raise ConfigError(f"[{section.name}] has no number, expected [{section.group}#1]", section.path, section.line)
-    return int(index) if index.isdigit() and len(index) < 10 else 1_000_000_000
+    return int(index) if index.isdigit() and len(index) < 10 else _NUMBER_MAX
 
 
 def _flag(section: Section, keyword: str, node: str) -> bool:
     return section.boolean(keyword) or node in (word.lower() for word in section.words(f"{keyword}_on"))
+
+
+def _is_always_on(section: Section, around: Surroundings) -> bool:
+    words = {word.lower() for word in section.words("always_on")}
+    is_node = "nodes" in words and around.node in around.file.nodes
+    return around.node in words or is_node or ("drpnodes" in words and around.node in around.file.drp_nodes)

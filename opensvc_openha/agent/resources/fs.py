@@ -13,7 +13,8 @@ from typing import Optional
 
 from opensvc_openha.agent.commands import run_logged, run_or_fail
 from opensvc_openha.agent.mounts import Mount, backing_file, read_mounts, top_mount
-from opensvc_openha.agent.resources.base import Resource, Surroundings, index_of, make_spec
+from opensvc_openha.agent.keywords import Form, Keyword
+from opensvc_openha.agent.resources.base import Driver, LocalResource, Resource, Surroundings
 from opensvc_openha.agent.resources.unhandled import Unhandled
 from opensvc_openha.agent.service_file import Section
 from opensvc_openha.agent.status import Finding, Group, ResourceStatus
@@ -32,17 +33,16 @@ _BY_NAME = {"UUID=": "/dev/disk/by-uuid/", "LABEL=": "/dev/disk/by-label/", "PAR
 
 def build(section: Section, around: Surroundings) -> Resource:
     """The resource of one [fs#N] section."""
-    index = index_of(section)
     kind = section.required("type").lower()
     if kind == "directory":
-        return Directory(section, around, index)
+        return Directory(section, around)
     if kind != "bind" and kind not in MOUNTED_TYPES:
         label = f"{section.text('dev')}@{section.text('mnt')}"
         return Unhandled(section, around, Group.FS, label, f"fs type {kind} is not handled by the embedded agent yet")
     return MountedFs(section, around, kind)
 
 
-class MountedFs:
+class MountedFs(LocalResource):
     """A device, file or directory mounted on a mount point."""
 
     def __init__(self, section: Section, around: Surroundings, kind: str) -> None:
@@ -52,9 +52,8 @@ class MountedFs:
         self._options = section.text("mnt_opt") or section.text("mnt_opts")
         if kind == "bind" and not self._dev.startswith("/"):
             raise section.error("dev", f"is {self._dev!r}, expected an absolute path for a bind mount")
-        self.spec = make_spec(section, Group.FS, f"{self._dev}@{self._point}", around.node)
+        super().__init__(section, around, Group.FS, "fs", f"{self._dev}@{self._point}")
         self.start_rank = self.stop_rank = (0, self._point)
-        self._log = around.log.of(self.spec.rid)
 
     def status(self) -> Finding:
         """up if our device is what is seen at the mount point."""
@@ -104,10 +103,6 @@ class MountedFs:
                 pause(_UNMOUNT_PAUSE_S)
         holders = ", ".join(_holders(self._real_point)) or "no process found: perhaps another mount or a loop device"
         raise ActionError(f"{self.spec.rid}: umount {self._point} {result.verdict}, in use by {holders}")
-
-    def why_unhandled(self) -> str:
-        """Handled."""
-        return ""
 
     @property
     def _real_point(self) -> str:
@@ -169,17 +164,16 @@ class MountedFs:
             raise ActionError(f"{self.spec.rid}: e2fsck -p {self._dev} {result.verdict}: check it by hand")
 
 
-class Directory:
+class Directory(LocalResource):
     """A directory that has to exist: made at start, left at stop."""
 
-    def __init__(self, section: Section, around: Surroundings, index: int) -> None:
+    def __init__(self, section: Section, around: Surroundings) -> None:
         self._path = _absolute(section, "path", "mnt", "dev")
         self._user = section.text("user")
         self._group = section.text("group")
         self._mode = _mode(section)
-        self.spec = make_spec(section, Group.FS, f"dir@{self._path}", around.node)
+        super().__init__(section, around, Group.FS, "fs", f"dir@{self._path}")
         self.start_rank = self.stop_rank = (0, self._path)
-        self._log = around.log.of(self.spec.rid)
 
     def status(self) -> Finding:
         """n/a if it is there, for it stays when the service stops; down if it is missing."""
@@ -199,13 +193,6 @@ class Directory:
                 os.chmod(self._path, self._mode)
         except (OSError, LookupError) as exc:
             raise ActionError(f"{self.spec.rid}: cannot make the directory {self._path}: {exc}") from exc
-
-    def stop(self) -> None:
-        """Leave it."""
-
-    def why_unhandled(self) -> str:
-        """Handled."""
-        return ""
 
 
 def _absolute(section: Section, *spellings: str) -> str:
@@ -242,3 +229,18 @@ def _holders(point: str) -> "list[str]":
             found.append(f"{process.info['name']}({process.pid})")
     more = [f"and {len(found) - HOLDERS_SHOWN} more"] if len(found) > HOLDERS_SHOWN else []
     return found[:HOLDERS_SHOWN] + more
+
+
+_MOUNTED = (
+    Keyword("dev", is_required=True),
+    Keyword("mnt", Form.PATH, is_required=True),
+    Keyword("mnt_opt", spellings=("mnt_opts",)),
+)
+_DIRECTORY = (
+    Keyword("path", Form.PATH, is_required=True, spellings=("mnt", "dev")),
+    Keyword("user"),
+    Keyword("group"),
+    Keyword("perm"),
+)
+
+DRIVER = Driver(build, {**{kind: _MOUNTED for kind in (*MOUNTED_TYPES, "bind")}, "directory": _DIRECTORY})

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from opensvc_openha.agent.resources.base import Resource, Surroundings, index_of, make_spec
+from opensvc_openha.agent.keywords import Keyword
+from opensvc_openha.agent.resources.base import Driver, LocalResource, Resource, Surroundings
 from opensvc_openha.agent.resources.unhandled import Unhandled
 from opensvc_openha.agent.service_file import Section
 from opensvc_openha.agent.status import Finding, Group
@@ -18,12 +19,11 @@ def build(section: Section, around: Surroundings) -> Resource:
     return OpenhaHb(section, around)
 
 
-class OpenhaHb:
-    """The service as the cluster knows it, under ``name``."""
+class OpenhaHb(LocalResource):
+    """The service as the cluster knows it, under ``name``. Nothing to start or stop: the node daemon decides."""
 
     def __init__(self, section: Section, around: Surroundings) -> None:
-        self.spec = make_spec(section, Group.HB, LABEL, around.node)
-        self.start_rank = self.stop_rank = (index_of(section), "")
+        super().__init__(section, around, Group.HB, LABEL, LABEL)
         self.cluster_name = section.text("name", around.svcname)
         self._cluster = around.cluster
 
@@ -31,12 +31,5 @@ class OpenhaHb:
         """The node daemon's word on it."""
         return self._cluster.hb_finding(self.cluster_name)
 
-    def start(self) -> None:
-        """The daemon decides, not we."""
 
-    def stop(self) -> None:
-        """The daemon decides, not we."""
-
-    def why_unhandled(self) -> str:
-        """Handled."""
-        return ""
+DRIVER = Driver(build, {"openha": (Keyword("name"),)}, shown_types=frozenset({"linuxha", "ovm", "sg", "rhcs", "vcs"}))

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Optional
 
 from opensvc_openha.agent.commands import run_or_fail
-from opensvc_openha.agent.resources.base import Resource, Surroundings, index_of, make_spec
+from opensvc_openha.agent.keywords import Keyword
+from opensvc_openha.agent.resources.base import Driver, LocalResource, Resource, Surroundings
 from opensvc_openha.agent.resources.neighbours import Address, announce, find_owner
 from opensvc_openha.agent.service_file import Section
 from opensvc_openha.agent.status import Finding, Group, ResourceStatus
@@ -33,16 +34,14 @@ def build(section: Section, around: Surroundings) -> Resource:
     return ServiceIp(section, around)
 
 
-class ServiceIp:
+class ServiceIp(LocalResource):
     """One service address."""
 
     def __init__(self, section: Section, around: Surroundings) -> None:
         self._name = section.required("ipname")
         self._device = section.required("ipdev")
         self._prefix = _configured_prefix(section)
-        self.spec = make_spec(section, Group.IP, f"{self._name}@{self._device}", around.node)
-        self.start_rank = self.stop_rank = (index_of(section), "")
-        self._log = around.log.of(self.spec.rid)
+        super().__init__(section, around, Group.IP, "ip", f"{self._name}@{self._device}")
 
     def status(self) -> Finding:
         """up if the address is on its interface; a warning if it is on another one."""
@@ -91,10 +90,6 @@ class ServiceIp:
             self._log.info(f"{self.spec.label} is already down")
         for place in places:
             run_or_fail(self._log, ["ip", "addr", "del", f"{address}/{place.prefix}", "dev", self._device])
-
-    def why_unhandled(self) -> str:
-        """Handled."""
-        return ""
 
     def _announce(self, address: Address) -> None:
         for _ in range(_READY_TRIES):
@@ -172,3 +167,8 @@ def _network_prefix(device: str, address: Address) -> int:
         if address in network:
             return place.prefix
     return address.max_prefixlen
+
+
+_IP = (Keyword("ipname", is_required=True), Keyword("ipdev", is_required=True), Keyword("netmask"), Keyword("gateway"))
+
+DRIVER = Driver(build, {"": _IP})

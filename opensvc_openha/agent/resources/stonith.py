@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from opensvc_openha.agent.commands import run_logged
-from opensvc_openha.agent.resources.base import Resource, Surroundings, index_of, make_spec
+from opensvc_openha.agent.keywords import Form, Keyword
+from opensvc_openha.agent.resources.base import Driver, LocalResource, Resource, Surroundings
 from opensvc_openha.agent.resources.unhandled import Unhandled
 from opensvc_openha.agent.service_file import Section
 from opensvc_openha.agent.status import Finding, Group, ResourceStatus
@@ -21,30 +22,18 @@ def build(section: Section, around: Surroundings) -> Resource:
     return Callout(section, around)
 
 
-class Callout:
-    """A command that makes sure the peer runs nothing any more; 0 is the only success."""
+class Callout(LocalResource):
+    """A command that makes sure the peer runs nothing any more; 0 is the only success. Not part of a start: see ``fence``."""
 
     def __init__(self, section: Section, around: Surroundings) -> None:
-        self.spec = make_spec(section, Group.STONITH, "stonith.callout", around.node)
-        self.start_rank = self.stop_rank = (index_of(section), "")
+        super().__init__(section, around, Group.STONITH, "stonith.callout", "stonith.callout")
         self._command = section.required("cmd")
         self._timeout_s = section.seconds("timeout", FENCE_TIMEOUT_S)
         self._env = {"OPENSVC_SVCNAME": around.svcname, "OPENSVC_RID": section.name, "OPENSVC_NODENAME": around.node}
-        self._log = around.log.of(self.spec.rid)
 
     def status(self) -> Finding:
         """There is nothing to look at."""
         return Finding(ResourceStatus.NA)
-
-    def start(self) -> None:
-        """Not part of a start: see ``fence``."""
-
-    def stop(self) -> None:
-        """Nothing."""
-
-    def why_unhandled(self) -> str:
-        """Handled."""
-        return ""
 
     def fence(self) -> int:
         """Run the command; its exit code, or 1 if it had to be killed."""
@@ -52,3 +41,8 @@ class Callout:
         if result.exit_code != 0:
             self._log.error(f"fencing failed: the command {result.verdict}")
         return result.exit_code if result.exit_code >= 0 and not result.is_timed_out else 1
+
+
+_CALLOUT = (Keyword("cmd", Form.COMMAND, is_required=True), Keyword("timeout", Form.SECONDS))
+
+DRIVER = Driver(build, {"callout": _CALLOUT}, shown_types=frozenset({"ilo"}))

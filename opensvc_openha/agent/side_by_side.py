@@ -1,0 +1,136 @@
+"""Runs jobs at the same time, each in a child process, and gives back which of them failed and why.
+
+Processes and not threads: a signal that ends the action reaches what every child is doing at that moment, and a child
+that hangs can be killed. What a job changes in memory is lost; it has to change the machine.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from dataclasses import dataclass
+from typing import IO, Callable, Sequence
+
+from opensvc_openha.errors import ActionError, OpenhaError, SystemFault
+from opensvc_openha.runtime.clock import pause
+
+_GRACE_TRIES = 100
+_GRACE_PAUSE_S = 0.1
+_PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True)
+class Job:
+    """One thing to do; ``name`` tells it apart in messages."""
+
+    name: str
+    run: Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a job failed."""
+
+    name: str
+    message: str
+
+
+@dataclass
+class _Child:
+    job: Job
+    pid: int
+    words: "IO[bytes]"
+    is_reaped: bool = False
+
+
+def run_side_by_side(jobs: Sequence[Job]) -> "list[Failure]":
+    """Run all jobs, wait for all of them, give back those that failed; an exception here ends the jobs first."""
+    children: "list[_Child]" = []
+    try:
+        for job in jobs:
+            children.append(_fork(job))
+        return [failure for child in children for failure in _outcome(child)]
+    except BaseException:
+        _end(children)
+        raise
+    finally:
+        for child in children:
+            child.words.close()
+
+
+def _fork(job: Job) -> _Child:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    reader, writer = os.pipe()
+    try:
+        pid = os.fork()
+    except OSError as exc:
+        os.close(reader)
+        os.close(writer)
+        raise SystemFault(f"{job.name}: cannot start a process: {exc.strerror}") from exc
+    if pid == 0:
+        os.close(reader)
+        _be_child(job, writer)
+    os.close(writer)
+    return _Child(job, pid, os.fdopen(reader, "rb"))
+
+
+def _be_child(job: Job, writer: int) -> None:
+    """Never returns."""
+    exit_code = 1
+    try:
+        _die_with_parent()
+        try:
+            job.run()
+            exit_code = 0
+        except OpenhaError as exc:
+            _tell(writer, str(exc))
+        except Exception as exc:  # The last one of this process: whoever waits must learn of it.
+            _tell(writer, f"{job.name}: {type(exc).__name__}: {exc}")
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(exit_code)
+
+
+def _tell(writer: int, message: str) -> None:
+    os.write(writer, json.dumps(message[:2000]).encode())
+
+
+def _outcome(child: _Child) -> "list[Failure]":
+    told = child.words.read()
+    _, status = os.waitpid(child.pid, 0)
+    child.is_reaped = True
+    exit_code = os.waitstatus_to_exitcode(status)
+    if exit_code == 0:
+        return []
+    message = json.loads(told) if told else f"{child.job.name}: its process ended with {exit_code}"
+    return [Failure(child.job.name, message)]
+
+
+def _end(children: "list[_Child]") -> None:
+    """SIGTERM, so that what they run is ended in order; SIGKILL for those that do not end."""
+    left = [child for child in children if not child.is_reaped]
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        for child in left:
+            os.kill(child.pid, number)
+        for _ in range(_GRACE_TRIES):
+            left = [child for child in left if not _is_over(child)]
+            if not left:
+                return
+            pause(_GRACE_PAUSE_S)
+    raise ActionError(f"processes that cannot be ended: {', '.join(f'{child.job.name} (pid {child.pid})' for child in left)}")
+
+
+def _is_over(child: _Child) -> bool:
+    pid, _ = os.waitpid(child.pid, os.WNOHANG)
+    child.is_reaped = pid != 0
+    return child.is_reaped
+
+
+def _die_with_parent() -> None:
+    import ctypes
+
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

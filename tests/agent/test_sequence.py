@@ -1,0 +1,196 @@
+"""Subsets, triggers, tags, standby resources and rollback, on services made of scripts."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+from waiting import PACKAGE_ROOT, wait_for
+
+NODE = os.uname().nodename
+
+
+def app(agent, number: int, name: str, body: str = "", more: str = "") -> str:
+    script = agent.script(name, f'if [ "$1" = start ]; then {body or ":"}; fi')
+    return f"[app#{number}]\nscript = {script}\nstart = {number}\nstop = {100 - number}\ncheck = {number}\n{more}\n"
+
+
+def changes(agent) -> "list[str]":
+    return [call for call in agent.calls if not call.endswith(" check")]
+
+
+def test_subsets_start_by_name_and_stop_the_other_way(agent):
+    """Resources without a subset first, then subsets by name, whatever their numbers; stop is the reverse."""
+    text = app(agent, 1, "one", more="subset = 02web") + app(agent, 2, "two", more="subset = 01db") + app(agent, 3, "three")
+    agent.write("a", text)
+    assert agent.svcmgr("-s", "a", "start").exit_code == 0
+    assert changes(agent) == ["three start", "two start", "one start"]
+    assert agent.svcmgr("-s", "a", "stop").exit_code == 0
+    assert changes(agent)[3:] == ["one stop", "two stop", "three stop"]
+
+
+def test_parallel_subset_starts_and_stops_side_by_side(agent):
+    """Each of the two waits until the other has begun: they only come up if they are started at the same time."""
+    meet = 'touch {me}; for i in $(seq 100); do [ -e {you} ] && exit 0; sleep 0.1; done; exit 1'
+    flags = {"me": agent.root / "m1", "you": agent.root / "m2"}, {"me": agent.root / "m2", "you": agent.root / "m1"}
+    services = [
+        f"[app#{n}]\nstart = {meet.format(**names)}\nsubset = web\n" for n, names in enumerate(flags, 1)
+    ]
+    agent.write("a", "".join(services) + "[subset#app:web]\nparallel = true\n")
+    assert agent.svcmgr("-s", "a", "start").exit_code == 0
+
+
+def test_serial_subset_is_the_default(agent):
+    """parallel = false: one after the other, in their order."""
+    body = f"echo begin-$0 >> {agent.root}/calls; sleep 0.1; echo end-$0 >> {agent.root}/calls"
+    text = app(agent, 1, "one", body, "subset = w") + app(agent, 2, "two", body, "subset = w")
+    agent.write("a", text + "[subset#app:w]\nparallel = false\n")
+    assert agent.svcmgr("-s", "a", "start").exit_code == 0
+    marks = [call.partition("-")[0] for call in agent.calls if "-" in call]
+    assert marks == ["begin", "end", "begin", "end"]
+
+
+def test_failure_in_a_parallel_subset_rolls_back_all_of_it(agent):
+    """One of two fails: both are stopped, and so is what was started before; the message names the one that failed."""
+    text = app(agent, 1, "one") + app(agent, 2, "two", more="subset = w") + app(agent, 3, "three", "exit 5", "subset = w")
+    agent.write("a", text + "[subset#app:w]\nparallel = true\n")
+    outcome = agent.svcmgr("-s", "a", "start")
+    assert (outcome.exit_code, "app#3" in outcome.err, "ended with exit code 5" in outcome.err) == (6, True, True)
+    assert sorted(changes(agent)[-3:]) == ["one stop", "three stop", "two stop"]
+    assert changes(agent)[-1] == "one stop"
+
+
+def test_interrupted_parallel_start_ends_its_children_and_rolls_back(agent):
+    """SIGTERM while two apps start side by side: their commands are killed, both are stopped."""
+    slow = "touch $0.began; sleep 60"
+    text = app(agent, 1, "one", slow, "subset = w") + app(agent, 2, "two", slow, "subset = w")
+    agent.write("a", text + "[subset#app:w]\nparallel = true\n")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "opensvc_openha.cli.svcmgr", "-s", "a", "start"],
+        env=dict(os.environ, PYTHONPATH=PACKAGE_ROOT),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    wait_for((agent.root / "one.began").exists)
+    wait_for((agent.root / "two.began").exists)
+    began = time.monotonic()
+    process.terminate()
+    _, err = process.communicate(timeout=20)
+    assert (process.returncode, time.monotonic() - began < 15) == (6, True), err
+    assert "interrupted by SIGTERM: rolling back" in err
+    assert sorted(changes(agent)) == ["one start", "one stop", "two start", "two stop"]
+
+
+def test_optional_resource_does_not_swallow_the_interruption(agent):
+    """SIGTERM while an optional app starts ends the whole start, not only that app."""
+    agent.write("a", app(agent, 1, "one", "touch $0.began; sleep 60", "optional = true") + app(agent, 2, "two"))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "opensvc_openha.cli.svcmgr", "-s", "a", "start"],
+        env=dict(os.environ, PYTHONPATH=PACKAGE_ROOT),
+        stderr=subprocess.DEVNULL,
+    )
+    wait_for((agent.root / "one.began").exists)
+    process.terminate()
+    assert process.wait(20) == 6
+    assert changes(agent) == ["one start", "one stop"]
+
+
+def trigger(agent, name: str, code: int = 0) -> str:
+    return f"{name} = echo {name} $OPENSVC_SVCNAME $OPENSVC_RID $OPENSVC_NODENAME >> {agent.root}/calls; exit {code}\n"
+
+
+def test_triggers_run_around_start_and_stop_with_their_environment(agent):
+    """pre, blocking_pre, the action, post, blocking_post; each knows service, resource and node."""
+    moments = [f"{when}_{action}" for action in ("start", "stop") for when in ("pre", "post")]
+    names = [blocking + moment for moment in moments for blocking in ("", "blocking_")]
+    agent.write("a", app(agent, 1, "one", more="".join(trigger(agent, name) for name in names)))
+    assert agent.svcmgr("-s", "a", "start").exit_code == 0
+    assert agent.svcmgr("-s", "a", "stop").exit_code == 0
+    seen = changes(agent)
+    assert [call.split()[0] for call in seen] == [*names[:2], "one", *names[2:4], *names[4:6], "one", *names[6:]]
+    assert seen[0] == f"pre_start a app#1 {NODE}"
+
+
+def test_failing_trigger_only_ends_the_action_where_it_blocks(agent):
+    """pre_start that fails is a warning; blocking_pre_start that fails ends the start before the resource."""
+    agent.write("a", app(agent, 1, "one", more=trigger(agent, "pre_start", 3)))
+    outcome = agent.svcmgr("-s", "a", "start")
+    assert (outcome.exit_code, "only blocking_pre_start would end the action" in outcome.err) == (0, True)
+    agent.svcmgr("-s", "a", "stop")
+    agent.write("a", app(agent, 1, "one", more=trigger(agent, "blocking_pre_start", 3)))
+    outcome = agent.svcmgr("-s", "a", "start")
+    assert (outcome.exit_code, "app#1: blocking_pre_start trigger" in outcome.err) == (6, True)
+    assert changes(agent).count("one start") == 1
+
+
+def test_tags_and_subsets_choose_resources(agent):
+    """--tags takes alternatives and a+b, --subsets a name with or without its group; an unknown word is refused."""
+    text = app(agent, 1, "one", more="tags = red big") + app(agent, 2, "two", more="tags = red")
+    agent.write("a", text + app(agent, 3, "three", more="subset = w"))
+    for option, started in (("--tags=red+big", "one"), ("--tags=red", "two"), ("--subsets=w", "three")):
+        assert agent.svcmgr("-s", "a", "start", option).exit_code == 0
+        assert changes(agent)[-1] == f"{started} start"
+    assert agent.svcmgr("-s", "a", "stop", "--subsets=app:w").exit_code == 0
+    assert changes(agent)[3:] == ["three stop"]
+    outcome = agent.svcmgr("-s", "a", "start", "--tags=green")
+    assert (outcome.exit_code, "no tag green, expected one of big, red" in outcome.err) == (2, True)
+
+
+def test_resource_that_is_always_on_is_standby_and_survives_a_stop(agent):
+    """always_on here: shown as stdby, left up by stop and by a rollback, stopped by stop --force."""
+    agent.write("a", "[DEFAULT]\nnodes = %s\n" % NODE + app(agent, 1, "one", more="always_on = nodes") + app(agent, 2, "two"))
+    assert "stdby down" in agent.svcmgr("-s", "a", "print", "status").out
+    assert agent.svcmgr("-s", "a", "start").exit_code == 0
+    assert agent.svcmgr("-s", "a", "status").out == "up\n"
+    assert agent.svcmgr("-s", "a", "stop").exit_code == 0
+    assert changes(agent) == ["one start", "two start", "two stop"]
+    assert agent.svcmgr("-s", "a", "status").out == "stdby up\n"
+    assert agent.svcmgr("-s", "a", "stop", "--force").exit_code == 0
+    assert changes(agent)[-1] == "one stop"
+
+
+def test_boot_on_another_node_starts_the_standby_resources_only(agent):
+    """boot where autostart_node names another node: only what is always on here comes up, under a cluster too."""
+    text = "[DEFAULT]\nautostart_node = elsewhere\n" + app(agent, 1, "one", more=f"always_on = {NODE}") + app(agent, 2, "two")
+    agent.write("a", text + "[hb#0]\ntype = OpenHA\n")
+    assert agent.svcmgr("-s", "a", "boot").exit_code == 0
+    assert changes(agent) == ["one start"]
+
+
+def test_failed_start_at_boot_falls_back_to_the_standby_resources(agent):
+    """The start at boot fails: it is rolled back, what is always on is up, and the exit code says failure."""
+    text = app(agent, 1, "one", more=f"always_on = {NODE}") + app(agent, 2, "two", "exit 3")
+    agent.write("a", f"[DEFAULT]\nautostart_node = {NODE}\n" + text)
+    assert agent.svcmgr("-s", "a", "boot").exit_code == 6
+    assert changes(agent) == ["one start", "two start", "two stop"]
+    assert agent.svcmgr("-s", "a", "status").out == "stdby up\n"
+
+
+def test_app_that_cannot_be_stopped_does_not_keep_the_rest_up(agent):
+    """The stop script of one app fails: the others are stopped, the action fails and names it."""
+    stubborn = agent.root / "stubborn"
+    stubborn.write_text('#!/bin/sh\n[ "$1" != stop ]\n')
+    stubborn.chmod(0o755)
+    agent.write("a", app(agent, 1, "one") + f"[app#2]\nscript = {stubborn}\nstart = 2\nstop = 2\ncheck = 2\n")
+    agent.svcmgr("-s", "a", "start")
+    outcome = agent.svcmgr("-s", "a", "stop")
+    assert (outcome.exit_code, "all was stopped, except for app#2" in outcome.err) == (6, True)
+    assert changes(agent) == ["one start", "one stop"]
+
+
+def test_resource_tagged_noaction_is_left_alone(agent):
+    """The agent's noaction tag: shown, never started."""
+    agent.write("a", app(agent, 1, "one", more="tags = noaction") + app(agent, 2, "two"))
+    assert agent.svcmgr("-s", "a", "start").exit_code == 0
+    assert changes(agent) == ["two start"]
+
+
+@pytest.mark.parametrize("word, exit_code", [("false", 6), ("true", 6)])
+def test_rollback_keyword_of_the_service_is_obeyed(agent, word, exit_code):
+    """rollback = false in DEFAULT leaves a failed start as it is."""
+    agent.write("a", f"[DEFAULT]\nrollback = {word}\n" + app(agent, 1, "one") + app(agent, 2, "two", "exit 3"))
+    assert agent.svcmgr("-s", "a", "start").exit_code == exit_code
+    assert ("one stop" in agent.calls) == (word == "true")
