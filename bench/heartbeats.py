@@ -25,9 +25,9 @@ from opensvc_openha.core.states import ServiceState
 from opensvc_openha.errors import FrameError
 from opensvc_openha.formats.frame_seal import Key
 from opensvc_openha.formats.key_file import KeyRing
+from opensvc_openha.formats.options_file import AuthMode, HeartbeatOptions
 from opensvc_openha.runtime.authentication import Authentication
 from opensvc_openha.runtime.codec import OwnCodec
-from opensvc_openha.runtime.options import AuthMode, Options
 
 SERVICES = (2, 128, 1_000)
 INTERVALS_S = (1.0, 0.1)
@@ -70,7 +70,7 @@ def codec(node: str, boot: BootId, known: "tuple[str, ...]", key: Optional[Key])
     """One end of the link."""
     authentication = Authentication(node, boot)
     ring = None if key is None else KeyRing(key)
-    authentication.update(Options(AuthMode.OFF if key is None else AuthMode.ENFORCED), ring, {})
+    authentication.update(HeartbeatOptions(AuthMode.OFF if key is None else AuthMode.ENFORCED), ring, {})
     return OwnCodec(LINK, lambda: known, authentication)
 
 
@@ -165,7 +165,7 @@ def print_rates() -> None:
 def sender_authentication() -> Authentication:
     """The peer's, with the key of the cluster."""
     authentication = Authentication("deb2", PEERS)
-    authentication.update(Options(AuthMode.ENFORCED), KeyRing(KEY), {})
+    authentication.update(HeartbeatOptions(AuthMode.ENFORCED), KeyRing(KEY), {})
     return authentication
 
 

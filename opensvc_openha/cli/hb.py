@@ -13,7 +13,6 @@ from opensvc_openha.formats.conf_lines import add_line
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.formats.monitor_file import format_link, parse_monitor, remove_link
 from opensvc_openha.runtime import configuration, control_client
-from opensvc_openha.runtime.wire_options import read_wire_options
 
 USAGE = """\
 Usage: hb -s [-v | --json]                                                     show heartbeat status
@@ -69,12 +68,11 @@ def _show(options: "dict[str, str]") -> int:
 def _add(options: "dict[str, str]") -> int:
     layout = here.layout()
     spec = _link(layout, options, options.get("-T", ""))
-    nodes = configuration.read_nodes(layout)
-    complete = read_wire_options(layout).complete
+    options_file = configuration.read_options(layout)
 
     def add(text: str) -> str:
         changed = add_line(text, format_link(spec))
-        parse_monitor(changed, layout.monitor_file, nodes, need_both_ways=False, complete=complete)
+        configuration.parse_links(changed, layout, options_file, need_both_ways=False)
         return changed
 
     if spec.kind.is_disk:
@@ -117,8 +115,7 @@ def _take_slot(spec: LinkSpec, is_forced: bool) -> None:
 def _remove(options: "dict[str, str]") -> int:
     layout = here.layout()
     spec = _link(layout, options, "10")
-    nodes = configuration.read_nodes(layout)
-    complete = read_wire_options(layout).complete
+    options_file = configuration.read_options(layout)
 
     def remove(text: str) -> str:
         changed = remove_link(text, spec)
@@ -126,7 +123,7 @@ def _remove(options: "dict[str, str]") -> int:
             raise ConfigError(f"no such heartbeat link: {spec.node} {spec.link_id}", layout.monitor_file)
         # The last link of a node must not be taken from under a running daemon.
         is_running = control_client.running_pid(layout) != 0
-        parse_monitor(changed, layout.monitor_file, nodes, need_both_ways=is_running, complete=complete)
+        configuration.parse_links(changed, layout, options_file, need_both_ways=is_running)
         return changed
 
     configuration.edit(layout, layout.monitor_file, remove)

@@ -98,7 +98,7 @@ def _rotate(layout: Layout) -> int:
 
 
 def _status(layout: Layout) -> int:
-    _, ring, lives = read_settings(layout)
+    ring, lives = read_settings(layout, configuration.read_options(layout))
     try:
         status = control_client.fetch_status(layout)
     except NotRunningError as error:

@@ -58,6 +58,7 @@ def _checked(layout: Layout, spec: ServiceSpec) -> ServiceSpec:
     _make_wrapper(spec.check)
     _check_script("startup script", spec.script)
     _check_script("check script", spec.check)
+    configuration.check_fence(spec, layout.services_file, configuration.read_options(layout))
     return spec
 
 
@@ -111,8 +112,10 @@ def _make_state_files(layout: Layout, spec: ServiceSpec) -> "list[str]":
 def remove(name: str) -> int:
     """``service -r``: only what does not run here."""
     layout = here.layout()
-    if not any(svc.name == name for svc in configuration.read_services(layout)):
+    services = configuration.read_services(layout)
+    if not any(svc.name == name for svc in services):
         raise ConfigError(f"Service {name} not found.")
+    configuration.read_options(layout).check_services(tuple(svc for svc in services if svc.name != name))
     state = _own_state(layout, name)
     if state in MAY_RUN:
         raise RefusedError(

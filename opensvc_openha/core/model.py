@@ -19,6 +19,9 @@ LEGACY_SLOT_BLOCKS = 19
 LEGACY_SERVICES_MAX = 128
 """Services that the original's heartbeat holds."""
 
+ALWAYS_TRUE = frozenset({"/bin/true", "/usr/bin/true"})
+"""Check-up scripts that prove nothing."""
+
 
 class Role(enum.Enum):
     """What this node is for a service."""
@@ -150,6 +153,11 @@ class ServiceSpec:
     line: int = field(default=0, compare=False)
     policy: Policy = Policy()
     limits: ScriptLimits = ScriptLimits()
+
+    @property
+    def is_fenced(self) -> bool:
+        """False if the check-up script succeeds whatever the peer does."""
+        return self.check not in ALWAYS_TRUE
 
     def role_of(self, node: str) -> "Role | None":
         """Role of ``node`` for this service, or None if it is not a node of it."""

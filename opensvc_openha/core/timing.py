@@ -98,6 +98,12 @@ PROBE_LIMIT_S = 60.0
 KILL_GRACE_S = 5.0
 """Between SIGTERM and SIGKILL of a script that passed its limit."""
 
+FENCE_TIME_MAX_S = 2.0
+"""Slowest fence that profile = fast is offered with."""
+
+FAST_TIMEOUT_MIN_S = 0.3
+"""Shortest link timeout with profile = fast: three of its beats."""
+
 PROOF_PATIENCE_S = 3.0
 """A peer heard that long without acknowledging this life of ours is reported."""
 

@@ -17,7 +17,7 @@ from opensvc_openha.errors import FrameError
 from opensvc_openha.formats.beat_frame import Claim, is_authentic
 from opensvc_openha.formats.frame_seal import Key, Seal, cluster_mark
 from opensvc_openha.formats.key_file import KeyRing
-from opensvc_openha.runtime.options import AuthMode, Options
+from opensvc_openha.formats.options_file import AuthMode, HeartbeatOptions
 
 RETIRE_AFTER_S = 10.0
 """The former key is accepted for this long after the peer was heard with the new one: slow links may lag behind."""
@@ -49,7 +49,7 @@ class Authentication:
 
     # --- configuration --------------------------------------------------------------------------------------
 
-    def update(self, options: Options, ring: Optional[KeyRing], lives: Mapping[str, BootId]) -> None:
+    def update(self, options: HeartbeatOptions, ring: Optional[KeyRing], lives: Mapping[str, BootId]) -> None:
         """Takes over options and keys; ``lives`` tells under which keys the peer was ever heard."""
         with self._lock:
             if self._ring is None or ring is None or ring.current != self._ring.current:

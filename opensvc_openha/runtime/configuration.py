@@ -1,4 +1,4 @@
-"""Reads the nodes, monitor and services files into one ClusterSpec, and edits them under a lock.
+"""Reads openha.conf and the nodes, monitor and services files into one ClusterSpec, and edits them under a lock.
 
 A mistake in a file is a ConfigError with file and line. An edit replaces the file in one go; what it does not
 understand (comments, blank lines) it keeps.
@@ -10,17 +10,24 @@ import contextlib
 import fcntl
 import os
 from dataclasses import replace
-from typing import Callable, Iterator
+from typing import Callable, Iterator, Optional
 
-from opensvc_openha.core.model import ClusterSpec, LinkSpec, ServiceSpec
+from opensvc_openha.core.model import LEGACY_SERVICES_MAX, ClusterSpec, LinkSpec, Profile, ServiceSpec, Wire
+from opensvc_openha.core.timing import FAST_TIMEOUT_MIN_S
 from opensvc_openha.errors import ConfigError, SystemFault
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.formats.monitor_file import parse_monitor
 from opensvc_openha.formats.nodes_file import parse_nodes
+from opensvc_openha.formats.options_file import Options, parse_options
 from opensvc_openha.formats.services_file import parse_services
 from opensvc_openha.runtime.files import make_dir, read_text, write_atomically
 from opensvc_openha.runtime.machine import node_name
-from opensvc_openha.runtime.wire_options import check_services, read_wire_options
+
+
+def read_options(layout: Layout) -> Options:
+    """openha.conf; all defaults without such a file."""
+    path = layout.options_file
+    return parse_options(read_text(path), path) if os.path.exists(path) else Options(path=path)
 
 
 def read_nodes(layout: Layout) -> "tuple[str, ...]":
@@ -35,29 +42,67 @@ def read_services(layout: Layout) -> "tuple[ServiceSpec, ...]":
     return parse_services(read_text(layout.services_file), layout.services_file)
 
 
-def read_links(layout: Layout) -> "tuple[LinkSpec, ...]":
-    """Heartbeat links as configured."""
-    text = _text(layout.monitor_file, "describe the heartbeat links in it")
-    options = read_wire_options(layout)
-    links = parse_monitor(text, layout.monitor_file, read_nodes(layout), complete=options.complete)
-    options.check_links(links)
+def parse_links(text: str, layout: Layout, options: Options, *, need_both_ways: bool = True) -> "tuple[LinkSpec, ...]":
+    """The heartbeat links in a text of the monitor file, completed and checked with what openha.conf says of them.
+
+    ``need_both_ways`` False is for a file in the making.
+    """
+    path = layout.monitor_file
+    links = parse_monitor(text, path, read_nodes(layout), need_both_ways=need_both_ways, complete=options.complete_link)
+    if need_both_ways:
+        options.check_links(links)
+    if options.timing.profile is Profile.FAST:
+        for link in links:
+            if link.timeout_s < FAST_TIMEOUT_MIN_S:
+                raise ConfigError(f"timeout {link.timeout_s:g} of {link.link_id} is too short: with profile = fast at least"
+                                  f" {FAST_TIMEOUT_MIN_S:g} s, three beats", path, link.line)
+            if link.wire is Wire.LEGACY:
+                raise options.error(f"profile = fast, and {link.link_id} has wire = legacy: a C OpenHA sends one beat a second:"
+                                    " write profile = tutorial", "timing", "profile")
     return links
 
 
-def read_cluster(layout: Layout) -> ClusterSpec:
-    """The whole configuration as this node sees it."""
+def read_cluster(layout: Layout, options: "Optional[Options]" = None) -> ClusterSpec:
+    """The whole configuration as this node sees it; ``options`` if they were read already."""
+    options = read_options(layout) if options is None else options
     nodes = read_nodes(layout)
     here = own_name(layout, nodes)
     peer = nodes[0] if nodes[1] == here else nodes[1]
+    links = parse_links(_text(layout.monitor_file, "describe the heartbeat links in it"), layout, options)
+    services = read_services(layout)
+    options.check_services(services)
     spelling = {name.lower(): name for name in nodes}
     services = tuple(
         replace(svc, primary=spelling.get(svc.primary.lower(), svc.primary),
                 secondary=spelling.get(svc.secondary.lower(), svc.secondary))
-        for svc in read_services(layout)
+        for svc in options.complete_services(services)
     )
-    spec = ClusterSpec(here, peer, read_links(layout), services)
-    check_services(spec, layout.services_file)
+    spec = ClusterSpec(here, peer, links, services, options.timing.profile, options.timing.fence_time_s)
+    check_count(spec, layout.services_file)
+    for svc in spec.own_services:
+        check_fence(svc, layout.services_file, options)
     return spec
+
+
+def check_count(spec: ClusterSpec, path: str) -> None:
+    """Raises ConfigError when this node has more services than a legacy link of it can carry."""
+    count = len(spec.own_services)
+    legacy = [link.link_id for link in spec.senders if link.wire is Wire.LEGACY]
+    if legacy and count > LEGACY_SERVICES_MAX:
+        raise ConfigError(
+            f"{count} services on this node, and the original's heartbeat holds {LEGACY_SERVICES_MAX}:"
+            f" no more are possible while {', '.join(legacy)} has wire = legacy",
+            path,
+        )
+
+
+def check_fence(svc: ServiceSpec, path: str, options: Options) -> None:
+    """Raises ConfigError for a service whose check-up script proves nothing, where the profile relies on it."""
+    if options.timing.profile is Profile.FAST and not svc.is_fenced:
+        place = f"{path}:{svc.line}" if svc.line else path
+        raise options.error(
+            f"profile = fast needs a check-up script that fences the peer, and that of service {svc.name} is {svc.check}"
+            f" ({place}): give the service one that fences, or write profile = tutorial", "timing", "profile")
 
 
 def own_name(layout: Layout, nodes: "tuple[str, ...]") -> str:

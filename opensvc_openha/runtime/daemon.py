@@ -18,7 +18,6 @@ from typing import Callable, Optional, Union
 
 from opensvc_openha.core import timing
 from opensvc_openha.core.actions import Announce, Answer, MirrorPeer, Persist, Record, RememberLives, RunScript
-from opensvc_openha.core.beat import BootId
 from opensvc_openha.core.engine import Engine
 from opensvc_openha.core.events import (
     BeatReceived,
@@ -46,7 +45,6 @@ from opensvc_openha.runtime.link_threads import LinkThread, ListenerThread, Send
 from opensvc_openha.runtime.lock import lock_is_in_place, take_lock
 from opensvc_openha.runtime.logs import log_record
 from opensvc_openha.runtime.node import Node
-from opensvc_openha.runtime.options import Options
 from opensvc_openha.runtime.realtime import Realtime
 from opensvc_openha.runtime.script_runner import ScriptRunner
 from opensvc_openha.runtime.systemd import Systemd
@@ -54,7 +52,6 @@ from opensvc_openha.runtime.state_store import StateStore, next_boot
 from opensvc_openha.runtime.status_board import StatusBoard
 from opensvc_openha.runtime.thread_names import name_thread
 
-_ALWAYS_TRUE = frozenset({"/bin/true", "/usr/bin/true"})
 _SUSPICIOUS = {
     "own": "this node hears its own heartbeats: the address or port of this link is wrong",
     "namesake": "another node uses the name of this one",
@@ -81,8 +78,9 @@ class Daemon:
         self._layout = layout
         self._lock_handle = lock_handle
         self._log = logger
-        self._spec = configuration.read_cluster(layout)
         self._files = configuration.fingerprint(layout)
+        options = configuration.read_options(layout)
+        self._spec = configuration.read_cluster(layout, options)
         self._config_problem = ""
         self._key_problem = ""
         self._store = StateStore(layout, self._spec.node, self._spec.peer)
@@ -104,7 +102,9 @@ class Daemon:
         is_first_start = not os.path.exists(layout.boot_file)
         boot, is_same_life = next_boot(layout)
         self._authentication = Authentication(self._spec.node, boot)
-        options, lives = self._read_settings()
+        ring, lives = read_settings(layout, options)
+        self._authentication.update(options.heartbeat, ring, lives)
+        self._runner.configure(self._spec.own_services, options.scripts.parallel)
         self._realtime = Realtime(options.realtime)
         learned = self._store.learn(self._spec.own_services, is_same_life, is_first_start)
         self._store.note_managed(self._spec.own_services)
@@ -214,12 +214,6 @@ class Daemon:
 
     # --- configuration --------------------------------------------------------------------------------------
 
-    def _read_settings(self) -> "tuple[Options, dict[str, BootId]]":
-        """Takes over openha.conf and the key file; returns the options and the lives of the peer heard under each key."""
-        options, ring, lives = read_settings(self._layout)
-        self._authentication.update(options, ring, lives)
-        return options, lives
-
     def _advance_rotation(self) -> None:
         """Writes the next step of a key rotation to the key file, if there is one."""
         ring = self._authentication.advance(clock.monotonic())
@@ -258,10 +252,13 @@ class Daemon:
             self._files = configuration.fingerprint(self._layout)
             if self._spec.services and not os.path.exists(self._layout.services_file):
                 raise ConfigError("the services file has vanished: nothing is changed", self._layout.services_file)
-            spec = configuration.read_cluster(self._layout)
+            options = configuration.read_options(self._layout)
+            spec = configuration.read_cluster(self._layout, options)
             if (spec.node, spec.peer) != (self._spec.node, self._spec.peer):
                 raise ConfigError("the nodes of a running daemon are fixed: restart it", self._layout.nodes_file)
-            self._read_settings()
+            ring, lives = read_settings(self._layout, options)
+            self._authentication.update(options.heartbeat, ring, lives)
+            self._runner.configure(spec.own_services, options.scripts.parallel)
             self._config_problem = ""
             if spec == self._spec:
                 return
@@ -407,7 +404,7 @@ class Daemon:
         legacy = [link.link_id for link in self._spec.links if link.wire is Wire.LEGACY]
         if legacy:
             found.append(f"no acknowledgement and no proof of who sent it on {', '.join(legacy)} (wire = legacy)")
-        unfenced = [svc.name for svc in self._spec.own_services if svc.check in _ALWAYS_TRUE]
+        unfenced = [svc.name for svc in self._spec.own_services if not svc.is_fenced]
         if unfenced:
             more = f" and {len(unfenced) - _NAMED} more" if len(unfenced) > _NAMED else ""
             found.append(f"no fencing: the check-up script of {', '.join(unfenced[:_NAMED])}{more} always succeeds")

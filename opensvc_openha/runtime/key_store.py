@@ -12,15 +12,13 @@ import stat
 from typing import Mapping, Optional
 
 from opensvc_openha.core.beat import BootId
-from opensvc_openha.core.model import Wire
 from opensvc_openha.core.peer_lives import NOBODY
 from opensvc_openha.errors import ConfigError, SystemFault
 from opensvc_openha.formats.frame_seal import SECRET_BYTES, Key
 from opensvc_openha.formats.key_file import KeyRing, format_keys, parse_keys
 from opensvc_openha.formats.layout import Layout
+from opensvc_openha.formats.options_file import AuthMode, Options
 from opensvc_openha.runtime.files import make_dir, write_atomically
-from opensvc_openha.runtime.options import AuthMode, Options, read_options
-from opensvc_openha.runtime.wire_options import read_wire_options
 
 _FILE_BYTES = 4_096
 _LIFE = re.compile(r"([0-9a-f]{8}) ([0-9]{1,10}) ([0-9a-f]{1,16})\Z")
@@ -100,20 +98,17 @@ def write_lives(layout: Layout, lives: Mapping[str, BootId]) -> None:
         raise SystemFault(f"cannot write {layout.peer_lives_file}: {error.strerror}") from error
 
 
-def read_settings(layout: Layout) -> "tuple[Options, Optional[KeyRing], dict[str, BootId]]":
-    """Options, keys, and the lives of the peer heard under them; ConfigError where these do not go together."""
-    options, ring = read_options(layout), read_keys(layout)
+def read_settings(layout: Layout, options: Options) -> "tuple[Optional[KeyRing], dict[str, BootId]]":
+    """Keys, and the lives of the peer heard under them; ConfigError where these and the options do not go together."""
+    mode, ring = options.heartbeat.authentication, read_keys(layout)
     lives = read_lives(layout, ring)
-    if ring is None and options.authentication in (AuthMode.ENFORCED, AuthMode.PERMISSIVE):
-        raise ConfigError(
-            f"authentication = {options.authentication.value} needs a key: `openha key generate` makes one,"
-            " `openha key install` takes the peer's", layout.options_file)
-    if ring is None and options.authentication is None and lives:
+    if ring is None and mode in (AuthMode.ENFORCED, AuthMode.PERMISSIVE):
+        raise options.error(f"authentication = {mode.value} needs a key: `openha key generate` makes one,"
+                            " `openha key install` takes the peer's", "heartbeat", "authentication")
+    if ring is None and mode is None and lives:
         raise ConfigError("the key file is gone, although the peer was heard with a key: bring it back, or write"
                           f" authentication = off in {layout.options_file}", layout.key_file)
-    wires = read_wire_options(layout)
-    is_legacy = Wire.LEGACY in (wires.wire, *(link.wire for link in wires.links.values()))
-    if is_legacy and ring is not None and options.authentication in (None, AuthMode.ENFORCED):
-        raise ConfigError("wire = legacy carries no proof of who sent it, and there is a key: write authentication = permissive"
-                          " for as long as a link speaks it", layout.options_file)
-    return options, ring, lives
+    if options.heartbeat.has_legacy and ring is not None and mode in (None, AuthMode.ENFORCED):
+        raise options.error("wire = legacy carries no proof of who sent it, and there is a key: write authentication = permissive"
+                            " for as long as a link speaks it", "heartbeat", "wire" if mode is None else "authentication")
+    return ring, lives

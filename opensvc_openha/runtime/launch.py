@@ -30,8 +30,9 @@ def run_in_background(layout: Layout, command: "list[str]") -> int:
 
     ``command`` runs the daemon's own program, so that `ps` shows what runs; the number of a pipe is added to it.
     """
-    configuration.read_cluster(layout)  # A mistake in a file is told before anything is started.
-    read_settings(layout)
+    options = configuration.read_options(layout)
+    configuration.read_cluster(layout, options)  # A mistake in a file is told before anything is started.
+    read_settings(layout, options)
     pid = control_client.running_pid(layout)
     if pid:
         raise already_running(pid)

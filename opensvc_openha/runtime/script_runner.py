@@ -1,4 +1,6 @@
-"""Runs the scripts of services, each in a thread of its own, with a time limit and its own process group.
+"""Runs the scripts of services, a bounded number at once, each with a time limit and in a process group of its own.
+
+One that starts, stops or checks a service never waits behind those that only ask for a status.
 
 What a script prints goes to ``<log>/<service>.log``. While one runs, a small file names it, so that a daemon that is
 started after a crash waits for its end instead of running a second one beside it.
@@ -6,6 +8,7 @@ started after a crash waits for its end instead of running a second one beside i
 
 from __future__ import annotations
 
+import collections
 import os
 import signal
 import subprocess
@@ -14,6 +17,7 @@ from typing import Callable, Mapping, Optional
 
 from opensvc_openha.core.actions import RunScript
 from opensvc_openha.core.events import ScriptExited, ScriptKind, ScriptOutcome
+from opensvc_openha.core.model import ScriptLimits, ServiceSpec
 from opensvc_openha.core.timing import (
     CHECK_LIMIT_S,
     KILL_GRACE_S,
@@ -26,12 +30,6 @@ from opensvc_openha.formats.layout import Layout
 from opensvc_openha.runtime import clock
 from opensvc_openha.runtime.machine import start_of_process
 
-_LIMIT_S = {
-    ScriptKind.CHECK: CHECK_LIMIT_S,
-    ScriptKind.START: START_LIMIT_S,
-    ScriptKind.STOP: STOP_LIMIT_S,
-    ScriptKind.PROBE: PROBE_LIMIT_S,
-}
 _ARGUMENT = {
     # The check-up script is called as the original calls it: with "start".
     ScriptKind.CHECK: "start",
@@ -54,29 +52,67 @@ class ScriptRunner:
         self._node = node
         self._peer = peer
         self._report = report
-        self._places = threading.BoundedSemaphore(SCRIPTS_AT_ONCE)
+        self._lock = threading.Lock()
+        self._limits: "dict[str, ScriptLimits]" = {}
+        self._at_once = SCRIPTS_AT_ONCE
+        self._threads = 0
+        self._urgent: "collections.deque[RunScript]" = collections.deque()
+        self._probes: "collections.deque[RunScript]" = collections.deque()
+
+    def configure(self, services: "tuple[ServiceSpec, ...]", at_once: int) -> None:
+        """Takes over the limits of these services; scripts that run keep theirs, and so do services that are gone."""
+        with self._lock:
+            self._limits.update({svc.name: svc.limits for svc in services})
+            self._at_once = at_once
 
     def run(self, action: RunScript) -> None:
-        """Starts the script and returns at once."""
-        name = f"{action.kind.value} {action.service}"
+        """Has the script run as soon as there is a place for it; returns at once."""
+        waiting = self._probes if action.kind is ScriptKind.PROBE else self._urgent
+        with self._lock:
+            waiting.append(action)
+            if self._threads >= self._at_once:
+                return
+            self._threads += 1
         try:
-            threading.Thread(target=self._run, args=(action,), name=name, daemon=True).start()
+            threading.Thread(target=self._run_waiting, name="scripts", daemon=True).start()
         except RuntimeError as error:
-            self._report(ScriptExited(action.service, action.kind, _failure(action.kind), f"could not be run: {error}"))
+            self._no_thread(waiting, action, error)
+
+    def _no_thread(self, waiting: "collections.deque[RunScript]", action: RunScript, error: RuntimeError) -> None:
+        with self._lock:
+            self._threads -= 1
+            if self._threads or action not in waiting:
+                return  # Another thread takes it.
+            waiting.remove(action)
+        self._report(ScriptExited(action.service, action.kind, _failure(action.kind), f"could not be run: {error}"))
+
+    def _run_waiting(self) -> None:
+        """A thread's life: one script after the other, until none waits or there are too many threads."""
+        while True:
+            with self._lock:
+                waiting = self._urgent or self._probes
+                if not waiting or self._threads > self._at_once:
+                    self._threads -= 1
+                    return
+                action = waiting.popleft()
+            self._run(action)
 
     def _run(self, action: RunScript) -> None:
         try:
-            with self._places:
-                if action.kind is ScriptKind.PROBE:
-                    self._await_orphan(action.service)
-                outcome, detail = self._run_one(action)
+            if action.kind is ScriptKind.PROBE:
+                self._await_orphan(action.service)
+            outcome, detail = self._run_one(action)
         except Exception as error:  # The one place of this thread that catches all: its end must be reported.
             outcome, detail = _failure(action.kind), f"could not be run: {error}"
         self._report(ScriptExited(action.service, action.kind, outcome, detail))
 
+    def _limits_of(self, service: str) -> ScriptLimits:
+        with self._lock:
+            return self._limits.get(service, ScriptLimits())
+
     def _run_one(self, action: RunScript) -> "tuple[ScriptOutcome, str]":
         command = [action.path, _ARGUMENT[action.kind]]
-        limit_s = _LIMIT_S[action.kind]
+        limit_s = _limit_s(self._limits_of(action.service), action.kind)
         began = clock.monotonic()
         log = self._open_log(action.service)
         try:
@@ -151,7 +187,7 @@ class ScriptRunner:
             pid, started = int(words[0]), words[1]
         except (OSError, ValueError, IndexError):
             return
-        give_up = clock.monotonic() + START_LIMIT_S
+        give_up = clock.monotonic() + max(_limit_s(self._limits_of(service), kind) for kind in ScriptKind)
         while start_of_process(pid) == started and clock.monotonic() < give_up:
             clock.pause(0.1)
         if start_of_process(pid) == started:
@@ -164,6 +200,16 @@ def _write(log: int, text: str) -> None:
         os.write(log, text.encode("utf-8", "replace"))
     except OSError:
         pass  # A full disk must not keep a service from being started or stopped.
+
+
+def _limit_s(limits: ScriptLimits, kind: ScriptKind) -> float:
+    own_s, default_s = {
+        ScriptKind.CHECK: (limits.check_s, CHECK_LIMIT_S),
+        ScriptKind.START: (limits.start_s, START_LIMIT_S),
+        ScriptKind.STOP: (limits.stop_s, STOP_LIMIT_S),
+        ScriptKind.PROBE: (limits.probe_s, PROBE_LIMIT_S),
+    }[kind]
+    return default_s if own_s is None else own_s
 
 
 def _failure(kind: ScriptKind) -> ScriptOutcome:

@@ -33,12 +33,11 @@ from opensvc_openha.formats.key_file import KeyRing, format_keys, parse_keys
 from opensvc_openha.formats.legacy_frame import DISK_BYTES, RECORD_BYTES, LegacyRecord, encode_disk_record, encode_record
 from opensvc_openha.formats.monitor_file import format_link, parse_monitor
 from opensvc_openha.formats.nodes_file import parse_nodes
+from opensvc_openha.formats.options_file import AuthMode, HeartbeatOptions, parse_options
 from opensvc_openha.formats.services_file import format_service, parse_services
 from opensvc_openha.runtime.authentication import Authentication
 from opensvc_openha.runtime.codec import Codec, OwnCodec
 from opensvc_openha.runtime.legacy_codec import LegacyCodec
-from opensvc_openha.runtime.options import AuthMode, Options, parse_options
-from opensvc_openha.runtime.wire_options import parse_wire_options
 
 OURS, PEER = "deb1", "deb2"
 NOW = 100.0
@@ -118,8 +117,11 @@ TEXTS = {
     "monitor": "".join(f"{format_link(link)}\n" for link in (*NET, *DISK)),
     "nodes": f"# both\n{OURS}\n{PEER}\n",
     "services": "".join(f"{format_service(service)}\n" for service in SERVICES),
-    "options": "[heartbeat]\nauthentication = enforced\ncluster = paris\n",
-    "wire": "[heartbeat]\nwire = own\n[[net eth1:239.131.50.11]]\nwire = legacy\npeer_address = 10.11.1.2\n",
+    "options": "[heartbeat]\nauthentication = enforced\ncluster = paris\nwire = own\n"
+               "[[net eth1:239.131.50.11]]\nwire = legacy\npeer_address = 10.11.1.2\n"
+               "[timing]\nprofile = fast\nfence_time = 0.8\n[scripts]\nstart_timeout = 5\nparallel = 8\n"
+               "[[web]]\nstop_timeout = 9\n"
+               "[policy]\non_dual_run = stop-youngest\n[[web]]\non_start_failure = hand-over\n",
 }
 _PARSERS: "dict[str, Callable[[str], object]]" = {
     "key": lambda text: parse_keys(text, "F"),
@@ -127,7 +129,6 @@ _PARSERS: "dict[str, Callable[[str], object]]" = {
     "nodes": lambda text: parse_nodes(text, "F"),
     "services": lambda text: parse_services(text, "F"),
     "options": lambda text: parse_options(text, "F"),
-    "wire": lambda text: parse_wire_options(text, "F"),
 }
 
 
@@ -161,7 +162,7 @@ class Target:
     def __init__(self, mode: AuthMode = AuthMode.ENFORCED) -> None:
         self.counts: "dict[str, int]" = {}
         authentication = Authentication(OURS, OUR_LIFE)
-        authentication.update(Options(mode), KeyRing(KEY), {KEY.key_id: PEER_LIFE})
+        authentication.update(HeartbeatOptions(mode), KeyRing(KEY), {KEY.key_id: PEER_LIFE})
         self.codecs: "dict[LinkSpec, Codec]" = {
             link: OwnCodec(link, lambda: NAMES, authentication, lambda: NOW) for link in (NET[1], DISK[1])
         }
@@ -254,7 +255,7 @@ class Intruder:
             self._record(choice, payload)
         elif kind == 8:
             self._state_file(payload)
-        elif kind < 15:
+        elif kind < 9 + len(self._kinds):
             read_text(self._kinds[kind - 9], payload.decode("utf-8", "replace"))
         else:
             text = TEXTS[self._kinds[choice % len(self._kinds)]].encode("utf-8")

@@ -11,8 +11,7 @@ from opensvc_openha.formats import state_file
 from opensvc_openha.formats.disk_slot import decode_slot, encode_slot
 from opensvc_openha.formats.key_file import KeyRing, format_keys, parse_keys
 from opensvc_openha.formats.legacy_frame import DISK_BYTES, RECORD_BYTES, LegacyRecord, decode_disk_record, decode_record
-from opensvc_openha.runtime.options import Options
-from opensvc_openha.runtime.wire_options import WireOptions, parse_wire_options
+from opensvc_openha.formats.options_file import Options, parse_options
 from tests.fuzz.intruder import (
     DISK,
     NET,
@@ -36,7 +35,8 @@ from tests.fuzz.intruder import (
 )
 
 PIECES = ["[", "]", "[[", "]]", "=", "\n", '"', "'", "'''", ",", "#", "%(x)s", "\x00", "\ufeff", "heartbeat", "wire", "own",
-          "legacy", "authentication", "off", "cluster", "peer_address", "10.0.0.1", "current", "next", "previous", "0" * 64,
+          "legacy", "timing", "profile", "fast", "fence_time", "scripts", "parallel", "policy", "on_dual_run", "authentication",
+          "off", "cluster", "peer_address", "10.0.0.1", "current", "next", "previous", "0" * 64,
           "deb1", "deb2", "net", "dio", "disk", "/dev/x", "eth1", "239.1.1.1", "ff02::1", "5010", "1e9", " ", "\t", "\r", "é"]
 TEXT = st.one_of(st.text(), st.lists(st.sampled_from(PIECES)).map("".join))
 PATCHES = st.lists(st.tuples(st.integers(0, 2**16 - 1), st.integers(0, 255)), max_size=20).map(
@@ -48,7 +48,7 @@ def is_read_or_refused(kind: str, text: str) -> None:
     """Parses; any exception that is not documented comes out, and a result has the documented type."""
     found = read_text(kind, text)
     if found is not None:
-        assert isinstance(found, {"key": KeyRing, "options": Options, "wire": WireOptions}.get(kind, tuple))
+        assert isinstance(found, {"key": KeyRing, "options": Options}.get(kind, tuple))
 
 
 @pytest.mark.parametrize("kind", sorted(TEXTS))
@@ -85,7 +85,7 @@ def test_key_file_that_is_read_is_written_alike(text: str) -> None:
 def test_section_named_like_an_option_is_refused(text: str) -> None:
     """A section where the value of ``wire`` is expected: a ConfigError, not a crash."""
     with pytest.raises(ConfigError):
-        parse_wire_options(text, "F")
+        parse_options(text, "F")
 
 
 @given(st.one_of(st.binary(), st.binary(max_size=12).map(lambda tail: b"7\0" + tail)))

@@ -17,10 +17,11 @@ from opensvc_openha.errors import ConfigError, FrameError
 from opensvc_openha.formats.frame_seal import Key
 from opensvc_openha.formats.key_file import KeyRing
 from opensvc_openha.formats.layout import Layout, tree_layout
+from opensvc_openha.formats.options_file import AuthMode, HeartbeatOptions
 from opensvc_openha.runtime.authentication import RETIRE_AFTER_S, Authentication
 from opensvc_openha.runtime.codec import OwnCodec
+from opensvc_openha.runtime.configuration import read_options
 from opensvc_openha.runtime.key_store import read_keys, read_lives, read_settings, write_keys, write_lives
-from opensvc_openha.runtime.options import AuthMode, Options
 
 A, B, C = (Key(bytes([number] * 32)) for number in (1, 2, 3))
 NAMES = ("deb1", "deb2")
@@ -51,7 +52,7 @@ class Station:
         return LinkSpec(node, LinkKind.NET, "eth1", f"239.1.1.{NAMES.index(node)}", 5010, 0, 10)
 
     def read(self) -> None:
-        self.auth.update(Options(self.mode, self.cluster), self.file, self.lives)
+        self.auth.update(HeartbeatOptions(self.mode, self.cluster), self.file, self.lives)
 
     def say(self) -> bytes:
         self.seq += 1
@@ -281,16 +282,21 @@ def test_lives_are_remembered_and_damage_is_taken_the_strict_way(layout: Layout)
         assert read_lives(layout, KeyRing(A)) == {A.key_id: NOBODY}
 
 
+def settings(layout: Layout) -> "tuple[Optional[KeyRing], dict[str, BootId]]":
+    """Keys and lives, under the options of the layout."""
+    return read_settings(layout, read_options(layout))
+
+
 def test_settings_that_do_not_go_together_are_refused(layout: Layout) -> None:
     """A mode that needs a key without one; a key file that vanished after it was used."""
     for mode in ("enforced", "permissive"):
         Path(layout.options_file).write_text(f"[heartbeat]\nauthentication = {mode}\n")
         with pytest.raises(ConfigError, match="needs a key"):
-            read_settings(layout)
+            settings(layout)
     os.unlink(layout.options_file)
-    assert read_settings(layout) == (Options(), None, {})
+    assert settings(layout) == (None, {})
     write_lives(layout, {A.key_id: BootId(7, 1)})
     with pytest.raises(ConfigError, match="the key file is gone"):
-        read_settings(layout)
+        settings(layout)
     Path(layout.options_file).write_text("[heartbeat]\nauthentication = off\n")
-    assert read_settings(layout)[1] is None
+    assert settings(layout)[0] is None

@@ -1,4 +1,4 @@
-"""Links that speak the original's format: what is believed of its records, and the options that choose it."""
+"""Links that speak the original's format: what is believed of its records, and when it is not allowed."""
 
 from __future__ import annotations
 
@@ -12,14 +12,12 @@ from opensvc_openha.core.states import ServiceState as S
 from opensvc_openha.errors import ConfigError, FrameError
 from opensvc_openha.formats.legacy_frame import DISK_BYTES, LegacyRecord, decode_record, encode_disk_record, encode_record
 from opensvc_openha.formats.layout import tree_layout
-from opensvc_openha.formats.monitor_file import parse_monitor
 from opensvc_openha.runtime.authentication import Authentication
 from opensvc_openha.runtime.codec import OwnCodec, codec_for
-from opensvc_openha.runtime.configuration import fingerprint, read_cluster
+from opensvc_openha.runtime.configuration import check_count, fingerprint, read_cluster, read_options
 from opensvc_openha.runtime.legacy_codec import LegacyCodec, Origin
 from opensvc_openha.runtime.machine import node_name
 from opensvc_openha.runtime.state_store import StateStore
-from opensvc_openha.runtime.wire_options import check_services, parse_wire_options, read_wire_options
 
 from tests.cluster_dir import HERE, PEER, ClusterDir, free_port
 
@@ -128,98 +126,13 @@ def test_disk_has_no_address() -> None:
 # openha.conf
 
 
-def test_every_link_speaks_our_own_format_by_default() -> None:
-    """No section, an empty one, and one with keywords of others."""
-    for text in ("", "[heartbeat]\n", "[heartbeat]\nauthentication = required\n[other]\nwire = legacy\n"):
-        link = parse_wire_options(text, "F").complete(replace(NET, wire=Wire.OWN))
-        assert (link.wire, link.peer_address) == (Wire.OWN, "")
-
-
-def test_cluster_and_single_links_have_their_wire() -> None:
-    """legacy for all, own for one, an address for another; comments and quotes as configobj has them."""
-    text = """
-    # while one node is a C OpenHA
-    [heartbeat]
-    wire = legacy
-    [[net eth1:239.131.50.12]]
-    peer_address = 10.11.1.2   # deb2
-    [["dio /dev/sdb:19"]]
-    wire = own
-    """
-    options = parse_wire_options(text, "F")
-    links = (NET, DISK, replace(NET, address="239.131.50.13"))
-    done = [options.complete(replace(link, wire=Wire.OWN)) for link in links]
-    assert [(link.wire, link.peer_address) for link in done] == [
-        (Wire.LEGACY, "10.11.1.2"), (Wire.OWN, ""), (Wire.LEGACY, "")]
-
-
-@pytest.mark.parametrize(
-    "text, message",
-    [
-        ("[heartbeat]\nwire = C\n", "[heartbeat]: expected wire = own or legacy; found 'C'"),
-        ("[heartbeat]\n[[net x:y]]\nwire =\n", "[net x:y]: expected wire = own or legacy; found ''"),
-        ("[heartbeat]\n[[net x:y]]\npeer_address = deb2\n",
-         "[[net x:y]]: expected an IPv4 address as peer_address; found 'deb2'"),
-        ("heartbeat = legacy\n", "expected a section [heartbeat]; found heartbeat = 'legacy'"),
-    ],
-)
-def test_wrong_option_is_refused_with_its_place(text: str, message: str) -> None:
-    """A misspelled value never means the default."""
-    with pytest.raises(ConfigError) as caught:
-        parse_wire_options(text, "F")
-    assert str(caught.value) == f"F: {message}"
-
-
-def test_broken_file_is_refused() -> None:
-    """No section header, or one twice: the error names the file."""
-    for text in ("[heartbeat\nwire = legacy\n", "[heartbeat]\n[heartbeat]\n"):
-        with pytest.raises(ConfigError, match="^F:"):
-            parse_wire_options(text, "F")
-
-
-def test_section_of_a_link_that_is_not_there_is_refused() -> None:
-    """A misspelled link would silently speak the wrong format."""
-    options = parse_wire_options("[heartbeat]\n[[net eth1:239.131.50.99]]\nwire = legacy\n", "F")
-    message = r"\[\[net eth1:239.131.50.99\]\] is no link of the monitor file: net eth1:239.131.50.12"
-    with pytest.raises(ConfigError, match=message):
-        options.check_links([NET])
-
-
-@pytest.mark.parametrize(
-    "text, link, message",
-    [
-        ("[heartbeat]\nwire = legacy\n", replace(NET, address="ff15::5010"), "wire = legacy knows IPv4 addresses only"),
-        ("[heartbeat]\nwire = legacy\n[[dio /dev/sdb:19]]\npeer_address = 10.0.0.1\n", DISK, "peer_address is for network links"),
-        ("[heartbeat]\n[[net eth1:239.131.50.12]]\npeer_address = 10.0.0.1\n", NET, "peer_address is for network links"),
-    ],
-)
-def test_option_that_does_not_fit_its_link_is_refused(text: str, link: LinkSpec, message: str) -> None:
-    """IPv6 in a field of 15 characters, an address on a disk, an address on a link of our own format."""
-    with pytest.raises(ConfigError, match=message):
-        parse_wire_options(text, "F").complete(replace(link, wire=Wire.OWN))
-
-
-def test_disk_slots_of_the_original_need_19_blocks() -> None:
-    """0 and 18 overlap with wire = legacy, 0 and 19 do not; a slot of ours before one of the original needs its own 10."""
-    legacy = parse_wire_options("[heartbeat]\nwire = legacy\n", "F").complete
-    mixed = parse_wire_options("[heartbeat]\nwire = legacy\n[[dio /dev/sdb:0]]\nwire = own\n", "F").complete
-
-    def offsets(second: int) -> str:
-        return f"deb1 dio /dev/sdb 0 10\ndeb2 dio /dev/sdb {second} 10\n"
-
-    with pytest.raises(ConfigError, match=r"at least 19 blocks apart \(wire = legacy\)"):
-        parse_monitor(offsets(18), "M", NODES, complete=legacy)
-    assert len(parse_monitor(offsets(19), "M", NODES, complete=legacy)) == 2
-    assert len(parse_monitor(offsets(10), "M", NODES, complete=mixed)) == 2
-
-
 def test_more_than_128_services_are_refused_with_a_legacy_link() -> None:
     """128 are fine, and any number without such a link."""
     services = tuple(ServiceSpec(f"svc{number}", "/x", "deb2", "deb1", "/x") for number in range(129))
-    check_services(ClusterSpec("deb2", "deb1", (NET,), services[1:]), "S")
-    check_services(ClusterSpec("deb2", "deb1", (replace(NET, wire=Wire.OWN),), services), "S")
+    check_count(ClusterSpec("deb2", "deb1", (NET,), services[1:]), "S")
+    check_count(ClusterSpec("deb2", "deb1", (replace(NET, wire=Wire.OWN),), services), "S")
     with pytest.raises(ConfigError, match="S: 129 services on this node, and the original's heartbeat holds 128"):
-        check_services(ClusterSpec("deb2", "deb1", (NET,), services), "S")
+        check_count(ClusterSpec("deb2", "deb1", (NET,), services), "S")
 
 
 def test_configuration_of_a_node_takes_the_options(tmp_path) -> None:  # type: ignore[no-untyped-def] # A pytest fixture.
@@ -229,7 +142,7 @@ def test_configuration_of_a_node_takes_the_options(tmp_path) -> None:  # type: i
     (tmp_path / "conf/nodes").write_text(f"{node_name()}\npeer\n")
     (tmp_path / "conf/monitor").write_text(f"{node_name()} dio /dev/sdb 0 10\npeer dio /dev/sdb 19 10\n")
     assert {link.wire for link in read_cluster(layout).links} == {Wire.OWN}
-    assert read_wire_options(layout).wire is Wire.OWN
+    assert read_options(layout).heartbeat.wire is Wire.OWN
     before = fingerprint(layout)
     (tmp_path / "conf/openha.conf").write_text("[heartbeat]\nwire = legacy\n[[dio /dev/sdb:0]]\nwire = own\n")
     assert fingerprint(layout) != before
