@@ -123,6 +123,7 @@ SCRIPTS_AT_ONCE = 64
 """Scripts that may run at the same time on one node."""
 
 assert ACK_GAP_S < FAST_BEAT_INTERVAL_S / 4, "an acknowledgement must not wait for the next beat"
+assert FAST_TIMEOUT_MIN_S > PATIENCE_BEATS * FAST_BEAT_INTERVAL_S, "one lost beat is no silence"
 assert 2 * BEAT_INTERVAL_S <= LEGACY_FRESH_S < START_READY_DELAY_S, "one lost beat is none, a silent delay is no proof"
 assert LEGACY_STRAGGLER_S >= 2 * BEAT_INTERVAL_S, "a disk is read a beat late"
 assert LEGACY_ECHO_S > GOODBYE_REPEATS * GOODBYE_GAP_S + BEAT_INTERVAL_S, "a disk is read a beat late"
