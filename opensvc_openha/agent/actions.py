@@ -16,7 +16,8 @@ from opensvc_openha.agent.interruption import interruptible
 from opensvc_openha.agent.runner import refuse_unhandled, start_resources, stop_resources
 from opensvc_openha.agent.sequence import in_start_order
 from opensvc_openha.agent.service import Choice, Service, write_frozen_flag
-from opensvc_openha.errors import ActionError, OpenhaError, UsageError
+from opensvc_openha.agent.validation import unknown_keywords
+from opensvc_openha.errors import ActionError, OpenhaError, RefusedError, UsageError
 
 SAFETY_NET = (
     "this service is managed by a clusterware, thus direct service manipulation is disabled. "
@@ -187,6 +188,11 @@ def _guarded(service: Service, options: ActionOptions, action: str, change: Call
     if service.is_frozen and not options.is_forced:
         service.log.error(FROZEN)
         return _REFUSED
+    for problem in unknown_keywords(service.file):
+        service.log.warning(str(problem.error))
+    if action != "stop" and service.file.default.text("nodes") and service.node not in service.file.all_nodes:
+        nodes = ", ".join(service.file.all_nodes)
+        raise RefusedError(f"this node, {service.node}, is none of the nodes of {service.name}, {nodes}: {action} refused")
     with interruptible(), action_lock(service.var_dir, action, options.wait_lock_s):
         change()
     return 0

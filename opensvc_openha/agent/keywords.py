@@ -7,10 +7,9 @@ warning in actions, for a service must not stay down because of a word that chan
 
 from __future__ import annotations
 
-import difflib
 import enum
 from dataclasses import dataclass
-from typing import Iterable, Iterator, Mapping, Sequence
+from typing import Iterable, Iterator, Sequence
 
 from opensvc_openha.agent.service_file import Section
 from opensvc_openha.errors import ConfigError
@@ -121,19 +120,15 @@ def check_values(section: Section, keywords: Iterable[Keyword]) -> "Iterator[Con
                 yield section.error(name, f"is {section.text(name)!r}, expected {_expected(keyword)}")
 
 
-def check_names(section: Section, keywords: Sequence[Keyword]) -> "Iterator[ConfigError]":
-    """Keywords written in this section that are none of these."""
+def check_names(section: Section, keywords: Sequence[Keyword], allowed: "Iterable[str]" = ()) -> "Iterator[ConfigError]":
+    """Keywords written in this section that are none of these, nor ``allowed`` without being proposed."""
     known = {name for keyword in keywords for name in keyword.names}
-    for name in section.own:
-        if name not in known:
-            close = difflib.get_close_matches(name, known, 1)
-            hint = f"did you mean {close[0]}?" if close else f"expected one of {', '.join(_proper(keywords))}"
-            yield section.error(name, f"is no keyword of [{section.name}], {hint}")
+    for name in sorted(section.own - known - set(allowed)):
+        import difflib  # Only for whoever made a mistake.
 
-
-def default_of(keywords: Iterable[Keyword]) -> Mapping[str, str]:
-    """What each keyword is where the file says nothing."""
-    return {keyword.name: keyword.default for keyword in keywords if keyword.default}
+        close = difflib.get_close_matches(name, known, 1)
+        hint = f"did you mean {close[0]}?" if close else f"expected one of {', '.join(_proper(keywords))}"
+        yield section.error(name, f"is no keyword of [{section.name}], {hint}")
 
 
 def _proper(keywords: Sequence[Keyword]) -> "list[str]":

@@ -14,6 +14,7 @@ from opensvc_openha.agent.resources.registry import build_resources
 from opensvc_openha.agent.sequence import in_display_order, subset_names
 from opensvc_openha.agent.service_file import ServiceFile, read_service_file
 from opensvc_openha.agent.status import Finding, Group, ResourceReport, ResourceStatus, ServiceReport
+from opensvc_openha.agent.validation import Problem, problems_of
 from opensvc_openha.core.status import NodeStatus
 from opensvc_openha.errors import InterruptedAction, OpenhaError, SystemFault, UsageError
 from opensvc_openha.formats.layout import AgentLayout, Layout
@@ -114,6 +115,13 @@ def load_service(layout: AgentLayout, name: str, log: ActionLog, cluster: Cluste
     file = read_service_file(layout.service_file(name), name, node)
     resources = build_resources(file, Surroundings(name, node, layout, log, cluster, file))
     return Service(name, node, file, resources, layout, log, cluster)
+
+
+def validate(layout: AgentLayout, name: str, log: ActionLog, cluster: ClusterView, peer: Optional[str]) -> "list[Problem]":
+    """All that is wrong with a service file; ConfigError if it cannot even be read."""
+    node = node_name().lower()
+    file = read_service_file(layout.service_file(name), name, node)
+    return problems_of(file, Surroundings(name, node, layout, log, cluster, file), peer)
 
 
 def cluster_view(layout: Layout, fetch: Callable[[], NodeStatus]) -> ClusterView:

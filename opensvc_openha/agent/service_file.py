@@ -1,16 +1,19 @@
 """Reads one `.env` service file into sections whose keywords hold the value that is valid on this node.
 
 Decides which spelling of a keyword wins (``dev@deb1`` before ``dev@nodes`` before ``dev``; the section before
-DEFAULT) and says where a wrong value stands. Knows nothing of what the keywords mean.
+DEFAULT), puts what ``references`` finds in its place, and says where a wrong value stands. Knows nothing of what the
+keywords mean.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass, field
+import stat
+from dataclasses import dataclass, field, replace
 from typing import Iterable, Mapping, Optional, Sequence
 
+from opensvc_openha.agent.references import expand
 from opensvc_openha.errors import ConfigError
 
 FILE_BYTES_MAX = 1_000_000
@@ -93,6 +96,16 @@ class Section:
 
 
 @dataclass(frozen=True)
+class ScopedKeyword:
+    """A keyword that is meant for some nodes only, as it is spelled: ``dev@deb1``."""
+
+    section: str
+    keyword: str
+    word: str
+    line: Optional[int]
+
+
+@dataclass(frozen=True)
 class ServiceFile:
     """One parsed service file."""
 
@@ -103,6 +116,12 @@ class ServiceFile:
     sections: "tuple[Section, ...]"
     nodes: "tuple[str, ...]"
     drp_nodes: "tuple[str, ...]"
+    scoped: "tuple[ScopedKeyword, ...]" = ()
+
+    @property
+    def all_nodes(self) -> "tuple[str, ...]":
+        """Every node the file names."""
+        return self.nodes + self.drp_nodes
 
 
 def service_names(etc_dir: str) -> "list[str]":
@@ -118,7 +137,10 @@ def service_names(etc_dir: str) -> "list[str]":
 def read_service_file(path: str, svcname: str, node: str) -> ServiceFile:
     """The service file as ``node`` sees it; ConfigError for all that is wrong with it."""
     try:
-        with open(path, "rb") as file:
+        # A named pipe in the place of a service file must not hang whoever opens it.
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise ConfigError("is no regular file, expected a service file", path)
             raw = file.read(FILE_BYTES_MAX + 1)
     except OSError as exc:
         raise ConfigError(f"cannot be read: {exc.strerror}", path) from exc
@@ -128,7 +150,9 @@ def read_service_file(path: str, svcname: str, node: str) -> ServiceFile:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as exc:
         line = raw[: exc.start].count(b"\n") + 1
-        raise ConfigError("holds a byte that is no UTF-8 text, expected a text file", path, line) from exc
+        byte = raw[exc.start]
+        problem = f"holds the byte 0x{byte:02x}, which is no UTF-8 text: expected a text file in UTF-8"
+        raise ConfigError(problem, path, line) from exc
     return parse_service_text(text, path, svcname, node)
 
 
@@ -139,18 +163,40 @@ def parse_service_text(text: str, path: str, svcname: str, node: str) -> Service
     places = _Places(lines)
     default_raw = raw.get("DEFAULT", {})
     plain = _resolve(default_raw, _Scope(node, (), ()), places.of("DEFAULT"))
-    scope = _Scope(node, _node_list(plain, "nodes") or (node,), _node_list(plain, "drpnodes"))
+    drp_nodes = _node_list(plain, "drpnodes") or _node_list(plain, "drpnode")
+    scope = _Scope(node, _node_list(plain, "nodes") or (node,), drp_nodes)
     inherited = _resolve(default_raw, scope, places.of("DEFAULT"))
-    default = Section(path, "DEFAULT", inherited.values, inherited.lines, places.header("DEFAULT"))
-    sections = []
+    own_names = frozenset(spelling.lower().partition("@")[0] for spelling in default_raw)
+    sections = [Section(path, "DEFAULT", inherited.values, inherited.lines, places.header("DEFAULT"), own_names)]
     for name, options in raw.items():
         if name == "DEFAULT":
             continue
         own = _resolve(options, scope, places.of(name))
         values = {**inherited.values, **own.values}
         known = {**inherited.lines, **own.lines}
-        sections.append(Section(path, name, values, known, places.header(name)))
-    return ServiceFile(path, svcname, text, default, tuple(sections), scope.nodes, scope.drp_nodes)
+        plain_names = frozenset(spelling.lower().partition("@")[0] for spelling in options)
+        sections.append(Section(path, name, values, known, places.header(name), plain_names))
+    known_values = {section.name: section.values for section in sections}
+    default, *others = [_expanded(section, known_values, svcname, node) for section in sections]
+    scoped = tuple(found for name, options in raw.items() for found in _scoped(name, options, places))
+    return ServiceFile(path, svcname, text, default, tuple(others), scope.nodes, scope.drp_nodes, scoped)
+
+
+def _expanded(section: Section, known: Mapping[str, Mapping[str, str]], svcname: str, node: str) -> Section:
+    values = {}
+    for keyword, value in section.values.items():
+        try:
+            values[keyword] = expand(keyword, value, known, svcname, node)
+        except ValueError as exc:
+            raise section.error(keyword, str(exc)) from exc
+    return replace(section, values=values)
+
+
+def _scoped(section: str, options: Mapping[str, str], places: "_Places") -> "Iterable[ScopedKeyword]":
+    for spelling in options:
+        keyword, at, word = spelling.lower().partition("@")
+        if at:
+            yield ScopedKeyword(section, keyword, word, places.of(section).get(spelling))
 
 
 def _parse(lines: Sequence[str], path: str) -> "dict[str, dict[str, str]]":

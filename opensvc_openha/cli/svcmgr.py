@@ -13,17 +13,20 @@ from typing import Optional, Sequence
 
 from opensvc_openha import __version__
 from opensvc_openha.agent.action_lock import DEFAULT_WAIT_S
-from opensvc_openha.agent.action_log import open_log
+from opensvc_openha.agent.action_log import ActionLog, open_log
 from opensvc_openha.agent.actions import ActionOptions, perform, shown_actions
 from opensvc_openha.agent.hb_status import ClusterView
 from opensvc_openha.agent.selection import Choice, is_chosen
 from opensvc_openha.agent.service import Choice as ResourceChoice
-from opensvc_openha.agent.service import cluster_view, load_service
+from opensvc_openha.agent.service import cluster_view, load_service, validate
 from opensvc_openha.agent.service_file import SERVICE_NAME, service_names
 from opensvc_openha.agent.wrappers import default_command, ensure_wrappers
-from opensvc_openha.errors import OpenhaError, SystemFault, UsageError
+from opensvc_openha.errors import ConfigError, OpenhaError, SystemFault, UsageError
 from opensvc_openha.formats.layout import AgentLayout, agent_layout, find_layout
+from opensvc_openha.formats.nodes_file import parse_nodes
 from opensvc_openha.runtime.control_client import fetch_status
+from opensvc_openha.runtime.files import read_text
+from opensvc_openha.runtime.machine import node_name
 
 USAGE = """\
 Usage: svcmgr -s SERVICE[,SERVICE] [options] ACTION
@@ -44,6 +47,12 @@ Options:
       --format=json     for print status
       --version, -h, --help
 """
+
+VALIDATE = "validate_config"
+"""The one action for a service file that may be broken."""
+
+FOR_ALL = ("boot", VALIDATE)
+"""Actions that mean all services where none is named."""
 
 _CHOICES = ("rid", "tags", "subsets")
 _SHORT = "s:cfhp"
@@ -133,8 +142,32 @@ def _run_one(layout: AgentLayout, name: str, call: Call, cluster: ClusterView) -
     if not os.path.exists(layout.service_file(name)):
         raise UsageError(f"no service {name}: {layout.service_file(name)} does not exist")
     with open_log(layout.log_dir, name) as log:
+        if call.action == VALIDATE:
+            return _validate(layout, name, log, cluster)
         service = load_service(layout, name, log, cluster)
         return perform(service, call.action, call.options) if is_chosen(service, call.choice) else 0
+
+
+def _validate(layout: AgentLayout, name: str, log: ActionLog, cluster: ClusterView) -> int:
+    """Say all that is wrong with a service file: 0 for nothing, 1 if there are only warnings, 3 for errors."""
+    problems = validate(layout, name, log, cluster, _peer())
+    for problem in problems:
+        sys.stdout.write(f"{problem}\n")
+    if not problems:
+        sys.stdout.write(f"{layout.service_file(name)}: valid\n")
+    if all(problem.is_warning for problem in problems):
+        return 1 if problems else 0
+    return ConfigError.exit_code
+
+
+def _peer() -> Optional[str]:
+    """Name of the other node of the cluster, if its files can be read and name one."""
+    layout = find_layout(os.environ, os.path.exists)
+    try:
+        nodes = parse_nodes(read_text(layout.nodes_file), layout.nodes_file)
+    except OpenhaError:
+        return None
+    return next((node for node in nodes if node.lower() != node_name().lower()), None)
 
 
 def _by_name(call: Call, called_as: str) -> Call:
@@ -147,7 +180,7 @@ def _by_name(call: Call, called_as: str) -> Call:
         action = "stonith" if suffix == "stonith" else call.action
         return replace(call, services=(_service_name(name),), options=options, action=action)
     if called_as in ("svcmgr", "svcmgr.py", "__main__.py"):
-        if call.services is None:
+        if call.services is None and call.action not in FOR_ALL:
             raise UsageError("no service given, expected -s SERVICE or a command named after the service")
         return call
     return replace(call, services=(_service_name(called_as),))
@@ -199,7 +232,7 @@ def _service_name(name: str) -> str:
 
 
 def _usage() -> str:
-    return USAGE.format(actions=", ".join(shown_actions()), wait=DEFAULT_WAIT_S)
+    return USAGE.format(actions=", ".join([*shown_actions(), "validate config"]), wait=DEFAULT_WAIT_S)
 
 
 if __name__ == "__main__":

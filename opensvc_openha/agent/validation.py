@@ -1,0 +1,156 @@
+"""All that is wrong with one service file, not only the first thing: what ``validate config`` prints.
+
+An error is what no action can go on with; a warning is what actions go on with: a keyword that nobody knows, a name that
+does not fit the nodes of the service, two resources that are in each other's way.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Iterable, Iterator, Mapping, Optional
+
+from opensvc_openha.agent.keywords import COMMON, DEFAULT_SECTION, SUBSET_SECTION, Keyword, check_names, check_values
+from opensvc_openha.agent.resources.base import Resource, Surroundings
+from opensvc_openha.agent.resources.registry import DRIVERS, build_resource, driver_of, is_resource
+from opensvc_openha.agent.sequence import subset_names
+from opensvc_openha.agent.service_file import Section, ServiceFile
+from opensvc_openha.agent.status import Group
+from opensvc_openha.errors import ConfigError
+
+_SCOPES = frozenset({"nodes", "drpnodes", "drpnode", "encapnodes", "flex_primary", "drp_flex_primary"})
+_NODE_LISTS = ("autostart_node", "always_on", "disable_on", "optional_on", "monitor_on")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing to put right. A warning ends no action."""
+
+    error: ConfigError
+    is_warning: bool = False
+
+    def __str__(self) -> str:
+        return f"{'warning' if self.is_warning else 'error'}: {self.error}"
+
+
+def problems_of(file: ServiceFile, around: Surroundings, peer: Optional[str] = None) -> "list[Problem]":
+    """Everything found in one service file, in the order of its lines. ``peer`` is the other node of the cluster, if known."""
+    problems = list(_in_default(file))
+    resources: "list[Resource]" = []
+    for section in file.sections:
+        if is_resource(section):
+            problems += _in_resource(section, around, resources)
+    problems += _in_subsets(file, resources)
+    problems += _in_nodes(file, around, any(res.spec.group is Group.HB for res in resources), peer)
+    problems += _in_each_others_way(file, resources)
+    return sorted(problems, key=lambda problem: problem.error.line or 0)
+
+
+def unknown_keywords(file: ServiceFile) -> "list[Problem]":
+    """Only the keywords that nobody knows: what a change of state says before it goes on."""
+    found = list(_unknown_in_default(file))
+    for section in file.sections:
+        driver = DRIVERS.get(section.group) if is_resource(section) else None
+        keywords = driver.keywords_of(section) if driver else None
+        if keywords:
+            found += _unknown(section, keywords)
+    return found
+
+
+def _in_default(file: ServiceFile) -> "Iterator[Problem]":
+    for error in check_values(file.default, DEFAULT_SECTION):
+        yield Problem(error)
+    yield from _unknown_in_default(file)
+
+
+def _unknown_in_default(file: ServiceFile) -> "Iterable[Problem]":
+    of_drivers = {keyword for driver in DRIVERS.values() for keywords in driver.keywords.values() for keyword in keywords}
+    return _unknown(file.default, (*DEFAULT_SECTION, *COMMON, *sorted(of_drivers, key=lambda keyword: keyword.name)))
+
+
+def _in_resource(section: Section, around: Surroundings, resources: "list[Resource]") -> "Iterator[Problem]":
+    """What is wrong with one section; the resource is added if it can be built."""
+    try:
+        keywords = driver_of(section).keywords_of(section)
+    except ConfigError as exc:
+        yield Problem(exc)
+        return
+    wrong = list(check_values(section, keywords or ()))
+    yield from (Problem(error) for error in wrong)
+    if keywords is not None:
+        yield from _unknown(section, keywords)
+    if wrong:
+        return
+    try:
+        resources.append(build_resource(section, around))
+    except ConfigError as exc:
+        yield Problem(exc)
+        return
+    if resources[-1].why_unhandled():
+        reason = f"[{section.name}] {resources[-1].why_unhandled()}: a start is refused unless it is disabled or optional"
+        yield Problem(ConfigError(reason, section.path, section.line), is_warning=True)
+
+
+def _unknown(section: Section, keywords: "tuple[Keyword, ...]") -> "Iterator[Problem]":
+    # What [DEFAULT] may hold may stand in a section too: agents read some of it from there.
+    allowed = {name for keyword in DEFAULT_SECTION for name in keyword.names}
+    for error in check_names(section, keywords, allowed):
+        yield Problem(error, is_warning=True)
+
+
+def _in_subsets(file: ServiceFile, resources: "list[Resource]") -> "Iterator[Problem]":
+    known = {name for resource in resources for name in subset_names(resource)}
+    for section in file.sections:
+        if section.group != "subset":
+            continue
+        for error in check_values(section, SUBSET_SECTION):
+            yield Problem(error)
+        for error in check_names(section, SUBSET_SECTION):
+            yield Problem(error, is_warning=True)
+        name = section.name.partition("#")[2]
+        if name not in known:
+            expected = f"expected one of {', '.join(sorted(known))}" if known else "for no resource has a subset"
+            yield _warning(section, f"[{section.name}] is the subset of no resource, {expected}")
+
+
+def _in_nodes(file: ServiceFile, around: Surroundings, is_clustered: bool, peer: Optional[str]) -> "Iterator[Problem]":
+    default, known = file.default, file.all_nodes
+    listed = f"nodes are {', '.join(known)}"
+    if default.text("nodes") and around.node not in known:
+        yield Problem(default.error("nodes", f"does not name this node, {around.node}: {listed}"))
+    if is_clustered and peer and peer.lower() not in known:
+        yield Problem(default.error("nodes", f"does not name the peer of the cluster, {peer}: {listed}"))
+    if is_clustered and default.text("autostart_node"):
+        yield Problem(default.error("autostart_node", "has no effect under a heartbeat: remove it, the cluster decides"), True)
+    if not default.text("nodes"):
+        return
+    for section in (default, *file.sections):
+        for keyword in _NODE_LISTS:
+            for word in section.words(keyword) if keyword in section.own else ():
+                if word.lower() not in known and word.lower() not in _SCOPES:
+                    yield Problem(section.error(keyword, f"names {word}, which is no node of this service: {listed}"), True)
+    for scoped in file.scoped:
+        if scoped.word not in known and scoped.word not in _SCOPES:
+            message = f"[{scoped.section}] {scoped.keyword}@{scoped.word} is meant for no node of this service: {listed}"
+            yield Problem(ConfigError(message, file.path, scoped.line), is_warning=True)
+
+
+def _in_each_others_way(file: ServiceFile, resources: "list[Resource]") -> "Iterator[Problem]":
+    sections: "Mapping[str, Section]" = {section.name: section for section in file.sections}
+    first_with: "dict[tuple[str, str], str]" = {}
+    for resource in resources:
+        section = sections[resource.spec.rid]
+        for keyword in _UNIQUE.get(section.group, ()):
+            value = os.path.normpath(section.text(keyword)) if keyword == "mnt" else section.text(keyword)
+            if not section.text(keyword) or resource.spec.is_disabled:
+                continue
+            first = first_with.setdefault((keyword, value), section.name)
+            if first != section.name:
+                yield Problem(section.error(keyword, f"is {value}, as in [{first}]: expected one of its own"), True)
+
+
+_UNIQUE = {"fs": ("mnt",), "ip": ("ipname",), "vg": ("vgname",)}
+
+
+def _warning(section: Section, message: str) -> Problem:
+    return Problem(ConfigError(message, section.path, section.line), is_warning=True)

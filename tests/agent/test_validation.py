@@ -1,0 +1,163 @@
+"""Service files as people get them wrong: what `validate config` and the actions say, and that others are not hidden."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from tutorial_files import BUSYBOX_ENV, REGISTRY_ENV
+
+NODE = os.uname().nodename
+DEFAULT = f"[DEFAULT]\nnodes = {NODE} peer1\n"
+IP = "[ip#1]\nipdev = lo\nipname = 127.0.0.9\n"
+
+
+def validate(agent, text: str) -> "tuple[int, list[str]]":
+    agent.write("a", text)
+    outcome = agent.svcmgr("validate", "config", called_as="a")
+    path = str(agent.etc / "a.env")
+    return outcome.exit_code, [line.replace(path, "FILE") for line in (outcome.out + outcome.err).splitlines()]
+
+
+def test_valid_file_is_said_to_be_valid(agent):
+    """Nothing wrong: exit code 0 and the word."""
+    assert validate(agent, DEFAULT + IP) == (0, ["FILE: valid"])
+
+
+@pytest.mark.parametrize(
+    "text, said",
+    [
+        ("[ip#1]\nipdev = lo\n", "FILE:3: [ip#1] ipname is missing, expected a text"),
+        ("[fs#1]\ntype = ext5\ndev = /d\nmnt = /m\n", "FILE:4: [fs#1] type is 'ext5', expected one of "),
+        ("[fs#1]\ndev = /d\nmnt = /m\n", "FILE:3: [fs#1] type is missing, expected one of "),
+        ("[ips#1]\nipdev = lo\n", "FILE:3: [ips#1] is no known kind of resource, expected one of "),
+        (IP + "disable = maybe\n", "FILE:6: [ip#1] disable is 'maybe', expected true or false"),
+        (IP + "restart = often\n", "FILE:6: [ip#1] restart is 'often', expected a whole number"),
+        ("[app#1]\nstart = x\ntimeout = -1\n", "FILE:5: [app#1] timeout is '-1', expected a number of seconds above 0"),
+        ("[fs#1]\ntype = ext4\ndev = /d\nmnt = relative\n", "FILE:6: [fs#1] mnt is 'relative', expected an absolute path"),
+        (IP.replace("127.0.0.9", "{ip#7.addr}"), "FILE:5: [ip#1] ipname refers to {ip#7.addr}, which is not set"),
+        (IP + "[ip#1]\nipname = x\n", "FILE:6: duplicate section"),
+        (IP + "ipdev = eth1\n", "FILE:6: duplicate keyword"),
+        ("[ip\nipdev = lo\n", "FILE:3: "),
+    ],
+)
+def test_error_is_said_with_file_line_section_keyword_and_expectation(agent, text, said):
+    """Each of these ends every action: validate and start say the same place, exit code 3."""
+    exit_code, lines = validate(agent, DEFAULT + text)
+    assert (exit_code, sum(said.lower() in line.lower() for line in lines)) == (3, 1), lines
+    for action in (["start"], ["print", "status"]):
+        outcome = agent.svcmgr("-s", "a", *action)
+        assert outcome.exit_code == 3
+        assert said.replace("FILE", str(agent.etc / "a.env")).lower() in outcome.err.lower()
+
+
+@pytest.mark.parametrize(
+    "text, said",
+    [
+        (IP + "ipnam = x\n", "FILE:6: [ip#1] ipnam is no keyword of [ip#1], did you mean ipname?"),
+        (IP + "zzz = x\n", "FILE:6: [ip#1] zzz is no keyword of [ip#1], expected one of ipname, ipdev, netmask"),
+        (IP + "[subset#ip:web]\nparallel = true\n", "FILE:6: [subset#ip:web] is the subset of no resource"),
+        (IP + "[ip#2]\nipdev = eth9\nipname = 127.0.0.9\n", "FILE:8: [ip#2] ipname is 127.0.0.9, as in [ip#1]"),
+        (IP + "ipdev@peer7 = eth1\n", "FILE:6: [ip#1] ipdev@peer7 is meant for no node of this service"),
+        (IP + "disable_on = peer7\n", "FILE:6: [ip#1] disable_on names peer7, which is no node of this service"),
+    ],
+)
+def test_warning_is_said_and_ends_no_action(agent, text, said):
+    """Each of these changes nothing for sure: validate says so and exits with 1; the status is still there."""
+    exit_code, lines = validate(agent, DEFAULT + text)
+    assert exit_code == 1
+    assert [line for line in lines if line.startswith("warning: " + said)], lines
+    assert agent.svcmgr("-s", "a", "print", "status").exit_code == 0
+
+
+def test_all_that_is_wrong_is_said_at_once_in_the_order_of_the_file(agent):
+    """Three sections, four mistakes: four lines."""
+    text = "[ip#1]\nipdev = lo\nspeed = 9\n[fs#1]\ntype = ext9\n[app#1]\ntimeout = x\n"
+    exit_code, lines = validate(agent, DEFAULT + text)
+    assert exit_code == 3
+    assert [line.split("FILE:")[1].split(":")[0] for line in lines] == ["3", "5", "7", "9"], lines
+
+
+def test_start_says_unknown_keywords_and_goes_on(agent):
+    """A word that nobody knows must not keep a service down: a warning that names the line, then the start."""
+    agent.write("a", "[DEFAULT]\nservice_typ = DEV\n[app#1]\nstart = /bin/true\nstrat = 3\n")
+    outcome = agent.svcmgr("-s", "a", "start")
+    assert outcome.exit_code == 0
+    assert "a.env:2: [DEFAULT] service_typ is no keyword of [DEFAULT], did you mean service_type?" in outcome.err
+    assert "a.env:5: [app#1] strat is no keyword of [app#1], did you mean start?" in outcome.err
+
+
+def test_start_on_a_node_that_is_none_of_the_service_is_refused(agent):
+    """nodes names two others: start refuses and says who they are; validate does too; stop is allowed."""
+    agent.write("a", "[DEFAULT]\nnodes = n1 n2\n[app#1]\nstart = /bin/true\n")
+    outcome = agent.svcmgr("-s", "a", "start")
+    assert (outcome.exit_code, "is none of the nodes of a, n1, n2: start refused" in outcome.err) == (5, True)
+    assert agent.svcmgr("-s", "a", "stop").exit_code == 0
+    assert agent.svcmgr("-s", "a", "validate", "config").exit_code == 3
+
+
+def test_peer_of_the_cluster_that_is_not_in_nodes_is_an_error(agent, monkeypatch):
+    """OpenHA's nodes file names a peer that the service file does not."""
+    conf = agent.root / "openha" / "conf"
+    conf.mkdir(parents=True)
+    (conf / "nodes").write_text(f"{NODE}\nother\n")
+    monkeypatch.setenv("EZ", str(agent.root / "openha"))
+    exit_code, lines = validate(agent, DEFAULT + IP + "[hb#0]\ntype = OpenHA\n")
+    assert exit_code == 3
+    assert f"error: FILE:2: [DEFAULT] nodes does not name the peer of the cluster, other: nodes are {NODE}, peer1" in lines
+
+
+def test_autostart_node_under_a_heartbeat_is_a_warning(agent):
+    """The tutorial removes autostart_node when the heartbeat comes: who forgets it is told."""
+    exit_code, lines = validate(agent, DEFAULT + f"autostart_node = {NODE}\n" + IP + "[hb#0]\ntype = OpenHA\n")
+    assert (exit_code, "has no effect under a heartbeat" in lines[0]) == (1, True)
+
+
+@pytest.mark.parametrize("text", [REGISTRY_ENV, BUSYBOX_ENV])
+def test_files_of_the_tutorial_have_no_unknown_keyword(agent, text):
+    """As the tutorial prints them, on a node of theirs: nothing but what is not handled yet."""
+    text = text.replace("deb1.opensvc.com deb2.opensvc.com", f"{NODE} deb2.opensvc.com")
+    exit_code, lines = validate(agent, text.replace("deb1.opensvc.com", NODE))
+    assert [line for line in lines if "is not handled" not in line and "valid" not in line] == []
+
+
+def test_broken_services_never_hide_the_others(agent):
+    """Wrong bytes, a directory, a pipe, a link to nothing, a syntax error: each is said, the good one is shown."""
+    agent.write("good", "[app#1]\ncheck = /bin/true\n")
+    agent.write("syntax", "[app#1\n")
+    (agent.etc / "latin.env").write_bytes(b"[DEFAULT]\n# caf\xe9\n")
+    (agent.etc / "folder.env").mkdir()
+    os.mkfifo(agent.etc / "pipe.env")
+    (agent.etc / "gone.env").symlink_to("/nowhere/x.env")
+    outcome = agent.svcmon()
+    assert outcome.exit_code == 3
+    assert outcome.out.splitlines()[3].startswith("good ")
+    for said in (
+        "latin.env:2: holds the byte 0xe9, which is no UTF-8 text",
+        "folder.env: cannot be read: Is a directory",
+        "pipe.env: is no regular file",
+        "gone.env: cannot be read: No such file",
+        "syntax.env:1: ",
+    ):
+        assert said in outcome.err
+
+
+def test_references_take_the_values_of_this_node(agent):
+    """{svcname}, {nodename}, keywords of DEFAULT and of other sections, an item and a count of a list."""
+    out = agent.root / "out"
+    agent.write(
+        "a.example",
+        f"[DEFAULT]\nnodes = {NODE} peer1\nbase = {agent.root}\n"
+        "[env]\nsize = 5g\n"
+        "[app#1]\nscript = {base}/{svcname}.{short_svcname}.sh\n"
+        "start = echo {svcname} {nodename} {app#1.script} {nodes[1]} {#nodes} {env.size} ${HOME} {nobody} > " + f"{out}\n",
+    )
+    assert agent.svcmgr("-s", "a.example", "start").exit_code == 0
+    script = f"{agent.root}/a.example.a.sh"
+    assert out.read_text() == f"a.example {NODE} {script} peer1 2 5g {os.environ.get('HOME', '')} {{nobody}}\n"
+
+
+def test_reference_that_leads_to_itself_is_an_error(agent):
+    """Two values that refer to each other: an error with its line, no endless loop."""
+    exit_code, lines = validate(agent, "[DEFAULT]\nx = {y}\ny = {x}\n" + IP)
+    assert (exit_code, "refers to itself" in lines[0]) == (3, True)
