@@ -287,7 +287,7 @@ class Engine:
         if self._is_dirty:
             return list(self._machines)
         due = {name for name, at in self._due.items() if at <= now}
-        return [name for name in self._touched | due if name in self._machines]
+        return sorted(name for name in self._touched | due if name in self._machines)
 
     def _note_deadlines(self, names: "list[str]", now: float) -> None:
         if self._is_dirty:

@@ -90,9 +90,12 @@ class ServiceMachine:
         return done + self._apply(Trigger.EVALUATE, view, leaving, now, next_seq)
 
     def was_away(self, cause: str, next_seq: int) -> None:
-        """This node was stalled for so long that the peer may have taken what runs here: it is asked first."""
+        """This node was stalled for so long that the peer may have taken the service: it is asked first."""
         if self.state in _OWNS:
             self._doubt = _Doubt(next_seq, cause)
+        if self.ready_seq is not None:
+            # What the peer acknowledged before holds for a node that it heard.
+            self.ready_seq = next_seq
 
     def script_exited(
         self, kind: ScriptKind, outcome: ScriptOutcome, detail: str, view: PeerView, leaving: Optional[Leaving],
@@ -316,7 +319,8 @@ class ServiceMachine:
         if self._dual.since is not None:
             reason = f"DUAL RUN: both nodes run it; {self._dual_advice}"
         elif self._doubt is not None:
-            reason = f"{self._doubt.cause}: the peer, {view.standing.value}, has not confirmed yet that it did not take it"
+            text = f"{self._doubt.cause}: the peer, {view.standing.value}, has not confirmed yet that it did not take it"
+            reason = f"{reason}; {text}" if reason else text
         elif self.state is ServiceState.START_FAILED and self._failures.explain(self.spec.policy):
             reason = f"{reason}; {self._failures.explain(self.spec.policy)}"
         elif view.standing is PeerStanding.LIVE and self.spec.name not in view.states:

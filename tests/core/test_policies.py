@@ -104,6 +104,28 @@ def test_owner_without_its_daemon_for_long_steps_down_when_it_was_replaced() -> 
     assert not pair.both_run()
 
 
+def test_acknowledgement_from_before_a_stall_starts_nothing() -> None:
+    """deb2 sleeps for two timeouts while its check-up script runs; deb1 took the service: deb2 does not go on to start it."""
+    pair = Pair()
+    deb1, deb2 = pair.boot()
+    pair.run(2)
+    pair.script_s = lambda action: 5.0 if action.kind is ScriptKind.CHECK else 1.0
+    deb2.command(Command.UNFREEZE)
+    pair.run(1)
+    assert deb2.state == "STARTING"
+    deb1.command(Command.UNFREEZE)
+    deb2.is_stalled = True
+    pair.cut_all("deb1")
+    pair.run(30)
+    assert deb1.state == "STARTED"
+    pair.resume(deb2)
+    pair.run(3)
+    pair.heal()
+    pair.run(30)
+    assert [node for _, node in pair.starts()] == ["deb1"]
+    assert deb1.shown == deb2.shown == ("STARTED", "STOPPED")
+
+
 def test_operator_who_freezes_a_doubtful_service_ends_the_doubt() -> None:
     """FROZEN_START is the operator's word: the engine stops nothing when the peer turns out to run it too."""
     pair = Pair()
