@@ -33,18 +33,20 @@ from opensvc_openha.core.events import (
 )
 from opensvc_openha.core.model import ClusterSpec, LinkSpec, Wire
 from opensvc_openha.core.status import LinkStatus, NodeStatus, PeerStanding
-from opensvc_openha.errors import ConfigError, NotAnsweringError, OpenhaError, RefusedError, SystemFault
+from opensvc_openha.errors import NotAnsweringError, OpenhaError, RefusedError, SystemFault
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.formats.state_file import StoredState
-from opensvc_openha.runtime import clock, configuration
+from opensvc_openha.runtime import clock
 from opensvc_openha.runtime.authentication import Authentication
 from opensvc_openha.runtime.codec import codec_for
 from opensvc_openha.runtime.control_server import ControlServer
-from opensvc_openha.runtime.key_store import read_settings, write_keys, write_lives
+from opensvc_openha.runtime.key_store import write_lives
 from opensvc_openha.runtime.link_threads import LinkThread, ListenerThread, SenderThread
+from opensvc_openha.runtime.live_configuration import Configuration, LiveConfiguration
 from opensvc_openha.runtime.lock import lock_is_in_place, take_lock
 from opensvc_openha.runtime.logs import log_record
 from opensvc_openha.runtime.node import Node
+from opensvc_openha.runtime.problems import Subject
 from opensvc_openha.runtime.realtime import Realtime
 from opensvc_openha.runtime.script_runner import ScriptRunner
 from opensvc_openha.runtime.systemd import Systemd
@@ -78,11 +80,8 @@ class Daemon:
         self._layout = layout
         self._lock_handle = lock_handle
         self._log = logger
-        self._files = configuration.fingerprint(layout)
-        options = configuration.read_options(layout)
-        self._spec = configuration.read_cluster(layout, options)
-        self._config_problem = ""
-        self._key_problem = ""
+        self._configuration = LiveConfiguration(layout, logger, self._take_over)
+        self._problems = self._configuration.problems
         self._store = StateStore(layout, self._spec.node, self._spec.peer)
         self._board = StatusBoard()
         self._posted = 0
@@ -90,7 +89,6 @@ class Daemon:
         self._runner = ScriptRunner(layout, self._spec.node, self._spec.peer, self._script_exited)
         self._listening: "dict[int, queue.SimpleQueue[Answer]]" = {}
         self._next_command = 0
-        self._reloading = threading.Lock()
         self._answering = threading.Lock()
         self._links: "dict[tuple[LinkSpec, str], LinkThread]" = {}
         self._wake = threading.Event()
@@ -102,13 +100,11 @@ class Daemon:
         is_first_start = not os.path.exists(layout.boot_file)
         boot, is_same_life = next_boot(layout)
         self._authentication = Authentication(self._spec.node, boot)
-        ring, lives = read_settings(layout, options)
-        self._authentication.update(options.heartbeat, ring, lives)
-        self._runner.configure(self._spec.own_services, options.scripts.parallel)
-        self._realtime = Realtime(options.realtime)
+        self._hand_out(self._configuration.current)
+        self._realtime = Realtime(self._configuration.current.options.realtime)
         learned = self._store.learn(self._spec.own_services, is_same_life, is_first_start)
         self._store.note_managed(self._spec.own_services)
-        self._node = Node(Engine(self._spec, boot, learned, clock.monotonic(), lives), self)
+        self._node = Node(Engine(self._spec, boot, learned, clock.monotonic(), self._configuration.current.lives), self)
 
     # --- life -----------------------------------------------------------------------------------------------
 
@@ -131,9 +127,11 @@ class Daemon:
             self._wake.wait(timing.CONFIG_POLL_S)
             self._wake.clear()
             self._obey_signals()
-            self._watch_files()
+            self._configuration.look()
             self._guard_place()
-            self._advance_rotation()
+            ring = self._authentication.advance(clock.monotonic())
+            if ring is not None:
+                self._configuration.write_rotation(ring)
         return self._end()
 
     def _await_peer(self) -> None:
@@ -193,7 +191,7 @@ class Daemon:
         while self._signals:
             number = self._signals.pop(0)
             if number == signal.SIGHUP:
-                self._files = ()
+                self._configuration.suspect()
             else:
                 self.leave(Leaving.KEEP_SERVICES)
 
@@ -204,72 +202,41 @@ class Daemon:
             if not lock_is_in_place(self._layout, self._lock_handle):
                 self._lock_handle = take_lock(self._layout)
                 self._log.warning("node %s: %s had been removed", self._spec.node, self._layout.lock_file)
+            self._problems.solve(Subject.PLACE)
         except RefusedError as error:
             self._failure = error
             self._is_over.set()
         except OpenhaError as error:
-            if str(error) != self._config_problem:
-                self._config_problem = str(error)
-                self._log.warning("node %s: %s", self._spec.node, error)
+            self._problems.report(Subject.PLACE, str(error))
 
     # --- configuration --------------------------------------------------------------------------------------
 
-    def _advance_rotation(self) -> None:
-        """Writes the next step of a key rotation to the key file, if there is one."""
-        ring = self._authentication.advance(clock.monotonic())
-        if ring is None:
-            return
-        try:
-            with configuration.edit_lock(self._layout):
-                # What a command wrote a moment ago comes first.
-                if configuration.fingerprint(self._layout) != self._files:
-                    return
-                write_keys(self._layout, ring)
-        except SystemFault as error:
-            if str(error) != self._key_problem:
-                self._key_problem = str(error)
-                self._log.warning("node %s: key rotation: %s", self._spec.node, error)
-            return
-        self._key_problem = ""
-        step = f"former key {ring.previous.key_id} still accepted" if ring.previous else "former key dropped"
-        self._log.info("node %s: key rotation: key %s in use, %s", self._spec.node, ring.current.key_id, step)
-        self._watch_files()
-
-    def _watch_files(self) -> None:
-        """Takes over a configuration that was edited by hand; a mistake in it changes nothing and is said once."""
-        if configuration.fingerprint(self._layout) == self._files:
-            return
-        try:
-            self.reload()
-        except OpenhaError as error:
-            if str(error) != self._config_problem:
-                self._config_problem = str(error)
-                self._log.warning("node %s: configuration not taken over: %s", self._spec.node, error)
+    @property
+    def _spec(self) -> ClusterSpec:
+        return self._configuration.current.spec
 
     def reload(self) -> None:
         """Reads the configuration files again and hands them to the engine."""
-        with self._reloading:
-            self._files = configuration.fingerprint(self._layout)
-            if self._spec.services and not os.path.exists(self._layout.services_file):
-                raise ConfigError("the services file has vanished: nothing is changed", self._layout.services_file)
-            options = configuration.read_options(self._layout)
-            spec = configuration.read_cluster(self._layout, options)
-            if (spec.node, spec.peer) != (self._spec.node, self._spec.peer):
-                raise ConfigError("the nodes of a running daemon are fixed: restart it", self._layout.nodes_file)
-            ring, lives = read_settings(self._layout, options)
-            self._authentication.update(options.heartbeat, ring, lives)
-            self._runner.configure(spec.own_services, options.scripts.parallel)
-            self._config_problem = ""
-            if spec == self._spec:
-                return
-            known = {svc.name for svc in self._spec.own_services}
-            added = tuple(svc for svc in spec.own_services if svc.name not in known)
-            learned = self._store.learn(added, is_same_life=True)
-            self._store.note_managed(spec.own_services)
-            self._spec = spec
-            self._inbox.put(ConfigChanged(spec, learned))
-            self._match_links(spec)
+        self._configuration.reload()
         self.status()  # Answered behind the change: when this returns, the engine knows the new configuration.
+
+    def _take_over(self, former: Configuration) -> None:
+        """Brings a new configuration to everything that runs by the former one."""
+        self._hand_out(self._configuration.current)
+        spec = self._spec
+        if spec == former.spec:
+            return
+        known = {svc.name for svc in former.spec.own_services}
+        added = tuple(svc for svc in spec.own_services if svc.name not in known)
+        learned = self._store.learn(added, is_same_life=True)
+        self._store.note_managed(spec.own_services)
+        self._inbox.put(ConfigChanged(spec, learned))
+        self._match_links(spec)
+
+    def _hand_out(self, current: Configuration) -> None:
+        """Gives options to those that have no need of the engine for it."""
+        self._authentication.update(current.options.heartbeat, current.ring, current.lives)
+        self._runner.configure(current.spec.own_services, current.options.scripts.parallel)
 
     def _match_links(self, spec: ClusterSpec) -> None:
         """Starts a thread for each new end of a link, ends those of links that are gone."""
@@ -408,8 +375,7 @@ class Daemon:
         if unfenced:
             more = f" and {len(unfenced) - _NAMED} more" if len(unfenced) > _NAMED else ""
             found.append(f"no fencing: the check-up script of {', '.join(unfenced[:_NAMED])}{more} always succeeds")
-        if self._config_problem:
-            found.append(f"configuration not taken over: {self._config_problem}")
+        found += self._problems.texts
         return tuple(found)
 
 

@@ -288,6 +288,27 @@ def test_removed_lock_and_socket_are_put_back(cluster_dir: ClusterDir) -> None:
     assert cluster_dir.fails("ezha start", 5) == f"nmond is already running on this node (pid {pid})"
 
 
+def test_lock_that_cannot_be_put_back_is_no_mistake_in_the_configuration(cluster_dir: ClusterDir) -> None:
+    """A directory stands in its place: told as what it is, once each way, beside a mistake in a file at the same time."""
+    cluster_dir.ok("ezha start")
+    lock = cluster_dir.path("services/.proc/nmond.lock")
+    pid = lock.read_text()
+    lock.unlink()
+    lock.mkdir()
+    told = f"warning: lock or control socket not put back: cannot open {lock}: Is a directory"
+    cluster_dir.wait(lambda: told in cluster_dir.ok("hb -s -v"), "the lock is missed")
+    assert "not taken over" not in cluster_dir.ok("hb -s -v")
+    services = cluster_dir.path("conf/services")
+    services.write_text("rubbish\n")
+    cluster_dir.wait(lambda: "configuration not taken over" in cluster_dir.ok("hb -s -v"), "the mistake is told")
+    assert told in cluster_dir.ok("hb -s -v")
+    services.write_text("")
+    lock.rmdir()
+    cluster_dir.wait(lambda: "not put back" not in cluster_dir.ok("hb -s -v"), "the lock is back")
+    assert lock.read_text() == pid
+    assert cluster_dir.log().count("not put back") == 2 and cluster_dir.log().count("not taken over") == 2
+
+
 def test_lost_state_directory_of_a_service_that_may_run_is_not_a_new_service(cluster_dir: ClusterDir) -> None:
     """kill -9, the service's directory is removed, start: the wrapper is asked, and nothing is called stopped."""
     cluster_dir.add("registry", "exit 4")

@@ -1,0 +1,58 @@
+"""What is wrong with the surroundings of a running daemon: each subject is said once when it begins, and once when it is over.
+
+A problem is shown for as long as it lasts. Each subject has its own, so that none hides another or speaks in its name.
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+import threading
+
+
+class Subject(enum.Enum):
+    """What a problem is about, as it is shown."""
+
+    CONFIGURATION = "configuration not taken over"
+    PLACE = "lock or control socket not put back"
+    KEY_ROTATION = "key rotation does not go on"
+    PEER_SERVICES = "services of the peer that this node does not have"
+    OWN_SERVICES = "services of this node that the peer does not have"
+
+
+class Problems:
+    """The present problems of one daemon; any thread may report them."""
+
+    def __init__(self, node: str, logger: logging.Logger) -> None:
+        self._node = node
+        self._log = logger
+        self._lock = threading.Lock()
+        self._texts: "dict[Subject, str]" = {}
+
+    def report(self, subject: Subject, text: str) -> None:
+        """Something is wrong; said if it is news."""
+        with self._lock:
+            if self._texts.get(subject) == text:
+                return
+            self._texts[subject] = text
+        self._log.warning("node %s: %s: %s", self._node, subject.value, text)
+
+    def solve(self, subject: Subject) -> None:
+        """It is right; said if it was wrong."""
+        with self._lock:
+            if self._texts.pop(subject, None) is None:
+                return
+        self._log.info("node %s: %s: no longer so", self._node, subject.value)
+
+    def settle(self, subject: Subject, text: str) -> None:
+        """Reports a problem, or that there is none if the text is empty."""
+        if text:
+            self.report(subject, text)
+        else:
+            self.solve(subject)
+
+    @property
+    def texts(self) -> "tuple[str, ...]":
+        """The present ones, in a fixed order."""
+        with self._lock:
+            return tuple(f"{subject.value}: {self._texts[subject]}" for subject in Subject if subject in self._texts)
