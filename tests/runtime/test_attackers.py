@@ -67,6 +67,17 @@ def listener_line(cluster: ClusterDir) -> str:
     return next(line for line in cluster.ok("hb -s").splitlines() if line.startswith("unicast listener"))
 
 
+def recorded(cluster: ClusterDir, voice: PeerVoice) -> "list[bytes]":
+    """Has the peer live, and five of its genuine frames on tape, each of which the daemon has heard."""
+    voice.meet(cluster)
+    tape = []
+    for _ in range(5):
+        voice.listen()
+        tape.append(voice.frame())
+        voice.throw(tape[-1])
+    return tape
+
+
 ATTACKS = {
     "unauthenticated": lambda voice: voice.frame(is_sealed=False),
     "unknown key": lambda voice: voice.frame(key=WRONG),
@@ -138,12 +149,7 @@ def test_replayed_and_reordered_frames_are_counted_and_do_not_keep_the_peer_aliv
 ) -> None:
     """Genuine frames of a peer that fell silent are sent again, in and out of order: the link goes down in its timeout."""
     voice = voices(guarded)
-    voice.meet(guarded)
-    tape = []
-    for _ in range(5):
-        voice.listen()
-        tape.append(voice.frame())
-        voice.throw(tape[-1])
+    tape = recorded(guarded, voice)
     order = random.Random(1)
     ended = time.monotonic()
     while "UP" in listener_line(guarded):
@@ -160,12 +166,7 @@ def test_recorded_frames_prove_nothing_to_a_restarted_daemon(
 ) -> None:
     """The daemon was killed and has forgotten the numbers: the tape is refused, the living peer is believed at once."""
     voice = voices(guarded)
-    voice.meet(guarded)
-    tape = []
-    for _ in range(5):
-        voice.listen()
-        tape.append(voice.frame())
-        voice.throw(tape[-1])
+    tape = recorded(guarded, voice)
     guarded.kill()
     guarded.ok("ezha start")
     for data in tape:
