@@ -30,12 +30,12 @@ def _link_id(words):
     return f"{kind} {device}:{place}"
 
 
-def lay_cables(nodes, count=CABLES):
+def lay_cables(nodes, numbers=range(CABLES)):
     """Joins the nodes by cables h0, h1, ...: 10.60.N.1 and .2, fd00:60:N::1 and ::2."""
     nets = [nodes.switch._net_files[node.index] for node in nodes]
-    nodes.enclosure.ip(*[f"link add h{n} netns {nets[0]} type veth peer name h{n} netns {nets[1]}" for n in range(count)])
+    nodes.enclosure.ip(*[f"link add h{n} netns {nets[0]} type veth peer name h{n} netns {nets[1]}" for n in numbers])
     for number, net in enumerate(nets, 1):
-        for n in range(count):
+        for n in numbers:
             nodes.enclosure.ip(f"addr add 10.60.{n}.{number}/24 dev h{n}", f"addr add fd00:60:{n}::{number}/64 dev h{n} nodad",
                                f"link set h{n} up", net=net)
 

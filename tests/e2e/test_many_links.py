@@ -77,7 +77,7 @@ def test_each_cut_takes_down_its_own_link_only_and_delays_nothing(cluster):
             ends = ["DOWN: " in line for line in own]
             assert ends.count(True) <= 1 and ends.count(False) <= 1, own
     for node in cluster.nodes:
-        assert "SILENT" not in cluster.must(node, "cat /usr/local/cluster/log/nmond.log")
+        assert "LIVE -> SILENT" not in cluster.must(node, "cat /usr/local/cluster/log/nmond.log")
 
 
 def _move(cluster, owner):
