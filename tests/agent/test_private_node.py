@@ -115,9 +115,9 @@ def test_address_goes_up_and_down_with_the_prefix_of_its_network(private_node):
     assert "10.99.0.1/24" in addresses(private_node.run)
 
 
-@pytest.mark.parametrize("netmask, shown", [("25", "/25"), ("255.255.255.192", "/26"), ("", "/32")])
-def test_netmask_in_either_spelling_is_taken(private_node, netmask, shown):
-    """A prefix length, a dotted mask, and a single address where no network of the interface holds it."""
+@pytest.mark.parametrize("netmask, shown", [("25", "/25"), ("255.255.255.192", "/26"), ("0xfffffff0", "/28"), ("", "/24")])
+def test_netmask_in_each_spelling_is_taken(private_node, netmask, shown):
+    """A prefix length, a dotted mask, hexadecimal, and the interface's own where none is given."""
     private_node.write("a", f"[ip#1]\nipdev = eth0\nipname = 10.98.0.71\nnetmask = {netmask}\n")
     act(private_node, "start")
     assert f"10.98.0.71{shown}" in addresses(private_node.run)
@@ -144,6 +144,48 @@ def test_address_that_answers_elsewhere_is_refused(private_node):
     assert f"already in use on eth0's network by {owner}" in act(private_node, "start", exit_code=6), hardware
     private_node.run_on_peer("ip", "addr", "flush", "dev", "eth0")
     act(private_node, "start")
+
+
+def test_ipv6_address_that_answers_elsewhere_is_refused(private_node):
+    """The peer has the IPv6 address: start fails and names the peer's hardware address, whatever the load."""
+    private_node.run_on_peer("ip", "addr", "add", "fd00:99::71/64", "dev", "eth0", "nodad")
+    private_node.write("a", "[ip#1]\nipdev = eth0\nipname = fd00:99::71\nnetmask = 64\n")
+    owner = json.loads(private_node.run_on_peer("ip", "-j", "link", "show", "eth0").stdout)[0]["address"]
+    assert f"already in use on eth0's network by {owner}" in act(private_node, "start", exit_code=6)
+    private_node.run_on_peer("ip", "addr", "flush", "dev", "eth0")
+    act(private_node, "start")
+
+
+def test_label_and_name_of_a_stacked_interface_are_understood(private_node):
+    """eth0:7 puts the address on eth0 under that label; eth0@if9 is eth0."""
+    private_node.write("a", "[ip#1]\nipdev = eth0:7\nipname = 10.99.0.71\n[ip#2]\nipdev = eth0@if9\nipname = 10.99.0.72\n")
+    act(private_node, "start")
+    assert statuses(private_node) == {"ip#1": "up", "ip#2": "up"}
+    shown = addresses(private_node.run)
+    assert "10.99.0.71/24 scope global secondary eth0:7" in shown
+    assert "10.99.0.72/24 scope global secondary eth0" in shown
+    act(private_node, "stop")
+    assert statuses(private_node) == {"ip#1": "down", "ip#2": "down"}
+
+
+def test_interface_that_is_down_ends_the_start_and_says_what_to_do(private_node):
+    """The link was set down: no address is added to it."""
+    private_node.write("a", "[ip#1]\nipdev = eth0\nipname = 10.99.0.71\n")
+    private_node.run("ip", "link", "set", "eth0", "down")
+    assert "ip#1: interface eth0 is not up: ip link set eth0 up" in act(private_node, "start", exit_code=6)
+    assert "10.99.0.71" not in addresses(private_node.run)
+
+
+def test_address_that_went_with_ours_is_put_back(private_node):
+    """Two services share a network that is only theirs: stopping the first leaves the address of the second."""
+    private_node.run("sysctl", "-qw", "net.ipv4.conf.eth0.promote_secondaries=0")
+    private_node.run("sysctl", "-qw", "net.ipv4.conf.all.promote_secondaries=0")
+    for svcname, number in (("a", 71), ("b", 72)):
+        private_node.write(svcname, f"[ip#1]\nipdev = eth0\nipname = 10.77.0.{number}\nnetmask = 24\n")
+        assert private_node.agent(svcname, "start").returncode == 0
+    assert "10.77.0.72 went with it: added again" in act(private_node, "stop")
+    assert statuses(private_node) == {"ip#1": "down"}
+    assert statuses(private_node, "b") == {"ip#1": "up"}
 
 
 def test_neighbour_learns_at_once_who_has_the_address_now(private_node):

@@ -1,11 +1,17 @@
-"""Service addresses: an IPv4 or IPv6 address, given literally or by name, on one interface."""
+"""Service addresses: an IPv4 or IPv6 address, given literally or by name, on one interface.
+
+``ipdev`` is an interface, one with a label (eth0:1), or as `ip link` prints it (eth0.10@eth0). Without ``netmask`` the
+address takes that of the interface's network. An address that another machine answers for is never added.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import ipaddress
 import socket
+import struct
 from dataclasses import dataclass
-from typing import Optional
+from typing import Mapping, Optional
 
 from opensvc_openha.agent.commands import run_or_fail
 from opensvc_openha.agent.keywords import Keyword
@@ -18,6 +24,10 @@ from opensvc_openha.runtime.clock import pause
 
 _READY_TRIES = 30
 _READY_PAUSE_S = 0.1
+_SIOCGIFFLAGS = 0x8913
+_IFF_UP, _IFF_RUNNING, _IFF_LOOPBACK = 0x1, 0x40, 0x8
+_NONROUTED_TAG = "nonrouted"
+"""The agent's tag for an address that may well exist elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +49,22 @@ class ServiceIp(LocalResource):
 
     def __init__(self, section: Section, around: Surroundings) -> None:
         self._name = section.required("ipname")
-        self._device = section.required("ipdev")
+        device = section.required("ipdev")
+        self._device = device.partition("@")[0].partition(":")[0]
+        self._alias = device.partition("@")[0] if ":" in device.partition("@")[0] else ""
+        self._netmask = section.text("netmask")
         self._prefix = _configured_prefix(section)
-        super().__init__(section, around, Group.IP, "ip", f"{self._name}@{self._device}")
+        super().__init__(section, around, Group.IP, "ip", f"{self._name}@{device}")
+
+    def environment(self) -> Mapping[str, str]:
+        """The names the agent's triggers know."""
+        address = _resolve(self._name)
+        return {
+            "OPENSVC_IPDEV": self._device,
+            "OPENSVC_IPNAME": self._name,
+            "OPENSVC_MASK": self._netmask,
+            "OPENSVC_IPADDR": str(address) if address else "",
+        }
 
     def status(self) -> Finding:
         """up if the address is on its interface; a warning if it is on another one."""
@@ -67,13 +90,14 @@ class ServiceIp(LocalResource):
         address = _resolve(self._name)
         if finding.status is ResourceStatus.WARN or address is None:
             raise ActionError(f"{self.spec.rid}: {finding.log[0] if finding.log else 'could not resolve ' + self._name}")
-        owner = find_owner(self._device, address)
+        prefix = self._prefix_for(address)
+        self._expect_link()
+        owner = None if _NONROUTED_TAG in self.spec.tags else find_owner(self._device, address)
         if owner is not None:
             raise ActionError(f"{self.spec.rid}: {address} is already in use on {self._device}'s network by {owner}")
-        prefix = self._prefix if self._prefix is not None else _network_prefix(self._device, address)
-        if prefix > address.max_prefixlen:
-            raise ActionError(f"{self.spec.rid}: netmask {prefix} is no prefix of an IPv{address.version} address")
         argv = ["ip", "addr", "add", f"{address}/{prefix}", "dev", self._device]
+        if self._alias and address.version == 4:
+            argv += ["label", self._alias]
         # Duplicate detection would leave the address unusable for a second or more.
         run_or_fail(self._log, argv + (["nodad"] if address.version == 6 else []))
         if self.status().status is not ResourceStatus.UP:
@@ -89,7 +113,33 @@ class ServiceIp(LocalResource):
         if not places:
             self._log.info(f"{self.spec.label} is already down")
         for place in places:
+            others = [other for other in _interfaces().get(self._device, []) if other.address != address]
             run_or_fail(self._log, ["ip", "addr", "del", f"{address}/{place.prefix}", "dev", self._device])
+            self._put_back(others)
+
+    def _put_back(self, others: "list[Placed]") -> None:
+        """With an address the kernel may remove those that came after it in the same network: they are not ours to remove."""
+        left = _interfaces().get(self._device, [])
+        for other in others:
+            if other not in left:
+                self._log.warning(f"{other.address} went with it: added again")
+                run_or_fail(self._log, ["ip", "addr", "add", f"{other.address}/{other.prefix}", "dev", self._device])
+
+    def _prefix_for(self, address: Address) -> int:
+        prefix = self._prefix if self._prefix is not None else _network_prefix(self._device, address)
+        if prefix is None:
+            raise ActionError(f"{self.spec.rid}: {self._device} has no IPv{address.version} address to take the netmask from: "
+                              "set netmask")
+        if prefix > address.max_prefixlen:
+            raise ActionError(f"{self.spec.rid}: netmask {self._netmask} is no netmask of an IPv{address.version} address")
+        return prefix
+
+    def _expect_link(self) -> None:
+        flags = _link_flags(self._device)
+        if not flags & _IFF_UP:
+            raise ActionError(f"{self.spec.rid}: interface {self._device} is not up: ip link set {self._device} up")
+        if not flags & (_IFF_RUNNING | _IFF_LOOPBACK):
+            self._log.warning(f"interface {self._device} has no carrier: {self._name} will not be reachable through it")
 
     def _announce(self, address: Address) -> None:
         for _ in range(_READY_TRIES):
@@ -107,16 +157,32 @@ class ServiceIp(LocalResource):
 
 
 def _configured_prefix(section: Section) -> Optional[int]:
-    word = section.text("netmask").lstrip("/")
+    """Prefix length for a netmask written as bits, dotted, in hexadecimal, or as an IPv6 mask."""
+    word = section.text("netmask").strip("/")
     if not word:
         return None
-    try:
-        prefix = int(word) if word.isdigit() else ipaddress.ip_network(f"0.0.0.0/{word}").prefixlen
-    except ValueError:
-        prefix = -1
-    if not 0 < prefix <= 128:
-        raise section.error("netmask", f"is {word!r}, expected a prefix length or a dotted netmask")
+    prefix = _prefix_of(word)
+    if prefix is None:
+        message = "a prefix length or a dotted netmask (24, 255.255.255.0, 0xffffff00)"
+        raise section.error("netmask", f"is {section.text('netmask')!r}, expected {message}")
     return prefix
+
+
+def _prefix_of(word: str) -> Optional[int]:
+    if word.isascii() and word.isdigit() and len(word) <= 3:
+        return int(word) if 0 < int(word) <= 128 else None
+    digits = word[2:] if word.lower().startswith("0x") else word
+    try:
+        if len(digits) == 8 and digits.isalnum():
+            bits, width = int(digits, 16), 32
+        else:
+            mask = ipaddress.ip_address(word)
+            bits, width = int(mask), mask.max_prefixlen
+    except ValueError:
+        return None
+    prefix = bin(bits).count("1")
+    is_contiguous = bits == ((1 << prefix) - 1) << (width - prefix)
+    return prefix if prefix and is_contiguous else None
 
 
 def _resolve(name: str) -> Optional[Address]:
@@ -138,7 +204,9 @@ def _interfaces() -> "dict[str, list[Placed]]":
 
     families = (socket.AF_INET, socket.AF_INET6)
     interfaces: "dict[str, list[Placed]]" = {name: [] for name in psutil.net_if_stats()}
-    for name, entries in psutil.net_if_addrs().items():
+    for label, entries in psutil.net_if_addrs().items():
+        # An address with a label is listed under that: eth0:1.
+        name = label.partition(":")[0]
         placed = interfaces.setdefault(name, [])
         for entry in entries:
             if entry.family in families:
@@ -158,15 +226,24 @@ def _places_of(address: Address, interfaces: "dict[str, list[Placed]]") -> "list
     return [place for placed in interfaces.values() for place in placed if place.address == address]
 
 
-def _network_prefix(device: str, address: Address) -> int:
-    """Prefix of the network on the interface that holds the address, else the one for a single address."""
-    for place in _interfaces().get(device, []):
-        if place.address.version != address.version:
-            continue
-        network = ipaddress.ip_network(f"{place.address}/{place.prefix}", strict=False)
-        if address in network:
+def _network_prefix(device: str, address: Address) -> Optional[int]:
+    """Prefix of the network on the interface that holds the address, else of its first network, as in the agent."""
+    placed = [place for place in _interfaces().get(device, []) if place.address.version == address.version]
+    for place in placed:
+        if address in ipaddress.ip_network(f"{place.address}/{place.prefix}", strict=False):
             return place.prefix
-    return address.max_prefixlen
+    if _link_flags(device) & _IFF_LOOPBACK:
+        return address.max_prefixlen
+    return next((place.prefix for place in placed if not place.address.is_link_local), None)
+
+
+def _link_flags(device: str) -> int:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        try:
+            answer = fcntl.ioctl(sock, _SIOCGIFFLAGS, struct.pack("16sH14x", device.encode()[:15], 0))
+        except OSError:
+            return 0
+    return int(struct.unpack("16sH14x", answer)[1])
 
 
 _IP = (Keyword("ipname", is_required=True), Keyword("ipdev", is_required=True), Keyword("netmask"), Keyword("gateway"))

@@ -8,38 +8,43 @@ from __future__ import annotations
 import ipaddress
 import socket
 import struct
-from typing import Optional, Union
+from typing import Callable, Optional, Union
 
 Address = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 
+_OwnerIn = Callable[[bytes, bytes], Optional[bytes]]
+"""Who has the wanted address, if this frame tells."""
+
 _ARP_REQUEST, _ARP_REPLY = 1, 2
-_ETH_ARP = 0x0806
+_ETH_ARP, _ETH_IPV6 = 0x0806, 0x86DD
+_ICMPV6 = 58
 _BROADCAST = b"\xff" * 6
 _ARPHRD_ETHER = 1
 _PROBES = 2
 _PROBE_WAIT_S = 0.2
 _FRAMES_MAX = 50
 _ANNOUNCEMENTS = 3
-_NEIGHBOUR_ADVERTISEMENT = 136
+_NEIGHBOUR_SOLICITATION, _NEIGHBOUR_ADVERTISEMENT = 135, 136
 _OVERRIDE = 0x20000000
 
 
 def find_owner(interface: str, address: Address) -> Optional[str]:
-    """Hardware address of another machine that answers for an IPv4 address here, or None; None too if it can't be told.
+    """Hardware address of another machine that answers for an address here, or None; None too if it can't be told.
 
-    Takes 0.4 s where nobody answers. The question carries no address of ours, so that it disturbs no ARP cache.
+    Takes 0.4 s where nobody answers. The question carries no address of ours, so that it disturbs no neighbour's cache.
     """
-    if address.version != 4:
-        return None
     try:
-        with _arp_socket(interface) as sock:
+        with _packet_socket(interface, _ETH_ARP if address.version == 4 else _ETH_IPV6) as sock:
             own = _hardware_address(sock)
             if own is None:
                 return None
-            probe = _arp_frame(own, _ARP_REQUEST, b"\0" * 4, address.packed)
+            if address.version == 4:
+                probe, owner_in = _arp_frame(own, _ARP_REQUEST, b"\0" * 4, address.packed), _arp_owner
+            else:
+                probe, owner_in = _solicitation_frame(own, address.packed), _advertised_owner
             for _ in range(_PROBES):
                 sock.send(probe)
-                owner = _await_reply(sock, address.packed, own)
+                owner = _await_owner(sock, owner_in, address.packed, own)
                 if owner is not None:
                     return owner.hex(":")
     except OSError:
@@ -50,7 +55,7 @@ def find_owner(interface: str, address: Address) -> Optional[str]:
 def announce(interface: str, address: Address) -> None:
     """Tell all neighbours that the address is here now; raises OSError where that can't be sent."""
     if address.version == 4:
-        with _arp_socket(interface) as sock:
+        with _packet_socket(interface, _ETH_ARP) as sock:
             own = _hardware_address(sock)
             if own is None:
                 return
@@ -59,7 +64,7 @@ def announce(interface: str, address: Address) -> None:
                 sock.send(_arp_frame(own, _ARP_REQUEST, address.packed, address.packed))
                 sock.send(_arp_frame(own, _ARP_REPLY, address.packed, address.packed))
         return
-    with _arp_socket(interface) as packet_socket:
+    with _packet_socket(interface, _ETH_ARP) as packet_socket:
         own = _hardware_address(packet_socket)
     if own is None:
         return
@@ -73,10 +78,10 @@ def announce(interface: str, address: Address) -> None:
             sock.sendto(message, ("ff02::1", 0, 0, index))
 
 
-def _arp_socket(interface: str) -> socket.socket:
-    sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ETH_ARP))
+def _packet_socket(interface: str, protocol: int) -> socket.socket:
+    sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(protocol))
     try:
-        sock.bind((interface, _ETH_ARP))
+        sock.bind((interface, protocol))
         sock.settimeout(_PROBE_WAIT_S)
     except OSError:
         sock.close()
@@ -96,13 +101,39 @@ def _arp_frame(own: bytes, operation: int, sender: bytes, target: bytes) -> byte
     return ethernet + struct.pack("!HHBBH", 1, 0x0800, 6, 4, operation) + own + sender + target_hardware + target
 
 
-def _await_reply(sock: socket.socket, wanted: bytes, own: bytes) -> Optional[bytes]:
+def _solicitation_frame(own: bytes, target: bytes) -> bytes:
+    """The question of IPv6 duplicate address detection: from no address, to those that may have this one."""
+    group = b"\xff\x02" + b"\0" * 9 + b"\x01\xff" + target[-3:]
+    body = struct.pack("!BBHI", _NEIGHBOUR_SOLICITATION, 0, 0, 0) + target
+    pseudo = b"\0" * 16 + group + struct.pack("!II", len(body), _ICMPV6)
+    body = body[:2] + struct.pack("!H", _checksum(pseudo + body)) + body[4:]
+    header = struct.pack("!IHBB", 0x60000000, len(body), _ICMPV6, 255) + b"\0" * 16 + group
+    return b"\x33\x33" + group[-4:] + own + struct.pack("!H", _ETH_IPV6) + header + body
+
+
+def _checksum(data: bytes) -> int:
+    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF
+
+
+def _arp_owner(frame: bytes, wanted: bytes) -> Optional[bytes]:
+    operation, sender_hardware, sender = frame[20:22], frame[22:28], frame[28:32]
+    return sender_hardware if operation == struct.pack("!H", _ARP_REPLY) and sender == wanted else None
+
+
+def _advertised_owner(frame: bytes, wanted: bytes) -> Optional[bytes]:
+    is_advertisement = frame[20:21] == bytes([_ICMPV6]) and frame[54:55] == bytes([_NEIGHBOUR_ADVERTISEMENT])
+    return frame[6:12] if is_advertisement and frame[62:78] == wanted else None
+
+
+def _await_owner(sock: socket.socket, owner_in: _OwnerIn, wanted: bytes, own: bytes) -> Optional[bytes]:
     for _ in range(_FRAMES_MAX):
         try:
-            frame = sock.recv(100)
+            owner = owner_in(sock.recv(200), wanted)
         except socket.timeout:
             return None
-        operation, sender_hardware, sender = frame[20:22], frame[22:28], frame[28:32]
-        if operation == struct.pack("!H", _ARP_REPLY) and sender == wanted and sender_hardware != own:
-            return sender_hardware
+        if owner is not None and owner != own:
+            return owner
     return None
