@@ -10,7 +10,7 @@ help:
 	@echo "make demo   two nodes on this machine replay the tutorial, up to takeover and failback"
 	@echo "make test   all tests, with two real nodes in namespaces where that is possible"
 	@echo "make lint   flake8, mypy strict, import contract"
-	@echo "make bench  what heartbeats cost here, and how late a timer is: prints tables"
+	@echo "make bench  what heartbeats cost here, and how fast a takeover is: prints tables"
 	@echo "make fuzz   hostile input for the parsers and a whole node, RUNS inputs of it"
 	@echo "make venv   the virtual environment in $(VENV)"
 
@@ -37,6 +37,7 @@ lint: venv
 
 bench: venv
 	$(BIN)/python bench/heartbeats.py
+	$(BIN)/python bench/takeover.py
 
 RUNS ?= 500000
 
