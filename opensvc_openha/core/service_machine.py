@@ -68,6 +68,7 @@ class ServiceMachine:
         self.ready_seq: Optional[int] = None
         self._ready_since = now
         self._hold_until = now
+        self._is_hold_for_peer = False
         self._check_began = now
         # A daemon that finds the service running was away for an unknown time.
         self._doubt = _Doubt(0, "the daemon was restarted") if learned.state in _OWNS else None
@@ -87,6 +88,9 @@ class ServiceMachine:
     def evaluate(self, view: PeerView, leaving: Optional[Leaving], now: float, next_seq: int) -> "list[Action]":
         """Applies what may have changed outside: the peer, the time, this node's wish to leave."""
         done = self._note_confirmation(view, now) + self._note_dual_run(view, now)
+        if self._is_hold_for_peer and view.state_of(self.spec.name) in _RUNS:
+            # It has taken what was left to it: from now on this node stands by.
+            self._hold_until = min(self._hold_until, now)
         return done + self._apply(Trigger.EVALUATE, view, leaving, now, next_seq)
 
     def was_away(self, cause: str, next_seq: int) -> None:
@@ -179,6 +183,7 @@ class ServiceMachine:
         self.running = row.run
         if row.holds:
             self._hold_until = now + self._hold_s(row)
+            self._is_hold_for_peer = row.trigger is not Trigger.STORE_FAILED and not self._failures.is_script
         if row.next is ServiceState.START_READY:
             self.ready_seq, self._ready_since = next_seq, now
             if row.trigger is Trigger.START:

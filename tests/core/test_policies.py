@@ -292,6 +292,18 @@ def test_handed_over_service_is_not_tried_again_at_once() -> None:
     assert pair.starts()[-1][0] >= handed_at + START_FAILURE_HOLD_S - 2
 
 
+def test_service_moves_back_at_once_when_the_peer_has_taken_it() -> None:
+    """Stopped on deb1 for deb2, and stopped there a second later: the courtesy to the peer is over, deb1 starts it."""
+    pair = Pair()
+    deb1, deb2 = _started(pair)
+    deb1.command(Command.STOP)
+    pair.run(3)
+    assert deb2.state == "STARTED"
+    deb2.command(Command.STOP)
+    pair.run(2.5)
+    assert deb1.state == "STARTED"
+
+
 def test_failures_are_forgotten_with_time_and_by_an_operator() -> None:
     """Old failures do not count, and whoever takes the service in hand begins anew."""
     policy = Policy(on_start_failure=OnStartFailure.HAND_OVER)
