@@ -66,6 +66,7 @@ def link_details(status: NodeStatus) -> str:
     rows = []
     for link in status.links:
         rows.append(link_line(link))
+        rows.append(f"\twire: {link.wire}")
         if link.reason:
             rows.append(f"\t{link.reason}")
         if link.counts:

@@ -43,6 +43,7 @@ from opensvc_openha.core.link_monitor import LinkMonitor
 from opensvc_openha.core.model import ClusterSpec, LinkSpec, ServiceSpec
 from opensvc_openha.core.peer_lives import PeerLives
 from opensvc_openha.core.peer_view import PeerView
+from opensvc_openha.core.service_differences import ServiceDifferences
 from opensvc_openha.core.service_machine import ServiceMachine
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import LinkStatus, NodeStatus, PeerStanding, ServiceStatus, Sight
@@ -70,6 +71,7 @@ class Engine:
         self._machines = {
             svc.name: self._machine(svc, learned.get(svc.name, _NEW_SERVICE), now) for svc in spec.own_services
         }
+        self._differences = ServiceDifferences(spec.node, spec.peer)
         self._kept: "dict[str, ServiceSpec]" = {}
         self._mirrored: "dict[str, ServiceState]" = {}
         self._leaving: Optional[Leaving] = None
@@ -109,6 +111,8 @@ class Engine:
                 done += machine.begin(self._view)
         done += self._handle(event, now)
         done += self._judge_peer(now)
+        if self._is_dirty:
+            done += self._differences.note(self._machines.keys(), self._view)
         # One transition a step: each state is written and announced before the next.
         just_moved = {action.service for action in done if isinstance(action, Persist)}
         names = self._affected(now)
@@ -417,7 +421,8 @@ class Engine:
         links = tuple(self._link_status(link) for link in self.spec.listeners)
         reason = _standing_reason(self._view.standing, self._view.newest)
         return NodeStatus(self.spec.node, self.spec.peer, 0, self._view.standing, reason, links, tuple(services),
-                          self._admission.suspicions(now))
+                          self._admission.suspicions(now) + self._differences.warnings(),
+                          own_only=self._differences.own_only, peer_only=self._differences.peer_only)
 
     @property
     def sight(self) -> Sight:
@@ -433,7 +438,7 @@ class Engine:
         is_up, heard, pid = self._monitor.view(link)
         reason = "" if is_up else "never heard" if heard is None else f"no beat for {link.timeout_s:g} s or more"
         return LinkStatus(link.kind.value, link.label, False, is_up, pid, heard, reason, link.device, link.address, link.port,
-                          link.offset, link.timeout_s, counts=self._monitor.counts(link))
+                          link.offset, link.timeout_s, counts=self._monitor.counts(link), wire=link.wire.value)
 
     def may_run(self, service: str) -> bool:
         """True while some of the service may be in use on this node."""

@@ -9,6 +9,7 @@ import enum
 from dataclasses import dataclass, field
 from typing import Mapping, Optional
 
+from opensvc_openha.core.model import Wire
 from opensvc_openha.core.states import ServiceState
 
 
@@ -46,6 +47,7 @@ class LinkStatus:
     timeout_s: float = 0.0
     thread: int = 0
     counts: "Mapping[str, int]" = field(default_factory=dict)
+    wire: str = Wire.OWN.value
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,7 @@ class Sight:
 
 @dataclass(frozen=True)
 class NodeStatus:
-    """Snapshot of one node daemon."""
+    """Snapshot of one node daemon. ``own_only`` and ``peer_only`` are services that one of the nodes does not have."""
 
     node: str
     peer: str
@@ -118,6 +120,8 @@ class NodeStatus:
     warnings: "tuple[str, ...]" = ()
     authentication: AuthStatus = AuthStatus()
     scheduling: str = ""
+    own_only: "tuple[str, ...]" = ()
+    peer_only: "tuple[str, ...]" = ()
 
     def service(self, name: str) -> Optional[ServiceStatus]:
         """Status of one service, or None if this node does not know it."""

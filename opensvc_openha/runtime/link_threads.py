@@ -158,7 +158,7 @@ class SenderThread(LinkThread):
         reason = self.fault or (self.remark if is_up else "no beat sent yet")
         return LinkStatus(self.link.kind.value, self.link.label, True, is_up, self.thread_id, sent_at, reason,
                           self.link.device, self.link.address, self.link.port, self.link.offset, self.link.timeout_s,
-                          self.thread_id, self.counts)
+                          self.thread_id, self.counts, wire=self.link.wire.value)
 
 
 class ListenerThread(LinkThread):

@@ -16,8 +16,6 @@ class Subject(enum.Enum):
     CONFIGURATION = "configuration not taken over"
     PLACE = "lock or control socket not put back"
     KEY_ROTATION = "key rotation does not go on"
-    PEER_SERVICES = "services of the peer that this node does not have"
-    OWN_SERVICES = "services of this node that the peer does not have"
 
 
 class Problems:
@@ -43,13 +41,6 @@ class Problems:
             if self._texts.pop(subject, None) is None:
                 return
         self._log.info("node %s: %s: no longer so", self._node, subject.value)
-
-    def settle(self, subject: Subject, text: str) -> None:
-        """Reports a problem, or that there is none if the text is empty."""
-        if text:
-            self.report(subject, text)
-        else:
-            self.solve(subject)
 
     @property
     def texts(self) -> "tuple[str, ...]":

@@ -29,6 +29,8 @@ def status_to_json(status: NodeStatus) -> "dict[str, Any]":
         "peer_reason": status.peer_reason,
         "warnings": list(status.warnings),
         "scheduling": status.scheduling,
+        "own_only": list(status.own_only),
+        "peer_only": list(status.peer_only),
         "authentication": vars(status.authentication),
         "links": [vars(link) for link in status.links],
         "services": [_service_to_json(svc) for svc in status.services],
@@ -47,6 +49,8 @@ def status_from_json(data: "dict[str, Any]") -> NodeStatus:
         services=tuple(_service_from_json(svc) for svc in data["services"]),
         warnings=tuple(data["warnings"]),
         scheduling=data.get("scheduling", ""),
+        own_only=tuple(data.get("own_only", ())),
+        peer_only=tuple(data.get("peer_only", ())),
         authentication=AuthStatus(**{**data["authentication"], "accepts": tuple(data["authentication"]["accepts"])}),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -184,3 +185,5 @@ def test_legacy_wire_and_enforced_keys_exclude_each_other(cluster_dir: ClusterDi
     assert "wire = legacy carries no proof" in cluster_dir.fails("ezha start", 3)
     options.write_text("[heartbeat]\nwire = legacy\nauthentication = permissive\n")
     cluster_dir.ok("ezha start")
+    assert cluster_dir.ok("hb -s -v").count("\twire: legacy\n") == 2 and "wire" not in cluster_dir.ok("hb -s")
+    assert {link["wire"] for link in json.loads(cluster_dir.ok("hb -s --json"))["links"]} == {"legacy"}

@@ -6,6 +6,7 @@ holds with one, and what only a key can prevent is in test_attackers.
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -287,18 +288,30 @@ def test_h17_stall_at_any_moment_hangs_nothing(cluster_dir: ClusterDir, voice: P
 
 
 def test_h22_service_only_the_peer_knows_fills_no_log(cluster_dir: ClusterDir, voice: PeerVoice) -> None:
-    """Fifty beats with services this node does not have: the log does not grow, no directory is made."""
+    """Fifty beats with services this node does not have: one line in the log each way, the status tells, no directory is made."""
+    cluster_dir.add("registry")
     cluster_dir.ok("ezha start")
+    voice.states = {"registry": ServiceState.STOPPED}
     voice.meet(cluster_dir)
+    lines = cluster_dir.log().count("\n")
     voice.states = {"ghost": ServiceState.STARTED, "other": ServiceState.STOPPED}
-    before = cluster_dir.log()
-    for _ in range(50):
+    for number in range(50):
         voice.listen()
+        voice.states = {**voice.states, f"ghost{number % 3}": ServiceState.STARTED}
         voice.throw(voice.frame(with_names=True))
         time.sleep(0.02)
     voice.meet(cluster_dir)
-    assert cluster_dir.log() == before
+    assert cluster_dir.log().count("\n") == lines + 2
+    shown = cluster_dir.ok("service -s -v")
+    assert f"warning: only {PEER} has service ghost, ghost0, ghost1, ghost2, other: add it on {HERE} (service -a)" in shown
+    assert f"warning: only {HERE} has service registry: add it on {PEER}" in shown
+    told = json.loads(cluster_dir.ok("service -s --json"))
+    assert (told["own_only"], told["peer_only"]) == (["registry"], ["ghost", "ghost0", "ghost1", "ghost2", "other"])
     assert not cluster_dir.path("services/ghost").exists()
+    voice.states = {"registry": ServiceState.STOPPED}
+    voice.meet(cluster_dir)
+    cluster_dir.wait(lambda: "only" not in cluster_dir.ok("service -s -v"), "they agree again")
+    assert cluster_dir.log().count("SERVICES AGREE") == 2
 
 
 def test_h24_storm_of_signals_and_beats_breaks_nothing(cluster_dir: ClusterDir, voice: PeerVoice) -> None:
