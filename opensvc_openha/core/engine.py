@@ -368,7 +368,9 @@ class Engine:
     def beat(self, goodbye: Goodbye = Goodbye.NONE) -> Beat:
         """What this node says now, under the current sequence number."""
         ack = self._ack()
-        states = {name: machine.announced for name, machine in self._machines.items()}
+        # A C OpenHA could not confirm anything, and nothing that it is told makes it stop a copy of its own.
+        is_legacy = self._view.newest is not None and self._view.newest.is_legacy
+        states = {name: machine.state if is_legacy else machine.announced for name, machine in self._machines.items()}
         return Beat(
             node=self.spec.node,
             boot=self.boot,
