@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help venv demo test lint bench fuzz clean
+.PHONY: help venv demo test lint bench fuzz enumerate clean
 
 help:
 	@echo "make demo   two nodes on this machine replay the tutorial, up to takeover and failback"
@@ -12,6 +12,7 @@ help:
 	@echo "make lint   flake8, mypy strict, import contract"
 	@echo "make bench  what heartbeats cost here, and how fast a takeover is: prints tables"
 	@echo "make fuzz   hostile input for the parsers and a whole node, RUNS inputs of it"
+	@echo "make enumerate  two engines in every state x every event x every fate, DEPTH moves deep"
 	@echo "make venv   the virtual environment in $(VENV)"
 
 venv: $(READY)
@@ -44,6 +45,11 @@ RUNS ?= 500000
 fuzz: venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[fuzz]'
 	$(BIN)/python -m tests.fuzz.fuzz_formats -runs=$(RUNS) -max_len=600
+
+DEPTH ?= 3
+
+enumerate: venv
+	$(BIN)/python -m opensvc_openha.sim.enumerate --depth $(DEPTH) $(WORLDS)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .import_linter_cache .hypothesis .coverage

@@ -442,6 +442,10 @@ class Engine:
         return LinkStatus(link.kind.value, link.label, False, is_up, pid, heard, reason, link.device, link.address, link.port,
                           link.offset, link.timeout_s, counts=self._monitor.counts(link), wire=link.wire.value)
 
+    def state_of(self, service: str) -> ServiceState:
+        """This node's own state of one of its services."""
+        return self._machines[service].state
+
     def may_run(self, service: str) -> bool:
         """True while some of the service may be in use on this node."""
         return service in self._machines and self._machines[service].may_run

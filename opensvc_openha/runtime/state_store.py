@@ -77,7 +77,7 @@ class StateStore:
         managed_before = self._read_managed()
         for svc in services:
             stored, problem = self._read_own(svc.name, svc.name in managed_before)
-            known = _conclude(stored, problem, is_same_life, is_first_start)
+            known = conclude(stored, problem, is_same_life, is_first_start)
             then = known.then if known.state is not ServiceState.UNKNOWN else None
             if stored != StoredState(known.state, then):
                 try:
@@ -122,7 +122,7 @@ class StateStore:
             return None, f"STATE file {path}: {error}"
 
 
-def _conclude(stored: Optional[StoredState], problem: str, is_same_life: bool, is_first_start: bool = False) -> Learned:
+def conclude(stored: Optional[StoredState], problem: str, is_same_life: bool, is_first_start: bool = False) -> Learned:
     """What is believed at the start: pure, so that every case can be listed."""
     if stored is None:
         if not problem and is_same_life:

@@ -1,0 +1,1 @@
+"""Deterministic exploration of two nodes: the production core under a virtual clock."""
