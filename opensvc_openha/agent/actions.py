@@ -12,7 +12,11 @@ from typing import Callable, Iterable, Mapping
 
 from opensvc_openha.agent import fencing, render
 from opensvc_openha.agent.action_lock import DEFAULT_WAIT_S, action_lock
+from opensvc_openha.agent.docker.engine import Engine
+from opensvc_openha.agent.docker.passthrough import run_docker
+from opensvc_openha.agent.docker.settings import read_settings
 from opensvc_openha.agent.interruption import interruptible
+from opensvc_openha.agent.resources.container import DockerContainer
 from opensvc_openha.agent.runner import refuse_unhandled, start_resources, stop_resources
 from opensvc_openha.agent.sequence import in_start_order
 from opensvc_openha.agent.service import Choice, Service, write_frozen_flag
@@ -38,6 +42,8 @@ class ActionOptions:
     has_rollback: bool = True
     wait_lock_s: float = DEFAULT_WAIT_S
     output_format: str = ""
+    docker_words: "tuple[str, ...]" = ()
+    """What was typed after the word docker."""
 
 
 def perform(service: Service, action: str, options: ActionOptions) -> int:
@@ -160,8 +166,17 @@ def stonith(service: Service, options: ActionOptions) -> int:
     return fencing.fence_if_needed(service, os.environ)
 
 
+def docker(service: Service, options: ActionOptions) -> int:
+    """A docker command for the service's daemon, without lock or safety net: it is the operator's own hand."""
+    containers = [res for res in service.resources if isinstance(res, DockerContainer)]
+    engine = Engine(read_settings(service.file, service.var_dir), service.layout.var_dir, service.log)
+    images = list(dict.fromkeys(container.image for container in containers))
+    return run_docker(engine, service.log, options.docker_words, images, [container.name for container in containers])
+
+
 ACTIONS: Mapping[str, Callable[[Service, ActionOptions], int]] = {
     "boot": boot,
+    "docker": docker,
     "freeze": freeze,
     "frozen": frozen,
     "json_status": json_status,
@@ -176,7 +191,7 @@ ACTIONS: Mapping[str, Callable[[Service, ActionOptions], int]] = {
     "thaw": thaw,
 }
 
-NOT_YET = frozenset({"docker", "push", "resource_monitor", "switch", "sync_all", "sync_nodes", "syncnodes"})
+NOT_YET = frozenset({"push", "resource_monitor", "switch", "sync_all", "sync_nodes", "syncnodes"})
 """Actions of the real agent whose absence should be told apart from a typing error."""
 
 

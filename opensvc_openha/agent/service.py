@@ -161,7 +161,7 @@ def _report_of(resource: Resource, finding: Finding) -> ResourceReport:
     return ResourceReport(
         rid=spec.rid,
         group=spec.group,
-        label=spec.label,
+        label=finding.label or spec.label,
         status=_STANDBY.get(finding.status, finding.status) if spec.is_always_on else finding.status,
         log=finding.log,
         is_monitored=spec.is_monitored,

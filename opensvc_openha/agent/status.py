@@ -75,6 +75,8 @@ class Finding:
 
     status: ResourceStatus
     log: "tuple[str, ...]" = ()
+    label: str = ""
+    """What to show instead of the resource's label, where that depends on what was found."""
 
 
 @dataclass(frozen=True)

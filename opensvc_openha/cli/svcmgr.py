@@ -114,7 +114,7 @@ def understand(called_as: str, args: Sequence[str]) -> Call:
     call = Call(_service_list(given), Choice.ALL, "_".join(words), options)
     call = _by_name(call, called_as)
     if docker_args:
-        call = replace(call, action="docker")
+        call = replace(call, action="docker", options=replace(call.options, docker_words=tuple(docker_args[1:])))
     if not call.action:
         raise UsageError("no action given, see svcmgr --help")
     return call

@@ -43,7 +43,7 @@ WRITABLE = (
 
 PLAIN_DEVICES = "null zero full random urandom tty fuse net/tun kmsg loop-control mapper/control".split()
 LOOP_MAJOR = 7
-LOOP_NODES = 16
+LOOP_NODES = 64
 
 libc = ctypes.CDLL(None, use_errno=True)
 

@@ -187,11 +187,11 @@ def test_boot_starts_only_where_autostart_node_says(agent):
 
 def test_start_of_a_resource_that_cannot_be_run_is_refused_before_anything_is_touched(agent):
     """A container in the file: start says why and starts nothing; with the container disabled it starts."""
-    agent.write("a", three_apps(agent) + "[container#1]\ntype = docker\nrun_image = x\n")
+    agent.write("a", three_apps(agent) + "[container#1]\ntype = lxc\nname = x\n")
     outcome = agent.svcmgr("-s", "a", "start")
     assert (outcome.exit_code, agent.calls) == (6, [])
-    assert "container#1: container type docker is not handled by the embedded agent yet" in outcome.err
-    agent.write("a", three_apps(agent) + "[container#1]\ntype = docker\nrun_image = x\ndisable = true\n")
+    assert "container#1: container type lxc is not handled by the embedded agent yet" in outcome.err
+    agent.write("a", three_apps(agent) + "[container#1]\ntype = lxc\nname = x\ndisable = true\n")
     assert agent.svcmgr("-s", "a", "start").exit_code == 0
 
 

@@ -66,7 +66,7 @@ def test_help_names_the_actions(agent):
     assert "print status, restart, start, startstandby, status" in outcome.out
 
 
-@pytest.mark.parametrize("words", [["push"], ["syncnodes", "--force"], ["sync", "nodes"], ["docker", "ps", "-a"]])
+@pytest.mark.parametrize("words", [["push"], ["syncnodes", "--force"], ["sync", "nodes"]])
 def test_action_that_is_not_there_yet_is_said_and_not_zero(agent, words):
     """Actions the tutorial knows and this agent does not yet do: one clear line, exit 6."""
     agent.write("a", UP)
@@ -154,11 +154,11 @@ def test_broken_service_file_does_not_stop_a_mass_action(agent):
 
 
 def test_tutorial_services_show_without_their_hardware(agent):
-    """Both files of the tutorial on a machine that has none of it: a tree each, container and vg n/a with the reason."""
+    """Both files of the tutorial on a machine that has none of it: a tree each, with the containers down as there."""
     agent.write("registry.opensvc.com", REGISTRY_ENV + "\n[hb#0]\ntype = OpenHA\nname = registry\n")
     agent.write("busybox.opensvc.com", BUSYBOX_ENV)
     outcome = agent.svcmon("--verbose", "--service=registry.opensvc.com,busybox.opensvc.com")
     assert outcome.exit_code == 0
-    assert "|  |- container#1    .... n/a      de9a91835513\n|  |  |                            # container" in outcome.out
+    assert f"|  |- container#1    .... down     de9a91835513\n|  |  |{' ' * 28}# docker daemon is not running\n" in outcome.out
     assert "|  |- fs#2           .... down     /dev/mapper/vgbusybox-lvbusyboxdata@/opt/busybox.opensvc.com" in outcome.out
     assert "   '- hb#0           .... warn     hb.openha\n" + " " * 35 + "# open-ha is not installed\n" in outcome.out

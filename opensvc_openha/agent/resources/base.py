@@ -9,9 +9,12 @@ rollback are not a driver's business: see ``sequence`` and ``runner``.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Callable, Mapping, Optional, Protocol
 
 from opensvc_openha.agent.action_log import ActionLog
+from opensvc_openha.agent.docker.engine import Engine
+from opensvc_openha.agent.docker.settings import read_settings
 from opensvc_openha.agent.hb_status import ClusterView
 from opensvc_openha.agent.keywords import COMMON, TRIGGERS, Keyword
 from opensvc_openha.agent.service_file import Section, ServiceFile
@@ -38,6 +41,11 @@ class Surroundings:
     def var_dir(self) -> str:
         """Run-time data of the service."""
         return self.layout.service_var_dir(self.svcname)
+
+    @cached_property
+    def docker(self) -> Engine:
+        """The docker daemon that all containers of the service share; ConfigError where it is not configured."""
+        return Engine(read_settings(self.file, self.var_dir), self.layout.var_dir, self.log)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Mapping, Optional
 
 from opensvc_openha.agent.commands import run_or_fail
-from opensvc_openha.agent.keywords import Keyword
+from opensvc_openha.agent.keywords import Form, Keyword
 from opensvc_openha.agent.resources.base import Driver, LocalResource, Resource, Surroundings
 from opensvc_openha.agent.resources.neighbours import Address, announce, find_owner
 from opensvc_openha.agent.service_file import Section
@@ -246,6 +246,9 @@ def _link_flags(device: str) -> int:
     return int(struct.unpack("16sH14x", answer)[1])
 
 
-_IP = (Keyword("ipname", is_required=True), Keyword("ipdev", is_required=True), Keyword("netmask"), Keyword("gateway"))
+_IP = (
+    *(Keyword("ipname", is_required=True), Keyword("ipdev", is_required=True), Keyword("netmask"), Keyword("gateway")),
+    Keyword("docker_daemon_ip", Form.FLAG),
+)
 
 DRIVER = Driver(build, {"": _IP})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Mapping
 
 from opensvc_openha.agent.keywords import check_values
-from opensvc_openha.agent.resources import app, fs, hb, ip, stonith
+from opensvc_openha.agent.resources import app, container, fs, hb, ip, stonith
 from opensvc_openha.agent.resources.base import Driver, Resource, Surroundings, index_of
 from opensvc_openha.agent.resources.unhandled import shown_driver
 from opensvc_openha.agent.service_file import Section, ServiceFile
@@ -14,7 +14,7 @@ from opensvc_openha.errors import ConfigError
 
 DRIVERS: Mapping[str, Driver] = {
     "app": app.DRIVER,
-    "container": shown_driver("container", Group.CONTAINER, "run_image", "name"),
+    "container": container.DRIVER,
     "disk": shown_driver("disk", Group.DISK, "vgname", "name", "file", "dev"),
     "drbd": shown_driver("drbd", Group.DISK, "res"),
     "fs": fs.DRIVER,

@@ -1,0 +1,261 @@
+"""Starts the docker daemon of a service before its first container and stops it after the last.
+
+Changes are made with the docker command: run_args are words of its language, which no library understands, and
+``<service> docker ...`` needs it anyway. Looking is done on the daemon's socket (see ``engine_view``).
+
+Starts are serialised on a node, for two daemons that start at the same time race for the packet filter's chains and one
+of them dies. What a killed daemon left is cleared first, and a daemon that does not answer is killed: its containers
+cannot be told to stop, and the service must be able to leave this node.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+from typing import ContextManager, Optional
+
+from opensvc_openha.agent.action_log import ActionLog
+from opensvc_openha.agent.commands import command_environment
+from opensvc_openha.agent.docker import launch, leftovers
+from opensvc_openha.agent.docker.bridge import make_bridge
+from opensvc_openha.agent.docker.engine_view import EngineView, Standing, answers, look_at_engine
+from opensvc_openha.agent.docker.file_lock import file_lock
+from opensvc_openha.agent.docker.settings import DockerSettings, holding_mount, option_value
+from opensvc_openha.agent.mounts import read_mounts, top_mount
+from opensvc_openha.errors import ActionError, InterruptedAction, SystemFault
+from opensvc_openha.runtime.clock import monotonic, pause
+
+START_LIMIT_S = 60.0
+STOP_LIMIT_S = 20.0
+HUNG_AFTER_S = 10.0
+LOCK_LIMIT_S = 300.0
+START_TRIES = 2
+VIEW_AGE_MAX_S = 0.5
+
+_POLL_S = 0.05
+_LOG_BYTES_MAX = 5_000_000
+_LOG_LINES_SHOWN = 3
+
+
+class Engine:
+    """The docker daemon that the containers of one service run in."""
+
+    def __init__(self, settings: DockerSettings, node_dir: str, log: ActionLog) -> None:
+        self.settings = settings
+        self._node_lock = os.path.join(node_dir, "docker-start.lock")
+        self._log = log
+        self._view: Optional[EngineView] = None
+        self._viewed_at = 0.0
+
+    def view(self) -> EngineView:
+        """Its containers, at most half a second old: the resources of a service are looked at together."""
+        if self._view is None or monotonic() - self._viewed_at > VIEW_AGE_MAX_S:
+            self._view = look_at_engine(self.settings.socket)
+            self._viewed_at = monotonic()
+        return self._view
+
+    def view_now(self) -> EngineView:
+        """Its containers as they are now."""
+        self._view = None
+        return self.view()
+
+    def forget_view(self) -> None:
+        """What was seen no longer holds."""
+        self._view = None
+
+    def has_leftovers(self) -> bool:
+        """Does something of a daemon still run that is gone itself?"""
+        settings = self.settings
+        return settings.is_private and leftovers.has_leftovers(settings) and bool(leftovers.engine_pids(settings))
+
+    def why_not_startable(self) -> str:
+        """Reason why the daemon must not be started here now, or an empty text."""
+        if not self.settings.is_private:
+            return ""
+        point = holding_mount(self.settings)
+        if point and top_mount(os.path.realpath(point), read_mounts()) is None:
+            return f"docker_data_dir {self.settings.data_dir} is on the file system of {point}, which is not mounted here"
+        return ""
+
+    def ensure_running(self) -> None:
+        """Start the daemon unless it serves; ActionError if that fails."""
+        if not self.settings.is_private:
+            self._require_shared()
+            return
+        reason = self.why_not_startable()
+        if reason:
+            raise ActionError(reason)
+        with self._lock("start of the docker daemon"):
+            if self._is_serving():
+                return
+            self.forget_view()
+            self._make_dirs()
+            leftovers.clear(self.settings, self._log)
+            with file_lock(self._node_lock, LOCK_LIMIT_S, "start of the docker daemon, one at a time on a node"):
+                self._start()
+
+    def kill_if_hung(self) -> bool:
+        """Kill the daemon with its containers if it does not answer; False if it does, or does not run."""
+        if answers(self.settings.socket, HUNG_AFTER_S) is not Standing.HUNG:
+            return False
+        with self._lock("stop of the docker daemon"):
+            self.forget_view()
+            self._report_hung()
+            leftovers.clear(self.settings, self._log)
+        return True
+
+    def stop_if_unused(self) -> None:
+        """Stop the daemon unless a container of the service runs in it."""
+        if not self.settings.is_private:
+            return
+        with self._lock("stop of the docker daemon"):
+            view = self.view_now()
+            active = [found for found in view.containers if found.has_processes]
+            if any(self.settings.is_own(found.name) for found in active):
+                return
+            if active:
+                names = ", ".join(found.name for found in active)
+                self._log.warning(f"containers that are not of the service file stop with the docker daemon: {names}")
+            self._stop()
+
+    def _stop(self) -> None:
+        self.forget_view()
+        for pid in leftovers.daemon_pids(self.settings):
+            self._log.info(f"no container of the service runs any more: stopping its docker daemon (pid {pid})")
+            if not _end(pid, STOP_LIMIT_S):
+                self._log.error(f"the docker daemon (pid {pid}) did not end within {STOP_LIMIT_S:g} s after SIGTERM: killed")
+        if leftovers.has_leftovers(self.settings):
+            for pid in leftovers.engine_pids(self.settings):
+                _end(pid, STOP_LIMIT_S / 4)
+            leftovers.clear(self.settings, self._log)
+
+    def _is_serving(self) -> bool:
+        settings = self.settings
+        standing = answers(settings.socket, HUNG_AFTER_S)
+        if standing is Standing.HUNG:
+            self._report_hung()
+        if standing is not Standing.RUNNING or not launch.has_own_containerd(settings):
+            return standing is Standing.RUNNING
+        if leftovers.has_containerd(settings):
+            return True
+        self._log.error("the docker daemon has lost its containerd: killing it")
+        return False
+
+    def _report_hung(self) -> None:
+        pids = ", ".join(str(pid) for pid in leftovers.daemon_pids(self.settings))
+        if pids:
+            self._log.error(f"the docker daemon (pid {pids}) does not answer within {HUNG_AFTER_S:g} s: killing it")
+
+    def _start(self) -> None:
+        settings = self.settings
+        for executable in (settings.dockerd_exe, settings.docker_exe):
+            if shutil.which(executable, path=command_environment()["PATH"]) is None:
+                raise ActionError(f"{executable} is not installed: install docker 20.10 or later (docker.io or docker-ce)")
+        for tries_left in range(START_TRIES - 1, -1, -1):
+            try:
+                self._launch()
+                return
+            except InterruptedAction:
+                raise
+            except ActionError as exc:
+                if not tries_left:
+                    raise
+                self._log.warning(f"{exc}: trying again")
+                leftovers.clear(settings, self._log)
+
+    def _launch(self) -> None:
+        settings = self.settings
+        launch.write_files(settings)
+        if launch.needs_bridge(settings):
+            make_bridge(self._log, settings.bridge, settings.svcname, option_value(settings.daemon_args, "--bip"))
+        started = []
+        give_up = monotonic() + START_LIMIT_S
+        if launch.has_own_containerd(settings):
+            started.append(self._spawn(launch.containerd_command(settings)))
+            while not os.path.exists(launch.containerd_socket(settings)):
+                self._wait_a_little(started, give_up)
+        argv = launch.dockerd_command(settings, self._addresses())
+        self._log.info(shlex.join(argv))
+        started.append(self._spawn(argv))
+        while answers(settings.socket, max(_POLL_S, give_up - monotonic())) is not Standing.RUNNING:
+            self._wait_a_little(started, give_up)
+
+    def _wait_a_little(self, started: "list[subprocess.Popen[bytes]]", give_up: float) -> None:
+        for process in started:
+            if process.poll() is not None:
+                name = os.path.basename(str(process.args[0])) if isinstance(process.args, list) else "docker daemon"
+                raise ActionError(f"{name} ended with exit code {process.returncode}{self._last_words()}")
+        if monotonic() > give_up:
+            raise ActionError(f"the docker daemon does not serve within {START_LIMIT_S:g} s{self._last_words()}")
+        pause(_POLL_S)
+
+    def _spawn(self, argv: "list[str]") -> "subprocess.Popen[bytes]":
+        """Start a daemon that outlives us; what it prints goes to the log file."""
+        try:
+            if os.path.exists(self.settings.log_file) and os.path.getsize(self.settings.log_file) > _LOG_BYTES_MAX:
+                os.replace(self.settings.log_file, f"{self.settings.log_file}.1")
+            with open(self.settings.log_file, "ab") as output:
+                return subprocess.Popen(
+                    argv,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    env=command_environment(),
+                    start_new_session=True,
+                    cwd="/",
+                )
+        except OSError as exc:
+            raise SystemFault(f"cannot run {argv[0]}: {exc}") from exc
+
+    def _addresses(self) -> "list[str]":
+        import socket
+
+        found = []
+        for name in self.settings.address_names:
+            try:
+                found.append(socket.gethostbyname(name))
+            except OSError as exc:
+                raise ActionError(f"cannot resolve {name}, whose ip resource has docker_daemon_ip = true: {exc}") from exc
+        return found
+
+    def _last_words(self) -> str:
+        """The end of the log, as the reason in a message."""
+        try:
+            with open(self.settings.log_file, encoding="utf-8", errors="replace") as file:
+                file.seek(max(0, os.path.getsize(self.settings.log_file) - 20_000))
+                lines = [line.strip() for line in file.read().splitlines() if line.strip()]
+        except OSError:
+            return ""
+        fatal = [line for line in lines if "level=fatal" in line or "level=error" in line or "failed" in line]
+        shown = (fatal or lines)[-_LOG_LINES_SHOWN:]
+        return f": {' / '.join(shown)} (see {self.settings.log_file})" if shown else ""
+
+    def _make_dirs(self) -> None:
+        try:
+            os.makedirs(self.settings.data_dir, exist_ok=True)
+        except OSError as exc:
+            raise SystemFault(f"cannot make docker_data_dir {self.settings.data_dir}: {exc.strerror}") from exc
+
+    def _require_shared(self) -> None:
+        standing = answers(self.settings.socket, HUNG_AFTER_S)
+        if standing is not Standing.RUNNING:
+            word = "does not run" if standing is Standing.STOPPED else f"does not answer within {HUNG_AFTER_S:g} s"
+            raise ActionError(
+                f"the docker daemon of the system {word} ({self.settings.socket}): start it, "
+                "or let the service have its own with docker_daemon_private = true and docker_data_dir"
+            )
+
+    def _lock(self, what: str) -> ContextManager[None]:
+        return file_lock(f"{self.settings.var_dir}/docker.lock", LOCK_LIMIT_S, what)
+
+
+def _end(pid: int, limit_s: float) -> bool:
+    """SIGTERM, and wait for the end; False if it still runs then."""
+    try:
+        os.kill(pid, signal.SIGTERM)
+    except ProcessLookupError:
+        return True
+    return leftovers.wait_for_end([pid], limit_s) == []

@@ -1,0 +1,40 @@
+"""A lock on a file, for steps that must not happen at the same time in two processes; it ends with its holder."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from contextlib import contextmanager
+from typing import Iterator
+
+from opensvc_openha.errors import ActionError, SystemFault
+from opensvc_openha.runtime.clock import monotonic, pause
+
+_RETRY_S = 0.05
+
+
+@contextmanager
+def file_lock(path: str, wait_s: float, what: str) -> Iterator[None]:
+    """Hold the lock; ActionError if somebody else does for ``wait_s`` seconds. ``what`` is what it is needed for."""
+    try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        lock_fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as exc:
+        raise SystemFault(f"cannot open the lock {path}: {exc.strerror}") from exc
+    try:
+        give_up = monotonic() + wait_s
+        while not _is_taken(lock_fd):
+            if monotonic() >= give_up:
+                raise ActionError(f"{what}: waited {wait_s:g} s for the lock {path}")
+            pause(_RETRY_S)
+        yield
+    finally:
+        os.close(lock_fd)
+
+
+def _is_taken(lock_fd: int) -> bool:
+    try:
+        fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

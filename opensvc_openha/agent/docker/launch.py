@@ -1,0 +1,113 @@
+"""How containerd and dockerd of one service are called, and the files they are given.
+
+The service has a containerd of its own too: a dockerd that finds the system's one uses it, and containers of several
+daemons in one containerd disturb each other; newer dockers keep their images there, and these have to move with the service.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from typing import Any, Mapping, Sequence
+
+from opensvc_openha.agent.docker.settings import DockerSettings, option_names
+
+SYSTEM_CONFIG = "/etc/docker/daemon.json"
+
+_BRIDGE_OPTIONS = frozenset({"--bridge", "-b"})
+_OURS = frozenset(
+    "hosts data-root graph exec-root pidfile bridge bip containerd exec-opts cgroup-parent live-restore group fixed-cidr".split()
+)
+"""Settings of the system's daemon that would take the private one's files, address or life from it."""
+
+
+def needs_bridge(settings: DockerSettings) -> bool:
+    """Does the agent make the bridge? Not if docker_daemon_args names one."""
+    return not option_names(settings.daemon_args) & _BRIDGE_OPTIONS
+
+
+def has_own_containerd(settings: DockerSettings) -> bool:
+    """Does the agent start containerd? Else dockerd does, or docker_daemon_args names one."""
+    return "--containerd" not in option_names(settings.daemon_args) and shutil.which("containerd") is not None
+
+
+def containerd_socket(settings: DockerSettings) -> str:
+    """Where the service's containerd listens."""
+    return f"{settings.run_dir}/containerd/containerd.sock"
+
+
+def containerd_command(settings: DockerSettings) -> "list[str]":
+    """The containerd of this service."""
+    return ["containerd", "--config", _containerd_config(settings)]
+
+
+def dockerd_command(settings: DockerSettings, addresses: Sequence[str]) -> "list[str]":
+    """The daemon of this service; ``addresses`` are those that published ports are bound to."""
+    given = option_names(settings.daemon_args)
+    argv = [settings.dockerd_exe, "-H", f"unix://{settings.socket}", "--data-root", settings.data_dir]
+    argv += ["--exec-root", settings.run_dir, "--pidfile", settings.pid_file]
+    if "--config-file" not in given:
+        argv += ["--config-file", _daemon_config(settings)]
+    if has_own_containerd(settings):
+        argv += ["--containerd", containerd_socket(settings)]
+    if needs_bridge(settings):
+        argv += ["--bridge", settings.bridge]
+    if not any("native.cgroupdriver" in word for word in settings.daemon_args):
+        # Control groups made by systemd would need slices that nobody has defined.
+        argv += ["--exec-opt", "native.cgroupdriver=cgroupfs"]
+        argv += [] if "--cgroup-parent" in given else ["--cgroup-parent", settings.cgroup]
+    for address in addresses:
+        argv += ["--ip", address]
+    return argv + _without(settings.daemon_args, {"--exec-root", "--bip"})
+
+
+def write_files(settings: DockerSettings) -> None:
+    """Write what the two commands read."""
+    os.makedirs(settings.var_dir, exist_ok=True)
+    os.makedirs(f"{settings.run_dir}/containerd", mode=0o711, exist_ok=True)
+    state = {"root": f"{settings.data_dir}/containerd/daemon", "state": f"{settings.run_dir}/containerd/daemon"}
+    lines = ["version = 2", *(f"{key} = {json.dumps(value)}" for key, value in state.items())]
+    lines += ['disabled_plugins = ["io.containerd.grpc.v1.cri"]']
+    lines += ["[grpc]", f"address = {json.dumps(containerd_socket(settings))}"]
+    _write(_containerd_config(settings), "\n".join(lines) + "\n")
+    _write(_daemon_config(settings), json.dumps(_private_config(settings), indent=1) + "\n")
+
+
+def _private_config(settings: DockerSettings) -> Mapping[str, Any]:
+    """The system's settings without those that are the agent's, or are in docker_daemon_args: dockerd refuses both."""
+    try:
+        with open(SYSTEM_CONFIG, encoding="utf-8") as file:
+            found = json.load(file)
+    except (OSError, ValueError):
+        return {}
+    given = {name.lstrip("-") for name in option_names(settings.daemon_args)}
+    taken = _OURS | given | {f"{name}s" for name in given} | ({"ip"} if settings.address_names else set())
+    return {key: value for key, value in found.items() if key not in taken} if isinstance(found, dict) else {}
+
+
+def _containerd_config(settings: DockerSettings) -> str:
+    return f"{settings.run_dir}/containerd/config.toml"
+
+
+def _daemon_config(settings: DockerSettings) -> str:
+    return f"{settings.run_dir}/daemon.json"
+
+
+def _write(path: str, text: str) -> None:
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+def _without(args: Sequence[str], names: "set[str]") -> "list[str]":
+    """The words of a command line without these options and their values."""
+    kept = []
+    is_value = False
+    for word in args:
+        if is_value:
+            is_value = False
+        elif word in names:
+            is_value = True
+        elif word.partition("=")[0] not in names:
+            kept.append(word)
+    return kept

@@ -1,0 +1,53 @@
+"""`<service> docker ...`: any docker command for the service's own daemon, with its terminal and its exit code."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from typing import Sequence
+
+from opensvc_openha.agent.action_log import ActionLog
+from opensvc_openha.agent.commands import command_environment
+from opensvc_openha.agent.docker.engine import Engine
+from opensvc_openha.agent.docker.engine_view import Standing
+from opensvc_openha.errors import SystemFault
+
+_SIGNAL_EXIT_CODE = 128
+_FAILED = 1
+_INTERRUPTS = (signal.SIGINT, signal.SIGQUIT)
+
+
+def run_docker(engine: Engine, log: ActionLog, words: Sequence[str], images: Sequence[str], names: Sequence[str]) -> int:
+    """Run a docker command; its exit code. The words %images% and %instances% stand for those of the service."""
+    if engine.settings.is_private and engine.view().standing is Standing.STOPPED:
+        reason = engine.why_not_startable()
+        if reason:
+            log.error(f"docker daemon is not running: {reason}")
+            return _FAILED
+        engine.ensure_running()
+    engine.forget_view()
+    known = {"%images%": images, "%instances%": names, "%as_service%": engine.settings.docker_command()[1:]}
+    replaced = [part for word in words for part in known.get(word, (word,))]
+    return _run_in_terminal(engine.settings.docker_command(*replaced))
+
+
+def _run_in_terminal(argv: "list[str]") -> int:
+    """Run a command that has our terminal; keys that interrupt are its own business while it runs."""
+    kept = {number: signal.getsignal(number) for number in _INTERRUPTS}
+    try:
+        process = subprocess.Popen(argv, env=command_environment(), preexec_fn=_default_signals)
+    except OSError as exc:
+        raise SystemFault(f"cannot run {argv[0]}: {exc.strerror}: install docker 20.10 or later") from exc
+    for number in kept:
+        signal.signal(number, signal.SIG_IGN)
+    try:
+        exit_code = process.wait()
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)
+    return exit_code if exit_code >= 0 else _SIGNAL_EXIT_CODE - exit_code
+
+
+def _default_signals() -> None:
+    for number in _INTERRUPTS:
+        signal.signal(number, signal.SIG_DFL)

@@ -1,0 +1,179 @@
+"""What a service file says about its docker daemon, and where that daemon keeps its files.
+
+A private daemon has its data in ``docker_data_dir``, on a file system that moves with the service, and everything that
+belongs to one node only in the service's var directory and below /run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shlex
+from dataclasses import dataclass
+from typing import Iterable, Optional, Sequence
+
+from opensvc_openha.agent.service_file import Section, ServiceFile
+
+RUN_DIR = "/run/openha-docker"
+SHARED_SOCKET = "/var/run/docker.sock"
+SOCKET_PATH_BYTES_MAX = 107
+
+_OURS = {
+    "--data-root": "docker_data_dir",
+    "--graph": "docker_data_dir",
+    "-g": "docker_data_dir",
+    "--pidfile": "nothing: the agent sets it",
+    "-p": "nothing: the agent sets it",
+}
+
+
+@dataclass(frozen=True)
+class DockerSettings:
+    """Everything about one service's daemon that does not change while the service runs."""
+
+    svcname: str
+    var_dir: str
+    is_private: bool
+    data_dir: str = ""
+    daemon_args: "tuple[str, ...]" = ()
+    docker_exe: str = "docker"
+    dockerd_exe: str = "dockerd"
+    mount_points: "tuple[str, ...]" = ()
+    address_names: "tuple[str, ...]" = ()
+
+    @property
+    def unit(self) -> str:
+        """Name of what belongs to the daemon of this service on this node: directory below /run, control group."""
+        return f"{self.svcname[:24]}-{_digest(self.var_dir)}"
+
+    @property
+    def socket(self) -> str:
+        """Where the daemon listens."""
+        return f"{self.var_dir}/docker.sock" if self.is_private else SHARED_SOCKET
+
+    @property
+    def pid_file(self) -> str:
+        """Where the daemon notes its pid."""
+        return f"{self.var_dir}/docker.pid"
+
+    @property
+    def log_file(self) -> str:
+        """What daemon and containerd print."""
+        return f"{self.var_dir}/docker.log"
+
+    @property
+    def run_dir(self) -> str:
+        """exec-root of the daemon: sockets and state that end with it."""
+        return option_value(self.daemon_args, "--exec-root") or f"{RUN_DIR}/{self.unit}"
+
+    @property
+    def cgroup(self) -> str:
+        """Control group above those of the containers."""
+        return f"/opensvc/{self.unit}"
+
+    @property
+    def bridge(self) -> str:
+        """Interface of the containers' network; the kernel allows 15 bytes."""
+        letters = re.sub("[^a-z0-9]", "", self.svcname.lower())[:5]
+        return f"ha-{letters}-{_digest(self.svcname + self.var_dir)}"
+
+    def container_name(self, rid: str) -> str:
+        """Name of the container of one resource."""
+        return f"{self.svcname}.{rid.replace('#', '.')}"
+
+    def is_own(self, name: str) -> bool:
+        """Is this the name of a container that the service file could mean?"""
+        return name.startswith(f"{self.svcname}.container")
+
+    def docker_command(self, *words: str) -> "list[str]":
+        """The docker command for this daemon."""
+        to_daemon = ["-H", f"unix://{self.socket}"] if self.is_private else []
+        return [self.docker_exe, *to_daemon, *words]
+
+
+def read_settings(file: ServiceFile, var_dir: str) -> DockerSettings:
+    """The settings in a service file; ConfigError for those that cannot work."""
+    default = file.default
+    settings = DockerSettings(
+        svcname=file.svcname,
+        var_dir=var_dir,
+        is_private=default.boolean("docker_daemon_private", True),
+        data_dir=_data_dir(default),
+        daemon_args=_daemon_args(default),
+        docker_exe=default.text("docker_exe", "docker"),
+        dockerd_exe=default.text("dockerd_exe", "dockerd"),
+        mount_points=tuple(_mount_points(file.sections)),
+        address_names=tuple(_address_names(file.sections)),
+    )
+    if settings.is_private and not settings.data_dir:
+        raise default.error(
+            "docker_data_dir",
+            "is missing, expected the directory on the service's file system where its docker daemon keeps images and "
+            "containers (or docker_daemon_private = false to use the daemon of the system)",
+        )
+    if len(os.fsencode(settings.socket)) > SOCKET_PATH_BYTES_MAX:
+        problem = f"cannot be served: {settings.socket} is too long for a socket, expected a shorter service name"
+        raise default.error("docker_data_dir", problem)
+    return settings
+
+
+def option_value(args: Sequence[str], name: str) -> str:
+    """Value of an option in a command line, or an empty text."""
+    for position, word in enumerate(args):
+        if word == name and position + 1 < len(args):
+            return args[position + 1]
+        if word.startswith(name + "="):
+            return word[len(name) + 1 :]
+    return ""
+
+
+def option_names(args: Iterable[str]) -> "set[str]":
+    """The options in a command line, without their values."""
+    return {word.partition("=")[0] for word in args if word.startswith("-")}
+
+
+def split_words(section: Section, keyword: str) -> "tuple[str, ...]":
+    """A value split as a shell would; ConfigError where a quote is not closed."""
+    try:
+        return tuple(shlex.split(section.text(keyword)))
+    except ValueError as exc:
+        raise section.error(keyword, f"cannot be split into words ({exc}), expected matching quotes") from exc
+
+
+def _data_dir(default: Section) -> str:
+    path = default.text("docker_data_dir")
+    if path and (not path.startswith("/") or os.path.normpath(path) == "/"):
+        raise default.error("docker_data_dir", f"is {path!r}, expected an absolute path below /")
+    return os.path.normpath(path) if path else ""
+
+
+def _daemon_args(default: Section) -> "tuple[str, ...]":
+    args = split_words(default, "docker_daemon_args")
+    for name in sorted(option_names(args)):
+        if name in _OURS:
+            raise default.error("docker_daemon_args", f"holds {name}, expected {_OURS[name]}")
+    return args
+
+
+def _mount_points(sections: Iterable[Section]) -> Iterable[str]:
+    for section in sections:
+        if section.group == "fs" and section.text("type").lower() != "directory" and section.text("mnt"):
+            yield os.path.normpath(section.text("mnt"))
+
+
+def _address_names(sections: Iterable[Section]) -> Iterable[str]:
+    for section in sections:
+        if section.group == "ip" and section.boolean("docker_daemon_ip") and section.text("ipname"):
+            yield section.text("ipname")
+
+
+def holding_mount(settings: DockerSettings) -> Optional[str]:
+    """Mount point of the service's file system that holds the data directory, if there is one."""
+    path = settings.data_dir
+    above = [point for point in settings.mount_points if path == point or path.startswith(point + "/")]
+    return max(above, key=len) if above else None
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:6]

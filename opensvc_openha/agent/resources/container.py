@@ -1,0 +1,282 @@
+"""Docker containers: made at the first start, started again later, on whichever node has the service's file system.
+
+A container keeps what it was made with. If the service file says something else by now, the status tells, and the
+operator decides when to remove the container: what was written inside would be lost with it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import signal
+from typing import Optional, Sequence
+
+from opensvc_openha.agent.commands import run_command, run_logged
+from opensvc_openha.agent.docker.engine import Engine
+from opensvc_openha.agent.docker.engine_view import Container, Standing, find_image
+from opensvc_openha.agent.docker.settings import option_names, split_words
+from opensvc_openha.agent.keywords import Form, Keyword
+from opensvc_openha.agent.resources.base import Driver, LocalResource, Resource, Surroundings, make_spec
+from opensvc_openha.agent.resources.unhandled import shown_driver
+from opensvc_openha.agent.service_file import Section
+from opensvc_openha.agent.status import Finding, Group, ResourceStatus
+from opensvc_openha.errors import ActionError, InterruptedAction
+from opensvc_openha.runtime.clock import monotonic, pause
+
+START_LIMIT_S = 120.0
+PULL_LIMIT_S = 600.0
+STOP_TIMEOUT_S = 10.0
+STOP_SLACK_S = 15.0
+SETTLE_S = 0.5
+
+_DEFINITION_LABEL = "opensvc.openha.definition"
+_LOG_LINES = 5
+_POLL_S = 0.1
+_IMAGE_ID = re.compile(r"(sha256:)?[0-9a-f]{12,64}\Z")
+
+
+def build(section: Section, around: Surroundings) -> Resource:
+    """The resource of one [container#N] section."""
+    is_disabled = make_spec(section, around, Group.CONTAINER, "container.docker", "").is_disabled
+    if section.text("type").lower() == "docker" and not is_disabled:
+        return DockerContainer(section, around)
+    return shown_driver("container", Group.CONTAINER, "name", "run_image").build(section, around)
+
+
+class DockerContainer(LocalResource):
+    """One container in the docker daemon of the service."""
+
+    def __init__(self, section: Section, around: Surroundings) -> None:
+        self._image = section.required("run_image", "image")
+        super().__init__(section, around, Group.CONTAINER, "container.docker", self._image)
+        self._args = _run_args(section)
+        self._command = split_words(section, "run_command" if section.text("run_command") else "command")
+        self._stop_timeout_s = section.seconds("stop_timeout", STOP_TIMEOUT_S)
+        self._start_limit_s = section.seconds("start_timeout", START_LIMIT_S)
+        self._engine: Engine = around.docker
+        self._name = self._engine.settings.container_name(section.name)
+
+    @property
+    def image(self) -> str:
+        """Image as the service file names it."""
+        return self._image
+
+    @property
+    def name(self) -> str:
+        """Name of the container."""
+        return self._name
+
+    def status(self) -> Finding:
+        """up with id and image while it runs; down, with the exit code where it ended."""
+        view = self._engine.view()
+        if view.standing is Standing.HUNG:
+            return Finding(ResourceStatus.WARN, ("docker daemon does not answer",))
+        if view.standing is Standing.STOPPED:
+            if self._engine.has_leftovers():
+                return Finding(ResourceStatus.WARN, ("docker daemon is not running, but containers it started still run",))
+            return Finding(ResourceStatus.DOWN, ("docker daemon is not running",))
+        container = view.container(self._name)
+        if container is None:
+            return Finding(ResourceStatus.DOWN, (f"container {self._name} does not exist yet",))
+        label = f"{container.short_id}@{view.image_name(container, self._image)}"
+        if container.state == "running":
+            return Finding(ResourceStatus.UP, self._remarks(container), label)
+        status = ResourceStatus.DOWN if container.state in ("created", "exited") else ResourceStatus.WARN
+        return Finding(status, (_sentence(container),), label)
+
+    def start(self) -> None:
+        """Start the container, or make it; ActionError if it does not stay up."""
+        self._engine.ensure_running()
+        container = self._seen()
+        if container is not None and container.state == "running":
+            self._log.info(f"{self._name} is already running")
+            return
+        if container is not None and container.state == "paused":
+            self._docker("unpause", container.id)
+        elif container is None or container.state == "created":
+            self._run(container)
+        else:
+            for remark in self._remarks(container):
+                self._log.warning(remark)
+            self._docker("start", container.id)
+        self._await_up()
+
+    def stop(self) -> None:
+        """Stop the container, by force after its stop_timeout, and the daemon after the last one."""
+        view = self._engine.view_now()
+        if view.standing is Standing.HUNG:
+            self._require_private()
+            if self._engine.kill_if_hung():
+                return
+            view = self._engine.view_now()
+        container = view.container(self._name)
+        if container is not None and container.has_processes:
+            self._stop_container(container)
+        else:
+            self._log.info(f"{self._name} is already stopped")
+        self._engine.stop_if_unused()
+
+    @property
+    def _definition(self) -> str:
+        words = "\0".join([self._image, *self._args, "", *self._command])
+        return hashlib.sha256(words.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+    def _remarks(self, container: Container) -> "tuple[str, ...]":
+        made_with = container.labels.get(_DEFINITION_LABEL, self._definition)
+        if made_with == self._definition:
+            return ()
+        return (
+            f"was made before run_image, run_args or run_command changed: '{self._engine.settings.svcname} docker rm -f "
+            f"{self._name}' and a start make it anew",
+        )
+
+    def _seen(self) -> Optional[Container]:
+        view = self._engine.view_now()
+        if view.standing is not Standing.RUNNING:
+            raise ActionError(f"{self.spec.rid}: the docker daemon does not answer")
+        return view.container(self._name)
+
+    def _run(self, unfinished: Optional[Container]) -> None:
+        """Make and start the container; what a run that failed left is taken away, for it has the old arguments."""
+        self._require_image()
+        if unfinished is not None:
+            self._docker("rm", unfinished.id)
+        label = f"{_DEFINITION_LABEL}={self._definition}"
+        try:
+            self._docker("run", "-d", f"--name={self._name}", f"--label={label}", *self._args, self._image, *self._command)
+        except InterruptedAction:
+            raise
+        except ActionError:
+            container = self._engine.view_now().container(self._name)
+            if container is not None and container.state == "created":
+                self._docker("rm", container.id)
+            raise
+
+    def _require_image(self) -> None:
+        settings = self._engine.settings
+        if find_image(settings.socket, self._image) is not None:
+            return
+        reason = "it is an id, which cannot be pulled"
+        if not _IMAGE_ID.match(self._image):
+            self._log.info(f"image {self._image} is not here yet")
+            result = run_logged(self._log, settings.docker_command("pull", self._image), PULL_LIMIT_S)
+            if result.exit_code == 0:
+                return
+            reason = f"docker pull {result.verdict}"
+        place = f" in {settings.data_dir}" if settings.is_private else ""
+        raise ActionError(
+            f"{self.spec.rid}: there is no image {self._image}{place}, and {reason}: bring it with "
+            f"'{settings.svcname} docker load -i FILE' or '{settings.svcname} docker pull NAME', or correct run_image"
+        )
+
+    def _await_up(self) -> None:
+        """It has to run for half a second."""
+        settled_at = monotonic() + SETTLE_S
+        give_up = monotonic() + self._start_limit_s
+        while True:
+            container = self._seen()
+            if container is not None and container.state in ("exited", "dead", "restarting"):
+                raise ActionError(f"{self.spec.rid}: {self._name} {_sentence(container)} at once{self._last_words(container)}")
+            if container is None and monotonic() >= settled_at:
+                raise ActionError(f"{self.spec.rid}: {self._name} ended at once and is gone, perhaps by --rm in run_args")
+            if container is not None and container.state == "running" and monotonic() >= settled_at:
+                self._log.info(f"{self._name} is running as {container.short_id}")
+                return
+            if monotonic() > give_up:
+                state = container.state if container else "absent"
+                raise ActionError(f"{self.spec.rid}: {self._name} is {state} after {self._start_limit_s:g} s, expected running")
+            pause(_POLL_S)
+
+    def _stop_container(self, container: Container) -> None:
+        if container.state == "paused":
+            self._docker("unpause", container.id)
+        grace_s = max(1, round(self._stop_timeout_s))
+        for words in (("stop", "-t", str(grace_s)), ("kill",)):
+            argv = self._engine.settings.docker_command(*words, container.id)
+            result = run_logged(self._log, argv, grace_s + STOP_SLACK_S)
+            if self._has_stopped():
+                return
+            self._log.error(f"docker {words[0]} {container.short_id} {result.verdict}, but {self._name} still runs")
+        self._kill_processes(container)
+
+    def _kill_processes(self, container: Container) -> None:
+        """The daemon cannot end it: end its first process, with which all the others go."""
+        argv = self._engine.settings.docker_command("inspect", "-f", "{{.State.Pid}}", container.id)
+        pid = run_command(argv, STOP_SLACK_S).output.strip()
+        if pid.isdigit() and int(pid) > 0:
+            self._log.error(f"killing process {pid} of {self._name}")
+            os.kill(int(pid), signal.SIGKILL)
+        give_up = monotonic() + STOP_SLACK_S
+        while not self._has_stopped():
+            if monotonic() > give_up:
+                raise ActionError(f"{self.spec.rid}: {self._name} cannot be stopped, process {pid} does not die")
+            pause(_POLL_S)
+
+    def _has_stopped(self) -> bool:
+        view = self._engine.view_now()
+        if view.standing is not Standing.RUNNING:
+            # Whatever became of the daemon: the end of the stop looks after that.
+            return view.standing is Standing.STOPPED
+        container = view.container(self._name)
+        return container is None or not container.has_processes
+
+    def _docker(self, *words: str) -> None:
+        """Run a docker command that has to succeed."""
+        result = run_logged(self._log, self._engine.settings.docker_command(*words), self._start_limit_s)
+        self._engine.forget_view()
+        if result.exit_code != 0:
+            lines = result.output.strip().splitlines() or [""]
+            raise ActionError(f"{self.spec.rid}: docker {words[0]} of {self._name} {result.verdict}: {_reason(lines)}")
+
+    def _last_words(self, container: Container) -> str:
+        argv = self._engine.settings.docker_command("logs", "--tail", str(_LOG_LINES), container.id)
+        output = run_command(argv, STOP_SLACK_S).output.strip()
+        return f": {output}" if output else ""
+
+    def _require_private(self) -> None:
+        if not self._engine.settings.is_private:
+            raise ActionError(f"{self.spec.rid}: the docker daemon of the system does not answer: {self._name} cannot be stopped")
+
+
+def _run_args(section: Section) -> "tuple[str, ...]":
+    args = split_words(section, "run_args")
+    for name in ("--name", "--cidfile"):
+        if name in option_names(args):
+            raise section.error("run_args", f"holds {name}, expected none: the agent names the container")
+    return args
+
+
+def _sentence(container: Container) -> str:
+    """State of a container that does not run, in words."""
+    if container.state == "exited":
+        return f"exited with exit code {container.exit_code}"
+    if container.state == "created":
+        return "was never started"
+    if container.state == "restarting":
+        return "ends again and again, and docker restarts it"
+    return f"is {container.state}"
+
+
+def _reason(lines: Sequence[str]) -> str:
+    """The line that says why: docker ends its messages with a hint at --help."""
+    told = [line for line in lines if line.strip() and not line.startswith(("See 'docker", "Run 'docker"))]
+    return told[-1] if told else ""
+
+
+DRIVER = Driver(
+    build,
+    {
+        "docker": (
+            Keyword("run_image", spellings=("image",), is_required=True),
+            Keyword("run_args"),
+            Keyword("run_command", spellings=("command",)),
+            Keyword("start_timeout", Form.SECONDS, default=f"{START_LIMIT_S:g}"),
+            Keyword("stop_timeout", Form.SECONDS, default=f"{STOP_TIMEOUT_S:g}"),
+            Keyword("docker_service", Form.FLAG, candidates=("false", "no", "off", "0")),
+        )
+    },
+    shown_types=frozenset(
+        "amazon esx hpvm jail kvm ldom lxc openstack ovm srp vbox vcloud vz xen zone podman".split(),
+    ),
+)
