@@ -15,9 +15,11 @@ _RETRY_S = 0.1
 
 
 @contextmanager
-def action_lock(directory: str, action: str, wait_s: float = DEFAULT_WAIT_S) -> Iterator[None]:
+def action_lock(
+    directory: str, action: str, wait_s: float = DEFAULT_WAIT_S, name: str = "action.lock"
+) -> Iterator[None]:
     """Hold the lock of the service whose run-time data is in ``directory``; RefusedError after ``wait_s`` seconds."""
-    path = os.path.join(directory, "action.lock")
+    path = os.path.join(directory, name)
     try:
         os.makedirs(directory, exist_ok=True)
         lock_fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)

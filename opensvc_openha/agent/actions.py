@@ -20,6 +20,7 @@ from opensvc_openha.agent.resources.container import DockerContainer
 from opensvc_openha.agent.runner import refuse_unhandled, start_resources, stop_resources
 from opensvc_openha.agent.sequence import in_start_order
 from opensvc_openha.agent.service import Choice, Service, write_frozen_flag
+from opensvc_openha.agent.synchronisation import synchronise
 from opensvc_openha.agent.validation import unknown_keywords
 from opensvc_openha.errors import ActionError, OpenhaError, RefusedError, UsageError
 
@@ -48,7 +49,8 @@ class ActionOptions:
 
 def perform(service: Service, action: str, options: ActionOptions) -> int:
     """Do one action; exit code. Why it failed is in the service's log and, with that, on stderr."""
-    run = ACTIONS.get(action)
+    action = _SAME.get(action, action)
+    run = ACTIONS.get(action) or _UNSHOWN.get(action)
     words = action.replace("_", " ")
     if action in NOT_YET:
         raise ActionError(f"{words} is not handled by the embedded agent yet: nothing was done")
@@ -158,6 +160,26 @@ def frozen(service: Service, options: ActionOptions) -> int:
     return 0
 
 
+def syncnodes(service: Service, options: ActionOptions) -> int:
+    """Send what the other nodes of the service need to take it over."""
+    return synchronise(service, options.choice, ("nodes",), options.is_forced, options.wait_lock_s)
+
+
+def syncdrp(service: Service, options: ActionOptions) -> int:
+    """Send what the disaster recovery nodes need."""
+    return synchronise(service, options.choice, ("drpnodes",), options.is_forced, options.wait_lock_s)
+
+
+def syncall(service: Service, options: ActionOptions) -> int:
+    """Send to all nodes."""
+    return synchronise(service, options.choice, ("nodes", "drpnodes"), options.is_forced, options.wait_lock_s)
+
+
+def postsync(service: Service, options: ActionOptions) -> int:
+    """What a node does when it received a service file: the commands beside it are made before every action."""
+    return 0
+
+
 def stonith(service: Service, options: ActionOptions) -> int:
     """Fence the peer if its state cannot be known; 0 only if it is out or fenced."""
     if service.is_clustered and not options.is_cluster:
@@ -188,10 +210,19 @@ ACTIONS: Mapping[str, Callable[[Service, ActionOptions], int]] = {
     "status": status,
     "stonith": stonith,
     "stop": stop,
+    "syncall": syncall,
+    "syncdrp": syncdrp,
+    "syncnodes": syncnodes,
     "thaw": thaw,
 }
 
-NOT_YET = frozenset({"push", "resource_monitor", "switch", "sync_all", "sync_nodes", "syncnodes"})
+_SAME = {"sync_all": "syncall", "sync_drp": "syncdrp", "sync_nodes": "syncnodes"}
+"""Other spellings of the real agents."""
+
+_UNSHOWN: Mapping[str, Callable[[Service, ActionOptions], int]] = {"postsync": postsync}
+"""Actions that nodes ask each other for."""
+
+NOT_YET = frozenset({"push", "resource_monitor", "switch"})
 """Actions of the real agent whose absence should be told apart from a typing error."""
 
 

@@ -51,7 +51,7 @@ def stop_resources(service: Service, resources: "tuple[Resource, ...]", is_force
         elif resource.spec.is_always_on and not is_forced:
             service.log.of(resource.spec.rid).info("skip 'stop' on standby resource (--force to override)")
         else:
-            _optional(service, resource, lambda res: _with_triggers(service, res, "stop", res.stop))
+            _optional(service, resource, lambda res: with_triggers(service, res, "stop", res.stop))
 
     for stage in stop_stages(resources, service.file):
         for part in _parts(stage):
@@ -73,7 +73,7 @@ def bring_back(service: Service, resource: Resource) -> bool:
             pause(RESTART_PAUSE_S)
         log.info(f"restart resource {resource.spec.rid}. try number {attempt}/{resource.spec.restarts}")
         try:
-            _with_triggers(service, resource, "start", resource.start)
+            with_triggers(service, resource, "start", resource.start)
         except InterruptedAction:
             raise
         except OpenhaError as exc:
@@ -123,7 +123,7 @@ def _start(service: Service, resource: Resource) -> None:
     if resource.why_unhandled():
         service.log.warning(f"{resource.spec.rid} is left out, for it is optional: {resource.why_unhandled()}")
         return
-    _optional(service, resource, lambda res: _with_triggers(service, res, "start", res.start))
+    _optional(service, resource, lambda res: with_triggers(service, res, "start", res.start))
 
 
 def _optional(service: Service, resource: Resource, step: _Step) -> None:
@@ -138,8 +138,8 @@ def _optional(service: Service, resource: Resource, step: _Step) -> None:
         service.log.warning(f"{exc}: goes on, for {resource.spec.rid} is optional")
 
 
-def _with_triggers(service: Service, resource: Resource, action: str, step: Callable[[], None]) -> None:
-    """The step between its triggers; only a blocking trigger that fails ends it."""
+def with_triggers(service: Service, resource: Resource, action: str, step: Callable[[], None]) -> None:
+    """A step between the triggers of its action; only a blocking trigger that fails ends it."""
     _trigger(service, resource, f"pre_{action}")
     _trigger(service, resource, f"blocking_pre_{action}")
     _checked(resource, step)
@@ -149,7 +149,7 @@ def _with_triggers(service: Service, resource: Resource, action: str, step: Call
 
 def _trigger(service: Service, resource: Resource, name: str) -> None:
     spec = resource.spec
-    command = spec.triggers.get(name)
+    command = spec.triggers.get(name) or spec.triggers.get(name.replace("_sync", "_sync_"))
     if not command:
         return
     names = {"OPENSVC_SVCNAME": service.name, "OPENSVC_RID": spec.rid, "OPENSVC_NODENAME": service.node}
@@ -169,7 +169,7 @@ def _roll_back(service: Service, begun: Iterable[Resource]) -> None:
     with uninterrupted():
         for stage in stop_stages(left, service.file):
             for part in _parts(stage):
-                for _, error in _run_part(service, part, lambda res: _with_triggers(service, res, "stop", res.roll_back)):
+                for _, error in _run_part(service, part, lambda res: with_triggers(service, res, "stop", res.roll_back)):
                     service.log.error(f"rollback: {error}")
 
 

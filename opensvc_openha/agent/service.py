@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
-from typing import Callable, Optional
+from dataclasses import dataclass, field
+from typing import Callable, Iterable, Optional
 
 from opensvc_openha.agent.action_log import ActionLog
 from opensvc_openha.agent.hb_status import ClusterView
-from opensvc_openha.agent.resources.base import Resource, Surroundings
+from opensvc_openha.agent.resources.base import Resource, ServiceView, Surroundings
 from opensvc_openha.agent.resources.hb import OpenhaHb
 from opensvc_openha.agent.resources.registry import build_resources
 from opensvc_openha.agent.sequence import in_display_order, subset_names
 from opensvc_openha.agent.service_file import ServiceFile, read_service_file
-from opensvc_openha.agent.status import Finding, Group, ResourceReport, ResourceStatus, ServiceReport
+from opensvc_openha.agent.status import OUTSIDE_AVAIL, Finding, Group, ResourceReport, ResourceStatus, ServiceReport, merge
 from opensvc_openha.agent.validation import Problem, problems_of
 from opensvc_openha.core.status import NodeStatus
 from opensvc_openha.errors import InterruptedAction, OpenhaError, SystemFault, UsageError
@@ -49,6 +49,7 @@ class Service:
     layout: AgentLayout
     log: ActionLog
     cluster: ClusterView
+    view: ServiceView = field(default_factory=ServiceView)
 
     @property
     def var_dir(self) -> str:
@@ -83,7 +84,10 @@ class Service:
 
     def report(self) -> ServiceReport:
         """Look at every resource."""
-        resources = tuple(_report_of(res, look(res)) for res in in_display_order(self.resources))
+        findings = {res.spec.rid: look(res) for res in self.resources if res.spec.group is not Group.SYNC}
+        self.view.remember(_data_status(self.resources, lambda res: findings[res.spec.rid]))
+        findings.update({res.spec.rid: look(res) for res in self.resources if res.spec.group is Group.SYNC})
+        resources = tuple(_report_of(res, findings[res.spec.rid]) for res in in_display_order(self.resources))
         return ServiceReport(self.name, self.file.default.text("service_type"), self.is_frozen, resources)
 
     def selected(self, choice: Choice = Choice()) -> "tuple[Resource, ...]":
@@ -113,8 +117,10 @@ def load_service(layout: AgentLayout, name: str, log: ActionLog, cluster: Cluste
     """Read a service file and build its resources; ConfigError for all that is wrong with it."""
     node = node_name().lower()
     file = read_service_file(layout.service_file(name), name, node)
-    resources = build_resources(file, Surroundings(name, node, layout, log, cluster, file))
-    return Service(name, node, file, resources, layout, log, cluster)
+    around = Surroundings(name, node, layout, log, cluster, file)
+    resources = build_resources(file, around)
+    around.view.answer_with(lambda: _data_status(resources, look))
+    return Service(name, node, file, resources, layout, log, cluster, around.view)
 
 
 def validate(layout: AgentLayout, name: str, log: ActionLog, cluster: ClusterView, peer: Optional[str]) -> "list[Problem]":
@@ -151,6 +157,13 @@ def look(resource: Resource) -> Finding:
         raise
     except (OpenhaError, OSError) as exc:
         return Finding(ResourceStatus.WARN, (f"cannot be looked at: {exc}",))
+
+
+def _data_status(resources: Iterable[Resource], look_at: Callable[[Resource], Finding]) -> ResourceStatus:
+    """Merged status of what the data depends on; of the applications where there is nothing else to tell by."""
+    counting = [res for res in resources if res.spec.group not in OUTSIDE_AVAIL and not res.spec.is_optional]
+    data = merge(look_at(res).status for res in counting if res.spec.group is not Group.APP)
+    return data if data is not ResourceStatus.NA else merge(look_at(res).status for res in counting)
 
 
 _STANDBY = {ResourceStatus.UP: ResourceStatus.STDBY_UP, ResourceStatus.DOWN: ResourceStatus.STDBY_DOWN}

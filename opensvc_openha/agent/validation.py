@@ -12,7 +12,7 @@ from typing import Iterable, Iterator, Mapping, Optional
 
 from opensvc_openha.agent.keywords import COMMON, DEFAULT_SECTION, SUBSET_SECTION, Keyword, check_names, check_values
 from opensvc_openha.agent.resources.base import Resource, Surroundings
-from opensvc_openha.agent.resources.registry import DRIVERS, build_resource, driver_of, is_resource
+from opensvc_openha.agent.resources.registry import DRIVERS, build_resource, driver_of, is_resource, keywords_of
 from opensvc_openha.agent.sequence import subset_names
 from opensvc_openha.agent.service_file import Section, ServiceFile
 from opensvc_openha.agent.status import Group
@@ -51,7 +51,7 @@ def unknown_keywords(file: ServiceFile) -> "list[Problem]":
     found = list(_unknown_in_default(file))
     for section in file.sections:
         driver = DRIVERS.get(section.group) if is_resource(section) else None
-        keywords = driver.keywords_of(section) if driver else None
+        keywords = keywords_of(section, driver) if driver else None
         if keywords:
             found += _unknown(section, keywords)
     return found
@@ -71,7 +71,7 @@ def _unknown_in_default(file: ServiceFile) -> "Iterable[Problem]":
 def _in_resource(section: Section, around: Surroundings, resources: "list[Resource]") -> "Iterator[Problem]":
     """What is wrong with one section; the resource is added if it can be built."""
     try:
-        keywords = driver_of(section).keywords_of(section)
+        keywords = keywords_of(section, driver_of(section))
     except ConfigError as exc:
         yield Problem(exc)
         return

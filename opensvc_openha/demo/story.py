@@ -164,6 +164,9 @@ script = clock
 start = 10
 stop = 10
 check = 10
+
+[sync#i0]
+disable = true
 """
 
 

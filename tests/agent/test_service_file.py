@@ -137,9 +137,8 @@ def test_wrong_value_in_default_is_reported_where_it_stands():
 
 
 def test_kind_the_agent_cannot_run_is_built_and_says_so():
-    """Other containers than docker's, volume groups, disks, shares and syncs parse, and say why they cannot be started."""
-    text = "[container#1]\ntype = lxc\n"
-    text += "".join(f"[{group}#1]\ntype = any\n" for group in ("vg", "disk", "share", "sync", "pool"))
+    """Kinds that only real agents run parse, and give the reason why they cannot be started."""
+    text = "[container#1]\ntype = lxc\n" + "".join(f"[{group}#1]\ntype = any\n" for group in ("drbd", "pool"))
     for resource in build(text):
         assert resource.status().log == (resource.why_unhandled(),)
         assert "not handled by the embedded agent yet" in resource.why_unhandled()

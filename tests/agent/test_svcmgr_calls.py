@@ -66,7 +66,7 @@ def test_help_names_the_actions(agent):
     assert "print status, restart, start, startstandby, status" in outcome.out
 
 
-@pytest.mark.parametrize("words", [["push"], ["syncnodes", "--force"], ["sync", "nodes"]])
+@pytest.mark.parametrize("words", [["push"]])
 def test_action_that_is_not_there_yet_is_said_and_not_zero(agent, words):
     """Actions the tutorial knows and this agent does not yet do: one clear line, exit 6."""
     agent.write("a", UP)

@@ -18,12 +18,33 @@ from opensvc_openha.agent.docker.settings import read_settings
 from opensvc_openha.agent.hb_status import ClusterView
 from opensvc_openha.agent.keywords import COMMON, TRIGGERS, Keyword
 from opensvc_openha.agent.service_file import Section, ServiceFile
-from opensvc_openha.agent.status import Finding, Group
+from opensvc_openha.agent.status import Finding, Group, ResourceStatus
 from opensvc_openha.errors import ConfigError
 from opensvc_openha.formats.layout import AgentLayout
 
 NO_ACTION_TAG = "noaction"
 _NUMBER_MAX = 1_000_000_000
+
+
+class ServiceView:
+    """What a resource may ask about the rest of its service; it can be asked once all resources are built."""
+
+    def __init__(self) -> None:
+        self._ask: "Callable[[], ResourceStatus]" = lambda: ResourceStatus.UNDEF
+        self._answer: Optional[ResourceStatus] = None
+
+    def answer_with(self, ask: "Callable[[], ResourceStatus]") -> None:
+        """Find the answer this way when it is needed."""
+        self._ask = ask
+        self._answer = None
+
+    def remember(self, answer: ResourceStatus) -> None:
+        """The answer, where it is known already."""
+        self._answer = answer
+
+    def data_status(self) -> ResourceStatus:
+        """Merged status of what holds the service's data and addresses: all but its applications, syncs and heartbeats."""
+        return self._ask() if self._answer is None else self._answer
 
 
 @dataclass(frozen=True)
@@ -36,6 +57,7 @@ class Surroundings:
     log: ActionLog
     cluster: ClusterView
     file: ServiceFile
+    view: ServiceView = field(default_factory=ServiceView)
 
     @property
     def var_dir(self) -> str:

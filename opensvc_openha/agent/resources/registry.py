@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Mapping
+from dataclasses import replace
+from typing import Mapping, Optional
 
-from opensvc_openha.agent.keywords import check_values
-from opensvc_openha.agent.resources import app, container, fs, hb, ip, stonith
+from opensvc_openha.agent.keywords import Keyword, check_values
+from opensvc_openha.agent.resources import app, container, fs, hb, ip, stonith, sync
 from opensvc_openha.agent.resources.base import Driver, Resource, Surroundings, index_of
 from opensvc_openha.agent.resources.unhandled import shown_driver
 from opensvc_openha.agent.service_file import Section, ServiceFile
@@ -24,22 +25,21 @@ DRIVERS: Mapping[str, Driver] = {
     "pool": shown_driver("pool", Group.DISK, "poolname"),
     "share": shown_driver("share", Group.SHARE, "path"),
     "stonith": stonith.DRIVER,
-    "sync": shown_driver("sync", Group.SYNC, "src"),
+    "sync": sync.DRIVER,
     "vg": shown_driver("vg", Group.DISK, "vgname"),
 }
 
 NOT_RESOURCES = frozenset({"subset", "task", "env"})
 """Groups that are read, but are no resources of this agent."""
 
-IMPLICIT_SYNC = "sync#i0"
-IMPLICIT_SYNC_LABEL = "rsync svc config to drpnodes, nodes"
-
 
 def build_resources(file: ServiceFile, around: Surroundings) -> "tuple[Resource, ...]":
-    """All resources of a service file, in the order of the file, the implicit sync included."""
-    resources = [build_resource(section, around) for section in file.sections if is_resource(section)]
-    implicit = Section(file.path, IMPLICIT_SYNC, {"label": IMPLICIT_SYNC_LABEL})
-    return (*resources, shown_driver("sync of the service file", Group.SYNC, "label").build(implicit, around))
+    """All resources of a service file, in the order of the file, the implicit sync of a service on several nodes included."""
+    resources = tuple(build_resource(section, around) for section in file.sections if is_resource(section))
+    is_written = any(section.name == sync.IMPLICIT for section in file.sections)
+    if is_written or len(set(file.all_nodes)) < 2:
+        return resources
+    return (*resources, sync.build_implicit(Section(file.path, sync.IMPLICIT, file.default.values), around))
 
 
 def is_resource(section: Section) -> bool:
@@ -62,7 +62,15 @@ def build_resource(section: Section, around: Surroundings) -> Resource:
     """The resource of one section; ConfigError for the first thing that is wrong with it."""
     driver = driver_of(section)
     index_of(section)
-    keywords = driver.keywords_of(section)
+    keywords = keywords_of(section, driver)
     for error in check_values(section, keywords or ()):
         raise error
     return driver.build(section, around)
+
+
+def keywords_of(section: Section, driver: Driver) -> "Optional[tuple[Keyword, ...]]":
+    """Keywords of one section; the section of the implicit sync says nothing but how it differs from the usual."""
+    keywords = driver.keywords_of(section)
+    if section.name != sync.IMPLICIT or keywords is None:
+        return keywords
+    return tuple(replace(keyword, is_required=False) for keyword in keywords)

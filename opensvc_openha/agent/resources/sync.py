@@ -1,0 +1,258 @@
+"""Copies of files on the other nodes, by rsync over ssh: ``sync#i0`` for the service's own configuration, and sync#N.
+
+Only the node that runs the service may send: a passive one would spread what is old. When each node was last sent to
+is kept here, and on the node that received, so that both can say whether what they have is recent.
+"""
+
+from __future__ import annotations
+
+import datetime
+import glob
+import os
+import shlex
+from dataclasses import dataclass
+from typing import Callable, Mapping, Optional
+
+from opensvc_openha.agent.commands import run_command, run_logged
+from opensvc_openha.agent.keywords import Form, Keyword
+from opensvc_openha.agent.remote import REMOTE_USER, SSH, run_on, why_unreachable
+from opensvc_openha.agent.resources.base import Driver, LocalResource, Resource, Surroundings
+from opensvc_openha.agent.resources.unhandled import Unhandled
+from opensvc_openha.agent.service_file import Section
+from opensvc_openha.agent.status import Finding, Group, ResourceStatus
+from opensvc_openha.errors import ActionError, RefusedError, SystemFault
+from opensvc_openha.runtime.clock import wall
+from opensvc_openha.runtime.files import make_dir, write_atomically
+
+IMPLICIT = "sync#i0"
+IMPLICIT_LABEL = "rsync svc config to drpnodes, nodes"
+MAX_DELAY_MINUTES = 1500
+RSYNC_TIMEOUT_S = 3600.0
+
+_CHECK_TIMEOUT_S = 30.0
+_FILES_VANISHED = 24
+_OPTIONS = ("-HpogDtrlvx", "--stats", "--delete", "--force", "--timeout=3600")
+_STAMP = "%Y-%m-%d %H:%M:%S.%f"
+_TARGETS = ("nodes", "drpnodes")
+_LABEL_MAX = 300
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """What goes where. ``sources`` is asked when it is needed: patterns match what is there then."""
+
+    label: str
+    sources: "Callable[[], list[str]]"
+    destination: str
+    options: "tuple[str, ...]"
+    targets: "Mapping[str, tuple[str, ...]]"
+    destination_fs: str = ""
+
+
+def build(section: Section, around: Surroundings) -> Resource:
+    """The resource of one [sync#N] section."""
+    kind = section.text("type", "rsync").lower()
+    if section.name == IMPLICIT:
+        return build_implicit(section, around)
+    if kind != "rsync":
+        reason = f"sync type {kind} is not handled by the embedded agent yet"
+        return Unhandled(section, around, Group.SYNC, section.text("src", section.name), reason)
+    return Rsync(section, around, _configured(section, around))
+
+
+def build_implicit(section: Section, around: Surroundings) -> "Rsync":
+    """The sync of the service's own configuration, which every service on several nodes has."""
+
+    link = around.layout.command_link(around.svcname)
+
+    def own_files() -> "list[str]":
+        # The commands beside it are the receiving node's own: they hold its paths.
+        beside = [path for path in (f"{link}.d", f"{link}.dir") if os.path.lexists(path)]
+        return [around.layout.service_file(around.svcname), *beside]
+
+    options = ("-R", "--exclude=*.core", *_split(section, "options"))
+    targets = {"nodes": around.file.nodes, "drpnodes": around.file.drp_nodes}
+    return Rsync(section, around, Transfer(IMPLICIT_LABEL, own_files, "/", options, targets))
+
+
+def _configured(section: Section, around: Surroundings) -> Transfer:
+    words = section.words("target") or ("nodes",)
+    for word in words:
+        if word not in _TARGETS:
+            raise section.error("target", f"is {section.text('target')!r}, expected nodes, drpnodes or both")
+    patterns = _split(section, "src")
+    for pattern in patterns:
+        if not pattern.startswith("/"):
+            raise section.error("src", f"holds {pattern!r}, expected absolute paths")
+
+    def matching() -> "list[str]":
+        return [path for pattern in patterns for path in (sorted(glob.glob(pattern)) if glob.has_magic(pattern) else [pattern])]
+
+    by_name = {"nodes": around.file.nodes, "drpnodes": around.file.drp_nodes}
+    options = _split(section, "options") + _split(section, "exclude")
+    if section.text("bwlimit"):
+        options += (f"--bwlimit={section.integer('bwlimit', 0)}",)
+    label = f"rsync {', '.join(patterns)[:_LABEL_MAX]} to {', '.join(words)}"
+    targets = {word: by_name[word] for word in words}
+    return Transfer(label, matching, section.required("dst"), options, targets, section.text("dstfs"))
+
+
+class Rsync(LocalResource):
+    """One transfer to the other nodes of the service."""
+
+    def __init__(self, section: Section, around: Surroundings, transfer: Transfer) -> None:
+        super().__init__(section, around, Group.SYNC, "sync.rsync", transfer.label)
+        self._transfer = transfer
+        self._around = around
+        self._timeout_s = section.seconds("timeout", RSYNC_TIMEOUT_S)
+        self._max_delay = datetime.timedelta(minutes=section.integer("sync_max_delay", MAX_DELAY_MINUTES))
+
+    def nodes_of(self, target: str) -> "tuple[str, ...]":
+        """The other nodes this is sent to under a target."""
+        return tuple(node for node in self._transfer.targets.get(target, ()) if node != self._around.node)
+
+    def status(self) -> Finding:
+        """up if what the other nodes have is recent, as far as this node knows."""
+        others = [node for target in _TARGETS for node in self.nodes_of(target)]
+        if not others:
+            return Finding(ResourceStatus.NA, ("no destination nodes",))
+        if self._around.view.data_status() is not ResourceStatus.UP:
+            return self._passive_status()
+        if self._around.node in self._around.file.drp_nodes:
+            return Finding(ResourceStatus.NA, ("service up on drp node, sync disabled",))
+        late = [node for node in others if self._is_late(node)]
+        if not late:
+            return Finding(ResourceStatus.UP)
+        return Finding(ResourceStatus.DOWN, (f"{', '.join(late)} need update", *self._last_success(late)))
+
+    def send(self, target: str, is_forced: bool = False) -> "tuple[str, ...]":
+        """Send to every node of a target; the nodes that have it now. Errors of single nodes come after the last one."""
+        nodes = self.nodes_of(target)
+        if not nodes:
+            self._log.info(f"{self.spec.label}: nothing to send to {target}")
+            return ()
+        self._expect_service_here(is_forced)
+        sources = self._transfer.sources()
+        missing = [path for path in sources if not os.path.lexists(path.rstrip("/"))]
+        if missing or not sources:
+            raise ActionError(f"{self.spec.rid}: {', '.join(missing) or 'no file matches src'} does not exist: nothing was sent")
+        sent, failures = [], []
+        for node in nodes:
+            try:
+                self._send_to(node, sources)
+                sent.append(node)
+            except ActionError as exc:
+                failures.append(str(exc))
+        if failures:
+            raise ActionError("; ".join(failures))
+        return tuple(sent)
+
+    def _send_to(self, node: str, sources: "list[str]") -> None:
+        if self._transfer.destination_fs:
+            self._expect_mounted(node)
+        begun = wall()
+        ssh = ["-e", shlex.join(SSH)]
+        destination = f"{REMOTE_USER}@{node}:{self._transfer.destination}"
+        argv = ["rsync", *_OPTIONS, *self._transfer.options, *ssh, *sources, destination]
+        result = run_command(argv, self._timeout_s) if self.spec.rid == IMPLICIT else run_logged(self._log, argv, self._timeout_s)
+        if result.exit_code == _FILES_VANISHED:
+            self._log.warning(f"some files vanished while they were sent to {node}")
+        elif result.exit_code != 0:
+            reason = why_unreachable(node, result) or f"{node}: rsync {result.verdict}{_last_line(result.output)}"
+            raise ActionError(f"{self.spec.rid}: {self.spec.label} failed on {reason}")
+        self._note_success(node, begun, ssh)
+        self._log.info(f"{self.spec.label}: {node} is up to date")
+
+    def _expect_service_here(self, is_forced: bool) -> None:
+        status = self._around.view.data_status()
+        if self._around.node in self._around.file.drp_nodes:
+            raise RefusedError(f"{self.spec.rid}: a drp node does not send: nothing was sent")
+        if status is ResourceStatus.UP or (status is ResourceStatus.NA and is_forced):
+            return
+        hint = ": --force sends all the same" if status is ResourceStatus.NA else ", run it where it is up"
+        raise RefusedError(
+            f"{self.spec.rid}: won't send, for {self._around.svcname} is {status.value} on {self._around.node}{hint}"
+        )
+
+    def _expect_mounted(self, node: str) -> None:
+        path = self._transfer.destination_fs
+        result = run_on(node, ["mountpoint", "-q", path], self._log, _CHECK_TIMEOUT_S)
+        if result.exit_code != 0:
+            unmounted = f"{node}: {path} is not mounted there: nothing was sent, to spare the file system below it"
+            reason = why_unreachable(node, result) or unmounted
+            raise ActionError(f"{self.spec.rid}: {reason}")
+
+    def _passive_status(self) -> Finding:
+        node = self._around.node
+        if not any(node in nodes for nodes in self._transfer.targets.values()):
+            return Finding(ResourceStatus.NA, ("passive node not in sync destination nodes",))
+        if self._is_late(node):
+            return Finding(ResourceStatus.WARN, ("passive node needs update", *self._last_success([node])))
+        return Finding(ResourceStatus.UP)
+
+    def _stamp_path(self, node: str) -> str:
+        return os.path.join(self._around.layout.var_dir, "sync", node, f"{self._around.svcname}!{self.spec.rid}")
+
+    def _sent_at(self, node: str) -> Optional[datetime.datetime]:
+        try:
+            with open(self._stamp_path(node), encoding="ascii") as file:
+                return datetime.datetime.strptime(file.readline().strip(), _STAMP)
+        except (OSError, ValueError):
+            return None
+
+    def _is_late(self, node: str) -> bool:
+        sent_at = self._sent_at(node)
+        return sent_at is None or datetime.datetime.fromtimestamp(wall()) - sent_at > self._max_delay
+
+    def _last_success(self, nodes: "list[str]") -> "tuple[str, ...]":
+        stamps = {node: self._sent_at(node) for node in nodes}
+        return tuple(f"{node}: last done {stamp:%Y-%m-%d %H:%M:%S}" for node, stamp in stamps.items() if stamp)
+
+    def _note_success(self, node: str, begun: float, ssh: "list[str]") -> None:
+        """Here and there: the receiver has to know how old its copy is when it is asked to take over."""
+        text = datetime.datetime.fromtimestamp(begun).strftime(_STAMP) + "\n"
+        paths = [self._stamp_path(node), self._stamp_path(self._around.node)]
+        try:
+            for path in paths:
+                make_dir(os.path.dirname(path))
+                write_atomically(path, text.encode())
+        except (OSError, SystemFault) as exc:
+            raise ActionError(f"{self.spec.rid}: sent to {node}, but {exc}") from exc
+        argv = ["rsync", "-ptR", *ssh, *paths, f"{REMOTE_USER}@{node}:/"]
+        result = run_command(argv, _CHECK_TIMEOUT_S)
+        if result.exit_code != 0:
+            self._log.warning(f"{node} could not be told when this was sent: rsync {result.verdict}{_last_line(result.output)}")
+
+
+def _split(section: Section, keyword: str) -> "tuple[str, ...]":
+    try:
+        return tuple(shlex.split(section.text(keyword)))
+    except ValueError as exc:
+        raise section.error(keyword, f"is {section.text(keyword)!r}: {exc}, expected words of a command line") from exc
+
+
+def _last_line(output: str) -> str:
+    lines = output.strip().splitlines()
+    return f": {lines[-1]}" if lines else ""
+
+
+_SCHEDULE = (Keyword("sync_max_delay", Form.INTEGER), *(Keyword(name) for name in ("sync_interval", "sync_period", "sync_days")))
+_RSYNC = (
+    Keyword("src", is_required=True),
+    Keyword("dst", Form.PATH, is_required=True),
+    Keyword("target", default="nodes"),
+    Keyword("options"),
+    Keyword("exclude"),
+    Keyword("dstfs", Form.PATH),
+    Keyword("bwlimit", Form.INTEGER),
+    Keyword("snap"),
+    Keyword("timeout", Form.SECONDS),
+    *_SCHEDULE,
+)
+
+DRIVER = Driver(
+    build,
+    {"rsync": _RSYNC},
+    default_type="rsync",
+    shown_types=frozenset({"docker", "dds", "zfs", "btrfs", "netapp", "nexenta", "evasnap", "symclone", "symsrdfs", "s3"}),
+)
