@@ -19,6 +19,8 @@ Cluster:
   hb       -s | -a ... | -r ...                                       heartbeat links
   key      status | generate | install FILE | rotate | forget-peer    the key that authenticates heartbeats
   status                                                              both of them
+  why      SERVICE [--json]                                           why a service is where it is, and what to do
+  history  [SERVICE] [--since WHEN] [-n NUMBER] [--json]              what happened on this node
   start | stop | restart | kill                                       the node daemon (stop also stops services)
   ps                                                                  the node daemon and its threads
   nmond    [-f]                                                       the node daemon itself
@@ -50,6 +52,18 @@ def _key(args: "list[str]") -> int:
     from opensvc_openha.cli import key
 
     return key.main(args)
+
+
+def _history(args: "list[str]") -> int:
+    from opensvc_openha.cli import history
+
+    return history.history(args)
+
+
+def _why(args: "list[str]") -> int:
+    from opensvc_openha.cli import history
+
+    return history.why(args)
 
 
 def _ezha(name: str) -> "Callable[[list[str]], int]":
@@ -107,6 +121,8 @@ COMMANDS: "dict[str, Callable[[list[str]], int]]" = {
     "service": _service,
     "hb": _hb,
     "key": _key,
+    "history": _history,
+    "why": _why,
     "status": _ezha("status"),
     "start": _ezha("start"),
     "stop": _ezha("stop"),

@@ -119,6 +119,12 @@ CONFIG_POLL_S = 2.0
 INBOX_LIMIT = 10_000
 """Events that may wait for the engine; more beats than that are dropped and counted."""
 
+HISTORY_INBOX_LIMIT = 50_000
+"""Entries that may wait to be written to the history; more are lost and counted."""
+
+HISTORY_ENTRIES = 50_000
+"""Entries the history keeps at least; the oldest go first."""
+
 SCRIPTS_AT_ONCE = 64
 """Scripts that may run at the same time on one node."""
 

@@ -58,6 +58,11 @@ class Layout:
         """The newest life of the peer's daemon that was heard under each key."""
         return f"{self.proc_dir}/peer-lives"
 
+    @property
+    def history_file(self) -> str:
+        """Every transition with its cause, over restarts and reboots."""
+        return f"{self.proc_dir}/history.sqlite"
+
     def service_dir(self, service: str) -> str:
         """Directory of one service's STATE files."""
         return f"{self.services_dir}/{service}"

@@ -34,3 +34,28 @@ def short_stamp(wall_s: float) -> str:
     """A wall-clock instant as ``ps`` prints a start: the time today, else the day."""
     is_today = time.localtime(wall_s)[:3] == time.localtime()[:3]
     return time.strftime("%H:%M" if is_today else "%b%d", time.localtime(wall_s))
+
+
+def precise_stamp(wall_s: float) -> str:
+    """A wall-clock instant as the history prints it: ``2014-06-19 09:32:07.123``."""
+    whole = int(wall_s)
+    return f"{time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(whole))}.{int((wall_s - whole) * 1000):03d}"
+
+
+def read_stamp(text: str) -> float:
+    """The wall-clock instant an operator means: ``10m`` ago, ``09:30`` today, or a date. Raises ValueError for anything else."""
+    unit = {"s": 1, "m": 60, "h": 3600, "d": 86_400}.get(text[-1:])
+    if unit is not None and text[:-1].isdigit():
+        return time.time() - int(text[:-1]) * unit
+    for form in ("%H:%M", "%H:%M:%S"):
+        try:
+            today = time.strftime("%Y-%m-%d ")
+            return time.mktime(time.strptime(today + text, f"%Y-%m-%d {form}"))
+        except ValueError:
+            continue
+    for form in ("%Y-%m-%d", "%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S"):
+        try:
+            return time.mktime(time.strptime(text.replace("T", " "), form))
+        except ValueError:
+            continue
+    raise ValueError(f"expected 90s, 10m, 2h or 3d (ago), 09:30, 2014-06-19, or '2014-06-19 09:30'; found {text!r}")

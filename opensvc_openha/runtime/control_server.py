@@ -11,7 +11,6 @@ import os
 import queue
 import select
 import socket
-import struct
 import threading
 from typing import Any, Optional, Protocol
 
@@ -20,6 +19,7 @@ from opensvc_openha.core.events import Command, Leaving
 from opensvc_openha.core.status import NodeStatus
 from opensvc_openha.errors import OpenhaError, RefusedError, SystemFault, UsageError
 from opensvc_openha.runtime import clock, wire
+from opensvc_openha.runtime.caller import Caller, caller_of
 from opensvc_openha.runtime.short_path import ShortPath
 
 _REQUEST_LIMIT_S = 10.0
@@ -34,16 +34,18 @@ class Served(Protocol):
     def status(self) -> NodeStatus:
         """The present status."""
 
-    def act(self, command: Command, services: "Optional[list[str]]", answers: "queue.SimpleQueue[Answer]") -> int:
+    def act(
+        self, command: Command, services: "Optional[list[str]]", answers: "queue.SimpleQueue[Answer]", caller: Caller
+    ) -> int:
         """Submits a command for these services (None: all of this node); returns how many will answer."""
 
     def reload(self) -> None:
         """Reads the configuration files again."""
 
-    def leave(self, leaving: Leaving) -> None:
-        """Asks the daemon to end."""
+    def leave(self, leaving: Leaving, who: str) -> None:
+        """Asks the daemon to end; ``who`` asked is remembered."""
 
-    def forget_peer(self) -> None:
+    def forget_peer(self, caller: Caller) -> None:
         """Believes a lower boot counter of the peer from now on."""
 
 
@@ -105,7 +107,7 @@ class ControlServer:
                 # Too many open files, or the socket was replaced: neither is the end.
                 clock.pause(_ACCEPT_AGAIN_S)
                 continue
-            place = self._places[_may_change(connection)]
+            place = self._places[caller_of(connection).may_change]
             if not place.acquire(blocking=False):
                 connection.close()
                 continue
@@ -148,28 +150,29 @@ class ControlServer:
         if what == "status":
             connection.sendall(wire.dump({"status": wire.status_to_json(self._served.status())}))
             return
-        if not _may_change(connection):
+        caller = caller_of(connection)
+        if not caller.may_change:
             raise RefusedError("only root may change the cluster")
         if _has_gone(connection):
             return  # Given up while this daemon did not answer: what nobody waits for is not done.
         if what == "act":
-            self._act(connection, request)
+            self._act(connection, request, caller)
         elif what == "reload":
             self._served.reload()
             connection.sendall(wire.dump({"done": True}))
         elif what == "forget-peer":
-            self._served.forget_peer()
+            self._served.forget_peer(caller)
             connection.sendall(wire.dump({"done": True}))
         elif what == "leave":
-            self._served.leave(Leaving(request["how"]))
+            self._served.leave(Leaving(request["how"]), caller.text)
             connection.sendall(wire.dump({"done": True}))
         else:
             raise UsageError(f"unknown request {what!r}: this daemon may be older than the command")
 
-    def _act(self, connection: socket.socket, request: "dict[str, Any]") -> None:
+    def _act(self, connection: socket.socket, request: "dict[str, Any]", caller: Caller) -> None:
         """Streams the answers of a command, as they come, until each service has given its last."""
         answers: "queue.SimpleQueue[Answer]" = queue.SimpleQueue()
-        open_ends = self._served.act(Command(request["command"]), request.get("services"), answers)
+        open_ends = self._served.act(Command(request["command"]), request.get("services"), answers, caller)
         connection.sendall(wire.dump({"accepted": True}))
         while open_ends:
             try:
@@ -189,11 +192,6 @@ def _identity(path: str) -> "Optional[tuple[int, int]]":
     except OSError:
         return None
     return found.st_dev, found.st_ino
-
-
-def _may_change(connection: socket.socket) -> bool:
-    raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-    return struct.unpack("3i", raw)[1] in (0, os.getuid())
 
 
 def _has_gone(connection: socket.socket) -> bool:

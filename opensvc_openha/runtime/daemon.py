@@ -38,8 +38,11 @@ from opensvc_openha.formats.layout import Layout
 from opensvc_openha.formats.state_file import StoredState
 from opensvc_openha.runtime import clock
 from opensvc_openha.runtime.authentication import Authentication
+from opensvc_openha.runtime.caller import Caller
 from opensvc_openha.runtime.codec import codec_for
 from opensvc_openha.runtime.control_server import ControlServer
+from opensvc_openha.runtime.history import History
+from opensvc_openha.runtime.history_file import EntryKind
 from opensvc_openha.runtime.key_store import write_lives
 from opensvc_openha.runtime.link_threads import LinkThread, ListenerThread, SenderThread
 from opensvc_openha.runtime.live_configuration import Configuration, LiveConfiguration
@@ -86,6 +89,7 @@ class Daemon:
         self._board = StatusBoard()
         self._posted = 0
         self._inbox: "queue.Queue[Union[Event, _Question]]" = queue.Queue()
+        self._history = History(layout, len(self._spec.own_services), self._report_history)
         self._runner = ScriptRunner(layout, self._spec.node, self._spec.peer, self._script_exited)
         self._listening: "dict[int, queue.SimpleQueue[Answer]]" = {}
         self._next_command = 0
@@ -104,6 +108,7 @@ class Daemon:
         self._realtime = Realtime(self._configuration.current.options.realtime)
         learned = self._store.learn(self._spec.own_services, is_same_life, is_first_start)
         self._store.note_managed(self._spec.own_services)
+        self._history.note_start(learned, is_same_life)
         self._node = Node(Engine(self._spec, boot, learned, clock.monotonic(), self._configuration.current.lives), self)
 
     # --- life -----------------------------------------------------------------------------------------------
@@ -113,6 +118,7 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._on_signal)
         self._server.open()
+        self._history.open()
         self._match_links(self._spec)
         self._log.info("node %s: starting, peer %s, %d service(s)", self._spec.node, self._spec.peer,
                        len(self._spec.own_services))
@@ -180,6 +186,9 @@ class Daemon:
         self._systemd.stopping()
         self._server.close()
         self._store.close()
+        why = "orderly" if self._failure is None else f"the engine failed: {self._failure!r}"
+        self._history.note(EntryKind.DAEMON, "", "ENDED", why, is_alarm=self._failure is not None)
+        self._history.close()
         self._log.info("node %s: ended", self._spec.node)
         return 0 if self._failure is None else 1
 
@@ -193,7 +202,7 @@ class Daemon:
             if number == signal.SIGHUP:
                 self._configuration.suspect()
             else:
-                self.leave(Leaving.KEEP_SERVICES)
+                self.leave(Leaving.KEEP_SERVICES, f"signal {signal.Signals(number).name}")
 
     def _guard_place(self) -> None:
         """Puts back lock and socket if somebody removed them; where another daemon has taken the place, falls silent."""
@@ -283,10 +292,12 @@ class Daemon:
 
     def run_script(self, action: RunScript) -> None:
         """Starts a script in a thread of its own."""
+        self._history.note_script(action)
         self._runner.run(action)
 
     def answer(self, action: Answer) -> None:
         """Hands an answer to the connection that waits for it."""
+        self._history.note_answer(action)
         with self._answering:
             answers = self._listening.get(action.command_id)
             if action.is_last:
@@ -295,8 +306,9 @@ class Daemon:
             answers.put(action)
 
     def record(self, action: Record) -> None:
-        """Logs a change."""
+        """Logs a change, and has it written to the history with what was seen."""
         log_record(self._log, action)
+        self._history.note_record(action, self._node.engine.sight)
 
     # --- what other threads bring ---------------------------------------------------------------------------
 
@@ -307,10 +319,15 @@ class Daemon:
         return True
 
     def _script_exited(self, event: ScriptExited) -> None:
+        self._history.note_script_end(event)
         self._inbox.put(event)
 
     def _log_link(self, link: LinkSpec, is_fault: bool, text: str) -> None:
         self._log.log(logging.WARNING if is_fault else logging.INFO, "link %s: %s", link.link_id, text)
+        self._history.note(EntryKind.LINK, link.link_id, "FAULT" if is_fault else "NOTE", text, is_alarm=is_fault)
+
+    def _report_history(self, is_fault: bool, text: str) -> None:
+        self._log.log(logging.WARNING if is_fault else logging.INFO, "node %s: %s", self._spec.node, text)
 
     # --- what the control socket serves ---------------------------------------------------------------------
 
@@ -340,11 +357,14 @@ class Daemon:
                        warnings=self._warnings() + status.warnings,
                        scheduling=self._realtime.text, authentication=self._authentication.status())
 
-    def act(self, command: Command, services: "Optional[list[str]]", answers: "queue.SimpleQueue[Answer]") -> int:
+    def act(
+        self, command: Command, services: "Optional[list[str]]", answers: "queue.SimpleQueue[Answer]", caller: Caller
+    ) -> int:
         """Submits a command for each service; all of this node's if none is named."""
         names = [svc.name for svc in self._spec.own_services] if services is None else services
         if not names:
             raise RefusedError("this node has no service")
+        self._history.note_command(command, services, caller)
         for name in names:
             with self._answering:
                 self._next_command += 1
@@ -353,17 +373,21 @@ class Daemon:
             self._inbox.put(CommandReceived(number, name, command))
         return len(names)
 
-    def forget_peer(self) -> None:
+    def forget_peer(self, caller: Caller) -> None:
         """Believes a lower boot counter of the peer from now on."""
+        self._history.note(EntryKind.COMMAND, "", "forget-peer", f"by {caller.text}")
         self._inbox.put(PeerForgotten())
         self.status()  # Answered behind it: when this returns, it is done.
 
-    def leave(self, leaving: Leaving) -> None:
-        """Asks the engine to end."""
+    def leave(self, leaving: Leaving, who: str) -> None:
+        """Asks the engine to end; ``who`` says who wants it."""
+        what = "stop of this node" if leaving is Leaving.STOP_SERVICES else "end of the daemon"
+        self._history.note(EntryKind.COMMAND, "", what, f"by {who}")
         self._inbox.put(LeaveRequested(leaving))
 
     def _warnings(self) -> "tuple[str, ...]":
         found = [*self._authentication.warnings(), *self._realtime.warnings]
+        found += [self._history.problem] if self._history.problem else []
         for thread in list(self._links.values()):
             if isinstance(thread, ListenerThread):
                 found += [f"link {thread.link.link_id}: {_SUSPICIOUS[reason]}"

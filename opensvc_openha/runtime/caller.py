@@ -1,0 +1,63 @@
+"""Who is at the other end of the control socket, as the kernel says: for the rights, and for the history.
+
+Names come from /etc/passwd alone: a directory server that does not answer must not delay a command.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from dataclasses import dataclass
+from typing import Optional
+
+_CREDENTIALS = "3i"
+_NO_LOGIN = 0xFFFFFFFF
+
+
+@dataclass(frozen=True)
+class Caller:
+    """A process that gives a command: its user, and the user whose login it descends from, if there is one."""
+
+    pid: int
+    uid: int
+    login_uid: Optional[int] = None
+
+    @property
+    def may_change(self) -> bool:
+        """True for root and for the user of the daemon itself."""
+        return self.uid in (0, os.getuid())
+
+    @property
+    def text(self) -> str:
+        """``root (login alice, pid 4711)``."""
+        login = f"login {_user(self.login_uid)}, " if self.login_uid not in (None, self.uid) else ""
+        return f"{_user(self.uid)} ({login}pid {self.pid})"
+
+
+def caller_of(connection: socket.socket) -> Caller:
+    """The process that opened a connection to this one's UNIX socket."""
+    raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize(_CREDENTIALS))
+    pid, uid, _ = struct.unpack(_CREDENTIALS, raw)
+    return Caller(pid, uid, _login_of(pid))
+
+
+def _login_of(pid: int) -> Optional[int]:
+    try:
+        with open(f"/proc/{pid}/loginuid", encoding="ascii") as file:
+            number = int(file.read())
+    except (OSError, ValueError):
+        return None
+    return None if number == _NO_LOGIN else number
+
+
+def _user(uid: Optional[int]) -> str:
+    try:
+        with open("/etc/passwd", encoding="utf-8", errors="replace") as file:
+            for line in file:
+                words = line.split(":")
+                if len(words) > 2 and words[2] == str(uid):
+                    return words[0]
+    except OSError:
+        pass
+    return f"uid {uid}"

@@ -1,0 +1,242 @@
+"""The history's file and its writer: bounded, read by anybody, and never in the way, whatever becomes of the disk."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+from pathlib import Path
+from typing import Callable, Iterator
+
+import pytest
+
+from opensvc_openha.core.actions import Record, RecordKind
+from opensvc_openha.core.status import LinkSight, PeerStanding, Sight
+from opensvc_openha.errors import SystemFault
+from opensvc_openha.formats.layout import tree_layout
+from opensvc_openha.runtime import history as history_module
+from opensvc_openha.runtime.history import History
+from opensvc_openha.runtime.history_file import Entry, EntryKind, HistoryFile, read_entries
+
+SIGHT = Sight(5.0, (LinkSight("net eth1:239.131.50.10", False, 10.25, 10.0), LinkSight("dio /dev/x:0", True, None, 10.0)),
+              PeerStanding.SILENT, 0.125, 2.5)
+
+
+def entry(number: int, name: str = "registry", kind: EntryKind = EntryKind.SERVICE) -> Entry:
+    """One entry among many."""
+    return Entry(1_400_000_000.0 + number, 100.0 + number, kind, name, "STOPPED", f"S{number}", f"reason {number}", "a rule")
+
+
+class Kept:
+    """A history in a directory of its own, and what it reported."""
+
+    def __init__(self, root: Path) -> None:
+        self.layout = tree_layout(str(root))
+        self.path = Path(self.layout.history_file)
+        self.path.parent.mkdir(parents=True)
+        self.reports: "list[tuple[bool, str]]" = []
+        self.history = History(self.layout, 2, lambda is_fault, text: self.reports.append((is_fault, text)))
+        self.history.open()
+
+    def note(self, text: str) -> None:
+        """One entry."""
+        self.history.note(EntryKind.NODE, "deb1", "NOTED", text)
+
+    def reasons(self) -> "list[str]":
+        """What can be read of it."""
+        try:
+            return [item.reason for item in read_entries(str(self.path))]
+        except SystemFault:
+            return []
+
+    def wait(self, condition: Callable[[], bool]) -> None:
+        """Polls with a limit."""
+        give_up = time.monotonic() + 10
+        while not condition():
+            assert time.monotonic() < give_up, (self.reports, self.reasons())
+            time.sleep(0.02)
+
+    def writes(self, text: str) -> None:
+        """Notes something, and waits until it can be read."""
+        self.note(text)
+        self.wait(lambda: text in self.reasons())
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Iterator[Kept]:
+    """A history that is written."""
+    made = Kept(tmp_path / "ez")
+    yield made
+    made.history.close()
+
+
+def test_what_is_written_is_read_again(tmp_path: Path) -> None:
+    """Every field, with what was seen on each link; and a second writer goes on in the same file."""
+    path = str(tmp_path / "h")
+    full = Entry(1.5, 2.5, EntryKind.SERVICE, "web", "STOPPED", "START_READY", "silent", "a rule", True, 1.25, SIGHT, "m1")
+    for machine in ("m1", "m2"):
+        file = HistoryFile(path, machine)
+        file.append([full], 100)
+        file.close()
+    first, second = read_entries(path)
+    assert (first.machine, second.machine) == ("m1", "m2") and first.number < second.number
+    assert {**vars(first), "number": 0} == vars(full)
+
+
+def test_reading_selects_service_time_and_number(tmp_path: Path) -> None:
+    """Of one service with commands for all, since an instant, the newest of them; on request with links, peer and node."""
+    path = str(tmp_path / "h")
+    file = HistoryFile(path, "m")
+    file.append([entry(1), entry(2, "web"), entry(3, "", EntryKind.COMMAND), entry(4, "eth1", EntryKind.LINK), entry(5)], 100)
+    file.close()
+
+    def numbers(*args: object, **options: object) -> "list[str]":
+        return [item.new for item in read_entries(path, *args, **options)]  # type: ignore[arg-type]
+
+    assert numbers() == ["S1", "S2", "S3", "S4", "S5"]
+    assert numbers("registry") == ["S1", "S3", "S5"]
+    assert numbers("registry", is_with_node=True) == ["S1", "S3", "S4", "S5"]
+    assert numbers("registry", limit=2) == ["S3", "S5"]
+    assert numbers(since=1_400_000_003.5) == ["S4", "S5"]
+
+
+def test_oldest_entries_go_when_there_are_too_many(tmp_path: Path) -> None:
+    """3,000 entries with long texts into a history of 1,000: the newest stay, the file stops growing."""
+    path = tmp_path / "h"
+    file = HistoryFile(str(path), "m")
+    sizes = []
+    for begin in range(0, 6_000, 200):
+        file.append([Entry(1.0, 1.0, EntryKind.LINK, "x", "", f"S{number}", "y" * 5_000, sight=SIGHT)
+                     for number in range(begin, begin + 200)], 1_000)
+        sizes.append(path.stat().st_size)
+    file.close()
+    found = read_entries(str(path))
+    assert 1_000 <= len(found) <= 1_100 and found[-1].new == "S5999"
+    assert all(item.sight is not None and len(item.reason) <= 500 for item in found)
+    assert sizes[-1] <= max(sizes[:10]) < 2_000_000
+
+
+@pytest.mark.parametrize("content", ["no database", "cut off", "another database", "newer version", "holes"])
+def test_damaged_file_is_set_aside_with_a_message(kept: Kept, content: str) -> None:
+    """Whatever stands there: a new history is begun, the old file is kept beside it, and it is said once."""
+    kept.writes("before")
+    kept.history.close()
+    data = kept.path.read_bytes()
+    if content == "no database":
+        kept.path.write_bytes(b"what is this\n" * 500)
+    elif content == "cut off":
+        kept.path.write_bytes(data[: len(data) // 2])
+    elif content == "holes":
+        kept.path.write_bytes(data[:4096] + os.urandom(len(data) - 4096))
+    else:
+        kept.path.unlink()
+        with sqlite3.connect(str(kept.path)) as other:
+            other.execute("CREATE TABLE users(name TEXT)" if content == "another database" else "PRAGMA user_version = 77")
+            other.execute("CREATE TABLE entry(id INTEGER PRIMARY KEY)")
+        other.close()
+    damaged = kept.path.read_bytes()
+    again = History(kept.layout, 2, lambda is_fault, text: kept.reports.append((is_fault, text)))
+    again.open()
+    again.note(EntryKind.NODE, "deb1", "NOTED", "after")
+    again.note(EntryKind.NODE, "deb1", "NOTED", "after that")
+    again.close()
+    assert kept.reasons() == ["after", "after that"]
+    assert [is_fault for is_fault, _ in kept.reports] == [True] and "damaged" in kept.reports[0][1]
+    assert Path(f"{kept.path}.damaged").read_bytes() == damaged
+
+
+def test_unwritable_place_loses_history_only_and_says_so_once(kept: Kept) -> None:
+    """The directory vanishes under it, later it is back: one message each way, and how many entries were lost."""
+    kept.writes("before")
+    gone = kept.path.parent.rename(kept.path.parent.with_name("gone"))
+    for number in range(3):
+        kept.note(f"lost {number}")
+        time.sleep(0.1)
+    kept.wait(lambda: bool(kept.reports))
+    assert "not written" in kept.history.problem
+    gone.rename(kept.path.parent)
+    kept.writes("after")
+    kept.wait(lambda: any("3 entries were lost" in text for text in kept.reasons()))
+    assert [is_fault for is_fault, _ in kept.reports] == [True, False] and not kept.history.problem
+
+
+def test_removed_file_is_begun_anew(kept: Kept) -> None:
+    """Somebody deletes the file of a running daemon: the next entry is in a new one."""
+    kept.writes("before")
+    kept.path.unlink()
+    kept.writes("after")
+    assert kept.reasons() == ["after"] and kept.reports == []
+
+
+def test_reader_that_holds_the_file_delays_nothing_and_loses_nothing(kept: Kept) -> None:
+    """A stopped reader keeps its lock: entries wait, who notes them does not, and all are there afterwards."""
+    kept.writes("before")
+    reader = sqlite3.connect(str(kept.path), isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT * FROM entry").fetchone()
+    began = time.monotonic()
+    for number in range(500):
+        kept.note(f"number {number}")
+    assert time.monotonic() - began < 0.5
+    time.sleep(3.5)
+    reader.execute("COMMIT")
+    reader.close()
+    kept.wait(lambda: kept.reasons()[-1] == "number 499")
+    assert len(kept.reasons()) == 501 and kept.reports == []
+
+
+def test_inbox_is_bounded_and_what_does_not_fit_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More than fit before the writer comes to it: the rest is lost, and the history says how many."""
+    monkeypatch.setattr(history_module, "HISTORY_INBOX_LIMIT", 10)
+    made = Kept.__new__(Kept)
+    made.layout = tree_layout(str(tmp_path))
+    made.path = Path(made.layout.history_file)
+    made.path.parent.mkdir(parents=True)
+    made.reports = []
+    made.history = History(made.layout, 1, lambda is_fault, text: made.reports.append((is_fault, text)))
+    for number in range(25):
+        made.note(f"number {number}")
+    made.history.open()
+    made.wait(lambda: any("15 entries were lost" in text for text in made.reasons()))
+    made.history.close()
+    assert made.reasons()[:10] == [f"number {number}" for number in range(10)]
+
+
+def test_noting_from_many_threads_keeps_every_entry(kept: Kept) -> None:
+    """Eight threads, 200 entries each, with the sight of their step: all are written, in each thread's order."""
+    def work(name: str) -> None:
+        for number in range(200):
+            kept.history.note_record(Record(RecordKind.SERVICE, name, "A", "B", str(number), False, "rule"), SIGHT)
+
+    threads = [threading.Thread(target=work, args=(f"svc{number}",)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    kept.wait(lambda: len(kept.reasons()) == 1600)
+    for number in range(8):
+        assert [item.reason for item in read_entries(str(kept.path), f"svc{number}")] == [str(each) for each in range(200)]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become somebody else")
+def test_ordinary_user_reads_the_history(kept: Kept) -> None:
+    """The file can be read by who may not write it or beside it."""
+    kept.writes("for all to see")
+    for folder in [kept.path.parent, *kept.path.parent.parents]:
+        if str(folder).startswith("/tmp/"):
+            folder.chmod(0o755)
+    child = os.fork()
+    if child == 0:
+        try:
+            os.setuid(65534)
+            os._exit(0 if [item.reason for item in read_entries(str(kept.path))] == ["for all to see"] else 1)
+        finally:
+            os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_no_history_yet_is_told_with_its_place(tmp_path: Path) -> None:
+    """There is no file: an error that names it."""
+    with pytest.raises(SystemFault, match="there is no history yet: .*nothing"):
+        read_entries(str(tmp_path / "nothing"))
