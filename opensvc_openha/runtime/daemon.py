@@ -61,6 +61,7 @@ _SUSPICIOUS = {
     "own": "this node hears its own heartbeats: the address or port of this link is wrong",
     "namesake": "another node uses the name of this one",
     "foreign cluster": "another cluster sends here: give it addresses and ports of its own",
+    "overwritten": "somebody else writes to this node's slot: another node of this name, or a wrong offset",
 }
 _NAMED = 5
 """So many services are named in a warning that may concern all."""
@@ -389,9 +390,8 @@ class Daemon:
         found = [*self._authentication.warnings(), *self._realtime.warnings]
         found += [self._history.problem] if self._history.problem else []
         for thread in list(self._links.values()):
-            if isinstance(thread, ListenerThread):
-                found += [f"link {thread.link.link_id}: {_SUSPICIOUS[reason]}"
-                          for reason in _SUSPICIOUS if thread.saw_lately(reason)]
+            found += [f"link {thread.link.link_id}: {_SUSPICIOUS[reason]}"
+                      for reason in _SUSPICIOUS if thread.saw_lately(reason)]
         legacy = [link.link_id for link in self._spec.links if link.wire is Wire.LEGACY]
         if legacy:
             found.append(f"no acknowledgement and no proof of who sent it on {', '.join(legacy)} (wire = legacy)")

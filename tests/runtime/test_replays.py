@@ -189,7 +189,8 @@ def test_swapped_slots_are_found_on_both_sides_and_put_right(guarded: ClusterDir
     guarded.wait(lambda: count(guarded, "dio listener", "own") > 0, "own frame in the peer's slot")
     guarded.wait(lambda: count(guarded, "dio sender", "overwritten") > 0, "our slot was overwritten")
     guarded.wait(lambda: not links(guarded)["dio listener"]["is_up"], "the disk link is down", LINK_TIMEOUT_S + 4)
-    assert "this node hears its own heartbeats" in guarded.ok("hb -s -v")
+    shown = guarded.ok("hb -s -v")
+    assert "this node hears its own heartbeats" in shown and "somebody else writes to this node's slot" in shown
     guarded.wait(lambda: bool(links(guarded)["dio sender"]["is_up"]), "the sender goes on")
     assert get_slot(ours) != held[1] and guarded.state("registry") == "STARTED"
     voice.states = {}
