@@ -1,6 +1,7 @@
 """What must hold whatever happens to two nodes, written once and fed with what really happened.
 
-S1  at most one node runs a service, unless an operator forced a state or the check-up script lied
+S1  at most one node runs a service, and none says that it is out while it runs there, unless an operator forced a
+    state or the check-up script lied
 S2  no start before an acknowledged "peer is out", or silence and a successful check-up script begun after it
 S3  a service frozen by an operator is never started or stopped by the engine
 L1  with a healthy node that is willing, and no further fault, the service runs within ``liveness_bound_s``
@@ -41,6 +42,16 @@ class DaemonBegan:
     node: str
     boot: BootId
     states: "dict[str, ServiceState]" = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Adopted:
+    """A running daemon begins to manage a service, in this state."""
+
+    at: float
+    node: str
+    service: str
+    state: ServiceState
 
 
 @dataclass(frozen=True)
@@ -146,7 +157,8 @@ class Disturbed:
 
 
 Observation = Union[
-    DaemonBegan, DaemonEnded, NodeLost, StateLost, Moved, Said, Arrived, Heard, Ordered, ScriptBegan, ScriptEnded, Disturbed
+    DaemonBegan, Adopted, DaemonEnded, NodeLost, StateLost, Moved, Said, Arrived, Heard, Ordered, ScriptBegan, ScriptEnded,
+    Disturbed,
 ]
 
 
@@ -188,7 +200,6 @@ class _Node:
         self.arrived: "dict[BootId, int]" = {}
         self.last_arrival: Optional[float] = None
         self.began_at = 0.0
-        self.is_new_machine = True
 
     def place(self, service: str) -> _Place:
         if service not in self.places:
@@ -234,6 +245,8 @@ class Watch:
             self._moves.clear()
         elif isinstance(seen, DaemonBegan):
             self._daemon_began(node, seen)
+        elif isinstance(seen, Adopted):
+            self._adopt(node, seen)
         elif isinstance(seen, StateLost):
             node.place(seen.service).kept = None
         else:
@@ -248,7 +261,6 @@ class Watch:
     def _gone(self, node: _Node, is_machine: bool) -> None:
         node.boot = None
         node.lives.clear()
-        node.is_new_machine = node.is_new_machine or is_machine
         for place in node.places.values():
             place.state, place.ready_seq, place.check_began = None, None, None
             place.is_ordered = False
@@ -259,12 +271,15 @@ class Watch:
         self._gone(node, is_machine=False)
         node.boot, node.began_at = seen.boot, seen.at
         for name, state in seen.states.items():
-            place = node.place(name)
-            if place.kept in FROZEN and state not in FROZEN:
-                text = f"was {place.kept.name}, and the restarted daemon has it as {state.name}"
-                self._fail("S3", seen.at, seen.node, name, text)
-            place.state = place.kept = state
-        node.is_new_machine = False
+            self._adopt(node, Adopted(seen.at, seen.node, name, state))
+
+    def _adopt(self, node: _Node, seen: Adopted) -> None:
+        place = node.place(seen.service)
+        if place.kept in FROZEN and seen.state not in FROZEN:
+            text = f"was {place.kept.name}, and the daemon takes it for {seen.state.name}"
+            self._fail("S3", seen.at, seen.node, seen.service, text)
+        place.state = place.kept = seen.state
+        place.ready_seq, place.check_began, place.is_check_ok = None, None, False
 
     def _moved(self, node: _Node, seen: Moved) -> None:
         place = node.place(seen.service)
@@ -277,6 +292,8 @@ class Watch:
             if self._moves[seen.service] > SETTLE_MOVES:
                 text = f"{SETTLE_MOVES} transitions and still moving, to {seen.state.name}"
                 self._fail("L2", seen.at, seen.node, seen.service, text)
+        if seen.state in PEER_OUT and place.is_running and not place.is_forced:
+            self._fail("S1", seen.at, seen.node, seen.service, f"said to be {seen.state.name} while it runs")
         if seen.state is ServiceState.START_READY:
             place.ready_seq, place.check_began, place.is_check_ok = None, None, False
         place.state = place.kept = seen.state
@@ -393,17 +410,21 @@ class Watch:
     # --- liveness -------------------------------------------------------------------------------------------
 
     def check_liveness(self, service: str, healthy: "Iterable[str]") -> None:
-        """Called when nothing was disturbed for the stated bound: a willing healthy node must have the service running.
-
-        A node in any other state than a willing one keeps the service, or keeps others from it, by the rules.
-        """
+        """Called when nothing was disturbed for the stated bound: a willing healthy node must have the service running."""
         names = list(healthy)
-        states = {name: self._nodes[name].place(service).state for name in names}
-        is_kept = any(state not in _WILLING and state is not ServiceState.FROZEN_STOP for state in states.values())
-        is_wanted = any(state in _WILLING for state in states.values())
-        if is_wanted and not is_kept:
+        if not self.is_served(service, names):
+            states = {name: self._nodes[name].place(service).state for name in names}
             shown = ", ".join(f"{name} {state.name if state else 'unknown'}" for name, state in states.items())
             self._fail("L1", 0.0, names[0], service, f"runs nowhere after the bound: {shown}")
+
+    def is_served(self, service: str, healthy: "Iterable[str]") -> bool:
+        """True unless a willing healthy node waits for the service.
+
+        A node in a state of another kind keeps the service, or keeps others from it, by the rules.
+        """
+        states = [self._nodes[name].place(service).state for name in healthy]
+        is_kept = any(state not in _WILLING and state is not ServiceState.FROZEN_STOP for state in states)
+        return is_kept or not any(state in _WILLING for state in states)
 
     def _fail(self, rule: str, at: float, node: str, service: str, text: str) -> None:
         raise InvariantBroken(f"{rule} broken at {at:.3f} on {node}, service {service}: {text}")

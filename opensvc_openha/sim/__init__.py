@@ -1,1 +1,1 @@
-"""Deterministic exploration of two nodes: the production core under a virtual clock."""
+"""Two nodes of production code in one process under virtual time: random histories, told stories, and every small world."""

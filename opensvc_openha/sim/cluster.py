@@ -1,0 +1,125 @@
+"""Two simulated nodes and all that is between them: what a history and a scenario act on."""
+
+from __future__ import annotations
+
+from typing import Optional, Tuple
+
+from opensvc_openha.core.invariants import Disturbed, Watch
+from opensvc_openha.core.model import LinkSpec
+from opensvc_openha.sim.clockwork import Clockwork
+from opensvc_openha.sim.life import Life
+from opensvc_openha.sim.machine import Machine
+from opensvc_openha.sim.plan import NODES, Plan
+from opensvc_openha.sim.trace import Trace
+from opensvc_openha.sim.wires import Network, SharedDisk
+
+
+class Cluster:
+    """The world of one history."""
+
+    def __init__(self, plan: Plan, trace: Trace) -> None:
+        self.plan = plan
+        self.trace = trace
+        self.clockwork = Clockwork()
+        self.network = Network(self.clockwork, plan)
+        self.disk = SharedDisk(self.clockwork, plan)
+        # In the node's own time, which a drift makes a little shorter.
+        self.watch = Watch(NODES, plan.shortest_timeout_s, plan.longest_timeout_s)
+        self.machines: "Tuple[Machine, Machine]" = (self._machine(0), self._machine(1))
+        for machine, peer in (self.machines, self.machines[::-1]):
+            machine.peer = peer
+            self.network.receivers[peer.name] = machine
+        self.links = plan.links()
+        self.is_calm = False
+
+    def _machine(self, index: int) -> Machine:
+        return Machine(index, self.plan, self.clockwork, self.network, self.disk, self.watch, self.trace)
+
+    def note(self, text: str) -> None:
+        """One line of the story that is about no node."""
+        self.trace.note(self.clockwork.now, "", text)
+
+    def disturb(self) -> None:
+        """What follows is counted anew."""
+        self.watch.observe(Disturbed())
+
+    def node(self, name: str) -> Machine:
+        """A node by its name."""
+        return self.machines[NODES.index(name)]
+
+    # --- what goes wrong ------------------------------------------------------------------------------------
+
+    def cut(self, links: "Tuple[LinkSpec, ...]") -> None:
+        """Network links that carry nothing any more; a disk link is hung for its writer instead."""
+        for link in links:
+            if link.kind.is_disk:
+                self.disk.hung.add(link.node)
+            else:
+                self.network.cut.add(link)
+        self.note("cut: " + ", ".join(f"{link.node} {link.device}" for link in links))
+
+    def heal(self) -> None:
+        """All links work."""
+        if self.network.cut or self.disk.hung or self.disk.stale:
+            self.note("heal")
+        self.network.cut.clear()
+        self.disk.thaw_reads()
+        for machine in self.machines:
+            self.disk.release(machine.name)
+
+    def stall(self, machine: Machine, seconds: float) -> None:
+        """SIGSTOP of a daemon, and SIGCONT after a while."""
+        life = machine.life
+        if life is None or life.is_stalled or life.is_hung:
+            return
+        machine.note(f"stalled for {seconds:.3f} s")
+        life.stall()
+        self.clockwork.after(seconds, self._resume, machine, life)
+
+    def hang(self, machine: Machine, seconds: float) -> None:
+        """The engine's thread is held up, the other threads are not."""
+        life = machine.life
+        if life is None or life.is_stalled or life.is_hung:
+            return
+        machine.note(f"engine held up for {seconds:.3f} s")
+        life.hang()
+        self.clockwork.after(seconds, self._resume, machine, life)
+
+    def _resume(self, machine: Machine, life: Life) -> None:
+        if life.is_over:
+            return
+        if life.is_stalled:
+            machine.note("goes on")
+            life.resume()
+        if life.is_hung:
+            machine.note("engine goes on")
+            life.unhang()
+
+    # --- calm -----------------------------------------------------------------------------------------------
+
+    def calm(self, dead: "Optional[Machine]") -> None:
+        """From now on nothing goes wrong: links, disks, scripts and fence work; ``dead`` is a node that stays off."""
+        self.note("calm from here on" + (f", {dead.name} stays off" if dead is not None else ""))
+        self.is_calm = True
+        self.heal()
+        self.network.loss = self.network.duplicates = 0.0
+        self.network.delays_s = (0.001,)
+        for machine in self.machines:
+            machine.is_store_broken = False
+            machine.kill_in = None
+            machine.scripts.is_calm = True
+            if machine.life is not None and (machine.life.is_stalled or machine.life.is_hung):
+                self._resume(machine, machine.life)
+        for machine in self.machines:
+            if machine is dead:
+                machine.power_off("stays off")
+            else:
+                machine.power_on()
+                machine.start_daemon()
+                machine.configure(self.plan.service_specs())
+        self.disturb()
+
+    @property
+    def plan_is_whole(self) -> bool:
+        """True if the two nodes understand each other."""
+        return not self.plan.unknown_flag

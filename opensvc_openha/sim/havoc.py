@@ -1,0 +1,195 @@
+"""What goes wrong, and what operators do, in one history: drawn one after the other from the seed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from random import Random
+from typing import Callable, Dict, Tuple
+
+from opensvc_openha.core.events import Command, Leaving
+from opensvc_openha.core.model import LinkSpec, ServiceSpec
+from opensvc_openha.sim.cluster import Cluster
+from opensvc_openha.sim.machine import Machine
+
+_ORDERS: "Tuple[Command, ...]" = (Command.UNFREEZE,) * 5 + (
+    Command.START, Command.STOP, Command.FREEZE_STOP, Command.FREEZE_START)
+_FORCING: "Tuple[Command, ...]" = (Command.FORCE_STOP, Command.FORCE_START)
+_GARBAGE = (None, b"", b"\xff\x00\x17", b"9999", b"\0\0")
+
+
+class Havoc:
+    """Draws faults and orders."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._dice = Random(f"{cluster.plan.seed} faults")
+        self._kinds: "Dict[Callable[[Machine], None], int]" = {
+            self._order: 30,
+            self._cut: 8,
+            self._heal: 12,
+            self._power_off: 5,
+            self._kill_daemon: 4,
+            self._kill_between: 4,
+            self._leave: 4,
+            self._stall: 6,
+            self._hang: 2,
+            self._step_clock: 2,
+            self._spoil_disk: 4,
+            self._break_store: 2,
+            self._damage_state: 1,
+            self._forget_boot: 1,
+            self._replay: 3,
+            self._configure: 3,
+        }
+        self._choices = [kind for kind, weight in self._kinds.items() for _ in range(weight)]
+
+    def next_gap_s(self) -> float:
+        """Time until the next fault."""
+        return self._dice.choice(self._cluster.plan.gap_s) * self._dice.uniform(0.5, 1.5)
+
+    def strike(self) -> None:
+        """One fault or order, on one node."""
+        self._cluster.disturb()
+        machine = self._dice.choice(self._cluster.machines)
+        if not machine.is_powered:
+            if self._dice.random() < 0.6:
+                machine.power_on()
+        elif machine.life is None:
+            if self._dice.random() < 0.6:
+                machine.start_daemon()
+        else:
+            self._dice.choice(self._choices)(machine)
+
+    # --- operators ------------------------------------------------------------------------------------------
+
+    def _order(self, machine: Machine) -> None:
+        commands = _ORDERS
+        if self._cluster.plan.has_forcing and self._dice.random() < 0.15:
+            commands = _FORCING
+        machine.order(self._dice.choice(commands), self._dice.choice(self._cluster.plan.services))
+
+    def _leave(self, machine: Machine) -> None:
+        machine.leave(self._dice.choice(tuple(Leaving)))
+        if self._dice.random() < 0.7:
+            self._later(self._dice.choice((0.5, 3.0, 20.0, 50.0)), machine.start_daemon)
+
+    def _configure(self, machine: Machine) -> None:
+        """Services taken out, brought back, or given another primary, on one node or on both."""
+        services = list(self._cluster.plan.service_specs())
+        kind = self._dice.random()
+        if kind < 0.3:
+            services.pop(self._dice.randrange(len(services)))
+        elif kind < 0.5:
+            number = self._dice.randrange(len(services))
+            services[number] = _swapped(services[number])
+        for target in self._cluster.machines if self._dice.random() < 0.6 else (machine,):
+            target.configure(tuple(services))
+
+    # --- network and disk -----------------------------------------------------------------------------------
+
+    def _cut(self, _: Machine) -> None:
+        cluster, dice = self._cluster, self._dice
+        if cluster.plan.is_legacy:
+            # Its rules were made for networks that work both ways.
+            cluster.cut(cluster.links)
+            return
+        kind = dice.random()
+        if kind < 0.4:
+            cluster.cut(cluster.links)
+        elif kind < 0.7:
+            sender = dice.choice(cluster.machines).name
+            cluster.cut(tuple(link for link in cluster.links if link.node == sender))
+        elif kind < 0.85:
+            cluster.cut(tuple(link for link in cluster.links if not link.kind.is_disk))
+        else:
+            cluster.cut((dice.choice(cluster.links),))
+        if dice.random() < 0.4:
+            self._later(dice.choice((0.5, 2.0, 9.0, 12.0, 40.0)), cluster.heal)
+
+    def _heal(self, _: Machine) -> None:
+        self._cluster.heal()
+
+    def _spoil_disk(self, machine: Machine) -> None:
+        cluster, dice = self._cluster, self._dice
+        disks = [link for link in cluster.links if link.kind.is_disk]
+        if not disks:
+            return
+        if dice.random() < 0.5:
+            machine.note("its disk hangs")
+            cluster.disk.hung.add(machine.name)
+            self._later(dice.choice((1.0, 8.0, 60.0)), lambda: cluster.disk.release(machine.name))
+        else:
+            link: LinkSpec = dice.choice(disks)
+            cluster.note(f"reads of the slot of {link.node} show old blocks")
+            cluster.disk.freeze_reads(link)
+            self._later(dice.choice((1.0, 8.0, 60.0)), cluster.disk.thaw_reads)
+
+    def _replay(self, _: Machine) -> None:
+        cluster, dice = self._cluster, self._dice
+        links = [link for link in cluster.links if not link.kind.is_disk]
+        link = dice.choice(links)
+        # Where a key tells what is genuine, also on another link than the one it was recorded on.
+        other = dice.choice(links) if cluster.plan.has_key else link
+        if cluster.plan.is_legacy or other.node != link.node:
+            return
+        count = cluster.network.replay(link, other, dice.choice((1, 20, 200)))
+        cluster.note(f"{count} old frames of {link.node} {other.device} are sent again on {link.device}")
+
+    # --- nodes and daemons ----------------------------------------------------------------------------------
+
+    def _power_off(self, machine: Machine) -> None:
+        machine.power_off("power lost")
+        if self._dice.random() < 0.6:
+            self._later(self._dice.choice((1.0, 15.0, 60.0)), machine.power_on)
+
+    def _kill_daemon(self, machine: Machine) -> None:
+        machine.daemon_died("kill -9")
+        if self._dice.random() < 0.7:
+            self._later(self._dice.choice((0.1, 3.0, 20.0)), machine.start_daemon)
+
+    def _kill_between(self, machine: Machine) -> None:
+        machine.kill_in = self._dice.randrange(1, 20)
+
+    def _stall(self, machine: Machine) -> None:
+        timeout_s = self._cluster.plan.shortest_timeout_s
+        factor = self._dice.choice((0.3, 0.5, 0.9, 1.1, 1.5, 3.0, 15.0))
+        self._cluster.stall(machine, factor * timeout_s)
+
+    def _hang(self, machine: Machine) -> None:
+        self._cluster.hang(machine, self._dice.choice((0.2, 2.0, 8.0, 15.0)))
+
+    def _step_clock(self, machine: Machine) -> None:
+        step_s = self._dice.choice((-86_400.0, -3600.0, -2.0, 2.0, 3600.0, 86_400.0))
+        if self._cluster.plan.is_legacy:
+            step_s = abs(step_s) / 3600.0
+        machine.note(f"wall clock set by {step_s:+.1f} s")
+        machine.wall_step_s += step_s
+
+    def _break_store(self, machine: Machine) -> None:
+        machine.note("state directory cannot be written")
+        machine.is_store_broken = True
+
+        def repair() -> None:
+            machine.is_store_broken = False
+
+        self._later(self._dice.choice((0.5, 5.0, 30.0)), repair)
+
+    def _damage_state(self, machine: Machine) -> None:
+        machine.damage_state(self._dice.choice(self._cluster.plan.services), self._dice.choice(_GARBAGE))
+
+    def _forget_boot(self, machine: Machine) -> None:
+        if not self._cluster.plan.has_key:
+            machine.note("boot counter is lost")
+            machine.boot_counter = 0
+
+    def _later(self, seconds: float, call: "Callable[[], None]") -> None:
+        def act() -> None:
+            if not self._cluster.is_calm:
+                self._cluster.disturb()
+                call()
+
+        self._cluster.clockwork.after(seconds, act)
+
+
+def _swapped(svc: ServiceSpec) -> ServiceSpec:
+    return replace(svc, primary=svc.secondary, secondary=svc.primary)

@@ -1,0 +1,227 @@
+"""One node: what survives its power, what survives its daemon, and the daemon's present life, if there is one.
+
+Its clocks run at a rate of their own. Files are bytes in the formats of production.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from random import Random
+from typing import Dict, Optional
+
+from opensvc_openha.core.beat import BootId
+from opensvc_openha.core.events import Command, CommandReceived, ConfigChanged, Event, Learned, Leaving, LeaveRequested
+from opensvc_openha.core.invariants import (
+    Arrived,
+    DaemonBegan,
+    DaemonEnded,
+    NodeLost,
+    Observation,
+    StateLost,
+    Watch,
+)
+from opensvc_openha.core.model import ClusterSpec, LinkSpec, ServiceSpec
+from opensvc_openha.core.states import ServiceState
+from opensvc_openha.formats.state_file import StoredState, decode, encode
+from opensvc_openha.runtime.state_store import conclude
+from opensvc_openha.sim.clockwork import Clockwork
+from opensvc_openha.sim.life import Life
+from opensvc_openha.sim.plan import NODES, Plan
+from opensvc_openha.sim.scripts import Scripts
+from opensvc_openha.sim.trace import Trace
+from opensvc_openha.sim.wires import Carried, Network, SharedDisk, SlotReader
+
+WALL_AT_START = 1_800_000_000.0
+
+
+class Machine:
+    """One simulated node."""
+
+    def __init__(self, index: int, plan: Plan, clockwork: Clockwork, network: Network, disk: SharedDisk, watch: Watch,
+                 trace: Trace) -> None:
+        self.name = NODES[index]
+        self.index = index
+        self.plan = plan
+        self.clockwork = clockwork
+        self.network = network
+        self.disk = disk
+        self.trace = trace
+        self.dice = Random(f"{plan.seed} {self.name}")
+        self.rate = plan.rates[index]
+        self.wall_step_s = 0.0
+        self.peer: "Machine" = self
+        self.spec: ClusterSpec = plan.spec(self.name)
+        self.is_powered = False
+        self.powered_at = 0.0
+        self.life: Optional[Life] = None
+        self.files: "Dict[str, bytes]" = {}
+        self.lives: "Dict[str, BootId]" = {}
+        self.managed: "set[str]" = set()
+        self.boot_counter = 0
+        self.is_same_life = False
+        self.is_store_broken = False
+        self.kill_in: Optional[int] = None
+        """The daemon is killed before its so-many-th action."""
+        self.scripts = Scripts(self)
+        self.reader = self._make_reader()
+        self._watch = watch
+        self._commands = 0
+
+    def _make_reader(self) -> "Optional[SlotReader]":
+        link = next((link for link in self.spec.listeners if link.kind.is_disk), None)
+        if link is None:
+            return None
+        reader = SlotReader(self.clockwork, self.disk, link, self.name, self, self.dice.uniform(0, 0.25))
+        self.disk.readers[link.node] = reader
+        return reader
+
+    # --- clocks, story --------------------------------------------------------------------------------------
+
+    @property
+    def monotonic(self) -> float:
+        """This node's monotonic clock."""
+        return 1000.0 + self.clockwork.now * self.rate
+
+    @property
+    def wall(self) -> float:
+        """This node's wall clock, which may be set."""
+        return WALL_AT_START + self.clockwork.now * self.rate + self.wall_step_s
+
+    def instant_of(self, monotonic: float) -> float:
+        """When this node's monotonic clock shows that."""
+        return (monotonic - 1000.0) / self.rate
+
+    def note(self, text: str) -> None:
+        """One line of the story."""
+        self.trace.note(self.clockwork.now, self.name, text)
+
+    def observe(self, seen: Observation) -> None:
+        """Shows the invariants what happened."""
+        self._watch.observe(seen)
+
+    # --- power and daemon -----------------------------------------------------------------------------------
+
+    def power_on(self) -> None:
+        """The machine boots, and with it the daemon."""
+        if self.is_powered:
+            return
+        self.is_powered, self.is_same_life = True, False
+        self.powered_at = self.clockwork.now
+        self.note("power on")
+        self.start_daemon()
+
+    def power_off(self, why: str) -> None:
+        """Everything on it ends at once."""
+        if not self.is_powered:
+            return
+        self.note(f"power off: {why}")
+        self._end_life()
+        self.is_powered = False
+        self.scripts.lose_all()
+        self.observe(NodeLost(self.monotonic, self.name))
+
+    def start_daemon(self) -> None:
+        """A new life of the daemon, with what its files say."""
+        if not self.is_powered or self.life is not None:
+            return
+        self.boot_counter += 1
+        boot = BootId(self.boot_counter, self.dice.getrandbits(64))
+        learned = self.learn(self.spec.own_services, self.is_same_life)
+        self.managed = {svc.name for svc in self.spec.own_services}
+        self.is_same_life = True
+        told = ", ".join(f"{name} {item.state.name}{' probe' if item.must_probe else ''}" for name, item in learned.items())
+        self.note(f"daemon {boot.counter} starts: {told}")
+        self.observe(DaemonBegan(self.monotonic, self.name, boot, {name: item.state for name, item in learned.items()}))
+        self.life = Life(self, boot, learned)
+        self.life.begin()
+        if self.reader is not None:
+            self.reader.open()
+
+    def daemon_died(self, how: str) -> None:
+        """The daemon is gone; services and scripts go on."""
+        self.note(f"daemon ends: {how}")
+        self._end_life()
+        self.observe(DaemonEnded(self.monotonic, self.name))
+
+    def _end_life(self) -> None:
+        if self.life is not None:
+            self.life.is_over = True
+        self.life = None
+        self.kill_in = None
+        self.scripts.orphan_all()
+        if self.reader is not None:
+            self.reader.is_open = self.reader.is_stopped = False
+
+    # --- files ----------------------------------------------------------------------------------------------
+
+    def learn(self, services: "tuple[ServiceSpec, ...]", is_same_life: bool) -> "Dict[str, Learned]":
+        """What the STATE files say, by the rules of production."""
+        learned = {}
+        for svc in services:
+            stored, problem = self._read_state(svc.name)
+            known = conclude(stored, problem, is_same_life)
+            then = known.then if known.state is not ServiceState.UNKNOWN else None
+            if not self.is_store_broken:
+                self.files[svc.name] = encode(StoredState(known.state, then))
+            learned[svc.name] = known
+        return learned
+
+    def _read_state(self, service: str) -> "tuple[Optional[StoredState], str]":
+        data = self.files.get(service)
+        if data is None:
+            return None, "STATE file is missing" if service in self.managed else ""
+        try:
+            return decode(data), ""
+        except ValueError as error:
+            return None, f"STATE file: {error}"
+
+    def damage_state(self, service: str, data: Optional[bytes]) -> None:
+        """Somebody, or a bad disk, spoils a STATE file."""
+        self.note(f"STATE file of {service} becomes {data!r}")
+        if data is None:
+            self.files.pop(service, None)
+        else:
+            self.files[service] = data
+        self.observe(StateLost(self.monotonic, self.name, service))
+
+    # --- what comes in --------------------------------------------------------------------------------------
+
+    def receive(self, link: LinkSpec, carried: Carried) -> None:
+        """A frame from the peer; without a daemon nobody is there to take it."""
+        life = self.life
+        if life is None:
+            return
+        if life.is_stalled and not self.plan.unknown_flag:
+            self.observe(Arrived(self.monotonic, self.name, carried.beat, self.plan.has_key))
+        life.receive(link, carried)
+
+    def give(self, event: Event) -> None:
+        """An event for the daemon, if there is one."""
+        if self.life is not None:
+            self.life.handle(event)
+
+    def order(self, command: Command, service: str) -> None:
+        """An operator types a command."""
+        self._commands += 1
+        self.note(f"operator: {command.value} {service}")
+        self.give(CommandReceived(self._commands, service, command))
+
+    def leave(self, leaving: Leaving) -> None:
+        """An operator ends the daemon, with or without its services."""
+        self.note(f"operator: leave, {leaving.value} services")
+        self.give(LeaveRequested(leaving))
+
+    def configure(self, services: "tuple[ServiceSpec, ...]") -> None:
+        """Somebody edits the services file; a running daemon takes it over."""
+        spec = replace(self.spec, services=services)
+        if spec == self.spec:
+            return
+        known = {svc.name for svc in self.spec.own_services}
+        added = tuple(svc for svc in spec.own_services if svc.name not in known)
+        self.spec = spec
+        self.note(f"services file: {', '.join(f'{svc.name} on {svc.primary}' for svc in services)}")
+        if self.life is None:
+            return
+        learned = self.learn(added, is_same_life=True)
+        self.managed = {svc.name for svc in spec.own_services}
+        self.give(ConfigChanged(spec, learned))

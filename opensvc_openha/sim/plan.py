@@ -1,0 +1,146 @@
+"""What kind of cluster one history is about, drawn from its seed: links, clocks, fence, scripts, and how bad things get."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field, replace
+from random import Random
+from typing import Optional
+
+from opensvc_openha.core.model import (
+    SLOT_BLOCKS,
+    ClusterSpec,
+    LinkKind,
+    LinkSpec,
+    OnDualRun,
+    OnStartFailure,
+    Policy,
+    ServiceSpec,
+    Wire,
+)
+
+NODES = ("deb1", "deb2")
+_NAMES = ("registry", "mail", "web", "db1", "db2")
+
+
+class Fence(enum.Enum):
+    """What the check-up script does about a silent peer."""
+
+    PERFECT = "perfect"
+    """Powers it off; success means that it is off."""
+    TRUE = "true"
+    """Nothing, successfully: /bin/true, as in the tutorial."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One cluster, and the share of each fault. Shares are probabilities per draw, times are seconds."""
+
+    seed: int = 0
+    fence: Fence = Fence.PERFECT
+    net_links: int = 2
+    has_disk: bool = True
+    timeouts_s: "tuple[float, ...]" = (10.0, 10.0, 10.0)
+    services: "tuple[str, ...]" = ("registry",)
+    policy: Policy = field(default_factory=Policy)
+    has_key: bool = False
+    is_legacy: bool = False
+    unknown_flag: int = 0
+    """A flag of the frame that the second node's older version refuses; 0 for none."""
+    rates: "tuple[float, float]" = (1.0, 1.0)
+    loss: float = 0.0
+    delays_s: "tuple[float, ...]" = (0.001,)
+    duplicates: float = 0.0
+    torn: float = 0.0
+    scripts_s: "tuple[float, ...]" = (1.0,)
+    script_fails: float = 0.0
+    script_hangs: float = 0.0
+    probe_unsure: float = 0.0
+    fence_fails: float = 0.0
+    fence_s: "tuple[float, ...]" = (1.0,)
+    gap_s: "tuple[float, ...]" = (5.0,)
+    has_forcing: bool = False
+
+    @property
+    def shortest_timeout_s(self) -> float:
+        """Of all links."""
+        return min(self.timeouts_s[: self.link_count])
+
+    @property
+    def longest_timeout_s(self) -> float:
+        """Of all links."""
+        return max(self.timeouts_s[: self.link_count])
+
+    @property
+    def link_count(self) -> int:
+        """Each way."""
+        return self.net_links + (1 if self.has_disk else 0)
+
+    def links(self) -> "tuple[LinkSpec, ...]":
+        """The monitor file: for each node its network links, then its disk slot."""
+        wire = Wire.LEGACY if self.is_legacy else Wire.OWN
+        found = []
+        for index, node in enumerate(NODES):
+            for number in range(self.net_links):
+                address = f"239.131.50.{10 + 2 * number + index}"
+                found.append(LinkSpec(node, LinkKind.NET, f"eth{number + 1}", address, 5010 + number, 0,
+                                      self.timeouts_s[number], wire=wire))
+            if self.has_disk:
+                found.append(LinkSpec(node, LinkKind.DIO, "/dev/disk.hb", "", 0, SLOT_BLOCKS * index,
+                                      self.timeouts_s[self.net_links]))
+        return tuple(found)
+
+    def spec(self, node: str, services: "Optional[tuple[ServiceSpec, ...]]" = None) -> ClusterSpec:
+        """The configuration as one node has it."""
+        peer = NODES[1 - NODES.index(node)]
+        return ClusterSpec(node, peer, self.links(), self.service_specs() if services is None else services)
+
+    def service_specs(self) -> "tuple[ServiceSpec, ...]":
+        """The services file: nodes take turns in being primary."""
+        return tuple(
+            ServiceSpec(name, f"/etc/opensvc/{name}.cluster", NODES[index % 2], NODES[1 - index % 2], self.fence.value,
+                        policy=self.policy)
+            for index, name in enumerate(self.services)
+        )
+
+
+def draw(seed: int) -> Plan:
+    """The plan of a seed."""
+    dice = Random(f"{seed} plan")
+    net_links = dice.choice((1, 2, 2, 2, 3))
+    plan = Plan(
+        seed=seed,
+        fence=dice.choice((Fence.PERFECT, Fence.PERFECT, Fence.TRUE)),
+        net_links=net_links,
+        has_disk=dice.random() < 0.5,
+        timeouts_s=_timeouts(dice, net_links + 1),
+        services=_NAMES[: dice.choice((1, 1, 1, 2, 3, 5))],
+        policy=Policy(dice.choice(tuple(OnDualRun)), dice.choice(tuple(OnStartFailure))),
+        has_key=dice.random() < 0.4,
+        rates=(1.0, 1.0) if dice.random() < 0.5 else (dice.uniform(0.97, 1.03), dice.uniform(0.97, 1.03)),
+        loss=dice.choice((0.0, 0.0, 0.02, 0.1, 0.3)),
+        delays_s=dice.choice(((0.001,), (0.001, 0.01, 0.3), (0.001, 0.2, 1.0, 3.0), (0.0005, 0.002))),
+        duplicates=dice.choice((0.0, 0.0, 0.1, 0.3)),
+        torn=dice.choice((0.0, 0.1, 0.4)),
+        scripts_s=dice.choice(((0.1, 1.0), (1.0,), (0.0, 0.2, 2.0, 12.0), (0.5, 30.0, 90.0))),
+        script_fails=dice.choice((0.0, 0.0, 0.05, 0.2)),
+        script_hangs=dice.choice((0.0, 0.0, 0.02)),
+        probe_unsure=dice.choice((0.0, 0.0, 0.3, 1.0)),
+        fence_fails=dice.choice((0.0, 0.1, 0.4)),
+        fence_s=dice.choice(((0.2, 1.0), (1.0, 10.0), (0.5, 20.0, 80.0))),
+        gap_s=dice.choice(((0.01, 1.0, 5.0), (1.0, 10.0, 30.0), (0.05, 0.5, 2.0, 20.0), (20.0, 60.0))),
+        has_forcing=dice.random() < 0.1,
+    )
+    if dice.random() < 0.06:
+        # An older version of the program on the second node.
+        return replace(plan, unknown_flag=dice.choice((8, 4)))
+    if dice.random() < 0.06:
+        # What a C OpenHA speaks proves little: the two agree only while the network works.
+        return replace(plan, is_legacy=True, has_key=False, has_disk=False, delays_s=(0.001, 0.01))
+    return plan
+
+
+def _timeouts(dice: Random, count: int) -> "tuple[float, ...]":
+    if dice.random() < 0.6:
+        return (dice.choice((10.0, 10.0, 3.0)),) * count
+    return tuple(dice.choice((2.0, 3.0, 10.0, 20.0)) for _ in range(count))
