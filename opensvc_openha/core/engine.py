@@ -82,6 +82,9 @@ class Engine:
         self._expected_at = now
         self._is_begun = False
         self._is_dirty = True
+        self._told: "dict[str, ServiceState]" = {}
+        self._asking: "set[str]" = set()
+        self._note_told(list(self._machines))
         self._touched: "set[str]" = set()
         self._due: "dict[str, float]" = {}
         self._stalled_at = -math.inf
@@ -118,6 +121,7 @@ class Engine:
         names = self._affected(now)
         moved = self._evaluate(names, now, just_moved) + self._mirror(names)
         self._note_deadlines(names, now)
+        self._note_told(names)
         self._is_dirty = False
         self._touched = just_moved | {action.service for action in moved if isinstance(action, Persist)}
         done += moved
@@ -304,6 +308,22 @@ class Engine:
             else:
                 self._due[name] = at
 
+    def _note_told(self, names: "list[str]") -> None:
+        """Keeps what the next beat says of each service: with thousands of them, only what moved is looked at again."""
+        if self._is_dirty:
+            self._told.clear()
+            self._asking.clear()
+        for name in names:
+            machine = self._machines.get(name)
+            if machine is None:
+                self._told.pop(name, None)
+            else:
+                self._told[name] = machine.announced
+            if machine is not None and (machine.is_in_doubt or machine.state is ServiceState.START_READY):
+                self._asking.add(name)
+            else:
+                self._asking.discard(name)
+
     def _evaluate(self, names: "list[str]", now: float, just_moved: "set[str]") -> "list[Action]":
         done: "list[Action]" = []
         for name in names:
@@ -363,14 +383,15 @@ class Engine:
         self._is_ack_due = False
         beat = self.beat(goodbye)
         self._is_greeting_due = False
-        return Announce(beat, with_names=set(self._view.states) != set(self._machines))
+        return Announce(beat, with_names=self._view.states.keys() != self._told.keys())
 
     def beat(self, goodbye: Goodbye = Goodbye.NONE) -> Beat:
         """What this node says now, under the current sequence number."""
         ack = self._ack()
-        # A C OpenHA could not confirm anything, and nothing that it is told makes it stop a copy of its own.
-        is_legacy = self._view.newest is not None and self._view.newest.is_legacy
-        states = {name: machine.state if is_legacy else machine.announced for name, machine in self._machines.items()}
+        states = dict(self._told)
+        if self._view.newest is not None and self._view.newest.is_legacy:
+            # A C OpenHA could not confirm anything, and nothing that it is told makes it stop a copy of its own.
+            states.update({name: self._machines[name].state for name in self._asking})
         return Beat(
             node=self.spec.node,
             boot=self.boot,
@@ -378,9 +399,7 @@ class Engine:
             ack=ack,
             states=states,
             goodbye=goodbye,
-            wants_ack=any(
-                machine.is_in_doubt or machine.state is ServiceState.START_READY for machine in self._machines.values()
-            ),
+            wants_ack=bool(self._asking),
             interval_s=self._pace.beat_interval_s,
         )
 

@@ -76,6 +76,11 @@ class _Question:
         self.answered = threading.Event()
         self.status: Optional[NodeStatus] = None
 
+    def answer(self, status: NodeStatus) -> None:
+        """Gives the snapshot to whoever waits."""
+        self.status = status
+        self.answered.set()
+
 
 class Daemon:
     """One node daemon, from reading the configuration to its last goodbye."""
@@ -92,6 +97,7 @@ class Daemon:
         self._inbox: "queue.Queue[Union[Event, _Question]]" = queue.Queue()
         self._history = History(layout, len(self._spec.own_services), self._report_history)
         self._runner = ScriptRunner(layout, self._spec.node, self._spec.peer, self._script_exited)
+        self._questions: "queue.SimpleQueue[_Question]" = queue.SimpleQueue()
         self._listening: "dict[int, queue.SimpleQueue[Answer]]" = {}
         self._next_command = 0
         self._answering = threading.Lock()
@@ -164,9 +170,9 @@ class Daemon:
                 except queue.Empty:
                     item = Tick()
                 now = clock.monotonic()
+                self._answer_questions(now)
                 if isinstance(item, _Question):
-                    item.status = engine.snapshot(now)
-                    item.answered.set()
+                    item.answer(engine.snapshot(now))
                     item = Tick()
                 self._node.handle(item, now)
                 self._systemd.alive()
@@ -174,6 +180,14 @@ class Daemon:
             self._failure = error
         self._is_over.set()
         self._wake.set()
+
+    def _answer_questions(self, now: float) -> None:
+        """Who only looks does not wait behind thousands of events, and one snapshot serves all who wait."""
+        if self._questions.empty():
+            return
+        status = self._node.engine.snapshot(now)
+        while not self._questions.empty():
+            self._questions.get().answer(status)
 
     def _end(self) -> int:
         """Lets the senders say the last word, then goes. Nobody waits without a limit."""
@@ -228,7 +242,7 @@ class Daemon:
     def reload(self) -> None:
         """Reads the configuration files again and hands them to the engine."""
         self._configuration.reload()
-        self.status()  # Answered behind the change: when this returns, the engine knows the new configuration.
+        self._await_events()  # Answered behind the change: when this returns, the engine knows the new configuration.
 
     def _take_over(self, former: Configuration) -> None:
         """Brings a new configuration to everything that runs by the former one."""
@@ -335,10 +349,9 @@ class Daemon:
     def status(self) -> NodeStatus:
         """The engine's snapshot, completed by what the threads know; instants become wall-clock seconds."""
         question = _Question()
-        self._inbox.put(question)
-        if not question.answered.wait(_STATUS_LIMIT_S) or question.status is None:
-            raise NotAnsweringError("the engine does not answer")
-        status = question.status
+        self._questions.put(question)
+        self._inbox.put(Tick())  # Wakes an engine that has nothing to do.
+        status = _answer_to(question)
         heard = {(link.kind, link.label, link.port): link for link in status.links}
         links = []
         for spec in self._spec.links:
@@ -357,6 +370,12 @@ class Daemon:
         return replace(status, pid=os.getpid(), links=tuple(links), services=services,
                        warnings=self._warnings() + status.warnings,
                        scheduling=self._realtime.text, authentication=self._authentication.status())
+
+    def _await_events(self) -> None:
+        """Returns when the engine has taken everything that was in the inbox before."""
+        question = _Question()
+        self._inbox.put(question)
+        _answer_to(question)
 
     def act(
         self, command: Command, services: "Optional[list[str]]", answers: "queue.SimpleQueue[Answer]", caller: Caller
@@ -378,7 +397,7 @@ class Daemon:
         """Believes a lower boot counter of the peer from now on."""
         self._history.note(EntryKind.COMMAND, "", "forget-peer", f"by {caller.text}")
         self._inbox.put(PeerForgotten())
-        self.status()  # Answered behind it: when this returns, it is done.
+        self._await_events()  # Answered behind it: when this returns, it is done.
 
     def leave(self, leaving: Leaving, who: str) -> None:
         """Asks the engine to end; ``who`` says who wants it."""
@@ -401,6 +420,12 @@ class Daemon:
             found.append(f"no fencing: the check-up script of {', '.join(unfenced[:_NAMED])}{more} always succeeds")
         found += self._problems.texts
         return tuple(found)
+
+
+def _answer_to(question: _Question) -> NodeStatus:
+    if not question.answered.wait(_STATUS_LIMIT_S) or question.status is None:
+        raise NotAnsweringError("the engine does not answer")
+    return question.status
 
 
 def _on_wall(link: LinkStatus) -> LinkStatus:

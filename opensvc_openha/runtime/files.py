@@ -34,6 +34,19 @@ def write_atomically(path: str, data: bytes, mode: int = 0o644, is_durable: bool
             os.close(directory)
 
 
+def sync_file_system(folder: str) -> None:
+    """Returns when all that was written on the file system of ``folder`` is on disk: one wait for many files. Raises OSError."""
+    import ctypes
+
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if ctypes.CDLL(None, use_errno=True).syncfs(handle) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), folder)
+    finally:
+        os.close(handle)
+
+
 def make_dir(path: str, mode: int = 0o755) -> None:
     """Makes a directory with its parents; raises SystemFault with the reason."""
     try:

@@ -6,6 +6,7 @@ for people and tools, written by a thread of their own and never read for a deci
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import secrets
@@ -20,7 +21,7 @@ from opensvc_openha.core.states import ServiceState
 from opensvc_openha.errors import SystemFault
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.formats.state_file import StoredState, decode, encode
-from opensvc_openha.runtime.files import make_dir, write_atomically
+from opensvc_openha.runtime.files import make_dir, sync_file_system, write_atomically
 from opensvc_openha.runtime.machine import life
 
 
@@ -75,18 +76,27 @@ class StateStore:
         """
         learned: "dict[str, Learned]" = {}
         managed_before = self._read_managed()
+        has_written = False
         for svc in services:
             stored, problem = self._read_own(svc.name, svc.name in managed_before)
             known = conclude(stored, problem, is_same_life, is_first_start)
             then = known.then if known.state is not ServiceState.UNKNOWN else None
             if stored != StoredState(known.state, then):
                 try:
-                    self.write_own(svc.name, StoredState(known.state, then))
+                    write_state(self._layout, svc.name, self._node, StoredState(known.state, then), is_durable=False)
+                    has_written = True
                 except SystemFault as error:
                     # One service's directory must not keep the others from being managed.
                     known = replace(known, reason=f"{known.reason}; {error}")
             learned[svc.name] = known
+        if has_written:
+            self._sync()
         return learned
+
+    def _sync(self) -> None:
+        """Has many files on disk with one wait. That it fails is told by the next state that has to be written."""
+        with contextlib.suppress(OSError):
+            sync_file_system(self._layout.services_dir)
 
     def note_managed(self, services: "tuple[ServiceSpec, ...]") -> None:
         """Remembers which services this node manages, so that a lost STATE file is told from a new service."""
