@@ -119,7 +119,8 @@ class Engine:
         # One transition a step: each state is written and announced before the next.
         just_moved = {action.service for action in done if isinstance(action, Persist)}
         names = self._affected(now)
-        moved = self._evaluate(names, now, just_moved) + self._mirror(names)
+        # What the goodbye has said stays true: nothing is begun after it.
+        moved = [] if self._goodbyes else self._evaluate(names, now, just_moved) + self._mirror(names)
         self._note_deadlines(names, now)
         self._note_told(names)
         self._is_dirty = False
@@ -183,7 +184,7 @@ class Engine:
             machine = self._machines.get(event.service)
             return [] if machine is None else machine.store_failed(event.detail, self._view, now, self.seq + 1)
         if isinstance(event, ConfigChanged):
-            return self._reconfigure(event, now)
+            return [] if self._goodbyes else self._reconfigure(event, now)
         if isinstance(event, PeerForgotten):
             self._admission.lives.forget()
             return [self._admission.remember()]
@@ -368,6 +369,8 @@ class Engine:
     def _may_say_goodbye(self, now: float) -> Goodbye:
         if self._leaving is None:
             return Goodbye.NONE
+        if self._goodbyes:
+            return Goodbye.RESTART if self._leaving is Leaving.KEEP_SERVICES else Goodbye.LEFT
         is_busy = any(machine.running is not None for machine in self._machines.values())
         if self._leaving is Leaving.KEEP_SERVICES:
             waited_s = now - self._leave_began

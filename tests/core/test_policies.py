@@ -8,8 +8,8 @@ from typing import Optional
 import pytest
 
 from opensvc_openha.core.actions import RunScript
-from opensvc_openha.core.events import Command, ConfigChanged, Learned, ScriptKind
-from opensvc_openha.core.model import ClusterSpec, OnDualRun, OnStartFailure, Policy, Profile, Role
+from opensvc_openha.core.events import Command, ConfigChanged, Learned, Leaving, ScriptKind
+from opensvc_openha.core.model import ClusterSpec, OnDualRun, OnStartFailure, Policy, Profile, Role, ServiceSpec
 from opensvc_openha.core.policies import DualRun, StartFailures
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import PeerStanding
@@ -385,3 +385,18 @@ def test_replaced_spec_keeps_the_services_of_a_running_node() -> None:
         host.handle(host.life, ConfigChanged(spec))
     pair.run(10)
     assert pair.deb1.shown == pair.deb2.shown == ("STARTED", "STOPPED")
+
+
+def test_nothing_is_begun_after_the_first_goodbye() -> None:
+    """A service is added between two goodbyes, with a stop to be done again: no script runs, and the daemon ends in time."""
+    pair = Pair()
+    deb1, _ = pair.boot()
+    pair.run(2)
+    deb1.leave(Leaving.KEEP_SERVICES)
+    assert deb1.engine is not None
+    added = ServiceSpec("busybox", "/etc/busybox", *NAMES, "/bin/true")
+    spec = ClusterSpec(*NAMES, pair.links, (*pair.services, added))
+    deb1.handle(deb1.life, ConfigChanged(spec, {"busybox": Learned(ServiceState.STOPPING, must_probe=True)}))
+    pair.run(1)
+    assert deb1.engine is None
+    assert pair.scripts == []
