@@ -30,6 +30,7 @@ Embedded agent:
 
 Installation:
   install  [--prefix DIR] [--layout tree|fhs] [--embedded-agent]      lay out the cluster directory
+  agent    install | remove | status [--agent-root DIR] [--dry-run]   the driver for a real OpenSVC agent
   demo     [--fast]                                                   the tutorial, on two nodes in this machine
 
 `openha COMMAND --help` tells more.
@@ -93,6 +94,12 @@ def _install(args: "list[str]") -> int:
     return install.main(args)
 
 
+def _agent(args: "list[str]") -> int:
+    from opensvc_openha.cli import agent
+
+    return agent.main(args)
+
+
 def _demo(args: "list[str]") -> int:
     # The demo stands above the commands it shows, so this one import goes up, when it is asked for.
     import importlib
@@ -132,6 +139,7 @@ COMMANDS: "dict[str, Callable[[list[str]], int]]" = {
     "ps": _ps,
     "nmond": _nmond,
     "install": _install,
+    "agent": _agent,
     "demo": _demo,
     "svcmgr": _svcmgr,
     "svcmon": _svcmon,

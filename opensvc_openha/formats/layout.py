@@ -49,6 +49,11 @@ class Layout:
         return f"{self.conf_dir}/openha.conf"
 
     @property
+    def agents_file(self) -> str:
+        """Where the OpenSVC agents of this node keep what must be dropped when a state changes."""
+        return f"{self.conf_dir}/agents"
+
+    @property
     def key_file(self) -> str:
         """The secret that authenticates heartbeats."""
         return f"{self.conf_dir}/openha.key"

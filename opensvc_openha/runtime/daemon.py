@@ -37,6 +37,7 @@ from opensvc_openha.errors import NotAnsweringError, OpenhaError, RefusedError, 
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.formats.state_file import StoredState
 from opensvc_openha.runtime import clock
+from opensvc_openha.runtime.agent_caches import AgentCaches
 from opensvc_openha.runtime.authentication import Authentication
 from opensvc_openha.runtime.caller import Caller
 from opensvc_openha.runtime.codec import codec_for
@@ -92,6 +93,7 @@ class Daemon:
         self._configuration = LiveConfiguration(layout, logger, self._take_over)
         self._problems = self._configuration.problems
         self._store = StateStore(layout, self._spec.node, self._spec.peer)
+        self._agent_caches = AgentCaches(layout, lambda: {svc.name: svc.script for svc in self._spec.own_services})
         self._board = StatusBoard()
         self._posted = 0
         self._inbox: "queue.Queue[Union[Event, _Question]]" = queue.Queue()
@@ -126,6 +128,7 @@ class Daemon:
             signal.signal(number, self._on_signal)
         self._server.open()
         self._history.open()
+        self._agent_caches.drop(self._own_names())
         self._match_links(self._spec)
         self._log.info("node %s: starting, peer %s, %d service(s)", self._spec.node, self._spec.peer,
                        len(self._spec.own_services))
@@ -200,6 +203,7 @@ class Daemon:
             clock.pause(0.01)
         self._systemd.stopping()
         self._server.close()
+        self._agent_caches.drop(self._own_names())
         self._store.close()
         why = "orderly" if self._failure is None else f"the engine failed: {self._failure!r}"
         self._history.note(EntryKind.DAEMON, "", "ENDED", why, is_alarm=self._failure is not None)
@@ -285,6 +289,7 @@ class Daemon:
     def persist(self, action: Persist) -> None:
         """Writes a state of this node; it is on disk when this returns."""
         self._store.write_own(action.service, StoredState(action.state, action.then))
+        self._agent_caches.note(action.service)
 
     def remember_lives(self, action: RememberLives) -> None:
         """Writes down the newest lives of the peer; that they cannot be written is no reason to stop."""

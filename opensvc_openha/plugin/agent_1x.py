@@ -1,0 +1,65 @@
+"""The agents 1.5, 1.6, 1.7 and 1.8: the driver takes the place of lib/resHbOpenHA.py, with the shared file beside it.
+
+How the lines are told apart: 1.8 computes its paths in a function, 1.6 asks whether an hb resource handles an action,
+1.5 has no cache of statuses.
+"""
+
+from __future__ import annotations
+
+from typing import Mapping
+
+from opensvc_openha.plugin.agents import Agent, AgentLine, contains
+from opensvc_openha.runtime.shipped import read_template
+
+_DRIVER = "lib/resHbOpenHA.py"
+_LOOK = {
+    # It has no cache, and no word for looking again.
+    "1.5": "json_status",
+    "1.6": "json_status --refresh",
+    "1.7": "json_status --refresh",
+    "1.8": "print status --refresh --format json",
+}
+"""How each line is asked for what the resources are now."""
+
+
+def _is_any(home: str) -> bool:
+    return contains(f"{home}/lib/resHb.py", "class Hb")
+
+
+def _is_1_8(home: str) -> bool:
+    return _is_any(home) and contains(f"{home}/lib/rcGlobalEnv.py", "def get_osvc_paths")
+
+
+def _is_1_6(home: str) -> bool:
+    return _is_any(home) and contains(f"{home}/lib/svc.py", "def hb_handled_action")
+
+
+def _is_1_5(home: str) -> bool:
+    return _is_any(home) and not contains(f"{home}/lib/resources.py", "def load_status_last")
+
+
+def _wrappers(agent: Agent, command: str) -> Mapping[str, str]:
+    cluster = read_template("agent-1x.cluster").replace("@SVCMGR@", agent.command("svcmgr"))
+    texts = {"cluster": cluster, "stonith": read_template("agent.stonith")}
+    return {kind: text.replace("@OPENHA@", command) for kind, text in texts.items()}
+
+
+def _line(name: str, is_home: "object") -> AgentLine:
+    assert callable(is_home)
+    return AgentLine(
+        name=name,
+        is_home=is_home,
+        driver=_DRIVER,
+        shared="lib/openha_driver.py",
+        shipped={_DRIVER: f"resHbOpenHA_{name.replace('.', '_')}.py"},
+        wrappers=_wrappers,
+        probe=lambda agent, svcname: [agent.command("svcmgr"), "-s", svcname, *_LOOK[name].split()],
+        cache_line=lambda agent: f"drop {agent.var_dir}",
+        linked_command="svcmgr",
+        suffixes=(".conf", ".env") if name == "1.8" else (".env",),
+        hook={},
+    )
+
+
+LINES = (_line("1.8", _is_1_8), _line("1.6", _is_1_6), _line("1.5", _is_1_5), _line("1.7", _is_any))
+"""The first that fits is it."""

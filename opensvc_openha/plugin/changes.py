@@ -1,0 +1,136 @@
+"""The steps an installation is made of: each says what it will do, and does it.
+
+A plan holds only what is not so yet, so a second run has nothing to do.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from dataclasses import dataclass
+from typing import Protocol
+
+from opensvc_openha.errors import SystemFault
+from opensvc_openha.runtime.files import make_dir, write_atomically
+
+
+class Change(Protocol):
+    """One step."""
+
+    @property
+    def text(self) -> str:
+        """The step as a line for the operator."""
+
+    def carry_out(self) -> None:
+        """Does it; raises OSError or SystemFault."""
+
+
+@dataclass(frozen=True)
+class Write:
+    """A file gets this content."""
+
+    path: str
+    content: str
+    mode: int = 0o644
+
+    @property
+    def text(self) -> str:
+        """As a line."""
+        return f"write {self.path}"
+
+    def carry_out(self) -> None:
+        """Replaces the file in one go."""
+        make_dir(os.path.dirname(self.path))
+        write_atomically(self.path, self.content.encode("utf-8"), self.mode, is_durable=False)
+        _drop_compiled(self.path)
+
+    @property
+    def is_done(self) -> bool:
+        """True if the file is so already."""
+        try:
+            with open(self.path, encoding="utf-8") as file:
+                is_same = file.read() == self.content
+            return is_same and not os.path.islink(self.path) and os.stat(self.path).st_mode & 0o777 == self.mode
+        except (OSError, ValueError):
+            return False
+
+
+@dataclass(frozen=True)
+class Remove:
+    """A file goes."""
+
+    path: str
+
+    @property
+    def text(self) -> str:
+        """As a line."""
+        return f"remove {self.path}"
+
+    def carry_out(self) -> None:
+        """Removes it, and the directories it leaves empty."""
+        os.unlink(self.path)
+        _drop_compiled(self.path)
+        folder = os.path.dirname(self.path)
+        while "site_opensvc" in folder and not os.listdir(folder):
+            os.rmdir(folder)
+            folder = os.path.dirname(folder)
+
+
+@dataclass(frozen=True)
+class Move:
+    """A file is kept under another name, or is put back; ``is_divert``: dpkg is told, so that an upgrade writes to that name."""
+
+    path: str
+    target: str
+    is_divert: bool = False
+    is_back: bool = False
+
+    @property
+    def text(self) -> str:
+        """As a line."""
+        how = "dpkg-divert" if self.is_divert else "keep"
+        if self.is_back:
+            return f"{how if self.is_divert else 'put'} {self.target} back to {self.path}"
+        return f"{how} {self.path} as {self.target}"
+
+    def carry_out(self) -> None:
+        """Moves it."""
+        if self.is_divert:
+            verb = ["--remove"] if self.is_back else ["--divert", self.target, "--add"]
+            words = ["dpkg-divert", "--local", "--rename", "--quiet", *verb, self.path]
+            done = subprocess.run(words, capture_output=True, text=True)
+            if done.returncode != 0:
+                raise SystemFault(f"{' '.join(words)}: {done.stderr.strip() or done.returncode}")
+        elif self.is_back:
+            os.replace(self.target, self.path)
+        else:
+            # The path keeps its file until the next step replaces it: the agent must find a driver at every moment.
+            temporary = f"{self.target}.new{os.getpid()}"
+            os.link(self.path, temporary)
+            os.replace(temporary, self.target)
+        _drop_compiled(self.path)
+
+
+@dataclass(frozen=True)
+class Link:
+    """A symbolic link takes the place of what is there."""
+
+    path: str
+    target: str
+
+    @property
+    def text(self) -> str:
+        """As a line."""
+        return f"link {self.path} to {self.target}"
+
+    def carry_out(self) -> None:
+        """Replaces it in one go: the cluster may call it at any moment."""
+        temporary = f"{self.path}.new{os.getpid()}"
+        os.symlink(self.target, temporary)
+        os.replace(temporary, self.path)
+
+
+def _drop_compiled(path: str) -> None:
+    """Python 2 keeps the compiled text beside the source, and may take it for that of another one."""
+    if path.endswith(".py") and os.path.exists(f"{path}c"):
+        os.unlink(f"{path}c")

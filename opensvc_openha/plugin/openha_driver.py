@@ -1,0 +1,648 @@
+"""What every hb driver of an OpenSVC agent knows: the cluster's word on a service, and how to have it changed.
+
+    resHbOpenHA.py (one per agent line) --> this file --> control socket of nmond; STATE files if it does not answer
+
+Agents load a copy of this file under their own Python (2.7, 3.6 and newer), so it imports nothing of the package and
+keeps to what all of them understand. The installer writes `openha_driver.json` beside the copy: where things are.
+"""
+
+import errno
+import json
+import os
+import socket
+import subprocess
+import time
+
+try:
+    from typing import Any, Callable, Dict, List, Optional, Tuple  # noqa: F401 - Python 2.7 has it in comments only.
+except ImportError:
+    pass
+
+ANSWER_LIMIT_S = 0.5
+"""How long the daemon may take to answer: with the rest of an agent's status, within a second."""
+ANSWER_KEPT_S = 0.3
+"""So long one answer serves all services that a command looks at."""
+FIRST_LOOK_S = 0.1
+"""After that long without an answer it is looked whether the daemon is stopped."""
+SILENCE_KEPT_S = 5
+"""So long a daemon that did not answer is not asked for a status again by the same command."""
+CHANGE_LIMIT_S = 10
+SETTLE_LIMIT_S = 2
+POLL_S = 0.2
+LINE_LIMIT = 16000000
+
+NOT_INSTALLED = "open-ha is not installed"
+NOT_RUNNING = "open-ha daemons are not running"
+NOT_ANSWERING = "open-ha daemon does not answer"
+NO_STATE = "unable to determine cluster service state"
+
+DIGITS = ("stopped", "stopping", "started", "starting", "start_failed", "stop_failed", "frozen_stop", "start_ready",
+          "unknown", "force_stop")
+FROZEN = ("frozen_stop", "frozen_start")
+PEER_FROZEN = FROZEN + ("start_ready",)
+"""A C OpenHA writes start_ready for a service that runs frozen."""
+WRAPPERS = ("cluster", "stonith")
+MARK = "Made by `openha agent install`"
+
+
+class Refused(Exception):
+    """The action cannot be done; the text says why."""
+
+
+class Ended(Exception):
+    """The action is done: the agent has nothing left to do."""
+
+
+class Look(object):
+    """What is known of one service: lower-case states of both nodes, and what is wrong with the daemon, if anything."""
+
+    def __init__(self, own, peer, standing="", problem=""):
+        # type: (str, str, str, str) -> None
+        self.own = own
+        self.peer = peer
+        self.standing = standing
+        self.problem = problem
+
+
+def finding(look):
+    # type: (Look) -> Tuple[str, List[str]]
+    """The status of the hb resource, as the agent's word, and the lines that say why."""
+    if look.problem:
+        # In one line: the 1.8 shows only the first.
+        is_known = look.problem == NOT_ANSWERING and look.own != "unknown"
+        return "warn", [look.problem + (", last cluster service status was %s" % look.own if is_known else "")]
+    if look.own == "unknown":
+        return "warn", [NO_STATE]
+    if look.own == "started":
+        return "up", []
+    if look.own == "stopped":
+        return "down", []
+    return "warn", ["cluster service status is %s" % look.own]
+
+
+class View(object):
+    """The cluster as this node's daemon tells it."""
+
+    _answers = {}  # type: Dict[str, Tuple[float, Any, str]]
+
+    def __init__(self, places):
+        # type: (Dict[str, Any]) -> None
+        self._places = places
+
+    def look(self, service, node, peer, is_fresh=False):
+        # type: (str, str, str, bool) -> Look
+        """The service as of now; at most ANSWER_KEPT_S old unless it must be fresh."""
+        if not self._places or not os.path.exists(self._places["service_command"]):
+            return Look("unknown", "unknown", problem=NOT_INSTALLED)
+        answer, problem = self._answer(is_fresh)
+        if problem == NOT_RUNNING:
+            return Look("unknown", "unknown", problem=problem)
+        told = None if answer is None else _read(answer, service)
+        if told is not None:
+            return told
+        # Stopped, overloaded, or of a version that tells it in another way: the files say what it last was.
+        return Look(self._stored(service, node), self._stored(service, peer), problem=problem)
+
+    def _answer(self, is_fresh):
+        # type: (bool) -> Tuple[Any, str]
+        path = self._places["control_socket"]
+        kept = self._answers.get(path)
+        if kept is not None and not is_fresh:
+            kept_s = SILENCE_KEPT_S if kept[2] == NOT_ANSWERING else ANSWER_KEPT_S
+            if 0 <= time.time() - kept[0] < kept_s:
+                return kept[1], kept[2]
+        answer, problem = ask(path, str(self._places.get("lock_file", "")))
+        View._answers[path] = (time.time(), answer, problem)
+        return answer, problem
+
+    def _stored(self, service, node):
+        # type: (str, str) -> str
+        """The STATE file of one node."""
+        folder = os.path.join(self._places["services_dir"], service)
+        try:
+            names = [name for name in os.listdir(folder) if name.lower() == "state." + node.lower()]
+            with open(os.path.join(folder, names[0]), "rb") as file:
+                data = file.read(64).decode("ascii")
+        except (OSError, IOError, ValueError, IndexError):
+            return "unknown"
+        if data[:1] == "7" and data[2:].strip() == "FROZEN_START":
+            return "frozen_start"
+        return DIGITS[int(data[0])] if data[:1].isdigit() else "unknown"
+
+
+def _read(answer, service):
+    # type: (Any, str) -> Optional[Look]
+    """What an answer tells of a service; None if it is none that can be read."""
+    try:
+        status = answer["status"]
+        for svc in status["services"]:
+            if svc["name"] == service:
+                return Look(_word(svc["own_state"]), _word(svc["peer_state"]), str(status.get("peer_standing") or ""))
+        return Look("unknown", "unknown")
+    except (KeyError, TypeError, AttributeError):
+        return None
+
+
+def _word(state):
+    # type: (Any) -> str
+    return str(state).lower() if state else "unknown"
+
+
+def ask(path, lock_file=""):
+    # type: (str, str) -> Tuple[Any, str]
+    """The daemon's status in one round trip; the answer, or None, and what is wrong. The lock file names its process."""
+    deadline = time.time() + ANSWER_LIMIT_S
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connection.settimeout(ANSWER_LIMIT_S)
+        _connect(connection, path)
+        connection.sendall(b'{"do":"status"}\n')
+        parts = []  # type: List[bytes]
+        size = 0
+        while not parts or not parts[-1].endswith(b"\n"):
+            rest_s = deadline - time.time()
+            if rest_s <= 0 or size > LINE_LIMIT:
+                return None, NOT_ANSWERING
+            # A clock that was set back must not make us wait longer.
+            connection.settimeout(min(rest_s, FIRST_LOOK_S))
+            try:
+                part = connection.recv(262144)
+            except socket.timeout:
+                if _is_stopped(lock_file):
+                    return None, NOT_ANSWERING
+                continue
+            if not part:
+                break
+            parts.append(part)
+            size += len(part)
+    except socket.timeout:
+        return None, NOT_ANSWERING
+    except (OSError, IOError) as error:
+        if error.errno in (errno.ENOENT, errno.ECONNREFUSED, errno.ENOTDIR, errno.ECONNRESET, errno.EPIPE):
+            return None, NOT_RUNNING
+        return None, NOT_ANSWERING
+    finally:
+        connection.close()
+    if not parts:
+        return None, NOT_RUNNING
+    try:
+        answer = json.loads(b"".join(parts).decode("utf-8"))
+    except ValueError:
+        return None, ""
+    # An engine that hangs is told by the thread that serves the socket.
+    is_hung = isinstance(answer, dict) and answer.get("code") == 4
+    return answer, NOT_ANSWERING if is_hung else ""
+
+
+def _is_stopped(lock_file):
+    # type: (str) -> bool
+    """True if the process that the lock file names was stopped by a signal or a debugger."""
+    try:
+        with open(lock_file) as file:
+            pid = int(file.read(32))
+        with open("/proc/%d/stat" % pid) as file:
+            return file.read().rpartition(")")[2].split()[0] in ("T", "t")
+    except (OSError, IOError, ValueError, IndexError):
+        return False
+
+
+def _connect(connection, path):
+    # type: (socket.socket, str) -> None
+    if len(path) < 100:
+        connection.connect(path)
+        return
+    folder = os.open(os.path.dirname(path), os.O_RDONLY)
+    try:
+        connection.connect("/proc/self/fd/%d/%s" % (folder, os.path.basename(path)))
+    finally:
+        os.close(folder)
+
+
+class Host(object):
+    """What an agent line does in its own way; each driver file gives one of these."""
+
+    def __init__(self, resource, nodename, etc_dir):
+        # type: (Any, str, str) -> None
+        self.resource = resource
+        self.nodename = nodename
+        self.etc_dir = etc_dir
+
+    @property
+    def svc(self):
+        # type: () -> Any
+        """The agent's service."""
+        return self.resource.svc
+
+    def is_cluster(self):
+        # type: () -> bool
+        """Called with --cluster: by the cluster itself."""
+        return bool(self.svc.cluster)
+
+    def is_remote(self):
+        # type: () -> bool
+        """Called with --remote: by the agent of the peer."""
+        return bool(getattr(self.svc, "remote", False))
+
+    def is_scoped(self):
+        # type: () -> bool
+        """Called for some resources only."""
+        return bool(hasattr(self.svc, "command_is_scoped") and self.svc.command_is_scoped())
+
+    def call_peer(self, peer, action):
+        # type: (str, str) -> Tuple[int, str]
+        """Runs an action of this service on the peer; its exit code and what it printed."""
+        out, err, code = self.svc.remote_action(peer, action, sync=True)
+        return code, "%s%s" % (out, err)
+
+    def unlock(self):
+        # type: () -> None
+        """Lets the cluster's own call of the agent take the action lock."""
+        self.svc.svcunlock()
+
+
+class Driver(object):
+    """One hb resource: its status and its actions."""
+
+    def __init__(self, host, name, places=None):
+        # type: (Host, Optional[str], Optional[Dict[str, Any]]) -> None
+        self._host = host
+        self._name = name
+        self._places = read_places() if places is None else places
+        self._view = View(self._places)
+
+    # --- what the agent asks -------------------------------------------------------------------------------
+
+    @property
+    def service(self):
+        # type: () -> str
+        """The service as the cluster names it."""
+        return str(self._name or self._host.svc.svcname)
+
+    def look(self, is_fresh=True):
+        # type: (bool) -> Look
+        """What is known of the service now."""
+        return self._view.look(self.service, self._host.nodename, self._peer(), is_fresh)
+
+    def status(self):
+        # type: () -> Tuple[str, List[str]]
+        """Word and reasons; whatever goes wrong here is a reason too."""
+        try:
+            return finding(self.look(is_fresh=False))
+        except Exception as error:  # The one place that catches all: an operator gets no traceback from a status.
+            return "warn", ["%s (%s: %s)" % (NO_STATE, type(error).__name__, error)]
+
+    def ensure_wrappers(self):
+        # type: () -> None
+        """Makes `<svc>.cluster` and `<svc>.stonith` what they must be; what cannot be written stays as it is."""
+        for kind in WRAPPERS:
+            text = self._places.get("wrappers", {}).get(kind)
+            if text:
+                try:
+                    ensure_script(os.path.join(self._host.etc_dir, "%s.%s" % (self._host.svc.svcname, kind)),
+                                  text.replace("@SVCNAME@", self._host.svc.svcname))
+                except (OSError, IOError) as error:
+                    self._log("cannot write the %s wrapper: %s" % (kind, error))
+
+    def need_stonith(self):
+        # type: () -> bool
+        """True unless the peer is known to be alive: then the fencing commands that follow must succeed."""
+        look = self.look()
+        is_needed = bool(look.problem) or look.peer == "unknown" or look.standing == "silent"
+        if is_needed:
+            for resource in self._host.svc.get_resources("stonith"):
+                resource.vcall = _checked(resource.vcall)
+        return is_needed
+
+    def freezestop(self):
+        # type: () -> None
+        """Has the service stopped and frozen here, without waiting for it: the agent holds its lock now."""
+        self._host.svc.node.cmdworker.enqueue([self._places["service_command"], "-A", self.service, "freeze-stop"])
+
+    def run(self, action):
+        # type: (str) -> None
+        """One action of the agent: start, stop, switch, freeze or thaw. Raises Ended or Refused."""
+        if action in ("start", "stop", "switch") and (self._host.is_cluster() or self._host.is_scoped()):
+            return
+        {"start": self._start, "stop": self._stop, "switch": self._switch, "freeze": self._freeze, "thaw": self._thaw}[action]()
+
+    # --- actions --------------------------------------------------------------------------------------------
+
+    def _start(self):
+        # type: () -> None
+        look = self._known()
+        if look.peer in ("started", "starting", "stopping", "stop_failed"):
+            word = "already started" if look.peer == "started" else look.peer
+            raise Refused("%s on peer node" % word)
+        if look.peer == "start_failed":
+            raise Refused("start_failed on peer node. find out why and freeze-stop the service there before a start here.")
+        if look.peer in ("start_ready", "frozen_start"):
+            raise Refused("%s on peer node. stop the service there before a start here." % look.peer)
+        if look.own == "started":
+            raise Ended("already started")
+        if look.own == "start_failed":
+            raise Refused("start_failed on local node. find out why and freeze-stop the service before a start.")
+        if look.own not in FROZEN + ("stopped", "starting", "start_ready"):
+            raise Refused("%s on local node: cannot be started now" % look.own)
+        if not self._host.is_remote() and look.peer == "stopped":
+            self._on_peer("freeze --remote")
+        if look.own in FROZEN:
+            self._act("unfreeze")
+        state = self._wait(("starting", "started", "start_failed"))
+        self._thaw(is_part=True)
+        if state == "start_failed":
+            raise Refused("start_failed on local node: see the log of the service")
+        raise Ended("heartbeat actions done")
+
+    def _stop(self):
+        # type: () -> None
+        look = self._known()
+        if not self._host.is_remote() and look.peer != "frozen_stop":
+            self._stop_peer(look)
+        if look.own == "frozen_stop":
+            raise Ended("already frozen stop")
+        self._host.unlock()
+        self._act("freeze-stop")
+        raise Ended("heartbeat actions done")
+
+    def _stop_peer(self, look):
+        # type: (Look) -> None
+        """First the peer, so that it does not take over what stops here; a peer that is silent cannot be asked."""
+        try:
+            self._on_peer("stop --remote")
+        except Refused as error:
+            if look.standing != "silent":
+                raise
+            self._log("the peer is silent, it is not stopped there: %s" % error)
+
+    def _switch(self):
+        # type: () -> None
+        look = self._known()
+        if look.own == "started":
+            if look.peer == "frozen_stop":
+                raise Refused("remote state is frozen_stop, can't relocate service")
+            if look.peer not in ("stopped", "start_failed", "stop_failed"):
+                raise Refused("cannot switch in current state: %s/%s" % (look.own, look.peer))
+            try:
+                self._stop()
+            except Ended:
+                pass
+            if self._wait(("stopped", "stop_failed", "frozen_stop")) == "stop_failed":
+                raise Refused("local state is stop_failed")
+            if not self._host.is_remote():
+                self._on_peer("start --remote")
+            self._wait(("started", "start_failed", "starting"), of_peer=True)
+        elif look.peer == "started":
+            if not self._host.is_remote():
+                self._on_peer("stop --remote")
+            if self._wait(("stopped", "stop_failed", "frozen_stop"), of_peer=True) == "stop_failed":
+                raise Refused("remote state is stop_failed")
+            try:
+                self._start()
+            except Ended:
+                pass
+            self._wait(("started", "start_failed", "starting"))
+        else:
+            raise Refused("cannot switch in current state: %s/%s" % (look.own, look.peer))
+        self._thaw(is_part=True)
+        raise Ended("heartbeat actions done")
+
+    def _freeze(self):
+        # type: () -> None
+        look = self._known()
+        do_local = look.own not in FROZEN
+        do_peer = not self._host.is_remote() and look.peer not in PEER_FROZEN
+        if not do_local:
+            self._log("local already frozen")
+        if not self._host.is_remote() and not do_peer:
+            self._log("remote already frozen")
+        if do_peer and look.peer == "stopped" and look.own == "started":
+            self._on_peer("freeze --remote")
+            do_peer = False
+        if do_local:
+            if look.own not in ("stopped", "start_failed", "stop_failed", "started"):
+                raise Refused("%s on local node: cannot be frozen now" % look.own)
+            self._act("freeze-start" if look.own == "started" else "freeze-stop")
+            self._settle(is_frozen=True)
+        if do_peer:
+            self._on_peer("freeze --remote")
+
+    def _thaw(self, is_part=False):
+        # type: (bool) -> None
+        """``is_part``: at the end of a start or switch, where the peer is thawed whoever asked for it."""
+        look = self._known()
+        asks_peer = is_part or not self._host.is_remote()
+        do_local = look.own in FROZEN
+        do_peer = asks_peer and look.peer in PEER_FROZEN
+        if not do_local:
+            self._log("local already unfrozen")
+        if asks_peer and not do_peer:
+            self._log("remote already unfrozen")
+        if do_peer and look.peer in ("start_ready", "frozen_start") and look.own == "frozen_stop":
+            self._on_peer("thaw --remote")
+            do_peer = False
+        if do_local:
+            self._act("unfreeze")
+            self._settle(is_frozen=False)
+        if do_peer:
+            self._on_peer("thaw --remote")
+
+    # --- means ----------------------------------------------------------------------------------------------
+
+    def _peer(self):
+        # type: () -> str
+        nodes = [node for node in self._host.svc.nodes if node.lower() != self._host.nodename.lower()]
+        return str(nodes[0]) if nodes else ""
+
+    def _known(self):
+        # type: () -> Look
+        """The states, as the daemon tells them now: nothing is driven on what a file says."""
+        if len(self._host.svc.nodes) != 2 or not self._peer():
+            raise Refused("an openha service has two nodes, this node is one of them; found: %s"
+                          % (" ".join(sorted(self._host.svc.nodes)) or "none"))
+        look = self.look()
+        if look.problem:
+            raise Refused(look.problem)
+        return look
+
+    def _act(self, command):
+        # type: (str) -> None
+        """Has the daemon do it; returns when it is done."""
+        words = [self._places["service_command"], "-A", self.service, command]
+        self._log(" ".join(words))
+        try:
+            process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        except (OSError, IOError) as error:
+            raise Refused("%s: %s" % (words[0], error))
+        output = process.communicate()[0].decode("utf-8", "replace").strip()
+        for line in output.splitlines():
+            self._log(str(line))
+        if process.returncode != 0:
+            raise Refused("%s failed with exit code %d" % (" ".join(words), process.returncode))
+
+    def _on_peer(self, action):
+        # type: (str) -> None
+        code, text = self._host.call_peer(self._peer(), action)
+        for line in text.splitlines():
+            if line.strip():
+                self._log("%s: %s" % (self._peer(), line.rstrip()))
+        if code != 0:
+            raise Refused("'%s' failed on node %s with exit code %s" % (action, self._peer(), code))
+
+    def _wait(self, states, of_peer=False):
+        # type: (Tuple[str, ...], bool) -> str
+        where = "remote" if of_peer else "local"
+        self._log("waiting for %s state to become either %s" % (where, " or ".join(states)))
+        state = ""
+        for _ in range(int(CHANGE_LIMIT_S / POLL_S)):
+            look = self.look()
+            state = look.peer if of_peer else look.own
+            if state in states and not look.problem:
+                return state
+            time.sleep(POLL_S)
+        raise Refused("waited %d seconds for %s state to become either %s. current state: %s"
+                      % (CHANGE_LIMIT_S, where, " or ".join(states), state))
+
+    def _settle(self, is_frozen):
+        # type: (bool) -> None
+        """Until the own state shows it, and the peer had time to hear of it."""
+        for _ in range(int(SETTLE_LIMIT_S / POLL_S)):
+            if (self.look().own in FROZEN) == is_frozen:
+                return
+            time.sleep(POLL_S)
+
+    def _log(self, text):
+        # type: (str) -> None
+        self._host.resource.log.info(text)
+
+
+class HbActions(object):
+    """The methods of a 1.x hb resource; the driver file of a line derives its class Hb from this and from resHb.Hb."""
+
+    openha = None  # type: Any
+    ex = None  # type: Any
+    rc_status = None  # type: Any
+
+    def cluster_files(self):
+        # type: () -> None
+        """The agent calls it with each status."""
+        self.openha.ensure_wrappers()
+
+    def openha_status(self):
+        # type: () -> Any
+        """The agent's number for the status; the reasons go to the status log."""
+        word, lines = self.openha.status()
+        for line in lines:
+            self.status_log(line)  # type: ignore[attr-defined]  # Of the agent's own class.
+        return {"up": self.rc_status.UP, "down": self.rc_status.DOWN, "warn": self.rc_status.WARN}[word]
+
+    def need_stonith(self):
+        # type: () -> bool
+        """Asked by the agent's stonith resources."""
+        return bool(self.openha.need_stonith())
+
+    def freezestop(self):
+        # type: () -> None
+        """The monitor action."""
+        self.openha.freezestop()
+
+    def start(self):
+        # type: () -> None
+        """Both nodes: start here."""
+        self._openha_run("start")
+
+    def stop(self):
+        # type: () -> None
+        """Both nodes: stop and freeze."""
+        self._openha_run("stop")
+
+    def switch(self):
+        # type: () -> None
+        """Moves the service to the other node."""
+        self._openha_run("switch")
+
+    def freeze(self):
+        # type: () -> None
+        """Both nodes: no decisions any more."""
+        self._openha_run("freeze")
+
+    def thaw(self):
+        # type: () -> None
+        """Both nodes: decide again."""
+        self._openha_run("thaw")
+
+    def _openha_run(self, action):
+        # type: (str) -> None
+        # An agent without excEndAction never asks an hb resource for an action, but for its own --cluster calls.
+        ended = getattr(self.ex, "excEndAction", self.ex.excError)
+        try:
+            self.openha.run(action)
+        except Ended as error:
+            raise ended(str(error))
+        except Refused as error:
+            raise self.ex.excError(str(error))
+        except (self.ex.excError, ended):
+            raise
+        except Exception as error:  # The one place that catches all: an operator gets a line, not a traceback.
+            raise self.ex.excError("%s %s: %s: %s" % (self.openha.service, action, type(error).__name__, error))
+
+
+def _checked(vcall):
+    # type: (Callable[..., Any]) -> Callable[..., Any]
+    """The agents drop the exit code of a fencing command: here it ends the action."""
+    def call(command, *args, **options):
+        # type: (Any, Any, Any) -> Any
+        import rcExceptions  # type: ignore[import-not-found]  # The agent's own.
+        result = vcall(command, *args, **options)
+        if result[0] != 0:
+            raise rcExceptions.excError("fencing failed: %s exited with %s" % (" ".join(command), result[0]))
+        return result
+    return call
+
+
+def ensure_script(path, text):
+    # type: (str, str) -> bool
+    """Writes a wrapper unless it is right already; keeps what somebody else wrote in its place beside it."""
+    found = None
+    if not os.path.islink(path) and os.path.exists(path):
+        with open(path, "rb") as file:
+            found = file.read().decode("utf-8", "replace")
+        if found == text and os.access(path, os.X_OK):
+            return False
+        if found != text and MARK not in found:
+            os.rename(path, path + ".replaced")
+    temporary = "%s.new%d" % (path, os.getpid())
+    with open(temporary, "wb") as file:
+        file.write(text.encode("utf-8"))
+    os.chmod(temporary, 0o755)
+    os.rename(temporary, path)
+    return True
+
+
+def drop_stale_summary(path, rid, driver):
+    # type: (str, str, Driver) -> None
+    """Removes the agent's file of all statuses if it says of this resource what is no longer so."""
+    try:
+        with open(path) as file:
+            kept = json.load(file)["resources"][rid]
+        word, lines = driver.status()
+        if kept["status"] == word and all(line in kept["log"] for line in lines) and bool(kept["log"]) == bool(lines):
+            return
+    except (OSError, IOError):
+        return
+    except (KeyError, TypeError, ValueError):
+        pass  # Not what it should be: gone with it.
+    try:
+        os.unlink(path)
+    except OSError:
+        pass
+
+
+def read_places():
+    # type: () -> Dict[str, Any]
+    """What the installer wrote beside this file; empty if it is gone: then nothing is installed as far as we know."""
+    try:
+        with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "openha_driver.json")) as file:
+            places = json.load(file)
+        return places if isinstance(places, dict) else {}
+    except (OSError, IOError, ValueError):
+        return {}

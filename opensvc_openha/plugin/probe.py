@@ -1,0 +1,39 @@
+"""What the resources of a service of a real agent are on this node, whatever the cluster says of the service.
+
+The node daemon asks for it by `<svc>.cluster status` when it starts and finds that the service may still run here.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+
+from opensvc_openha.core.timing import PROBE_LIMIT_S
+from opensvc_openha.plugin.agents import Agent
+
+UNKNOWN = "undef"
+_EXIT_CODES = {"up": 0, "down": 1, "n/a": 3}
+_ANY_OTHER = 2
+
+
+def avail_status(agent: Agent, svcname: str) -> "tuple[str, int]":
+    """The agent's word for it, and the exit code: 0 up, 1 down, 3 nothing to look at, 2 anything else."""
+    try:
+        done = subprocess.run(agent.line.probe(agent, svcname), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.DEVNULL, timeout=PROBE_LIMIT_S)
+    except (OSError, subprocess.TimeoutExpired):
+        return UNKNOWN, _ANY_OTHER
+    word = _read_avail(done.stdout.decode("utf-8", "replace"))
+    return word, _EXIT_CODES.get(word, _ANY_OTHER)
+
+
+def _read_avail(text: str) -> str:
+    """The agents print other lines before the JSON object."""
+    begin = text.find("{")
+    try:
+        found = json.loads(text[begin:]) if begin >= 0 else None
+    except ValueError:
+        return UNKNOWN
+    if isinstance(found, dict) and isinstance(found.get("avail"), str):
+        return str(found["avail"])
+    return UNKNOWN

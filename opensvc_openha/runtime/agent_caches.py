@@ -1,0 +1,95 @@
+"""Keeps the OpenSVC agents of this node from showing a state that is no longer so.
+
+Agents keep the hb status in a file without age limit, so that file goes at each change of a service's own state. Where
+the agents keep what is in ``conf/agents``, written by `openha agent install`, one line for each agent::
+
+    drop /var/lib/opensvc                       directory with one directory a service (agents up to 1.8)
+    run /usr/bin/om @SVCNAME@ status --refresh  command that has the agent look again (agent 2.1)
+
+A slow disk or agent must hold nobody up: a thread of its own does it, and nothing here is ever waited for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import os
+import queue
+import shlex
+import subprocess
+import threading
+from typing import Callable, Iterable, Mapping, Optional
+
+from opensvc_openha.formats.layout import Layout
+
+WRAPPER_SUFFIX = ".cluster"
+_RUN_LIMIT_S = 30.0
+_WAITING_MAX = 10_000
+
+
+class AgentCaches:
+    """Told of every change; ``scripts`` gives the start script of each service, whose name is the agent's service name."""
+
+    def __init__(self, layout: Layout, scripts: Callable[[], Mapping[str, str]]) -> None:
+        self._path = layout.agents_file
+        self._scripts = scripts
+        self._changed: "queue.Queue[str]" = queue.Queue(_WAITING_MAX)
+        self._thread: Optional[threading.Thread] = None
+
+    def note(self, service: str) -> None:
+        """The own state of a service has changed."""
+        with contextlib.suppress(queue.Full):
+            self._changed.put_nowait(service)
+        if self._thread is None:
+            thread = threading.Thread(target=self._work, name="agents", daemon=True)
+            # Where no thread can be had, only the agents' view suffers.
+            with contextlib.suppress(RuntimeError):
+                thread.start()
+                self._thread = thread
+
+    def drop(self, services: Iterable[str]) -> None:
+        """Drops what is kept of these services at once: at the start and at the end of the daemon."""
+        for kind, rest in _read_lines(self._path):
+            if kind == "drop":
+                for svcname in self._names(services):
+                    _drop(rest, svcname)
+
+    def _work(self) -> None:
+        while True:
+            services = [self._changed.get()]
+            with contextlib.suppress(queue.Empty):
+                while True:
+                    services.append(self._changed.get_nowait())
+            self.drop(services)
+            for kind, rest in _read_lines(self._path):
+                if kind == "run":
+                    for svcname in self._names(services):
+                        _run(rest.replace("@SVCNAME@", svcname))
+
+    def _names(self, services: Iterable[str]) -> "list[str]":
+        scripts = self._scripts()
+        found = [os.path.basename(scripts[name]) for name in dict.fromkeys(services) if name in scripts]
+        return [name[: -len(WRAPPER_SUFFIX)] for name in found if name.endswith(WRAPPER_SUFFIX)]
+
+
+def _read_lines(path: str) -> "list[tuple[str, str]]":
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            lines = [line.split(None, 1) for line in file]
+    except OSError:
+        return []
+    return [(words[0], words[1].strip()) for words in lines if len(words) == 2 and not words[0].startswith("#")]
+
+
+def _drop(folder: str, svcname: str) -> None:
+    place = os.path.join(folder, svcname)
+    kept = glob.glob(os.path.join(glob.escape(place), "resource.status.last.hb#*"))
+    for path in [*kept, os.path.join(place, "status.json")]:
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+
+
+def _run(command: str) -> None:
+    with contextlib.suppress(OSError, ValueError, subprocess.TimeoutExpired):
+        subprocess.run(shlex.split(command), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                       timeout=_RUN_LIMIT_S, start_new_session=True, cwd="/")

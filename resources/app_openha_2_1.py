@@ -1,0 +1,110 @@
+"""Resource of the OpenSVC agent 2.1: [app#hb] type = openha, through the node daemon's control socket.
+
+It shows what the cluster says of the service, and refuses a start or stop that the cluster did not ask for.
+"""
+
+import os
+
+import core.exceptions as ex
+import core.status
+from core.objects.svcdict import KEYS
+from core.resource import Resource
+from env import Env
+
+from site_opensvc import openha_driver
+
+DRIVER_GROUP = "app"
+DRIVER_BASENAME = "openha"
+DRIVER_BASENAME_ALIASES = ["OpenHA"]
+KEYWORDS = [
+    {
+        "keyword": "name",
+        "at": True,
+        "text": "The service as the cluster names it. The default is the name of this service.",
+        "example": "registry",
+    },
+]
+
+KEYS.register_driver(
+    DRIVER_GROUP,
+    DRIVER_BASENAME,
+    name=__name__,
+    keywords=KEYWORDS,
+    driver_basename_aliases=DRIVER_BASENAME_ALIASES,
+)
+
+STATUS = {"up": core.status.UP, "down": core.status.DOWN, "warn": core.status.WARN}
+
+
+class Host(openha_driver.Host):
+    """The service names itself otherwise in this line; it drives nothing but its own node."""
+
+    @property
+    def svc(self):
+        return self
+
+    @property
+    def svcname(self):
+        return self.resource.svc.name
+
+    @property
+    def nodes(self):
+        return self.resource.svc.nodes
+
+
+class AppOpenha(Resource):
+    """The service as the cluster knows it, under ``name``."""
+
+    default_optional = True
+    resource_type = "app.openha"
+
+    def __init__(self, name=None, **kwargs):
+        Resource.__init__(self, type=self.resource_type, **kwargs)
+        self.label = "hb.openha"
+        # The other resources of this group are sorted by a pair.
+        self.sort_key = (self.rid, self.rid)
+        self.openha = openha_driver.Driver(Host(self, Env.nodename, Env.paths.pathetc), name)
+
+    def _status(self, verbose=False):
+        self.openha.ensure_wrappers()
+        conflict = self.conflict()
+        if conflict:
+            self.status_log(conflict)
+            return core.status.WARN
+        word, lines = self.openha.status()
+        for line in lines:
+            self.status_log(line)
+        return STATUS[word]
+
+    def load_status_last(self, refresh=False):
+        # A state of the cluster is never a matter of the agent's cache, which has no age limit.
+        return core.status.UNDEF
+
+    def conflict(self):
+        """Why the cluster cannot decide about this service, if it cannot."""
+        if self.svc.orchestrate == "no":
+            return ""
+        return "orchestrate = %s: the agent's own daemon would decide too. set orchestrate = no" % self.svc.orchestrate
+
+    def abort_start(self):
+        """True vetoes the start of the whole service."""
+        if self.conflict():
+            self.log.error(self.conflict())
+            return True
+        if os.environ.get("OPENHA_ACTION") == "start" or self.svc.options.force:
+            return False
+        self.log.error("this service is managed by OpenHA, a direct start is disabled: use `service -A %s unfreeze`, "
+                       "or --force to override", self.openha.service)
+        return True
+
+    def start(self):
+        """The cluster decides, not this resource."""
+
+    def stop(self):
+        """The first to be stopped, so that its veto comes before anything is."""
+        if os.environ.get("OPENHA_ACTION") == "stop" or self.svc.options.force:
+            return
+        # The error of an optional resource would not end the action.
+        self.unset_optional()
+        raise ex.Error("this service is managed by OpenHA, a direct stop is disabled: use `service -A %s freeze-stop`, "
+                       "or --force to override" % self.openha.service)

@@ -1,0 +1,27 @@
+"""Heartbeat resource of the OpenSVC agent 1.5: [hb#N] type = OpenHA, through the node daemon's control socket.
+
+This line refuses every action of the operator but those with --cluster, before it would ask a driver.
+"""
+
+import rcExceptions
+import rcStatus
+import resHb
+from rcGlobalEnv import rcEnv
+
+import openha_driver
+
+
+class Hb(openha_driver.HbActions, resHb.Hb):
+    """The service as the cluster knows it, under ``name``."""
+
+    ex = rcExceptions
+    rc_status = rcStatus
+
+    def __init__(self, rid=None, name=None, **kwargs):
+        resHb.Hb.__init__(self, rid, "hb.openha", **kwargs)
+        self.name = name
+        self.openha = openha_driver.Driver(openha_driver.Host(self, rcEnv.nodename, rcEnv.pathetc), name)
+
+    def __status(self, verbose=False):
+        # resHb.Hb asks for its own private method, which this one replaces only because the classes share their name.
+        return self.openha_status()

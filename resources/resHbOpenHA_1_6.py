@@ -1,0 +1,31 @@
+"""Heartbeat resource of the OpenSVC agent 1.6: [hb#N] type = OpenHA, through the node daemon's control socket.
+
+This line runs an action that the resource offers as its own: the resource ends it.
+"""
+
+import rcExceptions
+import rcStatus
+import resHb
+from rcGlobalEnv import rcEnv
+
+import openha_driver
+
+
+class Hb(openha_driver.HbActions, resHb.Hb):
+    """The service as the cluster knows it, under ``name``."""
+
+    ex = rcExceptions
+    rc_status = rcStatus
+
+    def __init__(self, rid=None, name=None, **kwargs):
+        resHb.Hb.__init__(self, rid, "hb.openha", **kwargs)
+        self.name = name
+        self.openha = openha_driver.Driver(openha_driver.Host(self, rcEnv.nodename, rcEnv.pathetc), name)
+
+    def __status(self, verbose=False):
+        # resHb.Hb asks for its own private method, which this one replaces only because the classes share their name.
+        return self.openha_status()
+
+    def load_status_last(self):
+        # A state of the cluster is never a matter of the agent's cache, which has no age limit.
+        return None

@@ -1,0 +1,71 @@
+"""Start-up hook of the OpenSVC agent 2.1: makes `[hb#0] type = OpenHA` the same as `[app#hb] type = openha`.
+
+Only `om` puts this directory on the path of its Python. It wraps one function of the agent, when the agent loads it; where
+that function is another one, nothing happens, and the section is ignored as without the hook.
+"""
+
+import sys
+
+
+class _Finder(object):
+    """Waits for the agent's builder to be imported."""
+
+    def find_spec(self, name, path=None, target=None):
+        if name != "core.objects.builder":
+            return None
+        sys.meta_path.remove(self)
+        import importlib.util
+
+        spec = importlib.util.find_spec(name)
+        if spec is not None and spec.loader is not None:
+            load = spec.loader.exec_module
+
+            def exec_module(module):
+                load(module)
+                _wrap(module)
+
+            spec.loader.exec_module = exec_module
+        return spec
+
+
+def _wrap(builder):
+    """Has the sections [hb#N] added after all others."""
+    add_resources = getattr(builder, "add_resources", None)
+    add_resource = getattr(builder, "add_resource", None)
+    if add_resources is None or add_resource is None:
+        return
+
+    try:
+        import site_opensvc.drivers.resource.hb.openha  # noqa: F401 - Makes the keywords of the section known.
+    except Exception:
+        return
+
+    def with_hb(svc):
+        errors = add_resources(svc)
+        for section in sorted(name for name in svc.cd if name.split("#")[0] == "hb"):
+            try:
+                add_resource(svc, "hb", section)
+            except Exception as error:  # The agent must go on without it.
+                svc.log.error("%s: %s", section, error)
+                errors += 1
+        _guard_stop(svc)
+        return errors
+
+    builder.add_resources = with_hb
+
+
+def _guard_stop(svc):
+    """Gives the resource its veto: the agent stops no resource of this group."""
+    stop = svc.stop
+
+    def guarded():
+        for resource in svc.get_resources("hb"):
+            resource.stop()
+        return stop()
+
+    if svc.get_resources("hb"):
+        svc.stop = guarded
+
+
+if sys.version_info[0] > 2:
+    sys.meta_path.insert(0, _Finder())

@@ -1,0 +1,36 @@
+"""Stands for `service -A` and for the agent of the peer: notes the call, and changes the states as the cluster would."""
+
+import json
+import sys
+
+OWN = {"unfreeze": {"frozen_stop": "starting", "frozen_start": "started"}, "freeze-stop": {}, "freeze-start": {}}
+
+
+def main():
+    """`own -A registry unfreeze` or `peer NODE stop --remote`."""
+    path, calls, who, *words = sys.argv[1:]
+    with open(calls, "a", encoding="ascii") as file:
+        file.write(f"{who} {words[2] if who == 'own' else words[1]}\n")
+    with open(path, encoding="ascii") as file:
+        states = json.load(file)
+    action = words[2] if who == "own" else words[1]
+    if states.get(f"{who} fails") == action:
+        print("it does not want to")
+        sys.exit(3)
+    now = states[who]
+    if action in ("freeze-stop", "stop") or action == "freeze" and now != "started":
+        states[who] = "frozen_stop"
+    elif action in ("freeze-start", "freeze"):
+        states[who] = "frozen_start"
+    elif action == "start":
+        states[who] = "starting"
+    elif now == "frozen_start":
+        states[who] = "started"
+    elif now == "frozen_stop":
+        other = states["peer" if who == "own" else "own"]
+        states[who] = "stopped" if other in ("started", "starting") else "starting"
+    with open(path, "w", encoding="ascii") as file:
+        json.dump(states, file)
+
+
+main()

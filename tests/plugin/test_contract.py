@@ -1,0 +1,262 @@
+"""What every driver of the 1.x lines must do, under every Python of the line, against the minimal host."""
+
+import json
+import os
+
+import pytest
+
+from opensvc_openha.agent.hb_status import finding_of_state
+from opensvc_openha.core.states import ServiceState
+from opensvc_openha.plugin import openha_driver
+from opensvc_openha.plugin.openha_driver import Look, finding
+
+UP, DOWN, WARN = 0, 1, 2
+SAFETY_NET = "this service is managed by a clusterware"
+
+STATUS_OF = {
+    "stopped": (DOWN, []),
+    "started": (UP, []),
+    "unknown": (WARN, ["unable to determine cluster service state"]),
+    **{state: (WARN, [f"cluster service status is {state}"])
+       for state in ("stopping", "starting", "start_failed", "stop_failed", "frozen_stop", "start_ready", "force_stop",
+                     "frozen_start")},
+}
+
+# own, peer, action -> calls in their order, exception, part of its message
+MOVES = [
+    ("frozen_stop", "frozen_stop", "start", ["own unfreeze", "peer thaw"], "excEndAction", "heartbeat actions done"),
+    ("frozen_stop", "stopped", "start", ["peer freeze", "own unfreeze", "peer thaw"], "excEndAction", "done"),
+    ("started", "stopped", "start", [], "excEndAction", "already started"),
+    ("stopped", "started", "start", [], "excError", "already started on peer node"),
+    ("frozen_stop", "start_failed", "start", [], "excError", "start_failed on peer node"),
+    ("frozen_stop", "start_ready", "start", [], "excError", "start_ready on peer node"),
+    ("start_failed", "stopped", "start", [], "excError", "start_failed on local node"),
+    ("stop_failed", "stopped", "start", [], "excError", "stop_failed on local node"),
+    ("started", "stopped", "stop", ["peer stop", "own freeze-stop"], "excEndAction", "heartbeat actions done"),
+    ("started", "frozen_stop", "stop", ["own freeze-stop"], "excEndAction", "heartbeat actions done"),
+    ("frozen_stop", "frozen_stop", "stop", [], "excEndAction", "already frozen stop"),
+    ("started", "stopped", "switch", ["peer stop", "own freeze-stop", "peer start", "own unfreeze"], "excEndAction", "done"),
+    ("started", "frozen_stop", "switch", [], "excError", "remote state is frozen_stop, can't relocate service"),
+    ("frozen_stop", "started", "switch", ["peer stop", "own unfreeze", "peer thaw"], "excEndAction", "done"),
+    ("stopped", "stopped", "switch", [], "excError", "cannot switch in current state: stopped/stopped"),
+    ("started", "stopped", "freeze", ["peer freeze", "own freeze-start"], "", ""),
+    ("stopped", "started", "freeze", ["own freeze-stop", "peer freeze"], "", ""),
+    ("frozen_stop", "frozen_start", "freeze", [], "", ""),
+    ("starting", "stopped", "freeze", [], "excError", "starting on local node: cannot be frozen now"),
+    ("frozen_start", "frozen_stop", "thaw", ["own unfreeze", "peer thaw"], "", ""),
+    ("frozen_stop", "frozen_start", "thaw", ["peer thaw", "own unfreeze"], "", ""),
+    ("started", "stopped", "thaw", [], "", ""),
+    ("started", "stopped", "restart", [], "excError", SAFETY_NET),
+    ("started", "stopped", "shutdown", [], "excEndAction", "shutdown action is not allowed"),
+]
+
+
+def test_every_state_has_the_status_of_the_embedded_agent():
+    """Each state of the engine: the real agents show the same status and reason as the embedded one."""
+    for state in ServiceState:
+        word, lines = finding(Look(state.name.lower(), "stopped", "live"))
+        assert (word, tuple(lines)) == (finding_of_state(state).status.value, finding_of_state(state).log)
+
+
+def test_each_state_gives_the_status_and_reason_of_the_reference(host):
+    """The daemon tells each state in turn, and the agent keeps statuses: the live one shows, in one round trip each."""
+    daemon = host.daemon()
+    for count, (state, (number, lines)) in enumerate(STATUS_OF.items(), 1):
+        host.set_states(state, "stopped")
+        answer = host.ask("status") if count == 1 else _after_the_kept_answer(host)
+        assert (answer["status"], answer["lines"]) == (number, lines), state
+        assert (answer["type"], answer["label"]) == ("hb.openha", "hb.openha")
+    assert daemon.asked == len(STATUS_OF)
+
+
+def _after_the_kept_answer(host):
+    import time
+
+    time.sleep(openha_driver.ANSWER_KEPT_S + 0.02)
+    return host.ask("status")
+
+
+def test_a_service_the_cluster_does_not_know_is_a_warning(host):
+    """The daemon answers without this service: no state can be told."""
+    host.daemon({"status": {"services": [], "peer_standing": "live"}})
+    answer = host.ask("status")
+    assert (answer["status"], answer["lines"]) == STATUS_OF["unknown"]
+
+
+def test_without_a_daemon_the_status_says_so_at_once(host):
+    """The socket of a killed daemon is still there, or none ever was: not running, within a second."""
+    host.write_state_files(b"2\0", b"0\0")
+    assert host.ask("status")["lines"] == ["open-ha daemons are not running"]
+    host.daemon().close()
+    host._daemon = None
+    answer = _after_the_kept_answer(host)
+    assert (answer["status"], answer["lines"]) == (WARN, ["open-ha daemons are not running"])
+    assert answer["took_s"] < 1
+
+
+@pytest.mark.parametrize("stored,shown", [(b"2\0", "started"), (b"7\0FROZEN_START\n", "frozen_start"), (b"6\n", "frozen_stop")])
+def test_a_daemon_that_does_not_answer_is_told_with_the_last_state(host18, stored, shown):
+    """The daemon accepts but says nothing, as when stopped: a warning with the STATE file's word, within a second."""
+    daemon = host18.daemon()
+    daemon.delay_s = 20.0
+    host18.write_state_files(stored, b"0\0")
+    answer = host18.ask("status")
+    assert answer["lines"] == [f"open-ha daemon does not answer, last cluster service status was {shown}"]
+    assert answer["status"] == WARN
+    assert answer["took_s"] < 1
+
+
+@pytest.mark.parametrize("reply", [
+    {"error": "unknown request 'status': this daemon may be older than the command", "code": 2},
+    {"states": {"registry": 2}},
+    {"status": {"services": "registry"}},
+    [1, 2],
+    b"service registry STARTED\n",
+], ids=["refuses", "other words", "other shape", "no object", "no JSON"])
+def test_a_daemon_of_another_version_gives_the_state_of_its_files(host, reply):
+    """The daemon answers in a way this driver cannot read: its STATE file tells the state."""
+    host.daemon(reply)
+    host.write_state_files(b"2\0", b"0\0")
+    answer = host.ask("status")
+    assert (answer["status"], answer["lines"]) == (UP, [])
+
+
+def test_an_older_answer_without_standing_is_enough(host):
+    """A daemon that does not tell the peer's standing yet: status and need_stonith work on the states."""
+    host.daemon({"status": {"services": [{"name": "registry", "own_state": "STARTED", "peer_state": "STOPPED"}]}})
+    assert host.ask("status")["status"] == UP
+    assert host.ask("stonith", fence=["/bin/false"])["code"] == 0
+
+
+def test_an_engine_that_hangs_is_no_answer(host18):
+    """The socket's thread reports that the engine does not answer: shown like a stopped daemon."""
+    host18.daemon({"error": "the engine does not answer", "code": 4})
+    host18.write_state_files(b"0\0", b"0\0")
+    assert host18.ask("status")["lines"] == ["open-ha daemon does not answer, last cluster service status was stopped"]
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]"], ids=["empty", "torn", "no object"])
+def test_a_damaged_installation_gives_a_line_and_no_traceback(host18, text):
+    """The file of places is damaged: the status says that nothing is installed, an action ends with that line."""
+    (host18.home / "lib" / "openha_driver.json").write_text(text)
+    assert host18.ask("status")["lines"] == ["open-ha is not installed"]
+    answer = host18.ask("stop")
+    assert (answer["kind"], answer["message"]) == ("excError", "open-ha is not installed")
+
+
+@pytest.mark.parametrize("own,peer,action,calls,kind,message", MOVES, ids=[f"{m[2]}-{m[0]}-{m[1]}" for m in MOVES])
+def test_an_action_drives_both_nodes_in_the_right_order(host18, own, peer, action, calls, kind, message):
+    """Each action in each situation: what is asked of the daemon and of the peer, in what order, and how it ends."""
+    host18.daemon()
+    host18.set_states(own, peer)
+    answer = host18.ask(action)
+    assert host18.made_calls() == calls
+    if kind == "" and action in ("freeze", "thaw"):
+        assert answer["code"] == 0, answer
+    else:
+        assert answer["kind"] == kind and message in answer["message"], answer
+
+
+def test_each_line_has_its_actions_done_by_the_resource(host):
+    """A stop without --cluster: the 1.5 refuses it, every later line stops and freezes both nodes, the peer first."""
+    host.daemon()
+    host.set_states("started", "stopped")
+    answer = host.ask("stop")
+    if host.line == "1.5":
+        assert SAFETY_NET in answer["message"] and host.made_calls() == []
+    else:
+        assert (answer["kind"], answer["unlocked"]) == ("excEndAction", 1)
+        assert host.made_calls() == ["peer stop", "own freeze-stop"]
+
+
+def test_the_clusters_own_call_and_a_scoped_one_do_not_drive_the_cluster(host):
+    """`start --cluster`, called by the daemon, and a start of some resources: nothing is asked of anybody."""
+    host.daemon()
+    host.set_states("starting", "frozen_stop")
+    for action in ("start", "stop", "switch"):
+        assert host.ask(action, cluster=True)["code"] == 0
+    if host.line in ("1.7", "1.8"):
+        assert host.ask("start", scoped=True)["code"] == 0
+    assert host.made_calls() == []
+
+
+def test_a_call_from_the_peer_stays_on_this_node(host):
+    """`stop --remote`, `freeze --remote`: the peer is not asked in its turn."""
+    host.daemon()
+    for action, call in (("freeze", "own freeze-stop"), ("thaw", "own unfreeze")):
+        host.set_states("stopped" if action == "freeze" else "frozen_stop", "started")
+        host.ask(action, remote=True)
+        assert host.made_calls()[-1:] == [call]
+    assert not [call for call in host.made_calls() if call.startswith("peer")]
+
+
+def test_a_command_that_fails_ends_the_action_with_its_output(host18):
+    """The daemon refuses freeze-stop, or the peer fails: exit code 1, and what they said is logged."""
+    host18.daemon()
+    host18.states.write_text(json.dumps({"own": "started", "peer": "frozen_stop", "standing": "live",
+                                         "own fails": "freeze-stop"}))
+    answer = host18.ask("stop")
+    assert answer["code"] == 1 and "freeze-stop failed with exit code 3" in answer["message"]
+    assert "it does not want to" in answer["log"]
+    host18.states.write_text(json.dumps({"own": "started", "peer": "stopped", "standing": "live", "peer fails": "stop"}))
+    assert "'stop --remote' failed on node peer.opensvc.com" in host18.ask("stop")["message"]
+
+
+def test_a_silent_peer_does_not_keep_the_service_from_being_stopped(host18):
+    """The peer is silent and cannot be reached: the service is stopped and frozen here all the same."""
+    host18.daemon()
+    host18.states.write_text(json.dumps({"own": "started", "peer": "unknown", "standing": "silent", "peer fails": "stop"}))
+    assert host18.ask("stop")["kind"] == "excEndAction"
+    assert host18.made_calls() == ["peer stop", "own freeze-stop"]
+
+
+def test_no_action_is_driven_without_a_daemon(host18):
+    """Start, stop, freeze with the daemon gone: refused with the reason, nothing is asked of the peer."""
+    host18.write_state_files(b"2\0", b"0\0")
+    for action in ("start", "stop", "switch", "freeze", "thaw"):
+        answer = host18.ask(action)
+        assert (answer["code"], answer["message"]) == (1, "open-ha daemons are not running")
+    assert host18.made_calls() == []
+
+
+def test_freezestop_is_queued_behind_the_action(host):
+    """The monitor action: the agent holds its lock, so the command is queued and runs afterwards."""
+    host.daemon()
+    answer = host.ask("freezestop")
+    assert answer["queue"] == [[str(host.ez / "bin" / "service"), "-A", "registry", "freeze-stop"]]
+
+
+@pytest.mark.parametrize("peer,standing,code", [("unknown", "silent", 1), ("started", "live", 0), ("stopped", "left", 0)])
+def test_a_fencing_command_that_fails_fails_the_action_where_it_is_needed(host, peer, standing, code):
+    """`stonith` with a command that fails: an error if the peer is not known to be alive, not run otherwise."""
+    host.daemon()
+    host.set_states("start_ready", peer, standing)
+    answer = host.ask("stonith", fence=["/bin/false"], cluster=True)
+    assert answer["code"] == code
+    assert ("fencing failed" in answer["message"]) == bool(code)
+    assert host.ask("stonith", fence=["/bin/true"], cluster=True)["code"] == 0
+
+
+def test_the_wrappers_are_put_right_with_each_status(host):
+    """Missing, a link of the agent, or changed: both scripts are ours again after a status."""
+    for kind in ("cluster", "stonith"):
+        host.wrapper(kind).unlink()
+    host.wrapper("cluster").symlink_to("/bin/true")
+    host.ask("status")
+    for kind in ("cluster", "stonith"):
+        text = host.wrapper(kind).read_text()
+        assert openha_driver.MARK in text and "registry.opensvc.com" in text and "@" not in text.replace('"$@"', "")
+        assert os.access(host.wrapper(kind), os.X_OK) and not host.wrapper(kind).is_symlink()
+
+
+def test_a_kept_summary_goes_only_when_it_is_no_longer_so(host18):
+    """The 1.8 keeps all statuses in one file: it goes when it says another hb status, and stays when it is right."""
+    host18.daemon()
+    summary = host18.home / "var" / "registry.opensvc.com" / "status.json"
+    host18.set_states("started", "stopped")
+    summary.write_text(json.dumps({"resources": {"hb#0": {"status": "up", "log": ""}}}))
+    assert host18.ask("freezestop")["summary"]
+    summary.write_text(json.dumps({"resources": {"hb#0": {"status": "warn", "log": "warn: cluster service status is starting"}}}))
+    assert not host18.ask("freezestop")["summary"]
+    summary.write_text("{")
+    assert not host18.ask("freezestop")["summary"]
