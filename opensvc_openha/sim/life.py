@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 SOCKET_FRAMES = 250
 """What a socket's buffer holds while nobody reads it."""
+_ROUNDING_S = 1e-6
+"""A deadline in the time of a node with a drift must not round to just before it."""
 _FLAGS = slice(6, 8)
 """Where a frame has its flags."""
 _RING = KeyRing(Key(bytes(range(SECRET_BYTES))))
@@ -111,7 +113,7 @@ class Life:
         self._await_deadline()
 
     def _await_deadline(self) -> None:
-        due = max(self._clockwork.now, self._machine.instant_of(self.engine.next_deadline()))
+        due = max(self._clockwork.now, self._machine.instant_of(self.engine.next_deadline()) + _ROUNDING_S)
         if due != self._tick_at:
             self._tick_at = due
             self._clockwork.at(due, self._tick, due)
@@ -120,8 +122,7 @@ class Life:
         if due != self._tick_at or self.is_over or self.is_stalled or self.is_hung:
             return
         self._tick_at = -1.0
-        # A deadline in this node's time may round to just before it.
-        if self.engine.next_deadline() <= self._machine.monotonic + 1e-9:
+        if self.engine.next_deadline() <= self._machine.monotonic:
             self._step(Tick())
         else:
             self._await_deadline()
