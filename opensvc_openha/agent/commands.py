@@ -86,9 +86,11 @@ def run_logged(
     return result
 
 
-def run_or_fail(log: ActionLog, argv: Sequence[str], timeout_s: float = COMMAND_TIMEOUT_S) -> None:
+def run_or_fail(
+    log: ActionLog, argv: Sequence[str], timeout_s: float = COMMAND_TIMEOUT_S, env: Optional[Mapping[str, str]] = None
+) -> None:
     """Run a command and log it; ActionError unless it ends with 0."""
-    result = run_logged(log, argv, timeout_s)
+    result = run_logged(log, argv, timeout_s, env)
     if result.exit_code != 0:
         raise ActionError(f"{shlex.join(argv)} {result.verdict}{_last_line(result.output)}")
 

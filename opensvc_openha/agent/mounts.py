@@ -17,13 +17,17 @@ _OCTAL = re.compile(r"\\([0-7]{3})")
 
 @dataclass(frozen=True)
 class Mount:
-    """One line of mountinfo; ``device`` is MAJOR:MINOR, ``root`` the part of the file system that is shown."""
+    """One line of mountinfo; ``device`` is MAJOR:MINOR, ``root`` the part of the file system that is shown.
+
+    ``options`` are those of the mount and of the file system together.
+    """
 
     device: str
     root: str
     point: str
     fstype: str
     source: str
+    options: "frozenset[str]" = frozenset()
 
 
 def read_mounts(path: str = "/proc/self/mountinfo") -> "tuple[Mount, ...]":
@@ -41,7 +45,8 @@ def parse_mounts(lines: Iterable[str]) -> Iterable[Mount]:
         left, separator, right = line.rstrip("\n").partition(" - ")
         head, tail = left.split(" "), right.split(" ")
         if separator and len(head) >= 6 and len(tail) >= 2:
-            yield Mount(head[2], _plain(head[3]), _plain(head[4]), tail[0], _plain(tail[1]))
+            options = frozenset(head[5].split(",") + (tail[2].split(",") if len(tail) > 2 else []))
+            yield Mount(head[2], _plain(head[3]), _plain(head[4]), tail[0], _plain(tail[1]), options)
 
 
 def top_mount(point: str, mounts: "tuple[Mount, ...]") -> Optional[Mount]:

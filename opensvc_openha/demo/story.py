@@ -134,7 +134,7 @@ stop)
     while is_running; do sleep 0.1; done
     rm -f $pidfile
     ;;
-check)
+status)
     is_running || exit 1
     ;;
 esac

@@ -57,7 +57,7 @@ class Agent:
         flag = f"{path}.running"
         path.write_text(
             f"#!/bin/sh\necho {name} $1 >> {self.root}/calls\n{body}\n"
-            f'case "$1" in start) touch {flag};; stop) rm -f {flag};; check) [ -e {flag} ];; esac\n'
+            f'case "$1" in start) touch {flag};; stop) rm -f {flag};; status) [ -e {flag} ];; esac\n'
         )
         path.chmod(0o755)
         return path

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
+import sys
 
 import pytest
 from waiting import wait_for
@@ -72,20 +74,120 @@ def test_image_file_is_mounted_through_a_loop_device(private_node):
     assert str(image) not in subprocess.run(["losetup", "-a"], capture_output=True, text=True).stdout
 
 
-def test_busy_file_system_names_who_holds_it(private_node):
-    """A process whose directory is on the mount: stop fails, names it, and works once it is gone."""
+def hold(node, command: str) -> "subprocess.Popen[bytes]":
+    """A process of the node that runs ``command; exec sleep 100``; returns once it sleeps."""
+    holder = subprocess.Popen(["nsenter", f"--target={node.pid}", "--mount", "--", "sh", "-c", f"{command}; exec sleep 100"])
+    wait_for(lambda: open(f"/proc/{holder.pid}/comm").read() == "sleep\n")
+    return holder
+
+
+@pytest.mark.parametrize("use", ["cd {point}", "exec 5> {point}/file", "trap '' TERM; cd {point}"])
+def test_busy_file_system_names_who_holds_it_and_ends_that(private_node, use):
+    """A directory or an open file on the mount, SIGTERM obeyed or ignored: the holder is named and ended, as in the agent."""
     point = private_node.root / "point"
     private_node.write("a", f"[fs#1]\ntype = tmpfs\ndev = scratch\nmnt = {point}\n")
     act(private_node, "start")
-    space = ["nsenter", f"--target={private_node.pid}", "--mount", "--", "sh", "-c", f"cd {point} && exec sleep 100"]
-    holder = subprocess.Popen(space)
+    holder = hold(private_node, use.format(point=point))
     try:
-        wait_for(lambda: open(f"/proc/{holder.pid}/comm").read() == "sleep\n")
-        assert f"in use by sleep({holder.pid})" in act(private_node, "stop", exit_code=6)
+        assert f"{point} is in use by sleep({holder.pid}): ending them" in act(private_node, "stop")
+        assert holder.wait(5) < 0
     finally:
         holder.kill()
         holder.wait()
+    assert statuses(private_node) == {"fs#1": "down"}
+
+
+def test_shell_that_asked_for_the_stop_is_spared(private_node):
+    """The operator stands in the mounted directory: stop fails, names that shell, and does not kill it."""
+    point = private_node.root / "point"
+    private_node.write("a", f"[fs#1]\ntype = tmpfs\ndev = scratch\nmnt = {point}\n")
+    act(private_node, "start")
+    line = f"cd {point}; {sys.executable} -m opensvc_openha.cli.svcmgr -s a stop; echo stop ended with $?, $$ lives"
+    result = private_node.run("sh", "-c", line)
+    assert "stop ended with 6" in result.stdout
+    assert f"in use by sh({result.stdout.split(', ')[1].split()[0]})" in result.stderr
+
+
+def test_start_in_one_mount_is_no_holder_of_the_other_side_of_a_bind(private_node):
+    """Whoever works in the source of a bind mount is left alone: its unmount does not need that."""
+    source, point = private_node.root / "source", private_node.root / "point"
+    source.mkdir()
+    private_node.write("a", f"[fs#1]\ntype = bind\ndev = {source}\nmnt = {point}\n")
+    act(private_node, "start")
+    holder = hold(private_node, f"cd {source}")
+    try:
+        act(private_node, "stop")
+        assert holder.poll() is None
+    finally:
+        holder.kill()
+        holder.wait()
+
+
+def image_of(node, kind: str, megabytes: int) -> str:
+    if not shutil.which(f"mkfs.{kind}"):
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"needs mkfs.{kind}")
+    path = str(node.root / f"{kind}.img")
+    with open(path, "wb") as file:
+        file.truncate(megabytes << 20)
+    subprocess.run([f"mkfs.{kind}", "-q", path], check=True, stdout=subprocess.DEVNULL)
+    return path
+
+
+def test_file_system_that_became_read_only_is_a_warning(private_node):
+    """What the kernel does to an ext4 with errors: up is not said of it, unless ro was asked for."""
+    image, point = image_of(private_node, "ext4", 8), private_node.root / "point"
+    private_node.write("a", f"[fs#1]\ntype = ext4\ndev = {image}\nmnt = {point}\n")
+    act(private_node, "start")
+    private_node.run("mount", "-o", "remount,ro", str(point))
+    assert statuses(private_node) == {"fs#1": "warn"}
+    assert f"{point} is mounted read-only" in logs(private_node)
+    private_node.write("a", f"[fs#1]\ntype = ext4\ndev = {image}\nmnt = {point}\nmnt_opt = noatime,ro\n")
+    assert statuses(private_node) == {"fs#1": "up"}
     act(private_node, "stop")
+
+
+def test_xfs_on_a_loop_device_of_its_own(private_node):
+    """A loop device made by the service, xfs on it: both come up and go down in order; a busy loop device is an error."""
+    image, point = image_of(private_node, "xfs", 300), private_node.root / "point"
+    private_node.write("a", f"[disk#1]\ntype = loop\nfile = {image}\n")
+    act(private_node, "start")
+    device = subprocess.run(["losetup", "-j", image], capture_output=True, text=True).stdout.partition(":")[0]
+    private_node.write("a", f"[loop#1]\nfile = {image}\n[fs#1]\ntype = xfs\ndev = {device}\nmnt = {point}\n")
+    assert statuses(private_node) == {"loop#1": "up", "fs#1": "down"}
+    act(private_node, "start")
+    assert statuses(private_node) == {"loop#1": "up", "fs#1": "up"}
+    err = act(private_node, "stop", "--rid", "loop#1", exit_code=6)
+    assert f"{device} is still in use: unmount what is on it" in err
+    act(private_node, "stop", "--rid", "fs#1")
+    act(private_node, "stop")
+    assert statuses(private_node) == {"loop#1": "down", "fs#1": "down"}
+
+
+@pytest.mark.parametrize(
+    "damage, said",
+    [
+        ("rm {image}", "fs#1: {image} does not exist"),
+        ("touch {point}", "fs#1: cannot make the mount point {point}"),
+        ("dd if=/dev/zero of={image} bs=1M count=8 status=none", "fs#1: e2fsck -p {image} ended with exit code"),
+        ("sed -i s/ext4/xfs/ {env}", "mount -t xfs"),
+        ("sed -i s/noatime/nonsense/ {env}", "nonsense"),
+    ],
+)
+def test_mount_that_cannot_be_made_says_why_and_the_address_is_taken_back(private_node, damage, said):
+    """Device gone, a file for the mount point, no file system, a wrong type, a wrong option: rolled back each time."""
+    image, point = image_of(private_node, "ext4", 8), private_node.root / "point"
+    env = private_node.root / "etc" / "a.env"
+    private_node.write(
+        "a",
+        "[ip#1]\nipdev = eth0\nipname = 10.99.0.71\n"
+        f"[fs#1]\ntype = ext4\ndev = {image}\nmnt = {point}\nmnt_opt = noatime\n",
+    )
+    subprocess.run(["sh", "-c", damage.format(image=image, point=point, env=env)], check=True)
+    err = act(private_node, "start", exit_code=6)
+    assert said.format(image=image, point=point) in err
+    assert "rolling back" in err
+    assert "10.99.0.71" not in addresses(private_node.run)
+    assert image not in subprocess.run(["losetup", "-a"], capture_output=True, text=True).stdout
 
 
 def test_mount_point_that_shows_something_else_is_a_warning_and_start_is_refused(private_node):
@@ -239,6 +341,6 @@ def test_mount_table_line_is_read_with_its_escapes():
             ]
         )
     )
-    assert mounts[0] == Mount("98:0", "/mnt1", "/a b", "ext3", "/dev/root")
+    assert mounts[0] == Mount("98:0", "/mnt1", "/a b", "ext3", "/dev/root", frozenset({"rw", "noatime"}))
     assert top_mount("/a b", mounts) == mounts[1]
     assert top_mount("/a", mounts) is None

@@ -19,7 +19,7 @@ def app(agent, number: int, name: str, body: str = "", more: str = "") -> str:
 
 
 def changes(agent) -> "list[str]":
-    return [call for call in agent.calls if not call.endswith(" check")]
+    return [call for call in agent.calls if not call.endswith(" status")]
 
 
 def test_subsets_start_by_name_and_stop_the_other_way(agent):

@@ -31,7 +31,7 @@ def three_apps(agent, second_start: str = "") -> str:
 
 
 def changes(agent) -> "list[str]":
-    return [call for call in agent.calls if not call.endswith(" check")]
+    return [call for call in agent.calls if not call.endswith(" status")]
 
 
 def test_start_then_stop_runs_the_scripts_in_their_order(agent):

@@ -1,15 +1,17 @@
-"""Applications: a script, or full command lines, to start, stop and check.
+"""Applications: a script, or full command lines, to start, stop and check; and the launchers beside the service file.
 
-``start``, ``stop`` and ``check`` are a number (the place in the sequence; the script is called with that word),
-yes or no, or a command line of its own. A check that ends with 0 is up, with 1 is down, with anything else a warning.
+``start``, ``stop`` and ``check`` are a number (the place in the sequence; the script is called with start, stop or
+status), yes or no, or a command line of its own. A check that ends with 0 is up, with 1 is down, with anything else a
+warning. Links S10name, K10name and C10name in the service's directory are such numbers for the script they lead to.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import shlex
-from dataclasses import dataclass
-from typing import Optional
+from dataclasses import dataclass, replace
+from typing import Iterable, Optional
 
 from opensvc_openha.agent.commands import COMMAND_TIMEOUT_S, CommandResult, run_command, run_logged
 from opensvc_openha.agent.keywords import Form, Keyword
@@ -20,6 +22,9 @@ from opensvc_openha.errors import ActionError
 
 CHECK_TIMEOUT_S = 30.0
 _NO_PLACE = 1_000_000
+_WORDS = {"S": "start", "K": "stop", "C": "check"}
+_CALLED_WITH = {"start": "start", "stop": "stop", "check": "status"}
+_LAUNCHER = re.compile(r"([SKC])(\d{1,5})(.*)\Z")
 _BOOLEAN = {"yes": True, "true": True, "on": True, "no": False, "false": False, "off": False}
 
 
@@ -35,6 +40,36 @@ class Step:
 def build(section: Section, around: Surroundings) -> Resource:
     """The resource of one [app#N] section."""
     return App(section, around)
+
+
+def launchers(around: Surroundings) -> "list[Section]":
+    """Sections for the launchers in the service's directory whose scripts no section of the file names."""
+    configured = next((section for section in around.file.sections if section.name == "app"), None)
+    directory = configured.text("dir") if configured else ""
+    directory = directory or _directory(around)
+    sections = [section for section in around.file.sections if section.group == "app" and "#" in section.name]
+    named = {os.path.realpath(_script_path(section, around)) for section in sections if section.text("script")}
+    places: "dict[str, dict[str, str]]" = {}
+    for word, place, path in _links(directory):
+        if path not in named:
+            places.setdefault(path, {})[word] = place
+    taken = {section.name for section in sections}
+    free = (f"app#{number}" for number in range(len(taken) + len(places) + 1) if f"app#{number}" not in taken)
+    template = configured or replace(around.file.default, own=frozenset())
+    in_order = sorted(places, key=lambda path: (int(places[path].get("start", _NO_PLACE)), path))
+    return [replace(template, name=next(free), values={**template.values, "script": path, **places[path]}) for path in in_order]
+
+
+def _links(directory: str) -> "Iterable[tuple[str, str, str]]":
+    """What each launcher is for, its number, and the script it leads to, which may be out of reach at the moment."""
+    try:
+        names = sorted(os.listdir(directory))
+    except OSError:
+        return
+    for name in names:
+        match = _LAUNCHER.match(name)
+        if match:
+            yield _WORDS[match.group(1)], match.group(2), os.path.realpath(os.path.join(directory, name))
 
 
 class App(LocalResource):
@@ -105,7 +140,7 @@ class App(LocalResource):
             raise ActionError(f"{self.spec.rid}: {shlex.join(step.argv)} {result.verdict}")
 
     def _is_script_missing(self, step: Step) -> bool:
-        return bool(self._script) and step.argv[0] == self._script and not os.access(self._script, os.X_OK)
+        return bool(self._script) and self._script in step.argv and not os.access(self._script, os.X_OK)
 
     def _name_shown(self) -> str:
         if self._script:
@@ -118,7 +153,13 @@ def _script_path(section: Section, around: Surroundings) -> str:
     script = section.text("script")
     if not script or script.startswith("/"):
         return script
-    return os.path.join(around.layout.etc_dir, f"{around.svcname}.d", script)
+    return os.path.join(_directory(around), script)
+
+
+def _directory(around: Surroundings) -> str:
+    """Where the service's scripts are: <service>.d, which agents make as a link to <service>.dir, or that itself."""
+    link = around.layout.command_link(around.svcname)
+    return f"{link}.dir" if os.path.isdir(f"{link}.dir") and not os.path.isdir(f"{link}.d") else f"{link}.d"
 
 
 def _step(section: Section, word: str, script: str) -> Optional[Step]:
@@ -127,12 +168,13 @@ def _step(section: Section, word: str, script: str) -> Optional[Step]:
     timeout_s = section.seconds(f"{word}_timeout", section.seconds("timeout", default_s))
     if not value or _BOOLEAN.get(value.lower()) is False:
         return None
-    is_place = value.isdigit() and len(value) < 6
+    is_place = value.isascii() and value.isdigit() and len(value) < 6
+    user = ("runuser", "-u", section.text("run_as"), "--") if section.text("run_as") else ()
     if not is_place and _BOOLEAN.get(value.lower()) is None:
-        return Step(("/bin/sh", "-c", value), _NO_PLACE, timeout_s)
+        return Step((*user, "/bin/sh", "-c", value), _NO_PLACE, timeout_s)
     if not script:
         raise section.error(word, f"is {value!r} and script is missing, expected script = /path, or a command line here")
-    return Step((script, word), int(value) if is_place else _NO_PLACE, timeout_s)
+    return Step((*user, script, _CALLED_WITH[word]), int(value) if is_place else _NO_PLACE, timeout_s)
 
 
 _APP = (
@@ -140,6 +182,7 @@ _APP = (
     *(Keyword(name, Form.COMMAND) for name in ("start", "stop", "check", "info")),
     *(Keyword(name, Form.SECONDS) for name in ("timeout", "start_timeout", "stop_timeout", "check_timeout")),
     Keyword("run_as"),
+    Keyword("dir", Form.PATH),
 )
 
 DRIVER = Driver(build, {"": _APP})

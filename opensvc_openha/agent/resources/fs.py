@@ -1,7 +1,8 @@
-"""File systems: a block device or an image file mounted, a bind mount, or a directory that has to exist.
+"""File systems: a block device, an image file or a network file system mounted, a bind mount, or a directory.
 
-A file system is up only if what is seen at the mount point is really its device; a device that is mounted elsewhere
-or a mount point that shows something else is a warning, never "down".
+A file system is up only if what is seen at the mount point is really its device; a device that is mounted elsewhere,
+a mount point that shows something else, or one that became read-only is a warning, never "down". At stop, whoever keeps
+it busy is named and, as the agent does, killed.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import shutil
 import stat
 from typing import Optional
 
-from opensvc_openha.agent.commands import run_logged, run_or_fail
+from opensvc_openha.agent.commands import COMMAND_TIMEOUT_S, run_logged, run_or_fail
+from opensvc_openha.agent.holders import Holder, find_holders, kill_holders
 from opensvc_openha.agent.mounts import Mount, backing_file, read_mounts, top_mount
 from opensvc_openha.agent.keywords import Form, Keyword
 from opensvc_openha.agent.resources.base import Driver, LocalResource, Resource, Surroundings
@@ -21,11 +23,14 @@ from opensvc_openha.agent.status import Finding, Group, ResourceStatus
 from opensvc_openha.errors import ActionError, SystemFault
 from opensvc_openha.runtime.clock import pause
 
-MOUNTED_TYPES = frozenset({"ext2", "ext3", "ext4", "xfs", "tmpfs"})
+NETWORK_TYPES = frozenset({"nfs", "nfs4", "cifs"})
+LOCAL_TYPES = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "jfs", "reiserfs", "f2fs", "vfat", "ntfs", "iso9660", "udf"})
+BIND_TYPES = frozenset({"bind", "none"})
 HOLDERS_SHOWN = 5
 
 _UNMOUNT_TRIES = 4
 _UNMOUNT_PAUSE_S = 0.5
+_NETWORK_TIMEOUT_S = 120.0
 _FSCK_TYPES = frozenset({"ext2", "ext3", "ext4"})
 _FSCK_FAILED = 4
 _BY_NAME = {"UUID=": "/dev/disk/by-uuid/", "LABEL=": "/dev/disk/by-label/", "PARTUUID=": "/dev/disk/by-partuuid/"}
@@ -36,10 +41,10 @@ def build(section: Section, around: Surroundings) -> Resource:
     kind = section.required("type").lower()
     if kind == "directory":
         return Directory(section, around)
-    if kind != "bind" and kind not in MOUNTED_TYPES:
+    if kind not in DRIVER.keywords:
         label = f"{section.text('dev')}@{section.text('mnt')}"
         return Unhandled(section, around, Group.FS, label, f"fs type {kind} is not handled by the embedded agent yet")
-    return MountedFs(section, around, kind)
+    return MountedFs(section, around, "bind" if kind in BIND_TYPES else kind)
 
 
 class MountedFs(LocalResource):
@@ -52,6 +57,10 @@ class MountedFs(LocalResource):
         self._options = section.text("mnt_opt") or section.text("mnt_opts")
         if kind == "bind" and not self._dev.startswith("/"):
             raise section.error("dev", f"is {self._dev!r}, expected an absolute path for a bind mount")
+        if kind in NETWORK_TYPES and not (":/" in self._dev or self._dev.startswith("//")):
+            raise section.error("dev", f"is {self._dev!r}, expected server:/path for {kind}")
+        if kind in LOCAL_TYPES and not self._dev.startswith(("/", *_BY_NAME)):
+            raise section.error("dev", f"is {self._dev!r}, expected an absolute path, UUID=... or LABEL=...")
         super().__init__(section, around, Group.FS, "fs", f"{self._dev}@{self._point}")
         self.start_rank = self.stop_rank = (0, self._point)
 
@@ -60,9 +69,11 @@ class MountedFs(LocalResource):
         mounts = read_mounts()
         seen = top_mount(self._real_point, mounts)
         if seen is not None:
-            if self._is_ours(seen):
-                return Finding(ResourceStatus.UP)
-            return Finding(ResourceStatus.WARN, (f"{seen.source} is mounted on {self._point} instead",))
+            if not self._is_ours(seen):
+                return Finding(ResourceStatus.WARN, (f"{seen.source} is mounted on {self._point} instead",))
+            if "ro" in seen.options and "ro" not in self._options.split(","):
+                return Finding(ResourceStatus.WARN, (f"{self._point} is mounted read-only",))
+            return Finding(ResourceStatus.UP)
         elsewhere = self._mounted_elsewhere(mounts)
         if elsewhere is not None:
             return Finding(ResourceStatus.WARN, (f"{self._dev} is mounted on {elsewhere.point} instead",))
@@ -76,19 +87,21 @@ class MountedFs(LocalResource):
             return
         if finding.status is ResourceStatus.WARN:
             raise ActionError(f"{self.spec.rid}: {finding.log[0]}")
-        if self._kind != "tmpfs" and not self._dev_path:
+        if not self._is_nameless and not self._dev_path:
             raise ActionError(f"{self.spec.rid}: {self._dev} does not exist")
         try:
             os.makedirs(self._point, exist_ok=True)
         except OSError as exc:
             raise SystemFault(f"{self.spec.rid}: cannot make the mount point {self._point}: {exc.strerror}") from exc
         self._check_file_system()
-        run_or_fail(self._log, self._mount_command())
-        if self.status().status is not ResourceStatus.UP:
-            raise ActionError(f"{self.spec.rid}: mount succeeded, but {self._dev} is not seen on {self._point}")
+        run_or_fail(self._log, self._mount_command(), _NETWORK_TIMEOUT_S if self._kind in NETWORK_TYPES else COMMAND_TIMEOUT_S)
+        after = self.status()
+        if after.status is not ResourceStatus.UP:
+            what = after.log[0] if after.log else f"{self._dev} is not seen on {self._point}"
+            raise ActionError(f"{self.spec.rid}: mount succeeded, but {what}")
 
     def stop(self) -> None:
-        """Unmount; while it is busy try again a few times, then name who holds it."""
+        """Unmount; while it is busy name who holds it, end those, and try again."""
         for tries_left in range(_UNMOUNT_TRIES - 1, -1, -1):
             seen = top_mount(self._real_point, read_mounts())
             if seen is None:
@@ -99,14 +112,26 @@ class MountedFs(LocalResource):
             result = run_logged(self._log, ["umount", self._point])
             if result.exit_code == 0:
                 return
-            if tries_left:
+            holders = find_holders(self._real_point, seen.device if self._kind in LOCAL_TYPES else "")
+            if not tries_left:
+                break
+            if holders:
+                self._log.warning(f"{self._point} is in use by {_named(holders)}: ending them")
+                kill_holders(holders)
+            else:
                 pause(_UNMOUNT_PAUSE_S)
-        holders = ", ".join(_holders(self._real_point)) or "no process found: perhaps another mount or a loop device"
-        raise ActionError(f"{self.spec.rid}: umount {self._point} {result.verdict}, in use by {holders}")
+        raise ActionError(f"{self.spec.rid}: umount {self._point} {result.verdict}, in use by {_named(holders)}")
 
     @property
     def _real_point(self) -> str:
-        return os.path.realpath(self._point)
+        # The mount point itself is not looked at: its file system may not answer.
+        folder, name = os.path.split(self._point)
+        return os.path.join(os.path.realpath(folder), name)
+
+    @property
+    def _is_nameless(self) -> bool:
+        """Is there nothing in this node's file system that stands for its device?"""
+        return self._kind == "tmpfs" or self._kind in NETWORK_TYPES
 
     @property
     def _dev_path(self) -> str:
@@ -118,12 +143,14 @@ class MountedFs(LocalResource):
         return path if os.path.exists(path) else ""
 
     def _is_image(self) -> bool:
-        return self._kind != "bind" and os.path.isfile(self._dev_path)
+        return self._kind in LOCAL_TYPES and os.path.isfile(self._dev_path)
 
     def _is_ours(self, seen: Mount) -> bool:
         """Does this mount show our device?"""
         if self._kind == "tmpfs":
             return seen.fstype == "tmpfs"
+        if self._kind in NETWORK_TYPES:
+            return seen.fstype.rstrip("4") == self._kind.rstrip("4") and seen.source.rstrip("/") == self._dev.rstrip("/")
         path = self._dev_path
         if not path:
             # A device that went away under its mount: all that is left is its name.
@@ -138,14 +165,14 @@ class MountedFs(LocalResource):
         return bool(backing) and os.path.realpath(backing) == os.path.realpath(path)
 
     def _mounted_elsewhere(self, mounts: "tuple[Mount, ...]") -> Optional[Mount]:
-        if self._kind in ("bind", "tmpfs") or not self._dev_path:
+        if self._kind not in LOCAL_TYPES or not self._dev_path:
             return None
         candidates = mounts if not self._is_image() else [mount for mount in mounts if "/loop" in mount.source]
         return next((mount for mount in candidates if self._is_ours(mount)), None)
 
     def _mount_command(self) -> "list[str]":
-        options = [self._options] if self._options else []
-        if self._is_image() and "loop" not in self._options.split(","):
+        options = [word for word in self._options.split(",") if word and not (self._kind == "bind" and word == "bind")]
+        if self._is_image() and "loop" not in options:
             options.append("loop")
         if self._kind == "bind":
             argv = ["mount", "--bind"]
@@ -215,26 +242,19 @@ def _mode(section: Section) -> Optional[int]:
     return mode
 
 
-def _holders(point: str) -> "list[str]":
-    """Processes that use something below a mount point: name(pid)."""
-    import psutil
-
-    found = []
-    for process in psutil.process_iter(["name"]):
-        try:
-            used = [process.cwd(), process.exe(), *(entry.path for entry in process.open_files())]
-        except (psutil.Error, OSError):
-            continue
-        if any(path == point or path.startswith(point + "/") for path in used):
-            found.append(f"{process.info['name']}({process.pid})")
-    more = [f"and {len(found) - HOLDERS_SHOWN} more"] if len(found) > HOLDERS_SHOWN else []
-    return found[:HOLDERS_SHOWN] + more
+def _named(holders: "list[Holder]") -> str:
+    """The first of them; without any, what it may be."""
+    if not holders:
+        return "no process that can be seen: perhaps another mount below it, a loop device or an NFS export"
+    more = [f"and {len(holders) - HOLDERS_SHOWN} more"] if len(holders) > HOLDERS_SHOWN else []
+    return ", ".join([*map(str, holders[:HOLDERS_SHOWN]), *more])
 
 
 _MOUNTED = (
     Keyword("dev", is_required=True),
     Keyword("mnt", Form.PATH, is_required=True),
     Keyword("mnt_opt", spellings=("mnt_opts",)),
+    *(Keyword(name) for name in ("vg", "size", "snap_size", "zone", "scsireserv")),
 )
 _DIRECTORY = (
     Keyword("path", Form.PATH, is_required=True, spellings=("mnt", "dev")),
@@ -243,4 +263,10 @@ _DIRECTORY = (
     Keyword("perm"),
 )
 
-DRIVER = Driver(build, {**{kind: _MOUNTED for kind in (*MOUNTED_TYPES, "bind")}, "directory": _DIRECTORY})
+_TYPES = (*LOCAL_TYPES, *NETWORK_TYPES, *BIND_TYPES, "tmpfs")
+
+DRIVER = Driver(
+    build,
+    {**{kind: _MOUNTED for kind in _TYPES}, "directory": _DIRECTORY},
+    shown_types=frozenset({"zfs", "ocfs2", "gfs2", "gpfs", "9pfs", "smbfs", "glusterfs", "fuse", "lofs"}),
+)

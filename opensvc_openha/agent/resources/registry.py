@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Mapping, Optional
 
 from opensvc_openha.agent.keywords import Keyword, check_values
-from opensvc_openha.agent.resources import app, container, fs, hb, ip, stonith, sync
+from opensvc_openha.agent.resources import app, container, disk, fs, hb, ip, share, stonith, sync
 from opensvc_openha.agent.resources.base import Driver, Resource, Surroundings, index_of
 from opensvc_openha.agent.resources.unhandled import shown_driver
 from opensvc_openha.agent.service_file import Section, ServiceFile
@@ -16,18 +16,21 @@ from opensvc_openha.errors import ConfigError
 DRIVERS: Mapping[str, Driver] = {
     "app": app.DRIVER,
     "container": container.DRIVER,
-    "disk": shown_driver("disk", Group.DISK, "vgname", "name", "file", "dev"),
+    "disk": disk.DRIVER,
     "drbd": shown_driver("drbd", Group.DISK, "res"),
     "fs": fs.DRIVER,
     "hb": hb.DRIVER,
     "ip": ip.DRIVER,
-    "loop": shown_driver("loop", Group.DISK, "file"),
+    "loop": disk.LOOP_DRIVER,
     "pool": shown_driver("pool", Group.DISK, "poolname"),
-    "share": shown_driver("share", Group.SHARE, "path"),
+    "share": share.DRIVER,
     "stonith": stonith.DRIVER,
     "sync": sync.DRIVER,
-    "vg": shown_driver("vg", Group.DISK, "vgname"),
+    "vg": disk.VG_DRIVER,
 }
+
+APP_LAUNCHERS = "app"
+"""A section without number, that says something about the launchers in the service's directory."""
 
 NOT_RESOURCES = frozenset({"subset", "task", "env"})
 """Groups that are read, but are no resources of this agent."""
@@ -35,7 +38,8 @@ NOT_RESOURCES = frozenset({"subset", "task", "env"})
 
 def build_resources(file: ServiceFile, around: Surroundings) -> "tuple[Resource, ...]":
     """All resources of a service file, in the order of the file, the implicit sync of a service on several nodes included."""
-    resources = tuple(build_resource(section, around) for section in file.sections if is_resource(section))
+    sections = [section for section in file.sections if is_resource(section)] + app.launchers(around)
+    resources = tuple(build_resource(section, around) for section in sections)
     is_written = any(section.name == sync.IMPLICIT for section in file.sections)
     if is_written or len(set(file.all_nodes)) < 2:
         return resources
@@ -45,6 +49,8 @@ def build_resources(file: ServiceFile, around: Surroundings) -> "tuple[Resource,
 def is_resource(section: Section) -> bool:
     """Is this a section of a resource? The agent lets sections of other tools stand in the file."""
     is_numbered = "#" in section.name
+    if section.name == APP_LAUNCHERS:
+        return False
     return section.group not in NOT_RESOURCES and (is_numbered or section.group in DRIVERS)
 
 

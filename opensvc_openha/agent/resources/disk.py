@@ -1,0 +1,234 @@
+"""Volume groups of LVM and loop devices: [vg#N], [loop#N], and [disk#N] with that type.
+
+A volume group is activated on one node at a time: it carries the name of the node that has it as a tag, as the agent
+does it, so that lvm.conf can refuse activation elsewhere.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+
+from opensvc_openha.agent.commands import CommandResult, run_command, run_logged, run_or_fail
+from opensvc_openha.agent.keywords import Form, Keyword
+from opensvc_openha.agent.mounts import backing_file
+from opensvc_openha.agent.resources.base import Driver, LocalResource, Resource, Surroundings
+from opensvc_openha.agent.resources.unhandled import Unhandled
+from opensvc_openha.agent.service_file import Section
+from opensvc_openha.agent.status import Finding, Group, ResourceStatus
+from opensvc_openha.errors import ActionError
+from opensvc_openha.runtime.clock import pause
+
+LVM_TIMEOUT_S = 120.0
+_LOOK_TIMEOUT_S = 30.0
+_DEACTIVATE_TRIES = 4
+_DEACTIVATE_PAUSE_S = 1.0
+_QUIET = {"LVM_SUPPRESS_FD_WARNINGS": "1"}
+_COLUMNS = "vg_attr,vg_tags,lv_name,lv_attr"
+_PARTIAL, _ACTIVE, _OPEN = 3, 4, 5
+"""Places in the attribute words of vgs and lvs."""
+
+
+@dataclass(frozen=True)
+class VolumeGroup:
+    """What LVM says of one group."""
+
+    is_partial: bool
+    tags: "tuple[str, ...]"
+    active: "tuple[str, ...]"
+    inactive: "tuple[str, ...]"
+    opened: "tuple[str, ...]"
+
+    @property
+    def is_up(self) -> bool:
+        """Is a volume of it active? A group without volumes is."""
+        return bool(self.active) or not self.inactive
+
+
+def parse_report(text: str) -> "VolumeGroup | None":
+    """The group that ``vgs`` printed one line per volume for, columns separated by ``|``; None for no line."""
+    rows = [[cell.strip() for cell in line.split("|")] for line in text.splitlines() if line.count("|") == 3]
+    if not rows:
+        return None
+    volumes = [(name, attributes) for _, _, name, attributes in rows if name]
+    active = tuple(name for name, attributes in volumes if attributes[_ACTIVE:_ACTIVE + 1] == "a")
+    return VolumeGroup(
+        is_partial=rows[0][0][_PARTIAL:_PARTIAL + 1] == "p",
+        tags=tuple(tag for tag in rows[0][1].split(",") if tag),
+        active=active,
+        inactive=tuple(name for name, _ in volumes if name not in active),
+        opened=tuple(name for name, attributes in volumes if attributes[_OPEN:_OPEN + 1] == "o"),
+    )
+
+
+class LvmGroup(LocalResource):
+    """One volume group."""
+
+    def __init__(self, section: Section, around: Surroundings) -> None:
+        self._name = section.required("vgname", "name")
+        self._tag = around.node
+        super().__init__(section, around, Group.DISK, "disk.vg", self._name)
+
+    def status(self) -> Finding:
+        """up if its volumes are active; a warning if only some are, or if a physical volume is missing."""
+        if not _has_lvm():
+            return Finding(ResourceStatus.DOWN, ("lvm2 is not installed",))
+        result = self._look()
+        group = parse_report(result.output) if result.exit_code == 0 else None
+        if group is None:
+            return Finding(ResourceStatus.DOWN, (f"volume group {self._name} is not seen from here",))
+        if not group.is_up:
+            return Finding(ResourceStatus.DOWN)
+        if group.is_partial:
+            return Finding(ResourceStatus.WARN, ("a physical volume is missing",))
+        if group.inactive:
+            return Finding(ResourceStatus.WARN, (f"not active: {', '.join(group.inactive)}",))
+        if group.tags and self._tag not in group.tags:
+            return Finding(ResourceStatus.WARN, (f"active here, but tagged for {', '.join(group.tags)}",))
+        return Finding(ResourceStatus.UP)
+
+    def start(self) -> None:
+        """Tag the group for this node alone, and activate it."""
+        group = self._known()
+        if self.status().status is ResourceStatus.UP:
+            self._log.info(f"{self._name} is already up")
+            return
+        if group.is_partial:
+            raise ActionError(f"{self.spec.rid}: a physical volume of {self._name} is missing: see pvs and vgs {self._name}")
+        for tag in group.tags:
+            if tag != self._tag:
+                self._log.warning(f"{self._name} carried the tag of {tag}: it is this node's now")
+                self._lvm("vgchange", "--deltag", tag, self._name)
+        if self._tag not in group.tags:
+            self._lvm("vgchange", "--addtag", self._tag, self._name)
+        self._lvm("vgchange", "-a", "y", self._name)
+        after = self.status()
+        if after.status is not ResourceStatus.UP:
+            why = f": {after.log[0]}" if after.log else ""
+            raise ActionError(f"{self.spec.rid}: {self._name} was activated, but is {after.status.value}{why}")
+
+    def stop(self) -> None:
+        """Deactivate it, waiting a little for who still has a volume open, and take our tag off."""
+        if not _has_lvm():
+            self._log.info(f"{self._name} is already down: lvm2 is not installed")
+            return
+        result = self._look()
+        group = parse_report(result.output) if result.exit_code == 0 else None
+        if group is None or not (group.active or self._tag in group.tags):
+            self._log.info(f"{self._name} is already down")
+            return
+        for tries_left in range(_DEACTIVATE_TRIES - 1, -1, -1):
+            if run_logged(self._log, ["vgchange", "-a", "n", self._name], LVM_TIMEOUT_S, _QUIET).exit_code == 0:
+                break
+            if not tries_left:
+                opened = ", ".join(self._known().opened) or "see lvs"
+                raise ActionError(f"{self.spec.rid}: {self._name} cannot be deactivated, in use: {opened}")
+            pause(_DEACTIVATE_PAUSE_S)
+        if self._tag in group.tags:
+            self._lvm("vgchange", "--deltag", self._tag, self._name)
+
+    def _look(self) -> CommandResult:
+        argv = ["vgs", "--noheadings", "--separator", "|", "-o", _COLUMNS, self._name]
+        return run_command(argv, _LOOK_TIMEOUT_S, _QUIET)
+
+    def _known(self) -> VolumeGroup:
+        if not _has_lvm():
+            raise ActionError(f"{self.spec.rid}: lvm2 is not installed: apt-get install lvm2")
+        result = self._look()
+        group = parse_report(result.output) if result.exit_code == 0 else None
+        if group is None:
+            lines = result.output.strip().splitlines() or [result.verdict]
+            raise ActionError(f"{self.spec.rid}: volume group {self._name} is not seen from here: {lines[-1].strip()}")
+        return group
+
+    def _lvm(self, *argv: str) -> None:
+        run_or_fail(self._log, argv, LVM_TIMEOUT_S, _QUIET)
+
+
+class LoopDevice(LocalResource):
+    """A file that is a block device while the service runs."""
+
+    def __init__(self, section: Section, around: Surroundings) -> None:
+        self._file = section.required("file")
+        if not self._file.startswith("/"):
+            raise section.error("file", f"is {self._file!r}, expected an absolute path")
+        super().__init__(section, around, Group.DISK, "disk.loop", self._file)
+
+    def status(self) -> Finding:
+        """up if a loop device shows the file."""
+        return Finding(ResourceStatus.UP if self._devices() else ResourceStatus.DOWN)
+
+    def start(self) -> None:
+        """Set up a loop device."""
+        if self._devices():
+            self._log.info(f"{self._file} is already up")
+            return
+        if not os.path.isfile(self._file):
+            raise ActionError(f"{self.spec.rid}: {self._file} does not exist or is no file")
+        run_or_fail(self._log, ["losetup", "-f", self._file])
+        devices = self._devices()
+        if not devices:
+            raise ActionError(f"{self.spec.rid}: losetup succeeded, but no loop device shows {self._file}")
+        self._log.info(f"{', '.join(devices)} now loops to {self._file}")
+
+    def stop(self) -> None:
+        """Take its loop devices down."""
+        devices = self._devices()
+        if not devices:
+            self._log.info(f"{self._file} is already down")
+        for device in devices:
+            run_or_fail(self._log, ["losetup", "-d", device])
+        # The kernel detaches a device that is in use only when it is closed, and says nothing.
+        left = self._devices()
+        if left:
+            raise ActionError(f"{self.spec.rid}: {', '.join(left)} is still in use: unmount what is on it")
+
+    def _devices(self) -> "list[str]":
+        real = os.path.realpath(self._file)
+        try:
+            names = sorted(name for name in os.listdir("/sys/block") if name.startswith("loop"))
+        except OSError:
+            return []
+        return [f"/dev/{name}" for name in names if backing_file(name) and os.path.realpath(backing_file(name)) == real]
+
+
+def build_vg(section: Section, around: Surroundings) -> Resource:
+    """The resource of one [vg#N] section."""
+    return LvmGroup(section, around)
+
+
+def build_loop(section: Section, around: Surroundings) -> Resource:
+    """The resource of one [loop#N] section."""
+    return LoopDevice(section, around)
+
+
+def build(section: Section, around: Surroundings) -> Resource:
+    """The resource of one [disk#N] section."""
+    kind = section.required("type").lower()
+    if kind == "loop":
+        return LoopDevice(section, around)
+    if kind in _LVM_TYPES:
+        return LvmGroup(section, around)
+    label = section.text("name") or section.text("dev") or section.name
+    return Unhandled(section, around, Group.DISK, label, f"disk type {kind} is not handled by the embedded agent yet")
+
+
+def _has_lvm() -> bool:
+    return shutil.which("vgs", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin") is not None
+
+
+_LVM_TYPES = ("vg", "lvm")
+_VG = (
+    Keyword("vgname", is_required=True, spellings=("name",)),
+    *(Keyword(name) for name in ("dsf", "options", "pvs", "scsireserv", "scsi_reserve")),
+)
+_LOOP = (Keyword("file", Form.PATH, is_required=True), Keyword("size"))
+
+VG_DRIVER = Driver(build_vg, {"": _VG})
+LOOP_DRIVER = Driver(build_loop, {"": _LOOP})
+DRIVER = Driver(
+    build,
+    {"loop": _LOOP, **{kind: _VG for kind in _LVM_TYPES}},
+    shown_types=frozenset({"drbd", "md", "raw", "lv", "zpool", "rados", "gandi", "amazon", "gce", "vxdg", "veritas", "disk"}),
+)

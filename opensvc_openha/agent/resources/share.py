@@ -1,0 +1,100 @@
+"""Directories exported over NFS: [share#N] type = nfs, with ``path`` and ``opts`` as ``client(options) client(options)``."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Mapping
+
+from opensvc_openha.agent.commands import run_command, run_or_fail
+from opensvc_openha.agent.keywords import Form, Keyword
+from opensvc_openha.agent.resources.base import Driver, LocalResource, Resource, Surroundings
+from opensvc_openha.agent.service_file import Section
+from opensvc_openha.agent.status import Finding, Group, ResourceStatus
+from opensvc_openha.errors import ActionError
+
+_LOOK_TIMEOUT_S = 30.0
+_CLIENT = re.compile(r"([^\s()]+)\(([^\s()]*)\)\Z")
+_EXPORT = re.compile(r"(\S+)\s+(\S+)\(([^)]*)\)")
+
+
+def parse_exports(text: str) -> "dict[str, dict[str, frozenset[str]]]":
+    """What ``exportfs -v`` printed: path to client to options. A long path stands on a line of its own."""
+    exports: "dict[str, dict[str, frozenset[str]]]" = {}
+    for path, client, options in _EXPORT.findall(text):
+        exports.setdefault(path, {})["*" if client == "<world>" else client] = frozenset(options.split(","))
+    return exports
+
+
+def build(section: Section, around: Surroundings) -> Resource:
+    """The resource of one [share#N] section."""
+    return NfsShare(section, around)
+
+
+class NfsShare(LocalResource):
+    """One directory and the clients that may mount it."""
+
+    def __init__(self, section: Section, around: Surroundings) -> None:
+        self._path = os.path.normpath(section.required("path"))
+        self._clients = _clients(section)
+        super().__init__(section, around, Group.SHARE, "share.nfs", f"nfs:{self._path}")
+
+    def status(self) -> Finding:
+        """up if every client has it with at least its options; a warning if only some have."""
+        found = self._exported()
+        if not found:
+            return Finding(ResourceStatus.DOWN)
+        issues = tuple(self._issues(found))
+        return Finding(ResourceStatus.WARN, issues) if issues else Finding(ResourceStatus.UP)
+
+    def start(self) -> None:
+        """Export to each client that does not have it."""
+        if not os.path.isdir(self._path):
+            raise ActionError(f"{self.spec.rid}: {self._path} does not exist or is no directory")
+        found = self._exported()
+        if found and not list(self._issues(found)):
+            self._log.info(f"{self._path} is already up")
+            return
+        for client, options in self._clients.items():
+            if client in found and not options <= found[client]:
+                run_or_fail(self._log, ["exportfs", "-u", f"{client}:{self._path}"])
+            run_or_fail(self._log, ["exportfs", "-o", ",".join(sorted(options)), f"{client}:{self._path}"])
+
+    def stop(self) -> None:
+        """Take the exports to our clients back."""
+        found = self._exported()
+        ours = [client for client in self._clients if client in found]
+        if not ours:
+            self._log.info(f"{self._path} is already down")
+        for client in ours:
+            run_or_fail(self._log, ["exportfs", "-u", f"{client}:{self._path}"])
+
+    def _exported(self) -> "Mapping[str, frozenset[str]]":
+        result = run_command(["exportfs", "-v"], _LOOK_TIMEOUT_S)
+        if result.exit_code != 0:
+            raise ActionError(f"{self.spec.rid}: exportfs -v {result.verdict}: {result.output.strip()}")
+        return parse_exports(result.output).get(self._path, {})
+
+    def _issues(self, found: "Mapping[str, frozenset[str]]") -> "list[str]":
+        issues = []
+        for client, options in self._clients.items():
+            if client not in found:
+                issues.append(f"{self._path} is not exported to {client}")
+            elif not options <= found[client]:
+                issues.append(f"{self._path} is exported to {client} without {', '.join(sorted(options - found[client]))}")
+        return issues
+
+
+def _clients(section: Section) -> "dict[str, frozenset[str]]":
+    clients = {}
+    for word in section.required("opts").replace("\\", "").split():
+        match = _CLIENT.match(word)
+        if match is None:
+            raise section.error("opts", f"holds {word!r}, expected client(options) client(options)")
+        clients[match.group(1)] = frozenset(option for option in match.group(2).split(",") if option)
+    return clients
+
+
+_NFS = (Keyword("path", Form.PATH, is_required=True), Keyword("opts", is_required=True))
+
+DRIVER = Driver(build, {"nfs": _NFS}, default_type="nfs")

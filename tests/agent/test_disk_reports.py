@@ -1,0 +1,93 @@
+"""What LVM and exportfs print, understood; LVM for real where the kernel has device-mapper."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+
+import pytest
+
+from opensvc_openha.agent.resources.disk import parse_report
+from opensvc_openha.agent.resources.share import parse_exports
+
+
+def test_active_group_with_tags_is_understood():
+    """Two volumes, one of them open: up, whole, ours."""
+    group = parse_report("  wz--n-|deb1,prod|lvroot|-wi-ao----\n  wz--n-|deb1,prod|lvdata|-wi-a-----\n")
+    assert (group.is_up, group.is_partial, group.tags) == (True, False, ("deb1", "prod"))
+    assert (group.active, group.inactive, group.opened) == (("lvroot", "lvdata"), (), ("lvroot",))
+
+
+@pytest.mark.parametrize(
+    "text, is_up, is_partial, inactive",
+    [
+        ("  wz--n-||lvroot|-wi-------\n", False, False, ("lvroot",)),
+        ("  wz--n-||lv1|-wi-a-----\n  wz--n-||lv2|-wi-------\n", True, False, ("lv2",)),
+        ("  wz-pn-||lvroot|-wi-----p-\n", False, True, ("lvroot",)),
+        ("  wz--n-|||\n", True, False, ()),
+    ],
+)
+def test_states_of_a_group_are_told_apart(text, is_up, is_partial, inactive):
+    """Inactive, half active, with a missing disk, and empty: an empty group counts as up, as in the agent."""
+    group = parse_report(text)
+    assert (group.is_up, group.is_partial, group.inactive) == (is_up, is_partial, inactive)
+
+
+def test_group_that_is_not_there_is_none():
+    """Only a message in place of lines."""
+    assert parse_report('  Volume group "vgx" not found\n') is None
+
+
+def test_exports_are_read_with_wrapped_paths_and_the_world():
+    """A long path on its own line, a client list, everybody."""
+    text = "/srv/data     \t10.0.0.0/8(sync,wdelay,rw)\n/srv/a/very/long/path\n\t\t<world>(ro,sync)\n"
+    assert parse_exports(text) == {
+        "/srv/data": {"10.0.0.0/8": frozenset({"sync", "wdelay", "rw"})},
+        "/srv/a/very/long/path": {"*": frozenset({"ro", "sync"})},
+    }
+
+
+def test_volume_group_that_is_not_seen_is_down_and_refuses_to_start(agent):
+    """vgname names nothing here: down with the reason, start fails with what to look at, stop has nothing to do."""
+    agent.write("a", "[vg#1]\nvgname = vgnowhere\n")
+    assert agent.svcmgr("-s", "a", "status").out == "down\n"
+    outcome = agent.svcmgr("-s", "a", "start")
+    assert outcome.exit_code == 6
+    assert "vg#1: volume group vgnowhere is not seen from here" in outcome.err or "lvm2 is not installed" in outcome.err
+    assert agent.svcmgr("-s", "a", "stop").exit_code == 0
+
+
+def has_device_mapper() -> bool:
+    with open("/proc/devices", encoding="ascii") as file:
+        return "device-mapper" in file.read()
+
+
+@pytest.mark.root
+@pytest.mark.skipif(
+    os.geteuid() != 0 or not shutil.which("vgcreate") or not has_device_mapper(),
+    reason="needs root, lvm2 and a kernel with device-mapper",
+)
+def test_volume_group_goes_up_and_down_with_its_tag(agent):
+    """A group on a loop device: tagged and active after start, neither after stop; a tag of another node is taken over."""
+    image, node = agent.root / "pv.img", os.uname().nodename.lower()
+    with open(image, "wb") as file:
+        file.truncate(64 << 20)
+    device = subprocess.run(["losetup", "-f", "--show", image], capture_output=True, text=True, check=True).stdout.strip()
+    name = f"vgopenha{os.getpid()}"
+    try:
+        subprocess.run(["vgcreate", "-q", "--addtag", "elsewhere", name, device], check=True)
+        subprocess.run(["lvcreate", "-q", "-an", "-l", "4", "-n", "lv1", name], check=True)
+        agent.write("a", f"[vg#1]\nvgname = {name}\n")
+        assert agent.svcmgr("-s", "a", "status").out == "down\n"
+        assert "carried the tag of elsewhere" in agent.svcmgr("-s", "a", "start").err
+        assert agent.svcmgr("-s", "a", "status").out == "up\n"
+        tags = ["vgs", "--noheadings", "-o", "vg_tags", name]
+        assert subprocess.run(tags, capture_output=True, text=True, check=True).stdout.strip() == node
+        assert agent.svcmgr("-s", "a", "start").exit_code == 0
+        assert agent.svcmgr("-s", "a", "stop").exit_code == 0
+        assert subprocess.run(tags, capture_output=True, text=True, check=True).stdout.strip() == ""
+        assert agent.svcmgr("-s", "a", "status").out == "down\n"
+    finally:
+        subprocess.run(["vgremove", "-qf", name], check=False)
+        subprocess.run(["losetup", "-d", device], check=False)
