@@ -1,0 +1,208 @@
+"""The daemon dies at every point between two actions of a step, and is started again: nothing runs twice, nothing is forgotten.
+
+Services and scripts live on without their daemon. What the new one knows comes from the STATE files as the real store reads
+them, and from the wrapper, which it asks only once the script of the dead daemon has ended.
+"""
+
+from __future__ import annotations
+
+from typing import Callable
+
+import pytest
+
+from opensvc_openha.core.actions import Action, Persist, RunScript
+from opensvc_openha.core.events import Command, Learned, Leaving, ScriptExited, ScriptKind, ScriptOutcome
+from opensvc_openha.core.states import ServiceState
+from opensvc_openha.formats.state_file import StoredState
+from opensvc_openha.runtime.state_store import conclude
+
+from tests.core.pair import TIMEOUT_S, Host, Pair
+
+SCRIPT_S = 1.0
+
+
+class _CrashPair(Pair):
+    """A pair whose scripts outlive the daemon that began them; the check-up script takes the power from a silent peer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.invariants = None
+        self.deb1, self.deb2 = _Victim(self, 0), _Victim(self, 1)
+        self.busy_until: "dict[str, float]" = {}
+        self.doubled: "list[str]" = []
+        self.node_lives = {"deb1": 0, "deb2": 0}
+
+    def run_script(self, host: Host, action: RunScript) -> None:
+        """Begins a script; a probe waits for one that still runs, as the script runner does."""
+        self.scripts.append((self.now, host.name, action.kind.value, action.service))
+        free_at = max(self.now, self.busy_until.get(host.name, 0.0))
+        if action.kind is ScriptKind.CHECK and action.peer_state is ServiceState.UNKNOWN:
+            self.lose(self.deb2 if host is self.deb1 else self.deb1)
+        if action.kind is ScriptKind.PROBE:
+            ends_at = free_at
+        else:
+            if free_at > self.now:
+                self.doubled.append(f"{action.kind.value} on {host.name} at {self.now} beside another script")
+            if action.kind is ScriptKind.START and host.running:
+                self.doubled.append(f"start on {host.name} at {self.now} of what runs there")
+            ends_at = self.busy_until[host.name] = self.now + SCRIPT_S
+        self.schedule_at(ends_at, self._ends, host, host.life, self.node_lives[host.name], action)
+
+    def _ends(self, host: Host, life: int, node_life: int, action: RunScript) -> None:
+        if node_life != self.node_lives[host.name]:
+            return
+        outcome = ScriptOutcome.OK
+        if action.kind is ScriptKind.PROBE:
+            outcome = ScriptOutcome.UP if action.service in host.running else ScriptOutcome.DOWN
+        elif action.kind is ScriptKind.START:
+            host.running.add(action.service)
+        elif action.kind is ScriptKind.STOP:
+            host.running.discard(action.service)
+        assert not self.both_run(), f"both nodes run it at {self.now}"
+        host.handle(life, ScriptExited(action.service, action.kind, outcome))
+
+    def lose(self, host: Host) -> None:
+        """The power of a node fails."""
+        self.node_lives[host.name] += 1
+        self.busy_until.pop(host.name, None)
+        assert isinstance(host, _Victim)
+        host.is_same_life = False
+        host.crash()
+
+
+class _Victim(Host):
+    """Its daemon dies after the given number of actions, and is started again a little later."""
+
+    dies_after = -1
+    down_s = 0.3
+    carried_out = 0
+    moved_at = 0
+    died_at = ""
+    is_same_life = True
+
+    def carry_out(self, action: Action) -> None:
+        if self.engine is None:
+            return
+        super().carry_out(action)
+        self.carried_out += 1
+        if isinstance(action, (Persist, RunScript)):
+            self.moved_at = self.carried_out
+        if self.carried_out == self.dies_after and self.engine is not None:
+            self.died_at = type(action).__name__
+            self.kill_daemon()
+            self.pair.schedule(self.down_s, self.start_again)
+
+    def start_again(self) -> None:
+        """What the STATE files say, as the store concludes it within one life of the machine."""
+        if self.engine is None:
+            self.boot(self.learn())
+
+    def learn(self) -> "dict[str, Learned]":
+        """The real conclusion from what was persisted."""
+        stored = self.disk.get("registry")
+        state = None if stored is None else StoredState(stored.state, stored.then)
+        learned = conclude(state, "", self.is_same_life)
+        self.is_same_life = True
+        # The store writes down what it concluded, where that differs.
+        then = learned.then if learned.state is not ServiceState.UNKNOWN else None
+        self.disk["registry"] = Persist("registry", learned.state, then)
+        return {"registry": learned}
+
+
+def _begin(victim_name: str) -> "tuple[_CrashPair, _Victim, Host]":
+    pair = _CrashPair()
+    for host in (pair.deb1, pair.deb2):
+        assert isinstance(host, _Victim)
+        host.disk["registry"] = Persist("registry", ServiceState.FROZEN_STOP)
+        host.boot(host.learn())
+    victim, other = (pair.deb1, pair.deb2) if victim_name == "deb1" else (pair.deb2, pair.deb1)
+    assert isinstance(victim, _Victim)
+    return pair, victim, other
+
+
+def _start_on(pair: Pair, owner: Host, other: Host) -> None:
+    pair.run(2)
+    owner.command(Command.UNFREEZE)
+    pair.run(4)
+    other.command(Command.UNFREEZE)
+    pair.run(2)
+
+
+def _unfreeze(pair: _CrashPair, victim: Host, other: Host) -> None:
+    pair.run(2)
+    other.command(Command.UNFREEZE)
+    victim.command(Command.UNFREEZE)
+
+
+def _freeze_stop(pair: _CrashPair, victim: Host, other: Host) -> None:
+    victim.command(Command.FREEZE_STOP)
+
+
+def _take_over(pair: _CrashPair, victim: Host, other: Host) -> None:
+    pair.lose(other)
+
+
+def _peer_leaves(pair: _CrashPair, victim: Host, other: Host) -> None:
+    other.leave(Leaving.STOP_SERVICES)
+
+
+def _freeze_start(pair: _CrashPair, victim: Host, other: Host) -> None:
+    victim.command(Command.FREEZE_START)
+
+
+Story = Callable[[_CrashPair, Host, Host], None]
+STORIES: "dict[str, tuple[bool, Story, str]]" = {
+    # Whether the victim owns the service before, what happens, and the state of the victim at the end.
+    "freeze-stop on the owner": (True, _freeze_stop, "FROZEN_STOP"),
+    "freeze-start on the owner": (True, _freeze_start, "FROZEN_START"),
+    "takeover from a dead owner": (False, _take_over, "STARTED"),
+    "takeover from an owner that leaves": (False, _peer_leaves, "STARTED"),
+}
+
+
+def _play(name: str, victim_name: str, dies_after: int, down_s: float) -> "tuple[_CrashPair, _Victim, Host]":
+    owns, story, _ = STORIES[name]
+    pair, victim, other = _begin(victim_name)
+    _start_on(pair, *((victim, other) if owns else (other, victim)))
+    victim.carried_out, victim.moved_at, victim.dies_after, victim.down_s = 0, 0, dies_after, down_s
+    story(pair, victim, other)
+    pair.run(TIMEOUT_S + 60)
+    return pair, victim, other
+
+
+@pytest.mark.parametrize("victim_name", ["deb1", "deb2"])
+@pytest.mark.parametrize("name", STORIES)
+def test_daemon_killed_after_each_action_ends_where_it_should(name: str, victim_name: str) -> None:
+    """At every boundary of persist, announce and run, back soon or after the peer's timeout: one copy, in the right place."""
+    _, _, victim_ends = STORIES[name]
+    _, undisturbed, _ = _play(name, victim_name, -1, 0.0)
+    interesting = undisturbed.moved_at + 4
+    died_at = set()
+    for down_s in (0.3, TIMEOUT_S + 8):
+        for point in range(1, interesting + 1):
+            pair, victim, other = _play(name, victim_name, point, down_s)
+            died_at.add(victim.died_at)
+            where = f"killed after action {point} ({victim.died_at}), down for {down_s} s"
+            assert not pair.doubled, f"{where}: {pair.doubled}"
+            running = [host.name for host in (pair.deb1, pair.deb2) if host.running]
+            assert len(running) == 1, f"{where}: runs on {running}, victim {victim.state}"
+            # Where the daemon died before it had the order, the order is lost and nothing has moved.
+            ends = {victim_ends, "STARTED"} if victim_ends.startswith("FROZEN") else {victim_ends}
+            # A node that was fenced comes back with nothing running, frozen if it was.
+            gone = {"STOPPED", "FROZEN_STOP"} if victim_ends.startswith("FROZEN") else {"STOPPED"}
+            assert victim.state in (gone if other.running else ends), f"{where}: victim is {victim.state}"
+    assert {"Persist", "Announce"} <= died_at
+
+
+@pytest.mark.parametrize("victim_name", ["deb1", "deb2"])
+def test_daemon_killed_after_each_action_of_a_race_starts_it_once(victim_name: str) -> None:
+    """Both nodes are unfrozen in the same instant, and one daemon dies at any point: one copy, never two."""
+    for down_s in (0.3, TIMEOUT_S + 8):
+        for point in range(1, 40):
+            pair, victim, other = _begin(victim_name)
+            victim.carried_out, victim.dies_after, victim.down_s = 0, point, down_s
+            _unfreeze(pair, victim, other)
+            pair.run(TIMEOUT_S + 60)
+            where = f"killed after action {point} ({victim.died_at}), down for {down_s} s"
+            assert not pair.doubled, f"{where}: {pair.doubled}"
+            assert len([host for host in (pair.deb1, pair.deb2) if host.running]) == 1, where

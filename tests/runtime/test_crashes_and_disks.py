@@ -1,0 +1,192 @@
+"""A real daemon whose scripts kill it, and one whose state directory is full or read-only: no blind start, nothing lost."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Iterator
+
+import pytest
+
+from tests.cluster_dir import ClusterDir
+
+KILL_ONCE = '[ -e {flag} ] || {{ touch {flag}; kill -9 $PPID; }}'
+BODY = """
+case $1 in
+start) {at_start} sleep 0.3; touch {runs}; {after_start} ;;
+stop) {at_stop} sleep 0.3; rm -f {runs} ;;
+status) {at_status} [ -e {runs} ] && echo up || echo down ;;
+esac
+"""
+
+
+def add_killer(cluster: ClusterDir, moment: str) -> Path:
+    """A service whose script kills the daemon that runs it, once, at a moment; returns the file that says that it runs."""
+    runs, flag = cluster.root / "runs", cluster.root / "killed"
+    places = dict.fromkeys(("at_start", "after_start", "at_stop", "at_status"), "true;")
+    kill = KILL_ONCE.format(flag=flag)
+    check = cluster.script("check.sh", kill if moment == "check" else "exit 0")
+    if moment != "check":
+        places[moment] = kill + ";"
+    cluster.add("registry", BODY.format(runs=runs, **places), check=check)
+    return runs
+
+
+def start_again_when_killed(cluster: ClusterDir, pid: int) -> None:
+    """The daemon with that pid has gone: a new one is started."""
+    cluster.wait(lambda: cluster.pid() != pid, "the script kills the daemon")
+    cluster.ok("ezha start")
+
+
+@pytest.mark.parametrize("moment", ["check", "at_start", "after_start"])
+def test_daemon_killed_by_a_script_of_a_start_starts_the_service_once(cluster_dir: ClusterDir, moment: str) -> None:
+    """In the check-up script, at begin and at end of the start script: in the end it runs, never started over a running one."""
+    runs = add_killer(cluster_dir, moment)
+    cluster_dir.ok("ezha start")
+    pid = cluster_dir.pid()
+    cluster_dir.ok("service -A registry unfreeze")
+    start_again_when_killed(cluster_dir, pid)
+    cluster_dir.wait_state("registry", "STARTED")
+    calls = cluster_dir.calls("registry.sh")
+    moved = [word for word in calls if word in ("start", "stop")]
+    # A start that was cut off in the check-up script leaves nothing: stop cleans up, and it begins again.
+    assert moved == (["stop", "start"] if moment == "check" else ["start"]), calls
+    assert runs.exists()
+    assert "ended without a word" in cluster_dir.ok("openha history")
+
+
+def test_daemon_killed_by_the_stop_script_finishes_the_stop(cluster_dir: ClusterDir) -> None:
+    """freeze-stop, and the daemon dies in it: the new one waits for the script, stops to be sure, and is frozen as asked."""
+    runs = add_killer(cluster_dir, "at_stop")
+    cluster_dir.ok("ezha start")
+    cluster_dir.ok("service -A registry force-start")
+    runs.touch()
+    pid = cluster_dir.pid()
+    assert cluster_dir.run("service -A registry freeze-stop").returncode == 4
+    start_again_when_killed(cluster_dir, pid)
+    cluster_dir.wait_state("registry", "FROZEN_STOP")
+    assert not runs.exists() and "start" not in cluster_dir.calls("registry.sh")
+
+
+def test_daemon_killed_while_it_asks_the_wrapper_asks_again(cluster_dir: ClusterDir) -> None:
+    """The restarted daemon dies in the wrapper's status: the next one asks, finds it up, and starts nothing."""
+    runs = add_killer(cluster_dir, "at_status")
+    cluster_dir.ok("ezha start")
+    cluster_dir.ok("service -A registry force-start")
+    runs.touch()
+    cluster_dir.kill()
+    cluster_dir.run("ezha start")
+    cluster_dir.wait(lambda: cluster_dir.calls("registry.sh") == ["status"] and not cluster_dir.pid(), "killed in status")
+    cluster_dir.ok("ezha start")
+    cluster_dir.wait(lambda: "found up" in cluster_dir.ok("service -s -v"), "found up")
+    assert cluster_dir.state("registry") == "STARTED" and set(cluster_dir.calls("registry.sh")) == {"status"}
+
+
+class StateDisk:
+    """A small file system of its own under the states of a cluster directory."""
+
+    def __init__(self, cluster: ClusterDir) -> None:
+        self.folder = cluster.path("services")
+        self.folder.mkdir(exist_ok=True)
+        self._mount("-t", "tmpfs", "-o", "size=512k,mode=755", "tmpfs", str(self.folder))
+
+    @staticmethod
+    def _mount(*args: str) -> None:
+        subprocess.run(["mount", *args], check=True, capture_output=True)
+
+    def fill(self) -> None:
+        """Not a byte is left."""
+        with (self.folder / "ballast").open("wb", buffering=0) as file:
+            try:
+                while True:
+                    file.write(bytes(4096))
+            except OSError:
+                pass
+
+    def free(self) -> None:
+        """There is room again."""
+        (self.folder / "ballast").unlink()
+
+    def protect(self, is_read_only: bool) -> None:
+        """Nothing can be written, or all can again."""
+        if is_read_only:
+            self._mount("--bind", str(self.folder), str(self.folder))
+            self._mount("-o", "remount,bind,ro", str(self.folder))
+        else:
+            subprocess.run(["umount", "-l", str(self.folder)], check=True, capture_output=True)
+
+    def close(self) -> None:
+        """Takes it away, however often it was mounted."""
+        while os.path.ismount(self.folder):
+            if subprocess.run(["umount", "-l", str(self.folder)], capture_output=True).returncode:
+                break
+
+
+@pytest.fixture
+def state_disk(cluster_dir: ClusterDir) -> Iterator[StateDisk]:
+    """States on a disk of their own: needs root. A skip for lack of it fails where CI=true."""
+    if os.geteuid() != 0 or shutil.which("mount") is None:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("mounting a tmpfs needs root")
+    try:
+        disk = StateDisk(cluster_dir)
+    except subprocess.CalledProcessError as error:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"no tmpfs can be mounted: {error.stderr!r}")
+    yield disk
+    cluster_dir.close()
+    disk.close()
+
+
+def spoil(disk: StateDisk, how: str, is_spoilt: bool) -> None:
+    """Makes the disk full or read-only, or well again."""
+    if how == "read-only":
+        disk.protect(is_spoilt)
+    elif is_spoilt:
+        disk.fill()
+    else:
+        disk.free()
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("how", ["full", "read-only"])
+def test_states_that_cannot_be_written_start_nothing_and_lose_nothing(
+    cluster_dir: ClusterDir, state_disk: StateDisk, how: str
+) -> None:
+    """One service runs, another is unfrozen: it is not started, why is told, STATE files stay whole; well again, all goes on."""
+    cluster_dir.add("registry")
+    cluster_dir.add("web")
+    cluster_dir.ok("ezha start")
+    cluster_dir.ok("service -A web force-start")
+    spoil(state_disk, how, True)
+    done = cluster_dir.run("service -A registry unfreeze")
+    assert done.returncode == 6 and "not kept" in done.stderr and "cannot write" in done.stderr
+    cluster_dir.wait(lambda: "state cannot be written" in cluster_dir.ok("service -s -v"), "no start without a state", 8)
+    cluster_dir.wait(lambda: "the history is not written" in cluster_dir.ok("service -s -v"), "the lost history is told")
+    assert cluster_dir.calls("registry.sh") == [] and cluster_dir.state("web") == "STARTED"
+    assert cluster_dir.state_file("registry").read_bytes() == b"6\0"
+    assert cluster_dir.state_file("web").read_bytes() == b"2\0"
+    assert cluster_dir.log().count("NOT WRITTEN") == 1 and cluster_dir.log().count("the history is not written") == 1
+    spoil(state_disk, how, False)
+    cluster_dir.wait_state("registry", "STARTED", 25)
+    cluster_dir.wait(lambda: "entries were lost" in cluster_dir.ok("openha history"), "the history goes on")
+    assert cluster_dir.calls("web.sh") == []
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("how", ["full", "read-only"])
+def test_daemon_is_not_started_on_a_disk_it_cannot_write(cluster_dir: ClusterDir, state_disk: StateDisk, how: str) -> None:
+    """It would forget what it does: a clear refusal that names the file; the STATE files are as they were, and serve later."""
+    cluster_dir.add("web", "echo up")
+    cluster_dir.ok("ezha start")
+    cluster_dir.ok("service -A web force-start")
+    cluster_dir.kill()
+    spoil(state_disk, how, True)
+    done = cluster_dir.run("ezha start")
+    assert done.returncode == 7 and "cannot" in done.stderr and "services/.proc/" in done.stderr
+    assert cluster_dir.pid() == 0 and cluster_dir.state_file("web").read_bytes() == b"2\0"
+    assert cluster_dir.calls("web.sh") == []
+    spoil(state_disk, how, False)
+    cluster_dir.ok("ezha start")
+    cluster_dir.wait(lambda: "found up" in cluster_dir.ok("service -s -v"), "found up")
+    assert set(cluster_dir.calls("web.sh")) == {"status"}
