@@ -110,6 +110,8 @@ class Cluster:
             machine.scripts.is_calm = True
             if machine.life is not None and (machine.life.is_stalled or machine.life.is_hung):
                 self._resume(machine, machine.life)
+        # What a stalled daemon had before it comes first.
+        self.clockwork.run_until(self.clockwork.now + 0.1)
         for machine in self.machines:
             if machine is dead:
                 machine.power_off("stays off")

@@ -130,9 +130,12 @@ class Havoc:
         link = dice.choice(links)
         # Where a key tells what is genuine, also on another link than the one it was recorded on.
         other = dice.choice(links) if cluster.plan.has_key else link
-        if cluster.plan.is_legacy or other.node != link.node:
+        sender = cluster.node(link.node).life
+        if cluster.plan.is_legacy or other.node != link.node or sender is None:
             return
-        count = cluster.network.replay(link, other, dice.choice((1, 20, 200)))
+        # Without one, whoever plays a former life is believed as much as its living owner: networks are trusted then.
+        life = None if cluster.plan.has_key else sender.engine.boot
+        count = cluster.network.replay(link, other, dice.choice((1, 20, 200)), life)
         cluster.note(f"{count} old frames of {link.node} {other.device} are sent again on {link.device}")
 
     # --- nodes and daemons ----------------------------------------------------------------------------------

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+from difflib import unified_diff
 from multiprocessing import get_context
 from typing import Iterable, Iterator, List, Optional, TextIO
 
+from opensvc_openha.errors import UsageError
 from opensvc_openha.runtime import clock
 from opensvc_openha.sim.history import HOURS, Outcome, run_history
+from opensvc_openha.sim.scenario import render
 
 COMMAND = "python -m opensvc_openha.sim"
 _BAR = 30
@@ -26,12 +29,16 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--trace", action="store_true", help="print each history line by line")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes that share the seeds (default 1)")
     parser.add_argument("--keep-going", action="store_true", help="run all seeds, also after one that failed")
+    parser.add_argument("--scenario", metavar="FILE", nargs="+", help="play these stories instead, and compare what is told")
+    parser.add_argument("--rewrite", action="store_true", help="write what the stories tell now into their files")
     return parser
 
 
 def main(args: Optional[List[str]] = None) -> int:
     """Runs what was asked for; 0 if every promise held in every history, 1 if not."""
     options = build_parser().parse_args(args)
+    if options.scenario:
+        return _play_scenarios(options.scenario, options.rewrite)
     began_at = clock.monotonic()
     bar = _Bar(options.runs, None if options.trace else sys.stderr)
     done, virtual_s, failed = 0, 0.0, 0
@@ -76,6 +83,28 @@ def _print_line(line: str) -> None:
 def _tell_failure(outcome: Outcome, options: argparse.Namespace) -> None:
     hours = f" --hours {options.hours:g}" if options.hours != HOURS else ""
     print(f"seed {outcome.seed}: {outcome.failure}\n    replay: {COMMAND} --seed {outcome.seed}{hours} --trace", flush=True)
+
+
+def _play_scenarios(paths: "List[str]", is_rewritten: bool) -> int:
+    code = 0
+    for path in paths:
+        with open(path, encoding="ascii") as file:
+            old = file.read()
+        try:
+            new = render(old)
+        except UsageError as error:
+            print(f"{path}: {error}", file=sys.stderr)
+            return error.exit_code
+        if new == old:
+            print(f"{path}: as expected")
+        elif is_rewritten:
+            with open(path, "w", encoding="ascii") as file:
+                file.write(new)
+            print(f"{path}: rewritten, read the difference")
+        else:
+            sys.stdout.writelines(unified_diff(old.splitlines(True), new.splitlines(True), path, "told now"))
+            code = 1
+    return code
 
 
 class _Bar:

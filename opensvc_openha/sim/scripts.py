@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from random import Random
-from typing import TYPE_CHECKING, Dict, Optional, Tuple
+from typing import TYPE_CHECKING, Dict, Optional, Set, Tuple
 
 from opensvc_openha.agent.fencing import PeerKnowledge, Verdict, decide
 from opensvc_openha.core.actions import RunScript
@@ -52,6 +52,8 @@ class Scripts:
         self.running: "Dict[str, bool]" = {}
         self.is_calm = False
         """Every script succeeds, and soon."""
+        self.failing: "Set[ScriptKind]" = set()
+        """Scripts that fail whenever they run."""
 
     def runs(self, service: str) -> bool:
         """True if some of the service is in use here."""
@@ -126,22 +128,23 @@ class Scripts:
             return 10_000.0
         if kind is ScriptKind.PROBE:
             return min(dice.choice(plan.scripts_s), 2.0)
-        process.is_ok = dice.random() >= plan.script_fails
+        process.is_ok = kind not in self.failing and dice.random() >= plan.script_fails
         return dice.choice(plan.scripts_s) * dice.uniform(0.5, 1.0)
 
     def _draw_check(self, process: _Process) -> float:
         plan, dice, action = self._machine.plan, self._dice, process.action
+        kind = action.kind
         if plan.fence is Fence.TRUE:
             return 0.002
         verdict = decide(PeerKnowledge(action.peer_standing, action.peer_state))
         if verdict is not Verdict.FENCE:
             process.is_ok = verdict is Verdict.PEER_IS_OUT
-            return dice.choice((0.05, 0.3, 4.0))
+            return dice.choice((0.05, 0.3, 4.0, 15.0))
         if self.is_calm:
             self._clockwork.after(0.5, self._fence, process)
             return 1.0
         duration_s = dice.choice(plan.fence_s)
-        process.is_ok = dice.random() >= plan.fence_fails
+        process.is_ok = kind not in self.failing and dice.random() >= plan.fence_fails
         # A fence that fails may have switched the peer off all the same.
         if process.is_ok or dice.random() < 0.3:
             self._clockwork.after(duration_s * dice.random(), self._fence, process)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Deque, Dict, Optional, Protocol
 
-from opensvc_openha.core.beat import Beat
+from opensvc_openha.core.beat import Beat, BootId
 from opensvc_openha.core.model import SLOT_BLOCKS, LinkSpec
 from opensvc_openha.errors import FrameError
 from opensvc_openha.formats.disk_slot import BLOCK_BYTES, decode_slot, encode_slot
@@ -70,9 +70,9 @@ class Network:
         self._tapes.setdefault(link, deque(maxlen=TAPE_FRAMES)).append(carried)
         self.receivers[link.node].receive(link, carried)
 
-    def replay(self, link: LinkSpec, other: LinkSpec, count: int) -> int:
-        """Somebody sends again, on ``link``, what was once carried on ``other``; returns how many frames."""
-        tape = list(self._tapes.get(other, ()))
+    def replay(self, link: LinkSpec, other: LinkSpec, count: int, life: Optional[BootId]) -> int:
+        """Somebody sends again, on ``link``, what was once carried on ``other``, of one life only if that is asked for."""
+        tape = [carried for carried in self._tapes.get(other, ()) if life is None or carried.beat.boot == life]
         begin = self._dice.randrange(len(tape)) if tape else 0
         frames = tape[begin : begin + count]
         for number, carried in enumerate(frames):
