@@ -65,7 +65,10 @@ def _in_default(file: ServiceFile) -> "Iterator[Problem]":
 
 def _unknown_in_default(file: ServiceFile) -> "Iterable[Problem]":
     of_drivers = {keyword for driver in DRIVERS.values() for keywords in driver.keywords.values() for keyword in keywords}
-    return _unknown(file.default, (*DEFAULT_SECTION, *COMMON, *sorted(of_drivers, key=lambda keyword: keyword.name)))
+    keywords = (*DEFAULT_SECTION, *COMMON, *sorted(of_drivers, key=lambda keyword: keyword.name))
+    # A word that other values refer to is the operator's own.
+    referred = {name for name in file.default.own if f"{{{name}" in file.text or f"{{DEFAULT.{name}" in file.text}
+    return _unknown(file.default, keywords, referred)
 
 
 def _in_resource(section: Section, around: Surroundings, resources: "list[Resource]") -> "Iterator[Problem]":
@@ -91,9 +94,9 @@ def _in_resource(section: Section, around: Surroundings, resources: "list[Resour
         yield Problem(ConfigError(reason, section.path, section.line), is_warning=True)
 
 
-def _unknown(section: Section, keywords: "tuple[Keyword, ...]") -> "Iterator[Problem]":
+def _unknown(section: Section, keywords: "tuple[Keyword, ...]", known: "Iterable[str]" = ()) -> "Iterator[Problem]":
     # What [DEFAULT] may hold may stand in a section too: agents read some of it from there.
-    allowed = {name for keyword in DEFAULT_SECTION for name in keyword.names}
+    allowed = {name for keyword in DEFAULT_SECTION for name in keyword.names}.union(known)
     for error in check_names(section, keywords, allowed):
         yield Problem(error, is_warning=True)
 

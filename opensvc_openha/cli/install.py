@@ -21,6 +21,7 @@ MARK = "Made by `openha install`"
 _CLUSTER_COMMANDS = {"service": "service", "hb": "hb", "nmond": "nmond", "openha": ""}
 _ALL_COMMANDS = ("allservices", "allupservices", "alldownservices", "allprimaryservices", "allsecondaryservices")
 _REAL_AGENTS = ("/opt/opensvc/bin/svcmgr", "/usr/share/opensvc/lib", "/usr/share/opensvc/opensvc")
+_BOOT_UNIT = "opensvc-openha-agent.service"
 _SAMPLES = ("nodes.sample", "monitor.sample", "openha.conf.sample", "service.env.sample")
 
 
@@ -109,6 +110,8 @@ def _install_agent(layout: Layout, agent: AgentLayout) -> "list[str]":
     for name in ("svcmgr", *_ALL_COMMANDS):
         _write_launcher(f"{agent.bin_dir}/{name}", "svcmgr --called-as \"$0\"", layout, agent)
     _write_launcher(f"{agent.bin_dir}/svcmon", "svcmon", layout, agent)
+    unit = read_template(_BOOT_UNIT).replace("@OSVC_BIN@", agent.bin_dir)
+    _write(f"{layout.ez}/doc/{_BOOT_UNIT}", unit, 0o644)
     from opensvc_openha.agent.wrappers import ensure_all_wrappers
 
     ensure_all_wrappers(agent)

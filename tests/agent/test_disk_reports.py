@@ -26,10 +26,12 @@ def test_active_group_with_tags_is_understood():
         ("  wz--n-||lv1|-wi-a-----\n  wz--n-||lv2|-wi-------\n", True, False, ("lv2",)),
         ("  wz-pn-||lvroot|-wi-----p-\n", False, True, ("lvroot",)),
         ("  wz--n-|||\n", True, False, ()),
+        ("  wz--n-||lv1|-wi-a-----\n  wz--n-||snap|Vwi---tz-k\n", True, False, ()),
+        ("  wz--n-||lv1|-wi-XX----\n", False, False, ("lv1",)),
     ],
 )
 def test_states_of_a_group_are_told_apart(text, is_up, is_partial, inactive):
-    """Inactive, half active, with a missing disk, and empty: an empty group counts as up, as in the agent."""
+    """Inactive, half active, a missing disk, empty (up, as in the agent), a volume that is left out, a kernel that can't tell."""
     group = parse_report(text)
     assert (group.is_up, group.is_partial, group.inactive) == (is_up, is_partial, inactive)
 

@@ -10,6 +10,12 @@ import time
 import pytest
 from waiting import PACKAGE_ROOT, wait_for
 
+from opensvc_openha.agent.action_log import open_log
+from opensvc_openha.agent.hb_status import ClusterView
+from opensvc_openha.agent.runner import bring_back
+from opensvc_openha.agent.service import load_service
+from opensvc_openha.formats.layout import agent_layout
+
 NODE = os.uname().nodename
 
 
@@ -158,6 +164,30 @@ def test_boot_on_another_node_starts_the_standby_resources_only(agent):
     agent.write("a", text + "[hb#0]\ntype = OpenHA\n")
     assert agent.svcmgr("-s", "a", "boot").exit_code == 0
     assert changes(agent) == ["one start"]
+
+
+def test_boot_without_a_name_is_for_all_services(agent):
+    """`svcmgr boot`, as the machine calls it when it comes up: each service by its own rule, a broken one in nobody's way."""
+    agent.write("a", f"[DEFAULT]\nautostart_node = {NODE}\n" + app(agent, 1, "one"))
+    agent.write("b", "[DEFAULT]\nautostart_node = elsewhere\n" + app(agent, 1, "two"))
+    agent.write("c", "[app#1\n")
+    agent.write("d", f"[DEFAULT]\nautostart_node = {NODE} elsewhere\n" + app(agent, 1, "four"))
+    assert agent.svcmgr("boot").exit_code == 3
+    assert changes(agent) == ["one start", "four start"]
+
+
+@pytest.mark.parametrize("fails, is_up", [(1, True), (5, False)])
+def test_resource_that_went_down_is_brought_back_as_often_as_restart_says(agent, monkeypatch, fails, is_up):
+    """restart = 2: a start that fails once is tried again; one that always fails is given up after two."""
+    monkeypatch.setattr("opensvc_openha.agent.runner.RESTART_PAUSE_S", 0.01)
+    tries = agent.root / "tries"
+    flaky = f"echo x >> {tries}; [ $(wc -l < {tries}) -gt {fails} ] || exit 1"
+    agent.write("a", app(agent, 1, "one", flaky, "restart = 2"))
+    layout = agent_layout("", os.environ)
+    with open_log(layout.log_dir, "a") as log:
+        service = load_service(layout, "a", log, ClusterView(lambda: None, is_installed=False))
+        assert bring_back(service, service.resources[0]) is is_up
+    assert tries.read_text() == "x\n" * 2
 
 
 def test_failed_start_at_boot_falls_back_to_the_standby_resources(agent):

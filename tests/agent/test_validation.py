@@ -157,6 +157,11 @@ def test_references_take_the_values_of_this_node(agent):
     assert out.read_text() == f"a.example {NODE} {script} peer1 2 5g {os.environ.get('HOME', '')} {{nobody}}\n"
 
 
+def test_word_of_the_operator_that_values_refer_to_is_no_mistake(agent):
+    """base in DEFAULT, used as {base}: nothing to say."""
+    assert validate(agent, DEFAULT + "base = 127.0.0.9\n" + IP.replace("127.0.0.9", "{base}")) == (0, ["FILE: valid"])
+
+
 def test_reference_that_leads_to_itself_is_an_error(agent):
     """Two values that refer to each other: an error with its line, no endless loop."""
     exit_code, lines = validate(agent, "[DEFAULT]\nx = {y}\ny = {x}\n" + IP)

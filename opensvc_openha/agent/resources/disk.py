@@ -26,8 +26,8 @@ _DEACTIVATE_TRIES = 4
 _DEACTIVATE_PAUSE_S = 1.0
 _QUIET = {"LVM_SUPPRESS_FD_WARNINGS": "1"}
 _COLUMNS = "vg_attr,vg_tags,lv_name,lv_attr"
-_PARTIAL, _ACTIVE, _OPEN = 3, 4, 5
-"""Places in the attribute words of vgs and lvs."""
+_PARTIAL, _ACTIVE, _OPEN, _SKIPPED = 3, 4, 5, 9
+"""Places in the attribute words of vgs and lvs; a skipped volume is one that is not activated with its group."""
 
 
 @dataclass(frozen=True)
@@ -53,11 +53,12 @@ def parse_report(text: str) -> "VolumeGroup | None":
         return None
     volumes = [(name, attributes) for _, _, name, attributes in rows if name]
     active = tuple(name for name, attributes in volumes if attributes[_ACTIVE:_ACTIVE + 1] == "a")
+    skipped = {name for name, attributes in volumes if attributes[_SKIPPED:_SKIPPED + 1] == "k"}
     return VolumeGroup(
         is_partial=rows[0][0][_PARTIAL:_PARTIAL + 1] == "p",
         tags=tuple(tag for tag in rows[0][1].split(",") if tag),
         active=active,
-        inactive=tuple(name for name, _ in volumes if name not in active),
+        inactive=tuple(name for name, _ in volumes if name not in active and name not in skipped),
         opened=tuple(name for name, attributes in volumes if attributes[_OPEN:_OPEN + 1] == "o"),
     )
 
@@ -68,6 +69,7 @@ class LvmGroup(LocalResource):
     def __init__(self, section: Section, around: Surroundings) -> None:
         self._name = section.required("vgname", "name")
         self._tag = around.node
+        self._was_active = False
         super().__init__(section, around, Group.DISK, "disk.vg", self._name)
 
     def status(self) -> Finding:
@@ -94,6 +96,7 @@ class LvmGroup(LocalResource):
         if self.status().status is ResourceStatus.UP:
             self._log.info(f"{self._name} is already up")
             return
+        self._was_active = bool(group.active)
         if group.is_partial:
             raise ActionError(f"{self.spec.rid}: a physical volume of {self._name} is missing: see pvs and vgs {self._name}")
         for tag in group.tags:
@@ -127,6 +130,13 @@ class LvmGroup(LocalResource):
             pause(_DEACTIVATE_PAUSE_S)
         if self._tag in group.tags:
             self._lvm("vgchange", "--deltag", self._tag, self._name)
+
+    def roll_back(self) -> None:
+        """As a stop, unless a part of it was active before: whoever activated that may need it."""
+        if self._was_active:
+            self._log.warning(f"{self._name} was partly active before: left active")
+        else:
+            self.stop()
 
     def _look(self) -> CommandResult:
         argv = ["vgs", "--noheadings", "--separator", "|", "-o", _COLUMNS, self._name]
