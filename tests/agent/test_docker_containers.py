@@ -210,7 +210,7 @@ def test_the_docker_command_is_passed_through(service: Make) -> None:
 
 
 def test_a_killed_daemon_leaves_nothing_behind(service: Make) -> None:
-    """SIGKILL for dockerd: the status warns, a start brings the same containers back, a stop frees the file system."""
+    """SIGKILL for dockerd: the status warns, a start brings the same containers back; for containerd: a stop frees all."""
     svc = service("kill")
     svc.write(THREE.format(name=svc.name))
     svc.with_image().act("start")
@@ -220,8 +220,8 @@ def test_a_killed_daemon_leaves_nothing_behind(service: Make) -> None:
     assert "containers it started still run" in svc.containers()["container#1"]["log"]
     assert "killing what is left of the docker daemon" in svc.act("start").stderr
     assert svc.labels() == first
-    svc.node.run(["kill", "-9", svc.daemon_pid()])
-    svc.act("stop")
+    svc.node.run(["pkill", "-9", "-f", f"containerd --config .*{svc.name}"])
+    assert "the docker daemon has lost its containerd: killing it" in svc.act("stop").stderr
     assert svc.traces() == ""
 
 
@@ -271,6 +271,15 @@ def test_arguments_that_docker_refuses_are_corrected_by_the_next_start(service: 
     svc.write(ONE.format(more="run_args = -p 7002:80"))
     svc.act("start")
     assert "7002" in svc.act("docker", "port", f"{svc.name}.container.1").stdout
+
+
+def test_a_daemon_that_does_not_start_says_why(service: Make) -> None:
+    """A word in docker_daemon_args that dockerd does not know: its own words are in the message, and nothing is left."""
+    svc = service("args")
+    svc.write(ONE.format(more=""), "docker_daemon_args = --nonsense\n")
+    failed = svc.act("start", ok=False).stderr
+    assert "dockerd ended with exit code" in failed and ": unknown flag: --nonsense (see /var/lib/opensvc/" in failed
+    assert svc.traces() == ""
 
 
 def test_an_interrupted_start_is_rolled_back(service: Make) -> None:

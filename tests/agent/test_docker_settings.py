@@ -11,6 +11,7 @@ from opensvc_openha.agent.docker import launch
 from opensvc_openha.agent.docker.bridge import POOLS, free_subnet, gateway_of
 from opensvc_openha.agent.docker.engine_view import Container, EngineView, Standing
 from opensvc_openha.agent.docker.settings import holding_mount, read_settings
+from opensvc_openha.agent.docker.spawn import reasons_in
 from opensvc_openha.agent.service_file import parse_service_text
 from opensvc_openha.errors import ActionError, ConfigError
 from tests.agent.tutorial_files import BUSYBOX_ENV, REGISTRY_ENV
@@ -125,3 +126,17 @@ def test_the_image_is_shown_by_name(wanted, image, tags, shown):
     image_id = "sha256:0123456789abcdef"
     view = EngineView(Standing.RUNNING, (), {image_id: tags})
     assert view.image_name(container(image, image_id), wanted) == shown
+
+
+@pytest.mark.parametrize(
+    "text, reasons",
+    [
+        ("unknown flag: --x\n\nUsage:  docker run\n\nRun 'docker run --help' for more information\n", ["unknown flag: --x"]),
+        ('time="T" level=info msg="Starting up"\nunknown flag: --x\nSee \'dockerd --help\'.\n', ["unknown flag: --x"]),
+        ('time="T" level=fatal msg="no \\"b\\"" error=boom\n', ['no "b": boom']),
+        ('time="T" level=warning msg="no aufs" error="x"\n', []),
+    ],
+)
+def test_the_reason_is_found_in_what_docker_prints(text, reasons):
+    """Errors in a daemon's log, and plain lines of a command, without what is no reason."""
+    assert reasons_in(text) == reasons

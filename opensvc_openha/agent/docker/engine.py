@@ -14,30 +14,30 @@ import os
 import shlex
 import shutil
 import signal
-import subprocess
 from typing import ContextManager, Optional
 
 from opensvc_openha.agent.action_log import ActionLog
 from opensvc_openha.agent.commands import command_environment
 from opensvc_openha.agent.docker import launch, leftovers
 from opensvc_openha.agent.docker.bridge import make_bridge
-from opensvc_openha.agent.docker.engine_view import EngineView, Standing, answers, look_at_engine
+from opensvc_openha.agent.docker.engine_view import LOOK_LIMIT_S, EngineView, Standing, answers, look_at_engine
 from opensvc_openha.agent.docker.file_lock import file_lock
 from opensvc_openha.agent.docker.settings import DockerSettings, holding_mount, option_value
+from opensvc_openha.agent.docker.spawn import Spawned, spawn
 from opensvc_openha.agent.mounts import read_mounts, top_mount
 from opensvc_openha.errors import ActionError, InterruptedAction, SystemFault
 from opensvc_openha.runtime.clock import monotonic, pause
 
 START_LIMIT_S = 60.0
 STOP_LIMIT_S = 20.0
-HUNG_AFTER_S = 10.0
+START_HUNG_AFTER_S = 30.0
+STOP_HUNG_AFTER_S = 10.0
+"""When a daemon is given up. A start may kill containers that serve, on a machine that is busy: it waits longer."""
 LOCK_LIMIT_S = 300.0
 START_TRIES = 2
 VIEW_AGE_MAX_S = 0.5
 
 _POLL_S = 0.05
-_LOG_BYTES_MAX = 5_000_000
-_LOG_LINES_SHOWN = 3
 
 
 class Engine:
@@ -57,10 +57,11 @@ class Engine:
             self._viewed_at = monotonic()
         return self._view
 
-    def view_now(self) -> EngineView:
+    def view_now(self, limit_s: float = LOOK_LIMIT_S) -> EngineView:
         """Its containers as they are now."""
-        self._view = None
-        return self.view()
+        self._view = look_at_engine(self.settings.socket, limit_s)
+        self._viewed_at = monotonic()
+        return self._view
 
     def forget_view(self) -> None:
         """What was seen no longer holds."""
@@ -97,15 +98,20 @@ class Engine:
             with file_lock(self._node_lock, LOCK_LIMIT_S, "start of the docker daemon, one at a time on a node"):
                 self._start()
 
-    def kill_if_hung(self) -> bool:
-        """Kill the daemon with its containers if it does not answer; False if it does, or does not run."""
-        if answers(self.settings.socket, HUNG_AFTER_S) is not Standing.HUNG:
+    def kill_if_broken(self) -> bool:
+        """Kill the daemon with its containers if it can't stop them any more; False if it serves, or does not run."""
+        settings = self.settings
+        standing = answers(settings.socket, STOP_HUNG_AFTER_S)
+        if standing is Standing.STOPPED or not (settings.is_private and self._is_broken(standing, STOP_HUNG_AFTER_S)):
             return False
+        self.kill()
+        return True
+
+    def kill(self) -> None:
+        """Kill the daemon and all that runs in it."""
         with self._lock("stop of the docker daemon"):
             self.forget_view()
-            self._report_hung()
             leftovers.clear(self.settings, self._log)
-        return True
 
     def stop_if_unused(self) -> None:
         """Stop the daemon unless a container of the service runs in it."""
@@ -133,21 +139,21 @@ class Engine:
             leftovers.clear(self.settings, self._log)
 
     def _is_serving(self) -> bool:
-        settings = self.settings
-        standing = answers(settings.socket, HUNG_AFTER_S)
-        if standing is Standing.HUNG:
-            self._report_hung()
-        if standing is not Standing.RUNNING or not launch.has_own_containerd(settings):
-            return standing is Standing.RUNNING
-        if leftovers.has_containerd(settings):
-            return True
-        self._log.error("the docker daemon has lost its containerd: killing it")
-        return False
+        standing = answers(self.settings.socket, START_HUNG_AFTER_S)
+        return standing is not Standing.STOPPED and not self._is_broken(standing, START_HUNG_AFTER_S)
 
-    def _report_hung(self) -> None:
-        pids = ", ".join(str(pid) for pid in leftovers.daemon_pids(self.settings))
-        if pids:
-            self._log.error(f"the docker daemon (pid {pids}) does not answer within {HUNG_AFTER_S:g} s: killing it")
+    def _is_broken(self, standing: Standing, limit_s: float) -> bool:
+        """Does a daemon that listens not do its work? The log says why it is killed."""
+        settings = self.settings
+        if standing is Standing.HUNG:
+            pids = ", ".join(str(pid) for pid in leftovers.daemon_pids(settings))
+            if pids:
+                self._log.error(f"the docker daemon (pid {pids}) does not answer within {limit_s:g} s: killing it")
+            return True
+        if not launch.has_own_containerd(settings) or leftovers.has_containerd(settings):
+            return False
+        self._log.error("the docker daemon has lost its containerd: killing it")
+        return True
 
     def _start(self) -> None:
         settings = self.settings
@@ -174,41 +180,14 @@ class Engine:
         started = []
         give_up = monotonic() + START_LIMIT_S
         if launch.has_own_containerd(settings):
-            started.append(self._spawn(launch.containerd_command(settings)))
+            started.append(spawn(launch.containerd_command(settings), settings.containerd_log_file))
             while not os.path.exists(launch.containerd_socket(settings)):
-                self._wait_a_little(started, give_up)
+                _wait_a_little(started, give_up)
         argv = launch.dockerd_command(settings, self._addresses())
         self._log.info(shlex.join(argv))
-        started.append(self._spawn(argv))
+        started.append(spawn(argv, settings.log_file))
         while answers(settings.socket, max(_POLL_S, give_up - monotonic())) is not Standing.RUNNING:
-            self._wait_a_little(started, give_up)
-
-    def _wait_a_little(self, started: "list[subprocess.Popen[bytes]]", give_up: float) -> None:
-        for process in started:
-            if process.poll() is not None:
-                name = os.path.basename(str(process.args[0])) if isinstance(process.args, list) else "docker daemon"
-                raise ActionError(f"{name} ended with exit code {process.returncode}{self._last_words()}")
-        if monotonic() > give_up:
-            raise ActionError(f"the docker daemon does not serve within {START_LIMIT_S:g} s{self._last_words()}")
-        pause(_POLL_S)
-
-    def _spawn(self, argv: "list[str]") -> "subprocess.Popen[bytes]":
-        """Start a daemon that outlives us; what it prints goes to the log file."""
-        try:
-            if os.path.exists(self.settings.log_file) and os.path.getsize(self.settings.log_file) > _LOG_BYTES_MAX:
-                os.replace(self.settings.log_file, f"{self.settings.log_file}.1")
-            with open(self.settings.log_file, "ab") as output:
-                return subprocess.Popen(
-                    argv,
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=output,
-                    env=command_environment(),
-                    start_new_session=True,
-                    cwd="/",
-                )
-        except OSError as exc:
-            raise SystemFault(f"cannot run {argv[0]}: {exc}") from exc
+            _wait_a_little(started, give_up)
 
     def _addresses(self) -> "list[str]":
         import socket
@@ -221,18 +200,6 @@ class Engine:
                 raise ActionError(f"cannot resolve {name}, whose ip resource has docker_daemon_ip = true: {exc}") from exc
         return found
 
-    def _last_words(self) -> str:
-        """The end of the log, as the reason in a message."""
-        try:
-            with open(self.settings.log_file, encoding="utf-8", errors="replace") as file:
-                file.seek(max(0, os.path.getsize(self.settings.log_file) - 20_000))
-                lines = [line.strip() for line in file.read().splitlines() if line.strip()]
-        except OSError:
-            return ""
-        fatal = [line for line in lines if "level=fatal" in line or "level=error" in line or "failed" in line]
-        shown = (fatal or lines)[-_LOG_LINES_SHOWN:]
-        return f": {' / '.join(shown)} (see {self.settings.log_file})" if shown else ""
-
     def _make_dirs(self) -> None:
         try:
             os.makedirs(self.settings.data_dir, exist_ok=True)
@@ -240,9 +207,9 @@ class Engine:
             raise SystemFault(f"cannot make docker_data_dir {self.settings.data_dir}: {exc.strerror}") from exc
 
     def _require_shared(self) -> None:
-        standing = answers(self.settings.socket, HUNG_AFTER_S)
+        standing = answers(self.settings.socket, START_HUNG_AFTER_S)
         if standing is not Standing.RUNNING:
-            word = "does not run" if standing is Standing.STOPPED else f"does not answer within {HUNG_AFTER_S:g} s"
+            word = "does not run" if standing is Standing.STOPPED else f"does not answer within {START_HUNG_AFTER_S:g} s"
             raise ActionError(
                 f"the docker daemon of the system {word} ({self.settings.socket}): start it, "
                 "or let the service have its own with docker_daemon_private = true and docker_data_dir"
@@ -250,6 +217,17 @@ class Engine:
 
     def _lock(self, what: str) -> ContextManager[None]:
         return file_lock(f"{self.settings.var_dir}/docker.lock", LOCK_LIMIT_S, what)
+
+
+def _wait_a_little(started: "list[Spawned]", give_up: float) -> None:
+    """Wait for daemons that come up; ActionError once one of them has ended, or it takes too long."""
+    for each in started:
+        exit_code = each.process.poll()
+        if exit_code is not None:
+            raise ActionError(f"{each.name} ended with exit code {exit_code}{each.last_words()}")
+    if monotonic() > give_up:
+        raise ActionError(f"the docker daemon does not serve within {START_LIMIT_S:g} s{started[-1].last_words()}")
+    pause(_POLL_S)
 
 
 def _end(pid: int, limit_s: float) -> bool:

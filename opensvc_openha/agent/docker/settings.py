@@ -59,8 +59,13 @@ class DockerSettings:
 
     @property
     def log_file(self) -> str:
-        """What daemon and containerd print."""
+        """What the daemon prints."""
         return f"{self.var_dir}/docker.log"
+
+    @property
+    def containerd_log_file(self) -> str:
+        """What its containerd prints."""
+        return f"{self.var_dir}/containerd.log"
 
     @property
     def run_dir(self) -> str:

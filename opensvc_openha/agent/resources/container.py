@@ -10,12 +10,13 @@ import hashlib
 import os
 import re
 import signal
-from typing import Optional, Sequence
+from typing import Optional
 
 from opensvc_openha.agent.commands import run_command, run_logged
 from opensvc_openha.agent.docker.engine import Engine
-from opensvc_openha.agent.docker.engine_view import Container, Standing, find_image
+from opensvc_openha.agent.docker.engine_view import Container, EngineView, Standing, find_image
 from opensvc_openha.agent.docker.settings import option_names, split_words
+from opensvc_openha.agent.docker.spawn import reasons_in
 from opensvc_openha.agent.keywords import Form, Keyword
 from opensvc_openha.agent.resources.base import Driver, LocalResource, Resource, Surroundings, make_spec
 from opensvc_openha.agent.resources.unhandled import shown_driver
@@ -26,6 +27,7 @@ from opensvc_openha.runtime.clock import monotonic, pause
 
 START_LIMIT_S = 120.0
 PULL_LIMIT_S = 600.0
+ANSWER_LIMIT_S = 30.0
 STOP_TIMEOUT_S = 10.0
 STOP_SLACK_S = 15.0
 SETTLE_S = 0.5
@@ -104,12 +106,11 @@ class DockerContainer(LocalResource):
 
     def stop(self) -> None:
         """Stop the container, by force after its stop_timeout, and the daemon after the last one."""
+        if self._engine.kill_if_broken():
+            return
         view = self._engine.view_now()
         if view.standing is Standing.HUNG:
-            self._require_private()
-            if self._engine.kill_if_hung():
-                return
-            view = self._engine.view_now()
+            view = self._require_answer()
         container = view.container(self._name)
         if container is not None and container.has_processes:
             self._stop_container(container)
@@ -132,10 +133,7 @@ class DockerContainer(LocalResource):
         )
 
     def _seen(self) -> Optional[Container]:
-        view = self._engine.view_now()
-        if view.standing is not Standing.RUNNING:
-            raise ActionError(f"{self.spec.rid}: the docker daemon does not answer")
-        return view.container(self._name)
+        return self._require_answer().container(self._name)
 
     def _run(self, unfinished: Optional[Container]) -> None:
         """Make and start the container; what a run that failed left is taken away, for it has the old arguments."""
@@ -210,7 +208,12 @@ class DockerContainer(LocalResource):
         give_up = monotonic() + STOP_SLACK_S
         while not self._has_stopped():
             if monotonic() > give_up:
-                raise ActionError(f"{self.spec.rid}: {self._name} cannot be stopped, process {pid} does not die")
+                problem = f"{self._name} cannot be stopped, docker does not see the end of its process {pid}"
+                if not self._engine.settings.is_private:
+                    raise ActionError(f"{self.spec.rid}: {problem}")
+                self._log.error(f"{problem}: killing the docker daemon with all its containers")
+                self._engine.kill()
+                return
             pause(_POLL_S)
 
     def _has_stopped(self) -> bool:
@@ -226,17 +229,20 @@ class DockerContainer(LocalResource):
         result = run_logged(self._log, self._engine.settings.docker_command(*words), self._start_limit_s)
         self._engine.forget_view()
         if result.exit_code != 0:
-            lines = result.output.strip().splitlines() or [""]
-            raise ActionError(f"{self.spec.rid}: docker {words[0]} of {self._name} {result.verdict}: {_reason(lines)}")
+            reasons = reasons_in(result.output) or ["it gave no reason"]
+            raise ActionError(f"{self.spec.rid}: docker {words[0]} of {self._name} {result.verdict}: {reasons[-1]}")
 
     def _last_words(self, container: Container) -> str:
         argv = self._engine.settings.docker_command("logs", "--tail", str(_LOG_LINES), container.id)
         output = run_command(argv, STOP_SLACK_S).output.strip()
         return f": {output}" if output else ""
 
-    def _require_private(self) -> None:
-        if not self._engine.settings.is_private:
-            raise ActionError(f"{self.spec.rid}: the docker daemon of the system does not answer: {self._name} cannot be stopped")
+    def _require_answer(self) -> EngineView:
+        """What runs, from a daemon that has to answer however busy the machine is."""
+        view = self._engine.view_now(ANSWER_LIMIT_S)
+        if view.standing is not Standing.RUNNING:
+            raise ActionError(f"{self.spec.rid}: the docker daemon does not answer within {ANSWER_LIMIT_S:g} s")
+        return view
 
 
 def _run_args(section: Section) -> "tuple[str, ...]":
@@ -256,12 +262,6 @@ def _sentence(container: Container) -> str:
     if container.state == "restarting":
         return "ends again and again, and docker restarts it"
     return f"is {container.state}"
-
-
-def _reason(lines: Sequence[str]) -> str:
-    """The line that says why: docker ends its messages with a hint at --help."""
-    told = [line for line in lines if line.strip() and not line.startswith(("See 'docker", "Run 'docker"))]
-    return told[-1] if told else ""
 
 
 DRIVER = Driver(

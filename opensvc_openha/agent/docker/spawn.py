@@ -1,0 +1,77 @@
+"""Starts a daemon that outlives us, and finds the reason in its log if it does not come up."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from dataclasses import dataclass
+from typing import Sequence
+
+from opensvc_openha.agent.commands import command_environment
+from opensvc_openha.errors import SystemFault
+
+LOG_BYTES_MAX = 5_000_000
+
+_LINES_SHOWN = 2
+_READ_BYTES = 100_000
+_FIELD = re.compile(r'\b(msg|error)=(?:"((?:[^"\\]|\\.)*)"|(\S+))')
+_LEVEL = re.compile(r"\blevel=(\w+)")
+_HINTS = ("See '", "Run '", "Usage:")
+
+
+@dataclass(frozen=True)
+class Spawned:
+    """A daemon we started, and where its own words begin in its log."""
+
+    name: str
+    process: "subprocess.Popen[bytes]"
+    log_file: str
+    log_start: int
+
+    def last_words(self) -> str:
+        """Its reason, to be put behind a message; nothing if it gave none."""
+        try:
+            with open(self.log_file, "rb") as file:
+                file.seek(max(self.log_start, os.path.getsize(self.log_file) - _READ_BYTES))
+                text = file.read().decode("utf-8", "replace")
+        except OSError:
+            return ""
+        reasons = reasons_in(text)[-_LINES_SHOWN:]
+        return f": {'; '.join(reasons)} (see {self.log_file})" if reasons else f" (see {self.log_file})"
+
+
+def spawn(argv: Sequence[str], log_file: str) -> Spawned:
+    """Start a daemon in a session of its own; what it prints goes to the end of the log."""
+    try:
+        if os.path.exists(log_file) and os.path.getsize(log_file) > LOG_BYTES_MAX:
+            os.replace(log_file, f"{log_file}.1")
+        with open(log_file, "ab") as output:
+            start = output.tell()
+            process = subprocess.Popen(
+                list(argv),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=command_environment(),
+                start_new_session=True,
+                cwd="/",
+            )
+    except OSError as exc:
+        raise SystemFault(f"cannot run {argv[0]}: {exc}") from exc
+    return Spawned(os.path.basename(argv[0]), process, log_file, start)
+
+
+def reasons_in(text: str) -> "list[str]":
+    """What a docker daemon or command tells of a failure: its errors, and all that is no log line, hint or help."""
+    found = []
+    for line in text.splitlines():
+        level = _LEVEL.search(line)
+        if level is None:
+            is_reason = bool(line.strip()) and not line.startswith(_HINTS)
+        else:
+            is_reason = level.group(1) in ("error", "fatal")
+        if is_reason:
+            words = [quoted.replace('\\"', '"') or plain for _, quoted, plain in _FIELD.findall(line)]
+            found.append(": ".join(words) if level and words else line.strip())
+    return found
