@@ -169,7 +169,7 @@ def test_xfs_on_a_loop_device_of_its_own(private_node):
         ("rm {image}", "fs#1: {image} does not exist"),
         ("touch {point}", "fs#1: cannot make the mount point {point}"),
         ("dd if=/dev/zero of={image} bs=1M count=8 status=none", "fs#1: e2fsck -p {image} ended with exit code"),
-        ("sed -i s/ext4/xfs/ {env}", "mount -t xfs"),
+        ("sed -i 's/= ext4/= xfs/' {env}", "mount -t xfs"),
         ("sed -i s/noatime/nonsense/ {env}", "nonsense"),
     ],
 )
@@ -288,6 +288,27 @@ def test_address_that_went_with_ours_is_put_back(private_node):
     assert "10.77.0.72 went with it: added again" in act(private_node, "stop")
     assert statuses(private_node) == {"ip#1": "down"}
     assert statuses(private_node, "b") == {"ip#1": "up"}
+
+
+def test_address_is_removed_though_its_name_or_interface_changed_meanwhile(private_node):
+    """The name is gone, then the file says another address and interface: stop removes what start had placed."""
+    hosts = private_node.root / "hosts"
+    hosts.write_text("10.99.0.71 shop.example\n")
+    private_node.run("mount", "--bind", str(hosts), "/etc/hosts")
+    private_node.write("a", "[ip#1]\nipdev = eth0\nipname = shop.example\n")
+    act(private_node, "start")
+    hosts.write_text("127.0.0.1 localhost\n")
+    assert statuses(private_node) == {"ip#1": "warn"}
+    assert "could not resolve name shop.example\n# 10.99.0.71 is on eth0" in logs(private_node)
+    act(private_node, "stop")
+    assert "10.99.0.71" not in addresses(private_node.run)
+    assert "cannot tell if the address is here" in act(private_node, "stop", exit_code=6)
+
+    hosts.write_text("10.99.0.71 shop.example\n")
+    act(private_node, "start")
+    private_node.write("a", "[ip#1]\nipdev = lo\nipname = 10.99.0.72\n")
+    act(private_node, "stop")
+    assert "10.99.0.71" not in addresses(private_node.run)
 
 
 def test_neighbour_learns_at_once_who_has_the_address_now(private_node):

@@ -20,7 +20,7 @@ from opensvc_openha.agent.resources.base import Driver, LocalResource, Resource,
 from opensvc_openha.agent.resources.unhandled import Unhandled
 from opensvc_openha.agent.service_file import Section
 from opensvc_openha.agent.status import Finding, Group, ResourceStatus
-from opensvc_openha.errors import ActionError, SystemFault
+from opensvc_openha.errors import ActionError
 from opensvc_openha.runtime.clock import pause
 
 NETWORK_TYPES = frozenset({"nfs", "nfs4", "cifs"})
@@ -92,7 +92,7 @@ class MountedFs(LocalResource):
         try:
             os.makedirs(self._point, exist_ok=True)
         except OSError as exc:
-            raise SystemFault(f"{self.spec.rid}: cannot make the mount point {self._point}: {exc.strerror}") from exc
+            raise ActionError(f"{self.spec.rid}: cannot make the mount point {self._point}: {exc.strerror}") from exc
         self._check_file_system()
         run_or_fail(self._log, self._mount_command(), _NETWORK_TIMEOUT_S if self._kind in NETWORK_TYPES else COMMAND_TIMEOUT_S)
         after = self.status()

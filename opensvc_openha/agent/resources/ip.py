@@ -2,12 +2,15 @@
 
 ``ipdev`` is an interface, one with a label (eth0:1), or as `ip link` prints it (eth0.10@eth0). Without ``netmask`` the
 address takes that of the interface's network. An address that another machine answers for is never added.
+What a start placed where is kept, so that a stop finds it when the name cannot be resolved, or means something else now.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import ipaddress
+import os
 import socket
 import struct
 from dataclasses import dataclass
@@ -19,8 +22,9 @@ from opensvc_openha.agent.resources.base import Driver, LocalResource, Resource,
 from opensvc_openha.agent.resources.neighbours import Address, announce, find_owner
 from opensvc_openha.agent.service_file import Section
 from opensvc_openha.agent.status import Finding, Group, ResourceStatus
-from opensvc_openha.errors import ActionError
+from opensvc_openha.errors import ActionError, SystemFault
 from opensvc_openha.runtime.clock import pause
+from opensvc_openha.runtime.files import make_dir, write_atomically
 
 _READY_TRIES = 30
 _READY_PAUSE_S = 0.1
@@ -53,6 +57,7 @@ class ServiceIp(LocalResource):
         self._device = device.partition("@")[0].partition(":")[0]
         self._alias = device.partition("@")[0] if ":" in device.partition("@")[0] else ""
         self._netmask = section.text("netmask")
+        self._placed_file = os.path.join(around.var_dir, f"{section.name}.placed")
         self._prefix = _configured_prefix(section)
         super().__init__(section, around, Group.IP, "ip", f"{self._name}@{device}")
 
@@ -69,9 +74,11 @@ class ServiceIp(LocalResource):
     def status(self) -> Finding:
         """up if the address is on its interface; a warning if it is on another one."""
         address = _resolve(self._name)
-        if address is None:
-            return Finding(ResourceStatus.WARN, (f"could not resolve name {self._name}",))
         interfaces = _interfaces()
+        if address is None:
+            unresolved = f"could not resolve name {self._name}"
+            here = [place for place in self._placed() if place in interfaces.get(place.interface, [])]
+            return Finding(ResourceStatus.WARN, (unresolved, *(f"{place.address} is on {place.interface}" for place in here)))
         places = _places_of(address, interfaces)
         if any(place.interface == self._device for place in places):
             return Finding(ResourceStatus.UP)
@@ -98,6 +105,7 @@ class ServiceIp(LocalResource):
         argv = ["ip", "addr", "add", f"{address}/{prefix}", "dev", self._device]
         if self._alias and address.version == 4:
             argv += ["label", self._alias]
+        self._remember(Placed(self._device, address, prefix))
         # Duplicate detection would leave the address unusable for a second or more.
         run_or_fail(self._log, argv + (["nodad"] if address.version == 6 else []))
         if self.status().status is not ResourceStatus.UP:
@@ -105,25 +113,46 @@ class ServiceIp(LocalResource):
         self._announce(address)
 
     def stop(self) -> None:
-        """Remove the address, with whatever prefix it has now."""
-        address = _resolve(self._name)
-        if address is None:
+        """Remove the address, with whatever prefix it has now, and what a start placed before the file was changed."""
+        address, remembered = _resolve(self._name), self._placed()
+        if address is None and not remembered:
             raise ActionError(f"{self.spec.rid}: could not resolve name {self._name}, cannot tell if the address is here")
-        places = [place for place in _places_of(address, _interfaces()) if place.interface == self._device]
+        wanted = {(self._device, address), *((place.interface, place.address) for place in remembered)}
+        interfaces = _interfaces()
+        places = [place for placed in interfaces.values() for place in placed if (place.interface, place.address) in wanted]
         if not places:
             self._log.info(f"{self.spec.label} is already down")
         for place in places:
-            others = [other for other in _interfaces().get(self._device, []) if other.address != address]
-            run_or_fail(self._log, ["ip", "addr", "del", f"{address}/{place.prefix}", "dev", self._device])
-            self._put_back(others)
+            others = [other for other in _interfaces().get(place.interface, []) if other.address != place.address]
+            run_or_fail(self._log, ["ip", "addr", "del", f"{place.address}/{place.prefix}", "dev", place.interface])
+            self._put_back(place.interface, others)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._placed_file)
 
-    def _put_back(self, others: "list[Placed]") -> None:
+    def _remember(self, place: Placed) -> None:
+        try:
+            make_dir(os.path.dirname(self._placed_file))
+            write_atomically(self._placed_file, f"{place.interface} {place.address}/{place.prefix}\n".encode())
+        except OSError as exc:
+            raise SystemFault(f"{self.spec.rid}: cannot write {self._placed_file}: {exc.strerror}") from exc
+
+    def _placed(self) -> "list[Placed]":
+        """What the last start placed and no stop removed."""
+        try:
+            with open(self._placed_file, encoding="utf-8") as file:
+                device, _, word = file.readline().strip().partition(" ")
+            placed = ipaddress.ip_interface(word)
+        except (OSError, ValueError):
+            return []
+        return [Placed(device, placed.ip, placed.network.prefixlen)]
+
+    def _put_back(self, interface: str, others: "list[Placed]") -> None:
         """With an address the kernel may remove those that came after it in the same network: they are not ours to remove."""
-        left = _interfaces().get(self._device, [])
+        left = _interfaces().get(interface, [])
         for other in others:
             if other not in left:
                 self._log.warning(f"{other.address} went with it: added again")
-                run_or_fail(self._log, ["ip", "addr", "add", f"{other.address}/{other.prefix}", "dev", self._device])
+                run_or_fail(self._log, ["ip", "addr", "add", f"{other.address}/{other.prefix}", "dev", interface])
 
     def _prefix_for(self, address: Address) -> int:
         prefix = self._prefix if self._prefix is not None else _network_prefix(self._device, address)
