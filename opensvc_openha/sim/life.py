@@ -99,7 +99,10 @@ class Life:
         elif isinstance(event, CommandReceived):
             machine.observe(Ordered(now, machine.name, event.service, event.command))
         elif isinstance(event, ConfigChanged):
+            # What may run here was kept by the engine, whatever the file says.
             for name, item in event.learned.items():
+                if self.engine.may_run(name):
+                    continue
                 machine.observe(Adopted(now, machine.name, name, item.state))
         try:
             self._node.handle(event, now)
