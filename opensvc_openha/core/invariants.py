@@ -412,14 +412,17 @@ class Watch:
     def check_liveness(self, service: str, healthy: "Iterable[str]") -> None:
         """Called when nothing was disturbed for the stated bound: a willing healthy node must have the service running."""
         names = list(healthy)
-        for name in names:
-            place = self._nodes[name].place(service)
-            if place.state is ServiceState.STARTED and not place.is_running and not place.is_forced:
-                self._fail("L1", 0.0, name, service, "said to be STARTED, but nothing runs there")
         if not self.is_served(service, names):
             states = {name: self._nodes[name].place(service).state for name in names}
             shown = ", ".join(f"{name} {state.name if state else 'unknown'}" for name, state in states.items())
             self._fail("L1", 0.0, names[0], service, f"runs nowhere after the bound: {shown}")
+
+    def check_claims(self, service: str) -> None:
+        """Called when nothing moves any more: where a service is said to be STARTED, it runs."""
+        for name, node in self._nodes.items():
+            place = node.place(service)
+            if place.state is ServiceState.STARTED and not place.is_running and not place.is_forced:
+                self._fail("L1", 0.0, name, service, "said to be STARTED, but nothing runs there")
 
     def is_served(self, service: str, healthy: "Iterable[str]") -> bool:
         """True unless a willing healthy node waits for the service.

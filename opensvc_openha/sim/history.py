@@ -85,6 +85,8 @@ def _settle(cluster: Cluster) -> None:
         for name in plan.services:
             cluster.watch.check_liveness(name, healthy)
     clockwork.run_until(clockwork.now + _SETTLED_S)
+    for name in plan.services:
+        cluster.watch.check_claims(name)
 
 
 def _longest_script_s(plan: Plan) -> float:

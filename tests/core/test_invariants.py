@@ -175,7 +175,7 @@ def test_willing_node_without_the_service_breaks_l1() -> None:
         watch.observe(Moved(1.0, "deb1", "web", state))
         if state is S.STARTED:
             with pytest.raises(InvariantBroken, match="^L1.*nothing runs"):
-                watch.check_liveness("web", ["deb1", "deb2"])
+                watch.check_claims("web")
             watch.observe(ScriptEnded(1.0, "deb1", "web", ScriptKind.START, True, is_running=True))
         watch.check_liveness("web", ["deb1", "deb2"])
     _watch(S.FROZEN_STOP).check_liveness("web", ["deb1", "deb2"])
