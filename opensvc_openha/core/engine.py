@@ -382,6 +382,7 @@ class Engine:
 
     def _announce(self, now: float, goodbye: Goodbye = Goodbye.NONE) -> Announce:
         self.seq += 1
+        self._view.own_seq = self.seq
         self._beat_at = now
         self._is_ack_due = False
         beat = self.beat(goodbye)

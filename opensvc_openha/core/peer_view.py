@@ -58,6 +58,9 @@ class PeerView:
         self._acked_seq = -1
         self._life: Optional[BootId] = None
         self._past: "tuple[BootId, ...]" = ()
+        self._taken_over_seq = 0
+        self.own_seq = 0
+        """Newest beat of ours, kept by the engine."""
         self._goodbye_at = 0.0
         self._taken_at = 0.0
         self._same_since: "dict[str, float]" = {}
@@ -72,7 +75,7 @@ class PeerView:
             # A goodbye is evidence: it must be meant for us, not be left over from before our own start.
             return False
         if beat.boot in self._past:
-            return False
+            return self._has_come_back(beat)
         if self._newest is None:
             return True
         if beat.is_legacy:
@@ -84,6 +87,15 @@ class PeerView:
         is_newer = beat.boot.counter > self._newest.boot.counter
         return is_newer or (self.standing is not PeerStanding.LIVE and beat.goodbye is Goodbye.NONE)
 
+    def _has_come_back(self, beat: Beat) -> bool:
+        """A life that was given up is alive after all: it has heard what we said since, and the one believed instead has not.
+
+        So a single stray beat of an older life does not lock the living peer out.
+        """
+        has_heard_us = beat.ack is not None and beat.ack.boot == self._own_boot and beat.ack.seq > self._taken_over_seq
+        is_other_alive = self.standing is PeerStanding.LIVE and self._acked_seq > self._taken_over_seq
+        return has_heard_us and not is_other_alive and beat.goodbye is Goodbye.NONE
+
     def take(self, beat: Beat, now: float) -> bool:
         """Makes the beat the newest one; False if a newer one of the same life was taken before."""
         newest = self._newest
@@ -94,9 +106,10 @@ class PeerView:
             self._acked_seq = -1
         if not beat.is_legacy and self._life != beat.boot:
             if self._life is not None:
-                # A life that was followed by another never comes back, whatever its counter says.
-                self._past = (*self._past[-_PAST_LIVES:], self._life)
+                # A life that was followed by another does not come back for what its counter says.
+                self._past = (*(life for life in self._past[-_PAST_LIVES:] if life != beat.boot), self._life)
             self._life = beat.boot
+            self._taken_over_seq = self.own_seq
         self._note_same(beat, now)
         self._newest, self._taken_at = beat, now
         if beat.ack is not None and beat.ack.is_taken and beat.ack.boot == self._own_boot:

@@ -177,3 +177,33 @@ def test_goodbye_with_a_running_service_protects_it_for_the_hold_only() -> None:
     view.judge(False, 110.0, 100.0 + RESTART_HOLD_S)
     assert view.evidence("registry", None) is Evidence.SILENT
     assert view.silent_since == 100.0 + RESTART_HOLD_S
+
+
+def test_stray_beat_of_a_former_life_does_not_lock_the_living_peer_out() -> None:
+    """Silent for a while, then one late beat of its former life: the living one is believed once it has heard us since."""
+    view = PeerView(OWN)
+    view.own_seq = 7
+    view.take(replace(_beat(ServiceState.STARTED), boot=NEXT_LIFE, seq=30, ack=Ack(OWN, 6)), 100.0)
+    view.judge(False, 110.0, 110.0)
+    stray = _beat(seq=900, ack=Ack(OWN, 3))
+    assert view.admits(stray) and view.take(stray, 111.0)
+    view.judge(True, None, 111.0)
+    living = replace(_beat(ServiceState.STARTED), boot=NEXT_LIFE, seq=31, ack=Ack(OWN, 7))
+    assert not view.admits(living)
+    view.own_seq = 8
+    living = replace(living, seq=32, ack=Ack(OWN, 8))
+    assert view.admits(living) and view.take(living, 112.0)
+    assert view.evidence("registry", None) is Evidence.RUNS
+    assert not view.admits(replace(stray, seq=901))
+
+
+def test_life_that_answers_is_not_given_up_for_one_that_answers_too() -> None:
+    """Two nodes of one name, both alive: the one believed stays the one believed."""
+    view = PeerView(OWN)
+    view.take(_beat(seq=1, ack=Ack(OWN, 1)), 100.0)
+    view.own_seq = 5
+    view.take(replace(_beat(seq=1), boot=NEXT_LIFE), 101.0)
+    view.judge(True, None, 101.0)
+    view.own_seq = 6
+    view.take(replace(_beat(seq=2, ack=Ack(OWN, 6)), boot=NEXT_LIFE), 102.0)
+    assert not view.admits(_beat(seq=2, ack=Ack(OWN, 6)))
