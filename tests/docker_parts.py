@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from opensvc_openha.demo.enclosure import TOOL_PATH
+
 APPLETS = ("sh", "sleep", "date", "cat", "echo", "touch", "nc", "httpd", "test", "true")
 LOOP = 'CMD ["/bin/sh", "-c", "trap \'exit 0\' TERM; while true; do date; sleep 1 & wait $!; done"]'
 """What the image runs: prints the date for ever, as the tutorial's, and ends at once when asked to."""
@@ -20,7 +22,7 @@ _BUSYBOX = "/bin/busybox"
 
 def require_docker() -> None:
     """Skip where no docker daemon can be started; a failure in CI, which has what it takes."""
-    programs = [name for name in ("dockerd", "docker", "containerd", "runc") if not shutil.which(name)]
+    programs = [name for name in ("dockerd", "docker", "containerd", "runc") if not shutil.which(name, path=TOOL_PATH)]
     reason = "needs root" if os.geteuid() else f"needs {', '.join(programs)} (package docker.io)" if programs else ""
     if not reason and not _is_static(_BUSYBOX):
         reason = f"needs a static {_BUSYBOX} (package busybox-static)"

@@ -83,7 +83,7 @@ def test_a_subnet_is_free_and_the_same_on_both_nodes():
 
 def test_arguments_of_the_operator_come_last_and_replace_ours(monkeypatch, tmp_path):
     """--bridge, --exec-root and cgroup drivers of docker_daemon_args win; --bip is for the bridge; ours are there once."""
-    monkeypatch.setattr(launch.shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(launch.shutil, "which", lambda name, path: f"/usr/bin/{name}")
     argv = launch.dockerd_command(settings_of(REGISTRY_ENV), [])
     assert argv[-2:] == ["--ip", "37.59.71.25"]
     assert "--bridge" in argv and "native.cgroupdriver=cgroupfs" in argv and "--containerd" in argv

@@ -11,6 +11,7 @@ import os
 import shutil
 from typing import Any, Mapping, Sequence
 
+from opensvc_openha.agent.commands import command_environment
 from opensvc_openha.agent.docker.settings import DockerSettings, option_names
 
 SYSTEM_CONFIG = "/etc/docker/daemon.json"
@@ -29,7 +30,9 @@ def needs_bridge(settings: DockerSettings) -> bool:
 
 def has_own_containerd(settings: DockerSettings) -> bool:
     """Does the agent start containerd? Else dockerd does, or docker_daemon_args names one."""
-    return "--containerd" not in option_names(settings.daemon_args) and shutil.which("containerd") is not None
+    if "--containerd" in option_names(settings.daemon_args):
+        return False
+    return shutil.which("containerd", path=command_environment()["PATH"]) is not None
 
 
 def containerd_socket(settings: DockerSettings) -> str:
