@@ -13,6 +13,7 @@ from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.timing import GOODBYE_GAP_S, GOODBYE_REPEATS, LEAVE_SCRIPT_WAIT_S
 from opensvc_openha.errors import ActionError, NotRunningError, UsageError
 from opensvc_openha.formats.layout import Layout
+from opensvc_openha.formats.state_file import decode
 from opensvc_openha.runtime import clock, control_client
 
 USAGE = """\
@@ -28,6 +29,8 @@ _LEAVE_LIMIT_S = LEAVE_SCRIPT_WAIT_S + GOODBYE_REPEATS * GOODBYE_GAP_S + 5
 _KILL_LIMIT_S = 5.0
 _DETACHED = "--detached"
 _TELL_EVERY_S = 5.0
+_NOT_STOPPED = frozenset({ServiceState.STARTED, ServiceState.STARTING, ServiceState.STOPPING, ServiceState.STOP_FAILED,
+                          ServiceState.UNKNOWN})
 _MOVING = frozenset({ServiceState.STARTING, ServiceState.STOPPING, ServiceState.STARTED})
 
 
@@ -78,7 +81,27 @@ def _stop(layout: Layout) -> int:
         if clock.monotonic() >= told_at:
             told_at += _TELL_EVERY_S
             _tell_what_runs(layout)
+    left = _left_behind(layout)
+    if left:
+        raise ActionError(f"nmond has ended, but not every service was stopped: {', '.join(left)}")
     return 0
+
+
+def _left_behind(layout: Layout) -> "list[str]":
+    """Services that the stop of this node should have stopped and did not, by their STATE files."""
+    from opensvc_openha.runtime import configuration
+
+    left = []
+    spec = configuration.read_cluster(layout)
+    for svc in spec.own_services:
+        try:
+            with open(layout.state_file(svc.name, spec.node), "rb") as file:
+                state = decode(file.read(64)).state
+        except (OSError, ValueError):
+            continue
+        if state in _NOT_STOPPED:
+            left.append(f"{svc.name} {state.name}")
+    return left
 
 
 def _tell_what_runs(layout: Layout) -> None:
