@@ -25,7 +25,8 @@ def plain_bytes(count: int) -> int:
 
 def pack_states(states: "Sequence[ServiceState]") -> "tuple[bytes, bool]":
     """The states as bytes; True if these are deflated."""
-    values = bytes([state.value for state in states])
+    # Not `value`: that is a descriptor of enum, and with thousands of services it would be most of what a beat costs.
+    values = bytes([state._value_ for state in states])
     # The second digit of each byte is the nibble.
     nibbles = bytes.fromhex(values.hex()[1::2] + "0" * (len(states) % 2))
     if len(states) <= PLAIN_MAX:

@@ -29,6 +29,7 @@ from opensvc_openha.core.events import (
     LeaveRequested,
     PeerForgotten,
     ScriptExited,
+    ScriptKind,
     Tick,
 )
 from opensvc_openha.core.model import ClusterSpec, LinkSpec, Wire
@@ -66,6 +67,9 @@ _SUSPICIOUS = {
 }
 _NAMED = 5
 """So many services are named in a warning that may concern all."""
+_BACKLOG = 16
+"""So many events may wait for the engine before the end of a status script is held back."""
+_BACKLOG_PAUSE_S = 0.01
 _STATUS_LIMIT_S = 1.5
 _FLUSH_LIMIT_S = 1.0
 
@@ -340,6 +344,8 @@ class Daemon:
 
     def _script_exited(self, event: ScriptExited) -> None:
         self._history.note_script_end(event)
+        while event.kind is ScriptKind.PROBE and self._inbox.qsize() > _BACKLOG and not self._is_over.is_set():
+            clock.pause(_BACKLOG_PAUSE_S)  # Thousands of services are asked at a start: beats must not wait behind them.
         self._inbox.put(event)
 
     def _log_link(self, link: LinkSpec, is_fault: bool, text: str) -> None:
