@@ -14,7 +14,7 @@ import shutil
 from typing import Any, Iterable, Iterator, Sequence
 
 from opensvc_openha.agent.action_log import ActionLog
-from opensvc_openha.agent.commands import run_command, run_or_fail
+from opensvc_openha.agent.commands import command_environment, run_command, run_or_fail
 from opensvc_openha.errors import ActionError, SystemFault
 
 POOLS = ("172.31.0.0/16", "172.30.0.0/16", "10.213.0.0/16", "192.168.0.0/16")
@@ -102,7 +102,7 @@ def _ip_json(*words: str) -> "list[Any]":
 
 def _rules_naming(name: str) -> "Iterator[list[str]]":
     """Commands that delete the rules with this interface."""
-    if not shutil.which("iptables"):
+    if not shutil.which("iptables", path=command_environment()["PATH"]):
         return
     for table in _FILTER_TABLES:
         result = run_command(["iptables", "-w", "5", "-t", table, "-S"], _LIMIT_S)
