@@ -21,7 +21,7 @@ from opensvc_openha.agent.runner import refuse_unhandled, start_resources, stop_
 from opensvc_openha.agent.sequence import in_start_order
 from opensvc_openha.agent.service import Choice, Service, write_frozen_flag
 from opensvc_openha.agent.synchronisation import synchronise
-from opensvc_openha.agent.validation import unknown_keywords
+from opensvc_openha.agent.validation import ignored_keywords
 from opensvc_openha.errors import ActionError, OpenhaError, RefusedError, UsageError
 
 SAFETY_NET = (
@@ -234,7 +234,7 @@ def _guarded(service: Service, options: ActionOptions, action: str, change: Call
     if service.is_frozen and not options.is_forced:
         service.log.error(FROZEN)
         return _REFUSED
-    for problem in unknown_keywords(service.file):
+    for problem in ignored_keywords(service.file):
         service.log.warning(str(problem.error))
     if action != "stop" and service.file.default.text("nodes") and service.node not in service.file.all_nodes:
         nodes = ", ".join(service.file.all_nodes)

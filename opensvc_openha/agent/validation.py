@@ -19,6 +19,7 @@ from opensvc_openha.agent.status import Group
 from opensvc_openha.errors import ConfigError
 
 _SCOPES = frozenset({"nodes", "drpnodes", "drpnode", "encapnodes", "flex_primary", "drp_flex_primary"})
+_RESERVATIONS = ("scsireserv", "scsi_reserve")
 _NODE_LISTS = ("autostart_node", "always_on", "disable_on", "optional_on", "monitor_on")
 
 
@@ -43,12 +44,13 @@ def problems_of(file: ServiceFile, around: Surroundings, peer: Optional[str] = N
     problems += _in_subsets(file, resources)
     problems += _in_nodes(file, around, any(res.spec.group is Group.HB for res in resources), peer)
     problems += _in_each_others_way(file, resources)
+    problems += _without_effect(file)
     return sorted(problems, key=lambda problem: problem.error.line or 0)
 
 
-def unknown_keywords(file: ServiceFile) -> "list[Problem]":
-    """Only the keywords that nobody knows: what a change of state says before it goes on."""
-    found = list(_unknown_in_default(file))
+def ignored_keywords(file: ServiceFile) -> "list[Problem]":
+    """Only the keywords that change nothing here: what a change of state says before it goes on."""
+    found = [*_unknown_in_default(file), *_without_effect(file)]
     for section in file.sections:
         driver = DRIVERS.get(section.group) if is_resource(section) else None
         keywords = keywords_of(section, driver) if driver else None
@@ -69,6 +71,16 @@ def _unknown_in_default(file: ServiceFile) -> "Iterable[Problem]":
     # A word that other values refer to is the operator's own.
     referred = {name for name in file.default.own if f"{{{name}" in file.text or f"{{DEFAULT.{name}" in file.text}
     return _unknown(file.default, keywords, referred)
+
+
+def _without_effect(file: ServiceFile) -> "Iterator[Problem]":
+    """Protection that somebody asked for and that this agent does not give must not pass in silence."""
+    for section in (file.default, *file.sections):
+        for keyword in _RESERVATIONS:
+            if keyword in section.own and section.text(keyword).lower() in ("true", "yes", "on", "1"):
+                advice = "fence the peer with a check-up script ([stonith#1] type = callout)"
+                problem = f"has no effect: the embedded agent makes no SCSI reservation, {advice}"
+                yield Problem(section.error(keyword, problem), is_warning=True)
 
 
 def _in_resource(section: Section, around: Surroundings, resources: "list[Resource]") -> "Iterator[Problem]":

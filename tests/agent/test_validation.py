@@ -59,6 +59,7 @@ def test_error_is_said_with_file_line_section_keyword_and_expectation(agent, tex
         (IP + "[subset#ip:web]\nparallel = true\n", "FILE:6: [subset#ip:web] is the subset of no resource"),
         (IP + "[ip#2]\nipdev = eth9\nipname = 127.0.0.9\n", "FILE:8: [ip#2] ipname is 127.0.0.9, as in [ip#1]"),
         (IP + "ipdev@peer7 = eth1\n", "FILE:6: [ip#1] ipdev@peer7 is meant for no node of this service"),
+        ("[vg#1]\nvgname = v\nscsi_reserve = true\n", "FILE:5: [vg#1] scsi_reserve has no effect: "),
         (IP + "disable_on = peer7\n", "FILE:6: [ip#1] disable_on names peer7, which is no node of this service"),
     ],
 )
