@@ -3,6 +3,7 @@
 import random
 import struct
 import zlib
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -68,7 +69,7 @@ def test_beat_survives_the_wire(beat, pid, with_names):
     frame = decode_frame(encode_beat(beat, pid=pid, interval_s=0.25, with_names=with_names))
     book = NameBook()
     book.learn_own(beat.states)
-    assert book.resolve(frame) == beat
+    assert book.resolve(frame) == replace(beat, interval_s=0.25)
     assert (frame.node, frame.pid, frame.interval_s) == (beat.node, pid, 0.25)
 
 
