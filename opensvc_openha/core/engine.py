@@ -146,6 +146,8 @@ class Engine:
             return []
         is_news = now > self._stalled_at + shortest
         self._monitor.hold(now)
+        for machine in self._machines.values():
+            machine.void_proof(self.seq + 1)
         self._is_dirty, self._stalled_at = True, now
         if not is_news:
             return []
@@ -160,6 +162,7 @@ class Engine:
             return
         self._is_dirty = True
         for machine in self._machines.values():
+            machine.void_proof(self.seq + 1)
             machine.was_away(f"this node was stalled for {mute_s:.1f} s", self.seq + 1)
 
     def _handle(self, event: Event, now: float) -> "list[Action]":

@@ -97,8 +97,10 @@ class ServiceMachine:
         """This node was stalled for so long that the peer may have taken the service: it is asked first."""
         if self.state in _OWNS:
             self._doubt = _Doubt(next_seq, cause)
+
+    def void_proof(self, next_seq: int) -> None:
+        """What the peer acknowledged before a stall of this node may be long over: it is asked again."""
         if self.ready_seq is not None:
-            # What the peer acknowledged before holds for a node that it heard.
             self.ready_seq = next_seq
 
     def script_exited(

@@ -207,7 +207,7 @@ class Pair:
         self._queue: "list[tuple[float, int, Callable[..., None], tuple[object, ...]]]" = []
         self._order = itertools.count()
         self.deb1, self.deb2 = Host(self, 0), Host(self, 1)
-        self.invariants: Optional[Watch] = Watch(NAMES, timeout_s, timeout_s, ack_limit_s=math.inf)
+        self.invariants: Optional[Watch] = Watch(NAMES, timeout_s, timeout_s, ack_limit_s=None)
 
     def observe(self, seen: Observation) -> None:
         """Every test on a pair is one on the invariants, too."""
