@@ -188,6 +188,8 @@ class _Place:
         self.is_check_silent = False
         self.is_check_ok = False
         self.is_check_lie = False
+        self.is_left_frozen = False
+        """The daemon said goodbye and left it running, frozen by an operator: nobody takes it, whatever becomes of the node."""
 
 
 class _Node:
@@ -371,6 +373,7 @@ class Watch:
             place = node.place(name)
             if state is ServiceState.START_READY and place.ready_seq is None:
                 place.ready_seq = seen.beat.seq
+            place.is_left_frozen = seen.beat.goodbye is not Goodbye.NONE and state is ServiceState.FROZEN_START
 
     def _is_silent(self, node: _Node, at: float) -> bool:
         limit_s = min(self.shortest_timeout_s, timing.RESTART_HOLD_S)
@@ -431,7 +434,8 @@ class Watch:
         """
         states = [self._nodes[name].place(service).state for name in healthy]
         is_kept = any(state not in _WILLING and state is not ServiceState.FROZEN_STOP for state in states)
-        return is_kept or not any(state in _WILLING for state in states)
+        is_left = any(node.place(service).is_left_frozen for node in self._nodes.values())
+        return is_kept or is_left or not any(state in _WILLING for state in states)
 
     def _fail(self, rule: str, at: float, node: str, service: str, text: str) -> None:
         raise InvariantBroken(f"{rule} broken at {at:.3f} on {node}, service {service}: {text}")

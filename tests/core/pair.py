@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import heapq
 import itertools
-import math
 from typing import Callable, Optional
 
 from opensvc_openha.core.actions import Action, Announce, Answer, Exit, Persist, Record, RememberLives, RunScript
