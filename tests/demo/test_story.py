@@ -106,14 +106,14 @@ def test_the_application_starts_checks_and_stops(tmp_path):
     def call(word):
         return subprocess.run([str(script), word], timeout=10, check=False).returncode
 
-    assert call("check") == 1
+    assert call("status") == 1
     try:
         assert call("start") == 0
-        assert call("check") == 0
+        assert call("status") == 0
         assert (tmp_path / "starts").read_text().startswith("registry ")
     finally:
         assert call("stop") == 0
-    assert call("check") == 1
+    assert call("status") == 1
 
 
 def test_an_unknown_option_is_refused():
