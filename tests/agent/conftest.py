@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 from dataclasses import dataclass
@@ -80,13 +81,16 @@ class Agent:
 
 
 @pytest.fixture
-def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: "pytest.CaptureFixture[str]") -> Agent:
+def agent(monkeypatch: pytest.MonkeyPatch, capsys: "pytest.CaptureFixture[str]") -> Iterator[Agent]:
     """An agent with no service yet, on a machine without OpenHA."""
-    for name in ("etc", "var", "log", "bin"):
-        (tmp_path / name).mkdir()
-        monkeypatch.setenv(f"OSVC_{name.upper()}", str(tmp_path / name))
-    monkeypatch.setenv("EZ", str(tmp_path / "no-openha"))
-    return Agent(tmp_path, capsys)
+    # Not tmp_path: its name grows with that of the test, and sockets have short names.
+    with tempfile.TemporaryDirectory(prefix="agent") as directory:
+        root = Path(directory)
+        for name in ("etc", "var", "log", "bin"):
+            (root / name).mkdir()
+            monkeypatch.setenv(f"OSVC_{name.upper()}", str(root / name))
+        monkeypatch.setenv("EZ", str(root / "no-openha"))
+        yield Agent(root, capsys)
 
 
 @dataclass(frozen=True)
