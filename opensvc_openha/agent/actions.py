@@ -1,6 +1,7 @@
-"""What the action words do to one service: start, stop, restart, boot, status, freeze, thaw, stonith.
+"""What the action words do to one service: start, stop, restart, switch, boot, status, freeze, thaw, stonith, startip...
 
-Changes happen under the service's action lock; ``runner`` makes them.
+Changes happen under the service's action lock; ``runner`` makes them. Under a heartbeat, what a person asks for goes to the
+cluster (``cluster_actions``); local work is for the cluster's own calls, with --cluster, and for actions on some resources.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from opensvc_openha.agent.docker.settings import read_settings
 from opensvc_openha.agent.interruption import interruptible
 from opensvc_openha.agent.resources.container import DockerContainer
 from opensvc_openha.agent.runner import refuse_unhandled, start_resources, stop_resources
-from opensvc_openha.agent.sequence import in_start_order
+from opensvc_openha.agent.sequence import START_GROUPS, in_start_order
 from opensvc_openha.agent.service import Choice, Service, write_frozen_flag
+from opensvc_openha.agent.status import Group
 from opensvc_openha.agent.synchronisation import synchronise
 from opensvc_openha.agent.validation import ignored_keywords
 from opensvc_openha.errors import ActionError, OpenhaError, RefusedError, UsageError
@@ -29,6 +31,7 @@ SAFETY_NET = (
     "the --cluster option circumvent this safety net."
 )
 FROZEN = "Abort action for frozen service"
+THAW_IT = "Use thaw, or --force to override."
 
 _REFUSED = 1
 
@@ -40,6 +43,9 @@ class ActionOptions:
     choice: Choice = Choice()
     is_cluster: bool = False
     is_forced: bool = False
+    is_remote: bool = False
+    """Asked for by the agent of the other node, as its part of an action there."""
+    to_node: str = ""
     has_rollback: bool = True
     wait_lock_s: float = DEFAULT_WAIT_S
     output_format: str = ""
@@ -50,7 +56,7 @@ class ActionOptions:
 def perform(service: Service, action: str, options: ActionOptions) -> int:
     """Do one action; exit code. Why it failed is in the service's log and, with that, on stderr."""
     action = _SAME.get(action, action)
-    run = ACTIONS.get(action) or _UNSHOWN.get(action)
+    run = ACTIONS.get(action) or _UNSHOWN.get(action) or GROUP_ACTIONS.get(action)
     words = action.replace("_", " ")
     if action in NOT_YET:
         raise ActionError(f"{words} is not handled by the embedded agent yet: nothing was done")
@@ -71,12 +77,16 @@ def shown_actions() -> "list[str]":
 
 
 def start(service: Service, options: ActionOptions) -> int:
-    """Bring up the local resources."""
+    """Bring the service up: through the cluster that decides about it, else its local resources."""
+    if _is_driven(service, options):
+        return _drive(service, options, "start")
     return _guarded(service, options, "start", lambda: _start(service, options))
 
 
 def stop(service: Service, options: ActionOptions) -> int:
-    """Bring down the local resources."""
+    """Bring the service down: through the cluster that decides about it, else its local resources."""
+    if _is_driven(service, options):
+        return _drive(service, options, "stop")
     return _guarded(service, options, "stop", lambda: _stop(service, options))
 
 
@@ -89,6 +99,21 @@ def restart(service: Service, options: ActionOptions) -> int:
         _start(service, options)
 
     return _guarded(service, options, "restart", both)
+
+
+def switch(service: Service, options: ActionOptions) -> int:
+    """Move the service to the other node."""
+    if not service.is_clustered:
+        raise RefusedError("switch is for services that a cluster decides about: stop it here, then start it on the other node")
+    return _drive(service, replace(options, is_cluster=False), "switch")
+
+
+def shutdown(service: Service, options: ActionOptions) -> int:
+    """At the end of this node: stop everything, standby resources too; a cluster says itself what it does then."""
+    if service.is_clustered and not options.is_cluster:
+        service.log.info("shutdown action is not allowed on heartbeat-driven services")
+        return 0
+    return _guarded(service, options, "shutdown", lambda: _stop(service, replace(options, is_forced=True)))
 
 
 def boot(service: Service, options: ActionOptions) -> int:
@@ -112,6 +137,9 @@ def startstandby(service: Service, options: ActionOptions) -> int:
     standby = tuple(res for res in service.selected(options.choice) if res.spec.is_always_on)
     if not standby:
         return 0
+    if service.is_frozen and not options.is_forced:
+        service.log.error(f"{FROZEN}. {THAW_IT}")
+        return _REFUSED
     return _guarded(service, replace(options, is_cluster=True), "startstandby", lambda: start_resources(service, standby))
 
 
@@ -143,13 +171,17 @@ def print_config(service: Service, options: ActionOptions) -> int:
 
 
 def freeze(service: Service, options: ActionOptions) -> int:
-    """Let the agent refuse to start and stop the service."""
+    """Let nothing start or stop the service, neither agent nor cluster."""
+    if _is_driven(service, options) and service.cluster.is_installed:
+        return _drive(service, options, "freeze")
     write_frozen_flag(service, True)
     return 0
 
 
 def thaw(service: Service, options: ActionOptions) -> int:
     """Undo freeze."""
+    if _is_driven(service, options) and service.cluster.is_installed:
+        return _drive(service, options, "thaw")
     write_frozen_flag(service, False)
     return 0
 
@@ -205,11 +237,13 @@ ACTIONS: Mapping[str, Callable[[Service, ActionOptions], int]] = {
     "print_config": print_config,
     "print_status": print_status,
     "restart": restart,
+    "shutdown": shutdown,
     "start": start,
     "startstandby": startstandby,
     "status": status,
     "stonith": stonith,
     "stop": stop,
+    "switch": switch,
     "syncall": syncall,
     "syncdrp": syncdrp,
     "syncnodes": syncnodes,
@@ -222,17 +256,71 @@ _SAME = {"sync_all": "syncall", "sync_drp": "syncdrp", "sync_nodes": "syncnodes"
 _UNSHOWN: Mapping[str, Callable[[Service, ActionOptions], int]] = {"postsync": postsync}
 """Actions that nodes ask each other for."""
 
-NOT_YET = frozenset({"push", "resource_monitor", "switch"})
+NOT_YET = frozenset({"push", "resource_monitor"})
 """Actions of the real agent whose absence should be told apart from a typing error."""
+
+
+def _group_action(is_start: bool, groups: "tuple[Group, ...]", kind: str = "") -> "Callable[[Service, ActionOptions], int]":
+    """What starts or stops the resources of some groups, or those of one kind in them, in their order."""
+
+    def act(service: Service, options: ActionOptions) -> int:
+        chosen = service.selected(options.choice)
+        meant = tuple(res for res in chosen if res.spec.group in groups and kind in ("", res.spec.kind))
+        if not meant:
+            service.log.info("nothing to do: the service has no such resource")
+            return 0
+        has_rollback = options.has_rollback and service.file.default.boolean("rollback", True)
+        if is_start:
+            return _guarded(service, options, "start", lambda: start_resources(service, meant, has_rollback))
+        return _guarded(service, options, "stop", lambda: stop_resources(service, meant, options.is_forced))
+
+    return act
+
+
+_KINDS = {"vg": "disk.vg", "loop": "disk.loop", "pool": "disk.zpool"}
+
+GROUP_ACTIONS: Mapping[str, Callable[[Service, ActionOptions], int]] = {
+    **{f"{word}{group.value}": _group_action(word == "start", (group,)) for group in START_GROUPS for word in ("start", "stop")},
+    **{f"{word}{name}": _group_action(word == "start", (Group.DISK,), kind)
+       for name, kind in _KINDS.items() for word in ("start", "stop")},
+}
+"""startip, stopfs and their like."""
+
+
+def _is_driven(service: Service, options: ActionOptions) -> bool:
+    """Does this go to the cluster? What is asked for some resources only is the person's own local work."""
+    return service.is_clustered and not options.is_cluster and options.choice.is_everything
+
+
+def _drive(service: Service, options: ActionOptions, action: str) -> int:
+    """A person's action on a service that a cluster decides about."""
+    from opensvc_openha.agent.cluster_actions import ClusterActions, why_not_driven
+
+    problem = why_not_driven(service)
+    if problem and action in ("freeze", "thaw"):
+        write_frozen_flag(service, action == "freeze")
+        raise RefusedError(f"{action} is done for the agent of this node only, not in the cluster: {problem}")
+    if problem:
+        service.log.error(SAFETY_NET)
+        if service.cluster.is_installed:
+            service.log.error(f"the cluster cannot be asked either: {problem}")
+        return _REFUSED
+    if service.is_frozen and action not in ("freeze", "thaw") and not options.is_forced and not options.is_remote:
+        service.log.error(f"{FROZEN}. {THAW_IT}")
+        return _REFUSED
+    return ClusterActions(service, options.is_remote, options.to_node).run(action, options.wait_lock_s)
 
 
 def _guarded(service: Service, options: ActionOptions, action: str, change: Callable[[], None]) -> int:
     """Refuse what must not be done now, else do it under the lock."""
-    if service.is_clustered and not options.is_cluster:
+    if service.is_clustered and not options.is_cluster and options.choice.is_everything:
         service.log.error(SAFETY_NET)
         return _REFUSED
-    if service.is_frozen and not options.is_forced:
-        service.log.error(FROZEN)
+    if service.is_frozen and service.is_clustered and options.is_cluster:
+        # The cluster knows what it froze; a refusal here would leave a service that it can neither start nor stop.
+        service.log.warning(f"the service is frozen for the agent, but it is the cluster that asks: {action} is done")
+    elif service.is_frozen and not options.is_forced:
+        service.log.error(f"{FROZEN}. {THAW_IT}")
         return _REFUSED
     for problem in ignored_keywords(service.file):
         service.log.warning(str(problem.error))

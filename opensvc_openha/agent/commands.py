@@ -12,12 +12,14 @@ import signal
 import subprocess
 import tempfile
 from dataclasses import dataclass
-from typing import IO, Mapping, Optional, Sequence
+from typing import IO, Callable, Mapping, Optional, Sequence
 
 from opensvc_openha.agent.action_log import ActionLog
 from opensvc_openha.errors import ActionError, SystemFault
 
 COMMAND_TIMEOUT_S = 600.0
+TELL_EVERY_S = 10.0
+"""So often it is said that a command still runs."""
 OUTPUT_BYTES_MAX = 64 * 1024
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -43,9 +45,15 @@ class CommandResult:
 
 
 def run_command(
-    argv: Sequence[str], timeout_s: float = COMMAND_TIMEOUT_S, env: Optional[Mapping[str, str]] = None
+    argv: Sequence[str],
+    timeout_s: float = COMMAND_TIMEOUT_S,
+    env: Optional[Mapping[str, str]] = None,
+    on_wait: Callable[[float], None] = lambda waited_s: None,
 ) -> CommandResult:
-    """Run a command to its end; never raises for how it ends, only if it cannot be started."""
+    """Run a command to its end; never raises for how it ends, only if it cannot be started.
+
+    ``on_wait`` is told now and then for how long it has run.
+    """
     with tempfile.TemporaryFile() as output:
         try:
             process = subprocess.Popen(
@@ -62,7 +70,7 @@ def run_command(
             raise SystemFault(f"cannot run {argv[0]}: {exc}") from exc
         is_timed_out = False
         try:
-            exit_code = process.wait(timeout_s)
+            exit_code = _wait(process, timeout_s, on_wait)
         except subprocess.TimeoutExpired:
             is_timed_out = True
             exit_code = _kill_group(process)
@@ -80,7 +88,7 @@ def run_logged(
 ) -> CommandResult:
     """Run a command and log it with its output."""
     log.info(shlex.join(argv))
-    result = run_command(argv, timeout_s, env)
+    result = run_command(argv, timeout_s, env, lambda waited_s: log.info(f"{argv[0]} runs for {waited_s:.0f} s now"))
     if result.output.strip():
         (log.info if result.exit_code == 0 else log.error)(result.output.strip())
     return result
@@ -102,6 +110,20 @@ def command_environment(extra: Optional[Mapping[str, str]] = None) -> "dict[str,
     env["PATH"] = ":".join([part for part in known if part] + [part for part in SYSTEM_PATH.split(":") if part not in known])
     env.update(extra or {})
     return env
+
+
+def _wait(process: "subprocess.Popen[bytes]", timeout_s: float, on_wait: Callable[[float], None]) -> int:
+    """Exit code of the process; TimeoutExpired after ``timeout_s`` seconds."""
+    waited_s = 0.0
+    while True:
+        part_s = min(TELL_EVERY_S, timeout_s - waited_s)
+        try:
+            return process.wait(part_s)
+        except subprocess.TimeoutExpired:
+            waited_s += part_s
+            if waited_s >= timeout_s:
+                raise
+            on_wait(waited_s)
 
 
 def _last_line(output: str) -> str:

@@ -1,16 +1,24 @@
 """What the cluster's word on a service means for the agent: the one place where service states become hb statuses.
 
-The node daemon is asked once per command, whatever the number of services.
+The node daemon is asked once per command for a status, whatever the number of services; whoever drives the cluster asks
+anew.
 """
 
 from __future__ import annotations
 
-from typing import Callable, Optional, Union
+import threading
+from typing import TYPE_CHECKING, Callable, Iterable, Optional, Union
 
 from opensvc_openha.agent.status import Finding, ResourceStatus
 from opensvc_openha.core.states import ServiceState
-from opensvc_openha.core.status import NodeStatus
 from opensvc_openha.errors import NotAnsweringError, NotRunningError
+
+if TYPE_CHECKING:  # A status command that asks no daemon does without it.
+    from opensvc_openha.core.events import Command
+    from opensvc_openha.core.status import NodeStatus
+
+Answers = Iterable["tuple[bool, str]"]
+"""Lines that answer a command, as the cluster's own commands print them, and whether each is a success."""
 
 _PLAIN = {ServiceState.STARTED: ResourceStatus.UP, ServiceState.STOPPED: ResourceStatus.DOWN}
 
@@ -23,25 +31,49 @@ NO_STATE = "unable to determine cluster service state"
 class ClusterView:
     """The node daemon's status, fetched at the first question and kept for the rest of the command."""
 
-    def __init__(self, fetch: Callable[[], NodeStatus], is_installed: bool = True) -> None:
+    def __init__(
+        self,
+        fetch: "Callable[[], NodeStatus]",
+        is_installed: bool = True,
+        act: "Optional[Callable[[Command, str], Answers]]" = None,
+    ) -> None:
+        """``act`` has a command carried out for a service that the cluster knows by that name."""
         self._fetch = fetch
-        self._is_installed = is_installed
-        self._answer: Union[None, NodeStatus, NotRunningError] = None
+        self.is_installed = is_installed
+        self._act = act
+        self._answer: "Union[None, NodeStatus, NotRunningError]" = None
+        self._asking = threading.Lock()
 
-    def node_status(self) -> NodeStatus:
+    def node_status(self) -> "NodeStatus":
         """The daemon's snapshot; raises NotRunningError or NotAnsweringError."""
-        if self._answer is None:
-            try:
-                self._answer = self._fetch()
-            except NotRunningError as exc:
-                self._answer = exc
+        with self._asking:
+            if self._answer is None:
+                self._ask()
         if isinstance(self._answer, NotRunningError):
             raise self._answer
+        assert self._answer is not None
         return self._answer
+
+    def node_status_now(self) -> "NodeStatus":
+        """The daemon's snapshot of this moment."""
+        self._answer = None
+        return self.node_status()
+
+    def _ask(self) -> None:
+        try:
+            self._answer = self._fetch()
+        except NotRunningError as exc:
+            self._answer = exc
+
+    def act(self, command: "Command", cluster_name: str) -> Answers:
+        """Has the daemon do it; its lines, as they come. Raises NotRunningError or NotAnsweringError."""
+        if self._act is None:
+            raise NotRunningError(NOT_RUNNING)
+        return self._act(command, cluster_name)
 
     def hb_finding(self, cluster_name: str) -> Finding:
         """Status of the hb resource whose service the cluster knows as ``cluster_name``."""
-        if not self._is_installed:
+        if not self.is_installed:
             return _warn(NOT_INSTALLED)
         try:
             service = self.node_status().service(cluster_name)

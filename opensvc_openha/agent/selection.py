@@ -16,6 +16,7 @@ class Choice(enum.Enum):
     ALL = "allservices"
     UP = "allupservices"
     DOWN = "alldownservices"
+    WARN = "allwarnservices"
     PRIMARY = "allprimaryservices"
     SECONDARY = "allsecondaryservices"
 
@@ -26,6 +27,8 @@ def is_chosen(service: Service, choice: Choice) -> bool:
         return service.report().avail is ResourceStatus.UP
     if choice is Choice.DOWN:
         return service.report().avail in NOT_RUNNING
+    if choice is Choice.WARN:
+        return service.report().avail is ResourceStatus.WARN
     if choice is Choice.PRIMARY:
         return is_primary(service)
     if choice is Choice.SECONDARY:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from typing import Callable, Iterable, Optional
+from typing import TYPE_CHECKING, Callable, Iterable, Optional
 
 from opensvc_openha.agent.action_log import ActionLog
-from opensvc_openha.agent.hb_status import ClusterView
+from opensvc_openha.agent.hb_status import Answers, ClusterView
 from opensvc_openha.agent.resources.base import Resource, ServiceView, Surroundings
 from opensvc_openha.agent.resources.hb import OpenhaHb
 from opensvc_openha.agent.resources.registry import build_resources
@@ -15,10 +15,13 @@ from opensvc_openha.agent.sequence import in_display_order, subset_names
 from opensvc_openha.agent.service_file import ServiceFile, read_service_file
 from opensvc_openha.agent.status import OUTSIDE_AVAIL, Finding, Group, ResourceReport, ResourceStatus, ServiceReport, merge
 from opensvc_openha.agent.validation import Problem, problems_of
-from opensvc_openha.core.status import NodeStatus
 from opensvc_openha.errors import InterruptedAction, OpenhaError, SystemFault, UsageError
 from opensvc_openha.formats.layout import AgentLayout, Layout
 from opensvc_openha.runtime.machine import node_name
+
+if TYPE_CHECKING:
+    from opensvc_openha.core.events import Command
+    from opensvc_openha.core.status import NodeStatus
 
 
 @dataclass(frozen=True)
@@ -130,9 +133,11 @@ def validate(layout: AgentLayout, name: str, log: ActionLog, cluster: ClusterVie
     return problems_of(file, Surroundings(name, node, layout, log, cluster, file), peer)
 
 
-def cluster_view(layout: Layout, fetch: Callable[[], NodeStatus]) -> ClusterView:
+def cluster_view(
+    layout: Layout, fetch: "Callable[[], NodeStatus]", act: "Callable[[Command, str], Answers]"
+) -> ClusterView:
     """View of the node daemon of an OpenHA installation that may not be there."""
-    return ClusterView(fetch, is_installed=os.path.isdir(layout.bin_dir) or os.path.isdir(layout.conf_dir))
+    return ClusterView(fetch, os.path.isdir(layout.bin_dir) or os.path.isdir(layout.conf_dir), act)
 
 
 def _is_chosen(resource: Resource, choice: Choice) -> bool:

@@ -5,17 +5,15 @@ They have a lock of their own: a long copy must not keep the service from being 
 
 from __future__ import annotations
 
-import os
 from typing import Iterable
 
 from opensvc_openha.agent.action_lock import action_lock
 from opensvc_openha.agent.interruption import interruptible
-from opensvc_openha.agent.remote import REMOTE_USER, run_on, why_unreachable
+from opensvc_openha.agent.remote import REMOTE_USER, agent_command, run_on, why_unreachable
 from opensvc_openha.agent.resources.sync import IMPLICIT, Rsync
 from opensvc_openha.agent.runner import with_triggers
 from opensvc_openha.agent.service import Choice, Service
 from opensvc_openha.errors import InterruptedAction, OpenhaError
-from opensvc_openha.formats.layout import AgentLayout
 
 _POST_SYNC_TIMEOUT_S = 120.0
 _POST_SYNC_WAIT_S = 3600
@@ -54,12 +52,9 @@ def _send(service: Service, resource: Rsync, target: str, is_forced: bool) -> "t
 
 def _post_sync(service: Service, node: str) -> None:
     """Have the node make the commands that belong to the service file it received."""
-    svcmgr = os.path.join(service.layout.bin_dir, "svcmgr")
-    usual = AgentLayout().environment()
-    moved = [f"{name}={path}" for name, path in service.layout.environment().items() if path != usual[name]]
-    command = [svcmgr, "-s", service.name, "--waitlock", str(_POST_SYNC_WAIT_S), "postsync"]
+    command = agent_command(service.layout, service.name, ["--waitlock", str(_POST_SYNC_WAIT_S), "postsync"])
     service.log.info(f"exec '{' '.join(command)}' on node {node}")
-    result = run_on(node, [*(["env", *moved] if moved else []), *command], service.log, _POST_SYNC_TIMEOUT_S)
+    result = run_on(node, command, service.log, _POST_SYNC_TIMEOUT_S)
     if result.exit_code != 0:
         reason = why_unreachable(node, result) or f"{REMOTE_USER}@{node}: postsync {result.verdict}"
         service.log.warning(f"{reason}: run svcmon once on {node}, so that it makes the commands of {service.name}")

@@ -9,12 +9,13 @@ import getopt
 import os
 import sys
 from dataclasses import dataclass, replace
-from typing import Optional, Sequence
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Iterator, Optional, Sequence
 
 from opensvc_openha import __version__
 from opensvc_openha.agent.action_lock import DEFAULT_WAIT_S
 from opensvc_openha.agent.action_log import ActionLog, open_log
-from opensvc_openha.agent.actions import ActionOptions, perform, shown_actions
+from opensvc_openha.agent.actions import GROUP_ACTIONS, ActionOptions, perform, shown_actions
 from opensvc_openha.agent.hb_status import ClusterView
 from opensvc_openha.agent.selection import Choice, is_chosen
 from opensvc_openha.agent.service import Choice as ResourceChoice
@@ -22,11 +23,14 @@ from opensvc_openha.agent.service import cluster_view, load_service, validate
 from opensvc_openha.agent.service_file import SERVICE_NAME, service_names
 from opensvc_openha.agent.wrappers import default_command, ensure_wrappers
 from opensvc_openha.errors import ConfigError, OpenhaError, SystemFault, UsageError
-from opensvc_openha.formats.layout import AgentLayout, agent_layout, find_layout
+from opensvc_openha.formats.layout import AgentLayout, Layout, agent_layout, find_layout
 from opensvc_openha.formats.nodes_file import parse_nodes
-from opensvc_openha.runtime.control_client import fetch_status
+from opensvc_openha.runtime.control_client import act, fetch_status
 from opensvc_openha.runtime.files import read_text
 from opensvc_openha.runtime.machine import node_name
+
+if TYPE_CHECKING:
+    from opensvc_openha.core.events import Command
 
 USAGE = """\
 Usage: svcmgr -s SERVICE[,SERVICE] [options] ACTION
@@ -34,14 +38,18 @@ Usage: svcmgr -s SERVICE[,SERVICE] [options] ACTION
        allservices | allupservices | alldownservices | allprimaryservices | allsecondaryservices ACTION
 
 Actions: {actions}
+         start and stop with a group: {groups}
 
 Options:
-  -s, --service=LIST    comma-separated list of services
-  -c, --cluster         act although a cluster decides about the service
+  -s, --service=LIST    comma-separated list of services, with * ? [..] as in a shell
+      --status=up|down  only services that are in this state (warn, too)
+      --onlyprimary, --onlysecondary   only services that prefer this node, or the other
+  -c, --cluster         act here and now although a cluster decides about the service
   -f, --force           act on a frozen service
       --rid=LIST        only these resources (fs#1) or groups (fs)
       --tags=LIST           only resources with one of these tags (a+b: with both)
       --subsets=LIST        only resources of these subsets
+      --to=NODE         for switch: the node that shall run the service
       --waitlock=N      wait N seconds for an action that is under way (default {wait:g})
       --disable-rollback  leave what a failed start had started
       --format=json     for print status
@@ -54,21 +62,23 @@ VALIDATE = "validate_config"
 FOR_ALL = ("boot", VALIDATE)
 """Actions that mean all services where none is named."""
 
+_PATTERN = frozenset("*?[")
 _CHOICES = ("rid", "tags", "subsets")
 _SHORT = "s:cfhp"
 _LONG = (
-    *("service=", "cluster", "force", "rid=", "tags=", "subsets=", "waitlock=", "disable-rollback", "format=", "version", "help"),
+    *("service=", "status=", "onlyprimary", "onlysecondary", "cluster", "force", "remote", "rid=", "tags=", "subsets="),
+    *("to=", "waitlock=", "disable-rollback", "format=", "version", "help"),
     # Words of the agent that change nothing here.
-    *("debug", "parallel", "refresh", "remote", "cron"),
+    *("debug", "parallel", "refresh", "cron"),
 )
 
 
 @dataclass(frozen=True)
 class Call:
-    """One command line, understood. ``services`` is None for all of ``choice``."""
+    """One command line, understood. ``services`` is None for all; of them those that every choice takes are meant."""
 
     services: "Optional[tuple[str, ...]]"
-    choice: Choice
+    choices: "tuple[Choice, ...]"
     action: str
     options: ActionOptions
     text: str = ""
@@ -83,7 +93,7 @@ def main(argv0: str, args: Sequence[str]) -> int:
     layout = agent_layout("", os.environ)
     repair_wrappers(layout)
     cluster = node_view()
-    names = service_names(layout.etc_dir) if call.services is None else call.services
+    names = _named(service_names(layout.etc_dir), call.services)
     exit_code = 0
     for name in names:
         try:
@@ -107,11 +117,11 @@ def understand(called_as: str, args: Sequence[str]) -> Call:
         raise UsageError(f"{exc.msg}, see svcmgr --help") from exc
     given = {name.lstrip("-"): value for name, value in found}
     if "h" in given or "help" in given:
-        return Call((), Choice.ALL, "", ActionOptions(), _usage())
+        return Call((), (), "", ActionOptions(), _usage())
     if "version" in given:
-        return Call((), Choice.ALL, "", ActionOptions(), f"svcmgr {__version__}\n")
+        return Call((), (), "", ActionOptions(), f"svcmgr {__version__}\n")
     options = _options(given)
-    call = Call(_service_list(given), Choice.ALL, "_".join(words), options)
+    call = Call(_service_list(given), _choices(given), "_".join(words), options)
     call = _by_name(call, called_as)
     if docker_args:
         call = replace(call, action="docker", options=replace(call.options, docker_words=tuple(docker_args[1:])))
@@ -135,7 +145,14 @@ def repair_wrappers(layout: AgentLayout) -> None:
 def node_view() -> ClusterView:
     """What the node daemon of this machine says, asked at the first need."""
     layout = find_layout(os.environ, os.path.exists)
-    return cluster_view(layout, lambda: fetch_status(layout))
+    return cluster_view(layout, lambda: fetch_status(layout), lambda command, name: _answers(layout, command, name))
+
+
+def _answers(layout: Layout, command: Command, name: str) -> "Iterator[tuple[bool, str]]":
+    from opensvc_openha.cli.render import answer_line
+
+    for answer in act(layout, command, [name]):
+        yield answer.is_ok, answer_line(answer)
 
 
 def _run_one(layout: AgentLayout, name: str, call: Call, cluster: ClusterView) -> int:
@@ -145,7 +162,8 @@ def _run_one(layout: AgentLayout, name: str, call: Call, cluster: ClusterView) -
         if call.action == VALIDATE:
             return _validate(layout, name, log, cluster)
         service = load_service(layout, name, log, cluster)
-        return perform(service, call.action, call.options) if is_chosen(service, call.choice) else 0
+        is_meant = all(is_chosen(service, choice) for choice in call.choices)
+        return perform(service, call.action, call.options) if is_meant else 0
 
 
 def _validate(layout: AgentLayout, name: str, log: ActionLog, cluster: ClusterView) -> int:
@@ -173,14 +191,14 @@ def _peer() -> Optional[str]:
 def _by_name(call: Call, called_as: str) -> Call:
     """What the command's own name adds: services, --cluster, the stonith action."""
     if called_as in {choice.value for choice in Choice}:
-        return replace(call, choice=Choice(called_as))
+        return replace(call, choices=(*call.choices, Choice(called_as)))
     name, _, suffix = called_as.rpartition(".")
     if suffix in ("cluster", "stonith") and name:
         options = replace(call.options, is_cluster=True)
         action = "stonith" if suffix == "stonith" else call.action
         return replace(call, services=(_service_name(name),), options=options, action=action)
     if called_as in ("svcmgr", "svcmgr.py", "__main__.py"):
-        if call.services is None and call.action not in FOR_ALL:
+        if call.services is None and not call.choices and call.action not in FOR_ALL:
             raise UsageError("no service given, expected -s SERVICE or a command named after the service")
         return call
     return replace(call, services=(_service_name(called_as),))
@@ -203,6 +221,8 @@ def _options(given: "dict[str, str]") -> ActionOptions:
         choice=ResourceChoice(*(tuple(word for word in given.get(name, "").split(",") if word) for name in _CHOICES)),
         is_cluster="c" in given or "cluster" in given,
         is_forced="f" in given or "force" in given,
+        is_remote="remote" in given,
+        to_node=given.get("to", ""),
         has_rollback="disable-rollback" not in given,
         wait_lock_s=_wait_lock(given),
         output_format=output_format,
@@ -218,11 +238,37 @@ def _wait_lock(given: "dict[str, str]") -> float:
     return float(word)
 
 
+def _choices(given: "dict[str, str]") -> "tuple[Choice, ...]":
+    options = {"onlyprimary": Choice.PRIMARY, "onlysecondary": Choice.SECONDARY}
+    found = [choice for option, choice in options.items() if option in given]
+    word = given.get("status", "")
+    states = {"up": Choice.UP, "down": Choice.DOWN, "warn": Choice.WARN}
+    if word and word not in states:
+        raise UsageError(f"--status {word} is not known, expected one of {', '.join(states)}")
+    return (*found, states[word]) if word else tuple(found)
+
+
+def _named(known: "list[str]", asked: "Optional[Sequence[str]]") -> "list[str]":
+    """The services that are asked for, a pattern standing for those that fit it; each one once."""
+    if asked is None:
+        return known
+    found = []
+    for name in asked:
+        if _PATTERN.isdisjoint(name):
+            found.append(name)
+            continue
+        fitting = [service for service in known if fnmatchcase(service, name)]
+        if not fitting:
+            raise UsageError(f"no service fits {name}")
+        found += fitting
+    return list(dict.fromkeys(found))
+
+
 def _service_list(given: "dict[str, str]") -> "Optional[tuple[str, ...]]":
     names = given.get("s", given.get("service"))
     if names is None:
         return None
-    return tuple(_service_name(name) for name in names.split(",") if name)
+    return tuple(name if not _PATTERN.isdisjoint(name) else _service_name(name) for name in names.split(",") if name)
 
 
 def _service_name(name: str) -> str:
@@ -232,7 +278,8 @@ def _service_name(name: str) -> str:
 
 
 def _usage() -> str:
-    return USAGE.format(actions=", ".join([*shown_actions(), "validate config"]), wait=DEFAULT_WAIT_S)
+    groups = ", ".join(sorted(action[len("start"):] for action in GROUP_ACTIONS if action.startswith("start")))
+    return USAGE.format(actions=", ".join([*shown_actions(), "validate config"]), groups=groups, wait=DEFAULT_WAIT_S)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import pytest
 from waiting import PACKAGE_ROOT, wait_for
 
 from opensvc_openha.agent.action_lock import action_lock
+from opensvc_openha.agent import commands
 from opensvc_openha.agent.actions import FROZEN, SAFETY_NET
 from opensvc_openha.agent.commands import run_command
 from opensvc_openha.errors import RefusedError, SystemFault
@@ -293,3 +294,37 @@ def test_action_writes_the_log_file_of_the_service(agent):
     lines = (agent.root / "log" / "a.log").read_text().splitlines()
     assert f"{agent.root}/one start" in lines[0]
     assert "INFO    A.APP#1 " in lines[0]
+
+
+def test_group_actions_touch_their_group_only(agent, tmp_path):
+    """startapp and stopapp, startfs where there is none, startloop: the resources of that name, and nothing else."""
+    agent.write("a", three_apps(agent) + f"[fs#1]\ntype = directory\npath = {tmp_path}/made\n")
+    assert agent.svcmgr("-s", "a", "startfs").exit_code == 0
+    assert ((tmp_path / "made").is_dir(), changes(agent)) == (True, [])
+    assert agent.svcmgr("-s", "a", "startapp").exit_code == 0
+    started = len(changes(agent))
+    assert started == 3
+    nothing = agent.svcmgr("-s", "a", "stopip")
+    assert (nothing.exit_code, "the service has no such resource" in nothing.err, len(changes(agent))) == (0, True, started)
+    assert agent.svcmgr("-s", "a", "stopapp").exit_code == 0
+    assert len(changes(agent)) == 2 * started
+    assert agent.svcmgr("-s", "a", "startnothing").exit_code == 2
+
+
+def test_long_command_is_said_to_run(agent, monkeypatch):
+    """A start script that takes long: the operator is told now and then that it still runs."""
+    monkeypatch.setattr(commands, "TELL_EVERY_S", 0.1)
+    agent.script("slow", "[ $1 = start ] && sleep 0.5")
+    agent.write("a", f"[app#1]\nscript = {agent.root}/slow\nstart = 1\n")
+    outcome = agent.svcmgr("-s", "a", "start")
+    assert (outcome.exit_code, outcome.err.count("slow runs for 0 s now") >= 2) == (0, True)
+
+
+def test_frozen_for_the_agent_does_not_keep_the_cluster_from_its_work(agent):
+    """The agent's flag is left over from a freeze that the cluster knows nothing of: the wrapper's start and stop are done."""
+    agent.write("a", three_apps(agent) + "[hb#0]\ntype = OpenHA\n")
+    agent.svcmgr("-s", "a", "freeze", "--cluster")
+    for action in ("start", "stop"):
+        outcome = agent.svcmgr(action, called_as="a.cluster")
+        assert (outcome.exit_code, "it is the cluster that asks" in outcome.err) == (0, True)
+    assert len(changes(agent)) == 6

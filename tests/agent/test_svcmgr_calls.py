@@ -32,14 +32,14 @@ DOWN = "[DEFAULT]\nservice_type = DEV\n[app#1]\ncheck = /bin/false\n"
 def test_command_line_is_understood(called_as, args, services, action, is_cluster):
     """Options anywhere, words joined, the name saying the rest; docker keeps its own options."""
     call = understand(called_as, args)
-    assert (call.services, call.action, call.options.is_cluster, call.choice) == (services, action, is_cluster, Choice.ALL)
+    assert (call.services, call.action, call.options.is_cluster, call.choices) == (services, action, is_cluster, ())
 
 
 @pytest.mark.parametrize("choice", list(Choice))
 def test_mass_action_names_choose_by_their_name(choice):
     """allservices and its kin: every service, chosen by the name."""
     call = understand(choice.value, ["status"])
-    assert (call.services, call.choice) == (None, choice)
+    assert (call.services, call.choices) == (None, (choice,))
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_help_names_the_actions(agent):
     """--help prints the usage with every action and exits with 0."""
     outcome = agent.svcmgr("--help")
     assert outcome.exit_code == 0
-    assert "print status, restart, start, startstandby, status" in outcome.out
+    assert "print status, restart, shutdown, start, startstandby, status, stonith, stop, switch" in outcome.out
 
 
 @pytest.mark.parametrize("words", [["push"]])
@@ -162,3 +162,20 @@ def test_tutorial_services_show_without_their_hardware(agent):
     assert f"|  |- container#1    .... down     de9a91835513\n|  |  |{' ' * 28}# docker daemon is not running\n" in outcome.out
     assert "|  |- fs#2           .... down     /dev/mapper/vgbusybox-lvbusyboxdata@/opt/busybox.opensvc.com" in outcome.out
     assert "   '- hb#0           .... warn     hb.openha\n" + " " * 35 + "# open-ha is not installed\n" in outcome.out
+
+
+def test_patterns_and_states_choose_services(agent):
+    """-s with a pattern, --status and --onlyprimary: those that fit, each once; a pattern that fits none is refused."""
+    here = os.uname().nodename
+    agent.write("web1", f"[DEFAULT]\nnodes = {here} x\n[app#1]\ncheck = /bin/true\n")
+    agent.write("web2", f"[DEFAULT]\nnodes = x {here}\n[app#1]\ncheck = /bin/false\n")
+    agent.write("db", f"[DEFAULT]\nnodes = {here} x\n[app#1]\ncheck = exit 2\n")
+    assert agent.svcmgr("-s", "web*,web1", "status").out == "up\ndown\n"
+    assert agent.svcmgr("-s", "w?b[2]", "status").out == "down\n"
+    assert agent.svcmgr("--status=up", "status").out == "up\n"
+    assert agent.svcmgr("--status", "warn", "status").out == "warn\n"
+    assert agent.svcmgr("--onlyprimary", "status").out == "warn\nup\n"
+    assert agent.svcmgr("--onlysecondary", "status").out == "down\n"
+    missed = agent.svcmgr("-s", "x*", "status")
+    assert (missed.exit_code, missed.err) == (2, "no service fits x*\n")
+    assert agent.svcmgr("--status=odd", "status").exit_code == 2

@@ -1,0 +1,124 @@
+"""Two nodes with cluster, embedded agent and ssh between them: a service whose application leaves a file in /run."""
+
+import json
+import re
+import time
+
+from opensvc_openha.demo import ssh
+from opensvc_openha.demo.player import prepare
+from opensvc_openha.demo.story import monitor_file
+
+EZ = "/usr/local/cluster"
+LINK_TIMEOUT_S = 2
+
+ENV = """\
+[DEFAULT]
+service_type = DEV
+nodes = deb1.opensvc.com deb2.opensvc.com
+{default}
+[ip#1]
+ipdev = eth0
+ipname = 10.50.0.71
+netmask = 24
+
+[app#1]
+script = /opt/web.init
+start = 10
+stop = 10
+check = 10
+{app}
+[hb#0]
+type = OpenHA
+name = {name}
+"""
+INIT = """#!/bin/sh
+# Up after a start that /shared/refuses-NODE does not keep from it; notes every change.
+[ "$1" = status ] || echo "$1 $(hostname -s)" >> /shared/calls
+case $1 in
+start) [ -e /shared/refuses-$(hostname -s) ] && { echo no >&2; exit 1; }
+       [ -e /shared/slow ] && sleep "$(cat /shared/slow)"; touch /run/web.runs ;;
+stop) rm -f /run/web.runs ;;
+status) [ -e /run/web.runs ] ;;
+esac
+"""
+
+
+class AgentCluster:
+    """Both nodes; ``start`` is what most tests want next."""
+
+    def __init__(self, nodes, has_ssh=True, default="", app="", options=""):
+        self.nodes = nodes
+        self.first, self.second = nodes
+        for node in nodes:
+            prepare(node)
+            self.must(node, "openha install --embedded-agent")
+            node.write(f"{EZ}/conf/nodes", "".join(f"{each.name}\n" for each in nodes))
+            node.write(f"{EZ}/conf/monitor", monitor_file(LINK_TIMEOUT_S))
+            node.write(f"{EZ}/conf/openha.conf", options)
+            node.write("/opt/web.init", INIT, 0o755)
+            node.write("/etc/opensvc/web.env", ENV.format(default=default, app=app, name="webha"))
+            wrapper = "/etc/opensvc/web.cluster"
+            self.must(node, f"svcmon && {EZ}/bin/service -a webha {wrapper} {self.first.name} {self.second.name} /bin/true")
+        if has_ssh:
+            ssh.connect(nodes)
+
+    def must(self, node, command, timeout_s=60.0):
+        """Run a command that has to succeed; its output."""
+        return self.act(node, command, 0, timeout_s)
+
+    def act(self, node, command, exit_code=0, timeout_s=60.0):
+        """Run a command that has to end in this way; its output with stderr."""
+        done = node.run(command, timeout_s)
+        text = done.stdout + done.stderr
+        assert done.returncode == exit_code, f"{node.name}: {command}: {done.returncode}: {text}\n{self.story()}"
+        return text
+
+    def start(self):
+        """Start both daemons, frozen stop."""
+        for node in self.nodes:
+            self.must(node, f"{EZ}/ezha start")
+        self.wait("FROZEN_STOP/FROZEN_STOP")
+
+    def run_on_first(self):
+        """The service runs on the first node, the second stands by."""
+        self.start()
+        self.must(self.first, "svcmgr -s web start")
+        self.wait("STARTED/STOPPED")
+
+    def states(self, node):
+        """What `service -s -c` says on a node."""
+        found = re.search(r"(?m)^webha +\S+ +([A-Z_]+) +\S+ +([A-Z_]+) *$", node.run(f"{EZ}/bin/service -s -c").stdout)
+        return f"{found.group(1)}/{found.group(2)}" if found else ""
+
+    def wait(self, wanted, limit_s=20.0, nodes=None):
+        """Until both nodes say it."""
+        for node in nodes or self.nodes:
+            self.until(lambda: self.states(node), lambda seen: seen == wanted, limit_s)
+
+    def until(self, look, is_good, limit_s=20.0):
+        """Poll until what is looked at is good; gives it back."""
+        give_up = time.monotonic() + limit_s
+        while True:
+            seen = look()
+            if is_good(seen):
+                return seen
+            assert time.monotonic() < give_up, f"not within {limit_s} s, last seen {seen}\n{self.story()}"
+            time.sleep(0.05)
+
+    def runs_on(self):
+        """Living nodes on which the application runs."""
+        return [node.short_name for node in self.nodes if node.is_alive and node.run("test -e /run/web.runs").returncode == 0]
+
+    def avail(self, node):
+        """avail and hb, as the agent of a node sees them."""
+        found = json.loads(node.run("svcmgr -s web json status").stdout)
+        return found["avail"], found["hb"], found["frozen"]
+
+    def calls(self):
+        """Starts and stops of the application, in order."""
+        return self.first.run("cat /shared/calls").stdout.splitlines()
+
+    def story(self):
+        """States, history and agent log of both nodes, for a failure message."""
+        look = f"{EZ}/bin/service -s -v; {EZ}/bin/openha history; tail -n 40 /var/log/opensvc/web.log"
+        return "\n".join(f"--- {node.name}\n{node.run(look).stdout}" for node in self.nodes if node.is_alive)
