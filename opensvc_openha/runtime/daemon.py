@@ -290,10 +290,14 @@ class Daemon:
 
     # --- ports: what the node loop needs --------------------------------------------------------------------
 
-    def persist(self, action: Persist) -> None:
-        """Writes a state of this node; it is on disk when this returns."""
-        self._store.write_own(action.service, StoredState(action.state, action.then))
+    def persist(self, action: Persist, is_durable: bool) -> None:
+        """Writes a state of this node."""
+        self._store.write_own(action.service, StoredState(action.state, action.then), is_durable)
         self._agent_caches.note(action.service)
+
+    def sync_states(self) -> None:
+        """Has the states just written on disk."""
+        self._store.sync()
 
     def remember_lives(self, action: RememberLives) -> None:
         """Writes down the newest lives of the peer; that they cannot be written is no reason to stop."""

@@ -27,11 +27,18 @@ from opensvc_openha.core.states import ServiceState
 from opensvc_openha.errors import SystemFault
 
 
+_WAITS_AT_MOST = 32
+"""More states than that are written with one wait for the disk: each wait is one in which the engine hears nothing."""
+
+
 class Ports(Protocol):
     """What a node needs of the world."""
 
-    def persist(self, action: Persist) -> None:
-        """Writes a state to disk; raises SystemFault."""
+    def persist(self, action: Persist, is_durable: bool) -> None:
+        """Writes a state; on disk when it returns if it is to be durable, else after ``sync_states``. Raises SystemFault."""
+
+    def sync_states(self) -> None:
+        """Returns when all states written are on disk; raises SystemFault."""
 
     def remember_lives(self, action: RememberLives) -> None:
         """Writes down the newest lives of the peer."""
@@ -70,14 +77,13 @@ class Node:
 
     def _carry_out(self, actions: "list[Action]") -> "dict[str, str]":
         """Returns the services whose start was given up because its state could not be written."""
+        # The engine's order: all that is to be persisted comes first.
+        problems = self._persist_all([action for action in actions if isinstance(action, Persist)])
         failed: "dict[str, str]" = {}
-        problems: "dict[str, str]" = {}
         for action in actions:
             if isinstance(action, Persist):
-                problem = self._persist(action)
-                problems[action.service] = problem
-                if problem and action.state in (ServiceState.START_READY, ServiceState.STARTING):
-                    failed[action.service] = problem
+                if problems[action.service] and action.state in (ServiceState.START_READY, ServiceState.STARTING):
+                    failed[action.service] = problems[action.service]
             elif isinstance(action, Announce):
                 self._ports.announce(action)
             elif isinstance(action, RememberLives):
@@ -100,19 +106,35 @@ class Node:
                 self.is_done = True
         return failed
 
-    def _persist(self, action: Persist) -> str:
-        """Writes a state; returns why it could not be, reported once until it works again."""
-        try:
-            self._ports.persist(action)
-        except SystemFault as error:
+    def _persist_all(self, actions: "list[Persist]") -> "dict[str, str]":
+        """Writes states; returns why each could not be written. Many are on disk with one wait, not with one for each."""
+        is_batch = len(actions) > _WAITS_AT_MOST
+        problems: "dict[str, str]" = {}
+        for action in actions:
+            try:
+                self._ports.persist(action, is_durable=not is_batch)
+                problems[action.service] = ""
+            except SystemFault as error:
+                problems[action.service] = str(error)
+        if is_batch:
+            try:
+                self._ports.sync_states()
+            except SystemFault as error:
+                problems = {service: problem or str(error) for service, problem in problems.items()}
+        for action in actions:
+            self._tell_problem(action, problems[action.service])
+        return problems
+
+    def _tell_problem(self, action: Persist, problem: str) -> None:
+        """Reports once that a state could not be written, and once that it can be again."""
+        if problem:
             if action.service not in self._unwritten:
                 self._unwritten.add(action.service)
-                self._report(action, "NOT WRITTEN", str(error), is_alarm=True)
-            return str(error)
+                self._report(action, "NOT WRITTEN", problem, is_alarm=True)
+            return
         if action.service in self._unwritten:
             self._unwritten.discard(action.service)
             self._report(action, "WRITTEN", "the state can be written again", is_alarm=False)
-        return ""
 
     def _report(self, action: Persist, what: str, text: str, is_alarm: bool) -> None:
         self._ports.record(Record(RecordKind.SERVICE, action.service, action.state.name, what, text, is_alarm))

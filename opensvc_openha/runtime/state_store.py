@@ -35,9 +35,16 @@ class StateStore:
         self._mirror: "queue.SimpleQueue[Optional[tuple[str, ServiceState]]]" = queue.SimpleQueue()
         self._thread: Optional[threading.Thread] = None
 
-    def write_own(self, service: str, stored: StoredState) -> None:
-        """Writes this node's state, on disk when it returns. Raises SystemFault."""
-        write_state(self._layout, service, self._node, stored)
+    def write_own(self, service: str, stored: StoredState, is_durable: bool = True) -> None:
+        """Writes this node's state; if durable, it is on disk when this returns. Raises SystemFault."""
+        write_state(self._layout, service, self._node, stored, is_durable)
+
+    def sync(self) -> None:
+        """Has all states written so far on disk. Raises SystemFault."""
+        try:
+            sync_file_system(self._layout.services_dir)
+        except OSError as error:
+            raise SystemFault(f"cannot write {self._layout.services_dir} to disk: {error.strerror}") from error
 
     def mirror_peer(self, service: str, state: ServiceState) -> None:
         """Has the peer's state as seen here written soon."""
@@ -90,13 +97,10 @@ class StateStore:
                     known = replace(known, reason=f"{known.reason}; {error}")
             learned[svc.name] = known
         if has_written:
-            self._sync()
+            # That it fails is told by the next state that has to be written.
+            with contextlib.suppress(SystemFault):
+                self.sync()
         return learned
-
-    def _sync(self) -> None:
-        """Has many files on disk with one wait. That it fails is told by the next state that has to be written."""
-        with contextlib.suppress(OSError):
-            sync_file_system(self._layout.services_dir)
 
     def note_managed(self, services: "tuple[ServiceSpec, ...]") -> None:
         """Remembers which services this node manages, so that a lost STATE file is told from a new service."""

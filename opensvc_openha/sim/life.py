@@ -205,7 +205,7 @@ class Life:
             if machine.kill_in <= 0:
                 raise Killed
 
-    def persist(self, action: Persist) -> None:
+    def persist(self, action: Persist, is_durable: bool = True) -> None:
         """Writes the STATE file, or fails to."""
         self._may_be_killed()
         machine = self._machine
@@ -216,6 +216,9 @@ class Life:
             machine.observe(StateLost(machine.monotonic, machine.name, action.service))
             raise SystemFault("no space left on device")
         machine.files[action.service] = data
+
+    def sync_states(self) -> None:
+        """What was written is kept: a history ends by kill -9 or power loss, never between a write and its disk."""
 
     def remember_lives(self, action: RememberLives) -> None:
         """As the daemon does: those under keys in use."""

@@ -150,7 +150,7 @@ class Host:
 
     # --- the daemon's ports ---------------------------------------------------------------------------------
 
-    def persist(self, action: Persist) -> None:
+    def persist(self, action: Persist, is_durable: bool = True) -> None:
         """Writes the state, if there is room for it."""
         self.world.watch.observe(Moved(self.world.now, self.name, SERVICE, action.state))
         self.is_behind = self.is_disk_full
@@ -158,6 +158,9 @@ class Host:
             self.world.watch.observe(StateLost(self.world.now, self.name, SERVICE))
             raise SystemFault("no space left on device")
         self.disk = StoredState(action.state, action.then)
+
+    def sync_states(self) -> None:
+        """One service needs no batch."""
 
     def remember_lives(self, action: RememberLives) -> None:
         """Writes down the newest lives of the peer."""
