@@ -5,6 +5,7 @@ A plan holds only what is not so yet, so a second run has nothing to do.
 
 from __future__ import annotations
 
+import glob
 import os
 import subprocess
 from dataclasses import dataclass
@@ -67,7 +68,7 @@ class Remove:
         return f"remove {self.path}"
 
     def carry_out(self) -> None:
-        """Removes it, and the directories it leaves empty."""
+        """Removes it, and the directories of ours that it leaves empty."""
         os.unlink(self.path)
         _drop_compiled(self.path)
         folder = os.path.dirname(self.path)
@@ -131,6 +132,12 @@ class Link:
 
 
 def _drop_compiled(path: str) -> None:
-    """Python 2 keeps the compiled text beside the source, and may take it for that of another one."""
-    if path.endswith(".py") and os.path.exists(f"{path}c"):
-        os.unlink(f"{path}c")
+    """Python 2 keeps the compiled text beside the source, and may take it for that of another one; Python 3 in a directory."""
+    if not path.endswith(".py"):
+        return
+    folder = os.path.join(os.path.dirname(path), "__pycache__")
+    for kept in [f"{path}c", *glob.glob(os.path.join(glob.escape(folder), f"{os.path.basename(path)[:-3]}.*.pyc"))]:
+        if os.path.exists(kept):
+            os.unlink(kept)
+    if os.path.isdir(folder) and not os.listdir(folder):
+        os.rmdir(folder)

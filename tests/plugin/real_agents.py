@@ -102,7 +102,7 @@ class AgentNodes:
         os.makedirs(target, exist_ok=True)
         subprocess.run(["cp", "-a", f"{source}/.", target], check=True)
         for folder in (self.etc, self.var, "/var/log/opensvc", "/var/tmp/opensvc", f"{self.home}/log", f"{self.home}/tmp",
-                       f"{self.var}/lock"):
+                       f"{self.var}/lock", f"{self.var}/node"):
             os.makedirs(root + folder, exist_ok=True)
         if self.is_spread:
             node.write("/etc/default/opensvc", f"OSVC_PYTHON={self.python}\nOSVC_ROOT_PATH={self.home}\n")
@@ -147,6 +147,11 @@ class AgentNodes:
             text += HB if hb_section or self.line != "2.1" else APP_HB
         for node in self.nodes:
             node.write(f"{self.etc}/{SVC}{self.suffix}", text + extra)
+
+    def start_agent(self, node):
+        """The agent's own daemon, which the 2.1 has."""
+        if self.line == "2.1":
+            self.ok(node, f"cd {self.home}; PYTHONPATH=. {self.python} -m opensvc.daemon >/dev/null 2>&1; sleep 4")
 
     def ok(self, node, command, timeout_s=60.0):
         """A command that has to succeed; its output."""

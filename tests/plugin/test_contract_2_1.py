@@ -1,0 +1,142 @@
+"""What the site driver and the start-up hook of the 2.1 must do, against the minimal host."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.plugin.conftest import HERE, PEER, Host
+from tests.plugin.host_2_1.make_home import make_home
+from tests.plugin.test_contract import STATUS_OF
+
+from opensvc_openha.formats.layout import tree_layout
+from opensvc_openha.plugin import installer
+from opensvc_openha.plugin.agents import find_agents
+
+APP = {"app#hb": {"type": "openha", "name": "registry"}}
+HB = {"hb#0": {"type": "OpenHA", "name": "registry"}}
+PYTHON = getattr(sys, "_base_executable", sys.executable)
+"""Not that of a virtual environment, which never loads a usercustomize."""
+SERVE = str(Path(__file__).parent / "host_2_1" / "serve_2_1.py")
+
+
+class Host21(Host):
+    """The agent 2.1, under this Python."""
+
+    has_hook = False
+
+    def __init__(self, root):
+        super().__init__(root, "2.1", sys.executable)
+
+    def _lay_out(self):
+        make_home(self.home)
+        for folder in (self.home / "etc", self.ez / "bin", self.ez / "conf"):
+            folder.mkdir(parents=True)
+        (self.home / "etc" / "kept").write_text("0")
+        (self.ez / "conf" / "nodes").write_text(f"{HERE}\n{PEER}\n")
+        self._script(self.ez / "bin" / "service", "exit 0")
+        self.service_file = self.home / "etc" / "registry.conf"
+        self.service_file.write_text(f"[DEFAULT]\nnodes = {HERE} {PEER}\norchestrate = no\n\n[app#hb]\ntype = openha\n")
+
+    def install(self):
+        """With the hook if it is asked for."""
+        for change in installer.plan_install(find_agents(str(self.home))[0], tree_layout(str(self.ez)), self.has_hook):
+            installer.carry_out(change)
+
+    def ask(self, what, **options):
+        """One request; `om` alone puts the agent's directory on the path, so the hook is found there."""
+        if self._process is None:
+            env = {**os.environ, "PYTHONPATH": str(self.home), "HOST_ETC": str(self.home / "etc")}
+            self._process = subprocess.Popen([PYTHON, SERVE, str(self.home), f"{HERE.lower()} {PEER}"], text=True, env=env,
+                                             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self._process.stdin.write(json.dumps({"do": what, **{"sections": APP, **options}}) + "\n")
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        assert line, self._process.stderr.read()
+        return json.loads(line)
+
+
+@pytest.fixture
+def host21(tmp_path):
+    """The agent with the site driver."""
+    made = Host21(tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("state", STATUS_OF)
+def test_each_state_is_shown_live_as_in_the_other_lines(host21, state):
+    """The agent keeps `up`, the daemon tells another state: that one shows, with the reason of the reference."""
+    host21.daemon()
+    host21.set_states(state, "stopped")
+    answer = host21.ask("status")
+    assert (answer["statuses"], answer["lines"]) == ([STATUS_OF[state][0]], STATUS_OF[state][1])
+    assert answer["types"] == ["app.openha"]
+
+
+def test_a_missing_or_silent_daemon_is_told(host21):
+    """No daemon, then one that does not answer: the same lines as in the other lines."""
+    assert host21.ask("status")["lines"] == ["open-ha daemons are not running"]
+    host21.daemon().delay_s = 20.0
+    host21.write_state_files(b"2\0", b"0\0")
+    import time
+
+    time.sleep(0.4)
+    assert host21.ask("status")["lines"] == ["open-ha daemon does not answer, last cluster service status was started"]
+
+
+@pytest.mark.parametrize("options,vetoed", [({}, True), ({"by_cluster": "start"}, False), ({"force": True}, False),
+                                            ({"by_cluster": "start", "orchestrate": "ha"}, True)])
+def test_only_the_cluster_starts_the_service(host21, options, vetoed):
+    """A start by hand, by the cluster, with --force, and while the agent's own daemon decides too."""
+    answer = host21.ask("start", **options)
+    assert answer["vetoed"] == vetoed
+    assert bool(answer["log"]) == vetoed
+    if "orchestrate" in options:
+        assert "set orchestrate = no" in answer["log"][0]
+
+
+@pytest.mark.parametrize("options,stopped", [({}, False), ({"by_cluster": "stop"}, True), ({"force": True}, True)])
+def test_only_the_cluster_stops_the_service(host21, options, stopped):
+    """A stop by hand, by the cluster, and with --force: the error ends the action, though the resource is optional."""
+    answer = host21.ask("stop", **options)
+    assert answer["stopped"] == stopped
+    assert ("a direct stop is disabled" in answer.get("error", "")) != stopped
+
+
+def test_an_agent_that_decides_itself_is_refused_clearly(host21):
+    """orchestrate = ha: the status warns with the reason, and the installer does not add the service."""
+    host21.daemon()
+    host21.set_states("started", "stopped")
+    assert "set orchestrate = no" in host21.ask("status", orchestrate="ha")["lines"][0]
+    host21.service_file.write_text(host21.service_file.read_text().replace("= no", "= ha"))
+    assert "orchestrate must be no" in host21.openha("install", 5)
+
+
+def test_an_hb_section_is_read_with_the_hook_only(tmp_path):
+    """[hb#0] type = OpenHA: ignored by the agent; with the hook it shows, and vetoes a stop by hand."""
+    made = Host21(tmp_path)
+    try:
+        assert made.ask("status", sections=HB)["rids"] == []
+        made.close()
+        made._process = None
+        assert "usercustomize.py" in made.openha("install --no-services --hb-section")
+        made.daemon()
+        made.set_states("stopped", "started")
+        answer = made.ask("status", sections={**HB})
+        assert (answer["types"], answer["statuses"], answer["errors"]) == (["hb.openha"], [1], 0)
+        assert made.ask("stop", sections=HB)["stopped"] is False
+        assert made.ask("stop", sections=HB, by_cluster="stop")["stopped"] is True
+    finally:
+        made.close()
+
+
+def test_a_remove_leaves_no_file_behind(host21):
+    """Installed with the hook, loaded once, removed: only the agent's files and the scripts of the service are left."""
+    host21.openha("install --no-services --hb-section")
+    host21.openha("remove")
+    left = sorted(path.name for path in host21.home.rglob("*") if path.is_file())
+    assert not [name for name in left if "openha" in name or "usercustomize" in name]
+    assert not (host21.home / "site_opensvc").exists()
