@@ -16,6 +16,7 @@ from opensvc_openha.core.status import NodeStatus, PeerStanding, Sight
 from opensvc_openha.runtime.history_file import Entry, EntryKind
 
 _ON_THE_WAY = frozenset({ServiceState.START_READY.name, ServiceState.STARTING.name, ServiceState.STOPPING.name})
+_SET_OFF = frozenset({ServiceState.START_READY.name, ServiceState.STOPPING.name})
 _OF_SERVICES = frozenset({EntryKind.SERVICE, EntryKind.SCRIPT, EntryKind.COMMAND})
 _LEADS_IN_S = 1.0
 CONTEXT_S = 60.0
@@ -68,6 +69,8 @@ class Explanation:
     peer_state: str
     peer_standing: str
     since: Optional[float]
+    cause: str
+    """What set the last change off, where the reason only tells how it ended."""
     reason: str
     rule: str
     no_daemon: str
@@ -136,6 +139,7 @@ def explain(facts: Facts) -> Explanation:
         peer_state=peer_state,
         peer_standing="" if status is None else f"{status.peer_standing.value}: {status.peer_reason}",
         since=now.since if now is not None else None if last is None else last.at,
+        cause=_cause(moves, state),
         reason=reason,
         rule="" if last is None else last.rule,
         no_daemon=_end_of_daemon(facts),
@@ -146,6 +150,14 @@ def explain(facts: Facts) -> Explanation:
         waits_for=_waits_for(facts, state, reason),
         advice=_advice(facts, state, reason),
     )
+
+
+def _cause(moves: "tuple[Entry, ...]", state: str) -> str:
+    """What set a start or stop off; only where it succeeded, since a failure tells more."""
+    if state in _ON_THE_WAY or "FAILED" in state:
+        return ""
+    changes = [entry for entry in moves[:-1] if entry.old in ServiceState.__members__]
+    return next((entry.reason for entry in reversed(changes) if entry.new in _SET_OFF), "")
 
 
 def _state(facts: Facts, last: Optional[Entry]) -> str:
@@ -283,26 +295,26 @@ def _verdict(status: NodeStatus) -> str:
 
 def _advice(facts: Facts, state: str, reason: str) -> "tuple[str, ...]":
     """What to do next: first what concerns the daemon, then the state."""
-    svc, here, peer = facts.service, facts.node, facts.peer
+    act, here, peer = f"$EZ_BIN/service -A {facts.service}", facts.node, facts.peer
     found: "list[str]" = []
     if facts.status is None:
-        found.append("start the daemon: ezha start (a service that runs is found running, and not started again)")
+        found.append("start the daemon: $EZ/ezha start (a service that runs is found running, and not started again)")
     if "DUAL RUN" in reason:
-        found.append(f"both nodes run it: stop it on the node whose changes you give up, now: service -A {svc} freeze-stop")
+        found.append(f"both nodes run it: stop it on the node whose changes you give up, now: {act} freeze-stop")
     look = f"look at what the script said: {facts.log_file}"
-    again = f"then service -A {svc} freeze-stop (runs the stop script), and service -A {svc} unfreeze to have it started again"
+    again = f"then {act} freeze-stop (runs the stop script), and {act} unfreeze to have it started again"
     advice = {
-        ServiceState.STARTED: (f"to move it: service -A {svc} freeze-stop here; once {peer} runs it, service -A {svc} unfreeze",),
-        ServiceState.STOPPED: (f"to have it here: service -A {svc} freeze-stop on {peer}",) if facts.status is not None else (),
+        ServiceState.STARTED: (f"to move it: {act} freeze-stop here; once {peer} runs it, {act} unfreeze",),
+        ServiceState.STOPPED: (f"to have it here: {act} freeze-stop on {peer}",) if facts.status is not None else (),
         ServiceState.START_FAILED: (look, again, f"or leave it frozen here: {peer} starts it if it is unfrozen there"),
-        ServiceState.STOP_FAILED: (look, f"end by hand what is left, then service -A {svc} freeze-stop (stops it once more)"),
-        ServiceState.FROZEN_STOP: (f"service -A {svc} unfreeze lets this node run it",),
-        ServiceState.FROZEN_START: (f"service -A {svc} unfreeze lets the cluster decide again; it runs on meanwhile",),
-        ServiceState.START_READY: (f"to prevent the start: service -A {svc} freeze-stop",),
+        ServiceState.STOP_FAILED: (look, f"end by hand what is left, then {act} freeze-stop (stops it once more)"),
+        ServiceState.FROZEN_STOP: (f"{act} unfreeze lets this node run it",),
+        ServiceState.FROZEN_START: (f"{act} unfreeze lets the cluster decide again; it runs on meanwhile",),
+        ServiceState.START_READY: (f"to prevent the start: {act} freeze-stop",),
         ServiceState.STARTING: (f"it takes long? {look}",),
         ServiceState.STOPPING: (f"it takes long? {look}",),
-        ServiceState.UNKNOWN: (f"look on {here} what runs, then say so: service -A {svc} force-start or force-stop;"
-                               f" or stop it: service -A {svc} stop",),
+        ServiceState.UNKNOWN: (f"look on {here} what runs, then say so: {act} force-start or force-stop;"
+                               f" or stop it: {act} stop",),
     }
     found += advice.get(ServiceState[state], ()) if state in ServiceState.__members__ else ()
     if facts.spec is not None and facts.spec.check in ALWAYS_TRUE:

@@ -189,7 +189,8 @@ def _why_lines(told: Explanation) -> "list[str]":
         lines += [f"  {told.no_daemon}", "  what follows is what the files say, as it was when the daemon last ran"]
     else:
         lines.append(f"  peer {told.peer}: {told.peer_state or 'no state'} ({told.peer_standing})")
-    lines += ["", "Why", f"  {told.reason or 'nothing is recorded'}"]
+    reason = told.reason or "nothing is recorded"
+    lines += ["", "Why", *([f"  {told.cause}", f"  then: {reason}"] if told.cause else [f"  {reason}"])]
     if told.rule:
         lines.append(f"  rule: {told.rule}")
     if told.steps:

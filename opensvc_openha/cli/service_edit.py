@@ -119,7 +119,7 @@ def remove(name: str) -> int:
     state = _own_state(layout, name)
     if state in MAY_RUN:
         raise RefusedError(
-            f"service {name} is {state.name} on this node: stop it first (service -A {name} freeze-stop), then remove it"
+            f"service {name} is {state.name} on this node: stop it first ($EZ_BIN/service -A {name} freeze-stop), then remove it"
         )
 
     def without_line(text: str) -> str:

@@ -272,7 +272,8 @@ class ServiceMachine:
         if is_dual:
             text = f"DUAL RUN: {self.state.name} here and {peer.name} on the peer; {self._dual_advice}"
             return [Record(RecordKind.SERVICE, self.spec.name, self.state.name, "DUAL RUN", text, is_alarm=True)]
-        return [Record(RecordKind.SERVICE, self.spec.name, "DUAL RUN", self.state.name, "one node runs it again")]
+        text = "this copy is being stopped" if self.state is ServiceState.STOPPING else "one node runs it again"
+        return [Record(RecordKind.SERVICE, self.spec.name, "DUAL RUN", self.state.name, text)]
 
     def next_deadline(self, view: PeerView, now: float) -> Optional[float]:
         """When time alone may move this service."""

@@ -49,7 +49,7 @@ def test_takeover_is_explained_while_it_waits_and_when_it_is_done(cluster_dir: C
     text = why(cluster_dir, "START_READY: peer is silent")
     assert text.startswith(f"registry: START_READY on {HERE}, its primary since ")
     assert section(text, "Waits for") == ["peer is silent: start-ready delay (5 s where the peer is silent)"]
-    assert section(text, "What to do")[0] == "to prevent the start: service -A registry freeze-stop"
+    assert section(text, "What to do")[0] == "to prevent the start: $EZ_BIN/service -A registry freeze-stop"
     cluster_dir.wait_state("registry", "STARTED")
     text = why(cluster_dir, "STARTING -> STARTED")
     way = "\n".join(section(text, "How it came to this"))
@@ -82,7 +82,7 @@ def test_dead_daemon_is_no_reason_to_say_nothing(cluster_dir: ClusterDir) -> Non
     assert text.startswith(f"registry: STARTED on {HERE}, its primary since ")
     assert "the last one ended without a word" in text and "operator: force-start" in text
     assert section(text, "Waits for") == ["nothing is decided on this node until nmond runs"]
-    assert section(text, "What to do")[0].startswith("start the daemon: ezha start")
+    assert section(text, "What to do")[0].startswith("start the daemon: $EZ/ezha start")
     cluster_dir.ok("ezha start")
     text = why(cluster_dir, "wrapper's status of registry: up")
     assert "operator: force-start" in text and "as before the daemon was restarted" in text
@@ -167,7 +167,7 @@ def test_history_before_the_first_start_says_where_it_will_be(cluster_dir: Clust
     cluster_dir.add("registry")
     assert "there is no history yet" in cluster_dir.fails("openha history", 7)
     done = cluster_dir.run("openha why registry")
-    assert done.returncode == 0 and "start the daemon: ezha start" in done.stdout and "no history yet" in done.stderr
+    assert done.returncode == 0 and "start the daemon: $EZ/ezha start" in done.stdout and "no history yet" in done.stderr
 
 
 def test_since_and_number_select(cluster_dir: ClusterDir) -> None:
