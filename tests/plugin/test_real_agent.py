@@ -133,6 +133,25 @@ def test_a_dead_node_is_taken_over_and_the_agent_goes_back_without_a_stop(agents
     assert agents.second.run("openha agent status").returncode == 0
 
 
+def test_a_takeover_waits_for_a_fence_that_succeeds(agents):
+    """The node that runs it dies and cannot be fenced: not started here; after the fencing command was mended, it is."""
+    if agents.line == "2.1":
+        pytest.skip("the 2.1 has its fencing among the options of the node")
+    agents.add_service(extra="\n[stonith#1]\ntype = callout\ncmd = /bin/false\n")
+    check = f"/etc/opensvc/{SVC}.stonith"
+    for node in agents.nodes:
+        agents.ok(node, f"service -r registry; service -a registry /etc/opensvc/{SVC}.cluster "
+                        f"deb1.opensvc.com deb2.opensvc.com {check}")
+    run_on_first(agents)
+    agents.first.kill()
+    until(lambda: states(agents, agents.second), ("UNKNOWN", "START_FAILED"))
+    assert "fencing failed: /bin/false exited with 1" in agents.second.read(f"{EZ}/log/registry.log")
+    assert agents.second.run("test -e /run/app.runs").returncode == 1
+    agents.ok(agents.second, f"sed -i s:/bin/false:/bin/true: {agents.etc}/{SVC}{agents.suffix}")
+    agents.ok(agents.second, "service -A registry freeze-stop; service -A registry unfreeze")
+    until(lambda: states(agents, agents.second), ("UNKNOWN", "STARTED"))
+
+
 def test_a_monitored_resource_that_fails_moves_the_service(agents):
     """The application dies behind the agent's back: monitor_action = freezestop has the other node start it."""
     if agents.line not in ("1.7", "1.8"):
