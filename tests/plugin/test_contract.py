@@ -106,6 +106,13 @@ def test_a_daemon_that_does_not_answer_is_told_with_the_last_state(host18, store
     assert answer["took_s"] < 1
 
 
+def test_a_busy_daemon_is_waited_for(host18):
+    """The daemon takes a quarter of a second to answer: it is no stopped one, its answer counts."""
+    host18.daemon().delay_s = 0.25
+    host18.set_states("started", "stopped")
+    assert host18.ask("status")["status"] == UP
+
+
 @pytest.mark.parametrize("reply", [
     {"error": "unknown request 'status': this daemon may be older than the command", "code": 2},
     {"states": {"registry": 2}},
