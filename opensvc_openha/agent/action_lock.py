@@ -1,9 +1,13 @@
-"""One action at a time per service: an flock that the kernel drops when its holder dies."""
+"""One action at a time per service: an flock that the kernel drops when its holder dies.
+
+The resource monitor gives way: whoever else wants to act ends it first.
+"""
 
 from __future__ import annotations
 
 import fcntl
 import os
+import signal
 from contextlib import contextmanager
 from typing import Iterator
 
@@ -11,6 +15,7 @@ from opensvc_openha.errors import RefusedError, SystemFault
 from opensvc_openha.runtime.clock import pause
 
 DEFAULT_WAIT_S = 30.0
+MONITOR = "resource_monitor"
 _RETRY_S = 0.1
 
 
@@ -42,7 +47,23 @@ def _take(lock_fd: int, path: str, wait_s: float) -> None:
             return
         except BlockingIOError:
             if tries_left:
+                _ask_monitor_to_give_way(lock_fd)
                 pause(_RETRY_S)
-    pid, _, action = os.pread(lock_fd, 200, 0).decode("ascii", "replace").strip().partition(" ")
+    pid, action = _holder(lock_fd)
     holder = f"pid {pid} ({action})" if pid else "another process"
     raise RefusedError(f"{holder} is acting on this service: waited {wait_s:g} s for the action lock {path}")
+
+
+def _holder(lock_fd: int) -> "tuple[str, str]":
+    """Pid and action of whoever holds the lock, as it wrote them."""
+    pid, _, action = os.pread(lock_fd, 200, 0).decode("ascii", "replace").strip().partition(" ")
+    return pid, action
+
+
+def _ask_monitor_to_give_way(lock_fd: int) -> None:
+    pid, action = _holder(lock_fd)
+    if action == MONITOR and pid.isdigit():
+        try:
+            os.kill(int(pid), signal.SIGTERM)
+        except OSError:
+            pass  # It ended just now, or is not ours to end.

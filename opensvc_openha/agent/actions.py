@@ -220,6 +220,13 @@ def stonith(service: Service, options: ActionOptions) -> int:
     return fencing.fence_if_needed(service, os.environ)
 
 
+def resource_monitor(service: Service, options: ActionOptions) -> int:
+    """Look once at the resources that are to be monitored, as the node daemon has it done all the time."""
+    from opensvc_openha.agent.monitoring import monitor_service
+
+    return monitor_service(service, service.cluster.noter(service.cluster_name or service.name))
+
+
 def docker(service: Service, options: ActionOptions) -> int:
     """A docker command for the service's daemon, without lock or safety net: it is the operator's own hand."""
     containers = [res for res in service.resources if isinstance(res, DockerContainer)]
@@ -236,6 +243,7 @@ ACTIONS: Mapping[str, Callable[[Service, ActionOptions], int]] = {
     "json_status": json_status,
     "print_config": print_config,
     "print_status": print_status,
+    "resource_monitor": resource_monitor,
     "restart": restart,
     "shutdown": shutdown,
     "start": start,
@@ -256,7 +264,7 @@ _SAME = {"sync_all": "syncall", "sync_drp": "syncdrp", "sync_nodes": "syncnodes"
 _UNSHOWN: Mapping[str, Callable[[Service, ActionOptions], int]] = {"postsync": postsync}
 """Actions that nodes ask each other for."""
 
-NOT_YET = frozenset({"push", "resource_monitor"})
+NOT_YET = frozenset({"push"})
 """Actions of the real agent whose absence should be told apart from a typing error."""
 
 

@@ -36,11 +36,15 @@ class ClusterView:
         fetch: "Callable[[], NodeStatus]",
         is_installed: bool = True,
         act: "Optional[Callable[[Command, str], Answers]]" = None,
+        note: "Optional[Callable[[str, str, str, bool], None]]" = None,
     ) -> None:
-        """``act`` has a command carried out for a service that the cluster knows by that name."""
+        """``act`` has a command carried out for a service that the cluster knows by that name, ``note`` keeps in the history
+        its name, a word, a reason, and whether it is an alarm.
+        """
         self._fetch = fetch
         self.is_installed = is_installed
         self._act = act
+        self._note = note
         self._answer: "Union[None, NodeStatus, NotRunningError]" = None
         self._asking = threading.Lock()
 
@@ -70,6 +74,15 @@ class ClusterView:
         if self._act is None:
             raise NotRunningError(NOT_RUNNING)
         return self._act(command, cluster_name)
+
+    def noter(self, cluster_name: str) -> "Callable[[str, str, bool], None]":
+        """What keeps a word, its reason and whether it is an alarm in the history of a service, where there is one."""
+
+        def note(word: str, reason: str, is_alarm: bool) -> None:
+            if self._note is not None:
+                self._note(cluster_name, word, reason, is_alarm)
+
+        return note
 
     def hb_finding(self, cluster_name: str) -> Finding:
         """Status of the hb resource whose service the cluster knows as ``cluster_name``."""

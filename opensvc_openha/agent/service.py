@@ -134,10 +134,13 @@ def validate(layout: AgentLayout, name: str, log: ActionLog, cluster: ClusterVie
 
 
 def cluster_view(
-    layout: Layout, fetch: "Callable[[], NodeStatus]", act: "Callable[[Command, str], Answers]"
+    layout: Layout,
+    fetch: "Callable[[], NodeStatus]",
+    act: "Callable[[Command, str], Answers]",
+    note: "Callable[[str, str, str, bool], None]",
 ) -> ClusterView:
     """View of the node daemon of an OpenHA installation that may not be there."""
-    return ClusterView(fetch, os.path.isdir(layout.bin_dir) or os.path.isdir(layout.conf_dir), act)
+    return ClusterView(fetch, os.path.isdir(layout.bin_dir) or os.path.isdir(layout.conf_dir), act, note)
 
 
 def _is_chosen(resource: Resource, choice: Choice) -> bool:

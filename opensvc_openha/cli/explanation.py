@@ -17,7 +17,7 @@ from opensvc_openha.runtime.history_file import Entry, EntryKind
 
 _ON_THE_WAY = frozenset({ServiceState.START_READY.name, ServiceState.STARTING.name, ServiceState.STOPPING.name})
 _SET_OFF = frozenset({ServiceState.START_READY.name, ServiceState.STOPPING.name})
-_OF_SERVICES = frozenset({EntryKind.SERVICE, EntryKind.SCRIPT, EntryKind.COMMAND})
+_OF_SERVICES = frozenset({EntryKind.SERVICE, EntryKind.SCRIPT, EntryKind.COMMAND, EntryKind.MONITOR})
 _LEADS_IN_S = 1.0
 CONTEXT_S = 60.0
 """Entries of links, peer and node so long before a change are shown with it."""
@@ -213,6 +213,8 @@ def describe(entry: Entry) -> str:
     if entry.kind is EntryKind.COMMAND:
         what = f"{entry.old} {entry.new}" if entry.old else entry.new
         return f"command {what}{f' for {entry.name}' if entry.name else ''}: {entry.reason}"
+    if entry.kind is EntryKind.MONITOR:
+        return f"resource monitor of {entry.name}: {entry.new}: {entry.reason}"
     if entry.kind is EntryKind.DAEMON:
         return f"nmond {entry.new}: {entry.reason}"
     return f"{entry.kind.value} {entry.name}: {entry.new}: {entry.reason}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from typing import TYPE_CHECKING
 
 from opensvc_openha.cli import here, render
 from opensvc_openha.cli.own_command import own_command
@@ -15,6 +16,9 @@ from opensvc_openha.errors import ActionError, NotRunningError, UsageError
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.formats.state_file import decode
 from opensvc_openha.runtime import clock, control_client
+
+if TYPE_CHECKING:
+    from opensvc_openha.runtime.monitor_process import MonitorCommand
 
 USAGE = """\
 Usage: ezha {start|stop|restart|kill|status}
@@ -53,12 +57,21 @@ def nmond(args: "list[str]") -> int:
         sys.stdout.write("Usage: nmond [-f]\n\n -f  stay in the foreground, log to stderr\n")
         return 0
     if args == ["-f"]:
-        return launch.run_in_foreground(here.layout())
+        return launch.run_in_foreground(here.layout(), _monitor())
     if len(args) == 2 and args[0] == _DETACHED and args[1].isdigit():
-        return launch.run_detached(here.layout(), int(args[1]))
+        return launch.run_detached(here.layout(), int(args[1]), _monitor())
     if args:
         raise UsageError(f"nmond: unexpected {' '.join(args)} (expected nothing, or -f)")
     return _start(here.layout())
+
+
+def _monitor() -> "MonitorCommand":
+    """The resource monitor: wanted where the embedded agent is installed. A real agent watches its services itself."""
+    from opensvc_openha.cli.install import is_made_by_us
+    from opensvc_openha.runtime.monitor_process import MonitorCommand
+
+    command = f"{here.agent().bin_dir}/svcmgr"
+    return MonitorCommand([*own_command(), "monitor"], lambda: is_made_by_us(command))
 
 
 def _start(layout: Layout) -> int:

@@ -164,8 +164,11 @@ def _fill(text: str, layout: Layout) -> str:
 
 
 def _may_replace(path: str) -> bool:
-    if not os.path.lexists(path):
-        return True
+    return not os.path.lexists(path) or is_made_by_us(path)
+
+
+def is_made_by_us(path: str) -> bool:
+    """Was this command written by an installation of ours?"""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             return MARK in file.read(300)

@@ -27,6 +27,7 @@ Cluster:
 
 Embedded agent:
   svcmgr   -s SERVICES ACTION        svcmon [--service=SERVICES]
+  monitor                            watches resources of the services that run here; the node daemon runs it
 
 Installation:
   install  [--prefix DIR] [--layout tree|fhs] [--embedded-agent]      lay out the cluster directory
@@ -124,6 +125,12 @@ def _svcmon(args: "list[str]") -> int:
     return svcmon.main(args)
 
 
+def _monitor(args: "list[str]") -> int:
+    from opensvc_openha.cli import monitor
+
+    return monitor.main(args)
+
+
 COMMANDS: "dict[str, Callable[[list[str]], int]]" = {
     "service": _service,
     "hb": _hb,
@@ -143,6 +150,7 @@ COMMANDS: "dict[str, Callable[[list[str]], int]]" = {
     "demo": _demo,
     "svcmgr": _svcmgr,
     "svcmon": _svcmon,
+    "monitor": _monitor,
 }
 
 

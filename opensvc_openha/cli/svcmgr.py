@@ -25,7 +25,7 @@ from opensvc_openha.agent.wrappers import default_command, ensure_wrappers
 from opensvc_openha.errors import ConfigError, OpenhaError, SystemFault, UsageError
 from opensvc_openha.formats.layout import AgentLayout, Layout, agent_layout, find_layout
 from opensvc_openha.formats.nodes_file import parse_nodes
-from opensvc_openha.runtime.control_client import act, fetch_status
+from opensvc_openha.runtime.control_client import act, fetch_status, note
 from opensvc_openha.runtime.files import read_text
 from opensvc_openha.runtime.machine import node_name
 
@@ -59,7 +59,7 @@ Options:
 VALIDATE = "validate_config"
 """The one action for a service file that may be broken."""
 
-FOR_ALL = ("boot", VALIDATE)
+FOR_ALL = ("boot", "resource_monitor", VALIDATE)
 """Actions that mean all services where none is named."""
 
 _PATTERN = frozenset("*?[")
@@ -145,7 +145,20 @@ def repair_wrappers(layout: AgentLayout) -> None:
 def node_view() -> ClusterView:
     """What the node daemon of this machine says, asked at the first need."""
     layout = find_layout(os.environ, os.path.exists)
-    return cluster_view(layout, lambda: fetch_status(layout), lambda command, name: _answers(layout, command, name))
+    return cluster_view(
+        layout,
+        lambda: fetch_status(layout),
+        lambda command, name: _answers(layout, command, name),
+        lambda *entry: _note(layout, *entry),
+    )
+
+
+def _note(layout: Layout, service: str, word: str, reason: str, is_alarm: bool) -> None:
+    """The history is written by the node daemon; without it there is none, and the agent's log must do."""
+    try:
+        note(layout, service, word, reason, is_alarm)
+    except OpenhaError as exc:
+        sys.stderr.write(f"not in the history: {exc}\n")
 
 
 def _answers(layout: Layout, command: Command, name: str) -> "Iterator[tuple[bool, str]]":

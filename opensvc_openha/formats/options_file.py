@@ -23,6 +23,9 @@
     [[registry]]
     stop_timeout = 60
 
+    [agent]
+    monitor_interval = 10           # seconds between two looks at the resources of services that run here
+
     [policy]                        # for all services or for one
     on_dual_run = report            # report, stop-secondary or stop-youngest
     on_start_failure = stay         # stay or hand-over
@@ -46,7 +49,8 @@ from opensvc_openha.errors import ConfigError
 from opensvc_openha.formats.conf_sections import Section, listed, read_sections
 
 PARALLEL_MAX = 1_000
-_SECTIONS = ("heartbeat", "node", "timing", "scripts", "policy")
+MONITOR_INTERVAL_S = 10.0
+_SECTIONS = ("heartbeat", "node", "timing", "scripts", "agent", "policy")
 _YES_NO = {"yes": True, "no": False}
 _WIRES = {wire.value: wire for wire in Wire}
 _PROFILES = {profile.value: profile for profile in Profile}
@@ -126,6 +130,7 @@ class Options:
     timing: TimingOptions = TimingOptions()
     scripts: ScriptOptions = ScriptOptions()
     policy: PolicyOptions = PolicyOptions()
+    monitor_interval_s: float = MONITOR_INTERVAL_S
     path: str = field(default="", compare=False)
     lines: "Mapping[tuple[str, ...], int]" = field(default_factory=dict, compare=False)
 
@@ -178,12 +183,15 @@ def parse_options(text: str, path: str) -> Options:
     whole.expect((), _SECTIONS)
     node = whole.inner("node")
     node.expect(("realtime",))
+    agent = whole.inner("agent")
+    agent.expect(("monitor_interval",))
     return Options(
         heartbeat=_heartbeat(whole.inner("heartbeat")),
         realtime=node.word("realtime", _YES_NO) or False,
         timing=_timing(whole.inner("timing")),
         scripts=_scripts(whole.inner("scripts")),
         policy=_policies(whole.inner("policy")),
+        monitor_interval_s=agent.seconds("monitor_interval") or MONITOR_INTERVAL_S,
         path=path,
         lines=whole.lines,
     )

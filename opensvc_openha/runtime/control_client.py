@@ -68,6 +68,13 @@ def leave(layout: Layout, leaving: Leaving) -> None:
         pass
 
 
+def note(layout: Layout, service: str, word: str, reason: str, is_alarm: bool) -> None:
+    """Has the history keep what the resource monitor saw or did with a service."""
+    request = {"do": "note", "service": service, "word": word, "reason": reason, "is_alarm": is_alarm}
+    for _ in _converse(layout, request, ANSWER_LIMIT_S):
+        pass
+
+
 def forget_peer(layout: Layout) -> None:
     """Has the daemon believe a lower boot counter of the peer."""
     for _ in _converse(layout, {"do": "forget-peer"}, 10.0):

@@ -45,6 +45,9 @@ class Served(Protocol):
     def leave(self, leaving: Leaving, who: str) -> None:
         """Asks the daemon to end; ``who`` asked is remembered."""
 
+    def note(self, service: str, word: str, reason: str, is_alarm: bool) -> None:
+        """Keeps in the history what the resource monitor saw or did with a service."""
+
     def forget_peer(self, caller: Caller) -> None:
         """Believes a lower boot counter of the peer from now on."""
 
@@ -159,6 +162,10 @@ class ControlServer:
             self._act(connection, request, caller)
         elif what == "reload":
             self._served.reload()
+            connection.sendall(wire.dump({"done": True}))
+        elif what == "note":
+            service, word, reason = (str(request.get(key, "")) for key in ("service", "word", "reason"))
+            self._served.note(service, word, reason, bool(request.get("is_alarm")))
             connection.sendall(wire.dump({"done": True}))
         elif what == "forget-peer":
             self._served.forget_peer(caller)

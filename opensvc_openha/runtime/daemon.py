@@ -50,6 +50,7 @@ from opensvc_openha.runtime.link_threads import LinkThread, ListenerThread, Send
 from opensvc_openha.runtime.live_configuration import Configuration, LiveConfiguration
 from opensvc_openha.runtime.lock import lock_is_in_place, take_lock
 from opensvc_openha.runtime.logs import log_record
+from opensvc_openha.runtime.monitor_process import MonitorCommand, MonitorProcess
 from opensvc_openha.runtime.node import Node
 from opensvc_openha.runtime.problems import Subject
 from opensvc_openha.runtime.realtime import Realtime
@@ -90,7 +91,9 @@ class _Question:
 class Daemon:
     """One node daemon, from reading the configuration to its last goodbye."""
 
-    def __init__(self, layout: Layout, logger: logging.Logger, lock_handle: int) -> None:
+    def __init__(
+        self, layout: Layout, logger: logging.Logger, lock_handle: int, monitor: Optional[MonitorCommand] = None
+    ) -> None:
         self._layout = layout
         self._lock_handle = lock_handle
         self._log = logger
@@ -114,6 +117,7 @@ class Daemon:
         self._failure: Optional[BaseException] = None
         self._server = ControlServer(layout.control_socket, self)
         self._systemd = Systemd()
+        self._monitor = MonitorProcess(monitor, layout.environment(), logger)
         is_first_start = not os.path.exists(layout.boot_file)
         boot, is_same_life = next_boot(layout)
         self._authentication = Authentication(self._spec.node, boot)
@@ -149,6 +153,7 @@ class Daemon:
             self._obey_signals()
             self._configuration.look()
             self._guard_place()
+            self._monitor.look()
             ring = self._authentication.advance(clock.monotonic())
             if ring is not None:
                 self._configuration.write_rotation(ring)
@@ -207,6 +212,7 @@ class Daemon:
             clock.pause(0.01)
         self._systemd.stopping()
         self._server.close()
+        self._monitor.end()
         self._agent_caches.drop(self._own_names())
         self._store.close()
         why = "orderly" if self._failure is None else f"the engine failed: {self._failure!r}"
@@ -407,6 +413,11 @@ class Daemon:
                 self._listening[number] = answers
             self._inbox.put(CommandReceived(number, name, command))
         return len(names)
+
+    def note(self, service: str, word: str, reason: str, is_alarm: bool) -> None:
+        """Keeps what the resource monitor saw or did with a service."""
+        self._log.log(logging.WARNING if is_alarm else logging.INFO, "monitor %s: %s: %s", service, word, reason)
+        self._history.note(EntryKind.MONITOR, service, word, reason, is_alarm=is_alarm)
 
     def forget_peer(self, caller: Caller) -> None:
         """Believes a lower boot counter of the peer from now on."""

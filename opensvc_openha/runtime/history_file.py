@@ -48,6 +48,8 @@ class EntryKind(enum.Enum):
     COMMAND = "command"
     """``new`` is what was asked for; ``name`` is empty where it was asked for all services."""
     DAEMON = "daemon"
+    MONITOR = "monitor"
+    """A resource of a service that runs here failed, and what was done about it."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +158,7 @@ class HistoryFile:
         self._connection.close()
 
 
-_OF_SERVICE = "(kind IN ('service', 'script', 'command') AND name IN (?, ''))"
+_OF_SERVICE = "(kind IN ('service', 'script', 'command', 'monitor') AND name IN (?, ''))"
 _OF_NODE = "(kind IN ('link', 'peer', 'node', 'daemon'))"
 
 
@@ -165,7 +167,7 @@ def read_entries(
 ) -> "list[Entry]":
     """The newest entries, oldest first: all, or those of one service, on request with those of its node. Raises SystemFault.
 
-    Entries of a service are its transitions, its scripts, and the commands for it or for all.
+    Entries of a service are its transitions, its scripts, its resource monitor's, and the commands for it or for all.
     """
     where = ["entry.at >= ?"]
     values: "list[object]" = [since]

@@ -9,20 +9,21 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
-from typing import Callable
+from typing import Callable, Optional
 
 from opensvc_openha.errors import OpenhaError, RefusedError, SystemFault
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.runtime import configuration, control_client
 from opensvc_openha.runtime.key_store import read_settings
 from opensvc_openha.runtime.lock import already_running, take_lock
+from opensvc_openha.runtime.monitor_process import MonitorCommand
 
 _READY = b"ready"
 
 
-def run_in_foreground(layout: Layout) -> int:
+def run_in_foreground(layout: Layout, monitor: Optional[MonitorCommand] = None) -> int:
     """Runs the daemon in this process until it ends; for systemd and for people who look."""
-    return _serve(layout, True, take_lock(layout), lambda: None)
+    return _serve(layout, True, take_lock(layout), lambda: None, monitor)
 
 
 def run_in_background(layout: Layout, command: "list[str]") -> int:
@@ -52,7 +53,7 @@ def run_in_background(layout: Layout, command: "list[str]") -> int:
     raise _as_error(int(word), text.decode("utf-8", "replace"))
 
 
-def run_detached(layout: Layout, writer: int) -> int:
+def run_detached(layout: Layout, writer: int, monitor: Optional[MonitorCommand] = None) -> int:
     """The daemon's side of ``run_in_background``: says over the pipe how the start went. Returns the exit code."""
     os.set_inheritable(writer, False)
     os.umask(0o022)
@@ -65,7 +66,7 @@ def run_detached(layout: Layout, writer: int) -> int:
                 os.write(writer, _READY + b" %d" % os.getpid())
             os.close(writer)
 
-        return _serve(layout, False, lock, on_ready)
+        return _serve(layout, False, lock, on_ready, monitor)
     except OpenhaError as error:
         _tell(writer, error.exit_code, str(error))
     except Exception as error:  # The last one of this process: whoever waits must learn of it.
@@ -80,13 +81,15 @@ def _tell(writer: int, code: int, text: str) -> None:
         pass  # It was ready once: the log has the reason.
 
 
-def _serve(layout: Layout, is_foreground: bool, lock: int, on_ready: Callable[[], None]) -> int:
+def _serve(
+    layout: Layout, is_foreground: bool, lock: int, on_ready: Callable[[], None], monitor: Optional[MonitorCommand]
+) -> int:
     from opensvc_openha.runtime.daemon import Daemon
     from opensvc_openha.runtime.logs import open_log
     from opensvc_openha.runtime.thread_names import name_thread
 
     name_thread("nmond")
-    return Daemon(layout, open_log(layout, is_foreground), lock).run(on_ready)
+    return Daemon(layout, open_log(layout, is_foreground), lock, monitor).run(on_ready)
 
 
 def _as_error(code: int, text: str) -> OpenhaError:

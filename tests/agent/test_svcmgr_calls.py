@@ -63,7 +63,7 @@ def test_help_names_the_actions(agent):
     """--help prints the usage with every action and exits with 0."""
     outcome = agent.svcmgr("--help")
     assert outcome.exit_code == 0
-    assert "print status, restart, shutdown, start, startstandby, status, stonith, stop, switch" in outcome.out
+    assert "print status, resource monitor, restart, shutdown, start, startstandby, status, stonith, stop, switch" in outcome.out
 
 
 @pytest.mark.parametrize("words", [["push"]])

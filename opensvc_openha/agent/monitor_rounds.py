@@ -1,0 +1,127 @@
+"""The rounds of the resource monitor: which services are looked at now, each in a process of its own.
+
+A look that hangs (a file system that does not answer, a check without end) delays no other service, and its service is not
+looked at again before it is over. The parent only reads which files name something to watch, and asks the node daemon, once
+a round, which services run here.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import Callable, Mapping, Optional
+
+from opensvc_openha.agent.monitoring import is_watched
+from opensvc_openha.agent.service import Service
+from opensvc_openha.core.states import ServiceState
+from opensvc_openha.core.status import NodeStatus
+from opensvc_openha.errors import NotRunningError, OpenhaError
+from opensvc_openha.runtime.clock import monotonic, pause
+
+_END_LIMIT_S = 1.0
+_PR_SET_PDEATHSIG = 1
+
+
+class MonitorRounds:
+    """What is known from one round to the next."""
+
+    def __init__(
+        self,
+        files: "Callable[[], Mapping[str, str]]",
+        load: "Callable[[str], Service]",
+        ask: "Callable[[], NodeStatus]",
+        look: "Callable[[str], None]",
+    ) -> None:
+        """``files`` gives each service's name and path, ``look`` monitors a service of that name once."""
+        self._files = files
+        self._load = load
+        self._ask = ask
+        self._look = look
+        self._known: "dict[str, tuple[object, Optional[str]]]" = {}
+        self._children: "dict[int, str]" = {}
+
+    def run(self) -> None:
+        """Begin the looks of one round; returns at once."""
+        self.reap()
+        watched = self._watched()
+        if not watched:
+            return
+        try:
+            node = self._ask()
+        except NotRunningError:
+            return
+        busy = set(self._children.values())
+        for name, cluster_name in watched.items():
+            known = node.service(cluster_name)
+            if name not in busy and known is not None and known.own_state is ServiceState.STARTED:
+                self._begin(name)
+
+    def reap(self) -> None:
+        """Forget the looks that are over."""
+        for pid in list(self._children):
+            if os.waitpid(pid, os.WNOHANG)[0]:
+                del self._children[pid]
+
+    def end(self) -> None:
+        """End the looks under way; one that does not end is killed."""
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            for pid in self._children:
+                os.kill(pid, number)
+            give_up = monotonic() + _END_LIMIT_S
+            while self._children and monotonic() < give_up:
+                self.reap()
+                pause(0.02)
+
+    def _watched(self) -> "dict[str, str]":
+        """Services that have something to watch, and their names in the cluster; files are read again when they change."""
+        files = self._files()
+        self._known = {name: self._known[name] for name in files if name in self._known}
+        for name, path in files.items():
+            stamp = _stamp(path)
+            if name not in self._known or self._known[name][0] != stamp:
+                self._known[name] = stamp, self._cluster_name(name)
+        return {name: cluster_name for name, (_, cluster_name) in self._known.items() if cluster_name}
+
+    def _cluster_name(self, name: str) -> Optional[str]:
+        try:
+            service = self._load(name)
+        except OpenhaError:
+            return None  # Whoever acts on the service is told what is wrong with its file.
+        return service.cluster_name if any(is_watched(res) for res in service.resources) else None
+
+    def _begin(self, name: str) -> None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        try:
+            pid = os.fork()
+        except OSError as exc:
+            sys.stderr.write(f"{name}: cannot be looked at: {exc.strerror}\n")
+            return
+        if pid:
+            self._children[pid] = name
+            return
+        try:
+            _be_child()
+            self._look(name)
+        except Exception as exc:  # The last one of this process.
+            sys.stderr.write(f"{name}: {type(exc).__name__}: {exc}\n")
+        finally:
+            sys.stderr.flush()
+            os._exit(0)
+
+
+def _be_child() -> None:
+    """Ends with its parent, and by SIGTERM unless it is told to give way in order."""
+    import ctypes
+
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _stamp(path: str) -> object:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns

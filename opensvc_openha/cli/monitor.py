@@ -1,0 +1,72 @@
+"""``openha monitor``: the resource monitor, as long as somebody holds the other end of its input."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import sys
+
+from opensvc_openha.agent.action_log import open_log
+from opensvc_openha.agent.actions import ActionOptions, perform
+from opensvc_openha.agent.monitor_rounds import MonitorRounds
+from opensvc_openha.agent.service import Service, load_service
+from opensvc_openha.agent.service_file import service_names
+from opensvc_openha.cli import here
+from opensvc_openha.cli.svcmgr import node_view
+from opensvc_openha.errors import OpenhaError, UsageError
+from opensvc_openha.formats.options_file import MONITOR_INTERVAL_S
+from opensvc_openha.runtime import configuration, control_client
+
+USAGE = """\
+Usage: openha monitor
+
+Watches the resources with monitor = true or restart = N of the services that run here, until its input ends. The node
+daemon runs it. `svcmgr resource monitor` looks once.
+"""
+
+
+def main(args: "list[str]") -> int:
+    """Runs the monitor; returns the exit code."""
+    if args in (["-h"], ["--help"]):
+        sys.stdout.write(USAGE)
+        return 0
+    if args:
+        raise UsageError(f"monitor: unexpected {' '.join(args)}")
+    agent = here.agent()
+
+    def load(name: str) -> Service:
+        with open_log(agent.log_dir, name) as log:
+            return load_service(agent, name, log, node_view())
+
+    def look(name: str) -> None:
+        with open_log(agent.log_dir, name) as log:
+            perform(load_service(agent, name, log, node_view()), "resource_monitor", ActionOptions())
+
+    rounds = MonitorRounds(
+        lambda: {name: agent.service_file(name) for name in service_names(agent.etc_dir)},
+        load,
+        lambda: control_client.fetch_status(here.layout()),
+        look,
+    )
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
+    try:
+        while not _is_over(_interval_s()):
+            rounds.run()
+    finally:
+        rounds.end()
+    return 0
+
+
+def _is_over(wait_s: float) -> bool:
+    """Waits; True as soon as the input has ended."""
+    ready, _, _ = select.select([sys.stdin.fileno()], [], [], wait_s)
+    return bool(ready) and not os.read(sys.stdin.fileno(), 4096)
+
+
+def _interval_s() -> float:
+    """As openha.conf says now; a mistake in it is told by the daemon."""
+    try:
+        return configuration.read_options(here.layout()).monitor_interval_s
+    except OpenhaError:
+        return MONITOR_INTERVAL_S

@@ -1,0 +1,120 @@
+"""Monitored resources on two nodes: restart, monitor actions, what keeps them from happening, and the life of the monitor."""
+
+import pytest
+from agent_cluster import EZ, AgentCluster
+
+pytestmark = pytest.mark.e2e
+
+INTERVAL_S = 0.5
+OPTIONS = f"[agent]\nmonitor_interval = {INTERVAL_S}\n"
+MONITORED = "monitor = true\nrestart = 1\n"
+MONITOR = "[o]pensvc_openha monitor"
+
+
+@pytest.fixture
+def make_agent_cluster(two_nodes):
+    """Makes a running cluster whose application is monitored."""
+
+    def make(**options):
+        cluster = AgentCluster(two_nodes, has_ssh=False, app=MONITORED, options=OPTIONS, **options)
+        cluster.start()
+        for node in cluster.nodes:
+            cluster.must(node, f"{EZ}/bin/service -A webha unfreeze")
+        cluster.wait("STARTED/STOPPED")
+        return cluster
+
+    return make
+
+
+def history(cluster, node):
+    """What the history says of the monitor."""
+    lines = cluster.must(node, f"{EZ}/bin/openha history webha").splitlines()
+    return [line.partition("resource monitor of webha: ")[2] for line in lines if "resource monitor" in line]
+
+
+def fail(cluster, is_for_good):
+    """The application ends by itself on the first node, and cannot be started there again, or can."""
+    cluster.must(cluster.first, "touch /shared/refuses-deb1; rm /run/web.runs" if is_for_good else "rm /run/web.runs")
+
+
+def monitor_pids(cluster, node):
+    return cluster.must(node, f"pgrep -f '{MONITOR}' || true").split()
+
+
+def test_what_went_down_is_restarted_and_what_stays_down_moves_the_service(make_agent_cluster):
+    """restart = 1: a dead application is started again; one that cannot be is a freezestop, and the peer runs the service."""
+    cluster = make_agent_cluster(default="monitor_action = freezestop\npre_monitor_action = date > /shared/pre\n")
+    first = cluster.first
+    fail(cluster, is_for_good=False)
+    cluster.until(lambda: history(cluster, first), lambda seen: seen == ["RESTARTED: app#1 was down, and is up again"])
+    assert (cluster.runs_on(), cluster.states(first)) == (["deb1"], "STARTED/STOPPED")
+    fail(cluster, is_for_good=True)
+    cluster.wait("FROZEN_STOP/STARTED")
+    assert cluster.runs_on() == ["deb2"]
+    assert history(cluster, first)[1:] == ["FREEZESTOP: app#1 is down"]
+    cluster.must(first, "test -s /shared/pre && ! ip addr show eth0 | grep 10.50.0.71")
+    assert "resource monitor of webha: FREEZESTOP: app#1 is down" in cluster.must(first, f"{EZ}/bin/openha why webha")
+    log = cluster.must(first, "cat /var/log/opensvc/web.log")
+    assert "monitored resource app#1 is in state down" in log and "start monitor action 'freezestop'" in log
+
+
+def test_nothing_is_done_in_a_freeze_nor_without_a_peer_that_takes_over(make_agent_cluster):
+    """Frozen: the dead application stays dead. Peer frozen: the rest of the service stays up, an alarm is kept, once."""
+    cluster = make_agent_cluster(default="monitor_action = freezestop\n")
+    first, second = cluster.nodes
+    cluster.must(first, "web freeze --cluster")
+    fail(cluster, is_for_good=False)
+    assert "nothing to monitor: the service is frozen" in cluster.must(first, "web resource monitor")
+    first.run(f"sleep {3 * INTERVAL_S}")
+    assert (cluster.runs_on(), history(cluster, first)) == ([], [])
+    cluster.must(first, "web thaw --cluster")
+    cluster.until(cluster.runs_on, lambda seen: seen == ["deb1"])
+
+    cluster.must(second, f"{EZ}/bin/service -A webha freeze-stop")
+    cluster.wait("STARTED/FROZEN_STOP")
+    fail(cluster, is_for_good=True)
+    cluster.until(lambda: history(cluster, first), lambda seen: len(seen) == 2)
+    tries = cluster.calls().count("start deb1")
+    first.run(f"sleep {3 * INTERVAL_S}")
+    assert cluster.calls().count("start deb1") == tries, "its tries are used up until it was up again"
+    told = "FAILED: app#1 is down; freezestop is not done, for the service is FROZEN_STOP on the peer deb2.opensvc.com"
+    assert history(cluster, first)[1].startswith(told) and len(history(cluster, first)) == 2
+    assert cluster.states(first) == "STARTED/FROZEN_STOP"
+    cluster.must(first, "ip addr show eth0 | grep -q 10.50.0.71")
+    cluster.must(second, f"{EZ}/bin/service -A webha unfreeze")
+    cluster.wait("FROZEN_STOP/STARTED")
+    assert cluster.runs_on() == ["deb2"]
+
+
+def test_reboot_action_takes_the_node_down_after_the_history_is_written(make_agent_cluster):
+    """monitor_action = reboot: the node is gone at once, the peer takes the service over, and booted again it says why."""
+    cluster = make_agent_cluster(default="monitor_action = reboot\n")
+    first, second = cluster.nodes
+    # Ending the machine itself must be out of reach, whatever the code does.
+    pid = monitor_pids(cluster, first)[0]
+    assert first.run(f"readlink /proc/{pid}/ns/pid").stdout.strip() != "pid:[4026531836]"
+    fail(cluster, is_for_good=True)
+    cluster.until(lambda: first.is_alive, lambda is_alive: not is_alive)
+    first.kill()  # Its addresses went with its power.
+    cluster.wait("UNKNOWN/STARTED", nodes=[second])
+    assert cluster.runs_on() == ["deb2"]
+    first.boot()
+    assert history(cluster, first) == ["REBOOT: app#1 is down"]
+
+
+def test_monitor_comes_back_and_goes_with_its_daemon(make_agent_cluster):
+    """Killed, it is started again and told of; with the daemon ended or killed it is gone; so it is without the agent."""
+    cluster = make_agent_cluster()
+    first = cluster.first
+    old = cluster.until(lambda: monitor_pids(cluster, first), lambda pids: len(pids) == 1)
+    cluster.must(first, f"kill -9 {old[0]}")
+    new = cluster.until(lambda: monitor_pids(cluster, first), lambda pids: len(pids) == 1 and pids != old)
+    assert "resource monitor: was ended by signal 9: started again" in cluster.must(first, f"cat {EZ}/log/nmond.log")
+    cluster.must(first, f"kill -9 $(cut -d' ' -f1 {EZ}/services/.proc/nmond.lock)")
+    cluster.until(lambda: monitor_pids(cluster, first), lambda pids: new[0] not in pids)
+    cluster.must(first, f"{EZ}/ezha start")
+    cluster.until(lambda: monitor_pids(cluster, first), lambda pids: len(pids) == 1)
+    cluster.must(first, f"{EZ}/ezha kill")
+    cluster.until(lambda: monitor_pids(cluster, first), lambda pids: not pids, 5.0)
+    cluster.must(first, f"rm /usr/share/opensvc/bin/svcmgr; {EZ}/ezha start; sleep 3")
+    assert monitor_pids(cluster, first) == []
