@@ -219,6 +219,17 @@ class Pair:
         self.deb2.boot()
         return self.deb1, self.deb2
 
+    def start_on_deb1(self) -> "tuple[Host, Host]":
+        """Both nodes, the service running on deb1, and deb2 standing by."""
+        self.boot()
+        self.run(2)
+        self.deb1.command(Command.UNFREEZE)
+        self.run(3)
+        self.deb2.command(Command.UNFREEZE)
+        self.run(2)
+        assert self.deb1.shown == self.deb2.shown == ("STARTED", "STOPPED")
+        return self.deb1, self.deb2
+
     def schedule(self, delay_s: float, call: Callable[..., None], *args: object) -> None:
         """Has something happen later."""
         self.schedule_at(self.now + delay_s, call, *args)

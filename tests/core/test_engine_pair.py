@@ -16,17 +16,6 @@ from opensvc_openha.core.timing import RESTART_HOLD_S, START_READY_DELAY_S, STOP
 from tests.core.pair import TIMEOUT_S, Host, Pair
 
 
-def _started_on_deb1(pair: Pair) -> "tuple[Host, Host]":
-    deb1, deb2 = pair.boot()
-    pair.run(2)
-    deb1.command(Command.UNFREEZE)
-    pair.run(3)
-    deb2.command(Command.UNFREEZE)
-    pair.run(2)
-    assert deb1.shown == deb2.shown == ("STARTED", "STOPPED")
-    return deb1, deb2
-
-
 def test_new_services_are_frozen_and_a_lone_node_does_not_know_its_peer() -> None:
     """deb1 alone: FROZEN_STOP here, UNKNOWN there; with deb2 both are known. Nothing starts."""
     pair = Pair()
@@ -54,7 +43,7 @@ def test_unfreeze_with_a_live_peer_goes_through_the_states_in_order_and_is_fast(
 def test_unfreeze_of_the_second_node_leaves_the_service_where_it_is() -> None:
     """STARTED on deb1: an unfrozen deb2 is STOPPED and starts nothing."""
     pair = Pair()
-    _started_on_deb1(pair)
+    pair.start_on_deb1()
     pair.run(60)
     assert [node for _, node in pair.starts()] == ["deb1"]
 
@@ -76,7 +65,7 @@ def test_both_nodes_start_at_the_same_instant_the_primary_wins(delay_s: float) -
 def test_death_of_the_owner_is_taken_over_after_timeout_and_delay() -> None:
     """deb1 dies: UNKNOWN after the timeout, START_READY for 5 s, then the start; not earlier."""
     pair = Pair()
-    deb1, deb2 = _started_on_deb1(pair)
+    deb1, deb2 = pair.start_on_deb1()
     died_at = pair.now
     deb1.crash()
     pair.run(TIMEOUT_S + 0.5)
@@ -90,7 +79,7 @@ def test_death_of_the_owner_is_taken_over_after_timeout_and_delay() -> None:
 def test_returning_owner_finds_the_service_on_its_peer_and_stays_stopped() -> None:
     """Failback is by hand: the rebooted deb1 shows STOPPED/STARTED; freeze-stop on deb2 brings the service back."""
     pair = Pair()
-    deb1, deb2 = _started_on_deb1(pair)
+    deb1, deb2 = pair.start_on_deb1()
     deb1.crash()
     pair.run(30)
     deb1.boot({"registry": Learned(ServiceState.STOPPED)})
@@ -107,7 +96,7 @@ def test_returning_owner_finds_the_service_on_its_peer_and_stays_stopped() -> No
 def test_one_link_of_two_cut_changes_nothing_but_that_link() -> None:
     """Total cut of eth1: that listener is down on both sides, no service moves."""
     pair = Pair()
-    deb1, deb2 = _started_on_deb1(pair)
+    deb1, deb2 = pair.start_on_deb1()
     pair.cut |= {(link.node, link) for link in pair.links if link.device == "eth1"}
     pair.run(60)
     for host in (deb1, deb2):
@@ -121,7 +110,7 @@ def test_one_link_of_two_cut_changes_nothing_but_that_link() -> None:
 def test_check_script_that_fails_forbids_the_takeover() -> None:
     """All links cut and the fence fails: START_FAILED on deb2, the service runs on deb1 only."""
     pair = Pair()
-    _, deb2 = _started_on_deb1(pair)
+    _, deb2 = pair.start_on_deb1()
     pair.script_ok = lambda host, action: action.kind is not ScriptKind.CHECK
     pair.cut_all()
     pair.run(60)
@@ -145,7 +134,7 @@ def test_deaf_owner_is_not_taken_over_without_its_acknowledgement() -> None:
 def test_peer_that_comes_back_during_the_check_script_stops_the_takeover() -> None:
     """The wires are mended while the check script runs: deb2 looks again, sees STARTED, and steps back."""
     pair = Pair()
-    _, deb2 = _started_on_deb1(pair)
+    _, deb2 = pair.start_on_deb1()
     pair.script_s = lambda action: 3.0
     pair.on_check = lambda host, action: pair.heal()
     pair.cut_all()
@@ -186,7 +175,7 @@ def test_slow_start_of_one_service_delays_neither_another_nor_the_beats() -> Non
 def test_stop_hands_the_service_to_an_unfrozen_peer() -> None:
     """`stop` with both unfrozen migrates: deb2 starts it, deb1 does not start it again."""
     pair = Pair()
-    deb1, deb2 = _started_on_deb1(pair)
+    deb1, deb2 = pair.start_on_deb1()
     number = deb1.command(Command.STOP)
     pair.run(STOP_HOLD_S + 10)
     answer = deb1.last_answer(number)
@@ -213,7 +202,7 @@ def test_stop_with_a_frozen_peer_starts_here_again_after_the_hold() -> None:
 def test_orderly_leave_is_acted_on_at_once() -> None:
     """`ezha stop` on the owner: stop, goodbye, and the peer starts it without waiting for any timeout."""
     pair = Pair()
-    deb1, deb2 = _started_on_deb1(pair)
+    deb1, deb2 = pair.start_on_deb1()
     asked_at = pair.now
     deb1.leave(Leaving.STOP_SERVICES)
     pair.run(4)
@@ -225,7 +214,7 @@ def test_orderly_leave_is_acted_on_at_once() -> None:
 def test_restart_of_the_daemon_moves_no_service() -> None:
     """SIGTERM on the owner's daemon, back within a minute: the peer waits, although all links are down."""
     pair = Pair()
-    deb1, deb2 = _started_on_deb1(pair)
+    deb1, deb2 = pair.start_on_deb1()
     deb1.leave(Leaving.KEEP_SERVICES)
     pair.run(RESTART_HOLD_S - 5)
     assert deb1.engine is None and "registry" in deb1.running
@@ -239,7 +228,7 @@ def test_restart_of_the_daemon_moves_no_service() -> None:
 def test_daemon_that_does_not_come_back_is_taken_for_silent_after_the_hold() -> None:
     """A goodbye is no protection for ever: after the hold the check script decides."""
     pair = Pair()
-    deb1, deb2 = _started_on_deb1(pair)
+    deb1, deb2 = pair.start_on_deb1()
     deb1.leave(Leaving.KEEP_SERVICES)
     pair.run(1)
     deb1.crash()
@@ -250,7 +239,7 @@ def test_daemon_that_does_not_come_back_is_taken_for_silent_after_the_hold() -> 
 def test_crashed_daemon_that_finds_its_service_up_keeps_it() -> None:
     """kill -9 of the daemon and a start within the timeout: STARTED is re-learned, no second start."""
     pair = Pair()
-    deb1, deb2 = _started_on_deb1(pair)
+    deb1, deb2 = pair.start_on_deb1()
     deb1.kill_daemon()
     pair.run(4)
     deb1.boot({"registry": Learned(ServiceState.STARTED, must_probe=True)})
@@ -274,7 +263,7 @@ def test_interrupted_start_is_cleaned_up_before_anybody_starts_again() -> None:
 def test_stalled_node_passes_no_verdict_before_a_full_timeout() -> None:
     """deb2 sleeps for 30 s while deb1 runs the service: on waking it does not take over, it listens first."""
     pair = Pair()
-    deb1, deb2 = _started_on_deb1(pair)
+    deb1, deb2 = pair.start_on_deb1()
     deb2.is_stalled = True
     pair.run(30)
     pair.resume(deb2)
@@ -287,7 +276,7 @@ def test_stalled_node_passes_no_verdict_before_a_full_timeout() -> None:
 def test_stalled_owner_whose_service_was_taken_stops_its_copy() -> None:
     """Without a fence a stalled owner and its peer both run the service: the owner says so, and steps down at once."""
     pair = Pair()
-    deb1, deb2 = _started_on_deb1(pair)
+    deb1, deb2 = pair.start_on_deb1()
     deb1.is_stalled = True
     pair.run(40)
     assert deb2.state == "STARTED"
@@ -304,7 +293,7 @@ def test_stalled_owner_whose_service_was_taken_stops_its_copy() -> None:
 def test_frozen_service_is_left_alone_by_every_event() -> None:
     """FROZEN_START on deb1 and FROZEN_STOP on deb2: neither silence nor a stop of the peer's daemon moves anything."""
     pair = Pair()
-    deb1, deb2 = _started_on_deb1(pair)
+    deb1, deb2 = pair.start_on_deb1()
     deb1.command(Command.FREEZE_START)
     deb2.command(Command.FREEZE_STOP)
     pair.run(2)
@@ -352,7 +341,7 @@ def test_service_the_peer_does_not_know_is_not_started() -> None:
 def test_check_script_that_failed_in_silence_is_no_lasting_damage() -> None:
     """The fence failed, then the wires are mended: deb2 stands by again, and takes over when deb1 really dies."""
     pair = Pair()
-    deb1, deb2 = _started_on_deb1(pair)
+    deb1, deb2 = pair.start_on_deb1()
     pair.script_ok = lambda host, action: action.kind is not ScriptKind.CHECK
     pair.cut_all()
     pair.run(40)
@@ -414,7 +403,7 @@ def test_service_added_again_is_what_its_state_file_says() -> None:
 def test_beats_that_waited_in_the_inbox_are_a_stall_of_ours() -> None:
     """The engine is far behind its inbox: no verdict on a peer whose newer beats may still wait there."""
     pair = Pair()
-    deb1, deb2 = _started_on_deb1(pair)
+    deb1, deb2 = pair.start_on_deb1()
     pair.delay_s = lambda: 0.001
     deb2.is_stalled = True
     pair.run(TIMEOUT_S + 3)
@@ -429,7 +418,7 @@ def test_beats_that_waited_in_the_inbox_are_a_stall_of_ours() -> None:
 def test_start_that_loses_the_race_is_answered_as_given_up() -> None:
     """freeze-start on both nodes at once (hole H15): the loser is told so and is not recorded as frozen-started."""
     pair = Pair()
-    deb1, deb2 = _started_on_deb1(pair)
+    deb1, deb2 = pair.start_on_deb1()
     deb1.command(Command.FREEZE_STOP)
     deb2.command(Command.FREEZE_STOP)
     pair.run(5)

@@ -17,22 +17,10 @@ from opensvc_openha.core.timing import START_FAILURE_HOLD_S, START_FAILURES_MAX,
 from tests.core.pair import NAMES, Host, Pair
 
 
-def _started(pair: Pair) -> "tuple[Host, Host]":
-    """The service runs on deb1, and deb2 stands by."""
-    deb1, deb2 = pair.boot()
-    pair.run(2)
-    deb1.command(Command.UNFREEZE)
-    pair.run(3)
-    deb2.command(Command.UNFREEZE)
-    pair.run(2)
-    assert deb1.shown == deb2.shown == ("STARTED", "STOPPED")
-    return deb1, deb2
-
-
 def _partitioned(policy: Policy) -> Pair:
     """Every wire was cut and the check-up script succeeds on nobody's death: both nodes run the service when they meet."""
     pair = Pair(policy=policy)
-    deb1, deb2 = _started(pair)
+    deb1, deb2 = pair.start_on_deb1()
     pair.cut_all()
     pair.run(30)
     assert pair.both_run()
@@ -46,7 +34,7 @@ def _partitioned(policy: Policy) -> Pair:
 def test_stall_below_the_timeout_leaves_no_doubt() -> None:
     """deb1 sleeps for 0.9 timeouts: the peer cannot have taken the service, and the owner goes on at once."""
     pair = Pair()
-    deb1, deb2 = _started(pair)
+    deb1, deb2 = pair.start_on_deb1()
     deb1.is_stalled = True
     pair.run(8.5)
     pair.resume(deb1)
@@ -57,7 +45,7 @@ def test_stall_below_the_timeout_leaves_no_doubt() -> None:
 def test_stalled_owner_asks_before_it_announces_started_again() -> None:
     """deb1 sleeps for 1.2 timeouts, deb2 has not begun anything: deb1 says UNKNOWN, is answered, and says STARTED."""
     pair = Pair()
-    deb1, deb2 = _started(pair)
+    deb1, deb2 = pair.start_on_deb1()
     deb1.is_stalled = True
     pair.run(12)
     pair.cut_all("deb2")
@@ -79,7 +67,7 @@ def test_stalled_owner_asks_before_it_announces_started_again() -> None:
 def test_doubt_outlives_the_silence_of_the_peer() -> None:
     """deb1 wakes up into a partition while deb2 took the service: it runs on unconfirmed, and steps down when they meet."""
     pair = Pair()
-    deb1, deb2 = _started(pair)
+    deb1, deb2 = pair.start_on_deb1()
     deb1.is_stalled = True
     pair.cut_all()
     pair.run(30)
@@ -94,7 +82,7 @@ def test_doubt_outlives_the_silence_of_the_peer() -> None:
 def test_owner_without_its_daemon_for_long_steps_down_when_it_was_replaced() -> None:
     """Only the daemon of deb1 died, the service ran on and deb2 took it: the new daemon of deb1 stops its copy."""
     pair = Pair()
-    deb1, deb2 = _started(pair)
+    deb1, deb2 = pair.start_on_deb1()
     deb1.kill_daemon()
     pair.run(30)
     assert deb2.state == "STARTED" and pair.both_run()
@@ -129,7 +117,7 @@ def test_acknowledgement_from_before_a_stall_starts_nothing() -> None:
 def test_operator_who_freezes_a_doubtful_service_ends_the_doubt() -> None:
     """FROZEN_START is the operator's word: the engine stops nothing when the peer turns out to run it too."""
     pair = Pair()
-    deb1, deb2 = _started(pair)
+    deb1, deb2 = pair.start_on_deb1()
     deb1.is_stalled = True
     pair.cut_all()
     pair.run(30)
@@ -295,7 +283,7 @@ def test_handed_over_service_is_not_tried_again_at_once() -> None:
 def test_service_moves_back_at_once_when_the_peer_has_taken_it() -> None:
     """Stopped on deb1 for deb2, and stopped there a second later: the courtesy to the peer is over, deb1 starts it."""
     pair = Pair()
-    deb1, deb2 = _started(pair)
+    deb1, deb2 = pair.start_on_deb1()
     deb1.command(Command.STOP)
     pair.run(3)
     assert deb2.state == "STARTED"
@@ -324,7 +312,7 @@ def test_failures_are_forgotten_with_time_and_by_an_operator() -> None:
 def test_fast_profile_takes_over_within_its_own_times() -> None:
     """Timeouts of 0.3 s: after a power loss the start script runs within a second, and not before 0.5 s."""
     pair = Pair(timeout_s=0.3, profile=Profile.FAST)
-    deb1, deb2 = _started(pair)
+    deb1, deb2 = pair.start_on_deb1()
     deb1.crash()
     died_at = pair.now
     pair.run(3)
@@ -342,7 +330,7 @@ def _reconfigure(host: Host, profile: Profile) -> None:
 def test_profile_is_changed_on_one_node_after_the_other_without_a_role_change(first: int) -> None:
     """To fast and back, deb1 or deb2 first, minutes apart, with lost beats: nobody takes the other for silent."""
     pair = Pair(timeout_s=0.3)
-    deb1, deb2 = _started(pair)
+    deb1, deb2 = pair.start_on_deb1()
     hosts = (deb1, deb2) if first == 0 else (deb2, deb1)
     beats = [0]
 
@@ -363,7 +351,7 @@ def test_profile_is_changed_on_one_node_after_the_other_without_a_role_change(fi
 def test_slow_peer_is_not_silent_before_two_of_its_own_intervals() -> None:
     """deb2 beats each second while deb1 would give up after 0.3 s: deb1 goes by the interval that the beats announce."""
     pair = Pair(timeout_s=0.3)
-    deb1, deb2 = _started(pair)
+    deb1, deb2 = pair.start_on_deb1()
     _reconfigure(deb1, Profile.FAST)
     pair.run(10)
     deb2.crash()
