@@ -180,6 +180,8 @@ class _Place:
     def __init__(self) -> None:
         self.state: Optional[ServiceState] = None
         self.kept: Optional[ServiceState] = None
+        self.is_guess = False
+        """The daemon had to begin with a file that did not hold what its predecessor wanted to write."""
         self.is_running = False
         self.is_forced = False
         self.is_ordered = False
@@ -188,8 +190,6 @@ class _Place:
         self.is_check_silent = False
         self.is_check_ok = False
         self.is_check_lie = False
-        self.is_left_frozen = False
-        """The daemon said goodbye and left it running, frozen by an operator: nobody takes it, whatever becomes of the node."""
 
 
 class _Node:
@@ -201,7 +201,15 @@ class _Node:
         self.lives: "dict[BootId, _Life]" = {}
         self.arrived: "dict[BootId, int]" = {}
         self.last_arrival: Optional[float] = None
+        self.last_word: Optional[Beat] = None
         self.began_at = 0.0
+
+    def has_left_frozen(self, service: str) -> bool:
+        """The peer was last heard to leave it running, frozen by an operator: nobody takes it, whatever becomes of the peer."""
+        beat = self.last_word
+        if beat is None or beat.goodbye is Goodbye.NONE:
+            return False
+        return beat.states.get(service) is ServiceState.FROZEN_START
 
     def place(self, service: str) -> _Place:
         if service not in self.places:
@@ -261,7 +269,7 @@ class Watch:
         return self._nodes[node].place(service).is_running
 
     def _gone(self, node: _Node, is_machine: bool) -> None:
-        node.boot = None
+        node.boot, node.last_word = None, None
         node.lives.clear()
         for place in node.places.values():
             place.state, place.ready_seq, place.check_began = None, None, None
@@ -280,6 +288,7 @@ class Watch:
         if place.kept in FROZEN and seen.state not in FROZEN:
             text = f"was {place.kept.name}, and the daemon takes it for {seen.state.name}"
             self._fail("S3", seen.at, seen.node, seen.service, text)
+        place.is_guess = place.is_guess or place.kept is None
         place.state = place.kept = seen.state
         place.ready_seq, place.check_began, place.is_check_ok = None, None, False
 
@@ -299,6 +308,7 @@ class Watch:
         if seen.state is ServiceState.START_READY:
             place.ready_seq, place.check_began, place.is_check_ok = None, None, False
         place.state = place.kept = seen.state
+        place.is_guess = False
 
     # --- scripts --------------------------------------------------------------------------------------------
 
@@ -359,6 +369,8 @@ class Watch:
             return
         life.out_since = {name: life.out_since.get(name, seen.at) for name, state in beat.states.items() if state in PEER_OUT}
         life.newest, life.heard_at = beat, seen.at
+        if node.last_word is None or beat.boot.counter >= node.last_word.boot.counter:
+            node.last_word = beat
         if beat.ack is not None and beat.ack.is_taken and names_us:
             life.acked = max(life.acked, beat.ack.seq)
         life.is_over = beat.goodbye is not Goodbye.NONE
@@ -373,7 +385,6 @@ class Watch:
             place = node.place(name)
             if state is ServiceState.START_READY and place.ready_seq is None:
                 place.ready_seq = seen.beat.seq
-            place.is_left_frozen = seen.beat.goodbye is not Goodbye.NONE and state is ServiceState.FROZEN_START
 
     def _is_silent(self, node: _Node, at: float) -> bool:
         limit_s = min(self.shortest_timeout_s, timing.RESTART_HOLD_S)
@@ -424,7 +435,8 @@ class Watch:
         """Called when nothing moves any more: where a service is said to be STARTED, it runs."""
         for name, node in self._nodes.items():
             place = node.place(service)
-            if place.state is ServiceState.STARTED and not place.is_running and not place.is_forced:
+            is_excused = place.is_forced or place.is_guess
+            if place.state is ServiceState.STARTED and not place.is_running and not is_excused:
                 self._fail("L1", 0.0, name, service, "said to be STARTED, but nothing runs there")
 
     def is_served(self, service: str, healthy: "Iterable[str]") -> bool:
@@ -434,7 +446,7 @@ class Watch:
         """
         states = [self._nodes[name].place(service).state for name in healthy]
         is_kept = any(state not in _WILLING and state is not ServiceState.FROZEN_STOP for state in states)
-        is_left = any(node.place(service).is_left_frozen for node in self._nodes.values())
+        is_left = any(self._nodes[name].has_left_frozen(service) for name in healthy)
         return is_kept or is_left or not any(state in _WILLING for state in states)
 
     def _fail(self, rule: str, at: float, node: str, service: str, text: str) -> None:

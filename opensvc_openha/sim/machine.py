@@ -132,6 +132,9 @@ class Machine:
         told = ", ".join(f"{name} {item.state.name}{' probe' if item.must_probe else ''}" for name, item in learned.items())
         self.note(f"daemon {boot.counter} starts: {told}")
         self.observe(DaemonBegan(self.monotonic, self.name, boot, {name: item.state for name, item in learned.items()}))
+        if self.is_store_broken:
+            for name in learned:
+                self.observe(StateLost(self.monotonic, self.name, name))
         self.life = Life(self, boot, learned)
         self.life.begin()
         if self.reader is not None:
