@@ -88,6 +88,7 @@ class Engine:
         self._touched: "set[str]" = set()
         self._due: "dict[str, float]" = {}
         self._stalled_at = -math.inf
+        self._worked_until = -math.inf
         self._late_s = 0.0
         self._sight: Optional[Sight] = None
         self._is_ack_due = False
@@ -138,14 +139,15 @@ class Engine:
         """
         self._doubt_own_services(now)
         shortest = self._monitor.shortest_timeout_s
-        late_s = now - self._expected_at
+        late_s = now - max(self._expected_at, self._worked_until)
         if isinstance(event, BeatReceived):
-            late_s = max(late_s, now - event.received_at)
+            late_s = max(late_s, now - max(event.received_at, self._worked_until))
         self._late_s = max(0.0, late_s)
         if shortest is None or not self._is_begun or late_s < timing.STALL_FRACTION * shortest:
             return []
         is_news = now > self._stalled_at + shortest
         self._monitor.hold(now)
+        self._view.doubt_goodbye(self._monitor.all_heard_at)
         for machine in self._machines.values():
             machine.void_proof(self.seq + 1)
         self._is_dirty, self._stalled_at = True, now
@@ -154,16 +156,30 @@ class Engine:
         text = f"stalled for {late_s:.1f} s: no verdict about the peer before it was listened to for a full timeout"
         return [Record(RecordKind.NODE, self.spec.node, "", "STALLED", text, is_alarm=True)]
 
+    def worked(self, until: float) -> None:
+        """Told by the caller: what the last step asked for took until then, and the listeners were not stopped meanwhile.
+
+        So this node is late, but was not deaf: what it missed waits in the inbox, and is taken before any new verdict.
+        A slow disk that counted as a stall would undo each start that it had just been asked to write down.
+        """
+        self._worked_until = until
+        self._monitor.wait_until(until + timing.BACKLOG_S)
+
     def _doubt_own_services(self, now: float) -> None:
         """The peer heard nothing of this node for a timeout of its own: it may have taken what runs here."""
         mute_s = now - self._beat_at
-        timeout_s = min((link.timeout_s for link in self.spec.senders), default=math.inf)
-        if not self.seq or mute_s < max(timeout_s, timing.PATIENCE_BEATS * self._pace.beat_interval_s):
+        if not self.seq or mute_s < self._peer_patience_s:
             return
         self._is_dirty = True
         for machine in self._machines.values():
             machine.void_proof(self.seq + 1)
             machine.was_away(f"this node was stalled for {mute_s:.1f} s", self.seq + 1)
+
+    @property
+    def _peer_patience_s(self) -> float:
+        """The shortest time after which the peer may call a link of this node down."""
+        timeout_s = min((link.timeout_s for link in self.spec.senders), default=math.inf)
+        return max(timeout_s, timing.PATIENCE_BEATS * self._pace.beat_interval_s)
 
     def _handle(self, event: Event, now: float) -> "list[Action]":
         if isinstance(event, Tick):
@@ -284,9 +300,12 @@ class Engine:
             for link in self._monitor.expire(now)
         ]
         self._view.legacy_delay_s = self._monitor.legacy_delay_s
+        self._view.ack_limit_s = self._peer_patience_s
+        was_doubted = self._view.is_left_doubted
         before = self._view.judge(self._monitor.is_any_up, self._monitor.silent_since(now), now)
         standing = self._view.standing
-        if before is not standing or (standing is PeerStanding.LEFT and self._view.silent_since is not None):
+        has_news = before is not standing or self._view.is_left_doubted is not was_doubted
+        if has_news or (standing is PeerStanding.LEFT and self._view.silent_since is not None):
             self._is_dirty = True
         if before is not standing:
             reason = _standing_reason(standing, self._view.newest)

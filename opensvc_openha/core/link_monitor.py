@@ -77,6 +77,8 @@ class LinkMonitor:
     def __init__(self, listeners: Iterable[LinkSpec], now: float) -> None:
         self._listeners = {link: _Listener(link, now) for link in listeners}
         self._arrivals = _Arrivals()
+        self._not_before = now
+        self._silent_since: Optional[float] = None
 
     def update(self, listeners: Iterable[LinkSpec], now: float) -> None:
         """Takes over a new set of links; those that stay keep what was heard on them."""
@@ -126,6 +128,8 @@ class LinkMonitor:
 
     def expire(self, now: float) -> "list[LinkSpec]":
         """Takes down the links whose timeout has passed; returns them."""
+        if now < self._not_before:
+            return []
         gone = [item for item in self._listeners.values() if item.is_up and now >= item.verdict_at]
         for item in gone:
             item.is_up = False
@@ -142,6 +146,15 @@ class LinkMonitor:
         """Starts to listen anew after a stall of our own: no verdict before one full timeout from now."""
         for item in self._listeners.values():
             item.listening_since = now
+
+    @property
+    def all_heard_at(self) -> float:
+        """When every link will have been listened to for its whole timeout."""
+        return max((item.listening_since + item.patience_s for item in self._listeners.values()), default=0.0)
+
+    def wait_until(self, instant: float) -> None:
+        """No new verdict before that: beats may wait that were received in time. What is silent already stays so."""
+        self._not_before = instant
 
     @property
     def is_any_up(self) -> bool:
@@ -165,15 +178,23 @@ class LinkMonitor:
         return max(START_READY_DELAY_S, min(link.timeout_s for link in up) + 2 * BEAT_INTERVAL_S)
 
     def silent_since(self, now: float) -> Optional[float]:
-        """When the peer became silent on every link, or None while that is not certain."""
-        if self.is_any_up or not self._listeners:
-            return None
-        verdict = max(item.verdict_at for item in self._listeners.values())
-        return verdict if now >= verdict else None
+        """When it became certain that the peer is silent on every link, or None while it is not.
+
+        That instant is never in the past when it is found: a check-up script that was begun before did not know of it.
+        """
+        if self.is_any_up or not self._listeners or now < max(item.verdict_at for item in self._listeners.values()):
+            self._silent_since = None
+        elif self._silent_since is None and now >= self._not_before:
+            self._silent_since = now
+        return self._silent_since
 
     def next_deadline(self, now: float) -> Optional[float]:
         """Next instant at which a verdict may change."""
-        later = [item.verdict_at for item in self._listeners.values() if item.is_up or item.verdict_at > now]
+        later = [
+            max(item.verdict_at, self._not_before) for item in self._listeners.values() if item.is_up or item.verdict_at > now
+        ]
+        if self._not_before > now and not self.is_any_up:
+            later.append(self._not_before)
         return min(later) if later else None
 
     @property

@@ -68,6 +68,11 @@ class PeerView:
         """Time for which a C OpenHA must have been heard out; follows from the links that are up."""
         self.standing = PeerStanding.UNHEARD
         self.silent_since: Optional[float] = None
+        self.ack_limit_s = math.inf
+        """After so long without our beats the peer may call us silent: by then what it acknowledged proves nothing."""
+        self._is_ack_old = False
+        self._left_from = -math.inf
+        self._is_left_doubted = False
 
     def admits(self, beat: Beat, now: float = math.inf) -> bool:
         """True if the beat is of the peer's current life, or of a new one we have reason to believe."""
@@ -149,6 +154,8 @@ class PeerView:
     def judge(self, is_any_up: bool, silent_since: Optional[float], now: float) -> PeerStanding:
         """Works out how the peer stands from the verdict on the links; returns the standing before."""
         before = self.standing
+        self._is_ack_old = now >= self._taken_at + self.ack_limit_s
+        self._is_left_doubted = now < self._left_from
         if self._newest is not None and self._newest.goodbye is not Goodbye.NONE:
             self.standing = PeerStanding.LEFT
             hold_ends = self._goodbye_at + RESTART_HOLD_S
@@ -161,10 +168,21 @@ class PeerView:
             self.standing, self.silent_since = PeerStanding.UNHEARD, None
         return before
 
+    def doubt_goodbye(self, until: float) -> None:
+        """After a stall of our own, a goodbye may be old, and the peer long back: it must be listened for until then."""
+        self._left_from = until
+
+    @property
+    def is_left_doubted(self) -> bool:
+        """True while a goodbye proves nothing."""
+        return self.standing is PeerStanding.LEFT and self._is_left_doubted
+
     def next_deadline(self, now: float) -> Optional[float]:
-        """When a goodbye's hold ends, if it has not."""
-        hold_ends = self._goodbye_at + RESTART_HOLD_S
-        return hold_ends if self.standing is PeerStanding.LEFT and hold_ends > now else None
+        """When a goodbye's hold ends, or the doubt of it."""
+        if self.standing is not PeerStanding.LEFT:
+            return None
+        ahead = [instant for instant in (self._goodbye_at + RESTART_HOLD_S, self._left_from) if instant > now]
+        return min(ahead, default=None)
 
     def state_of(self, service: str) -> ServiceState:
         """The peer's state as shown: UNKNOWN unless the peer is heard and speaks of the service."""
@@ -177,7 +195,7 @@ class PeerView:
         said = None if self._newest is None else self._newest.states.get(service)
         if self.standing is PeerStanding.LEFT:
             if said in PEER_OUT:
-                return Evidence.LEFT_OUT
+                return Evidence.UNHEARD if self._is_left_doubted else Evidence.LEFT_OUT
             if said is ServiceState.FROZEN_START:
                 # Frozen by an operator and left running on purpose: nobody takes it.
                 return Evidence.RUNS
@@ -187,7 +205,8 @@ class PeerView:
         if self.standing is PeerStanding.UNHEARD or said is None:
             return Evidence.UNHEARD
         if said in PEER_OUT:
-            return Evidence.OUT_ACKED if ready_seq is not None and self._acked_seq >= ready_seq else Evidence.OUT
+            is_acked = ready_seq is not None and self._acked_seq >= ready_seq and not self._is_ack_old
+            return Evidence.OUT_ACKED if is_acked else Evidence.OUT
         if said in _RUNS:
             return Evidence.RUNS
         return Evidence.READY if said is ServiceState.START_READY else Evidence.BUSY

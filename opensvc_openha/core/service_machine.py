@@ -73,6 +73,7 @@ class ServiceMachine:
         # A daemon that finds the service running was away for an unknown time.
         self._doubt = _Doubt(0, "the daemon was restarted") if learned.state in _OWNS else None
         self._is_untried = False
+        self._is_found_down = False
         self._dual = DualRun()
         self._failures = StartFailures()
         self._pending: Optional[_Pending] = None
@@ -183,6 +184,7 @@ class ServiceMachine:
         if row.sets_then:
             self.then = row.then
         self.running = row.run
+        self._is_found_down = row.trigger is Trigger.PROBE_DOWN and self.state is ServiceState.FROZEN_START
         if row.holds:
             self._hold_until = now + self._hold_s(row)
             self._is_hold_for_peer = row.trigger is not Trigger.STORE_FAILED and not self._failures.is_script
@@ -244,6 +246,7 @@ class ServiceMachine:
                 self._failures.lets_hand_over(self.spec.policy)
                 and view.state_of(self.spec.name) is ServiceState.STOPPED
             ),
+            is_found_down=self._is_found_down,
             is_untried=self._is_untried,
             is_stuck=self.state is ServiceState.START_READY and now >= self._ready_since + STUCK_S and self._goes_second,
             leaving=leaving,
@@ -311,6 +314,8 @@ class ServiceMachine:
 
     @property
     def _dual_advice(self) -> str:
+        if self._doubt is not None and self.state is ServiceState.STARTED:
+            return "this node was away and stops its copy"
         policy = self.spec.policy.on_dual_run
         return "stop it on one node" if policy is OnDualRun.REPORT else f"on_dual_run = {policy.value}"
 

@@ -89,6 +89,12 @@ LEAVE_SCRIPT_WAIT_S = 10.0
 STALL_FRACTION = 0.25
 """A step later than this part of the shortest link timeout means that this node was stalled."""
 
+WORK_NOTED_S = 0.01
+"""What the engine's own work must take, writing states say, to be told from a stall of the whole node."""
+
+BACKLOG_S = 0.05
+"""After such work, what waits in the inbox is taken before a link is called down."""
+
 CHECK_LIMIT_S = 60.0
 START_LIMIT_S = 600.0
 STOP_LIMIT_S = 600.0
@@ -139,6 +145,8 @@ assert START_FAILURE_HOLD_S > STOP_HOLD_S, "the peer goes first"
 assert START_FAILURES_WINDOW_S > START_FAILURES_MAX * START_FAILURE_HOLD_S, "the window must see the failures it counts"
 assert STUCK_S > START_READY_DELAY_S, "the roles decide first"
 assert 0 < STALL_FRACTION < 1
+assert WORK_NOTED_S < STALL_FRACTION * FAST_TIMEOUT_MIN_S, "work that would pass for a stall is noted"
+assert BACKLOG_S < FAST_TIMEOUT_MIN_S, "no verdict is late by more than a link timeout for it"
 assert PROOF_PATIENCE_S > 2 * BEAT_INTERVAL_S, "two lost beats are no reason to report anything"
 assert FIRST_BEAT_LIMIT_S > BEAT_INTERVAL_S, "a peer in good health speaks once in that time"
 assert LEAVE_SCRIPT_WAIT_S < RESTART_HOLD_S, "a restart that waits for a script must fit into the peer's patience"

@@ -88,6 +88,8 @@ class Situation:
     """Both nodes run the service, and by the policy this one stops its copy now."""
     is_to_hand_over: bool = False
     """A start script failed here, and by the policy the peer, which is STOPPED, gets the service."""
+    is_found_down: bool = False
+    """Frozen as started, but the wrapper said that nothing runs."""
     is_untried: bool = False
     """START_FAILED since the check-up script failed while the peer was silent: nothing was started."""
     is_stuck: bool = False
@@ -206,8 +208,8 @@ _STOP_ROWS = (
 )
 
 _LEARN_ROWS = (
-    Row(S.STARTED, _T.PROBE_DOWN, _script(_K.PROBE), S.STOPPED, "found down when the daemon started"),
-    Row(S.STARTED, _T.PROBE_UP, _script(_K.PROBE), S.STARTED, "found up when the daemon started"),
+    Row(S.STARTED, _T.PROBE_DOWN, _script(_K.PROBE), S.STOPPED, "found down by the wrapper's status"),
+    Row(S.STARTED, _T.PROBE_UP, _script(_K.PROBE), S.STARTED, "found up by the wrapper's status"),
     Row(S.STARTED, _T.PROBE_UNSURE, _script(_K.PROBE), S.STARTED, "as in the STATE file; the wrapper does not tell"),
     Row(S.FROZEN_START, _T.PROBE_DOWN, _script(_K.PROBE), S.FROZEN_START, "frozen; found down when the daemon started"),
     Row(S.FROZEN_START, _T.PROBE_UP, _script(_K.PROBE), S.FROZEN_START, "frozen; found up when the daemon started"),
@@ -252,6 +254,9 @@ _OPERATOR_ROWS = (
     Row(S.STOPPED, _T.FREEZE_START, _may_begin, S.START_READY, "operator: {trigger}", sets_then=True, then=S.FROZEN_START,
         ready=Word.READY_FREEZE_START),
     Row(S.FROZEN_STOP, _T.UNFREEZE, _idle, S.STOPPED, "operator: {trigger}", ready=Word.READY_UNFREEZE, done=Word.UNFROZEN),
+    Row(S.FROZEN_START, _T.UNFREEZE, lambda s: s.running is None and s.is_found_down, S.STARTED,
+        "operator: {trigger}; it was found down before, and is looked at again", run=_K.PROBE, ready=Word.READY_UNFREEZE,
+        done=Word.UNFROZEN),
     Row(S.FROZEN_START, _T.UNFREEZE, _idle, S.STARTED, "operator: {trigger}", ready=Word.READY_UNFREEZE, done=Word.UNFROZEN),
 )
 

@@ -9,6 +9,7 @@ The engine thread alone touches core. The main thread waits for signals and watc
 from __future__ import annotations
 
 import logging
+import math
 import os
 import queue
 import signal
@@ -53,6 +54,7 @@ from opensvc_openha.runtime.logs import log_record
 from opensvc_openha.runtime.monitor_process import MonitorCommand, MonitorProcess
 from opensvc_openha.runtime.node import Node
 from opensvc_openha.runtime.problems import Subject
+from opensvc_openha.runtime.pulse import Pulse
 from opensvc_openha.runtime.realtime import Realtime
 from opensvc_openha.runtime.script_runner import ScriptRunner
 from opensvc_openha.runtime.systemd import Systemd
@@ -118,6 +120,7 @@ class Daemon:
         self._server = ControlServer(layout.control_socket, self)
         self._systemd = Systemd()
         self._monitor = MonitorProcess(monitor, layout.environment(), logger)
+        self._pulse = Pulse()
         is_first_start = not os.path.exists(layout.boot_file)
         boot, is_same_life = next_boot(layout)
         self._authentication = Authentication(self._spec.node, boot)
@@ -142,6 +145,7 @@ class Daemon:
                        len(self._spec.own_services))
         for warning in self._warnings():
             self._log.warning("node %s: %s", self._spec.node, warning)
+        self._pulse.start(self._realtime.enter)
         engine = threading.Thread(target=self._engine_thread, name="engine", daemon=True)
         engine.start()
         self._await_peer()
@@ -187,11 +191,18 @@ class Daemon:
                     item.answer(engine.snapshot(now))
                     item = Tick()
                 self._node.handle(item, now)
+                self._excuse_work(now)
                 self._systemd.alive()
         except BaseException as error:  # The one place of this thread that catches all: a silent node is a safe node.
             self._failure = error
         self._is_over.set()
         self._wake.set()
+
+    def _excuse_work(self, began: float) -> None:
+        """What the engine's thread did itself, writing states most of all, is no stall: the listeners went on."""
+        ended = clock.monotonic()
+        if ended - began >= timing.WORK_NOTED_S and not self._pulse.was_stopped(began):
+            self._node.engine.worked(ended)
 
     def _answer_questions(self, now: float) -> None:
         """Who only looks does not wait behind thousands of events, and one snapshot serves all who wait."""
@@ -275,6 +286,8 @@ class Daemon:
         """Gives options to those that have no need of the engine for it."""
         self._authentication.update(current.options.heartbeat, current.ring, current.lives)
         self._runner.configure(current.spec.own_services, current.options.scripts.parallel)
+        shortest_s = min((link.timeout_s for link in current.spec.listeners), default=math.inf)
+        self._pulse.watch(timing.STALL_FRACTION * shortest_s)
 
     def _match_links(self, spec: ClusterSpec) -> None:
         """Starts a thread for each new end of a link, ends those of links that are gone."""

@@ -146,7 +146,9 @@ class Life:
             machine.reader.is_stopped = False
             machine.reader.expect()
         for event in self._parked:
-            self._clockwork.after(dice.choice((0.0, 0.002, 0.02)), self.handle, event)
+            # One thread reads the configuration: its news keep their order.
+            delay_s = 0.0 if isinstance(event, ConfigChanged) else dice.choice((0.0, 0.002, 0.02))
+            self._clockwork.after(delay_s, self.handle, event)
         self._parked = []
         for link, frames in self._sockets.items():
             for number, carried in enumerate(frames):
@@ -159,8 +161,9 @@ class Life:
         self.is_hung = True
 
     def unhang(self) -> None:
-        """It goes on with what has piled up, in order."""
+        """It goes on with what has piled up, in order; as the daemon does, it knows that its listeners went on."""
         self.is_hung = False
+        self.engine.worked(self._machine.monotonic)
         waiting, self._inbox = self._inbox, []
         for event in waiting or [Tick()]:
             self.handle(event)

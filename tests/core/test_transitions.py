@@ -22,6 +22,8 @@ FLAGS = [
     for untried in (False, True)
     for other in (False, True)
 ] + [
+    dict(is_found_down=True),
+] + [
     dict(is_peer_started=True, is_in_doubt=doubt, is_copy_to_stop=copy, is_to_hand_over=hand, is_check_valid=other)
     for doubt in (False, True)
     for copy in (False, True)

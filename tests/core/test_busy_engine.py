@@ -1,0 +1,163 @@
+"""Two engines whose disks are slow, or that were stopped for a while: what is their own delay, and what it proves."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from opensvc_openha.core.actions import Action, Persist
+from opensvc_openha.core.beat import BootId, Goodbye
+from opensvc_openha.core.events import BeatReceived, Command, Event, Learned, Leaving, ScriptKind
+from opensvc_openha.core.invariants import Heard
+from opensvc_openha.core.link_monitor import LinkMonitor
+from opensvc_openha.core.model import Profile
+from opensvc_openha.core.states import ServiceState
+
+from tests.core.pair import Host, Pair, links
+
+_STOPPED = Learned(ServiceState.STOPPED)
+
+
+class _SlowHost(Host):
+    """A node whose engine waits for its disk at each state it writes; its listeners go on meanwhile."""
+
+    write_s = 0.0
+    is_busy = False
+
+    def handle(self, life: int, event: Event) -> None:
+        if self.engine is None or life != self.life:
+            return
+        if self.is_busy:
+            self.pair.parked.append((self, life, event))
+            return
+        if isinstance(event, BeatReceived):
+            self.pair.observe(Heard(self.pair.now, self.name, event.beat))
+        self.is_busy = True
+        actions = self.engine.step(event, self.pair.now)
+        took_s = self.write_s * sum(isinstance(action, Persist) for action in actions)
+        self.pair.schedule(took_s, self._written, life, actions)
+
+    def _written(self, life: int, actions: "list[Action]") -> None:
+        self.is_busy = False
+        if self.engine is None or life != self.life:
+            return
+        for action in actions:
+            self.carry_out(action)
+        if self.engine is None:
+            return
+        self.engine.worked(self.pair.now)
+        self.pair.resume(self)
+        self.pair.schedule_at(max(self.pair.now, self.engine.next_deadline()), self.tick, self.life, 0)
+
+
+@pytest.mark.parametrize(
+    "profile, timeout_s, write_s, count",
+    [
+        (Profile.FAST, 0.3, 0.1, 1),
+        (Profile.FAST, 0.5, 0.005, 32),
+        (Profile.TUTORIAL, 2.0, 0.02, 32),
+        (Profile.TUTORIAL, 10.0, 0.1, 32),
+    ],
+)
+def test_slow_disk_delays_starts_but_does_not_undo_them(profile: Profile, timeout_s: float, write_s: float, count: int) -> None:
+    """Each state takes longer to write than a stall may last: all services start once, and once more on the survivor."""
+    names = [f"svc{number}" for number in range(count)]
+    pair = Pair(*names, timeout_s=timeout_s, profile=profile)
+    slow = _SlowHost(pair, 0), _SlowHost(pair, 1)
+    pair.deb1, pair.deb2 = slow
+    for host in slow:
+        host.write_s = write_s
+        host.boot(dict.fromkeys(names, _STOPPED))
+    pair.run(40)
+    assert [[node for _, node in pair.starts(name)] for name in names] == [["deb1"]] * count
+    pair.deb1.crash()
+    pair.run(40)
+    assert [[node for _, node in pair.starts(name)] for name in names] == [["deb1", "deb2"]] * count
+
+
+@pytest.mark.parametrize("is_back", [True, False])
+def test_goodbye_read_after_a_stall_proves_nothing_before_the_peer_was_listened_to(is_back: bool) -> None:
+    """deb2 is stopped while deb1 leaves, comes back and takes the service; only the goodbye is left in deb2's buffers.
+
+    deb2 hears the living deb1 before it acts; where deb1 stays away, deb2 starts the service after the links' timeout.
+    """
+    pair = Pair()
+    deb1, deb2 = pair.boot()
+    pair.run(2)
+    deb2.command(Command.UNFREEZE)
+    deb1.command(Command.UNFREEZE)
+    pair.run(3)
+    deb2.is_stalled = True
+    pair.run(1)
+    deb1.leave(Leaving.STOP_SERVICES)
+    pair.run(4)
+    if is_back:
+        deb1.boot({"registry": _STOPPED})
+        pair.run(40)
+        assert "registry" in deb1.running
+    pair.parked = [
+        (host, life, replace(event, received_at=pair.now)) for host, life, event in pair.parked
+        if isinstance(event, BeatReceived) and event.beat.goodbye is not Goodbye.NONE
+    ]
+    assert pair.parked
+    resumed_at = pair.now
+    pair.resume(deb2)
+    pair.run(9)
+    assert "registry" not in deb2.running
+    pair.run(20)
+    if is_back:
+        assert [node for _, node in pair.starts()] == ["deb1", "deb1"]
+    else:
+        assert 9 < pair.starts()[-1][0] - resumed_at < 12
+        assert deb2.state == "STARTED"
+
+
+def test_acknowledgement_older_than_the_peers_patience_starts_nothing() -> None:
+    """deb2 calls deb1 silent after 2 s, deb1 calls deb2 silent after 20 s, and the cable breaks during deb1's long check-up.
+
+    By the end of it deb2 has taken the service: that it had agreed 12 s ago is no reason to start a second copy.
+    """
+    pair = Pair()
+    pair.links = tuple(replace(link, timeout_s=2.0 if link.node == "deb1" else 20.0) for link in links())
+    pair.invariants = None
+    deb1, deb2 = pair.boot()
+    pair.script_s = lambda action: 12.0 if action.kind is ScriptKind.CHECK else 1.0
+    pair.run(3)
+    deb1.command(Command.UNFREEZE)
+    pair.run(0.5)
+    deb2.command(Command.UNFREEZE)
+    pair.run(0.5)
+    assert deb1.state == "STARTING"
+    pair.script_s = lambda action: 1.0
+    pair.cut_all()
+    pair.run(13)
+    assert "registry" in deb2.running
+    assert "registry" not in deb1.running
+    assert deb1.state == "START_READY"
+
+
+def test_link_taken_out_makes_no_silence_in_the_past() -> None:
+    """One link is down for long, the other is removed: the peer is silent from now on, not since the first one fell."""
+    first, second = links(count=2)[2:]
+    monitor = LinkMonitor((first, second), 0.0)
+    monitor.expire(90.0)
+    monitor.heard(second, BootId(1, 1), 1, 95.0, 0)
+    assert monitor.silent_since(100.0) is None
+    monitor.update((first,), 100.0)
+    assert monitor.silent_since(100.0) == 100.0
+    assert monitor.silent_since(101.0) == 100.0
+
+
+def test_unfrozen_service_that_was_found_down_is_looked_at_again() -> None:
+    """Frozen as started, found down by a restarted daemon: unfrozen, it is asked again, and started since it is down."""
+    pair = Pair()
+    pair.deb1.boot({"registry": Learned(ServiceState.FROZEN_START, must_probe=True)})
+    pair.deb2.boot({"registry": Learned(ServiceState.STOPPED)})
+    pair.run(5)
+    assert pair.deb1.state == "FROZEN_START"
+    assert "found down" in pair.deb1.service().reason
+    pair.deb1.command(Command.UNFREEZE)
+    pair.run(10)
+    assert [kind for _, node, kind, _ in pair.scripts if node == "deb1"] == ["status", "status", "check", "start"]
+    assert pair.deb1.shown == ("STARTED", "STOPPED")
