@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from dataclasses import replace
-from typing import Iterator
-
 import pytest
 
 from opensvc_openha.core.events import Leaving, ScriptKind
@@ -42,13 +41,16 @@ SITUATIONS = [
 PROVED_OUT = {Evidence.OUT_ACKED, Evidence.LEFT_OUT}
 
 
-def _applied() -> Iterator["tuple[S, Trigger, Situation, Row]"]:
+@functools.lru_cache(maxsize=None)
+def _applied() -> "list[tuple[S, Trigger, Situation, Row]]":
+    found = []
     for state in S:
         for trigger in Trigger:
             for situation in SITUATIONS:
                 row = find_row(state, trigger, situation)
                 if row is not None:
-                    yield state, trigger, situation, row
+                    found.append((state, trigger, situation, row))
+    return found
 
 
 def test_start_script_runs_only_on_evidence() -> None:

@@ -1,0 +1,198 @@
+"""The rules in words, told apart from the table: what each trigger does in each state and situation, and that it does no more.
+
+The table lists rows with guards; here each trigger is told as an operator would be told it. Both must agree on all that
+counts: where the service goes, what runs, in which frozen state it is to end, whether it is held, and what is answered.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import Iterator, Optional
+
+import pytest
+
+from opensvc_openha.core.actions import Word
+from opensvc_openha.core.events import Leaving, ScriptKind
+from opensvc_openha.core.model import Role
+from opensvc_openha.core.peer_view import Evidence as E
+from opensvc_openha.core.states import ServiceState as S
+from opensvc_openha.core.transitions import Situation, Trigger as T, find_row
+
+FLAGS = (
+    "is_delay_over", "is_held", "is_check_valid", "is_legacy", "is_watched_out", "is_in_doubt", "is_peer_started",
+    "is_copy_to_stop", "is_to_hand_over", "is_untried", "is_stuck",
+)
+ASKED = {
+    # Which flags may make a difference; all others are tried together, once all False and once all True.
+    (S.STOPPED, T.EVALUATE): ("is_held",),
+    (S.STOPPED, T.START): ("is_held",),
+    (S.START_READY, T.EVALUATE): ("is_delay_over", "is_legacy", "is_watched_out", "is_stuck"),
+    (S.STARTING, T.CHECK_OK): ("is_check_valid", "is_legacy", "is_watched_out", "is_stuck"),
+    (S.STARTED, T.EVALUATE): ("is_in_doubt", "is_peer_started", "is_copy_to_stop"),
+    (S.START_FAILED, T.EVALUATE): ("is_untried", "is_to_hand_over"),
+}
+
+
+@dataclass(frozen=True)
+class Does:
+    """What a trigger brings about."""
+
+    next: S
+    run: Optional[ScriptKind] = None
+    then: Optional[S] = None
+    holds: bool = False
+    ready: Optional[Word] = None
+    done: Optional[Word] = None
+
+
+def is_proved_out(s: Situation) -> bool:
+    """The peer acknowledged our START_READY and is out, or left out; a C OpenHA was heard out for the whole delay."""
+    if s.is_legacy and s.is_watched_out and s.evidence is E.OUT:
+        return True
+    return s.evidence is E.OUT_ACKED or s.evidence is E.LEFT_OUT
+
+
+def goes_second(s: Situation) -> bool:
+    """Somebody else has or may have the service, or is to have it, or this node is leaving."""
+    if s.leaving is not None:
+        return True
+    if s.evidence is E.READY:
+        return s.role is not Role.PRIMARY or s.is_stuck
+    return s.evidence is E.RUNS or s.evidence is E.BUSY or s.evidence is E.UNHEARD
+
+
+def by_itself(own: S, s: Situation) -> Optional[Does]:
+    """What an idle service does because of the peer, of time or of this node's leaving."""
+    if own is S.STOPPED:
+        is_free = s.evidence not in (E.READY, E.RUNS, E.BUSY, E.UNHEARD)
+        return Does(S.START_READY) if is_free and not s.is_held and s.leaving is None else None
+    if own is S.START_READY:
+        is_over = s.evidence is E.SILENT and s.is_delay_over
+        if s.leaving is None and (is_proved_out(s) or is_over):
+            return Does(S.STARTING, ScriptKind.CHECK, then=s.then)
+        return Does(S.STOPPED, holds=True, done=Word.ROLLED_BACK) if goes_second(s) else None
+    if own is S.START_FAILED:
+        if s.is_untried and s.evidence not in (E.SILENT, E.UNHEARD, E.LEFT_OUT):
+            return Does(S.STOPPED, then=s.then, holds=True)
+        return Does(S.STOPPING, ScriptKind.STOP) if s.is_to_hand_over and s.leaving is None else None
+    if own is S.STARTED:
+        is_taken = s.is_peer_started and (s.is_in_doubt or s.is_copy_to_stop)
+        return Does(S.STOPPING, ScriptKind.STOP) if s.leaving is Leaving.STOP_SERVICES or is_taken else None
+    return None
+
+
+def start_goes_on(own: S, trigger: T, s: Situation) -> Optional[Does]:
+    """What the end of a check-up or start script brings about."""
+    if own is not S.STARTING:
+        return None
+    if trigger is T.CHECK_FAILED or trigger is T.START_FAILED:
+        return Does(S.START_FAILED, done=Word.FAILED)
+    if trigger is T.START_OK:
+        is_frozen = s.then is S.FROZEN_START
+        return Does(S.FROZEN_START, done=Word.FROZEN_START) if is_frozen else Does(S.STARTED, done=Word.STARTED)
+    is_silent = s.evidence is E.SILENT and s.is_check_valid
+    if s.leaving is None and (is_proved_out(s) or is_silent):
+        return Does(S.STARTING, ScriptKind.START, then=s.then)
+    return Does(S.STOPPED, done=Word.ROLLED_BACK) if goes_second(s) else Does(S.START_READY, then=s.then)
+
+
+def stop_goes_on(own: S, trigger: T, s: Situation) -> Optional[Does]:
+    """What the end of a stop script brings about."""
+    if own is not S.STOPPING:
+        return None
+    if trigger is T.STOP_FAILED:
+        return Does(S.STOP_FAILED, done=Word.FAILED)
+    if s.then is S.FROZEN_STOP:
+        return Does(S.FROZEN_STOP, done=Word.FROZEN_STOP)
+    return Does(S.STOPPED, holds=True, done=Word.STOPPED)
+
+
+def is_learned(own: S, trigger: T, s: Situation) -> Optional[Does]:
+    """What the wrapper says of a service when the daemon starts: frozen stays frozen, what was half done is undone or redone."""
+    if own is S.FROZEN_START:
+        return None if trigger is T.PROBE_UNSURE else Does(own, then=s.then)
+    if own is S.STARTED:
+        return Does(S.STOPPED if trigger is T.PROBE_DOWN else own, then=s.then)
+    if own is S.STARTING:
+        if trigger is T.PROBE_UP:
+            return Does(S.FROZEN_START if s.then is S.FROZEN_START else S.STARTED)
+        return Does(S.STOPPING, ScriptKind.STOP)
+    if own is S.STOPPING:
+        return Does(own, ScriptKind.STOP, then=s.then)
+    if own is S.UNKNOWN:
+        if trigger is T.PROBE_UNSURE:
+            return Does(S.FROZEN_STOP) if s.then is S.FROZEN_STOP else None
+        return Does(S.FROZEN_START if trigger is T.PROBE_UP else S.FROZEN_STOP)
+    return None
+
+
+def ordered(own: S, trigger: T, s: Situation) -> Optional[Does]:
+    """What an operator may do to a service for which nothing runs; None is a refusal."""
+    stopped, started = own is S.STOPPED, own is S.STARTED
+    may_start = stopped and s.leaving is None and s.evidence not in (E.READY, E.RUNS, E.BUSY, E.UNHEARD)
+    if trigger is T.START:
+        return Does(S.START_READY, ready=Word.READY_START) if may_start else None
+    if trigger is T.FREEZE_START:
+        if started:
+            return Does(S.FROZEN_START, then=s.then, ready=Word.READY_FREEZE_START, done=Word.FROZEN_START)
+        return Does(S.START_READY, then=S.FROZEN_START, ready=Word.READY_FREEZE_START) if may_start else None
+    if trigger is T.STOP:
+        return Does(S.STOPPING, ScriptKind.STOP, ready=Word.READY_STOP) if started or own is S.UNKNOWN else None
+    if trigger is T.FREEZE_STOP:
+        if started or own in (S.START_FAILED, S.STOP_FAILED):
+            return Does(S.STOPPING, ScriptKind.STOP, then=S.FROZEN_STOP, ready=Word.READY_FREEZE_STOP)
+        if stopped or own is S.START_READY:
+            then = s.then if stopped else None
+            return Does(S.FROZEN_STOP, then=then, ready=Word.READY_FREEZE_STOP, done=Word.FROZEN_STOP)
+        return None
+    if trigger is T.UNFREEZE:
+        thawed = {S.FROZEN_STOP: S.STOPPED, S.FROZEN_START: S.STARTED}.get(own)
+        return None if thawed is None else Does(thawed, then=s.then, ready=Word.READY_UNFREEZE, done=Word.UNFROZEN)
+    if trigger is T.FORCE_STOP:
+        return Does(S.STOPPED, holds=True, ready=Word.READY_FORCE_STOP, done=Word.STOPPED)
+    return Does(S.STARTED, ready=Word.READY_FORCE_START, done=Word.FORCED_START)
+
+
+def expected(own: S, trigger: T, s: Situation) -> Optional[Does]:
+    """All rules together: the end of a script counts only for the one that runs, everything else waits while one does."""
+    word, _, _ = trigger.value.partition(" ")
+    if trigger in (T.CHECK_OK, T.CHECK_FAILED, T.START_OK, T.START_FAILED):
+        return start_goes_on(own, trigger, s) if s.running is not None and s.running.value == word else None
+    if trigger in (T.STOP_OK, T.STOP_FAILED):
+        return stop_goes_on(own, trigger, s) if s.running is ScriptKind.STOP else None
+    if trigger in (T.PROBE_UP, T.PROBE_DOWN, T.PROBE_UNSURE):
+        return is_learned(own, trigger, s) if s.running is ScriptKind.PROBE else None
+    if trigger is T.STORE_FAILED:
+        is_before_start = (own, s.running) in ((S.START_READY, None), (S.STARTING, ScriptKind.CHECK))
+        return Does(S.STOPPED, holds=True, done=Word.FAILED) if is_before_start else None
+    if s.running is not None:
+        return None
+    return by_itself(own, s) if trigger is T.EVALUATE else ordered(own, trigger, s)
+
+
+def situations(asked: "tuple[str, ...]", own: S) -> "Iterator[Situation]":
+    """Every situation that the flags asked for can make; in START_READY no script runs."""
+    running = (None,) if own is S.START_READY else (None, *ScriptKind)
+    for background in (False, True):
+        for values in itertools.product((False, True), repeat=len(asked)):
+            flags = {**dict.fromkeys(FLAGS, background), **dict(zip(asked, values))}
+            for role, evidence, script, then, leaving in itertools.product(
+                Role, E, running, (None, S.FROZEN_STOP, S.FROZEN_START), (None, *Leaving)
+            ):
+                yield Situation(role, evidence, script, then, leaving=leaving, **flags)
+
+
+@pytest.mark.parametrize("own", list(S))
+def test_table_says_what_the_rules_say(own: S) -> None:
+    """Each trigger in each situation of one own state: the row that applies does what is told here, or none applies."""
+    usual = list(situations((), own))
+    for trigger in T:
+        asked = ASKED.get((own, trigger), ())
+        for s in situations(asked, own) if asked else usual:
+            row = find_row(own, trigger, s)
+            wanted = expected(own, trigger, s)
+            found = None
+            if row is not None:
+                found = Does(row.next, row.run, row.then if row.sets_then else s.then, row.holds, row.ready, row.done)
+            assert found == wanted, f"{own.name}, {trigger.value}, {s}"
