@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help venv demo test lint bench fuzz enumerate clean
+.PHONY: help venv demo test lint bench fuzz enumerate mutants clean
 
 help:
 	@echo "make demo   two nodes on this machine replay the tutorial, up to takeover and failback"
@@ -13,6 +13,7 @@ help:
 	@echo "make bench  what heartbeats cost here, and how fast a takeover is: prints tables"
 	@echo "make fuzz   hostile input for the parsers and a whole node, RUNS inputs of it"
 	@echo "make enumerate  two engines in every state x every event x every fate, DEPTH moves deep"
+	@echo "make mutants  plants faults in the decision code one at a time, and prints which test finds each; each EVERYth one"
 	@echo "make venv   the virtual environment in $(VENV)"
 
 venv: $(READY)
@@ -50,6 +51,11 @@ DEPTH ?= 3
 
 enumerate: venv
 	$(BIN)/python -m opensvc_openha.sim.enumerate --depth $(DEPTH) $(WORLDS)
+
+EVERY ?= 1
+
+mutants: venv
+	$(BIN)/python -m tests.mutants --every $(EVERY)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .import_linter_cache .hypothesis .coverage

@@ -1,0 +1,201 @@
+"""Faults that are planted in the decision code, one at a time: every comparison, condition, row, constant and statement of it.
+
+A mutant is a piece of source text and what stands in its place; which pieces there are follows from the syntax tree, so
+that code written tomorrow gets its mutants without being listed here.
+"""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Iterator
+
+DECISIONS = (
+    "transitions.py", "service_machine.py", "engine.py", "peer_view.py", "link_monitor.py", "admission.py", "peer_lives.py",
+    "policies.py", "states.py",
+)
+_OTHER = {
+    ast.Lt: "<=", ast.LtE: "<", ast.Gt: ">=", ast.GtE: ">", ast.Eq: "!=", ast.NotEq: "==", ast.Is: "is not", ast.IsNot: "is",
+    ast.In: "not in", ast.NotIn: "in",
+}
+_TEXT = {
+    ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "==", ast.NotEq: "!=", ast.Is: "is", ast.IsNot: "is not",
+    ast.In: "in", ast.NotIn: "not in",
+}
+_CALLS = {"max": "min", "min": "max", "any": "all", "all": "any"}
+_NEVER = 'Row(S.FORCE_STOP, Trigger.PROBE_UNSURE, lambda s: False, S.FORCE_STOP, "never")'
+_SHOWN_ONLY = {"reason", "text", "detail", "words"}
+_SHOWING = {
+    "explain_wait", "explain", "status", "snapshot", "_rival_text", "suspicions", "_standing_reason", "_link_status", "sights",
+    "sight", "_dual_advice",
+}
+"""Names of what only an operator reads, and what makes it: its wording is none of this suite's business."""
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One planted fault: in ``file``, the text from ``start`` to ``end`` becomes ``after``."""
+
+    file: str
+    line: int
+    kind: str
+    start: int
+    end: int
+    before: str
+    after: str
+
+    @property
+    def name(self) -> str:
+        """How it is told: where, what was there and what is there now."""
+        before, after = (" ".join(text.split()) for text in (self.before, self.after))
+        return f"{self.file}:{self.line} {self.kind}: {before[:70]} -> {after[:70] or '(nothing)'}"
+
+    def plant(self, source: str) -> str:
+        """The source with the fault in it."""
+        assert source[self.start:self.end] == self.before, f"{self.name}: the source is another one"
+        return source[:self.start] + self.after + source[self.end:]
+
+
+def mutants_of(path: Path) -> "list[Mutant]":
+    """All mutants of one file, in the order of its text, each of which still is a program."""
+    source = path.read_text(encoding="utf-8")
+    found = {(mutant.start, mutant.end, mutant.after): mutant for mutant in _Planter(path.name, source).all()}
+    return [mutant for _, mutant in sorted(found.items()) if _is_program(mutant.plant(source))]
+
+
+def _is_program(source: str) -> bool:
+    try:
+        compile(source, "mutant", "exec")
+    except SyntaxError:
+        return False
+    return True
+
+
+class _Planter:
+    def __init__(self, file: str, source: str) -> None:
+        self._file = file
+        self._source = source
+        self._lines = [0]
+        for line in source.encode("utf-8").splitlines(keepends=True):
+            self._lines.append(self._lines[-1] + len(line.decode("utf-8")))
+        self._tree = ast.parse(source)
+
+    def all(self) -> "Iterator[Mutant]":
+        skipped = {id(inner) for node in ast.walk(self._tree) if self._is_shown_only(node) for inner in ast.walk(node)}
+        words = {
+            id(item) for node in ast.walk(self._tree) if isinstance(node, ast.ClassDef) for item in node.body
+            if any(isinstance(base, ast.Attribute) and base.attr == "Enum" for base in node.bases)
+        }
+        for node in ast.walk(self._tree):
+            if id(node) not in skipped and id(node) not in words:
+                yield from self._conditions(node)
+                yield from self._values(node)
+                yield from self._rows(node)
+                yield from self._statements(node)
+
+    @staticmethod
+    def _is_shown_only(node: ast.AST) -> bool:
+        """Annotations, docstrings, assertions and what only an operator reads."""
+        if isinstance(node, (ast.Assert, ast.JoinedStr, ast.AnnAssign, ast.arg, ast.Import, ast.ImportFrom)):
+            return not (isinstance(node, ast.AnnAssign) and node.value is not None)
+        if isinstance(node, ast.FunctionDef) and node.name in _SHOWING:
+            return True
+        return isinstance(node, ast.Assign) and any(
+            isinstance(target, ast.Name) and target.id in _SHOWN_ONLY for target in node.targets
+        )
+
+    def _at(self, line: int, column: int) -> int:
+        text = self._source[self._lines[line - 1]:]
+        return self._lines[line - 1] + len(text.encode("utf-8")[:column].decode("utf-8", "ignore"))
+
+    def _span(self, node: ast.AST) -> "tuple[int, int]":
+        start = self._at(getattr(node, "lineno"), getattr(node, "col_offset"))
+        return start, self._at(getattr(node, "end_lineno"), getattr(node, "end_col_offset"))
+
+    def _make(self, node: ast.AST, kind: str, after: str) -> Mutant:
+        start, end = self._span(node)
+        return Mutant(self._file, getattr(node, "lineno"), kind, start, end, self._source[start:end], after)
+
+    def _text(self, node: ast.AST) -> str:
+        start, end = self._span(node)
+        return self._source[start:end]
+
+    def _conditions(self, node: ast.AST) -> "Iterator[Mutant]":
+        if isinstance(node, ast.Compare) and len(node.ops) == 1:
+            left, right = self._text(node.left), self._text(node.comparators[0])
+            yield self._make(node, "comparison", f"({left} {_OTHER[type(node.ops[0])]} {right})")
+        elif isinstance(node, ast.Compare):
+            pieces = [self._text(item) for item in (node.left, *node.comparators)]
+            for number, _ in enumerate(node.ops):
+                ops = [_OTHER[type(op)] if at == number else _TEXT[type(op)] for at, op in enumerate(node.ops)]
+                text = " ".join([pieces[0], *(f"{op} {piece}" for op, piece in zip(ops, pieces[1:]))])
+                yield self._make(node, "comparison", f"({text})")
+        elif isinstance(node, ast.BoolOp):
+            other = " or " if isinstance(node.op, ast.And) else " and "
+            same = " and " if isinstance(node.op, ast.And) else " or "
+            parts = [f"({self._text(value)})" for value in node.values]
+            yield self._make(node, "and/or", f"({other.join(parts)})")
+            for number in range(len(parts)):
+                kept = same.join(part for at, part in enumerate(parts) if at != number)
+                yield self._make(node, f"without condition {number + 1}", f"({kept})")
+        elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+            yield self._make(node, "not", f"({self._text(node.operand)})")
+        elif isinstance(node, (ast.If, ast.IfExp, ast.While)):
+            yield self._make(node.test, "condition", f"not ({self._text(node.test)})")
+        elif isinstance(node, ast.comprehension):
+            for test in node.ifs:
+                yield self._make(test, "filter", "True")
+
+    def _values(self, node: ast.AST) -> "Iterator[Mutant]":
+        if isinstance(node, ast.Constant) and isinstance(node.value, bool):
+            yield self._make(node, "constant", str(not node.value))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, (int, float)):
+            yield self._make(node, "constant", repr(node.value + 1))
+        elif isinstance(node, ast.BinOp) and isinstance(node.op, (ast.Add, ast.Sub)):
+            sign = "-" if isinstance(node.op, ast.Add) else "+"
+            yield self._make(node, "sign", f"({self._text(node.left)} {sign} {self._text(node.right)})")
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _CALLS:
+            yield self._make(node.func, "call", _CALLS[node.func.id])
+        elif isinstance(node, (ast.Name, ast.Attribute)) and self._is_duration(node):
+            yield self._make(node, "timing", f"({self._text(node)} * 2)")
+            yield self._make(node, "timing", f"({self._text(node)} / 2)")
+        elif isinstance(node, ast.Set):
+            yield from self._members(node, "{", "}")
+        elif isinstance(node, ast.Compare) and isinstance(node.ops[0], (ast.In, ast.NotIn)):
+            if isinstance(node.comparators[0], ast.Tuple):
+                yield from self._members(node.comparators[0], "(", ",)")
+        elif isinstance(node, ast.Assign) and isinstance(node.value, ast.Tuple) and isinstance(node.targets[0], ast.Name):
+            yield from self._members(node.value, "(", ",)")
+
+    def _members(self, node: "ast.Set | ast.Tuple", start: str, end: str) -> "Iterator[Mutant]":
+        for number in range(len(node.elts) if len(node.elts) > 1 else 0):
+            kept = ", ".join(self._text(item) for at, item in enumerate(node.elts) if at != number)
+            yield self._make(node, f"without member {number + 1}", f"{start}{kept}{end}")
+
+    @staticmethod
+    def _is_duration(node: "ast.Name | ast.Attribute") -> bool:
+        name = node.id if isinstance(node, ast.Name) else node.attr
+        return name.isupper() and name.endswith("_S") and isinstance(node.ctx, ast.Load)
+
+    def _rows(self, node: ast.AST) -> "Iterator[Mutant]":
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Row"):
+            return
+        yield self._make(node, "row dropped", _NEVER)
+        if len(node.args) > 3:
+            before = self._text(node.args[3])
+            yield from (self._make(node.args[3], "next", other) for other in ("S.STOPPED", "S.STARTED") if other != before)
+        if len(node.args) > 2:
+            yield self._make(node.args[2], "guard", "lambda s: True")
+        for keyword in node.keywords:
+            if keyword.arg in ("run", "then", "ready", "done"):
+                yield self._make(keyword.value, f"no {keyword.arg}", "None")
+
+    def _statements(self, node: ast.AST) -> "Iterator[Mutant]":
+        is_statement = isinstance(node, (ast.Assign, ast.AugAssign, ast.Delete, ast.Raise, ast.Continue, ast.Break)) or (
+            isinstance(node, ast.Expr) and not isinstance(node.value, ast.Constant)
+        )
+        if is_statement and getattr(node, "col_offset"):
+            yield self._make(node, "statement dropped", "pass")
+        elif isinstance(node, ast.Return) and node.value is not None and not isinstance(node.value, ast.Constant):
+            yield self._make(node.value, "returns nothing", "None")
