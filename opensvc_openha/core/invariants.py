@@ -341,14 +341,18 @@ class Watch:
     # --- what is known of the peer --------------------------------------------------------------------------
 
     def _arrived(self, node: _Node, seen: "Union[Arrived, Heard]") -> None:
-        """Notes a sign of life. A repeated beat is none, nor is one of a life that ended or was not proved genuine."""
+        """Notes a sign of life. A repeated beat is none, nor is one of a life that ended or was not proved genuine.
+
+        Nor is one of a life that is not later than another by its counter: the node has lost that, and is reported.
+        """
         beat = seen.beat
         if beat.is_legacy:
             node.last_arrival = seen.at
             return
         life = node.lives.get(beat.boot)
-        newest = max((boot.counter for boot in node.arrived), default=0)
-        if beat.seq <= node.arrived.get(beat.boot, -1) or beat.boot.counter < newest or (life is not None and life.is_over):
+        newest = max((boot.counter for boot in node.arrived if boot != beat.boot), default=0)
+        is_later = beat.boot.counter > newest or (beat.boot in node.arrived and beat.boot.counter == newest)
+        if beat.seq <= node.arrived.get(beat.boot, -1) or not is_later or (life is not None and life.is_over):
             return
         if seen.is_authentic and not (life is not None and life.is_proven) and not self._names_us(node, beat):
             return
