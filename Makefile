@@ -10,7 +10,7 @@ help:
 	@echo "make demo   two nodes on this machine replay the tutorial, up to takeover and failback"
 	@echo "make test   all tests, with two real nodes in namespaces where that is possible"
 	@echo "make lint   flake8, mypy strict, import contract"
-	@echo "make bench  what heartbeats cost here, and how fast a takeover is: prints tables"
+	@echo "make bench  what heartbeats cost here, how fast a takeover and the agent are: prints tables"
 	@echo "make fuzz   hostile input for the parsers and a whole node, RUNS inputs of it"
 	@echo "make enumerate  two engines in every state x every event x every fate, DEPTH moves deep"
 	@echo "make mutants  plants faults in the decision code one at a time, and prints which test finds each; each EVERYth one"
@@ -40,6 +40,7 @@ lint: venv
 bench: venv
 	$(BIN)/python bench/heartbeats.py
 	$(BIN)/python bench/takeover.py
+	$(BIN)/python bench/agent.py
 
 RUNS ?= 500000
 

@@ -6,11 +6,10 @@ The log file is a convenience: not being able to write it never stops an action.
 from __future__ import annotations
 
 import logging
-import logging.handlers
 import os
 import sys
 from contextlib import contextmanager
-from typing import Iterator
+from typing import Iterator, Optional
 
 LOG_BYTES_MAX = 5_000_000
 LOG_FILES_KEPT = 2
@@ -44,11 +43,32 @@ class ActionLog:
             self._logger.log(level, "%s", line, extra={"place": self._place})
 
 
-class _QuietFileHandler(logging.handlers.RotatingFileHandler):
-    """A full disk or a read-only log directory does not disturb the action."""
+class _FileOnDemand(logging.Handler):
+    """Opens the log file with the first line. A full disk or a read-only directory does not disturb the action."""
 
-    def handleError(self, record: logging.LogRecord) -> None:
-        """Say nothing."""
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        self._path = path
+        self._file: Optional[logging.Handler] = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one line."""
+        if self._file is None:
+            # Loaded here: a status writes no line.
+            from logging.handlers import RotatingFileHandler
+
+            self._file = RotatingFileHandler(
+                self._path, maxBytes=LOG_BYTES_MAX, backupCount=LOG_FILES_KEPT, delay=True, encoding="utf-8"
+            )
+            self._file.setFormatter(self.formatter)
+            self._file.handleError = lambda record: None  # type: ignore[method-assign]  # Say nothing.
+        self._file.emit(record)
+
+    def close(self) -> None:
+        """Close the file, if there is one."""
+        if self._file is not None:
+            self._file.close()
+        super().close()
 
 
 @contextmanager
@@ -61,9 +81,7 @@ def open_log(log_dir: str, svcname: str) -> Iterator[ActionLog]:
     logger.addHandler(screen)
     if os.path.isdir(log_dir):
         path = os.path.join(log_dir, f"{svcname}.log")
-        handler = _QuietFileHandler(
-            path, maxBytes=LOG_BYTES_MAX, backupCount=LOG_FILES_KEPT, delay=True, encoding="utf-8"
-        )
+        handler = _FileOnDemand(path)
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(place)-28s %(message)s"))
         logger.addHandler(handler)
     try:

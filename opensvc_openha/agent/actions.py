@@ -11,13 +11,9 @@ import sys
 from dataclasses import dataclass, replace
 from typing import Callable, Iterable, Mapping
 
-from opensvc_openha.agent import fencing, render
+from opensvc_openha.agent import render
 from opensvc_openha.agent.action_lock import DEFAULT_WAIT_S, action_lock
-from opensvc_openha.agent.docker.engine import Engine
-from opensvc_openha.agent.docker.passthrough import run_docker
-from opensvc_openha.agent.docker.settings import read_settings
 from opensvc_openha.agent.interruption import interruptible
-from opensvc_openha.agent.resources.container import DockerContainer
 from opensvc_openha.agent.runner import refuse_unhandled, start_resources, stop_resources
 from opensvc_openha.agent.sequence import START_GROUPS, in_start_order
 from opensvc_openha.agent.service import Choice, Service, write_frozen_flag
@@ -217,7 +213,9 @@ def stonith(service: Service, options: ActionOptions) -> int:
     if service.is_clustered and not options.is_cluster:
         service.log.error(SAFETY_NET)
         return _REFUSED
-    return fencing.fence_if_needed(service, os.environ)
+    from opensvc_openha.agent.fencing import fence_if_needed
+
+    return fence_if_needed(service, os.environ)
 
 
 def resource_monitor(service: Service, options: ActionOptions) -> int:
@@ -229,6 +227,11 @@ def resource_monitor(service: Service, options: ActionOptions) -> int:
 
 def docker(service: Service, options: ActionOptions) -> int:
     """A docker command for the service's daemon, without lock or safety net: it is the operator's own hand."""
+    from opensvc_openha.agent.docker.engine import Engine
+    from opensvc_openha.agent.docker.passthrough import run_docker
+    from opensvc_openha.agent.docker.settings import read_settings
+    from opensvc_openha.agent.resources.container import DockerContainer
+
     containers = [res for res in service.resources if isinstance(res, DockerContainer)]
     engine = Engine(read_settings(service.file, service.var_dir), service.layout.var_dir, service.log)
     images = list(dict.fromkeys(container.image for container in containers))

@@ -10,7 +10,6 @@ import os
 import shlex
 import signal
 import subprocess
-import tempfile
 from dataclasses import dataclass
 from typing import IO, Callable, Mapping, Optional, Sequence
 
@@ -49,11 +48,15 @@ def run_command(
     timeout_s: float = COMMAND_TIMEOUT_S,
     env: Optional[Mapping[str, str]] = None,
     on_wait: Callable[[float], None] = lambda waited_s: None,
+    is_tied: bool = True,
 ) -> CommandResult:
     """Run a command to its end; never raises for how it ends, only if it cannot be started.
 
-    ``on_wait`` is told now and then for how long it has run.
+    ``on_wait`` is told now and then for how long it has run. A command that is tied to us is killed with us, however we end;
+    one that only looks need not be, and starts much faster.
     """
+    import tempfile  # Only for whoever runs a command.
+
     with tempfile.TemporaryFile() as output:
         try:
             process = subprocess.Popen(
@@ -63,7 +66,7 @@ def run_command(
                 stderr=subprocess.STDOUT,
                 env=command_environment(env),
                 start_new_session=True,
-                preexec_fn=_die_with_parent,
+                preexec_fn=_die_with_parent if is_tied else None,
                 cwd="/",
             )
         except (OSError, subprocess.SubprocessError) as exc:

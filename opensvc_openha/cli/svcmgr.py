@@ -91,9 +91,10 @@ def main(argv0: str, args: Sequence[str]) -> int:
         sys.stdout.write(call.text)
         return 0
     layout = agent_layout("", os.environ)
-    repair_wrappers(layout)
     cluster = node_view()
-    names = _named(service_names(layout.etc_dir), call.services)
+    known = service_names(layout.etc_dir)
+    names = named_services(known, call.services)
+    repair_wrappers(layout, [name for name in names if name in known])
     exit_code = 0
     for name in names:
         try:
@@ -130,12 +131,12 @@ def understand(called_as: str, args: Sequence[str]) -> Call:
     return call
 
 
-def repair_wrappers(layout: AgentLayout) -> None:
-    """Put right the wrappers beside the service files; what can't be is said, and the command goes on."""
+def repair_wrappers(layout: AgentLayout, names: Sequence[str]) -> None:
+    """Put right the wrappers beside these services' files; what can't be is said, and the command goes on."""
     if not os.access(layout.etc_dir, os.W_OK):
         return
     command = default_command(layout)
-    for name in service_names(layout.etc_dir):
+    for name in names:
         try:
             ensure_wrappers(layout, name, command)
         except SystemFault as exc:
@@ -261,7 +262,7 @@ def _choices(given: "dict[str, str]") -> "tuple[Choice, ...]":
     return (*found, states[word]) if word else tuple(found)
 
 
-def _named(known: "list[str]", asked: "Optional[Sequence[str]]") -> "list[str]":
+def named_services(known: "list[str]", asked: "Optional[Sequence[str]]") -> "list[str]":
     """The services that are asked for, a pattern standing for those that fit it; each one once."""
     if asked is None:
         return known

@@ -12,9 +12,10 @@ from opensvc_openha.agent.action_log import open_log
 from opensvc_openha.agent.render import print_status_lines, svcmon_lines
 from opensvc_openha.agent.service import load_service
 from opensvc_openha.agent.service_file import service_names
+from opensvc_openha.agent.side_looks import look_at_all
 from opensvc_openha.agent.status import ServiceReport
-from opensvc_openha.cli.svcmgr import node_view, repair_wrappers
-from opensvc_openha.errors import OpenhaError, UsageError
+from opensvc_openha.cli.svcmgr import named_services, node_view, repair_wrappers
+from opensvc_openha.errors import UsageError
 from opensvc_openha.formats.layout import agent_layout
 
 USAGE = """\
@@ -28,7 +29,7 @@ Options:
       --version, -h, --help
 """
 
-_LONG = ("service=", "verbose", "version", "help", "updatedb", "refresh", "debug", "cluster", "maxdelaydb=")
+_LONG = ("service=", "verbose", "version", "help", "updatedb", "upddb", "refresh", "debug", "cluster", "maxdelaydb=")
 
 
 def main(args: Sequence[str]) -> int:
@@ -59,18 +60,19 @@ def main(args: Sequence[str]) -> int:
 def _look(asked: "list[str] | None") -> "tuple[list[ServiceReport], int]":
     """Reports of the services that could be read, and the exit code for those that could not."""
     layout = agent_layout("", os.environ)
-    repair_wrappers(layout)
     cluster = node_view()
     known = service_names(layout.etc_dir)
-    reports = []
-    exit_code = 0
-    for name in known if asked is None else asked:
-        try:
-            if name not in known:
-                raise UsageError(f"no service {name}: {layout.service_file(name)} does not exist")
-            with open_log(layout.log_dir, name) as log:
-                reports.append(load_service(layout, name, log, cluster).report())
-        except OpenhaError as exc:
-            sys.stderr.write(f"{exc}\n")
-            exit_code = exit_code or exc.exit_code
-    return reports, exit_code
+    repair_wrappers(layout, known)
+
+    def look(name: str) -> ServiceReport:
+        if name not in known:
+            raise UsageError(f"no service {name}: {layout.service_file(name)} does not exist")
+        with open_log(layout.log_dir, name) as log:
+            return load_service(layout, name, log, cluster).report()
+
+    looks = look_at_all(named_services(known, asked), look)
+    problems = [seen.problem for seen in looks if seen.problem is not None]
+    for problem in problems:
+        sys.stderr.write(f"{problem}\n")
+    exit_code = problems[0].exit_code if problems else 0
+    return [seen.report for seen in looks if seen.report is not None], exit_code

@@ -6,27 +6,30 @@ import fcntl
 import json
 import os
 import socket
-from typing import Any, Iterator, Optional
+from typing import TYPE_CHECKING, Any, Iterator, Optional
 
-from opensvc_openha.core.actions import Answer
-from opensvc_openha.core.events import Command, Leaving
-from opensvc_openha.core.status import NodeStatus
 from opensvc_openha.errors import NotAnsweringError, NotRunningError, OpenhaError, RefusedError, SystemFault, UsageError
 from opensvc_openha.formats.layout import Layout
-from opensvc_openha.runtime import wire
 from opensvc_openha.runtime.short_path import ShortPath
+
+if TYPE_CHECKING:  # Loaded when the daemon is asked: most commands find out first that none runs, or need no answer.
+    from opensvc_openha.core.actions import Answer
+    from opensvc_openha.core.events import Command, Leaving
+    from opensvc_openha.core.status import NodeStatus
 
 _TYPES = {kind.exit_code: kind for kind in (UsageError, RefusedError, SystemFault, NotRunningError)}
 ANSWER_LIMIT_S = 2.0
 """How long a daemon in good health may take to answer."""
 
 
-def fetch_status(layout: Layout, timeout_s: float = ANSWER_LIMIT_S) -> NodeStatus:
+def fetch_status(layout: Layout, timeout_s: float = ANSWER_LIMIT_S) -> "NodeStatus":
     """Status of the node daemon of this layout.
 
     Raises NotRunningError if none runs, NotAnsweringError if it does not answer within ``timeout_s`` seconds.
     """
     for message in _converse(layout, {"do": "status"}, timeout_s):
+        from opensvc_openha.runtime import wire
+
         try:
             return wire.status_from_json(message["status"])
         except (KeyError, TypeError, ValueError) as error:
@@ -34,8 +37,10 @@ def fetch_status(layout: Layout, timeout_s: float = ANSWER_LIMIT_S) -> NodeStatu
     raise NotAnsweringError("nmond ended while it was asked")
 
 
-def act(layout: Layout, command: Command, services: "Optional[list[str]]") -> Iterator[Answer]:
+def act(layout: Layout, command: "Command", services: "Optional[list[str]]") -> "Iterator[Answer]":
     """Has a command carried out for these services (None: all); yields the answers as they come, without a limit."""
+    from opensvc_openha.runtime import wire
+
     request: "dict[str, Any]" = {"do": "act", "command": command.value, "services": services}
     is_done = False
     for message in _converse(layout, request, ANSWER_LIMIT_S):
@@ -62,7 +67,7 @@ def reload_if_running(layout: Layout) -> None:
         pass
 
 
-def leave(layout: Layout, leaving: Leaving) -> None:
+def leave(layout: Layout, leaving: "Leaving") -> None:
     """Asks the daemon to end; returns once it has taken the request."""
     for _ in _converse(layout, {"do": "leave", "how": leaving.value}, ANSWER_LIMIT_S):
         pass
@@ -105,7 +110,7 @@ def _converse(layout: Layout, request: "dict[str, Any]", timeout_s: Optional[flo
         try:
             with ShortPath(layout.control_socket) as short:
                 connection.connect(short)
-            connection.sendall(wire.dump(request))
+            connection.sendall(json.dumps(request).encode() + b"\n")
             connection.settimeout(timeout_s)
             with connection.makefile("rb") as file:
                 for line in file:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-import tempfile
 
 from opensvc_openha.errors import ConfigError, SystemFault
 
 
 def write_atomically(path: str, data: bytes, mode: int = 0o644, is_durable: bool = True) -> None:
     """Replaces ``path`` by ``data``; durable means that it is on disk when this returns. Raises OSError."""
+    import tempfile  # A command that only reads does without it.
+
     folder = os.path.dirname(path)
     handle, temporary = tempfile.mkstemp(prefix=f".{os.path.basename(path)}.", dir=folder)
     try:

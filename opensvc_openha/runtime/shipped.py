@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-import sysconfig
+from functools import lru_cache
 
 from opensvc_openha.errors import SystemFault
 
@@ -16,9 +16,14 @@ _PACKAGE_DIR = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 def shipped_path(folder: str, name: str) -> str:
     """Path of ``name`` in ``templates`` or ``resources``; raises SystemFault if it was not installed."""
+    beside = os.path.join(os.path.dirname(_PACKAGE_DIR), folder, name)
+    if os.path.isfile(beside):
+        return beside
+    import sysconfig
+
     share = os.path.join("share", "opensvc-openha", folder, name)
     places = [
-        os.path.join(os.path.dirname(_PACKAGE_DIR), folder, name),
+        beside,
         os.path.join(sys.prefix, share),
         os.path.join(sysconfig.get_path("data"), share),
         os.path.join(os.path.expanduser("~/.local"), share),
@@ -29,6 +34,7 @@ def shipped_path(folder: str, name: str) -> str:
     raise SystemFault(f"{folder}/{name} was not installed with the package (looked in {', '.join(places)})")
 
 
+@lru_cache(maxsize=None)
 def read_template(name: str) -> str:
     """Text of one file of ``templates``."""
     with open(shipped_path("templates", name), encoding="utf-8") as file:

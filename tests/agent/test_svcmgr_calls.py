@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
+import threading
 
 import pytest
 from tutorial_files import BUSYBOX_ENV, REGISTRY_ENV
 
 from opensvc_openha.agent.selection import Choice
+from opensvc_openha.agent.side_looks import look_at_all
+from opensvc_openha.agent.status import ServiceReport
 from opensvc_openha.cli.svcmgr import understand
 from opensvc_openha.errors import UsageError
 
@@ -179,3 +184,40 @@ def test_patterns_and_states_choose_services(agent):
     missed = agent.svcmgr("-s", "x*", "status")
     assert (missed.exit_code, missed.err) == (2, "no service fits x*\n")
     assert agent.svcmgr("--status=odd", "status").exit_code == 2
+
+
+def test_service_that_hangs_hides_no_other_in_the_table(agent, monkeypatch):
+    """One look does not come back in time: the other rows are shown, the hanging one is named with what to do, exit 7."""
+    release = threading.Event()
+
+    def look(name):
+        if name == "hangs":
+            release.wait(30)
+        return ServiceReport(name, "DEV", False, ())
+
+    try:
+        seen = look_at_all(["a", "hangs", "b"], look, limit_s=0.3)
+    finally:
+        release.set()
+    assert [found.name for found in seen if found.report] == ["a", "b"]
+    assert "hangs: no status within 0.3 s" in str(seen[1].problem) and seen[1].problem.exit_code == 7
+
+
+def test_table_takes_patterns_and_the_words_of_the_real_one(agent):
+    """svcmon --service with a pattern and a name twice, --updatedb, --upddb and --refresh: the rows, each once, and no more."""
+    agent.write("web1", UP)
+    agent.write("web2", DOWN)
+    outcome = agent.svcmon("--service=web*,web1", "--updatedb", "--upddb", "--refresh")
+    assert (outcome.exit_code, [line.split()[0] for line in outcome.out.splitlines()[3:]]) == (0, ["web1", "web2"])
+
+
+def test_status_command_loads_no_driver_and_no_library_it_does_not_need(agent):
+    """print status of a service with an application only, in a new process: no docker, no psutil, no engine is loaded."""
+    agent.write("a", UP)
+    code = (
+        "import sys; from opensvc_openha.cli import main; main.main(['svcmgr', '-s', 'a', 'print', 'status']);"
+        "print([name for name in sys.modules if 'docker' in name or name in ('psutil', 'sqlite3', 'logging.handlers')"
+        " or name.startswith('opensvc_openha.core.e')], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, env=dict(os.environ))
+    assert (done.stderr, "app#1" in done.stdout) == ("[]\n", True)

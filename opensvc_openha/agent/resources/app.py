@@ -98,7 +98,7 @@ class App(LocalResource):
         if self._is_script_missing(check):
             # Most often the file system that holds it is not mounted here.
             return Finding(ResourceStatus.NA, (f"not evaluated ({self._script} is not here)",))
-        result = run_command(check.argv, check.timeout_s, self._env)
+        result = run_command(check.argv, check.timeout_s, self._env, is_tied=False)
         if result.exit_code == 0:
             return Finding(ResourceStatus.UP)
         if result.exit_code == 1:

@@ -10,17 +10,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Callable, Mapping, Optional, Protocol
+from typing import TYPE_CHECKING, Callable, Mapping, Optional, Protocol
 
 from opensvc_openha.agent.action_log import ActionLog
-from opensvc_openha.agent.docker.engine import Engine
-from opensvc_openha.agent.docker.settings import read_settings
 from opensvc_openha.agent.hb_status import ClusterView
 from opensvc_openha.agent.keywords import COMMON, TRIGGERS, Keyword
 from opensvc_openha.agent.service_file import Section, ServiceFile
 from opensvc_openha.agent.status import Finding, Group, ResourceStatus
 from opensvc_openha.errors import ConfigError
 from opensvc_openha.formats.layout import AgentLayout
+
+if TYPE_CHECKING:
+    from opensvc_openha.agent.docker.engine import Engine
 
 NO_ACTION_TAG = "noaction"
 _NUMBER_MAX = 1_000_000_000
@@ -65,8 +66,11 @@ class Surroundings:
         return self.layout.service_var_dir(self.svcname)
 
     @cached_property
-    def docker(self) -> Engine:
+    def docker(self) -> "Engine":
         """The docker daemon that all containers of the service share; ConfigError where it is not configured."""
+        from opensvc_openha.agent.docker.engine import Engine
+        from opensvc_openha.agent.docker.settings import read_settings
+
         return Engine(read_settings(self.file, self.var_dir), self.layout.var_dir, self.log)
 
 

@@ -1,33 +1,54 @@
-"""Which driver builds which section: one line per group. A new resource type is one module and one line."""
+"""Which driver builds which section: one line per group. A new resource type is one module and one line.
+
+A driver's module is loaded when a service file first asks for it: a status command is no slower for drivers it does not use.
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Mapping, Optional
+from importlib import import_module
+from typing import Iterator, Mapping, Optional
 
 from opensvc_openha.agent.keywords import Keyword, check_values
-from opensvc_openha.agent.resources import app, container, disk, fs, hb, ip, share, stonith, sync
+from opensvc_openha.agent.resources import app, sync
 from opensvc_openha.agent.resources.base import Driver, Resource, Surroundings, index_of
-from opensvc_openha.agent.resources.unhandled import shown_driver
 from opensvc_openha.agent.service_file import Section, ServiceFile
-from opensvc_openha.agent.status import Group
 from opensvc_openha.errors import ConfigError
 
-DRIVERS: Mapping[str, Driver] = {
-    "app": app.DRIVER,
-    "container": container.DRIVER,
-    "disk": disk.DRIVER,
-    "drbd": shown_driver("drbd", Group.DISK, "res"),
-    "fs": fs.DRIVER,
-    "hb": hb.DRIVER,
-    "ip": ip.DRIVER,
-    "loop": disk.LOOP_DRIVER,
-    "pool": shown_driver("pool", Group.DISK, "poolname"),
-    "share": share.DRIVER,
-    "stonith": stonith.DRIVER,
-    "sync": sync.DRIVER,
-    "vg": disk.VG_DRIVER,
+_MODULES = {
+    "app": "app.DRIVER",
+    "container": "container.DRIVER",
+    "disk": "disk.DRIVER",
+    "drbd": "unhandled.DRBD_DRIVER",
+    "fs": "fs.DRIVER",
+    "hb": "hb.DRIVER",
+    "ip": "ip.DRIVER",
+    "loop": "disk.LOOP_DRIVER",
+    "pool": "unhandled.POOL_DRIVER",
+    "share": "share.DRIVER",
+    "stonith": "stonith.DRIVER",
+    "sync": "sync.DRIVER",
+    "vg": "disk.VG_DRIVER",
 }
+
+
+class _Drivers(Mapping[str, Driver]):
+    """The drivers by group, each loaded at first use."""
+
+    def __getitem__(self, group: str) -> Driver:
+        module, _, name = _MODULES[group].partition(".")
+        driver = getattr(import_module(f"opensvc_openha.agent.resources.{module}"), name)
+        assert isinstance(driver, Driver)
+        return driver
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_MODULES)
+
+    def __len__(self) -> int:
+        return len(_MODULES)
+
+
+DRIVERS: Mapping[str, Driver] = _Drivers()
 
 APP_LAUNCHERS = "app"
 """A section without number, that says something about the launchers in the service's directory."""

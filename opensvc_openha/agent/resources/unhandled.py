@@ -40,3 +40,7 @@ def shown_driver(kind: str, group: Group, *label_keywords: str) -> Driver:
 def _kind_of(section: Section, group: Group) -> str:
     kind = section.text("type").lower() or section.group
     return group.value if kind == group.value else f"{group.value}.{kind}"
+
+
+DRBD_DRIVER = shown_driver("drbd", Group.DISK, "res")
+POOL_DRIVER = shown_driver("pool", Group.DISK, "poolname")
