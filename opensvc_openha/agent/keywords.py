@@ -117,7 +117,8 @@ def check_values(section: Section, keywords: Iterable[Keyword]) -> "Iterator[Con
             yield section.error(keyword.name, f"is missing, expected {_expected(keyword)}")
         for name in present:
             if not _is_fitting(section.text(name), keyword):
-                yield section.error(name, f"is {section.text(name)!r}, expected {_expected(keyword)}")
+                problem = f"is {section.text(name)!r}, expected {_expected(keyword)}{hint(section.text(name))}"
+                yield section.error(name, problem)
 
 
 def check_names(section: Section, keywords: Sequence[Keyword], allowed: "Iterable[str]" = ()) -> "Iterator[ConfigError]":
@@ -141,6 +142,18 @@ def _expected(keyword: Keyword) -> str:
     return " or ".join(keyword.candidates) if keyword.candidates else keyword.form.value
 
 
+def hint(value: str) -> str:
+    """What is meant most often by a value that does not fit."""
+    if value[:1] in "'\"":
+        return ", without quotes"
+    return ": a comment needs a line of its own" if has_comment(value) else ""
+
+
+def has_comment(value: str) -> bool:
+    """Is there something in it that looks like a comment at the end of the line, which is none to agents?"""
+    return any(mark in value for mark in (" #", " ;", "\t#", "\t;"))
+
+
 def _is_fitting(value: str, keyword: Keyword) -> bool:
     if keyword.candidates:
         return value.lower() in keyword.candidates
@@ -151,7 +164,9 @@ def _is_fitting(value: str, keyword: Keyword) -> bool:
     if keyword.form is Form.SECONDS:
         return _is_duration(value)
     if keyword.form is Form.PATH:
-        return value.startswith("/") and "\0" not in value
+        return value.startswith("/") and "\0" not in value and not has_comment(value)
+    if keyword.form is Form.NODES:
+        return all(character.isalnum() or character in ".-_, \t" for character in value)
     return "\0" not in value
 
 

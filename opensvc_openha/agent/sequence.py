@@ -92,4 +92,4 @@ def _staged(resources: "list[Resource]", file: ServiceFile) -> "list[Stage]":
 
 def _number_of(rid: str) -> "tuple[str, int, str]":
     group, _, index = rid.partition("#")
-    return (group, int(index) if index.isdigit() else 1_000_000_000, index)
+    return (group, int(index) if index.isdigit() else 1_000_000_000 if index else -1, index)

@@ -11,16 +11,15 @@ import os
 import re
 import stat
 from dataclasses import dataclass, field, replace
-from typing import Iterable, Mapping, Optional, Sequence
+from typing import Iterable, Mapping, Optional
 
 from opensvc_openha.agent.references import expand
+from opensvc_openha.agent.service_lines import Places, read_sections
 from opensvc_openha.errors import ConfigError
 
 FILE_BYTES_MAX = 1_000_000
 SERVICE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
 
-_HEADER = re.compile(r"\s*\[\s*([^\[\]]+?)\s*\]")
-_KEYWORD = re.compile(r"\s*([^\s=#;\[][^=]*?)\s*=")
 _TRUE_WORDS = frozenset({"true", "yes", "on", "1"})
 _FALSE_WORDS = frozenset({"false", "no", "off", "0"})
 
@@ -158,9 +157,7 @@ def read_service_file(path: str, svcname: str, node: str) -> ServiceFile:
 
 def parse_service_text(text: str, path: str, svcname: str, node: str) -> ServiceFile:
     """Same as read_service_file for text at hand; ``path`` only serves messages."""
-    lines = text.splitlines()
-    raw = _parse(lines, path)
-    places = _Places(lines)
+    raw, places = read_sections(text, path)
     default_raw = raw.get("DEFAULT", {})
     plain = _resolve(default_raw, _Scope(node, (), ()), places.of("DEFAULT"))
     drp_nodes = _node_list(plain, "drpnodes") or _node_list(plain, "drpnode")
@@ -192,35 +189,11 @@ def _expanded(section: Section, known: Mapping[str, Mapping[str, str]], svcname:
     return replace(section, values=values)
 
 
-def _scoped(section: str, options: Mapping[str, str], places: "_Places") -> "Iterable[ScopedKeyword]":
+def _scoped(section: str, options: Mapping[str, str], places: Places) -> "Iterable[ScopedKeyword]":
     for spelling in options:
         keyword, at, word = spelling.lower().partition("@")
         if at:
             yield ScopedKeyword(section, keyword, word, places.of(section).get(spelling))
-
-
-def _parse(lines: Sequence[str], path: str) -> "dict[str, dict[str, str]]":
-    """Sections and their raw keywords, by configobj."""
-    from configobj import ConfigObj, ConfigObjError  # Costs 15 ms: only commands that read a service file pay.
-
-    # A line that starts with ';' is a comment to the agent; configobj only knows '#'.
-    readable = ["#" + line.lstrip()[1:] if line.lstrip().startswith(";") else line for line in lines]
-    try:
-        # _inspec takes values as they stand, quotes and '#' included, as the agent does.
-        parsed = ConfigObj(readable, raise_errors=True, interpolation=False, list_values=False, _inspec=True)
-    except ConfigObjError as exc:
-        line = getattr(exc, "line_number", None)
-        problem = str(exc).partition(" at line ")[0].rstrip(".").lower()
-        raise ConfigError(f"{problem}, expected [section] or keyword = value, each once", path, line) from exc
-    sections: "dict[str, dict[str, str]]" = {}
-    for name in parsed.scalars:
-        raise ConfigError(f"{name} stands before the first section, expected [DEFAULT] above it", path, 1)
-    for name in parsed.sections:
-        if parsed[name].sections:
-            nested = parsed[name].sections[0]
-            raise ConfigError(f"[[{nested}]] is nested in [{name}], expected single brackets", path)
-        sections[name] = {keyword: str(parsed[name][keyword]) for keyword in parsed[name].scalars}
-    return sections
 
 
 @dataclass(frozen=True)
@@ -267,28 +240,3 @@ def _resolve(options: Mapping[str, str], scope: _Scope, lines: Mapping[str, int]
 
 def _node_list(resolved: _Resolved, keyword: str) -> "tuple[str, ...]":
     return tuple(resolved.values.get(keyword, "").replace(",", " ").lower().split())
-
-
-class _Places:
-    """Line numbers of headers and keywords; configobj does not keep them."""
-
-    def __init__(self, lines: Iterable[str]) -> None:
-        self._headers: "dict[str, int]" = {}
-        self._keywords: "dict[str, dict[str, int]]" = {}
-        section = ""
-        for number, line in enumerate(lines, 1):
-            header = _HEADER.match(line)
-            keyword = _KEYWORD.match(line)
-            if header:
-                section = header.group(1)
-                self._headers.setdefault(section, number)
-            elif keyword:
-                self._keywords.setdefault(section, {}).setdefault(keyword.group(1), number)
-
-    def header(self, section: str) -> Optional[int]:
-        """Line of a section's header."""
-        return self._headers.get(section)
-
-    def of(self, section: str) -> Mapping[str, int]:
-        """Lines of a section's keywords, by their spelling in the file."""
-        return self._keywords.get(section, {})

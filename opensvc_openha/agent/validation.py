@@ -10,7 +10,16 @@ import os
 from dataclasses import dataclass
 from typing import Iterable, Iterator, Mapping, Optional
 
-from opensvc_openha.agent.keywords import COMMON, DEFAULT_SECTION, SUBSET_SECTION, Keyword, check_names, check_values
+from opensvc_openha.agent.keywords import (
+    COMMON,
+    DEFAULT_SECTION,
+    SUBSET_SECTION,
+    Form,
+    Keyword,
+    check_names,
+    check_values,
+    has_comment,
+)
 from opensvc_openha.agent.resources.base import Resource, Surroundings
 from opensvc_openha.agent.resources.registry import DRIVERS, build_resource, driver_of, is_resource, keywords_of
 from opensvc_openha.agent.sequence import subset_names
@@ -45,6 +54,8 @@ def problems_of(file: ServiceFile, around: Surroundings, peer: Optional[str] = N
     problems += _in_nodes(file, around, any(res.spec.group is Group.HB for res in resources), peer)
     problems += _in_each_others_way(file, resources)
     problems += _without_effect(file)
+    if not resources and not problems:
+        problems.append(_warning(file.default, "no section of it is a resource: there is nothing to start"))
     return sorted(problems, key=lambda problem: problem.error.line or 0)
 
 
@@ -92,6 +103,7 @@ def _in_resource(section: Section, around: Surroundings, resources: "list[Resour
         return
     wrong = list(check_values(section, keywords or ()))
     yield from (Problem(error) for error in wrong)
+    yield from _with_comments(section, keywords or ())
     if keywords is not None:
         yield from _unknown(section, keywords)
     if wrong:
@@ -104,6 +116,14 @@ def _in_resource(section: Section, around: Surroundings, resources: "list[Resour
     if resources[-1].why_unhandled():
         reason = f"[{section.name}] {resources[-1].why_unhandled()}: a start is refused unless it is disabled or optional"
         yield Problem(ConfigError(reason, section.path, section.line), is_warning=True)
+
+
+def _with_comments(section: Section, keywords: "tuple[Keyword, ...]") -> "Iterator[Problem]":
+    for keyword in keywords:
+        for name in section.own.intersection(keyword.names if keyword.form is Form.TEXT and keyword.name != "comment" else ()):
+            if not keyword.candidates and has_comment(section.text(name)):
+                problem = f"is {section.text(name)!r}, all of it: a comment needs a line of its own"
+                yield Problem(section.error(name, problem), is_warning=True)
 
 
 def _unknown(section: Section, keywords: "tuple[Keyword, ...]", known: "Iterable[str]" = ()) -> "Iterator[Problem]":

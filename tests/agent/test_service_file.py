@@ -68,6 +68,28 @@ def test_file_systems_start_by_mount_point_and_not_by_number():
     assert [res.spec.rid for res in in_start_order(build(text))] == ["fs#2", "fs#1"]
 
 
+def test_bind_mount_of_a_file_system_of_the_service_starts_after_it_whatever_its_name():
+    """/b shows a directory of what is mounted on /srv/t, and an image lies on it: both start after it and stop before it."""
+    text = (
+        "[fs#1]\ntype = bind\ndev = /srv/t/inner\nmnt = /b\n"
+        "[fs#2]\ntype = ext4\ndev = /srv/t/image\nmnt = /a\n"
+        "[fs#3]\ntype = directory\npath = /srv/t/inner/d\n"
+        "[fs#4]\ntype = ext4\ndev = /dev/x\nmnt = /srv/t/inner/\n"
+        "[fs#5]\ntype = ext4\ndev = /dev/y\nmnt = /srv/t\n"
+    )
+    assert [res.spec.rid for res in in_start_order(build(text))] == ["fs#5", "fs#2", "fs#4", "fs#1", "fs#3"]
+    assert [res.spec.rid for res in in_stop_order(build(text))] == ["fs#3", "fs#1", "fs#4", "fs#2", "fs#5"]
+
+
+def test_file_systems_that_hold_each_other_still_have_an_order():
+    """Nonsense, and two on one mount point: by number, without end."""
+    text = (
+        "[fs#1]\ntype = bind\ndev = /b/x\nmnt = /a\n[fs#2]\ntype = bind\ndev = /a/x\nmnt = /b\n"
+        "[fs#3]\ntype = tmpfs\ndev = x\nmnt = /c\n[fs#4]\ntype = tmpfs\ndev = x\nmnt = /c\n"
+    )
+    assert [res.spec.rid for res in in_start_order(build(text))] == ["fs#3", "fs#4", "fs#1", "fs#2"]
+
+
 def test_app_numbers_give_the_order_of_start_and_stop():
     """Start numbers and stop numbers both count upwards, whatever the section number."""
     text = (
@@ -115,7 +137,6 @@ def test_value_with_quotes_and_hash_is_kept_as_written():
         ("[app#1]\nstart = 10\n", 2, "script is missing"),
         ("[hb#0]\nname = x\n", 1, "[hb#0] type is missing"),
         ("[sf#1]\ndev = x\n", 1, "[sf#1] is no known kind of resource"),
-        ("[fs]\ndev = x\ntype = ext4\nmnt = /a\n", 1, "expected [fs#1]"),
         ("[DEFAULT]\nnodes = a\n[ip#1]\nipdev = a\nipdev = b\n", 5, "duplicate keyword"),
         ("[ip#1]\nx = 1\n[ip#1]\n", 3, "duplicate section"),
         ("[ip#1\nx = 1\n", 1, "expected [section]"),
@@ -149,3 +170,42 @@ def test_disable_on_a_node_counts_there_only():
     text = "[ip#1]\nipdev = e\nipname = x\ndisable_on = deb1.opensvc.com\n"
     assert build(text)[0].spec.is_disabled
     assert not build(text, "deb2.opensvc.com")[0].spec.is_disabled
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[DEFAULT]\r\nnodes = deb1\r\n[app#1]\r\nstart = /x\r\n",
+        "\t[default]\t\n\tNodes\t=\tdeb1\n\n\t[ APP#1 ]  # the one\n\t; why\n\t\tSTART\t= /x\n",
+        "[DEFAULT]\nnodes: deb1\n[app #1]\nstart:/x\n",
+        "[DEFAULT]\nnodes =\n   deb1\n[app# 1]\nstart =\n    # which\n    /x\n",
+    ],
+)
+def test_file_as_operators_write_it_is_read(text):
+    """CRLF, tabs, indented keywords, capitals, colons, blanks in headers, values in the next line: all the same service."""
+    file = parse(text)
+    assert file.nodes == ("deb1",)
+    assert [(section.name, section.text("start"), section.lines["start"]) for section in file.sections] == [
+        ("app#1", "/x", 1 + next(n for n, line in enumerate(text.split("\n")) if "start" in line.lower()))
+    ]
+
+
+def test_value_goes_on_in_lines_that_are_further_in():
+    """As with agents; a backslash at the end is what shells need. An indented keyword is one, not the rest of a value."""
+    text = "[container#1]\nrun_args = -v /a:/a \\\n    -p 5000:5000\n   -e A=b\n  run_image = x\n"
+    section = parse(text).sections[0]
+    assert (section.text("run_args"), section.text("run_image")) == ("-v /a:/a -p 5000:5000 -e A=b", "x")
+
+
+def test_other_ends_of_lines_are_part_of_a_value():
+    """A form feed, or the line separator that some editors leave, ends no line: the lines are counted as editors do."""
+    file = parse("[app#1]\nstart = /a\u2028b\x0cc\ncheck = /d\n")
+    assert (file.sections[0].text("start"), file.sections[0].lines["check"]) == ("/a\u2028b\x0cc", 3)
+
+
+def test_section_without_a_number_is_a_resource():
+    """Agents take [ip] for a resource with that name; it comes before those with numbers."""
+    text = "[ip#0]\nipname = x\nipdev = lo\n[ip]\nipname = y\nipdev = lo\n[fs]\ntype = tmpfs\ndev = x\nmnt = /x\n"
+    text += "[app]\nscript = /x\nstart = 1\n"
+    assert [res.spec.rid for res in in_start_order(build(text))] == ["ip", "ip#0", "fs", "app"]
+    assert [res.spec.rid for res in in_display_order(build(text))] == ["fs", "ip", "ip#0", "app"]

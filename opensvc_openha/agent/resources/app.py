@@ -42,12 +42,19 @@ def build(section: Section, around: Surroundings) -> Resource:
     return App(section, around)
 
 
+def is_application(section: Section) -> bool:
+    """Does this section without number say what to run, as one with a number does?"""
+    return bool(section.own & {"script", *_CALLED_WITH})
+
+
 def launchers(around: Surroundings) -> "list[Section]":
     """Sections for the launchers in the service's directory whose scripts no section of the file names."""
     configured = next((section for section in around.file.sections if section.name == "app"), None)
+    is_template = configured is not None and not is_application(configured)
     directory = configured.text("dir") if configured else ""
     directory = directory or _directory(around)
-    sections = [section for section in around.file.sections if section.group == "app" and "#" in section.name]
+    sections = [section for section in around.file.sections if section.group == "app"]
+    sections = [section for section in sections if not is_template or section is not configured]
     named = {os.path.realpath(_script_path(section, around)) for section in sections if section.text("script")}
     places: "dict[str, dict[str, str]]" = {}
     for word, place, path in _links(directory):
@@ -55,7 +62,7 @@ def launchers(around: Surroundings) -> "list[Section]":
             places.setdefault(path, {})[word] = place
     taken = {section.name for section in sections}
     free = (f"app#{number}" for number in range(len(taken) + len(places) + 1) if f"app#{number}" not in taken)
-    template = configured or replace(around.file.default, own=frozenset())
+    template = configured if configured is not None and is_template else replace(around.file.default, own=frozenset())
     in_order = sorted(places, key=lambda path: (int(places[path].get("start", _NO_PLACE)), path))
     return [replace(template, name=next(free), values={**template.values, "script": path, **places[path]}) for path in in_order]
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Callable, Mapping, Optional, Protocol
 
 from opensvc_openha.agent.action_log import ActionLog
 from opensvc_openha.agent.hb_status import ClusterView
-from opensvc_openha.agent.keywords import COMMON, TRIGGERS, Keyword
+from opensvc_openha.agent.keywords import COMMON, TRIGGERS, Keyword, hint
 from opensvc_openha.agent.service_file import Section, ServiceFile
 from opensvc_openha.agent.status import Finding, Group, ResourceStatus
 from opensvc_openha.errors import ConfigError
@@ -188,7 +188,7 @@ class Driver:
         expected = f"expected one of {', '.join(sorted(self.keywords))}"
         if not word:
             raise section.error("type", f"is missing, {expected}")
-        raise section.error("type", f"is {section.text('type')!r}, {expected}")
+        raise section.error("type", f"is {section.text('type')!r}, {expected}{hint(section.text('type'))}")
 
 
 def make_spec(section: Section, around: Surroundings, group: Group, kind: str, label: str) -> ResourceSpec:
@@ -210,8 +210,10 @@ def make_spec(section: Section, around: Surroundings, group: Group, kind: str, l
 
 
 def index_of(section: Section) -> int:
-    """Number in the section's name; resources without one come after those that have one."""
-    index = section.name.partition("#")[2]
+    """Number in the section's name. One without a number, as agents let it be, comes first, one with a word last."""
+    _, separator, index = section.name.partition("#")
+    if not separator:
+        return 0
     if not index:
         raise ConfigError(f"[{section.name}] has no number, expected [{section.group}#1]", section.path, section.line)
     return int(index) if index.isdigit() and len(index) < 10 else _NUMBER_MAX

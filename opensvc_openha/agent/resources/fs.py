@@ -10,13 +10,14 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+from functools import partial
 from typing import Optional
 
 from opensvc_openha.agent.commands import COMMAND_TIMEOUT_S, run_logged, run_or_fail
 from opensvc_openha.agent.holders import Holder, find_holders, kill_holders
 from opensvc_openha.agent.mounts import Mount, backing_file, read_mounts, top_mount
 from opensvc_openha.agent.keywords import Form, Keyword
-from opensvc_openha.agent.resources.base import Driver, LocalResource, Resource, Surroundings
+from opensvc_openha.agent.resources.base import Driver, LocalResource, Resource, Surroundings, index_of
 from opensvc_openha.agent.resources.unhandled import Unhandled
 from opensvc_openha.agent.service_file import Section
 from opensvc_openha.agent.status import Finding, Group, ResourceStatus
@@ -62,7 +63,7 @@ class MountedFs(LocalResource):
         if kind in LOCAL_TYPES and not self._dev.startswith(("/", *_BY_NAME)):
             raise section.error("dev", f"is {self._dev!r}, expected an absolute path, UUID=... or LABEL=...")
         super().__init__(section, around, Group.FS, "fs", f"{self._dev}@{self._point}")
-        self.start_rank = self.stop_rank = (0, self._point)
+        self.start_rank = self.stop_rank = (_depth(section, around), f"{index_of(section):010}")
 
     def status(self) -> Finding:
         """up if our device is what is seen at the mount point."""
@@ -200,7 +201,7 @@ class Directory(LocalResource):
         self._group = section.text("group")
         self._mode = _mode(section)
         super().__init__(section, around, Group.FS, "fs", f"dir@{self._path}")
-        self.start_rank = self.stop_rank = (0, self._path)
+        self.start_rank = self.stop_rank = (_depth(section, around), f"{index_of(section):010}")
 
     def status(self) -> Finding:
         """n/a if it is there, for it stays when the service stops; down if it is missing."""
@@ -220,6 +221,24 @@ class Directory(LocalResource):
                 os.chmod(self._path, self._mode)
         except (OSError, LookupError) as exc:
             raise ActionError(f"{self.spec.rid}: cannot make the directory {self._path}: {exc}") from exc
+
+
+def _depth(section: Section, around: Surroundings) -> int:
+    """How many file systems of the service, one in the other, hold this one's mount point, or what is mounted on it."""
+    others = [other for other in around.file.sections if other.group == "fs" and other.text("mnt")]
+
+    def below(found: Section, seen: "tuple[str, ...]") -> int:
+        paths = [os.path.normpath(path) for path in (found.text(word) for word in ("mnt", "path", "dev")) if path.startswith("/")]
+        holders = [other for other in others if other.name not in seen and any(map(partial(_holds, other, found), paths))]
+        return max((1 + below(holder, (*seen, holder.name)) for holder in holders), default=0)
+
+    return below(section, (section.name,))
+
+
+def _holds(other: Section, found: Section, path: str) -> bool:
+    point = os.path.normpath(other.text("mnt"))
+    is_own_point = path == point and path == os.path.normpath(found.text("mnt") or "/")
+    return not is_own_point and (path == point or path.startswith(f"{point}/"))
 
 
 def _absolute(section: Section, *spellings: str) -> str:

@@ -59,6 +59,7 @@ class ServiceIp(LocalResource):
         self._netmask = section.text("netmask")
         self._placed_file = os.path.join(around.var_dir, f"{section.name}.placed")
         self._prefix = _configured_prefix(section)
+        _check_literal(section, self._name, self._prefix)
         super().__init__(section, around, Group.IP, "ip", f"{self._name}@{device}")
 
     def environment(self) -> Mapping[str, str]:
@@ -183,6 +184,18 @@ class ServiceIp(LocalResource):
                 # The link-local address the announcement is sent from is still being checked.
                 pause(_READY_PAUSE_S)
         self._log.warning(f"cannot announce {address} on {self._device}: no link-local address is ready")
+
+
+def _check_literal(section: Section, name: str, prefix: Optional[int]) -> None:
+    """What is written as an address must be one, and its netmask one for it; names are not looked up."""
+    try:
+        address = ipaddress.ip_address(name)
+    except ValueError:
+        if ":" in name or name.replace(".", "").isdigit():
+            raise section.error("ipname", f"is {name!r}, expected an IPv4 or IPv6 address, or a name") from None
+        return
+    if prefix is not None and prefix > address.max_prefixlen:
+        raise section.error("netmask", f"is {section.text('netmask')!r}, expected a netmask of an IPv{address.version} address")
 
 
 def _configured_prefix(section: Section) -> Optional[int]:

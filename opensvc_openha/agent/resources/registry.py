@@ -51,7 +51,7 @@ class _Drivers(Mapping[str, Driver]):
 DRIVERS: Mapping[str, Driver] = _Drivers()
 
 APP_LAUNCHERS = "app"
-"""A section without number, that says something about the launchers in the service's directory."""
+"""A section without number: about the launchers in the service's directory, unless it says what to run itself."""
 
 NOT_RESOURCES = frozenset({"subset", "task", "env"})
 """Groups that are read, but are no resources of this agent."""
@@ -70,7 +70,7 @@ def build_resources(file: ServiceFile, around: Surroundings) -> "tuple[Resource,
 def is_resource(section: Section) -> bool:
     """Is this a section of a resource? The agent lets sections of other tools stand in the file."""
     is_numbered = "#" in section.name
-    if section.name == APP_LAUNCHERS:
+    if section.name == APP_LAUNCHERS and not app.is_application(section):
         return False
     return section.group not in NOT_RESOURCES and (is_numbered or section.group in DRIVERS)
 

@@ -1,0 +1,101 @@
+"""Reads the lines of a service file as operators write them: sections, their raw keywords, and where each of these stands.
+
+The syntax is that of the agent, which is Python's configparser: ``keyword = value`` or ``keyword: value``, comment lines
+with '#' or ';', and a value that goes on in indented lines. Beyond it keywords may be indented, and groups and keywords
+be in capitals. What stands twice, or is none of these, is an error.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Iterable, Iterator, Mapping, Optional, Sequence
+
+from opensvc_openha.errors import ConfigError
+
+_LINE_END = re.compile(r"\r\n|\r|\n")
+_HEADER = re.compile(r"\s*\[\s*([^\[\]]+?)\s*\](.*)\Z", re.DOTALL)
+_KEYWORD = re.compile(r"\s*([^\s=:#;\[][^=:]*?)\s*[=:]")
+_INDENTED_KEYWORD = re.compile(r"[A-Za-z_]\w*(@[\w.-]+)?\s*=")
+_NO_DEFAULTS = "\0"
+
+
+class Places:
+    """Line numbers of headers and keywords; configparser does not keep them."""
+
+    def __init__(self, lines: Iterable[str]) -> None:
+        self._headers: "dict[str, int]" = {}
+        self._keywords: "dict[str, dict[str, int]]" = {}
+        section = ""
+        for number, line in enumerate(lines, 1):
+            header = _HEADER.match(line)
+            keyword = _KEYWORD.match(line)
+            if header:
+                section = header.group(1)
+                self._headers.setdefault(section, number)
+            elif keyword and not line[:1].isspace():
+                self._keywords.setdefault(section, {}).setdefault(keyword.group(1).lower(), number)
+
+    def header(self, section: str) -> Optional[int]:
+        """Line of a section's header."""
+        return self._headers.get(section)
+
+    def of(self, section: str) -> Mapping[str, int]:
+        """Lines of a section's keywords, by their spelling in the file, in lower case."""
+        return self._keywords.get(section, {})
+
+
+def read_sections(text: str, path: str) -> "tuple[dict[str, dict[str, str]], Places]":
+    """Sections with their keywords, both as they are spelled but in lower case, and where they stand."""
+    import configparser  # Costs some milliseconds: only commands that read a service file pay.
+
+    lines = list(_tidied(_LINE_END.split(text), path))
+    places = Places(lines)
+    parser = configparser.RawConfigParser(default_section=_NO_DEFAULTS, strict=True)
+    try:
+        # Not read_string, which knows more ends of a line than an operator's editor does.
+        parser.read_file(f"{line}\n" for line in lines)
+    except configparser.DuplicateSectionError as exc:
+        problem = f"duplicate section [{exc.section}], which stands in line {places.header(exc.section)} too: expected each once"
+        raise ConfigError(problem, path, exc.lineno) from exc
+    except configparser.DuplicateOptionError as exc:
+        first = places.of(exc.section).get(exc.option)
+        problem = f"[{exc.section}] duplicate keyword {exc.option}, which stands in line {first} too: expected each once"
+        raise ConfigError(problem, path, exc.lineno) from exc
+    except configparser.MissingSectionHeaderError as exc:
+        word = exc.line.partition("=")[0].strip()
+        raise ConfigError(f"{word} stands before the first section, expected [DEFAULT] above it", path, exc.lineno) from exc
+    except configparser.ParsingError as exc:
+        number = exc.errors[0][0]
+        problem = f"{lines[number - 1].strip()!r} is no line of a service file, expected [section] or keyword = value"
+        raise ConfigError(problem, path, number) from exc
+    return {name: {word: _one_line(parser[name][word]) for word in parser[name]} for name in parser.sections()}, places
+
+
+def _tidied(lines: "Sequence[str]", path: str) -> "Iterator[str]":
+    """The same lines: headers as we spell them, keywords at the margin, the rest as it is."""
+    for number, line in enumerate(lines, 1):
+        word = line.strip()
+        if word.startswith("[["):
+            raise ConfigError(f"{word} is nested, expected single brackets", path, number)
+        header = _HEADER.match(line)
+        if header:
+            yield f"[{_section_name(header.group(1))}]"
+        elif word.startswith("["):
+            raise ConfigError(f"{word!r} is no header, expected [section]", path, number)
+        elif word[:1] in ("#", ";") or _INDENTED_KEYWORD.match(word):
+            yield word
+        else:
+            yield line
+
+
+def _section_name(name: str) -> str:
+    group, separator, index = name.partition("#")
+    return "DEFAULT" if name.lower() == "default" else f"{group.strip().lower()}{separator}{index.strip()}"
+
+
+def _one_line(value: str) -> str:
+    """A value that goes on in more lines, as one; a backslash at the end of one is what shells need there."""
+    if "\n" not in value:
+        return value
+    parts = (re.sub(r"\\\Z", "", part).strip() for part in value.split("\n"))
+    return " ".join(part for part in parts if part)
