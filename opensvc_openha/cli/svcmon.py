@@ -12,7 +12,7 @@ from opensvc_openha.agent.action_log import open_log
 from opensvc_openha.agent.render import print_status_lines, svcmon_lines
 from opensvc_openha.agent.service import load_service
 from opensvc_openha.agent.service_file import service_names
-from opensvc_openha.agent.side_looks import look_at_all
+from opensvc_openha.agent.side_looks import Look, look_at_all
 from opensvc_openha.agent.status import ServiceReport
 from opensvc_openha.cli.svcmgr import named_services, node_view, repair_wrappers
 from opensvc_openha.errors import UsageError
@@ -26,16 +26,17 @@ Display services status
 Options:
   -s, --service=LIST    comma-separated list of services (default: all)
       --verbose         the status tree of each service
+  -w, --watch           the table again and again, with keys to look into a service
       --version, -h, --help
 """
 
-_LONG = ("service=", "verbose", "version", "help", "updatedb", "upddb", "refresh", "debug", "cluster", "maxdelaydb=")
+_LONG = ("service=", "verbose", "watch", "version", "help", "updatedb", "upddb", "refresh", "debug", "cluster", "maxdelaydb=")
 
 
 def main(args: Sequence[str]) -> int:
     """Print the table; exit code 0, or that of the first service file that is wrong."""
     try:
-        found, words = getopt.gnu_getopt(list(args), "s:hvc", list(_LONG))
+        found, words = getopt.gnu_getopt(list(args), "s:hvcw", list(_LONG))
     except getopt.GetoptError as exc:
         raise UsageError(f"{exc.msg}, see svcmon --help") from exc
     given = {name.lstrip("-"): value for name, value in found}
@@ -48,7 +49,12 @@ def main(args: Sequence[str]) -> int:
         sys.stdout.write(f"svcmon {__version__}\n")
         return 0
     asked = given.get("s", given.get("service"))
-    reports, exit_code = _look([name for name in asked.split(",") if name] if asked else None)
+    names = [name for name in asked.split(",") if name] if asked else None
+    if "w" in given or "watch" in given:
+        from opensvc_openha.cli.watch import watch
+
+        return watch(lambda: _look(names))
+    reports, exit_code = _reports(_look(names))
     if "verbose" in given or "v" in given:
         lines = [line for report in reports for line in print_status_lines(report)]
     else:
@@ -57,8 +63,8 @@ def main(args: Sequence[str]) -> int:
     return exit_code
 
 
-def _look(asked: "list[str] | None") -> "tuple[list[ServiceReport], int]":
-    """Reports of the services that could be read, and the exit code for those that could not."""
+def _look(asked: "list[str] | None") -> "list[Look]":
+    """What is found of each service."""
     layout = agent_layout("", os.environ)
     cluster = node_view()
     known = service_names(layout.etc_dir)
@@ -70,7 +76,11 @@ def _look(asked: "list[str] | None") -> "tuple[list[ServiceReport], int]":
         with open_log(layout.log_dir, name) as log:
             return load_service(layout, name, log, cluster).report()
 
-    looks = look_at_all(named_services(known, asked), look)
+    return look_at_all(named_services(known, asked), look)
+
+
+def _reports(looks: "list[Look]") -> "tuple[list[ServiceReport], int]":
+    """Reports of the services that could be read, and the exit code for those that could not, which are said."""
     problems = [seen.problem for seen in looks if seen.problem is not None]
     for problem in problems:
         sys.stderr.write(f"{problem}\n")

@@ -1,0 +1,121 @@
+"""The live view: what fits where, and a real terminal that is as it was before, however the command ends."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+
+import pytest
+from conftest import PACKAGE_ROOT
+
+from opensvc_openha.agent.status import Group, ResourceReport, ResourceStatus, ServiceReport
+from opensvc_openha.agent.watch_screen import View, chosen_service, screen
+
+UP, DOWN = ResourceStatus.UP, ResourceStatus.DOWN
+
+
+def report(name, status=UP):
+    return ServiceReport(name, "DEV", False, (ResourceReport("app#1", Group.APP, "init", status),))
+
+
+@pytest.mark.parametrize("width, height", [(80, 24), (40, 10), (200, 50), (10, 3), (1, 1)])
+@pytest.mark.parametrize("view", [View(), View(chosen=55), View(shown="svc07", first_line=9)])
+def test_screen_never_exceeds_its_terminal(width, height, view):
+    """Many services, one with a long name, a problem, terminals of any size: no line too long, none too many."""
+    reports = [report(f"svc{number:02}") for number in range(60)] + [report("x" * 70)]
+    lines = screen(reports, view, width, height, "now", ["a problem " * 30])
+    assert len(lines) <= height
+    assert max(len(line.text) for line in lines) <= max(0, width - 1)
+
+
+def test_narrow_terminal_keeps_what_matters_and_the_chosen_row_in_sight():
+    """80x24: name, avail, overall, hb and frozen are there, the row that was chosen is shown and marked, the keys are below."""
+    reports = [report(f"svc{number:02}.opensvc.com", DOWN if number == 41 else UP) for number in range(60)]
+    lines = screen(reports, View(chosen=41), 80, 24, "now")
+    assert lines[1].text.split() == ["service", "app", "hb", "sync", "avail", "overall", "frozen"]
+    chosen = [line.text.split() for line in lines if line.is_chosen]
+    assert chosen == [["svc41.opensvc.com", "down", "n/a", "n/a", "down", "down", "False"]]
+    assert lines[-1].text.startswith("q quit") and len(lines) == 24
+    assert chosen_service(reports, View(chosen=41)) == "svc41.opensvc.com"
+    wide = screen(reports, View(), 200, 24, "now")
+    assert wide[1].text.split()[:4] == ["service", "service", "container", "container"]
+
+
+class Terminal:
+    """A command on a terminal of 80x24, and what it wrote."""
+
+    def __init__(self, argv, env):
+        self.master, self.slave = pty.openpty()
+        fcntl.ioctl(self.slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+        self.before = termios.tcgetattr(self.slave)
+        self.process = subprocess.Popen(argv, stdin=self.slave, stdout=self.slave, stderr=self.slave, env=env,
+                                        start_new_session=True)
+        self.seen = b""
+
+    def until(self, text, limit_s=30.0):
+        give_up = time.monotonic() + limit_s
+        while text not in self.seen:
+            assert time.monotonic() < give_up, f"{text!r} not in {self.seen!r}"
+            if select.select([self.master], [], [], 0.1)[0]:
+                self.seen += os.read(self.master, 65536)
+
+    def press(self, keys):
+        self.seen = b""
+        os.write(self.master, keys)
+
+    def close(self):
+        self.process.kill()
+        self.process.wait()
+        os.close(self.master)
+        os.close(self.slave)
+
+
+@pytest.fixture
+def terminal(agent):
+    """`svcmon --watch` with two services on an xterm."""
+    agent.write("good", "[DEFAULT]\nservice_type = DEV\n[app#1]\ncheck = /bin/true\n")
+    agent.write("other", "[DEFAULT]\nservice_type = DEV\n[app#1]\ncheck = /bin/false\n")
+    env = dict(os.environ, TERM="xterm", PYTHONPATH=PACKAGE_ROOT)
+    opened = Terminal([sys.executable, "-m", "opensvc_openha", "svcmon", "--watch"], env)
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+def test_watch_shows_a_service_and_leaves_the_terminal_as_it_was(terminal):
+    """The table, down and enter for the second service, escape, q: exit 0, the terminal's modes and screen are back."""
+    terminal.until(b"other")
+    terminal.press(b"j\r")
+    terminal.until(b"app#1")
+    terminal.press(b"\x1b")
+    terminal.until(b"good")
+    terminal.press(b"q")
+    assert terminal.process.wait(10) == 0
+    terminal.until(b"\x1b[?1049l")
+    assert termios.tcgetattr(terminal.slave) == terminal.before
+
+
+@pytest.mark.parametrize("number, code", [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 0)])
+def test_a_signal_ends_the_watch_and_the_terminal_is_put_back(terminal, number, code):
+    """Ended by a signal: the terminal is as it was."""
+    terminal.until(b"other")
+    os.kill(terminal.process.pid, number)
+    assert terminal.process.wait(10) == code
+    terminal.until(b"\x1b[?1049l")
+    assert termios.tcgetattr(terminal.slave) == terminal.before
+
+
+def test_watch_without_a_terminal_is_refused(agent):
+    """Its output is a file: one line and exit 2, not an endless stream of screens."""
+    done = subprocess.run([sys.executable, "-m", "opensvc_openha", "svcmon", "-w"], stdin=subprocess.DEVNULL, text=True,
+                          capture_output=True, timeout=30, env=dict(os.environ, PYTHONPATH=PACKAGE_ROOT))
+    assert (done.returncode, done.stderr) == (2, "--watch needs a terminal\n")
