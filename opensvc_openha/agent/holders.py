@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 from dataclasses import dataclass
 from typing import Iterable, Iterator
 
@@ -47,6 +48,16 @@ def find_holders(point: str, device: str) -> "list[Holder]":
     return found
 
 
+def find_device_users(rdev: int) -> "list[Holder]":
+    """Processes, in whatever namespace, that have this block device itself open."""
+    found = []
+    for entry in filter(str.isdigit, os.listdir("/proc")):
+        base = f"/proc/{entry}"
+        if int(entry) != os.getpid() and any(_is_device(path, rdev) for path in _open_devices(base)):
+            found.append(Holder(int(entry), _name(base)))
+    return found
+
+
 def kill_holders(holders: "Iterable[Holder]") -> None:
     """SIGTERM, and SIGKILL for those that do not end; never our own ancestors, nor who is only elsewhere."""
     spared = set(_ancestors())
@@ -75,6 +86,23 @@ def _used_paths(base: str) -> "Iterator[str]":
         _, slash, path = line.partition(" /")
         if slash:
             yield "/" + path
+
+
+def _open_devices(base: str) -> "Iterator[str]":
+    # What else is open is not looked at: its file system may not answer.
+    try:
+        numbers = os.listdir(f"{base}/fd")
+    except OSError:
+        return
+    yield from (f"{base}/fd/{number}" for number in numbers if _link(f"{base}/fd/{number}").startswith("/dev/"))
+
+
+def _is_device(path: str, rdev: int) -> bool:
+    try:
+        info = os.stat(path)
+    except OSError:
+        return False
+    return stat.S_ISBLK(info.st_mode) and info.st_rdev == rdev
 
 
 def _ancestors() -> "Iterator[int]":

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from opensvc_openha.agent.resources.disk import parse_report
+from opensvc_openha.agent.resources.disk import parse_report, users_of
 from opensvc_openha.agent.resources.share import parse_exports
 
 
@@ -58,6 +58,28 @@ def test_volume_group_that_is_not_seen_is_down_and_refuses_to_start(agent):
     assert outcome.exit_code == 6
     assert "vg#1: volume group vgnowhere is not seen from here" in outcome.err or "lvm2 is not installed" in outcome.err
     assert agent.svcmgr("-s", "a", "stop").exit_code == 0
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root for a loop device")
+def test_who_has_a_device_open_is_named(tmp_path):
+    """A process reads a loop device itself: named while it does, and nobody afterwards, nor for a device that is not there."""
+    image = tmp_path / "disk.img"
+    image.write_bytes(bytes(1 << 20))
+    made = subprocess.run(["losetup", "-f", "--show", image], capture_output=True, text=True, check=True)
+    device = made.stdout.strip()
+    try:
+        with open(device, "rb") as file:
+            reader = subprocess.Popen(["sleep", "60"], stdin=file)
+        try:
+            assert users_of(device) == f" (sleep({reader.pid}))"
+        finally:
+            reader.kill()
+            reader.wait()
+        assert users_of(device) == ""
+    finally:
+        subprocess.run(["losetup", "-d", device], check=False)
+    assert users_of("/dev/vgnowhere/lv") == ""
 
 
 def has_device_mapper() -> bool:

@@ -157,7 +157,7 @@ def test_xfs_on_a_loop_device_of_its_own(private_node):
     act(private_node, "start")
     assert statuses(private_node) == {"loop#1": "up", "fs#1": "up"}
     err = act(private_node, "stop", "--rid", "loop#1", exit_code=6)
-    assert f"{device} is still in use: unmount what is on it" in err
+    assert f"{device} (mounted on {point}) is still in use: unmount what is on it" in err
     act(private_node, "stop", "--rid", "fs#1")
     act(private_node, "stop")
     assert statuses(private_node) == {"loop#1": "down", "fs#1": "down"}

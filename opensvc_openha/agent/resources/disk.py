@@ -11,8 +11,9 @@ import shutil
 from dataclasses import dataclass
 
 from opensvc_openha.agent.commands import CommandResult, run_command, run_logged, run_or_fail
+from opensvc_openha.agent.holders import find_device_users
 from opensvc_openha.agent.keywords import Form, Keyword
-from opensvc_openha.agent.mounts import backing_file
+from opensvc_openha.agent.mounts import backing_file, read_mounts
 from opensvc_openha.agent.resources.base import Driver, LocalResource, Resource, Surroundings
 from opensvc_openha.agent.resources.unhandled import Unhandled
 from opensvc_openha.agent.service_file import Section
@@ -125,7 +126,7 @@ class LvmGroup(LocalResource):
             if run_logged(self._log, ["vgchange", "-a", "n", self._name], LVM_TIMEOUT_S, _QUIET).exit_code == 0:
                 break
             if not tries_left:
-                opened = ", ".join(self._known().opened) or "see lvs"
+                opened = ", ".join(name + users_of(f"/dev/{self._name}/{name}") for name in self._known().opened) or "see lvs"
                 raise ActionError(f"{self.spec.rid}: {self._name} cannot be deactivated, in use: {opened}")
             pause(_DEACTIVATE_PAUSE_S)
         if self._tag in group.tags:
@@ -192,7 +193,8 @@ class LoopDevice(LocalResource):
         # The kernel detaches a device that is in use only when it is closed, and says nothing.
         left = self._devices()
         if left:
-            raise ActionError(f"{self.spec.rid}: {', '.join(left)} is still in use: unmount what is on it")
+            names = ", ".join(device + users_of(device) for device in left)
+            raise ActionError(f"{self.spec.rid}: {names} is still in use: unmount what is on it")
 
     def _devices(self) -> "list[str]":
         real = os.path.realpath(self._file)
@@ -222,6 +224,18 @@ def build(section: Section, around: Surroundings) -> Resource:
         return LvmGroup(section, around)
     label = section.text("name") or section.text("dev") or section.name
     return Unhandled(section, around, Group.DISK, label, f"disk type {kind} is not handled by the embedded agent yet")
+
+
+def users_of(path: str) -> str:
+    """Where a block device is mounted and which processes have it open, in parentheses; nothing if that is not known."""
+    try:
+        rdev = os.stat(path).st_rdev
+    except OSError:
+        return ""
+    device = f"{os.major(rdev)}:{os.minor(rdev)}"
+    users = [f"mounted on {mount.point}" for mount in read_mounts() if mount.device == device]
+    users += [str(user) for user in find_device_users(rdev)]
+    return f" ({', '.join(users)})" if users else ""
 
 
 def _has_lvm() -> bool:
