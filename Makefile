@@ -4,11 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help venv demo test lint bench fuzz enumerate mutants clean
+.PHONY: help venv demo test acceptance lint bench fuzz enumerate mutants clean
 
 help:
 	@echo "make demo   two nodes on this machine replay the tutorial, up to takeover and failback"
 	@echo "make test   all tests, with two real nodes in namespaces where that is possible"
+	@echo "make acceptance  two machines with kernels of their own (User-Mode Linux): LVM, docker, power failure; root, ten minutes"
 	@echo "make lint   flake8, mypy strict, import contract"
 	@echo "make bench  what heartbeats cost here, how fast a takeover and the agent are: prints tables"
 	@echo "make fuzz   hostile input for the parsers and a whole node, RUNS inputs of it"
@@ -31,6 +32,10 @@ JOBS ?= 3
 
 test: venv
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(TESTS)
+
+# 77 says that this machine cannot run it, with the reason on the screen.
+acceptance: venv
+	$(BIN)/python -m tests.acceptance $(ACCEPTANCE) || [ $$? -eq 77 ]
 
 lint: venv
 	$(BIN)/flake8 opensvc_openha tests bench

@@ -1,0 +1,9 @@
+"""What can end an acceptance run early."""
+
+
+class CannotRun(Exception):
+    """This machine lacks something that the run needs: nothing was tried."""
+
+
+class NotAccepted(Exception):
+    """A step did not come out as it must."""

@@ -1,0 +1,137 @@
+"""Two machines made of User-Mode Linux kernels, the disks they share and the links between them.
+
+To be used in network, mount and pid namespaces of its own, which take everything away when they end. Each kernel
+runs with all its processes in one more pid namespace: killing that is a power failure, at once and certain.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import List, Optional
+
+from tests.acceptance.errors import NotAccepted
+
+LINKS = (0, 1, 2)
+HOST_ADDRESS = "10.60.0.254"
+COMMAND_PORT = 7777
+BOOT_LIMIT_S = 120.0
+SHARED_DISKS = ("registry.img", "hb.img", "files.img")
+"""What both nodes see as /dev/ubdb, /dev/ubdc and /dev/ubdd."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a command in a machine ended."""
+
+    code: int
+    output: str
+
+
+def make_network() -> None:
+    """Three bridges, with a port for each machine on each."""
+    _ip("link", "set", "lo", "up")
+    for link in LINKS:
+        _ip("link", "add", f"br{link}", "type", "bridge", "mcast_snooping", "0")
+        _ip("addr", "add", f"10.60.{link}.254/24", "dev", f"br{link}")
+        _ip("link", "set", f"br{link}", "up")
+        for number in (1, 2):
+            _ip("tuntap", "add", f"n{number}eth{link}", "mode", "tap")
+            _ip("link", "set", f"n{number}eth{link}", "master", f"br{link}", "up")
+
+
+class Machine:
+    """One machine; its own disk lasts from power on to power on."""
+
+    def __init__(self, work: Path, number: int, memory_mb: int) -> None:
+        self.number = number
+        self.name = f"deb{number}"
+        self.address = f"10.60.0.{number}"
+        self._work = work
+        self._memory_mb = memory_mb
+        self._process: "Optional[subprocess.Popen[bytes]]" = None
+        self._switching = threading.Lock()
+
+    @property
+    def is_on(self) -> bool:
+        """Does its kernel exist, running or stopped?"""
+        process = self._process
+        return process is not None and process.poll() is None
+
+    def power_on(self) -> float:
+        """Boot; the seconds until it takes commands."""
+        began = time.monotonic()
+        work = self._work
+        argv = ["unshare", "--pid", "--fork", "--kill-child=SIGKILL", "--", "/bin/sh", "-c", '"$@"; exit $?', "sh"]
+        argv += ["nice", str(work / "uml/usr/bin/linux.uml"), f"mem={self._memory_mb}M", f"ubd0=disk{self.number}.cow,base.img"]
+        argv += [f"ubd{index}sc={name}" for index, name in enumerate(SHARED_DISKS, 1)]
+        argv += [f"vec{link}:transport=tap,ifname=n{self.number}eth{link},depth=64" for link in LINKS]
+        argv += ["root=/dev/ubda", "rw", "init=/acceptance/init", f"node={self.number}", "quiet", "con=null", "con0=null,fd:1"]
+        argv += [f"umid=n{self.number}", f"uml_dir={work}/umid"]
+        with open(work / f"console{self.number}.log", "ab") as log:
+            self._process = subprocess.Popen(argv, cwd=work, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        while True:
+            try:
+                if self.run("true", 5.0).code == 0:
+                    return time.monotonic() - began
+            except OSError:
+                pass
+            if not self.is_on or time.monotonic() - began > BOOT_LIMIT_S:
+                raise NotAccepted(f"{self.name} does not boot, see {work}/console{self.number}.log")
+            time.sleep(0.1)
+
+    def cut_power(self) -> None:
+        """Kill the kernel with all its processes; it is over when this returns."""
+        with self._switching:
+            if self._process is None:
+                return
+            for pid in self._children():
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    pass  # It ended just now.
+            self._process.wait()
+            self._process = None
+
+    def hang(self) -> None:
+        """Stop the kernel with all that runs in it, in whatever it does, as a machine that hangs."""
+        for first in self._children():
+            space = os.readlink(f"/proc/{first}/ns/pid")
+            for entry in filter(str.isdigit, os.listdir("/proc")):
+                try:
+                    if os.readlink(f"/proc/{entry}/ns/pid") == space:
+                        os.kill(int(entry), signal.SIGSTOP)
+                except (FileNotFoundError, ProcessLookupError):
+                    pass  # It ended just now.
+
+    def run(self, command: str, limit_s: float) -> Outcome:
+        """Run a shell command in it; OSError where it cannot be asked."""
+        with socket.create_connection((self.address, COMMAND_PORT), 5.0) as sock:
+            sock.settimeout(limit_s + 30.0)
+            sock.sendall(json.dumps({"command": command, "limit_s": limit_s}).encode() + b"\n")
+            answer = b""
+            while not answer.endswith(b"\n"):
+                piece = sock.recv(65536)
+                if not piece:
+                    raise ConnectionError(f"{self.name} went away during the command")
+                answer += piece
+        return Outcome(**json.loads(answer))
+
+    def _children(self) -> List[int]:
+        assert self._process is not None
+        pid = self._process.pid
+        text = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii")
+        return [int(word) for word in text.split()]
+
+
+def _ip(*words: str) -> None:
+    done = subprocess.run(["ip", *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode != 0:
+        raise NotAccepted(f"ip {' '.join(words)}: {done.stdout.strip()}")

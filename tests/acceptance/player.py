@@ -1,0 +1,120 @@
+"""Types commands in the machines, shows them, and insists on what must come out."""
+
+from __future__ import annotations
+
+import re
+import time
+import urllib.error
+import urllib.request
+from typing import Sequence, Tuple
+
+from tests.acceptance.errors import NotAccepted
+from tests.acceptance.machines import Machine, Outcome
+from tests.acceptance.transcript import Transcript
+
+PRELUDE = (
+    "export EZ=/usr/local/cluster TERM=dumb PATH=/opt/openha/bin:$PATH:/etc/opensvc:/usr/share/opensvc/bin;"
+    " [ -r $EZ/env.sh ] && . $EZ/env.sh\n"
+)
+LIMIT_S = 120.0
+POLL_S = 0.5
+
+
+class Player:
+    """What the story is told with."""
+
+    def __init__(self, machines: Sequence[Machine], transcript: Transcript) -> None:
+        self.deb1, self.deb2 = machines
+        self._transcript = transcript
+        self.title = transcript.title
+        self.note = transcript.note
+
+    def on(
+        self,
+        machine: Machine,
+        command: str,
+        expect: Tuple[str, ...] = (),
+        absent: Tuple[str, ...] = (),
+        code: int = 0,
+        limit_s: float = LIMIT_S,
+    ) -> str:
+        """Run a command that must end with ``code``; each pattern must be found in its output, or must not."""
+        self._transcript.command(machine.name, command)
+        began = time.monotonic()
+        outcome = self._run(machine, command, limit_s)
+        self._transcript.output(outcome.output)
+        if time.monotonic() - began >= 5:
+            self.note(f"took {time.monotonic() - began:.1f} s")
+        problem = _problem(outcome, expect, absent, code)
+        if problem:
+            raise NotAccepted(f"on {machine.name}: {command}: {problem}")
+        return outcome.output
+
+    def on_both(self, command: str, expect: Tuple[str, ...] = ()) -> None:
+        """The same on both."""
+        for machine in (self.deb1, self.deb2):
+            self.on(machine, command, expect)
+
+    def until(self, machine: Machine, command: str, expect: Tuple[str, ...], limit_s: float = LIMIT_S) -> str:
+        """Run a command again until its output is as expected; shows it then."""
+        self._transcript.command(machine.name, command)
+        deadline = time.monotonic() + limit_s
+        while True:
+            outcome = self._run(machine, command, LIMIT_S)
+            problem = _problem(outcome, expect, (), 0)
+            if not problem or time.monotonic() > deadline:
+                self._transcript.output(outcome.output)
+                if problem:
+                    raise NotAccepted(f"on {machine.name}: {command}: {problem} within {limit_s:g} s")
+                return outcome.output
+            time.sleep(POLL_S)
+
+    def fetch(self, url: str, limit_s: float = LIMIT_S) -> str:
+        """What a client of the service gets, as soon as it gets something."""
+        deadline = time.monotonic() + limit_s
+        while True:
+            try:
+                with urllib.request.urlopen(url, timeout=3.0) as answer:
+                    text = answer.read().decode("utf-8", "replace")
+                self.note(f"client: GET {url}: {text.strip()}")
+                return str(text)
+            except (urllib.error.URLError, OSError) as exc:
+                if time.monotonic() > deadline:
+                    raise NotAccepted(f"client: GET {url}: {exc} within {limit_s:g} s") from exc
+            time.sleep(0.2)
+
+    def check(self, is_so: bool, what: str) -> None:
+        """State a fact that must hold."""
+        if not is_so:
+            raise NotAccepted(what)
+        self.note(f"so it is: {what}")
+
+    def last_words(self) -> None:
+        """What the living machines say of themselves after a failure."""
+        logs = "tail -n 30 /var/log/opensvc/*.log $EZ/log/nmond.log; dmesg | grep -v locking | tail"
+        look = f"$EZ_BIN/service -s -v; $EZ_BIN/hb -s -v; {logs}"
+        for machine in (self.deb1, self.deb2):
+            if machine.is_on:
+                try:
+                    self._transcript.output(f"--- {machine.name}\n{machine.run(PRELUDE + look, 60.0).output}")
+                except OSError as exc:
+                    self._transcript.output(f"--- {machine.name}: {exc}")
+
+    def _run(self, machine: Machine, command: str, limit_s: float) -> Outcome:
+        try:
+            return machine.run(PRELUDE + command, limit_s)
+        except OSError as exc:
+            raise NotAccepted(f"{machine.name} does not take commands: {exc}") from exc
+
+
+def _problem(outcome: Outcome, expect: Tuple[str, ...], absent: Tuple[str, ...], code: int) -> str:
+    """What is wrong with an outcome, or nothing."""
+    if outcome.code != code:
+        return f"ended with exit code {outcome.code}, expected {code}"
+    for pattern in expect:
+        if not re.search(pattern, outcome.output):
+            return f"expected {pattern!r} in the output"
+    for pattern in absent:
+        if re.search(pattern, outcome.output):
+            return f"did not expect {pattern!r} in the output"
+    return ""
