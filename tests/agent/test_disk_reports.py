@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from opensvc_openha.agent.resources.disk import parse_report, users_of
+from opensvc_openha.agent.resources.disk import parse_report, tag_changes, users_of
 from opensvc_openha.agent.resources.share import parse_exports
 
 
@@ -34,6 +34,14 @@ def test_states_of_a_group_are_told_apart(text, is_up, is_partial, inactive):
     """Inactive, half active, a missing disk, empty (up, as in the agent), a volume that is left out, a kernel that can't tell."""
     group = parse_report(text)
     assert (group.is_up, group.is_partial, group.inactive) == (is_up, is_partial, inactive)
+
+
+def test_tag_of_another_node_is_replaced_in_one_change():
+    """Untagged, tagged for the other node, ours beside a foreign one, ours already: never a moment without an owner."""
+    assert tag_changes((), "deb2") == ["--addtag", "deb2"]
+    assert tag_changes(("deb1",), "deb2") == ["--addtag", "deb2", "--deltag", "deb1"]
+    assert tag_changes(("deb1", "deb2"), "deb2") == ["--deltag", "deb1"]
+    assert tag_changes(("deb2",), "deb2") == []
 
 
 def test_group_that_is_not_there_is_none():

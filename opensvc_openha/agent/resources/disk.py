@@ -64,6 +64,12 @@ def parse_report(text: str) -> "VolumeGroup | None":
     )
 
 
+def tag_changes(tags: "tuple[str, ...]", own: str) -> "list[str]":
+    """Options of one vgchange after which the group carries our tag alone; none if it does already."""
+    words = [] if own in tags else ["--addtag", own]
+    return words + [word for tag in tags if tag != own for word in ("--deltag", tag)]
+
+
 class LvmGroup(LocalResource):
     """One volume group."""
 
@@ -100,12 +106,7 @@ class LvmGroup(LocalResource):
         self._was_active = bool(group.active)
         if group.is_partial:
             raise ActionError(f"{self.spec.rid}: a physical volume of {self._name} is missing: see pvs and vgs {self._name}")
-        for tag in group.tags:
-            if tag != self._tag:
-                self._log.warning(f"{self._name} carried the tag of {tag}: it is this node's now")
-                self._lvm("vgchange", "--deltag", tag, self._name)
-        if self._tag not in group.tags:
-            self._lvm("vgchange", "--addtag", self._tag, self._name)
+        self._take_over(group)
         self._lvm("vgchange", "-a", "y", self._name)
         after = self.status()
         if after.status is not ResourceStatus.UP:
@@ -138,6 +139,15 @@ class LvmGroup(LocalResource):
             self._log.warning(f"{self._name} was partly active before: left active")
         else:
             self.stop()
+
+    def _take_over(self, group: VolumeGroup) -> None:
+        """Put our tag in place of any other, in one change: nobody may find the group without an owner in between."""
+        for tag in group.tags:
+            if tag != self._tag:
+                self._log.warning(f"{self._name} carried the tag of {tag}: it is this node's now")
+        words = tag_changes(group.tags, self._tag)
+        if words:
+            self._lvm("vgchange", *words, self._name)
 
     def _look(self) -> CommandResult:
         argv = ["vgs", "--noheadings", "--separator", "|", "-o", _COLUMNS, self._name]
