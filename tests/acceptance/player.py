@@ -51,9 +51,12 @@ class Player:
         return outcome.output
 
     def on_both(self, command: str, expect: Tuple[str, ...] = ()) -> None:
-        """The same on both."""
-        for machine in (self.deb1, self.deb2):
-            self.on(machine, command, expect)
+        """The same on both; shown for the first alone."""
+        self.on(self.deb1, command, expect)
+        problem = _problem(self._run(self.deb2, command, LIMIT_S), expect, (), 0)
+        if problem:
+            raise NotAccepted(f"on {self.deb2.name}: {command}: {problem}")
+        self.note("the same on deb2")
 
     def until(self, machine: Machine, command: str, expect: Tuple[str, ...], limit_s: float = LIMIT_S) -> str:
         """Run a command again until its output is as expected; shows it then."""

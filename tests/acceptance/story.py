@@ -244,24 +244,24 @@ def power_failure(player: Player, before: "dict[str, str]") -> None:
     player.on(player.deb1, "cd /opt/files.opensvc.com; echo written before the power failure > kept; sync kept")
     player.on(player.deb1, "dd if=/dev/urandom of=/opt/registry.opensvc.com/registrydata/blob bs=64k count=64 status=none")
     last = int(player.on(player.deb1, "tail -n 2 /opt/files.opensvc.com/journal | head -n 1").split()[0])
-    cut_at = time.monotonic()
+    failed_at = time.monotonic()
     player.deb1.cut_power()
     player.note("the power of deb1 is cut: its kernel is gone")
-    watch_takeover(player, cut_at, "UNKNOWN/STARTED")
+    watch_takeover(player, failed_at, "UNKNOWN/STARTED")
     look_at_takeover(player, before)
     player.on(player.deb2, "cat /opt/files.opensvc.com/kept", ("written before the power failure",))
     lines = player.on(player.deb2, f"grep '^{last} deb1' /opt/files.opensvc.com/journal")
     player.check(f"{last} deb1" in lines, "the last line that deb1 was told to be on the disk is there")
 
 
-def watch_takeover(player: Player, cut_at: float, pair: str) -> None:
-    """From the cut to both services STARTED on deb2, with the times."""
+def watch_takeover(player: Player, failed_at: float, pair: str) -> None:
+    """From the failure to both services STARTED on deb2, with the times."""
     player.until(player.deb2, "ez_svc_status", states(pair, "files"), 300)
-    player.note(f"files is STARTED on deb2 {time.monotonic() - cut_at:.1f} s after the cut")
+    player.note(f"files is STARTED on deb2 {time.monotonic() - failed_at:.1f} s after the failure")
     player.fetch(URL, 400)
-    player.note(f"registry answers its client from deb2 {time.monotonic() - cut_at:.1f} s after the cut")
+    player.note(f"registry answers its client from deb2 {time.monotonic() - failed_at:.1f} s after the failure")
     player.until(player.deb2, "ez_svc_status", states(pair), 300)
-    player.note(f"both services are STARTED on deb2 {time.monotonic() - cut_at:.1f} s after the cut")
+    player.note(f"both services are STARTED on deb2 {time.monotonic() - failed_at:.1f} s after the failure")
 
 
 def look_at_takeover(player: Player, before: "dict[str, str]") -> None:
@@ -300,11 +300,11 @@ def failback(player: Player, before: "dict[str, str]") -> None:
 def hung_owner(player: Player, before: "dict[str, str]") -> None:
     """A machine that hangs is no dead one: it could write again when it wakes up. The fence sees to it that it does not."""
     player.title("A hung owner is fenced", "deb1 hangs with its file systems mounted: silent, not dead. The switch makes it so.")
-    cut_at = time.monotonic()
+    failed_at = time.monotonic()
     player.deb1.hang()
     player.note("deb1 hangs: its kernel is stopped in whatever it did")
     player.check(player.deb1.is_on, "deb1 is on")
-    watch_takeover(player, cut_at, "UNKNOWN/STARTED")
+    watch_takeover(player, failed_at, "UNKNOWN/STARTED")
     player.check(not player.deb1.is_on, "the power switch cut deb1 before deb2 touched the disks")
     look_at_takeover(player, before)
     summary = player.on(player.deb2, "uniq -c -f 1 /opt/files.opensvc.com/journal")
