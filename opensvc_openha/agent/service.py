@@ -20,6 +20,7 @@ from opensvc_openha.formats.layout import AgentLayout, Layout
 from opensvc_openha.runtime.machine import node_name
 
 if TYPE_CHECKING:
+    from opensvc_openha.agent.volume_groups import AllVolumeGroups
     from opensvc_openha.core.events import Command
     from opensvc_openha.core.status import NodeStatus
 
@@ -116,11 +117,13 @@ class Service:
         return ", ".join(res.spec.rid for res in in_display_order(self.resources))
 
 
-def load_service(layout: AgentLayout, name: str, log: ActionLog, cluster: ClusterView) -> Service:
+def load_service(
+    layout: AgentLayout, name: str, log: ActionLog, cluster: ClusterView, volume_groups: "Optional[AllVolumeGroups]" = None
+) -> Service:
     """Read a service file and build its resources; ConfigError for all that is wrong with it."""
     node = node_name().lower()
     file = read_service_file(layout.service_file(name), name, node)
-    around = Surroundings(name, node, layout, log, cluster, file)
+    around = Surroundings(name, node, layout, log, cluster, file, volume_groups=volume_groups)
     resources = build_resources(file, around)
     around.view.answer_with(lambda: _data_status(resources, look))
     return Service(name, node, file, resources, layout, log, cluster, around.view)

@@ -14,6 +14,7 @@ from opensvc_openha.agent.service import load_service
 from opensvc_openha.agent.service_file import service_names
 from opensvc_openha.agent.side_looks import Look, look_at_all
 from opensvc_openha.agent.status import ServiceReport
+from opensvc_openha.agent.volume_groups import AllVolumeGroups
 from opensvc_openha.cli.svcmgr import named_services, node_view, repair_wrappers
 from opensvc_openha.errors import UsageError
 from opensvc_openha.formats.layout import agent_layout
@@ -70,11 +71,13 @@ def _look(asked: "list[str] | None") -> "list[Look]":
     known = service_names(layout.etc_dir)
     repair_wrappers(layout, known)
 
+    volume_groups = AllVolumeGroups()
+
     def look(name: str) -> ServiceReport:
         if name not in known:
             raise UsageError(f"no service {name}: {layout.service_file(name)} does not exist")
         with open_log(layout.log_dir, name) as log:
-            return load_service(layout, name, log, cluster).report()
+            return load_service(layout, name, log, cluster, volume_groups).report()
 
     return look_at_all(named_services(known, asked), look)
 

@@ -8,8 +8,9 @@ import subprocess
 
 import pytest
 
-from opensvc_openha.agent.resources.disk import parse_report, tag_changes, users_of
+from opensvc_openha.agent.resources.disk import tag_changes, users_of
 from opensvc_openha.agent.resources.share import parse_exports
+from opensvc_openha.agent.volume_groups import parse_report, parse_reports
 
 
 def test_active_group_with_tags_is_understood():
@@ -42,6 +43,28 @@ def test_tag_of_another_node_is_replaced_in_one_change():
     assert tag_changes(("deb1",), "deb2") == ["--addtag", "deb2", "--deltag", "deb1"]
     assert tag_changes(("deb1", "deb2"), "deb2") == ["--deltag", "deb1"]
     assert tag_changes(("deb2",), "deb2") == []
+
+
+def test_report_of_all_groups_is_told_apart_by_name():
+    """Two groups, lines of both mixed with a complaint about a third."""
+    text = "  a|wz--n-|deb1|lv1|-wi-a-----\n  Cannot process volume group c\n  b|wz--n-|||\n  a|wz--n-|deb1|lv2|-wi-------\n"
+    groups = parse_reports(text)
+    assert (groups["a"].tags, groups["a"].active, groups["a"].inactive) == (("deb1",), ("lv1",), ("lv2",))
+    assert sorted(groups) == ["a", "b"]
+
+
+def test_svcmon_asks_lvm_once_for_all_services(agent, monkeypatch):
+    """Three services with a group each, one of which LVM does not know: one command, three rows that are right."""
+    vgs = agent.root / "vgs"
+    report = r"a|wz--n-||l|-wi-a-----\nb|wz--n-||l|-wi-------\n"
+    vgs.write_text(f'#!/bin/sh\necho "$@" >> {agent.root}/calls\nprintf "{report}"; exit 5\n')
+    vgs.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{agent.root}:{os.environ['PATH']}")
+    for name in ("a", "b", "c"):
+        agent.write(name, f"[vg#1]\nvgname = {name}\n")
+    rows = [line.split() for line in agent.svcmon().out.splitlines()[3:]]
+    assert [(row[0], row[4]) for row in rows] == [("a", "up"), ("b", "down"), ("c", "down")]
+    assert len(agent.calls) == 1
 
 
 def test_group_that_is_not_there_is_none():

@@ -328,3 +328,21 @@ def test_frozen_for_the_agent_does_not_keep_the_cluster_from_its_work(agent):
         outcome = agent.svcmgr(action, called_as="a.cluster")
         assert (outcome.exit_code, "it is the cluster that asks" in outcome.err) == (0, True)
     assert len(changes(agent)) == 6
+
+
+@pytest.mark.parametrize(
+    "text, said",
+    [
+        ("#!/no/such/interpreter\n", "the interpreter that its first line names does not exist"),
+        ("#!/bin/sh\r\nexit 0\r\n", "the interpreter that its first line names does not exist"),
+        ("exit 0\n", "its first line names no interpreter, such as #!/bin/sh"),
+    ],
+)
+def test_script_that_the_system_cannot_run_is_told_with_the_reason(agent, text, said):
+    """A wrong first line, carriage returns, none at all: not "no such file" for a file that is there."""
+    script = agent.script("broken")
+    script.write_bytes(text.encode())
+    agent.write("a", f"[app#1]\nscript = {script}\nstart = 1\n")
+    outcome = agent.svcmgr("-s", "a", "start")
+    assert outcome.exit_code == 7
+    assert f"cannot run {script}: " in outcome.err and said in outcome.err

@@ -22,6 +22,7 @@ from opensvc_openha.formats.layout import AgentLayout
 
 if TYPE_CHECKING:
     from opensvc_openha.agent.docker.engine import Engine
+    from opensvc_openha.agent.volume_groups import AllVolumeGroups
 
 NO_ACTION_TAG = "noaction"
 _NUMBER_MAX = 1_000_000_000
@@ -59,6 +60,8 @@ class Surroundings:
     cluster: ClusterView
     file: ServiceFile
     view: ServiceView = field(default_factory=ServiceView)
+    volume_groups: "Optional[AllVolumeGroups]" = None
+    """Where many services are looked at, what LVM said for all of them; else it is asked."""
 
     @property
     def var_dir(self) -> str:

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import dataclass
 
-from opensvc_openha.agent.commands import CommandResult, run_command, run_logged, run_or_fail
+from opensvc_openha.agent.commands import run_logged, run_or_fail
 from opensvc_openha.agent.holders import find_device_users
 from opensvc_openha.agent.keywords import Form, Keyword
 from opensvc_openha.agent.mounts import backing_file, read_mounts
@@ -18,50 +17,13 @@ from opensvc_openha.agent.resources.base import Driver, LocalResource, Resource,
 from opensvc_openha.agent.resources.unhandled import Unhandled
 from opensvc_openha.agent.service_file import Section
 from opensvc_openha.agent.status import Finding, Group, ResourceStatus
+from opensvc_openha.agent.volume_groups import QUIET, VolumeGroup, ask_lvm
 from opensvc_openha.errors import ActionError
 from opensvc_openha.runtime.clock import pause
 
 LVM_TIMEOUT_S = 120.0
-_LOOK_TIMEOUT_S = 30.0
 _DEACTIVATE_TRIES = 4
 _DEACTIVATE_PAUSE_S = 1.0
-_QUIET = {"LVM_SUPPRESS_FD_WARNINGS": "1"}
-_COLUMNS = "vg_attr,vg_tags,lv_name,lv_attr"
-_PARTIAL, _ACTIVE, _OPEN, _SKIPPED = 3, 4, 5, 9
-"""Places in the attribute words of vgs and lvs; a skipped volume is one that is not activated with its group."""
-
-
-@dataclass(frozen=True)
-class VolumeGroup:
-    """What LVM says of one group."""
-
-    is_partial: bool
-    tags: "tuple[str, ...]"
-    active: "tuple[str, ...]"
-    inactive: "tuple[str, ...]"
-    opened: "tuple[str, ...]"
-
-    @property
-    def is_up(self) -> bool:
-        """Is a volume of it active? A group without volumes is."""
-        return bool(self.active) or not self.inactive
-
-
-def parse_report(text: str) -> "VolumeGroup | None":
-    """The group that ``vgs`` printed one line per volume for, columns separated by ``|``; None for no line."""
-    rows = [[cell.strip() for cell in line.split("|")] for line in text.splitlines() if line.count("|") == 3]
-    if not rows:
-        return None
-    volumes = [(name, attributes) for _, _, name, attributes in rows if name]
-    active = tuple(name for name, attributes in volumes if attributes[_ACTIVE:_ACTIVE + 1] == "a")
-    skipped = {name for name, attributes in volumes if attributes[_SKIPPED:_SKIPPED + 1] == "k"}
-    return VolumeGroup(
-        is_partial=rows[0][0][_PARTIAL:_PARTIAL + 1] == "p",
-        tags=tuple(tag for tag in rows[0][1].split(",") if tag),
-        active=active,
-        inactive=tuple(name for name, _ in volumes if name not in active and name not in skipped),
-        opened=tuple(name for name, attributes in volumes if attributes[_OPEN:_OPEN + 1] == "o"),
-    )
 
 
 def tag_changes(tags: "tuple[str, ...]", own: str) -> "list[str]":
@@ -77,14 +39,14 @@ class LvmGroup(LocalResource):
         self._name = section.required("vgname", "name")
         self._tag = around.node
         self._was_active = False
+        self._groups = around.volume_groups
         super().__init__(section, around, Group.DISK, "disk.vg", self._name)
 
     def status(self) -> Finding:
         """up if its volumes are active; a warning if only some are, or if a physical volume is missing."""
         if not _has_lvm():
             return Finding(ResourceStatus.DOWN, ("lvm2 is not installed",))
-        result = self._look()
-        group = parse_report(result.output) if result.exit_code == 0 else None
+        group = self._groups.group(self._name) if self._groups is not None else ask_lvm(self._name)[0]
         if group is None:
             return Finding(ResourceStatus.DOWN, (f"volume group {self._name} is not seen from here",))
         if not group.is_up:
@@ -118,13 +80,12 @@ class LvmGroup(LocalResource):
         if not _has_lvm():
             self._log.info(f"{self._name} is already down: lvm2 is not installed")
             return
-        result = self._look()
-        group = parse_report(result.output) if result.exit_code == 0 else None
+        group, _ = ask_lvm(self._name)
         if group is None or not (group.active or self._tag in group.tags):
             self._log.info(f"{self._name} is already down")
             return
         for tries_left in range(_DEACTIVATE_TRIES - 1, -1, -1):
-            if run_logged(self._log, ["vgchange", "-a", "n", self._name], LVM_TIMEOUT_S, _QUIET).exit_code == 0:
+            if run_logged(self._log, ["vgchange", "-a", "n", self._name], LVM_TIMEOUT_S, QUIET).exit_code == 0:
                 break
             if not tries_left:
                 opened = ", ".join(name + users_of(f"/dev/{self._name}/{name}") for name in self._known().opened) or "see lvs"
@@ -149,22 +110,16 @@ class LvmGroup(LocalResource):
         if words:
             self._lvm("vgchange", *words, self._name)
 
-    def _look(self) -> CommandResult:
-        argv = ["vgs", "--noheadings", "--separator", "|", "-o", _COLUMNS, self._name]
-        return run_command(argv, _LOOK_TIMEOUT_S, _QUIET)
-
     def _known(self) -> VolumeGroup:
         if not _has_lvm():
             raise ActionError(f"{self.spec.rid}: lvm2 is not installed: apt-get install lvm2")
-        result = self._look()
-        group = parse_report(result.output) if result.exit_code == 0 else None
+        group, why = ask_lvm(self._name)
         if group is None:
-            lines = result.output.strip().splitlines() or [result.verdict]
-            raise ActionError(f"{self.spec.rid}: volume group {self._name} is not seen from here: {lines[-1].strip()}")
+            raise ActionError(f"{self.spec.rid}: volume group {self._name} is not seen from here: {why}")
         return group
 
     def _lvm(self, *argv: str) -> None:
-        run_or_fail(self._log, argv, LVM_TIMEOUT_S, _QUIET)
+        run_or_fail(self._log, argv, LVM_TIMEOUT_S, QUIET)
 
 
 class LoopDevice(LocalResource):
