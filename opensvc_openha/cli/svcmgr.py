@@ -282,6 +282,9 @@ def _service_list(given: "dict[str, str]") -> "Optional[tuple[str, ...]]":
     names = given.get("s", given.get("service"))
     if names is None:
         return None
+    if not names.replace(",", "").strip():
+        # A variable of a script that is not set must not look like success.
+        raise UsageError(f"--service is {names!r}, expected names of services")
     return tuple(name if not _PATTERN.isdisjoint(name) else _service_name(name) for name in names.split(",") if name)
 
 

@@ -221,3 +221,11 @@ def test_status_command_loads_no_driver_and_no_library_it_does_not_need(agent):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, env=dict(os.environ))
     assert (done.stderr, "app#1" in done.stdout) == ("[]\n", True)
+
+
+@pytest.mark.parametrize("names", ["", ",", " "])
+def test_empty_list_of_services_is_wrong_usage(agent, names):
+    """A script's variable that is not set: not success, but exit code 2."""
+    agent.write("a", "")
+    outcome = agent.svcmgr("-s", names, "stop")
+    assert (outcome.exit_code, "expected names of services" in outcome.err) == (2, True)
