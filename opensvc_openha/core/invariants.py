@@ -202,6 +202,7 @@ class _Node:
         self.arrived: "dict[BootId, int]" = {}
         self.last_arrival: Optional[float] = None
         self.last_word: Optional[Beat] = None
+        self.last_word_at = 0.0
         self.began_at = 0.0
 
     def has_left_frozen(self, service: str) -> bool:
@@ -373,8 +374,9 @@ class Watch:
             return
         life.out_since = {name: life.out_since.get(name, seen.at) for name, state in beat.states.items() if state in PEER_OUT}
         life.newest, life.heard_at = beat, seen.at
-        if node.last_word is None or beat.boot.counter >= node.last_word.boot.counter:
-            node.last_word = beat
+        former = node.last_word
+        if former is None or former.goodbye is not Goodbye.NONE or beat.boot.counter >= former.boot.counter:
+            node.last_word, node.last_word_at = beat, seen.at
         if beat.ack is not None and beat.ack.is_taken and names_us:
             life.acked = max(life.acked, beat.ack.seq)
         life.is_over = beat.goodbye is not Goodbye.NONE
@@ -391,6 +393,9 @@ class Watch:
                 place.ready_seq = seen.beat.seq
 
     def _is_silent(self, node: _Node, at: float) -> bool:
+        if node.last_word is not None and node.last_word.goodbye is not Goodbye.NONE:
+            # A daemon that said that it is back soon is waited for, and what it left running stays where it is.
+            return at - node.last_word_at >= timing.RESTART_HOLD_S - _SLACK_S
         limit_s = min(self.shortest_timeout_s, timing.RESTART_HOLD_S)
         last = max(node.began_at, node.began_at if node.last_arrival is None else node.last_arrival)
         return at - last >= limit_s - _SLACK_S

@@ -41,6 +41,10 @@ class Havoc:
             self._replay: 3,
             self._configure: 3,
         }
+        self._ambushes = (self._cut, self._cut, self._stall, self._power_off, self._kill_daemon, self._leave)
+        if cluster.plan.ambush:
+            for machine in cluster.machines:
+                machine.on_decisive = self._lie_in_wait
         self._choices = [kind for kind, weight in self._kinds.items() for _ in range(weight)]
 
     def next_gap_s(self) -> float:
@@ -59,6 +63,19 @@ class Havoc:
                 machine.start_daemon()
         else:
             self._dice.choice(self._choices)(machine)
+
+    def _lie_in_wait(self, machine: Machine) -> None:
+        """What goes wrong in the middle of a start or a restart finds more than what goes wrong at any time."""
+        cluster, dice = self._cluster, self._dice
+        if cluster.is_calm or dice.random() >= cluster.plan.ambush:
+            return
+        target, strike = dice.choice((machine, machine.peer)), dice.choice(self._ambushes)
+
+        def act() -> None:
+            if target.life is not None:
+                strike(target)
+
+        self._later(dice.choice((0.0, 0.001, 0.01, 0.3, 2.0)), act)
 
     # --- operators ------------------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from opensvc_openha.core.engine import Engine
 from opensvc_openha.core.events import BeatReceived, CommandReceived, ConfigChanged, Event, Learned, Tick
 from opensvc_openha.core.invariants import Adopted, Arrived, Heard, Moved, Ordered, Said, StateLost
 from opensvc_openha.core.model import LinkSpec
+from opensvc_openha.core.states import ServiceState
 from opensvc_openha.errors import FrameError, SystemFault
 from opensvc_openha.formats.frame_seal import SECRET_BYTES, Key
 from opensvc_openha.formats.key_file import KeyRing
@@ -214,6 +215,8 @@ class Life:
         machine = self._machine
         machine.observe(Moved(machine.monotonic, machine.name, action.service, action.state))
         machine.note(f"{action.service} {action.state.name}{f' then {action.then.name}' if action.then else ''}")
+        if action.state is ServiceState.START_READY:
+            machine.on_decisive(machine)
         data = encode(StoredState(action.state, action.then))
         if machine.is_store_broken:
             machine.observe(StateLost(machine.monotonic, machine.name, action.service))

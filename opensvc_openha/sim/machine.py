@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from random import Random
-from typing import Dict, Optional
+from typing import Callable, Dict, Optional
 
 from opensvc_openha.core.beat import BootId
 from opensvc_openha.core.events import Command, CommandReceived, ConfigChanged, Event, Learned, Leaving, LeaveRequested
@@ -62,6 +62,8 @@ class Machine:
         self.is_store_broken = False
         self.kill_in: Optional[int] = None
         """The daemon is killed before its so-many-th action."""
+        self.on_decisive: "Callable[[Machine], None]" = _ignore
+        """Called when a start is announced, a script of it begins, or a daemon comes or wants to go."""
         self.scripts = Scripts(self)
         self.reader = self._make_reader()
         self._watch = watch
@@ -137,6 +139,7 @@ class Machine:
                 self.observe(StateLost(self.monotonic, self.name, name))
         self.life = Life(self, boot, learned)
         self.life.begin()
+        self.on_decisive(self)
         if self.reader is not None:
             self.reader.open()
 
@@ -212,6 +215,7 @@ class Machine:
     def leave(self, leaving: Leaving) -> None:
         """An operator ends the daemon, with or without its services."""
         self.note(f"operator: leave, {leaving.value} services")
+        self.on_decisive(self)
         self.give(LeaveRequested(leaving))
 
     def configure(self, services: "tuple[ServiceSpec, ...]") -> None:
@@ -228,3 +232,7 @@ class Machine:
         learned = self.learn(added, is_same_life=True)
         self.managed = {svc.name for svc in spec.own_services}
         self.give(ConfigChanged(spec, learned))
+
+
+def _ignore(_: Machine) -> None:
+    """Nobody waits for this moment."""

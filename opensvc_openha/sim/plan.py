@@ -20,6 +20,8 @@ from opensvc_openha.core.model import (
 )
 
 NODES = ("deb1", "deb2")
+_AMBUSHED = (3, 4)
+"""By the seed, not drawn: seeds that once failed keep their story."""
 _NAMES = ("registry", "mail", "web", "db1", "db2")
 
 
@@ -58,8 +60,12 @@ class Plan:
     probe_unsure: float = 0.0
     fence_fails: float = 0.0
     fence_s: "tuple[float, ...]" = (1.0,)
+    check_s: "tuple[float, ...]" = (0.05, 0.3, 4.0, 15.0)
+    """What a check-up takes that finds the peer alive and out, with nobody to fence."""
     gap_s: "tuple[float, ...]" = (5.0,)
     has_forcing: bool = False
+    ambush: float = 0.0
+    """Share of the decisive moments, such as the begin of a check-up, at which something goes wrong at once."""
 
     @property
     def shortest_timeout_s(self) -> float:
@@ -130,6 +136,8 @@ def draw(seed: int) -> Plan:
         fence_s=dice.choice(((0.2, 1.0), (1.0, 10.0), (0.5, 20.0, 80.0))),
         gap_s=dice.choice(((0.01, 1.0, 5.0), (1.0, 10.0, 30.0), (0.05, 0.5, 2.0, 20.0), (20.0, 60.0))),
         has_forcing=dice.random() < 0.1,
+        ambush=0.3 if seed % 5 in _AMBUSHED else 0.0,
+        check_s=(0.3, 15.0, 15.0) if seed % 5 in _AMBUSHED else (0.05, 0.3, 4.0, 15.0),
     )
     if dice.random() < 0.06:
         # An older version of the program on the second node.

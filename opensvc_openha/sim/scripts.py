@@ -91,6 +91,8 @@ class Scripts:
         if action.kind is ScriptKind.START:
             self.running[service] = True
         machine.observe(ScriptBegan(machine.monotonic, machine.name, service, action.kind))
+        if action.kind is not ScriptKind.PROBE:
+            machine.on_decisive(machine)
         duration_s = self._draw(process)
         limit_s = _LIMIT_S[action.kind]
         if duration_s > limit_s:
@@ -139,7 +141,7 @@ class Scripts:
         verdict = decide(PeerKnowledge(action.peer_standing, action.peer_state))
         if verdict is not Verdict.FENCE:
             process.is_ok = verdict is Verdict.PEER_IS_OUT
-            return dice.choice((0.05, 0.3, 4.0, 15.0))
+            return dice.choice(plan.check_s)
         if self.is_calm:
             self._clockwork.after(0.5, self._fence, process)
             return 1.0

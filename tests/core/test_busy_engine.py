@@ -161,3 +161,47 @@ def test_unfrozen_service_that_was_found_down_is_looked_at_again() -> None:
     pair.run(10)
     assert [kind for _, node, kind, _ in pair.scripts if node == "deb1"] == ["status", "status", "check", "start"]
     assert pair.deb1.shown == ("STARTED", "STOPPED")
+
+
+def test_beats_that_waited_for_a_slow_write_keep_the_peer_alive() -> None:
+    """deb2's disk takes 0.8 s with a link timeout of 0.5 s: what came in meanwhile is taken before any verdict."""
+    pair = Pair(timeout_s=0.5, profile=Profile.FAST)
+    slow = _SlowHost(pair, 1)
+    pair.deb2 = slow
+    pair.boot()
+    pair.run(2)
+    slow.write_s = 0.8
+    slow.command(Command.UNFREEZE)
+    pair.run(0.79)
+    slow.write_s = 0.0
+    pair.run(2)
+    assert "stalled" not in " ".join(record.reason for record in slow.records)
+    assert [record for record in slow.records if record.new in ("SILENT", "DOWN")] == []
+    assert slow.state == "STARTED"
+
+
+def test_acknowledgement_that_waited_out_a_stall_starts_nothing() -> None:
+    """deb2 is stopped for 4 s just when the answer to its START_READY is on its way: it asks anew, and nobody hears it.
+
+    However often the peer says that it is out: what it agreed to was asked before the stall.
+    """
+    pair = Pair()
+    deb1, deb2 = pair.boot()
+    pair.run(2.5)
+    deb2.command(Command.UNFREEZE)
+    pair.run(0.0005)
+    deb2.is_stalled = True
+    pair.run(4)
+    pair.cut_all("deb2")
+    pair.parked = [
+        (host, life, replace(event, received_at=pair.now) if isinstance(event, BeatReceived) else event)
+        for host, life, event in pair.parked
+    ]
+    assert any(isinstance(event, BeatReceived) and event.beat.ack for _, _, event in pair.parked)
+    pair.resume(deb2)
+    pair.run(5)
+    assert deb2.state == "START_READY"
+    assert pair.scripts == []
+    pair.heal()
+    pair.run(3)
+    assert deb2.state == "STARTED"
