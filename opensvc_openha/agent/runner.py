@@ -51,7 +51,7 @@ def stop_resources(service: Service, resources: "tuple[Resource, ...]", is_force
         elif resource.spec.is_always_on and not is_forced:
             service.log.of(resource.spec.rid).info("skip 'stop' on standby resource (--force to override)")
         else:
-            _optional(service, resource, lambda res: with_triggers(service, res, "stop", res.stop))
+            _optional(service, resource, lambda res: with_triggers(service, res, "stop", lambda: _stop(service, res)))
 
     for stage in stop_stages(resources, service.file):
         for part in _parts(stage):
@@ -59,8 +59,7 @@ def stop_resources(service: Service, resources: "tuple[Resource, ...]", is_force
                 if resource.spec.group is not Group.APP:
                     raise error
                 service.log.error(f"{error}: going on with the other resources")
-                if look(resource).status is not ResourceStatus.DOWN:
-                    failures.append(str(error))
+                failures.append(str(error))
     if failures:
         raise ActionError("all was stopped, except for " + "; ".join(failures))
 
@@ -124,6 +123,18 @@ def _start(service: Service, resource: Resource) -> None:
         service.log.warning(f"{resource.spec.rid} is left out, for it is optional: {resource.why_unhandled()}")
         return
     _optional(service, resource, lambda res: with_triggers(service, res, "start", res.start))
+
+
+def _stop(service: Service, resource: Resource) -> None:
+    """Stop it; an application whose stop complains but whose check says that it is down is down."""
+    try:
+        resource.stop()
+    except InterruptedAction:
+        raise
+    except OpenhaError as exc:
+        if resource.spec.group is not Group.APP or look(resource).status is not ResourceStatus.DOWN:
+            raise
+        service.log.error(f"{exc}, but its check says that it is down: going on")
 
 
 def _optional(service: Service, resource: Resource, step: _Step) -> None:

@@ -224,3 +224,20 @@ def test_rollback_keyword_of_the_service_is_obeyed(agent, word, exit_code):
     agent.write("a", f"[DEFAULT]\nrollback = {word}\n" + app(agent, 1, "one") + app(agent, 2, "two", "exit 3"))
     assert agent.svcmgr("-s", "a", "start").exit_code == exit_code
     assert ("one stop" in agent.calls) == (word == "true")
+
+
+def test_blocking_trigger_that_fails_after_the_stop_of_an_application_fails_the_action(agent):
+    """The application is down, the rest is stopped, and yet the exit code is not 0: the operator asked for it."""
+    text = app(agent, 1, "one") + app(agent, 2, "two", more="blocking_post_stop = exit 7")
+    agent.write("a", text)
+    agent.svcmgr("-s", "a", "start")
+    outcome = agent.svcmgr("-s", "a", "stop")
+    assert (outcome.exit_code, changes(agent)[2:]) == (6, ["two stop", "one stop"])
+    assert "blocking_post_stop trigger 'exit 7' ended with exit code 7" in outcome.err
+
+
+def test_application_that_starts_with_a_test_is_shown_by_its_section(agent):
+    """The first word of its command names nothing."""
+    agent.write("a", "[app#1]\nstart = [ -e /nowhere ] && exit 9\n[app#2]\nstart = /opt/tomcat/bin/startup.sh now\n")
+    out = agent.svcmgr("-s", "a", "print", "status").out
+    assert "n/a      app#1\n" in out and "n/a      startup.sh\n" in out

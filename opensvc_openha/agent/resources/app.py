@@ -153,7 +153,9 @@ class App(LocalResource):
         if self._script:
             return os.path.basename(self._script)
         commands = [step.argv[-1] for step in self._steps.values() if step is not None]
-        return os.path.basename(commands[0].split()[0]) if commands and commands[0].split() else ""
+        words = commands[0].split() if commands else []
+        # "[ -e flag ]" and the like name nothing.
+        return os.path.basename(words[0]) if words and words[0][-1].isalnum() else ""
 
 
 def _script_path(section: Section, around: Surroundings) -> str:
