@@ -84,6 +84,8 @@ class Engine:
         self._is_dirty = True
         self._told: "dict[str, ServiceState]" = {}
         self._asking: "set[str]" = set()
+        self._has_news = False
+        """A state is to be announced that no beat has told yet: a state that was entered, or one that is sure again."""
         self._note_told(list(self._machines))
         self._touched: "set[str]" = set()
         self._due: "dict[str, float]" = {}
@@ -333,14 +335,16 @@ class Engine:
 
     def _note_told(self, names: "list[str]") -> None:
         """Keeps what the next beat says of each service: with thousands of them, only what moved is looked at again."""
+        before = self._told
         if self._is_dirty:
-            self._told.clear()
+            self._told = {}
             self._asking.clear()
         for name in names:
             machine = self._machines.get(name)
             if machine is None:
                 self._told.pop(name, None)
             else:
+                self._has_news = self._has_news or before.get(name) is not machine.announced
                 self._told[name] = machine.announced
             if machine is not None and (machine.is_in_doubt or machine.state is ServiceState.START_READY):
                 self._asking.add(name)
@@ -378,7 +382,7 @@ class Engine:
             self._goodbyes += 1
             said: "list[Action]" = [self._announce(now, goodbye)]
             return said + [Exit()] if self._goodbyes >= timing.GOODBYE_REPEATS else said
-        has_changed = any(isinstance(action, Persist) for action in done)
+        has_changed = self._has_news or any(isinstance(action, Persist) for action in done)
         is_due = self.seq == 0 or now >= self._beat_at + self._gap_s(now)
         answers = self._is_ack_due and now >= self._beat_at + timing.ACK_GAP_S
         return [self._announce(now)] if has_changed or is_due or answers else []
@@ -406,7 +410,7 @@ class Engine:
         self.seq += 1
         self._view.own_seq = self.seq
         self._beat_at = now
-        self._is_ack_due = False
+        self._is_ack_due = self._has_news = False
         beat = self.beat(goodbye)
         self._is_greeting_due = False
         return Announce(beat, with_names=self._view.states.keys() != self._told.keys())

@@ -16,7 +16,7 @@ from opensvc_openha.core.policies import DualRun, StartFailures
 from opensvc_openha.core.states import MAY_RUN, ServiceState
 from opensvc_openha.core.status import PeerStanding, ServiceStatus
 from opensvc_openha.core.timing import START_FAILURE_HOLD_S, STOP_HOLD_S, STORE_RETRY_S, STUCK_S, Pace
-from opensvc_openha.core.transitions import OPERATOR, Row, Situation, Trigger, explain_wait, find_row
+from opensvc_openha.core.transitions import OPERATOR, Row, Situation, Trigger, explain_standby, explain_wait, find_row
 
 _TRIGGER_OF = {
     (ScriptKind.CHECK, ScriptOutcome.OK): Trigger.CHECK_OK,
@@ -338,6 +338,9 @@ class ServiceMachine:
             reason = f"{reason}; {self._failures.explain(self.spec.policy)}"
         elif view.standing is PeerStanding.LIVE and self.spec.name not in view.states:
             reason = f"{reason}; the peer does not know this service" if reason else "the peer does not know this service"
+        elif self.state is ServiceState.STOPPED:
+            waits_for = explain_standby(self._situation(view, leaving, now), view.standing)
+            reason = "; ".join(text for text in (reason, waits_for) if text)
         return ServiceStatus(
             name=self.spec.name,
             primary=self.spec.primary,

@@ -22,6 +22,7 @@ from opensvc_openha.core.events import Leaving, ScriptKind
 from opensvc_openha.core.model import Role
 from opensvc_openha.core.peer_view import Evidence
 from opensvc_openha.core.states import ServiceState as S
+from opensvc_openha.core.status import PeerStanding
 
 
 class Trigger(enum.Enum):
@@ -295,3 +296,16 @@ def explain_wait(state: S, situation: Situation) -> str:
     if situation.is_legacy:
         return f"peer is {situation.evidence.value} and cannot acknowledge: start-ready delay"
     return f"peer is {situation.evidence.value}: waits for its acknowledgement"
+
+
+def explain_standby(situation: Situation, standing: PeerStanding) -> str:
+    """Why a service that is STOPPED here is not started; empty where nothing is unusual about it."""
+    if situation.evidence is Evidence.BUSY:
+        return "not started here: some of it may be in use on the peer"
+    if situation.evidence is Evidence.RUNS and standing is PeerStanding.LEFT:
+        return "not started here: the peer's daemon left it running, frozen by an operator"
+    if situation.evidence is Evidence.UNHEARD:
+        if standing is PeerStanding.LEFT:
+            return "not started here yet: the peer's daemon said goodbye, and may be back soon"
+        return "not started here yet: the peer was neither heard nor listened to for a full timeout"
+    return "held back for some seconds, so that the peer may go first" if situation.is_held else ""

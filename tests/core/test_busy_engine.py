@@ -205,3 +205,67 @@ def test_acknowledgement_that_waited_out_a_stall_starts_nothing() -> None:
     pair.heal()
     pair.run(3)
     assert deb2.state == "STARTED"
+
+
+def test_stall_after_a_slow_write_is_still_a_stall() -> None:
+    """A write of 3 s is work, the 4 s after it in which the whole process stands still are not."""
+    pair = Pair()
+    slow = _SlowHost(pair, 1)
+    pair.deb2 = slow
+    pair.boot()
+    pair.run(2)
+    slow.write_s = 3.0
+    slow.command(Command.STOP)
+    slow.command(Command.UNFREEZE)
+    pair.run(2.9)
+    slow.write_s = 0.0
+    pair.run(0.2)
+    assert "STALLED" not in [record.new for record in slow.records]
+    pair.run(3)
+    slow.is_busy = True
+    pair.run(4)
+    slow.is_busy = False
+    pair.resume(slow)
+    pair.run(0.1)
+    assert "STALLED" in [record.new for record in slow.records]
+
+
+def test_owner_that_was_away_is_sure_again_at_the_first_answer_of_a_frozen_peer() -> None:
+    """deb2 says the same before and after deb1's stall: its acknowledgement alone ends the doubt, and it is asked for."""
+    pair = Pair()
+    deb1, deb2 = pair.boot()
+    pair.run(2)
+    deb1.command(Command.UNFREEZE)
+    pair.run(3.5)
+    deb1.is_stalled = True
+    pair.run(12)
+    pair.resume(deb1)
+    pair.run(0.0015)
+    assert deb2.shown == ("UNKNOWN", "FROZEN_STOP")
+    pair.run(0.1)
+    assert deb2.shown == ("STARTED", "FROZEN_STOP")
+
+
+def test_restarted_daemon_claims_nothing_before_its_wrapper_has_answered() -> None:
+    """Left STARTED, but down; the status script takes 5 s, and deb2 is there all the time: it never hears STARTED."""
+    pair = Pair()
+    pair.invariants = None
+    pair.script_s = lambda action: 5.0 if action.kind is ScriptKind.PROBE else 1.0
+    pair.deb1.boot({"registry": Learned(ServiceState.STARTED, must_probe=True)})
+    pair.deb2.boot()
+    for _ in range(48):
+        pair.run(0.1)
+        assert pair.deb2.shown == ("UNKNOWN", "FROZEN_STOP")
+    pair.run(3)
+    assert pair.starts() and pair.deb1.shown == ("STARTED", "FROZEN_STOP")
+
+
+def test_links_of_a_peer_that_left_are_down_at_once() -> None:
+    """After the goodbye no link is shown as up for another timeout."""
+    pair = Pair()
+    deb1, deb2 = pair.boot()
+    pair.run(2)
+    deb1.leave(Leaving.STOP_SERVICES)
+    pair.run(0.5)
+    assert deb2.engine is not None
+    assert [link.is_up for link in deb2.engine.snapshot(pair.now).links] == [False, False]

@@ -10,6 +10,7 @@ from opensvc_openha.core.events import (
     Command,
     ConfigChanged,
     Learned,
+    Leaving,
     ScriptExited,
     ScriptKind,
     ScriptOutcome,
@@ -144,3 +145,26 @@ def test_restarted_daemon_gives_way_to_a_peer_that_has_taken_the_service() -> No
     beat = Beat("deb2", BootId(1, 2), 1, None, {"registry": ServiceState.STARTED})
     actions = engine.step(BeatReceived(spec.listeners[0], beat, 0.2), 0.2)
     assert [item.kind for item in actions if isinstance(item, RunScript)] == [ScriptKind.STOP]
+
+
+def test_standby_that_does_not_start_says_why() -> None:
+    """STOPPED here and not running there: the status tells what this node waits for, and nothing of the kind where it runs."""
+    pair = Pair()
+    deb1, deb2 = pair.boot()
+    pair.run(2)
+    pair.script_ok = lambda host, action: action.kind is not ScriptKind.START
+    deb1.command(Command.UNFREEZE)
+    pair.run(3)
+    deb2.command(Command.UNFREEZE)
+    pair.run(1)
+    assert deb1.shown == ("START_FAILED", "STOPPED")
+    assert "not started here: some of it may be in use on the peer" in deb2.service().reason
+    deb1.command(Command.FORCE_START)
+    pair.run(1)
+    assert "not started" not in deb2.service().reason
+    deb1.leave(Leaving.KEEP_SERVICES)
+    pair.run(1)
+    assert "the peer's daemon said goodbye, and may be back soon" in deb2.service().reason
+    deb2.boot({"registry": Learned(ServiceState.STOPPED)})
+    pair.run(1)
+    assert "neither heard nor listened to for a full timeout" in deb2.service().reason
