@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -35,6 +36,7 @@ def main() -> int:
     if reason:
         print(f"SKIPPED: the acceptance run {reason}")
         return SKIPPED
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     work = Path(options.work or tempfile.mkdtemp(prefix="openha-acceptance-")).resolve()
     work.mkdir(parents=True, exist_ok=True)
     try:
@@ -54,7 +56,9 @@ def _build_and_play(work: Path, memory_mb: int) -> int:
     transcript = Transcript(sys.stdout, begin)
     transcript.title("Two machines", "Debian with a User-Mode Linux kernel each, built from packages.")
     image.build(work, transcript.note)
-    argv = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child=SIGKILL", "--mount-proc", "--"]
+    # Whatever becomes of this process, nothing of what it started may outlive it.
+    argv = ["setpriv", "--pdeathsig", "KILL", "--"]
+    argv += ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child=SIGKILL", "--mount-proc", "--"]
     argv += [sys.executable, "-m", "tests.acceptance", "--work", str(work), "--memory", str(memory_mb), "--inside", str(begin)]
     return subprocess.run(argv, env={**os.environ, "PYTHONPATH": str(image.REPOSITORY)}).returncode
 

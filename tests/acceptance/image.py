@@ -28,6 +28,8 @@ PACKAGES = (
 ).split()
 TOOLS = ("debootstrap", "user-mode-linux")
 SIZES_MB = {"base.img": 3072, "registry.img": 1024, "hb.img": 8, "files.img": 256}
+ALONE = ("unshare", "--mount", "--pid", "--fork", "--kill-child=SIGKILL", "--mount-proc", "--")
+"""What debootstrap mounts and starts goes with it, whenever it ends."""
 APPLETS = ("sh", "date", "sleep", "cat", "echo", "mkdir", "hostname", "httpd", "wc")
 
 LVM_CONF = """\
@@ -52,7 +54,7 @@ def why_not_here() -> str:
         return "needs root"
     if os.uname().machine != "x86_64":
         return "needs an x86_64 machine: user-mode-linux exists for no other"
-    for tool in ("apt-get", "dpkg", "unshare", "ip", "mkfs.ext4", "chroot"):
+    for tool in ("apt-get", "dpkg", "unshare", "setpriv", "ip", "mkfs.ext4", "chroot"):
         if not shutil.which(tool):
             return f"needs {tool}"
     if not os.path.exists(KEYRING):
@@ -73,7 +75,7 @@ def build(work: Path, tell: Callable[[str], None]) -> None:
         script = work / "tools/usr/sbin/debootstrap"
         share = str(work / "tools/usr/share/debootstrap")
         wanted = ["--variant=minbase", f"--include={','.join(PACKAGES)}", f"--keyring={KEYRING}"]
-        _run([str(script), *wanted, SUITE, str(root), mirror], {"DEBOOTSTRAP_DIR": share})
+        _run([*ALONE, str(script), *wanted, SUITE, str(root), mirror], {"DEBOOTSTRAP_DIR": share})
         shutil.copytree(work / "uml/usr/lib/uml/modules", root / "lib/modules", symlinks=True, dirs_exist_ok=True)
         _run(["chroot", str(root), "update-alternatives", "--set", "iptables", "/usr/sbin/iptables-legacy"])
         for path in (root / "var/cache/apt/archives").glob("*.deb"):
