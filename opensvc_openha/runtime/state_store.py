@@ -81,6 +81,8 @@ class StateStore:
         In a new life of the machine nothing runs any more; in the same one a service may still run, so its wrapper is asked.
         At a first start the files are those of a C OpenHA that ran here before, if there are any.
         """
+        if not is_same_life:
+            self._end_former_life({svc.name for svc in services})
         learned: "dict[str, Learned]" = {}
         managed_before = self._read_managed()
         has_written = False
@@ -101,6 +103,21 @@ class StateStore:
             with contextlib.suppress(SystemFault):
                 self.sync()
         return learned
+
+    def _end_former_life(self, managed: "set[str]") -> None:
+        """Of services that are not managed now, but may be added again: what ran before the machine was started runs no more."""
+        try:
+            names = os.listdir(self._layout.services_dir)
+        except OSError:
+            return  # There is none.
+        for name in sorted(set(names) - managed):
+            stored, problem = self._read_own(name, was_managed=False)
+            if stored is None:
+                continue
+            ended = StoredState(conclude(stored, problem, is_same_life=False).state)
+            if stored != ended:
+                with contextlib.suppress(SystemFault):
+                    write_state(self._layout, name, self._node, ended, is_durable=False)
 
     def note_managed(self, services: "tuple[ServiceSpec, ...]") -> None:
         """Remembers which services this node manages, so that a lost STATE file is told from a new service."""

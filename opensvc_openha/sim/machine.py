@@ -163,6 +163,11 @@ class Machine:
     def learn(self, services: "tuple[ServiceSpec, ...]", is_same_life: bool) -> "Dict[str, Learned]":
         """What the STATE files say, by the rules of production."""
         learned = {}
+        others = {} if is_same_life or self.is_store_broken else dict(self.files)
+        for name in sorted(set(others) - {svc.name for svc in services}):
+            stored, problem = self._read_state(name)
+            if stored is not None:
+                self.files[name] = encode(StoredState(conclude(stored, problem, is_same_life=False).state))
         for svc in services:
             stored, problem = self._read_state(svc.name)
             known = conclude(stored, problem, is_same_life)

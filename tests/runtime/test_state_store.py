@@ -1,0 +1,36 @@
+"""What a starting daemon makes of STATE files, on a real directory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from opensvc_openha.core.model import ServiceSpec
+from opensvc_openha.core.states import ServiceState
+from opensvc_openha.formats.layout import tree_layout
+from opensvc_openha.formats.state_file import StoredState
+from opensvc_openha.runtime.state_store import StateStore, write_state
+
+_MAIL = ServiceSpec("mail", "/etc/mail", "deb1", "deb2", "/bin/true")
+_WEB = ServiceSpec("web", "/etc/web", "deb1", "deb2", "/bin/true")
+
+
+@pytest.mark.parametrize(
+    "left, is_same_life, expected",
+    [
+        (ServiceState.STARTED, False, ServiceState.STOPPED),
+        (ServiceState.FROZEN_START, False, ServiceState.FROZEN_STOP),
+        (ServiceState.FROZEN_STOP, False, ServiceState.FROZEN_STOP),
+        (ServiceState.STARTED, True, ServiceState.STARTED),
+    ],
+)
+def test_service_added_after_the_machine_was_started_is_not_believed_to_run(
+    tmp_path: Path, left: ServiceState, is_same_life: bool, expected: ServiceState
+) -> None:
+    """web is not in the services file while the daemon starts, and is added later: a start of the machine ended it, too."""
+    layout = tree_layout(str(tmp_path))
+    write_state(layout, "web", "deb1", StoredState(left))
+    StateStore(layout, "deb1", "deb2").learn((_MAIL,), is_same_life)
+    added = StateStore(layout, "deb1", "deb2").learn((_WEB,), is_same_life=True)["web"]
+    assert added.state is expected
