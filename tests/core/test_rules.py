@@ -22,6 +22,7 @@ from opensvc_openha.core.transitions import Situation, Trigger as T, find_row
 FLAGS = (
     "is_delay_over", "is_held", "is_check_valid", "is_legacy", "is_watched_out", "is_in_doubt", "is_peer_started",
     "is_copy_to_stop", "is_to_hand_over", "is_untried", "is_stuck",
+    "is_found_down",
 )
 ASKED = {
     # Which flags may make a difference; all others are tried together, once all False and once all True.
@@ -31,6 +32,7 @@ ASKED = {
     (S.STARTING, T.CHECK_OK): ("is_check_valid", "is_legacy", "is_watched_out", "is_stuck"),
     (S.STARTED, T.EVALUATE): ("is_in_doubt", "is_peer_started", "is_copy_to_stop"),
     (S.START_FAILED, T.EVALUATE): ("is_untried", "is_to_hand_over"),
+    (S.FROZEN_START, T.UNFREEZE): ("is_found_down",),
 }
 
 
@@ -148,7 +150,11 @@ def ordered(own: S, trigger: T, s: Situation) -> Optional[Does]:
         return None
     if trigger is T.UNFREEZE:
         thawed = {S.FROZEN_STOP: S.STOPPED, S.FROZEN_START: S.STARTED}.get(own)
-        return None if thawed is None else Does(thawed, then=s.then, ready=Word.READY_UNFREEZE, done=Word.UNFROZEN)
+        if thawed is None:
+            return None
+        # What was frozen as started and found down may be up by now, or not: that is asked before anybody believes it.
+        run = ScriptKind.PROBE if own is S.FROZEN_START and s.is_found_down else None
+        return Does(thawed, run, then=s.then, ready=Word.READY_UNFREEZE, done=Word.UNFROZEN)
     if trigger is T.FORCE_STOP:
         return Does(S.STOPPED, holds=True, ready=Word.READY_FORCE_STOP, done=Word.STOPPED)
     return Does(S.STARTED, ready=Word.READY_FORCE_START, done=Word.FORCED_START)

@@ -1,129 +1,158 @@
-"""``make mutants``: plants each fault alone in a copy of the package, runs the fast tests of the decisions, prints who found it.
+"""``make mutants``: plants each fault alone, runs the tests that meet it, the quickest first, prints which one finds it.
 
 A mutant that no test finds survives: either a test is missing, or the fault changes nothing that anybody can see; the
 latter are listed in equivalent.txt with the reason. Exit code 1 if any other one survived.
+
+The tests are collected once and run once, watched for the functions of the decision code that each of them meets. A mutant
+is then tried in a fork of that process.
 """
 
 from __future__ import annotations
 
 import argparse
-import compileall
-import concurrent.futures
-import multiprocessing
+import importlib
 import os
-import shutil
+import re
+import select
+import signal
 import sys
-import tempfile
 import time
-from dataclasses import dataclass
+import types
 from pathlib import Path
+from typing import Optional
 
 import pytest
 
+from tests.mutants.graft import graft
 from tests.mutants.plant import DECISIONS, Mutant, mutants_of
 
 ROOT = Path(__file__).resolve().parents[2]
-STAGES = (
-    ("tests/core/test_rules.py", "tests/core/test_peer_view.py", "tests/core/test_link_monitor.py", "tests/core/test_policies.py",
-     "tests/core/test_service_machine.py", "tests/core/test_legacy_peer.py", "tests/core/test_decisions.py",
-     "-k", "not go_round"),
-    ("tests/core/test_engine_pair.py", "tests/core/test_engine_pair_with_key.py", "tests/core/test_records.py",
-     "tests/core/test_legacy_pair.py", "tests/core/test_invariants.py", "-k", "not random"),
-    ("tests/sim/test_enumeration.py",),
-)
-"""What is run, the quickest first: the next stage only sees what the one before did not find."""
-_LIMIT_S = 300
-_stages = len(STAGES)
+CORE = ROOT / "opensvc_openha" / "core"
+TESTS = ("tests/core", "tests/sim/test_enumeration.py")
+LEFT_OUT = "crash_points or go_round or with_force or with force or every pair or test_transitions or found_out"
+"""Too slow for every mutant, or not needed beside test_rules."""
+_LIMIT_S = 60
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """What became of one mutant; ``found_by`` is empty if it survived."""
-
-    mutant: Mutant
-    found_by: str
-    took_s: float
-
-
-class Copy:
-    """A copy of package and tests in which one fault at a time is planted."""
+class Watcher:
+    """Which functions of the decision code each test meets."""
 
     def __init__(self) -> None:
-        self.dir = Path(tempfile.mkdtemp(prefix="mutants."))
-        for name in ("opensvc_openha", "tests"):
-            shutil.copytree(ROOT / name, self.dir / name, ignore=shutil.ignore_patterns("__pycache__"))
-        shutil.copy(ROOT / "setup.cfg", self.dir)
-        compileall.compile_dir(str(self.dir), quiet=2)
-        for cached in (self.dir / "opensvc_openha" / "core" / "__pycache__").iterdir():
-            # A fault of the same length within the same second would not be seen.
-            cached.unlink()
+        self._files = {str(CORE / name): name for name in DECISIONS}
+        self._met: "set[types.CodeType]" = set()
+        self.tests_at: "dict[tuple[str, int], list[int]]" = {}
 
-    def judge(self, mutant: "Mutant | None") -> str:
-        """The test that found the fault; empty if none did."""
-        if mutant is None:
-            return self._run(is_writing=True)
-        path = self.dir / "opensvc_openha" / "core" / mutant.file
-        source = path.read_text(encoding="utf-8")
-        path.write_text(mutant.plant(source), encoding="utf-8")
+    def trace(self, frame: types.FrameType, _event: str, _arg: object) -> None:
+        """For sys.settrace: each call, never a line."""
+        self._met.add(frame.f_code)
+
+    def note(self, number: int) -> None:
+        """The test with this number met all that was met since the last one."""
+        for code in self._met:
+            name = self._files.get(code.co_filename)
+            if name is not None:
+                self.tests_at.setdefault((name, code.co_firstlineno), []).append(number)
+        self._met = set()
+
+
+class Session:
+    """A pytest plugin that takes the place of the run of the tests."""
+
+    def __init__(self, asked: argparse.Namespace) -> None:
+        self._asked = asked
+        self.survived = 0
+
+    def pytest_collection_modifyitems(self, items: "list[pytest.Item]") -> None:
+        """Leaves out what is too slow."""
+        words = [word.strip() for word in LEFT_OUT.split(" or ")]
+        items[:] = [
+            item for item in items
+            if not any(word in item.nodeid for word in words) and not re.search(r"twice\[[^]]*[0-9]{2}", item.nodeid)
+        ]
+
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        """Runs all tests once, then each mutant against those that meet it."""
+        watcher, took = Watcher(), []
+        for number, item in enumerate(session.items):
+            began = time.monotonic()
+            sys.settrace(watcher.trace)
+            is_ok = _passes(item)
+            sys.settrace(None)
+            took.append(time.monotonic() - began)
+            watcher.note(number)
+            if not is_ok:
+                raise pytest.UsageError(f"{item.nodeid} fails without any fault")
+        print(f"{len(session.items)} tests, {sum(took):.0f} s", flush=True)
+        chosen = [
+            mutant for name in DECISIONS for mutant in mutants_of(CORE / name)[self._asked.first::self._asked.every]
+            if any(text in mutant.name for text in self._asked.only.split(","))
+        ]
+        known, same = equivalents(), 0
+        for mutant in chosen:
+            order = self._order(mutant, watcher, took, session.items)
+            began = time.monotonic()
+            found_by = _judge(mutant, order)
+            seconds = time.monotonic() - began
+            if not found_by and without_line(mutant) in known:
+                same += 1
+                print(f"same      {mutant.name}  ({known[without_line(mutant)]})", flush=True)
+                continue
+            self.survived += not found_by
+            what = f"killed    {mutant.name}  by {found_by}" if found_by else f"SURVIVED  {mutant.name}"
+            print(f"{what}  ({seconds:.1f} s of {len(order)} tests)", flush=True)
+        killed = len(chosen) - self.survived - same
+        print(f"{len(chosen)} planted: {killed} killed, {same} change nothing, {self.survived} survived")
+        return True
+
+    @staticmethod
+    def _order(mutant: Mutant, watcher: Watcher, took: "list[float]", items: "list[pytest.Item]") -> "list[pytest.Item]":
+        """The tests that meet the fault, the quickest first; all of them for what is met when a module is loaded."""
+        numbers = set(watcher.tests_at.get((mutant.file, mutant.function_line), []))
+        if mutant.is_at_load:
+            numbers = set(range(len(items)))
+        rules = {number for number, item in enumerate(items) if "test_rules" in item.nodeid and mutant.file == "transitions.py"}
+        return [items[number] for number in sorted(numbers | rules, key=lambda number: (number not in rules, took[number]))]
+
+
+def _passes(item: pytest.Item) -> bool:
+    from _pytest.runner import runtestprotocol
+
+    reports = runtestprotocol(item, nextitem=None, log=False)
+    return not any(report.failed for report in reports)
+
+
+def _judge(mutant: Mutant, order: "list[pytest.Item]") -> str:
+    """The test that found the fault, in a process of its own; empty if none did."""
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(read)
+        os.setsid()
+        sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")
         try:
-            return self._run()
-        finally:
-            path.write_text(source, encoding="utf-8")
-
-    def _run(self, is_writing: bool = False) -> str:
-        for stage in STAGES[:_stages]:
-            paths = [item for item in stage if not item.startswith("tests/") or (self.dir / item).exists()]
-            found_by = self._run_stage(paths, is_writing)
-            if found_by:
-                return found_by
-        return ""
-
-    def _run_stage(self, paths: "list[str]", is_writing: bool) -> str:
-        output = self.dir / "output"
-        child = multiprocessing.get_context("fork").Process(target=_test, args=(self.dir, paths, output, is_writing))
-        child.start()
-        child.join(_LIMIT_S)
-        if child.exitcode is None:
-            child.kill()
-            child.join()
-            return "the time limit"
-        if child.exitcode == 0:
-            return ""
-        lines = output.read_text(encoding="utf-8", errors="replace").splitlines()
-        failed = [line.split(" - ")[0] for line in lines if line.startswith(("FAILED ", "ERROR "))]
-        return failed[0].split(" ", 1)[1].split("/")[-1] if failed else f"exit code {child.exitcode}"
-
-    def close(self) -> None:
-        """Removes it."""
-        shutil.rmtree(self.dir)
+            found_by = _try(mutant, order)
+        except BaseException as error:  # Whatever a fault breaks, it was found.
+            found_by = f"{type(error).__name__}"
+        os.write(write, (found_by or "-").encode("utf-8")[:400])
+        os._exit(0)
+    os.close(write)
+    ready, _, _ = select.select([read], [], [], _LIMIT_S)
+    said = os.read(read, 400).decode("utf-8") if ready else "the time limit"
+    os.close(read)
+    if not ready:
+        os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return "" if said == "-" else said or "the end of its process"
 
 
-def _test(where: Path, paths: "list[str]", output: Path, is_writing: bool) -> None:
-    os.chdir(where)
-    sys.dont_write_bytecode = not is_writing
-    sys.path.insert(0, str(where))
-    for name in [name for name in sys.modules if name.split(".")[0] in ("tests", "opensvc_openha")]:
-        del sys.modules[name]
-    with open(output, "w", encoding="utf-8") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-    # Plugins that are not needed cost more than most mutants.
-    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
-    options = ["-x", "-q", "--no-header", "--tb=no", "-p", "no:cacheprovider", "-p", "pytest_timeout", "--timeout=60"]
-    code = pytest.main([*options, *paths])
-    os._exit(int(code))
-
-
-_COPY: "list[Copy]" = []
-
-
-def _work(mutant: Mutant) -> Verdict:
-    if not _COPY:
-        _COPY.append(Copy())
-        found_by = _COPY[0].judge(None)
-        assert not found_by, f"the tests fail without any fault: {found_by}"
-    began = time.monotonic()
-    return Verdict(mutant, _COPY[0].judge(mutant), time.monotonic() - began)
+def _try(mutant: Mutant, order: "list[pytest.Item]") -> str:
+    module = importlib.import_module(f"opensvc_openha.core.{mutant.file[:-3]}")
+    if not graft(module, mutant.plant((CORE / mutant.file).read_text(encoding="utf-8"))):
+        raise RuntimeError("not planted")
+    for item in order:
+        if not _passes(item):
+            return item.nodeid.split("/")[-1]
+    return ""
 
 
 def equivalents() -> "dict[str, str]":
@@ -147,34 +176,20 @@ def main(argv: "list[str]") -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=str(__doc__).split("\n\n")[0])
     parser.add_argument("--every", type=int, default=1, help="only each Nth mutant of a file")
     parser.add_argument("--first", type=int, default=0, help="the first of those")
-    parser.add_argument("--only", default="", help="only those whose line in the list contains this text")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--only", default="", help="only those whose line in the list contains one of these texts (a,b)")
     parser.add_argument("--list", action="store_true", help="only list them")
-    parser.add_argument("--stages", type=int, default=len(STAGES), help="only so many groups of tests, the quickest first")
     asked = parser.parse_args(argv)
-    global _stages
-    _stages = asked.stages
-    core = ROOT / "opensvc_openha" / "core"
-    chosen = [
-        mutant for name in DECISIONS for mutant in mutants_of(core / name)[asked.first::asked.every] if asked.only in mutant.name
-    ]
     if asked.list:
-        print("\n".join(mutant.name for mutant in chosen))
+        for name in DECISIONS:
+            print("\n".join(mutant.name for mutant in mutants_of(CORE / name)[asked.first::asked.every]))
         return 0
-    known = equivalents()
-    survived = same = 0
-    with concurrent.futures.ProcessPoolExecutor(asked.jobs) as pool:
-        for verdict in pool.map(_work, chosen):
-            name = without_line(verdict.mutant)
-            if not verdict.found_by and name in known:
-                same += 1
-                print(f"same      {verdict.mutant.name}  ({known[name]})", flush=True)
-                continue
-            survived += not verdict.found_by
-            what = f"killed    {verdict.mutant.name}  by {verdict.found_by}"
-            print(f"{what if verdict.found_by else f'SURVIVED  {verdict.mutant.name}'}  ({verdict.took_s:.1f} s)", flush=True)
-    print(f"{len(chosen)} planted: {len(chosen) - survived - same} killed, {same} change nothing, {survived} survived")
-    return 1 if survived else 0
+    os.chdir(ROOT)
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    session: Optional[Session] = Session(asked)
+    options = ["-o", "addopts=", "-p", "no:terminal", "-p", "no:cacheprovider", "-p", "pytest_timeout", "-s"]
+    code = pytest.main([*options, *TESTS], plugins=[session])
+    assert session is not None
+    return int(code) or (1 if session.survived else 0)
 
 
 if __name__ == "__main__":

@@ -44,6 +44,10 @@ class Mutant:
     end: int
     before: str
     after: str
+    is_at_load: bool = False
+    """Outside of functions: it has its effect when the module is loaded, whoever uses what it makes."""
+    function_line: int = 0
+    """Where the function around it begins, decorators included."""
 
     @property
     def name(self) -> str:
@@ -80,9 +84,16 @@ class _Planter:
         for line in source.encode("utf-8").splitlines(keepends=True):
             self._lines.append(self._lines[-1] + len(line.decode("utf-8")))
         self._tree = ast.parse(source)
+        self._bodies = [
+            (min([node.lineno, *(item.lineno for item in node.decorator_list)]), node.end_lineno or 0)
+            for node in ast.walk(self._tree) if isinstance(node, ast.FunctionDef)
+        ]
 
     def all(self) -> "Iterator[Mutant]":
         skipped = {id(inner) for node in ast.walk(self._tree) if self._is_shown_only(node) for inner in ast.walk(node)}
+        for node in ast.walk(self._tree):
+            for decorator in getattr(node, "decorator_list", []):
+                skipped |= {id(inner) for inner in ast.walk(decorator)}
         words = {
             id(item) for node in ast.walk(self._tree) if isinstance(node, ast.ClassDef) for item in node.body
             if any(isinstance(base, ast.Attribute) and base.attr == "Enum" for base in node.bases)
@@ -115,7 +126,9 @@ class _Planter:
 
     def _make(self, node: ast.AST, kind: str, after: str) -> Mutant:
         start, end = self._span(node)
-        return Mutant(self._file, getattr(node, "lineno"), kind, start, end, self._source[start:end], after)
+        line = getattr(node, "lineno")
+        around = [first for first, last in self._bodies if first <= line <= last]
+        return Mutant(self._file, line, kind, start, end, self._source[start:end], after, not around, max(around, default=0))
 
     def _text(self, node: ast.AST) -> str:
         start, end = self._span(node)

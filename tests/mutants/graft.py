@@ -1,0 +1,79 @@
+"""Puts a fault into modules that are loaded already, so that trying one costs a fork and the tests that meet it.
+
+Functions get the code of their mutated selves, in place: whoever imported them runs the fault. Values of a module
+(rows, sets, tables) are worked out anew and replace the old ones wherever those were imported. What makes a class
+(its fields and members) cannot be changed so late: such a mutant needs a process of its own.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+import types
+from typing import Any, Iterator
+
+Codes = "dict[str, types.CodeType]"
+
+
+def graft(module: types.ModuleType, source: str) -> bool:
+    """Turns the module into what ``source`` says; False if that cannot be done, or if nothing changed that can be seen."""
+    tree = ast.parse(source)
+    codes = dict(_codes(compile(source, module.__file__ or "", "exec"), ""))
+    has_changed = False
+    for name, function in _functions(module):
+        code = codes.get(name)
+        if code is None or len(code.co_freevars) != len(function.__code__.co_freevars):
+            return False
+        if code != function.__code__ or code.co_consts != function.__code__.co_consts:
+            function.__code__ = code
+            has_changed = True
+    return _values(module, tree) or has_changed
+
+
+def _codes(code: types.CodeType, prefix: str) -> "Iterator[tuple[str, types.CodeType]]":
+    for item in code.co_consts:
+        if isinstance(item, types.CodeType) and not item.co_name.startswith("<"):
+            name = f"{prefix}{item.co_name}"
+            yield name, item
+            # The functions of a class; those within functions come with them.
+            yield from _codes(item, f"{name}.")
+
+
+def _functions(module: types.ModuleType) -> "Iterator[tuple[str, types.FunctionType]]":
+    for name, item in vars(module).items():
+        if isinstance(item, types.FunctionType) and item.__module__ == module.__name__:
+            yield name, item
+        elif isinstance(item, type) and item.__module__ == module.__name__:
+            for inner, value in vars(item).items():
+                for function in _behind(value):
+                    if function.__code__.co_filename == module.__file__:
+                        yield f"{name}.{inner}", function
+
+
+def _behind(value: Any) -> "list[types.FunctionType]":
+    if isinstance(value, types.FunctionType):
+        return [value]
+    if isinstance(value, property):
+        return [item for item in (value.fget,) if isinstance(item, types.FunctionType)]
+    if isinstance(value, (staticmethod, classmethod)):
+        return [value.__func__] if isinstance(value.__func__, types.FunctionType) else []
+    return []
+
+
+def _values(module: types.ModuleType, tree: ast.Module) -> bool:
+    """Works out the values of the module anew, with its own classes and functions; True: whether they changed is not known."""
+    kept = [item for item in tree.body if not isinstance(item, (ast.ClassDef, ast.FunctionDef, ast.Import, ast.ImportFrom))]
+    scratch = dict(vars(module))
+    exec(compile(ast.Module(kept, []), module.__file__ or "", "exec"), scratch)
+    has_changed = False
+    for name, value in scratch.items():
+        old = vars(module).get(name)
+        if name.startswith("__") or value is old:
+            continue
+        has_changed = True
+        for other in list(sys.modules.values()):
+            if getattr(other, "__name__", "").startswith(("opensvc_openha", "tests")):
+                for known, item in list(vars(other).items()):
+                    if item is old:
+                        setattr(other, known, value)
+    return has_changed
