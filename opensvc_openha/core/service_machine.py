@@ -113,7 +113,8 @@ class ServiceMachine:
             return []
         trigger = _TRIGGER_OF[kind, outcome]
         actions = self._apply(trigger, view, leaving, now, next_seq, detail)
-        if self.running is kind and not any(isinstance(action, RunScript) for action in actions):
+        if self.running is kind:
+            # No row spoke of it, so nothing follows from its end.
             self.running = None
         return actions
 

@@ -1,0 +1,650 @@
+"""Single decisions of one service machine and of one engine, each where only a rare history would show it."""
+
+from __future__ import annotations
+
+from typing import Optional
+
+import pytest
+
+from opensvc_openha.core.actions import Action, Announce, Answer, Exit, MirrorPeer, Persist, Record, RunScript, Word
+from opensvc_openha.core.beat import Ack, Beat, BootId, Goodbye
+from opensvc_openha.core.engine import Engine
+from opensvc_openha.core.events import (
+    BeatReceived,
+    Command,
+    CommandReceived,
+    Event,
+    Learned,
+    Leaving,
+    LeaveRequested,
+    PeerForgotten,
+    ScriptExited,
+    ScriptKind as K,
+    ScriptOutcome as End,
+    StoreFailed,
+    Tick,
+)
+from opensvc_openha.core.model import ClusterSpec, LinkSpec
+from opensvc_openha.core.states import ServiceState as S
+from opensvc_openha.core.status import PeerStanding
+from opensvc_openha.core.timing import (
+    BEAT_INTERVAL_S,
+    GOODBYE_GAP_S,
+    GOODBYE_REPEATS,
+    LEAVE_SCRIPT_WAIT_S,
+    RESTART_HOLD_S,
+    START_READY_DELAY_S,
+    STOP_HOLD_S,
+    STORE_RETRY_S,
+    STUCK_S,
+)
+
+from tests.core.pair import TIMEOUT_S, links, services
+
+OWN, LIFE = BootId(5, 55), BootId(1, 11)
+KEY = "aabbccdd"
+
+
+class Bench:
+    """deb1's engine alone: its peer, its scripts and its operator are what a test says."""
+
+    def __init__(
+        self, state: S = S.STOPPED, must_probe: bool = False, then: Optional[S] = None, node: str = "deb1", is_begun: bool = True,
+        known_lives: "Optional[dict[str, BootId]]" = None,
+    ) -> None:
+        self.now = 100.0
+        both = links(count=1)
+        self.peer = "deb2" if node == "deb1" else "deb1"
+        spec = ClusterSpec(node, self.peer, both, services())
+        self.engine = Engine(spec, OWN, {"registry": Learned(state, then, must_probe)}, self.now, known_lives)
+        self.link: LinkSpec = spec.listeners[0]
+        self.seq = 0
+        self.done: "list[Action]" = []
+        if is_begun:
+            self.step(Tick())
+
+    def step(self, event: Event) -> "list[Action]":
+        """One event now, and the steps that follow within the same instant."""
+        done = list(self.engine.step(event, self.now))
+        while self.engine.next_deadline() <= self.now and not any(isinstance(action, Exit) for action in done):
+            done += self.engine.step(Tick(), self.now)
+        self.done += done
+        return done
+
+    def run(self, seconds: float, said: Optional[S] = None) -> "list[Action]":
+        """Time passes; with ``said`` the peer says that each half second, and acknowledges everything."""
+        end, done = self.now + seconds, []
+        next_beat = self.now
+        while True:
+            at = min(self.engine.next_deadline(), next_beat if said is not None else end + 1)
+            if at > end:
+                break
+            self.now = max(self.now, at)
+            if said is not None and self.now >= next_beat:
+                next_beat += 0.5
+                done += self.hear(said)
+            else:
+                done += self.step(Tick())
+        self.now = end
+        return done
+
+    def hear(self, said: S, goodbye: Goodbye = Goodbye.NONE, is_acked: bool = True, wants_ack: bool = False) -> "list[Action]":
+        """A beat of the peer."""
+        self.seq += 1
+        ack = Ack(OWN, self.engine.seq if is_acked else 0)
+        beat = Beat(self.peer, LIFE, self.seq, ack, {"registry": said}, goodbye, wants_ack)
+        return self.step(BeatReceived(self.link, beat, self.now))
+
+    def ends(self, kind: K, outcome: End = End.OK) -> "list[Action]":
+        """A script ends."""
+        return self.step(ScriptExited("registry", kind, outcome, "exited with 1"))
+
+    def order(self, command: Command, number: int = 1) -> "list[Answer]":
+        """An operator's command, and what is answered at once."""
+        return [item for item in self.step(CommandReceived(number, "registry", command)) if isinstance(item, Answer)]
+
+    @property
+    def state(self) -> S:
+        """The service's state."""
+        return self.engine.state_of("registry")
+
+    def started(self) -> "Bench":
+        """The service is started here by the rules, the peer being out."""
+        self.hear(S.STOPPED)
+        self.now += 0.1
+        self.hear(S.STOPPED)
+        self.ends(K.CHECK)
+        self.ends(K.START)
+        assert self.state is S.STARTED
+        return self
+
+
+def scripts(done: "list[Action]") -> "list[K]":
+    """Which scripts are to be run."""
+    return [action.kind for action in done if isinstance(action, RunScript)]
+
+
+def beats(done: "list[Action]") -> "list[Beat]":
+    """What is said."""
+    return [action.beat for action in done if isinstance(action, Announce)]
+
+
+def records(done: "list[Action]", new: str) -> "list[Record]":
+    """What is recorded under that heading."""
+    return [action for action in done if isinstance(action, Record) and action.new == new]
+
+
+# what a daemon finds when it begins
+
+
+def test_failed_start_of_an_earlier_daemon_waits_for_an_operator() -> None:
+    """START_FAILED in the STATE file: something may be left over, so hearing the peer changes nothing."""
+    bench = Bench(S.START_FAILED)
+    bench.run(3, S.STOPPED)
+    assert bench.state is S.START_FAILED
+
+
+def test_frozen_start_that_was_not_found_down_is_unfrozen_without_a_question() -> None:
+    """Only what the wrapper called down is looked at again."""
+    bench = Bench(S.FROZEN_START)
+    assert scripts(bench.step(CommandReceived(1, "registry", Command.UNFREEZE))) == []
+    assert bench.state is S.STARTED
+
+
+def test_frozen_start_that_was_found_down_is_looked_at_again_when_unfrozen() -> None:
+    """Still down: STOPPED, and the rules start it; up by now: STARTED."""
+    for found, state in ((End.DOWN, S.STOPPED), (End.UP, S.STARTED)):
+        bench = Bench(S.FROZEN_START, must_probe=True)
+        bench.ends(K.PROBE, End.DOWN)
+        assert scripts(bench.step(CommandReceived(1, "registry", Command.UNFREEZE))) == [K.PROBE]
+        bench.ends(K.PROBE, found)
+        assert bench.state is state
+
+
+def test_wrapper_that_does_not_tell_leaves_a_frozen_service_to_the_operator() -> None:
+    """The status script is over: the next command is carried out."""
+    bench = Bench(S.FROZEN_START, must_probe=True)
+    bench.ends(K.PROBE, End.UNSURE)
+    assert bench.state is S.FROZEN_START
+    assert bench.order(Command.UNFREEZE)[-1].is_ok
+
+
+def test_script_nobody_waits_for_changes_nothing() -> None:
+    """The end of a script of an earlier life, of another kind or of another service is ignored."""
+    bench = Bench(S.STARTED)
+    for kind in K:
+        assert not records(bench.ends(kind, End.DOWN if kind is K.PROBE else End.FAILED), "STOPPED")
+    bench.step(ScriptExited("nosuch", K.STOP, End.OK))
+    bench.step(StoreFailed("nosuch", "no space"))
+    assert bench.state is S.STARTED
+
+
+def test_engine_that_has_not_begun_can_be_asked() -> None:
+    """Before the first step: due within a beat, and what it would say is what was learned."""
+    bench = Bench(S.FROZEN_STOP, is_begun=False)
+    assert bench.engine.next_deadline() == bench.now + BEAT_INTERVAL_S
+    assert bench.engine.beat().states == {"registry": S.FROZEN_STOP} and bench.engine.seq == 0
+    assert bench.engine.sight.late_s == 0.0
+
+
+def test_first_step_announces_and_mirrors_the_unknown_peer() -> None:
+    """What a former daemon wrote of the peer is out of date."""
+    done = Bench(S.STOPPED).done
+    assert [beat.seq for beat in beats(done)] == [1]
+    assert MirrorPeer("registry", S.UNKNOWN) in done
+
+
+def test_first_event_may_be_a_beat_that_is_refused() -> None:
+    """An authenticated life that does not know us: it is answered at once, and nothing breaks."""
+    bench = Bench(is_begun=False)
+    beat = Beat("deb2", LIFE, 1, None, {"registry": S.STARTED})
+    done = bench.step(BeatReceived(bench.link, beat, bench.now, key_id=KEY))
+    assert beats(done)[0].ack == Ack(LIFE, 1, is_taken=False)
+    assert bench.engine.snapshot(bench.now).peer_standing is PeerStanding.UNHEARD
+
+
+def test_lives_known_from_before_are_refused_from_the_first_beat() -> None:
+    """A recording of the peer's former life that even acknowledges us is an old life."""
+    bench = Bench(known_lives={KEY: BootId(7, 77)})
+    beat = Beat("deb2", LIFE, 1, Ack(OWN, 1), {"registry": S.STOPPED})
+    bench.step(BeatReceived(bench.link, beat, bench.now, key_id=KEY))
+    assert bench.engine.snapshot(bench.now).links[0].counts == {"old life": 1}
+    bench.step(PeerForgotten())
+    bench.now += 0.1
+    bench.step(BeatReceived(bench.link, beat, bench.now, key_id=KEY))
+    assert bench.engine.snapshot(bench.now).peer_standing is PeerStanding.LIVE
+
+
+# starting
+
+
+def test_nothing_starts_on_a_peer_that_was_never_heard_before_the_whole_timeout() -> None:
+    """Alone from the start: silent after the timeout, check-up after the delay, start after the check-up."""
+    bench = Bench()
+    assert scripts(bench.run(TIMEOUT_S + START_READY_DELAY_S - 0.01)) == []
+    assert bench.state is S.START_READY
+    assert scripts(bench.run(0.02)) == [K.CHECK]
+    assert scripts(bench.ends(K.CHECK)) == [K.START]
+
+
+def test_check_up_begun_before_the_silence_is_done_again() -> None:
+    """It began while the peer was heard, and ends in silence: back to START_READY, and a new one after the delay."""
+    bench = Bench()
+    bench.hear(S.STOPPED)
+    bench.now += 0.1
+    assert K.CHECK in scripts(bench.hear(S.STOPPED)) + scripts(bench.done)
+    bench.run(TIMEOUT_S + 1)
+    assert bench.engine.snapshot(bench.now).peer_standing is PeerStanding.SILENT
+    assert scripts(bench.ends(K.CHECK)) == [] and bench.state is S.START_READY
+    assert scripts(bench.run(START_READY_DELAY_S + 0.1)) == [K.CHECK]
+    assert scripts(bench.ends(K.CHECK)) == [K.START]
+
+
+def test_acknowledgement_of_an_earlier_beat_starts_nothing() -> None:
+    """The peer says STOPPED again and again, and acknowledges only what was said before START_READY."""
+    bench = Bench()
+    for _ in range(8):
+        bench.hear(S.STOPPED, is_acked=False)
+        bench.now += 0.3
+        bench.step(Tick())
+    assert bench.state is S.START_READY and scripts(bench.done) == []
+    assert scripts(bench.hear(S.STOPPED)) == [K.CHECK]
+
+
+def test_peer_that_is_ready_too_goes_first_if_it_is_the_primary() -> None:
+    """deb2 yields and holds; deb1 stays."""
+    for node, state in (("deb1", S.START_READY), ("deb2", S.STOPPED)):
+        bench = Bench(node=node)
+        bench.hear(S.STOPPED, is_acked=False)
+        assert bench.state is S.START_READY
+        bench.hear(S.START_READY)
+        assert bench.state is state
+
+
+@pytest.mark.parametrize(("node", "hold_s"), [("deb1", STOP_HOLD_S), ("deb2", STOP_HOLD_S * 1.5)])
+def test_service_that_was_stopped_is_left_to_the_peer_for_the_hold(node: str, hold_s: float) -> None:
+    """The peer is STOPPED and does not take it: the node tries again after its hold, the second name after half of it more."""
+    bench = Bench(node=node).started()
+    bench.order(Command.STOP)
+    bench.ends(K.STOP)
+    stopped_at = bench.now
+    bench.run(hold_s - 0.1, S.STOPPED)
+    assert bench.state is S.STOPPED
+    bench.run(0.7, S.STOPPED)
+    assert bench.state is S.STARTING and bench.now - stopped_at < hold_s + 1
+
+
+def test_operator_who_starts_it_ends_the_hold() -> None:
+    """`stop`, then `start` at once: START_READY; if the peer is ready first, the hold does not keep it from coming back."""
+    bench = Bench().started()
+    bench.order(Command.STOP)
+    bench.ends(K.STOP)
+    bench.run(0.2)
+    assert bench.state is S.STOPPED
+    bench.order(Command.START)
+    assert bench.state is S.START_READY
+
+
+def test_failed_write_holds_the_next_try_for_its_own_time() -> None:
+    """START_READY could not be written: STOPPED, and the next try is 10 s later, not after the hold of a stop."""
+    bench = Bench()
+    bench.hear(S.STOPPED, is_acked=False)
+    assert bench.state is S.START_READY
+    bench.step(StoreFailed("registry", "no space"))
+    assert bench.state is S.STOPPED
+    bench.run(STORE_RETRY_S - 0.1, S.STOPPED)
+    assert bench.state is S.STOPPED
+    bench.run(0.7, S.STOPPED)
+    assert bench.state is S.STARTING
+
+
+def test_two_primaries_are_told_apart_after_a_while_by_their_names() -> None:
+    """Both files say primary: deb2, whose name sorts last, yields after 15 s, not before."""
+    bench = Bench(node="deb1")
+    bench.hear(S.STOPPED, is_acked=False)
+    bench.run(STUCK_S + 5, S.START_READY)
+    assert bench.state is S.START_READY
+    swapped = Bench(node="deb2")
+    swapped.engine._machines["registry"].role = Bench().engine._machines["registry"].role
+    swapped.engine._machines["registry"].spec = type(services()[0])("registry", "/x", "deb2", "deb1", "/bin/true")
+    swapped.hear(S.STOPPED, is_acked=False)
+    ready_at = swapped.now
+    while swapped.state is S.START_READY and swapped.now < ready_at + 2 * STUCK_S:
+        swapped.run(0.5, S.START_READY)
+    assert STUCK_S <= swapped.now - ready_at <= STUCK_S + 1
+
+
+def test_check_up_that_failed_in_silence_is_forgotten_when_the_peer_is_heard() -> None:
+    """Nothing was started: STOPPED again, held; a failed start, or a check-up that failed against a live peer, is kept."""
+    silent = Bench()
+    silent.run(TIMEOUT_S + START_READY_DELAY_S + 0.1)
+    silent.ends(K.CHECK, End.FAILED)
+    assert silent.state is S.START_FAILED
+    silent.hear(S.STARTED)
+    assert silent.state is S.STOPPED
+    heard = Bench()
+    heard.hear(S.STOPPED)
+    heard.now += 0.1
+    heard.hear(S.STOPPED)
+    heard.ends(K.CHECK, End.FAILED)
+    heard.run(3, S.STOPPED)
+    assert heard.state is S.START_FAILED
+
+
+# answers
+
+
+def test_command_that_overtakes_another_rolls_that_one_back() -> None:
+    """`start` waits in START_READY; `freeze-stop` ends it: both operators are told."""
+    bench = Bench()
+    bench.hear(S.FROZEN_STOP, is_acked=False)
+    bench.order(Command.FREEZE_STOP, 1)
+    bench.order(Command.UNFREEZE, 2)
+    assert bench.state is S.START_READY
+    bench = Bench(S.FROZEN_STOP)
+    bench.hear(S.STOPPED, is_acked=False)
+    bench.order(Command.FORCE_STOP, 1)
+    assert [answer.word for answer in bench.order(Command.START, 2)] == [Word.READY_START]
+    answers = bench.order(Command.FREEZE_STOP, 3)
+    told = [(answer.command_id, answer.word, answer.is_last, answer.is_ok) for answer in answers]
+    assert told == [
+        (2, Word.ROLLED_BACK, True, False), (3, Word.READY_FREEZE_STOP, False, True), (3, Word.FROZEN_STOP, True, True),
+    ]
+
+
+def test_refused_command_leaves_the_one_that_waits_in_place() -> None:
+    """`stop` is refused in START_READY, and the `start` that waits is answered in its time."""
+    bench = Bench(S.FROZEN_STOP)
+    bench.hear(S.STOPPED, is_acked=False)
+    bench.order(Command.FORCE_STOP, 1)
+    bench.order(Command.START, 2)
+    refused = bench.order(Command.STOP, 3)
+    assert [(item.command_id, item.word, item.is_ok, item.detail) for item in refused] == [(3, Word.REFUSED, False, "")]
+    bench.now += 0.1
+    bench.hear(S.STOPPED)
+    bench.ends(K.CHECK)
+    last = [item for item in bench.ends(K.START) if isinstance(item, Answer)]
+    assert [(item.command_id, item.word, item.is_last, item.is_ok, item.detail) for item in last] == [
+        (2, Word.STARTED, True, True, "")
+    ]
+
+
+def test_operator_is_told_each_step_of_a_stop_that_freezes() -> None:
+    """freeze-stop of a running service: ready to freeze, ready to stop, stopped, frozen."""
+    bench = Bench().started()
+    assert [item.word for item in bench.order(Command.FREEZE_STOP)] == [Word.READY_FREEZE_STOP, Word.READY_STOP]
+    done = [item for item in bench.ends(K.STOP) if isinstance(item, Answer)]
+    assert [(item.word, item.is_last, item.is_ok) for item in done] == [
+        (Word.STOPPED, False, True), (Word.FROZEN_STOP, True, True)
+    ]
+    assert bench.state is S.FROZEN_STOP
+
+
+def test_operator_is_told_each_step_of_a_start_that_freezes() -> None:
+    """freeze-start of a stopped service: ready, started, frozen."""
+    bench = Bench(S.FROZEN_STOP)
+    bench.hear(S.STOPPED, is_acked=False)
+    bench.order(Command.FORCE_STOP)
+    assert [item.word for item in bench.order(Command.FREEZE_START)] == [Word.READY_FREEZE_START]
+    bench.now += 0.1
+    bench.hear(S.STOPPED)
+    bench.ends(K.CHECK)
+    done = [item for item in bench.ends(K.START) if isinstance(item, Answer)]
+    assert [item.word for item in done] == [Word.STARTED, Word.FROZEN_START]
+    assert bench.state is S.FROZEN_START
+
+
+def test_stop_says_that_the_service_stays_where_nobody_else_takes_it() -> None:
+    """The peer is STOPPED: it will take it; it is frozen: the service stays here. A plain freeze says nothing of stopping."""
+    bench = Bench().started()
+    bench.hear(S.STOPPED)
+    assert [item.word for item in bench.order(Command.STOP)] == [Word.READY_STOP]
+    done = [item for item in bench.ends(K.STOP) if isinstance(item, Answer)]
+    assert [item.word for item in done] == [Word.STOPPED]
+    bench = Bench().started()
+    bench.hear(S.FROZEN_STOP)
+    assert [item.word for item in bench.order(Command.STOP)] == [Word.READY_STOP, Word.STAYS_HERE]
+    bench = Bench(S.FROZEN_STOP)
+    bench.order(Command.FORCE_STOP)
+    assert [item.word for item in bench.order(Command.FREEZE_STOP)] == [Word.READY_FREEZE_STOP, Word.FROZEN_STOP]
+
+
+def test_failed_script_is_answered_with_its_reason() -> None:
+    """`stop` fails: STOP_FAILED, the operator is told why, and it is an alarm."""
+    bench = Bench().started()
+    bench.order(Command.STOP, 7)
+    done = bench.ends(K.STOP, End.FAILED)
+    answer = [item for item in done if isinstance(item, Answer)][-1]
+    assert (answer.command_id, answer.word, answer.is_ok, answer.is_last) == (7, Word.FAILED, False, True)
+    assert "exited with 1" in answer.detail
+    assert [item.is_alarm for item in records(done, "STOP_FAILED")] == [True]
+
+
+def test_successful_start_is_no_alarm() -> None:
+    """One record for each state, in order."""
+    bench = Bench().started()
+    told = [(item.old, item.new, item.is_alarm) for item in bench.done if isinstance(item, Record) and item.name == "registry"]
+    assert told == [
+        ("STOPPED", "START_READY", False), ("START_READY", "STARTING", False), ("STARTING", "STARTED", False),
+    ]
+    assert [item.state for item in bench.done if isinstance(item, Persist)] == [S.START_READY, S.STARTING, S.STARTED]
+
+
+# who is the younger, who is in doubt
+
+
+@pytest.mark.parametrize(
+    ("said", "is_young"),
+    [(S.STOPPED, False), (S.FROZEN_STOP, False), (S.STARTED, True), (S.STOPPING, True), (S.START_READY, True), (None, True)],
+)
+def test_forced_copy_is_the_younger_unless_the_peer_was_known_to_be_out(said: Optional[S], is_young: bool) -> None:
+    """force-start against each word of the peer, and against none."""
+    bench = Bench(S.FROZEN_STOP)
+    if said is not None:
+        bench.hear(said, is_acked=False)
+    bench.order(Command.FORCE_START)
+    assert bench.engine._machines["registry"]._dual.is_young is is_young
+
+
+def test_forced_copy_is_not_the_younger_of_a_peer_that_left_or_acknowledged() -> None:
+    """A goodbye as STOPPED, or an acknowledged "out": the other copy came later."""
+    left = Bench(S.FROZEN_STOP)
+    left.hear(S.STOPPED, Goodbye.LEFT)
+    left.order(Command.FORCE_START)
+    assert not left.engine._machines["registry"]._dual.is_young
+    ready = Bench()
+    ready.hear(S.STOPPED, is_acked=False)
+    machine = ready.engine._machines["registry"]
+    assert ready.state is S.START_READY
+    # The acknowledgement is taken and the command comes before the evaluation.
+    beat = Beat("deb2", LIFE, 9, Ack(OWN, ready.engine.seq), {"registry": S.STOPPED})
+    ready.engine._view.take(beat, ready.now)
+    ready.order(Command.FORCE_START)
+    assert ready.state is S.STARTED and not machine._dual.is_young
+
+
+@pytest.mark.parametrize(("by_ack", "is_young"), [(True, False), (False, True)])
+def test_started_copy_is_the_younger_if_it_was_started_in_silence(by_ack: bool, is_young: bool) -> None:
+    """Started on an acknowledgement the peer was out by then; in silence it may have run it all along."""
+    bench = Bench()
+    if by_ack:
+        bench.started()
+    else:
+        bench.run(TIMEOUT_S + START_READY_DELAY_S + 0.1)
+        bench.ends(K.CHECK)
+        bench.ends(K.START)
+    assert bench.state is S.STARTED
+    assert bench.engine._machines["registry"]._dual.is_young is is_young
+
+
+@pytest.mark.parametrize("own", [S.STARTED, S.FROZEN_START])
+@pytest.mark.parametrize("peer", [S.STARTED, S.FROZEN_START])
+def test_two_copies_are_told_once_frozen_or_not_and_once_when_it_is_over(own: S, peer: S) -> None:
+    """Whichever of them is frozen."""
+    bench = Bench(S.FROZEN_START)
+    if own is S.STARTED:
+        bench.order(Command.FORCE_START)
+    first = bench.hear(peer) + bench.hear(peer)
+    assert [item.is_alarm for item in records(first, "DUAL RUN")] == [True]
+    over = bench.hear(S.STOPPED) + bench.hear(S.STOPPED)
+    told = [item for item in over if isinstance(item, Record) and item.old == "DUAL RUN"]
+    assert [(item.new, item.is_alarm) for item in told] == [(own.name, False)]
+
+
+@pytest.mark.parametrize("state", [state for state in S if state not in (S.STARTED, S.STARTING)])
+def test_only_what_the_engine_started_is_doubted_after_an_absence(state: S) -> None:
+    """A restarted daemon doubts STARTED and STARTING; anything else is what it is."""
+    assert not Bench(state).engine._machines["registry"].is_in_doubt
+    for doubted in (S.STARTED, S.STARTING):
+        assert Bench(doubted).engine._machines["registry"].is_in_doubt
+
+
+def test_doubt_ends_with_the_word_of_a_peer_that_has_heard_us() -> None:
+    """STOPPED or busy otherwise, and acknowledged: sure again; not acknowledged: still in doubt; started: stop here."""
+    for said in (S.STOPPED, S.FROZEN_STOP, S.STOPPING, S.START_FAILED):
+        bench = Bench(S.STARTED)
+        assert bench.engine.beat().states["registry"] is S.UNKNOWN and bench.engine.beat().wants_ack
+        bench.hear(said)
+        bench.run(0.1)
+        assert bench.engine.beat().states["registry"] is S.STARTED, said
+    for said in (S.START_READY, S.STARTING):
+        bench = Bench(S.STARTED)
+        bench.hear(said)
+        assert bench.engine._machines["registry"].is_in_doubt
+    bench = Bench(S.STARTED)
+    assert scripts(bench.hear(S.STARTED)) == [K.STOP]
+
+
+def test_doubt_waits_for_the_wrapper() -> None:
+    """The status script of a restarted daemon still runs: the peer's word ends nothing."""
+    bench = Bench(S.STARTED, must_probe=True)
+    bench.hear(S.STOPPED)
+    assert bench.engine._machines["registry"].is_in_doubt
+    bench.ends(K.PROBE, End.UP)
+    assert bench.state is S.STARTED and not bench.engine._machines["registry"].is_in_doubt
+
+
+def test_forced_start_is_in_no_doubt() -> None:
+    """The operator's word ends it."""
+    bench = Bench(S.STARTED)
+    bench.order(Command.FORCE_START)
+    bench.order(Command.FREEZE_START)
+    bench.order(Command.FORCE_START)
+    assert not bench.engine._machines["registry"].is_in_doubt
+
+
+# leaving
+
+
+def test_leaving_with_services_waits_for_their_stop_and_says_goodbye_three_times() -> None:
+    """Each goodbye after its gap, then the end; nothing is done afterwards."""
+    bench = Bench().started()
+    assert scripts(bench.step(LeaveRequested(Leaving.STOP_SERVICES))) == [K.STOP]
+    assert not any(beat.goodbye is not Goodbye.NONE for beat in beats(bench.run(3)))
+    said = beats(bench.ends(K.STOP))
+    assert [beat.goodbye for beat in said][-1] is Goodbye.LEFT and said[-1].states["registry"] is S.STOPPED
+    first_at = bench.now
+    times = [first_at]
+    while len(times) < GOODBYE_REPEATS:
+        bench.now = bench.engine.next_deadline()
+        done = bench.step(Tick())
+        assert [beat.goodbye for beat in beats(done)] == [Goodbye.LEFT]
+        times.append(bench.now)
+    assert [round(after - before, 6) for before, after in zip(times, times[1:])] == [GOODBYE_GAP_S] * (GOODBYE_REPEATS - 1)
+    assert isinstance(done[-1], Exit)
+    assert bench.engine.step(Tick(), bench.now + 1) == []
+
+
+def test_goodbye_is_not_said_faster_than_its_gap() -> None:
+    """Beats of the peer come in meanwhile."""
+    bench = Bench(S.FROZEN_STOP)
+    bench.step(LeaveRequested(Leaving.STOP_SERVICES))
+    bench.now += GOODBYE_GAP_S / 2
+    assert beats(bench.hear(S.STOPPED)) == []
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_leaving_without_stopping_waits_for_a_script_for_its_time(ends: bool) -> None:
+    """A stop script runs: RESTART is said when it ends, or after ten seconds."""
+    bench = Bench().started()
+    bench.order(Command.STOP)
+    bench.run(1)
+    bench.step(LeaveRequested(Leaving.KEEP_SERVICES))
+    done = bench.run(LEAVE_SCRIPT_WAIT_S - 0.5)
+    assert not any(beat.goodbye is not Goodbye.NONE for beat in beats(done))
+    done = bench.ends(K.STOP) if ends else bench.run(0.55)
+    assert [beat.goodbye for beat in beats(done)][-1] is Goodbye.RESTART
+
+
+def test_leaving_without_stopping_says_so_at_once_where_no_script_runs() -> None:
+    """The service keeps running, and says STARTED."""
+    bench = Bench().started()
+    said = beats(bench.step(LeaveRequested(Leaving.KEEP_SERVICES)))
+    assert (said[-1].goodbye, said[-1].states["registry"]) == (Goodbye.RESTART, S.STARTED)
+
+
+def test_leaving_may_become_stricter_but_not_laxer() -> None:
+    """`stop` while a restart waits stops the services; a restart asked for later does not keep them."""
+    bench = Bench().started()
+    bench.step(LeaveRequested(Leaving.STOP_SERVICES))
+    assert bench.state is S.STOPPING
+    bench.step(LeaveRequested(Leaving.KEEP_SERVICES))
+    bench.run(LEAVE_SCRIPT_WAIT_S + 1)
+    assert not any(beat.goodbye is not Goodbye.NONE for beat in beats(bench.done))
+    bench.ends(K.STOP)
+    assert beats(bench.done)[-1].goodbye is Goodbye.LEFT
+
+
+def test_leaving_node_gives_up_a_start_that_has_not_begun() -> None:
+    """START_READY steps back before LEFT is said."""
+    bench = Bench()
+    bench.hear(S.STOPPED, is_acked=False)
+    assert bench.state is S.START_READY
+    done = bench.step(LeaveRequested(Leaving.STOP_SERVICES))
+    assert bench.state is S.STOPPED
+    assert [(beat.goodbye, beat.states["registry"]) for beat in beats(done) if beat.goodbye is not Goodbye.NONE][0] == (
+        Goodbye.LEFT, S.STOPPED
+    )
+
+
+def test_commands_are_refused_while_leaving() -> None:
+    """The operator is told why."""
+    bench = Bench().started()
+    bench.step(LeaveRequested(Leaving.STOP_SERVICES))
+    answer = bench.order(Command.FORCE_STOP, 4)[-1]
+    assert (answer.command_id, answer.word, answer.is_ok) == (4, Word.REFUSED, False) and "leaving" in answer.detail
+
+
+# what the peer says when it goes
+
+
+def test_peer_that_left_is_taken_over_at_once_or_after_its_restart_hold() -> None:
+    """LEFT and STOPPED: at once; RESTART and STARTED: after the hold, the delay and a check-up."""
+    bench = Bench()
+    bench.hear(S.STARTED)
+    assert K.CHECK in scripts(bench.hear(S.STOPPED, Goodbye.LEFT))
+    bench = Bench()
+    bench.hear(S.STARTED)
+    bench.hear(S.STARTED, Goodbye.RESTART)
+    gone_at = bench.now
+    assert scripts(bench.run(RESTART_HOLD_S + START_READY_DELAY_S - 0.1)) == []
+    assert K.CHECK in scripts(bench.run(0.3))
+    assert bench.now - gone_at < RESTART_HOLD_S + START_READY_DELAY_S + 0.5
+
+
+def test_acknowledgement_is_answered_at_once_only_where_it_is_asked_for() -> None:
+    """A beat that wants an answer gets it within 20 ms; any other waits for the next beat."""
+    bench = Bench(S.FROZEN_STOP)
+    bench.hear(S.STOPPED)
+    bench.run(0.5)
+    assert beats(bench.hear(S.STOPPED) + bench.run(0.1)) == []
+    answer = beats(bench.hear(S.START_READY, wants_ack=True) + bench.run(0.02))
+    assert [beat.ack for beat in answer] == [Ack(LIFE, bench.seq)]
+
+
+def test_beat_is_due_each_second_and_not_before() -> None:
+    """Nothing happens: one beat a second, with numbers that go up by one."""
+    bench = Bench(S.FROZEN_STOP)
+    first = bench.engine.seq
+    assert [beat.seq for beat in beats(bench.run(0.99))] == []
+    assert [beat.seq for beat in beats(bench.run(4.0))] == [first + 1, first + 2, first + 3, first + 4]
