@@ -129,9 +129,8 @@ class ServiceMachine:
         if leaving is not None:
             return [self._answer(command_id, command, Word.REFUSED, view, "the daemon is leaving", is_ok=False)]
         waiting, self._pending = self._pending, _Pending(command_id, command)
-        before = self.state
         actions = self._apply(Trigger(command.value), view, leaving, now, next_seq, waiting=waiting)
-        if actions or self.state is not before:
+        if actions:
             return actions
         self._pending = waiting
         detail = f"its {self.running.value} script is running" if self.running else ""
@@ -146,10 +145,10 @@ class ServiceMachine:
         if row is None:
             return []
         actions: "list[Action]" = []
-        if trigger in OPERATOR and waiting is not None:
+        if waiting is not None:
             actions.append(self._answer(waiting.command_id, waiting.command, Word.ROLLED_BACK, view,
                                         f"overtaken by {trigger.value}", is_ok=False))
-        if row.ready is not None and self._pending is not None:
+        if row.ready is not None:
             actions.append(self._word(row.ready, view))
             if row.ready is Word.READY_FREEZE_STOP and row.run is ScriptKind.STOP:
                 actions.append(self._word(Word.READY_STOP, view))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Optional
 
 import pytest
@@ -24,7 +25,8 @@ from opensvc_openha.core.events import (
     StoreFailed,
     Tick,
 )
-from opensvc_openha.core.model import ClusterSpec, LinkSpec
+from opensvc_openha.core.model import ClusterSpec, LinkSpec, OnStartFailure, Policy
+from opensvc_openha.core.service_machine import ServiceMachine
 from opensvc_openha.core.states import ServiceState as S
 from opensvc_openha.core.status import PeerStanding
 from opensvc_openha.core.timing import (
@@ -33,6 +35,7 @@ from opensvc_openha.core.timing import (
     GOODBYE_REPEATS,
     LEAVE_SCRIPT_WAIT_S,
     RESTART_HOLD_S,
+    START_FAILURE_HOLD_S,
     START_READY_DELAY_S,
     STOP_HOLD_S,
     STORE_RETRY_S,
@@ -50,12 +53,12 @@ class Bench:
 
     def __init__(
         self, state: S = S.STOPPED, must_probe: bool = False, then: Optional[S] = None, node: str = "deb1", is_begun: bool = True,
-        known_lives: "Optional[dict[str, BootId]]" = None,
+        known_lives: "Optional[dict[str, BootId]]" = None, policy: Policy = Policy(),
     ) -> None:
         self.now = 100.0
         both = links(count=1)
         self.peer = "deb2" if node == "deb1" else "deb1"
-        spec = ClusterSpec(node, self.peer, both, services())
+        spec = ClusterSpec(node, self.peer, both, tuple(replace(svc, policy=policy) for svc in services()))
         self.engine = Engine(spec, OWN, {"registry": Learned(state, then, must_probe)}, self.now, known_lives)
         self.link: LinkSpec = spec.listeners[0]
         self.seq = 0
@@ -477,6 +480,20 @@ def test_started_copy_is_the_younger_if_it_was_started_in_silence(by_ack: bool, 
     assert bench.engine._machines["registry"]._dual.is_young is is_young
 
 
+def test_copy_started_on_the_word_of_a_peer_that_came_back_is_not_the_younger() -> None:
+    """The check-up began in silence; then the peer is heard, out, and acknowledges: it runs nothing."""
+    bench = Bench()
+    bench.run(TIMEOUT_S + START_READY_DELAY_S + 0.1)
+    assert bench.state is S.STARTING
+    bench.run(0.6, S.STOPPED)
+    bench.ends(K.CHECK)
+    if bench.state is S.START_READY:
+        bench.run(0.6, S.STOPPED)
+        bench.ends(K.CHECK)
+    bench.ends(K.START)
+    assert bench.state is S.STARTED and not bench.engine._machines["registry"]._dual.is_young
+
+
 @pytest.mark.parametrize("own", [S.STARTED, S.FROZEN_START])
 @pytest.mark.parametrize("peer", [S.STARTED, S.FROZEN_START])
 def test_two_copies_are_told_once_frozen_or_not_and_once_when_it_is_over(own: S, peer: S) -> None:
@@ -648,3 +665,79 @@ def test_beat_is_due_each_second_and_not_before() -> None:
     first = bench.engine.seq
     assert [beat.seq for beat in beats(bench.run(0.99))] == []
     assert [beat.seq for beat in beats(bench.run(4.0))] == [first + 1, first + 2, first + 3, first + 4]
+
+
+def test_failed_starts_are_counted_until_an_operator_acts() -> None:
+    """By the policy it is handed over twice; the third failure within ten minutes stays, until an operator begins anew."""
+    bench = Bench(policy=Policy(on_start_failure=OnStartFailure.HAND_OVER))
+
+    def fails() -> S:
+        while bench.state is not S.STARTING:
+            bench.run(0.5, S.STOPPED)
+        bench.ends(K.CHECK)
+        bench.ends(K.START, End.FAILED)
+        bench.run(0.6, S.STOPPED)
+        after = bench.state
+        if after is S.STOPPING:
+            bench.ends(K.STOP)
+        return after
+
+    assert [fails(), fails(), fails()] == [S.STOPPING, S.STOPPING, S.START_FAILED]
+    bench.order(Command.FREEZE_STOP)
+    bench.ends(K.STOP)
+    bench.order(Command.UNFREEZE)
+    assert [fails(), fails(), fails()] == [S.STOPPING, S.STOPPING, S.START_FAILED]
+
+
+def test_handed_over_service_is_held_for_its_own_time() -> None:
+    """The peer, STOPPED, does not take it: this node tries again after 30 s, not after the hold of a stop."""
+    bench = Bench(policy=Policy(on_start_failure=OnStartFailure.HAND_OVER))
+    bench.run(0.6, S.STOPPED)
+    bench.ends(K.CHECK)
+    bench.ends(K.START, End.FAILED)
+    bench.run(0.6, S.STOPPED)
+    bench.ends(K.STOP)
+    bench.run(START_FAILURE_HOLD_S - 0.2, S.STOPPED)
+    assert bench.state is S.STOPPED
+    bench.run(1, S.STOPPED)
+    assert bench.state is S.STARTING
+
+
+def test_force_stop_of_a_stopped_service_is_done_and_answered_once() -> None:
+    """Nothing changes but the hold, and that is what was asked for."""
+    bench = Bench(S.STOPPED)
+    answers = bench.order(Command.FORCE_STOP, 3)
+    assert [(item.command_id, item.word, item.is_ok, item.is_last) for item in answers] == [
+        (3, Word.READY_FORCE_STOP, True, False), (3, Word.STOPPED, True, True)
+    ]
+
+
+def test_services_that_nothing_happened_to_are_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand services and a beat without news: none is evaluated; with a change of the peer, all are."""
+    bench = Bench(S.FROZEN_STOP)
+    bench.hear(S.STOPPED)
+    looked: "list[str]" = []
+    evaluate = ServiceMachine.evaluate
+
+    def counted(machine: ServiceMachine, *args: object) -> "list[Action]":
+        looked.append(machine.spec.name)
+        return evaluate(machine, *args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ServiceMachine, "evaluate", counted)
+    bench.run(0.9)
+    bench.hear(S.STOPPED)
+    bench.run(3)
+    assert looked == []
+    bench.hear(S.STARTED)
+    assert looked == ["registry"]
+
+
+def test_services_that_only_one_node_has_are_recorded_when_they_are_seen() -> None:
+    """The peer speaks of none of ours: an alarm at the first beat, and not at each."""
+    bench = Bench(S.FROZEN_STOP)
+    stranger = Beat("deb2", LIFE, 1, None, {"busybox": S.STOPPED})
+    done = bench.step(BeatReceived(bench.link, stranger, bench.now))
+    assert len(records(done, "SERVICES DIFFER")) == 2
+    bench.now += 1
+    again = replace(stranger, seq=2)
+    assert records(bench.step(BeatReceived(bench.link, again, bench.now)), "SERVICES DIFFER") == []
