@@ -184,7 +184,7 @@ class ServiceMachine:
         if row.sets_then:
             self.then = row.then
         self.running = row.run
-        self._is_found_down = row.trigger is Trigger.PROBE_DOWN and self.state is ServiceState.FROZEN_START
+        self._is_found_down = row.trigger is Trigger.PROBE_DOWN
         if row.holds:
             self._hold_until = now + self._hold_s(row)
             self._is_hold_for_peer = row.trigger is not Trigger.STORE_FAILED and not self._failures.is_script

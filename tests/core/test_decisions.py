@@ -35,6 +35,7 @@ from opensvc_openha.core.timing import (
     GOODBYE_REPEATS,
     LEAVE_SCRIPT_WAIT_S,
     RESTART_HOLD_S,
+    STALL_FRACTION,
     START_FAILURE_HOLD_S,
     START_READY_DELAY_S,
     STOP_HOLD_S,
@@ -741,3 +742,200 @@ def test_services_that_only_one_node_has_are_recorded_when_they_are_seen() -> No
     bench.now += 1
     again = replace(stranger, seq=2)
     assert records(bench.step(BeatReceived(bench.link, again, bench.now)), "SERVICES DIFFER") == []
+
+
+def test_freeze_and_unfreeze_of_a_running_service_ask_nobody() -> None:
+    """freeze-start of what runs: two words; unfreeze: no script."""
+    bench = Bench().started()
+    assert [item.word for item in bench.order(Command.FREEZE_START)] == [Word.READY_FREEZE_START, Word.FROZEN_START]
+    assert scripts(bench.step(CommandReceived(2, "registry", Command.UNFREEZE))) == []
+    assert bench.state is S.STARTED
+
+
+def test_hold_after_a_failed_write_is_none_for_the_peer() -> None:
+    """The peer starts it and stops it within the ten seconds: the disk is no better for that."""
+    bench = Bench()
+    bench.hear(S.STOPPED, is_acked=False)
+    bench.step(StoreFailed("registry", "no space"))
+    bench.run(2, S.STARTED)
+    bench.run(STORE_RETRY_S - 2.5, S.STOPPED)
+    assert bench.state is S.STOPPED
+    bench.run(2, S.STOPPED)
+    assert bench.state is S.STARTING
+
+
+def test_start_that_was_asked_for_and_overtaken_is_held_no_longer() -> None:
+    """`stop`, `start`, and the peer takes it during the check-up, then lets it go: this node takes it without the old hold."""
+    bench = Bench().started()
+    bench.order(Command.STOP)
+    bench.ends(K.STOP)
+    bench.run(0.2)
+    bench.order(Command.START)
+    bench.run(0.6, S.STOPPED)
+    assert bench.state is S.STARTING
+    bench.hear(S.STARTED)
+    bench.ends(K.CHECK)
+    assert bench.state is S.STOPPED
+    bench.hear(S.STOPPED)
+    bench.run(0.1)
+    assert bench.state in (S.START_READY, S.STARTING)
+
+
+# stalls
+
+STALL_S = STALL_FRACTION * TIMEOUT_S
+
+
+def _wake(bench: Bench, late_s: float) -> "list[Action]":
+    """The next timer comes that much too late."""
+    bench.now = bench.engine.next_deadline() + late_s
+    return bench.step(Tick())
+
+
+def test_late_timer_is_a_stall_from_a_quarter_of_the_shortest_timeout() -> None:
+    """2.4 s late is none, 2.5 s is; it is an alarm."""
+    bench = Bench(S.FROZEN_STOP)
+    assert records(_wake(bench, STALL_S - 0.1), "STALLED") == []
+    bench = Bench(S.FROZEN_STOP)
+    assert [item.is_alarm for item in records(_wake(bench, STALL_S), "STALLED")] == [True]
+
+
+def test_stalls_in_a_row_are_told_once_for_each_timeout() -> None:
+    """Again within the timeout: not told; later: told."""
+    bench = Bench(S.FROZEN_STOP)
+    assert records(_wake(bench, STALL_S), "STALLED")
+    assert records(_wake(bench, STALL_S), "STALLED") == []
+    assert records(_wake(bench, STALL_S), "STALLED") == []
+    assert records(_wake(bench, TIMEOUT_S), "STALLED")
+
+
+def test_first_step_is_never_late() -> None:
+    """A daemon that took a minute to begin was not stalled: it had heard nothing yet."""
+    bench = Bench(S.FROZEN_STOP, is_begun=False)
+    bench.now += 60
+    assert records(bench.step(Tick()), "STALLED") == []
+
+
+def test_stall_makes_the_peer_silent_only_after_a_full_hearing() -> None:
+    """Heard 9 s ago when it wakes: no verdict for 10 s more."""
+    bench = Bench(S.FROZEN_STOP)
+    bench.hear(S.STARTED)
+    bench.now += 9
+    woke_at = bench.now
+    bench.step(Tick())
+    bench.run(TIMEOUT_S - 0.1)
+    assert bench.engine.snapshot(bench.now).peer_standing is PeerStanding.LIVE
+    bench.run(0.2)
+    assert bench.engine.snapshot(bench.now).peer_standing is PeerStanding.SILENT
+    assert bench.now - woke_at > TIMEOUT_S
+
+
+def test_beat_that_waited_in_the_inbox_is_a_stall() -> None:
+    """Received 2.5 s before it is handled, though no timer is late: others may wait behind it."""
+    for waited_s, is_stall in ((STALL_S, True), (STALL_S - 0.1, False)):
+        bench = Bench(S.FROZEN_STOP)
+        for _ in range(4):
+            bench.now += 0.9
+            bench.step(Tick())
+        beat = Beat("deb2", LIFE, 1, None, {"registry": S.STOPPED})
+        done = bench.step(BeatReceived(bench.link, beat, bench.now - waited_s))
+        assert bool(records(done, "STALLED")) is is_stall
+
+
+def test_slow_disk_is_no_stall() -> None:
+    """The caller says until when it worked: neither the timer nor the beat that waited for that is late."""
+    for event_of in (lambda bench: Tick(), lambda bench: BeatReceived(
+            bench.link, Beat("deb2", LIFE, 1, None, {"registry": S.STOPPED}), bench.now - 4.9)):
+        bench = Bench(S.FROZEN_STOP)
+        bench.now += 5
+        bench.engine.worked(bench.now)
+        assert records(bench.step(event_of(bench)), "STALLED") == []
+        assert records(_wake(bench, STALL_S), "STALLED")
+
+
+def test_acknowledgement_from_before_a_stall_is_asked_for_again() -> None:
+    """The check-up ends after a stall: no start; the acknowledgement of the next beat is enough for a new check-up."""
+    bench = Bench()
+    bench.run(0.6, S.STOPPED)
+    assert bench.state is S.STARTING
+    _wake(bench, STALL_S)
+    seq = bench.engine.seq
+    assert scripts(bench.ends(K.CHECK)) == []
+    assert bench.state is S.START_READY
+    beat = Beat("deb2", LIFE, 50, Ack(OWN, seq), {"registry": S.STOPPED})
+    assert scripts(bench.step(BeatReceived(bench.link, beat, bench.now))) == []
+    bench.now += 0.1
+    assert scripts(bench.step(BeatReceived(bench.link, replace(beat, seq=51, ack=Ack(OWN, seq + 1)), bench.now))) == [K.CHECK]
+
+
+@pytest.mark.parametrize(("mute_s", "is_doubtful"), [(TIMEOUT_S - 0.1, False), (TIMEOUT_S, True)])
+def test_owner_doubts_itself_once_it_was_mute_for_its_peers_timeout(mute_s: float, is_doubtful: bool) -> None:
+    """The last beat was so long ago: the peer may have taken the service."""
+    bench = Bench().started()
+    bench.run(0.6, S.STOPPED)
+    said_at = bench.engine._beat_at
+    bench.now = said_at + mute_s
+    bench.step(Tick())
+    assert bench.engine._machines["registry"].is_in_doubt is is_doubtful
+    said = bench.engine.beat()
+    assert said.states["registry"] is (S.UNKNOWN if is_doubtful else S.STARTED) and said.wants_ack is is_doubtful
+
+
+def test_node_without_links_is_never_stalled() -> None:
+    """There is nothing to listen to."""
+    engine = Engine(ClusterSpec("deb1", "deb2", (), services()), OWN, {"registry": Learned(S.STARTED)}, 0.0)
+    engine.step(Tick(), 0.0)
+    assert records(engine.step(Tick(), 500.0), "STALLED") == []
+    assert engine.snapshot(500.0).peer_standing is PeerStanding.UNHEARD
+
+
+# links and the peer, as recorded
+
+
+def test_links_and_peer_are_recorded_when_they_come_and_go() -> None:
+    """Up and live with the first beat; down and silent, both alarms, after the timeout; a goodbye is no alarm."""
+    bench = Bench(S.FROZEN_STOP)
+    done = bench.hear(S.STOPPED) + bench.hear(S.STOPPED)
+    told = [(item.old, item.new, item.is_alarm) for item in done if isinstance(item, Record)]
+    assert told == [("DOWN", "UP", False), ("UNHEARD", "LIVE", False)]
+    told = [(item.old, item.new, item.is_alarm) for item in bench.run(TIMEOUT_S + 1) if isinstance(item, Record)]
+    assert told == [("UP", "DOWN", True), ("LIVE", "SILENT", True)]
+    bench.hear(S.STOPPED)
+    done = bench.hear(S.STOPPED, Goodbye.RESTART) + bench.run(RESTART_HOLD_S + 5)
+    told = [(item.old, item.new, item.is_alarm) for item in done if isinstance(item, Record)]
+    assert told == [("UP", "DOWN", False), ("LIVE", "LEFT", False)]
+
+
+def test_peers_state_is_mirrored_when_it_changes() -> None:
+    """Written once for each change, UNKNOWN when it falls silent."""
+    bench = Bench(S.FROZEN_STOP)
+    done = bench.hear(S.STARTED) + bench.hear(S.STARTED) + bench.hear(S.STOPPED) + bench.run(TIMEOUT_S + 1)
+    assert [item.state for item in done if isinstance(item, MirrorPeer)] == [S.STARTED, S.STOPPED, S.UNKNOWN]
+
+
+def test_strangers_and_unknown_links_are_ignored() -> None:
+    """Another node's name, our own name, a link that is not listened to."""
+    bench = Bench(S.FROZEN_STOP)
+    for node, link in (("deb3", bench.link), ("deb1", bench.link), ("deb2", links(count=2)[1])):
+        beat = Beat(node, LIFE, 1, None, {"registry": S.STARTED})
+        assert bench.engine.step(BeatReceived(link, beat, bench.now), bench.now) == []
+    assert bench.engine.snapshot(bench.now).peer_standing is PeerStanding.UNHEARD
+
+
+def test_first_beat_of_a_life_is_answered_at_once() -> None:
+    """So that a restarted peer knows that it is heard; its next beats are not."""
+    bench = Bench(S.FROZEN_STOP)
+    bench.run(0.5)
+    for boot, is_answered in ((LIFE, True), (LIFE, False), (BootId(2, 22), True)):
+        bench.seq += 1
+        beat = Beat("deb2", boot, bench.seq, None, {"registry": S.STOPPED})
+        done = bench.step(BeatReceived(bench.link, beat, bench.now)) + bench.run(0.1)
+        assert bool(beats(done)) is is_answered
+
+
+def test_names_go_with_the_beat_until_the_peer_has_them() -> None:
+    """A peer that speaks of other services, or was never heard, gets the names."""
+    bench = Bench(S.FROZEN_STOP)
+    assert [item.with_names for item in bench.done if isinstance(item, Announce)] == [True]
+    bench.hear(S.STOPPED)
+    assert [item.with_names for item in bench.run(3) if isinstance(item, Announce)] == [False] * 3
