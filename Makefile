@@ -28,7 +28,7 @@ $(READY): setup.cfg pyproject.toml .ci/packages
 demo: venv
 	$(BIN)/openha demo $(DEMO)
 
-JOBS ?= 3
+JOBS ?= 4
 
 test: venv
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(TESTS)
