@@ -194,11 +194,11 @@ class ServiceMachine:
                 self._hold_until = now
         elif row.next is not ServiceState.STARTING:
             self.ready_seq = None
+        if self.state not in _OWNS or row.trigger is Trigger.FORCE_START:
+            self._doubt = None
         if (old_state, old_then) == (self.state, self.then):
             return []
         self.since = now
-        if self.state not in _OWNS or row.trigger is Trigger.FORCE_START:
-            self._doubt = None
         self._note_origin(row, situation, old_state, now)
         self._is_untried = row.trigger is Trigger.CHECK_FAILED and situation.evidence is Evidence.SILENT
         moved: "list[Action]" = [Persist(self.spec.name, self.state, self.then)]

@@ -543,11 +543,18 @@ def test_doubt_waits_for_the_wrapper() -> None:
 
 
 def test_forced_start_is_in_no_doubt() -> None:
-    """The operator's word ends it."""
+    """The operator's word ends it, though the service is STARTED already: the peer's copy is reported, this one stays."""
     bench = Bench(S.STARTED)
     bench.order(Command.FORCE_START)
-    bench.order(Command.FREEZE_START)
-    bench.order(Command.FORCE_START)
+    assert not bench.engine._machines["registry"].is_in_doubt
+    assert scripts(bench.hear(S.STARTED)) == [] and bench.state is S.STARTED
+
+
+def test_doubt_ends_with_the_service() -> None:
+    """A doubtful service is stopped: the next time that it is started there is nothing to ask."""
+    bench = Bench(S.STARTED)
+    bench.order(Command.STOP)
+    bench.ends(K.STOP)
     assert not bench.engine._machines["registry"].is_in_doubt
 
 
@@ -773,7 +780,7 @@ def test_start_that_was_asked_for_and_overtaken_is_held_no_longer() -> None:
     bench.order(Command.START)
     bench.run(0.6, S.STOPPED)
     assert bench.state is S.STARTING
-    bench.hear(S.STARTED)
+    bench.hear(S.STARTING)
     bench.ends(K.CHECK)
     assert bench.state is S.STOPPED
     bench.hear(S.STOPPED)
@@ -939,3 +946,42 @@ def test_names_go_with_the_beat_until_the_peer_has_them() -> None:
     assert [item.with_names for item in bench.done if isinstance(item, Announce)] == [True]
     bench.hear(S.STOPPED)
     assert [item.with_names for item in bench.run(3) if isinstance(item, Announce)] == [False] * 3
+
+
+def test_reason_and_instant_of_a_state_are_those_of_its_beginning() -> None:
+    """Stopped and begun again: since when, and on what ground, and nothing of the time before."""
+    bench = Bench().started()
+    bench.run(3, S.STOPPED)
+    bench.order(Command.STOP)
+    bench.ends(K.STOP)
+    stopped_at = bench.now
+    done = bench.run(STOP_HOLD_S - 0.1, S.STOPPED)
+    assert bench.engine.snapshot(bench.now).services[0].since == stopped_at
+    done += bench.run(0.2, S.STOPPED)
+    assert [item.reason for item in records(done, "START_READY")] == ["peer is out"]
+
+
+def test_start_that_failed_in_silence_is_not_forgotten() -> None:
+    """Something was started: only an operator ends START_FAILED, whoever is heard; it is an alarm."""
+    bench = Bench()
+    bench.run(TIMEOUT_S + START_READY_DELAY_S + 0.1)
+    bench.ends(K.CHECK)
+    assert [item.is_alarm for item in records(bench.ends(K.START, End.FAILED), "START_FAILED")] == [True]
+    bench.run(3, S.STOPPED)
+    assert bench.state is S.START_FAILED
+
+
+def test_forced_start_after_a_failed_one_is_as_good_as_any() -> None:
+    """Stopped later, it is held as after any stop, not as after a failure."""
+    bench = Bench(policy=Policy(on_start_failure=OnStartFailure.HAND_OVER))
+    bench.run(0.6, S.STOPPED)
+    bench.ends(K.CHECK)
+    bench.now += 0.1
+    bench.engine.step(ScriptExited("registry", K.START, End.FAILED, ""), bench.now)
+    assert bench.state is S.START_FAILED
+    bench.engine.step(CommandReceived(1, "registry", Command.FORCE_START), bench.now)
+    assert bench.state is S.STARTED
+    bench.order(Command.STOP)
+    bench.ends(K.STOP)
+    bench.run(STOP_HOLD_S + 1, S.STOPPED)
+    assert bench.state is S.STARTING

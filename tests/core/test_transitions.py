@@ -7,7 +7,7 @@ import itertools
 from dataclasses import replace
 import pytest
 
-from opensvc_openha.core.events import Leaving, ScriptKind
+from opensvc_openha.core.events import Command, Leaving, ScriptKind
 from opensvc_openha.core.model import Role
 from opensvc_openha.core.peer_view import Evidence
 from opensvc_openha.core.states import FROZEN, ServiceState as S
@@ -218,3 +218,8 @@ def test_every_row_can_be_reached() -> None:
     """No row stands behind one that always applies before it."""
     reached = {id(row) for _, _, _, row in _applied()}
     assert [row for row in TABLE if id(row) not in reached] == []
+
+
+def test_operators_triggers_are_the_commands() -> None:
+    """Each command has its trigger, and no other trigger is an operator's."""
+    assert OPERATOR == {Trigger(command.value) for command in Command}

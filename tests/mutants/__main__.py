@@ -29,9 +29,10 @@ from tests.mutants.plant import DECISIONS, Mutant, mutants_of
 ROOT = Path(__file__).resolve().parents[2]
 CORE = ROOT / "opensvc_openha" / "core"
 TESTS = ("tests/core", "tests/sim/test_enumeration.py")
-LEFT_OUT = "crash_points or go_round or with_force or with force or every pair or test_transitions or found_out"
+LEFT_OUT = "crash_points or go_round or with_force or with force or every pair or found_out or test_invariants"
 """Too slow for every mutant, or not needed beside test_rules."""
-_LIMIT_S = 60
+_LIMIT_S = 120
+"""A fault that is not found by then is an endless loop."""
 
 
 class Watcher:
@@ -91,7 +92,7 @@ class Session:
         for mutant in chosen:
             order = self._order(mutant, watcher, took, session.items)
             began = time.monotonic()
-            found_by = _judge(mutant, order)
+            found_by = _judge(mutant, order, self._asked.seconds)
             seconds = time.monotonic() - began
             if not found_by and without_line(mutant) in known:
                 same += 1
@@ -121,7 +122,7 @@ def _passes(item: pytest.Item) -> bool:
     return not any(report.failed for report in reports)
 
 
-def _judge(mutant: Mutant, order: "list[pytest.Item]") -> str:
+def _judge(mutant: Mutant, order: "list[pytest.Item]", limit_s: float) -> str:
     """The test that found the fault, in a process of its own; empty if none did."""
     read, write = os.pipe()
     child = os.fork()
@@ -130,7 +131,7 @@ def _judge(mutant: Mutant, order: "list[pytest.Item]") -> str:
         os.setsid()
         sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")
         try:
-            found_by = _try(mutant, order)
+            found_by = _try(mutant, order, limit_s)
         except BaseException as error:  # Whatever a fault breaks, it was found.
             found_by = f"{type(error).__name__}"
         os.write(write, (found_by or "-").encode("utf-8")[:400])
@@ -145,13 +146,16 @@ def _judge(mutant: Mutant, order: "list[pytest.Item]") -> str:
     return "" if said == "-" else said or "the end of its process"
 
 
-def _try(mutant: Mutant, order: "list[pytest.Item]") -> str:
+def _try(mutant: Mutant, order: "list[pytest.Item]", limit_s: float) -> str:
     module = importlib.import_module(f"opensvc_openha.core.{mutant.file[:-3]}")
     if not graft(module, mutant.plant((CORE / mutant.file).read_text(encoding="utf-8"))):
         raise RuntimeError("not planted")
+    began = time.monotonic()
     for item in order:
         if not _passes(item):
             return item.nodeid.split("/")[-1]
+        if time.monotonic() > began + limit_s:
+            break
     return ""
 
 
@@ -177,6 +181,7 @@ def main(argv: "list[str]") -> int:
     parser.add_argument("--every", type=int, default=1, help="only each Nth mutant of a file")
     parser.add_argument("--first", type=int, default=0, help="the first of those")
     parser.add_argument("--only", default="", help="only those whose line in the list contains one of these texts (a,b)")
+    parser.add_argument("--seconds", type=float, default=_LIMIT_S, help="for a quick look: no further test of a mutant then")
     parser.add_argument("--list", action="store_true", help="only list them")
     asked = parser.parse_args(argv)
     if asked.list:

@@ -99,6 +99,11 @@ class _Planter:
             if any(isinstance(base, ast.Attribute) and base.attr == "Enum" for base in node.bases)
         }
         for node in ast.walk(self._tree):
+            if isinstance(node, ast.ClassDef):
+                # What makes a class cannot be changed in a process that has loaded it.
+                fields = [item for item in node.body if not isinstance(item, ast.FunctionDef)]
+                words |= {id(inner) for item in fields for inner in ast.walk(item)}
+        for node in ast.walk(self._tree):
             if id(node) not in skipped and id(node) not in words:
                 yield from self._conditions(node)
                 yield from self._values(node)
