@@ -249,7 +249,7 @@ def test_flood_delays_no_decision_and_fills_neither_memory_nor_log(guarded: Clus
         peer.join()
         flood.kill()
         flood.join()
-    assert slowest < 3.0, "two commands, each a new interpreter"
+    assert slowest < 5.0, "no command waits for the end of the flood"
     grown = resident_kib(guarded.pid()) - before_kib
     print(f"\n{kind}: slowest pair of commands {slowest:.2f} s, {grown} KiB more, {links(guarded)['unicast listener']['counts']}")
     assert grown < 20_000
