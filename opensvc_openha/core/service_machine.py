@@ -48,6 +48,12 @@ class _Doubt:
 
 
 _RUNS = frozenset({ServiceState.STARTED, ServiceState.FROZEN_START})
+_HAS_COPY = _RUNS | {ServiceState.STOPPING}
+"""What a peer announces that has a copy: it may end it so soon that the beat before is never heard."""
+_DUAL_RUN_ENDS = {
+    ServiceState.UNKNOWN: "the peer's copy is not known any more",
+    ServiceState.STOP_FAILED: "the peer's stop script failed: some of that copy may still run there",
+}
 _KNOWN_OUT = frozenset({Evidence.OUT, Evidence.OUT_ACKED, Evidence.LEFT_OUT})
 _OWNS = frozenset({ServiceState.STARTING, ServiceState.STARTED})
 """States that the engine entered by itself, and that it leaves when the peer has taken the service meanwhile."""
@@ -269,14 +275,15 @@ class ServiceMachine:
     def _note_dual_run(self, view: PeerView, now: float) -> "list[Action]":
         """Records once when both nodes are found to run the service, and once when that is over."""
         peer = view.state_of(self.spec.name)
-        is_dual = self.state in _RUNS and peer in _RUNS
+        is_dual = self.state in _RUNS and peer in _HAS_COPY
         if not self._dual.note(is_dual, now):
             return []
         if is_dual:
-            text = f"DUAL RUN: {self.state.name} here and {peer.name} on the peer; {self._dual_advice}"
+            text = f"DUAL RUN: {self.state.name} here and {peer.name} on the peer; {self._dual_advice(peer)}"
             return [Record(RecordKind.SERVICE, self.spec.name, self.state.name, "DUAL RUN", text, is_alarm=True)]
-        text = "this copy is being stopped" if self.state is ServiceState.STOPPING else "one node runs it again"
-        return [Record(RecordKind.SERVICE, self.spec.name, "DUAL RUN", self.state.name, text)]
+        is_leftover = self.state in _RUNS and peer is ServiceState.STOP_FAILED
+        text = _DUAL_RUN_ENDS.get(peer, "one node runs it again") if self.state in _RUNS else "this copy is being stopped"
+        return [Record(RecordKind.SERVICE, self.spec.name, "DUAL RUN", self.state.name, text, is_alarm=is_leftover)]
 
     def next_deadline(self, view: PeerView, now: float) -> Optional[float]:
         """When time alone may move this service."""
@@ -312,8 +319,9 @@ class ServiceMachine:
         """True while the peer's acknowledgement is waited for."""
         return self._doubt is not None
 
-    @property
-    def _dual_advice(self) -> str:
+    def _dual_advice(self, peer: ServiceState) -> str:
+        if peer is ServiceState.STOPPING:
+            return "the peer is stopping its copy"
         if self._doubt is not None and self.state is ServiceState.STARTED:
             return "this node was away and stops its copy"
         policy = self.spec.policy.on_dual_run
@@ -330,7 +338,7 @@ class ServiceMachine:
         is_primary = self.role is Role.PRIMARY
         reason = explain_wait(self.state, self._situation(view, leaving, now)) or self.reason
         if self._dual.since is not None:
-            reason = f"DUAL RUN: both nodes run it; {self._dual_advice}"
+            reason = f"DUAL RUN: both nodes run it; {self._dual_advice(peer_state)}"
         elif self._doubt is not None:
             text = f"{self._doubt.cause}: the peer, {view.standing.value}, has not confirmed yet that it did not take it"
             reason = f"{reason}; {text}" if reason else text

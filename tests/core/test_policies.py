@@ -154,6 +154,38 @@ def test_dual_run_is_resolved_by_the_policy(policy: OnDualRun) -> None:
     assert len(pair.starts()) == 2
 
 
+@pytest.mark.parametrize(
+    "is_stop_ok, end",
+    [
+        (True, "one node runs it again"),
+        (False, "the peer's stop script failed: some of that copy may still run there"),
+    ],
+)
+def test_second_copy_that_is_being_stopped_when_it_is_first_heard_of_is_told(is_stop_ok: bool, end: str) -> None:
+    """deb2 hears deb1 first and is STOPPING by the time deb1 hears it: deb1 tells of the dual run too, and how it ended."""
+    pair = _partitioned(Policy(on_dual_run=OnDualRun.STOP_SECONDARY))
+    pair.cut_all("deb2")
+    pair.script_s = lambda action: 5.0
+    pair.script_ok = lambda host, action: is_stop_ok
+    pair.run(1.1)
+    assert pair.deb2.state == "STOPPING"
+    pair.heal()
+    pair.run(30)
+    told = [(record.old, record.new, record.is_alarm) for record in pair.deb1.records if "DUAL RUN" in (record.old, record.new)]
+    assert told == [("STARTED", "DUAL RUN", True), ("DUAL RUN", "STARTED", not is_stop_ok)]
+    assert pair.deb1.records[-1].reason == end and pair.deb1.state == "STARTED"
+
+
+def test_copy_that_is_not_heard_of_any_more_is_not_taken_for_stopped() -> None:
+    """The wires are cut again while both copies run: the alarm ends with the truth, that nothing is known of the other copy."""
+    pair = _partitioned(Policy())
+    pair.run(1.1)
+    pair.cut_all()
+    pair.run(30)
+    ends = [record.reason for record in pair.deb1.records if record.old == "DUAL RUN"]
+    assert ends == ["the peer's copy is not known any more"] and pair.both_run()
+
+
 def test_younger_copy_on_the_primary_is_the_one_that_stops() -> None:
     """The service had run on deb2; deb1 took it in the partition: deb1 stops although it is the primary."""
     pair = Pair(policy=Policy(on_dual_run=OnDualRun.STOP_YOUNGEST))

@@ -74,6 +74,7 @@ def test_h18_two_copies_found_after_a_split_brain_are_told_and_resolved(make_clu
     cut_everything(cluster.first)
     cluster.wait(cluster.second, {"registry": "UNKNOWN/STARTED"}, TAKEOVER_S)
     assert cluster.runs_on() == ["deb1", "deb2"]
+    cluster.must(cluster.first, "touch /shared/registry.stops_slowly")
     heal_everything(cluster.first)
     for node in cluster.nodes:
         cluster.until(lambda: cluster.must(node, f"{EZ}/bin/openha history registry"), lambda text: "DUAL RUN" in text,

@@ -18,7 +18,7 @@ svc=$(basename $0 .sh)
 echo "$svc $1 $(hostname -s)" >> /shared/calls
 case $1 in
 start) [ -e /shared/$svc.hangs ] && sleep 1000; touch /run/$svc.runs ;;
-stop) rm -f /run/$svc.runs ;;
+stop) [ -e /shared/$svc.stops_slowly ] && sleep 1; rm -f /run/$svc.runs ;;
 status) if [ -e /run/$svc.runs ]; then echo up; else echo down; exit 1; fi ;;
 esac
 """
