@@ -96,6 +96,7 @@ class Engine:
         self._is_ack_due = False
         self._is_greeting_due = False
         self._pace = timing.PACES[spec.profile]
+        self._sender_timeout_s = _shortest_timeout_s(spec.senders)
         self._quick_until = now
 
     def _machine(self, svc: ServiceSpec, learned: Learned, now: float) -> ServiceMachine:
@@ -180,8 +181,7 @@ class Engine:
     @property
     def _peer_patience_s(self) -> float:
         """The shortest time after which the peer may call a link of this node down."""
-        timeout_s = min((link.timeout_s for link in self.spec.senders), default=math.inf)
-        return max(timeout_s, timing.PATIENCE_BEATS * self._pace.beat_interval_s)
+        return max(self._sender_timeout_s, timing.PATIENCE_BEATS * self._pace.beat_interval_s)
 
     def _handle(self, event: Event, now: float) -> "list[Action]":
         if isinstance(event, Tick):
@@ -293,6 +293,7 @@ class Engine:
                 done += machine.begin(self._view)
                 done.append(Record(RecordKind.SERVICE, name, "", learned.state.name, f"added: {learned.reason}"))
         self.spec, self._pace = spec, pace
+        self._sender_timeout_s = _shortest_timeout_s(spec.senders)
         self._monitor.update(spec.listeners, now)
         return done
 
@@ -498,6 +499,10 @@ class Engine:
     def may_run(self, service: str) -> bool:
         """True while some of the service may be in use on this node."""
         return service in self._machines and self._machines[service].may_run
+
+
+def _shortest_timeout_s(links: "tuple[LinkSpec, ...]") -> float:
+    return min((link.timeout_s for link in links), default=math.inf)
 
 
 def _standing_reason(standing: PeerStanding, newest: Optional[Beat]) -> str:
