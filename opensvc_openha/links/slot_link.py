@@ -25,7 +25,9 @@ from opensvc_openha.links.disk_channel import START_LIMIT_S, DeviceInfo, DiskCha
 IO_LIMIT_S = 2.0
 """An answer of the disk that takes longer is a fault, even where the link's timeout would allow more."""
 POLL_S = 0.25
-"""How often the peer's slot is read."""
+POLL_LEAST_S = 0.05
+POLLS_IN_TIMEOUT = 10
+"""The peer's slot is read so often in a link timeout, at least and at most at these intervals: a read late is a verdict late."""
 
 
 class ForeignData(LinkFault):
@@ -178,7 +180,8 @@ class SlotListener(SlotEnd):
         self.counters: Dict[str, int] = dict.fromkeys(("received", "blank", "alien", "truncated", "checksum", "torn"), 0)
         self._clock = clock
         # The original writes once each beat interval.
-        self._poll_s = max(poll_s, BEAT_INTERVAL_S) if self._is_raw else min(poll_s, spec.timeout_s / 4)
+        self._poll_s = max(poll_s, BEAT_INTERVAL_S) if self._is_raw else min(
+            poll_s, max(POLL_LEAST_S, spec.timeout_s / POLLS_IN_TIMEOUT))
         self._pause = threading.Event()
         self._next_read_at: Optional[float] = None
         self._last_frame: Optional[bytes] = None

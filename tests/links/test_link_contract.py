@@ -173,3 +173,10 @@ def test_missing_device_is_named(make, spec, reason):
             end.open()
         assert str(caught.value) == reason
     end.close()
+
+
+@pytest.mark.parametrize(("timeout_s", "poll_s"), [(0.3, 0.05), (0.5, 0.05), (1.0, 0.1), (2.0, 0.2), (2.5, 0.25), (10.0, 0.25)])
+def test_slot_is_read_ten_times_in_a_short_timeout(timeout_s, poll_s):
+    """A verdict on a disk link is late by one read: a tenth of the timeout, at most 0.25 s, at least 0.05 s."""
+    listener = make_listener(disk_spec(LinkKind.DIO, "/nowhere", timeout_s=timeout_s), time.monotonic)
+    assert listener._poll_s == pytest.approx(poll_s)
