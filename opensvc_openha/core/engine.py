@@ -112,6 +112,9 @@ class Engine:
             return []
         self._sight = None
         done: "list[Action]" = self._notice_stall(event, now)
+        was_doubted = self._view.is_left_doubted
+        self._view.tell_time(now)
+        self._is_dirty = self._is_dirty or self._view.is_left_doubted is not was_doubted
         if not self._is_begun:
             self._is_begun = True
             for machine in self._machines.values():

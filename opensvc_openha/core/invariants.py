@@ -326,7 +326,8 @@ class Watch:
         if not proof:
             self._fail("S2", seen.at, seen.node, seen.service, self._missing(node, place, seen.at, seen.service))
         other = self._nodes[self._peer[seen.node]].place(seen.service)
-        is_excused = other.is_forced or place.is_forced or (proof == "silence" and place.is_check_lie)
+        is_lie_needed = proof in ("silence", "old goodbye")
+        is_excused = other.is_forced or place.is_forced or (is_lie_needed and place.is_check_lie)
         if other.is_running and not is_excused:
             self._fail("S1", seen.at, seen.node, seen.service, f"started on {proof} while {self._peer[seen.node]} runs it")
         place.is_running = True
@@ -408,9 +409,9 @@ class Watch:
             if beat is None or beat.states.get(service) not in PEER_OUT:
                 continue
             is_latest = beat.is_legacy or boot.counter == latest
-            if is_latest and life.is_over:
-                return "goodbye"
             is_recent = at - life.heard_at <= self.ack_limit_s
+            if is_latest and life.is_over:
+                return "goodbye" if is_recent else "old goodbye"
             if is_latest and is_recent and place.ready_seq is not None and life.acked >= place.ready_seq:
                 return "acknowledgement"
             if beat.is_legacy and life.heard_at - life.out_since[service] >= timing.START_READY_DELAY_S - _SLACK_S:

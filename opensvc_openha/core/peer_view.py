@@ -151,11 +151,15 @@ class PeerView:
             return False
         return self._taken_at >= max(since, self._same_since[service]) + self.legacy_delay_s
 
+    def tell_time(self, now: float) -> None:
+        """Proofs grow old, and doubts end, by themselves: told before anything is decided."""
+        self._is_ack_old = now >= self._taken_at + self.ack_limit_s
+        self._is_left_doubted = now < self._left_from
+
     def judge(self, is_any_up: bool, silent_since: Optional[float], now: float) -> PeerStanding:
         """Works out how the peer stands from the verdict on the links; returns the standing before."""
         before = self.standing
-        self._is_ack_old = now >= self._taken_at + self.ack_limit_s
-        self._is_left_doubted = now < self._left_from
+        self.tell_time(now)
         if self._newest is not None and self._newest.goodbye is not Goodbye.NONE:
             self.standing = PeerStanding.LEFT
             hold_ends = self._goodbye_at + RESTART_HOLD_S

@@ -632,6 +632,22 @@ def test_leaving_node_gives_up_a_start_that_has_not_begun() -> None:
     )
 
 
+@pytest.mark.parametrize("busy_s, is_started", [(4.0, True), (6.0, False)])
+def test_acknowledgement_that_grew_old_while_the_engine_was_busy_starts_nothing(busy_s: float, is_started: bool) -> None:
+    """The check-up ends while the engine waits for its disk: by then the peer's patience (10 s) may be over, or not.
+
+    The listeners went on, so it is no stall; the end of the script is the first thing that the engine looks at.
+    """
+    bench = Bench()
+    bench.hear(S.STOPPED)
+    bench.now += 0.1
+    assert K.CHECK in scripts(bench.hear(S.STOPPED))
+    bench.run(5)
+    bench.now += busy_s
+    bench.engine.worked(bench.now)
+    assert (K.START in scripts(bench.ends(K.CHECK))) is is_started
+
+
 def test_commands_are_refused_while_leaving() -> None:
     """The operator is told why."""
     bench = Bench().started()

@@ -105,6 +105,23 @@ def test_start_in_silence_needs_a_check_begun_in_silence_that_succeeded(heard_at
             _start(watch, 31.0)
 
 
+@pytest.mark.parametrize(
+    "said_at, is_lie, is_broken", [(15.0, True, False), (15.0, False, True), (28.0, True, True), (28.0, False, True)]
+)
+def test_goodbye_excuses_a_second_copy_only_as_silence_does(said_at: float, is_lie: bool, is_broken: bool) -> None:
+    """deb2 said goodbye, came back unheard and runs the service: with /bin/true nothing helps, once that was long ago."""
+    watch = _watch()
+    watch.observe(Heard(said_at, "deb1", _beat(7, S.STOPPED, Ack(OWN, 1), Goodbye.LEFT)))
+    watch.observe(ScriptEnded(29.0, "deb2", "web", ScriptKind.START, True, is_running=True))
+    _announce(watch, 29.5)
+    _check(watch, 29.5, 30.0, is_lie=is_lie)
+    if is_broken:
+        with pytest.raises(InvariantBroken, match="^S1"):
+            _start(watch, 30.0)
+    else:
+        _start(watch, 30.0)
+
+
 def test_second_copy_breaks_s1_unless_the_check_lied_or_an_operator_forced_it() -> None:
     """deb2 runs the service and falls silent; deb1 starts it after a check-up that was honest, lied, or was not needed."""
     for is_lie, is_forced in ((False, False), (True, False), (False, True)):
