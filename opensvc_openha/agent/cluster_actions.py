@@ -137,6 +137,8 @@ class ClusterActions:
     def _stop(self) -> None:
         seen = self._sight()
         if not self._is_remote:
+            if seen.own in (_S.STOPPED, _S.START_READY):
+                self._act(Command.FREEZE_STOP)  # A node that stands by would take over what is stopped on the peer.
             self._stop_peer(seen)
         seen = self._idle()
         if seen.own is _S.FROZEN_STOP:

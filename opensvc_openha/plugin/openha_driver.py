@@ -9,6 +9,7 @@ keeps to what all of them understand. The installer writes `openha_driver.json` 
 import errno
 import json
 import os
+import re
 import socket
 import subprocess
 import time
@@ -41,6 +42,7 @@ DIGITS = ("stopped", "stopping", "started", "starting", "start_failed", "stop_fa
 FROZEN = ("frozen_stop", "frozen_start")
 PEER_FROZEN = FROZEN + ("start_ready",)
 """A C OpenHA writes start_ready for a service that runs frozen."""
+STATE_WORD = re.compile(r"[A-Za-z_]{1,40}\Z")
 WRAPPERS = ("cluster", "stonith")
 MARK = "Made by `openha agent install`"
 
@@ -139,13 +141,18 @@ def _read(answer, service):
             if svc["name"] == service:
                 return Look(_word(svc["own_state"]), _word(svc["peer_state"]), str(status.get("peer_standing") or ""))
         return Look("unknown", "unknown")
-    except (KeyError, TypeError, AttributeError):
+    except (KeyError, TypeError, AttributeError, ValueError):
         return None
 
 
 def _word(state):
     # type: (Any) -> str
-    return str(state).lower() if state else "unknown"
+    """The state as a lower-case word; ValueError if it is none."""
+    if state is None:
+        return "unknown"
+    if not STATE_WORD.match(state):
+        raise ValueError(repr(state))
+    return str(state).lower()
 
 
 def ask(path, lock_file=""):
@@ -187,7 +194,7 @@ def ask(path, lock_file=""):
         return None, NOT_RUNNING
     try:
         answer = json.loads(b"".join(parts).decode("utf-8"))
-    except ValueError:
+    except (ValueError, RuntimeError):  # RuntimeError: nested too deep.
         return None, ""
     # An engine that hangs is told by the thread that serves the socket.
     is_hung = isinstance(answer, dict) and answer.get("code") == 4
@@ -356,12 +363,17 @@ class Driver(object):
     def _stop(self):
         # type: () -> None
         look = self._known()
+        # A node that stands by would take over what is stopped on the peer.
+        is_standby = not self._host.is_remote() and look.own in ("stopped", "start_ready")
+        if is_standby:
+            self._act("freeze-stop")
         if not self._host.is_remote() and look.peer != "frozen_stop":
             self._stop_peer(look)
         if look.own == "frozen_stop":
             raise Ended("already frozen stop")
-        self._host.unlock()
-        self._act("freeze-stop")
+        if not is_standby:
+            self._host.unlock()
+            self._act("freeze-stop")
         raise Ended("heartbeat actions done")
 
     def _stop_peer(self, look):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Iterator, Optional
 
 from opensvc_openha.errors import NotAnsweringError, NotRunningError, OpenhaError, RefusedError, SystemFault, UsageError
 from opensvc_openha.formats.layout import Layout
+from opensvc_openha.runtime import clock
 from opensvc_openha.runtime.short_path import ShortPath
 
 if TYPE_CHECKING:  # Loaded when the daemon is asked: most commands find out first that none runs, or need no answer.
@@ -17,9 +18,13 @@ if TYPE_CHECKING:  # Loaded when the daemon is asked: most commands find out fir
     from opensvc_openha.core.events import Command, Leaving
     from opensvc_openha.core.status import NodeStatus
 
-_TYPES = {kind.exit_code: kind for kind in (UsageError, RefusedError, SystemFault, NotRunningError)}
+_KINDS = (UsageError, RefusedError, SystemFault, NotRunningError)
+_TYPES: "dict[object, type[OpenhaError]]" = {kind.exit_code: kind for kind in _KINDS}
 ANSWER_LIMIT_S = 2.0
 """How long a daemon in good health may take to answer."""
+_PART_BYTES = 262_144
+_LOOK_S = 0.1
+"""So often it is looked whether the daemon that is waited for was stopped."""
 
 
 def fetch_status(layout: Layout, timeout_s: float = ANSWER_LIMIT_S) -> "NodeStatus":
@@ -104,30 +109,71 @@ def running_pid(layout: Layout) -> int:
     return 0
 
 
-def _converse(layout: Layout, request: "dict[str, Any]", timeout_s: Optional[float]) -> Iterator["dict[str, Any]"]:
+def _converse(layout: Layout, request: "dict[str, Any]", timeout_s: float) -> Iterator["dict[str, Any]"]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(ANSWER_LIMIT_S)
         try:
             with ShortPath(layout.control_socket) as short:
                 connection.connect(short)
             connection.sendall(json.dumps(request).encode() + b"\n")
-            connection.settimeout(timeout_s)
-            with connection.makefile("rb") as file:
-                for line in file:
-                    message = json.loads(line)
-                    if "error" in message:
-                        raise _TYPES.get(message.get("code"), OpenhaError)(message["error"])
-                    if "accepted" in message:
-                        # From here on scripts run, and take the time they take.
-                        connection.settimeout(None)
-                    yield message
+            deadline: Optional[float] = clock.monotonic() + timeout_s
+            rest = b""
+            while True:
+                line, rest = _receive_line(connection, rest, deadline, layout)
+                if not line:
+                    return
+                message = json.loads(line)
+                if not isinstance(message, dict):
+                    raise NotAnsweringError("nmond gave an answer of another version (no object): restart it")
+                if "error" in message:
+                    raise _TYPES.get(message.get("code"), OpenhaError)(str(message["error"]))
+                if "accepted" in message:
+                    deadline = None  # From here on scripts run, and take the time they take.
+                yield message
         except socket.timeout:
-            pid = running_pid(layout)
-            raise NotAnsweringError(f"nmond (pid {pid}) does not answer: stopped, or overloaded") from None
+            raise NotAnsweringError(f"{_process(layout)} does not answer: stopped, or overloaded") from None
         except PermissionError as error:
             raise SystemFault(f"cannot talk to nmond: {layout.control_socket}: {error.strerror}") from error
-        except (OSError, ValueError) as error:
-            pid = running_pid(layout)
-            if pid > 0:
-                raise NotAnsweringError(f"nmond (pid {pid}) holds its lock but does not answer: {error}") from error
+        except (OSError, ValueError, RecursionError) as error:
+            if running_pid(layout) > 0:
+                raise NotAnsweringError(f"{_process(layout)} holds its lock but does not answer: {error}") from error
             raise NotRunningError("nmond is not running on this node (start it with: ezha start)") from None
+
+
+def _receive_line(connection: socket.socket, begun: bytes, deadline: Optional[float], layout: Layout) -> "tuple[bytes, bytes]":
+    """The next line, and what came behind it; the line is empty at the end. Raises socket.timeout."""
+    from opensvc_openha.runtime.wire import LINE_LIMIT
+
+    parts, size = [begun], len(begun)
+    while b"\n" not in parts[-1]:
+        if size > LINE_LIMIT:
+            raise ValueError("a line without end")
+        connection.settimeout(None if deadline is None else max(0.001, min(_LOOK_S, deadline - clock.monotonic())))
+        try:
+            part = connection.recv(_PART_BYTES)
+        except socket.timeout:
+            if _is_stopped(running_pid(layout)) or (deadline is not None and clock.monotonic() >= deadline):
+                raise
+            continue
+        if not part:
+            break
+        if deadline is not None and clock.monotonic() >= deadline:
+            raise socket.timeout
+        parts.append(part)
+        size += len(part)
+    line, _, behind = b"".join(parts).partition(b"\n")
+    return line, behind
+
+
+def _is_stopped(pid: int) -> bool:
+    """True if a process was stopped by a signal or a debugger: waiting for it is no use."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
+            return file.read().rpartition(")")[2].split()[0] in ("T", "t")
+    except (OSError, IndexError):
+        return False
+
+
+def _process(layout: Layout) -> str:
+    pid = running_pid(layout)
+    return f"nmond (pid {pid})" if pid > 0 else "nmond"

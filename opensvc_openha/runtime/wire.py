@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Any, Optional
 
@@ -38,20 +39,21 @@ def status_to_json(status: NodeStatus) -> "dict[str, Any]":
 
 
 def status_from_json(data: "dict[str, Any]") -> NodeStatus:
-    """The status again. Raises KeyError, TypeError or ValueError for anything that is none."""
+    """The status again, also of a daemon that tells more or less. Raises KeyError, TypeError or ValueError if it is none."""
+    authentication = _known(AuthStatus, data["authentication"] if "authentication" in data else {})
     return NodeStatus(
         node=data["node"],
         peer=data["peer"],
         pid=data["pid"],
         peer_standing=PeerStanding(data["peer_standing"]),
-        peer_reason=data["peer_reason"],
-        links=tuple(LinkStatus(**link) for link in data["links"]),
+        peer_reason=data.get("peer_reason", ""),
+        links=tuple(LinkStatus(**_known(LinkStatus, link)) for link in data["links"]),
         services=tuple(_service_from_json(svc) for svc in data["services"]),
-        warnings=tuple(data["warnings"]),
+        warnings=tuple(data.get("warnings", ())),
         scheduling=data.get("scheduling", ""),
         own_only=tuple(data.get("own_only", ())),
         peer_only=tuple(data.get("peer_only", ())),
-        authentication=AuthStatus(**{**data["authentication"], "accepts": tuple(data["authentication"]["accepts"])}),
+        authentication=AuthStatus(**{**authentication, "accepts": tuple(authentication.get("accepts", ()))}),
     )
 
 
@@ -83,10 +85,18 @@ def _service_to_json(svc: ServiceStatus) -> "dict[str, Any]":
 
 
 def _service_from_json(data: "dict[str, Any]") -> ServiceStatus:
-    values = dict(data)
+    values = _known(ServiceStatus, data)
     for key in ("primary_state", "secondary_state", "own_state", "peer_state"):
         values[key] = _state(values[key])
     return ServiceStatus(**values)
+
+
+def _known(kind: type, data: "dict[str, Any]") -> "dict[str, Any]":
+    """What a class of ours has a field for: a daemon of another version may say more."""
+    if not isinstance(data, dict):
+        raise TypeError(f"{kind.__name__}: no object")
+    names = {field.name for field in dataclasses.fields(kind)}
+    return {name: value for name, value in data.items() if name in names}
 
 
 def _state(name: Optional[str]) -> Optional[ServiceState]:

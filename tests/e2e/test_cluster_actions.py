@@ -57,7 +57,9 @@ def test_start_switch_freeze_thaw_and_stop_drive_both_nodes(make_agent_cluster):
     cluster.must(first, "web stop --rid app#1")
     assert (cluster.runs_on(), cluster.states(first)) == ([], "STARTED/STOPPED")
     cluster.must(first, "web startapp --cluster")
+    before = len(cluster.calls())
     cluster.must(second, "web stop")
+    assert cluster.calls()[before:] == ["stop deb1"], "the node that stood by did not take over what was stopped"
     assert (cluster.states(first), cluster.runs_on()) == ("FROZEN_STOP/FROZEN_STOP", [])
     cluster.must(second, "web start")
     cluster.wait("STOPPED/STARTED")

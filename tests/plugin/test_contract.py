@@ -34,6 +34,7 @@ MOVES = [
     ("stop_failed", "stopped", "start", [], "excError", "stop_failed on local node"),
     ("started", "stopped", "stop", ["peer stop", "own freeze-stop"], "excEndAction", "heartbeat actions done"),
     ("started", "frozen_stop", "stop", ["own freeze-stop"], "excEndAction", "heartbeat actions done"),
+    ("stopped", "started", "stop", ["own freeze-stop", "peer stop"], "excEndAction", "heartbeat actions done"),
     ("frozen_stop", "frozen_stop", "stop", [], "excEndAction", "already frozen stop"),
     ("started", "stopped", "switch", ["peer stop", "own freeze-stop", "peer start", "own unfreeze"], "excEndAction", "done"),
     ("started", "frozen_stop", "switch", [], "excError", "remote state is frozen_stop, can't relocate service"),
@@ -119,7 +120,13 @@ def test_a_busy_daemon_is_waited_for(host18):
     {"status": {"services": "registry"}},
     [1, 2],
     b"service registry STARTED\n",
-], ids=["refuses", "other words", "other shape", "no object", "no JSON"])
+    b"[" * 200000 + b"\n",
+    {"status": {"services": [{"name": "registry", "own_state": 0, "peer_state": 2}]}},
+    {"status": {"services": [{"name": "registry", "own_state": {"is": "STOPPED"}, "peer_state": None}]}},
+    {"status": {"services": [{"name": "registry", "own_state": "STOPPED\n\x1b[31mSTARTED", "peer_state": "STARTED"}]}},
+    {"status": {"services": [{"name": "registry", "own_state": "GEL\u00c9", "peer_state": "STARTED"}]}},
+], ids=["refuses", "other words", "other shape", "no object", "no JSON",
+        "too deep", "numbers", "objects", "two lines", "no ASCII"])
 def test_a_daemon_of_another_version_gives_the_state_of_its_files(host, reply):
     """The daemon answers in a way this driver cannot read: its STATE file tells the state."""
     host.daemon(reply)

@@ -1,0 +1,126 @@
+"""The commands beside a daemon of another version: they read what they can, within their limit, and never crash."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from pathlib import Path
+from typing import Any, Iterator
+
+import pytest
+
+from opensvc_openha.core.states import ServiceState
+from opensvc_openha.errors import NotAnsweringError, NotRunningError
+from opensvc_openha.formats.layout import Layout, tree_layout
+from opensvc_openha.runtime import control_client
+
+SERVICE = {"name": "registry", "primary": "a", "secondary": "b", "primary_state": "STARTED", "secondary_state": "STOPPED",
+           "own_state": "STARTED", "peer_state": "STOPPED"}
+LINK = {"kind": "net", "label": "eth1:239.1.1.1", "is_sender": True, "is_up": True}
+OLD = {"node": "a", "peer": "b", "pid": 7, "peer_standing": "live", "links": [LINK], "services": [SERVICE]}
+
+
+class Speaker:
+    """Says the same to whoever connects, in pieces of a size with pauses between them."""
+
+    def __init__(self, path: str) -> None:
+        self.says = b""
+        self.piece = 1 << 20
+        self.pause_s = 0.0
+        self._is_over = threading.Event()
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket.bind(path)
+        self._socket.listen(4)
+        threading.Thread(target=self._speak, daemon=True).start()
+
+    def _speak(self) -> None:
+        while not self._is_over.is_set():
+            try:
+                connection, _ = self._socket.accept()
+            except OSError:
+                return
+            with connection:
+                try:
+                    connection.recv(4096)
+                    for begin in range(0, len(self.says), self.piece):
+                        connection.sendall(self.says[begin:begin + self.piece])
+                        if self._is_over.wait(self.pause_s):
+                            return
+                except OSError:
+                    continue
+
+    def close(self) -> None:
+        """Ends it."""
+        self._is_over.set()
+        self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    """A layout in which no daemon runs."""
+    found = tree_layout(str(tmp_path))
+    Path(found.control_socket).parent.mkdir(parents=True)
+    return found
+
+
+@pytest.fixture
+def speaker(layout: Layout) -> Iterator[Speaker]:
+    """Something that answers on the control socket."""
+    made = Speaker(layout.control_socket)
+    yield made
+    made.close()
+
+
+def test_a_daemon_that_tells_less_is_read(layout: Layout, speaker: Speaker) -> None:
+    """An older daemon: no authentication, warnings or reasons in its status; the states are shown."""
+    speaker.says = json.dumps({"status": OLD}).encode() + b"\n"
+    status = control_client.fetch_status(layout)
+    found = status.service("registry")
+    assert found is not None and found.own_state is ServiceState.STARTED
+    assert status.links[0].is_up and status.authentication.mode == "off"
+
+
+def test_a_daemon_that_tells_more_is_read(layout: Layout, speaker: Speaker) -> None:
+    """A newer daemon: fields that this command does not know, everywhere; the states are shown."""
+    more = {**OLD, "colour": 1, "links": [{**LINK, "speed": 9}], "services": [{**SERVICE, "cost": 2}],
+            "authentication": {"mode": "enforced", "accepts": ["1a2b3c4d"], "suite": "x"}}
+    speaker.says = json.dumps({"version": 9, "status": more}).encode() + b"\n"
+    status = control_client.fetch_status(layout)
+    assert status.services[0].peer_state is ServiceState.STOPPED
+    assert status.authentication.accepts == ("1a2b3c4d",)
+
+
+@pytest.mark.parametrize("answer", [None, 5, [1, 2], "STARTED", {"hello": 9}, {"status": None},
+                                    {"status": {**OLD, "services": [{**SERVICE, "own_state": "PAUSED"}]}}])
+def test_an_answer_that_cannot_be_read_is_a_daemon_of_another_version(layout: Layout, speaker: Speaker, answer: Any) -> None:
+    """No object, no status, a state that is not known: one error that says so, and no other exception."""
+    speaker.says = json.dumps(answer).encode() + b"\n"
+    with pytest.raises(NotAnsweringError, match="another version"):
+        control_client.fetch_status(layout)
+
+
+@pytest.mark.parametrize("says", [b"HTTP/1.0 400\r\n", b"[" * 200_000 + b"\n", b"\xff\xfe\n", b"{\n", b"\n", b""])
+def test_what_is_no_answer_is_an_error_of_ours(layout: Layout, speaker: Speaker, says: bytes) -> None:
+    """Something that is not JSON, nested without end, or nothing: an error for the operator, not a crash."""
+    speaker.says = says
+    with pytest.raises(NotRunningError):
+        control_client.fetch_status(layout)
+
+
+def test_an_answer_that_trickles_is_waited_for_no_longer_than_the_limit(layout: Layout, speaker: Speaker) -> None:
+    """One byte in 20 ms, which never is a silence: given up after the limit for the whole answer."""
+    speaker.says, speaker.piece, speaker.pause_s = b" " * 4096, 1, 0.02
+    began_at = time.monotonic()
+    with pytest.raises(NotAnsweringError):
+        control_client.fetch_status(layout, timeout_s=0.4)
+    assert time.monotonic() - began_at < 2
+
+
+def test_an_answer_without_end_is_given_up(layout: Layout, speaker: Speaker) -> None:
+    """More than a line may have: an error, long before memory is a question."""
+    speaker.says = b"x" * 20_000_000
+    with pytest.raises(NotRunningError):
+        control_client.fetch_status(layout)
