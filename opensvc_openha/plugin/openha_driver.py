@@ -58,12 +58,13 @@ class Ended(Exception):
 class Look(object):
     """What is known of one service: lower-case states of both nodes, and what is wrong with the daemon, if anything."""
 
-    def __init__(self, own, peer, standing="", problem=""):
-        # type: (str, str, str, str) -> None
+    def __init__(self, own, peer, standing="", problem="", is_listed=True):
+        # type: (str, str, str, str, bool) -> None
         self.own = own
         self.peer = peer
         self.standing = standing
         self.problem = problem
+        self.is_listed = is_listed
 
 
 def finding(look):
@@ -140,7 +141,7 @@ def _read(answer, service):
         for svc in status["services"]:
             if svc["name"] == service:
                 return Look(_word(svc["own_state"]), _word(svc["peer_state"]), str(status.get("peer_standing") or ""))
-        return Look("unknown", "unknown")
+        return Look("unknown", "unknown", is_listed=False)
     except (KeyError, TypeError, AttributeError, ValueError):
         return None
 
@@ -474,6 +475,8 @@ class Driver(object):
         look = self.look()
         if look.problem:
             raise Refused(look.problem)
+        if not look.is_listed:
+            raise Refused("the cluster does not know the service %s on this node, `openha agent install` adds it" % self.service)
         return look
 
     def _act(self, command):

@@ -84,6 +84,15 @@ def test_a_service_the_cluster_does_not_know_is_a_warning(host):
     assert (answer["status"], answer["lines"]) == STATUS_OF["unknown"]
 
 
+def test_no_action_is_driven_for_a_service_the_cluster_does_not_know(host18):
+    """The daemon answers without this service: every action is refused with what to do, nothing is asked of anybody."""
+    host18.daemon({"status": {"services": [], "peer_standing": "live"}})
+    for action in ("start", "stop", "switch", "freeze", "thaw"):
+        answer = host18.ask(action)
+        assert answer["code"] == 1 and "the cluster does not know the service registry on this node" in answer["message"], action
+    assert host18.made_calls() == []
+
+
 def test_without_a_daemon_the_status_says_so_at_once(host):
     """The socket of a killed daemon is still there, or none ever was: not running, within a second."""
     host.write_state_files(b"2\0", b"0\0")
