@@ -16,6 +16,8 @@ from opensvc_openha.core.status import PeerStanding
 
 REPLAYED = "replayed"
 AFTER_GOODBYE = "after goodbye"
+CONTRADICTION = "contradiction"
+"""A beat that says that no link of its sender works, which came in on one: the beat counts, what it says of links does not."""
 _ORDINARY = frozenset({AFTER_GOODBYE, UNPROVEN})
 """What happens at every orderly end or start of a daemon: counted, but not worth a line in the log."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import Mapping, Optional
+from typing import FrozenSet, Mapping, Optional
 
 from opensvc_openha.core.states import ServiceState
 
@@ -63,6 +63,9 @@ class Beat:
     sent_at: float = 0.0
     interval_s: float = 1.0
     """The sender's beat interval: until twice that has passed, its silence means nothing."""
+
+    mute: FrozenSet[bytes] = frozenset()
+    """Marks of the links that the sender cannot send on: their interface is down there. Empty in every ordinary beat."""
 
     @property
     def is_legacy(self) -> bool:

@@ -8,6 +8,7 @@ node, after which no verdict about the peer is passed until every link was liste
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Mapping, Optional
 
 from opensvc_openha.core import timing
@@ -24,7 +25,7 @@ from opensvc_openha.core.actions import (
     RunScript,
     Word,
 )
-from opensvc_openha.core.admission import Admission
+from opensvc_openha.core.admission import CONTRADICTION, Admission
 from opensvc_openha.core.beat import Ack, Beat, BootId, Goodbye
 from opensvc_openha.core.events import (
     BeatReceived,
@@ -36,11 +37,13 @@ from opensvc_openha.core.events import (
     LeaveRequested,
     PeerForgotten,
     ScriptExited,
+    SendersMuted,
     StoreFailed,
     Tick,
 )
 from opensvc_openha.core.link_monitor import LinkMonitor
 from opensvc_openha.core.model import ClusterSpec, LinkSpec, ServiceSpec
+from opensvc_openha.core.mute_notice import MuteNotice
 from opensvc_openha.core.peer_lives import PeerLives
 from opensvc_openha.core.peer_view import PeerView
 from opensvc_openha.core.service_differences import ServiceDifferences
@@ -98,6 +101,7 @@ class Engine:
         self._pace = timing.PACES[spec.profile]
         self._sender_timeout_s = _shortest_timeout_s(spec.senders)
         self._quick_until = now
+        self._notice = MuteNotice()
 
     def _machine(self, svc: ServiceSpec, learned: Learned, now: float) -> ServiceMachine:
         role = svc.role_of(self.spec.node)
@@ -191,6 +195,8 @@ class Engine:
             return []
         if isinstance(event, BeatReceived):
             return self._take_beat(event, now)
+        if isinstance(event, SendersMuted):
+            return self._tell_mute(event)
         if isinstance(event, (ScriptExited, CommandReceived, StoreFailed)):
             self._touched.add(event.service)
         else:
@@ -245,11 +251,31 @@ class Engine:
         self._is_dirty = self._is_dirty or not is_same or waits or beat.goodbye is not Goodbye.NONE
         if previous is None or previous.boot != beat.boot:
             self._is_ack_due = True
+            self._notice.repeat()
+        if beat.mute:
+            done += self._take_notice(beat, link)
         if beat.goodbye is not Goodbye.NONE:
             for gone in self._monitor.take_down():
                 done.append(Record(RecordKind.LINK, gone.link_id, "UP", "DOWN", "the peer said goodbye"))
         self._is_ack_due = self._is_ack_due or beat.wants_ack
         return done
+
+    def _take_notice(self, beat: Beat, link: LinkSpec) -> "list[Action]":
+        """The peer cannot send on some links, and says so on another one."""
+        gone = self._monitor.mute(beat.mute, beat.boot, beat.seq)
+        if gone is not None:
+            return [Record(RecordKind.LINK, each.link_id, "UP", "DOWN", _mute_reason(each), is_alarm=True) for each in gone]
+        if not self._monitor.refuse(link, CONTRADICTION):
+            return []
+        text = "the peer says on this link that none of its links works: not believed (counted from now on)"
+        return [Record(RecordKind.LINK, link.link_id, "", "REFUSED", text, is_alarm=True)]
+
+    def _tell_mute(self, event: SendersMuted) -> "list[Action]":
+        """This node cannot send on some links, and the others may tell."""
+        return [
+            Record(RecordKind.LINK, link.link_id, "", "MUTE", f"{link.device} is down here: the peer is told")
+            for link in self._notice.take(event.links, self.spec.senders)
+        ]
 
     def _command(self, event: CommandReceived, now: float) -> "list[Action]":
         machine = self._machines.get(event.service)
@@ -298,6 +324,7 @@ class Engine:
         self.spec, self._pace = spec, pace
         self._sender_timeout_s = _shortest_timeout_s(spec.senders)
         self._monitor.update(spec.listeners, now)
+        self._notice.reconfigure(spec.senders)
         return done
 
     def _judge_peer(self, now: float) -> "list[Action]":
@@ -389,7 +416,9 @@ class Engine:
         has_changed = self._has_news or any(isinstance(action, Persist) for action in done)
         is_due = self.seq == 0 or now >= self._beat_at + self._gap_s(now)
         answers = self._is_ack_due and now >= self._beat_at + timing.ACK_GAP_S
-        return [self._announce(now)] if has_changed or is_due or answers else []
+        if has_changed or is_due or answers or _is_past(self._notice.beat_due_at(self._beat_at), now):
+            return [self._announce(now)]
+        return [self._announce_mute(now)] if _is_past(self._notice.due_at(self._beat_at), now) else []
 
     def _gap_s(self, now: float) -> float:
         """Time to the next beat: a node that slows down stays quick until its peer must have heard of it."""
@@ -411,13 +440,21 @@ class Engine:
         return Goodbye.NONE if is_busy or is_moving else Goodbye.LEFT
 
     def _announce(self, now: float, goodbye: Goodbye = Goodbye.NONE) -> Announce:
+        announce = self._next_beat(goodbye)
+        self._beat_at = now
+        self._is_ack_due = self._has_news = self._is_greeting_due = False
+        return announce
+
+    def _announce_mute(self, now: float) -> Announce:
+        """A beat beside the ordinary ones: a peer of an older version does not take it, so it counts as none of them."""
+        announce = self._next_beat(Goodbye.NONE)
+        self._notice.said(now)
+        return replace(announce, beat=replace(announce.beat, mute=self._notice.marks))
+
+    def _next_beat(self, goodbye: Goodbye) -> Announce:
         self.seq += 1
         self._view.own_seq = self.seq
-        self._beat_at = now
-        self._is_ack_due = self._has_news = False
-        beat = self.beat(goodbye)
-        self._is_greeting_due = False
-        return Announce(beat, with_names=self._view.states.keys() != self._told.keys())
+        return Announce(self.beat(goodbye), with_names=self._view.states.keys() != self._told.keys())
 
     def beat(self, goodbye: Goodbye = Goodbye.NONE) -> Beat:
         """What this node says now, under the current sequence number."""
@@ -454,7 +491,8 @@ class Engine:
         if self._touched:
             return now
         gap = timing.GOODBYE_GAP_S if self._goodbyes else timing.ACK_GAP_S if self._is_ack_due else self._gap_s(now)
-        times = [self._monitor.next_deadline(now), self._view.next_deadline(now), *self._due.values()]
+        times = [self._monitor.next_deadline(now), self._view.next_deadline(now), self._notice.due_at(self._beat_at),
+                 self._notice.beat_due_at(self._beat_at), *self._due.values()]
         if self._leaving is Leaving.KEEP_SERVICES:
             times.append(self._leave_began + timing.LEAVE_SCRIPT_WAIT_S)
         # What lies behind has been acted on by the last step, if it asked for anything.
@@ -491,7 +529,10 @@ class Engine:
 
     def _link_status(self, link: LinkSpec) -> LinkStatus:
         is_up, heard, pid = self._monitor.view(link)
-        reason = "" if is_up else "never heard" if heard is None else f"no beat for {link.timeout_s:g} s or more"
+        if self._monitor.is_mute(link):
+            reason = _mute_reason(link)
+        else:
+            reason = "" if is_up else "never heard" if heard is None else f"no beat for {link.timeout_s:g} s or more"
         return LinkStatus(link.kind.value, link.label, False, is_up, pid, heard, reason, link.device, link.address, link.port,
                           link.offset, link.timeout_s, counts=self._monitor.counts(link), wire=link.wire.value)
 
@@ -506,6 +547,14 @@ class Engine:
 
 def _shortest_timeout_s(links: "tuple[LinkSpec, ...]") -> float:
     return min((link.timeout_s for link in links), default=math.inf)
+
+
+def _mute_reason(link: LinkSpec) -> str:
+    return f"the peer says that its {link.device} is down"
+
+
+def _is_past(instant: Optional[float], now: float) -> bool:
+    return instant is not None and now >= instant
 
 
 def _standing_reason(standing: PeerStanding, newest: Optional[Beat]) -> str:

@@ -128,6 +128,13 @@ class PeerForgotten:
     """An operator says that the peer lost its boot counter: a lower one than before is to be believed."""
 
 
+@dataclass(frozen=True)
+class SendersMuted:
+    """The links that this node cannot send on now, because their interface is down or gone: all of them, at each change."""
+
+    links: "frozenset[LinkSpec]"
+
+
 Event = Union[
-    Tick, BeatReceived, ScriptExited, CommandReceived, ConfigChanged, StoreFailed, LeaveRequested, PeerForgotten
+    Tick, BeatReceived, ScriptExited, CommandReceived, ConfigChanged, StoreFailed, LeaveRequested, PeerForgotten, SendersMuted
 ]

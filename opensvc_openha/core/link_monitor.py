@@ -2,6 +2,12 @@
 
 A link is up from a fresh beat until its timeout has passed without one. "Silent" needs more than links that
 are down: every link must have been listened to for its whole timeout since the start, or since this node's own last stall.
+
+The peer may say, in a beat on one link, that it cannot send on another one: that one is down at once and mute, and its
+timeout is not waited for, until a beat comes in on it that is no older than the notice. A silence is never found sooner for
+it than it may be: the link that brought the notice was heard just then and is not mute, so "silent" still takes the whole
+timeout of every link that the peer can use, one at least, after its last beat there. Only the newest beat of the peer's
+present life is a notice; a stall of our own, a new life of the peer and a new configuration forget them all.
 """
 
 from __future__ import annotations
@@ -28,6 +34,8 @@ class _Listener:
         self.seq = -1
         self.counts: "dict[str, int]" = {}
         self.interval_s = BEAT_INTERVAL_S
+        self.mute_since: Optional[int] = None
+        """The peer's newest beat that says that it cannot send here."""
 
     @property
     def patience_s(self) -> float:
@@ -79,10 +87,13 @@ class LinkMonitor:
         self._arrivals = _Arrivals()
         self._not_before = now
         self._silent_since: Optional[float] = None
+        self._mute_boot: Optional[BootId] = None
+        """The life of the peer that the mute links are of."""
 
     def update(self, listeners: Iterable[LinkSpec], now: float) -> None:
         """Takes over a new set of links; those that stay keep what was heard on them."""
         self._listeners = {link: self._listeners.get(link) or _Listener(link, now) for link in listeners}
+        self._forget_mute()
 
     def __contains__(self, link: LinkSpec) -> bool:
         return link in self._listeners
@@ -118,13 +129,54 @@ class LinkMonitor:
     ) -> bool:
         """Notes a fresh beat; True if it brings the link up."""
         listener = self._listeners[link]
-        came_up = not listener.is_up
+        if boot not in (self._mute_boot, LEGACY_LIFE):
+            self._forget_mute()
+        if listener.mute_since is not None and (boot == LEGACY_LIFE or seq >= listener.mute_since):
+            listener.mute_since = None
+        # What was on its way when the interface went down says no more than the notice.
+        is_up = listener.mute_since is None
+        came_up = is_up and not listener.is_up
         listener.boot, listener.seq, listener.pid = boot, seq, pid
         # No profile is slower: a larger number is a mistake, or meant to make this node wait.
         listener.interval_s = min(interval_s, BEAT_INTERVAL_S)
         listener.last_heard = max(received_at, listener.last_heard or received_at)
-        listener.is_up = True
+        listener.is_up = is_up
         return came_up
+
+    def mute(self, marks: "frozenset[bytes]", boot: BootId, seq: int) -> "Optional[list[LinkSpec]]":
+        """Takes the peer's word, just heard on some link, on which links it cannot send; returns those that were up.
+
+        None, and nothing is changed, for a notice that contradicts itself: it names every link, yet it came in on one. What
+        is not known here, or could be two links, is left out, and so is a disk, which has no interface.
+        """
+        named = [item.link.mark for item in self._listeners.values() if item.link.mark in marks]
+        if len(named) == len(self._listeners):
+            return None
+        meant = [
+            item for item in self._listeners.values()
+            if named.count(item.link.mark) == 1 and not item.link.kind.is_disk and not (item.boot == boot and item.seq >= seq)
+        ]
+        self._forget_mute()
+        self._mute_boot = boot
+        gone = [item.link for item in meant if item.is_up]
+        for item in meant:
+            item.mute_since, item.is_up = seq, False
+        assert self._awaited, "the link that brought the notice is listened to"
+        return gone
+
+    def is_mute(self, link: LinkSpec) -> bool:
+        """True while the peer says that it cannot send on that link."""
+        return self._listeners[link].mute_since is not None
+
+    def _forget_mute(self) -> None:
+        self._mute_boot = None
+        for item in self._listeners.values():
+            item.mute_since = None
+
+    @property
+    def _awaited(self) -> "list[_Listener]":
+        """The links on which the peer can speak."""
+        return [item for item in self._listeners.values() if item.mute_since is None]
 
     def expire(self, now: float) -> "list[LinkSpec]":
         """Takes down the links whose timeout has passed; returns them."""
@@ -144,6 +196,7 @@ class LinkMonitor:
 
     def hold(self, now: float) -> None:
         """Starts to listen anew after a stall of our own: no verdict before one full timeout from now."""
+        self._forget_mute()
         for item in self._listeners.values():
             item.listening_since = now
 
@@ -182,7 +235,7 @@ class LinkMonitor:
 
         That instant is never in the past when it is found: a check-up script that was begun before did not know of it.
         """
-        if self.is_any_up or not self._listeners or now < max(item.verdict_at for item in self._listeners.values()):
+        if self.is_any_up or not self._listeners or now < max(item.verdict_at for item in self._awaited):
             self._silent_since = None
         elif self._silent_since is None and now >= self._not_before:
             self._silent_since = now
@@ -190,9 +243,7 @@ class LinkMonitor:
 
     def next_deadline(self, now: float) -> Optional[float]:
         """Next instant at which a verdict may change."""
-        later = [
-            max(item.verdict_at, self._not_before) for item in self._listeners.values() if item.is_up or item.verdict_at > now
-        ]
+        later = [max(item.verdict_at, self._not_before) for item in self._awaited if item.is_up or item.verdict_at > now]
         if self._not_before > now and not self.is_any_up:
             later.append(self._not_before)
         return min(later) if later else None
@@ -205,7 +256,8 @@ class LinkMonitor:
     def sights(self, now: float) -> "tuple[LinkSight, ...]":
         """Every link, and the age of its last beat."""
         return tuple(
-            LinkSight(link.link_id, item.is_up, None if item.last_heard is None else now - item.last_heard, link.timeout_s)
+            LinkSight(link.link_id, item.is_up, None if item.last_heard is None else now - item.last_heard, link.timeout_s,
+                      item.mute_since is not None)
             for link, item in self._listeners.items()
         )
 

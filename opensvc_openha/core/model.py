@@ -5,6 +5,8 @@ from __future__ import annotations
 import enum
 import ipaddress
 from dataclasses import dataclass, field
+from functools import lru_cache
+from hashlib import blake2b
 from typing import Optional
 
 SERVICE_NAME_MAX = 63
@@ -18,6 +20,9 @@ LEGACY_SLOT_BLOCKS = 19
 
 LEGACY_SERVICES_MAX = 128
 """Services that the original's heartbeat holds."""
+
+MARK_BYTES = 8
+"""Length of the mark by which two nodes name a link to each other."""
 
 ALWAYS_TRUE = frozenset({"/bin/true", "/usr/bin/true"})
 """Check-up scripts that prove nothing."""
@@ -136,9 +141,25 @@ class LinkSpec:
             return self.address.lower()
 
     @property
+    def shared_name(self) -> str:
+        """The link as both its ends call it: type, and address and port or offset. A device may have another name there."""
+        place = str(self.offset) if self.kind.is_disk else f"{self.canonical_address} {self.port}"
+        return f"{self.kind.value} {place}"
+
+    @property
+    def mark(self) -> bytes:
+        """A few bytes that stand for ``shared_name``."""
+        return _mark_of(self.shared_name)
+
+    @property
     def link_id(self) -> str:
         """Kind and label: the link's name in logs and status."""
         return f"{self.kind.value} {self.label}"
+
+
+@lru_cache(maxsize=1024)
+def _mark_of(name: str) -> bytes:
+    return blake2b(name.encode("utf-8"), digest_size=MARK_BYTES).digest()
 
 
 @dataclass(frozen=True)

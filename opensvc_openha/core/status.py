@@ -83,12 +83,16 @@ class ServiceStatus:
 
 @dataclass(frozen=True)
 class LinkSight:
-    """One listener at the moment of a decision; ``silence_s`` is the age of its last beat, None if none ever came."""
+    """One listener at the moment of a decision; ``silence_s`` is the age of its last beat, None if none ever came.
+
+    ``is_mute`` if the peer had said that it cannot send there.
+    """
 
     link_id: str
     is_up: bool
     silence_s: Optional[float]
     timeout_s: float
+    is_mute: bool = False
 
 
 @dataclass(frozen=True)

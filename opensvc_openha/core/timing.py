@@ -83,6 +83,15 @@ GOODBYE_REPEATS = 3
 GOODBYE_GAP_S = 0.05
 """A goodbye is said this often, this far apart, since datagrams get lost."""
 
+MUTE_REPEATS = 6
+"""A node that cannot send on a link says so this often, in turns with ordinary beats, each ``GOODBYE_GAP_S`` after the other."""
+
+MUTE_REST_S = 1.0
+"""An interface that goes down again within that time is told of only then: one that flaps does not flood the peer."""
+
+SLOT_READ_S = 0.25
+"""Longest time between two reads of a disk slot."""
+
 LEAVE_SCRIPT_WAIT_S = 10.0
 """A daemon that leaves without stopping services waits this long for scripts that run."""
 
@@ -141,6 +150,9 @@ assert LEGACY_STRAGGLER_S >= 2 * BEAT_INTERVAL_S, "a disk is read a beat late"
 assert LEGACY_ECHO_S > GOODBYE_REPEATS * GOODBYE_GAP_S + BEAT_INTERVAL_S, "a disk is read a beat late"
 assert STOP_HOLD_S >= 2 * BEAT_INTERVAL_S, "the peer must hear of the stop before the hold ends"
 assert GOODBYE_REPEATS * GOODBYE_GAP_S < BEAT_INTERVAL_S, "a goodbye is over before the next beat would be due"
+assert MUTE_REPEATS * 2 * GOODBYE_GAP_S > 2 * SLOT_READ_S, "a disk is read twice meanwhile, and one of the two is a notice"
+assert SLOT_READ_S % (2 * GOODBYE_GAP_S) > 0.04, "two reads in a row never both find the ordinary beat between two notices"
+assert MUTE_REST_S > MUTE_REPEATS * 2 * GOODBYE_GAP_S, "one notice is over before the next"
 assert START_FAILURE_HOLD_S > STOP_HOLD_S, "the peer goes first"
 assert START_FAILURES_WINDOW_S > START_FAILURES_MAX * START_FAILURE_HOLD_S, "the window must see the failures it counts"
 assert STUCK_S > START_READY_DELAY_S, "the roles decide first"

@@ -7,11 +7,13 @@
     [cluster mark 8] | node name 1+n | digest of the service names 8 | service count 2
     one nibble per service, in sorted name order; or, deflated: length 2 | bytes
     [first index 2 | count 2 | (1+n) per name]      page of names, in some beats
+    [count 1 | mark 8 each, ascending]              links that the sender cannot send on: only in beats beside the usual ones
     [key id 4 | newest key id 4 | tag 32]           scheme 1: authenticated, see frame_seal
     CRC-32 4
 
 1,000 services fit in 1,200 bytes because their names travel only a page at a time; a NameBook puts the pages together.
-The CRC finds damage, not forgery. Nothing in a frame is true before its tag was found right, if tags are asked for.
+The CRC finds damage, not forgery. Nothing in a frame is true before its tag was found right, if tags are asked for. A frame
+with a flag that is not known is refused: a beat that a peer of an older version must understand has none of the newer ones.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from hashlib import blake2b
 from typing import Optional
 
 from opensvc_openha.core.beat import Ack, Beat, BootId, Goodbye
+from opensvc_openha.core.model import MARK_BYTES
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.errors import FrameError
 from opensvc_openha.formats.frame_seal import CLUSTER_BYTES, ID_BYTES, TAG_BYTES, Key, Seal, cluster_mark, is_tag_right, tag_of
@@ -48,8 +51,10 @@ _SEAL = struct.Struct(f">{ID_BYTES}s{ID_BYTES}s{TAG_BYTES}s")
 _DEFLATED_LENGTH = struct.Struct(">H")
 _SCHEME_CRC, _SCHEME_HMAC = 0, 1
 _TRAILER_BYTES = {_SCHEME_CRC: _CRC.size, _SCHEME_HMAC: _SEAL.size + _CRC.size}
-_WANTS_ACK, _HAS_ACK, _HAS_PAGE, _ACK_NOT_TAKEN, _HAS_CLUSTER, _IS_DEFLATED = 1, 2, 4, 8, 16, 32
-_ALL_FLAGS = _WANTS_ACK | _HAS_ACK | _HAS_PAGE | _ACK_NOT_TAKEN | _HAS_CLUSTER | _IS_DEFLATED
+_WANTS_ACK, _HAS_ACK, _HAS_PAGE, _ACK_NOT_TAKEN, _HAS_CLUSTER, _IS_DEFLATED, HAS_MUTE = 1, 2, 4, 8, 16, 32, 64
+_ALL_FLAGS = _WANTS_ACK | _HAS_ACK | _HAS_PAGE | _ACK_NOT_TAKEN | _HAS_CLUSTER | _IS_DEFLATED | HAS_MUTE
+MUTE_MAX = 64
+"""More links than that are not named as mute in one beat: a peer waits for the timeouts of the others."""
 _ROOM_MIN, _ROOM_STEP = _PAGE.size + 64, 256
 _GOODBYES = {goodbye.value: goodbye for goodbye in Goodbye}
 
@@ -71,6 +76,7 @@ class Frame:
     states: "tuple[ServiceState, ...]"
     page_first: int = 0
     page_names: "tuple[str, ...]" = ()
+    mute: "tuple[bytes, ...]" = ()
 
 
 @dataclass(frozen=True)
@@ -136,13 +142,15 @@ def encode_beat(
     body += (_DEFLATED_LENGTH.pack(len(packed)) if is_deflated else b"") + packed
     flags = (_HAS_CLUSTER if mark else 0) | (_IS_DEFLATED if is_deflated else 0)
     fixed = _HEAD.size + len(body) + _TRAILER_BYTES[scheme]
+    mute = _pack_mute(beat.mute, limit_bytes - fixed)
+    fixed += len(mute)
     # What is deflated is a little longer or shorter each time, and pages must be cut alike from beat to beat.
     step = _ROOM_STEP if is_deflated else 1
     room = _room(max_bytes - fixed, limit_bytes - fixed, step) if with_names and names else 0
     pages = _name_pages(names, room) if room else ()
     page = pages[beat.seq % len(pages)][1] if pages else b""
-    body += page
-    flags |= _HAS_PAGE if page else 0
+    body += page + mute
+    flags |= (_HAS_PAGE if page else 0) | (HAS_MUTE if mute else 0)
     length = fixed + len(page)
     if length > MAX_FRAME_BYTES:
         raise ValueError(f"a heartbeat of {len(names)} services takes {length} bytes, more than {MAX_FRAME_BYTES}")
@@ -151,6 +159,12 @@ def encode_beat(
         frame += bytes.fromhex(seal.key.key_id) + bytes.fromhex(seal.newest_id)
         frame += tag_of(seal.key, seal.binding, frame)
     return frame + _CRC.pack(zlib.crc32(frame))
+
+
+def _pack_mute(marks: "frozenset[bytes]", room: int) -> bytes:
+    """The marks, as many as there is room for: states come first."""
+    count = max(0, min(len(marks), MUTE_MAX, (room - 1) // MARK_BYTES))
+    return bytes([count]) + b"".join(sorted(marks)[:count]) if count else b""
 
 
 def _room(wanted: int, limit: int, step: int) -> int:
@@ -259,6 +273,7 @@ def _decode_fields(data: bytes, end: int) -> Frame:
     digest, count = _NAMES.unpack_from(data, offset)
     states, offset = _take_states(data, offset + _NAMES.size, count, bool(flags & _IS_DEFLATED))
     first, names, offset = _decode_page(data, offset, count) if flags & _HAS_PAGE else (0, (), offset)
+    mute, offset = _take_mute(data, offset) if flags & HAS_MUTE else ((), offset)
     if offset != end:
         raise ValueError(f"{end - offset} bytes too many")
     return Frame(
@@ -275,6 +290,7 @@ def _decode_fields(data: bytes, end: int) -> Frame:
         states=states,
         page_first=first,
         page_names=names,
+        mute=mute,
     )
 
 
@@ -318,3 +334,15 @@ def _decode_page(data: bytes, offset: int, services: int) -> "tuple[int, tuple[s
         check_service_name(name)
         names.append(name)
     return first, tuple(names), offset
+
+
+def _take_mute(data: bytes, offset: int) -> "tuple[tuple[bytes, ...], int]":
+    """The marks of mute links, and where they end."""
+    count = data[offset]
+    end = offset + 1 + count * MARK_BYTES
+    if not 0 < count <= MUTE_MAX or end > len(data):
+        raise ValueError(f"{count} mute links")
+    marks = [data[at : at + MARK_BYTES] for at in range(offset + 1, end, MARK_BYTES)]
+    if any(later <= earlier for earlier, later in zip(marks, marks[1:])):
+        raise ValueError("mute links out of order")
+    return tuple(marks), end

@@ -46,9 +46,8 @@ class Seal:
 
 
 def link_binding(link: LinkSpec) -> bytes:
-    """The link in a form that both its ends agree on: type, and address and port or offset."""
-    place = str(link.offset) if link.kind.is_disk else f"{link.canonical_address} {link.port}"
-    return f"{link.kind.value} {place}".encode("ascii")
+    """The link in a form that both its ends agree on."""
+    return link.shared_name.encode("ascii")
 
 
 def cluster_mark(name: str) -> bytes:

@@ -87,4 +87,5 @@ class NameBook:
             is_complete=is_complete,
             sent_at=frame.sent_at,
             interval_s=frame.interval_s,
+            mute=frozenset(frame.mute),
         )

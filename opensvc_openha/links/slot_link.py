@@ -14,7 +14,7 @@ import threading
 from typing import Dict, Optional
 
 from opensvc_openha.core.model import LinkSpec, Wire
-from opensvc_openha.core.timing import BEAT_INTERVAL_S
+from opensvc_openha.core.timing import BEAT_INTERVAL_S, SLOT_READ_S
 from opensvc_openha.errors import FrameError
 from opensvc_openha.formats.device_signs import HEAD_BYTES as DEVICE_HEAD_BYTES
 from opensvc_openha.formats.device_signs import find_sign, holds_heartbeat
@@ -24,7 +24,7 @@ from opensvc_openha.links.disk_channel import START_LIMIT_S, DeviceInfo, DiskCha
 
 IO_LIMIT_S = 2.0
 """An answer of the disk that takes longer is a fault, even where the link's timeout would allow more."""
-POLL_S = 0.25
+POLL_S = SLOT_READ_S
 POLL_LEAST_S = 0.05
 POLLS_IN_TIMEOUT = 10
 """The peer's slot is read so often in a link timeout, at least and at most at these intervals: a read late is a verdict late."""

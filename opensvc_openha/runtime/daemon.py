@@ -31,6 +31,7 @@ from opensvc_openha.core.events import (
     PeerForgotten,
     ScriptExited,
     ScriptKind,
+    SendersMuted,
     Tick,
 )
 from opensvc_openha.core.model import ClusterSpec, LinkSpec, Wire
@@ -46,6 +47,7 @@ from opensvc_openha.runtime.codec import codec_for
 from opensvc_openha.runtime.control_server import ControlServer
 from opensvc_openha.runtime.history import History
 from opensvc_openha.runtime.history_file import EntryKind
+from opensvc_openha.runtime.interface_watch import InterfaceWatch
 from opensvc_openha.runtime.key_store import write_lives
 from opensvc_openha.runtime.link_threads import LinkThread, ListenerThread, SenderThread
 from opensvc_openha.runtime.live_configuration import Configuration, LiveConfiguration
@@ -121,6 +123,7 @@ class Daemon:
         self._systemd = Systemd()
         self._monitor = MonitorProcess(monitor, layout.environment(), logger)
         self._pulse = Pulse()
+        self._interfaces = InterfaceWatch(lambda links: self._inbox.put(SendersMuted(links)))
         is_first_start = not os.path.exists(layout.boot_file)
         boot, is_same_life = next_boot(layout)
         self._authentication = Authentication(self._spec.node, boot)
@@ -148,6 +151,8 @@ class Daemon:
         self._pulse.start(self._realtime.enter)
         engine = threading.Thread(target=self._engine_thread, name="engine", daemon=True)
         engine.start()
+        self._interfaces.use(self._spec.senders)
+        self._interfaces.start(self._realtime.enter)
         self._await_peer()
         on_ready()
         self._systemd.ready(f"peer {self._spec.peer}")
@@ -221,6 +226,7 @@ class Daemon:
         senders = [thread for thread in self._links.values() if isinstance(thread, SenderThread) and not thread.fault]
         while not all(thread.has_sent(self._posted) for thread in senders) and clock.monotonic() < give_up:
             clock.pause(0.01)
+        self._interfaces.stop()
         self._systemd.stopping()
         self._server.close()
         self._monitor.end()
@@ -281,6 +287,7 @@ class Daemon:
         self._store.note_managed(spec.own_services)
         self._inbox.put(ConfigChanged(spec, learned))
         self._match_links(spec)
+        self._interfaces.use(spec.senders)
 
     def _hand_out(self, current: Configuration) -> None:
         """Gives options to those that have no need of the engine for it."""

@@ -6,6 +6,7 @@ from typing import Optional, Tuple
 
 from opensvc_openha.core.invariants import Disturbed, Watch
 from opensvc_openha.core.model import LinkSpec
+from opensvc_openha.formats.beat_frame import HAS_MUTE
 from opensvc_openha.sim.clockwork import Clockwork
 from opensvc_openha.sim.life import Life
 from opensvc_openha.sim.machine import Machine
@@ -63,6 +64,8 @@ class Cluster:
         if self.network.cut or self.disk.hung or self.disk.stale:
             self.note("heal")
         self.network.cut.clear()
+        for node, device in sorted(self.network.down):
+            self.node(node).switch_interface(device, is_up=True)
         self.disk.thaw_reads()
         for machine in self.machines:
             self.disk.release(machine.name)
@@ -123,5 +126,5 @@ class Cluster:
 
     @property
     def plan_is_whole(self) -> bool:
-        """True if the two nodes understand each other."""
-        return not self.plan.unknown_flag
+        """True if the two nodes understand each other in all that they must."""
+        return self.plan.unknown_flag in (0, HAS_MUTE)

@@ -45,6 +45,8 @@ class Havoc:
         if cluster.plan.ambush:
             for machine in cluster.machines:
                 machine.on_decisive = self._lie_in_wait
+        self._interface_dice = Random(f"{cluster.plan.seed} interfaces")
+        self._await_interface()
         self._choices = [kind for kind, weight in self._kinds.items() for _ in range(weight)]
 
     def next_gap_s(self) -> float:
@@ -154,6 +156,21 @@ class Havoc:
         life = None if cluster.plan.has_key else sender.engine.boot
         count = cluster.network.replay(link, other, dice.choice((1, 20, 200)), life)
         cluster.note(f"{count} old frames of {link.node} {other.device} are sent again on {link.device}")
+
+    def _await_interface(self) -> None:
+        """Interfaces fail beside all else, drawn apart from it."""
+        gap_s, dice = self._cluster.plan.interface_gap_s, self._interface_dice
+        if gap_s:
+            self._later(dice.choice(gap_s) * dice.uniform(0.2, 1.5), self._switch_interface)
+
+    def _switch_interface(self) -> None:
+        cluster, dice = self._cluster, self._interface_dice
+        machine = dice.choice(cluster.machines)
+        device = f"eth{dice.randint(1, cluster.plan.net_links)}"
+        machine.switch_interface(device, is_up=(machine.name, device) in cluster.network.down)
+        if dice.random() < 0.6:
+            self._later(dice.choice((0.01, 0.2, 3.0, 15.0)), lambda: machine.switch_interface(device, is_up=True))
+        self._await_interface()
 
     # --- nodes and daemons ----------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Dict, List, Mapping, Tuple
 from opensvc_openha.core.actions import Announce, Answer, MirrorPeer, Persist, Record, RememberLives, RunScript
 from opensvc_openha.core.beat import BootId
 from opensvc_openha.core.engine import Engine
-from opensvc_openha.core.events import BeatReceived, CommandReceived, ConfigChanged, Event, Learned, Tick
+from opensvc_openha.core.events import BeatReceived, CommandReceived, ConfigChanged, Event, Learned, SendersMuted, Tick
 from opensvc_openha.core.invariants import Adopted, Arrived, Heard, Moved, Ordered, Said, StateLost
 from opensvc_openha.core.model import LinkSpec
 from opensvc_openha.core.states import ServiceState
@@ -147,8 +147,8 @@ class Life:
             machine.reader.is_stopped = False
             machine.reader.expect()
         for event in self._parked:
-            # One thread reads the configuration: its news keep their order.
-            delay_s = 0.0 if isinstance(event, ConfigChanged) else dice.choice((0.0, 0.002, 0.02))
+            # One thread reads the configuration, one listens to the kernel: their news keep their order.
+            delay_s = 0.0 if isinstance(event, (ConfigChanged, SendersMuted)) else dice.choice((0.0, 0.002, 0.02))
             self._clockwork.after(delay_s, self.handle, event)
         self._parked = []
         for link, frames in self._sockets.items():

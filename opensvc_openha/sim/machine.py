@@ -9,8 +9,17 @@ from dataclasses import replace
 from random import Random
 from typing import Callable, Dict, Optional
 
-from opensvc_openha.core.beat import BootId
-from opensvc_openha.core.events import Command, CommandReceived, ConfigChanged, Event, Learned, Leaving, LeaveRequested
+from opensvc_openha.core.beat import Beat, BootId
+from opensvc_openha.core.events import (
+    Command,
+    CommandReceived,
+    ConfigChanged,
+    Event,
+    Learned,
+    Leaving,
+    LeaveRequested,
+    SendersMuted,
+)
 from opensvc_openha.core.invariants import (
     Arrived,
     DaemonBegan,
@@ -22,6 +31,7 @@ from opensvc_openha.core.invariants import (
 )
 from opensvc_openha.core.model import ClusterSpec, LinkSpec, ServiceSpec
 from opensvc_openha.core.states import ServiceState
+from opensvc_openha.formats.beat_frame import HAS_MUTE
 from opensvc_openha.formats.state_file import StoredState, decode, encode
 from opensvc_openha.runtime.state_store import conclude
 from opensvc_openha.sim.clockwork import Clockwork
@@ -139,6 +149,8 @@ class Machine:
                 self.observe(StateLost(self.monotonic, self.name, name))
         self.life = Life(self, boot, learned)
         self.life.begin()
+        if self.network.down:
+            self.clockwork.after(0.001, self.tell_interfaces)
         self.on_decisive(self)
         if self.reader is not None:
             self.reader.open()
@@ -202,9 +214,29 @@ class Machine:
         life = self.life
         if life is None:
             return
-        if life.is_stalled and not self.plan.unknown_flag:
+        if life.is_stalled and self._understands(carried.beat):
             self.observe(Arrived(self.monotonic, self.name, carried.beat, self.plan.has_key))
         life.receive(link, carried)
+
+    def _understands(self, beat: Beat) -> bool:
+        return not self.plan.unknown_flag or (self.plan.unknown_flag == HAS_MUTE and not beat.mute)
+
+    def switch_interface(self, device: str, is_up: bool) -> None:
+        """Somebody switches a network interface, or its cable is pulled or put back."""
+        if is_up is ((self.name, device) not in self.network.down):
+            return
+        self.note(f"{device} is {'up' if is_up else 'down'}")
+        if is_up:
+            self.network.down.discard((self.name, device))
+        else:
+            self.network.down.add((self.name, device))
+        self.tell_interfaces()
+
+    def tell_interfaces(self) -> None:
+        """The kernel tells the daemon; an older version does not ask."""
+        if self.index and self.plan.unknown_flag:
+            return
+        self.give(SendersMuted(frozenset(link for link in self.spec.senders if (self.name, link.device) in self.network.down)))
 
     def give(self, event: Event) -> None:
         """An event for the daemon, if there is one."""

@@ -18,10 +18,13 @@ from opensvc_openha.core.model import (
     ServiceSpec,
     Wire,
 )
+from opensvc_openha.formats.beat_frame import HAS_MUTE
 
 NODES = ("deb1", "deb2")
 _AMBUSHED = (3, 4)
 """By the seed, not drawn: seeds that once failed keep their story."""
+_INTERFACES = ((6, 4), (7, 4))
+"""Divisors and rests of the seeds with faults of interfaces: by the seed, too."""
 _NAMES = ("registry", "mail", "web", "db1", "db2")
 
 
@@ -47,6 +50,8 @@ class Plan:
     policy: Policy = field(default_factory=Policy)
     has_key: bool = False
     is_legacy: bool = False
+    interface_gap_s: "tuple[float, ...]" = ()
+    """Times between two faults of an interface; empty for none."""
     unknown_flag: int = 0
     """A flag of the frame that the second node's older version refuses; 0 for none."""
     rates: "tuple[float, float]" = (1.0, 1.0)
@@ -140,11 +145,15 @@ def draw(seed: int) -> Plan:
         check_s=(0.3, 15.0, 15.0) if seed % 5 in _AMBUSHED else (0.05, 0.3, 4.0, 15.0),
     )
     if dice.random() < 0.06:
-        # An older version of the program on the second node.
+        # An older version of the program on the second node, which understands too little to agree with the first one.
         return replace(plan, unknown_flag=dice.choice((8, 4)))
     if dice.random() < 0.06:
         # What a C OpenHA speaks proves little: the two agree only while the network works.
         return replace(plan, is_legacy=True, has_key=False, has_disk=False, delays_s=(0.001, 0.01))
+    if any(seed % divisor == rest for divisor, rest in _INTERFACES):
+        # On a part of them the second node is of a version that knows no notice of a link that is down.
+        gap_s = Random(f"{seed} interface gaps").choice(((5.0, 20.0), (0.5, 2.0, 10.0), (30.0, 60.0)))
+        return replace(plan, interface_gap_s=gap_s, unknown_flag=HAS_MUTE if seed % 4 == 2 else 0)
     return plan
 
 

@@ -40,6 +40,8 @@ class Scenario:
             "leave": lambda words: self._world.node(words[0]).leave(Leaving(words[1])),
             "order": lambda words: self._world.node(words[0]).order(Command(words[1]), words[2]),
             "cut": self._cut,
+            "down": lambda words: self._world.node(words[0]).switch_interface(words[1], is_up=False),
+            "up": lambda words: self._world.node(words[0]).switch_interface(words[1], is_up=True),
             "heal": lambda words: self._world.heal(),
             "stall": lambda words: self._world.stall(self._world.node(words[0]), float(words[1])),
             "fail": lambda words: self._world.node(words[0]).scripts.failing.add(ScriptKind(words[1])),

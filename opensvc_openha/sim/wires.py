@@ -16,7 +16,7 @@ from opensvc_openha.core.model import SLOT_BLOCKS, LinkSpec
 from opensvc_openha.errors import FrameError
 from opensvc_openha.formats.disk_slot import BLOCK_BYTES, decode_slot, encode_slot
 from opensvc_openha.sim.clockwork import Clockwork
-from opensvc_openha.sim.plan import Plan
+from opensvc_openha.sim.plan import NODES, Plan
 
 POLL_S = 0.25
 """How often a listener reads its slot."""
@@ -50,6 +50,8 @@ class Network:
         self.delays_s = plan.delays_s
         self.duplicates = plan.duplicates
         self.cut: "set[LinkSpec]" = set()
+        self.down: "set[tuple[str, str]]" = set()
+        """Nodes and their interfaces that are down: nothing goes out there, nor comes in."""
         self.receivers: "Dict[str, Receiver]" = {}
         """By the name of the sending node: who listens to it."""
         self._tapes: "Dict[LinkSpec, Deque[Carried]]" = {}
@@ -59,7 +61,8 @@ class Network:
         """Carries one frame, or loses it."""
         self.frames += 1
         dice = self._dice
-        if link in self.cut or (self.loss and dice.random() < self.loss):
+        is_dead = link in self.cut or any((node, link.device) in self.down for node in NODES)
+        if is_dead or (self.loss and dice.random() < self.loss):
             return
         copies = 2 if self.duplicates and dice.random() < self.duplicates else 1
         for _ in range(copies):

@@ -33,6 +33,7 @@ BEATS = st.builds(
     goodbye=st.sampled_from(list(Goodbye)),
     wants_ack=st.booleans(),
     sent_at=st.integers(0, 2**40).map(lambda ms: ms / 1000),
+    mute=st.frozensets(st.binary(min_size=8, max_size=8), max_size=64),
 )
 
 
@@ -330,6 +331,39 @@ def test_beat_that_no_frame_can_hold_is_a_value_error(change):
     values = {key: value for key, value in change.items() if key not in options}
     with pytest.raises(ValueError):
         a_frame(a_beat(**values), **options)
+
+
+def notice(count, states=None):
+    """A beat that says that so many links are mute."""
+    return a_beat(states, mute=frozenset(struct.pack(">Q", number + 1) for number in range(count)))
+
+
+def test_ordinary_beat_has_the_flags_of_former_versions_only():
+    """An older version refuses flags it does not know: none of the newer ones is in a beat that is no notice."""
+    everything = a_beat(many(2000), wants_ack=True)
+    flags = struct.unpack_from(">H", a_frame(everything, with_names=True, cluster="paris", seal=SEAL), 6)[0]
+    assert flags & ~63 == 0
+    assert struct.unpack_from(">H", a_frame(notice(1)), 6)[0] == 64
+    assert len(a_frame(notice(3))) == len(a_frame(a_beat())) + 1 + 3 * 8
+
+
+def test_more_mute_links_than_a_frame_holds_are_left_out():
+    """100 links are down: 64 are named; in a slot that the states fill, as many as there is room for, or none."""
+    assert len(decode_frame(a_frame(notice(100))).mute) == 64
+    states = motley(10_000, 63)
+    bare = len(a_frame(a_beat(states)))
+    for room, named in ((0, 0), (8, 0), (9, 1), (30, 3)):
+        data = a_frame(notice(5, states), limit_bytes=bare + room)
+        assert len(decode_frame(data).mute) == named and len(data) <= bare + room
+
+
+@pytest.mark.parametrize("marks", [
+    b"\0", b"\1" + bytes(7), b"\2" + bytes(16), b"\2" + b"b" * 8 + b"a" * 8, b"\x41" + b"".join(b"%08d" % n for n in range(65)),
+])
+def test_mute_links_that_are_none_too_many_doubled_or_unsorted_are_malformed(marks):
+    """There is one way to write a set of mute links; anything else is refused."""
+    data = a_frame(notice(1))
+    assert reason_of(resealed(data[:-13] + marks + data[-4:])) == "malformed"
 
 
 def test_largest_cluster_stays_within_the_frame_limit():

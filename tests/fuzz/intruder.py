@@ -95,6 +95,11 @@ def _recorded() -> "Iterator[bytes]":
     yield sealed(beat_of(OUR_LIFE, 60, dict.fromkeys(NAMES, ServiceState.STARTED), OURS), NET[0])
     yield sealed(beat_of(PEER_LIFE, 70, dict.fromkeys(NAMES, ServiceState.STOPPED)), NET[1], WRONG_KEY)
     yield sealed(beat_of(PEER_LIFE, 80, dict.fromkeys(NAMES, ServiceState.STOPPED)), NET[1], None)
+    for named in ((NET[1],), (NET[1], DISK[1])):
+        marks = frozenset(link.mark for link in named)
+        yield sealed(replace(beat_of(PEER_LIFE, 3, PEER_SAYS), mute=marks), DISK[1])
+        yield sealed(replace(beat_of(PEER_LIFE, 85, PEER_SAYS), mute=marks), DISK[1], WRONG_KEY)
+        yield sealed(replace(beat_of(PEER_LIFE, 86, PEER_SAYS), mute=marks), NET[1], None)
     many = {f"svc{number:04}": ServiceState.STOPPED for number in range(1_100)}
     yield sealed(beat_of(PEER_LIFE, 90, many), NET[1], None)
 

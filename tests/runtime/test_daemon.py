@@ -416,7 +416,7 @@ def test_real_time_class_is_an_option_that_scripts_do_not_inherit(cluster_dir: C
     if "scheduling: real-time" in shown:
         fifo = [number for number, policy in policies.items() if policy == os.SCHED_FIFO]
         names = {(tasks / str(number) / "comm").read_text().strip() for number in fifo}
-        assert {"engine", "pulse"} <= names and len(names) == 6, names
+        assert {"engine", "pulse", "interfaces"} <= names and len(names) == 7, names
     else:
         assert "no real-time class" in shown or "memory not locked" in shown
     cluster_dir.ok("service -A registry force-start")

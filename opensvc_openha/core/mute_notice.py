@@ -1,0 +1,68 @@
+"""When a node tells its peer that it cannot send on some of its links, because their interface is down or gone.
+
+The notice is a beat of its own, said at once and then some more times: datagrams get lost, and a disk slot is read only now
+and then. A peer of an older version refuses such beats, so they never take the place of an ordinary one: between two of
+them an ordinary beat is said, which leaves that peer as well off as without them. Nothing is said where nobody could be
+told: every other link is down too, or speaks the original's format, which has no room for it.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Iterable, Optional
+
+from opensvc_openha.core import timing
+from opensvc_openha.core.model import LinkSpec, Wire
+
+
+class MuteNotice:
+    """What is to be told about the sending ends of one node, and when."""
+
+    def __init__(self) -> None:
+        self._mute: "frozenset[LinkSpec]" = frozenset()
+        self._senders: "tuple[LinkSpec, ...]" = ()
+        self._left = 0
+        self._said_at = -math.inf
+
+    def reconfigure(self, senders: "tuple[LinkSpec, ...]") -> None:
+        """From now on these are the senders; which of the new ones are mute is said by ``take``."""
+        self.take(self._mute, senders)
+
+    def take(self, mute: "Iterable[LinkSpec]", senders: "tuple[LinkSpec, ...]") -> "list[LinkSpec]":
+        """Notes which senders are mute now; returns those that were not before, if the peer can be told of them."""
+        former = self._mute
+        self._senders = senders
+        self._mute = frozenset(mute).intersection(senders)
+        new = [link for link in senders if link in self._mute and link not in former]
+        if not self.marks:
+            self._left = 0
+            return []
+        if new:
+            self.repeat()
+        return new
+
+    def repeat(self) -> None:
+        """Has it told from the beginning, to a peer that has not heard it; nothing if no sender is mute."""
+        self._left = timing.MUTE_REPEATS if self.marks else 0
+
+    @property
+    def marks(self) -> "frozenset[bytes]":
+        """What the notice names; empty if there is nothing to say or nobody to hear it."""
+        speaking = [link for link in self._senders if link not in self._mute and link.wire is Wire.OWN]
+        return frozenset(link.mark for link in self._mute) if speaking else frozenset()
+
+    def due_at(self, beat_at: float) -> Optional[float]:
+        """When the next notice is due, with the last ordinary beat at that instant; None if there is none to come."""
+        if not self._left:
+            return None
+        # The senders must have taken the last beat before another one takes its place.
+        return max(self._said_at + 2 * timing.GOODBYE_GAP_S, beat_at + timing.ACK_GAP_S)
+
+    def beat_due_at(self, beat_at: float) -> Optional[float]:
+        """When an ordinary beat must follow the last notice; None if one did."""
+        return self._said_at + timing.GOODBYE_GAP_S if self._said_at > beat_at else None
+
+    def said(self, now: float) -> None:
+        """A notice was said."""
+        self._left -= 1
+        self._said_at = now

@@ -1,0 +1,57 @@
+"""What the kernel says of network interfaces: messages of rtnetlink, in the byte order of the machine.
+
+::
+
+    length 4 | type 2 | flags 2 | sequence 4 | port 4       one after the other, each filled up to 4 bytes
+    family 1 | - 1 | hardware 2 | index 4 | flags 4 | change 4    then attributes, which are not read
+
+Decides which interface can carry anything: it is switched on and, as far as can be told, connected.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+_MESSAGE = struct.Struct("=IHHII")
+_LINK = struct.Struct("=BxHiII")
+_NEWLINK, _DELLINK, _GETLINK = 16, 17, 18
+_REQUEST, _DUMP = 0x1, 0x300
+_IFF_UP, _IFF_RUNNING = 0x1, 0x40
+_WORKS = _IFF_UP | _IFF_RUNNING
+_ANY_FAMILY = 0
+
+
+@dataclass(frozen=True)
+class InterfaceNews:
+    """One interface as it is now. ``is_gone`` if there is none of that number any more."""
+
+    index: int
+    works: bool
+    is_gone: bool
+
+
+def ask_for_all(sequence: int) -> bytes:
+    """The request that has the kernel tell of every interface."""
+    body = _LINK.pack(_ANY_FAMILY, 0, 0, 0, 0)
+    return _MESSAGE.pack(_MESSAGE.size + len(body), _GETLINK, _REQUEST | _DUMP, sequence, 0) + body
+
+
+def read_news(data: bytes) -> "list[InterfaceNews]":
+    """What one datagram of the kernel says of interfaces; what cannot be understood is left out."""
+    found = []
+    while len(data) >= _MESSAGE.size:
+        length, kind, _, _, _ = _MESSAGE.unpack_from(data)
+        if not _MESSAGE.size <= length <= len(data):
+            break
+        if kind in (_NEWLINK, _DELLINK) and length >= _MESSAGE.size + _LINK.size:
+            family, _, index, flags, _ = _LINK.unpack_from(data, _MESSAGE.size)
+            # A bridge tells of its ports in the same way: that one left it says nothing of the interface.
+            if family == _ANY_FAMILY:
+                found.append(InterfaceNews(index, flags & _WORKS == _WORKS, kind == _DELLINK))
+        data = data[_filled_up(length) :]
+    return found
+
+
+def _filled_up(length: int) -> int:
+    return (length + 3) & ~3
