@@ -27,7 +27,7 @@ def cluster(two_nodes):
 
 
 def test_each_cut_takes_down_its_own_link_only_and_delays_nothing(cluster):
-    """Each of 20 links is cut for 4 s in its turn: down in its timeout, or as soon as it is told of, up by itself, one line each way, others untouched.
+    """Each of 20 links is cut for 4 s in its turn: down in its timeout, or when it is told of, up by itself, others untouched.
 
     Meanwhile the service is moved to and fro: that never takes longer than with all links whole.
     """
