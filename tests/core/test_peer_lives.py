@@ -154,11 +154,10 @@ def test_former_life_of_ours_is_no_acknowledgement_of_this_one() -> None:
 
 def test_marks_of_old_lives_are_bounded_and_the_oldest_goes_first() -> None:
     """Somebody plays nine recorded lives: the ninth mark replaces the first, which has to prove itself anew."""
-    lives = PeerLives(OWN, {KEY: BootId(99, 99)})
     old = [BootId(number, number) for number in range(1, 10)]
-    for boot in old[:8]:
-        lives.suspect(_beat(boot, 1, Ack(OWN, 1)), 1, 0.0)
-    assert lives.suspect(_beat(old[0], 2, Ack(OWN, 2)), 2, 0.0)
-    lives.suspect(_beat(old[8], 1, Ack(OWN, 2)), 2, 0.0)
-    assert not lives.suspect(_beat(old[0], 3, Ack(OWN, 3)), 3, 0.0)
-    assert lives.suspect(_beat(old[8], 2, Ack(OWN, 3)), 3, 0.0)
+    for played, is_first_known in ((8, True), (9, False)):
+        lives = PeerLives(OWN, {KEY: BootId(99, 99)})
+        for boot in old[:played]:
+            lives.suspect(_beat(boot, 1, Ack(OWN, 1)), 1, 0.0)
+        assert lives.suspect(_beat(old[0], 3, Ack(OWN, 3)), 3, 0.0) is is_first_known
+        assert lives.suspect(_beat(old[played - 1], 2, Ack(OWN, 4)), 4, 0.0)

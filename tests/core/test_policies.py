@@ -234,6 +234,33 @@ def test_two_copies_are_never_stopped_in_the_same_turn() -> None:
     assert _turn(OnDualRun.REPORT, Role.SECONDARY, True) is None
 
 
+@pytest.mark.parametrize(
+    ("role", "is_young", "beats"),
+    [(Role.SECONDARY, True, 0), (Role.PRIMARY, True, 3), (Role.SECONDARY, False, 6), (Role.PRIMARY, False, None)],
+)
+def test_order_in_which_two_copies_stop_by_their_age(role: Role, is_young: bool, beats: Optional[int]) -> None:
+    """The young secondary at once, the young primary three beats later, an old secondary after six, an old primary never."""
+    at = _turn(OnDualRun.STOP_YOUNGEST, role, is_young)
+    assert at == (None if beats is None else 100.0 + beats)
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_copy_that_a_restarted_daemon_finds_is_an_old_one(frozen: bool) -> None:
+    """deb1's daemon was restarted beside its service, and deb2's operator forces a second copy: the forced one stops."""
+    pair = Pair(policy=Policy(on_dual_run=OnDualRun.STOP_YOUNGEST))
+    deb1, deb2 = pair.start_on_deb1()
+    if frozen:
+        deb1.command(Command.FREEZE_START)
+    deb1.kill_daemon()
+    deb1.boot({"registry": Learned(ServiceState.FROZEN_START if frozen else ServiceState.STARTED, must_probe=True)})
+    pair.run(5)
+    if frozen:
+        deb1.command(Command.UNFREEZE)
+    deb2.command(Command.FORCE_START)
+    pair.run(30)
+    assert (deb1.state, deb2.state) == ("STARTED", "STOPPED")
+
+
 # --- failed starts --------------------------------------------------------------------------------------------
 
 
@@ -292,6 +319,17 @@ def test_service_that_starts_nowhere_does_not_go_round_for_ever() -> None:
     assert len(pair.starts()) == tries
     failed = deb1 if deb1.state == "START_FAILED" else deb2
     assert f"failed {START_FAILURES_MAX + 1} times" in failed.service().reason
+
+
+@pytest.mark.parametrize(
+    ("instants", "is_over"), [((0, 300, 599), True), ((0, 1, 599), True), ((0, 300, 600), False), ((0, 599, 1198), False)]
+)
+def test_failures_count_for_ten_minutes(instants: "tuple[float, ...]", is_over: bool) -> None:
+    """Three within ten minutes are too many for another hand-over; once the first one is ten minutes old there are but two."""
+    failures = StartFailures()
+    for at in instants:
+        failures.note(1000.0 + at)
+    assert failures.lets_hand_over(Policy(on_start_failure=OnStartFailure.HAND_OVER)) is not is_over
 
 
 def test_handed_over_service_is_not_tried_again_at_once() -> None:

@@ -1,6 +1,6 @@
 """Puts a fault into modules that are loaded already, so that trying one costs a fork and the tests that meet it.
 
-Functions get the code of their mutated selves, in place: whoever imported them runs the fault. Values of a module
+Functions get the code and the defaults of their mutated selves, in place: whoever imported them runs the fault. Values of a module
 (rows, sets, tables) are worked out anew and replace the old ones wherever those were imported. What makes a class
 (its fields and members) cannot be changed so late: such a mutant needs a process of its own.
 """
@@ -27,6 +27,7 @@ def graft(module: types.ModuleType, source: str) -> bool:
         if code != function.__code__ or code.co_consts != function.__code__.co_consts:
             function.__code__ = code
             has_changed = True
+    has_changed = _defaults(module, tree) or has_changed
     return _values(module, tree) or has_changed
 
 
@@ -60,6 +61,22 @@ def _behind(value: Any) -> "list[types.FunctionType]":
     return []
 
 
+def _defaults(module: types.ModuleType, tree: ast.Module) -> bool:
+    """Values of parameters that a caller may leave out."""
+    functions, has_changed = dict(_functions(module)), False
+    nodes = {item.name: item for item in tree.body if isinstance(item, ast.FunctionDef)}
+    for outer in tree.body:
+        if isinstance(outer, ast.ClassDef):
+            nodes.update({f"{outer.name}.{item.name}": item for item in outer.body if isinstance(item, ast.FunctionDef)})
+    for name, node in nodes.items():
+        function = functions.get(name)
+        values = [eval(compile(ast.Expression(item), "default", "eval"), vars(module)) for item in node.args.defaults]
+        if function is not None and values and tuple(values) != function.__defaults__:
+            function.__defaults__ = tuple(values)
+            has_changed = True
+    return has_changed
+
+
 def _values(module: types.ModuleType, tree: ast.Module) -> bool:
     """Works out the values of the module anew, with its own classes and functions; True: whether they changed is not known."""
     kept = [item for item in tree.body if not isinstance(item, (ast.ClassDef, ast.FunctionDef, ast.Import, ast.ImportFrom))]
@@ -74,6 +91,7 @@ def _values(module: types.ModuleType, tree: ast.Module) -> bool:
         for other in list(sys.modules.values()):
             if getattr(other, "__name__", "").startswith(("opensvc_openha", "tests")):
                 for known, item in list(vars(other).items()):
-                    if item is old:
+                    # Equal numbers may be one object.
+                    if item is old and (known == name or not isinstance(old, (int, float))):
                         setattr(other, known, value)
     return has_changed

@@ -7,13 +7,13 @@ that code written tomorrow gets its mutants without being listed here.
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Iterator
 
 DECISIONS = (
     "transitions.py", "service_machine.py", "engine.py", "peer_view.py", "link_monitor.py", "admission.py", "peer_lives.py",
-    "policies.py", "states.py",
+    "policies.py", "service_differences.py", "states.py", "timing.py", "beat.py",
 )
 _OTHER = {
     ast.Lt: "<=", ast.LtE: "<", ast.Gt: ">=", ast.GtE: ">", ast.Eq: "!=", ast.NotEq: "==", ast.Is: "is not", ast.IsNot: "is",
@@ -48,12 +48,26 @@ class Mutant:
     """Outside of functions: it has its effect when the module is loaded, whoever uses what it makes."""
     function_line: int = 0
     """Where the function around it begins, decorators included."""
+    where: str = ""
+    """Name of that function."""
+    is_by_hand: bool = False
+    number: int = 1
+    """Counts those that are told alike within one function."""
 
     @property
     def name(self) -> str:
         """How it is told: where, what was there and what is there now."""
+        return f"{self.file}:{self.line} {self.lasting_name[len(self.file) + 1:]}"
+
+    @property
+    def lasting_name(self) -> str:
+        """The same without the line, as it stays when lines are added above."""
+        place = f"{self.file} {self.where or 'module'}"
+        if self.is_by_hand:
+            return f"{place} {self.kind}"
         before, after = (" ".join(text.split()) for text in (self.before, self.after))
-        return f"{self.file}:{self.line} {self.kind}: {before[:70]} -> {after[:70] or '(nothing)'}"
+        again = f" ({self.number})" if self.number > 1 else ""
+        return f"{place} {self.kind}: {before[:70]} -> {after[:70] or '(nothing)'}{again}"
 
     def plant(self, source: str) -> str:
         """The source with the fault in it."""
@@ -65,7 +79,27 @@ def mutants_of(path: Path) -> "list[Mutant]":
     """All mutants of one file, in the order of its text, each of which still is a program."""
     source = path.read_text(encoding="utf-8")
     found = {(mutant.start, mutant.end, mutant.after): mutant for mutant in _Planter(path.name, source).all()}
-    return [mutant for _, mutant in sorted(found.items()) if _is_program(mutant.plant(source))]
+    told: "dict[str, int]" = {}
+    numbered = []
+    for _, mutant in sorted(found.items()):
+        told[mutant.lasting_name] = number = told.get(mutant.lasting_name, 0) + 1
+        numbered.append(replace(mutant, number=number))
+    return [mutant for mutant in numbered if _is_program(mutant.plant(source))]
+
+
+def around(source: str, line: int) -> "tuple[int, str]":
+    """Where the function around a line begins, decorators included, and its name; 0 and nothing outside of functions."""
+    return max((item[0], item[2]) for item in [(0, 0, ""), *_functions(ast.parse(source), "")] if item[0] <= line <= item[1]
+               or not item[0])
+
+
+def _functions(node: ast.AST, prefix: str) -> "Iterator[tuple[int, int, str]]":
+    for item in ast.iter_child_nodes(node):
+        if isinstance(item, ast.ClassDef):
+            yield from _functions(item, f"{item.name}.")
+        elif isinstance(item, ast.FunctionDef):
+            first = min([item.lineno, *(decorator.lineno for decorator in item.decorator_list)])
+            yield first, item.end_lineno or 0, f"{prefix}{item.name}"
 
 
 def _is_program(source: str) -> bool:
@@ -84,10 +118,7 @@ class _Planter:
         for line in source.encode("utf-8").splitlines(keepends=True):
             self._lines.append(self._lines[-1] + len(line.decode("utf-8")))
         self._tree = ast.parse(source)
-        self._bodies = [
-            (min([node.lineno, *(item.lineno for item in node.decorator_list)]), node.end_lineno or 0)
-            for node in ast.walk(self._tree) if isinstance(node, ast.FunctionDef)
-        ]
+        self._bodies = list(_functions(self._tree, ""))
 
     def all(self) -> "Iterator[Mutant]":
         skipped = {id(inner) for node in ast.walk(self._tree) if self._is_shown_only(node) for inner in ast.walk(node)}
@@ -132,8 +163,8 @@ class _Planter:
     def _make(self, node: ast.AST, kind: str, after: str) -> Mutant:
         start, end = self._span(node)
         line = getattr(node, "lineno")
-        around = [first for first, last in self._bodies if first <= line <= last]
-        return Mutant(self._file, line, kind, start, end, self._source[start:end], after, not around, max(around, default=0))
+        first, where = max(((first, name) for first, last, name in self._bodies if first <= line <= last), default=(0, ""))
+        return Mutant(self._file, line, kind, start, end, self._source[start:end], after, not first, first, where)
 
     def _text(self, node: ast.AST) -> str:
         start, end = self._span(node)

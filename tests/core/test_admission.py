@@ -1,0 +1,84 @@
+"""Which beats of the peer one engine takes, answers at once, counts and reports, where replays and old lives are about."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Optional
+
+import pytest
+
+from opensvc_openha.core.actions import Record, RememberLives
+from opensvc_openha.core.admission import Admission
+from opensvc_openha.core.beat import Ack, Beat, BootId
+from opensvc_openha.core.events import BeatReceived
+from opensvc_openha.core.link_monitor import LinkMonitor
+from opensvc_openha.core.peer_lives import PeerLives
+from opensvc_openha.core.peer_view import PeerView
+from opensvc_openha.core.states import ServiceState as S
+
+from tests.core.pair import links
+from tests.core.test_decisions import KEY, OWN, Bench, beats
+
+FIRST, SECOND = [link for link in links(10.0) if link.node == "deb2"]
+OLD, LIFE, NEXT = BootId(1, 11), BootId(2, 22), BootId(3, 33)
+
+
+class _Hearing(Bench):
+    """deb1, and what comes in under the cluster key: how many beats it says within a tenth of a second of each."""
+
+    def said(self, boot: BootId, seq: int, ack: Optional[Ack] = None) -> int:
+        self.now += 0.15
+        self.run(0.0)
+        beat = Beat("deb2", boot, seq, ack, {"registry": S.STOPPED})
+        done = self.step(BeatReceived(self.link, beat, self.now, key_id=KEY))
+        self.now += 0.0001
+        return len(beats(done + self.run(0.1)))
+
+
+def test_unproven_life_is_answered_at_once_when_it_is_heard_first_and_not_again() -> None:
+    """The greeting is answered; what else comes of that life, new or told again, waits for the next beat: a flood is no lever."""
+    bench = _Hearing(S.FROZEN_STOP)
+    assert [bench.said(LIFE, seq) for seq in (1, 2, 2, 3)] == [1, 0, 0, 0]
+    assert bench.said(NEXT, 1) == 1
+
+
+def test_beat_of_an_old_life_is_not_answered_though_a_greeting_was_answered_before() -> None:
+    """The living peer is believed, its next life greets; then comes a beat of a life before: no answer to that one."""
+    bench = _Hearing(S.FROZEN_STOP)
+    bench.said(LIFE, 1, Ack(OWN, bench.engine.seq))
+    assert bench.said(NEXT, 1) == 1
+    assert bench.said(OLD, 90) == 0
+
+
+def test_life_that_was_proved_is_written_down_once() -> None:
+    """The first beat that proves it has it remembered, the next ones do not."""
+    bench = _Hearing(S.FROZEN_STOP)
+    for seq in (1, 2, 3):
+        bench.said(LIFE, seq, Ack(OWN, bench.engine.seq))
+    kept = [action for action in bench.done if isinstance(action, RememberLives)]
+    assert kept == [RememberLives(((KEY, LIFE),))]
+
+
+def test_refused_beats_and_a_living_rival_are_alarms() -> None:
+    """A beat told again, and an old life that acknowledges what was said after it: an operator must look at both."""
+    bench = _Hearing(S.FROZEN_STOP, known_lives={KEY: LIFE})
+    for seq in (1, 2):
+        bench.said(LIFE, seq, Ack(OWN, bench.engine.seq))
+    bench.said(LIFE, 2, Ack(OWN, 1))
+    for seq in (1, 2, 3):
+        bench.run(1.1)
+        bench.said(OLD, seq, Ack(OWN, bench.engine.seq))
+    told = [(action.new, action.is_alarm) for action in bench.done
+            if isinstance(action, Record) and action.new in ("REFUSED", "SUSPECT")]
+    assert told == [("REFUSED", True), ("REFUSED", True), ("SUSPECT", True)]
+
+
+@pytest.mark.parametrize(("later_s", "reason", "heard_at"), [(9.5, "", 100.0), (10.0, "replayed", 100.0)])
+def test_beat_that_comes_in_again_elsewhere_proves_only_its_first_hearing(later_s: float, reason: str, heard_at: float) -> None:
+    """On a link of 10 s that has not seen it: within the timeout it counts for when it was first heard, then not at all."""
+    monitor, view = LinkMonitor([FIRST, SECOND], 90.0), PeerView(OWN)
+    admission = Admission("deb2", monitor, view, PeerLives(OWN, {}))
+    event = BeatReceived(FIRST, Beat("deb2", LIFE, 1, Ack(OWN, 1), {}), 100.0, key_id=KEY)
+    assert admission.doubt(event, 100.0) == ("", 100.0)
+    again = replace(event, link=SECOND, received_at=100.0 + later_s)
+    assert admission.doubt(again, 100.0 + later_s) == (reason, heard_at)
