@@ -458,3 +458,34 @@ def test_nothing_is_begun_after_the_first_goodbye() -> None:
     pair.run(1)
     assert deb1.engine is None
     assert pair.scripts == []
+
+
+def test_failed_service_is_not_handed_over_to_a_peer_that_is_not_heard() -> None:
+    """deb1 is alone and cannot start it: it stays as it is for an operator; once deb2 is heard STOPPED, it is handed over."""
+    pair = Pair(policy=Policy(on_start_failure=OnStartFailure.HAND_OVER))
+    _failing_on(pair, "deb1")
+    pair.deb1.boot({"registry": Learned(ServiceState.STOPPED)})
+    pair.run(60)
+    assert pair.deb1.state == "START_FAILED"
+    assert [kind for _, _, kind, _ in pair.scripts] == ["check", "start"]
+    pair.deb2.boot({"registry": Learned(ServiceState.STOPPED)})
+    pair.run(20)
+    assert (pair.deb1.state, pair.deb2.state) == ("STOPPED", "STARTED")
+
+
+def test_copy_is_as_old_as_its_last_start() -> None:
+    """Started in silence, stopped, and started again with deb2's agreement: deb2's forced copy is the younger one."""
+    pair = Pair(policy=Policy(on_dual_run=OnDualRun.STOP_YOUNGEST))
+    pair.deb1.boot({"registry": Learned(ServiceState.STOPPED)})
+    pair.run(30)
+    assert pair.deb1.state == "STARTED"
+    pair.deb2.boot({"registry": Learned(ServiceState.FROZEN_STOP)})
+    pair.run(3)
+    pair.deb1.command(Command.STOP)
+    pair.run(2)
+    pair.deb1.command(Command.START)
+    pair.run(3)
+    assert pair.deb1.state == "STARTED"
+    pair.deb2.command(Command.FORCE_START)
+    pair.run(30)
+    assert (pair.deb1.state, pair.deb2.state) == ("STARTED", "STOPPED")

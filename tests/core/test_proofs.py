@@ -1,0 +1,221 @@
+"""What one node takes for a proof, for how long, and of what: acknowledgements, scripts, doubts, an operator's freeze."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from opensvc_openha.core.actions import Announce, Answer, Exit, MirrorPeer, Persist, Record, RememberLives, RunScript, Word
+from opensvc_openha.core.beat import Ack, Beat
+from opensvc_openha.core.events import (
+    BeatReceived,
+    Command,
+    CommandReceived,
+    Event,
+    Leaving,
+    LeaveRequested,
+    ScriptExited,
+    ScriptKind as K,
+    ScriptOutcome as End,
+    Tick,
+)
+from opensvc_openha.core.model import Role
+from opensvc_openha.core.states import MAY_RUN, ServiceState as S
+from opensvc_openha.core.status import PeerStanding
+from opensvc_openha.core.timing import START_READY_DELAY_S, STOP_HOLD_S, STUCK_S
+
+from tests.core.pair import TIMEOUT_S
+from tests.core.test_decisions import KEY, LIFE, OWN, Bench, scripts
+
+
+def _checking() -> Bench:
+    """The peer is out, acknowledged; the check-up script runs."""
+    bench = Bench()
+    bench.run(0.6, S.STOPPED)
+    assert bench.state is S.STARTING
+    return bench
+
+
+@pytest.mark.parametrize("outcome", [End.OK, End.FAILED])
+def test_end_of_another_script_is_not_taken_for_that_of_the_one_that_runs(outcome: End) -> None:
+    """A check-up that ends again while the start runs, a start that ends while the stop runs: nothing follows."""
+    bench = _checking()
+    for kind in (K.START, K.STOP):
+        assert scripts(bench.ends(kind, outcome)) == [] and bench.state is S.STARTING
+    assert scripts(bench.ends(K.CHECK)) == [K.START]
+    for kind in (K.CHECK, K.STOP):
+        assert scripts(bench.ends(kind, outcome)) == [] and bench.state is S.STARTING
+    bench.ends(K.START)
+    bench.order(Command.STOP)
+    for kind in (K.CHECK, K.START):
+        assert scripts(bench.ends(kind, outcome)) == [] and bench.state is S.STOPPING
+    bench.ends(K.STOP)
+    assert bench.state is S.STOPPED
+
+
+def _stalled(bench: Bench) -> Bench:
+    """The node wakes after a timeout of its peer's in which it said nothing."""
+    bench.now += TIMEOUT_S + 1
+    bench.step(Tick())
+    return bench
+
+
+def test_frozen_service_is_in_no_doubt_after_a_stall() -> None:
+    """It is the operator's: nothing is asked, and once it is thawed beside a copy of the peer's, only the policy counts."""
+    bench = _stalled(Bench(S.FROZEN_START))
+    assert not bench.engine.beat().wants_ack
+    bench.hear(S.STARTED)
+    bench.order(Command.UNFREEZE)
+    bench.run(3, S.STARTED)
+    assert bench.state is S.STARTED and K.STOP not in scripts(bench.done)
+
+
+def test_doubt_that_was_ended_by_freezing_does_not_come_back() -> None:
+    """Stalled, frozen as started, thawed: it is announced as STARTED at once, whatever the peer says."""
+    bench = _stalled(Bench().started())
+    assert bench.engine.beat().states["registry"] is S.UNKNOWN
+    bench.order(Command.FREEZE_START)
+    bench.order(Command.UNFREEZE)
+    assert bench.engine.beat().states["registry"] is S.STARTED
+    bench.run(3, S.STARTED)
+    assert bench.state is S.STARTED and K.STOP not in scripts(bench.done)
+
+
+def test_what_is_run_and_what_it_is_told_of_the_peer() -> None:
+    """The check-up is a script of its own; start, stop and status are the wrapper's. Each is told how the peer stands now."""
+    bench = _checking()
+    bench.ends(K.CHECK)
+    bench.ends(K.START)
+    bench.hear(S.FROZEN_STOP)
+    bench.order(Command.STOP)
+    probing = Bench(S.STARTED, must_probe=True)
+    told = [(item.kind, item.path, item.peer_state) for item in bench.done + probing.done if isinstance(item, RunScript)]
+    assert told == [
+        (K.CHECK, "/bin/true", S.STOPPED), (K.START, "/etc/registry", S.STOPPED), (K.STOP, "/etc/registry", S.FROZEN_STOP),
+        (K.PROBE, "/etc/registry", S.UNKNOWN),
+    ]
+
+
+def test_commands_are_refused_while_a_leaving_daemon_waits_for_a_script() -> None:
+    """It leaves its services running, but ends soon: whatever is begun now would have no end."""
+    bench = Bench().started()
+    bench.order(Command.STOP)
+    bench.step(LeaveRequested(Leaving.KEEP_SERVICES))
+    bench.ends(K.STOP, End.FAILED)
+    other = _checking()
+    other.step(LeaveRequested(Leaving.KEEP_SERVICES))
+    for leaving in (bench, other):
+        before = leaving.state
+        assert [item.word for item in leaving.order(Command.FORCE_STOP, 5)] == [Word.REFUSED] and leaving.state is before
+
+
+# holds
+
+
+def _stopped_for_the_peer() -> Bench:
+    bench = Bench().started()
+    bench.order(Command.STOP)
+    bench.ends(K.STOP)
+    bench.run(0.2)
+    return bench
+
+
+def test_hold_is_over_once_the_peer_has_run_the_service() -> None:
+    """Only STARTED is heard of it, then STOPPED: this node takes it back at once."""
+    bench = _stopped_for_the_peer()
+    bench.hear(S.STARTED)
+    bench.run(0.1)
+    bench.hear(S.STOPPED)
+    bench.run(0.1)
+    assert bench.state in (S.START_READY, S.STARTING)
+
+
+@pytest.mark.parametrize("said", [S.STARTING, S.START_READY, S.STOPPING, S.START_FAILED, S.UNKNOWN])
+def test_hold_goes_on_while_the_peer_has_not_run_the_service(said: S) -> None:
+    """It tried, or says anything but that it runs it: it may take the service for as long as was granted."""
+    bench = _stopped_for_the_peer()
+    bench.hear(said)
+    bench.run(STOP_HOLD_S - 1, S.STOPPED)
+    assert bench.state is S.STOPPED
+
+
+def test_of_two_ready_nodes_one_yields_at_the_instant_and_not_with_the_next_beat() -> None:
+    """Both are ready, deb2 by its name goes second: it steps back after 15 s, between two beats."""
+    bench = Bench(node="deb2")
+    machine = bench.engine._machines["registry"]
+    machine.role, machine.spec = Role.PRIMARY, replace(machine.spec, primary="deb2", secondary="deb1")
+    bench.hear(S.STOPPED, is_acked=False)
+    ready_at = bench.now
+    bench.now += 0.25
+    while bench.now < ready_at + STUCK_S - 0.5:
+        bench.hear(S.START_READY)
+        bench.run(0.5)
+    bench.run(ready_at + STUCK_S - 0.01 - bench.now)
+    assert bench.state is S.START_READY
+    bench.run(0.02)
+    assert bench.state is S.STOPPED
+
+
+def test_script_run_in_silence_is_told_so() -> None:
+    """The peer was heard as STARTED and fell silent: the check-up is told UNKNOWN and silent, the start after it as well."""
+    bench = Bench()
+    bench.hear(S.STARTED)
+    done = bench.run(TIMEOUT_S + START_READY_DELAY_S + 0.1) + bench.ends(K.CHECK)
+    told = [(item.kind, item.peer_state, item.peer_standing) for item in done if isinstance(item, RunScript)]
+    assert told == [(K.CHECK, S.UNKNOWN, PeerStanding.SILENT), (K.START, S.UNKNOWN, PeerStanding.SILENT)]
+
+
+def test_start_that_went_on_without_its_daemon_is_doubted_like_any_service_found_running() -> None:
+    """A restarted daemon finds the start finished: UNKNOWN to the peer until that has confirmed that it did not take it."""
+    bench = Bench(S.STARTING, must_probe=True)
+    bench.ends(K.PROBE, End.UP)
+    assert bench.state is S.STARTED
+    assert bench.engine.beat().states["registry"] is S.UNKNOWN and bench.engine.beat().wants_ack
+    assert scripts(bench.hear(S.STARTED)) == [K.STOP]
+
+
+@pytest.mark.parametrize("state", [state for state in S if state is not S.START_READY])
+def test_service_may_be_in_use_while_the_wrapper_is_being_asked(state: S) -> None:
+    """Whatever the STATE file says, until the status script has ended it may not be taken off the list."""
+    assert Bench(state, must_probe=True).engine.may_run("registry")
+    assert Bench(state).engine.may_run("registry") is (state in MAY_RUN)
+
+
+# the order of what is done
+
+
+ORDER = (Persist, RememberLives, Announce, MirrorPeer, RunScript, Record, Answer, Exit)
+
+
+def test_what_is_said_is_written_before_and_what_is_run_is_said_before() -> None:
+    """In every step of a service's life: states to disk, the beat, then scripts, the log, the operator, the end."""
+    bench = Bench(S.FROZEN_STOP, is_begun=False)
+    beat = Beat("deb2", LIFE, 1, Ack(OWN, 1), {"registry": S.STOPPED})
+    seen: "set[tuple[type, ...]]" = set()
+
+    def step(event: Event) -> None:
+        bench.now += 0.1
+        done = bench.engine.step(event, bench.now)
+        kinds = [type(action) for action in done]
+        assert kinds == sorted(kinds, key=ORDER.index), kinds
+        seen.add(tuple(dict.fromkeys(kinds)))
+
+    def hear(seq: int) -> None:
+        step(BeatReceived(bench.link, replace(beat, seq=seq, ack=Ack(OWN, bench.engine.seq)), bench.now + 0.1, key_id=KEY))
+
+    for event in (Tick(), CommandReceived(1, "registry", Command.UNFREEZE)):
+        step(event)
+    for seq in range(1, 5):
+        hear(seq)
+    step(ScriptExited("registry", K.CHECK, End.OK))
+    step(ScriptExited("registry", K.START, End.OK))
+    step(CommandReceived(2, "registry", Command.STOP))
+    step(ScriptExited("registry", K.STOP, End.OK))
+    step(LeaveRequested(Leaving.STOP_SERVICES))
+    step(Tick())
+    step(CommandReceived(3, "registry", Command.START))
+    for together in (
+        {RememberLives, Announce}, {Persist, Announce, RunScript, Record}, {RunScript, Answer}, {Announce, Answer, Exit},
+    ):
+        assert any(together <= set(kinds) for kinds in seen), together
