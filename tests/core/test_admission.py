@@ -9,12 +9,13 @@ import pytest
 
 from opensvc_openha.core.actions import Record, RememberLives
 from opensvc_openha.core.admission import Admission
-from opensvc_openha.core.beat import Ack, Beat, BootId
+from opensvc_openha.core.beat import Ack, Beat, BootId, Goodbye
 from opensvc_openha.core.events import BeatReceived
 from opensvc_openha.core.link_monitor import LinkMonitor
 from opensvc_openha.core.peer_lives import PeerLives
 from opensvc_openha.core.peer_view import PeerView
 from opensvc_openha.core.states import ServiceState as S
+from opensvc_openha.core.status import PeerStanding
 
 from tests.core.pair import links
 from tests.core.test_decisions import KEY, OWN, Bench, beats
@@ -82,3 +83,21 @@ def test_beat_that_comes_in_again_elsewhere_proves_only_its_first_hearing(later_
     assert admission.doubt(event, 100.0) == ("", 100.0)
     again = replace(event, link=SECOND, received_at=100.0 + later_s)
     assert admission.doubt(again, 100.0 + later_s) == (reason, heard_at)
+
+
+@pytest.mark.parametrize("key_id", ["", KEY])
+def test_beat_counts_for_when_it_was_received(key_id: str) -> None:
+    """It waited for two seconds before it was handled: it proves that the peer was there two seconds ago."""
+    admission = Admission("deb2", LinkMonitor([FIRST], 90.0), PeerView(OWN), PeerLives(OWN, {}))
+    event = BeatReceived(FIRST, Beat("deb2", LIFE, 1, Ack(OWN, 1), {}), 100.0, key_id=key_id)
+    assert admission.doubt(event, 102.0) == ("", 100.0)
+
+
+@pytest.mark.parametrize("ack", [None, Ack(BootId(4, 44), 9)])
+def test_goodbye_that_is_the_first_thing_heard_and_meant_for_somebody_else_is_refused(ack: Optional[Ack]) -> None:
+    """It was said before this daemon was started, by a peer that may long be back: nothing is started on it."""
+    bench = Bench()
+    beat = Beat("deb2", LIFE, 50, ack, {"registry": S.STOPPED}, Goodbye.LEFT)
+    bench.step(BeatReceived(bench.link, beat, bench.now))
+    bench.run(1)
+    assert bench.engine.snapshot(bench.now).peer_standing is PeerStanding.UNHEARD and bench.state is S.STOPPED

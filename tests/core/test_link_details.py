@@ -192,3 +192,12 @@ def test_delay_of_a_c_openha_follows_the_quickest_disk_that_is_up() -> None:
     assert monitor.legacy_delay_s == 6.0
     monitor.heard(FIRST, LEGACY_LIFE, 1, 101.0, 1)
     assert monitor.legacy_delay_s == START_READY_DELAY_S
+
+
+def test_peer_is_not_silent_before_its_links_are_taken_down() -> None:
+    """The timeout has passed, and nobody has looked at the link yet: it is up, so the peer is heard."""
+    monitor = LinkMonitor([FIRST], 100.0)
+    monitor.heard(FIRST, LIFE, 1, 101.0, 7)
+    assert monitor.silent_since(115.0) is None
+    monitor.expire(115.0)
+    assert monitor.silent_since(115.0) == 115.0

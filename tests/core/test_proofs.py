@@ -7,26 +7,38 @@ from dataclasses import replace
 import pytest
 
 from opensvc_openha.core.actions import Announce, Answer, Exit, MirrorPeer, Persist, Record, RememberLives, RunScript, Word
-from opensvc_openha.core.beat import Ack, Beat
+from opensvc_openha.core.beat import Ack, Beat, BootId, Goodbye
+from opensvc_openha.core.engine import Engine
 from opensvc_openha.core.events import (
     BeatReceived,
     Command,
     CommandReceived,
+    ConfigChanged,
     Event,
+    Learned,
     Leaving,
     LeaveRequested,
+    PeerForgotten,
     ScriptExited,
     ScriptKind as K,
     ScriptOutcome as End,
     Tick,
 )
-from opensvc_openha.core.model import Role
+from opensvc_openha.core.model import ClusterSpec, Profile, Role
+from opensvc_openha.core.peer_lives import NOBODY
 from opensvc_openha.core.states import MAY_RUN, ServiceState as S
 from opensvc_openha.core.status import PeerStanding
-from opensvc_openha.core.timing import START_READY_DELAY_S, STOP_HOLD_S, STUCK_S
+from opensvc_openha.core.timing import (
+    FAST_START_READY_DELAY_S,
+    GOODBYE_GAP_S,
+    RESTART_HOLD_S,
+    START_READY_DELAY_S,
+    STOP_HOLD_S,
+    STUCK_S,
+)
 
-from tests.core.pair import TIMEOUT_S
-from tests.core.test_decisions import KEY, LIFE, OWN, Bench, scripts
+from tests.core.pair import TIMEOUT_S, links, services
+from tests.core.test_decisions import KEY, LIFE, OWN, Bench, beats, records, scripts
 
 
 def _checking() -> Bench:
@@ -219,3 +231,128 @@ def test_what_is_said_is_written_before_and_what_is_run_is_said_before() -> None
         {RememberLives, Announce}, {Persist, Announce, RunScript, Record}, {RunScript, Answer}, {Announce, Answer, Exit},
     ):
         assert any(together <= set(kinds) for kinds in seen), together
+
+
+@pytest.mark.parametrize("said", [S.STARTED, S.STOPPED])
+def test_nothing_is_begun_after_the_goodbye(said: S) -> None:
+    """The daemon has said that it leaves its service as it is: no script, no state and no note follow, whatever is heard then."""
+    bench = Bench(S.STARTED)
+    bench.step(LeaveRequested(Leaving.KEEP_SERVICES))
+    done = list(bench.hear(said))
+    for _ in range(2):
+        bench.now += GOODBYE_GAP_S
+        done += bench.engine.step(Tick(), bench.now)
+    assert [type(item) for item in done if not isinstance(item, Record)] == [Announce, Announce, Exit]
+    assert bench.state is S.STARTED and not records(done, "STOPPING")
+
+
+def test_service_that_started_while_the_daemon_was_leaving_is_stopped_before_the_goodbye() -> None:
+    """The start script ends after the order to leave: it is stopped first, and only then is it said that all is out."""
+    bench = _checking()
+    bench.ends(K.CHECK)
+    bench.step(LeaveRequested(Leaving.STOP_SERVICES))
+    done = bench.ends(K.START)
+    assert scripts(done) == [K.STOP]
+    assert all(beat.goodbye is Goodbye.NONE for beat in beats(done))
+    assert [beat.goodbye for beat in beats(bench.ends(K.STOP))][-1] is Goodbye.LEFT
+
+
+# what was acknowledged, and when
+
+
+def test_proof_is_void_after_a_long_write_in_which_the_peer_heard_nothing() -> None:
+    """The disk held the engine for the peer's whole timeout; an agreement from before comes in late: nothing is started on it."""
+    bench = _checking()
+    said = bench.engine.seq
+    bench.now += TIMEOUT_S + 1
+    bench.engine.worked(bench.now)
+    beat = Beat("deb2", LIFE, 90, Ack(OWN, said), {"registry": S.STOPPED})
+    bench.step(BeatReceived(bench.link, beat, bench.now))
+    assert scripts(bench.ends(K.CHECK)) == [] and bench.state is S.START_READY
+
+
+def test_agreement_to_what_was_said_before_a_command_is_none_to_the_start_it_asks_for() -> None:
+    """`start` at once after a stop: the peer's acknowledgement of the beat before it proves nothing, that of the next one does."""
+    bench = _stopped_for_the_peer()
+    bench.hear(S.STOPPED)
+    before = bench.engine.seq
+    bench.order(Command.START)
+    assert bench.state is S.START_READY
+    beat = Beat("deb2", LIFE, 90, Ack(OWN, before), {"registry": S.STOPPED})
+    assert scripts(bench.step(BeatReceived(bench.link, beat, bench.now))) == []
+    bench.now += 0.1
+    after = replace(beat, seq=91, ack=Ack(OWN, before + 1))
+    assert scripts(bench.step(BeatReceived(bench.link, after, bench.now))) == [K.CHECK]
+
+
+def test_hold_after_a_restart_goodbye_ends_at_its_instant_and_not_with_the_next_beat() -> None:
+    """deb2's daemon left the service running and stays away: START_READY 30 s later, between two beats of this node."""
+    bench = Bench()
+    bench.run(0.35)
+    bench.hear(S.STARTED)
+    bench.hear(S.STARTED, Goodbye.RESTART)
+    bench.run(RESTART_HOLD_S - 0.01)
+    assert bench.state is S.STOPPED
+    bench.run(0.02)
+    assert bench.state is S.START_READY
+
+
+def test_peer_that_is_forgotten_is_forgotten_on_disk_too() -> None:
+    """An operator's word outlives the daemon: what is known of the peer's lives is written down at once."""
+    bench = Bench(S.FROZEN_STOP, known_lives={KEY: BootId(7, 77)})
+    done = bench.step(PeerForgotten())
+    assert [item for item in done if isinstance(item, RememberLives)] == [RememberLives(((KEY, NOBODY),))]
+
+
+def test_node_doubts_itself_after_the_shortest_of_its_own_links() -> None:
+    """deb2 listens to deb1 for 10 s on one link, for 60 s on the other: what deb1 runs is in doubt 10 s after its last beat."""
+    both = links(TIMEOUT_S)
+    slow = tuple(replace(link, timeout_s=60.0) if link in both[1::2] else link for link in both)
+    for order in (slow, tuple(reversed(slow))):
+        engine = Engine(ClusterSpec("deb1", "deb2", order, services()), OWN, {"registry": Learned(S.STARTED)}, 100.0)
+        engine.step(Tick(), 100.0)
+        beat = Beat("deb2", LIFE, 1, Ack(OWN, 1), {"registry": S.STOPPED})
+        engine.step(BeatReceived(engine.spec.listeners[0], beat, 100.0), 100.0)
+        assert engine.beat().states["registry"] is S.STARTED
+        engine.step(Tick(), 100.0 + TIMEOUT_S)
+        assert engine.beat().states["registry"] is S.UNKNOWN
+
+
+# an edited configuration
+
+
+def _edited(bench: Bench, profile: Profile = Profile.TUTORIAL, **changes: str) -> ClusterSpec:
+    spec = bench.engine.spec
+    return replace(spec, services=tuple(replace(svc, **changes) for svc in spec.services), profile=profile)
+
+
+def test_node_that_became_the_secondary_yields_to_a_peer_that_is_ready() -> None:
+    """The files were edited: deb2 is the primary now. deb1, in START_READY, lets it go first, where it stayed before."""
+    for is_edited, state in ((False, S.START_READY), (True, S.STOPPED)):
+        bench = Bench()
+        bench.hear(S.STOPPED, is_acked=False)
+        if is_edited:
+            bench.step(ConfigChanged(_edited(bench, primary="deb2", secondary="deb1")))
+        bench.hear(S.START_READY)
+        assert bench.state is state
+
+
+def test_services_take_over_the_pace_of_the_new_profile() -> None:
+    """The profile becomes `fast` while the peer is silent: the start-ready delay is the short one from then on."""
+    bench = Bench()
+    bench.run(TIMEOUT_S + 0.1)
+    assert bench.state is S.START_READY
+    assert scripts(bench.run(FAST_START_READY_DELAY_S)) == []
+    assert scripts(bench.step(ConfigChanged(_edited(bench, Profile.FAST)))) == [K.CHECK]
+
+
+def test_wrapper_of_a_service_that_was_added_is_asked_where_its_state_is_not_known() -> None:
+    """A service that ran here before comes back into the file: its status is asked, and it is UNKNOWN until then."""
+    bench = Bench(S.FROZEN_STOP)
+    added = replace(bench.engine.spec.services[0], name="busybox", script="/etc/busybox")
+    spec = replace(bench.engine.spec, services=(*bench.engine.spec.services, added))
+    done = bench.step(ConfigChanged(spec, {"busybox": Learned(S.UNKNOWN, S.FROZEN_STOP, must_probe=True)}))
+    assert [(item.service, item.kind) for item in done if isinstance(item, RunScript)] == [("busybox", K.PROBE)]
+    assert bench.engine.beat().states["busybox"] is S.UNKNOWN
+    bench.step(ScriptExited("busybox", K.PROBE, End.UP))
+    assert bench.engine.state_of("busybox") is S.FROZEN_START

@@ -1,8 +1,8 @@
 """Puts a fault into modules that are loaded already, so that trying one costs a fork and the tests that meet it.
 
-Functions get the code and the defaults of their mutated selves, in place: whoever imported them runs the fault. Values of a module
-(rows, sets, tables) are worked out anew and replace the old ones wherever those were imported. What makes a class
-(its fields and members) cannot be changed so late: such a mutant needs a process of its own.
+Functions get the code and the defaults of their mutated selves, in place: whoever imported them runs the fault. Values of a
+module (rows, sets, tables) are worked out anew and replace the old ones wherever those were imported. What makes a class
+(its fields and members) cannot be changed so late.
 """
 
 from __future__ import annotations

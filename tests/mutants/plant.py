@@ -76,7 +76,7 @@ class Mutant:
 
 
 def mutants_of(path: Path) -> "list[Mutant]":
-    """All mutants of one file, in the order of its text, each of which still is a program."""
+    """All mutants of one file, in the order of its text."""
     source = path.read_text(encoding="utf-8")
     found = {(mutant.start, mutant.end, mutant.after): mutant for mutant in _Planter(path.name, source).all()}
     told: "dict[str, int]" = {}
@@ -84,7 +84,7 @@ def mutants_of(path: Path) -> "list[Mutant]":
     for _, mutant in sorted(found.items()):
         told[mutant.lasting_name] = number = told.get(mutant.lasting_name, 0) + 1
         numbered.append(replace(mutant, number=number))
-    return [mutant for mutant in numbered if _is_program(mutant.plant(source))]
+    return numbered
 
 
 def around(source: str, line: int) -> "tuple[int, str]":
@@ -100,14 +100,6 @@ def _functions(node: ast.AST, prefix: str) -> "Iterator[tuple[int, int, str]]":
         elif isinstance(item, ast.FunctionDef):
             first = min([item.lineno, *(decorator.lineno for decorator in item.decorator_list)])
             yield first, item.end_lineno or 0, f"{prefix}{item.name}"
-
-
-def _is_program(source: str) -> bool:
-    try:
-        compile(source, "mutant", "exec")
-    except SyntaxError:
-        return False
-    return True
 
 
 class _Planter:

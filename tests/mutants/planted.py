@@ -1,4 +1,4 @@
-"""Faults of the kinds that no change of one expression makes: an action forgotten, an order changed, a proof taken for another one.
+"""Faults that no change of one expression makes: an action forgotten, an order changed, a proof taken for another one.
 
 They are listed in planted.txt, each with what a node then does wrong, the text that is there once, and what it becomes.
 """

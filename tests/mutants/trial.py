@@ -106,7 +106,11 @@ class Bench:
 
     def _try(self, mutant: Mutant, order: "list[str]", limit_s: float) -> str:
         module = importlib.import_module(f"opensvc_openha.core.{mutant.file[:-3]}")
-        if not graft(module, mutant.plant((CORE / mutant.file).read_text(encoding="utf-8"))):
+        try:
+            is_planted = graft(module, mutant.plant((CORE / mutant.file).read_text(encoding="utf-8")))
+        except SyntaxError:
+            is_planted = False
+        if not is_planted:
             return UNPLANTED
         signal.signal(signal.SIGVTALRM, _too_long)
         began = time.monotonic()
