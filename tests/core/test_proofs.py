@@ -272,7 +272,7 @@ def test_proof_is_void_after_a_long_write_in_which_the_peer_heard_nothing() -> N
 
 
 def test_agreement_to_what_was_said_before_a_command_is_none_to_the_start_it_asks_for() -> None:
-    """`start` at once after a stop: the peer's acknowledgement of the beat before it proves nothing, that of the next one does."""
+    """`start` at once after a stop: the acknowledgement of the beat before proves nothing, that of the next one does."""
     bench = _stopped_for_the_peer()
     bench.hear(S.STOPPED)
     before = bench.engine.seq
