@@ -12,10 +12,12 @@ import select
 import shlex
 import signal
 import subprocess
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import IO, Callable, Mapping, Optional, Sequence
 
 from opensvc_openha.agent.action_log import ActionLog
+from opensvc_openha.agent.interruption import postponed
 from opensvc_openha.errors import ActionError, SystemFault
 
 COMMAND_TIMEOUT_S = 600.0
@@ -24,6 +26,8 @@ TELL_EVERY_S = 10.0
 OUTPUT_BYTES_MAX = 64 * 1024
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
+_NO_REASONS = ("dmesg(1) ", "See '", "Run '")
+"""What tools print below the reason."""
 _PR_SET_PDEATHSIG = 1
 
 
@@ -60,29 +64,39 @@ def run_command(
     import tempfile  # Only for whoever runs a command.
 
     with tempfile.TemporaryFile() as output:
-        try:
-            process = subprocess.Popen(
-                list(argv),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env=command_environment(env),
-                start_new_session=True,
-                preexec_fn=_die_with_parent if is_tied else None,
-                cwd="/",
-            )
-        except (OSError, subprocess.SubprocessError) as exc:
-            raise SystemFault(f"cannot run {argv[0]}: {_why_not_run(argv[0], exc)}") from exc
+        process: "Optional[subprocess.Popen[bytes]]" = None
         is_timed_out = False
         try:
+            with postponed() if is_tied else nullcontext():
+                process = _begin(argv, output, env, is_tied)
             exit_code = _wait(process, timeout_s, on_wait)
         except subprocess.TimeoutExpired:
+            assert process is not None
             is_timed_out = True
             exit_code = _kill_group(process)
         except BaseException:
-            _kill_group(process)
+            if process is not None:
+                _kill_group(process)
             raise
         return CommandResult(exit_code, _tail(output), is_timed_out)
+
+
+def _begin(
+    argv: Sequence[str], output: "IO[bytes]", env: Optional[Mapping[str, str]], is_tied: bool
+) -> "subprocess.Popen[bytes]":
+    try:
+        return subprocess.Popen(
+            list(argv),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=command_environment(env),
+            start_new_session=True,
+            preexec_fn=_die_with_parent if is_tied else None,
+            cwd="/",
+        )
+    except (OSError, subprocess.SubprocessError) as exc:
+        raise SystemFault(f"cannot run {argv[0]}: {_why_not_run(argv[0], exc)}") from exc
 
 
 def run_logged(
@@ -159,8 +173,9 @@ def _wait_for_end(process: "subprocess.Popen[bytes]", limit_s: float) -> int:
 
 
 def _last_line(output: str) -> str:
-    lines = output.strip().splitlines()
-    return f": {lines[-1]}" if lines else ""
+    lines = [line.strip() for line in output.strip().splitlines()]
+    telling = [line for line in lines if not line.startswith(_NO_REASONS)]
+    return f": {(telling or lines)[-1]}" if lines else ""
 
 
 def _kill_group(process: "subprocess.Popen[bytes]") -> int:

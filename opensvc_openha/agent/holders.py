@@ -48,6 +48,19 @@ def find_holders(point: str, device: str) -> "list[Holder]":
     return found
 
 
+def holders_elsewhere(device: str) -> "list[Holder]":
+    """One process for each other mount namespace in which this device (MAJOR:MINOR) is mounted."""
+    seen = {_link("/proc/self/ns/mnt"), ""}
+    found = []
+    for entry in filter(str.isdigit, os.listdir("/proc")):
+        space = _link(f"/proc/{entry}/ns/mnt")
+        if space not in seen:
+            seen.add(space)
+            if f" {device} " in _text(f"/proc/{entry}/mountinfo"):
+                found.append(Holder(int(entry), _name(f"/proc/{entry}"), is_elsewhere=True))
+    return found
+
+
 def find_device_users(rdev: int) -> "list[Holder]":
     """Processes, in whatever namespace, that have this block device itself open."""
     found = []

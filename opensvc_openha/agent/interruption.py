@@ -10,7 +10,7 @@ from typing import Callable, Iterator, Optional
 
 from opensvc_openha.errors import InterruptedAction
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+ENDING_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 @contextmanager
@@ -37,11 +37,23 @@ def uninterrupted() -> Iterator[None]:
 
 
 @contextmanager
+def postponed() -> Iterator[None]:
+    """Within, these signals wait: a process that was made, but whose pid nobody knows yet, could not be ended."""
+    waiting: "list[int]" = []
+    try:
+        with _handlers(lambda number, frame: waiting.append(number)):
+            yield
+    finally:
+        for number in waiting:
+            signal.raise_signal(number)
+
+
+@contextmanager
 def _handlers(handler: Callable[[int, Optional[FrameType]], None]) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    previous = {number: signal.signal(number, handler) for number in _SIGNALS}
+    previous = {number: signal.signal(number, handler) for number in ENDING_SIGNALS}
     try:
         yield
     finally:

@@ -11,7 +11,7 @@ import enum
 from dataclasses import dataclass
 from typing import Iterable, Iterator, Sequence
 
-from opensvc_openha.agent.service_file import Section
+from opensvc_openha.agent.service_file import FALSE_WORDS, TRUE_WORDS, Section, duration_of
 from opensvc_openha.errors import ConfigError
 
 INTEGER_MAX = 10**15
@@ -158,20 +158,13 @@ def _is_fitting(value: str, keyword: Keyword) -> bool:
     if keyword.candidates:
         return value.lower() in keyword.candidates
     if keyword.form is Form.FLAG:
-        return value.lower() in ("true", "yes", "on", "1", "false", "no", "off", "0")
+        return value.lower() in TRUE_WORDS | FALSE_WORDS
     if keyword.form is Form.INTEGER:
         return value.isascii() and value.isdigit() and int(value) <= INTEGER_MAX
     if keyword.form is Form.SECONDS:
-        return _is_duration(value)
+        return duration_of(value) is not None
     if keyword.form is Form.PATH:
         return value.startswith("/") and "\0" not in value and not has_comment(value)
     if keyword.form is Form.NODES:
         return all(character.isalnum() or character in ".-_, \t" for character in value)
     return "\0" not in value
-
-
-def _is_duration(value: str) -> bool:
-    try:
-        return 0 < float(value) < 1_000_000
-    except ValueError:
-        return False

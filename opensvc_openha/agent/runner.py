@@ -185,8 +185,15 @@ def _roll_back(service: Service, begun: Iterable[Resource]) -> None:
 
 
 def _checked(resource: Resource, step: Callable[[], None]) -> None:
-    """Run one step; what the system refuses within becomes an error of ours, so that a rollback follows."""
+    """Run one step; what the system refuses within is an error of ours that names it, so that a rollback follows."""
+    rid = resource.spec.rid
     try:
         step()
+    except InterruptedAction:
+        raise
+    except (ActionError, SystemFault) as exc:
+        if str(exc).startswith(f"{rid}:"):
+            raise
+        raise type(exc)(f"{rid}: {exc}") from exc
     except OSError as exc:
-        raise SystemFault(f"{resource.spec.rid}: {exc}") from exc
+        raise SystemFault(f"{rid}: {exc}") from exc

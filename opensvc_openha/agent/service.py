@@ -84,7 +84,7 @@ class Service:
     @property
     def is_autostarted_here(self) -> bool:
         """Is this node one that starts the service at boot?"""
-        return self.node in (word.lower() for word in self.file.default.words("autostart_node"))
+        return self.file.default.names_node("autostart_node", self.node)
 
     def report(self) -> ServiceReport:
         """Look at every resource."""

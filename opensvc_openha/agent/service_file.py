@@ -20,8 +20,12 @@ from opensvc_openha.errors import ConfigError
 FILE_BYTES_MAX = 1_000_000
 SERVICE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
 
-_TRUE_WORDS = frozenset({"true", "yes", "on", "1"})
-_FALSE_WORDS = frozenset({"false", "no", "off", "0"})
+TRUE_WORDS = frozenset({"true", "yes", "on", "1", "t", "y"})
+FALSE_WORDS = frozenset({"false", "no", "off", "0", "f", "n", "none"})
+SECONDS_MAX = 1_000_000
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd]?)", re.ASCII)
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 @dataclass(frozen=True)
@@ -61,9 +65,9 @@ class Section:
         word = self.text(keyword).lower()
         if not word:
             return default
-        if word in _TRUE_WORDS:
+        if word in TRUE_WORDS:
             return True
-        if word in _FALSE_WORDS:
+        if word in FALSE_WORDS:
             return False
         raise self.error(keyword, f"is {self.text(keyword)!r}, expected true or false")
 
@@ -72,13 +76,14 @@ class Section:
         word = self.text(keyword)
         if not word:
             return default
-        try:
-            duration_s = float(word)
-        except ValueError:
-            duration_s = 0.0
-        if not 0 < duration_s < 1_000_000:
+        duration_s = duration_of(word)
+        if duration_s is None:
             raise self.error(keyword, f"is {word!r}, expected a number of seconds above 0")
         return duration_s
+
+    def names_node(self, keyword: str, node: str) -> bool:
+        """Is this node one of a list of nodes?"""
+        return any(is_same_node(word.lower(), node) for word in self.words(keyword))
 
     def integer(self, keyword: str, default: int) -> int:
         """Value as a whole number that is not negative."""
@@ -123,6 +128,20 @@ class ServiceFile:
         return self.nodes + self.drp_nodes
 
 
+def is_same_node(word: str, node: str) -> bool:
+    """Do both names, in lower case, mean the same node? One of them may be without its domain."""
+    if "." in word and "." in node:
+        return word == node
+    return word.partition(".")[0] == node.partition(".")[0]
+
+
+def duration_of(word: str) -> Optional[float]:
+    """Seconds of a duration such as 30, 90s, 5m or 1h; None for what is none, or not above zero."""
+    match = _DURATION.fullmatch(word.strip().lower())
+    duration_s = float(match.group(1)) * _UNITS[match.group(2)] if match else 0.0
+    return duration_s if 0 < duration_s < SECONDS_MAX else None
+
+
 def service_names(etc_dir: str) -> "list[str]":
     """Names of all services that have a `.env` file, sorted."""
     try:
@@ -160,8 +179,8 @@ def parse_service_text(text: str, path: str, svcname: str, node: str) -> Service
     raw, places = read_sections(text, path)
     default_raw = raw.get("DEFAULT", {})
     plain = _resolve(default_raw, _Scope(node, (), ()), places.of("DEFAULT"))
-    drp_nodes = _node_list(plain, "drpnodes") or _node_list(plain, "drpnode")
-    scope = _Scope(node, _node_list(plain, "nodes") or (node,), drp_nodes)
+    drp_nodes = _node_list(plain, "drpnodes", node) or _node_list(plain, "drpnode", node)
+    scope = _Scope(node, _node_list(plain, "nodes", node) or (node,), drp_nodes)
     inherited = _resolve(default_raw, scope, places.of("DEFAULT"))
     own_names = frozenset(spelling.lower().partition("@")[0] for spelling in default_raw)
     sections = [Section(path, "DEFAULT", inherited.values, inherited.lines, places.header("DEFAULT"), own_names)]
@@ -222,10 +241,13 @@ class _Resolved:
 
 def _resolve(options: Mapping[str, str], scope: _Scope, lines: Mapping[str, int]) -> _Resolved:
     """Plain keyword to the value that wins on this node, and the line it stands on."""
-    spelled = {}
+    spelled: "dict[tuple[str, str], tuple[str, Optional[int]]]" = {}
     for spelling, value in options.items():
         keyword, _, word = spelling.lower().partition("@")
-        spelled[(keyword, word)] = (value.strip(), lines.get(spelling))
+        if word and word != scope.node and is_same_node(word, scope.node):
+            spelled.setdefault((keyword, scope.node), (value.strip(), lines.get(spelling)))
+        else:
+            spelled[(keyword, word)] = (value.strip(), lines.get(spelling))
     values: "dict[str, str]" = {}
     found: "dict[str, int]" = {}
     for keyword in dict.fromkeys(keyword for keyword, _ in spelled):
@@ -238,5 +260,8 @@ def _resolve(options: Mapping[str, str], scope: _Scope, lines: Mapping[str, int]
     return _Resolved(values, found)
 
 
-def _node_list(resolved: _Resolved, keyword: str) -> "tuple[str, ...]":
-    return tuple(resolved.values.get(keyword, "").replace(",", " ").lower().split())
+def _node_list(resolved: _Resolved, keyword: str, node: str) -> "tuple[str, ...]":
+    """The nodes of a list, each once; this node by the name it has itself, with or without domain."""
+    words = resolved.values.get(keyword, "").replace(",", " ").lower().split()
+    is_listed = node in words
+    return tuple(dict.fromkeys(node if not is_listed and is_same_node(word, node) else word for word in words))

@@ -11,8 +11,9 @@ import os
 import signal
 import sys
 from dataclasses import dataclass
-from typing import IO, Callable, Sequence
+from typing import IO, Callable, Iterable, Sequence
 
+from opensvc_openha.agent.interruption import ENDING_SIGNALS
 from opensvc_openha.errors import ActionError, OpenhaError, SystemFault
 from opensvc_openha.runtime.clock import pause
 
@@ -50,7 +51,7 @@ def run_side_by_side(jobs: Sequence[Job]) -> "list[Failure]":
     children: "list[_Child]" = []
     try:
         for job in jobs:
-            children.append(_fork(job))
+            _fork(job, children)
         return [failure for child in children for failure in _outcome(child)]
     except BaseException:
         _end(children)
@@ -60,29 +61,33 @@ def run_side_by_side(jobs: Sequence[Job]) -> "list[Failure]":
             child.words.close()
 
 
-def _fork(job: Job) -> _Child:
+def _fork(job: Job, children: "list[_Child]") -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     reader, writer = os.pipe()
+    # A signal has to wait until the child is known, and until the child has a place to tell of it.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING_SIGNALS)
     try:
         pid = os.fork()
+        if pid == 0:
+            os.close(reader)
+            _be_child(job, writer, before)
+        children.append(_Child(job, pid, os.fdopen(reader, "rb")))
     except OSError as exc:
         os.close(reader)
-        os.close(writer)
         raise SystemFault(f"{job.name}: cannot start a process: {exc.strerror}") from exc
-    if pid == 0:
-        os.close(reader)
-        _be_child(job, writer)
-    os.close(writer)
-    return _Child(job, pid, os.fdopen(reader, "rb"))
+    finally:
+        os.close(writer)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _be_child(job: Job, writer: int) -> None:
-    """Never returns."""
+def _be_child(job: Job, writer: int, signals: "Iterable[int]") -> None:
+    """Never returns. ``signals`` are those that were blocked before the fork."""
     exit_code = 1
     try:
         _die_with_parent()
         try:
+            signal.pthread_sigmask(signal.SIG_SETMASK, signals)
             job.run()
             exit_code = 0
         except OpenhaError as exc:

@@ -23,7 +23,7 @@ from opensvc_openha.agent.keywords import (
 from opensvc_openha.agent.resources.base import Resource, Surroundings
 from opensvc_openha.agent.resources.registry import DRIVERS, build_resource, driver_of, is_resource, keywords_of
 from opensvc_openha.agent.sequence import subset_names
-from opensvc_openha.agent.service_file import Section, ServiceFile
+from opensvc_openha.agent.service_file import TRUE_WORDS, Section, ServiceFile, is_same_node
 from opensvc_openha.agent.status import Group
 from opensvc_openha.errors import ConfigError
 
@@ -80,7 +80,8 @@ def _unknown_in_default(file: ServiceFile) -> "Iterable[Problem]":
     of_drivers = {keyword for driver in DRIVERS.values() for keywords in driver.keywords.values() for keyword in keywords}
     keywords = (*DEFAULT_SECTION, *COMMON, *sorted(of_drivers, key=lambda keyword: keyword.name))
     # A word that other values refer to is the operator's own.
-    referred = {name for name in file.default.own if f"{{{name}" in file.text or f"{{DEFAULT.{name}" in file.text}
+    text = file.text.lower()
+    referred = {name for name in file.default.own if f"{{{name}" in text or f"{{default.{name}" in text}
     return _unknown(file.default, keywords, referred)
 
 
@@ -88,7 +89,7 @@ def _without_effect(file: ServiceFile) -> "Iterator[Problem]":
     """Protection that somebody asked for and that this agent does not give must not pass in silence."""
     for section in (file.default, *file.sections):
         for keyword in _RESERVATIONS:
-            if keyword in section.own and section.text(keyword).lower() in ("true", "yes", "on", "1"):
+            if keyword in section.own and section.text(keyword).lower() in TRUE_WORDS:
                 advice = "fence the peer with a check-up script ([stonith#1] type = callout)"
                 problem = f"has no effect: the embedded agent makes no SCSI reservation, {advice}"
                 yield Problem(section.error(keyword, problem), is_warning=True)
@@ -153,7 +154,7 @@ def _in_nodes(file: ServiceFile, around: Surroundings, is_clustered: bool, peer:
     listed = f"nodes are {', '.join(known)}"
     if default.text("nodes") and around.node not in known:
         yield Problem(default.error("nodes", f"does not name this node, {around.node}: {listed}"))
-    if is_clustered and peer and peer.lower() not in known:
+    if is_clustered and peer and not _is_among(peer.lower(), known):
         yield Problem(default.error("nodes", f"does not name the peer of the cluster, {peer}: {listed}"))
     if is_clustered and default.text("autostart_node"):
         yield Problem(default.error("autostart_node", "has no effect under a heartbeat: remove it, the cluster decides"), True)
@@ -162,12 +163,16 @@ def _in_nodes(file: ServiceFile, around: Surroundings, is_clustered: bool, peer:
     for section in (default, *file.sections):
         for keyword in _NODE_LISTS:
             for word in section.words(keyword) if keyword in section.own else ():
-                if word.lower() not in known and word.lower() not in _SCOPES:
+                if word.lower() not in _SCOPES and not _is_among(word.lower(), known):
                     yield Problem(section.error(keyword, f"names {word}, which is no node of this service: {listed}"), True)
     for scoped in file.scoped:
-        if scoped.word not in known and scoped.word not in _SCOPES:
+        if scoped.word not in _SCOPES and not _is_among(scoped.word, known):
             message = f"[{scoped.section}] {scoped.keyword}@{scoped.word} is meant for no node of this service: {listed}"
             yield Problem(ConfigError(message, file.path, scoped.line), is_warning=True)
+
+
+def _is_among(name: str, nodes: "Iterable[str]") -> bool:
+    return any(is_same_node(name, node) for node in nodes)
 
 
 def _in_each_others_way(file: ServiceFile, resources: "list[Resource]") -> "Iterator[Problem]":

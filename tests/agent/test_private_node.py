@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -186,8 +187,80 @@ def test_mount_that_cannot_be_made_says_why_and_the_address_is_taken_back(privat
     err = act(private_node, "start", exit_code=6)
     assert said.format(image=image, point=point) in err
     assert "rolling back" in err
+    assert re.search(r" A +fs#1: (?!.*dmesg)", err.splitlines()[-1]), "the last line names the resource and the reason"
     assert "10.99.0.71" not in addresses(private_node.run)
     assert image not in subprocess.run(["losetup", "-a"], capture_output=True, text=True).stdout
+
+
+def test_device_mounted_in_another_place_is_no_successful_stop(private_node):
+    """Mounted twice on its place and once elsewhere by hand: its place is cleared, the rest is said, and the stop ends with 6."""
+    image, point, other = image_of(private_node, "ext4", 8), private_node.root / "point", private_node.root / "other"
+    private_node.write("a", f"[loop#1]\nfile = {image}\n[fs#1]\ntype = ext4\ndev = {image}\nmnt = {point}\n")
+    act(private_node, "start")
+    other.mkdir()
+    device = private_node.run("findmnt", "-n", "-o", "SOURCE", str(point)).stdout.strip()
+    for place in (point, other):
+        private_node.run("mount", device, str(place))
+    assert f"fs#1: {image} is still mounted on {other}: umount {other}" in act(private_node, "stop", exit_code=6)
+    assert str(point) not in private_node.run("cat", "/proc/self/mountinfo").stdout
+    private_node.run("umount", str(other))
+    act(private_node, "stop")
+    assert image not in subprocess.run(["losetup", "-a"], capture_output=True, text=True).stdout
+
+
+def test_mount_that_another_namespace_keeps_is_no_successful_stop(private_node):
+    """A process with mounts of its own, as a container has, took the mount along: it is named; without it stop succeeds."""
+    image, point = image_of(private_node, "ext4", 8), private_node.root / "point"
+    private_node.write("a", f"[fs#1]\ntype = ext4\ndev = {image}\nmnt = {point}\n")
+    act(private_node, "start")
+    enter = ["nsenter", f"--target={private_node.pid}", "--mount", "unshare", "--mount", "--propagation=private"]
+    holder = subprocess.Popen([*enter, "sleep", "100"])
+    wait_for(lambda: open(f"/proc/{holder.pid}/comm").read() == "sleep\n")
+    try:
+        err = act(private_node, "stop", exit_code=6)
+        assert f"fs#1: {image} is still mounted for sleep({holder.pid}) in another mount namespace: end that process" in err
+    finally:
+        holder.kill()
+        holder.wait()
+    wait_for(lambda: image not in subprocess.run(["losetup", "-a"], capture_output=True, text=True).stdout)
+    act(private_node, "stop")
+
+
+@pytest.mark.parametrize("damage, said", [("chmod -x", "is not executable (chmod +x "), ("rm", "does not exist")])
+def test_script_lost_while_the_service_runs_is_no_successful_stop(private_node, damage, said):
+    """Nobody can stop it or tell whether it runs: exit code 6, the rest is stopped. With the data down nothing is to stop."""
+    point, script = private_node.root / "point", private_node.root / "web"
+    script.write_text("#!/bin/sh\n")
+    script.chmod(0o755)
+    private_node.write("a", f"[fs#1]\ntype = tmpfs\ndev = x\nmnt = {point}\n[app#1]\nscript = {script}\nstart = 1\nstop = 1\n")
+    act(private_node, "start")
+    subprocess.run(f"{damage} {script}", shell=True, check=True)
+    assert f"app#1: script {script} {said}" in act(private_node, "stop", exit_code=6)
+    assert statuses(private_node)["fs#1"] == "down"
+    assert "nothing to stop" in act(private_node, "stop")
+
+
+def test_script_on_a_file_system_that_is_not_mounted_needs_no_stop(private_node):
+    """What a killed start left: the address is up, what holds the script is not. The stop takes the address away, with 0."""
+    point = private_node.root / "point"
+    private_node.write(
+        "a",
+        f"[ip#1]\nipdev = eth0\nipname = 10.99.0.71\n[fs#1]\ntype = tmpfs\ndev = x\nmnt = {point}\n"
+        f"[app#1]\nscript = {point}/web\nstart = 1\nstop = 1\n",
+    )
+    act(private_node, "start", "--rid", "ip#1")
+    act(private_node, "stop")
+    assert "10.99.0.71" not in addresses(private_node.run)
+
+
+def test_share_needs_no_stop_where_nothing_can_be_exported(private_node):
+    """No exportfs here: down with what to install, a stop is done, a start is refused with the same words."""
+    private_node.write("a", f"[share#1]\npath = {private_node.root}\nopts = *(ro)\n")
+    if private_node.run("sh", "-c", "command -v exportfs").returncode == 0:
+        pytest.skip("exportfs is installed here")
+    assert statuses(private_node) == {"share#1": "down"}
+    act(private_node, "stop")
+    assert "exportfs is not installed: apt-get install nfs-kernel-server" in act(private_node, "start", exit_code=6)
 
 
 def test_mount_point_that_shows_something_else_is_a_warning_and_start_is_refused(private_node):

@@ -17,7 +17,9 @@ from opensvc_openha.agent.action_lock import action_lock
 from opensvc_openha.agent import commands
 from opensvc_openha.agent.actions import FROZEN, SAFETY_NET
 from opensvc_openha.agent.commands import run_command
-from opensvc_openha.errors import RefusedError, SystemFault
+from opensvc_openha.agent.interruption import interruptible
+from opensvc_openha.agent.side_by_side import Job, run_side_by_side
+from opensvc_openha.errors import InterruptedAction, RefusedError, SystemFault
 
 APP = "[app#{number}]\nscript = {script}\nstart = {number}\nstop = {stop}\ncheck = {number}\n"
 
@@ -346,3 +348,36 @@ def test_script_that_the_system_cannot_run_is_told_with_the_reason(agent, text, 
     outcome = agent.svcmgr("-s", "a", "start")
     assert outcome.exit_code == 7
     assert f"cannot run {script}: " in outcome.err and said in outcome.err
+
+
+def test_signal_while_a_command_is_being_started_ends_that_command(tmp_path, monkeypatch):
+    """SIGTERM between the fork and the moment its pid is known: the command is killed, and does not act later on."""
+    said = tmp_path / "acted"
+
+    def signal_parent() -> None:
+        os.kill(os.getppid(), signal.SIGTERM)
+        time.sleep(0.2)
+
+    monkeypatch.setattr(commands, "_die_with_parent", signal_parent)
+    with interruptible(), pytest.raises(InterruptedAction):
+        run_command(["/bin/sh", "-c", f"sleep 0.3; touch {said}"])
+    time.sleep(0.6)
+    assert not said.exists()
+
+
+def test_signal_during_a_fork_of_parallel_jobs_ends_the_child(tmp_path, monkeypatch):
+    """SIGTERM before the child is noted: it is ended as the others are, and does nothing afterwards."""
+    said = tmp_path / "acted"
+    fork = os.fork
+
+    def fork_and_be_interrupted() -> int:
+        pid = fork()
+        if pid:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return pid
+
+    monkeypatch.setattr(os, "fork", fork_and_be_interrupted)
+    with interruptible(), pytest.raises(InterruptedAction):
+        run_side_by_side([Job("one", lambda: (time.sleep(0.5), said.touch()))])
+    time.sleep(0.8)
+    assert not said.exists()

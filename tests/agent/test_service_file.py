@@ -114,6 +114,48 @@ def test_scoped_keyword_the_most_specific_spelling_wins(node, expected):
     assert parse(text, node).sections[0].text("ipdev") == expected
 
 
+@pytest.mark.parametrize("node", ["deb1", "deb1.opensvc.com"])
+@pytest.mark.parametrize("word", ["deb1", "deb1.opensvc.com", "DEB1"])
+def test_node_is_meant_with_and_without_its_domain(node, word):
+    """A short name in the file or on the machine: nodes, scopes, and lists of nodes mean it all the same."""
+    text = (
+        f"[DEFAULT]\nnodes = {word} deb2\nautostart_node = {word}\n"
+        f"[ip#1]\nipdev@{word} = eth1\nipdev = eth0\nipname = 127.0.0.9\ndisable_on = {word}\nalways_on = {word}\n"
+    )
+    file = parse(text, node)
+    assert (file.nodes, file.sections[0].text("ipdev")) == ((node, "deb2"), "eth1")
+    spec = build(text, node)[0].spec
+    assert spec.is_disabled and spec.is_always_on
+    assert not build(text, "deb2.opensvc.com")[0].spec.is_disabled
+    assert parse(text.replace(word, "deb1.elsewhere"), "deb1.opensvc.com").nodes == ("deb1.elsewhere", "deb2")
+
+
+def test_exact_name_of_a_node_wins_over_its_short_one():
+    """Both spellings of one keyword, in both orders: the full one counts."""
+    lines = ["ipdev@deb1 = eth1\n", "ipdev@deb1.opensvc.com = eth2\n"]
+    for ordered in (lines, lines[::-1]):
+        file = parse("[ip#1]\nipname = x\n" + "".join(ordered), "deb1.opensvc.com")
+        assert file.sections[0].text("ipdev") == "eth2"
+
+
+@pytest.mark.parametrize("word, is_set", [("T", True), ("y", True), ("ON", True), ("N", False), ("f", False), ("None", False)])
+def test_yes_and_no_may_be_short(word, is_set):
+    """The words that agents understand."""
+    assert build(f"[ip#1]\nipdev = e\nipname = x\noptional = {word}\n")[0].spec.is_optional is is_set
+
+
+@pytest.mark.parametrize("word, seconds", [("90", 90), ("90s", 90), ("1.5 m", 90), ("2H", 7200), ("1d", 86400)])
+def test_duration_may_have_a_unit(word, seconds):
+    """Seconds where there is none."""
+    assert parse(f"[app#1]\ntimeout = {word}\n").sections[0].seconds("timeout", 1) == seconds
+
+
+def test_resource_of_a_guest_is_left_to_the_guest():
+    """tags = encap: what the agent within the container looks after is no resource here, even if it is not complete here."""
+    text = "[ip#1]\nipname@encapnodes = 10.0.0.1\ntags = front encap\n[fs#1]\ntype = tmpfs\ndev = x\nmnt = /m\n"
+    assert [res.spec.rid for res in build(text)] == ["fs#1"]
+
+
 def test_keyword_of_default_is_inherited_and_the_section_wins():
     """ipdev in DEFAULT serves every section that has none of its own, even against a scoped default."""
     text = "[DEFAULT]\nnodes = deb1.opensvc.com\nipdev@nodes = eth0\n[ip#1]\nipname = x\n[ip#2]\nipname = y\nipdev = eth9\n"
@@ -184,7 +226,7 @@ def test_disable_on_a_node_counts_there_only():
 def test_file_as_operators_write_it_is_read(text):
     """CRLF, tabs, indented keywords, capitals, colons, blanks in headers, values in the next line: all the same service."""
     file = parse(text)
-    assert file.nodes == ("deb1",)
+    assert file.nodes == ("deb1.opensvc.com",)
     assert [(section.name, section.text("start"), section.lines["start"]) for section in file.sections] == [
         ("app#1", "/x", 1 + next(n for n, line in enumerate(text.split("\n")) if "start" in line.lower()))
     ]

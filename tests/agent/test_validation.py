@@ -19,6 +19,12 @@ def validate(agent, text: str) -> "tuple[int, list[str]]":
     return outcome.exit_code, [line.replace(path, "FILE") for line in (outcome.out + outcome.err).splitlines()]
 
 
+def test_word_of_default_that_values_refer_to_is_no_unknown_keyword(agent):
+    """BASE in capitals, and {BASE} where it is used: nothing to say."""
+    text = DEFAULT + "BASE = 127.0.0\n" + IP.replace("127.0.0.9", "{BASE}.9")
+    assert validate(agent, text) == (0, ["FILE: valid"])
+
+
 def test_valid_file_is_said_to_be_valid(agent):
     """Nothing wrong: exit code 0 and the word."""
     assert validate(agent, DEFAULT + IP) == (0, ["FILE: valid"])

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Sequence
 
 from opensvc_openha.agent.commands import command_environment
+from opensvc_openha.agent.interruption import postponed
 from opensvc_openha.errors import SystemFault
 
 LOG_BYTES_MAX = 5_000_000
@@ -46,7 +47,7 @@ def spawn(argv: Sequence[str], log_file: str) -> Spawned:
     try:
         if os.path.exists(log_file) and os.path.getsize(log_file) > LOG_BYTES_MAX:
             os.replace(log_file, f"{log_file}.1")
-        with open(log_file, "ab") as output:
+        with open(log_file, "ab") as output, postponed():
             start = output.tell()
             process = subprocess.Popen(
                 list(argv),

@@ -15,8 +15,9 @@ from typing import Iterable, Optional
 
 from opensvc_openha.agent.commands import COMMAND_TIMEOUT_S, CommandResult, run_command, run_logged
 from opensvc_openha.agent.keywords import Form, Keyword
+from opensvc_openha.agent.mounts import read_mounts, top_mount
 from opensvc_openha.agent.resources.base import Driver, LocalResource, Resource, Surroundings, index_of
-from opensvc_openha.agent.service_file import Section
+from opensvc_openha.agent.service_file import FALSE_WORDS, TRUE_WORDS, Section
 from opensvc_openha.agent.status import Finding, Group, ResourceStatus
 from opensvc_openha.errors import ActionError
 
@@ -25,7 +26,7 @@ _NO_PLACE = 1_000_000
 _WORDS = {"S": "start", "K": "stop", "C": "check"}
 _CALLED_WITH = {"start": "start", "stop": "stop", "check": "status"}
 _LAUNCHER = re.compile(r"([SKC])(\d{1,5})(.*)\Z")
-_BOOLEAN = {"yes": True, "true": True, "on": True, "no": False, "false": False, "off": False}
+_BOOLEAN = {**dict.fromkeys(TRUE_WORDS - {"1"}, True), **dict.fromkeys(FALSE_WORDS - {"0"}, False)}
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,9 @@ class App(LocalResource):
         self.start_rank = (start.place if start else _NO_PLACE, f"{index:010}")
         # The highest goes first at stop, and stop numbers count upwards.
         self.stop_rank = (-stop.place if stop else -_NO_PLACE, f"{index:010}")
+        self._view = around.view
+        # Normalised, as mounted file systems are listed.
+        self._points = [os.path.normpath(other.text("mnt")) for other in around.file.sections if other.group == "fs"]
         self._env = {"OPENSVC_SVCNAME": around.svcname, "OPENSVC_RID": section.name, "OPENSVC_NODENAME": around.node}
 
     def status(self) -> Finding:
@@ -104,7 +108,7 @@ class App(LocalResource):
             return Finding(ResourceStatus.NA, ("check is not set",))
         if self._is_script_missing(check):
             # Most often the file system that holds it is not mounted here.
-            return Finding(ResourceStatus.NA, (f"not evaluated ({self._script} is not here)",))
+            return Finding(ResourceStatus.NA, (f"not evaluated ({self._script} {self._why_not_run('is not here')})",))
         result = run_command(check.argv, check.timeout_s, self._env, is_tied=False)
         if result.exit_code == 0:
             return Finding(ResourceStatus.UP)
@@ -118,7 +122,7 @@ class App(LocalResource):
         if start is None:
             return
         if self._is_script_missing(start):
-            raise ActionError(f"{self.spec.rid}: script {self._script} does not exist or is not executable")
+            raise ActionError(f"{self.spec.rid}: script {self._script} {self._why_not_run()}")
         if self._steps["check"] is not None and self.status().status is ResourceStatus.UP:
             self._log.info(f"{self.spec.label} is already started")
             return
@@ -129,6 +133,12 @@ class App(LocalResource):
         if self._steps["check"] is not None and self.status().status is ResourceStatus.DOWN:
             self._log.info(f"{self.spec.label} is already stopped")
             return
+        step = self._steps["stop"]
+        if step is not None and self._is_script_missing(step) and self._may_run():
+            raise ActionError(
+                f"{self.spec.rid}: script {self._script} {self._why_not_run()}, and the service is not down here: "
+                "whether the application runs cannot be told, nor can it be stopped"
+            )
         self.roll_back()
 
     def roll_back(self) -> None:
@@ -137,7 +147,7 @@ class App(LocalResource):
         if stop is None:
             return
         if self._is_script_missing(stop):
-            self._log.warning(f"script {self._script} does not exist or is not executable: nothing to stop")
+            self._log.warning(f"script {self._script} {self._why_not_run()}: nothing to stop")
             return
         self._run_or_fail(stop)
 
@@ -148,6 +158,16 @@ class App(LocalResource):
 
     def _is_script_missing(self, step: Step) -> bool:
         return bool(self._script) and self._script in step.argv and not os.access(self._script, os.X_OK)
+
+    def _may_run(self) -> bool:
+        """Without its script nobody can say, unless the service's data is down here, or the file system that holds it."""
+        mounts = read_mounts()
+        if any(self._script.startswith(f"{point}/") and top_mount(point, mounts) is None for point in self._points):
+            return False
+        return self._view.data_status() not in (ResourceStatus.DOWN, ResourceStatus.NA, ResourceStatus.STDBY_DOWN)
+
+    def _why_not_run(self, absent: str = "does not exist") -> str:
+        return f"is not executable (chmod +x {shlex.quote(self._script)})" if os.path.exists(self._script) else absent
 
     def _name_shown(self) -> str:
         if self._script:

@@ -223,10 +223,11 @@ def index_of(section: Section) -> int:
 
 
 def _flag(section: Section, keyword: str, node: str) -> bool:
-    return section.boolean(keyword) or node in (word.lower() for word in section.words(f"{keyword}_on"))
+    return section.boolean(keyword) or section.names_node(f"{keyword}_on", node)
 
 
 def _is_always_on(section: Section, around: Surroundings) -> bool:
     words = {word.lower() for word in section.words("always_on")}
-    is_node = "nodes" in words and around.node in around.file.nodes
-    return around.node in words or is_node or ("drpnodes" in words and around.node in around.file.drp_nodes)
+    file = around.file
+    lists = (("nodes", file.nodes), ("drpnodes", file.drp_nodes))
+    return any(word in words and around.node in nodes for word, nodes in lists) or section.names_node("always_on", around.node)

@@ -97,12 +97,26 @@ class DockerContainer(LocalResource):
         if container is not None and container.state == "paused":
             self._docker("unpause", container.id)
         elif container is None or container.state == "created":
-            self._run(container)
+            self._make(container)
+            return
         else:
             for remark in self._remarks(container):
                 self._log.warning(remark)
             self._docker("start", container.id)
         self._await_up()
+
+    def _make(self, unfinished: Optional[Container]) -> None:
+        """Make it; one that does not even come up once is taken away: it would keep the arguments it failed with."""
+        self._run(unfinished)
+        try:
+            self._await_up()
+        except InterruptedAction:
+            raise
+        except ActionError:
+            self._log.info(f"{self._name} never came up: removing it, so that the next start makes it anew")
+            run_logged(self._log, self._engine.settings.docker_command("rm", "-f", self._name), self._start_limit_s)
+            self._engine.forget_view()
+            raise
 
     def stop(self) -> None:
         """Stop the container, by force after its stop_timeout, and the daemon after the last one."""

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Optional
 
 from opensvc_openha.agent.commands import COMMAND_TIMEOUT_S, run_logged, run_or_fail
-from opensvc_openha.agent.holders import Holder, find_holders, kill_holders
+from opensvc_openha.agent.holders import Holder, find_holders, holders_elsewhere, kill_holders
 from opensvc_openha.agent.mounts import Mount, backing_file, read_mounts, top_mount
 from opensvc_openha.agent.keywords import Form, Keyword
 from opensvc_openha.agent.resources.base import Driver, LocalResource, Resource, Surroundings, index_of
@@ -62,6 +62,8 @@ class MountedFs(LocalResource):
             raise section.error("dev", f"is {self._dev!r}, expected server:/path for {kind}")
         if kind in LOCAL_TYPES and not self._dev.startswith(("/", *_BY_NAME)):
             raise section.error("dev", f"is {self._dev!r}, expected an absolute path, UUID=... or LABEL=...")
+        # Where the service mounts this or what shows it; those have a status of their own.
+        self._own_points = {os.path.normpath(other.text("mnt")) for other in around.file.sections if other.group == "fs"}
         super().__init__(section, around, Group.FS, "fs", f"{self._dev}@{self._point}")
         self.start_rank = self.stop_rank = (_depth(section, around), f"{index_of(section):010}")
 
@@ -102,26 +104,49 @@ class MountedFs(LocalResource):
             raise ActionError(f"{self.spec.rid}: mount succeeded, but {what}")
 
     def stop(self) -> None:
-        """Unmount; while it is busy name who holds it, end those, and try again."""
-        for tries_left in range(_UNMOUNT_TRIES - 1, -1, -1):
+        """Unmount; while it is busy name who holds it, end those, and try again. Fails if the device is mounted elsewhere."""
+        device = self._unmount()
+        if self._kind in LOCAL_TYPES:
+            self._expect_unused(device)
+
+    def _unmount(self) -> str:
+        """Device number of what was mounted, or an empty text."""
+        device = ""
+        tries_left = _UNMOUNT_TRIES
+        while True:
             seen = top_mount(self._real_point, read_mounts())
-            if seen is None:
-                self._log.info(f"{self.spec.label} is not mounted")
-                return
+            if seen is None or (device and not self._is_ours(seen)):
+                if not device:
+                    self._log.info(f"{self.spec.label} is not mounted")
+                return device
             if not self._is_ours(seen):
                 raise ActionError(f"{self.spec.rid}: {seen.source} is mounted on {self._point}, not {self._dev}: left alone")
             result = run_logged(self._log, ["umount", self._point])
             if result.exit_code == 0:
-                return
+                device = seen.device
+                continue
+            tries_left -= 1
             holders = find_holders(self._real_point, seen.device if self._kind in LOCAL_TYPES else "")
             if not tries_left:
-                break
+                raise ActionError(f"{self.spec.rid}: umount {self._point} {result.verdict}, in use by {_named(holders)}")
             if holders:
                 self._log.warning(f"{self._point} is in use by {_named(holders)}: ending them")
                 kill_holders(holders)
             else:
                 pause(_UNMOUNT_PAUSE_S)
-        raise ActionError(f"{self.spec.rid}: umount {self._point} {result.verdict}, in use by {_named(holders)}")
+
+    def _expect_unused(self, device: str) -> None:
+        """The peer may mount it next: it must not be mounted here in any other place, whoever did that."""
+        for tries_left in range(_UNMOUNT_TRIES - 1, -1, -1):
+            elsewhere = self._mounted_elsewhere(read_mounts())
+            holders = holders_elsewhere(device) if device and not elsewhere else []
+            if elsewhere is None and not holders:
+                return
+            if tries_left:
+                pause(_UNMOUNT_PAUSE_S)
+        if elsewhere is not None:
+            raise ActionError(f"{self.spec.rid}: {self._dev} is still mounted on {elsewhere.point}: umount {elsewhere.point}")
+        raise ActionError(f"{self.spec.rid}: {self._dev} is still mounted for {_named(holders)}: end that process")
 
     @property
     def _real_point(self) -> str:
@@ -169,7 +194,7 @@ class MountedFs(LocalResource):
         if self._kind not in LOCAL_TYPES or not self._dev_path:
             return None
         candidates = mounts if not self._is_image() else [mount for mount in mounts if "/loop" in mount.source]
-        return next((mount for mount in candidates if self._is_ours(mount)), None)
+        return next((mount for mount in candidates if mount.point not in self._own_points and self._is_ours(mount)), None)
 
     def _mount_command(self) -> "list[str]":
         options = [word for word in self._options.split(",") if word and not (self._kind == "bind" and word == "bind")]

@@ -53,6 +53,9 @@ DRIVERS: Mapping[str, Driver] = _Drivers()
 APP_LAUNCHERS = "app"
 """A section without number: about the launchers in the service's directory, unless it says what to run itself."""
 
+_OF_A_GUEST = "encap"
+"""Tag of what the agent within a container looks after; the one around it leaves it alone."""
+
 NOT_RESOURCES = frozenset({"subset", "task", "env"})
 """Groups that are read, but are no resources of this agent."""
 
@@ -69,6 +72,8 @@ def build_resources(file: ServiceFile, around: Surroundings) -> "tuple[Resource,
 
 def is_resource(section: Section) -> bool:
     """Is this a section of a resource? The agent lets sections of other tools stand in the file."""
+    if _OF_A_GUEST in section.words("tags"):
+        return False
     is_numbered = "#" in section.name
     if section.name == APP_LAUNCHERS and not app.is_application(section):
         return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from typing import Mapping
 
 from opensvc_openha.agent.commands import run_command, run_or_fail
@@ -13,6 +14,7 @@ from opensvc_openha.agent.service_file import Section
 from opensvc_openha.agent.status import Finding, Group, ResourceStatus
 from opensvc_openha.errors import ActionError
 
+NOT_INSTALLED = "exportfs is not installed: apt-get install nfs-kernel-server"
 _LOOK_TIMEOUT_S = 30.0
 _CLIENT = re.compile(r"([^\s()]+)\(([^\s()]*)\)\Z")
 _EXPORT = re.compile(r"(\S+)\s+(\S+)\(([^)]*)\)")
@@ -41,6 +43,8 @@ class NfsShare(LocalResource):
 
     def status(self) -> Finding:
         """up if every client has it with at least its options; a warning if only some have."""
+        if not _is_installed():
+            return Finding(ResourceStatus.DOWN, (NOT_INSTALLED,))
         found = self._exported()
         if not found:
             return Finding(ResourceStatus.DOWN)
@@ -51,6 +55,8 @@ class NfsShare(LocalResource):
         """Export to each client that does not have it."""
         if not os.path.isdir(self._path):
             raise ActionError(f"{self.spec.rid}: {self._path} does not exist or is no directory")
+        if not _is_installed():
+            raise ActionError(f"{self.spec.rid}: {NOT_INSTALLED}")
         found = self._exported()
         if found and not list(self._issues(found)):
             self._log.info(f"{self._path} is already up")
@@ -62,6 +68,9 @@ class NfsShare(LocalResource):
 
     def stop(self) -> None:
         """Take the exports to our clients back."""
+        if not _is_installed():
+            self._log.info(f"{self._path} is already down: {NOT_INSTALLED}")
+            return
         found = self._exported()
         ours = [client for client in self._clients if client in found]
         if not ours:
@@ -83,6 +92,10 @@ class NfsShare(LocalResource):
             elif not options <= found[client]:
                 issues.append(f"{self._path} is exported to {client} without {', '.join(sorted(options - found[client]))}")
         return issues
+
+
+def _is_installed() -> bool:
+    return shutil.which("exportfs", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin") is not None
 
 
 def _clients(section: Section) -> "dict[str, frozenset[str]]":
