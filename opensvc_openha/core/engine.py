@@ -574,7 +574,5 @@ _ORDER = (Persist, RememberLives, Announce, MirrorPeer, RunScript, Record, Answe
 
 
 def _in_order(actions: "list[Action]") -> "list[Action]":
-    """Sorts by kind, keeping the order within a kind; what was persisted twice in a step is written once."""
-    last = {action.service: action for action in actions if isinstance(action, Persist)}
-    kept = [action for action in actions if not isinstance(action, Persist) or last[action.service] is action]
-    return sorted(kept, key=lambda action: _ORDER.index(type(action)))
+    """Sorts by kind, keeping the order within a kind."""
+    return sorted(actions, key=lambda action: _ORDER.index(type(action)))

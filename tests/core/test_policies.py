@@ -471,21 +471,3 @@ def test_failed_service_is_not_handed_over_to_a_peer_that_is_not_heard() -> None
     pair.deb2.boot({"registry": Learned(ServiceState.STOPPED)})
     pair.run(20)
     assert (pair.deb1.state, pair.deb2.state) == ("STOPPED", "STARTED")
-
-
-def test_copy_is_as_old_as_its_last_start() -> None:
-    """Started in silence, stopped, and started again with deb2's agreement: deb2's forced copy is the younger one."""
-    pair = Pair(policy=Policy(on_dual_run=OnDualRun.STOP_YOUNGEST))
-    pair.deb1.boot({"registry": Learned(ServiceState.STOPPED)})
-    pair.run(30)
-    assert pair.deb1.state == "STARTED"
-    pair.deb2.boot({"registry": Learned(ServiceState.FROZEN_STOP)})
-    pair.run(3)
-    pair.deb1.command(Command.STOP)
-    pair.run(2)
-    pair.deb1.command(Command.START)
-    pair.run(3)
-    assert pair.deb1.state == "STARTED"
-    pair.deb2.command(Command.FORCE_START)
-    pair.run(30)
-    assert (pair.deb1.state, pair.deb2.state) == ("STARTED", "STOPPED")

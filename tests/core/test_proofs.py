@@ -24,7 +24,7 @@ from opensvc_openha.core.events import (
     ScriptOutcome as End,
     Tick,
 )
-from opensvc_openha.core.model import ClusterSpec, Profile, Role
+from opensvc_openha.core.model import ClusterSpec, OnDualRun, Policy, Profile, Role
 from opensvc_openha.core.peer_lives import NOBODY
 from opensvc_openha.core.states import MAY_RUN, ServiceState as S
 from opensvc_openha.core.status import PeerStanding
@@ -120,6 +120,25 @@ def test_commands_are_refused_while_a_leaving_daemon_waits_for_a_script() -> Non
     for leaving in (bench, other):
         before = leaving.state
         assert [item.word for item in leaving.order(Command.FORCE_STOP, 5)] == [Word.REFUSED] and leaving.state is before
+
+
+@pytest.mark.parametrize("is_started_again", [False, True])
+def test_copy_is_as_old_as_its_last_start(is_started_again: bool) -> None:
+    """Started in silence it is the younger copy, and stops; stopped and started again with the peer's word it is an old one."""
+    bench = Bench(policy=Policy(on_dual_run=OnDualRun.STOP_YOUNGEST))
+    bench.run(TIMEOUT_S + START_READY_DELAY_S + 0.1)
+    bench.ends(K.CHECK)
+    bench.ends(K.START)
+    if is_started_again:
+        bench.order(Command.STOP)
+        bench.ends(K.STOP)
+        bench.run(0.2, S.STOPPED)
+        bench.order(Command.START)
+        bench.run(0.6, S.STOPPED)
+        bench.ends(K.CHECK)
+        bench.ends(K.START)
+    assert bench.state is S.STARTED
+    assert scripts(bench.run(10, S.STARTED)) == ([] if is_started_again else [K.STOP])
 
 
 # holds

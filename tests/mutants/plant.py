@@ -25,7 +25,12 @@ _TEXT = {
 }
 _CALLS = {"max": "min", "min": "max", "any": "all", "all": "any"}
 _NEVER = 'Row(S.FORCE_STOP, Trigger.PROBE_UNSURE, lambda s: False, S.FORCE_STOP, "never")'
-_SHOWN_ONLY = {"reason", "text", "detail", "words"}
+_SHOWN_ONLY = {
+    "reason", "text", "detail", "words",
+    # Of timing.py: what the shell waits for, which decides nothing.
+    "FIRST_BEAT_LIMIT_S", "MUTE_REST_S", "SLOT_READ_S", "WORK_NOTED_S", "KILL_GRACE_S", "LINK_RETRY_S", "CONFIG_POLL_S",
+    "INBOX_LIMIT", "HISTORY_INBOX_LIMIT", "HISTORY_ENTRIES", "SCRIPTS_AT_ONCE",
+}
 _SHOWING = {
     "explain_wait", "explain", "status", "snapshot", "_rival_text", "suspicions", "_standing_reason", "_link_status", "sights",
     "sight", "_dual_advice",
