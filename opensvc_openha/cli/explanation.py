@@ -225,7 +225,8 @@ def sight_lines(sight: Sight) -> "tuple[str, ...]":
     lines = []
     for link in sight.links:
         heard = "never heard" if link.silence_s is None else f"last beat {link.silence_s:.2f} s before"
-        lines.append(f"{link.link_id}: {'up' if link.is_up else 'down'}, {heard} (timeout {link.timeout_s:g} s)")
+        limit = "not waited for: the peer had said that it cannot send there" if link.is_mute else f"timeout {link.timeout_s:g} s"
+        lines.append(f"{link.link_id}: {'up' if link.is_up else 'down'}, {heard} ({limit})")
     limit = "" if sight.stall_limit_s is None else f" (a stall begins at {sight.stall_limit_s:.2f} s)"
     lines.append(f"this node itself was late by {sight.late_s:.2f} s{limit}")
     return tuple(lines)
@@ -245,7 +246,8 @@ def _ruled_out(way: "tuple[Entry, ...]", decision: Optional[Entry], spec: Option
     if "left, out" in reasons:
         found.append("the peer running it: it stopped the service and said goodbye")
     if "is silent" in reasons and sight is not None and not any(link.is_up for link in sight.links):
-        found.append(f"a peer that is heard: none of {len(sight.links)} link(s) brought a beat within its timeout")
+        awaited = sum(not link.is_mute for link in sight.links)
+        found.append(f"a peer that is heard: none of {awaited} link(s) brought a beat within its timeout")
     check = next((entry for entry in way if (entry.kind, entry.old, entry.new) == (EntryKind.SCRIPT, "check", "ok")), None)
     if check is not None and "is silent" in reasons:
         is_true = spec is not None and spec.check in ALWAYS_TRUE

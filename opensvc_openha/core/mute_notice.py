@@ -1,7 +1,7 @@
 """When a node tells its peer that it cannot send on some of its links, because their interface is down or gone.
 
-The notice is a beat of its own, said at once and then some more times: datagrams get lost, and a disk slot is read only now
-and then. A peer of an older version refuses such beats, so they never take the place of an ordinary one: between two of
+The notice is a beat of its own, said at once and then some more times: datagrams get lost. In a disk slot it stays until it must
+have been read. A peer of an older version refuses such beats, so they never take the place of an ordinary one: between two of
 them an ordinary beat is said, which leaves that peer as well off as without them. Nothing is said where nobody could be
 told: every other link is down too, or speaks the original's format, which has no room for it.
 """
@@ -23,6 +23,7 @@ class MuteNotice:
         self._senders: "tuple[LinkSpec, ...]" = ()
         self._left = 0
         self._said_at = -math.inf
+        self._gap_s = timing.GOODBYE_GAP_S
 
     def reconfigure(self, senders: "tuple[LinkSpec, ...]") -> None:
         """From now on these are the senders; which of the new ones are mute is said by ``take``."""
@@ -32,6 +33,8 @@ class MuteNotice:
         """Notes which senders are mute now; returns those that were not before, if the peer can be told of them."""
         former = self._mute
         self._senders = senders
+        dwell_s = [timing.MUTE_READS * timing.slot_read_s(link.timeout_s) for link in senders if link.kind.is_disk]
+        self._gap_s = max(timing.GOODBYE_GAP_S, *dwell_s) if dwell_s else timing.GOODBYE_GAP_S
         self._mute = frozenset(mute).intersection(senders)
         new = [link for link in senders if link in self._mute and link not in former]
         if not self.marks:
@@ -56,11 +59,11 @@ class MuteNotice:
         if not self._left:
             return None
         # The senders must have taken the last beat before another one takes its place.
-        return max(self._said_at + 2 * timing.GOODBYE_GAP_S, beat_at + timing.ACK_GAP_S)
+        return max(self._said_at + 2 * self._gap_s, beat_at + timing.ACK_GAP_S)
 
     def beat_due_at(self, beat_at: float) -> Optional[float]:
         """When an ordinary beat must follow the last notice; None if one did."""
-        return self._said_at + timing.GOODBYE_GAP_S if self._said_at > beat_at else None
+        return self._said_at + self._gap_s if self._said_at > beat_at else None
 
     def said(self, now: float) -> None:
         """A notice was said."""

@@ -83,14 +83,19 @@ GOODBYE_REPEATS = 3
 GOODBYE_GAP_S = 0.05
 """A goodbye is said this often, this far apart, since datagrams get lost."""
 
-MUTE_REPEATS = 6
-"""A node that cannot send on a link says so this often, in turns with ordinary beats, each ``GOODBYE_GAP_S`` after the other."""
+MUTE_REPEATS = 3
+"""A node that cannot send on a link says so this often, in turns with ordinary beats."""
+
+MUTE_READS = 1.2
+"""Each of these beats stays in a disk slot for so many of the reads' intervals; without a disk, ``GOODBYE_GAP_S``."""
 
 MUTE_REST_S = 1.0
 """An interface that goes down again within that time is told of only then: one that flaps does not flood the peer."""
 
 SLOT_READ_S = 0.25
-"""Longest time between two reads of a disk slot."""
+SLOT_READ_LEAST_S = 0.05
+SLOT_READS = 10
+"""A disk slot is read so often in its link's timeout, at least and at most at these intervals: a read late is a verdict late."""
 
 LEAVE_SCRIPT_WAIT_S = 10.0
 """A daemon that leaves without stopping services waits this long for scripts that run."""
@@ -143,6 +148,12 @@ HISTORY_ENTRIES = 50_000
 SCRIPTS_AT_ONCE = 64
 """Scripts that may run at the same time on one node."""
 
+
+def slot_read_s(timeout_s: float) -> float:
+    """Time between two reads of the slot of a link with that timeout."""
+    return min(SLOT_READ_S, max(SLOT_READ_LEAST_S, timeout_s / SLOT_READS))
+
+
 assert ACK_GAP_S < FAST_BEAT_INTERVAL_S / 4, "an acknowledgement must not wait for the next beat"
 assert FAST_TIMEOUT_MIN_S > PATIENCE_BEATS * FAST_BEAT_INTERVAL_S, "one lost beat is no silence"
 assert 2 * BEAT_INTERVAL_S <= LEGACY_FRESH_S < START_READY_DELAY_S, "one lost beat is none, a silent delay is no proof"
@@ -150,9 +161,9 @@ assert LEGACY_STRAGGLER_S >= 2 * BEAT_INTERVAL_S, "a disk is read a beat late"
 assert LEGACY_ECHO_S > GOODBYE_REPEATS * GOODBYE_GAP_S + BEAT_INTERVAL_S, "a disk is read a beat late"
 assert STOP_HOLD_S >= 2 * BEAT_INTERVAL_S, "the peer must hear of the stop before the hold ends"
 assert GOODBYE_REPEATS * GOODBYE_GAP_S < BEAT_INTERVAL_S, "a goodbye is over before the next beat would be due"
-assert MUTE_REPEATS * 2 * GOODBYE_GAP_S > 2 * SLOT_READ_S, "a disk is read twice meanwhile, and one of the two is a notice"
-assert SLOT_READ_S % (2 * GOODBYE_GAP_S) > 0.04, "two reads in a row never both find the ordinary beat between two notices"
-assert MUTE_REST_S > MUTE_REPEATS * 2 * GOODBYE_GAP_S, "one notice is over before the next"
+assert MUTE_READS > 1, "a disk is read while a notice is in its slot"
+assert 3 * MUTE_READS / SLOT_READS + 1 / 4 < 1, "a reader that knows no notice, four times in a timeout, hears enough"
+assert MUTE_READS * SLOT_READ_S < BEAT_INTERVAL_S / 2, "notices do not slow down a beat a second"
 assert START_FAILURE_HOLD_S > STOP_HOLD_S, "the peer goes first"
 assert START_FAILURES_WINDOW_S > START_FAILURES_MAX * START_FAILURE_HOLD_S, "the window must see the failures it counts"
 assert STUCK_S > START_READY_DELAY_S, "the roles decide first"

@@ -14,7 +14,7 @@ import threading
 from typing import Dict, Optional
 
 from opensvc_openha.core.model import LinkSpec, Wire
-from opensvc_openha.core.timing import BEAT_INTERVAL_S, SLOT_READ_S
+from opensvc_openha.core.timing import BEAT_INTERVAL_S, SLOT_READ_S, slot_read_s
 from opensvc_openha.errors import FrameError
 from opensvc_openha.formats.device_signs import HEAD_BYTES as DEVICE_HEAD_BYTES
 from opensvc_openha.formats.device_signs import find_sign, holds_heartbeat
@@ -25,9 +25,7 @@ from opensvc_openha.links.disk_channel import START_LIMIT_S, DeviceInfo, DiskCha
 IO_LIMIT_S = 2.0
 """An answer of the disk that takes longer is a fault, even where the link's timeout would allow more."""
 POLL_S = SLOT_READ_S
-POLL_LEAST_S = 0.05
-POLLS_IN_TIMEOUT = 10
-"""The peer's slot is read so often in a link timeout, at least and at most at these intervals: a read late is a verdict late."""
+"""Longest time between two reads of the peer's slot."""
 
 
 class ForeignData(LinkFault):
@@ -180,8 +178,7 @@ class SlotListener(SlotEnd):
         self.counters: Dict[str, int] = dict.fromkeys(("received", "blank", "alien", "truncated", "checksum", "torn"), 0)
         self._clock = clock
         # The original writes once each beat interval.
-        self._poll_s = max(poll_s, BEAT_INTERVAL_S) if self._is_raw else min(
-            poll_s, max(POLL_LEAST_S, spec.timeout_s / POLLS_IN_TIMEOUT))
+        self._poll_s = max(poll_s, BEAT_INTERVAL_S) if self._is_raw else min(poll_s, slot_read_s(spec.timeout_s))
         self._pause = threading.Event()
         self._next_read_at: Optional[float] = None
         self._last_frame: Optional[bytes] = None

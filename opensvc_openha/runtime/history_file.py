@@ -212,7 +212,8 @@ def _dump_sight(sight: Sight) -> str:
         "late_s": round(sight.late_s, 3),
         "stall_limit_s": sight.stall_limit_s,
         "links": [
-            [link.link_id, link.is_up, None if link.silence_s is None else round(link.silence_s, 3), link.timeout_s]
+            [link.link_id, link.is_up, None if link.silence_s is None else round(link.silence_s, 3), link.timeout_s,
+             *([True] if link.is_mute else [])]
             for link in sight.links
         ],
     }, separators=(",", ":"))

@@ -169,13 +169,22 @@ def _said(engine: Engine, event: Event, now: float) -> "list[tuple[float, Beat]]
 
 
 def test_notice_goes_out_at_once_and_in_turns_with_ordinary_beats() -> None:
-    """eth1 goes down: six notices 0.1 s apart from the first moment, each followed by an ordinary beat, then quiet."""
+    """eth1 goes down: three notices 0.1 s apart from the first moment, each followed by an ordinary beat, then quiet."""
     engine = _engine()
     said = _said(engine, SendersMuted(frozenset({OURS[0]})), 100.5)
-    assert [bool(beat.mute) for _, beat in said] == [True, False] * 6
+    assert [bool(beat.mute) for _, beat in said] == [True, False] * 3
     assert said[0][0] == 100.5 and all(beat.mute in (frozenset(), _marks(OURS[0])) for _, beat in said)
-    assert [round(at - 100.5, 3) for at, _ in said] == pytest.approx([0.05 * number for number in range(12)])
-    assert [beat.seq for _, beat in said] == list(range(2, 14))
+    assert [round(at - 100.5, 3) for at, _ in said] == pytest.approx([0.05 * number for number in range(6)])
+    assert [beat.seq for _, beat in said] == list(range(2, 8))
+
+
+@pytest.mark.parametrize(("timeout_s", "stays_s"), [(10.0, 0.3), (1.0, 0.12), (0.3, 0.06)])
+def test_notice_stays_in_a_disk_slot_until_it_must_have_been_read(timeout_s: float, stays_s: float) -> None:
+    """With a disk among the links, notices and ordinary beats take turns so that each is there for more than one read."""
+    engine = _engine((*OURS, replace(DISK, node="deb1", offset=0, timeout_s=timeout_s)))
+    said = _said(engine, SendersMuted(frozenset({OURS[0]})), 100.05)[:4]
+    assert [round(at - 100.05, 3) for at, _ in said] == pytest.approx([0.0, stays_s, 2 * stays_s, 3 * stays_s])
+    assert [bool(beat.mute) for _, beat in said] == [True, False, True, False]
 
 
 def test_ordinary_beat_just_posted_is_not_overtaken_by_the_notice() -> None:
@@ -201,7 +210,7 @@ def test_second_interface_is_told_of_at_once_and_the_first_again() -> None:
     engine.step(SendersMuted(frozenset({OURS[0]})), 100.5)
     said = _said(engine, SendersMuted(frozenset(OURS)), 100.52)
     notices = [(at, beat.mute) for at, beat in said if beat.mute]
-    assert notices[0][0] <= 100.61 and {mute for _, mute in notices} == {_marks(*OURS)} and len(notices) == 6
+    assert notices[0][0] <= 100.61 and {mute for _, mute in notices} == {_marks(*OURS)} and len(notices) == 3
 
 
 def test_recovery_ends_the_notice() -> None:

@@ -1,0 +1,83 @@
+"""An interface of the owner goes down while another link works: the peer is told, and waits for that link no more."""
+
+import json
+
+import pytest
+from two_node_cluster import EZ, SLACK_S, START_READY_S, Cluster
+
+pytestmark = pytest.mark.e2e
+
+LONG_S = 60
+SHORT_S = 2
+
+
+class TwoNetworks(Cluster):
+    """Two multicast links each way, and no disk: eth1 with a timeout that no test waits for, eth2 with a short one."""
+
+    def __init__(self, nodes):
+        super().__init__(nodes, {"registry": "/bin/true"})
+        lines = [f"{node.name} net eth{n} 239.131.50.{10 * number + n} 501{n} {LONG_S if n == 1 else SHORT_S}\n"
+                 for number, node in enumerate(nodes) for n in (1, 2)]
+        for node in nodes:
+            node.write(f"{EZ}/conf/monitor", "".join(lines))
+
+    def link(self, node, device):
+        """What `hb -s --json` says of the listener on a device."""
+        status = json.loads(self.must(node, f"{EZ}/bin/hb -s --json"))
+        return next(link for link in status["links"] if link["device"] == device and not link["is_sender"])
+
+    def log_of(self, node, device):
+        """What the log of a node says of the link that it listens to on a device, from its first time up."""
+        label = f"link net {self.link(node, device)['label']}: "
+        log = self.must(node, f"cat {EZ}/log/nmond.log")
+        return [line.partition(label)[2] for line in log.splitlines() if label in line and "listener:" not in line][1:]
+
+
+@pytest.fixture
+def cluster(two_nodes):
+    return TwoNetworks(two_nodes)
+
+
+def test_interface_down_and_up_and_down_again_before_the_power_is_lost(cluster):
+    """eth1 of the owner goes down: DOWN on the peer at once with the reason, nothing moves; up: UP. Down again, and power
+    loss: the peer takes over after the timeout of eth2, though eth1 has 60 s."""
+    cluster.run_on_first()
+    first, second = cluster.nodes
+    said = "the peer says that its eth1 is down"
+
+    def look():
+        link = cluster.link(second, "eth1")
+        return link["is_up"], link["reason"]
+
+    cluster.must(first, "ip link set eth1 down")
+    took_s = cluster.until(look, lambda seen: seen == (False, said), LONG_S / 4, "eth1 is down on deb2")
+    assert cluster.link(second, "eth2")["is_up"]
+    for node in cluster.nodes:
+        assert cluster.states(node) == {"registry": "STARTED/STOPPED"}
+    assert "eth1 is down here: the peer is told" in cluster.must(first, f"{EZ}/bin/openha history")
+    assert said in cluster.must(second, f"{EZ}/bin/openha history")
+
+    cluster.must(first, "ip link set eth1 up")
+    cluster.until(look, lambda seen: seen[0], 5 + SLACK_S, "eth1 is up on deb2")
+    assert cluster.log_of(second, "eth1") == [f"DOWN: {said}", "UP: beat received"]
+
+    cluster.must(first, "ip link set eth1 down")
+    cluster.until(look, lambda seen: seen == (False, said), LONG_S / 4, "eth1 is down on deb2 again")
+    first.kill()
+    taken_s = cluster.wait(second, {"registry": "UNKNOWN/STARTED"}, LONG_S / 2)
+    assert taken_s > SHORT_S + START_READY_S - 2, "taken before eth2 was silent"
+    assert cluster.calls("start") == ["deb1", "deb2"] and cluster.runs_on() == ["deb2"]
+    assert took_s < LONG_S / 4
+
+
+def test_interface_that_is_down_when_the_daemon_starts_is_told_of(cluster):
+    """eth1 of deb1 is down before both daemons start: deb2 never hears it, and says why."""
+    first, second = cluster.nodes
+    cluster.must(first, "ip link set eth1 down")
+    for node in cluster.nodes:
+        cluster.start(node)
+    cluster.until(lambda: cluster.link(second, "eth1")["reason"], lambda seen: seen == "the peer says that its eth1 is down",
+                  SLACK_S, "the reason on deb2")
+    cluster.must(second, f"{EZ}/ezha restart")
+    cluster.until(lambda: cluster.link(second, "eth1")["reason"], lambda seen: seen == "the peer says that its eth1 is down",
+                  SLACK_S, "the reason after a restart of deb2")
