@@ -1,4 +1,4 @@
-"""Prints how long it takes until the peer's log says that an interface of this node is down, from the command that switches it off.
+"""Prints how long it takes until the peer's log says that an interface of this node is down, from the command that does it.
 
     python bench/interface_down.py [runs]
 
