@@ -205,7 +205,7 @@ class ServiceMachine:
         if (old_state, old_then) == (self.state, self.then):
             return []
         self.since = now
-        self._note_origin(row, situation, old_state, now)
+        self._note_origin(row, situation, now)
         self._is_untried = row.trigger is Trigger.CHECK_FAILED and situation.evidence is Evidence.SILENT
         moved: "list[Action]" = [Persist(self.spec.name, self.state, self.then)]
         if old_state is not self.state:
@@ -215,11 +215,11 @@ class ServiceMachine:
             )
         return moved
 
-    def _note_origin(self, row: Row, situation: Situation, old_state: ServiceState, now: float) -> None:
+    def _note_origin(self, row: Row, situation: Situation, now: float) -> None:
         """Remembers how this node came to run the service, or to fail: the policies ask for it."""
         if row.trigger is Trigger.START_FAILED:
             self._failures.note(now)
-        elif self.state is not ServiceState.STOPPING or old_state is not ServiceState.START_FAILED:
+        elif self.state is not ServiceState.STOPPING:
             self._failures.is_script = False
         if row.trigger is Trigger.FORCE_START:
             self._dual.is_young = situation.evidence not in _KNOWN_OUT

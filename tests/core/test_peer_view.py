@@ -207,3 +207,13 @@ def test_life_that_answers_is_not_given_up_for_one_that_answers_too() -> None:
     view.own_seq = 6
     view.take(replace(_beat(seq=2, ack=Ack(OWN, 6)), boot=NEXT_LIFE), 102.0)
     assert not view.admits(_beat(seq=2, ack=Ack(OWN, 6)))
+
+
+def test_sixteen_former_lives_are_remembered_and_no_more() -> None:
+    """A peer that is started again and again: what is kept of its past is bounded, and the newest of it is kept."""
+    view = PeerView(OWN)
+    for counter in range(1, 41):
+        view.take(replace(_beat(), boot=BootId(counter, counter)), 100.0 + counter)
+    view.judge(False, 200.0, 200.0)
+    believed = [counter for counter in range(1, 41) if view.admits(replace(_beat(), boot=BootId(counter, counter)))]
+    assert believed == [*range(1, 24), 40]

@@ -24,11 +24,12 @@ from opensvc_openha.core.events import (
     ScriptOutcome as End,
     Tick,
 )
-from opensvc_openha.core.model import ClusterSpec, OnDualRun, Policy, Profile, Role
+from opensvc_openha.core.model import ClusterSpec, OnDualRun, OnStartFailure, Policy, Profile, Role
 from opensvc_openha.core.peer_lives import NOBODY
 from opensvc_openha.core.states import MAY_RUN, ServiceState as S
 from opensvc_openha.core.status import PeerStanding
 from opensvc_openha.core.timing import (
+    DUAL_RUN_STEP_BEATS,
     FAST_START_READY_DELAY_S,
     GOODBYE_GAP_S,
     RESTART_HOLD_S,
@@ -211,6 +212,38 @@ def test_service_may_be_in_use_while_the_wrapper_is_being_asked(state: S) -> Non
     """Whatever the STATE file says, until the status script has ended it may not be taken off the list."""
     assert Bench(state, must_probe=True).engine.may_run("registry")
     assert Bench(state).engine.may_run("registry") is (state in MAY_RUN)
+
+
+def test_failed_service_that_is_forced_out_is_held_as_after_any_stop() -> None:
+    """The operator says that nothing runs: it is tried again after 5 s, not after the 30 s of a service that was handed over."""
+    bench = Bench(policy=Policy(on_start_failure=OnStartFailure.HAND_OVER))
+    bench.run(0.6, S.STOPPED)
+    bench.ends(K.CHECK)
+    bench.now += 0.1
+    bench.engine.step(ScriptExited("registry", K.START, End.FAILED, ""), bench.now)
+    bench.engine.step(CommandReceived(1, "registry", Command.FORCE_STOP), bench.now)
+    assert bench.state is S.STOPPED
+    bench.run(STOP_HOLD_S - 0.2, S.STOPPED)
+    assert bench.state is S.STOPPED
+    bench.run(1, S.STOPPED)
+    assert bench.state is S.STARTING
+
+
+def test_second_copy_stops_at_the_instant_of_its_turn_and_not_with_the_next_beat() -> None:
+    """The young primary waits three beats for the secondary: STARTED until then, STOPPING at that very moment."""
+    bench = Bench(policy=Policy(on_dual_run=OnDualRun.STOP_YOUNGEST))
+    bench.run(TIMEOUT_S + START_READY_DELAY_S + 0.1)
+    bench.ends(K.CHECK)
+    bench.ends(K.START)
+    bench.run(0.35)
+    bench.hear(S.STARTED)
+    met_at = bench.now
+    bench.run(0.2)
+    bench.hear(S.STARTED)
+    bench.run(met_at + DUAL_RUN_STEP_BEATS - 0.01 - bench.now)
+    assert bench.state is S.STARTED
+    bench.run(0.02)
+    assert bench.state is S.STOPPING
 
 
 # the order of what is done

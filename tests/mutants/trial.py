@@ -52,6 +52,8 @@ class Bench:
         self._passes = passes
         self._jobs = jobs
         self._found: "dict[tuple[str, str], int]" = {}
+        # As they were loaded, even if somebody edits them meanwhile.
+        self._sources = {path.name: path.read_text(encoding="utf-8") for path in CORE.glob("*.py")}
 
     def judge(self, mutants: "list[Mutant]", limit_s: float) -> "Iterator[Verdict]":
         """A verdict on each, as they come in; ``limit_s`` seconds after its begin no further test of a mutant is run."""
@@ -107,7 +109,7 @@ class Bench:
     def _try(self, mutant: Mutant, order: "list[str]", limit_s: float) -> str:
         module = importlib.import_module(f"opensvc_openha.core.{mutant.file[:-3]}")
         try:
-            is_planted = graft(module, mutant.plant((CORE / mutant.file).read_text(encoding="utf-8")))
+            is_planted = graft(module, mutant.plant(self._sources[mutant.file]))
         except SyntaxError:
             is_planted = False
         if not is_planted:

@@ -83,7 +83,7 @@ def _state_of(item: pytest.Item) -> str:
     """Changes with the test's file, with the decision code and with what the tests share."""
     if not _SHARED:
         shared = [*CORE.glob("*.py"), *(path for path in (ROOT / "tests" / "core").glob("*.py") if "test_" not in path.name)]
-        _SHARED.append(_digest(sorted(shared)))
+        _SHARED.append(_digest(sorted(shared)) + ",".join(DECISIONS))
     if item.nodeid.startswith(MEETS_ALL):
         return _digest([item.path])
     return _digest([item.path]) + _SHARED[0]
