@@ -13,12 +13,14 @@ from typing import Callable, Iterable, Mapping
 
 from opensvc_openha.agent import render
 from opensvc_openha.agent.action_lock import DEFAULT_WAIT_S, action_lock
+from opensvc_openha.agent.dry_run import rehearse_cluster_action, rehearse_start, rehearse_stop, rehearse_sync
 from opensvc_openha.agent.interruption import interruptible
+from opensvc_openha.agent.resources.base import Resource
 from opensvc_openha.agent.runner import refuse_unhandled, start_resources, stop_resources
 from opensvc_openha.agent.sequence import START_GROUPS, in_start_order
 from opensvc_openha.agent.service import Choice, Service, write_frozen_flag
 from opensvc_openha.agent.status import Group
-from opensvc_openha.agent.synchronisation import synchronise
+from opensvc_openha.agent.synchronisation import resources_to_send, synchronise
 from opensvc_openha.agent.validation import ignored_keywords
 from opensvc_openha.errors import ActionError, OpenhaError, RefusedError, UsageError
 
@@ -43,6 +45,8 @@ class ActionOptions:
     """Asked for by the agent of the other node, as its part of an action there."""
     to_node: str = ""
     has_rollback: bool = True
+    is_dry_run: bool = False
+    """Only say what would be done."""
     wait_lock_s: float = DEFAULT_WAIT_S
     output_format: str = ""
     docker_words: "tuple[str, ...]" = ()
@@ -56,6 +60,8 @@ def perform(service: Service, action: str, options: ActionOptions) -> int:
     words = action.replace("_", " ")
     if action in NOT_YET:
         raise ActionError(f"{words} is not handled by the embedded agent yet: nothing was done")
+    if options.is_dry_run and action in _NO_DRY_RUN:
+        raise UsageError(f"--dry-run is not for {words}: nothing was done")
     if run is None:
         raise UsageError(f"{words} is no action of the embedded agent, expected one of {', '.join(shown_actions())}")
     try:
@@ -76,23 +82,24 @@ def start(service: Service, options: ActionOptions) -> int:
     """Bring the service up: through the cluster that decides about it, else its local resources."""
     if _is_driven(service, options):
         return _drive(service, options, "start")
-    return _guarded(service, options, "start", lambda: _start(service, options))
+    return _guarded(service, options, "start", lambda: _start(service, options, service.selected(options.choice)))
 
 
 def stop(service: Service, options: ActionOptions) -> int:
     """Bring the service down: through the cluster that decides about it, else its local resources."""
     if _is_driven(service, options):
         return _drive(service, options, "stop")
-    return _guarded(service, options, "stop", lambda: _stop(service, options))
+    return _guarded(service, options, "stop", lambda: _stop(service, options, service.selected(options.choice)))
 
 
 def restart(service: Service, options: ActionOptions) -> int:
     """Stop, then start, without letting another action in between."""
 
     def both() -> None:
-        refuse_unhandled(in_start_order(service.selected(options.choice)))
-        _stop(service, options)
-        _start(service, options)
+        resources = service.selected(options.choice)
+        refuse_unhandled(in_start_order(resources))
+        _stop(service, options, resources)
+        _start(service, options, resources, is_stopped=True)
 
     return _guarded(service, options, "restart", both)
 
@@ -109,7 +116,8 @@ def shutdown(service: Service, options: ActionOptions) -> int:
     if service.is_clustered and not options.is_cluster:
         service.log.info("shutdown action is not allowed on heartbeat-driven services")
         return 0
-    return _guarded(service, options, "shutdown", lambda: _stop(service, replace(options, is_forced=True)))
+    forced = replace(options, is_forced=True)
+    return _guarded(service, options, "shutdown", lambda: _stop(service, forced, service.selected(options.choice)))
 
 
 def boot(service: Service, options: ActionOptions) -> int:
@@ -136,7 +144,8 @@ def startstandby(service: Service, options: ActionOptions) -> int:
     if service.is_frozen and not options.is_forced:
         service.log.error(f"{FROZEN}. {THAW_IT}")
         return _REFUSED
-    return _guarded(service, replace(options, is_cluster=True), "startstandby", lambda: start_resources(service, standby))
+    here = replace(options, is_cluster=True)
+    return _guarded(service, here, "startstandby", lambda: _start(service, here, standby))
 
 
 def status(service: Service, options: ActionOptions) -> int:
@@ -168,18 +177,12 @@ def print_config(service: Service, options: ActionOptions) -> int:
 
 def freeze(service: Service, options: ActionOptions) -> int:
     """Let nothing start or stop the service, neither agent nor cluster."""
-    if _is_driven(service, options) and service.cluster.is_installed:
-        return _drive(service, options, "freeze")
-    write_frozen_flag(service, True)
-    return 0
+    return _freeze(service, options, True)
 
 
 def thaw(service: Service, options: ActionOptions) -> int:
     """Undo freeze."""
-    if _is_driven(service, options) and service.cluster.is_installed:
-        return _drive(service, options, "thaw")
-    write_frozen_flag(service, False)
-    return 0
+    return _freeze(service, options, False)
 
 
 def frozen(service: Service, options: ActionOptions) -> int:
@@ -190,17 +193,17 @@ def frozen(service: Service, options: ActionOptions) -> int:
 
 def syncnodes(service: Service, options: ActionOptions) -> int:
     """Send what the other nodes of the service need to take it over."""
-    return synchronise(service, options.choice, ("nodes",), options.is_forced, options.wait_lock_s)
+    return _synchronise(service, options, "nodes")
 
 
 def syncdrp(service: Service, options: ActionOptions) -> int:
     """Send what the disaster recovery nodes need."""
-    return synchronise(service, options.choice, ("drpnodes",), options.is_forced, options.wait_lock_s)
+    return _synchronise(service, options, "drpnodes")
 
 
 def syncall(service: Service, options: ActionOptions) -> int:
     """Send to all nodes."""
-    return synchronise(service, options.choice, ("nodes", "drpnodes"), options.is_forced, options.wait_lock_s)
+    return _synchronise(service, options, "nodes", "drpnodes")
 
 
 def postsync(service: Service, options: ActionOptions) -> int:
@@ -261,6 +264,8 @@ ACTIONS: Mapping[str, Callable[[Service, ActionOptions], int]] = {
     "thaw": thaw,
 }
 
+_NO_DRY_RUN = frozenset({"docker", "resource_monitor", "stonith"})
+
 _SAME = {"sync_all": "syncall", "sync_drp": "syncdrp", "sync_nodes": "syncnodes"}
 """Other spellings of the real agents."""
 
@@ -280,10 +285,9 @@ def _group_action(is_start: bool, groups: "tuple[Group, ...]", kind: str = "") -
         if not meant:
             service.log.info("nothing to do: the service has no such resource")
             return 0
-        has_rollback = options.has_rollback and service.file.default.boolean("rollback", True)
         if is_start:
-            return _guarded(service, options, "start", lambda: start_resources(service, meant, has_rollback))
-        return _guarded(service, options, "stop", lambda: stop_resources(service, meant, options.is_forced))
+            return _guarded(service, options, "start", lambda: _start(service, options, meant))
+        return _guarded(service, options, "stop", lambda: _stop(service, options, meant))
 
     return act
 
@@ -309,8 +313,10 @@ def _drive(service: Service, options: ActionOptions, action: str) -> int:
 
     problem = why_not_driven(service)
     if problem and action in ("freeze", "thaw"):
-        write_frozen_flag(service, action == "freeze")
-        raise RefusedError(f"{action} is done for the agent of this node only, not in the cluster: {problem}")
+        if not options.is_dry_run:
+            write_frozen_flag(service, action == "freeze")
+        done = "would be" if options.is_dry_run else "is"
+        raise RefusedError(f"{action} {done} done for the agent of this node only, not in the cluster: {problem}")
     if problem:
         service.log.error(SAFETY_NET)
         if service.cluster.is_installed:
@@ -319,6 +325,9 @@ def _drive(service: Service, options: ActionOptions, action: str) -> int:
     if service.is_frozen and action not in ("freeze", "thaw") and not options.is_forced and not options.is_remote:
         service.log.error(f"{FROZEN}. {THAW_IT}")
         return _REFUSED
+    if options.is_dry_run:
+        _write(rehearse_cluster_action(service, action))
+        return 0
     return ClusterActions(service, options.is_remote, options.to_node).run(action, options.wait_lock_s)
 
 
@@ -338,18 +347,46 @@ def _guarded(service: Service, options: ActionOptions, action: str, change: Call
     if action != "stop" and service.file.default.text("nodes") and service.node not in service.file.all_nodes:
         nodes = ", ".join(service.file.all_nodes)
         raise RefusedError(f"this node, {service.node}, is none of the nodes of {service.name}, {nodes}: {action} refused")
+    if options.is_dry_run:
+        change()
+        return 0
     with interruptible(), action_lock(service.var_dir, action, options.wait_lock_s):
         change()
     return 0
 
 
-def _start(service: Service, options: ActionOptions) -> None:
+def _start(
+    service: Service, options: ActionOptions, resources: "tuple[Resource, ...]", is_stopped: bool = False
+) -> None:
+    if options.is_dry_run:
+        _write(rehearse_start(service, resources, is_stopped))
+        return
     has_rollback = options.has_rollback and service.file.default.boolean("rollback", True)
-    start_resources(service, service.selected(options.choice), has_rollback)
+    start_resources(service, resources, has_rollback)
 
 
-def _stop(service: Service, options: ActionOptions) -> None:
-    stop_resources(service, service.selected(options.choice), options.is_forced)
+def _stop(service: Service, options: ActionOptions, resources: "tuple[Resource, ...]") -> None:
+    if options.is_dry_run:
+        _write(rehearse_stop(service, resources, options.is_forced))
+        return
+    stop_resources(service, resources, options.is_forced)
+
+
+def _synchronise(service: Service, options: ActionOptions, *targets: str) -> int:
+    if options.is_dry_run:
+        _write(rehearse_sync(service, resources_to_send(service, options.choice), targets, options.is_forced))
+        return 0
+    return synchronise(service, options.choice, targets, options.is_forced, options.wait_lock_s)
+
+
+def _freeze(service: Service, options: ActionOptions, is_frozen: bool) -> int:
+    if _is_driven(service, options) and service.cluster.is_installed:
+        return _drive(service, options, "freeze" if is_frozen else "thaw")
+    if options.is_dry_run:
+        _write([f"{service.name}: dry run, would be {'frozen' if is_frozen else 'thawed'} for the agent of this node"])
+    else:
+        write_frozen_flag(service, is_frozen)
+    return 0
 
 
 def _write(lines: Iterable[str]) -> None:

@@ -7,11 +7,11 @@ check says that it is down.
 
 from __future__ import annotations
 
-from typing import Callable, Iterable
+from typing import Callable, Iterable, Iterator
 
 from opensvc_openha.agent.commands import run_logged
 from opensvc_openha.agent.interruption import uninterrupted
-from opensvc_openha.agent.resources.base import Resource
+from opensvc_openha.agent.resources.base import Resource, ResourceSpec
 from opensvc_openha.agent.sequence import Stage, in_start_order, start_stages, stop_stages
 from opensvc_openha.agent.service import Service, look
 from opensvc_openha.agent.side_by_side import Job, run_side_by_side
@@ -151,18 +151,26 @@ def _optional(service: Service, resource: Resource, step: _Step) -> None:
 
 def with_triggers(service: Service, resource: Resource, action: str, step: Callable[[], None]) -> None:
     """A step between the triggers of its action; only a blocking trigger that fails ends it."""
-    _trigger(service, resource, f"pre_{action}")
-    _trigger(service, resource, f"blocking_pre_{action}")
+    commands = list(trigger_commands(resource.spec, action))
+    for name, command in commands:
+        if "pre_" in name:
+            _trigger(service, resource, name, command)
     _checked(resource, step)
-    _trigger(service, resource, f"post_{action}")
-    _trigger(service, resource, f"blocking_post_{action}")
+    for name, command in commands:
+        if "post_" in name:
+            _trigger(service, resource, name, command)
 
 
-def _trigger(service: Service, resource: Resource, name: str) -> None:
+def trigger_commands(spec: ResourceSpec, action: str) -> "Iterator[tuple[str, str]]":
+    """The triggers of an action that are set, in the order in which they run."""
+    for name in (f"{blocking}{when}_{action}" for when in ("pre", "post") for blocking in ("", "blocking_")):
+        command = spec.triggers.get(name) or spec.triggers.get(name.replace("_sync", "_sync_"))
+        if command:
+            yield name, command
+
+
+def _trigger(service: Service, resource: Resource, name: str, command: str) -> None:
     spec = resource.spec
-    command = spec.triggers.get(name) or spec.triggers.get(name.replace("_sync", "_sync_"))
-    if not command:
-        return
     names = {"OPENSVC_SVCNAME": service.name, "OPENSVC_RID": spec.rid, "OPENSVC_NODENAME": service.node}
     log = service.log.of(spec.rid)
     log.info(f"{name} trigger")

@@ -19,9 +19,14 @@ _POST_SYNC_TIMEOUT_S = 120.0
 _POST_SYNC_WAIT_S = 3600
 
 
+def resources_to_send(service: Service, choice: Choice) -> "list[Rsync]":
+    """The synchronisations that are meant and not disabled."""
+    return [res for res in service.selected(choice) if isinstance(res, Rsync) and not res.spec.is_left_alone]
+
+
 def synchronise(service: Service, choice: Choice, targets: Iterable[str], is_forced: bool, wait_lock_s: float) -> int:
     """Send everything that goes to these targets; what fails for one resource does not keep the others from being sent."""
-    resources = [res for res in service.selected(choice) if isinstance(res, Rsync) and not res.spec.is_left_alone]
+    resources = resources_to_send(service, choice)
     if not resources:
         service.log.info("nothing to synchronise: the service has no other node, or no sync that is not disabled")
         return 0

@@ -52,6 +52,7 @@ Options:
       --to=NODE         for switch: the node that shall run the service
       --waitlock=N      wait N seconds for an action that is under way (default {wait:g})
       --disable-rollback  leave what a failed start had started
+      --dry-run         only say what would be done, in its order
       --format=json     for print status
       --version, -h, --help
 """
@@ -67,7 +68,7 @@ _CHOICES = ("rid", "tags", "subsets")
 _SHORT = "s:cfhp"
 _LONG = (
     *("service=", "status=", "onlyprimary", "onlysecondary", "cluster", "force", "remote", "rid=", "tags=", "subsets="),
-    *("to=", "waitlock=", "disable-rollback", "format=", "version", "help"),
+    *("to=", "waitlock=", "disable-rollback", "dry-run", "format=", "version", "help"),
     # Words of the agent that change nothing here.
     *("debug", "parallel", "refresh", "cron"),
 )
@@ -238,6 +239,7 @@ def _options(given: "dict[str, str]") -> ActionOptions:
         is_remote="remote" in given,
         to_node=given.get("to", ""),
         has_rollback="disable-rollback" not in given,
+        is_dry_run="dry-run" in given,
         wait_lock_s=_wait_lock(given),
         output_format=output_format,
     )

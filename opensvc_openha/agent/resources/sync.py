@@ -131,7 +131,7 @@ class Rsync(LocalResource):
         if not nodes:
             self._log.info(f"{self.spec.label}: nothing to send to {target}")
             return ()
-        self._expect_service_here(is_forced)
+        self.expect_service_here(is_forced)
         sources = self._transfer.sources()
         missing = [path for path in sources if not os.path.lexists(path.rstrip("/"))]
         if missing or not sources:
@@ -163,7 +163,8 @@ class Rsync(LocalResource):
         self._note_success(node, begun, ssh)
         self._log.info(f"{self.spec.label}: {node} is up to date")
 
-    def _expect_service_here(self, is_forced: bool) -> None:
+    def expect_service_here(self, is_forced: bool) -> None:
+        """RefusedError where a copy would spread what is old."""
         status = self._around.view.data_status()
         if self._around.node in self._around.file.drp_nodes:
             raise RefusedError(f"{self.spec.rid}: a drp node does not send: nothing was sent")
