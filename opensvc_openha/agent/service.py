@@ -14,8 +14,8 @@ from opensvc_openha.agent.resources.registry import build_resources
 from opensvc_openha.agent.sequence import in_display_order, subset_names
 from opensvc_openha.agent.service_file import ServiceFile, read_service_file
 from opensvc_openha.agent.status import OUTSIDE_AVAIL, Finding, Group, ResourceReport, ResourceStatus, ServiceReport, merge
-from opensvc_openha.agent.validation import Problem, problems_of
-from opensvc_openha.errors import InterruptedAction, OpenhaError, SystemFault, UsageError
+from opensvc_openha.agent.validation import Problem, problems_of, wrong_nodes
+from opensvc_openha.errors import ConfigError, InterruptedAction, OpenhaError, SystemFault, UsageError
 from opensvc_openha.formats.layout import AgentLayout, Layout
 from opensvc_openha.runtime.machine import node_name
 
@@ -124,9 +124,23 @@ def load_service(
     node = node_name().lower()
     file = read_service_file(layout.service_file(name), name, node)
     around = Surroundings(name, node, layout, log, cluster, file, volume_groups=volume_groups)
-    resources = build_resources(file, around)
+    try:
+        for error in wrong_nodes(file):
+            raise error
+        resources = build_resources(file, around)
+    except ConfigError as exc:
+        raise _one_of_many(exc, file, around) from exc
     around.view.answer_with(lambda: _data_status(resources, look))
     return Service(name, node, file, resources, layout, log, cluster, around.view)
+
+
+def _one_of_many(error: ConfigError, file: ServiceFile, around: Surroundings) -> ConfigError:
+    """The first error, and how to see the others."""
+    number = sum(not problem.is_warning for problem in problems_of(file, around))
+    if number < 2:
+        return error
+    others = f"one of {number} errors: svcmgr -s {file.svcname} validate config"
+    return ConfigError(f"{error.message} ({others})", error.path, error.line)
 
 
 def validate(layout: AgentLayout, name: str, log: ActionLog, cluster: ClusterView, peer: Optional[str]) -> "list[Problem]":

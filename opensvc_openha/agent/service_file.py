@@ -152,6 +152,22 @@ def service_names(etc_dir: str) -> "list[str]":
     return sorted(name for name in names if SERVICE_NAME.match(name))
 
 
+def misnamed_files(etc_dir: str) -> "list[ConfigError]":
+    """Files that somebody may take for service files, but that are none by their name."""
+    try:
+        entries = sorted(os.listdir(etc_dir))
+    except OSError:
+        return []
+    expected = "expected letters, digits, dots, dashes and underscores before .env"
+    found = []
+    for entry in entries:
+        name = entry[: -len(".env")]
+        is_copy = ".env" in entry.lower() and not entry.endswith(".env")
+        if is_copy or (entry.endswith(".env") and not SERVICE_NAME.match(name)):
+            found.append(ConfigError(f"is skipped, its name is none of a service file: {expected}", os.path.join(etc_dir, entry)))
+    return found
+
+
 def read_service_file(path: str, svcname: str, node: str) -> ServiceFile:
     """The service file as ``node`` sees it; ConfigError for all that is wrong with it."""
     try:

@@ -59,9 +59,15 @@ def problems_of(file: ServiceFile, around: Surroundings, peer: Optional[str] = N
     return sorted(problems, key=lambda problem: problem.error.line or 0)
 
 
+def wrong_nodes(file: ServiceFile) -> "list[ConfigError]":
+    """What is wrong with the lists of its nodes: no action can go on with that."""
+    return list(check_values(file.default, [keyword for keyword in DEFAULT_SECTION if keyword.name in ("nodes", "drpnodes")]))
+
+
 def ignored_keywords(file: ServiceFile) -> "list[Problem]":
-    """Only the keywords that change nothing here: what a change of state says before it goes on."""
-    found = [*_unknown_in_default(file), *_without_effect(file)]
+    """Only what changes nothing here: what a change of state says before it goes on."""
+    found = [Problem(error) for error in check_values(file.default, DEFAULT_SECTION)]
+    found += [*_unknown_in_default(file), *_without_effect(file)]
     for section in file.sections:
         driver = DRIVERS.get(section.group) if is_resource(section) else None
         keywords = keywords_of(section, driver) if driver else None

@@ -20,7 +20,7 @@ from opensvc_openha.agent.hb_status import ClusterView
 from opensvc_openha.agent.selection import Choice, is_chosen
 from opensvc_openha.agent.service import Choice as ResourceChoice
 from opensvc_openha.agent.service import cluster_view, load_service, validate
-from opensvc_openha.agent.service_file import SERVICE_NAME, service_names
+from opensvc_openha.agent.service_file import SERVICE_NAME, misnamed_files, service_names
 from opensvc_openha.agent.wrappers import default_command, ensure_wrappers
 from opensvc_openha.errors import ConfigError, OpenhaError, SystemFault, UsageError
 from opensvc_openha.formats.layout import AgentLayout, Layout, agent_layout, find_layout
@@ -63,6 +63,7 @@ VALIDATE = "validate_config"
 FOR_ALL = ("boot", "resource_monitor", VALIDATE)
 """Actions that mean all services where none is named."""
 
+_ONLY_WARNINGS = 1
 _PATTERN = frozenset("*?[")
 _CHOICES = ("rid", "tags", "subsets")
 _SHORT = "s:cfhp"
@@ -107,6 +108,10 @@ def main(argv0: str, args: Sequence[str]) -> int:
             sys.stderr.write(f"{exc}\n")
             code = exc.exit_code
         exit_code = exit_code or code
+    if call.action == VALIDATE and call.services is None:
+        skipped = misnamed_files(layout.etc_dir)
+        sys.stdout.write("".join(f"warning: {problem}\n" for problem in skipped))
+        exit_code = exit_code or (_ONLY_WARNINGS if skipped else 0)
     return exit_code
 
 
@@ -189,7 +194,7 @@ def _validate(layout: AgentLayout, name: str, log: ActionLog, cluster: ClusterVi
     if not problems:
         sys.stdout.write(f"{layout.service_file(name)}: valid\n")
     if all(problem.is_warning for problem in problems):
-        return 1 if problems else 0
+        return _ONLY_WARNINGS if problems else 0
     return ConfigError.exit_code
 
 

@@ -11,7 +11,7 @@ from opensvc_openha import __version__
 from opensvc_openha.agent.action_log import open_log
 from opensvc_openha.agent.render import print_status_lines, svcmon_lines
 from opensvc_openha.agent.service import load_service
-from opensvc_openha.agent.service_file import service_names
+from opensvc_openha.agent.service_file import misnamed_files, service_names
 from opensvc_openha.agent.side_looks import Look, look_at_all
 from opensvc_openha.agent.status import ServiceReport
 from opensvc_openha.agent.volume_groups import AllVolumeGroups
@@ -56,6 +56,10 @@ def main(args: Sequence[str]) -> int:
 
         return watch(lambda: _look(names))
     reports, exit_code = _reports(_look(names))
+    for problem in misnamed_files(agent_layout("", os.environ).etc_dir) if names is None else []:
+        # Copies that editors and operators leave (web.env~, web.env.bak) are not worth a line each time.
+        if problem.path.lower().endswith(".env"):
+            sys.stderr.write(f"warning: {problem}\n")
     if "verbose" in given or "v" in given:
         lines = [line for report in reports for line in print_status_lines(report)]
     else:

@@ -52,7 +52,7 @@ def test_mass_action_names_choose_by_their_name(choice):
     [
         ("svcmgr", ["start"]),
         ("svcmgr", ["-s", "a"]),
-        ("svcmgr", ["-s", "a", "start", "--dry-run"]),
+        ("svcmgr", ["-s", "a", "start", "--dry-runs"]),
         ("svcmgr", ["-s", "../a", "start"]),
         ("svcmgr", ["-s", "a", "start", "--waitlock=soon"]),
         ("svcmgr", ["-s", "a", "print", "status", "--format=csv"]),

@@ -107,6 +107,49 @@ def test_start_says_unknown_keywords_and_goes_on(agent):
     assert "a.env:5: [app#1] strat is no keyword of [app#1], did you mean start?" in outcome.err
 
 
+def test_wrong_value_in_default_is_said_before_a_change_and_ends_none(agent):
+    """A typing error in monitor_action must not keep a service down: its line and what is expected, then the start."""
+    agent.write("a", "[DEFAULT]\nmonitor_action = freeze_stop\n[app#1]\nstart = /bin/true\n")
+    outcome = agent.svcmgr("-s", "a", "start")
+    assert outcome.exit_code == 0
+    assert "a.env:2: [DEFAULT] monitor_action is 'freeze_stop', expected none or freezestop or reboot or crash" in outcome.err
+
+
+def test_nodes_that_are_no_names_end_every_action(agent):
+    """A comment behind the nodes would be nodes too: refused, also in the status."""
+    agent.write("a", f"[DEFAULT]\nnodes = {NODE} ; this one\n[app#1]\nstart = /bin/true\n")
+    for action in (["start"], ["stop"], ["print", "status"]):
+        outcome = agent.svcmgr("-s", "a", *action)
+        assert (outcome.exit_code, "a.env:2: [DEFAULT] nodes is" in outcome.err) == (3, True)
+
+
+def test_status_of_a_file_with_several_errors_tells_how_many(agent):
+    """The first one in full, the number of all, and the command that shows them; with one error no more is said."""
+    agent.write("a", "[fs#1]\ntype = ext9\n[ip#1]\nipdev = lo\n[app#1]\nstart = x\nrestart = twice\n")
+    for outcome in (agent.svcmgr("-s", "a", "print", "status"), agent.svcmon()):
+        assert outcome.exit_code == 3
+        assert "a.env:2: [fs#1] type is 'ext9'" in outcome.err
+        assert "(one of 3 errors: svcmgr -s a validate config)" in outcome.err
+    agent.write("a", "[fs#1]\ntype = ext9\n")
+    assert "one of" not in agent.svcmgr("-s", "a", "print", "status").err.partition("expected")[0]
+    assert "errors" not in agent.svcmgr("-s", "a", "print", "status").err
+
+
+def test_file_whose_name_is_no_service_name_is_said_once(agent):
+    """A blank in the name, capitals, copies of editors: svcmon names those that look meant, validate config all of them."""
+    agent.write("good", "[app#1]\ncheck = /bin/true\n")
+    for name in ("my web.env", "web.ENV", "good.env~", ".good.env.swp", "good.env.bak"):
+        (agent.etc / name).write_text("[DEFAULT]\n")
+    monitor = agent.svcmon()
+    assert monitor.exit_code == 0
+    assert [line.split("/")[-1].split(":")[0] for line in monitor.err.splitlines()] == ["my web.env", "web.ENV"]
+    assert "is skipped, its name is none of a service file: expected letters" in monitor.err
+    assert agent.svcmon("-s", "good").err == ""
+    outcome = agent.svcmgr("validate", "config")
+    assert (outcome.exit_code, outcome.out.count("is skipped, its name")) == (1, 5)
+    assert agent.svcmgr("-s", "good", "validate", "config").exit_code == 0
+
+
 def test_start_on_a_node_that_is_none_of_the_service_is_refused(agent):
     """nodes names two others: start refuses and says who they are; validate does too; stop is allowed."""
     agent.write("a", "[DEFAULT]\nnodes = n1 n2\n[app#1]\nstart = /bin/true\n")
