@@ -14,7 +14,8 @@ help:
 	@echo "make bench  what heartbeats cost here, how fast a takeover and the agent are: prints tables"
 	@echo "make fuzz   hostile input for the parsers and a whole node, RUNS inputs of it"
 	@echo "make enumerate  two engines in every state x every event x every fate, DEPTH moves deep"
-	@echo "make mutants  plants faults in the decision code one at a time, and prints which test finds each; each EVERYth one"
+	@echo "make mutants  plants faults in the decision code one at a time, and prints which test finds each; each EVERYth one,"
+	@echo "            and all that were planted by hand; MUTANTS=--by-hand takes those alone"
 	@echo "make venv   the virtual environment in $(VENV)"
 
 venv: $(READY)
@@ -61,8 +62,8 @@ enumerate: venv
 EVERY ?= 1
 
 mutants: venv
-	$(BIN)/python -m tests.mutants --every $(EVERY)
+	$(BIN)/python -m tests.mutants --every $(EVERY) $(MUTANTS)
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .import_linter_cache .hypothesis .coverage
+	rm -rf $(VENV) build dist *.egg-info .mutants .mypy_cache .pytest_cache .import_linter_cache .hypothesis .coverage
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from opensvc_openha.core.beat import Ack, Beat, BootId, Goodbye
+from opensvc_openha.core.beat import LEGACY_LIFE, Ack, Beat, BootId, Goodbye
 from opensvc_openha.core.peer_view import Evidence, PeerView
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import PeerStanding
@@ -217,3 +217,20 @@ def test_sixteen_former_lives_are_remembered_and_no_more() -> None:
     view.judge(False, 200.0, 200.0)
     believed = [counter for counter in range(1, 41) if view.admits(replace(_beat(), boot=BootId(counter, counter)))]
     assert believed == [*range(1, 24), 40]
+
+
+def test_original_is_heard_beside_a_life_that_came_back_soon_after_its_goodbye() -> None:
+    """What the original's links still brought of the goodbye is told from what they bring of the life that followed it."""
+    view = _live(_beat(), replace(_beat(seq=2, ack=Ack(OWN, 1)), goodbye=Goodbye.RESTART))
+    old = replace(_beat(), boot=LEGACY_LIFE)
+    assert not view.admits(old, 100.5)
+    assert view.take(replace(_beat(), boot=NEXT_LIFE), 100.5)
+    assert view.admits(old, 100.6)
+
+
+def test_other_life_with_the_same_counter_is_not_believed_beside_the_living_one() -> None:
+    """Two machines restored from one image: the one that was heard first stays the one that is heard."""
+    view = _live(_beat())
+    assert not view.admits(replace(_beat(), boot=BootId(LIFE.counter, 99)))
+    view.judge(False, 110.0, 110.0)
+    assert view.admits(replace(_beat(), boot=BootId(LIFE.counter, 99)))

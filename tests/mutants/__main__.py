@@ -65,6 +65,9 @@ class Session:
         for verdict in bench.judge(chosen(self._asked), self._asked.seconds):
             self._tell(verdict, known, counts[verdict.mutant.file])
         self._sum_up(counts, time.monotonic() - began)
+        for name in bench.broken_finders():
+            self.is_failed = True
+            print(f"VOID: {name} fails without any fault, too: the tree was edited meanwhile")
         return True
 
     def _tell(self, verdict: Verdict, known: "dict[str, str]", count: Count) -> None:

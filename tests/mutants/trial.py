@@ -55,6 +55,10 @@ class Bench:
         # As they were loaded, even if somebody edits them meanwhile.
         self._sources = {path.name: path.read_text(encoding="utf-8") for path in CORE.glob("*.py")}
 
+    def broken_finders(self) -> "list[str]":
+        """Tests that found something and fail without any fault: somebody edits the tree, and no verdict of theirs counts."""
+        return [name for name in sorted({name for _, name in self._found} & set(self._items)) if not self._passes(self._items[name])]
+
     def judge(self, mutants: "list[Mutant]", limit_s: float) -> "Iterator[Verdict]":
         """A verdict on each, as they come in; ``limit_s`` seconds after its begin no further test of a mutant is run."""
         waiting, going = list(reversed(mutants)), {}
