@@ -56,7 +56,7 @@ class Bench:
         self._sources = {path.name: path.read_text(encoding="utf-8") for path in CORE.glob("*.py")}
 
     def broken_finders(self) -> "list[str]":
-        """Tests that found something and fail without any fault: somebody edits the tree, and no verdict of theirs counts."""
+        """Tests that found something and fail without any fault: somebody edits the tree, and no verdict counts."""
         return [name for name in sorted({name for _, name in self._found} & set(self._items)) if not self._passes(self._items[name])]
 
     def judge(self, mutants: "list[Mutant]", limit_s: float) -> "Iterator[Verdict]":
