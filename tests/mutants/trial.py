@@ -57,7 +57,8 @@ class Bench:
 
     def broken_finders(self) -> "list[str]":
         """Tests that found something and fail without any fault: somebody edits the tree, and no verdict counts."""
-        return [name for name in sorted({name for _, name in self._found} & set(self._items)) if not self._passes(self._items[name])]
+        finders = sorted({name for _, name in self._found} & set(self._items))
+        return [name for name in finders if not self._passes(self._items[name])]
 
     def judge(self, mutants: "list[Mutant]", limit_s: float) -> "Iterator[Verdict]":
         """A verdict on each, as they come in; ``limit_s`` seconds after its begin no further test of a mutant is run."""
