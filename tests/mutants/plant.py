@@ -28,7 +28,8 @@ _NEVER = 'Row(S.FORCE_STOP, Trigger.PROBE_UNSURE, lambda s: False, S.FORCE_STOP,
 _SHOWN_ONLY = {
     "reason", "text", "detail", "words",
     # Of timing.py: what the shell waits for, which decides nothing.
-    "FIRST_BEAT_LIMIT_S", "MUTE_REST_S", "SLOT_READ_S", "WORK_NOTED_S", "KILL_GRACE_S", "LINK_RETRY_S", "CONFIG_POLL_S",
+    "FIRST_BEAT_LIMIT_S", "MUTE_REST_S", "SLOT_READ_S", "SLOT_READ_LEAST_S", "SLOT_READS", "WORK_NOTED_S",
+    "KILL_GRACE_S", "LINK_RETRY_S", "CONFIG_POLL_S",
     "INBOX_LIMIT", "HISTORY_INBOX_LIMIT", "HISTORY_ENTRIES", "SCRIPTS_AT_ONCE",
 }
 _SHOWING = {
