@@ -135,9 +135,14 @@ class ClusterDir:
             self.wait(lambda: self.pid() != pid, "the daemon is gone")
 
     def log(self) -> str:
-        """The daemon's log."""
+        """The daemon's log, once its thread has written what waited: nothing was added for a moment."""
         path = self.path("log/nmond.log")
-        return path.read_text() if path.exists() else ""
+        before, text = None, ""
+        while text != before:
+            if before is not None:
+                time.sleep(0.15)
+            before, text = text, path.read_text() if path.exists() else ""
+        return text
 
     def close(self) -> None:
         """Ends the daemon of this directory, if it runs."""

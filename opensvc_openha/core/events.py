@@ -21,10 +21,14 @@ class ScriptKind(enum.Enum):
 
 
 class ScriptOutcome(enum.Enum):
-    """How it ended. A probe is UP, DOWN or UNSURE; the others are OK or FAILED."""
+    """How it ended. A probe is UP, DOWN or UNSURE; the others are OK or FAILED.
+
+    POSTPONED is a check-up or a start that was not begun: this node stood still between the decision and its turn.
+    """
 
     OK = "ok"
     FAILED = "failed"
+    POSTPONED = "postponed"
     UP = "up"
     DOWN = "down"
     UNSURE = "unsure"

@@ -23,6 +23,8 @@ _TRIGGER_OF = {
     (ScriptKind.CHECK, ScriptOutcome.FAILED): Trigger.CHECK_FAILED,
     (ScriptKind.START, ScriptOutcome.OK): Trigger.START_OK,
     (ScriptKind.START, ScriptOutcome.FAILED): Trigger.START_FAILED,
+    (ScriptKind.CHECK, ScriptOutcome.POSTPONED): Trigger.POSTPONED,
+    (ScriptKind.START, ScriptOutcome.POSTPONED): Trigger.POSTPONED,
     (ScriptKind.STOP, ScriptOutcome.OK): Trigger.STOP_OK,
     (ScriptKind.STOP, ScriptOutcome.FAILED): Trigger.STOP_FAILED,
     (ScriptKind.PROBE, ScriptOutcome.UP): Trigger.PROBE_UP,

@@ -35,6 +35,7 @@ class Trigger(enum.Enum):
     START_FAILED = "start failed"
     STOP_OK = "stop ok"
     STOP_FAILED = "stop failed"
+    POSTPONED = "postponed"
     PROBE_UP = "probe up"
     PROBE_DOWN = "probe down"
     PROBE_UNSURE = "probe unsure"
@@ -167,6 +168,7 @@ def _ends(kind: ScriptKind, then: Optional[S]) -> Guard:
 
 
 _K, _T = ScriptKind, Trigger
+_BEFORE_START = (_K.CHECK, _K.START)
 
 _START_ROWS = (
     Row(S.STOPPED, _T.EVALUATE, lambda s: _may_begin(s) and not s.is_held, S.START_READY, "peer is {evidence}",
@@ -183,6 +185,9 @@ _START_ROWS = (
     Row(S.STARTING, _T.CHECK_OK, _script(_K.CHECK), S.START_READY, "after the check-up script the peer is {evidence}"),
     Row(S.STARTING, _T.CHECK_FAILED, _script(_K.CHECK), S.START_FAILED, "check-up script failed: {detail}",
         sets_then=True, done=Word.FAILED),
+    Row(S.STARTING, _T.POSTPONED, lambda s: s.running in _BEFORE_START and s.leaving is not None, S.STOPPED,
+        "not begun: {detail}, and it is leaving", sets_then=True, done=Word.ROLLED_BACK),
+    Row(S.STARTING, _T.POSTPONED, lambda s: s.running in _BEFORE_START, S.START_READY, "not begun: {detail}"),
     Row(S.STARTING, _T.START_OK, _ends(_K.START, S.FROZEN_START), S.FROZEN_START, "start script succeeded, frozen",
         sets_then=True, done=Word.FROZEN_START),
     Row(S.STARTING, _T.START_OK, _script(_K.START), S.STARTED, "start script succeeded", sets_then=True,

@@ -5,9 +5,15 @@ from __future__ import annotations
 import time
 
 
+_GOES_ON_IN_SUSPEND = getattr(time, "CLOCK_BOOTTIME", None)
+
+
 def monotonic() -> float:
-    """Seconds that only grow, unknown to the operator and to clock steps."""
-    return time.monotonic()
+    """Seconds that only grow, unknown to the operator and to clock steps.
+
+    Where the system has such a clock, the time of a suspended machine counts: to its peer it was as silent as in a stall.
+    """
+    return time.monotonic() if _GOES_ON_IN_SUSPEND is None else time.clock_gettime(_GOES_ON_IN_SUSPEND)
 
 
 def wall() -> float:
@@ -17,7 +23,7 @@ def wall() -> float:
 
 def wall_of(instant: float) -> float:
     """Wall-clock seconds of a monotonic instant."""
-    return time.time() - (time.monotonic() - instant)
+    return time.time() - (monotonic() - instant)
 
 
 def stamp(wall_s: float) -> str:

@@ -107,6 +107,8 @@ class Daemon:
         self._agent_caches = AgentCaches(layout, lambda: {svc.name: svc.script for svc in self._spec.own_services})
         self._board = StatusBoard()
         self._posted = 0
+        self._posted_at = self._mute_until = self._decided_at = clock.monotonic()
+        self._patience_s = math.inf
         self._inbox: "queue.Queue[Union[Event, _Question]]" = queue.Queue()
         self._history = History(layout, len(self._spec.own_services), self._report_history)
         self._runner = ScriptRunner(layout, self._spec.node, self._spec.peer, self._script_exited)
@@ -195,6 +197,7 @@ class Daemon:
                 if isinstance(item, _Question):
                     item.answer(engine.snapshot(now))
                     item = Tick()
+                self._decided_at = now
                 self._node.handle(item, now)
                 self._excuse_work(now)
                 self._systemd.alive()
@@ -295,6 +298,9 @@ class Daemon:
         self._runner.configure(current.spec.own_services, current.options.scripts.parallel)
         shortest_s = min((link.timeout_s for link in current.spec.listeners), default=math.inf)
         self._pulse.watch(timing.STALL_FRACTION * shortest_s)
+        # Never less than the engine's own idea of it, which would put off each start of a node that beats slowly.
+        beats_s = timing.PATIENCE_BEATS * timing.PACES[current.spec.profile].beat_interval_s
+        self._patience_s = max(beats_s, min((link.timeout_s for link in current.spec.senders), default=math.inf))
 
     def _match_links(self, spec: ClusterSpec) -> None:
         """Starts a thread for each new end of a link, ends those of links that are gone."""
@@ -341,13 +347,26 @@ class Daemon:
 
     def announce(self, action: Announce) -> None:
         """Posts a beat; the senders take it from there at once."""
+        now = clock.monotonic()
+        if now - self._posted_at >= self._patience_s:
+            self._mute_until = now
+        self._posted_at = now
         self._posted += 1
         self._board.post(replace(action.beat, sent_at=clock.wall()), action.with_names)
 
     def run_script(self, action: RunScript) -> None:
         """Starts a script in a thread of its own."""
         self._history.note_script(action)
-        self._runner.run(action)
+        decided_at, announced_at = self._decided_at, clock.monotonic()
+        self._runner.run(action, lambda: self._is_overtaken(decided_at, announced_at))
+
+    def _is_overtaken(self, decided_at: float, announced_at: float) -> bool:
+        """True if this node stood still, or said nothing, for so long since then that the peer may have acted meanwhile.
+
+        Asked at the last moment before a script begins, from its thread: the engine may not have noticed anything yet.
+        """
+        is_mute = self._mute_until > announced_at or clock.monotonic() - self._posted_at >= self._patience_s
+        return is_mute or self._pulse.was_stopped(decided_at)
 
     def answer(self, action: Answer) -> None:
         """Hands an answer to the connection that waits for it."""

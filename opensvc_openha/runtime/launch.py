@@ -85,11 +85,15 @@ def _serve(
     layout: Layout, is_foreground: bool, lock: int, on_ready: Callable[[], None], monitor: Optional[MonitorCommand]
 ) -> int:
     from opensvc_openha.runtime.daemon import Daemon
-    from opensvc_openha.runtime.logs import open_log
+    from opensvc_openha.runtime.logs import DaemonLog
     from opensvc_openha.runtime.thread_names import name_thread
 
     name_thread("nmond")
-    return Daemon(layout, open_log(layout, is_foreground), lock, monitor).run(on_ready)
+    log = DaemonLog(layout, is_foreground)
+    try:
+        return Daemon(layout, log.logger, lock, monitor).run(on_ready)
+    finally:
+        log.flush()
 
 
 def _as_error(code: int, text: str) -> OpenhaError:

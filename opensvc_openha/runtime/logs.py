@@ -1,19 +1,27 @@
-"""The daemon's log: syslog where there is one, a file always, stderr in the foreground. State changes only."""
+"""The daemon's log: syslog where there is one, a file always, stderr in the foreground. State changes only.
+
+Each destination has a thread of its own: a terminal or a syslog that does not read, or a disk that hangs, delays no decision.
+"""
 
 from __future__ import annotations
 
+import atexit
 import logging
 import logging.handlers
 import os
+import queue
 import sys
 
 from opensvc_openha.core.actions import Record, RecordKind
 from opensvc_openha.formats.layout import Layout
+from opensvc_openha.runtime import clock
 
 _LOGGER = logging.getLogger("nmond")
 _SYSLOG = "/dev/log"
 _FILE_BYTES = 1_000_000
 _FILES_KEPT = 3
+_LINES_WAITING = 10_000
+_FLUSH_LIMIT_S = 2.0
 
 
 class _JournalFormatter(logging.Formatter):
@@ -25,21 +33,61 @@ class _JournalFormatter(logging.Formatter):
         return f"<{priority}>{super().format(record)}" if os.environ.get("JOURNAL_STREAM") else super().format(record)
 
 
-def open_log(layout: Layout, is_foreground: bool) -> logging.Logger:
-    """The daemon's logger. A destination that cannot be opened is left out, never fatal."""
-    _LOGGER.setLevel(logging.INFO)
-    _LOGGER.propagate = False
-    for handler in list(_LOGGER.handlers):
-        _LOGGER.removeHandler(handler)
+class _Waiting(logging.handlers.QueueHandler):
+    """Takes lines for one destination without ever waiting for it; what finds no room is counted, and told afterwards."""
+
+    def __init__(self, destination: logging.Handler) -> None:
+        self.lines: "queue.Queue[logging.LogRecord]" = queue.Queue(_LINES_WAITING)
+        super().__init__(self.lines)
+        self._lost = 0
+        logging.handlers.QueueListener(self.lines, destination).start()
+
+    def enqueue(self, record: logging.LogRecord) -> None:
+        """Puts a line in the queue."""
+        try:
+            if self._lost:
+                text = f"{self._lost} lines were lost: the log could not be written"
+                self.lines.put_nowait(logging.LogRecord(record.name, logging.WARNING, "", 0, text, (), None))
+                self._lost = 0
+            self.lines.put_nowait(record)
+        except queue.Full:
+            self._lost += 1
+
+
+class DaemonLog:
+    """The destinations of the daemon's log, each with a thread that writes to it."""
+
+    def __init__(self, layout: Layout, is_foreground: bool) -> None:
+        """A destination that cannot be opened is left out, never fatal."""
+        self.logger = _LOGGER
+        self._waiting = [_Waiting(destination) for destination in _destinations(layout, is_foreground)]
+        _LOGGER.setLevel(logging.INFO)
+        _LOGGER.propagate = False
+        for handler in list(_LOGGER.handlers):
+            _LOGGER.removeHandler(handler)
+        for waiting in self._waiting:
+            _LOGGER.addHandler(waiting)
+        # At the end of the process it would wait, without a limit, for a destination that hangs.
+        atexit.unregister(logging.shutdown)
+
+    def flush(self) -> None:
+        """Returns when all lines are written; after a limit, if a destination hangs."""
+        give_up = clock.monotonic() + _FLUSH_LIMIT_S
+        while any(waiting.lines.unfinished_tasks for waiting in self._waiting) and clock.monotonic() < give_up:
+            clock.pause(0.01)
+
+
+def _destinations(layout: Layout, is_foreground: bool) -> "list[logging.Handler]":
+    found: "list[logging.Handler]" = []
     if is_foreground:
         stream = logging.StreamHandler(sys.stderr)
         stream.setFormatter(_JournalFormatter("%(message)s"))
-        _LOGGER.addHandler(stream)
+        found.append(stream)
     if os.path.exists(_SYSLOG):
         try:
             syslog = logging.handlers.SysLogHandler(_SYSLOG, logging.handlers.SysLogHandler.LOG_DAEMON)
             syslog.setFormatter(logging.Formatter("nmond[%(process)d]: %(message)s"))
-            _LOGGER.addHandler(syslog)
+            found.append(syslog)
         except OSError:
             pass
     try:
@@ -48,10 +96,10 @@ def open_log(layout: Layout, is_foreground: bool) -> logging.Logger:
             f"{layout.log_dir}/nmond.log", maxBytes=_FILE_BYTES, backupCount=_FILES_KEPT
         )
         file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-        _LOGGER.addHandler(file)
+        found.append(file)
     except OSError:
         pass
-    return _LOGGER
+    return found
 
 
 def log_record(logger: logging.Logger, record: Record) -> None:

@@ -4,6 +4,8 @@ One that starts, stops or checks a service never waits behind those that only as
 
 What a script prints goes to ``<log>/<service>.log``. While one runs, a small file names it, so that a daemon that is
 started after a crash waits for its end instead of running a second one beside it.
+
+A check-up or a start whose turn comes when the node has stood still since it was decided is not begun, but decided anew.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import os
 import signal
 import subprocess
 import threading
-from typing import Callable, Mapping, Optional
+from typing import Callable, Mapping, Optional, Tuple
 
 from opensvc_openha.core.actions import RunScript
 from opensvc_openha.core.events import ScriptExited, ScriptKind, ScriptOutcome
@@ -37,11 +39,15 @@ _ARGUMENT = {
     ScriptKind.STOP: "stop",
     ScriptKind.PROBE: "status",
 }
+_REVOCABLE = frozenset({ScriptKind.CHECK, ScriptKind.START})
 _WORDS_UP = frozenset({"up", "started", "running"})
 _WORDS_DOWN = frozenset({"down", "stopped"})
 _AGENT_COMMANDS = frozenset({"svcmgr", "opensvc", "om"})
 _OUTPUT_KEPT = 200
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+_Job = Tuple[RunScript, Callable[[], bool]]
 
 
 class ScriptRunner:
@@ -56,8 +62,8 @@ class ScriptRunner:
         self._limits: "dict[str, ScriptLimits]" = {}
         self._at_once = SCRIPTS_AT_ONCE
         self._threads = 0
-        self._urgent: "collections.deque[RunScript]" = collections.deque()
-        self._probes: "collections.deque[RunScript]" = collections.deque()
+        self._urgent: "collections.deque[_Job]" = collections.deque()
+        self._probes: "collections.deque[_Job]" = collections.deque()
 
     def configure(self, services: "tuple[ServiceSpec, ...]", at_once: int) -> None:
         """Takes over the limits of these services; scripts that run keep theirs, and so do services that are gone."""
@@ -65,25 +71,30 @@ class ScriptRunner:
             self._limits.update({svc.name: svc.limits for svc in services})
             self._at_once = at_once
 
-    def run(self, action: RunScript) -> None:
-        """Has the script run as soon as there is a place for it; returns at once."""
+    def run(self, action: RunScript, is_overtaken: "Callable[[], bool]") -> None:
+        """Has the script run as soon as there is a place for it; returns at once.
+
+        ``is_overtaken`` is asked, from another thread, when its turn has come: True if the decision may be over by then.
+        """
         waiting = self._probes if action.kind is ScriptKind.PROBE else self._urgent
+        item = action, is_overtaken
         with self._lock:
-            waiting.append(action)
+            waiting.append(item)
             if self._threads >= self._at_once:
                 return
             self._threads += 1
         try:
             threading.Thread(target=self._run_waiting, name="scripts", daemon=True).start()
         except RuntimeError as error:
-            self._no_thread(waiting, action, error)
+            self._no_thread(waiting, item, error)
 
-    def _no_thread(self, waiting: "collections.deque[RunScript]", action: RunScript, error: RuntimeError) -> None:
+    def _no_thread(self, waiting: "collections.deque[_Job]", item: "_Job", error: RuntimeError) -> None:
         with self._lock:
             self._threads -= 1
-            if self._threads or action not in waiting:
+            if self._threads or item not in waiting:
                 return  # Another thread takes it.
-            waiting.remove(action)
+            waiting.remove(item)
+        action = item[0]
         self._report(ScriptExited(action.service, action.kind, _failure(action.kind), f"could not be run: {error}"))
 
     def _run_waiting(self) -> None:
@@ -94,14 +105,17 @@ class ScriptRunner:
                 if not waiting or self._threads > self._at_once:
                     self._threads -= 1
                     return
-                action = waiting.popleft()
-            self._run(action)
+                action, is_overtaken = waiting.popleft()
+            self._run(action, is_overtaken)
 
-    def _run(self, action: RunScript) -> None:
+    def _run(self, action: RunScript, is_overtaken: "Callable[[], bool]") -> None:
         try:
             if action.kind is ScriptKind.PROBE:
                 self._await_orphan(action.service)
-            outcome, detail = self._run_one(action)
+            if action.kind in _REVOCABLE and is_overtaken():
+                outcome, detail = ScriptOutcome.POSTPONED, f"this node stood still before the {action.kind.value} script began"
+            else:
+                outcome, detail = self._run_one(action)
         except Exception as error:  # The one place of this thread that catches all: its end must be reported.
             outcome, detail = _failure(action.kind), f"could not be run: {error}"
         self._report(ScriptExited(action.service, action.kind, outcome, detail))

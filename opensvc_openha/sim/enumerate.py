@@ -39,6 +39,7 @@ _ENDS = {
         ("ok", ScriptOutcome.OK, True),
         ("fails", ScriptOutcome.FAILED, False),
         ("is killed half-way", ScriptOutcome.FAILED, True),
+        ("is not begun", ScriptOutcome.POSTPONED, False),
     ),
     ScriptKind.STOP: (("ok", ScriptOutcome.OK, False), ("fails", ScriptOutcome.FAILED, None)),
     ScriptKind.PROBE: (("tells", None, None), ("is unsure", ScriptOutcome.UNSURE, None)),

@@ -163,6 +163,11 @@ def ordered(own: S, trigger: T, s: Situation) -> Optional[Does]:
 def expected(own: S, trigger: T, s: Situation) -> Optional[Does]:
     """All rules together: the end of a script counts only for the one that runs, everything else waits while one does."""
     word, _, _ = trigger.value.partition(" ")
+    if trigger is T.POSTPONED:
+        is_before_start = own is S.STARTING and s.running in (ScriptKind.CHECK, ScriptKind.START)
+        if s.leaving is not None and is_before_start:
+            return Does(S.STOPPED, done=Word.ROLLED_BACK)
+        return Does(S.START_READY, then=s.then) if is_before_start else None
     if trigger in (T.CHECK_OK, T.CHECK_FAILED, T.START_OK, T.START_FAILED):
         return start_goes_on(own, trigger, s) if s.running is not None and s.running.value == word else None
     if trigger in (T.STOP_OK, T.STOP_FAILED):

@@ -111,6 +111,7 @@ def test_out_is_never_announced_while_something_may_be_left_running() -> None:
         (S.START_READY, Trigger.STORE_FAILED),
         (S.STARTING, Trigger.CHECK_OK),
         (S.STARTING, Trigger.STORE_FAILED),
+        (S.STARTING, Trigger.POSTPONED),
         (S.STARTED, Trigger.PROBE_DOWN),
         (S.UNKNOWN, Trigger.PROBE_DOWN),
         (S.UNKNOWN, Trigger.PROBE_UNSURE),
