@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -396,6 +397,30 @@ def test_foreground_daemon_tells_systemd_and_ends_orderly(cluster_dir: ClusterDi
         _, errors = process.communicate(timeout=20)
     assert process.returncode == 0
     assert "starting" in errors and "ended" in errors
+
+
+def test_log_that_nobody_reads_delays_nothing(cluster_dir: ClusterDir) -> None:
+    """The reader of the daemon's stderr hangs and the pipe is full: it serves, starts, says goodbye, and ends all the same."""
+    cluster_dir.add("registry")
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writer, bytes(4096))
+    os.set_blocking(writer, True)
+    process = subprocess.Popen([str(cluster_dir.path("bin/nmond")), "-f"], stderr=writer, env=cluster_dir.env)
+    try:
+        cluster_dir.wait(lambda: cluster_dir.run("service -s -c").returncode == 0, "it serves")
+        cluster_dir.ok("service -A registry unfreeze")
+        cluster_dir.wait_state("registry", "STARTED")
+        assert "STARTING -> STARTED" in cluster_dir.log()
+        process.terminate()
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+        process.wait()
+        os.close(reader)
+        os.close(writer)
 
 
 def test_killed_before_it_serves_is_told_by_start(cluster_dir: ClusterDir) -> None:
