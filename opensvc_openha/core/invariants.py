@@ -230,6 +230,8 @@ class Watch:
         self._nodes = {name: _Node() for name in nodes}
         self._peer = {nodes[0]: nodes[1], nodes[1]: nodes[0]}
         self._moves: "dict[str, int]" = {}
+        self._born: "dict[BootId, int]" = {}
+        """Which daemons there were, in order: a counter may be lost, and the later life have the lower one."""
 
     def observe(self, seen: Observation) -> None:
         """Takes one observation."""
@@ -280,6 +282,7 @@ class Watch:
 
     def _daemon_began(self, node: _Node, seen: DaemonBegan) -> None:
         self._gone(node, is_machine=False)
+        self._born[seen.boot] = len(self._born)
         node.boot, node.began_at = seen.boot, seen.at
         for name, state in seen.states.items():
             self._adopt(node, Adopted(seen.at, seen.node, name, state))
@@ -403,20 +406,26 @@ class Watch:
 
     def _proof(self, node: _Node, place: _Place, at: float, service: str) -> str:
         """On what a start is founded; empty if on nothing."""
-        latest = max((boot.counter for boot, life in node.lives.items() if life.newest is not None), default=0)
+        latest = max((self._age_of(boot) for boot, life in node.lives.items() if life.newest is not None), default=None)
         for boot, life in node.lives.items():
             beat = life.newest
             if beat is None or beat.states.get(service) not in PEER_OUT:
                 continue
-            is_latest = beat.is_legacy or boot.counter == latest
+            is_latest = beat.is_legacy or self._age_of(boot) == latest
             is_recent = at - life.heard_at <= self.ack_limit_s
             if is_latest and life.is_over:
                 return "goodbye" if is_recent else "old goodbye"
             if is_latest and is_recent and place.ready_seq is not None and life.acked >= place.ready_seq:
                 return "acknowledgement"
-            if beat.is_legacy and life.heard_at - life.out_since[service] >= timing.START_READY_DELAY_S - _SLACK_S:
+            is_fresh = at - life.heard_at <= timing.LEGACY_FRESH_S + timing.BEAT_INTERVAL_S
+            was_out_s = life.heard_at - life.out_since[service]
+            if beat.is_legacy and is_fresh and was_out_s >= timing.START_READY_DELAY_S - _SLACK_S:
                 return "watch"
         return "silence" if place.is_check_ok and place.is_check_silent else ""
+
+    def _age_of(self, boot: BootId) -> "tuple[int, int]":
+        """Greater for the later life; by its counter for one whose beginning was not seen."""
+        return self._born.get(boot, -1), boot.counter
 
     def _missing(self, node: _Node, place: _Place, at: float, service: str) -> str:
         lives = "; ".join(

@@ -34,6 +34,8 @@ class StateStore:
         self._peer = peer
         self._mirror: "queue.SimpleQueue[Optional[tuple[str, ServiceState]]]" = queue.SimpleQueue()
         self._thread: Optional[threading.Thread] = None
+        self._of_former_life: "set[str]" = set()
+        """Services that are not managed now, whose STATE file of before the machine was started could not be ended."""
 
     def write_own(self, service: str, stored: StoredState, is_durable: bool = True) -> None:
         """Writes this node's state; if durable, it is on disk when this returns. Raises SystemFault."""
@@ -88,7 +90,8 @@ class StateStore:
         has_written = False
         for svc in services:
             stored, problem = self._read_own(svc.name, svc.name in managed_before)
-            known = conclude(stored, problem, is_same_life, is_first_start)
+            known = conclude(stored, problem, is_same_life and svc.name not in self._of_former_life, is_first_start)
+            self._of_former_life.discard(svc.name)
             then = known.then if known.state is not ServiceState.UNKNOWN else None
             if stored != StoredState(known.state, then):
                 try:
@@ -116,8 +119,10 @@ class StateStore:
                 continue
             ended = StoredState(conclude(stored, problem, is_same_life=False).state)
             if stored != ended:
-                with contextlib.suppress(SystemFault):
+                try:
                     write_state(self._layout, name, self._node, ended, is_durable=False)
+                except SystemFault:
+                    self._of_former_life.add(name)
 
     def note_managed(self, services: "tuple[ServiceSpec, ...]") -> None:
         """Remembers which services this node manages, so that a lost STATE file is told from a new service."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from random import Random
-from typing import Callable, Dict, Optional
+from typing import Callable, Dict, Optional, Set
 
 from opensvc_openha.core.beat import Beat, BootId
 from opensvc_openha.core.events import (
@@ -69,6 +69,7 @@ class Machine:
         self.managed: "set[str]" = set()
         self.boot_counter = 0
         self.is_same_life = False
+        self.of_former_life: "Set[str]" = set()
         self.is_store_broken = False
         self.kill_in: Optional[int] = None
         """The daemon is killed before its so-many-th action."""
@@ -175,14 +176,17 @@ class Machine:
     def learn(self, services: "tuple[ServiceSpec, ...]", is_same_life: bool) -> "Dict[str, Learned]":
         """What the STATE files say, by the rules of production."""
         learned = {}
-        others = {} if is_same_life or self.is_store_broken else dict(self.files)
-        for name in sorted(set(others) - {svc.name for svc in services}):
+        others = set() if is_same_life else set(self.files) - {svc.name for svc in services}
+        if not is_same_life:
+            self.of_former_life = others if self.is_store_broken else set()
+        for name in sorted(others - self.of_former_life):
             stored, problem = self._read_state(name)
             if stored is not None:
                 self.files[name] = encode(StoredState(conclude(stored, problem, is_same_life=False).state))
         for svc in services:
             stored, problem = self._read_state(svc.name)
-            known = conclude(stored, problem, is_same_life)
+            known = conclude(stored, problem, is_same_life and svc.name not in self.of_former_life)
+            self.of_former_life.discard(svc.name)
             then = known.then if known.state is not ServiceState.UNKNOWN else None
             if not self.is_store_broken:
                 self.files[svc.name] = encode(StoredState(known.state, then))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Optional
 
 import pytest
 
-from opensvc_openha.core.beat import Ack, Beat, BootId, Goodbye
+from opensvc_openha.core.beat import LEGACY_LIFE, Ack, Beat, BootId, Goodbye
 from opensvc_openha.core.events import Command, ScriptKind
 from opensvc_openha.core.invariants import (
     SETTLE_MOVES,
@@ -77,6 +78,39 @@ def test_acknowledgement_of_another_life_or_not_taken_is_none(ack: Ack) -> None:
     _check(watch, 20.2, 20.3)
     with pytest.raises(InvariantBroken, match="^S2"):
         _start(watch, 20.3)
+
+
+def test_acknowledgement_of_the_later_life_counts_though_its_counter_was_lost() -> None:
+    """deb2 begins anew with counter 1 after a life with counter 7: the acknowledgement of the new one counts, not the old one's."""
+    for is_newer, is_allowed in ((True, True), (False, False)):
+        watch = _watch()
+        lost, former = BootId(1, 33), BootId(7, 22)
+        for boot in (former, lost) if is_newer else (lost, former):
+            watch.observe(DaemonBegan(1.0, "deb2", boot, {"web": S.STOPPED}))
+        _announce(watch, 20.0)
+        watch.observe(Heard(20.1, "deb1", replace(_beat(7, S.STARTING, Ack(OWN, 1)), boot=former)))
+        watch.observe(Heard(20.2, "deb1", replace(_beat(3, S.STOPPED, Ack(OWN, 5)), boot=lost)))
+        _check(watch, 20.3, 20.4)
+        if is_allowed:
+            _start(watch, 20.4)
+        else:
+            with pytest.raises(InvariantBroken, match="^S2"):
+                _start(watch, 20.4)
+
+
+@pytest.mark.parametrize("start_at, is_allowed", [(30.0, True), (35.0, False)])
+def test_original_that_was_heard_out_proves_nothing_once_it_is_silent(start_at: float, is_allowed: bool) -> None:
+    """A C OpenHA says for 9 s that it is out; a start right after that is proved by it, one six seconds after its last beat is not."""
+    watch = _watch()
+    _announce(watch, 20.0)
+    for second in range(20, 30):
+        watch.observe(Heard(second, "deb1", Beat("deb2", LEGACY_LIFE, second, None, {"web": S.STOPPED})))
+    _check(watch, start_at - 0.1, start_at)
+    if is_allowed:
+        _start(watch, start_at)
+    else:
+        with pytest.raises(InvariantBroken, match="^S2"):
+            _start(watch, start_at)
 
 
 def test_acknowledgement_followed_by_another_word_or_by_a_long_silence_is_void() -> None:

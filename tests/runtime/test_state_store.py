@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import resource
 from pathlib import Path
+from typing import Iterator
 
 import pytest
 
@@ -14,6 +17,17 @@ from opensvc_openha.runtime.state_store import StateStore, write_state
 
 _MAIL = ServiceSpec("mail", "/etc/mail", "deb1", "deb2", "/bin/true")
 _WEB = ServiceSpec("web", "/etc/web", "deb1", "deb2", "/bin/true")
+
+
+@contextlib.contextmanager
+def full_disk() -> "Iterator[None]":
+    """This process may write no byte to any file."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.mark.parametrize(
@@ -34,3 +48,14 @@ def test_service_added_after_the_machine_was_started_is_not_believed_to_run(
     StateStore(layout, "deb1", "deb2").learn((_MAIL,), is_same_life)
     added = StateStore(layout, "deb1", "deb2").learn((_WEB,), is_same_life=True)["web"]
     assert added.state is expected
+
+
+def test_service_whose_state_could_not_be_ended_at_a_reboot_is_not_believed_to_run_either(tmp_path: Path) -> None:
+    """Nothing can be written while the daemon starts after a reboot; web is added later, when it can be again."""
+    layout = tree_layout(str(tmp_path))
+    write_state(layout, "web", "deb1", StoredState(ServiceState.STARTED))
+    store = StateStore(layout, "deb1", "deb2")
+    with full_disk():
+        store.learn((_MAIL,), is_same_life=False)
+    assert Path(layout.state_file("web", "deb1")).read_bytes() == b"2\0"
+    assert store.learn((_WEB,), is_same_life=True)["web"].state is ServiceState.STOPPED
