@@ -81,7 +81,7 @@ def test_acknowledgement_of_another_life_or_not_taken_is_none(ack: Ack) -> None:
 
 
 def test_acknowledgement_of_the_later_life_counts_though_its_counter_was_lost() -> None:
-    """deb2 begins anew with counter 1 after a life with counter 7: the acknowledgement of the new one counts, not the old one's."""
+    """deb2 begins anew with counter 1 after a life with 7: the acknowledgement of the new one counts, not of the old one."""
     for is_newer, is_allowed in ((True, True), (False, False)):
         watch = _watch()
         lost, former = BootId(1, 33), BootId(7, 22)
@@ -100,7 +100,7 @@ def test_acknowledgement_of_the_later_life_counts_though_its_counter_was_lost() 
 
 @pytest.mark.parametrize("start_at, is_allowed", [(30.0, True), (35.0, False)])
 def test_original_that_was_heard_out_proves_nothing_once_it_is_silent(start_at: float, is_allowed: bool) -> None:
-    """A C OpenHA says for 9 s that it is out; a start right after that is proved by it, one six seconds after its last beat is not."""
+    """A C OpenHA says for 9 s that it is out: that proves a start right after it, not one six seconds after its last beat."""
     watch = _watch()
     _announce(watch, 20.0)
     for second in range(20, 30):
