@@ -20,8 +20,12 @@ from opensvc_openha.formats.monitor_file import parse_monitor
 from opensvc_openha.formats.nodes_file import parse_nodes
 from opensvc_openha.formats.options_file import Options, parse_options
 from opensvc_openha.formats.services_file import parse_services
+from opensvc_openha.runtime import clock
 from opensvc_openha.runtime.files import make_dir, read_text, write_atomically
 from opensvc_openha.runtime.machine import node_name
+
+_EDIT_WAIT_S = 5.0
+_EDIT_LOOK_S = 0.02
 
 
 def read_options(layout: Layout) -> Options:
@@ -137,7 +141,7 @@ def edit(layout: Layout, path: str, change: Callable[[str], str]) -> None:
 
 @contextlib.contextmanager
 def edit_lock(layout: Layout) -> Iterator[None]:
-    """Held by whoever edits the configuration."""
+    """Held by whoever edits the configuration; SystemFault if somebody else holds it for too long."""
     make_dir(layout.proc_dir)
     path = f"{layout.proc_dir}/edit.lock"
     try:
@@ -145,10 +149,23 @@ def edit_lock(layout: Layout) -> Iterator[None]:
     except OSError as error:
         raise SystemFault(f"cannot lock the configuration ({path}): {error.strerror}") from error
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        _lock(handle, path)
         yield
     finally:
         os.close(handle)
+
+
+def _lock(handle: int, path: str) -> None:
+    give_up = clock.monotonic() + _EDIT_WAIT_S
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except OSError as error:
+            if clock.monotonic() >= give_up:
+                raise SystemFault(f"another command edits the configuration for more than {_EDIT_WAIT_S:g} s and holds {path}: "
+                                  f"{error.strerror}") from error
+        clock.pause(_EDIT_LOOK_S)
 
 
 def _text(path: str, hint: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 
 from opensvc_openha.errors import ConfigError, SystemFault
 
@@ -59,7 +60,10 @@ def make_dir(path: str, mode: int = 0o755) -> None:
 def read_text(path: str) -> str:
     """Text of a configuration file; SystemFault if it cannot be read, ConfigError with the line if it is no text."""
     try:
-        with open(path, "rb") as file:
+        # Without O_NONBLOCK a named pipe would be waited for, without end.
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+            if stat.S_ISFIFO(os.fstat(file.fileno()).st_mode):
+                raise ConfigError("a named pipe is no configuration file", path)
             data = file.read()
     except OSError as error:
         raise SystemFault(f"cannot read {path}: {error.strerror}") from error

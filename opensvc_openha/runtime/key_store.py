@@ -33,19 +33,26 @@ def read_keys(layout: Layout) -> Optional[KeyRing]:
     """The keys of this node, None if there is no key file; ConfigError if others could read or replace it."""
     path = layout.key_file
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        # Without O_NONBLOCK a named pipe would be waited for, without end.
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise SystemFault(f"cannot read {path}: {error.strerror}") from error
-    with os.fdopen(handle, "rb") as file:
-        found = os.fstat(file.fileno())
+    try:
+        found = os.fstat(handle)
+        if not stat.S_ISREG(found.st_mode):
+            raise ConfigError("not a key file: it is no regular file", path)
         mode = stat.S_IMODE(found.st_mode)
         if mode & 0o077:
             raise ConfigError(f"mode {mode:04o} lets others at the key: chmod 600 {path}", path)
         if found.st_uid not in (0, os.geteuid()):
             raise ConfigError(f"belongs to user {found.st_uid}, who could replace the key: chown root {path}", path)
-        data = file.read(_FILE_BYTES + 1)
+        data = os.read(handle, _FILE_BYTES + 1)
+    except OSError as error:
+        raise SystemFault(f"cannot read {path}: {error.strerror}") from error
+    finally:
+        os.close(handle)
     return parse_key_data(data, path)
 
 

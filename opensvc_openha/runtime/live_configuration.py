@@ -60,7 +60,7 @@ class LiveConfiguration:
             return
         try:
             self.reload()
-        except OpenhaError as error:
+        except (OpenhaError, OSError) as error:  # A file that cannot be read is no reason to die: what is known stays in force.
             self._problems.report(Subject.CONFIGURATION, str(error))
 
     def reload(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import subprocess
@@ -143,6 +144,38 @@ def test_running_cluster_gets_its_key_and_rotates_it_without_a_lost_beat(cluster
     voice.listen()
     voice.say()
     cluster_dir.wait(lambda: "unknown key" in cluster_dir.ok("hb -s -v"), "the former key is refused")
+
+
+@pytest.mark.parametrize("kind", ["directory", "pipe", "device", "loop"])
+def test_key_file_that_is_no_file_is_told_and_the_daemon_goes_on(cluster_dir: ClusterDir, kind: str) -> None:
+    """A directory, a pipe, /dev/zero, a link to itself in its place: each command says so at once; beats keep the old key."""
+    cluster_dir.ok("openha key generate")
+    cluster_dir.ok("ezha start")
+    pid, path = cluster_dir.pid(), cluster_dir.path("conf/openha.key")
+    sends = ring_of(cluster_dir).current.key_id
+    good = path.rename(path.with_suffix(".kept"))
+    {"directory": path.mkdir, "pipe": lambda: os.mkfifo(path, 0o600), "device": lambda: path.symlink_to("/dev/zero"),
+     "loop": lambda: path.symlink_to(path)}[kind]()
+    for command in ("openha key status", "openha key rotate"):
+        assert str(path) in cluster_dir.fails(command, 7 if kind == "loop" else 3)
+    cluster_dir.wait(lambda: f"{path}" in cluster_dir.ok("hb -s -v"), "it is told")
+    assert (cluster_dir.pid(), authentication(cluster_dir)["sends"]) == (pid, sends)
+    (path.rmdir if kind == "directory" else path.unlink)()
+    good.rename(path)
+    cluster_dir.wait(lambda: f"{path}" not in cluster_dir.ok("hb -s -v"), "the file is back")
+    assert cluster_dir.pid() == pid
+
+
+def test_editor_that_hangs_keeps_nobody_waiting_without_a_limit(cluster_dir: ClusterDir) -> None:
+    """A stopped command holds the lock of the configuration: the next one gives up with the reason, and nothing is written."""
+    cluster_dir.ok("openha key generate")
+    before = cluster_dir.path("conf/openha.key").read_bytes()
+    lock = cluster_dir.path("services/.proc/edit.lock")
+    with open(lock, "a", encoding="ascii") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert "another command edits the configuration" in cluster_dir.fails("openha key rotate", 7)
+    assert cluster_dir.path("conf/openha.key").read_bytes() == before
+    cluster_dir.ok("openha key rotate")
 
 
 def test_key_file_that_vanishes_does_not_open_the_door(cluster_dir: ClusterDir, voice: PeerVoice) -> None:
