@@ -15,7 +15,7 @@ import queue
 import signal
 import threading
 from dataclasses import replace
-from typing import Callable, Optional, Union
+from typing import Callable, Mapping, Optional, Union
 
 from opensvc_openha.core import timing
 from opensvc_openha.core.actions import Announce, Answer, MirrorPeer, Persist, Record, RememberLives, RunScript
@@ -424,7 +424,7 @@ class Daemon:
             if known is not None and isinstance(listener, ListenerThread):
                 reason = listener.fault or listener.remark or known.reason
                 links.append(_on_wall(replace(known, reason=reason, thread=listener.thread_id,
-                                              counts={**listener.counts, **known.counts})))
+                                              counts=_sum_of(listener.counts, known.counts))))
         services = tuple(replace(svc, since=None if svc.since is None else clock.wall_of(svc.since))
                          for svc in status.services)
         return replace(status, pid=os.getpid(), links=tuple(links), services=services,
@@ -495,3 +495,8 @@ def _answer_to(question: _Question) -> NodeStatus:
 
 def _on_wall(link: LinkStatus) -> LinkStatus:
     return link if link.updated_at is None else replace(link, updated_at=clock.wall_of(link.updated_at))
+
+
+def _sum_of(counts: "Mapping[str, int]", others: "Mapping[str, int]") -> "dict[str, int]":
+    """Both counters, reason by reason."""
+    return {reason: counts.get(reason, 0) + others.get(reason, 0) for reason in [*counts, *others]}

@@ -174,6 +174,7 @@ def test_older_slot_put_back_by_hand_is_replayed_and_keeps_no_link_up(guarded: C
     guarded.wait(is_down, "the disk link is down", LINK_TIMEOUT_S + 4)
     assert time.monotonic() - begin < LINK_TIMEOUT_S + 3
     guarded.wait(lambda: is_down() and count(guarded, "dio listener", "replayed") > 0, "counted")
+    voice.talk(guarded, f"peer {PEER}: live")
     assert links(guarded)["unicast listener"]["is_up"]
     write_beats(guarded, voice, theirs)
 
