@@ -7,20 +7,15 @@ a round, which services run here.
 
 from __future__ import annotations
 
-import os
-import signal
-import sys
+from functools import partial
 from typing import Callable, Mapping, Optional
 
+from opensvc_openha.agent.children import Children, stamp_of
 from opensvc_openha.agent.monitoring import is_watched
 from opensvc_openha.agent.service import Service
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import NodeStatus
 from opensvc_openha.errors import NotRunningError, OpenhaError
-from opensvc_openha.runtime.clock import monotonic, pause
-
-_END_LIMIT_S = 1.0
-_PR_SET_PDEATHSIG = 1
 
 
 class MonitorRounds:
@@ -39,7 +34,7 @@ class MonitorRounds:
         self._ask = ask
         self._look = look
         self._known: "dict[str, tuple[object, Optional[str]]]" = {}
-        self._children: "dict[int, str]" = {}
+        self._children = Children()
 
     def run(self) -> None:
         """Begin the looks of one round; returns at once."""
@@ -51,34 +46,26 @@ class MonitorRounds:
             node = self._ask()
         except NotRunningError:
             return
-        busy = set(self._children.values())
+        busy = self._children.names
         for name, cluster_name in watched.items():
             known = node.service(cluster_name)
             if name not in busy and known is not None and known.own_state is ServiceState.STARTED:
-                self._begin(name)
+                self._children.begin(name, partial(self._look, name))
 
     def reap(self) -> None:
         """Forget the looks that are over."""
-        for pid in list(self._children):
-            if os.waitpid(pid, os.WNOHANG)[0]:
-                del self._children[pid]
+        self._children.reap()
 
     def end(self) -> None:
         """End the looks under way; one that does not end is killed."""
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            for pid in self._children:
-                os.kill(pid, number)
-            give_up = monotonic() + _END_LIMIT_S
-            while self._children and monotonic() < give_up:
-                self.reap()
-                pause(0.02)
+        self._children.end()
 
     def _watched(self) -> "dict[str, str]":
         """Services that have something to watch, and their names in the cluster; files are read again when they change."""
         files = self._files()
         self._known = {name: self._known[name] for name in files if name in self._known}
         for name, path in files.items():
-            stamp = _stamp(path)
+            stamp = stamp_of(path)
             if name not in self._known or self._known[name][0] != stamp:
                 self._known[name] = stamp, self._cluster_name(name)
         return {name: cluster_name for name, (_, cluster_name) in self._known.items() if cluster_name}
@@ -89,39 +76,3 @@ class MonitorRounds:
         except OpenhaError:
             return None  # Whoever acts on the service is told what is wrong with its file.
         return service.cluster_name if any(is_watched(res) for res in service.resources) else None
-
-    def _begin(self, name: str) -> None:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        try:
-            pid = os.fork()
-        except OSError as exc:
-            sys.stderr.write(f"{name}: cannot be looked at: {exc.strerror}\n")
-            return
-        if pid:
-            self._children[pid] = name
-            return
-        try:
-            _be_child()
-            self._look(name)
-        except Exception as exc:  # The last one of this process.
-            sys.stderr.write(f"{name}: {type(exc).__name__}: {exc}\n")
-        finally:
-            sys.stderr.flush()
-            os._exit(0)
-
-
-def _be_child() -> None:
-    """Ends with its parent, and by SIGTERM unless it is told to give way in order."""
-    import ctypes
-
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
-def _stamp(path: str) -> object:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_ino, found.st_size, found.st_mtime_ns

@@ -22,6 +22,7 @@ from opensvc_openha.agent.keywords import (
 )
 from opensvc_openha.agent.resources.base import Resource, Surroundings
 from opensvc_openha.agent.resources.registry import DRIVERS, build_resource, driver_of, is_resource, keywords_of
+from opensvc_openha.agent.resources.sync import Rsync
 from opensvc_openha.agent.sequence import subset_names
 from opensvc_openha.agent.service_file import TRUE_WORDS, Section, ServiceFile, is_same_node
 from opensvc_openha.agent.status import Group
@@ -120,6 +121,8 @@ def _in_resource(section: Section, around: Surroundings, resources: "list[Resour
     except ConfigError as exc:
         yield Problem(exc)
         return
+    if isinstance(resources[-1], Rsync) and resources[-1].schedule_problem:
+        yield _warning(section, f"[{section.name}] {resources[-1].schedule_problem}")
     if resources[-1].why_unhandled():
         reason = f"[{section.name}] {resources[-1].why_unhandled()}: a start is refused unless it is disabled or optional"
         yield Problem(ConfigError(reason, section.path, section.line), is_warning=True)

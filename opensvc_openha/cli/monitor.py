@@ -1,7 +1,8 @@
-"""``openha monitor``: the resource monitor, as long as somebody holds the other end of its input."""
+"""``openha monitor``: the resource monitor and scheduled synchronisations, while somebody holds the other end of its input."""
 
 from __future__ import annotations
 
+import datetime
 import os
 import select
 import signal
@@ -12,17 +13,20 @@ from opensvc_openha.agent.actions import ActionOptions, perform
 from opensvc_openha.agent.monitor_rounds import MonitorRounds
 from opensvc_openha.agent.service import Service, load_service
 from opensvc_openha.agent.service_file import service_names
+from opensvc_openha.agent.sync_rounds import RETRY, SyncRounds, send_due
 from opensvc_openha.cli import here
 from opensvc_openha.cli.svcmgr import node_view
+from opensvc_openha.core.status import NodeStatus
 from opensvc_openha.errors import OpenhaError, UsageError
 from opensvc_openha.formats.options_file import MONITOR_INTERVAL_S
 from opensvc_openha.runtime import configuration, control_client
+from opensvc_openha.runtime.clock import wall
 
 USAGE = """\
 Usage: openha monitor
 
-Watches the resources with monitor = true or restart = N of the services that run here, until its input ends. The node
-daemon runs it. `svcmgr resource monitor` looks once.
+Watches the resources with monitor = true or restart = N of the services that run here, and sends their synchronisations
+when their schedules say so, until its input ends. The node daemon runs it. `svcmgr resource monitor` looks once.
 """
 
 
@@ -43,18 +47,33 @@ def main(args: "list[str]") -> int:
         with open_log(agent.log_dir, name) as log:
             perform(load_service(agent, name, log, node_view()), "resource_monitor", ActionOptions())
 
+    def send(name: str, rids: "tuple[str, ...]") -> None:
+        with open_log(agent.log_dir, name) as log:
+            reason = send_due(load_service(agent, name, log, node_view()), rids)
+            if reason.startswith("ended with"):
+                log.warning(f"scheduled sync {reason}: tried again in {RETRY.total_seconds() / 60:g} minutes if it is still due")
+
+    def files() -> "dict[str, str]":
+        return {name: agent.service_file(name) for name in service_names(agent.etc_dir)}
+
+    def ask() -> NodeStatus:
+        return control_client.fetch_status(here.layout())
+
     rounds = MonitorRounds(
-        lambda: {name: agent.service_file(name) for name in service_names(agent.etc_dir)},
+        files,
         load,
-        lambda: control_client.fetch_status(here.layout()),
+        ask,
         look,
     )
+    syncs = SyncRounds(files, load, ask, send, lambda: datetime.datetime.fromtimestamp(wall()))
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
     try:
         while not _is_over(_interval_s()):
             rounds.run()
+            syncs.run()
     finally:
         rounds.end()
+        syncs.end()
     return 0
 
 

@@ -5,6 +5,7 @@ import os
 
 import pytest
 
+from agent_cluster import AgentCluster
 from opensvc_openha.demo import ssh
 from opensvc_openha.demo.player import prepare
 
@@ -88,6 +89,23 @@ def test_configuration_and_data_reach_the_peer_and_both_say_so(linked_nodes):
     assert syncs(second)["sync#i0"] == (
         "warn", "# passive node needs update\n# deb2.opensvc.com: last done 2020-01-02 03:04:05\n"
     )
+
+
+@pytest.mark.e2e
+def test_due_synchronisation_is_sent_by_the_node_that_runs_the_service(linked_nodes):
+    """Under the node daemon, schedule = @1: the peer has file and data by itself; a service that is down or frozen sends none."""
+    cluster = AgentCluster(linked_nodes, options="[agent]\nmonitor_interval = 0.5\n")
+    first, second = linked_nodes
+    env = first.read("/etc/opensvc/web.env") + "[sync#1]\nsrc = /srv/data\ndst = /srv\nschedule = @1\n"
+    for node in linked_nodes:
+        node.write("/etc/opensvc/web.env", env)
+    cluster.run_on_first()
+    cluster.until(lambda: second.run("cat /srv/data/page").stdout, lambda seen: seen == "hello\n")
+    cluster.until(lambda: syncs(first)["sync#1"][0], lambda status: status == "up")
+    assert syncs(second)["sync#1"] == ("up", "")
+    log = first.read("/var/log/opensvc/web.log")
+    assert "WEB.SYNC#1" in log and "deb2.opensvc.com is up to date" in log
+    assert "SYNC#" not in (second.read("/var/log/opensvc/web.log"))
 
 
 @pytest.mark.e2e

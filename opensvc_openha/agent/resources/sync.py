@@ -13,11 +13,13 @@ import shlex
 from dataclasses import dataclass
 from typing import Callable, Mapping, Optional
 
+from opensvc_openha.agent import schedule
 from opensvc_openha.agent.commands import run_command, run_logged
 from opensvc_openha.agent.keywords import Form, Keyword
 from opensvc_openha.agent.remote import REMOTE_USER, SSH, run_on, why_unreachable
 from opensvc_openha.agent.resources.base import Driver, LocalResource, Resource, Surroundings
 from opensvc_openha.agent.resources.unhandled import Unhandled
+from opensvc_openha.agent.schedule import Rule, is_due, parse_period, parse_schedule
 from opensvc_openha.agent.service_file import Section
 from opensvc_openha.agent.status import Finding, Group, ResourceStatus
 from opensvc_openha.errors import ActionError, RefusedError, SystemFault
@@ -105,7 +107,24 @@ class Rsync(LocalResource):
         self._transfer = transfer
         self._around = around
         self._timeout_s = section.seconds("timeout", RSYNC_TIMEOUT_S)
+        self.schedule_problem = ""
+        self._rules: "tuple[Rule, ...]" = ()
+        try:
+            self._rules = _schedule(section)
+        except ValueError as exc:
+            # What is sent by hand, and the service itself, do not depend on it.
+            self.schedule_problem = f"{exc}: it is never sent by itself"
         self._max_delay = datetime.timedelta(minutes=section.integer("sync_max_delay", MAX_DELAY_MINUTES))
+
+    def has_schedule(self) -> bool:
+        """Is there a time at which it may be due?"""
+        return bool(self._rules) and any(self.nodes_of(target) for target in _TARGETS)
+
+    def is_due(self, now: datetime.datetime) -> bool:
+        """Does its schedule ask for it, the last success on all other nodes considered?"""
+        stamps = [self._sent_at(node) for target in _TARGETS for node in self.nodes_of(target)]
+        known = [stamp for stamp in stamps if stamp is not None]
+        return is_due(self._rules, now, min(known) if known and len(known) == len(stamps) else None)
 
     def nodes_of(self, target: str) -> "tuple[str, ...]":
         """The other nodes this is sent to under a target."""
@@ -138,6 +157,8 @@ class Rsync(LocalResource):
             raise ActionError(f"{self.spec.rid}: {', '.join(missing) or 'no file matches src'} does not exist: nothing was sent")
         sent, failures = [], []
         for node in nodes:
+            # Again for each: a copy may take hours, and what is unmounted meanwhile would be deleted on the next node.
+            self.expect_service_here(is_forced)
             try:
                 self._send_to(node, sources)
                 sent.append(node)
@@ -225,6 +246,16 @@ class Rsync(LocalResource):
             self._log.warning(f"{node} could not be told when this was sent: rsync {result.verdict}{_last_line(result.output)}")
 
 
+def _schedule(section: Section) -> "tuple[Rule, ...]":
+    """As ``schedule`` says, else ``sync_schedule``, else the keywords of older agents; ValueError for what is not understood."""
+    text = section.text("schedule") or section.text("sync_schedule")
+    period, days = section.text("sync_period"), section.text("sync_days")
+    interval = section.text("sync_interval") or section.text("sync_min_delay")
+    if not text and (period or days or interval):
+        return parse_period(period, days, interval)
+    return parse_schedule(text or schedule.DEFAULT)
+
+
 def _split(section: Section, keyword: str) -> "tuple[str, ...]":
     try:
         return tuple(shlex.split(section.text(keyword)))
@@ -237,7 +268,9 @@ def _last_line(output: str) -> str:
     return f": {lines[-1]}" if lines else ""
 
 
-_SCHEDULE = (Keyword("sync_max_delay", Form.INTEGER), *(Keyword(name) for name in ("sync_interval", "sync_period", "sync_days")))
+_SCHEDULE = (Keyword("sync_max_delay", Form.INTEGER), *(
+    Keyword(name) for name in ("schedule", "sync_schedule", "sync_interval", "sync_min_delay", "sync_period", "sync_days")
+))
 _RSYNC = (
     Keyword("src", is_required=True),
     Keyword("dst", Form.PATH, is_required=True),
