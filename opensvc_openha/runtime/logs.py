@@ -6,11 +6,11 @@ Each destination has a thread of its own: a terminal or a syslog that does not r
 from __future__ import annotations
 
 import atexit
+import io
 import logging
 import logging.handlers
 import os
 import queue
-import sys
 
 from opensvc_openha.core.actions import Record, RecordKind
 from opensvc_openha.formats.layout import Layout
@@ -80,7 +80,8 @@ class DaemonLog:
 def _destinations(layout: Layout, is_foreground: bool) -> "list[logging.Handler]":
     found: "list[logging.Handler]" = []
     if is_foreground:
-        stream = logging.StreamHandler(sys.stderr)
+        # Not sys.stderr: its buffer has a lock, which the end of the process needs and a pipe that nobody reads keeps.
+        stream = logging.StreamHandler(io.TextIOWrapper(io.FileIO(2, "w", closefd=False), "utf-8", "replace", write_through=True))
         stream.setFormatter(_JournalFormatter("%(message)s"))
         found.append(stream)
     if os.path.exists(_SYSLOG):

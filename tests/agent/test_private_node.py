@@ -10,7 +10,7 @@ import subprocess
 import sys
 
 import pytest
-from waiting import wait_for
+from tests.agent.waiting import wait_for
 
 from opensvc_openha.agent.mounts import Mount, parse_mounts, top_mount
 

@@ -8,7 +8,7 @@ import sys
 import time
 
 import pytest
-from waiting import PACKAGE_ROOT, wait_for
+from tests.agent.waiting import PACKAGE_ROOT, wait_for
 
 from opensvc_openha.agent.action_log import open_log
 from opensvc_openha.agent.hb_status import ClusterView

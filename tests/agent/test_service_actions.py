@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from waiting import PACKAGE_ROOT, wait_for
+from tests.agent.waiting import PACKAGE_ROOT, wait_for
 
 from opensvc_openha.agent.action_lock import action_lock
 from opensvc_openha.agent import commands
@@ -352,32 +352,36 @@ def test_script_that_the_system_cannot_run_is_told_with_the_reason(agent, text, 
 
 def test_signal_while_a_command_is_being_started_ends_that_command(tmp_path, monkeypatch):
     """SIGTERM between the fork and the moment its pid is known: the command is killed, and does not act later on."""
-    said = tmp_path / "acted"
+    pids = tmp_path / "pid"
 
     def signal_parent() -> None:
+        pids.write_text(str(os.getpid()))
         os.kill(os.getppid(), signal.SIGTERM)
-        time.sleep(0.2)
 
     monkeypatch.setattr(commands, "_die_with_parent", signal_parent)
     with interruptible(), pytest.raises(InterruptedAction):
-        run_command(["/bin/sh", "-c", f"sleep 0.3; touch {said}"])
-    time.sleep(0.6)
-    assert not said.exists()
+        run_command(["/bin/sleep", "60"])
+    assert_is_reaped(int(pids.read_text()))
 
 
-def test_signal_during_a_fork_of_parallel_jobs_ends_the_child(tmp_path, monkeypatch):
+def test_signal_during_a_fork_of_parallel_jobs_ends_the_child(monkeypatch):
     """SIGTERM before the child is noted: it is ended as the others are, and does nothing afterwards."""
-    said = tmp_path / "acted"
+    pids = []
     fork = os.fork
 
     def fork_and_be_interrupted() -> int:
-        pid = fork()
-        if pid:
+        pids.append(fork())
+        if pids[-1]:
             os.kill(os.getpid(), signal.SIGTERM)
-        return pid
+        return pids[-1]
 
     monkeypatch.setattr(os, "fork", fork_and_be_interrupted)
     with interruptible(), pytest.raises(InterruptedAction):
-        run_side_by_side([Job("one", lambda: (time.sleep(0.5), said.touch()))])
-    time.sleep(0.8)
-    assert not said.exists()
+        run_side_by_side([Job("one", lambda: time.sleep(60))])
+    assert_is_reaped(pids[0])
+
+
+def assert_is_reaped(pid: int) -> None:
+    """It was a child of this process, has ended, and was waited for."""
+    with pytest.raises(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)

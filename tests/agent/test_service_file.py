@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 import pytest
-from tutorial_files import BUSYBOX_ENV, REGISTRY_ENV
+from tests.agent.tutorial_files import BUSYBOX_ENV, REGISTRY_ENV
 
 from opensvc_openha.agent.action_log import ActionLog
 from opensvc_openha.agent.hb_status import ClusterView

@@ -9,7 +9,7 @@ import sys
 import threading
 
 import pytest
-from tutorial_files import BUSYBOX_ENV, REGISTRY_ENV
+from tests.agent.tutorial_files import BUSYBOX_ENV, REGISTRY_ENV
 
 from opensvc_openha.agent.selection import Choice
 from opensvc_openha.agent.side_looks import look_at_all

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
-from tutorial_files import BUSYBOX_ENV, REGISTRY_ENV
+from tests.agent.tutorial_files import BUSYBOX_ENV, REGISTRY_ENV
 
 NODE = os.uname().nodename
 DEFAULT = f"[DEFAULT]\nnodes = {NODE} peer1\n"

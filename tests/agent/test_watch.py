@@ -14,7 +14,7 @@ import termios
 import time
 
 import pytest
-from conftest import PACKAGE_ROOT
+from tests.agent.conftest import PACKAGE_ROOT
 
 from opensvc_openha.agent.status import Group, ResourceReport, ResourceStatus, ServiceReport
 from opensvc_openha.agent.watch_screen import View, chosen_service, screen

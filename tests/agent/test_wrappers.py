@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from waiting import PACKAGE_ROOT
+from tests.agent.waiting import PACKAGE_ROOT
 
 from opensvc_openha.agent.wrappers import ensure_all_wrappers, ensure_wrappers
 from opensvc_openha.formats.layout import AgentLayout, agent_layout

@@ -16,7 +16,7 @@ from opensvc_openha.links.disk import DiskListener
 from opensvc_openha.links.disk_channel import channel_for
 from opensvc_openha.links.registry import make_listener, make_sender
 
-from conftest import eventually, run
+from tests.links.conftest import eventually, run
 
 TIMEOUT_S = 1.0
 """Link timeout in these tests: half of it is the limit of one request."""

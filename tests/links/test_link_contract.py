@@ -9,7 +9,7 @@ from opensvc_openha.core.model import LinkKind, LinkSpec
 from opensvc_openha.links.base import LinkFault
 from opensvc_openha.links.registry import make_listener, make_sender
 
-from conftest import Place
+from tests.links.conftest import Place
 
 WAIT_S = 3.0
 BRIEF_S = 0.6

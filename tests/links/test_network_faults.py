@@ -14,7 +14,7 @@ from opensvc_openha.links.base import LinkFault
 from opensvc_openha.links.host_name import LOOK_EVERY_BEATS
 from opensvc_openha.links.registry import make_listener, make_sender
 
-from conftest import Place, eventually, run
+from tests.links.conftest import Place, eventually, run
 
 GROUPS = {"net4": (LinkKind.NET, "239.131.50.20"), "net6": (LinkKind.NET, "ff15::5020")}
 

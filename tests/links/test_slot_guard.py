@@ -1,5 +1,6 @@
 """A slot is written only where nobody else's data is, and what was written is looked at again."""
 
+import contextlib
 import os
 import subprocess
 import time
@@ -11,9 +12,10 @@ from opensvc_openha.formats.disk_slot import encode_slot
 from opensvc_openha.links.base import LinkFault
 from opensvc_openha.links.dio import DioListener, DioSender
 from opensvc_openha.links.disk import DiskSender
+from opensvc_openha.links.disk_channel import channel_for
 from opensvc_openha.links.slot_link import ForeignData
 
-from conftest import eventually, run
+from tests.links.conftest import eventually, run
 
 
 def spec(device, offset=0):
@@ -77,30 +79,41 @@ def test_blank_slot_on_a_device_with_a_file_system_is_refused(sender, disk_dir, 
         sender(image, offset).open()
 
 
+@contextlib.contextmanager
+def mounted(device, place):
+    """In a mount namespace of its own: one made meanwhile by another process would copy the mount, and keep it."""
+    script = f"mount {device} {place} && echo mounted && exec sleep 60"
+    argv = ["unshare", "--mount", "--propagation=private", "sh", "-c", script]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as holder:
+        try:
+            assert holder.stdout.readline() == "mounted\n"
+            yield
+        finally:
+            holder.kill()
+
+
+def is_in_use(device):
+    channel = channel_for(device, True)
+    try:
+        return channel.open(for_writing=True).is_in_use
+    finally:
+        channel.close()
+
+
 def test_mounted_device_is_refused_wherever_the_slot_is(sender, loop_device, disk_dir):
     """A file system without a sign at the start of the device, but mounted: the kernel says that it is in use."""
     device, image = loop_device(32_768)
     run("mkfs.ext4", "-q", device)
     place = os.path.join(disk_dir, "mnt")
     os.mkdir(place)
-    run("mount", device, place)
-    try:
-        offset = next(block for block in range(20_000, 32_000, 10) if not content(device, block).strip(b"\0"))
+    offset = next(block for block in range(20_000, 32_000, 10) if not content(image, block).strip(b"\0"))
+    with mounted(device, place):
         one = sender(device, offset)
         with pytest.raises(ForeignData, match="file system"):
             one.open()
         assert one._channel is None
-        one._is_in_use = False
-        from opensvc_openha.links.disk_channel import channel_for
-
-        channel = channel_for(device, True)
-        assert channel.open(for_writing=True).is_in_use
-        channel.close()
-    finally:
-        eventually(lambda: not os.system(f"umount {place} 2>/dev/null"))
-    channel = channel_for(device, True)
-    assert not channel.open(for_writing=True).is_in_use
-    channel.close()
+        assert is_in_use(device)
+    eventually(lambda: not is_in_use(device))
 
 
 def test_slot_of_the_c_openha_is_taken_over(sender, disk_file):
