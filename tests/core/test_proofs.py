@@ -342,6 +342,7 @@ def test_hold_after_a_restart_goodbye_ends_at_its_instant_and_not_with_the_next_
     bench = Bench()
     bench.run(0.35)
     bench.hear(S.STARTED)
+    bench.run(0.2)
     bench.hear(S.STARTED, Goodbye.RESTART)
     bench.run(RESTART_HOLD_S - 0.01)
     assert bench.state is S.STOPPED
