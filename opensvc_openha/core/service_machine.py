@@ -267,8 +267,7 @@ class ServiceMachine:
         evidence = view.evidence(self.spec.name, self._doubt.seq)
         is_heard_out = evidence in (Evidence.OUT_ACKED, Evidence.LEFT_OUT)
         is_heard_busy = evidence is Evidence.BUSY and view.acked_seq >= self._doubt.seq
-        is_legacy_out = evidence is Evidence.OUT and view.is_watched_out(self.spec.name, self.since, now)
-        if not (is_heard_out or is_heard_busy or is_legacy_out):
+        if not (is_heard_out or is_heard_busy or view.is_watched_out(self.spec.name, self.since, now)):
             return []
         text, self._doubt = f"{self._doubt.cause}; the peer confirms that it does not run it", None
         self.reason = text

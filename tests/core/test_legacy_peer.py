@@ -18,6 +18,7 @@ from opensvc_openha.core.timing import LEGACY_ECHO_S, LEGACY_STRAGGLER_S, START_
 from opensvc_openha.core.transitions import Situation, Trigger, explain_wait, find_row
 
 from tests.core.pair import links, services
+from tests.core.test_decisions import Bench
 
 OWN, LIFE = BootId(5, 55), BootId(1, 11)
 
@@ -221,3 +222,17 @@ def test_record_that_names_this_node_changes_nothing() -> None:
     engine.step(BeatReceived(theirs, forged, 101.0), 101.0)
     status = engine.snapshot(101.0)
     assert status.services[0].own_state is S.FROZEN_STOP and not any(link.is_up for link in status.links)
+
+
+@pytest.mark.parametrize(("said", "is_sure_at_last"), [(S.STOPPED, True), (S.FROZEN_STOP, True), (S.START_READY, False)])
+def test_doubtful_owner_is_sure_once_a_c_openha_was_heard_out_for_the_whole_delay(said: S, is_sure_at_last: bool) -> None:
+    """It confirms nothing, so what it says must have been true for as long as it may take to see us; START_READY is not out."""
+    bench = Bench(S.STARTED)
+    began = bench.now
+    for number in range(30):
+        bench.step(BeatReceived(bench.link, legacy(number, said), bench.now))
+        waited_s = bench.now - began
+        is_sure = is_sure_at_last and waited_s >= START_READY_DELAY_S
+        assert bench.engine._machines["registry"].is_in_doubt is not is_sure, waited_s
+        bench.run(0.5)
+    assert bench.state is S.STARTED

@@ -217,7 +217,9 @@ def test_recovery_ends_the_notice() -> None:
     """eth1 is up again after two notices: no further one, its own beats tell."""
     engine = _engine()
     engine.step(SendersMuted(frozenset({OURS[0]})), 100.5)
-    assert not any(beat.mute for _, beat in _said(engine, SendersMuted(NOTHING), 100.52))
+    said = [beat for _, beat in _said(engine, SendersMuted(NOTHING), 100.52)]
+    assert not any(beat.mute for beat in said)
+    assert len(said) == 1, "the ordinary beat after the notice that was said, and none in the place of another notice"
 
 
 @pytest.mark.parametrize("case", ["all down", "rest is legacy", "not ours", "nothing"])

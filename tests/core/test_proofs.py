@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Optional
 
 import pytest
 
@@ -29,10 +30,12 @@ from opensvc_openha.core.peer_lives import NOBODY
 from opensvc_openha.core.states import MAY_RUN, ServiceState as S
 from opensvc_openha.core.status import PeerStanding
 from opensvc_openha.core.timing import (
+    BACKLOG_S,
     DUAL_RUN_STEP_BEATS,
     FAST_START_READY_DELAY_S,
     GOODBYE_GAP_S,
     RESTART_HOLD_S,
+    STALL_FRACTION,
     START_READY_DELAY_S,
     STOP_HOLD_S,
     STUCK_S,
@@ -142,6 +145,24 @@ def test_copy_is_as_old_as_its_last_start(is_started_again: bool) -> None:
     assert scripts(bench.run(10, S.STARTED)) == ([] if is_started_again else [K.STOP])
 
 
+@pytest.mark.parametrize("said", [S.STOPPED, S.STOPPING, S.START_FAILED])
+def test_doubt_after_a_stall_ends_with_the_very_beat_that_asks(said: S) -> None:
+    """What the peer acknowledged of the beats before proves nothing; the acknowledgement of the first one since does."""
+    bench = _stalled(Bench().started())
+    asked = bench.engine.seq
+    for ack, announced in ((asked - 1, S.UNKNOWN), (asked, S.STARTED)):
+        beat = Beat("deb2", LIFE, 90 + ack, Ack(OWN, ack), {"registry": said})
+        bench.step(BeatReceived(bench.link, beat, bench.now))
+        assert bench.engine.beat().states["registry"] is announced
+
+
+def test_doubt_ends_with_the_goodbye_of_a_peer_that_is_out() -> None:
+    """It stopped its services and left: nobody else runs this one, and nobody will be there to confirm it later."""
+    bench = Bench(S.STARTED)
+    bench.hear(S.STOPPED, Goodbye.LEFT)
+    assert bench.engine.beat().states["registry"] is S.STARTED
+
+
 # holds
 
 
@@ -207,11 +228,40 @@ def test_start_that_went_on_without_its_daemon_is_doubted_like_any_service_found
     assert scripts(bench.hear(S.STARTED)) == [K.STOP]
 
 
+def test_service_that_is_being_started_says_so_though_it_is_in_doubt() -> None:
+    """A restarted daemon that asks its wrapper, a stall during the start script: the peer hears STARTING, and keeps away."""
+    assert Bench(S.STARTING, must_probe=True).engine.beat().states["registry"] is S.STARTING
+    bench = _checking()
+    bench.ends(K.CHECK)
+    _stalled(bench)
+    assert bench.engine.beat().wants_ack and bench.engine.beat().states["registry"] is S.STARTING
+
+
+def test_end_of_two_copies_is_no_alarm_where_this_one_was_stopped() -> None:
+    """An operator stops the copy here, and the peer's stop script failed at the same time: that one is the one that is left."""
+    bench = Bench().started()
+    bench.hear(S.STARTED)
+    bench.engine.step(CommandReceived(1, "registry", Command.STOP), bench.now)
+    over = [item for item in bench.hear(S.STOP_FAILED) if isinstance(item, Record) and item.old == "DUAL RUN"]
+    assert [(item.new, item.is_alarm) for item in over] == [("STOPPING", False)]
+
+
 @pytest.mark.parametrize("state", [state for state in S if state is not S.START_READY])
 def test_service_may_be_in_use_while_the_wrapper_is_being_asked(state: S) -> None:
     """Whatever the STATE file says, until the status script has ended it may not be taken off the list."""
     assert Bench(state, must_probe=True).engine.may_run("registry")
     assert Bench(state).engine.may_run("registry") is (state in MAY_RUN)
+
+
+def test_primary_whose_check_up_took_long_does_not_step_back_for_a_peer_that_is_ready() -> None:
+    """Only two nodes that are both START_READY for long are stuck: after the check-up the primary is ready again, and stays."""
+    bench = Bench(node="deb2")
+    machine = bench.engine._machines["registry"]
+    machine.role, machine.spec = Role.PRIMARY, replace(machine.spec, primary="deb2", secondary="deb1")
+    bench.run(0.6, S.STOPPED)
+    assert bench.state is S.STARTING
+    bench.run(STUCK_S + 5, S.START_READY)
+    assert scripts(bench.ends(K.CHECK)) == [] and bench.state is S.START_READY
 
 
 def test_failed_service_that_is_forced_out_is_held_as_after_any_stop() -> None:
@@ -244,6 +294,109 @@ def test_second_copy_stops_at_the_instant_of_its_turn_and_not_with_the_next_beat
     assert bench.state is S.STARTED
     bench.run(0.02)
     assert bench.state is S.STOPPING
+
+
+@pytest.mark.parametrize(
+    ("late_s", "by_work"), [(STALL_FRACTION * TIMEOUT_S, False), (TIMEOUT_S + 1, False), (TIMEOUT_S + 1, True)]
+)
+def test_first_beat_after_a_stall_is_the_one_to_acknowledge(late_s: float, by_work: bool) -> None:
+    """START_READY when the stall or a long write came: an acknowledgement of a beat before it is none, one of the next is."""
+    bench = Bench()
+    bench.hear(S.STOPPED, is_acked=False)
+    bench.now = bench.engine.next_deadline() + late_s
+    if by_work:
+        bench.engine.worked(bench.now)
+    bench.step(Tick())
+    first = bench.engine.seq
+    assert bench.state is S.START_READY
+    for ack, wanted in ((first - 1, []), (first, [K.CHECK])):
+        beat = Beat("deb2", LIFE, 90 + ack, Ack(OWN, ack), {"registry": S.STOPPED})
+        assert scripts(bench.step(BeatReceived(bench.link, beat, bench.now))) == wanted
+
+
+def test_owner_that_wrote_for_long_doubts_itself_like_one_that_was_stalled() -> None:
+    """Nothing was said for the peer's timeout: UNKNOWN in the very next beat, and again STARTED once the peer confirms."""
+    bench = Bench().started()
+    bench.now += TIMEOUT_S + 1
+    bench.engine.worked(bench.now)
+    said = beats(bench.step(Tick()))
+    assert [(beat.states["registry"], beat.wants_ack) for beat in said] == [(S.UNKNOWN, True)]
+    bench.hear(S.STOPPED)
+    assert bench.engine.beat().states["registry"] is S.STARTED
+
+
+def test_daemon_that_was_long_in_starting_was_restarted_not_stalled() -> None:
+    """It has said nothing yet, so that it was mute is no news: what an operator reads is that the daemon was restarted."""
+    bench = Bench(S.STARTED, is_begun=False)
+    bench.now += 60
+    bench.step(Tick())
+    assert "the daemon was restarted" in bench.engine.snapshot(bench.now).services[0].reason
+
+
+def test_what_waits_is_taken_for_a_moment_after_long_work_before_a_link_goes_down() -> None:
+    """The disk held the engine beyond the timeout of a link: its verdict comes 50 ms after that, no sooner and no later."""
+    bench = Bench(S.FROZEN_STOP)
+    bench.hear(S.STOPPED)
+    bench.now += TIMEOUT_S + 0.5
+    bench.engine.worked(bench.now)
+    bench.step(Tick())
+    ends_at = bench.now + BACKLOG_S
+    for at, standing in ((ends_at - 0.001, PeerStanding.LIVE), (ends_at + 0.001, PeerStanding.SILENT)):
+        bench.run(at - bench.now)
+        assert bench.engine.snapshot(bench.now).peer_standing is standing
+
+
+def test_next_stall_is_told_when_more_than_a_timeout_has_passed_since_the_last() -> None:
+    """Exactly one timeout after it, it is still the same trouble."""
+    bench = Bench(S.FROZEN_STOP)
+    told = []
+    for later_s in (TIMEOUT_S, TIMEOUT_S, TIMEOUT_S + 0.5):
+        bench.now += later_s
+        told.append(len(records(bench.step(Tick()), "STALLED")))
+    assert told == [1, 0, 1]
+
+
+# when time alone moves a service
+
+
+def _deadline(bench: Bench) -> "Optional[float]":
+    return bench.engine._machines["registry"].next_deadline(bench.engine._view, bench.now)
+
+
+def test_ready_service_is_next_looked_at_when_its_wait_may_end() -> None:
+    """In silence after the start-ready delay, counted from the later of silence and readiness; with a peer, when both are stuck."""
+    bench = Bench()
+    bench.run(TIMEOUT_S + 1)
+    assert bench.state is S.START_READY
+    assert _deadline(bench) == 100.0 + TIMEOUT_S + START_READY_DELAY_S
+    late = Bench(S.FROZEN_STOP)
+    late.run(TIMEOUT_S + 20)
+    late.order(Command.UNFREEZE)
+    assert _deadline(late) == late.now + START_READY_DELAY_S
+    heard = Bench()
+    heard.hear(S.STOPPED, is_acked=False)
+    assert heard.state is S.START_READY
+    ready_at = heard.now
+    assert _deadline(heard) == ready_at + STUCK_S
+    heard.run(TIMEOUT_S + 1)
+    assert _deadline(heard) == ready_at + TIMEOUT_S + START_READY_DELAY_S
+
+
+def test_held_service_is_next_looked_at_when_the_hold_ends_and_no_other_is() -> None:
+    """STOPPED after a stop: at the end of the hold; then, or once it runs again by an operator's word, time moves nothing."""
+    bench = Bench().started()
+    assert _deadline(bench) is None
+    bench.order(Command.STOP)
+    bench.ends(K.STOP)
+    ends_at = bench.now + STOP_HOLD_S
+    assert _deadline(bench) == ends_at
+    bench.now = ends_at
+    assert _deadline(bench) is None
+    forced = Bench(S.FROZEN_STOP)
+    forced.order(Command.FORCE_STOP)
+    assert _deadline(forced) == forced.now + STOP_HOLD_S
+    forced.order(Command.FORCE_START)
+    assert _deadline(forced) is None
 
 
 # the order of what is done
