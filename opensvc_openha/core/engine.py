@@ -245,10 +245,10 @@ class Engine:
         is_same = previous is not None and (previous.boot, previous.states) == (beat.boot, beat.states)
         # A C OpenHA acknowledges nothing: each of its beats counts for who waits.
         waits = (self._view.acked_seq != acked or beat.is_legacy) and any(
-            machine.is_in_doubt or machine.state in (ServiceState.START_READY, ServiceState.STARTING)
+            machine.is_in_doubt or machine.state is ServiceState.START_READY
             for machine in self._machines.values()
         )
-        self._is_dirty = self._is_dirty or not is_same or waits or beat.goodbye is not Goodbye.NONE
+        self._is_dirty = self._is_dirty or not is_same or waits
         if previous is None or previous.boot != beat.boot:
             self._is_ack_due = True
             self._notice.repeat()

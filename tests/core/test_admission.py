@@ -10,7 +10,7 @@ import pytest
 from opensvc_openha.core.actions import Record, RememberLives
 from opensvc_openha.core.admission import Admission
 from opensvc_openha.core.beat import Ack, Beat, BootId, Goodbye
-from opensvc_openha.core.events import BeatReceived
+from opensvc_openha.core.events import BeatReceived, Tick
 from opensvc_openha.core.link_monitor import LinkMonitor
 from opensvc_openha.core.peer_lives import PeerLives
 from opensvc_openha.core.peer_view import PeerView
@@ -101,3 +101,39 @@ def test_goodbye_that_is_the_first_thing_heard_and_meant_for_somebody_else_is_re
     bench.step(BeatReceived(bench.link, beat, bench.now))
     bench.run(1)
     assert bench.engine.snapshot(bench.now).peer_standing is PeerStanding.UNHEARD and bench.state is S.STOPPED
+
+
+def _just_spoken(bench: _Hearing) -> None:
+    """A beat was said this very moment, so that the next answer waits for its gap."""
+    bench.now = bench.engine._beat_at + 1.0
+    assert beats(bench.step(Tick()))
+
+
+@pytest.mark.parametrize("earlier", [0, 1])
+def test_greeting_is_answered_to_the_new_life_though_its_next_beat_comes_before_the_answer(earlier: int) -> None:
+    """The living peer is acknowledged in turns with it; the first answer is the new life's, whichever turn it is."""
+    bench = _Hearing(S.FROZEN_STOP)
+    bench.said(LIFE, 1, Ack(OWN, bench.engine.seq))
+    for _ in range(1 + earlier):
+        _just_spoken(bench)
+    done = []
+    for seq in (1, 2):
+        bench.now += 0.002
+        beat = Beat("deb2", NEXT, seq, None, {"registry": S.STOPPED})
+        done += bench.step(BeatReceived(bench.link, beat, bench.now, key_id=KEY))
+    assert beats(done) == []
+    assert [beat.ack for beat in beats(bench.run(0.1))] == [Ack(NEXT, 2, is_taken=False)]
+
+
+def test_answer_that_is_due_is_not_forgotten_for_a_beat_that_is_refused() -> None:
+    """The peer asks for an acknowledgement, and a beat told again comes in before it is given."""
+    bench = _Hearing(S.FROZEN_STOP)
+    bench.said(LIFE, 1, Ack(OWN, bench.engine.seq))
+    _just_spoken(bench)
+    asking = Beat("deb2", LIFE, 2, Ack(OWN, bench.engine.seq), {"registry": S.START_READY}, wants_ack=True)
+    done = []
+    for _ in range(2):
+        bench.now += 0.002
+        done += bench.step(BeatReceived(bench.link, asking, bench.now, key_id=KEY))
+    assert beats(done) == []
+    assert [beat.ack for beat in beats(bench.run(0.1))] == [Ack(LIFE, 2)]

@@ -759,7 +759,7 @@ def test_force_stop_of_a_stopped_service_is_done_and_answered_once() -> None:
 
 
 def test_services_that_nothing_happened_to_are_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A thousand services and a beat without news: none is evaluated; with a change of the peer, all are."""
+    """A beat without news: none is evaluated, nor while one waits for an acknowledgement; with a change of the peer, all are."""
     bench = Bench(S.FROZEN_STOP)
     bench.hear(S.STOPPED)
     looked: "list[str]" = []
@@ -776,6 +776,13 @@ def test_services_that_nothing_happened_to_are_not_looked_at(monkeypatch: pytest
     assert looked == []
     bench.hear(S.STARTED)
     assert looked == ["registry"]
+    waiting = Bench()
+    waiting.hear(S.STOPPED, is_acked=False)
+    assert waiting.state is S.START_READY
+    looked.clear()
+    waiting.run(0.3)
+    waiting.hear(S.STOPPED, is_acked=False)
+    assert looked == []
 
 
 def test_services_that_only_one_node_has_are_recorded_when_they_are_seen() -> None:

@@ -8,7 +8,7 @@ from typing import Optional
 import pytest
 
 from opensvc_openha.core import timing
-from opensvc_openha.core.actions import Announce, RecordKind
+from opensvc_openha.core.actions import Announce, Record, RecordKind
 from opensvc_openha.core.beat import LEGACY_LIFE, Beat, BootId
 from opensvc_openha.core.engine import Engine
 from opensvc_openha.core.events import BeatReceived, ConfigChanged, Event, Leaving, LeaveRequested, SendersMuted, Tick
@@ -342,3 +342,15 @@ def test_replayed_notice_does_nothing() -> None:
         deb2.handle(deb2.life, BeatReceived(link, old, pair.now))
     assert all(link.is_up for link in deb2.engine.snapshot(pair.now).links)
     assert not [item for item in deb2.records[before:] if item.new == "DOWN"]
+
+
+def test_what_is_told_of_mute_links_is_an_alarm_at_its_first_occurrence() -> None:
+    """eth1, which was up, goes down by a notice; then the peer says twice that none of its links works: told once."""
+    engine = _engine()
+    told = []
+    for seq, link, named in ((1, FIRST, ()), (2, SECOND, (FIRST,)), (3, SECOND, (FIRST, SECOND)), (4, SECOND, (FIRST, SECOND))):
+        beat = Beat("deb2", LIFE, seq, None, {}, mute=_marks(*named))
+        done = engine.step(BeatReceived(link, beat, 100.0 + seq), 100.0 + seq)
+        records = [item for item in done if isinstance(item, Record) and item.new in ("DOWN", "REFUSED")]
+        told += [(seq, item.new, item.is_alarm) for item in records]
+    assert told == [(2, "DOWN", True), (3, "REFUSED", True)]

@@ -7,7 +7,18 @@ from typing import Optional
 
 import pytest
 
-from opensvc_openha.core.actions import Announce, Answer, Exit, MirrorPeer, Persist, Record, RememberLives, RunScript, Word
+from opensvc_openha.core.actions import (
+    Action,
+    Announce,
+    Answer,
+    Exit,
+    MirrorPeer,
+    Persist,
+    Record,
+    RememberLives,
+    RunScript,
+    Word,
+)
 from opensvc_openha.core.beat import Ack, Beat, BootId, Goodbye
 from opensvc_openha.core.engine import Engine
 from opensvc_openha.core.events import (
@@ -27,14 +38,17 @@ from opensvc_openha.core.events import (
 )
 from opensvc_openha.core.model import ClusterSpec, OnDualRun, OnStartFailure, Policy, Profile, Role
 from opensvc_openha.core.peer_lives import NOBODY
+from opensvc_openha.core.service_machine import ServiceMachine
 from opensvc_openha.core.states import MAY_RUN, ServiceState as S
 from opensvc_openha.core.status import PeerStanding
 from opensvc_openha.core.timing import (
+    ACK_GAP_S,
     BACKLOG_S,
     DUAL_RUN_STEP_BEATS,
     FAST_START_READY_DELAY_S,
     GOODBYE_GAP_S,
     RESTART_HOLD_S,
+    SLOWING_DOWN_S,
     STALL_FRACTION,
     START_READY_DELAY_S,
     STOP_HOLD_S,
@@ -314,6 +328,27 @@ def test_first_beat_after_a_stall_is_the_one_to_acknowledge(late_s: float, by_wo
         assert scripts(bench.step(BeatReceived(bench.link, beat, bench.now))) == wanted
 
 
+def test_service_that_waits_goes_on_with_the_acknowledgement_beside_others_that_do_not() -> None:
+    """Two services, one of them frozen: a beat without any news but the acknowledgement is enough for the other one."""
+    spec = ClusterSpec("deb1", "deb2", links(count=1), services("registry", "frozen"))
+    engine = Engine(spec, OWN, {"registry": Learned(S.STOPPED), "frozen": Learned(S.FROZEN_STOP)}, 100.0)
+    engine.step(Tick(), 100.0)
+    beat = Beat("deb2", LIFE, 1, None, {"registry": S.STOPPED, "frozen": S.STOPPED})
+    engine.step(BeatReceived(spec.listeners[0], beat, 100.1), 100.1)
+    assert engine.state_of("registry") is S.START_READY
+    acked = replace(beat, seq=2, ack=Ack(OWN, engine.seq))
+    assert scripts(engine.step(BeatReceived(spec.listeners[0], acked, 100.2), 100.2)) == [K.CHECK]
+
+
+def test_owner_that_is_woken_by_a_beat_without_news_doubts_itself_at_once() -> None:
+    """What ends the stall is a beat that says the same as ever and acknowledges nothing new."""
+    bench = Bench().started()
+    bench.run(0.6, S.STOPPED)
+    bench.now += TIMEOUT_S + 1
+    bench.hear(S.STOPPED, is_acked=False)
+    assert bench.engine.beat().states["registry"] is S.UNKNOWN
+
+
 def test_owner_that_wrote_for_long_doubts_itself_like_one_that_was_stalled() -> None:
     """Nothing was said for the peer's timeout: UNKNOWN in the very next beat, and again STARTED once the peer confirms."""
     bench = Bench().started()
@@ -364,7 +399,7 @@ def _deadline(bench: Bench) -> "Optional[float]":
 
 
 def test_ready_service_is_next_looked_at_when_its_wait_may_end() -> None:
-    """In silence after the start-ready delay, counted from the later of silence and readiness; with a peer, when both are stuck."""
+    """In silence after the delay, counted from the later of silence and readiness; with a peer, when both are stuck."""
     bench = Bench()
     bench.run(TIMEOUT_S + 1)
     assert bench.state is S.START_READY
@@ -449,6 +484,18 @@ def test_nothing_is_begun_after_the_goodbye(said: S) -> None:
         done += bench.engine.step(Tick(), bench.now)
     assert [type(item) for item in done if not isinstance(item, Record)] == [Announce, Announce, Exit]
     assert bench.state is S.STARTED and not records(done, "STOPPING")
+
+
+def test_goodbye_that_was_begun_is_said_to_its_end() -> None:
+    """RESTART was said once; an order to stop the services comes too late: LEFT would say that nothing runs here any more."""
+    bench = Bench().started()
+    bench.step(LeaveRequested(Leaving.KEEP_SERVICES))
+    done = list(bench.step(LeaveRequested(Leaving.STOP_SERVICES)))
+    for _ in range(2):
+        bench.now += GOODBYE_GAP_S
+        done += bench.engine.step(Tick(), bench.now)
+    assert [(beat.goodbye, beat.states["registry"]) for beat in beats(done)] == [(Goodbye.RESTART, S.STARTED)] * 2
+    assert scripts(done) == []
 
 
 def test_service_that_started_while_the_daemon_was_leaving_is_stopped_before_the_goodbye() -> None:
@@ -562,3 +609,137 @@ def test_wrapper_of_a_service_that_was_added_is_asked_where_its_state_is_not_kno
     assert bench.engine.beat().states["busybox"] is S.UNKNOWN
     bench.step(ScriptExited("busybox", K.PROBE, End.UP))
     assert bench.engine.state_of("busybox") is S.FROZEN_START
+
+
+def test_peer_that_slows_down_is_told_before_it_does() -> None:
+    """From `fast` to the tutorial's pace: ten beats a second for two seconds more, the first at once, all naming the new pace."""
+    bench = Bench(S.FROZEN_STOP)
+    bench.step(ConfigChanged(_edited(bench, Profile.FAST)))
+    bench.run(0.95)
+    changed_at = bench.now
+    said = [(changed_at, beat) for beat in beats(bench.step(ConfigChanged(_edited(bench, Profile.TUTORIAL))))]
+    while bench.now < changed_at + 6:
+        bench.now = max(bench.now, bench.engine.next_deadline())
+        said += [(bench.now, beat) for beat in beats(bench.engine.step(Tick(), bench.now))]
+    assert {beat.interval_s for _, beat in said} == {1.0}
+    assert said[0][0] - changed_at <= ACK_GAP_S
+    gaps = [(round(after - before, 3), before - changed_at) for (before, _), (after, _) in zip(said, said[1:])]
+    assert {gap for gap, at in gaps if at < SLOWING_DOWN_S - 0.01} == {0.1}
+    assert {gap for gap, at in gaps if at > SLOWING_DOWN_S + 0.01} == {1.0}
+
+
+def test_edit_that_leaves_the_pace_leaves_the_beats() -> None:
+    """The files are read again without a new profile: no beat sooner than in a second."""
+    bench = Bench(S.FROZEN_STOP)
+    bench.run(0.3)
+    assert beats(bench.step(ConfigChanged(_edited(bench))) + bench.run(0.6)) == []
+    assert len(beats(bench.run(2))) == 2
+
+
+def test_service_that_is_kept_though_it_was_removed_is_an_alarm_once() -> None:
+    """It may run here: the operator who took it out of the file is told, and not again with the next edit."""
+    bench = Bench(S.STARTED)
+    spec = replace(bench.engine.spec, services=())
+    done = bench.step(ConfigChanged(spec)) + bench.step(ConfigChanged(spec))
+    told = [(item.old, item.new, item.is_alarm) for item in done if isinstance(item, Record) and item.name == "registry"]
+    assert told == [("STARTED", "STARTED", True)]
+    assert bench.engine.state_of("registry") is S.STARTED
+
+
+def test_command_for_a_service_that_is_not_here_fails() -> None:
+    """The answer is the last one, and no success."""
+    bench = Bench()
+    done = bench.step(CommandReceived(7, "nosuch", Command.START))
+    assert [(item.command_id, item.word, item.is_last, item.is_ok) for item in done if isinstance(item, Answer)] == [
+        (7, Word.REFUSED, True, False)
+    ]
+
+
+def test_services_come_and_go_with_the_file() -> None:
+    """What is not in use is forgotten at once and said no more; what comes back is taken from what its STATE file says."""
+    bench = Bench(S.STOPPED)
+    with_service, without = bench.engine.spec, replace(bench.engine.spec, services=())
+    done = bench.step(ConfigChanged(without))
+    assert records(done, "REMOVED") and bench.engine.beat().states == {} and not bench.engine.may_run("registry")
+    done = bench.step(ConfigChanged(with_service, {"registry": Learned(S.FROZEN_STOP, reason="as before")}))
+    assert [item.reason for item in records(done, "FROZEN_STOP")] == ["added: as before"]
+    assert bench.engine.beat().states == {"registry": S.FROZEN_STOP}
+
+
+def test_service_that_was_removed_asks_for_nothing_more() -> None:
+    """It was START_READY, or held: neither an acknowledgement nor a moment is waited for after it was taken out."""
+    ready = Bench()
+    ready.hear(S.STOPPED, is_acked=False)
+    held = Bench(S.FROZEN_STOP)
+    held.order(Command.FORCE_STOP)
+    assert ready.engine.beat().wants_ack and held.engine._due
+    for bench in (ready, held):
+        bench.step(ConfigChanged(replace(bench.engine.spec, services=())))
+        assert not bench.engine.beat().wants_ack and not bench.engine._due
+
+
+def test_service_that_comes_back_into_the_file_is_not_removed_when_it_is_stopped() -> None:
+    """Taken out while it ran, put in again, stopped: it stays one of the node's services."""
+    bench = Bench().started()
+    spec = bench.engine.spec
+    bench.step(ConfigChanged(replace(spec, services=())))
+    bench.step(ConfigChanged(spec))
+    bench.order(Command.STOP)
+    bench.ends(K.STOP)
+    assert bench.state is S.STOPPED and bench.engine.beat().states == {"registry": S.STOPPED}
+
+
+def test_edited_timeouts_of_links_count_from_then_on() -> None:
+    """10 s become 40: this node does not doubt itself after 11 s without a beat, and calls its peer silent after 40."""
+    bench = Bench().started()
+    spec = bench.engine.spec
+    bench.step(ConfigChanged(replace(spec, links=tuple(replace(link, timeout_s=40.0) for link in spec.links))))
+    changed_at = bench.now
+    bench.run(39.5)
+    assert bench.engine.snapshot(bench.now).peer_standing is not PeerStanding.SILENT
+    bench.run(changed_at + 40.1 - bench.now)
+    assert bench.engine.snapshot(bench.now).peer_standing is PeerStanding.SILENT
+    bench.now = bench.engine._beat_at + TIMEOUT_S + 1
+    bench.step(Tick())
+    assert not bench.engine.beat().wants_ack
+
+
+def test_goodbye_that_was_doubted_after_a_stall_counts_when_the_links_were_listened_to() -> None:
+    """Nobody is heard for the whole timeout after it: the service is started at that instant, not with the next beat."""
+    bench = Bench(S.FROZEN_STOP)
+    bench.hear(S.STOPPED, Goodbye.LEFT)
+    bench.now += 5.25
+    bench.step(Tick())
+    woke_at = bench.now
+    bench.order(Command.UNFREEZE)
+    bench.run(0.4)
+    bench.order(Command.FREEZE_STOP)
+    bench.order(Command.UNFREEZE)
+    bench.run(woke_at + TIMEOUT_S - 0.01 - bench.now)
+    assert bench.state is S.STOPPED
+    bench.run(0.02)
+    assert bench.state is S.STARTING
+
+
+def test_services_are_left_alone_where_nothing_happens_to_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A peer that is silent or gone, a hold that is not over, an owner long after its start: none is looked at again."""
+    looked: "list[str]" = []
+    evaluate = ServiceMachine.evaluate
+
+    def counted(machine: ServiceMachine, *args: object) -> "list[Action]":
+        looked.append(machine.spec.name)
+        return evaluate(machine, *args)  # type: ignore[arg-type]
+
+    silent, gone, held, owner = Bench(S.FROZEN_STOP), Bench(S.FROZEN_STOP), Bench(S.FROZEN_STOP), Bench().started()
+    held.hear(S.STOPPED)
+    held.order(Command.FORCE_STOP)
+    owner.run(STUCK_S + 2, S.STOPPED)
+    silent.run(TIMEOUT_S + 1)
+    gone.hear(S.STOPPED, Goodbye.LEFT)
+    gone.run(1)
+    monkeypatch.setattr(ServiceMachine, "evaluate", counted)
+    for bench in (silent, gone):
+        bench.run(5)
+    held.run(STOP_HOLD_S - 0.5, S.STOPPED)
+    owner.run(3, S.STOPPED)
+    assert looked == []
