@@ -137,3 +137,16 @@ def test_answer_that_is_due_is_not_forgotten_for_a_beat_that_is_refused() -> Non
         done += bench.step(BeatReceived(bench.link, asking, bench.now, key_id=KEY))
     assert beats(done) == []
     assert [beat.ack for beat in beats(bench.run(0.1))] == [Ack(LIFE, 2)]
+
+
+def test_answers_are_20_ms_apart_however_often_they_are_asked_for() -> None:
+    """The peer asks at each millisecond: one answer, 20 ms after the last beat, to the newest of its beats."""
+    bench = _Hearing(S.FROZEN_STOP)
+    bench.said(LIFE, 1, Ack(OWN, bench.engine.seq))
+    _just_spoken(bench)
+    spoken_at, said = bench.now, []
+    for seq in range(2, 30):
+        bench.now = spoken_at + (seq - 2) / 1000
+        beat = Beat("deb2", LIFE, seq, Ack(OWN, bench.engine.seq), {"registry": S.STOPPED}, wants_ack=True)
+        said += [bench.now for _ in beats(bench.engine.step(BeatReceived(bench.link, beat, bench.now, key_id=KEY), bench.now))]
+    assert [round(at - spoken_at, 3) for at in said] in ([0.02], [0.021])

@@ -743,3 +743,54 @@ def test_services_are_left_alone_where_nothing_happens_to_them(monkeypatch: pyte
     held.run(STOP_HOLD_S - 0.5, S.STOPPED)
     owner.run(3, S.STOPPED)
     assert looked == []
+
+
+def test_kept_service_is_gone_once_it_is_stopped() -> None:
+    """Removed from the file while it ran, stopped now: recorded, no longer said, and nothing is written of it any more."""
+    bench = Bench().started()
+    bench.step(ConfigChanged(replace(bench.engine.spec, services=())))
+    bench.order(Command.STOP)
+    done = bench.ends(K.STOP)
+    assert len(records(done, "REMOVED")) == 1
+    assert bench.engine.beat().states == {} and beats(done)[-1].states == {}
+    assert not any(isinstance(item, MirrorPeer) for item in done + bench.hear(S.STARTED))
+
+
+def test_peers_state_is_not_written_again_for_what_happens_here() -> None:
+    """A command moves the service, the peer says what it said before."""
+    bench = Bench(S.FROZEN_STOP)
+    bench.hear(S.STARTED)
+    done = bench.step(CommandReceived(1, "registry", Command.UNFREEZE)) + bench.hear(S.STARTED)
+    assert not any(isinstance(item, MirrorPeer) for item in done)
+
+
+def test_service_that_is_sure_again_is_announced_at_once_beside_others_without_news() -> None:
+    """The peer confirms one of two services: the beat that says STARTED does not wait for its second."""
+    spec = ClusterSpec("deb1", "deb2", links(count=1), services("registry", "zabbix"))
+    engine = Engine(spec, OWN, {"registry": Learned(S.STARTED), "zabbix": Learned(S.FROZEN_STOP)}, 100.0)
+    engine.step(Tick(), 100.0)
+    beat = Beat("deb2", LIFE, 1, None, {"registry": S.STOPPED, "zabbix": S.STOPPED})
+    engine.step(BeatReceived(spec.listeners[0], beat, 100.1), 100.1)
+    engine.step(Tick(), 100.2)
+    confirming = replace(beat, seq=2, ack=Ack(OWN, engine.seq))
+    said = beats(engine.step(BeatReceived(spec.listeners[0], confirming, 100.3), 100.3))
+    assert [item.states["registry"] for item in said] == [S.STARTED]
+
+
+def test_nothing_is_written_of_a_service_that_is_gone_though_the_peer_falls_silent_in_the_same_step() -> None:
+    """The stop script of a removed service ends when the disk lets the engine go, after the peer's timeout."""
+    bench = Bench().started()
+    bench.hear(S.FROZEN_STOP)
+    bench.step(ConfigChanged(replace(bench.engine.spec, services=())))
+    bench.order(Command.STOP)
+    bench.now += TIMEOUT_S + 0.5
+    bench.engine.worked(bench.now - BACKLOG_S - 0.01)
+    done = bench.engine.step(ScriptExited("registry", K.STOP, End.OK), bench.now)
+    assert records(done, "SILENT") and records(done, "REMOVED")
+    assert not any(isinstance(item, MirrorPeer) for item in done)
+
+
+def test_node_without_services_speaks_in_its_first_step() -> None:
+    """It has nothing to tell but that it lives, and says so at once."""
+    engine = Engine(ClusterSpec("deb1", "deb2", links(count=1), ()), OWN, {}, 100.0)
+    assert [beat.seq for beat in beats(engine.step(Tick(), 100.0))] == [1]
