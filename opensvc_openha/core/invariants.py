@@ -349,6 +349,7 @@ class Watch:
         """Notes a sign of life. A repeated beat is none, nor is one of a life that ended or was not proved genuine.
 
         Nor is one of a life that is not later than another by its counter: the node has lost that, and is reported.
+        Nor is a goodbye to another life of ours: a disk slot keeps it from long ago.
         """
         beat = seen.beat
         if beat.is_legacy:
@@ -359,7 +360,8 @@ class Watch:
         is_later = beat.boot.counter > newest or (beat.boot in node.arrived and beat.boot.counter == newest)
         if beat.seq <= node.arrived.get(beat.boot, -1) or not is_later or (life is not None and life.is_over):
             return
-        if seen.is_authentic and not (life is not None and life.is_proven) and not self._names_us(node, beat):
+        is_proof_needed = beat.goodbye is not Goodbye.NONE or seen.is_authentic and not (life is not None and life.is_proven)
+        if is_proof_needed and not self._names_us(node, beat):
             return
         node.arrived[beat.boot] = beat.seq
         node.last_arrival = seen.at
