@@ -86,9 +86,10 @@ def test_nothing_is_done_in_a_freeze_nor_without_a_peer_that_takes_over(make_age
     assert cluster.runs_on() == ["deb2"]
 
 
-def test_reboot_action_takes_the_node_down_after_the_history_is_written(make_agent_cluster):
-    """monitor_action = reboot: the node is gone at once, the peer takes the service over, and booted again it says why."""
-    cluster = make_agent_cluster(default="monitor_action = reboot\n")
+@pytest.mark.parametrize("action", ["reboot", "crash"])
+def test_node_is_taken_down_after_the_history_is_written(make_agent_cluster, action):
+    """monitor_action = reboot, crash: the node is gone at once, nothing is stopped, the peer takes over; after a boot it says why."""
+    cluster = make_agent_cluster(default=f"monitor_action = {action}\n")
     first, second = cluster.nodes
     # Ending the machine itself must be out of reach, whatever the code does.
     pid = monitor_pids(cluster, first)[0]
@@ -98,8 +99,14 @@ def test_reboot_action_takes_the_node_down_after_the_history_is_written(make_age
     first.kill()  # Its addresses went with its power.
     cluster.wait("UNKNOWN/STARTED", nodes=[second])
     assert cluster.runs_on() == ["deb2"]
+    assert "stop deb1" not in second.run("cat /shared/calls").stdout
     first.boot()
-    assert history(cluster, first) == ["REBOOT: app#1 is down"]
+    assert history(cluster, first) == [f"{action.upper()}: app#1 is down"]
+    if action == "crash":
+        # As after a power failure: its daemon finds the service on the peer, and stands by.
+        cluster.must(first, f"{EZ}/ezha start")
+        cluster.wait("STOPPED/STARTED")
+        assert cluster.runs_on() == ["deb2"]
 
 
 def test_monitor_comes_back_and_goes_with_its_daemon(make_agent_cluster):
