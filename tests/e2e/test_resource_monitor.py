@@ -88,7 +88,7 @@ def test_nothing_is_done_in_a_freeze_nor_without_a_peer_that_takes_over(make_age
 
 @pytest.mark.parametrize("action", ["reboot", "crash"])
 def test_node_is_taken_down_after_the_history_is_written(make_agent_cluster, action):
-    """monitor_action = reboot, crash: the node is gone at once, nothing is stopped, the peer takes over; after a boot it says why."""
+    """monitor_action = reboot, crash: it is gone at once, nothing is stopped, the peer takes over; booted, it says why."""
     cluster = make_agent_cluster(default=f"monitor_action = {action}\n")
     first, second = cluster.nodes
     # Ending the machine itself must be out of reach, whatever the code does.
