@@ -334,11 +334,9 @@ class Engine:
         ]
         self._view.legacy_delay_s = self._monitor.legacy_delay_s
         self._view.ack_limit_s = self._peer_patience_s
-        was_doubted = self._view.is_left_doubted
         before = self._view.judge(self._monitor.is_any_up, self._monitor.silent_since(now), now)
         standing = self._view.standing
-        has_news = before is not standing or self._view.is_left_doubted is not was_doubted
-        if has_news or (standing is PeerStanding.LEFT and self._view.silent_since is not None):
+        if before is not standing or (standing is PeerStanding.LEFT and self._view.silent_since is not None):
             self._is_dirty = True
         if before is not standing:
             reason = _standing_reason(standing, self._view.newest)

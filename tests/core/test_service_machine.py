@@ -168,3 +168,18 @@ def test_standby_that_does_not_start_says_why() -> None:
     deb2.boot({"registry": Learned(ServiceState.STOPPED)})
     pair.run(1)
     assert "neither heard nor listened to for a full timeout" in deb2.service().reason
+
+
+def test_service_stopped_by_an_operator_says_that_it_is_held_back_for_the_peer() -> None:
+    """`stop` where the peer is frozen: held back for some seconds, told as long as it lasts, and of no other standby."""
+    pair = Pair()
+    deb1, deb2 = pair.start_on_deb1()
+    assert "held back" not in deb2.service().reason
+    deb2.command(Command.FREEZE_STOP)
+    pair.run(1)
+    deb1.command(Command.STOP)
+    pair.run(1)
+    assert deb1.shown == ("STOPPED", "FROZEN_STOP")
+    assert "held back for some seconds, so that the peer may go first" in deb1.service().reason
+    pair.run(30)
+    assert deb1.shown == ("STARTED", "FROZEN_STOP")
