@@ -6,6 +6,7 @@ Commands are imported when they are called, so that a status costs no more than 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from typing import Callable, NoReturn
 
@@ -176,6 +177,7 @@ def main(args: "list[str]") -> int:
 def console() -> NoReturn:
     """Entry point of the console script: the one boundary that catches broadly."""
     _open_standard_streams()
+    _take_signals_as_usual()
     try:
         code = main(sys.argv[1:])
         sys.stdout.flush()
@@ -212,6 +214,12 @@ def _open_standard_streams() -> None:
     sys.stdin = sys.stdin or open(0, closefd=False)
     sys.stdout = sys.stdout or open(1, "w", closefd=False)
     sys.stderr = sys.stderr or open(2, "w", closefd=False)
+
+
+def _take_signals_as_usual() -> None:
+    """Undoes what a parent left us: with SIGCHLD ignored no exit code arrives, and a failed check-up counts as a success."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
 def _drop_output() -> None:

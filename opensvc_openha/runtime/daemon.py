@@ -142,6 +142,8 @@ class Daemon:
         """Runs until the daemon has left; returns the exit code. ``on_ready`` is called once all is in place."""
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._on_signal)
+        # A shell ignores it for what it runs in the background; services are not to inherit that.
+        signal.signal(signal.SIGQUIT, signal.SIG_DFL)
         self._server.open()
         self._history.open()
         self._agent_caches.drop(self._own_names())

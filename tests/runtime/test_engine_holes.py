@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 from typing import Iterator
@@ -22,6 +23,8 @@ from opensvc_openha.formats.layout import find_layout
 from opensvc_openha.runtime import configuration
 from tests.cluster_dir import HERE, PEER, ClusterDir
 from tests.peer_voice import PeerVoice
+
+_OFTEN_IGNORED = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD)
 
 
 class Peer:
@@ -249,6 +252,30 @@ def test_h21_scripts_and_what_they_start_can_be_ended_by_signals(cluster_dir: Cl
     cluster_dir.ok("service -A web freeze-stop")
     ignored = int(mask.read_text().split()[1], 16)
     assert not any(ignored >> (number - 1) & 1 for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM))
+
+
+def test_h21_daemon_of_a_parent_that_ignores_signals_knows_how_scripts_end(cluster_dir: ClusterDir) -> None:
+    """Started where SIGCHLD and others are ignored or blocked: a failed check-up is no success, and scripts get signals."""
+    mask = cluster_dir.root / "mask"
+    cluster_dir.add("registry", check="/bin/false")
+    cluster_dir.add("web", f"grep -E 'SigBlk|SigIgn' /proc/self/status > {mask}")
+
+    def ignore_signals() -> None:
+        for number in _OFTEN_IGNORED:
+            signal.signal(number, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+    command = [sys.executable, "-m", "opensvc_openha", "nmond"]
+    env = {**cluster_dir.env, "EZ": str(cluster_dir.root)}
+    subprocess.run(command, env=env, preexec_fn=ignore_signals, check=True, timeout=30)
+    cluster_dir.ok("service -A registry unfreeze")
+    cluster_dir.wait_state("registry", "START_FAILED")
+    assert cluster_dir.calls("registry.sh") == []
+    cluster_dir.ok("service -A web force-start")
+    cluster_dir.ok("service -A web freeze-stop")
+    blocked, ignored = (int(line.split()[1], 16) for line in mask.read_text().splitlines())
+    assert blocked == 0
+    assert [number for number in _OFTEN_IGNORED if ignored >> (number - 1) & 1] == []
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become somebody else")
