@@ -432,10 +432,9 @@ class Engine:
         if self._leaving is Leaving.KEEP_SERVICES:
             waited_s = now - self._leave_began
             return Goodbye.NONE if is_busy and waited_s < timing.LEAVE_SCRIPT_WAIT_S else Goodbye.RESTART
-        is_moving = any(
-            machine.state in (ServiceState.STARTED, ServiceState.START_READY) for machine in self._machines.values()
-        )
-        return Goodbye.NONE if is_busy or is_moving else Goodbye.LEFT
+        # What was START_READY has stepped back in the step that took the order to leave.
+        is_started = any(machine.state is ServiceState.STARTED for machine in self._machines.values())
+        return Goodbye.NONE if is_busy or is_started else Goodbye.LEFT
 
     def _announce(self, now: float, goodbye: Goodbye = Goodbye.NONE) -> Announce:
         announce = self._next_beat(goodbye)
@@ -475,8 +474,9 @@ class Engine:
     def _ack(self) -> Optional[Ack]:
         """What was taken into account last; or, for a life that must be answered first, that it was heard."""
         newest, heard = self._view.newest, self._admission.lives.heard
-        is_mute = newest is None or newest.is_legacy or not newest.is_complete
-        taken = None if newest is None or is_mute else Ack(newest.boot, newest.seq)
+        taken = (
+            None if newest is None or newest.is_legacy or not newest.is_complete else Ack(newest.boot, newest.seq)
+        )
         if heard is None or newest is None or heard.boot == newest.boot:
             return taken or heard
         is_later = heard.boot.counter > newest.boot.counter or self._view.standing is not PeerStanding.LIVE

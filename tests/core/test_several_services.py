@@ -1,0 +1,75 @@
+"""A node of several services, where what holds for one of them does not hold for the others."""
+
+from __future__ import annotations
+
+import pytest
+
+from opensvc_openha.core.actions import Action
+from opensvc_openha.core.beat import Goodbye
+from opensvc_openha.core.engine import Engine
+from opensvc_openha.core.events import Command, Learned, Leaving, LeaveRequested, ScriptKind as K, Tick
+from opensvc_openha.core.model import ClusterSpec
+from opensvc_openha.core.service_machine import ServiceMachine
+from opensvc_openha.core.states import ServiceState as S
+from opensvc_openha.core.timing import STOP_HOLD_S
+
+from tests.core.pair import links, services
+from tests.core.test_decisions import OWN, Bench, beats, scripts
+
+
+class _Two(Bench):
+    """The service of the bench, and beside it `zabbix`, which is frozen."""
+
+    def __init__(self, state: S = S.STOPPED) -> None:
+        super().__init__(state, is_begun=False)
+        spec = ClusterSpec("deb1", "deb2", links(count=1), services("registry", "zabbix"))
+        self.engine = Engine(spec, OWN, {"registry": Learned(state), "zabbix": Learned(S.FROZEN_STOP)}, self.now)
+        self.done += self.engine.step(Tick(), self.now)
+
+
+def test_goodbye_waits_for_the_stop_of_one_service_beside_others_that_are_out() -> None:
+    """`registry` is being stopped, `zabbix` is frozen as stopped: LEFT is said when the stop script has ended, not before."""
+    bench = _Two().started()
+    assert scripts(bench.step(LeaveRequested(Leaving.STOP_SERVICES))) == [K.STOP]
+    assert all(beat.goodbye is Goodbye.NONE for beat in beats(bench.run(3)))
+    assert beats(bench.ends(K.STOP))[-1].goodbye is Goodbye.LEFT
+
+
+def test_goodbye_waits_for_a_service_that_started_meanwhile_beside_others_that_are_out() -> None:
+    """The start script of `registry` ends after the order to leave: it is stopped first, though `zabbix` could go."""
+    bench = _Two()
+    bench.run(0.6, S.STOPPED)
+    bench.ends(K.CHECK)
+    bench.step(LeaveRequested(Leaving.STOP_SERVICES))
+    done = bench.ends(K.START)
+    assert scripts(done) == [K.STOP] and all(beat.goodbye is Goodbye.NONE for beat in beats(done))
+
+
+def test_restart_waits_for_the_script_of_one_service_beside_others_that_have_none() -> None:
+    """The daemon is to be restarted while `registry` is being stopped: RESTART is said when the stop script has ended."""
+    bench = _Two().started()
+    bench.order(Command.STOP)
+    bench.step(LeaveRequested(Leaving.KEEP_SERVICES))
+    assert all(beat.goodbye is Goodbye.NONE for beat in beats(bench.run(3)))
+    assert beats(bench.ends(K.STOP))[-1].goodbye is Goodbye.RESTART
+
+
+@pytest.mark.parametrize("command", [Command.FORCE_START, Command.FREEZE_STOP])
+def test_hold_that_an_operator_ended_wakes_nobody_when_it_would_have_been_over(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """force-stop holds the service for 5 s, the next command moves it on: it is not looked at again by itself."""
+    bench = Bench(S.FROZEN_STOP)
+    bench.order(Command.FORCE_STOP)
+    bench.now += 0.5
+    bench.order(command)
+    looked: "list[str]" = []
+    evaluate = ServiceMachine.evaluate
+
+    def counted(machine: ServiceMachine, *args: object) -> "list[Action]":
+        looked.append(machine.spec.name)
+        return evaluate(machine, *args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ServiceMachine, "evaluate", counted)
+    bench.run(STOP_HOLD_S + 2)
+    assert looked == []
