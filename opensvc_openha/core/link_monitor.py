@@ -88,7 +88,7 @@ class LinkMonitor:
         self._not_before = now
         self._silent_since: Optional[float] = None
         self._mute_boot: Optional[BootId] = None
-        """The life of the peer that the mute links are of."""
+        """The life of the peer that the mute links, if there are any, are of."""
 
     def update(self, listeners: Iterable[LinkSpec], now: float) -> None:
         """Takes over a new set of links; those that stay keep what was heard on them."""
@@ -169,7 +169,6 @@ class LinkMonitor:
         return self._listeners[link].mute_since is not None
 
     def _forget_mute(self) -> None:
-        self._mute_boot = None
         for item in self._listeners.values():
             item.mute_since = None
 

@@ -23,7 +23,6 @@ class MuteNotice:
         self._senders: "tuple[LinkSpec, ...]" = ()
         self._left = 0
         self._said_at = -math.inf
-        self._gap_s = timing.GOODBYE_GAP_S
 
     def reconfigure(self, senders: "tuple[LinkSpec, ...]") -> None:
         """From now on these are the senders; which of the new ones are mute is said by ``take``."""
@@ -33,8 +32,6 @@ class MuteNotice:
         """Notes which senders are mute now; returns those that were not before, if the peer can be told of them."""
         former = self._mute
         self._senders = senders
-        dwell_s = [timing.MUTE_READS * timing.slot_read_s(link.timeout_s) for link in senders if link.kind.is_disk]
-        self._gap_s = max(timing.GOODBYE_GAP_S, *dwell_s) if dwell_s else timing.GOODBYE_GAP_S
         self._mute = frozenset(mute).intersection(senders)
         new = [link for link in senders if link in self._mute and link not in former]
         if not self.marks:
@@ -53,6 +50,12 @@ class MuteNotice:
         """What the notice names; empty if there is nothing to say or nobody to hear it."""
         speaking = [link for link in self._senders if link not in self._mute and link.wire is Wire.OWN]
         return frozenset(link.mark for link in self._mute) if speaking else frozenset()
+
+    @property
+    def _gap_s(self) -> float:
+        """How long a notice stays: in a disk slot until it must have been read."""
+        disks = [link for link in self._senders if link.kind.is_disk]
+        return max((timing.MUTE_READS * timing.slot_read_s(link.timeout_s) for link in disks), default=timing.GOODBYE_GAP_S)
 
     def due_at(self, beat_at: float) -> Optional[float]:
         """When the next notice is due, with the last ordinary beat at that instant; None if there is none to come."""

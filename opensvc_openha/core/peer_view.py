@@ -104,11 +104,10 @@ class PeerView:
     def take(self, beat: Beat, now: float) -> bool:
         """Makes the beat the newest one; False if a newer one of the same life was taken before."""
         newest = self._newest
-        is_new_life = newest is None or newest.boot != beat.boot
-        if newest is not None and not is_new_life and not self._is_newer(beat, newest, now):
-            return False
-        if is_new_life:
+        if newest is None or newest.boot != beat.boot:
             self._acked_seq = -1
+        elif not self._is_newer(beat, newest, now):
+            return False
         if not beat.is_legacy and self._life != beat.boot:
             if self._life is not None:
                 # A life that was followed by another does not come back for what its counter says.
@@ -131,12 +130,9 @@ class PeerView:
 
     def _note_same(self, beat: Beat, now: float) -> None:
         """Remembers since when a C OpenHA has said the same of each service, in beats without a gap."""
-        before = self._newest
-        is_going_on = (
-            before is not None and before.is_legacy and self.standing is PeerStanding.LIVE
-            and now <= self._taken_at + LEGACY_FRESH_S
-        )
-        said: "Mapping[str, ServiceState]" = before.states if is_going_on and before is not None else {}
+        is_going_on = self.standing is PeerStanding.LIVE and now <= self._taken_at + LEGACY_FRESH_S
+        # After a beat in our own format nothing is kept, so the same state begins anew.
+        said = self.states if is_going_on else {}
         self._same_since = {
             name: self._same_since.get(name, now) if said.get(name) is state else now
             for name, state in beat.states.items()
@@ -190,9 +186,9 @@ class PeerView:
 
     def state_of(self, service: str) -> ServiceState:
         """The peer's state as shown: UNKNOWN unless the peer is heard and speaks of the service."""
-        if self.standing is not PeerStanding.LIVE or self._newest is None:
+        if self.standing is not PeerStanding.LIVE:
             return ServiceState.UNKNOWN
-        return self._newest.states.get(service, ServiceState.UNKNOWN)
+        return self.states.get(service, ServiceState.UNKNOWN)
 
     def evidence(self, service: str, ready_seq: Optional[int]) -> Evidence:
         """What is proved of the service; ``ready_seq`` is the beat that announced our START_READY, if one did."""

@@ -162,6 +162,7 @@ assert LEGACY_ECHO_S > GOODBYE_REPEATS * GOODBYE_GAP_S + BEAT_INTERVAL_S, "a dis
 assert STOP_HOLD_S >= 2 * BEAT_INTERVAL_S, "the peer must hear of the stop before the hold ends"
 assert GOODBYE_REPEATS * GOODBYE_GAP_S < BEAT_INTERVAL_S, "a goodbye is over before the next beat would be due"
 assert MUTE_READS > 1, "a disk is read while a notice is in its slot"
+assert MUTE_READS * SLOT_READ_LEAST_S >= GOODBYE_GAP_S, "a notice beside a disk stays as long as one without"
 assert 3 * MUTE_READS / SLOT_READS + 1 / 4 < 1, "a reader that knows no notice, four times in a timeout, hears enough"
 assert MUTE_READS * SLOT_READ_S < BEAT_INTERVAL_S / 2, "notices do not slow down a beat a second"
 assert START_FAILURE_HOLD_S > STOP_HOLD_S, "the peer goes first"

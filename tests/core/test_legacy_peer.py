@@ -14,7 +14,7 @@ from opensvc_openha.core.model import ClusterSpec, LinkKind, LinkSpec, Role
 from opensvc_openha.core.peer_view import Evidence, PeerView
 from opensvc_openha.core.states import ServiceState as S
 from opensvc_openha.core.status import PeerStanding
-from opensvc_openha.core.timing import LEGACY_ECHO_S, LEGACY_STRAGGLER_S, START_READY_DELAY_S
+from opensvc_openha.core.timing import LEGACY_ECHO_S, LEGACY_FRESH_S, LEGACY_STRAGGLER_S, START_READY_DELAY_S
 from opensvc_openha.core.transitions import Situation, Trigger, explain_wait, find_row
 
 from tests.core.pair import links, services
@@ -111,6 +111,34 @@ def test_what_was_watched_is_worth_nothing_once_the_beats_stop() -> None:
     assert not view.is_watched_out("registry", 100.0, 107.5)
 
 
+def test_silence_begins_the_delay_anew_however_short_it_was() -> None:
+    """A link of 2 s: the peer was called silent, and is heard again within 3 s of its last beat."""
+    view = watched(0, 1, 2)
+    view.judge(False, 104.0, 104.0)
+    for second in range(4, 10):
+        view.take(legacy(second * 2), 100.5 + second)
+        view.judge(True, None, 100.5 + second)
+        assert view.is_watched_out("registry", 100.0, 100.5 + second) is (second == 9)
+
+
+def test_beats_in_our_own_format_are_no_part_of_the_delay() -> None:
+    """The peer said STOPPED in our format, then as a C OpenHA: only the latter counts."""
+    view = PeerView(OWN)
+    for second in range(12):
+        view.take(own(second) if second < 4 else legacy(second * 2), 100.0 + second)
+        view.judge(True, None, 100.0 + second)
+        assert view.is_watched_out("registry", 100.0, 100.0 + second) is (second >= 9)
+
+
+def test_gap_of_three_seconds_is_none_and_a_longer_one_is() -> None:
+    """Two lost beats are no reason to begin anew, and what was proved holds for as long."""
+    assert watched(0, 1, 4, 5).is_watched_out("registry", 100.0, 105.0)
+    assert not watched(0, 1, 4.5, 5, 6).is_watched_out("registry", 100.0, 106.0)
+    view = watched(*range(8))
+    assert view.is_watched_out("registry", 100.0, 107.0 + LEGACY_FRESH_S)
+    assert not view.is_watched_out("registry", 100.0, 107.01 + LEGACY_FRESH_S)
+
+
 def test_own_format_is_never_watched_out() -> None:
     """There the acknowledgement is asked for, as ever."""
     view = PeerView(OWN)
@@ -135,6 +163,7 @@ def test_late_record_is_dropped_but_a_clock_that_was_set_back_is_not() -> None:
     view = watched(0, 1, 2, states=(S.STARTED, S.STARTED, S.STARTED))
     assert not view.take(legacy(3, S.STOPPED), 102.5)
     assert view.take(legacy(4, S.STOPPING), 102.5), "within the same second the later one counts"
+    assert not view.take(legacy(0, S.STOPPED), 102.4 + LEGACY_STRAGGLER_S)
     assert view.take(legacy(0, S.STOPPED), 102.5 + LEGACY_STRAGGLER_S)
 
 

@@ -71,6 +71,15 @@ def test_flood_of_beats_is_remembered_less_precisely_but_never_forgotten() -> No
         assert seq / 10_000 <= monitor.first_heard(LIFE, seq, 3.0) <= seq / 10_000 + 0.001
 
 
+def test_what_is_kept_of_a_flood_keeps_its_own_instant() -> None:
+    """One beat above the limit: every second one is forgotten, and each that is kept counts for exactly when it came."""
+    monitor = LinkMonitor([FIRST], 0.0)
+    for seq in range(1, 10_002):
+        monitor.first_heard(LIFE, seq, seq / 10_000)
+    exact = [seq for seq in range(1, 10_002) if monitor.first_heard(LIFE, seq, 3.0) == seq / 10_000]
+    assert exact == list(range(1, 10_002, 2))
+
+
 def test_node_without_listeners_remembers_no_more_than_one_arrival() -> None:
     """There is no timeout for which anything would have to be remembered."""
     monitor = LinkMonitor([], 0.0)
@@ -144,9 +153,18 @@ def test_first_silence_waits_for_the_inbox_too() -> None:
     assert monitor.next_deadline(112.0) is None
 
 
+def test_end_of_the_wait_is_no_deadline_while_the_peer_is_heard() -> None:
+    """Work that ended at 103 puts off verdicts that would be due before; there are none, so nobody looks then."""
+    monitor = LinkMonitor([FIRST], 100.0)
+    monitor.heard(FIRST, LIFE, 1, 101.0, 7)
+    monitor.wait_until(103.0)
+    assert monitor.next_deadline(102.0) == 111.0
+
+
 def test_new_listener_may_pass_its_verdict_as_soon_as_it_was_listened_to() -> None:
     """Nothing waits at the start: the wait ends when the monitor begins."""
     monitor = LinkMonitor([replace(FIRST, timeout_s=0.0)], 100.0)
+    assert monitor.silent_since(100.0 + PATIENCE_BEATS * BEAT_INTERVAL_S - 0.01) is None
     assert monitor.silent_since(100.0 + PATIENCE_BEATS * BEAT_INTERVAL_S) is not None
 
 
@@ -157,6 +175,14 @@ def test_link_is_not_down_before_two_of_the_intervals_that_its_beats_announce(in
     monitor.heard(replace(FIRST, timeout_s=0.3), LIFE, 1, 200.0, 7, interval_s)
     assert monitor.expire(200.0 + patience_s - 0.01) == []
     assert len(monitor.expire(200.0 + patience_s + 0.0001)) == 1
+
+
+def test_peer_that_announces_no_pace_is_given_the_slowest() -> None:
+    """A beat without an interval, on a link of 0.3 s: one a second is expected, and the link goes down after two."""
+    quick = replace(FIRST, timeout_s=0.3)
+    monitor = LinkMonitor([quick], 100.0)
+    monitor.heard(quick, LIFE, 1, 200.0, 7)
+    assert monitor.expire(201.99) == [] and monitor.expire(202.0) == [quick]
 
 
 def test_links_keep_their_threads_and_lives_apart() -> None:
@@ -181,14 +207,20 @@ def test_never_heard_link_takes_any_beat_as_fresh() -> None:
 
 
 def test_delay_of_a_c_openha_follows_the_quickest_disk_that_is_up() -> None:
-    """Disks of 4 and 30 s: 6 s with the first, 32 s with the second alone, 5 s with none or with a network."""
+    """Disks of 1, 4 and 30 s: never less than 5 s, 6 s with the second, 32 s with the third alone, 5 s with a network."""
+    quickest = LinkSpec("deb2", LinkKind.DIO, "/dev/sdd", "", 0, 19, 1.0)
     quick = LinkSpec("deb2", LinkKind.DIO, "/dev/sdb", "", 0, 19, 4.0)
     slow = LinkSpec("deb2", LinkKind.DISK, "/dev/sdc", "", 0, 19, 30.0)
-    monitor = LinkMonitor([FIRST, quick, slow], 100.0)
+    monitor = LinkMonitor([FIRST, quickest, quick, slow], 100.0)
     assert monitor.legacy_delay_s == START_READY_DELAY_S
     monitor.heard(slow, LEGACY_LIFE, 1, 101.0, 1)
     assert monitor.legacy_delay_s == 32.0
     monitor.heard(quick, LEGACY_LIFE, 1, 101.0, 1)
+    assert monitor.legacy_delay_s == 6.0
+    monitor.heard(quickest, LEGACY_LIFE, 1, 101.0, 1)
+    assert monitor.legacy_delay_s == START_READY_DELAY_S
+    monitor.take_down()
+    monitor.heard(quick, LEGACY_LIFE, 2, 102.0, 1)
     assert monitor.legacy_delay_s == 6.0
     monitor.heard(FIRST, LEGACY_LIFE, 1, 101.0, 1)
     assert monitor.legacy_delay_s == START_READY_DELAY_S

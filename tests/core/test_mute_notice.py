@@ -83,6 +83,28 @@ def test_notice_overtaken_by_a_beat_on_the_link_it_names_is_no_news() -> None:
     assert monitor.view(FIRST)[0] and not monitor.is_mute(FIRST)
 
 
+def test_notice_that_came_in_on_the_very_link_that_it_names_is_no_news() -> None:
+    """eth1 has brought beat 10, and beat 10 says that eth1 is down: it works for all that is known here."""
+    monitor = _heard(FIRST, SECOND, seq=10)
+    assert monitor.mute(_marks(FIRST), LIFE, 10) == []
+    assert monitor.view(FIRST)[0] and not monitor.is_mute(FIRST)
+
+
+def test_notice_of_a_new_life_is_believed_though_the_former_one_had_come_further() -> None:
+    """eth1 has brought beat 50 of the daemon before; the new one says in its third beat that eth1 is down."""
+    monitor = _heard(FIRST, SECOND, seq=50)
+    monitor.heard(SECOND, NEXT_LIFE, 3, 102.0, 7)
+    assert monitor.mute(_marks(FIRST), NEXT_LIFE, 3) == [FIRST]
+    assert monitor.is_mute(FIRST) and not monitor.view(FIRST)[0]
+
+
+def test_beat_of_a_c_openha_ends_the_mute_of_its_link_whatever_its_clock_says() -> None:
+    """eth1 was mute since beat 50; a C daemon is heard on it, whose number is a clock and not a count of ours."""
+    monitor = _heard(FIRST, SECOND, seq=50)
+    monitor.mute(_marks(FIRST), LIFE, 51)
+    assert monitor.heard(FIRST, LEGACY_LIFE, 3, 102.0, 7) and not monitor.is_mute(FIRST)
+
+
 def test_next_notice_replaces_the_former() -> None:
     """First eth1 is down, then only eth3: eth1 is waited for again, though it is down until it is heard."""
     third = replace(FIRST, device="eth3", address="239.131.50.99")

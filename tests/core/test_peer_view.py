@@ -64,6 +64,15 @@ def test_acknowledgement_counts_from_the_very_beat_that_announced_start_ready() 
     assert view.evidence("registry", 7) is Evidence.OUT_ACKED
 
 
+def test_acknowledgement_is_old_at_the_instant_at_which_the_peer_may_call_this_node_silent() -> None:
+    """Its patience is 10 s: after them it may have taken the service, so what it acknowledged before proves nothing."""
+    view = _live(_beat(ack=Ack(OWN, 7)))
+    view.ack_limit_s = 10.0
+    for now, proved in ((109.99, Evidence.OUT_ACKED), (110.0, Evidence.OUT)):
+        view.tell_time(now)
+        assert view.evidence("registry", 7) is proved
+
+
 def test_acknowledgement_of_an_earlier_life_of_ours_is_none() -> None:
     """The peer still acknowledges the daemon that ran here before."""
     assert _live(_beat(ack=Ack(OLD_OWN, 99))).evidence("registry", 7) is Evidence.OUT
@@ -177,6 +186,14 @@ def test_goodbye_with_a_running_service_protects_it_for_the_hold_only() -> None:
     view.judge(False, 110.0, 100.0 + RESTART_HOLD_S)
     assert view.evidence("registry", None) is Evidence.SILENT
     assert view.silent_since == 100.0 + RESTART_HOLD_S
+    assert view.next_deadline(100.0 + RESTART_HOLD_S) is None
+
+
+def test_peer_that_left_is_looked_at_again_when_the_doubt_of_its_goodbye_ends_and_when_its_hold_does() -> None:
+    """This node was stalled after the goodbye and listens anew until 110: then the goodbye counts, at 130 the hold is over."""
+    view = _live(replace(_beat(ServiceState.STARTED), goodbye=Goodbye.RESTART))
+    view.doubt_goodbye(110.0)
+    assert [view.next_deadline(now) for now in (101.0, 110.0)] == [110.0, 100.0 + RESTART_HOLD_S]
 
 
 def test_stray_beat_of_a_former_life_does_not_lock_the_living_peer_out() -> None:
@@ -195,6 +212,45 @@ def test_stray_beat_of_a_former_life_does_not_lock_the_living_peer_out() -> None
     assert view.admits(living) and view.take(living, 112.0)
     assert view.evidence("registry", None) is Evidence.RUNS
     assert not view.admits(replace(stray, seq=901))
+    assert view.admits(replace(living, seq=33)), "what came back is the peer's present life like any other"
+
+
+def _restarted(ack: "Ack | None" = None) -> PeerView:
+    """LIFE was heard, then NEXT_LIFE, with that acknowledgement; beat 7 is our newest."""
+    view = PeerView(OWN)
+    view.own_seq = 7
+    view.take(_beat(), 100.0)
+    view.take(replace(_beat(ack=ack), boot=NEXT_LIFE), 101.0)
+    view.judge(True, None, 101.0)
+    view.own_seq = 8
+    return view
+
+
+def test_former_life_does_not_come_back_for_what_it_heard_of_the_daemon_before_this_one() -> None:
+    """Its recorded beat acknowledges a higher number, of our own former life: that says nothing of today."""
+    assert not _restarted().admits(_beat(seq=9, ack=Ack(OLD_OWN, 99)))
+    assert _restarted().admits(_beat(seq=9, ack=Ack(OWN, 8)))
+
+
+def test_former_life_that_lives_is_believed_once_the_one_that_followed_it_is_silent() -> None:
+    """Both have answered since, so the later one was believed; it is heard no more, and the former one still answers."""
+    view = _restarted()
+    view.take(replace(_beat(seq=2, ack=Ack(OWN, 8)), boot=NEXT_LIFE), 102.0)
+    living = _beat(seq=9, ack=Ack(OWN, 8))
+    assert not view.admits(living)
+    view.judge(False, 112.0, 112.0)
+    assert view.admits(living)
+
+
+def test_life_that_has_answered_nothing_since_it_was_believed_is_no_reason_against_one_that_has() -> None:
+    """Its one beat acknowledges our newest of then, so it may be a recording; the life before has heard what was said since."""
+    assert _restarted(ack=Ack(OWN, 7)).admits(_beat(seq=9, ack=Ack(OWN, 8)))
+
+
+def test_life_that_was_heard_through_a_c_openhas_beats_for_a_while_is_still_the_same() -> None:
+    """Its own format is cut, the original's comes through, then its own again: no proof is asked for, nothing followed it."""
+    view = _live(_beat(), replace(_beat(), boot=LEGACY_LIFE))
+    assert view.admits(_beat(seq=2))
 
 
 def test_life_that_answers_is_not_given_up_for_one_that_answers_too() -> None:

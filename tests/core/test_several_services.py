@@ -13,7 +13,7 @@ from opensvc_openha.core.service_machine import ServiceMachine
 from opensvc_openha.core.states import ServiceState as S
 from opensvc_openha.core.timing import STOP_HOLD_S
 
-from tests.core.pair import links, services
+from tests.core.pair import TIMEOUT_S, links, services
 from tests.core.test_decisions import OWN, Bench, beats, scripts
 
 
@@ -54,6 +54,19 @@ def test_restart_waits_for_the_script_of_one_service_beside_others_that_have_non
     assert beats(bench.ends(K.STOP))[-1].goodbye is Goodbye.RESTART
 
 
+def _looked_at(monkeypatch: pytest.MonkeyPatch) -> "list[str]":
+    """The services that are evaluated from now on."""
+    looked: "list[str]" = []
+    evaluate = ServiceMachine.evaluate
+
+    def counted(machine: ServiceMachine, *args: object) -> "list[Action]":
+        looked.append(machine.spec.name)
+        return evaluate(machine, *args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ServiceMachine, "evaluate", counted)
+    return looked
+
+
 @pytest.mark.parametrize("command", [Command.FORCE_START, Command.FREEZE_STOP])
 def test_hold_that_an_operator_ended_wakes_nobody_when_it_would_have_been_over(
     command: Command, monkeypatch: pytest.MonkeyPatch
@@ -63,13 +76,18 @@ def test_hold_that_an_operator_ended_wakes_nobody_when_it_would_have_been_over(
     bench.order(Command.FORCE_STOP)
     bench.now += 0.5
     bench.order(command)
-    looked: "list[str]" = []
-    evaluate = ServiceMachine.evaluate
-
-    def counted(machine: ServiceMachine, *args: object) -> "list[Action]":
-        looked.append(machine.spec.name)
-        return evaluate(machine, *args)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(ServiceMachine, "evaluate", counted)
+    looked = _looked_at(monkeypatch)
     bench.run(STOP_HOLD_S + 2)
+    assert looked == []
+
+
+def test_end_of_a_stalls_doubt_wakes_nobody_while_the_peer_is_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A goodbye would count again 10 s after a stall; there was none, so the services are left alone then."""
+    bench = Bench(S.FROZEN_STOP)
+    bench.run(2, S.STOPPED)
+    bench.now += 5
+    bench.step(Tick())
+    bench.run(1, S.STOPPED)
+    looked = _looked_at(monkeypatch)
+    bench.run(TIMEOUT_S + 1, S.STOPPED)
     assert looked == []
