@@ -217,6 +217,26 @@ def test_ordinary_beat_just_posted_is_not_overtaken_by_the_notice() -> None:
     assert 100.0 + timing.ACK_GAP_S <= said[0][0] < 100.05
 
 
+def test_notice_comes_one_answers_gap_after_an_ordinary_beat_and_one_beat_after_it() -> None:
+    """The last beat was at 100: the notice at 100.02, an ordinary beat 50 ms after it, none once that one was said."""
+    notice = MuteNotice()
+    assert notice.take(OURS[:1], OURS) == [OURS[0]]
+    assert notice.due_at(100.0) == 100.0 + timing.ACK_GAP_S and notice.beat_due_at(100.0) is None
+    notice.said(100.02)
+    assert notice.beat_due_at(100.0) == 100.02 + timing.GOODBYE_GAP_S
+    assert notice.beat_due_at(100.02) is None, "it was said right behind the notice"
+
+
+def test_notice_stays_for_the_slowest_of_several_disks() -> None:
+    """Slots of 0.5 and of 10 s are read every 50 and 250 ms: the notice stays 1.2 times the latter."""
+    disks = tuple(replace(DISK, node="deb1", device=device, timeout_s=timeout_s)
+                  for device, timeout_s in (("/dev/sdb", 0.5), ("/dev/sdc", 10.0)))
+    notice = MuteNotice()
+    notice.take(OURS[:1], OURS + disks)
+    notice.said(100.0)
+    assert notice.beat_due_at(99.0) == pytest.approx(100.0 + 1.2 * 0.25)
+
+
 def test_ordinary_beats_keep_their_pace_beside_notices() -> None:
     """Without the notices, what is left is never more than a beat interval apart."""
     engine = _engine()

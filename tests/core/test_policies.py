@@ -15,6 +15,7 @@ from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import PeerStanding
 from opensvc_openha.core.timing import START_FAILURE_HOLD_S, START_FAILURES_MAX, START_FAILURES_WINDOW_S
 from tests.core.pair import NAMES, Host, Pair
+from tests.core.test_decisions import Bench
 
 
 def _partitioned(policy: Policy) -> Pair:
@@ -259,6 +260,14 @@ def test_copy_that_a_restarted_daemon_finds_is_an_old_one(frozen: bool) -> None:
     deb2.command(Command.FORCE_START)
     pair.run(30)
     assert (deb1.state, deb2.state) == ("STARTED", "STOPPED")
+
+
+def test_copy_that_a_restarted_daemon_finds_is_kept_beside_one_that_does_not_go_away() -> None:
+    """Frozen as started, thawed by an operator, and deb2 runs it too: deb1, the primary, never takes its own for the younger."""
+    bench = Bench(ServiceState.FROZEN_START, policy=Policy(on_dual_run=OnDualRun.STOP_YOUNGEST))
+    bench.order(Command.UNFREEZE)
+    bench.run(20, ServiceState.STARTED)
+    assert bench.state is ServiceState.STARTED
 
 
 # --- failed starts --------------------------------------------------------------------------------------------

@@ -46,6 +46,8 @@ def test_silent_peer_and_unknown_names_change_nothing() -> None:
     """Nothing is concluded from a peer that is not heard, nor from a beat whose names are not all known yet."""
     differences, view = ServiceDifferences("deb1", "deb2"), PeerView(OWN)
     assert differences.note({"a"}, view) == []
+    view.judge(True, None, 0.0)
+    assert differences.note({"a"}, view) == [], "a link is up, and nothing was taken yet"
     assert differences.note({"a"}, heard(view, replace(beat(1), is_complete=False))) == []
     differences.note({"a"}, heard(view, beat(2, "b")))
     view.judge(False, 3.0, 3.0)
@@ -53,7 +55,8 @@ def test_silent_peer_and_unknown_names_change_nothing() -> None:
 
 
 def test_many_names_are_told_as_a_number() -> None:
-    """Five are named, the rest is counted."""
-    differences = ServiceDifferences("deb1", "deb2")
-    differences.note((), heard(PeerView(OWN), beat(1, *(f"svc{number}" for number in range(9)))))
-    assert differences.warnings()[0].startswith("only deb2 has service svc0, svc1, svc2, svc3, svc4 and 4 more: ")
+    """Five are named, the rest is counted, if there is any."""
+    for count, more in ((5, ""), (6, " and 1 more"), (9, " and 4 more")):
+        differences = ServiceDifferences("deb1", "deb2")
+        differences.note((), heard(PeerView(OWN), beat(1, *(f"svc{number}" for number in range(count)))))
+        assert differences.warnings()[0].startswith(f"only deb2 has service svc0, svc1, svc2, svc3, svc4{more}: ")
