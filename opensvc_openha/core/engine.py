@@ -35,6 +35,7 @@ from opensvc_openha.core.events import (
     Learned,
     Leaving,
     LeaveRequested,
+    ListenerTried,
     PeerForgotten,
     ScriptExited,
     SendersMuted,
@@ -197,6 +198,8 @@ class Engine:
             return self._take_beat(event, now)
         if isinstance(event, SendersMuted):
             return self._tell_mute(event)
+        if isinstance(event, ListenerTried):
+            return self._note_tried(event, now)
         if isinstance(event, (ScriptExited, CommandReceived, StoreFailed)):
             self._touched.add(event.service)
         else:
@@ -277,6 +280,18 @@ class Engine:
             for link in self._notice.take(event.links, self.spec.senders)
         ]
 
+    def _note_tried(self, event: ListenerTried, now: float) -> "list[Action]":
+        """A link that nobody ever listened on says nothing by its silence; where all are such, nothing is known of the peer."""
+        if event.link not in self._monitor:
+            return []
+        was_deaf = self._monitor.is_deaf
+        self._monitor.tried(event.link, event.is_open, now)
+        if self._monitor.is_deaf is was_deaf:
+            return []
+        if was_deaf:
+            return [Record(RecordKind.NODE, self.spec.node, "", "LISTENS", "a link could be opened: the peer is listened for")]
+        return [Record(RecordKind.NODE, self.spec.node, "", "DEAF", f"{_DEAF}: no verdict about the peer", is_alarm=True)]
+
     def _command(self, event: CommandReceived, now: float) -> "list[Action]":
         machine = self._machines.get(event.service)
         if machine is not None:
@@ -339,7 +354,7 @@ class Engine:
         if before is not standing or (standing is PeerStanding.LEFT and self._view.silent_since is not None):
             self._is_dirty = True
         if before is not standing:
-            reason = _standing_reason(standing, self._view.newest)
+            reason = self._standing_reason()
             is_alarm = standing is PeerStanding.SILENT
             done.append(Record(RecordKind.PEER, self.spec.peer, before.name, standing.name, reason, is_alarm))
         return done
@@ -510,7 +525,7 @@ class Engine:
         ]
         services += [self._machines[name].status(self._view, self._leaving, now) for name in self._kept]
         links = tuple(self._link_status(link) for link in self.spec.listeners)
-        reason = _standing_reason(self._view.standing, self._view.newest)
+        reason = self._standing_reason()
         return NodeStatus(self.spec.node, self.spec.peer, 0, self._view.standing, reason, links, tuple(services),
                           self._admission.suspicions(now) + self._differences.warnings(),
                           own_only=self._differences.own_only, peer_only=self._differences.peer_only)
@@ -524,6 +539,21 @@ class Engine:
             self._sight = Sight(self._stepped_at, self._monitor.sights(self._stepped_at), self._view.standing, self._late_s,
                                 limit_s)
         return self._sight
+
+    def _standing_reason(self) -> str:
+        standing, newest = self._view.standing, self._view.newest
+        if standing is PeerStanding.LEFT and newest is not None:
+            if newest.goodbye is Goodbye.LEFT:
+                return "it stopped its services and said goodbye"
+            return "its daemon said goodbye and left services running"
+        if standing is PeerStanding.UNHEARD and self._monitor.is_deaf:
+            return _DEAF
+        return {
+            PeerStanding.UNHEARD: "not heard, and not listened to for a full timeout",
+            PeerStanding.LIVE: "heard",
+            PeerStanding.SILENT: "not heard on any link for its timeout",
+            PeerStanding.LEFT: "it said goodbye",
+        }[standing]
 
     def _link_status(self, link: LinkSpec) -> LinkStatus:
         is_up, heard, pid = self._monitor.view(link)
@@ -555,19 +585,7 @@ def _is_past(instant: Optional[float], now: float) -> bool:
     return instant is not None and now >= instant
 
 
-def _standing_reason(standing: PeerStanding, newest: Optional[Beat]) -> str:
-    if standing is PeerStanding.LEFT and newest is not None:
-        if newest.goodbye is Goodbye.LEFT:
-            return "it stopped its services and said goodbye"
-        return "its daemon said goodbye and left services running"
-    return {
-        PeerStanding.UNHEARD: "not heard, and not listened to for a full timeout",
-        PeerStanding.LIVE: "heard",
-        PeerStanding.SILENT: "not heard on any link for its timeout",
-        PeerStanding.LEFT: "it said goodbye",
-    }[standing]
-
-
+_DEAF = "no link of this node could be opened yet, so that it hears nobody"
 _ORDER = (Persist, RememberLives, Announce, MirrorPeer, RunScript, Record, Answer, Exit)
 
 

@@ -139,6 +139,15 @@ class SendersMuted:
     links: "frozenset[LinkSpec]"
 
 
+@dataclass(frozen=True)
+class ListenerTried:
+    """The listener of a link could not be opened, and never was since it is in use; or it is open at last."""
+
+    link: LinkSpec
+    is_open: bool
+
+
 Event = Union[
-    Tick, BeatReceived, ScriptExited, CommandReceived, ConfigChanged, StoreFailed, LeaveRequested, PeerForgotten, SendersMuted
+    Tick, BeatReceived, ScriptExited, CommandReceived, ConfigChanged, StoreFailed, LeaveRequested, PeerForgotten, SendersMuted,
+    ListenerTried,
 ]

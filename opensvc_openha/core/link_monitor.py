@@ -2,6 +2,8 @@
 
 A link is up from a fresh beat until its timeout has passed without one. "Silent" needs more than links that
 are down: every link must have been listened to for its whole timeout since the start, or since this node's own last stall.
+A node on which no link could ever be opened (interfaces with other names after a boot) hears nothing, and its silence is
+none. One of several that cannot be opened is a link that is down, until it is opened: then it is listened to first.
 
 The peer may say, in a beat on one link, that it cannot send on another one: that one is down at once and mute, and its
 timeout is not waited for, until a beat comes in on it that is no older than the notice. A silence is never found sooner for
@@ -36,6 +38,8 @@ class _Listener:
         self.interval_s = BEAT_INTERVAL_S
         self.mute_since: Optional[int] = None
         """The peer's newest beat that says that it cannot send here."""
+        self.is_unopened = False
+        """Nothing was ever listened to here."""
 
     @property
     def patience_s(self) -> float:
@@ -141,7 +145,20 @@ class LinkMonitor:
         listener.interval_s = min(interval_s, BEAT_INTERVAL_S)
         listener.last_heard = max(received_at, listener.last_heard or received_at)
         listener.is_up = is_up
+        listener.is_unopened = False
         return came_up
+
+    def tried(self, link: LinkSpec, is_open: bool, now: float) -> None:
+        """Takes the news that a link could not be opened yet, or is open at last and is listened to from now on."""
+        listener = self._listeners[link]
+        if listener.is_unopened:
+            listener.listening_since = now
+        listener.is_unopened = not is_open
+
+    @property
+    def is_deaf(self) -> bool:
+        """True while nothing was ever listened to on any link."""
+        return all(item.is_unopened for item in self._listeners.values())
 
     def mute(self, marks: "frozenset[bytes]", boot: BootId, seq: int) -> "Optional[list[LinkSpec]]":
         """Takes the peer's word, just heard on some link, on which links it cannot send; returns those that were up.
@@ -234,7 +251,7 @@ class LinkMonitor:
 
         That instant is never in the past when it is found: a check-up script that was begun before did not know of it.
         """
-        if self.is_any_up or not self._listeners or now < max(item.verdict_at for item in self._awaited):
+        if self.is_any_up or self.is_deaf or now < max(item.verdict_at for item in self._awaited):
             self._silent_since = None
         elif self._silent_since is None and now >= self._not_before:
             self._silent_since = now

@@ -315,7 +315,7 @@ class Daemon:
             if role == "sender":
                 thread = SenderThread(link, codec, self._board, self._log_link)
             else:
-                thread = ListenerThread(link, codec, self._deliver, self._log_link)
+                thread = ListenerThread(link, codec, self._deliver, self._inbox.put, self._log_link)
             self._links[link, role] = thread
             thread.start(self._realtime.enter)
 

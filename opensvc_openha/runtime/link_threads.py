@@ -11,11 +11,11 @@ from typing import Callable, Mapping, Optional
 
 from opensvc_openha.core import timing
 from opensvc_openha.core.admission import REPLAYED
-from opensvc_openha.core.events import BeatReceived
+from opensvc_openha.core.events import BeatReceived, ListenerTried
 from opensvc_openha.core.model import LinkSpec, Wire
 from opensvc_openha.core.status import LinkStatus
 from opensvc_openha.errors import FrameError, OpenhaError
-from opensvc_openha.links.base import Received
+from opensvc_openha.links.base import BeatListener, Received
 from opensvc_openha.links.registry import make_listener, make_sender
 from opensvc_openha.runtime import clock
 from opensvc_openha.runtime.codec import Codec
@@ -173,17 +173,21 @@ class ListenerThread(LinkThread):
     role = "listener"
     complaint = "dropped a frame"
 
-    def __init__(self, link: LinkSpec, codec: Codec, deliver: Callable[[BeatReceived], bool], log: Log) -> None:
+    def __init__(self, link: LinkSpec, codec: Codec, deliver: Callable[[BeatReceived], bool],
+                 tell_tried: Callable[[ListenerTried], None], log: Log) -> None:
         super().__init__(link, log)
         self._codec = codec
         self._origin = Origin(link) if link.wire is Wire.LEGACY else None
         self._deliver = deliver
         self._known = KnownFrames()
+        self._tell_tried = tell_tried
+        self._is_open: Optional[bool] = None
+        """None until it is known whether it can be opened."""
 
     def _serve(self) -> None:
         listener = make_listener(self.link, clock.monotonic)
         try:
-            listener.open()
+            self._open(listener)
             self.remark = listener.remark
             while not self._ending.is_set():
                 received = listener.receive(_WAIT_S)
@@ -195,6 +199,19 @@ class ListenerThread(LinkThread):
             self._note_counters(listener.counters)
             self._of_link = {}
             listener.close()
+
+    def _open(self, listener: BeatListener) -> None:
+        """The engine is told of a link that was never open, since it hears nothing there; one that fails later was heard."""
+        try:
+            listener.open()
+        except BaseException:
+            if self._is_open is None:
+                self._is_open = False
+                self._tell_tried(ListenerTried(self.link, False))
+            raise
+        if self._is_open is False:
+            self._tell_tried(ListenerTried(self.link, True))
+        self._is_open = True
 
     def _take(self, received: Received) -> None:
         # A flood of recorded frames would have the engine busy with them: it hears of some, and all are counted.

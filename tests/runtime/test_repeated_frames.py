@@ -40,7 +40,7 @@ def listener(key: Optional[Key], taken: "list[BeatReceived]") -> ListenerThread:
         taken.append(event)
         return True
 
-    return ListenerThread(LINK, OwnCodec(LINK, tuple, authentication), deliver, lambda link, is_fault, text: None)
+    return ListenerThread(LINK, OwnCodec(LINK, tuple, authentication), deliver, lambda tried: None, lambda link, is_fault, text: None)
 
 
 @pytest.mark.parametrize("key", [None, KEY], ids=["off", "enforced"])
