@@ -408,7 +408,9 @@ class Watch:
 
     def _proof(self, node: _Node, place: _Place, at: float, service: str) -> str:
         """On what a start is founded; empty if on nothing."""
-        latest = max((self._age_of(boot) for boot, life in node.lives.items() if life.newest is not None), default=None)
+        heard = [boot for boot, life in node.lives.items() if life.newest is not None]
+        latest = max(map(self._age_of, heard), default=None)
+        highest = max((boot.counter for boot in heard), default=0)
         for boot, life in node.lives.items():
             beat = life.newest
             if beat is None or beat.states.get(service) not in PEER_OUT:
@@ -417,7 +419,8 @@ class Watch:
             is_recent = at - life.heard_at <= self.ack_limit_s
             if is_latest and life.is_over:
                 return "goodbye" if is_recent else "old goodbye"
-            if is_latest and is_recent and place.ready_seq is not None and life.acked >= place.ready_seq:
+            # A later life that lost its counter is refused as an old one, and is as good as not heard yet.
+            if (is_latest or boot.counter == highest) and is_recent and place.ready_seq is not None and life.acked >= place.ready_seq:
                 return "acknowledgement"
             is_fresh = at - life.heard_at <= timing.LEGACY_FRESH_S + timing.BEAT_INTERVAL_S
             was_out_s = life.heard_at - life.out_since[service]

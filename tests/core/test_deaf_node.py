@@ -74,7 +74,7 @@ def test_one_link_of_two_that_cannot_be_opened_delays_nothing() -> None:
 
 
 def test_second_link_that_opens_late_is_listened_to_before_a_verdict() -> None:
-    """eth1 opens a second before the verdict: the peer may speak there, so a full timeout of it is waited for; then never again."""
+    """eth1 opens a second before the verdict: the peer may speak there, so its full timeout is waited for; but only once."""
     node = Alone(ListenerTried(ETH1, False))
     node.run(TIMEOUT_S - 1)
     node.step(ListenerTried(ETH1, True))

@@ -40,7 +40,8 @@ def listener(key: Optional[Key], taken: "list[BeatReceived]") -> ListenerThread:
         taken.append(event)
         return True
 
-    return ListenerThread(LINK, OwnCodec(LINK, tuple, authentication), deliver, lambda tried: None, lambda link, is_fault, text: None)
+    codec = OwnCodec(LINK, tuple, authentication)
+    return ListenerThread(LINK, codec, deliver, lambda tried: None, lambda link, is_fault, text: None)
 
 
 @pytest.mark.parametrize("key", [None, KEY], ids=["off", "enforced"])
