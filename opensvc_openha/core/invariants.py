@@ -420,7 +420,8 @@ class Watch:
             if is_latest and life.is_over:
                 return "goodbye" if is_recent else "old goodbye"
             # A later life that lost its counter is refused as an old one, and is as good as not heard yet.
-            if (is_latest or boot.counter == highest) and is_recent and place.ready_seq is not None and life.acked >= place.ready_seq:
+            is_newest = is_latest or boot.counter == highest
+            if is_newest and is_recent and place.ready_seq is not None and life.acked >= place.ready_seq:
                 return "acknowledgement"
             is_fresh = at - life.heard_at <= timing.LEGACY_FRESH_S + timing.BEAT_INTERVAL_S
             was_out_s = life.heard_at - life.out_since[service]
