@@ -201,6 +201,8 @@ class _Node:
         self.lives: "dict[BootId, _Life]" = {}
         self.arrived: "dict[BootId, int]" = {}
         self.last_arrival: Optional[float] = None
+        self.is_told_arrivals = False
+        """Whoever observes tells of each beat when it arrives, not only when the engine is given it."""
         self.last_word: Optional[Beat] = None
         self.last_word_at = 0.0
         self.began_at = 0.0
@@ -352,8 +354,11 @@ class Watch:
         Nor is a goodbye to another life of ours: a disk slot keeps it from long ago.
         """
         beat = seen.beat
+        node.is_told_arrivals = node.is_told_arrivals or isinstance(seen, Arrived)
         if beat.is_legacy:
-            node.last_arrival = seen.at
+            # Not numbered: where arrivals are told, an engine that was held up may hear now what came long before.
+            if isinstance(seen, Arrived) or not node.is_told_arrivals:
+                node.last_arrival = seen.at
             return
         life = node.lives.get(beat.boot)
         newest = max((boot.counter for boot in node.arrived if boot != beat.boot), default=0)
