@@ -75,9 +75,8 @@ class _Arrivals:
 
     def _forget(self, horizon: float) -> None:
         """Keeps one entry from before the horizon: it stands for all older ones."""
-        old = bisect_left(self._times, horizon) - 1
-        if old > 0:
-            del self._seqs[:old], self._times[:old]
+        old = bisect_left(self._times, horizon, 1) - 1
+        del self._seqs[:old], self._times[:old]
         if len(self._seqs) > self.LIMIT:
             # Half as precise, never blind: an entry stands for those before it.
             del self._seqs[1::2], self._times[1::2]
