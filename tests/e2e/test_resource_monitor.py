@@ -92,7 +92,7 @@ def test_node_is_taken_down_after_the_history_is_written(make_agent_cluster, act
     cluster = make_agent_cluster(default=f"monitor_action = {action}\n")
     first, second = cluster.nodes
     # Ending the machine itself must be out of reach, whatever the code does.
-    pid = monitor_pids(cluster, first)[0]
+    pid, *_ = cluster.until(lambda: monitor_pids(cluster, first), bool)
     assert first.run(f"readlink /proc/{pid}/ns/pid").stdout.strip() != "pid:[4026531836]"
     fail(cluster, is_for_good=True)
     cluster.until(lambda: first.is_alive, lambda is_alive: not is_alive)
@@ -116,7 +116,8 @@ def test_monitor_comes_back_and_goes_with_its_daemon(make_agent_cluster):
     old = cluster.until(lambda: monitor_pids(cluster, first), lambda pids: len(pids) == 1)
     cluster.must(first, f"kill -9 {old[0]}")
     new = cluster.until(lambda: monitor_pids(cluster, first), lambda pids: len(pids) == 1 and pids != old)
-    assert "resource monitor: was ended by signal 9: started again" in cluster.must(first, f"cat {EZ}/log/nmond.log")
+    told = "resource monitor: was ended by signal 9: started again"
+    cluster.until(lambda: cluster.must(first, f"cat {EZ}/log/nmond.log"), lambda log: told in log)
     cluster.must(first, f"kill -9 $(cut -d' ' -f1 {EZ}/services/.proc/nmond.lock)")
     cluster.until(lambda: monitor_pids(cluster, first), lambda pids: new[0] not in pids)
     cluster.must(first, f"{EZ}/ezha start")

@@ -102,7 +102,7 @@ def test_due_synchronisation_is_sent_by_the_node_that_runs_the_service(linked_no
     cluster.run_on_first()
     cluster.until(lambda: second.run("cat /srv/data/page").stdout, lambda seen: seen == "hello\n")
     cluster.until(lambda: syncs(first)["sync#1"][0], lambda status: status == "up")
-    assert syncs(second)["sync#1"] == ("up", "")
+    cluster.until(lambda: syncs(second)["sync#1"], lambda seen: seen == ("up", ""))
     log = first.read("/var/log/opensvc/web.log")
     assert "WEB.SYNC#1" in log and "deb2.opensvc.com is up to date" in log
     assert "SYNC#" not in (second.read("/var/log/opensvc/web.log"))
