@@ -46,6 +46,7 @@ lint: venv
 bench: venv
 	$(BIN)/python bench/heartbeats.py
 	$(BIN)/python bench/takeover.py
+	$(BIN)/python bench/interface_down.py
 	$(BIN)/python bench/agent.py
 
 RUNS ?= 500000
