@@ -234,6 +234,8 @@ class Watch:
         self._moves: "dict[str, int]" = {}
         self._born: "dict[BootId, int]" = {}
         """Which daemons there were, in order: a counter may be lost, and the later life have the lower one."""
+        self._latest: "dict[str, BootId]" = {}
+        """The last daemon of each node."""
 
     def observe(self, seen: Observation) -> None:
         """Takes one observation."""
@@ -285,6 +287,7 @@ class Watch:
     def _daemon_began(self, node: _Node, seen: DaemonBegan) -> None:
         self._gone(node, is_machine=False)
         self._born[seen.boot] = len(self._born)
+        self._latest[seen.node] = seen.boot
         node.boot, node.began_at = seen.boot, seen.at
         for name, state in seen.states.items():
             self._adopt(node, Adopted(seen.at, seen.node, name, state))
@@ -327,7 +330,7 @@ class Watch:
             self._fail("S3", seen.at, seen.node, seen.service, f"{seen.kind.value} script in {place.state.name}")
         if seen.kind is not ScriptKind.START:
             return
-        proof = self._proof(node, place, seen.at, seen.service)
+        proof = self._proof(node, place, seen.at, seen.service, self._latest.get(self._peer[seen.node]))
         if not proof:
             self._fail("S2", seen.at, seen.node, seen.service, self._missing(node, place, seen.at, seen.service))
         other = self._nodes[self._peer[seen.node]].place(seen.service)
@@ -411,8 +414,8 @@ class Watch:
         last = max(node.began_at, node.began_at if node.last_arrival is None else node.last_arrival)
         return at - last >= limit_s - _SLACK_S
 
-    def _proof(self, node: _Node, place: _Place, at: float, service: str) -> str:
-        """On what a start is founded; empty if on nothing."""
+    def _proof(self, node: _Node, place: _Place, at: float, service: str, peers_last: Optional[BootId]) -> str:
+        """On what a start is founded; empty if on nothing. ``peers_last`` is the peer's last life, heard or not."""
         heard = [boot for boot, life in node.lives.items() if life.newest is not None]
         latest = max(map(self._age_of, heard), default=None)
         highest = max((boot.counter for boot in heard), default=0)
@@ -423,7 +426,9 @@ class Watch:
             is_latest = beat.is_legacy or self._age_of(boot) == latest
             is_recent = at - life.heard_at <= self.ack_limit_s
             if is_latest and life.is_over:
-                return "goodbye" if is_recent else "old goodbye"
+                # Heard late by a node that was stalled, it may be of long ago: the node has to listen again before it counts.
+                is_overtaken = boot != peers_last and at - life.heard_at >= self.shortest_timeout_s / 2
+                return "goodbye" if is_recent and not is_overtaken else "old goodbye"
             # A later life that lost its counter is refused as an old one, and is as good as not heard yet.
             is_newest = is_latest or boot.counter == highest
             if is_newest and is_recent and place.ready_seq is not None and life.acked >= place.ready_seq:
