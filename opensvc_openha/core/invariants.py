@@ -180,6 +180,8 @@ class _Place:
     def __init__(self) -> None:
         self.state: Optional[ServiceState] = None
         self.kept: Optional[ServiceState] = None
+        self.is_lost = False
+        """Nothing was written since the file was damaged: a daemon may add the service all the same, by what it read before."""
         self.is_guess = False
         """The daemon had to begin with a file that did not hold what its predecessor wanted to write."""
         self.is_running = False
@@ -265,7 +267,8 @@ class Watch:
         elif isinstance(seen, Adopted):
             self._adopt(node, seen)
         elif isinstance(seen, StateLost):
-            node.place(seen.service).kept = None
+            place = node.place(seen.service)
+            place.kept, place.is_lost = None, True
         else:
             self._gone(node, is_machine=isinstance(seen, NodeLost))
 
@@ -290,6 +293,7 @@ class Watch:
         self._latest[seen.node] = seen.boot
         node.boot, node.began_at = seen.boot, seen.at
         for name, state in seen.states.items():
+            node.place(name).is_lost = False
             self._adopt(node, Adopted(seen.at, seen.node, name, state))
 
     def _adopt(self, node: _Node, seen: Adopted) -> None:
@@ -298,7 +302,8 @@ class Watch:
             text = f"was {place.kept.name}, and the daemon takes it for {seen.state.name}"
             self._fail("S3", seen.at, seen.node, seen.service, text)
         place.is_guess = place.is_guess or place.kept is None
-        place.state = place.kept = seen.state
+        place.state = seen.state
+        place.kept = None if place.is_lost else seen.state
         place.ready_seq, place.check_began, place.is_check_ok = None, None, False
 
     def _moved(self, node: _Node, seen: Moved) -> None:
@@ -317,7 +322,7 @@ class Watch:
         if seen.state is ServiceState.START_READY:
             place.ready_seq, place.check_began, place.is_check_ok = None, None, False
         place.state = place.kept = seen.state
-        place.is_guess = False
+        place.is_guess = place.is_lost = False
 
     # --- scripts --------------------------------------------------------------------------------------------
 
