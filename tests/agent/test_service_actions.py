@@ -372,7 +372,8 @@ def test_signal_during_a_fork_of_parallel_jobs_ends_the_child(monkeypatch):
     def fork_and_be_interrupted() -> int:
         pids.append(fork())
         if pids[-1]:
-            os.kill(os.getpid(), signal.SIGTERM)
+            # To this thread: the test runner has others, which do not block it as the only one of a command does.
+            signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
         return pids[-1]
 
     monkeypatch.setattr(os, "fork", fork_and_be_interrupted)
