@@ -651,23 +651,24 @@ def test_acknowledgement_that_grew_old_while_the_engine_was_busy_starts_nothing(
 @pytest.mark.parametrize("kind", [K.CHECK, K.START])
 def test_script_that_was_put_off_after_a_stall_is_decided_anew(kind: K) -> None:
     """Its turn came when this node had stood still: START_READY again, and the peer must acknowledge that anew."""
-    bench = Bench()
-    bench.hear(S.STOPPED)
-    bench.now += 0.1
-    bench.hear(S.STOPPED)
-    if kind is K.START:
-        bench.ends(K.CHECK)
+    bench = _at_script(kind)
     assert scripts(bench.ends(kind, End.POSTPONED)) == [] and bench.state is S.START_READY
     assert scripts(bench.hear(S.STOPPED, is_acked=False)) == []
     assert scripts(bench.hear(S.STOPPED)) == [K.CHECK]
+    bench = _at_script(kind)
+    bench.ends(kind, End.POSTPONED)
+    assert scripts(bench.hear(S.STARTED)) == [] and bench.state is S.STOPPED
+
+
+def _at_script(kind: K) -> Bench:
+    """The check-up script of a start is asked for, or it succeeded and the start script is."""
     bench = Bench()
     bench.hear(S.STOPPED)
     bench.now += 0.1
     bench.hear(S.STOPPED)
     if kind is K.START:
         bench.ends(K.CHECK)
-    bench.ends(kind, End.POSTPONED)
-    assert scripts(bench.hear(S.STARTED)) == [] and bench.state is S.STOPPED
+    return bench
 
 
 def test_commands_are_refused_while_leaving() -> None:
