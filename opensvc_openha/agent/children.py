@@ -10,10 +10,10 @@ import signal
 import sys
 from typing import Callable
 
+from opensvc_openha.agent.parent_death import die_with_parent
 from opensvc_openha.runtime.clock import monotonic, pause
 
 _END_LIMIT_S = 1.0
-_PR_SET_PDEATHSIG = 1
 
 
 class Children:
@@ -65,18 +65,7 @@ class Children:
                 pause(0.02)
 
 
-def stamp_of(path: str) -> object:
-    """Changes whenever the file does."""
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_ino, found.st_size, found.st_mtime_ns
-
-
 def _be_child() -> None:
     """Ends with its parent, and by SIGTERM unless it is told to give way in order."""
-    import ctypes
-
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    die_with_parent(signal.SIGTERM)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

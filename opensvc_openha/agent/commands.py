@@ -18,6 +18,7 @@ from typing import IO, Callable, Mapping, Optional, Sequence
 
 from opensvc_openha.agent.action_log import ActionLog
 from opensvc_openha.agent.interruption import postponed
+from opensvc_openha.agent.parent_death import die_with_parent
 from opensvc_openha.errors import ActionError, SystemFault
 
 COMMAND_TIMEOUT_S = 600.0
@@ -28,7 +29,6 @@ SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 _NO_REASONS = ("dmesg(1) ", "See '", "Run '")
 """What tools print below the reason."""
-_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
@@ -198,6 +198,4 @@ def _tail(output: "IO[bytes]") -> str:
 
 def _die_with_parent() -> None:
     """If the node daemon kills us without notice, the command we wait for goes too; what it left behind stays."""
-    import ctypes
-
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    die_with_parent(signal.SIGKILL)

@@ -10,7 +10,8 @@ from __future__ import annotations
 from functools import partial
 from typing import Callable, Mapping, Optional
 
-from opensvc_openha.agent.children import Children, stamp_of
+from opensvc_openha.agent.children import Children
+from opensvc_openha.agent.file_readings import FileReadings
 from opensvc_openha.agent.monitoring import is_watched
 from opensvc_openha.agent.service import Service
 from opensvc_openha.core.states import ServiceState
@@ -29,11 +30,10 @@ class MonitorRounds:
         look: "Callable[[str], None]",
     ) -> None:
         """``files`` gives each service's name and path, ``look`` monitors a service of that name once."""
-        self._files = files
         self._load = load
         self._ask = ask
         self._look = look
-        self._known: "dict[str, tuple[object, Optional[str]]]" = {}
+        self._readings = FileReadings(files, self._cluster_name)
         self._children = Children()
 
     def run(self) -> None:
@@ -62,13 +62,8 @@ class MonitorRounds:
 
     def _watched(self) -> "dict[str, str]":
         """Services that have something to watch, and their names in the cluster; files are read again when they change."""
-        files = self._files()
-        self._known = {name: self._known[name] for name in files if name in self._known}
-        for name, path in files.items():
-            stamp = stamp_of(path)
-            if name not in self._known or self._known[name][0] != stamp:
-                self._known[name] = stamp, self._cluster_name(name)
-        return {name: cluster_name for name, (_, cluster_name) in self._known.items() if cluster_name}
+        found, _ = self._readings.look()
+        return {name: cluster_name for name, cluster_name in found.items() if cluster_name}
 
     def _cluster_name(self, name: str) -> Optional[str]:
         try:

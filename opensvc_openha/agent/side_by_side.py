@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from typing import IO, Callable, Iterable, Sequence
 
 from opensvc_openha.agent.interruption import ENDING_SIGNALS
+from opensvc_openha.agent.parent_death import die_with_parent
 from opensvc_openha.errors import ActionError, OpenhaError, SystemFault
 from opensvc_openha.runtime.clock import pause
 
 _GRACE_TRIES = 100
 _GRACE_PAUSE_S = 0.1
-_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def _be_child(job: Job, writer: int, signals: "Iterable[int]") -> None:
     """Never returns. ``signals`` are those that were blocked before the fork."""
     exit_code = 1
     try:
-        _die_with_parent()
+        die_with_parent(signal.SIGTERM)
         try:
             signal.pthread_sigmask(signal.SIG_SETMASK, signals)
             job.run()
@@ -133,9 +133,3 @@ def _is_over(child: _Child) -> bool:
     pid, _ = os.waitpid(child.pid, os.WNOHANG)
     child.is_reaped = pid != 0
     return child.is_reaped
-
-
-def _die_with_parent() -> None:
-    import ctypes
-
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -12,7 +12,8 @@ from functools import partial
 from typing import Callable, Mapping, Optional
 
 from opensvc_openha.agent.action_lock import action_lock
-from opensvc_openha.agent.children import Children, stamp_of
+from opensvc_openha.agent.children import Children
+from opensvc_openha.agent.file_readings import FileReadings
 from opensvc_openha.agent.resources.sync import Rsync
 from opensvc_openha.agent.service import Choice, Service
 from opensvc_openha.agent.status import ResourceStatus
@@ -46,11 +47,10 @@ class SyncRounds:
     ) -> None:
         """``files`` gives each service's name and path, ``send`` sends these resources of a service of that name."""
         self._ask = ask
-        self._files = files
         self._load = load
         self._send = send
         self._now = now
-        self._known: "dict[str, tuple[object, Optional[Scheduled]]]" = {}
+        self._readings = FileReadings(files, self._read)
         self._tried: "dict[str, datetime.datetime]" = {}
         self._children = Children()
 
@@ -99,14 +99,10 @@ class SyncRounds:
             return None
 
     def _scheduled(self) -> "dict[str, Scheduled]":
-        files = self._files()
-        self._known = {name: self._known[name] for name in files if name in self._known}
-        for name, path in files.items():
-            stamp = stamp_of(path)
-            if name not in self._known or self._known[name][0] != stamp:
-                self._known[name] = stamp, self._read(name)
-                self._tried.pop(name, None)
-        return {name: scheduled for name, (_, scheduled) in self._known.items() if scheduled is not None}
+        found, new = self._readings.look()
+        for name in new:
+            self._tried.pop(name, None)
+        return {name: scheduled for name, scheduled in found.items() if scheduled is not None}
 
     def _read(self, name: str) -> "Optional[Scheduled]":
         try:
