@@ -8,7 +8,8 @@ something, a short tail follows::
     1\\0then FROZEN_STOP\\n        STOPPING, to end in FROZEN_STOP
 
 A C OpenHA rewrites the first two bytes in place and leaves the rest, so a tail that does not fit its digit is old
-and ignored. Files, paths and what to do about a damaged file are the caller's.
+and ignored. So are NUL bytes at the end: a record written over a longer one may have them. Files, paths and what to do
+about a damaged file are the caller's.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ def decode(data: bytes) -> StoredState:
     if not digit.isdigit() or not is_complete:
         raise ValueError(f"expected a digit 0-9 and a NUL byte; found {_excerpt(data)}")
     code = int(digit)
-    return _TAILS.get((code, data[2:]), StoredState(ServiceState.from_digit(code)))
+    return _TAILS.get((code, data[2:].rstrip(b"\0")), StoredState(ServiceState.from_digit(code)))
 
 
 def _excerpt(data: bytes) -> str:

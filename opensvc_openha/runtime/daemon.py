@@ -60,7 +60,7 @@ from opensvc_openha.runtime.pulse import Pulse
 from opensvc_openha.runtime.realtime import Realtime
 from opensvc_openha.runtime.script_runner import ScriptRunner
 from opensvc_openha.runtime.systemd import Systemd
-from opensvc_openha.runtime.state_store import StateStore, next_boot
+from opensvc_openha.runtime.state_store import StateStore, clean_up, next_boot
 from opensvc_openha.runtime.status_board import StatusBoard
 from opensvc_openha.runtime.thread_names import name_thread
 
@@ -126,6 +126,7 @@ class Daemon:
         self._monitor = MonitorProcess(monitor, layout.environment(), logger)
         self._pulse = Pulse()
         self._interfaces = InterfaceWatch(lambda links: self._inbox.put(SendersMuted(links)))
+        clean_up(layout)
         is_first_start = not os.path.exists(layout.boot_file)
         boot, is_same_life = next_boot(layout)
         self._authentication = Authentication(self._spec.node, boot)

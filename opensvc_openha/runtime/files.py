@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import itertools
 import os
+import re
 import stat
 
 from opensvc_openha.errors import ConfigError, SystemFault
+from opensvc_openha.runtime import clock
+
+FULL_DISK = frozenset({errno.ENOSPC, errno.EDQUOT})
+_SECTOR_BYTES = 512
+_OLD_S = 3600.0
+_TEMPORARY = re.compile(r"\..+\.(\d+)\.\d+\.tmp\Z")
+_FORMER_TEMPORARY = re.compile(r"\.(?:STATE\.[^/]+|boot|managed|peer-lives)\.[a-z0-9_]{8}\Z")
+"""What former versions wrote; only where no name of an operator's own file can be meant."""
+_numbers = itertools.count()
 
 
 def write_atomically(path: str, data: bytes, mode: int = 0o644, is_durable: bool = True) -> None:
     """Replaces ``path`` by ``data``; durable means that it is on disk when this returns. Raises OSError."""
-    import tempfile  # A command that only reads does without it.
-
     folder = os.path.dirname(path)
-    handle, temporary = tempfile.mkstemp(prefix=f".{os.path.basename(path)}.", dir=folder)
+    temporary, handle = _open_beside(path)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
@@ -34,6 +45,78 @@ def write_atomically(path: str, data: bytes, mode: int = 0o644, is_durable: bool
             os.fsync(directory)
         finally:
             os.close(directory)
+
+
+def write_record(path: str, data: bytes, mode: int = 0o644, is_durable: bool = True) -> None:
+    """As ``write_atomically``, but on a full disk the record that is there is written over. Raises OSError.
+
+    For records of less than a sector whose reader ignores NUL bytes at the end: the bytes that are there need no new room,
+    and a sector is written as a whole or not at all.
+    """
+    try:
+        write_atomically(path, data, mode, is_durable)
+    except OSError as error:
+        if error.errno not in FULL_DISK or not _write_over(path, data, is_durable):
+            raise
+
+
+def _write_over(path: str, data: bytes, is_durable: bool) -> bool:
+    """False if there is no record to write over."""
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return False
+    try:
+        size = os.fstat(handle).st_size
+        if size == 0 or max(size, len(data)) > _SECTOR_BYTES:
+            return False
+        # One write of all that is there: a crash before the end is cut off leaves the new record, not a mixture.
+        whole = data.ljust(size, b"\0")
+        if os.pwrite(handle, whole, 0) != len(whole):
+            return False
+        if is_durable:
+            os.fsync(handle)
+        os.ftruncate(handle, len(data))
+    finally:
+        os.close(handle)
+    return True
+
+
+def _open_beside(path: str) -> "tuple[str, int]":
+    """A new file beside ``path``, whose name says which process writes it, and its handle."""
+    folder, name = os.path.split(path)
+    while True:
+        temporary = f"{folder}/.{name}.{os.getpid()}.{next(_numbers)}.tmp"
+        try:
+            return temporary, os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        except FileExistsError:
+            continue  # Left behind by a process that had our pid.
+
+
+def remove_leftovers(folder: str) -> None:
+    """Removes files that a killed writer left beside those it was about to replace."""
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return  # There are none.
+    for name in names:
+        match = _TEMPORARY.match(name)
+        is_left = _is_gone(match.group(1)) if match else _FORMER_TEMPORARY.match(name) and _is_old(f"{folder}/{name}")
+        if is_left:
+            with contextlib.suppress(OSError):
+                os.unlink(f"{folder}/{name}")
+
+
+def _is_gone(pid: str) -> bool:
+    """Is the process over that wrote a temporary file? One that has our pid was there before us."""
+    return int(pid) == os.getpid() or not os.path.exists(f"/proc/{pid}")
+
+
+def _is_old(path: str) -> bool:
+    try:
+        return abs(clock.wall() - os.stat(path).st_mtime) > _OLD_S
+    except OSError:
+        return False
 
 
 def sync_file_system(folder: str) -> None:

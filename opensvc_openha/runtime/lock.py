@@ -12,6 +12,7 @@ from opensvc_openha.runtime.files import make_dir
 
 _TRIES = 5
 _TRY_EVERY_S = 0.05
+_PID_WIDTH = 15
 
 
 def take_lock(layout: Layout) -> int:
@@ -33,9 +34,16 @@ def take_lock(layout: Layout) -> int:
                 os.close(handle)
                 raise already_running(int(holder) if holder.isdigit() else -1) from None
             clock.pause(_TRY_EVERY_S)
-    os.ftruncate(handle, 0)
-    os.pwrite(handle, f"{os.getpid()}\n".encode("ascii"), 0)
+    _write_pid(handle)
     return handle
+
+
+def _write_pid(handle: int) -> None:
+    """Over what is there, at a fixed width: a file that was cut off first would need room, which a full disk has not."""
+    try:
+        os.pwrite(handle, f"{os.getpid():<{_PID_WIDTH}}\n".encode("ascii"), 0)
+    except OSError:
+        pass  # A new file on a full disk. The lock holds all the same; only the pid is not shown.
 
 
 def lock_is_in_place(layout: Layout, handle: int) -> bool:

@@ -21,7 +21,7 @@ from opensvc_openha.core.states import ServiceState
 from opensvc_openha.errors import SystemFault
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.formats.state_file import StoredState, decode, encode
-from opensvc_openha.runtime.files import make_dir, sync_file_system, write_atomically
+from opensvc_openha.runtime.files import make_dir, remove_leftovers, sync_file_system, write_atomically, write_record
 from opensvc_openha.runtime.machine import life
 
 
@@ -188,9 +188,19 @@ def write_state(layout: Layout, service: str, node: str, stored: StoredState, is
     path = layout.state_file(service, node)
     try:
         make_dir(os.path.dirname(path))
-        write_atomically(path, encode(stored), 0o644, is_durable)
+        write_record(path, encode(stored), 0o644, is_durable)
     except OSError as error:
         raise SystemFault(f"cannot write {path}: {error.strerror}") from error
+
+
+def clean_up(layout: Layout) -> None:
+    """Removes what daemons and commands that were killed while they wrote left beside states and configuration files."""
+    files = (layout.nodes_file, layout.monitor_file, layout.services_file)
+    folders = [layout.proc_dir, layout.conf_dir, *(os.path.dirname(path) for path in files)]
+    with contextlib.suppress(OSError):
+        folders += [f"{layout.services_dir}/{name}" for name in os.listdir(layout.services_dir)]
+    for folder in dict.fromkeys(folders):
+        remove_leftovers(folder)
 
 
 def next_boot(layout: Layout) -> "tuple[BootId, bool]":
@@ -206,7 +216,7 @@ def next_boot(layout: Layout) -> "tuple[BootId, bool]":
     boot = BootId((counter + 1) & 0xFFFFFFFF, secrets.randbits(64))
     try:
         make_dir(layout.proc_dir)
-        write_atomically(layout.boot_file, f"{boot.counter} {here}\n".encode("ascii"))
+        write_record(layout.boot_file, f"{boot.counter} {here}\n".encode("ascii"))
     except OSError as error:
         raise SystemFault(f"cannot write {layout.boot_file}: {error.strerror}") from error
     # Without a memory of the last life, assume that services may still run: they are asked, not forgotten.

@@ -10,7 +10,7 @@ from typing import Iterator
 
 import pytest
 
-from tests.cluster_dir import ClusterDir
+from tests.cluster_dir import HERE, PEER, ClusterDir
 
 KILL_ONCE = '[ -e {flag} ] || {{ touch {flag}; kill -9 $PPID; }}'
 BODY = """
@@ -138,55 +138,76 @@ def state_disk(cluster_dir: ClusterDir) -> Iterator[StateDisk]:
     disk.close()
 
 
-def spoil(disk: StateDisk, how: str, is_spoilt: bool) -> None:
-    """Makes the disk full or read-only, or well again."""
-    if how == "read-only":
-        disk.protect(is_spoilt)
-    elif is_spoilt:
-        disk.fill()
-    else:
-        disk.free()
-
-
 @pytest.mark.root
-@pytest.mark.parametrize("how", ["full", "read-only"])
-def test_states_that_cannot_be_written_start_nothing_and_lose_nothing(
-    cluster_dir: ClusterDir, state_disk: StateDisk, how: str
-) -> None:
+def test_states_that_cannot_be_written_start_nothing_and_lose_nothing(cluster_dir: ClusterDir, state_disk: StateDisk) -> None:
     """One service runs, another is unfrozen: it is not started, why is told, STATE files stay whole; well again, all goes on."""
     cluster_dir.add("registry")
     cluster_dir.add("web")
     cluster_dir.ok("ezha start")
     cluster_dir.ok("service -A web force-start")
-    spoil(state_disk, how, True)
+    state_disk.protect(True)
     done = cluster_dir.run("service -A registry unfreeze")
     assert done.returncode == 6 and "not kept" in done.stderr and "cannot write" in done.stderr
-    cluster_dir.wait(lambda: "state cannot be written" in cluster_dir.ok("service -s -v"), "no start without a state", 8)
+    cluster_dir.wait(lambda: "state cannot be written" in cluster_dir.ok("service -s -v"), "no start without a state")
     cluster_dir.wait(lambda: "the history is not written" in cluster_dir.ok("service -s -v"), "the lost history is told")
     assert cluster_dir.calls("registry.sh") == [] and cluster_dir.state("web") == "STARTED"
     assert cluster_dir.state_file("registry").read_bytes() == b"6\0"
     assert cluster_dir.state_file("web").read_bytes() == b"2\0"
     assert cluster_dir.log().count("NOT WRITTEN") == 1 and cluster_dir.log().count("the history is not written") == 1
-    spoil(state_disk, how, False)
-    cluster_dir.wait_state("registry", "STARTED", 25)
+    state_disk.protect(False)
+    cluster_dir.wait_state("registry", "STARTED", 40)
     cluster_dir.wait(lambda: "entries were lost" in cluster_dir.ok("openha history"), "the history goes on")
     assert cluster_dir.calls("web.sh") == []
 
 
 @pytest.mark.root
-@pytest.mark.parametrize("how", ["full", "read-only"])
-def test_daemon_is_not_started_on_a_disk_it_cannot_write(cluster_dir: ClusterDir, state_disk: StateDisk, how: str) -> None:
+def test_full_state_disk_is_no_failover(cluster_dir: ClusterDir, state_disk: StateDisk) -> None:
+    """Not a byte is left: a service starts and stops, states with and without a tail follow each other, a daemon starts."""
+    cluster_dir.add("registry", "[ $1 != status ] || echo up")
+    cluster_dir.add("web")
+    cluster_dir.ok("ezha start")
+    state_disk.fill()
+    cluster_dir.ok("service -A registry unfreeze")
+    cluster_dir.wait_state("registry", "STARTED")
+    cluster_dir.wait(lambda: "the history is not written" in cluster_dir.ok("service -s -v"), "the lost history is told")
+    assert "NOT WRITTEN" not in cluster_dir.log()
+    for command, left in (("freeze-start", b"7\0FROZEN_START\n"), ("unfreeze", b"2\0"), ("freeze-stop", b"6\0"),
+                          ("force-start", b"2\0"), ("freeze-start", b"7\0FROZEN_START\n")):
+        cluster_dir.ok(f"service -A registry {command}")
+        assert cluster_dir.state_file("registry").read_bytes() == left
+    cluster_dir.kill()
+    former = cluster_dir.path("services/.proc/boot").read_text().split()
+    cluster_dir.ok("ezha start")
+    boot = cluster_dir.path("services/.proc/boot").read_text().split()
+    assert int(boot[0]) > int(former[0]) and boot[1:] == former[1:] and cluster_dir.pid() > 0
+    cluster_dir.wait(lambda: "found up" in cluster_dir.ok("service -s -v"), "found up")
+    assert cluster_dir.state("registry") == "FROZEN_START"
+    assert not list(state_disk.folder.glob("**/.*.tmp")), "what could not be written whole is taken away"
+
+
+@pytest.mark.root
+def test_service_that_is_new_on_a_full_disk_is_refused(cluster_dir: ClusterDir, state_disk: StateDisk) -> None:
+    """There is no state to write over, so nothing may be started; the error names the file."""
+    cluster_dir.add("web")
+    cluster_dir.ok("ezha start")
+    state_disk.fill()
+    done = cluster_dir.run(f"service -a registry {cluster_dir.script('r.sh', 'exit 0')} {HERE} {PEER} /bin/true")
+    assert done.returncode == 7 and "registry" in done.stderr and "No space left" in done.stderr, done
+
+
+@pytest.mark.root
+def test_daemon_is_not_started_on_a_disk_it_cannot_write(cluster_dir: ClusterDir, state_disk: StateDisk) -> None:
     """It would forget what it does: a clear refusal that names the file; the STATE files are as they were, and serve later."""
     cluster_dir.add("web", "echo up")
     cluster_dir.ok("ezha start")
     cluster_dir.ok("service -A web force-start")
     cluster_dir.kill()
-    spoil(state_disk, how, True)
+    state_disk.protect(True)
     done = cluster_dir.run("ezha start")
     assert done.returncode == 7 and "cannot" in done.stderr and "services/.proc/" in done.stderr
     assert cluster_dir.pid() == 0 and cluster_dir.state_file("web").read_bytes() == b"2\0"
     assert cluster_dir.calls("web.sh") == []
-    spoil(state_disk, how, False)
+    state_disk.protect(False)
     cluster_dir.ok("ezha start")
     cluster_dir.wait(lambda: "found up" in cluster_dir.ok("service -s -v"), "found up")
     assert set(cluster_dir.calls("web.sh")) == {"status"}
