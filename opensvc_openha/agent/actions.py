@@ -78,6 +78,12 @@ def shown_actions() -> "list[str]":
     return [action.replace("_", " ") for action in ACTIONS]
 
 
+def is_change(action: str) -> bool:
+    """Does this word stand for an action that changes something, so that it needs rights?"""
+    action = _SAME.get(action, action)
+    return action not in _ONLY_LOOKS and action in {**ACTIONS, **_UNSHOWN, **GROUP_ACTIONS}
+
+
 def start(service: Service, options: ActionOptions) -> int:
     """Bring the service up: through the cluster that decides about it, else its local resources."""
     if _is_driven(service, options):
@@ -265,6 +271,9 @@ ACTIONS: Mapping[str, Callable[[Service, ActionOptions], int]] = {
 }
 
 _NO_DRY_RUN = frozenset({"docker", "resource_monitor", "stonith"})
+
+_ONLY_LOOKS = frozenset({"docker", "frozen", "json_status", "print_config", "print_status", "status"})
+"""Actions that anybody may ask for; a docker daemon says itself who may."""
 
 _SAME = {"sync_all": "syncall", "sync_drp": "syncdrp", "sync_nodes": "syncnodes"}
 """Other spellings of the real agents."""

@@ -7,7 +7,7 @@ from typing import Optional
 
 from opensvc_openha.agent.service import Service
 from opensvc_openha.agent.status import NOT_RUNNING, ResourceStatus
-from opensvc_openha.errors import NotRunningError
+from opensvc_openha.errors import NotRunningError, SystemFault
 
 
 class Choice(enum.Enum):
@@ -21,14 +21,20 @@ class Choice(enum.Enum):
     SECONDARY = "allsecondaryservices"
 
 
+_BY_STATUS = {
+    Choice.UP: frozenset({ResourceStatus.UP}),
+    Choice.DOWN: NOT_RUNNING,
+    Choice.WARN: frozenset({ResourceStatus.WARN}),
+}
+
+
 def is_chosen(service: Service, choice: Choice) -> bool:
     """Is this service one that the command is about?"""
-    if choice is Choice.UP:
-        return service.report().avail is ResourceStatus.UP
-    if choice is Choice.DOWN:
-        return service.report().avail in NOT_RUNNING
-    if choice is Choice.WARN:
-        return service.report().avail is ResourceStatus.WARN
+    if choice in _BY_STATUS:
+        report = service.report()
+        if report.is_hidden and report.avail is ResourceStatus.NA:
+            raise SystemFault(f"only root can tell whether {service.name} is up: nothing was done for it")
+        return report.avail in _BY_STATUS[choice]
     if choice is Choice.PRIMARY:
         return is_primary(service)
     if choice is Choice.SECONDARY:

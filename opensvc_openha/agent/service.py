@@ -13,7 +13,16 @@ from opensvc_openha.agent.resources.hb import OpenhaHb
 from opensvc_openha.agent.resources.registry import build_resources
 from opensvc_openha.agent.sequence import in_display_order, subset_names
 from opensvc_openha.agent.service_file import ServiceFile, read_service_file
-from opensvc_openha.agent.status import OUTSIDE_AVAIL, Finding, Group, ResourceReport, ResourceStatus, ServiceReport, merge
+from opensvc_openha.agent.status import (
+    HIDDEN,
+    OUTSIDE_AVAIL,
+    Finding,
+    Group,
+    ResourceReport,
+    ResourceStatus,
+    ServiceReport,
+    merge,
+)
 from opensvc_openha.agent.validation import Problem, problems_of, wrong_nodes
 from opensvc_openha.errors import ConfigError, InterruptedAction, OpenhaError, SystemFault, UsageError
 from opensvc_openha.formats.layout import AgentLayout, Layout
@@ -181,14 +190,23 @@ def look(resource: Resource) -> Finding:
     except InterruptedAction:
         raise
     except (OpenhaError, OSError) as exc:
+        if isinstance(exc, PermissionError) and os.geteuid() != 0:
+            return HIDDEN
         return Finding(ResourceStatus.WARN, (f"cannot be looked at: {exc}",))
 
 
 def _data_status(resources: Iterable[Resource], look_at: Callable[[Resource], Finding]) -> ResourceStatus:
-    """Merged status of what the data depends on; of the applications where there is nothing else to tell by."""
+    """Merged status of what the data depends on; of the applications where there is nothing else to tell by.
+
+    undef where this user cannot look at all of that.
+    """
     counting = [res for res in resources if res.spec.group not in OUTSIDE_AVAIL and not res.spec.is_optional]
-    data = merge(look_at(res).status for res in counting if res.spec.group is not Group.APP)
-    return data if data is not ResourceStatus.NA else merge(look_at(res).status for res in counting)
+    data = _merged([look_at(res) for res in counting if res.spec.group is not Group.APP])
+    return data if data is not ResourceStatus.NA else _merged([look_at(res) for res in counting])
+
+
+def _merged(findings: "list[Finding]") -> ResourceStatus:
+    return ResourceStatus.UNDEF if any(seen.is_hidden for seen in findings) else merge(seen.status for seen in findings)
 
 
 _STANDBY = {ResourceStatus.UP: ResourceStatus.STDBY_UP, ResourceStatus.DOWN: ResourceStatus.STDBY_DOWN}
@@ -205,6 +223,7 @@ def _report_of(resource: Resource, finding: Finding) -> ResourceReport:
         is_monitored=spec.is_monitored,
         is_disabled=spec.is_disabled,
         is_optional=spec.is_optional,
+        is_hidden=finding.is_hidden,
     )
 
 

@@ -77,6 +77,12 @@ class Finding:
     log: "tuple[str, ...]" = ()
     label: str = ""
     """What to show instead of the resource's label, where that depends on what was found."""
+    is_hidden: bool = False
+    """Does this user lack the rights to look? Then ``status`` is n/a."""
+
+
+HIDDEN = Finding(ResourceStatus.NA, ("only root can tell",), is_hidden=True)
+"""What a user finds who lacks the rights to look: any other status could be wrong."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +98,7 @@ class ResourceReport:
     is_disabled: bool = False
     is_optional: bool = False
     is_encap: bool = False
+    is_hidden: bool = False
 
 
 @dataclass(frozen=True)
@@ -114,8 +121,14 @@ class ServiceReport:
 
     @property
     def avail(self) -> ResourceStatus:
-        """Is the service available on this node?"""
-        return self.group_status(*(group for group in Group if group not in OUTSIDE_AVAIL))
+        """Is the service available on this node? n/a where that depends on what this user cannot look at."""
+        status = self.group_status(*(group for group in Group if group not in OUTSIDE_AVAIL))
+        return ResourceStatus.NA if self.is_hidden and status is not ResourceStatus.WARN else status
+
+    @property
+    def is_hidden(self) -> bool:
+        """Does the availability depend on a resource that this user cannot look at?"""
+        return any(res.is_hidden and not res.is_optional and res.group not in OUTSIDE_AVAIL for res in self.resources)
 
     @property
     def sync(self) -> ResourceStatus:
@@ -130,7 +143,8 @@ class ServiceReport:
     @property
     def overall(self) -> ResourceStatus:
         """avail, hb and sync together."""
-        return merge([self.avail, self.hb, _weight_of_sync(self.sync)])
+        status = merge([self.avail, self.hb, _weight_of_sync(self.sync)])
+        return ResourceStatus.NA if self.is_hidden and status is not ResourceStatus.WARN else status
 
 
 def merge(statuses: Iterable[ResourceStatus]) -> ResourceStatus:

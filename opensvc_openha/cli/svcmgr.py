@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Iterator, Optional, Sequence
 from opensvc_openha import __version__
 from opensvc_openha.agent.action_lock import DEFAULT_WAIT_S
 from opensvc_openha.agent.action_log import ActionLog, open_log
-from opensvc_openha.agent.actions import GROUP_ACTIONS, ActionOptions, perform, shown_actions
+from opensvc_openha.agent.actions import GROUP_ACTIONS, ActionOptions, is_change, perform, shown_actions
 from opensvc_openha.agent.hb_status import ClusterView
 from opensvc_openha.agent.selection import Choice, is_chosen
 from opensvc_openha.agent.service import Choice as ResourceChoice
@@ -93,6 +93,7 @@ def main(argv0: str, args: Sequence[str]) -> int:
         sys.stdout.write(call.text)
         return 0
     layout = agent_layout("", os.environ)
+    _expect_rights(layout, call)
     cluster = node_view()
     known = service_names(layout.etc_dir)
     names = named_services(known, call.services)
@@ -135,6 +136,15 @@ def understand(called_as: str, args: Sequence[str]) -> Call:
     if not call.action:
         raise UsageError("no action given, see svcmgr --help")
     return call
+
+
+def _expect_rights(layout: AgentLayout, call: Call) -> None:
+    """SystemFault for a change by a user who may change nothing here, whichever services it would be about."""
+    if os.geteuid() == 0 or call.options.is_dry_run or not is_change(call.action):
+        return
+    if os.path.isdir(layout.var_dir) and not os.access(layout.var_dir, os.W_OK):
+        words = call.action.replace("_", " ")
+        raise SystemFault(f"{words} is for root: {layout.var_dir} cannot be written by uid {os.geteuid()}: nothing was done")
 
 
 def repair_wrappers(layout: AgentLayout, names: Sequence[str]) -> None:

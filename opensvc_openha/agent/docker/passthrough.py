@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 from typing import Sequence
@@ -19,6 +20,9 @@ _INTERRUPTS = (signal.SIGINT, signal.SIGQUIT)
 
 def run_docker(engine: Engine, log: ActionLog, words: Sequence[str], images: Sequence[str], names: Sequence[str]) -> int:
     """Run a docker command; its exit code. The words %images% and %instances% stand for those of the service."""
+    socket = engine.settings.socket
+    if os.path.exists(socket) and not os.access(socket, os.W_OK):
+        raise SystemFault(f"{socket} is not for uid {os.getuid()}: run docker commands for this service as root")
     if engine.settings.is_private and engine.view().standing is Standing.STOPPED:
         reason = engine.why_not_startable()
         if reason:

@@ -18,7 +18,7 @@ from opensvc_openha.agent.keywords import Form, Keyword
 from opensvc_openha.agent.mounts import read_mounts, top_mount
 from opensvc_openha.agent.resources.base import Driver, LocalResource, Resource, Surroundings, index_of
 from opensvc_openha.agent.service_file import FALSE_WORDS, TRUE_WORDS, Section
-from opensvc_openha.agent.status import Finding, Group, ResourceStatus
+from opensvc_openha.agent.status import HIDDEN, Finding, Group, ResourceStatus
 from opensvc_openha.errors import ActionError
 
 CHECK_TIMEOUT_S = 30.0
@@ -107,11 +107,15 @@ class App(LocalResource):
         if check is None:
             return Finding(ResourceStatus.NA, ("check is not set",))
         if self._is_script_missing(check):
+            if not self._sees_all:
+                return HIDDEN
             # Most often the file system that holds it is not mounted here.
             return Finding(ResourceStatus.NA, (f"not evaluated ({self._script} {self._why_not_run('is not here')})",))
         result = run_command(check.argv, check.timeout_s, self._env, is_tied=False)
         if result.exit_code == 0:
             return Finding(ResourceStatus.UP)
+        if not self._sees_all:
+            return HIDDEN  # It may have failed for lack of rights alone.
         if result.exit_code == 1:
             return Finding(ResourceStatus.DOWN)
         return Finding(ResourceStatus.WARN, (f"check {result.verdict}",))

@@ -8,6 +8,7 @@ rollback are not a driver's business: see ``sequence`` and ``runner``.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Callable, Mapping, Optional, Protocol
@@ -67,6 +68,16 @@ class Surroundings:
     def var_dir(self) -> str:
         """Run-time data of the service."""
         return self.layout.service_var_dir(self.svcname)
+
+    @cached_property
+    def sees_all(self) -> bool:
+        """May this user look at everything? root, and the user to whom the agent's run-time data belong, may."""
+        if os.geteuid() == 0:
+            return True
+        try:
+            return os.stat(self.layout.var_dir).st_uid == os.geteuid()
+        except OSError:
+            return False
 
     @cached_property
     def docker(self) -> "Engine":
@@ -142,6 +153,7 @@ class LocalResource:
         self.start_rank: "tuple[int, str]" = (index_of(section), section.name)
         self.stop_rank: "tuple[int, str]" = self.start_rank
         self._log = around.log.of(section.name)
+        self._sees_all = around.sees_all
 
     def environment(self) -> Mapping[str, str]:
         """Nothing of its own."""

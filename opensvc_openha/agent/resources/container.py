@@ -21,7 +21,7 @@ from opensvc_openha.agent.keywords import Form, Keyword
 from opensvc_openha.agent.resources.base import Driver, LocalResource, Resource, Surroundings, make_spec
 from opensvc_openha.agent.resources.unhandled import shown_driver
 from opensvc_openha.agent.service_file import Section
-from opensvc_openha.agent.status import Finding, Group, ResourceStatus
+from opensvc_openha.agent.status import HIDDEN, Finding, Group, ResourceStatus
 from opensvc_openha.errors import ActionError, InterruptedAction
 from opensvc_openha.runtime.clock import monotonic, pause
 
@@ -72,6 +72,8 @@ class DockerContainer(LocalResource):
     def status(self) -> Finding:
         """up with id and image while it runs; down, with the exit code where it ended."""
         view = self._engine.view()
+        if view.standing is not Standing.RUNNING and not self._sees_all:
+            return HIDDEN
         if view.standing is Standing.HUNG:
             return Finding(ResourceStatus.WARN, ("docker daemon does not answer",))
         if view.standing is Standing.STOPPED:

@@ -16,7 +16,7 @@ from opensvc_openha.agent.mounts import backing_file, read_mounts
 from opensvc_openha.agent.resources.base import Driver, LocalResource, Resource, Surroundings
 from opensvc_openha.agent.resources.unhandled import Unhandled
 from opensvc_openha.agent.service_file import Section
-from opensvc_openha.agent.status import Finding, Group, ResourceStatus
+from opensvc_openha.agent.status import HIDDEN, Finding, Group, ResourceStatus
 from opensvc_openha.agent.volume_groups import QUIET, VolumeGroup, ask_lvm
 from opensvc_openha.errors import ActionError
 from opensvc_openha.runtime.clock import pause
@@ -46,6 +46,8 @@ class LvmGroup(LocalResource):
         """up if its volumes are active; a warning if only some are, or if a physical volume is missing."""
         if not _has_lvm():
             return Finding(ResourceStatus.DOWN, ("lvm2 is not installed",))
+        if not self._sees_all:
+            return HIDDEN
         group = self._groups.group(self._name) if self._groups is not None else ask_lvm(self._name)[0]
         if group is None:
             return Finding(ResourceStatus.DOWN, (f"volume group {self._name} is not seen from here",))

@@ -69,6 +69,8 @@ class MountedFs(LocalResource):
 
     def status(self) -> Finding:
         """up if our device is what is seen at the mount point."""
+        if not self._is_nameless:
+            expect_in_reach(self._path_wanted)
         mounts = read_mounts()
         seen = top_mount(self._real_point, mounts)
         if seen is not None:
@@ -162,11 +164,15 @@ class MountedFs(LocalResource):
     @property
     def _dev_path(self) -> str:
         """Path of the device, file or directory, or an empty text if it is not there."""
+        return self._path_wanted if os.path.exists(self._path_wanted) else ""
+
+    @property
+    def _path_wanted(self) -> str:
         path = self._dev
         for prefix, directory in _BY_NAME.items():
             if path.startswith(prefix):
                 path = directory + path[len(prefix) :].strip('"')
-        return path if os.path.exists(path) else ""
+        return path
 
     def _is_image(self) -> bool:
         return self._kind in LOCAL_TYPES and os.path.isfile(self._dev_path)
@@ -232,6 +238,7 @@ class Directory(LocalResource):
         """n/a if it is there, for it stays when the service stops; down if it is missing."""
         if os.path.isdir(self._path):
             return Finding(ResourceStatus.NA)
+        expect_in_reach(self._path)
         return Finding(ResourceStatus.DOWN, (f"directory {self._path} does not exist",))
 
     def start(self) -> None:
@@ -246,6 +253,16 @@ class Directory(LocalResource):
                 os.chmod(self._path, self._mode)
         except (OSError, LookupError) as exc:
             raise ActionError(f"{self.spec.rid}: cannot make the directory {self._path}: {exc}") from exc
+
+
+def expect_in_reach(path: str) -> None:
+    """PermissionError where this user cannot see whether there is such a path; to him it looks as if it did not exist."""
+    try:
+        os.stat(path)
+    except PermissionError:
+        raise
+    except OSError:
+        pass
 
 
 def _depth(section: Section, around: Surroundings) -> int:

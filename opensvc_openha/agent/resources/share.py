@@ -11,7 +11,7 @@ from opensvc_openha.agent.commands import run_command, run_or_fail
 from opensvc_openha.agent.keywords import Form, Keyword
 from opensvc_openha.agent.resources.base import Driver, LocalResource, Resource, Surroundings
 from opensvc_openha.agent.service_file import Section
-from opensvc_openha.agent.status import Finding, Group, ResourceStatus
+from opensvc_openha.agent.status import HIDDEN, Finding, Group, ResourceStatus
 from opensvc_openha.errors import ActionError
 
 NOT_INSTALLED = "exportfs is not installed: apt-get install nfs-kernel-server"
@@ -45,6 +45,8 @@ class NfsShare(LocalResource):
         """up if every client has it with at least its options; a warning if only some have."""
         if not _is_installed():
             return Finding(ResourceStatus.DOWN, (NOT_INSTALLED,))
+        if not self._sees_all:
+            return HIDDEN
         found = self._exported()
         if not found:
             return Finding(ResourceStatus.DOWN)

@@ -21,7 +21,7 @@ from opensvc_openha.agent.resources.base import Driver, LocalResource, Resource,
 from opensvc_openha.agent.resources.unhandled import Unhandled
 from opensvc_openha.agent.schedule import Rule, is_due, parse_period, parse_schedule
 from opensvc_openha.agent.service_file import Section
-from opensvc_openha.agent.status import Finding, Group, ResourceStatus
+from opensvc_openha.agent.status import HIDDEN, Finding, Group, ResourceStatus
 from opensvc_openha.errors import ActionError, RefusedError, SystemFault
 from opensvc_openha.runtime.clock import wall
 from opensvc_openha.runtime.files import make_dir, write_atomically
@@ -135,6 +135,8 @@ class Rsync(LocalResource):
         others = [node for target in _TARGETS for node in self.nodes_of(target)]
         if not others:
             return Finding(ResourceStatus.NA, ("no destination nodes",))
+        if self._around.view.data_status() is ResourceStatus.UNDEF:
+            return HIDDEN
         if self._around.view.data_status() is not ResourceStatus.UP:
             return self._passive_status()
         if self._around.node in self._around.file.drp_nodes:
