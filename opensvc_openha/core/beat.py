@@ -6,6 +6,7 @@ import enum
 from dataclasses import dataclass
 from typing import FrozenSet, Mapping, Optional
 
+from opensvc_openha.core.facts import Facts
 from opensvc_openha.core.states import ServiceState
 
 
@@ -66,6 +67,9 @@ class Beat:
 
     mute: FrozenSet[bytes] = frozenset()
     """Marks of the links that the sender cannot send on: their interface is down there. Empty in every ordinary beat."""
+
+    facts: Optional[Facts] = None
+    """What the sender reports of itself; None in a beat for a peer that is not known to understand facts."""
 
     @property
     def is_legacy(self) -> bool:

@@ -42,6 +42,7 @@ from opensvc_openha.core.events import (
     StoreFailed,
     Tick,
 )
+from opensvc_openha.core.facts import Facts
 from opensvc_openha.core.link_monitor import LinkMonitor
 from opensvc_openha.core.model import ClusterSpec, LinkSpec, ServiceSpec
 from opensvc_openha.core.mute_notice import MuteNotice
@@ -255,6 +256,10 @@ class Engine:
         if previous is None or previous.boot != beat.boot:
             self._is_ack_due = True
             self._notice.repeat()
+            if not beat.is_legacy:
+                self._notice.offer_facts()
+        if beat.facts is not None:
+            self._notice.facts_are_taken()
         if beat.mute:
             done += self._take_notice(beat, link)
         if beat.goodbye is not Goodbye.NONE:
@@ -461,7 +466,7 @@ class Engine:
         """A beat beside the ordinary ones: a peer of an older version does not take it, so it counts as none of them."""
         announce = self._next_beat(Goodbye.NONE)
         self._notice.said(now)
-        return replace(announce, beat=replace(announce.beat, mute=self._notice.marks))
+        return replace(announce, beat=replace(announce.beat, mute=self._notice.marks, facts=self._facts()))
 
     def _next_beat(self, goodbye: Goodbye) -> Announce:
         self.seq += 1
@@ -484,7 +489,12 @@ class Engine:
             goodbye=goodbye,
             wants_ack=bool(self._asking),
             interval_s=self._pace.beat_interval_s,
+            facts=self._facts() if self._view.takes_facts else None,
         )
+
+    def _facts(self) -> Facts:
+        """What this node reports of itself."""
+        return Facts()
 
     def _ack(self) -> Optional[Ack]:
         """What was taken into account last; or, for a life that must be answered first, that it was heard."""

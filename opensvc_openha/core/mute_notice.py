@@ -22,6 +22,7 @@ class MuteNotice:
         self._mute: "frozenset[LinkSpec]" = frozenset()
         self._senders: "tuple[LinkSpec, ...]" = ()
         self._left = 0
+        self._offers = 0
         self._said_at = -math.inf
 
     def reconfigure(self, senders: "tuple[LinkSpec, ...]") -> None:
@@ -45,6 +46,14 @@ class MuteNotice:
         """Has it told from the beginning, to a peer that has not heard it; nothing if no sender is mute."""
         self._left = timing.MUTE_REPEATS if self.marks else 0
 
+    def offer_facts(self) -> None:
+        """Offers the facts of this node, beside the ordinary beats, to a peer that has sent none yet."""
+        self._offers = timing.MUTE_REPEATS
+
+    def facts_are_taken(self) -> None:
+        """The peer sends facts: ours are in every beat from now on."""
+        self._offers = 0
+
     @property
     def marks(self) -> "frozenset[bytes]":
         """What the notice names; empty if there is nothing to say or nobody to hear it."""
@@ -59,7 +68,7 @@ class MuteNotice:
 
     def due_at(self, beat_at: float) -> Optional[float]:
         """When the next notice is due, with the last ordinary beat at that instant; None if there is none to come."""
-        if not self._left:
+        if not self._left and not self._offers:
             return None
         # The senders must have taken the last beat before another one takes its place.
         return max(self._said_at + 2 * self._gap_s, beat_at + timing.ACK_GAP_S)
@@ -70,5 +79,6 @@ class MuteNotice:
 
     def said(self, now: float) -> None:
         """A notice was said."""
-        self._left -= 1
+        self._left = max(0, self._left - 1)
+        self._offers = max(0, self._offers - 1)
         self._said_at = now

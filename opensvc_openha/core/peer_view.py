@@ -13,6 +13,7 @@ import math
 from typing import Mapping, Optional
 
 from opensvc_openha.core.beat import Beat, BootId, Goodbye
+from opensvc_openha.core.facts import Facts
 from opensvc_openha.core.states import PEER_OUT, ServiceState
 from opensvc_openha.core.status import PeerStanding
 from opensvc_openha.core.timing import (
@@ -55,6 +56,7 @@ class PeerView:
     def __init__(self, own_boot: BootId) -> None:
         self._own_boot = own_boot
         self._newest: Optional[Beat] = None
+        self._facts: Optional[Facts] = None
         self._acked_seq = -1
         self._life: Optional[BootId] = None
         self._past: "tuple[BootId, ...]" = ()
@@ -105,7 +107,7 @@ class PeerView:
         """Makes the beat the newest one; False if a newer one of the same life was taken before."""
         newest = self._newest
         if newest is None or newest.boot != beat.boot:
-            self._acked_seq = -1
+            self._acked_seq, self._facts = -1, None
         elif not self._is_newer(beat, newest, now):
             return False
         if not beat.is_legacy and self._life != beat.boot:
@@ -116,6 +118,7 @@ class PeerView:
             self._taken_over_seq = self.own_seq
         self._note_same(beat, now)
         self._newest, self._taken_at = beat, now
+        self._facts = beat.facts or self._facts
         if beat.ack is not None and beat.ack.is_taken and beat.ack.boot == self._own_boot:
             self._acked_seq = max(self._acked_seq, beat.ack.seq)
         if beat.goodbye is not Goodbye.NONE:
@@ -218,6 +221,16 @@ class PeerView:
         if self.evidence(service, None) is Evidence.SILENT:
             return ServiceState.UNKNOWN, PeerStanding.SILENT
         return self.states.get(service, ServiceState.UNKNOWN), PeerStanding.LEFT
+
+    @property
+    def facts(self) -> Optional[Facts]:
+        """The newest facts of the peer's present life; None if it has sent none."""
+        return self._facts
+
+    @property
+    def takes_facts(self) -> bool:
+        """True if the peer's present life is known to understand facts."""
+        return self._facts is not None
 
     @property
     def newest(self) -> Optional[Beat]:

@@ -8,6 +8,8 @@
     one nibble per service, in sorted name order; or, deflated: length 2 | bytes
     [first index 2 | count 2 | (1+n) per name]      page of names, in some beats
     [count 1 | mark 8 each, ascending]              links that the sender cannot send on: only in beats beside the usual ones
+    [length 2 | entries]                            facts, see facts_block: only for a peer that has sent
+                                                    some, or in beats beside the usual ones
     [key id 4 | newest key id 4 | tag 32]           scheme 1: authenticated, see frame_seal
     CRC-32 4
 
@@ -29,6 +31,7 @@ from opensvc_openha.core.beat import Ack, Beat, BootId, Goodbye
 from opensvc_openha.core.model import MARK_BYTES
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.errors import FrameError
+from opensvc_openha.formats.facts_block import RawFacts, pack_facts, unpack_facts
 from opensvc_openha.formats.frame_seal import CLUSTER_BYTES, ID_BYTES, TAG_BYTES, Key, Seal, cluster_mark, is_tag_right, tag_of
 from opensvc_openha.formats.nodes_file import check_node_name
 from opensvc_openha.formats.services_file import check_service_name
@@ -49,10 +52,11 @@ _PAGE = struct.Struct(">HH")
 _CRC = struct.Struct(">I")
 _SEAL = struct.Struct(f">{ID_BYTES}s{ID_BYTES}s{TAG_BYTES}s")
 _DEFLATED_LENGTH = struct.Struct(">H")
+_FACTS_LENGTH = struct.Struct(">H")
 _SCHEME_CRC, _SCHEME_HMAC = 0, 1
 _TRAILER_BYTES = {_SCHEME_CRC: _CRC.size, _SCHEME_HMAC: _SEAL.size + _CRC.size}
-_WANTS_ACK, _HAS_ACK, _HAS_PAGE, _ACK_NOT_TAKEN, _HAS_CLUSTER, _IS_DEFLATED, HAS_MUTE = 1, 2, 4, 8, 16, 32, 64
-_ALL_FLAGS = _WANTS_ACK | _HAS_ACK | _HAS_PAGE | _ACK_NOT_TAKEN | _HAS_CLUSTER | _IS_DEFLATED | HAS_MUTE
+_WANTS_ACK, _HAS_ACK, _HAS_PAGE, _ACK_NOT_TAKEN, _HAS_CLUSTER, _IS_DEFLATED, HAS_MUTE, HAS_FACTS = 1, 2, 4, 8, 16, 32, 64, 128
+_ALL_FLAGS = _WANTS_ACK | _HAS_ACK | _HAS_PAGE | _ACK_NOT_TAKEN | _HAS_CLUSTER | _IS_DEFLATED | HAS_MUTE | HAS_FACTS
 MUTE_MAX = 64
 """More links than that are not named as mute in one beat: a peer waits for the timeouts of the others."""
 _ROOM_MIN, _ROOM_STEP = _PAGE.size + 64, 256
@@ -77,6 +81,7 @@ class Frame:
     page_first: int = 0
     page_names: "tuple[str, ...]" = ()
     mute: "tuple[bytes, ...]" = ()
+    facts: Optional[RawFacts] = None
 
 
 @dataclass(frozen=True)
@@ -144,13 +149,15 @@ def encode_beat(
     fixed = _HEAD.size + len(body) + _TRAILER_BYTES[scheme]
     mute = _pack_mute(beat.mute, limit_bytes - fixed)
     fixed += len(mute)
+    facts = _pack_facts(beat, names, limit_bytes - fixed)
+    fixed += len(facts)
     # What is deflated is a little longer or shorter each time, and pages must be cut alike from beat to beat.
     step = _ROOM_STEP if is_deflated else 1
     room = _room(max_bytes - fixed, limit_bytes - fixed, step) if with_names and names else 0
     pages = _name_pages(names, room) if room else ()
     page = pages[beat.seq % len(pages)][1] if pages else b""
-    body += page + mute
-    flags |= (_HAS_PAGE if page else 0) | (HAS_MUTE if mute else 0)
+    body += page + mute + facts
+    flags |= (_HAS_PAGE if page else 0) | (HAS_MUTE if mute else 0) | (HAS_FACTS if facts else 0)
     length = fixed + len(page)
     if length > MAX_FRAME_BYTES:
         raise ValueError(f"a heartbeat of {len(names)} services takes {length} bytes, more than {MAX_FRAME_BYTES}")
@@ -165,6 +172,14 @@ def _pack_mute(marks: "frozenset[bytes]", room: int) -> bytes:
     """The marks, as many as there is room for: states come first."""
     count = max(0, min(len(marks), MUTE_MAX, (room - 1) // MARK_BYTES))
     return bytes([count]) + b"".join(sorted(marks)[:count]) if count else b""
+
+
+def _pack_facts(beat: Beat, names: "tuple[str, ...]", room: int) -> bytes:
+    """The facts, if there are any and there is room for them: states come first."""
+    if beat.facts is None:
+        return b""
+    packed = pack_facts(beat.facts, names)
+    return _FACTS_LENGTH.pack(len(packed)) + packed if _FACTS_LENGTH.size + len(packed) <= room else b""
 
 
 def _room(wanted: int, limit: int, step: int) -> int:
@@ -274,6 +289,7 @@ def _decode_fields(data: bytes, end: int) -> Frame:
     states, offset = _take_states(data, offset + _NAMES.size, count, bool(flags & _IS_DEFLATED))
     first, names, offset = _decode_page(data, offset, count) if flags & _HAS_PAGE else (0, (), offset)
     mute, offset = _take_mute(data, offset) if flags & HAS_MUTE else ((), offset)
+    facts, offset = _take_facts(data, offset, count) if flags & HAS_FACTS else (None, offset)
     if offset != end:
         raise ValueError(f"{end - offset} bytes too many")
     return Frame(
@@ -291,6 +307,7 @@ def _decode_fields(data: bytes, end: int) -> Frame:
         page_first=first,
         page_names=names,
         mute=mute,
+        facts=facts,
     )
 
 
@@ -346,3 +363,13 @@ def _take_mute(data: bytes, offset: int) -> "tuple[tuple[bytes, ...], int]":
     if any(later <= earlier for earlier, later in zip(marks, marks[1:])):
         raise ValueError("mute links out of order")
     return tuple(marks), end
+
+
+def _take_facts(data: bytes, offset: int, services: int) -> "tuple[RawFacts, int]":
+    """The facts, and where they end."""
+    (length,) = _FACTS_LENGTH.unpack_from(data, offset)
+    offset += _FACTS_LENGTH.size
+    end = offset + length
+    if end > len(data):
+        raise ValueError("the facts run over the end")
+    return unpack_facts(data[offset:end], services), end

@@ -88,4 +88,5 @@ class NameBook:
             sent_at=frame.sent_at,
             interval_s=frame.interval_s,
             mute=frozenset(frame.mute),
+            facts=None if frame.facts is None else frame.facts.resolve(names),
         )

@@ -12,6 +12,7 @@ from typing import Any
 
 from opensvc_openha.core.beat import Ack, Beat, BootId
 from opensvc_openha.core.engine import Engine
+from opensvc_openha.core.facts import Facts
 from opensvc_openha.core.timing import RESTART_HOLD_S, START_READY_DELAY_S, STUCK_S
 
 GRID_S = 0.5
@@ -50,7 +51,12 @@ class Outline:
         boot, seq = self._newest[beat.node]
         is_present = beat.boot == boot
         age = min(_OLDEST, seq - beat.seq) if is_present else -1
-        return age, tuple(beat.states.values()), beat.goodbye, beat.wants_ack, self._ack(beat.ack)
+        facts = self._walk(beat.facts, "facts")
+        return age, tuple(beat.states.values()), beat.goodbye, beat.wants_ack, self._ack(beat.ack), facts
+
+    def _facts(self, facts: Facts) -> "tuple[Any, ...]":
+        silent = None if facts.silent_s is None else min(_USUAL_MEMORY_S, round(facts.silent_s / GRID_S))
+        return facts.is_booting, facts.turn, facts.priority, facts.fence_s, silent, tuple(sorted(facts.unready))
 
     def _ack(self, ack: "Ack | None") -> "tuple[Any, ...] | None":
         if ack is None:
@@ -78,6 +84,8 @@ class Outline:
             return self.beat(value)
         if kind is Ack:
             return self._ack(value)
+        if kind is Facts:
+            return self._facts(value)
         if kind is dict:
             return tuple([self._walk(item, name) for item in value.values()])
         if kind in (set, frozenset, list, tuple):

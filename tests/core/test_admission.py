@@ -11,6 +11,7 @@ from opensvc_openha.core.actions import Record, RememberLives
 from opensvc_openha.core.admission import Admission
 from opensvc_openha.core.beat import Ack, Beat, BootId, Goodbye
 from opensvc_openha.core.events import BeatReceived, Tick
+from opensvc_openha.core.facts import Facts
 from opensvc_openha.core.link_monitor import LinkMonitor
 from opensvc_openha.core.peer_lives import PeerLives
 from opensvc_openha.core.peer_view import PeerView
@@ -30,7 +31,7 @@ class _Hearing(Bench):
     def said(self, boot: BootId, seq: int, ack: Optional[Ack] = None) -> int:
         self.now += 0.15
         self.run(0.0)
-        beat = Beat("deb2", boot, seq, ack, {"registry": S.STOPPED})
+        beat = Beat("deb2", boot, seq, ack, {"registry": S.STOPPED}, facts=Facts())
         done = self.step(BeatReceived(self.link, beat, self.now, key_id=KEY))
         self.now += 0.0001
         return len(beats(done + self.run(0.1)))
@@ -119,7 +120,7 @@ def test_greeting_is_answered_to_the_new_life_though_its_next_beat_comes_before_
     done = []
     for seq in (1, 2):
         bench.now += 0.002
-        beat = Beat("deb2", NEXT, seq, None, {"registry": S.STOPPED})
+        beat = Beat("deb2", NEXT, seq, None, {"registry": S.STOPPED}, facts=Facts())
         done += bench.step(BeatReceived(bench.link, beat, bench.now, key_id=KEY))
     assert beats(done) == []
     assert [beat.ack for beat in beats(bench.run(0.1))] == [Ack(NEXT, 2, is_taken=False)]
@@ -130,7 +131,8 @@ def test_answer_that_is_due_is_not_forgotten_for_a_beat_that_is_refused() -> Non
     bench = _Hearing(S.FROZEN_STOP)
     bench.said(LIFE, 1, Ack(OWN, bench.engine.seq))
     _just_spoken(bench)
-    asking = Beat("deb2", LIFE, 2, Ack(OWN, bench.engine.seq), {"registry": S.START_READY}, wants_ack=True)
+    asking = Beat("deb2", LIFE, 2, Ack(OWN, bench.engine.seq), {"registry": S.START_READY}, wants_ack=True,
+                  facts=Facts())
     done = []
     for _ in range(2):
         bench.now += 0.002
@@ -147,6 +149,6 @@ def test_answers_are_20_ms_apart_however_often_they_are_asked_for() -> None:
     spoken_at, said = bench.now, []
     for seq in range(2, 30):
         bench.now = spoken_at + (seq - 2) / 1000
-        beat = Beat("deb2", LIFE, seq, Ack(OWN, bench.engine.seq), {"registry": S.STOPPED}, wants_ack=True)
+        beat = Beat("deb2", LIFE, seq, Ack(OWN, bench.engine.seq), {"registry": S.STOPPED}, wants_ack=True, facts=Facts())
         said += [bench.now for _ in beats(bench.engine.step(BeatReceived(bench.link, beat, bench.now, key_id=KEY), bench.now))]
     assert [round(at - spoken_at, 3) for at in said] in ([0.02], [0.021])

@@ -25,6 +25,7 @@ from opensvc_openha.core.events import (
     StoreFailed,
     Tick,
 )
+from opensvc_openha.core.facts import Facts
 from opensvc_openha.core.model import ClusterSpec, LinkSpec, OnStartFailure, Policy
 from opensvc_openha.core.service_machine import ServiceMachine
 from opensvc_openha.core.states import ServiceState as S
@@ -96,7 +97,7 @@ class Bench:
         """A beat of the peer."""
         self.seq += 1
         ack = Ack(OWN, self.engine.seq if is_acked else 0)
-        beat = Beat(self.peer, LIFE, self.seq, ack, {"registry": said}, goodbye, wants_ack)
+        beat = Beat(self.peer, LIFE, self.seq, ack, {"registry": said}, goodbye, wants_ack, facts=Facts())
         return self.step(BeatReceived(self.link, beat, self.now))
 
     def ends(self, kind: K, outcome: End = End.OK) -> "list[Action]":
@@ -981,7 +982,7 @@ def test_first_beat_of_a_life_is_answered_at_once() -> None:
     bench.run(0.5)
     for boot, is_answered in ((LIFE, True), (LIFE, False), (BootId(2, 22), True)):
         bench.seq += 1
-        beat = Beat("deb2", boot, bench.seq, None, {"registry": S.STOPPED})
+        beat = Beat("deb2", boot, bench.seq, None, {"registry": S.STOPPED}, facts=Facts())
         done = bench.step(BeatReceived(bench.link, beat, bench.now)) + bench.run(0.1)
         assert bool(beats(done)) is is_answered
 

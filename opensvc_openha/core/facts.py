@@ -1,0 +1,40 @@
+"""What a node reports of itself in its beats, beside the states of its services.
+
+Facts travel in an optional part of the frame. A peer of an older version refuses frames that have it, so a node offers its
+facts in a few beats beside the ordinary ones, and adds them to all beats once the peer has sent facts of its own. Whatever a
+node concludes from facts must be safe without them: the peer may be of a version that has none, or of one that has fewer.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import FrozenSet, Optional
+
+
+class Turn(enum.Enum):
+    """Whether a node holds the right to fence first, should the two nodes lose sight of each other."""
+
+    NONE = 0
+    CLAIMED = 1
+    """It asks for the right. It has it once the peer acknowledged that and neither claims nor holds it."""
+    HELD = 2
+
+
+@dataclass(frozen=True)
+class Facts:
+    """One node's facts. Durations are seconds.
+
+    ``fence_s`` is the longest that a fence of this node takes to have its effect, None if it has no fence. ``silent_s``
+    is how long this node has called its peer silent, None while it does not. ``priority`` is the sum of the priorities
+    of the services that run here.
+    """
+
+    is_booting: bool = False
+    """It has not heard its peer since its machine was booted."""
+    turn: Turn = Turn.NONE
+    priority: int = 0
+    fence_s: Optional[float] = None
+    silent_s: Optional[float] = None
+    unready: FrozenSet[str] = frozenset()
+    """Services that this node could not start now: a script is missing, a service file is wrong."""

@@ -1,0 +1,108 @@
+"""Bytes of the facts in a heartbeat: entries of type 1 | length 2 | value, in any order, big-endian.
+
+::
+
+    1  node      flags 1 | turn 1 | priority 4 | fence time, ms 4 | peer silent for, ms 4     0xFFFFFFFF: none
+    2  unready   one bit per service, in sorted name order, the first service in the highest bit
+
+An entry of an unknown type is skipped, and bytes after the known ones of a known type are ignored, so that a later version
+may add both. Sets of services are indexes here: their names are those behind the frame's digest.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import FrozenSet, Mapping, Optional, Sequence
+
+from opensvc_openha.core.facts import Facts, Turn
+
+_ENTRY = struct.Struct(">BH")
+_NODE = struct.Struct(">BBIII")
+_NODE_TYPE, _UNREADY_TYPE = 1, 2
+_BOOTING = 1
+_NONE = 0xFFFFFFFF
+_TURNS = {turn.value: turn for turn in Turn}
+
+
+@dataclass(frozen=True)
+class RawFacts:
+    """Facts as a frame has them: ``facts`` without its sets of services, which are given by their indexes."""
+
+    facts: Facts
+    unready: FrozenSet[int] = frozenset()
+
+    def resolve(self, names: Mapping[int, str]) -> Facts:
+        """The facts with the names of the services, as far as those are known."""
+        unready = frozenset(names[index] for index in self.unready if index in names)
+        return Facts(**{**self.facts.__dict__, "unready": unready})
+
+
+def pack_facts(facts: Facts, names: Sequence[str]) -> bytes:
+    """The entries for ``facts``; ``names`` are the sorted names of the frame's services."""
+    flags = _BOOTING if facts.is_booting else 0
+    node = _NODE.pack(flags, facts.turn.value, min(facts.priority, _NONE), _to_ms(facts.fence_s), _to_ms(facts.silent_s))
+    packed = _entry(_NODE_TYPE, node)
+    if facts.unready:
+        packed += _entry(_UNREADY_TYPE, _pack_set(facts.unready, names))
+    return packed
+
+
+def unpack_facts(data: bytes, services: int) -> RawFacts:
+    """The facts in the entries ``data`` of a frame with so many services; raises ValueError where they are malformed."""
+    facts = Facts()
+    unready: FrozenSet[int] = frozenset()
+    seen = set()
+    offset = 0
+    while offset < len(data):
+        if offset + _ENTRY.size > len(data):
+            raise ValueError("an entry of the facts has no head")
+        kind, length = _ENTRY.unpack_from(data, offset)
+        offset += _ENTRY.size
+        value = data[offset : offset + length]
+        offset += length
+        if len(value) < length:
+            raise ValueError(f"entry {kind} of the facts runs over the end")
+        if kind in seen:
+            raise ValueError(f"entry {kind} of the facts comes twice")
+        seen.add(kind)
+        if kind == _NODE_TYPE:
+            facts = _unpack_node(value)
+        elif kind == _UNREADY_TYPE:
+            unready = _unpack_set(value, services)
+    return RawFacts(facts, unready)
+
+
+def _entry(kind: int, value: bytes) -> bytes:
+    return _ENTRY.pack(kind, len(value)) + value
+
+
+def _unpack_node(value: bytes) -> Facts:
+    if len(value) < _NODE.size:
+        raise ValueError(f"the facts of the node take {len(value)} bytes")
+    flags, turn, priority, fence_ms, silent_ms = _NODE.unpack_from(value)
+    if turn not in _TURNS:
+        raise ValueError(f"unknown turn {turn}")
+    return Facts(bool(flags & _BOOTING), _TURNS[turn], priority, _from_ms(fence_ms), _from_ms(silent_ms))
+
+
+def _to_ms(seconds: Optional[float]) -> int:
+    return _NONE if seconds is None else max(0, min(_NONE - 1, round(seconds * 1000)))
+
+
+def _from_ms(milliseconds: int) -> Optional[float]:
+    return None if milliseconds == _NONE else milliseconds / 1000
+
+
+def _pack_set(chosen: FrozenSet[str], names: Sequence[str]) -> bytes:
+    packed = bytearray((len(names) + 7) // 8)
+    for index, name in enumerate(names):
+        if name in chosen:
+            packed[index // 8] |= 0x80 >> index % 8
+    return bytes(packed)
+
+
+def _unpack_set(value: bytes, services: int) -> FrozenSet[int]:
+    if len(value) != (services + 7) // 8:
+        raise ValueError(f"a set of {services} services takes {len(value)} bytes")
+    return frozenset(index for index in range(services) if value[index // 8] & 0x80 >> index % 8)
