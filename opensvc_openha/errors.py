@@ -9,10 +9,11 @@ The type says who has to act::
      |   +- NotAnsweringError    4   it runs, but does not answer (stopped, overloaded, hung)
      +- RefusedError             5   the cluster is not in a state that allows the action
      +- ActionError              6   the action was tried and did not succeed
-     |   +- InterruptedAction    6   a signal ended it
      +- SystemFault              7   the system refused (file, socket, device, right)
      +- PeerError                8   the peer sent something that cannot be used
          +- FrameError           8   a heartbeat frame or disk slot cannot be decoded
+
+    InterruptedAction          128+N a signal asked the action to end: no error, so that no handler of errors goes on after it
 
 A command prints ``str(error)`` as one line on stderr. Never zero for something that did not happen.
 """
@@ -69,8 +70,17 @@ class ActionError(OpenhaError):
     exit_code = 6
 
 
-class InterruptedAction(ActionError):
-    """A signal asked the action to end: never to be taken for the failure of one resource."""
+class InterruptedAction(BaseException):
+    """A signal asked the action to end. Like KeyboardInterrupt it is no error: nothing further is begun after it."""
+
+    def __init__(self, message: str, signal_number: int) -> None:
+        self.signal_number = signal_number
+        super().__init__(message)
+
+    @property
+    def exit_code(self) -> int:
+        """As a shell has it for a command that a signal ended."""
+        return 128 + self.signal_number
 
 
 class SystemFault(OpenhaError):

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Callable, Iterable, Mapping
 
 from opensvc_openha.agent import render
-from opensvc_openha.agent.action_lock import DEFAULT_WAIT_S, action_lock
+from opensvc_openha.agent.action_lock import DEFAULT_WAIT_S, MONITOR, action_lock
 from opensvc_openha.agent.dry_run import rehearse_cluster_action, rehearse_start, rehearse_stop, rehearse_sync
 from opensvc_openha.agent.interruption import interruptible
 from opensvc_openha.agent.resources.base import Resource
@@ -22,7 +22,7 @@ from opensvc_openha.agent.service import Choice, Service, write_frozen_flag
 from opensvc_openha.agent.status import Group
 from opensvc_openha.agent.synchronisation import resources_to_send, synchronise
 from opensvc_openha.agent.validation import ignored_keywords
-from opensvc_openha.errors import ActionError, OpenhaError, RefusedError, UsageError
+from opensvc_openha.errors import ActionError, InterruptedAction, OpenhaError, RefusedError, UsageError
 
 SAFETY_NET = (
     "this service is managed by a clusterware, thus direct service manipulation is disabled. "
@@ -71,6 +71,10 @@ def perform(service: Service, action: str, options: ActionOptions) -> int:
     except OpenhaError as exc:
         service.log.error(str(exc))
         return exc.exit_code
+    except InterruptedAction as exc:
+        if action != MONITOR:  # Which gives way to whoever acts on the service.
+            service.log.error(str(exc))
+        raise
 
 
 def shown_actions() -> "list[str]":

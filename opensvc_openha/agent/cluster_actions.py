@@ -90,7 +90,7 @@ class ClusterActions:
                         steps[action]()
         except InterruptedAction as exc:
             text = f"{exc}: what the node daemons were asked for goes on, see `service -s -c`"
-            raise InterruptedAction(text) from exc
+            raise InterruptedAction(text, exc.signal_number) from exc
         return 0
 
     # --- actions ---------------------------------------------------------------------------------------------
@@ -159,7 +159,7 @@ class ClusterActions:
         try:
             self._on_peer("stop")
         except OpenhaError as exc:
-            if seen.is_peer_there or isinstance(exc, InterruptedAction):
+            if seen.is_peer_there:
                 raise
             self._log.warning(f"the peer {seen.node.peer} is {seen.node.peer_standing.value}, it is not frozen: "
                               f"when it is back it may start {self._name} ({exc})")
@@ -246,8 +246,6 @@ class ClusterActions:
             return RefusedError(f"the peer {seen.node.peer} is {seen.node.peer_standing.value}")
         try:
             self._on_peer(action)
-        except InterruptedAction:
-            raise
         except OpenhaError as exc:
             return exc
         return None

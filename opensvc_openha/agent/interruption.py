@@ -18,7 +18,7 @@ def interruptible() -> Iterator[None]:
     """Within, SIGTERM, SIGINT and SIGHUP raise InterruptedAction."""
 
     def interrupt(number: int, frame: Optional[FrameType]) -> None:
-        raise InterruptedAction(f"interrupted by {signal.Signals(number).name}")
+        raise InterruptedAction(f"interrupted by {signal.Signals(number).name}", number)
 
     with _handlers(interrupt):
         yield

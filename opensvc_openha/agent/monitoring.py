@@ -25,7 +25,7 @@ from opensvc_openha.agent.status import ResourceStatus
 from opensvc_openha.core.events import Command
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import PeerStanding
-from opensvc_openha.errors import InterruptedAction, NotRunningError, RefusedError
+from opensvc_openha.errors import NotRunningError, RefusedError
 from opensvc_openha.runtime.clock import pause
 from opensvc_openha.runtime.files import write_atomically
 
@@ -53,7 +53,10 @@ def is_watched(resource: Resource) -> bool:
 
 
 def monitor_service(service: Service, note: Note) -> int:
-    """Look once at the watched resources of a service, and do what has to be done; exit code."""
+    """Look once at the watched resources of a service, and do what has to be done; exit code.
+
+    An action that wants its turn interrupts it.
+    """
     watched = [res for res in service.resources if is_watched(res)]
     reason = why_not_now(service) if watched else "no resource has monitor = true or restart = N"
     if reason:
@@ -69,7 +72,7 @@ def monitor_service(service: Service, note: Note) -> int:
             failing = _failing(watched)
             # Tries that were used up count again once all was up.
             left = failing if _told(service) else _bring_back(service, failing, note)
-    except (RefusedError, InterruptedAction):
+    except RefusedError:
         return 0  # Somebody acts on the service: what is down now may be up when that is done.
     monitored = [res for res in left if res.spec.is_monitored]
     text = ", ".join(f"{res.spec.rid} is {look(res).status.value}" for res in monitored or left)

@@ -34,7 +34,7 @@ def start_resources(service: Service, resources: "tuple[Resource, ...]", has_rol
                 begun += [res for res in part.resources if look(res).status is not ResourceStatus.UP]
                 for _, error in _run_part(service, part, lambda res: _start(service, res)):
                     raise error
-    except OpenhaError as exc:
+    except (OpenhaError, InterruptedAction) as exc:
         if begun and has_rollback:
             service.log.error(f"{exc}: rolling back")
             _roll_back(service, begun)
@@ -73,8 +73,6 @@ def bring_back(service: Service, resource: Resource) -> bool:
         log.info(f"restart resource {resource.spec.rid}. try number {attempt}/{resource.spec.restarts}")
         try:
             with_triggers(service, resource, "start", resource.start)
-        except InterruptedAction:
-            raise
         except OpenhaError as exc:
             log.error(f"restart resource failed: {exc}")
         if look(resource).status is ResourceStatus.UP:
@@ -107,8 +105,6 @@ def _run_part(service: Service, part: Stage, step: _Step) -> "list[tuple[Resourc
         return [(by_rid[failure.name], error) for failure in failures]
     try:
         step(part.resources[0])
-    except InterruptedAction:
-        raise
     except OpenhaError as exc:
         return [(part.resources[0], exc)]
     return []
@@ -129,8 +125,6 @@ def _stop(service: Service, resource: Resource) -> None:
     """Stop it; an application whose stop complains but whose check says that it is down is down."""
     try:
         resource.stop()
-    except InterruptedAction:
-        raise
     except OpenhaError as exc:
         if resource.spec.group is not Group.APP or look(resource).status is not ResourceStatus.DOWN:
             raise
@@ -141,8 +135,6 @@ def _optional(service: Service, resource: Resource, step: _Step) -> None:
     """Run one step; an optional resource that fails does not end the action."""
     try:
         step(resource)
-    except InterruptedAction:
-        raise
     except OpenhaError as exc:
         if not resource.spec.is_optional:
             raise
@@ -197,8 +189,6 @@ def _checked(resource: Resource, step: Callable[[], None]) -> None:
     rid = resource.spec.rid
     try:
         step()
-    except InterruptedAction:
-        raise
     except (ActionError, SystemFault) as exc:
         if str(exc).startswith(f"{rid}:"):
             raise

@@ -24,7 +24,7 @@ from opensvc_openha.agent.status import (
     merge,
 )
 from opensvc_openha.agent.validation import Problem, problems_of, wrong_nodes
-from opensvc_openha.errors import ConfigError, InterruptedAction, OpenhaError, SystemFault, UsageError
+from opensvc_openha.errors import ConfigError, OpenhaError, SystemFault, UsageError
 from opensvc_openha.formats.layout import AgentLayout, Layout
 from opensvc_openha.runtime.machine import node_name
 
@@ -187,8 +187,6 @@ def look(resource: Resource) -> Finding:
         return Finding(ResourceStatus.NA)
     try:
         return resource.status()
-    except InterruptedAction:
-        raise
     except (OpenhaError, OSError) as exc:
         if isinstance(exc, PermissionError) and os.geteuid() != 0:
             return HIDDEN

@@ -15,7 +15,7 @@ from typing import IO, Callable, Iterable, Sequence
 
 from opensvc_openha.agent.interruption import ENDING_SIGNALS
 from opensvc_openha.agent.parent_death import die_with_parent
-from opensvc_openha.errors import ActionError, OpenhaError, SystemFault
+from opensvc_openha.errors import ActionError, InterruptedAction, OpenhaError, SystemFault
 from opensvc_openha.runtime.clock import pause
 
 _GRACE_TRIES = 100
@@ -90,7 +90,7 @@ def _be_child(job: Job, writer: int, signals: "Iterable[int]") -> None:
             signal.pthread_sigmask(signal.SIG_SETMASK, signals)
             job.run()
             exit_code = 0
-        except OpenhaError as exc:
+        except (OpenhaError, InterruptedAction) as exc:
             _tell(writer, str(exc))
         except Exception as exc:  # The last one of this process: whoever waits must learn of it.
             _tell(writer, f"{job.name}: {type(exc).__name__}: {exc}")

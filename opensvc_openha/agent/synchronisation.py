@@ -13,7 +13,7 @@ from opensvc_openha.agent.remote import REMOTE_USER, agent_command, run_on, why_
 from opensvc_openha.agent.resources.sync import IMPLICIT, Rsync
 from opensvc_openha.agent.runner import with_triggers
 from opensvc_openha.agent.service import Choice, Service
-from opensvc_openha.errors import InterruptedAction, OpenhaError
+from opensvc_openha.errors import OpenhaError
 
 _POST_SYNC_TIMEOUT_S = 120.0
 _POST_SYNC_WAIT_S = 3600
@@ -38,8 +38,6 @@ def synchronise(service: Service, choice: Choice, targets: Iterable[str], is_for
                 try:
                     sent = _send(service, resource, target, is_forced)
                     updated.update(sent if resource.spec.rid == IMPLICIT else ())
-                except InterruptedAction:
-                    raise
                 except OpenhaError as exc:
                     service.log.error(str(exc))
                     problems += [] if resource.spec.is_optional else [exc]

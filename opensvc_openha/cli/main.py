@@ -10,7 +10,7 @@ import signal
 import sys
 from typing import Callable, NoReturn
 
-from opensvc_openha.errors import OpenhaError, SystemFault, UsageError
+from opensvc_openha.errors import InterruptedAction, OpenhaError, SystemFault, UsageError
 
 USAGE = """\
 Usage: openha COMMAND [options]
@@ -187,6 +187,9 @@ def console() -> NoReturn:
         code = error.exit_code
     except KeyboardInterrupt:
         code = 130
+    except InterruptedAction as error:
+        _flush()
+        code = error.exit_code  # The action has said why it ended.
     except BrokenPipeError:
         # Whoever read our output has gone, as in `service -s | head`.
         _drop_output()

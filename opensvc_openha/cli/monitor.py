@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
 import select
@@ -17,7 +18,7 @@ from opensvc_openha.agent.sync_rounds import RETRY, SyncRounds, send_due
 from opensvc_openha.cli import here
 from opensvc_openha.cli.svcmgr import node_view
 from opensvc_openha.core.status import NodeStatus
-from opensvc_openha.errors import OpenhaError, UsageError
+from opensvc_openha.errors import InterruptedAction, OpenhaError, UsageError
 from opensvc_openha.formats.options_file import MONITOR_INTERVAL_S
 from opensvc_openha.runtime import configuration, control_client
 from opensvc_openha.runtime.clock import wall
@@ -44,7 +45,7 @@ def main(args: "list[str]") -> int:
             return load_service(agent, name, log, node_view())
 
     def look(name: str) -> None:
-        with open_log(agent.log_dir, name) as log:
+        with open_log(agent.log_dir, name) as log, contextlib.suppress(InterruptedAction):
             perform(load_service(agent, name, log, node_view()), "resource_monitor", ActionOptions())
 
     def send(name: str, rids: "tuple[str, ...]") -> None:

@@ -22,7 +22,7 @@ from opensvc_openha.agent.service import Choice as ResourceChoice
 from opensvc_openha.agent.service import cluster_view, load_service, validate
 from opensvc_openha.agent.service_file import SERVICE_NAME, misnamed_files, service_names
 from opensvc_openha.agent.wrappers import default_command, ensure_wrappers
-from opensvc_openha.errors import ConfigError, OpenhaError, SystemFault, UsageError
+from opensvc_openha.errors import ConfigError, InterruptedAction, OpenhaError, SystemFault, UsageError
 from opensvc_openha.formats.layout import AgentLayout, Layout, agent_layout, find_layout
 from opensvc_openha.formats.nodes_file import parse_nodes
 from opensvc_openha.runtime.control_client import act, fetch_status, note
@@ -99,9 +99,12 @@ def main(argv0: str, args: Sequence[str]) -> int:
     names = named_services(known, call.services)
     repair_wrappers(layout, [name for name in names if name in known])
     exit_code = 0
-    for name in names:
+    for number, name in enumerate(names):
         try:
             code = _run_one(layout, name, call, cluster)
+        except (InterruptedAction, KeyboardInterrupt):
+            _tell_left_alone(call.action, names[number + 1:])
+            raise
         except OpenhaError as exc:
             if len(names) == 1:
                 raise
@@ -114,6 +117,11 @@ def main(argv0: str, args: Sequence[str]) -> int:
         sys.stdout.write("".join(f"warning: {problem}\n" for problem in skipped))
         exit_code = exit_code or (_ONLY_WARNINGS if skipped else 0)
     return exit_code
+
+
+def _tell_left_alone(action: str, names: Sequence[str]) -> None:
+    if names:
+        sys.stderr.write(f"{action.replace('_', ' ')} was not begun for {', '.join(names)}\n")
 
 
 def understand(called_as: str, args: Sequence[str]) -> Call:
@@ -322,3 +330,5 @@ if __name__ == "__main__":
     except OpenhaError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(error.exit_code)
+    except InterruptedAction as interruption:
+        sys.exit(interruption.exit_code)

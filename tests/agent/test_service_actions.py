@@ -259,7 +259,7 @@ def test_action_during_another_one_is_refused_with_its_pid(agent):
 
 
 def test_interrupted_start_is_rolled_back(agent):
-    """SIGTERM while the second app starts: its command is killed, both are stopped, exit code 6."""
+    """SIGTERM while the second app starts: its command is killed, both are stopped, exit code 143."""
     agent.write("a", three_apps(agent, "touch $0.began; sleep 60"))
     process = subprocess.Popen(
         [sys.executable, "-m", "opensvc_openha.cli.svcmgr", "-s", "a", "start"],
@@ -270,7 +270,7 @@ def test_interrupted_start_is_rolled_back(agent):
     wait_for((agent.root / "two.began").exists)
     process.terminate()
     _, err = process.communicate(timeout=20)
-    assert process.returncode == 6
+    assert process.returncode == 143
     assert "interrupted by SIGTERM: rolling back" in err
     assert changes(agent) == ["one start", "two start", "two stop", "one stop"]
 

@@ -112,7 +112,7 @@ def test_an_interrupted_start_tells_that_the_cluster_goes_on_and_a_second_action
     assert "(start) is acting on this service" in refused
     first.run("pkill -INT -f '[-]s web start'")
     out, _ = starting.communicate(timeout=10)
-    assert starting.returncode == 6 and "interrupted by SIGINT: what the node daemons were asked for goes on" in out
+    assert starting.returncode == 130 and "interrupted by SIGINT: what the node daemons were asked for goes on" in out
     assert cluster.runs_on() == []
     assert "webha is FROZEN_STOP on this node" in cluster.must(first, "web stop"), "it waits for the start to be over"
     assert cluster.calls()[:2] == ["start deb1", "stop deb1"]

@@ -25,7 +25,7 @@ from opensvc_openha.agent.docker.file_lock import file_lock
 from opensvc_openha.agent.docker.settings import DockerSettings, holding_mount, option_value
 from opensvc_openha.agent.docker.spawn import Spawned, spawn
 from opensvc_openha.agent.mounts import read_mounts, top_mount
-from opensvc_openha.errors import ActionError, InterruptedAction, SystemFault
+from opensvc_openha.errors import ActionError, SystemFault
 from opensvc_openha.runtime.clock import monotonic, pause
 
 START_LIMIT_S = 60.0
@@ -164,8 +164,6 @@ class Engine:
             try:
                 self._launch()
                 return
-            except InterruptedAction:
-                raise
             except ActionError as exc:
                 if not tries_left:
                     raise

@@ -22,7 +22,7 @@ from opensvc_openha.agent.resources.base import Driver, LocalResource, Resource,
 from opensvc_openha.agent.resources.unhandled import shown_driver
 from opensvc_openha.agent.service_file import Section
 from opensvc_openha.agent.status import HIDDEN, Finding, Group, ResourceStatus
-from opensvc_openha.errors import ActionError, InterruptedAction
+from opensvc_openha.errors import ActionError
 from opensvc_openha.runtime.clock import monotonic, pause
 
 START_LIMIT_S = 120.0
@@ -112,8 +112,6 @@ class DockerContainer(LocalResource):
         self._run(unfinished)
         try:
             self._await_up()
-        except InterruptedAction:
-            raise
         except ActionError:
             self._log.info(f"{self._name} never came up: removing it, so that the next start makes it anew")
             run_logged(self._log, self._engine.settings.docker_command("rm", "-f", self._name), self._start_limit_s)
@@ -159,8 +157,6 @@ class DockerContainer(LocalResource):
         label = f"{_DEFINITION_LABEL}={self._definition}"
         try:
             self._docker("run", "-d", f"--name={self._name}", f"--label={label}", *self._args, self._image, *self._command)
-        except InterruptedAction:
-            raise
         except ActionError:
             container = self._engine.view_now().container(self._name)
             if container is not None and container.state == "created":
