@@ -338,6 +338,8 @@ def _drive(service: Service, options: ActionOptions, action: str) -> int:
     if service.is_frozen and action not in ("freeze", "thaw") and not options.is_forced and not options.is_remote:
         service.log.error(f"{FROZEN}. {THAW_IT}")
         return _REFUSED
+    if action in ("stop", "switch") and not options.is_remote:
+        _refuse_from_within(service, service.resources)
     if options.is_dry_run:
         _write(rehearse_cluster_action(service, action))
         return 0
@@ -379,10 +381,18 @@ def _start(
 
 
 def _stop(service: Service, options: ActionOptions, resources: "tuple[Resource, ...]") -> None:
+    _refuse_from_within(service, resources)
     if options.is_dry_run:
         _write(rehearse_stop(service, resources, options.is_forced))
         return
     stop_resources(service, resources, options.is_forced)
+
+
+def _refuse_from_within(service: Service, resources: "tuple[Resource, ...]") -> None:
+    from opensvc_openha.agent.own_place import refuse_from_within
+
+    rids = {res.spec.rid for res in resources if not res.spec.is_left_alone}
+    refuse_from_within(service.name, [section for section in service.file.sections if section.name in rids])
 
 
 def _synchronise(service: Service, options: ActionOptions, *targets: str) -> int:

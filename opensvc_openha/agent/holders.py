@@ -11,7 +11,7 @@ import os
 import signal
 import stat
 from dataclasses import dataclass
-from typing import Iterable, Iterator
+from typing import Iterable, Iterator, Optional
 
 from opensvc_openha.runtime.clock import pause
 
@@ -41,11 +41,18 @@ def find_holders(point: str, device: str) -> "list[Holder]":
             continue
         base = f"/proc/{entry}"
         if _link(f"{base}/ns/mnt") == own_space:
-            if any(path == point or path.startswith(point + "/") for path in _used_paths(base)):
+            if _is_within(base, point):
                 found.append(Holder(int(entry), _name(base)))
         elif device and f" {device} " in _text(f"{base}/mountinfo"):
             found.append(Holder(int(entry), _name(base), is_elsewhere=True))
     return found
+
+
+def ancestors_within(point: str) -> Optional[Holder]:
+    """The nearest process that this one descends from and that uses something below ``point``, else this one if it does."""
+    within = [pid for pid in _ancestors() if _is_within(f"/proc/{pid}", point)]
+    others = [pid for pid in within if pid != os.getpid()] or within
+    return Holder(others[0], _name(f"/proc/{others[0]}")) if others else None
 
 
 def holders_elsewhere(device: str) -> "list[Holder]":
@@ -86,6 +93,10 @@ def kill_holders(holders: "Iterable[Holder]") -> None:
             if not left:
                 return
             pause(_GRACE_PAUSE_S)
+
+
+def _is_within(base: str, point: str) -> bool:
+    return any(path == point or path.startswith(point + "/") for path in _used_paths(base))
 
 
 def _used_paths(base: str) -> "Iterator[str]":

@@ -87,6 +87,9 @@ def _stop(layout: Layout) -> int:
     if not pid:
         sys.stderr.write("nmond is not running on this node\n")
         return 0
+    from opensvc_openha.cli.own_shell import refuse_stop_from_within
+
+    refuse_stop_from_within(layout)
     control_client.leave(layout, Leaving.STOP_SERVICES)
     told_at = clock.monotonic() + _TELL_EVERY_S
     while control_client.running_pid(layout):
@@ -103,10 +106,11 @@ def _stop(layout: Layout) -> int:
 def _left_behind(layout: Layout) -> "list[str]":
     """Services that the stop of this node should have stopped and did not, by their STATE files."""
     from opensvc_openha.runtime import configuration
+    from opensvc_openha.runtime.managed_services import kept_services
 
     left = []
     spec = configuration.read_cluster(layout)
-    for svc in spec.own_services:
+    for svc in (*spec.own_services, *kept_services(layout, spec.node, spec.own_services)):
         try:
             with open(layout.state_file(svc.name, spec.node), "rb") as file:
                 state = decode(file.read(64)).state

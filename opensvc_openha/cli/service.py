@@ -7,7 +7,8 @@ from typing import Optional
 
 from opensvc_openha.cli import here, render
 from opensvc_openha.core.events import Command
-from opensvc_openha.errors import ActionError, ConfigError, RefusedError, UsageError
+from opensvc_openha.errors import ActionError, ConfigError, NotAnsweringError, NotRunningError, RefusedError, UsageError
+from opensvc_openha.formats.layout import Layout
 from opensvc_openha.runtime import control_client
 
 ACTIONS = tuple(command.value for command in Command)
@@ -82,6 +83,22 @@ def _info(name: str) -> int:
     return 0
 
 
+def _expect_service(layout: Layout, name: str) -> None:
+    """ConfigError for a service that is neither configured nor kept by the daemon since it may run here."""
+    from opensvc_openha.runtime import configuration
+
+    if any(svc.name == name for svc in configuration.read_services(layout)):
+        return
+    try:
+        known = control_client.fetch_status(layout).service(name)
+    except NotAnsweringError:
+        raise
+    except NotRunningError:
+        known = None
+    if known is None or known.own_state is None:
+        raise ConfigError(f"service {name} not found")
+
+
 # --- actions --------------------------------------------------------------------------------------------------
 
 
@@ -99,10 +116,11 @@ def _act(args: "list[str]") -> int:
         raise UsageError(f"action {typed} not found (expected one of: {', '.join(ACTIONS)})") from None
     layout = here.layout()
     if names is not None:
-        from opensvc_openha.runtime import configuration
+        _expect_service(layout, names[0])
+    if command in (Command.STOP, Command.FREEZE_STOP):
+        from opensvc_openha.cli.own_shell import refuse_stop_from_within
 
-        if not any(svc.name == names[0] for svc in configuration.read_services(layout)):
-            raise ConfigError(f"service {names[0]} not found")
+        refuse_stop_from_within(layout, names)
     failures = []
     for answer in control_client.act(layout, command, names):
         line = render.answer_line(answer)

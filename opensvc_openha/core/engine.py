@@ -66,7 +66,9 @@ class Engine:
         learned: Mapping[str, Learned],
         now: float,
         known_lives: "Optional[Mapping[str, BootId]]" = None,
+        kept: "tuple[ServiceSpec, ...]" = (),
     ) -> None:
+        """``kept`` are services that ``spec`` no longer has, but that may still run here: managed until they are stopped."""
         self.spec = spec
         self.boot = boot
         self.seq = 0
@@ -74,10 +76,10 @@ class Engine:
         self._view = PeerView(boot)
         self._admission = Admission(spec.peer, self._monitor, self._view, PeerLives(boot, known_lives or {}))
         self._machines = {
-            svc.name: self._machine(svc, learned.get(svc.name, _NEW_SERVICE), now) for svc in spec.own_services
+            svc.name: self._machine(svc, learned.get(svc.name, _NEW_SERVICE), now) for svc in (*spec.own_services, *kept)
         }
         self._differences = ServiceDifferences(spec.node, spec.peer)
-        self._kept: "dict[str, ServiceSpec]" = {}
+        self._kept: "dict[str, ServiceSpec]" = {svc.name: svc for svc in kept}
         self._mirrored: "dict[str, ServiceState]" = {}
         self._leaving: Optional[Leaving] = None
         self._leave_began = now
@@ -533,7 +535,8 @@ class Engine:
                                None, "this node is neither primary nor secondary")
             for svc in self.spec.services
         ]
-        services += [self._machines[name].status(self._view, self._leaving, now) for name in self._kept]
+        listed = {svc.name for svc in self.spec.services}
+        services += [self._machines[name].status(self._view, self._leaving, now) for name in self._kept if name not in listed]
         links = tuple(self._link_status(link) for link in self.spec.listeners)
         reason = self._standing_reason()
         return NodeStatus(self.spec.node, self.spec.peer, 0, self._view.standing, reason, links, tuple(services),

@@ -34,7 +34,7 @@ from opensvc_openha.core.events import (
     SendersMuted,
     Tick,
 )
-from opensvc_openha.core.model import ClusterSpec, LinkSpec, Wire
+from opensvc_openha.core.model import ClusterSpec, LinkSpec, ServiceSpec, Wire
 from opensvc_openha.core.status import LinkStatus, NodeStatus, PeerStanding
 from opensvc_openha.errors import NotAnsweringError, OpenhaError, RefusedError, SystemFault
 from opensvc_openha.formats.layout import Layout
@@ -53,6 +53,7 @@ from opensvc_openha.runtime.link_threads import LinkThread, ListenerThread, Send
 from opensvc_openha.runtime.live_configuration import Configuration, LiveConfiguration
 from opensvc_openha.runtime.lock import lock_is_in_place, take_lock
 from opensvc_openha.runtime.logs import log_record
+from opensvc_openha.runtime.managed_services import may_run
 from opensvc_openha.runtime.monitor_process import MonitorCommand, MonitorProcess
 from opensvc_openha.runtime.node import Node
 from opensvc_openha.runtime.problems import Subject
@@ -132,10 +133,14 @@ class Daemon:
         self._authentication = Authentication(self._spec.node, boot)
         self._hand_out(self._configuration.current)
         self._realtime = Realtime(self._configuration.current.options.realtime)
-        learned = self._store.learn(self._spec.own_services, is_same_life, is_first_start)
+        kept = self._store.kept(self._spec.own_services) if is_same_life else ()
+        self._removed = kept = self._configuration.current.options.complete_services(kept)
+        learned = self._store.learn((*self._spec.own_services, *kept), is_same_life, is_first_start)
+        self._runner.configure(kept, self._configuration.current.options.scripts.parallel)
         self._store.note_managed(self._spec.own_services)
         self._history.note_start(learned, is_same_life)
-        self._node = Node(Engine(self._spec, boot, learned, clock.monotonic(), self._configuration.current.lives), self)
+        lives = self._configuration.current.lives
+        self._node = Node(Engine(self._spec, boot, learned, clock.monotonic(), lives, kept), self)
 
     # --- life -----------------------------------------------------------------------------------------------
 
@@ -289,6 +294,8 @@ class Daemon:
             return
         known = {svc.name for svc in former.spec.own_services}
         added = tuple(svc for svc in spec.own_services if svc.name not in known)
+        wanted = {svc.name for svc in spec.own_services}
+        self._removed = tuple(svc for svc in (*former.spec.own_services, *self._kept()) if svc.name not in wanted)
         learned = self._store.learn(added, is_same_life=True)
         self._store.note_managed(spec.own_services)
         self._inbox.put(ConfigChanged(spec, learned))
@@ -319,6 +326,10 @@ class Daemon:
                 thread = ListenerThread(link, codec, self._deliver, self._inbox.put, self._log_link)
             self._links[link, role] = thread
             thread.start(self._realtime.enter)
+
+    def _kept(self) -> "tuple[ServiceSpec, ...]":
+        """Services that are no longer in the services file, but may still run here."""
+        return tuple(svc for svc in self._removed if may_run(self._layout, self._spec.node, svc.name))
 
     def _own_names(self) -> "tuple[str, ...]":
         return tuple(svc.name for svc in self._spec.own_services)
@@ -444,7 +455,7 @@ class Daemon:
         self, command: Command, services: "Optional[list[str]]", answers: "queue.SimpleQueue[Answer]", caller: Caller
     ) -> int:
         """Submits a command for each service; all of this node's if none is named."""
-        names = [svc.name for svc in self._spec.own_services] if services is None else services
+        names = [svc.name for svc in (*self._spec.own_services, *self._kept())] if services is None else services
         if not names:
             raise RefusedError("this node has no service")
         self._history.note_command(command, services, caller)
@@ -486,6 +497,8 @@ class Daemon:
         if unfenced:
             more = f" and {len(unfenced) - _NAMED} more" if len(unfenced) > _NAMED else ""
             found.append(f"no fencing: the check-up script of {', '.join(unfenced[:_NAMED])}{more} always succeeds")
+        found += [f"service {svc.name} is not in {self._layout.services_file} any more, but may run here: stop it"
+                  f" ($EZ_BIN/service -A {svc.name} freeze-stop), or add it again" for svc in self._kept()]
         found += self._problems.texts
         return tuple(found)
 

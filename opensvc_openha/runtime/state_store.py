@@ -21,8 +21,9 @@ from opensvc_openha.core.states import ServiceState
 from opensvc_openha.errors import SystemFault
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.formats.state_file import StoredState, decode, encode
-from opensvc_openha.runtime.files import make_dir, remove_leftovers, sync_file_system, write_atomically, write_record
+from opensvc_openha.runtime.files import make_dir, remove_leftovers, sync_file_system, write_record
 from opensvc_openha.runtime.machine import life
+from opensvc_openha.runtime.managed_services import kept_services, managed_names, note_managed
 
 
 class StateStore:
@@ -86,7 +87,7 @@ class StateStore:
         if not is_same_life:
             self._end_former_life({svc.name for svc in services})
         learned: "dict[str, Learned]" = {}
-        managed_before = self._read_managed()
+        managed_before = managed_names(self._layout)
         has_written = False
         for svc in services:
             stored, problem = self._read_own(svc.name, svc.name in managed_before)
@@ -125,23 +126,12 @@ class StateStore:
                     self._of_former_life.add(name)
 
     def note_managed(self, services: "tuple[ServiceSpec, ...]") -> None:
-        """Remembers which services this node manages, so that a lost STATE file is told from a new service."""
-        text = "".join(f"{svc.name}\n" for svc in services)
-        try:
-            write_atomically(self._managed_path, text.encode("ascii"), is_durable=False)
-        except OSError:
-            pass  # It only serves to tell a loss; the loss itself is not worth more.
+        """Remembers which services this node manages, and those that are kept although they are none of them any more."""
+        note_managed(self._layout, self._node, services)
 
-    def _read_managed(self) -> "set[str]":
-        try:
-            with open(self._managed_path, encoding="ascii") as file:
-                return set(file.read().split())
-        except (OSError, ValueError):
-            return set()
-
-    @property
-    def _managed_path(self) -> str:
-        return f"{self._layout.proc_dir}/managed"
+    def kept(self, services: "tuple[ServiceSpec, ...]") -> "tuple[ServiceSpec, ...]":
+        """Services that this node managed, that are none of these now, and that may still run here."""
+        return kept_services(self._layout, self._node, services)
 
     def _read_own(self, service: str, was_managed: bool) -> "tuple[Optional[StoredState], str]":
         """The stored state, or why there is none; neither for a service that is new here."""

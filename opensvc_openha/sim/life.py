@@ -14,7 +14,7 @@ from opensvc_openha.core.beat import BootId
 from opensvc_openha.core.engine import Engine
 from opensvc_openha.core.events import BeatReceived, CommandReceived, ConfigChanged, Event, Learned, SendersMuted, Tick
 from opensvc_openha.core.invariants import Adopted, Arrived, Heard, Moved, Ordered, Said, StateLost
-from opensvc_openha.core.model import LinkSpec
+from opensvc_openha.core.model import LinkSpec, ServiceSpec
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.errors import FrameError, SystemFault
 from opensvc_openha.formats.frame_seal import SECRET_BYTES, Key
@@ -46,7 +46,9 @@ class Killed(BaseException):
 class Life:
     """The ports of one daemon, and the daemon."""
 
-    def __init__(self, machine: "Machine", boot: BootId, learned: "Mapping[str, Learned]") -> None:
+    def __init__(
+        self, machine: "Machine", boot: BootId, learned: "Mapping[str, Learned]", kept: "Tuple[ServiceSpec, ...]"
+    ) -> None:
         self._machine = machine
         self._clockwork = machine.clockwork
         self.is_over = False
@@ -61,7 +63,7 @@ class Life:
         spec = machine.spec
         self._senders: "List[Tuple[LinkSpec, Codec]]" = [(link, self._codec(link)) for link in spec.senders]
         self._listeners: "Dict[LinkSpec, Codec]" = {link: self._codec(link) for link in spec.listeners}
-        self.engine = Engine(spec, boot, learned, machine.monotonic, machine.lives)
+        self.engine = Engine(spec, boot, learned, machine.monotonic, machine.lives, kept)
         self._node = Node(self.engine, self)
 
     def _codec(self, link: LinkSpec) -> Codec:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from random import Random
-from typing import Callable, Dict, Optional, Set
+from typing import Callable, Dict, Optional, Set, Tuple
 
 from opensvc_openha.core.beat import Beat, BootId
 from opensvc_openha.core.events import (
@@ -30,7 +30,7 @@ from opensvc_openha.core.invariants import (
     Watch,
 )
 from opensvc_openha.core.model import ClusterSpec, LinkSpec, ServiceSpec
-from opensvc_openha.core.states import ServiceState
+from opensvc_openha.core.states import MAY_RUN, ServiceState
 from opensvc_openha.formats.beat_frame import HAS_MUTE
 from opensvc_openha.formats.state_file import StoredState, decode, encode
 from opensvc_openha.runtime.state_store import conclude
@@ -66,7 +66,7 @@ class Machine:
         self.life: Optional[Life] = None
         self.files: "Dict[str, bytes]" = {}
         self.lives: "Dict[str, BootId]" = {}
-        self.managed: "set[str]" = set()
+        self.managed: "Dict[str, ServiceSpec]" = {}
         self.boot_counter = 0
         self.is_same_life = False
         self.of_former_life: "Set[str]" = set()
@@ -139,8 +139,9 @@ class Machine:
             return
         self.boot_counter += 1
         boot = BootId(self.boot_counter, self.dice.getrandbits(64))
-        learned = self.learn(self.spec.own_services, self.is_same_life)
-        self.managed = {svc.name for svc in self.spec.own_services}
+        kept = self._kept() if self.is_same_life else ()
+        learned = self.learn((*self.spec.own_services, *kept), self.is_same_life)
+        self._note_managed()
         self.is_same_life = True
         told = ", ".join(f"{name} {item.state.name}{' probe' if item.must_probe else ''}" for name, item in learned.items())
         self.note(f"daemon {boot.counter} starts: {told}")
@@ -148,7 +149,7 @@ class Machine:
         if self.is_store_broken:
             for name in learned:
                 self.observe(StateLost(self.monotonic, self.name, name))
-        self.life = Life(self, boot, learned)
+        self.life = Life(self, boot, learned, kept)
         self.life.begin()
         if self.network.down:
             self.clockwork.after(0.001, self.tell_interfaces)
@@ -192,6 +193,18 @@ class Machine:
                 self.files[svc.name] = encode(StoredState(known.state, then))
             learned[svc.name] = known
         return learned
+
+    def _kept(self) -> "Tuple[ServiceSpec, ...]":
+        """Services that were managed and are not in the services file any more, but may run."""
+        names = {svc.name for svc in self.spec.own_services}
+        return tuple(svc for name, svc in self.managed.items() if name not in names and self._may_run(name))
+
+    def _may_run(self, service: str) -> bool:
+        stored, problem = self._read_state(service)
+        return stored.state in MAY_RUN if stored is not None else service in self.files and bool(problem)
+
+    def _note_managed(self) -> None:
+        self.managed = {svc.name: svc for svc in (*self.spec.own_services, *self._kept())}
 
     def _read_state(self, service: str) -> "tuple[Optional[StoredState], str]":
         data = self.files.get(service)
@@ -271,7 +284,7 @@ class Machine:
         if self.life is None:
             return
         learned = self.learn(added, is_same_life=True)
-        self.managed = {svc.name for svc in spec.own_services}
+        self._note_managed()
         self.give(ConfigChanged(spec, learned))
 
 

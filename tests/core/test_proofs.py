@@ -756,6 +756,18 @@ def test_kept_service_is_gone_once_it_is_stopped() -> None:
     assert not any(isinstance(item, MirrorPeer) for item in done + bench.hear(S.STARTED))
 
 
+def test_service_kept_by_a_new_daemon_is_managed_until_it_is_stopped() -> None:
+    """Its line was deleted before this daemon started: announced, stopped on order, and gone then."""
+    spec = ClusterSpec("deb1", "deb2", links(count=1), ())
+    engine = Engine(spec, OWN, {"registry": Learned(S.STARTED)}, 100.0, kept=services("registry"))
+    engine.step(Tick(), 100.0)
+    assert "registry" in engine.beat().states and engine.snapshot(100.0).service("registry") is not None
+    engine.step(CommandReceived(1, "registry", Command.STOP), 100.1)
+    done = engine.step(ScriptExited("registry", K.STOP, End.OK), 100.2)
+    assert len(records(done, "REMOVED")) == 1
+    assert engine.beat().states == {} and engine.snapshot(100.2).service("registry") is None
+
+
 def test_peers_state_is_not_written_again_for_what_happens_here() -> None:
     """A command moves the service, the peer says what it said before."""
     bench = Bench(S.FROZEN_STOP)
