@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import socket
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Optional
 
 _CREDENTIALS = "3i"
@@ -39,7 +39,9 @@ def caller_of(connection: socket.socket) -> Caller:
     """The process that opened a connection to this one's UNIX socket."""
     raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize(_CREDENTIALS))
     pid, uid, _ = struct.unpack(_CREDENTIALS, raw)
-    return Caller(pid, uid, _login_of(pid))
+    caller = Caller(pid, uid)
+    # Only who gives commands is written down.
+    return replace(caller, login_uid=_login_of(pid)) if caller.may_change else caller
 
 
 def _login_of(pid: int) -> Optional[int]:

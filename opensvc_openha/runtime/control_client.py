@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
 import socket
+import struct
 from typing import TYPE_CHECKING, Any, Iterator, Optional
 
 from opensvc_openha.errors import NotAnsweringError, NotRunningError, OpenhaError, RefusedError, SystemFault, UsageError
@@ -18,7 +20,8 @@ if TYPE_CHECKING:  # Loaded when the daemon is asked: most commands find out fir
     from opensvc_openha.core.events import Command, Leaving
     from opensvc_openha.core.status import NodeStatus
 
-_KINDS = (UsageError, RefusedError, SystemFault, NotRunningError)
+_KINDS = (UsageError, RefusedError, SystemFault, NotAnsweringError)
+"""What a daemon that runs says: that of an exit code that means that none does is never meant."""
 _TYPES: "dict[object, type[OpenhaError]]" = {kind.exit_code: kind for kind in _KINDS}
 ANSWER_LIMIT_S = 2.0
 """How long a daemon in good health may take to answer."""
@@ -80,7 +83,9 @@ def leave(layout: Layout, leaving: "Leaving") -> None:
 
 def note(layout: Layout, service: str, word: str, reason: str, is_alarm: bool) -> None:
     """Has the history keep what the resource monitor saw or did with a service."""
-    request = {"do": "note", "service": service, "word": word, "reason": reason, "is_alarm": is_alarm}
+    from opensvc_openha.runtime.requests import NOTE_CHARACTERS
+
+    request = {"do": "note", "service": service, "word": word, "reason": reason[:NOTE_CHARACTERS], "is_alarm": is_alarm}
     for _ in _converse(layout, request, ANSWER_LIMIT_S):
         pass
 
@@ -110,12 +115,11 @@ def running_pid(layout: Layout) -> int:
 
 
 def _converse(layout: Layout, request: "dict[str, Any]", timeout_s: float) -> Iterator["dict[str, Any]"]:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        connection.settimeout(ANSWER_LIMIT_S)
+    with _connected(layout) as connection:
         try:
-            with ShortPath(layout.control_socket) as short:
-                connection.connect(short)
-            connection.sendall(json.dumps(request).encode() + b"\n")
+            connection.settimeout(ANSWER_LIMIT_S)
+            with contextlib.suppress(BrokenPipeError):  # It has said already what is wrong, and that can be read.
+                connection.sendall(json.dumps(request).encode() + b"\n")
             deadline: Optional[float] = clock.monotonic() + timeout_s
             rest = b""
             while True:
@@ -132,12 +136,39 @@ def _converse(layout: Layout, request: "dict[str, Any]", timeout_s: float) -> It
                 yield message
         except socket.timeout:
             raise NotAnsweringError(f"{_process(layout)} does not answer: stopped, or overloaded") from None
-        except PermissionError as error:
-            raise SystemFault(f"cannot talk to nmond: {layout.control_socket}: {error.strerror}") from error
         except (OSError, ValueError, RecursionError) as error:
-            if running_pid(layout) > 0:
-                raise NotAnsweringError(f"{_process(layout)} holds its lock but does not answer: {error}") from error
-            raise NotRunningError("nmond is not running on this node (start it with: ezha start)") from None
+            raise _lost(layout, error) from error
+
+
+def _connected(layout: Layout) -> socket.socket:
+    """A connection to the daemon. Raises NotRunningError only where none runs, as far as this user can know."""
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        # The kernel's own limit: with Python's a queue that is full would be an error at once, instead of a wait.
+        limit = struct.pack("@ll", int(ANSWER_LIMIT_S), int(ANSWER_LIMIT_S % 1 * 1_000_000))
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+        with ShortPath(layout.control_socket) as short:
+            connection.connect(short)
+        return connection
+    except BlockingIOError:
+        connection.close()
+        raise NotAnsweringError(f"{_process(layout)} does not answer: stopped, or overloaded") from None
+    except PermissionError as error:
+        connection.close()
+        raise SystemFault(f"cannot talk to nmond: {layout.control_socket}: {error.strerror}") from error
+    except OSError as error:
+        connection.close()
+        pid = running_pid(layout)
+        if pid > 0:
+            raise NotAnsweringError(f"{_process(layout)} holds its lock but does not answer: {error}") from error
+        raise NotRunningError("nmond is not running on this node (start it with: ezha start)") from None
+
+
+def _lost(layout: Layout, error: Exception) -> OpenhaError:
+    """What a connection that broke means: somebody took it, so a daemon ran, and runs still unless it can be seen that not."""
+    if running_pid(layout) == 0:
+        return NotRunningError("nmond is not running on this node (start it with: ezha start)")
+    return NotAnsweringError(f"{_process(layout)} does not answer: {error}")
 
 
 def _receive_line(connection: socket.socket, begun: bytes, deadline: Optional[float], layout: Layout) -> "tuple[bytes, bytes]":

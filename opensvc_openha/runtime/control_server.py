@@ -1,31 +1,54 @@
 """The daemon's end of the control socket: one thread accepts, one more serves each connection.
 
-Everybody may read the status; only root and the daemon's own user may change anything.
+Everybody may read the status; only root and the daemon's own user may change anything. Whoever connects costs the engine's
+process next to nothing: the kernel says who it is before a byte is read, the request is one short line that must be there
+within seconds, and each user has few connections at a time.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import queue
 import select
 import socket
 import threading
-from typing import Any, Optional, Protocol
+from typing import Optional, Protocol
 
 from opensvc_openha.core.actions import Answer
 from opensvc_openha.core.events import Command, Leaving
 from opensvc_openha.core.status import NodeStatus
-from opensvc_openha.errors import OpenhaError, RefusedError, SystemFault, UsageError
+from opensvc_openha.errors import NotAnsweringError, OpenhaError, RefusedError, SystemFault, UsageError
 from opensvc_openha.runtime import clock, wire
 from opensvc_openha.runtime.caller import Caller, caller_of
+from opensvc_openha.runtime.requests import (
+    REQUEST_BYTES,
+    STRANGER_BYTES,
+    ActRequest,
+    ForgetPeerRequest,
+    LeaveRequest,
+    NoteRequest,
+    ReloadRequest,
+    Request,
+    StatusRequest,
+    parse_request,
+)
+from opensvc_openha.runtime.script_output import without_output
 from opensvc_openha.runtime.short_path import ShortPath
 
 _REQUEST_LIMIT_S = 10.0
+_STRANGER_LIMIT_S = 2.0
+"""The whole request of a user who may only look must be there in this time."""
+_SEND_LIMIT_S = 10.0
 _CONNECTIONS = 64
+"""Connections at a time: so many of those who may change something, and so many of all others together."""
+_OF_ONE_STRANGER = 8
+_BACKLOG = 128
 _ACCEPT_AGAIN_S = 0.1
 _HANG_UP_EVERY_S = 1.0
+_STATUS_SHARE = 0.05
+"""At most this part of the time goes into statuses for users who may only look, however often they ask."""
+_STATUS_KEPT_S = 1.0
 
 
 class Served(Protocol):
@@ -59,8 +82,8 @@ class ControlServer:
         self._path = path
         self._served = served
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        # Idle connections of other users must not keep root's commands out.
-        self._places = {True: threading.BoundedSemaphore(_CONNECTIONS), False: threading.BoundedSemaphore(_CONNECTIONS)}
+        self._places = _Places()
+        self._shared = _SharedStatus(served)
         self._is_closed = False
         self._bound: "Optional[tuple[int, int]]" = None
 
@@ -89,7 +112,7 @@ class ControlServer:
                 self._socket.bind(short)
             os.chmod(self._path, 0o666)
             self._bound = _identity(self._path)
-            self._socket.listen(_CONNECTIONS)
+            self._socket.listen(_BACKLOG)
         except OSError as error:
             raise SystemFault(f"cannot listen on {self._path}: {error.strerror or error}") from error
 
@@ -110,77 +133,76 @@ class ControlServer:
                 # Too many open files, or the socket was replaced: neither is the end.
                 clock.pause(_ACCEPT_AGAIN_S)
                 continue
-            place = self._places[caller_of(connection).may_change]
-            if not place.acquire(blocking=False):
-                connection.close()
-                continue
             try:
-                threading.Thread(target=self._serve, args=(connection, place), name="request", daemon=True).start()
-            except RuntimeError:
-                connection.close()
-                place.release()
+                self._admit(connection)
+            except (OSError, RuntimeError):
+                connection.close()  # It has gone already, or no thread is to be had.
 
-    def _serve(self, connection: socket.socket, place: threading.BoundedSemaphore) -> None:
+    def _admit(self, connection: socket.socket) -> None:
+        caller = caller_of(connection)
+        if not self._places.take(caller):
+            connection.setblocking(False)
+            connection.send(wire.dump({"error": _BUSY, "code": NotAnsweringError.exit_code}))
+            connection.close()
+            return
+        try:
+            threading.Thread(target=self._serve, args=(connection, caller), name="request", daemon=True).start()
+        except RuntimeError:
+            self._places.give_back(caller)
+            raise
+
+    def _serve(self, connection: socket.socket, caller: Caller) -> None:
         try:
             with connection:
-                connection.settimeout(_REQUEST_LIMIT_S)
-                file = connection.makefile("rb")
-                line = file.readline(wire.LINE_LIMIT)
-                if line:
-                    self._answer(connection, line)
+                self._answer(connection, caller)
         except OSError:
-            pass  # The caller has gone: nobody to tell.
+            pass  # The caller has gone, or does not read: nobody to tell.
         finally:
-            place.release()
+            self._places.give_back(caller)
 
-    def _answer(self, connection: socket.socket, line: bytes) -> None:
+    def _answer(self, connection: socket.socket, caller: Caller) -> None:
         try:
-            request = json.loads(line)
-            if not isinstance(request, dict):
-                raise UsageError("a request is a JSON object")
-            self._dispatch(connection, request)
-        except ValueError as error:
-            connection.sendall(wire.dump({"error": f"not a request: {error}", "code": UsageError.exit_code}))
+            line = _read_line(connection, caller)
+            if line:
+                self._dispatch(connection, parse_request(line), caller)
         except OpenhaError as error:
-            connection.sendall(wire.dump({"error": str(error), "code": error.exit_code}))
+            _send(connection, {"error": str(error), "code": error.exit_code})
         except OSError:
             raise
         except Exception as error:  # The one place of this thread that catches all: the caller must hear of it.
-            connection.sendall(wire.dump({"error": f"unexpected: {type(error).__name__}: {error}", "code": 1}))
+            _send(connection, {"error": f"unexpected: {type(error).__name__}: {error}", "code": 1})
 
-    def _dispatch(self, connection: socket.socket, request: "dict[str, Any]") -> None:
-        what = request.get("do")
-        if what == "status":
-            connection.sendall(wire.dump({"status": wire.status_to_json(self._served.status())}))
+    def _dispatch(self, connection: socket.socket, request: Request, caller: Caller) -> None:
+        if isinstance(request, StatusRequest):
+            if caller.may_change:
+                _send(connection, {"status": wire.status_to_json(self._served.status())})
+            else:
+                _send_line(connection, self._shared.line())
             return
-        caller = caller_of(connection)
         if not caller.may_change:
             raise RefusedError("only root may change the cluster")
         if _has_gone(connection):
             return  # Given up while this daemon did not answer: what nobody waits for is not done.
-        if what == "act":
+        if isinstance(request, ActRequest):
             self._act(connection, request, caller)
-        elif what == "reload":
+            return
+        if isinstance(request, ReloadRequest):
             self._served.reload()
-            connection.sendall(wire.dump({"done": True}))
-        elif what == "note":
-            service, word, reason = (str(request.get(key, "")) for key in ("service", "word", "reason"))
-            self._served.note(service, word, reason, bool(request.get("is_alarm")))
-            connection.sendall(wire.dump({"done": True}))
-        elif what == "forget-peer":
+        elif isinstance(request, NoteRequest):
+            self._served.note(request.service, request.word, request.reason, request.is_alarm)
+        elif isinstance(request, ForgetPeerRequest):
             self._served.forget_peer(caller)
-            connection.sendall(wire.dump({"done": True}))
-        elif what == "leave":
-            self._served.leave(Leaving(request["how"]), caller.text)
-            connection.sendall(wire.dump({"done": True}))
         else:
-            raise UsageError(f"unknown request {what!r}: this daemon may be older than the command")
+            assert isinstance(request, LeaveRequest)
+            self._served.leave(request.leaving, caller.text)
+        _send(connection, {"done": True})
 
-    def _act(self, connection: socket.socket, request: "dict[str, Any]", caller: Caller) -> None:
+    def _act(self, connection: socket.socket, request: ActRequest, caller: Caller) -> None:
         """Streams the answers of a command, as they come, until each service has given its last."""
         answers: "queue.SimpleQueue[Answer]" = queue.SimpleQueue()
-        open_ends = self._served.act(Command(request["command"]), request.get("services"), answers, caller)
-        connection.sendall(wire.dump({"accepted": True}))
+        services = None if request.services is None else list(request.services)
+        open_ends = self._served.act(request.command, services, answers, caller)
+        _send(connection, {"accepted": True})
         while open_ends:
             try:
                 answer = answers.get(timeout=_HANG_UP_EVERY_S)
@@ -189,8 +211,105 @@ class ControlServer:
                     return
                 continue
             open_ends -= answer.is_last
-            connection.sendall(wire.dump({"answer": wire.answer_to_json(answer)}))
-        connection.sendall(wire.dump({"done": True}))
+            _send(connection, {"answer": wire.answer_to_json(answer)})
+        _send(connection, {"done": True})
+
+
+class _Places:
+    """Who may have a connection now: users who may only look keep neither root nor each other out."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._taken = 0
+        self._of_strangers: "dict[int, int]" = {}
+
+    def take(self, caller: Caller) -> bool:
+        """False if there is none left for this user."""
+        with self._lock:
+            if caller.may_change:
+                if self._taken >= _CONNECTIONS:
+                    return False
+                self._taken += 1
+                return True
+            own = self._of_strangers.get(caller.uid, 0)
+            if own >= _OF_ONE_STRANGER or sum(self._of_strangers.values()) >= _CONNECTIONS:
+                return False
+            self._of_strangers[caller.uid] = own + 1
+            return True
+
+    def give_back(self, caller: Caller) -> None:
+        """Ends what ``take`` began."""
+        with self._lock:
+            if caller.may_change:
+                self._taken -= 1
+                return
+            own = self._of_strangers[caller.uid] - 1
+            if own:
+                self._of_strangers[caller.uid] = own
+            else:
+                del self._of_strangers[caller.uid]
+
+
+class _SharedStatus:
+    """The status for users who may only look, one for all who ask at about the same time, without what scripts printed.
+
+    To make one costs the engine's process time, the more the more services there are; how much of it is not theirs to decide.
+    """
+
+    def __init__(self, served: Served) -> None:
+        self._served = served
+        self._lock = threading.Lock()
+        self._line = b""
+        self._fresh_until = clock.monotonic()
+
+    def line(self) -> bytes:
+        """The answer as it goes over the socket."""
+        with self._lock:
+            began = clock.monotonic()
+            if began >= self._fresh_until:
+                self._line = self._make()
+                ended = clock.monotonic()
+                self._fresh_until = ended + min(_STATUS_KEPT_S, (ended - began) / _STATUS_SHARE)
+            return self._line
+
+    def _make(self) -> bytes:
+        try:
+            status = wire.status_to_json(self._served.status())
+        except OpenhaError as error:
+            return wire.dump({"error": str(error), "code": error.exit_code})
+        for svc in status["services"]:
+            svc["reason"] = without_output(svc["reason"])
+        return wire.dump({"status": status})
+
+
+_BUSY = "nmond does not answer: this user has too many connections to it already"
+
+
+def _read_line(connection: socket.socket, caller: Caller) -> bytes:
+    """The one line of a request, without more than is allowed to this caller, and within its time; empty if there is none."""
+    limit = REQUEST_BYTES if caller.may_change else STRANGER_BYTES
+    deadline = clock.monotonic() + (_REQUEST_LIMIT_S if caller.may_change else _STRANGER_LIMIT_S)
+    line = b""
+    while b"\n" not in line:
+        if len(line) > limit:
+            raise UsageError(f"not a request: longer than {limit} bytes")
+        connection.settimeout(max(0.001, deadline - clock.monotonic()))
+        part = connection.recv(limit + 1 - len(line))
+        if not part:
+            break
+        line += part
+        if clock.monotonic() >= deadline:
+            raise UsageError("not a request: it took too long to come")
+    return line.partition(b"\n")[0]
+
+
+def _send(connection: socket.socket, message: "dict[str, object]") -> None:
+    _send_line(connection, wire.dump(message))
+
+
+def _send_line(connection: socket.socket, line: bytes) -> None:
+    connection.settimeout(_SEND_LIMIT_S)  # For the whole of it, however slowly the caller reads.
+    connection.sendall(line)
 
 
 def _identity(path: str) -> "Optional[tuple[int, int]]":

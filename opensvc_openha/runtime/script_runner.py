@@ -31,6 +31,7 @@ from opensvc_openha.core.timing import (
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.runtime import clock
 from opensvc_openha.runtime.machine import start_of_process
+from opensvc_openha.runtime.script_output import with_output
 
 _ARGUMENT = {
     # The check-up script is called as the original calls it: with "start".
@@ -43,7 +44,6 @@ _REVOCABLE = frozenset({ScriptKind.CHECK, ScriptKind.START})
 _WORDS_UP = frozenset({"up", "started", "running"})
 _WORDS_DOWN = frozenset({"down", "stopped"})
 _AGENT_COMMANDS = frozenset({"svcmgr", "opensvc", "om"})
-_OUTPUT_KEPT = 200
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -154,8 +154,7 @@ class ScriptRunner:
         if code == 0:
             return ScriptOutcome.OK, f"took {took_s:.1f} s"
         ended = f"was ended by signal {-code}" if code < 0 else f"exited with {code}"
-        last = output.strip().splitlines()[-1][:_OUTPUT_KEPT] if output.strip() else ""
-        return ScriptOutcome.FAILED, f"{' '.join(command)} {ended}" + (f" ({last})" if last else "")
+        return ScriptOutcome.FAILED, f"{' '.join(command)} {with_output(ended, output)}"
 
     def _open_log(self, service: str) -> int:
         """The file for what the script prints; where there is none to be had, the script runs all the same."""

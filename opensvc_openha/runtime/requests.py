@@ -1,0 +1,142 @@
+"""What may be asked over the control socket: one line of bytes becomes one request, or a UsageError.
+
+Every value is checked here, before anything is done with it: the engine takes what it is given for right. A line is short
+by contract, so that parsing one, whoever sent it, takes no time and no memory that a decision would miss.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Optional, Union
+
+from opensvc_openha.core.events import Command, Leaving
+from opensvc_openha.errors import UsageError
+from opensvc_openha.formats.one_line import one_line
+from opensvc_openha.formats.services_file import check_service_name
+
+REQUEST_BYTES = 8_192
+"""Longest request of root and of the daemon's own user."""
+STRANGER_BYTES = 256
+"""Longest request of any other user, who may only look."""
+SERVICES_MAX = 100
+"""So many services are named in one request at most; all services of the node need not be named."""
+NOTE_CHARACTERS = 400
+"""So much of each text of a note is kept."""
+
+
+@dataclass(frozen=True)
+class StatusRequest:
+    """The present status, for everybody."""
+
+
+@dataclass(frozen=True)
+class ActRequest:
+    """A command for these services; None: for all of this node."""
+
+    command: Command
+    services: "Optional[tuple[str, ...]]"
+
+
+@dataclass(frozen=True)
+class ReloadRequest:
+    """Read the configuration files again."""
+
+
+@dataclass(frozen=True)
+class NoteRequest:
+    """What the resource monitor saw or did with a service; each text is one line."""
+
+    service: str
+    word: str
+    reason: str
+    is_alarm: bool
+
+
+@dataclass(frozen=True)
+class ForgetPeerRequest:
+    """Believe a lower boot counter of the peer from now on."""
+
+
+@dataclass(frozen=True)
+class LeaveRequest:
+    """End the daemon."""
+
+    leaving: Leaving
+
+
+Request = Union[StatusRequest, ActRequest, ReloadRequest, NoteRequest, ForgetPeerRequest, LeaveRequest]
+
+
+def parse_request(line: bytes) -> Request:
+    """The request in a line; what a newer command adds to it is left alone. Raises UsageError."""
+    try:
+        found = json.loads(line.decode("utf-8"))
+    except (ValueError, RecursionError) as error:  # A deeply nested line exhausts the parser's stack.
+        raise UsageError(f"not a request: {error}") from None
+    if not isinstance(found, dict):
+        raise UsageError("not a request: expected a JSON object")
+    what = found.get("do")
+    if what == "status":
+        return StatusRequest()
+    if what == "act":
+        return ActRequest(_command(found.get("command")), _services(found.get("services")))
+    if what == "reload":
+        return ReloadRequest()
+    if what == "note":
+        return _note(found)
+    if what == "forget-peer":
+        return ForgetPeerRequest()
+    if what == "leave":
+        return LeaveRequest(_leaving(found.get("how")))
+    raise UsageError(f"unknown request {_shown(what)}: this daemon may be older than the command")
+
+
+def _command(value: object) -> Command:
+    for command in Command:
+        if command.value == value:
+            return command
+    raise UsageError(f"not a request: no such command: {_shown(value)}")
+
+
+def _leaving(value: object) -> Leaving:
+    for leaving in Leaving:
+        if leaving.value == value:
+            return leaving
+    raise UsageError(f"not a request: no such way to leave: {_shown(value)}")
+
+
+def _services(value: object) -> "Optional[tuple[str, ...]]":
+    if value is None:
+        return None
+    if not isinstance(value, list) or len(value) > SERVICES_MAX:
+        raise UsageError(f"not a request: services: expected a list of at most {SERVICES_MAX} names")
+    return tuple(_service(name) for name in value)
+
+
+def _service(value: object) -> str:
+    if not isinstance(value, str):
+        raise UsageError(f"not a request: expected the name of a service, found {_shown(value)}")
+    try:
+        check_service_name(value)
+    except ValueError as error:
+        raise UsageError(f"not a request: {error}") from None
+    return value
+
+
+def _note(found: "dict[str, object]") -> NoteRequest:
+    is_alarm = found.get("is_alarm", False)
+    if not isinstance(is_alarm, bool):
+        raise UsageError(f"not a request: is_alarm: expected true or false, found {_shown(is_alarm)}")
+    return NoteRequest(_service(found.get("service")), _text(found, "word"), _text(found, "reason"), is_alarm)
+
+
+def _text(found: "dict[str, object]", key: str) -> str:
+    value = found.get(key, "")
+    if not isinstance(value, str):
+        raise UsageError(f"not a request: {key}: expected a text, found {_shown(value)}")
+    return one_line(value[:NOTE_CHARACTERS])
+
+
+def _shown(value: object) -> str:
+    return one_line(repr(value)[:60])
