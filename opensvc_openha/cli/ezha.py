@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import glob
 import os
 import signal
 import sys
@@ -12,10 +14,11 @@ from opensvc_openha.cli.own_command import own_command
 from opensvc_openha.core.events import Leaving
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.timing import GOODBYE_GAP_S, GOODBYE_REPEATS, LEAVE_SCRIPT_WAIT_S
-from opensvc_openha.errors import ActionError, NotRunningError, UsageError
-from opensvc_openha.formats.layout import Layout
+from opensvc_openha.errors import ActionError, NotRunningError, OpenhaError, UsageError
+from opensvc_openha.formats.layout import STATE_PREFIX, Layout
 from opensvc_openha.formats.state_file import decode
 from opensvc_openha.runtime import clock, control_client
+from opensvc_openha.runtime.machine import node_name
 
 if TYPE_CHECKING:
     from opensvc_openha.runtime.monitor_process import MonitorCommand
@@ -25,7 +28,7 @@ Usage: ezha {start|stop|restart|kill|status}
 
  start    start the node daemon; done when it serves
  stop     stop the services of this node that are not frozen, say goodbye to the peer, end the daemon
- restart  end the daemon and start it again; services keep running where they are
+ restart  check the configuration, end the daemon and start it again; services keep running where they are
  kill     end the daemon; services keep running, and the peer may take them after half a minute: freeze them first
  status   show heartbeats and services
 """
@@ -90,6 +93,7 @@ def _stop(layout: Layout) -> int:
     from opensvc_openha.cli.own_shell import refuse_stop_from_within
 
     refuse_stop_from_within(layout)
+    states = _own_states(layout)
     control_client.leave(layout, Leaving.STOP_SERVICES)
     told_at = clock.monotonic() + _TELL_EVERY_S
     while control_client.running_pid(layout):
@@ -97,27 +101,33 @@ def _stop(layout: Layout) -> int:
         if clock.monotonic() >= told_at:
             told_at += _TELL_EVERY_S
             _tell_what_runs(layout)
-    left = _left_behind(layout)
+    left = _left_behind(states)
     if left:
         raise ActionError(f"nmond has ended, but not every service was stopped: {', '.join(left)}")
     return 0
 
 
-def _left_behind(layout: Layout) -> "list[str]":
-    """Services that the stop of this node should have stopped and did not, by their STATE files."""
-    from opensvc_openha.runtime import configuration
-    from opensvc_openha.runtime.managed_services import kept_services
+def _own_states(layout: Layout) -> "dict[str, str]":
+    """The STATE file of each service of this node, found without the configuration files: somebody may be editing them."""
+    with contextlib.suppress(NotRunningError):
+        status = control_client.fetch_status(layout)
+        return {svc.name: layout.state_file(svc.name, status.node) for svc in status.services if svc.own_state is not None}
+    found = glob.glob(f"{glob.escape(layout.services_dir)}/*/{STATE_PREFIX}*")
+    own = f"{STATE_PREFIX}{node_name()}".lower()
+    return {os.path.basename(os.path.dirname(path)): path for path in sorted(found) if os.path.basename(path).lower() == own}
 
+
+def _left_behind(states: "dict[str, str]") -> "list[str]":
+    """Services that the stop of this node should have stopped and did not, by their STATE files."""
     left = []
-    spec = configuration.read_cluster(layout)
-    for svc in (*spec.own_services, *kept_services(layout, spec.node, spec.own_services)):
+    for name, path in states.items():
         try:
-            with open(layout.state_file(svc.name, spec.node), "rb") as file:
+            with open(path, "rb") as file:
                 state = decode(file.read(64)).state
         except (OSError, ValueError):
             continue
         if state in _NOT_STOPPED:
-            left.append(f"{svc.name} {state.name}")
+            left.append(f"{name} {state.name}")
     return left
 
 
@@ -133,7 +143,14 @@ def _tell_what_runs(layout: Layout) -> None:
 
 
 def _restart(layout: Layout) -> int:
+    from opensvc_openha.runtime import launch
+
     if control_client.running_pid(layout):
+        try:
+            launch.expect_startable(layout)
+        except OpenhaError:
+            sys.stderr.write("not restarted: the daemon that runs goes on as it was\n")
+            raise
         _end(layout)
     return _start(layout)
 

@@ -7,6 +7,7 @@ never reported as started.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import subprocess
 from typing import Callable, Optional
@@ -26,14 +27,23 @@ def run_in_foreground(layout: Layout, monitor: Optional[MonitorCommand] = None) 
     return _serve(layout, True, take_lock(layout), lambda: None, monitor)
 
 
+def expect_startable(layout: Layout) -> None:
+    """Raises what would keep a daemon from starting: a mistake in a file, states that cannot be written."""
+    options = configuration.read_options(layout)
+    configuration.read_cluster(layout, options)
+    read_settings(layout, options)
+    for folder in (layout.services_dir, layout.proc_dir):
+        if os.path.isdir(folder) and not os.access(folder, os.W_OK | os.X_OK):
+            why = os.strerror(errno.EROFS if os.statvfs(folder).f_flag & os.ST_RDONLY else errno.EACCES)
+            raise SystemFault(f"cannot write {folder}/: {why}")
+
+
 def run_in_background(layout: Layout, command: "list[str]") -> int:
     """Starts the daemon detached from the terminal; returns its pid once it serves. Raises what it could not do.
 
     ``command`` runs the daemon's own program, so that `ps` shows what runs; the number of a pipe is added to it.
     """
-    options = configuration.read_options(layout)
-    configuration.read_cluster(layout, options)  # A mistake in a file is told before anything is started.
-    read_settings(layout, options)
+    expect_startable(layout)
     pid = control_client.running_pid(layout)
     if pid:
         raise already_running(pid)

@@ -211,3 +211,14 @@ def test_daemon_is_not_started_on_a_disk_it_cannot_write(cluster_dir: ClusterDir
     cluster_dir.ok("ezha start")
     cluster_dir.wait(lambda: "found up" in cluster_dir.ok("service -s -v"), "found up")
     assert set(cluster_dir.calls("web.sh")) == {"status"}
+
+
+@pytest.mark.root
+def test_restart_on_a_read_only_disk_keeps_the_running_daemon(cluster_dir: ClusterDir, state_disk: StateDisk) -> None:
+    """A new daemon would be refused there: the one that runs is not ended for it."""
+    cluster_dir.ok("ezha start")
+    pid = cluster_dir.pid()
+    state_disk.protect(True)
+    done = cluster_dir.run("ezha restart")
+    assert done.returncode == 7 and "Read-only" in done.stderr and "not restarted" in done.stderr, done
+    assert cluster_dir.pid() == pid

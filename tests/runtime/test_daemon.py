@@ -462,3 +462,38 @@ def test_quiet_cluster_logs_nothing(cluster_dir: ClusterDir) -> None:
     before = cluster_dir.log()
     time.sleep(3)
     assert cluster_dir.log() == before
+
+
+@pytest.mark.parametrize("name", ["nodes", "monitor", "services", "openha.conf"])
+def test_restart_with_a_mistake_in_a_file_keeps_the_running_daemon(cluster_dir: ClusterDir, name: str) -> None:
+    """The node is not left without a daemon for a typing error: the error is told, with its place, and all runs on."""
+    cluster_dir.add("registry")
+    cluster_dir.ok("ezha start")
+    cluster_dir.ok("service -A registry force-start")
+    pid = cluster_dir.pid()
+    path = cluster_dir.path(f"conf/{name}")
+    before = path.read_text() if path.exists() else ""
+    path.write_text("a mistake in\n")
+    done = cluster_dir.run("ezha restart")
+    assert done.returncode == 3 and str(path) in done.stderr and "not restarted" in done.stderr, done
+    assert cluster_dir.pid() == pid and cluster_dir.state("registry") == "STARTED"
+    path.write_text(before)
+    cluster_dir.ok("ezha restart")
+    assert cluster_dir.pid() not in (0, pid)
+
+
+@pytest.mark.parametrize("name", ["nodes", "services", "openha.conf"])
+@pytest.mark.parametrize("is_stopped", [True, False])
+def test_stop_with_a_mistake_in_a_file_reports_what_became_of_the_services(
+    cluster_dir: ClusterDir, name: str, is_stopped: bool
+) -> None:
+    """The configuration is not needed to stop: 0 if all was stopped, else 6 and the service that was not."""
+    cluster_dir.add("registry", "exit 0" if is_stopped else "[ $1 != stop ]")
+    cluster_dir.ok("ezha start")
+    cluster_dir.ok("service -A registry force-start")
+    cluster_dir.path(f"conf/{name}").write_text("a mistake in\n")
+    if is_stopped:
+        cluster_dir.ok("ezha stop")
+    else:
+        assert "registry STOP_FAILED" in cluster_dir.fails("ezha stop", 6)
+    assert cluster_dir.pid() == 0 and cluster_dir.calls("registry.sh")[-1] == "stop"
