@@ -122,6 +122,8 @@ class Daemon:
         self._signals: "list[int]" = []
         self._is_over = threading.Event()
         self._failure: Optional[BaseException] = None
+        self._displaced = ""
+        """Which other daemon of this node has taken this one's place."""
         self._server = ControlServer(layout.control_socket, self)
         self._systemd = Systemd()
         self._monitor = MonitorProcess(monitor, layout.environment(), logger)
@@ -194,7 +196,7 @@ class Daemon:
         self._realtime.enter()
         try:
             engine = self._node.engine
-            while not self._node.is_done:
+            while not self._node.is_done and not self._displaced:
                 wait_s = engine.next_deadline() - clock.monotonic()
                 try:
                     item: Union[Event, _Question] = self._inbox.get(timeout=wait_s) if wait_s > 0 else self._inbox.get_nowait()
@@ -230,7 +232,12 @@ class Daemon:
 
     def _end(self) -> int:
         """Lets the senders say the last word, then goes. Nobody waits without a limit."""
+        why = "orderly"
+        if self._displaced:
+            why = f"another daemon has taken the place of this one: {self._displaced}"
+            self._log.critical("node %s: %s; this one falls silent", self._spec.node, why)
         if self._failure is not None:
+            why = f"the engine failed: {self._failure!r}"
             self._log.critical("node %s: engine failed, this node falls silent: %r", self._spec.node, self._failure,
                                exc_info=self._failure)
         give_up = clock.monotonic() + _FLUSH_LIMIT_S
@@ -243,11 +250,10 @@ class Daemon:
         self._monitor.end()
         self._agent_caches.drop(self._own_names())
         self._store.close()
-        why = "orderly" if self._failure is None else f"the engine failed: {self._failure!r}"
-        self._history.note(EntryKind.DAEMON, "", "ENDED", why, is_alarm=self._failure is not None)
+        self._history.note(EntryKind.DAEMON, "", "ENDED", why, is_alarm=why != "orderly")
         self._history.close()
         self._log.info("node %s: ended", self._spec.node)
-        return 0 if self._failure is None else 1
+        return 0 if why == "orderly" else 1
 
     def _on_signal(self, number: int, _frame: object) -> None:
         self._signals.append(number)
@@ -270,7 +276,7 @@ class Daemon:
                 self._log.warning("node %s: %s had been removed", self._spec.node, self._layout.lock_file)
             self._problems.solve(Subject.PLACE)
         except RefusedError as error:
-            self._failure = error
+            self._displaced = str(error)
             self._is_over.set()
         except OpenhaError as error:
             self._problems.report(Subject.PLACE, str(error))

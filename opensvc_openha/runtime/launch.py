@@ -16,7 +16,7 @@ from opensvc_openha.errors import OpenhaError, RefusedError, SystemFault
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.runtime import configuration, control_client
 from opensvc_openha.runtime.key_store import read_settings
-from opensvc_openha.runtime.lock import already_running, take_lock
+from opensvc_openha.runtime.lock import DAEMON_THREAD, already_running, take_lock
 from opensvc_openha.runtime.monitor_process import MonitorCommand
 
 _READY = b"ready"
@@ -98,7 +98,7 @@ def _serve(
     from opensvc_openha.runtime.logs import DaemonLog
     from opensvc_openha.runtime.thread_names import name_thread
 
-    name_thread("nmond")
+    name_thread(DAEMON_THREAD)
     log = DaemonLog(layout, is_foreground)
     try:
         return Daemon(layout, log.logger, lock, monitor).run(on_ready)

@@ -13,6 +13,8 @@ from opensvc_openha.runtime.files import make_dir
 _TRIES = 5
 _TRY_EVERY_S = 0.05
 _PID_WIDTH = 15
+DAEMON_THREAD = "nmond"
+"""What the kernel calls the daemon's process."""
 
 
 def take_lock(layout: Layout) -> int:
@@ -34,8 +36,30 @@ def take_lock(layout: Layout) -> int:
                 os.close(handle)
                 raise already_running(int(holder) if holder.isdigit() else -1) from None
             clock.pause(_TRY_EVERY_S)
+    if not os.fstat(handle).st_size:
+        pid = _holder_of_removed_lock(layout, os.fstat(handle).st_dev)
+        if pid:
+            os.close(handle)
+            raise RefusedError(f"nmond is already running on this node (pid {pid}); somebody removed {layout.lock_file}, "
+                               "which it puts back within seconds: try again then")
     _write_pid(handle)
     return handle
+
+
+def _holder_of_removed_lock(layout: Layout, device: int) -> int:
+    """Pid of a daemon of this layout whose lock file was removed, 0 if there is none: two of one node must not run."""
+    removed = f"{os.path.realpath(layout.lock_file)} (deleted)"
+    for entry in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{entry}/comm", encoding="ascii", errors="replace") as file:
+                if file.read().strip() != DAEMON_THREAD or int(entry) == os.getpid():
+                    continue
+            handles = [f"/proc/{entry}/fd/{number}" for number in os.listdir(f"/proc/{entry}/fd")]
+            if any(os.readlink(path) == removed and os.stat(path).st_dev == device for path in handles):
+                return int(entry)
+        except OSError:
+            continue  # It ended just now, or is another user's.
+    return 0
 
 
 def _write_pid(handle: int) -> None:

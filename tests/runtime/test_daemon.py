@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import signal
 import subprocess
@@ -290,6 +291,34 @@ def test_removed_lock_and_socket_are_put_back(cluster_dir: ClusterDir) -> None:
     cluster_dir.wait(lambda: cluster_dir.run("hb -s").returncode == 0, "the socket is there again")
     cluster_dir.wait(lambda: cluster_dir.path("services/.proc/nmond.lock").exists(), "the lock is there again")
     assert cluster_dir.fails("ezha start", 5) == f"nmond is already running on this node (pid {pid})"
+
+
+def test_no_second_daemon_starts_before_a_removed_lock_is_put_back(cluster_dir: ClusterDir) -> None:
+    """`rm -rf` of the run-time files and `ezha start` at once: refused, and the daemon that runs goes on without a traceback."""
+    cluster_dir.ok("ezha start")
+    pid = cluster_dir.pid()
+    folder = cluster_dir.path("services/.proc")
+    for entry in folder.iterdir():
+        entry.unlink()
+    folder.rmdir()
+    assert f"nmond is already running on this node (pid {pid})" in cluster_dir.fails("ezha start", 5)
+    cluster_dir.wait(lambda: cluster_dir.pid() == pid, "the lock is there again")
+    cluster_dir.wait(lambda: cluster_dir.run("hb -s").returncode == 0, "the socket is there again")
+    assert "Traceback" not in cluster_dir.log() and "CRITICAL" not in cluster_dir.log()
+
+
+def test_daemon_whose_place_is_taken_ends_with_one_line(cluster_dir: ClusterDir) -> None:
+    """The lock file was replaced, and another process holds the new one: this daemon falls silent, and says why."""
+    cluster_dir.ok("ezha start")
+    pid, lock = cluster_dir.pid(), cluster_dir.path("services/.proc/nmond.lock")
+    with open(lock.with_name("new"), "w+", encoding="ascii") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        other.write("1\n")
+        other.flush()
+        os.replace(other.name, lock)
+        cluster_dir.wait(lambda: not os.path.exists(f"/proc/{pid}"), "the daemon has ended")
+    text = "another daemon has taken the place of this one: nmond is already running on this node (pid 1)"
+    assert text in cluster_dir.log() and "Traceback" not in cluster_dir.log()
 
 
 def test_lock_that_cannot_be_put_back_is_no_mistake_in_the_configuration(cluster_dir: ClusterDir) -> None:
