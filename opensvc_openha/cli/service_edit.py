@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
+from typing import TYPE_CHECKING, Optional
 
 from opensvc_openha.cli import here
 from opensvc_openha.core.model import ServiceSpec
@@ -16,6 +18,11 @@ from opensvc_openha.formats.state_file import StoredState, decode
 from opensvc_openha.runtime import configuration, control_client
 from opensvc_openha.runtime.machine import node_name
 from opensvc_openha.runtime.state_store import write_state
+
+if TYPE_CHECKING:
+    from opensvc_openha.core.status import ServiceStatus
+
+_RUNS = frozenset({ServiceState.STARTED, ServiceState.FROZEN_START, ServiceState.STARTING, ServiceState.STOPPING})
 
 
 def add(name: str, script: str, primary: str, secondary: str, check: str) -> int:
@@ -116,7 +123,8 @@ def remove(name: str) -> int:
     if not any(svc.name == name for svc in services):
         raise ConfigError(f"Service {name} not found.")
     configuration.read_options(layout).check_services(tuple(svc for svc in services if svc.name != name))
-    state = _own_state(layout, name)
+    known = _known_service(layout, name)
+    state = _own_state(layout, name, known)
     if state in MAY_RUN:
         raise RefusedError(
             f"service {name} is {state.name} on this node: stop it first ($EZ_BIN/service -A {name} freeze-stop), then remove it"
@@ -129,20 +137,28 @@ def remove(name: str) -> int:
     control_client.reload_if_running(layout)
     _forget_state_files(layout, name)
     print(f"Remove of service {name} done")
-    print("Done.")
+    print("Done.", flush=True)
+    if known is not None and known.own_state is not None and known.peer_state in _RUNS:
+        peer = known.secondary if known.primary.lower() == node_name().lower() else known.primary
+        sys.stderr.write(f"warning: service {name} is {known.peer_state.name} on {peer}, and has no node to fail over to now: "
+                         f"add it here again (service -a), or remove it there too\n")
     return 0
 
 
-def _own_state(layout: Layout, name: str) -> ServiceState:
-    """This node's state: what the daemon says, or what the STATE file says where no daemon runs."""
+def _known_service(layout: Layout, name: str) -> "Optional[ServiceStatus]":
+    """What the daemon says of the service; None where none runs."""
     try:
-        svc = control_client.fetch_status(layout).service(name)
-        if svc is not None and svc.own_state is not None:
-            return svc.own_state
+        return control_client.fetch_status(layout).service(name)
     except NotAnsweringError:
         raise
     except NotRunningError:
-        pass
+        return None
+
+
+def _own_state(layout: Layout, name: str, known: "Optional[ServiceStatus]") -> ServiceState:
+    """This node's state: what the daemon says, or what the STATE file says where no daemon runs."""
+    if known is not None and known.own_state is not None:
+        return known.own_state
     try:
         with open(layout.state_file(name, node_name()), "rb") as file:
             return decode(file.read(64)).state

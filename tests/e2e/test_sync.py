@@ -92,6 +92,37 @@ def test_configuration_and_data_reach_the_peer_and_both_say_so(linked_nodes):
 
 
 @pytest.mark.e2e
+def test_edits_on_either_node_are_seen_and_none_is_lost(linked_nodes):
+    """Sent, then edited on the passive node: a warning there, and not overwritten without --force; edited here: to be sent."""
+    first, second = linked_nodes
+    ssh.connect(linked_nodes)
+    act(first, "svcmgr -s web start")
+    act(first, "svcmgr -s web syncnodes --rid sync#i0")
+    assert syncs(first)["sync#i0"] == syncs(second)["sync#i0"] == ("up", "")
+
+    edited = ENV.replace("DEV", "PRD")
+    second.write("/etc/opensvc/web.env", edited)
+    second.write("/etc/opensvc/web.d/check", "#!/bin/sh\n# better\n", 0o755)
+    second.run("touch -d '1 minute' /etc/opensvc/web.env /etc/opensvc/web.d/check")
+    assert syncs(second)["sync#i0"] == ("warn", "# differs from what was last received: edited here?\n")
+    said = act(first, "svcmgr -s web syncnodes --rid sync#i0", 5)
+    newer = "/etc/opensvc/web.d/check, /etc/opensvc/web.env on deb2.opensvc.com is newer than here, and differs"
+    assert newer in said and "overwrite it with --force" in said
+    assert second.read("/etc/opensvc/web.env") == edited
+
+    act(first, "svcmgr -s web syncnodes --rid sync#i0 --force")
+    assert second.read("/etc/opensvc/web.env") == ENV
+    assert second.read("/var/lib/opensvc/web/replaced/etc/opensvc/web.env") == edited
+    assert syncs(first)["sync#i0"] == syncs(second)["sync#i0"] == ("up", "")
+
+    first.write("/etc/opensvc/web.d/check", "#!/bin/sh\n# best\n", 0o755)
+    assert syncs(first)["sync#i0"] == ("down", "# deb2.opensvc.com need update: changed here since it was sent\n")
+    act(first, "svcmgr -s web syncnodes --rid sync#i0")
+    assert syncs(first)["sync#i0"] == syncs(second)["sync#i0"] == ("up", "")
+    assert "# best" in second.read("/etc/opensvc/web.d/check")
+
+
+@pytest.mark.e2e
 def test_due_synchronisation_is_sent_by_the_node_that_runs_the_service(linked_nodes):
     """Under the node daemon, schedule = @1: the peer has file and data by itself; a service that is down or frozen sends none."""
     cluster = AgentCluster(linked_nodes, options="[agent]\nmonitor_interval = 0.5\n")

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from opensvc_openha.core.states import ServiceState
 from tests.cluster_dir import HERE, PEER, ClusterDir
+from tests.peer_voice import PeerVoice
 
 RUNS = "case $1 in start) touch $0.up;; stop) rm -f $0.up;; status) [ -e $0.up ] && echo up || echo down;; esac"
 
@@ -95,3 +97,25 @@ def test_list_of_managed_services_of_a_former_version_is_understood(cluster_dir:
     cluster_dir.path("services/.proc/managed").write_text("registry\nother\n\tweb /x\n")
     cluster_dir.ok("ezha start")
     assert cluster_dir.state("registry") == "FROZEN_STOP"
+
+
+def test_removing_the_standby_of_a_running_service_is_said(cluster_dir: ClusterDir) -> None:
+    """`service -r` where the peer runs it: done, and a warning that it has nowhere to go now."""
+    cluster_dir.add("registry", RUNS, primary=PEER)
+    cluster_dir.ok("ezha start")
+    voice = PeerVoice(cluster_dir)
+    voice.states = {"registry": ServiceState.STARTED}
+    try:
+        voice.meet(cluster_dir)
+        cluster_dir.wait(lambda: _peer_runs(cluster_dir, voice), "the peer runs it")
+        done = cluster_dir.run("service -r registry")
+    finally:
+        voice.close()
+    assert (done.returncode, "Remove of service registry done" in done.stdout) == (0, True)
+    assert f"warning: service registry is STARTED on {PEER}, and has no node to fail over to now" in done.stderr
+
+
+def _peer_runs(cluster_dir: ClusterDir, voice: PeerVoice) -> bool:
+    voice.listen()
+    voice.throw(voice.frame(with_names=True))
+    return "STARTED" in cluster_dir.ok("service -s -c")

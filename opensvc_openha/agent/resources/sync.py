@@ -1,17 +1,21 @@
 """Copies of files on the other nodes, by rsync over ssh: ``sync#i0`` for the service's own configuration, and sync#N.
 
 Only the node that runs the service may send: a passive one would spread what is old. When each node was last sent to
-is kept here, and on the node that received, so that both can say whether what they have is recent.
+is kept here, and on the node that received, so that both can say whether what they have is recent. For the service's own
+configuration a digest of it is kept, too: each node compares it with what it has now.
 """
 
 from __future__ import annotations
 
 import datetime
 import glob
+import hashlib
 import os
+import re
 import shlex
+import stat
 from dataclasses import dataclass
-from typing import Callable, Mapping, Optional
+from typing import Callable, Iterable, Mapping, Optional
 
 from opensvc_openha.agent import schedule
 from opensvc_openha.agent.commands import run_command, run_logged
@@ -37,6 +41,11 @@ _OPTIONS = ("-HpogDtrlvx", "--stats", "--delete", "--force", "--timeout=3600")
 _STAMP = "%Y-%m-%d %H:%M:%S.%f"
 _TARGETS = ("nodes", "drpnodes")
 _LABEL_MAX = 300
+_STAMP_BYTES_MAX = 200
+_DIGEST_LENGTH = 32
+_READ_BYTES_MAX = 65_536
+_REPLACED = re.compile(r"<fc\S* (.*)\Z")
+"""What rsync prints for a file that the other node has with other contents; one that it does not have has pluses there."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +81,9 @@ def build_implicit(section: Section, around: Surroundings) -> "Rsync":
         beside = [path for path in (f"{link}.d", f"{link}.dir") if os.path.lexists(path)]
         return [around.layout.service_file(around.svcname), *beside]
 
-    options = ("-R", "--exclude=*.core", *_split(section, "options"))
+    # What is replaced or deleted on the receiving node is kept there: somebody may have edited it.
+    kept = os.path.join(around.var_dir, "replaced")
+    options = ("-R", "--exclude=*.core", "--backup", f"--backup-dir={kept}", *_split(section, "options"))
     targets = {"nodes": around.file.nodes, "drpnodes": around.file.drp_nodes}
     return Rsync(section, around, Transfer(IMPLICIT_LABEL, own_files, "/", options, targets))
 
@@ -142,6 +153,8 @@ class Rsync(LocalResource):
         if self._around.node in self._around.file.drp_nodes:
             return Finding(ResourceStatus.NA, ("service up on drp node, sync disabled",))
         late = [node for node in others if self._is_late(node)]
+        if not late and self._is_changed(others):
+            return Finding(ResourceStatus.DOWN, (f"{', '.join(others)} need update: changed here since it was sent",))
         if not late:
             return Finding(ResourceStatus.UP)
         return Finding(ResourceStatus.DOWN, (f"{', '.join(late)} need update", *self._last_success(late)))
@@ -162,18 +175,45 @@ class Rsync(LocalResource):
             # Again for each: a copy may take hours, and what is unmounted meanwhile would be deleted on the next node.
             self.expect_service_here(is_forced)
             try:
+                if self.spec.rid == IMPLICIT and not is_forced:
+                    self._expect_not_newer(node, sources)
                 self._send_to(node, sources)
                 sent.append(node)
-            except ActionError as exc:
-                failures.append(str(exc))
+            except (ActionError, RefusedError) as exc:
+                failures.append(exc)
         if failures:
-            raise ActionError("; ".join(failures))
+            kind = RefusedError if all(isinstance(exc, RefusedError) for exc in failures) else ActionError
+            raise kind("; ".join(map(str, failures)))
         return tuple(sent)
+
+    def _expect_not_newer(self, node: str, sources: "list[str]") -> None:
+        """RefusedError for a node on which a file was edited later than here: the edit would be lost."""
+        differing = self._would_send(node, sources)
+        newer = sorted(differing - self._would_send(node, sources, "--update")) if differing else []
+        if newer:
+            raise RefusedError(
+                f"{self.spec.rid}: {', '.join(newer)} on {node} is newer than here, and differs: nothing was sent there. "
+                "Bring the edit here first (scp), or overwrite it with --force"
+            )
+
+    def _would_send(self, node: str, sources: "list[str]", *options: str) -> "set[str]":
+        """Files that are there and whose contents a copy would replace."""
+        options = ("-n", "-i", "--checksum", *(word for word in _OPTIONS if word != "--stats"), *options)
+        ssh = ["-e", shlex.join(SSH)]
+        destination = f"{REMOTE_USER}@{node}:{self._transfer.destination}"
+        argv = ["rsync", *options, *self._transfer.options, *ssh, *sources, destination]
+        result = run_command(argv, self._timeout_s)
+        if result.exit_code not in (0, _FILES_VANISHED):
+            reason = why_unreachable(node, result) or f"{node}: rsync {result.verdict}{_last_line(result.output)}"
+            raise ActionError(f"{self.spec.rid}: {self.spec.label} failed on {reason}")
+        found = (_REPLACED.match(line) for line in result.output.splitlines())
+        return {f"/{match.group(1).lstrip('/')}" for match in found if match is not None}
 
     def _send_to(self, node: str, sources: "list[str]") -> None:
         if self._transfer.destination_fs:
             self._expect_mounted(node)
-        begun = wall()
+        # Before the copy: what is edited meanwhile was perhaps not sent.
+        begun, digest = wall(), self._digest() if self.spec.rid == IMPLICIT else ""
         ssh = ["-e", shlex.join(SSH)]
         destination = f"{REMOTE_USER}@{node}:{self._transfer.destination}"
         argv = ["rsync", *_OPTIONS, *self._transfer.options, *ssh, *sources, destination]
@@ -183,7 +223,7 @@ class Rsync(LocalResource):
         elif result.exit_code != 0:
             reason = why_unreachable(node, result) or f"{node}: rsync {result.verdict}{_last_line(result.output)}"
             raise ActionError(f"{self.spec.rid}: {self.spec.label} failed on {reason}")
-        self._note_success(node, begun, ssh)
+        self._note_success(node, begun, digest, ssh)
         self._log.info(f"{self.spec.label}: {node} is up to date")
 
     def expect_service_here(self, is_forced: bool) -> None:
@@ -212,6 +252,8 @@ class Rsync(LocalResource):
             return Finding(ResourceStatus.NA, ("passive node not in sync destination nodes",))
         if self._is_late(node):
             return Finding(ResourceStatus.WARN, ("passive node needs update", *self._last_success([node])))
+        if self._is_changed([node]):
+            return Finding(ResourceStatus.WARN, ("differs from what was last received: edited here?",))
         return Finding(ResourceStatus.UP)
 
     def _stamp_path(self, node: str) -> str:
@@ -224,6 +266,29 @@ class Rsync(LocalResource):
         except (OSError, ValueError):
             return None
 
+    def _is_changed(self, nodes: "Iterable[str]") -> bool:
+        """Is the service's configuration here another one than was last sent to these nodes?"""
+        if self.spec.rid != IMPLICIT:
+            return False
+        known = {self._sent_digest(node) for node in nodes} - {""}
+        return bool(known) and known != {self._digest()}
+
+    def _sent_digest(self, node: str) -> str:
+        try:
+            with open(self._stamp_path(node), encoding="ascii") as file:
+                return "".join(file.read(_STAMP_BYTES_MAX).splitlines()[1:2])
+        except (OSError, ValueError):
+            return ""  # Not sent yet, or by a version that kept none.
+
+    def _digest(self) -> str:
+        """Of the service's own files: what is in them, or size and time of those that are too large to be read each time."""
+        digest = hashlib.sha256()
+        for top in self._transfer.sources():
+            for path in sorted(_files_below(top)):
+                digest.update(f"{path}\0".encode("utf-8", "surrogateescape"))
+                digest.update(_gist(path))
+        return digest.hexdigest()[:_DIGEST_LENGTH]
+
     def _is_late(self, node: str) -> bool:
         sent_at = self._sent_at(node)
         return sent_at is None or datetime.datetime.fromtimestamp(wall()) - sent_at > self._max_delay
@@ -232,9 +297,10 @@ class Rsync(LocalResource):
         stamps = {node: self._sent_at(node) for node in nodes}
         return tuple(f"{node}: last done {stamp:%Y-%m-%d %H:%M:%S}" for node, stamp in stamps.items() if stamp)
 
-    def _note_success(self, node: str, begun: float, ssh: "list[str]") -> None:
+    def _note_success(self, node: str, begun: float, digest: str, ssh: "list[str]") -> None:
         """Here and there: the receiver has to know how old its copy is when it is asked to take over."""
         text = datetime.datetime.fromtimestamp(begun).strftime(_STAMP) + "\n"
+        text += f"{digest}\n" if digest else ""
         paths = [self._stamp_path(node), self._stamp_path(self._around.node)]
         try:
             for path in paths:
@@ -246,6 +312,27 @@ class Rsync(LocalResource):
         result = run_command(argv, _CHECK_TIMEOUT_S)
         if result.exit_code != 0:
             self._log.warning(f"{node} could not be told when this was sent: rsync {result.verdict}{_last_line(result.output)}")
+
+
+def _files_below(top: str) -> "Iterable[str]":
+    if os.path.islink(top) or not os.path.isdir(top):
+        return [top]
+    return [os.path.join(folder, name) for folder, _, names in os.walk(top) for name in names if not name.endswith(".core")]
+
+
+def _gist(path: str) -> bytes:
+    try:
+        if os.path.islink(path):
+            return os.readlink(path).encode("utf-8", "surrogateescape")
+        info = os.stat(path)
+        if stat.S_ISREG(info.st_mode) and info.st_size <= _READ_BYTES_MAX:
+            with open(path, "rb") as file:
+                return file.read(_READ_BYTES_MAX)
+        return f"{info.st_size} {int(info.st_mtime)}".encode("ascii")
+    except PermissionError:
+        raise
+    except OSError:
+        return b""
 
 
 def _schedule(section: Section) -> "tuple[Rule, ...]":
