@@ -120,16 +120,34 @@ class ClusterDir:
         """Pid of the daemon, 0 if there is none."""
         try:
             pid = int(self.path("services/.proc/nmond.lock").read_text())
-            os.kill(pid, 0)
-            # A zombie would still take the signal.
-            status = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-            return pid if status != "Z" else 0
+            return pid if self.is_alive(pid) else 0
         except (OSError, ValueError):
             return 0
+
+    @staticmethod
+    def is_alive(pid: int) -> bool:
+        """True for a process that has not ended; a zombie would still take a signal."""
+        try:
+            return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        except OSError:
+            return False
+
+    def daemons(self) -> "list[int]":
+        """Pids of the daemons that run with this directory, found by their environment."""
+        found = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                name, env = (folder / "comm").read_text().strip(), (folder / "environ").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if name == "nmond" and f"EZ={self.root}".encode() in env:
+                found.append(int(folder.name))
+        return found
 
     def kill(self, number: int = signal.SIGKILL) -> None:
         """Sends the daemon a signal; with SIGKILL, waits until it is gone."""
         pid = self.pid()
+        assert pid, "no daemon to send a signal to; 0 would be this process and its group"
         os.kill(pid, number)
         if number == signal.SIGKILL:
             self.wait(lambda: self.pid() != pid, "the daemon is gone")

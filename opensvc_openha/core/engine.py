@@ -581,6 +581,10 @@ class Engine:
         """This node's own state of one of its services."""
         return self._machines[service].state
 
+    def manages(self, service: str) -> bool:
+        """Is it one of this node's services?"""
+        return service in self._machines
+
     def may_run(self, service: str) -> bool:
         """True while some of the service may be in use on this node."""
         return service in self._machines and self._machines[service].may_run

@@ -120,10 +120,9 @@ class ControlServer:
         """Stops to listen and removes the socket."""
         self._is_closed = True
         self._socket.close()
-        try:
-            os.unlink(self._path)
-        except OSError:
-            pass
+        if _identity(self._path) == self._bound:
+            with contextlib.suppress(OSError):
+                os.unlink(self._path)
 
     def _accept(self) -> None:
         while not self._is_closed:

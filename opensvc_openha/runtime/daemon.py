@@ -8,6 +8,7 @@ The engine thread alone touches core. The main thread waits for signals and watc
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import os
@@ -123,6 +124,7 @@ class Daemon:
         self._is_over = threading.Event()
         self._failure: Optional[BaseException] = None
         self._displaced = ""
+        self._placing = threading.Lock()
         """Which other daemon of this node has taken this one's place."""
         self._server = ControlServer(layout.control_socket, self)
         self._systemd = Systemd()
@@ -211,6 +213,8 @@ class Daemon:
                 self._node.handle(item, now)
                 self._excuse_work(now)
                 self._systemd.alive()
+        except RefusedError as error:
+            self._displaced = str(error)
         except BaseException as error:  # The one place of this thread that catches all: a silent node is a safe node.
             self._failure = error
         self._is_over.set()
@@ -267,13 +271,18 @@ class Daemon:
             else:
                 self.leave(Leaving.KEEP_SERVICES, f"signal {signal.Signals(number).name}")
 
-    def _guard_place(self) -> None:
-        """Puts back lock and socket if somebody removed them; where another daemon has taken the place, falls silent."""
-        try:
-            self._server.reopen_if_gone()
+    def _expect_place(self) -> None:
+        """Takes the lock again if somebody removed it. Raises RefusedError where another daemon has taken the place."""
+        with self._placing:
             if not lock_is_in_place(self._layout, self._lock_handle):
                 self._lock_handle = take_lock(self._layout)
                 self._log.warning("node %s: %s had been removed", self._spec.node, self._layout.lock_file)
+
+    def _guard_place(self) -> None:
+        """Puts back lock and socket if somebody removed them; where another daemon has taken the place, falls silent."""
+        try:
+            self._expect_place()
+            self._server.reopen_if_gone()
             self._problems.solve(Subject.PLACE)
         except RefusedError as error:
             self._displaced = str(error)
@@ -343,7 +352,9 @@ class Daemon:
     # --- ports: what the node loop needs --------------------------------------------------------------------
 
     def persist(self, action: Persist, is_durable: bool) -> None:
-        """Writes a state of this node."""
+        """Writes a state of this node, unless another daemon has taken its place: then it is the other's to write."""
+        with contextlib.suppress(SystemFault):  # That the lock cannot be put back is the main thread's to report.
+            self._expect_place()
         self._store.write_own(action.service, StoredState(action.state, action.then), is_durable)
         self._agent_caches.note(action.service)
 

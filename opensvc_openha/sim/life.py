@@ -116,6 +116,7 @@ class Life:
         if self._node.is_done:
             machine.daemon_died("it has left")
             return
+        machine.expect_agreement(self.engine)
         self._await_deadline()
 
     def _await_deadline(self) -> None:
@@ -222,8 +223,10 @@ class Life:
         data = encode(StoredState(action.state, action.then))
         if machine.is_store_broken:
             machine.observe(StateLost(machine.monotonic, machine.name, action.service))
+            machine.spoilt.add(action.service)
             raise SystemFault("no space left on device")
         machine.files[action.service] = data
+        machine.spoilt.discard(action.service)
 
     def sync_states(self) -> None:
         """What was written is kept: a history ends by kill -9 or power loss, never between a write and its disk."""

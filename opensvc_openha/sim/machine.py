@@ -10,6 +10,7 @@ from random import Random
 from typing import Callable, Dict, Optional, Set, Tuple
 
 from opensvc_openha.core.beat import Beat, BootId
+from opensvc_openha.core.engine import Engine
 from opensvc_openha.core.events import (
     Command,
     CommandReceived,
@@ -24,6 +25,7 @@ from opensvc_openha.core.invariants import (
     Arrived,
     DaemonBegan,
     DaemonEnded,
+    InvariantBroken,
     NodeLost,
     Observation,
     StateLost,
@@ -71,6 +73,8 @@ class Machine:
         self.is_same_life = False
         self.of_former_life: "Set[str]" = set()
         self.is_store_broken = False
+        self.spoilt: "Set[str]" = set()
+        """Services whose STATE file somebody damaged, or that could not be written, since it was written last."""
         self.kill_in: Optional[int] = None
         """The daemon is killed before its so-many-th action."""
         self.on_decisive: "Callable[[Machine], None]" = _ignore
@@ -191,6 +195,9 @@ class Machine:
             then = known.then if known.state is not ServiceState.UNKNOWN else None
             if not self.is_store_broken:
                 self.files[svc.name] = encode(StoredState(known.state, then))
+                self.spoilt.discard(svc.name)
+            else:
+                self.spoilt.add(svc.name)
             learned[svc.name] = known
         return learned
 
@@ -217,12 +224,23 @@ class Machine:
 
     def damage_state(self, service: str, data: Optional[bytes]) -> None:
         """Somebody, or a bad disk, spoils a STATE file."""
+        self.spoilt.add(service)
         self.note(f"STATE file of {service} becomes {data!r}")
         if data is None:
             self.files.pop(service, None)
         else:
             self.files[service] = data
         self.observe(StateLost(self.monotonic, self.name, service))
+
+    def expect_agreement(self, engine: Engine) -> None:
+        """After each step, the STATE file of a service holds what its daemon says: a restart goes by it."""
+        for name in set(self.files) - self.spoilt:
+            if not engine.manages(name):
+                continue
+            stored, own = decode(self.files[name]).state, engine.state_of(name)
+            if stored is not own:
+                raise InvariantBroken(f"state broken at {self.monotonic:.3f} on {self.name}: {name} is {own.name}, and its"
+                                      f" STATE file says {stored.name}")
 
     # --- what comes in --------------------------------------------------------------------------------------
 

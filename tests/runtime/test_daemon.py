@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -526,3 +527,69 @@ def test_stop_with_a_mistake_in_a_file_reports_what_became_of_the_services(
     else:
         assert "registry STOP_FAILED" in cluster_dir.fails("ezha stop", 6)
     assert cluster_dir.pid() == 0 and cluster_dir.calls("registry.sh")[-1] == "stop"
+
+
+def test_displaced_daemon_writes_no_state_and_leaves_the_other_its_socket(cluster_dir: ClusterDir) -> None:
+    """Lock and control socket are another daemon's now: a command that waits is not carried out on its STATE file."""
+    cluster_dir.add("registry", "exit 0")
+    cluster_dir.ok("ezha start")
+    pid, folder = cluster_dir.pid(), cluster_dir.path("services/.proc")
+    os.kill(pid, signal.SIGSTOP)
+    command = subprocess.Popen([str(cluster_dir.path("bin/service")), "-A", "registry", "force-start"], env=cluster_dir.env,
+                               stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    with open(folder / "new", "w+", encoding="ascii") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        other.write("1\n")
+        other.flush()
+        os.replace(other.name, folder / "nmond.lock")
+        (folder / "socket").write_text("the other's")
+        os.replace(folder / "socket", folder / "nmond.sock")
+        os.kill(pid, signal.SIGCONT)
+        cluster_dir.wait(lambda: not cluster_dir.is_alive(pid), "the daemon has ended")
+    assert command.wait(60) != 0
+    assert (folder / "nmond.sock").read_text() == "the other's"
+    assert cluster_dir.state_file("registry").read_bytes() == b"6\0"
+
+
+def test_storm_of_restarts_leaves_one_daemon_that_agrees_with_its_state_file(cluster_dir: ClusterDir) -> None:
+    """SIGHUP, run-time files removed, restarts and kills in turn, between commands: never two daemons, never two answers."""
+    cluster_dir.add("registry", f"case $1 in start) touch {cluster_dir.root}/runs ;; stop) rm -f {cluster_dir.root}/runs ;;"
+                                f" status) [ -e {cluster_dir.root}/runs ] && echo up || echo down ;; esac")
+    cluster_dir.ok("ezha start")
+    codes = {"FROZEN_STOP": b"6\0", "STARTED": b"2\0", "STOPPED": b"0\0", "FROZEN_START": b"7\0FROZEN_START\n"}
+
+    def agree() -> bool:
+        """A state that lasts, the same in the file and in the answer."""
+        done = cluster_dir.run("service -s -c")
+        if done.returncode:
+            return False
+        states = [words[2] for words in map(str.split, done.stdout.splitlines()) if words[0] == "registry"]
+        return states[0] in codes and cluster_dir.state_file("registry").read_bytes() == codes[states[0]]
+
+    def hang_up() -> None:
+        for pid in cluster_dir.daemons():
+            os.kill(pid, signal.SIGHUP)
+
+    def remove() -> None:
+        shutil.rmtree(cluster_dir.path("services/.proc"), ignore_errors=True)
+
+    def restart() -> None:
+        cluster_dir.run("ezha restart")
+
+    def kill() -> None:
+        for pid in cluster_dir.daemons():
+            os.kill(pid, signal.SIGKILL)
+        cluster_dir.wait(lambda: not cluster_dir.daemons(), "killed")
+        cluster_dir.run("ezha start")
+
+    commands = ["unfreeze", "freeze-start", "unfreeze", "freeze-stop"]
+    rounds = [(hang_up, remove), (remove, restart), (restart, hang_up), (remove, hang_up, restart), (kill, remove),
+              (hang_up, kill), (remove, hang_up), (kill, restart)]
+    for number, steps in enumerate(rounds):
+        for step in steps:
+            step()
+        cluster_dir.wait(agree, f"file and daemon agree after round {number}", 60)
+        cluster_dir.run(f"service -A registry {commands[number % len(commands)]}")
+        cluster_dir.wait(agree, f"file and daemon agree after the command of round {number}", 60)
+        assert len(cluster_dir.daemons()) == 1, f"round {number}"
+    assert "Traceback" not in cluster_dir.log() and "engine failed" not in cluster_dir.log()
