@@ -8,11 +8,13 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Iterator
 
 from opensvc_openha.errors import RefusedError, SystemFault
 from opensvc_openha.runtime.clock import pause
+from opensvc_openha.runtime.files import make_dir
+from opensvc_openha.runtime.lock_file import open_lock
 
 DEFAULT_WAIT_S = 30.0
 MONITOR = "resource_monitor"
@@ -26,16 +28,15 @@ def action_lock(
     """Hold the lock of the service whose run-time data is in ``directory``; RefusedError after ``wait_s`` seconds."""
     path = os.path.join(directory, name)
     try:
-        os.makedirs(directory, exist_ok=True)
-        lock_fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        make_dir(directory)
+        lock_fd = open_lock(path)
     except OSError as exc:
         raise SystemFault(f"cannot open the action lock {path}: {exc.strerror}") from exc
     try:
         _take(lock_fd, path, wait_s)
-        os.ftruncate(lock_fd, 0)
-        os.pwrite(lock_fd, f"{os.getpid()} {action}\n".encode(), 0)
+        _name_holder(lock_fd, f"{os.getpid()} {action}\n")
         yield
-        os.ftruncate(lock_fd, 0)
+        _name_holder(lock_fd, "")
     finally:
         os.close(lock_fd)
 
@@ -52,6 +53,13 @@ def _take(lock_fd: int, path: str, wait_s: float) -> None:
     pid, action = _holder(lock_fd)
     holder = f"pid {pid} ({action})" if pid else "another process"
     raise RefusedError(f"{holder} is acting on this service: waited {wait_s:g} s for the action lock {path}")
+
+
+def _name_holder(lock_fd: int, text: str) -> None:
+    # Who holds it is said for others to read; a full disk must not keep anybody from acting.
+    with suppress(OSError):
+        os.ftruncate(lock_fd, 0)
+        os.pwrite(lock_fd, text.encode(), 0)
 
 
 def _holder(lock_fd: int) -> "tuple[str, str]":

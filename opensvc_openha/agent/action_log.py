@@ -10,6 +10,7 @@ import os
 import sys
 from contextlib import contextmanager
 from typing import Iterator, Optional
+from opensvc_openha.formats.secrets import mask_text
 
 LOG_BYTES_MAX = 5_000_000
 LOG_FILES_KEPT = 2
@@ -39,7 +40,7 @@ class ActionLog:
         self._write(logging.ERROR, text)
 
     def _write(self, level: int, text: str) -> None:
-        for line in text.splitlines() or [""]:
+        for line in mask_text(text).splitlines() or [""]:
             self._logger.log(level, "%s", line, extra={"place": self._place})
 
 
@@ -55,11 +56,9 @@ class _FileOnDemand(logging.Handler):
         """Write one line."""
         if self._file is None:
             # Loaded here: a status writes no line.
-            from logging.handlers import RotatingFileHandler
+            from opensvc_openha.runtime.log_file import LogFile
 
-            self._file = RotatingFileHandler(
-                self._path, maxBytes=LOG_BYTES_MAX, backupCount=LOG_FILES_KEPT, delay=True, encoding="utf-8"
-            )
+            self._file = LogFile(self._path, LOG_BYTES_MAX, LOG_FILES_KEPT)
             self._file.setFormatter(self.formatter)
             self._file.handleError = lambda record: None  # type: ignore[method-assign]  # Say nothing.
         self._file.emit(record)

@@ -9,17 +9,17 @@ from __future__ import annotations
 import errno
 import os
 import select
-import shlex
 import signal
 import subprocess
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import IO, Callable, Mapping, Optional, Sequence
 
 from opensvc_openha.agent.action_log import ActionLog
 from opensvc_openha.agent.interruption import postponed
 from opensvc_openha.agent.parent_death import die_with_parent
 from opensvc_openha.errors import ActionError, SystemFault
+from opensvc_openha.formats.secrets import mask_command, mask_output, mask_text
 
 COMMAND_TIMEOUT_S = 600.0
 TELL_EVERY_S = 10.0
@@ -106,8 +106,9 @@ def run_logged(
     env: Optional[Mapping[str, str]] = None,
 ) -> CommandResult:
     """Run a command and log it with its output."""
-    log.info(shlex.join(argv))
+    log.info(mask_command(argv))
     result = run_command(argv, timeout_s, env, lambda waited_s: log.info(f"{argv[0]} runs for {waited_s:.0f} s now"))
+    result = replace(result, output=mask_output(argv, result.output))
     if result.output.strip():
         (log.info if result.exit_code == 0 else log.error)(result.output.strip())
     return result
@@ -119,7 +120,7 @@ def run_or_fail(
     """Run a command and log it; ActionError unless it ends with 0."""
     result = run_logged(log, argv, timeout_s, env)
     if result.exit_code != 0:
-        raise ActionError(f"{shlex.join(argv)} {result.verdict}{_last_line(result.output)}")
+        raise ActionError(f"{mask_command(argv)} {result.verdict}{_last_line(result.output)}")
 
 
 def command_environment(extra: Optional[Mapping[str, str]] = None) -> "dict[str, str]":
@@ -175,7 +176,7 @@ def _wait_for_end(process: "subprocess.Popen[bytes]", limit_s: float) -> int:
 def _last_line(output: str) -> str:
     lines = [line.strip() for line in output.strip().splitlines()]
     telling = [line for line in lines if not line.startswith(_NO_REASONS)]
-    return f": {(telling or lines)[-1]}" if lines else ""
+    return f": {mask_text((telling or lines)[-1])}" if lines else ""
 
 
 def _kill_group(process: "subprocess.Popen[bytes]") -> int:

@@ -26,6 +26,7 @@ from opensvc_openha.agent.status import (
 from opensvc_openha.agent.validation import Problem, problems_of, wrong_nodes
 from opensvc_openha.errors import ConfigError, OpenhaError, SystemFault, UsageError
 from opensvc_openha.formats.layout import AgentLayout, Layout
+from opensvc_openha.runtime.files import make_dir, open_plain
 from opensvc_openha.runtime.machine import node_name
 
 if TYPE_CHECKING:
@@ -229,8 +230,8 @@ def write_frozen_flag(service: Service, is_frozen: bool) -> None:
     """Freeze or thaw the service for the agent."""
     try:
         if is_frozen:
-            os.makedirs(service.var_dir, exist_ok=True)
-            with open(service.frozen_flag, "w", encoding="ascii"):
+            make_dir(service.var_dir)
+            with open(service.frozen_flag, "w", encoding="ascii", opener=open_plain):
                 pass
         elif service.is_frozen:
             os.unlink(service.frozen_flag)

@@ -1,6 +1,7 @@
 """``openha history`` and ``openha why``: what happened on this node, and why a service is where it is.
 
-Both read the history file themselves, so that they answer while no daemon does.
+Both read the history file themselves, so that they answer while no daemon does. Users who may not read it get the newest
+entries from the daemon, without what scripts printed.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from opensvc_openha.errors import NotRunningError, OpenhaError, SystemFault, Usa
 from opensvc_openha.formats import state_file
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.runtime import clock, configuration, control_client
-from opensvc_openha.runtime.history_file import Entry, EntryKind, read_entries
+from opensvc_openha.runtime.history_file import Entry, EntryKind, is_of, read_entries
 from opensvc_openha.runtime.machine import node_name, start_of_process
 
 USAGE = """\
@@ -44,14 +45,32 @@ def history(args: "list[str]") -> int:
     service, since, limit, is_json = _parse(args)
     layout = here.layout()
     if service and service not in {svc.name for svc in configuration.read_services(layout)}:
-        if not read_entries(layout.history_file, service, limit=1):
+        if not _read(layout, service, limit=1):
             raise UsageError(f"no service {service} is configured here, and none of that name is in the history")
-    entries = read_entries(layout.history_file, service, since, limit)
+    entries = _read(layout, service, since, limit)
+    if not _may_read(layout):
+        sys.stderr.write("only root may read the whole history: these are its newest entries\n")
     if is_json:
         sys.stdout.write(json.dumps([_entry_json(entry) for entry in entries], indent=2) + "\n")
     else:
         sys.stdout.write("".join(f"{line}\n" for line in _history_lines(entries)))
     return 0
+
+
+def _may_read(layout: Layout) -> bool:
+    """True where there is no such file, too: to read it says so."""
+    return not os.path.exists(layout.history_file) or os.access(layout.history_file, os.R_OK)
+
+
+def _read(layout: Layout, service: str, since: float = 0.0, limit: int = -1, is_with_node: bool = False) -> "list[Entry]":
+    if _may_read(layout):
+        return read_entries(layout.history_file, service, since, limit, is_with_node)
+    try:
+        newest = control_client.fetch_history(layout)
+    except NotRunningError as error:
+        raise SystemFault(f"only root may read the history {layout.history_file}, and nmond cannot show it: {error}") from error
+    found = [entry for entry in newest if is_of(entry, service, since, is_with_node)]
+    return found if limit < 0 else found[len(found) - min(limit, len(found)):]
 
 
 def _parse(args: "list[str]") -> "tuple[str, float, int, bool]":
@@ -116,10 +135,10 @@ def _collect(layout: Layout, service: str) -> Facts:
     spec = next((svc for svc in configuration.read_services(layout) if svc.name == service), None)
     status, no_daemon = _ask(layout)
     try:
-        entries = tuple(read_entries(layout.history_file, service, limit=_OF_A_SERVICE))
+        entries = tuple(_read(layout, service, limit=_OF_A_SERVICE))
         way = episode(entries, service)
         since = way[0].at - CONTEXT_S if way else 0.0
-        context = tuple(read_entries(layout.history_file, service, since, is_with_node=True)) if way else ()
+        context = tuple(_read(layout, service, since, is_with_node=True)) if way else ()
     except SystemFault as error:
         if status is None and spec is None:
             raise

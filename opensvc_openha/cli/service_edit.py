@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Optional
 from opensvc_openha.cli import here
 from opensvc_openha.core.model import ServiceSpec
 from opensvc_openha.core.states import MAY_RUN, ServiceState
-from opensvc_openha.errors import ConfigError, NotAnsweringError, NotRunningError, RefusedError, SystemFault, UsageError
+from opensvc_openha.errors import ConfigError, NotAnsweringError, NotRunningError, RefusedError, UsageError
 from opensvc_openha.formats.conf_lines import add_line
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.formats.services_file import check_service_name, format_service, remove_service
 from opensvc_openha.formats.state_file import StoredState, decode
 from opensvc_openha.runtime import configuration, control_client
+from opensvc_openha.runtime.files import make_dir
 from opensvc_openha.runtime.machine import node_name
 from opensvc_openha.runtime.state_store import write_state
 
@@ -99,10 +100,7 @@ def _make_state_files(layout: Layout, spec: ServiceSpec) -> "list[str]":
     folder = layout.service_dir(spec.name)
     lines = []
     if not os.path.isdir(folder):
-        try:
-            os.makedirs(folder, mode=0o755)
-        except OSError as error:
-            raise SystemFault(f"cannot make directory {folder}: {error.strerror}") from error
+        make_dir(folder)
         lines.append(f"Directory {folder} created")
     initial = StoredState(ServiceState.FROZEN_STOP)
     for node in (spec.primary, spec.secondary):

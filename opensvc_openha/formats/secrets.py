@@ -25,6 +25,8 @@ _WITH_PORT = frozenset({"ssh", "scp", "sftp"})
 """Programs whose -p or -P is a port."""
 _SNMP = re.compile(r"snmp\w+\Z")
 _SNMP_OPTIONS = frozenset({"-c", "-A", "-X"})
+_SHORT = 4
+"""A secret of so few characters is masked in a script only where it is a word of its own."""
 _USER_AND_PASSWORD = frozenset({"-u", "--user", "--proxy-user", "-U", "--cred"})
 
 
@@ -38,6 +40,13 @@ def mask_text(text: str) -> str:
 def mask_command(argv: Sequence[str]) -> str:
     """A command line as it may be logged, quoted for a shell."""
     return " ".join(word if word == MASK else _quote(word) for word in _masked(list(argv)))
+
+
+def mask_output(argv: Sequence[str], output: str) -> str:
+    """What a command printed, without the passwords of its own command line, which a trace or an error repeats."""
+    for secret in _secrets_of(list(argv)):
+        output = re.sub(_pattern(secret), MASK, output)
+    return mask_text(output)
 
 
 def _masked(words: "list[str]") -> "list[str]":
@@ -60,8 +69,41 @@ def _masked(words: "list[str]") -> "list[str]":
             # The user's password of smbclient and others is behind a percent sign.
             is_behind = index > 0 and masked[-1] in _LOGINS and "%" in word
             masked.append(word[:2] + MASK if is_attached else word.partition("%")[0] + f"%{MASK}" if is_behind
-                          else mask_text(word))
+                          else _mask_script(word) if any(character.isspace() for character in word) else mask_text(word))
     return masked
+
+
+def _mask_script(text: str) -> str:
+    """A word that is a command line for a shell, as behind ``sh -c``: what is masked in its words is masked in it."""
+    try:
+        words = shlex.split(text, comments=False)
+    except ValueError:
+        words = text.split()  # No shell would take it either.
+    if len(words) < 2:
+        return mask_text(text)
+    for secret in _secrets_of(words):
+        text = re.sub(_pattern(secret), MASK, text)
+    return mask_text(text)
+
+
+def _secrets_of(words: "list[str]") -> "list[str]":
+    """What is masked in these words, also in those that are command lines themselves; the longest first."""
+    found = set()
+    for plain, masked in zip(words, _masked(words)):
+        if any(character.isspace() for character in plain) and masked != MASK:
+            try:
+                inner = shlex.split(plain)
+            except ValueError:
+                inner = plain.split()
+            found |= set(_secrets_of(inner)) if len(inner) > 1 else set()
+        elif plain != masked:
+            found.add(plain if masked == MASK else plain[len(masked) - len(MASK):] if masked.endswith(MASK) else "")
+    return sorted(found - {""}, key=len, reverse=True)
+
+
+def _pattern(secret: str) -> str:
+    pattern = re.escape(secret)
+    return rf"(?<![A-Za-z0-9]){pattern}(?![A-Za-z0-9])" if len(secret) < _SHORT else pattern
 
 
 def _is_number(text: str) -> bool:

@@ -22,6 +22,7 @@ from opensvc_openha.formats.options_file import Options, parse_options
 from opensvc_openha.formats.services_file import parse_services
 from opensvc_openha.runtime import clock
 from opensvc_openha.runtime.files import make_dir, read_text, write_atomically
+from opensvc_openha.runtime.lock_file import open_lock
 from opensvc_openha.runtime.machine import node_name
 
 _EDIT_WAIT_S = 5.0
@@ -145,7 +146,7 @@ def edit_lock(layout: Layout) -> Iterator[None]:
     make_dir(layout.proc_dir)
     path = f"{layout.proc_dir}/edit.lock"
     try:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        handle = open_lock(path)
     except OSError as error:
         raise SystemFault(f"cannot lock the configuration ({path}): {error.strerror}") from error
     try:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # Loaded when the daemon is asked: most commands find out fir
     from opensvc_openha.core.actions import Answer
     from opensvc_openha.core.events import Command, Leaving
     from opensvc_openha.core.status import NodeStatus
+    from opensvc_openha.runtime.history_file import Entry
 
 _KINDS = (UsageError, RefusedError, SystemFault, NotAnsweringError)
 """What a daemon that runs says: that of an exit code that means that none does is never meant."""
@@ -40,6 +41,18 @@ def fetch_status(layout: Layout, timeout_s: float = ANSWER_LIMIT_S) -> "NodeStat
 
         try:
             return wire.status_from_json(message["status"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise NotAnsweringError(f"nmond gave an answer of another version ({error!r}): restart it") from error
+    raise NotAnsweringError("nmond ended while it was asked")
+
+
+def fetch_history(layout: Layout) -> "list[Entry]":
+    """The newest entries of the history, oldest first, for users who may not read its file. Raises as ``fetch_status``."""
+    from opensvc_openha.runtime.history_file import entry_from_json
+
+    for message in _converse(layout, {"do": "history"}, ANSWER_LIMIT_S):
+        try:
+            return [entry_from_json(entry) for entry in message["history"]]
         except (KeyError, TypeError, ValueError) as error:
             raise NotAnsweringError(f"nmond gave an answer of another version ({error!r}): restart it") from error
     raise NotAnsweringError("nmond ended while it was asked")

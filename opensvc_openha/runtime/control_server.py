@@ -13,7 +13,8 @@ import queue
 import select
 import socket
 import threading
-from typing import Optional, Protocol
+from dataclasses import replace
+from typing import Any, Callable, Optional, Protocol
 
 from opensvc_openha.core.actions import Answer
 from opensvc_openha.core.events import Command, Leaving
@@ -21,11 +22,14 @@ from opensvc_openha.core.status import NodeStatus
 from opensvc_openha.errors import NotAnsweringError, OpenhaError, RefusedError, SystemFault, UsageError
 from opensvc_openha.runtime import clock, wire
 from opensvc_openha.runtime.caller import Caller, caller_of
+from opensvc_openha.runtime.files import make_dir
+from opensvc_openha.runtime.history_file import Entry, entry_to_json
 from opensvc_openha.runtime.requests import (
     REQUEST_BYTES,
     STRANGER_BYTES,
     ActRequest,
     ForgetPeerRequest,
+    HistoryRequest,
     LeaveRequest,
     NoteRequest,
     ReloadRequest,
@@ -46,9 +50,9 @@ _OF_ONE_STRANGER = 8
 _BACKLOG = 128
 _ACCEPT_AGAIN_S = 0.1
 _HANG_UP_EVERY_S = 1.0
-_STATUS_SHARE = 0.05
-"""At most this part of the time goes into statuses for users who may only look, however often they ask."""
-_STATUS_KEPT_S = 1.0
+_SHARE = 0.05
+"""At most this part of the time goes into one kind of answer for users who may only look, however often they ask."""
+_KEPT_S = 1.0
 
 
 class Served(Protocol):
@@ -56,6 +60,9 @@ class Served(Protocol):
 
     def status(self) -> NodeStatus:
         """The present status."""
+
+    def recent(self) -> "list[Entry]":
+        """The newest entries of the history, oldest first."""
 
     def act(
         self, command: Command, services: "Optional[list[str]]", answers: "queue.SimpleQueue[Answer]", caller: Caller
@@ -83,7 +90,8 @@ class ControlServer:
         self._served = served
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._places = _Places()
-        self._shared = _SharedStatus(served)
+        self._status = _Shared(self._status_for_all)
+        self._history = _Shared(self._history_for_all)
         self._is_closed = False
         self._bound: "Optional[tuple[int, int]]" = None
 
@@ -97,7 +105,7 @@ class ControlServer:
         if _identity(self._path) == self._bound:
             return
         old, self._socket = self._socket, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        os.makedirs(os.path.dirname(self._path), exist_ok=True)
+        make_dir(os.path.dirname(self._path))
         self._bind()
         # Wakes the thread that accepts on the old one; closing alone would not.
         with contextlib.suppress(OSError):
@@ -176,7 +184,10 @@ class ControlServer:
             if caller.may_change:
                 _send(connection, {"status": wire.status_to_json(self._served.status())})
             else:
-                _send_line(connection, self._shared.line())
+                _send_line(connection, self._status.line())
+            return
+        if isinstance(request, HistoryRequest):
+            _send_line(connection, self._history.line())
             return
         if not caller.may_change:
             raise RefusedError("only root may change the cluster")
@@ -195,6 +206,16 @@ class ControlServer:
             assert isinstance(request, LeaveRequest)
             self._served.leave(request.leaving, caller.text)
         _send(connection, {"done": True})
+
+    def _status_for_all(self) -> "dict[str, Any]":
+        status = wire.status_to_json(self._served.status())
+        for svc in status["services"]:
+            svc["reason"] = without_output(svc["reason"])
+        return {"status": status}
+
+    def _history_for_all(self) -> "dict[str, Any]":
+        entries = [entry_to_json(replace(entry, reason=without_output(entry.reason))) for entry in self._served.recent()]
+        return {"history": entries}
 
     def _act(self, connection: socket.socket, request: ActRequest, caller: Caller) -> None:
         """Streams the answers of a command, as they come, until each service has given its last."""
@@ -249,14 +270,14 @@ class _Places:
                 del self._of_strangers[caller.uid]
 
 
-class _SharedStatus:
-    """The status for users who may only look, one for all who ask at about the same time, without what scripts printed.
+class _Shared:
+    """An answer for users who may only look, one for all who ask at about the same time, without what scripts printed.
 
     To make one costs the engine's process time, the more the more services there are; how much of it is not theirs to decide.
     """
 
-    def __init__(self, served: Served) -> None:
-        self._served = served
+    def __init__(self, make: "Callable[[], dict[str, Any]]") -> None:
+        self._make = make
         self._lock = threading.Lock()
         self._line = b""
         self._fresh_until = clock.monotonic()
@@ -266,19 +287,16 @@ class _SharedStatus:
         with self._lock:
             began = clock.monotonic()
             if began >= self._fresh_until:
-                self._line = self._make()
+                self._line = self._dumped()
                 ended = clock.monotonic()
-                self._fresh_until = ended + min(_STATUS_KEPT_S, (ended - began) / _STATUS_SHARE)
+                self._fresh_until = ended + min(_KEPT_S, (ended - began) / _SHARE)
             return self._line
 
-    def _make(self) -> bytes:
+    def _dumped(self) -> bytes:
         try:
-            status = wire.status_to_json(self._served.status())
+            return wire.dump(self._make())
         except OpenhaError as error:
             return wire.dump({"error": str(error), "code": error.exit_code})
-        for svc in status["services"]:
-            svc["reason"] = without_output(svc["reason"])
-        return wire.dump({"status": status})
 
 
 _BUSY = "nmond does not answer: this user has too many connections to it already"

@@ -47,7 +47,7 @@ from opensvc_openha.runtime.caller import Caller
 from opensvc_openha.runtime.codec import codec_for
 from opensvc_openha.runtime.control_server import ControlServer
 from opensvc_openha.runtime.history import History
-from opensvc_openha.runtime.history_file import EntryKind
+from opensvc_openha.runtime.history_file import Entry, EntryKind
 from opensvc_openha.runtime.interface_watch import InterfaceWatch
 from opensvc_openha.runtime.key_store import write_lives
 from opensvc_openha.runtime.link_threads import LinkThread, ListenerThread, SenderThread
@@ -483,6 +483,10 @@ class Daemon:
                 self._listening[number] = answers
             self._inbox.put(CommandReceived(number, name, command))
         return len(names)
+
+    def recent(self) -> "list[Entry]":
+        """The newest entries of the history."""
+        return self._history.recent
 
     def note(self, service: str, word: str, reason: str, is_alarm: bool) -> None:
         """Keeps what the resource monitor saw or did with a service."""

@@ -20,6 +20,8 @@ _FORMER_TEMPORARY = re.compile(r"\.(?:STATE\.[^/]+|boot|managed|peer-lives)\.[a-
 """What former versions wrote; only where no name of an operator's own file can be meant."""
 _numbers = itertools.count()
 
+LOG_MODE = 0o640
+
 
 def write_atomically(path: str, data: bytes, mode: int = 0o644, is_durable: bool = True) -> None:
     """Replaces ``path`` by ``data``; durable means that it is on disk when this returns. Raises OSError."""
@@ -132,12 +134,44 @@ def sync_file_system(folder: str) -> None:
         os.close(handle)
 
 
+def open_log(path: str, flags: int) -> int:
+    """Opener of a log: for root and its group, since commands and scripts print what no other user should know.
+
+    Whatever the umask is and whoever made the file; what an older version left open to all is closed.
+    """
+    return _opened(path, flags, LOG_MODE)
+
+
+def open_plain(path: str, flags: int) -> int:
+    """Opener of a file that every user may read and root alone may write, whatever the umask is."""
+    return _opened(path, flags, 0o644)
+
+
+def _opened(path: str, flags: int, mode: int) -> int:
+    handle = os.open(path, flags | os.O_CLOEXEC, mode)
+    found = os.fstat(handle)
+    # A log may be a device or a pipe of the operator's choice.
+    if stat.S_ISREG(found.st_mode) and found.st_mode & 0o777 != mode:
+        with contextlib.suppress(OSError):
+            os.fchmod(handle, mode)
+    return handle
+
+
 def make_dir(path: str, mode: int = 0o755) -> None:
-    """Makes a directory with its parents; raises SystemFault with the reason."""
-    try:
-        os.makedirs(path, mode=mode, exist_ok=True)
-    except OSError as error:
-        raise SystemFault(f"cannot make directory {path}: {error.strerror}") from error
+    """Makes a directory with its parents, all of this mode whatever the umask; raises SystemFault with the reason."""
+    missing = []
+    while path and not os.path.isdir(path):
+        missing.append(path)
+        path = os.path.dirname(path.rstrip("/"))
+    for folder in reversed(missing):
+        try:
+            os.mkdir(folder, mode)
+            os.chmod(folder, mode)
+        except FileExistsError as error:
+            if not os.path.isdir(folder):  # Else somebody was faster.
+                raise SystemFault(f"cannot make directory {folder}: {error.strerror}") from error
+        except OSError as error:
+            raise SystemFault(f"cannot make directory {folder}: {error.strerror}") from error
 
 
 def read_text(path: str) -> str:

@@ -1,11 +1,12 @@
 """Keeps the history: takes entries from any thread without ever waiting, and writes them in a thread of its own.
 
 Whatever becomes of the file, decisions go on: entries that cannot be written are counted and lost, which is said once. A
-damaged file is set aside, and a new one begun.
+damaged file is set aside, and a new one begun; one that a reader keeps locked is left to him, and a copy written to.
 """
 
 from __future__ import annotations
 
+import collections
 import os
 import queue
 import sqlite3
@@ -18,9 +19,10 @@ from opensvc_openha.core.events import Command, Learned, ScriptExited, ScriptKin
 from opensvc_openha.core.status import Sight
 from opensvc_openha.core.timing import HISTORY_ENTRIES, HISTORY_INBOX_LIMIT
 from opensvc_openha.formats.layout import Layout
+from opensvc_openha.formats.one_line import one_line
 from opensvc_openha.runtime import clock
 from opensvc_openha.runtime.caller import Caller
-from opensvc_openha.runtime.history_file import DamagedFile, Entry, EntryKind, HistoryFile
+from opensvc_openha.runtime.history_file import DamagedFile, Entry, EntryKind, HistoryFile, replace_by_copy
 from opensvc_openha.runtime.machine import life
 from opensvc_openha.runtime.thread_names import name_thread
 
@@ -29,6 +31,10 @@ _GATHER_S = 0.05
 _AGAIN_S = 1.0
 _CLOSE_LIMIT_S = 2.0
 _ENTRIES_PER_SERVICE = 20
+_RECENT = 300
+_LATE_S = 5.0
+"""Entries that are written so long after they were noted are reported."""
+_SCHEMA_IS_WRONG = ("no such table", "no such column", "has no column", "malformed", "not a database")
 
 
 class History:
@@ -44,6 +50,9 @@ class History:
         self._scripts: "dict[tuple[str, ScriptKind], tuple[RunScript, float]]" = {}
         self._lost = 0
         self._file: Optional[HistoryFile] = None
+        self._unwritten = 0
+        self._is_filled = False
+        self._recent: "collections.deque[Entry]" = collections.deque(maxlen=_RECENT)
         self._thread = threading.Thread(target=self._run, name="history", daemon=True)
         self.problem = ""
         """Why entries are lost at present; empty if they are not."""
@@ -60,6 +69,15 @@ class History:
         if self._thread.is_alive():
             self._inbox.put(None)
             self._thread.join(_CLOSE_LIMIT_S)
+        left = self._unwritten + self._inbox.qsize()
+        if left:
+            why = self.problem or f"{self._path} could not be written in time"
+            self._report(True, f"the last {left} entries of the history are lost: {why}")
+
+    @property
+    def recent(self) -> "list[Entry]":
+        """The newest entries, oldest first, also those that are not written yet."""
+        return list(self._recent.copy())
 
     def note_record(self, record: Record, sight: Sight) -> None:
         """A change that the engine recorded, with what it saw."""
@@ -103,6 +121,7 @@ class History:
         self._put(Entry(clock.wall(), clock.monotonic(), kind, name, old, new, reason, is_alarm=is_alarm, took_s=took_s))
 
     def _put(self, entry: Entry) -> None:
+        self._recent.append(entry)
         if self._inbox.qsize() < HISTORY_INBOX_LIMIT:
             self._inbox.put(entry)
         else:
@@ -125,10 +144,10 @@ class History:
                 entry = self._inbox.get()
                 is_over = entry is None
                 batch += [entry] if entry is not None else []
+            self._unwritten = len(batch)
             if batch and self._write(batch):
                 batch = []
-        if batch:
-            self._write(batch)
+            self._unwritten = len(batch)
         if self._file is not None:
             self._file.close()
 
@@ -139,13 +158,32 @@ class History:
         except DamagedFile as error:
             return self._set_aside(batch, str(error))
         except sqlite3.OperationalError as error:
-            if "locked" in str(error) and len(batch) < _BATCH:
-                return False  # Somebody reads for long: nothing is lost by waiting.
+            if "locked" in str(error):
+                return self._leave_to_reader(batch)
+            if any(text in str(error) for text in _SCHEMA_IS_WRONG):
+                return self._set_aside(batch, one_line(str(error)))
             return self._lose(batch, str(error))
         except sqlite3.DatabaseError as error:
-            return self._set_aside(batch, str(error))
-        except (OSError, ValueError) as error:
-            return self._lose(batch, str(error))
+            return self._set_aside(batch, one_line(str(error)))
+        except UnicodeDecodeError:
+            # What sqlite says of a damaged file may hold bytes of that file.
+            return self._set_aside(batch, "what is in it is no text")
+        except Exception as error:  # The one place of this thread that catches all: entries are lost, and that is said.
+            return self._lose(batch, f"{type(error).__name__}: {error}" if not isinstance(error, OSError) else str(error))
+        waited_s = clock.monotonic() - batch[0].mono
+        if waited_s >= _LATE_S:
+            self._report(False, f"{len(batch)} entries of the history were written {waited_s:.0f} s late")
+        return True
+
+    def _leave_to_reader(self, batch: "list[Entry]") -> bool:
+        """Somebody reads for long, or was stopped while he did: he keeps the file that he holds, and a copy takes its place."""
+        self._drop_file()
+        try:
+            replace_by_copy(self._path)
+            self._append(batch)
+        except (DamagedFile, sqlite3.Error, OSError, ValueError):
+            return False  # Locked by somebody who writes: nothing is lost by waiting, but for what comes when the inbox is full.
+        self._report(False, f"the history was locked by a reader: it goes on in a copy, {self._path}")
         return True
 
     def _append(self, batch: "list[Entry]") -> None:
@@ -153,12 +191,26 @@ class History:
             self._drop_file()
         if self._file is None:
             self._file = HistoryFile(self._path, self._machine)
+            self._fill_recent(self._file)
         self._file.append(batch, self._limit)
         if self._lost or self.problem:
             lost, self._lost, self.problem = self._lost, 0, ""
             text = f"the history is written again; {lost} entries were lost"
             self.note(EntryKind.NODE, "", "HISTORY LOST", text)
             self._report(False, text)
+
+    def _fill_recent(self, file: HistoryFile) -> None:
+        """What came before this daemon is shown, too, to those who may not read the file."""
+        if self._is_filled:
+            return
+        self._is_filled = True
+        try:
+            former = file.newest(_RECENT)
+        except (sqlite3.Error, ValueError, OverflowError, RecursionError):
+            return  # Damaged within: the present entries are shown.
+        for entry in reversed(former):
+            if len(self._recent) < _RECENT:
+                self._recent.appendleft(entry)
 
     def _lose(self, batch: "list[Entry]", why: str) -> bool:
         self._drop_file()
@@ -173,11 +225,12 @@ class History:
         self._drop_file()
         damaged = f"{self._path}.damaged"
         try:
+            os.chmod(self._path, 0o640)  # One of an older version is open to all.
             os.replace(self._path, damaged)
             if os.path.lexists(f"{self._path}-journal"):
                 os.replace(f"{self._path}-journal", f"{damaged}-journal")
             self._append(batch)
-        except (DamagedFile, sqlite3.Error, OSError) as error:
+        except (DamagedFile, sqlite3.Error, OSError, ValueError) as error:
             return self._lose(batch, f"{why}; and it cannot be set aside: {error}")
         self._report(True, f"the history was damaged ({why}): it is now {damaged}, and a new one was begun")
         return True

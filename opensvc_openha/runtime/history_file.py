@@ -3,19 +3,25 @@
 It has a rollback journal, not a write-ahead log: entries are rare, and so one file is all there is, which can be read while
 nothing runs, by users who may not write beside it, and from a read-only file system. Each entry is on disk before the next.
 A file that sqlite cannot read is set aside, never repaired: the history explains decisions, none depends on it.
+
+It is for root and its group: it holds what scripts printed, and whoever can open it can lock it. Such a lock keeps no entry
+from being written for long: the writer moves on to a copy, and leaves the reader the file that it holds.
 """
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import json
+import math
 import os
 import sqlite3
 from dataclasses import dataclass
-from typing import Iterable, Optional
+from typing import Any, Iterable, Optional
 
 from opensvc_openha.core.status import LinkSight, PeerStanding, Sight
 from opensvc_openha.errors import SystemFault
+from opensvc_openha.formats.one_line import one_line
 
 _VERSION = 1
 _SCHEMA = """
@@ -32,7 +38,9 @@ SELECT entry.at, entry.mono, kind, name, old, new, reason, rule, is_alarm, took_
 FROM entry LEFT JOIN sight ON sight.id = entry.sight LEFT JOIN life ON life.id = entry.life
 """
 _TEXT_MAX = 500
-_LOCK_WAIT_S = 3.0
+_LOCK_WAIT_S = 1.0
+_READ_WAIT_S = 3.0
+_MODE = 0o640
 _SLACK = 1.1
 
 
@@ -90,13 +98,15 @@ class HistoryFile:
         self._path = path
         self._last_sight: Optional[Sight] = None
         self._sight_id: Optional[int] = None
-        self._connection = sqlite3.connect(path, timeout=_LOCK_WAIT_S, isolation_level=None)
+        # sqlite would make it with the rights that the umask leaves.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, _MODE))
+        os.chmod(path, _MODE)
+        self._connection = _connect(path, _LOCK_WAIT_S)
         try:
             self._prepare()
             cursor = self._connection.execute("INSERT INTO life(machine, pid) VALUES(?, ?)", (machine, os.getpid()))
             self._life = cursor.lastrowid
             self._identity = _identity(path)
-            os.chmod(path, 0o644)
         except BaseException:
             self._connection.close()
             raise
@@ -127,7 +137,7 @@ class HistoryFile:
         run("BEGIN IMMEDIATE")
         try:
             for entry in entries:
-                texts = [text[:_TEXT_MAX] for text in (entry.name, entry.old, entry.new, entry.reason, entry.rule)]
+                texts = [one_line(text[:_TEXT_MAX]) for text in (entry.name, entry.old, entry.new, entry.reason, entry.rule)]
                 run("INSERT INTO entry(life, at, mono, kind, name, old, new, reason, rule, is_alarm, took_s, sight)"
                     " VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                     (self._life, entry.at, entry.mono, entry.kind.value, *texts, int(entry.is_alarm), entry.took_s,
@@ -153,11 +163,39 @@ class HistoryFile:
             self._last_sight, self._sight_id = sight, cursor.lastrowid
         return self._sight_id
 
+    def newest(self, number: int) -> "list[Entry]":
+        """So many entries at most, oldest first. Raises sqlite3.Error or ValueError."""
+        rows = self._connection.execute(f"{_SELECT} ORDER BY entry.id DESC LIMIT ?", (number,)).fetchall()
+        return [_entry(row) for row in reversed(rows)]
+
     def close(self) -> None:
         """Gives the file back."""
         self._connection.close()
 
 
+def replace_by_copy(path: str) -> None:
+    """Puts a copy in the place of a file that a reader keeps locked, who keeps the old one. Raises sqlite3.Error or OSError.
+
+    Reading is what such a lock allows; one who locks to write has it for as long as he wants.
+    """
+    copy = f"{path}.copy"
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(copy)
+    os.close(os.open(copy, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _MODE))
+    os.chmod(copy, _MODE)
+    with contextlib.closing(_connect(path, _LOCK_WAIT_S)) as source, contextlib.closing(_connect(copy, _LOCK_WAIT_S)) as target:
+        source.backup(target)
+    os.replace(copy, path)
+
+
+def is_of(entry: Entry, service: str, since: float, is_with_node: bool) -> bool:
+    """True if an entry is one that ``read_entries`` selects."""
+    is_own = entry.kind.value in _KINDS_OF_SERVICE and entry.name in (service, "")
+    return entry.at >= since and (not service or is_own or (is_with_node and entry.kind.value in _KINDS_OF_NODE))
+
+
+_KINDS_OF_SERVICE = ("service", "script", "command", "monitor")
+_KINDS_OF_NODE = ("link", "peer", "node", "daemon")
 _OF_SERVICE = "(kind IN ('service', 'script', 'command', 'monitor') AND name IN (?, ''))"
 _OF_NODE = "(kind IN ('link', 'peer', 'node', 'daemon'))"
 
@@ -174,6 +212,8 @@ def read_entries(
     if service:
         where.append(f"({_OF_SERVICE} OR {_OF_NODE})" if is_with_node else _OF_SERVICE)
         values.append(service)
+    if os.path.exists(path) and not os.access(path, os.R_OK):
+        raise SystemFault(f"only root may read the history {path}")
     query = f"{_SELECT} WHERE {' AND '.join(where)} ORDER BY entry.id DESC LIMIT ?"
     if not os.path.exists(path):
         raise SystemFault(f"there is no history yet: {path} (nmond writes it)")
@@ -184,25 +224,44 @@ def read_entries(
         finally:
             connection.close()
         return [_entry(row) for row in reversed(rows)]
-    except (sqlite3.Error, ValueError, TypeError, KeyError) as error:
-        raise SystemFault(f"cannot read the history {path}: {error}") from error
+    except (sqlite3.Error, ValueError, OverflowError, RecursionError) as error:
+        raise SystemFault(f"cannot read the history {path}: {one_line(str(error))}") from error
 
 
 def _open_to_read(path: str) -> sqlite3.Connection:
     """A reader who may write rolls back what a crash left half written; any other reads what is there."""
     mode = "rw" if os.access(path, os.W_OK) and os.access(os.path.dirname(path), os.W_OK) else "ro"
     quoted = path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
-    connection = sqlite3.connect(f"file:{quoted}?mode={mode}", uri=True, timeout=_LOCK_WAIT_S)
-    connection.execute("PRAGMA query_only = 1")
+    connection = _connect(f"file:{quoted}?mode={mode}", _READ_WAIT_S, is_uri=True)
+    try:
+        connection.execute("PRAGMA query_only = 1")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _connect(path: str, wait_s: float, is_uri: bool = False) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=wait_s, isolation_level=None, uri=is_uri)
+    # A damaged file holds any bytes; that they are no text must not hide what is wrong with it.
+    connection.text_factory = lambda data: data.decode("utf-8", "replace")
     return connection
 
 
 def _entry(row: "tuple[object, ...]") -> Entry:
+    """One row; ValueError if it is none that this version wrote."""
     at, mono, kind, name, old, new, reason, rule, is_alarm, took_s, seen, machine, number = row
-    assert isinstance(at, float) and isinstance(mono, float) and isinstance(number, int)
-    return Entry(at, mono, EntryKind(kind), str(name), str(old), str(new), str(reason), str(rule), bool(is_alarm),
-                 None if took_s is None else float(str(took_s)), None if seen is None else _load_sight(str(seen)),
+    if not isinstance(number, int):
+        raise ValueError(f"an entry has the number {number!r}")
+    return Entry(_number(at), _number(mono), EntryKind(kind), str(name), str(old), str(new), str(reason), str(rule),
+                 bool(is_alarm), None if took_s is None else _number(took_s), None if seen is None else _load_sight(str(seen)),
                  str(machine or ""), number)
+
+
+def _number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise ValueError(f"expected a number, found {value!r:.40}")
+    return float(value)
 
 
 def _dump_sight(sight: Sight) -> str:
@@ -221,8 +280,29 @@ def _dump_sight(sight: Sight) -> str:
 
 def _load_sight(text: str) -> Sight:
     data = json.loads(text)
-    links = tuple(LinkSight(*link) for link in data["links"])
-    return Sight(data["at"], links, PeerStanding(data["standing"]), data["late_s"], data["stall_limit_s"])
+    if not isinstance(data, dict) or not isinstance(data.get("links"), list):
+        raise ValueError("what was seen at an entry is no object with links")
+    limit_s = data.get("stall_limit_s")
+    return Sight(_number(data.get("at")), tuple(_load_link(link) for link in data["links"]), PeerStanding(data.get("standing")),
+                 _number(data.get("late_s")), None if limit_s is None else _number(limit_s))
+
+
+def _load_link(value: object) -> LinkSight:
+    if not isinstance(value, list) or len(value) not in (4, 5) or not isinstance(value[0], str):
+        raise ValueError("what was seen of a link is no list of its values")
+    silence_s = None if value[2] is None else _number(value[2])
+    return LinkSight(value[0], bool(value[1]), silence_s, _number(value[3]), *(bool(flag) for flag in value[4:]))
+
+
+def entry_to_json(entry: Entry) -> "dict[str, Any]":
+    """Plain values for an entry."""
+    return {**vars(entry), "kind": entry.kind.value, "sight": None if entry.sight is None else _dump_sight(entry.sight)}
+
+
+def entry_from_json(data: "dict[str, Any]") -> Entry:
+    """The entry again. Raises KeyError, TypeError or ValueError if it is none."""
+    seen = data["sight"]
+    return Entry(**{**data, "kind": EntryKind(data["kind"]), "sight": None if seen is None else _load_sight(str(seen))})
 
 
 def _identity(path: str) -> "Optional[tuple[int, int]]":

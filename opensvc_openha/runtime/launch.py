@@ -66,7 +66,6 @@ def run_in_background(layout: Layout, command: "list[str]") -> int:
 def run_detached(layout: Layout, writer: int, monitor: Optional[MonitorCommand] = None) -> int:
     """The daemon's side of ``run_in_background``: says over the pipe how the start went. Returns the exit code."""
     os.set_inheritable(writer, False)
-    os.umask(0o022)
     try:
         lock = take_lock(layout)
 
@@ -99,6 +98,7 @@ def _serve(
     from opensvc_openha.runtime.thread_names import name_thread
 
     name_thread(DAEMON_THREAD)
+    os.umask(0o022)  # Whoever started it, and for what its scripts make.
     log = DaemonLog(layout, is_foreground)
     try:
         return Daemon(layout, log.logger, lock, monitor).run(on_ready)

@@ -9,6 +9,7 @@ from opensvc_openha.errors import RefusedError, SystemFault
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.runtime import clock
 from opensvc_openha.runtime.files import make_dir
+from opensvc_openha.runtime.lock_file import open_lock
 
 _TRIES = 5
 _TRY_EVERY_S = 0.05
@@ -21,8 +22,7 @@ def take_lock(layout: Layout) -> int:
     """Handle of the lock of this node's daemon, with our pid in it; RefusedError if another one holds it."""
     make_dir(layout.proc_dir)
     try:
-        # Only root may open it: whoever can open a file can lock it, and keep the daemon from starting.
-        handle = os.open(layout.lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        handle = open_lock(layout.lock_file)
     except OSError as error:
         raise SystemFault(f"cannot open {layout.lock_file}: {error.strerror}") from error
     for attempt in range(_TRIES):

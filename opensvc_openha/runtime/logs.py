@@ -6,6 +6,7 @@ Each destination has a thread of its own: a terminal or a syslog that does not r
 from __future__ import annotations
 
 import atexit
+import copy
 import io
 import logging
 import logging.handlers
@@ -13,8 +14,12 @@ import os
 import queue
 
 from opensvc_openha.core.actions import Record, RecordKind
+from opensvc_openha.errors import SystemFault
 from opensvc_openha.formats.layout import Layout
+from opensvc_openha.formats.one_line import one_line
 from opensvc_openha.runtime import clock
+from opensvc_openha.runtime.files import make_dir
+from opensvc_openha.runtime.log_file import LogFile
 
 _LOGGER = logging.getLogger("nmond")
 _SYSLOG = "/dev/log"
@@ -41,6 +46,12 @@ class _Waiting(logging.handlers.QueueHandler):
         super().__init__(self.lines)
         self._lost = 0
         logging.handlers.QueueListener(self.lines, destination).start()
+
+    def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
+        """Makes the message one line; a traceback stays what it is, behind it."""
+        record = copy.copy(record)
+        record.msg, record.args = one_line(record.getMessage()), None
+        return record
 
     def enqueue(self, record: logging.LogRecord) -> None:
         """Puts a line in the queue."""
@@ -92,13 +103,11 @@ def _destinations(layout: Layout, is_foreground: bool) -> "list[logging.Handler]
         except OSError:
             pass
     try:
-        os.makedirs(layout.log_dir, exist_ok=True)
-        file = logging.handlers.RotatingFileHandler(
-            f"{layout.log_dir}/nmond.log", maxBytes=_FILE_BYTES, backupCount=_FILES_KEPT
-        )
+        make_dir(layout.log_dir)
+        file = LogFile(f"{layout.log_dir}/nmond.log", _FILE_BYTES, _FILES_KEPT)
         file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         found.append(file)
-    except OSError:
+    except (OSError, SystemFault):
         pass
     return found
 

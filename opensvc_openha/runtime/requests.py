@@ -31,6 +31,11 @@ class StatusRequest:
 
 
 @dataclass(frozen=True)
+class HistoryRequest:
+    """The newest entries of the history, for everybody: the file is for root."""
+
+
+@dataclass(frozen=True)
 class ActRequest:
     """A command for these services; None: for all of this node."""
 
@@ -65,7 +70,7 @@ class LeaveRequest:
     leaving: Leaving
 
 
-Request = Union[StatusRequest, ActRequest, ReloadRequest, NoteRequest, ForgetPeerRequest, LeaveRequest]
+Request = Union[StatusRequest, HistoryRequest, ActRequest, ReloadRequest, NoteRequest, ForgetPeerRequest, LeaveRequest]
 
 
 def parse_request(line: bytes) -> Request:
@@ -79,6 +84,8 @@ def parse_request(line: bytes) -> Request:
     what = found.get("do")
     if what == "status":
         return StatusRequest()
+    if what == "history":
+        return HistoryRequest()
     if what == "act":
         return ActRequest(_command(found.get("command")), _services(found.get("services")))
     if what == "reload":

@@ -30,6 +30,7 @@ from opensvc_openha.core.timing import (
 )
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.runtime import clock
+from opensvc_openha.runtime.files import open_log
 from opensvc_openha.runtime.machine import start_of_process
 from opensvc_openha.runtime.script_output import with_output
 
@@ -161,7 +162,7 @@ class ScriptRunner:
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
         try:
             os.makedirs(self._layout.log_dir, exist_ok=True)
-            return os.open(f"{self._layout.log_dir}/{service}.log", flags, 0o640)
+            return open_log(f"{self._layout.log_dir}/{service}.log", flags)
         except OSError:
             return os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
 

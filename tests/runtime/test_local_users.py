@@ -295,3 +295,40 @@ def test_output_of_a_failed_script_is_for_root(open_cluster_dir: ClusterDir, mon
     code, told = run_as_nobody(cluster, monkeypatch, "service -s -v")
     assert code == 0 and "exited with 3 (what it printed is for root)" in told and "x7q1" not in told
     assert "s3cr3t" not in cluster.log() + cluster.ok("openha history")
+    code, told = run_as_nobody(cluster, monkeypatch, "history registry")
+    assert code == 0 and "exited with 3 (what it printed is for root)" in told and "x7q1" not in told
+
+
+@needs_root
+def test_any_user_gets_history_and_reasons_from_the_daemon(opened: ClusterDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`openha history` and `why` as nobody, who may not open the file: the newest entries; without a daemon, why not."""
+    code, told = run_as_nobody(opened, monkeypatch, "history registry")
+    assert code == 0 and "operator: force-start" in told and "its newest entries" in told
+    own = opened.ok("openha history registry -n 2").splitlines()
+    code, told = run_as_nobody(opened, monkeypatch, "history registry -n 2")
+    assert [line for line in told.splitlines() if not line.startswith("only root")] == own
+    code, told = run_as_nobody(opened, monkeypatch, "why registry")
+    assert code == 0 and "registry: STARTED" in told and "force-start" in told
+    opened.kill()
+    code, told = run_as_nobody(opened, monkeypatch, "history registry")
+    assert code == 7 and "only root may read the history" in told and "nmond is not running" in told
+
+
+@needs_root
+def test_any_user_can_lock_nothing(opened: ClusterDir) -> None:
+    """Every file below the cluster directory that nobody can open at all: no lock file and nothing of the history among them."""
+    opened.ok("openha history")
+
+    def open_all() -> str:
+        found = []
+        for folder, _, names in os.walk(opened.root):
+            for name in names:
+                with contextlib.suppress(OSError):
+                    os.close(os.open(os.path.join(folder, name), os.O_RDONLY | os.O_NONBLOCK))
+                    found.append(name)
+        return " ".join(found)
+
+    code, told = as_nobody(open_all)
+    names = set(told.split())
+    assert code == 0 and f"STATE.{os.uname().nodename}" in names
+    assert not any("lock" in name or "history" in name or name.endswith(".log") for name in names)

@@ -11,7 +11,6 @@ cannot be told to stop, and the service must be able to leave this node.
 from __future__ import annotations
 
 import os
-import shlex
 import shutil
 import signal
 from typing import ContextManager, Optional
@@ -26,7 +25,9 @@ from opensvc_openha.agent.docker.settings import DockerSettings, holding_mount, 
 from opensvc_openha.agent.docker.spawn import Spawned, spawn
 from opensvc_openha.agent.mounts import read_mounts, top_mount
 from opensvc_openha.errors import ActionError, SystemFault
+from opensvc_openha.formats.secrets import mask_command
 from opensvc_openha.runtime.clock import monotonic, pause
+from opensvc_openha.runtime.files import make_dir
 
 START_LIMIT_S = 60.0
 STOP_LIMIT_S = 20.0
@@ -182,7 +183,7 @@ class Engine:
             while not os.path.exists(launch.containerd_socket(settings)):
                 _wait_a_little(started, give_up)
         argv = launch.dockerd_command(settings, self._addresses())
-        self._log.info(shlex.join(argv))
+        self._log.info(mask_command(argv))
         started.append(spawn(argv, settings.log_file))
         while answers(settings.socket, max(_POLL_S, give_up - monotonic())) is not Standing.RUNNING:
             _wait_a_little(started, give_up)
@@ -200,9 +201,9 @@ class Engine:
 
     def _make_dirs(self) -> None:
         try:
-            os.makedirs(self.settings.data_dir, exist_ok=True)
-        except OSError as exc:
-            raise SystemFault(f"cannot make docker_data_dir {self.settings.data_dir}: {exc.strerror}") from exc
+            make_dir(self.settings.data_dir)
+        except SystemFault as exc:
+            raise SystemFault(f"docker_data_dir: {exc}") from exc
 
     def _require_shared(self) -> None:
         standing = answers(self.settings.socket, START_HUNG_AFTER_S)

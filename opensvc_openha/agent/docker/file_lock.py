@@ -9,6 +9,8 @@ from typing import Iterator
 
 from opensvc_openha.errors import ActionError, SystemFault
 from opensvc_openha.runtime.clock import monotonic, pause
+from opensvc_openha.runtime.files import make_dir
+from opensvc_openha.runtime.lock_file import open_lock
 
 _RETRY_S = 0.05
 
@@ -17,8 +19,8 @@ _RETRY_S = 0.05
 def file_lock(path: str, wait_s: float, what: str) -> Iterator[None]:
     """Hold the lock; ActionError if somebody else does for ``wait_s`` seconds. ``what`` is what it is needed for."""
     try:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        lock_fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        make_dir(os.path.dirname(path))
+        lock_fd = open_lock(path)
     except OSError as exc:
         raise SystemFault(f"cannot open the lock {path}: {exc.strerror}") from exc
     try:

@@ -7,12 +7,12 @@ daemons in one containerd disturb each other; newer dockers keep their images th
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from typing import Any, Mapping, Sequence
 
 from opensvc_openha.agent.commands import command_environment
 from opensvc_openha.agent.docker.settings import DockerSettings, option_names
+from opensvc_openha.runtime.files import make_dir, open_plain
 
 SYSTEM_CONFIG = "/etc/docker/daemon.json"
 
@@ -67,8 +67,8 @@ def dockerd_command(settings: DockerSettings, addresses: Sequence[str]) -> "list
 
 def write_files(settings: DockerSettings) -> None:
     """Write what the two commands read."""
-    os.makedirs(settings.var_dir, exist_ok=True)
-    os.makedirs(f"{settings.run_dir}/containerd", mode=0o711, exist_ok=True)
+    make_dir(settings.var_dir)
+    make_dir(f"{settings.run_dir}/containerd", 0o711)
     state = {"root": f"{settings.data_dir}/containerd/daemon", "state": f"{settings.run_dir}/containerd/daemon"}
     lines = ["version = 2", *(f"{key} = {json.dumps(value)}" for key, value in state.items())]
     lines += ['disabled_plugins = ["io.containerd.grpc.v1.cri"]']
@@ -98,7 +98,7 @@ def _daemon_config(settings: DockerSettings) -> str:
 
 
 def _write(path: str, text: str) -> None:
-    with open(path, "w", encoding="utf-8") as file:
+    with open(path, "w", encoding="utf-8", opener=open_plain) as file:
         file.write(text)
 
 

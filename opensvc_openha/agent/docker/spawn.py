@@ -11,6 +11,7 @@ from typing import Sequence
 from opensvc_openha.agent.commands import command_environment
 from opensvc_openha.agent.interruption import postponed
 from opensvc_openha.errors import SystemFault
+from opensvc_openha.runtime.files import open_log
 
 LOG_BYTES_MAX = 5_000_000
 
@@ -47,7 +48,7 @@ def spawn(argv: Sequence[str], log_file: str) -> Spawned:
     try:
         if os.path.exists(log_file) and os.path.getsize(log_file) > LOG_BYTES_MAX:
             os.replace(log_file, f"{log_file}.1")
-        with open(log_file, "ab") as output, postponed():
+        with open(log_file, "ab", opener=open_log) as output, postponed():
             start = output.tell()
             process = subprocess.Popen(
                 list(argv),

@@ -20,6 +20,7 @@ from opensvc_openha.agent.resources.base import Driver, LocalResource, Resource,
 from opensvc_openha.agent.service_file import FALSE_WORDS, TRUE_WORDS, Section
 from opensvc_openha.agent.status import HIDDEN, Finding, Group, ResourceStatus
 from opensvc_openha.errors import ActionError
+from opensvc_openha.formats.secrets import mask_command
 
 CHECK_TIMEOUT_S = 30.0
 _NO_PLACE = 1_000_000
@@ -158,7 +159,7 @@ class App(LocalResource):
     def _run_or_fail(self, step: Step) -> None:
         result: CommandResult = run_logged(self._log, step.argv, step.timeout_s, self._env)
         if result.exit_code != 0:
-            raise ActionError(f"{self.spec.rid}: {shlex.join(step.argv)} {result.verdict}")
+            raise ActionError(f"{self.spec.rid}: {mask_command(step.argv)} {result.verdict}")
 
     def _is_script_missing(self, step: Step) -> bool:
         return bool(self._script) and self._script in step.argv and not os.access(self._script, os.X_OK)

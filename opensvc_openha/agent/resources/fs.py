@@ -21,8 +21,9 @@ from opensvc_openha.agent.resources.base import Driver, LocalResource, Resource,
 from opensvc_openha.agent.resources.unhandled import Unhandled
 from opensvc_openha.agent.service_file import Section
 from opensvc_openha.agent.status import Finding, Group, ResourceStatus
-from opensvc_openha.errors import ActionError
+from opensvc_openha.errors import ActionError, SystemFault
 from opensvc_openha.runtime.clock import pause
+from opensvc_openha.runtime.files import make_dir
 
 NETWORK_TYPES = frozenset({"nfs", "nfs4", "cifs"})
 LOCAL_TYPES = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "jfs", "reiserfs", "f2fs", "vfat", "ntfs", "iso9660", "udf"})
@@ -95,9 +96,9 @@ class MountedFs(LocalResource):
         if not self._is_nameless and not self._dev_path:
             raise ActionError(f"{self.spec.rid}: {self._dev} does not exist")
         try:
-            os.makedirs(self._point, exist_ok=True)
-        except OSError as exc:
-            raise ActionError(f"{self.spec.rid}: cannot make the mount point {self._point}: {exc.strerror}") from exc
+            make_dir(self._point)
+        except SystemFault as exc:
+            raise ActionError(f"{self.spec.rid}: mount point: {exc}") from exc
         self._check_file_system()
         run_or_fail(self._log, self._mount_command(), _NETWORK_TIMEOUT_S if self._kind in NETWORK_TYPES else COMMAND_TIMEOUT_S)
         after = self.status()
@@ -244,14 +245,14 @@ class Directory(LocalResource):
     def start(self) -> None:
         """Make it, with its owner and mode."""
         try:
-            os.makedirs(self._path, exist_ok=True)
+            make_dir(self._path)
             if self._user:
                 shutil.chown(self._path, user=self._user)
             if self._group:
                 shutil.chown(self._path, group=self._group)
             if self._mode is not None:
                 os.chmod(self._path, self._mode)
-        except (OSError, LookupError) as exc:
+        except (OSError, LookupError, SystemFault) as exc:
             raise ActionError(f"{self.spec.rid}: cannot make the directory {self._path}: {exc}") from exc
 
 
