@@ -21,7 +21,7 @@ from opensvc_openha.agent.sequence import START_GROUPS, in_start_order
 from opensvc_openha.agent.service import Choice, Service, write_frozen_flag
 from opensvc_openha.agent.status import Group
 from opensvc_openha.agent.synchronisation import resources_to_send, synchronise
-from opensvc_openha.agent.validation import ignored_keywords
+from opensvc_openha.agent.validation import ignored_keywords, second_heartbeats
 from opensvc_openha.errors import ActionError, InterruptedAction, OpenhaError, RefusedError, UsageError
 
 SAFETY_NET = (
@@ -359,6 +359,8 @@ def _guarded(service: Service, options: ActionOptions, action: str, change: Call
         return _REFUSED
     for problem in ignored_keywords(service.file):
         service.log.warning(str(problem.error))
+    for error in second_heartbeats(service.file, service.resources):
+        service.log.warning(str(error))
     if action != "stop" and service.file.default.text("nodes") and service.node not in service.file.all_nodes:
         nodes = ", ".join(service.file.all_nodes)
         raise RefusedError(f"this node, {service.node}, is none of the nodes of {service.name}, {nodes}: {action} refused")

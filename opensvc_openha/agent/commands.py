@@ -6,7 +6,6 @@ pipe: a daemon that an application script leaves behind keeps the pipe open, and
 
 from __future__ import annotations
 
-import errno
 import os
 import select
 import signal
@@ -133,12 +132,9 @@ def command_environment(extra: Optional[Mapping[str, str]] = None) -> "dict[str,
 
 
 def _why_not_run(program: str, exc: Exception) -> str:
-    number = exc.errno if isinstance(exc, OSError) else None
-    if number == errno.ENOENT and os.path.exists(program):
-        return "the interpreter that its first line names does not exist (or the line ends with a carriage return)"
-    if number == errno.ENOEXEC:
-        return "it is no program, and its first line names no interpreter, such as #!/bin/sh"
-    return str(exc)
+    from opensvc_openha.runtime.programs import why_not_runnable
+
+    return (program.startswith("/") and why_not_runnable(program)) or str(exc)
 
 
 def _wait(process: "subprocess.Popen[bytes]", timeout_s: float, on_wait: Callable[[float], None]) -> int:

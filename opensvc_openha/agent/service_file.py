@@ -19,6 +19,12 @@ from opensvc_openha.errors import ConfigError
 
 FILE_BYTES_MAX = 1_000_000
 SERVICE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
+COMMAND_NAMES = frozenset(
+    {"svcmgr", "svcmgr.py", "svcmon", "nodemgr", "openha",
+     "allservices", "allupservices", "alldownservices", "allwarnservices", "allprimaryservices", "allsecondaryservices"}
+)
+"""Commands that mean other things than the service whose name they are."""
+_EXPECTED_NAME = "expected letters, digits, dots, dashes and underscores before .env"
 
 TRUE_WORDS = frozenset({"true", "yes", "on", "1", "t", "y"})
 FALSE_WORDS = frozenset({"false", "no", "off", "0", "f", "n", "none"})
@@ -149,7 +155,14 @@ def service_names(etc_dir: str) -> "list[str]":
     except OSError:
         return []
     names = (entry[: -len(".env")] for entry in entries if entry.endswith(".env"))
-    return sorted(name for name in names if SERVICE_NAME.match(name))
+    return sorted(name for name in names if not why_not_named(name))
+
+
+def why_not_named(name: str) -> str:
+    """Why no service can have this name, or an empty text."""
+    if not SERVICE_NAME.match(name):
+        return _EXPECTED_NAME
+    return f"{name} is a command of the agent" if name in COMMAND_NAMES else ""
 
 
 def misnamed_files(etc_dir: str) -> "list[ConfigError]":
@@ -158,13 +171,14 @@ def misnamed_files(etc_dir: str) -> "list[ConfigError]":
         entries = sorted(os.listdir(etc_dir))
     except OSError:
         return []
-    expected = "expected letters, digits, dots, dashes and underscores before .env"
     found = []
     for entry in entries:
         name = entry[: -len(".env")]
         is_copy = ".env" in entry.lower() and not entry.endswith(".env")
-        if is_copy or (entry.endswith(".env") and not SERVICE_NAME.match(name)):
-            found.append(ConfigError(f"is skipped, its name is none of a service file: {expected}", os.path.join(etc_dir, entry)))
+        reason = _EXPECTED_NAME if is_copy else why_not_named(name) if entry.endswith(".env") else ""
+        if reason:
+            problem = f"is skipped, its name is none of a service file: {reason}"
+            found.append(ConfigError(problem, os.path.join(etc_dir, entry)))
     return found
 
 

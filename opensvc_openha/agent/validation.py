@@ -28,6 +28,14 @@ from opensvc_openha.agent.service_file import TRUE_WORDS, Section, ServiceFile, 
 from opensvc_openha.agent.status import Group
 from opensvc_openha.errors import ConfigError
 
+_UNHANDLED = {
+    Group.STONITH: "a silent peer cannot be fenced, so that nothing is taken over from it",
+    Group.SYNC: "it is never sent",
+    Group.HB: "no command drives that cluster",
+}
+"""What follows where no start depends on it."""
+_SUFFIXES = ("cluster", "stonith", "d", "dir")
+"""What stands beside a service file, behind the service's name."""
 _SCOPES = frozenset({"nodes", "drpnodes", "drpnode", "encapnodes", "flex_primary", "drp_flex_primary"})
 _RESERVATIONS = ("scsireserv", "scsi_reserve")
 _NODE_LISTS = ("autostart_node", "always_on", "disable_on", "optional_on", "monitor_on")
@@ -46,15 +54,18 @@ class Problem:
 
 def problems_of(file: ServiceFile, around: Surroundings, peer: Optional[str] = None) -> "list[Problem]":
     """Everything found in one service file, in the order of its lines. ``peer`` is the other node of the cluster, if known."""
-    problems = list(_in_default(file))
+    problems = [*_in_name(file, around), *_in_default(file)]
     resources: "list[Resource]" = []
     for section in file.sections:
         if is_resource(section):
             problems += _in_resource(section, around, resources)
     problems += _in_subsets(file, resources)
-    problems += _in_nodes(file, around, any(res.spec.group is Group.HB for res in resources), peer)
+    is_clustered = any(res.spec.group is Group.HB and not res.spec.is_disabled for res in resources)
+    problems += _in_nodes(file, around, is_clustered, peer)
     problems += _in_each_others_way(file, resources)
     problems += _without_effect(file)
+    problems += [Problem(error) for error in second_heartbeats(file, resources)]
+    problems += _on_this_node(file, around, resources)
     if not resources and not problems:
         problems.append(_warning(file.default, "no section of it is a resource: there is nothing to start"))
     return sorted(problems, key=lambda problem: problem.error.line or 0)
@@ -75,6 +86,40 @@ def ignored_keywords(file: ServiceFile) -> "list[Problem]":
         if keywords:
             found += _unknown(section, keywords)
     return found
+
+
+def _in_name(file: ServiceFile, around: Surroundings) -> "Iterator[Problem]":
+    """The command of a service NAME.cluster would be the wrapper of a service NAME, which the cluster calls."""
+    name, _, suffix = file.svcname.rpartition(".")
+    if name and suffix in _SUFFIXES and os.path.exists(around.layout.service_file(name)):
+        problem = f"{file.svcname} is what belongs to the service {name} in that directory: rename one of both services"
+        yield Problem(ConfigError(problem, file.path))
+
+
+def second_heartbeats(file: ServiceFile, resources: "Iterable[Resource]") -> "list[ConfigError]":
+    """Heartbeats behind the first: one service cannot be in two clusters, nor be two services in one."""
+    sections = {section.name: section for section in file.sections}
+    beats = [res.spec.rid for res in resources if res.spec.group is Group.HB and not res.spec.is_disabled]
+    return [
+        ConfigError(f"[{rid}] is ignored, for [{beats[0]}] decides: expected one heartbeat",
+                    sections[rid].path, sections[rid].line)
+        for rid in beats[1:]
+    ]
+
+
+def _on_this_node(file: ServiceFile, around: Surroundings, resources: "list[Resource]") -> "Iterator[Problem]":
+    from opensvc_openha.agent.node_checks import missing_here
+    from opensvc_openha.agent.system_paths import why_not_mounted_over
+
+    sections = {section.name: section for section in file.sections}
+    for resource in resources:
+        section = sections.get(resource.spec.rid)
+        is_mounted = section is not None and section.group == "fs" and section.text("type").lower() != "directory"
+        if section is not None and is_mounted and not resource.spec.is_disabled:
+            problem = why_not_mounted_over(section.text("mnt"), around.layout)
+            if problem:
+                yield Problem(section.error("mnt", f"is {section.text('mnt')}, which {problem}: a start is refused"))
+    yield from (Problem(error, is_warning=True) for error in missing_here(sections, resources))
 
 
 def _in_default(file: ServiceFile) -> "Iterator[Problem]":
@@ -124,7 +169,8 @@ def _in_resource(section: Section, around: Surroundings, resources: "list[Resour
     if isinstance(resources[-1], Rsync) and resources[-1].schedule_problem:
         yield _warning(section, f"[{section.name}] {resources[-1].schedule_problem}")
     if resources[-1].why_unhandled():
-        reason = f"[{section.name}] {resources[-1].why_unhandled()}: a start is refused unless it is disabled or optional"
+        effect = _UNHANDLED.get(resources[-1].spec.group, "a start is refused unless it is disabled or optional")
+        reason = f"[{section.name}] {resources[-1].why_unhandled()}: {effect}"
         yield Problem(ConfigError(reason, section.path, section.line), is_warning=True)
 
 
@@ -161,9 +207,14 @@ def _in_subsets(file: ServiceFile, resources: "list[Resource]") -> "Iterator[Pro
 def _in_nodes(file: ServiceFile, around: Surroundings, is_clustered: bool, peer: Optional[str]) -> "Iterator[Problem]":
     default, known = file.default, file.all_nodes
     listed = f"nodes are {', '.join(known)}"
+    if not default.text("nodes") and is_clustered:
+        yield Problem(default.error("nodes", "is missing, and a cluster of two nodes decides: expected the names of both"))
+    elif not default.text("nodes") and file.sections:
+        problem = f"is missing: the service is known to this node alone, as if nodes = {around.node}"
+        yield Problem(default.error("nodes", problem), is_warning=True)
     if default.text("nodes") and around.node not in known:
         yield Problem(default.error("nodes", f"does not name this node, {around.node}: {listed}"))
-    if is_clustered and peer and not _is_among(peer.lower(), known):
+    if default.text("nodes") and is_clustered and peer and not _is_among(peer.lower(), known):
         yield Problem(default.error("nodes", f"does not name the peer of the cluster, {peer}: {listed}"))
     if is_clustered and default.text("autostart_node"):
         yield Problem(default.error("autostart_node", "has no effect under a heartbeat: remove it, the cluster decides"), True)

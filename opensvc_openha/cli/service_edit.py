@@ -18,6 +18,7 @@ from opensvc_openha.formats.state_file import StoredState, decode
 from opensvc_openha.runtime import configuration, control_client
 from opensvc_openha.runtime.files import make_dir
 from opensvc_openha.runtime.machine import node_name
+from opensvc_openha.runtime.programs import why_not_runnable
 from opensvc_openha.runtime.state_store import write_state
 
 if TYPE_CHECKING:
@@ -79,8 +80,9 @@ def _check_script(what: str, path: str) -> None:
         raise ConfigError(f"unable to open {what} file {path}: {error.strerror}") from error
     if not stat.S_ISREG(mode):
         raise ConfigError(f"{what} {path} is not a file")
-    if not os.access(path, os.X_OK):
-        raise ConfigError(f"{what} {path} is not executable (try: chmod +x {path})")
+    problem = why_not_runnable(path)
+    if problem:
+        raise ConfigError(f"{what}: {problem}")
 
 
 def _make_wrapper(path: str) -> None:

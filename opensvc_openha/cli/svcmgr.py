@@ -20,7 +20,7 @@ from opensvc_openha.agent.hb_status import ClusterView
 from opensvc_openha.agent.selection import Choice, is_chosen
 from opensvc_openha.agent.service import Choice as ResourceChoice
 from opensvc_openha.agent.service import cluster_view, load_service, validate
-from opensvc_openha.agent.service_file import SERVICE_NAME, misnamed_files, service_names
+from opensvc_openha.agent.service_file import COMMAND_NAMES, SERVICE_NAME, misnamed_files, service_names
 from opensvc_openha.agent.wrappers import default_command, ensure_wrappers
 from opensvc_openha.errors import ConfigError, InterruptedAction, OpenhaError, SystemFault, UsageError
 from opensvc_openha.formats.layout import AgentLayout, Layout, agent_layout, find_layout
@@ -316,6 +316,8 @@ def _service_list(given: "dict[str, str]") -> "Optional[tuple[str, ...]]":
 def _service_name(name: str) -> str:
     if not SERVICE_NAME.match(name):
         raise UsageError(f"{name!r} is no service name, expected letters, digits, dots, dashes and underscores")
+    if name in COMMAND_NAMES:
+        raise UsageError(f"no service can be named {name}, which is a command of the agent: rename its service file")
     return name
 
 

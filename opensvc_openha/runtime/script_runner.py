@@ -32,6 +32,7 @@ from opensvc_openha.formats.layout import Layout
 from opensvc_openha.runtime import clock
 from opensvc_openha.runtime.files import open_log
 from opensvc_openha.runtime.machine import start_of_process
+from opensvc_openha.runtime.programs import why_not_runnable
 from opensvc_openha.runtime.script_output import with_output
 
 _ARGUMENT = {
@@ -139,7 +140,8 @@ class ScriptRunner:
                     env=self._environment(action),
                 )
             except OSError as error:
-                return _failure(action.kind), f"{action.path}: {error.strerror}"
+                reason = why_not_runnable(action.path) or f"{action.path}: {error.strerror}"
+                return _failure(action.kind), reason
             self._note(action, process.pid)
             code = _wait(process, limit_s)
             self._forget(action.service)

@@ -335,8 +335,8 @@ def test_frozen_for_the_agent_does_not_keep_the_cluster_from_its_work(agent):
 @pytest.mark.parametrize(
     "text, said",
     [
-        ("#!/no/such/interpreter\n", "the interpreter that its first line names does not exist"),
-        ("#!/bin/sh\r\nexit 0\r\n", "the interpreter that its first line names does not exist"),
+        ("#!/no/such/interpreter\n", "names the interpreter /no/such/interpreter in its first line, which does not exist"),
+        ("#!/bin/sh\r\nexit 0\r\n", "has the line ends of DOS (CR LF)"),
         ("exit 0\n", "its first line names no interpreter, such as #!/bin/sh"),
     ],
 )

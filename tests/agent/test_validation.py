@@ -137,7 +137,7 @@ def test_status_of_a_file_with_several_errors_tells_how_many(agent):
 
 def test_file_whose_name_is_no_service_name_is_said_once(agent):
     """A blank in the name, capitals, copies of editors: svcmon names those that look meant, validate config all of them."""
-    agent.write("good", "[app#1]\ncheck = /bin/true\n")
+    agent.write("good", DEFAULT + "[app#1]\ncheck = /bin/true\n")
     for name in ("my web.env", "web.ENV", "good.env~", ".good.env.swp", "good.env.bak"):
         (agent.etc / name).write_text("[DEFAULT]\n")
     monitor = agent.svcmon()
@@ -186,7 +186,7 @@ def test_files_of_the_tutorial_have_no_unknown_keyword(agent, text):
 
 def test_broken_services_never_hide_the_others(agent):
     """Wrong bytes, a directory, a pipe, a link to nothing, a syntax error: each is said, the good one is shown."""
-    agent.write("good", "[app#1]\ncheck = /bin/true\n")
+    agent.write("good", DEFAULT + "[app#1]\ncheck = /bin/true\n")
     agent.write("syntax", "[app#1\n")
     (agent.etc / "latin.env").write_bytes(b"[DEFAULT]\n# caf\xe9\n")
     (agent.etc / "folder.env").mkdir()

@@ -21,6 +21,7 @@ from opensvc_openha.agent.resources.base import Driver, LocalResource, Resource,
 from opensvc_openha.agent.resources.unhandled import Unhandled
 from opensvc_openha.agent.service_file import Section
 from opensvc_openha.agent.status import Finding, Group, ResourceStatus
+from opensvc_openha.agent.system_paths import why_not_mounted_over
 from opensvc_openha.errors import ActionError, SystemFault
 from opensvc_openha.runtime.clock import pause
 from opensvc_openha.runtime.files import make_dir
@@ -54,6 +55,7 @@ class MountedFs(LocalResource):
 
     def __init__(self, section: Section, around: Surroundings, kind: str) -> None:
         self._kind = kind
+        self._layout = around.layout
         self._dev = section.required("dev")
         self._point = _absolute(section, "mnt")
         self._options = section.text("mnt_opt") or section.text("mnt_opts")
@@ -93,6 +95,9 @@ class MountedFs(LocalResource):
             return
         if finding.status is ResourceStatus.WARN:
             raise ActionError(f"{self.spec.rid}: {finding.log[0]}")
+        hidden = why_not_mounted_over(self._point, self._layout)
+        if hidden:
+            raise ActionError(f"{self.spec.rid}: a mount on {self._point} {hidden}: refused")
         if not self._is_nameless and not self._dev_path:
             raise ActionError(f"{self.spec.rid}: {self._dev} does not exist")
         try:
