@@ -223,7 +223,7 @@ class Engine:
             return [] if self._goodbyes else self._reconfigure(event, now)
         if isinstance(event, PeerForgotten):
             self._admission.lives.forget()
-            return [self._admission.remember()]
+            return self._admission.remember()
         assert isinstance(event, LeaveRequested)
         if self._leaving is not Leaving.STOP_SERVICES and not self._goodbyes:
             self._leaving, self._leave_began = event.leaving, now
@@ -233,20 +233,24 @@ class Engine:
         beat, link = event.beat, event.link
         if beat.node != self.spec.peer or link not in self._monitor:
             return []
+        event, impossible = self._admission.plausible(event)
+        beat = event.beat
         reason, heard_at = self._admission.doubt(event, now)
         if reason:
             # A life that was not heard before is answered at once: it can only acknowledge whom it has heard.
             self._is_greeting_due = self._is_greeting_due or self._admission.wants_greeting(reason)
             self._is_ack_due = self._is_ack_due or self._is_greeting_due
-            return self._admission.refuse(event, reason, self.seq, now)
-        done: "list[Action]" = [self._admission.remember()] if self._admission.lives.has_learnt else []
+            return impossible + self._admission.refuse(event, reason, self.seq, now)
+        done = impossible
+        if self._admission.lives.has_learnt:
+            done += self._admission.remember()
         if self._monitor.heard(link, beat.boot, beat.seq, heard_at, event.pid, beat.interval_s):
             done.append(Record(RecordKind.LINK, link.link_id, "DOWN", "UP", "beat received"))
         if beat.is_legacy and self._monitor.is_own_heard:
             # The same node says the same and more in our own format.
             return done
         previous, acked = self._view.newest, self._view.acked_seq
-        if not self._view.take(beat, now):
+        if not self._view.take(beat, now, bool(event.key_id)):
             return done
         is_same = previous is not None and (previous.boot, previous.states) == (beat.boot, beat.states)
         # A C OpenHA acknowledges nothing: each of its beats counts for who waits.
@@ -559,6 +563,8 @@ class Engine:
             if newest.goodbye is Goodbye.LEFT:
                 return "it stopped its services and said goodbye"
             return "its daemon said goodbye and left services running"
+        if standing is PeerStanding.UNHEARD and self._monitor.has_signs(self._stepped_at):
+            return f"{self._admission.held_back}: no verdict about it"
         if standing is PeerStanding.UNHEARD and self._monitor.is_deaf:
             return _DEAF
         return {

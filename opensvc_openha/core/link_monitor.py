@@ -10,6 +10,9 @@ timeout is not waited for, until a beat comes in on it that is no older than the
 it than it may be: the link that brought the notice was heard just then and is not mute, so "silent" still takes the whole
 timeout of every link that the peer can use, one at least, after its last beat there. Only the newest beat of the peer's
 present life is a notice; a stall of our own, a new life of the peer and a new configuration forget them all.
+
+Beats in the peer's name that are refused, and may be the living peer's all the same, are signs: they bring no link up and
+prove nothing, but there is no silence before a timeout has passed since the last of them.
 """
 
 from __future__ import annotations
@@ -92,6 +95,7 @@ class LinkMonitor:
         self._silent_since: Optional[float] = None
         self._mute_boot: Optional[BootId] = None
         """The life of the peer that the mute links, if there are any, are of."""
+        self._signs_until = now
 
     def update(self, listeners: Iterable[LinkSpec], now: float) -> None:
         """Takes over a new set of links; those that stay keep what was heard on them."""
@@ -146,6 +150,25 @@ class LinkMonitor:
         listener.is_up = is_up
         listener.is_unopened = False
         return came_up
+
+    def note_sign(self, link: LinkSpec, received_at: float) -> None:
+        """Somebody who may be the living peer was heard, and is not believed: no verdict of silence for the link's timeout."""
+        self._signs_until = max(self._signs_until, received_at + self._listeners[link].patience_s)
+
+    def has_signs(self, now: float) -> bool:
+        """True while the peer is not called silent because of beats that are not believed."""
+        return now < self._signs_until
+
+    def forget_sequence(self) -> None:
+        """Every link takes any beat again, and none is mute: what was believed so far was not said by the peer."""
+        self._forget_mute()
+        for item in self._listeners.values():
+            item.boot, item.seq = None, -1
+
+    @property
+    def shortest_patience_s(self) -> float:
+        """The shortest time after which silence on a link means something."""
+        return min((item.patience_s for item in self._listeners.values()), default=0.0)
 
     def tried(self, link: LinkSpec, is_open: bool, now: float) -> None:
         """Takes the news that a link could not be opened yet, or is open at last and is listened to from now on."""
@@ -250,7 +273,8 @@ class LinkMonitor:
 
         That instant is never in the past when it is found: a check-up script that was begun before did not know of it.
         """
-        if self.is_any_up or self.is_deaf or now < max(item.verdict_at for item in self._awaited):
+        if self.is_any_up or self.is_deaf or now < max(self._signs_until, *(item.verdict_at for item in self._awaited)):
+            # What ends a silence, signs of life among them, ends what a check-up script proved in it.
             self._silent_since = None
         elif self._silent_since is None and now >= self._not_before:
             self._silent_since = now
@@ -259,8 +283,8 @@ class LinkMonitor:
     def next_deadline(self, now: float) -> Optional[float]:
         """Next instant at which a verdict may change."""
         later = [max(item.verdict_at, self._not_before) for item in self._awaited if item.is_up or item.verdict_at > now]
-        if self._not_before > now and not self.is_any_up:
-            later.append(self._not_before)
+        if not self.is_any_up:
+            later += [instant for instant in (self._not_before, self._signs_until) if instant > now]
         return min(later) if later else None
 
     @property

@@ -8,7 +8,8 @@ too. Until then its beats are only answered, with our own identity, so that the 
     deb1: proven, taken           <---- 7, acknowledges deb1's new life
     deb1: 2, acknowledges deb2:7 ---->  deb2: proven, taken
 
-A life with a lower boot counter than one proved before, under the same key, is refused. Clocks play no part.
+A life with a lower boot counter than one proved before, under the same key, is refused until it acknowledges what was said
+after it had been refused: a recording cannot do that, a peer that lost its counter can. Clocks play no part.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ class PeerLives:
         """The newest authenticated beat of the newest life, proven or not."""
         self.has_learnt = False
         """``known`` changed and is to be written down."""
+        self.stepped_back_from: Optional[BootId] = None
+        """The life proved before, with a higher counter than the one that is proved now."""
         self.has_new_greeting = False
         """A life that was not heard before awaits an answer."""
         self.rival: Optional[BootId] = None
@@ -44,6 +47,8 @@ class PeerLives:
         self.rival_at = 0.0
         self.unproven_since: Optional[float] = None
         self.unproven_at = 0.0
+        self.is_going_on = False
+        """The last beat is newer than all heard before of a life that was heard before: a recording ends, a peer goes on."""
 
     @property
     def known(self) -> "tuple[tuple[str, BootId], ...]":
@@ -57,14 +62,15 @@ class PeerLives:
         self._marks.clear()
         self.has_learnt = True
 
-    def doubt(self, beat: Beat, key_id: str, now: float) -> str:
-        """Why an authenticated beat does not count, or an empty string if it does."""
-        self.has_new_greeting = False
+    def doubt(self, beat: Beat, key_id: str, now: float, own_seq: int = 0) -> str:
+        """Why an authenticated beat does not count, or an empty string if it does; ``own_seq`` is the newest beat of ours."""
+        self.has_new_greeting = self.is_going_on = False
         known = self._known.get(key_id)
-        if known is not None and beat.boot != known and beat.boot.counter <= known.counter:
+        if known is not None and beat.boot != known and beat.boot.counter <= known.counter and not self.is_alive(beat, own_seq):
             return OLD_LIFE
         if self.heard is None or beat.boot == self.heard.boot or beat.boot.counter > self.heard.boot.counter:
             self.has_new_greeting = self.heard is None or beat.boot != self.heard.boot
+            self.is_going_on = self.heard is not None and not self.has_new_greeting and beat.seq > self.heard.seq
             if self.has_new_greeting or self.heard is None or beat.seq > self.heard.seq:
                 self.heard = Ack(beat.boot, beat.seq, is_taken=False)
         if beat.boot != self._proven:
@@ -73,24 +79,33 @@ class PeerLives:
                 self.unproven_since = now if self.unproven_since is None else self.unproven_since
                 return UNPROVEN
             self._proven = beat.boot
+            if self.heard is not None and self.heard.boot.counter > beat.boot.counter:
+                # The life with the higher counter is over, or never was the peer: it is not answered any more.
+                self.heard = Ack(beat.boot, beat.seq, is_taken=False)
         self.unproven_since = None
         if known != beat.boot:
+            if known is not None and known.counter > beat.boot.counter:
+                self.stepped_back_from = known
             self._known[key_id] = beat.boot
             self.has_learnt = True
         return ""
 
-    def suspect(self, beat: Beat, own_seq: int, now: float) -> bool:
-        """Looks whether a refused old life really lives; True the first time that it is proved.
+    def is_alive(self, beat: Beat, own_seq: int) -> bool:
+        """True for a refused life that lives: whoever acknowledges what was said after it had been refused is no recording."""
+        mark = self._marks.get(beat.boot)
+        if mark is None or beat.ack is None or beat.ack.boot != self._own_boot:
+            return False
+        return mark < beat.ack.seq <= own_seq
 
-        Whoever acknowledges a beat that was sent after its life had first been refused is no recording.
-        """
+    def suspect(self, beat: Beat, own_seq: int, now: float) -> bool:
+        """Looks whether a refused old life lives; True the first time that it is proved."""
         if beat.ack is None or beat.ack.boot != self._own_boot:
             return False
         if beat.boot not in self._marks:
             while len(self._marks) >= _MARKS:
                 del self._marks[next(iter(self._marks))]
             self._marks[beat.boot] = own_seq
-        if not self._marks[beat.boot] < beat.ack.seq <= own_seq:
+        if not self.is_alive(beat, own_seq):
             return False
         is_first = self.rival != beat.boot
         self.rival, self.rival_at = beat.boot, now

@@ -54,7 +54,7 @@ class PeerView:
     """The newest beat of the peer and what follows from it."""
 
     def __init__(self, own_boot: BootId) -> None:
-        self._own_boot = own_boot
+        self.own_boot = own_boot
         self._newest: Optional[Beat] = None
         self._facts: Optional[Facts] = None
         self._acked_seq = -1
@@ -75,10 +75,13 @@ class PeerView:
         self._is_ack_old = False
         self._left_from = -math.inf
         self._is_left_doubted = False
+        self._is_authentic = False
+        self._ack_floor = 0
+        """Acknowledgements of what was said up to here are worth nothing: they may be old."""
 
     def admits(self, beat: Beat, now: float = math.inf) -> bool:
         """True if the beat is of the peer's current life, or of a new one we have reason to believe."""
-        if beat.goodbye is not Goodbye.NONE and (beat.ack is None or beat.ack.boot != self._own_boot):
+        if beat.goodbye is not Goodbye.NONE and (beat.ack is None or beat.ack.boot != self.own_boot):
             # A goodbye is evidence: it must be meant for us, not be left over from before our own start.
             return False
         if beat.boot in self._past:
@@ -99,11 +102,35 @@ class PeerView:
 
         So a single stray beat of an older life does not lock the living peer out.
         """
-        has_heard_us = beat.ack is not None and beat.ack.boot == self._own_boot and beat.ack.seq > self._taken_over_seq
+        has_heard_us = beat.ack is not None and beat.ack.boot == self.own_boot and beat.ack.seq > self._taken_over_seq
         is_other_alive = self.standing is PeerStanding.LIVE and self._acked_seq > self._taken_over_seq
         return has_heard_us and not is_other_alive and beat.goodbye is Goodbye.NONE
 
-    def take(self, beat: Beat, now: float) -> bool:
+    def can_be_displaced(self, now: float, patience_s: float) -> bool:
+        """True if nothing authenticates what is believed, and nothing new came of it for that long, a goodbye included."""
+        return self._newest is not None and not self._is_authentic and now >= self._taken_at + patience_s
+
+    @property
+    def is_unauthenticated(self) -> bool:
+        """True if a beat is believed that nothing authenticates."""
+        return self._newest is not None and not self._is_authentic
+
+    def is_past(self, boot: BootId) -> bool:
+        """True for a life that was believed and followed by another, or is believed now."""
+        return boot == self._life or boot in self._past
+
+    def is_behind(self, beat: Beat) -> bool:
+        """True for a beat of the life that is believed, older than what was taken of it."""
+        newest = self._newest
+        return newest is not None and newest.boot == beat.boot and beat.seq < newest.seq and not beat.is_legacy
+
+    def displace(self, boot: BootId) -> None:
+        """The life that is believed was not the peer: that one is believed next, and proves what it hears from now on only."""
+        self._newest, self._facts, self._acked_seq = None, None, -1
+        self._past = tuple(life for life in self._past if life != boot)
+        self._ack_floor = self.own_seq
+
+    def take(self, beat: Beat, now: float, is_authentic: bool = False) -> bool:
         """Makes the beat the newest one; False if a newer one of the same life was taken before."""
         newest = self._newest
         if newest is None or newest.boot != beat.boot:
@@ -117,10 +144,11 @@ class PeerView:
             self._life = beat.boot
             self._taken_over_seq = self.own_seq
         self._note_same(beat, now)
-        self._newest, self._taken_at = beat, now
+        self._newest, self._taken_at, self._is_authentic = beat, now, is_authentic
         self._facts = beat.facts or self._facts
-        if beat.ack is not None and beat.ack.is_taken and beat.ack.boot == self._own_boot:
-            self._acked_seq = max(self._acked_seq, beat.ack.seq)
+        ack = beat.ack
+        if ack is not None and ack.is_taken and ack.boot == self.own_boot and ack.seq > self._ack_floor:
+            self._acked_seq = max(self._acked_seq, ack.seq)
         if beat.goodbye is not Goodbye.NONE:
             self._goodbye_at = now
         return True

@@ -21,9 +21,13 @@ from opensvc_openha.core.states import ServiceState
 from opensvc_openha.errors import SystemFault
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.formats.state_file import StoredState, decode, encode
+from opensvc_openha.runtime import clock
 from opensvc_openha.runtime.files import make_dir, remove_leftovers, sync_file_system, write_record
 from opensvc_openha.runtime.machine import life
 from opensvc_openha.runtime.managed_services import kept_services, managed_names, note_managed
+
+
+_COUNTER_MAX = 0xFFFFFFFF
 
 
 class StateStore:
@@ -203,7 +207,8 @@ def next_boot(layout: Layout) -> "tuple[BootId, bool]":
     except (OSError, ValueError, IndexError):
         pass  # A first start, or a damaged file: the random part of the identity still tells lives apart.
     here = life()
-    boot = BootId((counter + 1) & 0xFFFFFFFF, secrets.randbits(64))
+    # The seconds since 1970 stand in for a counter that was lost, so that the peer does not take this life for an old one.
+    boot = BootId(max((counter + 1) & _COUNTER_MAX, min(int(clock.wall()), _COUNTER_MAX)), secrets.randbits(64))
     try:
         make_dir(layout.proc_dir)
         write_record(layout.boot_file, f"{boot.counter} {here}\n".encode("ascii"))

@@ -7,9 +7,10 @@ from typing import Iterator
 
 import pytest
 
-from opensvc_openha.core.actions import Announce
+from opensvc_openha.core.actions import Announce, RecordKind
 from opensvc_openha.core.beat import Beat
-from opensvc_openha.core.events import BeatReceived, Command, PeerForgotten
+from opensvc_openha.core.events import BeatReceived, Command, Learned
+from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import PeerStanding
 from tests.core.pair import Host, Pair
 from tests.core.test_engine_pair import *  # noqa: F401,F403 - the same stories, told with a key.
@@ -128,13 +129,13 @@ def test_replay_on_another_link_that_was_cut_does_not_keep_the_owner_alive() -> 
 
 
 def test_replay_after_our_own_restart_proves_nothing() -> None:
-    """We have forgotten every sequence number, the owner is dead, its beats are played: it is silent, and that is reported."""
+    """We have forgotten every sequence number, the owner is dead, its beats are played: silent once the recording repeats."""
     pair, deb1, deb2, tape = _running_pair()
     deb1.crash()
     deb2.kill_daemon()
     deb2.boot({})
     tape.play(deb2, 40)
-    pair.run(10.1)
+    pair.run(10.1 + len(tape.beats) / 20)
     assert _standing(deb2) is PeerStanding.SILENT
     assert _refused(deb2)["unproven"] > 100
     assert "replays old beats" in _warnings(deb2)
@@ -173,25 +174,71 @@ def test_replay_does_not_keep_two_nodes_from_finding_each_other() -> None:
     assert _standing(deb1) is _standing(deb2) is PeerStanding.LIVE
 
 
-def test_peer_that_lost_its_counter_is_refused_and_reported_until_forgotten() -> None:
-    """deb1 was reinstalled and counts from 1 again: not believed, told apart from a replay; forgotten, it is believed."""
+@pytest.mark.parametrize("is_quick", [False, True])
+def test_peer_that_lost_its_counter_is_believed_since_it_acknowledges_this_node(is_quick: bool) -> None:
+    """deb1 was reinstalled and counts from 1 again: nobody can have recorded that it acknowledges what is said to it now.
+
+    Quick, within the timeout of the life before, it is believed once that one is silent; never is deb1 silent meanwhile.
+    """
     pair = Pair()
     deb1, deb2 = pair.deb1, pair.deb2
     deb1.boot(counter=57)
     deb2.boot()
     pair.run(3)
     deb1.crash()
-    pair.run(20)
+    pair.run(1 if is_quick else 20)
+    before = len(deb2.records)
     deb1.known_lives = {}
     deb1.boot(counter=1)
-    pair.run(5)
-    assert _standing(deb2) is PeerStanding.SILENT
-    assert "openha key forget-peer" in _warnings(deb2)
-    assert [record for record in deb2.records if record.new == "SUSPECT"]
-    deb2.handle(deb2.life, PeerForgotten())
-    pair.run(2.5)
+    pair.run(12 if is_quick else 3)
     assert _standing(deb1) is _standing(deb2) is PeerStanding.LIVE
     assert deb2.known_lives["aabbccdd"].counter == 1
+    told = [record.new for record in deb2.records[before:] if record.kind is RecordKind.PEER]
+    assert "COUNTER" in told and "SILENT" not in told
+
+
+def test_peer_that_lost_its_counter_is_not_fenced_by_a_standby_that_hears_it() -> None:
+    """The owner's daemon dies and comes back with the counter lost: the standby starts nothing."""
+    pair, deb1, deb2, _ = _running_pair()
+    deb1.kill_daemon()
+    pair.run(0.5)
+    deb1.known_lives = {}
+    deb1.boot({"registry": Learned(ServiceState.STARTED)}, counter=0)
+    pair.run(40)
+    assert [node for _, node in pair.starts()] == ["deb1"]
+    assert (deb1.state, deb2.state) == ("STARTED", "STOPPED")
+
+
+def test_recorded_beats_of_the_life_before_do_not_come_back_after_the_counter_was_lost() -> None:
+    """What deb1 said before it lost its counter is played again, when it has died for good: silent in time."""
+    pair, deb1, deb2, tape = _running_pair()
+    deb1.crash()
+    recorded = list(tape.beats)
+    pair.run(1)
+    deb1.known_lives = {}
+    deb1.boot({}, counter=0)
+    pair.run(15)
+    assert _standing(deb2) is PeerStanding.LIVE
+    deb1.crash()
+    tape.beats = recorded
+    tape.play(deb2, 30)
+    pair.run(10.2)
+    assert _standing(deb2) is PeerStanding.SILENT
+
+
+def test_peer_that_does_not_hear_this_node_since_its_restart_is_not_silent() -> None:
+    """A one-way cut, and the daemon of the standby restarted: it hears the owner loudly, and announces no start."""
+    pair, deb1, deb2, _ = _running_pair()
+    pair.cut_all("deb2")
+    deb2.kill_daemon()
+    deb2.boot({"registry": Learned(ServiceState.STOPPED)})
+    pair.run(60)
+    assert _standing(deb2) is PeerStanding.UNHEARD
+    assert deb2.engine is not None and "does not acknowledge" in deb2.engine.snapshot(pair.now).peer_reason
+    assert deb2.state == "STOPPED" and "START_READY" not in [state.name for _, _, state in deb2.states[-3:]]
+    deb1.crash()
+    pair.run(20)
+    assert deb2.state == "STARTED"
 
 
 def test_replayed_old_life_is_not_taken_for_a_reinstalled_peer() -> None:
@@ -249,7 +296,6 @@ def test_greeting_is_no_acknowledgement_of_a_start_ready() -> None:
     """A beat that only says which life was heard never lets a service start, whatever number it carries."""
     from opensvc_openha.core.beat import Ack, BootId
     from opensvc_openha.core.peer_view import Evidence, PeerView
-    from opensvc_openha.core.states import ServiceState
 
     own = BootId(1, 1)
     view = PeerView(own)

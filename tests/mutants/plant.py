@@ -13,7 +13,7 @@ from typing import Iterator
 
 DECISIONS = (
     "transitions.py", "service_machine.py", "engine.py", "peer_view.py", "link_monitor.py", "admission.py", "peer_lives.py",
-    "mute_notice.py", "policies.py", "service_differences.py", "states.py", "timing.py", "beat.py",
+    "contenders.py", "mute_notice.py", "policies.py", "service_differences.py", "states.py", "timing.py", "beat.py",
 )
 _OTHER = {
     ast.Lt: "<=", ast.LtE: "<", ast.Gt: ">=", ast.GtE: ">", ast.Eq: "!=", ast.NotEq: "==", ast.Is: "is not", ast.IsNot: "is",

@@ -13,7 +13,7 @@ from opensvc_openha.core.model import ServiceSpec
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.formats.layout import tree_layout
 from opensvc_openha.formats.state_file import StoredState
-from opensvc_openha.runtime.state_store import StateStore, write_state
+from opensvc_openha.runtime.state_store import StateStore, next_boot, write_state
 
 _MAIL = ServiceSpec("mail", "/etc/mail", "deb1", "deb2", "/bin/true")
 _WEB = ServiceSpec("web", "/etc/web", "deb1", "deb2", "/bin/true")
@@ -59,3 +59,21 @@ def test_service_whose_state_could_not_be_ended_at_a_reboot_is_not_believed_to_r
         store.learn((_MAIL,), is_same_life=False)
     assert Path(layout.state_file("web", "deb1")).read_bytes() == b"2\0"
     assert store.learn((_WEB,), is_same_life=True)["web"].state is ServiceState.STOPPED
+
+
+@pytest.mark.parametrize(
+    "left, least, most",
+    [(None, 1_700_000_000, 0xFFFFFFFE), (b"\0\xff", 1_700_000_000, 0xFFFFFFFE),
+     (b"4200000000 life\n", 4_200_000_001, 4_200_000_001),
+     (b"7 life\n", 1_700_000_000, 0xFFFFFFFE), (b"4294967295 life\n", 1_700_000_000, 0xFFFFFFFE)],
+)
+def test_life_after_a_lost_boot_file_is_no_older_one(tmp_path: Path, left: "bytes | None", least: int, most: int) -> None:
+    """One more than the last, or the seconds since 1970: a file that is gone, damaged or of a restored node counts from those."""
+    layout = tree_layout(str(tmp_path))
+    path = Path(layout.boot_file)
+    path.parent.mkdir(parents=True)
+    if left is not None:
+        path.write_bytes(left)
+    first, _ = next_boot(layout)
+    second, _ = next_boot(layout)
+    assert least <= first.counter <= most and second.counter > first.counter

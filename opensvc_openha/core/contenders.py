@@ -1,0 +1,58 @@
+"""Lives of the peer's daemon whose beats are refused, and which of them keep beating all the same.
+
+Without a key one forged datagram decides which life is believed. It must not decide for ever: a life that keeps beating
+while the believed one is silent is the peer itself. Knows only what was refused, not what follows from it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Optional
+
+from opensvc_openha.core.beat import BootId
+
+PACE = 0.5
+_SLACK_BEATS = 2
+LIVES_MAX = 8
+"""More lives than that are not followed at once: the one refused longest ago is dropped."""
+
+
+@dataclass
+class _Contender:
+    began: float
+    at: float
+    first_seq: int
+    seq: int
+
+    def keeps_pace(self, interval_s: float) -> bool:
+        """True while its beats come at half the pace at least at which they were said: a recording cannot be stretched."""
+        return self.seq - self.first_seq + _SLACK_BEATS >= PACE * (self.at - self.began) / interval_s
+
+
+class Contenders:
+    """The refused lives of one peer."""
+
+    def __init__(self) -> None:
+        self._lives: "dict[BootId, _Contender]" = {}
+
+    def note(self, boot: BootId, seq: int, now: float, patience_s: float, interval_s: float) -> Optional[float]:
+        """For how many seconds this life has kept beating; None for a first beat, and for one that is no newer than the last.
+
+        A life that paused for ``patience_s`` begins again: what was held back somewhere comes in bursts. One that
+        comes more slowly than its sender said it, every ``interval_s``, is being replayed.
+        """
+        found = self._lives.pop(boot, None)
+        if found is None or now >= found.at + patience_s:
+            while len(self._lives) >= LIVES_MAX:
+                del self._lives[next(iter(self._lives))]
+            self._lives[boot] = _Contender(now, now, seq, seq)
+            return None
+        self._lives[boot] = found
+        if seq <= found.seq:
+            return None
+        found.at, found.seq = now, seq
+        return now - found.began if found.keeps_pace(interval_s) else None
+
+    def forget(self) -> None:
+        """One of them is believed from now on; the others begin again."""
+        self._lives.clear()

@@ -1,0 +1,178 @@
+"""Without a key one datagram can speak for a node. What it does must not last, and nobody is called silent for it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from opensvc_openha.core.actions import Announce
+from opensvc_openha.core.beat import Ack, Beat, BootId, Goodbye
+from opensvc_openha.core.events import BeatReceived, Command
+from opensvc_openha.core.states import ServiceState
+from opensvc_openha.core.status import PeerStanding
+from tests.core.pair import NAMES, Host, Pair
+
+HUGE = 2**64 - 1
+TOP_LIFE = BootId(2**32 - 1, 666)
+
+
+class Forger:
+    """Somebody who reads what the nodes say and sends single datagrams in their names, on some of the links."""
+
+    def __init__(self, pair: Pair) -> None:
+        self.pair = pair
+
+    def send(self, name: str, links: int = 2, **changes: object) -> None:
+        """What that node said last, changed."""
+        pair = self.pair
+        speaker, victim = (pair.deb1, pair.deb2) if name == NAMES[0] else (pair.deb2, pair.deb1)
+        assert speaker.engine is not None
+        beat: Beat = replace(speaker.engine.beat(), **changes)  # type: ignore[arg-type]
+        for link in [link for link in pair.links if link.node == name][:links]:
+            victim.handle(victim.life, BeatReceived(link, beat, pair.now))
+
+    def both(self, **changes: object) -> None:
+        """In each name, to the other node."""
+        for name in NAMES:
+            self.send(name, **changes)
+
+
+def _standing(host: Host) -> PeerStanding:
+    assert host.engine is not None
+    return host.engine.snapshot(host.pair.now).peer_standing
+
+
+def _heals(pair: Pair) -> None:
+    """Both believe the true states again, no script ran for it, and each acknowledges the other."""
+    for host in (pair.deb1, pair.deb2):
+        assert _standing(host) is PeerStanding.LIVE
+        assert host.shown == ("STARTED", "STOPPED")
+        said = host.engine.beat() if host.engine is not None else None
+        other = pair.deb2 if host is pair.deb1 else pair.deb1
+        assert said is not None and said.ack is not None and other.engine is not None
+        assert (said.ack.boot, other.engine.seq - said.ack.seq) in ((other.engine.boot, 0), (other.engine.boot, 1))
+    assert [node for _, node in pair.starts()] == ["deb1"]
+    assert not any(record.new == "SILENT" for host in (pair.deb1, pair.deb2) for record in host.records)
+
+
+def _acks(pair: Pair, name: str, seq: int) -> Ack:
+    other = pair.deb2 if name == NAMES[0] else pair.deb1
+    assert other.engine is not None
+    return Ack(other.engine.boot, seq)
+
+
+@pytest.mark.parametrize("links", [1, 2])
+@pytest.mark.parametrize("names", [NAMES[:1], NAMES[1:], NAMES])
+def test_sequence_number_at_the_top_is_forgotten_when_its_life_goes_on_below(names: "tuple[str, ...]", links: int) -> None:
+    """2**64 - 1 under the true identity, on one link or on all: true beats are refused for a timeout, then believed again."""
+    pair = Pair()
+    pair.start_on_deb1()
+    for name in names:
+        Forger(pair).send(name, links, seq=HUGE, ack=_acks(pair, name, HUGE))
+    pair.run(25)
+    _heals(pair)
+
+
+def test_acknowledgement_above_what_was_said_proves_nothing() -> None:
+    """deb2 wants to start what the owner runs not: a forged beat that acknowledges everything to come does not start it."""
+    pair = Pair()
+    deb1, deb2 = pair.start_on_deb1()
+    Forger(pair).send("deb1", ack=_acks(pair, "deb1", HUGE))
+    assert deb2.engine is not None
+    counts = [link.counts for link in deb2.engine.snapshot(pair.now).links]
+    assert {"impossible": 1}.items() <= counts[0].items()
+    assert deb2.engine._view.acked_seq <= deb2.engine.seq
+
+
+@pytest.mark.parametrize("goodbye", [Goodbye.RESTART, Goodbye.LEFT])
+@pytest.mark.parametrize("seq", [0, HUGE])
+@pytest.mark.parametrize("names", [NAMES[:1], NAMES])
+def test_goodbye_that_somebody_else_said_is_forgotten_when_the_node_goes_on(
+    goodbye: Goodbye, seq: int, names: "tuple[str, ...]"
+) -> None:
+    """A single goodbye in the name of a node that lives: its beats are refused for a timeout, then believed again."""
+    pair = Pair()
+    pair.start_on_deb1()
+    pair.deb2.command(Command.FREEZE_STOP)
+    pair.run(2)
+    states = {"registry": ServiceState.STARTED if goodbye is Goodbye.RESTART else ServiceState.STOPPED}
+    for name in names:
+        engine = (pair.deb1 if name == NAMES[0] else pair.deb2).engine
+        assert engine is not None
+        Forger(pair).send(name, seq=seq or engine.seq + 1, goodbye=goodbye, states=states)
+    pair.run(25)
+    for host in (pair.deb1, pair.deb2):
+        assert _standing(host) is PeerStanding.LIVE
+    assert pair.deb1.shown == pair.deb2.shown == ("STARTED", "FROZEN_STOP")
+    assert [node for _, node in pair.starts()] == ["deb1"]
+
+
+@pytest.mark.parametrize("ack", [None, 1, HUGE])
+@pytest.mark.parametrize("names", [NAMES[:1], NAMES[1:], NAMES])
+def test_life_with_the_highest_counter_does_not_lock_the_living_one_out(names: "tuple[str, ...]", ack: "int | None") -> None:
+    """Boot identity 2**32 - 1 in one name or in each: the lives that go on are believed again, and nobody starts anything."""
+    pair = Pair()
+    pair.start_on_deb1()
+    for name in names:
+        Forger(pair).send(name, boot=TOP_LIFE, seq=HUGE, ack=None if ack is None else _acks(pair, name, ack))
+    pair.run(25)
+    _heals(pair)
+
+
+def test_interface_that_is_down_by_a_forged_word_comes_up_again() -> None:
+    """The notice has a number that the peer never reaches: forgotten with it."""
+    pair = Pair()
+    pair.start_on_deb1()
+    muted = next(link for link in pair.links if link.node == "deb1")
+    second = [link for link in pair.links if link.node == "deb1"][1]
+    assert pair.deb1.engine is not None
+    beat = replace(pair.deb1.engine.beat(), seq=HUGE, mute=frozenset({muted.mark}))
+    pair.deb2.handle(pair.deb2.life, BeatReceived(second, beat, pair.now))
+    pair.run(25)
+    assert pair.deb2.engine is not None
+    assert all(link.is_up for link in pair.deb2.engine.snapshot(pair.now).links)
+    _heals(pair)
+
+
+def test_what_was_believed_is_not_displaced_while_it_goes_on() -> None:
+    """A stray copy of an old life that plays its recorded beats beside the living peer: refused as long as the peer is heard."""
+    pair = Pair()
+    deb1, deb2 = pair.deb1, pair.deb2
+    recorded: "list[Beat]" = []
+    send = pair.send
+
+    def record(host: Host, action: Announce) -> None:
+        if host is deb1:
+            recorded.append(action.beat)
+        send(host, action)
+
+    pair.send = record  # type: ignore[method-assign]
+    pair.boot()
+    pair.run(30)
+    former = list(recorded)
+    deb1.crash()
+    pair.run(1)
+    deb1.boot()
+    pair.run(3)
+    link = next(link for link in pair.links if link.node == "deb1")
+    assert deb1.engine is not None and deb2.engine is not None
+    for number, beat in enumerate(former):
+        pair.schedule_at(pair.now + number, deb2.handle, deb2.life, BeatReceived(link, beat, pair.now + number))
+    pair.run(len(former) + 2)
+    assert deb2.engine._view.newest is not None and deb2.engine._view.newest.boot == deb1.engine.boot
+
+
+def test_recording_that_is_stretched_does_not_keep_the_dead_from_being_silent() -> None:
+    """Old beats of a life that is over, one each nine seconds: too slow for somebody who beats each second."""
+    pair = Pair()
+    deb1, deb2 = pair.start_on_deb1()
+    assert deb1.engine is not None
+    beat = deb1.engine.beat()
+    deb1.crash()
+    link = next(link for link in pair.links if link.node == "deb1")
+    for number in range(1, 20):
+        old = replace(beat, boot=BootId(0, 5), seq=number)
+        pair.schedule_at(pair.now + 9 * number, deb2.handle, deb2.life, BeatReceived(link, old, pair.now + 9 * number))
+    pair.run(80)
+    assert deb2.state == "STARTED"
