@@ -43,7 +43,7 @@ _MOVING = frozenset({ServiceState.STARTING, ServiceState.STOPPING, ServiceState.
 
 def main(args: "list[str]") -> int:
     """Runs ``ezha ACTION``; returns the exit code."""
-    if args in (["-h"], ["--help"]):
+    if args[-1:] in (["-h"], ["--help"]):
         sys.stdout.write(USAGE)
         return 0
     actions = {"start": _start, "stop": _stop, "restart": _restart, "kill": _kill, "status": _status}

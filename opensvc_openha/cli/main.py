@@ -164,14 +164,24 @@ def main(args: "list[str]") -> int:
         sys.stdout.write(USAGE)
         return 0
     if args[0] in ("-V", "--version"):
-        from opensvc_openha import __version__
-
-        print(f"opensvc-openha {__version__}")
-        return 0
+        return _show_version("opensvc-openha")
     command = COMMANDS.get(args[0])
     if command is None:
         raise UsageError(f"unknown command {args[0]!r} (expected one of: {', '.join(COMMANDS)})")
+    # The agent's commands have words of other programs behind their own: `NAME docker ps --help`.
+    if args[0] not in ("svcmgr", "svcmon"):
+        if "--version" in args:
+            return _show_version(args[0])
+        if {"-h", "--help"}.intersection(args):
+            return command(["--help"])
     return command(args[1:])
+
+
+def _show_version(name: str) -> int:
+    from opensvc_openha import __version__
+
+    print(f"{name} {__version__}")
+    return 0
 
 
 def console() -> NoReturn:

@@ -7,6 +7,8 @@ import subprocess
 
 import pytest
 
+from opensvc_openha import __version__
+from opensvc_openha.cli.main import main
 from tests.cluster_dir import HERE, PEER, ClusterDir
 
 
@@ -191,3 +193,23 @@ def test_json_status_is_one_document(cluster_dir: ClusterDir) -> None:
     assert status["services"][0]["primary_state"] == "FROZEN_STOP"
     assert {link["kind"] for link in status["links"]} == {"unicast", "dio"}
     assert any("not authenticated" in text for text in status["warnings"])
+
+
+@pytest.mark.parametrize("option", ["--help", "-h", "--version"])
+@pytest.mark.parametrize("words", [
+    ["start"], ["stop"], ["restart"], ["kill"], ["status"], ["ezha", "start"], ["ezha"], ["service"], ["service", "-a"],
+    ["service", "-A"], ["hb", "-a"], ["key", "install"], ["history"], ["why"], ["ps"], ["nmond"],
+    ["install"], ["agent", "install"],
+    ["demo"], ["monitor"], ["svcmgr"], ["svcmon"],
+])
+def test_help_and_version_are_no_mistakes(words: "list[str]", option: str, capsys: "pytest.CaptureFixture[str]") -> None:
+    """`openha stop --help`, `service -a -h`, `hb --version`: on stdout, with 0, and nothing is done."""
+    if words[0] in ("svcmgr", "svcmon") and option == "-h":
+        option = "--help"
+    try:
+        code = main([*words, option])
+    except SystemExit as ended:
+        code = int(ended.code or 0)
+    shown = capsys.readouterr()
+    assert (code, shown.err) == (0, "")
+    assert shown.out == f"{words[0]} {__version__}\n" if option == "--version" else "sage" in shown.out
