@@ -100,6 +100,14 @@ SLOT_READS = 10
 LEAVE_SCRIPT_WAIT_S = 10.0
 """A daemon that leaves without stopping services waits this long for scripts that run."""
 
+ENGINE_FAILURES_MAX = 5
+"""So many times within the next duration an engine that failed begins again; then this node falls silent."""
+
+ENGINE_FAILURES_WINDOW_S = 600.0
+
+ENGINE_AGAIN_S = 1.0
+"""An engine that could not even begin again is tried once more after this time."""
+
 STALL_FRACTION = 0.25
 """A step later than this part of the shortest link timeout means that this node was stalled."""
 

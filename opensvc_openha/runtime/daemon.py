@@ -19,7 +19,7 @@ from dataclasses import replace
 from typing import Callable, Mapping, Optional, Union
 
 from opensvc_openha.core import timing
-from opensvc_openha.core.actions import Announce, Answer, MirrorPeer, Persist, Record, RememberLives, RunScript
+from opensvc_openha.core.actions import Announce, Answer, MirrorPeer, Persist, Record, RememberLives, RunScript, Word
 from opensvc_openha.core.engine import Engine
 from opensvc_openha.core.events import (
     BeatReceived,
@@ -36,6 +36,7 @@ from opensvc_openha.core.events import (
     Tick,
 )
 from opensvc_openha.core.model import ClusterSpec, LinkSpec, ServiceSpec, Wire
+from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import LinkStatus, NodeStatus, PeerStanding
 from opensvc_openha.errors import NotAnsweringError, OpenhaError, RefusedError, SystemFault
 from opensvc_openha.formats.layout import Layout
@@ -88,8 +89,8 @@ class _Question:
         self.answered = threading.Event()
         self.status: Optional[NodeStatus] = None
 
-    def answer(self, status: NodeStatus) -> None:
-        """Gives the snapshot to whoever waits."""
+    def answer(self, status: Optional[NodeStatus]) -> None:
+        """Gives the snapshot to whoever waits; None if there is none."""
         self.status = status
         self.answered.set()
 
@@ -98,12 +99,15 @@ class Daemon:
     """One node daemon, from reading the configuration to its last goodbye."""
 
     def __init__(
-        self, layout: Layout, logger: logging.Logger, lock_handle: int, monitor: Optional[MonitorCommand] = None
+        self, layout: Layout, logger: logging.Logger, lock_handle: int, monitor: Optional[MonitorCommand] = None,
+        former: "Optional[Daemon]" = None,
     ) -> None:
+        """``former`` is the one in this process whose engine failed: what it has written is all that is believed of it."""
         self._layout = layout
         self._lock_handle = lock_handle
         self._log = logger
-        self._configuration = LiveConfiguration(layout, logger, self._take_over)
+        known = None if former is None else former._configuration.current
+        self._configuration: LiveConfiguration = LiveConfiguration(layout, logger, self._take_over, known)
         self._problems = self._configuration.problems
         self._store = StateStore(layout, self._spec.node, self._spec.peer)
         self._agent_caches = AgentCaches(layout, lambda: {svc.name: svc.script for svc in self._spec.own_services})
@@ -112,15 +116,19 @@ class Daemon:
         self._posted_at = self._mute_until = self._decided_at = clock.monotonic()
         self._patience_s = math.inf
         self._inbox: "queue.Queue[Union[Event, _Question]]" = queue.Queue()
-        self._history = History(layout, len(self._spec.own_services), self._report_history)
+        self._history: History = (
+            History(layout, len(self._spec.own_services), self._report_history) if former is None else former._history
+        )
         self._runner = ScriptRunner(layout, self._spec.node, self._spec.peer, self._script_exited)
         self._questions: "queue.SimpleQueue[_Question]" = queue.SimpleQueue()
         self._listening: "dict[int, queue.SimpleQueue[Answer]]" = {}
+        self._asked: "dict[int, CommandReceived]" = {}
         self._next_command = 0
         self._answering = threading.Lock()
         self._links: "dict[tuple[LinkSpec, str], LinkThread]" = {}
         self._wake = threading.Event()
-        self._signals: "list[int]" = []
+        self._signals: "list[int]" = [] if former is None else former._signals
+        self._leaving: Optional[Leaving] = None if former is None else former._leaving
         self._is_over = threading.Event()
         self._failure: Optional[BaseException] = None
         self._displaced = ""
@@ -128,8 +136,10 @@ class Daemon:
         """Which other daemon of this node has taken this one's place."""
         self._server = ControlServer(layout.control_socket, self)
         self._systemd = Systemd()
-        self._monitor = MonitorProcess(monitor, layout.environment(), logger)
-        self._pulse = Pulse()
+        self._monitor: MonitorProcess = (
+            MonitorProcess(monitor, layout.environment(), logger) if former is None else former._monitor
+        )
+        self._pulse: Pulse = Pulse() if former is None else former._pulse
         self._interfaces = InterfaceWatch(lambda links: self._inbox.put(SendersMuted(links)))
         clean_up(layout)
         is_first_start = not os.path.exists(layout.boot_file)
@@ -155,16 +165,19 @@ class Daemon:
         # A shell ignores it for what it runs in the background; services are not to inherit that.
         signal.signal(signal.SIGQUIT, signal.SIG_DFL)
         self._server.open()
-        self._history.open()
+        if not self._history.is_open:
+            self._history.open()
+            self._pulse.start(self._realtime.enter)
         self._agent_caches.drop(self._own_names())
         self._match_links(self._spec)
         self._log.info("node %s: starting, peer %s, %d service(s)", self._spec.node, self._spec.peer,
                        len(self._spec.own_services))
         for warning in self._warnings():
             self._log.warning("node %s: %s", self._spec.node, warning)
-        self._pulse.start(self._realtime.enter)
         engine = threading.Thread(target=self._engine_thread, name="engine", daemon=True)
         engine.start()
+        if self._leaving is not None:
+            self._inbox.put(LeaveRequested(self._leaving))
         self._interfaces.use(self._spec.senders)
         self._interfaces.start(self._realtime.enter)
         self._await_peer()
@@ -173,6 +186,12 @@ class Daemon:
         while not self._is_over.is_set():
             self._wake.wait(timing.CONFIG_POLL_S)
             self._wake.clear()
+            self._look_around()
+        return self._end()
+
+    def _look_around(self) -> None:
+        """What the main thread does now and then. None of it decides anything, so none of it may end the daemon."""
+        try:
             self._obey_signals()
             self._configuration.look()
             self._guard_place()
@@ -180,7 +199,9 @@ class Daemon:
             ring = self._authentication.advance(clock.monotonic())
             if ring is not None:
                 self._configuration.write_rotation(ring)
-        return self._end()
+            self._problems.solve(Subject.INTERNAL)
+        except Exception as error:  # The one place of this thread that catches all: reported for as long as it is so.
+            self._problems.report(Subject.INTERNAL, f"{type(error).__name__}: {error}")
 
     def _await_peer(self) -> None:
         """Gives a peer that runs the time to be heard, so that the first status after a start is a true one."""
@@ -207,7 +228,7 @@ class Daemon:
                 now = clock.monotonic()
                 self._answer_questions(now)
                 if isinstance(item, _Question):
-                    item.answer(engine.snapshot(now))
+                    item.answer(self._snapshot(now))
                     item = Tick()
                 self._decided_at = now
                 self._node.handle(item, now)
@@ -230,9 +251,17 @@ class Daemon:
         """Who only looks does not wait behind thousands of events, and one snapshot serves all who wait."""
         if self._questions.empty():
             return
-        status = self._node.engine.snapshot(now)
+        status = self._snapshot(now)
         while not self._questions.empty():
             self._questions.get().answer(status)
+
+    def _snapshot(self, now: float) -> Optional[NodeStatus]:
+        """None if the engine cannot say how it is: who only looks must not end it."""
+        try:
+            return self._node.engine.snapshot(now)
+        except Exception as error:
+            self._problems.report(Subject.INTERNAL, f"no status: {type(error).__name__}: {error}")
+            return None
 
     def _end(self) -> int:
         """Lets the senders say the last word, then goes. Nobody waits without a limit."""
@@ -242,22 +271,57 @@ class Daemon:
             self._log.critical("node %s: %s; this one falls silent", self._spec.node, why)
         if self._failure is not None:
             why = f"the engine failed: {self._failure!r}"
-            self._log.critical("node %s: engine failed, this node falls silent: %r", self._spec.node, self._failure,
-                               exc_info=self._failure)
+            self._log.critical("node %s: engine failed: %r", self._spec.node, self._failure, exc_info=self._failure)
+            self._let_go(why)
         give_up = clock.monotonic() + _FLUSH_LIMIT_S
         senders = [thread for thread in self._links.values() if isinstance(thread, SenderThread) and not thread.fault]
         while not all(thread.has_sent(self._posted) for thread in senders) and clock.monotonic() < give_up:
             clock.pause(0.01)
         self._interfaces.stop()
-        self._systemd.stopping()
         self._server.close()
-        self._monitor.end()
+        if self._failure is None:
+            self._systemd.stopping()
+            self._monitor.end()
         self._agent_caches.drop(self._own_names())
         self._store.close()
         self._history.note(EntryKind.DAEMON, "", "ENDED", why, is_alarm=why != "orderly")
+        if self._failure is None:
+            self.end_for_good()
+        return 0 if why == "orderly" else 1
+
+    def end_for_good(self) -> None:
+        """The last of this process, or of the last of its daemons."""
+        self._monitor.end()
         self._history.close()
         self._log.info("node %s: ended", self._spec.node)
-        return 0 if why == "orderly" else 1
+
+    @property
+    def has_failed(self) -> bool:
+        """True if the engine met an event that it could not handle."""
+        return self._failure is not None
+
+    def successor(self) -> "Daemon":
+        """A daemon in the place of this one, whose engine failed half-way through a step: nothing it holds in memory is believed.
+
+        It begins as one that is started after a crash: with the STATE files, which were written before anything was announced or
+        run, with a new life that the peer must acknowledge, and by asking each service's script.
+        """
+        return Daemon(self._layout, self._log, self._lock_handle, self._monitor.command, self)
+
+    def _let_go(self, why: str) -> None:
+        """Ends what would act or speak for an engine that is no more. Scripts that run are waited for by the next one."""
+        self._runner.close()
+        with self._answering:
+            waiting = [(self._listening.pop(number), event) for number, event in self._asked.items()]
+            self._asked.clear()
+        for answers, event in waiting:
+            unknown = ServiceState.UNKNOWN
+            answers.put(Answer(event.command_id, event.command.value, event.service, Word.FAILED, unknown, unknown,
+                               f"{why}; look at `service -s` before you try again", is_last=True, is_ok=False))
+        for thread in self._links.values():
+            thread.ask_to_end()
+        for thread in self._links.values():
+            thread.stop()
 
     def _on_signal(self, number: int, _frame: object) -> None:
         self._signals.append(number)
@@ -397,7 +461,7 @@ class Daemon:
         Asked at the last moment before a script begins, from its thread: the engine may not have noticed anything yet.
         """
         is_mute = self._mute_until > announced_at or clock.monotonic() - self._posted_at >= self._patience_s
-        return is_mute or self._pulse.was_stopped(decided_at)
+        return self._failure is not None or is_mute or self._pulse.was_stopped(decided_at)
 
     def answer(self, action: Answer) -> None:
         """Hands an answer to the connection that waits for it."""
@@ -406,6 +470,7 @@ class Daemon:
             answers = self._listening.get(action.command_id)
             if action.is_last:
                 self._listening.pop(action.command_id, None)
+                self._asked.pop(action.command_id, None)
         if answers is not None:
             answers.put(action)
 
@@ -481,7 +546,8 @@ class Daemon:
                 self._next_command += 1
                 number = self._next_command
                 self._listening[number] = answers
-            self._inbox.put(CommandReceived(number, name, command))
+                event = self._asked[number] = CommandReceived(number, name, command)
+            self._inbox.put(event)
         return len(names)
 
     def recent(self) -> "list[Entry]":
@@ -503,6 +569,8 @@ class Daemon:
         """Asks the engine to end; ``who`` says who wants it."""
         what = "stop of this node" if leaving is Leaving.STOP_SERVICES else "end of the daemon"
         self._history.note(EntryKind.COMMAND, "", what, f"by {who}")
+        if self._leaving is not Leaving.STOP_SERVICES:
+            self._leaving = leaving
         self._inbox.put(LeaveRequested(leaving))
 
     def _warnings(self) -> "tuple[str, ...]":

@@ -64,6 +64,11 @@ class History:
         except RuntimeError as error:
             self.problem = f"the history is not written: {error}"
 
+    @property
+    def is_open(self) -> bool:
+        """True while entries are taken to be written."""
+        return self._thread.is_alive()
+
     def close(self) -> None:
         """Writes what is left, and ends; nobody waits for a hung disk without a limit."""
         if self._thread.is_alive():

@@ -93,6 +93,8 @@ def _tell(writer: int, code: int, text: str) -> None:
 def _serve(
     layout: Layout, is_foreground: bool, lock: int, on_ready: Callable[[], None], monitor: Optional[MonitorCommand]
 ) -> int:
+    from opensvc_openha.core import timing
+    from opensvc_openha.runtime import clock
     from opensvc_openha.runtime.daemon import Daemon
     from opensvc_openha.runtime.logs import DaemonLog
     from opensvc_openha.runtime.thread_names import name_thread
@@ -101,7 +103,25 @@ def _serve(
     os.umask(0o022)  # Whoever started it, and for what its scripts make.
     log = DaemonLog(layout, is_foreground)
     try:
-        return Daemon(layout, log.logger, lock, monitor).run(on_ready)
+        daemon = Daemon(layout, log.logger, lock, monitor)
+        code = daemon.run(on_ready)
+        failed_at: "list[float]" = []
+        while daemon.has_failed:
+            failed_at = [at for at in failed_at if at > clock.monotonic() - timing.ENGINE_FAILURES_WINDOW_S] + [clock.monotonic()]
+            if len(failed_at) > timing.ENGINE_FAILURES_MAX:
+                log.logger.critical("the engine failed too often: this node falls silent")
+                daemon.end_for_good()
+                break
+            log.logger.warning("the engine begins again with the STATE files, as after a crash (%d of %d times)",
+                               len(failed_at), timing.ENGINE_FAILURES_MAX)
+            try:
+                successor = daemon.successor()
+                code = successor.run(lambda: None)
+                daemon = successor
+            except Exception as error:  # As at a first start: the disk, a thread, a socket; but nobody waits for the reason.
+                log.logger.critical("the engine cannot begin again: %r", error, exc_info=error)
+                clock.pause(timing.ENGINE_AGAIN_S)
+        return code
     finally:
         log.flush()
 

@@ -58,6 +58,10 @@ class LinkThread:
         self._enter = enter
         self._thread.start()
 
+    def ask_to_end(self) -> None:
+        """Has the thread end soon; returns at once."""
+        self._ending.set()
+
     def stop(self, limit_s: float = 1.5) -> None:
         """Asks the thread to end, and waits for it no longer than ``limit_s``."""
         self._ending.set()

@@ -36,14 +36,24 @@ class Configuration:
 class LiveConfiguration:
     """The configuration in force. ``take_over`` is called with the former one after a new one has taken its place."""
 
-    def __init__(self, layout: Layout, logger: logging.Logger, take_over: "Callable[[Configuration], None]") -> None:
+    def __init__(self, layout: Layout, logger: logging.Logger, take_over: "Callable[[Configuration], None]",
+                 known: Optional[Configuration] = None) -> None:
+        """``known`` is in force where the files cannot be read now; without it that raises."""
         self._layout = layout
         self._log = logger
         self._take_over = take_over
         self._lock = threading.Lock()
         self._files = configuration.fingerprint(layout)
-        self.current = self._read()
+        problem = ""
+        try:
+            self.current = self._read()
+        except (OpenhaError, OSError) as error:
+            if known is None:
+                raise
+            self.current, problem = known, str(error)
         self._problems = Problems(self.current.spec.node, logger)
+        if problem:
+            self._problems.report(Subject.CONFIGURATION, problem)
 
     @property
     def problems(self) -> Problems:

@@ -34,7 +34,7 @@ class MonitorProcess:
     """The child process, if there is one."""
 
     def __init__(self, command: Optional[MonitorCommand], env: Mapping[str, str], logger: logging.Logger) -> None:
-        self._command = command
+        self.command = command
         self._env = env
         self._log = logger
         self._process: "Optional[subprocess.Popen[bytes]]" = None
@@ -49,14 +49,14 @@ class MonitorProcess:
 
     def look(self) -> None:
         """Starts it if it is wanted and does not run; returns at once."""
-        if self._command is None:
+        if self.command is None:
             return
         if self._process is not None:
             if self._process.poll() is None:
                 return
             self._note_end(self._process.returncode)
-        if clock.monotonic() >= self._not_before and self._command.is_wanted():
-            self._start(self._command.argv)
+        if clock.monotonic() >= self._not_before and self.command.is_wanted():
+            self._start(self.command.argv)
 
     def _start(self, argv: Sequence[str]) -> None:
         self._started_at = clock.monotonic()

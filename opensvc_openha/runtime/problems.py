@@ -16,6 +16,7 @@ class Subject(enum.Enum):
     CONFIGURATION = "configuration not taken over"
     PLACE = "lock or control socket not put back"
     KEY_ROTATION = "key rotation does not go on"
+    INTERNAL = "internal error of the daemon, which goes on"
 
 
 class Problems:

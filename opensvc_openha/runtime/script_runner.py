@@ -64,6 +64,7 @@ class ScriptRunner:
         self._limits: "dict[str, ScriptLimits]" = {}
         self._at_once = SCRIPTS_AT_ONCE
         self._threads = 0
+        self._is_closed = False
         self._urgent: "collections.deque[_Job]" = collections.deque()
         self._probes: "collections.deque[_Job]" = collections.deque()
 
@@ -81,6 +82,8 @@ class ScriptRunner:
         waiting = self._probes if action.kind is ScriptKind.PROBE else self._urgent
         item = action, is_overtaken
         with self._lock:
+            if self._is_closed:
+                return
             waiting.append(item)
             if self._threads >= self._at_once:
                 return
@@ -89,6 +92,13 @@ class ScriptRunner:
             threading.Thread(target=self._run_waiting, name="scripts", daemon=True).start()
         except RuntimeError as error:
             self._no_thread(waiting, item, error)
+
+    def close(self) -> None:
+        """Begins no script any more; those that run go on, and are reported."""
+        with self._lock:
+            self._is_closed = True
+            self._urgent.clear()
+            self._probes.clear()
 
     def _no_thread(self, waiting: "collections.deque[_Job]", item: "_Job", error: RuntimeError) -> None:
         with self._lock:
