@@ -80,14 +80,14 @@ class PeerVoice:
         """Id of the key of the daemon's last beat, empty if nothing authenticates it."""
         return read_claim(self.heard_bytes).key_id if self.heard_bytes else ""
 
-    def talk(self, cluster: ClusterDir, condition: "str", limit_s: float = 10.0) -> None:
+    def talk(self, cluster: ClusterDir, condition: "str") -> None:
         """Speaks and listens until `hb -s -v` shows something."""
         def is_shown() -> bool:
             self.listen()
             self.say()
             return condition in cluster.ok("hb -s -v")
 
-        cluster.wait(is_shown, condition, limit_s)
+        cluster.wait(is_shown, condition)
 
     def meet(self, cluster: ClusterDir) -> None:
         """Speaks and listens until the daemon believes in the peer."""

@@ -24,6 +24,7 @@ from typing import IO, Any, Dict, Iterator, List, Mapping, Optional, Sequence, T
 from opensvc_openha.demo import node_init
 from opensvc_openha.demo.enclosure import (
     BASE,
+    COMMAND_LIMIT_S,
     START_LIMIT_S,
     TOOL_PATH,
     Enclosure,
@@ -173,7 +174,11 @@ class Node:
         )
 
     def run(
-        self, command: Command, timeout_s: float = 30.0, env: Optional[Mapping[str, str]] = None, stdin: int = subprocess.DEVNULL
+        self,
+        command: Command,
+        timeout_s: float = COMMAND_LIMIT_S,
+        env: Optional[Mapping[str, str]] = None,
+        stdin: int = subprocess.DEVNULL,
     ) -> "subprocess.CompletedProcess[str]":
         """Run a command to its end; a shell line if it is a string. Raises TimeoutExpired, then it was killed.
 

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import tempfile
 import textwrap
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Iterator
@@ -17,6 +16,7 @@ import pytest
 
 from opensvc_openha.cli import svcmgr, svcmon
 from opensvc_openha.errors import OpenhaError
+from tests.waiting import LIMIT_S, until
 
 PACKAGE_ROOT = str(Path(__file__).resolve().parents[2])
 
@@ -125,7 +125,7 @@ class PrivateNode:
             capture_output=True,
             text=True,
             env=env,
-            timeout=60,
+            timeout=LIMIT_S,
         )
 
 
@@ -161,11 +161,13 @@ def private_node(tmp_path: Path) -> Iterator[PrivateNode]:
 def _holder(unshare: "list[str]") -> "subprocess.Popen[bytes]":
     """A process that keeps new namespaces alive; returns once it is in them."""
     own = os.stat("/proc/self/ns/net").st_ino
-    process = subprocess.Popen([*unshare, "sleep", "600"], stdin=subprocess.DEVNULL)
-    deadline = time.monotonic() + 10
-    while os.stat(f"/proc/{process.pid}/ns/net").st_ino == own or not _runs(process.pid, "sleep"):
-        assert process.poll() is None and time.monotonic() < deadline, "no namespaces to be had"
-        time.sleep(0.01)
+    process = subprocess.Popen([*unshare, "sleep", "100000"], stdin=subprocess.DEVNULL)
+
+    def is_in_them() -> bool:
+        assert process.poll() is None, "no namespaces to be had"
+        return os.stat(f"/proc/{process.pid}/ns/net").st_ino != own and _runs(process.pid, "sleep")
+
+    until(is_in_them)
     return process
 
 

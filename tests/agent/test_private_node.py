@@ -10,9 +10,9 @@ import subprocess
 import sys
 
 import pytest
-from tests.agent.waiting import wait_for
 
 from opensvc_openha.agent.mounts import Mount, parse_mounts, top_mount
+from tests.waiting import LIMIT_S, until
 
 pytestmark = pytest.mark.root
 
@@ -78,7 +78,7 @@ def test_image_file_is_mounted_through_a_loop_device(private_node):
 def hold(node, command: str) -> "subprocess.Popen[bytes]":
     """A process of the node that runs ``command; exec sleep 100``; returns once it sleeps."""
     holder = subprocess.Popen(["nsenter", f"--target={node.pid}", "--mount", "--", "sh", "-c", f"{command}; exec sleep 100"])
-    wait_for(lambda: open(f"/proc/{holder.pid}/comm").read() == "sleep\n")
+    until(lambda: open(f"/proc/{holder.pid}/comm").read() == "sleep\n")
     return holder
 
 
@@ -91,7 +91,7 @@ def test_busy_file_system_names_who_holds_it_and_ends_that(private_node, use):
     holder = hold(private_node, use.format(point=point))
     try:
         assert f"{point} is in use by sleep({holder.pid}): ending them" in act(private_node, "stop")
-        assert holder.wait(5) < 0
+        assert holder.wait(LIMIT_S) < 0
     finally:
         holder.kill()
         holder.wait()
@@ -215,14 +215,14 @@ def test_mount_that_another_namespace_keeps_is_no_successful_stop(private_node):
     act(private_node, "start")
     enter = ["nsenter", f"--target={private_node.pid}", "--mount", "unshare", "--mount", "--propagation=private"]
     holder = subprocess.Popen([*enter, "sleep", "100"])
-    wait_for(lambda: open(f"/proc/{holder.pid}/comm").read() == "sleep\n")
+    until(lambda: open(f"/proc/{holder.pid}/comm").read() == "sleep\n")
     try:
         err = act(private_node, "stop", exit_code=6)
         assert f"fs#1: {image} is still mounted for sleep({holder.pid}) in another mount namespace: end that process" in err
     finally:
         holder.kill()
         holder.wait()
-    wait_for(lambda: image not in subprocess.run(["losetup", "-a"], capture_output=True, text=True).stdout)
+    until(lambda: image not in subprocess.run(["losetup", "-a"], capture_output=True, text=True).stdout)
     act(private_node, "stop")
 
 
@@ -391,7 +391,7 @@ def test_neighbour_learns_at_once_who_has_the_address_now(private_node):
     private_node.run_on_peer("ip", "neigh", "replace", "10.99.0.71", "lladdr", gone, "dev", "eth0", "nud", "stale")
     ours = json.loads(private_node.run("ip", "-j", "link", "show", "eth0").stdout)[0]["address"]
     act(private_node, "start")
-    wait_for(lambda: f"lladdr {ours}" in private_node.run_on_peer("ip", "neigh", "show", "10.99.0.71").stdout)
+    until(lambda: f"lladdr {ours}" in private_node.run_on_peer("ip", "neigh", "show", "10.99.0.71").stdout)
 
 
 def test_address_on_another_interface_is_a_warning(private_node):

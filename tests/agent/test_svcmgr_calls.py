@@ -16,6 +16,7 @@ from opensvc_openha.agent.side_looks import look_at_all
 from opensvc_openha.agent.status import ServiceReport
 from opensvc_openha.cli.svcmgr import understand
 from opensvc_openha.errors import UsageError
+from tests.waiting import LIMIT_S
 
 UP = "[DEFAULT]\nservice_type = DEV\n[app#1]\ncheck = /bin/true\n"
 DOWN = "[DEFAULT]\nservice_type = DEV\n[app#1]\ncheck = /bin/false\n"
@@ -192,7 +193,7 @@ def test_service_that_hangs_hides_no_other_in_the_table(agent, monkeypatch):
 
     def look(name):
         if name == "hangs":
-            release.wait(30)
+            release.wait(LIMIT_S)
         return ServiceReport(name, "DEV", False, ())
 
     try:

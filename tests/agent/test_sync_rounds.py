@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import os
-import time
 from typing import Callable
 
 import pytest
@@ -17,6 +16,7 @@ from opensvc_openha.cli.svcmgr import node_view
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import NodeStatus, PeerStanding, ServiceStatus
 from opensvc_openha.formats.layout import agent_layout
+from tests.waiting import until
 
 NODE = os.uname().nodename.lower()
 NIGHT = datetime.datetime(2014, 6, 19, 4, 30)
@@ -43,11 +43,12 @@ class Bench:
         self.now = now
         self.sent.write_text("")
         self.rounds.run()
-        give_up = time.monotonic() + 10
-        while not self.rounds.is_idle:
-            assert time.monotonic() < give_up
+
+        def is_over() -> bool:
             self.rounds.reap()
-            time.sleep(0.01)
+            return self.rounds.is_idle
+
+        until(is_over)
         return sorted(self.sent.read_text().split())
 
     def note_success(self, name: str, rid: str, when: datetime.datetime, node: str = "peer1") -> None:

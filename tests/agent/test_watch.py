@@ -11,10 +11,10 @@ import struct
 import subprocess
 import sys
 import termios
-import time
 
 import pytest
 from tests.agent.conftest import PACKAGE_ROOT
+from tests.waiting import LIMIT_S, until
 
 from opensvc_openha.agent.status import Group, ResourceReport, ResourceStatus, ServiceReport
 from opensvc_openha.agent.watch_screen import View, chosen_service, screen
@@ -60,12 +60,13 @@ class Terminal:
                                         start_new_session=True)
         self.seen = b""
 
-    def until(self, text, limit_s=30.0):
-        give_up = time.monotonic() + limit_s
-        while text not in self.seen:
-            assert time.monotonic() < give_up, f"{text!r} not in {self.seen!r}"
+    def until(self, text):
+        def look():
             if select.select([self.master], [], [], 0.1)[0]:
                 self.seen += os.read(self.master, 65536)
+            return self.seen
+
+        until(look, lambda seen: text in seen, repr(text))
 
     def press(self, keys):
         self.seen = b""
@@ -99,7 +100,7 @@ def test_watch_shows_a_service_and_leaves_the_terminal_as_it_was(terminal):
     terminal.press(b"\x1b")
     terminal.until(b"good")
     terminal.press(b"q")
-    assert terminal.process.wait(10) == 0
+    assert terminal.process.wait(LIMIT_S) == 0
     terminal.until(b"\x1b[?1049l")
     assert termios.tcgetattr(terminal.slave) == terminal.before
 
@@ -109,7 +110,7 @@ def test_a_signal_ends_the_watch_and_the_terminal_is_put_back(terminal, number, 
     """Ended by a signal: the terminal is as it was."""
     terminal.until(b"other")
     os.kill(terminal.process.pid, number)
-    assert terminal.process.wait(10) == code
+    assert terminal.process.wait(LIMIT_S) == code
     terminal.until(b"\x1b[?1049l")
     assert termios.tcgetattr(terminal.slave) == terminal.before
 
@@ -117,5 +118,5 @@ def test_a_signal_ends_the_watch_and_the_terminal_is_put_back(terminal, number, 
 def test_watch_without_a_terminal_is_refused(agent):
     """Its output is a file: one line and exit 2, not an endless stream of screens."""
     done = subprocess.run([sys.executable, "-m", "opensvc_openha", "svcmon", "-w"], stdin=subprocess.DEVNULL, text=True,
-                          capture_output=True, timeout=30, env=dict(os.environ, PYTHONPATH=PACKAGE_ROOT))
+                          capture_output=True, timeout=LIMIT_S, env=dict(os.environ, PYTHONPATH=PACKAGE_ROOT))
     assert (done.returncode, done.stderr) == (2, "--watch needs a terminal\n")

@@ -8,7 +8,8 @@ import subprocess
 import sys
 
 import pytest
-from tests.agent.waiting import PACKAGE_ROOT
+from tests.agent.conftest import PACKAGE_ROOT
+from tests.waiting import LIMIT_S
 
 from opensvc_openha.agent.wrappers import ensure_all_wrappers, ensure_wrappers
 from opensvc_openha.formats.layout import AgentLayout, agent_layout
@@ -23,7 +24,7 @@ def layout(agent) -> AgentLayout:
 
 
 def run(path, *args, env=BARE):
-    return subprocess.run([str(path), *args], env=env, capture_output=True, text=True, timeout=30)
+    return subprocess.run([str(path), *args], env=env, capture_output=True, text=True, timeout=LIMIT_S)
 
 
 def test_wrappers_are_made_once(agent, layout):

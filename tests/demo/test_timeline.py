@@ -1,9 +1,9 @@
 """The takeover's stages, from STATE files and from changes, and their table."""
 
-import time
 
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.demo.timeline import Change, StateWatcher, TakeoverTimes, read_state, render_table, takeover_times
+from tests.waiting import until
 
 NODES = ("deb1.opensvc.com", "deb2.opensvc.com")
 
@@ -68,12 +68,8 @@ def test_the_watcher_sees_each_change_once(tmp_path):
     wanted = [ServiceState.STOPPED, ServiceState.START_READY, ServiceState.STARTING]
     with StateWatcher(str(tmp_path), ["registry"], NODES) as watcher:
         for count, data in enumerate((b"7\0", b"3\0"), 1):
-            deadline = time.monotonic() + 5
-            while len(watcher.changes) < count and time.monotonic() < deadline:
-                time.sleep(0.002)
+            until(lambda: len(watcher.changes) >= count)
             path.write_bytes(data)
-        deadline = time.monotonic() + 5
-        while len(watcher.changes) < 3 and time.monotonic() < deadline:
-            time.sleep(0.002)
+        until(lambda: len(watcher.changes) >= 3)
     assert [change.state for change in watcher.changes] == wanted
     assert {change.node for change in watcher.changes} == {"deb2.opensvc.com"}

@@ -2,11 +2,11 @@
 
 import json
 import re
-import time
 
 from opensvc_openha.demo import ssh
 from opensvc_openha.demo.player import prepare
 from opensvc_openha.demo.story import monitor_file
+from tests import waiting
 
 EZ = "/usr/local/cluster"
 LINK_TIMEOUT_S = 2
@@ -62,11 +62,11 @@ class AgentCluster:
         if has_ssh:
             ssh.connect(nodes)
 
-    def must(self, node, command, timeout_s=60.0):
+    def must(self, node, command, timeout_s=waiting.LIMIT_S):
         """Run a command that has to succeed; its output."""
         return self.act(node, command, 0, timeout_s)
 
-    def act(self, node, command, exit_code=0, timeout_s=60.0):
+    def act(self, node, command, exit_code=0, timeout_s=waiting.LIMIT_S):
         """Run a command that has to end in this way; its output with stderr."""
         done = node.run(command, timeout_s)
         text = done.stdout + done.stderr
@@ -85,25 +85,23 @@ class AgentCluster:
         self.must(self.first, "svcmgr -s web start")
         self.wait("STARTED/STOPPED")
 
+    def _look(self, node, command):
+        """The output of a status, asked for again where a daemon is too busy to answer in time."""
+        return waiting.until(lambda: node.run(command), lambda done: "does not answer" not in done.stderr, command).stdout
+
     def states(self, node):
         """What `service -s -c` says on a node."""
-        found = re.search(r"(?m)^webha +\S+ +([A-Z_]+) +\S+ +([A-Z_]+) *$", node.run(f"{EZ}/bin/service -s -c").stdout)
+        found = re.search(r"(?m)^webha +\S+ +([A-Z_]+) +\S+ +([A-Z_]+) *$", self._look(node, f"{EZ}/bin/service -s -c"))
         return f"{found.group(1)}/{found.group(2)}" if found else ""
 
-    def wait(self, wanted, limit_s=20.0, nodes=None):
+    def wait(self, wanted, nodes=None):
         """Until both nodes say it."""
         for node in nodes or self.nodes:
-            self.until(lambda: self.states(node), lambda seen: seen == wanted, limit_s)
+            self.until(lambda: self.states(node), lambda seen: seen == wanted)
 
-    def until(self, look, is_good, limit_s=20.0):
-        """Poll until what is looked at is good; gives it back."""
-        give_up = time.monotonic() + limit_s
-        while True:
-            seen = look()
-            if is_good(seen):
-                return seen
-            assert time.monotonic() < give_up, f"not within {limit_s} s, last seen {seen}\n{self.story()}"
-            time.sleep(0.05)
+    def until(self, look, is_good):
+        """Poll until what is looked at is good; returns it."""
+        return waiting.until(look, is_good, story=self.story)
 
     def runs_on(self):
         """Living nodes on which the application runs."""

@@ -6,6 +6,7 @@ import pytest
 from agent_cluster import EZ, AgentCluster
 
 from opensvc_openha.demo import ssh
+from tests.waiting import LIMIT_S
 
 pytestmark = pytest.mark.e2e
 
@@ -111,7 +112,7 @@ def test_an_interrupted_start_tells_that_the_cluster_goes_on_and_a_second_action
     refused = cluster.act(first, "web stop --waitlock 1", 5)
     assert "(start) is acting on this service" in refused
     first.run("pkill -INT -f '[-]s web start'")
-    out, _ = starting.communicate(timeout=10)
+    out, _ = starting.communicate(timeout=LIMIT_S)
     assert starting.returncode == 130 and "interrupted by SIGINT: what the node daemons were asked for goes on" in out
     assert cluster.runs_on() == []
     assert "webha is FROZEN_STOP on this node" in cluster.must(first, "web stop"), "it waits for the start to be over"

@@ -1,17 +1,15 @@
 """A third machine was cloned from the first and bears its name: who can see it says so."""
 
-import time
-
 import pytest
 from two_node_cluster import EZ, prepare
 
 from opensvc_openha.demo.nodes import TwoNodes
 from opensvc_openha.demo.story import monitor_file
+from tests.waiting import until
 
 pytestmark = pytest.mark.e2e
 
 NAMES = ("deb1.opensvc.com", "deb2.opensvc.com", "deb1.opensvc.com")
-LIMIT_S = 15
 
 
 def test_two_nodes_of_one_name_are_reported_by_the_peer_and_by_both(two_nodes):
@@ -27,8 +25,6 @@ def test_two_nodes_of_one_name_are_reported_by_the_peer_and_by_both(two_nodes):
         written_over = "warning: link dio /dev/mapper/disk.hb.0:0: somebody else writes to this node's slot"
         wanted = (written_over, "warning: two nodes are named deb1.opensvc.com: one with boot counter", written_over)
         for node, text in zip(nodes, wanted):
-            give_up = time.monotonic() + LIMIT_S
-            while text not in node.run(f"{EZ}/bin/hb -s -v").stdout:
-                assert time.monotonic() < give_up, node.run(f"{EZ}/bin/hb -s -v; cat {EZ}/log/nmond.log").stdout
-                time.sleep(0.1)
+            until(lambda: node.run(f"{EZ}/bin/hb -s -v").stdout, lambda shown: text in shown, text,
+                  lambda: node.run(f"cat {EZ}/log/nmond.log").stdout)
         assert "peer deb1.opensvc.com: live" in nodes[1].run(f"{EZ}/bin/hb -s -v").stdout

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from two_node_cluster import EZ, SLACK_S, START_READY_S, Cluster
+from two_node_cluster import EZ, START_READY_S, Cluster
 
 pytestmark = pytest.mark.e2e
 
@@ -50,7 +50,7 @@ def test_interface_down_and_up_and_down_again_before_the_power_is_lost(cluster):
         return link["is_up"], link["reason"]
 
     cluster.must(first, "ip link set eth1 down")
-    took_s = cluster.until(look, lambda seen: seen == (False, said), LONG_S / 4, "eth1 is down on deb2")
+    cluster.until(look, lambda seen: seen == (False, said), "eth1 is down on deb2")
     assert cluster.link(second, "eth2")["is_up"]
     for node in cluster.nodes:
         assert cluster.states(node) == {"registry": "STARTED/STOPPED"}
@@ -58,16 +58,18 @@ def test_interface_down_and_up_and_down_again_before_the_power_is_lost(cluster):
     assert said in cluster.must(second, f"{EZ}/bin/openha history")
 
     cluster.must(first, "ip link set eth1 up")
-    cluster.until(look, lambda seen: seen[0], 5 + SLACK_S, "eth1 is up on deb2")
+    cluster.until(look, lambda seen: seen[0], "eth1 is up on deb2")
     assert cluster.log_of(second, "eth1") == [f"DOWN: {said}", "UP: beat received"]
 
     cluster.must(first, "ip link set eth1 down")
-    cluster.until(look, lambda seen: seen == (False, said), LONG_S / 4, "eth1 is down on deb2 again")
+    cluster.until(look, lambda seen: seen == (False, said), "eth1 is down on deb2 again")
     first.kill()
-    taken_s = cluster.wait(second, {"registry": "UNKNOWN/STARTED"}, LONG_S / 2)
-    assert taken_s > SHORT_S + START_READY_S - 2, "taken before eth2 was silent"
+    last_heard = cluster.link(second, "eth2")["updated_at"]
+    cluster.wait(second, {"registry": "UNKNOWN/STARTED"})
+    ready = [entry for entry in cluster.entries(second) if entry["new"] == "START_READY"][-1]
+    assert SHORT_S - 1 < ready["at"] - last_heard < LONG_S - 10, "when eth2 was silent, and eth1 was not waited for"
+    assert cluster.seconds_in(second, "START_READY") >= START_READY_S
     assert cluster.calls("start") == ["deb1", "deb2"] and cluster.runs_on() == ["deb2"]
-    assert took_s < LONG_S / 4
 
 
 def test_interface_that_is_down_when_the_daemon_starts_is_told_of(cluster):
@@ -77,7 +79,7 @@ def test_interface_that_is_down_when_the_daemon_starts_is_told_of(cluster):
     for node in cluster.nodes:
         cluster.start(node)
     cluster.until(lambda: cluster.link(second, "eth1")["reason"], lambda seen: seen == "the peer says that its eth1 is down",
-                  SLACK_S, "the reason on deb2")
+                  "the reason on deb2")
     cluster.must(second, f"{EZ}/ezha restart")
     cluster.until(lambda: cluster.link(second, "eth1")["reason"], lambda seen: seen == "the peer says that its eth1 is down",
-                  SLACK_S, "the reason after a restart of deb2")
+                  "the reason after a restart of deb2")

@@ -4,10 +4,9 @@ Runs only where OPENHA_C_ROOT names a tree with the built C programs; they are n
 """
 
 import os
-import time
 
 import pytest
-from mixed_cluster import C_NODE_LOOP_S, LINK_TIMEOUT_S, START_READY_S, TAKEOVER_S, MixedCluster
+from mixed_cluster import C_NODE_LOOP_S, LINK_TIMEOUT_S, START_READY_S, MixedCluster
 
 C_ROOT = os.environ.get("OPENHA_C_ROOT", "")
 
@@ -44,82 +43,72 @@ def running(request, cluster):
 
 
 def start_on_first(cluster):
-    """The service runs on the primary, the other node stands by; returns the seconds the start took."""
+    """The service runs on the primary, the other node stands by."""
     cluster.act(cluster.first, "unfreeze")
-    took_s = cluster.wait("STARTED/FROZEN_STOP", limit_s=TAKEOVER_S)
+    cluster.wait("STARTED/FROZEN_STOP")
     cluster.act(cluster.second, "unfreeze")
     cluster.wait("STARTED/STOPPED")
-    return took_s
 
 
 def test_states_are_seen_and_each_node_takes_over_from_the_other(running):
     """Start on deb1, deb1 dies, deb2 takes over; deb1 returns and stands by; deb2 dies, deb1 takes over; deb2 returns."""
     first, second = running.nodes
-    times = {"start": start_on_first(running)}
-    assert times["start"] > START_READY_S - 1, "nobody starts against a peer that cannot acknowledge without its 5 s"
+    start_on_first(running)
+    if running.ours is first:
+        assert running.seconds_ready(first) >= START_READY_S, "a peer that cannot acknowledge gets its 5 s"
     running.stays("STARTED/STOPPED", START_READY_S + C_NODE_LOOP_S)
     first.kill()
-    times["deb2 takes over"] = running.wait("UNKNOWN/STARTED", second, limit_s=TAKEOVER_S)
+    running.wait("UNKNOWN/STARTED", second)
     first.boot()
     running.start(first)
     running.wait("STOPPED/STARTED")
     running.wait_links()
     running.stays("STOPPED/STARTED", START_READY_S + C_NODE_LOOP_S)
     second.kill()
-    times["deb1 takes over"] = running.wait("STARTED/UNKNOWN", first, limit_s=TAKEOVER_S)
+    running.wait("STARTED/UNKNOWN", first)
     second.boot()
     running.start(second)
     running.wait("STARTED/STOPPED")
     running.stays("STARTED/STOPPED", START_READY_S + C_NODE_LOOP_S)
     assert running.calls() == ["start deb1", "start deb2", "start deb1"]
-    print("\nseconds, our node", running.ours.short_name, {what: round(took_s, 1) for what, took_s in times.items()})
 
 
 def test_service_moves_by_hand_both_ways(running):
     """freeze-stop on the owner moves the service to the other node, and back; it never runs twice."""
     first, second = running.nodes
     start_on_first(running)
-    begin = time.monotonic()
     running.act(first, "freeze-stop")
-    running.wait("FROZEN_STOP/STARTED", limit_s=TAKEOVER_S)
-    there_s = time.monotonic() - begin
+    running.wait("FROZEN_STOP/STARTED")
     running.act(first, "unfreeze")
     running.wait("STOPPED/STARTED")
-    begin = time.monotonic()
     running.act(second, "freeze-stop")
-    running.wait("STARTED/FROZEN_STOP", limit_s=TAKEOVER_S)
-    times = {"to deb2": round(there_s, 1), "back": round(time.monotonic() - begin, 1)}
-    print("\nseconds, our node", running.ours.short_name, times)
+    running.wait("STARTED/FROZEN_STOP")
     assert running.calls() == ["start deb1", "stop deb1", "start deb2", "stop deb2", "start deb1"]
 
 
 def test_both_nodes_start_at_once_and_the_primary_wins(running):
     """Both are told to start at the same moment, three times: START_READY on both, then one start, on deb1."""
     first, second = running.nodes
-    seen = set()
     for _ in range(3):
         # The C daemon looks at its services every 2 s only; its `start` command goes to START_READY at once.
         with running.original.popen("service -A registry unfreeze; service -A registry start", running.c_environment):
             running.act(running.ours, "unfreeze")
-            deadline = time.monotonic() + 3 * START_READY_S + TAKEOVER_S
-            while running.states(running.original) != "STARTED/STOPPED":
-                seen.add(running.states(running.original))
-                assert time.monotonic() < deadline, running.story()
-        running.wait("STARTED/STOPPED")
+            running.wait("STARTED/STOPPED")
         assert running.runs_on() == ["deb1"]
         for node in (second, first):
             running.act(node, "freeze-stop")
         running.wait("FROZEN_STOP/FROZEN_STOP")
     assert running.calls() == ["start deb1", "stop deb1"] * 3
-    assert "START_READY/START_READY" in seen
-    print("\nour node", running.ours.short_name, "seen:", sorted(seen))
+    # A moment of START_READY is not to be met by polling: our node's history has it, with what it saw of the peer.
+    ready = [entry for entry in running.entries(running.ours) if entry["new"] == "START_READY"]
+    assert len(ready) >= 3, running.entries(running.ours)
 
 
 def swap(cluster, node, use, start):
     """Ends the daemons of a node, changes the program, starts the daemons; its services go on."""
     if use == cluster.use_ours:
         cluster.must(node, "/usr/share/openha/init/openha.init kill")
-        cluster.until(lambda: node.run("pgrep -c 'nmond|heart'").stdout.strip(), "0", time.monotonic() + 5, "C daemons gone")
+        cluster.until(lambda: node.run("pgrep -c 'nmond|heart'").stdout.strip(), "0", "C daemons gone")
     else:
         cluster.must(node, "/usr/lib/openha/ezha kill")
     use(node)
@@ -149,7 +138,7 @@ def test_nodes_are_migrated_one_by_one_and_back_while_the_service_runs(cluster):
         cluster.wait("STARTED/FROZEN_STOP")
         for node in (second, first):
             change(node)
-            cluster.wait("STARTED/FROZEN_STOP", limit_s=TAKEOVER_S)
+            cluster.wait("STARTED/FROZEN_STOP")
             cluster.wait_links()
         cluster.act(second, "unfreeze")
         cluster.wait("STARTED/STOPPED")

@@ -14,6 +14,7 @@ from two_node_cluster import EZ, Cluster
 
 from opensvc_openha.demo.nodes import TwoNodes
 from opensvc_openha.errors import SystemFault
+from tests.waiting import LIMIT_S
 
 pytestmark = pytest.mark.e2e
 
@@ -91,9 +92,9 @@ class TroubledCluster(Cluster):
         """The links that are down."""
         return {name for name, link in self.link_states(node).items() if not link["is_up"]}
 
-    def wait_down(self, node, *wanted, limit_s=TIMEOUT_S + 3):
+    def wait_down(self, node, *wanted):
         """Until exactly these links are down."""
-        self.until(lambda: self.down(node), lambda seen: seen == set(wanted), limit_s, f"{node.name} down: {wanted}")
+        self.until(lambda: self.down(node), lambda seen: seen == set(wanted), f"{node.name} down: {wanted}")
 
     def wait_whole(self):
         """Until all links are up."""
@@ -168,7 +169,7 @@ def test_address_removed_and_put_back(cluster):
     lost = {"unicast h0:10.60.0.1"}
     cluster.ip(first, "addr del 10.60.0.1/24 dev h0")
     try:
-        cluster.until(lambda: cluster.down(first), lambda seen: lost <= seen <= here, TIMEOUT_S + 3, "unicast on h0 is down")
+        cluster.until(lambda: cluster.down(first), lambda seen: lost <= seen <= here, "unicast on h0 is down")
     finally:
         cluster.ip(first, "addr add 10.60.0.1/24 dev h0")
 
@@ -198,10 +199,10 @@ def test_taken_port_concerns_its_link_and_is_taken_over_when_free(cluster):
         for node in cluster.nodes:
             cluster.must(node, f"{EZ}/bin/hb -a {link} -T {TIMEOUT_S}")
         cluster.until(lambda: [each["reason"] for each in _links(cluster, second) if each["port"] == 7000],
-                      lambda seen: seen == ["eth1 10.50.1.2 port 7000: Address already in use"], 5, "the reason")
+                      lambda seen: seen == ["eth1 10.50.1.2 port 7000: Address already in use"], "the reason")
         assert [each["port"] for each in _links(cluster, second) if not each["is_up"]] == [7000]
     finally:
-        holder.communicate(timeout=10)
+        holder.communicate(timeout=LIMIT_S)
     cluster.wait_whole()
     for node in cluster.nodes:
         cluster.must(node, f"{EZ}/bin/hb -r {link}")
@@ -256,7 +257,7 @@ def test_address_of_this_node_in_its_own_line_is_reported(cluster):
         cluster.must(first, f"{EZ}/bin/hb -a {link} -T {TIMEOUT_S}")
     try:
         said = "this node hears its own heartbeats: the address or port of this link is wrong"
-        cluster.until(lambda: cluster.must(first, f"{EZ}/bin/hb -s -v"), lambda seen: said in seen, 5, said)
+        cluster.until(lambda: cluster.must(first, f"{EZ}/bin/hb -s -v"), lambda seen: said in seen, said)
         assert not next(each for each in _links(cluster, first) if each["port"] == 7002 and not each["is_sender"])["is_up"]
     finally:
         for link in (theirs, ours):

@@ -11,9 +11,9 @@ from opensvc_openha.demo.nodes import TwoNodes
 from opensvc_openha.demo.player import PRELUDE, install_services, prepare
 from opensvc_openha.demo.story import ADDRESSES, FULL, NAMES, monitor_file
 from opensvc_openha.errors import SystemFault
+from tests.waiting import LIMIT_S
 
 TRANSCRIPT = Path(__file__).with_name("tutorial.txt")
-REPEAT_LIMIT_S = 40
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def test_everything_the_tutorial_shows_appears(tutorial_nodes):
         if typed.how == "!":
             {"halt": node.kill, "boot": node.boot}[typed.command]()
             continue
-        give_up = time.monotonic() + (REPEAT_LIMIT_S if typed.how == "~" else 0)
+        give_up = time.monotonic() + (LIMIT_S if typed.how == "~" else 0)
         while True:
             done = node.run(PRELUDE + typed.command)
             shown = normalised(done.stdout + done.stderr)

@@ -22,6 +22,7 @@ from opensvc_openha.demo.story import NAMES, monitor_file
 from opensvc_openha.errors import SystemFault
 from tests.agent.tutorial_files import BUSYBOX_ENV, REGISTRY_ENV
 from tests.docker_parts import LOOP, busybox_tar, remove_cgroups, require_docker
+from tests.waiting import LIMIT_S
 
 TRANSCRIPT = Path(__file__).with_name("tutorial_containers.txt")
 ADDRESSES = {"registry.opensvc.com": "37.59.71.25", "busybox.opensvc.com": "37.59.71.24"}
@@ -35,8 +36,6 @@ SERVE = 'CMD ["/bin/sh", "-c", "httpd -p 5000 -h $STORAGE_PATH; trap \'exit 0\' 
 COMMANDS = {"registry": SERVE, "busybox": LOOP}
 LINK_TIMEOUT_S = 2
 DISK_COLUMN = 5
-REPEAT_LIMIT_S = 90
-COMMAND_LIMIT_S = 120
 
 AT_BOOT = f"""#!/bin/sh
 # What is gone after a power failure: the names of the volumes, and the way to the services' addresses.
@@ -49,7 +48,7 @@ ip route add 37.59.71.0/24 dev eth0
 
 def must(node, command):
     """Run a command that has to succeed; its output."""
-    done = node.run(command, COMMAND_LIMIT_S)
+    done = node.run(command, LIMIT_S)
     assert done.returncode == 0, f"{node.name}: {command}: {done.stdout}{done.stderr}"
     return done.stdout
 
@@ -145,7 +144,7 @@ def container_nodes(tmp_path):
 
 @pytest.mark.e2e
 @pytest.mark.root
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(3600)
 def test_the_containers_of_the_tutorial_move_with_their_data(container_nodes):
     """Start, takeover after a power failure and failback: every status as printed, the same containers, their data there."""
     nodes, ids = container_nodes
@@ -156,10 +155,10 @@ def test_the_containers_of_the_tutorial_move_with_their_data(container_nodes):
         if typed.how == "!":
             {"halt": node.kill, "boot": lambda: (node.boot(), must(node, "at-boot"))}[typed.command]()
             continue
-        give_up = began + (REPEAT_LIMIT_S if typed.how == "~" else 0)
+        give_up = began + (LIMIT_S if typed.how == "~" else 0)
         while True:
             try:
-                done = node.run(PRELUDE + typed.command, COMMAND_LIMIT_S)
+                done = node.run(PRELUDE + typed.command, LIMIT_S)
             except subprocess.TimeoutExpired as error:
                 pytest.fail(f"{typed.command}: {error.stdout}{error.stderr}")
             shown = comparable(ids.told(done.stdout + done.stderr))

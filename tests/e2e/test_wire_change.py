@@ -1,9 +1,7 @@
 """Two nodes of ours that speak the original's format to each other, and change to their own while a service runs."""
 
-import time
-
 import pytest
-from mixed_cluster import LINK_TIMEOUT_S, OPTIONS, START_READY_S, TAKEOVER_S, MixedCluster
+from mixed_cluster import LINK_TIMEOUT_S, OPTIONS, START_READY_S, MixedCluster
 
 pytestmark = pytest.mark.e2e
 
@@ -26,7 +24,7 @@ def cluster(two_nodes):
     made.wait("FROZEN_STOP/FROZEN_STOP")
     made.wait_links()
     made.act(made.first, "unfreeze")
-    made.wait("STARTED/FROZEN_STOP", limit_s=TAKEOVER_S)
+    made.wait("STARTED/FROZEN_STOP")
     made.act(made.second, "unfreeze")
     made.wait("STARTED/STOPPED")
     return made
@@ -36,7 +34,8 @@ def test_takeover_between_two_nodes_in_the_originals_format(cluster):
     """The owner dies and comes back: takeover after timeout and 5 s, and it stands by afterwards."""
     first, second = cluster.nodes
     first.kill()
-    assert cluster.wait("UNKNOWN/STARTED", second, limit_s=TAKEOVER_S) > START_READY_S
+    cluster.wait("UNKNOWN/STARTED", second)
+    assert cluster.seconds_ready(second) >= START_READY_S
     first.boot()
     cluster.start(first)
     cluster.wait("STOPPED/STARTED")
@@ -50,8 +49,7 @@ def test_links_change_their_format_one_by_one_while_the_service_runs(cluster):
     for *link_ids, device in LINKS:
         text += "".join(f"[[{link_id}]]\nwire = own\n" for link_id in link_ids)
         cluster.first.write("/etc/openha/openha.conf", text)
-        deadline = time.monotonic() + 2 * LINK_TIMEOUT_S + 5
-        cluster.until(lambda: cluster.listeners(cluster.second)[device], "DOWN", deadline, f"{device} down")
+        cluster.until(lambda: cluster.listeners(cluster.second)[device], "DOWN", f"{device} down")
         cluster.second.write("/etc/openha/openha.conf", text)
         cluster.wait_links()
         assert [cluster.states(node) for node in cluster.nodes] == ["STARTED/STOPPED"] * 2
@@ -62,4 +60,5 @@ def test_links_change_their_format_one_by_one_while_the_service_runs(cluster):
     assert cluster.calls() == ["start deb1"]
     # With acknowledgements a start takes no 5 s any more.
     cluster.act(cluster.first, "freeze-stop")
-    assert cluster.wait("FROZEN_STOP/STARTED") < START_READY_S
+    cluster.wait("FROZEN_STOP/STARTED")
+    assert cluster.seconds_ready(cluster.second) < START_READY_S

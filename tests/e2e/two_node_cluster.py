@@ -1,16 +1,15 @@
 """A cluster on the two nodes for the end-to-end tests: plain scripts as services, everything through the commands."""
 
+import json
 import re
-import time
 
 from opensvc_openha.demo.player import prepare
 from opensvc_openha.demo.story import monitor_file
+from tests import waiting
 
 EZ = "/usr/local/cluster"
 LINK_TIMEOUT_S = 2
 START_READY_S = 5
-SLACK_S = 3
-"""Allowed on top of what the rules say, for a busy machine."""
 
 SCRIPT = """#!/bin/sh
 # Notes each call, and whether the service runs on this node: /run is empty after a power failure.
@@ -43,11 +42,15 @@ class Cluster:
                 node.write(f"/opt/{service}.sh", SCRIPT, 0o755)
                 self.must(node, f"{EZ}/bin/service -a {service} /opt/{service}.sh {self.first.name} {self.second.name} {check}")
 
-    def must(self, node, command, timeout_s=30.0):
+    def must(self, node, command, timeout_s=waiting.LIMIT_S):
         """Run a command that has to succeed; its output."""
-        done = node.run(command, timeout_s)
+        done = self.patiently(node, command, timeout_s)
         assert done.returncode == 0, f"{node.name}: {command}: {done.stdout}{done.stderr}{self.story()}"
         return done.stdout
+
+    def patiently(self, node, command, timeout_s=waiting.LIMIT_S):
+        """Run a command, and again where it gave up on a daemon that is too busy to answer in time: nothing has happened then."""
+        return waiting.until(lambda: node.run(command, timeout_s), lambda done: "does not answer" not in done.stderr, command)
 
     def start(self, node):
         """`ezha start` on a node."""
@@ -65,7 +68,7 @@ class Cluster:
         for service in self.services:
             self.act(self.first, service, "unfreeze")
         started = {service: "STARTED/FROZEN_STOP" for service in self.services}
-        self.wait(self.first, started, START_READY_S + SLACK_S)
+        self.wait(self.first, started)
         for service in self.services:
             self.act(self.second, service, "unfreeze")
         ready = {service: "STARTED/STOPPED" for service in self.services}
@@ -74,31 +77,32 @@ class Cluster:
 
     def states(self, node):
         """What `service -s -c` says on a node: service to "primary/secondary"."""
-        done = node.run(f"{EZ}/bin/service -s -c")
+        done = self.patiently(node, f"{EZ}/bin/service -s -c")
         found = re.findall(r"(?m)^(\S+) +\S+ +([A-Z_]+) +\S+ +([A-Z_]+) *$", done.stdout)
         return {service: f"{primary}/{secondary}" for service, primary, secondary in found}
 
-    def wait(self, node, wanted, limit_s=10.0):
-        """Poll the states of a node until they are as wanted; returns the seconds it took."""
-        return self.until(lambda: self.states(node), lambda seen: {**seen, **wanted} == seen, limit_s, f"{node.name} {wanted}")
+    def wait(self, node, wanted):
+        """Poll the states of a node until they are as wanted."""
+        self.until(lambda: self.states(node), lambda seen: {**seen, **wanted} == seen, f"{node.name} {wanted}")
 
-    def until(self, look, is_good, limit_s, what):
-        """Poll until what is looked at is good; returns the seconds it took."""
-        begin = time.monotonic()
-        while True:
-            seen = look()
-            if is_good(seen):
-                return time.monotonic() - begin
-            assert time.monotonic() < begin + limit_s, f"not within {limit_s} s: {what}, last seen {seen}\n{self.story()}"
-            time.sleep(0.05)
+    def until(self, look, is_good, what):
+        """Poll until what is looked at is good; returns it."""
+        return waiting.until(look, is_good, what, self.story)
 
     def stays(self, look, is_good, for_s):
         """Poll for some time: it must be good all along."""
-        end = time.monotonic() + for_s
-        while time.monotonic() < end:
-            seen = look()
-            assert is_good(seen), f"did not stay: {seen}\n{self.story()}"
-            time.sleep(0.05)
+        waiting.stays(look, is_good, for_s, self.story)
+
+    def entries(self, node, service="registry"):
+        """The changes of state that the history of a node has, oldest first."""
+        found = json.loads(self.must(node, f"{EZ}/bin/openha history {service} -n 0 --json"))
+        return [entry for entry in found if entry["kind"] == "service"]
+
+    def seconds_in(self, node, state, service="registry"):
+        """How long the service was in a state, the last time that it left it."""
+        entries = self.entries(node, service)
+        left = max(number for number, entry in enumerate(entries) if entry["old"] == state)
+        return entries[left]["mono"] - entries[left - 1]["mono"]
 
     def listeners(self, node):
         """What `hb -s` says of the listeners: device to UP or DOWN."""

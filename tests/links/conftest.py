@@ -10,9 +10,11 @@ import os
 import shutil
 import subprocess
 import tempfile
-import time
+import uuid
 
 import pytest
+
+from tests.waiting import LIMIT_S, until
 
 CLONE_NEWNET = 0x40000000
 
@@ -31,18 +33,7 @@ def require():
 
 
 def run(*argv):
-    return subprocess.run(argv, check=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=20).stdout
-
-
-def eventually(condition, limit_s=10.0):
-    """First true value of ``condition``, polled until the limit; fails after it."""
-    deadline = time.monotonic() + limit_s
-    while True:
-        value = condition()
-        if value:
-            return value
-        assert time.monotonic() < deadline, f"not true within {limit_s} s"
-        time.sleep(0.02)
+    return subprocess.run(argv, check=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=LIMIT_S).stdout
 
 
 class Place:
@@ -58,8 +49,8 @@ class Place:
                 if ctypes.CDLL(None, use_errno=True).setns(file.fileno(), CLONE_NEWNET):
                     raise OSError(ctypes.get_errno(), "setns")
 
-    def do(self, function, *args, limit_s=20.0):
-        return self._thread.submit(function, *args).result(limit_s)
+    def do(self, function, *args):
+        return self._thread.submit(function, *args).result(LIMIT_S)
 
     def ip(self, *argv):
         return run("ip", "-n", self.namespace, *argv)
@@ -72,7 +63,9 @@ class Nodes:
     """Two namespaces joined by veth pairs eth1 and eth2, addresses 10.50.L.N and fd00:L::N."""
 
     def __init__(self):
-        self.names = [f"ohl{os.getpid()}{letter}" for letter in "ab"]
+        # Not by pid: another run may have it in a container of its own, or have been killed with it.
+        unique = uuid.uuid4().hex[:10]
+        self.names = [f"ohl{unique}{letter}" for letter in "ab"]
         for name in self.names:
             run("ip", "netns", "add", name)
         self.a, self.b = (Place(name) for name in self.names)
@@ -82,7 +75,7 @@ class Nodes:
             self.join(link)
         # Until duplicate address detection is over IPv6 packets get lost.
         for place in (self.a, self.b):
-            eventually(lambda: "tentative" not in place.ip("-6", "addr"))
+            until(lambda: "tentative" not in place.ip("-6", "addr"))
 
     def join(self, link):
         """Makes the veth pair number ``link``."""

@@ -14,7 +14,8 @@ from opensvc_openha.links.base import LinkFault
 from opensvc_openha.links.host_name import LOOK_EVERY_BEATS
 from opensvc_openha.links.registry import make_listener, make_sender
 
-from tests.links.conftest import Place, eventually, run
+from tests.links.conftest import Place, run
+from tests.waiting import LIMIT_S, until
 
 GROUPS = {"net4": (LinkKind.NET, "239.131.50.20"), "net6": (LinkKind.NET, "ff15::5020")}
 
@@ -35,7 +36,7 @@ class Link:
     def send(self, frame):
         self.nodes.a.do(self.sender.send, frame)
 
-    def receive(self, timeout_s=2.0):
+    def receive(self, timeout_s=LIMIT_S):
         return self.nodes.b.do(self.listener.receive, timeout_s)
 
     def close(self):
@@ -47,7 +48,7 @@ class Link:
         try:
             self.open()
             self.send(b"again")
-            return self.receive(0.3) is not None
+            return self.receive(0.3) is not None  # Asked again and again.
         except LinkFault:
             return False
 
@@ -126,7 +127,7 @@ def test_link_that_was_down_works_again(nodes, link, kind, address):
     finally:
         nodes.a.ip("link", "set", "eth1", "up")
         nodes.a.ip("addr", "replace", "fd00:1::1/64", "dev", "eth1", "nodad")
-    eventually(one.try_beat)
+    until(one.try_beat)
 
 
 def test_refused_packet_is_a_fault_and_no_more(link):
@@ -139,20 +140,19 @@ def test_refused_packet_is_a_fault_and_no_more(link):
 
 
 def test_interface_that_takes_no_more_does_not_stop_the_sender(nodes, link):
-    """The queue of eth1 is as good as stuck: send fails within a second instead of waiting; freed, it beats again."""
+    """The queue of eth1 is as good as stuck: send fails instead of waiting; freed, it beats again."""
     one = link(LinkKind.NET, "eth1", "239.131.50.20")
     one.open()
     tc = ["tc", "-n", nodes.names[0], "qdisc"]
     run(*tc, "add", "dev", "eth1", "root", "tbf", "rate", "8kbit", "burst", "2000", "limit", "9000000")
     try:
-        started = time.monotonic()
+        # At 8 kbit/s a thousand of them would take twenty minutes: a sender that waits hangs here.
         with pytest.raises(LinkFault, match="send on eth1 to"):
             for _ in range(2000):
                 one.send(bytes(1200))
-        assert time.monotonic() - started < 1.0
     finally:
         run(*tc, "del", "dev", "eth1", "root")
-    eventually(one.try_beat)
+    until(one.try_beat)
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_interface_made_again_works_after_reopen(nodes, link, kind, address):
         one.listener = make_listener(one.spec, time.monotonic)
     finally:
         nodes.join(2)
-    eventually(one.try_beat)
+    until(one.try_beat)
 
 
 def test_replaced_interface_is_noticed_by_both_ends(nodes, link):
@@ -187,7 +187,7 @@ def test_replaced_interface_is_noticed_by_both_ends(nodes, link):
         one.send(b"x")
     with pytest.raises(LinkFault, match="interface eth2 was replaced"):
         one.receive(0.1)
-    eventually(one.try_beat)
+    until(one.try_beat)
 
 
 def test_second_program_on_a_unicast_port_is_refused(nodes, link):
@@ -258,8 +258,8 @@ def test_host_name_that_moves_is_followed_and_one_that_is_lost_is_not_missed(hos
         except LinkFault as error:
             return "deb2-hb.invalid does not lead to 10.50.1.77 any more" in str(error)
 
-    eventually(is_noticed)
-    eventually(one.try_beat)
+    until(is_noticed)
+    until(one.try_beat)
 
 
 def test_beat_larger_than_the_mtu_arrives_in_pieces(nodes, link):

@@ -15,7 +15,8 @@ from opensvc_openha.links.disk import DiskSender
 from opensvc_openha.links.disk_channel import channel_for
 from opensvc_openha.links.slot_link import ForeignData
 
-from tests.links.conftest import eventually, run
+from tests.links.conftest import run
+from tests.waiting import until
 
 
 def spec(device, offset=0):
@@ -113,7 +114,7 @@ def test_mounted_device_is_refused_wherever_the_slot_is(sender, loop_device, dis
             one.open()
         assert one._channel is None
         assert is_in_use(device)
-    eventually(lambda: not is_in_use(device))
+    until(lambda: not is_in_use(device))
 
 
 def test_slot_of_the_c_openha_is_taken_over(sender, disk_file):

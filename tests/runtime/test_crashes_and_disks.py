@@ -155,7 +155,7 @@ def test_states_that_cannot_be_written_start_nothing_and_lose_nothing(cluster_di
     assert cluster_dir.state_file("web").read_bytes() == b"2\0"
     assert cluster_dir.log().count("NOT WRITTEN") == 1 and cluster_dir.log().count("the history is not written") == 1
     state_disk.protect(False)
-    cluster_dir.wait_state("registry", "STARTED", 40)
+    cluster_dir.wait_state("registry", "STARTED")
     cluster_dir.wait(lambda: "entries were lost" in cluster_dir.ok("openha history"), "the history goes on")
     assert cluster_dir.calls("web.sh") == []
 

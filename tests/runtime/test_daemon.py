@@ -8,12 +8,11 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 
 import pytest
 
-from opensvc_openha.runtime.control_client import ANSWER_LIMIT_S
 from tests.cluster_dir import HERE, PEER, ClusterDir
+from tests.waiting import LIMIT_S, stays
 
 
 def test_start_is_done_when_the_daemon_serves_and_stop_when_it_has_gone(cluster_dir: ClusterDir) -> None:
@@ -126,9 +125,9 @@ def test_restart_of_the_daemon_moves_no_service(cluster_dir: ClusterDir, how: st
         cluster_dir.kill(int(how[6:]))
         cluster_dir.wait(lambda: cluster_dir.pid() != pid, "the daemon is gone")
         cluster_dir.ok("ezha start")
-    assert cluster_dir.state("registry") == "STARTED"
-    time.sleep(0.5)
-    assert set(cluster_dir.calls("registry.sh")) == {"status"}
+    cluster_dir.wait(lambda: "status" in cluster_dir.calls("registry.sh"), "the wrapper is asked")
+    cluster_dir.wait_state("registry", "STARTED")
+    stays(lambda: set(cluster_dir.calls("registry.sh")), lambda seen: seen == {"status"}, 0.5)
 
 
 def test_service_found_down_after_a_crash_is_not_claimed(cluster_dir: ClusterDir) -> None:
@@ -225,9 +224,8 @@ def test_unwritable_state_directory_starts_nothing_and_says_why(cluster_dir: Clu
     cluster_dir.obstruct("services/registry")
     cluster_dir.run("service -A registry unfreeze")
     cluster_dir.wait(lambda: "cannot" in cluster_dir.ok("service -s -v"), "the reason is shown")
-    time.sleep(1)
-    assert cluster_dir.calls("registry.sh") == []
-    assert "NOT WRITTEN" in cluster_dir.log()
+    cluster_dir.wait(lambda: "NOT WRITTEN" in cluster_dir.log(), "it is logged")
+    stays(lambda: cluster_dir.calls("registry.sh"), lambda seen: seen == [], 1)
 
 
 def test_service_added_and_removed_by_hand_is_taken_over(cluster_dir: ClusterDir) -> None:
@@ -260,13 +258,11 @@ def test_link_added_while_it_runs_is_used_without_a_restart(cluster_dir: Cluster
 
 
 def test_hung_daemon_is_told_apart_from_none_and_can_be_killed(cluster_dir: ClusterDir) -> None:
-    """SIGSTOP: commands answer within a second, `ezha kill` ends it."""
+    """SIGSTOP: commands give up with the reason, `ezha kill` ends it."""
     cluster_dir.ok("ezha start")
     pid = cluster_dir.pid()
     cluster_dir.kill(signal.SIGSTOP)
-    asked_at = time.monotonic()
     assert cluster_dir.fails("service -s -c", 4) == f"nmond (pid {pid}) does not answer: stopped, or overloaded"
-    assert time.monotonic() - asked_at < ANSWER_LIMIT_S  # It was not waited for: it cannot answer.
     assert cluster_dir.run("ezha kill").returncode == 0
     assert cluster_dir.pid() == 0
 
@@ -279,8 +275,8 @@ def test_command_given_up_while_the_daemon_hung_is_not_carried_out_later(cluster
     cluster_dir.kill(signal.SIGSTOP)
     assert "does not answer" in cluster_dir.fails("service -A registry freeze-stop", 4)
     cluster_dir.kill(signal.SIGCONT)
-    time.sleep(1)
-    assert cluster_dir.state("registry") == "STARTED"
+    cluster_dir.wait_state("registry", "STARTED")
+    stays(lambda: cluster_dir.state("registry"), lambda seen: seen == "STARTED", 1)
 
 
 def test_removed_lock_and_socket_are_put_back(cluster_dir: ClusterDir) -> None:
@@ -417,14 +413,14 @@ def test_foreground_daemon_tells_systemd_and_ends_orderly(cluster_dir: ClusterDi
     address = str(cluster_dir.root / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
         notify.bind(address)
-        notify.settimeout(20)
+        notify.settimeout(LIMIT_S)
         process = subprocess.Popen([str(cluster_dir.path("bin/nmond")), "-f"], stderr=subprocess.PIPE, text=True,
                                    env={**cluster_dir.env, "NOTIFY_SOCKET": address})
         assert notify.recv(200).startswith(b"READY=1")
         assert "DOWN" in cluster_dir.ok("hb -s")
         process.terminate()
         assert notify.recv(200) == b"STOPPING=1"
-        _, errors = process.communicate(timeout=20)
+        _, errors = process.communicate(timeout=LIMIT_S)
     assert process.returncode == 0
     assert "starting" in errors and "ended" in errors
 
@@ -445,7 +441,7 @@ def test_log_that_nobody_reads_delays_nothing(cluster_dir: ClusterDir) -> None:
         cluster_dir.wait_state("registry", "STARTED")
         assert "STARTING -> STARTED" in cluster_dir.log()
         process.terminate()
-        assert process.wait(20) == 0
+        assert process.wait(LIMIT_S) == 0
     finally:
         process.kill()
         process.wait()
@@ -490,8 +486,7 @@ def test_quiet_cluster_logs_nothing(cluster_dir: ClusterDir) -> None:
     cluster_dir.ok("ezha start")
     cluster_dir.wait(lambda: "SILENT" in cluster_dir.log(), "the verdict on the absent peer")
     before = cluster_dir.log()
-    time.sleep(3)
-    assert cluster_dir.log() == before
+    stays(cluster_dir.log, lambda seen: seen == before, 3)
 
 
 @pytest.mark.parametrize("name", ["nodes", "monitor", "services", "openha.conf"])

@@ -18,6 +18,7 @@ from opensvc_openha.formats.layout import tree_layout
 from opensvc_openha.runtime import history as history_module
 from opensvc_openha.runtime.history import History
 from opensvc_openha.runtime.history_file import Entry, EntryKind, HistoryFile, read_entries
+from tests.waiting import until
 
 SIGHT = Sight(5.0, (LinkSight("net eth1:239.131.50.10", False, 10.25, 10.0), LinkSight("dio /dev/x:0", True, None, 10.0)),
               PeerStanding.SILENT, 0.125, 2.5)
@@ -51,11 +52,8 @@ class Kept:
             return []
 
     def wait(self, condition: Callable[[], bool]) -> None:
-        """Polls with a limit."""
-        give_up = time.monotonic() + 10
-        while not condition():
-            assert time.monotonic() < give_up, (self.reports, self.reasons())
-            time.sleep(0.02)
+        """Until something is so."""
+        until(condition, story=lambda: f"{self.reports} {self.reasons()}")
 
     def writes(self, text: str) -> None:
         """Notes something, and waits until it can be read."""

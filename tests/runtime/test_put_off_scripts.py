@@ -18,6 +18,7 @@ from opensvc_openha.formats.layout import tree_layout
 from opensvc_openha.runtime.script_runner import ScriptRunner
 
 from tests.cluster_dir import HERE, ClusterDir
+from tests.waiting import LIMIT_S
 
 
 @pytest.mark.parametrize("kind", list(ScriptKind))
@@ -32,10 +33,10 @@ def test_script_whose_decision_is_over_is_not_begun(kind: ScriptKind, tmp_path: 
     put_off = kind in (ScriptKind.CHECK, ScriptKind.START)
     is_overtaken: Callable[[], bool] = lambda: True
     runner.run(action, is_overtaken)
-    assert (ends.get(timeout=10).outcome is ScriptOutcome.POSTPONED) is put_off
+    assert (ends.get(timeout=LIMIT_S).outcome is ScriptOutcome.POSTPONED) is put_off
     assert (tmp_path / "calls").exists() is not put_off
     runner.run(action, lambda: False)
-    assert ends.get(timeout=10).outcome is not ScriptOutcome.POSTPONED
+    assert ends.get(timeout=LIMIT_S).outcome is not ScriptOutcome.POSTPONED
     assert (tmp_path / "calls").exists()
 
 
@@ -51,7 +52,7 @@ def test_start_that_waits_for_its_turn_through_a_stall_is_decided_anew(cluster_d
     for service in ("registry", "web"):
         cluster_dir.ok(f"service -A {service} unfreeze")
     cluster_dir.wait_state("web", "STARTING")
-    cluster_dir.wait(lambda: "start" in cluster_dir.calls("registry.sh"), "registry is being started", 15)
+    cluster_dir.wait(lambda: "start" in cluster_dir.calls("registry.sh"), "registry is being started")
     cluster_dir.kill(signal.SIGSTOP)
     time.sleep(3)
     cluster_dir.kill(signal.SIGCONT)
