@@ -1,10 +1,10 @@
-"""``make mutants``: plants each fault alone, runs the tests that meet it, prints which one finds it.
+"""``make mutants``: plants each fault of a room alone, runs the tests that meet it, prints which one finds it.
 
 A mutant that no test finds survives: either a test is missing, or the fault changes nothing that anybody can see; the
 latter are listed in equivalent.txt with the reason. Exit code 1 if any other one survived.
 
-The tests are collected once and run once, watched for the functions of the decision code that each of them meets. A mutant
-is then tried in a fork of that process.
+The tests are collected once and run once, watched for the functions that each of them meets. A mutant is then tried in a fork
+of that process. The rooms around core are tried with the daemons and commands that their tests start.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import subprocess
 import sys
 import time
 from dataclasses import dataclass
@@ -19,15 +20,20 @@ from pathlib import Path
 
 import pytest
 
-from tests.mutants.plant import DECISIONS, Mutant, mutants_of
+from tests.mutants import bequest
+from tests.mutants.plant import Mutant, mutants_of
 from tests.mutants.planted import planted_in
+from tests.mutants.rooms import CORE, ROOMS, ROOT, Room, files_of, room_of
 from tests.mutants.trial import UNPLANTED, Bench, Verdict
-from tests.mutants.watch import CORE, ROOT, watch
+from tests.mutants.watch import watch
 
-TESTS = ("tests/core", "tests/sim/test_enumeration.py", "tests/sim/test_scenarios.py")
 LEFT_OUT = "crash_points or with force or every pair or authenticated or both primary] or found_out or only_on_evidence"
 """Too slow for every mutant; the rest of the suite finds what they find."""
+LEFT_OUT_OF_ROOMS = "docker or many_services or flood or storm or stall_at_any or hung_disk or node_that_can_open_none"
+"""Too slow as well, or no test of these rooms."""
 _LIMIT_S = 300.0
+_TEST_LIMIT_S = "40"
+"""Longest wait of a test of these rooms: a fault that keeps something from happening is found by that."""
 
 
 @dataclass
@@ -43,13 +49,15 @@ class Count:
 class Session:
     """A pytest plugin that takes the place of the run of the tests."""
 
-    def __init__(self, asked: argparse.Namespace) -> None:
+    def __init__(self, asked: argparse.Namespace, room: Room, files: "list[str]") -> None:
         self._asked = asked
+        self._room = room
+        self._files = files
         self.is_failed = False
 
     def pytest_collection_modifyitems(self, items: "list[pytest.Item]") -> None:
         """Leaves out what is too slow, and of twenty runs of one random history all but a few."""
-        words = [word.strip() for word in LEFT_OUT.split(" or ")]
+        words = (LEFT_OUT if self._room.name == CORE else LEFT_OUT_OF_ROOMS).split(" or ")
         items[:] = [
             item for item in items
             if not any(word in item.nodeid for word in words) and not re.search(r"twice\[[^]]*[0-9]{2}", item.nodeid)
@@ -58,11 +66,13 @@ class Session:
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         """Runs all tests once, then each mutant against those that meet it."""
         began = time.monotonic()
-        met = watch(session.items, _passes)
+        met = watch(self._room, session.items, _passes, self._asked.jobs)
         print(f"{len(session.items)} tests, {sum(met.took_s.values()):.0f} s", flush=True)
-        bench = Bench(session.items, met, _passes, self._asked.jobs)
-        known, counts = equivalents(), {name: Count() for name in DECISIONS}
-        for verdict in bench.judge(chosen(self._asked), self._asked.seconds):
+        for name in sorted(met.failing):
+            print(f"LEFT OUT  {name}: fails here without any fault", flush=True)
+        bench = Bench(self._room, session.items, met, _passes, self._asked.jobs)
+        known, counts = equivalents(), {name: Count() for name in self._files}
+        for verdict in bench.judge(chosen(self._asked, self._files), self._asked.seconds):
             self._tell(verdict, known, counts[verdict.mutant.file])
         self._sum_up(counts, time.monotonic() - began)
         for name in bench.broken_finders():
@@ -87,7 +97,7 @@ class Session:
             text = f"same      {name}  ({reason})"
         else:
             count.survived += 1
-            text = f"SURVIVED  {name}"
+            text = f"SURVIVED  {name}" + ("  among the first of its tests" if verdict.is_cut_short else "")
         print(f"{text}  ({verdict.seconds:.1f} s of {verdict.tests} tests)", flush=True)
 
     def _sum_up(self, counts: "dict[str, Count]", seconds: float) -> None:
@@ -109,14 +119,14 @@ def _passes(item: pytest.Item) -> bool:
     return not any(report.failed for report in reports)
 
 
-def chosen(asked: argparse.Namespace) -> "list[Mutant]":
+def chosen(asked: argparse.Namespace, files: "list[str]") -> "list[Mutant]":
     """What is asked for of all that can be planted: by hand first, then from each file in turn."""
     found: "list[Mutant]" = []
-    for name in DECISIONS:
-        found += planted_in(CORE / name)
+    for name in files:
+        found += planted_in(name)
     if not asked.by_hand:
-        for name in DECISIONS:
-            found += mutants_of(CORE / name)[asked.first::asked.every]
+        for name in files:
+            found += mutants_of(name)[asked.first::asked.every]
     return [mutant for mutant in found if any(text in mutant.name for text in asked.only.split(","))]
 
 
@@ -133,6 +143,7 @@ def equivalents() -> "dict[str, str]":
 def main(argv: "list[str]") -> int:
     """Prints each mutant and who found it, then how many survived."""
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=str(__doc__).split("\n\n")[0])
+    parser.add_argument("--room", default=CORE, help=f"{', '.join(ROOMS)}, or one file as in runtime/files; several: a,b")
     parser.add_argument("--every", type=int, default=1, help="only each Nth mutant of a file, and all planted by hand")
     parser.add_argument("--first", type=int, default=0, help="the first of those")
     parser.add_argument("--by-hand", action="store_true", help="only those of planted.py")
@@ -141,14 +152,30 @@ def main(argv: "list[str]") -> int:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="so many at a time")
     parser.add_argument("--list", action="store_true", help="only list them")
     asked = parser.parse_args(argv)
+    try:
+        files = files_of(asked.room.split(","))
+    except ValueError as error:
+        parser.error(str(error))
+    rooms = {room_of(file).name for file in files}
     if asked.list:
-        print("\n".join(mutant.name for mutant in chosen(asked)))
+        print("\n".join(mutant.name for mutant in chosen(asked, files)))
         return 0
+    if len(rooms) > 1:
+        # The tests of each room are collected in a process of their own.
+        argv = [word for word in argv if word != "--room" and word != asked.room and not word.startswith("--room=")]
+        codes = [subprocess.call([sys.executable, "-m", "tests.mutants", *argv, "--room",
+                                  ",".join(file if "/" in file else f"{CORE}/{file}" for file in files
+                                           if room_of(file).name == name)]) for name in sorted(rooms)]
+        return max(codes)
     os.chdir(ROOT)
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
-    session = Session(asked)
-    options = ["-o", "addopts=", "-p", "no:terminal", "-p", "no:cacheprovider", "-p", "pytest_timeout", "-s"]
-    code = pytest.main([*options, *TESTS], plugins=[session])
+    room = ROOMS[rooms.pop()]
+    options = ["-o", "addopts=", "-p", "no:terminal", "-p", "no:cacheprovider", "-p", "pytest_timeout", "-p", "pytest_mock", "-s"]
+    if room.name != CORE:
+        os.environ.setdefault("OPENHA_TEST_LIMIT_S", _TEST_LIMIT_S)
+    session = Session(asked, room, files)
+    with bequest.hooked():
+        code = pytest.main([*options, *room.tests], plugins=[session])
     return int(code) or (1 if session.is_failed else 0)
 
 

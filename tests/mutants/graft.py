@@ -15,12 +15,18 @@ from typing import Any, Iterator
 Codes = "dict[str, types.CodeType]"
 
 
-def graft(module: types.ModuleType, source: str) -> bool:
-    """Turns the module into what ``source`` says; False if that cannot be done, or if nothing changed that can be seen."""
+def graft(module: types.ModuleType, source: str, where: str = "") -> bool:
+    """Turns the module into what ``source`` says; False if that cannot be done, or if nothing changed that can be seen.
+
+    ``where`` is the function with the fault, if it is in one: what cannot be reached there is not planted.
+    """
     tree = ast.parse(source)
     codes = dict(_codes(compile(source, module.__file__ or "", "exec"), ""))
     has_changed = False
-    for name, function in _functions(module):
+    functions = list(_functions(module))
+    if where and where not in dict(functions):
+        return False
+    for name, function in functions:
         code = codes.get(name)
         if code is None or len(code.co_freevars) != len(function.__code__.co_freevars):
             return False
@@ -42,8 +48,8 @@ def _codes(code: types.CodeType, prefix: str) -> "Iterator[tuple[str, types.Code
 
 def _functions(module: types.ModuleType) -> "Iterator[tuple[str, types.FunctionType]]":
     for name, item in vars(module).items():
-        if isinstance(item, types.FunctionType) and item.__module__ == module.__name__:
-            yield name, item
+        if _is_function(item) and item.__module__ == module.__name__:
+            yield name, _unwrapped(item)
         elif isinstance(item, type) and item.__module__ == module.__name__:
             for inner, value in vars(item).items():
                 for function in _behind(value):
@@ -52,13 +58,26 @@ def _functions(module: types.ModuleType) -> "Iterator[tuple[str, types.FunctionT
 
 
 def _behind(value: Any) -> "list[types.FunctionType]":
-    if isinstance(value, types.FunctionType):
-        return [value]
+    if _is_function(value):
+        return [_unwrapped(value)]
     if isinstance(value, property):
         return [item for item in (value.fget,) if isinstance(item, types.FunctionType)]
     if isinstance(value, (staticmethod, classmethod)):
         return [value.__func__] if isinstance(value.__func__, types.FunctionType) else []
     return []
+
+
+def _is_function(value: Any) -> bool:
+    return isinstance(value, types.FunctionType) or isinstance(getattr(value, "__wrapped__", None), types.FunctionType)
+
+
+def _unwrapped(function: Any) -> types.FunctionType:
+    """What a decorator such as contextmanager or lru_cache calls; what the latter keeps is of the code before."""
+    while isinstance(getattr(function, "__wrapped__", None), types.FunctionType):
+        getattr(function, "cache_clear", lambda: None)()
+        function = getattr(function, "__wrapped__")
+    assert isinstance(function, types.FunctionType)
+    return function
 
 
 def _defaults(module: types.ModuleType, tree: ast.Module) -> bool:

@@ -1,4 +1,4 @@
-"""Faults that are planted in the decision code, one at a time: every comparison, condition, row, constant and statement of it.
+"""Faults that are planted in the code, one at a time: every comparison, condition, row, constant and statement of it.
 
 A mutant is a piece of source text and what stands in its place; which pieces there are follows from the syntax tree, so
 that code written tomorrow gets its mutants without being listed here.
@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import ast
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Iterator
 
-DECISIONS = (
-    "transitions.py", "service_machine.py", "engine.py", "peer_view.py", "link_monitor.py", "admission.py", "peer_lives.py",
-    "contenders.py", "mute_notice.py", "policies.py", "service_differences.py", "states.py", "timing.py", "beat.py",
-)
+from tests.mutants.rooms import path_of
+
 _OTHER = {
     ast.Lt: "<=", ast.LtE: "<", ast.Gt: ">=", ast.GtE: ">", ast.Eq: "!=", ast.NotEq: "==", ast.Is: "is not", ast.IsNot: "is",
     ast.In: "not in", ast.NotIn: "in",
@@ -81,10 +78,10 @@ class Mutant:
         return source[:self.start] + self.after + source[self.end:]
 
 
-def mutants_of(path: Path) -> "list[Mutant]":
+def mutants_of(file: str) -> "list[Mutant]":
     """All mutants of one file, in the order of its text."""
-    source = path.read_text(encoding="utf-8")
-    found = {(mutant.start, mutant.end, mutant.after): mutant for mutant in _Planter(path.name, source).all()}
+    source = path_of(file).read_text(encoding="utf-8")
+    found = {(mutant.start, mutant.end, mutant.after): mutant for mutant in _Planter(file, source).all()}
     told: "dict[str, int]" = {}
     numbered = []
     for _, mutant in sorted(found.items()):
@@ -97,6 +94,20 @@ def around(source: str, line: int) -> "tuple[int, str]":
     """Where the function around a line begins, decorators included, and its name; 0 and nothing outside of functions."""
     return max((item[0], item[2]) for item in [(0, 0, ""), *_functions(ast.parse(source), "")] if item[0] <= line <= item[1]
                or not item[0])
+
+
+def first_lines(source: str) -> "dict[int, str]":
+    """Where each function begins, decorators included, and its name."""
+    return {first: name for first, _, name in _functions(ast.parse(source), "")}
+
+
+def named_functions(tree: ast.Module) -> "dict[str, ast.FunctionDef]":
+    """Functions and methods by their names, ``Class.method``."""
+    found = {item.name: item for item in tree.body if isinstance(item, ast.FunctionDef)}
+    for outer in tree.body:
+        if isinstance(outer, ast.ClassDef):
+            found.update({f"{outer.name}.{item.name}": item for item in outer.body if isinstance(item, ast.FunctionDef)})
+    return found
 
 
 def _functions(node: ast.AST, prefix: str) -> "Iterator[tuple[int, int, str]]":
@@ -138,6 +149,13 @@ class _Planter:
                 yield from self._values(node)
                 yield from self._rows(node)
                 yield from self._statements(node)
+                yield from self._handlers(node)
+
+    def _is_log_line(self, node: ast.AST) -> bool:
+        """Only an operator reads it."""
+        return "/" in self._file and isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) and (
+            "log" in self._text(node.value.func).lower()
+        )
 
     @staticmethod
     def _is_shown_only(node: ast.AST) -> bool:
@@ -238,11 +256,16 @@ class _Planter:
             if keyword.arg in ("run", "then", "ready", "done"):
                 yield self._make(keyword.value, f"no {keyword.arg}", "None")
 
+    def _handlers(self, node: ast.AST) -> "Iterator[Mutant]":
+        """An error that is expected is not. The decision code expects none."""
+        if isinstance(node, ast.ExceptHandler) and not isinstance(node.body[0], ast.Raise):
+            yield self._make(node.body[0], "not handled", "raise")
+
     def _statements(self, node: ast.AST) -> "Iterator[Mutant]":
         is_statement = isinstance(node, (ast.Assign, ast.AugAssign, ast.Delete, ast.Raise, ast.Continue, ast.Break)) or (
             isinstance(node, ast.Expr) and not isinstance(node.value, ast.Constant)
         )
-        if is_statement and getattr(node, "col_offset"):
+        if is_statement and getattr(node, "col_offset") and not self._is_log_line(node):
             yield self._make(node, "statement dropped", "pass")
         elif isinstance(node, ast.Return) and node.value is not None and not isinstance(node.value, ast.Constant):
             yield self._make(node.value, "returns nothing", "None")

@@ -1,28 +1,38 @@
-"""Which functions of the decision code each test meets, and how long each takes: a mutant is tried on those alone.
+"""Which functions each test meets, and how long each takes: a mutant is tried on those alone.
 
-Watching the calls takes a minute or two, so what was seen is kept in .mutants/ until the tests or the code change.
+Watching takes minutes, so what was seen is kept in .mutants/. For core it is until the tests or the code change. A test of the
+rooms around it is watched in a process of its own, with all the processes that it starts, and what was seen is kept by the
+names of functions until the test changes: it takes many times as long.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
+import select
 import sys
+import tempfile
 import time
 import types
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Callable
+from typing import Callable, Iterator, Set, Tuple
 
 import pytest
 
-from tests.mutants.plant import DECISIONS
+from tests.mutants import bequest
+from tests.mutants.hook import spy_on
+from tests.mutants.plant import first_lines
+from tests.mutants.rooms import CORE, PACKAGE, ROOT, Room, path_of
 
-ROOT = Path(__file__).resolve().parents[2]
-CORE = ROOT / "opensvc_openha" / "core"
-SEEN = ROOT / ".mutants" / "seen.json"
+SEEN = ROOT / ".mutants"
 MEETS_ALL = ("tests/sim/",)
 """Whole nodes: these tests meet every function, and watching them would take longer than they do."""
+
+
+_ANY = ("", "")
+"""Met by a test that fails while it is watched, which is slow, and passes otherwise."""
 
 
 @dataclass
@@ -30,63 +40,115 @@ class Met:
     """What is known of the tests, by their ids."""
 
     took_s: "dict[str, float]" = field(default_factory=dict)
-    functions: "dict[str, set[tuple[str, int]]]" = field(default_factory=dict)
-    """File and first line of each."""
+    functions: "dict[str, set[tuple[str, str]]]" = field(default_factory=dict)
+    """File and name of each."""
+    failing: "set[str]" = field(default_factory=set)
+    """Tests of the rooms around core that fail here without any fault."""
 
-    def tests_at(self, file: str, line: int) -> "list[str]":
-        """The tests that meet a function."""
-        return [test for test, met in self.functions.items() if (file, line) in met or test.startswith(MEETS_ALL)]
+    def tests_at(self, file: str, name: str) -> "list[str]":
+        """The tests that meet a function; all of them where it is not known yet which do."""
+        found = [test for test, met in self.functions.items() if met & {(file, name), _ANY} or test.startswith(MEETS_ALL)]
+        return found or list(self.functions)
 
 
-def watch(items: "list[pytest.Item]", passes: "Callable[[pytest.Item], bool]") -> Met:
-    """Runs every test that is not known from before; a failing one ends it all."""
-    kept = json.loads(SEEN.read_text(encoding="utf-8")) if SEEN.exists() else {}
-    files = {str(CORE / name): name for name in DECISIONS}
-    met, new = Met(), {}
-    for item in items:
-        state = _state_of(item)
-        old = kept.get(item.nodeid)
-        if old is None or old["state"] != state:
-            seen, took_s = _run(item, passes, files)
-            old = {"state": state, "took_s": took_s, "met": sorted(seen)}
-        new[item.nodeid] = old
-        met.took_s[item.nodeid] = old["took_s"]
-        met.functions[item.nodeid] = {(name, line) for name, line in old["met"]}
-    SEEN.parent.mkdir(exist_ok=True)
-    SEEN.write_text(json.dumps({**kept, **new}), encoding="utf-8")
+def watch(room: Room, items: "list[pytest.Item]", passes: "Callable[[pytest.Item], bool]", jobs: int) -> Met:
+    """Runs every test that is not known from before. One of core that fails ends it all, one of another room is left out."""
+    place = SEEN / f"seen-{room.name}.json"
+    kept = json.loads(place.read_text(encoding="utf-8")) if place.exists() else {}
+    states = {item.nodeid: _state_of(room, item) for item in items}
+    unknown = [item for item in items if kept.get(item.nodeid, {}).get("state") != states[item.nodeid]]
+    SEEN.mkdir(exist_ok=True)
+    seen = _watch_here(room, unknown, passes) if room.name == CORE else _watch_apart(room, unknown, passes, jobs)
+    for nodeid, (is_ok, functions, took_s) in seen:
+        kept[nodeid] = {"state": states[nodeid], "took_s": took_s, "met": sorted(functions), "is_ok": is_ok}
+        place.write_text(json.dumps(kept), encoding="utf-8")
+    met = Met()
+    for name in states:
+        if not kept[name].get("is_ok", True):
+            met.failing.add(name)
+            del kept[name]  # Looked at again the next time.
+            continue
+        met.took_s[name] = kept[name]["took_s"]
+        met.functions[name] = {(file, function) for file, function in kept[name]["met"]}
+    place.write_text(json.dumps(kept), encoding="utf-8")
     return met
 
 
-def _run(
-    item: pytest.Item, passes: "Callable[[pytest.Item], bool]", files: "dict[str, str]"
-) -> "tuple[set[tuple[str, int]], float]":
-    codes: "set[types.CodeType]" = set()
+_Seen = Tuple[str, Tuple[bool, Set[Tuple[str, str]], float]]
 
-    def trace(frame: types.FrameType, _event: str, _arg: object) -> None:
-        codes.add(frame.f_code)
 
-    began = time.monotonic()
-    if not item.nodeid.startswith(MEETS_ALL):
-        sys.settrace(trace)
-    is_ok = passes(item)
+def _watch_here(room: Room, items: "list[pytest.Item]", passes: "Callable[[pytest.Item], bool]") -> "Iterator[_Seen]":
+    files = {str(path_of(name)): name for name in room.files}
+    for item in items:
+        codes: "set[types.CodeType]" = set()
+
+        def trace(frame: types.FrameType, _event: str, _arg: object) -> None:
+            codes.add(frame.f_code)
+
+        began = time.monotonic()
+        if not item.nodeid.startswith(MEETS_ALL):
+            sys.settrace(trace)
+        is_ok = passes(item)
+        sys.settrace(None)
+        if not is_ok:
+            raise pytest.UsageError(f"{item.nodeid} fails without any fault")
+        met = {(files[code.co_filename], code.co_firstlineno) for code in codes if code.co_filename in files}
+        yield item.nodeid, (True, _named(met), time.monotonic() - began)
+
+
+def _watch_apart(room: Room, items: "list[pytest.Item]", passes: "Callable[[pytest.Item], bool]", jobs: int) -> "Iterator[_Seen]":
+    files = {str(path_of(name)): name for name in room.files}
+    waiting, going = list(reversed(items)), {}
+    with tempfile.TemporaryDirectory(dir=SEEN) as folder:
+        while waiting or going:
+            while waiting and len(going) < jobs:
+                item = waiting.pop()
+                notes = Path(folder) / f"{len(waiting)}"
+                read, child = bequest.fork(lambda item=item, notes=notes: _spied(item, passes, notes))
+                going[read] = item.nodeid, notes, child, time.monotonic()
+            for read in select.select(list(going), [], [])[0]:
+                nodeid, notes, child, began = going.pop(read)
+                said = bequest.end(read, child, str(notes))
+                lines = notes.read_text(encoding="utf-8").splitlines() if notes.exists() else []
+                places = [text.rpartition(":") for text in lines]
+                functions = _named({(files[file], int(line)) for file, _, line in places if file in files})
+                functions |= {_ANY} if said == "ok unwatched" else set()
+                print(f"watched {nodeid}: {said}, {len(functions)} functions", flush=True)
+                yield nodeid, (said.startswith("ok"), functions, time.monotonic() - began)
+
+
+def _named(places: "set[tuple[str, int]]") -> "set[tuple[str, str]]":
+    """Functions by their names, of those that begin at these lines."""
+    for file in {file for file, _ in places} - set(_names):
+        _names[file] = first_lines(path_of(file).read_text(encoding="utf-8"))
+    return {(file, _names[file][line]) for file, line in places if line in _names[file]}
+
+
+_names: "dict[str, dict[int, str]]" = {}
+
+
+def _spied(item: pytest.Item, passes: "Callable[[pytest.Item], bool]", notes: Path) -> str:
+    os.environ[bequest.SPY] = str(notes)
+    spy_on(str(notes))
+    if passes(item):
+        return "ok"
+    os.environ[bequest.SPY] = ""
     sys.settrace(None)
-    if not is_ok:
-        raise pytest.UsageError(f"{item.nodeid} fails without any fault")
-    seen = {(files[code.co_filename], code.co_firstlineno) for code in codes if code.co_filename in files}
-    return seen, time.monotonic() - began
+    return "ok unwatched" if passes(item) else "fails"
 
 
-_SHARED: "list[str]" = []
+_shared: "dict[str, str]" = {}
 
 
-def _state_of(item: pytest.Item) -> str:
-    """Changes with the test's file, with the decision code and with what the tests share."""
-    if not _SHARED:
-        shared = [*CORE.glob("*.py"), *(path for path in (ROOT / "tests" / "core").glob("*.py") if "test_" not in path.name)]
-        _SHARED.append(_digest(sorted(shared)) + ",".join(DECISIONS))
+def _state_of(room: Room, item: pytest.Item) -> str:
+    """Changes with the test's file, with the code and with what the tests share."""
+    if room.name not in _shared:
+        tests = {path for folder in room.tests for path in (ROOT / folder).glob("*.py") if "test_" not in path.name}
+        code = set((PACKAGE / "core").glob("*.py")) if room.name == CORE else set()
+        _shared[room.name] = _digest(sorted(tests | code)) + ",".join(room.files)
     if item.nodeid.startswith(MEETS_ALL):
         return _digest([item.path])
-    return _digest([item.path]) + _SHARED[0]
+    return _digest([item.path]) + _shared[room.name]
 
 
 def _digest(paths: "list[Path]") -> str:

@@ -1,0 +1,58 @@
+"""What a Python started by a test does first while faults are planted: it takes the fault over, or notes what it runs.
+
+While ``make mutants`` runs a line in the virtual environment has it run by each one that finds one of the variables.
+"""
+
+import importlib.abc
+import importlib.util
+import os
+import sys
+import threading
+
+_SPY = os.environ.get("OPENHA_TEST_SPY", "")
+"""A file that gets a line for each function of the package that runs: its file and first line."""
+_FAULT = os.environ.get("OPENHA_TEST_FAULT", "")
+"""MODULE=FILE: the source that stands in place of a module's."""
+_PACKAGE = os.path.join(os.path.abspath(__file__).rpartition("/tests/mutants/")[0], "opensvc_openha")
+
+
+def spy_on(path):
+    """Notes each function of the package the first time that any thread runs it."""
+    seen = set()
+
+    def trace(frame, _event, _arg):
+        code = frame.f_code
+        if code not in seen:
+            seen.add(code)
+            if code.co_filename.startswith(_PACKAGE):
+                # Opened each time: daemons close what they have open.
+                with open(path, "a") as file:
+                    file.write(f"{code.co_filename}:{code.co_firstlineno}\n")
+
+    sys.settrace(trace)
+    threading.settrace(trace)
+
+
+class _Planter(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    def __init__(self, module, path):
+        self._module = module
+        self._path = path
+
+    def find_spec(self, name, path=None, target=None):
+        if name != self._module:
+            return None
+        sys.meta_path.remove(self)
+        self._real = importlib.util.find_spec(name)
+        return importlib.util.spec_from_loader(name, self, origin=self._real.origin)
+
+    def exec_module(self, module):
+        with open(self._path, encoding="utf-8") as file:
+            source = file.read()
+        module.__file__ = self._real.origin
+        exec(compile(source, self._real.origin, "exec"), module.__dict__)
+
+
+if _FAULT:
+    sys.meta_path.insert(0, _Planter(*_FAULT.split("=", 1)))
+if _SPY:
+    spy_on(_SPY)

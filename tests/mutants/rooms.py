@@ -1,0 +1,85 @@
+"""The rooms of the package in which faults are planted, the files of each that matter, and the tests that ought to find them.
+
+A fault in a room other than core meets threads, sockets, files and processes: its tests run real daemons.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = ROOT / "opensvc_openha"
+CORE = "core"
+
+
+@dataclass(frozen=True)
+class Room:
+    """One room: its files, how they are named in lists, and where its tests are."""
+
+    name: str
+    files: "tuple[str, ...]"
+    tests: "tuple[str, ...]"
+
+
+_DECISIONS = (
+    "transitions.py", "service_machine.py", "engine.py", "peer_view.py", "link_monitor.py", "admission.py", "peer_lives.py",
+    "contenders.py", "mute_notice.py", "policies.py", "service_differences.py", "states.py", "timing.py", "beat.py",
+)
+
+
+def _in(folder: str, names: str) -> "tuple[str, ...]":
+    return tuple(f"{folder}/{name}.py" for name in names.split())
+
+
+ROOMS = {
+    room.name: room for room in (
+        # The decision code is named without its room, as it always was.
+        Room(CORE, _DECISIONS, ("tests/core", "tests/sim/test_enumeration.py", "tests/sim/test_scenarios.py")),
+        Room("runtime",
+             _in("runtime", "files state_store node daemon script_runner authentication key_store lock link_threads pulse"
+                            " codec legacy_codec"),
+             ("tests/runtime", "tests/cli/test_key.py")),
+        Room("links", _in("links", "slot_link disk_channel udp unicast net"), ("tests/links",)),
+        Room("formats",
+             _in("formats", "beat_frame frame_seal disk_slot state_file key_file legacy_frame monitor_file nodes_file"
+                            " services_file device_signs netlink name_book state_list"),
+             ("tests/formats", "tests/fuzz/test_parsers.py", "tests/runtime/test_interface_watch.py")),
+        Room("agent",
+             _in("agent", "actions runner cluster_actions sequence action_lock interruption commands fencing"),
+             ("tests/agent",)),
+    )
+}
+
+
+def files_of(asked: "list[str]") -> "list[str]":
+    """The files of what is asked for: a room, or a room and a file as in ``runtime/files``; raises ValueError."""
+    found: "list[str]" = []
+    for word in asked:
+        name, _, file = word.removesuffix(".py").partition("/")
+        room = ROOMS.get(name)
+        if room is None:
+            raise ValueError(f"no room {name!r}: expected one of {', '.join(ROOMS)}")
+        names = [one for one in room.files if not file or one.rpartition("/")[2] == f"{file}.py"]
+        if not names:
+            raise ValueError(f"no file {file!r} in room {name}: expected one of {', '.join(room.files)}")
+        found += [one for one in names if one not in found]
+    return found
+
+
+def room_of(file: str) -> Room:
+    """The room that a file of the lists is in."""
+    return ROOMS[file.partition("/")[0] if "/" in file else CORE]
+
+
+def path_of(file: str) -> Path:
+    """Where a file of the lists is."""
+    return PACKAGE / (file if "/" in file else f"{CORE}/{file}")
+
+
+def module_of(file: str) -> str:
+    """Its name as a module."""
+    return f"{PACKAGE.name}.{path_of(file).relative_to(PACKAGE).with_suffix('').as_posix().replace('/', '.')}"
+
+
+ALL_FILES = tuple(file for room in ROOMS.values() for file in room.files)
