@@ -12,7 +12,8 @@ import pytest
 from opensvc_openha.errors import ActionError, InterruptedAction, OpenhaError
 from opensvc_openha.runtime.machine import node_name
 
-from tests.agent.waiting import PACKAGE_ROOT, wait_for
+from tests.agent.conftest import PACKAGE_ROOT
+from tests.waiting import until
 
 SLOW = "touch $0.began; sleep 60"
 INTERRUPTIONS = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -32,7 +33,7 @@ def interrupt(agent, number: int, began: str, *args: str, path: str = "") -> "tu
     env = dict(os.environ, PYTHONPATH=PACKAGE_ROOT, PATH=f"{path}:{os.environ['PATH']}" if path else os.environ["PATH"])
     command = [sys.executable, "-m", "opensvc_openha.cli.svcmgr", *args]
     process = subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True)
-    wait_for((agent.root / began).exists, 60)
+    until((agent.root / began).exists)
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
     return process.returncode, err
