@@ -541,7 +541,7 @@ def test_displaced_daemon_writes_no_state_and_leaves_the_other_its_socket(cluste
         os.replace(folder / "socket", folder / "nmond.sock")
         os.kill(pid, signal.SIGCONT)
         cluster_dir.wait(lambda: not cluster_dir.is_alive(pid), "the daemon has ended")
-    assert command.wait(60) != 0
+    assert command.wait(LIMIT_S) != 0
     assert (folder / "nmond.sock").read_text() == "the other's"
     assert cluster_dir.state_file("registry").read_bytes() == b"6\0"
 
@@ -583,8 +583,8 @@ def test_storm_of_restarts_leaves_one_daemon_that_agrees_with_its_state_file(clu
     for number, steps in enumerate(rounds):
         for step in steps:
             step()
-        cluster_dir.wait(agree, f"file and daemon agree after round {number}", 60)
+        cluster_dir.wait(agree, f"file and daemon agree after round {number}")
         cluster_dir.run(f"service -A registry {commands[number % len(commands)]}")
-        cluster_dir.wait(agree, f"file and daemon agree after the command of round {number}", 60)
+        cluster_dir.wait(agree, f"file and daemon agree after the command of round {number}")
         assert len(cluster_dir.daemons()) == 1, f"round {number}"
     assert "Traceback" not in cluster_dir.log() and "engine failed" not in cluster_dir.log()
