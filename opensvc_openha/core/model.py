@@ -107,7 +107,7 @@ class LinkSpec:
 
     ``device`` is the interface (net, unicast) or the block device (disk, dio). ``address`` may be a host name (unicast
     only); ``address`` and ``port`` are empty and 0 on a disk; ``offset`` (blocks of 512 bytes) is 0 on a network. ``line``
-    only serves messages. ``peer_address`` is the only address that a legacy network link listens to; empty if that is not
+    only serves messages. ``peer_address`` is the only address that a network link listens to; empty if that is not
     configured.
     """
 

@@ -241,6 +241,14 @@ def read_claim(data: bytes) -> Claim:
     return Claim(node, BootId(counter, nonce), cluster, key_id.hex(), newest_id.hex())
 
 
+def peek_number(data: bytes) -> "Optional[tuple[BootId, int]]":
+    """Life and sequence number that a frame claims, looked at before anything else is; None for what is no frame."""
+    if len(data) < _HEAD.size or not data.startswith(MAGIC):
+        return None
+    counter, nonce, seq = _HEAD.unpack_from(data)[6:9]
+    return BootId(counter, nonce), seq
+
+
 def is_authentic(data: bytes, key: Key, binding: bytes) -> bool:
     """True if a whole frame of scheme 1 was made by somebody who has the key, for the link of that binding."""
     tag_at = len(data) - _CRC.size - TAG_BYTES

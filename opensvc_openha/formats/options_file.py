@@ -8,7 +8,7 @@
     wire = legacy                   # own or legacy: the frame of every link
     [[net eth1:239.131.50.12]]      # one link, named as in `hb -s`
     wire = own
-    peer_address = 10.11.1.2        # the only address a legacy link listens to
+    peer_address = 10.11.1.2        # the only address this network link listens to
 
     [node]
     realtime = yes                  # yes or no
@@ -146,8 +146,10 @@ class Options:
         own = own or LinkOptions(self.heartbeat.wire)
         if own.wire is Wire.LEGACY and ":" in link.address:
             raise self.error(f"link {name}: wire = legacy knows IPv4 addresses only", *place)
-        if own.peer_address and (link.kind.is_disk or own.wire is not Wire.LEGACY):
-            raise self.error(f"link {name}: peer_address is for network links with wire = legacy", *place, "peer_address")
+        if own.peer_address and link.kind.is_disk:
+            raise self.error(f"link {name}: peer_address is for network links; a disk has no addresses", *place, "peer_address")
+        if own.wire is Wire.LEGACY and ":" in own.peer_address:
+            raise self.error(f"link {name}: wire = legacy knows IPv4 addresses only", *place, "peer_address")
         return replace(link, wire=own.wire, peer_address=own.peer_address)
 
     def check_links(self, links: "tuple[LinkSpec, ...]") -> None:
@@ -214,9 +216,9 @@ def _link(section: Section, default: Wire) -> LinkOptions:
     address = section.text("peer_address")
     if address is not None:
         try:
-            address = str(ipaddress.IPv4Address(address))
+            address = str(ipaddress.ip_address(address))
         except ValueError:
-            raise section.error(f"peer_address: expected an IPv4 address; found {address!r}", "peer_address") from None
+            raise section.error(f"peer_address: expected an IPv4 or IPv6 address; found {address!r}", "peer_address") from None
     return LinkOptions(section.word("wire", _WIRES) or default, address or "")
 
 

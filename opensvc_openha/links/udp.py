@@ -7,6 +7,7 @@ at every send and every silent moment.
 
 from __future__ import annotations
 
+import collections
 import ipaddress
 import math
 import select
@@ -18,10 +19,15 @@ from opensvc_openha.links.base import Clock, LinkFault, Received, fault_of
 from opensvc_openha.links.host_name import HostName
 
 LARGEST_DATAGRAM = 65_536
+RECEIVE_BUFFER_BYTES = 4 * 1024 * 1024
+"""Room in the kernel for what comes in while a flood is being read; a small one drops the peer's beats with the rest."""
+DRAINED = 256
+"""Datagrams that are read from the kernel at once, before the first of them is looked at."""
 HOPS = 6
 """Routers a multicast beat may cross, as in the original."""
 
 _IP_MTU_DISCOVER, _IP_PMTUDISC_DONT = 10, 0
+_SO_RCVBUFFORCE = 33
 """Missing in the socket module."""
 
 SocketAddress = Union[Tuple[str, int], Tuple[str, int, int, int]]
@@ -154,9 +160,23 @@ class UdpListener(UdpEnd):
         super().__init__(spec)
         self.counters: Dict[str, int] = {"received": 0}
         self._clock = clock
+        self._waiting: "collections.deque[Received]" = collections.deque()
+
+    def open(self) -> None:
+        """Makes a new socket, with a buffer that holds a burst."""
+        super().open()
+        self._waiting.clear()
+        sock = self._opened_socket()
+        try:
+            # More than the administrator's limit, which only root may have.
+            sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, RECEIVE_BUFFER_BYTES)
+        except OSError:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
 
     def receive(self, timeout_s: float) -> Optional[Received]:
         """The next datagram, or None; a silent moment is used to see whether the interface is still the same."""
+        if self._waiting:
+            return self._waiting.popleft()
         sock = self._opened_socket()
         poll = select.poll()
         poll.register(sock, select.POLLIN)
@@ -164,12 +184,18 @@ class UdpListener(UdpEnd):
             if not poll.poll(math.ceil(max(0.0, timeout_s) * 1000)):
                 self._check_interface()
                 return None
-            data, source = sock.recvfrom(LARGEST_DATAGRAM)
-            received_at = self._clock()
-        except BlockingIOError:
-            # The kernel dropped the datagram after all: a wrong checksum is only seen when it is read.
-            return None
+            self._drain(sock)
         except OSError as error:
             raise fault_of(f"receive on {self._spec.device}", error) from None
-        self.counters["received"] += 1
-        return Received(data, received_at, f"{_shown(source[0])}:{source[1]}")
+        return self._waiting.popleft() if self._waiting else None
+
+    def _drain(self, sock: socket.socket) -> None:
+        """Takes what the kernel holds, so that there is room for what comes, and each has the time of its coming."""
+        for _ in range(DRAINED):
+            try:
+                data, source = sock.recvfrom(LARGEST_DATAGRAM)
+            except BlockingIOError:
+                # Nothing more; or the kernel dropped one after all: a wrong checksum is only seen when it is read.
+                return
+            self.counters["received"] += 1
+            self._waiting.append(Received(data, self._clock(), f"{_shown(source[0])}:{source[1]}"))

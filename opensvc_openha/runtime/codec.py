@@ -47,6 +47,9 @@ class Codec(Protocol):
     def decode(self, data: bytes) -> Decoded:
         """The beat in a frame; raises FrameError with the counter it is filed under."""
 
+    def keep(self, data: bytes) -> None:
+        """Told of each frame whose beat was handed on: only that may be remembered of it."""
+
 
 class OwnCodec:
     """This package's own small frame."""
@@ -81,6 +84,9 @@ class OwnCodec:
             self._names.learn_own(known)
         self._names.learn(frame)
         return Decoded(self._names.resolve(frame), frame.pid, judgement.key_id, judgement.remark)
+
+    def keep(self, data: bytes) -> None:
+        """Nothing: beats in this format have numbers, which are the engine's to compare."""
 
 
 def codec_for(link: LinkSpec, own_names: Names, authentication: Authentication) -> Codec:

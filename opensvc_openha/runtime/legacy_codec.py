@@ -6,7 +6,6 @@ bytes of the last one again. The rest of the caution is in core, which knows tha
 
 from __future__ import annotations
 
-import math
 import zlib
 from typing import Callable
 
@@ -62,7 +61,6 @@ class LegacyCodec:
         record = decode_disk_record(data) if is_disk else decode_record(data)
         if record.node != self._link.node:
             raise FrameError("node", f"expected a record of {self._link.node}, found one of {record.node}")
-        self._last = data
         own = set(self._own_names())
         beat = Beat(
             node=record.node,
@@ -75,23 +73,6 @@ class LegacyCodec:
         )
         return Decoded(beat, record.pid, refused=record.refused)
 
-
-class Origin:
-    """The address that a legacy link listens to: the configured one, or the first one heard until the link is down."""
-
-    def __init__(self, link: LinkSpec) -> None:
-        self._link = link
-        self._address = link.peer_address
-        self._heard_at = -math.inf
-
-    def admits(self, source: str, received_at: float) -> bool:
-        """True if a valid record from this source (``host:port``) may be believed."""
-        host = source.rpartition(":")[0]
-        if self._link.kind.is_disk or not source:
-            return True
-        if not self._link.peer_address and received_at >= self._heard_at + self._link.timeout_s:
-            self._address = host
-        if host != self._address:
-            return False
-        self._heard_at = received_at
-        return True
+    def keep(self, data: bytes) -> None:
+        """The engine has this record: the very same one again is no sign of life."""
+        self._last = data

@@ -5,29 +5,23 @@ A fault concerns its own link only. It is logged once each way, and shown in the
 
 from __future__ import annotations
 
-import collections
 import threading
 from typing import Callable, Mapping, Optional
 
 from opensvc_openha.core import timing
-from opensvc_openha.core.admission import REPLAYED
 from opensvc_openha.core.events import BeatReceived, ListenerTried
-from opensvc_openha.core.model import LinkSpec, Wire
+from opensvc_openha.core.model import LinkSpec
 from opensvc_openha.core.status import LinkStatus
-from opensvc_openha.errors import FrameError, OpenhaError
-from opensvc_openha.links.base import BeatListener, Received
+from opensvc_openha.errors import OpenhaError
+from opensvc_openha.links.base import BeatListener
 from opensvc_openha.links.registry import make_listener, make_sender
 from opensvc_openha.runtime import clock
+from opensvc_openha.runtime.beat_intake import BeatIntake
 from opensvc_openha.runtime.codec import Codec
-from opensvc_openha.runtime.legacy_codec import Origin
 from opensvc_openha.runtime.status_board import StatusBoard
 from opensvc_openha.runtime.thread_names import name_thread
 
 _WAIT_S = 0.5
-KNOWN_FRAMES = 2_048
-"""Frames of a link that are known again when they are replayed: half an hour of beats."""
-REPEATS_TOLD_S = 0.1
-"""So often the engine hears of a frame that came before; the others are only counted."""
 _NOT_WRONG = frozenset({"received", "blank"})
 """A slot that nobody ever wrote is a peer that never came."""
 Log = Callable[[LinkSpec, bool, str], None]
@@ -180,10 +174,7 @@ class ListenerThread(LinkThread):
     def __init__(self, link: LinkSpec, codec: Codec, deliver: Callable[[BeatReceived], bool],
                  tell_tried: Callable[[ListenerTried], None], log: Log) -> None:
         super().__init__(link, log)
-        self._codec = codec
-        self._origin = Origin(link) if link.wire is Wire.LEGACY else None
-        self._deliver = deliver
-        self._known = KnownFrames()
+        self._intake = BeatIntake(link, codec, deliver, self._count)
         self._tell_tried = tell_tried
         self._is_open: Optional[bool] = None
         """None until it is known whether it can be opened."""
@@ -198,7 +189,7 @@ class ListenerThread(LinkThread):
                 self._note_health()
                 self._note_counters(listener.counters)
                 if received is not None:
-                    self._take(received)
+                    self._intake.take(received)
         finally:
             self._note_counters(listener.counters)
             self._of_link = {}
@@ -216,53 +207,3 @@ class ListenerThread(LinkThread):
         if self._is_open is False:
             self._tell_tried(ListenerTried(self.link, True))
         self._is_open = True
-
-    def _take(self, received: Received) -> None:
-        # A flood of recorded frames would have the engine busy with them: it hears of some, and all are counted.
-        if self._origin is None and self._known.is_spared(received.data, received.received_at):
-            self._count(REPLAYED, self.complaint)
-            return
-        try:
-            decoded = self._codec.decode(received.data)
-        except FrameError as error:
-            self._count(error.reason, self.complaint)
-            return
-        if self._origin is not None and not self._origin.admits(received.source, received.received_at):
-            self._count("source", self.complaint)
-            return
-        if decoded.refused:
-            self._count("name", "left out a service", decoded.refused)
-        if decoded.remark:
-            self._count(decoded.remark, "accepted a frame that nothing authenticates")
-        if not self._deliver(BeatReceived(self.link, decoded.beat, received.received_at, decoded.pid, decoded.key_id)):
-            self._count("overload", self.complaint)
-            return
-        self._known.add(received.data)
-
-
-class KnownFrames:
-    """The last frames of a link that were handed to the engine: the same bytes say nothing new, for each beat has its number."""
-
-    def __init__(self) -> None:
-        self._marks: "collections.deque[int]" = collections.deque()
-        self._known: "set[int]" = set()
-        self._told_at = float("-inf")
-
-    def add(self, frame: bytes) -> None:
-        """Remembers a frame, and forgets the oldest where there are too many."""
-        mark = hash(frame)
-        if mark in self._known:
-            return
-        self._known.add(mark)
-        self._marks.append(mark)
-        if len(self._marks) > KNOWN_FRAMES:
-            self._known.discard(self._marks.popleft())
-
-    def is_spared(self, frame: bytes, now: float) -> bool:
-        """True for a frame that came before, but for one in a while."""
-        if hash(frame) not in self._known:
-            return False
-        if now - self._told_at < REPEATS_TOLD_S:
-            return True
-        self._told_at = now
-        return False

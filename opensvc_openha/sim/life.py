@@ -195,6 +195,7 @@ class Life:
         if self.is_hung:
             machine.observe(Arrived(now, machine.name, carried.beat, bool(decoded.key_id)))
         self.handle(BeatReceived(link, decoded.beat, now, decoded.pid, decoded.key_id))
+        self._listeners[link].keep(data)
 
     def _refuse_unknown(self, data: bytes) -> None:
         """What an older version does with a flag that it does not know."""

@@ -72,7 +72,7 @@ def test_options_are_read(text: str, options: Options) -> None:
         ("[heartbeat]\nwire = C\n", 2, "wire: expected one of own, legacy; found 'C'"),
         ("[heartbeat]\n[[net x:y]]\n# old\nwire =\n", 4, "wire: expected one of own, legacy; found ''"),
         ("[heartbeat]\n[[net x:y]]\nwire = own\n[[net x:z]]\nwire = C\n", 5, "found 'C'"),
-        ("[heartbeat]\n[[net x:y]]\npeer_address = deb2\n", 3, "peer_address: expected an IPv4 address; found 'deb2'"),
+        ("[heartbeat]\n[[net x:y]]\npeer_address = deb2\n", 3, "peer_address: expected an IPv4 or IPv6 address; found 'deb2'"),
         ("[heartbeat]\n[[net x:y]]\npeer_adress = 10.0.0.1\n", 3, r"known in \[net x:y\]: wire, peer_address"),
         ("[heartbeat]\n[[net x:y]]\n[[[wire]]]\n", 3, r"unknown section \[\[\[wire\]\]\] \(there is none in \[net x:y\]\)"),
         ("[heartbeat]\n[[wire]]\n", 2, "wire: expected one value; found a section"),
@@ -189,11 +189,11 @@ def test_section_of_a_link_that_is_not_there_is_refused() -> None:
     [
         ("[heartbeat]\nwire = legacy\n", replace(NET, address="ff15::5010"), "F:2: .*wire = legacy knows IPv4 addresses only"),
         ("[heartbeat]\nwire = legacy\n[[dio /dev/sdb:19]]\npeer_address = 10.0.0.1\n", DISK, "F:4: .*is for network links"),
-        ("[heartbeat]\n[[net eth1:239.131.50.12]]\npeer_address = 10.0.0.1\n", NET, "F:3: .*peer_address is for network links"),
+        ("[heartbeat]\n[[net eth1:239.131.50.12]]\nwire = legacy\npeer_address = fe80::1\n", NET, "F:4: .*IPv4 addresses only"),
     ],
 )
 def test_option_that_does_not_fit_its_link_is_refused(text: str, link: LinkSpec, message: str) -> None:
-    """IPv6 in a field of 15 characters, an address on a disk, an address on a link of our own format."""
+    """IPv6 in a field of 15 characters, an address on a disk, an IPv6 source of a format that has none."""
     with pytest.raises(ConfigError, match=message):
         parse_options(text, "F").complete_link(link)
 

@@ -277,3 +277,14 @@ def test_beat_larger_than_the_mtu_arrives_in_pieces(nodes, link):
         for number, place in enumerate((nodes.a, nodes.b), 1):
             place.ip("link", "set", "eth1", "mtu", "1500")
             place.ip("addr", "replace", f"fd00:1::{number}/64", "dev", "eth1", "nodad")
+
+
+def test_beat_behind_a_burst_that_nobody_has_read_yet_is_not_lost(link):
+    """A thousand recorded frames fill the socket before the listener has its turn: the peer's beat behind them still comes in."""
+    pair = link(LinkKind.NET, "eth1", GROUPS["net4"][1])
+    pair.open()
+    for number in range(1_000):
+        pair.send(b"%d" % number + bytes(700))
+    pair.send(b"beat")
+    heard = [pair.receive().data[:4] for _ in range(1_001)]
+    assert heard[-1] == b"beat"

@@ -14,9 +14,10 @@ from opensvc_openha.errors import ConfigError, FrameError
 from opensvc_openha.formats.legacy_frame import DISK_BYTES, LegacyRecord, decode_record, encode_disk_record, encode_record
 from opensvc_openha.formats.layout import tree_layout
 from opensvc_openha.runtime.authentication import Authentication
+from opensvc_openha.runtime.beat_intake import Origin
 from opensvc_openha.runtime.codec import OwnCodec, codec_for
 from opensvc_openha.runtime.configuration import check_count, fingerprint, read_cluster, read_options
-from opensvc_openha.runtime.legacy_codec import LegacyCodec, Origin
+from opensvc_openha.runtime.legacy_codec import LegacyCodec
 from opensvc_openha.runtime.machine import node_name
 from opensvc_openha.runtime.state_store import StateStore
 
@@ -87,6 +88,7 @@ def test_same_bytes_again_are_no_sign_of_life() -> None:
     """A record repeated is refused; the next second, and a changed state in the same second, count."""
     codec = LegacyCodec(NET, names)
     codec.decode(encode_record(RECORD))
+    codec.keep(encode_record(RECORD))
     assert reason(codec, encode_record(RECORD)) == "repeated"
     codec.decode(encode_record(replace(RECORD, states=(("registry", S.STOPPING),))))
     codec.decode(encode_record(replace(RECORD, clock_s=RECORD.clock_s + 1)))
@@ -106,6 +108,7 @@ def test_configured_address_is_the_only_one() -> None:
     origin = Origin(replace(NET, peer_address="10.11.1.2"))
     assert not origin.admits("10.11.1.66:5012", 100.0)
     assert origin.admits("10.11.1.2:40000", 101.0)
+    origin.note("10.11.1.2:40000", 101.0)
     assert not origin.admits("10.11.1.66:5012", 9000.0)
 
 
@@ -113,8 +116,10 @@ def test_first_address_is_kept_until_the_link_is_down() -> None:
     """Not configured: the first one heard holds the link as long as it is heard; after its timeout another may."""
     origin = Origin(NET)
     assert origin.admits("10.11.1.2:5012", 100.0)
+    origin.note("10.11.1.2:5012", 100.0)
     assert not origin.admits("10.11.1.66:5012", 105.0)
     assert origin.admits("10.11.1.2:5012", 109.0)
+    origin.note("10.11.1.2:5012", 109.0)
     assert not origin.admits("10.11.1.66:5012", 118.9)
     assert origin.admits("10.11.1.66:5012", 119.0)
 
