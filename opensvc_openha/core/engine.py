@@ -93,6 +93,8 @@ class Engine:
         self._asking: "set[str]" = set()
         self._has_news = False
         """A state is to be announced that no beat has told yet: a state that was entered, or one that is sure again."""
+        self._is_question_new = False
+        """The first service asks for the peer's acknowledgement: with others that wait for it the question can wait, too."""
         self._note_told(list(self._machines))
         self._touched: "set[str]" = set()
         self._due: "dict[str, float]" = {}
@@ -179,6 +181,10 @@ class Engine:
         self._worked_until = until
         self._monitor.wait_until(until + timing.BACKLOG_S)
 
+    def beats_wait(self, now: float) -> None:
+        """Called before a step while received beats wait: the peer may have been heard, which this step does not know."""
+        self._monitor.wait_until(now + timing.BACKLOG_S)
+
     def _doubt_own_services(self, now: float) -> None:
         """The peer heard nothing of this node for a timeout of its own: it may have taken what runs here."""
         mute_s = now - self._beat_at
@@ -252,13 +258,7 @@ class Engine:
         previous, acked = self._view.newest, self._view.acked_seq
         if not self._view.take(beat, now, bool(event.key_id)):
             return done
-        is_same = previous is not None and (previous.boot, previous.states) == (beat.boot, beat.states)
-        # A C OpenHA acknowledges nothing: each of its beats counts for who waits.
-        waits = (self._view.acked_seq != acked or beat.is_legacy) and any(
-            machine.is_in_doubt or machine.state is ServiceState.START_READY
-            for machine in self._machines.values()
-        )
-        self._is_dirty = self._is_dirty or not is_same or waits
+        self._touch(previous, beat, self._view.acked_seq != acked)
         if previous is None or previous.boot != beat.boot:
             self._is_ack_due = True
             self._notice.repeat()
@@ -273,6 +273,17 @@ class Engine:
                 done.append(Record(RecordKind.LINK, gone.link_id, "UP", "DOWN", "the peer said goodbye"))
         self._is_ack_due = self._is_ack_due or beat.wants_ack
         return done
+
+    def _touch(self, previous: Optional[Beat], beat: Beat, is_ack_new: bool) -> None:
+        """Marks the services that the beat may move: all of them, or the few of which it says something new."""
+        # A C OpenHA acknowledges nothing: each of its beats counts for a service that waits.
+        if is_ack_new or beat.is_legacy:
+            self._touched |= self._asking
+        if previous is None or _is_new_speech(previous, beat):
+            self._is_dirty = True
+            return
+        said = previous.states
+        self._touched |= {name for name, state in beat.states.items() if said[name] is not state}
 
     def _take_notice(self, beat: Beat, link: LinkSpec) -> "list[Action]":
         """The peer cannot send on some links, and says so on another one."""
@@ -390,7 +401,7 @@ class Engine:
 
     def _note_told(self, names: "list[str]") -> None:
         """Keeps what the next beat says of each service: with thousands of them, only what moved is looked at again."""
-        before = self._told
+        before, had_questions = self._told, bool(self._asking)
         if self._is_dirty:
             self._told = {}
             self._asking.clear()
@@ -405,6 +416,7 @@ class Engine:
                 self._asking.add(name)
             else:
                 self._asking.discard(name)
+        self._is_question_new = bool(self._asking) and not had_questions
 
     def _evaluate(self, names: "list[str]", now: float, just_moved: "set[str]") -> "list[Action]":
         done: "list[Action]" = []
@@ -429,7 +441,7 @@ class Engine:
     # --- speaking -------------------------------------------------------------------------------------------
 
     def _speak(self, done: "list[Action]", now: float) -> "list[Action]":
-        """Announces at once what changed, at the latest each beat interval, and an acknowledgement when asked for."""
+        """Announces what changed, at the latest each beat interval, and an acknowledgement when asked for."""
         goodbye = self._may_say_goodbye(now)
         if goodbye is not Goodbye.NONE:
             if self._goodbyes and now < self._beat_at + timing.GOODBYE_GAP_S:
@@ -437,7 +449,11 @@ class Engine:
             self._goodbyes += 1
             said: "list[Action]" = [self._announce(now, goodbye)]
             return said + [Exit()] if self._goodbyes >= timing.GOODBYE_REPEATS else said
-        has_changed = self._has_news or any(isinstance(action, Persist) for action in done)
+        self._has_news = self._has_news or any(isinstance(action, Persist) for action in done)
+        # What a script does was announced before, and a question is put at once; news alone may wait for more of it,
+        # to spare a peer that is heard.
+        is_urgent = _runs_script(done) or self._is_question_new or self._view.standing is not PeerStanding.LIVE
+        has_changed = self._has_news and (is_urgent or now >= self._beat_at + timing.NEWS_GAP_S)
         is_due = self.seq == 0 or now >= self._beat_at + self._gap_s(now)
         answers = self._is_ack_due and now >= self._beat_at + timing.ACK_GAP_S
         if has_changed or is_due or answers or _is_past(self._notice.beat_due_at(self._beat_at), now):
@@ -519,7 +535,11 @@ class Engine:
         now = self._stepped_at
         if self._touched:
             return now
-        gap = timing.GOODBYE_GAP_S if self._goodbyes else timing.ACK_GAP_S if self._is_ack_due else self._gap_s(now)
+        gap = self._gap_s(now)
+        if self._goodbyes:
+            gap = timing.GOODBYE_GAP_S
+        elif self._is_ack_due or (self._has_news and self._is_begun):
+            gap = min(gap, timing.ACK_GAP_S if self._is_ack_due else timing.NEWS_GAP_S)
         times = [self._monitor.next_deadline(now), self._view.next_deadline(now), self._notice.due_at(self._beat_at),
                  self._notice.beat_due_at(self._beat_at), *self._due.values()]
         if self._leaving is Leaving.KEEP_SERVICES:
@@ -546,6 +566,11 @@ class Engine:
         return NodeStatus(self.spec.node, self.spec.peer, 0, self._view.standing, reason, links, tuple(services),
                           self._admission.suspicions(now) + self._differences.warnings(),
                           own_only=self._differences.own_only, peer_only=self._differences.peer_only)
+
+    @property
+    def peer_standing(self) -> PeerStanding:
+        """How the peer stands; any thread may ask."""
+        return self._view.standing
 
     @property
     def sight(self) -> Sight:
@@ -596,12 +621,22 @@ class Engine:
         return service in self._machines and self._machines[service].may_run
 
 
+def _is_new_speech(previous: Beat, beat: Beat) -> bool:
+    """True unless the two differ in nothing but numbers and the states of the same services."""
+    return (previous.boot, previous.is_complete, previous.facts, previous.states.keys()) != (
+        beat.boot, beat.is_complete, beat.facts, beat.states.keys())
+
+
 def _shortest_timeout_s(links: "tuple[LinkSpec, ...]") -> float:
     return min((link.timeout_s for link in links), default=math.inf)
 
 
 def _mute_reason(link: LinkSpec) -> str:
     return f"the peer says that its {link.device} is down"
+
+
+def _runs_script(actions: "list[Action]") -> bool:
+    return any(isinstance(action, RunScript) for action in actions)
 
 
 def _is_past(instant: Optional[float], now: float) -> bool:

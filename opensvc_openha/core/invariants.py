@@ -408,7 +408,8 @@ class Watch:
     def _said(node: _Node, seen: Said) -> None:
         for name, state in seen.beat.states.items():
             place = node.place(name)
-            if state is ServiceState.START_READY and place.ready_seq is None:
+            # STARTING says as much and more, should the service have got that far before the next beat.
+            if state in (ServiceState.START_READY, ServiceState.STARTING) and place.ready_seq is None:
                 place.ready_seq = seen.beat.seq
 
     def _is_silent(self, node: _Node, at: float) -> bool:

@@ -245,7 +245,7 @@ class LinkMonitor:
 
     def wait_until(self, instant: float) -> None:
         """No new verdict before that: beats may wait that were received in time. What is silent already stays so."""
-        self._not_before = instant
+        self._not_before = max(self._not_before, instant)
 
     @property
     def is_any_up(self) -> bool:

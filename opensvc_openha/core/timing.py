@@ -18,6 +18,9 @@ FIRST_BEAT_LIMIT_S = 1.2
 ACK_GAP_S = 0.02
 """Shortest time between two beats sent only to acknowledge."""
 
+NEWS_GAP_S = 0.02
+"""Shortest time between two beats sent only because states changed; before a script begins they are announced at once."""
+
 START_READY_DELAY_S = 5.0
 """Time in START_READY when the peer is silent: its last chance to be heard. Not used with a live peer."""
 
@@ -162,6 +165,7 @@ def slot_read_s(timeout_s: float) -> float:
     return min(SLOT_READ_S, max(SLOT_READ_LEAST_S, timeout_s / SLOT_READS))
 
 
+assert NEWS_GAP_S <= ACK_GAP_S, "an acknowledgement that is due says what is new as well"
 assert ACK_GAP_S < FAST_BEAT_INTERVAL_S / 4, "an acknowledgement must not wait for the next beat"
 assert FAST_TIMEOUT_MIN_S > PATIENCE_BEATS * FAST_BEAT_INTERVAL_S, "one lost beat is no silence"
 assert 2 * BEAT_INTERVAL_S <= LEGACY_FRESH_S < START_READY_DELAY_S, "one lost beat is none, a silent delay is no proof"

@@ -49,6 +49,7 @@ from opensvc_openha.runtime.codec import codec_for
 from opensvc_openha.runtime.control_server import ControlServer
 from opensvc_openha.runtime.history import History
 from opensvc_openha.runtime.history_file import Entry, EntryKind
+from opensvc_openha.runtime.inbox import Inbox
 from opensvc_openha.runtime.interface_watch import InterfaceWatch
 from opensvc_openha.runtime.key_store import write_lives
 from opensvc_openha.runtime.link_threads import LinkThread, ListenerThread, SenderThread
@@ -78,6 +79,8 @@ _NAMED = 5
 _BACKLOG = 16
 """So many events may wait for the engine before the end of a status script is held back."""
 _BACKLOG_PAUSE_S = 0.01
+_DRAIN_LIMIT_S = 1.0
+"""Beats that wait before a check-up script for a silent peer are taken within that time, or it is decided anew."""
 _STATUS_LIMIT_S = 1.5
 _FLUSH_LIMIT_S = 1.0
 
@@ -115,7 +118,7 @@ class Daemon:
         self._posted = 0
         self._posted_at = self._mute_until = self._decided_at = clock.monotonic()
         self._patience_s = math.inf
-        self._inbox: "queue.Queue[Union[Event, _Question]]" = queue.Queue()
+        self._inbox: "Inbox[Union[Event, _Question]]" = Inbox()
         self._history: History = (
             History(layout, len(self._spec.own_services), self._report_history) if former is None else former._history
         )
@@ -220,13 +223,11 @@ class Daemon:
         try:
             engine = self._node.engine
             while not self._node.is_done and not self._displaced:
-                wait_s = engine.next_deadline() - clock.monotonic()
-                try:
-                    item: Union[Event, _Question] = self._inbox.get(timeout=wait_s) if wait_s > 0 else self._inbox.get_nowait()
-                except queue.Empty:
-                    item = Tick()
+                item = self._inbox.get(engine.next_deadline() - clock.monotonic()) or Tick()
                 now = clock.monotonic()
                 self._answer_questions(now)
+                if self._inbox.has_beats:
+                    engine.beats_wait(now)
                 if isinstance(item, _Question):
                     item.answer(self._snapshot(now))
                     item = Tick()
@@ -453,15 +454,27 @@ class Daemon:
         """Starts a script in a thread of its own."""
         self._history.note_script(action)
         decided_at, announced_at = self._decided_at, clock.monotonic()
-        self._runner.run(action, lambda: self._is_overtaken(decided_at, announced_at))
+        is_in_silence = action.peer_standing is PeerStanding.SILENT
+        self._runner.run(action, lambda: self._is_overtaken(decided_at, announced_at, is_in_silence))
 
-    def _is_overtaken(self, decided_at: float, announced_at: float) -> bool:
+    def _is_overtaken(self, decided_at: float, announced_at: float, is_in_silence: bool) -> bool:
         """True if this node stood still, or said nothing, for so long since then that the peer may have acted meanwhile.
 
-        Asked at the last moment before a script begins, from its thread: the engine may not have noticed anything yet.
+        Or if the peer was silent and is heard again. Asked at the last moment before a script begins, from its thread: the engine
+        may not have noticed anything yet, so it is first given the time to take the beats that wait.
         """
+        if is_in_silence and not self._is_still_silent():
+            return True
         is_mute = self._mute_until > announced_at or clock.monotonic() - self._posted_at >= self._patience_s
         return self._failure is not None or is_mute or self._pulse.was_stopped(decided_at)
+
+    def _is_still_silent(self) -> bool:
+        give_up = clock.monotonic() + _DRAIN_LIMIT_S
+        while not self._inbox.are_beats_taken:
+            if clock.monotonic() > give_up:
+                return False
+            clock.pause(_BACKLOG_PAUSE_S)
+        return self._node.engine.peer_standing is PeerStanding.SILENT
 
     def answer(self, action: Answer) -> None:
         """Hands an answer to the connection that waits for it."""

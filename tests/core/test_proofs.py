@@ -47,6 +47,7 @@ from opensvc_openha.core.timing import (
     DUAL_RUN_STEP_BEATS,
     FAST_START_READY_DELAY_S,
     GOODBYE_GAP_S,
+    NEWS_GAP_S,
     RESTART_HOLD_S,
     SLOWING_DOWN_S,
     STALL_FRACTION,
@@ -750,6 +751,7 @@ def test_kept_service_is_gone_once_it_is_stopped() -> None:
     bench = Bench().started()
     bench.step(ConfigChanged(replace(bench.engine.spec, services=())))
     bench.order(Command.STOP)
+    bench.now += NEWS_GAP_S
     done = bench.ends(K.STOP)
     assert len(records(done, "REMOVED")) == 1
     assert bench.engine.beat().states == {} and beats(done)[-1].states == {}

@@ -1,0 +1,168 @@
+"""Hundreds of services that change one after the other: few beats, each of them cheap for who hears it, and none of them late."""
+
+from __future__ import annotations
+
+from typing import Iterator
+
+import pytest
+
+from opensvc_openha.core.actions import Action, Announce, RunScript
+from opensvc_openha.core.beat import Ack, Beat, BootId
+from opensvc_openha.core.engine import Engine
+from opensvc_openha.core.events import (
+    BeatReceived,
+    Command,
+    CommandReceived,
+    Learned,
+    ScriptExited,
+    ScriptKind,
+    ScriptOutcome,
+    Tick,
+)
+from opensvc_openha.core.facts import Facts
+from opensvc_openha.core.model import ClusterSpec
+from opensvc_openha.core.service_machine import ServiceMachine
+from opensvc_openha.core.states import ServiceState
+from opensvc_openha.core.timing import BACKLOG_S, BEAT_INTERVAL_S, NEWS_GAP_S
+
+from tests.core.pair import TIMEOUT_S, links, services
+
+COUNT = 300
+NAMES = tuple(f"svc{number}" for number in range(COUNT))
+OWN, PEER = BootId(1, 11), BootId(1, 22)
+
+
+class Bench:
+    """deb1's engine with many services, and what deb2 says."""
+
+    def __init__(self, state: ServiceState) -> None:
+        self.now = 100.0
+        both = links(count=1)
+        spec = ClusterSpec("deb1", "deb2", both, services(*NAMES))
+        self.engine = Engine(spec, OWN, dict.fromkeys(NAMES, Learned(state)), self.now)
+        self.link = spec.listeners[0]
+        self.said = dict.fromkeys(NAMES, ServiceState.FROZEN_STOP)
+        self.seq = 0
+        self.engine.step(Tick(), self.now)
+        self.hear()
+
+    def hear(self, received_at: float = 0.0, is_acked: bool = True, facts: "Facts | None" = None) -> "list[Action]":
+        """A beat of the peer as it is now."""
+        self.seq += 1
+        ack = Ack(OWN, self.engine.seq) if is_acked else None
+        beat = Beat("deb2", PEER, self.seq, ack, dict(self.said), facts=facts)
+        return self.engine.step(BeatReceived(self.link, beat, received_at or self.now), self.now)
+
+
+@pytest.fixture
+def evaluated(monkeypatch: pytest.MonkeyPatch) -> "Iterator[list[str]]":
+    """The services that are looked at, in order."""
+    found: "list[str]" = []
+    evaluate = ServiceMachine.evaluate
+
+    def note(machine: ServiceMachine, *args: object) -> "list[Action]":
+        found.append(machine.spec.name)
+        return evaluate(machine, *args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ServiceMachine, "evaluate", note)
+    yield found
+
+
+def test_beat_has_only_those_services_looked_at_that_it_says_something_new_of(evaluated: "list[str]") -> None:
+    """Two of 300 change on the peer: these two are looked at; a beat that says the same moves nothing at all."""
+    bench = Bench(ServiceState.FROZEN_STOP)
+    evaluated.clear()
+    bench.hear()
+    assert evaluated == []
+    bench.said["svc7"] = bench.said["svc250"] = ServiceState.STOPPED
+    bench.hear()
+    assert sorted(evaluated) == ["svc250", "svc7"]
+
+
+def test_beat_with_other_services_or_facts_has_all_looked_at(evaluated: "list[str]") -> None:
+    """What the peer says of itself, or of which services it speaks, may concern each of them."""
+    bench = Bench(ServiceState.FROZEN_STOP)
+    evaluated.clear()
+    bench.hear(facts=Facts(priority=1))
+    assert len(set(evaluated)) == COUNT
+    evaluated.clear()
+    del bench.said["svc9"]
+    bench.hear(facts=Facts(priority=1))
+    assert len(set(evaluated)) == COUNT
+
+
+def test_new_acknowledgement_has_those_looked_at_that_wait_for_one(evaluated: "list[str]") -> None:
+    """One service asks; the peer's answer moves it, and nobody else is looked at."""
+    bench = Bench(ServiceState.FROZEN_STOP)
+    bench.engine.step(CommandReceived(1, "svc5", Command.UNFREEZE), bench.now)
+    bench.engine.step(Tick(), bench.now)
+    assert bench.engine.state_of("svc5") is ServiceState.START_READY
+    evaluated.clear()
+    done = bench.hear()
+    assert evaluated == ["svc5"]
+    assert [action.kind for action in done if isinstance(action, RunScript)] == [ScriptKind.CHECK]
+
+
+def test_changes_one_after_the_other_make_a_beat_each_gap() -> None:
+    """300 services stop within 0.3 s, 1 ms apart: no more beats than gaps, and the last one says all."""
+    bench = Bench(ServiceState.STARTED)
+    for name in NAMES:
+        bench.engine.step(CommandReceived(1, name, Command.STOP), bench.now)
+    began_at = bench.now
+    while bench.now < began_at + 1.0:
+        bench.now = bench.engine.next_deadline()
+        bench.engine.step(Tick(), bench.now)
+    bench.hear()
+    told: "list[Announce]" = []
+    for number, name in enumerate(NAMES):
+        bench.now += 0.001
+        exited = ScriptExited(name, ScriptKind.STOP, ScriptOutcome.OK)
+        told += [action for action in bench.engine.step(exited, bench.now) if isinstance(action, Announce)]
+        while bench.engine.next_deadline() <= bench.now:
+            told += [action for action in bench.engine.step(Tick(), bench.now) if isinstance(action, Announce)]
+    last_at = bench.now
+    while bench.now < last_at + NEWS_GAP_S:
+        bench.now = bench.engine.next_deadline()
+        told += [action for action in bench.engine.step(Tick(), bench.now) if isinstance(action, Announce)]
+    assert 0.3 / NEWS_GAP_S - 2 <= len(told) <= 0.3 / NEWS_GAP_S + 2
+    assert set(told[-1].beat.states.values()) == {ServiceState.STOPPED}
+    assert bench.engine.next_deadline() > bench.now + BEAT_INTERVAL_S / 2
+
+
+def test_script_is_never_run_before_its_state_was_announced() -> None:
+    """A stop right after a beat: STOPPING is announced in the very step that has the script run."""
+    bench = Bench(ServiceState.STARTED)
+    for name in NAMES[:5]:
+        done = bench.engine.step(CommandReceived(1, name, Command.STOP), bench.now)
+        told = [action for action in done if isinstance(action, Announce)]
+        assert told and told[-1].beat.states[name] is ServiceState.STOPPING
+        assert any(isinstance(action, RunScript) for action in done)
+
+
+def test_nothing_is_decided_about_a_peer_whose_beats_wait() -> None:
+    """The last beat that was taken is older than the timeout, others wait: no link goes down, and the peer is not silent."""
+    bench = Bench(ServiceState.STOPPED)
+    bench.now += 0.1
+    while bench.now < 100.0 + TIMEOUT_S:
+        bench.now = min(bench.engine.next_deadline(), 100.0 + TIMEOUT_S)
+        bench.engine.beats_wait(bench.now)
+        bench.engine.step(Tick(), bench.now)
+    assert bench.engine.peer_standing.name == "LIVE"
+    assert bench.engine.next_deadline() <= bench.now + BACKLOG_S
+    bench.hear(received_at=bench.now - 0.5)
+    bench.now += BACKLOG_S
+    bench.engine.step(Tick(), bench.now)
+    assert bench.engine.peer_standing.name == "LIVE"
+
+
+def test_peer_whose_waiting_beats_were_not_its_own_is_silent_after_the_backlog() -> None:
+    """Beats waited, and none of them was a sign of life: the verdict is late by the backlog, and no more."""
+    bench = Bench(ServiceState.STOPPED)
+    while bench.now < 100.0 + TIMEOUT_S:
+        bench.now = min(bench.engine.next_deadline(), 100.0 + TIMEOUT_S)
+        bench.engine.beats_wait(bench.now)
+        bench.engine.step(Tick(), bench.now)
+    bench.now += BACKLOG_S
+    assert bench.engine.next_deadline() <= bench.now
+    bench.engine.step(Tick(), bench.now)
+    assert bench.engine.peer_standing.name == "SILENT"
