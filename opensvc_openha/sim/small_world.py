@@ -45,6 +45,7 @@ from opensvc_openha.core.invariants import (
 )
 from opensvc_openha.core.model import ClusterSpec, LinkKind, LinkSpec, ServiceSpec
 from opensvc_openha.core.states import PEER_OUT, ServiceState
+from opensvc_openha.core.timing import NEWS_GAP_S
 from opensvc_openha.errors import SystemFault
 from opensvc_openha.formats.state_file import StoredState
 from opensvc_openha.runtime.node import Node
@@ -103,6 +104,7 @@ class Host:
         self.at_once = 0
         self.stepped_at = 0.0
         self.announced: Optional[Beat] = None
+        self.announced_at = 0.0
 
     @property
     def engine(self) -> Optional[Engine]:
@@ -135,7 +137,7 @@ class Host:
         if self.disk is not None and self.disk.state is not own and not self.is_behind:
             problem = f"{self.disk.state.name} was written, but it is {own.name}"
         elif self._is_old_news(said):
-            problem = f"{said.name} was not announced at once"
+            problem = f"{said.name} was not announced in time"
         elif own in PEER_OUT and self.world.runs(self.index) and not self.world.is_forced:
             problem = f"{own.name} while the service runs there"
         if problem:
@@ -143,7 +145,7 @@ class Host:
 
     def _is_old_news(self, said: ServiceState) -> bool:
         """True if the last beat says something else; what the node was or is not sure of may wait for the next one."""
-        if self.announced is None or self.is_leaving:
+        if self.announced is None or self.is_leaving or self.world.now < self.announced_at + NEWS_GAP_S:
             return False
         last = self.announced.states[SERVICE]
         return last is not said and ServiceState.UNKNOWN not in (last, said)
@@ -169,7 +171,7 @@ class Host:
     def announce(self, action: Announce) -> None:
         """Sends a beat."""
         self.world.watch.observe(Said(self.world.now, self.name, action.beat))
-        self.announced = action.beat
+        self.announced, self.announced_at = action.beat, self.world.now
         self.world.send(self.index, action.beat)
 
     def run_script(self, action: RunScript) -> None:
