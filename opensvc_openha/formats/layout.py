@@ -54,6 +54,11 @@ class Layout:
         return f"{self.conf_dir}/agents"
 
     @property
+    def fence_dir(self) -> str:
+        """Generated check-up scripts of services that an OpenSVC agent runs: no agent writes here."""
+        return f"{self.conf_dir}/fence.d"
+
+    @property
     def key_file(self) -> str:
         """The secret that authenticates heartbeats."""
         return f"{self.conf_dir}/openha.key"

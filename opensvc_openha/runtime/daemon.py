@@ -45,6 +45,7 @@ from opensvc_openha.runtime import clock
 from opensvc_openha.runtime.agent_caches import AgentCaches
 from opensvc_openha.runtime.authentication import Authentication
 from opensvc_openha.runtime.caller import Caller
+from opensvc_openha.runtime.check_scripts import CheckScripts
 from opensvc_openha.runtime.codec import codec_for
 from opensvc_openha.runtime.control_server import ControlServer
 from opensvc_openha.runtime.history import History
@@ -114,6 +115,7 @@ class Daemon:
         self._problems = self._configuration.problems
         self._store = StateStore(layout, self._spec.node, self._spec.peer)
         self._agent_caches = AgentCaches(layout, lambda: {svc.name: svc.script for svc in self._spec.own_services})
+        self._check_scripts = CheckScripts(layout, self._problems)
         self._board = StatusBoard()
         self._posted = 0
         self._posted_at = self._mute_until = self._decided_at = clock.monotonic()
@@ -177,6 +179,7 @@ class Daemon:
                        len(self._spec.own_services))
         for warning in self._warnings():
             self._log.warning("node %s: %s", self._spec.node, warning)
+        self._check_scripts.look(self._spec.own_services)
         engine = threading.Thread(target=self._engine_thread, name="engine", daemon=True)
         engine.start()
         if self._leaving is not None:
@@ -198,6 +201,7 @@ class Daemon:
             self._obey_signals()
             self._configuration.look()
             self._guard_place()
+            self._check_scripts.look(self._spec.own_services)
             self._monitor.look()
             ring = self._authentication.advance(clock.monotonic())
             if ring is not None:

@@ -17,6 +17,7 @@ class Subject(enum.Enum):
     PLACE = "lock or control socket not put back"
     KEY_ROTATION = "key rotation does not go on"
     INTERNAL = "internal error of the daemon, which goes on"
+    CHECK_SCRIPT = "check-up script not believed, so a silent peer is not taken over"
 
 
 class Problems:

@@ -30,6 +30,7 @@ from opensvc_openha.core.timing import (
 )
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.runtime import clock
+from opensvc_openha.runtime.check_scripts import AGENT_COMMANDS, find_doubt
 from opensvc_openha.runtime.files import open_log
 from opensvc_openha.runtime.machine import start_of_process
 from opensvc_openha.runtime.programs import why_not_runnable
@@ -45,7 +46,6 @@ _ARGUMENT = {
 _REVOCABLE = frozenset({ScriptKind.CHECK, ScriptKind.START})
 _WORDS_UP = frozenset({"up", "started", "running"})
 _WORDS_DOWN = frozenset({"down", "stopped"})
-_AGENT_COMMANDS = frozenset({"svcmgr", "opensvc", "om"})
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -126,6 +126,9 @@ class ScriptRunner:
                 self._await_orphan(action.service)
             if action.kind in _REVOCABLE and is_overtaken():
                 outcome, detail = ScriptOutcome.POSTPONED, f"this node stood still before the {action.kind.value} script began"
+            elif action.kind is ScriptKind.CHECK and find_doubt(action.path, self._layout):
+                outcome = ScriptOutcome.FAILED
+                detail = f"not run: {find_doubt(action.path, self._layout)}"
             else:
                 outcome, detail = self._run_one(action)
         except Exception as error:  # The one place of this thread that catches all: its end must be reported.
@@ -290,7 +293,7 @@ def _read_probe(path: str, code: int, output: str) -> ScriptOutcome:
     """
     words = output.split()
     word = words[0].lower() if words else ""
-    is_agent = os.path.islink(path) and os.path.basename(os.path.realpath(path)) in _AGENT_COMMANDS
+    is_agent = os.path.islink(path) and os.path.basename(os.path.realpath(path)) in AGENT_COMMANDS
     if code == 0 and (word in _WORDS_UP or (is_agent and not word)):
         return ScriptOutcome.UP
     if (code == 1 and is_agent) or (code in (0, 1, 3) and word in _WORDS_DOWN):
