@@ -11,8 +11,12 @@ from core.objects.svcdict import KEYS
 from core.resource import Resource
 from env import Env
 
-from site_opensvc import openha_driver
+try:
+    from site_opensvc import openha_driver
+except Exception:  # Missing, torn or not readable: the agent would go on without this resource, and ask nobody.
+    openha_driver = None
 
+MISSING = "site_opensvc/openha_driver.py cannot be loaded: run `openha agent install`"
 DRIVER_GROUP = "app"
 DRIVER_BASENAME = "openha"
 DRIVER_BASENAME_ALIASES = ["OpenHA"]
@@ -36,20 +40,30 @@ KEYS.register_driver(
 STATUS = {"up": core.status.UP, "down": core.status.DOWN, "warn": core.status.WARN}
 
 
-class Host(openha_driver.Host):
-    """The service names itself otherwise in this line; it drives nothing but its own node."""
+if openha_driver is not None:
 
-    @property
-    def svc(self):
-        return self
+    class Host(openha_driver.Host):
+        """The service names itself otherwise in this line, and may be in a namespace; it drives nothing but its own node."""
 
-    @property
-    def svcname(self):
-        return self.resource.svc.name
+        @property
+        def svc(self):
+            return self
 
-    @property
-    def nodes(self):
-        return self.resource.svc.nodes
+        @property
+        def svcname(self):
+            return self.resource.svc.path
+
+        @property
+        def default_name(self):
+            return self.resource.svc.name
+
+        @property
+        def script_base(self):
+            return os.path.splitext(self.resource.svc.paths.cf)[0]
+
+        @property
+        def nodes(self):
+            return self.resource.svc.nodes
 
 
 class AppOpenha(Resource):
@@ -63,10 +77,17 @@ class AppOpenha(Resource):
         self.label = "hb.openha"
         # The other resources of this group are sorted by a pair.
         self.sort_key = (self.rid, self.rid)
-        self.openha = openha_driver.Driver(Host(self, Env.nodename, Env.paths.pathetc), name)
+        self.cluster_name = name
+        self.openha = None
+        if openha_driver is not None:
+            self.openha = openha_driver.Driver(Host(self, Env.nodename, Env.paths.pathetc), name)
+
+    def on_add(self):
+        # The agent shows statuses that it keeps, and the cluster cannot do without its scripts meanwhile.
+        if self.openha is not None:
+            self.openha.ensure_wrappers()
 
     def _status(self, verbose=False):
-        self.openha.ensure_wrappers()
         conflict = self.conflict()
         if conflict:
             self.status_log(conflict)
@@ -82,19 +103,22 @@ class AppOpenha(Resource):
 
     def conflict(self):
         """Why the cluster cannot decide about this service, if it cannot."""
+        if self.openha is None:
+            return MISSING
         if self.svc.orchestrate == "no":
             return ""
         return "orchestrate = %s: the agent's own daemon would decide too. set orchestrate = no" % self.svc.orchestrate
 
     def abort_start(self):
         """True vetoes the start of the whole service."""
-        if self.conflict():
+        is_wanted = os.environ.get("OPENHA_ACTION") == "start" or self.svc.options.force
+        if self.conflict() and not (self.openha is None and is_wanted):
             self.log.error(self.conflict())
             return True
-        if os.environ.get("OPENHA_ACTION") == "start" or self.svc.options.force:
+        if is_wanted:
             return False
         self.log.error("this service is managed by OpenHA, a direct start is disabled: use `service -A %s unfreeze`, "
-                       "or --force to override", self.openha.service)
+                       "or --force to override", self.cluster_name or self.svc.name)
         return True
 
     def start(self):
@@ -107,4 +131,4 @@ class AppOpenha(Resource):
         # The error of an optional resource would not end the action.
         self.unset_optional()
         raise ex.Error("this service is managed by OpenHA, a direct stop is disabled: use `service -A %s freeze-stop`, "
-                       "or --force to override" % self.openha.service)
+                       "or --force to override" % (self.cluster_name or self.svc.name))

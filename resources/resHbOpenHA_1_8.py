@@ -8,38 +8,81 @@ import rcStatus
 import resHb
 from rcGlobalEnv import rcEnv
 
-import openha_driver
+MISSING = "lib/openha_driver.py cannot be loaded: run `openha agent install`"
+
+try:
+    import openha_driver
+except Exception:  # Missing, torn or not readable: the agent would take a driver that fails for none, and ask nobody.
+    openha_driver = None
 
 
-class Host(openha_driver.Host):
-    """This line keeps what was asked for among the options of the service."""
-
-    def is_cluster(self):
-        return bool(self.svc.options.cluster)
-
-    def is_remote(self):
-        return bool(self.svc.options.remote)
-
-
-class Hb(openha_driver.HbActions, resHb.Hb):
-    """The service as the cluster knows it, under ``name``."""
-
-    ex = rcExceptions
-    rc_status = rcStatus
+class Guard(resHb.Hb):
+    """Without the file that all drivers share: shows it, and lets nobody but the cluster itself start or stop the service."""
 
     def __init__(self, rid=None, name=None, **kwargs):
         resHb.Hb.__init__(self, rid, "hb.openha", **kwargs)
         self.name = name
-        self.openha = openha_driver.Driver(Host(self, rcEnv.nodename, rcEnv.paths.pathetc), name)
 
-    def __status(self, verbose=False):
-        # resHb.Hb asks for its own private method, which this one replaces only because the classes share their name.
-        return self.openha_status()
+    def cluster_files(self):
+        pass
+
+    def _status(self, verbose=False):
+        self.status_log(MISSING)
+        return rcStatus.WARN
 
     def load_status_last(self):
-        # A state of the cluster is never a matter of the agent's cache, which has no age limit.
         return rcStatus.UNDEF
 
-    def on_add(self):
-        # What svcmon and print status show of all resources is kept in one file more, that may be older than the state.
-        openha_driver.drop_stale_summary(self.svc.status_data_dump, self.rid, self.openha)
+    def need_stonith(self):
+        raise rcExceptions.excError(MISSING)
+
+    def freezestop(self):
+        raise rcExceptions.excError(MISSING)
+
+    def _refuse(self):
+        if not self.svc.options.cluster:
+            raise rcExceptions.excError(MISSING)
+
+    start = stop = switch = freeze = thaw = _refuse
+
+
+if openha_driver is None:
+    Hb = Guard
+else:
+
+    class Host(openha_driver.Host):
+        """This line keeps what was asked for among the options of the service."""
+
+        def is_cluster(self):
+            return bool(self.svc.options.cluster)
+
+        def destination(self):
+            return str(getattr(self.svc.options, "destination_node", None) or "")
+
+        def is_remote(self):
+            return bool(self.svc.options.remote)
+
+    class Hb(openha_driver.HbActions, resHb.Hb):
+        """The service as the cluster knows it, under ``name``."""
+
+        ex = rcExceptions
+        rc_status = rcStatus
+
+        def __init__(self, rid=None, name=None, **kwargs):
+            resHb.Hb.__init__(self, rid, "hb.openha", **kwargs)
+            self.name = name
+            self.openha = openha_driver.Driver(Host(self, rcEnv.nodename, rcEnv.paths.pathetc), name)
+
+        def __status(self, verbose=False):
+            # resHb.Hb asks for its own private method, which this one replaces only because the classes share their name.
+            return self.openha_status()
+
+        def load_status_last(self):
+            # A state of the cluster is never a matter of the agent's cache, which has no age limit.
+            return rcStatus.UNDEF
+
+        def on_add(self):
+            # A status that is shown from the agent's files makes no wrapper, and the cluster cannot do without.
+            self.openha.ensure_wrappers()
+            # What svcmon and print status show of all resources is kept in one file more, that may be older than the state.
+            openha_driver.drop_stale_summary(self.svc.status_data_dump, self.rid, self.openha)

@@ -4,6 +4,7 @@ Only `om` puts this directory on the path of its Python. It wraps one function o
 that function is another one, nothing happens, and the section is ignored as without the hook.
 """
 
+import os
 import sys
 
 
@@ -37,12 +38,17 @@ def _wrap(builder):
 
     try:
         import site_opensvc.drivers.resource.hb.openha  # noqa: F401 - Makes the keywords of the section known.
-    except Exception:
-        return
+        broken = ""
+    except Exception as error:
+        broken = "the driver of [hb#N] type = OpenHA cannot be loaded (%s): run `openha agent install --hb-section`" % error
 
     def with_hb(svc):
         errors = add_resources(svc)
-        for section in sorted(name for name in svc.cd if name.split("#")[0] == "hb"):
+        sections = sorted(name for name in svc.cd if name.split("#")[0] == "hb")
+        if broken and [name for name in sections if str(svc.cd[name].get("type", "")).lower() == "openha"]:
+            _refuse_start(svc, broken)
+            return errors + 1
+        for section in [] if broken else sections:
             try:
                 add_resource(svc, "hb", section)
             except Exception as error:  # The agent must go on without it.
@@ -52,6 +58,18 @@ def _wrap(builder):
         return errors
 
     builder.add_resources = with_hb
+
+
+def _refuse_start(svc, reason):
+    """Nobody asks the cluster any more: a start by hand could be the second one."""
+    import core.exceptions as ex
+
+    def refused():
+        raise ex.Error(reason)
+
+    svc.log.error(reason)
+    if os.environ.get("OPENHA_ACTION") != "start":
+        svc.start = refused
 
 
 def _guard_stop(svc):

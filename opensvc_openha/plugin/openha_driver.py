@@ -20,7 +20,9 @@ except ImportError:
     pass
 
 ANSWER_LIMIT_S = 0.5
-"""How long the daemon may take to answer: with the rest of an agent's status, within a second."""
+"""How long the daemon may take to answer where its process is not known."""
+BUSY_LIMIT_S = 2.0
+"""How long it may take where its process is seen to run: a loaded machine is no hung daemon."""
 ANSWER_KEPT_S = 0.3
 """So long one answer serves all services that a command looks at."""
 FIRST_LOOK_S = 0.1
@@ -28,6 +30,8 @@ FIRST_LOOK_S = 0.1
 SILENCE_KEPT_S = 5
 """So long a daemon that did not answer is not asked for a status again by the same command."""
 CHANGE_LIMIT_S = 10
+END_LIMIT_S = 7200
+"""How long a start may last. The daemon has its own limit for the script; this one is for a daemon that loses it."""
 SETTLE_LIMIT_S = 2
 POLL_S = 0.2
 LINE_LIMIT = 16000000
@@ -35,20 +39,42 @@ LINE_LIMIT = 16000000
 NOT_INSTALLED = "open-ha is not installed"
 NOT_RUNNING = "open-ha daemons are not running"
 NOT_ANSWERING = "open-ha daemon does not answer"
+DONE = "heartbeat actions done"
 NO_STATE = "unable to determine cluster service state"
 
 DIGITS = ("stopped", "stopping", "started", "starting", "start_failed", "stop_failed", "frozen_stop", "start_ready",
           "unknown", "force_stop")
 FROZEN = ("frozen_stop", "frozen_start")
+AWAY = ("silent", "left")
+"""Of a peer without a daemon: it cannot be frozen or thawed, and starts nothing."""
 PEER_FROZEN = FROZEN + ("start_ready",)
 """A C OpenHA writes start_ready for a service that runs frozen."""
+ON_THE_WAY = ("start_ready", "starting", "stopping")
 STATE_WORD = re.compile(r"[A-Za-z_]{1,40}\Z")
 WRAPPERS = ("cluster", "stonith")
 MARK = "Made by `openha agent install`"
 
 
+SSH_FAILED = 255
+"""The exit code of ssh itself, not of what it was to run."""
+
+
+def native(text):
+    # type: (Any) -> str
+    """As the agents have their texts: bytes under Python 2, where a mixture breaks at the first non-ASCII character."""
+    if isinstance(text, str):
+        return text
+    if str is bytes:  # type: ignore[comparison-overlap]  # Python 2.
+        return text.encode("utf-8", "replace")  # type: ignore[no-any-return]
+    return str(text.decode("utf-8", "replace")) if isinstance(text, bytes) else str(text)
+
+
 class Refused(Exception):
     """The action cannot be done; the text says why."""
+
+    def __init__(self, text):
+        # type: (Any) -> None
+        Exception.__init__(self, native(text))
 
 
 class Ended(Exception):
@@ -58,13 +84,14 @@ class Ended(Exception):
 class Look(object):
     """What is known of one service: lower-case states of both nodes, and what is wrong with the daemon, if anything."""
 
-    def __init__(self, own, peer, standing="", problem="", is_listed=True):
-        # type: (str, str, str, str, bool) -> None
+    def __init__(self, own, peer, standing="", problem="", is_listed=True, reason=""):
+        # type: (str, str, str, str, bool, str) -> None
         self.own = own
         self.peer = peer
         self.standing = standing
         self.problem = problem
         self.is_listed = is_listed
+        self.reason = reason
 
 
 def finding(look):
@@ -140,7 +167,8 @@ def _read(answer, service):
         status = answer["status"]
         for svc in status["services"]:
             if svc["name"] == service:
-                return Look(_word(svc["own_state"]), _word(svc["peer_state"]), str(status.get("peer_standing") or ""))
+                return Look(_word(svc["own_state"]), _word(svc["peer_state"]), str(status.get("peer_standing") or ""),
+                            reason=native(svc.get("reason") or "") if isinstance(svc, dict) else "")
         return Look("unknown", "unknown", is_listed=False)
     except (KeyError, TypeError, AttributeError, ValueError):
         return None
@@ -159,7 +187,8 @@ def _word(state):
 def ask(path, lock_file=""):
     # type: (str, str) -> Tuple[Any, str]
     """The daemon's status in one round trip; the answer, or None, and what is wrong. The lock file names its process."""
-    deadline = time.time() + ANSWER_LIMIT_S
+    began = time.time()
+    deadline = began + ANSWER_LIMIT_S
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         connection.settimeout(ANSWER_LIMIT_S)
@@ -176,8 +205,11 @@ def ask(path, lock_file=""):
             try:
                 part = connection.recv(262144)
             except socket.timeout:
-                if _is_stopped(lock_file):
+                process = _process_state(lock_file)
+                if process in ("T", "t"):
                     return None, NOT_ANSWERING
+                if process in ("R", "S", "D"):
+                    deadline = began + BUSY_LIMIT_S
                 continue
             if not part:
                 break
@@ -202,16 +234,16 @@ def ask(path, lock_file=""):
     return answer, NOT_ANSWERING if is_hung else ""
 
 
-def _is_stopped(lock_file):
-    # type: (str) -> bool
-    """True if the process that the lock file names was stopped by a signal or a debugger."""
+def _process_state(lock_file):
+    # type: (str) -> str
+    """The state of the process that the lock file names, as ps has it: T is stopped by a signal; empty if not known."""
     try:
         with open(lock_file) as file:
             pid = int(file.read(32))
         with open("/proc/%d/stat" % pid) as file:
-            return file.read().rpartition(")")[2].split()[0] in ("T", "t")
+            return file.read().rpartition(")")[2].split()[0]
     except (OSError, IOError, ValueError, IndexError):
-        return False
+        return ""
 
 
 def _connect(connection, path):
@@ -241,6 +273,28 @@ class Host(object):
         """The agent's service."""
         return self.resource.svc
 
+    @property
+    def script_base(self):
+        # type: () -> str
+        """The path of the wrappers, but for their endings."""
+        return os.path.join(self.etc_dir, self.svc.svcname)
+
+    @property
+    def default_name(self):
+        # type: () -> str
+        """The cluster's name for the service where the section gives none."""
+        return str(self.svc.svcname)
+
+    def is_dry_run(self):
+        # type: () -> bool
+        """Called with --dry-run: nothing may be changed."""
+        return bool(getattr(getattr(self.svc, "options", None), "dry_run", False))
+
+    def destination(self):
+        # type: () -> str
+        """The node of --to; empty without it."""
+        return str(getattr(self.svc, "destination_node", None) or "")
+
     def is_cluster(self):
         # type: () -> bool
         """Called with --cluster: by the cluster itself."""
@@ -260,7 +314,7 @@ class Host(object):
         # type: (str, str) -> Tuple[int, str]
         """Runs an action of this service on the peer; its exit code and what it printed."""
         out, err, code = self.svc.remote_action(peer, action, sync=True)
-        return code, "%s%s" % (out, err)
+        return code, native(out) + native(err)
 
     def unlock(self):
         # type: () -> None
@@ -284,7 +338,7 @@ class Driver(object):
     def service(self):
         # type: () -> str
         """The service as the cluster names it."""
-        return str(self._name or self._host.svc.svcname)
+        return native(self._name) if self._name else self._host.default_name
 
     def look(self, is_fresh=True):
         # type: (bool) -> Look
@@ -306,8 +360,7 @@ class Driver(object):
             text = self._places.get("wrappers", {}).get(kind)
             if text:
                 try:
-                    ensure_script(os.path.join(self._host.etc_dir, "%s.%s" % (self._host.svc.svcname, kind)),
-                                  text.replace("@SVCNAME@", self._host.svc.svcname))
+                    ensure_script("%s.%s" % (self._host.script_base, kind), text.replace("@SVCNAME@", self._host.svc.svcname))
                 except (OSError, IOError) as error:
                     self._log("cannot write the %s wrapper: %s" % (kind, error))
 
@@ -324,20 +377,43 @@ class Driver(object):
     def freezestop(self):
         # type: () -> None
         """Has the service stopped and frozen here, without waiting for it: the agent holds its lock now."""
+        if self._host.is_dry_run():
+            self._log("would run %s -A %s freeze-stop" % (self._places["service_command"], self.service))
+            return
         self._host.svc.node.cmdworker.enqueue([self._places["service_command"], "-A", self.service, "freeze-stop"])
+
+    def is_dry_run(self):
+        # type: () -> bool
+        """Nothing may be changed."""
+        return self._host.is_dry_run()
 
     def run(self, action):
         # type: (str) -> None
         """One action of the agent: start, stop, switch, freeze or thaw. Raises Ended or Refused."""
         if action in ("start", "stop", "switch") and (self._host.is_cluster() or self._host.is_scoped()):
             return
+        try:
+            self._run_driven(action)
+        except Ended as error:
+            if not self._host.is_dry_run() or str(error) != DONE:
+                raise
+        if self._host.is_dry_run():
+            # The agent would do its own part of it for real.
+            raise Ended("dry run: nothing was done")
+
+    def _run_driven(self, action):
+        # type: (str) -> None
         {"start": self._start, "stop": self._stop, "switch": self._switch, "freeze": self._freeze, "thaw": self._thaw}[action]()
 
     # --- actions --------------------------------------------------------------------------------------------
 
-    def _start(self):
-        # type: () -> None
+    def _start(self, is_part=False):
+        # type: (bool) -> None
+        """``is_part``: at the end of a switch, which has checked where to."""
         look = self._known()
+        to = "" if is_part else self._destination()
+        if to and to == self._peer():
+            raise Refused("start --to %s: start the service there, or move it with switch --to" % to)
         if look.peer in ("started", "starting", "stopping", "stop_failed"):
             word = "already started" if look.peer == "started" else look.peer
             raise Refused("%s on peer node" % word)
@@ -352,14 +428,16 @@ class Driver(object):
         if look.own not in FROZEN + ("stopped", "starting", "start_ready"):
             raise Refused("%s on local node: cannot be started now" % look.own)
         if not self._host.is_remote() and look.peer == "stopped":
-            self._on_peer("freeze --remote")
+            self._ask_peer(look, "freeze --remote", AWAY)
+        # The cluster's own call of the agent needs its lock.
+        self._host.unlock()
         if look.own in FROZEN:
             self._act("unfreeze")
-        state = self._wait(("starting", "started", "start_failed"))
+        end = self._await_start()
         self._thaw(is_part=True)
-        if state == "start_failed":
-            raise Refused("start_failed on local node: see the log of the service")
-        raise Ended("heartbeat actions done")
+        if end.own != "started":
+            raise Refused("%s on local node: %s" % (end.own, end.reason or "see the log of the service"))
+        raise Ended(DONE)
 
     def _stop(self):
         # type: () -> None
@@ -369,27 +447,21 @@ class Driver(object):
         if is_standby:
             self._act("freeze-stop")
         if not self._host.is_remote() and look.peer != "frozen_stop":
-            self._stop_peer(look)
+            # First the peer, so that it does not take over what stops here.
+            self._ask_peer(look, "stop --remote", ("silent",))
         if look.own == "frozen_stop":
             raise Ended("already frozen stop")
         if not is_standby:
             self._host.unlock()
             self._act("freeze-stop")
-        raise Ended("heartbeat actions done")
-
-    def _stop_peer(self, look):
-        # type: (Look) -> None
-        """First the peer, so that it does not take over what stops here; a peer that is silent cannot be asked."""
-        try:
-            self._on_peer("stop --remote")
-        except Refused as error:
-            if look.standing != "silent":
-                raise
-            self._log("the peer is silent, it is not stopped there: %s" % error)
+        raise Ended(DONE)
 
     def _switch(self):
         # type: () -> None
         look = self._known()
+        to = self._destination()
+        if to and (look.peer if to == self._peer() else look.own) == "started":
+            raise Ended("already started on node %s" % to)
         if look.own == "started":
             if look.peer == "frozen_stop":
                 raise Refused("remote state is frozen_stop, can't relocate service")
@@ -403,21 +475,26 @@ class Driver(object):
                 raise Refused("local state is stop_failed")
             if not self._host.is_remote():
                 self._on_peer("start --remote")
-            self._wait(("started", "start_failed", "starting"), of_peer=True)
+            end = self._await_start(of_peer=True)
+            if end.peer != "started":
+                raise Refused("%s on peer node: see the log of the service there" % end.peer)
         elif look.peer == "started":
             if not self._host.is_remote():
                 self._on_peer("stop --remote")
             if self._wait(("stopped", "stop_failed", "frozen_stop"), of_peer=True) == "stop_failed":
                 raise Refused("remote state is stop_failed")
+            if self._host.is_dry_run():
+                # The states are still those from before the stop, which allow no start.
+                self._log("would start service %s here" % self.service)
+                return
             try:
-                self._start()
+                self._start(is_part=True)
             except Ended:
                 pass
-            self._wait(("started", "start_failed", "starting"))
         else:
             raise Refused("cannot switch in current state: %s/%s" % (look.own, look.peer))
         self._thaw(is_part=True)
-        raise Ended("heartbeat actions done")
+        raise Ended(DONE)
 
     def _freeze(self):
         # type: () -> None
@@ -429,7 +506,7 @@ class Driver(object):
         if not self._host.is_remote() and not do_peer:
             self._log("remote already frozen")
         if do_peer and look.peer == "stopped" and look.own == "started":
-            self._on_peer("freeze --remote")
+            self._ask_peer(look, "freeze --remote", AWAY)
             do_peer = False
         if do_local:
             if look.own not in ("stopped", "start_failed", "stop_failed", "started"):
@@ -437,7 +514,7 @@ class Driver(object):
             self._act("freeze-start" if look.own == "started" else "freeze-stop")
             self._settle(is_frozen=True)
         if do_peer:
-            self._on_peer("freeze --remote")
+            self._ask_peer(look, "freeze --remote", AWAY)
 
     def _thaw(self, is_part=False):
         # type: (bool) -> None
@@ -451,13 +528,13 @@ class Driver(object):
         if asks_peer and not do_peer:
             self._log("remote already unfrozen")
         if do_peer and look.peer in ("start_ready", "frozen_start") and look.own == "frozen_stop":
-            self._on_peer("thaw --remote")
+            self._ask_peer(look, "thaw --remote", AWAY)
             do_peer = False
         if do_local:
             self._act("unfreeze")
             self._settle(is_frozen=False)
         if do_peer:
-            self._on_peer("thaw --remote")
+            self._ask_peer(look, "thaw --remote", AWAY)
 
     # --- means ----------------------------------------------------------------------------------------------
 
@@ -479,33 +556,62 @@ class Driver(object):
             raise Refused("the cluster does not know the service %s on this node, `openha agent install` adds it" % self.service)
         return look
 
+    def _destination(self):
+        # type: () -> str
+        """The node of --to as the service spells it; empty without it."""
+        to = self._host.destination()
+        found = [node for node in self._host.svc.nodes if node.lower() == to.lower()]
+        if to and not found:
+            raise Refused("--to %s: not a node of the service, which has %s" % (to, " and ".join(sorted(self._host.svc.nodes))))
+        return str(found[0]) if found else ""
+
     def _act(self, command):
         # type: (str) -> None
         """Has the daemon do it; returns when it is done."""
         words = [self._places["service_command"], "-A", self.service, command]
+        if self._host.is_dry_run():
+            self._log("would run " + " ".join(words))
+            return
         self._log(" ".join(words))
         try:
             process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         except (OSError, IOError) as error:
             raise Refused("%s: %s" % (words[0], error))
-        output = process.communicate()[0].decode("utf-8", "replace").strip()
-        for line in output.splitlines():
-            self._log(str(line))
+        for line in native(process.communicate()[0]).strip().splitlines():
+            self._log(line)
         if process.returncode != 0:
             raise Refused("%s failed with exit code %d" % (" ".join(words), process.returncode))
 
     def _on_peer(self, action):
         # type: (str) -> None
-        code, text = self._host.call_peer(self._peer(), action)
+        peer = self._peer()
+        if self._host.is_dry_run():
+            self._log("would ask node %s to %s" % (peer, action))
+            return
+        code, text = self._host.call_peer(peer, action)
         for line in text.splitlines():
             if line.strip():
-                self._log("%s: %s" % (self._peer(), line.rstrip()))
+                self._log("%s: %s" % (peer, line.rstrip()))
+        if code == SSH_FAILED:
+            raise Refused("ssh to node %s failed: '%s' was not done there" % (peer, action))
         if code != 0:
-            raise Refused("'%s' failed on node %s with exit code %s" % (action, self._peer(), code))
+            raise Refused("'%s' failed on node %s with exit code %s" % (action, peer, code))
+
+    def _ask_peer(self, look, action, dispensable):
+        # type: (Look, str, Tuple[str, ...]) -> None
+        """Like ``_on_peer``, but goes on without a peer of these standings that cannot be reached."""
+        try:
+            self._on_peer(action)
+        except Refused as error:
+            if look.standing not in dispensable:
+                raise
+            self._log("the peer is %s, it goes on without it: %s" % (look.standing, error))
 
     def _wait(self, states, of_peer=False):
         # type: (Tuple[str, ...], bool) -> str
         where = "remote" if of_peer else "local"
+        if self._host.is_dry_run():
+            return states[0]
         self._log("waiting for %s state to become either %s" % (where, " or ".join(states)))
         state = ""
         for _ in range(int(CHANGE_LIMIT_S / POLL_S)):
@@ -517,9 +623,30 @@ class Driver(object):
         raise Refused("waited %d seconds for %s state to become either %s. current state: %s"
                       % (CHANGE_LIMIT_S, where, " or ".join(states), state))
 
+    def _await_start(self, of_peer=False):
+        # type: (bool) -> Look
+        """Until the start has ended, well or not: a start that is under way is no result."""
+        self._wait(("started", "starting", "start_failed"), of_peer)
+        look = Look("started", "started") if self._host.is_dry_run() else self.look()
+        unknown_s = 0.0
+        for _ in range(int(END_LIMIT_S / POLL_S)):
+            state = look.peer if of_peer else look.own
+            # A daemon that is restarted meanwhile, or a peer that is not heard for a moment, may still bring the end.
+            is_unknown = bool(look.problem) or state == "unknown"
+            if not is_unknown and state not in ON_THE_WAY:
+                return look
+            unknown_s = unknown_s + POLL_S if is_unknown else 0.0
+            if unknown_s > CHANGE_LIMIT_S:
+                raise Refused("the end of the start is not known: %s" % (look.problem or "state is unknown"))
+            time.sleep(POLL_S)
+            look = self.look()
+        raise Refused("the start has not ended within %d seconds" % END_LIMIT_S)
+
     def _settle(self, is_frozen):
         # type: (bool) -> None
         """Until the own state shows it, and the peer had time to hear of it."""
+        if self._host.is_dry_run():
+            return
         for _ in range(int(SETTLE_LIMIT_S / POLL_S)):
             if (self.look().own in FROZEN) == is_frozen:
                 return
@@ -527,7 +654,7 @@ class Driver(object):
 
     def _log(self, text):
         # type: (str) -> None
-        self._host.resource.log.info(text)
+        self._host.resource.log.info(native(text))
 
 
 class HbActions(object):
@@ -559,6 +686,13 @@ class HbActions(object):
         # type: () -> None
         """The monitor action."""
         self.openha.freezestop()
+
+    def action_main(self, action):
+        # type: (str) -> None
+        """What the 1.6 and the 1.7 call: in a dry run they would not ask the resource, and go on with the next one."""
+        if self.openha.is_dry_run() and action in ("start", "stop", "switch"):
+            self._openha_run(action)
+        super(HbActions, self).action_main(action)  # type: ignore[misc]  # Of the agent's own class.
 
     def start(self):
         # type: () -> None
@@ -617,17 +751,16 @@ def _checked(vcall):
 def ensure_script(path, text):
     # type: (str, str) -> bool
     """Writes a wrapper unless it is right already; keeps what somebody else wrote in its place beside it."""
-    found = None
     if not os.path.islink(path) and os.path.exists(path):
         with open(path, "rb") as file:
-            found = file.read().decode("utf-8", "replace")
+            found = native(file.read())
         if found == text and os.access(path, os.X_OK):
             return False
         if found != text and MARK not in found:
             os.rename(path, path + ".replaced")
     temporary = "%s.new%d" % (path, os.getpid())
     with open(temporary, "wb") as file:
-        file.write(text.encode("utf-8"))
+        file.write(text if isinstance(text, bytes) else text.encode("utf-8"))
     os.chmod(temporary, 0o755)
     os.rename(temporary, path)
     return True
@@ -652,12 +785,18 @@ def drop_stale_summary(path, rid, driver):
         pass
 
 
+def _native_keys(found):
+    # type: (Dict[Any, Any]) -> Dict[str, Any]
+    """Python 2 reads JSON as unicode."""
+    return dict((native(key), native(value) if isinstance(value, type(u"")) else value) for key, value in found.items())
+
+
 def read_places():
     # type: () -> Dict[str, Any]
     """What the installer wrote beside this file; empty if it is gone: then nothing is installed as far as we know."""
     try:
         with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "openha_driver.json")) as file:
-            places = json.load(file)
+            places = json.load(file, object_hook=_native_keys)
         return places if isinstance(places, dict) else {}
     except (OSError, IOError, ValueError):
         return {}

@@ -15,8 +15,8 @@ def main():
         states = json.load(file)
     action = words[2] if who == "own" else words[1]
     if states.get(f"{who} fails") == action:
-        print("it does not want to")
-        sys.exit(3)
+        sys.stdout.buffer.write((states.get("says") or "it does not want to").encode("utf-8") + b"\n")
+        sys.exit(states.get("code", 3))
     now = states[who]
     if action in ("freeze-stop", "stop") or action == "freeze" and now != "started":
         states[who] = "frozen_stop"

@@ -176,16 +176,22 @@ class Host:
         self._daemon.reply = self.status_json if reply is None else reply
         return self._daemon
 
-    def set_states(self, own, peer, standing="live"):
-        """What the cluster is in."""
-        self.states.write_text(json.dumps({"own": own, "peer": peer, "standing": standing}))
+    def set_states(self, own, peer, standing="live", **more):
+        """What the cluster is in; `peer_fails="stop"` has that word fail, `own_start_ends="start_failed"` a start."""
+        states = {"own": own, "peer": peer, "standing": standing}
+        self.states.write_text(json.dumps({**states, **{key.replace("_", " "): value for key, value in more.items()}}))
 
     def status_json(self):
         """The answer of a daemon of today, as far as a driver reads it."""
         states = json.loads(self.states.read_text())
+        # A start is seen under way once, and has ended by the next look.
+        ends = {who: states.get(f"{who} start ends", "started") for who in ("own", "peer") if states[who] == "starting"}
+        if ends:
+            self.states.write_text(json.dumps({**states, **ends}))
         return {"status": {"node": HERE, "peer": PEER, "peer_standing": states["standing"], "links": [], "services": [
             {"name": "busybox", "own_state": "STARTED", "peer_state": "STOPPED"},
-            {"name": "registry", "own_state": states["own"].upper(), "peer_state": states["peer"].upper()}]}}
+            {"name": "registry", "own_state": states["own"].upper(), "peer_state": states["peer"].upper(),
+             "reason": states.get("reason", "")}]}}
 
     def write_state_files(self, own, peer):
         """STATE files, as bytes."""
@@ -219,12 +225,17 @@ class Host:
         """Ends what runs; nothing may have gone wrong unseen."""
         if self._daemon is not None:
             self._daemon.close()
+        self.end_agent()
+
+    def end_agent(self):
+        """The next request is the first of another process."""
         if self._process is not None:
             self._process.stdin.close()
             assert "Traceback" not in self._process.stderr.read()
             self._process.wait(LIMIT_S)
             self._process.stdout.close()
             self._process.stderr.close()
+            self._process = None
 
 
 @pytest.fixture(params=[(line, version) for line in LINES for version in pythons_of(line)],

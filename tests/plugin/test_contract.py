@@ -2,8 +2,11 @@
 
 import json
 import os
+import signal
+import subprocess
 
 import pytest
+from tests.plugin.conftest import HERE, PEER
 
 from opensvc_openha.agent.hb_status import finding_of_state
 from opensvc_openha.core.states import ServiceState
@@ -11,6 +14,7 @@ from opensvc_openha.plugin import openha_driver
 from opensvc_openha.plugin.openha_driver import Look, finding
 
 UP, DOWN, WARN = 0, 1, 2
+NEVER_S = 3600.0
 SAFETY_NET = "this service is managed by a clusterware"
 
 STATUS_OF = {
@@ -107,7 +111,7 @@ def test_without_a_daemon_the_status_says_so(host):
 def test_a_daemon_that_does_not_answer_is_told_with_the_last_state(host18, stored, shown):
     """The daemon accepts but says nothing, as when stopped: a warning with the STATE file's word."""
     daemon = host18.daemon()
-    daemon.delay_s = 10_000.0
+    daemon.delay_s = NEVER_S
     host18.write_state_files(stored, b"0\0")
     answer = host18.ask("status")
     assert answer["lines"] == [f"open-ha daemon does not answer, last cluster service status was {shown}"]
@@ -281,3 +285,204 @@ def test_a_kept_summary_goes_only_when_it_is_no_longer_so(host18):
     assert not host18.ask("freezestop")["summary"]
     summary.write_text("{")
     assert not host18.ask("freezestop")["summary"]
+
+
+def hold_lock(host, pid):
+    """Names a process as that of the daemon."""
+    path = host.ez / "services" / ".proc" / "nmond.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"{pid}\n")
+
+
+def test_a_daemon_that_runs_is_waited_for_longer(host18):
+    """A loaded machine: the daemon's process runs, and its answer comes after the limit for one that is not known."""
+    host18.daemon().delay_s = openha_driver.ANSWER_LIMIT_S + 0.4
+    host18.set_states("started", "stopped")
+    host18.write_state_files(b"0\0", b"0\0")
+    assert host18.ask("status")["lines"] == ["open-ha daemon does not answer, last cluster service status was stopped"]
+    host18.end_agent()
+    hold_lock(host18, os.getpid())
+    assert (host18.ask("status")["status"], host18.ask("status")["lines"]) == (UP, [])
+
+
+def test_a_daemon_that_was_stopped_is_not_waited_for(host18):
+    """SIGSTOP: told with the STATE file's word, however long a running one might take."""
+    process = subprocess.Popen(["sleep", "60"])
+    try:
+        process.send_signal(signal.SIGSTOP)
+        host18.daemon().delay_s = NEVER_S
+        host18.write_state_files(b"2\0", b"0\0")
+        hold_lock(host18, process.pid)
+        assert "last cluster service status was started" in host18.ask("status")["lines"][0]
+    finally:
+        process.kill()
+        process.wait()
+
+
+DRY_RUNS = [
+    ("started", "stopped", "stop", ["would ask node peer.opensvc.com to stop --remote", "freeze-stop"]),
+    ("started", "stopped", "switch", ["would ask node peer.opensvc.com to start --remote", "freeze-stop"]),
+    ("stopped", "started", "switch", ["would ask node peer.opensvc.com to stop --remote", "would start service registry here"]),
+    ("frozen_stop", "frozen_stop", "start", ["unfreeze"]),
+    ("started", "stopped", "freeze", ["would ask node peer.opensvc.com to freeze --remote", "freeze-start"]),
+    ("frozen_start", "frozen_stop", "thaw", ["unfreeze", "would ask node peer.opensvc.com to thaw --remote"]),
+    ("started", "stopped", "freezestop", ["freeze-stop"]),
+]
+
+
+@pytest.mark.parametrize("own,peer,action,plan", DRY_RUNS, ids=[f"{each[2]}-{each[0]}" for each in DRY_RUNS])
+def test_a_dry_run_asks_nobody(host, own, peer, action, plan):
+    """`--dry-run` of each action: what would be done is logged, and nobody is asked to do it."""
+    if host.line == "1.5":
+        pytest.skip("the 1.5 asks no driver and has no --dry-run")
+    host.daemon()
+    host.set_states(own, peer)
+    answer = host.ask(action, dry_run=True)
+    assert host.made_calls() == []
+    if action != "freezestop":
+        assert (answer["code"], answer["kind"], answer["message"]) == (0, "excEndAction", "dry run: nothing was done")
+        assert answer["done"] == []
+    assert answer["queue"] == []
+    for text in plan:
+        assert any(text in line for line in answer["log"]), answer["log"]
+
+
+def test_a_dry_run_of_an_action_that_cannot_be_done_says_so(host18):
+    """A switch from a state that allows none: the same refusal as without --dry-run."""
+    host18.daemon()
+    host18.set_states("stopped", "stopped")
+    answer = host18.ask("switch", dry_run=True)
+    assert (answer["code"], answer["message"]) == (1, "cannot switch in current state: stopped/stopped")
+
+
+def test_a_dry_run_reaches_the_resource_where_the_agent_would_not_ask_it(host):
+    """The 1.6 and the 1.7 print what a resource would do, and go on with the next: this one ends the action instead."""
+    host.daemon()
+    host.set_states("started", "stopped")
+    answer = host.ask("action_main", word="stop", dry_run=True)
+    assert (answer["kind"], host.made_calls()) == ("excEndAction", [])
+    assert host.ask("action_main", word="stop", dry_run=True, cluster=True)["code"] == 0
+
+
+@pytest.mark.parametrize("action,own,peer", [("start", "frozen_stop", "frozen_stop"), ("switch", "frozen_stop", "started")])
+def test_a_start_that_fails_here_is_a_failure_of_the_action(host, action, own, peer):
+    """The start begins and then fails: exit code 1 with the daemon's reason, and the peer is thawed."""
+    if host.line == "1.5":
+        pytest.skip("the 1.5 asks no driver")
+    host.daemon()
+    host.set_states(own, peer, own_start_ends="start_failed", reason="start script exited with 1 (no such disk)")
+    answer = host.ask(action)
+    assert answer["code"] == 1
+    assert answer["message"] == "start_failed on local node: start script exited with 1 (no such disk)"
+    assert host.made_calls()[-1] == "peer thaw"
+
+
+def test_a_switch_whose_start_fails_on_the_peer_is_a_failure(host18):
+    """The peer's agent may have ended with 0, as an older driver does: the state of the peer counts."""
+    host18.daemon()
+    host18.set_states("started", "stopped", peer_start_ends="start_failed")
+    answer = host18.ask("switch")
+    assert (answer["code"], answer["message"]) == (1, "start_failed on peer node: see the log of the service there")
+
+
+def test_a_start_gives_the_lock_back_before_it_waits(host):
+    """The daemon's own call of the agent takes the action lock that this one may hold."""
+    if host.line == "1.5":
+        pytest.skip("the 1.5 asks no driver")
+    host.daemon()
+    host.set_states("frozen_stop", "frozen_stop")
+    assert host.ask("start")["unlocked"] == 1
+
+
+SWITCHES = [
+    ("started", "stopped", PEER, ["peer stop", "own freeze-stop", "peer start", "own unfreeze"], "excEndAction", "done"),
+    ("started", "stopped", PEER.upper(), ["peer stop", "own freeze-stop", "peer start", "own unfreeze"], "excEndAction", "done"),
+    ("started", "stopped", HERE, [], "excEndAction", "already started on node"),
+    ("stopped", "started", PEER, [], "excEndAction", "already started on node"),
+    ("frozen_stop", "started", HERE, ["peer stop", "own unfreeze", "peer thaw"], "excEndAction", "done"),
+    ("started", "stopped", "third.opensvc.com", [], "excError", "--to third.opensvc.com: not a node of the service"),
+]
+
+
+@pytest.mark.parametrize("own,peer,to,calls,kind,message", SWITCHES, ids=[f"{each[0]}-{each[2]}" for each in SWITCHES])
+def test_a_switch_goes_where_it_is_told_to(host, own, peer, to, calls, kind, message):
+    """`switch --to NODE`: to the other node as without it, nowhere if it runs there, an error for a node it does not have."""
+    if host.line == "1.5":
+        pytest.skip("the 1.5 asks no driver")
+    host.daemon()
+    host.set_states(own, peer)
+    answer = host.ask("switch", to=to)
+    assert host.made_calls() == calls
+    assert answer["kind"] == kind and message in answer["message"]
+
+
+def test_a_start_on_another_node_is_refused(host18):
+    """`start --to PEER` would start it here."""
+    host18.daemon()
+    host18.set_states("frozen_stop", "frozen_stop")
+    answer = host18.ask("start", to=PEER)
+    assert answer["code"] == 1 and "switch --to" in answer["message"] and host18.made_calls() == []
+
+
+@pytest.mark.parametrize("action,own,call", [("freeze", "started", "own freeze-start"), ("thaw", "frozen_start", "own unfreeze")])
+@pytest.mark.parametrize("peer,standing", [("unknown", "silent"), ("frozen_stop", "left"), ("stopped", "left")])
+def test_a_dead_peer_does_not_stop_a_freeze_half_way(host, action, own, call, peer, standing):
+    """The peer cannot be reached: this node is frozen or thawed all the same, and the agent does its own part."""
+    host.daemon()
+    host.set_states(own, peer, standing, peer_fails=action, code=255)
+    answer = host.ask(action)
+    assert (answer["code"], answer["done"]) == (0, [action]), answer
+    assert call in host.made_calls()
+
+
+def test_a_live_peer_that_cannot_be_reached_is_an_error_that_names_ssh(host18):
+    """Exit code 255 of ssh itself: the message says ssh and node; any other code is that of the agent there."""
+    host18.daemon()
+    host18.set_states("started", "stopped", peer_fails="stop", code=255, says="Host key verification failed.")
+    answer = host18.ask("stop")
+    assert answer["message"] == f"ssh to node {PEER} failed: 'stop --remote' was not done there"
+    assert f"{PEER}: Host key verification failed." in answer["log"]
+
+
+def test_texts_that_are_not_ascii_break_nothing(host):
+    """Daemon and peer speak German: what they say is logged, and the action ends as it must, also under Python 2."""
+    if host.line == "1.5":
+        pytest.skip("the 1.5 asks no driver")
+    host.daemon()
+    host.set_states("started", "frozen_stop", own_fails="freeze-stop", says="Ger\u00e4t belegt: \u2026")
+    answer = host.ask("stop")
+    assert answer["code"] == 1 and "freeze-stop failed with exit code 3" in answer["message"]
+    assert "Ger\u00e4t belegt: \u2026" in answer["log"]
+    host.set_states("started", "stopped", peer_fails="stop", says="Ger\u00e4t belegt")
+    assert "'stop --remote' failed" in host.ask("stop")["message"]
+    host.set_states("frozen_stop", "frozen_stop", own_start_ends="start_failed", reason="Ger\u00e4t belegt")
+    assert host.ask("start")["message"] == "start_failed on local node: Ger\u00e4t belegt"
+
+
+@pytest.mark.parametrize("text", [None, "def broken(:\n"], ids=["missing", "torn"])
+def test_without_the_shared_file_the_safety_net_holds(host, text):
+    """lib/openha_driver.py is gone or torn: a warning, an operator's actions refused, the cluster's own calls go through."""
+    shared = host.home / "lib" / "openha_driver.py"
+    shared.unlink()
+    if text is not None:
+        shared.write_text(text)
+    missing = "lib/openha_driver.py cannot be loaded: run `openha agent install`"
+    answer = host.ask("status")
+    assert (answer["status"], answer["lines"]) == (WARN, [missing])
+    for action in ("start", "stop", "switch", "freeze", "thaw", "freezestop", "stonith"):
+        answer = host.ask(action)
+        wanted = SAFETY_NET if host.line == "1.5" and action in ("start", "stop", "switch") else missing
+        assert answer["kind"] == "excError" and wanted in answer["message"], action
+    for action in ("start", "stop"):
+        assert host.ask(action, cluster=True)["code"] == 0
+    assert host.made_calls() == []
+
+
+def test_a_status_that_is_shown_from_files_makes_the_wrappers_too(host18):
+    """The 1.8 shows what it keeps: deleted wrappers are there again before the cluster needs one."""
+    host18.daemon()
+    for kind in ("cluster", "stonith"):
+        host18.wrapper(kind).unlink()
+    host18.ask("build")
+    for kind in ("cluster", "stonith"):
+        assert os.access(host18.wrapper(kind), os.X_OK)

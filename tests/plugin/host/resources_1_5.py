@@ -25,6 +25,13 @@ class Resource(object):
         out, err = process.communicate()
         return process.returncode, out, err
 
+    def action_main(self, action):
+        """A dry run is a line in the log."""
+        if self.svc.options.dry_run:
+            self.log.info("%s %s" % (action, self.rid))
+            return
+        getattr(self, action)()
+
     def status(self, refresh=False):
         """The status now."""
         self.lines = []

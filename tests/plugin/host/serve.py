@@ -21,7 +21,9 @@ class Lines(logging.Handler):
 
     def emit(self, record):
         """One line more."""
-        self.lines.append(record.getMessage())
+        text = record.getMessage()
+        assert isinstance(text, str), repr(text)  # The agents write bytes under Python 2.
+        self.lines.append(text)
 
 
 def build(line, name, nodes, var):
@@ -48,6 +50,8 @@ def main():
         holder = service.options if line == "1.8" else service
         holder.cluster = request.get("cluster", False)
         holder.remote = request.get("remote", False)
+        holder.destination_node = request.get("to")
+        service.options.dry_run = request.get("dry_run", False)
         service.scoped = request.get("scoped", False)
         service.peer_command = request.get("peer_command")
         if request.get("fence"):
@@ -58,10 +62,13 @@ def main():
         hb = service.get_resources("hb")[0]
         if request["do"] == "status":
             answer = {"status": hb.status(), "lines": hb.lines, "type": hb.type, "label": getattr(hb, "label", hb.type)}
+        elif request["do"] == "build":
+            answer = {}
         else:
+            service.what = str(request.get("word"))
             code, message, kind = service.action(request["do"])
             answer = {"code": code, "message": message, "kind": kind, "queue": service.node.cmdworker.commands,
-                      "unlocked": service.unlocked, "summary": os.path.exists(service.status_data_dump)}
+                      "unlocked": service.unlocked, "done": service.done, "summary": os.path.exists(service.status_data_dump)}
         answer["log"] = lines.lines
         print(json.dumps(answer))
         sys.stdout.flush()

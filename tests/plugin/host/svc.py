@@ -14,6 +14,8 @@ class Options(object):
 
     cluster = False
     remote = False
+    dry_run = False
+    destination_node = None
 
 
 class Queue(object):
@@ -45,11 +47,13 @@ class Svc(object):
         self.options = Options()
         self.cluster = False
         self.remote = False
+        self.destination_node = None
         self.scoped = False
         self.node = Node()
         self.resources = []
         self.peer_calls = []
         self.peer_command = None
+        self.done = []
         self.unlocked = 0
         self.status_data_dump = os.path.join(var, "status.json")
 
@@ -78,6 +82,8 @@ class Svc(object):
 
         process = subprocess.Popen([self.peer_command, node] + action.split(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         out, err = process.communicate()
+        if str is bytes:
+            return out, err, process.returncode  # Bytes under Python 2, as in the agents.
         return out.decode("utf-8"), err.decode("utf-8"), process.returncode
 
     def hb_handled_action(self, action):
@@ -87,7 +93,10 @@ class Svc(object):
     def action(self, action):
         """What svcmgr does with an action word: exit code and message."""
         try:
-            if action in ("freeze", "thaw", "stonith", "freezestop"):
+            if action == "action_main":
+                for resource in self.get_resources("hb"):
+                    resource.action_main(self.what)
+            elif action in ("freeze", "thaw", "stonith", "freezestop"):
                 self._own(action)
             elif not (self.options.cluster or self.cluster or self.scoped):
                 if self.line != "1.5":
@@ -114,3 +123,4 @@ class Svc(object):
             return
         for resource in self.get_resources("hb"):
             getattr(resource, action, lambda: None)()
+        self.done.append(action)
