@@ -6,13 +6,15 @@ import argparse
 import os
 
 from opensvc_openha.cli import here, service_edit
-from opensvc_openha.errors import OpenhaError, RefusedError, UsageError
+from opensvc_openha.core.model import ServiceSpec
+from opensvc_openha.errors import NotAnsweringError, NotRunningError, OpenhaError, RefusedError, UsageError
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.plugin import fence, installer, probe
 from opensvc_openha.plugin.agents import Agent, find_agents
 from opensvc_openha.plugin.changes import Change
 from opensvc_openha.plugin.installer import AgentService
-from opensvc_openha.runtime import configuration
+from opensvc_openha.runtime import configuration, control_client
+from opensvc_openha.runtime.check_scripts import find_doubt
 
 _NOT_IN_PLACE = 1
 
@@ -25,7 +27,12 @@ def main(args: "list[str]") -> int:
     if not agents:
         place = options.agent_root or "/opt/opensvc and /usr/share/opensvc"
         raise RefusedError(f"no OpenSVC agent found in {place} (known: 1.5, 1.6, 1.7, 1.8, 2.1)")
+    if options.what in ("fence", "probe", "install") and agents[0].is_gone:
+        raise RefusedError(f"the OpenSVC agent in {agents[0].home} is gone: `openha agent remove` takes out what its driver left")
     if options.what == "fence":
+        if options.dry_run:
+            print(f"would look at the peer of {options.svcname}, and fence it if it is silent")
+            return 0
         print(fence.fence_if_needed(agents[0], layout, options.svcname, os.environ))
         return 0
     if options.what == "probe":
@@ -40,6 +47,7 @@ def _parse(args: "list[str]") -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="openha agent", description="Drive this cluster from the OpenSVC agents of this node.")
     parser.add_argument("what", choices=("install", "remove", "status", "fence", "probe"))
     parser.add_argument("svcname", nargs="?", help="fence and probe, what the scripts of a service call: the service")
+    parser.add_argument("word", nargs="?", help="fence: what the script was called with (start); it does not matter")
     parser.add_argument("--agent-root", metavar="DIR", help="the agent's own directory, or one that stands for /")
     parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
     parser.add_argument("--no-services", action="store_true", help="install: do not add the agent's services to the cluster")
@@ -55,9 +63,10 @@ def _install(agent: Agent, layout: Layout, options: argparse.Namespace) -> int:
     _title(agent)
     if options.hb_section and not agent.line.hook:
         raise UsageError(f"--hb-section is for the agent 2.1: the {agent.line.name} knows [hb#N] by itself")
-    changes = installer.plan_install(agent, layout, options.hb_section or installer.has_hook(agent))
+    has_hook = options.hb_section or installer.has_hook(agent)
+    changes = installer.plan_install(agent, layout, has_hook)
     _carry_out(changes, options)
-    services = [] if options.no_services else installer.read_services(agent)
+    services = [] if options.no_services else installer.read_services(agent, has_hook)
     problems = [_register(agent, layout, service, options) for service in services]
     if not changes:
         print("nothing to do: the driver is in place")
@@ -66,60 +75,114 @@ def _install(agent: Agent, layout: Layout, options: argparse.Namespace) -> int:
 
 def _register(agent: Agent, layout: Layout, service: AgentService, options: argparse.Namespace) -> int:
     """Adds one service to the cluster as its service file says; the code of what went wrong."""
-    if service.problem:
-        print(f"{service.svcname}: not added: {service.problem}")
+    # What the agent sees of it can be asked once the driver is in place.
+    problem = service.problem or ("" if options.dry_run else probe.find_blindness(agent, service))
+    registered = {known.name: known for known in configuration.read_services(layout)}
+    known = registered.get(service.cluster_name)
+    if problem:
+        standing = "not added" if known is None else f"IN THE CLUSTER as {known.name}, take it out or correct it"
+        print(f"{service.svcname}: {standing}: {problem}")
         return RefusedError.exit_code
-    if any(known.name == service.cluster_name for known in configuration.read_services(layout)):
-        print(f"{service.svcname}: service {service.cluster_name} is in the cluster")
-        return 0
+    if known is not None:
+        return _correct(layout, service, known, options)
     names = {name.lower(): name for name in configuration.read_nodes(layout)}
     nodes = [names.get(node.lower(), node) for node in service.nodes]
-    prefix = f"{agent.etc_dir}/{service.svcname}"
-    check = f"{prefix}.stonith" if service.has_stonith else "/bin/true"
-    print(f"{service.svcname}: service -a {service.cluster_name} {prefix}.cluster {nodes[0]} {nodes[1]} {check}")
+    check = service.fence_script(layout) if service.has_stonith else "/bin/true"
+    print(f"{service.svcname}: service -a {service.cluster_name} {service.wrapper} {nodes[0]} {nodes[1]} {check}", flush=True)
     if not service.has_stonith:
-        print(f"{service.svcname}: no [stonith#N] section: nothing fences the peer before a takeover")
+        print(f"{service.svcname}: no [stonith#N] section: nothing fences the peer before a takeover", flush=True)
     if options.dry_run:
         return 0
     try:
-        code = service_edit.add(service.cluster_name, f"{prefix}.cluster", nodes[0], nodes[1], check)
-        installer.note_added(agent, service.cluster_name)
+        code = service_edit.add(service.cluster_name, service.wrapper, nodes[0], nodes[1], check)
+        installer.note_added(agent, layout, service.cluster_name)
         return code
     except OpenhaError as error:
         print(f"{service.svcname}: not added: {error}")
         return error.exit_code
 
 
+def _correct(layout: Layout, service: AgentService, known: ServiceSpec, options: argparse.Namespace) -> int:
+    """A service that is in the cluster: its check-up script must be one that no agent writes."""
+    print(f"{service.svcname}: service {known.name} is in the cluster")
+    if service.has_stonith and not known.is_fenced:
+        print(f"{service.svcname}: it has a [stonith#N] section, but its check-up script is {known.check}, which fences nothing")
+    if known.check == service.agents_check and service.has_stonith:
+        _use_fence_script(layout, service, options)
+    return 0
+
+
+def _use_fence_script(layout: Layout, service: AgentService, options: argparse.Namespace) -> None:
+    """The agent may put its own script, which always succeeds, in the place of the present one at any time."""
+    script = service.fence_script(layout)
+    change = "would change" if options.dry_run else "change"
+    print(f"{service.svcname}: {change} the check-up script of service {service.cluster_name} to {script}", flush=True)
+    if not options.dry_run:
+        service_edit.replace_check(service.cluster_name, script)
+
+
 def _remove(agent: Agent, layout: Layout, options: argparse.Namespace) -> int:
     _title(agent)
+    _check_daemon(layout)
     known = {service.name for service in configuration.read_services(layout)}
-    added = [name for name in installer.read_added(agent) if name in known]
-    changes = installer.plan_remove(agent, layout)
+    added = [name for name in installer.read_added(agent, layout) if name in known]
     for name in added:
         print(f"{'would run' if options.dry_run else 'run'} service -r {name}", flush=True)
         if not options.dry_run:
-            _unregister(name)
+            _unregister(agent, layout, name)
+    gone = set(added) if options.dry_run else set()
+    for service in installer.read_services(agent):
+        _keep_check_script(agent, layout, service, gone, options)
+    stays = [each for each in configuration.read_services(layout) if each.name not in gone]
+    changes = installer.plan_remove(agent, layout, {path for each in stays for path in (each.script, each.check)})
     _carry_out(changes, options)
-    if not changes:
+    if not changes and not added:
         print("nothing to do: the driver is not there")
     return 0
 
 
-def _unregister(name: str) -> None:
-    """Takes a service out of the cluster that `install` added; one that runs is left where it is."""
+def _check_daemon(layout: Layout) -> None:
+    """Raises NotAnsweringError before anything is changed: what runs here cannot be known."""
+    try:
+        control_client.fetch_status(layout)
+    except NotAnsweringError as error:
+        raise NotAnsweringError(f"{error}: nothing is changed, what runs here is not known") from error
+    except NotRunningError:
+        pass
+
+
+def _unregister(agent: Agent, layout: Layout, name: str) -> None:
+    """Takes a service out of the cluster that `install` added; one that runs is left where it is, and stays noted."""
     try:
         service_edit.remove(name)
-    except OpenhaError as error:
-        print(f"the cluster keeps deciding about {name}: {error}")
+    except RefusedError as error:
+        print(f"the cluster keeps deciding about {name}: {error}", flush=True)
+        return
+    installer.note_removed(agent, layout, name)
+
+
+def _keep_check_script(
+    agent: Agent, layout: Layout, service: AgentService, gone: "set[str]", options: argparse.Namespace
+) -> None:
+    """A service that stays in the cluster keeps a check-up script that fences."""
+    known = next((each for each in configuration.read_services(layout) if each.name == service.cluster_name), None)
+    if known is None or known.name in gone or known.check != service.agents_check:
+        return
+    _carry_out(installer.plan_fence_script(agent, layout, service), options)
+    _use_fence_script(layout, service, options)
 
 
 def _status(agent: Agent, layout: Layout, options: argparse.Namespace) -> int:
     is_in_place, line = installer.describe(agent, layout)
     print(f"OpenSVC agent {agent.line.name} in {agent.home}: {line}")
-    registered = {known.name for known in configuration.read_services(layout)}
+    registered = {known.name: known for known in configuration.read_services(layout)}
     for service in installer.read_services(agent):
-        known = "in the cluster" if service.cluster_name in registered else "not in the cluster"
-        print(f"  {service.svcname}: service {service.cluster_name}, {service.problem or known}")
+        problem = service.problem or probe.find_blindness(agent, service)
+        known = registered.get(service.cluster_name)
+        doubt = "" if known is None else find_doubt(known.check, layout)
+        standing = "not in the cluster: run `openha agent install` again" if known is None else "in the cluster"
+        print(f"  {service.svcname}: service {service.cluster_name}, {problem or doubt or standing}")
+        is_in_place = is_in_place and known is not None and not problem and not doubt
     return 0 if is_in_place else _NOT_IN_PLACE
 
 

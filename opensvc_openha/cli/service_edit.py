@@ -13,7 +13,7 @@ from opensvc_openha.core.states import MAY_RUN, ServiceState
 from opensvc_openha.errors import ConfigError, NotAnsweringError, NotRunningError, RefusedError, UsageError
 from opensvc_openha.formats.conf_lines import add_line
 from opensvc_openha.formats.layout import Layout
-from opensvc_openha.formats.services_file import check_service_name, format_service, remove_service
+from opensvc_openha.formats.services_file import change_check, check_service_name, format_service, remove_service
 from opensvc_openha.formats.state_file import StoredState, decode
 from opensvc_openha.runtime import configuration, control_client
 from opensvc_openha.runtime.files import make_dir
@@ -143,6 +143,18 @@ def remove(name: str) -> int:
         sys.stderr.write(f"warning: service {name} is {known.peer_state.name} on {peer}, and has no node to fail over to now: "
                          f"add it here again (service -a), or remove it there too\n")
     return 0
+
+
+def replace_check(name: str, check: str) -> None:
+    """Gives a service another check-up script; the daemon takes it over at once."""
+    layout = here.layout()
+    _check_script("check script", check)
+
+    def with_check(text: str) -> str:
+        return change_check(text, name, check)
+
+    configuration.edit(layout, layout.services_file, with_check)
+    control_client.reload_if_running(layout)
 
 
 def _known_service(layout: Layout, name: str) -> "Optional[ServiceStatus]":

@@ -10,7 +10,7 @@ import re
 
 from opensvc_openha.core.model import SERVICE_NAME_MAX, ServiceSpec
 from opensvc_openha.errors import ConfigError
-from opensvc_openha.formats.conf_lines import ConfLine, drop_lines, expect_columns, read_lines
+from opensvc_openha.formats.conf_lines import ConfLine, columns_of, drop_lines, expect_columns, read_lines
 from opensvc_openha.formats.nodes_file import check_node_name
 
 COLUMNS = "name script primary secondary check"
@@ -66,6 +66,16 @@ def _parse_service(line: ConfLine) -> ServiceSpec:
 def format_service(spec: ServiceSpec) -> str:
     """The service as a line of the file, without line end."""
     return "\t".join((spec.name, spec.script, spec.primary, spec.secondary, spec.check))
+
+
+def change_check(text: str, name: str, check: str) -> str:
+    """``text`` with another check-up script for service ``name``; the other lines stay as they are."""
+    lines = text.split("\n")
+    for number, line in enumerate(lines):
+        columns = columns_of(line)
+        if columns and columns[0] == name and len(columns) == len(COLUMNS.split()):
+            lines[number] = "\t".join((*columns[:-1], check))
+    return "\n".join(lines)
 
 
 def remove_service(text: str, name: str) -> str:

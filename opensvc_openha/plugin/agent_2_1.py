@@ -38,4 +38,5 @@ LINE = AgentLine(
     hook={"usercustomize.py": "usercustomize_2_1.py",
           "site_opensvc/drivers/resource/hb/openha.py": "hb_openha_2_1.py"},
     section="app",
+    has_namespaces=True,
 )

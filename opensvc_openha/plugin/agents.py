@@ -5,6 +5,7 @@ A line of the agent is one module here (`agent_1x`, `agent_2_1`) and one driver 
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass
 from typing import Callable, Mapping, Optional
@@ -15,11 +16,15 @@ HOMES = ("opt/opensvc", "usr/share/opensvc")
 
 @dataclass(frozen=True)
 class Agent:
-    """One installed agent. ``root`` is prefixed to the paths outside of its home; empty for the machine's own."""
+    """One installed agent. ``root`` is prefixed to the paths outside of its home; empty for the machine's own.
+
+    ``is_gone``: the agent itself was removed, and only what this package put there is left.
+    """
 
     line: "AgentLine"
     home: str
     root: str = ""
+    is_gone: bool = False
 
     @property
     def is_spread(self) -> bool:
@@ -62,6 +67,12 @@ class AgentLine:
     suffixes: "tuple[str, ...]"
     hook: Mapping[str, str]
     section: str = "hb"
+    has_namespaces: bool = False
+
+    @property
+    def places_file(self) -> str:
+        """Below the agent's home: where the driver finds the cluster."""
+        return self.shared[: -len(".py")] + ".json"
 
 
 def find_agents(directory: Optional[str]) -> "tuple[Agent, ...]":
@@ -78,9 +89,25 @@ def find_agents(directory: Optional[str]) -> "tuple[Agent, ...]":
     found = []
     for home, prefix in places:
         line = next((line for line in lines if line.is_home(home)), None)
+        left = _line_left_behind(home, lines)
         if line is not None:
             found.append(Agent(line, home, prefix))
+        elif left is not None:
+            found.append(Agent(left, home, prefix, is_gone=True))
     return tuple(found)
+
+
+def _line_left_behind(home: str, lines: "tuple[AgentLine, ...]") -> "Optional[AgentLine]":
+    """The line of an agent that is gone, by the files that an installation of the driver left."""
+    here = [line for line in lines if os.path.exists(f"{home}/{line.places_file}")]
+    if not here:
+        return None
+    try:
+        with open(f"{home}/{here[0].places_file}", encoding="utf-8") as file:
+            name = json.load(file).get("line")
+    except (OSError, ValueError, AttributeError):
+        name = None
+    return next((line for line in here if line.name == name), here[0])
 
 
 def contains(path: str, text: str) -> bool:

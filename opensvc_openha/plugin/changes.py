@@ -79,7 +79,11 @@ class Remove:
 
 @dataclass(frozen=True)
 class Move:
-    """A file is kept under another name, or is put back; ``is_divert``: dpkg is told, so that an upgrade writes to that name."""
+    """A file is kept under another name, or is put back; ``is_divert``: dpkg is told, so that an upgrade writes to that name.
+
+    The path holds a file at every moment, also between this step and the next: an agent that finds no driver there
+    would run its services without asking the cluster.
+    """
 
     path: str
     target: str
@@ -97,19 +101,30 @@ class Move:
     def carry_out(self) -> None:
         """Moves it."""
         if self.is_divert:
-            verb = ["--remove"] if self.is_back else ["--divert", self.target, "--add"]
-            words = ["dpkg-divert", "--local", "--rename", "--quiet", *verb, self.path]
-            done = subprocess.run(words, capture_output=True, text=True)
-            if done.returncode != 0:
-                raise SystemFault(f"{' '.join(words)}: {done.stderr.strip() or done.returncode}")
-        elif self.is_back:
+            _divert(["--remove"] if self.is_back else ["--divert", self.target, "--add"], self.path)
+        if self.is_back:
             os.replace(self.target, self.path)
         else:
-            # The path keeps its file until the next step replaces it: the agent must find a driver at every moment.
             temporary = f"{self.target}.new{os.getpid()}"
             os.link(self.path, temporary)
             os.replace(temporary, self.target)
         _drop_compiled(self.path)
+
+
+@dataclass(frozen=True)
+class Undivert:
+    """dpkg is told that a path is no longer diverted, where the diverted file itself went with its package."""
+
+    path: str
+
+    @property
+    def text(self) -> str:
+        """As a line."""
+        return f"remove the dpkg diversion of {self.path}"
+
+    def carry_out(self) -> None:
+        """Moves nothing."""
+        _divert(["--remove"], self.path)
 
 
 @dataclass(frozen=True)
@@ -129,6 +144,19 @@ class Link:
         temporary = f"{self.path}.new{os.getpid()}"
         os.symlink(self.target, temporary)
         os.replace(temporary, self.path)
+
+
+def _divert(words: "list[str]", path: str) -> None:
+    """Tells dpkg alone: the file is moved by us, without a moment in which there is none."""
+    tried = ""
+    # Before 1.19.1 dpkg-divert has no such word, and does not rename unless it is asked to.
+    for rename in (["--no-rename"], []):
+        command = ["dpkg-divert", "--local", *rename, "--quiet", *words, path]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode == 0:
+            return
+        tried = tried or f"{' '.join(command)}: {done.stderr.strip() or done.returncode}"
+    raise SystemFault(tried)
 
 
 def _drop_compiled(path: str) -> None:

@@ -17,7 +17,7 @@ from opensvc_openha.agent.service_file import Section, ServiceFile, parse_servic
 from opensvc_openha.errors import ActionError, ConfigError, NotRunningError, RefusedError
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.plugin.agents import Agent
-from opensvc_openha.plugin.installer import AgentService, describe, read_services
+from opensvc_openha.plugin.installer import AgentService, is_in_place, read_services
 from opensvc_openha.runtime import control_client
 from opensvc_openha.runtime.files import read_text
 from opensvc_openha.runtime.machine import node_name
@@ -41,7 +41,7 @@ def fence_if_needed(agent: Agent, layout: Layout, svcname: str, env: Mapping[str
     if not sections:
         raise RefusedError(f"{seen}, and no [stonith#N] section says how to fence it: no start")
     for section in sections:
-        _fence(agent, layout, file, section)
+        _fence(agent, file, section)
     return f"fenced: {seen}"
 
 
@@ -54,11 +54,11 @@ def _ask_daemon(layout: Layout, service: AgentService) -> PeerKnowledge:
     return PeerKnowledge(node.peer_standing, known.peer_state if known else None)
 
 
-def _fence(agent: Agent, layout: Layout, file: ServiceFile, section: Section) -> None:
+def _fence(agent: Agent, file: ServiceFile, section: Section) -> None:
     if section.required("type").lower() == "callout":
         command = ["/bin/sh", "-c", section.required("cmd")]
         shown = section.required("cmd")
-    elif agent.line.linked_command and describe(agent, layout)[0]:
+    elif agent.line.linked_command and is_in_place(agent):
         command = [agent.command(agent.line.linked_command), "-s", file.svcname, "--cluster", "stonith"]
         shown = " ".join(command)
     else:

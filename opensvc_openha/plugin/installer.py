@@ -2,34 +2,41 @@
 
 Install: the stock driver is kept beside ours (diverted where dpkg owns it), with the shared file and where things are;
 the wrappers of each service of the cluster are made; the daemon learns where the agent keeps its statuses. Remove is
-the reverse. A service is never stopped or started by any of it.
+the reverse, but for what the cluster still needs of services that it goes on with: their check-up scripts, which no agent
+writes. A service is never stopped or started by any of it.
 """
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import shutil
 import subprocess
-from dataclasses import dataclass
-from typing import Optional
+from dataclasses import dataclass, replace
+from typing import Collection, Optional
 
 from opensvc_openha.agent.service_file import Section, parse_service_text
 from opensvc_openha.errors import ConfigError, RefusedError, SystemFault
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.plugin import openha_driver
-from opensvc_openha.plugin.agents import Agent
-from opensvc_openha.plugin.changes import Change, Link, Move, Remove, Write
+from opensvc_openha.plugin.agents import Agent, contains
+from opensvc_openha.plugin.changes import Change, Link, Move, Remove, Undivert, Write
 from opensvc_openha.runtime.machine import node_name
 from opensvc_openha.runtime.shipped import shipped_path
 
 STOCK_SUFFIX = ".stock"
+_ADDED = "added"
+"""Begins a line of the file of agents: home of the agent, service that its installation added."""
 MARK = openha_driver.MARK
 
 
 @dataclass(frozen=True)
 class AgentService:
-    """A service of the agent that the cluster decides about; ``problem`` says why it can't."""
+    """A service of the agent that the cluster decides about; ``problem`` says why it can't.
+
+    ``svcname`` is the agent's name for it, with the namespace if it is in one; ``section`` is the one that names the cluster.
+    """
 
     svcname: str
     cluster_name: str
@@ -37,6 +44,21 @@ class AgentService:
     has_stonith: bool
     path: str
     problem: str = ""
+    section: str = ""
+
+    @property
+    def wrapper(self) -> str:
+        """The script that starts and stops it; it stands beside the service file."""
+        return f"{os.path.splitext(self.path)[0]}.cluster"
+
+    @property
+    def agents_check(self) -> str:
+        """The check-up script in the place where agents put their own."""
+        return f"{os.path.splitext(self.path)[0]}.stonith"
+
+    def fence_script(self, layout: Layout) -> str:
+        """Its check-up script, where no agent writes."""
+        return f"{layout.fence_dir}/{self.svcname.replace('/', '+')}"
 
 
 def plan_install(agent: Agent, layout: Layout, has_hook: bool = False) -> "list[Change]":
@@ -44,6 +66,10 @@ def plan_install(agent: Agent, layout: Layout, has_hook: bool = False) -> "list[
     changes: "list[Change]" = []
     if not os.path.exists(f"{layout.bin_dir}/service"):
         raise RefusedError(f"no cluster is installed in {layout.ez}: run `openha install` first")
+    wanted = [agent.line.cache_line(agent), *(_added_line(agent, name) for name in _read_former_added(agent))]
+    missing = [line for line in wanted if line not in _agents_lines(layout)]
+    if missing:
+        changes.append(_with_lines(layout, missing, []))
     for name, text in _files(agent, layout, has_hook).items():
         path = f"{agent.home}/{name}"
         if name == agent.line.driver and os.path.exists(path) and not _is_ours(path):
@@ -51,47 +77,72 @@ def plan_install(agent: Agent, layout: Layout, has_hook: bool = False) -> "list[
         write = Write(path, text)
         if not write.is_done:
             changes.append(write)
-    for svc in read_services(agent):
-        for kind, text in _wrappers(agent, layout).items():
-            write = Write(f"{agent.etc_dir}/{svc.svcname}.{kind}", text.replace("@SVCNAME@", svc.svcname), 0o755)
-            if not write.is_done and not svc.problem:
-                if _is_foreign_script(write.path):
-                    changes.append(Move(write.path, f"{write.path}.replaced"))
-                changes.append(write)
-    lines = _agents_lines(layout)
-    line = agent.line.cache_line(agent)
-    if line not in lines:
-        changes.append(Write(layout.agents_file, "".join(f"{each}\n" for each in [*lines, line])))
+    for svc in read_services(agent, has_hook):
+        if not svc.problem:
+            changes += _plan_scripts(agent, layout, svc)
     return changes
 
 
-def plan_remove(agent: Agent, layout: Layout) -> "list[Change]":
-    """What is left to do until the agent is as before."""
+def _plan_scripts(agent: Agent, layout: Layout, svc: AgentService) -> "list[Change]":
+    texts = {kind: text.replace("@SVCNAME@", svc.svcname) for kind, text in _wrappers(agent, layout).items()}
+    scripts = {svc.wrapper: texts["cluster"], svc.agents_check: texts["stonith"]}
+    if svc.has_stonith:
+        scripts[svc.fence_script(layout)] = texts["stonith"]
     changes: "list[Change]" = []
-    for name in [*agent.line.shipped, agent.line.shared, _places_name(agent), *agent.line.hook]:
+    for path, text in scripts.items():
+        write = Write(path, text, 0o755)
+        if not write.is_done:
+            if _is_foreign_script(path):
+                changes.append(Move(path, f"{path}.replaced"))
+            changes.append(write)
+    return changes
+
+
+def plan_fence_script(agent: Agent, layout: Layout, svc: AgentService) -> "list[Change]":
+    """The check-up script that the cluster keeps when the agent's place for it is the agent's again."""
+    text = _wrappers(agent, layout)["stonith"].replace("@SVCNAME@", svc.svcname)
+    write = Write(svc.fence_script(layout), text, 0o755)
+    return [] if write.is_done else [write]
+
+
+def plan_remove(agent: Agent, layout: Layout, used: "Collection[str]" = ()) -> "list[Change]":
+    """What is left to do until the agent is as before; ``used`` are the scripts of services that stay in the cluster."""
+    changes: "list[Change]" = []
+    for name in [*agent.line.shipped, agent.line.shared, agent.line.places_file, *agent.line.hook]:
         path = f"{agent.home}/{name}"
-        is_replaced = name == agent.line.driver and os.path.exists(path) and not _is_ours(path)
-        if os.path.exists(path) and not is_replaced:
-            if name != agent.line.driver or _is_diverted(agent, path) or not os.path.exists(path + STOCK_SUFFIX):
-                changes.append(Remove(path))  # Else the stock one takes its place in one go.
-        if name == agent.line.driver and os.path.exists(path + STOCK_SUFFIX):
-            is_diverted = _is_diverted(agent, path)
-            if is_replaced and not is_diverted:
-                changes.append(Remove(path + STOCK_SUFFIX))  # An upgrade brought a newer one.
-            else:
-                changes.append(Move(path, path + STOCK_SUFFIX, is_diverted, is_back=True))
+        if name == agent.line.driver:
+            changes += _plan_former_driver(agent, path)
+        elif os.path.exists(path):
+            changes.append(Remove(path))
     for path in _made_wrappers(agent):
         kept = f"{path}.replaced"
-        if agent.line.linked_command:
+        if agent.line.linked_command and not agent.is_gone:
             changes.append(Link(path, agent.command(agent.line.linked_command)))
         elif os.path.exists(kept):
             changes.append(Move(path, kept, is_back=True))
-        # Without the agent's own, the cluster still needs its scripts.
-    lines = _agents_lines(layout)
+        elif path not in used:
+            changes.append(Remove(path))
+        # Without the agent's own, the cluster still needs the scripts of what it goes on with.
+    changes += [Remove(path) for path in _fence_scripts(agent, layout) if path not in used]
     line = agent.line.cache_line(agent)
-    if line in lines:
-        rest = "".join(f"{each}\n" for each in lines if each != line)
-        changes.append(Write(layout.agents_file, rest) if rest else Remove(layout.agents_file))
+    if line in _agents_lines(layout) and not used:
+        changes.append(_with_lines(layout, [], [line]))
+    return changes
+
+
+def _plan_former_driver(agent: Agent, path: str) -> "list[Change]":
+    """The stock driver comes back in one go, unless an upgrade brought a newer one or the agent is gone."""
+    stock = path + STOCK_SUFFIX
+    is_ours, is_diverted, has_stock = _is_ours(path), _is_diverted(agent, path), os.path.exists(stock)
+    changes: "list[Change]" = []
+    if has_stock and not agent.is_gone and (is_ours or is_diverted or not os.path.exists(path)):
+        return [Move(path, stock, is_diverted, is_back=True)]
+    if is_ours:
+        changes.append(Remove(path))
+    if has_stock:
+        changes.append(Remove(stock))
+    if is_diverted:
+        changes.append(Undivert(path))
     return changes
 
 
@@ -106,8 +157,9 @@ def carry_out(change: Change) -> None:
 def describe(agent: Agent, layout: Layout) -> "tuple[bool, str]":
     """Whether the agent drives this cluster with this package's driver, and that as a line."""
     path = f"{agent.home}/{agent.line.driver}"
-    is_known = os.path.exists(f"{agent.home}/{_places_name(agent)}")
-    if not is_known:
+    if agent.is_gone:
+        return False, "the agent is gone, what the driver left is there: run `openha agent remove`"
+    if not os.path.exists(f"{agent.home}/{agent.line.places_file}"):
         return False, "not installed"
     if not os.path.exists(path):
         return False, f"the driver {path} is gone: run `openha agent install` again"
@@ -119,40 +171,82 @@ def describe(agent: Agent, layout: Layout) -> "tuple[bool, str]":
     return True, "installed"
 
 
+def is_in_place(agent: Agent) -> bool:
+    """True if the agent loads this package's driver."""
+    return not agent.is_gone and _is_ours(f"{agent.home}/{agent.line.driver}") and _is_ours(f"{agent.home}/{agent.line.shared}")
+
+
 def has_hook(agent: Agent) -> bool:
     """True if the start-up hook of the 2.1 is there."""
     return any(_is_ours(f"{agent.home}/{name}") for name in agent.line.hook)
 
 
-def read_services(agent: Agent) -> "list[AgentService]":
-    """The services of the agent with an OpenHA resource, by name; a file that cannot be read is one with a problem."""
+def read_services(agent: Agent, with_hook: "Optional[bool]" = None) -> "list[AgentService]":
+    """The services of the agent with an OpenHA resource, by name; a file that cannot be read is one with a problem.
+
+    ``with_hook``: whether the 2.1 knows [hb#N]; without it, what is installed says so.
+    """
+    knows_hb = not agent.line.hook or (has_hook(agent) if with_hook is None else with_hook)
     found = {}
     for suffix in reversed(agent.line.suffixes):
-        for entry in sorted(os.listdir(agent.etc_dir)) if os.path.isdir(agent.etc_dir) else []:
-            svcname = entry[: -len(suffix)]
-            if entry.endswith(suffix) and svcname not in ("", "node", "auth", "cluster"):
-                service = _read_service(agent, svcname, f"{agent.etc_dir}/{entry}")
-                if service is not None:
-                    found[svcname] = service
-    return [found[name] for name in sorted(found)]
+        for svcname, path in _service_files(agent, suffix).items():
+            service = _read_service(agent, svcname, path, knows_hb)
+            if service is not None:
+                found[svcname] = service
+    return _without_namesakes([found[name] for name in sorted(found)])
 
 
-def _read_service(agent: Agent, svcname: str, path: str) -> Optional[AgentService]:
+def _service_files(agent: Agent, suffix: str) -> "dict[str, str]":
+    """Service by name, with its namespace where the agent has such, and its file."""
+    found = {}
+    for path in sorted(glob.glob(f"{glob.escape(agent.etc_dir)}/*{suffix}")):
+        svcname = os.path.basename(path)[: -len(suffix)]
+        if svcname not in ("", "node", "auth", "cluster", "namespace"):
+            found[svcname] = path
+    if agent.line.has_namespaces:
+        for path in sorted(glob.glob(f"{glob.escape(agent.etc_dir)}/namespaces/*/svc/*{suffix}")):
+            namespace, kind, name = path.split("/")[-3:]
+            found[f"{namespace}/{kind}/{name[: -len(suffix)]}"] = path
+    return found
+
+
+def _without_namesakes(services: "list[AgentService]") -> "list[AgentService]":
+    """Two services under one name of the cluster: neither is believed, since it starts only one script."""
+    checked = []
+    for svc in services:
+        others = [each.svcname for each in services if each.cluster_name == svc.cluster_name and each is not svc and each.nodes]
+        if others and svc.nodes and not svc.problem:
+            svc = replace(svc, problem=f"{svc.path}: [{svc.section}] name: {svc.cluster_name} is also the name of "
+                                       f"{' and '.join(others)}: the cluster knows one service by a name")
+        checked.append(svc)
+    return checked
+
+
+def _read_service(agent: Agent, svcname: str, path: str, knows_hb: bool) -> Optional[AgentService]:
+    name = svcname.rpartition("/")[2]
     try:
         with open(path, encoding="utf-8") as text:
-            file = parse_service_text(text.read(), path, svcname, node_name().lower())
+            file = parse_service_text(text.read(), path, name, node_name().lower())
         resources = [each for each in file.sections if _is_openha(agent, each) and not each.boolean("disable")]
         if not resources:
             return None
+        section = resources[0]
         problem = "" if len(file.nodes) == 2 else f"{path}: nodes: expected two, found {len(file.nodes)}"
-        if agent.line.name == "2.1" and file.default.text("orchestrate", "no") != "no":
+        if len(resources) > 1:
+            named = ", ".join(f"[{each.name}]" for each in resources)
+            problem = f"{path}: {named}: one section alone can say what the cluster calls the service"
+        if section.group == "hb" and not knows_hb:
+            what = "".join(f", {key} = {section.text(key)}" for key in ("name",) if section.text(key))
+            problem = (f"{path}: [{section.name}] is ignored by the agent {agent.line.name}, which would start the service on"
+                       f" both nodes: write [app#hb] with type = openha{what} instead, or install with --hb-section")
+        if agent.line.hook and file.default.text("orchestrate", "no") != "no":
             problem = f"{path}: orchestrate must be no: the agent's own daemon would decide too"
         stonith = any(each.group == "stonith" and not each.boolean("disable") for each in file.sections)
-        first = file.default.words("autostart_node")
-        nodes = tuple(sorted(file.nodes, key=lambda node: node not in first))
-        return AgentService(svcname, resources[0].text("name", svcname), nodes, stonith, path, problem)
+        first = {node.lower() for node in file.default.words("autostart_node")}
+        nodes = tuple(sorted(file.nodes, key=lambda node: node.lower() not in first))
+        return AgentService(svcname, section.text("name", name), nodes, stonith, path, problem, section.name)
     except (ConfigError, OSError, ValueError) as error:
-        return AgentService(svcname, svcname, (), False, path, str(error)) if _mentions_openha(path) else None
+        return AgentService(svcname, name, (), False, path, str(error)) if _mentions_openha(path) else None
 
 
 def _is_openha(agent: Agent, section: Section) -> bool:
@@ -167,22 +261,38 @@ def _mentions_openha(path: str) -> bool:
         return False
 
 
-def read_added(agent: Agent) -> "list[str]":
-    """The services that the installation added to the cluster."""
+def read_added(agent: Agent, layout: Layout) -> "list[str]":
+    """The services that the installation added to the cluster, and that `remove` takes out again."""
+    prefix = _added_line(agent, "")
+    found = [line[len(prefix):] for line in _agents_lines(layout) if line.startswith(prefix)]
+    return sorted({*found, *_read_former_added(agent)})
+
+
+def _added_line(agent: Agent, name: str) -> str:
+    return f"{_ADDED} {agent.home} {name}"
+
+
+def note_added(agent: Agent, layout: Layout, name: str) -> None:
+    """Remembers that this service was added by the installation, for as long as it is in the cluster."""
+    line = _added_line(agent, name)
+    if line not in _agents_lines(layout):
+        carry_out(_with_lines(layout, [line], []))
+
+
+def note_removed(agent: Agent, layout: Layout, name: str) -> None:
+    """The service that the installation added is out of the cluster."""
+    line = _added_line(agent, name)
+    if line in _agents_lines(layout):
+        carry_out(_with_lines(layout, [], [line]))
+
+
+def _read_former_added(agent: Agent) -> "list[str]":
+    """What an earlier version kept beside the driver."""
     try:
-        with open(f"{agent.home}/{_places_name(agent)}", encoding="utf-8") as file:
+        with open(f"{agent.home}/{agent.line.places_file}", encoding="utf-8") as file:
             return [str(name) for name in json.load(file).get("added", [])]
     except (OSError, ValueError, AttributeError):
         return []
-
-
-def note_added(agent: Agent, name: str) -> None:
-    """Remembers that this service was added by the installation."""
-    path = f"{agent.home}/{_places_name(agent)}"
-    with open(path, encoding="utf-8") as file:
-        places = json.load(file)
-    places["added"] = sorted({*places.get("added", []), name})
-    carry_out(Write(path, _places_text(places)))
 
 
 def _places_text(places: "dict[str, object]") -> str:
@@ -197,11 +307,11 @@ def _files(agent: Agent, layout: Layout, with_hook: bool) -> "dict[str, str]":
         "lock_file": layout.lock_file,
         "services_dir": layout.services_dir,
         "wrappers": dict(_wrappers(agent, layout)),
-        "added": read_added(agent),
+        "line": agent.line.name,
     }
     with open(openha_driver.__file__, encoding="utf-8") as file:
         files = {agent.line.shared: _marked(file.read()),
-                 _places_name(agent): _places_text(places)}
+                 agent.line.places_file: _places_text(places)}
     shipped = {**agent.line.shipped, **(agent.line.hook if with_hook else {})}
     for name, source in shipped.items():
         with open(shipped_path("resources", source), encoding="utf-8") as file:
@@ -218,10 +328,6 @@ def _marked(text: str) -> str:
     return f"# {MARK}, which writes it again: changes here are lost.\n{text}"
 
 
-def _places_name(agent: Agent) -> str:
-    return agent.line.shared[: -len(".py")] + ".json"
-
-
 def _is_ours(path: str) -> bool:
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
@@ -236,11 +342,19 @@ def _is_foreign_script(path: str) -> bool:
 
 def _made_wrappers(agent: Agent) -> "list[str]":
     """Every wrapper of ours, also of services that are gone."""
-    if not os.path.isdir(agent.etc_dir):
-        return []
-    paths = [f"{agent.etc_dir}/{entry}" for entry in sorted(os.listdir(agent.etc_dir))
-             if entry.endswith(tuple(f".{kind}" for kind in openha_driver.WRAPPERS))]
+    places = [agent.etc_dir]
+    if agent.line.has_namespaces:
+        places += sorted(glob.glob(f"{glob.escape(agent.etc_dir)}/namespaces/*/svc"))
+    paths = [path for place in places for kind in openha_driver.WRAPPERS
+             for path in sorted(glob.glob(f"{glob.escape(place)}/*.{kind}"))]
     return [path for path in paths if not os.path.islink(path) and _is_ours(path)]
+
+
+def _fence_scripts(agent: Agent, layout: Layout) -> "list[str]":
+    """Every check-up script of ours that calls this agent."""
+    call = _wrappers(agent, layout)["stonith"].rstrip().rpartition("\n")[2].partition("@SVCNAME@")[0]
+    return [path for path in sorted(glob.glob(f"{glob.escape(layout.fence_dir)}/*"))
+            if _is_ours(path) and contains(path, f"\n{call}")]
 
 
 def _agents_lines(layout: Layout) -> "list[str]":
@@ -249,6 +363,12 @@ def _agents_lines(layout: Layout) -> "list[str]":
             return file.read().splitlines()
     except OSError:
         return []
+
+
+def _with_lines(layout: Layout, more: "list[str]", less: "list[str]") -> Change:
+    """The step after which the file of agents has these lines more and those less; an empty file goes."""
+    lines = [*[line for line in _agents_lines(layout) if line not in less], *more]
+    return Write(layout.agents_file, "".join(f"{line}\n" for line in lines)) if lines else Remove(layout.agents_file)
 
 
 def _is_owned_by_dpkg(agent: Agent, path: str) -> bool:

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import json
 import subprocess
+from typing import Optional
 
 from opensvc_openha.core.timing import PROBE_LIMIT_S
 from opensvc_openha.plugin.agents import Agent
+from opensvc_openha.plugin.installer import AgentService
 
 UNKNOWN = "undef"
 _EXIT_CODES = {"up": 0, "down": 1, "n/a": 3}
@@ -27,13 +29,38 @@ def avail_status(agent: Agent, svcname: str) -> "tuple[str, int]":
     return word, _EXIT_CODES.get(word, _ANY_OTHER)
 
 
+def find_blindness(agent: Agent, service: AgentService) -> str:
+    """Why the agent does not see the section that hands the service to the cluster; empty if it does.
+
+    Only where a hook makes the agent see it, which not every interpreter loads.
+    """
+    if not agent.line.hook or service.problem or not service.section.startswith("hb"):
+        return ""
+    try:
+        done = subprocess.run(agent.line.probe(agent, service.svcname), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, timeout=PROBE_LIMIT_S)
+        found = _read_object(done.stdout.decode("utf-8", "replace"))
+        seen = found.get("resources") if found is not None else None
+    except (OSError, subprocess.TimeoutExpired):
+        seen = None
+    if isinstance(seen, dict) and service.section in seen:
+        return ""
+    return (f"{service.path}: the agent does not see [{service.section}], and would start the service on both nodes: its"
+            " Python loads no usercustomize; write [app#hb] with type = openha instead")
+
+
 def _read_avail(text: str) -> str:
+    found = _read_object(text)
+    if found is not None and isinstance(found.get("avail"), str):
+        return str(found["avail"])
+    return UNKNOWN
+
+
+def _read_object(text: str) -> "Optional[dict[str, object]]":
     """The agents print other lines before the JSON object."""
     begin = text.find("{")
     try:
         found = json.loads(text[begin:]) if begin >= 0 else None
     except ValueError:
-        return UNKNOWN
-    if isinstance(found, dict) and isinstance(found.get("avail"), str):
-        return str(found["avail"])
-    return UNKNOWN
+        return None
+    return found if isinstance(found, dict) else None

@@ -79,7 +79,7 @@ def test_each_state_is_shown_live_as_in_the_other_lines(host21, state):
 def test_a_missing_or_silent_daemon_is_told(host21):
     """No daemon, then one that does not answer: the same lines as in the other lines."""
     assert host21.ask("status")["lines"] == ["open-ha daemons are not running"]
-    host21.daemon().delay_s = 20.0
+    host21.daemon().delay_s = 3600.0
     host21.write_state_files(b"2\0", b"0\0")
     import time
 
@@ -140,3 +140,100 @@ def test_a_remove_leaves_no_file_behind(host21):
     left = sorted(path.name for path in host21.home.rglob("*") if path.is_file())
     assert not [name for name in left if "openha" in name or "usercustomize" in name]
     assert not (host21.home / "site_opensvc").exists()
+
+
+HB_FILE = "[DEFAULT]\nnodes = {here} {peer}\norchestrate = no\n\n[hb#0]\ntype = OpenHA\nname = registry\n"
+
+
+def om_that_sees(host, *sections):
+    """The agent's command, whose status shows these resources."""
+    shown = json.dumps({"avail": "down", "resources": {section: {} for section in sections}})
+    host._script(host.home / "bin" / "om", f"echo '{shown}'")
+
+
+def test_a_section_that_the_agent_ignores_is_refused_with_what_to_write(host21):
+    """[hb#0] without the hook: the agent would start the service on both nodes, so it is not put under the cluster."""
+    host21.service_file.write_text(HB_FILE.format(here=HERE, peer=PEER))
+    out = host21.openha("install", 5)
+    assert "[hb#0] is ignored by the agent 2.1" in out
+    assert "write [app#hb] with type = openha, name = registry instead, or install with --hb-section" in out
+    assert not (host21.ez / "conf" / "services").exists()
+    assert "[hb#0] is ignored" in host21.openha("status", 1)
+
+
+def test_a_section_for_the_hook_is_refused_where_the_agent_does_not_load_it(host21):
+    """--hb-section, and a Python that loads no usercustomize: found by asking the agent, before and after it was added."""
+    host21.service_file.write_text(HB_FILE.format(here=HERE, peer=PEER))
+    om_that_sees(host21)
+    assert "the agent does not see [hb#0]" in host21.openha("install --hb-section", 5)
+    assert not (host21.ez / "conf" / "services").exists()
+    om_that_sees(host21, "hb#0")
+    host21.openha("install --hb-section")
+    assert (host21.ez / "conf" / "services").read_text().startswith("registry\t")
+    host21.openha("status")
+    om_that_sees(host21)
+    assert "the agent does not see [hb#0]" in host21.openha("status", 1)
+
+
+def test_a_service_in_a_namespace_has_wrappers_of_its_own(host21):
+    """One name in the root and in a namespace: each wrapper calls its own service, and each stands beside its own file."""
+    folder = host21.home / "etc" / "namespaces" / "test" / "svc"
+    folder.mkdir(parents=True)
+    text = host21.service_file.read_text()
+    (folder / "registry.conf").write_text(text.replace("type = openha", "type = openha\nname = testregistry"))
+    host21.openha("install")
+    wrappers = {line.split()[0]: line.split()[1] for line in (host21.ez / "conf" / "services").read_text().splitlines()}
+    assert wrappers == {"registry": str(host21.service_file.with_suffix(".cluster")),
+                        "testregistry": str(folder / "registry.cluster")}
+    om = host21._script(host21.home / "bin" / "om", 'echo om "$@"')
+    for name, svc in (("registry", "registry"), ("testregistry", "test/svc/registry")):
+        done = subprocess.run([wrappers[name], "start", "--dry-run"], capture_output=True, text=True)
+        assert (done.stdout, done.stderr) == (f"om {svc} start --dry-run --local\n", "")
+    assert om.startswith(str(host21.home))
+    (folder / "registry.cluster").unlink()
+    before = host21.service_file.with_suffix(".cluster").read_text()
+    host21.ask("status", namespace="test")
+    assert " test/svc/registry " in (folder / "registry.cluster").read_text()
+    assert host21.service_file.with_suffix(".cluster").read_text() == before
+
+
+def test_a_state_of_a_service_in_a_namespace_is_asked_under_its_plain_name(host21):
+    """The section gives no name: the cluster's name is that of the service without its namespace, as it was added."""
+    host21.daemon()
+    host21.set_states("started", "stopped")
+    sections = {"app#hb": {"type": "openha"}}
+    assert host21.ask("status", namespace="test", sections=sections)["statuses"] == [0]
+
+
+@pytest.mark.parametrize("sections", [APP, HB], ids=["app", "hb"])
+@pytest.mark.parametrize("text", [None, "def broken(:\n"], ids=["missing", "torn"])
+def test_without_the_shared_file_nobody_starts_the_service_by_hand(tmp_path, sections, text):
+    """site_opensvc/openha_driver.py is gone or torn: a warning, a start or stop by hand is refused, the cluster's own is not."""
+    made = Host21(tmp_path)
+    try:
+        made.openha("install --no-services --hb-section")
+        shared = made.home / "site_opensvc" / "openha_driver.py"
+        shared.unlink()
+        if text is not None:
+            shared.write_text(text)
+        answer = made.ask("status", sections=sections)
+        assert answer["statuses"] == [2] and "run `openha agent install`" in answer["lines"][0]
+        assert made.ask("start", sections=sections)["vetoed"] is True
+        assert made.ask("start", sections=sections, by_cluster="start")["vetoed"] is False
+        assert made.ask("stop", sections=sections)["stopped"] is False
+        assert made.ask("stop", sections=sections, by_cluster="stop")["stopped"] is True
+    finally:
+        made.close()
+
+
+def test_a_hook_without_its_driver_refuses_the_start(tmp_path):
+    """The driver of the section is gone, the hook is there: no start by hand, with the reason."""
+    made = Host21(tmp_path)
+    try:
+        made.openha("install --no-services --hb-section")
+        (made.home / "site_opensvc" / "drivers" / "resource" / "app" / "openha.py").unlink()
+        answer = made.ask("do_start", sections=HB)
+        assert answer["started"] is False and "cannot be loaded" in answer["error"]
+        assert made.ask("do_start", sections=HB, by_cluster="start")["started"] is True
+    finally:
+        made.close()

@@ -1,13 +1,19 @@
 """`openha agent install`, `remove` and `status` on the minimal agents: what is changed, kept, undone and noticed."""
 
+import fcntl
+import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from tests.plugin.conftest import HERE, LINES, PEER, SVC, Host
 
+from opensvc_openha.formats.layout import tree_layout
+from opensvc_openha.plugin import changes, openha_driver
 from opensvc_openha.plugin.agents import find_agents
+from opensvc_openha.runtime.check_scripts import find_doubt
 
 
 @pytest.fixture(params=LINES)
@@ -68,6 +74,7 @@ def test_a_dry_run_says_all_and_does_nothing(agent):
 
 def test_an_upgrade_of_the_agent_is_noticed_and_survived(agent):
     """The upgrade writes its own driver over ours: status tells, install keeps the new stock one, remove puts that back."""
+    agent.openha("install")
     assert "installed" in agent.openha("status")
     driver = agent.home / "lib" / "resHbOpenHA.py"
     driver.unlink()
@@ -93,12 +100,15 @@ def test_a_service_is_added_from_its_file_and_taken_out_again(agent):
     agent.service_file.write_text(agent.service_file.read_text() + "\n[stonith#1]\ntype = callout\ncmd = /bin/true\n")
     agent.openha("install")
     services = (agent.ez / "conf" / "services").read_text().split()
-    assert services == ["registry", str(agent.wrapper("cluster")), HERE, PEER, str(agent.wrapper("stonith"))]
+    fence_script = agent.ez / "conf" / "fence.d" / SVC
+    assert services == ["registry", str(agent.wrapper("cluster")), HERE, PEER, str(fence_script)]
+    assert fence_script.read_text() == agent.wrapper("stonith").read_text()
     assert "is in the cluster" in agent.openha("install")
-    assert (agent.ez / "conf" / "agents").read_text() == f"drop {agent.home}/var\n"
+    assert (agent.ez / "conf" / "agents").read_text() == f"drop {agent.home}/var\nadded {agent.home} registry\n"
     agent.openha("remove")
     assert (agent.ez / "conf" / "services").read_text().split() == []
     assert not (agent.ez / "conf" / "agents").exists()
+    assert not fence_script.exists()
 
 
 def test_a_service_that_runs_stays_in_the_cluster_after_a_remove(host18):
@@ -144,7 +154,8 @@ def test_the_wrappers_call_what_they_say(host18):
     host18._script(host18.ez / "bin" / "openha", 'echo openha "$@"; exit 8')
     for kind, word, code, out in (("cluster", "start", 7, f"svcmgr -s {SVC} --cluster start"),
                                   ("cluster", "status", 8, f"openha agent --agent-root {host18.home} probe {SVC}"),
-                                  ("stonith", "start", 8, f"openha agent --agent-root {host18.home} fence {SVC}")):
+                                  ("stonith", "start", 8, f"openha agent --agent-root {host18.home} fence {SVC} start"),
+                                  ("stonith", "--dry-run", 8, f"openha agent --agent-root {host18.home} fence {SVC} --dry-run")):
         done = subprocess.run([str(host18.wrapper(kind)), word], capture_output=True, text=True)
         assert (done.returncode, done.stdout.strip()) == (code, out)
 
@@ -186,3 +197,185 @@ def test_a_fencing_type_that_cannot_be_checked_fences_nothing(host18, monkeypatc
     (host18.home / "lib" / "resHbOpenHA.py").write_text("# The stock driver.\n")
     done = fence(host18)
     assert done.returncode == 5 and "nothing here tells whether it succeeded" in done.stderr
+
+
+def register(host, line):
+    """Puts a line into the services file, as an operator or an earlier version wrote it."""
+    (host.ez / "conf" / "services").write_text(line)
+    (host.ez / "services" / "registry").mkdir(parents=True, exist_ok=True)
+
+
+def checks_of(host):
+    """The check-up script that the cluster calls."""
+    return (host.ez / "conf" / "services").read_text().split()[4]
+
+
+STONITH = "\n[stonith#1]\ntype = callout\ncmd = /bin/false\n"
+
+
+def test_a_check_up_script_in_the_agents_place_is_replaced_by_one_of_our_own(agent):
+    """Registered with `<svc>.stonith`, which the agent may make its own again: install registers one that no agent writes."""
+    agent.service_file.write_text(agent.service_file.read_text() + STONITH)
+    register(agent, f"# Kept.\nregistry {agent.wrapper('cluster')} {HERE} {PEER} {agent.wrapper('stonith')}\n")
+    fence_script = agent.ez / "conf" / "fence.d" / SVC
+    out = agent.openha("install --dry-run")
+    assert f"would change the check-up script of service registry to {fence_script}" in out
+    assert checks_of(agent) != str(fence_script) and not fence_script.exists()
+    agent.openha("install")
+    text = (agent.ez / "conf" / "services").read_text()
+    assert text.startswith("# Kept.\n") and text.split()[-1] == str(fence_script)
+    assert openha_driver.MARK in fence_script.read_text()
+    agent.wrapper("stonith").unlink()
+    agent.wrapper("stonith").symlink_to(agent.home / "bin" / "svcmgr")
+    assert find_doubt(str(fence_script), tree_layout(str(agent.ez))) == ""
+
+
+def test_a_service_that_stays_after_a_remove_keeps_a_check_up_that_fences(host18):
+    """It runs and was registered with `<svc>.stonith`: that is the agent's link now, the registered script is not."""
+    host18.service_file.write_text(host18.service_file.read_text() + STONITH)
+    register(host18, f"registry {host18.wrapper('cluster')} {HERE} {PEER} {host18.wrapper('stonith')}\n")
+    (host18.ez / "services" / "registry" / f"STATE.{HERE}").write_bytes(b"2\0")
+    host18.openha("remove")
+    assert os.path.islink(host18.wrapper("stonith"))
+    script = Path(checks_of(host18))
+    assert script.parent == host18.ez / "conf" / "fence.d" and not script.is_symlink()
+    assert fence(host18).returncode != 0
+    assert "nothing to do" in host18.openha("remove")
+    assert script.exists()
+
+
+def test_a_check_up_script_that_is_the_agents_is_a_failure_of_the_status(host18):
+    """An upgrade made `<svc>.stonith` the agent's link, and it is still registered: told, exit code 1."""
+    host18.service_file.write_text(host18.service_file.read_text() + STONITH)
+    host18.openha("install")
+    register(host18, f"registry {host18.wrapper('cluster')} {HERE} {PEER} {host18.wrapper('stonith')}\n")
+    host18.wrapper("stonith").unlink()
+    host18.wrapper("stonith").symlink_to(host18.home / "bin" / "svcmgr")
+    assert "which ends with 0 even if the fencing fails" in host18.openha("status", 1)
+
+
+def test_a_status_with_a_service_out_of_the_cluster_or_broken_is_no_success(host18):
+    """Not registered, then with three nodes: exit code 1 each time, and what to do."""
+    assert "not in the cluster: run `openha agent install` again" in host18.openha("status", 1)
+    host18.openha("install")
+    assert "in the cluster" in host18.openha("status")
+    host18.service_file.write_text(host18.service_file.read_text().replace(PEER, f"{PEER} third"))
+    assert "expected two, found 3" in host18.openha("status", 1)
+    assert "IN THE CLUSTER as registry" in host18.openha("install", 5)
+
+
+def test_a_second_section_for_the_cluster_is_refused(agent):
+    """[hb#0] and [hb#1]: which one names the cluster cannot be known; the disabled one does not count."""
+    text = agent.service_file.read_text()
+    agent.service_file.write_text(text + "\n[hb#1]\ntype = OpenHA\nname = other\n")
+    assert "[hb#0], [hb#1]: one section alone" in agent.openha("install", 5)
+    agent.service_file.write_text(text + "\n[hb#1]\ntype = OpenHA\nname = other\ndisable = true\n")
+    assert "service -a registry" in agent.openha("install")
+
+
+def test_two_services_under_one_name_of_the_cluster_are_both_refused(agent):
+    """Two service files with `name = registry`: neither is added, each names the other."""
+    other = agent.service_file.with_name(f"web.opensvc.com{agent.service_file.suffix}")
+    other.write_text(agent.service_file.read_text())
+    out = agent.openha("install", 5)
+    assert "registry is also the name of web.opensvc.com" in out
+    assert f"registry is also the name of {SVC}" in out
+    assert not (agent.ez / "conf" / "services").exists()
+
+
+def test_the_first_node_is_found_whatever_its_case(host18):
+    """autostart_node in capitals: that node is the primary."""
+    text = host18.service_file.read_text().replace("[hb#0]", f"autostart_node = {PEER.upper()}\n\n[hb#0]")
+    host18.service_file.write_text(text)
+    host18.openha("install")
+    assert (host18.ez / "conf" / "services").read_text().split()[2:4] == [PEER, HERE]
+
+
+def test_a_remove_changes_nothing_while_the_daemon_does_not_answer(host18):
+    """The daemon is stopped by a signal: exit code 4, and a remove after it was continued takes out what was added."""
+    host18.openha("install")
+    before = tree_of(host18.home)
+    lock = host18.ez / "services" / ".proc" / "nmond.lock"
+    daemon = host18.daemon()
+    lock.write_text(f"{os.getpid()}\n")
+    with open(lock, encoding="ascii") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        daemon.delay_s = 30.0
+        assert "nothing is changed" in host18.openha("remove", 4)
+    assert tree_of(host18.home) == before and checks_of(host18) == "/bin/true"
+    daemon.close()
+    host18._daemon = None
+    assert "run service -r registry" in host18.openha("remove")
+    assert (host18.ez / "conf" / "services").read_text() == ""
+
+
+def test_a_service_that_stayed_is_taken_out_by_the_next_remove(host18):
+    """It ran at the first remove; stopped since, the second one still knows that the installation had added it."""
+    host18.openha("install")
+    state = host18.ez / "services" / "registry" / f"STATE.{HERE}"
+    state.write_bytes(b"2\0")
+    assert "the cluster keeps deciding about registry" in host18.openha("remove")
+    state.write_bytes(b"6\0")
+    assert "run service -r registry" in host18.openha("remove")
+    assert (host18.ez / "conf" / "services").read_text() == ""
+    assert not (host18.ez / "conf" / "agents").exists()
+
+
+def test_what_an_earlier_version_added_is_still_known(host18):
+    """It kept the list beside the driver: an install takes it over, a remove takes the service out."""
+    host18.openha("install")
+    places = host18.home / "lib" / "openha_driver.json"
+    places.write_text(json.dumps({**json.loads(places.read_text()), "added": ["registry"]}))
+    (host18.ez / "conf" / "agents").write_text(f"drop {host18.home}/var\n")
+    host18.openha("install")
+    assert f"added {host18.home} registry" in (host18.ez / "conf" / "agents").read_text()
+    host18.openha("remove")
+    assert (host18.ez / "conf" / "services").read_text() == ""
+
+
+def test_what_is_left_of_an_agent_whose_package_is_gone_can_be_taken_out(agent):
+    """The package went first and left what is not its own: install and fence say so, remove cleans up."""
+    agent.service_file.write_text(agent.service_file.read_text() + STONITH)
+    agent.openha("install")
+    for name in os.listdir(agent.home / "lib"):
+        if "openha" not in name.lower():
+            (agent.home / "lib" / name).unlink()
+    for path in (agent.home / "lib" / "resHbOpenHA.py.stock", agent.home / "bin" / "svcmgr"):
+        path.unlink()
+    assert "the agent is gone" in agent.openha("status", 1)
+    assert "is gone" in agent.openha("install", 5)
+    assert "is gone" in agent.openha(f"fence {SVC}", 5)
+    agent.openha("remove")
+    assert os.listdir(agent.home / "lib") == []
+    assert not os.path.lexists(agent.wrapper("cluster")) and not os.path.lexists(agent.wrapper("stonith"))
+    assert (agent.ez / "conf" / "services").read_text() == ""
+    assert not (agent.ez / "conf" / "agents").exists() and os.listdir(agent.ez / "conf" / "fence.d") == []
+    assert "no OpenSVC agent found" in agent.openha("remove", 5)
+
+
+def test_a_dry_run_of_the_check_up_fences_nothing(host18, monkeypatch):
+    """`<svc>.stonith --dry-run`: says what it would do."""
+    monkeypatch.setenv("OPENHA_PEER_STANDING", "silent")
+    host18.service_file.write_text(host18.service_file.read_text() + "\n[stonith#1]\ntype = callout\ncmd = touch shot\n")
+    assert "would look at the peer" in host18.openha(f"fence {SVC} --dry-run")
+    assert not os.path.exists("shot")
+
+
+@pytest.mark.parametrize("is_back", [False, True])
+def test_a_diverted_driver_is_there_at_every_moment(tmp_path, monkeypatch, is_back):
+    """dpkg is told without moving the file itself, by every version of it: between two steps the agent finds a driver."""
+    driver, stock = tmp_path / "resHbOpenHA.py", tmp_path / "resHbOpenHA.py.stock"
+    driver.write_text("# Ours.\n" if is_back else "# The stock driver.\n")
+    if is_back:
+        stock.write_text("# The stock driver.\n")
+    tool = tmp_path / "bin" / "dpkg-divert"
+    tool.parent.mkdir()
+    # As before 1.19.1: it does not know --no-rename. What the path holds while it runs is noted.
+    tool.write_text(f'#!/bin/sh\ncase "$*" in *rename*) exit 2;; esac\necho "$*" >> {tmp_path}/asked\ncat {driver}\n')
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tool.parent}:{os.environ['PATH']}")
+    changes.Move(str(driver), str(stock), is_divert=True, is_back=is_back).carry_out()
+    assert driver.read_text() == "# The stock driver.\n"
+    assert stock.exists() is not is_back
+    words = (tmp_path / "asked").read_text()
+    assert ("--remove" in words) is is_back and ("--add" in words) is not is_back

@@ -69,6 +69,9 @@ class Resource:
         self.status_logs = []
         self.log = logging.getLogger(rid)
 
+    def on_add(self):
+        """The service is known."""
+
     def unset_optional(self):
         """Its errors end the action."""
         self.optional = False
@@ -107,6 +110,7 @@ def add_resource(svc, group, section):
     resource = getattr(module, group.capitalize() + basename.capitalize())(rid=section, name=svc.cd[section].get("name"))
     resource.svc = svc
     svc.resources.append(resource)
+    resource.on_add()
 
 
 def add_resources(svc):

@@ -21,18 +21,27 @@ class Svc:
 
     name = "registry"
 
-    def __init__(self, sections, orchestrate):
+    def __init__(self, sections, orchestrate, namespace):
+        self.path = "%s/svc/%s" % (namespace, self.name) if namespace else self.name
+        self.paths = Options()
+        folder = "/namespaces/%s/svc" % namespace if namespace else ""
+        self.paths.cf = os.environ["HOST_ETC"] + "%s/%s.conf" % (folder, self.name)
         self.cd = sections
         self.nodes = set(NODES)
         self.orchestrate = orchestrate
         self.options = Options()
         self.resources = []
         self.stopped = False
+        self.started = False
         self.log = logging.getLogger("svc")
 
     def get_resources(self, group):
         """By the group of the type."""
         return [each for each in self.resources if each.type.split(".")[0] == group]
+
+    def start(self):
+        """The agent starts it."""
+        self.started = True
 
     def stop(self):
         """The agent stops the groups it knows, and errors of optional resources end nothing."""
@@ -63,7 +72,7 @@ for text in iter(sys.stdin.readline, ""):
     import core.objects.builder as builder
 
     del LOG[:]
-    service = Svc(request["sections"], request.get("orchestrate", "no"))
+    service = Svc(request["sections"], request.get("orchestrate", "no"), request.get("namespace"))
     service.options.force = request.get("force", False)
     os.environ["OPENHA_ACTION"] = request.get("by_cluster", "")
     errors = builder.add_resources(service)
@@ -72,6 +81,12 @@ for text in iter(sys.stdin.readline, ""):
     if request["do"] == "status":
         answer["statuses"] = [each.status() for each in service.resources]
         answer["lines"] = [line for each in service.resources for line in each.status_logs]
+    elif request["do"] == "do_start":
+        try:
+            service.start()
+        except ex.Error as error:
+            answer["error"] = str(error)
+        answer["started"] = service.started
     elif request["do"] == "start":
         answer["vetoed"] = any(each.abort_start() for each in service.resources)
     else:
