@@ -5,6 +5,7 @@ the agents keep what is in ``conf/agents``, written by `openha agent install`, o
 
     drop /var/lib/opensvc                       directory with one directory a service (agents up to 1.8)
     run /usr/bin/om @SVCNAME@ status --refresh  command that has the agent look again (agent 2.1)
+    added /usr/share/opensvc registry           not for the daemon: what the installation added
 
 A slow disk or agent must hold nobody up: a thread of its own does it, and nothing here is ever waited for.
 """
@@ -15,16 +16,20 @@ import contextlib
 import glob
 import os
 import queue
+import re
 import shlex
 import subprocess
 import threading
-from typing import Callable, Iterable, Mapping, Optional
+from typing import Any, Callable, Iterable, Mapping, Optional
 
 from opensvc_openha.formats.layout import Layout
 
 WRAPPER_SUFFIX = ".cluster"
 _RUN_LIMIT_S = 30.0
 _WAITING_MAX = 10_000
+_NAMESPACE = re.compile(r"/namespaces/([^/]+/svc)\Z")
+_APART: "Mapping[str, Any]" = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL,
+                               "start_new_session": True, "cwd": "/"}
 
 
 class AgentCaches:
@@ -47,12 +52,32 @@ class AgentCaches:
                 thread.start()
                 self._thread = thread
 
-    def drop(self, services: Iterable[str]) -> None:
-        """Drops what is kept of these services at once: at the start and at the end of the daemon."""
+    def begin(self, services: Iterable[str]) -> None:
+        """The daemon starts: whatever the agents keep may be older than a power failure, so all of it goes."""
+        self._drop(services, "*")
+
+    def serve(self, services: Iterable[str]) -> None:
+        """The daemon answers now: agents that asked while there was none look again."""
+        for service in services:
+            self.note(service)
+
+    def end(self, services: "tuple[str, ...]") -> None:
+        """The daemon answers no more; nobody waits for the commands that have the agents look."""
+        self._drop(services, "hb#*")
+        commands = self._commands(services)
+        if commands:
+            with contextlib.suppress(OSError, ValueError):
+                subprocess.Popen(["/bin/sh", "-c", "; ".join(shlex.join(shlex.split(each)) for each in commands)], **_APART)
+
+    def _drop(self, services: Iterable[str], resources: str) -> None:
         for kind, rest in _read_lines(self._path):
             if kind == "drop":
                 for svcname in self._names(services):
-                    _drop(rest, svcname)
+                    _drop(rest, svcname, resources)
+
+    def _commands(self, services: Iterable[str]) -> "list[str]":
+        return [rest.replace("@SVCNAME@", svcname) for kind, rest in _read_lines(self._path) if kind == "run"
+                for svcname in self._names(services)]
 
     def _work(self) -> None:
         while True:
@@ -60,16 +85,21 @@ class AgentCaches:
             with contextlib.suppress(queue.Empty):
                 while True:
                     services.append(self._changed.get_nowait())
-            self.drop(services)
-            for kind, rest in _read_lines(self._path):
-                if kind == "run":
-                    for svcname in self._names(services):
-                        _run(rest.replace("@SVCNAME@", svcname))
+            self._drop(services, "hb#*")
+            for command in self._commands(services):
+                _run(command)
 
     def _names(self, services: Iterable[str]) -> "list[str]":
         scripts = self._scripts()
-        found = [os.path.basename(scripts[name]) for name in dict.fromkeys(services) if name in scripts]
-        return [name[: -len(WRAPPER_SUFFIX)] for name in found if name.endswith(WRAPPER_SUFFIX)]
+        found = [scripts[name] for name in dict.fromkeys(services) if name in scripts]
+        return [_svcname(path) for path in found if path.endswith(WRAPPER_SUFFIX)]
+
+
+def _svcname(wrapper: str) -> str:
+    """The agent's name of the service: with its namespace where the wrapper stands in one (agent 2.1)."""
+    name = os.path.basename(wrapper)[: -len(WRAPPER_SUFFIX)]
+    place = _NAMESPACE.search(os.path.dirname(wrapper))
+    return f"{place.group(1)}/{name}" if place else name
 
 
 def _read_lines(path: str) -> "list[tuple[str, str]]":
@@ -81,9 +111,9 @@ def _read_lines(path: str) -> "list[tuple[str, str]]":
     return [(words[0], words[1].strip()) for words in lines if len(words) == 2 and not words[0].startswith("#")]
 
 
-def _drop(folder: str, svcname: str) -> None:
+def _drop(folder: str, svcname: str, resources: str) -> None:
     place = os.path.join(folder, svcname)
-    kept = glob.glob(os.path.join(glob.escape(place), "resource.status.last.hb#*"))
+    kept = glob.glob(os.path.join(glob.escape(place), f"resource.status.last.{resources}"))
     for path in [*kept, os.path.join(place, "status.json")]:
         with contextlib.suppress(OSError):
             os.unlink(path)
@@ -91,5 +121,4 @@ def _drop(folder: str, svcname: str) -> None:
 
 def _run(command: str) -> None:
     with contextlib.suppress(OSError, ValueError, subprocess.TimeoutExpired):
-        subprocess.run(shlex.split(command), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                       timeout=_RUN_LIMIT_S, start_new_session=True, cwd="/")
+        subprocess.run(shlex.split(command), timeout=_RUN_LIMIT_S, **_APART)

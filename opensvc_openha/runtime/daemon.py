@@ -173,7 +173,7 @@ class Daemon:
         if not self._history.is_open:
             self._history.open()
             self._pulse.start(self._realtime.enter)
-        self._agent_caches.drop(self._own_names())
+        self._agent_caches.begin(self._own_names())
         self._match_links(self._spec)
         self._log.info("node %s: starting, peer %s, %d service(s)", self._spec.node, self._spec.peer,
                        len(self._spec.own_services))
@@ -188,6 +188,7 @@ class Daemon:
         self._interfaces.start(self._realtime.enter)
         self._await_peer()
         on_ready()
+        self._agent_caches.serve(self._own_names())
         self._systemd.ready(f"peer {self._spec.peer}")
         while not self._is_over.is_set():
             self._wake.wait(timing.CONFIG_POLL_S)
@@ -287,7 +288,7 @@ class Daemon:
         if self._failure is None:
             self._systemd.stopping()
             self._monitor.end()
-        self._agent_caches.drop(self._own_names())
+        self._agent_caches.end(self._own_names())
         self._store.close()
         self._history.note(EntryKind.DAEMON, "", "ENDED", why, is_alarm=why != "orderly")
         if self._failure is None:

@@ -32,11 +32,12 @@ def test_a_change_of_state_drops_what_the_agent_keeps_and_has_it_look(cluster_di
 
 
 def test_a_daemon_that_starts_and_one_that_ends_drop_it_too(cluster_dir):
-    """What was kept while no daemon ran is dropped at its start, what was kept while it ran at its end."""
+    """Start: all statuses go, which may be from before a power failure. End: the hb status goes, the others are true still."""
     add_service(cluster_dir)
-    folder = keep(cluster_dir, "resource.status.last.hb#0", "status.json")
+    folder = keep(cluster_dir, "resource.status.last.hb#0", "status.json", "resource.status.last.fs#1", "other")
     cluster_dir.ok("ezha start")
-    assert os.listdir(folder) == []
+    assert os.listdir(folder) == ["other"]
+    (folder / "other").unlink()
     keep(cluster_dir, "resource.status.last.hb#0", "status.json")
     cluster_dir.ok("ezha stop")
     cluster_dir.wait(lambda: os.listdir(folder) == [], "dropped at the end")
@@ -49,3 +50,26 @@ def test_a_damaged_list_of_agents_hurts_nobody(cluster_dir):
     cluster_dir.ok("ezha start")
     cluster_dir.ok("service -A web unfreeze")
     cluster_dir.wait_state("web", "STARTED")
+
+
+def test_an_agent_with_a_daemon_of_its_own_is_made_to_look_at_the_start_and_at_the_end(cluster_dir):
+    """It shows `not running` for as long as nobody has it look: the command is run once ours answers, and when it is gone."""
+    add_service(cluster_dir)
+    looked = cluster_dir.path("looked")
+    cluster_dir.ok("ezha start")
+    cluster_dir.wait(lambda: looked.exists(), "looked at the start")
+    count = len(looked.read_text().split())
+    cluster_dir.ok("ezha stop")
+    cluster_dir.wait(lambda: len(looked.read_text().split()) > count, "looked at the end")
+
+
+def test_a_service_in_a_namespace_is_named_with_it(cluster_dir):
+    """The wrapper stands in the directory of a namespace: the agent is asked for the service of that namespace."""
+    folder = cluster_dir.root / "namespaces" / "test" / "svc"
+    folder.mkdir(parents=True)
+    script = cluster_dir.script("namespaces/test/svc/web.cluster", "exit 0")
+    looked = cluster_dir.path("looked")
+    cluster_dir.path("conf/agents").write_text(f"run /bin/sh -c 'echo @SVCNAME@ >> {looked}'\n")
+    cluster_dir.ok(f"service -a web {script} {os.uname().nodename} peer.opensvc.com /bin/true")
+    cluster_dir.ok("ezha start")
+    cluster_dir.wait(lambda: looked.exists() and looked.read_text().split() == ["test/svc/web"], "looked")
