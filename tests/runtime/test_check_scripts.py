@@ -95,6 +95,6 @@ def test_the_warning_ends_when_the_script_is_another_one(cluster_dir: ClusterDir
     cluster_dir.wait(lambda: "not believed" in cluster_dir.ok("service -s -v"), "the warning")
     link.unlink()
     cluster_dir.script("web.stonith", "exit 0")
-    cluster_dir.wait(lambda: "not believed" not in cluster_dir.ok("service -s -v"), "no warning any more", 60)
+    cluster_dir.wait(lambda: "not believed" not in cluster_dir.ok("service -s -v"), "no warning any more")
     cluster_dir.ok("service -A registry unfreeze")
     cluster_dir.wait_state("registry", "STARTED")
