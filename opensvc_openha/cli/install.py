@@ -92,7 +92,8 @@ def _install_cluster(layout: Layout, agent: "AgentLayout | None", is_fhs: bool, 
     _write(f"{layout.ez}/env.sh", _fill(read_template("env.sh"), layout).replace("@AGENT@", agent_lines), 0o644)
     for name in _SAMPLES:
         _write(f"{doc}/{name}", read_template(name), 0o644)
-    _write(f"{doc}/opensvc-openha.service", _fill(read_template("opensvc-openha.service"), layout), 0o644)
+    for name in ("opensvc-openha.service", "opensvc-openha.logrotate"):
+        _write(f"{doc}/{name}", _fill(read_template(name), layout), 0o644)
     made = [f"Cluster directory {layout.ez}: bin, conf, doc, log, services, env.sh, ezha, ezha.init"]
     if is_fhs:
         made = [f"Configuration in {layout.conf_dir}, states in {layout.var_dir}, commands in {layout.bin_dir}"]

@@ -85,6 +85,10 @@ class Layout:
         """Names the script that runs for a service, so that a restarted daemon can wait for it."""
         return f"{self.proc_dir}/{service}.script"
 
+    def script_log(self, service: str) -> str:
+        """What the scripts of a service printed."""
+        return f"{self.log_dir}/{service}.log"
+
     def environment(self) -> "dict[str, str]":
         """The EZ_* variables that describe this layout."""
         return {

@@ -56,6 +56,7 @@ from opensvc_openha.runtime.key_store import write_lives
 from opensvc_openha.runtime.link_threads import LinkThread, ListenerThread, SenderThread
 from opensvc_openha.runtime.live_configuration import Configuration, LiveConfiguration
 from opensvc_openha.runtime.lock import lock_is_in_place, take_lock
+from opensvc_openha.runtime.log_keeper import LogKeeper
 from opensvc_openha.runtime.logs import log_record
 from opensvc_openha.runtime.managed_services import may_run
 from opensvc_openha.runtime.monitor_process import MonitorCommand, MonitorProcess
@@ -104,7 +105,7 @@ class Daemon:
 
     def __init__(
         self, layout: Layout, logger: logging.Logger, lock_handle: int, monitor: Optional[MonitorCommand] = None,
-        former: "Optional[Daemon]" = None,
+        log_problem: Callable[[], str] = lambda: "", former: "Optional[Daemon]" = None,
     ) -> None:
         """``former`` is the one in this process whose engine failed: what it has written is all that is believed of it."""
         self._layout = layout
@@ -145,6 +146,8 @@ class Daemon:
             MonitorProcess(monitor, layout.environment(), logger) if former is None else former._monitor
         )
         self._pulse: Pulse = Pulse() if former is None else former._pulse
+        self._log_problem = log_problem
+        self._logs = LogKeeper(layout, self._problems, self._own_names, log_problem)
         self._interfaces = InterfaceWatch(lambda links: self._inbox.put(SendersMuted(links)))
         clean_up(layout)
         is_first_start = not os.path.exists(layout.boot_file)
@@ -180,6 +183,7 @@ class Daemon:
         for warning in self._warnings():
             self._log.warning("node %s: %s", self._spec.node, warning)
         self._check_scripts.look(self._spec.own_services)
+        self._logs.start()
         engine = threading.Thread(target=self._engine_thread, name="engine", daemon=True)
         engine.start()
         if self._leaving is not None:
@@ -285,6 +289,7 @@ class Daemon:
             clock.pause(0.01)
         self._interfaces.stop()
         self._server.close()
+        self._logs.stop()
         if self._failure is None:
             self._systemd.stopping()
             self._monitor.end()
@@ -312,7 +317,7 @@ class Daemon:
         It begins as one that is started after a crash: with the STATE files, which were written before anything was announced or
         run, with a new life that the peer must acknowledge, and by asking each service's script.
         """
-        return Daemon(self._layout, self._log, self._lock_handle, self._monitor.command, self)
+        return Daemon(self._layout, self._log, self._lock_handle, self._monitor.command, self._log_problem, self)
 
     def _let_go(self, why: str) -> None:
         """Ends what would act or speak for an engine that is no more. Scripts that run are waited for by the next one."""
@@ -334,6 +339,9 @@ class Daemon:
         self._wake.set()
 
     def _obey_signals(self) -> None:
+        if signal.SIGHUP in self._signals:
+            # The line opens a log that was moved away.
+            self._log.info("node %s: SIGHUP: the configuration files are read again", self._spec.node)
         while self._signals:
             number = self._signals.pop(0)
             if number == signal.SIGHUP:

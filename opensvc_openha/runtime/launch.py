@@ -103,7 +103,7 @@ def _serve(
     os.umask(0o022)  # Whoever started it, and for what its scripts make.
     log = DaemonLog(layout, is_foreground)
     try:
-        daemon = Daemon(layout, log.logger, lock, monitor)
+        daemon = Daemon(layout, log.logger, lock, monitor, log.problem)
         code = daemon.run(on_ready)
         failed_at: "list[float]" = []
         while daemon.has_failed:

@@ -14,11 +14,9 @@ import os
 import queue
 
 from opensvc_openha.core.actions import Record, RecordKind
-from opensvc_openha.errors import SystemFault
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.formats.one_line import one_line
 from opensvc_openha.runtime import clock
-from opensvc_openha.runtime.files import make_dir
 from opensvc_openha.runtime.log_file import LogFile
 
 _LOGGER = logging.getLogger("nmond")
@@ -69,9 +67,10 @@ class DaemonLog:
     """The destinations of the daemon's log, each with a thread that writes to it."""
 
     def __init__(self, layout: Layout, is_foreground: bool) -> None:
-        """A destination that cannot be opened is left out, never fatal."""
+        """A destination that cannot be opened is never fatal."""
         self.logger = _LOGGER
-        self._waiting = [_Waiting(destination) for destination in _destinations(layout, is_foreground)]
+        self._destinations = _destinations(layout, is_foreground)
+        self._waiting = [_Waiting(destination) for destination in self._destinations]
         _LOGGER.setLevel(logging.INFO)
         _LOGGER.propagate = False
         for handler in list(_LOGGER.handlers):
@@ -80,6 +79,10 @@ class DaemonLog:
             _LOGGER.addHandler(waiting)
         # At the end of the process it would wait, without a limit, for a destination that hangs.
         atexit.unregister(logging.shutdown)
+
+    def problem(self) -> str:
+        """Why lines of the log file are lost at present; empty if they are not."""
+        return next((file.problem for file in self._destinations if isinstance(file, LogFile)), "")
 
     def flush(self) -> None:
         """Returns when all lines are written; after a limit, if a destination hangs."""
@@ -102,14 +105,9 @@ def _destinations(layout: Layout, is_foreground: bool) -> "list[logging.Handler]
             found.append(syslog)
         except OSError:
             pass
-    try:
-        make_dir(layout.log_dir)
-        file = LogFile(f"{layout.log_dir}/nmond.log", _FILE_BYTES, _FILES_KEPT)
-        file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-        found.append(file)
-    except (OSError, SystemFault):
-        pass
-    return found
+    file = LogFile(f"{layout.log_dir}/nmond.log", _FILE_BYTES, _FILES_KEPT)
+    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    return [*found, file]
 
 
 def log_record(logger: logging.Logger, record: Record) -> None:

@@ -18,6 +18,10 @@ class Subject(enum.Enum):
     KEY_ROTATION = "key rotation does not go on"
     INTERNAL = "internal error of the daemon, which goes on"
     CHECK_SCRIPT = "check-up script not believed, so a silent peer is not taken over"
+    STATE_ROOM = "little room for states"
+    LOG_ROOM = "little room for logs"
+    LOG = "log not written"
+    LOG_BOUND = "log of a service not bounded"
 
 
 class Problems:

@@ -31,9 +31,9 @@ from opensvc_openha.core.timing import (
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.runtime import clock
 from opensvc_openha.runtime.check_scripts import AGENT_COMMANDS, find_doubt
-from opensvc_openha.runtime.files import open_log
 from opensvc_openha.runtime.machine import start_of_process
 from opensvc_openha.runtime.programs import why_not_runnable
+from opensvc_openha.runtime.script_log import NO_ROOM, ScriptLog
 from opensvc_openha.runtime.script_output import with_output
 
 _ARGUMENT = {
@@ -143,13 +143,13 @@ class ScriptRunner:
         command = [action.path, _ARGUMENT[action.kind]]
         limit_s = _limit_s(self._limits_of(action.service), action.kind)
         began = clock.monotonic()
-        log = self._open_log(action.service)
+        path = self._layout.script_log(action.service)
+        log = ScriptLog(path, is_answer=action.kind is ScriptKind.PROBE, may_linger=action.kind is ScriptKind.START)
         try:
-            _write(log, f"{clock.stamp(clock.wall())} {' '.join(command)}\n")
-            offset = os.lseek(log, 0, os.SEEK_END)
+            log.note(f"{clock.stamp(clock.wall())} {' '.join(command)}\n")
             try:
                 process = subprocess.Popen(
-                    command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/",
+                    command, stdin=subprocess.DEVNULL, stdout=log.handle, stderr=log.handle, start_new_session=True, cwd="/",
                     env=self._environment(action),
                 )
             except OSError as error:
@@ -160,26 +160,17 @@ class ScriptRunner:
             self._forget(action.service)
             took_s = clock.monotonic() - began
             if code is None:
-                _write(log, f"ended after its limit of {limit_s:g} s\n")
+                log.note(f"ended after its limit of {limit_s:g} s\n")
                 return _failure(action.kind), f"{' '.join(command)} did not end within {limit_s:g} s and was killed"
-            output = _output_since(log, offset)
+            output = NO_ROOM if log.is_lost else log.output()
         finally:
-            os.close(log)
+            log.close()
         if action.kind is ScriptKind.PROBE:
             return _read_probe(action.path, code, output), f"status: exit code {code}"
         if code == 0:
             return ScriptOutcome.OK, f"took {took_s:.1f} s"
         ended = f"was ended by signal {-code}" if code < 0 else f"exited with {code}"
         return ScriptOutcome.FAILED, f"{' '.join(command)} {with_output(ended, output)}"
-
-    def _open_log(self, service: str) -> int:
-        """The file for what the script prints; where there is none to be had, the script runs all the same."""
-        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-        try:
-            os.makedirs(self._layout.log_dir, exist_ok=True)
-            return open_log(f"{self._layout.log_dir}/{service}.log", flags)
-        except OSError:
-            return os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
 
     def _environment(self, action: RunScript) -> "Mapping[str, str]":
         return {
@@ -222,13 +213,6 @@ class ScriptRunner:
         if start_of_process(pid) == started:
             _end_group(pid)
         self._forget(service)
-
-
-def _write(log: int, text: str) -> None:
-    try:
-        os.write(log, text.encode("utf-8", "replace"))
-    except OSError:
-        pass  # A full disk must not keep a service from being started or stopped.
 
 
 def _limit_s(limits: ScriptLimits, kind: ScriptKind) -> float:
@@ -274,16 +258,6 @@ def _signal_group(leader: int, number: int) -> None:
         os.killpg(leader, number)
     except OSError:
         pass
-
-
-def _output_since(log: int, offset: int) -> str:
-    """The end of what the script printed."""
-    try:
-        end = os.lseek(log, 0, os.SEEK_END)
-        begin = max(offset, end - 4096)
-        return os.pread(log, max(end - begin, 0), begin).decode("utf-8", "replace")
-    except OSError:
-        return ""
 
 
 def _read_probe(path: str, code: int, output: str) -> ScriptOutcome:
