@@ -10,6 +10,8 @@ import os
 import sys
 from contextlib import contextmanager
 from typing import Iterator, Optional
+
+from opensvc_openha.formats.one_line import one_line
 from opensvc_openha.formats.secrets import mask_text
 
 LOG_BYTES_MAX = 5_000_000
@@ -41,7 +43,9 @@ class ActionLog:
 
     def _write(self, level: int, text: str) -> None:
         for line in mask_text(text).splitlines() or [""]:
-            self._logger.log(level, "%s", line, extra={"place": self._place})
+            # Columns of a command's output stay columns; what moves a cursor, or forges a line, is written as an escape.
+            shown = "\t".join(map(one_line, line.split("\t")))
+            self._logger.log(level, "%s", shown, extra={"place": self._place})
 
 
 class _FileOnDemand(logging.Handler):

@@ -63,7 +63,7 @@ def perform(service: Service, action: str, options: ActionOptions) -> int:
     if options.is_dry_run and action in _NO_DRY_RUN:
         raise UsageError(f"--dry-run is not for {words}: nothing was done")
     if run is None:
-        raise UsageError(f"{words} is no action of the embedded agent, expected one of {', '.join(shown_actions())}")
+        raise UsageError(f"{words} is no action of the embedded agent, expected one of {', '.join(all_actions())}")
     try:
         return run(service, options)
     except UsageError:
@@ -80,6 +80,11 @@ def perform(service: Service, action: str, options: ActionOptions) -> int:
 def shown_actions() -> "list[str]":
     """Action words as the operator types them."""
     return [action.replace("_", " ") for action in ACTIONS]
+
+
+def all_actions() -> "list[str]":
+    """The same with those on groups of resources, and that on files that may be broken."""
+    return sorted([*shown_actions(), *GROUP_ACTIONS, "validate config"])
 
 
 def is_change(action: str) -> bool:

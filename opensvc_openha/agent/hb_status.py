@@ -35,11 +35,11 @@ class ClusterView:
         self,
         fetch: "Callable[[], NodeStatus]",
         is_installed: bool = True,
-        act: "Optional[Callable[[Command, str], Answers]]" = None,
+        act: "Optional[Callable[[Command, str, str], Answers]]" = None,
         note: "Optional[Callable[[str, str, str, bool], None]]" = None,
     ) -> None:
-        """``act`` has a command carried out for a service that the cluster knows by that name, ``note`` keeps in the history
-        its name, a word, a reason, and whether it is an alarm.
+        """``act`` has a command carried out for a service that the cluster knows by that name, for the one that is named
+        third; ``note`` keeps in the history its name, a word, a reason, and whether it is an alarm.
         """
         self._fetch = fetch
         self.is_installed = is_installed
@@ -69,11 +69,11 @@ class ClusterView:
         except NotRunningError as exc:
             self._answer = exc
 
-    def act(self, command: "Command", cluster_name: str) -> Answers:
+    def act(self, command: "Command", cluster_name: str, by: str = "") -> Answers:
         """Has the daemon do it; its lines, as they come. Raises NotRunningError or NotAnsweringError."""
         if self._act is None:
             raise NotRunningError(NOT_RUNNING)
-        return self._act(command, cluster_name)
+        return self._act(command, cluster_name, by)
 
     def noter(self, cluster_name: str) -> "Callable[[str, str, bool], None]":
         """What keeps a word, its reason and whether it is an alarm in the history of a service, where there is one."""

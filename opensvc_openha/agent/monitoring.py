@@ -22,7 +22,7 @@ from opensvc_openha.agent.runner import bring_back
 from opensvc_openha.agent.sequence import in_display_order, in_start_order
 from opensvc_openha.agent.service import Service, look
 from opensvc_openha.agent.status import ResourceStatus
-from opensvc_openha.core.events import Command
+from opensvc_openha.core.events import BY_MONITOR, Command
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import PeerStanding
 from opensvc_openha.errors import NotRunningError, RefusedError
@@ -150,7 +150,7 @@ def _act(service: Service, failing: str, note: Note) -> None:
 
 def _freeze_stop(service: Service) -> None:
     assert service.cluster_name is not None
-    for is_ok, line in service.cluster.act(Command.FREEZE_STOP, service.cluster_name):
+    for is_ok, line in service.cluster.act(Command.FREEZE_STOP, service.cluster_name, BY_MONITOR):
         (service.log.info if is_ok else service.log.error)(line)
 
 

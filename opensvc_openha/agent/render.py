@@ -10,6 +10,7 @@ import textwrap
 from typing import Iterable, Sequence
 
 from opensvc_openha.agent.status import Group, ResourceReport, ServiceReport
+from opensvc_openha.formats.one_line import one_line
 
 _WRAP_COLUMNS = 78
 
@@ -41,7 +42,7 @@ def _branch(resources: Sequence[ResourceReport], stem: str) -> "list[str]":
     for position, resource in enumerate(resources, 1):
         is_last = position == len(resources)
         twig = "'- " if is_last else "|- "
-        row = (resource.rid, _flags(resource), resource.status.value, resource.label)
+        row = (resource.rid, _flags(resource), resource.status.value, one_line(resource.label))
         lines.append(stem + twig + "%-14s %4s %-8s %s" % row)
         lines += _log_lines(resource, stem + ("   " if is_last else "|  "))
     return lines
@@ -53,7 +54,7 @@ def _log_lines(resource: ResourceReport, stem: str) -> "list[str]":
     prefix = stem.ljust(len("|  |  ") + len("%-14s %4s %-8s " % ("", "", "")))
     lines: "list[str]" = []
     for text in resource.log:
-        lines += textwrap.wrap("# " + text, width=_WRAP_COLUMNS, initial_indent=prefix, subsequent_indent=prefix)
+        lines += textwrap.wrap("# " + one_line(text), width=_WRAP_COLUMNS, initial_indent=prefix, subsequent_indent=prefix)
     return lines
 
 
@@ -100,7 +101,7 @@ def _svcmon_row(report: ServiceReport) -> "tuple[str, ...]":
     statuses = [report.group_status(group) for group in columns] + [report.avail, report.overall]
     return (
         report.name,
-        report.service_type,
+        one_line(report.service_type),
         report.container_type,
         *(status.value for status in statuses),
         str(report.is_frozen),

@@ -163,7 +163,7 @@ def validate(layout: AgentLayout, name: str, log: ActionLog, cluster: ClusterVie
 def cluster_view(
     layout: Layout,
     fetch: "Callable[[], NodeStatus]",
-    act: "Callable[[Command, str], Answers]",
+    act: "Callable[[Command, str, str], Answers]",
     note: "Callable[[str, str, str, bool], None]",
 ) -> ClusterView:
     """View of the node daemon of an OpenHA installation that may not be there."""

@@ -74,6 +74,35 @@ def wrapper_text(template: str, layout: AgentLayout, svcname: str, command: str)
     return text
 
 
+def leftovers(layout: AgentLayout) -> "dict[str, list[str]]":
+    """What was made beside service files that are gone, by the name of the service: its command and its wrappers."""
+    try:
+        entries = set(os.listdir(layout.etc_dir))
+    except OSError:
+        return {}
+    found: "dict[str, list[str]]" = {}
+    for entry in sorted(entries):
+        name, _, kind = entry.rpartition(".")
+        if kind in ("cluster", "stonith") and name and f"{name}.env" not in entries and f"{entry}.env" not in entries:
+            path = os.path.join(layout.etc_dir, entry)
+            if MARKER in (_read_script(path) or ""):
+                found.setdefault(name, []).append(path)
+    for name, paths in found.items():
+        command = layout.command_link(name)
+        if os.path.islink(command) and os.readlink(command) == os.path.join(layout.bin_dir, "svcmgr"):
+            paths.insert(0, command)
+    return found
+
+
+def leftover_lines(layout: AgentLayout) -> "list[str]":
+    """One line for each service whose file is gone while what belongs to it is not."""
+    return [
+        f"{layout.service_file(name)} is gone, but {', '.join(map(os.path.basename, paths))} beside it are not: remove the "
+        f"service from the cluster (service -r NAME) if it is in it, then rm {' '.join(map(shlex.quote, paths))}"
+        for name, paths in leftovers(layout).items()
+    ]
+
+
 def _ensure_script(path: str, text: str) -> bool:
     found = _read_script(path)
     if found == text and os.access(path, os.X_OK):

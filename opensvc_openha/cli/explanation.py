@@ -206,7 +206,8 @@ def describe(entry: Entry) -> str:
     if entry.kind is EntryKind.SERVICE:
         return f"service {entry.name}: {entry.old} -> {entry.new}: {entry.reason}"
     if entry.kind is EntryKind.PEER:
-        return f"peer {entry.name}: {entry.old} -> {entry.new}: {entry.reason}"
+        change = f"{entry.old} -> {entry.new}" if entry.old else entry.new
+        return f"peer {entry.name}: {change}: {entry.reason}"
     if entry.kind is EntryKind.SCRIPT:
         took = "" if entry.took_s is None else f" after {entry.took_s:.2f} s"
         return f"{SCRIPT_NAMES.get(entry.old, entry.old)} of {entry.name}: {entry.new}{took}: {entry.reason}"

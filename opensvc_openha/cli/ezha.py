@@ -10,6 +10,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from opensvc_openha.cli import here, render
+from opensvc_openha.cli.interrupted import goes_on
 from opensvc_openha.cli.own_command import own_command
 from opensvc_openha.core.events import Leaving
 from opensvc_openha.core.states import ServiceState
@@ -80,7 +81,8 @@ def _monitor() -> "MonitorCommand":
 def _start(layout: Layout) -> int:
     from opensvc_openha.runtime import launch
 
-    launch.run_in_background(layout, [*own_command(), "nmond", _DETACHED])
+    with goes_on("nmond goes on starting, see `ezha status`"):
+        launch.run_in_background(layout, [*own_command(), "nmond", _DETACHED])
     return 0
 
 
@@ -95,16 +97,21 @@ def _stop(layout: Layout) -> int:
     refuse_stop_from_within(layout)
     states = _own_states(layout)
     control_client.leave(layout, Leaving.STOP_SERVICES)
+    with goes_on("this node goes on stopping its services, and nmond ends then, see `service -s -c`"):
+        _await_end(layout)
+    left = _left_behind(states)
+    if left:
+        raise ActionError(f"nmond has ended, but not every service was stopped: {', '.join(left)}")
+    return 0
+
+
+def _await_end(layout: Layout) -> None:
     told_at = clock.monotonic() + _TELL_EVERY_S
     while control_client.running_pid(layout):
         clock.pause(0.05)
         if clock.monotonic() >= told_at:
             told_at += _TELL_EVERY_S
             _tell_what_runs(layout)
-    left = _left_behind(states)
-    if left:
-        raise ActionError(f"nmond has ended, but not every service was stopped: {', '.join(left)}")
-    return 0
 
 
 def _own_states(layout: Layout) -> "dict[str, str]":
@@ -151,14 +158,16 @@ def _restart(layout: Layout) -> int:
         except OpenhaError:
             sys.stderr.write("not restarted: the daemon that runs goes on as it was\n")
             raise
-        _end(layout)
+        with goes_on("nmond ends, and is not started again: `ezha start`"):
+            _end(layout)
     return _start(layout)
 
 
 def _kill(layout: Layout) -> int:
     if not control_client.running_pid(layout):
         raise NotRunningError("nmond is not running on this node")
-    _end(layout)
+    with goes_on("nmond goes on ending"):
+        _end(layout)
     return 0
 
 

@@ -13,6 +13,7 @@ from opensvc_openha.formats.conf_lines import add_line
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.formats.monitor_file import format_link, parse_monitor, remove_link
 from opensvc_openha.runtime import configuration, control_client
+from opensvc_openha.runtime.files import read_text
 
 USAGE = """\
 Usage: hb -s [-v | --json]                                                     show heartbeat status
@@ -76,6 +77,9 @@ def _add(options: "dict[str, str]") -> int:
         return changed
 
     if spec.kind.is_disk:
+        # Before anything is written to the device: a slot that overlaps a configured one is not to be taken.
+        add(read_text(layout.monitor_file) if os.path.exists(layout.monitor_file) else "")
+        _refuse_configured(layout, spec)
         _take_slot(spec, is_forced="--force" in options)
     configuration.edit(layout, layout.monitor_file, add)
     control_client.reload_if_running(layout)
@@ -84,12 +88,33 @@ def _add(options: "dict[str, str]") -> int:
 
 
 def _claim(options: "dict[str, str]") -> int:
-    spec = _link(here.layout(), options, "10")
+    layout = here.layout()
+    spec = _link(layout, options, "10")
     if not spec.kind.is_disk:
         raise UsageError(f"hb: --force takes a slot of a device; {spec.kind.value} has none")
+    _refuse_configured(layout, spec)
     _take_slot(spec, is_forced=True)
     print(f"slot {spec.label} taken.")
     return 0
+
+
+def _refuse_configured(layout: Layout, spec: LinkSpec) -> None:
+    """RefusedError for blocks that belong to the configured slot of another link: its beats would be overwritten."""
+    if not os.path.exists(layout.monitor_file):
+        return
+    options_file = configuration.read_options(layout)
+    links = configuration.parse_links(read_text(layout.monitor_file), layout, options_file, need_both_ways=False)
+    wanted = options_file.complete_link(spec)
+    for link in links:
+        if not link.kind.is_disk or os.path.realpath(link.device) != os.path.realpath(spec.device):
+            continue
+        blocks = (link if link.offset <= spec.offset else wanted).slot_blocks
+        is_own = (link.node.lower(), link.offset) == (spec.node.lower(), spec.offset)
+        if not is_own and abs(link.offset - spec.offset) < blocks:
+            raise RefusedError(
+                f"offset {spec.offset} on {spec.device} is in the slot of {link.node} at offset {link.offset}"
+                f" ({layout.monitor_file}:{link.line}), or reaches into it: slots take {blocks} blocks; nothing was written"
+            )
 
 
 def _take_slot(spec: LinkSpec, is_forced: bool) -> None:

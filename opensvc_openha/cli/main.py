@@ -11,6 +11,7 @@ import sys
 from typing import Callable, NoReturn
 
 from opensvc_openha.errors import InterruptedAction, OpenhaError, SystemFault, UsageError
+from opensvc_openha.formats.one_line import one_line
 
 USAGE = """\
 Usage: openha COMMAND [options]
@@ -193,7 +194,7 @@ def console() -> NoReturn:
         sys.stdout.flush()
     except OpenhaError as error:
         _flush()
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write("".join(f"{one_line(line)}\n" for line in str(error).split("\n")))
         code = error.exit_code
     except KeyboardInterrupt:
         code = 130

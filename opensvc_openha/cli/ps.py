@@ -15,6 +15,13 @@ from opensvc_openha.errors import NotAnsweringError, NotRunningError, UsageError
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.runtime import clock, control_client
 
+USAGE = """\
+Usage: openha ps
+
+The node daemon and its threads in the columns of `ps aux`. Each end of a heartbeat link is a thread of the daemon, shown
+with the command line of the process that the original had for it, and its number is that of the thread (`ps -eLf`, column
+LWP). A signal to any of these numbers is one to the whole daemon: remove a link with `hb -r`, end the daemon with `ezha kill`.
+"""
 COLUMNS = "%-8s %5d %4.1f %4.1f %6d %5d %-8s %-4s %5s %6s %s"
 _SUFFIX = {"net": "", "unicast": "_unicast", "disk": "_raw", "dio": "_dio"}
 
@@ -22,7 +29,7 @@ _SUFFIX = {"net": "", "unicast": "_unicast", "disk": "_raw", "dio": "_dio"}
 def main(args: "list[str]") -> int:
     """Prints one line a thread; returns the exit code."""
     if args in (["-h"], ["--help"]):
-        sys.stdout.write("Usage: openha ps\n")
+        sys.stdout.write(USAGE)
         return 0
     if args:
         raise UsageError(f"ps: unexpected {' '.join(args)}")
@@ -40,6 +47,9 @@ def main(args: "list[str]") -> int:
     rows = [_row(pid, link.thread, thread_command(layout, link)) for link in links]
     rows.append(_row(pid, pid, f"{layout.bin_dir}/nmond"))
     sys.stdout.write("".join(f"{row}\n" for row in rows if row))
+    if sys.stdout.isatty():
+        sys.stdout.flush()
+        sys.stderr.write(f"numbers are those of threads of nmond, pid {pid}: a signal to any of them is one to the daemon\n")
     if problem is not None:
         raise problem
     return 0

@@ -8,6 +8,7 @@ from opensvc_openha.core.actions import Answer, Word
 from opensvc_openha.core.beat import BootId
 from opensvc_openha.core.status import AuthStatus, LinkStatus, NodeStatus, ServiceStatus
 from opensvc_openha.formats.key_file import KeyRing
+from opensvc_openha.formats.one_line import one_line
 from opensvc_openha.runtime.clock import stamp
 
 SERVICE_COLUMNS = "%-16s %-16s %-14s %-16s %-14s"
@@ -187,4 +188,5 @@ def _refusal(answer: Answer) -> str:
 
 
 def _lines(rows: "list[str]") -> str:
-    return "".join(f"{row}\n" for row in rows)
+    # Rows have tabs of their own; other control characters can only come from what was read somewhere.
+    return "".join("\t".join(map(one_line, row.split("\t"))) + "\n" for row in rows)

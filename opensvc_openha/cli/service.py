@@ -6,6 +6,7 @@ import sys
 from typing import Optional
 
 from opensvc_openha.cli import here, render
+from opensvc_openha.cli.interrupted import goes_on
 from opensvc_openha.core.events import Command
 from opensvc_openha.errors import ActionError, ConfigError, NotAnsweringError, NotRunningError, RefusedError, UsageError
 from opensvc_openha.formats.layout import Layout
@@ -122,12 +123,13 @@ def _act(args: "list[str]") -> int:
 
         refuse_stop_from_within(layout, names)
     failures = []
-    for answer in control_client.act(layout, command, names):
-        line = render.answer_line(answer)
-        if answer.is_ok:
-            print(line, flush=True)
-        else:
-            failures.append((answer, line))
+    with goes_on("what the node daemon was asked for goes on, see `service -s -c`"):
+        for answer in control_client.act(layout, command, names):
+            line = render.answer_line(answer)
+            if answer.is_ok:
+                print(line, flush=True)
+            else:
+                failures.append((answer, line))
     if not failures:
         return 0
     is_refused = all(answer.word.name == "REFUSED" for answer, _ in failures)

@@ -21,7 +21,7 @@ from opensvc_openha.agent.selection import Choice, is_chosen
 from opensvc_openha.agent.service import Choice as ResourceChoice
 from opensvc_openha.agent.service import cluster_view, load_service, validate
 from opensvc_openha.agent.service_file import COMMAND_NAMES, SERVICE_NAME, misnamed_files, service_names
-from opensvc_openha.agent.wrappers import default_command, ensure_wrappers
+from opensvc_openha.agent.wrappers import default_command, ensure_wrappers, leftover_lines, leftovers
 from opensvc_openha.errors import ConfigError, InterruptedAction, OpenhaError, SystemFault, UsageError
 from opensvc_openha.formats.layout import AgentLayout, Layout, agent_layout, find_layout
 from opensvc_openha.formats.nodes_file import parse_nodes
@@ -114,8 +114,9 @@ def main(argv0: str, args: Sequence[str]) -> int:
         exit_code = exit_code or code
     if call.action == VALIDATE and call.services is None:
         skipped = misnamed_files(layout.etc_dir)
-        sys.stdout.write("".join(f"warning: {problem}\n" for problem in skipped))
-        exit_code = exit_code or (_ONLY_WARNINGS if skipped else 0)
+        said = [*map(str, skipped), *leftover_lines(layout)]
+        sys.stdout.write("".join(f"warning: {problem}\n" for problem in said))
+        exit_code = exit_code or (_ONLY_WARNINGS if said else 0)
     return exit_code
 
 
@@ -173,7 +174,7 @@ def node_view() -> ClusterView:
     return cluster_view(
         layout,
         lambda: fetch_status(layout),
-        lambda command, name: _answers(layout, command, name),
+        lambda command, name, by: _answers(layout, command, name, by),
         lambda *entry: _note(layout, *entry),
     )
 
@@ -186,16 +187,18 @@ def _note(layout: Layout, service: str, word: str, reason: str, is_alarm: bool) 
         sys.stderr.write(f"not in the history: {exc}\n")
 
 
-def _answers(layout: Layout, command: Command, name: str) -> "Iterator[tuple[bool, str]]":
+def _answers(layout: Layout, command: Command, name: str, by: str) -> "Iterator[tuple[bool, str]]":
     from opensvc_openha.cli.render import answer_line
 
-    for answer in act(layout, command, [name]):
+    for answer in act(layout, command, [name], by):
         yield answer.is_ok, answer_line(answer)
 
 
 def _run_one(layout: AgentLayout, name: str, call: Call, cluster: ClusterView) -> int:
     if not os.path.exists(layout.service_file(name)):
-        raise UsageError(f"no service {name}: {layout.service_file(name)} does not exist")
+        left = leftovers(layout).get(name)
+        more = f", though {', '.join(left)} are left of it" if left else ""
+        raise UsageError(f"no service {name}: {layout.service_file(name)} does not exist{more}")
     with open_log(layout.log_dir, name) as log:
         if call.action == VALIDATE:
             return _validate(layout, name, log, cluster)

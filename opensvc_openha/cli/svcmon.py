@@ -15,6 +15,7 @@ from opensvc_openha.agent.service_file import misnamed_files, service_names
 from opensvc_openha.agent.side_looks import Look, look_at_all
 from opensvc_openha.agent.status import ServiceReport
 from opensvc_openha.agent.volume_groups import AllVolumeGroups
+from opensvc_openha.agent.wrappers import leftover_lines
 from opensvc_openha.cli.svcmgr import named_services, node_view, repair_wrappers
 from opensvc_openha.errors import UsageError
 from opensvc_openha.formats.layout import agent_layout
@@ -60,6 +61,8 @@ def main(args: Sequence[str]) -> int:
         # Copies that editors and operators leave (web.env~, web.env.bak) are not worth a line each time.
         if problem.path.lower().endswith(".env"):
             sys.stderr.write(f"warning: {problem}\n")
+    for line in leftover_lines(agent_layout("", os.environ)) if names is None else []:
+        sys.stderr.write(f"warning: {line}\n")
     if "verbose" in given or "v" in given:
         lines = [line for report in reports for line in print_status_lines(report)]
     else:

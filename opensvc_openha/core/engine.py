@@ -259,6 +259,8 @@ class Engine:
         if not self._view.take(beat, now, bool(event.key_id)):
             return done
         self._touch(previous, beat, self._view.acked_seq != acked)
+        if previous is not None and previous.boot != beat.boot and not beat.is_legacy:
+            done.append(Record(RecordKind.PEER, self.spec.peer, "", "RESTARTED", "its daemon was started again"))
         if previous is None or previous.boot != beat.boot:
             self._is_ack_due = True
             self._notice.repeat()
@@ -318,7 +320,7 @@ class Engine:
         machine = self._machines.get(event.service)
         if machine is not None:
             return machine.command(
-                event.command_id, event.command, self._view, self._leaving, now, self.seq + 1
+                event.command_id, event.command, self._view, self._leaving, now, self.seq + 1, event.by
             )
         return [
             Answer(event.command_id, event.command.value, event.service, Word.REFUSED, ServiceState.UNKNOWN,

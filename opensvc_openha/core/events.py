@@ -95,13 +95,19 @@ class ScriptExited:
     detail: str = ""
 
 
+BY_OPERATOR = "operator"
+BY_MONITOR = "resource monitor"
+"""Who gives a command."""
+
+
 @dataclass(frozen=True)
 class CommandReceived:
-    """An operator's command for one service; answers carry ``command_id``."""
+    """A command for one service; answers carry ``command_id``. ``by`` is who gives it, as the reason of a change names it."""
 
     command_id: int
     service: str
     command: Command
+    by: str = BY_OPERATOR
 
 
 @dataclass(frozen=True)

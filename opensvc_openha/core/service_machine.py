@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Optional
 
 from opensvc_openha.core.actions import Action, Answer, Persist, Record, RecordKind, RunScript, Word
-from opensvc_openha.core.events import Command, Learned, Leaving, ScriptKind, ScriptOutcome
+from opensvc_openha.core.events import BY_OPERATOR, Command, Learned, Leaving, ScriptKind, ScriptOutcome
 from opensvc_openha.core.model import OnDualRun, Role, ServiceSpec
 from opensvc_openha.core.peer_view import Evidence, PeerView
 from opensvc_openha.core.policies import DualRun, StartFailures
@@ -39,6 +39,7 @@ class _Pending:
 
     command_id: int
     command: Command
+    by: str = BY_OPERATOR
 
 
 @dataclass(frozen=True)
@@ -131,12 +132,13 @@ class ServiceMachine:
         return self._apply(Trigger.STORE_FAILED, view, None, now, next_seq, detail)
 
     def command(
-        self, command_id: int, command: Command, view: PeerView, leaving: Optional[Leaving], now: float, next_seq: int
+        self, command_id: int, command: Command, view: PeerView, leaving: Optional[Leaving], now: float, next_seq: int,
+        by: str = BY_OPERATOR,
     ) -> "list[Action]":
         """Carries out an operator's command, or refuses it."""
         if leaving is not None:
             return [self._answer(command_id, command, Word.REFUSED, view, "the daemon is leaving", is_ok=False)]
-        waiting, self._pending = self._pending, _Pending(command_id, command)
+        waiting, self._pending = self._pending, _Pending(command_id, command, by)
         actions = self._apply(Trigger(command.value), view, leaving, now, next_seq, waiting=waiting)
         if actions:
             return actions
@@ -168,6 +170,9 @@ class ServiceMachine:
         )
         if trigger in OPERATOR:
             self._failures.forget()
+            if self._pending is not None:
+                # The rows name an operator.
+                reason = reason.replace(BY_OPERATOR, self._pending.by, 1)
         actions += self._enter(row, situation, reason, now, next_seq)
         if row.run is not None:
             actions.append(self._script(row.run, view))

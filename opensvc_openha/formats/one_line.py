@@ -5,8 +5,6 @@ A control character could end a line, forge the next one, or move the cursor of 
 
 from __future__ import annotations
 
-import unicodedata
-
 _CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _WRITTEN = {"\n": "\\n", "\r": "\\r", "\t": "\\t", "\x1b": "\\e"}
 
@@ -19,6 +17,8 @@ def one_line(text: str) -> str:
 
 
 def _escape(character: str) -> str:
+    import unicodedata  # Loaded for a text with such a character: a status command has none, most often.
+
     if unicodedata.category(character) not in _CATEGORIES:
         return character
     number = ord(character)

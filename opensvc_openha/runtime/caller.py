@@ -11,6 +11,8 @@ import struct
 from dataclasses import dataclass, replace
 from typing import Optional
 
+from opensvc_openha.core.events import BY_OPERATOR
+
 _CREDENTIALS = "3i"
 _NO_LOGIN = 0xFFFFFFFF
 
@@ -22,6 +24,8 @@ class Caller:
     pid: int
     uid: int
     login_uid: Optional[int] = None
+    by: str = BY_OPERATOR
+    """What it is, where it is not an operator's command."""
 
     @property
     def may_change(self) -> bool:
@@ -30,9 +34,10 @@ class Caller:
 
     @property
     def text(self) -> str:
-        """``root (login alice, pid 4711)``."""
+        """``root (login alice, pid 4711)``, or ``resource monitor, root (pid 4711)``."""
         login = f"login {_user(self.login_uid)}, " if self.login_uid not in (None, self.uid) else ""
-        return f"{_user(self.uid)} ({login}pid {self.pid})"
+        who = "" if self.by == BY_OPERATOR else f"{self.by}, "
+        return f"{who}{_user(self.uid)} ({login}pid {self.pid})"
 
 
 def caller_of(connection: socket.socket) -> Caller:

@@ -58,11 +58,16 @@ def fetch_history(layout: Layout) -> "list[Entry]":
     raise NotAnsweringError("nmond ended while it was asked")
 
 
-def act(layout: Layout, command: "Command", services: "Optional[list[str]]") -> "Iterator[Answer]":
-    """Has a command carried out for these services (None: all); yields the answers as they come, without a limit."""
+def act(
+    layout: Layout, command: "Command", services: "Optional[list[str]]", by: str = ""
+) -> "Iterator[Answer]":
+    """Has a command carried out for these services (None: all); yields the answers as they come, without a limit.
+
+    ``by`` names who gives it, where that is no operator.
+    """
     from opensvc_openha.runtime import wire
 
-    request: "dict[str, Any]" = {"do": "act", "command": command.value, "services": services}
+    request: "dict[str, Any]" = {"do": "act", "command": command.value, "services": services, **({"by": by} if by else {})}
     is_done = False
     for message in _converse(layout, request, ANSWER_LIMIT_S):
         if "answer" in message:

@@ -221,7 +221,7 @@ class ControlServer:
         """Streams the answers of a command, as they come, until each service has given its last."""
         answers: "queue.SimpleQueue[Answer]" = queue.SimpleQueue()
         services = None if request.services is None else list(request.services)
-        open_ends = self._served.act(request.command, services, answers, caller)
+        open_ends = self._served.act(request.command, services, answers, replace(caller, by=request.by))
         _send(connection, {"accepted": True})
         while open_ends:
             try:

@@ -572,7 +572,7 @@ class Daemon:
                 self._next_command += 1
                 number = self._next_command
                 self._listening[number] = answers
-                event = self._asked[number] = CommandReceived(number, name, command)
+                event = self._asked[number] = CommandReceived(number, name, command, caller.by)
             self._inbox.put(event)
         return len(names)
 

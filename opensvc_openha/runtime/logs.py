@@ -118,6 +118,7 @@ def log_record(logger: logging.Logger, record: Record) -> None:
     elif record.kind is RecordKind.LINK:
         logger.log(level, "link %s: %s: %s", record.name, record.new, record.reason)
     elif record.kind is RecordKind.PEER:
-        logger.log(level, "peer %s: %s -> %s: %s", record.name, record.old, record.new, record.reason)
+        change = f"{record.old} -> {record.new}" if record.old else record.new
+        logger.log(level, "peer %s: %s: %s", record.name, change, record.reason)
     else:
         logger.log(level, "node %s: %s: %s", record.name, record.new, record.reason)

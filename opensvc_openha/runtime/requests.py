@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass
 from typing import Optional, Union
 
-from opensvc_openha.core.events import Command, Leaving
+from opensvc_openha.core.events import BY_MONITOR, BY_OPERATOR, Command, Leaving
 from opensvc_openha.errors import UsageError
 from opensvc_openha.formats.one_line import one_line
 from opensvc_openha.formats.services_file import check_service_name
@@ -41,6 +41,7 @@ class ActRequest:
 
     command: Command
     services: "Optional[tuple[str, ...]]"
+    by: str = BY_OPERATOR
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,8 @@ def parse_request(line: bytes) -> Request:
     if what == "history":
         return HistoryRequest()
     if what == "act":
-        return ActRequest(_command(found.get("command")), _services(found.get("services")))
+        by = BY_MONITOR if found.get("by") == BY_MONITOR else BY_OPERATOR
+        return ActRequest(_command(found.get("command")), _services(found.get("services")), by)
     if what == "reload":
         return ReloadRequest()
     if what == "note":

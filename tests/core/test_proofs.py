@@ -758,6 +758,28 @@ def test_kept_service_is_gone_once_it_is_stopped() -> None:
     assert not any(isinstance(item, MirrorPeer) for item in done + bench.hear(S.STARTED))
 
 
+def test_reason_names_who_gave_the_command() -> None:
+    """The resource monitor freezes a service that it cannot bring back: no operator is named."""
+    bench = Bench().started()
+    done = bench.step(CommandReceived(1, "registry", Command.FREEZE_STOP, "resource monitor"))
+    assert [record.reason for record in records(done, "STOPPING")] == ["resource monitor: freeze-stop"]
+    done = Bench().started().step(CommandReceived(1, "registry", Command.FREEZE_STOP))
+    assert [record.reason for record in records(done, "STOPPING")] == ["operator: freeze-stop"]
+
+
+def test_restart_of_the_peers_daemon_is_recorded_once() -> None:
+    """Another boot id while the links stay up: one record, and none for the beats that follow."""
+    bench = Bench(S.FROZEN_STOP)
+    assert records(bench.hear(S.STOPPED), "RESTARTED") == []
+    spec = bench.engine.spec
+    beat = Beat("deb2", BootId(LIFE.counter + 1, 99), 1, None, {"registry": S.STOPPED})
+    now = bench.now + 0.1
+    done = bench.engine.step(BeatReceived(spec.listeners[0], beat, now), now)
+    assert [record.name for record in records(done, "RESTARTED")] == ["deb2"]
+    again = replace(beat, seq=2)
+    assert records(bench.engine.step(BeatReceived(spec.listeners[0], again, now + 0.1), now + 0.1), "RESTARTED") == []
+
+
 def test_service_kept_by_a_new_daemon_is_managed_until_it_is_stopped() -> None:
     """Its line was deleted before this daemon started: announced, stopped on order, and gone then."""
     spec = ClusterSpec("deb1", "deb2", links(count=1), ())
