@@ -23,6 +23,7 @@ import threading
 from typing import Any, Callable, Iterable, Mapping, Optional
 
 from opensvc_openha.formats.layout import Layout
+from opensvc_openha.runtime.memory_guard import MemoryGuard
 
 WRAPPER_SUFFIX = ".cluster"
 _RUN_LIMIT_S = 30.0
@@ -35,7 +36,10 @@ _APART: "Mapping[str, Any]" = {"stdin": subprocess.DEVNULL, "stdout": subprocess
 class AgentCaches:
     """Told of every change; ``scripts`` gives the start script of each service, whose name is the agent's service name."""
 
-    def __init__(self, layout: Layout, scripts: Callable[[], Mapping[str, str]]) -> None:
+    def __init__(
+        self, layout: Layout, scripts: Callable[[], Mapping[str, str]], memory: Optional[MemoryGuard] = None
+    ) -> None:
+        self._memory = MemoryGuard() if memory is None else memory
         self._path = layout.agents_file
         self._scripts = scripts
         self._changed: "queue.Queue[str]" = queue.Queue(_WAITING_MAX)
@@ -67,7 +71,8 @@ class AgentCaches:
         commands = self._commands(services)
         if commands:
             with contextlib.suppress(OSError, ValueError):
-                subprocess.Popen(["/bin/sh", "-c", "; ".join(shlex.join(shlex.split(each)) for each in commands)], **_APART)
+                line = "; ".join(shlex.join(shlex.split(each)) for each in commands)
+                subprocess.Popen(self._memory.command(["/bin/sh", "-c", line]), **_APART)
 
     def _drop(self, services: Iterable[str], resources: str) -> None:
         for kind, rest in _read_lines(self._path):
@@ -87,7 +92,11 @@ class AgentCaches:
                     services.append(self._changed.get_nowait())
             self._drop(services, "hb#*")
             for command in self._commands(services):
-                _run(command)
+                self._run(command)
+
+    def _run(self, command: str) -> None:
+        with contextlib.suppress(OSError, ValueError, subprocess.TimeoutExpired):
+            subprocess.run(self._memory.command(shlex.split(command)), timeout=_RUN_LIMIT_S, **_APART)
 
     def _names(self, services: Iterable[str]) -> "list[str]":
         scripts = self._scripts()
@@ -117,8 +126,3 @@ def _drop(folder: str, svcname: str, resources: str) -> None:
     for path in [*kept, os.path.join(place, "status.json")]:
         with contextlib.suppress(OSError):
             os.unlink(path)
-
-
-def _run(command: str) -> None:
-    with contextlib.suppress(OSError, ValueError, subprocess.TimeoutExpired):
-        subprocess.run(shlex.split(command), timeout=_RUN_LIMIT_S, **_APART)

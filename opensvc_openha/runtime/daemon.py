@@ -59,6 +59,7 @@ from opensvc_openha.runtime.lock import lock_is_in_place, take_lock
 from opensvc_openha.runtime.log_keeper import LogKeeper
 from opensvc_openha.runtime.logs import log_record
 from opensvc_openha.runtime.managed_services import may_run
+from opensvc_openha.runtime.memory_guard import MemoryGuard
 from opensvc_openha.runtime.monitor_process import MonitorCommand, MonitorProcess
 from opensvc_openha.runtime.node import Node
 from opensvc_openha.runtime.problems import Subject
@@ -115,7 +116,8 @@ class Daemon:
         self._configuration: LiveConfiguration = LiveConfiguration(layout, logger, self._take_over, known)
         self._problems = self._configuration.problems
         self._store = StateStore(layout, self._spec.node, self._spec.peer)
-        self._agent_caches = AgentCaches(layout, lambda: {svc.name: svc.script for svc in self._spec.own_services})
+        self._memory: MemoryGuard = MemoryGuard() if former is None else former._memory
+        self._agent_caches = AgentCaches(layout, self._scripts_of_services, self._memory)
         self._check_scripts = CheckScripts(layout, self._problems)
         self._board = StatusBoard()
         self._posted = 0
@@ -125,7 +127,7 @@ class Daemon:
         self._history: History = (
             History(layout, len(self._spec.own_services), self._report_history) if former is None else former._history
         )
-        self._runner = ScriptRunner(layout, self._spec.node, self._spec.peer, self._script_exited)
+        self._runner = ScriptRunner(layout, self._spec.node, self._spec.peer, self._script_exited, self._memory)
         self._questions: "queue.SimpleQueue[_Question]" = queue.SimpleQueue()
         self._listening: "dict[int, queue.SimpleQueue[Answer]]" = {}
         self._asked: "dict[int, CommandReceived]" = {}
@@ -143,7 +145,7 @@ class Daemon:
         self._server = ControlServer(layout.control_socket, self)
         self._systemd = Systemd()
         self._monitor: MonitorProcess = (
-            MonitorProcess(monitor, layout.environment(), logger) if former is None else former._monitor
+            MonitorProcess(monitor, layout.environment(), logger, self._memory) if former is None else former._monitor
         )
         self._pulse: Pulse = Pulse() if former is None else former._pulse
         self._log_problem = log_problem
@@ -172,6 +174,7 @@ class Daemon:
             signal.signal(number, self._on_signal)
         # A shell ignores it for what it runs in the background; services are not to inherit that.
         signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+        self._memory.protect()
         self._server.open()
         if not self._history.is_open:
             self._history.open()
@@ -423,6 +426,9 @@ class Daemon:
     def _kept(self) -> "tuple[ServiceSpec, ...]":
         """Services that are no longer in the services file, but may still run here."""
         return tuple(svc for svc in self._removed if may_run(self._layout, self._spec.node, svc.name))
+
+    def _scripts_of_services(self) -> "dict[str, str]":
+        return {svc.name: svc.script for svc in self._spec.own_services}
 
     def _own_names(self) -> "tuple[str, ...]":
         return tuple(svc.name for svc in self._spec.own_services)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Callable, Mapping, Optional, Sequence
 
 from opensvc_openha.runtime import clock
+from opensvc_openha.runtime.memory_guard import MemoryGuard
 
 BACKOFF_FIRST_S = 2.0
 BACKOFF_MAX_S = 60.0
@@ -33,10 +34,14 @@ class MonitorCommand:
 class MonitorProcess:
     """The child process, if there is one."""
 
-    def __init__(self, command: Optional[MonitorCommand], env: Mapping[str, str], logger: logging.Logger) -> None:
+    def __init__(
+        self, command: Optional[MonitorCommand], env: Mapping[str, str], logger: logging.Logger,
+        memory: Optional[MemoryGuard] = None,
+    ) -> None:
         self.command = command
         self._env = env
         self._log = logger
+        self._memory = MemoryGuard() if memory is None else memory
         self._process: "Optional[subprocess.Popen[bytes]]" = None
         self._started_at = 0.0
         self._not_before = 0.0
@@ -62,8 +67,8 @@ class MonitorProcess:
         self._started_at = clock.monotonic()
         try:
             self._process = subprocess.Popen(
-                list(argv), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, cwd="/", env={**os.environ, **self._env},
-                start_new_session=True,
+                self._memory.command(argv), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, cwd="/",
+                env={**os.environ, **self._env}, start_new_session=True,
             )
         except OSError as error:
             self._put_off()

@@ -32,6 +32,7 @@ from opensvc_openha.formats.layout import Layout
 from opensvc_openha.runtime import clock
 from opensvc_openha.runtime.check_scripts import AGENT_COMMANDS, find_doubt
 from opensvc_openha.runtime.machine import start_of_process
+from opensvc_openha.runtime.memory_guard import MemoryGuard
 from opensvc_openha.runtime.programs import why_not_runnable
 from opensvc_openha.runtime.script_log import NO_ROOM, ScriptLog
 from opensvc_openha.runtime.script_output import with_output
@@ -55,7 +56,10 @@ _Job = Tuple[RunScript, Callable[[], bool]]
 class ScriptRunner:
     """Runs scripts; their ends are handed to ``report``, from other threads."""
 
-    def __init__(self, layout: Layout, node: str, peer: str, report: Callable[[ScriptExited], None]) -> None:
+    def __init__(
+        self, layout: Layout, node: str, peer: str, report: Callable[[ScriptExited], None], memory: Optional[MemoryGuard] = None
+    ) -> None:
+        self._memory = MemoryGuard() if memory is None else memory
         self._layout = layout
         self._node = node
         self._peer = peer
@@ -149,8 +153,8 @@ class ScriptRunner:
             log.note(f"{clock.stamp(clock.wall())} {' '.join(command)}\n")
             try:
                 process = subprocess.Popen(
-                    command, stdin=subprocess.DEVNULL, stdout=log.handle, stderr=log.handle, start_new_session=True, cwd="/",
-                    env=self._environment(action),
+                    self._with_own_score(command), stdin=subprocess.DEVNULL, stdout=log.handle, stderr=log.handle, cwd="/",
+                    start_new_session=True, env=self._environment(action),
                 )
             except OSError as error:
                 reason = why_not_runnable(action.path) or f"{action.path}: {error.strerror}"
@@ -171,6 +175,10 @@ class ScriptRunner:
             return ScriptOutcome.OK, f"took {took_s:.1f} s"
         ended = f"was ended by signal {-code}" if code < 0 else f"exited with {code}"
         return ScriptOutcome.FAILED, f"{' '.join(command)} {with_output(ended, output)}"
+
+    def _with_own_score(self, command: "list[str]") -> "list[str]":
+        """What cannot be run at all is not wrapped, so that the system says why."""
+        return command if why_not_runnable(command[0]) else self._memory.command(command)
 
     def _environment(self, action: RunScript) -> "Mapping[str, str]":
         return {
