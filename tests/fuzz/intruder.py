@@ -38,6 +38,7 @@ from opensvc_openha.formats.services_file import format_service, parse_services
 from opensvc_openha.runtime.authentication import Authentication
 from opensvc_openha.runtime.codec import Codec, OwnCodec
 from opensvc_openha.runtime.legacy_codec import LegacyCodec
+from tests.fuzz.local import REQUESTS, DamagedHistory, take_request
 
 OURS, PEER = "deb1", "deb2"
 NOW = 100.0
@@ -241,13 +242,16 @@ class Intruder:
         self._watch = _Watch()
         self.target, self.frozen = Target(), FrozenTarget()
         self._kinds = tuple(TEXTS)
+        self.asked = FrozenTarget()
+        self.requests: "dict[str, int]" = {}
+        self.history = DamagedHistory()
 
     def take(self, data: bytes) -> None:
         """One input: its first byte says what it is for, its second which genuine bytes it starts from."""
         self._watch.is_on = True
         try:
             if len(data) >= 2:
-                self._take(data[0] % 16, data[1], data[2:])
+                self._take(data[0] % 19, data[1], data[2:])
         finally:
             self._watch.is_on = False
 
@@ -262,9 +266,25 @@ class Intruder:
             self._state_file(payload)
         elif kind < 9 + len(self._kinds):
             read_text(self._kinds[kind - 9], payload.decode("utf-8", "replace"))
+        elif kind == 16:
+            self._request(choice, payload)
+        elif kind > 16:
+            self._watch.is_on = False  # A file is what it is about.
+            if kind == 17:
+                damaged = (payload, patched(self.history.genuine, payload), self.history.damaged_schema(payload))[choice % 3]
+                self.history.take_bytes(damaged)
+            else:
+                self.history.take_value(choice, payload)
         else:
             text = TEXTS[self._kinds[choice % len(self._kinds)]].encode("utf-8")
             read_text(self._kinds[choice % len(self._kinds)], patched(text, payload).decode("utf-8", "replace"))
+
+    def _request(self, choice: int, payload: bytes) -> None:
+        """A line over the control socket: arbitrary, or a genuine one with bytes replaced or something behind its beginning."""
+        genuine = REQUESTS[(choice >> 2) % len(REQUESTS)]
+        line = (payload, patched(genuine, payload), genuine[: choice >> 2] + payload, genuine)[choice & 3]
+        became = take_request(line, self.asked.engine, NOW)
+        self.requests[became] = self.requests.get(became, 0) + 1
 
     def _frame(self, kind: int, choice: int, payload: bytes) -> None:
         link = (NET[1], DISK[1])[choice & 1]
@@ -342,3 +362,14 @@ def seeds() -> "Iterator[bytes]":
     for kind, text in enumerate(TEXTS.values(), 9):
         yield bytes([kind, 0]) + text.encode("utf-8")
         yield bytes([15, kind - 9, 0, 3, 65])
+    for choice, request in enumerate(REQUESTS):
+        yield bytes([16, choice << 2 | 3])
+        yield b"\x10\0" + request
+        yield bytes([16, choice << 2 | 1, 0, 20, 91])
+    for request in (b'{"do":"act","command":"stop","services":[{}]}', b'{"do":"leave","how":[]}', b"[" * 590, b"9" * 590):
+        yield b"\x10\0" + request
+    for choice in range(4):
+        yield bytes([17, choice, 0, 100, 7, 0x10, 20, 0xff])
+    for choice in range(24):
+        seen = b'{"at":1,"standing":"silent","late_s":0,"stall_limit_s":1,"links":[["net a",1,2]]}'
+        yield bytes([18, choice, choice % 7]) + seen

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opensvc_openha.errors import ConfigError, FrameError
@@ -33,6 +35,7 @@ from tests.fuzz.intruder import (
     sealed,
     seeds,
 )
+from tests.fuzz.local import REQUESTS
 
 PIECES = ["[", "]", "[[", "]]", "=", "\n", '"', "'", "'''", ",", "#", "%(x)s", "\x00", "\ufeff", "heartbeat", "wire", "own",
           "legacy", "timing", "profile", "fast", "fence_time", "scripts", "parallel", "policy", "on_dual_run", "authentication",
@@ -146,6 +149,51 @@ def test_attacks_to_begin_with_move_nothing_and_reach_every_check(intruder: Intr
         intruder.target.hear(OLD_NET, record)
     intruder.target.hear(OLD_NET, RECORDS[0].replace(PEER.encode(), b"deb9", 1))
     assert reasons <= set(intruder.target.counts)
+
+
+@given(data=st.one_of(st.binary(max_size=300), st.sampled_from(REQUESTS)), choice=st.integers(0, 255))
+def test_any_request_is_one_with_right_types_or_refused(intruder: Intruder, data: bytes, choice: int) -> None:
+    """A line over the control socket, arbitrary or nearly right: checked values that an engine takes, or an error of one line."""
+    intruder.take(bytes([16, choice]) + data)
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.sampled_from(["stop", "mail", "keep"]),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=6), inner, max_size=4), max_leaves=8)
+
+
+@settings(max_examples=300)
+@given(what=st.sampled_from(["act", "note", "leave", "reload", "history"]),
+       values=st.fixed_dictionaries({}, optional={
+           "command": st.sampled_from(["stop", "start", "force-stop"]) | _JSON, "services": st.lists(_JSON, max_size=3) | _JSON,
+           "service": st.just("mail") | _JSON, "word": _JSON, "reason": _JSON, "is_alarm": _JSON,
+           "how": st.just("stop") | _JSON}))
+def test_request_with_values_of_any_type_is_checked(intruder: Intruder, what: str, values: "dict[str, object]") -> None:
+    """The right names with values of every type at every depth: no TypeError, neither there nor in the engine."""
+    intruder.take(b"\x10\0" + json.dumps({"do": what, **values}).encode())
+
+
+def test_requests_to_begin_with_are_all_understood(intruder: Intruder) -> None:
+    """Each kind of request is reached, and so is the refusal."""
+    intruder.requests.clear()
+    for seed in seeds():
+        intruder.take(seed)
+    assert set(intruder.requests) == {"refused", "StatusRequest", "HistoryRequest", "ActRequest", "ReloadRequest", "NoteRequest",
+                                      "ForgetPeerRequest", "LeaveRequest"}
+
+
+@settings(deadline=None)
+@given(patches=PATCHES | st.binary(max_size=40), choice=st.integers(0, 2))
+def test_damaged_history_is_read_or_refused_and_written_again(intruder: Intruder, patches: bytes, choice: int) -> None:
+    """A whole file of the history with bytes replaced, and arbitrary bytes: entries or a SystemFault, and a file to go on in."""
+    intruder.take(bytes([17, choice]) + patches)
+
+
+@settings(deadline=None)
+@given(data=st.binary(max_size=60) | _JSON.map(lambda found: b"\0" + json.dumps(found).encode()), column=st.integers(0, 255))
+def test_history_with_wrong_values_is_read_or_refused(intruder: Intruder, data: bytes, column: int) -> None:
+    """Values of any type in any column, and any JSON as what was seen: entries that can be shown, or a SystemFault."""
+    intruder.take(bytes([18, column]) + data)
 
 
 def test_fresh_genuine_beat_is_noticed() -> None:

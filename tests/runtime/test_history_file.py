@@ -232,7 +232,11 @@ def test_file_whose_damage_is_no_text_is_set_aside(kept: Kept) -> None:
     kept.writes("before")
     kept.history.close()
     data = kept.path.read_bytes()
-    kept.path.write_bytes(data.replace(b"CREATE TABLE entry(", b"CREATE TABLE \xff\xfe\xfd\xfc\xfb("))
+    damaged = data.replace(b"tableentryentry", b"table\xff\xfe\xfd\xfc\xfbentry").replace(b"TABLE entry(", b"TABLE entry)")
+    assert damaged != data
+    kept.path.write_bytes(damaged)
+    with pytest.raises(SystemFault):
+        read_entries(str(kept.path))
     again = History(kept.layout, 2, lambda is_fault, text: kept.reports.append((is_fault, text)))
     again.open()
     again.note(EntryKind.NODE, "deb1", "NOTED", "after")
