@@ -16,18 +16,21 @@ from opensvc_openha.formats.secrets import mask_text
 
 LOG_BYTES_MAX = 5_000_000
 LOG_FILES_KEPT = 2
+OUTPUT_SUFFIX = ".out"
 
 
 class ActionLog:
     """Writes the lines of one service or, after ``of``, of one of its resources."""
 
-    def __init__(self, logger: logging.Logger, place: str) -> None:
+    def __init__(self, logger: logging.Logger, place: str, output_file: str = "") -> None:
         self._logger = logger
         self._place = place
+        self.output_file = output_file
+        """Where that goes which a daemon prints that an application's start leaves behind."""
 
     def of(self, rid: str) -> "ActionLog":
         """The log of one resource."""
-        return ActionLog(self._logger, f"{self._place}.{rid.upper()}")
+        return ActionLog(self._logger, f"{self._place}.{rid.upper()}", self.output_file)
 
     def info(self, text: str) -> None:
         """Something was done."""
@@ -88,7 +91,8 @@ def open_log(log_dir: str, svcname: str) -> Iterator[ActionLog]:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(place)-28s %(message)s"))
         logger.addHandler(handler)
     try:
-        yield ActionLog(logger, svcname.upper())
+        output_file = os.path.join(log_dir, f"{svcname}{OUTPUT_SUFFIX}") if os.path.isdir(log_dir) else ""
+        yield ActionLog(logger, svcname.upper(), output_file)
     finally:
         for used in list(logger.handlers):
             used.close()

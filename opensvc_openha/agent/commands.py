@@ -10,15 +10,16 @@ import os
 import select
 import signal
 import subprocess
-from contextlib import nullcontext
+from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass, replace
-from typing import IO, Callable, Mapping, Optional, Sequence
+from typing import Callable, Mapping, Optional, Sequence
 
 from opensvc_openha.agent.action_log import ActionLog
 from opensvc_openha.agent.interruption import postponed
 from opensvc_openha.agent.parent_death import die_with_parent
 from opensvc_openha.errors import ActionError, SystemFault
 from opensvc_openha.formats.secrets import mask_command, mask_output, mask_text
+from opensvc_openha.runtime.script_log import NO_ROOM, ScriptLog, bound_log
 
 COMMAND_TIMEOUT_S = 600.0
 TELL_EVERY_S = 10.0
@@ -54,20 +55,22 @@ def run_command(
     env: Optional[Mapping[str, str]] = None,
     on_wait: Callable[[float], None] = lambda waited_s: None,
     is_tied: bool = True,
+    output_file: str = "",
 ) -> CommandResult:
     """Run a command to its end; never raises for how it ends, only if it cannot be started.
+
+    What it prints is kept in memory, where no full disk changes how it ends, or in ``output_file`` if it may leave a daemon
+    behind: that keeps the handle, and must not fill memory, nor a file that nobody sees.
 
     ``on_wait`` is told now and then for how long it has run. A command that is tied to us is killed with us, however we end;
     one that only looks need not be, and starts much faster.
     """
-    import tempfile  # Only for whoever runs a command.
-
-    with tempfile.TemporaryFile() as output:
+    with closing(ScriptLog(output_file, is_answer=not output_file, may_linger=bool(output_file))) as output:
         process: "Optional[subprocess.Popen[bytes]]" = None
         is_timed_out = False
         try:
             with postponed() if is_tied else nullcontext():
-                process = _begin(argv, output, env, is_tied)
+                process = _begin(argv, output.handle, env, is_tied)
             exit_code = _wait(process, timeout_s, on_wait)
         except subprocess.TimeoutExpired:
             assert process is not None
@@ -77,11 +80,12 @@ def run_command(
             if process is not None:
                 _kill_group(process)
             raise
-        return CommandResult(exit_code, _tail(output), is_timed_out)
+        printed = NO_ROOM if output.is_lost else output.output(OUTPUT_BYTES_MAX)
+        return CommandResult(exit_code, printed, is_timed_out)
 
 
 def _begin(
-    argv: Sequence[str], output: "IO[bytes]", env: Optional[Mapping[str, str]], is_tied: bool
+    argv: Sequence[str], output: int, env: Optional[Mapping[str, str]], is_tied: bool
 ) -> "subprocess.Popen[bytes]":
     try:
         return subprocess.Popen(
@@ -103,10 +107,16 @@ def run_logged(
     argv: Sequence[str],
     timeout_s: float = COMMAND_TIMEOUT_S,
     env: Optional[Mapping[str, str]] = None,
+    may_linger: bool = False,
 ) -> CommandResult:
-    """Run a command and log it with its output."""
+    """Run a command and log it with its output. ``may_linger``: it may leave a daemon behind that keeps its output."""
     log.info(mask_command(argv))
-    result = run_command(argv, timeout_s, env, lambda waited_s: log.info(f"{argv[0]} runs for {waited_s:.0f} s now"))
+    output_file = log.output_file if may_linger else ""
+    if output_file:
+        with suppress(OSError):
+            bound_log(output_file)
+    result = run_command(argv, timeout_s, env, lambda waited_s: log.info(f"{argv[0]} runs for {waited_s:.0f} s now"),
+                         output_file=output_file)
     result = replace(result, output=mask_output(argv, result.output))
     if result.output.strip():
         (log.info if result.exit_code == 0 else log.error)(result.output.strip())
@@ -185,12 +195,6 @@ def _kill_group(process: "subprocess.Popen[bytes]") -> int:
     except subprocess.TimeoutExpired:
         # In an I/O that does not return. Nobody can kill it now; we must not hang with it.
         return -int(signal.SIGKILL)
-
-
-def _tail(output: "IO[bytes]") -> str:
-    size = output.seek(0, os.SEEK_END)
-    output.seek(max(0, size - OUTPUT_BYTES_MAX))
-    return output.read(OUTPUT_BYTES_MAX).decode("utf-8", "replace")
 
 
 def _die_with_parent() -> None:

@@ -166,7 +166,8 @@ def _trigger(service: Service, resource: Resource, name: str, command: str) -> N
     names = {"OPENSVC_SVCNAME": service.name, "OPENSVC_RID": spec.rid, "OPENSVC_NODENAME": service.node}
     log = service.log.of(spec.rid)
     log.info(f"{name} trigger")
-    result = run_logged(log, ["/bin/sh", "-c", command], env={**names, **resource.environment()})
+    result = run_logged(log, ["/bin/sh", "-c", command], env={**names, **resource.environment()},
+                        may_linger=name.endswith("_start"))
     if result.exit_code == 0:
         return
     message = f"{spec.rid}: {name} trigger {command!r} {result.verdict}"

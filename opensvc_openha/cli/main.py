@@ -10,6 +10,7 @@ import signal
 import sys
 from typing import Callable, NoReturn
 
+from opensvc_openha.cli.streams import forgive, is_report
 from opensvc_openha.errors import InterruptedAction, OpenhaError, SystemFault, UsageError
 from opensvc_openha.formats.one_line import one_line
 
@@ -189,6 +190,7 @@ def console() -> NoReturn:
     """Entry point of the console script: the one boundary that catches broadly."""
     _open_standard_streams()
     _take_signals_as_usual()
+    forgive(is_report(sys.argv[1:]))
     try:
         code = main(sys.argv[1:])
         sys.stdout.flush()

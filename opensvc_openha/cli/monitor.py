@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import glob
 import os
 import select
 import signal
 import sys
 
-from opensvc_openha.agent.action_log import open_log
+from opensvc_openha.agent.action_log import OUTPUT_SUFFIX, open_log
 from opensvc_openha.agent.actions import ActionOptions, perform
 from opensvc_openha.agent.monitor_rounds import MonitorRounds
 from opensvc_openha.agent.service import Service, load_service
@@ -19,9 +20,11 @@ from opensvc_openha.cli import here
 from opensvc_openha.cli.svcmgr import node_view
 from opensvc_openha.core.status import NodeStatus
 from opensvc_openha.errors import InterruptedAction, OpenhaError, UsageError
+from opensvc_openha.formats.layout import AgentLayout
 from opensvc_openha.formats.options_file import MONITOR_INTERVAL_S
 from opensvc_openha.runtime import configuration, control_client
 from opensvc_openha.runtime.clock import wall
+from opensvc_openha.runtime.script_log import bound_log
 
 USAGE = """\
 Usage: openha monitor
@@ -72,10 +75,20 @@ def main(args: "list[str]") -> int:
         while not _is_over(_interval_s()):
             rounds.run()
             syncs.run()
+            _bound_outputs(agent)
     finally:
         rounds.end()
         syncs.end()
     return 0
+
+
+def _bound_outputs(agent: AgentLayout) -> None:
+    """What daemons print that services left behind: those of applications, and docker's."""
+    patterns = [f"{glob.escape(agent.log_dir)}/*{OUTPUT_SUFFIX}"]
+    patterns += [f"{glob.escape(agent.var_dir)}/*/{name}.log" for name in ("docker", "containerd")]
+    for path in (path for pattern in patterns for path in glob.iglob(pattern)):
+        with contextlib.suppress(OSError):  # The next round may do better.
+            bound_log(path)
 
 
 def _is_over(wait_s: float) -> bool:

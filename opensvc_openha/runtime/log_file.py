@@ -7,6 +7,7 @@ next one that it can.
 from __future__ import annotations
 
 import contextlib
+import copy
 import errno
 import logging
 import os
@@ -35,8 +36,9 @@ class LogFile(logging.Handler):
         """Writes one line, and before it how many were lost."""
         line = f"{self.format(record)}\n"
         if self._lost:
-            text = f"{self._lost} lines were lost: {self.problem}"
-            lost = logging.LogRecord(record.name, logging.WARNING, "", 0, text, (), None)
+            lost = copy.copy(record)  # With what its format needs.
+            lost.levelno, lost.levelname, lost.exc_info, lost.exc_text = logging.WARNING, "WARNING", None, None
+            lost.msg, lost.args = f"{self._lost} lines were lost: {self.problem}", None
             line = f"{self.format(lost)}\n{line}"
         try:
             self._write(line.encode("utf-8", "backslashreplace"))

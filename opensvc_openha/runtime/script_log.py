@@ -34,7 +34,8 @@ class ScriptLog:
     """The output of one run of a script; ``handle`` is what the script gets."""
 
     def __init__(self, path: str, is_answer: bool, may_linger: bool) -> None:
-        """``is_answer``: no log may come between; ``may_linger``: a daemon may be left that prints for as long as it lives."""
+        """An empty path is no log. ``is_answer``: no log may come between; ``may_linger``: a daemon may be left behind, that
+        prints for as long as it lives."""
         self._log = _open_log(path)
         is_log_usable = self._log is not None and _has_room(self._log)
         self._box: Optional[int] = None
@@ -43,7 +44,7 @@ class ScriptLog:
         self._null: Optional[int] = None
         if self._box is None and not is_log_usable:
             self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-        self._begin = 0
+        self._begin = 0 if self._log is None else os.fstat(self._log).st_size
 
     @property
     def handle(self) -> int:
@@ -63,17 +64,17 @@ class ScriptLog:
                 os.write(self._log, text.encode("utf-8", "replace"))
             self._begin = os.fstat(self._log).st_size
 
-    def output(self) -> str:
-        """The end of what the script printed."""
+    def output(self, limit: int = _READ_BYTES) -> str:
+        """The end of what the script printed, up to ``limit`` bytes."""
         try:
             if self._box is not None:
-                return _content(self._box)[-_READ_BYTES:].decode("utf-8", "replace")
+                return _content(self._box)[-limit:].decode("utf-8", "replace")
             if self._log is None or self._null is not None:
                 return ""
             end = os.fstat(self._log).st_size
             # Shorter than before: it was emptied meanwhile.
-            begin = max(self._begin if end >= self._begin else 0, end - _READ_BYTES)
-            return os.pread(self._log, _READ_BYTES, begin).decode("utf-8", "replace")
+            begin = max(self._begin if end >= self._begin else 0, end - limit)
+            return os.pread(self._log, limit, begin).decode("utf-8", "replace")
         except OSError:
             return ""
 
@@ -136,6 +137,8 @@ def _copy_part(handle: int, begin: int, end: int, path: str) -> None:
 
 
 def _open_log(path: str) -> Optional[int]:
+    if not path:
+        return None
     try:
         os.makedirs(os.path.dirname(path), exist_ok=True)
         return open_log(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)

@@ -131,7 +131,7 @@ class App(LocalResource):
         if self._steps["check"] is not None and self.status().status is ResourceStatus.UP:
             self._log.info(f"{self.spec.label} is already started")
             return
-        self._run_or_fail(start)
+        self._run_or_fail(start, may_linger=True)
 
     def stop(self) -> None:
         """Run the stop step unless the check says that it is down."""
@@ -156,8 +156,8 @@ class App(LocalResource):
             return
         self._run_or_fail(stop)
 
-    def _run_or_fail(self, step: Step) -> None:
-        result: CommandResult = run_logged(self._log, step.argv, step.timeout_s, self._env)
+    def _run_or_fail(self, step: Step, may_linger: bool = False) -> None:
+        result: CommandResult = run_logged(self._log, step.argv, step.timeout_s, self._env, may_linger)
         if result.exit_code != 0:
             raise ActionError(f"{self.spec.rid}: {mask_command(step.argv)} {result.verdict}")
 

@@ -1,0 +1,55 @@
+"""The standard streams of a command: what an action prints never changes how it ends.
+
+Where they lead to a full disk, or to somebody who has gone, Python ends with 120, which the node daemon would take for a
+failed start or stop. A command whose product is its output is another matter: it fails if that cannot be written.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+from typing import TYPE_CHECKING, Sequence
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+_LOOKS = frozenset({"why", "history", "status", "ps", "svcmon", "demo"})
+_STATUS_WORDS = frozenset({"status", "print", "json", "frozen", "validate", "docker", "--dry-run"})
+_HELP = frozenset({"-h", "--help", "help", "-V", "--version"})
+
+
+def is_report(args: Sequence[str]) -> bool:
+    """Is its output what this command is called for?"""
+    if not args or _HELP.intersection(args):
+        return True
+    if args[0] in ("service", "hb"):
+        return any(word.startswith(("-s", "-i")) for word in args[1:]) and not {"-A", "-a", "-r"}.intersection(args)
+    if args[0] in ("key", "agent", "ezha"):
+        return "status" in args
+    if args[0] == "svcmgr":
+        return bool(_STATUS_WORDS.intersection(args))
+    return args[0] in _LOOKS
+
+
+def forgive(is_output_the_product: bool) -> None:
+    """From now on what cannot be written to stderr is dropped, and so is what an action prints on stdout."""
+    sys.stderr = _text(2)
+    if not is_output_the_product:
+        sys.stdout = _text(1)
+
+
+class _Forgiving(io.FileIO):
+    """A file that takes all that it is given."""
+
+    def write(self, data: "ReadableBuffer") -> int:
+        """Writes what can be written; nobody can be told of the rest."""
+        try:
+            return super().write(data)
+        except OSError:
+            return memoryview(data).nbytes
+
+
+def _text(number: int) -> io.TextIOWrapper:
+    # Line by line, with nothing left in a buffer that the end of the process would fail on.
+    file = io.BufferedWriter(_Forgiving(number, "w", closefd=False))
+    return io.TextIOWrapper(file, "utf-8", "backslashreplace", line_buffering=True)
