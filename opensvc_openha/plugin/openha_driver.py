@@ -521,7 +521,8 @@ class Driver(object):
         """``is_part``: at the end of a start or switch, where the peer is thawed whoever asked for it."""
         look = self._known()
         asks_peer = is_part or not self._host.is_remote()
-        do_local = look.own in FROZEN
+        # The unfreeze of a start, which a dry run has only logged.
+        do_local = look.own in FROZEN and not (is_part and self._host.is_dry_run())
         do_peer = asks_peer and look.peer in PEER_FROZEN
         if not do_local:
             self._log("local already unfrozen")

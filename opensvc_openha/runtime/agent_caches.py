@@ -28,6 +28,8 @@ from opensvc_openha.runtime.memory_guard import MemoryGuard
 WRAPPER_SUFFIX = ".cluster"
 _RUN_LIMIT_S = 30.0
 _WAITING_MAX = 10_000
+_STOCK = (("drop", "/opt/opensvc/var"), ("drop", "/var/lib/opensvc"))
+"""Where agents keep them for which nothing was installed: their own driver shows what it keeps, too."""
 _NAMESPACE = re.compile(r"/namespaces/([^/]+/svc)\Z")
 _APART: "Mapping[str, Any]" = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL,
                                "start_new_session": True, "cwd": "/"}
@@ -75,7 +77,7 @@ class AgentCaches:
                 subprocess.Popen(self._memory.command(["/bin/sh", "-c", line]), **_APART)
 
     def _drop(self, services: Iterable[str], resources: str) -> None:
-        for kind, rest in _read_lines(self._path):
+        for kind, rest in [*_read_lines(self._path), *_STOCK]:
             if kind == "drop":
                 for svcname in self._names(services):
                     _drop(rest, svcname, resources)

@@ -63,6 +63,7 @@ from opensvc_openha.runtime.memory_guard import MemoryGuard
 from opensvc_openha.runtime.monitor_process import MonitorCommand, MonitorProcess
 from opensvc_openha.runtime.node import Node
 from opensvc_openha.runtime.problems import Subject
+from opensvc_openha.runtime.process_names import ProcessNames
 from opensvc_openha.runtime.pulse import Pulse
 from opensvc_openha.runtime.realtime import Realtime
 from opensvc_openha.runtime.script_runner import ScriptRunner
@@ -119,6 +120,7 @@ class Daemon:
         self._memory: MemoryGuard = MemoryGuard() if former is None else former._memory
         self._agent_caches = AgentCaches(layout, self._scripts_of_services, self._memory)
         self._check_scripts = CheckScripts(layout, self._problems)
+        self._process_names = ProcessNames(layout, self._spec.node)
         self._board = StatusBoard()
         self._posted = 0
         self._posted_at = self._mute_until = self._decided_at = clock.monotonic()
@@ -187,6 +189,7 @@ class Daemon:
             self._log.warning("node %s: %s", self._spec.node, warning)
         self._check_scripts.look(self._spec.own_services)
         self._logs.start()
+        self._process_names.look()
         engine = threading.Thread(target=self._engine_thread, name="engine", daemon=True)
         engine.start()
         if self._leaving is not None:
@@ -210,6 +213,7 @@ class Daemon:
             self._configuration.look()
             self._guard_place()
             self._check_scripts.look(self._spec.own_services)
+            self._process_names.look()
             self._monitor.look()
             ring = self._authentication.advance(clock.monotonic())
             if ring is not None:
@@ -296,6 +300,7 @@ class Daemon:
         if self._failure is None:
             self._systemd.stopping()
             self._monitor.end()
+        self._process_names.end()
         self._agent_caches.end(self._own_names())
         self._store.close()
         self._history.note(EntryKind.DAEMON, "", "ENDED", why, is_alarm=why != "orderly")

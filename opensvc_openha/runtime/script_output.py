@@ -1,4 +1,4 @@
-"""The last line that a failed script printed, as part of the reason for its failure, and how it is left out again.
+"""The line that tells most of what a failed script printed, as part of the reason for its failure, and how it is left out.
 
 What a script prints is for root and for whoever may read the logs: it may hold what no other user should know.
 """
@@ -11,15 +11,21 @@ from opensvc_openha.formats.one_line import one_line
 from opensvc_openha.formats.secrets import mask_text
 
 _OUTPUT_KEPT = 200
+_ERROR = re.compile(r"(?:\x1b\[[0-9;]*m)*(?:\d\d:\d\d:\d\d\s+)?(?:ERROR\b|E\s)")
+"""As agents begin the line of an error. What they print after it, of a rollback for instance, tells nothing of the cause."""
 _LEFT_OUT = "(what it printed is for root)"
 _ENDED = re.compile(r"\b(exited with \d+|was ended by signal \d+) \(.*\)")
 
 
 def with_output(ended: str, output: str) -> str:
-    """How a script ended, with the last line of what it printed. ``ended`` is "exited with 1" or "was ended by signal 9"."""
+    """How a script ended, with its first line that says ERROR, or else its last one.
+
+    ``ended`` is "exited with 1" or "was ended by signal 9".
+    """
     lines = output.strip().splitlines()
-    last = one_line(mask_text(lines[-1].strip()))[:_OUTPUT_KEPT] if lines else ""
-    return f"{ended} ({last})" if last else ended
+    telling = next((line for line in lines if _ERROR.match(line)), lines[-1] if lines else "")
+    shown = one_line(mask_text(telling.strip()))[:_OUTPUT_KEPT]
+    return f"{ended} ({shown})" if shown else ended
 
 
 def without_output(text: str) -> str:
