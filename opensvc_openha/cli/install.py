@@ -97,12 +97,20 @@ def _install_cluster(layout: Layout, agent: "AgentLayout | None", is_fhs: bool, 
     made = [f"Cluster directory {layout.ez}: bin, conf, doc, log, services, env.sh, ezha, ezha.init"]
     if is_fhs:
         made = [f"Configuration in {layout.conf_dir}, states in {layout.var_dir}, commands in {layout.bin_dir}"]
-        command = f"{root}/usr/bin/openha"
-        if _may_replace(command):
-            make_dir(os.path.dirname(command))
-            _write_launcher(command, "", layout, agent)
-            made.append(f"Command {command}")
+    command = f"{root}/usr/bin/openha" if is_fhs else f"{root}/usr/local/bin/openha"
+    # The function of env.sh is nothing to sudo, watch and cron. A directory elsewhere may be one of several.
+    if is_fhs or layout.ez == root + TREE_ROOT:
+        made.append(_install_command(command, layout, agent))
     return made
+
+
+def _install_command(path: str, layout: Layout, agent: "AgentLayout | None") -> str:
+    """Puts ``openha`` where the PATH finds it; what was done, as a line."""
+    if not _may_replace(path):
+        return f"Command {path} is not ours: left alone"
+    make_dir(os.path.dirname(path))
+    _write_launcher(path, "", layout, agent)
+    return f"Command {path}"
 
 
 def _install_agent(layout: Layout, agent: AgentLayout) -> "list[str]":

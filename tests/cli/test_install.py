@@ -59,6 +59,25 @@ def test_foreign_command_is_not_replaced(tmp_path: Path) -> None:
     assert foreign.read_text() == "#!/bin/sh\necho mine\n"
 
 
+def test_command_is_on_the_path_for_those_who_source_nothing(tmp_path: Path) -> None:
+    """sudo, watch and cron know no shell function: /usr/local/bin/openha finds its installation without any variable."""
+    done = _install("--root", str(tmp_path))
+    assert f"Command {tmp_path}/usr/local/bin/openha\n" in done.stdout
+    shown = _run("env", "-i", f"PATH={tmp_path}/usr/local/bin:/usr/bin:/bin", "openha", "start")
+    assert shown.returncode == 3 and f"{tmp_path}/usr/local/cluster/conf/nodes" in shown.stderr
+    assert _install("--root", str(tmp_path)).returncode == 0, "ours is written again"
+
+
+def test_foreign_command_on_the_path_is_left_alone_and_said(tmp_path: Path) -> None:
+    """Another openha in /usr/local/bin; a prefix elsewhere puts nothing there at all."""
+    foreign = tmp_path / "usr/local/bin/openha"
+    foreign.parent.mkdir(parents=True)
+    foreign.write_text("#!/bin/sh\necho mine\n")
+    assert f"Command {foreign} is not ours: left alone" in _install("--root", str(tmp_path)).stdout
+    assert foreign.read_text() == "#!/bin/sh\necho mine\n"
+    assert "Command " not in _install("--prefix", str(tmp_path / "elsewhere")).stdout
+
+
 def test_prefix_and_fhs_do_not_go_together(tmp_path: Path) -> None:
     """A clear line instead of a guess."""
     done = _install("--layout", "fhs", "--prefix", str(tmp_path))
@@ -69,7 +88,7 @@ def test_directory_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     """A file stands in the way."""
     (tmp_path / "file").write_text("")
     done = _install("--prefix", str(tmp_path / "file/ez"))
-    assert done.returncode == 7 and "file/ez" in done.stderr
+    assert done.returncode == 7 and f"{tmp_path}/file" in done.stderr
 
 
 def test_layout_in_force_is_found_by_variables_then_by_what_is_there() -> None:
