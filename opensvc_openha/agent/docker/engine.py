@@ -79,7 +79,8 @@ class Engine:
             return ""
         point = holding_mount(self.settings)
         if point and top_mount(os.path.realpath(point), read_mounts()) is None:
-            return f"docker_data_dir {self.settings.data_dir} is on the file system of {point}, which is not mounted here"
+            how = f"mount it ('{self.settings.svcname} start --rid fs', with vg or disk where it has one)"
+            return f"docker_data_dir {self.settings.data_dir} is on the file system of {point}, which is not mounted here: {how}"
         return ""
 
     def ensure_running(self) -> None:

@@ -175,9 +175,10 @@ class DockerContainer(LocalResource):
                 return
             reason = f"docker pull {result.verdict}"
         place = f" in {settings.data_dir}" if settings.is_private else ""
+        first = f" after '{settings.svcname} start --rid fs'" if settings.is_private and settings.mount_points else ""
         raise ActionError(
             f"{self.spec.rid}: there is no image {self._image}{place}, and {reason}: bring it with "
-            f"'{settings.svcname} docker load -i FILE' or '{settings.svcname} docker pull NAME', or correct run_image"
+            f"'{settings.svcname} docker load -i FILE' or '{settings.svcname} docker pull NAME'{first}, or correct run_image"
         )
 
     def _await_up(self) -> None:
