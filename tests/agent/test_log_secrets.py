@@ -35,7 +35,7 @@ def test_agent_directories_have_their_modes_under_any_umask(agent: Agent, umask:
     for path in (*agent.root.glob("app.sh*"), agent.root / "calls"):
         if path.exists():
             path.chmod(0o755)
-    assert wrong_modes(agent.root, {".lock": 0o600, ".log": 0o640}) == {}
+    assert wrong_modes(agent.root, {".lock": 0o600, ".log": 0o640, ".out": 0o640}) == {}
     assert {"action.lock", "a.log", "er"} <= {path.name for path in agent.root.rglob("*")}
 
 

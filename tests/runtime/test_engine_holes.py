@@ -18,10 +18,10 @@ import pytest
 from opensvc_openha.cli import main as cli
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.timing import CONFIG_POLL_S, START_READY_DELAY_S, STOP_HOLD_S
-from opensvc_openha.errors import OpenhaError
 from opensvc_openha.formats.layout import find_layout
 from opensvc_openha.runtime import configuration
 from tests.cluster_dir import HERE, PEER, ClusterDir
+from tests.local_user import as_nobody, needs_root
 from tests.peer_voice import PeerVoice
 from tests.waiting import LIMIT_S, stays
 
@@ -279,38 +279,22 @@ def test_h21_daemon_of_a_parent_that_ignores_signals_knows_how_scripts_end(clust
     assert [number for number in _OFTEN_IGNORED if ignored >> (number - 1) & 1] == []
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become somebody else")
+@needs_root
 @pytest.mark.parametrize("action", ["force-stop", "stop"])
 def test_h23_ordinary_user_changes_nothing_and_is_told(
     open_cluster_dir: ClusterDir, monkeypatch: pytest.MonkeyPatch, action: str
 ) -> None:
     """`service -A registry force-stop` as nobody: exit code 5, one line, no script as nobody, the state stays."""
-    cluster_dir = open_cluster_dir
-    cluster_dir.add("registry")
-    cluster_dir.ok("ezha start")
-    cluster_dir.ok("service -A registry force-start")
-    monkeypatch.setenv("EZ", str(cluster_dir.root))
+    cluster = open_cluster_dir
+    cluster.add("registry")
+    cluster.ok("ezha start")
+    cluster.ok("service -A registry force-start")
+    monkeypatch.setenv("EZ", str(cluster.root))
     # Whatever a command imports is imported here: the child may not be able to read it.
     assert cli.main(["service", "-i", "registry"]) == 0 and configuration.read_services(find_layout(os.environ, os.path.exists))
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        code, text = 0, ""
-        try:
-            os.setuid(65534)
-            code = cli.main(["service", "-A", "registry", action])
-        except OpenhaError as error:
-            code, text = error.exit_code, str(error)
-        except BaseException as error:  # The child must never go on with the tests.
-            code, text = 99, repr(error)
-        os.write(writer, text.encode())
-        os._exit(code)
-    os.close(writer)
-    with os.fdopen(reader) as pipe:
-        told = pipe.read()
-    assert (os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), told) == (5, "only root may change the cluster")
-    assert cluster_dir.state("registry") == "STARTED" and cluster_dir.calls("registry.sh") == []
-    assert cluster_dir.state_file("registry").read_bytes() == b"2\0"
+    assert as_nobody(lambda: cli.main(["service", "-A", "registry", action])) == (5, "only root may change the cluster")
+    assert cluster.state("registry") == "STARTED" and cluster.calls("registry.sh") == []
+    assert cluster.state_file("registry").read_bytes() == b"2\0"
 
 
 def test_h25_links_are_removed_and_actions_on_all_services_end_with_zero(cluster_dir: ClusterDir) -> None:

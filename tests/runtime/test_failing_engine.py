@@ -162,7 +162,7 @@ def test_engine_that_fails_each_time_falls_silent(cluster_dir: ClusterDir) -> No
     fault = Fault(cluster_dir)
     begin(cluster_dir)
     fault.order(is_for_ever=True)
-    cluster_dir.wait(lambda: not cluster_dir.pid(), "it has ended", 60)
+    cluster_dir.wait(lambda: not cluster_dir.pid(), "it has ended")
     log = cluster_dir.log()
     assert log.count("the engine begins again") == ENGINE_FAILURES_MAX and "failed too often: this node falls silent" in log
     assert set(cluster_dir.calls("registry.sh")) <= {"status"}

@@ -68,6 +68,7 @@ def dockerd_command(settings: DockerSettings, addresses: Sequence[str]) -> "list
 def write_files(settings: DockerSettings) -> None:
     """Write what the two commands read."""
     make_dir(settings.var_dir)
+    make_dir(settings.run_dir)
     make_dir(f"{settings.run_dir}/containerd", 0o711)
     state = {"root": f"{settings.data_dir}/containerd/daemon", "state": f"{settings.run_dir}/containerd/daemon"}
     lines = ["version = 2", *(f"{key} = {json.dumps(value)}" for key, value in state.items())]
