@@ -4,11 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help venv demo test acceptance lint bench fuzz enumerate mutants clean
+.PHONY: help venv demo test agents acceptance lint bench fuzz enumerate mutants clean
 
 help:
 	@echo "make demo   two nodes on this machine replay the tutorial, up to takeover and failback"
 	@echo "make test   all tests, with two real nodes in namespaces where that is possible"
+	@echo "make agents OPENSVC_AGENT_ROOTS=DIR:DIR...  the drivers' whole contract, and the tutorial in each of these OpenSVC agents; root"
 	@echo "make acceptance  two machines with kernels of their own (User-Mode Linux): LVM, docker, power failure; root, ten minutes"
 	@echo "make lint   flake8, mypy strict, import contract"
 	@echo "make bench  what heartbeats cost here, how fast a takeover and the agent are: prints tables"
@@ -33,6 +34,11 @@ JOBS ?= 4
 
 test: venv
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(TESTS)
+
+# Checks nothing out: the agents are named by their source trees.
+agents: venv
+	@test -n "$(OPENSVC_AGENT_ROOTS)" || { echo "make agents OPENSVC_AGENT_ROOTS=DIR:DIR...: name source trees of OpenSVC agents" >&2; exit 2; }
+	OPENSVC_AGENT_ROOTS="$(OPENSVC_AGENT_ROOTS)" $(BIN)/python -m pytest tests/plugin $(TESTS)
 
 # 77 says that this machine cannot run it, with the reason on the screen.
 acceptance: venv

@@ -28,6 +28,7 @@ class NameBook:
     """Our own names, and those learnt from the peer's pages."""
 
     MAX_DIGESTS = 4
+    MAX_FORMER = 3
     MAX_NAMES = 20_000
 
     def __init__(self) -> None:
@@ -35,9 +36,13 @@ class NameBook:
         self._learnt: "OrderedDict[bytes, _Learnt]" = OrderedDict()
 
     def learn_own(self, names: Iterable[str]) -> None:
-        """Takes the services of this node: a peer with the same ones never has to send a name."""
+        """Takes the services of this node: a peer with the same ones never has to send a name.
+
+        The former ones stay known: the peer still has them when a service is removed or added here first.
+        """
         own = tuple(sorted(set(names)))
-        self._own = {names_digest(()): (), names_digest(own): own}
+        former = [(digest, known) for digest, known in self._own.items() if known and known != own]
+        self._own = {names_digest(()): (), **dict(former[-self.MAX_FORMER:]), names_digest(own): own}
 
     def learn(self, frame: Frame) -> None:
         """Takes the page of names of a frame, if it has one; a page with anything that is not a name is ignored."""

@@ -173,14 +173,28 @@ def test_beat_without_services_is_complete_at_once():
     assert NameBook().resolve(decode_frame(a_frame(a_beat()))) == a_beat()
 
 
-def test_own_services_changed_makes_the_peers_frame_incomplete():
-    """A service was added here only: the peer's frame is no longer covered by our own names."""
+@pytest.mark.parametrize("changed", [["web"], ["web", "db", "mail"], []], ids=["removed", "added", "all removed"])
+def test_the_peers_states_are_known_on_when_services_change_here_first(changed):
+    """A service is removed or added here only: the peer still says the former ones, and none of its states is lost."""
+    book = NameBook()
+    book.learn_own(["web", "db"])
+    frame = decode_frame(a_frame(a_beat({"web": S.STARTED, "db": S.STOPPED})))
+    book.learn_own(changed)
+    beat = book.resolve(frame)
+    assert (beat.states, beat.is_complete) == ({"web": S.STARTED, "db": S.STOPPED}, True)
+
+
+def test_former_services_are_not_kept_for_ever():
+    """After some more changes the peer's frame is no longer covered, and has to bring its names."""
     book = NameBook()
     book.learn_own(["web"])
     frame = decode_frame(a_frame(a_beat({"web": S.STARTED})))
-    assert book.resolve(frame).is_complete
-    book.learn_own(["web", "db"])
+    for count in range(NameBook.MAX_FORMER + 1):
+        assert book.resolve(frame).is_complete
+        book.learn_own(["web", *(f"db{number}" for number in range(count + 1))])
     assert not book.resolve(frame).is_complete
+    book.learn_own([])
+    assert book.resolve(decode_frame(a_frame(a_beat({})))).is_complete
 
 
 def forged(names, digest=None, first=0, count=None):
