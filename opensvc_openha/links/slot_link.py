@@ -16,11 +16,12 @@ from typing import Dict, Optional
 from opensvc_openha.core.model import LinkSpec, Wire
 from opensvc_openha.core.timing import BEAT_INTERVAL_S, SLOT_READ_S, slot_read_s
 from opensvc_openha.errors import FrameError
-from opensvc_openha.formats.device_signs import HEAD_BYTES as DEVICE_HEAD_BYTES
-from opensvc_openha.formats.device_signs import find_sign, holds_heartbeat
+from opensvc_openha.formats.device_signs import HEAD_BYTES, TAIL_BYTES, find_sign, holds_heartbeat, without_heartbeats
 from opensvc_openha.formats.disk_slot import BLOCK_BYTES, decode_slot, encode_slot
 from opensvc_openha.links.base import Clock, LinkFault, Received
 from opensvc_openha.links.disk_channel import START_LIMIT_S, DeviceInfo, DiskChannel, channel_for
+from opensvc_openha.links.disk_worker import MAX_BYTES
+from opensvc_openha.links.second_opinion import ask_blkid
 
 IO_LIMIT_S = 2.0
 """An answer of the disk that takes longer is a fault, even where the link's timeout would allow more."""
@@ -48,6 +49,7 @@ class SlotEnd:
         self._slot_bytes = 0
         self._block_bytes = BLOCK_BYTES
         self._is_in_use = False
+        self._device_bytes = 0
 
     def open(self) -> None:
         """Opens the device anew and checks that the slot is usable there."""
@@ -63,6 +65,7 @@ class SlotEnd:
         self.remark = f"{self._spec.device} cannot be read around the page cache (no O_DIRECT)" if no_direct else ""
         self._channel = channel
         self._is_in_use = info.is_in_use
+        self._device_bytes = info.size_bytes
 
     def _check_slot(self, info: DeviceInfo) -> None:
         device, offset = self._spec.device, self._spec.offset
@@ -104,11 +107,13 @@ class SlotSender(SlotEnd):
         super().__init__(spec, direct, for_writing=True)
         self.counters: Dict[str, int] = {"overwritten": 0}
         self._written: Optional[bytes] = None
+        self._is_begun = False
+        """A beat was written since the slot was opened."""
 
     def open(self) -> None:
         """Opens the device anew; raises ForeignData if the slot or the device is someone else's."""
         super().open()
-        self._written = None
+        self._written, self._is_begun = None, False
         try:
             self.check_ownership()
         except LinkFault:
@@ -121,15 +126,37 @@ class SlotSender(SlotEnd):
         slot = channel.read(self._offset, self._slot_bytes, self._limit_s)
         if holds_heartbeat(slot):
             return
-        found = "data that is no heartbeat" if slot.strip(b"\0") else ""
-        if not found:
-            sign = find_sign(channel.read(0, DEVICE_HEAD_BYTES, self._limit_s), self._slot_bytes)
-            found = sign or ("a mounted file system or a volume in use" if self._is_in_use else "")
+        found = "data that is no heartbeat" if slot.strip(b"\0") else self._find_owner(channel)
         if found:
             raise ForeignData(
                 f"{self._spec.device} holds {found}: nothing is written to block {self._spec.offset}; if it may be,"
                 f" `hb --force -n {self._spec.node} -t {self._spec.kind.value} -i {self._spec.device} -d {self._spec.offset}`"
             )
+
+    def _find_owner(self, channel: DiskChannel) -> str:
+        """What a device whose slot is empty is used for, or an empty text."""
+        slot_bytes = self._spec.slot_blocks * BLOCK_BYTES
+        head = without_heartbeats(self._read_part(channel, 0, HEAD_BYTES), slot_bytes)
+        tail_at = max(len(head), (self._device_bytes - TAIL_BYTES) // MAX_BYTES * MAX_BYTES)
+        tail = without_heartbeats(self._read_part(channel, tail_at, self._device_bytes - tail_at), slot_bytes)
+        sign = find_sign(head, slot_bytes)
+        if sign or self._is_in_use:
+            return sign or "a mounted file system or a volume in use"
+        if not (head.strip(b"\0") or tail.strip(b"\0")):
+            return ""
+        # A slot that was ours until now makes data of an unknown kind a thing that was there before, and forced.
+        known = ask_blkid([(0, head), (tail_at, tail)], max(self._device_bytes, len(head)))
+        return known or ("" if self._is_begun else "data of an unknown kind")
+
+    def _read_part(self, channel: DiskChannel, begin: int, length: int) -> bytes:
+        """A part of the device, in whole pieces that a request can carry; what lies behind its end is missing."""
+        parts = []
+        for offset in range(begin, begin + length, MAX_BYTES):
+            part = channel.read(offset, MAX_BYTES, self._limit_s)
+            parts.append(part)
+            if len(part) < MAX_BYTES:
+                break
+        return b"".join(parts)
 
     def claim(self) -> None:
         """Makes the slot ours whatever it holds: an empty heartbeat is written there, unless there is one already."""
@@ -158,6 +185,7 @@ class SlotSender(SlotEnd):
             raise LinkFault(f"{self._spec.device} does not hold what was just written to block {self._spec.offset}:"
                             " somebody else writes there, or the disk loses writes")
         self._written = slot
+        self._is_begun = True
 
     def _slot_of(self, frame: bytes) -> bytes:
         if not self._is_raw:

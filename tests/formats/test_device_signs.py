@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from opensvc_openha.formats.device_signs import HEAD_BYTES, find_sign, holds_heartbeat
+from opensvc_openha.core.states import ServiceState
+from opensvc_openha.formats.device_signs import HEAD_BYTES, find_sign, holds_heartbeat, without_heartbeats
 from opensvc_openha.formats.disk_slot import encode_slot
+from opensvc_openha.formats.legacy_frame import LegacyRecord, encode_disk_record
 
 SLOT = 5120
 
@@ -33,6 +35,13 @@ def test_blank_device_says_nothing() -> None:
         (512, b"LABELONE" + bytes(16) + b"LVM2 001", "LVM"),
         (4096, b"\xfc\x4e\x2b\xa9\1\0\0\0", "RAID"),
         (32_769, b"CD001", "ISO 9660"),
+        (65_600, b"_BHRfS_M", "btrfs"),
+        (32, b"ORCLDISKDATA", "Oracle ASM"),
+        (65_588, b"ReIsEr2Fs", "ReiserFS"),
+        (65_536, b"\x01\x16\x19\x70\0\0\0\1", "GFS2"),
+        (8192, b"OCFSV2", "OCFS2"),
+        (1024 + 512, b"LABELONE" + bytes(16) + b"LVM2 001", "LVM"),
+        (0x200000, b"\x5e\xf1\xab\x2f", "VMFS"),
     ],
 )
 def test_sign_on_a_blank_device_is_found(offset: int, sign: bytes, what: str) -> None:
@@ -73,3 +82,14 @@ def test_slots_of_this_program_and_of_the_original_are_heartbeats_other_data_is_
     assert not holds_heartbeat(b"deb1.opensvc.com\n" * 400)
     assert not holds_heartbeat(b"deb1".ljust(128, b"\0") + b"\x07" * 8)
     assert not holds_heartbeat(random.Random(2).randbytes(SLOT))
+
+
+def test_slots_are_taken_out_and_nothing_else() -> None:
+    """Ours and the original's, side by side and at the cut of what was read; the data between them stays."""
+    ours = encode_slot(bytes(range(256)) * 15, SLOT).ljust(SLOT, b"\0")
+    legacy = encode_disk_record(LegacyRecord("deb1.opensvc.com", (("web", ServiceState.STARTED),), 1_800_000_000, 123))
+    other = b"somebody's".ljust(512, b"\0")
+    data = ours + legacy + other + ours[:1024]
+    assert without_heartbeats(data, SLOT) == bytes(SLOT + 19 * 512) + other + bytes(1024)
+    word = b"OCFSV2".ljust(19 * 512, b"\0")
+    assert without_heartbeats(other * 3, SLOT) == other * 3 and without_heartbeats(word, SLOT) == word

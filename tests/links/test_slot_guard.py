@@ -8,7 +8,10 @@ import time
 import pytest
 
 from opensvc_openha.core.model import LinkKind, LinkSpec
+from opensvc_openha.core.states import ServiceState
 from opensvc_openha.formats.disk_slot import encode_slot
+from opensvc_openha.formats.legacy_frame import LegacyRecord, encode_disk_record
+from opensvc_openha.links import second_opinion
 from opensvc_openha.links.base import LinkFault
 from opensvc_openha.links.dio import DioListener, DioSender
 from opensvc_openha.links.disk import DiskSender
@@ -199,3 +202,73 @@ def test_torn_slot_is_never_a_beat(disk_file, blocks):
     received = listener.receive(1.0)
     assert received is not None and received.data == b"b" * 4900
     listener.close()
+
+
+def image_of(disk_dir, size=16 << 20):
+    path = os.path.join(disk_dir, "image")
+    with open(path, "wb") as file:
+        file.truncate(size)
+    return path
+
+
+@pytest.mark.parametrize("sign, offset, what", [
+    (b"_BHRfS_M", 65_600, "btrfs"),
+    (b"ORCLDISKDATA0001", 32, "Oracle ASM"),
+    (b"anything at all", 1 << 20, "data of an unknown kind"),
+    (b"at the very end", (16 << 20) - 512, "data of an unknown kind"),
+])
+def test_blank_slot_on_a_device_that_is_not_blank_is_refused_unless_forced_once(sender, disk_dir, sign, offset, what):
+    """Unmounted, and the slot is zeros by chance: what is known is named, what is not known is refused as well."""
+    image = image_of(disk_dir)
+    put(image, sign, offset // 512) if offset % 512 == 0 else put(image, bytes(offset % 512) + sign, offset // 512)
+    one = sender(image, 16)
+    with pytest.raises(ForeignData, match=what):
+        one.open()
+    one.claim()
+    for _ in range(2):
+        one.open()
+        one.send(b"beat")
+        one.close()
+    assert sign in content(image, offset // 512, 1024)
+
+
+def test_blkid_names_what_the_own_table_does_not_know(sender, disk_dir):
+    """A minix file system: util-linux makes it, and knows it."""
+    image = image_of(disk_dir)
+    run("mkfs.minix", image)
+    with pytest.raises(ForeignData, match="a minix file system"):
+        sender(image, 20_000).open()
+
+
+def test_without_blkid_what_is_not_known_is_refused_all_the_same(sender, disk_dir, monkeypatch):
+    """No util-linux on the node: the own table, and no guess."""
+    image = image_of(disk_dir)
+    run("mkfs.minix", image)
+    monkeypatch.setattr(second_opinion, "_PATH", "/nonexistent")
+    monkeypatch.setenv("PATH", "/nonexistent")
+    with pytest.raises(ForeignData, match="data of an unknown kind"):
+        sender(image, 20_000).open()
+
+
+def test_slots_of_others_do_not_make_a_device_somebodys(sender, disk_dir):
+    """A disk for many clusters: beats of ours and of the original beside a new slot, at the start and in the middle."""
+    image = image_of(disk_dir)
+    for offset in (0, 10, 500, 4000):
+        put(image, encode_slot(os.urandom(4900), 5120).ljust(5120, b"\0"), offset)
+    put(image, encode_disk_record(LegacyRecord("deb7.opensvc.com", (("web", ServiceState.STARTED),), 1_800_000_000, 123)), 100)
+    one = sender(image, 20)
+    one.open()
+    one.send(b"beat")
+
+
+def test_slot_that_is_wiped_while_the_link_runs_is_written_again_on_a_forced_device(sender, disk_dir):
+    """The unknown data was there before, and forced once: a zeroed slot is no reason to stop the link now."""
+    image = image_of(disk_dir)
+    put(image, b"anything at all", 2048)
+    one = sender(image, 10)
+    one.claim()
+    one.open()
+    one.send(b"beat")
+    put(image, bytes(5120), 10)
+    one.send(b"beat 2")
+    assert one.counters["overwritten"] == 1 and b"beat 2" in content(image, 10)
