@@ -31,7 +31,8 @@ LEFT_OUT = "crash_points or with force or every pair or authenticated or both pr
 """Too slow for every mutant; the rest of the suite finds what they find."""
 LEFT_OUT_OF_ROOMS = "docker or many_services or flood or storm or stall_at_any or hung_disk or node_that_can_open_none"
 """Too slow as well, or no test of these rooms."""
-_LIMIT_S = 300.0
+_LIMIT_S, _ROOM_LIMIT_S = 300.0, 60.0
+"""Longest time for one mutant: a test of a room around core takes seconds, and hundreds of them may meet a function."""
 _TEST_LIMIT_S = "40"
 """Longest wait of a test of these rooms: a fault that keeps something from happening is found by that."""
 
@@ -97,7 +98,7 @@ class Session:
             text = f"same      {name}  ({reason})"
         else:
             count.survived += 1
-            text = f"SURVIVED  {name}" + ("  among the first of its tests" if verdict.is_cut_short else "")
+            text = f"SURVIVED  {name}" + ("  in the time that it was given" if verdict.is_cut_short else "")
         print(f"{text}  ({verdict.seconds:.1f} s of {verdict.tests} tests)", flush=True)
 
     def _sum_up(self, counts: "dict[str, Count]", seconds: float) -> None:
@@ -148,7 +149,9 @@ def main(argv: "list[str]") -> int:
     parser.add_argument("--first", type=int, default=0, help="the first of those")
     parser.add_argument("--by-hand", action="store_true", help="only those of planted.py")
     parser.add_argument("--only", default="", help="only those whose line in the list contains one of these texts (a,b)")
-    parser.add_argument("--seconds", type=float, default=_LIMIT_S, help="for a quick look: no further test of a mutant then")
+    parser.add_argument("--seconds", type=float, default=0.0,
+                        help="so long after it was begun no further test of a mutant is run (core: 300, other rooms: 60)")
+    parser.add_argument("--tests", default="", help="try them on these tests of the room only: paths (a,b)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="so many at a time")
     parser.add_argument("--list", action="store_true", help="only list them")
     asked = parser.parse_args(argv)
@@ -157,12 +160,13 @@ def main(argv: "list[str]") -> int:
     except ValueError as error:
         parser.error(str(error))
     rooms = {room_of(file).name for file in files}
+    asked.seconds = asked.seconds or (_LIMIT_S if rooms == {CORE} else _ROOM_LIMIT_S)
     if asked.list:
         print("\n".join(mutant.name for mutant in chosen(asked, files)))
         return 0
     if len(rooms) > 1:
         # The tests of each room are collected in a process of their own.
-        argv = [word for word in argv if word != "--room" and word != asked.room and not word.startswith("--room=")]
+        argv = [word for word in argv if word not in ("--room", asked.room) and not word.startswith("--room=")]
         codes = [subprocess.call([sys.executable, "-m", "tests.mutants", *argv, "--room",
                                   ",".join(file if "/" in file else f"{CORE}/{file}" for file in files
                                            if room_of(file).name == name)]) for name in sorted(rooms)]
@@ -175,7 +179,7 @@ def main(argv: "list[str]") -> int:
         os.environ.setdefault("OPENHA_TEST_LIMIT_S", _TEST_LIMIT_S)
     session = Session(asked, room, files)
     with bequest.hooked():
-        code = pytest.main([*options, *room.tests], plugins=[session])
+        code = pytest.main([*options, *(asked.tests.split(",") if asked.tests else room.tests)], plugins=[session])
     return int(code) or (1 if session.is_failed else 0)
 
 

@@ -80,7 +80,9 @@ def _places(body: ast.AST, old: str, told: str) -> "list[tuple[ast.expr | ast.st
         raise ValueError(f"{told}: {error}") from None
     if len(wanted) == 1 and isinstance(wanted[0], ast.Expr):
         shape = ast.dump(wanted[0].value)
-        return [(node, node) for node in ast.walk(body) if isinstance(node, ast.expr) and ast.dump(node) == shape]
+        whole = {id(node.value): node for node in ast.walk(body) if isinstance(node, ast.Expr)}
+        same = [node for node in ast.walk(body) if isinstance(node, ast.expr) and ast.dump(node) == shape]
+        return [(whole.get(id(node), node), whole.get(id(node), node)) for node in same]
     shapes, found = [ast.dump(statement) for statement in wanted], []
     for node in ast.walk(body):
         for name in ("body", "orelse", "finalbody"):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from opensvc_openha.core.actions import Action, Announce, Answer, MirrorPeer, Persist, Record, RememberLives, RunScript
+from opensvc_openha.core.actions import Action, Announce, Answer, MirrorPeer, Persist, Record, RememberLives, RunScript, Word
 from opensvc_openha.core.beat import BootId
 from opensvc_openha.core.engine import Engine
-from opensvc_openha.core.events import Learned, Tick
+from opensvc_openha.core.events import Command, CommandReceived, Learned, Tick
 from opensvc_openha.core.model import ClusterSpec, LinkKind, LinkSpec, ServiceSpec
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.errors import SystemFault
@@ -49,7 +49,10 @@ def _node(count: int, surroundings: Surroundings) -> Node:
 
 
 def _run(node: Node, until: float) -> None:
-    now = 100.0
+    _run_from(node, 100.0, until)
+
+
+def _run_from(node: Node, now: float, until: float) -> None:
     while now < until:
         node.handle(Tick(), now)
         now = max(now, node.engine.next_deadline())
@@ -80,3 +83,31 @@ def test_nothing_is_started_when_the_one_wait_fails() -> None:
     assert not any(isinstance(action, RunScript) for action in surroundings.done)
     alarms = [action for action in surroundings.done if isinstance(action, Record) and action.new == "NOT WRITTEN"]
     assert len(alarms) == 100
+
+
+def test_script_of_a_state_that_cannot_be_written_does_not_run() -> None:
+    """START_READY was written, the disk fails before STARTING: neither check-up nor start begins, and it is reported."""
+    surroundings = Surroundings()
+    node = _node(1, surroundings)
+    _run(node, 103.0)
+    assert [action.state for action in surroundings.done if isinstance(action, Persist)] == [ServiceState.START_READY]
+    surroundings.is_disk_broken = True
+    _run_from(node, 103.0, 109.0)
+    assert not any(isinstance(action, RunScript) for action in surroundings.done)
+    alarms = [action for action in surroundings.done if isinstance(action, Record) and action.new == "NOT WRITTEN"]
+    assert len(alarms) == 1
+    surroundings.is_disk_broken = False
+    _run_from(node, 109.0, 135.0)
+    assert any(isinstance(action, RunScript) for action in surroundings.done)
+    assert [action.new for action in surroundings.done if isinstance(action, Record)].count("WRITTEN") == 1
+
+
+def test_action_whose_state_is_not_kept_is_no_success() -> None:
+    """freeze-stop on a disk that fails: done until the daemon ends, which is not what was asked for."""
+    surroundings = Surroundings()
+    node = _node(1, surroundings)
+    surroundings.is_disk_broken = True
+    node.handle(CommandReceived(1, "svc0", Command.FREEZE_STOP), 100.0)
+    answers = [action for action in surroundings.done if isinstance(action, Answer)]
+    assert [(answer.is_ok, answer.word) for answer in answers if answer.is_last] == [(False, Word.FAILED)]
+    assert answers[-1].detail == "done, but not kept: cannot write the STATE file: I/O error"
