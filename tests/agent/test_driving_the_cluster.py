@@ -1,0 +1,425 @@
+"""What a person's action asks of both nodes, and in which order: the agent's part, on a cluster of two modelled daemons.
+
+The model knows the commands of the daemons and what they lead to; the peer's agent is reached by a modelled ssh, which runs the
+same code as the peer's own. Time passes when the agent pauses. Real nodes and ssh are in tests/e2e/test_cluster_actions.py.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Callable, Iterator
+
+import pytest
+
+from opensvc_openha.agent import cluster_actions
+from opensvc_openha.agent.action_log import open_log
+from opensvc_openha.agent.cluster_actions import CHANGE_LIMIT_S, ClusterActions
+from opensvc_openha.agent.commands import CommandResult
+from opensvc_openha.agent.hb_status import ClusterView
+from opensvc_openha.agent.service import load_service
+from opensvc_openha.core.events import Command
+from opensvc_openha.core.states import ServiceState as S
+from opensvc_openha.core.status import NodeStatus, PeerStanding, ServiceStatus
+from opensvc_openha.errors import ActionError, NotAnsweringError, RefusedError, SystemFault
+from opensvc_openha.formats.layout import AgentLayout, agent_layout
+
+RUNS = (S.STARTED, S.FROZEN_START)
+
+
+class Model:
+    """Two daemons: a command changes a state at once or, where a script runs, at the next pause."""
+
+    def __init__(self, root: Path, first: S, second: S) -> None:
+        self.states = {"deb1": first, "deb2": second}
+        self.done: "list[str]" = []
+        self.is_peer_heard = True
+        self.is_ssh_there = True
+        self.is_start_failing = False
+        self.is_slow = False
+        self.unanswered = 0
+        self.now = 0.0
+        self._due: "dict[str, S]" = {}
+        self._holding = ""
+        """What this node stopped is the other's to take."""
+        self._agents: "dict[str, Callable[[str, bool, str], int]]" = {}
+        for node in self.states:
+            layout = agent_layout("", {f"OSVC_{word}": str(root / node / word.lower()) for word in ("ETC", "VAR", "LOG", "BIN")})
+            for folder in (layout.etc_dir, layout.var_dir, layout.log_dir):
+                Path(folder).mkdir(parents=True)
+            Path(layout.etc_dir, "web.env").write_text("[hb#0]\ntype = OpenHA\nname = webha\n")
+            self._agents[node] = self._agent(node, layout)
+
+    def _agent(self, node: str, layout: AgentLayout) -> "Callable[[str, bool, str], int]":
+        def run(action: str, is_remote: bool, to_node: str = "") -> int:
+            with open_log(layout.log_dir, "web") as log:
+                view = ClusterView(lambda: self._status(node), act=lambda command, name: self._act(node, command, name))
+                self.service = load_service(layout, "web", log, view)
+                return ClusterActions(self.service, is_remote, to_node).run(action, 1.0)
+
+        return run
+
+    def ask(self, action: str, to_node: str = "") -> int:
+        """A person's action on deb1."""
+        return self._agents["deb1"](action, False, to_node)
+
+    def _status(self, node: str) -> NodeStatus:
+        if self.unanswered:
+            self.unanswered -= 1
+            raise NotAnsweringError("nmond does not answer")
+        peer = "deb2" if node == "deb1" else "deb1"
+        states = dict(self.states) if self.is_peer_heard else {**self.states, peer: S.UNKNOWN}
+        service = ServiceStatus("webha", "deb1", "deb2", states["deb1"], states["deb2"], states[node], states[peer], "so it is")
+        standing = PeerStanding.LIVE if self.is_peer_heard else PeerStanding.SILENT
+        return NodeStatus(node, peer, 1, standing, "", (), (service,))
+
+    def _act(self, node: str, command: Command, _name: str) -> "list[tuple[bool, str]]":
+        self.done.append(f"{node} {command.value}")
+        state = self.states[node]
+        if command is Command.FREEZE_STOP:
+            if state is S.STOPPED:
+                self.states[node] = S.FROZEN_STOP
+            elif state is S.STARTED:
+                self.states[node], self._due[node] = S.STOPPING, S.FROZEN_STOP
+            else:
+                return [(False, f"Cannot freeze-stop: {state.name}")]
+        elif command is Command.FREEZE_START:
+            self.states[node] = S.FROZEN_START
+        elif command is Command.UNFREEZE:
+            self.states[node] = {S.FROZEN_STOP: S.STOPPED, S.FROZEN_START: S.STARTED}[state]
+        elif command is Command.STOP:
+            self.states[node], self._due[node] = S.STOPPING, S.STOPPED
+            self._holding = node
+        else:
+            assert command is Command.START
+            if state is S.STOPPED:
+                self._begin(node)
+        return [(True, "done")]
+
+    def _begin(self, node: str) -> None:
+        self.states[node], self._due[node] = S.STARTING, S.START_FAILED if self.is_start_failing else S.STARTED
+
+    def pass_time(self, seconds: float) -> None:
+        """What was begun is over, and a node that stands by takes what nobody runs."""
+        self.now += seconds
+        if self.is_slow and self.now < 10 * CHANGE_LIMIT_S:
+            return
+        for node, state in self._due.items():
+            self.states[node] = state
+        self._due = {}
+        runs = [node for node, state in self.states.items() if state not in (S.STOPPED, S.FROZEN_STOP)]
+        waiting = [node for node, state in self.states.items() if state is S.STOPPED and node != self._holding]
+        if not runs and waiting:
+            self._begin(waiting[0])
+
+    def ssh(self, command: "list[str]", _limit_s: float) -> CommandResult:
+        """The peer's agent does its part."""
+        words = command[-1].split()
+        action = words[words.index("--remote") - 1]
+        self.done.append(f"deb2's agent: {action}")
+        assert command[-3] == "root@deb2" and "-s web --waitlock" in command[-1]
+        if not self.is_ssh_there:
+            return CommandResult(255, "Permission denied (publickey).")
+        service = self.service
+        try:
+            return CommandResult(self._agents["deb2"](action, True, ""), "09:10:11 INFO   web done there\n")
+        except (RefusedError, ActionError) as error:
+            return CommandResult(error.exit_code, str(error))
+        finally:
+            self.service = service
+
+
+@pytest.fixture
+def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "Iterator[Callable[[S, S], Model]]":
+    """Makes the cluster in a state."""
+    def made(first: S, second: S) -> Model:
+        model = Model(tmp_path, first, second)
+        monkeypatch.setattr(cluster_actions, "run_command", model.ssh)
+        monkeypatch.setattr(cluster_actions, "pause", model.pass_time)
+        monkeypatch.setattr(cluster_actions, "monotonic", lambda: model.now)
+        return model
+
+    yield made
+
+
+Make = Callable[[S, S], Model]
+
+
+def frozen_flag(model: Model) -> bool:
+    """Is the service frozen for the agent of deb1?"""
+    return bool(model.service.is_frozen)
+
+
+def test_start_freezes_the_peer_first_and_thaws_it_when_the_service_runs(make: Make) -> None:
+    """Both stand by: deb2 may not start it meanwhile, and stands by again in the end."""
+    model = make(S.STOPPED, S.STOPPED)
+    assert model.ask("start") == 0
+    assert model.states == {"deb1": S.STARTED, "deb2": S.STOPPED}
+    assert model.done == ["deb2's agent: freeze", "deb2 freeze-stop", "deb1 start", "deb2's agent: thaw", "deb2 unfreeze"]
+
+
+def test_start_of_a_frozen_service_thaws_it_here_and_then_there(make: Make) -> None:
+    """Both are frozen as stopped: deb2 stays so until deb1 runs it."""
+    model = make(S.FROZEN_STOP, S.FROZEN_STOP)
+    assert model.ask("start") == 0
+    assert model.done == ["deb1 unfreeze", "deb1 start", "deb2's agent: thaw", "deb2 unfreeze"]
+    assert model.states == {"deb1": S.STARTED, "deb2": S.STOPPED} and not frozen_flag(model)
+
+
+@pytest.mark.parametrize("peer", RUNS)
+def test_start_beside_a_peer_that_runs_it_is_refused_and_nothing_is_asked_for(make: Make, peer: S) -> None:
+    """No second copy, and deb2 is left alone."""
+    model = make(S.STOPPED, peer)
+    with pytest.raises(RefusedError, match=f"already {peer.name} on the peer deb2: switch moves it here"):
+        model.ask("start")
+    assert model.done == [] and model.states["deb2"] is peer
+
+
+@pytest.mark.parametrize("peer", [S.STARTING, S.STOPPING, S.START_FAILED, S.STOP_FAILED, S.FORCE_STOP])
+def test_start_beside_a_peer_in_trouble_is_refused(make: Make, peer: S) -> None:
+    """It may run there in part: somebody has to look first."""
+    model = make(S.STOPPED, peer)
+    with pytest.raises(RefusedError, match=f"is {peer.name} on the peer deb2: find out why"):
+        model.ask("start")
+    assert model.done == []
+
+
+@pytest.mark.parametrize("own", [S.START_FAILED, S.STOP_FAILED, S.UNKNOWN])
+def test_start_of_what_failed_here_is_refused(make: Make, own: S) -> None:
+    """Stop it first."""
+    model = make(own, S.STOPPED)
+    with pytest.raises(RefusedError, match=f"is {own.name} on this node and cannot be started now: stop it first"):
+        model.ask("start")
+    assert model.done == []
+
+
+@pytest.mark.parametrize("own", RUNS)
+def test_start_of_what_runs_is_no_error_and_asks_for_nothing(make: Make, own: S) -> None:
+    """0, and deb2 is not touched."""
+    model = make(own, S.STOPPED)
+    assert model.ask("start") == 0 and model.done == []
+
+
+def test_start_without_a_peer_goes_on_alone(make: Make) -> None:
+    """deb2 is silent: nobody there is asked for anything."""
+    model = make(S.FROZEN_STOP, S.STOPPED)
+    model.is_peer_heard = False
+    assert model.ask("start") == 0
+    assert model.done == ["deb1 unfreeze", "deb1 start"] and model.states["deb1"] is S.STARTED
+
+
+def test_start_whose_peer_cannot_be_frozen_is_refused_before_anything_is_done(make: Make) -> None:
+    """ssh does not work: deb2 could start it meanwhile."""
+    model = make(S.FROZEN_STOP, S.STOPPED)
+    model.is_ssh_there = False
+    with pytest.raises(RefusedError, match=r"ssh key.*; the same can be done by hand on deb2: service -A webha freeze-stop"):
+        model.ask("start")
+    assert model.done == ["deb2's agent: freeze"] and model.states["deb1"] is S.FROZEN_STOP
+
+
+def test_start_that_fails_is_an_error_and_leaves_the_peer_frozen(make: Make) -> None:
+    """Parts of it may run here: deb2 must not start it."""
+    model = make(S.STOPPED, S.STOPPED)
+    model.is_start_failing = True
+    with pytest.raises(ActionError, match="webha is START_FAILED on this node: so it is; when it is repaired: stop, then start"):
+        model.ask("start")
+    assert model.states == {"deb1": S.START_FAILED, "deb2": S.FROZEN_STOP}
+
+
+def test_stop_freezes_the_peer_before_it_stops_here(make: Make) -> None:
+    """deb2 would take over what stops on deb1."""
+    model = make(S.STARTED, S.STOPPED)
+    assert model.ask("stop") == 0
+    assert model.done == ["deb2's agent: stop", "deb2 freeze-stop", "deb1 freeze-stop"]
+    assert model.states == {"deb1": S.FROZEN_STOP, "deb2": S.FROZEN_STOP}
+
+
+def test_stop_of_what_runs_on_the_peer_freezes_this_node_first(make: Make) -> None:
+    """deb1 stands by, and would take over what stops on deb2."""
+    model = make(S.STOPPED, S.STARTED)
+    assert model.ask("stop") == 0
+    assert model.done == ["deb1 freeze-stop", "deb2's agent: stop", "deb2 freeze-stop"]
+    assert model.states == {"deb1": S.FROZEN_STOP, "deb2": S.FROZEN_STOP}
+
+
+def test_stop_whose_heard_peer_cannot_be_frozen_stops_nothing(make: Make) -> None:
+    """ssh does not work: a stop here would only move it there."""
+    model = make(S.STARTED, S.STOPPED)
+    model.is_ssh_there = False
+    with pytest.raises(RefusedError, match="service -A webha freeze-stop"):
+        model.ask("stop")
+    assert model.states["deb1"] is S.STARTED and model.done == ["deb2's agent: stop"]
+
+
+def test_stop_without_a_peer_stops_here_and_says_what_the_peer_may_do(make: Make) -> None:
+    """deb2 is silent and out of reach: stopped on deb1, with a warning."""
+    model = make(S.STARTED, S.STOPPED)
+    model.is_peer_heard = model.is_ssh_there = False
+    assert model.ask("stop") == 0
+    assert model.states["deb1"] is S.FROZEN_STOP
+    log = Path(model.service.layout.log_dir, "web.log").read_text()
+    assert "the peer deb2 is silent, it is not frozen: when it is back it may start webha" in log
+
+
+@pytest.mark.parametrize("own, asked", [(S.FROZEN_STOP, []), (S.FROZEN_START, ["deb1 unfreeze", "deb1 freeze-stop"])])
+def test_stop_of_a_frozen_service_leaves_it_frozen_as_stopped(make: Make, own: S, asked: "list[str]") -> None:
+    """Nothing to do where it is; one that runs frozen is thawed for the stop."""
+    model = make(own, S.FROZEN_STOP)
+    assert model.ask("stop") == 0
+    assert model.done == asked and model.states["deb1"] is S.FROZEN_STOP
+
+
+def test_switch_hands_over_and_waits_for_the_peer(make: Make) -> None:
+    """From deb1 to deb2: the daemon's own stop, which deb2 answers by starting it."""
+    model = make(S.STARTED, S.STOPPED)
+    assert model.ask("switch") == 0
+    assert model.done == ["deb1 stop"] and model.states == {"deb1": S.STOPPED, "deb2": S.STARTED}
+
+
+def test_switch_takes_what_runs_on_the_peer(make: Make) -> None:
+    """From deb2 to here: the peer's agent hands it over."""
+    model = make(S.STOPPED, S.STARTED)
+    assert model.ask("switch") == 0
+    assert model.done == ["deb2's agent: switch", "deb2 stop"]
+
+
+def test_switch_that_fails_on_the_other_node_is_an_error(make: Make) -> None:
+    """It runs nowhere: not started again here, where parts of it may still be there."""
+    model = make(S.STARTED, S.STOPPED)
+    model.is_start_failing = True
+    with pytest.raises(ActionError, match="webha is START_FAILED on deb2, and is not started here"):
+        model.ask("switch")
+
+
+@pytest.mark.parametrize(
+    "first, second, is_heard, to_node, said",
+    [
+        (S.STOPPED, S.STOPPED, True, "", "cannot switch in current state: STOPPED here, STOPPED on deb2"),
+        (S.STARTED, S.FROZEN_STOP, True, "", "thaw it first"),
+        (S.FROZEN_START, S.STOPPED, True, "", "thaw it first"),
+        (S.FROZEN_STOP, S.STARTED, True, "", "thaw it first"),
+        (S.STARTED, S.STOPPED, False, "", "cannot switch: the peer deb2 is silent"),
+        (S.STARTED, S.STOPPED, False, "deb2", "cannot switch: the peer deb2 is silent"),
+        (S.STARTED, S.STOPPED, True, "deb3", "webha runs on deb1 or deb2 only"),
+        (S.STARTED, S.START_FAILED, True, "", "cannot switch in current state: STARTED here, START_FAILED on deb2"),
+    ],
+)
+def test_switch_that_cannot_be_is_refused_and_nothing_moves(
+    make: Make, first: S, second: S, is_heard: bool, to_node: str, said: str
+) -> None:
+    """Each with its reason, and no command is given to anybody."""
+    model = make(first, second)
+    model.is_peer_heard = is_heard
+    with pytest.raises(RefusedError, match=said):
+        model.ask("switch", to_node)
+    assert model.done == [] and model.states == {"deb1": first, "deb2": second}
+
+
+@pytest.mark.parametrize("to_node, moves", [("deb1", False), ("DEB2", True)])
+def test_switch_to_a_node_moves_only_what_is_not_there(make: Make, to_node: str, moves: bool) -> None:
+    """`--to` the owner is done already; the name counts in any case."""
+    model = make(S.STARTED, S.STOPPED)
+    assert model.ask("switch", to_node) == 0
+    assert bool(model.done) is moves and model.states["deb2" if moves else "deb1"] is S.STARTED
+
+
+def test_freeze_begins_with_the_node_that_could_take_it_over(make: Make) -> None:
+    """deb2 as stopped, then deb1 as started; the agent's own flag too."""
+    model = make(S.STARTED, S.STOPPED)
+    assert model.ask("freeze") == 0
+    assert model.done == ["deb2's agent: freeze", "deb2 freeze-stop", "deb1 freeze-start"]
+    assert model.states == {"deb1": S.FROZEN_START, "deb2": S.FROZEN_STOP} and frozen_flag(model)
+
+
+@pytest.mark.parametrize("is_heard", [True, False])
+def test_freeze_that_did_not_reach_the_peer_is_done_here_and_is_no_success(make: Make, is_heard: bool) -> None:
+    """An operator who is to work on the service must know that deb2 may still take it."""
+    model = make(S.STARTED, S.STOPPED)
+    model.is_peer_heard, model.is_ssh_there = is_heard, False
+    with pytest.raises(RefusedError, match="frozen on this node only: "):
+        model.ask("freeze")
+    assert model.states["deb1"] is S.FROZEN_START and frozen_flag(model)
+
+
+def test_thaw_begins_here_where_this_node_does_not_own_it_last(make: Make) -> None:
+    """deb1 owns it: thawed before deb2 looks for something to take."""
+    model = make(S.FROZEN_START, S.FROZEN_STOP)
+    assert model.ask("thaw") == 0
+    assert model.done == ["deb1 unfreeze", "deb2's agent: thaw", "deb2 unfreeze"]
+
+
+def test_thaw_begins_with_the_peer_that_owns_it(make: Make) -> None:
+    """deb2 owns it: thawed first."""
+    model = make(S.FROZEN_STOP, S.FROZEN_START)
+    assert model.ask("thaw") == 0
+    assert model.done == ["deb2's agent: thaw", "deb2 unfreeze", "deb1 unfreeze"]
+
+
+def test_thaw_that_did_not_reach_the_peer_is_no_success(make: Make) -> None:
+    """Done on deb1, and said."""
+    model = make(S.FROZEN_START, S.FROZEN_STOP)
+    model.is_ssh_there = False
+    with pytest.raises(RefusedError, match="thawed on this node only: "):
+        model.ask("thaw")
+    assert model.states["deb1"] is S.STARTED
+
+
+@pytest.mark.parametrize("action", ["freeze", "thaw"])
+def test_freeze_and_thaw_of_what_is_so_already_ask_for_nothing(make: Make, action: str) -> None:
+    """Both nodes are as wanted: 0."""
+    states = (S.FROZEN_START, S.FROZEN_STOP) if action == "freeze" else (S.STARTED, S.STOPPED)
+    model = make(*states)
+    assert model.ask(action) == 0 and model.done == []
+
+
+def test_action_waits_for_a_script_that_runs(make: Make) -> None:
+    """deb1 is STARTING when it is asked to stop: it is stopped once it is STARTED."""
+    model = make(S.STOPPED, S.FROZEN_STOP)
+    model._begin("deb1")
+    assert model.ask("stop") == 0
+    assert model.states["deb1"] is S.FROZEN_STOP
+
+
+def test_script_that_runs_is_waited_for_as_long_as_it_runs(make: Make) -> None:
+    """Ten times the limit for a change: it is STARTING, so it goes on."""
+    model = make(S.STOPPED, S.FROZEN_STOP)
+    model.is_slow = True
+    assert model.ask("start") == 0 and model.now > 9 * CHANGE_LIMIT_S
+
+
+def test_change_that_does_not_begin_is_given_up_with_the_state_as_it_is(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The daemon says that it is done, and nothing follows."""
+    model = make(S.STOPPED, S.FROZEN_STOP)
+    monkeypatch.setattr(model, "_begin", lambda node: None)
+    with pytest.raises(ActionError, match=r"waited 2\d seconds for local state .* it is STOPPED: so it is"):
+        model.ask("start")
+
+
+def test_daemon_that_is_busy_for_a_moment_is_asked_again(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a change is waited for: no error."""
+    model = make(S.STOPPED, S.FROZEN_STOP)
+
+    def pass_busily(seconds: float) -> None:
+        model.pass_time(seconds)
+        model.unanswered = int(model.now < 1)
+
+    monkeypatch.setattr(cluster_actions, "pause", pass_busily)
+    model.is_slow = True
+    assert model.ask("start") == 0
+
+
+def test_daemon_that_refuses_is_an_error_with_its_words(make: Make) -> None:
+    """freeze of what is STOP_FAILED here: the refusal of the daemon is ours."""
+    model = make(S.STOP_FAILED, S.FROZEN_STOP)
+    with pytest.raises(RefusedError, match="Cannot freeze-stop: STOP_FAILED"):
+        model.ask("freeze")
+
+
+def test_one_action_at_a_time(make: Make) -> None:
+    """The lock of another action on this service is respected."""
+    from opensvc_openha.agent.action_lock import action_lock
+
+    model = make(S.STARTED, S.STOPPED)
+    model.ask("freeze")
+    with action_lock(model.service.var_dir, "start", 0, cluster_actions.LOCK_NAME):
+        with pytest.raises((RefusedError, SystemFault), match="is acting on this service"):
+            model.ask("thaw")
