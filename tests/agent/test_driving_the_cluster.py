@@ -52,7 +52,7 @@ class Model:
     def _agent(self, node: str, layout: AgentLayout) -> "Callable[[str, bool, str], int]":
         def run(action: str, is_remote: bool, to_node: str = "") -> int:
             with open_log(layout.log_dir, "web") as log:
-                view = ClusterView(lambda: self._status(node), act=lambda command, name: self._act(node, command, name))
+                view = ClusterView(lambda: self._status(node), act=lambda command, *_names: self._act(node, command))
                 self.service = load_service(layout, "web", log, view)
                 return ClusterActions(self.service, is_remote, to_node).run(action, 1.0)
 
@@ -72,7 +72,7 @@ class Model:
         standing = PeerStanding.LIVE if self.is_peer_heard else PeerStanding.SILENT
         return NodeStatus(node, peer, 1, standing, "", (), (service,))
 
-    def _act(self, node: str, command: Command, _name: str) -> "list[tuple[bool, str]]":
+    def _act(self, node: str, command: Command) -> "list[tuple[bool, str]]":
         self.done.append(f"{node} {command.value}")
         state = self.states[node]
         if command is Command.FREEZE_STOP:
