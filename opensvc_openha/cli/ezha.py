@@ -177,7 +177,8 @@ def _end(layout: Layout) -> None:
     try:
         control_client.leave(layout, Leaving.KEEP_SERVICES)
     except NotRunningError:
-        pass
+        if pid < 0:
+            raise  # Whether one runs is not for this user to know but by its answer.
     else:
         if _is_gone(layout, _LEAVE_LIMIT_S):
             return

@@ -11,7 +11,6 @@ All writers append, whoever inherited the handle, so that a log that grew too lo
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import os
 import stat
@@ -148,6 +147,8 @@ def _open_log(path: str) -> Optional[int]:
 
 def _has_room(log: int) -> bool:
     """Reserves room behind the end of the log. Where the file system cannot, whatever is free has to do."""
+    import ctypes  # Loaded here: a status writes no such log.
+
     libc = ctypes.CDLL(None, use_errno=True)
     reserve = getattr(libc, "fallocate64", None) or getattr(libc, "fallocate", None)
     if reserve is None:

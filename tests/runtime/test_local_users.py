@@ -151,8 +151,9 @@ def test_user_who_may_not_read_the_lock_hears_what_is_so(opened: ClusterDir, mon
         os.kill(pid, 18)
     assert (code, "does not answer" in told) == (4, True), told
     opened.kill()
-    code, told = run_as_nobody(opened, monkeypatch, "service -s")
-    assert (code, "not running" in told) == (4, True), told
+    for command in ("service -s", "ezha kill"):
+        code, told = run_as_nobody(opened, monkeypatch, command)
+        assert (code, "not running" in told, "pid -1" in told) == (4, True, False), told
 
 
 @needs_root
