@@ -28,6 +28,8 @@ from opensvc_openha.runtime.memory_guard import MemoryGuard
 WRAPPER_SUFFIX = ".cluster"
 _RUN_LIMIT_S = 30.0
 _WAITING_MAX = 10_000
+_END = ""
+"""What no service is called: the thread that looks after the caches may go."""
 _STOCK = (("drop", "/opt/opensvc/var"), ("drop", "/var/lib/opensvc"))
 """Where agents keep them for which nothing was installed: their own driver shows what it keeps, too."""
 _NAMESPACE = re.compile(r"/namespaces/([^/]+/svc)\Z")
@@ -69,6 +71,8 @@ class AgentCaches:
 
     def end(self, services: "tuple[str, ...]") -> None:
         """The daemon answers no more; nobody waits for the commands that have the agents look."""
+        with contextlib.suppress(queue.Full):
+            self._changed.put_nowait(_END)
         self._drop(services, "hb#*")
         commands = self._commands(services)
         if commands:
@@ -92,9 +96,13 @@ class AgentCaches:
             with contextlib.suppress(queue.Empty):
                 while True:
                     services.append(self._changed.get_nowait())
+            is_over = _END in services
+            services = [service for service in services if service != _END]
             self._drop(services, "hb#*")
             for command in self._commands(services):
                 self._run(command)
+            if is_over:
+                return
 
     def _run(self, command: str) -> None:
         with contextlib.suppress(OSError, ValueError, subprocess.TimeoutExpired):

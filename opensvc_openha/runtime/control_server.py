@@ -127,6 +127,8 @@ class ControlServer:
     def close(self) -> None:
         """Stops to listen and removes the socket."""
         self._is_closed = True
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)  # Wakes the thread that accepts.
         self._socket.close()
         if _identity(self._path) == self._bound:
             with contextlib.suppress(OSError):

@@ -11,8 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from opensvc_openha.core.beat import Goodbye
+from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.timing import ENGINE_FAILURES_MAX
+from opensvc_openha.formats.beat_frame import Frame
 from tests.cluster_dir import ClusterDir
+from tests.peer_voice import PeerVoice
 
 PLANTED = """
 import os
@@ -84,6 +88,51 @@ def test_failed_step_touches_no_service_and_deciding_goes_on(cluster_dir: Cluste
     cluster_dir.ok("service -A registry stop")
     assert cluster_dir.calls("registry.sh")[-1] == "stop"
     cluster_dir.wait_state("registry", "STOPPED")
+
+
+def test_peer_hears_a_new_life_and_nothing_that_it_acknowledged_before_counts(cluster_dir: ClusterDir) -> None:
+    """The peer is live: no goodbye, UNKNOWN under a new boot counter until it says again that it is out, and STARTED then."""
+    fault = Fault(cluster_dir)
+    begin(cluster_dir)
+    voice = PeerVoice(cluster_dir)
+    try:
+        voice.states = {"registry": ServiceState.STOPPED}
+        voice.meet(cluster_dir)
+        former = voice.listen()
+        assert former is not None
+        fault.order()
+        cluster_dir.wait(lambda: "the engine begins again" in cluster_dir.log(), "it begins again")
+
+        def frame() -> Frame:
+            heard = voice.listen()
+            assert heard is not None and heard.goodbye is Goodbye.NONE
+            return heard
+
+        cluster_dir.wait(lambda: frame().boot.counter > former.boot.counter, "a new life")
+        assert cluster_dir.state("registry") == "STARTED" and set(frame().states) == {ServiceState.UNKNOWN}
+
+        def is_sure() -> bool:
+            voice.say()
+            return set(frame().states) == {ServiceState.STARTED}
+
+        cluster_dir.wait(is_sure, "the peer has confirmed it")
+        assert set(cluster_dir.calls("registry.sh")) <= {"status"}
+    finally:
+        voice.close()
+
+
+def test_failures_leave_nothing_behind(cluster_dir: ClusterDir) -> None:
+    """Three times over: as many threads and open files as after the first, and no second daemon can be started beside it."""
+    fault = Fault(cluster_dir)
+    pid = begin(cluster_dir)
+    counts = []
+    for number in range(1, 4):
+        fault.order()
+        cluster_dir.wait(lambda: cluster_dir.log().count("the engine begins again") == number, "it begins again")
+        cluster_dir.wait(lambda: cluster_dir.run("service -s -c").returncode == 0, "it answers")
+        counts.append((len(os.listdir(f"/proc/{pid}/task")), len(os.listdir(f"/proc/{pid}/fd"))))
+    assert counts[-1][0] <= counts[0][0] + 1 and counts[-1][1] <= counts[0][1] + 1, counts
+    assert "already running" in cluster_dir.fails("ezha start", 5)
 
 
 def test_command_that_the_engine_cannot_handle_is_answered(cluster_dir: ClusterDir) -> None:
