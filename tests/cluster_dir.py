@@ -103,6 +103,10 @@ class ClusterDir:
         return str(path)
 
     def calls(self, name: str) -> "list[str]":
+        """What a script was called with so far, questions for its status left out."""
+        return [word for word in self.all_calls(name) if word != "status"]
+
+    def all_calls(self, name: str) -> "list[str]":
         """What a script was called with so far."""
         path = self.root / f"{name}.calls"
         return path.read_text().split() if path.exists() else []

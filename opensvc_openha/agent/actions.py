@@ -113,6 +113,7 @@ def restart(service: Service, options: ActionOptions) -> int:
     def both() -> None:
         resources = service.selected(options.choice)
         refuse_unhandled(in_start_order(resources))
+        _refuse_beside_peer(service, options, resources, "restart")
         _stop(service, options, resources)
         _start(service, options, resources, is_stopped=True)
 
@@ -380,11 +381,20 @@ def _guarded(service: Service, options: ActionOptions, action: str, change: Call
 def _start(
     service: Service, options: ActionOptions, resources: "tuple[Resource, ...]", is_stopped: bool = False
 ) -> None:
+    if not is_stopped:
+        _refuse_beside_peer(service, options, resources, "start")
     if options.is_dry_run:
         _write(rehearse_start(service, resources, is_stopped))
         return
     has_rollback = options.has_rollback and service.file.default.boolean("rollback", True)
     start_resources(service, resources, has_rollback)
+
+
+def _refuse_beside_peer(service: Service, options: ActionOptions, resources: "tuple[Resource, ...]", action: str) -> None:
+    if service.is_clustered and not options.is_forced:
+        from opensvc_openha.agent.beside_peer import refuse_beside_peer
+
+        refuse_beside_peer(service, resources, action)
 
 
 def _stop(service: Service, options: ActionOptions, resources: "tuple[Resource, ...]") -> None:

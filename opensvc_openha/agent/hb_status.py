@@ -6,12 +6,14 @@ anew.
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import TYPE_CHECKING, Callable, Iterable, Optional, Union
 
 from opensvc_openha.agent.status import Finding, ResourceStatus
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.errors import NotAnsweringError, NotRunningError
+from opensvc_openha.runtime.machine import descends_from
 
 if TYPE_CHECKING:  # A status command that asks no daemon does without it.
     from opensvc_openha.core.events import Command
@@ -37,14 +39,17 @@ class ClusterView:
         is_installed: bool = True,
         act: "Optional[Callable[[Command, str, str], Answers]]" = None,
         note: "Optional[Callable[[str, str, str, bool], None]]" = None,
+        daemon_pid: "Callable[[], int]" = lambda: 0,
     ) -> None:
         """``act`` has a command carried out for a service that the cluster knows by that name, for the one that is named
         third; ``note`` keeps in the history its name, a word, a reason, and whether it is an alarm.
+        ``daemon_pid`` is the process of this node's daemon, 0 for none.
         """
         self._fetch = fetch
         self.is_installed = is_installed
         self._act = act
         self._note = note
+        self._daemon_pid = daemon_pid
         self._answer: "Union[None, NodeStatus, NotRunningError]" = None
         self._asking = threading.Lock()
 
@@ -62,6 +67,11 @@ class ClusterView:
         """The daemon's snapshot of this moment."""
         self._answer = None
         return self.node_status()
+
+    def is_daemons_call(self) -> bool:
+        """True if this command is a script that the node daemon of this machine runs, or is called by one."""
+        pid = self._daemon_pid() if "OPENHA_ACTION" in os.environ else 0
+        return pid > 0 and descends_from(pid)
 
     def _ask(self) -> None:
         try:

@@ -26,6 +26,7 @@ from opensvc_openha.agent.status import (
 from opensvc_openha.agent.validation import Problem, problems_of, wrong_nodes
 from opensvc_openha.errors import ConfigError, OpenhaError, SystemFault, UsageError
 from opensvc_openha.formats.layout import AgentLayout, Layout
+from opensvc_openha.runtime.control_client import running_pid
 from opensvc_openha.runtime.files import make_dir, open_plain
 from opensvc_openha.runtime.machine import node_name
 
@@ -167,7 +168,8 @@ def cluster_view(
     note: "Callable[[str, str, str, bool], None]",
 ) -> ClusterView:
     """View of the node daemon of an OpenHA installation that may not be there."""
-    return ClusterView(fetch, os.path.isdir(layout.bin_dir) or os.path.isdir(layout.conf_dir), act, note)
+    is_installed = os.path.isdir(layout.bin_dir) or os.path.isdir(layout.conf_dir)
+    return ClusterView(fetch, is_installed, act, note, lambda: running_pid(layout))
 
 
 def _is_chosen(resource: Resource, choice: Choice) -> bool:

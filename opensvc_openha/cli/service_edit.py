@@ -8,17 +8,20 @@ import sys
 from typing import TYPE_CHECKING, Optional
 
 from opensvc_openha.cli import here
+from opensvc_openha.core.events import ScriptKind, ScriptOutcome
 from opensvc_openha.core.model import ServiceSpec
 from opensvc_openha.core.states import MAY_RUN, ServiceState
+from opensvc_openha.core.timing import FIRST_STATUS_LIMIT_S
 from opensvc_openha.errors import ConfigError, NotAnsweringError, NotRunningError, RefusedError, UsageError
 from opensvc_openha.formats.conf_lines import add_line
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.formats.services_file import change_check, check_service_name, format_service, remove_service
 from opensvc_openha.formats.state_file import StoredState, decode
-from opensvc_openha.runtime import configuration, control_client
+from opensvc_openha.runtime import clock, configuration, control_client
 from opensvc_openha.runtime.files import make_dir
 from opensvc_openha.runtime.machine import node_name
 from opensvc_openha.runtime.programs import why_not_runnable
+from opensvc_openha.runtime.script_runner import ask_wrapper
 from opensvc_openha.runtime.state_store import write_state
 
 if TYPE_CHECKING:
@@ -34,7 +37,7 @@ def add(name: str, script: str, primary: str, secondary: str, check: str) -> int
     try:
         spec = _checked(layout, ServiceSpec(name, script, primary, secondary, check))
         for line in _make_state_files(layout, spec):
-            print(line)
+            print(line, flush=True)
 
         def with_line(text: str) -> str:
             return add_line(text, format_service(spec))
@@ -44,8 +47,33 @@ def add(name: str, script: str, primary: str, secondary: str, check: str) -> int
     except Exception:
         print("Failed.", flush=True)
         raise
+    for line in _found(layout, name):
+        print(line)
     print("Done.")
     return 0
+
+
+def _found(layout: Layout, name: str) -> "list[str]":
+    """What is to be known of a service that runs already: it is not stopped, and nobody else may start it."""
+    svc = _first_status(layout, name)
+    if svc is None or svc.own_state not in (ServiceState.FROZEN_START, ServiceState.FROZEN_STOP):
+        return []
+    if svc.own_state is ServiceState.FROZEN_START:
+        return [f"Service {name} is up on this node: it is FROZEN_START here, and the other node does not start it."]
+    return [f"Service {name} is FROZEN_STOP: {svc.reason}"] if "parts of it" in svc.reason else []
+
+
+def _first_status(layout: Layout, name: str) -> "Optional[ServiceStatus]":
+    """The service as the daemon knows it once its wrapper has answered, or took too long; None without a daemon."""
+    give_up = clock.monotonic() + FIRST_STATUS_LIMIT_S
+    while True:
+        try:
+            svc = control_client.fetch_status(layout).service(name)
+        except NotRunningError:
+            return None
+        if svc is None or svc.script != ScriptKind.PROBE.value or clock.monotonic() >= give_up:
+            return svc
+        clock.pause(0.05)
 
 
 def _checked(layout: Layout, spec: ServiceSpec) -> ServiceSpec:
@@ -104,16 +132,24 @@ def _make_state_files(layout: Layout, spec: ServiceSpec) -> "list[str]":
     if not os.path.isdir(folder):
         make_dir(folder)
         lines.append(f"Directory {folder} created")
-    initial = StoredState(ServiceState.FROZEN_STOP)
     for node in (spec.primary, spec.secondary):
         path = layout.state_file(spec.name, node)
         if os.path.exists(path):
             # The service may run: what is known of it is not overwritten.
             lines.append(f"State file {path} exists and is kept")
             continue
+        initial = StoredState(_initial_state(layout, spec, node))
         write_state(layout, spec.name, node, initial)
         lines.append(f"State file {path} created with initial state {initial.state.name}")
     return lines
+
+
+def _initial_state(layout: Layout, spec: ServiceSpec, node: str) -> ServiceState:
+    """FROZEN_STOP, or FROZEN_START where the wrapper says that it runs here already. A daemon that runs asks itself."""
+    is_here = node.lower() == node_name().lower()
+    if is_here and control_client.running_pid(layout) == 0 and ask_wrapper(spec.script) is ScriptOutcome.UP:
+        return ServiceState.FROZEN_START
+    return ServiceState.FROZEN_STOP
 
 
 def remove(name: str) -> int:

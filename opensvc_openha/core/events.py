@@ -21,7 +21,7 @@ class ScriptKind(enum.Enum):
 
 
 class ScriptOutcome(enum.Enum):
-    """How it ended. A probe is UP, DOWN or UNSURE; the others are OK or FAILED.
+    """How it ended. A probe is UP, DOWN, SOME (parts of the service are up) or UNSURE; the others are OK or FAILED.
 
     POSTPONED is a check-up or a start that was not begun: this node stood still between the decision and its turn.
     """
@@ -31,6 +31,7 @@ class ScriptOutcome(enum.Enum):
     POSTPONED = "postponed"
     UP = "up"
     DOWN = "down"
+    SOME = "some"
     UNSURE = "unsure"
 
 

@@ -1,7 +1,7 @@
 """What must hold whatever happens to two nodes, written once and fed with what really happened.
 
 S1  at most one node runs a service, and none says that it is out while it runs there, unless an operator forced a
-    state or the check-up script lied
+    state, or started it by hand and no daemon began since, the check-up script lied, or the wrapper does not tell
 S2  no start before an acknowledged "peer is out", or silence and a successful check-up script begun after it
 S3  a service frozen by an operator is never started or stopped by the engine
 L1  with a healthy node that is willing, and no further fault, the service runs within ``liveness_bound_s``
@@ -149,6 +149,17 @@ class ScriptEnded:
     is_ok: bool
     is_running: bool
     is_lie: bool = False
+    is_unsure: bool = False
+    """A status that tells nothing."""
+
+
+@dataclass(frozen=True)
+class StartedByHand:
+    """An operator, or another program, started the service on a node without the cluster."""
+
+    at: float
+    node: str
+    service: str
 
 
 @dataclass(frozen=True)
@@ -158,7 +169,7 @@ class Disturbed:
 
 Observation = Union[
     DaemonBegan, Adopted, DaemonEnded, NodeLost, StateLost, Moved, Said, Arrived, Heard, Ordered, ScriptBegan, ScriptEnded,
-    Disturbed,
+    StartedByHand, Disturbed,
 ]
 
 
@@ -186,6 +197,10 @@ class _Place:
         """The daemon had to begin with a file that did not hold what its predecessor wanted to write."""
         self.is_running = False
         self.is_forced = False
+        self.is_untold = False
+        """It runs, and the daemon cannot know: it was started by hand beside the daemon, or the wrapper does not tell."""
+        self.is_by_hand = False
+        """So it was started, and the peer heard nothing else than "out" since."""
         self.is_ordered = False
         self.ready_seq: Optional[int] = None
         self.check_began: Optional[float] = None
@@ -266,6 +281,9 @@ class Watch:
             self._daemon_began(node, seen)
         elif isinstance(seen, Adopted):
             self._adopt(node, seen)
+        elif isinstance(seen, StartedByHand):
+            place = node.place(seen.service)
+            place.is_running = place.is_untold = place.is_by_hand = True
         elif isinstance(seen, StateLost):
             place = node.place(seen.service)
             place.kept, place.is_lost = None, True
@@ -278,6 +296,14 @@ class Watch:
         """True if some of the service is in use on the node."""
         return self._nodes[node].place(service).is_running
 
+    def is_untold(self, node: str, service: str) -> bool:
+        """True if it runs there, and the node's daemon cannot know of it."""
+        return self._nodes[node].place(service).is_untold
+
+    def is_by_hand(self, node: str, service: str) -> bool:
+        """True if it was started there by hand, and the peer cannot know of it."""
+        return self._nodes[node].place(service).is_by_hand
+
     def _gone(self, node: _Node, is_machine: bool) -> None:
         node.boot, node.last_word = None, None
         node.lives.clear()
@@ -285,7 +311,7 @@ class Watch:
             place.state, place.ready_seq, place.check_began = None, None, None
             place.is_ordered = False
             if is_machine:
-                place.is_running = place.is_forced = False
+                place.is_running = place.is_forced = place.is_untold = place.is_by_hand = False
 
     def _daemon_began(self, node: _Node, seen: DaemonBegan) -> None:
         self._gone(node, is_machine=False)
@@ -302,13 +328,15 @@ class Watch:
             text = f"was {place.kept.name}, and the daemon takes it for {seen.state.name}"
             self._fail("S3", seen.at, seen.node, seen.service, text)
         place.is_guess = place.is_guess or place.kept is None
+        place.is_untold = False
         place.state = seen.state
         place.kept = None if place.is_lost else seen.state
         place.ready_seq, place.check_began, place.is_check_ok = None, None, False
 
     def _moved(self, node: _Node, seen: Moved) -> None:
         place = node.place(seen.service)
-        if place.state in FROZEN and seen.state is not place.state and not place.is_ordered:
+        is_found_up = place.is_running and seen.state is ServiceState.FROZEN_START
+        if place.state in FROZEN and seen.state is not place.state and not place.is_ordered and not is_found_up:
             self._fail("S3", seen.at, seen.node, seen.service, f"left {place.state.name} for {seen.state.name} without an order")
         if seen.state in FROZEN:
             place.is_ordered = False
@@ -317,8 +345,6 @@ class Watch:
             if self._moves[seen.service] > SETTLE_MOVES:
                 text = f"{SETTLE_MOVES} transitions and still moving, to {seen.state.name}"
                 self._fail("L2", seen.at, seen.node, seen.service, text)
-        if seen.state in PEER_OUT and place.is_running and not place.is_forced:
-            self._fail("S1", seen.at, seen.node, seen.service, f"said to be {seen.state.name} while it runs")
         if seen.state is ServiceState.START_READY:
             place.ready_seq, place.check_began, place.is_check_ok = None, None, False
         place.state = place.kept = seen.state
@@ -340,7 +366,8 @@ class Watch:
             self._fail("S2", seen.at, seen.node, seen.service, self._missing(node, place, seen.at, seen.service))
         other = self._nodes[self._peer[seen.node]].place(seen.service)
         is_lie_needed = proof in ("silence", "old goodbye")
-        is_excused = other.is_forced or place.is_forced or (is_lie_needed and place.is_check_lie)
+        is_secret = other.is_untold or other.is_by_hand
+        is_excused = is_secret or other.is_forced or place.is_forced or (is_lie_needed and place.is_check_lie)
         if other.is_running and not is_excused:
             self._fail("S1", seen.at, seen.node, seen.service, f"started on {proof} while {self._peer[seen.node]} runs it")
         place.is_running = True
@@ -348,6 +375,10 @@ class Watch:
     def _ended(self, node: _Node, seen: ScriptEnded) -> None:
         place = node.place(seen.service)
         place.is_running = seen.is_running
+        if not seen.is_running:
+            place.is_untold = place.is_by_hand = False
+        elif seen.kind is ScriptKind.PROBE:
+            place.is_untold = seen.is_unsure
         if seen.kind is ScriptKind.CHECK:
             place.is_check_ok, place.is_check_lie = seen.is_ok, seen.is_lie
         if not seen.is_running and seen.kind is ScriptKind.STOP:
@@ -389,6 +420,9 @@ class Watch:
             # Its sequence is a clock, which may be set back: a straggler is one only for a while.
             else beat.seq < life.newest.seq and seen.at < life.heard_at + timing.LEGACY_STRAGGLER_S
         )
+        for name, state in beat.states.items():
+            if state not in PEER_OUT:
+                self._nodes[self._peer[seen.node]].place(name).is_by_hand = False
         if not life.is_proven or is_old or life.is_over or (beat.goodbye is not Goodbye.NONE and not names_us):
             return
         life.out_since = {name: life.out_since.get(name, seen.at) for name, state in beat.states.items() if state in PEER_OUT}
@@ -404,10 +438,11 @@ class Watch:
     def _names_us(node: _Node, beat: Beat) -> bool:
         return beat.ack is not None and beat.ack.boot == node.boot
 
-    @staticmethod
-    def _said(node: _Node, seen: Said) -> None:
+    def _said(self, node: _Node, seen: Said) -> None:
         for name, state in seen.beat.states.items():
             place = node.place(name)
+            if state in PEER_OUT and place.is_running and not place.is_forced and not place.is_untold:
+                self._fail("S1", seen.at, seen.node, name, f"said to be {state.name} while it runs")
             # STARTING says as much and more, should the service have got that far before the next beat.
             if state in (ServiceState.START_READY, ServiceState.STARTING) and place.ready_seq is None:
                 place.ready_seq = seen.beat.seq

@@ -13,9 +13,16 @@ from opensvc_openha.core.events import BY_OPERATOR, Command, Learned, Leaving, S
 from opensvc_openha.core.model import OnDualRun, Role, ServiceSpec
 from opensvc_openha.core.peer_view import Evidence, PeerView
 from opensvc_openha.core.policies import DualRun, StartFailures
-from opensvc_openha.core.states import MAY_RUN, ServiceState
+from opensvc_openha.core.states import MAY_RUN, PEER_OUT, ServiceState
 from opensvc_openha.core.status import PeerStanding, ServiceStatus
-from opensvc_openha.core.timing import START_FAILURE_HOLD_S, STOP_HOLD_S, STORE_RETRY_S, STUCK_S, Pace
+from opensvc_openha.core.timing import (
+    PROBE_AGAIN_S,
+    START_FAILURE_HOLD_S,
+    STOP_HOLD_S,
+    STORE_RETRY_S,
+    STUCK_S,
+    Pace,
+)
 from opensvc_openha.core.transitions import OPERATOR, Row, Situation, Trigger, explain_standby, explain_wait, find_row
 
 _TRIGGER_OF = {
@@ -29,6 +36,7 @@ _TRIGGER_OF = {
     (ScriptKind.STOP, ScriptOutcome.FAILED): Trigger.STOP_FAILED,
     (ScriptKind.PROBE, ScriptOutcome.UP): Trigger.PROBE_UP,
     (ScriptKind.PROBE, ScriptOutcome.DOWN): Trigger.PROBE_DOWN,
+    (ScriptKind.PROBE, ScriptOutcome.SOME): Trigger.PROBE_SOME,
     (ScriptKind.PROBE, ScriptOutcome.UNSURE): Trigger.PROBE_UNSURE,
 }
 
@@ -57,6 +65,8 @@ _DUAL_RUN_ENDS = {
     ServiceState.UNKNOWN: "the peer's copy is not known any more",
     ServiceState.STOP_FAILED: "the peer's stop script failed: some of that copy may still run there",
 }
+_ENDS_PARTS = frozenset({Trigger.PROBE_UP, Trigger.PROBE_DOWN, Trigger.FORCE_STOP, Trigger.FORCE_START})
+"""What is known after these is the whole: that parts of the service were found up holds no more."""
 _KNOWN_OUT = frozenset({Evidence.OUT, Evidence.OUT_ACKED, Evidence.LEFT_OUT})
 _OWNS = frozenset({ServiceState.STARTING, ServiceState.STARTED})
 """States that the engine entered by itself, and that it leaves when the peer has taken the service meanwhile."""
@@ -71,7 +81,7 @@ class ServiceMachine:
         self.pace = pace
         self.state = learned.state
         self.then = learned.then
-        self.reason = learned.reason
+        self.reason = self._learned_reason = learned.reason
         self.since = now
         self.running: Optional[ScriptKind] = None
         self.ready_seq: Optional[int] = None
@@ -83,6 +93,8 @@ class ServiceMachine:
         self._doubt = _Doubt(0, "the daemon was restarted") if learned.state in _OWNS else None
         self._is_untried = False
         self._is_found_down = False
+        self._look_at: Optional[float] = None
+        """Parts of the service were found up though it is stopped: the wrapper is asked again then."""
         self._dual = DualRun()
         self._failures = StartFailures()
         self._pending: Optional[_Pending] = None
@@ -92,6 +104,7 @@ class ServiceMachine:
         """First actions of a daemon's life: ask the wrapper where the STATE file is not enough."""
         if not self._must_probe:
             return []
+        self._must_probe = False
         self.running = ScriptKind.PROBE
         return [self._script(ScriptKind.PROBE, view)]
 
@@ -167,6 +180,7 @@ class ServiceMachine:
         reason = row.reason.format(
             evidence=situation.evidence.value, detail=detail, trigger=trigger.value,
             away=self._doubt.cause if self._doubt else "", policy=self.spec.policy.on_dual_run.value,
+            learned=self._learned_reason or "as the cluster left it",
         )
         if trigger in OPERATOR:
             self._failures.forget()
@@ -198,6 +212,7 @@ class ServiceMachine:
             self.then = row.then
         self.running = row.run
         self._is_found_down = row.trigger is Trigger.PROBE_DOWN
+        parts = self._note_parts(row, now)
         if row.holds:
             self._hold_until = now + self._hold_s(row)
             self._is_hold_for_peer = row.trigger is not Trigger.STORE_FAILED and not self._failures.is_script
@@ -210,17 +225,30 @@ class ServiceMachine:
         if self.state not in _OWNS or row.trigger is Trigger.FORCE_START:
             self._doubt = None
         if (old_state, old_then) == (self.state, self.then):
-            return []
+            return parts
         self.since = now
         self._note_origin(row, situation, now)
         self._is_untried = row.trigger is Trigger.CHECK_FAILED and situation.evidence is Evidence.SILENT
         moved: "list[Action]" = [Persist(self.spec.name, self.state, self.then)]
         if old_state is not self.state:
-            is_alarm = self.state in (ServiceState.START_FAILED, ServiceState.STOP_FAILED)
+            is_found_up = row.trigger is Trigger.PROBE_UP and old_state not in MAY_RUN
+            is_alarm = is_found_up or self.state in (ServiceState.START_FAILED, ServiceState.STOP_FAILED)
             moved.append(
                 Record(RecordKind.SERVICE, self.spec.name, old_state.name, self.state.name, reason, is_alarm, row.name)
             )
         return moved
+
+    def _note_parts(self, row: Row, now: float) -> "list[Action]":
+        """Remembers that parts of a stopped service are up; returns what is recorded of it, once."""
+        was_known, state = self._look_at is not None, self.state
+        is_found = row.trigger is Trigger.PROBE_SOME or (was_known and row.trigger is Trigger.PROBE_UNSURE)
+        if is_found and state in PEER_OUT:
+            self._look_at = now + PROBE_AGAIN_S
+            if not was_known:
+                return [Record(RecordKind.SERVICE, self.spec.name, state.name, state.name, self.reason, is_alarm=True)]
+        elif row.trigger in _ENDS_PARTS or row.run in (ScriptKind.START, ScriptKind.STOP):
+            self._look_at = None
+        return []
 
     def _note_origin(self, row: Row, situation: Situation, now: float) -> None:
         """Remembers how this node came to run the service, or to fail: the policies ask for it."""
@@ -260,6 +288,8 @@ class ServiceMachine:
                 and view.state_of(self.spec.name) is ServiceState.STOPPED
             ),
             is_found_down=self._is_found_down,
+            is_found_in_part=self._look_at is not None,
+            is_look_due=self._look_at is not None and now >= self._look_at,
             is_untried=self._is_untried,
             is_stuck=self.state is ServiceState.START_READY and now >= self._ready_since + STUCK_S and self._goes_second,
             leaving=leaving,
@@ -297,8 +327,11 @@ class ServiceMachine:
             if view.silent_since is not None:
                 return max(view.silent_since, self._ready_since) + self.pace.start_ready_delay_s
             return self._ready_since + STUCK_S
-        if self.state is ServiceState.STOPPED and self._hold_until > now:
-            return self._hold_until
+        ahead = [self._hold_until] if self.state is ServiceState.STOPPED and self._hold_until > now else []
+        if self._look_at is not None and self.state in PEER_OUT and self.running is None:
+            ahead.append(self._look_at)
+        if ahead:
+            return min(ahead)
         return self._dual.stops_at(self.spec.policy, self.role, self.pace.beat_interval_s)
 
     def abandon(self, view: PeerView, detail: str) -> "list[Action]":
@@ -316,8 +349,14 @@ class ServiceMachine:
 
     @property
     def announced(self) -> ServiceState:
-        """What the peer is told: the state, but nothing that this node is not sure of."""
-        is_sure = self._doubt is None or self.state is not ServiceState.STARTED
+        """What the peer is told: the state, but nothing that this node is not sure of.
+
+        "Out" is what the peer starts the service on: it is not said before the wrapper was asked, nor while parts are up.
+        """
+        if self.state in PEER_OUT:
+            is_sure = not self._must_probe and self.running is not ScriptKind.PROBE and self._look_at is None
+        else:
+            is_sure = self._doubt is None or self.state is not ServiceState.STARTED
         return self.state if is_sure else ServiceState.UNKNOWN
 
     @property
@@ -336,7 +375,7 @@ class ServiceMachine:
     @property
     def may_run(self) -> bool:
         """True while some of the service may be in use here."""
-        return self.running is not None or self.state in MAY_RUN
+        return self.running is not None or self.state in MAY_RUN or self._look_at is not None
 
     def status(self, view: PeerView, leaving: Optional[Leaving], now: float) -> ServiceStatus:
         """The service as shown to the operator."""
@@ -355,6 +394,9 @@ class ServiceMachine:
         elif self.state is ServiceState.STOPPED:
             waits_for = explain_standby(self._situation(view, leaving, now), view.standing)
             reason = "; ".join(text for text in (reason, waits_for) if text)
+        if self.running is ScriptKind.PROBE and self.state in PEER_OUT:
+            asks = "its status script runs, and until that ends the peer is not told that it is out"
+            reason = "; ".join(text for text in (reason, asks) if text)
         return ServiceStatus(
             name=self.spec.name,
             primary=self.spec.primary,
@@ -365,6 +407,7 @@ class ServiceMachine:
             peer_state=peer_state,
             reason=reason,
             since=self.since,
+            script="" if self.running is None else self.running.value,
         )
 
     def _script(self, kind: ScriptKind, view: PeerView) -> RunScript:

@@ -68,7 +68,10 @@ class AuthStatus:
 
 @dataclass(frozen=True)
 class ServiceStatus:
-    """One service as this node sees it; ``reason`` says why its own state is what it is or what it waits for."""
+    """One service as this node sees it; ``reason`` says why its own state is what it is or what it waits for.
+
+    ``script`` is which of its scripts runs at the moment, empty for none.
+    """
 
     name: str
     primary: str
@@ -79,6 +82,7 @@ class ServiceStatus:
     peer_state: Optional[ServiceState]
     reason: str = ""
     since: Optional[float] = None
+    script: str = ""
 
 
 @dataclass(frozen=True)

@@ -135,6 +135,12 @@ FENCE_TIME_MAX_S = 2.0
 FAST_TIMEOUT_MIN_S = 0.3
 """Shortest link timeout with profile = fast: three of its beats."""
 
+FIRST_STATUS_LIMIT_S = 10.0
+"""A command that started the daemon, or added a service, waits so long for what the wrappers' `status` tells."""
+
+PROBE_AGAIN_S = 30.0
+"""A stopped service of which parts were found up is asked about again after so long."""
+
 PROOF_PATIENCE_S = 3.0
 """A peer heard that long without acknowledging this life of ours is reported."""
 

@@ -38,6 +38,7 @@ class Trigger(enum.Enum):
     POSTPONED = "postponed"
     PROBE_UP = "probe up"
     PROBE_DOWN = "probe down"
+    PROBE_SOME = "probe some"
     PROBE_UNSURE = "probe unsure"
     STORE_FAILED = "store failed"
     START = "start"
@@ -92,6 +93,10 @@ class Situation:
     """A start script failed here, and by the policy the peer, which is STOPPED, gets the service."""
     is_found_down: bool = False
     """Frozen as started, but the wrapper said that nothing runs."""
+    is_found_in_part: bool = False
+    """Stopped, but the wrapper said that some of it is up: the peer is not told that it is out."""
+    is_look_due: bool = False
+    """So it was found, and it is time to ask the wrapper again."""
     is_untried: bool = False
     """START_FAILED since the check-up script failed while the peer was silent: nothing was started."""
     is_stuck: bool = False
@@ -170,6 +175,10 @@ def _ends(kind: ScriptKind, then: Optional[S]) -> Guard:
 _K, _T = ScriptKind, Trigger
 _BEFORE_START = (_K.CHECK, _K.START)
 
+_OUT_HERE = (S.STOPPED, S.FROZEN_STOP)
+_NOT_STARTED = (*_OUT_HERE, S.START_FAILED, S.STOP_FAILED)
+_SOME_UP = "parts of it are up by the wrapper's status: the peer does not start it; freeze-stop stops them"
+
 _START_ROWS = (
     Row(S.STOPPED, _T.EVALUATE, lambda s: _may_begin(s) and not s.is_held, S.START_READY, "peer is {evidence}",
         sets_then=True),
@@ -213,9 +222,39 @@ _STOP_ROWS = (
         done=Word.FAILED),
 )
 
+_PROBE_ROWS = (
+    # freeze-stop looks before it says that nothing runs: an operator may have started it by hand.
+    Row(S.STOPPED, _T.PROBE_UP, _ends(_K.PROBE, S.FROZEN_STOP), S.STOPPING, "found up by the wrapper's status: stopped",
+        run=_K.STOP),
+    Row(S.STOPPED, _T.PROBE_SOME, _ends(_K.PROBE, S.FROZEN_STOP), S.STOPPING, "parts of it were found up: stopped",
+        run=_K.STOP),
+    Row(S.STOPPED, _T.PROBE_DOWN, _ends(_K.PROBE, S.FROZEN_STOP), S.FROZEN_STOP, "operator: freeze-stop",
+        sets_then=True, done=Word.FROZEN_STOP),
+    Row(S.STOPPED, _T.PROBE_UNSURE, lambda s: _ends(_K.PROBE, S.FROZEN_STOP)(s) and s.is_found_in_part, S.STOPPING,
+        "parts of it were found up: stopped", run=_K.STOP),
+    Row(S.STOPPED, _T.PROBE_UNSURE, _ends(_K.PROBE, S.FROZEN_STOP), S.FROZEN_STOP, "operator: freeze-stop",
+        sets_then=True, done=Word.FROZEN_STOP),
+    *(Row(state, _T.PROBE_UP, _script(_K.PROBE), S.FROZEN_START,
+          "found up by the wrapper's status, started by nobody of the cluster: frozen as started", sets_then=True)
+      for state in _NOT_STARTED),
+    *(Row(state, _T.PROBE_DOWN, _script(_K.PROBE), state, "{learned}; found down by the wrapper's status")
+      for state in _NOT_STARTED),
+    *(Row(state, _T.PROBE_SOME, _script(_K.PROBE), state, _SOME_UP) for state in _NOT_STARTED),
+    *(Row(state, _T.PROBE_UNSURE, lambda s: _script(_K.PROBE)(s) and s.is_found_in_part, state, _SOME_UP)
+      for state in _OUT_HERE),
+    *(Row(state, _T.PROBE_UNSURE, _script(_K.PROBE), state, "{learned}; the wrapper does not tell whether it runs")
+      for state in _NOT_STARTED),
+)
+
+_LOOK_ROWS = tuple(
+    Row(state, _T.EVALUATE, lambda s: s.running is None and s.leaving is None and s.is_look_due, state, _SOME_UP, run=_K.PROBE)
+    for state in _OUT_HERE
+)
+
 _LEARN_ROWS = (
     Row(S.STARTED, _T.PROBE_DOWN, _script(_K.PROBE), S.STOPPED, "found down by the wrapper's status"),
     Row(S.STARTED, _T.PROBE_UP, _script(_K.PROBE), S.STARTED, "found up by the wrapper's status"),
+    Row(S.STARTED, _T.PROBE_SOME, _script(_K.PROBE), S.STARTED, "found up in part only by the wrapper's status"),
     Row(S.STARTED, _T.PROBE_UNSURE, _script(_K.PROBE), S.STARTED, "as in the STATE file; the wrapper does not tell"),
     Row(S.FROZEN_START, _T.PROBE_DOWN, _script(_K.PROBE), S.FROZEN_START, "frozen; found down when the daemon started"),
     Row(S.FROZEN_START, _T.PROBE_UP, _script(_K.PROBE), S.FROZEN_START, "frozen; found up when the daemon started"),
@@ -226,14 +265,18 @@ _LEARN_ROWS = (
         run=_K.STOP, sets_then=True),
     Row(S.STARTING, _T.PROBE_UNSURE, _script(_K.PROBE), S.STOPPING, "interrupted start: stop what is left of it",
         run=_K.STOP, sets_then=True),
+    Row(S.STARTING, _T.PROBE_SOME, _script(_K.PROBE), S.STOPPING, "interrupted start: stop what is left of it",
+        run=_K.STOP, sets_then=True),
     Row(S.STOPPING, _T.PROBE_UP, _script(_K.PROBE), S.STOPPING, "interrupted stop is done again", run=_K.STOP),
     Row(S.STOPPING, _T.PROBE_DOWN, _script(_K.PROBE), S.STOPPING, "interrupted stop is done again", run=_K.STOP),
     Row(S.STOPPING, _T.PROBE_UNSURE, _script(_K.PROBE), S.STOPPING, "interrupted stop is done again", run=_K.STOP),
+    Row(S.STOPPING, _T.PROBE_SOME, _script(_K.PROBE), S.STOPPING, "interrupted stop is done again", run=_K.STOP),
     Row(S.UNKNOWN, _T.PROBE_UP, _script(_K.PROBE), S.FROZEN_START, "STATE file unusable; found up: frozen",
         sets_then=True),
     Row(S.UNKNOWN, _T.PROBE_DOWN, _script(_K.PROBE), S.FROZEN_STOP, "STATE file unusable; found down: frozen",
         sets_then=True),
     Row(S.UNKNOWN, _T.PROBE_UNSURE, _ends(_K.PROBE, S.FROZEN_STOP), S.FROZEN_STOP, "new service", sets_then=True),
+    Row(S.UNKNOWN, _T.PROBE_SOME, _ends(_K.PROBE, S.FROZEN_STOP), S.FROZEN_STOP, _SOME_UP, sets_then=True),
     Row(S.START_READY, _T.STORE_FAILED, _idle, S.STOPPED, "state cannot be written: {detail}", sets_then=True,
         holds=True, done=Word.FAILED),
     Row(S.STARTING, _T.STORE_FAILED, _script(_K.CHECK), S.STOPPED, "state cannot be written: {detail}", sets_then=True,
@@ -244,10 +287,12 @@ _OPERATOR_ROWS = (
     Row(S.STOPPED, _T.START, _may_begin, S.START_READY, "operator: {trigger}", sets_then=True, ready=Word.READY_START),
     Row(S.STARTED, _T.STOP, _idle, S.STOPPING, "operator: {trigger}", run=_K.STOP, sets_then=True, ready=Word.READY_STOP),
     Row(S.UNKNOWN, _T.STOP, _idle, S.STOPPING, "operator: {trigger}", run=_K.STOP, sets_then=True, ready=Word.READY_STOP),
-    Row(S.STOPPED, _T.FREEZE_STOP, _idle, S.FROZEN_STOP, "operator: {trigger}", ready=Word.READY_FREEZE_STOP,
-        done=Word.FROZEN_STOP),
-    Row(S.START_READY, _T.FREEZE_STOP, _idle, S.FROZEN_STOP, "operator: {trigger}", sets_then=True, ready=Word.READY_FREEZE_STOP,
-        done=Word.FROZEN_STOP),
+    Row(S.STOPPED, _T.FREEZE_STOP, _idle, S.STOPPED, "operator: {trigger}", run=_K.PROBE, sets_then=True, then=S.FROZEN_STOP,
+        ready=Word.READY_FREEZE_STOP),
+    Row(S.START_READY, _T.FREEZE_STOP, _idle, S.STOPPED, "operator: {trigger}", run=_K.PROBE, sets_then=True, then=S.FROZEN_STOP,
+        ready=Word.READY_FREEZE_STOP),
+    Row(S.FROZEN_STOP, _T.FREEZE_STOP, lambda s: s.running is None and s.is_found_in_part, S.STOPPING, "operator: {trigger}",
+        run=_K.STOP, sets_then=True, then=S.FROZEN_STOP, ready=Word.READY_FREEZE_STOP),
     Row(S.STARTED, _T.FREEZE_STOP, _idle, S.STOPPING, "operator: {trigger}", run=_K.STOP, sets_then=True, then=S.FROZEN_STOP,
         ready=Word.READY_FREEZE_STOP),
     # Half a service may be left behind by these two: what is frozen as stopped must have been stopped.
@@ -277,7 +322,7 @@ _FORCE_ROWS = tuple(
     )
 )
 
-TABLE = _START_ROWS + _STOP_ROWS + _LEARN_ROWS + _OPERATOR_ROWS + _FORCE_ROWS
+TABLE = _START_ROWS + _STOP_ROWS + _LEARN_ROWS + _PROBE_ROWS + _LOOK_ROWS + _OPERATOR_ROWS + _FORCE_ROWS
 
 _BY_KEY: "dict[tuple[S, Trigger], tuple[Row, ...]]" = {}
 for _row in TABLE:

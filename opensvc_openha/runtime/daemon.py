@@ -223,11 +223,14 @@ class Daemon:
             self._problems.report(Subject.INTERNAL, f"{type(error).__name__}: {error}")
 
     def _await_peer(self) -> None:
-        """Gives a peer that runs the time to be heard, so that the first status after a start is a true one."""
-        give_up = clock.monotonic() + timing.FIRST_BEAT_LIMIT_S
-        while clock.monotonic() < give_up and not self._is_over.is_set() and not self._signals:
+        """Gives a peer that runs the time to be heard, and the wrappers that to answer: the first status is a true one."""
+        began = clock.monotonic()
+        while clock.monotonic() < began + timing.FIRST_STATUS_LIMIT_S and not self._is_over.is_set() and not self._signals:
             try:
-                if self.status().peer_standing is PeerStanding.LIVE:
+                status = self.status()
+                is_late = clock.monotonic() >= began + timing.FIRST_BEAT_LIMIT_S
+                is_asking = any(svc.script == ScriptKind.PROBE.value for svc in status.services)
+                if (is_late or status.peer_standing is PeerStanding.LIVE) and not is_asking:
                     return
             except NotAnsweringError:
                 return  # Busy with its services: they come first.

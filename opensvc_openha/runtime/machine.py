@@ -27,6 +27,16 @@ def start_of_process(pid: int) -> str:
     return fields[19] if len(fields) > 19 and fields[0] not in ("Z", "X") else ""
 
 
+def descends_from(ancestor: int) -> bool:
+    """True if this process was started by that one, or by one that it started, and so on."""
+    pid = os.getppid()
+    while pid > 1 and pid != ancestor:
+        line = _first_line(f"/proc/{pid}/stat")
+        fields = line[line.rfind(")") + 1:].split()
+        pid = int(fields[1]) if len(fields) > 1 and fields[1].isdigit() else 0
+    return pid == ancestor
+
+
 def _first_line(path: str) -> str:
     try:
         with open(path, encoding="utf-8", errors="replace") as file:

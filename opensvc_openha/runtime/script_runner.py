@@ -47,6 +47,9 @@ _ARGUMENT = {
 _REVOCABLE = frozenset({ScriptKind.CHECK, ScriptKind.START})
 _WORDS_UP = frozenset({"up", "started", "running"})
 _WORDS_DOWN = frozenset({"down", "stopped"})
+_WORD_IN_PART, _WORD_STANDBY = "warn", "stdby"
+"""Words of agents: parts are up, or cannot be told; and only what is always up on a node is up or should be."""
+_CODE_IN_PART, _CODES_STANDBY = 2, (2, 6, 7)
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -223,6 +226,17 @@ class ScriptRunner:
         self._forget(service)
 
 
+def ask_wrapper(path: str, limit_s: float = PROBE_LIMIT_S) -> ScriptOutcome:
+    """What a wrapper's `status` tells now; for a command, where no daemon asks."""
+    environment = {**os.environ, "PATH": os.environ.get("PATH") or _PATH}
+    try:
+        done = subprocess.run([path, _ARGUMENT[ScriptKind.PROBE]], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, start_new_session=True, cwd="/", env=environment, timeout=limit_s)
+    except (OSError, subprocess.TimeoutExpired):
+        return ScriptOutcome.UNSURE
+    return _read_probe(path, done.returncode, done.stdout.decode("utf-8", "replace"))
+
+
 def _limit_s(limits: ScriptLimits, kind: ScriptKind) -> float:
     own_s, default_s = {
         ScriptKind.CHECK: (limits.check_s, CHECK_LIMIT_S),
@@ -280,4 +294,8 @@ def _read_probe(path: str, code: int, output: str) -> ScriptOutcome:
         return ScriptOutcome.UP
     if (code == 1 and is_agent) or (code in (0, 1, 3) and word in _WORDS_DOWN):
         return ScriptOutcome.DOWN
+    if word == _WORD_STANDBY and code in _CODES_STANDBY:
+        return ScriptOutcome.DOWN
+    if word == _WORD_IN_PART and code == _CODE_IN_PART:
+        return ScriptOutcome.SOME
     return ScriptOutcome.UNSURE

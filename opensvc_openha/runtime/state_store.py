@@ -85,7 +85,8 @@ class StateStore:
     ) -> "dict[str, Learned]":
         """What the STATE files say of this node's services at the start of the daemon.
 
-        In a new life of the machine nothing runs any more; in the same one a service may still run, so its wrapper is asked.
+        In a new life of the machine nothing runs any more, in the same one a service may still run; in either an operator or
+        an agent may have started it by hand. So the wrapper is asked, whatever the file says.
         At a first start the files are those of a C OpenHA that ran here before, if there are any.
         """
         if not is_same_life:
@@ -157,23 +158,19 @@ def conclude(stored: Optional[StoredState], problem: str, is_same_life: bool, is
     if stored is None:
         if not problem and is_same_life:
             return Learned(ServiceState.UNKNOWN, ServiceState.FROZEN_STOP, must_probe=True, reason="new service")
-        if not problem:
-            return Learned(ServiceState.FROZEN_STOP, reason="new service")
         if not is_same_life:
-            return Learned(ServiceState.FROZEN_STOP, reason=problem)
+            return Learned(ServiceState.FROZEN_STOP, must_probe=True, reason=problem or "new service")
         return Learned(ServiceState.UNKNOWN, must_probe=True, reason=problem)
     state, then = stored.state, stored.then
     if not is_same_life:
         if state in (ServiceState.FROZEN_STOP, ServiceState.FROZEN_START) or then is ServiceState.FROZEN_STOP:
-            return Learned(ServiceState.FROZEN_STOP, reason="frozen before the machine was started")
-        return Learned(ServiceState.STOPPED, reason="the machine was started")
+            return Learned(ServiceState.FROZEN_STOP, must_probe=True, reason="frozen before the machine was started")
+        return Learned(ServiceState.STOPPED, must_probe=True, reason="the machine was started")
     if state is ServiceState.START_READY and is_first_start:
         # The original writes the same digit for a service that runs frozen.
         return Learned(ServiceState.UNKNOWN, must_probe=True, reason="left in START_READY, frozen and running or not")
     if state in (ServiceState.START_READY, ServiceState.FORCE_STOP):
-        return Learned(ServiceState.STOPPED, reason="the daemon was restarted before the start began")
-    if state in (ServiceState.STOPPED, ServiceState.FROZEN_STOP, ServiceState.START_FAILED, ServiceState.STOP_FAILED):
-        return Learned(state, reason="as before the daemon was restarted")
+        return Learned(ServiceState.STOPPED, must_probe=True, reason="the daemon was restarted before the start began")
     return Learned(state, then, must_probe=True, reason="as before the daemon was restarted")
 
 

@@ -45,6 +45,8 @@ _ENDS = {
     ScriptKind.PROBE: (("tells", None, None), ("is unsure", ScriptOutcome.UNSURE, None)),
 }
 
+_FINDS_PARTS = (("finds parts", ScriptOutcome.SOME, None),)
+
 Move = Callable[[SmallWorld], None]
 
 
@@ -95,6 +97,9 @@ def events_of(world: SmallWorld, with_force: bool) -> "Iterator[Event]":
     """Everything that may happen next, time apart."""
     for index, node in enumerate(world.nodes):
         name = node.name
+        # On one node: what the other would add is what the roles add.
+        if not index and node.is_on and node.script is None and not world.runs(0) and not world.runs(1):
+            yield Event(f"{name} runs it by hand", lambda w, i=index: w.start_by_hand(i))  # type: ignore[misc]
         if world.held[index] is not None:
             yield Event(f"late beat of {name} comes in", lambda w, i=index: w.deliver_held(i))  # type: ignore[misc]
         if node.engine is None:
@@ -118,7 +123,8 @@ def events_of(world: SmallWorld, with_force: bool) -> "Iterator[Event]":
 def _ends_of(world: SmallWorld, index: int) -> "Iterator[Event]":
     node = world.nodes[index]
     assert node.script is not None
-    for text, outcome, leaves in _ENDS[node.script.kind]:
+    is_looking_at_parts = node.script.kind is ScriptKind.PROBE and world.runs(index)
+    for text, outcome, leaves in _ENDS[node.script.kind] + (_FINDS_PARTS if is_looking_at_parts else ()):
         runs = world.runs(index) if leaves is None else leaves
         how = (ScriptOutcome.UP if runs else ScriptOutcome.DOWN) if outcome is None else outcome
         yield Event(
@@ -199,9 +205,7 @@ class Enumeration:
         """Goes on until the depth is reached, nothing new is found or a promise is broken."""
         start = SmallWorld(self._key_id, self._is_primary_swapped)
         way = _Way(None, "both nodes are off")
-        start.boot(0)
-        start.boot(1)
-        start.run(1.5)
+        start.start()
         frontier = [(start, way)]
         self._seen.add(self._key(start))
         try:

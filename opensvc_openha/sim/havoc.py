@@ -47,6 +47,8 @@ class Havoc:
                 machine.on_decisive = self._lie_in_wait
         self._interface_dice = Random(f"{cluster.plan.seed} interfaces")
         self._await_interface()
+        self._hand_dice = Random(f"{cluster.plan.seed} hands")
+        self._await_hand()
         self._choices = [kind for kind, weight in self._kinds.items() for _ in range(weight)]
 
     def next_gap_s(self) -> float:
@@ -171,6 +173,19 @@ class Havoc:
         if dice.random() < 0.6:
             self._later(dice.choice((0.01, 0.2, 3.0, 15.0)), lambda: machine.switch_interface(device, is_up=True))
         self._await_interface()
+
+    def _await_hand(self) -> None:
+        """Somebody starts services without the cluster, beside all else and drawn apart from it."""
+        gap_s, dice = self._cluster.plan.by_hand_gap_s, self._hand_dice
+        if gap_s:
+            self._later(dice.choice(gap_s) * dice.uniform(0.2, 1.5), self._start_by_hand)
+
+    def _start_by_hand(self) -> None:
+        dice, cluster = self._hand_dice, self._cluster
+        machine, service = dice.choice(cluster.machines), dice.choice(cluster.plan.services)
+        if machine.is_powered and not any(other.scripts.uses(service) for other in cluster.machines):
+            machine.scripts.start_by_hand(service)
+        self._await_hand()
 
     # --- nodes and daemons ----------------------------------------------------------------------------------
 

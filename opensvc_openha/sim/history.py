@@ -61,6 +61,8 @@ def _play(cluster: Cluster, seconds: float) -> None:
     for machine in cluster.machines:
         machine.power_on()
     clockwork.run_until(3.0)
+    while any(machine.scripts.is_asked for machine in cluster.machines):
+        clockwork.run_until(clockwork.now + 0.5)  # An order would be refused before the wrappers have told what runs.
     for name in cluster.plan.services:
         for machine in cluster.machines:
             machine.order(Command.UNFREEZE, name)

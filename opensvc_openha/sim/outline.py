@@ -28,6 +28,7 @@ _NOT_A_CAUSE = frozenset({
     "rival_at", "unproven_since", "unproven_at", "_due", "_leave_began", "_past", "has_learnt",
     "cause", "_sight", "_late_s", "_pace", "pace", "own_seq", "_worked_until",
     "held_back", "_kept_on_s", "first_seq", "stepped_back_from", "_told", "_asking", "_is_question_new",
+    "_learned_reason",
 })
 """Attributes that are shown, that repeat others, or that only say when the next beat is due."""
 

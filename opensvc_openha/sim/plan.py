@@ -25,6 +25,8 @@ _AMBUSHED = (3, 4)
 """By the seed, not drawn: seeds that once failed keep their story."""
 _INTERFACES = ((6, 4), (7, 4))
 """Divisors and rests of the seeds with faults of interfaces: by the seed, too."""
+_BY_HAND = (8, 5)
+"""Divisor and rest of the seeds on which somebody starts services by hand."""
 _NAMES = ("registry", "mail", "web", "db1", "db2")
 
 
@@ -52,6 +54,8 @@ class Plan:
     is_legacy: bool = False
     interface_gap_s: "tuple[float, ...]" = ()
     """Times between two faults of an interface; empty for none."""
+    by_hand_gap_s: "tuple[float, ...]" = ()
+    """Times between two starts of a service by hand, beside the cluster; empty for none."""
     unknown_flag: int = 0
     """A flag of the frame that the second node's older version refuses; 0 for none."""
     rates: "tuple[float, float]" = (1.0, 1.0)
@@ -117,6 +121,13 @@ class Plan:
 
 def draw(seed: int) -> Plan:
     """The plan of a seed."""
+    plan = _draw(seed)
+    if seed % _BY_HAND[0] == _BY_HAND[1]:
+        return replace(plan, by_hand_gap_s=Random(f"{seed} by hand").choice(((5.0, 30.0), (60.0,), (0.5, 5.0))))
+    return plan
+
+
+def _draw(seed: int) -> Plan:
     dice = Random(f"{seed} plan")
     net_links = dice.choice((1, 2, 2, 2, 3))
     plan = Plan(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Dict, Optional, Set, Tuple
 from opensvc_openha.agent.fencing import PeerKnowledge, Verdict, decide
 from opensvc_openha.core.actions import RunScript
 from opensvc_openha.core.events import ScriptExited, ScriptKind, ScriptOutcome
-from opensvc_openha.core.invariants import InvariantBroken, ScriptBegan, ScriptEnded
+from opensvc_openha.core.invariants import InvariantBroken, ScriptBegan, ScriptEnded, StartedByHand
 from opensvc_openha.core.timing import CHECK_LIMIT_S, KILL_GRACE_S, PROBE_LIMIT_S, START_LIMIT_S, STOP_LIMIT_S
 from opensvc_openha.sim.plan import Fence
 
@@ -58,6 +58,22 @@ class Scripts:
     def runs(self, service: str) -> bool:
         """True if some of the service is in use here."""
         return self.running.get(service, False)
+
+    @property
+    def is_asked(self) -> bool:
+        """True while a status script runs here."""
+        return any(process.action.kind is ScriptKind.PROBE for process in self._processes.values())
+
+    def uses(self, service: str) -> bool:
+        """True if it is in use here, or a script of it runs."""
+        return self.runs(service) or service in self._processes
+
+    def start_by_hand(self, service: str) -> None:
+        """An operator starts it, the cluster knowing nothing of it."""
+        machine = self._machine
+        machine.note(f"{service} is started by hand")
+        self.running[service] = True
+        machine.observe(StartedByHand(machine.monotonic, machine.name, service))
 
     def lose_all(self) -> None:
         """The node went down."""
@@ -176,7 +192,10 @@ class Scripts:
         told = "" if process.life is not None else ", nobody is told"
         machine.note(f"{kind.value} script of {service} ends: {outcome.name}{told}")
         is_lie = kind is ScriptKind.CHECK and machine.plan.fence is Fence.TRUE
-        machine.observe(ScriptEnded(machine.monotonic, machine.name, service, kind, is_ok, self.runs(service), is_lie))
+        is_unsure = outcome is ScriptOutcome.UNSURE
+        machine.observe(
+            ScriptEnded(machine.monotonic, machine.name, service, kind, is_ok, self.runs(service), is_lie, is_unsure)
+        )
         if process.life is not None and not process.life.is_over:
             process.life.handle(ScriptExited(service, kind, outcome, detail))
 

@@ -40,6 +40,7 @@ from opensvc_openha.core.invariants import (
     Said,
     ScriptBegan,
     ScriptEnded,
+    StartedByHand,
     StateLost,
     Watch,
 )
@@ -138,8 +139,8 @@ class Host:
             problem = f"{self.disk.state.name} was written, but it is {own.name}"
         elif self._is_old_news(said):
             problem = f"{said.name} was not announced in time"
-        elif own in PEER_OUT and self.world.runs(self.index) and not self.world.is_forced:
-            problem = f"{own.name} while the service runs there"
+        elif said in PEER_OUT and self.world.runs(self.index) and not self.world.is_excused(self.index):
+            problem = f"{said.name} is said while the service runs there"
         if problem:
             raise InvariantBroken(f"state broken at {self.world.now:.3f} on {self.name}: {problem}")
 
@@ -276,8 +277,13 @@ class SmallWorld:
         if script.is_fencing and outcome is ScriptOutcome.OK and other.is_on:
             self.crash(other.index)
         is_ok = outcome in (ScriptOutcome.OK, ScriptOutcome.UP)
-        self.watch.observe(ScriptEnded(self.now, node.name, SERVICE, script.kind, is_ok, leaves_running))
+        is_unsure = outcome is ScriptOutcome.UNSURE
+        self.watch.observe(ScriptEnded(self.now, node.name, SERVICE, script.kind, is_ok, leaves_running, is_unsure=is_unsure))
         node.step(ScriptExited(SERVICE, script.kind, outcome))
+
+    def start_by_hand(self, index: int) -> None:
+        """An operator starts the service with the wrapper, the cluster knowing nothing of it."""
+        self.watch.observe(StartedByHand(self.now, NODES[index], SERVICE))
 
     def deliver_held(self, index: int) -> None:
         """The beat of this node that was held back, or its copy, comes in now."""
@@ -292,6 +298,19 @@ class SmallWorld:
     def runs(self, index: int) -> bool:
         """True if some of the service is really in use on the node."""
         return self.watch.runs(NODES[index], SERVICE)
+
+    def is_excused(self, index: int) -> bool:
+        """True if it may be called out there although it runs: by an operator's force, or since the daemon cannot know."""
+        return self.is_forced or self.watch.is_untold(NODES[index], SERVICE)
+
+    def start(self) -> None:
+        """Both nodes are switched on, and their wrappers say that nothing runs."""
+        for index in (0, 1):
+            self.boot(index)
+        self.run(1.0)
+        for index in (0, 1):
+            self.end_script(index, ScriptOutcome.DOWN, leaves_running=False)
+        self.run(0.5)
 
     # --- time -----------------------------------------------------------------------------------------------
 
@@ -360,7 +379,8 @@ class SmallWorld:
         nodes = tuple([
             (
                 None if node.engine is None else outline.engine(node.engine),
-                node.is_on, node.is_known_life, node.is_disk_full, self.runs(node.index), node.disk,
+                node.is_on, node.is_known_life, node.is_disk_full, self.runs(node.index),
+                self._secrets(node), node.disk,
                 None if node.script is None else (node.script.kind, node.script.is_fencing),
             )
             for node in self.nodes
@@ -375,10 +395,14 @@ class SmallWorld:
     def _standing(self, node: Host) -> "tuple[Any, ...]":
         script = None if node.script is None else (node.script.kind, node.script.is_fencing)
         if node.engine is None:
-            return node.is_on, node.disk, script, self.runs(node.index)
+            return node.is_on, node.disk, script, self.runs(node.index), self._secrets(node)
         status = node.engine.snapshot(self.now)
         service = status.services[0]
-        return service.own_state, service.peer_state, status.peer_standing, script, self.runs(node.index)
+        return service.own_state, service.peer_state, status.peer_standing, script, self.runs(node.index), self._secrets(node)
+
+    def _secrets(self, node: Host) -> "tuple[bool, bool]":
+        """What runs there and its own daemon, or its peer, cannot know of."""
+        return self.watch.is_untold(node.name, SERVICE), self.watch.is_by_hand(node.name, SERVICE)
 
     def show(self) -> str:
         """Both nodes in a few words."""
@@ -389,6 +413,7 @@ class SmallWorld:
             else:
                 state, standing = node.engine.state_of(SERVICE), node.engine.snapshot(self.now).peer_standing
                 script = f"+{node.script.kind.value}" if node.script else ""
-                runs = " runs" if self.runs(node.index) else ""
+                is_untold = self.watch.is_untold(node.name, SERVICE)
+                runs = f" runs{', untold' if is_untold else ''}" if self.runs(node.index) else ""
                 words.append(f"{state.name}{script} (peer {standing.value}){runs}")
         return " | ".join(words)

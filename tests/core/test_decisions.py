@@ -35,6 +35,7 @@ from opensvc_openha.core.timing import (
     GOODBYE_GAP_S,
     GOODBYE_REPEATS,
     LEAVE_SCRIPT_WAIT_S,
+    PROBE_AGAIN_S,
     RESTART_HOLD_S,
     STALL_FRACTION,
     START_FAILURE_HOLD_S,
@@ -344,6 +345,7 @@ def test_command_that_overtakes_another_rolls_that_one_back() -> None:
     bench = Bench()
     bench.hear(S.FROZEN_STOP, is_acked=False)
     bench.order(Command.FREEZE_STOP, 1)
+    bench.ends(K.PROBE, End.DOWN)
     bench.order(Command.UNFREEZE, 2)
     assert bench.state is S.START_READY
     bench = Bench(S.FROZEN_STOP)
@@ -351,6 +353,7 @@ def test_command_that_overtakes_another_rolls_that_one_back() -> None:
     bench.order(Command.FORCE_STOP, 1)
     assert [answer.word for answer in bench.order(Command.START, 2)] == [Word.READY_START]
     answers = bench.order(Command.FREEZE_STOP, 3)
+    answers += [item for item in bench.ends(K.PROBE, End.DOWN) if isinstance(item, Answer)]
     told = [(answer.command_id, answer.word, answer.is_last, answer.is_ok) for answer in answers]
     assert told == [
         (2, Word.ROLLED_BACK, True, False), (3, Word.READY_FREEZE_STOP, False, True), (3, Word.FROZEN_STOP, True, True),
@@ -411,7 +414,8 @@ def test_stop_says_that_the_service_stays_where_nobody_else_takes_it() -> None:
     assert [item.word for item in bench.order(Command.STOP)] == [Word.READY_STOP, Word.STAYS_HERE]
     bench = Bench(S.FROZEN_STOP)
     bench.order(Command.FORCE_STOP)
-    assert [item.word for item in bench.order(Command.FREEZE_STOP)] == [Word.READY_FREEZE_STOP, Word.FROZEN_STOP]
+    assert [item.word for item in bench.order(Command.FREEZE_STOP)] == [Word.READY_FREEZE_STOP]
+    assert [item.word for item in bench.ends(K.PROBE, End.UNSURE) if isinstance(item, Answer)] == [Word.FROZEN_STOP]
 
 
 def test_failed_script_is_answered_with_its_reason() -> None:
@@ -1032,3 +1036,109 @@ def test_forced_start_after_a_failed_one_is_as_good_as_any() -> None:
     bench.ends(K.STOP)
     bench.run(STOP_HOLD_S + 1, S.STOPPED)
     assert bench.state is S.STARTING
+
+
+# a service that somebody started by hand
+
+
+@pytest.mark.parametrize("state", [S.STOPPED, S.FROZEN_STOP])
+def test_out_is_not_said_before_the_wrapper_was_asked(state: S) -> None:
+    """The peer starts the service on "out": the first beat says UNKNOWN, the one after the answer says what is so."""
+    bench = Bench(state, must_probe=True)
+    assert scripts(bench.done) == [K.PROBE]
+    assert {beat.states["registry"] for beat in beats(bench.done + bench.run(3, S.FROZEN_START))} == {S.UNKNOWN}
+    assert bench.order(Command.UNFREEZE)[-1].word is Word.REFUSED
+    bench.ends(K.PROBE, End.DOWN)
+    assert [beat.states["registry"] for beat in beats(bench.run(BEAT_INTERVAL_S))] == [state]
+
+
+@pytest.mark.parametrize("state", [S.STOPPED, S.FROZEN_STOP, S.START_FAILED, S.STOP_FAILED])
+def test_service_that_is_found_up_is_frozen_as_started_and_is_an_alarm(state: S) -> None:
+    """Nobody of the cluster started it: the operator is told, and the peer is told that it runs."""
+    bench = Bench(state, must_probe=True)
+    bench.hear(S.FROZEN_STOP)
+    done = bench.ends(K.PROBE, End.UP)
+    assert bench.state is S.FROZEN_START
+    assert beats(bench.run(BEAT_INTERVAL_S))[0].states["registry"] is S.FROZEN_START
+    found = records(done, "FROZEN_START")
+    assert [record.is_alarm for record in found] == [state in (S.STOPPED, S.FROZEN_STOP)]
+
+
+@pytest.mark.parametrize("state", [S.STOPPED, S.FROZEN_STOP, S.START_FAILED, S.STOP_FAILED])
+@pytest.mark.parametrize("outcome", [End.DOWN, End.UNSURE])
+def test_service_that_is_not_found_up_stays_as_in_its_file(state: S, outcome: End) -> None:
+    """Down, or a wrapper that does not know the word."""
+    bench = Bench(state, must_probe=True)
+    bench.hear(S.STARTED)
+    bench.ends(K.PROBE, outcome)
+    assert bench.state is state and bench.engine.beat().states["registry"] is state
+
+
+def test_freeze_stop_of_a_stopped_service_looks_and_stops_what_is_up() -> None:
+    """Found up, or up in part: the stop script runs before FROZEN_STOP is said, and the operator is answered then."""
+    for outcome in (End.UP, End.SOME):
+        bench = Bench(S.STOPPED)
+        bench.hear(S.STARTED)
+        assert [item.word for item in bench.order(Command.FREEZE_STOP)] == [Word.READY_FREEZE_STOP]
+        assert bench.engine.beat().states["registry"] is S.UNKNOWN
+        assert scripts(bench.ends(K.PROBE, outcome)) == [K.STOP] and bench.state is S.STOPPING
+        answers = [item for item in bench.ends(K.STOP) if isinstance(item, Answer)]
+        assert bench.state is S.FROZEN_STOP and (answers[-1].word, answers[-1].is_ok) == (Word.FROZEN_STOP, True)
+
+
+def test_daemon_that_ended_while_a_freeze_stop_looked_goes_on_with_it() -> None:
+    """STOPPED, to end in FROZEN_STOP: found up, it is stopped; found down, it is frozen."""
+    for outcome, state in ((End.UP, S.STOPPING), (End.DOWN, S.FROZEN_STOP), (End.UNSURE, S.FROZEN_STOP)):
+        bench = Bench(S.STOPPED, must_probe=True, then=S.FROZEN_STOP)
+        bench.ends(K.PROBE, outcome)
+        assert bench.state is state
+
+
+@pytest.mark.parametrize("state", [S.STOPPED, S.FROZEN_STOP])
+def test_parts_that_are_up_keep_the_peer_from_starting_it_until_they_are_gone(state: S) -> None:
+    """UNKNOWN is said, an alarm is recorded once, the wrapper is asked again, and its "down" ends it."""
+    bench = Bench(state, must_probe=True)
+    bench.hear(S.STARTED)
+    done = bench.ends(K.PROBE, End.SOME)
+    assert [record.is_alarm for record in records(done, state.name)] == [True]
+    done = bench.run(PROBE_AGAIN_S - 1, S.STARTED)
+    assert scripts(done) == [] and {beat.states["registry"] for beat in beats(done)} == {S.UNKNOWN}
+    assert scripts(bench.run(2, S.STARTED)) == [K.PROBE]
+    assert records(bench.ends(K.PROBE, End.UNSURE), state.name) == []
+    assert bench.engine.beat().states["registry"] is S.UNKNOWN
+    assert scripts(bench.run(PROBE_AGAIN_S + 1, S.STARTED)) == [K.PROBE]
+    bench.ends(K.PROBE, End.DOWN)
+    assert bench.state is state and bench.engine.beat().states["registry"] is state
+    assert scripts(bench.run(2 * PROBE_AGAIN_S, S.STARTED)) == []
+
+
+def test_parts_that_are_up_are_stopped_by_freeze_stop() -> None:
+    """Frozen already, which would be refused otherwise: the stop script runs, and then the peer may have it."""
+    bench = Bench(S.FROZEN_STOP, must_probe=True)
+    bench.hear(S.STOPPED)
+    bench.ends(K.PROBE, End.SOME)
+    bench.order(Command.FREEZE_STOP)
+    assert bench.state is S.STOPPING
+    bench.ends(K.STOP)
+    assert bench.state is S.FROZEN_STOP and bench.engine.beat().states["registry"] is S.FROZEN_STOP
+
+
+def test_node_with_parts_of_it_up_takes_the_service_over_from_a_silent_peer() -> None:
+    """The fence makes sure of the peer, and here it does no harm to start what is up in part."""
+    bench = Bench(S.STOPPED, must_probe=True)
+    bench.hear(S.STARTED)
+    bench.ends(K.PROBE, End.SOME)
+    bench.run(TIMEOUT_S + START_READY_DELAY_S + 1)
+    assert bench.state is S.STARTING
+    bench.ends(K.CHECK)
+    bench.ends(K.START)
+    assert bench.state is S.STARTED and bench.engine.beat().states["registry"] is S.STARTED
+
+
+def test_operators_force_ends_what_is_known_of_parts() -> None:
+    """force-stop says that nothing runs here."""
+    bench = Bench(S.STOPPED, must_probe=True)
+    bench.hear(S.STARTED)
+    bench.ends(K.PROBE, End.SOME)
+    bench.order(Command.FORCE_STOP)
+    assert bench.engine.beat().states["registry"] is S.STOPPED

@@ -21,6 +21,7 @@ from opensvc_openha.core.invariants import (
     Said,
     ScriptBegan,
     ScriptEnded,
+    StartedByHand,
     Watch,
 )
 from opensvc_openha.core.states import ServiceState as S
@@ -183,7 +184,31 @@ def test_service_said_to_be_out_while_it_runs_breaks_s1() -> None:
     watch = _watch()
     watch.observe(ScriptEnded(1.0, "deb1", "web", ScriptKind.STOP, True, is_running=True))
     with pytest.raises(InvariantBroken, match="^S1"):
-        watch.observe(Moved(1.0, "deb1", "web", S.STOPPED))
+        watch.observe(Said(1.0, "deb1", Beat("deb1", OWN, 5, None, {"web": S.STOPPED})))
+
+
+def test_service_started_by_hand_is_excused_until_a_daemon_begins_and_asks() -> None:
+    """Said to be out by the daemon beside which it was started; by the next one, only if the wrapper does not tell."""
+    said = Said(2.0, "deb1", Beat("deb1", OWN, 5, None, {"web": S.STOPPED}))
+    watch = _watch()
+    watch.observe(StartedByHand(1.0, "deb1", "web"))
+    watch.observe(said)
+    watch.observe(DaemonBegan(3.0, "deb1", OWN, {"web": S.STOPPED}))
+    watch.observe(ScriptEnded(4.0, "deb1", "web", ScriptKind.PROBE, False, is_running=True, is_unsure=True))
+    watch.observe(said)
+    watch.observe(ScriptEnded(5.0, "deb1", "web", ScriptKind.PROBE, False, is_running=True))
+    with pytest.raises(InvariantBroken, match="^S1"):
+        watch.observe(said)
+
+
+def test_service_found_up_may_leave_frozen_stop_for_frozen_start_only_where_it_runs() -> None:
+    """Nobody ordered it: where it does not run, S3 is broken."""
+    watch = _watch(S.FROZEN_STOP)
+    watch.observe(StartedByHand(1.0, "deb1", "web"))
+    watch.observe(Moved(2.0, "deb1", "web", S.FROZEN_START))
+    watch = _watch(S.FROZEN_STOP)
+    with pytest.raises(InvariantBroken, match="^S3"):
+        watch.observe(Moved(2.0, "deb1", "web", S.FROZEN_START))
 
 
 def test_frozen_service_that_moves_without_an_order_breaks_s3() -> None:

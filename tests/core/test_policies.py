@@ -286,8 +286,6 @@ def test_failed_start_stays_by_default() -> None:
     _failing_on(pair, "deb1")
     deb1, deb2 = pair.boot()
     pair.run(2)
-    deb2.command(Command.UNFREEZE)
-    deb2.command(Command.FREEZE_STOP)
     deb1.command(Command.UNFREEZE)
     pair.run(3)
     deb2.command(Command.UNFREEZE)

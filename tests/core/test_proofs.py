@@ -715,6 +715,7 @@ def test_goodbye_that_was_doubted_after_a_stall_counts_when_the_links_were_liste
     bench.order(Command.UNFREEZE)
     bench.run(0.4)
     bench.order(Command.FREEZE_STOP)
+    bench.ends(K.PROBE, End.DOWN)
     bench.order(Command.UNFREEZE)
     bench.run(woke_at + TIMEOUT_S - 0.01 - bench.now)
     assert bench.state is S.STOPPED

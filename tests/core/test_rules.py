@@ -22,11 +22,14 @@ from opensvc_openha.core.transitions import Situation, Trigger as T, find_row
 FLAGS = (
     "is_delay_over", "is_held", "is_check_valid", "is_legacy", "is_watched_out", "is_in_doubt", "is_peer_started",
     "is_copy_to_stop", "is_to_hand_over", "is_untried", "is_stuck",
-    "is_found_down",
+    "is_found_down", "is_found_in_part", "is_look_due",
 )
 ASKED = {
     # Which flags may make a difference; all others are tried together, once all False and once all True.
-    (S.STOPPED, T.EVALUATE): ("is_held",),
+    (S.STOPPED, T.EVALUATE): ("is_held", "is_look_due"),
+    (S.FROZEN_STOP, T.EVALUATE): ("is_look_due",),
+    (S.FROZEN_STOP, T.FREEZE_STOP): ("is_found_in_part",),
+    (S.STOPPED, T.PROBE_UNSURE): ("is_found_in_part",),
     (S.STOPPED, T.START): ("is_held",),
     (S.START_READY, T.EVALUATE): ("is_delay_over", "is_legacy", "is_watched_out", "is_stuck"),
     (S.STARTING, T.CHECK_OK): ("is_check_valid", "is_legacy", "is_watched_out", "is_stuck"),
@@ -68,7 +71,11 @@ def by_itself(own: S, s: Situation) -> Optional[Does]:
     """What an idle service does because of the peer, of time or of this node's leaving."""
     if own is S.STOPPED:
         is_free = s.evidence not in (E.READY, E.RUNS, E.BUSY, E.UNHEARD)
-        return Does(S.START_READY) if is_free and not s.is_held and s.leaving is None else None
+        if is_free and not s.is_held and s.leaving is None:
+            return Does(S.START_READY)
+    if own in (S.STOPPED, S.FROZEN_STOP):
+        # Parts of it were up: they may be gone by now.
+        return Does(own, ScriptKind.PROBE, then=s.then) if s.is_look_due and s.leaving is None else None
     if own is S.START_READY:
         is_over = s.evidence is E.SILENT and s.is_delay_over
         if s.leaving is None and (is_proved_out(s) or is_over):
@@ -113,7 +120,7 @@ def stop_goes_on(own: S, trigger: T, s: Situation) -> Optional[Does]:
 def is_learned(own: S, trigger: T, s: Situation) -> Optional[Does]:
     """What the wrapper says of a service when the daemon starts: frozen stays frozen, what was half done is undone or redone."""
     if own is S.FROZEN_START:
-        return None if trigger is T.PROBE_UNSURE else Does(own, then=s.then)
+        return None if trigger in (T.PROBE_UNSURE, T.PROBE_SOME) else Does(own, then=s.then)
     if own is S.STARTED:
         return Does(S.STOPPED if trigger is T.PROBE_DOWN else own, then=s.then)
     if own is S.STARTING:
@@ -123,10 +130,22 @@ def is_learned(own: S, trigger: T, s: Situation) -> Optional[Does]:
     if own is S.STOPPING:
         return Does(own, ScriptKind.STOP, then=s.then)
     if own is S.UNKNOWN:
-        if trigger is T.PROBE_UNSURE:
+        if trigger in (T.PROBE_UNSURE, T.PROBE_SOME):
             return Does(S.FROZEN_STOP) if s.then is S.FROZEN_STOP else None
         return Does(S.FROZEN_START if trigger is T.PROBE_UP else S.FROZEN_STOP)
+    if own in (S.STOPPED, S.FROZEN_STOP, S.START_FAILED, S.STOP_FAILED):
+        return is_found(own, trigger, s)
     return None
+
+
+def is_found(own: S, trigger: T, s: Situation) -> Does:
+    """What the wrapper says of a service that should not run: an operator's freeze-stop stops it, else it is frozen as it is."""
+    is_up = trigger is T.PROBE_UP or trigger is T.PROBE_SOME or (trigger is T.PROBE_UNSURE and s.is_found_in_part)
+    if own is S.STOPPED and s.then is S.FROZEN_STOP:
+        if is_up:
+            return Does(S.STOPPING, ScriptKind.STOP, then=S.FROZEN_STOP)
+        return Does(S.FROZEN_STOP, done=Word.FROZEN_STOP)
+    return Does(S.FROZEN_START) if trigger is T.PROBE_UP else Does(own, then=s.then)
 
 
 def ordered(own: S, trigger: T, s: Situation) -> Optional[Does]:
@@ -145,8 +164,10 @@ def ordered(own: S, trigger: T, s: Situation) -> Optional[Does]:
         if started or own in (S.START_FAILED, S.STOP_FAILED):
             return Does(S.STOPPING, ScriptKind.STOP, then=S.FROZEN_STOP, ready=Word.READY_FREEZE_STOP)
         if stopped or own is S.START_READY:
-            then = s.then if stopped else None
-            return Does(S.FROZEN_STOP, then=then, ready=Word.READY_FREEZE_STOP, done=Word.FROZEN_STOP)
+            # It is not believed that nothing runs: somebody may have started it by hand.
+            return Does(S.STOPPED, ScriptKind.PROBE, then=S.FROZEN_STOP, ready=Word.READY_FREEZE_STOP)
+        if own is S.FROZEN_STOP and s.is_found_in_part:
+            return Does(S.STOPPING, ScriptKind.STOP, then=S.FROZEN_STOP, ready=Word.READY_FREEZE_STOP)
         return None
     if trigger is T.UNFREEZE:
         thawed = {S.FROZEN_STOP: S.STOPPED, S.FROZEN_START: S.STARTED}.get(own)
@@ -172,7 +193,7 @@ def expected(own: S, trigger: T, s: Situation) -> Optional[Does]:
         return start_goes_on(own, trigger, s) if s.running is not None and s.running.value == word else None
     if trigger in (T.STOP_OK, T.STOP_FAILED):
         return stop_goes_on(own, trigger, s) if s.running is ScriptKind.STOP else None
-    if trigger in (T.PROBE_UP, T.PROBE_DOWN, T.PROBE_UNSURE):
+    if trigger in (T.PROBE_UP, T.PROBE_DOWN, T.PROBE_SOME, T.PROBE_UNSURE):
         return is_learned(own, trigger, s) if s.running is ScriptKind.PROBE else None
     if trigger is T.STORE_FAILED:
         is_before_start = (own, s.running) in ((S.START_READY, None), (S.STARTING, ScriptKind.CHECK))

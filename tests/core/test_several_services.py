@@ -7,7 +7,7 @@ import pytest
 from opensvc_openha.core.actions import Action
 from opensvc_openha.core.beat import Goodbye
 from opensvc_openha.core.engine import Engine
-from opensvc_openha.core.events import Command, Learned, Leaving, LeaveRequested, ScriptKind as K, Tick
+from opensvc_openha.core.events import Command, Learned, Leaving, LeaveRequested, ScriptKind as K, ScriptOutcome as End, Tick
 from opensvc_openha.core.model import ClusterSpec
 from opensvc_openha.core.service_machine import ServiceMachine
 from opensvc_openha.core.states import ServiceState as S
@@ -76,6 +76,7 @@ def test_hold_that_an_operator_ended_wakes_nobody_when_it_would_have_been_over(
     bench.order(Command.FORCE_STOP)
     bench.now += 0.5
     bench.order(command)
+    bench.ends(K.PROBE, End.DOWN)
     looked = _looked_at(monkeypatch)
     bench.run(STOP_HOLD_S + 2)
     assert looked == []

@@ -22,6 +22,8 @@ FLAGS = [
     for other in (False, True)
 ] + [
     dict(is_found_down=True),
+    dict(is_found_in_part=True),
+    dict(is_found_in_part=True, is_look_due=True),
 ] + [
     dict(is_peer_started=True, is_in_doubt=doubt, is_copy_to_stop=copy, is_to_hand_over=hand, is_check_valid=other)
     for doubt in (False, True)
@@ -79,10 +81,15 @@ def test_check_script_runs_only_when_the_start_may_follow() -> None:
 
 
 def test_frozen_service_is_moved_by_an_operator_only() -> None:
-    """No peer, no time and no script's end leads out of a frozen state; what a probe finds never thaws it."""
+    """No peer, no time and no script's end leads out of a frozen state; what a probe finds never thaws it.
+
+    One that is found up, whoever started it, is frozen as what it is.
+    """
     for state, trigger, _, row in _applied():
         if state in FROZEN and trigger not in OPERATOR:
-            assert row.next is state and row.run is None
+            is_found_up = (state, trigger, row.next) == (S.FROZEN_STOP, Trigger.PROBE_UP, S.FROZEN_START)
+            assert row.next is state or is_found_up
+            assert row.run in (None, ScriptKind.PROBE)
 
 
 def test_started_is_reached_by_a_script_an_operator_or_what_was_learned() -> None:
@@ -115,6 +122,7 @@ def test_out_is_never_announced_while_something_may_be_left_running() -> None:
         (S.STARTED, Trigger.PROBE_DOWN),
         (S.UNKNOWN, Trigger.PROBE_DOWN),
         (S.UNKNOWN, Trigger.PROBE_UNSURE),
+        (S.UNKNOWN, Trigger.PROBE_SOME),
         (S.START_FAILED, Trigger.EVALUATE),
     }
 
@@ -186,8 +194,8 @@ ALLOWED = {
     Trigger.START: {S.STOPPED: S.START_READY},
     Trigger.STOP: {S.STARTED: S.STOPPING, S.UNKNOWN: S.STOPPING},
     Trigger.FREEZE_STOP: {
-        S.STOPPED: S.FROZEN_STOP,
-        S.START_READY: S.FROZEN_STOP,
+        S.STOPPED: S.STOPPED,  # Looked at first.
+        S.START_READY: S.STOPPED,
         S.STARTED: S.STOPPING,
         S.START_FAILED: S.STOPPING,
         S.STOP_FAILED: S.STOPPING,

@@ -72,16 +72,20 @@ def test_daemon_killed_by_the_stop_script_finishes_the_stop(cluster_dir: Cluster
 
 def test_daemon_killed_while_it_asks_the_wrapper_asks_again(cluster_dir: ClusterDir) -> None:
     """The restarted daemon dies in the wrapper's status: the next one asks, finds it up, and starts nothing."""
+    killed = cluster_dir.root / "killed"
+    killed.touch()
     runs = add_killer(cluster_dir, "at_status")
     cluster_dir.ok("ezha start")
     cluster_dir.ok("service -A registry force-start")
     runs.touch()
     cluster_dir.kill()
+    killed.unlink()
+    asked = len(cluster_dir.all_calls("registry.sh"))
     cluster_dir.run("ezha start")
-    cluster_dir.wait(lambda: cluster_dir.calls("registry.sh") == ["status"] and not cluster_dir.pid(), "killed in status")
+    cluster_dir.wait(lambda: len(cluster_dir.all_calls("registry.sh")) > asked and not cluster_dir.pid(), "killed in status")
     cluster_dir.ok("ezha start")
     cluster_dir.wait(lambda: "found up" in cluster_dir.ok("service -s -v"), "found up")
-    assert cluster_dir.state("registry") == "STARTED" and set(cluster_dir.calls("registry.sh")) == {"status"}
+    assert cluster_dir.state("registry") == "STARTED" and cluster_dir.calls("registry.sh") == []
 
 
 class StateDisk:
@@ -210,7 +214,7 @@ def test_daemon_is_not_started_on_a_disk_it_cannot_write(cluster_dir: ClusterDir
     state_disk.protect(False)
     cluster_dir.ok("ezha start")
     cluster_dir.wait(lambda: "found up" in cluster_dir.ok("service -s -v"), "found up")
-    assert set(cluster_dir.calls("web.sh")) == {"status"}
+    assert cluster_dir.calls("web.sh") == []
 
 
 @pytest.mark.root

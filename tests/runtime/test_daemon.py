@@ -125,9 +125,9 @@ def test_restart_of_the_daemon_moves_no_service(cluster_dir: ClusterDir, how: st
         cluster_dir.kill(int(how[6:]))
         cluster_dir.wait(lambda: cluster_dir.pid() != pid, "the daemon is gone")
         cluster_dir.ok("ezha start")
-    cluster_dir.wait(lambda: "status" in cluster_dir.calls("registry.sh"), "the wrapper is asked")
+    cluster_dir.wait(lambda: "status" in cluster_dir.all_calls("registry.sh"), "the wrapper is asked")
     cluster_dir.wait_state("registry", "STARTED")
-    stays(lambda: set(cluster_dir.calls("registry.sh")), lambda seen: seen == {"status"}, 0.5)
+    stays(lambda: set(cluster_dir.all_calls("registry.sh")), lambda seen: seen == {"status"}, 0.5)
 
 
 def test_service_found_down_after_a_crash_is_not_claimed(cluster_dir: ClusterDir) -> None:
@@ -200,7 +200,7 @@ def test_damaged_state_file_never_starts_or_claims_anything(cluster_dir: Cluster
     cluster_dir.kill()
     cluster_dir.state_file("registry").write_bytes(content)
     cluster_dir.ok("ezha start")
-    cluster_dir.wait(lambda: "status" in cluster_dir.calls("registry.sh"), "the wrapper is asked")
+    cluster_dir.wait(lambda: "status" in cluster_dir.all_calls("registry.sh"), "the wrapper is asked")
     assert cluster_dir.state("registry") == "UNKNOWN"
     assert "STATE" in cluster_dir.ok("service -s -v")
 
@@ -349,7 +349,7 @@ def test_lost_state_directory_of_a_service_that_may_run_is_not_a_new_service(clu
         entry.unlink()
     cluster_dir.path("services/registry").rmdir()
     cluster_dir.ok("ezha start")
-    cluster_dir.wait(lambda: "status" in cluster_dir.calls("registry.sh"), "the wrapper is asked")
+    cluster_dir.wait(lambda: "status" in cluster_dir.all_calls("registry.sh"), "the wrapper is asked")
     assert cluster_dir.state("registry") == "UNKNOWN"
 
 

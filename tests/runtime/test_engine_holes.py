@@ -72,7 +72,7 @@ def test_h07_hanging_start_of_one_service_delays_no_takeover_of_another(cluster_
     """busybox has been starting for ever when the owner of registry dies: UNKNOWN and STARTED in registry's own time."""
     hold = cluster_dir.root / "hold"
     hold.touch()
-    cluster_dir.add("busybox", f"while [ -e {hold} ]; do sleep 0.1; done")
+    cluster_dir.add("busybox", f"[ $1 = status ] || while [ -e {hold} ]; do sleep 0.1; done")
     cluster_dir.add("registry")
     cluster_dir.ok("ezha start")
     peer = Peer(cluster_dir, registry=ServiceState.STARTED, busybox=ServiceState.STOPPED)
@@ -135,7 +135,7 @@ def test_h12_end_and_start_of_the_daemon_forgets_no_running_service(cluster_dir:
     cluster_dir.ok("ezha start")
     assert cluster_dir.state("registry") == "STARTED"
     cluster_dir.wait(lambda: "found up" in cluster_dir.ok("service -s -v"), "it is found up")
-    assert set(cluster_dir.calls("registry.sh")) == {"status"} and cluster_dir.state("registry") == "STARTED"
+    assert cluster_dir.calls("registry.sh") == [] and cluster_dir.state("registry") == "STARTED"
 
 
 def test_h13_commands_during_start_ready_do_what_they_say_or_are_refused(alone: ClusterDir) -> None:
@@ -209,7 +209,7 @@ def test_h16_damaged_state_file_of_a_running_service_starts_nothing(cluster_dir:
     cluster_dir.ok("ezha start")
     cluster_dir.wait(lambda: "STATE file" in cluster_dir.ok("service -s -v"), "the damage is told")
     cluster_dir.wait_state("registry", "FROZEN_START")
-    assert set(cluster_dir.calls("registry.sh")) == {"status"}
+    assert cluster_dir.calls("registry.sh") == []
 
 
 @pytest.mark.parametrize("how", ["command", "by hand"])

@@ -162,10 +162,10 @@ def test_configuration_of_a_node_takes_the_options(tmp_path) -> None:  # type: i
     "left, is_first_start, state, must_probe",
     [
         (b"7\0", True, S.UNKNOWN, True),
-        (b"7\0", False, S.STOPPED, False),
+        (b"7\0", False, S.STOPPED, True),
         (b"2\0", True, S.STARTED, True),
-        (b"6\0", True, S.FROZEN_STOP, False),
-        (b"0\0", True, S.STOPPED, False),
+        (b"6\0", True, S.FROZEN_STOP, True),
+        (b"0\0", True, S.STOPPED, True),
     ],
 )
 def test_first_start_after_a_c_openha_asks_what_its_7_means(tmp_path, left, is_first_start, state, must_probe):  # type: ignore

@@ -34,9 +34,7 @@ def test_whatever_happens_to_two_nodes_no_promise_is_broken(search: Enumeration,
 def test_world_and_its_copy_go_their_own_ways() -> None:
     """What happens in a copy leaves the original as it was, and the same happens in both."""
     world = SmallWorld()
-    world.boot(0)
-    world.boot(1)
-    world.run(1.5)
+    world.start()
     copy, before = world.copy(), world.outline()
     copy.command(0, Command.UNFREEZE)
     copy.run(0.1)
@@ -76,9 +74,7 @@ def test_engine_that_trusts_a_check_up_from_before_the_silence_is_found_out(monk
 def test_script_that_is_killed_half_way_leaves_the_service_in_use() -> None:
     """START_FAILED with something still running is not called out, and the world knows that it runs."""
     world = SmallWorld()
-    world.boot(0)
-    world.boot(1)
-    world.run(1.5)
+    world.start()
     world.command(0, Command.UNFREEZE)
     world.run(0.1)
     world.end_script(0, ScriptOutcome.OK, False)
