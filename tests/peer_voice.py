@@ -75,6 +75,18 @@ class PeerVoice:
                 continue
             self.ack = Ack(self.heard.boot, self.heard.seq)
 
+    def next_frame(self) -> Optional[Frame]:
+        """The next thing that the daemon said and nobody took yet; None if there is none now."""
+        while True:
+            try:
+                data = self._ear.recv(65_536, socket.MSG_DONTWAIT)
+            except OSError:
+                return None
+            try:
+                return decode_frame(data)
+            except FrameError:
+                continue
+
     @property
     def heard_key(self) -> str:
         """Id of the key of the daemon's last beat, empty if nothing authenticates it."""
