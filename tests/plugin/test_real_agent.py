@@ -70,6 +70,11 @@ def hb_lines(agents, node):
     return " ".join(out[out.index("hb.openha") - 25:].replace("|", " ").replace("#", " ").split())
 
 
+def compact(text):
+    """Without blanks and lines of a tree: the 2.1 breaks words where its column ends."""
+    return re.sub(r"\W+", "", text)
+
+
 def run_on_first(agents):
     """The service runs on the first node, the second stands by."""
     for node in agents.nodes:
@@ -288,7 +293,7 @@ def test_without_the_shared_file_the_agent_refuses(agents):
     shared = f"{agents.home}/site_opensvc/openha_driver.py" if agents.line == "2.1" else f"{agents.home}/lib/openha_driver.py"
     agents.ok(agents.first, f"rm -rf {shared} {shared}c {os.path.dirname(shared)}/__pycache__")
     if agents.line == "2.1":
-        assert "cannot be loaded" in agents.svc(agents.first, "print status --refresh").stdout
+        until(lambda: compact(agents.svc(agents.first, "print status --refresh").stdout), lambda text: "cannotbeloaded" in text)
     else:
         assert "cannot be loaded" in hb_lines(agents, agents.first)
     for action in ("stop --local", "start --local") if agents.line == "2.1" else ("stop", "start", "switch"):
@@ -364,7 +369,7 @@ def test_a_section_that_the_agent_ignores_is_refused_and_with_the_hook_it_guards
         bare.start_agent(node)
         done = node.run("openha agent install")
         assert done.returncode == 5 and "[hb#0] is ignored by the agent 2.1" in done.stdout
-        assert "registry" not in node.read(f"{EZ}/conf/services")
+        assert node.run(f"grep registry {EZ}/conf/services").stdout == ""
         bare.ok(node, "openha agent install --hb-section")
         bare.ok(node, "openha agent status")
         bare.ok(node, "ezha start")
@@ -405,6 +410,6 @@ def test_a_daemon_that_is_back_is_shown_without_asking(agents):
 
     until(kept, lambda text: re.search(r"app#hb\b.*\bup\b", text))
     agents.ok(agents.first, "service -A registry freeze-start; ezha stop")
-    until(kept, lambda text: "open-ha daemons are not running" in text)
+    until(kept, lambda text: "openhadaemonsarenotrunning" in compact(text))
     agents.ok(agents.first, "ezha start")
-    until(kept, lambda text: "open-ha daemons are not running" not in text and "hb.openha" in text)
+    until(kept, lambda text: "clusterservicestatusisfrozen_start" in compact(text))
