@@ -29,7 +29,7 @@ def make_agent_cluster(two_nodes):
 def history(cluster, node):
     """What the history says of the monitor."""
     lines = cluster.must(node, f"{EZ}/bin/openha history webha").splitlines()
-    return [line.partition("resource monitor of webha: ")[2] for line in lines if "resource monitor" in line]
+    return [line.partition("resource monitor of webha: ")[2] for line in lines if "resource monitor of webha: " in line]
 
 
 def fail(cluster, is_for_good):

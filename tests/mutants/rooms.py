@@ -37,7 +37,8 @@ ROOMS = {
         # The decision code is named without its room, as it always was.
         Room(CORE, _DECISIONS, ("tests/core", "tests/sim/test_enumeration.py", "tests/sim/test_scenarios.py")),
         Room("runtime",
-             _in("runtime", "files state_store node daemon script_runner authentication key_store lock link_threads pulse"
+             _in("runtime", "files state_store managed_services node daemon script_runner authentication key_store lock"
+                            " link_threads pulse"
                             " codec legacy_codec"),
              ("tests/runtime", "tests/cli/test_key.py")),
         Room("links", _in("links", "slot_link disk_channel udp unicast net"), ("tests/links",)),
@@ -46,7 +47,8 @@ ROOMS = {
                             " services_file device_signs netlink name_book state_list"),
              ("tests/formats", "tests/fuzz/test_parsers.py", "tests/runtime/test_interface_watch.py")),
         Room("agent",
-             _in("agent", "actions runner cluster_actions sequence action_lock interruption commands fencing"),
+             _in("agent", "actions runner cluster_actions sequence action_lock interruption commands fencing"
+                          " selection own_place system_paths"),
              ("tests/agent",)),
     )
 }
