@@ -11,6 +11,8 @@ import shlex
 import stat
 from typing import Optional
 
+NOT_RUN = frozenset({126, 127})
+"""Exit codes of a shell, of env and of runuser for a program that they cannot run."""
 _HEAD_BYTES = 256
 _ELF = b"\x7fELF"
 

@@ -33,7 +33,7 @@ from opensvc_openha.runtime import clock
 from opensvc_openha.runtime.check_scripts import AGENT_COMMANDS, find_doubt
 from opensvc_openha.runtime.machine import start_of_process
 from opensvc_openha.runtime.memory_guard import MemoryGuard
-from opensvc_openha.runtime.programs import why_not_runnable
+from opensvc_openha.runtime.programs import NOT_RUN, why_not_runnable
 from opensvc_openha.runtime.script_log import NO_ROOM, ScriptLog
 from opensvc_openha.runtime.script_output import with_output
 
@@ -177,7 +177,9 @@ class ScriptRunner:
         if code == 0:
             return ScriptOutcome.OK, f"took {took_s:.1f} s"
         ended = f"was ended by signal {-code}" if code < 0 else f"exited with {code}"
-        return ScriptOutcome.FAILED, f"{' '.join(command)} {with_output(ended, output)}"
+        reason = why_not_runnable(action.path) if code in NOT_RUN else ""
+        failed = f"{' '.join(command)} {with_output(ended, output)}"
+        return ScriptOutcome.FAILED, f"{failed}: {reason}" if reason else failed
 
     def _with_own_score(self, command: "list[str]") -> "list[str]":
         """What cannot be run at all is not wrapped, so that the system says why."""

@@ -144,3 +144,27 @@ def test_control_characters_are_shown_as_escapes(cluster_dir: ClusterDir) -> Non
         assert "\x1b" not in shown and "\x07" not in shown
         assert "red \\e[31m" in shown
     assert "\\e[31m" in cluster_dir.fails("service -i \x1b[31m", 3)
+
+
+@pytest.mark.parametrize(
+    "first_line, said",
+    [
+        ("#!/bin/sh\r", "has the line ends of DOS (CR LF)"),
+        ("#!/usr/bin/env sh\r", "has the line ends of DOS (CR LF)"),
+        ("#!/no/such/interpreter", "names the interpreter /no/such/interpreter in its first line, which does not exist"),
+    ],
+)
+def test_script_that_cannot_be_run_is_told_with_what_is_wrong_with_it(
+    cluster_dir: ClusterDir, first_line: str, said: str
+) -> None:
+    """Edited on another system after it was added: the failed stop, status and log name the cause, and `service -a` does."""
+    cluster_dir.add("registry")
+    cluster_dir.ok("ezha start")
+    cluster_dir.ok("service -A registry force-start")
+    script = cluster_dir.path("registry.sh")
+    with open(script, "w", encoding="ascii", newline="") as file:
+        file.write(f"{first_line}\nexit 0\n")
+    assert said in cluster_dir.run("service -A registry stop").stderr
+    assert said in cluster_dir.ok("service -s -v") and said in cluster_dir.log()
+    done = cluster_dir.run(f"service -a other {script} {HERE} {PEER} /bin/true")
+    assert (done.returncode, said in done.stderr) == (3, True)

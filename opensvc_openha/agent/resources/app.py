@@ -159,7 +159,12 @@ class App(LocalResource):
     def _run_or_fail(self, step: Step, may_linger: bool = False) -> None:
         result: CommandResult = run_logged(self._log, step.argv, step.timeout_s, self._env, may_linger)
         if result.exit_code != 0:
-            raise ActionError(f"{self.spec.rid}: {mask_command(step.argv)} {result.verdict}")
+            from opensvc_openha.runtime.programs import NOT_RUN, why_not_runnable
+
+            is_script = bool(self._script) and self._script in step.argv and result.exit_code in NOT_RUN
+            reason = why_not_runnable(self._script) if is_script else ""
+            why = f": {reason}" if reason else ""
+            raise ActionError(f"{self.spec.rid}: {mask_command(step.argv)} {result.verdict}{why}")
 
     def _is_script_missing(self, step: Step) -> bool:
         return bool(self._script) and self._script in step.argv and not os.access(self._script, os.X_OK)
