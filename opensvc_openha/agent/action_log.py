@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Iterator, Optional
 
 from opensvc_openha.formats.one_line import one_line
-from opensvc_openha.formats.secrets import mask_text
+from opensvc_openha.formats.secrets import mask_script
 
 LOG_BYTES_MAX = 5_000_000
 LOG_FILES_KEPT = 2
@@ -45,7 +45,7 @@ class ActionLog:
         self._write(logging.ERROR, text)
 
     def _write(self, level: int, text: str) -> None:
-        for line in mask_text(text).splitlines() or [""]:
+        for line in map(mask_script, text.splitlines() or [""]):
             # Columns of a command's output stay columns; what moves a cursor, or forges a line, is written as an escape.
             shown = "\t".join(map(one_line, line.split("\t")))
             self._logger.log(level, "%s", shown, extra={"place": self._place})

@@ -69,12 +69,12 @@ def _masked(words: "list[str]") -> "list[str]":
             # The user's password of smbclient and others is behind a percent sign.
             is_behind = index > 0 and masked[-1] in _LOGINS and "%" in word
             masked.append(word[:2] + MASK if is_attached else word.partition("%")[0] + f"%{MASK}" if is_behind
-                          else _mask_script(word) if any(character.isspace() for character in word) else mask_text(word))
+                          else mask_script(word) if any(character.isspace() for character in word) else mask_text(word))
     return masked
 
 
-def _mask_script(text: str) -> str:
-    """A word that is a command line for a shell, as behind ``sh -c``: what is masked in its words is masked in it."""
+def mask_script(text: str) -> str:
+    """A line for a shell, as behind ``sh -c``, or one that quotes a command: what is masked in its words is masked in it."""
     try:
         words = shlex.split(text, comments=False)
     except ValueError:

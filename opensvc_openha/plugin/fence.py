@@ -16,6 +16,7 @@ from opensvc_openha.agent.resources.stonith import FENCE_TIMEOUT_S
 from opensvc_openha.agent.service_file import Section, ServiceFile, parse_service_text
 from opensvc_openha.errors import ActionError, ConfigError, NotRunningError, RefusedError
 from opensvc_openha.formats.layout import Layout
+from opensvc_openha.formats.secrets import mask_script
 from opensvc_openha.plugin.agents import Agent
 from opensvc_openha.plugin.installer import AgentService, is_in_place, read_services
 from opensvc_openha.runtime import control_client
@@ -57,7 +58,7 @@ def _ask_daemon(layout: Layout, service: AgentService) -> PeerKnowledge:
 def _fence(agent: Agent, file: ServiceFile, section: Section) -> None:
     if section.required("type").lower() == "callout":
         command = ["/bin/sh", "-c", section.required("cmd")]
-        shown = section.required("cmd")
+        shown = mask_script(section.required("cmd"))
     elif agent.line.linked_command and is_in_place(agent):
         command = [agent.command(agent.line.linked_command), "-s", file.svcname, "--cluster", "stonith"]
         shown = " ".join(command)

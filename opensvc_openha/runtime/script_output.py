@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 from opensvc_openha.formats.one_line import one_line
-from opensvc_openha.formats.secrets import mask_text
+from opensvc_openha.formats.secrets import mask_script
 
 _OUTPUT_KEPT = 200
 _ERROR = re.compile(r"(?:\x1b\[[0-9;]*m)*(?:\d\d:\d\d:\d\d\s+)?(?:ERROR\b|E\s)")
@@ -24,7 +24,7 @@ def with_output(ended: str, output: str) -> str:
     """
     lines = output.strip().splitlines()
     telling = next((line for line in lines if _ERROR.match(line)), lines[-1] if lines else "")
-    shown = one_line(mask_text(telling.strip()))[:_OUTPUT_KEPT]
+    shown = one_line(mask_script(telling.strip()))[:_OUTPUT_KEPT]
     return f"{ended} ({shown})" if shown else ended
 
 

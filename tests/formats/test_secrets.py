@@ -6,7 +6,7 @@ import shlex
 
 import pytest
 
-from opensvc_openha.formats.secrets import mask_command, mask_text
+from opensvc_openha.formats.secrets import mask_command, mask_script, mask_text
 
 SECRET = "s3cr3t-Pa55"
 
@@ -76,12 +76,16 @@ def test_command_line_without_a_password_stays(line: str) -> None:
         ("cannot connect to postgres://app:s3cr3t@db/app", "cannot connect to postgres://app:***@db/app"),
         ("mount error(13): Permission denied", "mount error(13): Permission denied"),
         ("wrong password", "wrong password"),
+        ("stonith#1: fencing failed: ipmitool -U admin -P s3cr3t off exited with 1",
+         "stonith#1: fencing failed: ipmitool -U admin -P *** off exited with 1"),
+        ("it's ipmitool -U admin -P s3cr3t", "it's ipmitool -U admin -P ***"),
+        ("cannot make directory with mkdir -p /x: File exists", "cannot make directory with mkdir -p /x: File exists"),
         ("+ ipmitool -U admin --password s3cr3t power off", "+ ipmitool -U admin --password *** power off"),
     ],
 )
 def test_password_in_what_a_command_prints_is_masked(text: str, masked: str) -> None:
     """What a failed command says of itself."""
-    assert mask_text(text) == masked
+    assert mask_script(text) == masked
 
 
 @pytest.mark.parametrize("piece", ["password", "a.", "-", "http://a:", "pass=", "'", "token token "])
