@@ -68,7 +68,7 @@ class Cluster:
         self.nodes = nodes
         for node in nodes:
             prepare(node)
-            self.must(node, "openha install")
+            self.must(node, "openha install --no-key")
             node.write(f"{EZ}/conf/nodes", "".join(f"{each.name}\n" for each in nodes))
             node.write(f"{EZ}/conf/monitor", monitor_file(1).replace("\t1\n", f"\t{timeout_s:g}\n"))
             if profile is Profile.FAST:

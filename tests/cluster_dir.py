@@ -39,7 +39,7 @@ class ClusterDir:
     def __init__(self, root: Path, timeout_s: float = 2) -> None:
         self.root = root
         self.env = {key: value for key, value in os.environ.items() if not key.startswith(("EZ", "OSVC"))}
-        done = subprocess.run([sys.executable, "-m", "opensvc_openha", "install", "--prefix", str(root)],
+        done = subprocess.run([sys.executable, "-m", "opensvc_openha", "install", "--no-key", "--prefix", str(root)],
                               capture_output=True, text=True, env=self.env)
         assert done.returncode == 0, done.stderr
         self.path("conf/nodes").write_text(f"{HERE}\n{PEER}\n")

@@ -6,7 +6,7 @@ import getopt
 import os
 import sys
 
-from opensvc_openha.cli import here, render
+from opensvc_openha.cli import first_key, here, render
 from opensvc_openha.core.model import LinkKind, LinkSpec
 from opensvc_openha.errors import ConfigError, RefusedError, UsageError
 from opensvc_openha.formats.conf_lines import add_line
@@ -17,7 +17,8 @@ from opensvc_openha.runtime.files import read_text
 
 USAGE = """\
 Usage: hb -s [-v | --json]                                                     show heartbeat status
-       hb -a -n node -t type -i interface -d address -p port -T timeout        add heartbeat link
+       hb -a -n node -t type -i interface -d address -p port -T timeout        add heartbeat link (the first one comes with
+                                                                               a key for this node; --no-key: without)
        hb -r -n node -t type -i interface -d address -p port                   remove heartbeat link
        hb --force -n node -t type -i device -d offset                          take a slot, whatever it holds
 
@@ -36,7 +37,7 @@ def main(args: "list[str]") -> int:
         sys.stdout.write(USAGE)
         return 0
     try:
-        found, rest = getopt.gnu_getopt(args, "sarvn:t:i:d:p:T:", ["json", "force"])
+        found, rest = getopt.gnu_getopt(args, "sarvn:t:i:d:p:T:", ["json", "force", "no-key"])
     except getopt.GetoptError as error:
         raise UsageError(f"hb: {error} (hb --help tells more)") from error
     options = dict(found)
@@ -70,6 +71,7 @@ def _add(options: "dict[str, str]") -> int:
     layout = here.layout()
     spec = _link(layout, options, options.get("-T", ""))
     options_file = configuration.read_options(layout)
+    is_first = not configuration.has_links(layout)
 
     def add(text: str) -> str:
         changed = add_line(text, format_link(spec))
@@ -82,8 +84,11 @@ def _add(options: "dict[str, str]") -> int:
         _refuse_configured(layout, spec)
         _take_slot(spec, is_forced="--force" in options)
     configuration.edit(layout, layout.monitor_file, add)
+    made = first_key.make(layout) if is_first and "--no-key" not in options else []
     control_client.reload_if_running(layout)
     print("heartbeat added.")
+    for line in made:
+        print(line)
     return 0
 
 

@@ -12,7 +12,7 @@ import subprocess
 import sys
 
 from opensvc_openha.cli.own_command import package_parent
-from opensvc_openha.errors import RefusedError, SystemFault, UsageError
+from opensvc_openha.errors import OpenhaError, RefusedError, SystemFault, UsageError
 from opensvc_openha.formats.layout import TREE_ROOT, AgentLayout, Layout, agent_layout, fhs_layout, tree_layout
 from opensvc_openha.runtime.files import make_dir, write_atomically
 from opensvc_openha.runtime.shipped import read_template
@@ -41,6 +41,8 @@ def main(args: "list[str]") -> int:
             made += _install_agent(layout, agent)
     except OSError as error:
         raise SystemFault(f"cannot write {error.filename}: {error.strerror}") from error
+    if not options.no_key and not options.root:
+        made += _make_key(layout)
     for line in made:
         print(line)
     print(f"Load its environment with:  . {layout.ez}/env.sh")
@@ -57,6 +59,8 @@ def _parse(args: "list[str]") -> argparse.Namespace:
                         help="also install svcmgr, svcmon and the service commands, where no OpenSVC agent is")
     parser.add_argument("--agent-root", help="directory that stands for / for the embedded agent "
                                              "(default: /, or the prefix if one is given)")
+    parser.add_argument("--no-key", action="store_true",
+                        help="make no heartbeat key (with --root none is made: a key belongs to a cluster, not to an image)")
     options = parser.parse_args(args)
     if options.prefix and options.layout == "fhs":
         raise UsageError("install: --prefix is for the tree layout; use --root with --layout fhs")
@@ -78,6 +82,17 @@ def _refuse_beside_a_real_agent(agent: AgentLayout) -> None:
     for path in _REAL_AGENTS:
         if os.path.exists(path):
             raise RefusedError(f"an OpenSVC agent is installed ({path}): it runs the services, leave --embedded-agent out")
+
+
+def _make_key(layout: Layout) -> "list[str]":
+    """The first key of this node, unless it has one or must do without; a broken openha.conf is reported, not fatal here."""
+    from opensvc_openha.cli import first_key
+
+    try:
+        return first_key.make(layout)
+    except OpenhaError as error:
+        print(f"openha: no heartbeat key was made: {error}", file=sys.stderr)
+        return []
 
 
 def _install_cluster(layout: Layout, agent: "AgentLayout | None", is_fhs: bool, root: str) -> "list[str]":

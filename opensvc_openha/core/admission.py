@@ -54,18 +54,19 @@ class Admission:
         self._view = view
         self._contenders = Contenders()
         self._kept_on_s: Optional[float] = None
+        self._impossible_at: Optional[float] = None
         self.held_back = ""
         """Why the peer was not believed, though it may be alive, when a sign of it was heard last."""
 
-    def plausible(self, event: BeatReceived) -> "tuple[BeatReceived, list[Action]]":
+    def plausible(self, event: BeatReceived, now: float) -> "tuple[BeatReceived, list[Action]]":
         """The beat without an acknowledgement of what was not said yet: its sender heard somebody else in our name."""
         ack = event.beat.ack
         if ack is None or ack.boot != self._own_boot or ack.seq <= self._view.own_seq:
             return event, []
         done: "list[Action]" = []
-        if self._monitor.refuse(event.link, IMPOSSIBLE):
-            text = (f"{self._peer} acknowledges what this node has not said: somebody speaks to it in this node's name"
-                    " (counted from now on)")
+        self._impossible_at = now
+        if self._monitor.refuse(event.link, IMPOSSIBLE, now):
+            text = f"{self._impossible_text()} (counted from now on)"
             done.append(Record(RecordKind.LINK, event.link.link_id, "", "REFUSED", text, is_alarm=True))
         return replace(event, beat=replace(event.beat, ack=None)), done
 
@@ -131,7 +132,7 @@ class Admission:
     def refuse(self, event: BeatReceived, reason: str, own_seq: int, now: float) -> "list[Action]":
         """Counts a beat that changes nothing; says it once."""
         done: "list[Action]" = []
-        is_first = self._monitor.refuse(event.link, reason)
+        is_first = self._monitor.refuse(event.link, reason, now)
         if is_first and reason not in _ORDINARY:
             text = f"dropped a beat: {reason} (counted from now on)"
             done.append(Record(RecordKind.LINK, event.link.link_id, "", "REFUSED", text, is_alarm=True))
@@ -149,6 +150,9 @@ class Admission:
         self.lives.has_learnt = False
         return done
 
+    def _impossible_text(self) -> str:
+        return f"{self._peer} acknowledges what this node has not said: somebody speaks to it in this node's name"
+
     def _rival_text(self) -> str:
         rival, newest = self.lives.rival, self._view.newest
         assert rival is not None
@@ -163,6 +167,10 @@ class Admission:
         found = []
         if self.lives.rival is not None and now < self.lives.rival_at + timing.SUSPICION_S:
             found.append(self._rival_text())
+        if self._impossible_at is not None and now < self._impossible_at + timing.SUSPICION_S:
+            found.append(self._impossible_text())
+        if self._monitor.has_signs(now) and not self._monitor.is_any_up and self.held_back != _HELD_BACK[UNPROVEN]:
+            found.append(f"{self._peer} is not believed: {self.held_back}")
         since, last = self.lives.unproven_since, self.lives.unproven_at
         if since is not None and last - since >= timing.PROOF_PATIENCE_S and now < last + timing.SUSPICION_S:
             found.append(f"{self._peer} is heard but does not acknowledge this node: it does not hear it, refuses it"

@@ -239,7 +239,7 @@ class Engine:
         beat, link = event.beat, event.link
         if beat.node != self.spec.peer or link not in self._monitor:
             return []
-        event, impossible = self._admission.plausible(event)
+        event, impossible = self._admission.plausible(event, now)
         beat = event.beat
         reason, heard_at = self._admission.doubt(event, now)
         if reason:
@@ -269,7 +269,7 @@ class Engine:
         if beat.facts is not None:
             self._notice.facts_are_taken()
         if beat.mute:
-            done += self._take_notice(beat, link)
+            done += self._take_notice(beat, link, now)
         if beat.goodbye is not Goodbye.NONE:
             for gone in self._monitor.take_down():
                 done.append(Record(RecordKind.LINK, gone.link_id, "UP", "DOWN", "the peer said goodbye"))
@@ -287,12 +287,12 @@ class Engine:
         said = previous.states
         self._touched |= {name for name, state in beat.states.items() if said[name] is not state}
 
-    def _take_notice(self, beat: Beat, link: LinkSpec) -> "list[Action]":
+    def _take_notice(self, beat: Beat, link: LinkSpec, now: float) -> "list[Action]":
         """The peer cannot send on some links, and says so on another one."""
         gone = self._monitor.mute(beat.mute, beat.boot, beat.seq)
         if gone is not None:
             return [Record(RecordKind.LINK, each.link_id, "UP", "DOWN", _mute_reason(each), is_alarm=True) for each in gone]
-        if not self._monitor.refuse(link, CONTRADICTION):
+        if not self._monitor.refuse(link, CONTRADICTION, now):
             return []
         text = "the peer says on this link that none of its links works: not believed (counted from now on)"
         return [Record(RecordKind.LINK, link.link_id, "", "REFUSED", text, is_alarm=True)]
@@ -563,7 +563,7 @@ class Engine:
         ]
         listed = {svc.name for svc in self.spec.services}
         services += [self._machines[name].status(self._view, self._leaving, now) for name in self._kept if name not in listed]
-        links = tuple(self._link_status(link) for link in self.spec.listeners)
+        links = tuple(self._link_status(link, now) for link in self.spec.listeners)
         reason = self._standing_reason()
         return NodeStatus(self.spec.node, self.spec.peer, 0, self._view.standing, reason, links, tuple(services),
                           self._admission.suspicions(now) + self._differences.warnings(),
@@ -601,12 +601,15 @@ class Engine:
             PeerStanding.LEFT: "it said goodbye",
         }[standing]
 
-    def _link_status(self, link: LinkSpec) -> LinkStatus:
+    def _link_status(self, link: LinkSpec, now: float) -> LinkStatus:
         is_up, heard, pid = self._monitor.view(link)
         if self._monitor.is_mute(link):
             reason = _mute_reason(link)
         else:
             reason = "" if is_up else "never heard" if heard is None else f"no beat for {link.timeout_s:g} s or more"
+        refused = self._monitor.refused_lately(link, now)
+        if refused and not is_up:
+            reason += f"; refused: {', '.join(refused)}"
         return LinkStatus(link.kind.value, link.label, False, is_up, pid, heard, reason, link.device, link.address, link.port,
                           link.offset, link.timeout_s, counts=self._monitor.counts(link), wire=link.wire.value)
 

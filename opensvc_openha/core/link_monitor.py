@@ -23,7 +23,7 @@ from typing import Iterable, Optional
 from opensvc_openha.core.beat import LEGACY_LIFE, BootId
 from opensvc_openha.core.model import LinkSpec
 from opensvc_openha.core.status import LinkSight
-from opensvc_openha.core.timing import BEAT_INTERVAL_S, PATIENCE_BEATS, START_READY_DELAY_S
+from opensvc_openha.core.timing import BEAT_INTERVAL_S, PATIENCE_BEATS, START_READY_DELAY_S, SUSPICION_S
 
 
 class _Listener:
@@ -38,6 +38,7 @@ class _Listener:
         self.boot: Optional[BootId] = None
         self.seq = -1
         self.counts: "dict[str, int]" = {}
+        self.refused_at: "dict[str, float]" = {}
         self.interval_s = BEAT_INTERVAL_S
         self.mute_since: Optional[int] = None
         """The peer's newest beat that says that it cannot send here."""
@@ -121,11 +122,16 @@ class LinkMonitor:
         longest = max((item.link.timeout_s for item in self._listeners.values()), default=0.0)
         return self._arrivals.first(boot, seq, received_at, received_at - longest)
 
-    def refuse(self, link: LinkSpec, reason: str) -> bool:
+    def refuse(self, link: LinkSpec, reason: str, now: float) -> bool:
         """Counts a beat that is not believed; True if it is the first for that reason on this link."""
         counts = self._listeners[link].counts
+        self._listeners[link].refused_at[reason] = now
         counts[reason] = counts.get(reason, 0) + 1
         return counts[reason] == 1
+
+    def refused_lately(self, link: LinkSpec, now: float) -> "list[str]":
+        """For which reasons beats were refused on a link within the time for which a suspicion is shown."""
+        return sorted(reason for reason, at in self._listeners[link].refused_at.items() if now < at + SUSPICION_S)
 
     def counts(self, link: LinkSpec) -> "dict[str, int]":
         """How many beats were not believed on a link, by reason."""

@@ -216,7 +216,7 @@ def configuration(pace: Pace) -> "list[Step]":
         Run(DEB2, "cp /shared/*.env /etc/opensvc"),
         Run(DEB2, "tail -3 /etc/opensvc/busybox.opensvc.com.env", (r"type = OpenHA\nname = busybox",)),
         Title("Install OpenHA", "With the embedded agent, since there is no OpenSVC agent here. On both nodes."),
-        *on_both("openha install --embedded-agent"),
+        *on_both("openha install --embedded-agent --no-key"),
         Run(DEB1, "ls /usr/local/cluster", (r"bin\s+conf\s+(doc\s+)?env\.sh",)),
         Title("Configure the cluster", "The nodes, and three heartbeat links each way: two networks, one disk. On both nodes."),
         *on_both(write_file(f"{EZ}/conf/nodes", "".join(f"{name}\n" for name in NAMES))),

@@ -18,6 +18,8 @@ TAG_BYTES = 32
 CLUSTER_BYTES = 8
 
 _CONTEXT = b"opensvc_openha heartbeat 1"
+_BINDING_MAX = 255
+"""Its length is one byte of what the tag is made of."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +48,9 @@ class Seal:
 
 
 def link_binding(link: LinkSpec) -> bytes:
-    """The link in a form that both its ends agree on."""
-    return link.shared_name.encode("ascii")
+    """The link in a form that both its ends agree on; a host name that is too long for it is hashed."""
+    name = link.shared_name.encode("ascii")
+    return name if len(name) <= _BINDING_MAX else hashlib.sha256(name).digest()
 
 
 def cluster_mark(name: str) -> bytes:

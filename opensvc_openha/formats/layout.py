@@ -39,6 +39,11 @@ class Layout:
         return f"{self.proc_dir}/nmond.lock"
 
     @property
+    def key_mark_file(self) -> str:
+        """Present once the peer was heard with a key; kept beside the key, since the run-time directory may be lost."""
+        return f"{self.key_file}.in-use"
+
+    @property
     def boot_file(self) -> str:
         """Counter of daemon starts and the boot identity of the machine at the last one."""
         return f"{self.proc_dir}/boot"

@@ -218,9 +218,14 @@ class DiskChannel:
         Now and then it looks whether the path still names what was opened: else two nodes could talk to two disks.
         """
         self._reads += 1
-        if self._reads % _LOOK_EVERY_READS == 0 and _identity_of(self._path) != self._identity:
-            raise LinkFault(f"{self._path} is not what was opened any more: it was replaced or removed")
+        if self._reads % _LOOK_EVERY_READS == 0:
+            self.check_identity()
         return self._opened_worker().request(disk_worker.READ, offset, length, b"", limit_s, "the read")
+
+    def check_identity(self) -> None:
+        """Raises LinkFault if the path names something else than what was opened, or nothing any more."""
+        if _identity_of(self._path) != self._identity:
+            raise LinkFault(f"{self._path} is not what was opened any more: it was replaced or removed")
 
     def write(self, offset: int, data: bytes, limit_s: float) -> None:
         """Writes and waits until the device has it; raises LinkFault."""

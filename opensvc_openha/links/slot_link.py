@@ -50,6 +50,7 @@ class SlotEnd:
         self._block_bytes = BLOCK_BYTES
         self._is_in_use = False
         self._device_bytes = 0
+        self._is_block_device = False
 
     def open(self) -> None:
         """Opens the device anew and checks that the slot is usable there."""
@@ -66,6 +67,7 @@ class SlotEnd:
         self._channel = channel
         self._is_in_use = info.is_in_use
         self._device_bytes = info.size_bytes
+        self._is_block_device = info.is_block_device
 
     def _check_slot(self, info: DeviceInfo) -> None:
         device, offset = self._spec.device, self._spec.offset
@@ -93,6 +95,11 @@ class SlotEnd:
         if self._channel is not None:
             self._channel.close()
             self._channel = None
+
+    def _gone(self, data: bytes) -> str:
+        """What to say of a slot of which fewer bytes can be read than it has."""
+        return (f"{self._spec.device} has vanished or shrunk: only {len(data)} of {self._slot_bytes} bytes can be read at block"
+                f" {self._spec.offset}")
 
     def _opened_channel(self) -> DiskChannel:
         if self._channel is None:
@@ -177,15 +184,25 @@ class SlotSender(SlotEnd):
             raise LinkFault(f"{self._spec.device}: {error}") from None
         before = channel.read(self._offset, len(slot), self._limit_s)
         if self._written is not None and before != self._written:
+            self._check_presence(channel, before, len(slot))
+        if self._written is not None and before != self._written:
             self.counters["overwritten"] += 1
             self._written = None
             self.check_ownership()
         channel.write(self._offset, slot, self._limit_s)
-        if channel.read(self._offset, len(slot), self._limit_s) != slot:
+        after = channel.read(self._offset, len(slot), self._limit_s)
+        if after != slot:
+            self._check_presence(channel, after, len(slot))
             raise LinkFault(f"{self._spec.device} does not hold what was just written to block {self._spec.offset}:"
                             " somebody else writes there, or the disk loses writes")
         self._written = slot
         self._is_begun = True
+
+    def _check_presence(self, channel: DiskChannel, data: bytes, wanted: int) -> None:
+        """A disk that is gone is no other writer: raises LinkFault if that is why the slot holds something else."""
+        channel.check_identity()
+        if len(data) < wanted:
+            raise LinkFault(self._gone(data))
 
     def _slot_of(self, frame: bytes) -> bytes:
         if not self._is_raw:
@@ -229,6 +246,9 @@ class SlotListener(SlotEnd):
                 if read_at > deadline:
                     return None
             data = channel.read(self._offset, self._slot_bytes, self._limit_s)
+            if self._is_block_device and len(data) < self._slot_bytes:
+                # A file may still be short: its slots are written one after the other.
+                raise LinkFault(self._gone(data))
             received_at = self._clock()
             self._next_read_at = received_at + self._poll_s
             frame = self._new_frame(data)

@@ -19,6 +19,7 @@ from opensvc_openha.formats.frame_seal import Key, Seal, cluster_mark
 from opensvc_openha.formats.key_file import KeyRing
 from opensvc_openha.formats.options_file import AuthMode, HeartbeatOptions
 
+UNKNOWN_KEY = "unknown key"
 RETIRE_AFTER_S = 10.0
 """The former key is accepted for this long after the peer was heard with the new one: slow links may lag behind."""
 
@@ -34,7 +35,9 @@ class Judgement:
 class Authentication:
     """The one object that knows keys. Used by all link threads; ``update`` and ``advance`` by the main thread."""
 
-    def __init__(self, node: str, boot: BootId) -> None:
+    def __init__(self, node: str, boot: BootId, copy_command: str = "") -> None:
+        """``copy_command`` is what an operator types to give the peer the keys of this node."""
+        self._copy_command = copy_command
         self._node = node
         self._boot = boot
         self._lock = threading.Lock()
@@ -44,18 +47,25 @@ class Authentication:
         self._is_peer_known = False
         self._peer_sends = ""
         self._peer_knows = ""
+        self._strange_key = ""
+        """Key that is not here, which frames come with since the peer was heard last with one that is."""
+        self._is_keyless = False
+        """The last frame that was not authentic, since the peer was heard with a key of ours, had none at all."""
         self._shown_next = ""
         self._heard_current_at: Optional[float] = None
 
     # --- configuration --------------------------------------------------------------------------------------
 
     def update(self, options: HeartbeatOptions, ring: Optional[KeyRing], lives: Mapping[str, BootId]) -> None:
-        """Takes over options and keys; ``lives`` tells under which keys the peer was ever heard."""
+        """Takes over options and keys; ``lives`` tells under which keys the peer was ever heard.
+
+        Heard once with any key, it is known to have one: a replaced key does not open the door to frames of the former one.
+        """
         with self._lock:
             if self._ring is None or ring is None or ring.current != self._ring.current:
                 self._heard_current_at = None
             self._mode, self._cluster, self._ring = options.authentication, options.cluster, ring
-            self._is_peer_known = ring is not None and any(key.key_id in lives for key in ring.keys)
+            self._is_peer_known = bool(lives)
 
     def relevant(self, lives: Mapping[str, BootId]) -> "dict[str, BootId]":
         """Without the lives heard under keys that are gone."""
@@ -67,7 +77,7 @@ class Authentication:
         """The peer was heard under these keys; True if beats without one are refused only from now on."""
         with self._lock:
             before = self._effective()
-            self._is_peer_known = self._ring is not None and any(key.key_id in lives for key in self._ring.keys)
+            self._is_peer_known = bool(lives)
             return before is not self._effective()
 
     def _effective(self) -> AuthMode:
@@ -106,13 +116,17 @@ class Authentication:
         if not problem:
             self._note(claim, now)
             return Judgement(claim.key_id)
+        self._is_keyless = not claim.key_id
+        if claim.key_id and problem == UNKNOWN_KEY:
+            self._strange_key = claim.key_id
         if mode is AuthMode.ENFORCED:
             raise FrameError(problem, f"the frame is not authenticated: {problem}")
         return Judgement(remark=problem)
 
     def _note(self, claim: Claim, now: float) -> None:
         with self._lock:
-            self._peer_sends, self._peer_knows = claim.key_id, claim.newest_id
+            self._peer_sends, self._peer_knows, self._strange_key = claim.key_id, claim.newest_id, ""
+            self._is_keyless = False
             ring = self._ring
             if ring is not None and ring.next is not None and ring.next.key_id in (claim.key_id, claim.newest_id):
                 self._shown_next = ring.next.key_id
@@ -150,6 +164,10 @@ class Authentication:
             accepts = tuple(key.key_id for key in ring.keys)
             return AuthStatus(mode.value, self._cluster, self._sending(ring).key_id, accepts, self._peer_sends, self._peer_knows)
 
+    @property
+    def _how_to_copy(self) -> str:
+        return f": `{self._copy_command}`" if self._copy_command else ""
+
     def warnings(self) -> "tuple[str, ...]":
         """What an operator should know of the authentication as it is."""
         with self._lock:
@@ -161,8 +179,14 @@ class Authentication:
             found = []
             if mode is AuthMode.PERMISSIVE:
                 until = " until the peer is heard with a key of ours" if self._mode is None else " (authentication = permissive)"
-                found.append(f"heartbeats without the key are accepted{until}")
+                found.append(f"heartbeats without the key are accepted{until}{self._how_to_copy}")
+            if self._strange_key and ring.find(self._strange_key) is None:
+                what = "accepted all the same" if mode is AuthMode.PERMISSIVE else "refused"
+                found.append(f"the peer sends with key {self._strange_key}, which is not here, and is {what}: the nodes need the"
+                             f" same key{self._how_to_copy}")
             known = {key.key_id for key in ring.keys}
+            if mode is AuthMode.ENFORCED and self._is_keyless:
+                found.append(f"frames in the peer's name come without a key, and are refused{self._how_to_copy}")
             if self._peer_knows and self._peer_knows not in known:
                 found.append(f"the peer has key {self._peer_knows}, which is not here: install its key file on this node")
             elif ring.next is not None and self._peer_knows and self._peer_knows != ring.next.key_id:
@@ -176,5 +200,5 @@ def _problem(data: bytes, claim: Claim, binding: bytes, ring: KeyRing) -> str:
         return "unauthenticated"
     key = ring.find(claim.key_id)
     if key is None:
-        return "unknown key"
+        return UNKNOWN_KEY
     return "" if is_authentic(data, key, binding) else "forged"

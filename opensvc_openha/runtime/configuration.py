@@ -15,6 +15,7 @@ from typing import Callable, Iterator, Optional
 from opensvc_openha.core.model import LEGACY_SERVICES_MAX, ClusterSpec, LinkSpec, Profile, ServiceSpec, Wire
 from opensvc_openha.core.timing import FAST_TIMEOUT_MIN_S
 from opensvc_openha.errors import ConfigError, SystemFault
+from opensvc_openha.formats.conf_lines import read_lines
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.formats.monitor_file import parse_monitor
 from opensvc_openha.formats.nodes_file import parse_nodes
@@ -65,6 +66,12 @@ def parse_links(text: str, layout: Layout, options: Options, *, need_both_ways: 
                 raise options.error(f"profile = fast, and {link.link_id} has wire = legacy: a C OpenHA sends one beat a second:"
                                     " write profile = tutorial", "timing", "profile")
     return links
+
+
+def has_links(layout: Layout) -> bool:
+    """True if any heartbeat link is configured."""
+    path = layout.monitor_file
+    return os.path.exists(path) and bool(list(read_lines(read_text(path), path)))
 
 
 def read_cluster(layout: Layout, options: "Optional[Options]" = None) -> ClusterSpec:

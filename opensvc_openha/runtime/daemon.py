@@ -40,6 +40,7 @@ from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import LinkStatus, NodeStatus, PeerStanding
 from opensvc_openha.errors import NotAnsweringError, OpenhaError, RefusedError, SystemFault
 from opensvc_openha.formats.layout import Layout
+from opensvc_openha.formats.options_file import AuthMode
 from opensvc_openha.formats.state_file import StoredState
 from opensvc_openha.runtime import clock
 from opensvc_openha.runtime.agent_caches import AgentCaches
@@ -52,7 +53,7 @@ from opensvc_openha.runtime.history import History
 from opensvc_openha.runtime.history_file import Entry, EntryKind
 from opensvc_openha.runtime.inbox import Inbox
 from opensvc_openha.runtime.interface_watch import InterfaceWatch
-from opensvc_openha.runtime.key_store import write_lives
+from opensvc_openha.runtime.key_store import copy_command, forget_use, write_lives
 from opensvc_openha.runtime.link_threads import LinkThread, ListenerThread, SenderThread
 from opensvc_openha.runtime.live_configuration import Configuration, LiveConfiguration
 from opensvc_openha.runtime.lock import lock_is_in_place, take_lock
@@ -76,6 +77,9 @@ _SUSPICIOUS = {
     "own": "this node hears its own heartbeats: the address or port of this link is wrong",
     "namesake": "another node uses the name of this one",
     "foreign cluster": "another cluster sends here: give it addresses and ports of its own",
+    "source": "datagrams come from another address than the peer's: see peer_address in openha.conf",
+    "forged": "frames come with a wrong tag: they were altered, made for another link, or made by somebody without the key",
+    "node": "heartbeats of a node come in that is not the peer",
     "overwritten": "somebody else writes to this node's slot: another node of this name, or a wrong offset",
 }
 _NAMED = 5
@@ -156,7 +160,7 @@ class Daemon:
         clean_up(layout)
         is_first_start = not os.path.exists(layout.boot_file)
         boot, is_same_life = next_boot(layout)
-        self._authentication = Authentication(self._spec.node, boot)
+        self._authentication = Authentication(self._spec.node, boot, copy_command(layout, self._spec.peer))
         self._hand_out(self._configuration.current)
         self._realtime = Realtime(self._configuration.current.options.realtime)
         kept = self._store.kept(self._spec.own_services) if is_same_life else ()
@@ -408,6 +412,11 @@ class Daemon:
 
     def _hand_out(self, current: Configuration) -> None:
         """Gives options to those that have no need of the engine for it."""
+        if current.options.heartbeat.authentication is AuthMode.OFF:
+            try:
+                forget_use(self._layout)
+            except SystemFault as error:
+                self._log.warning("node %s: %s", self._spec.node, error)
         self._authentication.update(current.options.heartbeat, current.ring, current.lives)
         self._runner.configure(current.spec.own_services, current.options.scripts.parallel)
         shortest_s = min((link.timeout_s for link in current.spec.listeners), default=math.inf)
@@ -558,7 +567,7 @@ class Daemon:
             known = heard.get((spec.kind.value, spec.label, spec.port))
             listener = self._links.get((spec, "listener"))
             if known is not None and isinstance(listener, ListenerThread):
-                reason = listener.fault or listener.remark or known.reason
+                reason = listener.fault or listener.remark or _with_refusals(known, listener.refused_lately)
                 links.append(_on_wall(replace(known, reason=reason, thread=listener.thread_id,
                                               counts=_sum_of(listener.counts, known.counts))))
         services = tuple(replace(svc, since=None if svc.since is None else clock.wall_of(svc.since))
@@ -636,6 +645,13 @@ def _answer_to(question: _Question) -> NodeStatus:
     if not question.answered.wait(_STATUS_LIMIT_S) or question.status is None:
         raise NotAnsweringError("the engine does not answer")
     return question.status
+
+
+def _with_refusals(link: LinkStatus, refused: "list[str]") -> str:
+    """Why a link is down, with what comes in on it all the same."""
+    if link.is_up or not refused:
+        return link.reason
+    return f"{link.reason}{', ' if '; refused: ' in link.reason else '; refused: '}{', '.join(refused)}"
 
 
 def _on_wall(link: LinkStatus) -> LinkStatus:

@@ -21,6 +21,8 @@ from opensvc_openha.formats.options_file import AuthMode, Options
 from opensvc_openha.runtime.files import make_dir, write_atomically
 
 _FILE_BYTES = 4_096
+_MARK = ("The other node was heard with a heartbeat key: beats without one of the keys of this node are refused, also\n"
+         "after the key was replaced. authentication = off in openha.conf removes this file.\n")
 _LIFE = re.compile(r"([0-9a-f]{8}) ([0-9]{1,10}) ([0-9a-f]{1,16})\Z")
 
 
@@ -75,13 +77,14 @@ def write_keys(layout: Layout, ring: KeyRing) -> None:
 def read_lives(layout: Layout, ring: Optional[KeyRing]) -> "dict[str, BootId]":
     """The newest life of the peer under each key.
 
-    A damaged note is one that has lost the numbers: that the peer has our keys is then taken for granted, the strict way.
+    A note that is damaged or lost has lost the numbers: that the peer has our keys is then taken for granted, the strict way.
     """
+    unknown = dict.fromkeys([key.key_id for key in ring.keys] if ring else [], NOBODY)
     try:
         with open(layout.peer_lives_file, encoding="ascii") as file:
             lines = file.read(_FILE_BYTES).splitlines()
     except (FileNotFoundError, NotADirectoryError):
-        return {}
+        return unknown if os.path.exists(layout.key_mark_file) else {}
     except OSError as error:
         raise SystemFault(f"cannot read {layout.peer_lives_file}: {error.strerror}") from error
     except UnicodeDecodeError:
@@ -90,19 +93,47 @@ def read_lives(layout: Layout, ring: Optional[KeyRing]) -> "dict[str, BootId]":
     for line in lines:
         match = _LIFE.match(line)
         if match is None:
-            return dict.fromkeys([key.key_id for key in ring.keys] if ring else [], NOBODY)
+            return unknown
         lives[match.group(1)] = BootId(int(match.group(2)), int(match.group(3), 16))
     return lives
 
 
 def write_lives(layout: Layout, lives: Mapping[str, BootId]) -> None:
-    """Replaces the note, on disk when it returns. Raises SystemFault."""
+    """Replaces the note, on disk when it returns, and marks the key as one that the peer uses. Raises SystemFault."""
     text = "".join(f"{key_id} {boot.counter} {boot.nonce:x}\n" for key_id, boot in sorted(lives.items()))
     try:
         make_dir(layout.proc_dir)
         write_atomically(layout.peer_lives_file, text.encode("ascii"))
     except OSError as error:
         raise SystemFault(f"cannot write {layout.peer_lives_file}: {error.strerror}") from error
+    if lives and not os.path.exists(layout.key_mark_file):
+        try:
+            write_atomically(layout.key_mark_file, _MARK.encode("ascii"), 0o600)
+        except OSError as error:
+            raise SystemFault(f"cannot write {layout.key_mark_file}: {error.strerror}") from error
+
+
+def forget_use(layout: Layout) -> None:
+    """Somebody wrote authentication = off: a key that is used later is a first one again. Raises SystemFault."""
+    for path in (layout.key_mark_file, layout.peer_lives_file):
+        try:
+            os.unlink(path)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise SystemFault(f"cannot remove {path}: {error.strerror}") from error
+
+
+def is_key_wanted(layout: Layout, options: Options) -> bool:
+    """True where a node without a key should get one: nothing says that it must do without, or that it had one."""
+    heartbeat = options.heartbeat
+    had_one = any(os.path.lexists(path) for path in (layout.key_file, layout.key_mark_file, layout.peer_lives_file))
+    return not had_one and heartbeat.authentication is not AuthMode.OFF and not heartbeat.has_legacy
+
+
+def copy_command(layout: Layout, peer: str) -> str:
+    """What an operator types to give the peer the key of this node."""
+    return f"ssh {peer} {layout.bin_dir}/openha key install - < {layout.key_file}"
 
 
 def read_settings(layout: Layout, options: Options) -> "tuple[Optional[KeyRing], dict[str, BootId]]":
@@ -112,7 +143,7 @@ def read_settings(layout: Layout, options: Options) -> "tuple[Optional[KeyRing],
     if ring is None and mode in (AuthMode.ENFORCED, AuthMode.PERMISSIVE):
         raise options.error(f"authentication = {mode.value} needs a key: `openha key generate` makes one,"
                             " `openha key install` takes the peer's", "heartbeat", "authentication")
-    if ring is None and mode is None and lives:
+    if ring is None and mode is None and (lives or os.path.exists(layout.key_mark_file)):
         raise ConfigError("the key file is gone, although the peer was heard with a key: bring it back, or write"
                           f" authentication = off in {layout.options_file}", layout.key_file)
     if options.heartbeat.has_legacy and ring is not None and mode in (None, AuthMode.ENFORCED):

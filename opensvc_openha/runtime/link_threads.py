@@ -112,6 +112,11 @@ class LinkThread:
         """How many frames were found wrong, by reason."""
         return dict(self._counters)
 
+    @property
+    def refused_lately(self) -> "list[str]":
+        """For which reasons frames were dropped within the time for which a suspicion is shown."""
+        return sorted(reason for reason in list(self._last) if self.saw_lately(reason))
+
     def saw_lately(self, reason: str) -> bool:
         """True while frames keep being counted for that reason."""
         at = self._last.get(reason)

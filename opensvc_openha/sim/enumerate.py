@@ -18,7 +18,7 @@ from opensvc_openha.core.invariants import InvariantBroken, liveness_bound_s
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import PeerStanding
 from opensvc_openha.core.timing import RESTART_HOLD_S, START_READY_DELAY_S, STUCK_S
-from opensvc_openha.sim.small_world import NODES, SERVICE, TIMEOUT_S, Fate, SmallWorld
+from opensvc_openha.sim.small_world import NODES, SERVICE, TIMEOUT_S, Fate, Forgery, SmallWorld
 
 MOMENT_S = 0.06
 """Time for what follows at once from an event: beats, their acknowledgements, and the next step."""
@@ -115,6 +115,10 @@ def events_of(world: SmallWorld, with_force: bool) -> "Iterator[Event]":
         yield Event(f"daemon of {name} dies", lambda w, i=index: w.kill(i))  # type: ignore[misc]
         text = f"disk of {name} has room again" if node.is_disk_full else f"disk of {name} is full"
         yield Event(text, lambda w, i=index, full=not node.is_disk_full: w.fill_disk(i, full))  # type: ignore[misc]
+        if not world.key_id and world.nodes[1 - index].engine is not None:
+            for forgery in Forgery:
+                text = f"{name} is told {forgery.value} in its peer's name"
+                yield Event(text, lambda w, i=index, what=forgery: w.forge(i, what))  # type: ignore[misc]
         for leaving in Leaving:
             text = f"daemon of {name} is asked to end ({leaving.value})"
             yield Event(text, lambda w, i=index, how=leaving: w.leave(i, how))  # type: ignore[misc]

@@ -6,6 +6,7 @@ from dataclasses import replace
 from random import Random
 from typing import Callable, Dict, Tuple
 
+from opensvc_openha.core.beat import Ack, BootId
 from opensvc_openha.core.events import Command, Leaving
 from opensvc_openha.core.model import LinkSpec, ServiceSpec
 from opensvc_openha.sim.cluster import Cluster
@@ -14,6 +15,7 @@ from opensvc_openha.sim.machine import Machine
 _ORDERS: "Tuple[Command, ...]" = (Command.UNFREEZE,) * 5 + (
     Command.START, Command.STOP, Command.FREEZE_STOP, Command.FREEZE_START)
 _FORCING: "Tuple[Command, ...]" = (Command.FORCE_STOP, Command.FORCE_START)
+_TOP_SEQ, _TOP_LIFE = 2**64 - 1, BootId(2**32 - 1, 1)
 _GARBAGE = (None, b"", b"\xff\x00\x17", b"9999", b"\0\0")
 
 
@@ -49,6 +51,8 @@ class Havoc:
         self._await_interface()
         self._hand_dice = Random(f"{cluster.plan.seed} hands")
         self._await_hand()
+        self._forger_dice = Random(f"{cluster.plan.seed} forger")
+        self._await_forger()
         self._choices = [kind for kind, weight in self._kinds.items() for _ in range(weight)]
 
     def next_gap_s(self) -> float:
@@ -159,6 +163,30 @@ class Havoc:
         count = cluster.network.replay(link, other, dice.choice((1, 20, 200)), life)
         cluster.note(f"{count} old frames of {link.node} {other.device} are sent again on {link.device}")
 
+    def _await_forger(self) -> None:
+        """Somebody without the key speaks, drawn apart from all else."""
+        gap_s, dice = self._cluster.plan.forger_gap_s, self._forger_dice
+        if gap_s:
+            self._later(dice.choice(gap_s) * dice.uniform(0.2, 1.5), self._forge)
+
+    def _forge(self) -> None:
+        """One datagram in the name of a living node: its true states, and numbers that are not its own.
+
+        It acknowledges nothing that was said, and says no goodbye: who may say such things without a key may start services.
+        """
+        cluster, dice = self._cluster, self._forger_dice
+        victim = dice.choice(cluster.machines)
+        links = [link for link in cluster.links if link.node == victim.peer.name and not link.kind.is_disk]
+        if victim.life is not None and victim.peer.life is not None and victim.peer.life.engine.seq:
+            true = victim.peer.life.engine.beat()
+            boot = dice.choice((true.boot, _TOP_LIFE, BootId(2**32 - 1, dice.getrandbits(64)), BootId(0, 1)))
+            ack = dice.choice((None, Ack(victim.life.engine.boot, _TOP_SEQ)))
+            seq = dice.choice((0, true.seq + 1, true.seq + 1000, _TOP_SEQ))
+            victim.note(f"somebody speaks in the name of {true.node}: life {boot.counter}, number {seq}")
+            for link in dice.sample(links, dice.randint(1, len(links))):
+                victim.life.hear_forged(link, replace(true, boot=boot, seq=seq, ack=ack, mute=frozenset()))
+        self._await_forger()
+
     def _await_interface(self) -> None:
         """Interfaces fail beside all else, drawn apart from it."""
         gap_s, dice = self._cluster.plan.interface_gap_s, self._interface_dice
@@ -230,9 +258,11 @@ class Havoc:
         machine.damage_state(self._dice.choice(self._cluster.plan.services), self._dice.choice(_GARBAGE))
 
     def _forget_boot(self, machine: Machine) -> None:
-        if not self._cluster.plan.has_key:
-            machine.note("boot counter is lost")
-            machine.boot_counter = 0
+        machine.note("boot counter is lost")
+        machine.boot_counter = 0
+        if self._cluster.plan.has_key and self._cluster.plan.seed % 2:
+            machine.note("and so is what it knew of its peer")
+            machine.lives = {}
 
     def _later(self, seconds: float, call: "Callable[[], None]") -> None:
         def act() -> None:

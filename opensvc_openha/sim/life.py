@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Dict, List, Mapping, Tuple
 
 from opensvc_openha.core.actions import Announce, Answer, MirrorPeer, Persist, Record, RememberLives, RunScript
-from opensvc_openha.core.beat import BootId
+from opensvc_openha.core.beat import Beat, BootId
 from opensvc_openha.core.engine import Engine
 from opensvc_openha.core.events import BeatReceived, CommandReceived, ConfigChanged, Event, Learned, SendersMuted, Tick
 from opensvc_openha.core.invariants import Adopted, Arrived, Heard, Moved, Ordered, Said, StateLost
@@ -94,10 +94,12 @@ class Life:
         else:
             self._step(event)
 
-    def _step(self, event: Event) -> None:
+    def _step(self, event: Event, is_forged: bool = False) -> None:
         machine = self._machine
         now = machine.monotonic
-        if isinstance(event, BeatReceived):
+        if is_forged:
+            pass  # The invariants are only told what the nodes say: a forged beat proves nothing.
+        elif isinstance(event, BeatReceived):
             machine.observe(Heard(now, machine.name, event.beat, bool(event.key_id)))
         elif isinstance(event, CommandReceived):
             machine.observe(Ordered(now, machine.name, event.service, event.command))
@@ -196,6 +198,11 @@ class Life:
             machine.observe(Arrived(now, machine.name, carried.beat, bool(decoded.key_id)))
         self.handle(BeatReceived(link, decoded.beat, now, decoded.pid, decoded.key_id))
         self._listeners[link].keep(data)
+
+    def hear_forged(self, link: LinkSpec, beat: Beat) -> None:
+        """Somebody speaks in the peer's name, once."""
+        if not (self.is_over or self.is_stalled or self.is_hung):
+            self._step(BeatReceived(link, beat, self._machine.monotonic), is_forged=True)
 
     def _refuse_unknown(self, data: bytes) -> None:
         """What an older version does with a flag that it does not know."""

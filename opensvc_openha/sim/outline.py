@@ -26,8 +26,8 @@ _NOT_A_CAUSE = frozenset({
     "spec", "boot", "seq", "reason", "since", "counts", "pid", "link", "_pending", "_mirrored", "_stepped_at", "_expected_at",
     "_beat_at", "_stalled_at", "_arrivals", "_marks", "_own_boot", "own_boot", "_peer", "_same_since", "_taken_at", "sent_at",
     "rival_at", "unproven_since", "unproven_at", "_due", "_leave_began", "_past", "has_learnt",
-    "cause", "_sight", "_late_s", "_pace", "pace", "own_seq", "_worked_until",
-    "held_back", "_kept_on_s", "first_seq", "stepped_back_from", "_told", "_asking", "_is_question_new",
+    "cause", "_sight", "_late_s", "_pace", "pace", "own_seq", "_worked_until", "refused_at",
+    "held_back", "_impossible_at", "_kept_on_s", "first_seq", "stepped_back_from", "_told", "_asking", "_is_question_new",
     "_learned_reason",
 })
 """Attributes that are shown, that repeat others, or that only say when the next beat is due."""

@@ -23,6 +23,8 @@ from opensvc_openha.formats.beat_frame import HAS_MUTE
 NODES = ("deb1", "deb2")
 _AMBUSHED = (3, 4)
 """By the seed, not drawn: seeds that once failed keep their story."""
+_FORGED = 6
+"""Divisor of the seeds without a key in which somebody forges beats: by the seed, too."""
 _INTERFACES = ((6, 4), (7, 4))
 """Divisors and rests of the seeds with faults of interfaces: by the seed, too."""
 _BY_HAND = (8, 5)
@@ -56,6 +58,8 @@ class Plan:
     """Times between two faults of an interface; empty for none."""
     by_hand_gap_s: "tuple[float, ...]" = ()
     """Times between two starts of a service by hand, beside the cluster; empty for none."""
+    forger_gap_s: "tuple[float, ...]" = ()
+    """Times between two datagrams that somebody sends in a node's name; empty for nobody."""
     unknown_flag: int = 0
     """A flag of the frame that the second node's older version refuses; 0 for none."""
     rates: "tuple[float, float]" = (1.0, 1.0)
@@ -155,12 +159,14 @@ def _draw(seed: int) -> Plan:
         ambush=0.3 if seed % 5 in _AMBUSHED else 0.0,
         check_s=(0.3, 15.0, 15.0) if seed % 5 in _AMBUSHED else (0.05, 0.3, 4.0, 15.0),
     )
+    if seed % _FORGED == 0 and not plan.has_key:
+        plan = replace(plan, forger_gap_s=Random(f"{seed} forger gaps").choice(((5.0, 20.0), (1.0, 30.0), (60.0,))))
     if dice.random() < 0.06:
         # An older version of the program on the second node, which understands too little to agree with the first one.
         return replace(plan, unknown_flag=dice.choice((8, 4)))
     if dice.random() < 0.06:
         # What a C OpenHA speaks proves little: the two agree only while the network works.
-        return replace(plan, is_legacy=True, has_key=False, has_disk=False, delays_s=(0.001, 0.01))
+        return replace(plan, is_legacy=True, has_key=False, has_disk=False, delays_s=(0.001, 0.01), forger_gap_s=())
     if any(seed % divisor == rest for divisor, rest in _INTERFACES):
         # On a part of them the second node is of a version that knows no notice of a link that is down.
         gap_s = Random(f"{seed} interface gaps").choice(((5.0, 20.0), (0.5, 2.0, 10.0), (30.0, 60.0)))

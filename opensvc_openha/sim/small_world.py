@@ -8,11 +8,11 @@ said, heard and run is told to the watch of the invariants.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Optional
 
 from opensvc_openha.core.actions import Announce, Answer, MirrorPeer, Persist, Record, RememberLives, RunScript
-from opensvc_openha.core.beat import Beat, BootId
+from opensvc_openha.core.beat import Ack, Beat, BootId, Goodbye
 from opensvc_openha.core.engine import Engine
 from opensvc_openha.core.events import (
     BeatReceived,
@@ -80,6 +80,14 @@ class Script:
     kind: ScriptKind
     is_fencing: bool
     """A check-up script that was told of a silent peer: if it succeeds, that peer is down."""
+
+
+class Forgery(enum.Enum):
+    """What somebody without the key says in the name of a living node."""
+
+    NUMBER = "the highest number"
+    LIFE = "the highest life"
+    GOODBYE = "a goodbye"
 
 
 class Host:
@@ -290,6 +298,20 @@ class SmallWorld:
         beat, self.held[index] = self.held[index], None
         assert beat is not None, "nothing was held back"
         self._hear(self.nodes[1 - index], beat)
+
+    def forge(self, index: int, forgery: Forgery) -> None:
+        """Somebody says once to a node what its peer says now, under numbers that the peer will never reach."""
+        node, speaker = self.nodes[index], self.nodes[1 - index].engine
+        assert speaker is not None and not self.key_id, "without a key, in the name of a node that lives"
+        beat = replace(speaker.beat(), ack=None, seq=2**64 - 1)
+        if forgery is Forgery.LIFE:
+            beat = replace(beat, boot=BootId(2**32 - 1, 1))
+        elif forgery is Forgery.GOODBYE:
+            # One that lets nobody start anything: who may forge more than that may start services.
+            states = dict.fromkeys(beat.states, ServiceState.STOP_FAILED)
+            ack = None if node.engine is None else Ack(node.engine.boot, 0)
+            beat = replace(beat, goodbye=Goodbye.RESTART, states=states, ack=ack)
+        node.step(BeatReceived(self.links[1 - index], beat, self.now))
 
     def disturb(self) -> None:
         """A fault or a command follows: what the services do from now on is counted anew."""

@@ -177,7 +177,7 @@ def volume_groups(player: Player) -> None:
 def cluster(player: Player) -> None:
     """OpenHA with the embedded agent on both, as the README tells, and the image in the service's own docker."""
     player.title("Install and configure", "The package with its embedded agent, two services, three heartbeat links each way.")
-    player.on_both("openha install --embedded-agent")
+    player.on_both("openha install --embedded-agent --no-key")
     player.on(player.deb1, "cat /etc/lvm/lvmlocal.conf /usr/local/sbin/fence-peer")
     player.on_both(typed("/etc/opensvc/registry.opensvc.com.env", REGISTRY))
     player.on_both(typed("/etc/opensvc/files.opensvc.com.env", FILES))

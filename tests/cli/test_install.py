@@ -110,3 +110,55 @@ def test_agent_directories_can_each_be_moved() -> None:
     layout = agent_layout("", {"OSVC_ETC": "/srv/etc"})
     assert (layout.etc_dir, layout.var_dir) == ("/srv/etc", "/var/lib/opensvc")
     assert agent_layout("", agent_layout("/srv").environment()) == agent_layout("/srv")
+
+
+def _key(root: Path) -> Path:
+    return root / "conf/openha.key"
+
+
+def test_node_gets_a_heartbeat_key_and_is_told_how_to_share_it(tmp_path: Path) -> None:
+    """Mode 0600, named with the command that brings it to the other node; a second installation leaves it as it is."""
+    done = _install("--prefix", str(tmp_path))
+    assert os.stat(_key(tmp_path)).st_mode & 0o777 == 0o600
+    assert f"ssh OTHER_NODE {tmp_path}/bin/openha key install - < {_key(tmp_path)}" in done.stdout
+    before = _key(tmp_path).read_bytes()
+    assert "Heartbeat key" not in _install("--prefix", str(tmp_path)).stdout
+    assert _key(tmp_path).read_bytes() == before
+
+
+def test_no_key_is_made_where_there_must_be_none(tmp_path: Path) -> None:
+    """On request, in an image, with authentication off, with a C OpenHA as the peer, and where one was in use and is gone."""
+    _install("--prefix", str(tmp_path / "asked"), "--no-key")
+    _install("--layout", "fhs", "--root", str(tmp_path / "image"))
+    assert not _key(tmp_path / "asked").exists() and not (tmp_path / "image/etc/openha/openha.key").exists()
+    for name, text in (("off", "authentication = off"), ("old", "wire = legacy")):
+        root = tmp_path / name
+        (root / "conf").mkdir(parents=True)
+        (root / "conf/openha.conf").write_text(f"[heartbeat]\n{text}\n")
+        assert _install("--prefix", str(root)).returncode == 0
+        assert not _key(root).exists()
+    (tmp_path / "asked/conf/openha.key.in-use").write_text("")
+    _install("--prefix", str(tmp_path / "asked"))
+    assert not _key(tmp_path / "asked").exists()
+
+
+def test_broken_options_do_not_keep_a_node_from_being_installed(tmp_path: Path) -> None:
+    """No key is made on a guess, and the line that is wrong is told."""
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "conf/openha.conf").write_text("[heartbeat]\nauthentification = off\n")
+    done = _install("--prefix", str(tmp_path))
+    assert done.returncode == 0 and "openha.conf:2" in done.stderr and not _key(tmp_path).exists()
+
+
+def test_first_link_of_a_node_comes_with_a_key(tmp_path: Path) -> None:
+    """`hb -a` on a node without links makes one, unless it is told not to, and later links do not."""
+    _install("--prefix", str(tmp_path), "--no-key")
+    here = os.uname().nodename
+    (tmp_path / "conf/nodes").write_text(f"{here}\npeer.opensvc.com\n")
+    add = (str(tmp_path / "bin/hb"), "-a", "-n", here, "-t", "net", "-i", "lo", "-p", "5010", "-T", "10", "-d")
+    done = _run(*add, "239.131.50.10", "--no-key")
+    assert (done.returncode, done.stdout) == (0, "heartbeat added.\n"), done
+    assert _run(*add, "239.131.50.11").stdout == "heartbeat added.\n" and not _key(tmp_path).exists()
+    (tmp_path / "conf/monitor").write_text("# none yet\n")
+    done = _run(*add, "239.131.50.12")
+    assert done.stdout.startswith("heartbeat added.\nHeartbeat key ") and _key(tmp_path).exists(), done

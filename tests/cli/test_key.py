@@ -227,7 +227,23 @@ def test_peer_gets_a_word_about_its_missing_key(cluster_dir: ClusterDir, voice: 
     cluster_dir.ok("ezha start")
     voice.key = STRANGE
     voice.talk(cluster_dir, f"peer {PEER}: live")
-    assert "unknown key" in cluster_dir.ok("hb -s -v")
+    shown = cluster_dir.ok("hb -s -v")
+    assert "unknown key" in shown
+    assert f"the peer sends with key {STRANGE.key_id}, which is not here" in shown
+    assert f"ssh {PEER} {cluster_dir.path('bin/openha')} key install - < {cluster_dir.path('conf/openha.key')}" in shown
     cluster_dir.path("peer.key").write_text(format_keys(KeyRing(STRANGE)))
     cluster_dir.ok(f"openha key install {cluster_dir.path('peer.key')}")
     voice.talk(cluster_dir, f"this node sends with key {STRANGE.key_id}, the peer with {STRANGE.key_id}")
+
+
+def test_refused_beats_are_the_reason_of_the_link_and_a_warning(cluster_dir: ClusterDir, voice: PeerVoice) -> None:
+    """Enforced, and the peer has another key: the link is down, its reason says what comes in, and the remedy is told."""
+    cluster_dir.ok("openha key generate")
+    cluster_dir.path("conf/openha.conf").write_text("[heartbeat]\nauthentication = enforced\n")
+    cluster_dir.ok("ezha start")
+    voice.key = STRANGE
+    voice.talk(cluster_dir, "never heard; refused: unknown key")
+    shown = cluster_dir.ok("hb -s -v")
+    assert f"the peer sends with key {STRANGE.key_id}, which is not here, and is refused" in shown
+    voice.key = None
+    voice.talk(cluster_dir, "frames in the peer's name come without a key, and are refused")

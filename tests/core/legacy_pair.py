@@ -196,6 +196,7 @@ class MixedPair(Pair):
         if (link.node, link) in self.cut or self.is_lost():
             return
         beat = self._codecs[link].decode(data).beat
+        self._codecs[link].keep(data)
         received_at = self.now + (self.random.uniform(0, DISK_POLL_S) if link.kind.is_disk else self.delay_s())
         self.schedule_at(received_at, self._to_ours, self.ours.life, BeatReceived(link, beat, received_at))
 

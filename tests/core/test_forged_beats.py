@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any, Callable
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from opensvc_openha.core.actions import Announce
 from opensvc_openha.core.beat import Ack, Beat, BootId, Goodbye
@@ -176,3 +179,50 @@ def test_recording_that_is_stretched_does_not_keep_the_dead_from_being_silent() 
         pair.schedule_at(pair.now + 9 * number, deb2.handle, deb2.life, BeatReceived(link, old, pair.now + 9 * number))
     pair.run(80)
     assert deb2.state == "STARTED"
+
+
+_SEQS = st.sampled_from((0, 1, HUGE - 1, HUGE))
+_GAPS_S = st.sampled_from((0.0, 0.4, 3.0, 9.9, 11.0))
+
+
+@st.composite
+def _forgeries(draw: "Callable[..., Any]") -> "list[dict[str, Any]]":
+    """Up to three datagrams: in whose name, on how many links, after which pause, and what is not as the node says it."""
+    return [
+        {
+            "name": draw(st.sampled_from(NAMES)), "links": draw(st.integers(1, 2)), "gap_s": draw(_GAPS_S),
+            "boot": draw(st.sampled_from((None, TOP_LIFE, BootId(2**32 - 1, 667), BootId(0, 1)))), "seq": draw(_SEQS),
+            "ack": draw(st.sampled_from(("none", "true", "old", "highest"))), "goodbye": draw(st.sampled_from(Goodbye)),
+            "state": draw(st.sampled_from(ServiceState)), "is_mute": draw(st.booleans()),
+            "interval_s": draw(st.sampled_from((0.001, 1.0, 4e6))),
+        }
+        for _ in range(draw(st.integers(1, 3)))
+    ]
+
+
+@given(_forgeries())
+@settings(max_examples=25, deadline=None)
+def test_whatever_a_few_datagrams_say_in_the_names_of_two_nodes_is_over_in_time(forgeries: "list[dict[str, Any]]") -> None:
+    """Both nodes go on, their services frozen: each believes the other's true words again, and neither is called silent."""
+    pair = Pair()
+    pair.start_on_deb1()
+    pair.deb1.command(Command.FREEZE_START)
+    pair.deb2.command(Command.FREEZE_STOP)
+    pair.run(2)
+    for forged in forgeries:
+        speaker = pair.deb1 if forged["name"] == NAMES[0] else pair.deb2
+        assert speaker.engine is not None
+        true_ack, seq = speaker.engine.beat().ack, {"highest": HUGE, "old": 1}.get(forged["ack"])
+        ack = None if forged["ack"] == "none" else true_ack if seq is None else _acks(pair, forged["name"], seq)
+        mute = {link.mark for link in pair.links if link.node == forged["name"]}
+        Forger(pair).send(
+            forged["name"], forged["links"], boot=forged["boot"] or speaker.engine.boot, seq=forged["seq"], ack=ack,
+            goodbye=forged["goodbye"], states={"registry": forged["state"]}, interval_s=forged["interval_s"],
+            mute=frozenset(sorted(mute)[:1] if forged["is_mute"] else ()),
+        )
+        pair.run(forged["gap_s"])
+    pair.run(60)
+    for host in (pair.deb1, pair.deb2):
+        assert _standing(host) is PeerStanding.LIVE and host.shown == ("FROZEN_START", "FROZEN_STOP")
+        assert host.engine is not None and all(link.is_up for link in host.engine.snapshot(pair.now).links)
+        assert not any(record.new == "SILENT" for record in host.records)

@@ -8,6 +8,7 @@ import pytest
 
 from opensvc_openha.core.beat import LEGACY_LIFE, BootId
 from opensvc_openha.core.link_monitor import LinkMonitor
+from opensvc_openha.core.timing import SUSPICION_S
 from opensvc_openha.core.model import LinkKind, LinkSpec
 from opensvc_openha.core.timing import BEAT_INTERVAL_S, PATIENCE_BEATS, START_READY_DELAY_S
 
@@ -92,12 +93,14 @@ def test_node_without_listeners_remembers_no_more_than_one_arrival() -> None:
 def test_refusals_are_counted_by_link_and_reason_and_told_once() -> None:
     """The first of each reason on each link is news."""
     monitor = LinkMonitor([FIRST, SECOND], 100.0)
-    assert monitor.refuse(FIRST, "replayed")
-    assert not monitor.refuse(FIRST, "replayed")
-    assert monitor.refuse(FIRST, "old life")
-    assert monitor.refuse(SECOND, "replayed")
+    assert monitor.refuse(FIRST, "replayed", 0.0)
+    assert not monitor.refuse(FIRST, "replayed", 0.0)
+    assert monitor.refuse(FIRST, "old life", 0.0)
+    assert monitor.refuse(SECOND, "replayed", 0.0)
     assert monitor.counts(FIRST) == {"replayed": 2, "old life": 1}
     assert monitor.counts(SECOND) == {"replayed": 1}
+    assert monitor.refused_lately(FIRST, SUSPICION_S - 1) == ["old life", "replayed"]
+    assert monitor.refused_lately(FIRST, SUSPICION_S) == []
 
 
 def test_shortest_and_longest_timeouts_are_those_of_the_links() -> None:

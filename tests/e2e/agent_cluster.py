@@ -51,7 +51,7 @@ class AgentCluster:
         self.first, self.second = nodes
         for node in nodes:
             prepare(node)
-            self.must(node, "openha install --embedded-agent")
+            self.must(node, "openha install --embedded-agent --no-key")
             node.write(f"{EZ}/conf/nodes", "".join(f"{each.name}\n" for each in nodes))
             node.write(f"{EZ}/conf/monitor", monitor_file(LINK_TIMEOUT_S))
             node.write(f"{EZ}/conf/openha.conf", options)

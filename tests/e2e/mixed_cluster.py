@@ -74,7 +74,7 @@ class MixedCluster:
     def use_ours(self, node):
         """Install this package over the C programs, which are kept aside, and have it speak the original's format."""
         self.must(node, f"if [ -d {BIN} ] && [ ! -d {SAVED_BIN} ]; then mv {BIN} {SAVED_BIN}; fi;"
-                        " openha install --layout fhs")
+                        " openha install --no-key --layout fhs")
         node.write("/etc/openha/openha.conf", OPTIONS)
         self._is_c[node.name] = False
 

@@ -38,7 +38,7 @@ def test_an_upgrade_of_a_packaged_agent_leaves_the_driver_in_place(two_nodes):
         assert done.returncode == code, f"{command}: {done.stdout}{done.stderr}"
         return done.stdout
 
-    run("openha install")
+    run("openha install --no-key")
     node.write("/usr/local/cluster/conf/nodes", "deb1.opensvc.com\ndeb2.opensvc.com\n")
     assert f"dpkg-divert {HOME}/lib/resHbOpenHA.py as {HOME}/lib/resHbOpenHA.py.stock" in run("openha agent install")
     assert "openha_driver" in node.read(f"{HOME}/lib/resHbOpenHA.py")

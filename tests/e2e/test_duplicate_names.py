@@ -18,7 +18,7 @@ def test_two_nodes_of_one_name_are_reported_by_the_peer_and_by_both(two_nodes):
     with TwoNodes(NAMES) as nodes:
         for node in nodes:
             prepare(node)
-            node.run("openha install")
+            node.run("openha install --no-key")
             node.write(f"{EZ}/conf/nodes", "".join(f"{name}\n" for name in NAMES[:2]))
             node.write(f"{EZ}/conf/monitor", monitor_file(2))
             assert node.run(f"{EZ}/ezha start").returncode == 0

@@ -61,7 +61,7 @@ def install(nodes, tar):
         must(node, "at-boot")
         for service, text in FILES.items():
             node.write(f"/etc/opensvc/{service}.opensvc.com.env", text.replace("[vg#1]\n", "[vg#1]\ndisable = true\n"))
-        must(node, "openha install --embedded-agent")
+        must(node, "openha install --embedded-agent --no-key")
         node.write("/usr/local/cluster/conf/nodes", "".join(f"{name}\n" for name in NAMES))
         node.write("/usr/local/cluster/conf/monitor", monitor_file(LINK_TIMEOUT_S))
     for volume in [name for names in VOLUMES.values() for name in names]:

@@ -35,7 +35,7 @@ class Cluster:
         self.first, self.second = nodes
         for node in nodes:
             prepare(node)
-            self.must(node, "openha install")
+            self.must(node, "openha install --no-key")
             node.write(f"{EZ}/conf/nodes", "".join(f"{each.name}\n" for each in nodes))
             node.write(f"{EZ}/conf/monitor", monitor_file(LINK_TIMEOUT_S))
             for service, check in checks.items():

@@ -14,7 +14,7 @@ from opensvc_openha.core.model import LinkKind, LinkSpec
 from opensvc_openha.core.states import ServiceState as S
 from opensvc_openha.errors import FrameError
 from opensvc_openha.formats.beat_frame import decode_frame, encode_beat, is_authentic, read_claim
-from opensvc_openha.formats.frame_seal import Key, Seal, cluster_mark, link_binding
+from opensvc_openha.formats.frame_seal import Key, Seal, cluster_mark, is_tag_right, link_binding, tag_of
 from opensvc_openha.formats.name_book import NameBook
 
 KEY, OTHER = Key(bytes(range(32))), Key(bytes(range(1, 33)))
@@ -96,6 +96,16 @@ def test_binding_names_a_link_alike_on_both_nodes() -> None:
     assert net("eth1", "ff02::1") == net("ens3", "FF02:0:0::1")
     assert dio("/dev/sda", 0) == dio("/dev/sdb", 0)
     assert len({net("e", "ff02::1"), net("e", "ff02::2"), net("e", "ff02::1", 5011), dio("/d", 0), dio("/d", 10)}) == 5
+
+
+@pytest.mark.parametrize("length", [1, 241, 242, 243, 253, 300])
+def test_host_name_of_any_length_can_be_sealed_and_names_its_link(length: int) -> None:
+    """The name is part of what the tag covers: two long ones that differ in their last letter are two links."""
+    one, two = (LinkSpec("deb1", LinkKind.UNICAST, "eth1", "a" * (length - 1) + end, 65535, 0, 10.0) for end in "bc")
+    key = Key(bytes(32))
+    tag = tag_of(key, link_binding(one), b"frame")
+    assert is_tag_right(key, link_binding(one), b"frame", tag)
+    assert not is_tag_right(key, link_binding(two), b"frame", tag)
 
 
 def test_thousand_services_with_tag_and_cluster_fit_in_one_datagram() -> None:

@@ -2,7 +2,8 @@
 
 ``take`` hands one input to a parser, or, as a frame, slot or record, to a node that enforces its key and hears its peer.
 It fails if anything but the documented error comes out, if a state of this node or of its peer changed, if the node wants
-to do anything but write down that a beat was refused, or if a file, socket or process was touched on the way.
+to do anything but write down that a beat was refused, or if a file, socket or process was touched on the way. What comes
+from another address than the peer's must leave no trace: the same bytes from the right address are taken as ever.
 """
 
 from __future__ import annotations
@@ -35,12 +36,15 @@ from opensvc_openha.formats.monitor_file import format_link, parse_monitor
 from opensvc_openha.formats.nodes_file import parse_nodes
 from opensvc_openha.formats.options_file import AuthMode, HeartbeatOptions, parse_options
 from opensvc_openha.formats.services_file import format_service, parse_services
+from opensvc_openha.links.base import Received
 from opensvc_openha.runtime.authentication import Authentication
+from opensvc_openha.runtime.beat_intake import BeatIntake
 from opensvc_openha.runtime.codec import Codec, OwnCodec
 from opensvc_openha.runtime.legacy_codec import LegacyCodec
 from tests.fuzz.local import REQUESTS, DamagedHistory, take_request
 
 OURS, PEER = "deb1", "deb2"
+RIGHT, WRONG = "10.11.1.2", "10.11.1.66"
 NOW = 100.0
 NAMES = ("mail", "registry", "web.1")
 KEY, WRONG_KEY = Key(bytes(range(32))), Key(bytes(32))
@@ -203,6 +207,7 @@ class Target:
         else:
             reason = "decoded"
             done = self.engine.step(BeatReceived(link, decoded.beat, NOW, decoded.pid, decoded.key_id), NOW)
+            self.codecs[link].keep(data)
             for action in done:
                 assert _is_harmless(action, link), f"the node wants to do this: {action}"
             # Only a step can move what is shown; what is said is looked at after every input.
@@ -235,12 +240,36 @@ class FrozenTarget(Target):
         return "decoded"
 
 
+class SourceTarget:
+    """Listeners that take nothing from another address than the peer's, on a link of each format."""
+
+    def __init__(self) -> None:
+        self._authentication = Authentication(OURS, OUR_LIFE)
+
+    def hear(self, link: LinkSpec, data: bytes) -> None:
+        """The bytes from elsewhere and then from the peer do what they do from the peer alone."""
+        assert self._taken(link, data, (WRONG, RIGHT)) == [False, *self._taken(link, data, (RIGHT,))], "a wrong address was heard"
+
+    def _taken(self, link: LinkSpec, data: bytes, sources: "tuple[str, ...]") -> "list[bool]":
+        own, taken = replace(link, peer_address=RIGHT), []
+        codec: Codec = OwnCodec(own, lambda: NAMES, self._authentication, lambda: NOW)
+        if link.wire is Wire.LEGACY:
+            codec = LegacyCodec(own, lambda: NAMES)
+        heard: "list[BeatReceived]" = []
+        intake = BeatIntake(own, codec, lambda event: not heard.append(event), lambda reason, what, number: None)
+        for source in sources:
+            before = len(heard)
+            intake.take(Received(data, NOW, f"{source}:5010"))
+            taken.append(len(heard) > before)
+        return taken
+
+
 class Intruder:
     """Makes of each input an attack on one of the parsers or on a node."""
 
     def __init__(self) -> None:
         self._watch = _Watch()
-        self.target, self.frozen = Target(), FrozenTarget()
+        self.target, self.frozen, self.sources = Target(), FrozenTarget(), SourceTarget()
         self._kinds = tuple(TEXTS)
         self.asked = FrozenTarget()
         self.requests: "dict[str, int]" = {}
@@ -308,6 +337,7 @@ class Intruder:
         """What only the missing key keeps out is also told to the node without one: there all fields are read."""
         if self.target.hear(link, frame) in _KEPT_OUT:
             self.frozen.hear(link, frame)
+        self.sources.hear(NET[1], frame)
 
     def _slot(self, choice: int, payload: bytes) -> None:
         """A slot of a disk: arbitrary, or a whole one with bytes replaced, in the envelope or in its frame."""
@@ -334,6 +364,7 @@ class Intruder:
         data = data.ljust(DISK_BYTES, b"\0") if is_disk else data
         link = OLD_DISK if is_disk else OLD_NET
         (self.frozen if choice & 128 else self.target).hear(link, data)
+        self.sources.hear(link if not is_disk else OLD_NET, data[:RECORD_BYTES])
 
     def _state_file(self, payload: bytes) -> None:
         try:

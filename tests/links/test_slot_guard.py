@@ -272,3 +272,44 @@ def test_slot_that_is_wiped_while_the_link_runs_is_written_again_on_a_forced_dev
     put(image, bytes(5120), 10)
     one.send(b"beat 2")
     assert one.counters["overwritten"] == 1 and b"beat 2" in content(image, 10)
+
+
+@pytest.mark.parametrize("how", ["removed", "replaced", "truncated"])
+def test_disk_that_vanishes_is_not_called_a_second_writer(sender, disk_file, how):
+    """The path is gone, names another disk, or the disk has no end there any more: said as such, and nothing is counted."""
+    one = sender(disk_file)
+    one.open()
+    one.send(b"beat 1")
+    if how == "truncated":
+        os.truncate(disk_file, 0)
+    else:
+        os.rename(disk_file, f"{disk_file}.old")
+        put(f"{disk_file}.old", b"something else")
+    if how == "replaced":
+        with open(disk_file, "wb") as new:
+            new.write(bytes(1 << 20))
+    words = "vanished or shrunk" if how == "truncated" else "replaced or removed"
+    with pytest.raises(LinkFault, match=words):
+        one.send(b"beat 2")
+    assert one.counters["overwritten"] == 0
+
+
+def test_device_that_has_become_shorter_is_no_blank_slot(sender, loop_device):
+    """Somebody shrinks the volume under both ends: each says that it is gone."""
+    device, image = loop_device(64)
+    one, listener = sender(device), DioListener(spec(device), time.monotonic)
+    one.open()
+    one.send(b"beat 1")
+    listener.open()
+    try:
+        assert listener.receive(0.0) is None
+        os.truncate(image, 0)
+        run("losetup", "-c", device)
+        listener._next_read_at = None
+        with pytest.raises(LinkFault, match="vanished or shrunk"):
+            listener.receive(0.0)
+    finally:
+        listener.close()
+    with pytest.raises(LinkFault, match="vanished or shrunk"):
+        one.send(b"beat 2")
+    assert one.counters["overwritten"] == 0

@@ -90,7 +90,7 @@ class AgentNodes:
         for node in nodes:
             prepare(node)
             self._install_agent(node, agent.home)
-            self.ok(node, "openha install")
+            self.ok(node, "openha install --no-key")
             node.write(f"{EZ}/conf/nodes", "".join(f"{each.name}\n" for each in nodes))
             node.write(f"{EZ}/conf/monitor", monitor_file(2))
             node.environment["PATH"] = f"{self.etc}:{self.home}/bin:{EZ}/bin:{EZ}:" + node.environment["PATH"]

@@ -21,7 +21,15 @@ from opensvc_openha.formats.options_file import AuthMode, HeartbeatOptions
 from opensvc_openha.runtime.authentication import RETIRE_AFTER_S, Authentication
 from opensvc_openha.runtime.codec import OwnCodec
 from opensvc_openha.runtime.configuration import read_options
-from opensvc_openha.runtime.key_store import read_keys, read_lives, read_settings, write_keys, write_lives
+from opensvc_openha.runtime.key_store import (
+    forget_use,
+    is_key_wanted,
+    read_keys,
+    read_lives,
+    read_settings,
+    write_keys,
+    write_lives,
+)
 
 A, B, C = (Key(bytes([number] * 32)) for number in (1, 2, 3))
 NAMES = ("deb1", "deb2")
@@ -42,7 +50,7 @@ class Station:
 
     def restart(self) -> None:
         """A daemon that knows no more than its files."""
-        self.auth = Authentication(self.name, self.boot)
+        self.auth = Authentication(self.name, self.boot, f"ssh {self.other} openha key install -")
         self.read()
         self.sender = OwnCodec(self.link(self.name), tuple, self.auth)
         self.listener = OwnCodec(self.link(self.other), tuple, self.auth, lambda: self.now)
@@ -76,6 +84,14 @@ class Station:
         if ring is not None:
             self.file = ring
         self.read()
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    """An empty cluster directory."""
+    made = tree_layout(str(tmp_path))
+    os.makedirs(made.conf_dir)
+    return made
 
 
 def exchange(one: Station, two: Station) -> None:
@@ -201,6 +217,57 @@ def test_two_clusters_each_with_a_key_of_their_own_find_together() -> None:
     exchange(one, two)
 
 
+def test_two_new_nodes_that_each_made_a_key_hear_each_other_and_say_what_to_do() -> None:
+    """The default of an installation: understood as without a key, the command is named; then one key is brought over."""
+    one, two = Station(0, KeyRing(A)), Station(1, KeyRing(C))
+    exchange(one, two)
+    for node, strange in ((one, C), (two, A)):
+        told = " | ".join(node.auth.warnings())
+        assert f"the peer sends with key {strange.key_id}, which is not here, and is accepted all the same" in told
+        assert f"`ssh {node.other} openha key install -`" in told
+    assert one.file is not None and two.file is not None
+    two.file = two.file.merged_with(one.file)
+    two.read()
+    for _ in range(4):
+        exchange(one, two)
+        one.poll(RETIRE_AFTER_S)
+        two.poll(RETIRE_AFTER_S)
+    assert (one.file, two.file) == (KeyRing(A), KeyRing(A))
+    for node in (one, two):
+        assert node.auth.status().mode == "enforced" and node.auth.warnings() == ()
+
+
+@pytest.mark.parametrize("is_note_lost", [False, True])
+def test_stolen_key_that_was_replaced_opens_no_door(layout: Layout, is_note_lost: bool) -> None:
+    """The documented replacement: the old file removed, a new one put there. The thief is refused from the first beat on."""
+    write_keys(layout, KeyRing(A))
+    write_lives(layout, {A.key_id: BootId(7, 1)})
+    write_keys(layout, KeyRing(B))
+    if is_note_lost:
+        os.unlink(layout.peer_lives_file)
+    node, thief = Station(0), Station(1, KeyRing(A))
+    node.file, node.lives = settings(layout)
+    node.restart()
+    with pytest.raises(FrameError) as caught:
+        node.hear(thief.say())
+    assert caught.value.reason == "unknown key"
+    with pytest.raises(FrameError):
+        node.hear(Station(1).say())
+    assert node.hear(Station(1, KeyRing(B)).say()) == B.key_id
+
+
+def test_key_is_a_first_one_again_after_authentication_was_switched_off(layout: Layout) -> None:
+    """Somebody went back to no key on purpose: what is known of its use is removed, and a later key begins permissive."""
+    write_keys(layout, KeyRing(A))
+    write_lives(layout, {A.key_id: BootId(7, 1)})
+    assert not is_key_wanted(layout, read_options(layout))
+    forget_use(layout)
+    forget_use(layout)
+    assert read_lives(layout, KeyRing(A)) == {}
+    os.unlink(layout.key_file)
+    assert settings(layout) == (None, {}) and is_key_wanted(layout, read_options(layout))
+
+
 def test_permissive_lets_wrong_frames_pass_and_says_so() -> None:
     """No key, an unknown key, a forged tag: used as if nothing authenticated them, each under its own name."""
     one = Station(0, KeyRing(A), AuthMode.PERMISSIVE)
@@ -234,14 +301,6 @@ def test_other_cluster_is_foreign_and_a_missing_name_is_none() -> None:
 # --- on disk --------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def layout(tmp_path: Path) -> Layout:
-    """An empty cluster directory."""
-    made = tree_layout(str(tmp_path))
-    os.makedirs(made.conf_dir)
-    return made
-
-
 def test_key_file_is_written_for_its_owner_alone(layout: Layout) -> None:
     """Mode 0600 from its first byte, whatever the umask; read again as it was."""
     old = os.umask(0)
@@ -272,7 +331,7 @@ def test_key_file_of_another_user_is_refused(layout: Layout) -> None:
 
 
 def test_lives_are_remembered_and_damage_is_taken_the_strict_way(layout: Layout) -> None:
-    """The note survives; without it nothing is known; a damaged one still says that the peer has the key."""
+    """The note survives; without it nothing is known; a damaged or a lost one still says that the peer has the key."""
     lives = {A.key_id: BootId(7, 2**63), B.key_id: BootId(1, 1)}
     assert read_lives(layout, KeyRing(A)) == {}
     write_lives(layout, lives)
@@ -280,6 +339,8 @@ def test_lives_are_remembered_and_damage_is_taken_the_strict_way(layout: Layout)
     for damage in ("rubbish\n", "", "\xff"):
         Path(layout.peer_lives_file).write_bytes(f"{A.key_id} 7 zz\n{damage}".encode("latin-1"))
         assert read_lives(layout, KeyRing(A)) == {A.key_id: NOBODY}
+    os.unlink(layout.peer_lives_file)
+    assert read_lives(layout, KeyRing(A)) == {A.key_id: NOBODY}
 
 
 def settings(layout: Layout) -> "tuple[Optional[KeyRing], dict[str, BootId]]":
