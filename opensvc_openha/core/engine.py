@@ -87,6 +87,13 @@ class Engine:
         self._beat_at = now
         self._stepped_at = now
         self._expected_at = now
+        self._said: Optional[Announce] = None
+        """The last beat, as an ordinary one."""
+        self._repeated: Optional[Announce] = None
+        """The one that is repeated while states are written: the last one before the step that has them written."""
+        self._repeat_seq = self._repeat_end = 0
+        self._out_at = now
+        """When a beat left last, a repeat among them."""
         self._is_begun = False
         self._is_dirty = True
         self._told: "dict[str, ServiceState]" = {}
@@ -180,6 +187,41 @@ class Engine:
         """
         self._worked_until = until
         self._monitor.wait_until(until + timing.BACKLOG_S)
+
+    def make_room(self) -> None:
+        """Called before a step whose states may be written by another thread: leaves numbers for repeats of the last beat.
+
+        A repeat says what was said before. Its number is lower than any that this step gives to what is announced after it, so
+        that an acknowledgement of it is none of what is being written.
+        """
+        self._repeated, self._out_at = self._said, self._beat_at
+        if self.seq > self._repeat_end:
+            self._repeat_seq, self.seq = self.seq, self.seq + _REPEATS_MAX
+            self._repeat_end = self.seq
+
+    @property
+    def repeat_at(self) -> float:
+        """When the last beat is to be repeated, if states are still being written then."""
+        return self._out_at + self._gap_s(self._out_at)
+
+    def repeat(self, now: float) -> Optional[Announce]:
+        """The last beat once more, under a number of its own; None where there is none to repeat."""
+        last = self._repeated
+        if last is None or last.beat.goodbye is not Goodbye.NONE or self._repeat_seq >= self._repeat_end:
+            return None
+        self._repeat_seq += 1
+        self._out_at = now
+        self._view.own_seq = max(self._view.own_seq, self._repeat_seq)
+        return replace(last, beat=replace(last.beat, seq=self._repeat_seq))
+
+    def wrote(self, now: float) -> None:
+        """The states of the last step are on disk: its beat leaves now.
+
+        Unless this node was mute meanwhile: then the next step finds that its peer may have acted.
+        """
+        is_mute = now - self._out_at >= self._peer_patience_s
+        is_announced = self._said is not self._repeated
+        self._beat_at = now if is_announced and not is_mute else self._out_at
 
     def beats_wait(self, now: float) -> None:
         """Called before a step while received beats wait: the peer may have been heard, which this step does not know."""
@@ -414,11 +456,16 @@ class Engine:
             else:
                 self._has_news = self._has_news or before.get(name) is not machine.announced
                 self._told[name] = machine.announced
-            if machine is not None and (machine.is_in_doubt or machine.state is ServiceState.START_READY):
+            if machine is not None and self._asks(machine):
                 self._asking.add(name)
             else:
                 self._asking.discard(name)
         self._is_question_new = bool(self._asking) and not had_questions
+
+    def _asks(self, machine: ServiceMachine) -> bool:
+        """True for a service that waits for the peer's acknowledgement."""
+        is_waiting = machine.is_in_doubt or machine.state is ServiceState.START_READY
+        return is_waiting or machine.is_stop_unheard(self._view)
 
     def _evaluate(self, names: "list[str]", now: float, just_moved: "set[str]") -> "list[Action]":
         done: "list[Action]" = []
@@ -495,7 +542,8 @@ class Engine:
     def _next_beat(self, goodbye: Goodbye) -> Announce:
         self.seq += 1
         self._view.own_seq = self.seq
-        return Announce(self.beat(goodbye), with_names=self._view.states.keys() != self._told.keys())
+        self._said = Announce(self.beat(goodbye), with_names=self._view.states.keys() != self._told.keys())
+        return self._said
 
     def beat(self, goodbye: Goodbye = Goodbye.NONE) -> Beat:
         """What this node says now, under the current sequence number."""
@@ -648,6 +696,8 @@ def _is_past(instant: Optional[float], now: float) -> bool:
     return instant is not None and now >= instant
 
 
+_REPEATS_MAX = 65_536
+"""Numbers left for repeats before each beat. One more is a prime: pages of names are chosen by the number."""
 _DEAF = "no link of this node could be opened yet, so that it hears nobody"
 _ORDER = (Persist, RememberLives, Announce, MirrorPeer, RunScript, Record, Answer, Exit)
 

@@ -88,6 +88,8 @@ class ServiceMachine:
         self._ready_since = now
         self._hold_until = now
         self._is_hold_for_peer = False
+        self._stopped_seq: Optional[int] = None
+        """The beat that leaves the service to the peer: the peer has not declined before it has taken that into account."""
         self._check_began = now
         # A daemon that finds the service running was away for an unknown time.
         self._doubt = _Doubt(0, "the daemon was restarted") if learned.state in _OWNS else None
@@ -213,6 +215,7 @@ class ServiceMachine:
         self.running = row.run
         self._is_found_down = row.trigger is Trigger.PROBE_DOWN
         parts = self._note_parts(row, now)
+        self._stopped_seq = next_seq if row.holds and row.trigger is Trigger.STOP_OK else None
         if row.holds:
             self._hold_until = now + self._hold_s(row)
             self._is_hold_for_peer = row.trigger is not Trigger.STORE_FAILED and not self._failures.is_script
@@ -278,7 +281,7 @@ class ServiceMachine:
             is_legacy=view.newest is not None and view.newest.is_legacy,
             is_watched_out=view.is_watched_out(self.spec.name, self._ready_since, now),
             is_delay_over=silent is not None and now >= max(silent, self._ready_since) + self.pace.start_ready_delay_s,
-            is_held=now < self._hold_until,
+            is_held=now < self._hold_until or self.is_stop_unheard(view),
             is_check_valid=silent is not None and silent <= self._check_began,
             is_in_doubt=self._doubt is not None,
             is_peer_started=view.state_of(self.spec.name) in _RUNS,
@@ -363,6 +366,15 @@ class ServiceMachine:
     def is_in_doubt(self) -> bool:
         """True while the peer's acknowledgement is waited for."""
         return self._doubt is not None
+
+    def is_stop_unheard(self, view: PeerView) -> bool:
+        """True while a live peer has not taken into account yet that this node has stopped the service and leaves it to it.
+
+        A peer with many services, or a slow disk, may need longer for that than the hold lasts.
+        """
+        if self._stopped_seq is None or view.standing is not PeerStanding.LIVE or (view.newest and view.newest.is_legacy):
+            return False
+        return view.acked_seq < self._stopped_seq
 
     def _dual_advice(self, peer: ServiceState) -> str:
         if peer is ServiceState.STOPPING:

@@ -120,6 +120,9 @@ WORK_NOTED_S = 0.01
 BACKLOG_S = 0.05
 """After such work, what waits in the inbox is taken before a link is called down."""
 
+STATE_WRITE_LIMIT_S = 10.0
+"""While states are written the last beat is repeated, until nothing was written for so long: a hung disk makes a node silent."""
+
 CHECK_LIMIT_S = 60.0
 START_LIMIT_S = 600.0
 STOP_LIMIT_S = 600.0

@@ -70,6 +70,7 @@ from opensvc_openha.runtime.realtime import Realtime
 from opensvc_openha.runtime.script_runner import ScriptRunner
 from opensvc_openha.runtime.systemd import Systemd
 from opensvc_openha.runtime.state_store import StateStore, clean_up, next_boot
+from opensvc_openha.runtime.state_writer import StateWriter
 from opensvc_openha.runtime.status_board import StatusBoard
 from opensvc_openha.runtime.thread_names import name_thread
 
@@ -87,6 +88,8 @@ _NAMED = 5
 _BACKLOG = 16
 """So many events may wait for the engine before the end of a status script is held back."""
 _BACKLOG_PAUSE_S = 0.01
+_WRITER_PAUSE_S = 0.05
+"""Whoever asks for the status while states are written waits no longer than that."""
 _DRAIN_LIMIT_S = 1.0
 """Beats that wait before a check-up script for a silent peer are taken within that time, or it is decided anew."""
 _STATUS_LIMIT_S = 1.5
@@ -170,7 +173,9 @@ class Daemon:
         self._store.note_managed(self._spec.own_services)
         self._history.note_start(learned, is_same_life)
         lives = self._configuration.current.lives
-        self._node = Node(Engine(self._spec, boot, learned, clock.monotonic(), lives, kept), self)
+        self._writer = StateWriter(self._realtime.enter)
+        engine = Engine(self._spec, boot, learned, clock.monotonic(), lives, kept)
+        self._node = Node(engine, self, self._writer.begin)
 
     # --- life -----------------------------------------------------------------------------------------------
 
@@ -246,6 +251,9 @@ class Daemon:
         try:
             engine = self._node.engine
             while not self._node.is_done and not self._displaced:
+                if self._node.is_writing:
+                    self._await_states()
+                    continue
                 item = self._inbox.get(engine.next_deadline() - clock.monotonic()) or Tick()
                 now = clock.monotonic()
                 self._answer_questions(now)
@@ -256,14 +264,29 @@ class Daemon:
                     item = Tick()
                 self._decided_at = now
                 self._node.handle(item, now)
-                self._excuse_work(now)
+                if not self._node.is_writing:
+                    self._excuse_work(now)
                 self._systemd.alive()
         except RefusedError as error:
             self._displaced = str(error)
         except BaseException as error:  # The one place of this thread that catches all: a silent node is a safe node.
             self._failure = error
+        self._writer.close()
         self._is_over.set()
         self._wake.set()
+
+    def _await_states(self) -> None:
+        """Waits a moment for states that are being written. Nothing is decided meanwhile, but the links are not mute."""
+        node, now = self._node, clock.monotonic()
+        problems = self._writer.wait(min(max(node.speak_at - now, 0.001), _WRITER_PAUSE_S))
+        now = clock.monotonic()
+        self._answer_questions(now)
+        if problems is not None:
+            self._excuse_work(self._decided_at)
+            node.written(problems, now)
+            self._systemd.alive()
+        elif node.speak_meanwhile(now):
+            self._systemd.alive()
 
     def _excuse_work(self, began: float) -> None:
         """What the engine's thread did itself, writing states most of all, is no stall: the listeners went on."""

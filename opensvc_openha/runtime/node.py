@@ -5,8 +5,10 @@ It knows its surroundings only through Ports, so that threads, sockets and files
 
 from __future__ import annotations
 
+import collections
+import math
 from dataclasses import replace
-from typing import Protocol
+from typing import Callable, Deque, Optional, Protocol
 
 from opensvc_openha.core.actions import (
     Action,
@@ -23,6 +25,7 @@ from opensvc_openha.core.actions import (
 )
 from opensvc_openha.core.engine import Engine
 from opensvc_openha.core.events import Event, StoreFailed
+from opensvc_openha.core.timing import STATE_WRITE_LIMIT_S
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.errors import SystemFault
 
@@ -60,25 +63,88 @@ class Ports(Protocol):
 
 
 class Node:
-    """One engine and its surroundings."""
+    """One engine and its surroundings.
 
-    def __init__(self, engine: Engine, ports: Ports) -> None:
+    With ``defer``, states are written elsewhere: it is given a job to be done by another thread, and the owner calls ``written``
+    with what came of it. Until then ``is_writing`` is true, the engine decides nothing, and what follows from the step waits;
+    the owner calls ``speak_meanwhile`` at ``speak_at``, which repeats the last beat, so that the peer does not miss this node.
+    """
+
+    def __init__(
+        self, engine: Engine, ports: Ports, defer: "Optional[Callable[[Callable[[], dict[str, str]]], None]]" = None
+    ) -> None:
         self.engine = engine
         self.is_done = False
         self._ports = ports
+        self._defer = defer
         self._unwritten: "set[str]" = set()
+        self._events: "Deque[Event]" = collections.deque()
+        self._held: "Optional[list[Action]]" = None
+        self._progress = 0
+        """Grows with each state that is written, by the thread that writes."""
+        self._seen_progress = 0
+        self._moved_on_at = -math.inf
 
     def handle(self, event: Event, now: float) -> None:
         """One event, and all that follows from it."""
-        waiting = [event]
-        while waiting:
-            failed = self._carry_out(self.engine.step(waiting.pop(0), now))
-            waiting += [StoreFailed(service, detail) for service, detail in failed.items()]
+        self._events.append(event)
+        self._advance(now)
 
-    def _carry_out(self, actions: "list[Action]") -> "dict[str, str]":
+    def _advance(self, now: float) -> None:
+        while self._events and not self.is_writing:
+            if self._defer is not None:
+                self.engine.make_room()
+            actions = self.engine.step(self._events.popleft(), now)
+            states = [action for action in actions if isinstance(action, Persist)]
+            if states and self._defer is not None:
+                self._held, self._seen_progress, self._moved_on_at = actions, self._progress, now
+                self._defer(lambda: self._persist_all(states))
+            else:
+                self._finish(actions, self._persist_all(states))
+
+    @property
+    def is_writing(self) -> bool:
+        """True while states are being written, and nothing may be decided."""
+        return self._held is not None
+
+    @property
+    def states_held(self) -> int:
+        """How many states are being written."""
+        return sum(isinstance(action, Persist) for action in self._held or ())
+
+    def written(self, problems: "dict[str, str]", now: float) -> None:
+        """The states are on disk, but for those that have a problem: what follows from them is carried out."""
+        assert self._held is not None, "nothing is being written"
+        actions, self._held = self._held, None
+        self.engine.wrote(now)
+        self._finish(actions, problems)
+        self._advance(now)
+
+    @property
+    def speak_at(self) -> float:
+        """When the last beat is to be repeated while states are being written."""
+        return self.engine.repeat_at
+
+    def speak_meanwhile(self, now: float) -> bool:
+        """Repeats the last beat if it is time; False once a disk has written nothing for so long that this node falls silent."""
+        if self._progress != self._seen_progress:
+            self._seen_progress, self._moved_on_at = self._progress, now
+        if now >= self._moved_on_at + STATE_WRITE_LIMIT_S:
+            return False
+        announce = self.engine.repeat(now) if now >= self.speak_at else None
+        if announce is not None:
+            self._ports.announce(announce)
+        return True
+
+    def _finish(self, actions: "list[Action]", problems: "dict[str, str]") -> None:
+        for action in actions:
+            if isinstance(action, Persist):
+                self._tell_problem(action, problems[action.service])
+        failed = self._carry_out(actions, problems)
+        self._events.extend(StoreFailed(service, detail) for service, detail in failed.items())
+
+    def _carry_out(self, actions: "list[Action]", problems: "dict[str, str]") -> "dict[str, str]":
         """Returns the services whose start was given up because its state could not be written."""
-        # The engine's order: all that is to be persisted comes first.
-        problems = self._persist_all([action for action in actions if isinstance(action, Persist)])
         failed: "dict[str, str]" = {}
         for action in actions:
             if isinstance(action, Persist):
@@ -107,7 +173,7 @@ class Node:
         return failed
 
     def _persist_all(self, actions: "list[Persist]") -> "dict[str, str]":
-        """Writes states; returns why each could not be written. Many are on disk with one wait, not with one for each."""
+        """Writes states, in any thread; returns why each could not be. Many are on disk with one wait, not with one for each."""
         is_batch = len(actions) > _WAITS_AT_MOST
         problems: "dict[str, str]" = {}
         for action in actions:
@@ -116,13 +182,12 @@ class Node:
                 problems[action.service] = ""
             except SystemFault as error:
                 problems[action.service] = str(error)
+            self._progress += 1
         if is_batch:
             try:
                 self._ports.sync_states()
             except SystemFault as error:
                 problems = {service: problem or str(error) for service, problem in problems.items()}
-        for action in actions:
-            self._tell_problem(action, problems[action.service])
         return problems
 
     def _tell_problem(self, action: Persist, problem: str) -> None:

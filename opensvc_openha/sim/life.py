@@ -7,7 +7,7 @@ thing: the listeners go on and stamp what they receive, and all of it waits in t
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Dict, List, Mapping, Tuple
+from typing import TYPE_CHECKING, Callable, Dict, List, Mapping, Tuple
 
 from opensvc_openha.core.actions import Announce, Answer, MirrorPeer, Persist, Record, RememberLives, RunScript
 from opensvc_openha.core.beat import Beat, BootId
@@ -16,6 +16,7 @@ from opensvc_openha.core.events import BeatReceived, CommandReceived, ConfigChan
 from opensvc_openha.core.invariants import Adopted, Arrived, Heard, Moved, Ordered, Said, StateLost
 from opensvc_openha.core.model import LinkSpec, ServiceSpec
 from opensvc_openha.core.states import ServiceState
+from opensvc_openha.core.timing import WORK_NOTED_S
 from opensvc_openha.errors import FrameError, SystemFault
 from opensvc_openha.formats.frame_seal import SECRET_BYTES, Key
 from opensvc_openha.formats.key_file import KeyRing
@@ -23,6 +24,7 @@ from opensvc_openha.formats.options_file import HeartbeatOptions
 from opensvc_openha.formats.state_file import StoredState, encode
 from opensvc_openha.runtime.authentication import Authentication
 from opensvc_openha.runtime.codec import Codec, OwnCodec
+from opensvc_openha.runtime.inbox import Inbox
 from opensvc_openha.runtime.legacy_codec import LegacyCodec
 from opensvc_openha.runtime.node import Node
 from opensvc_openha.sim.wires import Carried
@@ -37,6 +39,10 @@ _ROUNDING_S = 1e-6
 _FLAGS = slice(6, 8)
 """Where a frame has its flags."""
 _RING = KeyRing(Key(bytes(range(SECRET_BYTES))))
+
+
+_LOOK_S = 0.05
+"""So often it is looked whether a process that was stopped goes on."""
 
 
 class Killed(BaseException):
@@ -57,6 +63,11 @@ class Life:
         self._sockets: "Dict[LinkSpec, List[Carried]]" = {}
         self._parked: "List[Event]" = []
         self._inbox: "List[Event]" = []
+        self._queue: "Inbox[Event]" = Inbox()
+        """What waits while the engine's thread is at work, in the order of production."""
+        self._busy_until = 0.0
+        self._was_stopped = False
+        """The process stood still since the last step began."""
         self._tick_at = -1.0
         self._authentication = Authentication(machine.name, boot)
         self._authentication.update(HeartbeatOptions(), _RING if machine.plan.has_key else None, machine.lives)
@@ -64,7 +75,7 @@ class Life:
         self._senders: "List[Tuple[LinkSpec, Codec]]" = [(link, self._codec(link)) for link in spec.senders]
         self._listeners: "Dict[LinkSpec, Codec]" = {link: self._codec(link) for link in spec.listeners}
         self.engine = Engine(spec, boot, learned, machine.monotonic, machine.lives, kept)
-        self._node = Node(self.engine, self)
+        self._node = Node(self.engine, self, self._write_later if machine.plan.write_s else None)
 
     def _codec(self, link: LinkSpec) -> Codec:
         if self._machine.plan.is_legacy:
@@ -91,6 +102,10 @@ class Life:
             self._parked.append(event)
         elif self.is_hung:
             self._inbox.append(event)
+        elif self._is_busy:
+            self._queue.put(event)
+            if not self._node.is_writing and self._clockwork.now >= self._busy_until:
+                self._clockwork.after(0.0, self._turn)
         else:
             self._step(event)
 
@@ -109,17 +124,87 @@ class Life:
                 if self.engine.may_run(name):
                     continue
                 machine.observe(Adopted(now, machine.name, name, item.state))
+        self._was_stopped = False
+        self._carry_on(lambda: self._node.handle(event, now))
+
+    def _carry_on(self, work: "Callable[[], None]") -> None:
+        """A piece of work of the engine's thread, and what it does next."""
+        machine = self._machine
         try:
-            self._node.handle(event, now)
+            work()
         except Killed:
             if not self.is_over:
                 machine.daemon_died("kill -9")
             return
         if self._node.is_done:
             machine.daemon_died("it has left")
+        elif self._node.is_writing:
             return
-        machine.expect_agreement(self.engine)
-        self._await_deadline()
+        elif machine.plan.step_s:
+            self._busy_until = self._clockwork.now + machine.plan.step_s
+            self._clockwork.at(self._busy_until, self._turn)
+        else:
+            machine.expect_agreement(self.engine)
+            self._turn()
+
+    # --- work that takes time -------------------------------------------------------------------------------
+
+    @property
+    def _is_busy(self) -> bool:
+        return self._node.is_writing or self._clockwork.now < self._busy_until or self._queue.qsize() > 0
+
+    def _turn(self) -> None:
+        """The engine's thread is free: it takes what waits, or waits itself."""
+        if self.is_over or self.is_stalled or self.is_hung or self._node.is_writing or self._clockwork.now < self._busy_until:
+            return
+        now = self._machine.monotonic
+        if self._machine.plan.step_s >= WORK_NOTED_S and not self._was_stopped:
+            self.engine.worked(now)
+        item = self._queue.get(0.0)
+        if item is None:
+            self._await_deadline()
+            return
+        if self._queue.has_beats:
+            self.engine.beats_wait(now)
+        self._step(item)
+
+    def _write_later(self, job: "Callable[[], Dict[str, str]]") -> None:
+        """The disk takes its time for each state; meanwhile the links are not mute."""
+        self._clockwork.after(self._node.states_held * self._machine.plan.write_s, self._written, job)
+        self._clockwork.at(max(self._clockwork.now, self._machine.instant_of(self._node.speak_at) + _ROUNDING_S), self._speak)
+
+    def _written(self, job: "Callable[[], Dict[str, str]]") -> None:
+        if self.is_over:
+            return
+        if self.is_stalled or self.is_hung:
+            self._clockwork.after(_LOOK_S, self._written, job)
+            return
+        now = self._machine.monotonic
+
+        def finish() -> None:
+            problems = job()
+            if not self._was_stopped:
+                self.engine.worked(now)
+            self._node.written(problems, now)
+
+        self._carry_on(finish)
+
+    def _speak(self) -> None:
+        if self.is_over or not self._node.is_writing:
+            return
+        is_away = self.is_stalled or self.is_hung
+        try:
+            is_heard = not is_away and self._node.speak_meanwhile(self._machine.monotonic)
+        except Killed:
+            self._machine.daemon_died("kill -9")
+            return
+        if not is_heard:
+            self._clockwork.after(_LOOK_S, self._speak)
+            return
+        self._clockwork.at(max(self._clockwork.now + _ROUNDING_S, self._machine.instant_of(self._node.speak_at) + _ROUNDING_S),
+                           self._speak)
+
+    # --- time -----------------------------------------------------------------------------------------------
 
     def _await_deadline(self) -> None:
         due = max(self._clockwork.now, self._machine.instant_of(self.engine.next_deadline()) + _ROUNDING_S)
@@ -131,6 +216,8 @@ class Life:
         if due != self._tick_at or self.is_over or self.is_stalled or self.is_hung:
             return
         self._tick_at = -1.0
+        if self._is_busy:
+            return
         if self.engine.next_deadline() <= self._machine.monotonic:
             self._step(Tick())
         else:
@@ -140,7 +227,7 @@ class Life:
 
     def stall(self) -> None:
         """SIGSTOP."""
-        self.is_stalled = True
+        self.is_stalled = self._was_stopped = True
         if self._machine.reader is not None:
             self._machine.reader.is_stopped = True
 
@@ -161,6 +248,8 @@ class Life:
                 self._clockwork.after(0.001 + 0.0002 * number, self.receive, link, carried)
         self._sockets = {}
         self._clockwork.after(dice.choice((0.0, 0.001, 0.01)), self.handle, Tick())
+        if not self._node.is_writing:
+            self._busy_until = 0.0
 
     def hang(self) -> None:
         """The engine's thread gets nowhere, in a slow write say; the others go on."""
@@ -194,7 +283,7 @@ class Life:
         except FrameError:
             return
         now = machine.monotonic
-        if self.is_hung:
+        if self.is_hung or self._is_busy:
             machine.observe(Arrived(now, machine.name, carried.beat, bool(decoded.key_id)))
         self.handle(BeatReceived(link, decoded.beat, now, decoded.pid, decoded.key_id))
         self._listeners[link].keep(data)

@@ -21,7 +21,7 @@ GRID_S = 0.5
 _MEMORY_S = {"_goodbye_at": RESTART_HOLD_S + 1, "_ready_since": STUCK_S + 1}
 _USUAL_MEMORY_S = START_READY_DELAY_S + 1
 _OLDEST = 12
-_OWN_SEQS = frozenset({"ready_seq", "_acked_seq", "_taken_over_seq", "_ack_floor"})
+_OWN_SEQS = frozenset({"ready_seq", "_stopped_seq", "_acked_seq", "_taken_over_seq", "_ack_floor"})
 _NOT_A_CAUSE = frozenset({
     "spec", "boot", "seq", "reason", "since", "counts", "pid", "link", "_pending", "_mirrored", "_stepped_at", "_expected_at",
     "_beat_at", "_stalled_at", "_arrivals", "_marks", "_own_boot", "own_boot", "_peer", "_same_since", "_taken_at", "sent_at",
@@ -29,6 +29,7 @@ _NOT_A_CAUSE = frozenset({
     "cause", "_sight", "_late_s", "_pace", "pace", "own_seq", "_worked_until", "refused_at",
     "held_back", "_impossible_at", "_kept_on_s", "first_seq", "stepped_back_from", "_told", "_asking", "_is_question_new",
     "_learned_reason",
+    "_said", "_repeated", "_repeat_seq", "_repeat_end", "_out_at",
 })
 """Attributes that are shown, that repeat others, or that only say when the next beat is due."""
 

@@ -29,6 +29,8 @@ _INTERFACES = ((6, 4), (7, 4))
 """Divisors and rests of the seeds with faults of interfaces: by the seed, too."""
 _BY_HAND = (8, 5)
 """Divisor and rest of the seeds on which somebody starts services by hand."""
+_BUSY = (13, 3)
+"""Divisor and rest of the seeds whose engines and disks take their time."""
 _NAMES = ("registry", "mail", "web", "db1", "db2")
 
 
@@ -75,6 +77,10 @@ class Plan:
     fence_s: "tuple[float, ...]" = (1.0,)
     check_s: "tuple[float, ...]" = (0.05, 0.3, 4.0, 15.0)
     """What a check-up takes that finds the peer alive and out, with nobody to fence."""
+    step_s: float = 0.0
+    """What each step of an engine takes, while all that comes in waits."""
+    write_s: float = 0.0
+    """What it takes to write one state, by another thread, while nothing is decided."""
     gap_s: "tuple[float, ...]" = (5.0,)
     has_forcing: bool = False
     ambush: float = 0.0
@@ -127,7 +133,10 @@ def draw(seed: int) -> Plan:
     """The plan of a seed."""
     plan = _draw(seed)
     if seed % _BY_HAND[0] == _BY_HAND[1]:
-        return replace(plan, by_hand_gap_s=Random(f"{seed} by hand").choice(((5.0, 30.0), (60.0,), (0.5, 5.0))))
+        plan = replace(plan, by_hand_gap_s=Random(f"{seed} by hand").choice(((5.0, 30.0), (60.0,), (0.5, 5.0))))
+    if seed % _BUSY[0] == _BUSY[1] and not plan.is_legacy and not plan.unknown_flag:
+        dice = Random(f"{seed} work")
+        plan = replace(plan, step_s=dice.choice((0.0, 0.002, 0.02)), write_s=dice.choice((0.01, 0.2, 1.0)))
     return plan
 
 

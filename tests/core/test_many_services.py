@@ -166,3 +166,23 @@ def test_peer_whose_waiting_beats_were_not_its_own_is_silent_after_the_backlog()
     assert bench.engine.next_deadline() <= bench.now
     bench.engine.step(Tick(), bench.now)
     assert bench.engine.peer_standing.name == "SILENT"
+
+
+def test_stopped_service_is_left_to_a_live_peer_until_it_has_taken_that_into_account() -> None:
+    """The peer is busy for a minute and acknowledges nothing: it does not come back here before the peer has declined."""
+    bench = Bench(ServiceState.STARTED)
+    bench.said = dict.fromkeys(NAMES, ServiceState.STOPPED)
+    bench.hear()
+    bench.engine.step(CommandReceived(1, "svc3", Command.STOP), bench.now)
+    bench.engine.step(ScriptExited("svc3", ScriptKind.STOP, ScriptOutcome.OK), bench.now)
+    acked = bench.engine.seq - 1
+    for _ in range(60):
+        bench.now += 1.0
+        bench.seq += 1
+        beat = Beat("deb2", PEER, bench.seq, Ack(OWN, acked), dict(bench.said))
+        bench.engine.step(BeatReceived(bench.link, beat, bench.now), bench.now)
+        assert bench.engine.state_of("svc3") is ServiceState.STOPPED
+    assert bench.engine.beat().wants_ack
+    bench.hear()
+    bench.engine.step(Tick(), bench.now)
+    assert bench.engine.state_of("svc3") is ServiceState.START_READY
