@@ -138,6 +138,8 @@ def _remove(agent: Agent, layout: Layout, options: argparse.Namespace) -> int:
     _carry_out(changes, options)
     if not changes and not added:
         print("nothing to do: the driver is not there")
+    elif installer.find_stock_limit(agent, layout):
+        print(f"note: {installer.find_stock_limit(agent, layout)}")
     return 0
 
 

@@ -18,7 +18,7 @@ from typing import Collection, Optional
 
 from opensvc_openha.agent.service_file import Section, parse_service_text
 from opensvc_openha.errors import ConfigError, RefusedError, SystemFault
-from opensvc_openha.formats.layout import Layout
+from opensvc_openha.formats.layout import Layout, fhs_layout, tree_layout
 from opensvc_openha.plugin import openha_driver
 from opensvc_openha.plugin.agents import Agent, contains
 from opensvc_openha.plugin.changes import Change, Link, Move, Remove, Undivert, Write
@@ -144,6 +144,21 @@ def _plan_former_driver(agent: Agent, path: str) -> "list[Change]":
     if is_diverted:
         changes.append(Undivert(path))
     return changes
+
+
+def find_stock_limit(agent: Agent, layout: Layout) -> str:
+    """Why the agent's own driver will not show this cluster; empty if it will."""
+    if agent.is_gone:
+        return ""
+    if agent.line.hook:
+        return "this agent has no driver of its own for the cluster: nothing refuses a start by hand any more"
+    command = shutil.which("openha") if agent.line.name == "1.8" else None
+    expected = fhs_layout() if command else tree_layout()
+    if layout.conf_dir == expected.conf_dir:
+        return ""
+    why = f", since {command} is on the PATH" if command else ""
+    return (f"the agent's own driver looks for the cluster in {expected.conf_dir}{why}, and it is in {layout.conf_dir}:"
+            " it will say that the daemons are not running")
 
 
 def carry_out(change: Change) -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from tests.plugin.conftest import HERE, LINES, PEER, SVC, Host
 
-from opensvc_openha.formats.layout import tree_layout
-from opensvc_openha.plugin import changes, openha_driver
+from opensvc_openha.formats.layout import fhs_layout, tree_layout
+from opensvc_openha.plugin import changes, installer, openha_driver
 from opensvc_openha.plugin.agents import find_agents
 from opensvc_openha.runtime.check_scripts import find_doubt
 
@@ -379,3 +379,21 @@ def test_a_diverted_driver_is_there_at_every_moment(tmp_path, monkeypatch, is_ba
     assert stock.exists() is not is_back
     words = (tmp_path / "asked").read_text()
     assert ("--remove" in words) is is_back and ("--add" in words) is not is_back
+
+
+LIMITS = [
+    ("1.7", False, True, ""), ("1.7", True, False, "/usr/local/cluster/conf"), ("1.7", True, True, "/usr/local/cluster/conf"),
+    ("1.8", False, True, "/etc/openha"), ("1.8", True, True, ""), ("1.8", False, False, ""),
+]
+
+
+@pytest.mark.parametrize("line,is_fhs,has_command,place", LIMITS)
+def test_a_remove_says_where_the_stock_driver_looks_in_vain(tmp_path, monkeypatch, line, is_fhs, has_command, place):
+    """The stock 1.8 takes `openha` on the PATH for the newer layout, the others know the older one alone."""
+    host = Host(tmp_path, line, "")
+    command = host._script(tmp_path / "bin" / "openha", "exit 0")
+    monkeypatch.setenv("PATH", os.path.dirname(command) if has_command else str(tmp_path / "none"))
+    limit = installer.find_stock_limit(find_agents(str(host.home))[0], fhs_layout() if is_fhs else tree_layout())
+    assert (f"looks for the cluster in {place}" in limit) if place else limit == ""
+    monkeypatch.undo()
+    assert "note: the agent's own driver looks for the cluster in" in host.openha("remove")

@@ -316,13 +316,18 @@ def test_a_dead_peer_does_not_stop_a_freeze(agents):
     assert states(agents, agents.first) == ("STARTED", "UNKNOWN")
 
 
+def hide_command(agents, node):
+    """The stock 1.8 takes another layout for granted where `openha` is on its path."""
+    node.environment["PATH"] = ":".join(part for part in node.environment["PATH"].split(":") if part != f"{EZ}/bin")
+    agents.ok(node, "rm -f /usr/local/bin/openha")
+
+
 def test_the_stock_driver_shows_and_drives_the_cluster(bare):
     """No driver of ours: the agent's own finds the processes it looks for, with nothing kept, and its words work."""
     needs(bare, ("1.5", "1.6", "1.7", "1.8"), "the 2.1 has no driver")
     first, second = bare.nodes
     for node in bare.nodes:
-        # The 1.8 takes another layout for granted where `openha` is on its path.
-        node.environment["PATH"] = ":".join(part for part in node.environment["PATH"].split(":") if part != f"{EZ}/bin")
+        hide_command(bare, node)
         bare.svc(node, "print status")
         bare.ok(node, f"{EZ}/bin/service -a registry {bare.etc}/{SVC}.cluster deb1.opensvc.com deb2.opensvc.com /bin/true")
         bare.ok(node, f"{EZ}/ezha start")
@@ -354,8 +359,10 @@ def test_a_remove_hands_a_running_service_back_to_the_stock_driver(agents):
     needs(agents, ("1.6", "1.7", "1.8"), "the stock driver of the others is another matter")
     run_on_first(agents)
     first = agents.first
-    assert "the cluster keeps deciding about registry" in agents.ok(first, "openha agent remove")
-    first.environment["PATH"] = ":".join(part for part in first.environment["PATH"].split(":") if part != f"{EZ}/bin")
+    out = agents.ok(first, "openha agent remove")
+    assert "the cluster keeps deciding about registry" in out
+    assert ("since /usr/local/" in out) == (agents.line == "1.8")
+    hide_command(agents, first)
     drop = f"rm -f {agents.var}/{SVC}/resource.status.last* {agents.var}/{SVC}/status.json"
     until(lambda: agents.ok(first, drop) + hb_lines(agents, first), lambda text: " up hb.openha" in " " + text)
 
