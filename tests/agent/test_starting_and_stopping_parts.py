@@ -1,4 +1,4 @@
-"""What becomes of the other parts of a service when one cannot be started, stopped or looked at: parts of all groups, in memory."""
+"""What becomes of the other parts of a service when one cannot be started, stopped or looked at: all groups, in memory."""
 
 from __future__ import annotations
 
