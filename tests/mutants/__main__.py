@@ -177,6 +177,7 @@ def main(argv: "list[str]") -> int:
     options = ["-o", "addopts=", "-p", "no:terminal", "-p", "no:cacheprovider", "-p", "pytest_timeout", "-p", "pytest_mock", "-s"]
     if room.name != CORE:
         os.environ.setdefault("OPENHA_TEST_LIMIT_S", _TEST_LIMIT_S)
+        options += ["-o", f"timeout={2 * float(os.environ['OPENHA_TEST_LIMIT_S']):g}"]
     session = Session(asked, room, files)
     with bequest.hooked():
         code = pytest.main([*options, *(asked.tests.split(",") if asked.tests else room.tests)], plugins=[session])

@@ -26,6 +26,7 @@ _CUT_SHORT = "cut short"
 _TEST_CPU_S = 5.0
 _SLOWER = 10
 """A test that takes so many times longer than without the fault, and some seconds, is in an endless loop: found."""
+_PATIENCE_S = 120.0
 _MEMORY = 2 << 30
 _WORKER = "links/disk_worker.py"
 """Started by its path, without any hook."""
@@ -86,7 +87,11 @@ class Bench:
                 path.write_text(mutant.plant(self._sources[mutant.file]), encoding="utf-8")
                 read, child = bequest.fork(lambda m=mutant, o=order, p=path: self._try(m, o, limit_s, p))
                 going[read] = _Trial(mutant, child, len(order), time.monotonic(), str(path))
-            ready, _, _ = select.select(list(going), [], [])
+            ready, _, _ = select.select(list(going), [], [], 1.0)
+            for trial in going.values():
+                if time.monotonic() > trial.began + limit_s + _PATIENCE_S:
+                    # It hangs where no exception of ours gets through, which no test does without a fault.
+                    os.kill(trial.child, signal.SIGKILL)
             for read in ready:
                 yield self._end(read, going.pop(read))
 
