@@ -36,6 +36,8 @@ class Model:
         self.is_ssh_there = True
         self.is_start_failing = False
         self.is_slow = False
+        self.is_stop_failing = False
+        self.refusal = ""
         self.unanswered = 0
         self.now = 0.0
         self._due: "dict[str, S]" = {}
@@ -79,7 +81,8 @@ class Model:
             if state is S.STOPPED:
                 self.states[node] = S.FROZEN_STOP
             elif state is S.STARTED:
-                self.states[node], self._due[node] = S.STOPPING, S.FROZEN_STOP
+                self.states[node] = S.STOPPING
+                self._due[node] = S.STOP_FAILED if self.is_stop_failing else S.FROZEN_STOP
             else:
                 return [(False, f"Cannot freeze-stop: {state.name}")]
         elif command is Command.FREEZE_START:
@@ -91,6 +94,8 @@ class Model:
             self._holding = node
         else:
             assert command is Command.START
+            if self.refusal:
+                return [(False, self.refusal)]
             if state is S.STOPPED:
                 self._begin(node)
         return [(True, "done")]
@@ -159,7 +164,9 @@ def test_start_freezes_the_peer_first_and_thaws_it_when_the_service_runs(make: M
 
 def test_start_of_a_frozen_service_thaws_it_here_and_then_there(make: Make) -> None:
     """Both are frozen as stopped: deb2 stays so until deb1 runs it."""
-    model = make(S.FROZEN_STOP, S.FROZEN_STOP)
+    model = make(S.STOPPED, S.FROZEN_STOP)
+    assert model.ask("freeze") == 0 and frozen_flag(model)
+    model.done.clear()
     assert model.ask("start") == 0
     assert model.done == ["deb1 unfreeze", "deb1 start", "deb2's agent: thaw", "deb2 unfreeze"]
     assert model.states == {"deb1": S.STARTED, "deb2": S.STOPPED} and not frozen_flag(model)
@@ -390,7 +397,7 @@ def test_change_that_does_not_begin_is_given_up_with_the_state_as_it_is(make: Ma
     """The daemon says that it is done, and nothing follows."""
     model = make(S.STOPPED, S.FROZEN_STOP)
     monkeypatch.setattr(model, "_begin", lambda node: None)
-    with pytest.raises(ActionError, match=r"waited 2\d seconds for local state .* it is STOPPED: so it is"):
+    with pytest.raises(ActionError, match="waited 20 seconds for local state .* it is STOPPED: so it is"):
         model.ask("start")
 
 
@@ -423,3 +430,35 @@ def test_one_action_at_a_time(make: Make) -> None:
     with action_lock(model.service.var_dir, "start", 0, cluster_actions.LOCK_NAME):
         with pytest.raises((RefusedError, SystemFault), match="is acting on this service"):
             model.ask("thaw")
+
+
+def test_stop_that_fails_is_an_error_with_the_reason(make: Make) -> None:
+    """The stop script fails: what is left runs here, and deb2 stays frozen."""
+    model = make(S.STARTED, S.STOPPED)
+    model.is_stop_failing = True
+    with pytest.raises(ActionError, match="webha is STOP_FAILED on this node: so it is"):
+        model.ask("stop")
+    assert model.states == {"deb1": S.STOP_FAILED, "deb2": S.FROZEN_STOP}
+
+
+def test_daemon_that_refuses_the_start_starts_it_by_itself_later(make: Make) -> None:
+    """It holds back now: the refusal is told, and the start is waited for."""
+    model = make(S.STOPPED, S.FROZEN_STOP)
+    model.refusal = "Cannot start webha: held back"
+    assert model.ask("start") == 0 and model.states["deb1"] is S.STARTED
+    assert "Cannot start webha: held back" in Path(model.service.layout.log_dir, "web.log").read_text()
+
+
+@pytest.mark.parametrize(
+    "code, output, said",
+    [(255, "Connection refused", "deb2: no sshd listens there"), (127, "svcmgr: not found", "there is no svcmgr, on it run"),
+     (5, "Abort", "deb2: 'freeze --remote' ended with exit code 5")],
+)
+def test_peer_that_does_not_do_its_part_is_named_with_the_reason(
+    make: Make, monkeypatch: pytest.MonkeyPatch, code: int, output: str, said: str
+) -> None:
+    """And what can be done by hand there."""
+    model = make(S.STOPPED, S.STOPPED)
+    monkeypatch.setattr(cluster_actions, "run_command", lambda command, limit_s: CommandResult(code, output))
+    with pytest.raises(RefusedError, match=f"{said}.*the same can be done by hand on deb2: service -A webha freeze-stop"):
+        model.ask("start")

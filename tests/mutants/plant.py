@@ -241,7 +241,7 @@ class _Planter:
     @staticmethod
     def _is_duration(node: "ast.Name | ast.Attribute") -> bool:
         name = node.id if isinstance(node, ast.Name) else node.attr
-        return name.isupper() and name.endswith("_S") and isinstance(node.ctx, ast.Load)
+        return name.isupper() and name.endswith("_S") and len(name) > 2 and isinstance(node.ctx, ast.Load)
 
     def _rows(self, node: ast.AST) -> "Iterator[Mutant]":
         if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Row"):
