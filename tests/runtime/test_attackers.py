@@ -231,3 +231,24 @@ def test_flood_of_garbage_does_not_stop_the_daemon(guarded: ClusterDir, voices: 
     voice.meet(guarded)
     assert guarded.state("registry") == "STARTED"
     assert len(news(guarded)) - len(lines) < 12
+
+
+@pytest.mark.parametrize(("goodbye", "reason"), [(Goodbye.NONE, "replayed"), (Goodbye.RESTART, "after goodbye")])
+def test_single_forged_datagram_without_a_key_is_over_in_time(
+    cluster_dir: ClusterDir, voices: "Callable[..., PeerVoice]", goodbye: Goodbye, reason: str
+) -> None:
+    """The highest number, or a goodbye, in the name of a peer that goes on: refused for a timeout, then believed again."""
+    cluster_dir.ok("ezha start")
+    voice = voices(cluster_dir)
+    voice.meet(cluster_dir)
+    voice.listen()
+    voice.throw(voice.frame(seq=2**64 - 1, goodbye=goodbye))
+    voice.talk(cluster_dir, f" {reason}")
+
+    def is_believed() -> bool:
+        voice.listen()
+        voice.say()
+        return "UP" in listener_line(cluster_dir) and f"peer {PEER}: live" in cluster_dir.ok("hb -s -v")
+
+    cluster_dir.wait(is_believed, "the true beats are believed again")
+    assert "SILENT" not in cluster_dir.log()
