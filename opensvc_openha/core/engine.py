@@ -415,6 +415,8 @@ class Engine:
         ]
         self._view.legacy_delay_s = self._monitor.legacy_delay_s
         self._view.ack_limit_s = self._peer_patience_s
+        is_held_back = self._monitor.has_signs(now) and not self._monitor.is_any_up
+        self._view.held_back = self._admission.held_back if is_held_back else ""
         before = self._view.judge(self._monitor.is_any_up, self._monitor.silent_since(now), now)
         standing = self._view.standing
         if before is not standing or (standing is PeerStanding.LEFT and self._view.silent_since is not None):
@@ -638,8 +640,8 @@ class Engine:
             if newest.goodbye is Goodbye.LEFT:
                 return "it stopped its services and said goodbye"
             return "its daemon said goodbye and left services running"
-        if standing is PeerStanding.UNHEARD and self._monitor.has_signs(self._stepped_at):
-            return f"{self._admission.held_back}: no verdict about it"
+        if standing is PeerStanding.UNHEARD and self._view.held_back:
+            return f"{self._view.held_back}: no verdict about it"
         if standing is PeerStanding.UNHEARD and self._monitor.is_deaf:
             return _DEAF
         return {

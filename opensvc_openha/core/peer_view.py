@@ -76,6 +76,8 @@ class PeerView:
         self._left_from = -math.inf
         self._is_left_doubted = False
         self._is_authentic = False
+        self.held_back = ""
+        """Why there is no verdict about a peer that is heard and not believed; empty otherwise. Kept by the engine."""
         self._ack_floor = 0
         """Acknowledgements of what was said up to here are worth nothing: they may be old."""
 

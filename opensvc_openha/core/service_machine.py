@@ -405,6 +405,8 @@ class ServiceMachine:
             reason = f"{reason}; the peer does not know this service" if reason else "the peer does not know this service"
         elif self.state is ServiceState.STOPPED:
             waits_for = explain_standby(self._situation(view, leaving, now), view.standing)
+            if view.standing is PeerStanding.UNHEARD and view.held_back:
+                waits_for = f"not started here: no verdict about the peer: {view.held_back}"
             reason = "; ".join(text for text in (reason, waits_for) if text)
         if self.running is ScriptKind.PROBE and self.state in PEER_OUT:
             asks = "its status script runs, and until that ends the peer is not told that it is out"

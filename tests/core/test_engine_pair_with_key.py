@@ -235,6 +235,7 @@ def test_peer_that_does_not_hear_this_node_since_its_restart_is_not_silent() -> 
     pair.run(60)
     assert _standing(deb2) is PeerStanding.UNHEARD
     assert deb2.engine is not None and "does not acknowledge" in deb2.engine.snapshot(pair.now).peer_reason
+    assert "no verdict about the peer: it is heard, but does not acknowledge this node" in deb2.service().reason
     assert deb2.state == "STOPPED" and "START_READY" not in [state.name for _, _, state in deb2.states[-3:]]
     deb1.crash()
     pair.run(20)
