@@ -27,6 +27,7 @@ from opensvc_openha.core.actions import (
 )
 from opensvc_openha.core.admission import CONTRADICTION, Admission
 from opensvc_openha.core.beat import Ack, Beat, BootId, Goodbye
+from opensvc_openha.core.configuration_marks import ConfigurationDifferences
 from opensvc_openha.core.events import (
     BeatReceived,
     CommandReceived,
@@ -37,6 +38,7 @@ from opensvc_openha.core.events import (
     LeaveRequested,
     ListenerTried,
     PeerForgotten,
+    ReadinessFound,
     ScriptExited,
     SendersMuted,
     StoreFailed,
@@ -53,6 +55,8 @@ from opensvc_openha.core.service_machine import ServiceMachine
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import LinkStatus, NodeStatus, PeerStanding, ServiceStatus, Sight
 
+_NAMED = 5
+"""So many services are named in a warning that may concern all."""
 _NEW_SERVICE = Learned(ServiceState.FROZEN_STOP, reason="new service")
 
 
@@ -79,6 +83,8 @@ class Engine:
             svc.name: self._machine(svc, learned.get(svc.name, _NEW_SERVICE), now) for svc in (*spec.own_services, *kept)
         }
         self._differences = ServiceDifferences(spec.node, spec.peer)
+        self._configuration = ConfigurationDifferences(spec)
+        self._unready: "dict[str, str]" = {}
         self._kept: "dict[str, ServiceSpec]" = {svc.name: svc for svc in kept}
         self._mirrored: "dict[str, ServiceState]" = {}
         self._leaving: Optional[Leaving] = None
@@ -140,6 +146,8 @@ class Engine:
         done += self._judge_peer(now)
         if self._is_dirty:
             done += self._differences.note(self._machines.keys(), self._view)
+            has_same_services = not self._differences.own_only and not self._differences.peer_only
+            done += self._configuration.note(self._view, has_same_services)
         # One transition a step: each state is written and announced before the next.
         just_moved = {action.service for action in done if isinstance(action, Persist)}
         names = self._affected(now)
@@ -269,6 +277,8 @@ class Engine:
             return [] if machine is None else machine.store_failed(event.detail, self._view, now, self.seq + 1)
         if isinstance(event, ConfigChanged):
             return [] if self._goodbyes else self._reconfigure(event, now)
+        if isinstance(event, ReadinessFound):
+            return self._note_readiness(event)
         if isinstance(event, PeerForgotten):
             self._admission.lives.forget()
             return self._admission.remember()
@@ -276,6 +286,23 @@ class Engine:
         if self._leaving is not Leaving.STOP_SERVICES and not self._goodbyes:
             self._leaving, self._leave_began = event.leaving, now
         return []
+
+    def _note_readiness(self, event: ReadinessFound) -> "list[Action]":
+        """Takes over what keeps this node from starting services; a problem is recorded when it comes and when it is over."""
+        before, self._unready = self._unready, {name: text for name, text in event.problems.items() if name in self._machines}
+        done: "list[Action]" = []
+        for name in sorted({*before, *self._unready} & set(self._machines)):
+            problem = self._unready.get(name)
+            if before.get(name) == problem:
+                continue
+            state = self._machines[name].state.name
+            if problem is None:
+                text = "this node could start it again"
+                done.append(Record(RecordKind.SERVICE, name, state, "READY", text))
+            else:
+                text = f"this node could not start it: {problem}"
+                done.append(Record(RecordKind.SERVICE, name, state, "NOT READY", text, is_alarm=True))
+        return done
 
     def _take_beat(self, event: BeatReceived, now: float) -> "list[Action]":
         beat, link = event.beat, event.link
@@ -403,6 +430,7 @@ class Engine:
                 done += machine.begin(self._view)
                 done.append(Record(RecordKind.SERVICE, name, "", learned.state.name, f"added: {learned.reason}"))
         self.spec, self._pace = spec, pace
+        self._configuration.use(spec)
         self._sender_timeout_s = _shortest_timeout_s(spec.senders)
         self._monitor.update(spec.listeners, now)
         self._notice.reconfigure(spec.senders)
@@ -568,7 +596,7 @@ class Engine:
 
     def _facts(self) -> Facts:
         """What this node reports of itself."""
-        return Facts()
+        return Facts(marks=self._configuration.marks, unready=frozenset(self._unready))
 
     def _ack(self) -> Optional[Ack]:
         """What was taken into account last; or, for a life that must be answered first, that it was heard."""
@@ -613,16 +641,30 @@ class Engine:
         ]
         listed = {svc.name for svc in self.spec.services}
         services += [self._machines[name].status(self._view, self._leaving, now) for name in self._kept if name not in listed]
+        services = [self._with_readiness(svc) for svc in services]
         links = tuple(self._link_status(link, now) for link in self.spec.listeners)
         reason = self._standing_reason()
         return NodeStatus(self.spec.node, self.spec.peer, 0, self._view.standing, reason, links, tuple(services),
-                          self._admission.suspicions(now) + self._differences.warnings(),
+                          self._admission.suspicions(now) + self._differences.warnings() + self._configuration.warnings()
+                          + self._readiness_warnings(services),
                           own_only=self._differences.own_only, peer_only=self._differences.peer_only)
 
     @property
     def peer_standing(self) -> PeerStanding:
         """How the peer stands; any thread may ask."""
         return self._view.standing
+
+    def _with_readiness(self, svc: ServiceStatus) -> ServiceStatus:
+        problem, is_peer_unready = self._unready.get(svc.name, ""), self._view.is_unready(svc.name)
+        return replace(svc, unready=problem, is_peer_unready=is_peer_unready) if problem or is_peer_unready else svc
+
+    def _readiness_warnings(self, services: "list[ServiceStatus]") -> "tuple[str, ...]":
+        found = [f"service {svc.name} could not be started on this node: {svc.unready}" for svc in services if svc.unready]
+        peers = [svc.name for svc in services if svc.is_peer_unready]
+        if peers:
+            more = f" and {len(peers) - _NAMED} more" if len(peers) > _NAMED else ""
+            found.append(f"{self.spec.peer} could not start {', '.join(peers[:_NAMED])}{more}: `service -s -v` there says why")
+        return tuple(found)
 
     @property
     def sight(self) -> Sight:

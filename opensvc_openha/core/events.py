@@ -154,7 +154,14 @@ class ListenerTried:
     is_open: bool
 
 
+@dataclass(frozen=True)
+class ReadinessFound:
+    """Why this node could not start some of its services now, by service: all of them, at each change."""
+
+    problems: Mapping[str, str]
+
+
 Event = Union[
     Tick, BeatReceived, ScriptExited, CommandReceived, ConfigChanged, StoreFailed, LeaveRequested, PeerForgotten, SendersMuted,
-    ListenerTried,
+    ListenerTried, ReadinessFound,
 ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import FrozenSet, Optional
+from typing import FrozenSet, Optional, Tuple
 
 
 class Turn(enum.Enum):
@@ -38,3 +38,5 @@ class Facts:
     silent_s: Optional[float] = None
     unready: FrozenSet[str] = frozenset()
     """Services that this node could not start now: a script is missing, a service file is wrong."""
+    marks: Tuple[bytes, ...] = ()
+    """Marks of the parts of the configuration that must be alike on both nodes, see core.configuration_marks."""

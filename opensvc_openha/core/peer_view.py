@@ -257,6 +257,10 @@ class PeerView:
         """The newest facts of the peer's present life; None if it has sent none."""
         return self._facts
 
+    def is_unready(self, service: str) -> bool:
+        """True if the peer is heard and says that it could not start the service now."""
+        return self.standing is PeerStanding.LIVE and self._facts is not None and service in self._facts.unready
+
     @property
     def takes_facts(self) -> bool:
         """True if the peer's present life is known to understand facts."""

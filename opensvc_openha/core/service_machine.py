@@ -159,6 +159,8 @@ class ServiceMachine:
             return actions
         self._pending = waiting
         detail = f"its {self.running.value} script is running" if self.running else ""
+        if command is Command.STOP and self.state is ServiceState.STARTED and not detail:
+            detail = "the peer says that it could not start it: see service -s -v there; freeze-stop stops it all the same"
         return [self._answer(command_id, command, Word.REFUSED, view, detail, is_ok=False)]
 
     def _apply(
@@ -293,6 +295,7 @@ class ServiceMachine:
             is_found_down=self._is_found_down,
             is_found_in_part=self._look_at is not None,
             is_look_due=self._look_at is not None and now >= self._look_at,
+            is_peer_unready=self._is_peer_unready(view),
             is_untried=self._is_untried,
             is_stuck=self.state is ServiceState.START_READY and now >= self._ready_since + STUCK_S and self._goes_second,
             leaving=leaving,
@@ -343,6 +346,9 @@ class ServiceMachine:
         if waiting is None:
             return []
         return [self._answer(waiting.command_id, waiting.command, Word.ROLLED_BACK, view, detail, is_ok=False)]
+
+    def _is_peer_unready(self, view: PeerView) -> bool:
+        return view.is_unready(self.spec.name) and view.state_of(self.spec.name) is ServiceState.STOPPED
 
     @property
     def _goes_second(self) -> bool:

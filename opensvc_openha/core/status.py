@@ -83,6 +83,10 @@ class ServiceStatus:
     reason: str = ""
     since: Optional[float] = None
     script: str = ""
+    unready: str = ""
+    """Why this node could not start it now; empty if nothing speaks against it."""
+    is_peer_unready: bool = False
+    """The peer says that it could not start it now."""
 
 
 @dataclass(frozen=True)

@@ -141,6 +141,9 @@ FAST_TIMEOUT_MIN_S = 0.3
 FIRST_STATUS_LIMIT_S = 10.0
 """A command that started the daemon, or added a service, waits so long for what the wrappers' `status` tells."""
 
+READINESS_LOOK_S = 60.0
+"""How often a node looks whether it could start its services: scripts, and what their wrappers validate."""
+
 PROBE_AGAIN_S = 30.0
 """A stopped service of which parts were found up is asked about again after so long."""
 

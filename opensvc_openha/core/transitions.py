@@ -97,6 +97,8 @@ class Situation:
     """Stopped, but the wrapper said that some of it is up: the peer is not told that it is out."""
     is_look_due: bool = False
     """So it was found, and it is time to ask the wrapper again."""
+    is_peer_unready: bool = False
+    """The peer is STOPPED and would take the service, but says that it could not start it."""
     is_untried: bool = False
     """START_FAILED since the check-up script failed while the peer was silent: nothing was started."""
     is_stuck: bool = False
@@ -285,7 +287,9 @@ _LEARN_ROWS = (
 
 _OPERATOR_ROWS = (
     Row(S.STOPPED, _T.START, _may_begin, S.START_READY, "operator: {trigger}", sets_then=True, ready=Word.READY_START),
-    Row(S.STARTED, _T.STOP, _idle, S.STOPPING, "operator: {trigger}", run=_K.STOP, sets_then=True, ready=Word.READY_STOP),
+    # What nobody could take over is stopped by freeze-stop, which says so.
+    Row(S.STARTED, _T.STOP, lambda s: s.running is None and not s.is_peer_unready, S.STOPPING, "operator: {trigger}",
+        run=_K.STOP, sets_then=True, ready=Word.READY_STOP),
     Row(S.UNKNOWN, _T.STOP, _idle, S.STOPPING, "operator: {trigger}", run=_K.STOP, sets_then=True, ready=Word.READY_STOP),
     Row(S.STOPPED, _T.FREEZE_STOP, _idle, S.STOPPED, "operator: {trigger}", run=_K.PROBE, sets_then=True, then=S.FROZEN_STOP,
         ready=Word.READY_FREEZE_STOP),

@@ -4,6 +4,7 @@
 
     1  node      flags 1 | turn 1 | priority 4 | fence time, ms 4 | peer silent for, ms 4     0xFFFFFFFF: none
     2  unready   one bit per service, in sorted name order, the first service in the highest bit
+    3  marks     4 each: of the parts of the configuration, in the order of core.configuration_marks
 
 An entry of an unknown type is skipped, and bytes after the known ones of a known type are ignored, so that a later version
 may add both. Sets of services are indexes here: their names are those behind the frame's digest.
@@ -12,14 +13,16 @@ may add both. Sets of services are indexes here: their names are those behind th
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import FrozenSet, Mapping, Optional, Sequence
 
+from opensvc_openha.core.configuration_marks import MARK_BYTES
 from opensvc_openha.core.facts import Facts, Turn
 
 _ENTRY = struct.Struct(">BH")
 _NODE = struct.Struct(">BBIII")
-_NODE_TYPE, _UNREADY_TYPE = 1, 2
+_NODE_TYPE, _UNREADY_TYPE, _MARKS_TYPE = 1, 2, 3
+_MARKS_MAX = 32
 _BOOTING = 1
 _NONE = 0xFFFFFFFF
 _TURNS = {turn.value: turn for turn in Turn}
@@ -43,6 +46,8 @@ def pack_facts(facts: Facts, names: Sequence[str]) -> bytes:
     flags = _BOOTING if facts.is_booting else 0
     node = _NODE.pack(flags, facts.turn.value, min(facts.priority, _NONE), _to_ms(facts.fence_s), _to_ms(facts.silent_s))
     packed = _entry(_NODE_TYPE, node)
+    if facts.marks:
+        packed += _entry(_MARKS_TYPE, b"".join(facts.marks))
     if facts.unready:
         packed += _entry(_UNREADY_TYPE, _pack_set(facts.unready, names))
     return packed
@@ -52,6 +57,7 @@ def unpack_facts(data: bytes, services: int) -> RawFacts:
     """The facts in the entries ``data`` of a frame with so many services; raises ValueError where they are malformed."""
     facts = Facts()
     unready: FrozenSet[int] = frozenset()
+    marks: "tuple[bytes, ...]" = ()
     seen = set()
     offset = 0
     while offset < len(data):
@@ -70,7 +76,9 @@ def unpack_facts(data: bytes, services: int) -> RawFacts:
             facts = _unpack_node(value)
         elif kind == _UNREADY_TYPE:
             unready = _unpack_set(value, services)
-    return RawFacts(facts, unready)
+        elif kind == _MARKS_TYPE:
+            marks = _unpack_marks(value)
+    return RawFacts(replace(facts, marks=marks), unready)
 
 
 def _entry(kind: int, value: bytes) -> bytes:
@@ -84,6 +92,12 @@ def _unpack_node(value: bytes) -> Facts:
     if turn not in _TURNS:
         raise ValueError(f"unknown turn {turn}")
     return Facts(bool(flags & _BOOTING), _TURNS[turn], priority, _from_ms(fence_ms), _from_ms(silent_ms))
+
+
+def _unpack_marks(value: bytes) -> "tuple[bytes, ...]":
+    if len(value) % MARK_BYTES or len(value) > _MARKS_MAX * MARK_BYTES:
+        raise ValueError(f"marks of the configuration take {len(value)} bytes")
+    return tuple(value[at : at + MARK_BYTES] for at in range(0, len(value), MARK_BYTES))
 
 
 def _to_ms(seconds: Optional[float]) -> int:

@@ -30,6 +30,7 @@ from opensvc_openha.core.events import (
     Leaving,
     LeaveRequested,
     PeerForgotten,
+    ReadinessFound,
     ScriptExited,
     ScriptKind,
     SendersMuted,
@@ -66,6 +67,7 @@ from opensvc_openha.runtime.node import Node
 from opensvc_openha.runtime.problems import Subject
 from opensvc_openha.runtime.process_names import ProcessNames
 from opensvc_openha.runtime.pulse import Pulse
+from opensvc_openha.runtime.readiness import Readiness
 from opensvc_openha.runtime.realtime import Realtime
 from opensvc_openha.runtime.script_runner import ScriptRunner
 from opensvc_openha.runtime.systemd import Systemd
@@ -160,6 +162,8 @@ class Daemon:
         self._log_problem = log_problem
         self._logs = LogKeeper(layout, self._problems, self._own_names, log_problem)
         self._interfaces = InterfaceWatch(lambda links: self._inbox.put(SendersMuted(links)))
+        self._readiness = Readiness(lambda: self._spec.own_services, lambda found: self._inbox.put(ReadinessFound(found)),
+                                    layout.environment())
         clean_up(layout)
         is_first_start = not os.path.exists(layout.boot_file)
         boot, is_same_life = next_boot(layout)
@@ -205,6 +209,7 @@ class Daemon:
             self._inbox.put(LeaveRequested(self._leaving))
         self._interfaces.use(self._spec.senders)
         self._interfaces.start(self._realtime.enter)
+        self._readiness.start()
         self._await_peer()
         on_ready()
         self._agent_caches.serve(self._own_names())
@@ -325,6 +330,7 @@ class Daemon:
         while not all(thread.has_sent(self._posted) for thread in senders) and clock.monotonic() < give_up:
             clock.pause(0.01)
         self._interfaces.stop()
+        self._readiness.stop()
         self._server.close()
         self._logs.stop()
         if self._failure is None:
@@ -419,6 +425,7 @@ class Daemon:
 
     def _take_over(self, former: Configuration) -> None:
         """Brings a new configuration to everything that runs by the former one."""
+        self._readiness.look_soon()
         self._hand_out(self._configuration.current)
         spec = self._spec
         if spec == former.spec:

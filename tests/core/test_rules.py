@@ -22,7 +22,7 @@ from opensvc_openha.core.transitions import Situation, Trigger as T, find_row
 FLAGS = (
     "is_delay_over", "is_held", "is_check_valid", "is_legacy", "is_watched_out", "is_in_doubt", "is_peer_started",
     "is_copy_to_stop", "is_to_hand_over", "is_untried", "is_stuck",
-    "is_found_down", "is_found_in_part", "is_look_due",
+    "is_found_down", "is_found_in_part", "is_look_due", "is_peer_unready",
 )
 ASKED = {
     # Which flags may make a difference; all others are tried together, once all False and once all True.
@@ -34,6 +34,7 @@ ASKED = {
     (S.START_READY, T.EVALUATE): ("is_delay_over", "is_legacy", "is_watched_out", "is_stuck"),
     (S.STARTING, T.CHECK_OK): ("is_check_valid", "is_legacy", "is_watched_out", "is_stuck"),
     (S.STARTED, T.EVALUATE): ("is_in_doubt", "is_peer_started", "is_copy_to_stop"),
+    (S.STARTED, T.STOP): ("is_peer_unready",),
     (S.START_FAILED, T.EVALUATE): ("is_untried", "is_to_hand_over"),
     (S.FROZEN_START, T.UNFREEZE): ("is_found_down",),
 }
@@ -159,7 +160,9 @@ def ordered(own: S, trigger: T, s: Situation) -> Optional[Does]:
             return Does(S.FROZEN_START, then=s.then, ready=Word.READY_FREEZE_START, done=Word.FROZEN_START)
         return Does(S.START_READY, then=S.FROZEN_START, ready=Word.READY_FREEZE_START) if may_start else None
     if trigger is T.STOP:
-        return Does(S.STOPPING, ScriptKind.STOP, ready=Word.READY_STOP) if started or own is S.UNKNOWN else None
+        # What the peer would have to take, and could not, is not stopped in passing.
+        may_stop = (started and not s.is_peer_unready) or own is S.UNKNOWN
+        return Does(S.STOPPING, ScriptKind.STOP, ready=Word.READY_STOP) if may_stop else None
     if trigger is T.FREEZE_STOP:
         if started or own in (S.START_FAILED, S.STOP_FAILED):
             return Does(S.STOPPING, ScriptKind.STOP, then=S.FROZEN_STOP, ready=Word.READY_FREEZE_STOP)

@@ -23,6 +23,7 @@ FLAGS = [
 ] + [
     dict(is_found_down=True),
     dict(is_found_in_part=True),
+    dict(is_peer_unready=True),
     dict(is_found_in_part=True, is_look_due=True),
 ] + [
     dict(is_peer_started=True, is_in_doubt=doubt, is_copy_to_stop=copy, is_to_hand_over=hand, is_check_valid=other)

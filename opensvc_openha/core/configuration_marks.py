@@ -1,0 +1,82 @@
+"""What of the configuration must be alike on both nodes, and where it is not.
+
+Each node puts a mark of each part into its beats. Marks that differ change no decision: they are named in log and status,
+with the file to compare, until they agree again. Parts that only one version knows are left out.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import Optional, Tuple
+
+from opensvc_openha.core.actions import Record, RecordKind
+from opensvc_openha.core.model import ClusterSpec
+from opensvc_openha.core.peer_view import PeerView
+from opensvc_openha.core.status import PeerStanding
+
+MARK_BYTES = 4
+Marks = Tuple[bytes, ...]
+_PARTS = (
+    ("nodes", "the nodes file"),
+    ("links", "the monitor file: links, and their timeouts and addresses"),
+    ("roles", "the services file: which node is primary and which secondary for a service"),
+    ("policies", "openha.conf: the policies of services"),
+    ("profile", "openha.conf: the time profile"),
+)
+"""In the order of the marks; a later version adds its own behind these."""
+_OF_SERVICES = ("roles", "policies")
+
+
+def marks_of(spec: ClusterSpec) -> Marks:
+    """The marks of a configuration, the same on both nodes if what they stand for is."""
+    # A device may have another name on the other node.
+    links = [(link.node, link.shared_name, link.timeout_s, link.wire.value) for link in spec.links]
+    roles = [(svc.name, svc.primary, svc.secondary) for svc in spec.own_services]
+    policies = [(svc.name, svc.policy.on_dual_run.value, svc.policy.on_start_failure.value) for svc in spec.own_services]
+    parts = ([spec.node, spec.peer], links, roles, policies, [spec.profile.value])
+    return tuple(_mark(repr(sorted(part))) for part in parts)
+
+
+def _mark(text: str) -> bytes:
+    return blake2b(text.encode("utf-8"), digest_size=MARK_BYTES).digest()
+
+
+class ConfigurationDifferences:
+    """Compares this node's marks with the peer's, whenever either may have changed."""
+
+    def __init__(self, spec: ClusterSpec) -> None:
+        self.marks = marks_of(spec)
+        self._node = spec.node
+        self._peer = spec.peer
+        self._names: "tuple[str, ...]" = ()
+
+    def use(self, spec: ClusterSpec) -> None:
+        """Takes over an edited configuration."""
+        self.marks = marks_of(spec)
+
+    def note(self, view: PeerView, has_same_services: bool) -> "list[Record]":
+        """Looks again; a peer that is not heard, or that sends no marks, changes nothing."""
+        facts = view.facts
+        if view.standing is not PeerStanding.LIVE or facts is None or not facts.marks:
+            return []
+        names = tuple(
+            name for (name, _), own, other in zip(_PARTS, self.marks, facts.marks)
+            if own != other and (has_same_services or name not in _OF_SERVICES)
+        )
+        if names == self._names:
+            return []
+        self._names = names
+        text = self._text() or f"configuration of {self._node} and {self._peer} is the same again"
+        what = "CONFIGURATION DIFFERS" if names else "CONFIGURATION AGREES"
+        return [Record(RecordKind.NODE, self._node, "", what, text, is_alarm=bool(names))]
+
+    def warnings(self) -> "tuple[str, ...]":
+        """What an operator should know of it."""
+        text = self._text()
+        return () if text is None else (text,)
+
+    def _text(self) -> Optional[str]:
+        if not self._names:
+            return None
+        told = "; ".join(about for name, about in _PARTS if name in self._names)
+        return f"{self._node} and {self._peer} are configured differently: {told}"
