@@ -177,14 +177,15 @@ class Havoc:
         cluster, dice = self._cluster, self._forger_dice
         victim = dice.choice(cluster.machines)
         links = [link for link in cluster.links if link.node == victim.peer.name and not link.kind.is_disk]
-        if victim.life is not None and victim.peer.life is not None and victim.peer.life.engine.seq:
+        life = victim.life
+        if life is not None and victim.peer.life is not None and victim.peer.life.engine.seq:
             true = victim.peer.life.engine.beat()
             boot = dice.choice((true.boot, _TOP_LIFE, BootId(2**32 - 1, dice.getrandbits(64)), BootId(0, 1)))
-            ack = dice.choice((None, Ack(victim.life.engine.boot, _TOP_SEQ)))
+            ack = dice.choice((None, Ack(life.engine.boot, _TOP_SEQ)))
             seq = dice.choice((0, true.seq + 1, true.seq + 1000, _TOP_SEQ))
             victim.note(f"somebody speaks in the name of {true.node}: life {boot.counter}, number {seq}")
             for link in dice.sample(links, dice.randint(1, len(links))):
-                victim.life.hear_forged(link, replace(true, boot=boot, seq=seq, ack=ack, mute=frozenset()))
+                life.hear_forged(link, replace(true, boot=boot, seq=seq, ack=ack, mute=frozenset()))
         self._await_forger()
 
     def _await_interface(self) -> None:
