@@ -5,10 +5,9 @@ It knows its surroundings only through Ports, so that threads, sockets and files
 
 from __future__ import annotations
 
-import collections
 import math
 from dataclasses import replace
-from typing import Callable, Deque, Optional, Protocol
+from typing import Callable, Optional, Protocol
 
 from opensvc_openha.core.actions import (
     Action,
@@ -78,7 +77,7 @@ class Node:
         self._ports = ports
         self._defer = defer
         self._unwritten: "set[str]" = set()
-        self._events: "Deque[Event]" = collections.deque()
+        self._events: "list[Event]" = []
         self._held: "Optional[list[Action]]" = None
         self._progress = 0
         """Grows with each state that is written, by the thread that writes."""
@@ -94,7 +93,7 @@ class Node:
         while self._events and not self.is_writing:
             if self._defer is not None:
                 self.engine.make_room()
-            actions = self.engine.step(self._events.popleft(), now)
+            actions = self.engine.step(self._events.pop(0), now)
             states = [action for action in actions if isinstance(action, Persist)]
             if states and self._defer is not None:
                 self._held, self._seen_progress, self._moved_on_at = actions, self._progress, now
