@@ -55,6 +55,7 @@ bench: venv
 	$(BIN)/python bench/takeover.py
 	$(BIN)/python bench/interface_down.py
 	$(BIN)/python bench/agent.py
+	$(BIN)/python bench/busy_nodes.py
 
 RUNS ?= 500000
 
