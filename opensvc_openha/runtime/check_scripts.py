@@ -16,11 +16,12 @@ from opensvc_openha.formats.layout import Layout
 from opensvc_openha.runtime import clock
 from opensvc_openha.runtime.problems import Problems, Subject
 
-AGENT_COMMANDS = frozenset({"svcmgr", "opensvc", "om"})
+_AGENT_COMMANDS = frozenset({"svcmgr", "opensvc", "om"})
 """What a link of an OpenSVC agent leads to."""
 MARK = b"Made by `openha agent install`"
 _EMBEDDED_MARK = b"opensvc_openha"
 _HEAD_BYTES = 4096
+_SOURCE_BYTES = 1_000_000
 _LOOK_INTERVAL_S = 10.0
 _NAMED = 5
 _REMEDY = "run `openha agent install`, or give the service another check-up script"
@@ -32,17 +33,25 @@ def find_doubt(path: str, layout: Layout) -> str:
         target = os.path.realpath(path)
         names = {os.path.basename(target), os.path.basename(os.readlink(path))}
         # The command of the embedded agent has the same name, and gives the fencing command's exit code.
-        if names & AGENT_COMMANDS and os.path.exists(target) and not _holds(target, _EMBEDDED_MARK):
+        if names & _AGENT_COMMANDS and os.path.exists(target) and not _holds(target, _EMBEDDED_MARK):
             return f"{path} leads to {target} of the OpenSVC agent, which ends with 0 even if the fencing fails: {_REMEDY}"
     if os.path.dirname(path) == layout.fence_dir and os.path.exists(path) and not _holds(path, MARK):
         return f"{path} is not the script that `openha agent install` wrote: {_REMEDY}"
     return ""
 
 
-def _holds(path: str, mark: bytes) -> bool:
+def tells_status(path: str) -> bool:
+    """True for an agent's own link whose exit code after `status` means something: the 1.5 ends with 0 whatever runs."""
+    target = os.path.realpath(path)
+    if not os.path.islink(path) or os.path.basename(target) not in _AGENT_COMMANDS:
+        return False
+    return _holds(f"{os.path.dirname(os.path.dirname(target))}/lib/resources.py", b"load_status_last", _SOURCE_BYTES)
+
+
+def _holds(path: str, mark: bytes, count: int = _HEAD_BYTES) -> bool:
     try:
         with open(path, "rb") as file:
-            return mark in file.read(_HEAD_BYTES)
+            return mark in file.read(count)
     except OSError:
         return False
 

@@ -30,7 +30,7 @@ from opensvc_openha.core.timing import (
 )
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.runtime import clock
-from opensvc_openha.runtime.check_scripts import AGENT_COMMANDS, find_doubt
+from opensvc_openha.runtime.check_scripts import find_doubt, tells_status
 from opensvc_openha.runtime.machine import start_of_process
 from opensvc_openha.runtime.memory_guard import MemoryGuard
 from opensvc_openha.runtime.programs import NOT_RUN, why_not_runnable
@@ -287,11 +287,12 @@ def _signal_group(leader: int, number: int) -> None:
 def _read_probe(path: str, code: int, output: str) -> ScriptOutcome:
     """What `status` tells. Many scripts do not know the word: only those that show that they do are believed.
 
-    An agent's wrapper is known by where its link leads (exit codes 0 up, 1 down); any other must print a word.
+    An agent's wrapper is known by where its link leads (exit codes 0 up, 1 down; not that of the 1.5, which ends with 0
+    whatever runs); any other must print a word.
     """
     words = output.split()
     word = words[0].lower() if words else ""
-    is_agent = os.path.islink(path) and os.path.basename(os.path.realpath(path)) in AGENT_COMMANDS
+    is_agent = tells_status(path)
     if code == 0 and (word in _WORDS_UP or (is_agent and not word)):
         return ScriptOutcome.UP
     if (code == 1 and is_agent) or (code in (0, 1, 3) and word in _WORDS_DOWN):

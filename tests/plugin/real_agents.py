@@ -113,7 +113,8 @@ class AgentNodes:
             self.ok(node, f"ln -sf {self.python} {self.home}/bin/python; ln -sfn {self.home}/etc /etc/opensvc")
         node.write(f"{self.etc}/node.conf", "[node]\nhost_mode = TST\nenv = TST\n")
         if self.line == "1.5":
-            node.write(f"{self.etc}/{SVC}.dir/S10app", APP, 0o755)
+            for name in ("S10app", "K10app"):
+                node.write(f"{self.etc}/{SVC}.dir/{name}", APP, 0o755)
             self.ok(node, f"ln -sfn {self.etc}/{SVC}.dir {self.etc}/{SVC}.d")
         node.write("/opt/app.sh", APP, 0o755)
         if self.line == "2.1":

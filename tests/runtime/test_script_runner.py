@@ -179,9 +179,17 @@ def test_status_is_believed_only_by_its_first_word(runner: Runner, body: str, ou
     [(0, "", ScriptOutcome.UP), (1, "", ScriptOutcome.DOWN), (2, "", ScriptOutcome.UNSURE), (0, "warn", ScriptOutcome.UNSURE),
      (1, "down", ScriptOutcome.DOWN)],
 )
-def test_status_of_an_agents_wrapper_is_its_exit_code(runner: Runner, code: int, word: str, outcome: ScriptOutcome) -> None:
-    """The wrapper is a link to svcmgr, as agents make it."""
-    command = runner.root / "svcmgr"
+@pytest.mark.parametrize("source", ["def load_status_last(self):\n", "def status(self):\n"], ids=["1.6 and later", "1.5"])
+def test_status_of_an_agents_wrapper_is_its_exit_code(
+    runner: Runner, code: int, word: str, outcome: ScriptOutcome, source: str
+) -> None:
+    """The wrapper is a link to svcmgr, as agents make it. That of the 1.5 ends with 0 whatever runs: only a word is believed."""
+    if "load_status_last" not in source and not word:
+        outcome = ScriptOutcome.UNSURE
+    command = runner.root / "agent" / "bin" / "svcmgr"
+    command.parent.mkdir(parents=True)
+    (runner.root / "agent" / "lib").mkdir()
+    (runner.root / "agent" / "lib" / "resources.py").write_text(source)
     command.write_text(f"#!/bin/sh\necho {word}\nexit {code}\n")
     command.chmod(0o755)
     (runner.root / "web.cluster").symlink_to(command)
