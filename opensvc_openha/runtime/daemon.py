@@ -361,6 +361,8 @@ class Daemon:
         It begins as one that is started after a crash: with the STATE files, which were written before anything was announced or
         run, with a new life that the peer must acknowledge, and by asking each service's script.
         """
+        if self._writer.is_at_work:
+            raise SystemFault("a state of the engine that failed is still being written")  # Nothing may be concluded before.
         return Daemon(self._layout, self._log, self._lock_handle, self._monitor.command, self._log_problem, self)
 
     def _let_go(self, why: str) -> None:

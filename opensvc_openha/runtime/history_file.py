@@ -121,6 +121,9 @@ class HistoryFile:
             self._connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;")
         elif version != _VERSION or not {"life", "sight", "entry"} <= tables:
             raise DamagedFile(f"it is no history of this version (its version is {version})")
+        elif _columns(self._connection) != _own_columns():
+            # One byte is enough for a file to which entries can be written that nobody can read.
+            raise DamagedFile("its tables have other columns than they should")
         else:
             found = run("PRAGMA quick_check(1)").fetchone()[0]
             if found != "ok":
@@ -171,6 +174,16 @@ class HistoryFile:
     def close(self) -> None:
         """Gives the file back."""
         self._connection.close()
+
+
+def _columns(connection: sqlite3.Connection) -> "list[tuple[object, ...]]":
+    return [row for table in ("life", "sight", "entry") for row in connection.execute(f"PRAGMA table_info({table})")]
+
+
+def _own_columns() -> "list[tuple[object, ...]]":
+    with contextlib.closing(_connect(":memory:", 0)) as fresh:
+        fresh.executescript(_SCHEMA)
+        return _columns(fresh)
 
 
 def replace_by_copy(path: str) -> None:

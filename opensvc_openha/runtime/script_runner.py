@@ -164,7 +164,7 @@ class ScriptRunner:
                 return _failure(action.kind), reason
             self._note(action, process.pid)
             code = _wait(process, limit_s)
-            self._forget(action.service)
+            self._forget(action.service, process.pid)
             took_s = clock.monotonic() - began
             if code is None:
                 log.note(f"ended after its limit of {limit_s:g} s\n")
@@ -206,9 +206,14 @@ class ScriptRunner:
         except OSError:
             pass
 
-    def _forget(self, service: str) -> None:
+    def _forget(self, service: str, pid: int) -> None:
+        """Removes the note of a script, unless it names the next one: an engine that began again may have run it already."""
+        path = self._layout.script_file(service)
         try:
-            os.unlink(self._layout.script_file(service))
+            with open(path, encoding="ascii", errors="replace") as file:
+                is_other = file.read().split()[:1] not in ([], [str(pid)])
+            if not is_other:
+                os.unlink(path)
         except OSError:
             pass
 
@@ -225,7 +230,7 @@ class ScriptRunner:
             clock.pause(0.1)
         if start_of_process(pid) == started:
             _end_group(pid)
-        self._forget(service)
+        self._forget(service, pid)
 
 
 def ask_wrapper(path: str, limit_s: float = PROBE_LIMIT_S) -> ScriptOutcome:

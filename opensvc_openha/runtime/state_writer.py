@@ -55,6 +55,11 @@ class StateWriter:
             self._jobs.put(None)
             self._thread.join(_CLOSE_LIMIT_S)
 
+    @property
+    def is_at_work(self) -> bool:
+        """True while the thread lives: what it was given may still be written."""
+        return self._thread is not None and self._thread.is_alive()
+
     def _work(self) -> None:
         self._enter()
         name_thread("states")

@@ -168,7 +168,9 @@ def test_script_that_runs_when_the_engine_fails_is_waited_for(cluster_dir: Clust
     assert cluster_dir.calls("registry.sh") == ["stop"]
     hold.unlink()
     cluster_dir.wait_state("registry", "STOPPED")
-    assert cluster_dir.calls("registry.sh") == ["stop", "status", "stop"]
+    assert cluster_dir.calls("registry.sh") == ["stop", "stop"]
+    lines = [line.split()[-1] for line in cluster_dir.path("log/registry.log").read_text().splitlines() if ".sh " in line]
+    assert lines[-3:] == ["stop", "status", "stop"], "asked once the script had ended"
 
 
 def test_status_that_fails_ends_nothing(cluster_dir: ClusterDir) -> None:

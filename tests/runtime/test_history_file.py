@@ -245,6 +245,20 @@ def test_file_whose_damage_is_no_text_is_set_aside(kept: Kept) -> None:
     assert Path(f"{kept.path}.damaged").exists()
 
 
+def test_file_whose_entries_would_have_no_number_is_set_aside(kept: Kept) -> None:
+    """One byte of the definition is another, so that what is written cannot be read: not gone on with (found by the fuzzer)."""
+    kept.writes("before")
+    kept.history.close()
+    data = kept.path.read_bytes()
+    begin = data.index(b"TABLE entry(")
+    kept.path.write_bytes(data[:begin] + data[begin:].replace(b"PRIMARY KEY", b"PRI.ARY KEY", 1))
+    again = History(kept.layout, 2, lambda is_fault, text: kept.reports.append((is_fault, text)))
+    again.open()
+    again.note(EntryKind.NODE, "deb1", "NOTED", "after")
+    again.close()
+    assert kept.reasons() == ["after"] and [is_fault for is_fault, _ in kept.reports] == [True]
+
+
 def test_text_that_cannot_be_stored_loses_no_entry(kept: Kept) -> None:
     """A lone surrogate, as file names that are no UTF-8 bring, line breaks and control characters: escaped."""
     kept.note("bad \udcff name\nand \x1b[2J")
