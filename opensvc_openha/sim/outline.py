@@ -79,7 +79,7 @@ class Outline:
             return -memory_s if gone < -memory_s else round(gone / GRID_S)
         if kind is int:
             return min(_OLDEST, self._own_seq - value) if name in _OWN_SEQS else value
-        if kind is str or isinstance(value, enum.Enum):
+        if kind in (str, bytes) or isinstance(value, enum.Enum):
             return value
         if kind is BootId:
             return any(value == boot for boot, _ in self._newest.values())
