@@ -226,3 +226,31 @@ def test_whatever_a_few_datagrams_say_in_the_names_of_two_nodes_is_over_in_time(
         assert _standing(host) is PeerStanding.LIVE and host.shown == ("FROZEN_START", "FROZEN_STOP")
         assert host.engine is not None and all(link.is_up for link in host.engine.snapshot(pair.now).links)
         assert not any(record.new == "SILENT" for record in host.records)
+
+
+def test_what_was_authentic_is_not_displaced_by_what_is_not() -> None:
+    """Permissive: the peer was heard with its key and has died; beats without one go on under its name, below its number."""
+    pair = Pair()
+    pair.key_id = "aabbccdd"
+    deb1, deb2 = pair.start_on_deb1()
+    pair.run(60)
+    assert deb1.engine is not None and deb2.engine is not None
+    last = deb1.engine.beat()
+    deb1.crash()
+    link = next(link for link in pair.links if link.node == "deb1")
+    for number in range(1, 40):
+        pair.run(1)
+        deb2.handle(deb2.life, BeatReceived(link, replace(last, seq=number), pair.now))
+        assert deb2.engine._view.newest == last
+
+
+def test_authentic_beats_are_believed_at_once_beside_what_is_not() -> None:
+    """Permissive: somebody without the key has forged the highest number; the next beat with the key is the newest one."""
+    pair = Pair()
+    pair.key_id = "aabbccdd"
+    deb1, deb2 = pair.start_on_deb1()
+    Forger(pair).send("deb1", seq=HUGE)
+    assert deb1.engine is not None and deb2.engine is not None
+    assert deb2.engine._view.newest is not None and deb2.engine._view.newest.seq == HUGE
+    pair.run(1.1)
+    assert deb2.engine._view.newest.seq == deb1.engine.seq
