@@ -13,12 +13,15 @@ from opensvc_openha.core.beat import BootId
 
 PACE = 0.5
 _SLACK_BEATS = 2
-LIVES_MAX = 8
-"""More lives than that are not followed at once: the one refused longest ago is dropped."""
+CHAINS_MAX = 8
+"""More rows of beats than that are not followed at once: the one heard longest ago is dropped."""
 
 
 @dataclass
 class _Contender:
+    """A row of beats of one life, each newer than the one before."""
+
+    boot: BootId
     began: float
     at: float
     first_seq: int
@@ -30,29 +33,34 @@ class _Contender:
 
 
 class Contenders:
-    """The refused lives of one peer."""
+    """The refused lives of one peer.
+
+    One life may have several rows: a forged beat begins its own, which the true ones need not overtake.
+    """
 
     def __init__(self) -> None:
-        self._lives: "dict[BootId, _Contender]" = {}
+        self._chains: "list[_Contender]" = []
 
     def note(self, boot: BootId, seq: int, now: float, patience_s: float, interval_s: float) -> Optional[float]:
-        """For how many seconds this life has kept beating; None for a first beat, and for one that is no newer than the last.
+        """For how many seconds this life has kept beating; None for a first beat, and for one that came before.
 
         A life that paused for ``patience_s`` begins again: what was held back somewhere comes in bursts. One that
         comes more slowly than its sender said it, every ``interval_s``, is being replayed.
         """
-        found = self._lives.pop(boot, None)
-        if found is None or now >= found.at + patience_s:
-            while len(self._lives) >= LIVES_MAX:
-                del self._lives[next(iter(self._lives))]
-            self._lives[boot] = _Contender(now, now, seq, seq)
+        self._chains = [each for each in self._chains if now < each.at + patience_s]
+        own = [each for each in self._chains if each.boot == boot]
+        if any(each.seq == seq for each in own):
             return None
-        self._lives[boot] = found
-        if seq <= found.seq:
+
+        found = max((each for each in own if each.seq < seq), key=lambda each: each.seq, default=None)
+        if found is None:
+            if len(self._chains) >= CHAINS_MAX:
+                self._chains.remove(min(self._chains, key=lambda each: each.at))
+            self._chains.append(_Contender(boot, now, now, seq, seq))
             return None
         found.at, found.seq = now, seq
         return now - found.began if found.keeps_pace(interval_s) else None
 
     def forget(self) -> None:
         """One of them is believed from now on; the others begin again."""
-        self._lives.clear()
+        self._chains.clear()

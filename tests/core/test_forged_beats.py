@@ -77,6 +77,16 @@ def test_sequence_number_at_the_top_is_forgotten_when_its_life_goes_on_below(nam
     _heals(pair)
 
 
+def test_second_forged_number_does_not_hide_the_life_that_goes_on_below() -> None:
+    """The highest number but one, twice: the first is believed, the second refused, true beats are still signs of life."""
+    pair = Pair()
+    pair.start_on_deb1()
+    for links in (2, 1, 2):
+        Forger(pair).send("deb1", links, seq=HUGE - 1)
+    pair.run(25)
+    _heals(pair)
+
+
 def test_acknowledgement_above_what_was_said_proves_nothing() -> None:
     """deb2 wants to start what the owner runs not: a forged beat that acknowledges everything to come does not start it."""
     pair = Pair()
