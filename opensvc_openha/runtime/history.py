@@ -34,7 +34,8 @@ _ENTRIES_PER_SERVICE = 20
 _RECENT = 300
 _LATE_S = 5.0
 """Entries that are written so long after they were noted are reported."""
-_SCHEMA_IS_WRONG = ("no such table", "no such column", "has no column", "malformed", "not a database")
+_NOT_THE_FILE = ("full", "disk i/o error", "unable to open", "readonly", "interrupted", "out of memory")
+"""What sqlite says where the surroundings are wrong; all else means that the file itself is damaged."""
 
 
 class History:
@@ -165,9 +166,9 @@ class History:
         except sqlite3.OperationalError as error:
             if "locked" in str(error):
                 return self._leave_to_reader(batch)
-            if any(text in str(error) for text in _SCHEMA_IS_WRONG):
-                return self._set_aside(batch, one_line(str(error)))
-            return self._lose(batch, str(error))
+            if any(text in str(error).lower() for text in _NOT_THE_FILE):
+                return self._lose(batch, str(error))
+            return self._set_aside(batch, one_line(str(error)))
         except sqlite3.DatabaseError as error:
             return self._set_aside(batch, one_line(str(error)))
         except UnicodeDecodeError:

@@ -399,6 +399,7 @@ def seeds() -> "Iterator[bytes]":
         yield bytes([16, choice << 2 | 1, 0, 20, 91])
     for request in (b'{"do":"act","command":"stop","services":[{}]}', b'{"do":"leave","how":[]}', b"[" * 590, b"9" * 590):
         yield b"\x10\0" + request
+    yield b"\x11\1\0/\x14\xff"  # A file format that sqlite does not know.
     for choice in range(4):
         yield bytes([17, choice, 0, 100, 7, 0x10, 20, 0xff])
     for choice in range(24):
