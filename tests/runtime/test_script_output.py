@@ -14,6 +14,8 @@ OUTPUTS = {
             "ERROR   web.app#1   start done in 0:00:00.02 - ret 1"),
     "1.6": ("19:29:20 INFO    WEB.APP#1   exec\n19:29:20 ERROR   WEB.APP#1   ret 1\n19:29:20 INFO    WEB   skip\n",
             "19:29:20 ERROR   WEB.APP#1   ret 1"),
+    "1.8": ("20:14:49,8 app#1   INFO    exec\n20:14:49,8 app#1   ERROR   ret 1\n20:14:49,8         INFO    skip\n",
+            "20:14:49,8 app#1   ERROR   ret 1"),
     "2.1": ("W warned\nE start aborted due to resource app#hb\n  more\n", "E start aborted due to resource app#hb"),
     "none": ("first\nErrors are counted: 0\nbusy: /data\n", "busy: /data"),
 }
