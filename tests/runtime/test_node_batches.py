@@ -40,11 +40,11 @@ class Surroundings:
     remember_lives = mirror = announce = run_script = answer = record = _note
 
 
-def _node(count: int, surroundings: Surroundings) -> Node:
+def _node(count: int, surroundings: Surroundings, state: ServiceState = ServiceState.STOPPED) -> Node:
     """A node whose peer is silent, with services that may all start now."""
     links = tuple(LinkSpec(name, LinkKind.NET, "eth1", "239.131.50.10", 5010, 0, 2.0) for name in ("deb1", "deb2"))
     services = tuple(ServiceSpec(f"svc{number}", "/opt/svc", "deb1", "deb2", "/opt/fence") for number in range(count))
-    learned = {svc.name: Learned(ServiceState.STOPPED) for svc in services}
+    learned = {svc.name: Learned(state) for svc in services}
     return Node(Engine(ClusterSpec("deb1", "deb2", links, services), BootId(1, 1), learned, 100.0), surroundings)
 
 
@@ -103,11 +103,11 @@ def test_script_of_a_state_that_cannot_be_written_does_not_run() -> None:
 
 
 def test_action_whose_state_is_not_kept_is_no_success() -> None:
-    """freeze-stop on a disk that fails: done until the daemon ends, which is not what was asked for."""
+    """freeze-start on a disk that fails: done until the daemon ends, which is not what was asked for."""
     surroundings = Surroundings()
-    node = _node(1, surroundings)
+    node = _node(1, surroundings, ServiceState.STARTED)
     surroundings.is_disk_broken = True
-    node.handle(CommandReceived(1, "svc0", Command.FREEZE_STOP), 100.0)
+    node.handle(CommandReceived(1, "svc0", Command.FREEZE_START), 100.0)
     answers = [action for action in surroundings.done if isinstance(action, Answer)]
     assert [(answer.is_ok, answer.word) for answer in answers if answer.is_last] == [(False, Word.FAILED)]
     assert answers[-1].detail == "done, but not kept: cannot write the STATE file: I/O error"

@@ -84,7 +84,7 @@ def is_gone(pid: str) -> bool:
 )
 def test_script_is_called_with_its_word_and_told_what_is_known(runner: Runner, kind: ScriptKind, word: str) -> None:
     """One argument; service, action, nodes, and state and standing of the peer in the environment."""
-    runner.write("env | grep ^OPENHA_ | sort > $(dirname $0)/env; pwd > $(dirname $0)/pwd; cat; echo up")
+    runner.write("env | grep ^OPENHA_ | grep -v ^OPENHA_TEST_ | sort > $(dirname $0)/env; pwd > $(dirname $0)/pwd; cat; echo up")
     end = runner.run(kind)
     assert (end.service, end.kind) == ("web", kind)
     assert end.outcome is (ScriptOutcome.UP if kind is ScriptKind.PROBE else ScriptOutcome.OK), end
