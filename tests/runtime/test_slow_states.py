@@ -186,3 +186,17 @@ def test_writer_hands_over_what_came_of_a_job_and_raises_what_it_raised() -> Non
     with pytest.raises(SystemFault):
         writer.wait(30.0)
     writer.close()
+
+
+def test_event_that_comes_while_states_are_written_is_decided_on_afterwards() -> None:
+    """Two commands, one after the other: the second is not begun before the first is on disk, and is not lost."""
+    slow = SlowNode()
+    slow.unfreeze("svc0")
+    assert slow.node.is_writing
+    slow.unfreeze("svc1")
+    assert slow.node.states_held == 1
+    slow.write()
+    assert slow.node.is_writing, "now the second"
+    while slow.job is not None:
+        slow.write()
+    assert {action.service for action in slow.done(Persist) if isinstance(action, Persist)} == {"svc0", "svc1"}
