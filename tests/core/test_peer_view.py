@@ -290,3 +290,18 @@ def test_other_life_with_the_same_counter_is_not_believed_beside_the_living_one(
     assert not view.admits(replace(_beat(), boot=BootId(LIFE.counter, 99)))
     view.judge(False, 110.0, 110.0)
     assert view.admits(replace(_beat(), boot=BootId(LIFE.counter, 99)))
+
+
+def test_life_that_is_believed_instead_of_another_proves_by_what_it_hears_from_then_on() -> None:
+    """Its first beats may have been held back somewhere: only an acknowledgement of what was said afterwards counts."""
+    from opensvc_openha.core.beat import Ack, Beat, BootId
+
+    own, life = BootId(1, 1), BootId(2, 2)
+    view = PeerView(own)
+    view.own_seq = 9
+    view.take(Beat("deb2", life, 500, None, {}), 0.0)
+    view.displace(life)
+    view.take(Beat("deb2", life, 5, Ack(own, 9), {}), 1.0)
+    assert view.acked_seq == -1
+    view.take(Beat("deb2", life, 6, Ack(own, 10), {}), 2.0)
+    assert view.acked_seq == 10
