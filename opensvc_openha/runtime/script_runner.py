@@ -157,7 +157,7 @@ class ScriptRunner:
             try:
                 process = subprocess.Popen(
                     self._with_own_score(command), stdin=subprocess.DEVNULL, stdout=log.handle, stderr=log.handle, cwd="/",
-                    start_new_session=True, env=self._environment(action),
+                    start_new_session=True, env=self._environment(action, limit_s),
                 )
             except OSError as error:
                 reason = why_not_runnable(action.path) or f"{action.path}: {error.strerror}"
@@ -185,7 +185,7 @@ class ScriptRunner:
         """What cannot be run at all is not wrapped, so that the system says why."""
         return command if why_not_runnable(command[0]) else self._memory.command(command)
 
-    def _environment(self, action: RunScript) -> "Mapping[str, str]":
+    def _environment(self, action: RunScript, limit_s: float) -> "Mapping[str, str]":
         return {
             **os.environ,
             "PATH": os.environ.get("PATH") or _PATH,
@@ -196,6 +196,7 @@ class ScriptRunner:
             "OPENHA_PEER": self._peer,
             "OPENHA_PEER_STATE": action.peer_state.name,
             "OPENHA_PEER_STANDING": action.peer_standing.value,
+            "OPENHA_LIMIT_S": f"{limit_s:.15g}",
         }
 
     def _note(self, action: RunScript, pid: int) -> None:

@@ -89,11 +89,20 @@ def test_script_is_called_with_its_word_and_told_what_is_known(runner: Runner, k
     assert (end.service, end.kind) == ("web", kind)
     assert end.outcome is (ScriptOutcome.UP if kind is ScriptKind.PROBE else ScriptOutcome.OK), end
     assert runner.calls == [word]
+    limit = 600 if kind in (ScriptKind.START, ScriptKind.STOP) else 60
     assert (runner.root / "env").read_text().splitlines() == [
-        f"OPENHA_ACTION={kind.value}", "OPENHA_NODE=deb1", "OPENHA_PEER=deb2", "OPENHA_PEER_STANDING=silent",
+        f"OPENHA_ACTION={kind.value}", f"OPENHA_LIMIT_S={limit}", "OPENHA_NODE=deb1", "OPENHA_PEER=deb2", "OPENHA_PEER_STANDING=silent",
         "OPENHA_PEER_STATE=UNKNOWN", "OPENHA_SERVICE=web",
     ]
     assert (runner.root / "pwd").read_text() == "/\n", "it keeps no file system busy"
+
+
+def test_check_up_script_is_told_the_limit_that_is_configured(runner: Runner) -> None:
+    """`check_timeout` of its service: it can divide its time."""
+    runner.write("echo $OPENHA_LIMIT_S > $(dirname $0)/limit")
+    runner.limit(ScriptLimits(check_s=120.5))
+    assert runner.run(ScriptKind.CHECK).outcome is ScriptOutcome.OK
+    assert (runner.root / "limit").read_text() == "120.5\n"
 
 
 @pytest.mark.parametrize("kind", list(ScriptKind))
