@@ -17,6 +17,7 @@ from opensvc_openha.formats.secrets import mask_script
 LOG_BYTES_MAX = 5_000_000
 LOG_FILES_KEPT = 2
 OUTPUT_SUFFIX = ".out"
+LINE_FORMAT = "%(asctime)s %(levelname)-7s %(place)-28s %(message)s"
 
 
 class ActionLog:
@@ -83,12 +84,12 @@ def open_log(log_dir: str, svcname: str) -> Iterator[ActionLog]:
     # Not registered by name: two services must not share handlers, nor a test leave any behind.
     logger = logging.Logger(svcname, logging.INFO)
     screen = logging.StreamHandler(sys.stderr)
-    screen.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(place)-28s %(message)s", "%H:%M:%S"))
+    screen.setFormatter(logging.Formatter(LINE_FORMAT, "%H:%M:%S"))
     logger.addHandler(screen)
     if os.path.isdir(log_dir):
         path = os.path.join(log_dir, f"{svcname}.log")
         handler = _FileOnDemand(path)
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(place)-28s %(message)s"))
+        handler.setFormatter(logging.Formatter(LINE_FORMAT))
         logger.addHandler(handler)
     try:
         output_file = os.path.join(log_dir, f"{svcname}{OUTPUT_SUFFIX}") if os.path.isdir(log_dir) else ""

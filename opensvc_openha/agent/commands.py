@@ -19,12 +19,14 @@ from opensvc_openha.agent.interruption import postponed
 from opensvc_openha.agent.parent_death import die_with_parent
 from opensvc_openha.errors import ActionError, SystemFault
 from opensvc_openha.formats.secrets import mask_command, mask_output, mask_text
+from opensvc_openha.runtime.clock import monotonic, pause
 from opensvc_openha.runtime.script_log import NO_ROOM, ScriptLog, bound_log
 
 COMMAND_TIMEOUT_S = 600.0
 TELL_EVERY_S = 10.0
 """So often it is said that a command still runs."""
 OUTPUT_BYTES_MAX = 64 * 1024
+_LOOK_EVERY_S = 0.02
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 _NO_REASONS = ("dmesg(1) ", "See '", "Run '")
@@ -56,6 +58,7 @@ def run_command(
     on_wait: Callable[[float], None] = lambda waited_s: None,
     is_tied: bool = True,
     output_file: str = "",
+    ends_group: bool = False,
 ) -> CommandResult:
     """Run a command to its end; never raises for how it ends, only if it cannot be started.
 
@@ -63,7 +66,8 @@ def run_command(
     behind: that keeps the handle, and must not fill memory, nor a file that nobody sees.
 
     ``on_wait`` is told now and then for how long it has run. A command that is tied to us is killed with us, however we end;
-    one that only looks need not be, and starts much faster.
+    one that only looks need not be, and starts much faster. ``ends_group``: what it left in its process group is killed at
+    its end, too.
     """
     with closing(ScriptLog(output_file, is_answer=not output_file, may_linger=bool(output_file))) as output:
         process: "Optional[subprocess.Popen[bytes]]" = None
@@ -71,7 +75,7 @@ def run_command(
         try:
             with postponed() if is_tied else nullcontext():
                 process = _begin(argv, output.handle, env, is_tied)
-            exit_code = _wait(process, timeout_s, on_wait)
+            exit_code = _wait(process, timeout_s, on_wait, ends_group)
         except subprocess.TimeoutExpired:
             assert process is not None
             is_timed_out = True
@@ -108,15 +112,19 @@ def run_logged(
     timeout_s: float = COMMAND_TIMEOUT_S,
     env: Optional[Mapping[str, str]] = None,
     may_linger: bool = False,
+    ends_group: bool = False,
 ) -> CommandResult:
-    """Run a command and log it with its output. ``may_linger``: it may leave a daemon behind that keeps its output."""
+    """Run a command and log it with its output. ``may_linger``: it may leave a daemon behind that keeps its output.
+
+    ``ends_group``: nothing that it left in its process group outlives it.
+    """
     log.info(mask_command(argv))
     output_file = log.output_file if may_linger else ""
     if output_file:
         with suppress(OSError):
             bound_log(output_file)
     result = run_command(argv, timeout_s, env, lambda waited_s: log.info(f"{argv[0]} runs for {waited_s:.0f} s now"),
-                         output_file=output_file)
+                         output_file=output_file, ends_group=ends_group)
     result = replace(result, output=mask_output(argv, result.output))
     if result.output.strip():
         (log.info if result.exit_code == 0 else log.error)(result.output.strip())
@@ -147,13 +155,18 @@ def _why_not_run(program: str, exc: Exception) -> str:
     return (program.startswith("/") and why_not_runnable(program)) or str(exc)
 
 
-def _wait(process: "subprocess.Popen[bytes]", timeout_s: float, on_wait: Callable[[float], None]) -> int:
+def _wait(
+    process: "subprocess.Popen[bytes]",
+    timeout_s: float,
+    on_wait: Callable[[float], None],
+    ends_group: bool,
+) -> int:
     """Exit code of the process; TimeoutExpired after ``timeout_s`` seconds."""
     waited_s = 0.0
     while True:
         part_s = min(TELL_EVERY_S, timeout_s - waited_s)
         try:
-            return _wait_for_end(process, part_s)
+            return _wait_for_end(process, part_s, ends_group)
         except subprocess.TimeoutExpired:
             waited_s += part_s
             if waited_s >= timeout_s:
@@ -161,13 +174,13 @@ def _wait(process: "subprocess.Popen[bytes]", timeout_s: float, on_wait: Callabl
             on_wait(waited_s)
 
 
-def _wait_for_end(process: "subprocess.Popen[bytes]", limit_s: float) -> int:
+def _wait_for_end(process: "subprocess.Popen[bytes]", limit_s: float, ends_group: bool) -> int:
     """As process.wait, which naps for up to 50 ms between two looks, but back at once where the kernel tells of the end."""
     if hasattr(os, "pidfd_open"):
         try:
             end = os.pidfd_open(process.pid)
         except OSError:
-            return process.wait(limit_s)
+            return _wait_by_looking(process, limit_s, ends_group)
         try:
             poll = select.poll()
             poll.register(end, select.POLLIN)
@@ -175,8 +188,23 @@ def _wait_for_end(process: "subprocess.Popen[bytes]", limit_s: float) -> int:
                 raise subprocess.TimeoutExpired(process.args, limit_s)
         finally:
             os.close(end)
+        if ends_group:
+            _signal_group(process)
         return process.wait()
-    return process.wait(limit_s)
+    return _wait_by_looking(process, limit_s, ends_group)
+
+
+def _wait_by_looking(process: "subprocess.Popen[bytes]", limit_s: float, ends_group: bool) -> int:
+    if not ends_group:
+        return process.wait(limit_s)
+    give_up = monotonic() + limit_s
+    # It stays a zombie until its group was killed: no other process can have that number before.
+    while os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+        if monotonic() >= give_up:
+            raise subprocess.TimeoutExpired(process.args, limit_s)
+        pause(_LOOK_EVERY_S)
+    _signal_group(process)
+    return process.wait()
 
 
 def _last_line(output: str) -> str:
@@ -185,11 +213,15 @@ def _last_line(output: str) -> str:
     return f": {mask_text((telling or lines)[-1])}" if lines else ""
 
 
-def _kill_group(process: "subprocess.Popen[bytes]") -> int:
+def _signal_group(process: "subprocess.Popen[bytes]") -> None:
     try:
         os.killpg(process.pid, signal.SIGKILL)
     except ProcessLookupError:
         pass  # It ended just now.
+
+
+def _kill_group(process: "subprocess.Popen[bytes]") -> int:
+    _signal_group(process)
     try:
         return process.wait(5)
     except subprocess.TimeoutExpired:

@@ -3,7 +3,7 @@
 Called by the node daemon as check script, with what it knows of the peer in the environment; by hand, it asks the daemon.
 
     standing   peer's state    then
-    silent     any             fence; the fencing command's exit code is ours
+    silent     any             fence, see ``fence_plan``; its exit code is ours
     live/left  is out          nothing to do, 0
     any other                  refuse, 1: a live peer is not shot, and it is not out
     not known                  fence
@@ -15,6 +15,14 @@ import enum
 from dataclasses import dataclass
 from typing import Mapping, Optional
 
+from opensvc_openha.agent.fence_plan import (
+    FENCE_TIMEOUT_S,
+    FenceStep,
+    carry_out,
+    level_of,
+    plan_time_s,
+)
+from opensvc_openha.agent.resources.base import Resource
 from opensvc_openha.agent.resources.stonith import Callout
 from opensvc_openha.agent.service import Service
 from opensvc_openha.agent.status import Group
@@ -63,7 +71,7 @@ def fence_if_needed(service: Service, env: Mapping[str, str]) -> int:
     if verdict is Verdict.REFUSE:
         service.log.error(f"not fencing and no start: peer is {standing}, its state is {state}")
         return 1
-    return _fence(service, f"peer is {standing}, its state is {state}")
+    return _fence(service, f"peer is {standing}, its state is {state}", env)
 
 
 def knowledge_of(env: Mapping[str, str]) -> Optional[PeerKnowledge]:
@@ -85,17 +93,19 @@ def _ask_daemon(service: Service) -> PeerKnowledge:
     return PeerKnowledge(node.peer_standing, known.peer_state if known else None)
 
 
-def _fence(service: Service, why: str) -> int:
+def _fence(service: Service, why: str, env: Mapping[str, str]) -> int:
     sections = [res for res in service.resources if res.spec.group is Group.STONITH and not res.spec.is_disabled]
     if not sections:
         service.log.error(f"{why}, and no [stonith#N] section says how to fence it: no start")
         return 1
-    for resource in sections:
-        if not isinstance(resource, Callout):
-            service.log.error(f"{resource.spec.rid}: {resource.why_unhandled()}: no start")
-            return 1
-        service.log.info(f"{why}: fencing with {resource.spec.rid}")
-        exit_code = resource.fence()
-        if exit_code != 0:
-            return exit_code
-    return 0
+    service.log.info(f"{why}: fencing with {', '.join(res.spec.rid for res in sections)}")
+    steps = [_step(service, res) for res in sections]
+    return carry_out(steps, plan_time_s(env), service.log).exit_code
+
+
+def _step(service: Service, resource: Resource) -> FenceStep:
+    if isinstance(resource, Callout):
+        return resource.step
+    section = next(each for each in service.file.sections if each.name == resource.spec.rid)
+    why_not = resource.why_unhandled()
+    return FenceStep(section.name, level_of(section), FENCE_TIMEOUT_S, why_not=why_not)

@@ -24,6 +24,7 @@ class Form(enum.Enum):
     TEXT = "a text"
     FLAG = "true or false"
     INTEGER = "a whole number"
+    COUNT = "a whole number from 1"
     SECONDS = "a number of seconds above 0"
     PATH = "an absolute path"
     NODES = "names of nodes"
@@ -159,8 +160,9 @@ def _is_fitting(value: str, keyword: Keyword) -> bool:
         return value.lower() in keyword.candidates
     if keyword.form is Form.FLAG:
         return value.lower() in TRUE_WORDS | FALSE_WORDS
-    if keyword.form is Form.INTEGER:
-        return value.isascii() and value.isdigit() and int(value) <= INTEGER_MAX
+    if keyword.form in (Form.INTEGER, Form.COUNT):
+        least = 1 if keyword.form is Form.COUNT else 0
+        return value.isascii() and value.isdigit() and least <= int(value) <= INTEGER_MAX
     if keyword.form is Form.SECONDS:
         return duration_of(value) is not None
     if keyword.form is Form.PATH:

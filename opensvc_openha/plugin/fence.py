@@ -6,17 +6,24 @@ type is left to the agent, but only where our driver is in place, which has the 
 
 from __future__ import annotations
 
-import os
-import subprocess
+import logging
 import sys
 from typing import Mapping
 
+from opensvc_openha.agent.action_log import LINE_FORMAT, ActionLog
+from opensvc_openha.agent.fence_plan import (
+    FENCE_TIMEOUT_S,
+    FenceStep,
+    callout_step,
+    carry_out,
+    environment,
+    level_of,
+    plan_time_s,
+)
 from opensvc_openha.agent.fencing import PeerKnowledge, Verdict, decide, knowledge_of
-from opensvc_openha.agent.resources.stonith import FENCE_TIMEOUT_S
 from opensvc_openha.agent.service_file import Section, ServiceFile, parse_service_text
 from opensvc_openha.errors import ActionError, ConfigError, NotRunningError, RefusedError
 from opensvc_openha.formats.layout import Layout
-from opensvc_openha.formats.secrets import mask_script
 from opensvc_openha.plugin.agents import Agent
 from opensvc_openha.plugin.installer import AgentService, is_in_place, read_services
 from opensvc_openha.runtime import control_client
@@ -41,9 +48,13 @@ def fence_if_needed(agent: Agent, layout: Layout, svcname: str, env: Mapping[str
     sections = [each for each in file.sections if each.group == "stonith" and not each.boolean("disable")]
     if not sections:
         raise RefusedError(f"{seen}, and no [stonith#N] section says how to fence it: no start")
-    for section in sections:
-        _fence(agent, file, section)
-    return f"fenced: {seen}"
+    steps = [_step(agent, file, each) for each in sections]
+    report = carry_out(steps, plan_time_s(env), _log(svcname))
+    if report.level is not None:
+        return f"fenced by level {report.level}: {seen}"
+    if not any(failure.was_run for failure in report.failures):
+        raise RefusedError(f"{seen}, and nothing was fenced: {report.story}: no start")
+    raise ActionError(f"fencing failed: {report.story}")
 
 
 def _ask_daemon(layout: Layout, service: AgentService) -> PeerKnowledge:
@@ -55,21 +66,26 @@ def _ask_daemon(layout: Layout, service: AgentService) -> PeerKnowledge:
     return PeerKnowledge(node.peer_standing, known.peer_state if known else None)
 
 
-def _fence(agent: Agent, file: ServiceFile, section: Section) -> None:
+def _step(agent: Agent, file: ServiceFile, section: Section) -> FenceStep:
+    """What one section runs; ConfigError for a wrong value, before anything is run."""
+    node = node_name().lower()
     if section.required("type").lower() == "callout":
-        command = ["/bin/sh", "-c", section.required("cmd")]
-        shown = mask_script(section.required("cmd"))
-    elif agent.line.linked_command and is_in_place(agent):
-        command = [agent.command(agent.line.linked_command), "-s", file.svcname, "--cluster", "stonith"]
-        shown = " ".join(command)
-    else:
-        raise RefusedError(f"[{section.name}] type = {section.text('type')}: nothing here tells whether it succeeded: no start")
-    print(f"{section.name}: {shown}", flush=True)
-    limit_s = section.seconds("timeout", FENCE_TIMEOUT_S)
-    try:
-        code = subprocess.run(command, stdin=subprocess.DEVNULL, timeout=limit_s, stderr=sys.stderr,
-                              env={**os.environ, "OPENSVC_SVCNAME": file.svcname, "OPENSVC_RID": section.name}).returncode
-    except subprocess.TimeoutExpired:
-        raise ActionError(f"{section.name}: fencing failed: {shown} did not end within {limit_s:g} s") from None
-    if code != 0:
-        raise ActionError(f"{section.name}: fencing failed: {shown} exited with {code}")
+        return callout_step(section, file.svcname, node)
+
+    level, timeout_s = level_of(section), section.seconds("timeout", FENCE_TIMEOUT_S)
+    if agent.line.linked_command and is_in_place(agent):
+        command = agent.command(agent.line.linked_command)
+        argv = (command, "-s", file.svcname, "--cluster", "stonith")
+        env = environment(section, file.svcname, node)
+        return FenceStep(section.name, level, timeout_s, argv, " ".join(argv), env)
+    why_not = f"type = {section.text('type')}: nothing here tells whether it succeeded"
+    return FenceStep(section.name, level, timeout_s, why_not=why_not)
+
+
+def _log(svcname: str) -> ActionLog:
+    """Writes on the output, which the node daemon keeps."""
+    logger = logging.Logger(svcname, logging.INFO)
+    screen = logging.StreamHandler(sys.stdout)
+    screen.setFormatter(logging.Formatter(LINE_FORMAT, "%H:%M:%S"))
+    logger.addHandler(screen)
+    return ActionLog(logger, svcname.upper())

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-import pytest
+import os
+import re
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from opensvc_openha.agent.fence_plan import fair_share_s, plan_time_s
 from opensvc_openha.agent.fencing import PeerKnowledge, Verdict, decide, knowledge_of
 from opensvc_openha.core.states import PEER_OUT, ServiceState
 from opensvc_openha.core.status import PeerStanding
+from opensvc_openha.runtime.machine import start_of_process
+from tests.waiting import until
 
 
 @pytest.mark.parametrize("state", [None, *ServiceState])
@@ -61,3 +69,157 @@ def test_stonith_by_hand_under_a_cluster_needs_the_cluster_option(agent):
     agent.write("a", "[hb#0]\ntype = OpenHA\n[stonith#1]\ntype = callout\ncmd = true\n")
     assert agent.svcmgr("-s", "a", "stonith").exit_code == 1
     assert agent.svcmgr("-s", "a", "stonith", "-c").exit_code == 0
+
+
+def sections(*lines: str) -> str:
+    """A service under the cluster with these fencing sections, each given by its keywords."""
+    written = "".join(f"[stonith#{number}]\ntype = callout\n{line}\n" for number, line in enumerate(lines, 1))
+    return "[hb#0]\ntype = OpenHA\n" + written
+
+
+def fence_silent(agent, monkeypatch, text, limit=""):
+    """What `a.stonith` does when the daemon calls it beside a silent peer."""
+    agent.write("a", text)
+    monkeypatch.setenv("OPENHA_PEER_STANDING", "silent")
+    if limit:
+        monkeypatch.setenv("OPENHA_LIMIT_S", limit)
+    return agent.svcmgr(called_as="a.stonith")
+
+
+@pytest.mark.parametrize(
+    "lines, exit_code, ran",
+    [
+        (("cmd = {1}; exit 0", "level = 2\ncmd = {2}; exit 0"), 0, "1"),
+        (("cmd = {1}; exit 7", "level = 2\ncmd = {2}; exit 0"), 0, "1 2"),
+        (("cmd = {1}; exit 7", "level = 2\ncmd = {2}; exit 8"), 8, "1 2"),
+        (("level = 2\ncmd = {1}; exit 0", "cmd = {2}; exit 7"), 0, "2 1"),
+        (("cmd = {1}; exit 0", "cmd = {2}; exit 7", "level = 5\ncmd = {3}; exit 0"), 0, "1 2 3"),
+        (("cmd = {1}; exit 7", "cmd = {2}; exit 0", "level = 2\ncmd = {3}; exit 0"), 0, "1 3"),
+        (("cmd = {1}; exit 7", "level = 2\ncmd = {2}; exit 0", "level = 2\ncmd = {3}; exit 9"), 9, "1 2 3"),
+        (("cmd = {1}; exit 7", "level = 3\ncmd = {2}; exit 0", "level = 2\ncmd = {3}; exit 9"), 0, "1 3 2"),
+        (("cmd = {1}; exit 7", "level = 2\ndisable = true\ncmd = {2}; exit 0"), 7, "1"),
+        (("cmd = {1}; exit 0", "type = ilo\ntarget = x"), 1, ""),
+        (("cmd = {1}; exit 0", "type = ilo\ntarget = x", "level = 2\ncmd = {3}; exit 0"), 0, "3"),
+        (("cmd = {1}; kill -9 $$", "level = 2\ncmd = {2}; kill -9 $$"), 1, "1 2"),
+    ],
+)
+def test_a_level_is_tried_only_after_a_failure_and_one_is_enough(agent, monkeypatch, lines, exit_code, ran):
+    """Equal levels must all succeed, in the order of the file; a level that cannot succeed shoots nobody."""
+    path = agent.root / "ran"
+    marks = ["", *(f"echo {number} >> {path}" for number in range(1, 4))]
+    text = sections(*(line.format(*marks) for line in lines))
+    text = text.replace("type = callout\ntype = ilo", "type = ilo")
+    outcome = fence_silent(agent, monkeypatch, text)
+    assert outcome.exit_code == exit_code, outcome.err
+    assert (path.read_text().split() if path.exists() else []) == ran.split()
+
+
+def test_a_command_that_hangs_leaves_the_next_level_its_time_and_nothing_behind(agent, monkeypatch):
+    """Level 1 ignores SIGTERM, and so does what it started: both are killed at its share of the limit, then level 2 fences."""
+    script = agent.root / "hang"
+    script.write_text(
+        "trap '' TERM\n"
+        f"sleep 10000 & echo $! > {agent.root}/child\n"
+        f"echo $$ > {agent.root}/parent\n"
+        "sleep 10000\n"
+    )
+    text = sections(f"cmd = sh {script}", "level = 2\ncmd = exit 0")
+    outcome = fence_silent(agent, monkeypatch, text, "6")
+    assert outcome.exit_code == 0, outcome.err
+    for name in ("child", "parent"):
+        pid = int((agent.root / name).read_text())
+        until(lambda pid=pid: not start_of_process(pid))
+    assert re.search(r"did not end within 2\S* s and was killed \(its timeout is 50 s", outcome.err)
+
+
+def test_all_levels_hang_and_the_end_is_ours_to_report_before_the_limit(agent, monkeypatch):
+    """What the daemon said is its limit is divided among three sections; the summary names them all."""
+    hang = "cmd = sleep 10000"
+    text = sections(hang, f"level = 2\n{hang}", f"level = 3\n{hang}")
+    outcome = fence_silent(agent, monkeypatch, text, "1.2")
+    assert outcome.exit_code == 1
+    last = outcome.err.splitlines()[-1]
+    for number in (1, 2, 3):
+        assert f"level {number}: stonith#{number}: sleep 10000 did not end" in last, outcome.err
+
+
+@pytest.mark.parametrize("has_pidfd", [True, False])
+def test_what_a_fence_leaves_in_the_background_does_not_shoot_later(agent, monkeypatch, has_pidfd):
+    """The command ends with 0 while a child of it continues: it is killed with its process group; without pidfd_open, too."""
+    if not has_pidfd:
+        monkeypatch.delattr(os, "pidfd_open", raising=False)
+    line = f"cmd = sleep 10000 & echo $! > {agent.root}/child"
+    assert fence_silent(agent, monkeypatch, sections(line)).exit_code == 0
+    pid = int((agent.root / "child").read_text())
+    until(lambda: not start_of_process(pid))
+
+
+def test_log_says_which_level_and_section_did_what_and_what_failed(agent, monkeypatch):
+    """One line for each end, with its seconds, and a summary."""
+    text = sections("cmd = exit 7", "cmd = exit 0", "level = 2\ncmd = exit 8")
+    lines = fence_silent(agent, monkeypatch, text).err.splitlines()
+    shown = re.sub(r"\d+\.\d s", "N s", "\n".join(" ".join(line.split()[1:]) for line in lines))
+    assert shown.splitlines() == [
+        "INFO A peer is silent, its state is not known: fencing with stonith#1, stonith#2, stonith#3",
+        "INFO A.STONITH#1 level 1: fencing with stonith#1, at most N s",
+        "INFO A.STONITH#1 /bin/sh -c 'exit 7'",
+        "ERROR A.STONITH#1 level 1, after N s: fencing failed: exit 7 exited with 7",
+        "INFO A.STONITH#2 level 1: not tried, for this level has failed",
+        "INFO A.STONITH#3 level 2: fencing with stonith#3, at most N s",
+        "INFO A.STONITH#3 /bin/sh -c 'exit 8'",
+        "ERROR A.STONITH#3 level 2, after N s: fencing failed: exit 8 exited with 8",
+        "ERROR A not fenced: level 1: stonith#1: exit 7 exited with 7; level 2: stonith#3: exit 8 exited with 8",
+    ]
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "1.5", "two", "1 2"])
+def test_level_that_is_no_whole_number_from_one_is_an_error_with_its_place(agent, monkeypatch, value):
+    """`validate config` says so, and so does the fence, which runs nothing."""
+    mark = agent.root / "fenced"
+    path = agent.write("a", sections(f"level = {value}\ncmd = touch {mark}"))
+    checked = agent.svcmgr("-s", "a", "validate", "config")
+    assert checked.exit_code == 3
+    assert f"{path}:5: [stonith#1] level is {value!r}, expected a whole number from 1" in checked.out
+    monkeypatch.setenv("OPENHA_PEER_STANDING", "silent")
+    refused = agent.svcmgr(called_as="a.stonith")
+    assert refused.exit_code == 3 and "expected a whole number from 1" in refused.err
+    assert not mark.exists()
+
+
+def test_levels_are_valid(agent):
+    """`validate config` of a file with two levels finds nothing about them."""
+    agent.write("a", sections("cmd = true", "level = 2\ntimeout = 20\ncmd = true"))
+    assert "level" not in agent.svcmgr("-s", "a", "validate", "config").out
+
+
+@pytest.mark.parametrize(
+    "left, wanted, share",
+    [
+        (50, [50], 50), (50, [120], 50), (50, [10], 10), (50, [50, 50], 25), (50, [50, 5], 45),
+        (50, [40, 10], 40), (50, [5, 50, 50], 5), (60, [50, 50, 50], 20), (60, [30, 5, 50], 27.5),
+        (0, [50], 0), (-1, [50, 50], -0.5),
+    ],
+)
+def test_share_of_the_time_is_fair(left, wanted, share):
+    """Who wants less than an equal part leaves the rest to the others."""
+    assert fair_share_s(left, wanted) == share
+
+
+@given(st.floats(0, 1000), st.lists(st.floats(0.1, 1000), min_size=1, max_size=8))
+def test_shares_never_exceed_what_is_left_and_leave_each_its_equal_part(left, wanted):
+    """Each takes all it may: together they keep the deadline, and none gets less than an equal part or what it wants."""
+    taken = []
+    for number in range(len(wanted)):
+        share = fair_share_s(left - sum(taken), wanted[number:])
+        assert share >= min(wanted[number], left / len(wanted)) - 1e-6
+        taken.append(share)
+    assert sum(taken) <= left + 1e-6
+
+
+@pytest.mark.parametrize(
+    "said, time_s",
+    [("60", 50), ("", 50), ("300", 290), ("6", 5), ("0.6", 0.5), ("nonsense", 50), ("-5", 50)],
+)
+def test_time_of_the_plan_is_below_the_limit_of_the_script(said, time_s):
+    """What the daemon says is the limit, or that of a check-up script; some of it is kept back."""
+    assert plan_time_s({"OPENHA_LIMIT_S": said}) == pytest.approx(time_s)

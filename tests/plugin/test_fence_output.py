@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from opensvc_openha.agent.fence_plan import carry_out
 from opensvc_openha.agent.service_file import parse_service_text
-from opensvc_openha.errors import ActionError
 from opensvc_openha.plugin import fence
 
 
@@ -17,7 +17,7 @@ def test_password_of_a_fence_is_neither_printed_nor_part_of_the_error(capfd: "py
     file = parse_service_text(text, "svc.env", "svc", "a")
     section = next(each for each in file.sections if each.group == "stonith")
     agent: Any = None  # A callout needs none.
-    with pytest.raises(ActionError) as failed:
-        fence._fence(agent, file, section)
-    told = capfd.readouterr().out + str(failed.value)
-    assert "s3cr3t" not in told and told.count("ipmitool -U admin -P *** chassis power off") == 2
+    report = carry_out([fence._step(agent, file, section)], 50, fence._log("svc"))
+    told = capfd.readouterr().out + report.story
+    assert "s3cr3t" not in told and told.count("ipmitool -U admin -P *** chassis power off") == 4
+    assert report.level is None and report.exit_code == 1

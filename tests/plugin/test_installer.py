@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,8 @@ from opensvc_openha.formats.layout import fhs_layout, tree_layout
 from opensvc_openha.plugin import changes, installer, openha_driver
 from opensvc_openha.plugin.agents import find_agents
 from opensvc_openha.runtime.check_scripts import find_doubt
+from opensvc_openha.runtime.machine import start_of_process
+from tests.waiting import LIMIT_S, until
 
 
 @pytest.fixture(params=LINES)
@@ -188,6 +191,47 @@ def test_a_check_up_succeeds_only_if_the_peer_is_out_or_was_fenced(host18, monke
     done = fence(host18)
     assert done.returncode == code and text in done.stdout + done.stderr, done
     assert ("shot" in done.stdout) == (text == "fenced")
+
+
+@pytest.mark.parametrize(
+    "lines, code, ran",
+    [
+        (("cmd = {1}; exit 7", "level = 2\ncmd = {2}; exit 0"), 0, "1 2"),
+        (("cmd = {1}; exit 0", "level = 2\ncmd = {2}; exit 7"), 0, "1"),
+        (("cmd = {1}; exit 7", "cmd = {2}; exit 0", "level = 2\ncmd = {3}; exit 9"), 6, "1 3"),
+        (("cmd = {1}; sleep 10000", "level = 2\ncmd = {2}; exit 0"), 0, "1 2"),
+        (("cmd = {1}; exit 0", "level = zero\ncmd = {2}; exit 0"), 3, ""),
+    ],
+)
+def test_levels_of_fencing_of_a_real_agents_service(host18, monkeypatch, tmp_path, lines, code, ran):
+    """The next level is tried only if one failed, within the limit of the script; a wrong level fences nothing."""
+    monkeypatch.setenv("OPENHA_PEER_STANDING", "silent")
+    monkeypatch.setenv("OPENHA_LIMIT_S", "4")
+    path = tmp_path / "ran"
+    marks = ["", *(f"echo {number} >> {path}" for number in range(1, 4))]
+    text = "".join(
+        f"\n[stonith#{number}]\ntype = callout\n{line.format(*marks)}\n"
+        for number, line in enumerate(lines, 1)
+    )
+    host18.service_file.write_text(host18.service_file.read_text() + text)
+    done = fence(host18)
+    assert done.returncode == code, done
+    assert (path.read_text().split() if path.exists() else []) == ran.split()
+
+
+def test_a_fence_that_is_ended_from_without_takes_its_commands_along(host18, monkeypatch, tmp_path):
+    """SIGTERM, as the daemon sends at its limit: what the fencing command started is gone, too."""
+    monkeypatch.setenv("OPENHA_PEER_STANDING", "silent")
+    child = tmp_path / "child"
+    command = f"sleep 10000 & echo $! > {child}.new; mv {child}.new {child}; wait"
+    text = f"\n[stonith#1]\ntype = callout\ncmd = {command}\n"
+    host18.service_file.write_text(host18.service_file.read_text() + text)
+    argv = [sys.executable, "-m", "opensvc_openha", "agent", "fence", SVC, "--agent-root", str(host18.home)]
+    with subprocess.Popen(argv, env={**os.environ, "EZ": str(host18.ez)}) as process:
+        until(child.exists)
+        process.terminate()
+        assert process.wait(LIMIT_S) == 128 + signal.SIGTERM
+    until(lambda: not start_of_process(int(child.read_text())))
 
 
 def test_a_fencing_type_that_cannot_be_checked_fences_nothing(host18, monkeypatch):

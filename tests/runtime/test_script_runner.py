@@ -91,7 +91,8 @@ def test_script_is_called_with_its_word_and_told_what_is_known(runner: Runner, k
     assert runner.calls == [word]
     limit = 600 if kind in (ScriptKind.START, ScriptKind.STOP) else 60
     assert (runner.root / "env").read_text().splitlines() == [
-        f"OPENHA_ACTION={kind.value}", f"OPENHA_LIMIT_S={limit}", "OPENHA_NODE=deb1", "OPENHA_PEER=deb2", "OPENHA_PEER_STANDING=silent",
+        f"OPENHA_ACTION={kind.value}", f"OPENHA_LIMIT_S={limit}",
+        "OPENHA_NODE=deb1", "OPENHA_PEER=deb2", "OPENHA_PEER_STANDING=silent",
         "OPENHA_PEER_STATE=UNKNOWN", "OPENHA_SERVICE=web",
     ]
     assert (runner.root / "pwd").read_text() == "/\n", "it keeps no file system busy"
