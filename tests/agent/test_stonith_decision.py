@@ -9,10 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opensvc_openha.agent.fence_plan import fair_share_s, plan_time_s
+from opensvc_openha.agent.fence_plan import fair_share_s, level_of, plan_time_s
 from opensvc_openha.agent.fencing import PeerKnowledge, Verdict, decide, knowledge_of
+from opensvc_openha.agent.service_file import parse_service_text
 from opensvc_openha.core.states import PEER_OUT, ServiceState
 from opensvc_openha.core.status import PeerStanding
+from opensvc_openha.errors import ConfigError
 from opensvc_openha.runtime.machine import start_of_process
 from tests.waiting import until
 
@@ -184,6 +186,15 @@ def test_level_that_is_no_whole_number_from_one_is_an_error_with_its_place(agent
     refused = agent.svcmgr(called_as="a.stonith")
     assert refused.exit_code == 3 and "expected a whole number from 1" in refused.err
     assert not mark.exists()
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "two"])
+def test_a_section_of_a_real_agents_file_needs_a_level_from_one(value):
+    """Nobody has validated that file: the place is in the error."""
+    text = f"[stonith#1]\ntype = callout\ncmd = true\nlevel = {value}\n"
+    section = parse_service_text(text, "svc.env", "svc", "a").sections[0]
+    with pytest.raises(ConfigError, match=r"svc.env:4: \[stonith#1\] level is '.*', expected a whole number"):
+        level_of(section)
 
 
 def test_levels_are_valid(agent):

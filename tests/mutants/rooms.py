@@ -48,7 +48,7 @@ ROOMS = {
                             " services_file device_signs netlink name_book state_list"),
              ("tests/formats", "tests/fuzz/test_parsers.py", "tests/runtime/test_interface_watch.py")),
         Room("agent",
-             _in("agent", "actions runner cluster_actions sequence action_lock interruption commands fencing"
+             _in("agent", "actions runner cluster_actions sequence action_lock interruption commands fencing fence_plan"
                           " selection own_place system_paths"),
              ("tests/agent",)),
     )
