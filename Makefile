@@ -67,6 +67,7 @@ DEPTH ?= 3
 
 enumerate: venv
 	$(BIN)/python -m opensvc_openha.sim.enumerate --depth $(DEPTH) $(WORLDS)
+	$(BIN)/python -m opensvc_openha.sim.duels
 
 EVERY ?= 1
 

@@ -18,9 +18,13 @@ from typing import Any, Callable
 from unittest import mock
 
 from opensvc_openha.cli import main as cli
+from opensvc_openha.core.facts import Turn
+from opensvc_openha.core.fencing_memory import FencingMemory
+from opensvc_openha.core.model import ALWAYS_TRUE
 from opensvc_openha.errors import OpenhaError
 from opensvc_openha.formats.layout import tree_layout
 from opensvc_openha.runtime import control_client
+from opensvc_openha.runtime.fencing_store import FencingStore
 from tests.ports import free_port
 from tests.waiting import LIMIT_S, until
 
@@ -114,7 +118,13 @@ class ClusterDir:
     def add(self, service: str, body: str = "exit 0", check: str = "/bin/true", primary: str = HERE) -> None:
         """Adds a service with a script of its own."""
         secondary = PEER if primary == HERE else HERE
+        if check not in ALWAYS_TRUE:
+            self.remember_peer()
         self.ok(f"service -a {service} {self.script(service + '.sh', body)} {primary} {secondary} {check}")
+
+    def remember_peer(self) -> None:
+        """As if an earlier daemon of this boot had heard the peer: else this node would not fence it by itself."""
+        FencingStore(tree_layout(str(self.root))).write(FencingMemory(has_heard=True, turn=Turn.HELD))
 
     def state(self, service: str) -> str:
         """Own state as `service -s -c` shows it."""

@@ -21,6 +21,7 @@ Cluster:
   service  -s | -s -c | -i NAME | -a ... | -r NAME | -A NAME ACTION    services and their states
   hb       -s | -a ... | -r ...                                       heartbeat links
   key      status | generate | install FILE | rotate | forget-peer    the key that authenticates heartbeats
+  fence    status [--json] | confirm NODE                             how the peer is made sure to be out
   status                                                              both of them
   why      SERVICE [--json]                                           why a service is where it is, and what to do
   history  [SERVICE] [--since WHEN] [-n NUMBER] [--json]              what happened on this node
@@ -57,6 +58,12 @@ def _key(args: "list[str]") -> int:
     from opensvc_openha.cli import key
 
     return key.main(args)
+
+
+def _fence(args: "list[str]") -> int:
+    from opensvc_openha.cli import fence
+
+    return fence.main(args)
 
 
 def _history(args: "list[str]") -> int:
@@ -138,6 +145,7 @@ COMMANDS: "dict[str, Callable[[list[str]], int]]" = {
     "service": _service,
     "hb": _hb,
     "key": _key,
+    "fence": _fence,
     "history": _history,
     "why": _why,
     "status": _ezha("status"),

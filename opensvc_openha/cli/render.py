@@ -166,6 +166,7 @@ def answer_line(answer: Answer) -> str:
         Word.FROZEN_START: f"Service {svc} FROZEN-START",
         Word.UNFROZEN: f"Service {svc} UNFROZEN",
         Word.FORCED_START: f"Service {svc} forced to started",
+        Word.CONFIRMED: f"{svc} runs nothing: confirmed",
     }[answer.word]
 
 

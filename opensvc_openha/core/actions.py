@@ -12,6 +12,7 @@ from typing import Optional, Union
 
 from opensvc_openha.core.beat import Beat, BootId
 from opensvc_openha.core.events import ScriptKind
+from opensvc_openha.core.fencing_memory import FencingMemory
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import PeerStanding
 
@@ -38,6 +39,13 @@ class RememberLives:
     """Write the newest life of the peer heard under each key, so that a restart here does not forget them."""
 
     lives: "tuple[tuple[str, BootId], ...]"
+
+
+@dataclass(frozen=True)
+class RememberFencing:
+    """Write what the next daemon must know of fencing."""
+
+    memory: FencingMemory
 
 
 @dataclass(frozen=True)
@@ -78,6 +86,7 @@ class Word(enum.Enum):
     FORCED_START = enum.auto()
     REFUSED = enum.auto()
     ROLLED_BACK = enum.auto()
+    CONFIRMED = enum.auto()
     FAILED = enum.auto()
 
 
@@ -126,4 +135,4 @@ class Exit:
     """The engine is done; the daemon may end."""
 
 
-Action = Union[Persist, RememberLives, MirrorPeer, Announce, RunScript, Answer, Record, Exit]
+Action = Union[Persist, RememberLives, RememberFencing, MirrorPeer, Announce, RunScript, Answer, Record, Exit]

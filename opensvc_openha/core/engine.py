@@ -21,6 +21,7 @@ from opensvc_openha.core.actions import (
     Persist,
     Record,
     RecordKind,
+    RememberFencing,
     RememberLives,
     RunScript,
     Word,
@@ -37,14 +38,18 @@ from opensvc_openha.core.events import (
     Leaving,
     LeaveRequested,
     ListenerTried,
+    PeerConfirmedOut,
     PeerForgotten,
     ReadinessFound,
     ScriptExited,
+    ScriptKind,
     SendersMuted,
     StoreFailed,
     Tick,
 )
 from opensvc_openha.core.facts import Facts
+from opensvc_openha.core.fencing import Fencing
+from opensvc_openha.core.fencing_memory import FencingMemory
 from opensvc_openha.core.link_monitor import LinkMonitor
 from opensvc_openha.core.model import ClusterSpec, LinkSpec, ServiceSpec
 from opensvc_openha.core.mute_notice import MuteNotice
@@ -71,6 +76,7 @@ class Engine:
         now: float,
         known_lives: "Optional[Mapping[str, BootId]]" = None,
         kept: "tuple[ServiceSpec, ...]" = (),
+        fencing: FencingMemory = FencingMemory(),
     ) -> None:
         """``kept`` are services that ``spec`` no longer has, but that may still run here: managed until they are stopped."""
         self.spec = spec
@@ -79,6 +85,7 @@ class Engine:
         self._monitor = LinkMonitor(spec.listeners, now)
         self._view = PeerView(boot)
         self._admission = Admission(spec.peer, self._monitor, self._view, PeerLives(boot, known_lives or {}))
+        self._fencing = Fencing(spec, fencing, now)
         self._machines = {
             svc.name: self._machine(svc, learned.get(svc.name, _NEW_SERVICE), now) for svc in (*spec.own_services, *kept)
         }
@@ -125,7 +132,7 @@ class Engine:
     def _machine(self, svc: ServiceSpec, learned: Learned, now: float) -> ServiceMachine:
         role = svc.role_of(self.spec.node)
         assert role is not None, "only services of this node have a machine"
-        return ServiceMachine(svc, role, learned, now, timing.PACES[self.spec.profile])
+        return ServiceMachine(svc, role, learned, now, timing.PACES[self.spec.profile], self._fencing)
 
     # --- the step -------------------------------------------------------------------------------------------
 
@@ -133,7 +140,7 @@ class Engine:
         """Takes one event at ``now``; returns the actions it causes: persist, announce, then run and tell."""
         if self._goodbyes >= timing.GOODBYE_REPEATS:
             return []
-        self._sight = None
+        self._sight, self._stepped_at = None, now
         done: "list[Action]" = self._notice_stall(event, now)
         was_doubted = self._view.is_left_doubted
         self._view.tell_time(now)
@@ -155,9 +162,14 @@ class Engine:
         moved = [] if self._goodbyes else self._evaluate(names, now, just_moved) + self._mirror(names)
         self._note_deadlines(names, now)
         self._note_told(names)
+        # Who fences first is agreed on while the nodes hear each other. It is no reason for a beat of its own.
+        if names or isinstance(event, BeatReceived):
+            self._fencing.update_turn(self._told, self._view, self.seq + 1)
         self._is_dirty = False
         self._touched = just_moved | {action.service for action in moved if isinstance(action, Persist)}
         done += moved
+        if self._fencing.has_news():
+            done.append(RememberFencing(self._fencing.memory))
         done += self._speak(done, now)
         self._stepped_at = now
         self._expected_at = self.next_deadline()
@@ -179,6 +191,7 @@ class Engine:
         is_news = now > self._stalled_at + shortest
         self._monitor.hold(now)
         self._view.doubt_goodbye(self._monitor.all_heard_at)
+        self._fencing.stalled()
         for machine in self._machines.values():
             machine.void_proof(self.seq + 1)
         self._is_dirty, self._stalled_at = True, now
@@ -241,6 +254,7 @@ class Engine:
         if not self.seq or mute_s < self._peer_patience_s:
             return
         self._is_dirty = True
+        self._fencing.stalled()
         for machine in self._machines.values():
             machine.void_proof(self.seq + 1)
             machine.was_away(f"this node was stalled for {mute_s:.1f} s", self.seq + 1)
@@ -263,7 +277,11 @@ class Engine:
             self._touched.add(event.service)
         else:
             self._is_dirty = True
+        if isinstance(event, PeerConfirmedOut):
+            return [self._confirm(event, now)]
         if isinstance(event, ScriptExited):
+            # The end of a fence concerns all services that wait for it.
+            self._is_dirty = self._is_dirty or self._fencing.flight is not None and event.kind is ScriptKind.CHECK
             machine = self._machines.get(event.service)
             if machine is None:
                 return []
@@ -327,6 +345,7 @@ class Engine:
         previous, acked = self._view.newest, self._view.acked_seq
         if not self._view.take(beat, now, bool(event.key_id)):
             return done
+        self._fencing.heard(self._view, event.received_at)
         self._touch(previous, beat, self._view.acked_seq != acked)
         if previous is not None and previous.boot != beat.boot and not beat.is_legacy:
             done.append(Record(RecordKind.PEER, self.spec.peer, "", "RESTARTED", "its daemon was started again"))
@@ -385,6 +404,16 @@ class Engine:
             return [Record(RecordKind.NODE, self.spec.node, "", "LISTENS", "a link could be opened: the peer is listened for")]
         return [Record(RecordKind.NODE, self.spec.node, "", "DEAF", f"{_DEAF}: no verdict about the peer", is_alarm=True)]
 
+    def _confirm(self, event: PeerConfirmedOut, now: float) -> Answer:
+        """A person says that the peer runs nothing: believed, and kept, only while nothing is heard of it."""
+        is_heard = self._view.standing in (PeerStanding.LIVE, PeerStanding.UNHEARD)
+        detail = "" if not is_heard else f"{self.spec.peer} is {self._view.standing.value}: {self._standing_reason()}"
+        if not is_heard:
+            self._is_dirty = True
+            self._fencing.confirmed(f"confirmed by {event.who}", now)
+        return Answer(event.command_id, "confirm", self.spec.peer, Word.REFUSED if is_heard else Word.CONFIRMED,
+                      ServiceState.UNKNOWN, ServiceState.UNKNOWN, detail, is_last=True, is_ok=not is_heard)
+
     def _command(self, event: CommandReceived, now: float) -> "list[Action]":
         machine = self._machines.get(event.service)
         if machine is not None:
@@ -426,11 +455,12 @@ class Engine:
                 existing.spec, existing.role, existing.pace = svc, role, pace
             else:
                 learned = event.learned.get(name, _NEW_SERVICE)
-                machine = self._machines[name] = ServiceMachine(svc, role, learned, now, pace)
+                machine = self._machines[name] = ServiceMachine(svc, role, learned, now, pace, self._fencing)
                 done += machine.begin(self._view)
                 done.append(Record(RecordKind.SERVICE, name, "", learned.state.name, f"added: {learned.reason}"))
         self.spec, self._pace = spec, pace
         self._configuration.use(spec)
+        self._fencing.use(spec)
         self._sender_timeout_s = _shortest_timeout_s(spec.senders)
         self._monitor.update(spec.listeners, now)
         self._notice.reconfigure(spec.senders)
@@ -447,12 +477,17 @@ class Engine:
         self._view.held_back = self._admission.held_back if is_held_back else ""
         before = self._view.judge(self._monitor.is_any_up, self._monitor.silent_since(now), now)
         standing = self._view.standing
+        self._fencing.judge(self._view)
         if before is not standing or (standing is PeerStanding.LEFT and self._view.silent_since is not None):
             self._is_dirty = True
         if before is not standing:
             reason = self._standing_reason()
             is_alarm = standing is PeerStanding.SILENT
             done.append(Record(RecordKind.PEER, self.spec.peer, before.name, standing.name, reason, is_alarm))
+            if is_alarm and any(self._fencing.is_boot_blocked(svc, now) for svc in self.spec.own_services):
+                text = (f"{self.spec.peer} was not heard since this node booted: what has a check-up script is not started; if"
+                        f" that node runs nothing: openha fence confirm {self.spec.peer}")
+                done.append(Record(RecordKind.NODE, self.spec.node, "", "WAITS", text, is_alarm=True))
         return done
 
     def _affected(self, now: float) -> "list[str]":
@@ -596,7 +631,8 @@ class Engine:
 
     def _facts(self) -> Facts:
         """What this node reports of itself."""
-        return Facts(marks=self._configuration.marks, unready=frozenset(self._unready))
+        facts = self._fencing.facts(self._told, self._stepped_at)
+        return replace(facts, marks=self._configuration.marks, unready=frozenset(self._unready))
 
     def _ack(self) -> Optional[Ack]:
         """What was taken into account last; or, for a life that must be answered first, that it was heard."""
@@ -647,7 +683,8 @@ class Engine:
         return NodeStatus(self.spec.node, self.spec.peer, 0, self._view.standing, reason, links, tuple(services),
                           self._admission.suspicions(now) + self._differences.warnings() + self._configuration.warnings()
                           + self._readiness_warnings(services),
-                          own_only=self._differences.own_only, peer_only=self._differences.peer_only)
+                          own_only=self._differences.own_only, peer_only=self._differences.peer_only,
+                          fencing=self._fencing.status(self._view, now))
 
     @property
     def peer_standing(self) -> PeerStanding:
@@ -700,7 +737,7 @@ class Engine:
         else:
             reason = "" if is_up else "never heard" if heard is None else f"no beat for {link.timeout_s:g} s or more"
         refused = self._monitor.refused_lately(link, now)
-        if refused and not is_up:
+        if refused and not is_up and not self._monitor.is_mute(link):
             reason += f"; refused: {', '.join(refused)}"
         return LinkStatus(link.kind.value, link.label, False, is_up, pid, heard, reason, link.device, link.address, link.port,
                           link.offset, link.timeout_s, counts=self._monitor.counts(link), wire=link.wire.value)
@@ -720,8 +757,13 @@ class Engine:
 
 def _is_new_speech(previous: Beat, beat: Beat) -> bool:
     """True unless the two differ in nothing but numbers and the states of the same services."""
-    return (previous.boot, previous.is_complete, previous.facts, previous.states.keys()) != (
-        beat.boot, beat.is_complete, beat.facts, beat.states.keys())
+    return (previous.boot, previous.is_complete, _lasting(previous.facts), previous.states.keys()) != (
+        beat.boot, beat.is_complete, _lasting(beat.facts), beat.states.keys())
+
+
+def _lasting(facts: Optional[Facts]) -> Optional[Facts]:
+    """The facts without the one that is another number in each beat."""
+    return None if facts is None else replace(facts, silent_s=None)
 
 
 def _shortest_timeout_s(links: "tuple[LinkSpec, ...]") -> float:
@@ -743,7 +785,7 @@ def _is_past(instant: Optional[float], now: float) -> bool:
 _REPEATS_MAX = 65_536
 """Numbers left for repeats before each beat. One more is a prime: pages of names are chosen by the number."""
 _DEAF = "no link of this node could be opened yet, so that it hears nobody"
-_ORDER = (Persist, RememberLives, Announce, MirrorPeer, RunScript, Record, Answer, Exit)
+_ORDER = (Persist, RememberLives, RememberFencing, Announce, MirrorPeer, RunScript, Record, Answer, Exit)
 
 
 def _in_order(actions: "list[Action]") -> "list[Action]":

@@ -24,11 +24,13 @@ class ScriptOutcome(enum.Enum):
     """How it ended. A probe is UP, DOWN, SOME (parts of the service are up) or UNSURE; the others are OK or FAILED.
 
     POSTPONED is a check-up or a start that was not begun: this node stood still between the decision and its turn.
+    NOT_BEGUN is a start that could not be: the script is missing, or its configuration is wrong. Nothing was started.
     """
 
     OK = "ok"
     FAILED = "failed"
     POSTPONED = "postponed"
+    NOT_BEGUN = "not begun"
     UP = "up"
     DOWN = "down"
     SOME = "some"
@@ -140,6 +142,14 @@ class PeerForgotten:
 
 
 @dataclass(frozen=True)
+class PeerConfirmedOut:
+    """A person made sure that the peer runs nothing; ``who`` is that person, for the history."""
+
+    command_id: int
+    who: str
+
+
+@dataclass(frozen=True)
 class SendersMuted:
     """The links that this node cannot send on now, because their interface is down or gone: all of them, at each change."""
 
@@ -162,6 +172,6 @@ class ReadinessFound:
 
 
 Event = Union[
-    Tick, BeatReceived, ScriptExited, CommandReceived, ConfigChanged, StoreFailed, LeaveRequested, PeerForgotten, SendersMuted,
-    ListenerTried, ReadinessFound,
+    Tick, BeatReceived, ScriptExited, CommandReceived, ConfigChanged, StoreFailed, LeaveRequested, PeerForgotten,
+    PeerConfirmedOut, SendersMuted, ListenerTried, ReadinessFound,
 ]

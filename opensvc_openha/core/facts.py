@@ -32,6 +32,8 @@ class Facts:
 
     is_booting: bool = False
     """It has not heard its peer since its machine was booted."""
+    is_defending: bool = False
+    """It runs a service with `defend = yes`: it fences a silent peer before that one fences it."""
     turn: Turn = Turn.NONE
     priority: int = 0
     fence_s: Optional[float] = None

@@ -4,6 +4,8 @@ S1  at most one node runs a service, and none says that it is out while it runs 
     state, or started it by hand and no daemon began since, the check-up script lied, or the wrapper does not tell
 S2  no start before an acknowledged "peer is out", or silence and a successful check-up script begun after it
 S3  a service frozen by an operator is never started or stopped by the engine
+S5  of two nodes that lose sight of each other at least one survives: they do not fence each other
+S8  a node that was booted fences nobody before it has heard its peer or a person confirmed that the peer is out
 L1  with a healthy node that is willing, and no further fault, the service runs within ``liveness_bound_s``
 L2  after a fault, services settle within ``SETTLE_MOVES`` transitions
 
@@ -65,6 +67,23 @@ class DaemonEnded:
 @dataclass(frozen=True)
 class NodeLost:
     """The whole node went down: nothing runs on it any more."""
+
+    at: float
+    node: str
+
+
+@dataclass(frozen=True)
+class Fenced:
+    """A node goes down because its peer had it switched off, however long ago, and whatever became of that one since."""
+
+    at: float
+    node: str
+    by: str
+
+
+@dataclass(frozen=True)
+class Confirmed:
+    """A person made sure that the peer of this node runs nothing, and told the node, which believes it."""
 
     at: float
     node: str
@@ -136,6 +155,8 @@ class ScriptBegan:
     node: str
     service: str
     kind: ScriptKind
+    is_fence: bool = False
+    """It has the peer switched off."""
 
 
 @dataclass(frozen=True)
@@ -168,8 +189,8 @@ class Disturbed:
 
 
 Observation = Union[
-    DaemonBegan, Adopted, DaemonEnded, NodeLost, StateLost, Moved, Said, Arrived, Heard, Ordered, ScriptBegan, ScriptEnded,
-    StartedByHand, Disturbed,
+    DaemonBegan, Adopted, DaemonEnded, NodeLost, Fenced, Confirmed, StateLost, Moved, Said, Arrived, Heard, Ordered,
+    ScriptBegan, ScriptEnded, StartedByHand, Disturbed,
 ]
 
 
@@ -223,6 +244,11 @@ class _Node:
         self.last_word: Optional[Beat] = None
         self.last_word_at = 0.0
         self.began_at = 0.0
+        self.has_heard = False
+        self.is_confirmed = False
+        self.fence_began: Optional[float] = None
+        self.fenced_at: Optional[float] = None
+        """A fence succeeded, and nothing was heard of the peer since it began."""
 
     def has_left_frozen(self, service: str) -> bool:
         """The peer was last heard to leave it running, frozen by an operator: nobody takes it, whatever becomes of the peer."""
@@ -253,6 +279,12 @@ class Watch:
         """Which daemons there were, in order: a counter may be lost, and the later life have the lower one."""
         self._latest: "dict[str, BootId]" = {}
         """The last daemon of each node."""
+        self._fenced_by: "dict[str, str]" = {}
+        """Nodes that are down because their peer had them switched off."""
+        self.has_turns = True
+        """Both nodes know of turns: a peer of an older version fences as soon as it likes."""
+        self.may_fence_alone = False
+        """By the configuration, a node that never heard its peer may fence it after some time."""
 
     def observe(self, seen: Observation) -> None:
         """Takes one observation."""
@@ -260,7 +292,11 @@ class Watch:
             self._moves.clear()
             return
         node = self._nodes[seen.node]
-        if isinstance(seen, (Arrived, Heard)):
+        if isinstance(seen, Fenced):
+            self._fenced(seen)
+        elif isinstance(seen, Confirmed):
+            node.is_confirmed = True
+        elif isinstance(seen, (Arrived, Heard)):
             self._arrived(node, seen)
             if isinstance(seen, Heard):
                 self._heard(node, seen)
@@ -304,9 +340,18 @@ class Watch:
         """True if it was started there by hand, and the peer cannot know of it."""
         return self._nodes[node].place(service).is_by_hand
 
+    def _fenced(self, seen: Fenced) -> None:
+        if self._fenced_by.get(seen.by) == seen.node and self.has_turns:
+            text = f"fenced by {seen.by}, which it has fenced, too: no node is left"
+            raise InvariantBroken(f"S5 broken at {seen.at:.3f} on {seen.node}: {text}")
+        self._fenced_by[seen.node] = seen.by
+
     def _gone(self, node: _Node, is_machine: bool) -> None:
         node.boot, node.last_word = None, None
         node.lives.clear()
+        node.fence_began = node.fenced_at = None
+        if is_machine:
+            node.has_heard = node.is_confirmed = False
         for place in node.places.values():
             place.state, place.ready_seq, place.check_began = None, None, None
             place.is_ordered = False
@@ -315,6 +360,7 @@ class Watch:
 
     def _daemon_began(self, node: _Node, seen: DaemonBegan) -> None:
         self._gone(node, is_machine=False)
+        self._fenced_by.pop(seen.node, None)
         self._born[seen.boot] = len(self._born)
         self._latest[seen.node] = seen.boot
         node.boot, node.began_at = seen.boot, seen.at
@@ -357,6 +403,9 @@ class Watch:
         if seen.kind is ScriptKind.CHECK:
             place.check_began, place.is_check_ok, place.is_check_lie = seen.at, False, False
             place.is_check_silent = self._is_silent(node, seen.at)
+            node.fence_began = seen.at if seen.is_fence else node.fence_began
+            if seen.is_fence and not node.has_heard and not self.may_fence_alone:
+                self._fail("S8", seen.at, seen.node, seen.service, "fences a peer that it has not heard since it booted")
         if seen.kind in (ScriptKind.START, ScriptKind.STOP) and place.state in FROZEN:
             self._fail("S3", seen.at, seen.node, seen.service, f"{seen.kind.value} script in {place.state.name}")
         if seen.kind is not ScriptKind.START:
@@ -379,8 +428,16 @@ class Watch:
             place.is_untold = place.is_by_hand = False
         elif seen.kind is ScriptKind.PROBE:
             place.is_untold = seen.is_unsure
+        if seen.is_unsure and not seen.is_running:
+            # A wrapper that does not answer leaves the daemon with what it knew before.
+            place.is_guess = True
         if seen.kind is ScriptKind.CHECK:
             place.is_check_ok, place.is_check_lie = seen.is_ok, seen.is_lie
+            if seen.is_ok and not seen.is_lie and place.is_check_silent and node.fence_began is not None:
+                node.fenced_at = seen.at
+            if not seen.is_ok:
+                # A fence that fails is a fault of its own, and tried again: what follows is counted anew.
+                self._moves.pop(seen.service, None)
         if not seen.is_running and seen.kind is ScriptKind.STOP:
             place.is_forced = False
 
@@ -409,6 +466,10 @@ class Watch:
             return
         node.arrived[beat.boot] = beat.seq
         node.last_arrival = seen.at
+        if isinstance(seen, Heard):
+            # What arrived and was not looked at yet is for the engine to find: a fence that succeeded may be used meanwhile.
+            node.fence_began = node.fenced_at = None
+            node.is_confirmed = False
 
     def _heard(self, node: _Node, seen: Heard) -> None:
         beat = seen.beat
@@ -427,6 +488,7 @@ class Watch:
             return
         life.out_since = {name: life.out_since.get(name, seen.at) for name, state in beat.states.items() if state in PEER_OUT}
         life.newest, life.heard_at = beat, seen.at
+        node.has_heard = True
         former = node.last_word
         if former is None or former.goodbye is not Goodbye.NONE or beat.boot.counter >= former.boot.counter:
             node.last_word, node.last_word_at = beat, seen.at
@@ -478,7 +540,10 @@ class Watch:
             was_out_s = life.heard_at - life.out_since[service]
             if beat.is_legacy and is_fresh and was_out_s >= timing.START_READY_DELAY_S - _SLACK_S:
                 return "watch"
-        return "silence" if place.is_check_ok and place.is_check_silent else ""
+        if node.is_confirmed:
+            return "word"
+        is_fenced = node.fenced_at is not None and at - node.fenced_at <= timing.PROOF_LIFE_S + _SLACK_S
+        return "silence" if is_fenced or (place.is_check_ok and place.is_check_silent) else ""
 
     def _age_of(self, boot: BootId) -> "tuple[int, int]":
         """Greater for the later life; by its counter for one whose beginning was not seen."""
@@ -539,3 +604,13 @@ def liveness_bound_s(longest_timeout_s: float, script_s: float) -> float:
         timing.RESTART_HOLD_S + 2 * longest_timeout_s + timing.STUCK_S + timing.STORE_RETRY_S + 2 * timing.STOP_HOLD_S
         + 2 * timing.START_READY_DELAY_S + 4 * script_s + 4 * timing.BEAT_INTERVAL_S
     )
+
+
+def fence_wait_bound_s(longest_timeout_s: float, fence_s: float) -> float:
+    """The longest that a node with a real fence may wait for its turn, or after a failed fence, in a silence just begun.
+
+    The worst case: the peer may know it as one that starts nothing, and has the first minutes for itself.
+    """
+    turn_s = (fence_s + longest_timeout_s) * (1.0 + timing.TURN_DRIFT) + timing.TURN_OPEN_S + 2 * timing.BEAT_INTERVAL_S
+    last_s = timing.SOLO_FENCING_S + 2 * turn_s
+    return last_s + 2 * (turn_s + timing.TURN_DRIFT * last_s) + timing.FENCE_RETRY_MAX_S

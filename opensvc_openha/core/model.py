@@ -89,6 +89,24 @@ class Policy:
 
     on_dual_run: OnDualRun = OnDualRun.REPORT
     on_start_failure: OnStartFailure = OnStartFailure.STAY
+    priority: int = 1
+    """Of two nodes that lose sight of each other, the one that runs the higher sum of priorities fences first."""
+    is_defended: bool = False
+    """The node that runs the service fences a silent peer first, although it has nothing to start."""
+
+
+@dataclass(frozen=True)
+class FencingPolicy:
+    """When check-up scripts are run, and what a node may do that has not heard its peer since it was booted."""
+
+    is_check_always: bool = False
+    """Also before a start with a living peer, as the original does it."""
+    boot_alone_s: Optional[float] = None
+    """Seconds after its boot from which a node that never heard its peer may fence it; None: never by itself."""
+    retry_s: float = 10.0
+    """After a failed fence; doubled with each failure in a row."""
+    is_shared: bool = True
+    """One success serves all services with the same kind of check-up script."""
 
 
 @dataclass(frozen=True)
@@ -198,6 +216,7 @@ class ClusterSpec:
     profile: Profile = Profile.TUTORIAL
     fence_time_s: Optional[float] = None
     """Declared time within which the check-up script surely fences the peer."""
+    fencing: FencingPolicy = FencingPolicy()
 
     @property
     def senders(self) -> "tuple[LinkSpec, ...]":

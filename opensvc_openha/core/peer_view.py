@@ -267,6 +267,14 @@ class PeerView:
         return self._facts is not None
 
     @property
+    def newest_acked_seq(self) -> int:
+        """The beat of ours that the newest beat acknowledges, if it has facts, too; else -1."""
+        newest = self._newest
+        if newest is None or newest.facts is None or newest.ack is None or newest.ack.boot != self.own_boot:
+            return -1
+        return newest.ack.seq if newest.ack.is_taken else -1
+
+    @property
     def newest(self) -> Optional[Beat]:
         """The newest beat taken."""
         return self._newest

@@ -10,6 +10,7 @@ from typing import Optional
 
 from opensvc_openha.core.actions import Action, Answer, Persist, Record, RecordKind, RunScript, Word
 from opensvc_openha.core.events import BY_OPERATOR, Command, Learned, Leaving, ScriptKind, ScriptOutcome
+from opensvc_openha.core.fencing import Fencing
 from opensvc_openha.core.model import OnDualRun, Role, ServiceSpec
 from opensvc_openha.core.peer_view import Evidence, PeerView
 from opensvc_openha.core.policies import DualRun, StartFailures
@@ -23,13 +24,24 @@ from opensvc_openha.core.timing import (
     STUCK_S,
     Pace,
 )
-from opensvc_openha.core.transitions import OPERATOR, Row, Situation, Trigger, explain_standby, explain_wait, find_row
+from opensvc_openha.core.transitions import (
+    BOOT_BLOCKED,
+    OPERATOR,
+    Row,
+    Situation,
+    Trigger,
+    explain_standby,
+    explain_wait,
+    find_row,
+)
 
 _TRIGGER_OF = {
     (ScriptKind.CHECK, ScriptOutcome.OK): Trigger.CHECK_OK,
     (ScriptKind.CHECK, ScriptOutcome.FAILED): Trigger.CHECK_FAILED,
     (ScriptKind.START, ScriptOutcome.OK): Trigger.START_OK,
     (ScriptKind.START, ScriptOutcome.FAILED): Trigger.START_FAILED,
+    (ScriptKind.START, ScriptOutcome.NOT_BEGUN): Trigger.START_NOT_BEGUN,
+    (ScriptKind.CHECK, ScriptOutcome.NOT_BEGUN): Trigger.CHECK_FAILED,
     (ScriptKind.CHECK, ScriptOutcome.POSTPONED): Trigger.POSTPONED,
     (ScriptKind.START, ScriptOutcome.POSTPONED): Trigger.POSTPONED,
     (ScriptKind.STOP, ScriptOutcome.OK): Trigger.STOP_OK,
@@ -67,6 +79,7 @@ _DUAL_RUN_ENDS = {
 }
 _ENDS_PARTS = frozenset({Trigger.PROBE_UP, Trigger.PROBE_DOWN, Trigger.FORCE_STOP, Trigger.FORCE_START})
 """What is known after these is the whole: that parts of the service were found up holds no more."""
+_NOTHING_STARTED = frozenset({Trigger.CHECK_FAILED, Trigger.START_NOT_BEGUN})
 _KNOWN_OUT = frozenset({Evidence.OUT, Evidence.OUT_ACKED, Evidence.LEFT_OUT})
 _OWNS = frozenset({ServiceState.STARTING, ServiceState.STARTED})
 """States that the engine entered by itself, and that it leaves when the peer has taken the service meanwhile."""
@@ -75,8 +88,11 @@ _OWNS = frozenset({ServiceState.STARTING, ServiceState.STARTED})
 class ServiceMachine:
     """State machine of one service on this node."""
 
-    def __init__(self, spec: ServiceSpec, role: Role, learned: Learned, now: float, pace: Pace) -> None:
+    def __init__(
+        self, spec: ServiceSpec, role: Role, learned: Learned, now: float, pace: Pace, fencing: Fencing
+    ) -> None:
         self.spec = spec
+        self._fencing = fencing
         self.role = role
         self.pace = pace
         self.state = learned.state
@@ -136,6 +152,11 @@ class ServiceMachine:
         if self.running is not kind:
             return []
         trigger = _TRIGGER_OF[kind, outcome]
+        if kind is ScriptKind.CHECK:
+            is_ok = None if outcome is ScriptOutcome.POSTPONED else outcome is ScriptOutcome.OK
+            self._fencing.landed(self.spec, is_ok, detail, now)
+        elif trigger is Trigger.START_NOT_BEGUN:
+            self._fencing.failed(self._fencing.group_of(self.spec), now)
         actions = self._apply(trigger, view, leaving, now, next_seq, detail)
         if self.running is kind:
             # No row spoke of it, so nothing follows from its end.
@@ -185,9 +206,11 @@ class ServiceMachine:
             evidence=situation.evidence.value, detail=detail, trigger=trigger.value,
             away=self._doubt.cause if self._doubt else "", policy=self.spec.policy.on_dual_run.value,
             learned=self._learned_reason or "as the cluster left it",
+            proof=self._proof_text(situation, now),
         )
         if trigger in OPERATOR:
             self._failures.forget()
+            self._fencing.retry_now(self.spec)
             if self._pending is not None:
                 # The rows name an operator.
                 reason = reason.replace(BY_OPERATOR, self._pending.by, 1)
@@ -198,6 +221,8 @@ class ServiceMachine:
                 self._dual.is_young = situation.evidence is Evidence.SILENT
             if row.run is ScriptKind.CHECK:
                 self._check_began = now
+                if self.spec.is_fenced and situation.evidence is Evidence.SILENT:
+                    self._fencing.took_off(self.spec, now)
         if row.done is not None and self._pending is not None:
             is_ok = row.done not in (Word.FAILED, Word.ROLLED_BACK)
             if row.done is Word.FROZEN_STOP and trigger is Trigger.STOP_OK:
@@ -233,7 +258,7 @@ class ServiceMachine:
             return parts
         self.since = now
         self._note_origin(row, situation, now)
-        self._is_untried = row.trigger is Trigger.CHECK_FAILED and situation.evidence is Evidence.SILENT
+        self._is_untried = row.trigger in _NOTHING_STARTED
         moved: "list[Action]" = [Persist(self.spec.name, self.state, self.then)]
         if old_state is not self.state:
             is_found_up = row.trigger is Trigger.PROBE_UP and old_state not in MAY_RUN
@@ -267,7 +292,7 @@ class ServiceMachine:
     def _hold_s(self, row: Row) -> float:
         if row.trigger is Trigger.STORE_FAILED:
             return STORE_RETRY_S
-        if row.trigger is Trigger.STOP_OK and self._failures.is_script:
+        if row.trigger in _NOTHING_STARTED or (row.trigger is Trigger.STOP_OK and self._failures.is_script):
             return START_FAILURE_HOLD_S
         # Two nodes that take the same role must not step back and forward in step.
         return STOP_HOLD_S * (1.5 if self._goes_second else 1)
@@ -284,7 +309,12 @@ class ServiceMachine:
             is_watched_out=view.is_watched_out(self.spec.name, self._ready_since, now),
             is_delay_over=silent is not None and now >= max(silent, self._ready_since) + self.pace.start_ready_delay_s,
             is_held=now < self._hold_until or self.is_stop_unheard(view),
-            is_check_valid=silent is not None and silent <= self._check_began,
+            is_check_valid=self._is_proved(silent, now),
+            is_check_always=self._fencing.spec.fencing.is_check_always,
+            may_fence=not self.spec.is_fenced or silent is None or self._fencing.may_take_off(self.spec, view, now),
+            is_boot_blocked=self._fencing.is_boot_blocked(self.spec, now),
+            is_retry_due=now >= self._fencing.retry_at(self.spec),
+            is_defending=self.spec.policy.is_defended and self.spec.is_fenced and not self._fencing.is_peer_fenced,
             is_in_doubt=self._doubt is not None,
             is_peer_started=view.state_of(self.spec.name) in _RUNS,
             is_copy_to_stop=stops_at is not None and now >= stops_at,
@@ -300,6 +330,20 @@ class ServiceMachine:
             is_stuck=self.state is ServiceState.START_READY and now >= self._ready_since + STUCK_S and self._goes_second,
             leaving=leaving,
         )
+
+    def _is_proved(self, silent_since: Optional[float], now: float) -> bool:
+        """True if it is proved, for this service, that a silent peer runs nothing."""
+        if silent_since is None:
+            return False
+        if self._fencing.proof_for(self.spec, now) is not None:
+            return True
+        # A script that always succeeds is believed for the service it was run for, as the original does.
+        has_ended = self.state is ServiceState.STARTING and self.running is ScriptKind.CHECK
+        return not self.spec.is_fenced and has_ended and silent_since <= self._check_began
+
+    def _proof_text(self, situation: Situation, now: float) -> str:
+        proof = self._fencing.proof_for(self.spec, now)
+        return f", proved out: {proof.text}" if proof and situation.evidence is Evidence.SILENT else ""
 
     def _note_confirmation(self, view: PeerView, now: float) -> "list[Action]":
         """Ends the doubt once the peer, having heard this node again, says that it does not run the service."""
@@ -330,15 +374,29 @@ class ServiceMachine:
     def next_deadline(self, view: PeerView, now: float) -> Optional[float]:
         """When time alone may move this service."""
         if self.state is ServiceState.START_READY:
-            if view.silent_since is not None:
-                return max(view.silent_since, self._ready_since) + self.pace.start_ready_delay_s
-            return self._ready_since + STUCK_S
+            if view.silent_since is None:
+                return self._ready_since + STUCK_S
+            delay_ends = max(view.silent_since, self._ready_since) + self.pace.start_ready_delay_s
+            return max(delay_ends, self._fence_due(view, now)) if now >= delay_ends else delay_ends
+        if self.state is ServiceState.START_FAILED and self._is_untried and view.silent_since is not None:
+            return self._fencing.retry_at(self.spec)
+        if self.state is ServiceState.STARTED and self.spec.policy.is_defended and view.silent_since is not None:
+            return max(view.silent_since + self.pace.start_ready_delay_s, self._fence_due(view, now))
         ahead = [self._hold_until] if self.state is ServiceState.STOPPED and self._hold_until > now else []
         if self._look_at is not None and self.state in PEER_OUT and self.running is None:
             ahead.append(self._look_at)
+        if self.state is ServiceState.STOPPED and view.silent_since is not None:
+            ends = self._fencing.boot_block_ends(self.spec)
+            ahead += [] if ends is None or ends <= now else [ends]
         if ahead:
             return min(ahead)
         return self._dual.stops_at(self.spec.policy, self.role, self.pace.beat_interval_s)
+
+    def _fence_due(self, view: PeerView, now: float) -> float:
+        """When this service may fence the peer, for all that time has to do with it."""
+        if not self.spec.is_fenced or self._fencing.flight is not None:
+            return now
+        return max(self._fencing.retry_at(self.spec), self._fencing.turn_opens(view, now))
 
     def abandon(self, view: PeerView, detail: str) -> "list[Action]":
         """The service is being removed: whoever waits for an answer gets one."""
@@ -405,6 +463,8 @@ class ServiceMachine:
         elif self._doubt is not None:
             text = f"{self._doubt.cause}: the peer, {view.standing.value}, has not confirmed yet that it did not take it"
             reason = f"{reason}; {text}" if reason else text
+        elif view.silent_since is not None and self._fence_advice(view, now):
+            reason = f"{reason}; {self._fence_advice(view, now)}" if reason else self._fence_advice(view, now)
         elif self.state is ServiceState.START_FAILED and self._failures.explain(self.spec.policy):
             reason = f"{reason}; {self._failures.explain(self.spec.policy)}"
         elif view.standing is PeerStanding.LIVE and self.spec.name not in view.states:
@@ -429,6 +489,24 @@ class ServiceMachine:
             since=self.since,
             script="" if self.running is None else self.running.value,
         )
+
+    def _fence_advice(self, view: PeerView, now: float) -> str:
+        """What a service waits for that cannot be started before the silent peer is proved out; empty if for nothing unusual."""
+        fencing, peer = self._fencing, self._fencing.spec.peer
+        confirm = f"if {peer} runs nothing: openha fence confirm {peer}"
+        if self.state is ServiceState.STOPPED and fencing.is_boot_blocked(self.spec, now):
+            return f"{BOOT_BLOCKED}; {confirm}"
+        is_waiting = self.state is ServiceState.START_READY or (self.state is ServiceState.START_FAILED and self._is_untried)
+        if not is_waiting or not self.spec.is_fenced:
+            return ""
+        flight = fencing.flight
+        if flight is not None and flight.service != self.spec.name:
+            return f"the peer is being fenced by the check-up script of {flight.service}"
+        retry_s, turn_s = fencing.retry_at(self.spec) - now, fencing.turn_opens(view, now) - now
+        if retry_s > 0:
+            return f"next try in {retry_s:.0f} s; {confirm}"
+        is_over = self.state is ServiceState.START_READY and now >= self._ready_since + self.pace.start_ready_delay_s
+        return f"this node's turn to fence is in {turn_s:.0f} s; {confirm}" if turn_s > 0 and is_over else ""
 
     def _script(self, kind: ScriptKind, view: PeerView) -> RunScript:
         path = self.spec.check if kind is ScriptKind.CHECK else self.spec.script

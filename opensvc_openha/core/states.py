@@ -40,6 +40,22 @@ class ServiceState(enum.Enum):
 PEER_OUT = frozenset({ServiceState.STOPPED, ServiceState.FROZEN_STOP})
 """What a peer must say before this node may start the service."""
 
+RUNS_SOMETHING = frozenset(
+    {
+        ServiceState.STARTING,
+        ServiceState.STARTED,
+        ServiceState.FROZEN_START,
+        ServiceState.STOPPING,
+        ServiceState.STOP_FAILED,
+    }
+)
+"""States of a node that has something to lose by being fenced."""
+
+FENCE_WANTED = frozenset(
+    {ServiceState.STOPPED, ServiceState.START_READY, ServiceState.STARTING, ServiceState.START_FAILED}
+)
+"""States that a silent peer may make a node leave by fencing it, without an operator."""
+
 FROZEN = frozenset({ServiceState.FROZEN_STOP, ServiceState.FROZEN_START})
 """States the engine never leaves by itself."""
 

@@ -119,6 +119,46 @@ class Sight:
 
 
 @dataclass(frozen=True)
+class FenceGroup:
+    """Services that one fence serves; ``name`` is empty for those whose check-up script proves nothing.
+
+    ``took_s`` is the longest that it was seen to take, None if it never succeeded; ``retry_at`` the earliest next attempt
+    after ``failures`` in a row; ``detail`` how the last one ended.
+    """
+
+    name: str
+    check: str
+    services: "tuple[str, ...]"
+    took_s: Optional[float] = None
+    failures: int = 0
+    retry_at: Optional[float] = None
+    detail: str = ""
+    worked_at: Optional[float] = None
+    failed_at: Optional[float] = None
+    """When it last did either, in wall-clock seconds."""
+
+
+@dataclass(frozen=True)
+class FencingStatus:
+    """How this node would make sure that its peer is out.
+
+    ``turn`` and ``peer_turn`` say who holds the right to fence first. ``is_blocked`` if it has not heard its peer since its
+    machine was booted, and may therefore not fence. ``opens_at`` is its next turn while the peer is silent.
+    """
+
+    groups: "tuple[FenceGroup, ...]" = ()
+    turn: str = "none"
+    peer_turn: str = ""
+    has_heard: bool = False
+    is_blocked: bool = False
+    boot_alone_s: Optional[float] = None
+    opens_at: Optional[float] = None
+    proof: str = ""
+    flight: str = ""
+    fence_s: Optional[float] = None
+
+
+@dataclass(frozen=True)
 class NodeStatus:
     """Snapshot of one node daemon. ``own_only`` and ``peer_only`` are services that one of the nodes does not have."""
 
@@ -134,6 +174,7 @@ class NodeStatus:
     scheduling: str = ""
     own_only: "tuple[str, ...]" = ()
     peer_only: "tuple[str, ...]" = ()
+    fencing: FencingStatus = FencingStatus()
 
     def service(self, name: str) -> Optional[ServiceStatus]:
         """Status of one service, or None if this node does not know it."""

@@ -28,6 +28,22 @@ FAST_BEAT_INTERVAL_S = 0.1
 FAST_START_READY_DELAY_S = 0.2
 """The same in the profile ``fast``."""
 
+TURN_OPEN_S = 2.0
+FAST_TURN_OPEN_S = 0.5
+"""Where both nodes may want to fence, they take turns: a fence may begin so long after its turn began."""
+
+TURN_DRIFT = 0.13
+"""Clocks of the two nodes may differ by half as much of the time that has passed: turns get longer accordingly."""
+
+PROOF_LIFE_S = 60.0
+"""A proof that the peer is out is used within that time, or sought again."""
+
+FENCE_RETRY_MAX_S = 50.0
+"""Longest wait after a failed fence; with the start-ready delay the next one begins within a minute."""
+
+SOLO_FENCING_S = 300.0
+"""The holder of the right to fence first may fence at any time for so long, where its peer has nothing to start."""
+
 
 @dataclass(frozen=True)
 class Pace:
@@ -35,14 +51,16 @@ class Pace:
 
     beat_interval_s: float
     start_ready_delay_s: float
+    turn_open_s: float
+    """A fence may begin so long after its turn began."""
 
     def __post_init__(self) -> None:
         assert self.start_ready_delay_s >= 2 * self.beat_interval_s, "a returning peer must be heard before START_READY ends"
 
 
 PACES = {
-    Profile.TUTORIAL: Pace(BEAT_INTERVAL_S, START_READY_DELAY_S),
-    Profile.FAST: Pace(FAST_BEAT_INTERVAL_S, FAST_START_READY_DELAY_S),
+    Profile.TUTORIAL: Pace(BEAT_INTERVAL_S, START_READY_DELAY_S, TURN_OPEN_S),
+    Profile.FAST: Pace(FAST_BEAT_INTERVAL_S, FAST_START_READY_DELAY_S, FAST_TURN_OPEN_S),
 }
 
 PATIENCE_BEATS = 2
@@ -198,3 +216,6 @@ assert BACKLOG_S < FAST_TIMEOUT_MIN_S, "no verdict is late by more than a link t
 assert PROOF_PATIENCE_S > 2 * BEAT_INTERVAL_S, "two lost beats are no reason to report anything"
 assert FIRST_BEAT_LIMIT_S > BEAT_INTERVAL_S, "a peer in good health speaks once in that time"
 assert LEAVE_SCRIPT_WAIT_S < RESTART_HOLD_S, "a restart that waits for a script must fit into the peer's patience"
+assert FENCE_RETRY_MAX_S + START_READY_DELAY_S < 60, "a fence that failed is tried again within a minute"
+assert PROOF_LIFE_S >= CHECK_LIMIT_S, "a proof outlives the wait for a place to run a script"
+assert FAST_TURN_OPEN_S > FAST_BEAT_INTERVAL_S and TURN_OPEN_S > BEAT_INTERVAL_S, "a turn is not missed for one late step"

@@ -33,6 +33,7 @@ class Trigger(enum.Enum):
     CHECK_FAILED = "check failed"
     START_OK = "start ok"
     START_FAILED = "start failed"
+    START_NOT_BEGUN = "start not begun"
     STOP_OK = "stop ok"
     STOP_FAILED = "stop failed"
     POSTPONED = "postponed"
@@ -78,7 +79,17 @@ class Situation:
     is_held: bool = False
     """A hold after an operator's stop, or after a state could not be written, is not over."""
     is_check_valid: bool = False
-    """The check-up script that ended was begun after the peer had fallen silent."""
+    """The peer is proved out: a check-up script that began after it had fallen silent succeeded, or a person confirmed it."""
+    is_check_always: bool = False
+    """The check-up script is run before a start with a living peer, too."""
+    may_fence: bool = True
+    """No fence is in flight, none failed just now, this node has heard its peer since it booted, and it is its turn."""
+    is_boot_blocked: bool = False
+    """This node has not heard its peer since it booted: it neither fences nor starts."""
+    is_retry_due: bool = False
+    """The wait after a failed fence is over."""
+    is_defending: bool = False
+    """The service runs here, is to be defended, and the silent peer was not fenced yet."""
     is_legacy: bool = False
     """The peer is heard as a C OpenHA: it acknowledges nothing."""
     is_watched_out: bool = False
@@ -107,7 +118,7 @@ class Situation:
 
 
 Guard = Callable[[Situation], bool]
-_HEARD = (Evidence.OUT, Evidence.OUT_ACKED, Evidence.READY, Evidence.RUNS, Evidence.BUSY)
+_HEARD = (Evidence.OUT, Evidence.OUT_ACKED, Evidence.LEFT_OUT, Evidence.READY, Evidence.RUNS, Evidence.BUSY)
 
 
 @dataclass(frozen=True)
@@ -139,7 +150,12 @@ def _idle(s: Situation) -> bool:
 def _may_begin(s: Situation) -> bool:
     """Nothing speaks against announcing START_READY. It takes more than that to start."""
     out = (Evidence.OUT, Evidence.OUT_ACKED, Evidence.LEFT_OUT, Evidence.SILENT)
-    return s.running is None and s.leaving is None and s.evidence in out
+    is_blocked = s.evidence is Evidence.SILENT and s.is_boot_blocked
+    return s.running is None and s.leaving is None and s.evidence in out and not is_blocked
+
+
+def _may_retry(s: Situation) -> bool:
+    return s.is_untried and s.evidence is Evidence.SILENT and (s.is_retry_due or s.is_check_valid) and _may_begin(s)
 
 
 def _is_proved_out(s: Situation) -> bool:
@@ -149,7 +165,18 @@ def _is_proved_out(s: Situation) -> bool:
 
 
 def _may_check(s: Situation) -> bool:
-    return s.leaving is None and (_is_proved_out(s) or (s.evidence is Evidence.SILENT and s.is_delay_over))
+    if s.evidence is Evidence.SILENT:
+        return s.leaving is None and s.is_delay_over and s.may_fence and not s.is_boot_blocked
+    return s.leaving is None and s.is_check_always and _is_proved_out(s)
+
+
+def _may_defend(s: Situation) -> bool:
+    is_sure = s.running is None and not s.is_in_doubt
+    return is_sure and s.is_defending and s.evidence is Evidence.SILENT and _may_check(s)
+
+
+def _needs_no_check(s: Situation) -> bool:
+    return _may_start(s) and (s.evidence is Evidence.SILENT or not s.is_check_always)
 
 
 def _may_start(s: Situation) -> bool:
@@ -184,16 +211,21 @@ _SOME_UP = "parts of it are up by the wrapper's status: the peer does not start 
 _START_ROWS = (
     Row(S.STOPPED, _T.EVALUATE, lambda s: _may_begin(s) and not s.is_held, S.START_READY, "peer is {evidence}",
         sets_then=True),
+    Row(S.START_READY, _T.EVALUATE, _needs_no_check, S.STARTING, "peer is {evidence}{proof}", run=_K.START),
     Row(S.START_READY, _T.EVALUATE, _may_check, S.STARTING, "peer is {evidence}, check-up script", run=_K.CHECK),
     Row(S.START_READY, _T.EVALUATE, _must_yield, S.STOPPED, "peer is {evidence}, it goes first",
         sets_then=True, holds=True, done=Word.ROLLED_BACK),
     Row(S.START_FAILED, _T.EVALUATE, lambda s: _idle(s) and s.is_untried and s.evidence in _HEARD,
         S.STOPPED, "nothing was started, and the peer is heard again", holds=True),
+    Row(S.START_FAILED, _T.EVALUATE, _may_retry, S.START_READY, "nothing was started: next try, peer is {evidence}{proof}",
+        sets_then=True),
     Row(S.STARTING, _T.CHECK_OK, lambda s: s.running is _K.CHECK and _may_start(s), S.STARTING,
         "check-up script succeeded, peer is {evidence}", run=_K.START),
     Row(S.STARTING, _T.CHECK_OK, lambda s: s.running is _K.CHECK and _must_yield(s), S.STOPPED,
         "after the check-up script the peer is {evidence}", sets_then=True, done=Word.ROLLED_BACK),
     Row(S.STARTING, _T.CHECK_OK, _script(_K.CHECK), S.START_READY, "after the check-up script the peer is {evidence}"),
+    Row(S.STARTING, _T.CHECK_FAILED, lambda s: s.running is _K.CHECK and s.evidence in _HEARD, S.STOPPED,
+        "nothing was started, check-up script failed: {detail}", sets_then=True, holds=True, done=Word.FAILED),
     Row(S.STARTING, _T.CHECK_FAILED, _script(_K.CHECK), S.START_FAILED, "check-up script failed: {detail}",
         sets_then=True, done=Word.FAILED),
     Row(S.STARTING, _T.POSTPONED, lambda s: s.running in _BEFORE_START and s.leaving is not None, S.STOPPED,
@@ -205,6 +237,10 @@ _START_ROWS = (
         done=Word.STARTED),
     Row(S.STARTING, _T.START_FAILED, _script(_K.START), S.START_FAILED, "start script failed: {detail}",
         sets_then=True, done=Word.FAILED),
+    Row(S.STARTING, _T.START_NOT_BEGUN, lambda s: s.running is _K.START and s.evidence in _HEARD, S.STOPPED,
+        "nothing was started: {detail}", sets_then=True, holds=True, done=Word.FAILED),
+    Row(S.STARTING, _T.START_NOT_BEGUN, _script(_K.START), S.START_FAILED, "nothing was started: {detail}",
+        sets_then=True, done=Word.FAILED),
 )
 
 _STOP_ROWS = (
@@ -214,6 +250,8 @@ _STOP_ROWS = (
         "{away}, and the peer has taken the service", run=_K.STOP, sets_then=True),
     Row(S.STARTED, _T.EVALUATE, lambda s: s.running is None and s.is_peer_started and s.is_copy_to_stop, S.STOPPING,
         "dual run: on_dual_run = {policy}", run=_K.STOP, sets_then=True),
+    Row(S.STARTED, _T.EVALUATE, _may_defend, S.STARTED,
+        "peer is {evidence}: it is fenced to defend the service", run=_K.CHECK),
     Row(S.START_FAILED, _T.EVALUATE, lambda s: s.running is None and s.leaving is None and s.is_to_hand_over, S.STOPPING,
         "on_start_failure = hand-over: stop what is left, the peer takes it", run=_K.STOP, sets_then=True),
     Row(S.STOPPING, _T.STOP_OK, _ends(_K.STOP, S.FROZEN_STOP), S.FROZEN_STOP, "stop script succeeded, frozen",
@@ -281,12 +319,14 @@ _LEARN_ROWS = (
     Row(S.UNKNOWN, _T.PROBE_SOME, _ends(_K.PROBE, S.FROZEN_STOP), S.FROZEN_STOP, _SOME_UP, sets_then=True),
     Row(S.START_READY, _T.STORE_FAILED, _idle, S.STOPPED, "state cannot be written: {detail}", sets_then=True,
         holds=True, done=Word.FAILED),
-    Row(S.STARTING, _T.STORE_FAILED, _script(_K.CHECK), S.STOPPED, "state cannot be written: {detail}", sets_then=True,
-        holds=True, done=Word.FAILED),
+    Row(S.STARTING, _T.STORE_FAILED, lambda s: s.running in _BEFORE_START, S.STOPPED,
+        "state cannot be written: {detail}", sets_then=True, holds=True, done=Word.FAILED),
 )
 
 _OPERATOR_ROWS = (
     Row(S.STOPPED, _T.START, _may_begin, S.START_READY, "operator: {trigger}", sets_then=True, ready=Word.READY_START),
+    Row(S.START_FAILED, _T.START, lambda s: s.is_untried and _may_begin(s), S.START_READY, "operator: {trigger}",
+        sets_then=True, ready=Word.READY_START),
     # What nobody could take over is stopped by freeze-stop, which says so.
     Row(S.STARTED, _T.STOP, lambda s: s.running is None and not s.is_peer_unready, S.STOPPING, "operator: {trigger}",
         run=_K.STOP, sets_then=True, ready=Word.READY_STOP),
@@ -341,12 +381,15 @@ def find_row(state: S, trigger: Trigger, situation: Situation) -> Optional[Row]:
     return None
 
 
+BOOT_BLOCKED = "not started here: this node has not heard its peer since it booted, and does not fence it by itself"
+
+
 def explain_wait(state: S, situation: Situation) -> str:
     """What START_READY waits for, for the operator; empty for any other state."""
     if state is not S.START_READY:
         return ""
     if situation.evidence is Evidence.SILENT:
-        return "peer is silent: start-ready delay"
+        return "peer is silent: start-ready delay" if not situation.is_delay_over else "peer is silent: waits to fence it"
     if situation.is_legacy:
         return f"peer is {situation.evidence.value} and cannot acknowledge: start-ready delay"
     return f"peer is {situation.evidence.value}: waits for its acknowledgement"
@@ -354,6 +397,8 @@ def explain_wait(state: S, situation: Situation) -> str:
 
 def explain_standby(situation: Situation, standing: PeerStanding) -> str:
     """Why a service that is STOPPED here is not started; empty where nothing is unusual about it."""
+    if situation.evidence is Evidence.SILENT and situation.is_boot_blocked:
+        return BOOT_BLOCKED
     if situation.evidence is Evidence.BUSY:
         return "not started here: some of it may be in use on the peer"
     if situation.evidence is Evidence.RUNS and standing is PeerStanding.LEFT:

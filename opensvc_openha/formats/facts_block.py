@@ -23,7 +23,7 @@ _ENTRY = struct.Struct(">BH")
 _NODE = struct.Struct(">BBIII")
 _NODE_TYPE, _UNREADY_TYPE, _MARKS_TYPE = 1, 2, 3
 _MARKS_MAX = 32
-_BOOTING = 1
+_BOOTING, _DEFENDING = 1, 2
 _NONE = 0xFFFFFFFF
 _TURNS = {turn.value: turn for turn in Turn}
 
@@ -43,7 +43,7 @@ class RawFacts:
 
 def pack_facts(facts: Facts, names: Sequence[str]) -> bytes:
     """The entries for ``facts``; ``names`` are the sorted names of the frame's services."""
-    flags = _BOOTING if facts.is_booting else 0
+    flags = (_BOOTING if facts.is_booting else 0) | (_DEFENDING if facts.is_defending else 0)
     node = _NODE.pack(flags, facts.turn.value, min(facts.priority, _NONE), _to_ms(facts.fence_s), _to_ms(facts.silent_s))
     packed = _entry(_NODE_TYPE, node)
     if facts.marks:
@@ -91,7 +91,14 @@ def _unpack_node(value: bytes) -> Facts:
     flags, turn, priority, fence_ms, silent_ms = _NODE.unpack_from(value)
     if turn not in _TURNS:
         raise ValueError(f"unknown turn {turn}")
-    return Facts(bool(flags & _BOOTING), _TURNS[turn], priority, _from_ms(fence_ms), _from_ms(silent_ms))
+    return Facts(
+        is_booting=bool(flags & _BOOTING),
+        is_defending=bool(flags & _DEFENDING),
+        turn=_TURNS[turn],
+        priority=priority,
+        fence_s=_from_ms(fence_ms),
+        silent_s=_from_ms(silent_ms),
+    )
 
 
 def _unpack_marks(value: bytes) -> "tuple[bytes, ...]":

@@ -74,6 +74,11 @@ class Layout:
         return f"{self.proc_dir}/peer-lives"
 
     @property
+    def fencing_file(self) -> str:
+        """What the next daemon must know of fencing."""
+        return f"{self.proc_dir}/fencing"
+
+    @property
     def history_file(self) -> str:
         """Every transition with its cause, over restarts and reboots."""
         return f"{self.proc_dir}/history.sqlite"

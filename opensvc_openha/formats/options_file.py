@@ -26,9 +26,17 @@
     [agent]
     monitor_interval = 10           # seconds between two looks at the resources of services that run here
 
+    [fencing]
+    check = silence                 # silence or always: when check-up scripts are run
+    boot_alone = never              # never, or seconds after which a booted node that never heard its peer may fence it
+    retry = 10                      # seconds after a failed check-up, doubled up to 50
+    scope = node                    # node or service: what one successful check-up is good for
+
     [policy]                        # for all services or for one
     on_dual_run = report            # report, stop-secondary or stop-youngest
     on_start_failure = stay         # stay or hand-over
+    priority = 1                    # of two nodes cut from each other, the higher sum of what runs fences first
+    defend = no                     # yes: the node that runs it fences a silent peer first
 
 Left out, ``authentication`` is off without a key file. With one it is enforced as soon as the peer was heard with a key,
 and permissive until then: giving a running cluster its key loses no beat, whichever node gets it first.
@@ -43,14 +51,25 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import Mapping, Optional
 
-from opensvc_openha.core.model import LinkSpec, OnDualRun, OnStartFailure, Policy, Profile, ScriptLimits, ServiceSpec, Wire
-from opensvc_openha.core.timing import FENCE_TIME_MAX_S, SCRIPTS_AT_ONCE
+from opensvc_openha.core.model import (
+    FencingPolicy,
+    LinkSpec,
+    OnDualRun,
+    OnStartFailure,
+    Policy,
+    Profile,
+    ScriptLimits,
+    ServiceSpec,
+    Wire,
+)
+from opensvc_openha.core.timing import FENCE_RETRY_MAX_S, FENCE_TIME_MAX_S, SCRIPTS_AT_ONCE
 from opensvc_openha.errors import ConfigError
 from opensvc_openha.formats.conf_sections import Section, listed, read_sections
 
 PARALLEL_MAX = 1_000
+PRIORITY_MAX = 1_000_000
 MONITOR_INTERVAL_S = 10.0
-_SECTIONS = ("heartbeat", "node", "timing", "scripts", "agent", "policy")
+_SECTIONS = ("heartbeat", "node", "timing", "scripts", "agent", "fencing", "policy")
 _YES_NO = {"yes": True, "no": False}
 _WIRES = {wire.value: wire for wire in Wire}
 _PROFILES = {profile.value: profile for profile in Profile}
@@ -130,6 +149,7 @@ class Options:
     timing: TimingOptions = TimingOptions()
     scripts: ScriptOptions = ScriptOptions()
     policy: PolicyOptions = PolicyOptions()
+    fencing: FencingPolicy = FencingPolicy()
     monitor_interval_s: float = MONITOR_INTERVAL_S
     path: str = field(default="", compare=False)
     lines: "Mapping[tuple[str, ...], int]" = field(default_factory=dict, compare=False)
@@ -192,6 +212,7 @@ def parse_options(text: str, path: str) -> Options:
         realtime=node.word("realtime", _YES_NO) or False,
         timing=_timing(whole.inner("timing")),
         scripts=_scripts(whole.inner("scripts")),
+        fencing=_fencing(whole.inner("fencing")),
         policy=_policies(whole.inner("policy")),
         monitor_interval_s=agent.seconds("monitor_interval") or MONITOR_INTERVAL_S,
         path=path,
@@ -252,8 +273,23 @@ def _limits(section: Section, default: ScriptLimits) -> ScriptLimits:
     return replace(default, **{name: value for name, value in given.items() if value is not None})
 
 
+def _fencing(section: Section) -> FencingPolicy:
+    section.expect(("check", "boot_alone", "retry", "scope"))
+    usual = FencingPolicy()
+    is_never = (section.text("boot_alone") or "never").lower() == "never"
+    retry_s = section.seconds("retry")
+    if retry_s is not None and retry_s > FENCE_RETRY_MAX_S:
+        raise section.error(f"retry: at most {FENCE_RETRY_MAX_S:g} seconds; found {retry_s:g}", "retry")
+    return FencingPolicy(
+        is_check_always=section.word("check", {"silence": False, "always": True}) or False,
+        boot_alone_s=None if is_never else section.seconds("boot_alone"),
+        retry_s=usual.retry_s if retry_s is None else retry_s,
+        is_shared=section.word("scope", {"node": True, "service": False}) is not False,
+    )
+
+
 def _policies(section: Section) -> PolicyOptions:
-    options = ("on_dual_run", "on_start_failure")
+    options = ("on_dual_run", "on_start_failure", "priority", "defend")
     section.expect(options, None)
     policy = _policy(section, Policy())
     services = {}
@@ -264,7 +300,10 @@ def _policies(section: Section) -> PolicyOptions:
 
 
 def _policy(section: Section, default: Policy) -> Policy:
+    priority, is_defended = section.whole("priority", PRIORITY_MAX), section.word("defend", _YES_NO)
     return Policy(
         section.word("on_dual_run", _ON_DUAL_RUN) or default.on_dual_run,
         section.word("on_start_failure", _ON_START_FAILURE) or default.on_start_failure,
+        default.priority if priority is None else priority,
+        default.is_defended if is_defended is None else is_defended,
     )

@@ -89,7 +89,8 @@ def read_cluster(layout: Layout, options: "Optional[Options]" = None) -> Cluster
                 secondary=spelling.get(svc.secondary.lower(), svc.secondary))
         for svc in options.complete_services(services)
     )
-    spec = ClusterSpec(here, peer, links, services, options.timing.profile, options.timing.fence_time_s)
+    spec = ClusterSpec(here, peer, links, services, options.timing.profile, options.timing.fence_time_s,
+                       options.fencing)
     check_count(spec, layout.services_file)
     for svc in spec.own_services:
         check_fence(svc, layout.services_file, options)

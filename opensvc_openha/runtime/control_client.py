@@ -114,6 +114,12 @@ def forget_peer(layout: Layout) -> None:
         pass
 
 
+def confirm_peer_out(layout: Layout, node: str) -> None:
+    """Has the daemon believe that the peer, named in full, runs nothing; raises RefusedError while that one is heard."""
+    for _ in _converse(layout, {"do": "confirm", "node": node}, 10.0):
+        pass
+
+
 def running_pid(layout: Layout) -> int:
     """Pid of the daemon that holds the lock of this layout, 0 if none does, -1 if that cannot be known."""
     try:

@@ -28,6 +28,7 @@ from opensvc_openha.runtime.requests import (
     REQUEST_BYTES,
     STRANGER_BYTES,
     ActRequest,
+    ConfirmRequest,
     ForgetPeerRequest,
     HistoryRequest,
     LeaveRequest,
@@ -77,6 +78,9 @@ class Served(Protocol):
 
     def note(self, service: str, word: str, reason: str, is_alarm: bool) -> None:
         """Keeps in the history what the resource monitor saw or did with a service."""
+
+    def confirm_peer_out(self, node: str, caller: Caller) -> None:
+        """Takes the word of a person that the peer runs nothing."""
 
     def forget_peer(self, caller: Caller) -> None:
         """Believes a lower boot counter of the peer from now on."""
@@ -202,6 +206,8 @@ class ControlServer:
             self._served.reload()
         elif isinstance(request, NoteRequest):
             self._served.note(request.service, request.word, request.reason, request.is_alarm)
+        elif isinstance(request, ConfirmRequest):
+            self._served.confirm_peer_out(request.node, caller)
         elif isinstance(request, ForgetPeerRequest):
             self._served.forget_peer(caller)
         else:

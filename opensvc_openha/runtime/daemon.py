@@ -19,7 +19,17 @@ from dataclasses import replace
 from typing import Callable, Mapping, Optional, Union
 
 from opensvc_openha.core import timing
-from opensvc_openha.core.actions import Announce, Answer, MirrorPeer, Persist, Record, RememberLives, RunScript, Word
+from opensvc_openha.core.actions import (
+    Announce,
+    Answer,
+    MirrorPeer,
+    Persist,
+    Record,
+    RememberFencing,
+    RememberLives,
+    RunScript,
+    Word,
+)
 from opensvc_openha.core.engine import Engine
 from opensvc_openha.core.events import (
     BeatReceived,
@@ -29,6 +39,7 @@ from opensvc_openha.core.events import (
     Event,
     Leaving,
     LeaveRequested,
+    PeerConfirmedOut,
     PeerForgotten,
     ReadinessFound,
     ScriptExited,
@@ -38,7 +49,7 @@ from opensvc_openha.core.events import (
 )
 from opensvc_openha.core.model import ClusterSpec, LinkSpec, ServiceSpec, Wire
 from opensvc_openha.core.states import ServiceState
-from opensvc_openha.core.status import LinkStatus, NodeStatus, PeerStanding
+from opensvc_openha.core.status import FencingStatus, LinkStatus, NodeStatus, PeerStanding
 from opensvc_openha.errors import NotAnsweringError, OpenhaError, RefusedError, SystemFault
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.formats.options_file import AuthMode
@@ -50,6 +61,7 @@ from opensvc_openha.runtime.caller import Caller
 from opensvc_openha.runtime.check_scripts import CheckScripts
 from opensvc_openha.runtime.codec import codec_for
 from opensvc_openha.runtime.control_server import ControlServer
+from opensvc_openha.runtime.fencing_store import FenceTimes, FencingStore
 from opensvc_openha.runtime.history import History
 from opensvc_openha.runtime.history_file import Entry, EntryKind
 from opensvc_openha.runtime.inbox import Inbox
@@ -178,7 +190,9 @@ class Daemon:
         self._history.note_start(learned, is_same_life)
         lives = self._configuration.current.lives
         self._writer = StateWriter(self._realtime.enter)
-        engine = Engine(self._spec, boot, learned, clock.monotonic(), lives, kept)
+        self._fencing_store = FencingStore(layout)
+        memory = self._fencing_store.read()
+        engine = Engine(self._spec, boot, learned, clock.monotonic(), lives, kept, memory)
         self._node = Node(engine, self, self._writer.begin)
 
     # --- life -----------------------------------------------------------------------------------------------
@@ -505,6 +519,13 @@ class Daemon:
         except SystemFault as error:
             self._log.warning("node %s: %s", self._spec.node, error)
 
+    def remember_fencing(self, action: RememberFencing) -> None:
+        """Writes down what the next daemon must know; where it cannot, that one hears its peer before it fences it."""
+        try:
+            self._fencing_store.write(action.memory)
+        except SystemFault as error:
+            self._log.warning("node %s: %s", self._spec.node, error)
+
     def mirror(self, action: MirrorPeer) -> None:
         """Has the peer's state written for people and tools."""
         self._store.mirror_peer(action.service, action.state)
@@ -606,7 +627,16 @@ class Daemon:
                          for svc in status.services)
         return replace(status, pid=os.getpid(), links=tuple(links), services=services,
                        warnings=self._warnings() + status.warnings,
+                       fencing=self._fencing_on_wall(status.fencing),
                        scheduling=self._realtime.text, authentication=self._authentication.status())
+
+    def _fencing_on_wall(self, fencing: FencingStatus) -> FencingStatus:
+        """The same with wall-clock instants, and with what is known of each fence from before."""
+        groups = []
+        for group in fencing.groups:
+            times = self._fencing_store.times.get(group.name, FenceTimes())
+            groups.append(replace(group, retry_at=_wall(group.retry_at), worked_at=times.worked_at, failed_at=times.failed_at))
+        return replace(fencing, groups=tuple(groups), opens_at=_wall(fencing.opens_at))
 
     def _await_events(self) -> None:
         """Returns when the engine has taken everything that was in the inbox before."""
@@ -646,6 +676,25 @@ class Daemon:
         self._inbox.put(PeerForgotten())
         self._await_events()  # Answered behind it: when this returns, it is done.
 
+    def confirm_peer_out(self, node: str, caller: Caller) -> None:
+        """Takes the word of a person that the peer runs nothing; raises RefusedError."""
+        if node != self._spec.peer:
+            raise RefusedError(f"{node} is not the peer of this node, which is {self._spec.peer}: type its whole name")
+        answers: "queue.SimpleQueue[Answer]" = queue.SimpleQueue()
+        with self._answering:
+            self._next_command += 1
+            number = self._next_command
+            self._listening[number] = answers
+        self._inbox.put(PeerConfirmedOut(number, caller.text))
+        try:
+            answer = answers.get(timeout=_STATUS_LIMIT_S)
+        except queue.Empty:
+            raise NotAnsweringError("the engine does not answer") from None
+        what = f"confirm {node}" + ("" if answer.is_ok else ", refused")
+        self._history.note(EntryKind.COMMAND, "", what, f"by {caller.text}", is_alarm=answer.is_ok)
+        if not answer.is_ok:
+            raise RefusedError(f"not believed: {answer.detail}")
+
     def leave(self, leaving: Leaving, who: str) -> None:
         """Asks the engine to end; ``who`` says who wants it."""
         what = "stop of this node" if leaving is Leaving.STOP_SERVICES else "end of the daemon"
@@ -684,6 +733,10 @@ def _with_refusals(link: LinkStatus, refused: "list[str]") -> str:
     if link.is_up or not refused:
         return link.reason
     return f"{link.reason}{', ' if '; refused: ' in link.reason else '; refused: '}{', '.join(refused)}"
+
+
+def _wall(instant: Optional[float]) -> Optional[float]:
+    return None if instant is None else clock.wall_of(instant)
 
 
 def _on_wall(link: LinkStatus) -> LinkStatus:

@@ -18,6 +18,7 @@ from opensvc_openha.core.actions import (
     Persist,
     Record,
     RecordKind,
+    RememberFencing,
     RememberLives,
     RunScript,
     Word,
@@ -44,6 +45,9 @@ class Ports(Protocol):
 
     def remember_lives(self, action: RememberLives) -> None:
         """Writes down the newest lives of the peer."""
+
+    def remember_fencing(self, action: RememberFencing) -> None:
+        """Writes down what the next daemon must know of fencing."""
 
     def mirror(self, action: MirrorPeer) -> None:
         """Has the peer's state written."""
@@ -153,6 +157,8 @@ class Node:
                 self._ports.announce(action)
             elif isinstance(action, RememberLives):
                 self._ports.remember_lives(action)
+            elif isinstance(action, RememberFencing):
+                self._ports.remember_fencing(action)
             elif isinstance(action, MirrorPeer):
                 self._ports.mirror(action)
             elif isinstance(action, RunScript):

@@ -12,6 +12,7 @@ from typing import Optional, Union
 
 from opensvc_openha.core.events import BY_MONITOR, BY_OPERATOR, Command, Leaving
 from opensvc_openha.errors import UsageError
+from opensvc_openha.formats.nodes_file import check_node_name
 from opensvc_openha.formats.one_line import one_line
 from opensvc_openha.formats.services_file import check_service_name
 
@@ -65,13 +66,22 @@ class ForgetPeerRequest:
 
 
 @dataclass(frozen=True)
+class ConfirmRequest:
+    """A person made sure that this node runs nothing."""
+
+    node: str
+
+
+@dataclass(frozen=True)
 class LeaveRequest:
     """End the daemon."""
 
     leaving: Leaving
 
 
-Request = Union[StatusRequest, HistoryRequest, ActRequest, ReloadRequest, NoteRequest, ForgetPeerRequest, LeaveRequest]
+Request = Union[
+    StatusRequest, HistoryRequest, ActRequest, ReloadRequest, NoteRequest, ForgetPeerRequest, ConfirmRequest, LeaveRequest,
+]
 
 
 def parse_request(line: bytes) -> Request:
@@ -96,6 +106,8 @@ def parse_request(line: bytes) -> Request:
         return _note(found)
     if what == "forget-peer":
         return ForgetPeerRequest()
+    if what == "confirm":
+        return ConfirmRequest(_node(found.get("node")))
     if what == "leave":
         return LeaveRequest(_leaving(found.get("how")))
     raise UsageError(f"unknown request {_shown(what)}: this daemon may be older than the command")
@@ -113,6 +125,16 @@ def _leaving(value: object) -> Leaving:
         if leaving.value == value:
             return leaving
     raise UsageError(f"not a request: no such way to leave: {_shown(value)}")
+
+
+def _node(value: object) -> str:
+    if not isinstance(value, str):
+        raise UsageError(f"not a request: expected the name of a node, found {_shown(value)}")
+    try:
+        check_node_name(value)
+    except ValueError as error:
+        raise UsageError(f"not a request: {error}") from None
+    return value
 
 
 def _services(value: object) -> "Optional[tuple[str, ...]]":

@@ -15,6 +15,7 @@ import os
 import signal
 import subprocess
 import threading
+from dataclasses import replace
 from typing import Callable, Mapping, Optional, Tuple
 
 from opensvc_openha.core.actions import RunScript
@@ -28,6 +29,7 @@ from opensvc_openha.core.timing import (
     START_LIMIT_S,
     STOP_LIMIT_S,
 )
+from opensvc_openha.errors import ConfigError
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.runtime import clock
 from opensvc_openha.runtime.check_scripts import find_doubt, tells_status
@@ -161,7 +163,8 @@ class ScriptRunner:
                 )
             except OSError as error:
                 reason = why_not_runnable(action.path) or f"{action.path}: {error.strerror}"
-                return _failure(action.kind), reason
+                is_start = action.kind is ScriptKind.START
+                return (ScriptOutcome.NOT_BEGUN if is_start else _failure(action.kind)), reason
             self._note(action, process.pid)
             code = _wait(process, limit_s)
             self._forget(action.service, process.pid)
@@ -179,7 +182,14 @@ class ScriptRunner:
         ended = f"was ended by signal {-code}" if code < 0 else f"exited with {code}"
         reason = why_not_runnable(action.path) if code in NOT_RUN else ""
         failed = f"{' '.join(command)} {with_output(ended, output)}"
-        return ScriptOutcome.FAILED, f"{failed}: {reason}" if reason else failed
+        is_refused = action.kind is ScriptKind.START and code == ConfigError.exit_code and self._is_down(action)
+        outcome = ScriptOutcome.NOT_BEGUN if is_refused else ScriptOutcome.FAILED
+        return outcome, f"{failed}: {reason}" if reason else failed
+
+    def _is_down(self, action: RunScript) -> bool:
+        """True if the wrapper itself says that nothing of the service runs: its start refused a wrong configuration."""
+        probe = replace(action, kind=ScriptKind.PROBE)
+        return self._run_one(probe)[0] is ScriptOutcome.DOWN
 
     def _with_own_score(self, command: "list[str]") -> "list[str]":
         """What cannot be run at all is not wrapped, so that the system says why."""

@@ -8,7 +8,7 @@ from typing import Any, Optional
 
 from opensvc_openha.core.actions import Answer, Word
 from opensvc_openha.core.states import ServiceState
-from opensvc_openha.core.status import AuthStatus, LinkStatus, NodeStatus, PeerStanding, ServiceStatus
+from opensvc_openha.core.status import AuthStatus, FenceGroup, FencingStatus, LinkStatus, NodeStatus, PeerStanding, ServiceStatus
 
 VERSION = 1
 LINE_LIMIT = 16_000_000
@@ -33,6 +33,7 @@ def status_to_json(status: NodeStatus) -> "dict[str, Any]":
         "own_only": list(status.own_only),
         "peer_only": list(status.peer_only),
         "authentication": vars(status.authentication),
+        "fencing": {**vars(status.fencing), "groups": [vars(group) for group in status.fencing.groups]},
         "links": [vars(link) for link in status.links],
         "services": [_service_to_json(svc) for svc in status.services],
     }
@@ -53,6 +54,7 @@ def status_from_json(data: "dict[str, Any]") -> NodeStatus:
         scheduling=data.get("scheduling", ""),
         own_only=tuple(data.get("own_only", ())),
         peer_only=tuple(data.get("peer_only", ())),
+        fencing=_fencing_from_json(data.get("fencing", {})),
         authentication=AuthStatus(**{**authentication, "accepts": tuple(authentication.get("accepts", ()))}),
     )
 
@@ -75,6 +77,14 @@ def answer_from_json(data: "dict[str, Any]") -> Answer:
     """The answer again."""
     return Answer(0, data["command"], data["service"], Word[data["word"]], ServiceState[data["own"]],
                   ServiceState[data["peer"]], data["detail"], data["is_last"], data["is_ok"])
+
+
+def _fencing_from_json(data: "dict[str, Any]") -> FencingStatus:
+    values = _known(FencingStatus, data)
+    groups = tuple(
+        FenceGroup(**{**_known(FenceGroup, group), "services": tuple(group["services"])}) for group in values.get("groups", ())
+    )
+    return FencingStatus(**{**values, "groups": groups})
 
 
 def _service_to_json(svc: ServiceStatus) -> "dict[str, Any]":

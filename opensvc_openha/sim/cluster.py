@@ -6,7 +6,6 @@ from typing import Optional, Tuple
 
 from opensvc_openha.core.invariants import Disturbed, Watch
 from opensvc_openha.core.model import LinkSpec
-from opensvc_openha.formats.beat_frame import HAS_MUTE
 from opensvc_openha.sim.clockwork import Clockwork
 from opensvc_openha.sim.life import Life
 from opensvc_openha.sim.machine import Machine
@@ -26,6 +25,8 @@ class Cluster:
         self.disk = SharedDisk(self.clockwork, plan)
         # In the node's own time, which a drift makes a little shorter.
         self.watch = Watch(NODES, plan.shortest_timeout_s, plan.longest_timeout_s)
+        self.watch.has_turns = not plan.unknown_flag and not plan.is_legacy
+        self.watch.may_fence_alone = plan.fencing.boot_alone_s is not None or bool(plan.forger_gap_s)
         self.machines: "Tuple[Machine, Machine]" = (self._machine(0), self._machine(1))
         for machine, peer in (self.machines, self.machines[::-1]):
             machine.peer = peer
@@ -127,4 +128,4 @@ class Cluster:
     @property
     def plan_is_whole(self) -> bool:
         """True if the two nodes understand each other in all that they must."""
-        return self.plan.unknown_flag in (0, HAS_MUTE)
+        return self.plan.unknown_flag == 0 or self.plan.is_older

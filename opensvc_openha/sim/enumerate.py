@@ -14,13 +14,14 @@ from dataclasses import dataclass, field
 from typing import Any, Callable, Iterator, Optional
 
 from opensvc_openha.core.events import Command, Leaving, ScriptKind, ScriptOutcome
-from opensvc_openha.core.invariants import InvariantBroken, liveness_bound_s
+from opensvc_openha.core.invariants import InvariantBroken, fence_wait_bound_s, liveness_bound_s
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import PeerStanding
 from opensvc_openha.core.timing import RESTART_HOLD_S, START_READY_DELAY_S, STUCK_S
-from opensvc_openha.sim.small_world import NODES, SERVICE, TIMEOUT_S, Fate, Forgery, SmallWorld
+from opensvc_openha.sim.small_world import FENCE_S, NODES, SERVICE, TIMEOUT_S, Fate, Forgery, SmallWorld
 
 MOMENT_S = 0.06
+_TURNS_S = 17.0
 """Time for what follows at once from an event: beats, their acknowledgements, and the next step."""
 
 _COMMANDS = (Command.START, Command.STOP, Command.FREEZE_STOP, Command.FREEZE_START, Command.UNFREEZE)
@@ -102,6 +103,10 @@ def events_of(world: SmallWorld, with_force: bool) -> "Iterator[Event]":
             yield Event(f"{name} runs it by hand", lambda w, i=index: w.start_by_hand(i))  # type: ignore[misc]
         if world.held[index] is not None:
             yield Event(f"late beat of {name} comes in", lambda w, i=index: w.deliver_held(i))  # type: ignore[misc]
+        if world.has_shot(index):
+            yield Event(f"the switch that {name} told acts", lambda w, i=index: w.land_shot(i))  # type: ignore[misc]
+        if node.engine is not None and world.is_out(1 - index) and _standing(world, index) is PeerStanding.SILENT:
+            yield Event(f"operator on {name}: the other node runs nothing", lambda w, i=index: w.confirm(i))  # type: ignore[misc]
         if node.engine is None:
             yield Event(f"{name} is started", lambda w, i=index: w.boot(i))  # type: ignore[misc]
             if node.is_on:
@@ -143,6 +148,8 @@ def waits_of(world: SmallWorld) -> "Iterator[Event]":
     yield Event("a timeout passes", _nothing, TIMEOUT_S + 0.6)
     yield Event("a delay passes", _nothing, START_READY_DELAY_S + 0.1)
     standings = [_standing(world, index) for index in (0, 1)]
+    if PeerStanding.SILENT in standings:
+        yield Event("two turns to fence pass", _nothing, _TURNS_S)
     if PeerStanding.LEFT in standings:
         yield Event("a restart hold passes", _nothing, RESTART_HOLD_S + 0.1)
     if all(_state(world, index) is ServiceState.START_READY for index in (0, 1)):
@@ -311,9 +318,10 @@ def _told(fates: "tuple[Fate, Fate]") -> str:
 
 def settle(world: SmallWorld) -> None:
     """Every script succeeds after a while and every beat comes in, until the service runs or need not run."""
-    end = world.now + liveness_bound_s(TIMEOUT_S, _SCRIPT_S)
+    end = world.now + liveness_bound_s(TIMEOUT_S, _SCRIPT_S) + fence_wait_bound_s(TIMEOUT_S, FENCE_S)
     while True:
         world.run(_SCRIPT_S)
+        _confirm_as_told(world)
         for index, node in enumerate(world.nodes):
             if node.script is not None:
                 next(_ends_of(world, index)).move(world)
@@ -326,6 +334,16 @@ def settle(world: SmallWorld) -> None:
                     raise
         if world.now >= end:
             raise InvariantBroken(f"L1 broken at {world.now:.3f}: scripts run again and again")
+
+
+def _confirm_as_told(world: SmallWorld) -> None:
+    """What an operator does whom a node tells that it has not heard its peer since it booted."""
+    for index, node in enumerate(world.nodes):
+        if node.engine is None or not world.is_out(1 - index):
+            continue
+        status = node.engine.snapshot(world.now)
+        if status.fencing.is_blocked and status.peer_standing is PeerStanding.SILENT:
+            world.confirm(index)
 
 
 def _check_runs(world: SmallWorld) -> None:

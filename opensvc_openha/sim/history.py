@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Callable, Optional
 
 from opensvc_openha.core.events import Command
-from opensvc_openha.core.invariants import InvariantBroken, liveness_bound_s
+from opensvc_openha.core.invariants import InvariantBroken, fence_wait_bound_s, liveness_bound_s
 from opensvc_openha.sim.cluster import Cluster
 from opensvc_openha.sim.havoc import Havoc
 from opensvc_openha.sim.machine import Machine
@@ -78,10 +78,14 @@ def _settle(cluster: Cluster) -> None:
     dead: Optional[Machine] = cluster.machines[plan.seed // 3 % 2] if plan.seed % 3 == 0 else None
     cluster.calm(dead)
     healthy = [machine.name for machine in cluster.machines if machine is not dead]
-    end = clockwork.now + 1.1 * liveness_bound_s(plan.longest_timeout_s, _longest_script_s(plan))
+    bound_s = liveness_bound_s(plan.longest_timeout_s, _longest_script_s(plan))
+    if plan.fence is Fence.PERFECT:
+        bound_s += fence_wait_bound_s(plan.longest_timeout_s, plan.fence_time_s)
+    end = clockwork.now + 1.1 * bound_s
     is_settled = False
     while clockwork.now < end and not is_settled:
         clockwork.run_until(clockwork.now + 5.0)
+        _confirm_as_told(cluster, dead)
         is_settled = all(cluster.watch.is_served(name, healthy) for name in plan.services)
     if cluster.plan_is_whole:
         for name in plan.services:
@@ -89,6 +93,17 @@ def _settle(cluster: Cluster) -> None:
     clockwork.run_until(clockwork.now + _SETTLED_S)
     for name in plan.services:
         cluster.watch.check_claims(name)
+
+
+def _confirm_as_told(cluster: Cluster, dead: Optional[Machine]) -> None:
+    """What the operator does whom a node tells that it cannot know by itself that its peer is off."""
+    for machine in cluster.machines:
+        life = machine.life
+        if machine is dead or dead is None or life is None:
+            continue
+        fencing = life.engine.snapshot(machine.monotonic).fencing
+        if fencing.is_blocked or cluster.plan.is_switch_on_host:
+            machine.confirm()
 
 
 def _longest_script_s(plan: Plan) -> float:

@@ -9,7 +9,16 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Callable, Dict, List, Mapping, Tuple
 
-from opensvc_openha.core.actions import Announce, Answer, MirrorPeer, Persist, Record, RememberLives, RunScript
+from opensvc_openha.core.actions import (
+    Announce,
+    Answer,
+    MirrorPeer,
+    Persist,
+    Record,
+    RememberFencing,
+    RememberLives,
+    RunScript,
+)
 from opensvc_openha.core.beat import Beat, BootId
 from opensvc_openha.core.engine import Engine
 from opensvc_openha.core.events import BeatReceived, CommandReceived, ConfigChanged, Event, Learned, SendersMuted, Tick
@@ -74,7 +83,7 @@ class Life:
         spec = machine.spec
         self._senders: "List[Tuple[LinkSpec, Codec]]" = [(link, self._codec(link)) for link in spec.senders]
         self._listeners: "Dict[LinkSpec, Codec]" = {link: self._codec(link) for link in spec.listeners}
-        self.engine = Engine(spec, boot, learned, machine.monotonic, machine.lives, kept)
+        self.engine = Engine(spec, boot, learned, machine.monotonic, machine.lives, kept, machine.fencing)
         self._node = Node(self.engine, self, self._write_later if machine.plan.write_s else None)
 
     def _codec(self, link: LinkSpec) -> Codec:
@@ -336,6 +345,12 @@ class Life:
         if not self._machine.is_store_broken:
             self._machine.lives = lives
 
+    def remember_fencing(self, action: RememberFencing) -> None:
+        """Kept by the machine, as its disk would."""
+        self._may_be_killed()
+        if not self._machine.is_store_broken:
+            self._machine.fencing = action.memory
+
     def mirror(self, action: MirrorPeer) -> None:
         """For display only; nothing reads it here."""
 
@@ -344,6 +359,8 @@ class Life:
         self._may_be_killed()
         machine = self._machine
         beat = replace(action.beat, sent_at=machine.wall)
+        if machine.index and machine.plan.is_older:
+            beat = replace(beat, facts=None)
         machine.observe(Said(machine.monotonic, machine.name, beat))
         for link, codec in self._senders:
             if machine.kill_in is not None:

@@ -19,10 +19,13 @@ from opensvc_openha.core.events import (
     Learned,
     Leaving,
     LeaveRequested,
+    PeerConfirmedOut,
     SendersMuted,
 )
+from opensvc_openha.core.fencing_memory import FencingMemory
 from opensvc_openha.core.invariants import (
     Arrived,
+    Confirmed,
     DaemonBegan,
     DaemonEnded,
     InvariantBroken,
@@ -33,7 +36,7 @@ from opensvc_openha.core.invariants import (
 )
 from opensvc_openha.core.model import ClusterSpec, LinkSpec, ServiceSpec
 from opensvc_openha.core.states import MAY_RUN, ServiceState
-from opensvc_openha.formats.beat_frame import HAS_MUTE
+from opensvc_openha.core.status import PeerStanding
 from opensvc_openha.formats.state_file import StoredState, decode, encode
 from opensvc_openha.runtime.state_store import conclude
 from opensvc_openha.sim.clockwork import Clockwork
@@ -69,6 +72,7 @@ class Machine:
         self.files: "Dict[str, bytes]" = {}
         self.lives: "Dict[str, BootId]" = {}
         self.managed: "Dict[str, ServiceSpec]" = {}
+        self.fencing = FencingMemory()
         self.boot_counter = 0
         self.is_same_life = False
         self.of_former_life: "Set[str]" = set()
@@ -142,6 +146,8 @@ class Machine:
         if not self.is_powered or self.life is not None:
             return
         self.boot_counter += 1
+        if not self.is_same_life:
+            self.fencing = self.fencing.after_boot()
         boot = BootId(self.boot_counter, self.dice.getrandbits(64))
         kept = self._kept() if self.is_same_life else ()
         learned = self.learn((*self.spec.own_services, *kept), self.is_same_life)
@@ -254,7 +260,7 @@ class Machine:
         life.receive(link, carried)
 
     def _understands(self, beat: Beat) -> bool:
-        return not self.plan.unknown_flag or (self.plan.unknown_flag == HAS_MUTE and not beat.mute)
+        return not self.plan.unknown_flag or (self.plan.is_older and not beat.mute and beat.facts is None)
 
     def switch_interface(self, device: str, is_up: bool) -> None:
         """Somebody switches a network interface, or its cable is pulled or put back."""
@@ -283,6 +289,16 @@ class Machine:
         self._commands += 1
         self.note(f"operator: {command.value} {service}")
         self.give(CommandReceived(self._commands, service, command))
+
+    def confirm(self) -> None:
+        """An operator made sure that the peer is off, and says so."""
+        if self.life is None or self.peer.is_powered:
+            return
+        self._commands += 1
+        self.note(f"operator: {self.peer.name} is off")
+        if self.life.engine.snapshot(self.monotonic).peer_standing in (PeerStanding.SILENT, PeerStanding.LEFT):
+            self.observe(Confirmed(self.monotonic, self.name))
+        self.give(PeerConfirmedOut(self._commands, "operator"))
 
     def leave(self, leaving: Leaving) -> None:
         """An operator ends the daemon, with or without its services."""

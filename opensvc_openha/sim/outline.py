@@ -13,15 +13,18 @@ from typing import Any
 from opensvc_openha.core.beat import Ack, Beat, BootId
 from opensvc_openha.core.engine import Engine
 from opensvc_openha.core.facts import Facts
-from opensvc_openha.core.timing import RESTART_HOLD_S, START_READY_DELAY_S, STUCK_S
+from opensvc_openha.core.timing import PROOF_LIFE_S, RESTART_HOLD_S, START_READY_DELAY_S, STUCK_S
 
 GRID_S = 0.5
 """Instants nearer to each other than that are the same."""
 
-_MEMORY_S = {"_goodbye_at": RESTART_HOLD_S + 1, "_ready_since": STUCK_S + 1}
+_MEMORY_S = {"_goodbye_at": RESTART_HOLD_S + 1, "_ready_since": STUCK_S + 1, "at": PROOF_LIFE_S + 1, "_anchor": 60.0,
+             "_told_anchor": 60.0}
 _USUAL_MEMORY_S = START_READY_DELAY_S + 1
 _OLDEST = 12
-_OWN_SEQS = frozenset({"ready_seq", "_stopped_seq", "_acked_seq", "_taken_over_seq", "_ack_floor"})
+_OWN_SEQS = frozenset({
+    "ready_seq", "_stopped_seq", "_acked_seq", "_taken_over_seq", "_ack_floor", "_claim_seq", "_may_seem_content_seq",
+})
 _NOT_A_CAUSE = frozenset({
     "spec", "boot", "seq", "reason", "since", "counts", "pid", "link", "_pending", "_mirrored", "_stepped_at", "_expected_at",
     "_beat_at", "_stalled_at", "_arrivals", "_marks", "_own_boot", "own_boot", "_peer", "_same_since", "_taken_at", "sent_at",
@@ -30,6 +33,8 @@ _NOT_A_CAUSE = frozenset({
     "held_back", "_impossible_at", "_kept_on_s", "first_seq", "stepped_back_from", "_told", "_asking", "_is_question_new",
     "_learned_reason",
     "_said", "_repeated", "_repeat_seq", "_repeat_end", "_out_at",
+    "_remembered", "_opens", "_last_text", "_ended", "_last_pilot", "_measured_s", "began_at", "text", "_booted_at",
+    "_unfenced",
 })
 """Attributes that are shown, that repeat others, or that only say when the next beat is due."""
 

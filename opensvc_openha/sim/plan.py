@@ -10,6 +10,7 @@ from typing import Optional
 from opensvc_openha.core.model import (
     SLOT_BLOCKS,
     ClusterSpec,
+    FencingPolicy,
     LinkKind,
     LinkSpec,
     OnDualRun,
@@ -18,7 +19,8 @@ from opensvc_openha.core.model import (
     ServiceSpec,
     Wire,
 )
-from opensvc_openha.formats.beat_frame import HAS_MUTE
+from opensvc_openha.core.timing import CHECK_LIMIT_S
+from opensvc_openha.formats.beat_frame import HAS_FACTS, HAS_MUTE
 
 NODES = ("deb1", "deb2")
 _AMBUSHED = (3, 4)
@@ -41,6 +43,9 @@ class Fence(enum.Enum):
     """Powers it off; success means that it is off."""
     TRUE = "true"
     """Nothing, successfully: /bin/true, as in the tutorial."""
+
+
+_CHECKS = {Fence.PERFECT: "/etc/openha/fence", Fence.TRUE: "/bin/true"}
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,11 @@ class Plan:
     probe_unsure: float = 0.0
     fence_fails: float = 0.0
     fence_s: "tuple[float, ...]" = (1.0,)
+    fence_lag_s: "tuple[float, ...]" = (0.0,)
+    """Time between telling the power switch and its effect, which outlives whoever told it."""
+    is_switch_on_host: bool = False
+    """The power switch of a node loses its power with the node: then it answers nobody."""
+    fencing: FencingPolicy = field(default_factory=FencingPolicy)
     check_s: "tuple[float, ...]" = (0.05, 0.3, 4.0, 15.0)
     """What a check-up takes that finds the peer alive and out, with nobody to fence."""
     step_s: float = 0.0
@@ -118,12 +128,23 @@ class Plan:
     def spec(self, node: str, services: "Optional[tuple[ServiceSpec, ...]]" = None) -> ClusterSpec:
         """The configuration as one node has it."""
         peer = NODES[1 - NODES.index(node)]
-        return ClusterSpec(node, peer, self.links(), self.service_specs() if services is None else services)
+        services = self.service_specs() if services is None else services
+        return ClusterSpec(node, peer, self.links(), services, fence_time_s=self.fence_time_s, fencing=self.fencing)
+
+    @property
+    def fence_time_s(self) -> float:
+        """As an operator would declare it: no fence takes longer to have its effect."""
+        return min(CHECK_LIMIT_S, max(self.fence_s)) + max(self.fence_lag_s)
+
+    @property
+    def is_older(self) -> bool:
+        """The second node's version knows neither facts nor notices of a link that is down."""
+        return bool(self.unknown_flag & HAS_FACTS)
 
     def service_specs(self) -> "tuple[ServiceSpec, ...]":
         """The services file: nodes take turns in being primary."""
         return tuple(
-            ServiceSpec(name, f"/etc/opensvc/{name}.cluster", NODES[index % 2], NODES[1 - index % 2], self.fence.value,
+            ServiceSpec(name, f"/etc/opensvc/{name}.cluster", NODES[index % 2], NODES[1 - index % 2], _CHECKS[self.fence],
                         policy=self.policy)
             for index, name in enumerate(self.services)
         )
@@ -170,6 +191,7 @@ def _draw(seed: int) -> Plan:
     )
     if seed % _FORGED == 0 and not plan.has_key:
         plan = replace(plan, forger_gap_s=Random(f"{seed} forger gaps").choice(((5.0, 20.0), (1.0, 30.0), (60.0,))))
+    plan = _with_fences(plan)
     if dice.random() < 0.06:
         # An older version of the program on the second node, which understands too little to agree with the first one.
         return replace(plan, unknown_flag=dice.choice((8, 4)))
@@ -179,8 +201,23 @@ def _draw(seed: int) -> Plan:
     if any(seed % divisor == rest for divisor, rest in _INTERFACES):
         # On a part of them the second node is of a version that knows no notice of a link that is down.
         gap_s = Random(f"{seed} interface gaps").choice(((5.0, 20.0), (0.5, 2.0, 10.0), (30.0, 60.0)))
-        return replace(plan, interface_gap_s=gap_s, unknown_flag=HAS_MUTE if seed % 4 == 2 else 0)
+        return replace(plan, interface_gap_s=gap_s, unknown_flag=HAS_MUTE | HAS_FACTS if seed % 4 == 2 else 0)
     return plan
+
+
+def _with_fences(plan: Plan) -> Plan:
+    """What the fence of a seed is like, drawn apart: seeds that once failed keep the rest of their story."""
+    dice = Random(f"{plan.seed} fences")
+    return replace(
+        plan,
+        fence_lag_s=dice.choice(((0.0,), (0.0,), (0.5, 1.5, 3.0), (0.0, 8.0))),
+        is_switch_on_host=dice.random() < 0.15,
+        fencing=FencingPolicy(
+            is_check_always=dice.random() < 0.3,
+            boot_alone_s=dice.choice((None, None, None, None, 90.0)),
+            is_shared=dice.random() < 0.8,
+        ),
+    )
 
 
 def _timeouts(dice: Random, count: int) -> "tuple[float, ...]":

@@ -47,6 +47,7 @@ class Scenario:
             "fail": lambda words: self._world.node(words[0]).scripts.failing.add(ScriptKind(words[1])),
             "mend": lambda words: self._world.node(words[0]).scripts.failing.clear(),
             "run": self._run,
+            "confirm": lambda words: self._world.node(words[0]).confirm(),
             "show": self._show,
         }
 
@@ -78,6 +79,7 @@ class Scenario:
             has_key=options.pop("key", "no") == "yes",
             has_disk=options.pop("disk", "no") == "yes",
             timeouts_s=(timeout_s,) * 3,
+            fence_lag_s=(float(options.pop("lag", "0")),),
         )
         if options:
             raise UsageError(f"unknown option of a cluster: {', '.join(options)}")

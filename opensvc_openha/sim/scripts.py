@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Dict, Optional, Set, Tuple
 from opensvc_openha.agent.fencing import PeerKnowledge, Verdict, decide
 from opensvc_openha.core.actions import RunScript
 from opensvc_openha.core.events import ScriptExited, ScriptKind, ScriptOutcome
-from opensvc_openha.core.invariants import InvariantBroken, ScriptBegan, ScriptEnded, StartedByHand
+from opensvc_openha.core.invariants import Fenced, InvariantBroken, ScriptBegan, ScriptEnded, StartedByHand
 from opensvc_openha.core.timing import CHECK_LIMIT_S, KILL_GRACE_S, PROBE_LIMIT_S, START_LIMIT_S, STOP_LIMIT_S
 from opensvc_openha.sim.plan import Fence
 
@@ -50,6 +50,7 @@ class Scripts:
         self._dice = Random(f"{machine.plan.seed} scripts {machine.name}")
         self._processes: "Dict[str, _Process]" = {}
         self.running: "Dict[str, bool]" = {}
+        self._began: "Dict[ScriptKind, int]" = {}
         self.is_calm = False
         """Every script succeeds, and soon."""
         self.failing: "Set[ScriptKind]" = set()
@@ -74,6 +75,10 @@ class Scripts:
         machine.note(f"{service} is started by hand")
         self.running[service] = True
         machine.observe(StartedByHand(machine.monotonic, machine.name, service))
+
+    def count_of(self, kind: ScriptKind) -> int:
+        """How many scripts of that kind began on this node."""
+        return self._began.get(kind, 0)
 
     def lose_all(self) -> None:
         """The node went down."""
@@ -103,10 +108,11 @@ class Scripts:
             raise InvariantBroken(f"{machine.name} runs two scripts of {service} at once: {before.action.kind.value}"
                                   f" and {action.kind.value}")
         machine.note(f"{action.kind.value} script of {service} begins")
+        self._began[action.kind] = self.count_of(action.kind) + 1
         process = self._processes[service] = _Process(action, life, self._clockwork.now)
         if action.kind is ScriptKind.START:
             self.running[service] = True
-        machine.observe(ScriptBegan(machine.monotonic, machine.name, service, action.kind))
+        machine.observe(ScriptBegan(machine.monotonic, machine.name, service, action.kind, self._is_fence(action)))
         if action.kind is not ScriptKind.PROBE:
             machine.on_decisive(machine)
         duration_s = self._draw(process)
@@ -149,6 +155,11 @@ class Scripts:
         process.is_ok = kind not in self.failing and dice.random() >= plan.script_fails
         return dice.choice(plan.scripts_s) * dice.uniform(0.5, 1.0)
 
+    def _is_fence(self, action: RunScript) -> bool:
+        if action.kind is not ScriptKind.CHECK or self._machine.plan.fence is Fence.TRUE:
+            return False
+        return decide(PeerKnowledge(action.peer_standing, action.peer_state)) is Verdict.FENCE
+
     def _draw_check(self, process: _Process) -> float:
         plan, dice, action = self._machine.plan, self._dice, process.action
         kind = action.kind
@@ -159,22 +170,40 @@ class Scripts:
             process.is_ok = verdict is Verdict.PEER_IS_OUT
             return dice.choice(plan.check_s)
         if self.is_calm:
-            self._clockwork.after(0.5, self._fence, process)
+            process.is_ok = self._machine.peer.is_powered or not plan.is_switch_on_host
+            self._clockwork.after(0.5, self._fence, process, 0.0)
             return 1.0
         duration_s = dice.choice(plan.fence_s)
         process.is_ok = kind not in self.failing and dice.random() >= plan.fence_fails
+        if plan.is_switch_on_host and not self._machine.peer.is_powered:
+            process.is_ok = False
+            return duration_s
+        lag_s = dice.choice(plan.fence_lag_s)
         # A fence that fails may have switched the peer off all the same.
         if process.is_ok or dice.random() < 0.3:
-            self._clockwork.after(duration_s * dice.random(), self._fence, process)
-        return duration_s
+            self._clockwork.after(duration_s * dice.random(), self._fence, process, lag_s)
+        # It looks whether the peer is off before it says so.
+        return duration_s + lag_s if process.is_ok else duration_s
 
-    def _fence(self, process: _Process) -> None:
+    def _fence(self, process: _Process, lag_s: float) -> None:
         machine = self._machine
-        # What the device was told it does, even if who told it is dead by now; but a script killed before does not tell it.
+        # A script that was killed before does not tell the device.
         if not process.is_alive:
             return
         process.has_fenced = True
+        if lag_s:
+            machine.note(f"tells the power switch of {machine.peer.name}")
+            self._clockwork.after(lag_s, self._switch_off)
+        else:
+            self._switch_off()
+
+    def _switch_off(self) -> None:
+        """What the device was told it does, even if who told it is dead by now."""
+        machine = self._machine
+        if not machine.peer.is_powered:
+            return
         machine.note(f"fences {machine.peer.name}")
+        machine.observe(Fenced(machine.peer.monotonic, machine.peer.name, machine.name))
         machine.peer.power_off("fenced")
 
     # --- end ------------------------------------------------------------------------------------------------

@@ -11,7 +11,16 @@ import enum
 from dataclasses import dataclass, replace
 from typing import Any, Optional
 
-from opensvc_openha.core.actions import Announce, Answer, MirrorPeer, Persist, Record, RememberLives, RunScript
+from opensvc_openha.core.actions import (
+    Announce,
+    Answer,
+    MirrorPeer,
+    Persist,
+    Record,
+    RememberFencing,
+    RememberLives,
+    RunScript,
+)
 from opensvc_openha.core.beat import Ack, Beat, BootId, Goodbye
 from opensvc_openha.core.engine import Engine
 from opensvc_openha.core.events import (
@@ -22,16 +31,20 @@ from opensvc_openha.core.events import (
     Learned,
     Leaving,
     LeaveRequested,
+    PeerConfirmedOut,
     ScriptExited,
     ScriptKind,
     ScriptOutcome,
     Tick,
 )
+from opensvc_openha.core.fencing_memory import FencingMemory
 from opensvc_openha.core.invariants import (
     Arrived,
     DaemonBegan,
     DaemonEnded,
+    Confirmed,
     Disturbed,
+    Fenced,
     Heard,
     InvariantBroken,
     Moved,
@@ -58,6 +71,8 @@ NODES = ("deb1", "deb2")
 SERVICE = "registry"
 TIMEOUT_S = 2.0
 LATENCY_S = 0.001
+FENCE_S = 1.0
+"""A power switch acts within that time after it was told, whatever became of whoever told it."""
 _STEPS_AT_ONCE = 60
 """So many steps of one engine within one instant are an endless loop."""
 
@@ -100,6 +115,7 @@ class Host:
         self.daemon: Optional[Node] = None
         self.life = 0
         self.lives: "dict[str, BootId]" = {}
+        self.fencing = FencingMemory()
         self.disk: Optional[StoredState] = None
         self.is_disk_full = False
         self.is_behind = False
@@ -108,6 +124,8 @@ class Host:
         self.is_known_life = False
         self.is_leaving = False
         self.script: Optional[Script] = None
+        self.told_at: Optional[float] = None
+        """When the power switch of the peer was told, while that may still have its effect after the script is gone."""
         self.is_stalled = False
         self.parked: "list[Beat]" = []
         self.at_once = 0
@@ -177,6 +195,10 @@ class Host:
         """Writes down the newest lives of the peer."""
         self.lives = dict(action.lives)
 
+    def remember_fencing(self, action: RememberFencing) -> None:
+        """Writes down what is to be known of fencing."""
+        self.fencing = action.memory
+
     def announce(self, action: Announce) -> None:
         """Sends a beat."""
         self.world.watch.observe(Said(self.world.now, self.name, action.beat))
@@ -188,8 +210,10 @@ class Host:
         if self.script is not None:
             text = f"{action.kind.value} script beside {self.script.kind.value} script"
             raise InvariantBroken(f"state broken at {self.world.now:.3f} on {self.name}: {text}")
-        self.world.watch.observe(ScriptBegan(self.world.now, self.name, SERVICE, action.kind))
-        self.script = Script(action.kind, action.kind is ScriptKind.CHECK and action.peer_state is ServiceState.UNKNOWN)
+        is_fencing = action.kind is ScriptKind.CHECK and action.peer_state is ServiceState.UNKNOWN
+        self.world.watch.observe(ScriptBegan(self.world.now, self.name, SERVICE, action.kind, is_fencing))
+        self.script = Script(action.kind, is_fencing)
+        self.told_at = self.world.now if is_fencing else self.told_at
 
     def mirror(self, action: MirrorPeer) -> None:
         """For display only."""
@@ -234,9 +258,11 @@ class SmallWorld:
         node.life += 1
         node.is_on = True
         learned = self._learn(node)
-        spec = ClusterSpec(node.name, NODES[1 - index], self.links, (self.services[index],))
+        if not node.is_known_life:
+            node.fencing = node.fencing.after_boot()
+        spec = ClusterSpec(node.name, NODES[1 - index], self.links, (self.services[index],), fence_time_s=FENCE_S)
         boot = BootId(node.life, 1000 * (index + 1) + node.life)
-        node.daemon = Node(Engine(spec, boot, {SERVICE: learned}, self.now, node.lives), node)
+        node.daemon = Node(Engine(spec, boot, {SERVICE: learned}, self.now, node.lives, fencing=node.fencing), node)
         node.is_known_life = True
         node.is_behind = False
         node.disk = StoredState(learned.state, learned.then if learned.state is not ServiceState.UNKNOWN else None)
@@ -250,6 +276,7 @@ class SmallWorld:
         """Power loss: the daemon, its scripts and the service are gone."""
         node = self.nodes[index]
         self.watch.observe(NodeLost(self.now, node.name))
+        self._leave_shot(node)
         node.daemon, node.script, node.is_on, node.is_known_life = None, None, False, False
         node.is_leaving, node.is_stalled, node.parked = False, False, []
 
@@ -257,7 +284,40 @@ class SmallWorld:
         """Only the daemon dies; what its script did so far stays done."""
         node = self.nodes[index]
         node.end_daemon()
+        self._leave_shot(node)
         node.script = None
+
+    def _leave_shot(self, node: Host) -> None:
+        """Only what was told by a script that is gone acts by itself."""
+        if node.script is None or not node.script.is_fencing:
+            node.told_at = None
+
+    def has_shot(self, index: int) -> bool:
+        """True while a switch that this node told may act without it."""
+        node = self.nodes[index]
+        return node.script is None and node.told_at is not None and self.now <= node.told_at + FENCE_S
+
+    def land_shot(self, index: int) -> None:
+        """The switch acts."""
+        self.nodes[index].told_at = None
+        self._fence(self.nodes[1 - index], self.nodes[index])
+
+    def _fence(self, victim: Host, by: Host) -> None:
+        if victim.is_on:
+            self.watch.observe(Fenced(self.now, victim.name, by.name))
+            self.crash(victim.index)
+
+    def is_out(self, index: int) -> bool:
+        """True for a node that is off, or that has neither a daemon nor anything of the service running."""
+        node = self.nodes[index]
+        return not node.is_on or (node.engine is None and not self.runs(index) and not self.has_shot(index))
+
+    def confirm(self, index: int) -> None:
+        """An operator says, and it is so, that the other node runs nothing."""
+        node = self.nodes[index]
+        assert self.is_out(1 - index), "only of a node that runs nothing"
+        self.watch.observe(Confirmed(self.now, node.name))
+        node.step(PeerConfirmedOut(1, "operator"))
 
     def command(self, index: int, command: Command) -> None:
         """An operator types a command."""
@@ -282,8 +342,9 @@ class SmallWorld:
         script, node.script = node.script, None
         assert script is not None, "only a script that runs can end"
         other = self.nodes[1 - index]
-        if script.is_fencing and outcome is ScriptOutcome.OK and other.is_on:
-            self.crash(other.index)
+        node.told_at = None
+        if script.is_fencing and outcome is ScriptOutcome.OK:
+            self._fence(other, node)
         is_ok = outcome in (ScriptOutcome.OK, ScriptOutcome.UP)
         is_unsure = outcome is ScriptOutcome.UNSURE
         self.watch.observe(ScriptEnded(self.now, node.name, SERVICE, script.kind, is_ok, leaves_running, is_unsure=is_unsure))
@@ -403,7 +464,7 @@ class SmallWorld:
                 None if node.engine is None else outline.engine(node.engine),
                 node.is_on, node.is_known_life, node.is_disk_full, self.runs(node.index),
                 self._secrets(node), node.disk,
-                None if node.script is None else (node.script.kind, node.script.is_fencing),
+                None if node.script is None else (node.script.kind, node.script.is_fencing), self.has_shot(node.index),
             )
             for node in self.nodes
         ])

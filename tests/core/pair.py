@@ -9,7 +9,7 @@ import heapq
 import itertools
 from typing import Callable, Optional
 
-from opensvc_openha.core.actions import Action, Announce, Answer, Exit, Persist, Record, RememberLives, RunScript
+from opensvc_openha.core.actions import Action, Announce, Answer, Exit, Persist, Record, RememberFencing, RememberLives, RunScript
 from opensvc_openha.core.beat import BootId
 from opensvc_openha.core.engine import Engine
 from opensvc_openha.core.events import (
@@ -25,6 +25,7 @@ from opensvc_openha.core.events import (
     ScriptOutcome,
     Tick,
 )
+from opensvc_openha.core.fencing_memory import FencingMemory
 from opensvc_openha.core.invariants import (
     DaemonBegan,
     DaemonEnded,
@@ -38,11 +39,13 @@ from opensvc_openha.core.invariants import (
     ScriptEnded,
     Watch,
 )
-from opensvc_openha.core.model import ClusterSpec, LinkKind, LinkSpec, Policy, Profile, ServiceSpec
+from opensvc_openha.core.model import ClusterSpec, FencingPolicy, LinkKind, LinkSpec, Policy, Profile, ServiceSpec
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import ServiceStatus
 
 NAMES = ("deb1", "deb2")
+CHECK_ALWAYS = FencingPolicy(is_check_always=True)
+"""The check-up script is run before every start, as by the original; without it: test_fencing.py."""
 TIMEOUT_S = 10.0
 
 
@@ -72,6 +75,7 @@ class Host:
         self.engine: Optional[Engine] = None
         self.life = 0
         self.known_lives: "dict[str, BootId]" = {}
+        self.fencing = FencingMemory()
         self.disk: "dict[str, Persist]" = {}
         self.running: "set[str]" = set()
         self.records: "list[Record]" = []
@@ -84,9 +88,10 @@ class Host:
         """Starts the daemon of this node."""
         self.life += 1
         peer = NAMES[1 - self.index]
-        spec = ClusterSpec(self.name, peer, self.pair.links, self.pair.services, self.pair.profile)
+        spec = ClusterSpec(self.name, peer, self.pair.links, self.pair.services, self.pair.profile,
+                           self.pair.fence_time_s, self.pair.fencing)
         boot = BootId(self.life if counter is None else counter, 1000 * self.index + self.life)
-        self.engine = Engine(spec, boot, learned or {}, self.pair.now, self.known_lives)
+        self.engine = Engine(spec, boot, learned or {}, self.pair.now, self.known_lives, fencing=self.fencing)
         states = {name: item.state for name, item in (learned or {}).items()}
         self.pair.observe(DaemonBegan(self.pair.now, self.name, boot, states))
         self.pair.schedule(0, self.handle, self.life, Tick())
@@ -96,6 +101,7 @@ class Host:
         self.engine = None
         self.life += 1
         self.running.clear()
+        self.fencing = self.fencing.after_boot()
         self.pair.observe(NodeLost(self.pair.now, self.name))
 
     def kill_daemon(self) -> None:
@@ -132,6 +138,8 @@ class Host:
             self.disk[action.service] = action
             self.states.append((self.pair.now, action.service, action.state))
             self.pair.observe(Moved(self.pair.now, self.name, action.service, action.state))
+        elif isinstance(action, RememberFencing):
+            self.fencing = action.memory
         elif isinstance(action, RememberLives):
             self.known_lives = dict(action.lives)
         elif isinstance(action, Announce):
@@ -195,6 +203,8 @@ class Pair:
         self.links = links(timeout_s, link_count)
         self.services = services(*names, policy=policy)
         self.profile = profile
+        self.fencing = CHECK_ALWAYS
+        self.fence_time_s: Optional[float] = None
         self.cut: "set[tuple[str, LinkSpec]]" = set()
         self.delay_s: Callable[[], float] = lambda: 0.001
         self.is_lost: Callable[[], bool] = lambda: False

@@ -45,7 +45,7 @@ from opensvc_openha.core.timing import (
     STUCK_S,
 )
 
-from tests.core.pair import TIMEOUT_S, links, services
+from tests.core.pair import CHECK_ALWAYS, TIMEOUT_S, links, services
 
 OWN, LIFE = BootId(5, 55), BootId(1, 11)
 KEY = "aabbccdd"
@@ -61,7 +61,8 @@ class Bench:
         self.now = 100.0
         both = links(count=1)
         self.peer = "deb2" if node == "deb1" else "deb1"
-        spec = ClusterSpec(node, self.peer, both, tuple(replace(svc, policy=policy) for svc in services()))
+        spec = ClusterSpec(node, self.peer, both, tuple(replace(svc, policy=policy) for svc in services()),
+                           fencing=CHECK_ALWAYS)
         self.engine = Engine(spec, OWN, {"registry": Learned(state, then, must_probe)}, self.now, known_lives)
         self.link: LinkSpec = spec.listeners[0]
         self.seq = 0
@@ -321,7 +322,7 @@ def test_two_primaries_are_told_apart_after_a_while_by_their_names() -> None:
 
 
 def test_check_up_that_failed_in_silence_is_forgotten_when_the_peer_is_heard() -> None:
-    """Nothing was started: STOPPED again, held; a failed start, or a check-up that failed against a live peer, is kept."""
+    """Nothing was started: STOPPED again, held, also after a check-up that failed against a live peer."""
     silent = Bench()
     silent.run(TIMEOUT_S + START_READY_DELAY_S + 0.1)
     silent.ends(K.CHECK, End.FAILED)
@@ -333,8 +334,11 @@ def test_check_up_that_failed_in_silence_is_forgotten_when_the_peer_is_heard() -
     heard.now += 0.1
     heard.hear(S.STOPPED)
     heard.ends(K.CHECK, End.FAILED)
-    heard.run(3, S.STOPPED)
-    assert heard.state is S.START_FAILED
+    assert heard.state is S.STOPPED
+    heard.run(START_FAILURE_HOLD_S - 1, S.STOPPED)
+    assert heard.state is S.STOPPED
+    heard.run(2, S.STOPPED)
+    assert heard.state is S.STARTING
 
 
 # answers

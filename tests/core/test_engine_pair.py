@@ -108,13 +108,13 @@ def test_one_link_of_two_cut_changes_nothing_but_that_link() -> None:
 
 
 def test_check_script_that_fails_forbids_the_takeover() -> None:
-    """All links cut and the fence fails: START_FAILED on deb2, the service runs on deb1 only."""
+    """All links cut and the fence fails, again and again: never started on deb2, the service runs on deb1 only."""
     pair = Pair()
     _, deb2 = pair.start_on_deb1()
     pair.script_ok = lambda host, action: action.kind is not ScriptKind.CHECK
     pair.cut_all()
     pair.run(60)
-    assert deb2.shown == ("UNKNOWN", "START_FAILED")
+    assert {state.name for _, _, state in deb2.states[-4:]} == {"START_FAILED", "START_READY", "STARTING"}
     assert [node for _, node in pair.starts()] == ["deb1"]
 
 
@@ -344,7 +344,7 @@ def test_check_script_that_failed_in_silence_is_no_lasting_damage() -> None:
     deb1, deb2 = pair.start_on_deb1()
     pair.script_ok = lambda host, action: action.kind is not ScriptKind.CHECK
     pair.cut_all()
-    pair.run(40)
+    pair.run(20)
     assert deb2.state == "START_FAILED"
     pair.heal()
     pair.script_ok = lambda host, action: True

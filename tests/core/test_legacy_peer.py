@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 
@@ -17,7 +18,7 @@ from opensvc_openha.core.status import PeerStanding
 from opensvc_openha.core.timing import LEGACY_ECHO_S, LEGACY_FRESH_S, LEGACY_STRAGGLER_S, START_READY_DELAY_S
 from opensvc_openha.core.transitions import Situation, Trigger, explain_wait, find_row
 
-from tests.core.pair import links, services
+from tests.core.pair import CHECK_ALWAYS, links, services
 from tests.core.test_decisions import Bench
 
 OWN, LIFE = BootId(5, 55), BootId(1, 11)
@@ -57,7 +58,9 @@ def test_only_a_legacy_peer_watched_for_the_whole_delay_replaces_the_acknowledge
     )
     ready = Situation(role, evidence, is_legacy=is_legacy, is_watched_out=is_watched_out)
     row = find_row(S.START_READY, Trigger.EVALUATE, ready)
-    assert (row is not None and row.run is ScriptKind.CHECK) is proved
+    assert (row is not None and row.run is ScriptKind.START) is proved
+    asked = find_row(S.START_READY, Trigger.EVALUATE, replace(ready, is_check_always=True))
+    assert (asked is not None and asked.run is ScriptKind.CHECK) is proved
     checked = Situation(role, evidence, ScriptKind.CHECK, is_legacy=is_legacy, is_watched_out=is_watched_out)
     row = find_row(S.STARTING, Trigger.CHECK_OK, checked)
     assert row is not None and (row.run is ScriptKind.START) is proved
@@ -212,7 +215,7 @@ def test_delay_is_longer_where_only_a_disk_is_up() -> None:
 def engine_with(now: float) -> "tuple[Engine, LinkSpec, LinkSpec]":
     """A node with two links from its peer: one for our own format, one for the original's."""
     both = links()
-    engine = Engine(ClusterSpec("deb1", "deb2", both, services()), OWN, {}, now)
+    engine = Engine(ClusterSpec("deb1", "deb2", both, services(), fencing=CHECK_ALWAYS), OWN, {}, now)
     engine.step(Tick(), now)
     first, second = (link for link in both if link.node == "deb2")
     return engine, first, second

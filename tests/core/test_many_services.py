@@ -25,7 +25,7 @@ from opensvc_openha.core.service_machine import ServiceMachine
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.timing import BACKLOG_S, BEAT_INTERVAL_S, NEWS_GAP_S
 
-from tests.core.pair import TIMEOUT_S, links, services
+from tests.core.pair import CHECK_ALWAYS, TIMEOUT_S, links, services
 
 COUNT = 300
 NAMES = tuple(f"svc{number}" for number in range(COUNT))
@@ -38,7 +38,7 @@ class Bench:
     def __init__(self, state: ServiceState) -> None:
         self.now = 100.0
         both = links(count=1)
-        spec = ClusterSpec("deb1", "deb2", both, services(*NAMES))
+        spec = ClusterSpec("deb1", "deb2", both, services(*NAMES), fencing=CHECK_ALWAYS)
         self.engine = Engine(spec, OWN, dict.fromkeys(NAMES, Learned(state)), self.now)
         self.link = spec.listeners[0]
         self.said = dict.fromkeys(NAMES, ServiceState.FROZEN_STOP)

@@ -15,6 +15,7 @@ from opensvc_openha.core.actions import (
     MirrorPeer,
     Persist,
     Record,
+    RememberFencing,
     RememberLives,
     RunScript,
     Word,
@@ -56,7 +57,7 @@ from opensvc_openha.core.timing import (
     STUCK_S,
 )
 
-from tests.core.pair import TIMEOUT_S, links, services
+from tests.core.pair import CHECK_ALWAYS, TIMEOUT_S, links, services
 from tests.core.test_decisions import KEY, LIFE, OWN, Bench, beats, records, scripts
 
 
@@ -331,7 +332,7 @@ def test_first_beat_after_a_stall_is_the_one_to_acknowledge(late_s: float, by_wo
 
 def test_service_that_waits_goes_on_with_the_acknowledgement_beside_others_that_do_not() -> None:
     """Two services, one of them frozen: a beat without any news but the acknowledgement is enough for the other one."""
-    spec = ClusterSpec("deb1", "deb2", links(count=1), services("registry", "frozen"))
+    spec = ClusterSpec("deb1", "deb2", links(count=1), services("registry", "frozen"), fencing=CHECK_ALWAYS)
     engine = Engine(spec, OWN, {"registry": Learned(S.STOPPED), "frozen": Learned(S.FROZEN_STOP)}, 100.0)
     engine.step(Tick(), 100.0)
     beat = Beat("deb2", LIFE, 1, None, {"registry": S.STOPPED, "frozen": S.STOPPED})
@@ -438,7 +439,7 @@ def test_held_service_is_next_looked_at_when_the_hold_ends_and_no_other_is() -> 
 # the order of what is done
 
 
-ORDER = (Persist, RememberLives, Announce, MirrorPeer, RunScript, Record, Answer, Exit)
+ORDER = (Persist, RememberLives, RememberFencing, Announce, MirrorPeer, RunScript, Record, Answer, Exit)
 
 
 def test_what_is_said_is_written_before_and_what_is_run_is_said_before() -> None:
@@ -483,7 +484,7 @@ def test_nothing_is_begun_after_the_goodbye(said: S) -> None:
     for _ in range(2):
         bench.now += GOODBYE_GAP_S
         done += bench.engine.step(Tick(), bench.now)
-    assert [type(item) for item in done if not isinstance(item, Record)] == [Announce, Announce, Exit]
+    assert [type(item) for item in done if not isinstance(item, (Record, RememberFencing))] == [Announce, Announce, Exit]
     assert bench.state is S.STARTED and not records(done, "STOPPING")
 
 

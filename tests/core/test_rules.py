@@ -22,20 +22,30 @@ from opensvc_openha.core.transitions import Situation, Trigger as T, find_row
 FLAGS = (
     "is_delay_over", "is_held", "is_check_valid", "is_legacy", "is_watched_out", "is_in_doubt", "is_peer_started",
     "is_copy_to_stop", "is_to_hand_over", "is_untried", "is_stuck",
-    "is_found_down", "is_found_in_part", "is_look_due", "is_peer_unready",
+    "is_found_down", "is_found_in_part", "is_look_due", "is_peer_unready", "is_check_always", "may_fence",
+    "is_boot_blocked", "is_retry_due", "is_defending",
 )
 ASKED = {
     # Which flags may make a difference; all others are tried together, once all False and once all True.
-    (S.STOPPED, T.EVALUATE): ("is_held", "is_look_due"),
+    (S.STOPPED, T.EVALUATE): ("is_held", "is_look_due", "is_boot_blocked"),
     (S.FROZEN_STOP, T.EVALUATE): ("is_look_due",),
     (S.FROZEN_STOP, T.FREEZE_STOP): ("is_found_in_part",),
     (S.STOPPED, T.PROBE_UNSURE): ("is_found_in_part",),
-    (S.STOPPED, T.START): ("is_held",),
-    (S.START_READY, T.EVALUATE): ("is_delay_over", "is_legacy", "is_watched_out", "is_stuck"),
+    (S.STOPPED, T.START): ("is_held", "is_boot_blocked"),
+    (S.STOPPED, T.FREEZE_START): ("is_boot_blocked",),
+    (S.START_FAILED, T.START): ("is_untried", "is_boot_blocked"),
+    (S.START_READY, T.EVALUATE): (
+        "is_delay_over", "is_legacy", "is_watched_out", "is_stuck", "is_check_valid", "is_check_always", "may_fence",
+        "is_boot_blocked",
+    ),
     (S.STARTING, T.CHECK_OK): ("is_check_valid", "is_legacy", "is_watched_out", "is_stuck"),
-    (S.STARTED, T.EVALUATE): ("is_in_doubt", "is_peer_started", "is_copy_to_stop"),
+    (S.STARTED, T.EVALUATE): (
+        "is_in_doubt", "is_peer_started", "is_copy_to_stop", "is_defending", "may_fence", "is_boot_blocked", "is_delay_over",
+    ),
     (S.STARTED, T.STOP): ("is_peer_unready",),
-    (S.START_FAILED, T.EVALUATE): ("is_untried", "is_to_hand_over"),
+    (S.START_FAILED, T.EVALUATE): (
+        "is_untried", "is_to_hand_over", "is_retry_due", "is_check_valid", "is_boot_blocked",
+    ),
     (S.FROZEN_START, T.UNFREEZE): ("is_found_down",),
 }
 
@@ -59,6 +69,18 @@ def is_proved_out(s: Situation) -> bool:
     return s.evidence is E.OUT_ACKED or s.evidence is E.LEFT_OUT
 
 
+def may_fence(s: Situation) -> bool:
+    """Silent for the whole delay, and nothing speaks against a fence now."""
+    is_free = s.may_fence and not s.is_boot_blocked
+    return s.evidence is E.SILENT and s.is_delay_over and is_free and s.leaving is None
+
+
+def may_announce(s: Situation) -> bool:
+    """START_READY may be announced: nobody has the service, and a node that booted into a silence keeps still."""
+    is_kept_still = s.evidence is E.SILENT and s.is_boot_blocked
+    return s.evidence not in (E.READY, E.RUNS, E.BUSY, E.UNHEARD) and s.leaving is None and not is_kept_still
+
+
 def goes_second(s: Situation) -> bool:
     """Somebody else has or may have the service, or is to have it, or this node is leaving."""
     if s.leaving is not None:
@@ -71,24 +93,30 @@ def goes_second(s: Situation) -> bool:
 def by_itself(own: S, s: Situation) -> Optional[Does]:
     """What an idle service does because of the peer, of time or of this node's leaving."""
     if own is S.STOPPED:
-        is_free = s.evidence not in (E.READY, E.RUNS, E.BUSY, E.UNHEARD)
-        if is_free and not s.is_held and s.leaving is None:
+        if may_announce(s) and not s.is_held:
             return Does(S.START_READY)
     if own in (S.STOPPED, S.FROZEN_STOP):
         # Parts of it were up: they may be gone by now.
         return Does(own, ScriptKind.PROBE, then=s.then) if s.is_look_due and s.leaving is None else None
     if own is S.START_READY:
-        is_over = s.evidence is E.SILENT and s.is_delay_over
-        if s.leaving is None and (is_proved_out(s) or is_over):
+        if s.leaving is None and s.evidence is E.SILENT and s.is_check_valid:
+            return Does(S.STARTING, ScriptKind.START, then=s.then)
+        if s.leaving is None and is_proved_out(s):
+            return Does(S.STARTING, ScriptKind.CHECK if s.is_check_always else ScriptKind.START, then=s.then)
+        if may_fence(s):
             return Does(S.STARTING, ScriptKind.CHECK, then=s.then)
         return Does(S.STOPPED, holds=True, done=Word.ROLLED_BACK) if goes_second(s) else None
     if own is S.START_FAILED:
-        if s.is_untried and s.evidence not in (E.SILENT, E.UNHEARD, E.LEFT_OUT):
+        if s.is_untried and s.evidence not in (E.SILENT, E.UNHEARD):
             return Does(S.STOPPED, then=s.then, holds=True)
+        if s.is_untried and s.evidence is E.SILENT and (s.is_retry_due or s.is_check_valid) and may_announce(s):
+            return Does(S.START_READY)
         return Does(S.STOPPING, ScriptKind.STOP) if s.is_to_hand_over and s.leaving is None else None
     if own is S.STARTED:
         is_taken = s.is_peer_started and (s.is_in_doubt or s.is_copy_to_stop)
-        return Does(S.STOPPING, ScriptKind.STOP) if s.leaving is Leaving.STOP_SERVICES or is_taken else None
+        if s.leaving is Leaving.STOP_SERVICES or is_taken:
+            return Does(S.STOPPING, ScriptKind.STOP)
+        return Does(S.STARTED, ScriptKind.CHECK, then=s.then) if s.is_defending and may_fence(s) and not s.is_in_doubt else None
     return None
 
 
@@ -96,7 +124,9 @@ def start_goes_on(own: S, trigger: T, s: Situation) -> Optional[Does]:
     """What the end of a check-up or start script brings about."""
     if own is not S.STARTING:
         return None
-    if trigger is T.CHECK_FAILED or trigger is T.START_FAILED:
+    if trigger in (T.CHECK_FAILED, T.START_NOT_BEGUN) and s.evidence not in (E.SILENT, E.UNHEARD):
+        return Does(S.STOPPED, holds=True, done=Word.FAILED)
+    if trigger in (T.CHECK_FAILED, T.START_FAILED, T.START_NOT_BEGUN):
         return Does(S.START_FAILED, done=Word.FAILED)
     if trigger is T.START_OK:
         is_frozen = s.then is S.FROZEN_START
@@ -152,9 +182,10 @@ def is_found(own: S, trigger: T, s: Situation) -> Does:
 def ordered(own: S, trigger: T, s: Situation) -> Optional[Does]:
     """What an operator may do to a service for which nothing runs; None is a refusal."""
     stopped, started = own is S.STOPPED, own is S.STARTED
-    may_start = stopped and s.leaving is None and s.evidence not in (E.READY, E.RUNS, E.BUSY, E.UNHEARD)
+    may_start = stopped and may_announce(s)
     if trigger is T.START:
-        return Does(S.START_READY, ready=Word.READY_START) if may_start else None
+        is_first_try = own is S.START_FAILED and s.is_untried and may_announce(s)
+        return Does(S.START_READY, ready=Word.READY_START) if may_start or is_first_try else None
     if trigger is T.FREEZE_START:
         if started:
             return Does(S.FROZEN_START, then=s.then, ready=Word.READY_FREEZE_START, done=Word.FROZEN_START)
@@ -192,14 +223,16 @@ def expected(own: S, trigger: T, s: Situation) -> Optional[Does]:
         if s.leaving is not None and is_before_start:
             return Does(S.STOPPED, done=Word.ROLLED_BACK)
         return Does(S.START_READY, then=s.then) if is_before_start else None
-    if trigger in (T.CHECK_OK, T.CHECK_FAILED, T.START_OK, T.START_FAILED):
+    if trigger in (T.CHECK_OK, T.CHECK_FAILED, T.START_OK, T.START_FAILED, T.START_NOT_BEGUN):
         return start_goes_on(own, trigger, s) if s.running is not None and s.running.value == word else None
     if trigger in (T.STOP_OK, T.STOP_FAILED):
         return stop_goes_on(own, trigger, s) if s.running is ScriptKind.STOP else None
     if trigger in (T.PROBE_UP, T.PROBE_DOWN, T.PROBE_SOME, T.PROBE_UNSURE):
         return is_learned(own, trigger, s) if s.running is ScriptKind.PROBE else None
     if trigger is T.STORE_FAILED:
-        is_before_start = (own, s.running) in ((S.START_READY, None), (S.STARTING, ScriptKind.CHECK))
+        is_before_start = (own, s.running) in (
+            (S.START_READY, None), (S.STARTING, ScriptKind.CHECK), (S.STARTING, ScriptKind.START)
+        )
         return Does(S.STOPPED, holds=True, done=Word.FAILED) if is_before_start else None
     if s.running is not None:
         return None

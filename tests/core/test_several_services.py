@@ -13,7 +13,7 @@ from opensvc_openha.core.service_machine import ServiceMachine
 from opensvc_openha.core.states import ServiceState as S
 from opensvc_openha.core.timing import STOP_HOLD_S
 
-from tests.core.pair import TIMEOUT_S, links, services
+from tests.core.pair import CHECK_ALWAYS, TIMEOUT_S, links, services
 from tests.core.test_decisions import OWN, Bench, beats, scripts
 
 
@@ -22,7 +22,7 @@ class _Two(Bench):
 
     def __init__(self, state: S = S.STOPPED) -> None:
         super().__init__(state, is_begun=False)
-        spec = ClusterSpec("deb1", "deb2", links(count=1), services("registry", "zabbix"))
+        spec = ClusterSpec("deb1", "deb2", links(count=1), services("registry", "zabbix"), fencing=CHECK_ALWAYS)
         self.engine = Engine(spec, OWN, {"registry": Learned(state), "zabbix": Learned(S.FROZEN_STOP)}, self.now)
         self.done += self.engine.step(Tick(), self.now)
 

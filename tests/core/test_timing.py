@@ -47,7 +47,7 @@ def test_each_profile_has_the_durations_of_its_own() -> None:
 def test_pace_leaves_a_returning_peer_time_to_be_heard(interval_s: float, delay_s: float, is_sound: bool) -> None:
     """Two beats must fit into the start-ready delay; a profile that is shorter cannot be made."""
     if is_sound:
-        timing.Pace(interval_s, delay_s)
+        timing.Pace(interval_s, delay_s, 2.0)
     else:
         with pytest.raises(AssertionError):
-            timing.Pace(interval_s, delay_s)
+            timing.Pace(interval_s, delay_s, 2.0)

@@ -25,6 +25,11 @@ FLAGS = [
     dict(is_found_in_part=True),
     dict(is_peer_unready=True),
     dict(is_found_in_part=True, is_look_due=True),
+    dict(is_check_always=True),
+    dict(is_delay_over=True, is_defending=True),
+    dict(is_delay_over=True, may_fence=False),
+    dict(is_delay_over=True, is_check_valid=True, is_boot_blocked=True, is_untried=True, is_retry_due=True, is_defending=True),
+    dict(is_untried=True, is_retry_due=True),
 ] + [
     dict(is_peer_started=True, is_in_doubt=doubt, is_copy_to_stop=copy, is_to_hand_over=hand, is_check_valid=other)
     for doubt in (False, True)
@@ -62,8 +67,9 @@ def test_start_script_runs_only_on_evidence() -> None:
     for state, trigger, situation, row in _applied():
         if row.run is ScriptKind.START:
             seen += 1
-            assert (state, trigger) == (S.STARTING, Trigger.CHECK_OK)
-            assert situation.running is ScriptKind.CHECK and situation.leaving is None
+            if (state, trigger) != (S.START_READY, Trigger.EVALUATE):
+                assert (state, trigger) == (S.STARTING, Trigger.CHECK_OK) and situation.running is ScriptKind.CHECK
+            assert situation.leaving is None
             is_silent = situation.evidence is Evidence.SILENT and situation.is_check_valid
             assert situation.evidence in PROVED_OUT or is_silent
     assert seen
@@ -75,9 +81,12 @@ def test_check_script_runs_only_when_the_start_may_follow() -> None:
     for state, _, situation, row in _applied():
         if row.run is ScriptKind.CHECK:
             seen += 1
-            assert state is S.START_READY and situation.leaving is None
+            assert situation.leaving is None
             is_silent = situation.evidence is Evidence.SILENT and situation.is_delay_over
-            assert situation.evidence in PROVED_OUT or is_silent
+            is_free = situation.may_fence and not situation.is_boot_blocked
+            is_asked_for = situation.evidence in PROVED_OUT and situation.is_check_always
+            assert is_asked_for or (is_silent and is_free)
+            assert state is S.START_READY or (state is S.STARTED and situation.is_defending and is_silent)
     assert seen
 
 
@@ -118,6 +127,8 @@ def test_out_is_never_announced_while_something_may_be_left_running() -> None:
         (S.START_READY, Trigger.FREEZE_STOP),
         (S.START_READY, Trigger.STORE_FAILED),
         (S.STARTING, Trigger.CHECK_OK),
+        (S.STARTING, Trigger.CHECK_FAILED),
+        (S.STARTING, Trigger.START_NOT_BEGUN),
         (S.STARTING, Trigger.STORE_FAILED),
         (S.STARTING, Trigger.POSTPONED),
         (S.STARTED, Trigger.PROBE_DOWN),
@@ -129,13 +140,17 @@ def test_out_is_never_announced_while_something_may_be_left_running() -> None:
 
 
 def test_failed_start_is_forgotten_only_if_nothing_was_started() -> None:
-    """START_FAILED by a check-up script during silence ends when the peer is heard; any other waits for an operator."""
+    """START_FAILED by a check-up script ends when the peer is heard, or is tried again; any other waits for an operator."""
     for evidence in Evidence:
         assert find_row(S.START_FAILED, Trigger.EVALUATE, Situation(Role.PRIMARY, evidence)) is None
     heard = Situation(Role.PRIMARY, Evidence.RUNS, is_untried=True)
     row = find_row(S.START_FAILED, Trigger.EVALUATE, heard)
     assert row is not None and row.next is S.STOPPED
-    assert find_row(S.START_FAILED, Trigger.EVALUATE, Situation(Role.PRIMARY, Evidence.SILENT, is_untried=True)) is None
+    silent = Situation(Role.PRIMARY, Evidence.SILENT, is_untried=True)
+    assert find_row(S.START_FAILED, Trigger.EVALUATE, silent) is None
+    retried = find_row(S.START_FAILED, Trigger.EVALUATE, replace(silent, is_retry_due=True))
+    assert retried is not None and retried.next is S.START_READY
+    assert find_row(S.START_FAILED, Trigger.EVALUATE, replace(silent, is_retry_due=True, is_boot_blocked=True)) is None
 
 
 def test_new_service_whose_wrapper_does_not_tell_is_frozen_stop_and_a_lost_state_is_not() -> None:

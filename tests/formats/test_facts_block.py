@@ -17,11 +17,11 @@ NAMES = tuple(f"svc{number:02d}" for number in range(11))
 DURATIONS = st.none() | st.integers(0, 10**9).map(lambda milliseconds: milliseconds / 1000)
 
 
-@given(st.booleans(), st.sampled_from(Turn), st.integers(0, 2**32 - 1), DURATIONS, DURATIONS,
+@given(st.booleans(), st.booleans(), st.sampled_from(Turn), st.integers(0, 2**32 - 1), DURATIONS, DURATIONS,
        st.frozensets(st.sampled_from(NAMES)))
-def test_facts_come_back_as_they_were_packed(booting, turn, priority, fence_s, silent_s, unready):
+def test_facts_come_back_as_they_were_packed(booting, defends, turn, priority, fence_s, silent_s, unready):
     """Every value, to the millisecond, and every set of services."""
-    facts = Facts(booting, turn, priority, fence_s, silent_s, unready)
+    facts = Facts(booting, defends, turn, priority, fence_s, silent_s, unready)
     assert unpack_facts(pack_facts(facts, NAMES), len(NAMES)).resolve(dict(enumerate(NAMES))) == facts
 
 

@@ -6,9 +6,9 @@ from typing import Optional
 
 import pytest
 
-from opensvc_openha.core.events import Command, ScriptKind, ScriptOutcome
+from opensvc_openha.core.events import Command, ScriptOutcome
+from opensvc_openha.core.fencing import Fencing
 from opensvc_openha.core.peer_view import Evidence, PeerView
-from opensvc_openha.core.service_machine import ServiceMachine
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.sim.enumerate import Enumeration
 from opensvc_openha.sim.small_world import SmallWorld
@@ -58,16 +58,9 @@ def test_engine_that_takes_any_word_for_an_acknowledgement_is_found_out(monkeypa
     assert "S2 broken" in found.broken and "unfreeze on deb1" in found.broken
 
 
-def test_engine_that_trusts_a_check_up_from_before_the_silence_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A planted fault that needs a slow check-up and a peer that falls silent meanwhile."""
-    situation = ServiceMachine._situation
-
-    def careless(machine: ServiceMachine, *args: object) -> object:
-        if machine.running is ScriptKind.CHECK:
-            machine._check_began = float("inf")
-        return situation(machine, *args)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(ServiceMachine, "_situation", careless)
+def test_engine_that_trusts_a_fence_although_the_peer_was_heard_since_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A planted fault that needs a slow fence and a peer that is heard meanwhile, and falls silent again."""
+    monkeypatch.setattr(Fencing, "_void", lambda desk: None)
     assert "S2 broken" in Enumeration(by_pair=True).run(4).broken
 
 
@@ -77,7 +70,6 @@ def test_script_that_is_killed_half_way_leaves_the_service_in_use() -> None:
     world.start()
     world.command(0, Command.UNFREEZE)
     world.run(0.1)
-    world.end_script(0, ScriptOutcome.OK, False)
     world.end_script(0, ScriptOutcome.FAILED, True)
     engine = world.nodes[0].engine
     assert engine is not None and engine.beat().states["registry"] is ServiceState.START_FAILED

@@ -1,0 +1,392 @@
+"""Fencing as one node decides it: when the peer may be fenced, by which service's script, and what a success is worth.
+
+There is one desk per node and at most one fence in flight, whatever the number of services. A fence that succeeds is a
+*proof* that the peer runs nothing, for every service with the same kind of check-up script. A proof is void once the peer is
+heard, once this node was stalled, and after ``PROOF_LIFE_S``. A fence that fails is tried again, ``retry_s`` later, doubled up
+to ``FENCE_RETRY_MAX_S``, without end.
+
+Two healthy nodes that lose sight of each other must not shoot each other. While they hear each other, one of them holds the
+*right to fence first*; it is passed on in acknowledged beats, so that never both hold it::
+
+    NONE --wants it, peer has NONE--> CLAIMED --peer acknowledged that, and has NONE--> HELD --peer should be first--> NONE
+
+A node that runs nothing goes first (only it wants to start something), else the higher sum of priorities, else the name that
+sorts first. After the cut time is divided into *turns* of a length within which every fence has had its effect on the peer.
+Turn 0 is for the holder, turn 1 for a node that knows the peer as the holder, later turns are odd and even by name. Turns are
+counted from the instant at which the first node called the other silent, which that one announces.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Collection, Mapping, Optional
+
+from opensvc_openha.core import timing
+from opensvc_openha.core.facts import Facts, Turn
+from opensvc_openha.core.fencing_memory import FencingMemory
+from opensvc_openha.core.model import ClusterSpec, ServiceSpec
+from opensvc_openha.core.peer_view import PeerView
+from opensvc_openha.core.states import FENCE_WANTED, RUNS_SOMETHING, ServiceState
+from opensvc_openha.core.status import FenceGroup, FencingStatus, PeerStanding
+
+
+@dataclass(frozen=True)
+class Proof:
+    """Why the peer cannot run a service. ``group`` is empty for one that covers every service."""
+
+    group: str
+    at: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Flight:
+    """A fence that was sent off and has not come back."""
+
+    group: str
+    service: str
+    began_at: float
+    is_void: bool = False
+    """The peer was heard, or this node was stalled, since it began: its success proves nothing."""
+
+
+class Fencing:
+    """The fencing desk of one node."""
+
+    def __init__(self, spec: ClusterSpec, memory: FencingMemory, now: float) -> None:
+        self.use(spec)
+        self._told: "Mapping[str, ServiceState]" = {}
+        self.has_heard = memory.has_heard
+        self.turn = memory.turn
+        self._booted_at = now if memory.booted_at is None else memory.booted_at
+        self._measured_s = dict(memory.measured_s)
+        self._claim_seq = 0
+        self._anchor = memory.silent_since
+        """When the first of the two nodes called the other one silent; None while the peer is heard."""
+        self._told_anchor: Optional[float] = None
+        self._may_seem_content_seq = 0
+        """Newest beat in which this node had nothing that it would start by itself."""
+        self._proofs: "dict[str, Proof]" = {}
+        self._flight: Optional[Flight] = None
+        self._failures: "dict[str, int]" = {}
+        self._retry_at: "dict[str, float]" = {}
+        self._last_pilot: "dict[str, str]" = {}
+        self._last_text: "dict[str, str]" = {}
+        self._ended: "dict[str, tuple[bool, float]]" = {}
+        self._has_fenced = False
+        """A fence succeeded since the peer was last heard: it cannot shoot."""
+        self._remembered = self.memory
+
+    def use(self, spec: ClusterSpec) -> None:
+        """Takes over a configuration."""
+        self.spec = spec
+        self._unfenced = frozenset(svc.name for svc in spec.own_services if not svc.is_fenced)
+        self._opens: "Optional[tuple[float, float]]" = None
+
+    @property
+    def _pace(self) -> timing.Pace:
+        return timing.PACES[self.spec.profile]
+
+    # --- what is remembered ---------------------------------------------------------------------------------
+
+    @property
+    def memory(self) -> FencingMemory:
+        """What the next daemon must know."""
+        return FencingMemory(self.has_heard, self.turn, self._anchor, self._booted_at,
+                             tuple(sorted(self._measured_s.items())),
+                             tuple((group, *end) for group, end in sorted(self._ended.items())))
+
+    def has_news(self) -> bool:
+        """True once after each change of what is to be remembered."""
+        news, self._remembered = self.memory != self._remembered, self.memory
+        return news
+
+    # --- what happens ---------------------------------------------------------------------------------------
+
+    def heard(self, view: PeerView, now: float) -> None:
+        """A beat of the peer was taken: nothing that was proved of its silence holds any longer."""
+        self.has_heard, self._opens = True, None
+        self._void()
+        self._failures.clear()
+        self._retry_at.clear()
+        self._has_fenced = False
+        self._anchor = None
+        facts = view.facts
+        silent_s = None if facts is None else facts.silent_s
+        self._told_anchor = None if silent_s is None else now - silent_s
+        if facts is None:
+            self.turn = Turn.NONE
+
+    def stalled(self) -> None:
+        """This node did not listen for a while: the peer may have been back meanwhile."""
+        self._void()
+
+    def _void(self) -> None:
+        self._proofs.clear()
+        if self._flight is not None and not self._flight.is_void:
+            self._flight = Flight(self._flight.group, self._flight.service, self._flight.began_at, is_void=True)
+
+    def judge(self, view: PeerView) -> None:
+        """Takes the verdict on the peer: from a silence on, turns are counted."""
+        if view.silent_since is None or self._anchor is not None:
+            return
+        told, self._opens = self._told_anchor, None
+        self._anchor = view.silent_since if told is None else min(told, view.silent_since)
+
+    def confirmed(self, text: str, now: float) -> None:
+        """A person made sure that the peer runs nothing."""
+        self._proofs[""] = Proof("", now, text)
+        self._retry_at.clear()
+
+    def took_off(self, svc: ServiceSpec, now: float) -> None:
+        """The check-up script of a service is run as the fence of its group."""
+        assert self._flight is None, "one fence at a time"
+        group = self.group_of(svc)
+        self._flight = Flight(group, svc.name, now)
+        self._last_pilot[group] = svc.name
+
+    def landed(self, svc: ServiceSpec, is_ok: "Optional[bool]", text: str, now: float) -> None:
+        """A check-up script ended, as a fence or not; ``is_ok`` is None if it was not begun."""
+        flight = self._flight
+        if flight is None or flight.service != svc.name:
+            if is_ok is False:
+                self.failed(self.group_of(svc), now)
+            return
+        self._flight = self._opens = None
+        if is_ok is None:
+            return
+        took_s = now - flight.began_at
+        self._last_text[flight.group] = text
+        self._ended[flight.group] = is_ok, now
+        if not is_ok:
+            self.failed(flight.group, now)
+            return
+        self._failures.pop(flight.group, None)
+        self._retry_at.pop(flight.group, None)
+        self._measured_s[flight.group] = max(self._measured_s.get(flight.group, 0.0), _rounded_up(took_s))
+        if not flight.is_void:
+            self._has_fenced = True
+            self._proofs[flight.group] = Proof(flight.group, now, f"the check-up script of {svc.name} succeeded")
+
+    def failed(self, group: str, now: float) -> None:
+        """Nothing was started for this group; the next attempt is later each time."""
+        count = self._failures[group] = self._failures.get(group, 0) + 1
+        retry_s = self.spec.fencing.retry_s * 2.0 ** min(count - 1, 10)
+        self._retry_at[group] = now + min(retry_s, timing.FENCE_RETRY_MAX_S)
+
+    def retry_now(self, svc: ServiceSpec) -> None:
+        """An operator does not want to wait."""
+        self._retry_at.pop(self.group_of(svc), None)
+
+    # --- what the rules ask ---------------------------------------------------------------------------------
+
+    def group_of(self, svc: ServiceSpec) -> str:
+        """Services of one group are served by one fence."""
+        if not self.spec.fencing.is_shared:
+            return svc.name
+        return "stonith" if svc.check.endswith(".stonith") else svc.check
+
+    def proof_for(self, svc: ServiceSpec, now: float) -> Optional[Proof]:
+        """The proof that covers a service, if there is a valid one."""
+        for group in ("", self.group_of(svc)):
+            proof = self._proofs.get(group)
+            if proof is not None and now < proof.at + timing.PROOF_LIFE_S:
+                return proof
+        return None
+
+    def is_boot_blocked(self, svc: ServiceSpec, now: float) -> bool:
+        """True for a node that has not heard its peer since it booted: whoever was fenced must not fence in return."""
+        if self.has_heard or not svc.is_fenced or self.proof_for(svc, now) is not None:
+            return False
+        alone_s = self.spec.fencing.boot_alone_s
+        return alone_s is None or now < self._booted_at + alone_s
+
+    def boot_block_ends(self, svc: ServiceSpec) -> Optional[float]:
+        """When time alone ends it, if it does."""
+        alone_s = self.spec.fencing.boot_alone_s
+        return None if alone_s is None or self.has_heard or not svc.is_fenced else self._booted_at + alone_s
+
+    @property
+    def is_peer_fenced(self) -> bool:
+        """True if a fence succeeded since the peer was last heard."""
+        return self._has_fenced
+
+    def may_take_off(self, svc: ServiceSpec, view: PeerView, now: float) -> bool:
+        """True if this service's check-up script may be run as a fence now."""
+        if self._flight is not None or self.is_boot_blocked(svc, now):
+            return False
+        return now >= self.retry_at(svc) and now >= self.turn_opens(view, now)
+
+    def retry_at(self, svc: ServiceSpec) -> float:
+        """When a fence of that service's group may be tried again."""
+        return self._retry_at.get(self.group_of(svc), -math.inf)
+
+    def is_waited_for(self, svc: ServiceSpec) -> bool:
+        """True while a fence that would serve this service is in flight."""
+        return self._flight is not None and self._flight.group == self.group_of(svc)
+
+    @property
+    def flight(self) -> Optional[Flight]:
+        """The fence in flight."""
+        return self._flight
+
+    # --- turns ----------------------------------------------------------------------------------------------
+
+    def turn_opens(self, view: PeerView, now: float) -> float:
+        """The earliest instant from ``now`` on at which this node may begin a fence."""
+        if self._opens is None or self._opens[0] != now:
+            self._opens = now, self._find_turn(view, now)
+        return self._opens[1]
+
+    def _find_turn(self, view: PeerView, now: float) -> float:
+        if self._anchor is None or self._has_fenced:
+            return now
+        facts, first = view.facts, self._anchor + self._pace.start_ready_delay_s
+        if facts is None and view.newest is not None and not _runs_any(self._told.values()):
+            # A peer without facts knows no turns: it fences as soon as it likes, so waiting saves nobody.
+            return now
+        is_peer_content = facts is not None and not facts.is_defending and not self._wants_fence(view.states)
+        if self.turn is Turn.HELD and facts is not None and is_peer_content and now < first + timing.SOLO_FENCING_S:
+            return now
+        turn_s, index, after_s = self._turn_s(facts), 0, 0.0
+        while True:
+            opens = first + after_s
+            if now < opens + self._pace.turn_open_s and self._is_own_turn(index, after_s, turn_s, view):
+                return max(now, opens)
+            # Each turn is longer than the one before, so that clocks that drift apart never make two of them meet.
+            index, after_s = index + 1, after_s * (1.0 + timing.TURN_DRIFT) + turn_s
+
+    def _is_own_turn(self, index: int, after_s: float, turn_s: float, view: PeerView) -> bool:
+        facts = view.facts
+        if view.newest is None:
+            # A daemon that was started during the cut: it has what the one before it knew, and counts from its own start.
+            return self.turn is Turn.HELD if index == 0 else index > 1 and self._is_own_by_name(index)
+        if index == 0:
+            return self.turn is Turn.HELD and facts is not None
+        if self._may_seem_content_seq >= view.acked_seq and after_s < timing.SOLO_FENCING_S + turn_s:
+            # The holder may know this node as one that starts nothing, and fences whenever it likes for so long.
+            return facts is None
+        if index == 1:
+            return self.turn is not Turn.HELD and facts is not None and facts.turn is Turn.HELD
+        return self._is_own_by_name(index)
+
+    def _is_own_by_name(self, index: int) -> bool:
+        return index % 2 == (1 if self.spec.node < self.spec.peer else 0)
+
+    def _turn_s(self, facts: Optional[Facts]) -> float:
+        """Longer than any fence of either node takes, and than the two can differ on when the silence began."""
+        theirs_s = None if facts is None else facts.fence_s
+        slowest_s = max(self.fence_s or 0.0, theirs_s or 0.0)
+        timeout_s = max((link.timeout_s for link in self.spec.links), default=0.0)
+        common_s = self._pace.turn_open_s + 2 * self._pace.beat_interval_s
+        return (slowest_s + timeout_s) * (1.0 + timing.TURN_DRIFT) + common_s
+
+    @property
+    def fence_s(self) -> Optional[float]:
+        """The longest that a fence of this node takes: as declared, else as measured, else its limit. None without a fence."""
+        found = [self._fence_s(svc) for svc in self.spec.own_services if svc.is_fenced]
+        return max(found, default=None)
+
+    def _fence_s(self, svc: ServiceSpec) -> float:
+        measured_s = self._measured_s.get(self.group_of(svc))
+        if self.spec.fence_time_s is not None:
+            return max(self.spec.fence_time_s, measured_s or 0.0)
+        if measured_s is not None:
+            return measured_s
+        return timing.CHECK_LIMIT_S if svc.limits.check_s is None else svc.limits.check_s
+
+    def update_turn(self, told: Mapping[str, ServiceState], view: PeerView, next_seq: int) -> None:
+        """Claims, takes or gives up the right to fence first, while the peer is heard."""
+        self._told, self._opens = told, None
+        if not self._wants_fence(told) and not self._defends(told):
+            self._may_seem_content_seq = next_seq
+        facts = view.facts
+        if view.standing is not PeerStanding.LIVE or facts is None:
+            return
+        is_second = self.spec.node > self.spec.peer
+        if not self._should_be_first(told, view, facts):
+            self.turn = Turn.NONE
+        elif facts.turn is Turn.HELD:
+            # Two holders can only be left by a damaged memory.
+            self.turn = Turn.HELD if self.turn is Turn.HELD and not is_second else Turn.NONE
+        elif facts.turn is Turn.CLAIMED and self.turn is not Turn.HELD:
+            self.turn = Turn.NONE if is_second else self.turn
+        elif self.turn is Turn.NONE:
+            self.turn, self._claim_seq = Turn.CLAIMED, next_seq
+        elif self.turn is Turn.CLAIMED and view.newest_acked_seq >= self._claim_seq:
+            self.turn = Turn.HELD
+
+    def _should_be_first(self, told: Mapping[str, ServiceState], view: PeerView, facts: Facts) -> bool:
+        defends = self._defends(told)
+        if defends is not facts.is_defending:
+            return defends
+        runs, peer_runs = _runs_any(told.values()), _runs_any(view.states.values())
+        if runs is not peer_runs:
+            return peer_runs
+        own = self._priority(told), self.spec.peer
+        return own > (facts.priority, self.spec.node)
+
+    def _wants_fence(self, told: Mapping[str, ServiceState]) -> bool:
+        """True for a node with these states if it fences a silent peer without any order."""
+        return any(state in FENCE_WANTED and name not in self._unfenced for name, state in told.items())
+
+    def _defends(self, told: Mapping[str, ServiceState]) -> bool:
+        return any(svc.policy.is_defended and told.get(svc.name) in RUNS_SOMETHING for svc in self.spec.own_services)
+
+    def _priority(self, told: Mapping[str, ServiceState]) -> int:
+        return sum(svc.policy.priority for svc in self.spec.own_services if told.get(svc.name) in RUNS_SOMETHING)
+
+    def facts(self, told: Mapping[str, ServiceState], now: float) -> Facts:
+        """What this node reports of itself for the peer's fencing desk."""
+        silent_s = None if self._anchor is None else max(0.0, now - self._anchor)
+        return Facts(
+            is_booting=not self.has_heard,
+            is_defending=self._defends(told),
+            turn=self.turn,
+            priority=self._priority(told),
+            fence_s=self.fence_s,
+            silent_s=silent_s,
+        )
+
+    # --- showing --------------------------------------------------------------------------------------------
+
+    def status(self, view: PeerView, now: float) -> FencingStatus:
+        """What would be done, and what is known of it."""
+        groups: "dict[str, list[ServiceSpec]]" = {}
+        for svc in self.spec.own_services:
+            groups.setdefault(self.group_of(svc) if svc.is_fenced else "", []).append(svc)
+        shown = tuple(
+            FenceGroup(
+                name=group,
+                check=members[0].check,
+                services=tuple(svc.name for svc in members),
+                took_s=self._measured_s.get(group),
+                failures=self._failures.get(group, 0),
+                retry_at=self._retry_at.get(group),
+                detail=self._last_text.get(group, ""),
+            )
+            for group, members in sorted(groups.items())
+        )
+        proof = next((item for item in self._proofs.values() if now < item.at + timing.PROOF_LIFE_S), None)
+        return FencingStatus(
+            groups=shown,
+            turn=self.turn.name.lower(),
+            peer_turn="" if view.facts is None else view.facts.turn.name.lower(),
+            has_heard=self.has_heard,
+            is_blocked=any(self.is_boot_blocked(svc, now) for svc in self.spec.own_services),
+            boot_alone_s=self.spec.fencing.boot_alone_s,
+            opens_at=self.turn_opens(view, now) if self._anchor is not None else None,
+            proof="" if proof is None else proof.text,
+            flight="" if self._flight is None else self._flight.service,
+            fence_s=self.fence_s,
+        )
+
+
+def _runs_any(states: Collection[ServiceState]) -> bool:
+    return any(state in RUNS_SOMETHING for state in states)
+
+
+def _rounded_up(seconds: float) -> float:
+    """To half seconds: the peer computes with it, and must not hear of a new one for each attempt."""
+    return math.ceil(seconds * 2) / 2

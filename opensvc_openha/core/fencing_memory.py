@@ -1,0 +1,29 @@
+"""What a node remembers of fencing from one daemon to the next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Optional
+
+from opensvc_openha.core.facts import Turn
+
+
+@dataclass(frozen=True)
+class FencingMemory:
+    """What a daemon remembers of fencing for the next one. Instants hold for one boot of the machine.
+
+    ``has_heard`` is True if the peer was heard since the machine was booted. ``measured_s`` is the longest time that each
+    group's fence took, and outlives a boot.
+    """
+
+    has_heard: bool = False
+    turn: Turn = Turn.NONE
+    silent_since: Optional[float] = None
+    booted_at: Optional[float] = None
+    measured_s: "tuple[tuple[str, float], ...]" = ()
+    ended: "tuple[tuple[str, bool, float], ...]" = ()
+    """How each group's last fence ended, and when: (group, success, instant)."""
+
+    def after_boot(self) -> "FencingMemory":
+        """What is left of it once the machine was booted again."""
+        return FencingMemory(measured_s=self.measured_s)
