@@ -237,6 +237,16 @@ def stonith(service: Service, options: ActionOptions) -> int:
     return fence_if_needed(service, os.environ)
 
 
+def stonith_status(service: Service, options: ActionOptions) -> int:
+    """What the fencing devices say of the peer: on, off or unknown, with the exit codes of fence agents."""
+    from opensvc_openha.agent.fence_status import EXIT_CODES
+    from opensvc_openha.agent.fencing import power_of_peer
+
+    power = power_of_peer(service, os.environ)
+    _write([power.value])
+    return EXIT_CODES[power]
+
+
 def resource_monitor(service: Service, options: ActionOptions) -> int:
     """Look once at the resources that are to be monitored, as the node daemon has it done all the time."""
     from opensvc_openha.agent.monitoring import monitor_service
@@ -272,6 +282,7 @@ ACTIONS: Mapping[str, Callable[[Service, ActionOptions], int]] = {
     "startstandby": startstandby,
     "status": status,
     "stonith": stonith,
+    "stonith_status": stonith_status,
     "stop": stop,
     "switch": switch,
     "syncall": syncall,
@@ -282,7 +293,9 @@ ACTIONS: Mapping[str, Callable[[Service, ActionOptions], int]] = {
 
 _NO_DRY_RUN = frozenset({"docker", "resource_monitor", "stonith"})
 
-_ONLY_LOOKS = frozenset({"docker", "frozen", "json_status", "print_config", "print_status", "status"})
+_ONLY_LOOKS = frozenset(
+    {"docker", "frozen", "json_status", "print_config", "print_status", "status", "stonith_status"}
+)
 """Actions that anybody may ask for; a docker daemon says itself who may."""
 
 _SAME = {"sync_all": "syncall", "sync_drp": "syncdrp", "sync_nodes": "syncnodes"}

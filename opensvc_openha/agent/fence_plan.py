@@ -8,16 +8,25 @@ A section gets at most its own `timeout`, and at most its fair share of what is 
 others theirs.
 The deadline is below the limit that the node daemon sets to a check-up script, so that it is we who report what failed.
 
+A command that succeeds is not believed alone where the section has a `status_cmd`, see ``fence_status``.
+
 Whether the peer must be fenced is not decided here, see ``fencing``; nor what a command does.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Mapping, Optional, Sequence
+from typing import Callable, Mapping, Optional, Sequence
 
 from opensvc_openha.agent.action_log import ActionLog
 from opensvc_openha.agent.commands import CommandResult, run_logged
+from opensvc_openha.agent.fence_status import (
+    ASK_LIMIT_S,
+    Power,
+    ask_power,
+    power_of_levels,
+    why_not_off,
+)
 from opensvc_openha.agent.interruption import interruptible
 from opensvc_openha.agent.keywords import Form, Keyword
 from opensvc_openha.agent.service_file import Section, duration_of
@@ -55,6 +64,8 @@ class FenceStep:
     """The command as it may be logged."""
     env: Mapping[str, str] = field(default_factory=dict)
     why_not: str = ""
+    status_argv: "tuple[str, ...]" = ()
+    """What asks the device whether the peer is off, if it is configured."""
 
 
 @dataclass(frozen=True)
@@ -106,8 +117,16 @@ def callout_step(section: Section, svcname: str, node: str) -> FenceStep:
     """The step of a section of type callout."""
     command = section.required("cmd")
     env = environment(section, svcname, node)
-    return FenceStep(section.name, level_of(section), section.seconds("timeout", FENCE_TIMEOUT_S),
-                     ("/bin/sh", "-c", command), mask_script(command), env)
+    status = section.text("status_cmd")
+    return FenceStep(
+        section.name,
+        level_of(section),
+        section.seconds("timeout", FENCE_TIMEOUT_S),
+        ("/bin/sh", "-c", command),
+        mask_script(command),
+        env,
+        status_argv=("/bin/sh", "-c", status) if status else (),
+    )
 
 
 def plan_time_s(env: Mapping[str, str]) -> float:
@@ -157,6 +176,22 @@ def carry_out(steps: "Sequence[FenceStep]", time_s: float, log: ActionLog) -> Fe
     return report
 
 
+def read_power(
+    steps: "Sequence[FenceStep]", time_s: float, say: "Callable[[str], object]"
+) -> Power:
+    """What the devices say of the peer, one line for each; shoots nobody."""
+    deadline = monotonic() + time_s
+    said: "dict[int, list[Power]]" = {}
+    with interruptible():
+        for number, step in enumerate(steps):
+            limit_s = fair_share_s(deadline - monotonic(), [ASK_LIMIT_S] * (len(steps) - number))
+            power = ask_power(step.status_argv, step.env, limit_s)
+            why = "" if step.status_argv else ", for it has no status_cmd"
+            say(f"level {step.level}: {step.rid}: {power.value}{why}\n")
+            said.setdefault(step.level, []).append(power)
+    return power_of_levels(list(said.values()))
+
+
 def _run(step: FenceStep, limit_s: float, log: ActionLog) -> "Optional[Failure]":
     """Run one section; None is success."""
     own = log.of(step.rid)
@@ -177,14 +212,26 @@ def _run(step: FenceStep, limit_s: float, log: ActionLog) -> "Optional[Failure]"
     took_s = monotonic() - began
 
     if result.exit_code == 0 and not result.is_timed_out:
-        own.info(f"level {step.level}: succeeded after {took_s:.1f} s")
-        return None
+        doubt = _why_not_off(step, began + limit_s, own)
+        took_s = monotonic() - began
+        if not doubt:
+            own.info(f"level {step.level}: succeeded after {took_s:.1f} s")
+            return None
+        reason = f"{step.shown} exited with 0, but {doubt}"
+        own.error(f"level {step.level}, after {took_s:.1f} s: fencing failed: {reason}")
+        return Failure(step.rid, step.level, reason)
     reason = f"{step.shown} {_verdict(result, limit_s)}"
     if result.is_timed_out and limit_s < step.timeout_s:
         reason += f" (its timeout is {step.timeout_s:g} s, this was its share of the time for all)"
     own.error(f"level {step.level}, after {took_s:.1f} s: fencing failed: {reason}")
     is_own_code = result.exit_code > 0 and not result.is_timed_out
     return Failure(step.rid, step.level, reason, result.exit_code if is_own_code else 1)
+
+
+def _why_not_off(step: FenceStep, deadline: float, log: ActionLog) -> str:
+    if not step.status_argv:
+        return ""
+    return why_not_off(lambda left_s: ask_power(step.status_argv, step.env, left_s), deadline, log)
 
 
 def _verdict(result: CommandResult, limit_s: float) -> str:

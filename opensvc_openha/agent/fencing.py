@@ -12,6 +12,7 @@ Called by the node daemon as check script, with what it knows of the peer in the
 from __future__ import annotations
 
 import enum
+import sys
 from dataclasses import dataclass
 from typing import Mapping, Optional
 
@@ -21,7 +22,9 @@ from opensvc_openha.agent.fence_plan import (
     carry_out,
     level_of,
     plan_time_s,
+    read_power,
 )
+from opensvc_openha.agent.fence_status import Power
 from opensvc_openha.agent.resources.base import Resource
 from opensvc_openha.agent.resources.stonith import Callout
 from opensvc_openha.agent.service import Service
@@ -94,13 +97,29 @@ def _ask_daemon(service: Service) -> PeerKnowledge:
 
 
 def _fence(service: Service, why: str, env: Mapping[str, str]) -> int:
-    sections = [res for res in service.resources if res.spec.group is Group.STONITH and not res.spec.is_disabled]
+    sections = _sections(service)
     if not sections:
         service.log.error(f"{why}, and no [stonith#N] section says how to fence it: no start")
         return 1
     service.log.info(f"{why}: fencing with {', '.join(res.spec.rid for res in sections)}")
     steps = [_step(service, res) for res in sections]
     return carry_out(steps, plan_time_s(env), service.log).exit_code
+
+
+def power_of_peer(service: Service, env: Mapping[str, str]) -> Power:
+    """What the fencing devices of a service say of the peer."""
+    steps = [_step(service, res) for res in _sections(service)]
+    if not steps:
+        sys.stderr.write("no [stonith#N] section says how to ask\n")
+    return read_power(steps, plan_time_s(env), sys.stderr.write)
+
+
+def _sections(service: Service) -> "list[Resource]":
+    return [
+        res
+        for res in service.resources
+        if res.spec.group is Group.STONITH and not res.spec.is_disabled
+    ]
 
 
 def _step(service: Service, resource: Resource) -> FenceStep:

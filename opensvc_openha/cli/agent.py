@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 
+from opensvc_openha.agent.fence_status import EXIT_CODES
 from opensvc_openha.cli import here, service_edit
 from opensvc_openha.core.model import ServiceSpec
 from opensvc_openha.errors import NotAnsweringError, NotRunningError, OpenhaError, RefusedError, UsageError
@@ -30,6 +31,10 @@ def main(args: "list[str]") -> int:
     if options.what in ("fence", "probe", "install") and agents[0].is_gone:
         raise RefusedError(f"the OpenSVC agent in {agents[0].home} is gone: `openha agent remove` takes out what its driver left")
     if options.what == "fence":
+        if options.word == "status":
+            power = fence.power_of_peer(agents[0], options.svcname, os.environ)
+            print(power.value)
+            return EXIT_CODES[power]
         if options.dry_run:
             print(f"would look at the peer of {options.svcname}, and fence it if it is silent")
             return 0
@@ -47,7 +52,8 @@ def _parse(args: "list[str]") -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="openha agent", description="Drive this cluster from the OpenSVC agents of this node.")
     parser.add_argument("what", choices=("install", "remove", "status", "fence", "probe"))
     parser.add_argument("svcname", nargs="?", help="fence and probe, what the scripts of a service call: the service")
-    parser.add_argument("word", nargs="?", help="fence: what the script was called with (start); it does not matter")
+    parser.add_argument("word", nargs="?",
+                        help="fence: status only asks for the peer's power; any other (start) fences")
     parser.add_argument("--agent-root", metavar="DIR", help="the agent's own directory, or one that stands for /")
     parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
     parser.add_argument("--no-services", action="store_true", help="install: do not add the agent's services to the cluster")

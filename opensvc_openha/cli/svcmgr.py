@@ -60,6 +60,9 @@ Options:
 VALIDATE = "validate_config"
 """The one action for a service file that may be broken."""
 
+POWER = "stonith_status"
+"""What SERVICE.stonith does for the word status; for any other it fences."""
+
 FOR_ALL = ("boot", "resource_monitor", VALIDATE)
 """Actions that mean all services where none is named."""
 
@@ -198,7 +201,9 @@ def _run_one(layout: AgentLayout, name: str, call: Call, cluster: ClusterView) -
     if not os.path.exists(layout.service_file(name)):
         left = leftovers(layout).get(name)
         more = f", though {', '.join(left)} are left of it" if left else ""
-        raise UsageError(f"no service {name}: {layout.service_file(name)} does not exist{more}")
+        # Its own exit code means that the peer is off.
+        kind = SystemFault if call.action == POWER else UsageError
+        raise kind(f"no service {name}: {layout.service_file(name)} does not exist{more}")
     with open_log(layout.log_dir, name) as log:
         if call.action == VALIDATE:
             return _validate(layout, name, log, cluster)
@@ -236,7 +241,8 @@ def _by_name(call: Call, called_as: str) -> Call:
     name, _, suffix = called_as.rpartition(".")
     if suffix in ("cluster", "stonith") and name:
         options = replace(call.options, is_cluster=True)
-        action = "stonith" if suffix == "stonith" else call.action
+        fences = POWER if call.action == "status" else "stonith"
+        action = fences if suffix == "stonith" else call.action
         return replace(call, services=(_service_name(name),), options=options, action=action)
     if called_as in ("svcmgr", "svcmgr.py", "__main__.py"):
         if call.services is None and not call.choices and call.action not in FOR_ALL:

@@ -19,7 +19,9 @@ from opensvc_openha.agent.fence_plan import (
     environment,
     level_of,
     plan_time_s,
+    read_power,
 )
+from opensvc_openha.agent.fence_status import Power
 from opensvc_openha.agent.fencing import PeerKnowledge, Verdict, decide, knowledge_of
 from opensvc_openha.agent.service_file import Section, ServiceFile, parse_service_text
 from opensvc_openha.errors import ActionError, ConfigError, NotRunningError, RefusedError
@@ -33,9 +35,7 @@ from opensvc_openha.runtime.machine import node_name
 
 def fence_if_needed(agent: Agent, layout: Layout, svcname: str, env: Mapping[str, str]) -> str:
     """Why the service may start here now. Raises RefusedError or ActionError if it must not."""
-    service = next((each for each in read_services(agent) if each.svcname == svcname), None)
-    if service is None or service.problem:
-        raise ConfigError(service.problem if service else f"no OpenHA service {svcname}", agent.etc_dir)
+    service = _service(agent, svcname)
     peer = knowledge_of(env) or _ask_daemon(layout, service)
     verdict = decide(peer)
     seen = f"peer is {peer.standing.value if peer.standing else 'not known'}, " \
@@ -44,17 +44,35 @@ def fence_if_needed(agent: Agent, layout: Layout, svcname: str, env: Mapping[str
         return f"no fencing needed: {seen}"
     if verdict is Verdict.REFUSE:
         raise RefusedError(f"not fencing and no start: {seen}")
-    file = parse_service_text(read_text(service.path), service.path, svcname, node_name().lower())
-    sections = [each for each in file.sections if each.group == "stonith" and not each.boolean("disable")]
-    if not sections:
+    steps = _steps(agent, service)
+    if not steps:
         raise RefusedError(f"{seen}, and no [stonith#N] section says how to fence it: no start")
-    steps = [_step(agent, file, each) for each in sections]
     report = carry_out(steps, plan_time_s(env), _log(svcname))
     if report.level is not None:
         return f"fenced by level {report.level}: {seen}"
     if not any(failure.was_run for failure in report.failures):
         raise RefusedError(f"{seen}, and nothing was fenced: {report.story}: no start")
     raise ActionError(f"fencing failed: {report.story}")
+
+
+def power_of_peer(agent: Agent, svcname: str, env: Mapping[str, str]) -> Power:
+    """What the fencing devices of a service say of the peer; shoots nobody."""
+    steps = _steps(agent, _service(agent, svcname))
+    return read_power(steps, plan_time_s(env), sys.stderr.write)
+
+
+def _service(agent: Agent, svcname: str) -> AgentService:
+    service = next((each for each in read_services(agent) if each.svcname == svcname), None)
+    if service is None or service.problem:
+        raise ConfigError(service.problem if service else f"no OpenHA service {svcname}", agent.etc_dir)
+    return service
+
+
+def _steps(agent: Agent, service: AgentService) -> "list[FenceStep]":
+    node = node_name().lower()
+    file = parse_service_text(read_text(service.path), service.path, service.svcname, node)
+    sections = [each for each in file.sections if each.group == "stonith"]
+    return [_step(agent, file, each) for each in sections if not each.boolean("disable")]
 
 
 def _ask_daemon(layout: Layout, service: AgentService) -> PeerKnowledge:

@@ -198,9 +198,9 @@ def test_a_section_of_a_real_agents_file_needs_a_level_from_one(value):
 
 
 def test_levels_are_valid(agent):
-    """`validate config` of a file with two levels finds nothing about them."""
-    agent.write("a", sections("cmd = true", "level = 2\ntimeout = 20\ncmd = true"))
-    assert "level" not in agent.svcmgr("-s", "a", "validate", "config").out
+    """`validate config` of a file with all keywords of a fence finds nothing about them."""
+    agent.write("a", sections("cmd = true", "level = 2\ntimeout = 20\ncmd = true\nstatus_cmd = false"))
+    assert "stonith" not in agent.svcmgr("-s", "a", "validate", "config").out
 
 
 @pytest.mark.parametrize(

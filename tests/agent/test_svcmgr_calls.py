@@ -31,6 +31,8 @@ DOWN = "[DEFAULT]\nservice_type = DEV\n[app#1]\ncheck = /bin/false\n"
         ("a.b.com", ["json", "status"], ("a.b.com",), "json_status", False),
         ("a.b.com.cluster", ["start"], ("a.b.com",), "start", True),
         ("a.b.com.stonith", ["start"], ("a.b.com",), "stonith", True),
+        ("a.b.com.stonith", ["status"], ("a.b.com",), "stonith_status", True),
+        ("svcmgr", ["-s", "a", "stonith", "status"], ("a",), "stonith_status", False),
         ("a.b.com", ["docker", "ps", "-a", "--cluster"], ("a.b.com",), "docker", False),
         ("svcmgr", ["-s", "docker", "start"], ("docker",), "start", False),
     ],
@@ -69,7 +71,8 @@ def test_help_names_the_actions(agent):
     """--help prints the usage with every action and exits with 0."""
     outcome = agent.svcmgr("--help")
     assert outcome.exit_code == 0
-    assert "print status, resource monitor, restart, shutdown, start, startstandby, status, stonith, stop, switch" in outcome.out
+    expected = "print status, resource monitor, restart, shutdown, start, startstandby, status, stonith, "
+    assert f"{expected}stonith status, stop, switch" in outcome.out
 
 
 @pytest.mark.parametrize("words", [["push"]])

@@ -49,6 +49,7 @@ ROOMS = {
              ("tests/formats", "tests/fuzz/test_parsers.py", "tests/runtime/test_interface_watch.py")),
         Room("agent",
              _in("agent", "actions runner cluster_actions sequence action_lock interruption commands fencing fence_plan"
+                          " fence_status"
                           " selection own_place system_paths"),
              ("tests/agent",)),
     )

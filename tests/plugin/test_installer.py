@@ -163,9 +163,10 @@ def test_the_wrappers_call_what_they_say(host18):
         assert (done.returncode, done.stdout.strip()) == (code, out)
 
 
-def fence(host):
+def fence(host, *words):
     """What `.stonith` runs."""
-    return subprocess.run([sys.executable, "-m", "opensvc_openha", "agent", "fence", SVC, "--agent-root", str(host.home)],
+    argv = [sys.executable, "-m", "opensvc_openha", "agent", "--agent-root", str(host.home), "fence", SVC, *words]
+    return subprocess.run(argv,
                           capture_output=True, text=True, env={**os.environ, "EZ": str(host.ez)}, timeout=30)
 
 
@@ -217,6 +218,20 @@ def test_levels_of_fencing_of_a_real_agents_service(host18, monkeypatch, tmp_pat
     done = fence(host18)
     assert done.returncode == code, done
     assert (path.read_text().split() if path.exists() else []) == ran.split()
+
+
+@pytest.mark.parametrize("lines, word, code", [
+    ("status_cmd = exit 0", "on", 0), ("status_cmd = exit 2", "off", 2), ("status_cmd = exit 3", "unknown", 1),
+    ("", "unknown", 1),
+])
+def test_status_of_a_fence_asks_the_device_and_shoots_nobody(host18, monkeypatch, tmp_path, lines, word, code):
+    """`.stonith status`, as the generated script hands it on."""
+    monkeypatch.setenv("OPENHA_PEER_STANDING", "silent")
+    mark = tmp_path / "fenced"
+    text = f"\n[stonith#1]\ntype = callout\ncmd = touch {mark}\n{lines}\n"
+    host18.service_file.write_text(host18.service_file.read_text() + text)
+    done = fence(host18, "status")
+    assert (done.stdout, done.returncode, mark.exists()) == (f"{word}\n", code, False), done
 
 
 def test_a_fence_that_is_ended_from_without_takes_its_commands_along(host18, monkeypatch, tmp_path):

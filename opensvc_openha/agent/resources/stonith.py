@@ -32,6 +32,10 @@ class Callout(LocalResource):
         return Finding(ResourceStatus.NA)
 
 
-_CALLOUT = (Keyword("cmd", Form.COMMAND, is_required=True), *KEYWORDS)
+_CALLOUT = (
+    Keyword("cmd", Form.COMMAND, is_required=True),
+    Keyword("status_cmd", Form.COMMAND),
+    *KEYWORDS,
+)
 
 DRIVER = Driver(build, {"callout": _CALLOUT}, shown_types=frozenset({"ilo"}))

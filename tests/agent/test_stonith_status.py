@@ -1,0 +1,136 @@
+"""What the fencing device says of the peer after a fence, and when it is asked: off only where it clearly says so."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+
+from opensvc_openha.agent.fence_status import Power, power_of_levels
+from opensvc_openha.agent.wrappers import ensure_wrappers
+from opensvc_openha.errors import UsageError
+from opensvc_openha.formats.layout import agent_layout
+
+ON, OFF, UNKNOWN = Power.ON, Power.OFF, Power.UNKNOWN
+
+
+@pytest.fixture
+def device(agent, monkeypatch):
+    """A fencing device that gives these exit codes, one after the other and the last one for ever."""
+    monkeypatch.setenv("OPENHA_PEER_STANDING", "silent")
+
+    def make(name: str, *codes: int) -> str:
+        script = agent.root / name
+        script.write_text(
+            f"echo {name} >> {agent.root}/asked\n"
+            f"number=$(grep -c {name} {agent.root}/asked)\n"
+            f"set -- {' '.join(map(str, codes))}\n"
+            "while [ $number -gt 1 ] && [ $# -gt 1 ]; do shift; number=$((number - 1)); done\n"
+            'echo "the chassis is $1"; exit $1\n'
+        )
+        return f"sh {script}"
+
+    return make
+
+
+def asked(agent):
+    """Names of the devices that were asked, in order."""
+    path = agent.root / "asked"
+    return path.read_text().split() if path.exists() else []
+
+
+def write(agent, *sections: str) -> None:
+    text = "".join(f"[stonith#{number}]\ntype = callout\n{lines}\n" for number, lines in enumerate(sections, 1))
+    agent.write("a", "[hb#0]\ntype = OpenHA\n" + text)
+
+
+@pytest.mark.parametrize(
+    "codes, times",
+    [((2,), 2), ((0, 2), 3), ((2, 0, 2), 4), ((2, 1, 2), 4), ((1, 2), 3), ((7, 2), 3)],
+)
+def test_a_fence_is_believed_once_the_device_says_off_twice_in_a_row(agent, device, codes, times):
+    """It still says on, or cannot be asked for a moment: it is asked again."""
+    write(agent, f"cmd = exit 0\nstatus_cmd = {device('bmc', *codes)}")
+    outcome = agent.svcmgr(called_as="a.stonith")
+    assert (outcome.exit_code, asked(agent)) == (0, ["bmc"] * times), outcome.err
+    assert "status: off" in outcome.err
+
+
+@pytest.mark.parametrize("code, word", [(0, "on"), (1, "unknown"), (3, "unknown"), (255, "unknown")])
+def test_a_device_that_never_says_off_has_failed_and_the_next_level_is_tried(agent, device, monkeypatch, code, word):
+    """The order was accepted, but the power stays on: 0 of the command alone is no proof."""
+    monkeypatch.setenv("OPENHA_LIMIT_S", "6")
+    write(agent, f"cmd = exit 0\nstatus_cmd = {device('bmc', code)}", "level = 2\ncmd = exit 9")
+    outcome = agent.svcmgr(called_as="a.stonith")
+    assert outcome.exit_code == 9 and len(asked(agent)) >= 2, outcome.err
+    assert f"exit 0 exited with 0, but its status_cmd did not say off twice in time, at last {word}" in outcome.err
+
+
+def test_a_status_that_hangs_ends_with_the_share_of_its_section(agent, device, monkeypatch):
+    """Its fence is not believed; level 2 has its time."""
+    monkeypatch.setenv("OPENHA_LIMIT_S", "3")
+    write(agent, "cmd = exit 0\nstatus_cmd = sleep 10000", "level = 2\ncmd = exit 0")
+    outcome = agent.svcmgr(called_as="a.stonith")
+    assert outcome.exit_code == 0 and "level 2 succeeded" in outcome.err, outcome.err
+
+
+def test_a_device_is_not_asked_after_a_command_that_failed(agent, device):
+    """A peer that is off for another reason was not fenced by it."""
+    write(agent, f"cmd = exit 4\nstatus_cmd = {device('bmc', 2)}")
+    assert agent.svcmgr(called_as="a.stonith").exit_code == 4
+    assert asked(agent) == []
+
+
+@pytest.mark.parametrize(
+    "sections, word, exit_code",
+    [
+        ([(1, 0)], "on", 0),
+        ([(1, 2)], "off", 2),
+        ([(1, 1)], "unknown", 1),
+        ([(1, 9)], "unknown", 1),
+        ([(1, None)], "unknown", 1),
+        ([], "unknown", 1),
+        ([(1, 2), (1, 2)], "off", 2),
+        ([(1, 2), (1, 0)], "on", 0),
+        ([(1, 2), (1, 1)], "unknown", 1),
+        ([(1, 2), (1, None)], "unknown", 1),
+        ([(1, 1), (2, 2)], "off", 2),
+        ([(1, 2), (2, 0)], "on", 0),
+    ],
+)
+@pytest.mark.parametrize("call", [("a.stonith", "status"), ("svcmgr", "-s", "a", "stonith", "status")])
+def test_status_prints_what_all_devices_say_and_shoots_nobody(agent, device, call, sections, word, exit_code):
+    """On if one says so; off if all of a level do; else unknown, as where nothing can be asked."""
+    mark = agent.root / "fenced"
+    written = []
+    for number, (level, code) in enumerate(sections, 1):
+        status = "" if code is None else f"\nstatus_cmd = {device(f'device{number}', code)}"
+        written.append(f"level = {level}\ncmd = touch {mark}{status}")
+    write(agent, *written)
+    name, *words = call
+    outcome = agent.svcmgr(*words, called_as=name)
+    assert (outcome.out, outcome.exit_code) == (f"{word}\n", exit_code), outcome.err
+    assert not mark.exists()
+
+
+def test_status_of_a_service_that_is_gone_does_not_end_as_if_the_peer_were_off(agent):
+    """The wrapper is still there, its service file is not: any exit code but that of off."""
+    outcome = agent.svcmgr("status", called_as="a.stonith")
+    assert outcome.exit_code not in (0, UsageError.exit_code) and "no service a" in outcome.err
+
+
+def test_wrapper_hands_the_word_status_on(agent):
+    """As a program: status only asks, start fences."""
+    ensure_wrappers(agent_layout("", {"OSVC_ETC": str(agent.etc)}), "a", "echo svcmgr")
+    ends = [
+        subprocess.run([agent.etc / "a.stonith", word], capture_output=True, text=True, check=True).stdout
+        for word in ("status", "start")
+    ]
+    assert ends == ["svcmgr -s a stonith status\n", "svcmgr -s a --cluster stonith\n"]
+
+
+def test_no_level_and_no_answer_is_unknown():
+    """The empty plan is no proof."""
+    assert power_of_levels([]) is UNKNOWN
+    assert power_of_levels([[OFF, OFF], [UNKNOWN]]) is OFF
+    assert power_of_levels([[OFF], [UNKNOWN, ON]]) is ON
