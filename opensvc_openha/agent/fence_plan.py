@@ -129,6 +129,16 @@ def callout_step(section: Section, svcname: str, node: str) -> FenceStep:
     )
 
 
+def outline(steps: "Sequence[FenceStep]") -> str:
+    """The plan in a few words: the sections of each level."""
+    levels = sorted({step.level for step in steps})
+    return "; ".join(
+        (f"level {level}: " if len(levels) > 1 else "")
+        + ", ".join(step.rid for step in steps if step.level == level)
+        for level in levels
+    )
+
+
 def plan_time_s(env: Mapping[str, str]) -> float:
     """Seconds for the whole plan: what the caller's limit leaves, or that of a check-up script if no caller says one."""
     limit_s = duration_of(env.get(LIMIT_VARIABLE, "")) or CHECK_LIMIT_S

@@ -21,6 +21,7 @@ from opensvc_openha.agent.fence_plan import (
     FenceStep,
     carry_out,
     level_of,
+    outline,
     plan_time_s,
     read_power,
 )
@@ -101,8 +102,8 @@ def _fence(service: Service, why: str, env: Mapping[str, str]) -> int:
     if not sections:
         service.log.error(f"{why}, and no [stonith#N] section says how to fence it: no start")
         return 1
-    service.log.info(f"{why}: fencing with {', '.join(res.spec.rid for res in sections)}")
     steps = [_step(service, res) for res in sections]
+    service.log.info(f"{why}: fencing with {outline(steps)}")
     return carry_out(steps, plan_time_s(env), service.log).exit_code
 
 

@@ -162,7 +162,8 @@ def test_log_says_which_level_and_section_did_what_and_what_failed(agent, monkey
     lines = fence_silent(agent, monkeypatch, text).err.splitlines()
     shown = re.sub(r"\d+\.\d s", "N s", "\n".join(" ".join(line.split()[1:]) for line in lines))
     assert shown.splitlines() == [
-        "INFO A peer is silent, its state is not known: fencing with stonith#1, stonith#2, stonith#3",
+        "INFO A peer is silent, its state is not known: fencing with "
+        "level 1: stonith#1, stonith#2; level 2: stonith#3",
         "INFO A.STONITH#1 level 1: fencing with stonith#1, at most N s",
         "INFO A.STONITH#1 /bin/sh -c 'exit 7'",
         "ERROR A.STONITH#1 level 1, after N s: fencing failed: exit 7 exited with 7",
