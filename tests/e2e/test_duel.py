@@ -1,0 +1,33 @@
+"""A duel with a real fence: a service on each node, all links cut, a power switch that takes 3 s; then the loser boots."""
+
+import pytest
+
+from bench.duels import FENCE_S, LINK_TIMEOUT_S, ONE_EACH, Pair
+from opensvc_openha.core.timing import START_READY_DELAY_S
+
+pytestmark = pytest.mark.e2e
+
+FENCED_IN_RETURN_S = LINK_TIMEOUT_S + START_READY_DELAY_S + FENCE_S + 2
+"""A node that fences as soon as it calls its peer silent would have done so by then."""
+
+
+@pytest.fixture
+def pair(two_nodes):
+    """Two nodes with a service each, and the switch."""
+    made = Pair(two_nodes, ONE_EACH)
+    yield made
+    made.switch.end()
+
+
+def test_one_of_two_healthy_nodes_survives_and_the_other_one_boots_without_fencing_it(pair):
+    """The node with the higher priority survives and runs both services; the other one, booted while cut, fences nobody."""
+    pair.run_all()
+    pair.cut()
+    pair.until(pair.is_decided, "one node that runs both services, or none")
+    assert pair.alive() == ["deb2"], "the service on deb2 has the higher priority"
+    assert pair.switch.shots == ["deb1"]
+
+    shot, is_twice = pair.boot_the_dead(FENCED_IN_RETURN_S)
+    assert (shot, is_twice) == (0, False)
+    assert pair.alive() == ["deb1", "deb2"]
+    assert [pair.runs_on(service) for service in pair.owners] == [["deb2"], ["deb2"]]
