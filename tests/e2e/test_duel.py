@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.duels import FENCE_S, LINK_TIMEOUT_S, ONE_EACH, Pair
+from bench.duels import EZ, FENCE_S, LINK_TIMEOUT_S, ONE_EACH, Pair
 from opensvc_openha.core.timing import START_READY_DELAY_S
 
 pytestmark = pytest.mark.e2e
@@ -31,3 +31,7 @@ def test_one_of_two_healthy_nodes_survives_and_the_other_one_boots_without_fenci
     assert (shot, is_twice) == (0, False)
     assert pair.alive() == ["deb1", "deb2"]
     assert [pair.runs_on(service) for service in pair.owners] == [["deb2"], ["deb2"]]
+    # Its turn to fence would only come later still: it must not even want to.
+    booted = pair.nodes[0]
+    assert [pair.own_state(booted, service) for service in pair.owners] == ["STOPPED", "STOPPED"]
+    assert "has not heard deb2.opensvc.com since it booted" in pair.must(booted, f"{EZ}/bin/openha fence status || true")
