@@ -691,6 +691,14 @@ class Engine:
         """How the peer stands; any thread may ask."""
         return self._view.standing
 
+    @property
+    def is_peer_silent(self) -> bool:
+        """True while the rules take the peer for silent, one whose daemon said goodbye and did not come back among them.
+
+        Any thread may ask.
+        """
+        return self._view.silent_since is not None
+
     def _with_readiness(self, svc: ServiceStatus) -> ServiceStatus:
         problem, is_peer_unready = self._unready.get(svc.name, ""), self._view.is_unready(svc.name)
         return replace(svc, unready=problem, is_peer_unready=is_peer_unready) if problem or is_peer_unready else svc

@@ -24,7 +24,7 @@ from typing import Collection, Mapping, Optional
 
 from opensvc_openha.core import timing
 from opensvc_openha.core.facts import Facts, Turn
-from opensvc_openha.core.fencing_memory import FencingMemory
+from opensvc_openha.core.fencing_memory import FencingMemory, Turns
 from opensvc_openha.core.model import ClusterSpec, ServiceSpec
 from opensvc_openha.core.peer_view import PeerView
 from opensvc_openha.core.states import FENCE_WANTED, RUNS_SOMETHING, ServiceState
@@ -61,6 +61,9 @@ class Fencing:
         self.turn = memory.turn
         self._booted_at = now if memory.booted_at is None else memory.booted_at
         self._measured_s = dict(memory.measured_s)
+        self._turns = self._next_turns = memory.turns
+        self._next_turns_seq = 0
+        """The beat from which the peer can work out the next ones."""
         self._claim_seq = 0
         self._anchor = memory.silent_since
         """When the first of the two nodes called the other one silent; None while the peer is heard."""
@@ -71,18 +74,21 @@ class Fencing:
         self._flight: Optional[Flight] = None
         self._failures: "dict[str, int]" = {}
         self._retry_at: "dict[str, float]" = {}
-        self._last_pilot: "dict[str, str]" = {}
+        self._flown: "dict[str, float]" = {}
+        """When a fence of each group began last, since the peer was heard."""
+        self._ready_groups: "Optional[frozenset[str]]" = None
         self._last_text: "dict[str, str]" = {}
         self._ended: "dict[str, tuple[bool, float]]" = {}
         self._has_fenced = False
         """A fence succeeded since the peer was last heard: it cannot shoot."""
-        self._remembered = self.memory
+        self._remembered = memory
 
     def use(self, spec: ClusterSpec) -> None:
         """Takes over a configuration."""
         self.spec = spec
         self._unfenced = frozenset(svc.name for svc in spec.own_services if not svc.is_fenced)
         self._opens: "Optional[tuple[float, float]]" = None
+        self._slowest: "Optional[tuple[Optional[float]]]" = None
 
     @property
     def _pace(self) -> timing.Pace:
@@ -95,11 +101,12 @@ class Fencing:
         """What the next daemon must know."""
         return FencingMemory(self.has_heard, self.turn, self._anchor, self._booted_at,
                              tuple(sorted(self._measured_s.items())),
-                             tuple((group, *end) for group, end in sorted(self._ended.items())))
+                             tuple((group, *end) for group, end in sorted(self._ended.items())), self._turns)
 
     def has_news(self) -> bool:
         """True once after each change of what is to be remembered."""
-        news, self._remembered = self.memory != self._remembered, self.memory
+        memory = self.memory
+        news, self._remembered = memory != self._remembered, memory
         return news
 
     # --- what happens ---------------------------------------------------------------------------------------
@@ -110,6 +117,7 @@ class Fencing:
         self._void()
         self._failures.clear()
         self._retry_at.clear()
+        self._flown.clear()
         self._has_fenced = False
         self._anchor = None
         facts = view.facts
@@ -144,7 +152,7 @@ class Fencing:
         assert self._flight is None, "one fence at a time"
         group = self.group_of(svc)
         self._flight = Flight(group, svc.name, now)
-        self._last_pilot[group] = svc.name
+        self._flown[group] = now
 
     def landed(self, svc: ServiceSpec, is_ok: "Optional[bool]", text: str, now: float) -> None:
         """A check-up script ended, as a fence or not; ``is_ok`` is None if it was not begun."""
@@ -164,6 +172,7 @@ class Fencing:
             return
         self._failures.pop(flight.group, None)
         self._retry_at.pop(flight.group, None)
+        self._slowest = None
         self._measured_s[flight.group] = max(self._measured_s.get(flight.group, 0.0), _rounded_up(took_s))
         if not flight.is_void:
             self._has_fenced = True
@@ -214,9 +223,20 @@ class Fencing:
 
     def may_take_off(self, svc: ServiceSpec, view: PeerView, now: float) -> bool:
         """True if this service's check-up script may be run as a fence now."""
-        if self._flight is not None or self.is_boot_blocked(svc, now):
+        if self._flight is not None or self.is_boot_blocked(svc, now) or self._goes_after_another(svc, now):
             return False
         return now >= self.retry_at(svc) and now >= self.turn_opens(view, now)
+
+    def _goes_after_another(self, svc: ServiceSpec, now: float) -> bool:
+        """True if a fence of another group waits, and began longer ago: one that always fails must not take every turn."""
+        own = self._flown.get(self.group_of(svc))
+        if own is None:
+            return False
+        if self._ready_groups is None:
+            self._ready_groups = frozenset(self.group_of(each) for each in self.spec.own_services
+                                           if each.is_fenced and self._told.get(each.name) is ServiceState.START_READY)
+        return any(now >= self._retry_at.get(group, -math.inf) and self._flown.get(group, -math.inf) < own
+                   for group in self._ready_groups if group != self.group_of(svc))
 
     def retry_at(self, svc: ServiceSpec) -> float:
         """When a fence of that service's group may be tried again."""
@@ -242,17 +262,18 @@ class Fencing:
     def _find_turn(self, view: PeerView, now: float) -> float:
         if self._anchor is None or self._has_fenced:
             return now
-        facts, first = view.facts, self._anchor + self._pace.start_ready_delay_s
+        facts, turns = view.facts, self._turns or self._plan(view.facts)
+        first = self._anchor + turns.first_s
         if facts is None and view.newest is not None and not _runs_any(self._told.values()):
             # A peer without facts knows no turns: it fences as soon as it likes, so waiting saves nobody.
             return now
         is_peer_content = facts is not None and not facts.is_defending and not self._wants_fence(view.states)
         if self.turn is Turn.HELD and facts is not None and is_peer_content and now < first + timing.SOLO_FENCING_S:
             return now
-        turn_s, index, after_s = self._turn_s(facts), 0, 0.0
+        turn_s, index, after_s = turns.length_s, 0, 0.0
         while True:
             opens = first + after_s
-            if now < opens + self._pace.turn_open_s and self._is_own_turn(index, after_s, turn_s, view):
+            if now < opens + turns.open_s and self._is_own_turn(index, after_s, turn_s, view):
                 return max(now, opens)
             # Each turn is longer than the one before, so that clocks that drift apart never make two of them meet.
             index, after_s = index + 1, after_s * (1.0 + timing.TURN_DRIFT) + turn_s
@@ -274,19 +295,21 @@ class Fencing:
     def _is_own_by_name(self, index: int) -> bool:
         return index % 2 == (1 if self.spec.node < self.spec.peer else 0)
 
-    def _turn_s(self, facts: Optional[Facts]) -> float:
-        """Longer than any fence of either node takes, and than the two can differ on when the silence began."""
+    def _plan(self, facts: Optional[Facts]) -> Turns:
+        """A turn is longer than any fence of either node takes, and than the two can differ on when the silence began."""
         theirs_s = None if facts is None else facts.fence_s
         slowest_s = max(self.fence_s or 0.0, theirs_s or 0.0)
         timeout_s = max((link.timeout_s for link in self.spec.links), default=0.0)
         common_s = self._pace.turn_open_s + 2 * self._pace.beat_interval_s
-        return (slowest_s + timeout_s) * (1.0 + timing.TURN_DRIFT) + common_s
+        length_s = (slowest_s + timeout_s) * (1.0 + timing.TURN_DRIFT) + common_s
+        return Turns(self._pace.start_ready_delay_s, self._pace.turn_open_s, length_s)
 
     @property
     def fence_s(self) -> Optional[float]:
         """The longest that a fence of this node takes: as declared, else as measured, else its limit. None without a fence."""
-        found = [self._fence_s(svc) for svc in self.spec.own_services if svc.is_fenced]
-        return max(found, default=None)
+        if self._slowest is None:
+            self._slowest = (max((self._fence_s(svc) for svc in self.spec.own_services if svc.is_fenced), default=None),)
+        return self._slowest[0]
 
     def _fence_s(self, svc: ServiceSpec) -> float:
         measured_s = self._measured_s.get(self.group_of(svc))
@@ -298,7 +321,8 @@ class Fencing:
 
     def update_turn(self, told: Mapping[str, ServiceState], view: PeerView, next_seq: int) -> None:
         """Claims, takes or gives up the right to fence first, while the peer is heard."""
-        self._told, self._opens = told, None
+        self._told, self._opens, self._ready_groups = told, None, None
+        self._agree_on_turns(view, next_seq)
         if not self._wants_fence(told) and not self._defends(told):
             self._may_seem_content_seq = next_seq
         facts = view.facts
@@ -316,6 +340,19 @@ class Fencing:
             self.turn, self._claim_seq = Turn.CLAIMED, next_seq
         elif self.turn is Turn.CLAIMED and view.newest_acked_seq >= self._claim_seq:
             self.turn = Turn.HELD
+
+    def _agree_on_turns(self, view: PeerView, next_seq: int) -> None:
+        """Takes over other turns once the peer has acknowledged a beat from which it can work them out, too.
+
+        An edited configuration, or a slower fence than ever, changes nothing of a cut that has begun.
+        """
+        if self._anchor is not None or self._told_anchor is not None or view.newest is None:
+            return
+        plan = self._plan(view.facts)
+        if plan != self._next_turns:
+            self._next_turns, self._next_turns_seq = plan, next_seq
+        if view.facts is None or view.newest_acked_seq >= self._next_turns_seq:
+            self._turns = plan
 
     def _should_be_first(self, told: Mapping[str, ServiceState], view: PeerView, facts: Facts) -> bool:
         defends = self._defends(told)

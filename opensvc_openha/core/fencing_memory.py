@@ -9,6 +9,18 @@ from opensvc_openha.core.facts import Turn
 
 
 @dataclass(frozen=True)
+class Turns:
+    """How the time after a cut is divided.
+
+    Seconds from the silence to the first turn, from the beginning of a turn in which a fence may begin, and of the turn.
+    """
+
+    first_s: float
+    open_s: float
+    length_s: float
+
+
+@dataclass(frozen=True)
 class FencingMemory:
     """What a daemon remembers of fencing for the next one. Instants hold for one boot of the machine.
 
@@ -23,6 +35,8 @@ class FencingMemory:
     measured_s: "tuple[tuple[str, float], ...]" = ()
     ended: "tuple[tuple[str, bool, float], ...]" = ()
     """How each group's last fence ended, and when: (group, success, instant)."""
+    turns: Optional[Turns] = None
+    """What both nodes knew when they heard each other last: a configuration edited during a cut changes nothing of it."""
 
     def after_boot(self) -> "FencingMemory":
         """What is left of it once the machine was booted again."""

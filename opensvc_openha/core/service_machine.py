@@ -165,7 +165,12 @@ class ServiceMachine:
 
     def store_failed(self, detail: str, view: PeerView, now: float, next_seq: int) -> "list[Action]":
         """The state could not be written: nothing is started on a state that a crash would forget."""
-        return self._apply(Trigger.STORE_FAILED, view, None, now, next_seq, detail)
+        was_fencing = self.running is ScriptKind.CHECK
+        actions = self._apply(Trigger.STORE_FAILED, view, None, now, next_seq, detail)
+        if was_fencing and self.running is None:
+            # The script that was decided on is not run, so nothing will report its end.
+            self._fencing.landed(self.spec, None, detail, now)
+        return actions
 
     def command(
         self, command_id: int, command: Command, view: PeerView, leaving: Optional[Leaving], now: float, next_seq: int,

@@ -191,7 +191,7 @@ class Daemon:
         lives = self._configuration.current.lives
         self._writer = StateWriter(self._realtime.enter)
         self._fencing_store = FencingStore(layout)
-        memory = self._fencing_store.read()
+        memory = self._fencing_store.read(has_run_in_this_life=is_same_life and not is_first_start)
         engine = Engine(self._spec, boot, learned, clock.monotonic(), lives, kept, memory)
         self._node = Node(engine, self, self._writer.begin)
 
@@ -563,7 +563,7 @@ class Daemon:
             if clock.monotonic() > give_up:
                 return False
             clock.pause(_BACKLOG_PAUSE_S)
-        return self._node.engine.peer_standing is PeerStanding.SILENT
+        return self._node.engine.is_peer_silent
 
     def answer(self, action: Answer) -> None:
         """Hands an answer to the connection that waits for it."""

@@ -6,12 +6,13 @@ time that each fence took and the wall-clock times, which are for display.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from dataclasses import dataclass
 from typing import Any, Optional
 
 from opensvc_openha.core.facts import Turn
-from opensvc_openha.core.fencing_memory import FencingMemory
+from opensvc_openha.core.fencing_memory import FencingMemory, Turns
 from opensvc_openha.errors import SystemFault
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.runtime import clock, machine
@@ -35,13 +36,19 @@ class FencingStore:
         self._layout = layout
         self.times: "dict[str, FenceTimes]" = {}
 
-    def read(self) -> FencingMemory:
-        """What is known; nothing for a first start or a damaged file, after which the peer must be heard first."""
+    def read(self, has_run_in_this_life: bool = False) -> FencingMemory:
+        """What is known; nothing for a first start or a damaged file, after which the peer must be heard first.
+
+        Each daemon writes the file when it starts. Without a file, where one ran in this life of the machine, that was one of a
+        version without it: this node was not booted just now, and takes over as that daemon would have.
+        """
         try:
             with open(self._layout.fencing_file, encoding="ascii") as file:
                 found = json.loads(file.read(_FILE_BYTES))
             memory = _memory_of(found)
             self.times = {group: FenceTimes(*times) for group, times in found["times"].items()}
+        except FileNotFoundError:
+            return FencingMemory(has_heard=has_run_in_this_life)
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return FencingMemory()
         return memory if found.get("machine") == machine.life() else memory.after_boot()
@@ -58,6 +65,7 @@ class FencingStore:
             "has_heard": memory.has_heard,
             "turn": memory.turn.name,
             "silent_since": memory.silent_since,
+            "turns": None if memory.turns is None else dataclasses.astuple(memory.turns),
             "booted_at": memory.booted_at,
             "measured_s": dict(memory.measured_s),
             "times": {group: [item.worked_at, item.failed_at] for group, item in self.times.items()},
@@ -75,6 +83,7 @@ def _memory_of(found: "dict[str, Any]") -> FencingMemory:
         turn=Turn[found["turn"]],
         silent_since=_number(found["silent_since"]),
         booted_at=_number(found["booted_at"]),
+        turns=None if found.get("turns") is None else Turns(*map(float, found["turns"])),
         measured_s=tuple(sorted((str(group), float(took_s)) for group, took_s in found["measured_s"].items())),
     )
 

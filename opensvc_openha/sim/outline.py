@@ -33,8 +33,9 @@ _NOT_A_CAUSE = frozenset({
     "held_back", "_impossible_at", "_kept_on_s", "first_seq", "stepped_back_from", "_told", "_asking", "_is_question_new",
     "_learned_reason",
     "_said", "_repeated", "_repeat_seq", "_repeat_end", "_out_at",
-    "_remembered", "_opens", "_last_text", "_ended", "_last_pilot", "_measured_s", "began_at", "text", "_booted_at",
-    "_unfenced",
+    "_remembered", "_opens", "_last_text", "_ended", "_measured_s", "began_at", "text", "_booted_at", "_unfenced",
+    # A world with one service has one fence, and its configuration stays as it is.
+    "_flown", "_ready_groups", "_slowest", "_turns", "_next_turns", "_next_turns_seq",
 })
 """Attributes that are shown, that repeat others, or that only say when the next beat is due."""
 

@@ -9,14 +9,15 @@ from typing import Callable, Iterator
 import pytest
 
 from opensvc_openha.core.actions import Announce, RunScript
-from opensvc_openha.core.beat import Beat, BootId
+from opensvc_openha.core.beat import Beat, BootId, Goodbye
 from opensvc_openha.core.events import ScriptKind
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import PeerStanding
+from opensvc_openha.core.timing import RESTART_HOLD_S
 from opensvc_openha.formats.layout import tree_layout
 from opensvc_openha.runtime import clock
 from opensvc_openha.runtime.daemon import Daemon
-from tests.cluster_dir import HERE, ClusterDir
+from tests.cluster_dir import HERE, PEER, ClusterDir
 
 TIMEOUT_S = 2.0
 """Of both links: after that long without a word of ours the peer may take what we were about to start."""
@@ -121,3 +122,15 @@ def test_standstill_that_lasts_is_seen_before_its_end(bench: Bench) -> None:
     is_overtaken = bench.decide()
     bench.now = 1000.0 + 0.25 * TIMEOUT_S
     assert is_overtaken()
+
+
+def test_check_up_of_a_peer_that_said_goodbye_and_did_not_come_back_is_not_put_off(bench: Bench) -> None:
+    """Its standing stays `left`, and the rules take it for silent after the hold."""
+    view = bench.daemon._node.engine._view
+    view.take(Beat(PEER, BootId(1, 2), 1, None, {"registry": ServiceState.STARTED}, Goodbye.RESTART), bench.now)
+    view.judge(False, None, bench.now)
+    bench.daemon._decided_at = bench.now
+    bench.daemon.run_script(RunScript("registry", ScriptKind.CHECK, "/bin/true", ServiceState.UNKNOWN, PeerStanding.SILENT))
+    assert bench._asked[-1](), "the hold is not over"
+    view.judge(False, None, bench.now + RESTART_HOLD_S)
+    assert view.standing is PeerStanding.LEFT and not bench._asked[-1]()

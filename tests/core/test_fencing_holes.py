@@ -1,0 +1,152 @@
+"""Fencing where something else goes wrong, too: full disks, edited configurations, several fences, goodbyes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from opensvc_openha.core.actions import Action, Persist, RunScript
+from opensvc_openha.core.beat import Goodbye
+from opensvc_openha.core.events import Command, CommandReceived, ConfigChanged, Learned, ScriptKind, StoreFailed
+from opensvc_openha.core.model import FencingPolicy, Profile
+from opensvc_openha.core.states import ServiceState as S
+from opensvc_openha.core.status import PeerStanding
+from opensvc_openha.core.timing import RESTART_HOLD_S, START_READY_DELAY_S, STORE_RETRY_S
+
+from tests.core.pair import Host
+from tests.core.test_decisions import Bench
+from tests.core.test_fencing import FENCE_S, OUT_S, Fences
+
+
+class FullDisk(Host):
+    """A node whose disk takes no state for a while: scripts decided on with it are not run, as the runtime does it."""
+
+    is_full = False
+
+    def carry_out(self, action: Action) -> None:
+        """What the shell would do with a full disk."""
+        if self.is_full and isinstance(action, Persist) and action.state is S.STARTING:
+            self.pair.schedule(0, self.handle, self.life, StoreFailed(action.service, "No space left on device"))
+        elif not (self.is_full and isinstance(action, RunScript)):
+            super().carry_out(action)
+
+
+def test_fence_given_up_for_a_full_disk_is_flown_once_there_is_room() -> None:
+    """The takeover's first attempt cannot be written down: its fence never ran, and must not be waited for."""
+    pair = Fences(names=("registry",))
+    pair.deb2 = disk = FullDisk(pair, 1)
+    pair.start_one()
+    disk.is_full = True
+    pair.cut_all()
+    pair.run(OUT_S + 2)
+    assert pair.checks() == [] and disk.engine is not None
+    disk.is_full = False
+    pair.run(STORE_RETRY_S + START_READY_DELAY_S + FENCE_S + 5)
+    assert [node for _, node in pair.checks()] == ["deb2"]
+    assert pair.state("deb2") is S.STARTED
+
+
+def test_peer_that_left_its_services_and_did_not_come_back_is_silent() -> None:
+    """Its daemon said goodbye: the check-up script that follows the hold is told `silent`, and is not put off for ever."""
+    bench = Bench()
+    bench.hear(S.STARTED)
+    bench.hear(S.STARTED, Goodbye.RESTART)
+    bench.run(RESTART_HOLD_S - 0.1)
+    assert not bench.engine.is_peer_silent
+    done = bench.run(START_READY_DELAY_S + 0.2)
+    [check] = [action for action in done if isinstance(action, RunScript)]
+    assert check.kind is ScriptKind.CHECK and check.peer_standing is PeerStanding.SILENT
+    assert bench.engine.is_peer_silent and bench.engine.peer_standing is PeerStanding.LEFT
+
+
+def _reconfigure(host: Host, **changes: object) -> None:
+    assert host.engine is not None
+    spec = replace(host.engine.spec, **changes)  # type: ignore[arg-type]
+    host.handle(host.life, ConfigChanged(spec, {}))
+
+
+@pytest.mark.parametrize("fence_time_s", [0.5, 9.0, 35.0])
+@pytest.mark.parametrize("edited", ["deb1", "deb2"])
+@pytest.mark.parametrize("edited_after_s", [2.0, 20.0])
+def test_fence_time_edited_on_one_node_during_a_cut_moves_no_turn(
+    fence_time_s: float, edited: str, edited_after_s: float
+) -> None:
+    """Both fail to fence for a while, and one of the nodes gets another `fence_time`: their turns must not meet."""
+    for works_after_s in range(20, 200, 22):
+        pair = Fences()
+        pair.start_both()
+        pair.works = False
+        pair.cut_all()
+        pair.run(edited_after_s)
+        _reconfigure(pair.deb1 if edited == "deb1" else pair.deb2, fence_time_s=fence_time_s)
+        pair.run(works_after_s - edited_after_s)
+        pair.works = True
+        pair.run(400)
+        assert len(pair.fenced) == 1, works_after_s
+
+
+def test_profile_and_timeouts_edited_on_one_node_during_a_cut_move_no_turn() -> None:
+    """The same with `profile = fast` and shorter links."""
+    for works_after_s in range(20, 200, 14):
+        pair = Fences()
+        pair.start_both()
+        pair.works = False
+        pair.cut_all()
+        pair.run(16)
+        short = tuple(replace(link, timeout_s=2.0) for link in pair.links)
+        _reconfigure(pair.deb1, links=short, profile=Profile.FAST)
+        pair.run(works_after_s - 16)
+        pair.works = True
+        pair.run(400)
+        assert len(pair.fenced) == 1, works_after_s
+
+
+def test_daemon_restarted_during_a_cut_with_another_fence_time_counts_as_before() -> None:
+    """What both knew before the cut is remembered."""
+    for works_after_s in range(20, 200, 22):
+        pair = Fences()
+        pair.start_both()
+        pair.works = False
+        pair.cut_all()
+        pair.run(16)
+        states = {name: Learned(item.state, must_probe=True) for name, item in pair.deb1.disk.items()}
+        pair.deb1.kill_daemon()
+        pair.fence_time_s = 25.0
+        pair.deb1.boot(states)
+        pair.run(works_after_s - 16)
+        pair.works = True
+        pair.run(600)
+        assert len(pair.fenced) <= 1, works_after_s
+
+
+def test_fence_that_always_fails_does_not_keep_another_one_from_its_turn() -> None:
+    """Two fences, one of them dead: the nodes take turns, and the one that works is tried in the next own turn."""
+    pair = Fences(names=("registry", "files", "aside"))
+    pair.services = (*pair.services[:2], replace(pair.services[2], check="/etc/other"))
+    pair.script_ok = lambda host, action: action.kind is not ScriptKind.CHECK or action.service == "aside"
+    pair.on_check = lambda host, action: None
+    pair.boot()
+    pair.run(2)
+    for host, names in ((pair.deb1, ("registry",)), (pair.deb2, ("files",)), (pair.deb1, ("files", "aside")),
+                        (pair.deb2, ("registry", "aside"))):
+        for name in names:
+            host.handle(host.life, _unfreeze(next(host.commands), name))
+        pair.run(5)
+    standby = pair.deb1 if pair.state("deb2", "aside") is S.STARTED else pair.deb2
+    pair.cut_all()
+    pair.run(300)
+    assert ("check", "aside") in [(kind, name) for _, node, kind, name in pair.scripts if node == standby.name]
+
+
+def _unfreeze(number: int, name: str) -> CommandReceived:
+    return CommandReceived(number, name, Command.UNFREEZE)
+
+
+def test_first_step_writes_down_when_the_node_booted() -> None:
+    """So that the next daemon knows, whatever happens in between."""
+    pair = Fences(fencing=FencingPolicy(boot_alone_s=60.0))
+    pair.deb2.boot({"registry": Learned(S.STOPPED)})
+    booted_at = pair.now
+    pair.run(1)
+    assert pair.deb2.fencing.booted_at == booted_at and not pair.deb2.fencing.has_heard
