@@ -369,7 +369,7 @@ class Engine:
         # A C OpenHA acknowledges nothing: each of its beats counts for a service that waits.
         if is_ack_new or beat.is_legacy:
             self._touched |= self._asking
-        if previous is None or _is_new_speech(previous, beat):
+        if previous is None or _is_new_speech(previous, beat, self._view.standing is PeerStanding.LIVE):
             self._is_dirty = True
             return
         said = previous.states
@@ -763,15 +763,23 @@ class Engine:
         return service in self._machines and self._machines[service].may_run
 
 
-def _is_new_speech(previous: Beat, beat: Beat) -> bool:
-    """True unless the two differ in nothing but numbers and the states of the same services."""
-    return (previous.boot, previous.is_complete, _lasting(previous.facts), previous.states.keys()) != (
-        beat.boot, beat.is_complete, _lasting(beat.facts), beat.states.keys())
+def _is_new_speech(previous: Beat, beat: Beat, is_live: bool) -> bool:
+    """True unless the two differ in nothing that all services are judged by."""
+    return (previous.boot, previous.is_complete, _lasting(previous.facts, is_live), previous.states.keys()) != (
+        beat.boot, beat.is_complete, _lasting(beat.facts, is_live), beat.states.keys())
 
 
-def _lasting(facts: Optional[Facts]) -> Optional[Facts]:
-    """The facts without the one that is another number in each beat."""
-    return None if facts is None else replace(facts, silent_s=None)
+def _lasting(facts: Optional[Facts], is_live: bool) -> Optional[Facts]:
+    """The facts without the one that is another number in each beat, and those that say who fences first.
+
+    While the peer is heard nothing is fenced, so those move no service; but with many services they change with each that is
+    started. A silence that begins or ends has all services looked at by itself.
+    """
+    if facts is None:
+        return None
+    if is_live:
+        return Facts(unready=facts.unready, marks=facts.marks)
+    return replace(facts, silent_s=None)
 
 
 def _shortest_timeout_s(links: "tuple[LinkSpec, ...]") -> float:

@@ -19,7 +19,7 @@ from opensvc_openha.core.events import (
     ScriptOutcome,
     Tick,
 )
-from opensvc_openha.core.facts import Facts
+from opensvc_openha.core.facts import Facts, Turn
 from opensvc_openha.core.model import ClusterSpec
 from opensvc_openha.core.service_machine import ServiceMachine
 from opensvc_openha.core.states import ServiceState
@@ -88,6 +88,18 @@ def test_beat_with_other_services_or_facts_has_all_looked_at(evaluated: "list[st
     evaluated.clear()
     del bench.said["svc9"]
     bench.hear(facts=Facts(priority=1))
+    assert len(set(evaluated)) == COUNT
+
+
+def test_who_would_fence_first_concerns_no_service_of_a_peer_that_is_heard(evaluated: "list[str]") -> None:
+    """The sum of priorities on the peer grows with each service that starts there: none is looked at for it."""
+    bench = Bench(ServiceState.FROZEN_STOP)
+    bench.hear(facts=Facts(priority=1))
+    evaluated.clear()
+    for priority, turn in ((2, Turn.NONE), (3, Turn.CLAIMED), (4, Turn.HELD)):
+        bench.hear(facts=Facts(priority=priority, turn=turn, fence_s=float(priority), is_defending=priority == 4))
+    assert evaluated == []
+    bench.hear(facts=Facts(priority=4, unready=frozenset({"svc1"})))
     assert len(set(evaluated)) == COUNT
 
 
