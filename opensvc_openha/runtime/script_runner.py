@@ -38,6 +38,7 @@ from opensvc_openha.runtime.memory_guard import MemoryGuard
 from opensvc_openha.runtime.programs import NOT_RUN, why_not_runnable
 from opensvc_openha.runtime.script_log import NO_ROOM, ScriptLog
 from opensvc_openha.runtime.script_output import with_output
+from opensvc_openha.runtime.spawn_turn import SpawnTurn
 
 _ARGUMENT = {
     # The check-up script is called as the original calls it: with "start".
@@ -54,7 +55,6 @@ _WORD_IN_PART, _WORD_STANDBY = "warn", "stdby"
 _CODE_IN_PART, _CODES_STANDBY = 2, (2, 6, 7)
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-
 _Job = Tuple[RunScript, Callable[[], bool]]
 
 
@@ -70,6 +70,7 @@ class ScriptRunner:
         self._peer = peer
         self._report = report
         self._lock = threading.Lock()
+        self._spawning = SpawnTurn()
         self._limits: "dict[str, ScriptLimits]" = {}
         self._at_once = SCRIPTS_AT_ONCE
         self._threads = 0
@@ -134,12 +135,12 @@ class ScriptRunner:
             if action.kind is ScriptKind.PROBE:
                 self._await_orphan(action.service)
             if action.kind in _REVOCABLE and is_overtaken():
-                outcome, detail = ScriptOutcome.POSTPONED, f"this node stood still before the {action.kind.value} script began"
+                outcome, detail = _put_off(action)
             elif action.kind is ScriptKind.CHECK and find_doubt(action.path, self._layout):
                 outcome = ScriptOutcome.FAILED
                 detail = f"not run: {find_doubt(action.path, self._layout)}"
             else:
-                outcome, detail = self._run_one(action)
+                outcome, detail = self._run_one(action, is_overtaken)
         except Exception as error:  # The one place of this thread that catches all: its end must be reported.
             outcome, detail = _failure(action.kind), f"could not be run: {error}"
         self._report(ScriptExited(action.service, action.kind, outcome, detail))
@@ -148,7 +149,7 @@ class ScriptRunner:
         with self._lock:
             return self._limits.get(service, ScriptLimits())
 
-    def _run_one(self, action: RunScript) -> "tuple[ScriptOutcome, str]":
+    def _run_one(self, action: RunScript, is_overtaken: "Callable[[], bool]" = lambda: False) -> "tuple[ScriptOutcome, str]":
         command = [action.path, _ARGUMENT[action.kind]]
         limit_s = _limit_s(self._limits_of(action.service), action.kind)
         began = clock.monotonic()
@@ -157,10 +158,15 @@ class ScriptRunner:
         try:
             log.note(f"{clock.stamp(clock.wall())} {' '.join(command)}\n")
             try:
-                process = subprocess.Popen(
-                    self._with_own_score(command), stdin=subprocess.DEVNULL, stdout=log.handle, stderr=log.handle, cwd="/",
-                    start_new_session=True, env=self._environment(action, limit_s),
-                )
+                argv, environment = self._with_own_score(command), self._environment(action, limit_s)
+                with self._spawning as has_waited:
+                    if has_waited and action.kind in _REVOCABLE and is_overtaken():
+                        log.note("not begun: this node stood still before\n")
+                        return _put_off(action)
+                    process = subprocess.Popen(
+                        argv, stdin=subprocess.DEVNULL, stdout=log.handle, stderr=log.handle, cwd="/", start_new_session=True,
+                        env=environment,
+                    )
             except OSError as error:
                 reason = why_not_runnable(action.path) or f"{action.path}: {error.strerror}"
                 is_start = action.kind is ScriptKind.START
@@ -263,6 +269,10 @@ def _limit_s(limits: ScriptLimits, kind: ScriptKind) -> float:
         ScriptKind.PROBE: (limits.probe_s, PROBE_LIMIT_S),
     }[kind]
     return default_s if own_s is None else own_s
+
+
+def _put_off(action: RunScript) -> "tuple[ScriptOutcome, str]":
+    return ScriptOutcome.POSTPONED, f"this node stood still before the {action.kind.value} script began"
 
 
 def _failure(kind: ScriptKind) -> ScriptOutcome:

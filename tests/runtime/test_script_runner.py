@@ -208,9 +208,10 @@ def test_status_of_an_agents_wrapper_is_its_exit_code(
 
 @pytest.mark.parametrize("kind", [ScriptKind.CHECK, ScriptKind.START, ScriptKind.PROBE])
 def test_script_that_cannot_be_run_is_a_failure_with_its_path(runner: Runner, kind: ScriptKind) -> None:
-    """There is no such file: reported, not raised, and the next script runs."""
+    """There is no such file: reported, not raised, and the next script runs. A start has touched nothing."""
     end = runner.run(kind, "/nowhere/web.sh")
-    assert end.outcome is (ScriptOutcome.UNSURE if kind is ScriptKind.PROBE else ScriptOutcome.FAILED)
+    assert end.outcome is {ScriptKind.CHECK: ScriptOutcome.FAILED, ScriptKind.START: ScriptOutcome.NOT_BEGUN,
+                           ScriptKind.PROBE: ScriptOutcome.UNSURE}[kind]
     assert "/nowhere/web.sh" in end.detail
     runner.write("echo up")
     assert runner.run(kind).outcome in (ScriptOutcome.OK, ScriptOutcome.UP)
