@@ -80,7 +80,7 @@ from opensvc_openha.runtime.problems import Subject
 from opensvc_openha.runtime.process_names import ProcessNames
 from opensvc_openha.runtime.pulse import Pulse
 from opensvc_openha.runtime.readiness import Readiness
-from opensvc_openha.runtime.realtime import Realtime
+from opensvc_openha.runtime.realtime import Realtime, favour_session
 from opensvc_openha.runtime.script_runner import ScriptRunner
 from opensvc_openha.runtime.systemd import Systemd
 from opensvc_openha.runtime.state_store import StateStore, clean_up, next_boot
@@ -204,6 +204,7 @@ class Daemon:
         # A shell ignores it for what it runs in the background; services are not to inherit that.
         signal.signal(signal.SIGQUIT, signal.SIG_DFL)
         self._memory.protect()
+        favour_session()
         self._server.open()
         if not self._history.is_open:
             self._history.open()

@@ -1,15 +1,19 @@
-"""The real-time class for the threads that must not be late, and memory that is not swapped out. An option.
+"""Precedence for the threads that must not be late; the real-time class, and memory that is not swapped out, as an option.
 
-Each thread asks for itself: with the flag that resets it on fork, so that scripts and services never inherit it.
+Each thread asks for itself: with the flag that resets it on fork, so that scripts and services never inherit it. Scripts have
+sessions of their own, and the kernel shares processors out by sessions first: the daemon's session is given more weight as well.
 Source: sched(7), mlockall(2).
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 
 PRIORITY = 10
+NICE = -10
+_AUTOGROUP = "/proc/self/autogroup"
 _LOCK_PRESENT, _LOCK_FUTURE, _LOCK_WHEN_TOUCHED = 1, 2, 4
 
 
@@ -23,8 +27,9 @@ class Realtime:
             self._lock_memory()
 
     def enter(self) -> None:
-        """Puts the calling thread into the real-time class, if that is wanted and permitted."""
+        """Puts the calling thread into the real-time class, or before ordinary ones, if that is wanted and permitted."""
         if not self._is_wanted:
+            _go_first()
             return
         try:
             os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(PRIORITY))
@@ -47,3 +52,23 @@ class Realtime:
         if not self._is_wanted:
             return "ordinary"
         return "real-time, memory locked" if not self._problems else "ordinary: " + ", ".join(self.warnings)
+
+
+def favour_session() -> None:
+    """Has the kernel prefer this session to those of scripts; without the right to that, or such sharing, nothing happens.
+
+    Only that of a process which leads it: another one is somebody's terminal.
+    """
+    if os.getsid(0) != os.getpid():
+        return
+    with contextlib.suppress(OSError), open(_AUTOGROUP, "w", encoding="ascii") as file:
+        file.write(str(NICE))
+
+
+def _go_first() -> None:
+    """Unless somebody has chosen a niceness for the daemon: that is kept, and scripts have it, too."""
+    with contextlib.suppress(OSError):
+        if os.getpriority(os.PRIO_PROCESS, 0) == 0 and os.sched_getscheduler(0) == os.SCHED_OTHER:
+            # The flag first: what this thread begins must never inherit the niceness.
+            os.sched_setscheduler(0, os.SCHED_OTHER | os.SCHED_RESET_ON_FORK, os.sched_param(0))
+            os.setpriority(os.PRIO_PROCESS, 0, NICE)
