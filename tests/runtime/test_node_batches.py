@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from opensvc_openha.core.actions import Action, Announce, Answer, MirrorPeer, Persist, Record, RememberLives, RunScript, Word
+from opensvc_openha.core.actions import (
+    Action,
+    Announce,
+    Answer,
+    MirrorPeer,
+    Persist,
+    Record,
+    RememberFencing,
+    RememberLives,
+    RunScript,
+    Word,
+)
 from opensvc_openha.core.beat import BootId
 from opensvc_openha.core.engine import Engine
 from opensvc_openha.core.events import Command, CommandReceived, Learned, Tick
@@ -34,10 +45,10 @@ class Surroundings:
         if self.is_disk_broken:
             raise SystemFault("cannot write services to disk: I/O error")
 
-    def _note(self, action: "RememberLives | MirrorPeer | Announce | RunScript | Answer | Record") -> None:
+    def _note(self, action: "RememberLives | RememberFencing | MirrorPeer | Announce | RunScript | Answer | Record") -> None:
         self.done.append(action)
 
-    remember_lives = mirror = announce = run_script = answer = record = _note
+    remember_lives = remember_fencing = mirror = announce = run_script = answer = record = _note
 
 
 def _node(count: int, surroundings: Surroundings, state: ServiceState = ServiceState.STOPPED) -> Node:
