@@ -17,6 +17,8 @@ from opensvc_openha.core.actions import (
 from opensvc_openha.core.beat import BootId
 from opensvc_openha.core.engine import Engine
 from opensvc_openha.core.events import Command, CommandReceived, Learned, Tick
+from opensvc_openha.core.facts import Turn
+from opensvc_openha.core.fencing_memory import FencingMemory
 from opensvc_openha.core.model import ClusterSpec, LinkKind, LinkSpec, ServiceSpec
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.errors import SystemFault
@@ -56,7 +58,8 @@ def _node(count: int, surroundings: Surroundings, state: ServiceState = ServiceS
     links = tuple(LinkSpec(name, LinkKind.NET, "eth1", "239.131.50.10", 5010, 0, 2.0) for name in ("deb1", "deb2"))
     services = tuple(ServiceSpec(f"svc{number}", "/opt/svc", "deb1", "deb2", "/opt/fence") for number in range(count))
     learned = {svc.name: Learned(state) for svc in services}
-    return Node(Engine(ClusterSpec("deb1", "deb2", links, services), BootId(1, 1), learned, 100.0), surroundings)
+    memory = FencingMemory(has_heard=True, turn=Turn.HELD)
+    return Node(Engine(ClusterSpec("deb1", "deb2", links, services), BootId(1, 1), learned, 100.0, fencing=memory), surroundings)
 
 
 def _run(node: Node, until: float) -> None:
@@ -76,7 +79,8 @@ def test_many_states_are_on_disk_with_one_wait_before_they_are_announced() -> No
     persisted = [index for index, action in enumerate(surroundings.done) if isinstance(action, Persist)]
     assert len(persisted) == 100 and not any(surroundings.durable)
     assert surroundings.synced_after == [persisted[-1] + 1]
-    assert isinstance(surroundings.done[persisted[-1] + 1], Announce)
+    then = [action for action in surroundings.done[persisted[-1] + 1:] if not isinstance(action, RememberFencing)]
+    assert isinstance(then[0], Announce)
 
 
 def test_few_states_are_each_on_disk_at_once() -> None:
