@@ -112,7 +112,7 @@ def test_script_of_a_state_that_cannot_be_written_does_not_run() -> None:
     alarms = [action for action in surroundings.done if isinstance(action, Record) and action.new == "NOT WRITTEN"]
     assert len(alarms) == 1
     surroundings.is_disk_broken = False
-    _run_from(node, 109.0, 135.0)
+    _run_from(node, 109.0, 600.0)
     assert any(isinstance(action, RunScript) for action in surroundings.done)
     assert [action.new for action in surroundings.done if isinstance(action, Record)].count("WRITTEN") == 1
 
