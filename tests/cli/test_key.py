@@ -60,7 +60,7 @@ def test_install_takes_a_file_or_standard_input(cluster_dir: ClusterDir) -> None
     assert "cannot read" in cluster_dir.fails("openha key install /nowhere", 7)
 
 
-@pytest.mark.parametrize("words", ["", "rotate now", "install", "delete", "--help me"])
+@pytest.mark.parametrize("words", ["", "rotate now", "install", "delete", "generate me"])
 def test_wrong_words_are_a_usage_error(cluster_dir: ClusterDir, words: str) -> None:
     """One line, exit code 2."""
     assert "key --help" in cluster_dir.fails(f"openha key {words}", 2)
