@@ -78,7 +78,7 @@ def test_dead_daemon_is_no_reason_to_say_nothing(cluster_dir: ClusterDir) -> Non
     cluster_dir.add("registry", "echo up")
     cluster_dir.ok("ezha start")
     cluster_dir.ok("service -A registry force-start")
-    why(cluster_dir, "operator: force-start")
+    cluster_dir.wait(lambda: "operator: force-start" in cluster_dir.ok("openha history registry"), "it is in the history")
     cluster_dir.kill()
     text = cluster_dir.ok("openha why registry")
     assert text.startswith(f"registry: STARTED on {HERE}, its primary since ")
