@@ -19,7 +19,7 @@ counted from the instant at which the first node called the other silent, which 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Collection, Mapping, Optional
 
 from opensvc_openha.core import timing
@@ -132,8 +132,8 @@ class Fencing:
 
     def _void(self) -> None:
         self._proofs.clear()
-        if self._flight is not None and not self._flight.is_void:
-            self._flight = Flight(self._flight.group, self._flight.service, self._flight.began_at, is_void=True)
+        if self._flight is not None:
+            self._flight = replace(self._flight, is_void=True)
 
     def judge(self, view: PeerView) -> None:
         """Takes the verdict on the peer: from a silence on, turns are counted."""
@@ -241,10 +241,6 @@ class Fencing:
     def retry_at(self, svc: ServiceSpec) -> float:
         """When a fence of that service's group may be tried again."""
         return self._retry_at.get(self.group_of(svc), -math.inf)
-
-    def is_waited_for(self, svc: ServiceSpec) -> bool:
-        """True while a fence that would serve this service is in flight."""
-        return self._flight is not None and self._flight.group == self.group_of(svc)
 
     @property
     def flight(self) -> Optional[Flight]:

@@ -468,8 +468,8 @@ class ServiceMachine:
         elif self._doubt is not None:
             text = f"{self._doubt.cause}: the peer, {view.standing.value}, has not confirmed yet that it did not take it"
             reason = f"{reason}; {text}" if reason else text
-        elif view.silent_since is not None and self._fence_advice(view, now):
-            reason = f"{reason}; {self._fence_advice(view, now)}" if reason else self._fence_advice(view, now)
+        elif view.silent_since is not None and (advice := self._fence_advice(view, now)):
+            reason = f"{reason}; {advice}" if reason else advice
         elif self.state is ServiceState.START_FAILED and self._failures.explain(self.spec.policy):
             reason = f"{reason}; {self._failures.explain(self.spec.policy)}"
         elif view.standing is PeerStanding.LIVE and self.spec.name not in view.states:
