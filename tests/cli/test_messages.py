@@ -62,11 +62,12 @@ def test_resource_monitor_is_named_where_it_acted(cluster_dir: ClusterDir) -> No
     assert [answer.is_ok for answer in control_client.act(layout, Command.FREEZE_STOP, ["registry"], BY_MONITOR)][-1]
     cluster_dir.wait_state("registry", "FROZEN_STOP")
     assert "STARTED -> STOPPING: resource monitor: freeze-stop" in cluster_dir.log()
-    why = cluster_dir.ok("openha why registry")
-    assert "resource monitor: freeze-stop" in why and "operator: freeze-stop" not in why
+    # The history is written in batches, soon after the change.
+    cluster_dir.wait(lambda: "resource monitor: freeze-stop" in cluster_dir.ok("openha why registry"), "why names it")
+    assert "operator: freeze-stop" not in cluster_dir.ok("openha why registry")
     assert "by resource monitor, root (" in cluster_dir.ok("openha history registry")
     cluster_dir.ok("service -A registry unfreeze")
-    assert "operator: unfreeze" in cluster_dir.ok("openha history registry")
+    cluster_dir.wait(lambda: "operator: unfreeze" in cluster_dir.ok("openha history registry"), "the unfreeze is kept")
 
 
 def test_restart_of_the_peers_daemon_is_in_log_and_history(cluster_dir: ClusterDir) -> None:

@@ -54,8 +54,8 @@ def test_interface_down_and_up_and_down_again_before_the_power_is_lost(cluster):
     assert cluster.link(second, "eth2")["is_up"]
     for node in cluster.nodes:
         assert cluster.states(node) == {"registry": "STARTED/STOPPED"}
-    assert "eth1 is down here: the peer is told" in cluster.must(first, f"{EZ}/bin/openha history")
-    assert said in cluster.must(second, f"{EZ}/bin/openha history")
+    for node, text in ((first, "eth1 is down here: the peer is told"), (second, said)):
+        cluster.until(lambda: cluster.must(node, f"{EZ}/bin/openha history"), lambda seen: text in seen, f"history: {text}")
 
     cluster.must(first, "ip link set eth1 up")
     cluster.until(look, lambda seen: seen[0], "eth1 is up on deb2")

@@ -84,7 +84,7 @@ def test_failed_step_touches_no_service_and_deciding_goes_on(cluster_dir: Cluste
     assert cluster_dir.pid() == pid and set(cluster_dir.calls("registry.sh")) <= {"status"}
     log = cluster_dir.log()
     assert log.count("engine failed: TypeError('planted')") == 1 and "Traceback" in log
-    assert "the engine failed: TypeError('planted')" in cluster_dir.ok("openha history")
+    cluster_dir.wait(lambda: "the engine failed: TypeError('planted')" in cluster_dir.ok("openha history"), "the history has it")
     cluster_dir.ok("service -A registry stop")
     assert cluster_dir.calls("registry.sh")[-1] == "stop"
     cluster_dir.wait_state("registry", "STOPPED")
