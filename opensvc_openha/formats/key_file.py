@@ -65,9 +65,8 @@ def parse_keys(text: str, path: str) -> KeyRing:
     if _NOT_TEXT.search(text):
         raise ConfigError("not a key file: it is not plain text", path)
     found: "dict[str, Key]" = {}
-    last = 0
-    for line in read_lines(text, path):
-        last = line.number
+    lines = list(read_lines(text, path))
+    for line in lines:
         expect_columns(line, "role id secret", path)
         role, key_id, secret = line.columns
         if role not in _ROLES:
@@ -85,7 +84,7 @@ def parse_keys(text: str, path: str) -> KeyRing:
     if "current" not in found:
         raise ConfigError("no current key (`openha key generate` makes one)", path)
     if len(found) == len(_ROLES):
-        raise ConfigError("a next and a previous key at the same time: a rotation has two keys", path, last)
+        raise ConfigError("a next and a previous key at the same time: a rotation has two keys", path, lines[-1].number)
     return KeyRing(found["current"], found.get("next"), found.get("previous"))
 
 

@@ -11,9 +11,12 @@ from pathlib import Path
 import pytest
 
 from opensvc_openha.core.states import ServiceState
-from opensvc_openha.formats.device_signs import HEAD_BYTES, find_sign, holds_heartbeat, without_heartbeats
+from opensvc_openha.formats.device_signs import (
+    _SIGNS, HEAD_BYTES, TAIL_BYTES, find_sign, holds_heartbeat, without_heartbeats,
+)
 from opensvc_openha.formats.disk_slot import encode_slot
 from opensvc_openha.formats.legacy_frame import LegacyRecord, encode_disk_record
+from opensvc_openha.links.disk_worker import MAX_BYTES
 
 SLOT = 5120
 
@@ -41,7 +44,21 @@ def test_blank_device_says_nothing() -> None:
         (65_536, b"\x01\x16\x19\x70\0\0\0\1", "GFS2"),
         (8192, b"OCFSV2", "OCFS2"),
         (1024 + 512, b"LABELONE" + bytes(16) + b"LVM2 001", "LVM"),
-        (0x200000, b"\x5e\xf1\xab\x2f", "VMFS"),
+        (24, b"LVM2 001", "LVM"),
+        (1024 + 24, b"LVM2 001", "LVM"),
+        (4086, b"SWAP-SPACE", "swap"),
+        (0, b"\xfc\x4e\x2b\xa9\1\0\0\0", "RAID"),
+        (1024, b"\x10\x20\xf5\xf2", "F2FS"),
+        (32_768, b"JFS1", "JFS"),
+        (1030, b"\x34\x34", "NILFS2"),
+        (1024, b"\xe2\xe1\xf5\xe0", "EROFS"),
+        (0, b"hsqs", "squashfs"),
+        (32, b"NXSB", "APFS"),
+        (0, b"dmvdo001", "VDO"),
+        (0, b"bluestore block device\n", "Ceph BlueStore"),
+        (4120, b"\xc6\x85\x73\xf6\x4e\x1a\x45\xca\x82\x65", "bcache"),
+        (1 << 20, b"\x0d\xd0\x01\xc0", "VMFS"),
+        (2 << 20, b"\x5e\xf1\xab\x2f", "VMFS"),
     ],
 )
 def test_sign_on_a_blank_device_is_found(offset: int, sign: bytes, what: str) -> None:
@@ -49,6 +66,15 @@ def test_sign_on_a_blank_device_is_found(offset: int, sign: bytes, what: str) ->
     found = find_sign((bytes(offset) + sign).ljust(HEAD_BYTES, b"\0"), SLOT)
     assert found is not None and what in found
     assert find_sign((bytes(offset + 1) + sign).ljust(HEAD_BYTES, b"\0"), SLOT) is None
+
+
+def test_ends_that_are_read_hold_every_sign_and_little_more() -> None:
+    """Whole requests of 64 KiB; a slow disk has to give both ends each time that a link with a blank slot is opened."""
+    last = max(offset + len(sign) for offset, sign, _ in _SIGNS)
+    assert last <= HEAD_BYTES < last + (128 << 10)
+    assert HEAD_BYTES % MAX_BYTES == 0 and TAIL_BYTES % MAX_BYTES == 0
+    # Labels of ZFS and the metadata of RAIDs and DRBD begin within the last half MiB.
+    assert TAIL_BYTES >= 1 << 19 and HEAD_BYTES + TAIL_BYTES <= 4 << 20
 
 
 @pytest.mark.parametrize(("command", "what"), [("mkfs.ext4 -q -F {}", "ext2/3/4"), ("mkswap {}", "swap")])

@@ -24,6 +24,11 @@ def test_frame_survives_the_slot(frame, block_bytes):
     assert decode_slot(data) == frame == decode_slot(data + b"remains of a longer beat")
 
 
+def test_slot_that_was_claimed_holds_an_empty_frame():
+    """An envelope with nothing in it, in a slot that holds no byte more: an empty frame, which is no beat and no error."""
+    assert decode_slot(encode_slot(b"", SLOT)) == b"" == decode_slot(encode_slot(b"", SLOT)[:HEAD_BYTES])
+
+
 def test_frame_that_does_not_fit_names_the_spacing():
     """A frame one byte too long for 10 blocks: the error says that 11 are needed; 16 where blocks are 4 KiB."""
     with pytest.raises(ValueError, match="needs slots spaced 11 blocks apart; they have 10"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import struct
 import zlib
 
@@ -106,6 +107,27 @@ def test_host_name_of_any_length_can_be_sealed_and_names_its_link(length: int) -
     tag = tag_of(key, link_binding(one), b"frame")
     assert is_tag_right(key, link_binding(one), b"frame", tag)
     assert not is_tag_right(key, link_binding(two), b"frame", tag)
+
+
+def test_binding_is_the_name_itself_as_long_as_its_length_is_one_byte() -> None:
+    """What goes into the tag is part of the wire: nodes of two versions must make the same of it."""
+    longest, longer = (LinkSpec("deb1", LinkKind.UNICAST, "eth1", "a" * length, 65535, 0, 10.0) for length in (241, 242))
+    assert link_binding(longest) == b"unicast " + b"a" * 241 + b" 65535" and len(link_binding(longest)) == 255
+    assert link_binding(longer) == hashlib.sha256(b"unicast " + b"a" * 242 + b" 65535").digest()
+
+
+def test_what_names_a_cluster_and_a_key_on_the_wire_is_fixed() -> None:
+    """Another length or another digest would make nodes of two versions strangers."""
+    assert cluster_mark("paris").hex() == "916f67f3bcf8ff16" and cluster_mark("") == b""
+    assert KEY.key_id == "67df173c"
+    assert tag_of(KEY, BINDING, b"frame").hex() == "57b13f19ba4ead415784262dd2da00f427eea9b95acba4983e2cddb9c19497da"
+
+
+@pytest.mark.parametrize("length", [0, 31, 33])
+def test_key_of_another_length_is_refused(length: int) -> None:
+    """A short key would be weak, and be taken for one of this cluster: it cannot be made."""
+    with pytest.raises(ValueError, match=f"a key has 32 bytes; found {length}"):
+        Key(bytes(length))
 
 
 def test_thousand_services_with_tag_and_cluster_fit_in_one_datagram() -> None:

@@ -46,6 +46,12 @@ def test_wrong_file_is_told_with_its_line_and_without_the_secret(text: str, line
         assert key.secret.hex()[:16] not in str(caught.value)
 
 
+@pytest.mark.parametrize(("ring", "newest"), [(KeyRing(A), A), (KeyRing(A, next=B), B), (KeyRing(B, previous=A), B)])
+def test_rotation_leads_to_the_next_key(ring: KeyRing, newest: Key) -> None:
+    """What the peer is shown as the newest key, and with that waited for before the other one is used."""
+    assert ring.newest == newest
+
+
 @pytest.mark.parametrize(
     ("ours", "brought", "result"),
     [

@@ -7,6 +7,7 @@ from opensvc_openha.formats.state_file import StoredState, decode, encode
 
 ENDINGS = [
     (StoredState(S.STOPPING, S.FROZEN_STOP), b"1\0then FROZEN_STOP\n"),
+    (StoredState(S.STOPPED, S.FROZEN_STOP), b"0\0then FROZEN_STOP\n"),
     (StoredState(S.STARTING, S.FROZEN_START), b"3\0then FROZEN_START\n"),
     (StoredState(S.START_READY, S.FROZEN_START), b"7\0then FROZEN_START\n"),
     (StoredState(S.FROZEN_START), b"7\0FROZEN_START\n"),
@@ -51,6 +52,18 @@ def test_damaged_file_is_refused_with_what_was_found(data):
     """A file that the original would read as some state: a ValueError that shows the content."""
     with pytest.raises(ValueError, match="expected a digit 0-9 and a NUL byte; found"):
         decode(data)
+
+
+@pytest.mark.parametrize("data, shown", [
+    (b"", "an empty file"),
+    (b"x" * 16, repr(b"x" * 16)),
+    (b"x" * 16 + b"y", "17 bytes that begin with " + repr(b"x" * 16)),
+])
+def test_damaged_file_is_shown_in_a_short_line(data, shown):
+    """Whatever the file has become: the whole of a short content, the beginning of a long one."""
+    with pytest.raises(ValueError) as caught:
+        decode(data)
+    assert str(caught.value).endswith(f"; found {shown}")
 
 
 def test_ending_that_makes_no_sense_cannot_be_stored():

@@ -56,8 +56,8 @@ def test_zeroed_record_is_no_beat(listener, disk_file):
 def test_our_record_lies_at_its_offset_and_nowhere_else(disk_file):
     """19 blocks without an envelope; the blocks before and behind are left alone."""
     begin, end = OFFSET * 512, OFFSET * 512 + RECORD_BYTES
-    # Its own slot is blank, since what is not a heartbeat is never written over.
-    pathlib.Path(disk_file).write_bytes(b"n" * begin + bytes(RECORD_BYTES) + b"n" * (64 * 512 - end))
+    # Its own slot has a record, since nothing else is written over, and a blank one only on a device that is nobody's.
+    pathlib.Path(disk_file).write_bytes(b"n" * begin + BLANK + b"n" * (64 * 512 - end))
     sender = make_sender(disk(disk_file), time.monotonic)
     sender.open()
     sender.send(STARTING)

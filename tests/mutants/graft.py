@@ -12,6 +12,8 @@ import sys
 import types
 from typing import Any, Iterator
 
+from tests.mutants.rooms import PACKAGE, ROOT
+
 Codes = "dict[str, types.CodeType]"
 
 
@@ -108,7 +110,8 @@ def _values(module: types.ModuleType, tree: ast.Module) -> bool:
             continue
         has_changed = True
         for other in list(sys.modules.values()):
-            if getattr(other, "__name__", "").startswith(("opensvc_openha", "tests")):
+            # Tests in a folder that is no package have a bare name.
+            if str(getattr(other, "__file__", None)).startswith((str(PACKAGE), str(ROOT / "tests"))):
                 for known, item in list(vars(other).items()):
                     # Equal numbers may be one object.
                     if item is old and (known == name or not isinstance(old, (int, float))):
