@@ -1,48 +1,111 @@
-"""The lines of ``openha fence status``."""
+"""The lines of ``openha fence``."""
 
 from __future__ import annotations
 
-from typing import Optional
+from typing import Mapping, Optional
 
-from opensvc_openha.core.status import FenceGroup, NodeStatus, PeerStanding
+from opensvc_openha.core.states import ServiceState as S
+from opensvc_openha.core.status import FenceGroup, NodeStatus, PeerStanding, ServiceStatus
 
 _NAMED = 5
+_AFTER_SILENCE: "Mapping[Optional[S], str]" = {
+    S.STOPPED: "is started here, once the above has made sure that {peer} is out",
+    S.START_READY: "is started here, once the above has made sure that {peer} is out",
+    S.STARTING: "is being started here",
+    S.STARTED: "runs here: nothing is done",
+    S.FROZEN_START: "runs here, frozen: nothing is done",
+    S.FROZEN_STOP: "is frozen: nothing is done",
+    S.STOPPING: "is being stopped here; what follows depends on how that ends",
+    S.START_FAILED: "its start failed here: nothing is done before somebody acts, or the fence is tried again",
+    S.STOP_FAILED: "its stop failed here: nothing is done before somebody acts",
+    S.UNKNOWN: "its state here is not known: nothing is done",
+}
 
 
-def fence_report(status: NodeStatus, now: float) -> str:
-    """What would be done about a silent peer, by whom, and what is known of it; ``now`` is wall-clock seconds."""
-    fencing = status.fencing
-    lines = [f"{status.node} makes sure that {status.peer} is out by:"]
-    lines += [line for group in fencing.groups for line in _group(group, now)] or ["  nothing: this node has no service"]
+def confirmation(node: str, lines: "list[str]") -> str:
+    """What was confirmed, and what becomes of each service."""
+    head = f"confirmed: {node} runs nothing. This is believed until it is heard again (openha fence status)"
+    return "\n".join([head, *(f"  {line}" for line in lines)]) + "\n"
+
+
+def fence_report(status: NodeStatus, now: float, plans: "Mapping[str, str]" = {}) -> str:
+    """What would be done about a silent peer, by whom, and what is known of it.
+
+    ``now`` is wall-clock seconds; ``plans`` say what the check-up script of a service does, level by level, where that is known.
+    """
+    fencing, peer = status.fencing, status.peer
+    lines = [f"{status.node} makes sure that {peer} is out by:"]
+    lines += [line for group in fencing.groups for line in _group(group, now, plans)] or ["  nothing: this node has no service"]
     lines.append(f"peer: {status.peer_standing.value} ({status.peer_reason})")
     if fencing.flight:
         lines.append(f"a fence is on its way: the check-up script of {fencing.flight}")
-    if fencing.proof:
+    if fencing.confirmed_by:
+        lines.append(f"confirmed out {_ago(fencing.confirmed_at, now)} by {fencing.confirmed_by}: believed until a beat of"
+                     f" {peer} comes in, this node stands still for a link timeout, or its daemon ends")
+    elif fencing.proof:
         lines.append(f"proved out: {fencing.proof}")
-    if fencing.is_blocked:
-        alone = "" if fencing.boot_alone_s is None else f", or {fencing.boot_alone_s:g} s after its boot"
-        lines.append(f"{status.node} has not heard {status.peer} since it booted: it fences and starts nothing before"
-                     f" that{alone}")
+    lines += _services(status)
     lines.append(f"cut from each other, {_first(status)}")
-    if status.peer_standing is PeerStanding.SILENT and not fencing.proof:
+    if fencing.is_blocked:
+        lines += _block(status, now)
+    elif status.peer_standing is PeerStanding.SILENT and not fencing.proof and not fencing.confirmed_by:
         if fencing.opens_at is not None and fencing.opens_at > now + 1:
             lines.append(f"this node's next turn to fence is in {fencing.opens_at - now:.0f} s")
-        lines.append(f"if you made sure that {status.peer} runs nothing: openha fence confirm {status.peer}")
+        lines.append(f"if you made sure that {peer} runs nothing, type: openha fence confirm {peer}")
     return "\n".join(lines) + "\n"
 
 
-def _group(group: FenceGroup, now: float) -> "list[str]":
-    more = f" and {len(group.services) - _NAMED} more" if len(group.services) > _NAMED else ""
-    services = ", ".join(group.services[:_NAMED]) + more
+def _block(status: NodeStatus, now: float) -> "list[str]":
+    """What a node waits for that has not heard its peer since it booted."""
+    fencing, peer = status.fencing, status.peer
+    lines = [f"{status.node} has not heard {peer} since it booted: it neither fences it nor starts what has a check-up script,"
+             " before one of these:",
+             f"  {peer} is heard (openha hb -s -v shows what is wrong with each link)"]
+    if fencing.alone_at is not None:
+        wait_s = max(0.0, fencing.alone_at - now)
+        lines.append(f"  it has been alone for {fencing.boot_alone_s:g} s since its boot ([fencing] boot_alone), in"
+                     f" {wait_s:.0f} s: then it fences")
+    lines.append(f"  you made sure that {peer} runs nothing, and type: openha fence confirm {peer}")
+    return lines
+
+
+def _services(status: NodeStatus) -> "list[str]":
+    """What becomes of each service; a line for those of which the same is true."""
+    is_silent = status.peer_standing is PeerStanding.SILENT
+    found: "dict[str, list[str]]" = {}
+    for svc in status.services:
+        if svc.own_state is not None and status.node in (svc.primary, svc.secondary):
+            text = _now(svc) if is_silent else _AFTER_SILENCE.get(svc.own_state, "nothing is done").format(peer=status.peer)
+            found.setdefault(text, []).append(svc.name)
+    if not found:
+        return []
+    head = f"while {status.peer} is silent:" if is_silent else f"when {status.peer} falls silent:"
+    return [head, *(f"  {_named(names)}: {text}" for text, names in found.items())]
+
+
+def _now(svc: ServiceStatus) -> str:
+    return f"{svc.own_state.name if svc.own_state else ''}{f', {svc.reason}' if svc.reason else ''}"
+
+
+def _group(group: FenceGroup, now: float, plans: "Mapping[str, str]") -> "list[str]":
+    services = _named(list(group.services))
     if not group.name:
         return [f"  {group.check}    proves nothing, always succeeds; for {services}"]
     took = "" if group.took_s is None else f", took at most {group.took_s:g} s"
-    lines = [f"  {group.check}    for {services}", f"      worked {_ago(group.worked_at, now)}{took}"]
+    limit = "" if group.limit_s is None else f", within {group.limit_s:g} s"
+    lines = [f"  {group.check}    for {services}{limit}"]
+    lines += [f"      {name}: {plans[name]}" for name in group.services if name in plans]
+    lines.append(f"      worked {_ago(group.worked_at, now)}{took}")
     if group.failed_at is not None and group.failed_at > (group.worked_at or 0.0):
         tries = "" if not group.failures else f", {group.failures} time(s) in a row"
         retry = "" if group.retry_at is None else f"; next try in {max(0.0, group.retry_at - now):.0f} s"
         lines.append(f"      failed {_ago(group.failed_at, now)}{tries}: {group.detail or 'see the history'}{retry}")
     return lines
+
+
+def _named(services: "list[str]") -> str:
+    more = f" and {len(services) - _NAMED} more" if len(services) > _NAMED else ""
+    return f"{', '.join(services[:_NAMED])}{more}"
 
 
 def _first(status: NodeStatus) -> str:

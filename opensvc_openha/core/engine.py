@@ -180,14 +180,14 @@ class Engine:
 
         So does a beat that waited in the inbox: behind it others may wait that say that the peer is alive.
         """
-        self._doubt_own_services(now)
+        done = self._doubt_own_services(now)
         shortest = self._monitor.shortest_timeout_s
         late_s = now - max(self._expected_at, self._worked_until)
         if isinstance(event, BeatReceived):
             late_s = max(late_s, now - max(event.received_at, self._worked_until))
         self._late_s = max(0.0, late_s)
         if shortest is None or not self._is_begun or late_s < timing.STALL_FRACTION * shortest:
-            return []
+            return done
         is_news = now > self._stalled_at + shortest
         self._monitor.hold(now)
         self._view.doubt_goodbye(self._monitor.all_heard_at)
@@ -196,9 +196,9 @@ class Engine:
             machine.void_proof(self.seq + 1)
         self._is_dirty, self._stalled_at = True, now
         if not is_news:
-            return []
+            return done
         text = f"stalled for {late_s:.1f} s: no verdict about the peer before it was listened to for a full timeout"
-        return [Record(RecordKind.NODE, self.spec.node, "", "STALLED", text, is_alarm=True)]
+        return done + [Record(RecordKind.NODE, self.spec.node, "", "STALLED", text, is_alarm=True)]
 
     def worked(self, until: float) -> None:
         """Told by the caller: what the last step asked for took until then, and the listeners were not stopped meanwhile.
@@ -248,16 +248,17 @@ class Engine:
         """Called before a step while received beats wait: the peer may have been heard, which this step does not know."""
         self._monitor.wait_until(now + timing.BACKLOG_S)
 
-    def _doubt_own_services(self, now: float) -> None:
+    def _doubt_own_services(self, now: float) -> "list[Action]":
         """The peer heard nothing of this node for a timeout of its own: it may have taken what runs here."""
         mute_s = now - self._beat_at
         if not self.seq or mute_s < self._peer_patience_s:
-            return
+            return []
         self._is_dirty = True
         self._fencing.stalled()
         for machine in self._machines.values():
             machine.void_proof(self.seq + 1)
             machine.was_away(f"this node was stalled for {mute_s:.1f} s", self.seq + 1)
+        return self._end_confirmation(f"this node was stalled for {mute_s:.1f} s, and may have missed a sign of life")
 
     @property
     def _peer_patience_s(self) -> float:
@@ -278,7 +279,7 @@ class Engine:
         else:
             self._is_dirty = True
         if isinstance(event, PeerConfirmedOut):
-            return [self._confirm(event, now)]
+            return self._confirm(event, now)
         if isinstance(event, ScriptExited):
             # The end of a fence concerns all services that wait for it.
             self._is_dirty = self._is_dirty or self._fencing.flight is not None and event.kind is ScriptKind.CHECK
@@ -326,7 +327,9 @@ class Engine:
         beat, link = event.beat, event.link
         if beat.node != self.spec.peer or link not in self._monitor:
             return []
+        ended = self._end_confirmation("a beat of it came in")
         event, impossible = self._admission.plausible(event, now)
+        impossible = ended + impossible
         beat = event.beat
         reason, heard_at = self._admission.doubt(event, now)
         if reason:
@@ -404,15 +407,40 @@ class Engine:
             return [Record(RecordKind.NODE, self.spec.node, "", "LISTENS", "a link could be opened: the peer is listened for")]
         return [Record(RecordKind.NODE, self.spec.node, "", "DEAF", f"{_DEAF}: no verdict about the peer", is_alarm=True)]
 
-    def _confirm(self, event: PeerConfirmedOut, now: float) -> Answer:
+    def _confirm(self, event: PeerConfirmedOut, now: float) -> "list[Action]":
         """A person says that the peer runs nothing: believed, and kept, only while nothing is heard of it."""
-        is_heard = self._view.standing in (PeerStanding.LIVE, PeerStanding.UNHEARD)
-        detail = "" if not is_heard else f"{self.spec.peer} is {self._view.standing.value}: {self._standing_reason()}"
-        if not is_heard:
+        peer, standing, unknown = self.spec.peer, self._view.standing, ServiceState.UNKNOWN
+        if now > event.until:
+            refusal = "it came too late: whoever gave it was told that there is no answer"
+        elif standing in (PeerStanding.LIVE, PeerStanding.UNHEARD):
+            refusal = f"{peer} is {standing.value}: {self._standing_reason()}"
+        else:
             self._is_dirty = True
-            self._fencing.confirmed(f"confirmed by {event.who}", now)
-        return Answer(event.command_id, "confirm", self.spec.peer, Word.REFUSED if is_heard else Word.CONFIRMED,
-                      ServiceState.UNKNOWN, ServiceState.UNKNOWN, detail, is_last=True, is_ok=not is_heard)
+            self._fencing.confirmed(event.who, now)
+            text = f"by {event.who}: believed until a beat of it comes in, this node stands still, or its daemon ends"
+            return [
+                Record(RecordKind.PEER, peer, standing.name, "CONFIRMED OUT", text, is_alarm=True),
+                Answer(event.command_id, "confirm", peer, Word.CONFIRMED, unknown, unknown, self._what_follows(now),
+                       is_last=True),
+            ]
+        return [Answer(event.command_id, "confirm", peer, Word.REFUSED, unknown, unknown, refusal, is_last=True, is_ok=False)]
+
+    def _what_follows(self, now: float) -> str:
+        """What becomes of each service now that the peer is confirmed out: a line for those of which the same is true."""
+        found: "dict[str, list[str]]" = {}
+        for name, machine in self._machines.items():
+            found.setdefault(machine.explain_confirmed(self._view, self._leaving, now), []).append(name)
+        return "\n".join(
+            f"{_named(names)}: {text.replace('NAME', names[0]) if len(names) == 1 else text}" for text, names in found.items()
+        )
+
+    def _end_confirmation(self, why: str) -> "list[Action]":
+        ended = self._fencing.end_confirmation()
+        if ended is None:
+            return []
+        self._is_dirty = True
+        text = f"{why}: what {ended.who} confirmed holds no longer"
+        return [Record(RecordKind.PEER, self.spec.peer, "CONFIRMED OUT", self._view.standing.name, text, is_alarm=True)]
 
     def _command(self, event: CommandReceived, now: float) -> "list[Action]":
         machine = self._machines.get(event.service)
@@ -692,6 +720,11 @@ class Engine:
         return self._view.standing
 
     @property
+    def is_deaf(self) -> bool:
+        """True while none of the links could be opened; any thread may ask."""
+        return self._monitor.is_deaf
+
+    @property
     def is_peer_silent(self) -> bool:
         """True while the rules take the peer for silent, one whose daemon said goodbye and did not come back among them.
 
@@ -707,8 +740,7 @@ class Engine:
         found = [f"service {svc.name} could not be started on this node: {svc.unready}" for svc in services if svc.unready]
         peers = [svc.name for svc in services if svc.is_peer_unready]
         if peers:
-            more = f" and {len(peers) - _NAMED} more" if len(peers) > _NAMED else ""
-            found.append(f"{self.spec.peer} could not start {', '.join(peers[:_NAMED])}{more}: `service -s -v` there says why")
+            found.append(f"{self.spec.peer} could not start {_named(peers)}: `service -s -v` there says why")
         return tuple(found)
 
     @property
@@ -780,6 +812,11 @@ def _lasting(facts: Optional[Facts], is_live: bool) -> Optional[Facts]:
     if is_live:
         return Facts(unready=facts.unready, marks=facts.marks)
     return replace(facts, silent_s=None)
+
+
+def _named(services: "list[str]") -> str:
+    more = f" and {len(services) - _NAMED} more" if len(services) > _NAMED else ""
+    return f"{', '.join(services[:_NAMED])}{more}"
 
 
 def _shortest_timeout_s(links: "tuple[LinkSpec, ...]") -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import math
 from dataclasses import dataclass, field
 from typing import Mapping, Optional, Union
 
@@ -143,10 +144,14 @@ class PeerForgotten:
 
 @dataclass(frozen=True)
 class PeerConfirmedOut:
-    """A person made sure that the peer runs nothing; ``who`` is that person, for the history."""
+    """A person made sure that the peer runs nothing; ``who`` is that person, for the history.
+
+    An engine that takes it after ``until`` refuses it: the person was told that there is no answer, and may have left.
+    """
 
     command_id: int
     who: str
+    until: float = math.inf
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 There is one desk per node and at most one fence in flight, whatever the number of services. A fence that succeeds is a
 *proof* that the peer runs nothing, for every service with the same kind of check-up script. A proof is void once the peer is
-heard, once this node was stalled, and after ``PROOF_LIFE_S``. A fence that fails is tried again, ``retry_s`` later, doubled up
+heard, once this node was stalled, and after ``PROOF_LIFE_S``. A person's word holds for longer: until any beat of the peer comes
+in, this node was away for a link timeout, or its daemon ends. A fence that fails is tried again, ``retry_s`` later, doubled up
 to ``FENCE_RETRY_MAX_S``, without end.
 
 Two healthy nodes that lose sight of each other must not shoot each other. While they hear each other, one of them holds the
@@ -41,6 +42,14 @@ class Proof:
 
 
 @dataclass(frozen=True)
+class Confirmation:
+    """The word of a person that the peer runs nothing."""
+
+    who: str
+    since: float
+
+
+@dataclass(frozen=True)
 class Flight:
     """A fence that was sent off and has not come back."""
 
@@ -71,6 +80,7 @@ class Fencing:
         self._may_seem_content_seq = 0
         """Newest beat in which this node had nothing that it would start by itself."""
         self._proofs: "dict[str, Proof]" = {}
+        self._confirmation: Optional[Confirmation] = None
         self._flight: Optional[Flight] = None
         self._failures: "dict[str, int]" = {}
         self._retry_at: "dict[str, float]" = {}
@@ -142,10 +152,18 @@ class Fencing:
         told, self._opens = self._told_anchor, None
         self._anchor = view.silent_since if told is None else min(told, view.silent_since)
 
-    def confirmed(self, text: str, now: float) -> None:
-        """A person made sure that the peer runs nothing."""
-        self._proofs[""] = Proof("", now, text)
+    def confirmed(self, who: str, now: float) -> None:
+        """A person made sure that the peer runs nothing: this holds for what is unfrozen or repaired later, too."""
+        self._confirmation = Confirmation(who, now)
         self._retry_at.clear()
+
+    def end_confirmation(self) -> Optional[Confirmation]:
+        """The peer gave a sign of life, believed or not, or this node was away and may have missed one.
+
+        Returns the word that held until now, if there was one.
+        """
+        ended, self._confirmation = self._confirmation, None
+        return ended
 
     def took_off(self, svc: ServiceSpec, now: float) -> None:
         """The check-up script of a service is run as the fence of its group."""
@@ -198,11 +216,10 @@ class Fencing:
 
     def proof_for(self, svc: ServiceSpec, now: float) -> Optional[Proof]:
         """The proof that covers a service, if there is a valid one."""
-        for group in ("", self.group_of(svc)):
-            proof = self._proofs.get(group)
-            if proof is not None and now < proof.at + timing.PROOF_LIFE_S:
-                return proof
-        return None
+        if self._confirmation is not None:
+            return Proof("", self._confirmation.since, f"confirmed by {self._confirmation.who}")
+        proof = self._proofs.get(self.group_of(svc))
+        return proof if proof is not None and now < proof.at + timing.PROOF_LIFE_S else None
 
     def is_boot_blocked(self, svc: ServiceSpec, now: float) -> bool:
         """True for a node that has not heard its peer since it booted: whoever was fenced must not fence in return."""
@@ -313,7 +330,7 @@ class Fencing:
             return max(self.spec.fence_time_s, measured_s or 0.0)
         if measured_s is not None:
             return measured_s
-        return timing.CHECK_LIMIT_S if svc.limits.check_s is None else svc.limits.check_s
+        return _limit_s(svc)
 
     def update_turn(self, told: Mapping[str, ServiceState], view: PeerView, next_seq: int) -> None:
         """Claims, takes or gives up the right to fence first, while the peer is heard."""
@@ -398,6 +415,7 @@ class Fencing:
                 failures=self._failures.get(group, 0),
                 retry_at=self._retry_at.get(group),
                 detail=self._last_text.get(group, ""),
+                limit_s=max(map(_limit_s, members)) if group else None,
             )
             for group, members in sorted(groups.items())
         )
@@ -409,15 +427,22 @@ class Fencing:
             has_heard=self.has_heard,
             is_blocked=any(self.is_boot_blocked(svc, now) for svc in self.spec.own_services),
             boot_alone_s=self.spec.fencing.boot_alone_s,
+            alone_at=min((ends for ends in map(self.boot_block_ends, self.spec.own_services) if ends is not None), default=None),
             opens_at=self.turn_opens(view, now) if self._anchor is not None else None,
             proof="" if proof is None else proof.text,
             flight="" if self._flight is None else self._flight.service,
             fence_s=self.fence_s,
+            confirmed_by="" if self._confirmation is None else self._confirmation.who,
+            confirmed_at=None if self._confirmation is None else self._confirmation.since,
         )
 
 
 def _runs_any(states: Collection[ServiceState]) -> bool:
     return any(state in RUNS_SOMETHING for state in states)
+
+
+def _limit_s(svc: ServiceSpec) -> float:
+    return timing.CHECK_LIMIT_S if svc.limits.check_s is None else svc.limits.check_s
 
 
 def _rounded_up(seconds: float) -> float:

@@ -350,8 +350,10 @@ class Watch:
         node.boot, node.last_word = None, None
         node.lives.clear()
         node.fence_began = node.fenced_at = None
+        # Nobody listens until the next daemon does: the peer may come back unheard.
+        node.is_confirmed = False
         if is_machine:
-            node.has_heard = node.is_confirmed = False
+            node.has_heard = False
         for place in node.places.values():
             place.state, place.ready_seq, place.check_began = None, None, None
             place.is_ordered = False

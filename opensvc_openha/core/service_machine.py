@@ -30,6 +30,7 @@ from opensvc_openha.core.transitions import (
     Row,
     Situation,
     Trigger,
+    explain_confirmed,
     explain_standby,
     explain_wait,
     find_row,
@@ -512,6 +513,10 @@ class ServiceMachine:
             return f"next try in {retry_s:.0f} s; {confirm}"
         is_over = self.state is ServiceState.START_READY and now >= self._ready_since + self.pace.start_ready_delay_s
         return f"this node's turn to fence is in {turn_s:.0f} s; {confirm}" if turn_s > 0 and is_over else ""
+
+    def explain_confirmed(self, view: PeerView, leaving: Optional[Leaving], now: float) -> str:
+        """What becomes of the service where a person has just confirmed that the peer runs nothing."""
+        return explain_confirmed(self.state, self._situation(view, leaving, now))
 
     def _script(self, kind: ScriptKind, view: PeerView) -> RunScript:
         path = self.spec.check if kind is ScriptKind.CHECK else self.spec.script

@@ -123,7 +123,8 @@ class FenceGroup:
     """Services that one fence serves; ``name`` is empty for those whose check-up script proves nothing.
 
     ``took_s`` is the longest that it was seen to take, None if it never succeeded; ``retry_at`` the earliest next attempt
-    after ``failures`` in a row; ``detail`` how the last one ended.
+    after ``failures`` in a row; ``detail`` how the last one ended; ``limit_s`` the limit of the script, the longest of these
+    services.
     """
 
     name: str
@@ -136,6 +137,7 @@ class FenceGroup:
     worked_at: Optional[float] = None
     failed_at: Optional[float] = None
     """When it last did either, in wall-clock seconds."""
+    limit_s: Optional[float] = None
 
 
 @dataclass(frozen=True)
@@ -152,10 +154,15 @@ class FencingStatus:
     has_heard: bool = False
     is_blocked: bool = False
     boot_alone_s: Optional[float] = None
+    alone_at: Optional[float] = None
+    """When it may fence by itself all the same, if it is blocked and time alone ends that."""
     opens_at: Optional[float] = None
     proof: str = ""
     flight: str = ""
     fence_s: Optional[float] = None
+    confirmed_by: str = ""
+    confirmed_at: Optional[float] = None
+    """Whose word that the peer runs nothing holds now, and since when."""
 
 
 @dataclass(frozen=True)

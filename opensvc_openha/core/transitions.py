@@ -23,6 +23,7 @@ from opensvc_openha.core.model import Role
 from opensvc_openha.core.peer_view import Evidence
 from opensvc_openha.core.states import ServiceState as S
 from opensvc_openha.core.status import PeerStanding
+from opensvc_openha.core.timing import RESTART_HOLD_S
 
 
 class Trigger(enum.Enum):
@@ -408,3 +409,39 @@ def explain_standby(situation: Situation, standing: PeerStanding) -> str:
             return "not started here yet: the peer's daemon said goodbye, and may be back soon"
         return "not started here yet: the peer was neither heard nor listened to for a full timeout"
     return "held back for some seconds, so that the peer may go first" if situation.is_held else ""
+
+
+_LEFT_FROZEN = "not started: the peer's daemon left it running, frozen as started. If it does not run there: start it with its" \
+    " script, then service -A NAME force-start"
+_CONFIRMED = {
+    S.STOPPED: "is started here now",
+    S.START_READY: "is started here now",
+    S.STARTING: "is being started here",
+    S.STARTED: "runs here already",
+    S.FROZEN_START: "runs here already, frozen",
+    S.FROZEN_STOP: "stays frozen: it is started here once you type service -A NAME unfreeze",
+    S.START_FAILED: "stays START_FAILED, for its start script failed here: service -A NAME freeze-stop, then unfreeze",
+    S.STOP_FAILED: "stays STOP_FAILED: some of it may be in use here; service -A NAME freeze-stop, then unfreeze",
+    S.STOPPING: "is being stopped here",
+    S.UNKNOWN: "its state here is not known: see service -s -v",
+}
+_RUNNING = {
+    ScriptKind.CHECK: "its check-up script runs: it is started here once that has ended, however it ends",
+    ScriptKind.PROBE: "its status script runs: it is looked at again once that has ended",
+}
+
+
+def explain_confirmed(state: S, situation: Situation) -> str:
+    """What becomes of a service here once a person has said that the silent peer runs nothing."""
+    would_start = state in (S.STOPPED, S.START_READY) or (state is S.START_FAILED and situation.is_untried)
+    if situation.running in _RUNNING:
+        return _RUNNING[situation.running]
+    if not would_start:
+        return _CONFIRMED.get(state, f"stays {state.name}")
+    if situation.leaving is not None:
+        return "not started: this node's daemon is leaving"
+    if situation.evidence is Evidence.RUNS:
+        return _LEFT_FROZEN
+    if situation.evidence is Evidence.UNHEARD:
+        return f"is started here unless the peer's daemon, which said goodbye, is back within {RESTART_HOLD_S:g} s"
+    return "is started here in some seconds" if situation.is_held and state is S.STOPPED else _CONFIRMED[S.STOPPED]

@@ -26,6 +26,8 @@ _KINDS = (UsageError, RefusedError, SystemFault, NotAnsweringError)
 _TYPES: "dict[object, type[OpenhaError]]" = {kind.exit_code: kind for kind in _KINDS}
 ANSWER_LIMIT_S = 2.0
 """How long a daemon in good health may take to answer."""
+CONFIRM_LIMIT_S = 10.0
+"""For an answer that may wait until the states of services are on disk."""
 _PART_BYTES = 262_144
 _LOOK_S = 0.1
 """So often it is looked whether the daemon that is waited for was stopped."""
@@ -114,10 +116,18 @@ def forget_peer(layout: Layout) -> None:
         pass
 
 
-def confirm_peer_out(layout: Layout, node: str) -> None:
-    """Has the daemon believe that the peer, named in full, runs nothing; raises RefusedError while that one is heard."""
-    for _ in _converse(layout, {"do": "confirm", "node": node}, 10.0):
-        pass
+def confirm_peer_out(layout: Layout, node: str) -> "list[str]":
+    """Has the daemon believe that the peer, named in full, runs nothing; what becomes of each service, line by line.
+
+    Raises RefusedError while the peer is heard, NotAnsweringError where it is not known whether the daemon believes it.
+    """
+    try:
+        for message in _converse(layout, {"do": "confirm", "node": node}, CONFIRM_LIMIT_S):
+            return [str(line) for line in message.get("lines", [])]
+    except NotAnsweringError as error:
+        unknown = f"whether {node} is confirmed, and started its services here, is not known"
+        raise NotAnsweringError(f"{error}; {unknown}: look at `openha fence status`, then confirm again") from None
+    raise NotRunningError(f"nmond ended before it answered: {node} is not confirmed; look at its log")
 
 
 def running_pid(layout: Layout) -> int:

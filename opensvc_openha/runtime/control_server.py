@@ -79,8 +79,8 @@ class Served(Protocol):
     def note(self, service: str, word: str, reason: str, is_alarm: bool) -> None:
         """Keeps in the history what the resource monitor saw or did with a service."""
 
-    def confirm_peer_out(self, node: str, caller: Caller) -> None:
-        """Takes the word of a person that the peer runs nothing."""
+    def confirm_peer_out(self, node: str, caller: Caller) -> "list[str]":
+        """Takes the word of a person that the peer runs nothing; returns what becomes of each service, line by line."""
 
     def forget_peer(self, caller: Caller) -> None:
         """Believes a lower boot counter of the peer from now on."""
@@ -207,7 +207,8 @@ class ControlServer:
         elif isinstance(request, NoteRequest):
             self._served.note(request.service, request.word, request.reason, request.is_alarm)
         elif isinstance(request, ConfirmRequest):
-            self._served.confirm_peer_out(request.node, caller)
+            _send(connection, {"done": True, "lines": self._served.confirm_peer_out(request.node, caller)})
+            return
         elif isinstance(request, ForgetPeerRequest):
             self._served.forget_peer(caller)
         else:

@@ -60,6 +60,7 @@ from opensvc_openha.runtime.authentication import Authentication
 from opensvc_openha.runtime.caller import Caller
 from opensvc_openha.runtime.check_scripts import CheckScripts
 from opensvc_openha.runtime.codec import codec_for
+from opensvc_openha.runtime.control_client import CONFIRM_LIMIT_S
 from opensvc_openha.runtime.control_server import ControlServer
 from opensvc_openha.runtime.fencing_store import FenceTimes, FencingStore
 from opensvc_openha.runtime.history import History
@@ -107,6 +108,11 @@ _WRITER_PAUSE_S = 0.05
 _DRAIN_LIMIT_S = 1.0
 """Beats that wait before a check-up script for a silent peer are taken within that time, or it is decided anew."""
 _STATUS_LIMIT_S = 1.5
+_CONFIRM_LIMIT_S = 5.0
+"""A confirmation that the engine takes later than that is refused."""
+_CONFIRM_ANSWER_LIMIT_S = 8.0
+"""Its answer comes once the states of what it starts are on disk. Below the limit of whoever waits for it."""
+assert _CONFIRM_LIMIT_S < _CONFIRM_ANSWER_LIMIT_S < CONFIRM_LIMIT_S
 _FLUSH_LIMIT_S = 1.0
 
 
@@ -637,7 +643,8 @@ class Daemon:
         for group in fencing.groups:
             times = self._fencing_store.times.get(group.name, FenceTimes())
             groups.append(replace(group, retry_at=_wall(group.retry_at), worked_at=times.worked_at, failed_at=times.failed_at))
-        return replace(fencing, groups=tuple(groups), opens_at=_wall(fencing.opens_at))
+        return replace(fencing, groups=tuple(groups), opens_at=_wall(fencing.opens_at),
+                       alone_at=_wall(fencing.alone_at), confirmed_at=_wall(fencing.confirmed_at))
 
     def _await_events(self) -> None:
         """Returns when the engine has taken everything that was in the inbox before."""
@@ -677,24 +684,49 @@ class Daemon:
         self._inbox.put(PeerForgotten())
         self._await_events()  # Answered behind it: when this returns, it is done.
 
-    def confirm_peer_out(self, node: str, caller: Caller) -> None:
-        """Takes the word of a person that the peer runs nothing; raises RefusedError."""
+    def confirm_peer_out(self, node: str, caller: Caller) -> "list[str]":
+        """Takes the word of a person that the peer runs nothing; raises RefusedError, and NotAnsweringError if that is not known.
+
+        Who said it is in the history before the engine is asked: what it begins may outlive this daemon.
+        """
+        self._history.note(EntryKind.COMMAND, "", f"confirm {node}", f"by {caller.text}", is_alarm=True)
         if node != self._spec.peer:
-            raise RefusedError(f"{node} is not the peer of this node, which is {self._spec.peer}: type its whole name")
+            why = f"{node} is not the peer of this node, which is {self._spec.peer}: type its whole name"
+            self._note_word(node, Word.REFUSED.name, why)
+            raise RefusedError(why)
         answers: "queue.SimpleQueue[Answer]" = queue.SimpleQueue()
         with self._answering:
             self._next_command += 1
             number = self._next_command
             self._listening[number] = answers
-        self._inbox.put(PeerConfirmedOut(number, caller.text))
+        self._inbox.put(PeerConfirmedOut(number, caller.text, clock.monotonic() + _CONFIRM_LIMIT_S))
         try:
-            answer = answers.get(timeout=_STATUS_LIMIT_S)
+            answer = answers.get(timeout=_CONFIRM_ANSWER_LIMIT_S)
         except queue.Empty:
-            raise NotAnsweringError("the engine does not answer") from None
-        what = f"confirm {node}" + ("" if answer.is_ok else ", refused")
-        self._history.note(EntryKind.COMMAND, "", what, f"by {caller.text}", is_alarm=answer.is_ok)
+            with self._answering:
+                self._listening.pop(number, None)
+            text = f"the engine did not answer within {_CONFIRM_ANSWER_LIMIT_S:g} s"
+            self._note_word(node, "NOT ANSWERED", f"{text}: whether it is believed is not known")
+            raise NotAnsweringError(text) from None
         if not answer.is_ok:
-            raise RefusedError(f"not believed: {answer.detail}")
+            raise RefusedError(f"not believed: {answer.detail}{self._before_confirming()}")
+        return answer.detail.splitlines()
+
+    def _note_word(self, node: str, what: str, why: str) -> None:
+        self._log.warning("node %s: confirm %s: %s: %s", self._spec.node, node, what, why)
+        self._history.note(EntryKind.COMMAND, "", what, why, old=f"confirm {node}", is_alarm=True)
+
+    def _before_confirming(self) -> str:
+        """What has to be done before the peer can be confirmed out; empty while it is heard."""
+        if self._node.engine.peer_standing is not PeerStanding.UNHEARD:
+            return ""
+        if not self._node.engine.is_deaf:
+            return "; confirm again once each link was listened to for its timeout"
+        faults = [f"{thread.link.link_id}: {thread.fault}" for thread in list(self._links.values())
+                  if isinstance(thread, ListenerThread) and thread.fault]
+        found = f" ({'; '.join(faults)})" if faults else ""
+        return (f"{found}. Repair one of them, or correct {self._layout.monitor_file}, wait for its timeout, and confirm again."
+                " If none can be had, start a service by hand with its script, then type service -A NAME force-start")
 
     def leave(self, leaving: Leaving, who: str) -> None:
         """Asks the engine to end; ``who`` says who wants it."""
