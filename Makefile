@@ -56,7 +56,7 @@ bench: venv
 	$(BIN)/python bench/interface_down.py
 	$(BIN)/python bench/agent.py
 	$(BIN)/python bench/busy_nodes.py
-	$(BIN)/python bench/duels.py
+	$(BIN)/python -m bench.duels
 
 RUNS ?= 500000
 

@@ -2,12 +2,13 @@
 
 import pytest
 
-from bench.duels import EZ, FENCE_S, LINK_TIMEOUT_S, ONE_EACH, Pair
+from bench.duels import EZ, LINK_TIMEOUT_S, ONE_EACH, Pair
+from bench.power import CUT_AFTER_S, PowerSwitch
 from opensvc_openha.core.timing import START_READY_DELAY_S
 
 pytestmark = pytest.mark.e2e
 
-FENCED_IN_RETURN_S = LINK_TIMEOUT_S + START_READY_DELAY_S + FENCE_S + 2
+FENCED_IN_RETURN_S = LINK_TIMEOUT_S + START_READY_DELAY_S + CUT_AFTER_S + 2
 """A node that fences as soon as it calls its peer silent would have done so by then."""
 
 
@@ -16,7 +17,22 @@ def pair(two_nodes):
     """Two nodes with a service each, and the switch."""
     made = Pair(two_nodes, ONE_EACH)
     yield made
-    made.switch.end()
+    made.close()
+
+
+def test_set_up_that_fails_leaves_nothing_that_acts_on_the_nodes(two_nodes):
+    """One node is off before the set-up: it raises, and the switch's thread and process are gone."""
+    made = []
+
+    def make_power(nodes):
+        made.append(PowerSwitch(nodes))
+        return made[0]
+
+    two_nodes[1].kill()
+    with pytest.raises(OSError):
+        Pair(two_nodes, ONE_EACH, make_power=make_power)
+    assert not made[0].is_alive()
+    assert made[0].keeper.returncode is not None
 
 
 def test_one_of_two_healthy_nodes_survives_and_the_other_one_boots_without_fencing_it(pair):
@@ -25,7 +41,7 @@ def test_one_of_two_healthy_nodes_survives_and_the_other_one_boots_without_fenci
     pair.cut()
     pair.until(pair.is_decided, "one node that runs both services, or none")
     assert pair.alive() == ["deb2"], "the service on deb2 has the higher priority"
-    assert pair.switch.shots == ["deb1"]
+    assert pair.power.shots == ["deb1"]
 
     shot, is_twice = pair.boot_the_dead(FENCED_IN_RETURN_S)
     assert (shot, is_twice) == (0, False)
