@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import ast
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Iterator
 
+from tests.mutants.pattern import canonical
 from tests.mutants.rooms import path_of
 
 _OTHER = {
@@ -64,11 +66,11 @@ class Mutant:
 
     @property
     def lasting_name(self) -> str:
-        """The same without the line, as it stays when lines are added above."""
+        """The same without the line, as it stays when lines are added above or the code is formatted differently."""
         place = f"{self.file} {self.where or 'module'}"
         if self.is_by_hand:
             return f"{place} {self.kind}"
-        before, after = (" ".join(text.split()) for text in (self.before, self.after))
+        before, after = canonical(self.before), canonical(self.after)
         again = f" ({self.number})" if self.number > 1 else ""
         return f"{place} {self.kind}: {before[:70]} -> {after[:70] or '(nothing)'}{again}"
 
@@ -92,13 +94,17 @@ def mutants_of(file: str) -> "list[Mutant]":
 
 def around(source: str, line: int) -> "tuple[int, str]":
     """Where the function around a line begins, decorators included, and its name; 0 and nothing outside of functions."""
-    return max((item[0], item[2]) for item in [(0, 0, ""), *_functions(ast.parse(source), "")] if item[0] <= line <= item[1]
-               or not item[0])
+    return max((first, name) for first, last, name in [(0, line, ""), *_spans(source)] if first <= line <= last)
+
+
+@lru_cache(maxsize=4)
+def _spans(source: str) -> "tuple[tuple[int, int, str], ...]":
+    return tuple(_functions(ast.parse(source), ""))
 
 
 def first_lines(source: str) -> "dict[int, str]":
     """Where each function begins, decorators included, and its name."""
-    return {first: name for first, _, name in _functions(ast.parse(source), "")}
+    return {first: name for first, _, name in _spans(source)}
 
 
 def named_functions(tree: ast.Module) -> "dict[str, ast.FunctionDef]":

@@ -1,97 +1,101 @@
 """Faults that no change of one expression makes: an action forgotten, an order changed, a proof taken for another one.
 
-They are listed in planted.txt, each with what a node then does wrong, the text that is there once, and what it becomes; and
-for the rooms around core in planted_rooms.txt, where a fault is tied to a function, and to what stands there, not to its lines.
+They are listed in planted.txt, and for the rooms around core in planted_rooms.txt: "== FILE SYMBOL: what a node then does
+wrong", what stands once in that symbol (-), and what it becomes (+). A symbol is a function, a method as ``Class.method``,
+or the name of a value of the module. Code is compared as Python reads it (tests/mutants/pattern.py), so that a fault
+outlives new line breaks, comments and neighbours.
 """
 
 from __future__ import annotations
 
 import ast
-import textwrap
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
+from tests.mutants.pattern import Place, filled, places
 from tests.mutants.plant import Mutant, around, named_functions
 from tests.mutants.rooms import path_of
 
 _LISTS = (Path(__file__).with_name("planted.txt"), Path(__file__).with_name("planted_rooms.txt"))
 
 
+@dataclass(frozen=True)
+class _Entry:
+    """One fault of a list, as it is written there."""
+
+    list_name: str
+    file: str
+    symbol: str
+    breaks: str
+    old: str
+    new: str
+
+    def error(self, reason: str) -> ValueError:
+        return ValueError(f"{self.list_name}: {self.file} {self.symbol}: {self.breaks}: {reason}")
+
+
 def planted_in(file: str) -> "list[Mutant]":
     """The mutants of the lists in one file."""
     source = path_of(file).read_text(encoding="utf-8")
-    found = []
-    for name, function, breaks, old, new in _listed():
-        if name == file:
-            found.append(_tied(file, source, function, breaks, old, new) if function else _mutant(file, source, breaks, old, new))
-    return found
+    return [_mutant(source, entry) for entry in _listed() if entry.file == file]
 
 
 def files() -> "set[str]":
     """The files that the lists speak of."""
-    return {item[0] for item in _listed()}
+    return {entry.file for entry in _listed()}
 
 
-def _listed() -> "list[tuple[str, str, str, str, str]]":
-    """File, function if it is tied to one, what it breaks, old text, new text."""
+@lru_cache(maxsize=None)
+def _listed() -> "tuple[_Entry, ...]":
     found = []
     for path in _LISTS:
         for piece in path.read_text(encoding="utf-8").split("\n== ")[1:]:
             head, *lines = piece.rstrip("\n").split("\n")
             place, _, breaks = head.partition(": ")
-            file, _, function = place.partition(" ")
+            file, _, symbol = place.partition(" ")
             old, new = ("\n".join(line[2:] for line in lines if line.startswith(sign)) for sign in "-+")
-            found.append((file, function, breaks, old, new))
-    return found
+            found.append(_Entry(path.name, file, symbol, breaks, old, new))
+    return tuple(found)
 
 
-def _mutant(file: str, source: str, breaks: str, old: str, new: str) -> Mutant:
-    if source.count(old) != 1:
-        raise ValueError(f"planted.txt: {file}: {breaks}: must be there once, is there {source.count(old)} times:\n{old}")
-    start = source.index(old)
-    line = source.count("\n", 0, start) + 1
-    function_line, where = around(source, line)
-    return Mutant(file, line, f"by hand: {breaks}", start, start + len(old), old, new, not function_line, function_line, where,
-                  is_by_hand=True)
+def _mutant(source: str, entry: _Entry) -> Mutant:
+    """The only place in the symbol that reads like the old code, with the new code in it."""
+    symbol = _symbols(source).get(entry.symbol)
+    if symbol is None:
+        raise entry.error("no function, method or value of the module has this name")
+    try:
+        found = places(symbol, entry.old)
+    except SyntaxError as error:
+        raise entry.error(str(error)) from None
+    if len(found) != 1:
+        raise entry.error(f"must be there once, is there {len(found)} times:\n{entry.old}")
+    return _planted_at(source, entry, found[0])
 
 
-def _tied(file: str, source: str, function: str, breaks: str, old: str, new: str) -> Mutant:
-    """In that function, what reads like the old text to Python: comments, line breaks and quotes do not count."""
-    told = f"planted_rooms.txt: {file} {function}: {breaks}"
-    body = named_functions(ast.parse(source)).get(function)
-    if body is None:
-        raise ValueError(f"{told}: there is no such function")
-    places = _places(body, old, told)
-    if len(places) != 1:
-        raise ValueError(f"{told}: must be there once, is there {len(places)} times:\n{old}")
-    first, last = places[0]
+def _planted_at(source: str, entry: _Entry, place: Place) -> Mutant:
     lines = source.splitlines(keepends=True)
-    start, end = _offset(lines, first.lineno, first.col_offset), _offset(lines, last.end_lineno or 0, last.end_col_offset or 0)
+    first, last = place.first, place.last
+    start = _offset(lines, first.lineno, first.col_offset)
+    end = _offset(lines, last.end_lineno or 0, last.end_col_offset or 0)
+    new = filled(entry.new, place)
     text = new.replace("\n", "\n" + " " * first.col_offset) if isinstance(first, ast.stmt) else f"({new})"
     line, where = around(source, first.lineno)
-    return Mutant(file, first.lineno, f"by hand: {breaks}", start, end, source[start:end], text or "pass", not line, line, where,
-                  is_by_hand=True)
+    return Mutant(entry.file, first.lineno, f"by hand: {entry.breaks}", start, end, source[start:end], text or "pass",
+                  not line, line, where, is_by_hand=True)
 
 
-def _places(body: ast.AST, old: str, told: str) -> "list[tuple[ast.expr | ast.stmt, ast.expr | ast.stmt]]":
-    """First and last node of each run of statements, or of each expression, that is the old text."""
-    try:
-        wanted = ast.parse(textwrap.dedent(old)).body
-    except SyntaxError as error:
-        raise ValueError(f"{told}: {error}") from None
-    if len(wanted) == 1 and isinstance(wanted[0], ast.Expr):
-        shape = ast.dump(wanted[0].value)
-        whole = {id(node.value): node for node in ast.walk(body) if isinstance(node, ast.Expr)}
-        same = [node for node in ast.walk(body) if isinstance(node, ast.expr) and ast.dump(node) == shape]
-        return [(whole.get(id(node), node), whole.get(id(node), node)) for node in same]
-    shapes, found = [ast.dump(statement) for statement in wanted], []
-    for node in ast.walk(body):
-        for name in ("body", "orelse", "finalbody"):
-            block = getattr(node, name, None)
-            if not isinstance(block, list):
-                continue
-            for at in range(len(block) - len(shapes) + 1):
-                if [ast.dump(statement) for statement in block[at:at + len(shapes)]] == shapes:
-                    found.append((block[at], block[at + len(shapes) - 1]))
+@lru_cache(maxsize=4)
+def _symbols(source: str) -> "dict[str, ast.stmt]":
+    """Functions, methods and the values of the module by their names."""
+    tree = ast.parse(source)
+    found: "dict[str, ast.stmt]" = dict(named_functions(tree))
+    for item in tree.body:
+        targets = item.targets if isinstance(item, ast.Assign) else [item.target] if isinstance(item, ast.AnnAssign) else []
+        for target in targets:
+            for name in target.elts if isinstance(target, ast.Tuple) else [target]:
+                if isinstance(name, ast.Name):
+                    found[name.id] = item
     return found
 
 

@@ -12,7 +12,7 @@ from tests.mutants.rooms import ALL_FILES, path_of
 
 @pytest.mark.parametrize("name", ALL_FILES)
 def test_every_fault_of_the_list_can_be_planted(name: str) -> None:
-    """A line of the code was changed: the fault that was planted there is to be written anew in planted.txt."""
+    """Otherwise what the code does there has changed, and the fault is to be rewritten in its list."""
     source = path_of(name).read_text(encoding="utf-8")
     for mutant in planted_in(name):
         compile(mutant.plant(source), mutant.name, "exec")
