@@ -109,7 +109,8 @@ def _name_pages(names: "tuple[str, ...]", room: int) -> "tuple[tuple[int, bytes]
     for index, name in enumerate(names):
         check_service_name(name)
         entry = bytes([len(name)]) + name.encode("ascii")
-        if count and _PAGE.size + len(encoded) + len(entry) > room:
+        # Any room that is given holds the longest name.
+        if _PAGE.size + len(encoded) + len(entry) > room:
             pages.append((first, _PAGE.pack(first, count) + encoded))
             first, encoded, count = index, b"", 0
         encoded += entry
@@ -153,7 +154,7 @@ def encode_beat(
     fixed += len(facts)
     # What is deflated is a little longer or shorter each time, and pages must be cut alike from beat to beat.
     step = _ROOM_STEP if is_deflated else 1
-    room = _room(max_bytes - fixed, limit_bytes - fixed, step) if with_names and names else 0
+    room = _room(max_bytes - fixed, limit_bytes - fixed, step) if with_names else 0
     pages = _name_pages(names, room) if room else ()
     page = pages[beat.seq % len(pages)][1] if pages else b""
     body += page + mute + facts
@@ -256,7 +257,10 @@ def is_authentic(data: bytes, key: Key, binding: bytes) -> bool:
 
 
 def _check_envelope(data: bytes) -> int:
-    """Where the fields end, once the frame is known to be one of ours, whole, undamaged and of a version we read."""
+    """Where the fields end, once the frame is known to be one of ours, whole, undamaged and of a version we read.
+
+    A frame too short for the trailer of its scheme has no fields: they end before they begin.
+    """
     if not data.strip(b"\0"):
         raise FrameError("blank", "nothing was ever written here")
     if not data.startswith(MAGIC):
@@ -274,10 +278,7 @@ def _check_envelope(data: bytes) -> int:
         raise FrameError("truncated", f"only {len(data)} of {length} bytes of a frame")
     if zlib.crc32(data[: length - _CRC.size]) != _CRC.unpack_from(data, length - _CRC.size)[0]:
         raise FrameError("checksum", "the frame is damaged: its checksum does not match")
-    end = int(length) - _TRAILER_BYTES[scheme]
-    if end < _HEAD.size:
-        raise FrameError("malformed", "the frame has no room for its authentication")
-    return end
+    return int(length) - _TRAILER_BYTES[scheme]
 
 
 def _decode_fields(data: bytes, end: int) -> Frame:
@@ -320,10 +321,8 @@ def _decode_fields(data: bytes, end: int) -> Frame:
 
 
 def _take_cluster(data: bytes, flags: int) -> "tuple[bytes, int]":
-    """The mark of the cluster, empty if there is none, and where it ends."""
+    """The mark of the cluster, empty if there is none, and where it ends; the node name is behind it in any case."""
     end = _HEAD.size + (CLUSTER_BYTES if flags & _HAS_CLUSTER else 0)
-    if end > len(data):
-        raise ValueError("the mark of the cluster runs over the end")
     return data[_HEAD.size : end], end
 
 

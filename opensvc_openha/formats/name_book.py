@@ -41,7 +41,7 @@ class NameBook:
         The former ones stay known: the peer still has them when a service is removed or added here first.
         """
         own = tuple(sorted(set(names)))
-        former = [(digest, known) for digest, known in self._own.items() if known and known != own]
+        former = [(digest, known) for digest, known in self._own.items() if known != own]
         self._own = {names_digest(()): (), **dict(former[-self.MAX_FORMER:]), names_digest(own): own}
 
     def learn(self, frame: Frame) -> None:

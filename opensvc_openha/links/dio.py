@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from opensvc_openha.core.model import LinkSpec
+from opensvc_openha.core.timing import SLOT_READ_S
 from opensvc_openha.links.base import Clock
-from opensvc_openha.links.slot_link import POLL_S, SlotListener, SlotSender
+from opensvc_openha.links.slot_link import SlotListener, SlotSender
 
 
 class DioSender(SlotSender):
@@ -17,5 +18,5 @@ class DioSender(SlotSender):
 class DioListener(SlotListener):
     """Reads the peer's slot of the device."""
 
-    def __init__(self, spec: LinkSpec, clock: Clock, poll_s: float = POLL_S) -> None:
+    def __init__(self, spec: LinkSpec, clock: Clock, poll_s: float = SLOT_READ_S) -> None:
         super().__init__(spec, clock, direct=True, poll_s=poll_s)

@@ -6,8 +6,9 @@ For devices and file systems without O_DIRECT. Writes to a block device still go
 from __future__ import annotations
 
 from opensvc_openha.core.model import LinkSpec
+from opensvc_openha.core.timing import SLOT_READ_S
 from opensvc_openha.links.base import Clock
-from opensvc_openha.links.slot_link import POLL_S, SlotListener, SlotSender
+from opensvc_openha.links.slot_link import SlotListener, SlotSender
 
 
 class DiskSender(SlotSender):
@@ -20,5 +21,5 @@ class DiskSender(SlotSender):
 class DiskListener(SlotListener):
     """Reads the peer's slot of the device."""
 
-    def __init__(self, spec: LinkSpec, clock: Clock, poll_s: float = POLL_S) -> None:
+    def __init__(self, spec: LinkSpec, clock: Clock, poll_s: float = SLOT_READ_S) -> None:
         super().__init__(spec, clock, direct=False, poll_s=poll_s)

@@ -16,14 +16,16 @@ _FOUND, _NOTHING, _AMBIVALENT = 0, 2, 8
 _USAGES = {"filesystem": "a {} file system", "raid": "a member of a volume or RAID ({})", "crypto": "an encrypted volume ({})"}
 
 
-def ask_blkid(parts: "Sequence[Tuple[int, bytes]]", size_bytes: int) -> Optional[str]:
-    """What the device is used for, by its content at these offsets; None if blkid finds nothing or is not there to be asked."""
+def ask_blkid(parts: "Sequence[Tuple[int, bytes]]") -> Optional[str]:
+    """What the device is used for, by its content at these offsets, the last of which reaches its end.
+
+    None if blkid finds nothing or is not there to be asked.
+    """
     try:
         copy = os.memfd_create("device")
     except (AttributeError, OSError):
         return None
     try:
-        os.ftruncate(copy, size_bytes)
         for offset, data in parts:
             os.pwrite(copy, data, offset)
         done = subprocess.run(

@@ -14,7 +14,7 @@ import threading
 from typing import Dict, Optional
 
 from opensvc_openha.core.model import LinkSpec, Wire
-from opensvc_openha.core.timing import BEAT_INTERVAL_S, SLOT_READ_S, slot_read_s
+from opensvc_openha.core.timing import BEAT_INTERVAL_S, slot_read_s
 from opensvc_openha.errors import FrameError
 from opensvc_openha.formats.device_signs import HEAD_BYTES, TAIL_BYTES, find_sign, holds_heartbeat, without_heartbeats
 from opensvc_openha.formats.disk_slot import BLOCK_BYTES, decode_slot, encode_slot
@@ -25,8 +25,6 @@ from opensvc_openha.links.second_opinion import ask_blkid
 
 IO_LIMIT_S = 2.0
 """An answer of the disk that takes longer is a fault, even where the link's timeout would allow more."""
-POLL_S = SLOT_READ_S
-"""Longest time between two reads of the peer's slot."""
 
 
 class ForeignData(LinkFault):
@@ -46,11 +44,9 @@ class SlotEnd:
         self._channel: Optional[DiskChannel] = None
         self._offset = spec.offset * BLOCK_BYTES
         self._is_raw = spec.wire is Wire.LEGACY
-        self._slot_bytes = 0
-        self._block_bytes = BLOCK_BYTES
-        self._is_in_use = False
-        self._device_bytes = 0
-        self._is_block_device = False
+        self._slot_bytes: int
+        self._info: DeviceInfo
+        """Both are known once it was opened."""
 
     def open(self) -> None:
         """Opens the device anew and checks that the slot is usable there."""
@@ -65,9 +61,7 @@ class SlotEnd:
         no_direct = self._direct and not info.is_around_cache
         self.remark = f"{self._spec.device} cannot be read around the page cache (no O_DIRECT)" if no_direct else ""
         self._channel = channel
-        self._is_in_use = info.is_in_use
-        self._device_bytes = info.size_bytes
-        self._is_block_device = info.is_block_device
+        self._info = info
 
     def _check_slot(self, info: DeviceInfo) -> None:
         device, offset = self._spec.device, self._spec.offset
@@ -77,7 +71,6 @@ class SlotEnd:
             usable = -(-offset // step) * step
             raise LinkFault(f"{blocks}: offset {offset} must be a multiple of {step}, for example {usable}")
         # On a device of 4 KiB blocks the slot is the whole blocks that fit between two offsets.
-        self._block_bytes = info.block_bytes
         slot_bytes = self._spec.slot_blocks * BLOCK_BYTES
         self._slot_bytes = slot_bytes // info.block_bytes * info.block_bytes
         if not self._slot_bytes:
@@ -114,7 +107,7 @@ class SlotSender(SlotEnd):
         super().__init__(spec, direct, for_writing=True)
         self.counters: Dict[str, int] = {"overwritten": 0}
         self._written: Optional[bytes] = None
-        self._is_begun = False
+        self._is_begun: bool
         """A beat was written since the slot was opened."""
 
     def open(self) -> None:
@@ -144,26 +137,26 @@ class SlotSender(SlotEnd):
         """What a device whose slot is empty is used for, or an empty text."""
         slot_bytes = self._spec.slot_blocks * BLOCK_BYTES
         head = without_heartbeats(self._read_part(channel, 0, HEAD_BYTES), slot_bytes)
-        tail_at = max(len(head), (self._device_bytes - TAIL_BYTES) // MAX_BYTES * MAX_BYTES)
-        tail = without_heartbeats(self._read_part(channel, tail_at, self._device_bytes - tail_at), slot_bytes)
+        tail_at = max(len(head), (self._info.size_bytes - TAIL_BYTES) // MAX_BYTES * MAX_BYTES)
+        tail = without_heartbeats(self._read_part(channel, tail_at, self._info.size_bytes), slot_bytes)
         sign = find_sign(head, slot_bytes)
-        if sign or self._is_in_use:
+        if sign or self._info.is_in_use:
             return sign or "a mounted file system or a volume in use"
         if not (head.strip(b"\0") or tail.strip(b"\0")):
             return ""
         # A slot that was ours until now makes data of an unknown kind a thing that was there before, and forced.
-        known = ask_blkid([(0, head), (tail_at, tail)], max(self._device_bytes, len(head)))
+        known = ask_blkid([(0, head), (tail_at, tail)])
         return known or ("" if self._is_begun else "data of an unknown kind")
 
     def _read_part(self, channel: DiskChannel, begin: int, length: int) -> bytes:
-        """A part of the device, in whole pieces that a request can carry; what lies behind its end is missing."""
-        parts = []
+        """A part of the device, in whole pieces that a request can carry, at most up to its end."""
+        data = b""
         for offset in range(begin, begin + length, MAX_BYTES):
             part = channel.read(offset, MAX_BYTES, self._limit_s)
-            parts.append(part)
+            data += part
             if len(part) < MAX_BYTES:
-                break
-        return b"".join(parts)
+                return data
+        return data
 
     def claim(self) -> None:
         """Makes the slot ours whatever it holds: an empty heartbeat is written there, unless there is one already."""
@@ -185,9 +178,8 @@ class SlotSender(SlotEnd):
         before = channel.read(self._offset, len(slot), self._limit_s)
         if self._written is not None and before != self._written:
             self._check_presence(channel, before, len(slot))
-        if self._written is not None and before != self._written:
             self.counters["overwritten"] += 1
-            self._written = None
+            # Looked at once more by the next beat if this one may not be written.
             self.check_ownership()
         channel.write(self._offset, slot, self._limit_s)
         after = channel.read(self._offset, len(slot), self._limit_s)
@@ -212,13 +204,13 @@ class SlotSender(SlotEnd):
         return frame
 
     def _in_envelope(self, frame: bytes) -> bytes:
-        return encode_slot(frame, self._slot_bytes, self._block_bytes).ljust(self._slot_bytes, b"\0")
+        return encode_slot(frame, self._slot_bytes, self._info.block_bytes).ljust(self._slot_bytes, b"\0")
 
 
 class SlotListener(SlotEnd):
     """Reads the peer's slot at a fixed pace."""
 
-    def __init__(self, spec: LinkSpec, clock: Clock, direct: bool, poll_s: float = POLL_S) -> None:
+    def __init__(self, spec: LinkSpec, clock: Clock, direct: bool, poll_s: float) -> None:
         super().__init__(spec, direct, for_writing=False)
         self.counters: Dict[str, int] = dict.fromkeys(("received", "blank", "alien", "truncated", "checksum", "torn"), 0)
         self._clock = clock
@@ -237,20 +229,19 @@ class SlotListener(SlotEnd):
     def receive(self, timeout_s: float) -> Optional[Received]:
         """The next beat that was written after the first read, or None."""
         channel = self._opened_channel()
-        deadline = self._clock() + timeout_s
+        began = self._clock()
+        deadline = began + timeout_s
+        read_at = began if self._next_read_at is None else self._next_read_at
         while True:
-            now = self._clock()
-            read_at = now if self._next_read_at is None else self._next_read_at
-            if now < read_at:
-                self._pause.wait(max(0.0, min(read_at, deadline) - now))
-                if read_at > deadline:
-                    return None
+            self._pause.wait(max(0.0, min(read_at, deadline) - self._clock()))
+            if read_at > deadline:
+                return None
             data = channel.read(self._offset, self._slot_bytes, self._limit_s)
-            if self._is_block_device and len(data) < self._slot_bytes:
+            if self._info.is_block_device and len(data) < self._slot_bytes:
                 # A file may still be short: its slots are written one after the other.
                 raise LinkFault(self._gone(data))
             received_at = self._clock()
-            self._next_read_at = received_at + self._poll_s
+            self._next_read_at = read_at = received_at + self._poll_s
             frame = self._new_frame(data)
             if frame is not None and self._is_raw and channel.read(self._offset, self._slot_bytes, self._limit_s) != data:
                 # The next read has it whole.
@@ -259,8 +250,6 @@ class SlotListener(SlotEnd):
             if frame is not None:
                 self.counters["received"] += 1
                 return Received(frame, received_at, self._spec.label)
-            if received_at >= deadline:
-                return None
 
     def _new_frame(self, data: bytes) -> Optional[bytes]:
         """The frame in the slot if it is another one than at the last good read."""

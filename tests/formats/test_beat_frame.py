@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from opensvc_openha.core.beat import Ack, Beat, BootId, Goodbye
 from opensvc_openha.core.states import ServiceState as S
 from opensvc_openha.errors import FrameError
-from opensvc_openha.formats.beat_frame import MAX_FRAME_BYTES, Frame, decode_frame, encode_beat, names_digest
+from opensvc_openha.formats.beat_frame import (
+    MAX_FRAME_BYTES, Frame, decode_frame, encode_beat, names_digest, peek_number, read_claim,
+)
 from opensvc_openha.formats.frame_seal import Key, Seal
 from opensvc_openha.formats.name_book import NameBook
 from opensvc_openha.formats.state_list import unpack_deflated
@@ -38,8 +40,8 @@ BEATS = st.builds(
 
 
 def a_beat(states=None, seq=1, **changes):
-    values = dict(node="deb1", boot=BootId(3, 7), seq=seq, ack=None, states=states or {}, **changes)
-    return Beat(**values)
+    values = dict(node="deb1", boot=BootId(3, 7), seq=seq, ack=None, states=states or {})
+    return Beat(**{**values, **changes})
 
 
 def a_frame(beat, **changes):
@@ -79,6 +81,98 @@ def test_thousand_services_fit_in_one_datagram():
     beat = Beat("n" * 63 + "." + "m" * 63, BootId(1, 2), 5, Ack(BootId(3, 4), 5), many(1000, 63))
     assert len(a_frame(beat)) < 800
     assert 1100 < len(a_frame(beat, with_names=True)) <= 1200
+
+
+HEAD = struct.Struct(">4sBBHHBIQQIQQQII")
+
+
+def with_crc(data):
+    return data + struct.pack(">I", zlib.crc32(data))
+
+
+def test_frame_is_laid_out_as_every_version_reads_it():
+    """Field by field, with an acknowledgement and without one, where these fields are zero."""
+    rest = b"\x04deb1" + names_digest(("db", "web")) + b"\0\x02" + b"\x26"
+    beat = a_beat({"web": S.FROZEN_STOP, "db": S.STARTED}, seq=9, sent_at=1.5)
+    length = HEAD.size + len(rest) + 4
+    bare = HEAD.pack(b"\x89EZB", 1, 0, 0, length, 0, 3, 7, 9, 0, 0, 0, 1500, 11, 250) + rest
+    assert a_frame(beat, interval_s=0.25) == with_crc(bare)
+    answer = replace(beat, ack=Ack(BootId(4, 5), 6), wants_ack=True)
+    acknowledging = HEAD.pack(b"\x89EZB", 1, 0, 3, length, 0, 3, 7, 9, 4, 5, 6, 1500, 11, 250) + rest
+    assert a_frame(answer, interval_s=0.25) == with_crc(acknowledging)
+
+
+def test_number_of_a_frame_is_seen_before_anything_else():
+    """Of a whole frame and of its head alone; nothing of what is shorter or no frame of ours."""
+    data = a_frame(a_beat(many(3), seq=2**64 - 1))
+    assert peek_number(data) == peek_number(data[:HEAD.size]) == (BootId(3, 7), 2**64 - 1)
+    for other in (b"", data[:HEAD.size - 1], b"\0" + data[1:], bytes(len(data)), data[:4]):
+        assert peek_number(other) is None
+
+
+def test_shortest_beat_interval_is_a_millisecond():
+    """It arrives; anything that would be none is not sent."""
+    assert decode_frame(a_frame(a_beat(), interval_s=0.001)).interval_s == 0.001
+    with pytest.raises(ValueError, match="below one millisecond"):
+        a_frame(a_beat(), interval_s=0.0004)
+
+
+def names_of(total):
+    """Service names whose page takes that many bytes, head included: the last one first in the alphabet's order."""
+    room, found = total - 4, []
+    while room:
+        # No entry of one byte may be left over.
+        size = min(64, room) if room - min(64, room) != 1 else 60
+        found.append(f"{len(found):05d}".ljust(size - 1, "x")[:size - 1] if size > 6 else "z" * (size - 1))
+        room -= size
+    return {name: S.STARTED for name in found}
+
+
+@pytest.mark.parametrize("room", [68, 69, 73, 512])
+def test_page_of_names_fills_its_room_to_the_last_byte(room):
+    """All names in one page where they fit exactly, in two where the room is a byte smaller."""
+    states = names_of(room)
+    bare = len(a_frame(a_beat(states)))
+    whole = decode_frame(a_frame(a_beat(states), with_names=True, max_bytes=bare + room))
+    assert whole.page_names == tuple(sorted(states))
+    cut = a_frame(a_beat(states), with_names=True, max_bytes=bare + room - 1, limit_bytes=bare + room - 1)
+    assert len(decode_frame(cut).page_names) < len(states)
+
+
+def test_usual_datagram_and_largest_frame_are_filled_to_the_last_byte():
+    """1,200 bytes by default, and at most 65,000, which are read, too."""
+    for max_bytes, options in ((1200, {}), (65_000, {"max_bytes": 65_000})):
+        states = many(2)
+        for _ in range(3):
+            # The nibbles of as many services as it takes come off the room.
+            states = names_of(max_bytes - len(a_frame(a_beat(states))))
+        data = a_frame(a_beat(states), with_names=True, **options)
+        assert len(data) == max_bytes and decode_frame(data).page_names == tuple(sorted(states))
+        more = names_of(max_bytes + 1 - len(a_frame(a_beat(states))))
+        assert len(decode_frame(a_frame(a_beat(more), with_names=True, **options)).page_names) < len(more)
+
+
+def test_room_for_names_beside_states_that_fill_the_frame_ends_at_512_bytes():
+    """Whatever the limit allows: a page of 512 bytes is sent whole, one of 513 in two."""
+    for size in (512, 513):
+        states = names_of(size)
+        bare = len(a_frame(a_beat(states)))
+        page = decode_frame(a_frame(a_beat(states), with_names=True, max_bytes=bare)).page_names
+        assert (page == tuple(sorted(states))) is (size == 512)
+
+
+@pytest.mark.parametrize(("room", "limit", "page"), [
+    (67, 67, 0), (68, 68, 68), (68, 2000, 68), (67, 100, 68), (67, 68, 68), (0, 512, 512), (0, 2000, 512), (-50, 67, 0),
+])
+def test_names_get_some_room_where_the_states_leave_none(room, limit, page):
+    """From the longest name up to 512 bytes, and never more than the limit."""
+    states = {name: S.STARTED for name in list(names_of(68 * 64 + 4))}
+    states.update({f"a{size:02d}".ljust(size, "a"): S.STARTED for size in range(3, 60)})
+    bare = len(a_frame(a_beat(states)))
+    for seq in range(40):
+        data = a_frame(a_beat(states, seq=seq), with_names=True, max_bytes=bare + room, limit_bytes=bare + limit)
+        assert len(data) - bare <= max(page, 0) if page in (0, 512) else 0 < len(data) - bare <= limit
+        assert len(data) - bare <= max(room, min(limit, 512)) and bool(decode_frame(data).page_names) is bool(page)
 
 
 def motley(count, length=20):
@@ -184,6 +278,24 @@ def test_the_peers_states_are_known_on_when_services_change_here_first(changed):
     assert (beat.states, beat.is_complete) == ({"web": S.STARTED, "db": S.STOPPED}, True)
 
 
+def test_former_services_stay_known_while_nothing_changes():
+    """Three former sets, and the present one read again and again: the peer may still have the oldest."""
+    book = NameBook()
+    for names in (["a"], ["a", "b"], ["a", "b", "c"], ["d"], ["d"], ["d"]):
+        book.learn_own(names)
+    assert book.resolve(decode_frame(a_frame(a_beat({"a": S.STARTED})))).is_complete
+
+
+def test_own_names_take_no_place_of_learnt_ones():
+    """A page of the names that are configured here brings nothing new, and pushes nothing out."""
+    book = NameBook()
+    book.learn_own(["web"])
+    for index in range(4):
+        book.learn(forged([f"n{index}"]))
+    book.learn(forged(["web"]))
+    assert all(book.resolve(forged([], names_digest((f"n{index}",)), count=1)).is_complete for index in range(4))
+
+
 def test_former_services_are_not_kept_for_ever():
     """After some more changes the peer's frame is no longer covered, and has to bring its names."""
     book = NameBook()
@@ -248,6 +360,11 @@ def test_invented_names_do_not_fill_the_memory():
         (lambda data: b"deb1.opensvc.com".ljust(9384, b"\0"), "alien"),
         (lambda data: data[:3], "truncated"),
         (lambda data: data[:20], "truncated"),
+        (lambda data: data[:HEAD.size - 1], "truncated"),
+        (lambda data: data[:HEAD.size + 3], "truncated"),
+        (lambda data: resealed(data[:HEAD.size] + bytes(4)), "malformed"),
+        (lambda data: resealed(data[:5] + b"\1" + data[6:HEAD.size] + bytes(4)), "malformed"),
+        (lambda data: resealed(data[:6] + b"\0\x10" + data[8:HEAD.size] + bytes(7)), "malformed"),
         (lambda data: data[:-1], "truncated"),
         (lambda data: data + b"\0", "oversized"),
         (lambda data: data[:8] + b"\xff\xff" + data[10:].ljust(65525, b"\0"), "oversized"),
@@ -264,7 +381,24 @@ def test_invented_names_do_not_fill_the_memory():
 )
 def test_bad_frame_is_filed_under_its_reason(spoil, reason):
     """A frame spoiled in one way: FrameError with the counter it belongs to."""
-    assert reason_of(spoil(a_frame(a_beat(many(3))))) == reason
+    data = spoil(a_frame(a_beat(many(3))))
+    assert reason_of(data) == reason
+
+
+@pytest.mark.parametrize("spoil", [
+    lambda data: data.replace(b"\x04deb1", b"\x04../x"),
+    lambda data: data.replace(b"\x04deb1", b"\xffdeb1"),
+    lambda data: data[:HEAD.size] + bytes(4),
+    lambda data: data[:5] + b"\1" + data[6:HEAD.size] + bytes(4),
+    lambda data: data[:6] + b"\0\x10" + data[8:HEAD.size] + bytes(7),
+])
+def test_claim_of_what_cannot_be_a_node_is_malformed(spoil):
+    """A whole frame with a right checksum whose sender has no name, or one that is none: not even a claim."""
+    data = a_frame(a_beat(many(3)))
+    assert read_claim(data).node == "deb1"
+    with pytest.raises(FrameError) as caught:
+        read_claim(resealed(spoil(data)))
+    assert caught.value.reason == "malformed"
 
 
 @pytest.mark.parametrize("name", [b"\x03a/b", b"\x03..\xff", b"\x03-ab", b"\x09abc", b"\x00abc"])
@@ -335,6 +469,7 @@ def test_single_flipped_bit_is_never_taken_for_a_beat():
         dict(sent_at=-1.0),
         dict(states={"../evil": S.STARTED}, with_names=True),
         dict(states={f"s{index}": S.STOPPED for index in range(65_536)}),
+        dict(node="../x"),
         dict(pid=2**32),
         dict(interval_s=0),
     ],

@@ -69,3 +69,7 @@ def test_where_there_is_no_room_the_states_go_without_facts():
     beat = _beat(Facts())
     plain = encode_beat(_beat(None), pid=1, interval_s=1.0, with_names=False)
     assert decode_frame(encode_beat(beat, pid=1, interval_s=1.0, with_names=False, limit_bytes=len(plain) + 5)).facts is None
+    packed = len(pack_facts(Facts(), NAMES)) + 2
+    for room, is_there in ((packed, True), (packed - 1, False)):
+        data = encode_beat(beat, pid=1, interval_s=1.0, with_names=False, limit_bytes=len(plain) + room)
+        assert (decode_frame(data).facts is not None) is is_there and len(data) <= len(plain) + room

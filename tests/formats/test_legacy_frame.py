@@ -116,7 +116,8 @@ def test_more_than_128_services_are_refused():
     "change, message",
     [
         ({"address": "fe80::aff:fe32:101"}, "holds an IPv4 address only"),
-        ({"port": 70_000}, "holds an IPv4 address only"),
+        ({"address": "1239.131.150.100"}, "holds an IPv4 address only"),
+        ({"port": 65_536}, "holds an IPv4 address only"),
         ({"node": "../etc"}, "is not a host name"),
         ({"clock_s": -1}, "does not fit its field"),
         ({"clock_s": 2**32}, "does not fit its field"),
@@ -156,6 +157,11 @@ BAD = {
     "locked": (patched(132, b"\1"), "malformed"),
     "port that is no number": (patched(136, b"50x0\0"), "malformed"),
     "port 99999": (patched(136, b"99999"), "malformed"),
+    "port 65536": (patched(136, b"65536"), "malformed"),
+    "port 0": (patched(136, b"0\0\0\0\0"), "malformed"),
+    "port with a sign": (patched(136, b"+5010"), "malformed"),
+    "port with a space": (patched(136, b" 5010"), "malformed"),
+    "port with an underscore": (patched(136, b"50_10"), "malformed"),
 }
 
 
@@ -194,6 +200,13 @@ def test_list_ends_at_the_first_empty_name():
     """What lies behind it, states included, is not looked at."""
     assert decode_record(patched(NAMES_AT, b"\0")).states == ()
     assert decode_record(state(2, 77)).states == decode_record(STARTED).states
+
+
+@pytest.mark.parametrize("port", [1, 65_535])
+def test_first_and_last_port_go_both_ways(port):
+    """Nobody needs them, and they are ports."""
+    record = replace(decode_record(STARTED), port=port)
+    assert decode_record(encode_record(record)) == record
 
 
 def test_address_of_15_characters_fills_its_field():

@@ -35,8 +35,9 @@ def graft(module: types.ModuleType, source: str, where: str = "") -> bool:
         if code != function.__code__ or code.co_consts != function.__code__.co_consts:
             function.__code__ = code
             has_changed = True
-    has_changed = _defaults(module, tree) or has_changed
-    return _values(module, tree) or has_changed
+    # The values first: defaults may be made of them.
+    has_changed = _values(module, tree) or has_changed
+    return _defaults(module, tree) or has_changed
 
 
 def _codes(code: types.CodeType, prefix: str) -> "Iterator[tuple[str, types.CodeType]]":
@@ -94,6 +95,13 @@ def _defaults(module: types.ModuleType, tree: ast.Module) -> bool:
         values = [eval(compile(ast.Expression(item), "default", "eval"), vars(module)) for item in node.args.defaults]
         if function is not None and values and tuple(values) != function.__defaults__:
             function.__defaults__ = tuple(values)
+            has_changed = True
+        named = {
+            argument.arg: eval(compile(ast.Expression(item), "default", "eval"), vars(module))
+            for argument, item in zip(node.args.kwonlyargs, node.args.kw_defaults) if item is not None
+        }
+        if function is not None and named and named != function.__kwdefaults__:
+            function.__kwdefaults__ = named
             has_changed = True
     return has_changed
 

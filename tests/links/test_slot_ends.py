@@ -1,0 +1,356 @@
+"""Both ends of a slot, step by step: what is asked of the disk, when, and what becomes of what it answers."""
+
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import replace
+from typing import Callable, Iterator
+
+import pytest
+
+from opensvc_openha.core.model import LinkKind, LinkSpec, Wire
+from opensvc_openha.formats.disk_slot import encode_slot
+from opensvc_openha.links import disk_channel
+from opensvc_openha.links.base import LinkFault
+from opensvc_openha.links.dio import DioListener, DioSender
+from opensvc_openha.links.disk import DiskListener, DiskSender
+from opensvc_openha.links.disk_channel import DeviceInfo
+from opensvc_openha.links.slot_link import ForeignData, SlotEnd
+from tests.links.conftest import run
+
+SLOT = 5120
+LEGACY_SLOT = 19 * 512
+
+
+def spec(device: str, offset: int = 0, timeout_s: float = 10.0, wire: Wire = Wire.OWN) -> LinkSpec:
+    return LinkSpec("deb1", LinkKind.DIO, device, "", 0, offset, timeout_s, wire=wire)
+
+
+def put(path: str, data: bytes, offset: int = 0) -> None:
+    with open(path, "r+b") as file:
+        file.seek(offset * 512)
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def content(path: str, offset: int = 0, length: int = SLOT) -> bytes:
+    with open(path, "rb") as file:
+        file.seek(offset * 512)
+        return file.read(length)
+
+
+def slot(frame: bytes) -> bytes:
+    return encode_slot(frame, SLOT).ljust(SLOT, b"\0")
+
+
+def record(letter: bytes) -> bytes:
+    """As many bytes as a record of the original has; nothing here looks at what they say."""
+    return b"deb1".ljust(128, b"\0") + b"\1\0\0\0\0\0\0\0" + letter * (LEGACY_SLOT - 136)
+
+
+class Simulated:
+    """A clock that moves only while somebody waits; ``meanwhile`` is done in each wait."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.waits: "list[float]" = []
+        self.meanwhile: "Callable[[], object]" = bool
+
+    def __call__(self) -> float:
+        return self.now
+
+    def wait(self, seconds: float) -> None:
+        self.waits.append(seconds)
+        self.now += seconds
+        self.meanwhile()
+
+
+class Watched:
+    """The real way to the disk; counts the reads, and does something once, right after the first read."""
+
+    def __init__(self, channel: disk_channel.DiskChannel, afterwards: "Callable[[], object]" = bool) -> None:
+        self._channel = channel
+        self._afterwards = afterwards
+        self.reads = 0
+
+    def read(self, offset: int, length: int, limit_s: float) -> bytes:
+        data = self._channel.read(offset, length, limit_s)
+        self.reads += 1
+        if self.reads == 1:
+            self._afterwards()
+        return data
+
+    def close(self) -> None:
+        self._channel.close()
+
+
+@pytest.fixture
+def opened() -> "Iterator[Callable[..., SlotEnd]]":
+    """Opens ends, and closes them in the end."""
+    made: "list[SlotEnd]" = []
+
+    def add(end: SlotEnd, is_opened: bool = True) -> SlotEnd:
+        made.append(end)
+        if is_opened:
+            end.open()
+        return end
+
+    yield add
+    for end in made:
+        end.close()
+
+
+def listening(opened, device: str, clock: Simulated, wire: Wire = Wire.OWN, poll_s: float = 0.25) -> DioListener:
+    """A listener in simulated time that has read its slot once."""
+    made = opened(DioListener(spec(device, wire=wire), clock, poll_s))
+    made._pause = clock
+    assert made.receive(0.0) is None
+    clock.waits.clear()
+    return made
+
+
+@pytest.mark.parametrize("make", [DioSender, DiskSender, lambda one: DioListener(one, Simulated()),
+                                  lambda one: DiskListener(one, Simulated())])
+def test_end_has_nothing_to_remark_where_all_is_well(opened, disk_file, make) -> None:
+    """Not opened, and opened on a file system that can do what the link wants: no remark, nothing counted."""
+    end = opened(make(spec(disk_file)), is_opened=False)
+    assert end.remark == "" and not any(end.counters.values())
+    with pytest.raises(LinkFault, match="is not open"):
+        end.send(b"x") if hasattr(end, "send") else end.receive(0.0)
+    end.open()
+    assert end.remark == "" and not any(end.counters.values())
+
+
+def test_slow_disk_has_half_the_timeout_and_at_most_two_seconds(disk_file, monkeypatch) -> None:
+    """A link whose beats the disk cannot take in time is no link; opening has five, for a process has to start."""
+    asked: "list[tuple[str, float]]" = []
+
+    class Recording(disk_channel.DiskChannel):
+        def open(self, for_writing, limit_s):
+            asked.append(("open", limit_s))
+            return super().open(for_writing, limit_s)
+
+        def read(self, offset, length, limit_s):
+            asked.append(("read", limit_s))
+            return super().read(offset, length, limit_s)
+
+        def write(self, offset, data, limit_s):
+            asked.append(("write", limit_s))
+            super().write(offset, data, limit_s)
+
+    monkeypatch.setattr(disk_channel, "DiskChannel", Recording)
+    for timeout_s, limit_s in ((3.0, 1.5), (4.0, 2.0), (30.0, 2.0)):
+        sender, listener = DioSender(spec(disk_file, 0, timeout_s)), DioListener(spec(disk_file, 0, timeout_s), Simulated())
+        sender.open()
+        sender.send(b"beat")
+        listener.open()
+        listener.receive(0.0)
+        sender.close()
+        listener.close()
+        assert set(asked) == {("open", 5.0), ("read", limit_s), ("write", limit_s)}
+        asked.clear()
+
+
+def test_no_answer_within_the_limit_is_said_with_it(opened, disk_file) -> None:
+    """The I/O process stands still: a fault once half of a short timeout is over, and at once after that."""
+    sender = opened(DioSender(spec(disk_file, timeout_s=0.6)))
+    pid = disk_channel._channels[(disk_file, True)].worker_pid
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(LinkFault, match=f"^hung: no answer to the read of {disk_file} within 0.3 s$"):
+            sender.send(b"beat")
+        with pytest.raises(LinkFault, match=f"^hung: {disk_file} still owes the answer to the read$"):
+            sender.send(b"beat")
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def test_device_in_use_is_refused_although_it_is_blank(opened, loop_device) -> None:
+    """Taken by a volume manager or a file system that has written nothing yet: only the kernel knows."""
+    device, _ = loop_device()
+    holder = os.open(device, os.O_RDONLY | os.O_EXCL)
+    try:
+        sender = opened(DioSender(spec(device)), is_opened=False)
+        with pytest.raises(ForeignData, match="holds a mounted file system or a volume in use: nothing is written to block 0"):
+            sender.open()
+        with pytest.raises(LinkFault, match="is not open"):
+            sender.send(b"beat")
+    finally:
+        os.close(holder)
+    sender.open()
+    sender.send(b"beat")
+
+
+def test_slot_that_ends_with_its_device_is_usable(opened, loop_device) -> None:
+    """The last blocks: not one is missing. On a device of 4 KiB blocks the slot is the whole ones of these."""
+    device, _ = loop_device(20)
+    large, image = loop_device(64, "-b", "4096")
+    for path, offset in ((device, 10), (large, 16)):
+        sender = opened(DioSender(spec(path, offset)))
+        sender.send(b"beat")
+    assert content(image, 16, 4096) == encode_slot(b"beat", 4096, 4096) and content(image, 24, 4096) == bytes(4096)
+
+
+def test_device_of_blocks_larger_than_a_slot_is_refused() -> None:
+    """No loop device has such blocks: what the opening tells is all that is looked at."""
+    with pytest.raises(LinkFault, match="/dev/x has blocks of 8192 bytes: a slot of 10 x 512 bytes holds none"):
+        DioSender(spec("/dev/x"))._check_slot(DeviceInfo(8192, 1 << 20, True, True))
+
+
+def test_record_that_does_not_fit_its_slot_is_a_fault(opened, disk_file) -> None:
+    """The original's 9,728 bytes and not one more."""
+    sender = opened(DioSender(spec(disk_file, wire=Wire.LEGACY)))
+    sender.send(record(b"a"))
+    with pytest.raises(LinkFault, match="a record of 9729 bytes does not fit its slot of 9728"):
+        sender.send(record(b"b") + b"b")
+    assert content(disk_file, 0, LEGACY_SLOT) == record(b"a")
+
+
+def test_claim_leaves_a_heartbeat_as_it_is(opened, disk_file) -> None:
+    """`hb --force` where the link already beats: nothing is written over. Elsewhere an empty heartbeat is."""
+    sender = opened(DioSender(spec(disk_file)))
+    sender.send(b"beat")
+    opened(DioSender(spec(disk_file)), is_opened=False).claim()
+    assert content(disk_file) == slot(b"beat")
+    put(disk_file, b"somebody's", 20)
+    opened(DioSender(spec(disk_file, 20)), is_opened=False).claim()
+    assert content(disk_file, 20) == slot(b"")
+
+
+def test_data_of_a_new_owner_is_refused_again_and_again(opened, disk_file) -> None:
+    """Whoever sends on after the refusal without opening the link anew writes nothing either."""
+    sender = opened(DioSender(spec(disk_file)))
+    sender.send(b"beat")
+    put(disk_file, b"a new owner " * 400)
+    for _ in range(3):
+        with pytest.raises(ForeignData, match="data that is no heartbeat"):
+            sender.send(b"beat 2")
+    assert content(disk_file).startswith(b"a new owner")
+
+
+def test_slot_wiped_for_a_file_system_stops_a_running_link(opened, disk_dir) -> None:
+    """The slot is blank now, and what is known to own a device is on it: no more beats, whatever was there before."""
+    image = os.path.join(disk_dir, "image")
+    with open(image, "wb") as file:
+        file.truncate(16 << 20)
+    put(image, b"anything at all", 2048)
+    sender = opened(DioSender(spec(image, 10)), is_opened=False)
+    sender.claim()
+    sender.open()
+    sender.send(b"beat")
+    run("mkfs.minix", image)
+    put(image, bytes(SLOT), 10)
+    with pytest.raises(ForeignData, match="a minix file system"):
+        sender.send(b"beat 2")
+
+
+def test_disk_replaced_during_the_write_is_no_second_writer(opened, disk_file) -> None:
+    """What was just written is not there: the path names another disk now, and that is what is said."""
+    sender = opened(DioSender(spec(disk_file)))
+    write = sender._channel.write
+
+    def replaced(offset: int, data: bytes, limit_s: float) -> None:
+        write(offset, data, limit_s)
+        put(disk_file, bytes(SLOT))
+        os.rename(disk_file, f"{disk_file}.old")
+
+    sender._channel.write = replaced
+    try:
+        with pytest.raises(LinkFault, match="was replaced or removed"):
+            sender.send(b"beat")
+    finally:
+        sender._channel.write = write
+    assert sender.counters == {"overwritten": 0}
+
+
+def test_slot_is_read_at_its_pace_until_the_time_is_over(opened, disk_file) -> None:
+    """Reads 0.25 s apart; a receive that ends in between leaves the pace as it is, and one that ends with a read makes it."""
+    clock = Simulated()
+    listener = listening(opened, disk_file, clock, poll_s=0.25)
+    watched = listener._channel = Watched(listener._channel)
+    assert listener.receive(0.625) is None
+    assert (clock.waits, watched.reads) == ([0.25, 0.25, 0.125], 2)
+    clock.waits.clear()
+    assert listener.receive(0.0625) is None
+    assert (clock.waits, watched.reads) == ([0.0625], 2)
+    clock.now += 0.0625
+    clock.waits.clear()
+    clock.meanwhile = lambda: put(disk_file, slot(b"beat"))
+    assert listener.receive(0.0).data == b"beat"
+    assert (clock.waits, watched.reads) == ([0.0], 3)
+
+
+def test_beat_is_received_once_with_the_moment_it_was_read(opened, disk_file) -> None:
+    """A new beat at the second read: that moment, the slot's name, one more in the counter; then nothing."""
+    clock = Simulated()
+    listener = listening(opened, disk_file, clock)
+    clock.meanwhile = lambda: put(disk_file, slot(b"beat")) if clock.now >= 1000.4 else None
+    received = listener.receive(10.0)
+    assert (received.data, received.received_at, received.source) == (b"beat", 1000.5, f"{disk_file}:0")
+    assert listener.receive(1.0) is None
+    assert listener.counters == {"received": 1, "blank": 2, "alien": 0, "truncated": 0, "checksum": 0, "torn": 0}
+
+
+@pytest.mark.parametrize(("what", "counter"), [(bytes(SLOT), "blank"), (b"x" * SLOT, "alien")])
+def test_slot_that_loses_its_beat_is_counted_and_silent(opened, disk_file, what: bytes, counter: str) -> None:
+    """Wiped or written over: no beat is received, neither now nor when the old one comes back."""
+    clock = Simulated()
+    put(disk_file, slot(b"beat"))
+    listener = listening(opened, disk_file, clock)
+    put(disk_file, what)
+    assert listener.receive(0.25) is None and listener.counters[counter] == 1
+    put(disk_file, slot(b"beat"))
+    again = listener.receive(0.25)
+    # Written anew after it was gone is a sign of life; the same after something that could not be read is none.
+    assert (again is not None) is (counter == "blank")
+
+
+def test_what_a_slot_holds_when_it_is_opened_again_is_the_past(opened, disk_file) -> None:
+    """Closed for a while: what was written meanwhile is no sign of life, and the next beat is, read at once."""
+    clock = Simulated()
+    put(disk_file, slot(b"one"))
+    listener = listening(opened, disk_file, clock)
+    listener.close()
+    put(disk_file, slot(b"two"))
+    listener.open()
+    assert listener.receive(0.0) is None
+    put(disk_file, slot(b"three"))
+    assert listener.receive(0.25).data == b"three"
+
+
+@pytest.mark.parametrize(("wire", "whole"), [(Wire.OWN, slot), (Wire.LEGACY, record)])
+def test_only_a_record_without_an_envelope_is_read_twice(opened, disk_file, wire: Wire, whole) -> None:
+    """A beat in its envelope shows itself whether it is whole; the original's is compared with a second read."""
+    clock = Simulated()
+    put(disk_file, whole(b"a"))
+    listener = listening(opened, disk_file, clock, wire, 1.0)
+    put(disk_file, whole(b"b"))
+    watched = listener._channel = Watched(listener._channel, lambda: put(disk_file, whole(b"c")))
+    received = listener.receive(1.0)
+    if wire is Wire.OWN:
+        assert received.data == b"b" and watched.reads == 1 and listener.counters["torn"] == 0
+    else:
+        assert received is None and watched.reads == 2 and listener.counters["torn"] == 1
+        assert listener.receive(1.0).data == record(b"c")
+
+
+def test_record_that_changes_after_a_read_that_brings_no_news_is_not_torn(opened, disk_file) -> None:
+    """The slot holds the old record, and a new one right after: it is read with the next look, and nothing is counted."""
+    clock = Simulated()
+    put(disk_file, record(b"a"))
+    listener = listening(opened, disk_file, clock, Wire.LEGACY, 1.0)
+    listener._channel = Watched(listener._channel, lambda: put(disk_file, record(b"b")))
+    assert listener.receive(1.0) is None
+    assert listener.counters["torn"] == 0
+    assert listener.receive(1.0).data == record(b"b")
+
+
+def test_record_of_the_original_is_looked_for_once_a_beat() -> None:
+    """It writes once a second: more reads would only meet it while it writes."""
+    for asked_s, paced_s in ((0.05, 1.0), (0.25, 1.0), (3.0, 3.0)):
+        assert DioListener(spec("/dev/x", wire=Wire.LEGACY), Simulated(), asked_s)._poll_s == paced_s
+    for asked_s, paced_s in ((0.05, 0.05), (3.0, 0.25)):
+        assert DioListener(spec("/dev/x"), Simulated(), asked_s)._poll_s == paced_s
+    assert DioListener(replace(spec("/dev/x"), timeout_s=0.3), Simulated())._poll_s == pytest.approx(0.05)
