@@ -177,8 +177,8 @@ def _end(layout: Layout) -> None:
     try:
         control_client.leave(layout, Leaving.KEEP_SERVICES)
     except NotRunningError:
-        if pid < 0:
-            raise  # Whether one runs is not for this user to know but by its answer.
+        if pid < 0 or not _may_end(pid):
+            raise  # It is another user's, or not for this one to know but by its answer.
     else:
         if _is_gone(layout, _LEAVE_LIMIT_S):
             return
@@ -188,6 +188,16 @@ def _end(layout: Layout) -> None:
         os.kill(pid, signal.SIGCONT)
     if not _is_gone(layout, _KILL_LIMIT_S):
         raise ActionError(f"nmond (pid {pid}) does not end")
+
+
+def _may_end(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return False
+    except ProcessLookupError:
+        pass
+    return True
 
 
 def _is_gone(layout: Layout, limit_s: float) -> bool:

@@ -7,6 +7,7 @@ keeps to what all of them understand. The installer writes `openha_driver.json` 
 """
 
 import errno
+import fcntl
 import json
 import os
 import re
@@ -218,13 +219,12 @@ def ask(path, lock_file=""):
     except socket.timeout:
         return None, NOT_ANSWERING
     except (OSError, IOError) as error:
-        if error.errno in (errno.ENOENT, errno.ECONNREFUSED, errno.ENOTDIR, errno.ECONNRESET, errno.EPIPE):
-            return None, NOT_RUNNING
-        return None, NOT_ANSWERING
+        nobody_listens = error.errno in (errno.ENOENT, errno.ECONNREFUSED, errno.ENOTDIR)
+        return None, _without_answer(lock_file, nobody_listens)
     finally:
         connection.close()
     if not parts:
-        return None, NOT_RUNNING
+        return None, _without_answer(lock_file, False)
     try:
         answer = json.loads(b"".join(parts).decode("utf-8"))
     except (ValueError, RuntimeError):  # RuntimeError: nested too deep.
@@ -232,6 +232,34 @@ def ask(path, lock_file=""):
     # An engine that hangs is told by the thread that serves the socket.
     is_hung = isinstance(answer, dict) and answer.get("code") == 4
     return answer, NOT_ANSWERING if is_hung else ""
+
+
+def _without_answer(lock_file, nobody_listens):
+    # type: (str, bool) -> str
+    """NOT_RUNNING only where no daemon runs: it holds its lock while it binds its socket again, or resets connections.
+
+    Where the lock cannot be read, a connection that was made counts as that of a daemon.
+    """
+    is_held = _is_locked(lock_file)
+    if is_held is None:
+        return NOT_RUNNING if nobody_listens else NOT_ANSWERING
+    return NOT_ANSWERING if is_held else NOT_RUNNING
+
+
+def _is_locked(lock_file):
+    # type: (str) -> Optional[bool]
+    """Whether a daemon holds its lock; None if that cannot be known."""
+    try:
+        handle = os.open(lock_file, os.O_RDONLY)
+    except (OSError, IOError) as error:
+        return False if lock_file and error.errno == errno.ENOENT else None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except (OSError, IOError):
+        return True
+    finally:
+        os.close(handle)
+    return False
 
 
 def _process_state(lock_file):

@@ -76,13 +76,13 @@ def act(
             yield wire.answer_from_json(message["answer"])
         is_done = is_done or bool(message.get("done"))
     if not is_done:
-        raise NotRunningError("nmond ended before the action did: look at its log, then at `service -s`")
+        # Of the process that is here now nothing is known: the action may have been that of the one before.
+        raise _ended(layout, "nmond ended before the action did: look at its log, then at `service -s`")
 
 
 def reload(layout: Layout) -> None:
     """Has the configuration files read again; raises what the daemon found wrong in them."""
-    for _ in _converse(layout, {"do": "reload"}, 10.0):
-        pass
+    _have_done(layout, {"do": "reload"}, 10.0)
 
 
 def reload_if_running(layout: Layout) -> None:
@@ -98,7 +98,7 @@ def reload_if_running(layout: Layout) -> None:
 def leave(layout: Layout, leaving: "Leaving") -> None:
     """Asks the daemon to end; returns once it has taken the request."""
     for _ in _converse(layout, {"do": "leave", "how": leaving.value}, ANSWER_LIMIT_S):
-        pass
+        pass  # One that ended before it could answer has left.
 
 
 def note(layout: Layout, service: str, word: str, reason: str, is_alarm: bool) -> None:
@@ -106,14 +106,12 @@ def note(layout: Layout, service: str, word: str, reason: str, is_alarm: bool) -
     from opensvc_openha.runtime.requests import NOTE_CHARACTERS
 
     request = {"do": "note", "service": service, "word": word, "reason": reason[:NOTE_CHARACTERS], "is_alarm": is_alarm}
-    for _ in _converse(layout, request, ANSWER_LIMIT_S):
-        pass
+    _have_done(layout, request, ANSWER_LIMIT_S)
 
 
 def forget_peer(layout: Layout) -> None:
     """Has the daemon believe a lower boot counter of the peer."""
-    for _ in _converse(layout, {"do": "forget-peer"}, 10.0):
-        pass
+    _have_done(layout, {"do": "forget-peer"}, 10.0)
 
 
 def confirm_peer_out(layout: Layout, node: str) -> "list[str]":
@@ -127,7 +125,13 @@ def confirm_peer_out(layout: Layout, node: str) -> "list[str]":
     except NotAnsweringError as error:
         unknown = f"whether {node} is confirmed, and started its services here, is not known"
         raise NotAnsweringError(f"{error}; {unknown}: look at `openha fence status`, then confirm again") from None
-    raise NotRunningError(f"nmond ended before it answered: {node} is not confirmed; look at its log")
+    raise _ended(layout, f"nmond ended before it answered: whether {node} is confirmed is not known; look at its log")
+
+
+def _have_done(layout: Layout, request: "dict[str, Any]", timeout_s: float) -> None:
+    """Returns when the daemon has said that it did it: a connection that ends without a word is no success."""
+    if not list(_converse(layout, request, timeout_s)):
+        raise _ended(layout, "nmond ended before it confirmed that: look at its log, then try again")
 
 
 def running_pid(layout: Layout) -> int:
@@ -135,7 +139,7 @@ def running_pid(layout: Layout) -> int:
     try:
         handle = os.open(layout.lock_file, os.O_RDONLY | os.O_CLOEXEC)
     except PermissionError:
-        return -1  # Not for us to know; the socket tells.
+        return _holder_in_table(layout)
     except OSError:
         return 0
     try:
@@ -146,6 +150,22 @@ def running_pid(layout: Layout) -> int:
     finally:
         os.close(handle)
     return 0
+
+
+def _holder_in_table(layout: Layout) -> int:
+    """As ``running_pid``, for a user who may not open the file: the kernel's table of locks is for all to read."""
+    try:
+        found = os.stat(layout.lock_file)
+        with open("/proc/locks", encoding="ascii", errors="replace") as table:
+            rows = [line.split() for line in table]
+    except OSError:
+        return -1
+    place = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
+    for row in rows:
+        # 1: FLOCK  ADVISORY  WRITE 4711 fe:01:393230 0 EOF; one that waits has an arrow in the second column.
+        if row[1:4] == ["FLOCK", "ADVISORY", "WRITE"] and row[5:6] == [place] and row[4].isdigit():
+            return int(row[4]) or -1  # 0: outside of this process's own pid namespace.
+    return -1  # Not for us to know: some file systems have other numbers there. The socket tells.
 
 
 def _converse(layout: Layout, request: "dict[str, Any]", timeout_s: float) -> Iterator["dict[str, Any]"]:
@@ -203,6 +223,13 @@ def _lost(layout: Layout, error: Exception) -> OpenhaError:
     if running_pid(layout) == 0:
         return NotRunningError("nmond is not running on this node (start it with: ezha start)")
     return NotAnsweringError(f"{_process(layout)} does not answer: {error}")
+
+
+def _ended(layout: Layout, message: str) -> OpenhaError:
+    """A connection that ended too soon: the error says whether a daemon runs now."""
+    if running_pid(layout) > 0:
+        return NotAnsweringError(f"{message} ({_process(layout)} runs now)")
+    return NotRunningError(message)
 
 
 def _receive_line(connection: socket.socket, begun: bytes, deadline: Optional[float], layout: Layout) -> "tuple[bytes, bytes]":

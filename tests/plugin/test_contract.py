@@ -1,9 +1,12 @@
 """What every driver of the 1.x lines must do, under every Python of the line, against the minimal host."""
 
+import fcntl
 import json
 import os
 import signal
+import socket
 import subprocess
+import threading
 
 import pytest
 from tests.plugin.conftest import HERE, PEER
@@ -12,6 +15,7 @@ from opensvc_openha.agent.hb_status import finding_of_state
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.plugin import openha_driver
 from opensvc_openha.plugin.openha_driver import Look, finding
+from opensvc_openha.runtime.short_path import ShortPath
 
 UP, DOWN, WARN = 0, 1, 2
 NEVER_S = 3600.0
@@ -292,6 +296,53 @@ def hold_lock(host, pid):
     path = host.ez / "services" / ".proc" / "nmond.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(f"{pid}\n")
+
+
+class Rude:
+    """Takes connections and ends each without an answer: at once with a reset, or with the end of the stream."""
+
+    def __init__(self, path, is_reset):
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        with ShortPath(path) as short:
+            self._socket.bind(short)
+        self._socket.listen(8)
+        self._is_reset = is_reset
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self):
+        while True:
+            try:
+                connection, _ = self._socket.accept()
+            except OSError:
+                return
+            with connection:
+                # What was not read makes the kernel reset the connection.
+                connection.recv(1 if self._is_reset else 4096)
+
+    def close(self):
+        """Nobody listens any more."""
+        self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+
+
+@pytest.mark.parametrize("ends", ["resets", "says nothing", "listens no more"])
+@pytest.mark.parametrize("is_held", [True, False])
+def test_a_daemon_that_holds_its_lock_runs_whatever_becomes_of_connections(host, ends, is_held):
+    """Reset, closed without a word, or the socket is bound again just now: not running only where the lock is free."""
+    hold_lock(host, os.getpid())
+    host.write_state_files(b"2\0", b"0\0")
+    listener = Rude(host.socket_path, ends == "resets")
+    if ends == "listens no more":
+        listener.close()
+    with open(host.ez / "services" / ".proc" / "nmond.lock") as lock:
+        if is_held:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        answer = host.ask("status")
+    if ends != "listens no more":
+        listener.close()
+    told = ("open-ha daemon does not answer, last cluster service status was started" if is_held
+            else "open-ha daemons are not running")
+    assert (answer["status"], answer["lines"]) == (WARN, [told])
 
 
 def test_a_daemon_that_runs_is_waited_for_longer(host18):

@@ -147,9 +147,20 @@ def test_user_who_may_not_read_the_lock_hears_what_is_so(opened: ClusterDir, mon
     os.kill(pid, 19)
     try:
         code, told = run_as_nobody(opened, monkeypatch, "service -s")
+        assert (code, "does not answer" in told) == (4, True), told
+        code, told = run_as_nobody(opened, monkeypatch, "ezha kill")
+        assert (code, "does not answer" in told, "killed" in told) == (4, True, False), told
     finally:
         os.kill(pid, 18)
-    assert (code, "does not answer" in told) == (4, True), told
+    # Between two sockets, as while an engine begins again: the lock is held, and nobody listens.
+    os.kill(pid, 19)
+    os.rename(opened.path("services/.proc/nmond.sock"), opened.path("services/.proc/aside"))
+    try:
+        code, told = run_as_nobody(opened, monkeypatch, "service -s")
+    finally:
+        os.rename(opened.path("services/.proc/aside"), opened.path("services/.proc/nmond.sock"))
+        os.kill(pid, 18)
+    assert (code, "does not answer" in told, "not running" in told) == (4, True, False), told
     opened.kill()
     for command in ("service -s", "ezha kill"):
         code, told = run_as_nobody(opened, monkeypatch, command)

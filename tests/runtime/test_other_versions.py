@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import socket
 import threading
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Any, Callable, Iterator
 
 import pytest
 
+from opensvc_openha.core.events import Command
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.errors import NotAnsweringError, NotRunningError
 from opensvc_openha.formats.layout import Layout, tree_layout
@@ -124,3 +127,25 @@ def test_an_answer_without_end_is_given_up(layout: Layout, speaker: Speaker) -> 
     speaker.says = b"x" * 20_000_000
     with pytest.raises(NotRunningError):
         control_client.fetch_status(layout)
+
+
+@pytest.mark.parametrize("ask", [
+    lambda layout: control_client.reload(layout),
+    lambda layout: control_client.note(layout, "registry", "RESTARTED", "app#1 was down", is_alarm=False),
+    lambda layout: control_client.forget_peer(layout),
+    lambda layout: control_client.confirm_peer_out(layout, "b"),
+    lambda layout: list(control_client.act(layout, Command.UNFREEZE, None)),
+], ids=["reload", "note", "forget peer", "confirm", "act"])
+@pytest.mark.parametrize("is_held", [True, False])
+def test_a_connection_that_ends_without_a_word_is_no_success(
+    layout: Layout, speaker: Speaker, ask: "Callable[[Layout], object]", is_held: bool
+) -> None:
+    """The daemon took the request and answers nothing: an error, which says whether a daemon runs now."""
+    with open(layout.lock_file, "w", encoding="ascii") as lock:
+        lock.write(f"{os.getpid()}\n")
+        lock.flush()
+        if is_held:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(NotRunningError, match="nmond ended before") as caught:
+            ask(layout)
+    assert isinstance(caught.value, NotAnsweringError) is is_held
