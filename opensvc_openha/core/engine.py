@@ -43,6 +43,7 @@ from opensvc_openha.core.events import (
     ReadinessFound,
     ScriptExited,
     ScriptKind,
+    SeemsUp,
     SendersMuted,
     StoreFailed,
     Tick,
@@ -274,7 +275,7 @@ class Engine:
             return self._tell_mute(event)
         if isinstance(event, ListenerTried):
             return self._note_tried(event, now)
-        if isinstance(event, (ScriptExited, CommandReceived, StoreFailed)):
+        if isinstance(event, (ScriptExited, CommandReceived, StoreFailed, SeemsUp)):
             self._touched.add(event.service)
         else:
             self._is_dirty = True
@@ -298,6 +299,10 @@ class Engine:
             return [] if self._goodbyes else self._reconfigure(event, now)
         if isinstance(event, ReadinessFound):
             return self._note_readiness(event)
+        if isinstance(event, SeemsUp):
+            if event.service in self._machines:
+                self._machines[event.service].seems_up()
+            return []
         if isinstance(event, PeerForgotten):
             self._admission.lives.forget()
             return self._admission.remember()

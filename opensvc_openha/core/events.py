@@ -176,7 +176,14 @@ class ReadinessFound:
     problems: Mapping[str, str]
 
 
+@dataclass(frozen=True)
+class SeemsUp:
+    """A look beside the engine found a service up, or parts of it; the engine may take it for stopped."""
+
+    service: str
+
+
 Event = Union[
     Tick, BeatReceived, ScriptExited, CommandReceived, ConfigChanged, StoreFailed, LeaveRequested, PeerForgotten,
-    PeerConfirmedOut, SendersMuted, ListenerTried, ReadinessFound,
+    PeerConfirmedOut, SendersMuted, ListenerTried, ReadinessFound, SeemsUp,
 ]

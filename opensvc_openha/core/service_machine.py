@@ -114,6 +114,8 @@ class ServiceMachine:
         self._is_found_down = False
         self._look_at: Optional[float] = None
         """Parts of the service were found up though it is stopped: the wrapper is asked again then."""
+        self._seems_up = False
+        """Somebody saw it up though it is stopped: the wrapper is asked, and until it answers the peer is not told "out"."""
         self._dual = DualRun()
         self._failures = StartFailures()
         self._pending: Optional[_Pending] = None
@@ -126,6 +128,12 @@ class ServiceMachine:
         self._must_probe = False
         self.running = ScriptKind.PROBE
         return [self._script(ScriptKind.PROBE, view)]
+
+    def seems_up(self) -> None:
+        """What was seen may be over by now, so it decides nothing: the wrapper is asked by this engine, in its order."""
+        if self.state in PEER_OUT and self.running is None:
+            self._seems_up = True
+            self._learned_reason = "it seemed to be up"
 
     def evaluate(self, view: PeerView, leaving: Optional[Leaving], now: float, next_seq: int) -> "list[Action]":
         """Applies what may have changed outside: the peer, the time, this node's wish to leave."""
@@ -248,6 +256,7 @@ class ServiceMachine:
         self.running = row.run
         self._is_found_down = row.trigger is Trigger.PROBE_DOWN
         parts = self._note_parts(row, now)
+        self._seems_up = self._seems_up and row.run is ScriptKind.PROBE
         self._stopped_seq = next_seq if row.holds and row.trigger is Trigger.STOP_OK else None
         if row.holds:
             self._hold_until = now + self._hold_s(row)
@@ -277,7 +286,8 @@ class ServiceMachine:
     def _note_parts(self, row: Row, now: float) -> "list[Action]":
         """Remembers that parts of a stopped service are up; returns what is recorded of it, once."""
         was_known, state = self._look_at is not None, self.state
-        is_found = row.trigger is Trigger.PROBE_SOME or (was_known and row.trigger is Trigger.PROBE_UNSURE)
+        is_suspect = was_known or self._seems_up
+        is_found = row.trigger is Trigger.PROBE_SOME or (is_suspect and row.trigger is Trigger.PROBE_UNSURE)
         if is_found and state in PEER_OUT:
             self._look_at = now + PROBE_AGAIN_S
             if not was_known:
@@ -329,8 +339,8 @@ class ServiceMachine:
                 and view.state_of(self.spec.name) is ServiceState.STOPPED
             ),
             is_found_down=self._is_found_down,
-            is_found_in_part=self._look_at is not None,
-            is_look_due=self._look_at is not None and now >= self._look_at,
+            is_found_in_part=self._look_at is not None or self._seems_up,
+            is_look_due=self._seems_up or (self._look_at is not None and now >= self._look_at),
             is_peer_unready=self._is_peer_unready(view),
             is_untried=self._is_untried,
             is_stuck=self.state is ServiceState.START_READY and now >= self._ready_since + STUCK_S and self._goes_second,
@@ -427,7 +437,8 @@ class ServiceMachine:
         "Out" is what the peer starts the service on: it is not said before the wrapper was asked, nor while parts are up.
         """
         if self.state in PEER_OUT:
-            is_sure = not self._must_probe and self.running is not ScriptKind.PROBE and self._look_at is None
+            is_asked = self._must_probe or self._seems_up or self.running is ScriptKind.PROBE
+            is_sure = not is_asked and self._look_at is None
         else:
             is_sure = self._doubt is None or self.state is not ServiceState.STARTED
         return self.state if is_sure else ServiceState.UNKNOWN
@@ -457,7 +468,7 @@ class ServiceMachine:
     @property
     def may_run(self) -> bool:
         """True while some of the service may be in use here."""
-        return self.running is not None or self.state in MAY_RUN or self._look_at is not None
+        return self.running is not None or self.state in MAY_RUN or self._look_at is not None or self._seems_up
 
     def status(self, view: PeerView, leaving: Optional[Leaving], now: float) -> ServiceStatus:
         """The service as shown to the operator."""

@@ -162,6 +162,15 @@ FIRST_STATUS_LIMIT_S = 10.0
 READINESS_LOOK_S = 60.0
 """How often a node looks whether it could start its services: scripts, and what their wrappers validate."""
 
+OUTSIDE_LOOK_S = 60.0
+"""How often a node looks whether a service that it takes for stopped was started beside the cluster."""
+
+OUTSIDE_LOOK_SHARE = 0.05
+"""At most this part of the time goes into those looks, however many services there are."""
+
+OUTSIDE_LOOK_AGAIN_S = 3600.0
+"""A wrapper that does not tell whether its service runs is asked again after so long."""
+
 PROBE_AGAIN_S = 30.0
 """A stopped service of which parts were found up is asked about again after so long."""
 

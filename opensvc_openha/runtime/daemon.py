@@ -44,11 +44,12 @@ from opensvc_openha.core.events import (
     ReadinessFound,
     ScriptExited,
     ScriptKind,
+    SeemsUp,
     SendersMuted,
     Tick,
 )
 from opensvc_openha.core.model import ClusterSpec, LinkSpec, ServiceSpec, Wire
-from opensvc_openha.core.states import ServiceState
+from opensvc_openha.core.states import PEER_OUT, ServiceState
 from opensvc_openha.core.status import FencingStatus, LinkStatus, NodeStatus, PeerStanding
 from opensvc_openha.errors import NotAnsweringError, OpenhaError, RefusedError, SystemFault
 from opensvc_openha.formats.layout import Layout
@@ -78,6 +79,7 @@ from opensvc_openha.runtime.memory_guard import MemoryGuard
 from opensvc_openha.runtime.monitor_process import MonitorCommand, MonitorProcess
 from opensvc_openha.runtime.node import Node
 from opensvc_openha.runtime.problems import Subject
+from opensvc_openha.runtime.outside_starts import OutsideStarts
 from opensvc_openha.runtime.process_names import ProcessNames
 from opensvc_openha.runtime.pulse import Pulse
 from opensvc_openha.runtime.readiness import Readiness
@@ -182,6 +184,8 @@ class Daemon:
         self._interfaces = InterfaceWatch(lambda links: self._inbox.put(SendersMuted(links)))
         self._readiness = Readiness(lambda: self._spec.own_services, lambda found: self._inbox.put(ReadinessFound(found)),
                                     layout.environment())
+        self._outside = OutsideStarts(self._stopped_services, self._runner.ask,
+                                      lambda service: self._inbox.put(SeemsUp(service)))
         clean_up(layout)
         is_first_start = not os.path.exists(layout.boot_file)
         boot, is_same_life = next_boot(layout)
@@ -231,6 +235,7 @@ class Daemon:
         self._interfaces.use(self._spec.senders)
         self._interfaces.start(self._realtime.enter)
         self._readiness.start()
+        self._outside.start()
         self._await_peer()
         on_ready()
         self._agent_caches.serve(self._own_names())
@@ -352,6 +357,7 @@ class Daemon:
             clock.pause(0.01)
         self._interfaces.stop()
         self._readiness.stop()
+        self._outside.stop()
         self._server.close()
         self._logs.stop()
         if self._failure is None:
@@ -449,6 +455,7 @@ class Daemon:
     def _take_over(self, former: Configuration) -> None:
         """Brings a new configuration to everything that runs by the former one."""
         self._readiness.look_soon()
+        self._outside.look_soon()
         self._hand_out(self._configuration.current)
         spec = self._spec
         if spec == former.spec:
@@ -610,6 +617,15 @@ class Daemon:
         self._log.log(logging.WARNING if is_fault else logging.INFO, "node %s: %s", self._spec.node, text)
 
     # --- what the control socket serves ---------------------------------------------------------------------
+
+    def _stopped_services(self) -> "list[ServiceSpec]":
+        """Those of this node that the engine takes for stopped, and runs no script of."""
+        try:
+            known = {svc.name: svc for svc in self.status().services}
+        except NotAnsweringError:
+            return []
+        return [svc for svc in self._spec.own_services
+                if svc.name in known and known[svc.name].own_state in PEER_OUT and not known[svc.name].script]
 
     def status(self) -> NodeStatus:
         """The engine's snapshot, completed by what the threads know; instants become wall-clock seconds."""

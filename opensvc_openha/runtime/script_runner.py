@@ -21,6 +21,8 @@ from typing import Callable, Mapping, Optional, Tuple
 from opensvc_openha.core.actions import RunScript
 from opensvc_openha.core.events import ScriptExited, ScriptKind, ScriptOutcome
 from opensvc_openha.core.model import ScriptLimits, ServiceSpec
+from opensvc_openha.core.states import ServiceState
+from opensvc_openha.core.status import PeerStanding
 from opensvc_openha.core.timing import (
     CHECK_LIMIT_S,
     KILL_GRACE_S,
@@ -148,6 +150,23 @@ class ScriptRunner:
     def _limits_of(self, service: str) -> ScriptLimits:
         with self._lock:
             return self._limits.get(service, ScriptLimits())
+
+    def ask(self, service: str, path: str) -> ScriptOutcome:
+        """What the wrapper's `status` says now, asked beside the engine: no place is taken from it, and no log written."""
+        action = RunScript(service, ScriptKind.PROBE, path, ServiceState.UNKNOWN, PeerStanding.UNHEARD)
+        limit_s = _limit_s(self._limits_of(service), ScriptKind.PROBE)
+        answer = ScriptLog("", is_answer=True, may_linger=False)
+        try:
+            argv, environment = self._with_own_score([path, _ARGUMENT[ScriptKind.PROBE]]), self._environment(action, limit_s)
+            with self._spawning:
+                process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=answer.handle, stderr=answer.handle, cwd="/",
+                                           start_new_session=True, env=environment)
+            code = _wait(process, limit_s)
+            return ScriptOutcome.UNSURE if code is None else _read_probe(path, code, answer.output())
+        except OSError:
+            return ScriptOutcome.UNSURE
+        finally:
+            answer.close()
 
     def _run_one(self, action: RunScript, is_overtaken: "Callable[[], bool]" = lambda: False) -> "tuple[ScriptOutcome, str]":
         command = [action.path, _ARGUMENT[action.kind]]

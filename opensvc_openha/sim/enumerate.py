@@ -15,7 +15,7 @@ from typing import Any, Callable, Iterator, Optional
 
 from opensvc_openha.core.events import Command, Leaving, ScriptKind, ScriptOutcome
 from opensvc_openha.core.invariants import InvariantBroken, fence_wait_bound_s, liveness_bound_s
-from opensvc_openha.core.states import ServiceState
+from opensvc_openha.core.states import PEER_OUT, ServiceState
 from opensvc_openha.core.status import PeerStanding
 from opensvc_openha.core.timing import RESTART_HOLD_S, START_READY_DELAY_S, STUCK_S
 from opensvc_openha.sim.small_world import FENCE_S, NODES, SERVICE, TIMEOUT_S, Fate, Forgery, SmallWorld
@@ -114,6 +114,8 @@ def events_of(world: SmallWorld, with_force: bool) -> "Iterator[Event]":
             continue
         if node.script is not None:
             yield from _ends_of(world, index)
+        elif node.engine.state_of(SERVICE) in PEER_OUT:
+            yield Event(f"{name} seems to run it", lambda w, i=index: w.seem_up(i))  # type: ignore[misc]
         for command in (*_COMMANDS, *_FORCES) if with_force else _COMMANDS:
             yield Event(f"{command.value} on {name}", lambda w, i=index, c=command: w.command(i, c))  # type: ignore[misc]
         yield Event(f"{name} loses power", lambda w, i=index: w.crash(i))  # type: ignore[misc]

@@ -9,6 +9,7 @@ from typing import Callable, Dict, Tuple
 from opensvc_openha.core.beat import Ack, BootId
 from opensvc_openha.core.events import Command, Leaving
 from opensvc_openha.core.model import LinkSpec, ServiceSpec
+from opensvc_openha.core.timing import OUTSIDE_LOOK_S
 from opensvc_openha.sim.cluster import Cluster
 from opensvc_openha.sim.machine import Machine
 
@@ -214,6 +215,7 @@ class Havoc:
         machine, service = dice.choice(cluster.machines), dice.choice(cluster.plan.services)
         if machine.is_powered and not any(other.scripts.uses(service) for other in cluster.machines):
             machine.scripts.start_by_hand(service)
+            self._later(dice.uniform(0, OUTSIDE_LOOK_S), lambda: machine.look_at(service))
         self._await_hand()
 
     # --- nodes and daemons ----------------------------------------------------------------------------------

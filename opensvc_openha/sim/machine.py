@@ -20,6 +20,7 @@ from opensvc_openha.core.events import (
     Leaving,
     LeaveRequested,
     PeerConfirmedOut,
+    SeemsUp,
     SendersMuted,
 )
 from opensvc_openha.core.fencing_memory import FencingMemory
@@ -278,6 +279,11 @@ class Machine:
         if self.index and self.plan.unknown_flag:
             return
         self.give(SendersMuted(frozenset(link for link in self.spec.senders if (self.name, link.device) in self.network.down)))
+
+    def look_at(self, service: str) -> None:
+        """The daemon's look beside its engine."""
+        if self.is_powered and self.scripts.runs(service):
+            self.give(SeemsUp(service))
 
     def give(self, event: Event) -> None:
         """An event for the daemon, if there is one."""

@@ -35,6 +35,7 @@ from opensvc_openha.core.events import (
     ScriptExited,
     ScriptKind,
     ScriptOutcome,
+    SeemsUp,
     Tick,
 )
 from opensvc_openha.core.fencing_memory import FencingMemory
@@ -353,6 +354,10 @@ class SmallWorld:
     def start_by_hand(self, index: int) -> None:
         """An operator starts the service with the wrapper, the cluster knowing nothing of it."""
         self.watch.observe(StartedByHand(self.now, NODES[index], SERVICE))
+
+    def seem_up(self, index: int) -> None:
+        """The look beside the engine finds the service up; that may be over by now."""
+        self.nodes[index].step(SeemsUp(SERVICE))
 
     def deliver_held(self, index: int) -> None:
         """The beat of this node that was held back, or its copy, comes in now."""

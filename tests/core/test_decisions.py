@@ -24,6 +24,7 @@ from opensvc_openha.core.events import (
     ScriptOutcome as End,
     StoreFailed,
     Tick,
+    SeemsUp,
 )
 from opensvc_openha.core.facts import Facts
 from opensvc_openha.core.model import ClusterSpec, LinkSpec, OnStartFailure, Policy
@@ -1114,6 +1115,36 @@ def test_parts_that_are_up_keep_the_peer_from_starting_it_until_they_are_gone(st
     bench.ends(K.PROBE, End.DOWN)
     assert bench.state is state and bench.engine.beat().states["registry"] is state
     assert scripts(bench.run(2 * PROBE_AGAIN_S, S.STARTED)) == []
+
+
+@pytest.mark.parametrize("state", [S.STOPPED, S.FROZEN_STOP])
+@pytest.mark.parametrize("outcome, becomes", [(End.UP, S.FROZEN_START), (End.SOME, None), (End.UNSURE, None), (End.DOWN, None)])
+def test_stopped_service_that_seems_up_is_asked_about_before_the_peer_hears_that_it_is_out(
+    state: S, outcome: End, becomes: "S | None"
+) -> None:
+    """A look beside the engine found it up: UNKNOWN at once, and "out" again only where the wrapper says that it is down."""
+    bench = Bench(state)
+    bench.hear(S.STOP_FAILED)
+    done = bench.step(SeemsUp("registry"))
+    assert scripts(done) == [K.PROBE] and bench.engine.beat().states["registry"] is S.UNKNOWN
+    done = bench.ends(K.PROBE, outcome)
+    assert bench.state is (becomes or state)
+    said = bench.engine.beat().states["registry"]
+    assert said is (becomes or (state if outcome is End.DOWN else S.UNKNOWN))
+    alarms = [record for record in records(done, bench.state.name) if record.is_alarm]
+    assert len(alarms) == (outcome is not End.DOWN), "said once, for whatever is not down"
+
+
+def test_what_seemed_up_decides_nothing_where_the_engine_knows_better() -> None:
+    """It runs, or a script of it does: what was seen beside the engine is what it did itself."""
+    bench = Bench(S.STARTED)
+    bench.hear(S.STOPPED)
+    assert scripts(bench.step(SeemsUp("registry"))) == [] and bench.state is S.STARTED
+    bench.order(Command.FREEZE_STOP)
+    assert scripts(bench.step(SeemsUp("registry"))) == []
+    bench.ends(K.STOP)
+    assert bench.state is S.FROZEN_STOP and bench.engine.beat().states["registry"] is S.FROZEN_STOP
+    assert scripts(bench.step(SeemsUp("another"))) == []
 
 
 def test_parts_that_are_up_are_stopped_by_freeze_stop() -> None:

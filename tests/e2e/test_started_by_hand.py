@@ -79,3 +79,23 @@ def test_freeze_stop_of_a_stopped_service_that_is_up_stops_it(make_cluster):
     assert cluster.calls("stop") == ["deb2"]
     for node in cluster.nodes:
         cluster.wait(node, {"registry": "FROZEN_START/FROZEN_STOP"})
+
+
+def test_service_started_by_hand_beside_its_daemon_is_found_and_the_peer_refuses_to_start_it(make_cluster):
+    """FROZEN_STOP on both, then the wrapper's start on the first: found by the next look, which an edit brings forward."""
+    cluster = make_cluster()
+    for each in cluster.nodes:
+        each.write(DUAL, SCRIPT, 0o755)
+        cluster.start(each)
+    add(cluster)
+    cluster.wait(cluster.first, {"dual": "FROZEN_STOP/FROZEN_STOP"})
+    cluster.must(cluster.first, f"{DUAL} start")
+    cluster.must(cluster.first, f"echo '# edited' >> {EZ}/conf/services")
+    for node in cluster.nodes:
+        cluster.wait(node, {"dual": "FROZEN_START/FROZEN_STOP"})
+    cluster.act(cluster.second, "dual", "unfreeze")
+    refused = cluster.second.run(f"{EZ}/bin/service -A dual start")
+    assert refused.returncode == 5 and "partner node is FROZEN_START" in refused.stderr
+    assert "started by nobody of the cluster" in cluster.must(cluster.first, f"{EZ}/bin/service -s -v")
+    assert "started by nobody of the cluster" in cluster.must(cluster.first, f"cat {EZ}/log/nmond.log")
+    assert cluster.calls("start", "dual") == ["deb1"]
