@@ -17,7 +17,7 @@ from opensvc_openha.formats.beat_frame import (
 )
 from opensvc_openha.formats.frame_seal import Key, Seal
 from opensvc_openha.formats.name_book import NameBook
-from opensvc_openha.formats.state_list import unpack_deflated
+from opensvc_openha.formats.state_list import PLAIN_MAX, pack_states, unpack_deflated
 
 KEY = Key(bytes(range(32)))
 SEAL = Seal(KEY, KEY.key_id, b"net 239.131.50.10 5010")
@@ -220,6 +220,17 @@ def test_names_of_thousands_of_services_are_learnt_though_states_change():
     pytest.fail("never complete")
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_states_of_more_services_than_a_thousand_take_less_than_nibbles(seed):
+    """Up to 1,024 services a nibble each; more of them are deflated, and take less even where they follow no rule."""
+    dice = random.Random(seed)
+    states = [dice.choice(list(S)) for _ in range(PLAIN_MAX + 1)]
+    plain, is_deflated = pack_states(states[:-1])
+    assert PLAIN_MAX == 1024 and (len(plain), is_deflated) == (512, False)
+    packed, is_deflated = pack_states(states)
+    assert is_deflated and len(packed) < 513 and unpack_deflated(packed, len(states)) == tuple(states)
+
+
 @pytest.mark.parametrize("damage", ["short", "long", "bomb", "garbage"])
 def test_deflated_states_that_are_not_as_many_as_said_are_refused(damage):
     """Deflated states that unpack to fewer, more, a million or nothing: ValueError, and no memory is filled."""
@@ -335,6 +346,38 @@ def test_page_of_things_that_are_no_names_is_never_believed(names):
     book.learn(forged(names))
     got = book.resolve(forged([], names_digest(tuple(names)), count=len(names)))
     assert (got.states, got.is_complete) == ({}, False)
+
+
+def test_frames_without_names_push_out_none_that_are_known():
+    """Most beats have no page of names: whatever list they speak of, the known ones stay."""
+    book = NameBook()
+    for index in range(4):
+        book.learn(forged([f"n{index}"]))
+    for index in range(4):
+        book.learn(forged([], names_digest((f"m{index}",)), count=1))
+    assert all(book.resolve(forged([], names_digest((f"n{index}",)), count=1)).is_complete for index in range(4))
+
+
+def test_names_of_more_services_than_are_kept_are_not_begun():
+    """20,000 services are learnt, of one list or of two; nothing of a list of 20,001."""
+    book = NameBook()
+    for count, known in ((20_001, {}), (20_000, {"a": S.STOPPED})):
+        digest = names_digest((f"{count}",))
+        book.learn(forged(["a"], digest, count=count))
+        assert book.resolve(forged([], digest, count=count)).states == known
+    lists = [tuple(f"{letter}{index:05}" for index in range(10_000)) for letter in "ab"]
+    book = NameBook()
+    for names in lists:
+        book.learn(forged(names))
+    assert all(book.resolve(forged([], names_digest(names), count=10_000)).is_complete for names in lists)
+
+
+def test_list_of_another_length_under_the_same_digest_begins_anew():
+    """A forged frame came first: the right pages complete the list all the same."""
+    digest, book = names_digest(("db", "web")), NameBook()
+    book.learn(forged(["zz"], digest, first=2, count=3))
+    book.learn(forged(["db", "web"], digest))
+    assert book.resolve(forged([], digest, count=2)).is_complete
 
 
 def test_invented_names_do_not_fill_the_memory():

@@ -8,8 +8,10 @@ from opensvc_openha.core.model import LinkKind, LinkSpec, ServiceSpec
 from opensvc_openha.errors import ConfigError
 from opensvc_openha.formats.conf_lines import add_line
 from opensvc_openha.formats.monitor_file import format_link, parse_monitor, remove_link
-from opensvc_openha.formats.nodes_file import parse_nodes
-from opensvc_openha.formats.services_file import check_service_name, format_service, parse_services, remove_service
+from opensvc_openha.formats.nodes_file import check_node_name, parse_nodes
+from opensvc_openha.formats.services_file import (
+    change_check, check_service_name, format_service, parse_services, remove_service,
+)
 
 NODES = ("deb1.opensvc.com", "deb2.opensvc.com")
 MONITOR = (
@@ -68,6 +70,11 @@ def test_wrong_nodes_file_is_refused_with_the_line(text, line, message):
     assert refusal(parse_nodes, text) == (line, message)
 
 
+def test_longest_node_name_has_127_characters():
+    """What the original's field holds beside its NUL."""
+    check_node_name("b." * 63 + "b")
+
+
 # monitor
 
 
@@ -118,6 +125,12 @@ def test_node_takes_the_spelling_of_the_nodes_file():
         (f"{A} unicast eth1 deb2..org 80 10", "expected an IPv4 or IPv6 address or a host name; found 'deb2..org'"),
         (f"{A} unicast eth1 239.1.1.1 80 10", "a unicast link needs the address of one node; 239.1.1.1 is not one"),
         (f"{A} unicast eth1 0.0.0.0 80 10", "a unicast link needs the address of one node; 0.0.0.0 is not one"),
+        (f"{A} unicast eth1 255.255.255.255 80 10", "a unicast link needs the address of one node; 255.255.255.255 is not one"),
+        (f"{A} net eth1 deb2 80 10", "expected an IPv4 or IPv6 address; found 'deb2'"),
+        (f"{A} net interface1234567 239.1.1.1 80 10", "expected an interface name of at most 15 characters;"
+                                                      " found 'interface1234567'"),
+        (f"{A} dio", "expected 5 columns: node dio device offset timeout; found 2"),
+        (f"{A} dio /dev/sdb 0 86400.000001", "expected a timeout in seconds, above 0 and at most 86400; found '86400.000001'"),
         (f"{A} dio sdb 0 10", "expected the absolute path of a device; found 'sdb'"),
         (f"{A} dio /dev/sdb -1 10", "expected an offset in blocks of 512 bytes, 0 or more; found '-1'"),
         (f"{A} dio /dev/sdb 0 0", "expected a timeout in seconds, above 0 and at most 86400; found '0'"),
@@ -165,6 +178,13 @@ def test_node_without_a_sending_link_is_named(silent, speaking):
     line, message = refusal(parse_monitor, text, NODES)
     assert line is None and message.startswith(f"node {silent} has no link to send on")
     assert len(parse_monitor(text, "F", NODES, need_both_ways=False)) == 1
+
+
+@pytest.mark.parametrize("port", [1, 65535])
+def test_longest_interface_name_and_the_outermost_ports_are_taken(port):
+    """An interface of 15 characters; the first and the last port."""
+    link, _ = parse_monitor(f"{A} net interface123456 239.1.1.1 {port} 10\n{B} dio /dev/sdb 0 86400\n", "F", NODES)
+    assert (link.device, link.port) == ("interface123456", port)
 
 
 @pytest.mark.parametrize("timeout", ["10", "0.5", "0.000001", "86400", "2.25"])
@@ -253,3 +273,23 @@ def test_any_text_is_read_or_refused(text, parse):
         parse(text, "F")
     except ConfigError as error:
         assert str(error).startswith("F")
+
+
+def test_daemons_own_log_keeps_its_name():
+    """A service named nmond would share it."""
+    with pytest.raises(ValueError, match="no service can be named nmond"):
+        check_service_name("nmond")
+
+
+def test_secondary_node_must_be_one_too():
+    """A path in its place is refused with the line."""
+    line, message = refusal(parse_services, "web /bin/true deb1 ../deb2 /bin/true\n")
+    assert line == 1 and message.startswith("'../deb2' is not a host name")
+
+
+def test_another_check_up_script_changes_its_own_line_only():
+    """The other services, comments, and lines that cannot be understood stay as they are, to the byte."""
+    other = "# web /bin/a\n\nmail  /bin/b deb1 deb2 /bin/true\nweb /bin/broken\n"
+    text = other + "web /bin/a deb1  deb2 /bin/true"
+    assert change_check(text, "web", "/bin/check") == other + "web\t/bin/a\tdeb1\tdeb2\t/bin/check"
+    assert change_check(text, "db", "/bin/check") == text

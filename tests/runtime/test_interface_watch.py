@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import queue
+import struct
 import subprocess
 import sys
 import textwrap
@@ -29,6 +30,11 @@ def message(kind: int, index: int, flags: int, family: int = 0, tail: bytes = b"
     body = bytes([family, 0, 1, 0]) + index.to_bytes(4, sys.byteorder) + flags.to_bytes(4, sys.byteorder) + bytes(4) + tail
     head = (16 + len(body)).to_bytes(4, sys.byteorder) + kind.to_bytes(2, sys.byteorder) + bytes(10)
     return (head + body).ljust((16 + len(body) + 3) & ~3, b"\0")
+
+
+def test_all_interfaces_are_asked_for_whatever_they_are() -> None:
+    """RTM_GETLINK as a request for all (flags 0x301), of no family, kind, number or state."""
+    assert ask_for_all(7) == struct.pack("=IHHII", 32, 18, 0x301, 7, 0) + bytes(16)
 
 
 def test_messages_of_the_kernel_are_read_and_others_left_out() -> None:
