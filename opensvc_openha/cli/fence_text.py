@@ -61,6 +61,12 @@ def _block(status: NodeStatus, now: float) -> "list[str]":
     lines = [f"{status.node} has not heard {peer} since it booted: it neither fences it nor starts what has a check-up script,"
              " before one of these:",
              f"  {peer} is heard (openha hb -s -v shows what is wrong with each link)"]
+    if fencing.power_tellers:
+        last = ""
+        if fencing.power_said_at is not None:
+            last = f"; last: {fencing.power_said}, {_ago(fencing.power_said_at, now)}"
+        who = fencing.power_said_of or _named(list(fencing.power_tellers))
+        lines.append(f"  the fence of {who} says twice that {peer} is off (asked again and again{last})")
     if fencing.alone_at is not None:
         wait_s = max(0.0, fencing.alone_at - now)
         lines.append(f"  it has been alone for {fencing.boot_alone_s:g} s since its boot ([fencing] boot_alone), in"

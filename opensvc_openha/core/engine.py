@@ -43,6 +43,7 @@ from opensvc_openha.core.events import (
     ReadinessFound,
     ScriptExited,
     ScriptKind,
+    ScriptOutcome,
     SeemsUp,
     SendersMuted,
     StoreFailed,
@@ -168,7 +169,7 @@ class Engine:
             self._fencing.update_turn(self._told, self._view, self.seq + 1)
         self._is_dirty = False
         self._touched = just_moved | {action.service for action in moved if isinstance(action, Persist)}
-        done += moved
+        done += moved + ([] if self._goodbyes else self._ask_for_power(now))
         if self._fencing.has_news():
             done.append(RememberFencing(self._fencing.memory))
         done += self._speak(done, now)
@@ -281,6 +282,8 @@ class Engine:
             self._is_dirty = True
         if isinstance(event, PeerConfirmedOut):
             return self._confirm(event, now)
+        if isinstance(event, ScriptExited) and event.kind is ScriptKind.POWER:
+            return self._note_power(event, now)
         if isinstance(event, ScriptExited):
             # The end of a fence concerns all services that wait for it.
             self._is_dirty = self._is_dirty or self._fencing.flight is not None and event.kind is ScriptKind.CHECK
@@ -311,8 +314,26 @@ class Engine:
             self._leaving, self._leave_began = event.leaving, now
         return []
 
+    def _ask_for_power(self, now: float) -> "list[Action]":
+        """Where this node may not fence, the fence itself may know that the peer is off."""
+        svc = self._fencing.power_question(self._view, now)
+        if svc is None:
+            return []
+        peer_state, standing = self._view.for_script(svc.name)
+        return [RunScript(svc.name, ScriptKind.POWER, svc.check, peer_state, standing)]
+
+    def _note_power(self, event: ScriptExited, now: float) -> "list[Action]":
+        self._is_dirty = True
+        before = bool(self._fencing.power.said)
+        text = self._fencing.power_told(event.service, event.outcome, now)
+        if not text:
+            return []
+        is_alarm = before or event.outcome is ScriptOutcome.DOWN
+        return [Record(RecordKind.PEER, self.spec.peer, "", "POWER", text, is_alarm)]
+
     def _note_readiness(self, event: ReadinessFound) -> "list[Action]":
         """Takes over what keeps this node from starting services; a problem is recorded when it comes and when it is over."""
+        self._fencing.power.tells = event.tells_power
         before, self._unready = self._unready, {name: text for name, text in event.problems.items() if name in self._machines}
         done: "list[Action]" = []
         for name in sorted({*before, *self._unready} & set(self._machines)):
@@ -689,7 +710,8 @@ class Engine:
             gap = timing.GOODBYE_GAP_S
         elif self._is_ack_due or (self._has_news and self._is_begun):
             gap = min(gap, timing.ACK_GAP_S if self._is_ack_due else timing.NEWS_GAP_S)
-        times = [self._monitor.next_deadline(now), self._view.next_deadline(now), self._notice.due_at(self._beat_at),
+        times = [self._fencing.power_due_at(self._view),
+                 self._monitor.next_deadline(now), self._view.next_deadline(now), self._notice.due_at(self._beat_at),
                  self._notice.beat_due_at(self._beat_at), *self._due.values()]
         if self._leaving is Leaving.KEEP_SERVICES:
             times.append(self._leave_began + timing.LEAVE_SCRIPT_WAIT_S)

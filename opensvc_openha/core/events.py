@@ -13,16 +13,22 @@ from opensvc_openha.core.states import ServiceState
 
 
 class ScriptKind(enum.Enum):
-    """Which script ran: the check-up script, or the wrapper with start, stop or status."""
+    """Which script ran: the check-up script, or the wrapper with start, stop or status.
+
+    POWER is the check-up script with status: what its devices say of the peer's power. It shoots nobody.
+    """
 
     CHECK = "check"
     START = "start"
     STOP = "stop"
     PROBE = "status"
+    POWER = "power status"
 
 
 class ScriptOutcome(enum.Enum):
     """How it ended. A probe is UP, DOWN, SOME (parts of the service are up) or UNSURE; the others are OK or FAILED.
+
+    POWER is UP (on), DOWN (off) or UNSURE.
 
     POSTPONED is a check-up or a start that was not begun: this node stood still between the decision and its turn.
     NOT_BEGUN is a start that could not be: the script is missing, or its configuration is wrong. Nothing was started.
@@ -171,9 +177,13 @@ class ListenerTried:
 
 @dataclass(frozen=True)
 class ReadinessFound:
-    """Why this node could not start some of its services now, by service: all of them, at each change."""
+    """Why this node could not start some of its services now, by service: all of them, at each change.
+
+    ``tells_power`` are those whose check-up script has a status that says whether the peer is off.
+    """
 
     problems: Mapping[str, str]
+    tells_power: "frozenset[str]" = frozenset()
 
 
 @dataclass(frozen=True)

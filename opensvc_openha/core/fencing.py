@@ -24,10 +24,12 @@ from dataclasses import dataclass, replace
 from typing import Collection, Mapping, Optional
 
 from opensvc_openha.core import timing
+from opensvc_openha.core.events import ScriptOutcome
 from opensvc_openha.core.facts import Facts, Turn
 from opensvc_openha.core.fencing_memory import FencingMemory, Turns
 from opensvc_openha.core.model import ClusterSpec, ServiceSpec
 from opensvc_openha.core.peer_view import PeerView
+from opensvc_openha.core.power_questions import PowerQuestions
 from opensvc_openha.core.states import FENCE_WANTED, RUNS_SOMETHING, ServiceState
 from opensvc_openha.core.status import FenceGroup, FencingStatus, PeerStanding
 
@@ -81,6 +83,7 @@ class Fencing:
         """Newest beat in which this node had nothing that it would start by itself."""
         self._proofs: "dict[str, Proof]" = {}
         self._confirmation: Optional[Confirmation] = None
+        self.power = PowerQuestions()
         self._flight: Optional[Flight] = None
         self._failures: "dict[str, int]" = {}
         self._retry_at: "dict[str, float]" = {}
@@ -142,6 +145,7 @@ class Fencing:
 
     def _void(self) -> None:
         self._proofs.clear()
+        self.power.void()
         if self._flight is not None:
             self._flight = replace(self._flight, is_void=True)
 
@@ -232,6 +236,32 @@ class Fencing:
         """When time alone ends it, if it does."""
         alone_s = self.spec.fencing.boot_alone_s
         return None if alone_s is None or self.has_heard or not svc.is_fenced else self._booted_at + alone_s
+
+    def power_question(self, view: PeerView, now: float) -> Optional[ServiceSpec]:
+        """The service whose fence is to be asked now whether the peer is off; None for none."""
+        due = self.power_due_at(view)
+        if due is None or now < due:
+            return None
+        waiting = {svc.name: svc for svc in self.spec.own_services
+                   if self._told.get(svc.name) in FENCE_WANTED and self.is_boot_blocked(svc, now)}
+        name = self.power.choose(waiting)
+        if name is not None:
+            self.power.asks(name)
+        return None if name is None else waiting[name]
+
+    def power_due_at(self, view: PeerView) -> Optional[float]:
+        """When a fence may be asked about a silent peer that was not heard since this node booted."""
+        return None if self.has_heard or view.silent_since is None else self.power.due_at
+
+    def power_told(self, service: str, outcome: ScriptOutcome, now: float) -> str:
+        """Takes what a fence says of the peer's power; returns what is worth a line."""
+        is_proved, text = self.power.answered(service, outcome, now)
+        svc = next((svc for svc in self.spec.own_services if svc.name == service), None)
+        if not is_proved or svc is None:
+            return text
+        group = self.group_of(svc)
+        self._proofs[group] = Proof(group, now, f"the fence of {service} says twice that it is off")
+        return f"{text}, twice: nothing runs there"
 
     @property
     def is_peer_fenced(self) -> bool:
@@ -432,6 +462,10 @@ class Fencing:
             proof="" if proof is None else proof.text,
             flight="" if self._flight is None else self._flight.service,
             fence_s=self.fence_s,
+            power_said=self.power.said,
+            power_said_of=self.power.said_of,
+            power_said_at=self.power.said_at,
+            power_tellers=tuple(svc.name for svc in self.spec.own_services if svc.name in self.power.tells),
             confirmed_by="" if self._confirmation is None else self._confirmation.who,
             confirmed_at=None if self._confirmation is None else self._confirmation.since,
         )

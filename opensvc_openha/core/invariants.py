@@ -90,6 +90,15 @@ class Confirmed:
 
 
 @dataclass(frozen=True)
+class ToldPower:
+    """The fence of a node was asked about the peer's power, which it does not touch: off, or anything else."""
+
+    at: float
+    node: str
+    is_off: bool
+
+
+@dataclass(frozen=True)
 class StateLost:
     """The STATE file of a service was damaged or removed, or does not hold what the daemon wanted to write."""
 
@@ -189,7 +198,7 @@ class Disturbed:
 
 
 Observation = Union[
-    DaemonBegan, Adopted, DaemonEnded, NodeLost, Fenced, Confirmed, StateLost, Moved, Said, Arrived, Heard, Ordered,
+    DaemonBegan, Adopted, DaemonEnded, NodeLost, Fenced, Confirmed, ToldPower, StateLost, Moved, Said, Arrived, Heard, Ordered,
     ScriptBegan, ScriptEnded, StartedByHand, Disturbed,
 ]
 
@@ -246,6 +255,8 @@ class _Node:
         self.began_at = 0.0
         self.has_heard = False
         self.is_confirmed = False
+        self.told_off: "list[float]" = []
+        """When the fence said that the peer is off, and nothing else, and nothing was heard of it since."""
         self.fence_began: Optional[float] = None
         self.fenced_at: Optional[float] = None
         """A fence succeeded, and nothing was heard of the peer since it began."""
@@ -296,6 +307,8 @@ class Watch:
             self._fenced(seen)
         elif isinstance(seen, Confirmed):
             node.is_confirmed = True
+        elif isinstance(seen, ToldPower):
+            node.told_off = [*node.told_off, seen.at] if seen.is_off else []
         elif isinstance(seen, (Arrived, Heard)):
             self._arrived(node, seen)
             if isinstance(seen, Heard):
@@ -351,7 +364,7 @@ class Watch:
         node.lives.clear()
         node.fence_began = node.fenced_at = None
         # Nobody listens until the next daemon does: the peer may come back unheard.
-        node.is_confirmed = False
+        node.is_confirmed, node.told_off = False, []
         if is_machine:
             node.has_heard = False
         for place in node.places.values():
@@ -471,7 +484,7 @@ class Watch:
         if isinstance(seen, Heard):
             # What arrived and was not looked at yet is for the engine to find: a fence that succeeded may be used meanwhile.
             node.fence_began = node.fenced_at = None
-            node.is_confirmed = False
+            node.is_confirmed, node.told_off = False, []
 
     def _heard(self, node: _Node, seen: Heard) -> None:
         beat = seen.beat
@@ -544,6 +557,10 @@ class Watch:
                 return "watch"
         if node.is_confirmed:
             return "word"
+        told = node.told_off
+        is_told_twice = len(told) > 1 and told[-1] - told[-2] >= timing.POWER_GAP_S - _SLACK_S
+        if is_told_twice and at - told[-1] <= timing.PROOF_LIFE_S + _SLACK_S:
+            return "power"
         is_fenced = node.fenced_at is not None and at - node.fenced_at <= timing.PROOF_LIFE_S + _SLACK_S
         return "silence" if is_fenced or (place.is_check_ok and place.is_check_silent) else ""
 

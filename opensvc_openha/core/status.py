@@ -160,6 +160,12 @@ class FencingStatus:
     proof: str = ""
     flight: str = ""
     fence_s: Optional[float] = None
+    power_said: str = ""
+    power_said_of: str = ""
+    power_said_at: Optional[float] = None
+    """What the fence of a service said last of the peer's power, while this node waits for that."""
+    power_tellers: "tuple[str, ...]" = ()
+    """Services whose fence can say it."""
     confirmed_by: str = ""
     confirmed_at: Optional[float] = None
     """Whose word that the peer runs nothing holds now, and since when."""

@@ -159,6 +159,12 @@ FAST_TIMEOUT_MIN_S = 0.3
 FIRST_STATUS_LIMIT_S = 10.0
 """A command that started the daemon, or added a service, waits so long for what the wrappers' `status` tells."""
 
+POWER_GAP_S = 5.0
+"""A fence that was asked and said that the peer is off is asked again after so long: twice is a proof."""
+
+POWER_AGAIN_S = 30.0
+"""One that said anything else is asked again after so long."""
+
 READINESS_LOOK_S = 60.0
 """How often a node looks whether it could start its services: scripts, and what their wrappers validate."""
 

@@ -33,9 +33,9 @@ def find_doubt(path: str, layout: Layout) -> str:
         target = os.path.realpath(path)
         names = {os.path.basename(target), os.path.basename(os.readlink(path))}
         # The command of the embedded agent has the same name, and gives the fencing command's exit code.
-        if names & _AGENT_COMMANDS and os.path.exists(target) and not _holds(target, _EMBEDDED_MARK):
+        if names & _AGENT_COMMANDS and os.path.exists(target) and not holds(target, _EMBEDDED_MARK):
             return f"{path} leads to {target} of the OpenSVC agent, which ends with 0 even if the fencing fails: {_REMEDY}"
-    if os.path.dirname(path) == layout.fence_dir and os.path.exists(path) and not _holds(path, MARK):
+    if os.path.dirname(path) == layout.fence_dir and os.path.exists(path) and not holds(path, MARK):
         return f"{path} is not the script that `openha agent install` wrote: {_REMEDY}"
     return ""
 
@@ -45,10 +45,11 @@ def tells_status(path: str) -> bool:
     target = os.path.realpath(path)
     if not os.path.islink(path) or os.path.basename(target) not in _AGENT_COMMANDS:
         return False
-    return _holds(f"{os.path.dirname(os.path.dirname(target))}/lib/resources.py", b"load_status_last", _SOURCE_BYTES)
+    return holds(f"{os.path.dirname(os.path.dirname(target))}/lib/resources.py", b"load_status_last", _SOURCE_BYTES)
 
 
-def _holds(path: str, mark: bytes, count: int = _HEAD_BYTES) -> bool:
+def holds(path: str, mark: bytes, count: int = _HEAD_BYTES) -> bool:
+    """True for a file that can be read, with that text among its first bytes."""
     try:
         with open(path, "rb") as file:
             return mark in file.read(count)

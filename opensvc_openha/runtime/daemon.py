@@ -182,8 +182,10 @@ class Daemon:
         self._log_problem = log_problem
         self._logs = LogKeeper(layout, self._problems, self._own_names, log_problem)
         self._interfaces = InterfaceWatch(lambda links: self._inbox.put(SendersMuted(links)))
-        self._readiness = Readiness(lambda: self._spec.own_services, lambda found: self._inbox.put(ReadinessFound(found)),
-                                    layout.environment())
+        self._readiness = Readiness(
+            lambda: self._spec.own_services, lambda found, tells: self._inbox.put(ReadinessFound(found, tells)),
+            layout.environment(),
+        )
         self._outside = OutsideStarts(self._stopped_services, self._runner.ask,
                                       lambda service: self._inbox.put(SeemsUp(service)))
         clean_up(layout)
@@ -555,7 +557,8 @@ class Daemon:
 
     def run_script(self, action: RunScript) -> None:
         """Starts a script in a thread of its own."""
-        self._history.note_script(action)
+        if action.kind is not ScriptKind.POWER:  # Asked again and again: only its news are kept.
+            self._history.note_script(action)
         decided_at, announced_at = self._decided_at, clock.monotonic()
         is_in_silence = action.peer_standing is PeerStanding.SILENT
         self._runner.run(action, lambda: self._is_overtaken(decided_at, announced_at, is_in_silence))
@@ -604,7 +607,8 @@ class Daemon:
         return True
 
     def _script_exited(self, event: ScriptExited) -> None:
-        self._history.note_script_end(event)
+        if event.kind is not ScriptKind.POWER:
+            self._history.note_script_end(event)
         while event.kind is ScriptKind.PROBE and self._inbox.qsize() > _BACKLOG and not self._is_over.is_set():
             clock.pause(_BACKLOG_PAUSE_S)  # Thousands of services are asked at a start: beats must not wait behind them.
         self._inbox.put(event)
@@ -660,7 +664,8 @@ class Daemon:
             times = self._fencing_store.times.get(group.name, FenceTimes())
             groups.append(replace(group, retry_at=_wall(group.retry_at), worked_at=times.worked_at, failed_at=times.failed_at))
         return replace(fencing, groups=tuple(groups), opens_at=_wall(fencing.opens_at),
-                       alone_at=_wall(fencing.alone_at), confirmed_at=_wall(fencing.confirmed_at))
+                       alone_at=_wall(fencing.alone_at), confirmed_at=_wall(fencing.confirmed_at),
+                       power_said_at=_wall(fencing.power_said_at))
 
     def _await_events(self) -> None:
         """Returns when the engine has taken everything that was in the inbox before."""

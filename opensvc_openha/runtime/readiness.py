@@ -1,5 +1,7 @@
 """Whether this node could run its services, looked at each minute: what is missing is known before it is needed.
 
+And which of their fences can say whether the peer is off, which a node that may not fence asks.
+
 A script must be there and executable. A wrapper of the embedded agent is asked to validate its service file, once for each
 state of that file; and a generated fence needs a [stonith#N] section, or it refuses each start beside a silent peer.
 """
@@ -14,6 +16,7 @@ from typing import Callable, Iterable, Mapping, Optional
 
 from opensvc_openha.core.model import ServiceSpec
 from opensvc_openha.core.timing import READINESS_LOOK_S
+from opensvc_openha.runtime.check_scripts import MARK, holds
 from opensvc_openha.runtime.programs import why_not_runnable
 from opensvc_openha.runtime.thread_names import name_thread
 
@@ -22,6 +25,7 @@ _VALIDATION_LIMIT_S = 30.0
 _BROKEN = 3
 """What `validate config` ends with where a service could not be started."""
 _HEAD = 4096
+_STATUS = re.compile(r"(?mi)^\s*status_cmd(@\S+)?\s*[=:]\s*\S")
 _STONITH = re.compile(r"(?mi)^\s*\[stonith(#|\])")
 
 
@@ -29,13 +33,13 @@ class Readiness:
     """Looks in a thread of its own; reports all problems, by service, whenever they have changed."""
 
     def __init__(
-        self, services: "Callable[[], Iterable[ServiceSpec]]", report: "Callable[[Mapping[str, str]], None]",
+        self, services: "Callable[[], Iterable[ServiceSpec]]", report: "Callable[[Mapping[str, str], frozenset[str]], None]",
         environment: Mapping[str, str],
     ) -> None:
         self._services = services
         self._report = report
         self._environment = environment
-        self._known: "dict[str, str]" = {}
+        self._known: "tuple[dict[str, str], frozenset[str]]" = {}, frozenset()
         self._validated: "dict[str, tuple[object, str]]" = {}
         self._wake = threading.Event()
         self._is_over = False
@@ -61,10 +65,12 @@ class Readiness:
     def _run(self) -> None:
         name_thread("readiness")
         while not self._is_over:
-            found = {svc.name: problem for svc in self._services() for problem in [self.look(svc)] if problem}
+            services = tuple(self._services())
+            problems = {svc.name: problem for svc in services for problem in [self.look(svc)] if problem}
+            found = problems, frozenset(svc.name for svc in services if tells_power(svc.check))
             if found != self._known and not self._is_over:
                 self._known = found
-                self._report(dict(found))
+                self._report(dict(problems), found[1])
             self._wake.wait(READINESS_LOOK_S)
             self._wake.clear()
 
@@ -115,6 +121,23 @@ def _why_no_fence(check: str) -> str:
     except OSError as error:
         return f"{path}: {error.strerror}"
     return "" if has_section else f"{check} fences by the [stonith#N] sections of {path}, and there is none"
+
+
+def tells_power(check: str) -> bool:
+    """True for a generated check-up script with a section that has a status command: called with status it shoots nobody.
+
+    Of one that an agent's driver uses the section is not known here: it says unknown where there is none. What somebody else
+    wrote may do anything when it is called, and is not.
+    """
+    if holds(check, MARK):
+        return True
+    if not check.endswith(".stonith") or not _is_generated(check):
+        return False
+    try:
+        with open(_service_file(check), encoding="utf-8", errors="replace") as file:
+            return _STATUS.search(file.read()) is not None
+    except OSError:
+        return False
 
 
 def _service_file(script: str) -> str:

@@ -48,7 +48,9 @@ _ARGUMENT = {
     ScriptKind.START: "start",
     ScriptKind.STOP: "stop",
     ScriptKind.PROBE: "status",
+    ScriptKind.POWER: "status",
 }
+_QUESTIONS = frozenset({ScriptKind.PROBE, ScriptKind.POWER})
 _REVOCABLE = frozenset({ScriptKind.CHECK, ScriptKind.START})
 _WORDS_UP = frozenset({"up", "started", "running"})
 _WORDS_DOWN = frozenset({"down", "stopped"})
@@ -138,8 +140,8 @@ class ScriptRunner:
                 self._await_orphan(action.service)
             if action.kind in _REVOCABLE and is_overtaken():
                 outcome, detail = _put_off(action)
-            elif action.kind is ScriptKind.CHECK and find_doubt(action.path, self._layout):
-                outcome = ScriptOutcome.FAILED
+            elif action.kind in (ScriptKind.CHECK, ScriptKind.POWER) and find_doubt(action.path, self._layout):
+                outcome = _failure(action.kind)
                 detail = f"not run: {find_doubt(action.path, self._layout)}"
             else:
                 outcome, detail = self._run_one(action, is_overtaken)
@@ -173,7 +175,7 @@ class ScriptRunner:
         limit_s = _limit_s(self._limits_of(action.service), action.kind)
         began = clock.monotonic()
         path = self._layout.script_log(action.service)
-        log = ScriptLog(path, is_answer=action.kind is ScriptKind.PROBE, may_linger=action.kind is ScriptKind.START)
+        log = ScriptLog(path, is_answer=action.kind in _QUESTIONS, may_linger=action.kind is ScriptKind.START)
         try:
             log.note(f"{clock.stamp(clock.wall())} {' '.join(command)}\n")
             try:
@@ -190,7 +192,8 @@ class ScriptRunner:
                 reason = why_not_runnable(action.path) or f"{action.path}: {error.strerror}"
                 is_start = action.kind is ScriptKind.START
                 return (ScriptOutcome.NOT_BEGUN if is_start else _failure(action.kind)), reason
-            self._note(action, process.pid)
+            if action.kind is not ScriptKind.POWER:  # The next daemon need not wait for the end of one.
+                self._note(action, process.pid)
             code = _wait(process, limit_s)
             self._forget(action.service, process.pid)
             took_s = clock.monotonic() - began
@@ -202,6 +205,8 @@ class ScriptRunner:
             log.close()
         if action.kind is ScriptKind.PROBE:
             return _read_probe(action.path, code, output), f"status: exit code {code}"
+        if action.kind is ScriptKind.POWER:
+            return _read_power(code, output), f"power status: exit code {code}"
         if code == 0:
             return ScriptOutcome.OK, f"took {took_s:.1f} s"
         ended = f"was ended by signal {-code}" if code < 0 else f"exited with {code}"
@@ -286,6 +291,7 @@ def _limit_s(limits: ScriptLimits, kind: ScriptKind) -> float:
         ScriptKind.START: (limits.start_s, START_LIMIT_S),
         ScriptKind.STOP: (limits.stop_s, STOP_LIMIT_S),
         ScriptKind.PROBE: (limits.probe_s, PROBE_LIMIT_S),
+        ScriptKind.POWER: (limits.check_s, CHECK_LIMIT_S),
     }[kind]
     return default_s if own_s is None else own_s
 
@@ -295,7 +301,7 @@ def _put_off(action: RunScript) -> "tuple[ScriptOutcome, str]":
 
 
 def _failure(kind: ScriptKind) -> ScriptOutcome:
-    return ScriptOutcome.UNSURE if kind is ScriptKind.PROBE else ScriptOutcome.FAILED
+    return ScriptOutcome.UNSURE if kind in _QUESTIONS else ScriptOutcome.FAILED
 
 
 def _wait(process: "subprocess.Popen[bytes]", limit_s: float) -> Optional[int]:
@@ -327,6 +333,12 @@ def _signal_group(leader: int, number: int) -> None:
         os.killpg(leader, number)
     except OSError:
         pass
+
+
+def _read_power(code: int, output: str) -> ScriptOutcome:
+    """What a fence says of the peer's power: only where the word that it prints last and its exit code say the same."""
+    said = code, (output.split() or [""])[-1]
+    return {(2, "off"): ScriptOutcome.DOWN, (0, "on"): ScriptOutcome.UP}.get(said, ScriptOutcome.UNSURE)
 
 
 def _read_probe(path: str, code: int, output: str) -> ScriptOutcome:

@@ -84,7 +84,8 @@ def _fencing_from_json(data: "dict[str, Any]") -> FencingStatus:
     groups = tuple(
         FenceGroup(**{**_known(FenceGroup, group), "services": tuple(group["services"])}) for group in values.get("groups", ())
     )
-    return FencingStatus(**{**values, "groups": groups})
+    tellers = tuple(values.get("power_tellers", ()))
+    return FencingStatus(**{**values, "groups": groups, "power_tellers": tellers})
 
 
 def _service_to_json(svc: ServiceStatus) -> "dict[str, Any]":

@@ -112,6 +112,10 @@ def events_of(world: SmallWorld, with_force: bool) -> "Iterator[Event]":
             if node.is_on:
                 yield Event(f"{name} loses power", lambda w, i=index: w.crash(i))  # type: ignore[misc]
             continue
+        if node.is_asking:
+            for how, is_clear in (("says how that one stands", True), ("says nothing clear", False)):
+                text = f"the fence that {name} asks about its peer {how}"
+                yield Event(text, lambda w, i=index, c=is_clear: w.tell_power(i, c))  # type: ignore[misc]
         if node.script is not None:
             yield from _ends_of(world, index)
         elif node.engine.state_of(SERVICE) in PEER_OUT:
@@ -204,21 +208,27 @@ class Enumeration:
     """Breadth first over worlds, told apart by all that matters, or ``by_pair`` by the states of the two nodes only."""
 
     def __init__(
-        self, with_force: bool = False, by_pair: bool = False, key_id: str = "", is_primary_swapped: bool = False
+        self, with_force: bool = False, by_pair: bool = False, key_id: str = "", is_primary_swapped: bool = False,
+        tells_power: bool = False,
     ) -> None:
+        """With ``tells_power`` it starts from a node that has booted alone, and asks its fence whether the other one is off."""
         self.with_force = with_force
         self.by_pair = by_pair
         self.found = Found()
         self._key_id = key_id
         self._is_primary_swapped = is_primary_swapped
+        self._tells_power = tells_power
         self._seen: "set[Any]" = set()
         self._pairs: "set[Any]" = set()
 
     def run(self, depth: int, progress: "Callable[[Level], None]" = lambda level: None) -> Found:
         """Goes on until the depth is reached, nothing new is found or a promise is broken."""
-        start = SmallWorld(self._key_id, self._is_primary_swapped)
+        start = SmallWorld(self._key_id, self._is_primary_swapped, self._tells_power)
         way = _Way(None, "both nodes are off")
         start.start()
+        if self._tells_power:
+            start.lose_both()
+            way = _Way(way, "both ran, lost their power, and deb2 is back alone")
         frontier = [(start, way)]
         self._seen.add(self._key(start))
         try:
@@ -325,6 +335,8 @@ def settle(world: SmallWorld) -> None:
         world.run(_SCRIPT_S)
         _confirm_as_told(world)
         for index, node in enumerate(world.nodes):
+            if node.is_asking:
+                world.tell_power(index, is_clear=True)
             if node.script is not None:
                 next(_ends_of(world, index)).move(world)
         if all(node.script is None for node in world.nodes):
@@ -372,6 +384,7 @@ def _arguments(argv: "list[str]") -> argparse.Namespace:
     parser.add_argument("--pairs", action="store_true", help="tell worlds apart by the states of the nodes only")
     parser.add_argument("--force", action="store_true", help="operators force states, too")
     parser.add_argument("--key", action="store_true", help="beats are authenticated")
+    parser.add_argument("--power", action="store_true", help="fences have a status that says whether the peer is off")
     parser.add_argument("--both-primary", action="store_true", help="the files of the nodes disagree on who is primary")
     return parser.parse_args(argv)
 
@@ -379,7 +392,7 @@ def _arguments(argv: "list[str]") -> argparse.Namespace:
 def main(argv: "list[str]") -> int:
     """Prints one line for each depth; 1 if a promise was broken."""
     asked = _arguments(argv)
-    search = Enumeration(asked.force, asked.pairs, "aabbccdd" if asked.key else "", asked.both_primary)
+    search = Enumeration(asked.force, asked.pairs, "aabbccdd" if asked.key else "", asked.both_primary, asked.power)
     print(f"{'depth':>5} {'worlds':>9} {'edges':>10} {'new pairs':>10}", flush=True)
 
     def progress(level: Level) -> None:

@@ -20,6 +20,7 @@ from opensvc_openha.core.events import (
     Leaving,
     LeaveRequested,
     PeerConfirmedOut,
+    ReadinessFound,
     SeemsUp,
     SendersMuted,
 )
@@ -162,6 +163,8 @@ class Machine:
                 self.observe(StateLost(self.monotonic, self.name, name))
         self.life = Life(self, boot, learned, kept)
         self.life.begin()
+        if self.plan.tells_power:
+            self.clockwork.after(0.002, self.give, ReadinessFound({}, frozenset(learned)))
         if self.network.down:
             self.clockwork.after(0.001, self.tell_interfaces)
         self.on_decisive(self)

@@ -35,7 +35,7 @@ _NOT_A_CAUSE = frozenset({
     "_said", "_repeated", "_repeat_seq", "_repeat_end", "_out_at",
     "_remembered", "_opens", "_last_text", "_ended", "_measured_s", "began_at", "text", "_booted_at", "_unfenced",
     # A world with one service has one fence, and its configuration stays as it is.
-    "_flown", "_ready_groups", "_slowest", "_turns", "_next_turns", "_next_turns_seq",
+    "_last", "said_at", "said_of", "tells", "_flown", "_ready_groups", "_slowest", "_turns", "_next_turns", "_next_turns_seq",
 })
 """Attributes that are shown, that repeat others, or that only say when the next beat is due."""
 

@@ -84,6 +84,8 @@ class Plan:
     """Time between telling the power switch and its effect, which outlives whoever told it."""
     is_switch_on_host: bool = False
     """The power switch of a node loses its power with the node: then it answers nobody."""
+    tells_power: bool = False
+    """The fences have a status that says whether the peer is off."""
     fencing: FencingPolicy = field(default_factory=FencingPolicy)
     check_s: "tuple[float, ...]" = (0.05, 0.3, 4.0, 15.0)
     """What a check-up takes that finds the peer alive and out, with nobody to fence."""
@@ -217,6 +219,7 @@ def _with_fences(plan: Plan) -> Plan:
             boot_alone_s=dice.choice((None, None, None, None, 90.0)),
             is_shared=dice.random() < 0.8,
         ),
+        tells_power=plan.fence is Fence.PERFECT and dice.random() < 0.3,
     )
 
 

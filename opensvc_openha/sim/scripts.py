@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Dict, Optional, Set, Tuple
 from opensvc_openha.agent.fencing import PeerKnowledge, Verdict, decide
 from opensvc_openha.core.actions import RunScript
 from opensvc_openha.core.events import ScriptExited, ScriptKind, ScriptOutcome
-from opensvc_openha.core.invariants import Fenced, InvariantBroken, ScriptBegan, ScriptEnded, StartedByHand
+from opensvc_openha.core.invariants import Fenced, InvariantBroken, ScriptBegan, ScriptEnded, StartedByHand, ToldPower
 from opensvc_openha.core.timing import CHECK_LIMIT_S, KILL_GRACE_S, PROBE_LIMIT_S, START_LIMIT_S, STOP_LIMIT_S
 from opensvc_openha.sim.plan import Fence
 
@@ -96,6 +96,10 @@ class Scripts:
 
     def run(self, action: RunScript) -> None:
         """Starts a script of the present daemon."""
+        if action.kind is ScriptKind.POWER:
+            # It uses nothing of the service, and may run beside any script of it.
+            self._clockwork.after(self._dice.choice(self._machine.plan.check_s), self._tell_power, action, self._machine.life)
+            return
         self._start(action, self._machine.life)
 
     def _start(self, action: RunScript, life: "Optional[Life]") -> None:
@@ -205,6 +209,16 @@ class Scripts:
         machine.note(f"fences {machine.peer.name}")
         machine.observe(Fenced(machine.peer.monotonic, machine.peer.name, machine.name))
         machine.peer.power_off("fenced")
+
+    def _tell_power(self, action: RunScript, life: "Optional[Life]") -> None:
+        """The power switch of the peer says how it stands at this moment, if there is anybody left to be told."""
+        machine, is_on = self._machine, self._machine.peer.is_powered
+        if life is None or life.is_over:
+            return
+        is_dumb = (machine.plan.is_switch_on_host and not is_on) or (not self.is_calm and self._dice.random() < 0.2)
+        outcome = ScriptOutcome.UNSURE if is_dumb else ScriptOutcome.UP if is_on else ScriptOutcome.DOWN
+        machine.observe(ToldPower(machine.monotonic, machine.name, outcome is ScriptOutcome.DOWN))
+        life.handle(ScriptExited(action.service, action.kind, outcome))
 
     # --- end ------------------------------------------------------------------------------------------------
 

@@ -32,6 +32,7 @@ from opensvc_openha.core.events import (
     Leaving,
     LeaveRequested,
     PeerConfirmedOut,
+    ReadinessFound,
     ScriptExited,
     ScriptKind,
     ScriptOutcome,
@@ -56,6 +57,7 @@ from opensvc_openha.core.invariants import (
     ScriptEnded,
     StartedByHand,
     StateLost,
+    ToldPower,
     Watch,
 )
 from opensvc_openha.core.model import ClusterSpec, LinkKind, LinkSpec, ServiceSpec
@@ -127,6 +129,8 @@ class Host:
         self.script: Optional[Script] = None
         self.told_at: Optional[float] = None
         """When the power switch of the peer was told, while that may still have its effect after the script is gone."""
+        self.is_asking = False
+        """The fence is being asked whether the peer is off."""
         self.is_stalled = False
         self.parked: "list[Beat]" = []
         self.at_once = 0
@@ -156,7 +160,7 @@ class Host:
 
     def end_daemon(self) -> None:
         """The daemon is gone, what it started is not."""
-        self.daemon, self.is_leaving = None, False
+        self.daemon, self.is_leaving, self.is_asking = None, False, False
         self.world.watch.observe(DaemonEnded(self.world.now, self.name))
 
     def _compare(self, engine: Engine) -> None:
@@ -208,6 +212,9 @@ class Host:
 
     def run_script(self, action: RunScript) -> None:
         """Begins a script, which ends when somebody says so."""
+        if action.kind is ScriptKind.POWER:
+            self.is_asking = True
+            return
         if self.script is not None:
             text = f"{action.kind.value} script beside {self.script.kind.value} script"
             raise InvariantBroken(f"state broken at {self.world.now:.3f} on {self.name}: {text}")
@@ -229,8 +236,10 @@ class Host:
 class SmallWorld:
     """Both nodes and the link between them."""
 
-    def __init__(self, key_id: str = "", is_primary_swapped: bool = False) -> None:
+    def __init__(self, key_id: str = "", is_primary_swapped: bool = False, tells_power: bool = False) -> None:
         self.now = 10_000.0
+        self.tells_power = tells_power
+        """The fences have a status that says whether the other node is off."""
         self.key_id = key_id
         self.links = tuple(
             LinkSpec(name, LinkKind.NET, "eth1", f"239.131.50.{10 + index}", 5010, 0, TIMEOUT_S)
@@ -269,6 +278,8 @@ class SmallWorld:
         node.disk = StoredState(learned.state, learned.then if learned.state is not ServiceState.UNKNOWN else None)
         self.watch.observe(DaemonBegan(self.now, node.name, boot, {SERVICE: learned.state}))
         node.step(Tick())
+        if self.tells_power:
+            node.step(ReadinessFound({}, frozenset({SERVICE})))
 
     def _learn(self, node: Host) -> Learned:
         return conclude(node.disk, "", node.is_known_life)
@@ -279,7 +290,7 @@ class SmallWorld:
         self.watch.observe(NodeLost(self.now, node.name))
         self._leave_shot(node)
         node.daemon, node.script, node.is_on, node.is_known_life = None, None, False, False
-        node.is_leaving, node.is_stalled, node.parked = False, False, []
+        node.is_leaving, node.is_stalled, node.is_asking, node.parked = False, False, False, []
 
     def kill(self, index: int) -> None:
         """Only the daemon dies; what its script did so far stays done."""
@@ -319,6 +330,15 @@ class SmallWorld:
         assert self.is_out(1 - index), "only of a node that runs nothing"
         self.watch.observe(Confirmed(self.now, node.name))
         node.step(PeerConfirmedOut(1, "operator"))
+
+    def tell_power(self, index: int, is_clear: bool) -> None:
+        """The fence that this node asks says how the other one stands now, or nothing clear."""
+        node, is_on = self.nodes[index], self.nodes[1 - index].is_on
+        assert node.is_asking, "only a fence that is asked answers"
+        node.is_asking = False
+        outcome = ScriptOutcome.UNSURE if not is_clear else ScriptOutcome.UP if is_on else ScriptOutcome.DOWN
+        self.watch.observe(ToldPower(self.now, node.name, outcome is ScriptOutcome.DOWN))
+        node.step(ScriptExited(SERVICE, ScriptKind.POWER, outcome))
 
     def command(self, index: int, command: Command) -> None:
         """An operator types a command."""
@@ -400,6 +420,18 @@ class SmallWorld:
             self.end_script(index, ScriptOutcome.DOWN, leaves_running=False)
         self.run(0.5)
 
+    def lose_both(self) -> None:
+        """The service is unfrozen on both nodes, both lose their power, and one comes back: it asks its fence about the other."""
+        for index in (0, 1):
+            self.command(index, Command.UNFREEZE)
+        self.run(0.5)
+        for index in (0, 1):
+            self.crash(index)
+        self.boot(1)
+        self.run(0.5)
+        self.end_script(1, ScriptOutcome.DOWN, leaves_running=False)
+        self.run(TIMEOUT_S)
+
     # --- time -----------------------------------------------------------------------------------------------
 
     def run(self, seconds: float) -> None:
@@ -470,6 +502,7 @@ class SmallWorld:
                 node.is_on, node.is_known_life, node.is_disk_full, self.runs(node.index),
                 self._secrets(node), node.disk,
                 None if node.script is None else (node.script.kind, node.script.is_fencing), self.has_shot(node.index),
+                node.is_asking,
             )
             for node in self.nodes
         ])
@@ -486,7 +519,9 @@ class SmallWorld:
             return node.is_on, node.disk, script, self.runs(node.index), self._secrets(node)
         status = node.engine.snapshot(self.now)
         service = status.services[0]
-        return service.own_state, service.peer_state, status.peer_standing, script, self.runs(node.index), self._secrets(node)
+        power = node.is_asking, status.fencing.power_said, bool(status.fencing.proof)
+        return (service.own_state, service.peer_state, status.peer_standing, script, self.runs(node.index), self._secrets(node),
+                power)
 
     def _secrets(self, node: Host) -> "tuple[bool, bool]":
         """What runs there and its own daemon, or its peer, cannot know of."""

@@ -33,7 +33,7 @@ FENCE = "\n[stonith#1]\ntype = callout\ncmd = /bin/true\n"
 
 def readiness() -> Readiness:
     """One that is only asked."""
-    return Readiness(lambda: (), lambda found: None, {})
+    return Readiness(lambda: (), lambda found, tells: None, {})
 
 
 def service(script: str, check: str = "/bin/sh") -> ServiceSpec:
@@ -102,7 +102,7 @@ def test_changes_are_reported_from_its_own_thread_and_only_they(tmp_path: Path) 
     path = tmp_path / "web"
     script(path)
     reports: "queue.Queue[Mapping[str, str]]" = queue.Queue()
-    look = Readiness(lambda: (service(str(path), str(path)),), reports.put, {})
+    look = Readiness(lambda: (service(str(path), str(path)),), lambda found, tells: reports.put(found), {})
     path.chmod(0o644)
     look.start()
     assert "is not executable" in reports.get(timeout=60)["web"]

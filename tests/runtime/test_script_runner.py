@@ -112,7 +112,8 @@ def test_script_that_passes_its_limit_is_no_success_and_all_it_started_is_ended(
     runner.write("trap '' TERM; sleep 10000 & echo $! > $(dirname $0)/child; echo up; sleep 10000")
     runner.limit(SHORT)
     end = runner.run(kind)
-    assert end.outcome is (ScriptOutcome.UNSURE if kind is ScriptKind.PROBE else ScriptOutcome.FAILED)
+    asks = kind in (ScriptKind.PROBE, ScriptKind.POWER)
+    assert end.outcome is (ScriptOutcome.UNSURE if asks else ScriptOutcome.FAILED)
     assert end.detail.endswith("did not end within 0.3 s and was killed")
     until(lambda: is_gone((runner.root / "child").read_text()))
     assert "ended after its limit of 0.3 s" in runner.log
@@ -133,13 +134,15 @@ def test_each_kind_of_script_has_its_own_limit(runner: Runner) -> None:
     runner.limit(ScriptLimits(check_s=0.2, start_s=LIMIT_S, stop_s=LIMIT_S, probe_s=LIMIT_S))
     outcomes = {kind: runner.run(kind).outcome for kind in ScriptKind}
     assert outcomes == {ScriptKind.CHECK: ScriptOutcome.FAILED, ScriptKind.START: ScriptOutcome.OK,
-                        ScriptKind.STOP: ScriptOutcome.OK, ScriptKind.PROBE: ScriptOutcome.UP}
+                        ScriptKind.STOP: ScriptOutcome.OK, ScriptKind.PROBE: ScriptOutcome.UP,
+                        ScriptKind.POWER: ScriptOutcome.UNSURE}
 
 
 def test_defaults_hold_where_nothing_is_configured() -> None:
     """As the table in the documentation says; a limit of 0 is a limit."""
     defaults = {kind: script_runner._limit_s(ScriptLimits(), kind) for kind in ScriptKind}
-    assert defaults == {ScriptKind.CHECK: 60.0, ScriptKind.START: 600.0, ScriptKind.STOP: 600.0, ScriptKind.PROBE: 60.0}
+    assert defaults == {ScriptKind.CHECK: 60.0, ScriptKind.START: 600.0, ScriptKind.STOP: 600.0, ScriptKind.PROBE: 60.0,
+                        ScriptKind.POWER: 60.0}
     assert script_runner._limit_s(ScriptLimits(start_s=0.0), ScriptKind.START) == 0.0
 
 
