@@ -44,6 +44,8 @@ from opensvc_openha.errors import SystemFault
 EZ = "/usr/local/cluster"
 LINK_TIMEOUT_S = 2
 LOOP_S = 60.0
+LOOK_S = 0.5
+"""Between two looks at what is waited for: most start a command, and other pairs share the processors."""
 MEND_AFTER_S = 20.0
 END_S = 90.0
 """Whatever has not happened by then is taken for what never happens."""
@@ -153,7 +155,7 @@ class Pair:
                 raise RuntimeError(f"the fence itself failed: {self.power.failure}")
             if time.monotonic() > give_up:
                 return False
-            time.sleep(0.2)
+            time.sleep(LOOK_S)
         return True
 
     def states(self, node: Node, service: str) -> "tuple[str, str]":
