@@ -276,16 +276,25 @@ def _limits(section: Section, default: ScriptLimits) -> ScriptLimits:
 def _fencing(section: Section) -> FencingPolicy:
     section.expect(("check", "boot_alone", "retry", "scope"))
     usual = FencingPolicy()
-    is_never = (section.text("boot_alone") or "never").lower() == "never"
     retry_s = section.seconds("retry")
     if retry_s is not None and retry_s > FENCE_RETRY_MAX_S:
         raise section.error(f"retry: at most {FENCE_RETRY_MAX_S:g} seconds; found {retry_s:g}", "retry")
     return FencingPolicy(
         is_check_always=section.word("check", {"silence": False, "always": True}) or False,
-        boot_alone_s=None if is_never else section.seconds("boot_alone"),
+        boot_alone_s=_boot_alone_s(section),
         retry_s=usual.retry_s if retry_s is None else retry_s,
         is_shared=section.word("scope", {"node": True, "service": False}) is not False,
     )
+
+
+def _boot_alone_s(section: Section) -> Optional[float]:
+    text = section.text("boot_alone")
+    if text is None or text.lower() == "never":
+        return None
+    try:
+        return section.seconds("boot_alone")
+    except ConfigError:
+        raise section.error(f"boot_alone: expected never, or a number of seconds above 0; found {text!r}", "boot_alone") from None
 
 
 def _policies(section: Section) -> PolicyOptions:
