@@ -1,6 +1,7 @@
-"""Heartbeat resource of the OpenSVC agent 1.5: [hb#N] type = OpenHA, through the node daemon's control socket.
+"""Heartbeat resource of the OpenSVC agents 1.5, 1.6 and 1.7: [hb#N] type = OpenHA, through the node daemon's control socket.
 
-This line refuses every action of the operator but those with --cluster, before it would ask a driver.
+The 1.5 refuses every action of the operator but those with --cluster, before it would ask a driver, and keeps no status.
+The 1.6 has the resource do an action that it offers, as the safety net of the 1.7 does with what is not the cluster's own.
 """
 
 import rcExceptions
@@ -29,6 +30,9 @@ class Guard(resHb.Hb):
     def _status(self, verbose=False):
         self.status_log(MISSING)
         return rcStatus.WARN
+
+    def load_status_last(self):
+        return None
 
     def need_stonith(self):
         raise rcExceptions.excError(MISSING)
@@ -61,3 +65,7 @@ else:
         def __status(self, verbose=False):
             # resHb.Hb asks for its own private method, which this one replaces only because the classes share their name.
             return self.openha_status()
+
+        def load_status_last(self):
+            # A state of the cluster is never a matter of the agent's cache, which has no age limit.
+            return None

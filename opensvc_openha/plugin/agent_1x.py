@@ -51,7 +51,7 @@ def _line(name: str, is_home: "object") -> AgentLine:
         is_home=is_home,
         driver=_DRIVER,
         shared="lib/openha_driver.py",
-        shipped={_DRIVER: f"resHbOpenHA_{name.replace('.', '_')}.py"},
+        shipped={_DRIVER: "resHbOpenHA_1_8.py" if name == "1.8" else "resHbOpenHA_1_5.py"},
         wrappers=_wrappers,
         probe=lambda agent, svcname: [agent.command("svcmgr"), "-s", svcname, *_LOOK[name].split()],
         cache_line=lambda agent: f"drop {agent.var_dir}",
