@@ -116,7 +116,20 @@ def _install_cluster(layout: Layout, agent: "AgentLayout | None", is_fhs: bool, 
     # The function of env.sh is nothing to sudo, watch and cron. A directory elsewhere may be one of several.
     if is_fhs or layout.ez == root + TREE_ROOT:
         made.append(_install_command(command, layout, agent))
+        made += _link_for_agents(layout, root)
     return made
+
+
+def _link_for_agents(layout: Layout, root: str) -> "list[str]":
+    """An agent with its own driver must find the cluster; what was linked, as lines."""
+    from opensvc_openha.plugin import installer
+    from opensvc_openha.plugin.agents import find_agents
+
+    links = [link for found in find_agents(root or None) if not installer.is_in_place(found)
+             for link in installer.plan_stock_links(found, layout)]
+    for link in links:
+        installer.carry_out(link)
+    return [f"For the driver of the OpenSVC agent: {link.text}" for link in links]
 
 
 def _install_command(path: str, layout: Layout, agent: "AgentLayout | None") -> str:

@@ -141,6 +141,7 @@ class Link:
 
     def carry_out(self) -> None:
         """Replaces it in one go: the cluster may call it at any moment."""
+        make_dir(os.path.dirname(self.path))
         temporary = f"{self.path}.new{os.getpid()}"
         os.symlink(self.target, temporary)
         os.replace(temporary, self.path)

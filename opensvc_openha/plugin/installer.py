@@ -18,9 +18,9 @@ from typing import Collection, Optional
 
 from opensvc_openha.agent.service_file import Section, parse_service_text
 from opensvc_openha.errors import ConfigError, RefusedError, SystemFault
-from opensvc_openha.formats.layout import Layout, fhs_layout, tree_layout
+from opensvc_openha.formats.layout import TREE_ROOT, Layout, fhs_layout, tree_layout
 from opensvc_openha.plugin import openha_driver
-from opensvc_openha.plugin.agents import Agent, contains
+from opensvc_openha.plugin.agents import HOMES, Agent, contains
 from opensvc_openha.plugin.changes import Change, Link, Move, Remove, Undivert, Write
 from opensvc_openha.runtime.machine import node_name
 from opensvc_openha.runtime.shipped import shipped_path
@@ -80,6 +80,7 @@ def plan_install(agent: Agent, layout: Layout, has_hook: bool = False) -> "list[
     for svc in read_services(agent, has_hook):
         if not svc.problem:
             changes += _plan_scripts(agent, layout, svc)
+    changes += [Remove(path) for path, target in _stock_links(agent, layout).items() if _leads_to(path, target)]
     return changes
 
 
@@ -124,6 +125,7 @@ def plan_remove(agent: Agent, layout: Layout, used: "Collection[str]" = ()) -> "
             changes.append(Remove(path))
         # Without the agent's own, the cluster still needs the scripts of what it goes on with.
     changes += [Remove(path) for path in _fence_scripts(agent, layout) if path not in used]
+    changes += [] if agent.is_gone else plan_stock_links(agent, layout)
     line = agent.line.cache_line(agent)
     if line in _agents_lines(layout) and not used:
         changes.append(_with_lines(layout, [], [line]))
@@ -146,12 +148,33 @@ def _plan_former_driver(agent: Agent, path: str) -> "list[Change]":
     return changes
 
 
+def plan_stock_links(agent: Agent, layout: Layout) -> "list[Change]":
+    """What is left to do until the agent's own driver finds this cluster where it looks."""
+    return [Link(path, target) for path, target in _stock_links(agent, layout).items() if not os.path.lexists(path)]
+
+
+def _stock_links(agent: Agent, layout: Layout) -> "dict[str, str]":
+    """The stock 1.8 looks into the newer layout where `openha` is on its PATH, as it is after `openha install`."""
+    newer = fhs_layout(agent.root)
+    is_usual_place = agent.home in {f"{agent.root}/{name}" for name in HOMES}
+    if agent.line.name != "1.8" or not is_usual_place or layout != tree_layout(f"{agent.root}{TREE_ROOT}"):
+        return {}
+    return {newer.monitor_file: layout.monitor_file, newer.services_dir: layout.services_dir}
+
+
+def _leads_to(path: str, target: str) -> bool:
+    return os.path.islink(path) and os.readlink(path) == target
+
+
 def find_stock_limit(agent: Agent, layout: Layout) -> str:
     """Why the agent's own driver will not show this cluster; empty if it will."""
     if agent.is_gone:
         return ""
     if agent.line.hook:
         return "this agent has no driver of its own for the cluster: nothing refuses a start by hand any more"
+    links = _stock_links(agent, layout)
+    if links and all(_leads_to(path, target) or not os.path.lexists(path) for path, target in links.items()):
+        return ""
     command = shutil.which("openha") if agent.line.name == "1.8" else None
     expected = fhs_layout() if command else tree_layout()
     if layout.conf_dir == expected.conf_dir:

@@ -13,12 +13,14 @@ import subprocess
 
 from opensvc_openha.errors import ConfigError
 from opensvc_openha.formats.conf_lines import read_lines
-from opensvc_openha.formats.layout import Layout
+from opensvc_openha.formats.layout import Layout, fhs_layout
 from opensvc_openha.runtime.check_scripts import MARK
 
 STOCK_DRIVERS = ("/opt/opensvc/lib/resHbOpenHA.py", "/usr/share/opensvc/lib/resHbOpenHA.py")
 """Where the agents up to 1.8 have it."""
 _WAIT = "read line # for OpenSVC agents, in the place of"
+_ASKS_PATH = 'which("openha")'
+"""The 1.8 takes the newer layout for granted where `openha` is on its PATH, whatever the layout is."""
 _COLUMNS_MIN = 4
 _DRIVER_BYTES_MAX = 1_000_000
 
@@ -90,7 +92,11 @@ class ProcessNames:
         if not driver:
             return ()
         try:
-            return shown_lines(driver, _read(self._layout.monitor_file), self._layout.bin_dir, self._node)
+            monitor, folders = _read(self._layout.monitor_file), [self._layout.bin_dir]
+            if _ASKS_PATH in driver:
+                folders.append(fhs_layout().bin_dir)
+            found = [words for folder in folders for words in shown_lines(driver, monitor, folder, self._node)]
+            return tuple(dict.fromkeys(found))
         except ConfigError:
             return self._shown  # A mistake in the file is reported elsewhere, and changes nothing.
 

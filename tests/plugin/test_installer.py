@@ -13,7 +13,8 @@ from tests.plugin.conftest import HERE, LINES, PEER, SVC, Host
 
 from opensvc_openha.formats.layout import fhs_layout, tree_layout
 from opensvc_openha.plugin import changes, installer, openha_driver
-from opensvc_openha.plugin.agents import find_agents
+from opensvc_openha.plugin.agent_1x import LINES as OLD_LINES
+from opensvc_openha.plugin.agents import Agent, find_agents
 from opensvc_openha.runtime.check_scripts import find_doubt
 from opensvc_openha.runtime.machine import start_of_process
 from tests.waiting import LIMIT_S, until
@@ -456,3 +457,22 @@ def test_a_remove_says_where_the_stock_driver_looks_in_vain(tmp_path, monkeypatc
     assert (f"looks for the cluster in {place}" in limit) if place else limit == ""
     monkeypatch.undo()
     assert "note: the agent's own driver looks for the cluster in" in host.openha("remove")
+
+
+@pytest.mark.parametrize("is_taken", [False, True])
+def test_the_stock_driver_of_the_newest_line_finds_the_cluster_in_the_older_layout(tmp_path, is_taken):
+    """Links where it looks, made by a remove and gone with an install; what is in these places is left alone, and said."""
+    home = tmp_path / "usr/share/opensvc"
+    agent = Agent(next(line for line in OLD_LINES if line.name == "1.8"), str(home), str(tmp_path))
+    layout = tree_layout(f"{tmp_path}/usr/local/cluster")
+    places = [tmp_path / "etc/openha/monitor", tmp_path / "var/lib/openha/services"]
+    if is_taken:
+        places[0].parent.mkdir(parents=True)
+        places[0].write_text("of somebody else")
+    for change in installer.plan_stock_links(agent, layout):
+        installer.carry_out(change)
+    assert [os.path.realpath(place) for place in places[is_taken:]] == [layout.monitor_file, layout.services_dir][is_taken:]
+    assert installer.plan_stock_links(agent, layout) == []
+    assert (installer.find_stock_limit(agent, layout) == "") is not is_taken
+    assert installer.plan_stock_links(agent, fhs_layout(str(tmp_path))) == []
+    assert not is_taken or places[0].read_text() == "of somebody else"

@@ -127,3 +127,16 @@ time.sleep(3600)
         return [pid for pid in pids if psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE]
 
     waiting.until(left, lambda found: not found, "the processes end")
+
+
+def test_driver_that_goes_by_the_path_finds_the_processes_of_either_layout(layout: Layout, tmp_path: Path) -> None:
+    """The 1.8 looks below /usr/lib/openha where `openha` is on its PATH, and it is there in both layouts."""
+    driver = tmp_path / "resHbOpenHA.py"
+    driver.write_text(STOCK["1.7"] + ' if which("openha"): ')
+    names = ProcessNames(layout, "deb1.opensvc.com", (str(driver),))
+    names.look()
+    try:
+        nmonds = [line.split()[-1] for line in lines_of(names) if line.endswith("/nmond")]
+        assert sorted(nmonds) == sorted([f"{layout.bin_dir}/nmond", "/usr/lib/openha/bin/nmond"])
+    finally:
+        names.end()
