@@ -47,7 +47,7 @@ def refuse_stop_from_within(layout: AgentLayout, script: str) -> None:
 def _real_point(path: str) -> str:
     # The mount point itself is not looked at: its file system may not answer.
     folder, name = os.path.split(os.path.normpath(path)) if path.startswith("/") else ("", "")
-    return os.path.join(os.path.realpath(folder), name) if folder and name else ""
+    return os.path.join(os.path.realpath(folder), name) if name else ""
 
 
 def _described(holder: Holder) -> str:

@@ -7,14 +7,15 @@ import os
 from opensvc_openha.formats.layout import AgentLayout, find_layout
 
 _SYSTEM = frozenset(
-    "/bin /boot /dev /etc /lib /lib32 /lib64 /libx32 /proc /root /run /sbin /sys /tmp /usr /usr/bin /usr/lib /usr/local "
+    "/ /bin /boot /dev /etc /lib /lib32 /lib64 /libx32 /proc /root /run /sbin /sys /tmp /usr /usr/bin /usr/lib /usr/local "
     "/usr/local/bin /usr/local/lib /usr/local/sbin /usr/sbin /usr/share /var /var/lib /var/log /var/run /var/tmp".split()
 )
 
 
 def why_not_mounted_over(point: str, agent: AgentLayout) -> str:
     """What a mount on this directory would hide, or an empty text."""
-    point = os.path.normpath(point)
+    # Two slashes at the beginning are kept by normpath, and mean the same as one here.
+    point = "/" + os.path.normpath(point).lstrip("/")
     if point in _SYSTEM:
         return f"would hide {point} of this node from everything that runs on it"
     cluster = find_layout(os.environ, os.path.exists)

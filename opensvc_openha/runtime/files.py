@@ -89,10 +89,9 @@ def _open_beside(path: str) -> "tuple[str, int]":
     folder, name = os.path.split(path)
     while True:
         temporary = f"{folder}/.{name}.{os.getpid()}.{next(_numbers)}.tmp"
-        try:
+        # One that exists was left behind by a process that had our pid.
+        with contextlib.suppress(FileExistsError):
             return temporary, os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        except FileExistsError:
-            continue  # Left behind by a process that had our pid.
 
 
 def remove_leftovers(folder: str) -> None:
@@ -149,9 +148,8 @@ def open_plain(path: str, flags: int) -> int:
 
 def _opened(path: str, flags: int, mode: int) -> int:
     handle = os.open(path, flags | os.O_CLOEXEC, mode)
-    found = os.fstat(handle)
-    # A log may be a device or a pipe of the operator's choice.
-    if stat.S_ISREG(found.st_mode) and found.st_mode & 0o777 != mode:
+    # A log may be a device or a pipe of the operator's choice, and one of another owner is not ours to change.
+    if stat.S_ISREG(os.fstat(handle).st_mode):
         with contextlib.suppress(OSError):
             os.fchmod(handle, mode)
     return handle

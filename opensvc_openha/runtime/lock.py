@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 
@@ -25,17 +26,17 @@ def take_lock(layout: Layout) -> int:
         handle = open_lock(layout.lock_file)
     except OSError as error:
         raise SystemFault(f"cannot open {layout.lock_file}: {error.strerror}") from error
-    for attempt in range(_TRIES):
+    for _ in range(_TRIES):
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             break
         except OSError:
             # A command that only looks whether a daemon runs holds the lock for an instant.
-            if attempt == _TRIES - 1:
-                holder = os.read(handle, 32).decode("ascii", "replace").strip()
-                os.close(handle)
-                raise already_running(int(holder) if holder.isdigit() else -1) from None
             clock.pause(_TRY_EVERY_S)
+    else:
+        holder = os.read(handle, 32).decode("ascii", "replace").strip()
+        os.close(handle)
+        raise already_running(int(holder) if holder.isdigit() else 0)
     if not os.fstat(handle).st_size:
         pid = _holder_of_removed_lock(layout, os.fstat(handle).st_dev)
         if pid:
@@ -50,24 +51,22 @@ def _holder_of_removed_lock(layout: Layout, device: int) -> int:
     """Pid of a daemon of this layout whose lock file was removed, 0 if there is none: two of one node must not run."""
     removed = f"{os.path.realpath(layout.lock_file)} (deleted)"
     for entry in filter(str.isdigit, os.listdir("/proc")):
-        try:
+        # One that ended just now cannot be looked at, nor can another user's.
+        with contextlib.suppress(OSError):
             with open(f"/proc/{entry}/comm", encoding="ascii", errors="replace") as file:
                 if file.read().strip() != DAEMON_THREAD or int(entry) == os.getpid():
                     continue
             handles = [f"/proc/{entry}/fd/{number}" for number in os.listdir(f"/proc/{entry}/fd")]
             if any(os.readlink(path) == removed and os.stat(path).st_dev == device for path in handles):
                 return int(entry)
-        except OSError:
-            continue  # It ended just now, or is another user's.
     return 0
 
 
 def _write_pid(handle: int) -> None:
     """Over what is there, at a fixed width: a file that was cut off first would need room, which a full disk has not."""
-    try:
+    # It fails for a new file on a full disk. The lock holds all the same; only the pid is not shown.
+    with contextlib.suppress(OSError):
         os.pwrite(handle, f"{os.getpid():<{_PID_WIDTH}}\n".encode("ascii"), 0)
-    except OSError:
-        pass  # A new file on a full disk. The lock holds all the same; only the pid is not shown.
 
 
 def lock_is_in_place(layout: Layout, handle: int) -> bool:
@@ -81,5 +80,5 @@ def lock_is_in_place(layout: Layout, handle: int) -> bool:
 
 
 def already_running(pid: int) -> RefusedError:
-    """The error that names the daemon in the way."""
-    return RefusedError("nmond is already running on this node" + (f" (pid {pid})" if pid > 0 else ""))
+    """The error that names the daemon in the way, if it is known (not 0)."""
+    return RefusedError("nmond is already running on this node" + (f" (pid {pid})" if pid else ""))

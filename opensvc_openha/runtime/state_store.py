@@ -75,10 +75,9 @@ class StateStore:
             item = self._mirror.get()
             if item is None:
                 return
-            try:
+            # A mirror only; the own state's failure is reported where it counts.
+            with contextlib.suppress(SystemFault):
                 write_state(self._layout, item[0], self._peer, StoredState(item[1]), is_durable=False)
-            except SystemFault:
-                continue  # A mirror only; the own state's failure is reported where it counts.
 
     def learn(
         self, services: "tuple[ServiceSpec, ...]", is_same_life: bool, is_first_start: bool = False

@@ -93,9 +93,11 @@ def test_damaged_file_is_unknown_and_says_so_with_its_path(tmp_path: Path, conte
 
 
 def test_file_that_is_missing_is_a_loss_only_where_the_service_was_managed(tmp_path: Path) -> None:
-    """Of a service that is new here there was none."""
+    """Of a service that is new here there was none, unless its directory is there: it was managed before the list was lost."""
     assert learn(tmp_path / "new", None).reason == "new service"
     assert "is missing" in learn(tmp_path / "lost", None, was_managed=True).reason
+    (tmp_path / "list-lost" / "services" / "web").mkdir(parents=True)
+    assert "is missing" in learn(tmp_path / "list-lost", None).reason
 
 
 def test_file_that_cannot_be_read_is_unknown_with_the_reason(tmp_path: Path) -> None:
@@ -122,7 +124,7 @@ def test_place_that_cannot_be_written_is_part_of_the_reason_and_keeps_no_other_s
     Path(os.path.dirname(layout.state_file("web", "deb1"))).write_text("in the way")
     learned = StateStore(layout, "deb1", "deb2").learn((WEB, mail), is_same_life=True)
     assert learned["mail"].state is S.STARTED
-    assert "cannot" in learned["web"].reason and learned["web"].state is S.UNKNOWN
+    assert "cannot make directory" in learned["web"].reason and learned["web"].state is S.UNKNOWN
 
 
 @pytest.mark.parametrize("content", [None, b"", b"x y\n", b"7\n", b"\xff\n"])
