@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from typing import Iterable
 
 from opensvc_openha.cli import here
-from opensvc_openha.cli.fence_text import confirmation, fence_report
-from opensvc_openha.errors import UsageError
+from opensvc_openha.cli.fence_text import NAMED, confirmation, fence_report
+from opensvc_openha.core.status import FenceGroup
+from opensvc_openha.errors import OpenhaError, UsageError
 from opensvc_openha.runtime import clock, control_client
 
 USAGE = """\
@@ -45,8 +48,42 @@ def main(args: "list[str]") -> int:
 
         print(json.dumps(status_to_json(status)["fencing"], indent=2))
     else:
-        sys.stdout.write(fence_report(status, clock.wall()))
+        sys.stdout.write(fence_report(status, clock.wall(), _plans(status.fencing.groups)))
     groups = status.fencing.groups
     if any(not group.name for group in groups):
         return 2
     return 1 if any(group.worked_at is None or group.worked_at < (group.failed_at or 0.0) for group in groups) else 0
+
+
+def _plans(groups: "Iterable[FenceGroup]") -> "dict[str, str]":
+    """What the generated check-up scripts do, level by level, by service; of each group only as many as are named."""
+    from opensvc_openha.runtime.configuration import read_services
+
+    checks = {svc.name: svc.check for svc in read_services(here.layout())}
+    named = [name for group in groups if group.name for name in group.services[:NAMED]]
+    found = {name: plan_of(checks.get(name, "")) for name in named}
+    return {name: text for name, text in found.items() if text}
+
+
+def plan_of(check: str) -> str:
+    """The sections that a service's generated check-up script carries out; empty for any other script."""
+    path = f"{os.path.splitext(check)[0]}.env"
+    if not check.endswith(".stonith") or not os.path.exists(path):
+        return ""
+    from opensvc_openha.agent.fence_plan import level_of
+    from opensvc_openha.agent.service_file import parse_service_text
+    from opensvc_openha.runtime.files import read_text
+    from opensvc_openha.runtime.machine import node_name
+
+    try:
+        svcname = os.path.basename(os.path.splitext(check)[0])
+        sections = parse_service_text(read_text(path), path, svcname, node_name().lower()).sections
+        fences = [each for each in sections if each.group == "stonith" and not each.boolean("disable")]
+        levels: "dict[int, list[str]]" = {}
+        for each in fences:
+            asked = " (then asked whether it is off)" if each.text("status_cmd") else ""
+            levels.setdefault(level_of(each), []).append(f"{each.name}{asked}")
+    except OpenhaError as error:
+        return f"its plan cannot be read: {error}"
+    shown = [f"level {level}: {' and '.join(names)}" for level, names in sorted(levels.items())]
+    return "; if that fails, ".join(shown) or f"no [stonith#N] section in {path}: it fences nothing and fails"

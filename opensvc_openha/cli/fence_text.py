@@ -7,7 +7,8 @@ from typing import Mapping, Optional
 from opensvc_openha.core.states import ServiceState as S
 from opensvc_openha.core.status import FenceGroup, NodeStatus, PeerStanding, ServiceStatus
 
-_NAMED = 5
+NAMED = 5
+"""So many services are named in a line that may concern all."""
 _AFTER_SILENCE: "Mapping[Optional[S], str]" = {
     S.STOPPED: "is started here, once the above has made sure that {peer} is out",
     S.START_READY: "is started here, once the above has made sure that {peer} is out",
@@ -110,8 +111,8 @@ def _group(group: FenceGroup, now: float, plans: "Mapping[str, str]") -> "list[s
 
 
 def _named(services: "list[str]") -> str:
-    more = f" and {len(services) - _NAMED} more" if len(services) > _NAMED else ""
-    return f"{', '.join(services[:_NAMED])}{more}"
+    more = f" and {len(services) - NAMED} more" if len(services) > NAMED else ""
+    return f"{', '.join(services[:NAMED])}{more}"
 
 
 def _first(status: NodeStatus) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import signal
+from pathlib import Path
 from typing import Iterator
 
 import pytest
 
+from opensvc_openha.cli.fence import plan_of
 from tests.cluster_dir import HERE, PEER, ClusterDir
 from tests.peer_voice import PeerVoice
 from tests.waiting import until
@@ -138,3 +140,16 @@ def test_node_that_can_open_no_link_says_how_it_can_be_confirmed(cluster_dir: Cl
     line = cluster_dir.fails(f"openha fence confirm {PEER}", 5)
     assert "no link of this node could be opened yet" in line and "nosuch0" in line
     assert f"correct {monitor}" in line and "force-start" in line
+
+
+def test_plan_of_a_generated_script_is_shown_in_the_order_of_its_levels(tmp_path: Path) -> None:
+    """By level, whatever the order of the file; a script of one's own has none, and what is wrong is said with its line."""
+    file, check = tmp_path / "web.env", str(tmp_path / "web.stonith")
+    assert plan_of(check) == plan_of("/usr/local/sbin/fence") == ""
+    callout = "type = callout\ncmd = /bin/fence\n"
+    file.write_text(f"[stonith#1]\nlevel = 2\n{callout}[stonith#2]\n{callout}status_cmd = /bin/ask\n[stonith#3]\n{callout}")
+    assert plan_of(check) == "level 1: stonith#2 (then asked whether it is off) and stonith#3; if that fails, level 2: stonith#1"
+    file.write_text("[fs#1]\ntype = ext4\n")
+    assert plan_of(check) == f"no [stonith#N] section in {file}: it fences nothing and fails"
+    file.write_text(f"[stonith#1]\nlevel = first\n{callout}")
+    assert plan_of(check).startswith(f"its plan cannot be read: {file}:2: ")
