@@ -16,6 +16,7 @@ loop     as ``mutual``, then each node without power is booted again, while stil
 retry    the owner loses its power, the fence fails at first and works 20 s later: does the service run in the end
 planned  unfreeze on both nodes and a planned move, nothing fails: how often the fencing command is run
 confirm  both nodes lose their power, and the fence too; one node comes back: what the operator gets
+alone    the same, but the fence works: does the service run without an operator
 
 Figures only: nothing fails because of an outcome. Another version is played by ``cd OTHER && PYTHONPATH=THIS python -m
 bench.duels``, with the directories of the two checkouts.
@@ -305,8 +306,21 @@ def confirm(pair: Pair) -> str:
             f" exit code {code}, then the service {'runs' if is_up else 'does not run'}")
 
 
+def alone(pair: Pair) -> str:
+    """Power failure of both nodes; the one that did not run the service comes back alone, and can ask the fence."""
+    pair.run_all()
+    first, second = pair.nodes
+    pair.power.set_mode(Mode.WORK)
+    pair.power.cut(first)
+    pair.power.cut(second)
+    pair.boot(second)
+    is_up = pair.comes(lambda: bool(pair.runs_on("registry")), LINK_TIMEOUT_S + 5 + CUT_AFTER_S + 30)
+    verdict = "runs" if is_up else f"does not run, {pair.own_state(second, 'registry')}"
+    return f"the service {verdict}, fencing command run {pair.power.calls()} times"
+
+
 STORIES: "dict[str, Callable[[Pair], str]]" = {
-    "mutual": mutual, "loop": loop, "retry": retry, "planned": planned, "confirm": confirm,
+    "mutual": mutual, "loop": loop, "retry": retry, "planned": planned, "confirm": confirm, "alone": alone,
 }
 
 
