@@ -170,7 +170,7 @@ class Engine:
         self._is_dirty = False
         self._touched = just_moved | {action.service for action in moved if isinstance(action, Persist)}
         done += moved + ([] if self._goodbyes else self._ask_for_power(now))
-        if self._fencing.has_news():
+        if self._fencing.has_news(now):
             done.append(RememberFencing(self._fencing.memory))
         done += self._speak(done, now)
         self._stepped_at = now
@@ -245,6 +245,10 @@ class Engine:
         is_mute = now - self._out_at >= self._peer_patience_s
         is_announced = self._said is not self._repeated
         self._beat_at = now if is_announced and not is_mute else self._out_at
+
+    def remembered_fencing(self, memory: FencingMemory, is_ok: bool, now: float) -> None:
+        """Told by the caller: what a step asked to be remembered of fencing is on disk, or could not be written."""
+        self._fencing.remembered(memory, is_ok, now)
 
     def beats_wait(self, now: float) -> None:
         """Called before a step while received beats wait: the peer may have been heard, which this step does not know."""
@@ -539,7 +543,8 @@ class Engine:
             is_alarm = standing is PeerStanding.SILENT
             done.append(Record(RecordKind.PEER, self.spec.peer, before.name, standing.name, reason, is_alarm))
             if is_alarm and any(self._fencing.is_boot_blocked(svc, now) for svc in self.spec.own_services):
-                text = (f"{self.spec.peer} was not heard since this node booted: what has a check-up script is not started; if"
+                what = "did not acknowledge this node since it" if self._fencing.has_heard_one_way else "was not heard since this node"
+                text = (f"{self.spec.peer} {what} booted: what has a check-up script is not started; if"
                         f" that node runs nothing: openha fence confirm {self.spec.peer}")
                 done.append(Record(RecordKind.NODE, self.spec.node, "", "WAITS", text, is_alarm=True))
         return done

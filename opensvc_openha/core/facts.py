@@ -31,7 +31,7 @@ class Facts:
     """
 
     is_booting: bool = False
-    """It has not heard its peer since its machine was booted."""
+    """Its peer has not answered it since its machine was booted: such a peer is not fenced before ``BOOT_PATIENCE_S``."""
     is_defending: bool = False
     """It runs a service with `defend = yes`: it fences a silent peer before that one fences it."""
     turn: Turn = Turn.NONE

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Collection, Mapping, Optional
+from typing import Callable, Collection, Mapping, Optional
 
 from opensvc_openha.core import timing
 from opensvc_openha.core.events import ScriptOutcome
@@ -62,6 +62,15 @@ class Flight:
     """The peer was heard, or this node was stalled, since it began: its success proves nothing."""
 
 
+@dataclass(frozen=True)
+class Window:
+    """One turn: its number, the time from the first one to it, and whether the holder of the right leaves it to its peer."""
+
+    index: int
+    after_s: float
+    is_left: bool
+
+
 class Fencing:
     """The fencing desk of one node."""
 
@@ -69,7 +78,12 @@ class Fencing:
         self.use(spec)
         self._told: "Mapping[str, ServiceState]" = {}
         self.has_heard = memory.has_heard
-        self.turn = memory.turn
+        self.has_heard_one_way = False
+        """The peer was heard since this node booted, but has not acknowledged anything of it."""
+        self.turn = memory.turn if memory.turn is Turn.HELD else Turn.NONE
+        """A claim is only worth something to the life that made it."""
+        self._kept_turn = memory.turn
+        """What the next daemon would find."""
         self._booted_at = now if memory.booted_at is None else memory.booted_at
         self._measured_s = dict(memory.measured_s)
         self._turns = self._next_turns = memory.turns
@@ -78,6 +92,8 @@ class Fencing:
         self._claim_seq = 0
         self._anchor = memory.silent_since
         """When the first of the two nodes called the other one silent; None while the peer is heard."""
+        self._is_wary = memory.is_wary
+        """The peer may fence whenever it likes, but in the turns that it leaves to this node."""
         self._told_anchor: Optional[float] = None
         self._may_seem_content_seq = 0
         """Newest beat in which this node had nothing that it would start by itself."""
@@ -95,6 +111,8 @@ class Fencing:
         self._has_fenced = False
         """A fence succeeded since the peer was last heard: it cannot shoot."""
         self._remembered = memory
+        self._unkept_until: Optional[float] = None
+        """The note could not be written: it is tried again then, and before each fence. None if it is on disk."""
 
     def use(self, spec: ClusterSpec) -> None:
         """Takes over a configuration."""
@@ -114,25 +132,40 @@ class Fencing:
         """What the next daemon must know."""
         return FencingMemory(self.has_heard, self.turn, self._anchor, self._booted_at,
                              tuple(sorted(self._measured_s.items())),
-                             tuple((group, *end) for group, end in sorted(self._ended.items())), self._turns)
+                             tuple((group, *end) for group, end in sorted(self._ended.items())), self._turns, self._is_wary)
 
-    def has_news(self) -> bool:
-        """True once after each change of what is to be remembered."""
+    def has_news(self, now: float) -> bool:
+        """True once after each change of what is to be remembered, and while it could not be written, now and then."""
         memory = self.memory
-        news, self._remembered = memory != self._remembered, memory
+        is_again = self._unkept_until is not None and (now >= self._unkept_until or self._begins_now(now))
+        news, self._remembered = is_again or memory != self._remembered, memory
         return news
+
+    def _begins_now(self, now: float) -> bool:
+        return self._flight is not None and self._flight.began_at == now
+
+    def remembered(self, memory: FencingMemory, is_ok: bool, now: float) -> None:
+        """What is to be remembered was written, or could not be."""
+        self._unkept_until = None if is_ok else now + timing.STORE_RETRY_S
+        if is_ok:
+            self._kept_turn = memory.turn
 
     # --- what happens ---------------------------------------------------------------------------------------
 
     def heard(self, view: PeerView, now: float) -> None:
         """A beat of the peer was taken: nothing that was proved of its silence holds any longer."""
-        self.has_heard, self._opens = True, None
+        newest = view.newest
+        is_meant = newest is not None and newest.ack is not None and newest.ack.boot == view.own_boot
+        # In a cut of one direction the peer may be fencing this node: who only hears it is as good as alone. A C OpenHA
+        # acknowledges nothing.
+        self.has_heard = self.has_heard or is_meant or (newest is not None and newest.is_legacy)
+        self.has_heard_one_way, self._opens = not self.has_heard, None
         self._void()
         self._failures.clear()
         self._retry_at.clear()
         self._flown.clear()
         self._has_fenced = False
-        self._anchor = None
+        self._anchor, self._is_wary = None, False
         facts = view.facts
         silent_s = None if facts is None else facts.silent_s
         self._told_anchor = None if silent_s is None else now - silent_s
@@ -153,8 +186,18 @@ class Fencing:
         """Takes the verdict on the peer: from a silence on, turns are counted."""
         if view.silent_since is None or self._anchor is not None:
             return
-        told, self._opens = self._told_anchor, None
+        told, self._opens, self._is_wary = self._told_anchor, None, self._must_be_wary(view)
         self._anchor = view.silent_since if told is None else min(told, view.silent_since)
+
+    def _must_be_wary(self, view: PeerView) -> bool:
+        """True if the peer may hold the right, and may know this node as one that starts nothing."""
+        if self.turn is Turn.HELD:
+            return False
+        if view.newest is None:
+            # A daemon started during the cut does not know; one that never heard the peer is kept from fencing anyway.
+            return self.has_heard
+        may_be_held = view.facts is not None and view.facts.turn is not Turn.NONE
+        return may_be_held and self._may_seem_content_seq >= view.acked_seq
 
     def confirmed(self, who: str, now: float) -> None:
         """A person made sure that the peer runs nothing: this holds for what is unfrozen or repaired later, too."""
@@ -226,7 +269,7 @@ class Fencing:
         return proof if proof is not None and now < proof.at + timing.PROOF_LIFE_S else None
 
     def is_boot_blocked(self, svc: ServiceSpec, now: float) -> bool:
-        """True for a node that has not heard its peer since it booted: whoever was fenced must not fence in return."""
+        """True for a node that its peer has not answered since it booted: whoever was fenced must not fence in return."""
         if self.has_heard or not svc.is_fenced or self.proof_for(svc, now) is not None:
             return False
         alone_s = self.spec.fencing.boot_alone_s
@@ -307,33 +350,49 @@ class Fencing:
             return now
         facts, turns = view.facts, self._turns or self._plan(view.facts)
         first = self._anchor + turns.first_s
-        if facts is None and view.newest is not None and not _runs_any(self._told.values()):
-            # A peer without facts knows no turns: it fences as soon as it likes, so waiting saves nobody.
-            return now
+        if facts is None and view.newest is not None:
+            # A peer without facts knows no turns: it fences as soon as it likes. Where it has something to start, a node that
+            # runs something lets that one fence have its effect, or fail; waiting for longer saves nobody.
+            return max(now, first + turns.length_s) if _runs_any(self._told.values()) else now
+        from_s = now
+        if facts is not None and facts.is_booting:
+            from_s = max(now, self._anchor + timing.BOOT_PATIENCE_S)
         is_peer_content = facts is not None and not facts.is_defending and not self._wants_fence(view.states)
-        if self.turn is Turn.HELD and facts is not None and is_peer_content and now < first + timing.SOLO_FENCING_S:
-            return now
-        turn_s, index, after_s = turns.length_s, 0, 0.0
+        is_solo = self.turn is Turn.HELD and is_peer_content
+        is_left = self._left_turns(is_peers=self.turn is Turn.HELD)
+        turn, after = Window(0, 0.0, is_left=False), turns.length_s
         while True:
-            opens = first + after_s
-            if now < opens + turns.open_s and self._is_own_turn(index, after_s, turn_s, view):
-                return max(now, opens)
+            following = Window(turn.index + 1, after, is_left(turn.index + 1, after))
+            opens = first + turn.after_s
+            # Before a turn that is left to the peer, a fence is begun only so early that it has had its effect by then.
+            closes = first + after if is_solo and not following.is_left else opens + turns.open_s
+            if from_s < closes and (not turn.is_left if is_solo else self._is_own_turn(turn, view)):
+                return from_s if is_solo and turn.index == 0 else max(from_s, opens)
             # Each turn is longer than the one before, so that clocks that drift apart never make two of them meet.
-            index, after_s = index + 1, after_s * (1.0 + timing.TURN_DRIFT) + turn_s
+            turn, after = following, after * (1.0 + timing.TURN_DRIFT) + turns.length_s
 
-    def _is_own_turn(self, index: int, after_s: float, turn_s: float, view: PeerView) -> bool:
+    def _left_turns(self, is_peers: bool) -> "Callable[[int, float], bool]":
+        """Which turns the holder of the right leaves to a peer that has nothing to start, as far as the holder knows."""
+        next_s = timing.SOLO_FENCING_S
+
+        def is_left(index: int, after_s: float) -> bool:
+            nonlocal next_s
+            if after_s < next_s or self._is_own_by_name(index) is is_peers:
+                return False
+            next_s = after_s * timing.SOLO_GROWTH
+            return True
+
+        return is_left
+
+    def _is_own_turn(self, turn: Window, view: PeerView) -> bool:
         facts = view.facts
-        if view.newest is None:
-            # A daemon that was started during the cut: it has what the one before it knew, and counts from its own start.
-            return self.turn is Turn.HELD if index == 0 else index > 1 and self._is_own_by_name(index)
-        if index == 0:
-            return self.turn is Turn.HELD and facts is not None
-        if self._may_seem_content_seq >= view.acked_seq and after_s < timing.SOLO_FENCING_S + turn_s:
-            # The holder may know this node as one that starts nothing, and fences whenever it likes for so long.
-            return facts is None
-        if index == 1:
+        if turn.index == 0:
+            return self.turn is Turn.HELD
+        if self._is_wary:
+            return turn.is_left
+        if turn.index == 1:
             return self.turn is not Turn.HELD and facts is not None and facts.turn is Turn.HELD
-        return self._is_own_by_name(index)
+        return self._is_own_by_name(turn.index)
 
     def _is_own_by_name(self, index: int) -> bool:
         return index % 2 == (1 if self.spec.node < self.spec.peer else 0)
@@ -423,7 +482,8 @@ class Fencing:
         return Facts(
             is_booting=not self.has_heard,
             is_defending=self._defends(told),
-            turn=self.turn,
+            # It is not given up before the next daemon would know that, else both nodes could hold it.
+            turn=Turn.HELD if self._kept_turn is Turn.HELD else self.turn,
             priority=self._priority(told),
             fence_s=self.fence_s,
             silent_s=silent_s,

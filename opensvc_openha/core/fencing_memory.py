@@ -24,7 +24,7 @@ class Turns:
 class FencingMemory:
     """What a daemon remembers of fencing for the next one. Instants hold for one boot of the machine.
 
-    ``has_heard`` is True if the peer was heard since the machine was booted. ``measured_s`` is the longest time that each
+    ``has_heard`` is True if the peer was heard, and had heard this node, since the machine was booted. ``measured_s`` is the longest time that each
     group's fence took, and outlives a boot.
     """
 
@@ -37,6 +37,8 @@ class FencingMemory:
     """How each group's last fence ended, and when: (group, success, instant)."""
     turns: Optional[Turns] = None
     """What both nodes knew when they heard each other last: a configuration edited during a cut changes nothing of it."""
+    is_wary: bool = False
+    """In this silence the peer may fence at any time but in the turns that it leaves to this node."""
 
     def after_boot(self) -> "FencingMemory":
         """What is left of it once the machine was booted again."""

@@ -5,7 +5,7 @@ S1  at most one node runs a service, and none says that it is out while it runs 
 S2  no start before an acknowledged "peer is out", or silence and a successful check-up script begun after it
 S3  a service frozen by an operator is never started or stopped by the engine
 S5  of two nodes that lose sight of each other at least one survives: they do not fence each other
-S8  a node that was booted fences nobody before it has heard its peer or a person confirmed that the peer is out
+S8  a node that was booted fences nobody before its peer has answered it or a person confirmed that the peer is out
 L1  with a healthy node that is willing, and no further fault, the service runs within ``liveness_bound_s``
 L2  after a fault, services settle within ``SETTLE_MOVES`` transitions
 
@@ -420,7 +420,7 @@ class Watch:
             place.is_check_silent = self._is_silent(node, seen.at)
             node.fence_began = seen.at if seen.is_fence else node.fence_began
             if seen.is_fence and not node.has_heard and not self.may_fence_alone:
-                self._fail("S8", seen.at, seen.node, seen.service, "fences a peer that it has not heard since it booted")
+                self._fail("S8", seen.at, seen.node, seen.service, "fences a peer that has not answered it since it booted")
         if seen.kind in (ScriptKind.START, ScriptKind.STOP) and place.state in FROZEN:
             self._fail("S3", seen.at, seen.node, seen.service, f"{seen.kind.value} script in {place.state.name}")
         if seen.kind is not ScriptKind.START:
@@ -503,7 +503,8 @@ class Watch:
             return
         life.out_since = {name: life.out_since.get(name, seen.at) for name, state in beat.states.items() if state in PEER_OUT}
         life.newest, life.heard_at = beat, seen.at
-        node.has_heard = True
+        # A beat of one direction alone is no answer: the peer may be fencing this node. A C OpenHA acknowledges nothing.
+        node.has_heard = node.has_heard or names_us or beat.is_legacy
         former = node.last_word
         if former is None or former.goodbye is not Goodbye.NONE or beat.boot.counter >= former.boot.counter:
             node.last_word, node.last_word_at = beat, seen.at
@@ -632,4 +633,4 @@ def fence_wait_bound_s(longest_timeout_s: float, fence_s: float) -> float:
     """
     turn_s = (fence_s + longest_timeout_s) * (1.0 + timing.TURN_DRIFT) + timing.TURN_OPEN_S + 2 * timing.BEAT_INTERVAL_S
     last_s = timing.SOLO_FENCING_S + 2 * turn_s
-    return last_s + 2 * (turn_s + timing.TURN_DRIFT * last_s) + timing.FENCE_RETRY_MAX_S
+    return last_s + 2 * (turn_s + timing.TURN_DRIFT * last_s) + timing.FENCE_RETRY_MAX_S + timing.BOOT_PATIENCE_S

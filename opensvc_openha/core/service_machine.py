@@ -5,6 +5,7 @@ It applies rows of the table and turns them into actions. It knows neither links
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Optional
 
@@ -18,6 +19,7 @@ from opensvc_openha.core.states import MAY_RUN, PEER_OUT, ServiceState
 from opensvc_openha.core.status import PeerStanding, ServiceStatus
 from opensvc_openha.core.timing import (
     PROBE_AGAIN_S,
+    PUT_OFF_MAX_S,
     START_FAILURE_HOLD_S,
     STOP_HOLD_S,
     STORE_RETRY_S,
@@ -26,6 +28,7 @@ from opensvc_openha.core.timing import (
 )
 from opensvc_openha.core.transitions import (
     BOOT_BLOCKED,
+    BOOT_UNANSWERED,
     OPERATOR,
     Row,
     Situation,
@@ -111,6 +114,9 @@ class ServiceMachine:
         # A daemon that finds the service running was away for an unknown time.
         self._doubt = _Doubt(0, "the daemon was restarted") if learned.state in _OWNS else None
         self._is_untried = False
+        self._put_off_until = -math.inf
+        self._put_offs = 0
+        """So often a script was not begun, since one was."""
         self._is_found_down = False
         self._look_at: Optional[float] = None
         """Parts of the service were found up though it is stopped: the wrapper is asked again then."""
@@ -161,6 +167,7 @@ class ServiceMachine:
         if self.running is not kind:
             return []
         trigger = _TRIGGER_OF[kind, outcome]
+        self._note_put_off(outcome, now)
         if kind is ScriptKind.CHECK:
             is_ok = None if outcome is ScriptOutcome.POSTPONED else outcome is ScriptOutcome.OK
             self._fencing.landed(self.spec, is_ok, detail, now)
@@ -171,6 +178,14 @@ class ServiceMachine:
             # No row spoke of it, so nothing follows from its end.
             self.running = None
         return actions
+
+    def _note_put_off(self, outcome: ScriptOutcome, now: float) -> None:
+        if outcome is not ScriptOutcome.POSTPONED:
+            self._put_offs = 0
+            return
+        wait_s = self.pace.beat_interval_s * 2.0 ** min(self._put_offs, 10)
+        self._put_off_until = now + min(wait_s, PUT_OFF_MAX_S)
+        self._put_offs += 1
 
     def store_failed(self, detail: str, view: PeerView, now: float, next_seq: int) -> "list[Action]":
         """The state could not be written: nothing is started on a state that a crash would forget."""
@@ -328,6 +343,7 @@ class ServiceMachine:
             is_check_valid=self._is_proved(silent, now),
             is_check_always=self._fencing.spec.fencing.is_check_always,
             may_fence=not self.spec.is_fenced or silent is None or self._fencing.may_take_off(self.spec, view, now),
+            is_put_off=now < self._put_off_until,
             is_boot_blocked=self._fencing.is_boot_blocked(self.spec, now),
             is_retry_due=now >= self._fencing.retry_at(self.spec),
             is_defending=self.spec.policy.is_defended and self.spec.is_fenced and not self._fencing.is_peer_fenced,
@@ -390,6 +406,8 @@ class ServiceMachine:
     def next_deadline(self, view: PeerView, now: float) -> Optional[float]:
         """When time alone may move this service."""
         if self.state is ServiceState.START_READY:
+            if now < self._put_off_until:
+                return self._put_off_until
             if view.silent_since is None:
                 return self._ready_since + STUCK_S
             delay_ends = max(view.silent_since, self._ready_since) + self.pace.start_ready_delay_s
@@ -397,7 +415,7 @@ class ServiceMachine:
         if self.state is ServiceState.START_FAILED and self._is_untried and view.silent_since is not None:
             return self._fencing.retry_at(self.spec)
         if self.state is ServiceState.STARTED and self.spec.policy.is_defended and view.silent_since is not None:
-            return max(view.silent_since + self.pace.start_ready_delay_s, self._fence_due(view, now))
+            return max(view.silent_since + self.pace.start_ready_delay_s, self._fence_due(view, now), self._put_off_until)
         ahead = [self._hold_until] if self.state is ServiceState.STOPPED and self._hold_until > now else []
         if self._look_at is not None and self.state in PEER_OUT and self.running is None:
             ahead.append(self._look_at)
@@ -512,7 +530,7 @@ class ServiceMachine:
         fencing, peer = self._fencing, self._fencing.spec.peer
         confirm = f"if {peer} runs nothing: openha fence confirm {peer}"
         if self.state is ServiceState.STOPPED and fencing.is_boot_blocked(self.spec, now):
-            return f"{BOOT_BLOCKED}; {confirm}"
+            return f"{BOOT_UNANSWERED if fencing.has_heard_one_way else BOOT_BLOCKED}; {confirm}"
         is_waiting = self.state is ServiceState.START_READY or (self.state is ServiceState.START_FAILED and self._is_untried)
         if not is_waiting or not self.spec.is_fenced:
             return ""

@@ -42,7 +42,16 @@ FENCE_RETRY_MAX_S = 50.0
 """Longest wait after a failed fence; with the start-ready delay the next one begins within a minute."""
 
 SOLO_FENCING_S = 300.0
-"""The holder of the right to fence first may fence at any time for so long, where its peer has nothing to start."""
+SOLO_GROWTH = 4.0
+"""Where its peer has nothing to start, the holder of the right to fence first may fence at any time, but for turns that are left
+to that peer: the first one after so long, then each so many times as late as the one before."""
+
+BOOT_PATIENCE_S = 30.0
+"""A peer that announced that it has just booted and fell silent is not fenced before so long: a switch's spanning tree takes
+that until it forwards what a new port sends."""
+
+PUT_OFF_MAX_S = 10.0
+"""Longest wait before a script that was decided on and not begun is decided on again; the first one is a beat, then doubled."""
 
 
 @dataclass(frozen=True)
@@ -232,5 +241,8 @@ assert PROOF_PATIENCE_S > 2 * BEAT_INTERVAL_S, "two lost beats are no reason to 
 assert FIRST_BEAT_LIMIT_S > BEAT_INTERVAL_S, "a peer in good health speaks once in that time"
 assert LEAVE_SCRIPT_WAIT_S < RESTART_HOLD_S, "a restart that waits for a script must fit into the peer's patience"
 assert FENCE_RETRY_MAX_S + START_READY_DELAY_S < 60, "a fence that failed is tried again within a minute"
+assert BOOT_PATIENCE_S < PROOF_LIFE_S, "a peer that boots and dies is taken over within a minute"
+assert 0 < PUT_OFF_MAX_S <= STORE_RETRY_S, "a script that could not be begun waits no longer than a state"
+assert SOLO_GROWTH > (1 + TURN_DRIFT) ** 2, "turns that are left to the peer are few"
 assert PROOF_LIFE_S >= CHECK_LIMIT_S, "a proof outlives the wait for a place to run a script"
 assert FAST_TURN_OPEN_S > FAST_BEAT_INTERVAL_S and TURN_OPEN_S > BEAT_INTERVAL_S, "a turn is not missed for one late step"

@@ -86,7 +86,9 @@ class Situation:
     may_fence: bool = True
     """No fence is in flight, none failed just now, this node has heard its peer since it booted, and it is its turn."""
     is_boot_blocked: bool = False
-    """This node has not heard its peer since it booted: it neither fences nor starts."""
+    """The peer has not answered this node since it booted: it neither fences nor starts."""
+    is_put_off: bool = False
+    """A script that was decided on could not be begun just now."""
     is_retry_due: bool = False
     """The wait after a failed fence is over."""
     is_defending: bool = False
@@ -167,8 +169,8 @@ def _is_proved_out(s: Situation) -> bool:
 
 def _may_check(s: Situation) -> bool:
     if s.evidence is Evidence.SILENT:
-        return s.leaving is None and s.is_delay_over and s.may_fence and not s.is_boot_blocked
-    return s.leaving is None and s.is_check_always and _is_proved_out(s)
+        return s.leaving is None and s.is_delay_over and s.may_fence and not s.is_boot_blocked and not s.is_put_off
+    return not s.is_put_off and s.leaving is None and s.is_check_always and _is_proved_out(s)
 
 
 def _may_defend(s: Situation) -> bool:
@@ -177,7 +179,7 @@ def _may_defend(s: Situation) -> bool:
 
 
 def _needs_no_check(s: Situation) -> bool:
-    return _may_start(s) and (s.evidence is Evidence.SILENT or not s.is_check_always)
+    return not s.is_put_off and _may_start(s) and (s.evidence is Evidence.SILENT or not s.is_check_always)
 
 
 def _may_start(s: Situation) -> bool:
@@ -383,12 +385,16 @@ def find_row(state: S, trigger: Trigger, situation: Situation) -> Optional[Row]:
 
 
 BOOT_BLOCKED = "not started here: this node has not heard its peer since it booted, and does not fence it by itself"
+BOOT_UNANSWERED = ("not started here: the peer was heard, but has not acknowledged this node since it booted, which does not fence it"
+                   " by itself")
 
 
 def explain_wait(state: S, situation: Situation) -> str:
     """What START_READY waits for, for the operator; empty for any other state."""
     if state is not S.START_READY:
         return ""
+    if situation.is_put_off:
+        return "what was to be run could not be begun: tried again within seconds"
     if situation.evidence is Evidence.SILENT:
         return "peer is silent: start-ready delay" if not situation.is_delay_over else "peer is silent: waits to fence it"
     if situation.is_legacy:

@@ -225,7 +225,7 @@ class Daemon:
         self._match_links(self._spec)
         self._log.info("node %s: starting, peer %s, %d service(s)", self._spec.node, self._spec.peer,
                        len(self._spec.own_services))
-        for warning in self._warnings():
+        for warning in (*self._warnings(), *self._advice()):
             self._log.warning("node %s: %s", self._spec.node, warning)
         self._check_scripts.look(self._spec.own_services)
         self._logs.start()
@@ -465,8 +465,9 @@ class Daemon:
         known = {svc.name for svc in former.spec.own_services}
         added = tuple(svc for svc in spec.own_services if svc.name not in known)
         wanted = {svc.name for svc in spec.own_services}
-        self._removed = tuple(svc for svc in (*former.spec.own_services, *self._kept()) if svc.name not in wanted)
-        learned = self._store.learn(added, is_same_life=True)
+        kept = self._kept()
+        self._removed = tuple(svc for svc in (*former.spec.own_services, *kept) if svc.name not in wanted)
+        learned = self._store.learn(added, is_same_life=True, unwritten={svc.name for svc in kept})
         self._store.note_managed(spec.own_services)
         self._inbox.put(ConfigChanged(spec, learned))
         self._match_links(spec)
@@ -536,11 +537,10 @@ class Daemon:
             self._log.warning("node %s: %s", self._spec.node, error)
 
     def remember_fencing(self, action: RememberFencing) -> None:
-        """Writes down what the next daemon must know; where it cannot, that one hears its peer before it fences it."""
-        try:
-            self._fencing_store.write(action.memory)
-        except SystemFault as error:
-            self._log.warning("node %s: %s", self._spec.node, error)
+        """Writes down what the next daemon must know, unless another one has taken the place of this one."""
+        with contextlib.suppress(SystemFault):  # That the lock cannot be put back is the main thread's to report.
+            self._expect_place()
+        self._fencing_store.write(action.memory)
 
     def mirror(self, action: MirrorPeer) -> None:
         """Has the peer's state written for people and tools."""
@@ -756,6 +756,15 @@ class Daemon:
         if self._leaving is not Leaving.STOP_SERVICES:
             self._leaving = leaving
         self._inbox.put(LeaveRequested(leaving))
+
+    def _advice(self) -> "tuple[str, ...]":
+        """What is worth a line when the daemon starts: a turn of a cut is as long as the slowest fence might be."""
+        known = {group for group, times in self._fencing_store.times.items() if times.worked_at is not None}
+        is_fenced = any(svc.is_fenced for svc in self._spec.own_services)
+        if not is_fenced or known or self._spec.fence_time_s is not None:
+            return ()
+        return ("no fence was measured yet, and fence_time is not declared: in a cut each turn to fence counts with the limit of"
+                " the check-up script; declare fence_time in openha.conf",)
 
     def _warnings(self) -> "tuple[str, ...]":
         found = [*self._authentication.warnings(), *self._realtime.warnings]

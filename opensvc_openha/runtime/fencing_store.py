@@ -65,6 +65,7 @@ class FencingStore:
             "has_heard": memory.has_heard,
             "turn": memory.turn.name,
             "silent_since": memory.silent_since,
+            "is_wary": memory.is_wary,
             "turns": None if memory.turns is None else dataclasses.astuple(memory.turns),
             "booted_at": memory.booted_at,
             "measured_s": dict(memory.measured_s),
@@ -84,6 +85,7 @@ def _memory_of(found: "dict[str, Any]") -> FencingMemory:
         silent_since=_number(found["silent_since"]),
         booted_at=_number(found["booted_at"]),
         turns=None if found.get("turns") is None else Turns(*map(float, found["turns"])),
+        is_wary=found.get("is_wary") is True,
         measured_s=tuple(sorted((str(group), float(took_s)) for group, took_s in found["measured_s"].items())),
     )
 

@@ -24,7 +24,7 @@ from opensvc_openha.core.actions import (
     Word,
 )
 from opensvc_openha.core.engine import Engine
-from opensvc_openha.core.events import Event, StoreFailed
+from opensvc_openha.core.events import Event, ScriptExited, ScriptKind, ScriptOutcome, StoreFailed
 from opensvc_openha.core.timing import STATE_WRITE_LIMIT_S
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.errors import SystemFault
@@ -32,6 +32,11 @@ from opensvc_openha.errors import SystemFault
 
 _WAITS_AT_MOST = 32
 """More states than that are written with one wait for the disk: each wait is one in which the engine hears nothing."""
+_FENCING = ""
+"""Stands for the note of fencing beside the names of services, none of which is empty."""
+
+_WRITTEN = (Persist, RememberFencing)
+"""What must be on disk before anything else of a step is done."""
 
 
 class Ports(Protocol):
@@ -47,7 +52,7 @@ class Ports(Protocol):
         """Writes down the newest lives of the peer."""
 
     def remember_fencing(self, action: RememberFencing) -> None:
-        """Writes down what the next daemon must know of fencing."""
+        """Writes down what the next daemon must know of fencing; on disk when it returns. Raises SystemFault."""
 
     def mirror(self, action: MirrorPeer) -> None:
         """Has the peer's state written."""
@@ -68,7 +73,7 @@ class Ports(Protocol):
 class Node:
     """One engine and its surroundings.
 
-    With ``defer``, states are written elsewhere: it is given a job to be done by another thread, and the owner calls ``written``
+    With ``defer``, states and the note of fencing are written elsewhere: it is given a job to be done by another thread, and the owner calls ``written``
     with what came of it. Until then ``is_writing`` is true, the engine decides nothing, and what follows from the step waits;
     the owner calls ``speak_meanwhile`` at ``speak_at``, which repeats the last beat, so that the peer does not miss this node.
     """
@@ -81,6 +86,7 @@ class Node:
         self._ports = ports
         self._defer = defer
         self._unwritten: "set[str]" = set()
+        self._is_fencing_unwritten = False
         self._events: "list[Event]" = []
         self._held: "Optional[list[Action]]" = None
         self._progress = 0
@@ -98,12 +104,12 @@ class Node:
             if self._defer is not None:
                 self.engine.make_room()
             actions = self.engine.step(self._events.pop(0), now)
-            states = [action for action in actions if isinstance(action, Persist)]
-            if states and self._defer is not None:
+            if self._defer is not None and any(isinstance(action, _WRITTEN) for action in actions):
                 self._held, self._seen_progress, self._moved_on_at = actions, self._progress, now
-                self._defer(lambda: self._persist_all(states))
+                held = actions
+                self._defer(lambda: self._write_all(held))
             else:
-                self._finish(actions, self._persist_all(states))
+                self._finish(actions, self._write_all(actions), now)
 
     @property
     def is_writing(self) -> bool:
@@ -111,16 +117,16 @@ class Node:
         return self._held is not None
 
     @property
-    def states_held(self) -> int:
-        """How many states are being written."""
-        return sum(isinstance(action, Persist) for action in self._held or ())
+    def writes_held(self) -> int:
+        """How many states are being written, with the note of fencing."""
+        return sum(isinstance(action, _WRITTEN) for action in self._held or ())
 
     def written(self, problems: "dict[str, str]", now: float) -> None:
         """The states are on disk, but for those that have a problem: what follows from them is carried out."""
         assert self._held is not None, "nothing is being written"
         actions, self._held = self._held, None
         self.engine.wrote(now)
-        self._finish(actions, problems)
+        self._finish(actions, problems, now)
         self._advance(now)
 
     @property
@@ -139,10 +145,13 @@ class Node:
             self._ports.announce(announce)
         return True
 
-    def _finish(self, actions: "list[Action]", problems: "dict[str, str]") -> None:
+    def _finish(self, actions: "list[Action]", problems: "dict[str, str]", now: float) -> None:
         for action in actions:
             if isinstance(action, Persist):
                 self._tell_problem(action, problems[action.service])
+            elif isinstance(action, RememberFencing):
+                self._tell_fencing_problem(problems[_FENCING])
+                self.engine.remembered_fencing(action.memory, not problems[_FENCING], now)
         failed = self._carry_out(actions, problems)
         self._events.extend(StoreFailed(service, detail) for service, detail in failed.items())
 
@@ -158,11 +167,17 @@ class Node:
             elif isinstance(action, RememberLives):
                 self._ports.remember_lives(action)
             elif isinstance(action, RememberFencing):
-                self._ports.remember_fencing(action)
+                pass
             elif isinstance(action, MirrorPeer):
                 self._ports.mirror(action)
             elif isinstance(action, RunScript):
-                if action.service not in failed:
+                if action.service in failed:
+                    continue
+                problem = problems.get(_FENCING, "")
+                if problem and action.kind is ScriptKind.CHECK:
+                    # A daemon that follows this one must not take the right to fence for one that it has not, nor count anew.
+                    self._events.append(ScriptExited(action.service, action.kind, ScriptOutcome.POSTPONED, problem))
+                else:
                     self._ports.run_script(action)
             elif isinstance(action, Record):
                 self._ports.record(action)
@@ -177,8 +192,21 @@ class Node:
                 self.is_done = True
         return failed
 
+    def _write_all(self, actions: "list[Action]") -> "dict[str, str]":
+        """Writes what a step has to have on disk, in any thread; returns why each state, and the note of fencing, could not be."""
+        problems = self._persist_all([action for action in actions if isinstance(action, Persist)])
+        for action in actions:
+            if isinstance(action, RememberFencing):
+                try:
+                    self._ports.remember_fencing(action)
+                    problems[_FENCING] = ""
+                except SystemFault as error:
+                    problems[_FENCING] = str(error)
+                self._progress += 1
+        return problems
+
     def _persist_all(self, actions: "list[Persist]") -> "dict[str, str]":
-        """Writes states, in any thread; returns why each could not be. Many are on disk with one wait, not with one for each."""
+        """Many states are on disk with one wait, not with one for each."""
         is_batch = len(actions) > _WAITS_AT_MOST
         problems: "dict[str, str]" = {}
         for action in actions:
@@ -205,6 +233,15 @@ class Node:
         if action.service in self._unwritten:
             self._unwritten.discard(action.service)
             self._report(action, "WRITTEN", "the state can be written again", is_alarm=False)
+
+    def _tell_fencing_problem(self, problem: str) -> None:
+        """Reports once that the note of fencing could not be written, and once that it can be again."""
+        if bool(problem) is self._is_fencing_unwritten:
+            return
+        self._is_fencing_unwritten = bool(problem)
+        text = f"{problem}: this node fences nobody before it can be" if problem else "the note of fencing can be written again"
+        what = "NOT WRITTEN" if problem else "WRITTEN"
+        self._ports.record(Record(RecordKind.NODE, self.engine.spec.node, "", what, text, is_alarm=bool(problem)))
 
     def _report(self, action: Persist, what: str, text: str, is_alarm: bool) -> None:
         self._ports.record(Record(RecordKind.SERVICE, action.service, action.state.name, what, text, is_alarm))

@@ -12,7 +12,7 @@ import queue
 import secrets
 import threading
 from dataclasses import replace
-from typing import Optional
+from typing import Collection, Optional
 
 from opensvc_openha.core.beat import BootId
 from opensvc_openha.core.events import Learned
@@ -80,13 +80,15 @@ class StateStore:
                 write_state(self._layout, item[0], self._peer, StoredState(item[1]), is_durable=False)
 
     def learn(
-        self, services: "tuple[ServiceSpec, ...]", is_same_life: bool, is_first_start: bool = False
+        self, services: "tuple[ServiceSpec, ...]", is_same_life: bool, is_first_start: bool = False,
+        unwritten: Collection[str] = (),
     ) -> "dict[str, Learned]":
         """What the STATE files say of this node's services at the start of the daemon.
 
         In a new life of the machine nothing runs any more, in the same one a service may still run; in either an operator or
         an agent may have started it by hand. So the wrapper is asked, whatever the file says.
-        At a first start the files are those of a C OpenHA that ran here before, if there are any.
+        At a first start the files are those of a C OpenHA that ran here before, if there are any. The files of ``unwritten``
+        are another thread's to write: the engine manages those services already.
         """
         if not is_same_life:
             self._end_former_life({svc.name for svc in services})
@@ -98,7 +100,7 @@ class StateStore:
             known = conclude(stored, problem, is_same_life and svc.name not in self._of_former_life, is_first_start)
             self._of_former_life.discard(svc.name)
             then = known.then if known.state is not ServiceState.UNKNOWN else None
-            if stored != StoredState(known.state, then):
+            if stored != StoredState(known.state, then) and svc.name not in unwritten:
                 try:
                     write_state(self._layout, svc.name, self._node, StoredState(known.state, then), is_durable=False)
                     has_written = True

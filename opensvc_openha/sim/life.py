@@ -179,7 +179,7 @@ class Life:
 
     def _write_later(self, job: "Callable[[], Dict[str, str]]") -> None:
         """The disk takes its time for each state; meanwhile the links are not mute."""
-        self._clockwork.after(self._node.states_held * self._machine.plan.write_s, self._written, job)
+        self._clockwork.after(self._node.writes_held * self._machine.plan.write_s, self._written, job)
         self._clockwork.at(max(self._clockwork.now, self._machine.instant_of(self._node.speak_at) + _ROUNDING_S), self._speak)
 
     def _written(self, job: "Callable[[], Dict[str, str]]") -> None:
@@ -348,8 +348,9 @@ class Life:
     def remember_fencing(self, action: RememberFencing) -> None:
         """Kept by the machine, as its disk would."""
         self._may_be_killed()
-        if not self._machine.is_store_broken:
-            self._machine.fencing = action.memory
+        if self._machine.is_store_broken:
+            raise SystemFault("no space left on device")
+        self._machine.fencing = action.memory
 
     def mirror(self, action: MirrorPeer) -> None:
         """For display only; nothing reads it here."""

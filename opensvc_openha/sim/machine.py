@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from random import Random
-from typing import Callable, Dict, Optional, Set, Tuple
+from typing import Callable, Dict, FrozenSet, Optional, Set, Tuple
 
 from opensvc_openha.core.beat import Beat, BootId
 from opensvc_openha.core.engine import Engine
@@ -188,8 +188,9 @@ class Machine:
 
     # --- files ----------------------------------------------------------------------------------------------
 
-    def learn(self, services: "tuple[ServiceSpec, ...]", is_same_life: bool) -> "Dict[str, Learned]":
-        """What the STATE files say, by the rules of production."""
+    def learn(self, services: "tuple[ServiceSpec, ...]", is_same_life: bool,
+              unwritten: "FrozenSet[str]" = frozenset()) -> "Dict[str, Learned]":
+        """What the STATE files say, by the rules of production; those of ``unwritten`` are the engine's to write."""
         learned = {}
         others = set() if is_same_life else set(self.files) - {svc.name for svc in services}
         if not is_same_life:
@@ -203,7 +204,9 @@ class Machine:
             known = conclude(stored, problem, is_same_life and svc.name not in self.of_former_life)
             self.of_former_life.discard(svc.name)
             then = known.then if known.state is not ServiceState.UNKNOWN else None
-            if not self.is_store_broken:
+            if svc.name in unwritten:
+                pass
+            elif not self.is_store_broken:
                 self.files[svc.name] = encode(StoredState(known.state, then))
                 self.spoilt.discard(svc.name)
             else:
@@ -322,11 +325,12 @@ class Machine:
             return
         known = {svc.name for svc in self.spec.own_services}
         added = tuple(svc for svc in spec.own_services if svc.name not in known)
+        kept = frozenset(svc.name for svc in self._kept())
         self.spec = spec
         self.note(f"services file: {', '.join(f'{svc.name} on {svc.primary}' for svc in services)}")
         if self.life is None:
             return
-        learned = self.learn(added, is_same_life=True)
+        learned = self.learn(added, is_same_life=True, unwritten=kept)
         self._note_managed()
         self.give(ConfigChanged(spec, learned))
 

@@ -201,7 +201,9 @@ class Host:
         self.lives = dict(action.lives)
 
     def remember_fencing(self, action: RememberFencing) -> None:
-        """Writes down what is to be known of fencing."""
+        """Writes down what is to be known of fencing, if there is room for it."""
+        if self.is_disk_full:
+            raise SystemFault("no space left on device")
         self.fencing = action.memory
 
     def announce(self, action: Announce) -> None:

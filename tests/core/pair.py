@@ -140,6 +140,8 @@ class Host:
             self.pair.observe(Moved(self.pair.now, self.name, action.service, action.state))
         elif isinstance(action, RememberFencing):
             self.fencing = action.memory
+            if self.engine is not None:
+                self.engine.remembered_fencing(action.memory, True, self.pair.now)
         elif isinstance(action, RememberLives):
             self.known_lives = dict(action.lives)
         elif isinstance(action, Announce):

@@ -664,6 +664,7 @@ def test_script_that_was_put_off_after_a_stall_is_decided_anew(kind: K) -> None:
     bench = _at_script(kind)
     assert scripts(bench.ends(kind, End.POSTPONED)) == [] and bench.state is S.START_READY
     assert scripts(bench.hear(S.STOPPED, is_acked=False)) == []
+    assert scripts(bench.run(BEAT_INTERVAL_S)) == []
     assert scripts(bench.hear(S.STOPPED)) == [K.CHECK]
     bench = _at_script(kind)
     bench.ends(kind, End.POSTPONED)

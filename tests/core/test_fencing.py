@@ -13,7 +13,8 @@ from opensvc_openha.core.events import Command, CommandReceived, Learned, Leavin
 from opensvc_openha.core.facts import Turn
 from opensvc_openha.core.model import FencingPolicy, Policy, ServiceSpec
 from opensvc_openha.core.states import ServiceState as S
-from opensvc_openha.core.timing import PROOF_LIFE_S, START_READY_DELAY_S
+from opensvc_openha.core.status import PeerStanding
+from opensvc_openha.core.timing import BOOT_PATIENCE_S, PROOF_LIFE_S, START_READY_DELAY_S
 
 from tests.core.pair import TIMEOUT_S, Host, Pair
 
@@ -413,3 +414,126 @@ def test_status_names_each_fence_with_the_services_it_serves() -> None:
     assert pair.deb1.engine is not None
     groups = pair.deb1.engine.snapshot(pair.now).fencing.groups
     assert [(group.name, group.services) for group in groups] == [("", ("plain",)), ("/etc/fence", ("registry", "files"))]
+
+
+def _fence_and_boot_into_one_direction(pair: Fences) -> "tuple[Host, Host]":
+    """The loser of a duel boots while only its own beats are lost; returns it, and the survivor."""
+    pair.start_both()
+    pair.cut_all()
+    pair.run(100)
+    loser = pair.deb1 if "deb2" in pair.alive() else pair.deb2
+    survivor = pair.deb2 if loser is pair.deb1 else pair.deb1
+    pair.heal()
+    pair.cut_all(loser.name)
+    loser.boot(dict(STOPPED))
+    pair.run(20)
+    assert loser.engine is not None and loser.engine.snapshot(pair.now).peer_standing is PeerStanding.LIVE
+    return loser, survivor
+
+
+def test_fenced_node_that_hears_its_peer_one_way_has_not_been_answered() -> None:
+    """It boots in a cut of one direction, then all is cut: it fences nobody, and says why and what to type."""
+    pair = Fences()
+    loser, survivor = _fence_and_boot_into_one_direction(pair)
+    pair.cut_all()
+    pair.run(1000)
+    assert len(pair.fenced) == 1 and pair.alive() == {"deb1", "deb2"}
+    reason = loser.service("registry").reason
+    assert "has not acknowledged this node since it booted" in reason
+    assert f"openha fence confirm {survivor.name}" in reason
+    assert any(f"{survivor.name} did not acknowledge this node" in record.reason for record in loser.records)
+    survivor.crash()
+    loser.handle(loser.life, PeerConfirmedOut(7, "root"))
+    pair.run(10)
+    assert loser.answers[-1].is_ok and pair.state(loser.name) is S.STARTED
+
+
+def test_fenced_node_that_is_answered_takes_over_as_any_standby() -> None:
+    """The other direction works again: from the first acknowledgement on it may fence."""
+    pair = Fences()
+    loser, survivor = _fence_and_boot_into_one_direction(pair)
+    pair.heal()
+    pair.run(5)
+    pair.cut_all()
+    pair.run(100)
+    assert [name for _, name in pair.fenced] == [loser.name, survivor.name]
+
+
+def test_peer_that_has_just_booted_is_given_time() -> None:
+    """Heard as booting, then silent: it is fenced after `BOOT_PATIENCE_S`, and not at all if it is heard before."""
+    for is_back in (True, False):
+        pair = Fences(names=("registry",))
+        pair.start_one()
+        pair.deb1.crash()
+        pair.run(60)
+        assert pair.state("deb2") is S.STARTED
+        pair.deb2.command(Command.FREEZE_STOP)
+        pair.run(5)
+        checks = len(pair.checks())
+        pair.cut_all("deb2")
+        pair.deb1.boot({"registry": Learned(S.STOPPED)})
+        pair.run(3)
+        pair.cut_all()
+        pair.deb2.command(Command.UNFREEZE)
+        silent_at = pair.now + TIMEOUT_S
+        pair.run(TIMEOUT_S + BOOT_PATIENCE_S - 3)
+        assert len(pair.checks()) == checks and pair.deb1.engine is not None
+        if is_back:
+            pair.heal()
+        pair.run(60)
+        late = [when for when, _ in pair.checks()[checks:]]
+        assert late == [] if is_back else silent_at + BOOT_PATIENCE_S - 2 <= late[0] <= silent_at + BOOT_PATIENCE_S + 30
+
+
+def test_holder_of_the_right_is_never_more_than_a_minute_from_its_next_try_but_for_the_turns_it_leaves() -> None:
+    """A standby's fence fails for three hours: rounds less than a minute apart, but around turns at 5, 20, 80 minutes."""
+    pair = Fences(names=("registry",))
+    pair.start_one()
+    pair.works = False
+    pair.cut_all()
+    cut_at = pair.now
+    pair.run(3 * 3600.0)
+    tried = [when - cut_at for when, _ in pair.checks()]
+    pauses = [(begin, end) for begin, end in zip(tried, tried[1:]) if end - begin > 60.0]
+    assert len(pauses) <= 3 and all(end - begin <= 60 + 2 * 19 + 0.3 * end for begin, end in pauses)
+    pair.works = True
+    pair.run(61)
+    assert pair.state("deb2") is S.STARTED
+
+
+@pytest.mark.parametrize("ordered_after_s", [30.0, 200.0, 320.0, 900.0])
+def test_node_that_had_nothing_to_start_fences_in_the_turns_that_are_left_to_it(ordered_after_s: float) -> None:
+    """An operator unfreezes a service on it during the cut, both fences work from some instant on: one node is left."""
+    for works_after_s in (ordered_after_s + 1.0, 310.0, 420.0, 1300.0):
+        pair = Fences()
+        pair.boot()
+        pair.run(2)
+        pair.deb1.command(Command.UNFREEZE, "registry")
+        pair.run(5)
+        pair.deb2.command(Command.UNFREEZE, "registry")
+        pair.run(5)
+        pair.works = False
+        pair.cut_all()
+        pair.run(ordered_after_s)
+        pair.deb1.command(Command.UNFREEZE, "files")
+        pair.run(max(0.0, works_after_s - ordered_after_s))
+        pair.works = True
+        pair.run(3000)
+        assert len(pair.fenced) == 1, works_after_s
+
+
+def test_script_that_cannot_be_begun_is_decided_on_less_and_less_often() -> None:
+    """It is put off each time: the waits double up to their limit, and the first one that begins ends that."""
+    from opensvc_openha.core.timing import PUT_OFF_MAX_S
+    from tests.core.test_decisions import Bench, End, K
+
+    bench = Bench()
+    bench.run(1.0, S.STOPPED)
+    waits = []
+    for outcome in (*[End.POSTPONED] * 6, End.FAILED, End.POSTPONED):
+        began = bench.now
+        bench.ends(K.CHECK, outcome)
+        while bench.state is not S.STARTING:
+            bench.run(0.1, S.STOPPED)
+        waits.append(round(bench.now - began))
+    assert waits[:6] == [1, 2, 4, 8, PUT_OFF_MAX_S, PUT_OFF_MAX_S] and waits[-1] == 1

@@ -23,7 +23,7 @@ FLAGS = (
     "is_delay_over", "is_held", "is_check_valid", "is_legacy", "is_watched_out", "is_in_doubt", "is_peer_started",
     "is_copy_to_stop", "is_to_hand_over", "is_untried", "is_stuck",
     "is_found_down", "is_found_in_part", "is_look_due", "is_peer_unready", "is_check_always", "may_fence",
-    "is_boot_blocked", "is_retry_due", "is_defending",
+    "is_boot_blocked", "is_retry_due", "is_defending", "is_put_off",
 )
 ASKED = {
     # Which flags may make a difference; all others are tried together, once all False and once all True.
@@ -36,11 +36,12 @@ ASKED = {
     (S.START_FAILED, T.START): ("is_untried", "is_boot_blocked"),
     (S.START_READY, T.EVALUATE): (
         "is_delay_over", "is_legacy", "is_watched_out", "is_stuck", "is_check_valid", "is_check_always", "may_fence",
-        "is_boot_blocked",
+        "is_boot_blocked", "is_put_off",
     ),
     (S.STARTING, T.CHECK_OK): ("is_check_valid", "is_legacy", "is_watched_out", "is_stuck"),
     (S.STARTED, T.EVALUATE): (
         "is_in_doubt", "is_peer_started", "is_copy_to_stop", "is_defending", "may_fence", "is_boot_blocked", "is_delay_over",
+        "is_put_off",
     ),
     (S.STARTED, T.STOP): ("is_peer_unready",),
     (S.START_FAILED, T.EVALUATE): (
@@ -71,7 +72,7 @@ def is_proved_out(s: Situation) -> bool:
 
 def may_fence(s: Situation) -> bool:
     """Silent for the whole delay, and nothing speaks against a fence now."""
-    is_free = s.may_fence and not s.is_boot_blocked
+    is_free = s.may_fence and not s.is_boot_blocked and not s.is_put_off
     return s.evidence is E.SILENT and s.is_delay_over and is_free and s.leaving is None
 
 
@@ -99,6 +100,8 @@ def by_itself(own: S, s: Situation) -> Optional[Does]:
         # Parts of it were up: they may be gone by now.
         return Does(own, ScriptKind.PROBE, then=s.then) if s.is_look_due and s.leaving is None else None
     if own is S.START_READY:
+        if s.is_put_off:
+            return Does(S.STOPPED, holds=True, done=Word.ROLLED_BACK) if goes_second(s) else None
         if s.leaving is None and s.evidence is E.SILENT and s.is_check_valid:
             return Does(S.STARTING, ScriptKind.START, then=s.then)
         if s.leaving is None and is_proved_out(s):

@@ -12,7 +12,7 @@ from opensvc_openha.formats.layout import tree_layout
 from opensvc_openha.runtime import machine
 from opensvc_openha.runtime.fencing_store import FencingStore
 
-FULL = FencingMemory(True, Turn.HELD, 12.5, 3.25, (("/etc/fence", 2.5),), turns=Turns(5.0, 2.0, 19.0))
+FULL = FencingMemory(True, Turn.HELD, 12.5, 3.25, (("/etc/fence", 2.5),), turns=Turns(5.0, 2.0, 19.0), is_wary=True)
 
 
 def test_note_is_read_back_in_the_same_life_of_the_machine(tmp_path: Path) -> None:

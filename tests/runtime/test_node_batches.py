@@ -33,6 +33,7 @@ class Surroundings:
         self.durable: "list[bool]" = []
         self.synced_after: "list[int]" = []
         self.is_disk_broken = False
+        self.is_note_refused = False
 
     def persist(self, action: Persist, is_durable: bool) -> None:
         """Writes nothing: the order is what counts."""
@@ -47,10 +48,16 @@ class Surroundings:
         if self.is_disk_broken:
             raise SystemFault("cannot write services to disk: I/O error")
 
-    def _note(self, action: "RememberLives | RememberFencing | MirrorPeer | Announce | RunScript | Answer | Record") -> None:
+    def remember_fencing(self, action: RememberFencing) -> None:
+        """The note of fencing."""
+        if self.is_note_refused:
+            raise SystemFault("cannot write .proc/fencing: I/O error")
         self.done.append(action)
 
-    remember_lives = remember_fencing = mirror = announce = run_script = answer = record = _note
+    def _note(self, action: "RememberLives | MirrorPeer | Announce | RunScript | Answer | Record") -> None:
+        self.done.append(action)
+
+    remember_lives = mirror = announce = run_script = answer = record = _note
 
 
 def _node(count: int, surroundings: Surroundings, state: ServiceState = ServiceState.STOPPED) -> Node:

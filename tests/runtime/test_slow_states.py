@@ -6,7 +6,7 @@ from typing import Callable, Optional
 
 import pytest
 
-from opensvc_openha.core.actions import Action, Announce, Persist, RunScript
+from opensvc_openha.core.actions import Action, Announce, Persist, Record, RememberFencing, RunScript
 from opensvc_openha.core.beat import Ack, Beat, BootId
 from opensvc_openha.core.engine import Engine
 from opensvc_openha.core.events import BeatReceived, Command, CommandReceived, Learned, Tick
@@ -36,8 +36,12 @@ class SlowNode:
         self.node = Node(Engine(ClusterSpec("deb1", "deb2", self.links, services), OWN, learned, self.now), self.surroundings,
                          self._defer)
         self.node.handle(Tick(), self.now)
+        while self.job is not None:
+            self.write()
         self.seq = 0
         self.hear(0)
+        while self.job is not None:
+            self.write()
 
     def _defer(self, job: "Callable[[], dict[str, str]]") -> None:
         assert self.job is None, "one job at a time"
@@ -194,9 +198,71 @@ def test_event_that_comes_while_states_are_written_is_decided_on_afterwards() ->
     slow.unfreeze("svc0")
     assert slow.node.is_writing
     slow.unfreeze("svc1")
-    assert slow.node.states_held == 1
+    assert slow.node.writes_held == 1
     slow.write()
     assert slow.node.is_writing, "now the second"
     while slow.job is not None:
         slow.write()
     assert {action.service for action in slow.done(Persist) if isinstance(action, Persist)} == {"svc0", "svc1"}
+
+
+def _fenced_node() -> SlowNode:
+    """The services are to be started here once the peer is proved out, which holds the right to fence first."""
+    slow = SlowNode(1)
+    slow.unfreeze()
+    _settle(slow)
+    return slow
+
+
+def _settle(slow: SlowNode) -> None:
+    while slow.job is not None:
+        slow.write()
+
+
+def _fall_silent(slow: SlowNode, until: "Callable[[], bool]") -> None:
+    """Nothing is heard any more, and the disk is quick until something is so."""
+    for _ in range(1000):
+        slow.now = max(slow.now, slow.node.engine.next_deadline())
+        slow.node.handle(Tick(), slow.now)
+        if until():
+            return
+        _settle(slow)
+    raise AssertionError("it never was so")
+
+
+def test_node_is_not_mute_while_the_note_of_fencing_is_written() -> None:
+    """The verdict of silence, and a disk that takes five seconds for the note: beats leave as ever, and no fence before it."""
+    slow = _fenced_node()
+    _fall_silent(slow, lambda: slow.node.is_writing and slow.node.engine.is_peer_silent)
+    assert slow.done(RememberFencing) == [action for action in slow.done(RememberFencing) if _anchor_of(action) is None]
+    said, began_at = len(slow.beats), slow.now
+    while slow.now < began_at + 5.0:
+        slow.now = slow.node.speak_at
+        assert slow.node.speak_meanwhile(slow.now)
+    assert len(slow.beats) >= said + 5 and slow.done(RunScript) == []
+    slow.write()
+    assert _anchor_of(slow.done(RememberFencing)[-1]) is not None
+    _fall_silent(slow, lambda: slow.done(RunScript) != [])
+    done = slow.surroundings.done
+    notes = [index for index, action in enumerate(done) if isinstance(action, RememberFencing) and _anchor_of(action) is not None]
+    assert notes[0] < next(index for index, action in enumerate(done) if isinstance(action, RunScript))
+
+
+def _anchor_of(action: Action) -> Optional[float]:
+    assert isinstance(action, RememberFencing)
+    return action.memory.silent_since
+
+
+def test_no_fence_is_begun_while_its_note_cannot_be_written() -> None:
+    """Reported once; the states can be written, and the check-up script waits all the same, until the note can be, too."""
+    slow = _fenced_node()
+    slow.surroundings.is_note_refused = True
+    began_at = slow.now
+    _fall_silent(slow, lambda: slow.now > began_at + 60.0)
+    assert slow.done(RunScript) == []
+    reports = [action.new for action in slow.done(Record) if isinstance(action, Record) and action.name == "deb1"]
+    assert reports.count("NOT WRITTEN") == 1 and "WRITTEN" not in reports
+    slow.surroundings.is_note_refused = False
+    _fall_silent(slow, lambda: slow.done(RunScript) != [])
+    reports = [action.new for action in slow.done(Record) if isinstance(action, Record) and action.name == "deb1"]
+    assert reports.count("WRITTEN") == 1
