@@ -6,15 +6,16 @@ from dataclasses import replace
 
 import pytest
 
-from opensvc_openha.core.actions import Action, Persist, RunScript
+from opensvc_openha.core.actions import Action, Announce, Persist, RememberFencing, RunScript
 from opensvc_openha.core.beat import Goodbye
 from opensvc_openha.core.events import Command, CommandReceived, ConfigChanged, Learned, ScriptKind, StoreFailed
+from opensvc_openha.core.facts import Turn
 from opensvc_openha.core.model import FencingPolicy, Profile
 from opensvc_openha.core.states import ServiceState as S
 from opensvc_openha.core.status import PeerStanding
 from opensvc_openha.core.timing import RESTART_HOLD_S, START_READY_DELAY_S, STORE_RETRY_S
 
-from tests.core.pair import Host
+from tests.core.pair import TIMEOUT_S, Host
 from tests.core.test_decisions import Bench
 from tests.core.test_fencing import FENCE_S, OUT_S, Fences
 
@@ -151,3 +152,84 @@ def test_first_step_writes_down_when_the_node_booted() -> None:
     booted_at = pair.now
     pair.run(1)
     assert pair.deb2.fencing.booted_at == booted_at and not pair.deb2.fencing.has_heard
+
+
+class ForgetfulDisk(Host):
+    """A node whose note of fencing cannot be written for a while."""
+
+    is_broken = False
+
+    def carry_out(self, action: Action) -> None:
+        """What the shell would do."""
+        if self.is_broken and isinstance(action, RememberFencing):
+            assert self.engine is not None
+            self.engine.remembered_fencing(action.memory, False, self.pair.now)
+        else:
+            super().carry_out(action)
+
+
+def test_right_to_fence_is_not_given_up_before_that_is_on_disk() -> None:
+    """The next daemon would hold it again: so the peer is not told, and does not take it, until the note is written."""
+    pair = Fences()
+    pair.deb1, pair.deb2 = ForgetfulDisk(pair, 0), ForgetfulDisk(pair, 1)
+    pair.start_both()
+    turns = {host.name: _turn_of(host) for host in (pair.deb1, pair.deb2)}
+    assert sorted(turn.name for turn in turns.values()) == ["HELD", "NONE"]
+    holder, other = (pair.deb1, pair.deb2) if turns["deb1"] is Turn.HELD else (pair.deb2, pair.deb1)
+    assert isinstance(holder, ForgetfulDisk)
+    holder.is_broken = True
+    # The other node runs nothing any more, and would fence first.
+    for name in ("registry", "files"):
+        other.handle(other.life, CommandReceived(next(other.commands), name, Command.STOP))
+    pair.run(30)
+    assert holder.fencing.turn is Turn.HELD and _turn_of(other) is not Turn.HELD
+    assert holder.engine is not None and _turn_of(holder) is Turn.NONE and holder.engine._facts().turn is Turn.HELD
+    holder.is_broken = False
+    pair.run(STORE_RETRY_S + 5)
+    assert holder.fencing.turn is Turn.NONE and _turn_of(other) is Turn.HELD
+
+
+def _turn_of(host: Host) -> Turn:
+    assert host.engine is not None
+    return host.engine._fencing.turn
+
+
+class OlderPeer(Fences):
+    """deb1 is of a version that knows no turns."""
+
+    def send(self, host: Host, action: Announce) -> None:
+        """Its beats have no facts."""
+        beat = replace(action.beat, facts=None) if host is self.deb1 else action.beat
+        super().send(host, replace(action, beat=beat))
+
+
+def test_owner_beside_an_older_peer_waits_for_one_fence_of_that_alone() -> None:
+    """As long as a fence that the peer may have begun has its effect; then its own, and again within a minute."""
+    pair = OlderPeer()
+    pair.start_both()
+    pair.works = False
+    pair.deb1.crash()
+    died_at = pair.now
+    pair.run(600)
+    tried = [when - died_at for when, _ in pair.checks()]
+    assert OUT_S + TIMEOUT_S + FENCE_S <= tried[0] <= OUT_S + TIMEOUT_S + FENCE_S + 10
+    assert max(later - sooner for sooner, later in zip(tried, tried[1:])) <= 60
+
+
+@pytest.mark.parametrize("restarted_after_s", [3.0, 30.0])
+def test_daemon_that_was_started_during_the_cut_leaves_its_turns_to_a_holder_that_may_fence_at_any_time(
+    restarted_after_s: float,
+) -> None:
+    """The owner's daemon is killed in the cut, and its service found down: it would start it, but the standby may be fencing."""
+    pair = Fences(names=("registry",), fence_time_s=16.0)
+    pair.fence_s, pair.works = 15.0, False
+    pair.start_one()
+    pair.cut_all()
+    pair.run(restarted_after_s)
+    pair.deb1.kill_daemon()
+    pair.deb1.running.clear()
+    pair.deb1.boot({"registry": Learned(S.STOPPED)})
+    pair.run(1500)
+    fences = {name: [when for when, node in pair.checks() if node == name] for name in ("deb1", "deb2")}
+    assert fences["deb1"], "it has turns of its own"
+    assert min(abs(own - other) for own in fences["deb1"] for other in fences["deb2"]) > pair.fence_s
