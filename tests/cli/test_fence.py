@@ -45,7 +45,7 @@ def test_status_of_a_booted_node_shows_what_it_waits_for_and_what_to_type(alone:
         lines[1] == f"  {alone.root}/fence    for web, files, within 60 s"
     assert lines[2] == "      worked never, as far as is known"
     assert lines[-1] == f"  you made sure that {PEER} runs nothing, and type: openha fence confirm {PEER}"
-    assert f"{HERE} has not heard {PEER} since it booted: it neither fences it nor starts" in done.stdout
+    assert f"{PEER} has not answered {HERE} since that booted, which neither fences nor starts" in done.stdout
     assert "  files: FROZEN_STOP" in done.stdout and "  web: STOPPED, " in done.stdout
     shown = json.loads(alone.quick("openha fence status --json").stdout)
     assert shown["is_blocked"] and not shown["has_heard"] and not shown["confirmed_by"]
@@ -66,7 +66,7 @@ def test_confirmation_starts_what_waits_and_holds_for_what_is_unfrozen_later(alo
     assert alone.calls("fence") == []
     shown = alone.quick("openha fence status").stdout
     assert "confirmed out 0 s ago by " in shown or "s ago by root (" in shown, shown
-    assert "has not heard" not in shown
+    assert "has not answered" not in shown
     found = until(lambda: entries(alone), lambda seen: len(seen) >= 2, "history")
     assert [new for _, new, _ in found] == [f"confirm {PEER}", "CONFIRMED OUT"]
     assert all(reason.startswith("by root (") or "by uid" in reason for _, _, reason in found)

@@ -120,3 +120,14 @@ def _peer_runs(cluster_dir: ClusterDir, voice: PeerVoice) -> bool:
     voice.listen()
     voice.throw(voice.frame(with_names=True))
     return "STARTED" in cluster_dir.ok("service -s -c")
+
+
+def test_file_of_a_kept_service_is_not_written_over_when_it_is_added_again(removed: ClusterDir) -> None:
+    """Its engine goes on with what it knows, and writes its next state; what the file said meanwhile is not believed."""
+    state = removed.state_file("registry")
+    state.write_bytes(b"\0\0")
+    removed.add("registry", RUNS)
+    removed.wait(lambda: "is not in" not in removed.ok("service -s -v"), "it is managed again")
+    assert state.read_bytes() == b"\0\0" and removed.state("registry") == "STARTED"
+    removed.ok("service -A registry freeze-start")
+    assert state.read_bytes() != b"\0\0"
