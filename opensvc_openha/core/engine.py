@@ -543,7 +543,8 @@ class Engine:
             is_alarm = standing is PeerStanding.SILENT
             done.append(Record(RecordKind.PEER, self.spec.peer, before.name, standing.name, reason, is_alarm))
             if is_alarm and any(self._fencing.is_boot_blocked(svc, now) for svc in self.spec.own_services):
-                what = "did not acknowledge this node since it" if self._fencing.has_heard_one_way else "was not heard since this node"
+                is_one_way = self._fencing.has_heard_one_way
+                what = "did not acknowledge this node since it" if is_one_way else "was not heard since this node"
                 text = (f"{self.spec.peer} {what} booted: what has a check-up script is not started; if"
                         f" that node runs nothing: openha fence confirm {self.spec.peer}")
                 done.append(Record(RecordKind.NODE, self.spec.node, "", "WAITS", text, is_alarm=True))

@@ -80,7 +80,7 @@ class Fencing:
         self.has_heard = memory.has_heard
         self.has_heard_one_way = False
         """The peer was heard since this node booted, but has not acknowledged anything of it."""
-        self.turn = memory.turn if memory.turn is Turn.HELD else Turn.NONE
+        self.turn: Turn = memory.turn if memory.turn is Turn.HELD else Turn.NONE
         """A claim is only worth something to the life that made it."""
         self._kept_turn = memory.turn
         """What the next daemon would find."""

@@ -24,8 +24,8 @@ class Turns:
 class FencingMemory:
     """What a daemon remembers of fencing for the next one. Instants hold for one boot of the machine.
 
-    ``has_heard`` is True if the peer was heard, and had heard this node, since the machine was booted. ``measured_s`` is the longest time that each
-    group's fence took, and outlives a boot.
+    ``has_heard`` is True if the peer was heard, and had heard this node, since the machine was booted. ``measured_s`` is the
+    longest time that each group's fence took, and outlives a boot.
     """
 
     has_heard: bool = False

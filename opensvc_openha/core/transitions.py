@@ -385,8 +385,8 @@ def find_row(state: S, trigger: Trigger, situation: Situation) -> Optional[Row]:
 
 
 BOOT_BLOCKED = "not started here: this node has not heard its peer since it booted, and does not fence it by itself"
-BOOT_UNANSWERED = ("not started here: the peer was heard, but has not acknowledged this node since it booted, which does not fence it"
-                   " by itself")
+BOOT_UNANSWERED = ("not started here: the peer was heard, but has not acknowledged this node since it booted, which does not"
+                   " fence it by itself")
 
 
 def explain_wait(state: S, situation: Situation) -> str:

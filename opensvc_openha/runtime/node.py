@@ -73,8 +73,8 @@ class Ports(Protocol):
 class Node:
     """One engine and its surroundings.
 
-    With ``defer``, states and the note of fencing are written elsewhere: it is given a job to be done by another thread, and the owner calls ``written``
-    with what came of it. Until then ``is_writing`` is true, the engine decides nothing, and what follows from the step waits;
+    With ``defer``, states and the note of fencing are written elsewhere: it is given a job to be done by another thread, and the owner
+    calls ``written`` with what came of it. Until then ``is_writing`` is true, the engine decides nothing, and what follows from the step waits;
     the owner calls ``speak_meanwhile`` at ``speak_at``, which repeats the last beat, so that the peer does not miss this node.
     """
 
@@ -193,7 +193,7 @@ class Node:
         return failed
 
     def _write_all(self, actions: "list[Action]") -> "dict[str, str]":
-        """Writes what a step has to have on disk, in any thread; returns why each state, and the note of fencing, could not be."""
+        """Writes what a step has to have on disk, in any thread; returns why a state, or the note of fencing, could not be."""
         problems = self._persist_all([action for action in actions if isinstance(action, Persist)])
         for action in actions:
             if isinstance(action, RememberFencing):
