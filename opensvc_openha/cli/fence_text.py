@@ -59,8 +59,8 @@ def fence_report(status: NodeStatus, now: float, plans: "Mapping[str, str]" = {}
 def _block(status: NodeStatus, now: float) -> "list[str]":
     """What a node waits for that its peer has not answered since it booted."""
     fencing, peer = status.fencing, status.peer
-    lines = [f"{peer} has not answered {status.node} since that booted, which neither fences nor starts what has a check-up script,"
-             " before one of these:",
+    lines = [f"{peer} has not answered {status.node} since that booted, which neither fences nor starts what has a check-up"
+             " script, before one of these:",
              f"  {peer} is heard, and acknowledges this node (openha hb -s -v shows what is wrong with each link)"]
     if fencing.power_tellers:
         last = ""

@@ -73,9 +73,10 @@ class Ports(Protocol):
 class Node:
     """One engine and its surroundings.
 
-    With ``defer``, states and the note of fencing are written elsewhere: it is given a job to be done by another thread, and the owner
-    calls ``written`` with what came of it. Until then ``is_writing`` is true, the engine decides nothing, and what follows from the step waits;
-    the owner calls ``speak_meanwhile`` at ``speak_at``, which repeats the last beat, so that the peer does not miss this node.
+    With ``defer``, states and the note of fencing are written elsewhere: it is given a job to be done by another thread, and the
+    owner calls ``written`` with what came of it. Until then ``is_writing`` is true, the engine decides nothing, and what follows
+    from the step waits; the owner calls ``speak_meanwhile`` at ``speak_at``, which repeats the last beat, so that the peer does
+    not miss this node.
     """
 
     def __init__(
