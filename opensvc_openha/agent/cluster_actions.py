@@ -48,11 +48,8 @@ class Sight:
 
     node: NodeStatus
     service: ServiceStatus
-
-    @property
-    def own(self) -> ServiceState:
-        """State on this node."""
-        return self.service.own_state or ServiceState.UNKNOWN
+    own: ServiceState
+    """State on this node."""
 
     @property
     def peer(self) -> ServiceState:
@@ -257,7 +254,7 @@ class ClusterActions:
         if service is None or service.own_state is None:
             raise RefusedError(f"the cluster does not know the service {self._name} on this node: "
                                f"service -a {self._name} {self._service.layout.cluster_wrapper(self._service.name)} ...")
-        return Sight(node, service)
+        return Sight(node, service, service.own_state)
 
     def _idle(self) -> Sight:
         """The states once no script of ours runs any more."""

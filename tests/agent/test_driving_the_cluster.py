@@ -6,6 +6,7 @@ same code as the peer's own. Time passes when the agent pauses. Real nodes and s
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Callable, Iterator
 
@@ -13,14 +14,14 @@ import pytest
 
 from opensvc_openha.agent import cluster_actions
 from opensvc_openha.agent.action_log import open_log
-from opensvc_openha.agent.cluster_actions import CHANGE_LIMIT_S, ClusterActions
+from opensvc_openha.agent.cluster_actions import CHANGE_LIMIT_S, ClusterActions, why_not_driven
 from opensvc_openha.agent.commands import CommandResult
 from opensvc_openha.agent.hb_status import ClusterView
 from opensvc_openha.agent.service import load_service
 from opensvc_openha.core.events import Command
 from opensvc_openha.core.states import ServiceState as S
 from opensvc_openha.core.status import NodeStatus, PeerStanding, ServiceStatus
-from opensvc_openha.errors import ActionError, NotAnsweringError, RefusedError, SystemFault
+from opensvc_openha.errors import ActionError, NotAnsweringError, NotRunningError, RefusedError, SystemFault
 from opensvc_openha.formats.layout import AgentLayout, agent_layout
 
 RUNS = (S.STARTED, S.FROZEN_START)
@@ -33,6 +34,7 @@ class Model:
         self.states = {"deb1": first, "deb2": second}
         self.done: "list[str]" = []
         self.is_peer_heard = True
+        self.has_peer_left = False
         self.is_ssh_there = True
         self.is_start_failing = False
         self.is_slow = False
@@ -71,7 +73,7 @@ class Model:
         peer = "deb2" if node == "deb1" else "deb1"
         states = dict(self.states) if self.is_peer_heard else {**self.states, peer: S.UNKNOWN}
         service = ServiceStatus("webha", "deb1", "deb2", states["deb1"], states["deb2"], states[node], states[peer], "so it is")
-        standing = PeerStanding.LIVE if self.is_peer_heard else PeerStanding.SILENT
+        standing = PeerStanding.LEFT if self.has_peer_left else PeerStanding.LIVE if self.is_peer_heard else PeerStanding.SILENT
         return NodeStatus(node, peer, 1, standing, "", (), (service,))
 
     def _act(self, node: str, command: Command) -> "list[tuple[bool, str]]":
@@ -116,12 +118,13 @@ class Model:
         if not runs and waiting:
             self._begin(waiting[0])
 
-    def ssh(self, command: "list[str]", _limit_s: float) -> CommandResult:
+    def ssh(self, command: "list[str]", limit_s: float) -> CommandResult:
         """The peer's agent does its part."""
         words = command[-1].split()
         action = words[words.index("--remote") - 1]
         self.done.append(f"deb2's agent: {action}")
         assert command[-3] == "root@deb2" and "-s web --waitlock" in command[-1]
+        assert limit_s == 3600, "the script of a service may take that long"
         if not self.is_ssh_there:
             return CommandResult(255, "Permission denied (publickey).")
         service = self.service
@@ -386,11 +389,36 @@ def test_action_waits_for_a_script_that_runs(make: Make) -> None:
     assert model.states["deb1"] is S.FROZEN_STOP
 
 
+def test_start_waits_for_a_stop_that_runs(make: Make) -> None:
+    """deb1 is STOPPING when it is asked to start: it is started once it is STOPPED, and not refused."""
+    model = make(S.STOPPING, S.FROZEN_STOP)
+    model._due["deb1"] = S.STOPPED
+    assert model.ask("start") == 0
+    assert model.states["deb1"] is S.STARTED
+
+
+def test_peer_that_was_not_frozen_by_a_start_is_not_thawed(make: Make) -> None:
+    """deb2 is about to start what it may not: it is left to the daemons, before and after."""
+    model = make(S.STOPPED, S.START_READY)
+    assert model.ask("start") == 0
+    assert model.done == ["deb1 start"] and model.states == {"deb1": S.STARTED, "deb2": S.START_READY}
+
+
+def test_last_word_of_a_peer_that_left_keeps_nobody_from_asking_for_a_start(make: Make) -> None:
+    """deb2 said START_FAILED and goodbye: the daemon here knows best whether it may start, and its agent is not called."""
+    model = make(S.STOPPED, S.START_FAILED)
+    model.has_peer_left = True
+    assert model.ask("start") == 0
+    assert model.done == ["deb1 start"]
+
+
 def test_script_that_runs_is_waited_for_as_long_as_it_runs(make: Make) -> None:
-    """Ten times the limit for a change: it is STARTING, so it goes on."""
+    """Ten times the limit for a change: it is STARTING, so it goes on, and says so every ten seconds."""
     model = make(S.STOPPED, S.FROZEN_STOP)
     model.is_slow = True
     assert model.ask("start") == 0 and model.now > 9 * CHANGE_LIMIT_S
+    log = Path(model.service.layout.log_dir, "web.log").read_text()
+    assert 9 * CHANGE_LIMIT_S / 10 - 2 < log.count("webha is STARTING, for ") < 10 * CHANGE_LIMIT_S / 10 + 2
 
 
 def test_change_that_does_not_begin_is_given_up_with_the_state_as_it_is(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -419,6 +447,34 @@ def test_daemon_that_refuses_is_an_error_with_its_words(make: Make) -> None:
     model = make(S.STOP_FAILED, S.FROZEN_STOP)
     with pytest.raises(RefusedError, match="Cannot freeze-stop: STOP_FAILED"):
         model.ask("freeze")
+
+
+def test_service_that_the_daemon_does_not_know_is_not_driven(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was never added, or is another node's: refused, with how to add it."""
+    model = make(S.STARTED, S.STOPPED)
+    known = model._status("deb1")
+    for services in ((), (replace(known.services[0], own_state=None),)):
+        monkeypatch.setattr(model, "_status", lambda node, services=services: replace(known, services=services))
+        with pytest.raises(RefusedError, match="does not know the service webha on this node: service -a webha"):
+            model.ask("stop")
+    assert model.done == []
+
+
+def test_action_goes_through_the_cluster_only_where_its_daemon_answers(make: Make) -> None:
+    """Else the reason is one that a person understands."""
+    model = make(S.STARTED, S.STOPPED)
+    model.ask("start")
+    service = model.service
+
+    def refuse() -> NodeStatus:
+        raise NotRunningError("nmond is not running")
+
+    assert why_not_driven(service) == ""
+    assert why_not_driven(replace(service, cluster=ClusterView(refuse))) == "nmond is not running"
+    assert why_not_driven(replace(service, cluster=ClusterView(refuse, is_installed=False))) == "open-ha is not installed"
+    Path(service.layout.service_file("web")).write_text("[app#1]\nscript = /bin/true\n")
+    alone = load_service(service.layout, "web", service.log, service.cluster)
+    assert why_not_driven(alone) == "its heartbeat is not OpenHA"
 
 
 def test_one_action_at_a_time(make: Make) -> None:
