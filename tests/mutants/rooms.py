@@ -25,7 +25,7 @@ class Room:
 _DECISIONS = (
     "transitions.py", "service_machine.py", "engine.py", "peer_view.py", "link_monitor.py", "admission.py", "peer_lives.py",
     "contenders.py", "mute_notice.py", "policies.py", "service_differences.py", "configuration_marks.py", "states.py",
-    "timing.py", "beat.py", "fencing.py",
+    "timing.py", "beat.py", "fencing.py", "power_questions.py",
 )
 
 
