@@ -74,7 +74,6 @@ class _Worker:
                 stderr=subprocess.DEVNULL,
                 cwd="/",
                 bufsize=0,
-                close_fds=True,
                 start_new_session=True,
             )
         except OSError as error:
@@ -123,10 +122,10 @@ class _Worker:
     def _hand_over(self, request: bytes) -> None:
         """Writes to the child without blocking; the pipe holds many requests more than there are threads."""
         try:
-            written = os.write(self._requests.fileno(), request)
-        except OSError as error:
-            written = -error.errno if error.errno else -errno.EIO
-        if written != len(request):
+            is_taken = os.write(self._requests.fileno(), request) == len(request)
+        except OSError:
+            is_taken = False
+        if not is_taken:
             self._end()
             raise LinkFault(f"the I/O process for {self._path} takes no requests")
 
@@ -154,9 +153,11 @@ class _Worker:
         with self._replies:
             while True:
                 head = self._read_exactly(disk_worker.REPLY.size)
-                number, status, length = disk_worker.REPLY.unpack(head) if head else (0, 0, 0)
+                if head is None:
+                    break
+                number, status, length = disk_worker.REPLY.unpack(head)
                 payload = self._read_exactly(length)
-                if not head or payload is None:
+                if payload is None:
                     break
                 with self._lock:
                     call = self._calls.pop(number, None)
@@ -200,7 +201,7 @@ class DiskChannel:
         worker = self._worker
         return worker.pid if worker is not None and not worker.is_ended else 0
 
-    def open(self, for_writing: bool, limit_s: float = START_LIMIT_S) -> DeviceInfo:
+    def open(self, for_writing: bool, limit_s: float) -> DeviceInfo:
         """Opens the device that the path names now, starting the child if there is none; raises LinkFault."""
         with self._lock:
             if self._worker is None or self._worker.is_ended:
@@ -251,7 +252,7 @@ class DiskChannel:
         """Ends the child once nobody uses it and it does not hang; called again when a late answer comes."""
         with _registry_lock:
             worker = self._worker
-            if self._users > 0 or (worker is not None and worker.is_hung and not worker.is_ended):
+            if self._users > 0 or (worker is not None and worker.is_hung):
                 return
             if _channels.get((self._path, self._direct)) is self:
                 del _channels[(self._path, self._direct)]

@@ -14,7 +14,7 @@ from opensvc_openha.links import disk_channel
 from opensvc_openha.links.base import LinkFault
 from opensvc_openha.links.dio import DioListener, DioSender
 from opensvc_openha.links.disk import DiskListener
-from opensvc_openha.links.disk_channel import channel_for
+from opensvc_openha.links.disk_channel import START_LIMIT_S, channel_for
 from opensvc_openha.links.registry import make_listener, make_sender
 
 from tests.links.conftest import run
@@ -188,7 +188,7 @@ def test_worker_ends_when_its_daemon_is_killed(disk_file):
     if child == 0:
         try:
             channel = channel_for(disk_file, True)
-            channel.open(True)
+            channel.open(True, START_LIMIT_S)
             os.write(write_end, b"%d\n" % channel.worker_pid)
             signal.pause()
         finally:

@@ -193,10 +193,30 @@ def test_slot_that_ends_with_its_device_is_usable(opened, loop_device) -> None:
     assert content(image, 16, 4096) == encode_slot(b"beat", 4096, 4096) and content(image, 24, 4096) == bytes(4096)
 
 
-def test_device_of_blocks_larger_than_a_slot_is_refused() -> None:
-    """No loop device has such blocks: what the opening tells is all that is looked at."""
-    with pytest.raises(LinkFault, match="/dev/x has blocks of 8192 bytes: a slot of 10 x 512 bytes holds none"):
-        DioSender(spec("/dev/x"))._check_slot(DeviceInfo(8192, 1 << 20, True, True))
+@pytest.mark.parametrize(("info", "offset", "wire", "words"), [
+    (DeviceInfo(8192, 1 << 20, True, True), 0, Wire.OWN, "/dev/x has blocks of 8192 bytes: a slot of 10 x 512 bytes holds none"),
+    (DeviceInfo(4096, 1 << 20, True, True), 10, Wire.OWN,
+     "/dev/x has blocks of 4096 bytes: offset 10 must be a multiple of 8, for example 16"),
+    (DeviceInfo(4096, 1 << 20, True, True), 16, Wire.OWN, ""),
+    (DeviceInfo(4096, 1 << 20, True, True), 24, Wire.LEGACY,
+     "/dev/x has blocks of 4096 bytes: the original's 19 x 512 bytes are not whole ones"),
+    (DeviceInfo(512, 20 * 512, True, True), 10, Wire.OWN, ""),
+    (DeviceInfo(512, 19 * 512, True, True), 10, Wire.OWN,
+     "/dev/x is too small: it has 19 blocks of 512 bytes, offset 10 needs 20"),
+    (DeviceInfo(512, 37 * 512, True, True), 19, Wire.LEGACY,
+     "/dev/x is too small: it has 37 blocks of 512 bytes, offset 19 needs 38"),
+    (DeviceInfo(512, 38 * 512, True, True), 19, Wire.LEGACY, ""),
+    (DeviceInfo(512, 0, False, True), 10, Wire.OWN, ""),
+])
+def test_slot_must_be_whole_blocks_of_the_device(info: DeviceInfo, offset: int, wire: Wire, words: str) -> None:
+    """What the opening told decides: sizes of blocks that no loop device has, too. A file grows with what is written."""
+    end = DioSender(spec("/dev/x", offset, wire=wire))
+    if not words:
+        end._check_slot(info)
+        return
+    with pytest.raises(LinkFault) as caught:
+        end._check_slot(info)
+    assert str(caught.value) == words
 
 
 def test_record_that_does_not_fit_its_slot_is_a_fault(opened, disk_file) -> None:

@@ -15,7 +15,7 @@ from opensvc_openha.links import second_opinion
 from opensvc_openha.links.base import LinkFault
 from opensvc_openha.links.dio import DioListener, DioSender
 from opensvc_openha.links.disk import DiskSender
-from opensvc_openha.links.disk_channel import channel_for
+from opensvc_openha.links.disk_channel import START_LIMIT_S, channel_for
 from opensvc_openha.links.slot_link import ForeignData
 
 from tests.links.conftest import run
@@ -99,7 +99,7 @@ def mounted(device, place):
 def is_in_use(device):
     channel = channel_for(device, True)
     try:
-        return channel.open(for_writing=True).is_in_use
+        return channel.open(True, START_LIMIT_S).is_in_use
     finally:
         channel.close()
 

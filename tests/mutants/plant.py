@@ -272,6 +272,7 @@ class _Planter:
             isinstance(node, ast.Expr) and not isinstance(node.value, ast.Constant)
         )
         if is_statement and getattr(node, "col_offset") and not self._is_log_line(node):
-            yield self._make(node, "statement dropped", "pass")
+            # Without the word a function would need no closure any more, and could not be put into a class that is loaded.
+            yield self._make(node, "statement dropped", "super()" if "super()" in self._text(node) else "pass")
         elif isinstance(node, ast.Return) and node.value is not None and not isinstance(node.value, ast.Constant):
             yield self._make(node.value, "returns nothing", "None")

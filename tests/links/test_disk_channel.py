@@ -1,0 +1,168 @@
+"""The way to a disk through its I/O process: how that one begins, ends, misbehaves, and is shared."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Iterator
+
+import pytest
+
+from opensvc_openha.links import disk_channel, disk_worker
+from opensvc_openha.links.base import LinkFault
+from opensvc_openha.links.disk_channel import START_LIMIT_S, DiskChannel, channel_for
+from tests.waiting import LIMIT_S, until
+
+
+@pytest.fixture
+def channel(disk_file: str) -> Iterator[DiskChannel]:
+    """An open one; nothing is left of it in the end."""
+    made = channel_for(disk_file, True)
+    assert made.worker_pid == 0
+    made.open(True, START_LIMIT_S)
+    yield made
+    made.close()
+    until(lambda: not disk_channel._channels)
+    assert made.worker_pid == 0
+
+
+def test_process_has_a_session_of_its_own(channel: DiskChannel) -> None:
+    """A signal to the daemon's group, as by Ctrl-C, ends no I/O process: the daemon does."""
+    assert os.getsid(channel.worker_pid) == channel.worker_pid
+
+
+def test_channel_is_shared_until_the_last_one_leaves(channel: DiskChannel, disk_file: str) -> None:
+    """One process for all who use the device in the same way; another one for another way."""
+    pid = channel.worker_pid
+    same, other = channel_for(disk_file, True), channel_for(disk_file, False)
+    assert same is channel and other is not channel
+    same.open(False, START_LIMIT_S)
+    assert channel.worker_pid == pid
+    same.close()
+    other.close()
+    channel.write(512, b"x" * 512, START_LIMIT_S)
+    assert channel.read(512, 512, START_LIMIT_S) == b"x" * 512 and list(disk_channel._channels) == [(disk_file, True)]
+
+
+def test_path_is_looked_at_with_every_eighth_read(channel: DiskChannel, disk_file: str) -> None:
+    """The disk behind the path was exchanged: noticed by whoever only reads, and by nobody before that."""
+    os.rename(disk_file, f"{disk_file}.old")
+    for _ in range(2):
+        for _ in range(7):
+            channel.read(0, 512, START_LIMIT_S)
+        with pytest.raises(LinkFault, match="is not what was opened any more: it was replaced or removed"):
+            channel.read(0, 512, START_LIMIT_S)
+
+
+def test_numbers_of_requests_begin_anew(channel: DiskChannel) -> None:
+    """After four thousand million of them."""
+    assert channel._worker is not None
+    channel._worker._last_number = 2**32 - 3
+    for _ in range(6):
+        assert channel.read(0, 512, START_LIMIT_S) == bytes(512)
+
+
+@pytest.mark.parametrize("waiting", [0, 65_536])
+def test_process_that_takes_no_requests_is_given_up_at_once(channel: DiskChannel, waiting: int) -> None:
+    """It stands still, and the pipe has no room for a request, or for a part of it only: nobody waits for it."""
+    assert channel._worker is not None
+    pid = channel.worker_pid
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        if waiting:
+            os.write(channel._worker._requests.fileno(), bytes(waiting))
+        with pytest.raises(LinkFault, match="takes no requests"):
+            channel.write(0, bytes(100_000), LIMIT_S)
+        assert channel.worker_pid == 0
+        with pytest.raises(LinkFault, match="ended"):
+            channel.read(0, 512, LIMIT_S)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def test_late_answer_of_a_channel_that_nobody_uses_ends_it(disk_file: str) -> None:
+    """Closed while its disk hangs, it stays, with its process, until the answer comes."""
+    made = channel_for(disk_file, True)
+    made.open(False, START_LIMIT_S)
+    pid = made.worker_pid
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(LinkFault, match="^hung: no answer to the read of .* within 0.05 s$"):
+            made.read(0, 512, 0.05)
+        made.close()
+        assert disk_channel._channels == {(disk_file, True): made} and made.worker_pid == pid
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    until(lambda: not disk_channel._channels and made.worker_pid == 0)
+
+
+def test_hung_process_that_is_killed_leaves_nothing(disk_file: str) -> None:
+    """No answer will ever come: the channel goes, and its process is waited for."""
+    made = channel_for(disk_file, True)
+    made.open(False, START_LIMIT_S)
+    pid = made.worker_pid
+    os.kill(pid, signal.SIGSTOP)
+    with pytest.raises(LinkFault, match="hung"):
+        made.read(0, 512, 0.05)
+    made.close()
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: not disk_channel._channels and not os.path.exists(f"/proc/{pid}"))
+
+
+def test_ended_processes_are_not_kept(disk_file: str) -> None:
+    """Each new one forgets those that ended before."""
+    for _ in range(3):
+        made = channel_for(disk_file, True)
+        made.open(False, START_LIMIT_S)
+        pid = made.worker_pid
+        assert pid in [worker.pid for worker in disk_channel._unreaped]
+        made.close()
+        until(lambda: not os.path.exists(f"/proc/{pid}"))
+    made = channel_for(disk_file, True)
+    made.open(False, START_LIMIT_S)
+    assert [worker.pid for worker in disk_channel._unreaped if worker.reap()] == []
+    assert made.worker_pid in [worker.pid for worker in disk_channel._unreaped]
+    made.close()
+    until(lambda: not disk_channel._channels)
+
+
+def test_process_that_cannot_be_started_is_a_fault(disk_file: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No memory, or no interpreter any more: said with the reason, and tried again with the next opening."""
+    made = channel_for(disk_file, True)
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "executable", "/nonexistent")
+        with pytest.raises(LinkFault, match=f"the I/O process for {disk_file} cannot be started: No such file or directory"):
+            made.open(False, START_LIMIT_S)
+    assert made.worker_pid == 0
+    with pytest.raises(LinkFault, match="is not open"):
+        made.read(0, 512, START_LIMIT_S)
+    made.open(False, START_LIMIT_S)
+    made.close()
+    until(lambda: not disk_channel._channels)
+
+
+@pytest.mark.parametrize("answer", ["REPLY.pack(1, 0, 100) + bytes(99)", "REPLY.pack(1, 0, 100)", "bytes(5)", "b''"])
+def test_process_that_dies_within_its_answer_is_a_fault(
+    disk_file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str
+) -> None:
+    """Half an answer is none: whoever waits is woken, and gets no bytes."""
+    script = tmp_path / "worker.py"
+    script.write_text(f"import os, struct\nREPLY = struct.Struct('>IiI')\nos.read(0, 100)\nos.write(1, {answer})\n")
+    made = channel_for(disk_file, True)
+    monkeypatch.setattr(disk_worker, "__file__", str(script))
+    with pytest.raises(LinkFault, match="the opening of .*: Broken pipe"):
+        made.open(False, LIMIT_S)
+    made.close()
+    until(lambda: not disk_channel._channels)
+
+
+def test_program_that_forgets_its_channel_ends_all_the_same(disk_file: str) -> None:
+    """The thread that collects answers keeps nobody alive."""
+    lines = ("from opensvc_openha.links.disk_channel import channel_for",
+             f"channel_for({disk_file!r}, True).open(True, 5.0)", "print('end')")
+    done = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, timeout=LIMIT_S,
+                          cwd=Path(disk_channel.__file__).parents[2])
+    assert (done.returncode, done.stdout) == (0, "end\n")
