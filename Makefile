@@ -17,7 +17,7 @@ help:
 	@echo "make enumerate  two engines in every state x every event x every fate, DEPTH moves deep"
 	@echo "make mutants  plants faults in the decision code one at a time, and prints which test finds each; each EVERYth one,"
 	@echo "            and all that were planted by hand; MUTANTS=--by-hand takes those alone, MUTANTS='--room runtime/files'"
-	@echo "            another room or file: runtime, links, formats, agent"
+	@echo "            another room or file: runtime, logs, links, formats, agent"
 	@echo "make venv   the virtual environment in $(VENV)"
 
 venv: $(READY)

@@ -47,6 +47,16 @@ def test_channel_is_shared_until_the_last_one_leaves(channel: DiskChannel, disk_
     assert channel.read(512, 512, START_LIMIT_S) == b"x" * 512 and list(disk_channel._channels) == [(disk_file, True)]
 
 
+@pytest.mark.parametrize("is_direct", [True, False])
+def test_opening_tells_whether_the_page_cache_is_avoided(disk_file: str, is_direct: bool) -> None:
+    """As it was asked for, on a file system that can do both."""
+    made = channel_for(disk_file, is_direct)
+    info = made.open(False, START_LIMIT_S)
+    assert (info.is_around_cache, info.block_bytes, info.size_bytes, info.is_block_device) == (is_direct, 512, 64 * 512, False)
+    made.close()
+    until(lambda: not disk_channel._channels)
+
+
 def test_path_is_looked_at_with_every_eighth_read(channel: DiskChannel, disk_file: str) -> None:
     """The disk behind the path was exchanged: noticed by whoever only reads, and by nobody before that."""
     os.rename(disk_file, f"{disk_file}.old")
@@ -92,6 +102,8 @@ def test_late_answer_of_a_channel_that_nobody_uses_ends_it(disk_file: str) -> No
     try:
         with pytest.raises(LinkFault, match="^hung: no answer to the read of .* within 0.05 s$"):
             made.read(0, 512, 0.05)
+        with pytest.raises(LinkFault, match="^hung: .* still owes the answer to the read$"):
+            made.read(0, 512, LIMIT_S)
         made.close()
         assert disk_channel._channels == {(disk_file, True): made} and made.worker_pid == pid
     finally:

@@ -367,6 +367,34 @@ def test_record_that_changes_after_a_read_that_brings_no_news_is_not_torn(opened
     assert listener.receive(1.0).data == record(b"b")
 
 
+def test_zeroed_record_is_counted_as_blank(opened, disk_file) -> None:
+    """As many zeros are no record: nothing is received, and the next one is."""
+    clock = Simulated()
+    put(disk_file, record(b"a"))
+    listener = listening(opened, disk_file, clock, Wire.LEGACY, 1.0)
+    put(disk_file, bytes(LEGACY_SLOT))
+    assert listener.receive(1.0) is None and listener.counters["blank"] == 1
+    put(disk_file, record(b"b"))
+    assert listener.receive(1.0).data == record(b"b")
+
+
+def test_file_that_does_not_reach_to_the_slot_is_blank(opened, disk_dir) -> None:
+    """Its slots are written one after the other: the listener waits for the peer's."""
+    path = os.path.join(disk_dir, "short")
+    open(path, "wb").close()
+    clock = Simulated()
+    listener = listening(opened, path, clock)
+    assert listener.counters["blank"] == 1
+    put(path, slot(b"beat"))
+    assert listener.receive(0.25).data == b"beat"
+
+
+def test_listener_writes_nothing_where_it_may_not(opened, loop_device) -> None:
+    """The device is read-only on this node: it is listened to."""
+    device, _ = loop_device(64, "-r")
+    assert listening(opened, device, Simulated()).counters["blank"] == 1
+
+
 def test_record_of_the_original_is_looked_for_once_a_beat() -> None:
     """It writes once a second: more reads would only meet it while it writes."""
     for asked_s, paced_s in ((0.05, 1.0), (0.25, 1.0), (3.0, 3.0)):

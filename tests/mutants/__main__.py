@@ -168,8 +168,8 @@ def main(argv: "list[str]") -> int:
         # The tests of each room are collected in a process of their own.
         argv = [word for word in argv if word not in ("--room", asked.room) and not word.startswith("--room=")]
         codes = [subprocess.call([sys.executable, "-m", "tests.mutants", *argv, "--room",
-                                  ",".join(file if "/" in file else f"{CORE}/{file}" for file in files
-                                           if room_of(file).name == name)]) for name in sorted(rooms)]
+                                  ",".join(f"{name}/{Path(file).stem}" for file in files if room_of(file).name == name)])
+                 for name in sorted(rooms)]
         return max(codes)
     os.chdir(ROOT)
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"

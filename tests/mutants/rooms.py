@@ -42,6 +42,9 @@ ROOMS = {
                             " link_threads pulse"
                             " codec legacy_codec"),
              ("tests/runtime", "tests/cli/test_key.py")),
+        # Of the room runtime, with the tests of their own, which take a part of the time.
+        Room("logs", _in("runtime", "script_log log_file log_keeper"),
+             ("tests/runtime/test_log_disks.py", "tests/runtime/test_log_files.py")),
         Room("links", _in("links", "slot_link disk_channel udp unicast net"), ("tests/links",)),
         Room("formats",
              _in("formats", "beat_frame frame_seal disk_slot state_file key_file legacy_frame monitor_file nodes_file"
@@ -73,7 +76,7 @@ def files_of(asked: "list[str]") -> "list[str]":
 
 def room_of(file: str) -> Room:
     """The room that a file of the lists is in."""
-    return ROOMS[file.partition("/")[0] if "/" in file else CORE]
+    return next(room for room in ROOMS.values() if file in room.files)
 
 
 def path_of(file: str) -> Path:
