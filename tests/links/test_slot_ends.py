@@ -18,6 +18,7 @@ from opensvc_openha.links.disk import DiskListener, DiskSender
 from opensvc_openha.links.disk_channel import DeviceInfo
 from opensvc_openha.links.slot_link import ForeignData, SlotEnd
 from tests.links.conftest import run
+from tests.waiting import until
 
 SLOT = 5120
 LEGACY_SLOT = 19 * 512
@@ -325,6 +326,15 @@ def test_slot_that_loses_its_beat_is_counted_and_silent(opened, disk_file, what:
     again = listener.receive(0.25)
     # Written anew after it was gone is a sign of life; the same after something that could not be read is none.
     assert (again is not None) is (counter == "blank")
+
+
+def test_end_that_is_opened_again_and_again_is_closed_once(disk_file) -> None:
+    """Whoever opens it anew after a fault leaves no process behind."""
+    end = DioSender(spec(disk_file))
+    for _ in range(3):
+        end.open()
+    end.close()
+    until(lambda: not disk_channel._channels)
 
 
 def test_what_a_slot_holds_when_it_is_opened_again_is_the_past(opened, disk_file) -> None:
