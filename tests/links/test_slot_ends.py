@@ -400,9 +400,14 @@ def test_file_that_does_not_reach_to_the_slot_is_blank(opened, disk_dir) -> None
 
 
 def test_listener_writes_nothing_where_it_may_not(opened, loop_device) -> None:
-    """The device is read-only on this node: it is listened to."""
+    """The device is read-only on this node: it is listened to, and not asked who holds it, for that would hold off others."""
     device, _ = loop_device(64, "-r")
-    assert listening(opened, device, Simulated()).counters["blank"] == 1
+    holder = os.open(device, os.O_RDONLY | os.O_EXCL)
+    try:
+        listener = listening(opened, device, Simulated())
+    finally:
+        os.close(holder)
+    assert listener.counters["blank"] == 1 and not listener._info.is_in_use
 
 
 def test_record_of_the_original_is_looked_for_once_a_beat() -> None:
