@@ -397,6 +397,23 @@ def test_start_waits_for_a_stop_that_runs(make: Make) -> None:
     assert model.states["deb1"] is S.STARTED
 
 
+def test_start_that_the_other_node_asks_for_leaves_that_one_alone(make: Make) -> None:
+    """`start --remote`: whoever asks does the part of its own node."""
+    model = make(S.STOPPED, S.STOPPED)
+    assert model._agents["deb1"]("start", True, "") == 0
+    assert model.done == ["deb1 start"]
+
+
+def test_peer_of_which_no_state_is_known_is_unknown(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The daemon has none of it yet: a switch names it so."""
+    model = make(S.STOPPED, S.STOPPED)
+    known = model._status("deb1")
+    services = (replace(known.services[0], peer_state=None),)
+    monkeypatch.setattr(model, "_status", lambda node: replace(known, services=services))
+    with pytest.raises(RefusedError, match="STOPPED here, UNKNOWN on deb2"):
+        model.ask("switch")
+
+
 def test_peer_that_was_not_frozen_by_a_start_is_not_thawed(make: Make) -> None:
     """deb2 is about to start what it may not: it is left to the daemons, before and after."""
     model = make(S.STOPPED, S.START_READY)
