@@ -232,7 +232,12 @@ def test_host_name_that_does_not_resolve_and_later_does(cluster):
 def test_clock_stepped_by_a_day_changes_nothing(cluster):
     """deb1's clock jumps a day ahead, then a day back, deb2's the other way: every link stays up, no line in the log."""
     first, second = cluster.nodes
-    before = {node.name: cluster.must(node, f"cat {EZ}/log/nmond.log") for node in cluster.nodes}
+
+    def logs():
+        # A log that an earlier test moved away is there again with the next line only.
+        return {node.name: cluster.must(node, f"cat {EZ}/log/nmond.log 2>/dev/null || true") for node in cluster.nodes}
+
+    before = logs()
     try:
         for step in (86_400, -86_400):
             first.write("/run/clock.offset", str(step))
@@ -245,7 +250,7 @@ def test_clock_stepped_by_a_day_changes_nothing(cluster):
     finally:
         for node in cluster.nodes:
             node.write("/run/clock.offset", "0")
-    assert {node.name: cluster.must(node, f"cat {EZ}/log/nmond.log") for node in cluster.nodes} == before
+    assert logs() == before
 
 
 def test_address_of_this_node_in_its_own_line_is_reported(cluster):
