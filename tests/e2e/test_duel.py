@@ -50,4 +50,5 @@ def test_one_of_two_healthy_nodes_survives_and_the_other_one_boots_without_fenci
     # Its turn to fence would only come later still: it must not even want to.
     booted = pair.nodes[0]
     assert [pair.own_state(booted, service) for service in pair.owners] == ["STOPPED", "STOPPED"]
-    assert "has not heard deb2.opensvc.com since it booted" in pair.must(booted, f"{EZ}/bin/openha fence status || true")
+    told = pair.must(booted, f"{EZ}/bin/openha fence status || true")
+    assert "deb2.opensvc.com has not answered deb1.opensvc.com since that booted" in told
