@@ -10,7 +10,7 @@ import pytest
 from opensvc_openha.core import timing
 from opensvc_openha.core.model import Profile
 
-_TEXT = (Path(__file__).parents[2] / "docs" / "decisions.md").read_text(encoding="utf-8")
+_TEXT = (Path(__file__).parents[2] / "docs" / "takeover.md").read_text(encoding="utf-8")
 _TABLE = _TEXT.partition("## Every duration")[2].partition("\n## ")[0]
 _ROWS = [[cell.strip() for cell in line.strip("|").split("|")] for line in _TABLE.splitlines() if "`" in line and "_" in line]
 
