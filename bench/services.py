@@ -15,7 +15,7 @@ from pathlib import Path
 
 from opensvc_openha.core.beat import Ack, Beat, BootId
 from opensvc_openha.core.engine import Engine
-from opensvc_openha.core.events import BeatReceived, Learned, Tick
+from opensvc_openha.core.events import BeatReceived, RecoveredState, Tick
 from opensvc_openha.core.model import ClusterSpec, LinkKind, LinkSpec, ServiceSpec
 from opensvc_openha.core.states import ServiceState
 from tests.cluster_dir import HERE, PEER, ClusterDir
@@ -30,7 +30,7 @@ def decision_ms(count: int) -> float:
     links = tuple(LinkSpec(node, LinkKind.NET, "eth1", f"239.1.1.{last}", 5010, 0, TIMEOUT_S) for last, node in enumerate("ab"))
     services = tuple(ServiceSpec(f"svc{number}", "/x", "a", "b", "/y") for number in range(count))
     states = dict.fromkeys((svc.name for svc in services), ServiceState.STARTED)
-    learned = {name: Learned(ServiceState.STOPPED) for name in states}
+    learned = {name: RecoveredState(ServiceState.STOPPED) for name in states}
     engine = Engine(ClusterSpec("a", "b", links, services), BootId(1, 1), learned, 0.0)
     engine.step(Tick(), 0.0)
     engine.step(BeatReceived(links[1], Beat("b", BootId(1, 2), 1, Ack(BootId(1, 1), engine.seq), states), 1, 0.1), 0.1)

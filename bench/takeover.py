@@ -22,7 +22,7 @@ from typing import Callable, Iterable
 from opensvc_openha.core.actions import Persist, RunScript
 from opensvc_openha.core.beat import Ack, Beat, BootId
 from opensvc_openha.core.engine import Engine
-from opensvc_openha.core.events import BeatReceived, Learned, ScriptExited, ScriptKind, ScriptOutcome, Tick
+from opensvc_openha.core.events import BeatReceived, RecoveredState, ScriptExited, ScriptKind, ScriptOutcome, Tick
 from opensvc_openha.core.model import ClusterSpec, LinkKind, LinkSpec, Profile, ServiceSpec
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.timing import PACES
@@ -220,7 +220,7 @@ def engine_of(count: int) -> "tuple[Engine, LinkSpec, Beat]":
     links = tuple(LinkSpec(node, LinkKind.NET, "eth1", "239.131.50.10", 5010, 0, 10.0) for node in ("deb1", "deb2"))
     services = tuple(ServiceSpec(name, "/opt/service", "deb1", "deb2", "/opt/fence") for name in names)
     spec = ClusterSpec("deb2", "deb1", links, services)
-    learned = {name: Learned(ServiceState.STOPPED) for name in names}
+    learned = {name: RecoveredState(ServiceState.STOPPED) for name in names}
     engine = Engine(spec, BootId(1, 1), learned, 100.0)
     beat = Beat("deb1", BootId(1, 2), 1, Ack(BootId(1, 1), 1), {name: ServiceState.STARTED for name in names})
     engine.step(BeatReceived(links[0], beat, 100.5), 100.5)

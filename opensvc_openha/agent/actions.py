@@ -18,7 +18,7 @@ from opensvc_openha.agent.interruption import interruptible
 from opensvc_openha.agent.resources.base import Resource
 from opensvc_openha.agent.runner import refuse_unhandled, start_resources, stop_resources
 from opensvc_openha.agent.sequence import START_GROUPS, in_start_order
-from opensvc_openha.agent.service import Choice, Service, write_frozen_flag
+from opensvc_openha.agent.service import ResourceSelector, Service, write_frozen_flag
 from opensvc_openha.agent.status import Group
 from opensvc_openha.agent.synchronisation import resources_to_send, synchronise
 from opensvc_openha.agent.validation import ignored_keywords, second_heartbeats
@@ -38,7 +38,7 @@ _REFUSED = 1
 class ActionOptions:
     """What the operator asked for besides the action."""
 
-    choice: Choice = Choice()
+    choice: ResourceSelector = ResourceSelector()
     is_cluster: bool = False
     is_forced: bool = False
     is_remote: bool = False

@@ -10,7 +10,7 @@ from opensvc_openha.agent.status import NOT_RUNNING, ResourceStatus
 from opensvc_openha.errors import NotRunningError, SystemFault
 
 
-class Choice(enum.Enum):
+class ServiceSelector(enum.Enum):
     """The mass action commands, by name."""
 
     ALL = "allservices"
@@ -22,22 +22,22 @@ class Choice(enum.Enum):
 
 
 _BY_STATUS = {
-    Choice.UP: frozenset({ResourceStatus.UP}),
-    Choice.DOWN: NOT_RUNNING,
-    Choice.WARN: frozenset({ResourceStatus.WARN}),
+    ServiceSelector.UP: frozenset({ResourceStatus.UP}),
+    ServiceSelector.DOWN: NOT_RUNNING,
+    ServiceSelector.WARN: frozenset({ResourceStatus.WARN}),
 }
 
 
-def is_chosen(service: Service, choice: Choice) -> bool:
+def is_chosen(service: Service, choice: ServiceSelector) -> bool:
     """Is this service one that the command is about?"""
     if choice in _BY_STATUS:
         report = service.report()
         if report.is_hidden and report.avail is ResourceStatus.NA:
             raise SystemFault(f"only root can tell whether {service.name} is up: nothing was done for it")
         return report.avail in _BY_STATUS[choice]
-    if choice is Choice.PRIMARY:
+    if choice is ServiceSelector.PRIMARY:
         return is_primary(service)
-    if choice is Choice.SECONDARY:
+    if choice is ServiceSelector.SECONDARY:
         return service.node in service.file.nodes and not is_primary(service)
     return True
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Callable, Iterable, Optional
 
 from opensvc_openha.agent.action_log import ActionLog
 from opensvc_openha.agent.hb_status import Answers, ClusterView
-from opensvc_openha.agent.resources.base import Resource, ServiceView, Surroundings
+from opensvc_openha.agent.resources.base import Resource, ServiceView, DriverContext
 from opensvc_openha.agent.resources.hb import OpenhaHb
 from opensvc_openha.agent.resources.registry import build_resources
 from opensvc_openha.agent.sequence import in_display_order, subset_names
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Choice:
+class ResourceSelector:
     """Which resources an action is about: those that fit every list that is not empty.
 
     ``tags`` are alternatives; ``a+b`` asks for both. ``rids`` are ids (fs#1) or groups (fs).
@@ -105,7 +105,7 @@ class Service:
         resources = tuple(_report_of(res, findings[res.spec.rid]) for res in in_display_order(self.resources))
         return ServiceReport(self.name, self.file.default.text("service_type"), self.is_frozen, resources)
 
-    def selected(self, choice: Choice = Choice()) -> "tuple[Resource, ...]":
+    def selected(self, choice: ResourceSelector = ResourceSelector()) -> "tuple[Resource, ...]":
         """Resources that are meant; UsageError for a name that means none."""
         for rid in choice.rids:
             if not any(_is_named(res, rid) for res in self.resources):
@@ -134,7 +134,7 @@ def load_service(
     """Read a service file and build its resources; ConfigError for all that is wrong with it."""
     node = node_name().lower()
     file = read_service_file(layout.service_file(name), name, node)
-    around = Surroundings(name, node, layout, log, cluster, file, volume_groups=volume_groups)
+    around = DriverContext(name, node, layout, log, cluster, file, volume_groups=volume_groups)
     try:
         for error in wrong_nodes(file):
             raise error
@@ -145,7 +145,7 @@ def load_service(
     return Service(name, node, file, resources, layout, log, cluster, around.view)
 
 
-def _one_of_many(error: ConfigError, file: ServiceFile, around: Surroundings) -> ConfigError:
+def _one_of_many(error: ConfigError, file: ServiceFile, around: DriverContext) -> ConfigError:
     """The first error, and how to see the others."""
     number = sum(not problem.is_warning for problem in problems_of(file, around))
     if number < 2:
@@ -158,7 +158,7 @@ def validate(layout: AgentLayout, name: str, log: ActionLog, cluster: ClusterVie
     """All that is wrong with a service file; ConfigError if it cannot even be read."""
     node = node_name().lower()
     file = read_service_file(layout.service_file(name), name, node)
-    return problems_of(file, Surroundings(name, node, layout, log, cluster, file), peer)
+    return problems_of(file, DriverContext(name, node, layout, log, cluster, file), peer)
 
 
 def cluster_view(
@@ -172,7 +172,7 @@ def cluster_view(
     return ClusterView(fetch, is_installed, act, note, lambda: running_pid(layout))
 
 
-def _is_chosen(resource: Resource, choice: Choice) -> bool:
+def _is_chosen(resource: Resource, choice: ResourceSelector) -> bool:
     spec = resource.spec
     is_named = not choice.rids or any(_is_named(resource, rid) for rid in choice.rids)
     is_tagged = not choice.tags or any(set(word.split("+")) <= spec.tags for word in choice.tags)

@@ -27,7 +27,7 @@ class Look:
     problem: Optional[OpenhaError] = None
 
 
-def look_at_all(
+def status_of_all(
     names: Sequence[str], look: "Callable[[str], ServiceReport]", limit_s: float = LOOK_LIMIT_S
 ) -> "list[Look]":
     """Look at each of them; in the order of the names. Nobody is waited for longer than ``limit_s`` after the last answer."""

@@ -15,7 +15,7 @@ from opensvc_openha.agent.action_lock import action_lock
 from opensvc_openha.agent.children import Children
 from opensvc_openha.agent.file_readings import FileReadings
 from opensvc_openha.agent.resources.sync import Rsync
-from opensvc_openha.agent.service import Choice, Service
+from opensvc_openha.agent.service import ResourceSelector, Service
 from opensvc_openha.agent.status import ResourceStatus
 from opensvc_openha.agent.synchronisation import synchronise
 from opensvc_openha.core.states import ServiceState
@@ -122,7 +122,7 @@ def send_due(service: Service, rids: "tuple[str, ...]") -> str:
     try:
         with action_lock(service.var_dir, "sync", 0):
             pass  # Nobody acts on the service. A long copy must not keep anybody from it, so it is not held.
-        code = synchronise(service, Choice(rids=rids), ("nodes", "drpnodes"), False, 0)
+        code = synchronise(service, ResourceSelector(rids=rids), ("nodes", "drpnodes"), False, 0)
     except RefusedError as exc:
         return str(exc)
     return f"ended with {code}" if code else ""

@@ -12,19 +12,19 @@ from opensvc_openha.agent.interruption import interruptible
 from opensvc_openha.agent.remote import REMOTE_USER, agent_command, run_on, why_unreachable
 from opensvc_openha.agent.resources.sync import IMPLICIT, Rsync
 from opensvc_openha.agent.runner import with_triggers
-from opensvc_openha.agent.service import Choice, Service
+from opensvc_openha.agent.service import ResourceSelector, Service
 from opensvc_openha.errors import OpenhaError
 
 _POST_SYNC_TIMEOUT_S = 120.0
 _POST_SYNC_WAIT_S = 3600
 
 
-def resources_to_send(service: Service, choice: Choice) -> "list[Rsync]":
+def resources_to_send(service: Service, choice: ResourceSelector) -> "list[Rsync]":
     """The synchronisations that are meant and not disabled."""
     return [res for res in service.selected(choice) if isinstance(res, Rsync) and not res.spec.is_left_alone]
 
 
-def synchronise(service: Service, choice: Choice, targets: Iterable[str], is_forced: bool, wait_lock_s: float) -> int:
+def synchronise(service: Service, choice: ResourceSelector, targets: Iterable[str], is_forced: bool, wait_lock_s: float) -> int:
     """Send everything that goes to these targets; what fails for one resource does not keep the others from being sent."""
     resources = resources_to_send(service, choice)
     if not resources:

@@ -20,7 +20,7 @@ from opensvc_openha.agent.keywords import (
     check_values,
     has_comment,
 )
-from opensvc_openha.agent.resources.base import Resource, Surroundings
+from opensvc_openha.agent.resources.base import Resource, DriverContext
 from opensvc_openha.agent.resources.registry import DRIVERS, build_resource, driver_of, is_resource, keywords_of
 from opensvc_openha.agent.resources.sync import Rsync
 from opensvc_openha.agent.sequence import subset_names
@@ -52,7 +52,7 @@ class Problem:
         return f"{'warning' if self.is_warning else 'error'}: {self.error}"
 
 
-def problems_of(file: ServiceFile, around: Surroundings, peer: Optional[str] = None) -> "list[Problem]":
+def problems_of(file: ServiceFile, around: DriverContext, peer: Optional[str] = None) -> "list[Problem]":
     """Everything found in one service file, in the order of its lines. ``peer`` is the other node of the cluster, if known."""
     problems = [*_in_name(file, around), *_in_default(file)]
     resources: "list[Resource]" = []
@@ -88,7 +88,7 @@ def ignored_keywords(file: ServiceFile) -> "list[Problem]":
     return found
 
 
-def _in_name(file: ServiceFile, around: Surroundings) -> "Iterator[Problem]":
+def _in_name(file: ServiceFile, around: DriverContext) -> "Iterator[Problem]":
     """The command of a service NAME.cluster would be the wrapper of a service NAME, which the cluster calls."""
     name, _, suffix = file.svcname.rpartition(".")
     if name and suffix in _SUFFIXES and os.path.exists(around.layout.service_file(name)):
@@ -107,7 +107,7 @@ def second_heartbeats(file: ServiceFile, resources: "Iterable[Resource]") -> "li
     ]
 
 
-def _on_this_node(file: ServiceFile, around: Surroundings, resources: "list[Resource]") -> "Iterator[Problem]":
+def _on_this_node(file: ServiceFile, around: DriverContext, resources: "list[Resource]") -> "Iterator[Problem]":
     from opensvc_openha.agent.node_checks import missing_here
     from opensvc_openha.agent.system_paths import why_not_mounted_over
 
@@ -147,7 +147,7 @@ def _without_effect(file: ServiceFile) -> "Iterator[Problem]":
                 yield Problem(section.error(keyword, problem), is_warning=True)
 
 
-def _in_resource(section: Section, around: Surroundings, resources: "list[Resource]") -> "Iterator[Problem]":
+def _in_resource(section: Section, around: DriverContext, resources: "list[Resource]") -> "Iterator[Problem]":
     """What is wrong with one section; the resource is added if it can be built."""
     try:
         keywords = keywords_of(section, driver_of(section))
@@ -204,7 +204,7 @@ def _in_subsets(file: ServiceFile, resources: "list[Resource]") -> "Iterator[Pro
             yield _warning(section, f"[{section.name}] is the subset of no resource, {expected}")
 
 
-def _in_nodes(file: ServiceFile, around: Surroundings, is_clustered: bool, peer: Optional[str]) -> "Iterator[Problem]":
+def _in_nodes(file: ServiceFile, around: DriverContext, is_clustered: bool, peer: Optional[str]) -> "Iterator[Problem]":
     default, known = file.default, file.all_nodes
     listed = f"nodes are {', '.join(known)}"
     if not default.text("nodes") and is_clustered:

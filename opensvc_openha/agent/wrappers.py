@@ -74,7 +74,7 @@ def wrapper_text(template: str, layout: AgentLayout, svcname: str, command: str)
     return text
 
 
-def leftovers(layout: AgentLayout) -> "dict[str, list[str]]":
+def orphaned_wrappers(layout: AgentLayout) -> "dict[str, list[str]]":
     """What was made beside service files that are gone, by the name of the service: its command and its wrappers."""
     try:
         entries = set(os.listdir(layout.etc_dir))
@@ -99,7 +99,7 @@ def leftover_lines(layout: AgentLayout) -> "list[str]":
     return [
         f"{layout.service_file(name)} is gone, but {', '.join(map(os.path.basename, paths))} beside it are not: remove the "
         f"service from the cluster (service -r NAME) if it is in it, then rm {' '.join(map(shlex.quote, paths))}"
-        for name, paths in leftovers(layout).items()
+        for name, paths in orphaned_wrappers(layout).items()
     ]
 
 

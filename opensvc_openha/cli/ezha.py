@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from opensvc_openha.cli import here, render
 from opensvc_openha.cli.interrupted import goes_on
-from opensvc_openha.cli.own_command import own_command
+from opensvc_openha.cli.self_command import self_command
 from opensvc_openha.core.events import Leaving
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.timing import GOODBYE_GAP_S, GOODBYE_REPEATS, LEAVE_SCRIPT_WAIT_S
@@ -75,14 +75,14 @@ def _monitor() -> "MonitorCommand":
     from opensvc_openha.runtime.monitor_process import MonitorCommand
 
     command = f"{here.agent().bin_dir}/svcmgr"
-    return MonitorCommand([*own_command(), "monitor"], lambda: is_made_by_us(command))
+    return MonitorCommand([*self_command(), "monitor"], lambda: is_made_by_us(command))
 
 
 def _start(layout: Layout) -> int:
     from opensvc_openha.runtime import launch
 
     with goes_on("nmond goes on starting, see `ezha status`"):
-        launch.run_in_background(layout, [*own_command(), "nmond", _DETACHED])
+        launch.run_in_background(layout, [*self_command(), "nmond", _DETACHED])
     return 0
 
 

@@ -11,7 +11,7 @@ import shlex
 import subprocess
 import sys
 
-from opensvc_openha.cli.own_command import package_parent
+from opensvc_openha.cli.self_command import package_parent
 from opensvc_openha.errors import OpenhaError, RefusedError, SystemFault, UsageError
 from opensvc_openha.formats.layout import TREE_ROOT, AgentLayout, Layout, agent_layout, fhs_layout, tree_layout
 from opensvc_openha.runtime.files import make_dir, write_atomically

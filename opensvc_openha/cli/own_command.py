@@ -8,7 +8,7 @@ import sys
 _PARENT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
-def own_command() -> "list[str]":
+def self_command() -> "list[str]":
     """The words before a subcommand, as in ``[..., "nmond", "-f"]``."""
     return [sys.executable, *(["-I"] if sys.flags.isolated else []), "-m", "opensvc_openha"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Mapping
 
-from opensvc_openha.core.actions import Answer, Word
+from opensvc_openha.core.actions import Answer, AnswerCode
 from opensvc_openha.core.beat import BootId
 from opensvc_openha.core.status import AuthStatus, LinkStatus, NodeStatus, ServiceStatus
 from opensvc_openha.formats.key_file import KeyRing
@@ -145,28 +145,28 @@ def both(status: NodeStatus) -> str:
 def answer_line(answer: Answer) -> str:
     """What an action says, in the original's words."""
     svc, own, peer, detail = answer.service, answer.own.name, answer.peer.name, answer.detail
-    if answer.word is Word.REFUSED:
+    if answer.word is AnswerCode.REFUSED:
         return _refusal(answer)
-    if answer.word is Word.FAILED:
+    if answer.word is AnswerCode.FAILED:
         return f"Service {svc} {answer.command} failed: {detail} (we are {own})"
-    if answer.word is Word.ROLLED_BACK:
+    if answer.word is AnswerCode.ROLLED_BACK:
         return f"Service {svc} {answer.command} given up: {detail} (partner node is {peer}, we are {own})"
     return {
-        Word.READY_START: f"Ready to start {svc}: partner node is {peer} , we are {own}",
-        Word.READY_STOP: f"Ready to stop {svc}: partner node is {peer} we are {own}",
-        Word.READY_FREEZE_STOP: f"Ready to FREEZE, we are {own}",
-        Word.READY_FREEZE_START: f"Ready to FREEZE {svc}: we are {own}",
-        Word.READY_UNFREEZE: f"Ready to UNFREEZE, we are ({own})",
-        Word.READY_FORCE_STOP: f"Ready to force stop {svc}: partner node is {peer}, we are {own}",
-        Word.READY_FORCE_START: f"Ready to force start {svc}: partner node is {peer}, we are {own}",
-        Word.STAYS_HERE: "PARTNER is not in STOPPED state: service will not migrate",
-        Word.STARTED: f"Service {svc} successfully started",
-        Word.STOPPED: f"Service {svc} successfully stopped",
-        Word.FROZEN_STOP: f"Service {svc} FROZEN-STOP",
-        Word.FROZEN_START: f"Service {svc} FROZEN-START",
-        Word.UNFROZEN: f"Service {svc} UNFROZEN",
-        Word.FORCED_START: f"Service {svc} forced to started",
-        Word.CONFIRMED: f"{svc} runs nothing: confirmed",
+        AnswerCode.READY_START: f"Ready to start {svc}: partner node is {peer} , we are {own}",
+        AnswerCode.READY_STOP: f"Ready to stop {svc}: partner node is {peer} we are {own}",
+        AnswerCode.READY_FREEZE_STOP: f"Ready to FREEZE, we are {own}",
+        AnswerCode.READY_FREEZE_START: f"Ready to FREEZE {svc}: we are {own}",
+        AnswerCode.READY_UNFREEZE: f"Ready to UNFREEZE, we are ({own})",
+        AnswerCode.READY_FORCE_STOP: f"Ready to force stop {svc}: partner node is {peer}, we are {own}",
+        AnswerCode.READY_FORCE_START: f"Ready to force start {svc}: partner node is {peer}, we are {own}",
+        AnswerCode.STAYS_HERE: "PARTNER is not in STOPPED state: service will not migrate",
+        AnswerCode.STARTED: f"Service {svc} successfully started",
+        AnswerCode.STOPPED: f"Service {svc} successfully stopped",
+        AnswerCode.FROZEN_STOP: f"Service {svc} FROZEN-STOP",
+        AnswerCode.FROZEN_START: f"Service {svc} FROZEN-START",
+        AnswerCode.UNFROZEN: f"Service {svc} UNFROZEN",
+        AnswerCode.FORCED_START: f"Service {svc} forced to started",
+        AnswerCode.CONFIRMED: f"{svc} runs nothing: confirmed",
     }[answer.word]
 
 

@@ -17,11 +17,11 @@ from opensvc_openha.agent.action_lock import DEFAULT_WAIT_S
 from opensvc_openha.agent.action_log import ActionLog, open_log
 from opensvc_openha.agent.actions import GROUP_ACTIONS, ActionOptions, is_change, perform, shown_actions
 from opensvc_openha.agent.hb_status import ClusterView
-from opensvc_openha.agent.selection import Choice, is_chosen
-from opensvc_openha.agent.service import Choice as ResourceChoice
+from opensvc_openha.agent.selection import ServiceSelector, is_chosen
+from opensvc_openha.agent.service import ResourceSelector as ResourceChoice
 from opensvc_openha.agent.service import cluster_view, load_service, validate
 from opensvc_openha.agent.service_file import COMMAND_NAMES, SERVICE_NAME, misnamed_files, service_names
-from opensvc_openha.agent.wrappers import default_command, ensure_wrappers, leftover_lines, leftovers
+from opensvc_openha.agent.wrappers import default_command, ensure_wrappers, leftover_lines, orphaned_wrappers
 from opensvc_openha.errors import ConfigError, InterruptedAction, OpenhaError, SystemFault, UsageError
 from opensvc_openha.formats.layout import AgentLayout, Layout, agent_layout, find_layout
 from opensvc_openha.formats.nodes_file import parse_nodes
@@ -83,7 +83,7 @@ class Call:
     """One command line, understood. ``services`` is None for all; of them those that every choice takes are meant."""
 
     services: "Optional[tuple[str, ...]]"
-    choices: "tuple[Choice, ...]"
+    choices: "tuple[ServiceSelector, ...]"
     action: str
     options: ActionOptions
     text: str = ""
@@ -199,7 +199,7 @@ def _answers(layout: Layout, command: Command, name: str, by: str) -> "Iterator[
 
 def _run_one(layout: AgentLayout, name: str, call: Call, cluster: ClusterView) -> int:
     if not os.path.exists(layout.service_file(name)):
-        left = leftovers(layout).get(name)
+        left = orphaned_wrappers(layout).get(name)
         more = f", though {', '.join(left)} are left of it" if left else ""
         # Its own exit code means that the peer is off.
         kind = SystemFault if call.action == POWER else UsageError
@@ -236,8 +236,8 @@ def _peer() -> Optional[str]:
 
 def _by_name(call: Call, called_as: str) -> Call:
     """What the command's own name adds: services, --cluster, the stonith action."""
-    if called_as in {choice.value for choice in Choice}:
-        return replace(call, choices=(*call.choices, Choice(called_as)))
+    if called_as in {choice.value for choice in ServiceSelector}:
+        return replace(call, choices=(*call.choices, ServiceSelector(called_as)))
     name, _, suffix = called_as.rpartition(".")
     if suffix in ("cluster", "stonith") and name:
         options = replace(call.options, is_cluster=True)
@@ -286,11 +286,11 @@ def _wait_lock(given: "dict[str, str]") -> float:
     return float(word)
 
 
-def _choices(given: "dict[str, str]") -> "tuple[Choice, ...]":
-    options = {"onlyprimary": Choice.PRIMARY, "onlysecondary": Choice.SECONDARY}
+def _choices(given: "dict[str, str]") -> "tuple[ServiceSelector, ...]":
+    options = {"onlyprimary": ServiceSelector.PRIMARY, "onlysecondary": ServiceSelector.SECONDARY}
     found = [choice for option, choice in options.items() if option in given]
     word = given.get("status", "")
-    states = {"up": Choice.UP, "down": Choice.DOWN, "warn": Choice.WARN}
+    states = {"up": ServiceSelector.UP, "down": ServiceSelector.DOWN, "warn": ServiceSelector.WARN}
     if word and word not in states:
         raise UsageError(f"--status {word} is not known, expected one of {', '.join(states)}")
     return (*found, states[word]) if word else tuple(found)

@@ -12,7 +12,7 @@ from opensvc_openha.agent.action_log import open_log
 from opensvc_openha.agent.render import print_status_lines, svcmon_lines
 from opensvc_openha.agent.service import load_service
 from opensvc_openha.agent.service_file import misnamed_files, service_names
-from opensvc_openha.agent.side_looks import Look, look_at_all
+from opensvc_openha.agent.side_looks import Look, status_of_all
 from opensvc_openha.agent.status import ServiceReport
 from opensvc_openha.agent.volume_groups import AllVolumeGroups
 from opensvc_openha.agent.wrappers import leftover_lines
@@ -86,7 +86,7 @@ def _look(asked: "list[str] | None") -> "list[Look]":
         with open_log(layout.log_dir, name) as log:
             return load_service(layout, name, log, cluster, volume_groups).report()
 
-    return look_at_all(named_services(known, asked), look)
+    return status_of_all(named_services(known, asked), look)
 
 
 def _reports(looks: "list[Look]") -> "tuple[list[ServiceReport], int]":

@@ -67,7 +67,7 @@ class RunScript:
     peer_standing: PeerStanding
 
 
-class Word(enum.Enum):
+class AnswerCode(enum.Enum):
     """What an answer says; the text is in the command line's renderer."""
 
     READY_START = enum.auto()
@@ -100,7 +100,7 @@ class Answer:
     command_id: int
     command: str
     service: str
-    word: Word
+    word: AnswerCode
     own: ServiceState
     peer: ServiceState
     detail: str = ""

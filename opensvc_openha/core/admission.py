@@ -23,7 +23,7 @@ from opensvc_openha.core.beat import Goodbye
 from opensvc_openha.core.contenders import Contenders
 from opensvc_openha.core.events import BeatReceived
 from opensvc_openha.core.link_monitor import LinkMonitor
-from opensvc_openha.core.peer_lives import OLD_LIFE, UNPROVEN, PeerLives
+from opensvc_openha.core.peer_lives import OLD_LIFE, UNPROVEN, PeerIncarnations
 from opensvc_openha.core.peer_view import PeerView
 from opensvc_openha.core.status import PeerStanding
 
@@ -43,10 +43,10 @@ _HELD_BACK = {
 """What happens at every orderly end or start of a daemon: counted, but not worth a line in the log."""
 
 
-class Admission:
+class BeatFilter:
     """Decides on the beats of one peer."""
 
-    def __init__(self, peer: str, monitor: LinkMonitor, view: PeerView, lives: PeerLives) -> None:
+    def __init__(self, peer: str, monitor: LinkMonitor, view: PeerView, lives: PeerIncarnations) -> None:
         self.lives = lives
         self._own_boot = view.own_boot
         self._peer = peer
@@ -70,9 +70,9 @@ class Admission:
             done.append(Record(RecordKind.LINK, event.link.link_id, "", "REFUSED", text, is_alarm=True))
         return replace(event, beat=replace(event.beat, ack=None)), done
 
-    def doubt(self, event: BeatReceived, now: float) -> "tuple[str, float]":
+    def rejection(self, event: BeatReceived, now: float) -> "tuple[str, float]":
         """Why a beat is not believed, or nothing; and the instant for which it proves that the peer was there."""
-        reason, heard_at = self._doubt(event, now)
+        reason, heard_at = self._rejection(event, now)
         is_behind = not reason and self._view.is_behind(event.beat)
         if not (reason or is_behind) or not self._may_be_the_peer(event, reason, now):
             return reason, heard_at
@@ -82,7 +82,7 @@ class Admission:
             self._contenders.forget()
             self._view.displace(event.beat.boot)
             self._monitor.forget_sequence()
-            reason, heard_at = self._doubt(event, now)
+            reason, heard_at = self._rejection(event, now)
         return reason, heard_at
 
     def _may_be_the_peer(self, event: BeatReceived, reason: str, now: float) -> bool:
@@ -105,17 +105,17 @@ class Admission:
     def _displaces(self, event: BeatReceived, now: float) -> bool:
         """True if the peer is believed from this beat on, instead of what was believed so far."""
         if event.key_id:
-            return self._view.is_unauthenticated and not self.lives.doubt(event.beat, event.key_id, now, self._view.own_seq)
+            return self._view.is_unauthenticated and not self.lives.rejection(event.beat, event.key_id, now, self._view.own_seq)
         patience_s = self._monitor.shortest_patience_s
         has_kept_on = self._kept_on_s is not None and self._kept_on_s >= patience_s
         return has_kept_on and self._view.can_be_displaced(now, patience_s)
 
-    def _doubt(self, event: BeatReceived, now: float) -> "tuple[str, float]":
+    def _rejection(self, event: BeatReceived, now: float) -> "tuple[str, float]":
         beat, link = event.beat, event.link
         if not self._view.admits(beat, now):
             is_over = self._view.newest is not None and self._view.newest.boot == beat.boot
             return (AFTER_GOODBYE if is_over else OLD_LIFE), 0.0
-        reason = self.lives.doubt(beat, event.key_id, now, self._view.own_seq) if event.key_id else ""
+        reason = self.lives.rejection(beat, event.key_id, now, self._view.own_seq) if event.key_id else ""
         if reason:
             return reason, 0.0
         if not self._monitor.is_fresh(link, beat.boot, beat.seq):

@@ -24,9 +24,9 @@ from opensvc_openha.core.actions import (
     RememberFencing,
     RememberLives,
     RunScript,
-    Word,
+    AnswerCode,
 )
-from opensvc_openha.core.admission import CONTRADICTION, Admission
+from opensvc_openha.core.admission import CONTRADICTION, BeatFilter
 from opensvc_openha.core.beat import Ack, Beat, BootId, Goodbye
 from opensvc_openha.core.configuration_marks import ConfigurationDifferences
 from opensvc_openha.core.events import (
@@ -34,7 +34,7 @@ from opensvc_openha.core.events import (
     CommandReceived,
     ConfigChanged,
     Event,
-    Learned,
+    RecoveredState,
     Leaving,
     LeaveRequested,
     ListenerTried,
@@ -54,17 +54,17 @@ from opensvc_openha.core.fencing import Fencing
 from opensvc_openha.core.fencing_memory import FencingMemory
 from opensvc_openha.core.link_monitor import LinkMonitor
 from opensvc_openha.core.model import ClusterSpec, LinkSpec, ServiceSpec
-from opensvc_openha.core.mute_notice import MuteNotice
-from opensvc_openha.core.peer_lives import PeerLives
+from opensvc_openha.core.mute_notice import LinkDownNotice
+from opensvc_openha.core.peer_lives import PeerIncarnations
 from opensvc_openha.core.peer_view import PeerView
-from opensvc_openha.core.service_differences import ServiceDifferences
+from opensvc_openha.core.service_differences import ServiceMismatch
 from opensvc_openha.core.service_machine import ServiceMachine
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import LinkStatus, NodeStatus, PeerStanding, ServiceStatus, Sight
 
 _NAMED = 5
 """So many services are named in a warning that may concern all."""
-_NEW_SERVICE = Learned(ServiceState.FROZEN_STOP, reason="new service")
+_NEW_SERVICE = RecoveredState(ServiceState.FROZEN_STOP, reason="new service")
 
 
 class Engine:
@@ -74,7 +74,7 @@ class Engine:
         self,
         spec: ClusterSpec,
         boot: BootId,
-        learned: Mapping[str, Learned],
+        learned: Mapping[str, RecoveredState],
         now: float,
         known_lives: "Optional[Mapping[str, BootId]]" = None,
         kept: "tuple[ServiceSpec, ...]" = (),
@@ -86,12 +86,12 @@ class Engine:
         self.seq = 0
         self._monitor = LinkMonitor(spec.listeners, now)
         self._view = PeerView(boot)
-        self._admission = Admission(spec.peer, self._monitor, self._view, PeerLives(boot, known_lives or {}))
+        self._admission = BeatFilter(spec.peer, self._monitor, self._view, PeerIncarnations(boot, known_lives or {}))
         self._fencing = Fencing(spec, fencing, now)
         self._machines = {
             svc.name: self._machine(svc, learned.get(svc.name, _NEW_SERVICE), now) for svc in (*spec.own_services, *kept)
         }
-        self._differences = ServiceDifferences(spec.node, spec.peer)
+        self._differences = ServiceMismatch(spec.node, spec.peer)
         self._configuration = ConfigurationDifferences(spec)
         self._unready: "dict[str, str]" = {}
         self._kept: "dict[str, ServiceSpec]" = {svc.name: svc for svc in kept}
@@ -129,9 +129,9 @@ class Engine:
         self._pace = timing.PACES[spec.profile]
         self._sender_timeout_s = _shortest_timeout_s(spec.senders)
         self._quick_until = now
-        self._notice = MuteNotice()
+        self._notice = LinkDownNotice()
 
-    def _machine(self, svc: ServiceSpec, learned: Learned, now: float) -> ServiceMachine:
+    def _machine(self, svc: ServiceSpec, learned: RecoveredState, now: float) -> ServiceMachine:
         role = svc.role_of(self.spec.node)
         assert role is not None, "only services of this node have a machine"
         return ServiceMachine(svc, role, learned, now, timing.PACES[self.spec.profile], self._fencing)
@@ -145,7 +145,7 @@ class Engine:
         self._sight, self._stepped_at = None, now
         done: "list[Action]" = self._notice_stall(event, now)
         was_doubted = self._view.is_left_doubted
-        self._view.tell_time(now)
+        self._view.advance(now)
         self._is_dirty = self._is_dirty or self._view.is_left_doubted is not was_doubted
         if not self._is_begun:
             self._is_begun = True
@@ -202,7 +202,7 @@ class Engine:
         text = f"stalled for {late_s:.1f} s: no verdict about the peer before it was listened to for a full timeout"
         return done + [Record(RecordKind.NODE, self.spec.node, "", "STALLED", text, is_alarm=True)]
 
-    def worked(self, until: float) -> None:
+    def note_busy_until(self, until: float) -> None:
         """Told by the caller: what the last step asked for took until then, and the listeners were not stopped meanwhile.
 
         So this node is late, but was not deaf: what it missed waits in the inbox, and is taken before any new verdict.
@@ -263,7 +263,7 @@ class Engine:
         self._fencing.stalled()
         for machine in self._machines.values():
             machine.void_proof(self.seq + 1)
-            machine.was_away(f"this node was stalled for {mute_s:.1f} s", self.seq + 1)
+            machine.mark_ownership_unconfirmed(f"this node was stalled for {mute_s:.1f} s", self.seq + 1)
         return self._end_confirmation(f"this node was stalled for {mute_s:.1f} s, and may have missed a sign of life")
 
     @property
@@ -361,7 +361,7 @@ class Engine:
         event, impossible = self._admission.plausible(event, now)
         impossible = ended + impossible
         beat = event.beat
-        reason, heard_at = self._admission.doubt(event, now)
+        reason, heard_at = self._admission.rejection(event, now)
         if reason:
             # A life that was not heard before is answered at once: it can only acknowledge whom it has heard.
             self._is_greeting_due = self._is_greeting_due or self._admission.wants_greeting(reason)
@@ -450,10 +450,10 @@ class Engine:
             text = f"by {event.who}: believed until a beat of it comes in, this node stands still, or its daemon ends"
             return [
                 Record(RecordKind.PEER, peer, standing.name, "CONFIRMED OUT", text, is_alarm=True),
-                Answer(event.command_id, "confirm", peer, Word.CONFIRMED, unknown, unknown, self._what_follows(now),
+                Answer(event.command_id, "confirm", peer, AnswerCode.CONFIRMED, unknown, unknown, self._what_follows(now),
                        is_last=True),
             ]
-        return [Answer(event.command_id, "confirm", peer, Word.REFUSED, unknown, unknown, refusal, is_last=True, is_ok=False)]
+        return [Answer(event.command_id, "confirm", peer, AnswerCode.REFUSED, unknown, unknown, refusal, is_last=True, is_ok=False)]
 
     def _what_follows(self, now: float) -> str:
         """What becomes of each service now that the peer is confirmed out: a line for those of which the same is true."""
@@ -479,7 +479,7 @@ class Engine:
                 event.command_id, event.command, self._view, self._leaving, now, self.seq + 1, event.by
             )
         return [
-            Answer(event.command_id, event.command.value, event.service, Word.REFUSED, ServiceState.UNKNOWN,
+            Answer(event.command_id, event.command.value, event.service, AnswerCode.REFUSED, ServiceState.UNKNOWN,
                    ServiceState.UNKNOWN, "this node is neither primary nor secondary", is_last=True, is_ok=False)
         ]
 
@@ -589,7 +589,7 @@ class Engine:
 
     def _asks(self, machine: ServiceMachine) -> bool:
         """True for a service that waits for the peer's acknowledgement."""
-        is_waiting = machine.is_in_doubt or machine.state is ServiceState.START_READY
+        is_waiting = machine.is_ownership_unconfirmed or machine.state is ServiceState.START_READY
         return is_waiting or machine.is_stop_unheard(self._view)
 
     def _evaluate(self, names: "list[str]", now: float, just_moved: "set[str]") -> "list[Action]":

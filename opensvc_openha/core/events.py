@@ -64,7 +64,7 @@ class Leaving(enum.Enum):
 
 
 @dataclass(frozen=True)
-class Learned:
+class RecoveredState:
     """What is known of a service when the daemon begins to manage it: its STATE file, and whether to ask the wrapper.
 
     ``then`` is the frozen state an interrupted script had to end in; with UNKNOWN, what an unsure wrapper leaves.
@@ -125,7 +125,7 @@ class ConfigChanged:
     """The configuration files were edited; ``learned`` is what the STATE files say of services that were added."""
 
     spec: ClusterSpec
-    learned: Mapping[str, Learned] = field(default_factory=dict)
+    learned: Mapping[str, RecoveredState] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ S8  a node that was booted fences nobody before its peer has answered it or a pe
 L1  with a healthy node that is willing, and no further fault, the service runs within ``liveness_bound_s``
 L2  after a fault, services settle within ``SETTLE_MOVES`` transitions
 
-``Watch`` knows nothing of how the engine decides: it is told what was said, heard, run and ordered. An instant is one
+``InvariantChecker`` knows nothing of how the engine decides: it is told what was said, heard, run and ordered. An instant is one
 of the clock of the node it is about, and is only ever compared with others of that node.
 """
 
@@ -274,7 +274,7 @@ class _Node:
         return self.places[service]
 
 
-class Watch:
+class InvariantChecker:
     """Takes observations in the order in which they happened; raises InvariantBroken at the first that must not be."""
 
     def __init__(self, nodes: "tuple[str, str]", shortest_timeout_s: float, longest_timeout_s: float,

@@ -15,7 +15,7 @@ from opensvc_openha.core import timing
 from opensvc_openha.core.model import LinkSpec, Wire
 
 
-class MuteNotice:
+class LinkDownNotice:
     """What is to be told about the sending ends of one node, and when."""
 
     def __init__(self) -> None:

@@ -26,7 +26,7 @@ NOBODY = BootId(0, 0)
 _MARKS = 8
 
 
-class PeerLives:
+class PeerIncarnations:
     """The lives of the peer's daemon, as far as they matter."""
 
     def __init__(self, own_boot: BootId, known: Mapping[str, BootId]) -> None:
@@ -62,7 +62,7 @@ class PeerLives:
         self._marks.clear()
         self.has_learnt = True
 
-    def doubt(self, beat: Beat, key_id: str, now: float, own_seq: int = 0) -> str:
+    def rejection(self, beat: Beat, key_id: str, now: float, own_seq: int = 0) -> str:
         """Why an authenticated beat does not count, or an empty string if it does; ``own_seq`` is the newest beat of ours."""
         self.has_new_greeting = self.is_going_on = False
         known = self._known.get(key_id)

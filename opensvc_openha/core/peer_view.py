@@ -32,7 +32,7 @@ class Evidence(enum.Enum):
     """The peer is heard and says it is out."""
     OUT_ACKED = "out, acknowledged"
     """The same, in a beat that acknowledges the one in which we announced START_READY."""
-    LEFT_OUT = "left, out"
+    DEPARTED_STOPPED = "left, out"
     """The peer said goodbye and that it is out."""
     SILENT = "silent"
     """Nothing is heard of the peer: it may be dead, or it may still run the service."""
@@ -180,7 +180,7 @@ class PeerView:
             return False
         return self._taken_at >= max(since, self._same_since[service]) + self.legacy_delay_s
 
-    def tell_time(self, now: float) -> None:
+    def advance(self, now: float) -> None:
         """Proofs grow old, and doubts end, by themselves: told before anything is decided."""
         self._is_ack_old = now >= self._taken_at + self.ack_limit_s
         self._is_left_doubted = now < self._left_from
@@ -188,7 +188,7 @@ class PeerView:
     def judge(self, is_any_up: bool, silent_since: Optional[float], now: float) -> PeerStanding:
         """Works out how the peer stands from the verdict on the links; returns the standing before."""
         before = self.standing
-        self.tell_time(now)
+        self.advance(now)
         if self._newest is not None and self._newest.goodbye is not Goodbye.NONE:
             self.standing = PeerStanding.LEFT
             hold_ends = self._goodbye_at + RESTART_HOLD_S
@@ -228,7 +228,7 @@ class PeerView:
         said = None if self._newest is None else self._newest.states.get(service)
         if self.standing is PeerStanding.LEFT:
             if said in PEER_OUT:
-                return Evidence.UNHEARD if self._is_left_doubted else Evidence.LEFT_OUT
+                return Evidence.UNHEARD if self._is_left_doubted else Evidence.DEPARTED_STOPPED
             if said is ServiceState.FROZEN_START:
                 # Frozen by an operator and left running on purpose: nobody takes it.
                 return Evidence.RUNS

@@ -17,7 +17,7 @@ class DualRun:
 
     def __init__(self) -> None:
         self.since: Optional[float] = None
-        self.is_young = False
+        self.was_started_in_silence = False
         """This node came to run it while the peer was silent or ran it: by then the other copy was there."""
 
     def note(self, is_dual: bool, now: float) -> bool:
@@ -34,10 +34,10 @@ class DualRun:
         is_secondary = role is Role.SECONDARY
         if policy.on_dual_run is OnDualRun.STOP_SECONDARY:
             return self.since if is_secondary else None
-        if not self.is_young and not is_secondary:
+        if not self.was_started_in_silence and not is_secondary:
             return None
         # In turns: the young secondary, the young primary, then an old secondary beside an old primary.
-        turn = 0 if self.is_young and is_secondary else 1 if self.is_young else 2
+        turn = 0 if self.was_started_in_silence and is_secondary else 1 if self.was_started_in_silence else 2
         return self.since + turn * DUAL_RUN_STEP_BEATS * beat_interval_s
 
 

@@ -15,7 +15,7 @@ from opensvc_openha.core.status import PeerStanding
 _NAMED = 5
 
 
-class ServiceDifferences:
+class ServiceMismatch:
     """Compares the services of this node with those the peer speaks of, whenever either may have changed."""
 
     def __init__(self, node: str, peer: str) -> None:

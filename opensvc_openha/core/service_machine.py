@@ -9,8 +9,8 @@ import math
 from dataclasses import dataclass
 from typing import Optional
 
-from opensvc_openha.core.actions import Action, Answer, Persist, Record, RecordKind, RunScript, Word
-from opensvc_openha.core.events import BY_OPERATOR, Command, Learned, Leaving, ScriptKind, ScriptOutcome
+from opensvc_openha.core.actions import Action, Answer, Persist, Record, RecordKind, RunScript, AnswerCode
+from opensvc_openha.core.events import BY_OPERATOR, Command, RecoveredState, Leaving, ScriptKind, ScriptOutcome
 from opensvc_openha.core.fencing import Fencing
 from opensvc_openha.core.model import OnDualRun, Role, ServiceSpec
 from opensvc_openha.core.peer_view import Evidence, PeerView
@@ -84,7 +84,7 @@ _DUAL_RUN_ENDS = {
 _ENDS_PARTS = frozenset({Trigger.PROBE_UP, Trigger.PROBE_DOWN, Trigger.FORCE_STOP, Trigger.FORCE_START})
 """What is known after these is the whole: that parts of the service were found up holds no more."""
 _NOTHING_STARTED = frozenset({Trigger.CHECK_FAILED, Trigger.START_NOT_BEGUN})
-_KNOWN_OUT = frozenset({Evidence.OUT, Evidence.OUT_ACKED, Evidence.LEFT_OUT})
+_KNOWN_OUT = frozenset({Evidence.OUT, Evidence.OUT_ACKED, Evidence.DEPARTED_STOPPED})
 _OWNS = frozenset({ServiceState.STARTING, ServiceState.STARTED})
 """States that the engine entered by itself, and that it leaves when the peer has taken the service meanwhile."""
 
@@ -93,7 +93,7 @@ class ServiceMachine:
     """State machine of one service on this node."""
 
     def __init__(
-        self, spec: ServiceSpec, role: Role, learned: Learned, now: float, pace: Pace, fencing: Fencing
+        self, spec: ServiceSpec, role: Role, learned: RecoveredState, now: float, pace: Pace, fencing: Fencing
     ) -> None:
         self.spec = spec
         self._fencing = fencing
@@ -113,11 +113,11 @@ class ServiceMachine:
         self._check_began = now
         # A daemon that finds the service running was away for an unknown time.
         self._doubt = _Doubt(0, "the daemon was restarted") if learned.state in _OWNS else None
-        self._is_untried = False
+        self._was_never_started = False
         self._put_off_until = -math.inf
         self._put_offs = 0
         """So often a script was not begun, since one was."""
-        self._is_found_down = False
+        self._is_reported_down = False
         self._look_at: Optional[float] = None
         """Parts of the service were found up though it is stopped: the wrapper is asked again then."""
         self._seems_up = False
@@ -149,7 +149,7 @@ class ServiceMachine:
             self._hold_until = min(self._hold_until, now)
         return done + self._apply(Trigger.EVALUATE, view, leaving, now, next_seq)
 
-    def was_away(self, cause: str, next_seq: int) -> None:
+    def mark_ownership_unconfirmed(self, cause: str, next_seq: int) -> None:
         """This node was stalled for so long that the peer may have taken the service: it is asked first."""
         if self.state in _OWNS:
             self._doubt = _Doubt(next_seq, cause)
@@ -202,7 +202,7 @@ class ServiceMachine:
     ) -> "list[Action]":
         """Carries out an operator's command, or refuses it."""
         if leaving is not None:
-            return [self._answer(command_id, command, Word.REFUSED, view, "the daemon is leaving", is_ok=False)]
+            return [self._answer(command_id, command, AnswerCode.REFUSED, view, "the daemon is leaving", is_ok=False)]
         waiting, self._pending = self._pending, _Pending(command_id, command, by)
         actions = self._apply(Trigger(command.value), view, leaving, now, next_seq, waiting=waiting)
         if actions:
@@ -211,7 +211,7 @@ class ServiceMachine:
         detail = f"its {self.running.value} script is running" if self.running else ""
         if command is Command.STOP and self.state is ServiceState.STARTED and not detail:
             detail = "the peer says that it could not start it: see service -s -v there; freeze-stop stops it all the same"
-        return [self._answer(command_id, command, Word.REFUSED, view, detail, is_ok=False)]
+        return [self._answer(command_id, command, AnswerCode.REFUSED, view, detail, is_ok=False)]
 
     def _apply(
         self, trigger: Trigger, view: PeerView, leaving: Optional[Leaving], now: float, next_seq: int,
@@ -223,14 +223,14 @@ class ServiceMachine:
             return []
         actions: "list[Action]" = []
         if waiting is not None:
-            actions.append(self._answer(waiting.command_id, waiting.command, Word.ROLLED_BACK, view,
+            actions.append(self._answer(waiting.command_id, waiting.command, AnswerCode.ROLLED_BACK, view,
                                         f"overtaken by {trigger.value}", is_ok=False))
         if row.ready is not None:
             actions.append(self._word(row.ready, view))
-            if row.ready is Word.READY_FREEZE_STOP and row.run is ScriptKind.STOP:
-                actions.append(self._word(Word.READY_STOP, view))
-            if row.ready is Word.READY_STOP and view.state_of(self.spec.name) is not ServiceState.STOPPED:
-                actions.append(self._word(Word.STAYS_HERE, view))
+            if row.ready is AnswerCode.READY_FREEZE_STOP and row.run is ScriptKind.STOP:
+                actions.append(self._word(AnswerCode.READY_STOP, view))
+            if row.ready is AnswerCode.READY_STOP and view.state_of(self.spec.name) is not ServiceState.STOPPED:
+                actions.append(self._word(AnswerCode.STAYS_HERE, view))
         reason = row.reason.format(
             evidence=situation.evidence.value, detail=detail, trigger=trigger.value,
             away=self._doubt.cause if self._doubt else "", policy=self.spec.policy.on_dual_run.value,
@@ -247,17 +247,17 @@ class ServiceMachine:
         if row.run is not None:
             actions.append(self._script(row.run, view))
             if row.run is ScriptKind.START:
-                self._dual.is_young = situation.evidence is Evidence.SILENT
+                self._dual.was_started_in_silence = situation.evidence is Evidence.SILENT
             if row.run is ScriptKind.CHECK:
                 self._check_began = now
                 if self.spec.is_fenced and situation.evidence is Evidence.SILENT:
                     self._fencing.took_off(self.spec, now)
         if row.done is not None and self._pending is not None:
-            is_ok = row.done not in (Word.FAILED, Word.ROLLED_BACK)
-            if row.done is Word.FROZEN_STOP and trigger is Trigger.STOP_OK:
-                actions.append(self._word(Word.STOPPED, view))
-            if row.done is Word.FROZEN_START and trigger is Trigger.START_OK:
-                actions.append(self._word(Word.STARTED, view))
+            is_ok = row.done not in (AnswerCode.FAILED, AnswerCode.ROLLED_BACK)
+            if row.done is AnswerCode.FROZEN_STOP and trigger is Trigger.STOP_OK:
+                actions.append(self._word(AnswerCode.STOPPED, view))
+            if row.done is AnswerCode.FROZEN_START and trigger is Trigger.START_OK:
+                actions.append(self._word(AnswerCode.STARTED, view))
             done, self._pending = self._pending, None
             actions.append(self._answer(done.command_id, done.command, row.done, view, "" if is_ok else reason, is_ok))
         return actions
@@ -267,9 +267,9 @@ class ServiceMachine:
         old_state, old_then = self.state, self.then
         self.state, self.reason = row.next, reason
         if row.sets_then:
-            self.then = row.then
+            self.then = row.frozen_target
         self.running = row.run
-        self._is_found_down = row.trigger is Trigger.PROBE_DOWN
+        self._is_reported_down = row.trigger is Trigger.PROBE_DOWN
         parts = self._note_parts(row, now)
         self._seems_up = self._seems_up and row.run is ScriptKind.PROBE
         self._stopped_seq = next_seq if row.holds and row.trigger is Trigger.STOP_OK else None
@@ -288,7 +288,7 @@ class ServiceMachine:
             return parts
         self.since = now
         self._note_origin(row, situation, now)
-        self._is_untried = row.trigger in _NOTHING_STARTED
+        self._was_never_started = row.trigger in _NOTHING_STARTED
         moved: "list[Action]" = [Persist(self.spec.name, self.state, self.then)]
         if old_state is not self.state:
             is_found_up = row.trigger is Trigger.PROBE_UP and old_state not in MAY_RUN
@@ -318,7 +318,7 @@ class ServiceMachine:
         elif self.state is not ServiceState.STOPPING:
             self._failures.is_script = False
         if row.trigger is Trigger.FORCE_START:
-            self._dual.is_young = situation.evidence not in _KNOWN_OUT
+            self._dual.was_started_in_silence = situation.evidence not in _KNOWN_OUT
 
     def _hold_s(self, row: Row) -> float:
         if row.trigger is Trigger.STORE_FAILED:
@@ -347,18 +347,18 @@ class ServiceMachine:
             is_boot_blocked=self._fencing.is_boot_blocked(self.spec, now),
             is_retry_due=now >= self._fencing.retry_at(self.spec),
             is_defending=self.spec.policy.is_defended and self.spec.is_fenced and not self._fencing.is_peer_fenced,
-            is_in_doubt=self._doubt is not None,
+            is_ownership_unconfirmed=self._doubt is not None,
             is_peer_started=view.state_of(self.spec.name) in _RUNS,
             is_copy_to_stop=stops_at is not None and now >= stops_at,
             is_to_hand_over=(
                 self._failures.lets_hand_over(self.spec.policy)
                 and view.state_of(self.spec.name) is ServiceState.STOPPED
             ),
-            is_found_down=self._is_found_down,
+            is_reported_down=self._is_reported_down,
             is_found_in_part=self._look_at is not None or self._seems_up,
             is_look_due=self._seems_up or (self._look_at is not None and now >= self._look_at),
             is_peer_unready=self._is_peer_unready(view),
-            is_untried=self._is_untried,
+            was_never_started=self._was_never_started,
             is_stuck=self.state is ServiceState.START_READY and now >= self._ready_since + STUCK_S and self._goes_second,
             leaving=leaving,
         )
@@ -382,7 +382,7 @@ class ServiceMachine:
         if self._doubt is None or self.running is ScriptKind.PROBE:
             return []
         evidence = view.evidence(self.spec.name, self._doubt.seq)
-        is_heard_out = evidence in (Evidence.OUT_ACKED, Evidence.LEFT_OUT)
+        is_heard_out = evidence in (Evidence.OUT_ACKED, Evidence.DEPARTED_STOPPED)
         is_heard_busy = evidence is Evidence.BUSY and view.acked_seq >= self._doubt.seq
         if not (is_heard_out or is_heard_busy or view.is_watched_out(self.spec.name, self.since, now)):
             return []
@@ -412,7 +412,7 @@ class ServiceMachine:
                 return self._ready_since + STUCK_S
             delay_ends = max(view.silent_since, self._ready_since) + self.pace.start_ready_delay_s
             return max(delay_ends, self._fence_due(view, now)) if now >= delay_ends else delay_ends
-        if self.state is ServiceState.START_FAILED and self._is_untried and view.silent_since is not None:
+        if self.state is ServiceState.START_FAILED and self._was_never_started and view.silent_since is not None:
             return self._fencing.retry_at(self.spec)
         if self.state is ServiceState.STARTED and self.spec.policy.is_defended and view.silent_since is not None:
             return max(view.silent_since + self.pace.start_ready_delay_s, self._fence_due(view, now), self._put_off_until)
@@ -437,7 +437,7 @@ class ServiceMachine:
         waiting, self._pending = self._pending, None
         if waiting is None:
             return []
-        return [self._answer(waiting.command_id, waiting.command, Word.ROLLED_BACK, view, detail, is_ok=False)]
+        return [self._answer(waiting.command_id, waiting.command, AnswerCode.ROLLED_BACK, view, detail, is_ok=False)]
 
     def _is_peer_unready(self, view: PeerView) -> bool:
         return view.is_unready(self.spec.name) and view.state_of(self.spec.name) is ServiceState.STOPPED
@@ -462,7 +462,7 @@ class ServiceMachine:
         return self.state if is_sure else ServiceState.UNKNOWN
 
     @property
-    def is_in_doubt(self) -> bool:
+    def is_ownership_unconfirmed(self) -> bool:
         """True while the peer's acknowledgement is waited for."""
         return self._doubt is not None
 
@@ -531,7 +531,7 @@ class ServiceMachine:
         confirm = f"if {peer} runs nothing: openha fence confirm {peer}"
         if self.state is ServiceState.STOPPED and fencing.is_boot_blocked(self.spec, now):
             return f"{BOOT_UNANSWERED if fencing.has_heard_one_way else BOOT_BLOCKED}; {confirm}"
-        is_waiting = self.state is ServiceState.START_READY or (self.state is ServiceState.START_FAILED and self._is_untried)
+        is_waiting = self.state is ServiceState.START_READY or (self.state is ServiceState.START_FAILED and self._was_never_started)
         if not is_waiting or not self.spec.is_fenced:
             return ""
         flight = fencing.flight
@@ -552,13 +552,13 @@ class ServiceMachine:
         peer_state, standing = view.for_script(self.spec.name)
         return RunScript(self.spec.name, kind, path, peer_state, standing)
 
-    def _word(self, word: Word, view: PeerView) -> Answer:
+    def _word(self, word: AnswerCode, view: PeerView) -> Answer:
         assert self._pending is not None, "a word needs somebody who listens"
         return Answer(self._pending.command_id, self._pending.command.value, self.spec.name, word, self.state,
                       view.state_of(self.spec.name))
 
     def _answer(
-        self, command_id: int, command: Command, word: Word, view: PeerView, detail: str, is_ok: bool
+        self, command_id: int, command: Command, word: AnswerCode, view: PeerView, detail: str, is_ok: bool
     ) -> Answer:
         return Answer(command_id, command.value, self.spec.name, word, self.state, view.state_of(self.spec.name), detail,
                       is_last=True, is_ok=is_ok)

@@ -17,7 +17,7 @@ import enum
 from dataclasses import dataclass
 from typing import Callable, Optional
 
-from opensvc_openha.core.actions import Word
+from opensvc_openha.core.actions import AnswerCode
 from opensvc_openha.core.events import Leaving, ScriptKind
 from opensvc_openha.core.model import Role
 from opensvc_openha.core.peer_view import Evidence
@@ -97,7 +97,7 @@ class Situation:
     """The peer is heard as a C OpenHA: it acknowledges nothing."""
     is_watched_out: bool = False
     """Such a peer said that it is out, and the same, in every beat of the whole start-ready delay."""
-    is_in_doubt: bool = False
+    is_ownership_unconfirmed: bool = False
     """This node was away (restarted, or stalled) while it ran the service, and the peer has not confirmed it since."""
     is_peer_started: bool = False
     """The peer is heard and says that it runs the service, with its start script over."""
@@ -105,7 +105,7 @@ class Situation:
     """Both nodes run the service, and by the policy this one stops its copy now."""
     is_to_hand_over: bool = False
     """A start script failed here, and by the policy the peer, which is STOPPED, gets the service."""
-    is_found_down: bool = False
+    is_reported_down: bool = False
     """Frozen as started, but the wrapper said that nothing runs."""
     is_found_in_part: bool = False
     """Stopped, but the wrapper said that some of it is up: the peer is not told that it is out."""
@@ -113,7 +113,7 @@ class Situation:
     """So it was found, and it is time to ask the wrapper again."""
     is_peer_unready: bool = False
     """The peer is STOPPED and would take the service, but says that it could not start it."""
-    is_untried: bool = False
+    was_never_started: bool = False
     """START_FAILED since the check-up script failed while the peer was silent: nothing was started."""
     is_stuck: bool = False
     """START_READY on both nodes for too long, and this one has to yield whatever its role."""
@@ -121,7 +121,7 @@ class Situation:
 
 
 Guard = Callable[[Situation], bool]
-_HEARD = (Evidence.OUT, Evidence.OUT_ACKED, Evidence.LEFT_OUT, Evidence.READY, Evidence.RUNS, Evidence.BUSY)
+_HEARD = (Evidence.OUT, Evidence.OUT_ACKED, Evidence.DEPARTED_STOPPED, Evidence.READY, Evidence.RUNS, Evidence.BUSY)
 
 
 @dataclass(frozen=True)
@@ -135,10 +135,10 @@ class Row:
     reason: str
     run: Optional[ScriptKind] = None
     sets_then: bool = False
-    then: Optional[S] = None
+    frozen_target: Optional[S] = None
     holds: bool = False
-    ready: Optional[Word] = None
-    done: Optional[Word] = None
+    ready: Optional[AnswerCode] = None
+    done: Optional[AnswerCode] = None
 
     @property
     def name(self) -> str:
@@ -152,19 +152,19 @@ def _idle(s: Situation) -> bool:
 
 def _may_begin(s: Situation) -> bool:
     """Nothing speaks against announcing START_READY. It takes more than that to start."""
-    out = (Evidence.OUT, Evidence.OUT_ACKED, Evidence.LEFT_OUT, Evidence.SILENT)
+    out = (Evidence.OUT, Evidence.OUT_ACKED, Evidence.DEPARTED_STOPPED, Evidence.SILENT)
     is_blocked = s.evidence is Evidence.SILENT and s.is_boot_blocked
     return s.running is None and s.leaving is None and s.evidence in out and not is_blocked
 
 
 def _may_retry(s: Situation) -> bool:
-    return s.is_untried and s.evidence is Evidence.SILENT and (s.is_retry_due or s.is_check_valid) and _may_begin(s)
+    return s.was_never_started and s.evidence is Evidence.SILENT and (s.is_retry_due or s.is_check_valid) and _may_begin(s)
 
 
 def _is_proved_out(s: Situation) -> bool:
     if s.evidence is Evidence.OUT:
         return s.is_legacy and s.is_watched_out
-    return s.evidence in (Evidence.OUT_ACKED, Evidence.LEFT_OUT)
+    return s.evidence in (Evidence.OUT_ACKED, Evidence.DEPARTED_STOPPED)
 
 
 def _may_check(s: Situation) -> bool:
@@ -174,7 +174,7 @@ def _may_check(s: Situation) -> bool:
 
 
 def _may_defend(s: Situation) -> bool:
-    is_sure = s.running is None and not s.is_in_doubt
+    is_sure = s.running is None and not s.is_ownership_unconfirmed
     return is_sure and s.is_defending and s.evidence is Evidence.SILENT and _may_check(s)
 
 
@@ -217,39 +217,39 @@ _START_ROWS = (
     Row(S.START_READY, _T.EVALUATE, _needs_no_check, S.STARTING, "peer is {evidence}{proof}", run=_K.START),
     Row(S.START_READY, _T.EVALUATE, _may_check, S.STARTING, "peer is {evidence}, check-up script", run=_K.CHECK),
     Row(S.START_READY, _T.EVALUATE, _must_yield, S.STOPPED, "peer is {evidence}, it goes first",
-        sets_then=True, holds=True, done=Word.ROLLED_BACK),
-    Row(S.START_FAILED, _T.EVALUATE, lambda s: _idle(s) and s.is_untried and s.evidence in _HEARD,
+        sets_then=True, holds=True, done=AnswerCode.ROLLED_BACK),
+    Row(S.START_FAILED, _T.EVALUATE, lambda s: _idle(s) and s.was_never_started and s.evidence in _HEARD,
         S.STOPPED, "nothing was started, and the peer is heard again", holds=True),
     Row(S.START_FAILED, _T.EVALUATE, _may_retry, S.START_READY, "nothing was started: next try, peer is {evidence}{proof}",
         sets_then=True),
     Row(S.STARTING, _T.CHECK_OK, lambda s: s.running is _K.CHECK and _may_start(s), S.STARTING,
         "check-up script succeeded, peer is {evidence}", run=_K.START),
     Row(S.STARTING, _T.CHECK_OK, lambda s: s.running is _K.CHECK and _must_yield(s), S.STOPPED,
-        "after the check-up script the peer is {evidence}", sets_then=True, done=Word.ROLLED_BACK),
+        "after the check-up script the peer is {evidence}", sets_then=True, done=AnswerCode.ROLLED_BACK),
     Row(S.STARTING, _T.CHECK_OK, _script(_K.CHECK), S.START_READY, "after the check-up script the peer is {evidence}"),
     Row(S.STARTING, _T.CHECK_FAILED, lambda s: s.running is _K.CHECK and s.evidence in _HEARD, S.STOPPED,
-        "nothing was started, check-up script failed: {detail}", sets_then=True, holds=True, done=Word.FAILED),
+        "nothing was started, check-up script failed: {detail}", sets_then=True, holds=True, done=AnswerCode.FAILED),
     Row(S.STARTING, _T.CHECK_FAILED, _script(_K.CHECK), S.START_FAILED, "check-up script failed: {detail}",
-        sets_then=True, done=Word.FAILED),
+        sets_then=True, done=AnswerCode.FAILED),
     Row(S.STARTING, _T.POSTPONED, lambda s: s.running in _BEFORE_START and s.leaving is not None, S.STOPPED,
-        "not begun: {detail}, and it is leaving", sets_then=True, done=Word.ROLLED_BACK),
+        "not begun: {detail}, and it is leaving", sets_then=True, done=AnswerCode.ROLLED_BACK),
     Row(S.STARTING, _T.POSTPONED, lambda s: s.running in _BEFORE_START, S.START_READY, "not begun: {detail}"),
     Row(S.STARTING, _T.START_OK, _ends(_K.START, S.FROZEN_START), S.FROZEN_START, "start script succeeded, frozen",
-        sets_then=True, done=Word.FROZEN_START),
+        sets_then=True, done=AnswerCode.FROZEN_START),
     Row(S.STARTING, _T.START_OK, _script(_K.START), S.STARTED, "start script succeeded", sets_then=True,
-        done=Word.STARTED),
+        done=AnswerCode.STARTED),
     Row(S.STARTING, _T.START_FAILED, _script(_K.START), S.START_FAILED, "start script failed: {detail}",
-        sets_then=True, done=Word.FAILED),
+        sets_then=True, done=AnswerCode.FAILED),
     Row(S.STARTING, _T.START_NOT_BEGUN, lambda s: s.running is _K.START and s.evidence in _HEARD, S.STOPPED,
-        "nothing was started: {detail}", sets_then=True, holds=True, done=Word.FAILED),
+        "nothing was started: {detail}", sets_then=True, holds=True, done=AnswerCode.FAILED),
     Row(S.STARTING, _T.START_NOT_BEGUN, _script(_K.START), S.START_FAILED, "nothing was started: {detail}",
-        sets_then=True, done=Word.FAILED),
+        sets_then=True, done=AnswerCode.FAILED),
 )
 
 _STOP_ROWS = (
     Row(S.STARTED, _T.EVALUATE, lambda s: s.running is None and s.leaving is Leaving.STOP_SERVICES, S.STOPPING,
         "this node is leaving", run=_K.STOP, sets_then=True),
-    Row(S.STARTED, _T.EVALUATE, lambda s: s.running is None and s.is_in_doubt and s.is_peer_started, S.STOPPING,
+    Row(S.STARTED, _T.EVALUATE, lambda s: s.running is None and s.is_ownership_unconfirmed and s.is_peer_started, S.STOPPING,
         "{away}, and the peer has taken the service", run=_K.STOP, sets_then=True),
     Row(S.STARTED, _T.EVALUATE, lambda s: s.running is None and s.is_peer_started and s.is_copy_to_stop, S.STOPPING,
         "dual run: on_dual_run = {policy}", run=_K.STOP, sets_then=True),
@@ -258,11 +258,11 @@ _STOP_ROWS = (
     Row(S.START_FAILED, _T.EVALUATE, lambda s: s.running is None and s.leaving is None and s.is_to_hand_over, S.STOPPING,
         "on_start_failure = hand-over: stop what is left, the peer takes it", run=_K.STOP, sets_then=True),
     Row(S.STOPPING, _T.STOP_OK, _ends(_K.STOP, S.FROZEN_STOP), S.FROZEN_STOP, "stop script succeeded, frozen",
-        sets_then=True, done=Word.FROZEN_STOP),
+        sets_then=True, done=AnswerCode.FROZEN_STOP),
     Row(S.STOPPING, _T.STOP_OK, _script(_K.STOP), S.STOPPED, "stop script succeeded", sets_then=True, holds=True,
-        done=Word.STOPPED),
+        done=AnswerCode.STOPPED),
     Row(S.STOPPING, _T.STOP_FAILED, _script(_K.STOP), S.STOP_FAILED, "stop script failed: {detail}", sets_then=True,
-        done=Word.FAILED),
+        done=AnswerCode.FAILED),
 )
 
 _PROBE_ROWS = (
@@ -272,11 +272,11 @@ _PROBE_ROWS = (
     Row(S.STOPPED, _T.PROBE_SOME, _ends(_K.PROBE, S.FROZEN_STOP), S.STOPPING, "parts of it were found up: stopped",
         run=_K.STOP),
     Row(S.STOPPED, _T.PROBE_DOWN, _ends(_K.PROBE, S.FROZEN_STOP), S.FROZEN_STOP, "operator: freeze-stop",
-        sets_then=True, done=Word.FROZEN_STOP),
+        sets_then=True, done=AnswerCode.FROZEN_STOP),
     Row(S.STOPPED, _T.PROBE_UNSURE, lambda s: _ends(_K.PROBE, S.FROZEN_STOP)(s) and s.is_found_in_part, S.STOPPING,
         "parts of it were found up: stopped", run=_K.STOP),
     Row(S.STOPPED, _T.PROBE_UNSURE, _ends(_K.PROBE, S.FROZEN_STOP), S.FROZEN_STOP, "operator: freeze-stop",
-        sets_then=True, done=Word.FROZEN_STOP),
+        sets_then=True, done=AnswerCode.FROZEN_STOP),
     *(Row(state, _T.PROBE_UP, _script(_K.PROBE), S.FROZEN_START,
           "found up by the wrapper's status, started by nobody of the cluster: frozen as started", sets_then=True)
       for state in _NOT_STARTED),
@@ -321,41 +321,41 @@ _LEARN_ROWS = (
     Row(S.UNKNOWN, _T.PROBE_UNSURE, _ends(_K.PROBE, S.FROZEN_STOP), S.FROZEN_STOP, "new service", sets_then=True),
     Row(S.UNKNOWN, _T.PROBE_SOME, _ends(_K.PROBE, S.FROZEN_STOP), S.FROZEN_STOP, _SOME_UP, sets_then=True),
     Row(S.START_READY, _T.STORE_FAILED, _idle, S.STOPPED, "state cannot be written: {detail}", sets_then=True,
-        holds=True, done=Word.FAILED),
+        holds=True, done=AnswerCode.FAILED),
     Row(S.STARTING, _T.STORE_FAILED, lambda s: s.running in _BEFORE_START, S.STOPPED,
-        "state cannot be written: {detail}", sets_then=True, holds=True, done=Word.FAILED),
+        "state cannot be written: {detail}", sets_then=True, holds=True, done=AnswerCode.FAILED),
 )
 
 _OPERATOR_ROWS = (
-    Row(S.STOPPED, _T.START, _may_begin, S.START_READY, "operator: {trigger}", sets_then=True, ready=Word.READY_START),
-    Row(S.START_FAILED, _T.START, lambda s: s.is_untried and _may_begin(s), S.START_READY, "operator: {trigger}",
-        sets_then=True, ready=Word.READY_START),
+    Row(S.STOPPED, _T.START, _may_begin, S.START_READY, "operator: {trigger}", sets_then=True, ready=AnswerCode.READY_START),
+    Row(S.START_FAILED, _T.START, lambda s: s.was_never_started and _may_begin(s), S.START_READY, "operator: {trigger}",
+        sets_then=True, ready=AnswerCode.READY_START),
     # What nobody could take over is stopped by freeze-stop, which says so.
     Row(S.STARTED, _T.STOP, lambda s: s.running is None and not s.is_peer_unready, S.STOPPING, "operator: {trigger}",
-        run=_K.STOP, sets_then=True, ready=Word.READY_STOP),
-    Row(S.UNKNOWN, _T.STOP, _idle, S.STOPPING, "operator: {trigger}", run=_K.STOP, sets_then=True, ready=Word.READY_STOP),
-    Row(S.STOPPED, _T.FREEZE_STOP, _idle, S.STOPPED, "operator: {trigger}", run=_K.PROBE, sets_then=True, then=S.FROZEN_STOP,
-        ready=Word.READY_FREEZE_STOP),
-    Row(S.START_READY, _T.FREEZE_STOP, _idle, S.STOPPED, "operator: {trigger}", run=_K.PROBE, sets_then=True, then=S.FROZEN_STOP,
-        ready=Word.READY_FREEZE_STOP),
+        run=_K.STOP, sets_then=True, ready=AnswerCode.READY_STOP),
+    Row(S.UNKNOWN, _T.STOP, _idle, S.STOPPING, "operator: {trigger}", run=_K.STOP, sets_then=True, ready=AnswerCode.READY_STOP),
+    Row(S.STOPPED, _T.FREEZE_STOP, _idle, S.STOPPED, "operator: {trigger}", run=_K.PROBE, sets_then=True, frozen_target=S.FROZEN_STOP,
+        ready=AnswerCode.READY_FREEZE_STOP),
+    Row(S.START_READY, _T.FREEZE_STOP, _idle, S.STOPPED, "operator: {trigger}", run=_K.PROBE, sets_then=True, frozen_target=S.FROZEN_STOP,
+        ready=AnswerCode.READY_FREEZE_STOP),
     Row(S.FROZEN_STOP, _T.FREEZE_STOP, lambda s: s.running is None and s.is_found_in_part, S.STOPPING, "operator: {trigger}",
-        run=_K.STOP, sets_then=True, then=S.FROZEN_STOP, ready=Word.READY_FREEZE_STOP),
-    Row(S.STARTED, _T.FREEZE_STOP, _idle, S.STOPPING, "operator: {trigger}", run=_K.STOP, sets_then=True, then=S.FROZEN_STOP,
-        ready=Word.READY_FREEZE_STOP),
+        run=_K.STOP, sets_then=True, frozen_target=S.FROZEN_STOP, ready=AnswerCode.READY_FREEZE_STOP),
+    Row(S.STARTED, _T.FREEZE_STOP, _idle, S.STOPPING, "operator: {trigger}", run=_K.STOP, sets_then=True, frozen_target=S.FROZEN_STOP,
+        ready=AnswerCode.READY_FREEZE_STOP),
     # Half a service may be left behind by these two: what is frozen as stopped must have been stopped.
-    Row(S.START_FAILED, _T.FREEZE_STOP, _idle, S.STOPPING, "operator: {trigger}", run=_K.STOP, sets_then=True, then=S.FROZEN_STOP,
-        ready=Word.READY_FREEZE_STOP),
-    Row(S.STOP_FAILED, _T.FREEZE_STOP, _idle, S.STOPPING, "operator: {trigger}", run=_K.STOP, sets_then=True, then=S.FROZEN_STOP,
-        ready=Word.READY_FREEZE_STOP),
-    Row(S.STARTED, _T.FREEZE_START, _idle, S.FROZEN_START, "operator: {trigger}", ready=Word.READY_FREEZE_START,
-        done=Word.FROZEN_START),
-    Row(S.STOPPED, _T.FREEZE_START, _may_begin, S.START_READY, "operator: {trigger}", sets_then=True, then=S.FROZEN_START,
-        ready=Word.READY_FREEZE_START),
-    Row(S.FROZEN_STOP, _T.UNFREEZE, _idle, S.STOPPED, "operator: {trigger}", ready=Word.READY_UNFREEZE, done=Word.UNFROZEN),
-    Row(S.FROZEN_START, _T.UNFREEZE, lambda s: s.running is None and s.is_found_down, S.STARTED,
-        "operator: {trigger}; it was found down before, and is looked at again", run=_K.PROBE, ready=Word.READY_UNFREEZE,
-        done=Word.UNFROZEN),
-    Row(S.FROZEN_START, _T.UNFREEZE, _idle, S.STARTED, "operator: {trigger}", ready=Word.READY_UNFREEZE, done=Word.UNFROZEN),
+    Row(S.START_FAILED, _T.FREEZE_STOP, _idle, S.STOPPING, "operator: {trigger}", run=_K.STOP, sets_then=True, frozen_target=S.FROZEN_STOP,
+        ready=AnswerCode.READY_FREEZE_STOP),
+    Row(S.STOP_FAILED, _T.FREEZE_STOP, _idle, S.STOPPING, "operator: {trigger}", run=_K.STOP, sets_then=True, frozen_target=S.FROZEN_STOP,
+        ready=AnswerCode.READY_FREEZE_STOP),
+    Row(S.STARTED, _T.FREEZE_START, _idle, S.FROZEN_START, "operator: {trigger}", ready=AnswerCode.READY_FREEZE_START,
+        done=AnswerCode.FROZEN_START),
+    Row(S.STOPPED, _T.FREEZE_START, _may_begin, S.START_READY, "operator: {trigger}", sets_then=True, frozen_target=S.FROZEN_START,
+        ready=AnswerCode.READY_FREEZE_START),
+    Row(S.FROZEN_STOP, _T.UNFREEZE, _idle, S.STOPPED, "operator: {trigger}", ready=AnswerCode.READY_UNFREEZE, done=AnswerCode.UNFROZEN),
+    Row(S.FROZEN_START, _T.UNFREEZE, lambda s: s.running is None and s.is_reported_down, S.STARTED,
+        "operator: {trigger}; it was found down before, and is looked at again", run=_K.PROBE, ready=AnswerCode.READY_UNFREEZE,
+        done=AnswerCode.UNFROZEN),
+    Row(S.FROZEN_START, _T.UNFREEZE, _idle, S.STARTED, "operator: {trigger}", ready=AnswerCode.READY_UNFREEZE, done=AnswerCode.UNFROZEN),
 )
 
 _FORCE_ROWS = tuple(
@@ -363,9 +363,9 @@ _FORCE_ROWS = tuple(
     for state in S
     for row in (
         Row(state, _T.FORCE_STOP, _idle, S.STOPPED, "operator: {trigger}", sets_then=True, holds=True,
-            ready=Word.READY_FORCE_STOP, done=Word.STOPPED),
+            ready=AnswerCode.READY_FORCE_STOP, done=AnswerCode.STOPPED),
         Row(state, _T.FORCE_START, _idle, S.STARTED, "operator: {trigger}", sets_then=True,
-            ready=Word.READY_FORCE_START, done=Word.FORCED_START),
+            ready=AnswerCode.READY_FORCE_START, done=AnswerCode.FORCED_START),
     )
 )
 
@@ -439,7 +439,7 @@ _RUNNING = {
 
 def explain_confirmed(state: S, situation: Situation) -> str:
     """What becomes of a service here once a person has said that the silent peer runs nothing."""
-    would_start = state in (S.STOPPED, S.START_READY) or (state is S.START_FAILED and situation.is_untried)
+    would_start = state in (S.STOPPED, S.START_READY) or (state is S.START_FAILED and situation.was_never_started)
     if situation.running in _RUNNING:
         return _RUNNING[situation.running]
     if not would_start:

@@ -48,7 +48,7 @@ def is_rootless() -> bool:
     return os.geteuid() != 0 or not is_first_namespace
 
 
-class Enclosure:
+class Sandbox:
     """The outer process and its namespaces."""
 
     def __init__(self) -> None:

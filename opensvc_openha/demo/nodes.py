@@ -27,7 +27,7 @@ from opensvc_openha.demo.enclosure import (
     COMMAND_LIMIT_S,
     START_LIMIT_S,
     TOOL_PATH,
-    Enclosure,
+    Sandbox,
     end,
     find_tool,
     read_line,
@@ -289,7 +289,7 @@ class TwoNodes:
     def __init__(self, names: Sequence[str] = NAMES, hosts: Optional[Mapping[str, str]] = None) -> None:
         """Boot both nodes; ``hosts`` are more names (name to address) for their /etc/hosts."""
         self._hosts = dict(hosts or {})
-        self.enclosure = Enclosure()
+        self.enclosure = Sandbox()
         self._nodes: List[Node] = []
         try:
             self.switch = Switch(self.enclosure)

@@ -13,7 +13,7 @@ import os
 import struct
 from typing import List, Optional
 
-from opensvc_openha.demo.enclosure import Enclosure
+from opensvc_openha.demo.enclosure import Sandbox
 
 SIZE_BYTES = 1024 * 1024
 NODE_PATH = "/dev/mapper/disk.hb.0"
@@ -32,7 +32,7 @@ _ATTEMPTS = 8
 class SharedDisk:
     """The shared disk of two nodes: its ``file``, and in ``loops`` each node's loop number, or none."""
 
-    def __init__(self, enclosure: Enclosure, nodes: int) -> None:
+    def __init__(self, enclosure: Sandbox, nodes: int) -> None:
         self.loops: List[int] = []
         self._devices: List[int] = []
         self.file = enclosure.disk_file

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Dict, List, Set, Tuple
 
-from opensvc_openha.demo.enclosure import BASE, Enclosure, find_tool
+from opensvc_openha.demo.enclosure import BASE, Sandbox, find_tool
 
 LINKS = ("eth0", "eth1", "eth2")
 SILENCING = ("learning", "flood", "mcast_flood", "bcast_flood")
@@ -23,7 +23,7 @@ def address(link: str, index: int) -> str:
 class Switch:
     """Three bridges, a port of each for every node, and which ports are deaf."""
 
-    def __init__(self, enclosure: Enclosure) -> None:
+    def __init__(self, enclosure: Sandbox) -> None:
         self._enclosure = enclosure
         self._net_files: Dict[int, str] = {}
         self._generation = 0

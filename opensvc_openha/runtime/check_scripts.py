@@ -14,7 +14,7 @@ from typing import Iterable
 from opensvc_openha.core.model import ServiceSpec
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.runtime import clock
-from opensvc_openha.runtime.problems import Problems, Subject
+from opensvc_openha.runtime.problems import ActiveIssues, Issue
 
 _AGENT_COMMANDS = frozenset({"svcmgr", "opensvc", "om"})
 """What a link of an OpenSVC agent leads to."""
@@ -60,7 +60,7 @@ def holds(path: str, mark: bytes, count: int = _HEAD_BYTES) -> bool:
 class CheckScripts:
     """Reports the services of this node whose check-up script proves nothing, for as long as that is so."""
 
-    def __init__(self, layout: Layout, problems: Problems) -> None:
+    def __init__(self, layout: Layout, problems: ActiveIssues) -> None:
         self._layout = layout
         self._problems = problems
         self._looked_at = -math.inf
@@ -78,7 +78,7 @@ class CheckScripts:
         doubts = {name: find_doubt(path, self._layout) for name, path in named.items()}
         found = [f"{name}: {doubt}" for name, doubt in doubts.items() if doubt]
         if not found:
-            self._problems.solve(Subject.CHECK_SCRIPT)
+            self._problems.solve(Issue.CHECK_SCRIPT)
             return
         more = [f"and {len(found) - _NAMED} more services"] if len(found) > _NAMED else []
-        self._problems.report(Subject.CHECK_SCRIPT, "; ".join(found[:_NAMED] + more))
+        self._problems.report(Issue.CHECK_SCRIPT, "; ".join(found[:_NAMED] + more))

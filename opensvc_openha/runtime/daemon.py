@@ -28,7 +28,7 @@ from opensvc_openha.core.actions import (
     RememberFencing,
     RememberLives,
     RunScript,
-    Word,
+    AnswerCode,
 )
 from opensvc_openha.core.engine import Engine
 from opensvc_openha.core.events import (
@@ -77,18 +77,18 @@ from opensvc_openha.runtime.logs import log_record
 from opensvc_openha.runtime.managed_services import may_run
 from opensvc_openha.runtime.memory_guard import MemoryGuard
 from opensvc_openha.runtime.monitor_process import MonitorCommand, MonitorProcess
-from opensvc_openha.runtime.node import Node
-from opensvc_openha.runtime.problems import Subject
+from opensvc_openha.runtime.node import ActionExecutor
+from opensvc_openha.runtime.problems import Issue
 from opensvc_openha.runtime.outside_starts import OutsideStarts
 from opensvc_openha.runtime.process_names import ProcessNames
-from opensvc_openha.runtime.pulse import Pulse
+from opensvc_openha.runtime.pulse import StallDetector
 from opensvc_openha.runtime.readiness import Readiness
 from opensvc_openha.runtime.realtime import Realtime, favour_session
 from opensvc_openha.runtime.script_runner import ScriptRunner
 from opensvc_openha.runtime.systemd import Systemd
 from opensvc_openha.runtime.state_store import StateStore, clean_up, next_boot
 from opensvc_openha.runtime.state_writer import StateWriter
-from opensvc_openha.runtime.status_board import StatusBoard
+from opensvc_openha.runtime.status_board import BeatOutbox
 from opensvc_openha.runtime.thread_names import name_thread
 
 _SUSPICIOUS = {
@@ -150,7 +150,7 @@ class Daemon:
         self._agent_caches = AgentCaches(layout, self._scripts_of_services, self._memory)
         self._check_scripts = CheckScripts(layout, self._problems)
         self._process_names = ProcessNames(layout, self._spec.node)
-        self._board = StatusBoard()
+        self._board = BeatOutbox()
         self._posted = 0
         self._posted_at = self._mute_until = self._decided_at = clock.monotonic()
         self._patience_s = math.inf
@@ -178,7 +178,7 @@ class Daemon:
         self._monitor: MonitorProcess = (
             MonitorProcess(monitor, layout.environment(), logger, self._memory) if former is None else former._monitor
         )
-        self._pulse: Pulse = Pulse() if former is None else former._pulse
+        self._pulse: StallDetector = StallDetector() if former is None else former._pulse
         self._log_problem = log_problem
         self._logs = LogKeeper(layout, self._problems, self._own_names, log_problem)
         self._interfaces = InterfaceWatch(lambda links: self._inbox.put(SendersMuted(links)))
@@ -192,7 +192,7 @@ class Daemon:
         is_first_start = not os.path.exists(layout.boot_file)
         boot, is_same_life = next_boot(layout)
         self._authentication = Authentication(self._spec.node, boot, copy_command(layout, self._spec.peer))
-        self._hand_out(self._configuration.current)
+        self._apply_options(self._configuration.current)
         self._realtime = Realtime(self._configuration.current.options.realtime)
         kept = self._store.kept(self._spec.own_services) if is_same_life else ()
         self._removed = kept = self._configuration.current.options.complete_services(kept)
@@ -205,7 +205,7 @@ class Daemon:
         self._fencing_store = FencingStore(layout)
         memory = self._fencing_store.read(has_run_in_this_life=is_same_life and not is_first_start)
         engine = Engine(self._spec, boot, learned, clock.monotonic(), lives, kept, memory)
-        self._node = Node(engine, self, self._writer.begin)
+        self._node = ActionExecutor(engine, self, self._writer.begin)
 
     # --- life -----------------------------------------------------------------------------------------------
 
@@ -222,7 +222,7 @@ class Daemon:
             self._history.open()
             self._pulse.start(self._realtime.enter)
         self._agent_caches.begin(self._own_names())
-        self._match_links(self._spec)
+        self._reconcile_links(self._spec)
         self._log.info("node %s: starting, peer %s, %d service(s)", self._spec.node, self._spec.peer,
                        len(self._spec.own_services))
         for warning in (*self._warnings(), *self._advice()):
@@ -253,16 +253,16 @@ class Daemon:
         try:
             self._obey_signals()
             self._configuration.look()
-            self._guard_place()
+            self._restore_socket_and_lock()
             self._check_scripts.look(self._spec.own_services)
             self._process_names.look()
             self._monitor.look()
             ring = self._authentication.advance(clock.monotonic())
             if ring is not None:
                 self._configuration.write_rotation(ring)
-            self._problems.solve(Subject.INTERNAL)
+            self._problems.solve(Issue.INTERNAL)
         except Exception as error:  # The one place of this thread that catches all: reported for as long as it is so.
-            self._problems.report(Subject.INTERNAL, f"{type(error).__name__}: {error}")
+            self._problems.report(Issue.INTERNAL, f"{type(error).__name__}: {error}")
 
     def _await_peer(self) -> None:
         """Gives a peer that runs the time to be heard, and the wrappers that to answer: the first status is a true one."""
@@ -325,7 +325,7 @@ class Daemon:
         """What the engine's thread did itself, writing states most of all, is no stall: the listeners went on."""
         ended = clock.monotonic()
         if ended - began >= timing.WORK_NOTED_S and not self._pulse.was_stopped(began):
-            self._node.engine.worked(ended)
+            self._node.engine.note_busy_until(ended)
 
     def _answer_questions(self, now: float) -> None:
         """Who only looks does not wait behind thousands of events, and one snapshot serves all who wait."""
@@ -340,7 +340,7 @@ class Daemon:
         try:
             return self._node.engine.snapshot(now)
         except Exception as error:
-            self._problems.report(Subject.INTERNAL, f"no status: {type(error).__name__}: {error}")
+            self._problems.report(Issue.INTERNAL, f"no status: {type(error).__name__}: {error}")
             return None
 
     def _end(self) -> int:
@@ -402,7 +402,7 @@ class Daemon:
             self._asked.clear()
         for answers, event in waiting:
             unknown = ServiceState.UNKNOWN
-            answers.put(Answer(event.command_id, event.command.value, event.service, Word.FAILED, unknown, unknown,
+            answers.put(Answer(event.command_id, event.command.value, event.service, AnswerCode.FAILED, unknown, unknown,
                                f"{why}; look at `service -s` before you try again", is_last=True, is_ok=False))
         for thread in self._links.values():
             thread.ask_to_end()
@@ -431,17 +431,17 @@ class Daemon:
                 self._lock_handle = take_lock(self._layout)
                 self._log.warning("node %s: %s had been removed", self._spec.node, self._layout.lock_file)
 
-    def _guard_place(self) -> None:
+    def _restore_socket_and_lock(self) -> None:
         """Puts back lock and socket if somebody removed them; where another daemon has taken the place, falls silent."""
         try:
             self._expect_place()
             self._server.reopen_if_gone()
-            self._problems.solve(Subject.PLACE)
+            self._problems.solve(Issue.PLACE)
         except RefusedError as error:
             self._displaced = str(error)
             self._is_over.set()
         except OpenhaError as error:
-            self._problems.report(Subject.PLACE, str(error))
+            self._problems.report(Issue.PLACE, str(error))
 
     # --- configuration --------------------------------------------------------------------------------------
 
@@ -458,7 +458,7 @@ class Daemon:
         """Brings a new configuration to everything that runs by the former one."""
         self._readiness.look_soon()
         self._outside.look_soon()
-        self._hand_out(self._configuration.current)
+        self._apply_options(self._configuration.current)
         spec = self._spec
         if spec == former.spec:
             return
@@ -470,10 +470,10 @@ class Daemon:
         learned = self._store.learn(added, is_same_life=True, unwritten={svc.name for svc in kept})
         self._store.note_managed(spec.own_services)
         self._inbox.put(ConfigChanged(spec, learned))
-        self._match_links(spec)
+        self._reconcile_links(spec)
         self._interfaces.use(spec.senders)
 
-    def _hand_out(self, current: Configuration) -> None:
+    def _apply_options(self, current: Configuration) -> None:
         """Gives options to those that have no need of the engine for it."""
         if current.options.heartbeat.authentication is AuthMode.OFF:
             try:
@@ -488,7 +488,7 @@ class Daemon:
         beats_s = timing.PATIENCE_BEATS * timing.PACES[current.spec.profile].beat_interval_s
         self._patience_s = max(beats_s, min((link.timeout_s for link in current.spec.senders), default=math.inf))
 
-    def _match_links(self, spec: ClusterSpec) -> None:
+    def _reconcile_links(self, spec: ClusterSpec) -> None:
         """Starts a thread for each new end of a link, ends those of links that are gone."""
         wanted = {(link, "sender") for link in spec.senders} | {(link, "listener") for link in spec.listeners}
         for key in [key for key in self._links if key not in wanted]:
@@ -713,7 +713,7 @@ class Daemon:
         self._history.note(EntryKind.COMMAND, "", f"confirm {node}", f"by {caller.text}", is_alarm=True)
         if node != self._spec.peer:
             why = f"{node} is not the peer of this node, which is {self._spec.peer}: type its whole name"
-            self._note_word(node, Word.REFUSED.name, why)
+            self._note_word(node, AnswerCode.REFUSED.name, why)
             raise RefusedError(why)
         answers: "queue.SimpleQueue[Answer]" = queue.SimpleQueue()
         with self._answering:

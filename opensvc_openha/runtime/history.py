@@ -15,7 +15,7 @@ from typing import Callable, Mapping, Optional
 
 from opensvc_openha import __version__
 from opensvc_openha.core.actions import Answer, Record, RunScript
-from opensvc_openha.core.events import Command, Learned, ScriptExited, ScriptKind, ScriptOutcome
+from opensvc_openha.core.events import Command, RecoveredState, ScriptExited, ScriptKind, ScriptOutcome
 from opensvc_openha.core.status import Sight
 from opensvc_openha.core.timing import HISTORY_ENTRIES, HISTORY_INBOX_LIMIT
 from opensvc_openha.formats.layout import Layout
@@ -90,7 +90,7 @@ class History:
         self._put(Entry(clock.wall_of(sight.at), sight.at, EntryKind(record.kind.value), record.name, record.old, record.new,
                         record.reason, record.rule, record.is_alarm, sight=sight))
 
-    def note_start(self, learned: "Mapping[str, Learned]", is_same_life: bool) -> None:
+    def note_start(self, learned: "Mapping[str, RecoveredState]", is_same_life: bool) -> None:
         """The daemon begins, and this is what it knows of its services."""
         since = "services may run from before" if is_same_life else "first start since the machine was started"
         self.note(EntryKind.DAEMON, "", "STARTED", f"version {__version__}, pid {os.getpid()}, {since}")

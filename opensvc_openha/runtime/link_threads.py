@@ -18,7 +18,7 @@ from opensvc_openha.links.registry import make_listener, make_sender
 from opensvc_openha.runtime import clock
 from opensvc_openha.runtime.beat_intake import BeatIntake
 from opensvc_openha.runtime.codec import Codec
-from opensvc_openha.runtime.status_board import StatusBoard
+from opensvc_openha.runtime.status_board import BeatOutbox
 from opensvc_openha.runtime.thread_names import name_thread
 
 _WAIT_S = 0.5
@@ -129,7 +129,7 @@ class SenderThread(LinkThread):
     role = "sender"
     complaint = "what was written is gone"
 
-    def __init__(self, link: LinkSpec, codec: Codec, board: StatusBoard, log: Log) -> None:
+    def __init__(self, link: LinkSpec, codec: Codec, board: BeatOutbox, log: Log) -> None:
         super().__init__(link, log)
         self._codec = codec
         self._board = board

@@ -20,7 +20,7 @@ from opensvc_openha.formats.layout import Layout
 from opensvc_openha.formats.options_file import Options
 from opensvc_openha.runtime import configuration
 from opensvc_openha.runtime.key_store import read_settings, write_keys
-from opensvc_openha.runtime.problems import Problems, Subject
+from opensvc_openha.runtime.problems import ActiveIssues, Issue
 
 
 @dataclass(frozen=True)
@@ -51,12 +51,12 @@ class LiveConfiguration:
             if known is None:
                 raise
             self.current, problem = known, str(error)
-        self._problems = Problems(self.current.spec.node, logger)
+        self._problems = ActiveIssues(self.current.spec.node, logger)
         if problem:
-            self._problems.report(Subject.CONFIGURATION, problem)
+            self._problems.report(Issue.CONFIGURATION, problem)
 
     @property
-    def problems(self) -> Problems:
+    def problems(self) -> ActiveIssues:
         """Where mistakes in the files are kept, with the daemon's other problems."""
         return self._problems
 
@@ -71,7 +71,7 @@ class LiveConfiguration:
         try:
             self.reload()
         except (OpenhaError, OSError) as error:  # A file that cannot be read is no reason to die: what is known stays in force.
-            self._problems.report(Subject.CONFIGURATION, str(error))
+            self._problems.report(Issue.CONFIGURATION, str(error))
 
     def reload(self) -> None:
         """Reads the files again and takes over what they say; raises ConfigError, and then nothing is changed."""
@@ -85,7 +85,7 @@ class LiveConfiguration:
                 raise ConfigError("the nodes of a running daemon are fixed: restart it", self._layout.nodes_file)
             self.current = found
             self._take_over(former)
-            self._problems.solve(Subject.CONFIGURATION)
+            self._problems.solve(Issue.CONFIGURATION)
             if (found.spec, found.options) != (former.spec, former.options):
                 self._log.info("node %s: configuration taken over", found.spec.node)
 
@@ -99,9 +99,9 @@ class LiveConfiguration:
                     return
                 write_keys(self._layout, ring)
         except SystemFault as error:
-            self._problems.report(Subject.KEY_ROTATION, str(error))
+            self._problems.report(Issue.KEY_ROTATION, str(error))
             return
-        self._problems.solve(Subject.KEY_ROTATION)
+        self._problems.solve(Issue.KEY_ROTATION)
         step = f"former key {ring.previous.key_id} still accepted" if ring.previous else "former key dropped"
         self._log.info("node %s: key rotation: key %s in use, %s", node, ring.current.key_id, step)
         self.look()

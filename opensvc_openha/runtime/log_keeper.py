@@ -11,7 +11,7 @@ import threading
 from typing import Callable, Iterable
 
 from opensvc_openha.formats.layout import Layout
-from opensvc_openha.runtime.problems import Problems, Subject
+from opensvc_openha.runtime.problems import ActiveIssues, Issue
 from opensvc_openha.runtime.script_log import bound_log
 from opensvc_openha.runtime.thread_names import name_thread
 
@@ -28,7 +28,7 @@ class LogKeeper:
     """Looks after the logs and disks of one daemon."""
 
     def __init__(
-        self, layout: Layout, problems: Problems, services: "Callable[[], Iterable[str]]", log_problem: "Callable[[], str]"
+        self, layout: Layout, problems: ActiveIssues, services: "Callable[[], Iterable[str]]", log_problem: "Callable[[], str]"
     ) -> None:
         self._layout = layout
         self._problems = problems
@@ -43,7 +43,7 @@ class LogKeeper:
         try:
             threading.Thread(target=self._run, name="logs", daemon=True).start()
         except RuntimeError as error:
-            self._problems.report(Subject.LOG, f"not watched: {error}")
+            self._problems.report(Issue.LOG, f"not watched: {error}")
 
     def stop(self) -> None:
         """Ends at the next look."""
@@ -55,9 +55,9 @@ class LogKeeper:
         while not self._is_over.is_set():
             self._bound()
             if looks % _SPACE_EVERY == 0:
-                self._tell(Subject.STATE_ROOM, little_room(self._layout.services_dir))
-                self._tell(Subject.LOG_ROOM, little_room(self._layout.log_dir))
-            self._tell(Subject.LOG, self._log_problem())
+                self._tell(Issue.STATE_ROOM, little_room(self._layout.services_dir))
+                self._tell(Issue.LOG_ROOM, little_room(self._layout.log_dir))
+            self._tell(Issue.LOG, self._log_problem())
             looks += 1
             self._is_over.wait(LOOK_S)
 
@@ -70,9 +70,9 @@ class LogKeeper:
                 bound_log(path)
             except OSError as error:
                 failures.append(f"{path}: {error.strerror}")
-        self._tell(Subject.LOG_BOUND, "; ".join(failures[:3]))
+        self._tell(Issue.LOG_BOUND, "; ".join(failures[:3]))
 
-    def _tell(self, subject: Subject, text: str) -> None:
+    def _tell(self, subject: Issue, text: str) -> None:
         if text:
             self._problems.report(subject, text)
         else:

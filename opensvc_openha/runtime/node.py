@@ -21,7 +21,7 @@ from opensvc_openha.core.actions import (
     RememberFencing,
     RememberLives,
     RunScript,
-    Word,
+    AnswerCode,
 )
 from opensvc_openha.core.engine import Engine
 from opensvc_openha.core.events import Event, ScriptExited, ScriptKind, ScriptOutcome, StoreFailed
@@ -70,7 +70,7 @@ class Ports(Protocol):
         """Logs a change."""
 
 
-class Node:
+class ActionExecutor:
     """One engine and its surroundings.
 
     With ``defer``, states and the note of fencing are written elsewhere: it is given a job to be done by another thread, and the
@@ -186,7 +186,7 @@ class Node:
                 problem = problems.get(action.service, "")
                 if problem and action.is_last and action.is_ok:
                     # It is so until the daemon ends, but a restart would not know it.
-                    action = replace(action, word=Word.FAILED, is_ok=False, detail=f"done, but not kept: {problem}")
+                    action = replace(action, word=AnswerCode.FAILED, is_ok=False, detail=f"done, but not kept: {problem}")
                 self._ports.answer(action)
             else:
                 assert isinstance(action, Exit), f"an action nobody carries out: {action!r}"

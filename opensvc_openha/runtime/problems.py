@@ -10,7 +10,7 @@ import logging
 import threading
 
 
-class Subject(enum.Enum):
+class Issue(enum.Enum):
     """What a problem is about, as it is shown."""
 
     CONFIGURATION = "configuration not taken over"
@@ -24,16 +24,16 @@ class Subject(enum.Enum):
     LOG_BOUND = "log of a service not bounded"
 
 
-class Problems:
+class ActiveIssues:
     """The present problems of one daemon; any thread may report them."""
 
     def __init__(self, node: str, logger: logging.Logger) -> None:
         self._node = node
         self._log = logger
         self._lock = threading.Lock()
-        self._texts: "dict[Subject, str]" = {}
+        self._texts: "dict[Issue, str]" = {}
 
-    def report(self, subject: Subject, text: str) -> None:
+    def report(self, subject: Issue, text: str) -> None:
         """Something is wrong; said if it is news."""
         with self._lock:
             if self._texts.get(subject) == text:
@@ -41,7 +41,7 @@ class Problems:
             self._texts[subject] = text
         self._log.warning("node %s: %s: %s", self._node, subject.value, text)
 
-    def solve(self, subject: Subject) -> None:
+    def solve(self, subject: Issue) -> None:
         """It is right; said if it was wrong."""
         with self._lock:
             if self._texts.pop(subject, None) is None:
@@ -52,4 +52,4 @@ class Problems:
     def texts(self) -> "tuple[str, ...]":
         """The present ones, in a fixed order."""
         with self._lock:
-            return tuple(f"{subject.value}: {self._texts[subject]}" for subject in Subject if subject in self._texts)
+            return tuple(f"{subject.value}: {self._texts[subject]}" for subject in Issue if subject in self._texts)

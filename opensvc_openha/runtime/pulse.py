@@ -18,7 +18,7 @@ _LONGEST_TURN_S = 0.5
 _GAPS_KEPT = 32
 
 
-class Pulse:
+class StallDetector:
     """Knows when all threads of this process stood still."""
 
     def __init__(self) -> None:

@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Collection, Optional
 
 from opensvc_openha.core.beat import BootId
-from opensvc_openha.core.events import Learned
+from opensvc_openha.core.events import RecoveredState
 from opensvc_openha.core.model import ServiceSpec
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.errors import SystemFault
@@ -82,7 +82,7 @@ class StateStore:
     def learn(
         self, services: "tuple[ServiceSpec, ...]", is_same_life: bool, is_first_start: bool = False,
         unwritten: Collection[str] = (),
-    ) -> "dict[str, Learned]":
+    ) -> "dict[str, RecoveredState]":
         """What the STATE files say of this node's services at the start of the daemon.
 
         In a new life of the machine nothing runs any more, in the same one a service may still run; in either an operator or
@@ -92,12 +92,12 @@ class StateStore:
         """
         if not is_same_life:
             self._end_former_life({svc.name for svc in services})
-        learned: "dict[str, Learned]" = {}
+        learned: "dict[str, RecoveredState]" = {}
         managed_before = managed_names(self._layout)
         has_written = False
         for svc in services:
             stored, problem = self._read_own(svc.name, svc.name in managed_before)
-            known = conclude(stored, problem, is_same_life and svc.name not in self._of_former_life, is_first_start)
+            known = recover(stored, problem, is_same_life and svc.name not in self._of_former_life, is_first_start)
             self._of_former_life.discard(svc.name)
             then = known.then if known.state is not ServiceState.UNKNOWN else None
             if stored != StoredState(known.state, then) and svc.name not in unwritten:
@@ -124,7 +124,7 @@ class StateStore:
             stored, problem = self._read_own(name, was_managed=False)
             if stored is None:
                 continue
-            ended = StoredState(conclude(stored, problem, is_same_life=False).state)
+            ended = StoredState(recover(stored, problem, is_same_life=False).state)
             if stored != ended:
                 try:
                     write_state(self._layout, name, self._node, ended, is_durable=False)
@@ -154,25 +154,25 @@ class StateStore:
             return None, f"STATE file {path}: {error}"
 
 
-def conclude(stored: Optional[StoredState], problem: str, is_same_life: bool, is_first_start: bool = False) -> Learned:
+def recover(stored: Optional[StoredState], problem: str, is_same_life: bool, is_first_start: bool = False) -> RecoveredState:
     """What is believed at the start: pure, so that every case can be listed."""
     if stored is None:
         if not problem and is_same_life:
-            return Learned(ServiceState.UNKNOWN, ServiceState.FROZEN_STOP, must_probe=True, reason="new service")
+            return RecoveredState(ServiceState.UNKNOWN, ServiceState.FROZEN_STOP, must_probe=True, reason="new service")
         if not is_same_life:
-            return Learned(ServiceState.FROZEN_STOP, must_probe=True, reason=problem or "new service")
-        return Learned(ServiceState.UNKNOWN, must_probe=True, reason=problem)
+            return RecoveredState(ServiceState.FROZEN_STOP, must_probe=True, reason=problem or "new service")
+        return RecoveredState(ServiceState.UNKNOWN, must_probe=True, reason=problem)
     state, then = stored.state, stored.then
     if not is_same_life:
         if state in (ServiceState.FROZEN_STOP, ServiceState.FROZEN_START) or then is ServiceState.FROZEN_STOP:
-            return Learned(ServiceState.FROZEN_STOP, must_probe=True, reason="frozen before the machine was started")
-        return Learned(ServiceState.STOPPED, must_probe=True, reason="the machine was started")
+            return RecoveredState(ServiceState.FROZEN_STOP, must_probe=True, reason="frozen before the machine was started")
+        return RecoveredState(ServiceState.STOPPED, must_probe=True, reason="the machine was started")
     if state is ServiceState.START_READY and is_first_start:
         # The original writes the same digit for a service that runs frozen.
-        return Learned(ServiceState.UNKNOWN, must_probe=True, reason="left in START_READY, frozen and running or not")
+        return RecoveredState(ServiceState.UNKNOWN, must_probe=True, reason="left in START_READY, frozen and running or not")
     if state in (ServiceState.START_READY, ServiceState.FORCE_STOP):
-        return Learned(ServiceState.STOPPED, must_probe=True, reason="the daemon was restarted before the start began")
-    return Learned(state, then, must_probe=True, reason="as before the daemon was restarted")
+        return RecoveredState(ServiceState.STOPPED, must_probe=True, reason="the daemon was restarted before the start began")
+    return RecoveredState(state, then, must_probe=True, reason="as before the daemon was restarted")
 
 
 def write_state(layout: Layout, service: str, node: str, stored: StoredState, is_durable: bool = True) -> None:

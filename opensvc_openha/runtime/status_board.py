@@ -20,7 +20,7 @@ class Posted:
     with_names: bool
 
 
-class StatusBoard:
+class BeatOutbox:
     """Holds one beat; several threads wait for the next."""
 
     def __init__(self) -> None:

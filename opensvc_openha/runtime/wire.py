@@ -6,7 +6,7 @@ import dataclasses
 import json
 from typing import Any, Optional
 
-from opensvc_openha.core.actions import Answer, Word
+from opensvc_openha.core.actions import Answer, AnswerCode
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import AuthStatus, FenceGroup, FencingStatus, LinkStatus, NodeStatus, PeerStanding, ServiceStatus
 
@@ -75,7 +75,7 @@ def answer_to_json(answer: Answer) -> "dict[str, Any]":
 
 def answer_from_json(data: "dict[str, Any]") -> Answer:
     """The answer again."""
-    return Answer(0, data["command"], data["service"], Word[data["word"]], ServiceState[data["own"]],
+    return Answer(0, data["command"], data["service"], AnswerCode[data["word"]], ServiceState[data["own"]],
                   ServiceState[data["peer"]], data["detail"], data["is_last"], data["is_ok"])
 
 

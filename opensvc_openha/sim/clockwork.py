@@ -14,7 +14,7 @@ CALLS_MAX = 50_000
 """More events than that within a virtual second mean that a node spins."""
 
 
-class Clockwork:
+class Scheduler:
     """Virtual seconds, the same for both nodes; each node's own clocks are made of them."""
 
     def __init__(self) -> None:

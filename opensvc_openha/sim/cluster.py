@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Optional, Tuple
 
-from opensvc_openha.core.invariants import Disturbed, Watch
+from opensvc_openha.core.invariants import Disturbed, InvariantChecker
 from opensvc_openha.core.model import LinkSpec
-from opensvc_openha.sim.clockwork import Clockwork
-from opensvc_openha.sim.life import Life
-from opensvc_openha.sim.machine import Machine
+from opensvc_openha.sim.clockwork import Scheduler
+from opensvc_openha.sim.life import SimulatedDaemon
+from opensvc_openha.sim.machine import SimulatedNode
 from opensvc_openha.sim.plan import NODES, Plan
 from opensvc_openha.sim.trace import Trace
 from opensvc_openha.sim.wires import Network, SharedDisk
@@ -20,22 +20,22 @@ class Cluster:
     def __init__(self, plan: Plan, trace: Trace) -> None:
         self.plan = plan
         self.trace = trace
-        self.clockwork = Clockwork()
+        self.clockwork = Scheduler()
         self.network = Network(self.clockwork, plan)
         self.disk = SharedDisk(self.clockwork, plan)
         # In the node's own time, which a drift makes a little shorter.
-        self.watch = Watch(NODES, plan.shortest_timeout_s, plan.longest_timeout_s)
+        self.watch = InvariantChecker(NODES, plan.shortest_timeout_s, plan.longest_timeout_s)
         self.watch.has_turns = not plan.unknown_flag and not plan.is_legacy
         self.watch.may_fence_alone = plan.fencing.boot_alone_s is not None or bool(plan.forger_gap_s)
-        self.machines: "Tuple[Machine, Machine]" = (self._machine(0), self._machine(1))
+        self.machines: "Tuple[SimulatedNode, SimulatedNode]" = (self._machine(0), self._machine(1))
         for machine, peer in (self.machines, self.machines[::-1]):
             machine.peer = peer
             self.network.receivers[peer.name] = machine
         self.links = plan.links()
         self.is_calm = False
 
-    def _machine(self, index: int) -> Machine:
-        return Machine(index, self.plan, self.clockwork, self.network, self.disk, self.watch, self.trace)
+    def _machine(self, index: int) -> SimulatedNode:
+        return SimulatedNode(index, self.plan, self.clockwork, self.network, self.disk, self.watch, self.trace)
 
     def note(self, text: str) -> None:
         """One line of the story that is about no node."""
@@ -45,7 +45,7 @@ class Cluster:
         """What follows is counted anew."""
         self.watch.observe(Disturbed())
 
-    def node(self, name: str) -> Machine:
+    def node(self, name: str) -> SimulatedNode:
         """A node by its name."""
         return self.machines[NODES.index(name)]
 
@@ -71,7 +71,7 @@ class Cluster:
         for machine in self.machines:
             self.disk.release(machine.name)
 
-    def stall(self, machine: Machine, seconds: float) -> None:
+    def stall(self, machine: SimulatedNode, seconds: float) -> None:
         """SIGSTOP of a daemon, and SIGCONT after a while."""
         life = machine.life
         if life is None or life.is_stalled or life.is_hung:
@@ -80,7 +80,7 @@ class Cluster:
         life.stall()
         self.clockwork.after(seconds, self._resume, machine, life)
 
-    def hang(self, machine: Machine, seconds: float) -> None:
+    def hang(self, machine: SimulatedNode, seconds: float) -> None:
         """The engine's thread is held up, the other threads are not."""
         life = machine.life
         if life is None or life.is_stalled or life.is_hung:
@@ -89,7 +89,7 @@ class Cluster:
         life.hang()
         self.clockwork.after(seconds, self._resume, machine, life)
 
-    def _resume(self, machine: Machine, life: Life) -> None:
+    def _resume(self, machine: SimulatedNode, life: SimulatedDaemon) -> None:
         if life.is_over:
             return
         if life.is_stalled:
@@ -101,7 +101,7 @@ class Cluster:
 
     # --- calm -----------------------------------------------------------------------------------------------
 
-    def calm(self, dead: "Optional[Machine]") -> None:
+    def calm(self, dead: "Optional[SimulatedNode]") -> None:
         """From now on nothing goes wrong: links, disks, scripts and fence work; ``dead`` is a node that stays off."""
         self.note("calm from here on" + (f", {dead.name} stays off" if dead is not None else ""))
         self.is_calm = True

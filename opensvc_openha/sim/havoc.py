@@ -11,7 +11,7 @@ from opensvc_openha.core.events import Command, Leaving
 from opensvc_openha.core.model import LinkSpec, ServiceSpec
 from opensvc_openha.core.timing import OUTSIDE_LOOK_S
 from opensvc_openha.sim.cluster import Cluster
-from opensvc_openha.sim.machine import Machine
+from opensvc_openha.sim.machine import SimulatedNode
 
 _ORDERS: "Tuple[Command, ...]" = (Command.UNFREEZE,) * 5 + (
     Command.START, Command.STOP, Command.FREEZE_STOP, Command.FREEZE_START)
@@ -26,7 +26,7 @@ class Havoc:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         self._dice = Random(f"{cluster.plan.seed} faults")
-        self._kinds: "Dict[Callable[[Machine], None], int]" = {
+        self._kinds: "Dict[Callable[[SimulatedNode], None], int]" = {
             self._order: 30,
             self._cut: 8,
             self._heal: 12,
@@ -73,7 +73,7 @@ class Havoc:
         else:
             self._dice.choice(self._choices)(machine)
 
-    def _lie_in_wait(self, machine: Machine) -> None:
+    def _lie_in_wait(self, machine: SimulatedNode) -> None:
         """What goes wrong in the middle of a start or a restart finds more than what goes wrong at any time."""
         cluster, dice = self._cluster, self._dice
         if cluster.is_calm or dice.random() >= cluster.plan.ambush:
@@ -88,18 +88,18 @@ class Havoc:
 
     # --- operators ------------------------------------------------------------------------------------------
 
-    def _order(self, machine: Machine) -> None:
+    def _order(self, machine: SimulatedNode) -> None:
         commands = _ORDERS
         if self._cluster.plan.has_forcing and self._dice.random() < 0.15:
             commands = _FORCING
         machine.order(self._dice.choice(commands), self._dice.choice(self._cluster.plan.services))
 
-    def _leave(self, machine: Machine) -> None:
+    def _leave(self, machine: SimulatedNode) -> None:
         machine.leave(self._dice.choice(tuple(Leaving)))
         if self._dice.random() < 0.7:
             self._later(self._dice.choice((0.5, 3.0, 20.0, 50.0)), machine.start_daemon)
 
-    def _configure(self, machine: Machine) -> None:
+    def _configure(self, machine: SimulatedNode) -> None:
         """Services taken out, brought back, or given another primary, on one node or on both."""
         services = list(self._cluster.plan.service_specs())
         kind = self._dice.random()
@@ -113,7 +113,7 @@ class Havoc:
 
     # --- network and disk -----------------------------------------------------------------------------------
 
-    def _cut(self, _: Machine) -> None:
+    def _cut(self, _: SimulatedNode) -> None:
         cluster, dice = self._cluster, self._dice
         if cluster.plan.is_legacy:
             # Its rules were made for networks that work both ways.
@@ -132,10 +132,10 @@ class Havoc:
         if dice.random() < 0.4:
             self._later(dice.choice((0.5, 2.0, 9.0, 12.0, 40.0)), cluster.heal)
 
-    def _heal(self, _: Machine) -> None:
+    def _heal(self, _: SimulatedNode) -> None:
         self._cluster.heal()
 
-    def _spoil_disk(self, machine: Machine) -> None:
+    def _spoil_disk(self, machine: SimulatedNode) -> None:
         cluster, dice = self._cluster, self._dice
         disks = [link for link in cluster.links if link.kind.is_disk]
         if not disks:
@@ -150,7 +150,7 @@ class Havoc:
             cluster.disk.freeze_reads(link)
             self._later(dice.choice((1.0, 8.0, 60.0)), cluster.disk.thaw_reads)
 
-    def _replay(self, _: Machine) -> None:
+    def _replay(self, _: SimulatedNode) -> None:
         cluster, dice = self._cluster, self._dice
         links = [link for link in cluster.links if not link.kind.is_disk]
         link = dice.choice(links)
@@ -220,35 +220,35 @@ class Havoc:
 
     # --- nodes and daemons ----------------------------------------------------------------------------------
 
-    def _power_off(self, machine: Machine) -> None:
+    def _power_off(self, machine: SimulatedNode) -> None:
         machine.power_off("power lost")
         if self._dice.random() < 0.6:
             self._later(self._dice.choice((1.0, 15.0, 60.0)), machine.power_on)
 
-    def _kill_daemon(self, machine: Machine) -> None:
+    def _kill_daemon(self, machine: SimulatedNode) -> None:
         machine.daemon_died("kill -9")
         if self._dice.random() < 0.7:
             self._later(self._dice.choice((0.1, 3.0, 20.0)), machine.start_daemon)
 
-    def _kill_between(self, machine: Machine) -> None:
+    def _kill_between(self, machine: SimulatedNode) -> None:
         machine.kill_in = self._dice.randrange(1, 20)
 
-    def _stall(self, machine: Machine) -> None:
+    def _stall(self, machine: SimulatedNode) -> None:
         timeout_s = self._cluster.plan.shortest_timeout_s
         factor = self._dice.choice((0.3, 0.5, 0.9, 1.1, 1.5, 3.0, 15.0))
         self._cluster.stall(machine, factor * timeout_s)
 
-    def _hang(self, machine: Machine) -> None:
+    def _hang(self, machine: SimulatedNode) -> None:
         self._cluster.hang(machine, self._dice.choice((0.2, 2.0, 8.0, 15.0)))
 
-    def _step_clock(self, machine: Machine) -> None:
+    def _step_clock(self, machine: SimulatedNode) -> None:
         step_s = self._dice.choice((-86_400.0, -3600.0, -2.0, 2.0, 3600.0, 86_400.0))
         if self._cluster.plan.is_legacy:
             step_s = abs(step_s) / 3600.0
         machine.note(f"wall clock set by {step_s:+.1f} s")
         machine.wall_step_s += step_s
 
-    def _break_store(self, machine: Machine) -> None:
+    def _break_store(self, machine: SimulatedNode) -> None:
         machine.note("state directory cannot be written")
         machine.is_store_broken = True
 
@@ -257,10 +257,10 @@ class Havoc:
 
         self._later(self._dice.choice((0.5, 5.0, 30.0)), repair)
 
-    def _damage_state(self, machine: Machine) -> None:
+    def _damage_state(self, machine: SimulatedNode) -> None:
         machine.damage_state(self._dice.choice(self._cluster.plan.services), self._dice.choice(_GARBAGE))
 
-    def _forget_boot(self, machine: Machine) -> None:
+    def _forget_boot(self, machine: SimulatedNode) -> None:
         machine.note("boot counter is lost")
         machine.boot_counter = 0
         if self._cluster.plan.has_key and self._cluster.plan.seed % 2:

@@ -9,8 +9,8 @@ from opensvc_openha.core.events import Command
 from opensvc_openha.core.invariants import InvariantBroken, fence_wait_bound_s, liveness_bound_s
 from opensvc_openha.sim.cluster import Cluster
 from opensvc_openha.sim.havoc import Havoc
-from opensvc_openha.sim.machine import Machine
-from opensvc_openha.sim.plan import Fence, Plan, draw
+from opensvc_openha.sim.machine import SimulatedNode
+from opensvc_openha.sim.plan import Fence, Plan, scenario_from_seed
 from opensvc_openha.sim.trace import Trace
 
 HOURS = 0.05
@@ -34,7 +34,7 @@ def run_history(seed: int, hours: float = HOURS, tell: "Optional[Callable[[str],
                 plan: Optional[Plan] = None) -> Outcome:
     """Runs the history of a seed from its first to its last second."""
     trace = Trace(tell)
-    cluster = Cluster(draw(seed) if plan is None else plan, trace)
+    cluster = Cluster(scenario_from_seed(seed) if plan is None else plan, trace)
     cluster.note(f"seed {seed}: {cluster.plan}")
     failure = ""
     try:
@@ -75,7 +75,7 @@ def _play(cluster: Cluster, seconds: float) -> None:
 def _settle(cluster: Cluster) -> None:
     """No more faults: within the bound every service that a node is willing to run must run, and then nothing moves."""
     clockwork, plan = cluster.clockwork, cluster.plan
-    dead: Optional[Machine] = cluster.machines[plan.seed // 3 % 2] if plan.seed % 3 == 0 else None
+    dead: Optional[SimulatedNode] = cluster.machines[plan.seed // 3 % 2] if plan.seed % 3 == 0 else None
     cluster.calm(dead)
     healthy = [machine.name for machine in cluster.machines if machine is not dead]
     bound_s = liveness_bound_s(plan.longest_timeout_s, _longest_script_s(plan))
@@ -95,7 +95,7 @@ def _settle(cluster: Cluster) -> None:
         cluster.watch.check_claims(name)
 
 
-def _confirm_as_told(cluster: Cluster, dead: Optional[Machine]) -> None:
+def _confirm_as_told(cluster: Cluster, dead: Optional[SimulatedNode]) -> None:
     """What the operator does whom a node tells that it cannot know by itself that its peer is off."""
     for machine in cluster.machines:
         life = machine.life

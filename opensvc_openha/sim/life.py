@@ -21,7 +21,7 @@ from opensvc_openha.core.actions import (
 )
 from opensvc_openha.core.beat import Beat, BootId
 from opensvc_openha.core.engine import Engine
-from opensvc_openha.core.events import BeatReceived, CommandReceived, ConfigChanged, Event, Learned, SendersMuted, Tick
+from opensvc_openha.core.events import BeatReceived, CommandReceived, ConfigChanged, Event, RecoveredState, SendersMuted, Tick
 from opensvc_openha.core.invariants import Adopted, Arrived, Heard, Moved, Ordered, Said, StateLost
 from opensvc_openha.core.model import LinkSpec, ServiceSpec
 from opensvc_openha.core.states import ServiceState
@@ -35,11 +35,11 @@ from opensvc_openha.runtime.authentication import Authentication
 from opensvc_openha.runtime.codec import Codec, OwnCodec
 from opensvc_openha.runtime.inbox import Inbox
 from opensvc_openha.runtime.legacy_codec import LegacyCodec
-from opensvc_openha.runtime.node import Node
+from opensvc_openha.runtime.node import ActionExecutor
 from opensvc_openha.sim.wires import Carried
 
 if TYPE_CHECKING:
-    from opensvc_openha.sim.machine import Machine
+    from opensvc_openha.sim.machine import SimulatedNode
 
 SOCKET_FRAMES = 250
 """What a socket's buffer holds while nobody reads it."""
@@ -58,11 +58,11 @@ class Killed(BaseException):
     """kill -9: raised out of a port, through everything, to the one who holds the life."""
 
 
-class Life:
+class SimulatedDaemon:
     """The ports of one daemon, and the daemon."""
 
     def __init__(
-        self, machine: "Machine", boot: BootId, learned: "Mapping[str, Learned]", kept: "Tuple[ServiceSpec, ...]"
+        self, machine: "SimulatedNode", boot: BootId, learned: "Mapping[str, RecoveredState]", kept: "Tuple[ServiceSpec, ...]"
     ) -> None:
         self._machine = machine
         self._clockwork = machine.clockwork
@@ -84,7 +84,7 @@ class Life:
         self._senders: "List[Tuple[LinkSpec, Codec]]" = [(link, self._codec(link)) for link in spec.senders]
         self._listeners: "Dict[LinkSpec, Codec]" = {link: self._codec(link) for link in spec.listeners}
         self.engine = Engine(spec, boot, learned, machine.monotonic, machine.lives, kept, machine.fencing)
-        self._node = Node(self.engine, self, self._write_later if machine.plan.write_s else None)
+        self._node = ActionExecutor(self.engine, self, self._write_later if machine.plan.write_s else None)
 
     def _codec(self, link: LinkSpec) -> Codec:
         if self._machine.plan.is_legacy:
@@ -168,7 +168,7 @@ class Life:
             return
         now = self._machine.monotonic
         if self._machine.plan.step_s >= WORK_NOTED_S and not self._was_stopped:
-            self.engine.worked(now)
+            self.engine.note_busy_until(now)
         item = self._queue.get(0.0)
         if item is None:
             self._await_deadline()
@@ -193,7 +193,7 @@ class Life:
         def finish() -> None:
             problems = job()
             if not self._was_stopped:
-                self.engine.worked(now)
+                self.engine.note_busy_until(now)
             self._node.written(problems, now)
 
         self._carry_on(finish)
@@ -267,7 +267,7 @@ class Life:
     def unhang(self) -> None:
         """It goes on with what has piled up, in order; as the daemon does, it knows that its listeners went on."""
         self.is_hung = False
-        self.engine.worked(self._machine.monotonic)
+        self.engine.note_busy_until(self._machine.monotonic)
         waiting, self._inbox = self._inbox, []
         for event in waiting or [Tick()]:
             self.handle(event)

@@ -16,7 +16,7 @@ from opensvc_openha.core.events import (
     CommandReceived,
     ConfigChanged,
     Event,
-    Learned,
+    RecoveredState,
     Leaving,
     LeaveRequested,
     PeerConfirmedOut,
@@ -34,15 +34,15 @@ from opensvc_openha.core.invariants import (
     NodeLost,
     Observation,
     StateLost,
-    Watch,
+    InvariantChecker,
 )
 from opensvc_openha.core.model import ClusterSpec, LinkSpec, ServiceSpec
 from opensvc_openha.core.states import MAY_RUN, ServiceState
 from opensvc_openha.core.status import PeerStanding
 from opensvc_openha.formats.state_file import StoredState, decode, encode
-from opensvc_openha.runtime.state_store import conclude
-from opensvc_openha.sim.clockwork import Clockwork
-from opensvc_openha.sim.life import Life
+from opensvc_openha.runtime.state_store import recover
+from opensvc_openha.sim.clockwork import Scheduler
+from opensvc_openha.sim.life import SimulatedDaemon
 from opensvc_openha.sim.plan import NODES, Plan
 from opensvc_openha.sim.scripts import Scripts
 from opensvc_openha.sim.trace import Trace
@@ -51,10 +51,10 @@ from opensvc_openha.sim.wires import Carried, Network, SharedDisk, SlotReader
 WALL_AT_START = 1_800_000_000.0
 
 
-class Machine:
+class SimulatedNode:
     """One simulated node."""
 
-    def __init__(self, index: int, plan: Plan, clockwork: Clockwork, network: Network, disk: SharedDisk, watch: Watch,
+    def __init__(self, index: int, plan: Plan, clockwork: Scheduler, network: Network, disk: SharedDisk, watch: InvariantChecker,
                  trace: Trace) -> None:
         self.name = NODES[index]
         self.index = index
@@ -66,11 +66,11 @@ class Machine:
         self.dice = Random(f"{plan.seed} {self.name}")
         self.rate = plan.rates[index]
         self.wall_step_s = 0.0
-        self.peer: "Machine" = self
+        self.peer: "SimulatedNode" = self
         self.spec: ClusterSpec = plan.spec(self.name)
         self.is_powered = False
         self.powered_at = 0.0
-        self.life: Optional[Life] = None
+        self.life: Optional[SimulatedDaemon] = None
         self.files: "Dict[str, bytes]" = {}
         self.lives: "Dict[str, BootId]" = {}
         self.managed: "Dict[str, ServiceSpec]" = {}
@@ -83,7 +83,7 @@ class Machine:
         """Services whose STATE file somebody damaged, or that could not be written, since it was written last."""
         self.kill_in: Optional[int] = None
         """The daemon is killed before its so-many-th action."""
-        self.on_decisive: "Callable[[Machine], None]" = _ignore
+        self.on_decisive: "Callable[[SimulatedNode], None]" = _ignore
         """Called when a start is announced, a script of it begins, or a daemon comes or wants to go."""
         self.scripts = Scripts(self)
         self.reader = self._make_reader()
@@ -161,7 +161,7 @@ class Machine:
         if self.is_store_broken:
             for name in learned:
                 self.observe(StateLost(self.monotonic, self.name, name))
-        self.life = Life(self, boot, learned, kept)
+        self.life = SimulatedDaemon(self, boot, learned, kept)
         self.life.begin()
         if self.plan.tells_power:
             self.clockwork.after(0.002, self.give, ReadinessFound({}, frozenset(learned)))
@@ -189,7 +189,7 @@ class Machine:
     # --- files ----------------------------------------------------------------------------------------------
 
     def learn(self, services: "tuple[ServiceSpec, ...]", is_same_life: bool,
-              unwritten: "FrozenSet[str]" = frozenset()) -> "Dict[str, Learned]":
+              unwritten: "FrozenSet[str]" = frozenset()) -> "Dict[str, RecoveredState]":
         """What the STATE files say, by the rules of production; those of ``unwritten`` are the engine's to write."""
         learned = {}
         others = set() if is_same_life else set(self.files) - {svc.name for svc in services}
@@ -198,10 +198,10 @@ class Machine:
         for name in sorted(others - self.of_former_life):
             stored, problem = self._read_state(name)
             if stored is not None:
-                self.files[name] = encode(StoredState(conclude(stored, problem, is_same_life=False).state))
+                self.files[name] = encode(StoredState(recover(stored, problem, is_same_life=False).state))
         for svc in services:
             stored, problem = self._read_state(svc.name)
-            known = conclude(stored, problem, is_same_life and svc.name not in self.of_former_life)
+            known = recover(stored, problem, is_same_life and svc.name not in self.of_former_life)
             self.of_former_life.discard(svc.name)
             then = known.then if known.state is not ServiceState.UNKNOWN else None
             if svc.name in unwritten:
@@ -335,5 +335,5 @@ class Machine:
         self.give(ConfigChanged(spec, learned))
 
 
-def _ignore(_: Machine) -> None:
+def _ignore(_: SimulatedNode) -> None:
     """Nobody waits for this moment."""

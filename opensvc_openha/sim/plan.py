@@ -152,7 +152,7 @@ class Plan:
         )
 
 
-def draw(seed: int) -> Plan:
+def scenario_from_seed(seed: int) -> Plan:
     """The plan of a seed."""
     plan = _draw(seed)
     if seed % _BY_HAND[0] == _BY_HAND[1]:

@@ -18,8 +18,8 @@ from opensvc_openha.core.timing import CHECK_LIMIT_S, KILL_GRACE_S, PROBE_LIMIT_
 from opensvc_openha.sim.plan import Fence
 
 if TYPE_CHECKING:
-    from opensvc_openha.sim.life import Life
-    from opensvc_openha.sim.machine import Machine
+    from opensvc_openha.sim.life import SimulatedDaemon
+    from opensvc_openha.sim.machine import SimulatedNode
 
 _LIMIT_S = {
     ScriptKind.CHECK: CHECK_LIMIT_S,
@@ -34,7 +34,7 @@ class _Process:
     """A script that runs."""
 
     action: RunScript
-    life: "Optional[Life]"
+    life: "Optional[SimulatedDaemon]"
     began_at: float
     is_ok: bool = True
     is_alive: bool = True
@@ -44,7 +44,7 @@ class _Process:
 class Scripts:
     """Processes of one node, and what they left running."""
 
-    def __init__(self, machine: "Machine") -> None:
+    def __init__(self, machine: "SimulatedNode") -> None:
         self._machine = machine
         self._clockwork = machine.clockwork
         self._dice = Random(f"{machine.plan.seed} scripts {machine.name}")
@@ -102,7 +102,7 @@ class Scripts:
             return
         self._start(action, self._machine.life)
 
-    def _start(self, action: RunScript, life: "Optional[Life]") -> None:
+    def _start(self, action: RunScript, life: "Optional[SimulatedDaemon]") -> None:
         machine, service = self._machine, action.service
         before = self._processes.get(service)
         if before is not None and action.kind is ScriptKind.PROBE and before.life is None:
@@ -126,7 +126,7 @@ class Scripts:
             duration_s = limit_s + KILL_GRACE_S
         self._clockwork.after(duration_s, self._end, process)
 
-    def _await_orphan(self, action: RunScript, life: "Optional[Life]", before: _Process) -> None:
+    def _await_orphan(self, action: RunScript, life: "Optional[SimulatedDaemon]", before: _Process) -> None:
         """The status script waits for a dead daemon's script, and ends it after the limit of the longest one."""
         if life is None or life.is_over or not before.is_alive:
             return
@@ -138,7 +138,7 @@ class Scripts:
         else:
             self._start(action, life)
 
-    def _retry_probe(self, action: RunScript, life: "Life") -> None:
+    def _retry_probe(self, action: RunScript, life: "SimulatedDaemon") -> None:
         if not life.is_over and self._machine.life is life:
             self._start(action, life)
 
@@ -210,7 +210,7 @@ class Scripts:
         machine.observe(Fenced(machine.peer.monotonic, machine.peer.name, machine.name))
         machine.peer.power_off("fenced")
 
-    def _tell_power(self, action: RunScript, life: "Optional[Life]") -> None:
+    def _tell_power(self, action: RunScript, life: "Optional[SimulatedDaemon]") -> None:
         """The power switch of the peer says how it stands at this moment, if there is anybody left to be told."""
         machine, is_on = self._machine, self._machine.peer.is_powered
         if life is None or life.is_over:

@@ -28,7 +28,7 @@ from opensvc_openha.core.events import (
     Command,
     CommandReceived,
     Event,
-    Learned,
+    RecoveredState,
     Leaving,
     LeaveRequested,
     PeerConfirmedOut,
@@ -58,15 +58,15 @@ from opensvc_openha.core.invariants import (
     StartedByHand,
     StateLost,
     ToldPower,
-    Watch,
+    InvariantChecker,
 )
 from opensvc_openha.core.model import ClusterSpec, LinkKind, LinkSpec, ServiceSpec
 from opensvc_openha.core.states import PEER_OUT, ServiceState
 from opensvc_openha.core.timing import NEWS_GAP_S
 from opensvc_openha.errors import SystemFault
 from opensvc_openha.formats.state_file import StoredState
-from opensvc_openha.runtime.node import Node
-from opensvc_openha.runtime.state_store import conclude
+from opensvc_openha.runtime.node import ActionExecutor
+from opensvc_openha.runtime.state_store import recover
 from opensvc_openha.sim.copying import copy_of
 from opensvc_openha.sim.outline import Outline
 
@@ -115,7 +115,7 @@ class Host:
         self.world = world
         self.index = index
         self.name = NODES[index]
-        self.daemon: Optional[Node] = None
+        self.daemon: Optional[ActionExecutor] = None
         self.life = 0
         self.lives: "dict[str, BootId]" = {}
         self.fencing = FencingMemory()
@@ -251,7 +251,7 @@ class SmallWorld:
         swapped = ServiceSpec(SERVICE, "/etc/registry", "deb2", "deb1", "/etc/registry.check")
         self.services = (straight, swapped if is_primary_swapped else straight)
         self.nodes = [Host(self, 0), Host(self, 1)]
-        self.watch = Watch(NODES, TIMEOUT_S, TIMEOUT_S)
+        self.watch = InvariantChecker(NODES, TIMEOUT_S, TIMEOUT_S)
         self.transit: "list[tuple[float, int, Beat]]" = []
         self.held: "list[Optional[Beat]]" = [None, None]
         self.fates = [Fate.DELIVERED, Fate.DELIVERED]
@@ -274,7 +274,7 @@ class SmallWorld:
             node.fencing = node.fencing.after_boot()
         spec = ClusterSpec(node.name, NODES[1 - index], self.links, (self.services[index],), fence_time_s=FENCE_S)
         boot = BootId(node.life, 1000 * (index + 1) + node.life)
-        node.daemon = Node(Engine(spec, boot, {SERVICE: learned}, self.now, node.lives, fencing=node.fencing), node)
+        node.daemon = ActionExecutor(Engine(spec, boot, {SERVICE: learned}, self.now, node.lives, fencing=node.fencing), node)
         node.is_known_life = True
         node.is_behind = False
         node.disk = StoredState(learned.state, learned.then if learned.state is not ServiceState.UNKNOWN else None)
@@ -283,8 +283,8 @@ class SmallWorld:
         if self.tells_power:
             node.step(ReadinessFound({}, frozenset({SERVICE})))
 
-    def _learn(self, node: Host) -> Learned:
-        return conclude(node.disk, "", node.is_known_life)
+    def _learn(self, node: Host) -> RecoveredState:
+        return recover(node.disk, "", node.is_known_life)
 
     def crash(self, index: int) -> None:
         """Power loss: the daemon, its scripts and the service are gone."""

@@ -15,7 +15,7 @@ from opensvc_openha.core.beat import Beat, BootId
 from opensvc_openha.core.model import SLOT_BLOCKS, LinkSpec
 from opensvc_openha.errors import FrameError
 from opensvc_openha.formats.disk_slot import BLOCK_BYTES, decode_slot, encode_slot
-from opensvc_openha.sim.clockwork import Clockwork
+from opensvc_openha.sim.clockwork import Scheduler
 from opensvc_openha.sim.plan import NODES, Plan
 
 POLL_S = 0.25
@@ -42,7 +42,7 @@ class Receiver(Protocol):
 class Network:
     """All network links."""
 
-    def __init__(self, clockwork: Clockwork, plan: Plan) -> None:
+    def __init__(self, clockwork: Scheduler, plan: Plan) -> None:
         self._clockwork = clockwork
         self._dice = Random(f"{plan.seed} network")
         self._plan = plan
@@ -86,7 +86,7 @@ class Network:
 class SharedDisk:
     """One slot for each node; the other reads it at its own pace."""
 
-    def __init__(self, clockwork: Clockwork, plan: Plan) -> None:
+    def __init__(self, clockwork: Scheduler, plan: Plan) -> None:
         self._clockwork = clockwork
         self._dice = Random(f"{plan.seed} disk")
         self._torn = plan.torn
@@ -158,7 +158,7 @@ class SharedDisk:
 class SlotReader:
     """The listening end of a disk link: reads at its pace, and takes what has changed since the last read."""
 
-    def __init__(self, clockwork: Clockwork, disk: SharedDisk, link: LinkSpec, reader: str, receiver: Receiver,
+    def __init__(self, clockwork: Scheduler, disk: SharedDisk, link: LinkSpec, reader: str, receiver: Receiver,
                  phase_s: float) -> None:
         self._clockwork = clockwork
         self._disk = disk

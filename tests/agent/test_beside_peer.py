@@ -12,7 +12,7 @@ import pytest
 from opensvc_openha.agent.action_log import open_log
 from opensvc_openha.agent.actions import ActionOptions, perform
 from opensvc_openha.agent.hb_status import ClusterView
-from opensvc_openha.agent.service import Choice, load_service
+from opensvc_openha.agent.service import ResourceSelector, load_service
 from opensvc_openha.core.states import MAY_RUN, ServiceState as S
 from opensvc_openha.core.status import NodeStatus, PeerStanding, ServiceStatus
 from opensvc_openha.errors import NotRunningError, RefusedError
@@ -22,7 +22,7 @@ from opensvc_openha.runtime.machine import node_name
 from tests.agent.conftest import Agent
 
 REFUSED = RefusedError.exit_code
-BY_RID = ActionOptions(Choice(rids=("app#1",)))
+BY_RID = ActionOptions(ResourceSelector(rids=("app#1",)))
 IN_CLUSTER = ActionOptions(is_cluster=True)
 
 

@@ -10,7 +10,7 @@ import pytest
 from opensvc_openha.agent import selection
 from opensvc_openha.agent.action_log import open_log
 from opensvc_openha.agent.hb_status import ClusterView
-from opensvc_openha.agent.selection import Choice, is_chosen, is_primary
+from opensvc_openha.agent.selection import ServiceSelector, is_chosen, is_primary
 from opensvc_openha.agent.service import Service, load_service
 from opensvc_openha.agent.status import Group, ResourceReport, ResourceStatus, ServiceReport
 from opensvc_openha.core.states import ServiceState
@@ -62,9 +62,9 @@ def test_preferred_node_is_that_of_autostart_node_else_of_the_cluster_else_the_f
     """Each service of this node is primary or secondary here, and one of other nodes is neither."""
     start = f"autostart_node = {autostart}\n" if autostart else ""
     service = make(f"[DEFAULT]\nnodes = {nodes}\n{start}{HB}", primary)
-    assert is_primary(service) is is_chosen(service, Choice.PRIMARY) is expected
-    assert is_chosen(service, Choice.SECONDARY) is (not expected and HERE in nodes.split())
-    assert is_chosen(service, Choice.ALL) is True
+    assert is_primary(service) is is_chosen(service, ServiceSelector.PRIMARY) is expected
+    assert is_chosen(service, ServiceSelector.SECONDARY) is (not expected and HERE in nodes.split())
+    assert is_chosen(service, ServiceSelector.ALL) is True
 
 
 @pytest.mark.parametrize("known_as, hb", [("other", HB), ("webha", "")])
@@ -74,8 +74,8 @@ def test_service_that_the_cluster_does_not_know_goes_by_the_order_of_its_nodes(m
     assert is_primary(make(f"[DEFAULT]\nnodes = x {HERE}\n{hb}", HERE, known_as)) is False
 
 
-@pytest.mark.parametrize("choice", [Choice.UP, Choice.DOWN, Choice.WARN])
-def test_service_without_resources_counts_as_one_that_is_not_up(make: Make, choice: Choice) -> None:
+@pytest.mark.parametrize("choice", [ServiceSelector.UP, ServiceSelector.DOWN, ServiceSelector.WARN])
+def test_service_without_resources_counts_as_one_that_is_not_up(make: Make, choice: ServiceSelector) -> None:
     """n/a because there is nothing, not because this user cannot look."""
     assert is_chosen(make("[DEFAULT]\n"), choice) is (ResourceStatus.NA in selection._BY_STATUS[choice])
 
@@ -92,7 +92,7 @@ def test_status_that_is_known_although_a_part_is_hidden_is_believed(
     )
     monkeypatch.setattr(Service, "report", lambda _self: ServiceReport("web", "", False, parts))
     if is_warn:
-        assert is_chosen(service, Choice.WARN) is True and is_chosen(service, Choice.UP) is False
+        assert is_chosen(service, ServiceSelector.WARN) is True and is_chosen(service, ServiceSelector.UP) is False
     else:
         with pytest.raises(SystemFault, match="only root can tell whether web is up: nothing was done for it"):
-            is_chosen(service, Choice.UP)
+            is_chosen(service, ServiceSelector.UP)

@@ -9,7 +9,7 @@ from tests.agent.tutorial_files import BUSYBOX_ENV, REGISTRY_ENV
 
 from opensvc_openha.agent.action_log import ActionLog
 from opensvc_openha.agent.hb_status import ClusterView
-from opensvc_openha.agent.resources.base import Surroundings
+from opensvc_openha.agent.resources.base import DriverContext
 from opensvc_openha.agent.resources.registry import build_resources
 from opensvc_openha.agent.sequence import in_display_order, in_start_order, in_stop_order
 from opensvc_openha.agent.service_file import ServiceFile, parse_service_text
@@ -29,7 +29,7 @@ def build(text: str, node: str = NODE):
 
     file = parse(text, node)
     log = ActionLog(logging.Logger("a"), "A")
-    return build_resources(file, Surroundings("a", node, AgentLayout(), log, ClusterView(no_daemon), file))
+    return build_resources(file, DriverContext("a", node, AgentLayout(), log, ClusterView(no_daemon), file))
 
 
 def test_registry_file_of_the_tutorial_gives_its_resources_and_labels():

@@ -11,8 +11,8 @@ import threading
 import pytest
 from tests.agent.tutorial_files import BUSYBOX_ENV, REGISTRY_ENV
 
-from opensvc_openha.agent.selection import Choice
-from opensvc_openha.agent.side_looks import look_at_all
+from opensvc_openha.agent.selection import ServiceSelector
+from opensvc_openha.agent.side_looks import status_of_all
 from opensvc_openha.agent.status import ServiceReport
 from opensvc_openha.cli.svcmgr import understand
 from opensvc_openha.errors import UsageError
@@ -43,7 +43,7 @@ def test_command_line_is_understood(called_as, args, services, action, is_cluste
     assert (call.services, call.action, call.options.is_cluster, call.choices) == (services, action, is_cluster, ())
 
 
-@pytest.mark.parametrize("choice", list(Choice))
+@pytest.mark.parametrize("choice", list(ServiceSelector))
 def test_mass_action_names_choose_by_their_name(choice):
     """allservices and its kin: every service, chosen by the name."""
     call = understand(choice.value, ["status"])
@@ -200,7 +200,7 @@ def test_service_that_hangs_hides_no_other_in_the_table(agent, monkeypatch):
         return ServiceReport(name, "DEV", False, ())
 
     try:
-        seen = look_at_all(["a", "hangs", "b"], look, limit_s=0.3)
+        seen = status_of_all(["a", "hangs", "b"], look, limit_s=0.3)
     finally:
         release.set()
     assert [found.name for found in seen if found.report] == ["a", "b"]

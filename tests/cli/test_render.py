@@ -7,7 +7,7 @@ import time
 import pytest
 
 from opensvc_openha.cli import render
-from opensvc_openha.core.actions import Answer, Word
+from opensvc_openha.core.actions import Answer, AnswerCode
 from opensvc_openha.core.events import Command
 from opensvc_openha.core.states import ServiceState as S
 from opensvc_openha.core.status import LinkStatus, NodeStatus, PeerStanding, ServiceStatus
@@ -73,23 +73,23 @@ def test_link_lines_are_the_tutorials() -> None:
 @pytest.mark.parametrize(
     ("word", "own", "peer", "line"),
     [
-        (Word.READY_UNFREEZE, S.FROZEN_STOP, S.FROZEN_STOP, "Ready to UNFREEZE, we are (FROZEN_STOP)"),
-        (Word.UNFROZEN, S.STOPPED, S.FROZEN_STOP, "Service registry UNFROZEN"),
-        (Word.READY_FREEZE_STOP, S.STARTED, S.STOPPED, "Ready to FREEZE, we are STARTED"),
-        (Word.READY_STOP, S.STARTED, S.STOPPED, "Ready to stop registry: partner node is STOPPED we are STARTED"),
-        (Word.STOPPED, S.STOPPED, S.STOPPED, "Service registry successfully stopped"),
-        (Word.FROZEN_STOP, S.FROZEN_STOP, S.STOPPED, "Service registry FROZEN-STOP"),
-        (Word.READY_FREEZE_START, S.STARTED, S.STOPPED, "Ready to FREEZE registry: we are STARTED"),
-        (Word.FROZEN_START, S.FROZEN_START, S.STOPPED, "Service registry FROZEN-START"),
-        (Word.READY_START, S.STOPPED, S.UNKNOWN, "Ready to start registry: partner node is UNKNOWN , we are STOPPED"),
-        (Word.STARTED, S.STARTED, S.UNKNOWN, "Service registry successfully started"),
-        (Word.READY_FORCE_STOP, S.FROZEN_STOP, S.STOPPED,
+        (AnswerCode.READY_UNFREEZE, S.FROZEN_STOP, S.FROZEN_STOP, "Ready to UNFREEZE, we are (FROZEN_STOP)"),
+        (AnswerCode.UNFROZEN, S.STOPPED, S.FROZEN_STOP, "Service registry UNFROZEN"),
+        (AnswerCode.READY_FREEZE_STOP, S.STARTED, S.STOPPED, "Ready to FREEZE, we are STARTED"),
+        (AnswerCode.READY_STOP, S.STARTED, S.STOPPED, "Ready to stop registry: partner node is STOPPED we are STARTED"),
+        (AnswerCode.STOPPED, S.STOPPED, S.STOPPED, "Service registry successfully stopped"),
+        (AnswerCode.FROZEN_STOP, S.FROZEN_STOP, S.STOPPED, "Service registry FROZEN-STOP"),
+        (AnswerCode.READY_FREEZE_START, S.STARTED, S.STOPPED, "Ready to FREEZE registry: we are STARTED"),
+        (AnswerCode.FROZEN_START, S.FROZEN_START, S.STOPPED, "Service registry FROZEN-START"),
+        (AnswerCode.READY_START, S.STOPPED, S.UNKNOWN, "Ready to start registry: partner node is UNKNOWN , we are STOPPED"),
+        (AnswerCode.STARTED, S.STARTED, S.UNKNOWN, "Service registry successfully started"),
+        (AnswerCode.READY_FORCE_STOP, S.FROZEN_STOP, S.STOPPED,
          "Ready to force stop registry: partner node is STOPPED, we are FROZEN_STOP"),
-        (Word.FORCED_START, S.STARTED, S.STOPPED, "Service registry forced to started"),
-        (Word.STAYS_HERE, S.STARTED, S.FROZEN_STOP, "PARTNER is not in STOPPED state: service will not migrate"),
+        (AnswerCode.FORCED_START, S.STARTED, S.STOPPED, "Service registry forced to started"),
+        (AnswerCode.STAYS_HERE, S.STARTED, S.FROZEN_STOP, "PARTNER is not in STOPPED state: service will not migrate"),
     ],
 )
-def test_answers_are_the_originals_words(word: Word, own: S, peer: S, line: str) -> None:
+def test_answers_are_the_originals_words(word: AnswerCode, own: S, peer: S, line: str) -> None:
     """What an action says, where the tutorial and the original differ as in the tutorial."""
     assert render.answer_line(Answer(1, "stop", "registry", word, own, peer)) == line
 
@@ -106,12 +106,12 @@ def test_answers_are_the_originals_words(word: Word, own: S, peer: S, line: str)
 )
 def test_refusals_are_the_originals_words(command: str, line: str) -> None:
     """What an action says when the state does not allow it."""
-    assert render.answer_line(Answer(1, command, "registry", Word.REFUSED, S.STOPPED, S.STARTED)) == line
+    assert render.answer_line(Answer(1, command, "registry", AnswerCode.REFUSED, S.STOPPED, S.STARTED)) == line
 
 
 def test_every_word_and_command_has_a_text() -> None:
     """No answer of the engine ends in a traceback."""
-    for word in Word:
+    for word in AnswerCode:
         for command in Command:
             line = render.answer_line(Answer(1, command.value, "registry", word, S.STARTED, S.STOPPED, "why"))
             assert line and "\n" not in line

@@ -17,7 +17,7 @@ from opensvc_openha.core.events import (
     Command,
     CommandReceived,
     Event,
-    Learned,
+    RecoveredState,
     Leaving,
     LeaveRequested,
     ScriptExited,
@@ -37,7 +37,7 @@ from opensvc_openha.core.invariants import (
     Said,
     ScriptBegan,
     ScriptEnded,
-    Watch,
+    InvariantChecker,
 )
 from opensvc_openha.core.model import ClusterSpec, FencingPolicy, LinkKind, LinkSpec, Policy, Profile, ServiceSpec
 from opensvc_openha.core.states import ServiceState
@@ -84,7 +84,7 @@ class Host:
         self.commands = itertools.count(1)
         self.is_stalled = False
 
-    def boot(self, learned: "Optional[dict[str, Learned]]" = None, counter: Optional[int] = None) -> None:
+    def boot(self, learned: "Optional[dict[str, RecoveredState]]" = None, counter: Optional[int] = None) -> None:
         """Starts the daemon of this node."""
         self.life += 1
         peer = NAMES[1 - self.index]
@@ -218,7 +218,7 @@ class Pair:
         self._queue: "list[tuple[float, int, Callable[..., None], tuple[object, ...]]]" = []
         self._order = itertools.count()
         self.deb1, self.deb2 = Host(self, 0), Host(self, 1)
-        self.invariants: Optional[Watch] = Watch(NAMES, timeout_s, timeout_s, ack_limit_s=None)
+        self.invariants: Optional[InvariantChecker] = InvariantChecker(NAMES, timeout_s, timeout_s, ack_limit_s=None)
 
     def observe(self, seen: Observation) -> None:
         """Every test on a pair is one on the invariants, too."""

@@ -8,12 +8,12 @@ from typing import Optional
 import pytest
 
 from opensvc_openha.core.actions import Record, RememberLives
-from opensvc_openha.core.admission import Admission
+from opensvc_openha.core.admission import BeatFilter
 from opensvc_openha.core.beat import Ack, Beat, BootId, Goodbye
 from opensvc_openha.core.events import BeatReceived, Tick
 from opensvc_openha.core.facts import Facts
 from opensvc_openha.core.link_monitor import LinkMonitor
-from opensvc_openha.core.peer_lives import PeerLives
+from opensvc_openha.core.peer_lives import PeerIncarnations
 from opensvc_openha.core.peer_view import PeerView
 from opensvc_openha.core.states import ServiceState as S
 from opensvc_openha.core.status import PeerStanding
@@ -79,19 +79,19 @@ def test_refused_beats_and_a_living_rival_are_alarms() -> None:
 def test_beat_that_comes_in_again_elsewhere_proves_only_its_first_hearing(later_s: float, reason: str, heard_at: float) -> None:
     """On a link of 10 s that has not seen it: within the timeout it counts for when it was first heard, then not at all."""
     monitor, view = LinkMonitor([FIRST, SECOND], 90.0), PeerView(OWN)
-    admission = Admission("deb2", monitor, view, PeerLives(OWN, {}))
+    admission = BeatFilter("deb2", monitor, view, PeerIncarnations(OWN, {}))
     event = BeatReceived(FIRST, Beat("deb2", LIFE, 1, Ack(OWN, 1), {}), 100.0, key_id=KEY)
-    assert admission.doubt(event, 100.0) == ("", 100.0)
+    assert admission.rejection(event, 100.0) == ("", 100.0)
     again = replace(event, link=SECOND, received_at=100.0 + later_s)
-    assert admission.doubt(again, 100.0 + later_s) == (reason, heard_at)
+    assert admission.rejection(again, 100.0 + later_s) == (reason, heard_at)
 
 
 @pytest.mark.parametrize("key_id", ["", KEY])
 def test_beat_counts_for_when_it_was_received(key_id: str) -> None:
     """It waited for two seconds before it was handled: it proves that the peer was there two seconds ago."""
-    admission = Admission("deb2", LinkMonitor([FIRST], 90.0), PeerView(OWN), PeerLives(OWN, {}))
+    admission = BeatFilter("deb2", LinkMonitor([FIRST], 90.0), PeerView(OWN), PeerIncarnations(OWN, {}))
     event = BeatReceived(FIRST, Beat("deb2", LIFE, 1, Ack(OWN, 1), {}), 100.0, key_id=key_id)
-    assert admission.doubt(event, 102.0) == ("", 100.0)
+    assert admission.rejection(event, 102.0) == ("", 100.0)
 
 
 @pytest.mark.parametrize("ack", [None, Ack(BootId(4, 44), 9)])

@@ -89,7 +89,7 @@ def test_c_openha_is_told_started_of_a_service_in_doubt() -> None:
     """A restarted daemon waits for a word that C never gives: UNKNOWN would only have it think that nobody runs the service."""
     bench = Bench(S.STARTED)
     _hear(bench, LEGACY_LIFE, 1, key_id="")
-    assert bench.engine._machines["registry"].is_in_doubt
+    assert bench.engine._machines["registry"].is_ownership_unconfirmed
     assert bench.engine.beat().states == {"registry": S.STARTED} and bench.engine.beat().wants_ack
 
 

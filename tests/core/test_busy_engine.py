@@ -8,7 +8,7 @@ import pytest
 
 from opensvc_openha.core.actions import Action, Persist
 from opensvc_openha.core.beat import BootId, Goodbye
-from opensvc_openha.core.events import BeatReceived, Command, Event, Learned, Leaving, ScriptKind
+from opensvc_openha.core.events import BeatReceived, Command, Event, RecoveredState, Leaving, ScriptKind
 from opensvc_openha.core.invariants import Heard
 from opensvc_openha.core.link_monitor import LinkMonitor
 from opensvc_openha.core.model import Profile
@@ -16,7 +16,7 @@ from opensvc_openha.core.states import ServiceState
 
 from tests.core.pair import Host, Pair, links
 
-_STOPPED = Learned(ServiceState.STOPPED)
+_STOPPED = RecoveredState(ServiceState.STOPPED)
 
 
 class _SlowHost(Host):
@@ -46,7 +46,7 @@ class _SlowHost(Host):
             self.carry_out(action)
         if self.engine is None:
             return
-        self.engine.worked(self.pair.now)
+        self.engine.note_busy_until(self.pair.now)
         self.pair.resume(self)
         self.pair.schedule_at(max(self.pair.now, self.engine.next_deadline()), self.tick, self.life, 0)
 
@@ -152,8 +152,8 @@ def test_link_taken_out_makes_no_silence_in_the_past() -> None:
 def test_unfrozen_service_that_was_found_down_is_looked_at_again() -> None:
     """Frozen as started, found down by a restarted daemon: unfrozen, it is asked again, and started since it is down."""
     pair = Pair()
-    pair.deb1.boot({"registry": Learned(ServiceState.FROZEN_START, must_probe=True)})
-    pair.deb2.boot({"registry": Learned(ServiceState.STOPPED)})
+    pair.deb1.boot({"registry": RecoveredState(ServiceState.FROZEN_START, must_probe=True)})
+    pair.deb2.boot({"registry": RecoveredState(ServiceState.STOPPED)})
     pair.run(5)
     assert pair.deb1.state == "FROZEN_START"
     assert "found down" in pair.deb1.service().reason
@@ -251,7 +251,7 @@ def test_restarted_daemon_claims_nothing_before_its_wrapper_has_answered() -> No
     pair = Pair()
     pair.invariants = None
     pair.script_s = lambda action: 5.0 if action.kind is ScriptKind.PROBE else 1.0
-    pair.deb1.boot({"registry": Learned(ServiceState.STARTED, must_probe=True)})
+    pair.deb1.boot({"registry": RecoveredState(ServiceState.STARTED, must_probe=True)})
     pair.deb2.boot()
     for _ in range(48):
         pair.run(0.1)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from opensvc_openha.core.actions import Word
+from opensvc_openha.core.actions import AnswerCode
 from opensvc_openha.core.beat import Ack, Beat, BootId, Goodbye
-from opensvc_openha.core.events import BeatReceived, Command, Learned, Leaving, PeerConfirmedOut
+from opensvc_openha.core.events import BeatReceived, Command, RecoveredState, Leaving, PeerConfirmedOut
 from opensvc_openha.core.states import ServiceState as S
 from opensvc_openha.core.timing import PROOF_LIFE_S
 from tests.core.pair import Host
@@ -15,7 +15,7 @@ from tests.core.test_fencing import OUT_S, STOPPED, Fences
 WHO = "root on the console"
 
 
-def alone(learned: "dict[str, Learned]") -> "tuple[Fences, Host]":
+def alone(learned: "dict[str, RecoveredState]") -> "tuple[Fences, Host]":
     """deb2, booted into a silence."""
     pair = Fences()
     pair.deb2.boot(learned)
@@ -23,11 +23,11 @@ def alone(learned: "dict[str, Learned]") -> "tuple[Fences, Host]":
     return pair, pair.deb2
 
 
-def confirm(host: Host, until: float = float("inf")) -> "tuple[Word, str]":
+def confirm(host: Host, until: float = float("inf")) -> "tuple[AnswerCode, str]":
     """Gives the word; what is answered."""
     host.handle(host.life, PeerConfirmedOut(7, WHO, until))
     answer = host.answers[-1]
-    assert answer.is_last and answer.is_ok is (answer.word is Word.CONFIRMED)
+    assert answer.is_last and answer.is_ok is (answer.word is AnswerCode.CONFIRMED)
     return answer.word, answer.detail
 
 
@@ -41,9 +41,9 @@ def holds(host: Host) -> bool:
 
 def test_word_holds_for_what_is_unfrozen_hours_later() -> None:
     """No second confirmation and no script; it is in the history once."""
-    pair, deb2 = alone({"registry": Learned(S.STOPPED), "files": Learned(S.FROZEN_STOP)})
+    pair, deb2 = alone({"registry": RecoveredState(S.STOPPED), "files": RecoveredState(S.FROZEN_STOP)})
     word, detail = confirm(deb2)
-    assert word is Word.CONFIRMED
+    assert word is AnswerCode.CONFIRMED
     assert detail.splitlines() == [
         "registry: is started here now",
         "files: stays frozen: it is started here once you type service -A files unfreeze",
@@ -58,10 +58,10 @@ def test_word_holds_for_what_is_unfrozen_hours_later() -> None:
 
 def test_word_ends_with_the_first_beat_of_the_peer() -> None:
     """Heard again and silent again: nothing is founded on what was confirmed before."""
-    pair, deb2 = alone({"registry": Learned(S.STOPPED), "files": Learned(S.FROZEN_STOP)})
+    pair, deb2 = alone({"registry": RecoveredState(S.STOPPED), "files": RecoveredState(S.FROZEN_STOP)})
     confirm(deb2)
     pair.run(5)
-    pair.deb1.boot({"registry": Learned(S.FROZEN_STOP), "files": Learned(S.FROZEN_STOP)})
+    pair.deb1.boot({"registry": RecoveredState(S.FROZEN_STOP), "files": RecoveredState(S.FROZEN_STOP)})
     pair.run(2)
     assert not holds(deb2)
     assert any(record.old == "CONFIRMED OUT" and "a beat of it came in" in record.reason for record in deb2.records)
@@ -88,7 +88,7 @@ def test_word_ends_with_a_beat_that_is_not_believed() -> None:
 def test_word_outlives_a_short_stall_and_ends_with_one_of_a_link_timeout() -> None:
     """After a short one the peer is listened to again for its whole timeout; a long one may hide a peer that came and went."""
     for stall_s, expected in ((4.0, True), (11.0, False)):
-        pair, deb2 = alone({"registry": Learned(S.STOPPED), "files": Learned(S.FROZEN_STOP)})
+        pair, deb2 = alone({"registry": RecoveredState(S.STOPPED), "files": RecoveredState(S.FROZEN_STOP)})
         confirm(deb2)
         pair.run(5)
         deb2.is_stalled = True
@@ -105,11 +105,11 @@ def test_word_outlives_a_short_stall_and_ends_with_one_of_a_link_timeout() -> No
 
 def test_word_ends_with_the_daemon() -> None:
     """While no daemon runs nobody listens: the next one must be told again."""
-    pair, deb2 = alone({"registry": Learned(S.STOPPED), "files": Learned(S.FROZEN_STOP)})
+    pair, deb2 = alone({"registry": RecoveredState(S.STOPPED), "files": RecoveredState(S.FROZEN_STOP)})
     confirm(deb2)
     pair.run(5)
     deb2.kill_daemon()
-    deb2.boot({"registry": Learned(S.STARTED), "files": Learned(S.FROZEN_STOP)})
+    deb2.boot({"registry": RecoveredState(S.STARTED), "files": RecoveredState(S.FROZEN_STOP)})
     pair.run(60)
     assert not holds(deb2)
     deb2.command(Command.UNFREEZE, "files")
@@ -121,8 +121,8 @@ def test_word_that_comes_too_late_is_refused() -> None:
     """Whoever gave it was told that the engine does not answer."""
     pair, deb2 = alone(dict(STOPPED))
     word, detail = confirm(deb2, until=pair.now - 0.1)
-    assert word is Word.REFUSED and "too late" in detail and not holds(deb2)
-    assert confirm(deb2, until=pair.now + 5)[0] is Word.CONFIRMED
+    assert word is AnswerCode.REFUSED and "too late" in detail and not holds(deb2)
+    assert confirm(deb2, until=pair.now + 5)[0] is AnswerCode.CONFIRMED
 
 
 def test_answer_says_what_becomes_of_each_service() -> None:
@@ -134,7 +134,7 @@ def test_answer_says_what_becomes_of_each_service() -> None:
     pair.deb1.leave(Leaving.KEEP_SERVICES)
     pair.run(2)
     word, detail = confirm(pair.deb2)
-    assert word is Word.CONFIRMED
+    assert word is AnswerCode.CONFIRMED
     lines = dict(line.split(": ", 1) for line in detail.splitlines())
     assert lines["registry"].startswith("not started: the peer's daemon left it running, frozen as started")
     assert lines["files"] == "runs here already"
@@ -156,7 +156,7 @@ def test_answer_names_what_waits_for_a_daemon_that_said_goodbye() -> None:
 
 def test_failed_start_is_not_said_to_be_started() -> None:
     """START_FAILED by its start script stays so, with what to type."""
-    _, deb2 = alone({"registry": Learned(S.START_FAILED), "files": Learned(S.STOP_FAILED)})
+    _, deb2 = alone({"registry": RecoveredState(S.START_FAILED), "files": RecoveredState(S.STOP_FAILED)})
     lines = confirm(deb2)[1].splitlines()
     assert lines[0].startswith("registry: stays START_FAILED") and "freeze-stop" in lines[0]
     assert lines[1].startswith("files: stays STOP_FAILED")

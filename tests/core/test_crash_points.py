@@ -11,10 +11,10 @@ from typing import Callable
 import pytest
 
 from opensvc_openha.core.actions import Action, Persist, RunScript
-from opensvc_openha.core.events import Command, Learned, Leaving, ScriptExited, ScriptKind, ScriptOutcome
+from opensvc_openha.core.events import Command, RecoveredState, Leaving, ScriptExited, ScriptKind, ScriptOutcome
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.formats.state_file import StoredState
-from opensvc_openha.runtime.state_store import conclude
+from opensvc_openha.runtime.state_store import recover
 
 from tests.core.pair import TIMEOUT_S, Host, Pair
 
@@ -97,11 +97,11 @@ class _Victim(Host):
         if self.engine is None:
             self.boot(self.learn())
 
-    def learn(self) -> "dict[str, Learned]":
+    def learn(self) -> "dict[str, RecoveredState]":
         """The real conclusion from what was persisted."""
         stored = self.disk.get("registry")
         state = None if stored is None else StoredState(stored.state, stored.then)
-        learned = conclude(state, "", self.is_same_life)
+        learned = recover(state, "", self.is_same_life)
         self.is_same_life = True
         # The store writes down what it concluded, where that differs.
         then = learned.then if learned.state is not ServiceState.UNKNOWN else None

@@ -7,7 +7,7 @@ from typing import Optional
 
 import pytest
 
-from opensvc_openha.core.actions import Action, Announce, Answer, Exit, MirrorPeer, Persist, Record, RunScript, Word
+from opensvc_openha.core.actions import Action, Announce, Answer, Exit, MirrorPeer, Persist, Record, RunScript, AnswerCode
 from opensvc_openha.core.beat import Ack, Beat, BootId, Goodbye
 from opensvc_openha.core.engine import Engine
 from opensvc_openha.core.events import (
@@ -15,7 +15,7 @@ from opensvc_openha.core.events import (
     Command,
     CommandReceived,
     Event,
-    Learned,
+    RecoveredState,
     Leaving,
     LeaveRequested,
     PeerForgotten,
@@ -64,7 +64,7 @@ class Bench:
         self.peer = "deb2" if node == "deb1" else "deb1"
         spec = ClusterSpec(node, self.peer, both, tuple(replace(svc, policy=policy) for svc in services()),
                            fencing=CHECK_ALWAYS)
-        self.engine = Engine(spec, OWN, {"registry": Learned(state, then, must_probe)}, self.now, known_lives)
+        self.engine = Engine(spec, OWN, {"registry": RecoveredState(state, then, must_probe)}, self.now, known_lives)
         self.link: LinkSpec = spec.listeners[0]
         self.seq = 0
         self.done: "list[Action]" = []
@@ -356,12 +356,12 @@ def test_command_that_overtakes_another_rolls_that_one_back() -> None:
     bench = Bench(S.FROZEN_STOP)
     bench.hear(S.STOPPED, is_acked=False)
     bench.order(Command.FORCE_STOP, 1)
-    assert [answer.word for answer in bench.order(Command.START, 2)] == [Word.READY_START]
+    assert [answer.word for answer in bench.order(Command.START, 2)] == [AnswerCode.READY_START]
     answers = bench.order(Command.FREEZE_STOP, 3)
     answers += [item for item in bench.ends(K.PROBE, End.DOWN) if isinstance(item, Answer)]
     told = [(answer.command_id, answer.word, answer.is_last, answer.is_ok) for answer in answers]
     assert told == [
-        (2, Word.ROLLED_BACK, True, False), (3, Word.READY_FREEZE_STOP, False, True), (3, Word.FROZEN_STOP, True, True),
+        (2, AnswerCode.ROLLED_BACK, True, False), (3, AnswerCode.READY_FREEZE_STOP, False, True), (3, AnswerCode.FROZEN_STOP, True, True),
     ]
 
 
@@ -372,23 +372,23 @@ def test_refused_command_leaves_the_one_that_waits_in_place() -> None:
     bench.order(Command.FORCE_STOP, 1)
     bench.order(Command.START, 2)
     refused = bench.order(Command.STOP, 3)
-    assert [(item.command_id, item.word, item.is_ok, item.detail) for item in refused] == [(3, Word.REFUSED, False, "")]
+    assert [(item.command_id, item.word, item.is_ok, item.detail) for item in refused] == [(3, AnswerCode.REFUSED, False, "")]
     bench.now += 0.1
     bench.hear(S.STOPPED)
     bench.ends(K.CHECK)
     last = [item for item in bench.ends(K.START) if isinstance(item, Answer)]
     assert [(item.command_id, item.word, item.is_last, item.is_ok, item.detail) for item in last] == [
-        (2, Word.STARTED, True, True, "")
+        (2, AnswerCode.STARTED, True, True, "")
     ]
 
 
 def test_operator_is_told_each_step_of_a_stop_that_freezes() -> None:
     """freeze-stop of a running service: ready to freeze, ready to stop, stopped, frozen."""
     bench = Bench().started()
-    assert [item.word for item in bench.order(Command.FREEZE_STOP)] == [Word.READY_FREEZE_STOP, Word.READY_STOP]
+    assert [item.word for item in bench.order(Command.FREEZE_STOP)] == [AnswerCode.READY_FREEZE_STOP, AnswerCode.READY_STOP]
     done = [item for item in bench.ends(K.STOP) if isinstance(item, Answer)]
     assert [(item.word, item.is_last, item.is_ok) for item in done] == [
-        (Word.STOPPED, False, True), (Word.FROZEN_STOP, True, True)
+        (AnswerCode.STOPPED, False, True), (AnswerCode.FROZEN_STOP, True, True)
     ]
     assert bench.state is S.FROZEN_STOP
 
@@ -398,12 +398,12 @@ def test_operator_is_told_each_step_of_a_start_that_freezes() -> None:
     bench = Bench(S.FROZEN_STOP)
     bench.hear(S.STOPPED, is_acked=False)
     bench.order(Command.FORCE_STOP)
-    assert [item.word for item in bench.order(Command.FREEZE_START)] == [Word.READY_FREEZE_START]
+    assert [item.word for item in bench.order(Command.FREEZE_START)] == [AnswerCode.READY_FREEZE_START]
     bench.now += 0.1
     bench.hear(S.STOPPED)
     bench.ends(K.CHECK)
     done = [item for item in bench.ends(K.START) if isinstance(item, Answer)]
-    assert [item.word for item in done] == [Word.STARTED, Word.FROZEN_START]
+    assert [item.word for item in done] == [AnswerCode.STARTED, AnswerCode.FROZEN_START]
     assert bench.state is S.FROZEN_START
 
 
@@ -411,16 +411,16 @@ def test_stop_says_that_the_service_stays_where_nobody_else_takes_it() -> None:
     """The peer is STOPPED: it will take it; it is frozen: the service stays here. A plain freeze says nothing of stopping."""
     bench = Bench().started()
     bench.hear(S.STOPPED)
-    assert [item.word for item in bench.order(Command.STOP)] == [Word.READY_STOP]
+    assert [item.word for item in bench.order(Command.STOP)] == [AnswerCode.READY_STOP]
     done = [item for item in bench.ends(K.STOP) if isinstance(item, Answer)]
-    assert [item.word for item in done] == [Word.STOPPED]
+    assert [item.word for item in done] == [AnswerCode.STOPPED]
     bench = Bench().started()
     bench.hear(S.FROZEN_STOP)
-    assert [item.word for item in bench.order(Command.STOP)] == [Word.READY_STOP, Word.STAYS_HERE]
+    assert [item.word for item in bench.order(Command.STOP)] == [AnswerCode.READY_STOP, AnswerCode.STAYS_HERE]
     bench = Bench(S.FROZEN_STOP)
     bench.order(Command.FORCE_STOP)
-    assert [item.word for item in bench.order(Command.FREEZE_STOP)] == [Word.READY_FREEZE_STOP]
-    assert [item.word for item in bench.ends(K.PROBE, End.UNSURE) if isinstance(item, Answer)] == [Word.FROZEN_STOP]
+    assert [item.word for item in bench.order(Command.FREEZE_STOP)] == [AnswerCode.READY_FREEZE_STOP]
+    assert [item.word for item in bench.ends(K.PROBE, End.UNSURE) if isinstance(item, Answer)] == [AnswerCode.FROZEN_STOP]
 
 
 def test_failed_script_is_answered_with_its_reason() -> None:
@@ -429,7 +429,7 @@ def test_failed_script_is_answered_with_its_reason() -> None:
     bench.order(Command.STOP, 7)
     done = bench.ends(K.STOP, End.FAILED)
     answer = [item for item in done if isinstance(item, Answer)][-1]
-    assert (answer.command_id, answer.word, answer.is_ok, answer.is_last) == (7, Word.FAILED, False, True)
+    assert (answer.command_id, answer.word, answer.is_ok, answer.is_last) == (7, AnswerCode.FAILED, False, True)
     assert "exited with 1" in answer.detail
     assert [item.is_alarm for item in records(done, "STOP_FAILED")] == [True]
 
@@ -448,16 +448,16 @@ def test_successful_start_is_no_alarm() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "is_young"),
+    ("said", "was_started_in_silence"),
     [(S.STOPPED, False), (S.FROZEN_STOP, False), (S.STARTED, True), (S.STOPPING, True), (S.START_READY, True), (None, True)],
 )
-def test_forced_copy_is_the_younger_unless_the_peer_was_known_to_be_out(said: Optional[S], is_young: bool) -> None:
+def test_forced_copy_is_the_younger_unless_the_peer_was_known_to_be_out(said: Optional[S], was_started_in_silence: bool) -> None:
     """force-start against each word of the peer, and against none."""
     bench = Bench(S.FROZEN_STOP)
     if said is not None:
         bench.hear(said, is_acked=False)
     bench.order(Command.FORCE_START)
-    assert bench.engine._machines["registry"]._dual.is_young is is_young
+    assert bench.engine._machines["registry"]._dual.was_started_in_silence is was_started_in_silence
 
 
 def test_forced_copy_is_not_the_younger_of_a_peer_that_left_or_acknowledged() -> None:
@@ -465,7 +465,7 @@ def test_forced_copy_is_not_the_younger_of_a_peer_that_left_or_acknowledged() ->
     left = Bench(S.FROZEN_STOP)
     left.hear(S.STOPPED, Goodbye.LEFT)
     left.order(Command.FORCE_START)
-    assert not left.engine._machines["registry"]._dual.is_young
+    assert not left.engine._machines["registry"]._dual.was_started_in_silence
     ready = Bench()
     ready.hear(S.STOPPED, is_acked=False)
     machine = ready.engine._machines["registry"]
@@ -474,11 +474,11 @@ def test_forced_copy_is_not_the_younger_of_a_peer_that_left_or_acknowledged() ->
     beat = Beat("deb2", LIFE, 9, Ack(OWN, ready.engine.seq), {"registry": S.STOPPED})
     ready.engine._view.take(beat, ready.now)
     ready.order(Command.FORCE_START)
-    assert ready.state is S.STARTED and not machine._dual.is_young
+    assert ready.state is S.STARTED and not machine._dual.was_started_in_silence
 
 
-@pytest.mark.parametrize(("by_ack", "is_young"), [(True, False), (False, True)])
-def test_started_copy_is_the_younger_if_it_was_started_in_silence(by_ack: bool, is_young: bool) -> None:
+@pytest.mark.parametrize(("by_ack", "was_started_in_silence"), [(True, False), (False, True)])
+def test_started_copy_is_the_younger_if_it_was_started_in_silence(by_ack: bool, was_started_in_silence: bool) -> None:
     """Started on an acknowledgement the peer was out by then; in silence it may have run it all along."""
     bench = Bench()
     if by_ack:
@@ -488,7 +488,7 @@ def test_started_copy_is_the_younger_if_it_was_started_in_silence(by_ack: bool, 
         bench.ends(K.CHECK)
         bench.ends(K.START)
     assert bench.state is S.STARTED
-    assert bench.engine._machines["registry"]._dual.is_young is is_young
+    assert bench.engine._machines["registry"]._dual.was_started_in_silence is was_started_in_silence
 
 
 def test_copy_started_on_the_word_of_a_peer_that_came_back_is_not_the_younger() -> None:
@@ -502,7 +502,7 @@ def test_copy_started_on_the_word_of_a_peer_that_came_back_is_not_the_younger() 
         bench.run(0.6, S.STOPPED)
         bench.ends(K.CHECK)
     bench.ends(K.START)
-    assert bench.state is S.STARTED and not bench.engine._machines["registry"]._dual.is_young
+    assert bench.state is S.STARTED and not bench.engine._machines["registry"]._dual.was_started_in_silence
 
 
 @pytest.mark.parametrize("own", [S.STARTED, S.FROZEN_START])
@@ -522,9 +522,9 @@ def test_two_copies_are_told_once_frozen_or_not_and_once_when_it_is_over(own: S,
 @pytest.mark.parametrize("state", [state for state in S if state not in (S.STARTED, S.STARTING)])
 def test_only_what_the_engine_started_is_doubted_after_an_absence(state: S) -> None:
     """A restarted daemon doubts STARTED and STARTING; anything else is what it is."""
-    assert not Bench(state).engine._machines["registry"].is_in_doubt
+    assert not Bench(state).engine._machines["registry"].is_ownership_unconfirmed
     for doubted in (S.STARTED, S.STARTING):
-        assert Bench(doubted).engine._machines["registry"].is_in_doubt
+        assert Bench(doubted).engine._machines["registry"].is_ownership_unconfirmed
 
 
 def test_doubt_ends_with_the_word_of_a_peer_that_has_heard_us() -> None:
@@ -538,7 +538,7 @@ def test_doubt_ends_with_the_word_of_a_peer_that_has_heard_us() -> None:
     for said in (S.START_READY, S.STARTING):
         bench = Bench(S.STARTED)
         bench.hear(said)
-        assert bench.engine._machines["registry"].is_in_doubt
+        assert bench.engine._machines["registry"].is_ownership_unconfirmed
     bench = Bench(S.STARTED)
     assert scripts(bench.hear(S.STARTED)) == [K.STOP]
 
@@ -547,16 +547,16 @@ def test_doubt_waits_for_the_wrapper() -> None:
     """The status script of a restarted daemon still runs: the peer's word ends nothing."""
     bench = Bench(S.STARTED, must_probe=True)
     bench.hear(S.STOPPED)
-    assert bench.engine._machines["registry"].is_in_doubt
+    assert bench.engine._machines["registry"].is_ownership_unconfirmed
     bench.ends(K.PROBE, End.UP)
-    assert bench.state is S.STARTED and not bench.engine._machines["registry"].is_in_doubt
+    assert bench.state is S.STARTED and not bench.engine._machines["registry"].is_ownership_unconfirmed
 
 
 def test_forced_start_is_in_no_doubt() -> None:
     """The operator's word ends it, though the service is STARTED already: the peer's copy is reported, this one stays."""
     bench = Bench(S.STARTED)
     bench.order(Command.FORCE_START)
-    assert not bench.engine._machines["registry"].is_in_doubt
+    assert not bench.engine._machines["registry"].is_ownership_unconfirmed
     assert scripts(bench.hear(S.STARTED)) == [] and bench.state is S.STARTED
 
 
@@ -565,7 +565,7 @@ def test_doubt_ends_with_the_service() -> None:
     bench = Bench(S.STARTED)
     bench.order(Command.STOP)
     bench.ends(K.STOP)
-    assert not bench.engine._machines["registry"].is_in_doubt
+    assert not bench.engine._machines["registry"].is_ownership_unconfirmed
 
 
 # leaving
@@ -654,7 +654,7 @@ def test_acknowledgement_that_grew_old_while_the_engine_was_busy_starts_nothing(
     assert K.CHECK in scripts(bench.hear(S.STOPPED))
     bench.run(5)
     bench.now += busy_s
-    bench.engine.worked(bench.now)
+    bench.engine.note_busy_until(bench.now)
     assert (K.START in scripts(bench.ends(K.CHECK))) is is_started
 
 
@@ -687,7 +687,7 @@ def test_commands_are_refused_while_leaving() -> None:
     bench = Bench().started()
     bench.step(LeaveRequested(Leaving.STOP_SERVICES))
     answer = bench.order(Command.FORCE_STOP, 4)[-1]
-    assert (answer.command_id, answer.word, answer.is_ok) == (4, Word.REFUSED, False) and "leaving" in answer.detail
+    assert (answer.command_id, answer.word, answer.is_ok) == (4, AnswerCode.REFUSED, False) and "leaving" in answer.detail
 
 
 # what the peer says when it goes
@@ -766,7 +766,7 @@ def test_force_stop_of_a_stopped_service_is_done_and_answered_once() -> None:
     bench = Bench(S.STOPPED)
     answers = bench.order(Command.FORCE_STOP, 3)
     assert [(item.command_id, item.word, item.is_ok, item.is_last) for item in answers] == [
-        (3, Word.READY_FORCE_STOP, True, False), (3, Word.STOPPED, True, True)
+        (3, AnswerCode.READY_FORCE_STOP, True, False), (3, AnswerCode.STOPPED, True, True)
     ]
 
 
@@ -811,7 +811,7 @@ def test_services_that_only_one_node_has_are_recorded_when_they_are_seen() -> No
 def test_freeze_and_unfreeze_of_a_running_service_ask_nobody() -> None:
     """freeze-start of what runs: two words; unfreeze: no script."""
     bench = Bench().started()
-    assert [item.word for item in bench.order(Command.FREEZE_START)] == [Word.READY_FREEZE_START, Word.FROZEN_START]
+    assert [item.word for item in bench.order(Command.FREEZE_START)] == [AnswerCode.READY_FREEZE_START, AnswerCode.FROZEN_START]
     assert scripts(bench.step(CommandReceived(2, "registry", Command.UNFREEZE))) == []
     assert bench.state is S.STARTED
 
@@ -912,7 +912,7 @@ def test_slow_disk_is_no_stall() -> None:
             bench.link, Beat("deb2", LIFE, 1, None, {"registry": S.STOPPED}), bench.now - 4.9)):
         bench = Bench(S.FROZEN_STOP)
         bench.now += 5
-        bench.engine.worked(bench.now)
+        bench.engine.note_busy_until(bench.now)
         assert records(bench.step(event_of(bench)), "STALLED") == []
         assert records(_wake(bench, STALL_S), "STALLED")
 
@@ -940,14 +940,14 @@ def test_owner_doubts_itself_once_it_was_mute_for_its_peers_timeout(mute_s: floa
     said_at = bench.engine._beat_at
     bench.now = said_at + mute_s
     bench.step(Tick())
-    assert bench.engine._machines["registry"].is_in_doubt is is_doubtful
+    assert bench.engine._machines["registry"].is_ownership_unconfirmed is is_doubtful
     said = bench.engine.beat()
     assert said.states["registry"] is (S.UNKNOWN if is_doubtful else S.STARTED) and said.wants_ack is is_doubtful
 
 
 def test_node_without_links_is_never_stalled() -> None:
     """There is nothing to listen to."""
-    engine = Engine(ClusterSpec("deb1", "deb2", (), services()), OWN, {"registry": Learned(S.STARTED)}, 0.0)
+    engine = Engine(ClusterSpec("deb1", "deb2", (), services()), OWN, {"registry": RecoveredState(S.STARTED)}, 0.0)
     engine.step(Tick(), 0.0)
     assert records(engine.step(Tick(), 500.0), "STALLED") == []
     assert engine.snapshot(500.0).peer_standing is PeerStanding.UNHEARD
@@ -1053,7 +1053,7 @@ def test_out_is_not_said_before_the_wrapper_was_asked(state: S) -> None:
     bench = Bench(state, must_probe=True)
     assert scripts(bench.done) == [K.PROBE]
     assert {beat.states["registry"] for beat in beats(bench.done + bench.run(3, S.FROZEN_START))} == {S.UNKNOWN}
-    assert bench.order(Command.UNFREEZE)[-1].word is Word.REFUSED
+    assert bench.order(Command.UNFREEZE)[-1].word is AnswerCode.REFUSED
     bench.ends(K.PROBE, End.DOWN)
     assert [beat.states["registry"] for beat in beats(bench.run(BEAT_INTERVAL_S))] == [state]
 
@@ -1085,11 +1085,11 @@ def test_freeze_stop_of_a_stopped_service_looks_and_stops_what_is_up() -> None:
     for outcome in (End.UP, End.SOME):
         bench = Bench(S.STOPPED)
         bench.hear(S.STARTED)
-        assert [item.word for item in bench.order(Command.FREEZE_STOP)] == [Word.READY_FREEZE_STOP]
+        assert [item.word for item in bench.order(Command.FREEZE_STOP)] == [AnswerCode.READY_FREEZE_STOP]
         assert bench.engine.beat().states["registry"] is S.UNKNOWN
         assert scripts(bench.ends(K.PROBE, outcome)) == [K.STOP] and bench.state is S.STOPPING
         answers = [item for item in bench.ends(K.STOP) if isinstance(item, Answer)]
-        assert bench.state is S.FROZEN_STOP and (answers[-1].word, answers[-1].is_ok) == (Word.FROZEN_STOP, True)
+        assert bench.state is S.FROZEN_STOP and (answers[-1].word, answers[-1].is_ok) == (AnswerCode.FROZEN_STOP, True)
 
 
 def test_daemon_that_ended_while_a_freeze_stop_looked_goes_on_with_it() -> None:

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from opensvc_openha.core.actions import Word
-from opensvc_openha.core.events import Command, ConfigChanged, Learned, Leaving, ScriptKind
+from opensvc_openha.core.actions import AnswerCode
+from opensvc_openha.core.events import Command, ConfigChanged, RecoveredState, Leaving, ScriptKind
 from opensvc_openha.core.model import ClusterSpec
 from opensvc_openha.core.states import FROZEN, ServiceState
 from opensvc_openha.core.timing import RESTART_HOLD_S, START_READY_DELAY_S, STOP_HOLD_S
@@ -82,7 +82,7 @@ def test_returning_owner_finds_the_service_on_its_peer_and_stays_stopped() -> No
     deb1, deb2 = pair.start_on_deb1()
     deb1.crash()
     pair.run(30)
-    deb1.boot({"registry": Learned(ServiceState.STOPPED)})
+    deb1.boot({"registry": RecoveredState(ServiceState.STOPPED)})
     pair.run(30)
     assert deb1.shown == deb2.shown == ("STOPPED", "STARTED")
     deb2.command(Command.FREEZE_STOP)
@@ -179,7 +179,7 @@ def test_stop_hands_the_service_to_an_unfrozen_peer() -> None:
     number = deb1.command(Command.STOP)
     pair.run(STOP_HOLD_S + 10)
     answer = deb1.last_answer(number)
-    assert answer is not None and answer.word is Word.STOPPED
+    assert answer is not None and answer.word is AnswerCode.STOPPED
     assert deb1.shown == deb2.shown == ("STOPPED", "STARTED")
     assert [node for _, node in pair.starts()] == ["deb1", "deb2"]
 
@@ -192,7 +192,7 @@ def test_stop_with_a_frozen_peer_starts_here_again_after_the_hold() -> None:
     deb1.command(Command.UNFREEZE)
     pair.run(3)
     number = deb1.command(Command.STOP)
-    assert Word.STAYS_HERE in [item.word for item in deb1.answers if item.command_id == number]
+    assert AnswerCode.STAYS_HERE in [item.word for item in deb1.answers if item.command_id == number]
     pair.run(STOP_HOLD_S / 2)
     assert deb1.state == "STOPPED"
     pair.run(STOP_HOLD_S + 5)
@@ -219,7 +219,7 @@ def test_restart_of_the_daemon_moves_no_service() -> None:
     pair.run(RESTART_HOLD_S - 5)
     assert deb1.engine is None and "registry" in deb1.running
     assert deb2.shown == ("UNKNOWN", "STOPPED")
-    deb1.boot({"registry": Learned(ServiceState.STARTED, must_probe=True)})
+    deb1.boot({"registry": RecoveredState(ServiceState.STARTED, must_probe=True)})
     pair.run(20)
     assert deb1.shown == deb2.shown == ("STARTED", "STOPPED")
     assert len(pair.starts()) == 1
@@ -242,7 +242,7 @@ def test_crashed_daemon_that_finds_its_service_up_keeps_it() -> None:
     deb1, deb2 = pair.start_on_deb1()
     deb1.kill_daemon()
     pair.run(4)
-    deb1.boot({"registry": Learned(ServiceState.STARTED, must_probe=True)})
+    deb1.boot({"registry": RecoveredState(ServiceState.STARTED, must_probe=True)})
     pair.run(30)
     assert deb1.shown == deb2.shown == ("STARTED", "STOPPED")
     assert len(pair.starts()) == 1
@@ -254,7 +254,7 @@ def test_interrupted_start_is_cleaned_up_before_anybody_starts_again() -> None:
     deb1, _ = pair.boot()
     pair.run(2)
     deb1.kill_daemon()
-    deb1.boot({"registry": Learned(ServiceState.STARTING, must_probe=True)})
+    deb1.boot({"registry": RecoveredState(ServiceState.STARTING, must_probe=True)})
     pair.run(30)
     kinds = [kind for _, node, kind, _ in pair.scripts if node == "deb1"]
     assert kinds == ["status", "stop", "check", "start"]
@@ -362,9 +362,9 @@ def test_nodes_whose_files_give_both_the_same_role_still_start_it_once(roles: st
     straight = pair.services
     swapped = tuple(replace(svc, primary="deb2", secondary="deb1") for svc in straight)
     pair.services = straight if roles == "both primary" else swapped
-    pair.deb1.boot({"registry": Learned(ServiceState.STOPPED)})
+    pair.deb1.boot({"registry": RecoveredState(ServiceState.STOPPED)})
     pair.services = swapped if roles == "both primary" else straight
-    pair.deb2.boot({"registry": Learned(ServiceState.STOPPED)})
+    pair.deb2.boot({"registry": RecoveredState(ServiceState.STOPPED)})
     pair.run(60)
     assert len(pair.starts()) == 1
     assert sum(len(host.states) for host in (pair.deb1, pair.deb2)) < 20
@@ -373,7 +373,7 @@ def test_nodes_whose_files_give_both_the_same_role_still_start_it_once(roles: st
 def test_command_for_a_service_that_is_removed_meanwhile_is_answered() -> None:
     """`start` waits in START_READY, the line vanishes from the services file: the operator is told."""
     pair = Pair()
-    pair.deb1.boot({"registry": Learned(ServiceState.FROZEN_STOP)})
+    pair.deb1.boot({"registry": RecoveredState(ServiceState.FROZEN_STOP)})
     pair.run(TIMEOUT_S + 1)
     pair.deb1.command(Command.FORCE_STOP)
     number = pair.deb1.command(Command.START)
@@ -390,10 +390,10 @@ def test_service_added_again_is_what_its_state_file_says() -> None:
     everything, pair.services = pair.services, ()
     deb1.boot()
     pair.services = everything
-    deb2.boot({"registry": Learned(ServiceState.STOPPED)})
+    deb2.boot({"registry": RecoveredState(ServiceState.STOPPED)})
     deb1.running.add("registry")
     pair.run(5)
-    learned = {"registry": Learned(ServiceState.STARTED, must_probe=True)}
+    learned = {"registry": RecoveredState(ServiceState.STARTED, must_probe=True)}
     deb1.handle(deb1.life, ConfigChanged(ClusterSpec("deb1", "deb2", pair.links, everything), learned))
     pair.run(30)
     assert deb1.shown == deb2.shown == ("STARTED", "STOPPED")
@@ -427,8 +427,8 @@ def test_start_that_loses_the_race_is_answered_as_given_up() -> None:
     first, second = deb1.command(Command.FREEZE_START), deb2.command(Command.FREEZE_START)
     pair.run(10)
     won, lost = deb1.last_answer(first), deb2.last_answer(second)
-    assert won is not None and won.is_ok and won.word is Word.FROZEN_START
-    assert lost is not None and not lost.is_ok and lost.word is Word.ROLLED_BACK
+    assert won is not None and won.is_ok and won.word is AnswerCode.FROZEN_START
+    assert lost is not None and not lost.is_ok and lost.word is AnswerCode.ROLLED_BACK
     assert deb1.shown == ("FROZEN_START", "STOPPED")
 
 
@@ -484,12 +484,12 @@ def test_random_faults_with_a_working_fence_never_run_a_service_twice(seed: int)
                 assert own in FROZEN or own.name not in ("STOPPED", "START_READY"), f"{own} but it runs"
 
 
-def _relearn(host: Host) -> "dict[str, Learned]":
+def _relearn(host: Host) -> "dict[str, RecoveredState]":
     """What the STATE store would say after a crash of the node (nothing runs) or of the daemon (it may run)."""
     stored = host.disk.get("registry")
     if stored is None:
         return {}
     if stored.state in (ServiceState.STOPPED, ServiceState.FROZEN_STOP, ServiceState.START_READY):
         frozen = stored.state is ServiceState.FROZEN_STOP
-        return {"registry": Learned(ServiceState.FROZEN_STOP if frozen else ServiceState.STOPPED)}
-    return {"registry": Learned(stored.state, stored.then, must_probe=True)}
+        return {"registry": RecoveredState(ServiceState.FROZEN_STOP if frozen else ServiceState.STOPPED)}
+    return {"registry": RecoveredState(stored.state, stored.then, must_probe=True)}

@@ -9,7 +9,7 @@ import pytest
 
 from opensvc_openha.core.actions import Announce, RecordKind
 from opensvc_openha.core.beat import Beat
-from opensvc_openha.core.events import BeatReceived, Command, Learned
+from opensvc_openha.core.events import BeatReceived, Command, RecoveredState
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import PeerStanding
 from tests.core.pair import Host, Pair
@@ -203,7 +203,7 @@ def test_peer_that_lost_its_counter_is_not_fenced_by_a_standby_that_hears_it() -
     deb1.kill_daemon()
     pair.run(0.5)
     deb1.known_lives = {}
-    deb1.boot({"registry": Learned(ServiceState.STARTED)}, counter=0)
+    deb1.boot({"registry": RecoveredState(ServiceState.STARTED)}, counter=0)
     pair.run(40)
     assert [node for _, node in pair.starts()] == ["deb1"]
     assert (deb1.state, deb2.state) == ("STARTED", "STOPPED")
@@ -231,7 +231,7 @@ def test_peer_that_does_not_hear_this_node_since_its_restart_is_not_silent() -> 
     pair, deb1, deb2, _ = _running_pair()
     pair.cut_all("deb2")
     deb2.kill_daemon()
-    deb2.boot({"registry": Learned(ServiceState.STOPPED)})
+    deb2.boot({"registry": RecoveredState(ServiceState.STOPPED)})
     pair.run(60)
     assert _standing(deb2) is PeerStanding.UNHEARD
     assert deb2.engine is not None and "does not acknowledge" in deb2.engine.snapshot(pair.now).peer_reason

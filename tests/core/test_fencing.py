@@ -8,8 +8,8 @@ from typing import Optional
 
 import pytest
 
-from opensvc_openha.core.actions import RunScript, Word
-from opensvc_openha.core.events import Command, CommandReceived, Learned, Leaving, PeerConfirmedOut, ScriptKind
+from opensvc_openha.core.actions import RunScript, AnswerCode
+from opensvc_openha.core.events import Command, CommandReceived, RecoveredState, Leaving, PeerConfirmedOut, ScriptKind
 from opensvc_openha.core.facts import Turn
 from opensvc_openha.core.model import FencingPolicy, Policy, ServiceSpec
 from opensvc_openha.core.states import ServiceState as S
@@ -20,7 +20,7 @@ from tests.core.pair import TIMEOUT_S, Host, Pair
 
 FENCE_S = 3.0
 OUT_S = TIMEOUT_S + START_READY_DELAY_S
-STOPPED = {"registry": Learned(S.STOPPED), "files": Learned(S.STOPPED)}
+STOPPED = {"registry": RecoveredState(S.STOPPED), "files": RecoveredState(S.STOPPED)}
 
 
 class Fences(Pair):
@@ -304,7 +304,7 @@ def test_fenced_node_that_boots_into_the_silence_keeps_still() -> None:
 def test_booted_node_fences_after_the_configured_time_alone(alone_s: float) -> None:
     """`boot_alone = SECONDS`: not before, and then as usual."""
     pair = Fences(names=("registry",), fencing=FencingPolicy(boot_alone_s=alone_s))
-    pair.deb2.boot({"registry": Learned(S.STOPPED)})
+    pair.deb2.boot({"registry": RecoveredState(S.STOPPED)})
     booted_at = pair.now
     pair.run(alone_s - 0.5)
     assert pair.checks() == []
@@ -319,7 +319,7 @@ def test_operators_word_starts_what_a_booted_node_would_not() -> None:
     pair.deb2.boot(dict(STOPPED))
     pair.run(60)
     pair.deb2.handle(pair.deb2.life, PeerConfirmedOut(7, "root on the console"))
-    assert pair.deb2.answers[-1].word is Word.CONFIRMED and pair.deb2.answers[-1].is_ok
+    assert pair.deb2.answers[-1].word is AnswerCode.CONFIRMED and pair.deb2.answers[-1].is_ok
     pair.run(5)
     assert pair.state("deb2", "registry") is pair.state("deb2", "files") is S.STARTED
     assert pair.checks() == []
@@ -332,11 +332,11 @@ def test_operators_word_is_refused_while_the_peer_is_heard() -> None:
     pair.deb2.boot(dict(STOPPED))
     pair.run(1)
     pair.deb2.handle(pair.deb2.life, PeerConfirmedOut(1, "root"))
-    assert pair.deb2.answers[-1].word is Word.REFUSED
+    assert pair.deb2.answers[-1].word is AnswerCode.REFUSED
     pair.deb1.boot(dict(STOPPED))
     pair.run(3)
     pair.deb2.handle(pair.deb2.life, PeerConfirmedOut(2, "root"))
-    assert pair.deb2.answers[-1].word is Word.REFUSED and "heard" in pair.deb2.answers[-1].detail
+    assert pair.deb2.answers[-1].word is AnswerCode.REFUSED and "heard" in pair.deb2.answers[-1].detail
 
 
 def test_daemon_restarted_in_a_silence_remembers_that_it_had_heard_its_peer() -> None:
@@ -346,7 +346,7 @@ def test_daemon_restarted_in_a_silence_remembers_that_it_had_heard_its_peer() ->
     pair.cut_all()
     pair.run(2)
     pair.deb2.kill_daemon()
-    pair.deb2.boot({"registry": Learned(S.STOPPED)})
+    pair.deb2.boot({"registry": RecoveredState(S.STOPPED)})
     pair.run(OUT_S + FENCE_S + 60)
     assert pair.state("deb2") is S.STARTED and pair.alive() == {"deb2"}
 
@@ -471,7 +471,7 @@ def test_peer_that_has_just_booted_is_given_time() -> None:
         pair.run(5)
         checks = len(pair.checks())
         pair.cut_all("deb2")
-        pair.deb1.boot({"registry": Learned(S.STOPPED)})
+        pair.deb1.boot({"registry": RecoveredState(S.STOPPED)})
         pair.run(3)
         pair.cut_all()
         pair.deb2.command(Command.UNFREEZE)

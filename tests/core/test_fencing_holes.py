@@ -8,7 +8,7 @@ import pytest
 
 from opensvc_openha.core.actions import Action, Announce, Persist, RememberFencing, RunScript
 from opensvc_openha.core.beat import Goodbye
-from opensvc_openha.core.events import Command, CommandReceived, ConfigChanged, Learned, ScriptKind, StoreFailed
+from opensvc_openha.core.events import Command, CommandReceived, ConfigChanged, RecoveredState, ScriptKind, StoreFailed
 from opensvc_openha.core.facts import Turn
 from opensvc_openha.core.model import FencingPolicy, Profile
 from opensvc_openha.core.states import ServiceState as S
@@ -111,7 +111,7 @@ def test_daemon_restarted_during_a_cut_with_another_fence_time_counts_as_before(
         pair.works = False
         pair.cut_all()
         pair.run(16)
-        states = {name: Learned(item.state, must_probe=True) for name, item in pair.deb1.disk.items()}
+        states = {name: RecoveredState(item.state, must_probe=True) for name, item in pair.deb1.disk.items()}
         pair.deb1.kill_daemon()
         pair.fence_time_s = 25.0
         pair.deb1.boot(states)
@@ -148,7 +148,7 @@ def _unfreeze(number: int, name: str) -> CommandReceived:
 def test_first_step_writes_down_when_the_node_booted() -> None:
     """So that the next daemon knows, whatever happens in between."""
     pair = Fences(fencing=FencingPolicy(boot_alone_s=60.0))
-    pair.deb2.boot({"registry": Learned(S.STOPPED)})
+    pair.deb2.boot({"registry": RecoveredState(S.STOPPED)})
     booted_at = pair.now
     pair.run(1)
     assert pair.deb2.fencing.booted_at == booted_at and not pair.deb2.fencing.has_heard
@@ -228,7 +228,7 @@ def test_daemon_that_was_started_during_the_cut_leaves_its_turns_to_a_holder_tha
     pair.run(restarted_after_s)
     pair.deb1.kill_daemon()
     pair.deb1.running.clear()
-    pair.deb1.boot({"registry": Learned(S.STOPPED)})
+    pair.deb1.boot({"registry": RecoveredState(S.STOPPED)})
     pair.run(1500)
     fences = {name: [when for when, node in pair.checks() if node == name] for name in ("deb1", "deb2")}
     assert fences["deb1"], "it has turns of its own"

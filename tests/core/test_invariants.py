@@ -22,15 +22,15 @@ from opensvc_openha.core.invariants import (
     ScriptBegan,
     ScriptEnded,
     StartedByHand,
-    Watch,
+    InvariantChecker,
 )
 from opensvc_openha.core.states import ServiceState as S
 
 OWN, PEER = BootId(1, 11), BootId(1, 22)
 
 
-def _watch(state: S = S.STOPPED) -> Watch:
-    watch = Watch(("deb1", "deb2"), 10.0, 10.0)
+def _watch(state: S = S.STOPPED) -> InvariantChecker:
+    watch = InvariantChecker(("deb1", "deb2"), 10.0, 10.0)
     watch.observe(DaemonBegan(0.0, "deb1", OWN, {"web": state}))
     watch.observe(DaemonBegan(0.0, "deb2", PEER, {"web": state}))
     return watch
@@ -40,19 +40,19 @@ def _beat(seq: int, state: S, ack: Optional[Ack] = None, goodbye: Goodbye = Good
     return Beat("deb2", PEER, seq, ack, {"web": state}, goodbye)
 
 
-def _announce(watch: Watch, at: float) -> None:
+def _announce(watch: InvariantChecker, at: float) -> None:
     """deb1 goes to START_READY in its beat 5."""
     watch.observe(Moved(at, "deb1", "web", S.START_READY))
     watch.observe(Said(at, "deb1", Beat("deb1", OWN, 5, None, {"web": S.START_READY})))
 
 
-def _check(watch: Watch, began: float, ended: float, is_ok: bool = True, is_lie: bool = False) -> None:
+def _check(watch: InvariantChecker, began: float, ended: float, is_ok: bool = True, is_lie: bool = False) -> None:
     watch.observe(Moved(began, "deb1", "web", S.STARTING))
     watch.observe(ScriptBegan(began, "deb1", "web", ScriptKind.CHECK))
     watch.observe(ScriptEnded(ended, "deb1", "web", ScriptKind.CHECK, is_ok, False, is_lie))
 
 
-def _start(watch: Watch, at: float) -> None:
+def _start(watch: InvariantChecker, at: float) -> None:
     watch.observe(ScriptBegan(at, "deb1", "web", ScriptKind.START))
 
 

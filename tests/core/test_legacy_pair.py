@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from opensvc_openha.core.events import Command, ScriptKind
-from opensvc_openha.core.service_machine import Learned
+from opensvc_openha.core.service_machine import RecoveredState
 from opensvc_openha.core.states import ServiceState as S
 from opensvc_openha.core.timing import START_READY_DELAY_S
 
@@ -69,7 +69,7 @@ def test_takeover_works_in_both_directions(our_index: int) -> None:
     pair.watch(TIMEOUT_S + LOOP_S + GRACE_S + 2)
     assert "registry" in pair.node(1).running, pair.history()
     first = pair.node(0)
-    first.boot({"registry": Learned(S.STOPPED)}) if isinstance(first, Host) else first.boot()
+    first.boot({"registry": RecoveredState(S.STOPPED)}) if isinstance(first, Host) else first.boot()
     pair.watch(20)
     assert "registry" in pair.node(1).running
     pair.node(1).crash()
@@ -136,7 +136,7 @@ def test_random_operators_and_crashes_never_run_it_twice(our_index: int, seed: i
             frozen = ours.engine is not None and ours.state == "FROZEN_STOP"
             ours.crash()
             pair.watch(pair.random.uniform(0.5, 30))
-            ours.boot({"registry": Learned(S.FROZEN_STOP if frozen else S.STOPPED)})
+            ours.boot({"registry": RecoveredState(S.FROZEN_STOP if frozen else S.STOPPED)})
         elif what == "crash theirs":
             original.crash()
             pair.watch(pair.random.uniform(0.5, 30))
@@ -236,7 +236,7 @@ def test_node_that_is_unsure_of_its_own_service_is_not_taken_over() -> None:
     pair.boot_both()
     pair.ours.crash()
     pair.run(TIMEOUT_S + 5)
-    pair.ours.boot({"registry": Learned(S.UNKNOWN)})
+    pair.ours.boot({"registry": RecoveredState(S.UNKNOWN)})
     pair.run(3)
     pair.original.unfreeze()
     pair.run(30)

@@ -53,7 +53,7 @@ def test_only_a_legacy_peer_watched_for_the_whole_delay_replaces_the_acknowledge
     role: Role, evidence: Evidence, is_legacy: bool, is_watched_out: bool
 ) -> None:
     """START_READY and a check-up that ended well, with each evidence: what leads on to the scripts, and nothing else does."""
-    proved = evidence in (Evidence.OUT_ACKED, Evidence.LEFT_OUT) or (
+    proved = evidence in (Evidence.OUT_ACKED, Evidence.DEPARTED_STOPPED) or (
         evidence is Evidence.OUT and is_legacy and is_watched_out
     )
     ready = Situation(role, evidence, is_legacy=is_legacy, is_watched_out=is_watched_out)
@@ -265,6 +265,6 @@ def test_doubtful_owner_is_sure_once_a_c_openha_was_heard_out_for_the_whole_dela
         bench.step(BeatReceived(bench.link, legacy(number, said), bench.now))
         waited_s = bench.now - began
         is_sure = is_sure_at_last and waited_s >= START_READY_DELAY_S
-        assert bench.engine._machines["registry"].is_in_doubt is not is_sure, waited_s
+        assert bench.engine._machines["registry"].is_ownership_unconfirmed is not is_sure, waited_s
         bench.run(0.5)
     assert bench.state is S.STARTED

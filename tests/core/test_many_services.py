@@ -13,7 +13,7 @@ from opensvc_openha.core.events import (
     BeatReceived,
     Command,
     CommandReceived,
-    Learned,
+    RecoveredState,
     ScriptExited,
     ScriptKind,
     ScriptOutcome,
@@ -39,7 +39,7 @@ class Bench:
         self.now = 100.0
         both = links(count=1)
         spec = ClusterSpec("deb1", "deb2", both, services(*NAMES), fencing=CHECK_ALWAYS)
-        self.engine = Engine(spec, OWN, dict.fromkeys(NAMES, Learned(state)), self.now)
+        self.engine = Engine(spec, OWN, dict.fromkeys(NAMES, RecoveredState(state)), self.now)
         self.link = spec.listeners[0]
         self.said = dict.fromkeys(NAMES, ServiceState.FROZEN_STOP)
         self.seq = 0

@@ -12,10 +12,10 @@ from opensvc_openha.core.actions import Announce, Record, RecordKind
 from opensvc_openha.core.beat import LEGACY_LIFE, Beat, BootId
 from opensvc_openha.core.engine import Engine
 from opensvc_openha.core.events import BeatReceived, ConfigChanged, Event, Leaving, LeaveRequested, SendersMuted, Tick
-from opensvc_openha.core.invariants import Watch
+from opensvc_openha.core.invariants import InvariantChecker
 from opensvc_openha.core.link_monitor import LinkMonitor
 from opensvc_openha.core.model import ClusterSpec, LinkKind, LinkSpec, Wire
-from opensvc_openha.core.mute_notice import MuteNotice
+from opensvc_openha.core.mute_notice import LinkDownNotice
 
 from tests.core.pair import NAMES, Host, Pair, links, services
 
@@ -219,7 +219,7 @@ def test_ordinary_beat_just_posted_is_not_overtaken_by_the_notice() -> None:
 
 def test_notice_comes_one_answers_gap_after_an_ordinary_beat_and_one_beat_after_it() -> None:
     """The last beat was at 100: the notice at 100.02, an ordinary beat 50 ms after it, none once that one was said."""
-    notice = MuteNotice()
+    notice = LinkDownNotice()
     assert notice.take(OURS[:1], OURS) == [OURS[0]]
     assert notice.due_at(100.0) == 100.0 + timing.ACK_GAP_S and notice.beat_due_at(100.0) is None
     notice.said(100.02)
@@ -231,7 +231,7 @@ def test_notice_stays_for_the_slowest_of_several_disks() -> None:
     """Slots of 0.5 and of 10 s are read every 50 and 250 ms: the notice stays 1.2 times the latter."""
     disks = tuple(replace(DISK, node="deb1", device=device, timeout_s=timeout_s)
                   for device, timeout_s in (("/dev/sdb", 0.5), ("/dev/sdc", 10.0)))
-    notice = MuteNotice()
+    notice = LinkDownNotice()
     notice.take(OURS[:1], OURS + disks)
     notice.said(100.0)
     assert notice.beat_due_at(99.0) == pytest.approx(100.0 + 1.2 * 0.25)
@@ -300,7 +300,7 @@ def test_link_taken_out_of_the_monitor_file_is_told_of_no_more() -> None:
 
 def test_senders_that_stay_mute_are_no_news() -> None:
     """The same set again: what is told is told out of the first one."""
-    notice = MuteNotice()
+    notice = LinkDownNotice()
     assert notice.take({OURS[0]}, OURS) == [OURS[0]]
     assert notice.take({OURS[0]}, OURS) == []
 
@@ -345,7 +345,7 @@ def test_owner_that_dies_after_its_notice_is_silent_after_the_timeout_of_the_oth
     """eth1 has 30 s, eth2 3 s: with eth1 known to be down, the peer's death is acted on after 3 s and the usual delay."""
     pair = Pair()
     pair.links = tuple(replace(link, timeout_s=30.0 if link.device == "eth1" else 3.0) for link in pair.links)
-    pair.invariants = Watch(NAMES, 3.0, 30.0)
+    pair.invariants = InvariantChecker(NAMES, 3.0, 30.0)
     deb1, _ = pair.start_on_deb1()
     _down(pair, deb1, "eth1")
     pair.run(5)

@@ -69,7 +69,7 @@ def test_acknowledgement_is_old_at_the_instant_at_which_the_peer_may_call_this_n
     view = _live(_beat(ack=Ack(OWN, 7)))
     view.ack_limit_s = 10.0
     for now, proved in ((109.99, Evidence.OUT_ACKED), (110.0, Evidence.OUT)):
-        view.tell_time(now)
+        view.advance(now)
         assert view.evidence("registry", 7) is proved
 
 
@@ -143,9 +143,9 @@ def test_goodbye_ends_its_life_for_good() -> None:
 def test_goodbye_of_a_stopped_service_is_evidence_at_once_and_lasts() -> None:
     """What left as stopped stays stopped until a new life is heard."""
     view = _live(replace(_beat(), goodbye=Goodbye.LEFT))
-    assert view.evidence("registry", None) is Evidence.LEFT_OUT
+    assert view.evidence("registry", None) is Evidence.DEPARTED_STOPPED
     view.judge(False, 110.0, 100.0 + 10 * RESTART_HOLD_S)
-    assert view.evidence("registry", None) is Evidence.LEFT_OUT
+    assert view.evidence("registry", None) is Evidence.DEPARTED_STOPPED
 
 
 def test_goodbye_that_is_not_meant_for_our_present_life_is_not_believed() -> None:

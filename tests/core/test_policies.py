@@ -8,7 +8,7 @@ from typing import Optional
 import pytest
 
 from opensvc_openha.core.actions import RunScript
-from opensvc_openha.core.events import Command, ConfigChanged, Learned, Leaving, ScriptKind
+from opensvc_openha.core.events import Command, ConfigChanged, RecoveredState, Leaving, ScriptKind
 from opensvc_openha.core.model import ClusterSpec, OnDualRun, OnStartFailure, Policy, Profile, Role, ServiceSpec
 from opensvc_openha.core.policies import DualRun, StartFailures
 from opensvc_openha.core.states import ServiceState
@@ -87,7 +87,7 @@ def test_owner_without_its_daemon_for_long_steps_down_when_it_was_replaced() -> 
     deb1.kill_daemon()
     pair.run(30)
     assert deb2.state == "STARTED" and pair.both_run()
-    deb1.boot({"registry": Learned(ServiceState.STARTED, must_probe=True)})
+    deb1.boot({"registry": RecoveredState(ServiceState.STARTED, must_probe=True)})
     pair.run(5)
     assert deb1.shown == deb2.shown == ("STOPPED", "STARTED")
     assert not pair.both_run()
@@ -216,9 +216,9 @@ def test_policy_never_stops_a_frozen_copy(policy: OnDualRun) -> None:
     assert pair.deb2.state == "FROZEN_START"
 
 
-def _turn(policy: OnDualRun, role: Role, is_young: bool) -> Optional[float]:
+def _turn(policy: OnDualRun, role: Role, was_started_in_silence: bool) -> Optional[float]:
     dual = DualRun()
-    dual.is_young = is_young
+    dual.was_started_in_silence = was_started_in_silence
     assert dual.note(True, 100.0) and not dual.note(True, 101.0)
     return dual.stops_at(Policy(policy), role, 1.0)
 
@@ -236,12 +236,12 @@ def test_two_copies_are_never_stopped_in_the_same_turn() -> None:
 
 
 @pytest.mark.parametrize(
-    ("role", "is_young", "beats"),
+    ("role", "was_started_in_silence", "beats"),
     [(Role.SECONDARY, True, 0), (Role.PRIMARY, True, 3), (Role.SECONDARY, False, 6), (Role.PRIMARY, False, None)],
 )
-def test_order_in_which_two_copies_stop_by_their_age(role: Role, is_young: bool, beats: Optional[int]) -> None:
+def test_order_in_which_two_copies_stop_by_their_age(role: Role, was_started_in_silence: bool, beats: Optional[int]) -> None:
     """The young secondary at once, the young primary three beats later, an old secondary after six, an old primary never."""
-    at = _turn(OnDualRun.STOP_YOUNGEST, role, is_young)
+    at = _turn(OnDualRun.STOP_YOUNGEST, role, was_started_in_silence)
     assert at == (None if beats is None else 100.0 + beats)
 
 
@@ -253,7 +253,7 @@ def test_copy_that_a_restarted_daemon_finds_is_an_old_one(frozen: bool) -> None:
     if frozen:
         deb1.command(Command.FREEZE_START)
     deb1.kill_daemon()
-    deb1.boot({"registry": Learned(ServiceState.FROZEN_START if frozen else ServiceState.STARTED, must_probe=True)})
+    deb1.boot({"registry": RecoveredState(ServiceState.FROZEN_START if frozen else ServiceState.STARTED, must_probe=True)})
     pair.run(5)
     if frozen:
         deb1.command(Command.UNFREEZE)
@@ -461,7 +461,7 @@ def test_nothing_is_begun_after_the_first_goodbye() -> None:
     assert deb1.engine is not None
     added = ServiceSpec("busybox", "/etc/busybox", *NAMES, "/bin/true")
     spec = ClusterSpec(*NAMES, pair.links, (*pair.services, added))
-    deb1.handle(deb1.life, ConfigChanged(spec, {"busybox": Learned(ServiceState.STOPPING, must_probe=True)}))
+    deb1.handle(deb1.life, ConfigChanged(spec, {"busybox": RecoveredState(ServiceState.STOPPING, must_probe=True)}))
     pair.run(1)
     assert deb1.engine is None
     assert pair.scripts == []
@@ -471,10 +471,10 @@ def test_failed_service_is_not_handed_over_to_a_peer_that_is_not_heard() -> None
     """deb1 is alone and cannot start it: it stays as it is for an operator; once deb2 is heard STOPPED, it is handed over."""
     pair = Pair(policy=Policy(on_start_failure=OnStartFailure.HAND_OVER))
     _failing_on(pair, "deb1")
-    pair.deb1.boot({"registry": Learned(ServiceState.STOPPED)})
+    pair.deb1.boot({"registry": RecoveredState(ServiceState.STOPPED)})
     pair.run(60)
     assert pair.deb1.state == "START_FAILED"
     assert [kind for _, _, kind, _ in pair.scripts] == ["check", "start"]
-    pair.deb2.boot({"registry": Learned(ServiceState.STOPPED)})
+    pair.deb2.boot({"registry": RecoveredState(ServiceState.STOPPED)})
     pair.run(20)
     assert (pair.deb1.state, pair.deb2.state) == ("STOPPED", "STARTED")

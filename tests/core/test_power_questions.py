@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from opensvc_openha.core.actions import Action, RunScript
-from opensvc_openha.core.events import Command, Learned, ReadinessFound, ScriptExited, ScriptKind, ScriptOutcome
+from opensvc_openha.core.events import Command, RecoveredState, ReadinessFound, ScriptExited, ScriptKind, ScriptOutcome
 from opensvc_openha.core.states import ServiceState as S
 from opensvc_openha.core.timing import POWER_AGAIN_S, POWER_GAP_S, PROOF_LIFE_S
 from tests.core.pair import TIMEOUT_S, Host
@@ -16,7 +16,7 @@ class Asked(Fences):
     """deb2, booted into a silence, with a fence that tells; ``answers`` are what it says, the last one for ever."""
 
     def __init__(self, *answers: ScriptOutcome, tells: "tuple[str, ...]" = ("registry", "files"),
-                 learned: "dict[str, Learned]" = STOPPED) -> None:
+                 learned: "dict[str, RecoveredState]" = STOPPED) -> None:
         super().__init__()
         self.answers = list(answers)
         self.asked: "list[tuple[float, str]]" = []
@@ -89,7 +89,7 @@ def test_only_fences_that_tell_are_asked() -> None:
 
 def test_frozen_services_ask_nobody() -> None:
     """Nothing waits, nothing is asked; unfrozen, it asks by itself."""
-    pair = Asked(OFF, learned={"registry": Learned(S.FROZEN_STOP), "files": Learned(S.FROZEN_STOP)})
+    pair = Asked(OFF, learned={"registry": RecoveredState(S.FROZEN_STOP), "files": RecoveredState(S.FROZEN_STOP)})
     pair.run(100)
     assert pair.asked == []
     pair.host.command(Command.UNFREEZE, "registry")
@@ -99,7 +99,7 @@ def test_frozen_services_ask_nobody() -> None:
 
 def test_proof_grows_old_and_the_fence_is_asked_again() -> None:
     """A service unfrozen after a minute is started on two more answers, not on the first ones."""
-    pair = Asked(OFF, learned={"registry": Learned(S.STOPPED), "files": Learned(S.FROZEN_STOP)})
+    pair = Asked(OFF, learned={"registry": RecoveredState(S.STOPPED), "files": RecoveredState(S.FROZEN_STOP)})
     pair.run(30)
     assert pair.state("deb2", "registry") is S.STARTED
     pair.answers = [ON]

@@ -18,7 +18,7 @@ from opensvc_openha.core.actions import (
     RememberFencing,
     RememberLives,
     RunScript,
-    Word,
+    AnswerCode,
 )
 from opensvc_openha.core.beat import Ack, Beat, BootId, Goodbye
 from opensvc_openha.core.engine import Engine
@@ -28,7 +28,7 @@ from opensvc_openha.core.events import (
     CommandReceived,
     ConfigChanged,
     Event,
-    Learned,
+    RecoveredState,
     Leaving,
     LeaveRequested,
     PeerForgotten,
@@ -139,7 +139,7 @@ def test_commands_are_refused_while_a_leaving_daemon_waits_for_a_script() -> Non
     other.step(LeaveRequested(Leaving.KEEP_SERVICES))
     for leaving in (bench, other):
         before = leaving.state
-        assert [item.word for item in leaving.order(Command.FORCE_STOP, 5)] == [Word.REFUSED] and leaving.state is before
+        assert [item.word for item in leaving.order(Command.FORCE_STOP, 5)] == [AnswerCode.REFUSED] and leaving.state is before
 
 
 @pytest.mark.parametrize("is_started_again", [False, True])
@@ -321,7 +321,7 @@ def test_first_beat_after_a_stall_is_the_one_to_acknowledge(late_s: float, by_wo
     bench.hear(S.STOPPED, is_acked=False)
     bench.now = bench.engine.next_deadline() + late_s
     if by_work:
-        bench.engine.worked(bench.now)
+        bench.engine.note_busy_until(bench.now)
     bench.step(Tick())
     first = bench.engine.seq
     assert bench.state is S.START_READY
@@ -333,7 +333,7 @@ def test_first_beat_after_a_stall_is_the_one_to_acknowledge(late_s: float, by_wo
 def test_service_that_waits_goes_on_with_the_acknowledgement_beside_others_that_do_not() -> None:
     """Two services, one of them frozen: a beat without any news but the acknowledgement is enough for the other one."""
     spec = ClusterSpec("deb1", "deb2", links(count=1), services("registry", "frozen"), fencing=CHECK_ALWAYS)
-    engine = Engine(spec, OWN, {"registry": Learned(S.STOPPED), "frozen": Learned(S.FROZEN_STOP)}, 100.0)
+    engine = Engine(spec, OWN, {"registry": RecoveredState(S.STOPPED), "frozen": RecoveredState(S.FROZEN_STOP)}, 100.0)
     engine.step(Tick(), 100.0)
     beat = Beat("deb2", LIFE, 1, None, {"registry": S.STOPPED, "frozen": S.STOPPED})
     engine.step(BeatReceived(spec.listeners[0], beat, 100.1), 100.1)
@@ -355,7 +355,7 @@ def test_owner_that_wrote_for_long_doubts_itself_like_one_that_was_stalled() -> 
     """Nothing was said for the peer's timeout: UNKNOWN in the very next beat, and again STARTED once the peer confirms."""
     bench = Bench().started()
     bench.now += TIMEOUT_S + 1
-    bench.engine.worked(bench.now)
+    bench.engine.note_busy_until(bench.now)
     said = beats(bench.step(Tick()))
     assert [(beat.states["registry"], beat.wants_ack) for beat in said] == [(S.UNKNOWN, True)]
     bench.hear(S.STOPPED)
@@ -375,7 +375,7 @@ def test_what_waits_is_taken_for_a_moment_after_long_work_before_a_link_goes_dow
     bench = Bench(S.FROZEN_STOP)
     bench.hear(S.STOPPED)
     bench.now += TIMEOUT_S + 0.5
-    bench.engine.worked(bench.now)
+    bench.engine.note_busy_until(bench.now)
     bench.step(Tick())
     ends_at = bench.now + BACKLOG_S
     for at, standing in ((ends_at - 0.001, PeerStanding.LIVE), (ends_at + 0.001, PeerStanding.SILENT)):
@@ -519,7 +519,7 @@ def test_proof_is_void_after_a_long_write_in_which_the_peer_heard_nothing() -> N
     bench = _checking()
     said = bench.engine.seq
     bench.now += TIMEOUT_S + 1
-    bench.engine.worked(bench.now)
+    bench.engine.note_busy_until(bench.now)
     beat = Beat("deb2", LIFE, 90, Ack(OWN, said), {"registry": S.STOPPED})
     bench.step(BeatReceived(bench.link, beat, bench.now))
     assert scripts(bench.ends(K.CHECK)) == [] and bench.state is S.START_READY
@@ -564,7 +564,7 @@ def test_node_doubts_itself_after_the_shortest_of_its_own_links() -> None:
     both = links(TIMEOUT_S)
     slow = tuple(replace(link, timeout_s=60.0) if link in both[1::2] else link for link in both)
     for order in (slow, tuple(reversed(slow))):
-        engine = Engine(ClusterSpec("deb1", "deb2", order, services()), OWN, {"registry": Learned(S.STARTED)}, 100.0)
+        engine = Engine(ClusterSpec("deb1", "deb2", order, services()), OWN, {"registry": RecoveredState(S.STARTED)}, 100.0)
         engine.step(Tick(), 100.0)
         beat = Beat("deb2", LIFE, 1, Ack(OWN, 1), {"registry": S.STOPPED})
         engine.step(BeatReceived(engine.spec.listeners[0], beat, 100.0), 100.0)
@@ -606,7 +606,7 @@ def test_wrapper_of_a_service_that_was_added_is_asked_where_its_state_is_not_kno
     bench = Bench(S.FROZEN_STOP)
     added = replace(bench.engine.spec.services[0], name="busybox", script="/etc/busybox")
     spec = replace(bench.engine.spec, services=(*bench.engine.spec.services, added))
-    done = bench.step(ConfigChanged(spec, {"busybox": Learned(S.UNKNOWN, S.FROZEN_STOP, must_probe=True)}))
+    done = bench.step(ConfigChanged(spec, {"busybox": RecoveredState(S.UNKNOWN, S.FROZEN_STOP, must_probe=True)}))
     assert [(item.service, item.kind) for item in done if isinstance(item, RunScript)] == [("busybox", K.PROBE)]
     assert bench.engine.beat().states["busybox"] is S.UNKNOWN
     bench.step(ScriptExited("busybox", K.PROBE, End.UP))
@@ -653,7 +653,7 @@ def test_command_for_a_service_that_is_not_here_fails() -> None:
     bench = Bench()
     done = bench.step(CommandReceived(7, "nosuch", Command.START))
     assert [(item.command_id, item.word, item.is_last, item.is_ok) for item in done if isinstance(item, Answer)] == [
-        (7, Word.REFUSED, True, False)
+        (7, AnswerCode.REFUSED, True, False)
     ]
 
 
@@ -663,7 +663,7 @@ def test_services_come_and_go_with_the_file() -> None:
     with_service, without = bench.engine.spec, replace(bench.engine.spec, services=())
     done = bench.step(ConfigChanged(without))
     assert records(done, "REMOVED") and bench.engine.beat().states == {} and not bench.engine.may_run("registry")
-    done = bench.step(ConfigChanged(with_service, {"registry": Learned(S.FROZEN_STOP, reason="as before")}))
+    done = bench.step(ConfigChanged(with_service, {"registry": RecoveredState(S.FROZEN_STOP, reason="as before")}))
     assert [item.reason for item in records(done, "FROZEN_STOP")] == ["added: as before"]
     assert bench.engine.beat().states == {"registry": S.FROZEN_STOP}
 
@@ -785,7 +785,7 @@ def test_restart_of_the_peers_daemon_is_recorded_once() -> None:
 def test_service_kept_by_a_new_daemon_is_managed_until_it_is_stopped() -> None:
     """Its line was deleted before this daemon started: announced, stopped on order, and gone then."""
     spec = ClusterSpec("deb1", "deb2", links(count=1), ())
-    engine = Engine(spec, OWN, {"registry": Learned(S.STARTED)}, 100.0, kept=services("registry"))
+    engine = Engine(spec, OWN, {"registry": RecoveredState(S.STARTED)}, 100.0, kept=services("registry"))
     engine.step(Tick(), 100.0)
     assert "registry" in engine.beat().states and engine.snapshot(100.0).service("registry") is not None
     engine.step(CommandReceived(1, "registry", Command.STOP), 100.1)
@@ -805,7 +805,7 @@ def test_peers_state_is_not_written_again_for_what_happens_here() -> None:
 def test_service_that_is_sure_again_is_announced_at_once_beside_others_without_news() -> None:
     """The peer confirms one of two services: the beat that says STARTED does not wait for its second."""
     spec = ClusterSpec("deb1", "deb2", links(count=1), services("registry", "zabbix"))
-    engine = Engine(spec, OWN, {"registry": Learned(S.STARTED), "zabbix": Learned(S.FROZEN_STOP)}, 100.0)
+    engine = Engine(spec, OWN, {"registry": RecoveredState(S.STARTED), "zabbix": RecoveredState(S.FROZEN_STOP)}, 100.0)
     engine.step(Tick(), 100.0)
     beat = Beat("deb2", LIFE, 1, None, {"registry": S.STOPPED, "zabbix": S.STOPPED})
     engine.step(BeatReceived(spec.listeners[0], beat, 100.1), 100.1)
@@ -822,7 +822,7 @@ def test_nothing_is_written_of_a_service_that_is_gone_though_the_peer_falls_sile
     bench.step(ConfigChanged(replace(bench.engine.spec, services=())))
     bench.order(Command.STOP)
     bench.now += TIMEOUT_S + 0.5
-    bench.engine.worked(bench.now - BACKLOG_S - 0.01)
+    bench.engine.note_busy_until(bench.now - BACKLOG_S - 0.01)
     done = bench.engine.step(ScriptExited("registry", K.STOP, End.OK), bench.now)
     assert records(done, "SILENT") and records(done, "REMOVED")
     assert not any(isinstance(item, MirrorPeer) for item in done)

@@ -12,7 +12,7 @@ from typing import Iterator, Optional
 
 import pytest
 
-from opensvc_openha.core.actions import Word
+from opensvc_openha.core.actions import AnswerCode
 from opensvc_openha.core.events import Leaving, ScriptKind
 from opensvc_openha.core.model import Role
 from opensvc_openha.core.peer_view import Evidence as E
@@ -20,9 +20,9 @@ from opensvc_openha.core.states import ServiceState as S
 from opensvc_openha.core.transitions import Situation, Trigger as T, find_row
 
 FLAGS = (
-    "is_delay_over", "is_held", "is_check_valid", "is_legacy", "is_watched_out", "is_in_doubt", "is_peer_started",
-    "is_copy_to_stop", "is_to_hand_over", "is_untried", "is_stuck",
-    "is_found_down", "is_found_in_part", "is_look_due", "is_peer_unready", "is_check_always", "may_fence",
+    "is_delay_over", "is_held", "is_check_valid", "is_legacy", "is_watched_out", "is_ownership_unconfirmed", "is_peer_started",
+    "is_copy_to_stop", "is_to_hand_over", "was_never_started", "is_stuck",
+    "is_reported_down", "is_found_in_part", "is_look_due", "is_peer_unready", "is_check_always", "may_fence",
     "is_boot_blocked", "is_retry_due", "is_defending", "is_put_off",
 )
 ASKED = {
@@ -33,21 +33,21 @@ ASKED = {
     (S.STOPPED, T.PROBE_UNSURE): ("is_found_in_part",),
     (S.STOPPED, T.START): ("is_held", "is_boot_blocked"),
     (S.STOPPED, T.FREEZE_START): ("is_boot_blocked",),
-    (S.START_FAILED, T.START): ("is_untried", "is_boot_blocked"),
+    (S.START_FAILED, T.START): ("was_never_started", "is_boot_blocked"),
     (S.START_READY, T.EVALUATE): (
         "is_delay_over", "is_legacy", "is_watched_out", "is_stuck", "is_check_valid", "is_check_always", "may_fence",
         "is_boot_blocked", "is_put_off",
     ),
     (S.STARTING, T.CHECK_OK): ("is_check_valid", "is_legacy", "is_watched_out", "is_stuck"),
     (S.STARTED, T.EVALUATE): (
-        "is_in_doubt", "is_peer_started", "is_copy_to_stop", "is_defending", "may_fence", "is_boot_blocked", "is_delay_over",
+        "is_ownership_unconfirmed", "is_peer_started", "is_copy_to_stop", "is_defending", "may_fence", "is_boot_blocked", "is_delay_over",
         "is_put_off",
     ),
     (S.STARTED, T.STOP): ("is_peer_unready",),
     (S.START_FAILED, T.EVALUATE): (
-        "is_untried", "is_to_hand_over", "is_retry_due", "is_check_valid", "is_boot_blocked",
+        "was_never_started", "is_to_hand_over", "is_retry_due", "is_check_valid", "is_boot_blocked",
     ),
-    (S.FROZEN_START, T.UNFREEZE): ("is_found_down",),
+    (S.FROZEN_START, T.UNFREEZE): ("is_reported_down",),
 }
 
 
@@ -59,15 +59,15 @@ class Does:
     run: Optional[ScriptKind] = None
     then: Optional[S] = None
     holds: bool = False
-    ready: Optional[Word] = None
-    done: Optional[Word] = None
+    ready: Optional[AnswerCode] = None
+    done: Optional[AnswerCode] = None
 
 
 def is_proved_out(s: Situation) -> bool:
     """The peer acknowledged our START_READY and is out, or left out; a C OpenHA was heard out for the whole delay."""
     if s.is_legacy and s.is_watched_out and s.evidence is E.OUT:
         return True
-    return s.evidence is E.OUT_ACKED or s.evidence is E.LEFT_OUT
+    return s.evidence is E.OUT_ACKED or s.evidence is E.DEPARTED_STOPPED
 
 
 def may_fence(s: Situation) -> bool:
@@ -101,25 +101,25 @@ def by_itself(own: S, s: Situation) -> Optional[Does]:
         return Does(own, ScriptKind.PROBE, then=s.then) if s.is_look_due and s.leaving is None else None
     if own is S.START_READY:
         if s.is_put_off:
-            return Does(S.STOPPED, holds=True, done=Word.ROLLED_BACK) if goes_second(s) else None
+            return Does(S.STOPPED, holds=True, done=AnswerCode.ROLLED_BACK) if goes_second(s) else None
         if s.leaving is None and s.evidence is E.SILENT and s.is_check_valid:
             return Does(S.STARTING, ScriptKind.START, then=s.then)
         if s.leaving is None and is_proved_out(s):
             return Does(S.STARTING, ScriptKind.CHECK if s.is_check_always else ScriptKind.START, then=s.then)
         if may_fence(s):
             return Does(S.STARTING, ScriptKind.CHECK, then=s.then)
-        return Does(S.STOPPED, holds=True, done=Word.ROLLED_BACK) if goes_second(s) else None
+        return Does(S.STOPPED, holds=True, done=AnswerCode.ROLLED_BACK) if goes_second(s) else None
     if own is S.START_FAILED:
-        if s.is_untried and s.evidence not in (E.SILENT, E.UNHEARD):
+        if s.was_never_started and s.evidence not in (E.SILENT, E.UNHEARD):
             return Does(S.STOPPED, then=s.then, holds=True)
-        if s.is_untried and s.evidence is E.SILENT and (s.is_retry_due or s.is_check_valid) and may_announce(s):
+        if s.was_never_started and s.evidence is E.SILENT and (s.is_retry_due or s.is_check_valid) and may_announce(s):
             return Does(S.START_READY)
         return Does(S.STOPPING, ScriptKind.STOP) if s.is_to_hand_over and s.leaving is None else None
     if own is S.STARTED:
-        is_taken = s.is_peer_started and (s.is_in_doubt or s.is_copy_to_stop)
+        is_taken = s.is_peer_started and (s.is_ownership_unconfirmed or s.is_copy_to_stop)
         if s.leaving is Leaving.STOP_SERVICES or is_taken:
             return Does(S.STOPPING, ScriptKind.STOP)
-        return Does(S.STARTED, ScriptKind.CHECK, then=s.then) if s.is_defending and may_fence(s) and not s.is_in_doubt else None
+        return Does(S.STARTED, ScriptKind.CHECK, then=s.then) if s.is_defending and may_fence(s) and not s.is_ownership_unconfirmed else None
     return None
 
 
@@ -128,16 +128,16 @@ def start_goes_on(own: S, trigger: T, s: Situation) -> Optional[Does]:
     if own is not S.STARTING:
         return None
     if trigger in (T.CHECK_FAILED, T.START_NOT_BEGUN) and s.evidence not in (E.SILENT, E.UNHEARD):
-        return Does(S.STOPPED, holds=True, done=Word.FAILED)
+        return Does(S.STOPPED, holds=True, done=AnswerCode.FAILED)
     if trigger in (T.CHECK_FAILED, T.START_FAILED, T.START_NOT_BEGUN):
-        return Does(S.START_FAILED, done=Word.FAILED)
+        return Does(S.START_FAILED, done=AnswerCode.FAILED)
     if trigger is T.START_OK:
         is_frozen = s.then is S.FROZEN_START
-        return Does(S.FROZEN_START, done=Word.FROZEN_START) if is_frozen else Does(S.STARTED, done=Word.STARTED)
+        return Does(S.FROZEN_START, done=AnswerCode.FROZEN_START) if is_frozen else Does(S.STARTED, done=AnswerCode.STARTED)
     is_silent = s.evidence is E.SILENT and s.is_check_valid
     if s.leaving is None and (is_proved_out(s) or is_silent):
         return Does(S.STARTING, ScriptKind.START, then=s.then)
-    return Does(S.STOPPED, done=Word.ROLLED_BACK) if goes_second(s) else Does(S.START_READY, then=s.then)
+    return Does(S.STOPPED, done=AnswerCode.ROLLED_BACK) if goes_second(s) else Does(S.START_READY, then=s.then)
 
 
 def stop_goes_on(own: S, trigger: T, s: Situation) -> Optional[Does]:
@@ -145,10 +145,10 @@ def stop_goes_on(own: S, trigger: T, s: Situation) -> Optional[Does]:
     if own is not S.STOPPING:
         return None
     if trigger is T.STOP_FAILED:
-        return Does(S.STOP_FAILED, done=Word.FAILED)
+        return Does(S.STOP_FAILED, done=AnswerCode.FAILED)
     if s.then is S.FROZEN_STOP:
-        return Does(S.FROZEN_STOP, done=Word.FROZEN_STOP)
-    return Does(S.STOPPED, holds=True, done=Word.STOPPED)
+        return Does(S.FROZEN_STOP, done=AnswerCode.FROZEN_STOP)
+    return Does(S.STOPPED, holds=True, done=AnswerCode.STOPPED)
 
 
 def is_learned(own: S, trigger: T, s: Situation) -> Optional[Does]:
@@ -178,7 +178,7 @@ def is_found(own: S, trigger: T, s: Situation) -> Does:
     if own is S.STOPPED and s.then is S.FROZEN_STOP:
         if is_up:
             return Does(S.STOPPING, ScriptKind.STOP, then=S.FROZEN_STOP)
-        return Does(S.FROZEN_STOP, done=Word.FROZEN_STOP)
+        return Does(S.FROZEN_STOP, done=AnswerCode.FROZEN_STOP)
     return Does(S.FROZEN_START) if trigger is T.PROBE_UP else Does(own, then=s.then)
 
 
@@ -187,35 +187,35 @@ def ordered(own: S, trigger: T, s: Situation) -> Optional[Does]:
     stopped, started = own is S.STOPPED, own is S.STARTED
     may_start = stopped and may_announce(s)
     if trigger is T.START:
-        is_first_try = own is S.START_FAILED and s.is_untried and may_announce(s)
-        return Does(S.START_READY, ready=Word.READY_START) if may_start or is_first_try else None
+        is_first_try = own is S.START_FAILED and s.was_never_started and may_announce(s)
+        return Does(S.START_READY, ready=AnswerCode.READY_START) if may_start or is_first_try else None
     if trigger is T.FREEZE_START:
         if started:
-            return Does(S.FROZEN_START, then=s.then, ready=Word.READY_FREEZE_START, done=Word.FROZEN_START)
-        return Does(S.START_READY, then=S.FROZEN_START, ready=Word.READY_FREEZE_START) if may_start else None
+            return Does(S.FROZEN_START, then=s.then, ready=AnswerCode.READY_FREEZE_START, done=AnswerCode.FROZEN_START)
+        return Does(S.START_READY, then=S.FROZEN_START, ready=AnswerCode.READY_FREEZE_START) if may_start else None
     if trigger is T.STOP:
         # What the peer would have to take, and could not, is not stopped in passing.
         may_stop = (started and not s.is_peer_unready) or own is S.UNKNOWN
-        return Does(S.STOPPING, ScriptKind.STOP, ready=Word.READY_STOP) if may_stop else None
+        return Does(S.STOPPING, ScriptKind.STOP, ready=AnswerCode.READY_STOP) if may_stop else None
     if trigger is T.FREEZE_STOP:
         if started or own in (S.START_FAILED, S.STOP_FAILED):
-            return Does(S.STOPPING, ScriptKind.STOP, then=S.FROZEN_STOP, ready=Word.READY_FREEZE_STOP)
+            return Does(S.STOPPING, ScriptKind.STOP, then=S.FROZEN_STOP, ready=AnswerCode.READY_FREEZE_STOP)
         if stopped or own is S.START_READY:
             # It is not believed that nothing runs: somebody may have started it by hand.
-            return Does(S.STOPPED, ScriptKind.PROBE, then=S.FROZEN_STOP, ready=Word.READY_FREEZE_STOP)
+            return Does(S.STOPPED, ScriptKind.PROBE, then=S.FROZEN_STOP, ready=AnswerCode.READY_FREEZE_STOP)
         if own is S.FROZEN_STOP and s.is_found_in_part:
-            return Does(S.STOPPING, ScriptKind.STOP, then=S.FROZEN_STOP, ready=Word.READY_FREEZE_STOP)
+            return Does(S.STOPPING, ScriptKind.STOP, then=S.FROZEN_STOP, ready=AnswerCode.READY_FREEZE_STOP)
         return None
     if trigger is T.UNFREEZE:
         thawed = {S.FROZEN_STOP: S.STOPPED, S.FROZEN_START: S.STARTED}.get(own)
         if thawed is None:
             return None
         # What was frozen as started and found down may be up by now, or not: that is asked before anybody believes it.
-        run = ScriptKind.PROBE if own is S.FROZEN_START and s.is_found_down else None
-        return Does(thawed, run, then=s.then, ready=Word.READY_UNFREEZE, done=Word.UNFROZEN)
+        run = ScriptKind.PROBE if own is S.FROZEN_START and s.is_reported_down else None
+        return Does(thawed, run, then=s.then, ready=AnswerCode.READY_UNFREEZE, done=AnswerCode.UNFROZEN)
     if trigger is T.FORCE_STOP:
-        return Does(S.STOPPED, holds=True, ready=Word.READY_FORCE_STOP, done=Word.STOPPED)
-    return Does(S.STARTED, ready=Word.READY_FORCE_START, done=Word.FORCED_START)
+        return Does(S.STOPPED, holds=True, ready=AnswerCode.READY_FORCE_STOP, done=AnswerCode.STOPPED)
+    return Does(S.STARTED, ready=AnswerCode.READY_FORCE_START, done=AnswerCode.FORCED_START)
 
 
 def expected(own: S, trigger: T, s: Situation) -> Optional[Does]:
@@ -224,7 +224,7 @@ def expected(own: S, trigger: T, s: Situation) -> Optional[Does]:
     if trigger is T.POSTPONED:
         is_before_start = own is S.STARTING and s.running in (ScriptKind.CHECK, ScriptKind.START)
         if s.leaving is not None and is_before_start:
-            return Does(S.STOPPED, done=Word.ROLLED_BACK)
+            return Does(S.STOPPED, done=AnswerCode.ROLLED_BACK)
         return Does(S.START_READY, then=s.then) if is_before_start else None
     if trigger in (T.CHECK_OK, T.CHECK_FAILED, T.START_OK, T.START_FAILED, T.START_NOT_BEGUN):
         return start_goes_on(own, trigger, s) if s.running is not None and s.running.value == word else None
@@ -236,7 +236,7 @@ def expected(own: S, trigger: T, s: Situation) -> Optional[Does]:
         is_before_start = (own, s.running) in (
             (S.START_READY, None), (S.STARTING, ScriptKind.CHECK), (S.STARTING, ScriptKind.START)
         )
-        return Does(S.STOPPED, holds=True, done=Word.FAILED) if is_before_start else None
+        return Does(S.STOPPED, holds=True, done=AnswerCode.FAILED) if is_before_start else None
     if s.running is not None:
         return None
     return by_itself(own, s) if trigger is T.EVALUATE else ordered(own, trigger, s)
@@ -265,5 +265,5 @@ def test_table_says_what_the_rules_say(own: S) -> None:
             wanted = expected(own, trigger, s)
             found = None
             if row is not None:
-                found = Does(row.next, row.run, row.then if row.sets_then else s.then, row.holds, row.ready, row.done)
+                found = Does(row.next, row.run, row.frozen_target if row.sets_then else s.then, row.holds, row.ready, row.done)
             assert found == wanted, f"{own.name}, {trigger.value}, {s}"

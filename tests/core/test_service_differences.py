@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from opensvc_openha.core.beat import Beat, BootId
 from opensvc_openha.core.peer_view import PeerView
-from opensvc_openha.core.service_differences import ServiceDifferences
+from opensvc_openha.core.service_differences import ServiceMismatch
 from opensvc_openha.core.states import ServiceState
 
 OWN = BootId(1, 1)
@@ -26,7 +26,7 @@ def heard(view: PeerView, said: Beat) -> PeerView:
 
 def test_each_way_is_recorded_when_it_begins_and_when_it_ends() -> None:
     """The peer lacks one and has two others; the files are made equal in two steps: four records, and the names in between."""
-    differences, view = ServiceDifferences("deb1", "deb2"), PeerView(OWN)
+    differences, view = ServiceMismatch("deb1", "deb2"), PeerView(OWN)
     began = differences.note({"a", "b"}, heard(view, beat(1, "a", "c", "d")))
     assert [record.new for record in began] == ["SERVICES DIFFER", "SERVICES DIFFER"] and began[0].is_alarm
     assert (differences.own_only, differences.peer_only) == (("b",), ("c", "d"))
@@ -44,7 +44,7 @@ def test_each_way_is_recorded_when_it_begins_and_when_it_ends() -> None:
 
 def test_silent_peer_and_unknown_names_change_nothing() -> None:
     """Nothing is concluded from a peer that is not heard, nor from a beat whose names are not all known yet."""
-    differences, view = ServiceDifferences("deb1", "deb2"), PeerView(OWN)
+    differences, view = ServiceMismatch("deb1", "deb2"), PeerView(OWN)
     assert differences.note({"a"}, view) == []
     view.judge(True, None, 0.0)
     assert differences.note({"a"}, view) == [], "a link is up, and nothing was taken yet"
@@ -57,6 +57,6 @@ def test_silent_peer_and_unknown_names_change_nothing() -> None:
 def test_many_names_are_told_as_a_number() -> None:
     """Five are named, the rest is counted, if there is any."""
     for count, more in ((5, ""), (6, " and 1 more"), (9, " and 4 more")):
-        differences = ServiceDifferences("deb1", "deb2")
+        differences = ServiceMismatch("deb1", "deb2")
         differences.note((), heard(PeerView(OWN), beat(1, *(f"svc{number}" for number in range(count)))))
         assert differences.warnings()[0].startswith(f"only deb2 has service svc0, svc1, svc2, svc3, svc4{more}: ")

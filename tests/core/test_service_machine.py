@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from opensvc_openha.core.actions import Persist, RunScript, Word
+from opensvc_openha.core.actions import Persist, RunScript, AnswerCode
 from opensvc_openha.core.beat import Beat, BootId
 from opensvc_openha.core.engine import Engine
 from opensvc_openha.core.events import (
     BeatReceived,
     Command,
     ConfigChanged,
-    Learned,
+    RecoveredState,
     Leaving,
     ScriptExited,
     ScriptKind,
@@ -69,7 +69,7 @@ def test_beat_with_unknown_names_is_not_acknowledged() -> None:
 def test_beat_under_our_own_name_or_a_strangers_is_ignored() -> None:
     """Holes H1 and H3: nobody's datagram changes our own state or keeps a dead peer alive."""
     spec = ClusterSpec("deb1", "deb2", links(), services())
-    engine = Engine(spec, BootId(1, 1), {"registry": Learned(ServiceState.STARTED)}, 0.0)
+    engine = Engine(spec, BootId(1, 1), {"registry": RecoveredState(ServiceState.STARTED)}, 0.0)
     engine.step(Tick(), 0.0)
     for node in ("deb1", "mallory"):
         forged = Beat(node, BootId(9, 9), 1, None, {"registry": ServiceState.FROZEN_STOP})
@@ -82,7 +82,7 @@ def test_beat_under_our_own_name_or_a_strangers_is_ignored() -> None:
 def test_state_that_cannot_be_written_starts_nothing_and_is_tried_again() -> None:
     """A full disk at START_READY: back to STOPPED, no script, and a new try after a while."""
     spec = ClusterSpec("deb1", "deb2", links(), services())
-    engine = Engine(spec, BootId(1, 1), {"registry": Learned(ServiceState.STOPPED)}, 0.0)
+    engine = Engine(spec, BootId(1, 1), {"registry": RecoveredState(ServiceState.STOPPED)}, 0.0)
     now, began = 0.0, None
     states = []
     while now < TIMEOUT_S + STORE_RETRY_S + 2:
@@ -121,7 +121,7 @@ def test_command_for_an_unknown_service_is_answered() -> None:
     deb1, _ = pair.boot()
     pair.run(1)
     answer = deb1.last_answer(deb1.command(Command.STOP, "nosuch"))
-    assert answer is not None and answer.word is Word.REFUSED
+    assert answer is not None and answer.word is AnswerCode.REFUSED
 
 
 def test_force_is_refused_while_a_script_runs() -> None:
@@ -133,13 +133,13 @@ def test_force_is_refused_while_a_script_runs() -> None:
     deb1.command(Command.UNFREEZE)
     pair.run(2)
     answer = deb1.last_answer(deb1.command(Command.FORCE_STOP))
-    assert answer is not None and answer.word is Word.REFUSED and "start script is running" in answer.detail
+    assert answer is not None and answer.word is AnswerCode.REFUSED and "start script is running" in answer.detail
 
 
 def test_restarted_daemon_gives_way_to_a_peer_that_has_taken_the_service() -> None:
     """STARTED by the STATE file only, a wrapper that does not tell, and the peer runs it: stop here, at once."""
     spec = ClusterSpec("deb1", "deb2", links(), services())
-    engine = Engine(spec, BootId(1, 1), {"registry": Learned(ServiceState.STARTED, must_probe=True)}, 0.0)
+    engine = Engine(spec, BootId(1, 1), {"registry": RecoveredState(ServiceState.STARTED, must_probe=True)}, 0.0)
     engine.step(Tick(), 0.0)
     engine.step(ScriptExited("registry", ScriptKind.PROBE, ScriptOutcome.UNSURE), 0.1)
     beat = Beat("deb2", BootId(1, 2), 1, None, {"registry": ServiceState.STARTED})
@@ -165,7 +165,7 @@ def test_standby_that_does_not_start_says_why() -> None:
     deb1.leave(Leaving.KEEP_SERVICES)
     pair.run(1)
     assert "the peer's daemon said goodbye, and may be back soon" in deb2.service().reason
-    deb2.boot({"registry": Learned(ServiceState.STOPPED)})
+    deb2.boot({"registry": RecoveredState(ServiceState.STOPPED)})
     pair.run(1)
     assert "neither heard nor listened to for a full timeout" in deb2.service().reason
 

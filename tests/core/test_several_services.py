@@ -7,7 +7,7 @@ import pytest
 from opensvc_openha.core.actions import Action
 from opensvc_openha.core.beat import Goodbye
 from opensvc_openha.core.engine import Engine
-from opensvc_openha.core.events import Command, Learned, Leaving, LeaveRequested, ScriptKind as K, ScriptOutcome as End, Tick
+from opensvc_openha.core.events import Command, RecoveredState, Leaving, LeaveRequested, ScriptKind as K, ScriptOutcome as End, Tick
 from opensvc_openha.core.model import ClusterSpec
 from opensvc_openha.core.service_machine import ServiceMachine
 from opensvc_openha.core.states import ServiceState as S
@@ -23,7 +23,7 @@ class _Two(Bench):
     def __init__(self, state: S = S.STOPPED) -> None:
         super().__init__(state, is_begun=False)
         spec = ClusterSpec("deb1", "deb2", links(count=1), services("registry", "zabbix"), fencing=CHECK_ALWAYS)
-        self.engine = Engine(spec, OWN, {"registry": Learned(state), "zabbix": Learned(S.FROZEN_STOP)}, self.now)
+        self.engine = Engine(spec, OWN, {"registry": RecoveredState(state), "zabbix": RecoveredState(S.FROZEN_STOP)}, self.now)
         self.done += self.engine.step(Tick(), self.now)
 
 

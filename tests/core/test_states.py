@@ -6,7 +6,7 @@ import pytest
 
 from opensvc_openha.core.beat import BootId
 from opensvc_openha.core.engine import Engine
-from opensvc_openha.core.events import ConfigChanged, Learned, Tick
+from opensvc_openha.core.events import ConfigChanged, RecoveredState, Tick
 from opensvc_openha.core.model import ClusterSpec
 from opensvc_openha.core.states import FROZEN, MAY_RUN, PEER_OUT, ServiceState as S
 
@@ -46,7 +46,7 @@ def test_groups_are_what_the_rules_speak_of() -> None:
 def test_service_taken_out_of_the_file_is_kept_while_it_may_run(state: S) -> None:
     """Removed from the services file in each state: forgotten only where nothing of it can be in use."""
     both = links()
-    engine = Engine(ClusterSpec("deb1", "deb2", both, services()), BootId(1, 1), {"registry": Learned(state)}, 0.0)
+    engine = Engine(ClusterSpec("deb1", "deb2", both, services()), BootId(1, 1), {"registry": RecoveredState(state)}, 0.0)
     engine.step(Tick(), 0.0)
     assert engine.may_run("registry") is (state in USES_SOMETHING)
     engine.step(ConfigChanged(ClusterSpec("deb1", "deb2", both, ())), 1.0)

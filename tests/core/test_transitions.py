@@ -14,24 +14,24 @@ from opensvc_openha.core.states import FROZEN, ServiceState as S
 from opensvc_openha.core.transitions import OPERATOR, TABLE, Row, Situation, Trigger, find_row
 
 FLAGS = [
-    dict(zip(("is_delay_over", "is_held", "is_check_valid", "is_in_doubt"), values))
+    dict(zip(("is_delay_over", "is_held", "is_check_valid", "is_ownership_unconfirmed"), values))
     for values in itertools.product((False, True), repeat=4)
 ] + [
-    dict(is_delay_over=other, is_held=other, is_check_valid=other, is_in_doubt=other, is_untried=untried, is_stuck=not untried)
+    dict(is_delay_over=other, is_held=other, is_check_valid=other, is_ownership_unconfirmed=other, was_never_started=untried, is_stuck=not untried)
     for untried in (False, True)
     for other in (False, True)
 ] + [
-    dict(is_found_down=True),
+    dict(is_reported_down=True),
     dict(is_found_in_part=True),
     dict(is_peer_unready=True),
     dict(is_found_in_part=True, is_look_due=True),
     dict(is_check_always=True),
     dict(is_delay_over=True, is_defending=True),
     dict(is_delay_over=True, may_fence=False),
-    dict(is_delay_over=True, is_check_valid=True, is_boot_blocked=True, is_untried=True, is_retry_due=True, is_defending=True),
-    dict(is_untried=True, is_retry_due=True),
+    dict(is_delay_over=True, is_check_valid=True, is_boot_blocked=True, was_never_started=True, is_retry_due=True, is_defending=True),
+    dict(was_never_started=True, is_retry_due=True),
 ] + [
-    dict(is_peer_started=True, is_in_doubt=doubt, is_copy_to_stop=copy, is_to_hand_over=hand, is_check_valid=other)
+    dict(is_peer_started=True, is_ownership_unconfirmed=doubt, is_copy_to_stop=copy, is_to_hand_over=hand, is_check_valid=other)
     for doubt in (False, True)
     for copy in (False, True)
     for hand in (False, True)
@@ -46,7 +46,7 @@ SITUATIONS = [
     for leaving in (None, *Leaving)
     for flags in FLAGS
 ]
-PROVED_OUT = {Evidence.OUT_ACKED, Evidence.LEFT_OUT}
+PROVED_OUT = {Evidence.OUT_ACKED, Evidence.DEPARTED_STOPPED}
 
 
 @functools.lru_cache(maxsize=None)
@@ -143,10 +143,10 @@ def test_failed_start_is_forgotten_only_if_nothing_was_started() -> None:
     """START_FAILED by a check-up script ends when the peer is heard, or is tried again; any other waits for an operator."""
     for evidence in Evidence:
         assert find_row(S.START_FAILED, Trigger.EVALUATE, Situation(Role.PRIMARY, evidence)) is None
-    heard = Situation(Role.PRIMARY, Evidence.RUNS, is_untried=True)
+    heard = Situation(Role.PRIMARY, Evidence.RUNS, was_never_started=True)
     row = find_row(S.START_FAILED, Trigger.EVALUATE, heard)
     assert row is not None and row.next is S.STOPPED
-    silent = Situation(Role.PRIMARY, Evidence.SILENT, is_untried=True)
+    silent = Situation(Role.PRIMARY, Evidence.SILENT, was_never_started=True)
     assert find_row(S.START_FAILED, Trigger.EVALUATE, silent) is None
     retried = find_row(S.START_FAILED, Trigger.EVALUATE, replace(silent, is_retry_due=True))
     assert retried is not None and retried.next is S.START_READY
@@ -182,12 +182,12 @@ IDLE = {
     S.STOPPED: {
         Evidence.OUT: (S.START_READY, S.START_READY),
         Evidence.OUT_ACKED: (S.START_READY, S.START_READY),
-        Evidence.LEFT_OUT: (S.START_READY, S.START_READY),
+        Evidence.DEPARTED_STOPPED: (S.START_READY, S.START_READY),
         Evidence.SILENT: (S.START_READY, S.START_READY),
     },
     S.START_READY: {
         Evidence.OUT_ACKED: (S.STARTING, S.STARTING),
-        Evidence.LEFT_OUT: (S.STARTING, S.STARTING),
+        Evidence.DEPARTED_STOPPED: (S.STARTING, S.STARTING),
         Evidence.READY: (S.START_READY, S.STOPPED),
         Evidence.RUNS: (S.STOPPED, S.STOPPED),
         Evidence.BUSY: (S.STOPPED, S.STOPPED),

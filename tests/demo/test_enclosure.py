@@ -18,7 +18,7 @@ def test_a_missing_tool_is_named_with_its_package(monkeypatch):
 
 def test_a_system_without_user_namespaces_is_said():
     """A user may make no user namespace: the error says so, and that root or a sysctl helps."""
-    code = "from opensvc_openha.demo.enclosure import Enclosure; Enclosure()"
+    code = "from opensvc_openha.demo.enclosure import Sandbox; Sandbox()"
     inside = 'echo 0 > /proc/sys/user/max_user_namespaces && exec "$@"'
     unshare = ["unshare", "--user", "--map-root-user"]
     if subprocess.run([*unshare, "true"], capture_output=True, check=False).returncode != 0:

@@ -1,7 +1,7 @@
 """Puts a fault into modules that are loaded already, so that trying one costs a fork and the tests that meet it.
 
 Functions get the code and the defaults of their mutated selves, in place: whoever imported them runs the fault. Values of a
-module (rows, sets, tables) are worked out anew and replace the old ones wherever those were imported. What makes a class
+module (rows, sets, tables) are note_busy_until out anew and replace the old ones wherever those were imported. What makes a class
 (its fields and members) cannot be changed so late.
 """
 

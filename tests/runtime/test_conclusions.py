@@ -8,12 +8,12 @@ from typing import Optional
 
 import pytest
 
-from opensvc_openha.core.events import Learned
+from opensvc_openha.core.events import RecoveredState
 from opensvc_openha.core.model import ServiceSpec
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.formats.layout import tree_layout
 from opensvc_openha.formats.state_file import StoredState, decode
-from opensvc_openha.runtime.state_store import StateStore, conclude, next_boot, write_state
+from opensvc_openha.runtime.state_store import StateStore, recover, next_boot, write_state
 
 S = ServiceState
 WEB = ServiceSpec("web", "/opt/web", "deb1", "deb2", "/bin/true")
@@ -24,19 +24,19 @@ def test_nothing_runs_after_the_machine_was_started(state: ServiceState) -> None
     """Frozen stays frozen, as stopped; all else is STOPPED. The wrapper is asked in any case."""
     expected = S.FROZEN_STOP if state in (S.FROZEN_STOP, S.FROZEN_START) else S.STOPPED
     for is_first_start in (True, False):
-        learned = conclude(StoredState(state), "", is_same_life=False, is_first_start=is_first_start)
+        learned = recover(StoredState(state), "", is_same_life=False, is_first_start=is_first_start)
         assert (learned.state, learned.then, learned.must_probe) == (expected, None, True)
 
 
 def test_service_that_was_to_be_frozen_is_so_after_the_machine_was_started() -> None:
     """An operator's freeze-stop was under way."""
-    assert conclude(StoredState(S.STOPPING, S.FROZEN_STOP), "", is_same_life=False).state is S.FROZEN_STOP
+    assert recover(StoredState(S.STOPPING, S.FROZEN_STOP), "", is_same_life=False).state is S.FROZEN_STOP
 
 
 @pytest.mark.parametrize("state", list(S))
 def test_state_is_kept_through_a_restart_of_the_daemon_but_for_a_start_that_had_not_begun(state: ServiceState) -> None:
     """START_READY is a wish: it is stated again. What may run is asked of the wrapper."""
-    learned = conclude(StoredState(state), "", is_same_life=True)
+    learned = recover(StoredState(state), "", is_same_life=True)
     expected = S.STOPPED if state in (S.START_READY, S.FORCE_STOP) else state
     assert (learned.state, learned.must_probe) == (expected, True)
 
@@ -44,15 +44,15 @@ def test_state_is_kept_through_a_restart_of_the_daemon_but_for_a_start_that_had_
 @pytest.mark.parametrize(("state", "then"), [(S.STOPPING, S.FROZEN_STOP), (S.STARTING, S.FROZEN_START)])
 def test_what_was_to_follow_is_kept_with_the_state(state: ServiceState, then: ServiceState) -> None:
     """The rest of an operator's command is not forgotten by a restart."""
-    learned = conclude(StoredState(state, then), "", is_same_life=True)
+    learned = recover(StoredState(state, then), "", is_same_life=True)
     assert (learned.state, learned.then) == (state, then)
 
 
 def test_file_of_a_c_openha_that_says_ready_may_mean_a_service_that_runs_frozen() -> None:
     """The same digit stands for both there: only the wrapper knows."""
-    learned = conclude(StoredState(S.START_READY), "", is_same_life=True, is_first_start=True)
+    learned = recover(StoredState(S.START_READY), "", is_same_life=True, is_first_start=True)
     assert learned.state is S.UNKNOWN and learned.must_probe
-    assert conclude(StoredState(S.STARTED), "", is_same_life=True, is_first_start=True).state is S.STARTED
+    assert recover(StoredState(S.STARTED), "", is_same_life=True, is_first_start=True).state is S.STARTED
 
 
 @pytest.mark.parametrize(
@@ -66,12 +66,12 @@ def test_service_without_a_state_is_never_taken_for_stopped_or_started(
     problem: str, is_same_life: bool, state: ServiceState, then: Optional[ServiceState]
 ) -> None:
     """New or lost: asked of the wrapper where it may run, frozen where it cannot."""
-    learned = conclude(None, problem, is_same_life)
+    learned = recover(None, problem, is_same_life)
     assert (learned.state, learned.then, learned.must_probe) == (state, then, True)
     assert problem in learned.reason and learned.reason
 
 
-def learn(root: Path, content: Optional[bytes], was_managed: bool = False, is_same_life: bool = True) -> Learned:
+def learn(root: Path, content: Optional[bytes], was_managed: bool = False, is_same_life: bool = True) -> RecoveredState:
     """What a start makes of a STATE file with this content."""
     layout = tree_layout(str(root))
     path = Path(layout.state_file("web", "deb1"))

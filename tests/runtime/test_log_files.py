@@ -14,7 +14,7 @@ from opensvc_openha.formats.layout import tree_layout
 from opensvc_openha.runtime import log_keeper
 from opensvc_openha.runtime.log_file import LogFile
 from opensvc_openha.runtime.log_keeper import LogKeeper, little_room
-from opensvc_openha.runtime.problems import Problems
+from opensvc_openha.runtime.problems import ActiveIssues
 from opensvc_openha.runtime.script_log import ScriptLog, bound_log
 from tests.waiting import until
 
@@ -227,7 +227,7 @@ def test_keeper_bounds_the_logs_of_removed_services_too_and_reports_those_it_can
     services, failing = ["web", "a", "b", "c", "d"], "abcd"
     for name in failing:
         os.mkdir(layout.script_log(name))
-    problems = Problems("deb1", logging.getLogger("test"))
+    problems = ActiveIssues("deb1", logging.getLogger("test"))
     keeper = LogKeeper(layout, problems, lambda: tuple(services), lambda: "full")
     keeper.start()
     try:

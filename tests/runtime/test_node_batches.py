@@ -12,17 +12,17 @@ from opensvc_openha.core.actions import (
     RememberFencing,
     RememberLives,
     RunScript,
-    Word,
+    AnswerCode,
 )
 from opensvc_openha.core.beat import BootId
 from opensvc_openha.core.engine import Engine
-from opensvc_openha.core.events import Command, CommandReceived, Learned, Tick
+from opensvc_openha.core.events import Command, CommandReceived, RecoveredState, Tick
 from opensvc_openha.core.facts import Turn
 from opensvc_openha.core.fencing_memory import FencingMemory
 from opensvc_openha.core.model import ClusterSpec, LinkKind, LinkSpec, ServiceSpec
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.errors import SystemFault
-from opensvc_openha.runtime.node import Node
+from opensvc_openha.runtime.node import ActionExecutor
 
 
 class Surroundings:
@@ -60,20 +60,20 @@ class Surroundings:
     remember_lives = mirror = announce = run_script = answer = record = _note
 
 
-def _node(count: int, surroundings: Surroundings, state: ServiceState = ServiceState.STOPPED) -> Node:
+def _node(count: int, surroundings: Surroundings, state: ServiceState = ServiceState.STOPPED) -> ActionExecutor:
     """A node whose peer is silent, with services that may all start now."""
     links = tuple(LinkSpec(name, LinkKind.NET, "eth1", "239.131.50.10", 5010, 0, 2.0) for name in ("deb1", "deb2"))
     services = tuple(ServiceSpec(f"svc{number}", "/opt/svc", "deb1", "deb2", "/opt/fence") for number in range(count))
-    learned = {svc.name: Learned(state) for svc in services}
+    learned = {svc.name: RecoveredState(state) for svc in services}
     memory = FencingMemory(has_heard=True, turn=Turn.HELD)
-    return Node(Engine(ClusterSpec("deb1", "deb2", links, services), BootId(1, 1), learned, 100.0, fencing=memory), surroundings)
+    return ActionExecutor(Engine(ClusterSpec("deb1", "deb2", links, services), BootId(1, 1), learned, 100.0, fencing=memory), surroundings)
 
 
-def _run(node: Node, until: float) -> None:
+def _run(node: ActionExecutor, until: float) -> None:
     _run_from(node, 100.0, until)
 
 
-def _run_from(node: Node, now: float, until: float) -> None:
+def _run_from(node: ActionExecutor, now: float, until: float) -> None:
     while now < until:
         node.handle(Tick(), now)
         now = max(now, node.engine.next_deadline())
@@ -131,5 +131,5 @@ def test_action_whose_state_is_not_kept_is_no_success() -> None:
     surroundings.is_disk_broken = True
     node.handle(CommandReceived(1, "svc0", Command.FREEZE_START), 100.0)
     answers = [action for action in surroundings.done if isinstance(action, Answer)]
-    assert [(answer.is_ok, answer.word) for answer in answers if answer.is_last] == [(False, Word.FAILED)]
+    assert [(answer.is_ok, answer.word) for answer in answers if answer.is_last] == [(False, AnswerCode.FAILED)]
     assert answers[-1].detail == "done, but not kept: cannot write the STATE file: I/O error"

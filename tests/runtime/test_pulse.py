@@ -13,9 +13,9 @@ import pytest
 _PROGRAM = """
 import sys
 from opensvc_openha.runtime import clock
-from opensvc_openha.runtime.pulse import Pulse
+from opensvc_openha.runtime.pulse import StallDetector
 
-pulse = Pulse()
+pulse = StallDetector()
 pulse.watch(0.25)
 pulse.start(lambda: None)
 clock.pause(0.5)

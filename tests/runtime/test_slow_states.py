@@ -9,12 +9,12 @@ import pytest
 from opensvc_openha.core.actions import Action, Announce, Persist, Record, RememberFencing, RunScript
 from opensvc_openha.core.beat import Ack, Beat, BootId
 from opensvc_openha.core.engine import Engine
-from opensvc_openha.core.events import BeatReceived, Command, CommandReceived, Learned, Tick
+from opensvc_openha.core.events import BeatReceived, Command, CommandReceived, RecoveredState, Tick
 from opensvc_openha.core.model import ClusterSpec, LinkKind, LinkSpec, ServiceSpec
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.timing import BEAT_INTERVAL_S, STATE_WRITE_LIMIT_S
 from opensvc_openha.errors import SystemFault
-from opensvc_openha.runtime.node import Node
+from opensvc_openha.runtime.node import ActionExecutor
 from opensvc_openha.runtime.state_writer import StateWriter
 
 from tests.runtime.test_node_batches import Surroundings
@@ -29,11 +29,11 @@ class SlowNode:
         self.links = tuple(LinkSpec(name, LinkKind.NET, "eth1", "239.131.50.10", 5010, 0, 2.0) for name in ("deb1", "deb2"))
         self.names = [f"svc{number}" for number in range(count)]
         services = tuple(ServiceSpec(name, "/opt/svc", "deb1", "deb2", "/opt/fence") for name in self.names)
-        learned = {name: Learned(ServiceState.FROZEN_STOP) for name in self.names}
+        learned = {name: RecoveredState(ServiceState.FROZEN_STOP) for name in self.names}
         self.now = 100.0
         self.surroundings = Surroundings()
         self.job: "Optional[Callable[[], dict[str, str]]]" = None
-        self.node = Node(Engine(ClusterSpec("deb1", "deb2", self.links, services), OWN, learned, self.now), self.surroundings,
+        self.node = ActionExecutor(Engine(ClusterSpec("deb1", "deb2", self.links, services), OWN, learned, self.now), self.surroundings,
                          self._defer)
         self.node.handle(Tick(), self.now)
         while self.job is not None:
@@ -57,7 +57,7 @@ class SlowNode:
         """The disk has done it."""
         assert self.job is not None, "nothing is to be written"
         job, self.job = self.job, None
-        self.node.engine.worked(self.now)
+        self.node.engine.note_busy_until(self.now)
         self.node.written(job(), self.now)
 
     def unfreeze(self, service: str = "svc0") -> None:

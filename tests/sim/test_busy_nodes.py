@@ -10,10 +10,10 @@ import pytest
 from opensvc_openha.core.engine import Engine
 from opensvc_openha.core.events import Command, Event
 from opensvc_openha.runtime.inbox import Inbox
-from opensvc_openha.runtime.node import Node
+from opensvc_openha.runtime.node import ActionExecutor
 from opensvc_openha.sim.cluster import Cluster
 from opensvc_openha.sim.history import run_history
-from opensvc_openha.sim.plan import Plan, draw
+from opensvc_openha.sim.plan import Plan, scenario_from_seed
 from opensvc_openha.sim.trace import Trace
 
 COUNT = 60
@@ -59,19 +59,19 @@ def test_beats_that_wait_behind_all_else_are_found_out(monkeypatch: pytest.Monke
         inbox._others.append(item)
 
     monkeypatch.setattr(Inbox, "put", put)
-    monkeypatch.setattr(Engine, "worked", lambda engine, until: None)
+    monkeypatch.setattr(Engine, "note_busy_until", lambda engine, until: None)
     assert falsely_said(replace(PLAN, step_s=0.01), is_faulty=True)
 
 
 def test_node_that_is_mute_while_it_writes_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """A planted fault: nothing is repeated while states are written."""
-    monkeypatch.setattr(Node, "speak_meanwhile", lambda node, now: False)
+    monkeypatch.setattr(ActionExecutor, "speak_meanwhile", lambda node, now: False)
     assert falsely_said(replace(PLAN, services=NAMES[:1], write_s=2.5), is_faulty=True)
 
 
 def test_histories_of_busy_nodes_are_among_the_seeds() -> None:
     """Faults of all kinds meet engines and disks that take their time; no promise is broken."""
-    seeds = [seed for seed in range(1, 120) if draw(seed).write_s]
+    seeds = [seed for seed in range(1, 120) if scenario_from_seed(seed).write_s]
     assert len(seeds) >= 6
     for seed in seeds[:6]:
         outcome = run_history(seed, 0.02)

@@ -16,7 +16,7 @@ from typing import Iterable, Optional
 from opensvc_openha.agent.commands import COMMAND_TIMEOUT_S, CommandResult, run_command, run_logged
 from opensvc_openha.agent.keywords import Form, Keyword
 from opensvc_openha.agent.mounts import read_mounts, top_mount
-from opensvc_openha.agent.resources.base import Driver, LocalResource, Resource, Surroundings, index_of
+from opensvc_openha.agent.resources.base import Driver, LocalResource, Resource, DriverContext, index_of
 from opensvc_openha.agent.service_file import FALSE_WORDS, TRUE_WORDS, Section
 from opensvc_openha.agent.status import HIDDEN, Finding, Group, ResourceStatus
 from opensvc_openha.errors import ActionError
@@ -39,7 +39,7 @@ class Step:
     timeout_s: float
 
 
-def build(section: Section, around: Surroundings) -> Resource:
+def build(section: Section, around: DriverContext) -> Resource:
     """The resource of one [app#N] section."""
     return App(section, around)
 
@@ -49,7 +49,7 @@ def is_application(section: Section) -> bool:
     return bool(section.own & {"script", *_CALLED_WITH})
 
 
-def launchers(around: Surroundings) -> "list[Section]":
+def launchers(around: DriverContext) -> "list[Section]":
     """Sections for the launchers in the service's directory whose scripts no section of the file names."""
     configured = next((section for section in around.file.sections if section.name == "app"), None)
     is_template = configured is not None and not is_application(configured)
@@ -84,7 +84,7 @@ def _links(directory: str) -> "Iterable[tuple[str, str, str]]":
 class App(LocalResource):
     """One application of the service."""
 
-    def __init__(self, section: Section, around: Surroundings) -> None:
+    def __init__(self, section: Section, around: DriverContext) -> None:
         index = index_of(section)
         self._script = _script_path(section, around)
         self._steps = {word: _step(section, word, self._script) for word in ("start", "stop", "check")}
@@ -188,14 +188,14 @@ class App(LocalResource):
         return os.path.basename(words[0]) if words and words[0][-1].isalnum() else ""
 
 
-def _script_path(section: Section, around: Surroundings) -> str:
+def _script_path(section: Section, around: DriverContext) -> str:
     script = section.text("script")
     if not script or script.startswith("/"):
         return script
     return os.path.join(_directory(around), script)
 
 
-def _directory(around: Surroundings) -> str:
+def _directory(around: DriverContext) -> str:
     """Where the service's scripts are: <service>.d, which agents make as a link to <service>.dir, or that itself."""
     link = around.layout.command_link(around.svcname)
     return f"{link}.dir" if os.path.isdir(f"{link}.dir") and not os.path.isdir(f"{link}.d") else f"{link}.d"

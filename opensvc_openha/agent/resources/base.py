@@ -51,7 +51,7 @@ class ServiceView:
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class DriverContext:
     """What drivers may know besides their section: whose resource, on which node, where files are, how to log."""
 
     svcname: str
@@ -148,7 +148,7 @@ class Resource(Protocol):
 class LocalResource:
     """What most resources do alike; a driver's class adds status, start and stop."""
 
-    def __init__(self, section: Section, around: Surroundings, group: Group, kind: str, label: str) -> None:
+    def __init__(self, section: Section, around: DriverContext, group: Group, kind: str, label: str) -> None:
         self.spec = make_spec(section, around, group, kind, label)
         self.start_rank: "tuple[int, str]" = (index_of(section), section.name)
         self.stop_rank: "tuple[int, str]" = self.start_rank
@@ -174,7 +174,7 @@ class LocalResource:
         return ""
 
 
-Build = Callable[[Section, Surroundings], Resource]
+Build = Callable[[Section, DriverContext], Resource]
 
 
 @dataclass(frozen=True)
@@ -206,7 +206,7 @@ class Driver:
         raise section.error("type", f"is {section.text('type')!r}, {expected}{hint(section.text('type'))}")
 
 
-def make_spec(section: Section, around: Surroundings, group: Group, kind: str, label: str) -> ResourceSpec:
+def make_spec(section: Section, around: DriverContext, group: Group, kind: str, label: str) -> ResourceSpec:
     """Common part of a resource from the keywords that all sections know."""
     return ResourceSpec(
         rid=section.name,
@@ -238,7 +238,7 @@ def _flag(section: Section, keyword: str, node: str) -> bool:
     return section.boolean(keyword) or section.names_node(f"{keyword}_on", node)
 
 
-def _is_always_on(section: Section, around: Surroundings) -> bool:
+def _is_always_on(section: Section, around: DriverContext) -> bool:
     words = {word.lower() for word in section.words("always_on")}
     file = around.file
     lists = (("nodes", file.nodes), ("drpnodes", file.drp_nodes))

@@ -18,7 +18,7 @@ from opensvc_openha.agent.docker.engine_view import Container, EngineView, Stand
 from opensvc_openha.agent.docker.settings import option_names, split_words
 from opensvc_openha.agent.docker.spawn import reasons_in
 from opensvc_openha.agent.keywords import Form, Keyword
-from opensvc_openha.agent.resources.base import Driver, LocalResource, Resource, Surroundings, make_spec
+from opensvc_openha.agent.resources.base import Driver, LocalResource, Resource, DriverContext, make_spec
 from opensvc_openha.agent.resources.unhandled import shown_driver
 from opensvc_openha.agent.service_file import Section
 from opensvc_openha.agent.status import HIDDEN, Finding, Group, ResourceStatus
@@ -38,7 +38,7 @@ _POLL_S = 0.1
 _IMAGE_ID = re.compile(r"(sha256:)?[0-9a-f]{12,64}\Z")
 
 
-def build(section: Section, around: Surroundings) -> Resource:
+def build(section: Section, around: DriverContext) -> Resource:
     """The resource of one [container#N] section."""
     is_disabled = make_spec(section, around, Group.CONTAINER, "container.docker", "").is_disabled
     if section.text("type").lower() == "docker" and not is_disabled:
@@ -49,7 +49,7 @@ def build(section: Section, around: Surroundings) -> Resource:
 class DockerContainer(LocalResource):
     """One container in the docker daemon of the service."""
 
-    def __init__(self, section: Section, around: Surroundings) -> None:
+    def __init__(self, section: Section, around: DriverContext) -> None:
         self._image = section.required("run_image", "image")
         super().__init__(section, around, Group.CONTAINER, "container.docker", self._image)
         self._args = _run_args(section)

@@ -13,7 +13,7 @@ from opensvc_openha.agent.commands import run_logged, run_or_fail
 from opensvc_openha.agent.holders import find_device_users
 from opensvc_openha.agent.keywords import Form, Keyword
 from opensvc_openha.agent.mounts import backing_file, read_mounts
-from opensvc_openha.agent.resources.base import Driver, LocalResource, Resource, Surroundings
+from opensvc_openha.agent.resources.base import Driver, LocalResource, Resource, DriverContext
 from opensvc_openha.agent.resources.unhandled import Unhandled
 from opensvc_openha.agent.service_file import Section
 from opensvc_openha.agent.status import HIDDEN, Finding, Group, ResourceStatus
@@ -35,7 +35,7 @@ def tag_changes(tags: "tuple[str, ...]", own: str) -> "list[str]":
 class LvmGroup(LocalResource):
     """One volume group."""
 
-    def __init__(self, section: Section, around: Surroundings) -> None:
+    def __init__(self, section: Section, around: DriverContext) -> None:
         self._name = section.required("vgname", "name")
         self._tag = around.node
         self._was_active = False
@@ -127,7 +127,7 @@ class LvmGroup(LocalResource):
 class LoopDevice(LocalResource):
     """A file that is a block device while the service runs."""
 
-    def __init__(self, section: Section, around: Surroundings) -> None:
+    def __init__(self, section: Section, around: DriverContext) -> None:
         self._file = section.required("file")
         if not self._file.startswith("/"):
             raise section.error("file", f"is {self._file!r}, expected an absolute path")
@@ -172,17 +172,17 @@ class LoopDevice(LocalResource):
         return [f"/dev/{name}" for name in names if backing_file(name) and os.path.realpath(backing_file(name)) == real]
 
 
-def build_vg(section: Section, around: Surroundings) -> Resource:
+def build_vg(section: Section, around: DriverContext) -> Resource:
     """The resource of one [vg#N] section."""
     return LvmGroup(section, around)
 
 
-def build_loop(section: Section, around: Surroundings) -> Resource:
+def build_loop(section: Section, around: DriverContext) -> Resource:
     """The resource of one [loop#N] section."""
     return LoopDevice(section, around)
 
 
-def build(section: Section, around: Surroundings) -> Resource:
+def build(section: Section, around: DriverContext) -> Resource:
     """The resource of one [disk#N] section."""
     kind = section.required("type").lower()
     if kind == "loop":

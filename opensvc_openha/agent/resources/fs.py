@@ -17,7 +17,7 @@ from opensvc_openha.agent.commands import COMMAND_TIMEOUT_S, run_logged, run_or_
 from opensvc_openha.agent.holders import Holder, find_holders, holders_elsewhere, kill_holders
 from opensvc_openha.agent.mounts import Mount, backing_file, read_mounts, top_mount
 from opensvc_openha.agent.keywords import Form, Keyword
-from opensvc_openha.agent.resources.base import Driver, LocalResource, Resource, Surroundings, index_of
+from opensvc_openha.agent.resources.base import Driver, LocalResource, Resource, DriverContext, index_of
 from opensvc_openha.agent.resources.unhandled import Unhandled
 from opensvc_openha.agent.service_file import Section
 from opensvc_openha.agent.status import Finding, Group, ResourceStatus
@@ -39,7 +39,7 @@ _FSCK_FAILED = 4
 _BY_NAME = {"UUID=": "/dev/disk/by-uuid/", "LABEL=": "/dev/disk/by-label/", "PARTUUID=": "/dev/disk/by-partuuid/"}
 
 
-def build(section: Section, around: Surroundings) -> Resource:
+def build(section: Section, around: DriverContext) -> Resource:
     """The resource of one [fs#N] section."""
     kind = section.required("type").lower()
     if kind == "directory":
@@ -53,7 +53,7 @@ def build(section: Section, around: Surroundings) -> Resource:
 class MountedFs(LocalResource):
     """A device, file or directory mounted on a mount point."""
 
-    def __init__(self, section: Section, around: Surroundings, kind: str) -> None:
+    def __init__(self, section: Section, around: DriverContext, kind: str) -> None:
         self._kind = kind
         self._layout = around.layout
         self._dev = section.required("dev")
@@ -232,7 +232,7 @@ class MountedFs(LocalResource):
 class Directory(LocalResource):
     """A directory that has to exist: made at start, left at stop."""
 
-    def __init__(self, section: Section, around: Surroundings) -> None:
+    def __init__(self, section: Section, around: DriverContext) -> None:
         self._path = _absolute(section, "path", "mnt", "dev")
         self._user = section.text("user")
         self._group = section.text("group")
@@ -271,7 +271,7 @@ def expect_in_reach(path: str) -> None:
         pass
 
 
-def _depth(section: Section, around: Surroundings) -> int:
+def _depth(section: Section, around: DriverContext) -> int:
     """How many file systems of the service, one in the other, hold this one's mount point, or what is mounted on it."""
     others = [other for other in around.file.sections if other.group == "fs" and other.text("mnt")]
 

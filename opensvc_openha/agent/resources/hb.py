@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from opensvc_openha.agent.keywords import Keyword
-from opensvc_openha.agent.resources.base import Driver, LocalResource, Resource, Surroundings
+from opensvc_openha.agent.resources.base import Driver, LocalResource, Resource, DriverContext
 from opensvc_openha.agent.resources.unhandled import Unhandled
 from opensvc_openha.agent.service_file import Section
 from opensvc_openha.agent.status import Finding, Group
@@ -11,7 +11,7 @@ from opensvc_openha.agent.status import Finding, Group
 LABEL = "hb.openha"
 
 
-def build(section: Section, around: Surroundings) -> Resource:
+def build(section: Section, around: DriverContext) -> Resource:
     """The resource of one [hb#N] section."""
     kind = section.required("type").lower()
     if kind != "openha":
@@ -22,7 +22,7 @@ def build(section: Section, around: Surroundings) -> Resource:
 class OpenhaHb(LocalResource):
     """The service as the cluster knows it, under ``name``. Nothing to start or stop: the node daemon decides."""
 
-    def __init__(self, section: Section, around: Surroundings) -> None:
+    def __init__(self, section: Section, around: DriverContext) -> None:
         super().__init__(section, around, Group.HB, LABEL, LABEL)
         self.cluster_name = section.text("name", around.svcname)
         self._cluster = around.cluster

@@ -18,7 +18,7 @@ from typing import Mapping, Optional
 
 from opensvc_openha.agent.commands import run_or_fail
 from opensvc_openha.agent.keywords import Form, Keyword
-from opensvc_openha.agent.resources.base import Driver, LocalResource, Resource, Surroundings
+from opensvc_openha.agent.resources.base import Driver, LocalResource, Resource, DriverContext
 from opensvc_openha.agent.resources.neighbours import Address, announce, find_owner
 from opensvc_openha.agent.service_file import Section
 from opensvc_openha.agent.status import Finding, Group, ResourceStatus
@@ -43,7 +43,7 @@ class Placed:
     prefix: int
 
 
-def build(section: Section, around: Surroundings) -> Resource:
+def build(section: Section, around: DriverContext) -> Resource:
     """The resource of one [ip#N] section."""
     return ServiceIp(section, around)
 
@@ -51,7 +51,7 @@ def build(section: Section, around: Surroundings) -> Resource:
 class ServiceIp(LocalResource):
     """One service address."""
 
-    def __init__(self, section: Section, around: Surroundings) -> None:
+    def __init__(self, section: Section, around: DriverContext) -> None:
         self._name = section.required("ipname")
         device = section.required("ipdev")
         self._device = device.partition("@")[0].partition(":")[0]

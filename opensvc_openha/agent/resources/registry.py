@@ -11,7 +11,7 @@ from typing import Iterator, Mapping, Optional
 
 from opensvc_openha.agent.keywords import Keyword, check_values
 from opensvc_openha.agent.resources import app, sync
-from opensvc_openha.agent.resources.base import Driver, Resource, Surroundings, index_of
+from opensvc_openha.agent.resources.base import Driver, Resource, DriverContext, index_of
 from opensvc_openha.agent.service_file import Section, ServiceFile
 from opensvc_openha.errors import ConfigError
 
@@ -60,7 +60,7 @@ NOT_RESOURCES = frozenset({"subset", "task", "env"})
 """Groups that are read, but are no resources of this agent."""
 
 
-def build_resources(file: ServiceFile, around: Surroundings) -> "tuple[Resource, ...]":
+def build_resources(file: ServiceFile, around: DriverContext) -> "tuple[Resource, ...]":
     """All resources of a service file, in the order of the file, the implicit sync of a service on several nodes included."""
     sections = [section for section in file.sections if is_resource(section)] + app.launchers(around)
     resources = tuple(build_resource(section, around) for section in sections)
@@ -90,7 +90,7 @@ def driver_of(section: Section) -> Driver:
     return driver
 
 
-def build_resource(section: Section, around: Surroundings) -> Resource:
+def build_resource(section: Section, around: DriverContext) -> Resource:
     """The resource of one section; ConfigError for the first thing that is wrong with it."""
     driver = driver_of(section)
     index_of(section)

@@ -9,7 +9,7 @@ from typing import Mapping
 
 from opensvc_openha.agent.commands import run_command, run_or_fail
 from opensvc_openha.agent.keywords import Form, Keyword
-from opensvc_openha.agent.resources.base import Driver, LocalResource, Resource, Surroundings
+from opensvc_openha.agent.resources.base import Driver, LocalResource, Resource, DriverContext
 from opensvc_openha.agent.service_file import Section
 from opensvc_openha.agent.status import HIDDEN, Finding, Group, ResourceStatus
 from opensvc_openha.errors import ActionError
@@ -28,7 +28,7 @@ def parse_exports(text: str) -> "dict[str, dict[str, frozenset[str]]]":
     return exports
 
 
-def build(section: Section, around: Surroundings) -> Resource:
+def build(section: Section, around: DriverContext) -> Resource:
     """The resource of one [share#N] section."""
     return NfsShare(section, around)
 
@@ -36,7 +36,7 @@ def build(section: Section, around: Surroundings) -> Resource:
 class NfsShare(LocalResource):
     """One directory and the clients that may mount it."""
 
-    def __init__(self, section: Section, around: Surroundings) -> None:
+    def __init__(self, section: Section, around: DriverContext) -> None:
         self._path = os.path.normpath(section.required("path"))
         self._clients = _clients(section)
         super().__init__(section, around, Group.SHARE, "share.nfs", f"nfs:{self._path}")

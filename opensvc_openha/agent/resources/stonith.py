@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from opensvc_openha.agent.fence_plan import KEYWORDS, callout_step, level_of
 from opensvc_openha.agent.keywords import Form, Keyword
-from opensvc_openha.agent.resources.base import Driver, LocalResource, Resource, Surroundings
+from opensvc_openha.agent.resources.base import Driver, LocalResource, Resource, DriverContext
 from opensvc_openha.agent.resources.unhandled import Unhandled
 from opensvc_openha.agent.service_file import Section
 from opensvc_openha.agent.status import Finding, Group, ResourceStatus
 
 
-def build(section: Section, around: Surroundings) -> Resource:
+def build(section: Section, around: DriverContext) -> Resource:
     """The resource of one [stonith#N] section."""
     kind = section.required("type").lower()
     if kind != "callout":
@@ -23,7 +23,7 @@ def build(section: Section, around: Surroundings) -> Resource:
 class Callout(LocalResource):
     """A command that makes sure the peer runs nothing any more; 0 is the only success. Not part of a start: see ``fencing``."""
 
-    def __init__(self, section: Section, around: Surroundings) -> None:
+    def __init__(self, section: Section, around: DriverContext) -> None:
         super().__init__(section, around, Group.STONITH, "stonith.callout", "stonith.callout")
         self.step = callout_step(section, around.svcname, around.node)
 

@@ -21,7 +21,7 @@ from opensvc_openha.agent import schedule
 from opensvc_openha.agent.commands import run_command, run_logged
 from opensvc_openha.agent.keywords import Form, Keyword
 from opensvc_openha.agent.remote import REMOTE_USER, SSH, run_on, why_unreachable
-from opensvc_openha.agent.resources.base import Driver, LocalResource, Resource, Surroundings
+from opensvc_openha.agent.resources.base import Driver, LocalResource, Resource, DriverContext
 from opensvc_openha.agent.resources.unhandled import Unhandled
 from opensvc_openha.agent.schedule import Rule, is_due, parse_period, parse_schedule
 from opensvc_openha.agent.service_file import Section
@@ -59,7 +59,7 @@ class Transfer:
     destination_fs: str = ""
 
 
-def build(section: Section, around: Surroundings) -> Resource:
+def build(section: Section, around: DriverContext) -> Resource:
     """The resource of one [sync#N] section."""
     kind = section.text("type", "rsync").lower()
     if section.name == IMPLICIT:
@@ -70,7 +70,7 @@ def build(section: Section, around: Surroundings) -> Resource:
     return Rsync(section, around, _configured(section, around))
 
 
-def build_implicit(section: Section, around: Surroundings) -> "Rsync":
+def build_implicit(section: Section, around: DriverContext) -> "Rsync":
     """The sync of the service's own configuration, which every service on several nodes has."""
 
     link = around.layout.command_link(around.svcname)
@@ -87,7 +87,7 @@ def build_implicit(section: Section, around: Surroundings) -> "Rsync":
     return Rsync(section, around, Transfer(IMPLICIT_LABEL, own_files, "/", options, targets))
 
 
-def _configured(section: Section, around: Surroundings) -> Transfer:
+def _configured(section: Section, around: DriverContext) -> Transfer:
     words = section.words("target") or ("nodes",)
     for word in words:
         if word not in _TARGETS:
@@ -112,7 +112,7 @@ def _configured(section: Section, around: Surroundings) -> Transfer:
 class Rsync(LocalResource):
     """One transfer to the other nodes of the service."""
 
-    def __init__(self, section: Section, around: Surroundings, transfer: Transfer) -> None:
+    def __init__(self, section: Section, around: DriverContext, transfer: Transfer) -> None:
         super().__init__(section, around, Group.SYNC, "sync.rsync", transfer.label)
         self._transfer = transfer
         self._around = around

@@ -5,7 +5,7 @@ Starting a service that needs one is refused, for it would claim success without
 
 from __future__ import annotations
 
-from opensvc_openha.agent.resources.base import Driver, LocalResource, Resource, Surroundings
+from opensvc_openha.agent.resources.base import Driver, LocalResource, Resource, DriverContext
 from opensvc_openha.agent.service_file import Section
 from opensvc_openha.agent.status import Finding, Group, ResourceStatus
 
@@ -13,7 +13,7 @@ from opensvc_openha.agent.status import Finding, Group, ResourceStatus
 class Unhandled(LocalResource):
     """A resource that is only shown."""
 
-    def __init__(self, section: Section, around: Surroundings, group: Group, label: str, reason: str) -> None:
+    def __init__(self, section: Section, around: DriverContext, group: Group, label: str, reason: str) -> None:
         super().__init__(section, around, group, _kind_of(section, group), label)
         self._reason = reason
 
@@ -29,7 +29,7 @@ class Unhandled(LocalResource):
 def shown_driver(kind: str, group: Group, *label_keywords: str) -> Driver:
     """A driver of sections that are only shown, labelled by the first of these keywords that is set."""
 
-    def build(section: Section, around: Surroundings) -> Resource:
+    def build(section: Section, around: DriverContext) -> Resource:
         label = next((section.text(word) for word in label_keywords if section.text(word)), section.name)
         of_type = f" type {section.text('type').lower()}" if section.text("type") else ""
         return Unhandled(section, around, group, label, f"{kind}{of_type} is not handled by the embedded agent yet")
