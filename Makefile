@@ -16,7 +16,7 @@ help:
 	@echo "make fuzz   hostile input for the parsers and a whole node, RUNS inputs of it"
 	@echo "make enumerate  two engines in every state x every event x every fate, DEPTH moves deep"
 	@echo "make mutants  plants faults in the decision code one at a time, and prints which test finds each; each EVERYth one,"
-	@echo "            and all that were planted by hand; MUTANTS=--by-hand takes those alone, MUTANTS='--room runtime/files'"
+	@echo "            and all that were planted by hand; MUTANTS=--by-hand takes those alone, MUTANTS='--room system/atomic_files'"
 	@echo "            another room or file: runtime, logs, links, formats, agent"
 	@echo "make venv   the virtual environment in $(VENV)"
 
@@ -67,8 +67,8 @@ fuzz: venv
 DEPTH ?= 3
 
 enumerate: venv
-	$(BIN)/python -m opensvc_openha.sim.enumerate --depth $(DEPTH) $(WORLDS)
-	$(BIN)/python -m opensvc_openha.sim.duels
+	$(BIN)/python -m opensvc_openha.verify.exhaustive.model_checker --depth $(DEPTH) $(WORLDS)
+	$(BIN)/python -m opensvc_openha.verify.random.duels
 
 EVERY ?= 1
 

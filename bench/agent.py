@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 
-from opensvc_openha.runtime.machine import node_name
+from opensvc_openha.system.identity import node_name
 
 SERVICES = (1, 10, 100)
 SERVICE = """\

@@ -63,7 +63,7 @@ esac
 """
 PRIORITIES = "[policy]\n    [[files]]\n    priority = 2\n"
 KNOWS_PRIORITIES = importlib.util.find_spec("opensvc_openha.core.fencing") is not None
-KNOWS_STATUS_COMMAND = importlib.util.find_spec("opensvc_openha.agent.fence_status") is not None
+KNOWS_STATUS_COMMAND = importlib.util.find_spec("opensvc_openha.agent.resources.fence_status") is not None
 FENCES: "dict[str, Callable[[TwoNodes], PowerSupply]]" = {
     "switch": PowerSwitch,
     "ipmi": lambda nodes: Boards(nodes, KNOWS_STATUS_COMMAND),

@@ -18,16 +18,16 @@ import time
 from typing import Callable, Optional
 
 from opensvc_openha.core.beat import Ack, Beat, BootId
-from opensvc_openha.core.events import BeatReceived
 from opensvc_openha.core.engine import Engine
+from opensvc_openha.core.events import BeatReceived
 from opensvc_openha.core.model import ClusterSpec, LinkKind, LinkSpec, ServiceSpec
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.errors import FrameError
 from opensvc_openha.formats.frame_seal import Key
 from opensvc_openha.formats.key_file import KeyRing
 from opensvc_openha.formats.options_file import AuthMode, HeartbeatOptions
-from opensvc_openha.runtime.authentication import Authentication
-from opensvc_openha.runtime.codec import OwnCodec
+from opensvc_openha.heartbeat.authentication import Authentication
+from opensvc_openha.heartbeat.codec.own import OwnCodec
 
 SERVICES = (2, 128, 1_000)
 INTERVALS_S = (1.0, 0.1)

@@ -19,8 +19,8 @@ import time
 from dataclasses import dataclass
 from typing import Iterable, Iterator
 
-from opensvc_openha.demo.enclosure import BASE, START_LIMIT_S, read_line, tool_environment
 from opensvc_openha.demo.nodes import Node, TwoNodes
+from opensvc_openha.demo.sandbox_namespaces import BASE, START_LIMIT_S, read_line, tool_environment
 
 CUT_AFTER_S = 3.0
 END_LIMIT_S = 30.0

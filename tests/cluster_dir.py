@@ -18,13 +18,13 @@ from typing import Any, Callable
 from unittest import mock
 
 from opensvc_openha.cli import main as cli
+from opensvc_openha.control import client
 from opensvc_openha.core.facts import Turn
 from opensvc_openha.core.fencing_memory import FencingMemory
 from opensvc_openha.core.model import ALWAYS_TRUE
 from opensvc_openha.errors import OpenhaError
 from opensvc_openha.formats.layout import tree_layout
-from opensvc_openha.runtime import control_client
-from opensvc_openha.runtime.fencing_store import FencingStore
+from opensvc_openha.storage.fencing_store import FencingStore
 from tests.ports import free_port
 from tests.waiting import LIMIT_S, until
 
@@ -217,7 +217,7 @@ class ClusterDir:
             return ""
         try:
             if self.pid():
-                control_client.note(tree_layout(str(self.root)), "test", "MARK", mark, is_alarm=False)
+                client.note(tree_layout(str(self.root)), "test", "MARK", mark, is_alarm=False)
                 until(lambda: mark in path.read_text(), bool, "the log is written", limit_s=_LOG_LIMIT_S)
         except (OpenhaError, OSError, AssertionError):
             pass  # It does not run, was stopped, or its log has no place to be in: what is there is all.

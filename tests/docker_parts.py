@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from opensvc_openha.demo.enclosure import TOOL_PATH
+from opensvc_openha.demo.sandbox_namespaces import TOOL_PATH
 
 APPLETS = ("sh", "sleep", "date", "cat", "echo", "touch", "nc", "httpd", "test", "true")
 LOOP = 'CMD ["/bin/sh", "-c", "trap \'exit 0\' TERM; while true; do date; sleep 1 & wait $!; done"]'

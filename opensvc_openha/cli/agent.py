@@ -5,17 +5,19 @@ from __future__ import annotations
 import argparse
 import os
 
-from opensvc_openha.agent.fence_status import EXIT_CODES
-from opensvc_openha.cli import here, service_edit
+from opensvc_openha.agent.resources.fence_status import EXIT_CODES
+from opensvc_openha.cli import installation, service_edit
+from opensvc_openha.control import client
 from opensvc_openha.core.model import ServiceSpec
+from opensvc_openha.daemon.check_scripts import find_doubt
 from opensvc_openha.errors import NotAnsweringError, NotRunningError, OpenhaError, RefusedError, UsageError
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.plugin import fence, installer, probe
-from opensvc_openha.plugin.agents import Agent, find_agents
+from opensvc_openha.plugin.agent import Agent
+from opensvc_openha.plugin.agents import find_agents
 from opensvc_openha.plugin.changes import Change
 from opensvc_openha.plugin.installer import AgentService
-from opensvc_openha.runtime import configuration, control_client
-from opensvc_openha.runtime.check_scripts import find_doubt
+from opensvc_openha.storage import configuration
 
 _NOT_IN_PLACE = 1
 
@@ -23,7 +25,7 @@ _NOT_IN_PLACE = 1
 def main(args: "list[str]") -> int:
     """Runs ``openha agent``; returns the exit code."""
     options = _parse(args)
-    layout = here.layout()
+    layout = installation.layout()
     agents = find_agents(options.agent_root)
     if not agents:
         place = options.agent_root or "/opt/opensvc and /usr/share/opensvc"
@@ -152,7 +154,7 @@ def _remove(agent: Agent, layout: Layout, options: argparse.Namespace) -> int:
 def _check_daemon(layout: Layout) -> None:
     """Raises NotAnsweringError before anything is changed: what runs here cannot be known."""
     try:
-        control_client.fetch_status(layout)
+        client.fetch_status(layout)
     except NotAnsweringError as error:
         raise NotAnsweringError(f"{error}: nothing is changed, what runs here is not known") from error
     except NotRunningError:

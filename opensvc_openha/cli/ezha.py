@@ -9,20 +9,21 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
-from opensvc_openha.cli import here, render
+from opensvc_openha.cli import installation, render
 from opensvc_openha.cli.interrupted import goes_on
 from opensvc_openha.cli.self_command import self_command
+from opensvc_openha.control import client
 from opensvc_openha.core.events import Leaving
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.timing import GOODBYE_GAP_S, GOODBYE_REPEATS, LEAVE_SCRIPT_WAIT_S
 from opensvc_openha.errors import ActionError, NotRunningError, OpenhaError, UsageError
 from opensvc_openha.formats.layout import STATE_PREFIX, Layout
 from opensvc_openha.formats.state_file import decode
-from opensvc_openha.runtime import clock, control_client
-from opensvc_openha.runtime.machine import node_name
+from opensvc_openha.system import clock
+from opensvc_openha.system.identity import node_name
 
 if TYPE_CHECKING:
-    from opensvc_openha.runtime.monitor_process import MonitorCommand
+    from opensvc_openha.daemon.monitor_process import MonitorCommand
 
 USAGE = """\
 Usage: ezha {start|stop|restart|kill|status}
@@ -50,36 +51,36 @@ def main(args: "list[str]") -> int:
     actions = {"start": _start, "stop": _stop, "restart": _restart, "kill": _kill, "status": _status}
     if len(args) != 1 or args[0] not in actions:
         raise UsageError("Usage: ezha {start|stop|restart|kill|status}")
-    return actions[args[0]](here.layout())
+    return actions[args[0]](installation.layout())
 
 
 def nmond(args: "list[str]") -> int:
     """``nmond [-f]``: the daemon in the background, or in the foreground for systemd."""
-    from opensvc_openha.runtime import launch
+    from opensvc_openha.daemon import launch
 
     if args in (["-h"], ["--help"]):
         sys.stdout.write("Usage: nmond [-f]\n\n -f  stay in the foreground, log to stderr\n")
         return 0
     if args == ["-f"]:
-        return launch.run_in_foreground(here.layout(), _monitor())
+        return launch.run_in_foreground(installation.layout(), _monitor())
     if len(args) == 2 and args[0] == _DETACHED and args[1].isdigit():
-        return launch.run_detached(here.layout(), int(args[1]), _monitor())
+        return launch.run_detached(installation.layout(), int(args[1]), _monitor())
     if args:
         raise UsageError(f"nmond: unexpected {' '.join(args)} (expected nothing, or -f)")
-    return _start(here.layout())
+    return _start(installation.layout())
 
 
 def _monitor() -> "MonitorCommand":
     """The resource monitor: wanted where the embedded agent is installed. A real agent watches its services itself."""
     from opensvc_openha.cli.install import is_made_by_us
-    from opensvc_openha.runtime.monitor_process import MonitorCommand
+    from opensvc_openha.daemon.monitor_process import MonitorCommand
 
-    command = f"{here.agent().bin_dir}/svcmgr"
+    command = f"{installation.agent().bin_dir}/svcmgr"
     return MonitorCommand([*self_command(), "monitor"], lambda: is_made_by_us(command))
 
 
 def _start(layout: Layout) -> int:
-    from opensvc_openha.runtime import launch
+    from opensvc_openha.daemon import launch
 
     with goes_on("nmond goes on starting, see `ezha status`"):
         launch.run_in_background(layout, [*self_command(), "nmond", _DETACHED])
@@ -88,15 +89,15 @@ def _start(layout: Layout) -> int:
 
 def _stop(layout: Layout) -> int:
     """Services first, then the daemon. As long as stop scripts take, since their end must be known."""
-    pid = control_client.running_pid(layout)
+    pid = client.running_pid(layout)
     if not pid:
         sys.stderr.write("nmond is not running on this node\n")
         return 0
-    from opensvc_openha.cli.own_shell import refuse_stop_from_within
+    from opensvc_openha.cli.shell_guard import refuse_stop_from_within
 
     refuse_stop_from_within(layout)
     states = _own_states(layout)
-    control_client.leave(layout, Leaving.STOP_SERVICES)
+    client.leave(layout, Leaving.STOP_SERVICES)
     with goes_on("this node goes on stopping its services, and nmond ends then, see `service -s -c`"):
         _await_end(layout)
     left = _left_behind(states)
@@ -107,7 +108,7 @@ def _stop(layout: Layout) -> int:
 
 def _await_end(layout: Layout) -> None:
     told_at = clock.monotonic() + _TELL_EVERY_S
-    while control_client.running_pid(layout):
+    while client.running_pid(layout):
         clock.pause(0.05)
         if clock.monotonic() >= told_at:
             told_at += _TELL_EVERY_S
@@ -117,7 +118,7 @@ def _await_end(layout: Layout) -> None:
 def _own_states(layout: Layout) -> "dict[str, str]":
     """The STATE file of each service of this node, found without the configuration files: somebody may be editing them."""
     with contextlib.suppress(NotRunningError):
-        status = control_client.fetch_status(layout)
+        status = client.fetch_status(layout)
         return {svc.name: layout.state_file(svc.name, status.node) for svc in status.services if svc.own_state is not None}
     found = glob.glob(f"{glob.escape(layout.services_dir)}/*/{STATE_PREFIX}*")
     own = f"{STATE_PREFIX}{node_name()}".lower()
@@ -141,7 +142,7 @@ def _left_behind(states: "dict[str, str]") -> "list[str]":
 def _tell_what_runs(layout: Layout) -> None:
     """On a stop that takes long: which services it still waits for."""
     try:
-        status = control_client.fetch_status(layout)
+        status = client.fetch_status(layout)
     except NotRunningError:
         return
     busy = [f"{svc.name} {svc.own_state.name}" for svc in status.services if svc.own_state in _MOVING]
@@ -150,9 +151,9 @@ def _tell_what_runs(layout: Layout) -> None:
 
 
 def _restart(layout: Layout) -> int:
-    from opensvc_openha.runtime import launch
+    from opensvc_openha.daemon import launch
 
-    if control_client.running_pid(layout):
+    if client.running_pid(layout):
         try:
             launch.expect_startable(layout)
         except OpenhaError:
@@ -164,7 +165,7 @@ def _restart(layout: Layout) -> int:
 
 
 def _kill(layout: Layout) -> int:
-    if not control_client.running_pid(layout):
+    if not client.running_pid(layout):
         raise NotRunningError("nmond is not running on this node")
     with goes_on("nmond goes on ending"):
         _end(layout)
@@ -173,9 +174,9 @@ def _kill(layout: Layout) -> int:
 
 def _end(layout: Layout) -> None:
     """Ends the daemon and leaves services alone; one that does not answer is killed."""
-    pid = control_client.running_pid(layout)
+    pid = client.running_pid(layout)
     try:
-        control_client.leave(layout, Leaving.KEEP_SERVICES)
+        client.leave(layout, Leaving.KEEP_SERVICES)
     except NotRunningError:
         if pid < 0 or not _may_end(pid):
             raise  # It is another user's, or not for this one to know but by its answer.
@@ -202,7 +203,7 @@ def _may_end(pid: int) -> bool:
 
 def _is_gone(layout: Layout, limit_s: float) -> bool:
     give_up = clock.monotonic() + limit_s
-    while control_client.running_pid(layout):
+    while client.running_pid(layout):
         if clock.monotonic() > give_up:
             return False
         clock.pause(0.02)
@@ -210,5 +211,5 @@ def _is_gone(layout: Layout, limit_s: float) -> bool:
 
 
 def _status(layout: Layout) -> int:
-    sys.stdout.write(render.both(control_client.fetch_status(layout)))
+    sys.stdout.write(render.both(client.fetch_status(layout)))
     return 0

@@ -6,11 +6,12 @@ import os
 import sys
 from typing import Iterable
 
-from opensvc_openha.cli import here
+from opensvc_openha.cli import installation
 from opensvc_openha.cli.fence_text import NAMED, confirmation, fence_report
+from opensvc_openha.control import client
 from opensvc_openha.core.status import FenceGroup
 from opensvc_openha.errors import OpenhaError, UsageError
-from opensvc_openha.runtime import clock, control_client
+from opensvc_openha.system import clock
 
 USAGE = """\
 Usage: openha fence status [--json]    what would be done about a silent peer, and when it was last seen to work
@@ -36,15 +37,15 @@ def main(args: "list[str]") -> int:
     if args[0] == "confirm":
         if len(args) != 2:
             raise UsageError("fence confirm: expected the whole name of the peer (fence --help tells more)")
-        sys.stdout.write(confirmation(args[1], control_client.confirm_peer_out(here.layout(), args[1])))
+        sys.stdout.write(confirmation(args[1], client.confirm_peer_out(installation.layout(), args[1])))
         return 0
     if args[0] != "status" or args[1:] not in ([], ["--json"]):
         raise UsageError("fence: expected status or confirm NODE (fence --help tells more)")
-    status = control_client.fetch_status(here.layout())
+    status = client.fetch_status(installation.layout())
     if args[1:]:
         import json
 
-        from opensvc_openha.runtime.wire import status_to_json
+        from opensvc_openha.control.protocol import status_to_json
 
         print(json.dumps(status_to_json(status)["fencing"], indent=2))
     else:
@@ -57,9 +58,9 @@ def main(args: "list[str]") -> int:
 
 def _plans(groups: "Iterable[FenceGroup]") -> "dict[str, str]":
     """What the generated check-up scripts do, level by level, by service; of each group only as many as are named."""
-    from opensvc_openha.runtime.configuration import read_services
+    from opensvc_openha.storage.configuration import read_services
 
-    checks = {svc.name: svc.check for svc in read_services(here.layout())}
+    checks = {svc.name: svc.check for svc in read_services(installation.layout())}
     named = [name for group in groups if group.name for name in group.services[:NAMED]]
     found = {name: plan_of(checks.get(name, "")) for name in named}
     return {name: text for name, text in found.items() if text}
@@ -70,10 +71,10 @@ def plan_of(check: str) -> str:
     path = f"{os.path.splitext(check)[0]}.env"
     if not check.endswith(".stonith") or not os.path.exists(path):
         return ""
-    from opensvc_openha.agent.fence_plan import level_of
-    from opensvc_openha.agent.service_file import parse_service_text
-    from opensvc_openha.runtime.files import read_text
-    from opensvc_openha.runtime.machine import node_name
+    from opensvc_openha.agent.config.service_file import parse_service_text
+    from opensvc_openha.agent.resources.fence_plan import level_of
+    from opensvc_openha.system.atomic_files import read_text
+    from opensvc_openha.system.identity import node_name
 
     try:
         svcname = os.path.basename(os.path.splitext(check)[0])

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from opensvc_openha.formats.key_file import KeyRing
 from opensvc_openha.formats.layout import Layout
-from opensvc_openha.runtime import configuration
-from opensvc_openha.runtime.key_store import copy_command, is_key_wanted, new_key, write_keys
+from opensvc_openha.storage import configuration
+from opensvc_openha.storage.key_store import copy_command, is_key_wanted, new_key, write_keys
 
 
 def make(layout: Layout) -> "list[str]":

@@ -6,14 +6,15 @@ import getopt
 import os
 import sys
 
-from opensvc_openha.cli import first_key, here, render
+from opensvc_openha.cli import first_key, installation, render
+from opensvc_openha.control import client
 from opensvc_openha.core.model import LinkKind, LinkSpec
 from opensvc_openha.errors import ConfigError, RefusedError, UsageError
 from opensvc_openha.formats.conf_lines import add_line
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.formats.monitor_file import format_link, parse_monitor, remove_link
-from opensvc_openha.runtime import configuration, control_client
-from opensvc_openha.runtime.files import read_text
+from opensvc_openha.storage import configuration
+from opensvc_openha.system.atomic_files import read_text
 
 USAGE = """\
 Usage: hb -s [-v | --json]                                                     show heartbeat status
@@ -53,11 +54,11 @@ def main(args: "list[str]") -> int:
 
 
 def _show(options: "dict[str, str]") -> int:
-    status = control_client.fetch_status(here.layout())
+    status = client.fetch_status(installation.layout())
     if "--json" in options:
         import json
 
-        from opensvc_openha.runtime.wire import status_to_json
+        from opensvc_openha.control.protocol import status_to_json
 
         shown = status_to_json(status)
         del shown["services"]
@@ -68,7 +69,7 @@ def _show(options: "dict[str, str]") -> int:
 
 
 def _add(options: "dict[str, str]") -> int:
-    layout = here.layout()
+    layout = installation.layout()
     spec = _link(layout, options, options.get("-T", ""))
     options_file = configuration.read_options(layout)
     is_first = not configuration.has_links(layout)
@@ -85,7 +86,7 @@ def _add(options: "dict[str, str]") -> int:
         _take_slot(spec, is_forced="--force" in options)
     configuration.edit(layout, layout.monitor_file, add)
     made = first_key.make(layout) if is_first and "--no-key" not in options else []
-    control_client.reload_if_running(layout)
+    client.reload_if_running(layout)
     print("heartbeat added.")
     for line in made:
         print(line)
@@ -93,7 +94,7 @@ def _add(options: "dict[str, str]") -> int:
 
 
 def _claim(options: "dict[str, str]") -> int:
-    layout = here.layout()
+    layout = installation.layout()
     spec = _link(layout, options, "10")
     if not spec.kind.is_disk:
         raise UsageError(f"hb: --force takes a slot of a device; {spec.kind.value} has none")
@@ -143,7 +144,7 @@ def _take_slot(spec: LinkSpec, is_forced: bool) -> None:
 
 
 def _remove(options: "dict[str, str]") -> int:
-    layout = here.layout()
+    layout = installation.layout()
     spec = _link(layout, options, "10")
     options_file = configuration.read_options(layout)
 
@@ -152,12 +153,12 @@ def _remove(options: "dict[str, str]") -> int:
         if changed == text:
             raise ConfigError(f"no such heartbeat link: {spec.node} {spec.link_id}", layout.monitor_file)
         # The last link of a node must not be taken from under a running daemon.
-        is_running = control_client.running_pid(layout) != 0
+        is_running = client.running_pid(layout) != 0
         configuration.parse_links(changed, layout, options_file, need_both_ways=is_running)
         return changed
 
     configuration.edit(layout, layout.monitor_file, remove)
-    control_client.reload_if_running(layout)
+    client.reload_if_running(layout)
     print("heartbeat removed.")
     return 0
 

@@ -11,17 +11,28 @@ import os
 import sys
 from typing import Any, Optional
 
-from opensvc_openha.cli import here
-from opensvc_openha.cli.explanation import CONTEXT_S, SCRIPT_NAMES, Explanation, Facts, describe, episode, explain, sight_lines
+from opensvc_openha.cli import installation
+from opensvc_openha.control import client
 from opensvc_openha.core.model import ServiceSpec
 from opensvc_openha.core.status import NodeStatus
 from opensvc_openha.core.timing import PACES, START_READY_DELAY_S
 from opensvc_openha.errors import NotRunningError, OpenhaError, SystemFault, UsageError
 from opensvc_openha.formats import state_file
 from opensvc_openha.formats.layout import Layout
-from opensvc_openha.runtime import clock, configuration, control_client
-from opensvc_openha.runtime.history_file import Entry, EntryKind, is_of, read_entries
-from opensvc_openha.runtime.machine import node_name, start_of_process
+from opensvc_openha.storage import configuration
+from opensvc_openha.storage.explanation import (
+    CONTEXT_S,
+    SCRIPT_NAMES,
+    Explanation,
+    Facts,
+    describe,
+    episode,
+    explain,
+    sight_lines,
+)
+from opensvc_openha.storage.history_file import Entry, EntryKind, is_of, read_entries
+from opensvc_openha.system import clock
+from opensvc_openha.system.identity import node_name, start_of_process
 
 USAGE = """\
 Usage: openha history [SERVICE] [--since WHEN] [-n NUMBER] [--json]
@@ -43,7 +54,7 @@ def history(args: "list[str]") -> int:
         sys.stdout.write(USAGE)
         return 0
     service, since, limit, is_json = _parse(args)
-    layout = here.layout()
+    layout = installation.layout()
     if service and service not in {svc.name for svc in configuration.read_services(layout)}:
         if not _read(layout, service, limit=1):
             raise UsageError(f"no service {service} is configured here, and none of that name is in the history")
@@ -66,7 +77,7 @@ def _read(layout: Layout, service: str, since: float = 0.0, limit: int = -1, is_
     if _may_read(layout):
         return read_entries(layout.history_file, service, since, limit, is_with_node)
     try:
-        newest = control_client.fetch_history(layout)
+        newest = client.fetch_history(layout)
     except NotRunningError as error:
         raise SystemFault(f"only root may read the history {layout.history_file}, and nmond cannot show it: {error}") from error
     found = [entry for entry in newest if is_of(entry, service, since, is_with_node)]
@@ -122,7 +133,7 @@ def why(args: "list[str]") -> int:
     names = [word for word in args if word != "--json"]
     if len(names) != 1 or names[0].startswith("-") or len(args) > 2:
         raise UsageError("why: expected the name of one service (why --help tells more)")
-    told = explain(_collect(here.layout(), names[0]))
+    told = explain(_collect(installation.layout(), names[0]))
     if "--json" in args:
         sys.stdout.write(json.dumps(_why_json(told), indent=2) + "\n")
     else:
@@ -154,7 +165,7 @@ def _collect(layout: Layout, service: str) -> Facts:
 
 def _ask(layout: Layout) -> "tuple[Optional[NodeStatus], str]":
     try:
-        return control_client.fetch_status(layout), ""
+        return client.fetch_status(layout), ""
     except (NotRunningError, SystemFault) as error:
         return None, str(error)
 

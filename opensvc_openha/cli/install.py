@@ -14,8 +14,8 @@ import sys
 from opensvc_openha.cli.self_command import package_parent
 from opensvc_openha.errors import OpenhaError, RefusedError, SystemFault, UsageError
 from opensvc_openha.formats.layout import TREE_ROOT, AgentLayout, Layout, agent_layout, fhs_layout, tree_layout
-from opensvc_openha.runtime.files import make_dir, write_atomically
-from opensvc_openha.runtime.shipped import read_template
+from opensvc_openha.system.atomic_files import make_dir, write_atomically
+from opensvc_openha.system.package_files import read_template
 
 MARK = "Made by `openha install`"
 _CLUSTER_COMMANDS = {"service": "service", "hb": "hb", "nmond": "nmond", "openha": ""}
@@ -149,7 +149,7 @@ def _install_agent(layout: Layout, agent: AgentLayout) -> "list[str]":
     _write_launcher(f"{agent.bin_dir}/svcmon", "svcmon", layout, agent)
     unit = read_template(_BOOT_UNIT).replace("@OSVC_BIN@", agent.bin_dir)
     _write(f"{layout.ez}/doc/{_BOOT_UNIT}", unit, 0o644)
-    from opensvc_openha.agent.wrappers import ensure_all_wrappers
+    from opensvc_openha.agent.config.wrappers import ensure_all_wrappers
 
     ensure_all_wrappers(agent)
     made = [f"Embedded agent: service files in {agent.etc_dir}, commands in {agent.bin_dir}"]

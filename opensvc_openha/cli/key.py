@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import sys
 
-from opensvc_openha.cli import here, render
-from opensvc_openha.core.peer_lives import NOBODY
+from opensvc_openha.cli import installation, render
+from opensvc_openha.control import client
+from opensvc_openha.core.incarnations import NOBODY
 from opensvc_openha.errors import NotAnsweringError, NotRunningError, RefusedError, SystemFault, UsageError
 from opensvc_openha.formats.key_file import KeyRing
 from opensvc_openha.formats.layout import Layout
-from opensvc_openha.runtime import configuration, control_client
-from opensvc_openha.runtime.key_store import (
+from opensvc_openha.storage import configuration
+from opensvc_openha.storage.key_store import (
     new_key,
     parse_key_data,
     read_keys,
@@ -39,7 +40,7 @@ def main(args: "list[str]") -> int:
         sys.stdout.write(USAGE)
         return 0
     verbs = {"generate": _generate, "rotate": _rotate, "status": _status, "forget-peer": _forget_peer}
-    layout = here.layout()
+    layout = installation.layout()
     if args[:1] == ["install"] and len(args) == 2:
         return _install(layout, args[1])
     if len(args) != 1 or args[0] not in verbs:
@@ -100,7 +101,7 @@ def _rotate(layout: Layout) -> int:
 def _status(layout: Layout) -> int:
     ring, lives = read_settings(layout, configuration.read_options(layout))
     try:
-        status = control_client.fetch_status(layout)
+        status = client.fetch_status(layout)
     except NotRunningError as error:
         if isinstance(error, NotAnsweringError):
             raise
@@ -111,7 +112,7 @@ def _status(layout: Layout) -> int:
 
 def _forget_peer(layout: Layout) -> int:
     try:
-        control_client.forget_peer(layout)
+        client.forget_peer(layout)
     except NotRunningError as error:
         if isinstance(error, NotAnsweringError):
             raise
@@ -123,7 +124,7 @@ def _forget_peer(layout: Layout) -> int:
 
 def _tell_daemon(layout: Layout) -> None:
     try:
-        control_client.reload(layout)
+        client.reload(layout)
     except NotAnsweringError:
         raise
     except NotRunningError:

@@ -10,21 +10,22 @@ import select
 import signal
 import sys
 
-from opensvc_openha.agent.action_log import OUTPUT_SUFFIX, open_log
-from opensvc_openha.agent.actions import ActionOptions, perform
-from opensvc_openha.agent.monitor_rounds import MonitorRounds
-from opensvc_openha.agent.service import Service, load_service
-from opensvc_openha.agent.service_file import service_names
-from opensvc_openha.agent.sync_rounds import RETRY, SyncRounds, send_due
-from opensvc_openha.cli import here
+from opensvc_openha.agent.actions.dispatch import ActionOptions, perform
+from opensvc_openha.agent.config.service_file import service_names
+from opensvc_openha.agent.monitor.monitor_loop import MonitorRounds
+from opensvc_openha.agent.monitor.sync_scheduler import RETRY, SyncRounds, send_due
+from opensvc_openha.agent.service.service import Service, load_service
+from opensvc_openha.agent.values.action_log import OUTPUT_SUFFIX, open_log
+from opensvc_openha.cli import installation
 from opensvc_openha.cli.svcmgr import node_view
+from opensvc_openha.control import client
 from opensvc_openha.core.status import NodeStatus
 from opensvc_openha.errors import InterruptedAction, OpenhaError, UsageError
 from opensvc_openha.formats.layout import AgentLayout
 from opensvc_openha.formats.options_file import MONITOR_INTERVAL_S
-from opensvc_openha.runtime import configuration, control_client
-from opensvc_openha.runtime.clock import wall
-from opensvc_openha.runtime.script_log import bound_log
+from opensvc_openha.storage import configuration
+from opensvc_openha.system.clock import wall
+from opensvc_openha.system.script_log import bound_log
 
 USAGE = """\
 Usage: openha monitor
@@ -41,7 +42,7 @@ def main(args: "list[str]") -> int:
         return 0
     if args:
         raise UsageError(f"monitor: unexpected {' '.join(args)}")
-    agent = here.agent()
+    agent = installation.agent()
 
     def load(name: str) -> Service:
         with open_log(agent.log_dir, name) as log:
@@ -61,7 +62,7 @@ def main(args: "list[str]") -> int:
         return {name: agent.service_file(name) for name in service_names(agent.etc_dir)}
 
     def ask() -> NodeStatus:
-        return control_client.fetch_status(here.layout())
+        return client.fetch_status(installation.layout())
 
     rounds = MonitorRounds(
         files,
@@ -100,6 +101,6 @@ def _is_over(wait_s: float) -> bool:
 def _interval_s() -> float:
     """As openha.conf says now; a mistake in it is told by the daemon."""
     try:
-        return configuration.read_options(here.layout()).monitor_interval_s
+        return configuration.read_options(installation.layout()).monitor_interval_s
     except OpenhaError:
         return MONITOR_INTERVAL_S

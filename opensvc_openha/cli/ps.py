@@ -9,11 +9,12 @@ import os
 import sys
 from typing import Optional
 
-from opensvc_openha.cli import here
+from opensvc_openha.cli import installation
+from opensvc_openha.control import client
 from opensvc_openha.core.status import LinkStatus
 from opensvc_openha.errors import NotAnsweringError, NotRunningError, UsageError
 from opensvc_openha.formats.layout import Layout
-from opensvc_openha.runtime import clock, control_client
+from opensvc_openha.system import clock
 
 USAGE = """\
 Usage: openha ps
@@ -33,14 +34,14 @@ def main(args: "list[str]") -> int:
         return 0
     if args:
         raise UsageError(f"ps: unexpected {' '.join(args)}")
-    layout = here.layout()
-    pid = control_client.running_pid(layout)
+    layout = installation.layout()
+    pid = client.running_pid(layout)
     if not pid:
         raise NotRunningError("nmond is not running on this node (start it with: ezha start)")
     links: "tuple[LinkStatus, ...]" = ()
     problem: Optional[NotAnsweringError] = None
     try:
-        status = control_client.fetch_status(layout)
+        status = client.fetch_status(layout)
         pid, links = status.pid, status.links
     except NotAnsweringError as error:
         problem = error

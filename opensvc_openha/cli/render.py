@@ -9,7 +9,7 @@ from opensvc_openha.core.beat import BootId
 from opensvc_openha.core.status import AuthStatus, LinkStatus, NodeStatus, ServiceStatus
 from opensvc_openha.formats.key_file import KeyRing
 from opensvc_openha.formats.one_line import one_line
-from opensvc_openha.runtime.clock import stamp
+from opensvc_openha.system.clock import stamp
 
 SERVICE_COLUMNS = "%-16s %-16s %-14s %-16s %-14s"
 STATUS_HEADINGS = ("Heartbeat status:", "Services status:")

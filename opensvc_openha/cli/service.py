@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 from typing import Optional
 
-from opensvc_openha.cli import here, render
+from opensvc_openha.cli import installation, render
 from opensvc_openha.cli.interrupted import goes_on
+from opensvc_openha.control import client
 from opensvc_openha.core.events import Command
 from opensvc_openha.errors import ActionError, ConfigError, NotAnsweringError, NotRunningError, RefusedError, UsageError
 from opensvc_openha.formats.layout import Layout
-from opensvc_openha.runtime import control_client
 
 ACTIONS = tuple(command.value for command in Command)
 USAGE = f"""\
@@ -57,11 +57,11 @@ def _show(options: "set[str]") -> int:
     unknown = options - {"-s", "-c", "-sc", "-v", "--json"}
     if unknown:
         raise UsageError(f"service -s takes -c, -v or --json, not {' '.join(sorted(unknown))}")
-    status = control_client.fetch_status(here.layout())
+    status = client.fetch_status(installation.layout())
     if "--json" in options:
         import json
 
-        from opensvc_openha.runtime.wire import status_to_json
+        from opensvc_openha.control.protocol import status_to_json
 
         print(json.dumps(status_to_json(status), indent=2))
     elif "-v" in options:
@@ -74,7 +74,7 @@ def _show(options: "set[str]") -> int:
 
 
 def _info(name: str) -> int:
-    status = control_client.fetch_status(here.layout())
+    status = client.fetch_status(installation.layout())
     svc = status.service(name)
     if svc is None:
         raise ConfigError(f"service {name} does not exist")
@@ -86,12 +86,12 @@ def _info(name: str) -> int:
 
 def _expect_service(layout: Layout, name: str) -> None:
     """ConfigError for a service that is neither configured nor kept by the daemon since it may run here."""
-    from opensvc_openha.runtime import configuration
+    from opensvc_openha.storage import configuration
 
     if any(svc.name == name for svc in configuration.read_services(layout)):
         return
     try:
-        known = control_client.fetch_status(layout).service(name)
+        known = client.fetch_status(layout).service(name)
     except NotAnsweringError:
         raise
     except NotRunningError:
@@ -115,16 +115,16 @@ def _act(args: "list[str]") -> int:
         command = Command(typed.lower())
     except ValueError:
         raise UsageError(f"action {typed} not found (expected one of: {', '.join(ACTIONS)})") from None
-    layout = here.layout()
+    layout = installation.layout()
     if names is not None:
         _expect_service(layout, names[0])
     if command in (Command.STOP, Command.FREEZE_STOP):
-        from opensvc_openha.cli.own_shell import refuse_stop_from_within
+        from opensvc_openha.cli.shell_guard import refuse_stop_from_within
 
         refuse_stop_from_within(layout, names)
     failures = []
     with goes_on("what the node daemon was asked for goes on, see `service -s -c`"):
-        for answer in control_client.act(layout, command, names):
+        for answer in client.act(layout, command, names):
             line = render.answer_line(answer)
             if answer.is_ok:
                 print(line, flush=True)

@@ -7,22 +7,24 @@ import stat
 import sys
 from typing import TYPE_CHECKING, Optional
 
-from opensvc_openha.cli import here
+from opensvc_openha.cli import installation
+from opensvc_openha.control import client
 from opensvc_openha.core.events import ScriptKind, ScriptOutcome
 from opensvc_openha.core.model import ServiceSpec
 from opensvc_openha.core.states import MAY_RUN, ServiceState
 from opensvc_openha.core.timing import FIRST_STATUS_LIMIT_S
+from opensvc_openha.daemon.script_runner import ask_wrapper
 from opensvc_openha.errors import ConfigError, NotAnsweringError, NotRunningError, RefusedError, UsageError
 from opensvc_openha.formats.conf_lines import add_line
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.formats.services_file import change_check, check_service_name, format_service, remove_service
 from opensvc_openha.formats.state_file import StoredState, decode
-from opensvc_openha.runtime import clock, configuration, control_client
-from opensvc_openha.runtime.files import make_dir
-from opensvc_openha.runtime.machine import node_name
-from opensvc_openha.runtime.programs import why_not_runnable
-from opensvc_openha.runtime.script_runner import ask_wrapper
-from opensvc_openha.runtime.state_store import write_state
+from opensvc_openha.storage import configuration
+from opensvc_openha.storage.state_store import write_state
+from opensvc_openha.system import clock
+from opensvc_openha.system.atomic_files import make_dir
+from opensvc_openha.system.identity import node_name
+from opensvc_openha.system.programs import why_not_runnable
 
 if TYPE_CHECKING:
     from opensvc_openha.core.status import ServiceStatus
@@ -32,7 +34,7 @@ _RUNS = frozenset({ServiceState.STARTED, ServiceState.FROZEN_START, ServiceState
 
 def add(name: str, script: str, primary: str, secondary: str, check: str) -> int:
     """``service -a``: the service's directory and STATE files, then its line; everything is checked before."""
-    layout = here.layout()
+    layout = installation.layout()
     print(f"Creating service {name} :", flush=True)
     try:
         spec = _checked(layout, ServiceSpec(name, script, primary, secondary, check))
@@ -43,7 +45,7 @@ def add(name: str, script: str, primary: str, secondary: str, check: str) -> int
             return add_line(text, format_service(spec))
 
         configuration.edit(layout, layout.services_file, with_line)
-        control_client.reload_if_running(layout)
+        client.reload_if_running(layout)
     except Exception:
         print("Failed.", flush=True)
         raise
@@ -68,7 +70,7 @@ def _first_status(layout: Layout, name: str) -> "Optional[ServiceStatus]":
     give_up = clock.monotonic() + FIRST_STATUS_LIMIT_S
     while True:
         try:
-            svc = control_client.fetch_status(layout).service(name)
+            svc = client.fetch_status(layout).service(name)
         except NotRunningError:
             return None
         if svc is None or svc.script != ScriptKind.PROBE.value or clock.monotonic() >= give_up:
@@ -115,13 +117,13 @@ def _check_script(what: str, path: str) -> None:
 
 def _make_wrapper(path: str) -> None:
     """Makes the embedded agent's wrapper if that is what is named and its service file is there."""
-    agent_layout = here.agent()
+    agent_layout = installation.agent()
     svcname, dot, kind = os.path.basename(path).rpartition(".")
     is_wrapper = os.path.dirname(path) == agent_layout.etc_dir and kind in ("cluster", "stonith") and dot
     if not is_wrapper or os.path.exists(path) or not os.path.exists(agent_layout.service_file(svcname)):
         return
     if os.path.exists(f"{agent_layout.bin_dir}/svcmgr"):
-        from opensvc_openha.agent.wrappers import ensure_all_wrappers
+        from opensvc_openha.agent.config.wrappers import ensure_all_wrappers
 
         ensure_all_wrappers(agent_layout)
 
@@ -147,14 +149,14 @@ def _make_state_files(layout: Layout, spec: ServiceSpec) -> "list[str]":
 def _initial_state(layout: Layout, spec: ServiceSpec, node: str) -> ServiceState:
     """FROZEN_STOP, or FROZEN_START where the wrapper says that it runs here already. A daemon that runs asks itself."""
     is_here = node.lower() == node_name().lower()
-    if is_here and control_client.running_pid(layout) == 0 and ask_wrapper(spec.script) is ScriptOutcome.UP:
+    if is_here and client.running_pid(layout) == 0 and ask_wrapper(spec.script) is ScriptOutcome.UP:
         return ServiceState.FROZEN_START
     return ServiceState.FROZEN_STOP
 
 
 def remove(name: str) -> int:
     """``service -r``: only what does not run here."""
-    layout = here.layout()
+    layout = installation.layout()
     services = configuration.read_services(layout)
     if not any(svc.name == name for svc in services):
         raise ConfigError(f"Service {name} not found.")
@@ -170,7 +172,7 @@ def remove(name: str) -> int:
         return remove_service(text, name)
 
     configuration.edit(layout, layout.services_file, without_line)
-    control_client.reload_if_running(layout)
+    client.reload_if_running(layout)
     _forget_state_files(layout, name)
     print(f"Remove of service {name} done")
     print("Done.", flush=True)
@@ -183,20 +185,20 @@ def remove(name: str) -> int:
 
 def replace_check(name: str, check: str) -> None:
     """Gives a service another check-up script; the daemon takes it over at once."""
-    layout = here.layout()
+    layout = installation.layout()
     _check_script("check script", check)
 
     def with_check(text: str) -> str:
         return change_check(text, name, check)
 
     configuration.edit(layout, layout.services_file, with_check)
-    control_client.reload_if_running(layout)
+    client.reload_if_running(layout)
 
 
 def _known_service(layout: Layout, name: str) -> "Optional[ServiceStatus]":
     """What the daemon says of the service; None where none runs."""
     try:
-        return control_client.fetch_status(layout).service(name)
+        return client.fetch_status(layout).service(name)
     except NotAnsweringError:
         raise
     except NotRunningError:

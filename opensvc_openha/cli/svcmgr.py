@@ -13,21 +13,21 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Iterator, Optional, Sequence
 
 from opensvc_openha import __version__
-from opensvc_openha.agent.action_lock import DEFAULT_WAIT_S
-from opensvc_openha.agent.action_log import ActionLog, open_log
-from opensvc_openha.agent.actions import GROUP_ACTIONS, ActionOptions, is_change, perform, shown_actions
-from opensvc_openha.agent.hb_status import ClusterView
-from opensvc_openha.agent.selection import ServiceSelector, is_chosen
-from opensvc_openha.agent.service import ResourceSelector as ResourceChoice
-from opensvc_openha.agent.service import cluster_view, load_service, validate
-from opensvc_openha.agent.service_file import COMMAND_NAMES, SERVICE_NAME, misnamed_files, service_names
-from opensvc_openha.agent.wrappers import default_command, ensure_wrappers, leftover_lines, orphaned_wrappers
+from opensvc_openha.agent.actions.dispatch import GROUP_ACTIONS, ActionOptions, is_change, perform, shown_actions
+from opensvc_openha.agent.config.service_file import COMMAND_NAMES, SERVICE_NAME, misnamed_files, service_names
+from opensvc_openha.agent.config.wrappers import default_command, ensure_wrappers, leftover_lines, orphaned_wrappers
+from opensvc_openha.agent.service.action_lock import DEFAULT_WAIT_S
+from opensvc_openha.agent.service.selection import ServiceSelector, is_chosen
+from opensvc_openha.agent.service.service import ResourceSelector as ResourceChoice
+from opensvc_openha.agent.service.service import cluster_view, load_service, validate
+from opensvc_openha.agent.values.action_log import ActionLog, open_log
+from opensvc_openha.agent.values.cluster_client import ClusterView
+from opensvc_openha.control.client import act, fetch_status, note
 from opensvc_openha.errors import ConfigError, InterruptedAction, OpenhaError, SystemFault, UsageError
 from opensvc_openha.formats.layout import AgentLayout, Layout, agent_layout, find_layout
 from opensvc_openha.formats.nodes_file import parse_nodes
-from opensvc_openha.runtime.control_client import act, fetch_status, note
-from opensvc_openha.runtime.files import read_text
-from opensvc_openha.runtime.machine import node_name
+from opensvc_openha.system.atomic_files import read_text
+from opensvc_openha.system.identity import node_name
 
 if TYPE_CHECKING:
     from opensvc_openha.core.events import Command

@@ -8,14 +8,14 @@ import sys
 from typing import Sequence
 
 from opensvc_openha import __version__
-from opensvc_openha.agent.action_log import open_log
-from opensvc_openha.agent.render import print_status_lines, svcmon_lines
-from opensvc_openha.agent.service import load_service
-from opensvc_openha.agent.service_file import misnamed_files, service_names
-from opensvc_openha.agent.side_looks import Look, status_of_all
-from opensvc_openha.agent.status import ServiceReport
-from opensvc_openha.agent.volume_groups import AllVolumeGroups
-from opensvc_openha.agent.wrappers import leftover_lines
+from opensvc_openha.agent.config.service_file import misnamed_files, service_names
+from opensvc_openha.agent.config.wrappers import leftover_lines
+from opensvc_openha.agent.host.lvm import AllVolumeGroups
+from opensvc_openha.agent.service.service import load_service
+from opensvc_openha.agent.show.parallel_status import Look, status_of_all
+from opensvc_openha.agent.show.render import print_status_lines, svcmon_lines
+from opensvc_openha.agent.values.action_log import open_log
+from opensvc_openha.agent.values.status import ServiceReport
 from opensvc_openha.cli.svcmgr import named_services, node_view, repair_wrappers
 from opensvc_openha.errors import UsageError
 from opensvc_openha.formats.layout import agent_layout

@@ -15,10 +15,10 @@ from dataclasses import replace
 from types import FrameType
 from typing import TYPE_CHECKING, Callable, NoReturn, Optional, Sequence
 
-from opensvc_openha.agent.side_looks import Look
-from opensvc_openha.agent.watch_screen import View, chosen_service, screen
+from opensvc_openha.agent.show.parallel_status import Look
+from opensvc_openha.agent.show.watch_screen import View, chosen_service, screen
 from opensvc_openha.errors import SystemFault, UsageError
-from opensvc_openha.runtime.clock import stamp, wall
+from opensvc_openha.system.clock import stamp, wall
 
 if TYPE_CHECKING:
     from curses import window as Window

@@ -16,6 +16,7 @@ from opensvc_openha.core.actions import (
     Action,
     Announce,
     Answer,
+    AnswerCode,
     Exit,
     MirrorPeer,
     Persist,
@@ -24,23 +25,22 @@ from opensvc_openha.core.actions import (
     RememberFencing,
     RememberLives,
     RunScript,
-    AnswerCode,
 )
-from opensvc_openha.core.admission import CONTRADICTION, BeatFilter
 from opensvc_openha.core.beat import Ack, Beat, BootId, Goodbye
+from opensvc_openha.core.beat_filter import CONTRADICTION, BeatFilter
 from opensvc_openha.core.configuration_marks import ConfigurationDifferences
 from opensvc_openha.core.events import (
     BeatReceived,
     CommandReceived,
     ConfigChanged,
     Event,
-    RecoveredState,
-    Leaving,
     LeaveRequested,
+    Leaving,
     ListenerTried,
     PeerConfirmedOut,
     PeerForgotten,
     ReadinessFound,
+    RecoveredState,
     ScriptExited,
     ScriptKind,
     ScriptOutcome,
@@ -52,13 +52,13 @@ from opensvc_openha.core.events import (
 from opensvc_openha.core.facts import Facts
 from opensvc_openha.core.fencing import Fencing
 from opensvc_openha.core.fencing_memory import FencingMemory
+from opensvc_openha.core.incarnations import PeerIncarnations
+from opensvc_openha.core.link_down_notice import LinkDownNotice
 from opensvc_openha.core.link_monitor import LinkMonitor
 from opensvc_openha.core.model import ClusterSpec, LinkSpec, ServiceSpec
-from opensvc_openha.core.mute_notice import LinkDownNotice
-from opensvc_openha.core.peer_lives import PeerIncarnations
 from opensvc_openha.core.peer_view import PeerView
-from opensvc_openha.core.service_differences import ServiceMismatch
 from opensvc_openha.core.service_machine import ServiceMachine
+from opensvc_openha.core.service_mismatch import ServiceMismatch
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import LinkStatus, NodeStatus, PeerStanding, ServiceStatus, Sight
 

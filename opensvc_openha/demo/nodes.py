@@ -22,7 +22,7 @@ from types import TracebackType
 from typing import IO, Any, Dict, Iterator, List, Mapping, Optional, Sequence, Type, Union
 
 from opensvc_openha.demo import node_init
-from opensvc_openha.demo.enclosure import (
+from opensvc_openha.demo.sandbox_namespaces import (
     BASE,
     COMMAND_LIMIT_S,
     START_LIMIT_S,
@@ -36,7 +36,7 @@ from opensvc_openha.demo.enclosure import (
 from opensvc_openha.demo.shared_disk import NODE_PATH, SharedDisk
 from opensvc_openha.demo.switch import LINKS, Switch, address, check_link
 from opensvc_openha.errors import SystemFault
-from opensvc_openha.runtime import clock
+from opensvc_openha.system import clock
 
 NAMES = ("deb1.opensvc.com", "deb2.opensvc.com")
 SHARED_DIR = "/shared"

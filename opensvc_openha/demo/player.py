@@ -28,7 +28,7 @@ from opensvc_openha.demo.story import (
 )
 from opensvc_openha.demo.timeline import StateWatcher, TakeoverTimes, takeover_times
 from opensvc_openha.errors import ActionError
-from opensvc_openha.runtime import clock
+from opensvc_openha.system import clock
 
 REPEAT_S = 0.15
 COMMAND_LIMIT_S = 30.0

@@ -13,7 +13,7 @@ import os
 import struct
 from typing import List, Optional
 
-from opensvc_openha.demo.enclosure import Sandbox
+from opensvc_openha.demo.sandbox_namespaces import Sandbox
 
 SIZE_BYTES = 1024 * 1024
 NODE_PATH = "/dev/mapper/disk.hb.0"

@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 import shlex
 
-from opensvc_openha.demo.enclosure import TOOL_PATH
 from opensvc_openha.demo.nodes import Node, TwoNodes
+from opensvc_openha.demo.sandbox_namespaces import TOOL_PATH
 from opensvc_openha.errors import SystemFault
 
 SSHD = "/usr/sbin/sshd"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Dict, List, Set, Tuple
 
-from opensvc_openha.demo.enclosure import BASE, Sandbox, find_tool
+from opensvc_openha.demo.sandbox_namespaces import BASE, Sandbox, find_tool
 
 LINKS = ("eth0", "eth1", "eth2")
 SILENCING = ("learning", "flood", "mcast_flood", "bcast_flood")

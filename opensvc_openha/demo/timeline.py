@@ -13,7 +13,7 @@ from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.formats import state_file
-from opensvc_openha.runtime import clock
+from opensvc_openha.system import clock
 
 POLL_S = 0.005
 

@@ -19,9 +19,9 @@ from opensvc_openha.errors import FrameError
 from opensvc_openha.formats.device_signs import HEAD_BYTES, TAIL_BYTES, find_sign, holds_heartbeat, without_heartbeats
 from opensvc_openha.formats.disk_slot import BLOCK_BYTES, decode_slot, encode_slot
 from opensvc_openha.links.base import Clock, LinkFault, Received
+from opensvc_openha.links.blkid_probe import ask_blkid
 from opensvc_openha.links.disk_channel import START_LIMIT_S, DeviceInfo, DiskChannel, channel_for
 from opensvc_openha.links.disk_worker import MAX_BYTES
-from opensvc_openha.links.second_opinion import ask_blkid
 
 IO_LIMIT_S = 2.0
 """An answer of the disk that takes longer is a fault, even where the link's timeout would allow more."""

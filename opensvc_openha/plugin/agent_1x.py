@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Mapping
 
-from opensvc_openha.plugin.agents import Agent, AgentLine, contains
-from opensvc_openha.runtime.shipped import read_template
+from opensvc_openha.plugin.agent import Agent, AgentLine, contains
+from opensvc_openha.system.package_files import read_template
 
 _DRIVER = "lib/resHbOpenHA.py"
 _LOOK = {

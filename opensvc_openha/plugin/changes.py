@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from opensvc_openha.errors import SystemFault
-from opensvc_openha.runtime.files import make_dir, write_atomically
+from opensvc_openha.system.atomic_files import make_dir, write_atomically
 
 
 class Change(Protocol):

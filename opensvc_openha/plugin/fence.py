@@ -10,8 +10,9 @@ import logging
 import sys
 from typing import Mapping
 
-from opensvc_openha.agent.action_log import LINE_FORMAT, ActionLog
-from opensvc_openha.agent.fence_plan import (
+from opensvc_openha.agent.actions.fencing import PeerKnowledge, Verdict, decide, knowledge_of
+from opensvc_openha.agent.config.service_file import Section, ServiceFile, parse_service_text
+from opensvc_openha.agent.resources.fence_plan import (
     FENCE_TIMEOUT_S,
     FenceStep,
     callout_step,
@@ -21,16 +22,15 @@ from opensvc_openha.agent.fence_plan import (
     plan_time_s,
     read_power,
 )
-from opensvc_openha.agent.fence_status import Power
-from opensvc_openha.agent.fencing import PeerKnowledge, Verdict, decide, knowledge_of
-from opensvc_openha.agent.service_file import Section, ServiceFile, parse_service_text
+from opensvc_openha.agent.resources.fence_status import Power
+from opensvc_openha.agent.values.action_log import LINE_FORMAT, ActionLog
+from opensvc_openha.control import client
 from opensvc_openha.errors import ActionError, ConfigError, NotRunningError, RefusedError
 from opensvc_openha.formats.layout import Layout
-from opensvc_openha.plugin.agents import Agent
+from opensvc_openha.plugin.agent import Agent
 from opensvc_openha.plugin.installer import AgentService, is_in_place, read_services
-from opensvc_openha.runtime import control_client
-from opensvc_openha.runtime.files import read_text
-from opensvc_openha.runtime.machine import node_name
+from opensvc_openha.system.atomic_files import read_text
+from opensvc_openha.system.identity import node_name
 
 
 def fence_if_needed(agent: Agent, layout: Layout, svcname: str, env: Mapping[str, str]) -> str:
@@ -77,7 +77,7 @@ def _steps(agent: Agent, service: AgentService) -> "list[FenceStep]":
 
 def _ask_daemon(layout: Layout, service: AgentService) -> PeerKnowledge:
     try:
-        node = control_client.fetch_status(layout)
+        node = client.fetch_status(layout)
     except NotRunningError:
         return PeerKnowledge(None, None)
     known = node.service(service.cluster_name)

@@ -16,14 +16,14 @@ import subprocess
 from dataclasses import dataclass, replace
 from typing import Collection, Optional
 
-from opensvc_openha.agent.service_file import Section, parse_service_text
+from opensvc_openha.agent.config.service_file import Section, parse_service_text
 from opensvc_openha.errors import ConfigError, RefusedError, SystemFault
 from opensvc_openha.formats.layout import TREE_ROOT, Layout, fhs_layout, tree_layout
 from opensvc_openha.plugin import openha_driver
-from opensvc_openha.plugin.agents import HOMES, Agent, contains
+from opensvc_openha.plugin.agent import HOMES, Agent, contains
 from opensvc_openha.plugin.changes import Change, Link, Move, Remove, Undivert, Write
-from opensvc_openha.runtime.machine import node_name
-from opensvc_openha.runtime.shipped import shipped_path
+from opensvc_openha.system.identity import node_name
+from opensvc_openha.system.package_files import shipped_path
 
 STOCK_SUFFIX = ".stock"
 _ADDED = "added"

@@ -10,7 +10,7 @@ import subprocess
 from typing import Optional
 
 from opensvc_openha.core.timing import PROBE_LIMIT_S
-from opensvc_openha.plugin.agents import Agent
+from opensvc_openha.plugin.agent import Agent
 from opensvc_openha.plugin.installer import AgentService
 
 UNKNOWN = "undef"

@@ -8,9 +8,9 @@ import subprocess
 
 import pytest
 
+from opensvc_openha.agent.host.lvm import parse_report, parse_reports
 from opensvc_openha.agent.resources.disk import tag_changes, users_of
 from opensvc_openha.agent.resources.share import parse_exports
-from opensvc_openha.agent.volume_groups import parse_report, parse_reports
 
 
 def test_active_group_with_tags_is_understood():

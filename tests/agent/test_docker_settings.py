@@ -7,12 +7,12 @@ from ipaddress import IPv4Network
 
 import pytest
 
+from opensvc_openha.agent.config.service_file import parse_service_text
 from opensvc_openha.agent.docker import launch
 from opensvc_openha.agent.docker.bridge import POOLS, free_subnet, gateway_of
 from opensvc_openha.agent.docker.engine_view import Container, EngineView, Standing
 from opensvc_openha.agent.docker.settings import holding_mount, read_settings
 from opensvc_openha.agent.docker.spawn import reasons_in
-from opensvc_openha.agent.service_file import parse_service_text
 from opensvc_openha.errors import ActionError, ConfigError
 from tests.agent.tutorial_files import BUSYBOX_ENV, REGISTRY_ENV
 

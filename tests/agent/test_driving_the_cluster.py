@@ -12,12 +12,12 @@ from typing import Callable, Iterator
 
 import pytest
 
-from opensvc_openha.agent import cluster_actions
-from opensvc_openha.agent.action_log import open_log
-from opensvc_openha.agent.cluster_actions import CHANGE_LIMIT_S, ClusterActions, why_not_driven
-from opensvc_openha.agent.commands import CommandResult
-from opensvc_openha.agent.hb_status import ClusterView
-from opensvc_openha.agent.service import load_service
+from opensvc_openha.agent.actions import cluster
+from opensvc_openha.agent.actions.cluster import CHANGE_LIMIT_S, ClusterActions, why_not_driven
+from opensvc_openha.agent.host.commands import CommandResult
+from opensvc_openha.agent.service.service import load_service
+from opensvc_openha.agent.values.action_log import open_log
+from opensvc_openha.agent.values.cluster_client import ClusterView
 from opensvc_openha.core.events import Command
 from opensvc_openha.core.states import ServiceState as S
 from opensvc_openha.core.status import NodeStatus, PeerStanding, ServiceStatus
@@ -141,9 +141,9 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "Iterator[Callable[
     """Makes the cluster in a state."""
     def made(first: S, second: S) -> Model:
         model = Model(tmp_path, first, second)
-        monkeypatch.setattr(cluster_actions, "run_command", model.ssh)
-        monkeypatch.setattr(cluster_actions, "pause", model.pass_time)
-        monkeypatch.setattr(cluster_actions, "monotonic", lambda: model.now)
+        monkeypatch.setattr(cluster, "run_command", model.ssh)
+        monkeypatch.setattr(cluster, "pause", model.pass_time)
+        monkeypatch.setattr(cluster, "monotonic", lambda: model.now)
         return model
 
     yield made
@@ -454,7 +454,7 @@ def test_daemon_that_is_busy_for_a_moment_is_asked_again(make: Make, monkeypatch
         model.pass_time(seconds)
         model.unanswered = int(model.now < 1)
 
-    monkeypatch.setattr(cluster_actions, "pause", pass_busily)
+    monkeypatch.setattr(cluster, "pause", pass_busily)
     model.is_slow = True
     assert model.ask("start") == 0
 
@@ -496,11 +496,11 @@ def test_action_goes_through_the_cluster_only_where_its_daemon_answers(make: Mak
 
 def test_one_action_at_a_time(make: Make) -> None:
     """The lock of another action on this service is respected."""
-    from opensvc_openha.agent.action_lock import action_lock
+    from opensvc_openha.agent.service.action_lock import action_lock
 
     model = make(S.STARTED, S.STOPPED)
     model.ask("freeze")
-    with action_lock(model.service.var_dir, "start", 0, cluster_actions.LOCK_NAME):
+    with action_lock(model.service.var_dir, "start", 0, cluster.LOCK_NAME):
         with pytest.raises((RefusedError, SystemFault), match="is acting on this service"):
             model.ask("thaw")
 
@@ -532,6 +532,6 @@ def test_peer_that_does_not_do_its_part_is_named_with_the_reason(
 ) -> None:
     """And what can be done by hand there."""
     model = make(S.STOPPED, S.STOPPED)
-    monkeypatch.setattr(cluster_actions, "run_command", lambda command, limit_s: CommandResult(code, output))
+    monkeypatch.setattr(cluster, "run_command", lambda command, limit_s: CommandResult(code, output))
     with pytest.raises(RefusedError, match=f"{said}.*the same can be done by hand on deb2: service -A webha freeze-stop"):
         model.ask("start")

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from opensvc_openha.agent.actions import FROZEN, SAFETY_NET
+from opensvc_openha.agent.actions.dispatch import FROZEN, SAFETY_NET
 
 NODE = os.uname().nodename.lower()
 

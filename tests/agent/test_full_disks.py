@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from opensvc_openha.agent.commands import run_command
+from opensvc_openha.agent.host.commands import run_command
 from opensvc_openha.cli.streams import is_report
 from tests.agent.conftest import PACKAGE_ROOT
-from tests.runtime.test_log_disks import FullDisk
+from tests.daemon.test_log_disks import FullDisk
 from tests.waiting import until
 
 

@@ -10,8 +10,7 @@ import sys
 import pytest
 
 from opensvc_openha.errors import ActionError, InterruptedAction, OpenhaError
-from opensvc_openha.runtime.machine import node_name
-
+from opensvc_openha.system.identity import node_name
 from tests.agent.conftest import PACKAGE_ROOT
 from tests.waiting import until
 

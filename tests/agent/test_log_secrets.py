@@ -8,8 +8,8 @@ from typing import Iterator
 
 import pytest
 
-from opensvc_openha.agent.action_log import open_log
-from opensvc_openha.agent.commands import run_or_fail
+from opensvc_openha.agent.host.commands import run_or_fail
+from opensvc_openha.agent.values.action_log import open_log
 from opensvc_openha.errors import ActionError
 from tests.agent.conftest import Agent
 from tests.cli.test_modes import wrong_modes

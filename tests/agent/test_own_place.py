@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from opensvc_openha.agent import own_place
-from opensvc_openha.agent.mounts import Mount
-from opensvc_openha.agent.own_place import refuse_from_within, refuse_stop_from_within
-from opensvc_openha.agent.service_file import Section, read_service_file
+from opensvc_openha.agent.config.service_file import Section, read_service_file
+from opensvc_openha.agent.host.mounts import Mount
+from opensvc_openha.agent.service import caller_location
+from opensvc_openha.agent.service.caller_location import refuse_from_within, refuse_stop_from_within
 from opensvc_openha.errors import RefusedError
 from opensvc_openha.formats.layout import AgentLayout, agent_layout
-from opensvc_openha.runtime.machine import node_name
+from opensvc_openha.system.identity import node_name
 
 
 @pytest.fixture(name="layout")
@@ -24,7 +24,7 @@ def make_layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AgentLayout:
     (tmp_path / "link").symlink_to("real")
     points = ("/", str(tmp_path / "data"), str(tmp_path / "real/other"))
     mounts = tuple(Mount("0:99", "/", point, "tmpfs", "none") for point in points)
-    monkeypatch.setattr(own_place, "read_mounts", lambda: mounts)
+    monkeypatch.setattr(caller_location, "read_mounts", lambda: mounts)
     monkeypatch.chdir(tmp_path / "data")
     return agent_layout("", {"OSVC_ETC": str(tmp_path / "etc")})
 

@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from opensvc_openha.agent.mounts import Mount, parse_mounts, top_mount
+from opensvc_openha.agent.host.mounts import Mount, parse_mounts, top_mount
 from tests.waiting import LIMIT_S, until
 
 pytestmark = pytest.mark.root

@@ -7,7 +7,7 @@ from typing import Optional
 
 import pytest
 
-from opensvc_openha.agent.schedule import DEFAULT, is_due, parse_period, parse_schedule
+from opensvc_openha.agent.config.schedule import DEFAULT, is_due, parse_period, parse_schedule
 
 SUNDAY = datetime.datetime(2014, 6, 22)
 

@@ -7,17 +7,17 @@ from typing import Callable, Optional
 
 import pytest
 
-from opensvc_openha.agent import selection
-from opensvc_openha.agent.action_log import open_log
-from opensvc_openha.agent.hb_status import ClusterView
-from opensvc_openha.agent.selection import ServiceSelector, is_chosen, is_primary
-from opensvc_openha.agent.service import Service, load_service
-from opensvc_openha.agent.status import Group, ResourceReport, ResourceStatus, ServiceReport
+from opensvc_openha.agent.service import selection
+from opensvc_openha.agent.service.selection import ServiceSelector, is_chosen, is_primary
+from opensvc_openha.agent.service.service import Service, load_service
+from opensvc_openha.agent.values.action_log import open_log
+from opensvc_openha.agent.values.cluster_client import ClusterView
+from opensvc_openha.agent.values.status import Group, ResourceReport, ResourceStatus, ServiceReport
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import NodeStatus, PeerStanding, ServiceStatus
 from opensvc_openha.errors import NotRunningError, SystemFault
 from opensvc_openha.formats.layout import agent_layout
-from opensvc_openha.runtime.machine import node_name
+from opensvc_openha.system.identity import node_name
 
 HERE = node_name().lower()
 HB = "[hb#0]\ntype = OpenHA\nname = webha\n"

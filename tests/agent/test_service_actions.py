@@ -11,16 +11,16 @@ import time
 from pathlib import Path
 
 import pytest
+
+from opensvc_openha.agent.actions.dispatch import FROZEN, SAFETY_NET
+from opensvc_openha.agent.host import commands
+from opensvc_openha.agent.host.commands import run_command
+from opensvc_openha.agent.host.parallel_jobs import Job, run_side_by_side
+from opensvc_openha.agent.host.signals import interruptible
+from opensvc_openha.agent.service.action_lock import action_lock
+from opensvc_openha.errors import InterruptedAction, RefusedError, SystemFault
 from tests.agent.conftest import PACKAGE_ROOT
 from tests.waiting import LIMIT_S, until
-
-from opensvc_openha.agent.action_lock import action_lock
-from opensvc_openha.agent import commands
-from opensvc_openha.agent.actions import FROZEN, SAFETY_NET
-from opensvc_openha.agent.commands import run_command
-from opensvc_openha.agent.interruption import interruptible
-from opensvc_openha.agent.side_by_side import Job, run_side_by_side
-from opensvc_openha.errors import InterruptedAction, RefusedError, SystemFault
 
 APP = "[app#{number}]\nscript = {script}\nstart = {number}\nstop = {stop}\ncheck = {number}\n"
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import logging
 
 import pytest
-from tests.agent.tutorial_files import BUSYBOX_ENV, REGISTRY_ENV
 
-from opensvc_openha.agent.action_log import ActionLog
-from opensvc_openha.agent.hb_status import ClusterView
+from opensvc_openha.agent.config.service_file import ServiceFile, parse_service_text
 from opensvc_openha.agent.resources.base import DriverContext
 from opensvc_openha.agent.resources.registry import build_resources
-from opensvc_openha.agent.sequence import in_display_order, in_start_order, in_stop_order
-from opensvc_openha.agent.service_file import ServiceFile, parse_service_text
+from opensvc_openha.agent.service.ordering import in_display_order, in_start_order, in_stop_order
+from opensvc_openha.agent.values.action_log import ActionLog
+from opensvc_openha.agent.values.cluster_client import ClusterView
 from opensvc_openha.errors import ConfigError, NotRunningError
 from opensvc_openha.formats.layout import AgentLayout
+from tests.agent.tutorial_files import BUSYBOX_ENV, REGISTRY_ENV
 
 NODE = "deb1.opensvc.com"
 

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from opensvc_openha.agent.hb_status import ClusterView, finding_of_state
-from opensvc_openha.agent.render import json_status, print_status_lines, svcmon_lines
-from opensvc_openha.agent.status import Group, ResourceReport, ResourceStatus, ServiceReport, merge
+from opensvc_openha.agent.show.render import json_status, print_status_lines, svcmon_lines
+from opensvc_openha.agent.values.cluster_client import ClusterView, finding_of_state
+from opensvc_openha.agent.values.status import Group, ResourceReport, ResourceStatus, ServiceReport, merge
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import NodeStatus, PeerStanding, ServiceStatus
 from opensvc_openha.errors import NotAnsweringError, NotRunningError

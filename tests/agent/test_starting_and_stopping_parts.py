@@ -8,12 +8,12 @@ from typing import Callable, Iterator
 
 import pytest
 
-from opensvc_openha.agent.action_log import open_log
-from opensvc_openha.agent.hb_status import ClusterView
 from opensvc_openha.agent.resources.base import Finding, ResourceSpec
-from opensvc_openha.agent.runner import bring_back, refuse_unhandled, start_resources, stop_resources
-from opensvc_openha.agent.service import Service, load_service
-from opensvc_openha.agent.status import Group, ResourceStatus
+from opensvc_openha.agent.service.runner import bring_back, refuse_unhandled, start_resources, stop_resources
+from opensvc_openha.agent.service.service import Service, load_service
+from opensvc_openha.agent.values.action_log import open_log
+from opensvc_openha.agent.values.cluster_client import ClusterView
+from opensvc_openha.agent.values.status import Group, ResourceStatus
 from opensvc_openha.core.status import NodeStatus
 from opensvc_openha.errors import ActionError, InterruptedAction, SystemFault
 from opensvc_openha.formats.layout import agent_layout
@@ -250,7 +250,7 @@ def test_part_that_went_down_is_brought_back_as_often_as_it_may(
 ) -> None:
     """Up is what a look says, not that the start ended; between two tries there is a pause."""
     pauses: "list[float]" = []
-    monkeypatch.setattr("opensvc_openha.agent.runner.pause", pauses.append)
+    monkeypatch.setattr("opensvc_openha.agent.service.runner.pause", pauses.append)
     part = bench.parts()[Group.APP]
     part.spec = replace(part.spec, restarts=restarts)
     part.fails = {"start": ActionError("no")} if fails else {}
@@ -261,7 +261,7 @@ def test_part_that_went_down_is_brought_back_as_often_as_it_may(
 
 def test_part_whose_start_ends_but_which_is_not_up_is_not_back(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """A start script that exits with 0 and does nothing."""
-    monkeypatch.setattr("opensvc_openha.agent.runner.pause", lambda seconds: None)
+    monkeypatch.setattr("opensvc_openha.agent.service.runner.pause", lambda seconds: None)
     part = bench.parts()[Group.APP]
     part.spec = replace(part.spec, restarts=3)
     idle: "Callable[[], None]" = lambda: bench.done.append("tried")

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opensvc_openha.agent.fence_plan import fair_share_s, level_of, plan_time_s
-from opensvc_openha.agent.fencing import PeerKnowledge, Verdict, decide, knowledge_of
-from opensvc_openha.agent.service_file import parse_service_text
+from opensvc_openha.agent.actions.fencing import PeerKnowledge, Verdict, decide, knowledge_of
+from opensvc_openha.agent.config.service_file import parse_service_text
+from opensvc_openha.agent.resources.fence_plan import fair_share_s, level_of, plan_time_s
 from opensvc_openha.core.states import PEER_OUT, ServiceState
 from opensvc_openha.core.status import PeerStanding
 from opensvc_openha.errors import ConfigError
-from opensvc_openha.runtime.machine import start_of_process
+from opensvc_openha.system.identity import start_of_process
 from tests.waiting import until
 
 

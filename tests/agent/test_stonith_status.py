@@ -6,8 +6,8 @@ import subprocess
 
 import pytest
 
-from opensvc_openha.agent.fence_status import Power, power_of_levels
-from opensvc_openha.agent.wrappers import ensure_wrappers
+from opensvc_openha.agent.config.wrappers import ensure_wrappers
+from opensvc_openha.agent.resources.fence_status import Power, power_of_levels
 from opensvc_openha.errors import UsageError
 from opensvc_openha.formats.layout import agent_layout
 

@@ -9,13 +9,13 @@ import sys
 import threading
 
 import pytest
-from tests.agent.tutorial_files import BUSYBOX_ENV, REGISTRY_ENV
 
-from opensvc_openha.agent.selection import ServiceSelector
-from opensvc_openha.agent.side_looks import status_of_all
-from opensvc_openha.agent.status import ServiceReport
+from opensvc_openha.agent.service.selection import ServiceSelector
+from opensvc_openha.agent.show.parallel_status import status_of_all
+from opensvc_openha.agent.values.status import ServiceReport
 from opensvc_openha.cli.svcmgr import understand
 from opensvc_openha.errors import UsageError
+from tests.agent.tutorial_files import BUSYBOX_ENV, REGISTRY_ENV
 from tests.waiting import LIMIT_S
 
 UP = "[DEFAULT]\nservice_type = DEV\n[app#1]\ncheck = /bin/true\n"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from opensvc_openha.agent.system_paths import why_not_mounted_over
+from opensvc_openha.agent.host.system_paths import why_not_mounted_over
 from opensvc_openha.formats.layout import AgentLayout, agent_layout
 
 

@@ -13,11 +13,11 @@ import sys
 import termios
 
 import pytest
+
+from opensvc_openha.agent.show.watch_screen import View, chosen_service, screen
+from opensvc_openha.agent.values.status import Group, ResourceReport, ResourceStatus, ServiceReport
 from tests.agent.conftest import PACKAGE_ROOT
 from tests.waiting import LIMIT_S, until
-
-from opensvc_openha.agent.status import Group, ResourceReport, ResourceStatus, ServiceReport
-from opensvc_openha.agent.watch_screen import View, chosen_service, screen
 
 UP, DOWN = ResourceStatus.UP, ResourceStatus.DOWN
 

@@ -8,11 +8,11 @@ import subprocess
 import sys
 
 import pytest
+
+from opensvc_openha.agent.config.wrappers import ensure_all_wrappers, ensure_wrappers
+from opensvc_openha.formats.layout import AgentLayout, agent_layout
 from tests.agent.conftest import PACKAGE_ROOT
 from tests.waiting import LIMIT_S
-
-from opensvc_openha.agent.wrappers import ensure_all_wrappers, ensure_wrappers
-from opensvc_openha.formats.layout import AgentLayout, agent_layout
 
 BARE = {"PATH": "/usr/bin:/bin", "PYTHONPATH": PACKAGE_ROOT}
 """What a node daemon with next to no environment passes on, plus where the package is."""
@@ -82,7 +82,7 @@ def test_foreign_file_in_the_place_of_the_command_is_left_alone(agent, layout, c
 
 def test_wrapper_with_the_usual_directories_carries_no_variables(layout):
     """Only directories that differ from the defaults are written into the wrapper."""
-    from opensvc_openha.agent.wrappers import wrapper_text
+    from opensvc_openha.agent.config.wrappers import wrapper_text
 
     assert "OSVC_" not in wrapper_text("service.cluster", AgentLayout(), "a", "svcmgr")
     assert f"OSVC_ETC={layout.etc_dir}; export OSVC_ETC" in wrapper_text("service.cluster", layout, "a", "svcmgr")

@@ -7,12 +7,12 @@ import re
 
 import pytest
 
-from opensvc_openha.cli.explanation import Facts, explain
 from opensvc_openha.core.model import ServiceSpec
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import NodeStatus, PeerStanding, ServiceStatus
-from opensvc_openha.runtime import clock
-from opensvc_openha.runtime.history_file import Entry, EntryKind, HistoryFile
+from opensvc_openha.storage.explanation import Facts, explain
+from opensvc_openha.storage.history_file import Entry, EntryKind, HistoryFile
+from opensvc_openha.system import clock
 from tests.cluster_dir import HERE, PEER, ClusterDir
 
 

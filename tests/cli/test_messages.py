@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from opensvc_openha.control import client
 from opensvc_openha.core.events import BY_MONITOR, Command
 from opensvc_openha.formats.layout import tree_layout
-from opensvc_openha.runtime import control_client
 from tests.cluster_dir import HERE, PEER, ClusterDir
 from tests.peer_voice import PeerVoice
 
@@ -59,7 +59,7 @@ def test_resource_monitor_is_named_where_it_acted(cluster_dir: ClusterDir) -> No
     cluster_dir.ok("ezha start")
     cluster_dir.ok("service -A registry force-start")
     layout = tree_layout(str(cluster_dir.root))
-    assert [answer.is_ok for answer in control_client.act(layout, Command.FREEZE_STOP, ["registry"], BY_MONITOR)][-1]
+    assert [answer.is_ok for answer in client.act(layout, Command.FREEZE_STOP, ["registry"], BY_MONITOR)][-1]
     cluster_dir.wait_state("registry", "FROZEN_STOP")
     assert "STARTED -> STOPPING: resource monitor: freeze-stop" in cluster_dir.log()
     # The history is written in batches, soon after the change.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from opensvc_openha.cli.monitor import _bound_outputs
 from opensvc_openha.formats.layout import AgentLayout
-from opensvc_openha.runtime.script_log import LOG_BYTES
+from opensvc_openha.system.script_log import LOG_BYTES
 
 
 def test_outputs_of_applications_and_of_docker_are_bounded(tmp_path: Path) -> None:

@@ -14,9 +14,14 @@ from opensvc_openha.core.actions import Announce
 from opensvc_openha.core.events import BeatReceived
 from opensvc_openha.core.model import LinkKind, LinkSpec, Role, Wire
 from opensvc_openha.core.states import ServiceState as S
-from opensvc_openha.formats.legacy_frame import LegacyRecord, decode_disk_record, decode_record, encode_disk_record, encode_record
-from opensvc_openha.runtime.legacy_codec import LegacyCodec
-
+from opensvc_openha.formats.legacy_frame import (
+    LegacyRecord,
+    decode_disk_record,
+    decode_record,
+    encode_disk_record,
+    encode_record,
+)
+from opensvc_openha.heartbeat.codec.legacy import LegacyCodec
 from tests.core.pair import NAMES, TIMEOUT_S, Host, Pair
 
 LOOP_S = 2.0

@@ -9,7 +9,17 @@ import heapq
 import itertools
 from typing import Callable, Optional
 
-from opensvc_openha.core.actions import Action, Announce, Answer, Exit, Persist, Record, RememberFencing, RememberLives, RunScript
+from opensvc_openha.core.actions import (
+    Action,
+    Announce,
+    Answer,
+    Exit,
+    Persist,
+    Record,
+    RememberFencing,
+    RememberLives,
+    RunScript,
+)
 from opensvc_openha.core.beat import BootId
 from opensvc_openha.core.engine import Engine
 from opensvc_openha.core.events import (
@@ -17,19 +27,23 @@ from opensvc_openha.core.events import (
     Command,
     CommandReceived,
     Event,
-    RecoveredState,
-    Leaving,
     LeaveRequested,
+    Leaving,
+    RecoveredState,
     ScriptExited,
     ScriptKind,
     ScriptOutcome,
     Tick,
 )
 from opensvc_openha.core.fencing_memory import FencingMemory
-from opensvc_openha.core.invariants import (
+from opensvc_openha.core.model import ClusterSpec, FencingPolicy, LinkKind, LinkSpec, Policy, Profile, ServiceSpec
+from opensvc_openha.core.states import ServiceState
+from opensvc_openha.core.status import ServiceStatus
+from opensvc_openha.verify.invariants import (
     DaemonBegan,
     DaemonEnded,
     Heard,
+    InvariantChecker,
     Moved,
     NodeLost,
     Observation,
@@ -37,11 +51,7 @@ from opensvc_openha.core.invariants import (
     Said,
     ScriptBegan,
     ScriptEnded,
-    InvariantChecker,
 )
-from opensvc_openha.core.model import ClusterSpec, FencingPolicy, LinkKind, LinkSpec, Policy, Profile, ServiceSpec
-from opensvc_openha.core.states import ServiceState
-from opensvc_openha.core.status import ServiceStatus
 
 NAMES = ("deb1", "deb2")
 CHECK_ALWAYS = FencingPolicy(is_check_always=True)

@@ -8,12 +8,11 @@ import pytest
 
 from opensvc_openha.core.actions import Action, Persist
 from opensvc_openha.core.beat import BootId, Goodbye
-from opensvc_openha.core.events import BeatReceived, Command, Event, RecoveredState, Leaving, ScriptKind
-from opensvc_openha.core.invariants import Heard
+from opensvc_openha.core.events import BeatReceived, Command, Event, Leaving, RecoveredState, ScriptKind
 from opensvc_openha.core.link_monitor import LinkMonitor
 from opensvc_openha.core.model import Profile
 from opensvc_openha.core.states import ServiceState
-
+from opensvc_openha.verify.invariants import Heard
 from tests.core.pair import Host, Pair, links
 
 _STOPPED = RecoveredState(ServiceState.STOPPED)

@@ -11,11 +11,10 @@ from typing import Callable
 import pytest
 
 from opensvc_openha.core.actions import Action, Persist, RunScript
-from opensvc_openha.core.events import Command, RecoveredState, Leaving, ScriptExited, ScriptKind, ScriptOutcome
+from opensvc_openha.core.events import Command, Leaving, RecoveredState, ScriptExited, ScriptKind, ScriptOutcome
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.formats.state_file import StoredState
-from opensvc_openha.runtime.state_store import recover
-
+from opensvc_openha.storage.state_store import recover
 from tests.core.pair import TIMEOUT_S, Host, Pair
 
 SCRIPT_S = 1.0

@@ -11,6 +11,7 @@ from opensvc_openha.core.actions import (
     Action,
     Announce,
     Answer,
+    AnswerCode,
     Exit,
     MirrorPeer,
     Persist,
@@ -18,7 +19,6 @@ from opensvc_openha.core.actions import (
     RememberFencing,
     RememberLives,
     RunScript,
-    AnswerCode,
 )
 from opensvc_openha.core.beat import Ack, Beat, BootId, Goodbye
 from opensvc_openha.core.engine import Engine
@@ -28,19 +28,24 @@ from opensvc_openha.core.events import (
     CommandReceived,
     ConfigChanged,
     Event,
-    RecoveredState,
-    Leaving,
     LeaveRequested,
+    Leaving,
     PeerForgotten,
+    RecoveredState,
     ScriptExited,
-    ScriptKind as K,
-    ScriptOutcome as End,
     Tick,
 )
+from opensvc_openha.core.events import (
+    ScriptKind as K,
+)
+from opensvc_openha.core.events import (
+    ScriptOutcome as End,
+)
+from opensvc_openha.core.incarnations import NOBODY
 from opensvc_openha.core.model import ClusterSpec, OnDualRun, OnStartFailure, Policy, Profile, Role
-from opensvc_openha.core.peer_lives import NOBODY
 from opensvc_openha.core.service_machine import ServiceMachine
-from opensvc_openha.core.states import MAY_RUN, ServiceState as S
+from opensvc_openha.core.states import MAY_RUN
+from opensvc_openha.core.states import ServiceState as S
 from opensvc_openha.core.status import PeerStanding
 from opensvc_openha.core.timing import (
     ACK_GAP_S,
@@ -56,7 +61,6 @@ from opensvc_openha.core.timing import (
     STOP_HOLD_S,
     STUCK_S,
 )
-
 from tests.core.pair import CHECK_ALWAYS, TIMEOUT_S, links, services
 from tests.core.test_decisions import KEY, LIFE, OWN, Bench, beats, records, scripts
 

@@ -36,11 +36,12 @@ from opensvc_openha.formats.monitor_file import format_link, parse_monitor
 from opensvc_openha.formats.nodes_file import parse_nodes
 from opensvc_openha.formats.options_file import AuthMode, HeartbeatOptions, parse_options
 from opensvc_openha.formats.services_file import format_service, parse_services
+from opensvc_openha.heartbeat.authentication import Authentication
+from opensvc_openha.heartbeat.beat_intake import BeatIntake
+from opensvc_openha.heartbeat.codec.base import Codec
+from opensvc_openha.heartbeat.codec.legacy import LegacyCodec
+from opensvc_openha.heartbeat.codec.own import OwnCodec
 from opensvc_openha.links.base import Received
-from opensvc_openha.runtime.authentication import Authentication
-from opensvc_openha.runtime.beat_intake import BeatIntake
-from opensvc_openha.runtime.codec import Codec, OwnCodec
-from opensvc_openha.runtime.legacy_codec import LegacyCodec
 from tests.fuzz.local import REQUESTS, DamagedHistory, take_request
 
 OURS, PEER = "deb1", "deb2"

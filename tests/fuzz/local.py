@@ -12,23 +12,16 @@ import os
 import sqlite3
 import tempfile
 
-from opensvc_openha.cli.explanation import Facts, describe, explain
+from opensvc_openha.control import requests
 from opensvc_openha.core.engine import Engine
-from opensvc_openha.core.events import Command, CommandReceived, Leaving, LeaveRequested
+from opensvc_openha.core.events import Command, CommandReceived, LeaveRequested, Leaving
 from opensvc_openha.core.model import ServiceSpec
 from opensvc_openha.core.status import LinkSight, PeerStanding, Sight
 from opensvc_openha.errors import SystemFault, UsageError
 from opensvc_openha.formats.layout import tree_layout
-from opensvc_openha.runtime import requests
-from opensvc_openha.runtime.history import History
-from opensvc_openha.runtime.history_file import (
-    Entry,
-    EntryKind,
-    HistoryFile,
-    entry_from_json,
-    entry_to_json,
-    read_entries,
-)
+from opensvc_openha.storage.explanation import Facts, describe, explain
+from opensvc_openha.storage.history_file import Entry, EntryKind, HistoryFile, entry_from_json, entry_to_json, read_entries
+from opensvc_openha.storage.history_writer import History
 
 ENTRY = Entry(1.4e9, 7.5, EntryKind.NODE, "deb1", "", "NOTED", "after")
 REQUESTS = tuple(

@@ -11,13 +11,12 @@ from opensvc_openha.core.model import LinkKind, LinkSpec
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.formats.disk_slot import encode_slot
 from opensvc_openha.formats.legacy_frame import LegacyRecord, encode_disk_record
-from opensvc_openha.links import second_opinion
+from opensvc_openha.links import blkid_probe
 from opensvc_openha.links.base import LinkFault
 from opensvc_openha.links.dio import DioListener, DioSender
 from opensvc_openha.links.disk import DiskSender
 from opensvc_openha.links.disk_channel import START_LIMIT_S, channel_for
 from opensvc_openha.links.slot_link import ForeignData
-
 from tests.links.conftest import run
 from tests.waiting import until
 
@@ -244,7 +243,7 @@ def test_without_blkid_what_is_not_known_is_refused_all_the_same(sender, disk_di
     """No util-linux on the node: the own table, and no guess."""
     image = image_of(disk_dir)
     run("mkfs.minix", image)
-    monkeypatch.setattr(second_opinion, "_PATH", "/nonexistent")
+    monkeypatch.setattr(blkid_probe, "_PATH", "/nonexistent")
     monkeypatch.setenv("PATH", "/nonexistent")
     with pytest.raises(ForeignData, match="data of an unknown kind"):
         sender(image, 20_000).open()

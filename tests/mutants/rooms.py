@@ -23,8 +23,8 @@ class Room:
 
 
 _DECISIONS = (
-    "transitions.py", "service_machine.py", "engine.py", "peer_view.py", "link_monitor.py", "admission.py", "peer_lives.py",
-    "contenders.py", "mute_notice.py", "policies.py", "service_differences.py", "configuration_marks.py", "states.py",
+    "transitions.py", "service_machine.py", "engine.py", "peer_view.py", "link_monitor.py", "beat_filter.py", "incarnations.py",
+    "contenders.py", "link_down_notice.py", "policies.py", "service_mismatch.py", "configuration_marks.py", "states.py",
     "timing.py", "beat.py", "fencing.py", "power_questions.py",
 )
 
@@ -36,20 +36,20 @@ def _in(folder: str, names: str) -> "tuple[str, ...]":
 ROOMS = {
     room.name: room for room in (
         # The decision code is named without its room, as it always was.
-        Room(CORE, _DECISIONS, ("tests/core", "tests/sim/test_enumeration.py", "tests/sim/test_scenarios.py")),
+        Room(CORE, _DECISIONS, ("tests/core", "tests/verify/test_enumeration.py", "tests/verify/test_scenarios.py")),
         Room("runtime",
              _in("runtime", "files state_store managed_services node daemon script_runner authentication key_store lock"
                             " link_threads pulse"
                             " codec legacy_codec"),
-             ("tests/runtime", "tests/cli/test_key.py")),
+             ("tests/daemon", "tests/cli/test_key.py")),
         # Of the room runtime, with the tests of their own, which take a part of the time.
         Room("logs", _in("runtime", "script_log log_file log_keeper"),
-             ("tests/runtime/test_log_disks.py", "tests/runtime/test_log_files.py")),
+             ("tests/daemon/test_log_disks.py", "tests/daemon/test_log_files.py")),
         Room("links", _in("links", "slot_link disk_channel udp unicast net"), ("tests/links",)),
         Room("formats",
              _in("formats", "beat_frame frame_seal disk_slot state_file key_file legacy_frame monitor_file nodes_file"
                             " services_file device_signs netlink name_book state_list"),
-             ("tests/formats", "tests/fuzz/test_parsers.py", "tests/runtime/test_interface_watch.py")),
+             ("tests/formats", "tests/fuzz/test_parsers.py", "tests/heartbeat/test_interface_monitor.py")),
         Room("agent",
              _in("agent", "actions runner cluster_actions sequence action_lock interruption commands fencing fence_plan"
                           " fence_status"

@@ -9,13 +9,13 @@ import subprocess
 import threading
 
 import pytest
-from tests.plugin.conftest import HERE, PEER
 
-from opensvc_openha.agent.hb_status import finding_of_state
+from opensvc_openha.agent.values.cluster_client import finding_of_state
+from opensvc_openha.control.unix_socket_path import ShortPath
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.plugin import openha_driver
 from opensvc_openha.plugin.openha_driver import Look, finding
-from opensvc_openha.runtime.short_path import ShortPath
+from tests.plugin.conftest import HERE, PEER
 
 UP, DOWN, WARN = 0, 1, 2
 NEVER_S = 3600.0

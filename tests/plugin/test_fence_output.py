@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from opensvc_openha.agent.fence_plan import carry_out
-from opensvc_openha.agent.service_file import parse_service_text
+from opensvc_openha.agent.config.service_file import parse_service_text
+from opensvc_openha.agent.resources.fence_plan import carry_out
 from opensvc_openha.plugin import fence
 
 

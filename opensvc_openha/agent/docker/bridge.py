@@ -13,8 +13,8 @@ import shlex
 import shutil
 from typing import Any, Iterable, Iterator, Sequence
 
-from opensvc_openha.agent.action_log import ActionLog
-from opensvc_openha.agent.commands import command_environment, run_command, run_or_fail
+from opensvc_openha.agent.host.commands import command_environment, run_command, run_or_fail
+from opensvc_openha.agent.values.action_log import ActionLog
 from opensvc_openha.errors import ActionError, SystemFault
 
 POOLS = ("172.31.0.0/16", "172.30.0.0/16", "10.213.0.0/16", "192.168.0.0/16")

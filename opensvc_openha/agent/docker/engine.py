@@ -15,19 +15,19 @@ import shutil
 import signal
 from typing import ContextManager, Optional
 
-from opensvc_openha.agent.action_log import ActionLog
-from opensvc_openha.agent.commands import command_environment
-from opensvc_openha.agent.docker import launch, leftovers
+from opensvc_openha.agent.docker import launch, orphan_cleanup
 from opensvc_openha.agent.docker.bridge import make_bridge
 from opensvc_openha.agent.docker.engine_view import LOOK_LIMIT_S, EngineView, Standing, answers, look_at_engine
 from opensvc_openha.agent.docker.file_lock import file_lock
 from opensvc_openha.agent.docker.settings import DockerSettings, holding_mount, option_value
 from opensvc_openha.agent.docker.spawn import Spawned, spawn
-from opensvc_openha.agent.mounts import read_mounts, top_mount
+from opensvc_openha.agent.host.commands import command_environment
+from opensvc_openha.agent.host.mounts import read_mounts, top_mount
+from opensvc_openha.agent.values.action_log import ActionLog
 from opensvc_openha.errors import ActionError, SystemFault
 from opensvc_openha.formats.secrets import mask_command
-from opensvc_openha.runtime.clock import monotonic, pause
-from opensvc_openha.runtime.files import make_dir
+from opensvc_openha.system.atomic_files import make_dir
+from opensvc_openha.system.clock import monotonic, pause
 
 START_LIMIT_S = 60.0
 STOP_LIMIT_S = 20.0
@@ -71,7 +71,7 @@ class Engine:
     def has_leftovers(self) -> bool:
         """Does something of a daemon still run that is gone itself?"""
         settings = self.settings
-        return settings.is_private and leftovers.has_leftovers(settings) and bool(leftovers.engine_pids(settings))
+        return settings.is_private and orphan_cleanup.has_leftovers(settings) and bool(orphan_cleanup.engine_pids(settings))
 
     def why_not_startable(self) -> str:
         """Reason why the daemon must not be started here now, or an empty text."""
@@ -96,7 +96,7 @@ class Engine:
                 return
             self.forget_view()
             self._make_dirs()
-            leftovers.clear(self.settings, self._log)
+            orphan_cleanup.clear(self.settings, self._log)
             with file_lock(self._node_lock, LOCK_LIMIT_S, "start of the docker daemon, one at a time on a node"):
                 self._start()
 
@@ -113,7 +113,7 @@ class Engine:
         """Kill the daemon and all that runs in it."""
         with self._lock("stop of the docker daemon"):
             self.forget_view()
-            leftovers.clear(self.settings, self._log)
+            orphan_cleanup.clear(self.settings, self._log)
 
     def stop_if_unused(self) -> None:
         """Stop the daemon unless a container of the service runs in it."""
@@ -131,14 +131,14 @@ class Engine:
 
     def _stop(self) -> None:
         self.forget_view()
-        for pid in leftovers.daemon_pids(self.settings):
+        for pid in orphan_cleanup.daemon_pids(self.settings):
             self._log.info(f"no container of the service runs any more: stopping its docker daemon (pid {pid})")
             if not _end(pid, STOP_LIMIT_S):
                 self._log.error(f"the docker daemon (pid {pid}) did not end within {STOP_LIMIT_S:g} s after SIGTERM: killed")
-        if leftovers.has_leftovers(self.settings):
-            for pid in leftovers.engine_pids(self.settings):
+        if orphan_cleanup.has_leftovers(self.settings):
+            for pid in orphan_cleanup.engine_pids(self.settings):
                 _end(pid, STOP_LIMIT_S / 4)
-            leftovers.clear(self.settings, self._log)
+            orphan_cleanup.clear(self.settings, self._log)
 
     def _is_serving(self) -> bool:
         standing = answers(self.settings.socket, START_HUNG_AFTER_S)
@@ -148,11 +148,11 @@ class Engine:
         """Does a daemon that listens not do its work? The log says why it is killed."""
         settings = self.settings
         if standing is Standing.HUNG:
-            pids = ", ".join(str(pid) for pid in leftovers.daemon_pids(settings))
+            pids = ", ".join(str(pid) for pid in orphan_cleanup.daemon_pids(settings))
             if pids:
                 self._log.error(f"the docker daemon (pid {pids}) does not answer within {limit_s:g} s: killing it")
             return True
-        if not launch.has_own_containerd(settings) or leftovers.has_containerd(settings):
+        if not launch.has_own_containerd(settings) or orphan_cleanup.has_containerd(settings):
             return False
         self._log.error("the docker daemon has lost its containerd: killing it")
         return True
@@ -170,7 +170,7 @@ class Engine:
                 if not tries_left:
                     raise
                 self._log.warning(f"{exc}: trying again")
-                leftovers.clear(settings, self._log)
+                orphan_cleanup.clear(settings, self._log)
 
     def _launch(self) -> None:
         settings = self.settings
@@ -236,4 +236,4 @@ def _end(pid: int, limit_s: float) -> bool:
         os.kill(pid, signal.SIGTERM)
     except ProcessLookupError:
         return True
-    return leftovers.wait_for_end([pid], limit_s) == []
+    return orphan_cleanup.wait_for_end([pid], limit_s) == []

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Mapping, Optional
 from urllib.parse import quote
 
-from opensvc_openha.runtime.clock import monotonic
+from opensvc_openha.system.clock import monotonic
 
 LOOK_LIMIT_S = 5.0
 ANSWER_BYTES_MAX = 64 * 1024 * 1024

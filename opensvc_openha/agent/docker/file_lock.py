@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from typing import Iterator
 
 from opensvc_openha.errors import ActionError, SystemFault
-from opensvc_openha.runtime.clock import monotonic, pause
-from opensvc_openha.runtime.files import make_dir
-from opensvc_openha.runtime.lock_file import open_lock
+from opensvc_openha.system.atomic_files import make_dir
+from opensvc_openha.system.clock import monotonic, pause
+from opensvc_openha.system.lock_file import open_lock
 
 _RETRY_S = 0.05
 

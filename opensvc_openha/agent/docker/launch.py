@@ -10,9 +10,9 @@ import json
 import shutil
 from typing import Any, Mapping, Sequence
 
-from opensvc_openha.agent.commands import command_environment
 from opensvc_openha.agent.docker.settings import DockerSettings, option_names
-from opensvc_openha.runtime.files import make_dir, open_plain
+from opensvc_openha.agent.host.commands import command_environment
+from opensvc_openha.system.atomic_files import make_dir, open_plain
 
 SYSTEM_CONFIG = "/etc/docker/daemon.json"
 

@@ -7,10 +7,10 @@ import signal
 import subprocess
 from typing import Sequence
 
-from opensvc_openha.agent.action_log import ActionLog
-from opensvc_openha.agent.commands import command_environment
 from opensvc_openha.agent.docker.engine import Engine
 from opensvc_openha.agent.docker.engine_view import Standing
+from opensvc_openha.agent.host.commands import command_environment
+from opensvc_openha.agent.values.action_log import ActionLog
 from opensvc_openha.errors import SystemFault
 
 _SIGNAL_EXIT_CODE = 128

@@ -13,7 +13,7 @@ import shlex
 from dataclasses import dataclass
 from typing import Iterable, Optional, Sequence
 
-from opensvc_openha.agent.service_file import Section, ServiceFile
+from opensvc_openha.agent.config.service_file import Section, ServiceFile
 
 RUN_DIR = "/run/openha-docker"
 SHARED_SOCKET = "/var/run/docker.sock"

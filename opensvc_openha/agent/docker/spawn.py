@@ -8,10 +8,10 @@ import subprocess
 from dataclasses import dataclass
 from typing import Sequence
 
-from opensvc_openha.agent.commands import command_environment
-from opensvc_openha.agent.interruption import postponed
+from opensvc_openha.agent.host.commands import command_environment
+from opensvc_openha.agent.host.signals import postponed
 from opensvc_openha.errors import SystemFault
-from opensvc_openha.runtime.files import open_log
+from opensvc_openha.system.atomic_files import open_log
 
 LOG_BYTES_MAX = 5_000_000
 

@@ -13,12 +13,12 @@ import shlex
 from dataclasses import dataclass, replace
 from typing import Iterable, Optional
 
-from opensvc_openha.agent.commands import COMMAND_TIMEOUT_S, CommandResult, run_command, run_logged
-from opensvc_openha.agent.keywords import Form, Keyword
-from opensvc_openha.agent.mounts import read_mounts, top_mount
-from opensvc_openha.agent.resources.base import Driver, LocalResource, Resource, DriverContext, index_of
-from opensvc_openha.agent.service_file import FALSE_WORDS, TRUE_WORDS, Section
-from opensvc_openha.agent.status import HIDDEN, Finding, Group, ResourceStatus
+from opensvc_openha.agent.config.keywords import Form, Keyword
+from opensvc_openha.agent.config.service_file import FALSE_WORDS, TRUE_WORDS, Section
+from opensvc_openha.agent.host.commands import COMMAND_TIMEOUT_S, CommandResult, run_command, run_logged
+from opensvc_openha.agent.host.mounts import read_mounts, top_mount
+from opensvc_openha.agent.resources.base import Driver, DriverContext, LocalResource, Resource, index_of
+from opensvc_openha.agent.values.status import HIDDEN, Finding, Group, ResourceStatus
 from opensvc_openha.errors import ActionError
 from opensvc_openha.formats.secrets import mask_command
 
@@ -159,7 +159,7 @@ class App(LocalResource):
     def _run_or_fail(self, step: Step, may_linger: bool = False) -> None:
         result: CommandResult = run_logged(self._log, step.argv, step.timeout_s, self._env, may_linger)
         if result.exit_code != 0:
-            from opensvc_openha.runtime.programs import NOT_RUN, why_not_runnable
+            from opensvc_openha.system.programs import NOT_RUN, why_not_runnable
 
             is_script = bool(self._script) and self._script in step.argv and result.exit_code in NOT_RUN
             reason = why_not_runnable(self._script) if is_script else ""

@@ -13,17 +13,17 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Callable, Mapping, Optional, Protocol
 
-from opensvc_openha.agent.action_log import ActionLog
-from opensvc_openha.agent.hb_status import ClusterView
-from opensvc_openha.agent.keywords import COMMON, TRIGGERS, Keyword, hint
-from opensvc_openha.agent.service_file import Section, ServiceFile
-from opensvc_openha.agent.status import Finding, Group, ResourceStatus
+from opensvc_openha.agent.config.keywords import COMMON, TRIGGERS, Keyword, hint
+from opensvc_openha.agent.config.service_file import Section, ServiceFile
+from opensvc_openha.agent.values.action_log import ActionLog
+from opensvc_openha.agent.values.cluster_client import ClusterView
+from opensvc_openha.agent.values.status import Finding, Group, ResourceStatus
 from opensvc_openha.errors import ConfigError
 from opensvc_openha.formats.layout import AgentLayout
 
 if TYPE_CHECKING:
     from opensvc_openha.agent.docker.engine import Engine
-    from opensvc_openha.agent.volume_groups import AllVolumeGroups
+    from opensvc_openha.agent.host.lvm import AllVolumeGroups
 
 NO_ACTION_TAG = "noaction"
 _NUMBER_MAX = 1_000_000_000

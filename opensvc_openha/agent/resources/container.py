@@ -12,18 +12,18 @@ import re
 import signal
 from typing import Optional
 
-from opensvc_openha.agent.commands import run_command, run_logged
+from opensvc_openha.agent.config.keywords import Form, Keyword
+from opensvc_openha.agent.config.service_file import Section
 from opensvc_openha.agent.docker.engine import Engine
 from opensvc_openha.agent.docker.engine_view import Container, EngineView, Standing, find_image
 from opensvc_openha.agent.docker.settings import option_names, split_words
 from opensvc_openha.agent.docker.spawn import reasons_in
-from opensvc_openha.agent.keywords import Form, Keyword
-from opensvc_openha.agent.resources.base import Driver, LocalResource, Resource, DriverContext, make_spec
+from opensvc_openha.agent.host.commands import run_command, run_logged
+from opensvc_openha.agent.resources.base import Driver, DriverContext, LocalResource, Resource, make_spec
 from opensvc_openha.agent.resources.unhandled import shown_driver
-from opensvc_openha.agent.service_file import Section
-from opensvc_openha.agent.status import HIDDEN, Finding, Group, ResourceStatus
+from opensvc_openha.agent.values.status import HIDDEN, Finding, Group, ResourceStatus
 from opensvc_openha.errors import ActionError
-from opensvc_openha.runtime.clock import monotonic, pause
+from opensvc_openha.system.clock import monotonic, pause
 
 START_LIMIT_S = 120.0
 PULL_LIMIT_S = 600.0

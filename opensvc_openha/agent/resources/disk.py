@@ -9,17 +9,17 @@ from __future__ import annotations
 import os
 import shutil
 
-from opensvc_openha.agent.commands import run_logged, run_or_fail
-from opensvc_openha.agent.holders import find_device_users
-from opensvc_openha.agent.keywords import Form, Keyword
-from opensvc_openha.agent.mounts import backing_file, read_mounts
-from opensvc_openha.agent.resources.base import Driver, LocalResource, Resource, DriverContext
+from opensvc_openha.agent.config.keywords import Form, Keyword
+from opensvc_openha.agent.config.service_file import Section
+from opensvc_openha.agent.host.commands import run_logged, run_or_fail
+from opensvc_openha.agent.host.lvm import QUIET, VolumeGroup, ask_lvm
+from opensvc_openha.agent.host.mount_users import find_device_users
+from opensvc_openha.agent.host.mounts import backing_file, read_mounts
+from opensvc_openha.agent.resources.base import Driver, DriverContext, LocalResource, Resource
 from opensvc_openha.agent.resources.unhandled import Unhandled
-from opensvc_openha.agent.service_file import Section
-from opensvc_openha.agent.status import HIDDEN, Finding, Group, ResourceStatus
-from opensvc_openha.agent.volume_groups import QUIET, VolumeGroup, ask_lvm
+from opensvc_openha.agent.values.status import HIDDEN, Finding, Group, ResourceStatus
 from opensvc_openha.errors import ActionError
-from opensvc_openha.runtime.clock import pause
+from opensvc_openha.system.clock import pause
 
 LVM_TIMEOUT_S = 120.0
 _DEACTIVATE_TRIES = 4

@@ -13,18 +13,18 @@ import stat
 from functools import partial
 from typing import Optional
 
-from opensvc_openha.agent.commands import COMMAND_TIMEOUT_S, run_logged, run_or_fail
-from opensvc_openha.agent.holders import Holder, find_holders, holders_elsewhere, kill_holders
-from opensvc_openha.agent.mounts import Mount, backing_file, read_mounts, top_mount
-from opensvc_openha.agent.keywords import Form, Keyword
-from opensvc_openha.agent.resources.base import Driver, LocalResource, Resource, DriverContext, index_of
+from opensvc_openha.agent.config.keywords import Form, Keyword
+from opensvc_openha.agent.config.service_file import Section
+from opensvc_openha.agent.host.commands import COMMAND_TIMEOUT_S, run_logged, run_or_fail
+from opensvc_openha.agent.host.mount_users import Holder, find_holders, holders_elsewhere, kill_holders
+from opensvc_openha.agent.host.mounts import Mount, backing_file, read_mounts, top_mount
+from opensvc_openha.agent.host.system_paths import why_not_mounted_over
+from opensvc_openha.agent.resources.base import Driver, DriverContext, LocalResource, Resource, index_of
 from opensvc_openha.agent.resources.unhandled import Unhandled
-from opensvc_openha.agent.service_file import Section
-from opensvc_openha.agent.status import Finding, Group, ResourceStatus
-from opensvc_openha.agent.system_paths import why_not_mounted_over
+from opensvc_openha.agent.values.status import Finding, Group, ResourceStatus
 from opensvc_openha.errors import ActionError, SystemFault
-from opensvc_openha.runtime.clock import pause
-from opensvc_openha.runtime.files import make_dir
+from opensvc_openha.system.atomic_files import make_dir
+from opensvc_openha.system.clock import pause
 
 NETWORK_TYPES = frozenset({"nfs", "nfs4", "cifs"})
 LOCAL_TYPES = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "jfs", "reiserfs", "f2fs", "vfat", "ntfs", "iso9660", "udf"})

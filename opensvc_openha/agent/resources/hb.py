@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from opensvc_openha.agent.keywords import Keyword
-from opensvc_openha.agent.resources.base import Driver, LocalResource, Resource, DriverContext
+from opensvc_openha.agent.config.keywords import Keyword
+from opensvc_openha.agent.config.service_file import Section
+from opensvc_openha.agent.resources.base import Driver, DriverContext, LocalResource, Resource
 from opensvc_openha.agent.resources.unhandled import Unhandled
-from opensvc_openha.agent.service_file import Section
-from opensvc_openha.agent.status import Finding, Group
+from opensvc_openha.agent.values.status import Finding, Group
 
 LABEL = "hb.openha"
 

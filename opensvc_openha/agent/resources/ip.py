@@ -16,15 +16,15 @@ import struct
 from dataclasses import dataclass
 from typing import Mapping, Optional
 
-from opensvc_openha.agent.commands import run_or_fail
-from opensvc_openha.agent.keywords import Form, Keyword
-from opensvc_openha.agent.resources.base import Driver, LocalResource, Resource, DriverContext
+from opensvc_openha.agent.config.keywords import Form, Keyword
+from opensvc_openha.agent.config.service_file import Section
+from opensvc_openha.agent.host.commands import run_or_fail
+from opensvc_openha.agent.resources.base import Driver, DriverContext, LocalResource, Resource
 from opensvc_openha.agent.resources.neighbours import Address, announce, find_owner
-from opensvc_openha.agent.service_file import Section
-from opensvc_openha.agent.status import Finding, Group, ResourceStatus
+from opensvc_openha.agent.values.status import Finding, Group, ResourceStatus
 from opensvc_openha.errors import ActionError, SystemFault
-from opensvc_openha.runtime.clock import pause
-from opensvc_openha.runtime.files import make_dir, write_atomically
+from opensvc_openha.system.atomic_files import make_dir, write_atomically
+from opensvc_openha.system.clock import pause
 
 _READY_TRIES = 30
 _READY_PAUSE_S = 0.1

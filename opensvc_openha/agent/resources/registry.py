@@ -9,10 +9,10 @@ from dataclasses import replace
 from importlib import import_module
 from typing import Iterator, Mapping, Optional
 
-from opensvc_openha.agent.keywords import Keyword, check_values
+from opensvc_openha.agent.config.keywords import Keyword, check_values
+from opensvc_openha.agent.config.service_file import Section, ServiceFile
 from opensvc_openha.agent.resources import app, sync
-from opensvc_openha.agent.resources.base import Driver, Resource, DriverContext, index_of
-from opensvc_openha.agent.service_file import Section, ServiceFile
+from opensvc_openha.agent.resources.base import Driver, DriverContext, Resource, index_of
 from opensvc_openha.errors import ConfigError
 
 _MODULES = {

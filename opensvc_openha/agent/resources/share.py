@@ -7,11 +7,11 @@ import re
 import shutil
 from typing import Mapping
 
-from opensvc_openha.agent.commands import run_command, run_or_fail
-from opensvc_openha.agent.keywords import Form, Keyword
-from opensvc_openha.agent.resources.base import Driver, LocalResource, Resource, DriverContext
-from opensvc_openha.agent.service_file import Section
-from opensvc_openha.agent.status import HIDDEN, Finding, Group, ResourceStatus
+from opensvc_openha.agent.config.keywords import Form, Keyword
+from opensvc_openha.agent.config.service_file import Section
+from opensvc_openha.agent.host.commands import run_command, run_or_fail
+from opensvc_openha.agent.resources.base import Driver, DriverContext, LocalResource, Resource
+from opensvc_openha.agent.values.status import HIDDEN, Finding, Group, ResourceStatus
 from opensvc_openha.errors import ActionError
 
 NOT_INSTALLED = "exportfs is not installed: apt-get install nfs-kernel-server"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from opensvc_openha.agent.fence_plan import KEYWORDS, callout_step, level_of
-from opensvc_openha.agent.keywords import Form, Keyword
-from opensvc_openha.agent.resources.base import Driver, LocalResource, Resource, DriverContext
+from opensvc_openha.agent.config.keywords import Form, Keyword
+from opensvc_openha.agent.config.service_file import Section
+from opensvc_openha.agent.resources.base import Driver, DriverContext, LocalResource, Resource
+from opensvc_openha.agent.resources.fence_plan import KEYWORDS, callout_step, level_of
 from opensvc_openha.agent.resources.unhandled import Unhandled
-from opensvc_openha.agent.service_file import Section
-from opensvc_openha.agent.status import Finding, Group, ResourceStatus
+from opensvc_openha.agent.values.status import Finding, Group, ResourceStatus
 
 
 def build(section: Section, around: DriverContext) -> Resource:

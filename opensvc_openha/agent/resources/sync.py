@@ -17,18 +17,18 @@ import zlib
 from dataclasses import dataclass
 from typing import Callable, Iterable, Mapping, Optional
 
-from opensvc_openha.agent import schedule
-from opensvc_openha.agent.commands import run_command, run_logged
-from opensvc_openha.agent.keywords import Form, Keyword
-from opensvc_openha.agent.remote import REMOTE_USER, SSH, run_on, why_unreachable
-from opensvc_openha.agent.resources.base import Driver, LocalResource, Resource, DriverContext
+from opensvc_openha.agent.config import schedule
+from opensvc_openha.agent.config.keywords import Form, Keyword
+from opensvc_openha.agent.config.schedule import Rule, is_due, parse_period, parse_schedule
+from opensvc_openha.agent.config.service_file import Section
+from opensvc_openha.agent.host.commands import run_command, run_logged
+from opensvc_openha.agent.host.ssh import REMOTE_USER, SSH, run_on, why_unreachable
+from opensvc_openha.agent.resources.base import Driver, DriverContext, LocalResource, Resource
 from opensvc_openha.agent.resources.unhandled import Unhandled
-from opensvc_openha.agent.schedule import Rule, is_due, parse_period, parse_schedule
-from opensvc_openha.agent.service_file import Section
-from opensvc_openha.agent.status import HIDDEN, Finding, Group, ResourceStatus
+from opensvc_openha.agent.values.status import HIDDEN, Finding, Group, ResourceStatus
 from opensvc_openha.errors import ActionError, RefusedError, SystemFault
-from opensvc_openha.runtime.clock import wall
-from opensvc_openha.runtime.files import make_dir, write_atomically
+from opensvc_openha.system.atomic_files import make_dir, write_atomically
+from opensvc_openha.system.clock import wall
 
 IMPLICIT = "sync#i0"
 IMPLICIT_LABEL = "rsync svc config to drpnodes, nodes"

@@ -5,9 +5,9 @@ Starting a service that needs one is refused, for it would claim success without
 
 from __future__ import annotations
 
-from opensvc_openha.agent.resources.base import Driver, LocalResource, Resource, DriverContext
-from opensvc_openha.agent.service_file import Section
-from opensvc_openha.agent.status import Finding, Group, ResourceStatus
+from opensvc_openha.agent.config.service_file import Section
+from opensvc_openha.agent.resources.base import Driver, DriverContext, LocalResource, Resource
+from opensvc_openha.agent.values.status import Finding, Group, ResourceStatus
 
 
 class Unhandled(LocalResource):

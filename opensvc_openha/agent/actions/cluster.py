@@ -1,0 +1,344 @@
+"""What a person's start, stop, switch, freeze and thaw do to a service that a cluster decides about: they drive the cluster.
+
+    stop     the peer is frozen stopped first, so that it does not take over; then this node is
+    start    a peer that stands by is frozen first; this node is thawed and starts; then the peer is thawed
+    switch   the owner stops, the other node takes the service
+    freeze   both nodes, the one that could take the service over first; thaw is the reverse
+
+The peer is reached by ssh, as agents do, and its part comes with --remote. Nothing here touches a resource: the node
+daemons call the wrapper of the service for that. Each change is waited for.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Callable, Collection, Optional
+
+from opensvc_openha.agent.host.commands import CommandResult, run_command
+from opensvc_openha.agent.host.signals import interruptible
+from opensvc_openha.agent.host.ssh import SSH_FAILED, agent_command, remote_shell, why_unreachable
+from opensvc_openha.agent.service.action_lock import action_lock
+from opensvc_openha.agent.service.service import Service, write_frozen_flag
+from opensvc_openha.core.events import Command
+from opensvc_openha.core.states import FROZEN, ServiceState
+from opensvc_openha.core.status import NodeStatus, PeerStanding, ServiceStatus
+from opensvc_openha.errors import ActionError, InterruptedAction, NotAnsweringError, NotRunningError, OpenhaError, RefusedError
+from opensvc_openha.system.clock import monotonic, pause
+
+CHANGE_LIMIT_S = 20.0
+"""How long a node may take to begin what it was asked for; a script that runs may take as long as its own limit."""
+TELL_EVERY_S = 10.0
+REMOTE_LIMIT_S = 3600.0
+REMOTE_WAIT_LOCK_S = 60
+LOCK_NAME = "cluster.lock"
+
+_POLL_S = 0.2
+_NOT_FOUND = 127
+_LOG_HEAD = re.compile(r"\d\d:\d\d:\d\d (?:INFO|WARNING|ERROR) +\S+ +")
+_S = ServiceState
+_BUSY = frozenset({_S.STARTING, _S.STOPPING})
+_RUNS = frozenset({_S.STARTED, _S.FROZEN_START})
+_STARTED = _RUNS | {_S.START_FAILED}
+
+
+@dataclass(frozen=True)
+class Sight:
+    """The service in the cluster at one moment."""
+
+    node: NodeStatus
+    service: ServiceStatus
+    own: ServiceState
+    """State on this node."""
+
+    @property
+    def peer(self) -> ServiceState:
+        """State on the peer, as far as it is known."""
+        return self.service.peer_state or ServiceState.UNKNOWN
+
+    @property
+    def is_peer_there(self) -> bool:
+        """Is the peer's daemon heard?"""
+        return self.node.peer_standing is PeerStanding.LIVE
+
+
+class ClusterActions:
+    """The actions for one service. ``is_remote``: called by the agent of the peer, which does the peer's part itself."""
+
+    def __init__(self, service: Service, is_remote: bool, to_node: str = "") -> None:
+        self._service = service
+        self._log = service.log
+        self._name = service.cluster_name or service.name
+        self._is_remote = is_remote
+        self._to_node = to_node.lower()
+
+    def run(self, action: str, wait_lock_s: float) -> int:
+        """Do one action; exit code 0. Raises what keeps it from being done."""
+        steps: "dict[str, Callable[[], None]]" = {
+            "start": self._start, "stop": self._stop, "switch": self._switch, "freeze": self._freeze, "thaw": self._thaw,
+        }
+        try:
+            with interruptible():
+                if self._is_remote:
+                    # The person's command on the other node holds the lock there.
+                    steps[action]()
+                else:
+                    with action_lock(self._service.var_dir, action, wait_lock_s, LOCK_NAME):
+                        steps[action]()
+        except InterruptedAction as exc:
+            text = f"{exc}: what the node daemons were asked for goes on, see `service -s -c`"
+            raise InterruptedAction(text, exc.signal_number) from exc
+        return 0
+
+    # --- actions ---------------------------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        seen = self._idle()
+        if seen.own in _RUNS:
+            self._log.info(f"already started{' and frozen' if seen.own is _S.FROZEN_START else ''}")
+            return
+        self._expect_startable(seen)
+        if seen.peer is _S.STOPPED and seen.is_peer_there and not self._is_remote:
+            self._on_peer("freeze")
+        seen = self._sight()
+        if seen.own is _S.FROZEN_STOP:
+            self._act(Command.UNFREEZE)
+        write_frozen_flag(self._service, False)
+        if self._sight().own is _S.STOPPED:
+            self._ask_to_start()
+        seen = self._wait("local", lambda now: now.own, _STARTED)
+        if seen.own is _S.START_FAILED:
+            raise ActionError(f"{self._name} is START_FAILED on this node: {seen.service.reason or 'see its log'}; "
+                              "when it is repaired: stop, then start")
+        self._log.info(f"{self._name} is {seen.own.name} on this node")
+        if not self._is_remote and seen.is_peer_there and seen.peer in FROZEN:
+            self._on_peer("thaw")
+
+    def _expect_startable(self, seen: Sight) -> None:
+        if seen.peer in _RUNS:
+            raise RefusedError(f"{self._name} is already {seen.peer.name} on the peer {seen.node.peer}: switch moves it here")
+        if seen.is_peer_there and seen.peer not in (_S.STOPPED, _S.FROZEN_STOP, _S.UNKNOWN, _S.START_READY):
+            raise RefusedError(f"{self._name} is {seen.peer.name} on the peer {seen.node.peer}: find out why, stop it there, "
+                               "then start it here")
+        if seen.own not in (_S.STOPPED, _S.FROZEN_STOP, _S.START_READY):
+            raise RefusedError(f"{self._name} is {seen.own.name} on this node and cannot be started now: stop it first")
+
+    def _ask_to_start(self) -> None:
+        """A node that stands by starts by itself as soon as it may; asked, it does not wait for a hold to be over."""
+        try:
+            self._act(Command.START, is_logged=False)
+        except RefusedError as exc:
+            if self._sight().own is _S.STOPPED:
+                self._log.info(str(exc))
+
+    def _stop(self) -> None:
+        seen = self._sight()
+        if not self._is_remote:
+            if seen.own in (_S.STOPPED, _S.START_READY):
+                self._act(Command.FREEZE_STOP)  # A node that stands by would take over what is stopped on the peer.
+            self._stop_peer(seen)
+        seen = self._idle()
+        if seen.own is _S.FROZEN_STOP:
+            self._log.info("already frozen stop")
+            return
+        if seen.own is _S.FROZEN_START:
+            self._act(Command.UNFREEZE)
+        self._act(Command.FREEZE_STOP)
+        seen = self._wait("local", lambda now: now.own, {_S.FROZEN_STOP, _S.STOP_FAILED})
+        if seen.own is _S.STOP_FAILED:
+            raise ActionError(f"{self._name} is STOP_FAILED on this node: {seen.service.reason or 'see its log'}")
+        self._log.info(f"{self._name} is {seen.own.name} on this node")
+
+    def _stop_peer(self, seen: Sight) -> None:
+        """First the peer, so that it does not take over what stops here; one that is not heard may be out of reach."""
+        if seen.is_peer_there and seen.peer is _S.FROZEN_STOP:
+            return
+        try:
+            self._on_peer("stop")
+        except OpenhaError as exc:
+            if seen.is_peer_there:
+                raise
+            self._log.warning(f"the peer {seen.node.peer} is {seen.node.peer_standing.value}, it is not frozen: "
+                              f"when it is back it may start {self._name} ({exc})")
+
+    def _switch(self) -> None:
+        seen = self._idle()
+        node, peer = seen.node.node, seen.node.peer
+        if self._to_node and self._to_node not in (node.lower(), peer.lower()):
+            raise RefusedError(f"--to {self._to_node}: {self._name} runs on {node} or {peer} only")
+        owner = node if seen.own in _RUNS else peer if seen.peer in _RUNS else ""
+        if not owner:
+            raise RefusedError(f"cannot switch in current state: {seen.own.name} here, {seen.peer.name} on {peer}")
+        if self._to_node and owner.lower() != self._to_node and not seen.is_peer_there:
+            raise RefusedError(f"cannot switch: the peer {peer} is {seen.node.peer_standing.value}")
+        if owner.lower() == self._to_node:
+            self._log.info(f"{self._name} runs on {owner} already")
+        elif owner == node:
+            self._hand_over(seen)
+        else:
+            self._take(seen)
+
+    def _hand_over(self, seen: Sight) -> None:
+        if not seen.is_peer_there:
+            raise RefusedError(f"cannot switch: the peer {seen.node.peer} is {seen.node.peer_standing.value}")
+        if seen.peer is not _S.STOPPED or seen.own is not _S.STARTED:
+            raise RefusedError(f"cannot switch in current state: {seen.own.name} here, {seen.peer.name} on {seen.node.peer}"
+                               f"{': thaw it first' if FROZEN & {seen.own, seen.peer} else ''}")
+        self._act(Command.STOP)
+        if self._is_remote:
+            return
+        seen = self._wait("remote", lambda now: now.peer, _STARTED)
+        if seen.peer is _S.START_FAILED:
+            raise ActionError(f"{self._name} is START_FAILED on {seen.node.peer}, and is not started here while that may have "
+                              "left parts of it there: stop, then start it where it works")
+        self._log.info(f"{self._name} is {seen.peer.name} on {seen.node.peer}")
+
+    def _take(self, seen: Sight) -> None:
+        if seen.own is not _S.STOPPED or seen.peer is not _S.STARTED:
+            raise RefusedError(f"cannot switch in current state: {seen.own.name} here, {seen.peer.name} on {seen.node.peer}"
+                               f"{': thaw it first' if FROZEN & {seen.own, seen.peer} else ''}")
+        self._on_peer("switch")
+        seen = self._wait("local", lambda now: now.own, _STARTED)
+        if seen.own is _S.START_FAILED:
+            raise ActionError(f"{self._name} is START_FAILED on this node: {seen.service.reason or 'see its log'}; "
+                              "stop, then start it where it works")
+        self._log.info(f"{self._name} is {seen.own.name} on this node")
+
+    def _freeze(self) -> None:
+        seen = self._idle()
+        # The node that could take the service over goes first.
+        problem = self._tell_peer("freeze", seen)
+        if seen.own in FROZEN:
+            self._log.info("local already frozen")
+        else:
+            self._act(Command.FREEZE_START if seen.own is _S.STARTED else Command.FREEZE_STOP)
+        write_frozen_flag(self._service, True)
+        if problem is not None:
+            raise RefusedError(f"frozen on this node only: {problem}")
+
+    def _thaw(self) -> None:
+        seen = self._idle()
+        write_frozen_flag(self._service, False)
+        # The owner is thawed before a node that stands by may look for something to take.
+        is_peer_first = seen.peer is _S.FROZEN_START
+        problem = self._tell_peer("thaw", seen) if is_peer_first else None
+        if seen.own in FROZEN:
+            self._act(Command.UNFREEZE)
+        else:
+            self._log.info("local already unfrozen")
+        problem = problem if is_peer_first else self._tell_peer("thaw", seen)
+        if problem is not None:
+            raise RefusedError(f"thawed on this node only: {problem}")
+
+    # --- means -----------------------------------------------------------------------------------------------
+
+    def _tell_peer(self, action: str, seen: Sight) -> Optional[OpenhaError]:
+        """The peer's part of freeze and thaw; what keeps it from being done is no reason to leave ours."""
+        if self._is_remote:
+            return None
+        if (seen.peer in FROZEN) is (action == "freeze"):
+            self._log.info(f"remote already {'frozen' if action == 'freeze' else 'unfrozen'}")
+            return None
+        if not seen.is_peer_there:
+            return RefusedError(f"the peer {seen.node.peer} is {seen.node.peer_standing.value}")
+        try:
+            self._on_peer(action)
+        except OpenhaError as exc:
+            return exc
+        return None
+
+    def _sight(self) -> Sight:
+        """The states as of now. What the daemon cannot tell is not driven."""
+        node = self._service.cluster.node_status_now()
+        service = node.service(self._name)
+        if service is None or service.own_state is None:
+            raise RefusedError(f"the cluster does not know the service {self._name} on this node: "
+                               f"service -a {self._name} {self._service.layout.cluster_wrapper(self._service.name)} ...")
+        return Sight(node, service, service.own_state)
+
+    def _idle(self) -> Sight:
+        """The states once no script of ours runs any more."""
+        seen = self._sight()
+        if seen.own not in _BUSY:
+            return seen
+        return self._wait("local", lambda now: now.own, frozenset(ServiceState) - _BUSY)
+
+    def _act(self, command: Command, is_logged: bool = True) -> None:
+        """Has this node's daemon do it; returns when it is done."""
+        if is_logged:
+            self._log.info(f"service -A {self._name} {command.value}")
+        problems = []
+        for is_ok, line in self._service.cluster.act(command, self._name):
+            if not is_ok:
+                problems.append(line)
+            elif is_logged:
+                self._log.info(line)
+        if problems:
+            is_refused = all(line.startswith("Cannot") for line in problems)
+            raise (RefusedError if is_refused else ActionError)("; ".join(problems))
+
+    def _on_peer(self, action: str) -> None:
+        """Has the agent of the peer do its part; returns when it is done."""
+        peer = self._service.cluster.node_status().peer
+        words = ["--waitlock", str(REMOTE_WAIT_LOCK_S), action, "--remote"]
+        command = agent_command(self._service.layout, self._service.name, words)
+        self._log.info(f"exec '{' '.join(command)}' on node {peer}")
+        result = run_command(remote_shell(peer, command), REMOTE_LIMIT_S)
+        for line in result.output.strip().splitlines():
+            # Its own time and name would only repeat ours.
+            self._log.info(f"{peer}: {_LOG_HEAD.sub('', line)}")
+        if result.exit_code != 0:
+            reason = self._why_failed(peer, action, result)
+            raise RefusedError(f"{reason}; the same can be done by hand on {peer}: {self._by_hand(action)}")
+
+    def _why_failed(self, peer: str, action: str, result: CommandResult) -> str:
+        if result.exit_code == SSH_FAILED:
+            return why_unreachable(peer, result)
+        if result.exit_code == _NOT_FOUND:
+            return f"{peer}: there is no svcmgr, on it run: openha install --embedded-agent"
+        return f"{peer}: '{action} --remote' {result.verdict}"
+
+    def _by_hand(self, action: str) -> str:
+        commands = {"freeze": "freeze-stop", "stop": "freeze-stop", "thaw": "unfreeze", "switch": "stop"}
+        return f"service -A {self._name} {commands[action]}"
+
+    def _wait(self, whose: str, state_of: "Callable[[Sight], ServiceState]", wanted: "Collection[ServiceState]") -> Sight:
+        """Until the state is one of these: as long as a script runs, and CHANGE_LIMIT_S besides."""
+        names = " or ".join(state.name.lower() for state in sorted(wanted, key=lambda state: state.value))
+        seen = self._sight()
+        if state_of(seen) not in wanted:
+            self._log.info(f"waiting for {whose} state to become either {names}")
+        began = idle_since = told_at = monotonic()
+        while state_of(seen) not in wanted:
+            now = monotonic()
+            if state_of(seen) in _BUSY:
+                idle_since = now
+            if now - idle_since > CHANGE_LIMIT_S:
+                raise ActionError(f"waited {now - began:.0f} seconds for {whose} state to become either {names}, "
+                                  f"it is {state_of(seen).name}: {seen.service.reason or 'see service -s -v'}")
+            if now - told_at > TELL_EVERY_S:
+                told_at = now
+                self._log.info(f"{self._name} is {state_of(seen).name}, for {now - began:.0f} s now")
+            pause(_POLL_S)
+            seen = self._patient_sight(seen)
+        return seen
+
+    def _patient_sight(self, last: Sight) -> Sight:
+        """A daemon that is too busy to answer at once is asked again."""
+        try:
+            return self._sight()
+        except NotAnsweringError:
+            return last
+
+
+def why_not_driven(service: Service) -> str:
+    """Why a person's action cannot go through the cluster, or an empty text."""
+    if service.cluster_name is None:
+        return "its heartbeat is not OpenHA"
+    if not service.cluster.is_installed:
+        return "open-ha is not installed"
+    try:
+        service.cluster.node_status_now()
+    except NotRunningError as exc:
+        return str(exc)
+    return ""

@@ -1,0 +1,131 @@
+"""The check-up before a takeover: decides whether the peer must be fenced, and runs the configured fencing commands.
+
+Called by the node daemon as check script, with what it knows of the peer in the environment; by hand, it asks the daemon.
+
+    standing   peer's state    then
+    silent     any             fence, see ``fence_plan``; its exit code is ours
+    live/left  is out          nothing to do, 0
+    any other                  refuse, 1: a live peer is not shot, and it is not out
+    not known                  fence
+"""
+
+from __future__ import annotations
+
+import enum
+import sys
+from dataclasses import dataclass
+from typing import Mapping, Optional
+
+from opensvc_openha.agent.resources.base import Resource
+from opensvc_openha.agent.resources.fence_plan import (
+    FENCE_TIMEOUT_S,
+    FenceStep,
+    carry_out,
+    level_of,
+    outline,
+    plan_time_s,
+    read_power,
+)
+from opensvc_openha.agent.resources.fence_status import Power
+from opensvc_openha.agent.resources.stonith import Callout
+from opensvc_openha.agent.service.service import Service
+from opensvc_openha.agent.values.status import Group
+from opensvc_openha.core.states import PEER_OUT, ServiceState
+from opensvc_openha.core.status import PeerStanding
+from opensvc_openha.errors import NotRunningError
+
+STATE_VARIABLE = "OPENHA_PEER_STATE"
+STANDING_VARIABLE = "OPENHA_PEER_STANDING"
+
+
+class Verdict(enum.Enum):
+    """What to do before the service may start here."""
+
+    FENCE = "fence"
+    PEER_IS_OUT = "peer is out"
+    REFUSE = "refuse"
+
+
+@dataclass(frozen=True)
+class PeerKnowledge:
+    """What is known of the peer; None for what is not."""
+
+    standing: Optional[PeerStanding]
+    state: Optional[ServiceState]
+
+
+def decide(peer: PeerKnowledge) -> Verdict:
+    """The table above."""
+    if peer.standing is None or peer.standing is PeerStanding.SILENT:
+        return Verdict.FENCE
+    if peer.standing in (PeerStanding.LIVE, PeerStanding.LEFT) and peer.state in PEER_OUT:
+        return Verdict.PEER_IS_OUT
+    return Verdict.REFUSE
+
+
+def fence_if_needed(service: Service, env: Mapping[str, str]) -> int:
+    """Run the check-up of one service; 0 only if the peer is out or was fenced."""
+    peer = knowledge_of(env) or _ask_daemon(service)
+    verdict = decide(peer)
+    standing = peer.standing.value if peer.standing else "not known"
+    state = peer.state.name if peer.state else "not known"
+    if verdict is Verdict.PEER_IS_OUT:
+        service.log.info(f"no fencing needed: peer is {standing}, its state is {state}")
+        return 0
+    if verdict is Verdict.REFUSE:
+        service.log.error(f"not fencing and no start: peer is {standing}, its state is {state}")
+        return 1
+    return _fence(service, f"peer is {standing}, its state is {state}", env)
+
+
+def knowledge_of(env: Mapping[str, str]) -> Optional[PeerKnowledge]:
+    """What the environment says of the peer, or None if it says nothing that can be used."""
+    try:
+        standing = PeerStanding(env.get(STANDING_VARIABLE, "").lower())
+    except ValueError:
+        return None
+    return PeerKnowledge(standing, ServiceState.__members__.get(env.get(STATE_VARIABLE, "").upper()))
+
+
+def _ask_daemon(service: Service) -> PeerKnowledge:
+    try:
+        node = service.cluster.node_status()
+    except NotRunningError as exc:
+        service.log.warning(f"the peer's state cannot be determined: {exc}")
+        return PeerKnowledge(None, None)
+    known = node.service(service.cluster_name or service.name)
+    return PeerKnowledge(node.peer_standing, known.peer_state if known else None)
+
+
+def _fence(service: Service, why: str, env: Mapping[str, str]) -> int:
+    sections = _sections(service)
+    if not sections:
+        service.log.error(f"{why}, and no [stonith#N] section says how to fence it: no start")
+        return 1
+    steps = [_step(service, res) for res in sections]
+    service.log.info(f"{why}: fencing with {outline(steps)}")
+    return carry_out(steps, plan_time_s(env), service.log).exit_code
+
+
+def power_of_peer(service: Service, env: Mapping[str, str]) -> Power:
+    """What the fencing devices of a service say of the peer."""
+    steps = [_step(service, res) for res in _sections(service)]
+    if not steps:
+        sys.stderr.write("no [stonith#N] section says how to ask\n")
+    return read_power(steps, plan_time_s(env), sys.stderr.write)
+
+
+def _sections(service: Service) -> "list[Resource]":
+    return [
+        res
+        for res in service.resources
+        if res.spec.group is Group.STONITH and not res.spec.is_disabled
+    ]
+
+
+def _step(service: Service, resource: Resource) -> FenceStep:
+    if isinstance(resource, Callout):
+        return resource.step
+    section = next(each for each in service.file.sections if each.name == resource.spec.rid)
+    why_not = resource.why_unhandled()
+    return FenceStep(section.name, level_of(section), FENCE_TIMEOUT_S, why_not=why_not)

@@ -1,0 +1,297 @@
+"""Reads one `.env` service file into sections whose keywords hold the value that is valid on this node.
+
+Decides which spelling of a keyword wins (``dev@deb1`` before ``dev@nodes`` before ``dev``; the section before
+DEFAULT), puts what ``references`` finds in its place, and says where a wrong value stands. Knows nothing of what the
+keywords mean.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from dataclasses import dataclass, field, replace
+from typing import Iterable, Mapping, Optional
+
+from opensvc_openha.agent.config.ini_reader import Places, read_sections
+from opensvc_openha.agent.config.references import expand
+from opensvc_openha.errors import ConfigError
+
+FILE_BYTES_MAX = 1_000_000
+SERVICE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
+COMMAND_NAMES = frozenset(
+    {"svcmgr", "svcmgr.py", "svcmon", "nodemgr", "openha",
+     "allservices", "allupservices", "alldownservices", "allwarnservices", "allprimaryservices", "allsecondaryservices"}
+)
+"""Commands that mean other things than the service whose name they are."""
+_EXPECTED_NAME = "expected letters, digits, dots, dashes and underscores before .env"
+
+TRUE_WORDS = frozenset({"true", "yes", "on", "1", "t", "y"})
+FALSE_WORDS = frozenset({"false", "no", "off", "0", "f", "n", "none"})
+SECONDS_MAX = 1_000_000
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd]?)", re.ASCII)
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+@dataclass(frozen=True)
+class Section:
+    """One section as this node sees it: scoped and inherited values by plain keyword, in lower case."""
+
+    path: str
+    name: str
+    values: Mapping[str, str]
+    lines: Mapping[str, int] = field(default_factory=dict)
+    line: Optional[int] = None
+    own: "frozenset[str]" = frozenset()
+    """Plain keywords that stand in this section itself, whatever their scope."""
+
+    @property
+    def group(self) -> str:
+        """Part of the name before ``#``."""
+        return self.name.partition("#")[0]
+
+    def text(self, keyword: str, default: str = "") -> str:
+        """Value of a keyword, or ``default`` where it is absent or empty."""
+        return self.values.get(keyword) or default
+
+    def required(self, *spellings: str) -> str:
+        """Value under the first of these spellings that is set; ConfigError if none is."""
+        for keyword in spellings:
+            if self.text(keyword):
+                return self.text(keyword)
+        raise self.error(spellings[0], "is missing, expected a value")
+
+    def words(self, keyword: str) -> "tuple[str, ...]":
+        """Value as a list separated by blanks or commas."""
+        return tuple(self.text(keyword).replace(",", " ").split())
+
+    def boolean(self, keyword: str, default: bool = False) -> bool:
+        """Value as a yes or no."""
+        word = self.text(keyword).lower()
+        if not word:
+            return default
+        if word in TRUE_WORDS:
+            return True
+        if word in FALSE_WORDS:
+            return False
+        raise self.error(keyword, f"is {self.text(keyword)!r}, expected true or false")
+
+    def seconds(self, keyword: str, default: float) -> float:
+        """Value as a duration above zero."""
+        word = self.text(keyword)
+        if not word:
+            return default
+        duration_s = duration_of(word)
+        if duration_s is None:
+            raise self.error(keyword, f"is {word!r}, expected a number of seconds above 0")
+        return duration_s
+
+    def names_node(self, keyword: str, node: str) -> bool:
+        """Is this node one of a list of nodes?"""
+        return any(is_same_node(word.lower(), node) for word in self.words(keyword))
+
+    def integer(self, keyword: str, default: int) -> int:
+        """Value as a whole number that is not negative."""
+        word = self.text(keyword)
+        if not word:
+            return default
+        if not (word.isascii() and word.isdigit() and len(word) < 16):
+            raise self.error(keyword, f"is {word!r}, expected a whole number")
+        return int(word)
+
+    def error(self, keyword: str, problem: str) -> ConfigError:
+        """A ConfigError that names file, line, section and keyword."""
+        return ConfigError(f"[{self.name}] {keyword} {problem}", self.path, self.lines.get(keyword, self.line))
+
+
+@dataclass(frozen=True)
+class ScopedKeyword:
+    """A keyword that is meant for some nodes only, as it is spelled: ``dev@deb1``."""
+
+    section: str
+    keyword: str
+    word: str
+    line: Optional[int]
+
+
+@dataclass(frozen=True)
+class ServiceFile:
+    """One parsed service file."""
+
+    path: str
+    svcname: str
+    text: str
+    default: Section
+    sections: "tuple[Section, ...]"
+    nodes: "tuple[str, ...]"
+    drp_nodes: "tuple[str, ...]"
+    scoped: "tuple[ScopedKeyword, ...]" = ()
+
+    @property
+    def all_nodes(self) -> "tuple[str, ...]":
+        """Every node the file names."""
+        return self.nodes + self.drp_nodes
+
+
+def is_same_node(word: str, node: str) -> bool:
+    """Do both names, in lower case, mean the same node? One of them may be without its domain."""
+    if "." in word and "." in node:
+        return word == node
+    return word.partition(".")[0] == node.partition(".")[0]
+
+
+def duration_of(word: str) -> Optional[float]:
+    """Seconds of a duration such as 30, 90s, 5m or 1h; None for what is none, or not above zero."""
+    match = _DURATION.fullmatch(word.strip().lower())
+    duration_s = float(match.group(1)) * _UNITS[match.group(2)] if match else 0.0
+    return duration_s if 0 < duration_s < SECONDS_MAX else None
+
+
+def service_names(etc_dir: str) -> "list[str]":
+    """Names of all services that have a `.env` file, sorted."""
+    try:
+        entries = os.listdir(etc_dir)
+    except OSError:
+        return []
+    names = (entry[: -len(".env")] for entry in entries if entry.endswith(".env"))
+    return sorted(name for name in names if not why_not_named(name))
+
+
+def why_not_named(name: str) -> str:
+    """Why no service can have this name, or an empty text."""
+    if not SERVICE_NAME.match(name):
+        return _EXPECTED_NAME
+    return f"{name} is a command of the agent" if name in COMMAND_NAMES else ""
+
+
+def misnamed_files(etc_dir: str) -> "list[ConfigError]":
+    """Files that somebody may take for service files, but that are none by their name."""
+    try:
+        entries = sorted(os.listdir(etc_dir))
+    except OSError:
+        return []
+    found = []
+    for entry in entries:
+        name = entry[: -len(".env")]
+        is_copy = ".env" in entry.lower() and not entry.endswith(".env")
+        reason = _EXPECTED_NAME if is_copy else why_not_named(name) if entry.endswith(".env") else ""
+        if reason:
+            problem = f"is skipped, its name is none of a service file: {reason}"
+            found.append(ConfigError(problem, os.path.join(etc_dir, entry)))
+    return found
+
+
+def read_service_file(path: str, svcname: str, node: str) -> ServiceFile:
+    """The service file as ``node`` sees it; ConfigError for all that is wrong with it."""
+    try:
+        # A named pipe in the place of a service file must not hang whoever opens it.
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise ConfigError("is no regular file, expected a service file", path)
+            raw = file.read(FILE_BYTES_MAX + 1)
+    except OSError as exc:
+        raise ConfigError(f"cannot be read: {exc.strerror}", path) from exc
+    if len(raw) > FILE_BYTES_MAX:
+        raise ConfigError(f"is larger than {FILE_BYTES_MAX} bytes, expected a service file", path)
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as exc:
+        line = raw[: exc.start].count(b"\n") + 1
+        byte = raw[exc.start]
+        problem = f"holds the byte 0x{byte:02x}, which is no UTF-8 text: expected a text file in UTF-8"
+        raise ConfigError(problem, path, line) from exc
+    return parse_service_text(text, path, svcname, node)
+
+
+def parse_service_text(text: str, path: str, svcname: str, node: str) -> ServiceFile:
+    """Same as read_service_file for text at hand; ``path`` only serves messages."""
+    raw, places = read_sections(text, path)
+    default_raw = raw.get("DEFAULT", {})
+    plain = _resolve(default_raw, _Scope(node, (), ()), places.of("DEFAULT"))
+    drp_nodes = _node_list(plain, "drpnodes", node) or _node_list(plain, "drpnode", node)
+    scope = _Scope(node, _node_list(plain, "nodes", node) or (node,), drp_nodes)
+    inherited = _resolve(default_raw, scope, places.of("DEFAULT"))
+    own_names = frozenset(spelling.lower().partition("@")[0] for spelling in default_raw)
+    sections = [Section(path, "DEFAULT", inherited.values, inherited.lines, places.header("DEFAULT"), own_names)]
+    for name, options in raw.items():
+        if name == "DEFAULT":
+            continue
+        own = _resolve(options, scope, places.of(name))
+        values = {**inherited.values, **own.values}
+        known = {**inherited.lines, **own.lines}
+        plain_names = frozenset(spelling.lower().partition("@")[0] for spelling in options)
+        sections.append(Section(path, name, values, known, places.header(name), plain_names))
+    known_values = {section.name: section.values for section in sections}
+    default, *others = [_expanded(section, known_values, svcname, node) for section in sections]
+    scoped = tuple(found for name, options in raw.items() for found in _scoped(name, options, places))
+    return ServiceFile(path, svcname, text, default, tuple(others), scope.nodes, scope.drp_nodes, scoped)
+
+
+def _expanded(section: Section, known: Mapping[str, Mapping[str, str]], svcname: str, node: str) -> Section:
+    values = {}
+    for keyword, value in section.values.items():
+        try:
+            values[keyword] = expand(keyword, value, known, svcname, node)
+        except ValueError as exc:
+            raise section.error(keyword, str(exc)) from exc
+    return replace(section, values=values)
+
+
+def _scoped(section: str, options: Mapping[str, str], places: Places) -> "Iterable[ScopedKeyword]":
+    for spelling in options:
+        keyword, at, word = spelling.lower().partition("@")
+        if at:
+            yield ScopedKeyword(section, keyword, word, places.of(section).get(spelling))
+
+
+@dataclass(frozen=True)
+class _Scope:
+    """Which ``keyword@word`` spellings are meant for this node, the most specific first."""
+
+    node: str
+    nodes: "tuple[str, ...]"
+    drp_nodes: "tuple[str, ...]"
+
+    @property
+    def words(self) -> "tuple[str, ...]":
+        words = [self.node.lower()]
+        if self.node in self.nodes:
+            words.append("nodes")
+        if self.node in self.drp_nodes:
+            words += ["drpnodes", "drpnode"]
+        return tuple(words) + ("",)
+
+
+@dataclass(frozen=True)
+class _Resolved:
+    values: "dict[str, str]"
+    lines: "dict[str, int]"
+
+
+def _resolve(options: Mapping[str, str], scope: _Scope, lines: Mapping[str, int]) -> _Resolved:
+    """Plain keyword to the value that wins on this node, and the line it stands on."""
+    spelled: "dict[tuple[str, str], tuple[str, Optional[int]]]" = {}
+    for spelling, value in options.items():
+        keyword, _, word = spelling.lower().partition("@")
+        if word and word != scope.node and is_same_node(word, scope.node):
+            spelled.setdefault((keyword, scope.node), (value.strip(), lines.get(spelling)))
+        else:
+            spelled[(keyword, word)] = (value.strip(), lines.get(spelling))
+    values: "dict[str, str]" = {}
+    found: "dict[str, int]" = {}
+    for keyword in dict.fromkeys(keyword for keyword, _ in spelled):
+        for word in scope.words:
+            if (keyword, word) in spelled:
+                values[keyword], line = spelled[(keyword, word)]
+                if line is not None:
+                    found[keyword] = line
+                break
+    return _Resolved(values, found)
+
+
+def _node_list(resolved: _Resolved, keyword: str, node: str) -> "tuple[str, ...]":
+    """The nodes of a list, each once; this node by the name it has itself, with or without domain."""
+    words = resolved.values.get(keyword, "").replace(",", " ").lower().split()
+    is_listed = node in words
+    return tuple(dict.fromkeys(node if not is_listed and is_same_node(word, node) else word for word in words))

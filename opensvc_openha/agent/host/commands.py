@@ -1,0 +1,234 @@
+"""Runs the commands that change things: mount, ip, application scripts, fencing.
+
+Every command has a time limit after which its whole process group is killed. Its output goes to a file, not to a
+pipe: a daemon that an application script leaves behind keeps the pipe open, and we would wait for it for ever.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+from contextlib import closing, nullcontext, suppress
+from dataclasses import dataclass, replace
+from typing import Callable, Mapping, Optional, Sequence
+
+from opensvc_openha.agent.host.parent_death_signal import die_with_parent
+from opensvc_openha.agent.host.signals import postponed
+from opensvc_openha.agent.values.action_log import ActionLog
+from opensvc_openha.errors import ActionError, SystemFault
+from opensvc_openha.formats.secrets import mask_command, mask_output, mask_text
+from opensvc_openha.system.clock import monotonic, pause
+from opensvc_openha.system.script_log import NO_ROOM, ScriptLog, bound_log
+
+COMMAND_TIMEOUT_S = 600.0
+TELL_EVERY_S = 10.0
+"""So often it is said that a command still runs."""
+OUTPUT_BYTES_MAX = 64 * 1024
+_LOOK_EVERY_S = 0.02
+SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+_NO_REASONS = ("dmesg(1) ", "See '", "Run '")
+"""What tools print below the reason."""
+
+
+@dataclass(frozen=True)
+class CommandResult:
+    """How a command ended. ``exit_code`` is -N after signal N."""
+
+    exit_code: int
+    output: str
+    is_timed_out: bool = False
+
+    @property
+    def verdict(self) -> str:
+        """How it ended, in words."""
+        if self.is_timed_out:
+            return "did not end in time and was killed"
+        if self.exit_code < 0:
+            return f"was killed by signal {-self.exit_code}"
+        return f"ended with exit code {self.exit_code}"
+
+
+def run_command(
+    argv: Sequence[str],
+    timeout_s: float = COMMAND_TIMEOUT_S,
+    env: Optional[Mapping[str, str]] = None,
+    on_wait: Callable[[float], None] = lambda waited_s: None,
+    is_tied: bool = True,
+    output_file: str = "",
+    ends_group: bool = False,
+) -> CommandResult:
+    """Run a command to its end; never raises for how it ends, only if it cannot be started.
+
+    What it prints is kept in memory, where no full disk changes how it ends, or in ``output_file`` if it may leave a daemon
+    behind: that keeps the handle, and must not fill memory, nor a file that nobody sees.
+
+    ``on_wait`` is told now and then for how long it has run. A command that is tied to us is killed with us, however we end;
+    one that only looks need not be, and starts much faster. ``ends_group``: what it left in its process group is killed at
+    its end, too.
+    """
+    with closing(ScriptLog(output_file, is_answer=not output_file, may_linger=bool(output_file))) as output:
+        process: "Optional[subprocess.Popen[bytes]]" = None
+        is_timed_out = False
+        try:
+            with postponed() if is_tied else nullcontext():
+                process = _begin(argv, output.handle, env, is_tied)
+            exit_code = _wait(process, timeout_s, on_wait, ends_group)
+        except subprocess.TimeoutExpired:
+            assert process is not None
+            is_timed_out = True
+            exit_code = _kill_group(process)
+        except BaseException:
+            if process is not None:
+                _kill_group(process)
+            raise
+        printed = NO_ROOM if output.is_lost else output.output(OUTPUT_BYTES_MAX)
+        return CommandResult(exit_code, printed, is_timed_out)
+
+
+def _begin(
+    argv: Sequence[str], output: int, env: Optional[Mapping[str, str]], is_tied: bool
+) -> "subprocess.Popen[bytes]":
+    try:
+        return subprocess.Popen(
+            list(argv),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=command_environment(env),
+            start_new_session=True,
+            preexec_fn=_die_with_parent if is_tied else None,
+            cwd="/",
+        )
+    except (OSError, subprocess.SubprocessError) as exc:
+        raise SystemFault(f"cannot run {argv[0]}: {_why_not_run(argv[0], exc)}") from exc
+
+
+def run_logged(
+    log: ActionLog,
+    argv: Sequence[str],
+    timeout_s: float = COMMAND_TIMEOUT_S,
+    env: Optional[Mapping[str, str]] = None,
+    may_linger: bool = False,
+    ends_group: bool = False,
+) -> CommandResult:
+    """Run a command and log it with its output. ``may_linger``: it may leave a daemon behind that keeps its output.
+
+    ``ends_group``: nothing that it left in its process group outlives it.
+    """
+    log.info(mask_command(argv))
+    output_file = log.output_file if may_linger else ""
+    if output_file:
+        with suppress(OSError):
+            bound_log(output_file)
+    result = run_command(argv, timeout_s, env, lambda waited_s: log.info(f"{argv[0]} runs for {waited_s:.0f} s now"),
+                         output_file=output_file, ends_group=ends_group)
+    result = replace(result, output=mask_output(argv, result.output))
+    if result.output.strip():
+        (log.info if result.exit_code == 0 else log.error)(result.output.strip())
+    return result
+
+
+def run_or_fail(
+    log: ActionLog, argv: Sequence[str], timeout_s: float = COMMAND_TIMEOUT_S, env: Optional[Mapping[str, str]] = None
+) -> None:
+    """Run a command and log it; ActionError unless it ends with 0."""
+    result = run_logged(log, argv, timeout_s, env)
+    if result.exit_code != 0:
+        raise ActionError(f"{mask_command(argv)} {result.verdict}{_last_line(result.output)}")
+
+
+def command_environment(extra: Optional[Mapping[str, str]] = None) -> "dict[str, str]":
+    """Our environment with the system directories in PATH: a node daemon may call us with next to nothing."""
+    env = dict(os.environ)
+    known = env.get("PATH", "").split(":")
+    env["PATH"] = ":".join([part for part in known if part] + [part for part in SYSTEM_PATH.split(":") if part not in known])
+    env.update(extra or {})
+    return env
+
+
+def _why_not_run(program: str, exc: Exception) -> str:
+    from opensvc_openha.system.programs import why_not_runnable
+
+    return (program.startswith("/") and why_not_runnable(program)) or str(exc)
+
+
+def _wait(
+    process: "subprocess.Popen[bytes]",
+    timeout_s: float,
+    on_wait: Callable[[float], None],
+    ends_group: bool,
+) -> int:
+    """Exit code of the process; TimeoutExpired after ``timeout_s`` seconds."""
+    waited_s = 0.0
+    while True:
+        part_s = min(TELL_EVERY_S, timeout_s - waited_s)
+        try:
+            return _wait_for_end(process, part_s, ends_group)
+        except subprocess.TimeoutExpired:
+            waited_s += part_s
+            if waited_s >= timeout_s:
+                raise
+            on_wait(waited_s)
+
+
+def _wait_for_end(process: "subprocess.Popen[bytes]", limit_s: float, ends_group: bool) -> int:
+    """As process.wait, which naps for up to 50 ms between two looks, but back at once where the kernel tells of the end."""
+    if hasattr(os, "pidfd_open"):
+        try:
+            end = os.pidfd_open(process.pid)
+        except OSError:
+            return _wait_by_looking(process, limit_s, ends_group)
+        try:
+            poll = select.poll()
+            poll.register(end, select.POLLIN)
+            if not poll.poll(limit_s * 1000):
+                raise subprocess.TimeoutExpired(process.args, limit_s)
+        finally:
+            os.close(end)
+        if ends_group:
+            _signal_group(process)
+        return process.wait()
+    return _wait_by_looking(process, limit_s, ends_group)
+
+
+def _wait_by_looking(process: "subprocess.Popen[bytes]", limit_s: float, ends_group: bool) -> int:
+    if not ends_group:
+        return process.wait(limit_s)
+    give_up = monotonic() + limit_s
+    # It stays a zombie until its group was killed: no other process can have that number before.
+    while os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+        if monotonic() >= give_up:
+            raise subprocess.TimeoutExpired(process.args, limit_s)
+        pause(_LOOK_EVERY_S)
+    _signal_group(process)
+    return process.wait()
+
+
+def _last_line(output: str) -> str:
+    lines = [line.strip() for line in output.strip().splitlines()]
+    telling = [line for line in lines if not line.startswith(_NO_REASONS)]
+    return f": {mask_text((telling or lines)[-1])}" if lines else ""
+
+
+def _signal_group(process: "subprocess.Popen[bytes]") -> None:
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass  # It ended just now.
+
+
+def _kill_group(process: "subprocess.Popen[bytes]") -> int:
+    _signal_group(process)
+    try:
+        return process.wait(5)
+    except subprocess.TimeoutExpired:
+        # In an I/O that does not return. Nobody can kill it now; we must not hang with it.
+        return -int(signal.SIGKILL)
+
+
+def _die_with_parent() -> None:
+    """If the node daemon kills us without notice, the command we wait for goes too; what it left behind stays."""
+    die_with_parent(signal.SIGKILL)

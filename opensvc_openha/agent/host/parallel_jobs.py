@@ -1,0 +1,135 @@
+"""Runs jobs at the same time, each in a child process, and gives back which of them failed and why.
+
+Processes and not threads: a signal that ends the action reaches what every child is doing at that moment, and a child
+that hangs can be killed. What a job changes in memory is lost; it has to change the machine.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from dataclasses import dataclass
+from typing import IO, Callable, Iterable, Sequence
+
+from opensvc_openha.agent.host.parent_death_signal import die_with_parent
+from opensvc_openha.agent.host.signals import ENDING_SIGNALS
+from opensvc_openha.errors import ActionError, InterruptedAction, OpenhaError, SystemFault
+from opensvc_openha.system.clock import pause
+
+_GRACE_TRIES = 100
+_GRACE_PAUSE_S = 0.1
+
+
+@dataclass(frozen=True)
+class Job:
+    """One thing to do; ``name`` tells it apart in messages."""
+
+    name: str
+    run: Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a job failed."""
+
+    name: str
+    message: str
+
+
+@dataclass
+class _Child:
+    job: Job
+    pid: int
+    words: "IO[bytes]"
+    is_reaped: bool = False
+
+
+def run_side_by_side(jobs: Sequence[Job]) -> "list[Failure]":
+    """Run all jobs, wait for all of them, give back those that failed; an exception here ends the jobs first."""
+    children: "list[_Child]" = []
+    try:
+        for job in jobs:
+            _fork(job, children)
+        return [failure for child in children for failure in _outcome(child)]
+    except BaseException:
+        _end(children)
+        raise
+    finally:
+        for child in children:
+            child.words.close()
+
+
+def _fork(job: Job, children: "list[_Child]") -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    reader, writer = os.pipe()
+    # A signal has to wait until the child is known, and until the child has a place to tell of it.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING_SIGNALS)
+    try:
+        pid = os.fork()
+        if pid == 0:
+            os.close(reader)
+            _be_child(job, writer, before)
+        children.append(_Child(job, pid, os.fdopen(reader, "rb")))
+    except OSError as exc:
+        os.close(reader)
+        raise SystemFault(f"{job.name}: cannot start a process: {exc.strerror}") from exc
+    finally:
+        os.close(writer)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _be_child(job: Job, writer: int, signals: "Iterable[int]") -> None:
+    """Never returns. ``signals`` are those that were blocked before the fork."""
+    exit_code = 1
+    try:
+        die_with_parent(signal.SIGTERM)
+        try:
+            signal.pthread_sigmask(signal.SIG_SETMASK, signals)
+            job.run()
+            exit_code = 0
+        except (OpenhaError, InterruptedAction) as exc:
+            _tell(writer, str(exc))
+        except Exception as exc:  # The last one of this process: whoever waits must learn of it.
+            _tell(writer, f"{job.name}: {type(exc).__name__}: {exc}")
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(exit_code)
+
+
+def _tell(writer: int, message: str) -> None:
+    os.write(writer, json.dumps(message[:2000]).encode())
+
+
+def _outcome(child: _Child) -> "list[Failure]":
+    told = child.words.read()
+    _, status = os.waitpid(child.pid, 0)
+    child.is_reaped = True
+    exit_code = os.waitstatus_to_exitcode(status)
+    if exit_code == 0:
+        return []
+    message = json.loads(told) if told else f"{child.job.name}: its process ended with {exit_code}"
+    return [Failure(child.job.name, message)]
+
+
+def _end(children: "list[_Child]") -> None:
+    """SIGTERM, so that what they run is ended in order; SIGKILL for those that do not end."""
+    left = [child for child in children if not child.is_reaped]
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        for child in left:
+            os.kill(child.pid, number)
+        for _ in range(_GRACE_TRIES):
+            left = [child for child in left if not _is_over(child)]
+            if not left:
+                return
+            pause(_GRACE_PAUSE_S)
+    raise ActionError(f"processes that cannot be ended: {', '.join(f'{child.job.name} (pid {child.pid})' for child in left)}")
+
+
+def _is_over(child: _Child) -> bool:
+    pid, _ = os.waitpid(child.pid, os.WNOHANG)
+    child.is_reaped = pid != 0
+    return child.is_reaped

@@ -1,0 +1,1 @@
+"""Rounds over all services: resources that fail, synchronisations that are due."""

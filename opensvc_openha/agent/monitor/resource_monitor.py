@@ -1,0 +1,196 @@
+"""Watches the resources of a service that runs here under a heartbeat, and decides what follows when one is not up.
+
+    not up twice in a row  ->  started again, ``restart`` times  ->  monitored: monitor_action, else only said
+
+Nothing is done while the service is frozen, while another action is under way, or while the cluster does not say STARTED.
+The monitor action takes the service from this node, so it needs a peer that stands by: where nobody can take the service
+over, the part of it that works is left running.
+"""
+
+from __future__ import annotations
+
+import enum
+import os
+from typing import Callable, Optional
+
+from opensvc_openha.agent.host.commands import run_logged
+from opensvc_openha.agent.host.reset import end_node
+from opensvc_openha.agent.host.signals import interruptible
+from opensvc_openha.agent.resources.base import Resource
+from opensvc_openha.agent.service.action_lock import MONITOR, action_lock
+from opensvc_openha.agent.service.ordering import in_display_order, in_start_order
+from opensvc_openha.agent.service.runner import bring_back
+from opensvc_openha.agent.service.service import Service, look
+from opensvc_openha.agent.values.status import ResourceStatus
+from opensvc_openha.core.events import BY_MONITOR, Command
+from opensvc_openha.core.states import ServiceState
+from opensvc_openha.core.status import PeerStanding
+from opensvc_openha.errors import NotRunningError, RefusedError
+from opensvc_openha.system.atomic_files import write_atomically
+from opensvc_openha.system.clock import pause
+
+Note = Callable[[str, str, bool], None]
+"""Keeps in the history a word, its reason, and whether it is an alarm."""
+
+_WELL = frozenset({ResourceStatus.UP, ResourceStatus.STDBY_UP, ResourceStatus.NA})
+_TOLD = "monitor.told"
+_HISTORY_PAUSE_S = 1.0
+
+
+class MonitorAction(enum.Enum):
+    """What ``monitor_action`` asks for."""
+
+    NONE = "none"
+    FREEZESTOP = "freezestop"
+    REBOOT = "reboot"
+    CRASH = "crash"
+
+
+def is_watched(resource: Resource) -> bool:
+    """Is this resource one that the monitor looks at?"""
+    spec = resource.spec
+    return not spec.is_left_alone and (spec.is_monitored or spec.restarts > 0)
+
+
+def monitor_service(service: Service, note: Note) -> int:
+    """Look once at the watched resources of a service, and do what has to be done; exit code.
+
+    An action that wants its turn interrupts it.
+    """
+    watched = [res for res in service.resources if is_watched(res)]
+    reason = why_not_now(service) if watched else "no resource has monitor = true or restart = N"
+    if reason:
+        service.log.info(f"nothing to monitor: {reason}")
+        return 0
+    if not _failing(watched):
+        _forget_told(service)
+        return 0
+    try:
+        with interruptible(), action_lock(service.var_dir, MONITOR, 0):
+            if why_not_now(service):
+                return 0
+            failing = _failing(watched)
+            # Tries that were used up count again once all was up.
+            left = failing if _told(service) else _bring_back(service, failing, note)
+    except RefusedError:
+        return 0  # Somebody acts on the service: what is down now may be up when that is done.
+    monitored = [res for res in left if res.spec.is_monitored]
+    text = ", ".join(f"{res.spec.rid} is {look(res).status.value}" for res in monitored or left)
+    if not left:
+        _forget_told(service)
+    elif monitored:
+        _act(service, text, note)
+    else:
+        _tell_once(service, f"{text}; it is not monitored, so nothing follows", note)
+    return 0
+
+
+def why_not_now(service: Service) -> str:
+    """Why the monitor has nothing to do with this service now, or an empty text."""
+    if service.is_frozen:
+        return "the service is frozen"
+    if service.cluster_name is None:
+        return "no cluster decides about the service"
+    try:
+        known = service.cluster.node_status_now().service(service.cluster_name)
+    except NotRunningError as exc:
+        return str(exc)
+    state = known.own_state if known is not None else None
+    return "" if state is ServiceState.STARTED else f"its state here is {state.name if state else 'not known'}, not STARTED"
+
+
+def _failing(resources: "list[Resource]") -> "list[Resource]":
+    return [res for res in resources if look(res).status not in _WELL]
+
+
+def _bring_back(service: Service, failing: "list[Resource]", note: Note) -> "list[Resource]":
+    """Those that could not be started again. Data comes before what uses it."""
+    others = [res for res in failing if res not in in_start_order(failing)]
+    left = []
+    for resource in [*in_start_order(failing), *in_display_order(others)]:
+        found = look(resource).status
+        if found in _WELL:
+            continue  # It came back with one before it.
+        rid = resource.spec.rid
+        service.log.info(f"monitored resource {rid} is in state {found.value}")
+        if resource.spec.restarts and bring_back(service, resource):
+            note("RESTARTED", f"{rid} was {found.value}, and is up again", False)
+        else:
+            left.append(resource)
+    return left
+
+
+def _act(service: Service, failing: str, note: Note) -> None:
+    word = service.file.default.text("monitor_action", "none")
+    try:
+        action = MonitorAction(word.lower())
+    except ValueError:
+        expected = " or ".join(known.value for known in MonitorAction)
+        raise service.file.default.error("monitor_action", f"is {word!r}, expected {expected}") from None
+    if action is MonitorAction.NONE:
+        _tell_once(service, f"{failing}; monitor_action is not set", note)
+        return
+    obstacle = _why_nobody_takes_over(service)
+    if obstacle:
+        _tell_once(service, f"{failing}; {action.value} is not done, for {obstacle}", note)
+        return
+    service.log.info(f"start monitor action '{action.value}'")
+    note(action.value.upper(), failing, True)
+    _forget_told(service)
+    command = service.file.default.text("pre_monitor_action")
+    if command:
+        run_logged(service.log, ["/bin/sh", "-c", command])
+    if action is MonitorAction.FREEZESTOP:
+        _freeze_stop(service)
+        return
+    # What the history says of it must be on disk first.
+    pause(_HISTORY_PAUSE_S)
+    end_node(is_crash=action is MonitorAction.CRASH)
+
+
+def _freeze_stop(service: Service) -> None:
+    assert service.cluster_name is not None
+    for is_ok, line in service.cluster.act(Command.FREEZE_STOP, service.cluster_name, BY_MONITOR):
+        (service.log.info if is_ok else service.log.error)(line)
+
+
+def _why_nobody_takes_over(service: Service) -> str:
+    try:
+        node = service.cluster.node_status_now()
+    except NotRunningError as exc:
+        return str(exc)
+    if node.peer_standing is not PeerStanding.LIVE:
+        return f"the peer {node.peer} is {node.peer_standing.value}"
+    known = node.service(service.cluster_name or "")
+    peer: Optional[ServiceState] = known.peer_state if known is not None else None
+    if peer is not ServiceState.STOPPED:
+        return f"the service is {peer.name if peer else 'not known'} on the peer {node.peer}, which would not take it over"
+    return ""
+
+
+def _tell_once(service: Service, text: str, note: Note) -> None:
+    """An alarm that lasts is said when it begins and when it changes."""
+    if _told(service) == text:
+        return
+    path = os.path.join(service.var_dir, _TOLD)
+    service.log.error(text)
+    note("FAILED", text, True)
+    try:
+        write_atomically(path, text.encode(), is_durable=False)
+    except OSError as exc:
+        service.log.warning(f"cannot write {path}, so this may be said again: {exc.strerror}")
+
+
+def _told(service: Service) -> str:
+    try:
+        with open(os.path.join(service.var_dir, _TOLD), encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
+def _forget_told(service: Service) -> None:
+    try:
+        os.unlink(os.path.join(service.var_dir, _TOLD))
+    except OSError:
+        pass

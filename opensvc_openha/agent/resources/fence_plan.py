@@ -1,0 +1,249 @@
+"""How the [stonith#N] sections of a service are carried out: level by level, within one deadline for all of them.
+
+    sections of one level     all must succeed, in the order of the file; after a failure the rest is not tried
+    the next higher level     is tried only if the present one failed
+    the first whole level     that succeeds is the success
+
+A section gets at most its own `timeout`, and at most its fair share of what is left, so that one that hangs leaves the
+others theirs.
+The deadline is below the limit that the node daemon sets to a check-up script, so that it is we who report what failed.
+
+A command that succeeds is not believed alone where the section has a `status_cmd`, see ``fence_status``.
+
+Whether the peer must be fenced is not decided here, see ``fencing``; nor what a command does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Callable, Mapping, Optional, Sequence
+
+from opensvc_openha.agent.config.keywords import Form, Keyword
+from opensvc_openha.agent.config.service_file import Section, duration_of
+from opensvc_openha.agent.host.commands import CommandResult, run_logged
+from opensvc_openha.agent.host.signals import interruptible
+from opensvc_openha.agent.resources.fence_status import ASK_LIMIT_S, Power, ask_power, power_of_levels, why_not_off
+from opensvc_openha.agent.values.action_log import ActionLog
+from opensvc_openha.core.timing import CHECK_LIMIT_S
+from opensvc_openha.errors import SystemFault
+from opensvc_openha.formats.secrets import mask_script
+from opensvc_openha.system.clock import monotonic
+
+LIMIT_VARIABLE = "OPENHA_LIMIT_S"
+"""Where the node daemon says how many seconds the script it runs may take."""
+
+FENCE_TIMEOUT_S = 50.0
+"""Of one section that says nothing else."""
+
+FIRST_LEVEL = 1
+KEYWORDS = (
+    Keyword("level", Form.COUNT, default=str(FIRST_LEVEL)),
+    Keyword("timeout", Form.SECONDS),
+)
+"""What a section of any type may say about its place in the plan."""
+
+_RESERVE_S, _RESERVE_PART = 10.0, 6
+"""Of the limit we keep so much, or that part of a short one: to be started, to kill what hangs, to report."""
+
+
+@dataclass(frozen=True)
+class FenceStep:
+    """One section: what it runs, and its place in the plan. ``why_not`` says why it cannot be run, if so."""
+
+    rid: str
+    level: int
+    timeout_s: float
+    argv: "tuple[str, ...]" = ()
+    shown: str = ""
+    """The command as it may be logged."""
+    env: Mapping[str, str] = field(default_factory=dict)
+    why_not: str = ""
+    status_argv: "tuple[str, ...]" = ()
+    """What asks the device whether the peer is off, if it is configured."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A section that failed. ``exit_code`` is never 0, and 1 for a command that had to be killed or was never run."""
+
+    rid: str
+    level: int
+    reason: str
+    exit_code: int = 1
+    was_run: bool = True
+
+    def __str__(self) -> str:
+        return f"level {self.level}: {self.rid}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class FenceReport:
+    """How the plan ended: the level that succeeded, or None, and what failed before."""
+
+    level: Optional[int]
+    failures: "tuple[Failure, ...]"
+
+    @property
+    def exit_code(self) -> int:
+        """0 only if a whole level succeeded, else that of the last section that failed."""
+        return 0 if self.level is not None else self.failures[-1].exit_code
+
+    @property
+    def story(self) -> str:
+        """All that failed, in its order."""
+        return "; ".join(map(str, self.failures))
+
+
+def level_of(section: Section) -> int:
+    """Level of a section; ConfigError for what is no whole number from 1."""
+    level = section.integer("level", FIRST_LEVEL)
+    if level < FIRST_LEVEL:
+        raise section.error("level", f"is {section.text('level')!r}, expected {Form.COUNT.value}")
+    return level
+
+
+def environment(section: Section, svcname: str, node: str) -> "dict[str, str]":
+    """What a fencing command finds in its environment."""
+    return {"OPENSVC_SVCNAME": svcname, "OPENSVC_RID": section.name, "OPENSVC_NODENAME": node}
+
+
+def callout_step(section: Section, svcname: str, node: str) -> FenceStep:
+    """The step of a section of type callout."""
+    command = section.required("cmd")
+    env = environment(section, svcname, node)
+    status = section.text("status_cmd")
+    return FenceStep(
+        section.name,
+        level_of(section),
+        section.seconds("timeout", FENCE_TIMEOUT_S),
+        ("/bin/sh", "-c", command),
+        mask_script(command),
+        env,
+        status_argv=("/bin/sh", "-c", status) if status else (),
+    )
+
+
+def outline(steps: "Sequence[FenceStep]") -> str:
+    """The plan in a few words: the sections of each level."""
+    levels = sorted({step.level for step in steps})
+    return "; ".join(
+        (f"level {level}: " if len(levels) > 1 else "")
+        + ", ".join(step.rid for step in steps if step.level == level)
+        for level in levels
+    )
+
+
+def plan_time_s(env: Mapping[str, str]) -> float:
+    """Seconds for the whole plan: what the caller's limit leaves, or that of a check-up script if no caller says one."""
+    limit_s = duration_of(env.get(LIMIT_VARIABLE, "")) or CHECK_LIMIT_S
+    return limit_s - min(_RESERVE_S, limit_s / _RESERVE_PART)
+
+
+def fair_share_s(left_s: float, wanted: "Sequence[float]") -> float:
+    """Most that the first of these may take, so that each has an equal share of what is left, or all it wants."""
+    share_s = left_s
+    for number, want_s in enumerate(sorted(wanted)):
+        share_s = left_s / (len(wanted) - number)
+        if want_s > share_s:
+            break
+        left_s -= want_s
+    return min(wanted[0], share_s)
+
+
+def carry_out(steps: "Sequence[FenceStep]", time_s: float, log: ActionLog) -> FenceReport:
+    """Fence by one level after the other, within ``time_s`` seconds for all. There is at least one step."""
+    deadline = monotonic() + time_s
+    ordered = sorted(steps, key=lambda step: step.level)
+    failures: "list[Failure]" = []
+    position = 0
+
+    with interruptible():
+        for level in sorted({step.level for step in ordered}):
+            of_level = [step for step in ordered if step.level == level]
+            # A level that cannot succeed shoots nobody.
+            unable = [step for step in of_level if step.why_not]
+            failure = None
+            for number, step in enumerate(unable[:1] or of_level):
+                wanted = [each.timeout_s for each in ordered[position + number:]]
+                failure = _run(step, fair_share_s(deadline - monotonic(), wanted), log)
+                if failure is not None:
+                    failures.append(failure)
+                    _log_rest([each for each in of_level[number:] if each is not step], log)
+                    break
+            if failure is None:
+                log.info(f"level {level} succeeded: the peer is fenced")
+                return FenceReport(level, tuple(failures))
+            position += len(of_level)
+
+    report = FenceReport(None, tuple(failures))
+    log.error(f"not fenced: {report.story}")
+    return report
+
+
+def read_power(
+    steps: "Sequence[FenceStep]", time_s: float, say: "Callable[[str], object]"
+) -> Power:
+    """What the devices say of the peer, one line for each; shoots nobody."""
+    deadline = monotonic() + time_s
+    said: "dict[int, list[Power]]" = {}
+    with interruptible():
+        for number, step in enumerate(steps):
+            limit_s = fair_share_s(deadline - monotonic(), [ASK_LIMIT_S] * (len(steps) - number))
+            power = ask_power(step.status_argv, step.env, limit_s)
+            why = "" if step.status_argv else ", for it has no status_cmd"
+            say(f"level {step.level}: {step.rid}: {power.value}{why}\n")
+            said.setdefault(step.level, []).append(power)
+    return power_of_levels(list(said.values()))
+
+
+def _run(step: FenceStep, limit_s: float, log: ActionLog) -> "Optional[Failure]":
+    """Run one section; None is success."""
+    own = log.of(step.rid)
+    if step.why_not:
+        own.error(f"level {step.level}: not run: {step.why_not}")
+        return Failure(step.rid, step.level, step.why_not, was_run=False)
+    if limit_s <= 0:
+        own.error(f"level {step.level}: not run: no time is left")
+        return Failure(step.rid, step.level, "not run: no time is left", was_run=False)
+
+    own.info(f"level {step.level}: fencing with {step.rid}, at most {limit_s:.1f} s")
+    began = monotonic()
+    try:
+        result = run_logged(own, step.argv, limit_s, step.env, ends_group=True)
+    except SystemFault as exc:
+        own.error(f"level {step.level}: fencing failed: {exc}")
+        return Failure(step.rid, step.level, str(exc))
+    took_s = monotonic() - began
+
+    if result.exit_code == 0 and not result.is_timed_out:
+        doubt = _why_not_off(step, began + limit_s, own)
+        took_s = monotonic() - began
+        if not doubt:
+            own.info(f"level {step.level}: succeeded after {took_s:.1f} s")
+            return None
+        reason = f"{step.shown} exited with 0, but {doubt}"
+        own.error(f"level {step.level}, after {took_s:.1f} s: fencing failed: {reason}")
+        return Failure(step.rid, step.level, reason)
+    reason = f"{step.shown} {_verdict(result, limit_s)}"
+    if result.is_timed_out and limit_s < step.timeout_s:
+        reason += f" (its timeout is {step.timeout_s:g} s, this was its share of the time for all)"
+    own.error(f"level {step.level}, after {took_s:.1f} s: fencing failed: {reason}")
+    is_own_code = result.exit_code > 0 and not result.is_timed_out
+    return Failure(step.rid, step.level, reason, result.exit_code if is_own_code else 1)
+
+
+def _why_not_off(step: FenceStep, deadline: float, log: ActionLog) -> str:
+    if not step.status_argv:
+        return ""
+    return why_not_off(lambda left_s: ask_power(step.status_argv, step.env, left_s), deadline, log)
+
+
+def _verdict(result: CommandResult, limit_s: float) -> str:
+    if result.is_timed_out:
+        return f"did not end within {limit_s:.3g} s and was killed"
+    return f"exited with {result.exit_code}" if result.exit_code > 0 else result.verdict
+
+
+def _log_rest(steps: "Sequence[FenceStep]", log: ActionLog) -> None:
+    for step in steps:
+        log.of(step.rid).info(f"level {step.level}: not tried, for this level has failed")

@@ -1,0 +1,77 @@
+"""One action at a time per service: an flock that the kernel drops when its holder dies.
+
+The resource monitor gives way: whoever else wants to act ends it first.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+from contextlib import contextmanager, suppress
+from typing import Iterator
+
+from opensvc_openha.errors import RefusedError, SystemFault
+from opensvc_openha.system.atomic_files import make_dir
+from opensvc_openha.system.clock import pause
+from opensvc_openha.system.lock_file import open_lock
+
+DEFAULT_WAIT_S = 30.0
+MONITOR = "resource_monitor"
+_RETRY_S = 0.1
+
+
+@contextmanager
+def action_lock(
+    directory: str, action: str, wait_s: float = DEFAULT_WAIT_S, name: str = "action.lock"
+) -> Iterator[None]:
+    """Hold the lock of the service whose run-time data is in ``directory``; RefusedError after ``wait_s`` seconds."""
+    path = os.path.join(directory, name)
+    try:
+        make_dir(directory)
+        lock_fd = open_lock(path)
+    except OSError as exc:
+        raise SystemFault(f"cannot open the action lock {path}: {exc.strerror}") from exc
+    try:
+        _take(lock_fd, path, wait_s)
+        _name_holder(lock_fd, f"{os.getpid()} {action}\n")
+        yield
+        _name_holder(lock_fd, "")
+    finally:
+        os.close(lock_fd)
+
+
+def _take(lock_fd: int, path: str, wait_s: float) -> None:
+    for tries_left in range(int(wait_s / _RETRY_S), -1, -1):
+        try:
+            fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if tries_left:
+                _ask_monitor_to_give_way(lock_fd)
+                pause(_RETRY_S)
+    pid, action = _holder(lock_fd)
+    holder = f"pid {pid} ({action})" if pid else "another process"
+    raise RefusedError(f"{holder} is acting on this service: waited {wait_s:g} s for the action lock {path}")
+
+
+def _name_holder(lock_fd: int, text: str) -> None:
+    # Who holds it is said for others to read; a full disk must not keep anybody from acting.
+    with suppress(OSError):
+        os.ftruncate(lock_fd, 0)
+        os.pwrite(lock_fd, text.encode(), 0)
+
+
+def _holder(lock_fd: int) -> "tuple[str, str]":
+    """Pid and action of whoever holds the lock, as it wrote them."""
+    pid, _, action = os.pread(lock_fd, 200, 0).decode("ascii", "replace").strip().partition(" ")
+    return pid, action
+
+
+def _ask_monitor_to_give_way(lock_fd: int) -> None:
+    pid, action = _holder(lock_fd)
+    if action == MONITOR and pid.isdigit():
+        try:
+            os.kill(int(pid), signal.SIGTERM)
+        except OSError:
+            pass  # It ended just now, or is not ours to end.

@@ -1,0 +1,89 @@
+"""What a valid service file asks for and this node does not have, or must not give: scripts, commands, interfaces, mount points.
+
+Only validation asks: actions find out themselves, and what is missing now may be there when they run. What lies on a file
+system of the service that is not mounted is not looked at.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import socket
+import subprocess
+from typing import Iterator, Mapping, Sequence
+
+from opensvc_openha.agent.config.keywords import Form
+from opensvc_openha.agent.config.service_file import FALSE_WORDS, TRUE_WORDS, Section
+from opensvc_openha.agent.host.commands import command_environment
+from opensvc_openha.agent.host.mounts import read_mounts, top_mount
+from opensvc_openha.agent.resources.base import Resource
+from opensvc_openha.agent.resources.registry import driver_of, keywords_of
+from opensvc_openha.errors import ConfigError
+from opensvc_openha.system.programs import why_not_runnable
+
+_PLAIN_WORD = re.compile(r"[\w./+-]+\Z", re.ASCII)
+_LIMIT_S = 10.0
+
+
+def missing_here(sections: "Mapping[str, Section]", resources: "Sequence[Resource]") -> "Iterator[ConfigError]":
+    """What the resources of one service lack on this node."""
+    mounts = read_mounts()
+    named = [section.text("mnt") for section in sections.values() if section.group == "fs"]
+    points = [os.path.normpath(point) for point in named if point]
+    unmounted = [point for point in points if top_mount(point, mounts) is None]
+    for resource in resources:
+        section = sections.get(resource.spec.rid)
+        if section is None or resource.spec.is_disabled:
+            continue
+        for keyword, problem in _missing(section, unmounted):
+            yield section.error(keyword, problem)
+
+
+def _missing(section: Section, unmounted: "Sequence[str]") -> "Iterator[tuple[str, str]]":
+    if section.group == "ip":
+        device = section.text("ipdev").partition("@")[0].partition(":")[0]
+        known = [name for _, name in socket.if_nameindex()]
+        if device not in known:
+            problem = f"this node has no such interface: it has {', '.join(known)}"
+            yield "ipdev", f"is {section.text('ipdev')!r}, and {problem}"
+    script = section.text("script") if section.group == "app" else ""
+    # A script without a directory is one of the service's own, which the launchers name.
+    if script.startswith("/") and not _is_below(script, unmounted):
+        problem = why_not_runnable(script)
+        if problem:
+            yield "script", f"cannot be run on this node: {problem}"
+    for name in _command_keywords(section):
+        value = section.text(name)
+        if name in section.own and value and not _is_place(section, value):
+            problem = _why_no_command(value, unmounted)
+            if problem:
+                yield name, f"is {value!r}, and {problem}"
+
+
+def _command_keywords(section: Section) -> "Iterator[str]":
+    for keyword in keywords_of(section, driver_of(section)) or ():
+        if keyword.form is Form.COMMAND:
+            yield from keyword.names
+
+
+def _is_place(section: Section, value: str) -> bool:
+    return section.group == "app" and (value.isdigit() or value.lower() in TRUE_WORDS | FALSE_WORDS)
+
+
+def _why_no_command(line: str, unmounted: "Sequence[str]") -> str:
+    """Why the shell would not find what a command line begins with; empty where that cannot be told."""
+    word = (line.split() or [""])[0]
+    if not _PLAIN_WORD.match(word) or _is_below(word, unmounted):
+        return ""
+    if word.startswith("/"):
+        return why_not_runnable(word)
+    found = subprocess.run(
+        ["/bin/sh", "-c", f"command -v {shlex.quote(word)}"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL, env=command_environment(), timeout=_LIMIT_S, check=False,
+    )
+    return "" if found.returncode == 0 else f"there is no command {word} on this node"
+
+
+def _is_below(path: str, points: "Sequence[str]") -> bool:
+    return any(path == point or path.startswith(f"{point}/") for point in points)

@@ -1,0 +1,198 @@
+"""Starts and stops resources in their order, with their triggers, and takes back a start that fails or is interrupted.
+
+What the start found up is left alone by the rollback. An optional resource that fails ends nothing. At stop, an
+application that cannot be stopped does not keep the rest from being stopped, but the action fails in the end unless its
+check says that it is down.
+"""
+
+from __future__ import annotations
+
+from typing import Callable, Iterable, Iterator
+
+from opensvc_openha.agent.host.commands import run_logged
+from opensvc_openha.agent.host.parallel_jobs import Job, run_side_by_side
+from opensvc_openha.agent.host.signals import uninterrupted
+from opensvc_openha.agent.resources.base import Resource, ResourceSpec
+from opensvc_openha.agent.service.ordering import Stage, in_start_order, start_stages, stop_stages
+from opensvc_openha.agent.service.service import Service, look
+from opensvc_openha.agent.values.status import Group, ResourceStatus
+from opensvc_openha.errors import ActionError, InterruptedAction, OpenhaError, SystemFault
+from opensvc_openha.system.clock import pause
+
+RESTART_PAUSE_S = 1.0
+
+_Step = Callable[[Resource], None]
+
+
+def start_resources(service: Service, resources: "tuple[Resource, ...]", has_rollback: bool = True) -> None:
+    """Start those that take part in a start; on a failure take back what was begun and raise it."""
+    refuse_unhandled(in_start_order(resources))
+    begun: "list[Resource]" = []
+    try:
+        for stage in start_stages(resources, service.file):
+            for part in _parts(stage):
+                begun += [res for res in part.resources if look(res).status is not ResourceStatus.UP]
+                for _, error in _run_part(service, part, lambda res: _start(service, res)):
+                    raise error
+    except (OpenhaError, InterruptedAction) as exc:
+        if begun and has_rollback:
+            service.log.error(f"{exc}: rolling back")
+            _roll_back(service, begun)
+        raise
+
+
+def stop_resources(service: Service, resources: "tuple[Resource, ...]", is_forced: bool = False) -> None:
+    """Stop those that take part in a stop, except standby resources unless forced."""
+    failures: "list[str]" = []
+
+    def stop_one(resource: Resource) -> None:
+        if resource.why_unhandled():
+            service.log.warning(f"{resource.spec.rid} is left alone: {resource.why_unhandled()}")
+        elif resource.spec.is_always_on and not is_forced:
+            service.log.of(resource.spec.rid).info("skip 'stop' on standby resource (--force to override)")
+        else:
+            _optional(service, resource, lambda res: with_triggers(service, res, "stop", lambda: _stop(service, res)))
+
+    for stage in stop_stages(resources, service.file):
+        for part in _parts(stage):
+            for resource, error in _run_part(service, part, stop_one):
+                if resource.spec.group is not Group.APP:
+                    raise error
+                service.log.error(f"{error}: going on with the other resources")
+                failures.append(str(error))
+    if failures:
+        raise ActionError("all was stopped, except for " + "; ".join(failures))
+
+
+def bring_back(service: Service, resource: Resource) -> bool:
+    """Start again a resource that went down by itself, as often as its ``restart`` says; is it up now?"""
+    log = service.log.of(resource.spec.rid)
+    for attempt in range(1, resource.spec.restarts + 1):
+        if attempt > 1:
+            pause(RESTART_PAUSE_S)
+        log.info(f"restart resource {resource.spec.rid}. try number {attempt}/{resource.spec.restarts}")
+        try:
+            with_triggers(service, resource, "start", resource.start)
+        except OpenhaError as exc:
+            log.error(f"restart resource failed: {exc}")
+        if look(resource).status is ResourceStatus.UP:
+            log.info(f"monitored resource {resource.spec.rid} restarted.")
+            return True
+    return False
+
+
+def refuse_unhandled(resources: Iterable[Resource]) -> None:
+    """Before anything is touched: a start that leaves a needed resource out must not end with 0."""
+    missing = [res for res in resources if res.why_unhandled() and not res.spec.is_optional]
+    if missing:
+        reasons = "; ".join(f"{res.spec.rid}: {res.why_unhandled()}" for res in missing)
+        raise ActionError(f"start refused: {reasons} (disable = true on a resource leaves it out)")
+
+
+def _parts(stage: Stage) -> "list[Stage]":
+    """What is looked at and acted on at once: a parallel stage as a whole, else one resource after the other."""
+    return [stage] if stage.is_parallel else [Stage((resource,)) for resource in stage.resources]
+
+
+def _run_part(service: Service, part: Stage, step: _Step) -> "list[tuple[Resource, OpenhaError]]":
+    """Run the step for each of its resources; those that failed, with the reason."""
+    if part.is_parallel:
+        service.log.info(f"side by side: {', '.join(res.spec.rid for res in part.resources)}")
+        failures = run_side_by_side([_job(resource, step) for resource in part.resources])
+        by_rid = {resource.spec.rid: resource for resource in part.resources}
+        # One error for all of them: whoever raises the first must not hide the others.
+        error = ActionError("; ".join(failure.message for failure in failures))
+        return [(by_rid[failure.name], error) for failure in failures]
+    try:
+        step(part.resources[0])
+    except OpenhaError as exc:
+        return [(part.resources[0], exc)]
+    return []
+
+
+def _job(resource: Resource, step: _Step) -> Job:
+    return Job(resource.spec.rid, lambda: step(resource))
+
+
+def _start(service: Service, resource: Resource) -> None:
+    if resource.why_unhandled():
+        service.log.warning(f"{resource.spec.rid} is left out, for it is optional: {resource.why_unhandled()}")
+        return
+    _optional(service, resource, lambda res: with_triggers(service, res, "start", res.start))
+
+
+def _stop(service: Service, resource: Resource) -> None:
+    """Stop it; an application whose stop complains but whose check says that it is down is down."""
+    try:
+        resource.stop()
+    except OpenhaError as exc:
+        if resource.spec.group is not Group.APP or look(resource).status is not ResourceStatus.DOWN:
+            raise
+        service.log.error(f"{exc}, but its check says that it is down: going on")
+
+
+def _optional(service: Service, resource: Resource, step: _Step) -> None:
+    """Run one step; an optional resource that fails does not end the action."""
+    try:
+        step(resource)
+    except OpenhaError as exc:
+        if not resource.spec.is_optional:
+            raise
+        service.log.warning(f"{exc}: goes on, for {resource.spec.rid} is optional")
+
+
+def with_triggers(service: Service, resource: Resource, action: str, step: Callable[[], None]) -> None:
+    """A step between the triggers of its action; only a blocking trigger that fails ends it."""
+    commands = list(trigger_commands(resource.spec, action))
+    for name, command in commands:
+        if "pre_" in name:
+            _trigger(service, resource, name, command)
+    _checked(resource, step)
+    for name, command in commands:
+        if "post_" in name:
+            _trigger(service, resource, name, command)
+
+
+def trigger_commands(spec: ResourceSpec, action: str) -> "Iterator[tuple[str, str]]":
+    """The triggers of an action that are set, in the order in which they run."""
+    for name in (f"{blocking}{when}_{action}" for when in ("pre", "post") for blocking in ("", "blocking_")):
+        command = spec.triggers.get(name) or spec.triggers.get(name.replace("_sync", "_sync_"))
+        if command:
+            yield name, command
+
+
+def _trigger(service: Service, resource: Resource, name: str, command: str) -> None:
+    spec = resource.spec
+    names = {"OPENSVC_SVCNAME": service.name, "OPENSVC_RID": spec.rid, "OPENSVC_NODENAME": service.node}
+    log = service.log.of(spec.rid)
+    log.info(f"{name} trigger")
+    result = run_logged(log, ["/bin/sh", "-c", command], env={**names, **resource.environment()},
+                        may_linger=name.endswith("_start"))
+    if result.exit_code == 0:
+        return
+    message = f"{spec.rid}: {name} trigger {command!r} {result.verdict}"
+    if name.startswith("blocking_"):
+        raise ActionError(message)
+    log.warning(f"{message}: goes on, for only blocking_{name} would end the action")
+
+
+def _roll_back(service: Service, begun: Iterable[Resource]) -> None:
+    left = [res for res in begun if not res.spec.is_always_on and not res.why_unhandled()]
+    with uninterrupted():
+        for stage in stop_stages(left, service.file):
+            for part in _parts(stage):
+                for _, error in _run_part(service, part, lambda res: with_triggers(service, res, "stop", res.roll_back)):
+                    service.log.error(f"rollback: {error}")
+
+
+def _checked(resource: Resource, step: Callable[[], None]) -> None:
+    """Run one step; what the system refuses within is an error of ours that names it, so that a rollback follows."""
+    rid = resource.spec.rid
+    try:
+        step()
+    except (ActionError, SystemFault) as exc:
+        if str(exc).startswith(f"{rid}:"):
+            raise
+        raise type(exc)(f"{rid}: {exc}") from exc
+    except OSError as exc:
+        raise SystemFault(f"{rid}: {exc}") from exc

@@ -1,0 +1,256 @@
+"""All that is wrong with one service file, not only the first thing: what ``validate config`` prints.
+
+An error is what no action can go on with; a warning is what actions go on with: a keyword that nobody knows, a name that
+does not fit the nodes of the service, two resources that are in each other's way.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Iterable, Iterator, Mapping, Optional
+
+from opensvc_openha.agent.config.keywords import (
+    COMMON,
+    DEFAULT_SECTION,
+    SUBSET_SECTION,
+    Form,
+    Keyword,
+    check_names,
+    check_values,
+    has_comment,
+)
+from opensvc_openha.agent.config.service_file import TRUE_WORDS, Section, ServiceFile, is_same_node
+from opensvc_openha.agent.resources.base import DriverContext, Resource
+from opensvc_openha.agent.resources.registry import DRIVERS, build_resource, driver_of, is_resource, keywords_of
+from opensvc_openha.agent.resources.sync import Rsync
+from opensvc_openha.agent.service.ordering import subset_names
+from opensvc_openha.agent.values.status import Group
+from opensvc_openha.errors import ConfigError
+
+_UNHANDLED = {
+    Group.STONITH: "a silent peer cannot be fenced, so that nothing is taken over from it",
+    Group.SYNC: "it is never sent",
+    Group.HB: "no command drives that cluster",
+}
+"""What follows where no start depends on it."""
+_SUFFIXES = ("cluster", "stonith", "d", "dir")
+"""What stands beside a service file, behind the service's name."""
+_SCOPES = frozenset({"nodes", "drpnodes", "drpnode", "encapnodes", "flex_primary", "drp_flex_primary"})
+_RESERVATIONS = ("scsireserv", "scsi_reserve")
+_NODE_LISTS = ("autostart_node", "always_on", "disable_on", "optional_on", "monitor_on")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing to put right. A warning ends no action."""
+
+    error: ConfigError
+    is_warning: bool = False
+
+    def __str__(self) -> str:
+        return f"{'warning' if self.is_warning else 'error'}: {self.error}"
+
+
+def problems_of(file: ServiceFile, around: DriverContext, peer: Optional[str] = None) -> "list[Problem]":
+    """Everything found in one service file, in the order of its lines. ``peer`` is the other node of the cluster, if known."""
+    problems = [*_in_name(file, around), *_in_default(file)]
+    resources: "list[Resource]" = []
+    for section in file.sections:
+        if is_resource(section):
+            problems += _in_resource(section, around, resources)
+    problems += _in_subsets(file, resources)
+    is_clustered = any(res.spec.group is Group.HB and not res.spec.is_disabled for res in resources)
+    problems += _in_nodes(file, around, is_clustered, peer)
+    problems += _in_each_others_way(file, resources)
+    problems += _without_effect(file)
+    problems += [Problem(error) for error in second_heartbeats(file, resources)]
+    problems += _on_this_node(file, around, resources)
+    if not resources and not problems:
+        problems.append(_warning(file.default, "no section of it is a resource: there is nothing to start"))
+    return sorted(problems, key=lambda problem: problem.error.line or 0)
+
+
+def wrong_nodes(file: ServiceFile) -> "list[ConfigError]":
+    """What is wrong with the lists of its nodes: no action can go on with that."""
+    return list(check_values(file.default, [keyword for keyword in DEFAULT_SECTION if keyword.name in ("nodes", "drpnodes")]))
+
+
+def ignored_keywords(file: ServiceFile) -> "list[Problem]":
+    """Only what changes nothing here: what a change of state says before it goes on."""
+    found = [Problem(error) for error in check_values(file.default, DEFAULT_SECTION)]
+    found += [*_unknown_in_default(file), *_without_effect(file)]
+    for section in file.sections:
+        driver = DRIVERS.get(section.group) if is_resource(section) else None
+        keywords = keywords_of(section, driver) if driver else None
+        if keywords:
+            found += _unknown(section, keywords)
+    return found
+
+
+def _in_name(file: ServiceFile, around: DriverContext) -> "Iterator[Problem]":
+    """The command of a service NAME.cluster would be the wrapper of a service NAME, which the cluster calls."""
+    name, _, suffix = file.svcname.rpartition(".")
+    if name and suffix in _SUFFIXES and os.path.exists(around.layout.service_file(name)):
+        problem = f"{file.svcname} is what belongs to the service {name} in that directory: rename one of both services"
+        yield Problem(ConfigError(problem, file.path))
+
+
+def second_heartbeats(file: ServiceFile, resources: "Iterable[Resource]") -> "list[ConfigError]":
+    """Heartbeats behind the first: one service cannot be in two clusters, nor be two services in one."""
+    sections = {section.name: section for section in file.sections}
+    beats = [res.spec.rid for res in resources if res.spec.group is Group.HB and not res.spec.is_disabled]
+    return [
+        ConfigError(f"[{rid}] is ignored, for [{beats[0]}] decides: expected one heartbeat",
+                    sections[rid].path, sections[rid].line)
+        for rid in beats[1:]
+    ]
+
+
+def _on_this_node(file: ServiceFile, around: DriverContext, resources: "list[Resource]") -> "Iterator[Problem]":
+    from opensvc_openha.agent.host.system_paths import why_not_mounted_over
+    from opensvc_openha.agent.service.node_checks import missing_here
+
+    sections = {section.name: section for section in file.sections}
+    for resource in resources:
+        section = sections.get(resource.spec.rid)
+        is_mounted = section is not None and section.group == "fs" and section.text("type").lower() != "directory"
+        if section is not None and is_mounted and not resource.spec.is_disabled:
+            problem = why_not_mounted_over(section.text("mnt"), around.layout)
+            if problem:
+                yield Problem(section.error("mnt", f"is {section.text('mnt')}, which {problem}: a start is refused"))
+    yield from (Problem(error, is_warning=True) for error in missing_here(sections, resources))
+
+
+def _in_default(file: ServiceFile) -> "Iterator[Problem]":
+    for error in check_values(file.default, DEFAULT_SECTION):
+        yield Problem(error)
+    yield from _unknown_in_default(file)
+
+
+def _unknown_in_default(file: ServiceFile) -> "Iterable[Problem]":
+    of_drivers = {keyword for driver in DRIVERS.values() for keywords in driver.keywords.values() for keyword in keywords}
+    keywords = (*DEFAULT_SECTION, *COMMON, *sorted(of_drivers, key=lambda keyword: keyword.name))
+    # A word that other values refer to is the operator's own.
+    text = file.text.lower()
+    referred = {name for name in file.default.own if f"{{{name}" in text or f"{{default.{name}" in text}
+    return _unknown(file.default, keywords, referred)
+
+
+def _without_effect(file: ServiceFile) -> "Iterator[Problem]":
+    """Protection that somebody asked for and that this agent does not give must not pass in silence."""
+    for section in (file.default, *file.sections):
+        for keyword in _RESERVATIONS:
+            if keyword in section.own and section.text(keyword).lower() in TRUE_WORDS:
+                advice = "fence the peer with a check-up script ([stonith#1] type = callout)"
+                problem = f"has no effect: the embedded agent makes no SCSI reservation, {advice}"
+                yield Problem(section.error(keyword, problem), is_warning=True)
+
+
+def _in_resource(section: Section, around: DriverContext, resources: "list[Resource]") -> "Iterator[Problem]":
+    """What is wrong with one section; the resource is added if it can be built."""
+    try:
+        keywords = keywords_of(section, driver_of(section))
+    except ConfigError as exc:
+        yield Problem(exc)
+        return
+    wrong = list(check_values(section, keywords or ()))
+    yield from (Problem(error) for error in wrong)
+    yield from _with_comments(section, keywords or ())
+    if keywords is not None:
+        yield from _unknown(section, keywords)
+    if wrong:
+        return
+    try:
+        resources.append(build_resource(section, around))
+    except ConfigError as exc:
+        yield Problem(exc)
+        return
+    if isinstance(resources[-1], Rsync) and resources[-1].schedule_problem:
+        yield _warning(section, f"[{section.name}] {resources[-1].schedule_problem}")
+    if resources[-1].why_unhandled():
+        effect = _UNHANDLED.get(resources[-1].spec.group, "a start is refused unless it is disabled or optional")
+        reason = f"[{section.name}] {resources[-1].why_unhandled()}: {effect}"
+        yield Problem(ConfigError(reason, section.path, section.line), is_warning=True)
+
+
+def _with_comments(section: Section, keywords: "tuple[Keyword, ...]") -> "Iterator[Problem]":
+    for keyword in keywords:
+        for name in section.own.intersection(keyword.names if keyword.form is Form.TEXT and keyword.name != "comment" else ()):
+            if not keyword.candidates and has_comment(section.text(name)):
+                problem = f"is {section.text(name)!r}, all of it: a comment needs a line of its own"
+                yield Problem(section.error(name, problem), is_warning=True)
+
+
+def _unknown(section: Section, keywords: "tuple[Keyword, ...]", known: "Iterable[str]" = ()) -> "Iterator[Problem]":
+    # What [DEFAULT] may hold may stand in a section too: agents read some of it from there.
+    allowed = {name for keyword in DEFAULT_SECTION for name in keyword.names}.union(known)
+    for error in check_names(section, keywords, allowed):
+        yield Problem(error, is_warning=True)
+
+
+def _in_subsets(file: ServiceFile, resources: "list[Resource]") -> "Iterator[Problem]":
+    known = {name for resource in resources for name in subset_names(resource)}
+    for section in file.sections:
+        if section.group != "subset":
+            continue
+        for error in check_values(section, SUBSET_SECTION):
+            yield Problem(error)
+        for error in check_names(section, SUBSET_SECTION):
+            yield Problem(error, is_warning=True)
+        name = section.name.partition("#")[2]
+        if name not in known:
+            expected = f"expected one of {', '.join(sorted(known))}" if known else "for no resource has a subset"
+            yield _warning(section, f"[{section.name}] is the subset of no resource, {expected}")
+
+
+def _in_nodes(file: ServiceFile, around: DriverContext, is_clustered: bool, peer: Optional[str]) -> "Iterator[Problem]":
+    default, known = file.default, file.all_nodes
+    listed = f"nodes are {', '.join(known)}"
+    if not default.text("nodes") and is_clustered:
+        yield Problem(default.error("nodes", "is missing, and a cluster of two nodes decides: expected the names of both"))
+    elif not default.text("nodes") and file.sections:
+        problem = f"is missing: the service is known to this node alone, as if nodes = {around.node}"
+        yield Problem(default.error("nodes", problem), is_warning=True)
+    if default.text("nodes") and around.node not in known:
+        yield Problem(default.error("nodes", f"does not name this node, {around.node}: {listed}"))
+    if default.text("nodes") and is_clustered and peer and not _is_among(peer.lower(), known):
+        yield Problem(default.error("nodes", f"does not name the peer of the cluster, {peer}: {listed}"))
+    if is_clustered and default.text("autostart_node"):
+        yield Problem(default.error("autostart_node", "has no effect under a heartbeat: remove it, the cluster decides"), True)
+    if not default.text("nodes"):
+        return
+    for section in (default, *file.sections):
+        for keyword in _NODE_LISTS:
+            for word in section.words(keyword) if keyword in section.own else ():
+                if word.lower() not in _SCOPES and not _is_among(word.lower(), known):
+                    yield Problem(section.error(keyword, f"names {word}, which is no node of this service: {listed}"), True)
+    for scoped in file.scoped:
+        if scoped.word not in _SCOPES and not _is_among(scoped.word, known):
+            message = f"[{scoped.section}] {scoped.keyword}@{scoped.word} is meant for no node of this service: {listed}"
+            yield Problem(ConfigError(message, file.path, scoped.line), is_warning=True)
+
+
+def _is_among(name: str, nodes: "Iterable[str]") -> bool:
+    return any(is_same_node(name, node) for node in nodes)
+
+
+def _in_each_others_way(file: ServiceFile, resources: "list[Resource]") -> "Iterator[Problem]":
+    sections: "Mapping[str, Section]" = {section.name: section for section in file.sections}
+    first_with: "dict[tuple[str, str], str]" = {}
+    for resource in resources:
+        section = sections[resource.spec.rid]
+        for keyword in _UNIQUE.get(section.group, ()):
+            value = os.path.normpath(section.text(keyword)) if keyword == "mnt" else section.text(keyword)
+            if not section.text(keyword) or resource.spec.is_disabled:
+                continue
+            first = first_with.setdefault((keyword, value), section.name)
+            if first != section.name:
+                yield Problem(section.error(keyword, f"is {value}, as in [{first}]: expected one of its own"), True)
+
+
+_UNIQUE = {"fs": ("mnt",), "ip": ("ipname",), "vg": ("vgname",)}
+
+
+def _warning(section: Section, message: str) -> Problem:
+    return Problem(ConfigError(message, section.path, section.line), is_warning=True)

@@ -1,0 +1,1 @@
+"""What status commands print of services."""

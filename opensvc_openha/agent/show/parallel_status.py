@@ -1,0 +1,79 @@
+"""Looks at many services at once, in threads, for most of a look is waiting: for a check script, a socket, a file system.
+
+A look that does not come back holds up nothing but its own row.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from dataclasses import dataclass
+from typing import Callable, Optional, Sequence
+
+from opensvc_openha.agent.values.status import ServiceReport
+from opensvc_openha.errors import OpenhaError, SystemFault
+from opensvc_openha.system.clock import monotonic
+
+LOOK_LIMIT_S = 60.0
+THREADS = 8
+
+
+@dataclass(frozen=True)
+class Look:
+    """What came of one look: a report, or what is wrong."""
+
+    name: str
+    report: Optional[ServiceReport] = None
+    problem: Optional[OpenhaError] = None
+
+
+def status_of_all(
+    names: Sequence[str], look: "Callable[[str], ServiceReport]", limit_s: float = LOOK_LIMIT_S
+) -> "list[Look]":
+    """Look at each of them; in the order of the names. Nobody is waited for longer than ``limit_s`` after the last answer."""
+    if len(names) < 2:
+        return [_look(name, look) for name in names]
+    waiting: "queue.SimpleQueue[str]" = queue.SimpleQueue()
+    found: "queue.SimpleQueue[Look]" = queue.SimpleQueue()
+    for name in names:
+        waiting.put(name)
+    for _ in range(min(THREADS, len(names))):
+        _begin(waiting, found, look)
+    looks: "dict[str, Look]" = {}
+    give_up = monotonic() + limit_s
+    while len(looks) < len(names):
+        try:
+            seen = found.get(timeout=max(0.0, give_up - monotonic()))
+        except queue.Empty:
+            break
+        looks[seen.name] = seen
+        give_up = monotonic() + limit_s
+    return [looks.get(name) or Look(name, problem=_no_answer(name, limit_s)) for name in names]
+
+
+def _begin(
+    waiting: "queue.SimpleQueue[str]", found: "queue.SimpleQueue[Look]", look: "Callable[[str], ServiceReport]"
+) -> None:
+    def work() -> None:
+        while True:
+            try:
+                name = waiting.get_nowait()
+            except queue.Empty:
+                return
+            found.put(_look(name, look))
+
+    # A daemon thread: one that hangs must not keep the command from ending.
+    threading.Thread(target=work, name="look", daemon=True).start()
+
+
+def _look(name: str, look: "Callable[[str], ServiceReport]") -> Look:
+    try:
+        return Look(name, look(name))
+    except OpenhaError as exc:
+        return Look(name, problem=exc)
+    except Exception as exc:  # The last one of this thread: its row must not be waited for.
+        return Look(name, problem=SystemFault(f"{name}: unexpected {type(exc).__name__}: {exc}"))
+
+
+def _no_answer(name: str, limit_s: float) -> SystemFault:
+    return SystemFault(f"{name}: no status within {limit_s:g} s: one of its resources hangs, see {name} print status")

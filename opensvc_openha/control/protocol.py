@@ -1,0 +1,122 @@
+"""What goes over the control socket: status and answers as JSON objects, one a line, and back."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any, Optional
+
+from opensvc_openha.core.actions import Answer, AnswerCode
+from opensvc_openha.core.states import ServiceState
+from opensvc_openha.core.status import (
+    AuthStatus,
+    FenceGroup,
+    FencingStatus,
+    LinkStatus,
+    NodeStatus,
+    PeerStanding,
+    ServiceStatus,
+)
+
+VERSION = 1
+LINE_LIMIT = 16_000_000
+"""Longest line either side accepts, in bytes."""
+
+
+def dump(message: "dict[str, Any]") -> bytes:
+    """One message as a line."""
+    return json.dumps(message, separators=(",", ":")).encode("utf-8") + b"\n"
+
+
+def status_to_json(status: NodeStatus) -> "dict[str, Any]":
+    """Plain values for a status."""
+    return {
+        "node": status.node,
+        "peer": status.peer,
+        "pid": status.pid,
+        "peer_standing": status.peer_standing.value,
+        "peer_reason": status.peer_reason,
+        "warnings": list(status.warnings),
+        "scheduling": status.scheduling,
+        "own_only": list(status.own_only),
+        "peer_only": list(status.peer_only),
+        "authentication": vars(status.authentication),
+        "fencing": {**vars(status.fencing), "groups": [vars(group) for group in status.fencing.groups]},
+        "links": [vars(link) for link in status.links],
+        "services": [_service_to_json(svc) for svc in status.services],
+    }
+
+
+def status_from_json(data: "dict[str, Any]") -> NodeStatus:
+    """The status again, also of a daemon that tells more or less. Raises KeyError, TypeError or ValueError if it is none."""
+    authentication = _known(AuthStatus, data["authentication"] if "authentication" in data else {})
+    return NodeStatus(
+        node=data["node"],
+        peer=data["peer"],
+        pid=data["pid"],
+        peer_standing=PeerStanding(data["peer_standing"]),
+        peer_reason=data.get("peer_reason", ""),
+        links=tuple(LinkStatus(**_known(LinkStatus, link)) for link in data["links"]),
+        services=tuple(_service_from_json(svc) for svc in data["services"]),
+        warnings=tuple(data.get("warnings", ())),
+        scheduling=data.get("scheduling", ""),
+        own_only=tuple(data.get("own_only", ())),
+        peer_only=tuple(data.get("peer_only", ())),
+        fencing=_fencing_from_json(data.get("fencing", {})),
+        authentication=AuthStatus(**{**authentication, "accepts": tuple(authentication.get("accepts", ()))}),
+    )
+
+
+def answer_to_json(answer: Answer) -> "dict[str, Any]":
+    """Plain values for one answer."""
+    return {
+        "command": answer.command,
+        "service": answer.service,
+        "word": answer.word.name,
+        "own": answer.own.name,
+        "peer": answer.peer.name,
+        "detail": answer.detail,
+        "is_last": answer.is_last,
+        "is_ok": answer.is_ok,
+    }
+
+
+def answer_from_json(data: "dict[str, Any]") -> Answer:
+    """The answer again."""
+    return Answer(0, data["command"], data["service"], AnswerCode[data["word"]], ServiceState[data["own"]],
+                  ServiceState[data["peer"]], data["detail"], data["is_last"], data["is_ok"])
+
+
+def _fencing_from_json(data: "dict[str, Any]") -> FencingStatus:
+    values = _known(FencingStatus, data)
+    groups = tuple(
+        FenceGroup(**{**_known(FenceGroup, group), "services": tuple(group["services"])}) for group in values.get("groups", ())
+    )
+    tellers = tuple(values.get("power_tellers", ()))
+    return FencingStatus(**{**values, "groups": groups, "power_tellers": tellers})
+
+
+def _service_to_json(svc: ServiceStatus) -> "dict[str, Any]":
+    values = dict(vars(svc))
+    for key in ("primary_state", "secondary_state", "own_state", "peer_state"):
+        values[key] = None if values[key] is None else values[key].name
+    return values
+
+
+def _service_from_json(data: "dict[str, Any]") -> ServiceStatus:
+    values = _known(ServiceStatus, data)
+    for key in ("primary_state", "secondary_state", "own_state", "peer_state"):
+        values[key] = _state(values[key])
+    return ServiceStatus(**values)
+
+
+def _known(kind: type, data: "dict[str, Any]") -> "dict[str, Any]":
+    """What a class of ours has a field for: a daemon of another version may say more."""
+    if not isinstance(data, dict):
+        raise TypeError(f"{kind.__name__}: no object")
+    names = {field.name for field in dataclasses.fields(kind)}
+    return {name: value for name, value in data.items() if name in names}
+
+
+def _state(name: Optional[str]) -> Optional[ServiceState]:
+    return None if name is None else ServiceState[name]

@@ -1,0 +1,357 @@
+"""The daemon's end of the control socket: one thread accepts, one more serves each connection.
+
+Everybody may read the status; only root and the daemon's own user may change anything. Whoever connects costs the engine's
+process next to nothing: the kernel says who it is before a byte is read, the request is one short line that must be there
+within seconds, and each user has few connections at a time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import select
+import socket
+import threading
+from dataclasses import replace
+from typing import Any, Callable, Optional, Protocol
+
+from opensvc_openha.control import protocol
+from opensvc_openha.control.requests import (
+    REQUEST_BYTES,
+    STRANGER_BYTES,
+    ActRequest,
+    ConfirmRequest,
+    ForgetPeerRequest,
+    HistoryRequest,
+    LeaveRequest,
+    NoteRequest,
+    ReloadRequest,
+    Request,
+    StatusRequest,
+    parse_request,
+)
+from opensvc_openha.control.unix_socket_path import ShortPath
+from opensvc_openha.core.actions import Answer
+from opensvc_openha.core.events import Command, Leaving
+from opensvc_openha.core.status import NodeStatus
+from opensvc_openha.errors import NotAnsweringError, OpenhaError, RefusedError, SystemFault, UsageError
+from opensvc_openha.formats.script_output import without_output
+from opensvc_openha.storage.history_file import Entry, entry_to_json
+from opensvc_openha.system import clock
+from opensvc_openha.system.atomic_files import make_dir
+from opensvc_openha.system.peer_credentials import Caller, caller_of
+
+_REQUEST_LIMIT_S = 10.0
+_STRANGER_LIMIT_S = 2.0
+"""The whole request of a user who may only look must be there in this time."""
+_SEND_LIMIT_S = 10.0
+_CONNECTIONS = 64
+"""Connections at a time: so many of those who may change something, and so many of all others together."""
+_OF_ONE_STRANGER = 8
+_BACKLOG = 128
+_ACCEPT_AGAIN_S = 0.1
+_HANG_UP_EVERY_S = 1.0
+_SHARE = 0.05
+"""At most this part of the time goes into one kind of answer for users who may only look, however often they ask."""
+_KEPT_S = 1.0
+
+
+class Served(Protocol):
+    """What the server needs of the daemon."""
+
+    def status(self) -> NodeStatus:
+        """The present status."""
+
+    def recent(self) -> "list[Entry]":
+        """The newest entries of the history, oldest first."""
+
+    def act(
+        self, command: Command, services: "Optional[list[str]]", answers: "queue.SimpleQueue[Answer]", caller: Caller
+    ) -> int:
+        """Submits a command for these services (None: all of this node); returns how many will answer."""
+
+    def reload(self) -> None:
+        """Reads the configuration files again."""
+
+    def leave(self, leaving: Leaving, who: str) -> None:
+        """Asks the daemon to end; ``who`` asked is remembered."""
+
+    def note(self, service: str, word: str, reason: str, is_alarm: bool) -> None:
+        """Keeps in the history what the resource monitor saw or did with a service."""
+
+    def confirm_peer_out(self, node: str, caller: Caller) -> "list[str]":
+        """Takes the word of a person that the peer runs nothing; returns what becomes of each service, line by line."""
+
+    def forget_peer(self, caller: Caller) -> None:
+        """Believes a lower boot counter of the peer from now on."""
+
+
+class ControlServer:
+    """Serves the control socket at ``path``."""
+
+    def __init__(self, path: str, served: Served) -> None:
+        self._path = path
+        self._served = served
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._places = _Places()
+        self._status = _Shared(self._status_for_all)
+        self._history = _Shared(self._history_for_all)
+        self._is_closed = False
+        self._bound: "Optional[tuple[int, int]]" = None
+
+    def open(self) -> None:
+        """Binds the socket, replacing what a dead daemon left, and starts to serve."""
+        self._bind()
+        threading.Thread(target=self._accept, name="control", daemon=True).start()
+
+    def reopen_if_gone(self) -> None:
+        """Binds a new socket if somebody removed the file of the present one, or put another there."""
+        if _identity(self._path) == self._bound:
+            return
+        old, self._socket = self._socket, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        make_dir(os.path.dirname(self._path))
+        self._bind()
+        # Wakes the thread that accepts on the old one; closing alone would not.
+        with contextlib.suppress(OSError):
+            old.shutdown(socket.SHUT_RDWR)
+        old.close()
+
+    def _bind(self) -> None:
+        try:
+            if os.path.lexists(self._path):
+                os.unlink(self._path)
+            with ShortPath(self._path) as short:
+                self._socket.bind(short)
+            os.chmod(self._path, 0o666)
+            self._bound = _identity(self._path)
+            self._socket.listen(_BACKLOG)
+        except OSError as error:
+            raise SystemFault(f"cannot listen on {self._path}: {error.strerror or error}") from error
+
+    def close(self) -> None:
+        """Stops to listen and removes the socket."""
+        self._is_closed = True
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)  # Wakes the thread that accepts.
+        self._socket.close()
+        if _identity(self._path) == self._bound:
+            with contextlib.suppress(OSError):
+                os.unlink(self._path)
+
+    def _accept(self) -> None:
+        while not self._is_closed:
+            try:
+                connection, _ = self._socket.accept()
+            except OSError:
+                # Too many open files, or the socket was replaced: neither is the end.
+                clock.pause(_ACCEPT_AGAIN_S)
+                continue
+            try:
+                self._admit(connection)
+            except (OSError, RuntimeError):
+                connection.close()  # It has gone already, or no thread is to be had.
+
+    def _admit(self, connection: socket.socket) -> None:
+        caller = caller_of(connection)
+        if not self._places.take(caller):
+            connection.setblocking(False)
+            connection.send(protocol.dump({"error": _BUSY, "code": NotAnsweringError.exit_code}))
+            connection.close()
+            return
+        try:
+            threading.Thread(target=self._serve, args=(connection, caller), name="request", daemon=True).start()
+        except RuntimeError:
+            self._places.give_back(caller)
+            raise
+
+    def _serve(self, connection: socket.socket, caller: Caller) -> None:
+        try:
+            with connection:
+                self._answer(connection, caller)
+        except OSError:
+            pass  # The caller has gone, or does not read: nobody to tell.
+        finally:
+            self._places.give_back(caller)
+
+    def _answer(self, connection: socket.socket, caller: Caller) -> None:
+        try:
+            line = _read_line(connection, caller)
+            if line:
+                self._dispatch(connection, parse_request(line), caller)
+        except OpenhaError as error:
+            _send(connection, {"error": str(error), "code": error.exit_code})
+        except OSError:
+            raise
+        except Exception as error:  # The one place of this thread that catches all: the caller must hear of it.
+            _send(connection, {"error": f"unexpected: {type(error).__name__}: {error}", "code": 1})
+
+    def _dispatch(self, connection: socket.socket, request: Request, caller: Caller) -> None:
+        if isinstance(request, StatusRequest):
+            if caller.may_change:
+                _send(connection, {"status": protocol.status_to_json(self._served.status())})
+            else:
+                _send_line(connection, self._status.line())
+            return
+        if isinstance(request, HistoryRequest):
+            _send_line(connection, self._history.line())
+            return
+        if not caller.may_change:
+            raise RefusedError("only root may change the cluster")
+        if _has_gone(connection):
+            return  # Given up while this daemon did not answer: what nobody waits for is not done.
+        if isinstance(request, ActRequest):
+            self._act(connection, request, caller)
+            return
+        if isinstance(request, ReloadRequest):
+            self._served.reload()
+        elif isinstance(request, NoteRequest):
+            self._served.note(request.service, request.word, request.reason, request.is_alarm)
+        elif isinstance(request, ConfirmRequest):
+            _send(connection, {"done": True, "lines": self._served.confirm_peer_out(request.node, caller)})
+            return
+        elif isinstance(request, ForgetPeerRequest):
+            self._served.forget_peer(caller)
+        else:
+            assert isinstance(request, LeaveRequest)
+            self._served.leave(request.leaving, caller.text)
+        _send(connection, {"done": True})
+
+    def _status_for_all(self) -> "dict[str, Any]":
+        status = protocol.status_to_json(self._served.status())
+        for svc in status["services"]:
+            svc["reason"] = without_output(svc["reason"])
+        return {"status": status}
+
+    def _history_for_all(self) -> "dict[str, Any]":
+        entries = [entry_to_json(replace(entry, reason=without_output(entry.reason))) for entry in self._served.recent()]
+        return {"history": entries}
+
+    def _act(self, connection: socket.socket, request: ActRequest, caller: Caller) -> None:
+        """Streams the answers of a command, as they come, until each service has given its last."""
+        answers: "queue.SimpleQueue[Answer]" = queue.SimpleQueue()
+        services = None if request.services is None else list(request.services)
+        open_ends = self._served.act(request.command, services, answers, replace(caller, by=request.by))
+        _send(connection, {"accepted": True})
+        while open_ends:
+            try:
+                answer = answers.get(timeout=_HANG_UP_EVERY_S)
+            except queue.Empty:
+                if _has_gone(connection):
+                    return
+                continue
+            open_ends -= answer.is_last
+            _send(connection, {"answer": protocol.answer_to_json(answer)})
+        _send(connection, {"done": True})
+
+
+class _Places:
+    """Who may have a connection now: users who may only look keep neither root nor each other out."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._taken = 0
+        self._of_strangers: "dict[int, int]" = {}
+
+    def take(self, caller: Caller) -> bool:
+        """False if there is none left for this user."""
+        with self._lock:
+            if caller.may_change:
+                if self._taken >= _CONNECTIONS:
+                    return False
+                self._taken += 1
+                return True
+            own = self._of_strangers.get(caller.uid, 0)
+            if own >= _OF_ONE_STRANGER or sum(self._of_strangers.values()) >= _CONNECTIONS:
+                return False
+            self._of_strangers[caller.uid] = own + 1
+            return True
+
+    def give_back(self, caller: Caller) -> None:
+        """Ends what ``take`` began."""
+        with self._lock:
+            if caller.may_change:
+                self._taken -= 1
+                return
+            own = self._of_strangers[caller.uid] - 1
+            if own:
+                self._of_strangers[caller.uid] = own
+            else:
+                del self._of_strangers[caller.uid]
+
+
+class _Shared:
+    """An answer for users who may only look, one for all who ask at about the same time, without what scripts printed.
+
+    To make one costs the engine's process time, the more the more services there are; how much of it is not theirs to decide.
+    """
+
+    def __init__(self, make: "Callable[[], dict[str, Any]]") -> None:
+        self._make = make
+        self._lock = threading.Lock()
+        self._line = b""
+        self._fresh_until = clock.monotonic()
+
+    def line(self) -> bytes:
+        """The answer as it goes over the socket."""
+        with self._lock:
+            began = clock.monotonic()
+            if began >= self._fresh_until:
+                self._line = self._dumped()
+                ended = clock.monotonic()
+                self._fresh_until = ended + min(_KEPT_S, (ended - began) / _SHARE)
+            return self._line
+
+    def _dumped(self) -> bytes:
+        try:
+            return protocol.dump(self._make())
+        except OpenhaError as error:
+            return protocol.dump({"error": str(error), "code": error.exit_code})
+
+
+_BUSY = "nmond does not answer: this user has too many connections to it already"
+
+
+def _read_line(connection: socket.socket, caller: Caller) -> bytes:
+    """The one line of a request, without more than is allowed to this caller, and within its time; empty if there is none."""
+    limit = REQUEST_BYTES if caller.may_change else STRANGER_BYTES
+    deadline = clock.monotonic() + (_REQUEST_LIMIT_S if caller.may_change else _STRANGER_LIMIT_S)
+    line = b""
+    while b"\n" not in line:
+        if len(line) > limit:
+            raise UsageError(f"not a request: longer than {limit} bytes")
+        connection.settimeout(max(0.001, deadline - clock.monotonic()))
+        part = connection.recv(limit + 1 - len(line))
+        if not part:
+            break
+        line += part
+        if clock.monotonic() >= deadline:
+            raise UsageError("not a request: it took too long to come")
+    return line.partition(b"\n")[0]
+
+
+def _send(connection: socket.socket, message: "dict[str, object]") -> None:
+    _send_line(connection, protocol.dump(message))
+
+
+def _send_line(connection: socket.socket, line: bytes) -> None:
+    connection.settimeout(_SEND_LIMIT_S)  # For the whole of it, however slowly the caller reads.
+    connection.sendall(line)
+
+
+def _identity(path: str) -> "Optional[tuple[int, int]]":
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _has_gone(connection: socket.socket) -> bool:
+    """True if the caller has hung up."""
+    try:
+        waiting = select.poll()
+        waiting.register(connection, select.POLLIN)
+        return bool(waiting.poll(0)) and connection.recv(1, socket.MSG_PEEK) == b""
+    except OSError:
+        return True

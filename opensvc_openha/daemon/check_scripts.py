@@ -1,0 +1,84 @@
+"""Which check-up scripts prove nothing, however they end: they are not run, and the services they belong to are named.
+
+An OpenSVC agent makes `<svc>.stonith` a link to its own command, which drops the exit code of the fencing command and
+ends with 0. An upgrade or a removal of the agent can put that link back at any time, so it is looked for before each use.
+A script that `openha agent install` generated is known by its mark.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from typing import Iterable
+
+from opensvc_openha.core.model import ServiceSpec
+from opensvc_openha.daemon.issues import ActiveIssues, Issue
+from opensvc_openha.formats.layout import Layout
+from opensvc_openha.system import clock
+
+_AGENT_COMMANDS = frozenset({"svcmgr", "opensvc", "om"})
+"""What a link of an OpenSVC agent leads to."""
+MARK = b"Made by `openha agent install`"
+_EMBEDDED_MARK = b"opensvc_openha"
+_HEAD_BYTES = 4096
+_SOURCE_BYTES = 1_000_000
+_LOOK_INTERVAL_S = 10.0
+_NAMED = 5
+_REMEDY = "run `openha agent install`, or give the service another check-up script"
+
+
+def find_doubt(path: str, layout: Layout) -> str:
+    """Why the exit code of this check-up script proves nothing; empty if nothing speaks against it."""
+    if os.path.islink(path):
+        target = os.path.realpath(path)
+        names = {os.path.basename(target), os.path.basename(os.readlink(path))}
+        # The command of the embedded agent has the same name, and gives the fencing command's exit code.
+        if names & _AGENT_COMMANDS and os.path.exists(target) and not holds(target, _EMBEDDED_MARK):
+            return f"{path} leads to {target} of the OpenSVC agent, which ends with 0 even if the fencing fails: {_REMEDY}"
+    if os.path.dirname(path) == layout.fence_dir and os.path.exists(path) and not holds(path, MARK):
+        return f"{path} is not the script that `openha agent install` wrote: {_REMEDY}"
+    return ""
+
+
+def tells_status(path: str) -> bool:
+    """True for an agent's own link whose exit code after `status` means something: the 1.5 ends with 0 whatever runs."""
+    target = os.path.realpath(path)
+    if not os.path.islink(path) or os.path.basename(target) not in _AGENT_COMMANDS:
+        return False
+    return holds(f"{os.path.dirname(os.path.dirname(target))}/lib/resources.py", b"load_status_last", _SOURCE_BYTES)
+
+
+def holds(path: str, mark: bytes, count: int = _HEAD_BYTES) -> bool:
+    """True for a file that can be read, with that text among its first bytes."""
+    try:
+        with open(path, "rb") as file:
+            return mark in file.read(count)
+    except OSError:
+        return False
+
+
+class CheckScripts:
+    """Reports the services of this node whose check-up script proves nothing, for as long as that is so."""
+
+    def __init__(self, layout: Layout, problems: ActiveIssues) -> None:
+        self._layout = layout
+        self._problems = problems
+        self._looked_at = -math.inf
+        self._paths: "list[str]" = []
+
+    def look(self, services: "Iterable[ServiceSpec]") -> None:
+        """Looks at all of them if the last look is some seconds old, or others are configured since."""
+        named = {svc.name: svc.check for svc in services}
+        paths = sorted(named.values())
+        now = clock.monotonic()
+        if paths == self._paths and now - self._looked_at < _LOOK_INTERVAL_S:
+            return
+
+        self._looked_at, self._paths = now, paths
+        doubts = {name: find_doubt(path, self._layout) for name, path in named.items()}
+        found = [f"{name}: {doubt}" for name, doubt in doubts.items() if doubt]
+        if not found:
+            self._problems.solve(Issue.CHECK_SCRIPT)
+            return
+        more = [f"and {len(found) - _NAMED} more services"] if len(found) > _NAMED else []
+        self._problems.report(Issue.CHECK_SCRIPT, "; ".join(found[:_NAMED] + more))

@@ -1,0 +1,136 @@
+"""Starts the one node daemon of a node: the way into the background, and the word that it is ready.
+
+In the background the caller waits until the daemon serves, or learns why it does not: a daemon that is not there is
+never reported as started.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import subprocess
+from typing import Callable, Optional
+
+from opensvc_openha.control import client
+from opensvc_openha.daemon.lock import DAEMON_THREAD, already_running, take_lock
+from opensvc_openha.daemon.monitor_process import MonitorCommand
+from opensvc_openha.errors import OpenhaError, RefusedError, SystemFault
+from opensvc_openha.formats.layout import Layout
+from opensvc_openha.storage import configuration
+from opensvc_openha.storage.key_store import read_settings
+
+_READY = b"ready"
+
+
+def run_in_foreground(layout: Layout, monitor: Optional[MonitorCommand] = None) -> int:
+    """Runs the daemon in this process until it ends; for systemd and for people who look."""
+    return _serve(layout, True, take_lock(layout), lambda: None, monitor)
+
+
+def expect_startable(layout: Layout) -> None:
+    """Raises what would keep a daemon from starting: a mistake in a file, states that cannot be written."""
+    options = configuration.read_options(layout)
+    configuration.read_cluster(layout, options)
+    read_settings(layout, options)
+    for folder in (layout.services_dir, layout.proc_dir):
+        if os.path.isdir(folder) and not os.access(folder, os.W_OK | os.X_OK):
+            why = os.strerror(errno.EROFS if os.statvfs(folder).f_flag & os.ST_RDONLY else errno.EACCES)
+            raise SystemFault(f"cannot write {folder}/: {why}")
+
+
+def run_in_background(layout: Layout, command: "list[str]") -> int:
+    """Starts the daemon detached from the terminal; returns its pid once it serves. Raises what it could not do.
+
+    ``command`` runs the daemon's own program, so that `ps` shows what runs; the number of a pipe is added to it.
+    """
+    expect_startable(layout)
+    pid = client.running_pid(layout)
+    if pid:
+        raise already_running(pid)
+    reader, writer = os.pipe()
+    with open(os.devnull, "r+b") as null:
+        process = subprocess.Popen(
+            [*command, str(writer)], stdin=null, stdout=null, stderr=null, start_new_session=True, cwd="/",
+            pass_fds=(writer,), env={**os.environ, **layout.environment()},
+        )
+    os.close(writer)
+    with os.fdopen(reader, "rb") as pipe:
+        word, _, text = pipe.read().partition(b" ")
+    if word == _READY:
+        return int(text)
+    if not word:
+        raise SystemFault(f"nmond ended while it was starting (exit code {process.wait(10)}): see {layout.log_dir}/nmond.log")
+    raise _as_error(int(word), text.decode("utf-8", "replace"))
+
+
+def run_detached(layout: Layout, writer: int, monitor: Optional[MonitorCommand] = None) -> int:
+    """The daemon's side of ``run_in_background``: says over the pipe how the start went. Returns the exit code."""
+    os.set_inheritable(writer, False)
+    try:
+        lock = take_lock(layout)
+
+        def on_ready() -> None:
+            # Whoever started us may have been interrupted: we serve all the same.
+            with contextlib.suppress(OSError):
+                os.write(writer, _READY + b" %d" % os.getpid())
+            os.close(writer)
+
+        return _serve(layout, False, lock, on_ready, monitor)
+    except OpenhaError as error:
+        _tell(writer, error.exit_code, str(error))
+    except Exception as error:  # The last one of this process: whoever waits must learn of it.
+        _tell(writer, SystemFault.exit_code, f"nmond failed: {type(error).__name__}: {error}")
+    return 1
+
+
+def _tell(writer: int, code: int, text: str) -> None:
+    try:
+        os.write(writer, f"{code} {text}".encode("utf-8"))
+    except OSError:
+        pass  # It was ready once: the log has the reason.
+
+
+def _serve(
+    layout: Layout, is_foreground: bool, lock: int, on_ready: Callable[[], None], monitor: Optional[MonitorCommand]
+) -> int:
+    from opensvc_openha.core import timing
+    from opensvc_openha.daemon.daemon import Daemon
+    from opensvc_openha.system import clock
+    from opensvc_openha.system.logs import DaemonLog
+    from opensvc_openha.system.thread_names import name_thread
+
+    name_thread(DAEMON_THREAD)
+    os.umask(0o022)  # Whoever started it, and for what its scripts make.
+    log = DaemonLog(layout, is_foreground)
+    try:
+        daemon = Daemon(layout, log.logger, lock, monitor, log.problem)
+        code = daemon.run(on_ready)
+        failed_at: "list[float]" = []
+        while daemon.has_failed:
+            failed_at = [at for at in failed_at if at > clock.monotonic() - timing.ENGINE_FAILURES_WINDOW_S] + [clock.monotonic()]
+            if len(failed_at) > timing.ENGINE_FAILURES_MAX:
+                log.logger.critical("the engine failed too often: this node falls silent")
+                daemon.end_for_good()
+                break
+            log.logger.warning("the engine begins again with the STATE files, as after a crash (%d of %d times)",
+                               len(failed_at), timing.ENGINE_FAILURES_MAX)
+            try:
+                successor = daemon.successor()
+                code = successor.run(lambda: None)
+                daemon = successor
+            except Exception as error:  # As at a first start: the disk, a thread, a socket; but nobody waits for the reason.
+                log.logger.critical("the engine cannot begin again: %r", error, exc_info=error)
+                clock.pause(timing.ENGINE_AGAIN_S)
+        return code
+    finally:
+        log.flush()
+
+
+def _as_error(code: int, text: str) -> OpenhaError:
+    for kind in (RefusedError, SystemFault):
+        if kind.exit_code == code:
+            return kind(text)
+    error = OpenhaError(text)
+    error.exit_code = code
+    return error

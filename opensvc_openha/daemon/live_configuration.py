@@ -1,0 +1,112 @@
+"""The configuration that a running daemon goes by, and how an edited one takes its place.
+
+A mistake in an edit changes nothing and is a problem until it is corrected. Also writes the steps of a key rotation, since
+what a command wrote to the key file a moment ago must be taken over first.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from dataclasses import dataclass
+from typing import Callable, Mapping, Optional
+
+from opensvc_openha.core.beat import BootId
+from opensvc_openha.core.model import ClusterSpec
+from opensvc_openha.daemon.issues import ActiveIssues, Issue
+from opensvc_openha.errors import ConfigError, OpenhaError, SystemFault
+from opensvc_openha.formats.key_file import KeyRing
+from opensvc_openha.formats.layout import Layout
+from opensvc_openha.formats.options_file import Options
+from opensvc_openha.storage import configuration
+from opensvc_openha.storage.key_store import read_settings, write_keys
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """All that the files say; ``lives`` are those of the peer that were heard under each key."""
+
+    spec: ClusterSpec
+    options: Options
+    ring: Optional[KeyRing]
+    lives: "Mapping[str, BootId]"
+
+
+class LiveConfiguration:
+    """The configuration in force. ``take_over`` is called with the former one after a new one has taken its place."""
+
+    def __init__(self, layout: Layout, logger: logging.Logger, take_over: "Callable[[Configuration], None]",
+                 known: Optional[Configuration] = None) -> None:
+        """``known`` is in force where the files cannot be read now; without it that raises."""
+        self._layout = layout
+        self._log = logger
+        self._take_over = take_over
+        self._lock = threading.Lock()
+        self._files = configuration.fingerprint(layout)
+        problem = ""
+        try:
+            self.current = self._read()
+        except (OpenhaError, OSError) as error:
+            if known is None:
+                raise
+            self.current, problem = known, str(error)
+        self._problems = ActiveIssues(self.current.spec.node, logger)
+        if problem:
+            self._problems.report(Issue.CONFIGURATION, problem)
+
+    @property
+    def problems(self) -> ActiveIssues:
+        """Where mistakes in the files are kept, with the daemon's other problems."""
+        return self._problems
+
+    def suspect(self) -> None:
+        """Has the files read again at the next look, whether they were edited or not."""
+        self._files = ()
+
+    def look(self) -> None:
+        """Takes over what was edited by hand; a mistake in it is said once."""
+        if configuration.fingerprint(self._layout) == self._files:
+            return
+        try:
+            self.reload()
+        except (OpenhaError, OSError) as error:  # A file that cannot be read is no reason to die: what is known stays in force.
+            self._problems.report(Issue.CONFIGURATION, str(error))
+
+    def reload(self) -> None:
+        """Reads the files again and takes over what they say; raises ConfigError, and then nothing is changed."""
+        with self._lock:
+            self._files = configuration.fingerprint(self._layout)
+            former = self.current
+            if former.spec.services and not os.path.exists(self._layout.services_file):
+                raise ConfigError("the services file has vanished: nothing is changed", self._layout.services_file)
+            found = self._read()
+            if (found.spec.node, found.spec.peer) != (former.spec.node, former.spec.peer):
+                raise ConfigError("the nodes of a running daemon are fixed: restart it", self._layout.nodes_file)
+            self.current = found
+            self._take_over(former)
+            self._problems.solve(Issue.CONFIGURATION)
+            if (found.spec, found.options) != (former.spec, former.options):
+                self._log.info("node %s: configuration taken over", found.spec.node)
+
+    def write_rotation(self, ring: KeyRing) -> None:
+        """Writes the next step of a key rotation to the key file, and takes it over."""
+        node = self.current.spec.node
+        try:
+            with configuration.edit_lock(self._layout):
+                # What a command wrote a moment ago comes first.
+                if configuration.fingerprint(self._layout) != self._files:
+                    return
+                write_keys(self._layout, ring)
+        except SystemFault as error:
+            self._problems.report(Issue.KEY_ROTATION, str(error))
+            return
+        self._problems.solve(Issue.KEY_ROTATION)
+        step = f"former key {ring.previous.key_id} still accepted" if ring.previous else "former key dropped"
+        self._log.info("node %s: key rotation: key %s in use, %s", node, ring.current.key_id, step)
+        self.look()
+
+    def _read(self) -> Configuration:
+        options = configuration.read_options(self._layout)
+        spec = configuration.read_cluster(self._layout, options)
+        return Configuration(spec, options, *read_settings(self._layout, options))

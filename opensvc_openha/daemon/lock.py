@@ -1,0 +1,84 @@
+"""The lock that lets one daemon run per node: held for its whole life, with its pid inside."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+
+from opensvc_openha.errors import RefusedError, SystemFault
+from opensvc_openha.formats.layout import Layout
+from opensvc_openha.system import clock
+from opensvc_openha.system.atomic_files import make_dir
+from opensvc_openha.system.lock_file import open_lock
+
+_TRIES = 5
+_TRY_EVERY_S = 0.05
+_PID_WIDTH = 15
+DAEMON_THREAD = "nmond"
+"""What the kernel calls the daemon's process."""
+
+
+def take_lock(layout: Layout) -> int:
+    """Handle of the lock of this node's daemon, with our pid in it; RefusedError if another one holds it."""
+    make_dir(layout.proc_dir)
+    try:
+        handle = open_lock(layout.lock_file)
+    except OSError as error:
+        raise SystemFault(f"cannot open {layout.lock_file}: {error.strerror}") from error
+    for _ in range(_TRIES):
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except OSError:
+            # A command that only looks whether a daemon runs holds the lock for an instant.
+            clock.pause(_TRY_EVERY_S)
+    else:
+        holder = os.read(handle, 32).decode("ascii", "replace").strip()
+        os.close(handle)
+        raise already_running(int(holder) if holder.isdigit() else 0)
+    if not os.fstat(handle).st_size:
+        pid = _holder_of_removed_lock(layout, os.fstat(handle).st_dev)
+        if pid:
+            os.close(handle)
+            raise RefusedError(f"nmond is already running on this node (pid {pid}); somebody removed {layout.lock_file}, "
+                               "which it puts back within seconds: try again then")
+    _write_pid(handle)
+    return handle
+
+
+def _holder_of_removed_lock(layout: Layout, device: int) -> int:
+    """Pid of a daemon of this layout whose lock file was removed, 0 if there is none: two of one node must not run."""
+    removed = f"{os.path.realpath(layout.lock_file)} (deleted)"
+    for entry in filter(str.isdigit, os.listdir("/proc")):
+        # One that ended just now cannot be looked at, nor can another user's.
+        with contextlib.suppress(OSError):
+            with open(f"/proc/{entry}/comm", encoding="ascii", errors="replace") as file:
+                if file.read().strip() != DAEMON_THREAD or int(entry) == os.getpid():
+                    continue
+            handles = [f"/proc/{entry}/fd/{number}" for number in os.listdir(f"/proc/{entry}/fd")]
+            if any(os.readlink(path) == removed and os.stat(path).st_dev == device for path in handles):
+                return int(entry)
+    return 0
+
+
+def _write_pid(handle: int) -> None:
+    """Over what is there, at a fixed width: a file that was cut off first would need room, which a full disk has not."""
+    # It fails for a new file on a full disk. The lock holds all the same; only the pid is not shown.
+    with contextlib.suppress(OSError):
+        os.pwrite(handle, f"{os.getpid():<{_PID_WIDTH}}\n".encode("ascii"), 0)
+
+
+def lock_is_in_place(layout: Layout, handle: int) -> bool:
+    """False if the file that we hold is no longer the one that the next daemon would try to lock."""
+    held = os.fstat(handle)
+    try:
+        found = os.stat(layout.lock_file)
+    except OSError:
+        return False
+    return (found.st_dev, found.st_ino) == (held.st_dev, held.st_ino)
+
+
+def already_running(pid: int) -> RefusedError:
+    """The error that names the daemon in the way, if it is known (not 0)."""
+    return RefusedError("nmond is already running on this node" + (f" (pid {pid})" if pid else ""))

@@ -1,0 +1,101 @@
+"""Keeps the logs of services within their bounds, whoever writes to them, and warns before a disk is full.
+
+A daemon that a start script left behind prints to the service's log for as long as it lives, so the size is looked at all
+the time, in a thread of its own: a disk that hangs delays nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import Callable, Iterable
+
+from opensvc_openha.daemon.issues import ActiveIssues, Issue
+from opensvc_openha.formats.layout import Layout
+from opensvc_openha.system.script_log import bound_log
+from opensvc_openha.system.thread_names import name_thread
+
+LOOK_S = 1.0
+_SPACE_EVERY = 10
+"""So many looks at the logs go by between two at the disks."""
+FREE_BYTES_MIN = 32 << 20
+FREE_FILES_MIN = 1000
+_FREE_PART = 20
+"""On a small disk, this part of it is enough."""
+
+
+class LogKeeper:
+    """Looks after the logs and disks of one daemon."""
+
+    def __init__(
+        self, layout: Layout, problems: ActiveIssues, services: "Callable[[], Iterable[str]]", log_problem: "Callable[[], str]"
+    ) -> None:
+        self._layout = layout
+        self._problems = problems
+        self._services = services
+        self._log_problem = log_problem
+        self._known: "set[str]" = set()
+        """Removed services too: what they left behind may still print."""
+        self._is_over = threading.Event()
+
+    def start(self) -> None:
+        """Begins to look; without a thread nobody does, and decisions go on."""
+        try:
+            threading.Thread(target=self._run, name="logs", daemon=True).start()
+        except RuntimeError as error:
+            self._problems.report(Issue.LOG, f"not watched: {error}")
+
+    def stop(self) -> None:
+        """Ends at the next look."""
+        self._is_over.set()
+
+    def _run(self) -> None:
+        name_thread("logs")
+        looks = 0
+        while not self._is_over.is_set():
+            self._bound()
+            if looks % _SPACE_EVERY == 0:
+                self._tell(Issue.STATE_ROOM, little_room(self._layout.services_dir))
+                self._tell(Issue.LOG_ROOM, little_room(self._layout.log_dir))
+            self._tell(Issue.LOG, self._log_problem())
+            looks += 1
+            self._is_over.wait(LOOK_S)
+
+    def _bound(self) -> None:
+        self._known.update(self._services())
+        failures = []
+        for name in sorted(self._known):
+            path = self._layout.script_log(name)
+            try:
+                bound_log(path)
+            except OSError as error:
+                failures.append(f"{path}: {error.strerror}")
+        self._tell(Issue.LOG_BOUND, "; ".join(failures[:3]))
+
+    def _tell(self, subject: Issue, text: str) -> None:
+        if text:
+            self._problems.report(subject, text)
+        else:
+            self._problems.solve(subject)
+
+
+def little_room(folder: str) -> str:
+    """What is short on the disk of a directory, or an empty text."""
+    try:
+        found = os.statvfs(folder)
+    except OSError:
+        return ""  # What cannot be written there is reported where it is to be written.
+    free = found.f_bfree if os.geteuid() == 0 else found.f_bavail
+    free_bytes, size_bytes = free * found.f_frsize, found.f_blocks * found.f_frsize
+    if free_bytes < min(FREE_BYTES_MIN, size_bytes // _FREE_PART):
+        # Rounded, for a text that changes with each byte would be logged each time.
+        return f"less than {_rounded(free_bytes)} free on the disk of {folder}"
+    if found.f_files and found.f_ffree < min(FREE_FILES_MIN, found.f_files // _FREE_PART):
+        return f"less than {min(FREE_FILES_MIN, found.f_files // _FREE_PART)} files can be made on the disk of {folder}"
+    return ""
+
+
+def _rounded(size_bytes: int) -> str:
+    """The next higher power of two, as people write it."""
+    power = max(20, size_bytes.bit_length())
+    return f"{1 << (power - 20)} MiB"

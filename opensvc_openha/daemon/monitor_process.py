@@ -1,0 +1,107 @@
+"""Keeps the process alive that monitors the resources of the services that run here: a child of the node daemon.
+
+What it does is not known here: the daemon is given its command. It has nothing to do with decisions: it is started and
+looked at by the daemon's main thread alone, never waited for without a limit, and started again later and later if it
+ends. It ends with the daemon, however that ends: its input is a pipe whose other end the daemon holds.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+from dataclasses import dataclass
+from typing import Callable, Mapping, Optional, Sequence
+
+from opensvc_openha.daemon.memory_guard import MemoryGuard
+from opensvc_openha.system import clock
+
+BACKOFF_FIRST_S = 2.0
+BACKOFF_MAX_S = 60.0
+STEADY_S = 120.0
+"""One that ran for so long is started again at once, as if it had never failed."""
+_END_LIMIT_S = 2.0
+
+
+@dataclass(frozen=True)
+class MonitorCommand:
+    """How to run it. ``is_wanted`` is asked now and then; while it says no, it does not run."""
+
+    argv: Sequence[str]
+    is_wanted: Callable[[], bool]
+
+
+class MonitorProcess:
+    """The child process, if there is one."""
+
+    def __init__(
+        self, command: Optional[MonitorCommand], env: Mapping[str, str], logger: logging.Logger,
+        memory: Optional[MemoryGuard] = None,
+    ) -> None:
+        self.command = command
+        self._env = env
+        self._log = logger
+        self._memory = MemoryGuard() if memory is None else memory
+        self._process: "Optional[subprocess.Popen[bytes]]" = None
+        self._started_at = 0.0
+        self._not_before = 0.0
+        self._backoff_s = BACKOFF_FIRST_S
+
+    @property
+    def pid(self) -> int:
+        """Its pid, 0 if it does not run."""
+        return self._process.pid if self._process is not None else 0
+
+    def look(self) -> None:
+        """Starts it if it is wanted and does not run; returns at once."""
+        if self.command is None:
+            return
+        if self._process is not None:
+            if self._process.poll() is None:
+                return
+            self._note_end(self._process.returncode)
+        if clock.monotonic() >= self._not_before and self.command.is_wanted():
+            self._start(self.command.argv)
+
+    def _start(self, argv: Sequence[str]) -> None:
+        self._started_at = clock.monotonic()
+        try:
+            self._process = subprocess.Popen(
+                self._memory.command(argv), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, cwd="/",
+                env={**os.environ, **self._env}, start_new_session=True,
+            )
+        except OSError as error:
+            self._put_off()
+            self._log.warning("resource monitor: cannot be started: %s", error)
+
+    def _note_end(self, code: int) -> None:
+        """Whatever its exit code: it should run for as long as the daemon."""
+        self._close()
+        if clock.monotonic() - self._started_at >= STEADY_S:
+            self._backoff_s = BACKOFF_FIRST_S
+        how = f"was ended by signal {-code}" if code < 0 else f"ended with {code}"
+        self._put_off()
+        self._log.warning("resource monitor: %s: started again", how)
+
+    def _put_off(self) -> None:
+        self._not_before = clock.monotonic() + self._backoff_s
+        self._backoff_s = min(BACKOFF_MAX_S, 2 * self._backoff_s)
+
+    def end(self) -> None:
+        """Ends it; one that does not end in time is killed, and one that cannot even be killed is left."""
+        process = self._process
+        if process is None:
+            return
+        self._close()
+        for end in (process.terminate, process.kill):
+            end()
+            try:
+                process.wait(_END_LIMIT_S)
+                return
+            except subprocess.TimeoutExpired:
+                continue
+
+    def _close(self) -> None:
+        process, self._process = self._process, None
+        if process is not None and process.stdin is not None:
+            process.stdin.close()

@@ -1,0 +1,361 @@
+"""Runs the scripts of services, a bounded number at once, each with a time limit and in a process group of its own.
+
+One that starts, stops or checks a service never waits behind those that only ask for a status.
+
+What a script prints goes to ``<log>/<service>.log``. While one runs, a small file names it, so that a daemon that is
+started after a crash waits for its end instead of running a second one beside it.
+
+A check-up or a start whose turn comes when the node has stood still since it was decided is not begun, but decided anew.
+"""
+
+from __future__ import annotations
+
+import collections
+import os
+import signal
+import subprocess
+import threading
+from dataclasses import replace
+from typing import Callable, Mapping, Optional, Tuple
+
+from opensvc_openha.core.actions import RunScript
+from opensvc_openha.core.events import ScriptExited, ScriptKind, ScriptOutcome
+from opensvc_openha.core.model import ScriptLimits, ServiceSpec
+from opensvc_openha.core.states import ServiceState
+from opensvc_openha.core.status import PeerStanding
+from opensvc_openha.core.timing import (
+    CHECK_LIMIT_S,
+    KILL_GRACE_S,
+    PROBE_LIMIT_S,
+    SCRIPTS_AT_ONCE,
+    START_LIMIT_S,
+    STOP_LIMIT_S,
+)
+from opensvc_openha.daemon.check_scripts import find_doubt, tells_status
+from opensvc_openha.daemon.memory_guard import MemoryGuard
+from opensvc_openha.daemon.spawn_turn import SpawnTurn
+from opensvc_openha.errors import ConfigError
+from opensvc_openha.formats.layout import Layout
+from opensvc_openha.formats.script_output import with_output
+from opensvc_openha.system import clock
+from opensvc_openha.system.identity import start_of_process
+from opensvc_openha.system.programs import NOT_RUN, why_not_runnable
+from opensvc_openha.system.script_log import NO_ROOM, ScriptLog
+
+_ARGUMENT = {
+    # The check-up script is called as the original calls it: with "start".
+    ScriptKind.CHECK: "start",
+    ScriptKind.START: "start",
+    ScriptKind.STOP: "stop",
+    ScriptKind.PROBE: "status",
+    ScriptKind.POWER: "status",
+}
+_QUESTIONS = frozenset({ScriptKind.PROBE, ScriptKind.POWER})
+_REVOCABLE = frozenset({ScriptKind.CHECK, ScriptKind.START})
+_WORDS_UP = frozenset({"up", "started", "running"})
+_WORDS_DOWN = frozenset({"down", "stopped"})
+_WORD_IN_PART, _WORD_STANDBY = "warn", "stdby"
+"""Words of agents: parts are up, or cannot be told; and only what is always up on a node is up or should be."""
+_CODE_IN_PART, _CODES_STANDBY = 2, (2, 6, 7)
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+_Job = Tuple[RunScript, Callable[[], bool]]
+
+
+class ScriptRunner:
+    """Runs scripts; their ends are handed to ``report``, from other threads."""
+
+    def __init__(
+        self, layout: Layout, node: str, peer: str, report: Callable[[ScriptExited], None], memory: Optional[MemoryGuard] = None
+    ) -> None:
+        self._memory = MemoryGuard() if memory is None else memory
+        self._layout = layout
+        self._node = node
+        self._peer = peer
+        self._report = report
+        self._lock = threading.Lock()
+        self._spawning = SpawnTurn()
+        self._limits: "dict[str, ScriptLimits]" = {}
+        self._at_once = SCRIPTS_AT_ONCE
+        self._threads = 0
+        self._is_closed = False
+        self._urgent: "collections.deque[_Job]" = collections.deque()
+        self._probes: "collections.deque[_Job]" = collections.deque()
+
+    def configure(self, services: "tuple[ServiceSpec, ...]", at_once: int) -> None:
+        """Takes over the limits of these services; scripts that run keep theirs, and so do services that are gone."""
+        with self._lock:
+            self._limits.update({svc.name: svc.limits for svc in services})
+            self._at_once = at_once
+
+    def run(self, action: RunScript, is_overtaken: "Callable[[], bool]") -> None:
+        """Has the script run as soon as there is a place for it; returns at once.
+
+        ``is_overtaken`` is asked, from another thread, when its turn has come: True if the decision may be over by then.
+        """
+        waiting = self._probes if action.kind is ScriptKind.PROBE else self._urgent
+        item = action, is_overtaken
+        with self._lock:
+            if self._is_closed:
+                return
+            waiting.append(item)
+            if self._threads >= self._at_once:
+                return
+            self._threads += 1
+        try:
+            threading.Thread(target=self._run_waiting, name="scripts", daemon=True).start()
+        except RuntimeError as error:
+            self._no_thread(waiting, item, error)
+
+    def close(self) -> None:
+        """Begins no script any more; those that run go on, and are reported."""
+        with self._lock:
+            self._is_closed = True
+            self._urgent.clear()
+            self._probes.clear()
+
+    def _no_thread(self, waiting: "collections.deque[_Job]", item: "_Job", error: RuntimeError) -> None:
+        with self._lock:
+            self._threads -= 1
+            if self._threads or item not in waiting:
+                return  # Another thread takes it.
+            waiting.remove(item)
+        action = item[0]
+        self._report(ScriptExited(action.service, action.kind, _failure(action.kind), f"could not be run: {error}"))
+
+    def _run_waiting(self) -> None:
+        """A thread's life: one script after the other, until none waits or there are too many threads."""
+        while True:
+            with self._lock:
+                waiting = self._urgent or self._probes
+                if not waiting or self._threads > self._at_once:
+                    self._threads -= 1
+                    return
+                action, is_overtaken = waiting.popleft()
+            self._run(action, is_overtaken)
+
+    def _run(self, action: RunScript, is_overtaken: "Callable[[], bool]") -> None:
+        try:
+            if action.kind is ScriptKind.PROBE:
+                self._await_orphan(action.service)
+            if action.kind in _REVOCABLE and is_overtaken():
+                outcome, detail = _put_off(action)
+            elif action.kind in (ScriptKind.CHECK, ScriptKind.POWER) and find_doubt(action.path, self._layout):
+                outcome = _failure(action.kind)
+                detail = f"not run: {find_doubt(action.path, self._layout)}"
+            else:
+                outcome, detail = self._run_one(action, is_overtaken)
+        except Exception as error:  # The one place of this thread that catches all: its end must be reported.
+            outcome, detail = _failure(action.kind), f"could not be run: {error}"
+        self._report(ScriptExited(action.service, action.kind, outcome, detail))
+
+    def _limits_of(self, service: str) -> ScriptLimits:
+        with self._lock:
+            return self._limits.get(service, ScriptLimits())
+
+    def ask(self, service: str, path: str) -> ScriptOutcome:
+        """What the wrapper's `status` says now, asked beside the engine: no place is taken from it, and no log written."""
+        action = RunScript(service, ScriptKind.PROBE, path, ServiceState.UNKNOWN, PeerStanding.UNHEARD)
+        limit_s = _limit_s(self._limits_of(service), ScriptKind.PROBE)
+        answer = ScriptLog("", is_answer=True, may_linger=False)
+        try:
+            argv, environment = self._with_own_score([path, _ARGUMENT[ScriptKind.PROBE]]), self._environment(action, limit_s)
+            with self._spawning:
+                process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=answer.handle, stderr=answer.handle, cwd="/",
+                                           start_new_session=True, env=environment)
+            code = _wait(process, limit_s)
+            return ScriptOutcome.UNSURE if code is None else _read_probe(path, code, answer.output())
+        except OSError:
+            return ScriptOutcome.UNSURE
+        finally:
+            answer.close()
+
+    def _run_one(self, action: RunScript, is_overtaken: "Callable[[], bool]" = lambda: False) -> "tuple[ScriptOutcome, str]":
+        command = [action.path, _ARGUMENT[action.kind]]
+        limit_s = _limit_s(self._limits_of(action.service), action.kind)
+        began = clock.monotonic()
+        path = self._layout.script_log(action.service)
+        log = ScriptLog(path, is_answer=action.kind in _QUESTIONS, may_linger=action.kind is ScriptKind.START)
+        try:
+            log.note(f"{clock.stamp(clock.wall())} {' '.join(command)}\n")
+            try:
+                argv, environment = self._with_own_score(command), self._environment(action, limit_s)
+                with self._spawning as has_waited:
+                    if has_waited and action.kind in _REVOCABLE and is_overtaken():
+                        log.note("not begun: this node stood still before\n")
+                        return _put_off(action)
+                    process = subprocess.Popen(
+                        argv, stdin=subprocess.DEVNULL, stdout=log.handle, stderr=log.handle, cwd="/", start_new_session=True,
+                        env=environment,
+                    )
+            except OSError as error:
+                reason = why_not_runnable(action.path) or f"{action.path}: {error.strerror}"
+                is_start = action.kind is ScriptKind.START
+                return (ScriptOutcome.NOT_BEGUN if is_start else _failure(action.kind)), reason
+            if action.kind is not ScriptKind.POWER:  # The next daemon need not wait for the end of one.
+                self._note(action, process.pid)
+            code = _wait(process, limit_s)
+            self._forget(action.service, process.pid)
+            took_s = clock.monotonic() - began
+            if code is None:
+                log.note(f"ended after its limit of {limit_s:g} s\n")
+                return _failure(action.kind), f"{' '.join(command)} did not end within {limit_s:g} s and was killed"
+            output = NO_ROOM if log.is_lost else log.output()
+        finally:
+            log.close()
+        if action.kind is ScriptKind.PROBE:
+            return _read_probe(action.path, code, output), f"status: exit code {code}"
+        if action.kind is ScriptKind.POWER:
+            return _read_power(code, output), f"power status: exit code {code}"
+        if code == 0:
+            return ScriptOutcome.OK, f"took {took_s:.1f} s"
+        ended = f"was ended by signal {-code}" if code < 0 else f"exited with {code}"
+        reason = why_not_runnable(action.path) if code in NOT_RUN else ""
+        failed = f"{' '.join(command)} {with_output(ended, output)}"
+        is_refused = action.kind is ScriptKind.START and code == ConfigError.exit_code and self._is_down(action)
+        outcome = ScriptOutcome.NOT_BEGUN if is_refused else ScriptOutcome.FAILED
+        return outcome, f"{failed}: {reason}" if reason else failed
+
+    def _is_down(self, action: RunScript) -> bool:
+        """True if the wrapper itself says that nothing of the service runs: its start refused a wrong configuration."""
+        probe = replace(action, kind=ScriptKind.PROBE)
+        return self._run_one(probe)[0] is ScriptOutcome.DOWN
+
+    def _with_own_score(self, command: "list[str]") -> "list[str]":
+        """What cannot be run at all is not wrapped, so that the system says why."""
+        return command if why_not_runnable(command[0]) else self._memory.command(command)
+
+    def _environment(self, action: RunScript, limit_s: float) -> "Mapping[str, str]":
+        return {
+            **os.environ,
+            "PATH": os.environ.get("PATH") or _PATH,
+            **self._layout.environment(),
+            "OPENHA_SERVICE": action.service,
+            "OPENHA_ACTION": action.kind.value,
+            "OPENHA_NODE": self._node,
+            "OPENHA_PEER": self._peer,
+            "OPENHA_PEER_STATE": action.peer_state.name,
+            "OPENHA_PEER_STANDING": action.peer_standing.value,
+            "OPENHA_LIMIT_S": f"{limit_s:.15g}",
+        }
+
+    def _note(self, action: RunScript, pid: int) -> None:
+        """Names the running script; a full disk must not stop the service from being started."""
+        try:
+            with open(self._layout.script_file(action.service), "w", encoding="ascii") as file:
+                file.write(f"{pid} {start_of_process(pid)} {action.kind.value}\n")
+        except OSError:
+            pass
+
+    def _forget(self, service: str, pid: int) -> None:
+        """Removes the note of a script, unless it names the next one: an engine that began again may have run it already."""
+        path = self._layout.script_file(service)
+        try:
+            with open(path, encoding="ascii", errors="replace") as file:
+                is_other = file.read().split()[:1] not in ([], [str(pid)])
+            if not is_other:
+                os.unlink(path)
+        except OSError:
+            pass
+
+    def _await_orphan(self, service: str) -> None:
+        """Waits for the script of a daemon that died, up to the limit of the longest one."""
+        try:
+            with open(self._layout.script_file(service), encoding="ascii") as file:
+                words = file.read().split()
+            pid, started = int(words[0]), words[1]
+        except (OSError, ValueError, IndexError):
+            return
+        give_up = clock.monotonic() + max(_limit_s(self._limits_of(service), kind) for kind in ScriptKind)
+        while start_of_process(pid) == started and clock.monotonic() < give_up:
+            clock.pause(0.1)
+        if start_of_process(pid) == started:
+            _end_group(pid)
+        self._forget(service, pid)
+
+
+def ask_wrapper(path: str, limit_s: float = PROBE_LIMIT_S) -> ScriptOutcome:
+    """What a wrapper's `status` tells now; for a command, where no daemon asks."""
+    environment = {**os.environ, "PATH": os.environ.get("PATH") or _PATH}
+    try:
+        done = subprocess.run([path, _ARGUMENT[ScriptKind.PROBE]], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, start_new_session=True, cwd="/", env=environment, timeout=limit_s)
+    except (OSError, subprocess.TimeoutExpired):
+        return ScriptOutcome.UNSURE
+    return _read_probe(path, done.returncode, done.stdout.decode("utf-8", "replace"))
+
+
+def _limit_s(limits: ScriptLimits, kind: ScriptKind) -> float:
+    own_s, default_s = {
+        ScriptKind.CHECK: (limits.check_s, CHECK_LIMIT_S),
+        ScriptKind.START: (limits.start_s, START_LIMIT_S),
+        ScriptKind.STOP: (limits.stop_s, STOP_LIMIT_S),
+        ScriptKind.PROBE: (limits.probe_s, PROBE_LIMIT_S),
+        ScriptKind.POWER: (limits.check_s, CHECK_LIMIT_S),
+    }[kind]
+    return default_s if own_s is None else own_s
+
+
+def _put_off(action: RunScript) -> "tuple[ScriptOutcome, str]":
+    return ScriptOutcome.POSTPONED, f"this node stood still before the {action.kind.value} script began"
+
+
+def _failure(kind: ScriptKind) -> ScriptOutcome:
+    return ScriptOutcome.UNSURE if kind in _QUESTIONS else ScriptOutcome.FAILED
+
+
+def _wait(process: "subprocess.Popen[bytes]", limit_s: float) -> Optional[int]:
+    """Exit code, or None if the process group had to be killed at the limit."""
+    try:
+        return process.wait(limit_s)
+    except subprocess.TimeoutExpired:
+        pass
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        _signal_group(process.pid, number)
+        try:
+            process.wait(KILL_GRACE_S)
+        except subprocess.TimeoutExpired:
+            continue
+    return None
+
+
+def _end_group(leader: int) -> None:
+    """Ends a process group that is not our child's, with the same patience."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        _signal_group(leader, number)
+        give_up = clock.monotonic() + KILL_GRACE_S
+        while start_of_process(leader) and clock.monotonic() < give_up:
+            clock.pause(0.1)
+
+
+def _signal_group(leader: int, number: int) -> None:
+    try:
+        os.killpg(leader, number)
+    except OSError:
+        pass
+
+
+def _read_power(code: int, output: str) -> ScriptOutcome:
+    """What a fence says of the peer's power: only where the word that it prints last and its exit code say the same."""
+    said = code, (output.split() or [""])[-1]
+    return {(2, "off"): ScriptOutcome.DOWN, (0, "on"): ScriptOutcome.UP}.get(said, ScriptOutcome.UNSURE)
+
+
+def _read_probe(path: str, code: int, output: str) -> ScriptOutcome:
+    """What `status` tells. Many scripts do not know the word: only those that show that they do are believed.
+
+    An agent's wrapper is known by where its link leads (exit codes 0 up, 1 down; not that of the 1.5, which ends with 0
+    whatever runs); any other must print a word.
+    """
+    words = output.split()
+    word = words[0].lower() if words else ""
+    is_agent = tells_status(path)
+    if code == 0 and (word in _WORDS_UP or (is_agent and not word)):
+        return ScriptOutcome.UP
+    if (code == 1 and is_agent) or (code in (0, 1, 3) and word in _WORDS_DOWN):
+        return ScriptOutcome.DOWN
+    if word == _WORD_STANDBY and code in _CODES_STANDBY:
+        return ScriptOutcome.DOWN
+    if word == _WORD_IN_PART and code == _CODE_IN_PART:
+        return ScriptOutcome.SOME
+    return ScriptOutcome.UNSURE

@@ -1,0 +1,50 @@
+"""Tells a process that was stopped (SIGSTOP, a paused machine, no processor) from an engine that was merely busy.
+
+A thread that does nothing but wake up: where it missed its turn, the listeners missed theirs, too.
+"""
+
+from __future__ import annotations
+
+import collections
+import threading
+from typing import Callable, Deque, Tuple
+
+from opensvc_openha.system import clock
+from opensvc_openha.system.thread_names import name_thread
+
+_TURNS = 3
+"""So many times within the shortest stall that matters it looks at the clock."""
+_LONGEST_TURN_S = 0.5
+_GAPS_KEPT = 32
+
+
+class StallDetector:
+    """Knows when all threads of this process stood still."""
+
+    def __init__(self) -> None:
+        self._limit_s = _TURNS * _LONGEST_TURN_S
+        self._last = clock.monotonic()
+        self._gaps: "Deque[Tuple[float, float]]" = collections.deque(maxlen=_GAPS_KEPT)
+
+    def watch(self, limit_s: float) -> None:
+        """From now on a gap of this length is noted."""
+        self._limit_s = min(limit_s, _TURNS * _LONGEST_TURN_S)
+
+    def start(self, enter: Callable[[], None]) -> None:
+        """Starts the thread; it calls ``enter`` first."""
+        threading.Thread(target=self._beat, args=(enter,), name="pulse", daemon=True).start()
+
+    def was_stopped(self, since: float) -> bool:
+        """True if the process stood still for the limit or longer at some time after ``since``."""
+        last = self._last  # Before the list: a gap that is being noted now is seen in one of the two.
+        return clock.monotonic() - last >= self._limit_s or any(end > since for _, end in tuple(self._gaps))
+
+    def _beat(self, enter: Callable[[], None]) -> None:
+        enter()
+        name_thread("pulse")
+        while True:
+            clock.pause(self._limit_s / _TURNS)
+            now = clock.monotonic()
+            if now - self._last >= self._limit_s:
+                self._gaps.append((self._last, now))
+            self._last = now

@@ -1,0 +1,1 @@
+"""Between the engine and the links: threads, codecs and authentication of heartbeats."""

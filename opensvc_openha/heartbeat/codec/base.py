@@ -1,0 +1,38 @@
+"""What every codec offers: the bytes of one end of one link, and the beat in them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Callable, Protocol
+
+from opensvc_openha.core.beat import Beat
+
+Names = Callable[[], "tuple[str, ...]"]
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """One frame understood: the beat, the thread that sent it, and the key that authenticates it.
+
+    ``remark`` is a counter for a frame that is used although something is wrong with it, ``refused`` how many services
+    were left out for their names.
+    """
+
+    beat: Beat
+    pid: int
+    key_id: str = ""
+    remark: str = ""
+    refused: int = 0
+
+
+class Codec(Protocol):
+    """Bytes of one end of one link."""
+
+    def encode(self, beat: Beat, pid: int, with_names: bool) -> bytes:
+        """The frame to send; ``with_names`` if the peer may not know the services behind the states."""
+
+    def decode(self, data: bytes) -> Decoded:
+        """The beat in a frame; raises FrameError with the counter it is filed under."""
+
+    def keep(self, data: bytes) -> None:
+        """Told of each frame whose beat was handed on: only that may be remembered of it."""

@@ -1,0 +1,78 @@
+"""The original's frame as a codec: beats to records and back, for a link with ``wire = legacy``.
+
+Decides what of a record is believed: that of the peer's name only, for services of this node only, and never the very
+bytes of the last one again. The rest of the caution is in core, which knows that such a beat acknowledges nothing.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import Callable
+
+from opensvc_openha.core.beat import LEGACY_LIFE, Beat
+from opensvc_openha.core.model import LinkSpec
+from opensvc_openha.core.states import ServiceState
+from opensvc_openha.errors import ConfigError, FrameError
+from opensvc_openha.formats.legacy_frame import (
+    LegacyRecord,
+    decode_disk_record,
+    decode_record,
+    encode_disk_record,
+    encode_record,
+)
+from opensvc_openha.heartbeat.codec.base import Decoded
+
+_SPOKEN = {ServiceState.UNKNOWN: ServiceState.STOP_FAILED}
+"""To a C OpenHA a peer in state UNKNOWN is dead and may be taken over. A living node that is not sure says what nobody
+takes over, and what has an operator look."""
+
+
+class LegacyCodec:
+    """Records of the original on one end of a link."""
+
+    def __init__(self, link: LinkSpec, own_names: "Callable[[], tuple[str, ...]]") -> None:
+        self._link = link
+        self._own_names = own_names
+        self._last = b""
+
+    def encode(self, beat: Beat, pid: int, with_names: bool) -> bytes:
+        """One record; the original always sends the names."""
+        record = LegacyRecord(
+            node=beat.node,
+            states=tuple((name, _SPOKEN.get(state, state)) for name, state in beat.states.items()),
+            clock_s=int(beat.sent_at),
+            pid=pid,
+            # The original puts gethostid() here and never reads it.
+            host_id=zlib.crc32(beat.node.encode("ascii")),
+            port=self._link.port,
+            # Nobody reads it, and it is too short for a host name.
+            address=self._link.address[:15],
+        )
+        try:
+            return encode_disk_record(record) if self._link.kind.is_disk else encode_record(record)
+        except ValueError as error:
+            raise ConfigError(f"link {self._link.link_id}: {error}") from None
+
+    def decode(self, data: bytes) -> Decoded:
+        """The beat in a record; ``seq`` is the sender's clock, since there is nothing else that orders them."""
+        if data == self._last:
+            raise FrameError("repeated", "the very same record again")
+        is_disk = self._link.kind.is_disk
+        record = decode_disk_record(data) if is_disk else decode_record(data)
+        if record.node != self._link.node:
+            raise FrameError("node", f"expected a record of {self._link.node}, found one of {record.node}")
+        own = set(self._own_names())
+        beat = Beat(
+            node=record.node,
+            boot=LEGACY_LIFE,
+            # A disk is read later than it was written: within the same second the network is newer.
+            seq=2 * record.clock_s + (0 if is_disk else 1),
+            ack=None,
+            states={name: state for name, state in record.states if name in own},
+            sent_at=float(record.clock_s),
+        )
+        return Decoded(beat, record.pid, refused=record.refused)
+
+    def keep(self, data: bytes) -> None:
+        """The engine has this record: the very same one again is no sign of life."""
+        self._last = data

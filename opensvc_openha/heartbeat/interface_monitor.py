@@ -1,0 +1,156 @@
+"""Knows at once which senders of this node are mute, because their network interface is down, has no carrier or is gone.
+
+The kernel tells (netlink); where it cannot be asked, nothing is known and nobody is told: links have their timeouts. An
+interface that goes down again and again is told of once in a while only.
+"""
+
+from __future__ import annotations
+
+import math
+import select
+import socket
+import threading
+from typing import Callable, Dict, FrozenSet, Optional, Tuple
+
+from opensvc_openha.core.model import LinkSpec
+from opensvc_openha.core.timing import MUTE_REST_S
+from opensvc_openha.formats.netlink import InterfaceNews, ask_for_all, read_news
+from opensvc_openha.system import clock
+from opensvc_openha.system.thread_names import name_thread
+
+_RTMGRP_LINK = 1
+_DATAGRAM = 65_536
+_WAIT_S = 0.5
+_RETRY_S = 1.0
+Tell = Callable[[FrozenSet[LinkSpec]], None]
+
+
+class MuteSenders:
+    """Which senders are mute, from what is known of interfaces; says what is to be told, and when."""
+
+    def __init__(self, index_of: "Callable[[str], int]") -> None:
+        """``index_of`` gives the number of an interface, 0 if there is none of that name."""
+        self._index_of = index_of
+        self._senders: "Tuple[LinkSpec, ...]" = ()
+        self._works: "Dict[int, bool]" = {}
+        self._is_blind = True
+        self._told: "FrozenSet[LinkSpec]" = frozenset()
+        self._told_at: "Dict[str, float]" = {}
+
+    def use(self, senders: "Tuple[LinkSpec, ...]") -> None:
+        """From now on these are the senders."""
+        self._senders = tuple(link for link in senders if not link.kind.is_disk)
+        devices = {link.device for link in self._senders}
+        self._told_at = {device: at for device, at in self._told_at.items() if device in devices}
+
+    def forget(self) -> None:
+        """Nothing is known of interfaces any more: none counts as down."""
+        self._works = {}
+        self._is_blind = True
+
+    def learn(self, news: "list[InterfaceNews]") -> None:
+        """Takes what the kernel says."""
+        self._is_blind = False
+        for each in news:
+            if each.is_gone:
+                self._works.pop(each.index, None)
+            else:
+                self._works[each.index] = each.works
+
+    def changed(self, now: float) -> "Optional[FrozenSet[LinkSpec]]":
+        """The mute senders if they are others than those told last, or None. What came up is told at once."""
+        mute = [link for link in self._senders if self._is_mute(link.device)]
+        known = {link.device for link in self._told}
+        told = frozenset(link for link in mute if link.device in known or now >= self._rests_until(link.device))
+        if told == self._told:
+            return None
+        for link in told - self._told:
+            self._told_at[link.device] = now
+        self._told = told
+        return told
+
+    def _is_mute(self, device: str) -> bool:
+        index = self._index_of(device)
+        # Of one that was made just now, the news is on its way.
+        return not self._is_blind and not (self._works.get(index, True) if index else False)
+
+    def _rests_until(self, device: str) -> float:
+        return self._told_at.get(device, -math.inf) + MUTE_REST_S
+
+
+class InterfaceWatch:
+    """The thread that listens to the kernel, and calls ``tell`` with all mute senders at each change."""
+
+    def __init__(self, tell: Tell) -> None:
+        self._tell = tell
+        self._mute = MuteSenders(_index_of)
+        self._lock = threading.Lock()
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._main, name="interfaces", daemon=True)
+        self._enter: Callable[[], None] = lambda: None
+
+    def use(self, senders: "Tuple[LinkSpec, ...]") -> None:
+        """Takes over the senders of a new configuration."""
+        with self._lock:
+            self._mute.use(senders)
+        self._look()
+
+    def start(self, enter: Callable[[], None]) -> None:
+        """Starts the thread, where the system can tell of interfaces; it calls ``enter`` first."""
+        if not hasattr(socket, "AF_NETLINK"):
+            return
+        self._enter = enter
+        self._thread.start()
+
+    def stop(self, limit_s: float = 1.5) -> None:
+        """Ends the thread, and waits for it no longer than ``limit_s``."""
+        self._ending.set()
+        if self._thread.is_alive():
+            self._thread.join(limit_s)
+
+    def _look(self) -> None:
+        with self._lock:
+            told = self._mute.changed(clock.monotonic())
+            if told is not None:
+                self._tell(told)
+
+    def _main(self) -> None:
+        self._enter()
+        name_thread("interfaces")
+        while not self._ending.is_set():
+            try:
+                self._listen()
+            except OSError:
+                # More news than the socket holds, or no netlink here: whatever was known may be wrong now.
+                with self._lock:
+                    self._mute.forget()
+                self._look()
+            self._ending.wait(_RETRY_S)
+
+    def _listen(self) -> None:
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as sock:
+            sock.bind((0, _RTMGRP_LINK))
+            sock.setblocking(False)
+            sock.send(ask_for_all(1))
+            poll = select.poll()
+            poll.register(sock, select.POLLIN)
+            while not self._ending.is_set():
+                if poll.poll(_WAIT_S * 1000):
+                    self._learn(sock)
+                else:
+                    self._look()
+
+    def _learn(self, sock: socket.socket) -> None:
+        data, (port, _) = sock.recvfrom(_DATAGRAM)
+        if port:
+            return  # Not from the kernel.
+        with self._lock:
+            self._mute.learn(read_news(data))
+        self._look()
+
+
+def _index_of(name: str) -> int:
+    try:
+        return socket.if_nametoindex(name)
+    except OSError:
+        return 0

@@ -1,0 +1,214 @@
+"""One thread per end of a heartbeat link: opens it, sends or listens, and opens it again after a fault.
+
+A fault concerns its own link only. It is logged once each way, and shown in the link's status with its reason.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Callable, Mapping, Optional
+
+from opensvc_openha.core import timing
+from opensvc_openha.core.events import BeatReceived, ListenerTried
+from opensvc_openha.core.model import LinkSpec
+from opensvc_openha.core.status import LinkStatus
+from opensvc_openha.errors import OpenhaError
+from opensvc_openha.heartbeat.beat_intake import BeatIntake
+from opensvc_openha.heartbeat.codec.base import Codec
+from opensvc_openha.heartbeat.outbox import BeatOutbox
+from opensvc_openha.links.base import BeatListener
+from opensvc_openha.links.registry import make_listener, make_sender
+from opensvc_openha.system import clock
+from opensvc_openha.system.thread_names import name_thread
+
+_WAIT_S = 0.5
+_NOT_WRONG = frozenset({"received", "blank"})
+"""A slot that nobody ever wrote is a peer that never came."""
+Log = Callable[[LinkSpec, bool, str], None]
+
+
+class LinkThread:
+    """What both ends share: the thread, its end, its fault."""
+
+    role = ""
+    complaint = ""
+    """What the log says of something that the link itself found wrong."""
+
+    def __init__(self, link: LinkSpec, log: Log) -> None:
+        self.link = link
+        self.thread_id = 0
+        self.fault = ""
+        self.remark = ""
+        self._log = log
+        self._counters: "dict[str, int]" = {}
+        self._of_link: "dict[str, int]" = {}
+        self._last: "dict[str, float]" = {}
+        self._ending = threading.Event()
+        self._enter: Callable[[], None] = lambda: None
+        self._thread = threading.Thread(target=self._main, name=f"{self.role} {link.link_id}", daemon=True)
+
+    def start(self, enter: Callable[[], None]) -> None:
+        """Starts the thread; it calls ``enter`` first."""
+        self._enter = enter
+        self._thread.start()
+
+    def ask_to_end(self) -> None:
+        """Has the thread end soon; returns at once."""
+        self._ending.set()
+
+    def stop(self, limit_s: float = 1.5) -> None:
+        """Asks the thread to end, and waits for it no longer than ``limit_s``."""
+        self._ending.set()
+        self._thread.join(limit_s)
+
+    @property
+    def is_alive(self) -> bool:
+        """True while the thread runs."""
+        return self._thread.is_alive()
+
+    def _main(self) -> None:
+        self.thread_id = threading.get_native_id()
+        self._enter()
+        name_thread(f"{self.role} {self.link.device.rsplit('/', 1)[-1]}")
+        while not self._ending.is_set():
+            try:
+                self._serve()
+            except OpenhaError as error:
+                self._note_fault(str(error))
+            except Exception as error:  # The one place of this thread that catches all: the link reports and retries.
+                self._note_fault(f"unexpected: {type(error).__name__}: {error}")
+            self._ending.wait(timing.LINK_RETRY_S)
+
+    def _serve(self) -> None:
+        raise NotImplementedError
+
+    def _note_fault(self, reason: str) -> None:
+        # What it says at later attempts is in the status: one trouble, one line.
+        if not self.fault:
+            self._log(self.link, True, f"{self.role}: {reason}")
+        self.fault = reason
+
+    def _note_health(self) -> None:
+        if self.fault:
+            self.fault = ""
+            self._log(self.link, False, f"{self.role}: works again")
+
+    def _note_counters(self, counters: "Mapping[str, int]") -> None:
+        """Adds what the link itself dropped since it was asked last; its own counters begin anew when it is opened."""
+        for reason, number in counters.items():
+            grown = number - self._of_link.get(reason, 0)
+            self._of_link[reason] = number
+            if grown > 0 and reason not in _NOT_WRONG:
+                self._count(reason, self.complaint, grown)
+
+    def _count(self, reason: str, what: str, number: int = 1) -> None:
+        if reason not in self._counters:
+            self._log(self.link, True, f"{self.role}: {what}: {reason} (counted from now on)")
+        self._counters[reason] = self._counters.get(reason, 0) + number
+        self._last[reason] = clock.monotonic()
+
+    @property
+    def counts(self) -> "dict[str, int]":
+        """How many frames were found wrong, by reason."""
+        return dict(self._counters)
+
+    @property
+    def refused_lately(self) -> "list[str]":
+        """For which reasons frames were dropped within the time for which a suspicion is shown."""
+        return sorted(reason for reason in list(self._last) if self.saw_lately(reason))
+
+    def saw_lately(self, reason: str) -> bool:
+        """True while frames keep being counted for that reason."""
+        at = self._last.get(reason)
+        return at is not None and clock.monotonic() - at < timing.SUSPICION_S
+
+
+class SenderThread(LinkThread):
+    """Sends each beat the moment it is posted."""
+
+    role = "sender"
+    complaint = "what was written is gone"
+
+    def __init__(self, link: LinkSpec, codec: Codec, board: BeatOutbox, log: Log) -> None:
+        super().__init__(link, log)
+        self._codec = codec
+        self._board = board
+        self._seen = 0
+        self._sent_at: Optional[float] = None
+        self._sent_number = 0
+
+    def _serve(self) -> None:
+        sender = make_sender(self.link, clock.monotonic)
+        try:
+            sender.open()
+            self.remark = sender.remark
+            while not self._ending.is_set():
+                number, posted = self._board.wait_after(self._seen, _WAIT_S)
+                self._seen = number
+                if posted is None:
+                    continue
+                sender.send(self._codec.encode(posted.beat, self.thread_id, posted.with_names))
+                self._sent_at, self._sent_number = clock.monotonic(), number
+                self._note_health()
+                self._note_counters(sender.counters)
+        finally:
+            self._note_counters(sender.counters)
+            self._of_link = {}
+            sender.close()
+
+    def has_sent(self, number: int) -> bool:
+        """True if the beat with that number on the board, or a later one, was sent here."""
+        return self._sent_number >= number
+
+    def status(self) -> LinkStatus:
+        """Up while a beat was sent within the link's timeout."""
+        now, sent_at = clock.monotonic(), self._sent_at
+        is_up = sent_at is not None and now - sent_at < self.link.timeout_s
+        reason = self.fault or (self.remark if is_up else "no beat sent yet")
+        return LinkStatus(self.link.kind.value, self.link.label, True, is_up, self.thread_id, sent_at, reason,
+                          self.link.device, self.link.address, self.link.port, self.link.offset, self.link.timeout_s,
+                          self.thread_id, self.counts, wire=self.link.wire.value)
+
+
+class ListenerThread(LinkThread):
+    """Hands the peer's beats to the engine; counts and drops everything else."""
+
+    role = "listener"
+    complaint = "dropped a frame"
+
+    def __init__(self, link: LinkSpec, codec: Codec, deliver: Callable[[BeatReceived], bool],
+                 tell_tried: Callable[[ListenerTried], None], log: Log) -> None:
+        super().__init__(link, log)
+        self._intake = BeatIntake(link, codec, deliver, self._count)
+        self._tell_tried = tell_tried
+        self._is_open: Optional[bool] = None
+        """None until it is known whether it can be opened."""
+
+    def _serve(self) -> None:
+        listener = make_listener(self.link, clock.monotonic)
+        try:
+            self._open(listener)
+            self.remark = listener.remark
+            while not self._ending.is_set():
+                received = listener.receive(_WAIT_S)
+                self._note_health()
+                self._note_counters(listener.counters)
+                if received is not None:
+                    self._intake.take(received)
+        finally:
+            self._note_counters(listener.counters)
+            self._of_link = {}
+            listener.close()
+
+    def _open(self, listener: BeatListener) -> None:
+        """The engine is told of a link that was never open, since it hears nothing there; one that fails later was heard."""
+        try:
+            listener.open()
+        except BaseException:
+            if self._is_open is None:
+                self._is_open = False
+                self._tell_tried(ListenerTried(self.link, False))
+            raise
+        if self._is_open is False:
+            self._tell_tried(ListenerTried(self.link, True))
+        self._is_open = True

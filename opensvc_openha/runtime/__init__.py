@@ -1,1 +1,0 @@
-"""The shell around core: clock, node loop, daemon, state store, scripts, control socket, logs."""

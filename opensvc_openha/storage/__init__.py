@@ -1,0 +1,1 @@
+"""Files that outlive a process: configuration, states, keys, history, and what fencing has to remember."""

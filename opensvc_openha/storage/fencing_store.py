@@ -1,0 +1,98 @@
+"""The note of fencing on disk: what the next daemon must know, and when each fence was last seen to work or to fail.
+
+Instants of the monotonic clock are only read again in the same life of the machine; what outlives a boot is the longest
+time that each fence took and the wall-clock times, which are for display.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from typing import Any, Optional
+
+from opensvc_openha.core.facts import Turn
+from opensvc_openha.core.fencing_memory import FencingMemory, Turns
+from opensvc_openha.errors import SystemFault
+from opensvc_openha.formats.layout import Layout
+from opensvc_openha.system import clock, identity
+from opensvc_openha.system.atomic_files import make_dir, write_record
+
+_FILE_BYTES = 262_144
+
+
+@dataclass(frozen=True)
+class FenceTimes:
+    """When one fence last worked and last failed, in wall-clock seconds; None for never."""
+
+    worked_at: Optional[float] = None
+    failed_at: Optional[float] = None
+
+
+class FencingStore:
+    """Reads and writes ``.proc/fencing``."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self.times: "dict[str, FenceTimes]" = {}
+
+    def read(self, has_run_in_this_life: bool = False) -> FencingMemory:
+        """What is known; nothing for a first start or a damaged file, after which the peer must be heard first.
+
+        Each daemon writes the file when it starts. Without a file, where one ran in this life of the machine, that was one of a
+        version without it: this node was not booted just now, and takes over as that daemon would have.
+        """
+        try:
+            with open(self._layout.fencing_file, encoding="ascii") as file:
+                found = json.loads(file.read(_FILE_BYTES))
+            memory = _memory_of(found)
+            self.times = {group: FenceTimes(*times) for group, times in found["times"].items()}
+        except FileNotFoundError:
+            return FencingMemory(has_heard=has_run_in_this_life)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return FencingMemory()
+        return memory if found.get("machine") == identity.life() else memory.after_boot()
+
+    def write(self, memory: FencingMemory) -> None:
+        """Replaces the note, on disk when it returns. Raises SystemFault."""
+        for group, is_ok, at in memory.ended:
+            before, wall = self.times.get(group, FenceTimes()), clock.wall_of(at)
+            self.times[group] = FenceTimes(
+                wall if is_ok else before.worked_at, before.failed_at if is_ok else wall
+            )
+        found = {
+            "machine": identity.life(),
+            "has_heard": memory.has_heard,
+            "turn": memory.turn.name,
+            "silent_since": memory.silent_since,
+            "is_wary": memory.is_wary,
+            "turns": None if memory.turns is None else dataclasses.astuple(memory.turns),
+            "booted_at": memory.booted_at,
+            "measured_s": dict(memory.measured_s),
+            "times": {group: [item.worked_at, item.failed_at] for group, item in self.times.items()},
+        }
+        try:
+            make_dir(self._layout.proc_dir)
+            write_record(self._layout.fencing_file, json.dumps(found).encode("ascii"))
+        except OSError as error:
+            raise SystemFault(f"cannot write {self._layout.fencing_file}: {error.strerror}") from error
+
+
+def _memory_of(found: "dict[str, Any]") -> FencingMemory:
+    return FencingMemory(
+        has_heard=found["has_heard"] is True,
+        turn=Turn[found["turn"]],
+        silent_since=_number(found["silent_since"]),
+        booted_at=_number(found["booted_at"]),
+        turns=None if found.get("turns") is None else Turns(*map(float, found["turns"])),
+        is_wary=found.get("is_wary") is True,
+        measured_s=tuple(sorted((str(group), float(took_s)) for group, took_s in found["measured_s"].items())),
+    )
+
+
+def _number(value: object) -> Optional[float]:
+    if value is None:
+        return None
+    if not isinstance(value, (int, float)):
+        raise ValueError(f"expected a number, found {value!r}")
+    return float(value)

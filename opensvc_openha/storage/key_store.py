@@ -1,0 +1,152 @@
+"""The key file on disk, which nobody else may read, and the note of which lives of the peer were heard under each key.
+
+The note outlives the daemon, so that an old life is known for one after a restart of either side. It is no secret.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import stat
+from typing import Mapping, Optional
+
+from opensvc_openha.core.beat import BootId
+from opensvc_openha.core.incarnations import NOBODY
+from opensvc_openha.errors import ConfigError, SystemFault
+from opensvc_openha.formats.frame_seal import SECRET_BYTES, Key
+from opensvc_openha.formats.key_file import KeyRing, format_keys, parse_keys
+from opensvc_openha.formats.layout import Layout
+from opensvc_openha.formats.options_file import AuthMode, Options
+from opensvc_openha.system.atomic_files import make_dir, write_atomically
+
+_FILE_BYTES = 4_096
+_MARK = ("The other node was heard with a heartbeat key: beats without one of the keys of this node are refused, also\n"
+         "after the key was replaced. authentication = off in openha.conf removes this file.\n")
+_LIFE = re.compile(r"([0-9a-f]{8}) ([0-9]{1,10}) ([0-9a-f]{1,16})\Z")
+
+
+def new_key() -> Key:
+    """A key that nobody has guessed."""
+    return Key(secrets.token_bytes(SECRET_BYTES))
+
+
+def read_keys(layout: Layout) -> Optional[KeyRing]:
+    """The keys of this node, None if there is no key file; ConfigError if others could read or replace it."""
+    path = layout.key_file
+    try:
+        # Without O_NONBLOCK a named pipe would be waited for, without end.
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise SystemFault(f"cannot read {path}: {error.strerror}") from error
+    try:
+        found = os.fstat(handle)
+        if not stat.S_ISREG(found.st_mode):
+            raise ConfigError("not a key file: it is no regular file", path)
+        mode = stat.S_IMODE(found.st_mode)
+        if mode & 0o077:
+            raise ConfigError(f"mode {mode:04o} lets others at the key: chmod 600 {path}", path)
+        if found.st_uid not in (0, os.geteuid()):
+            raise ConfigError(f"belongs to user {found.st_uid}, who could replace the key: chown root {path}", path)
+        data = os.read(handle, _FILE_BYTES + 1)
+    except OSError as error:
+        raise SystemFault(f"cannot read {path}: {error.strerror}") from error
+    finally:
+        os.close(handle)
+    return parse_key_data(data, path)
+
+
+def parse_key_data(data: bytes, path: str) -> KeyRing:
+    """The keys in the bytes of a file."""
+    try:
+        return parse_keys(data.decode("ascii"), path)
+    except UnicodeDecodeError:
+        raise ConfigError("not a key file: it is not plain text", path) from None
+
+
+def write_keys(layout: Layout, ring: KeyRing) -> None:
+    """Replaces the key file in one go; it is never open to others. Raises SystemFault."""
+    try:
+        write_atomically(os.path.realpath(layout.key_file), format_keys(ring).encode("ascii"), 0o600)
+    except OSError as error:
+        raise SystemFault(f"cannot write {layout.key_file}: {error.strerror}") from error
+
+
+def read_lives(layout: Layout, ring: Optional[KeyRing]) -> "dict[str, BootId]":
+    """The newest life of the peer under each key.
+
+    A note that is damaged or lost has lost the numbers: that the peer has our keys is then taken for granted, the strict way.
+    """
+    unknown = dict.fromkeys([key.key_id for key in ring.keys] if ring else [], NOBODY)
+    try:
+        with open(layout.peer_lives_file, encoding="ascii") as file:
+            lines = file.read(_FILE_BYTES).splitlines()
+    except (FileNotFoundError, NotADirectoryError):
+        return unknown if os.path.exists(layout.key_mark_file) else {}
+    except OSError as error:
+        raise SystemFault(f"cannot read {layout.peer_lives_file}: {error.strerror}") from error
+    except UnicodeDecodeError:
+        lines = [""]
+    lives = {}
+    for line in lines:
+        match = _LIFE.match(line)
+        if match is None:
+            return unknown
+        lives[match.group(1)] = BootId(int(match.group(2)), int(match.group(3), 16))
+    return lives
+
+
+def write_lives(layout: Layout, lives: Mapping[str, BootId]) -> None:
+    """Replaces the note, on disk when it returns, and marks the key as one that the peer uses. Raises SystemFault."""
+    text = "".join(f"{key_id} {boot.counter} {boot.nonce:x}\n" for key_id, boot in sorted(lives.items()))
+    try:
+        make_dir(layout.proc_dir)
+        write_atomically(layout.peer_lives_file, text.encode("ascii"))
+    except OSError as error:
+        raise SystemFault(f"cannot write {layout.peer_lives_file}: {error.strerror}") from error
+    if lives and not os.path.exists(layout.key_mark_file):
+        try:
+            write_atomically(layout.key_mark_file, _MARK.encode("ascii"), 0o600)
+        except OSError as error:
+            raise SystemFault(f"cannot write {layout.key_mark_file}: {error.strerror}") from error
+
+
+def forget_use(layout: Layout) -> None:
+    """Somebody wrote authentication = off: a key that is used later is a first one again. Raises SystemFault."""
+    for path in (layout.key_mark_file, layout.peer_lives_file):
+        try:
+            os.unlink(path)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise SystemFault(f"cannot remove {path}: {error.strerror}") from error
+
+
+def is_key_wanted(layout: Layout, options: Options) -> bool:
+    """True where a node without a key should get one: nothing says that it must do without, or that it had one."""
+    heartbeat = options.heartbeat
+    had_one = any(os.path.lexists(path) for path in (layout.key_file, layout.key_mark_file, layout.peer_lives_file))
+    return not had_one and heartbeat.authentication is not AuthMode.OFF and not heartbeat.has_legacy
+
+
+def copy_command(layout: Layout, peer: str) -> str:
+    """What an operator types to give the peer the key of this node."""
+    return f"ssh {peer} {layout.bin_dir}/openha key install - < {layout.key_file}"
+
+
+def read_settings(layout: Layout, options: Options) -> "tuple[Optional[KeyRing], dict[str, BootId]]":
+    """Keys, and the lives of the peer heard under them; ConfigError where these and the options do not go together."""
+    mode, ring = options.heartbeat.authentication, read_keys(layout)
+    lives = read_lives(layout, ring)
+    if ring is None and mode in (AuthMode.ENFORCED, AuthMode.PERMISSIVE):
+        raise options.error(f"authentication = {mode.value} needs a key: `openha key generate` makes one,"
+                            " `openha key install` takes the peer's", "heartbeat", "authentication")
+    if ring is None and mode is None and (lives or os.path.exists(layout.key_mark_file)):
+        raise ConfigError("the key file is gone, although the peer was heard with a key: bring it back, or write"
+                          f" authentication = off in {layout.options_file}", layout.key_file)
+    if options.heartbeat.has_legacy and ring is not None and mode in (None, AuthMode.ENFORCED):
+        raise options.error("wire = legacy carries no proof of who sent it, and there is a key: write authentication = permissive"
+                            " for as long as a link speaks it", "heartbeat", "wire" if mode is None else "authentication")
+    return ring, lives

@@ -1,0 +1,189 @@
+"""Writes small files so that a crash leaves the old or the new content, never a part."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import itertools
+import os
+import re
+import stat
+
+from opensvc_openha.errors import ConfigError, SystemFault
+from opensvc_openha.system import clock
+
+FULL_DISK = frozenset({errno.ENOSPC, errno.EDQUOT})
+_SECTOR_BYTES = 512
+_OLD_S = 3600.0
+_TEMPORARY = re.compile(r"\..+\.(\d+)\.\d+\.tmp\Z")
+_FORMER_TEMPORARY = re.compile(r"\.(?:STATE\.[^/]+|boot|managed|peer-lives)\.[a-z0-9_]{8}\Z")
+"""What former versions wrote; only where no name of an operator's own file can be meant."""
+_numbers = itertools.count()
+
+LOG_MODE = 0o640
+
+
+def write_atomically(path: str, data: bytes, mode: int = 0o644, is_durable: bool = True) -> None:
+    """Replaces ``path`` by ``data``; durable means that it is on disk when this returns. Raises OSError."""
+    folder = os.path.dirname(path)
+    temporary, handle = _open_beside(path)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fchmod(file.fileno(), mode)
+            if is_durable:
+                os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        try:
+            os.unlink(temporary)
+        except OSError:
+            pass
+        raise
+    if is_durable:
+        directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+
+def write_record(path: str, data: bytes, mode: int = 0o644, is_durable: bool = True) -> None:
+    """As ``write_atomically``, but on a full disk the record that is there is written over. Raises OSError.
+
+    For records of less than a sector whose reader ignores NUL bytes at the end: the bytes that are there need no new room,
+    and a sector is written as a whole or not at all.
+    """
+    try:
+        write_atomically(path, data, mode, is_durable)
+    except OSError as error:
+        if error.errno not in FULL_DISK or not _write_over(path, data, is_durable):
+            raise
+
+
+def _write_over(path: str, data: bytes, is_durable: bool) -> bool:
+    """False if there is no record to write over."""
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return False
+    try:
+        size = os.fstat(handle).st_size
+        if size == 0 or max(size, len(data)) > _SECTOR_BYTES:
+            return False
+        # One write of all that is there: a crash before the end is cut off leaves the new record, not a mixture.
+        whole = data.ljust(size, b"\0")
+        if os.pwrite(handle, whole, 0) != len(whole):
+            return False
+        if is_durable:
+            os.fsync(handle)
+        os.ftruncate(handle, len(data))
+    finally:
+        os.close(handle)
+    return True
+
+
+def _open_beside(path: str) -> "tuple[str, int]":
+    """A new file beside ``path``, whose name says which process writes it, and its handle."""
+    folder, name = os.path.split(path)
+    while True:
+        temporary = f"{folder}/.{name}.{os.getpid()}.{next(_numbers)}.tmp"
+        # One that exists was left behind by a process that had our pid.
+        with contextlib.suppress(FileExistsError):
+            return temporary, os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+
+
+def remove_leftovers(folder: str) -> None:
+    """Removes files that a killed writer left beside those it was about to replace."""
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return  # There are none.
+    for name in names:
+        match = _TEMPORARY.match(name)
+        is_left = _is_gone(match.group(1)) if match else _FORMER_TEMPORARY.match(name) and _is_old(f"{folder}/{name}")
+        if is_left:
+            with contextlib.suppress(OSError):
+                os.unlink(f"{folder}/{name}")
+
+
+def _is_gone(pid: str) -> bool:
+    """Is the process over that wrote a temporary file? One that has our pid was there before us."""
+    return int(pid) == os.getpid() or not os.path.exists(f"/proc/{pid}")
+
+
+def _is_old(path: str) -> bool:
+    try:
+        return abs(clock.wall() - os.stat(path).st_mtime) > _OLD_S
+    except OSError:
+        return False
+
+
+def sync_file_system(folder: str) -> None:
+    """Returns when all that was written on the file system of ``folder`` is on disk: one wait for many files. Raises OSError."""
+    import ctypes
+
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if ctypes.CDLL(None, use_errno=True).syncfs(handle) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), folder)
+    finally:
+        os.close(handle)
+
+
+def open_log(path: str, flags: int) -> int:
+    """Opener of a log: for root and its group, since commands and scripts print what no other user should know.
+
+    Whatever the umask is and whoever made the file; what an older version left open to all is closed.
+    """
+    return _opened(path, flags, LOG_MODE)
+
+
+def open_plain(path: str, flags: int) -> int:
+    """Opener of a file that every user may read and root alone may write, whatever the umask is."""
+    return _opened(path, flags, 0o644)
+
+
+def _opened(path: str, flags: int, mode: int) -> int:
+    handle = os.open(path, flags | os.O_CLOEXEC, mode)
+    # A log may be a device or a pipe of the operator's choice, and one of another owner is not ours to change.
+    if stat.S_ISREG(os.fstat(handle).st_mode):
+        with contextlib.suppress(OSError):
+            os.fchmod(handle, mode)
+    return handle
+
+
+def make_dir(path: str, mode: int = 0o755) -> None:
+    """Makes a directory with its parents, all of this mode whatever the umask; raises SystemFault with the reason."""
+    missing = []
+    while path and not os.path.isdir(path):
+        missing.append(path)
+        path = os.path.dirname(path.rstrip("/"))
+    for folder in reversed(missing):
+        try:
+            os.mkdir(folder, mode)
+            os.chmod(folder, mode)
+        except FileExistsError as error:
+            if not os.path.isdir(folder):  # Else somebody was faster.
+                raise SystemFault(f"cannot make directory {folder}: {error.strerror}") from error
+        except OSError as error:
+            raise SystemFault(f"cannot make directory {folder}: {error.strerror}") from error
+
+
+def read_text(path: str) -> str:
+    """Text of a configuration file; SystemFault if it cannot be read, ConfigError with the line if it is no text."""
+    try:
+        # Without O_NONBLOCK a named pipe would be waited for, without end.
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+            if stat.S_ISFIFO(os.fstat(file.fileno()).st_mode):
+                raise ConfigError("a named pipe is no configuration file", path)
+            data = file.read()
+    except OSError as error:
+        raise SystemFault(f"cannot read {path}: {error.strerror}") from error
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ConfigError(f"expected UTF-8 text, found byte 0x{data[error.start]:02x}", path, line) from None

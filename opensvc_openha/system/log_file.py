@@ -1,0 +1,88 @@
+"""A log file of bounded size that only root and its group may read, whoever made it and whatever the umask is.
+
+It is opened again where it was moved away, and never fails: lines that it cannot take are counted, and reported with the
+next one that it can.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import errno
+import logging
+import os
+from typing import Optional
+
+from opensvc_openha.system.atomic_files import LOG_MODE, open_log
+
+
+class LogFile(logging.Handler):
+    """Writes each line at once, with nothing of it in a buffer that a full disk could keep for later."""
+
+    def __init__(self, path: str, bytes_max: int, kept: int) -> None:
+        super().__init__()
+        self.problem = ""
+        """Why lines are lost at present; empty if they are not."""
+        self._path = path
+        self._handle: Optional[int] = None
+        self._lost = 0
+        self._bytes_max = bytes_max
+        self._names = [path, *(f"{path}.{number}" for number in range(1, kept + 1))]
+        for name in self._names[1:]:  # Those of an older version were open to all.
+            with contextlib.suppress(OSError):
+                os.chmod(name, LOG_MODE)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Writes one line, and before it how many were lost."""
+        line = f"{self.format(record)}\n"
+        if self._lost:
+            lost = copy.copy(record)  # With what its format needs.
+            lost.levelno, lost.levelname, lost.exc_info, lost.exc_text = logging.WARNING, "WARNING", None, None
+            lost.msg, lost.args = f"{self._lost} lines were lost: {self.problem}", None
+            line = f"{self.format(lost)}\n{line}"
+        try:
+            self._write(line.encode("utf-8", "backslashreplace"))
+        except OSError as error:
+            self._lost += 1
+            self.problem = f"{self._path}: {error.strerror}"
+        else:
+            self._lost, self.problem = 0, ""
+
+    def _write(self, data: bytes) -> None:
+        if self._handle is not None and not self._is_in_place(self._handle):
+            self._close()
+        if self._handle is None:
+            os.makedirs(os.path.dirname(self._path), exist_ok=True)
+            self._handle = open_log(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        begin = os.fstat(self._handle).st_size
+        if begin and begin + len(data) > self._bytes_max:
+            self._rotate()
+            self._write(data)
+            return
+        if os.write(self._handle, data) != len(data):
+            os.ftruncate(self._handle, begin)  # Half a line would be taken for a whole one.
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def _is_in_place(self, handle: int) -> bool:
+        held = os.fstat(handle)
+        try:
+            found = os.stat(self._path)
+        except OSError:
+            return False
+        return (found.st_dev, found.st_ino) == (held.st_dev, held.st_ino)
+
+    def _rotate(self) -> None:
+        self._close()
+        for older, newer in reversed(list(zip(self._names[1:], self._names))):
+            with contextlib.suppress(FileNotFoundError):
+                os.replace(newer, older)
+
+    def _close(self) -> None:
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
+
+    def close(self) -> None:
+        """Gives the file back."""
+        self._close()
+        super().close()

@@ -1,0 +1,124 @@
+"""The daemon's log: syslog where there is one, a file always, stderr in the foreground. State changes only.
+
+Each destination has a thread of its own: a terminal or a syslog that does not read, or a disk that hangs, delays no decision.
+"""
+
+from __future__ import annotations
+
+import atexit
+import copy
+import io
+import logging
+import logging.handlers
+import os
+import queue
+
+from opensvc_openha.core.actions import Record, RecordKind
+from opensvc_openha.formats.layout import Layout
+from opensvc_openha.formats.one_line import one_line
+from opensvc_openha.system import clock
+from opensvc_openha.system.log_file import LogFile
+
+_LOGGER = logging.getLogger("nmond")
+_SYSLOG = "/dev/log"
+_FILE_BYTES = 1_000_000
+_FILES_KEPT = 3
+_LINES_WAITING = 10_000
+_FLUSH_LIMIT_S = 2.0
+
+
+class _JournalFormatter(logging.Formatter):
+    """Prefixes each line with the priority that journald reads from a unit's stderr."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line, with its priority."""
+        priority = 4 if record.levelno >= logging.WARNING else 6
+        return f"<{priority}>{super().format(record)}" if os.environ.get("JOURNAL_STREAM") else super().format(record)
+
+
+class _Waiting(logging.handlers.QueueHandler):
+    """Takes lines for one destination without ever waiting for it; what finds no room is counted, and told afterwards."""
+
+    def __init__(self, destination: logging.Handler) -> None:
+        self.lines: "queue.Queue[logging.LogRecord]" = queue.Queue(_LINES_WAITING)
+        super().__init__(self.lines)
+        self._lost = 0
+        logging.handlers.QueueListener(self.lines, destination).start()
+
+    def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
+        """Makes the message one line; a traceback stays what it is, behind it."""
+        record = copy.copy(record)
+        record.msg, record.args = one_line(record.getMessage()), None
+        return record
+
+    def enqueue(self, record: logging.LogRecord) -> None:
+        """Puts a line in the queue."""
+        try:
+            if self._lost:
+                text = f"{self._lost} lines were lost: the log could not be written"
+                self.lines.put_nowait(logging.LogRecord(record.name, logging.WARNING, "", 0, text, (), None))
+                self._lost = 0
+            self.lines.put_nowait(record)
+        except queue.Full:
+            self._lost += 1
+
+
+class DaemonLog:
+    """The destinations of the daemon's log, each with a thread that writes to it."""
+
+    def __init__(self, layout: Layout, is_foreground: bool) -> None:
+        """A destination that cannot be opened is never fatal."""
+        self.logger = _LOGGER
+        self._destinations = _destinations(layout, is_foreground)
+        self._waiting = [_Waiting(destination) for destination in self._destinations]
+        _LOGGER.setLevel(logging.INFO)
+        _LOGGER.propagate = False
+        for handler in list(_LOGGER.handlers):
+            _LOGGER.removeHandler(handler)
+        for waiting in self._waiting:
+            _LOGGER.addHandler(waiting)
+        # At the end of the process it would wait, without a limit, for a destination that hangs.
+        atexit.unregister(logging.shutdown)
+
+    def problem(self) -> str:
+        """Why lines of the log file are lost at present; empty if they are not."""
+        return next((file.problem for file in self._destinations if isinstance(file, LogFile)), "")
+
+    def flush(self) -> None:
+        """Returns when all lines are written; after a limit, if a destination hangs."""
+        give_up = clock.monotonic() + _FLUSH_LIMIT_S
+        while any(waiting.lines.unfinished_tasks for waiting in self._waiting) and clock.monotonic() < give_up:
+            clock.pause(0.01)
+
+
+def _destinations(layout: Layout, is_foreground: bool) -> "list[logging.Handler]":
+    found: "list[logging.Handler]" = []
+    if is_foreground:
+        # Not sys.stderr: its buffer has a lock, which the end of the process needs and a pipe that nobody reads keeps.
+        stream = logging.StreamHandler(io.TextIOWrapper(io.FileIO(2, "w", closefd=False), "utf-8", "replace", write_through=True))
+        stream.setFormatter(_JournalFormatter("%(message)s"))
+        found.append(stream)
+    if os.path.exists(_SYSLOG):
+        try:
+            syslog = logging.handlers.SysLogHandler(_SYSLOG, logging.handlers.SysLogHandler.LOG_DAEMON)
+            syslog.setFormatter(logging.Formatter("nmond[%(process)d]: %(message)s"))
+            found.append(syslog)
+        except OSError:
+            pass
+    file = LogFile(f"{layout.log_dir}/nmond.log", _FILE_BYTES, _FILES_KEPT)
+    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    return [*found, file]
+
+
+def log_record(logger: logging.Logger, record: Record) -> None:
+    """Writes one change as one line."""
+    level = logging.WARNING if record.is_alarm else logging.INFO
+    if record.kind is RecordKind.SERVICE:
+        logger.log(level, "service %s: %s -> %s: %s", record.name, record.old or "-", record.new, record.reason)
+    elif record.kind is RecordKind.LINK:
+        logger.log(level, "link %s: %s: %s", record.name, record.new, record.reason)
+    elif record.kind is RecordKind.PEER:
+        change = f"{record.old} -> {record.new}" if record.old else record.new
+        logger.log(level, "peer %s: %s: %s", record.name, change, record.reason)
+    else:
+        logger.log(level, "node %s: %s: %s", record.name, record.new, record.reason)

@@ -1,0 +1,409 @@
+"""Every state of two nodes x every event x every fate of the beats and scripts, breadth first, over the real engine.
+
+``python -m opensvc_openha.verify.exhaustive.model_checker --depth N`` starts from two nodes that were switched on and tries, in
+each world that it reaches, everything that may happen next; worlds that are alike are visited once. At each edge the invariants
+are checked, and from each pair of node states that is met for the first time the world is left alone, with both nodes
+and with either one, to see that the service gets to run. The first broken promise ends it, with the way that led there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import dataclass, field
+from typing import Any, Callable, Iterator, Optional
+
+from opensvc_openha.core.events import Command, Leaving, ScriptKind, ScriptOutcome
+from opensvc_openha.core.states import PEER_OUT, ServiceState
+from opensvc_openha.core.status import PeerStanding
+from opensvc_openha.core.timing import RESTART_HOLD_S, START_READY_DELAY_S, STUCK_S
+from opensvc_openha.verify.exhaustive.bounded_model import FENCE_S, NODES, SERVICE, TIMEOUT_S, Fate, Forgery, SmallWorld
+from opensvc_openha.verify.invariants import InvariantBroken, fence_wait_bound_s, liveness_bound_s
+
+MOMENT_S = 0.06
+_TURNS_S = 17.0
+"""Time for what follows at once from an event: beats, their acknowledgements, and the next step."""
+
+_COMMANDS = (Command.START, Command.STOP, Command.FREEZE_STOP, Command.FREEZE_START, Command.UNFREEZE)
+_FORCES = (Command.FORCE_START, Command.FORCE_STOP)
+_D, _L = Fate.DELIVERED, Fate.LOST
+_FATES = (
+    (_D, _D), (_L, _D), (_D, _L), (_L, _L),
+    (Fate.DELAYED, _D), (_D, Fate.DELAYED), (Fate.DOUBLED, _D), (_D, Fate.DOUBLED),
+)
+_SCRIPT_S = 0.5
+
+_ENDS = {
+    # Outcomes of each script, and what is left running: as before if that is None.
+    ScriptKind.CHECK: (("ok", ScriptOutcome.OK, None), ("fails", ScriptOutcome.FAILED, None)),
+    ScriptKind.START: (
+        ("ok", ScriptOutcome.OK, True),
+        ("fails", ScriptOutcome.FAILED, False),
+        ("is killed half-way", ScriptOutcome.FAILED, True),
+        ("is not begun", ScriptOutcome.POSTPONED, False),
+    ),
+    ScriptKind.STOP: (("ok", ScriptOutcome.OK, False), ("fails", ScriptOutcome.FAILED, None)),
+    ScriptKind.PROBE: (("tells", None, None), ("is unsure", ScriptOutcome.UNSURE, None)),
+}
+
+_FINDS_PARTS = (("finds parts", ScriptOutcome.SOME, None),)
+
+Move = Callable[[SmallWorld], None]
+
+
+@dataclass(frozen=True)
+class Event:
+    """One thing that may happen, and how long the world is watched afterwards."""
+
+    text: str
+    move: Move
+    seconds: float = MOMENT_S
+
+
+@dataclass
+class Level:
+    """What was counted at one depth."""
+
+    worlds: int = 0
+    edges: int = 0
+    pairs: int = 0
+
+
+@dataclass
+class Found:
+    """The result of an enumeration."""
+
+    levels: "list[Level]" = field(default_factory=list)
+    broken: str = ""
+    is_complete: bool = False
+    left_alone: int = 0
+
+    @property
+    def edges(self) -> int:
+        """All edges."""
+        return sum(level.edges for level in self.levels)
+
+    @property
+    def worlds(self) -> int:
+        """All worlds."""
+        return sum(level.worlds for level in self.levels)
+
+    @property
+    def pairs(self) -> int:
+        """All pairs of node states."""
+        return sum(level.pairs for level in self.levels)
+
+
+def events_of(world: SmallWorld, with_force: bool) -> "Iterator[Event]":
+    """Everything that may happen next, time apart."""
+    for index, node in enumerate(world.nodes):
+        name = node.name
+        # On one node: what the other would add is what the roles add.
+        if not index and node.is_on and node.script is None and not world.runs(0) and not world.runs(1):
+            yield Event(f"{name} runs it by hand", lambda w, i=index: w.start_by_hand(i))  # type: ignore[misc]
+        if world.held[index] is not None:
+            yield Event(f"late beat of {name} comes in", lambda w, i=index: w.deliver_held(i))  # type: ignore[misc]
+        if world.has_shot(index):
+            yield Event(f"the switch that {name} told acts", lambda w, i=index: w.land_shot(i))  # type: ignore[misc]
+        if node.engine is not None and world.is_out(1 - index) and _standing(world, index) is PeerStanding.SILENT:
+            yield Event(f"operator on {name}: the other node runs nothing", lambda w, i=index: w.confirm(i))  # type: ignore[misc]
+        if node.engine is None:
+            yield Event(f"{name} is started", lambda w, i=index: w.boot(i))  # type: ignore[misc]
+            if node.is_on:
+                yield Event(f"{name} loses power", lambda w, i=index: w.crash(i))  # type: ignore[misc]
+            continue
+        if node.is_asking:
+            for how, is_clear in (("says how that one stands", True), ("says nothing clear", False)):
+                text = f"the fence that {name} asks about its peer {how}"
+                yield Event(text, lambda w, i=index, c=is_clear: w.tell_power(i, c))  # type: ignore[misc]
+        if node.script is not None:
+            yield from _ends_of(world, index)
+        elif node.engine.state_of(SERVICE) in PEER_OUT:
+            yield Event(f"{name} seems to run it", lambda w, i=index: w.seem_up(i))  # type: ignore[misc]
+        for command in (*_COMMANDS, *_FORCES) if with_force else _COMMANDS:
+            yield Event(f"{command.value} on {name}", lambda w, i=index, c=command: w.command(i, c))  # type: ignore[misc]
+        yield Event(f"{name} loses power", lambda w, i=index: w.crash(i))  # type: ignore[misc]
+        yield Event(f"daemon of {name} dies", lambda w, i=index: w.kill(i))  # type: ignore[misc]
+        text = f"disk of {name} has room again" if node.is_disk_full else f"disk of {name} is full"
+        yield Event(text, lambda w, i=index, full=not node.is_disk_full: w.fill_disk(i, full))  # type: ignore[misc]
+        if not world.key_id and world.nodes[1 - index].engine is not None:
+            for forgery in Forgery:
+                text = f"{name} is told {forgery.value} in its peer's name"
+                yield Event(text, lambda w, i=index, what=forgery: w.forge(i, what))  # type: ignore[misc]
+        for leaving in Leaving:
+            text = f"daemon of {name} is asked to end ({leaving.value})"
+            yield Event(text, lambda w, i=index, how=leaving: w.leave(i, how))  # type: ignore[misc]
+
+
+def _ends_of(world: SmallWorld, index: int) -> "Iterator[Event]":
+    node = world.nodes[index]
+    assert node.script is not None
+    is_looking_at_parts = node.script.kind is ScriptKind.PROBE and world.runs(index)
+    for text, outcome, leaves in _ENDS[node.script.kind] + (_FINDS_PARTS if is_looking_at_parts else ()):
+        runs = world.runs(index) if leaves is None else leaves
+        how = (ScriptOutcome.UP if runs else ScriptOutcome.DOWN) if outcome is None else outcome
+        yield Event(
+            f"{node.script.kind.value} script on {node.name} {text}",
+            lambda w, i=index, h=how, r=runs: w.end_script(i, h, r),  # type: ignore[misc]
+        )
+
+
+def waits_of(world: SmallWorld) -> "Iterator[Event]":
+    """How long nothing but time may pass."""
+    yield Event("a beat passes", _nothing, 1.05)
+    yield Event("a timeout passes", _nothing, TIMEOUT_S + 0.6)
+    yield Event("a delay passes", _nothing, START_READY_DELAY_S + 0.1)
+    standings = [_standing(world, index) for index in (0, 1)]
+    if PeerStanding.SILENT in standings:
+        yield Event("two turns to fence pass", _nothing, _TURNS_S)
+    if PeerStanding.LEFT in standings:
+        yield Event("a restart hold passes", _nothing, RESTART_HOLD_S + 0.1)
+    if all(_state(world, index) is ServiceState.START_READY for index in (0, 1)):
+        yield Event("both are stuck", _nothing, STUCK_S + 0.1)
+
+
+def stalls_of(world: SmallWorld) -> "Iterator[Event]":
+    """A node that stands still for longer than its peer's timeout, and reads what piled up before or after its timers."""
+    for index, node in enumerate(world.nodes):
+        if node.engine is not None:
+            for ticks_first in (False, True):
+                def move(w: SmallWorld, i: int = index, first: bool = ticks_first) -> None:
+                    w.nodes[i].is_stalled = True
+                    w.run(TIMEOUT_S + 0.6)
+                    w.resume(i, first)
+                yield Event(f"{node.name} stalls{', timers first' if ticks_first else ''}", move)
+
+
+def _nothing(_world: SmallWorld) -> None:
+    """Time passes, and nothing else."""
+
+
+def _standing(world: SmallWorld, index: int) -> Optional[PeerStanding]:
+    engine = world.nodes[index].engine
+    return None if engine is None else engine.snapshot(world.now).peer_standing
+
+
+def _state(world: SmallWorld, index: int) -> Optional[ServiceState]:
+    engine = world.nodes[index].engine
+    return None if engine is None else engine.state_of(SERVICE)
+
+
+@dataclass
+class _Way:
+    """How a world was reached."""
+
+    before: "Optional[_Way]"
+    text: str
+
+    def tell(self) -> "list[str]":
+        told: "list[str]" = []
+        way: Optional[_Way] = self
+        while way is not None:
+            told.append(way.text)
+            way = way.before
+        return told[::-1]
+
+
+class Enumeration:
+    """Breadth first over worlds, told apart by all that matters, or ``by_pair`` by the states of the two nodes only."""
+
+    def __init__(
+        self, with_force: bool = False, by_pair: bool = False, key_id: str = "", is_primary_swapped: bool = False,
+        tells_power: bool = False,
+    ) -> None:
+        """With ``tells_power`` it starts from a node that has booted alone, and asks its fence whether the other one is off."""
+        self.with_force = with_force
+        self.by_pair = by_pair
+        self.found = Found()
+        self._key_id = key_id
+        self._is_primary_swapped = is_primary_swapped
+        self._tells_power = tells_power
+        self._seen: "set[Any]" = set()
+        self._pairs: "set[Any]" = set()
+
+    def run(self, depth: int, progress: "Callable[[Level], None]" = lambda level: None) -> Found:
+        """Goes on until the depth is reached, nothing new is found or a promise is broken."""
+        start = SmallWorld(self._key_id, self._is_primary_swapped, self._tells_power)
+        way = _Way(None, "both nodes are off")
+        start.start()
+        if self._tells_power:
+            start.lose_both()
+            way = _Way(way, "both ran, lost their power, and deb2 is back alone")
+        frontier = [(start, way)]
+        self._seen.add(self._key(start))
+        try:
+            for _ in range(depth):
+                level = Level(worlds=len(frontier))
+                self.found.levels.append(level)
+                frontier = [reached for world, way in frontier for reached in self._expand(world, way, level)]
+                progress(level)
+                if not frontier:
+                    self.found.is_complete = True
+                    break
+        except _Broken as broken:
+            self.found.broken = "\n".join([*broken.way.tell(), broken.text])
+        return self.found
+
+    def _key(self, world: SmallWorld) -> Any:
+        return hash(world.pair() if self.by_pair else world.outline())
+
+    def _expand(self, world: SmallWorld, way: _Way, level: Level) -> "list[tuple[SmallWorld, _Way]]":
+        reached = []
+        for made, text in self._edges(world, way, level):
+            key = self._key(made)
+            if key in self._seen:
+                continue
+            self._seen.add(key)
+            after = _Way(way, f"{text}: {made.show()}")
+            reached.append((made, after))
+            pair = made.pair()
+            if pair not in self._pairs:
+                self._pairs.add(pair)
+                level.pairs += 1
+                self._leave_alone(made, after)
+        return reached
+
+    def _edges(self, world: SmallWorld, way: _Way, level: Level) -> "Iterator[tuple[SmallWorld, str]]":
+        for event in events_of(world, self.with_force):
+            plain = self._try(world, event, _FATES[0], way, level)
+            yield plain, event.text
+            for fates in _FATES[1:]:
+                if self._matters(world, fates, plain.said):
+                    yield self._try(world, event, fates, way, level), f"{event.text}, {_told(fates)}"
+        for event in waits_of(world):
+            for fates in _FATES[:4]:
+                yield self._try(world, event, fates, way, level), f"{event.text}, {_told(fates)}"
+        for event in stalls_of(world):
+            yield self._try(world, event, _FATES[0], way, level), event.text
+
+    @staticmethod
+    def _matters(world: SmallWorld, fates: "tuple[Fate, Fate]", said: "list[int]") -> bool:
+        """A fate needs a beat to befall, and room for one that is held back."""
+        for index, fate in enumerate(fates):
+            if fate is not Fate.DELIVERED and not said[index]:
+                return False
+            if fate in (Fate.DELAYED, Fate.DOUBLED) and world.held[index] is not None:
+                return False
+        return True
+
+    def _try(self, world: SmallWorld, event: Event, fates: "tuple[Fate, Fate]", way: _Way, level: Level) -> SmallWorld:
+        made = world.copy()
+        level.edges += 1
+        try:
+            made.fates, made.said = list(fates), [0, 0]
+            made.disturb()
+            event.move(made)
+            made.run(event.seconds)
+        except (InvariantBroken, AssertionError) as error:
+            raise _Broken(_Way(way, f"{event.text}, {_told(fates)}"), str(error)) from error
+        made.fates = [Fate.DELIVERED, Fate.DELIVERED]
+        return made
+
+    def _leave_alone(self, world: SmallWorld, way: _Way) -> None:
+        """From here on nothing goes wrong: with both nodes as they are, and with each of them alone."""
+        for lost in (None, 0, 1):
+            if lost is not None and world.nodes[lost].engine is None:
+                continue
+            made = world.copy()
+            self.found.left_alone += 1
+            text = "left alone" if lost is None else f"{NODES[lost]} loses power, then left alone"
+            try:
+                made.disturb()
+                for index in (0, 1):
+                    made.fill_disk(index, False)
+                if lost is not None:
+                    made.crash(lost)
+                settle(made)
+            except (InvariantBroken, AssertionError) as error:
+                raise _Broken(_Way(way, text), f"{error}\n{made.show()}") from error
+
+
+class _Broken(Exception):
+    def __init__(self, way: _Way, text: str) -> None:
+        super().__init__(text)
+        self.way, self.text = way, text
+
+
+def _told(fates: "tuple[Fate, Fate]") -> str:
+    return ", ".join(f"beats of {name} {fate.value}" for name, fate in zip(NODES, fates) if fate is not Fate.DELIVERED) or "heard"
+
+
+def settle(world: SmallWorld) -> None:
+    """Every script succeeds after a while and every beat comes in, until the service runs or need not run."""
+    end = world.now + liveness_bound_s(TIMEOUT_S, _SCRIPT_S) + fence_wait_bound_s(TIMEOUT_S, FENCE_S)
+    while True:
+        world.run(_SCRIPT_S)
+        _confirm_as_told(world)
+        for index, node in enumerate(world.nodes):
+            if node.is_asking:
+                world.tell_power(index, is_clear=True)
+            if node.script is not None:
+                next(_ends_of(world, index)).move(world)
+        if all(node.script is None for node in world.nodes):
+            try:
+                _check_runs(world)
+                return
+            except InvariantBroken:
+                if world.now >= end:
+                    raise
+        if world.now >= end:
+            raise InvariantBroken(f"L1 broken at {world.now:.3f}: scripts run again and again")
+
+
+def _confirm_as_told(world: SmallWorld) -> None:
+    """What an operator does whom a node tells that it has not heard its peer since it booted."""
+    for index, node in enumerate(world.nodes):
+        if node.engine is None or not world.is_out(1 - index):
+            continue
+        status = node.engine.snapshot(world.now)
+        if status.fencing.is_blocked and status.peer_standing is PeerStanding.SILENT:
+            world.confirm(index)
+
+
+def _check_runs(world: SmallWorld) -> None:
+    if world.runs(0) or world.runs(1):
+        return
+    healthy = []
+    for node in world.nodes:
+        other = world.nodes[1 - node.index]
+        # An operator froze the running service and ended the daemon: nobody takes that, however long it lasts.
+        is_kept = (
+            _standing(world, node.index) is PeerStanding.LEFT and other.disk is not None
+            and other.disk.state is ServiceState.FROZEN_START
+        )
+        if node.daemon is not None and not node.is_leaving and not is_kept:
+            healthy.append(node.name)
+    if healthy:
+        world.watch.check_liveness(SERVICE, healthy)
+
+
+def _arguments(argv: "list[str]") -> argparse.Namespace:
+    about = str(__doc__).split("\n\n")[0]
+    parser = argparse.ArgumentParser(prog="python -m opensvc_openha.verify.exhaustive.model_checker", description=about)
+    parser.add_argument("--depth", type=int, default=3, help="moves from the start (3)")
+    parser.add_argument("--pairs", action="store_true", help="tell worlds apart by the states of the nodes only")
+    parser.add_argument("--force", action="store_true", help="operators force states, too")
+    parser.add_argument("--key", action="store_true", help="beats are authenticated")
+    parser.add_argument("--power", action="store_true", help="fences have a status that says whether the peer is off")
+    parser.add_argument("--both-primary", action="store_true", help="the files of the nodes disagree on who is primary")
+    return parser.parse_args(argv)
+
+
+def main(argv: "list[str]") -> int:
+    """Prints one line for each depth; 1 if a promise was broken."""
+    asked = _arguments(argv)
+    search = Enumeration(asked.force, asked.pairs, "aabbccdd" if asked.key else "", asked.both_primary, asked.power)
+    print(f"{'depth':>5} {'worlds':>9} {'edges':>10} {'new pairs':>10}", flush=True)
+
+    def progress(level: Level) -> None:
+        print(f"{len(search.found.levels):>5} {level.worlds:>9} {level.edges:>10} {level.pairs:>10}", flush=True)
+
+    found = search.run(asked.depth, progress)
+    print(f"{'sum':>5} {found.worlds:>9} {found.edges:>10} {found.pairs:>10}, {found.left_alone} times left alone")
+    print("complete: nothing new is reached" if found.is_complete else f"stopped at depth {asked.depth}")
+    print(found.broken or "no invariant broken")
+    return 1 if found.broken else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,155 @@
+"""Every duel of two nodes that lose sight of each other, on a grid: who runs what, how the cut comes, what the fences do.
+
+``python -m opensvc_openha.verify.random.duels`` plays them one after the other with the engine of production: the services on
+one node or on both, one direction of the link cut some time before the other one, power switches that take from nothing to
+longer than a link timeout and act even if whoever told them is dead, first attempts that fail on either node, and a fenced node
+that boots into the silence. All invariants hold in each, at least one node survives, and once the links work every service runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import sys
+from dataclasses import dataclass
+from typing import Iterator, Optional
+
+from opensvc_openha.core.events import Command, ScriptKind
+from opensvc_openha.verify.invariants import InvariantBroken, fence_wait_bound_s
+from opensvc_openha.verify.random.cluster import Cluster
+from opensvc_openha.verify.random.plan import NODES, Plan
+from opensvc_openha.verify.random.trace import Trace
+
+TIMEOUT_S = 10.0
+SERVICES = ("registry", "files")
+HOMES = (("deb1", "deb2"), ("deb2", "deb1"), ("deb1", "deb1"), ("deb2", "deb2"))
+"""Where each service runs before the cut."""
+FIRST_CUT = (None, "deb1", "deb2")
+"""Whose beats are lost first; None: both at once."""
+OFFSETS_S = (0.3, 1.0, 4.0, 9.7, 10.3, 14.0, 15.2, 16.5, 18.0, 24.0, 33.0, 40.0, 61.0)
+"""Time between the two cuts."""
+LAGS_S = (0.0, 1.5, 12.0)
+FAILURES = ((0, 0), (1, 0), (0, 1), (2, 2))
+"""So many fences of each node fail before one works."""
+_STEP_S = 0.5
+_CALM_S = 60.0
+
+
+@dataclass(frozen=True)
+class Duel:
+    """One story."""
+
+    homes: "tuple[str, str]"
+    first_cut: Optional[str]
+    offset_s: float
+    lag_s: float
+    failures: "tuple[int, int]"
+
+    @property
+    def text(self) -> str:
+        """The story in one line."""
+        first = "both directions are cut" if self.first_cut is None else f"{self.first_cut} is not heard"
+        return (f"{SERVICES[0]} on {self.homes[0]}, {SERVICES[1]} on {self.homes[1]}; {first}, all cut {self.offset_s:g} s later;"
+                f" switches take {self.lag_s:g} s; fences that fail first: {self.failures[0]} and {self.failures[1]}")
+
+
+def duels() -> "Iterator[Duel]":
+    """All of them."""
+    for homes, first_cut, lag_s, failures in itertools.product(HOMES, FIRST_CUT, LAGS_S, FAILURES):
+        for offset_s in OFFSETS_S if first_cut is not None else OFFSETS_S[:1]:
+            yield Duel(homes, first_cut, offset_s, lag_s, failures)
+
+
+def play(duel: Duel) -> str:
+    """Plays one story; returns what was broken, empty if nothing was."""
+    plan = Plan(seed=1, services=SERVICES, net_links=1, has_disk=False, timeouts_s=(TIMEOUT_S,), fence_lag_s=(duel.lag_s,),
+                fence_s=(0.5,))
+    cluster = Cluster(plan, Trace(None))
+    try:
+        _set_up(cluster, duel)
+        _fight(cluster, duel)
+    except InvariantBroken as error:
+        return str(error)
+    return _settle(cluster)
+
+
+def _set_up(cluster: Cluster, duel: Duel) -> None:
+    for machine in cluster.machines:
+        machine.power_on()
+    _run(cluster, 3.0)
+    for service, home in zip(SERVICES, duel.homes):
+        cluster.node(home).order(Command.UNFREEZE, service)
+    _run(cluster, 10.0)
+    for service, home in zip(SERVICES, duel.homes):
+        cluster.node(_other(home)).order(Command.UNFREEZE, service)
+    _run(cluster, 10.0)
+    cluster.disturb()
+
+
+def _fight(cluster: Cluster, duel: Duel) -> None:
+    left = dict(zip(NODES, duel.failures))
+    if duel.first_cut is not None:
+        cluster.cut(tuple(link for link in cluster.links if link.node == duel.first_cut))
+        _watch_fences(cluster, left, duel.offset_s)
+    cluster.cut(cluster.links)
+    bound_s = fence_wait_bound_s(TIMEOUT_S, cluster.plan.fence_time_s)
+    _watch_fences(cluster, left, TIMEOUT_S + bound_s)
+    for machine in cluster.machines:
+        machine.power_on()
+    _watch_fences(cluster, left, bound_s)
+
+
+def _watch_fences(cluster: Cluster, left: "dict[str, int]", seconds: float) -> None:
+    """Lets time pass; the first fences of each node fail, as many as are left."""
+    end = cluster.clockwork.now + seconds
+    while cluster.clockwork.now < end:
+        for machine in cluster.machines:
+            failing = machine.scripts.failing
+            failing.discard(ScriptKind.CHECK)
+            if machine.scripts.count_of(ScriptKind.CHECK) < left[machine.name]:
+                failing.add(ScriptKind.CHECK)
+        _run(cluster, min(_STEP_S, end - cluster.clockwork.now))
+        if not any(machine.is_powered for machine in cluster.machines):
+            raise InvariantBroken("S5 broken: no node is left")
+
+
+def _settle(cluster: Cluster) -> str:
+    """The links work again: all services run, once each."""
+    cluster.heal()
+    try:
+        _run(cluster, _CALM_S)
+    except InvariantBroken as error:
+        return str(error)
+    for service in SERVICES:
+        where = [machine.name for machine in cluster.machines if machine.scripts.runs(service)]
+        if len(where) != 1:
+            return f"{service} runs on {' and '.join(where) or 'no node'} in the end"
+    return ""
+
+
+def _run(cluster: Cluster, seconds: float) -> None:
+    cluster.clockwork.run_until(cluster.clockwork.now + seconds)
+
+
+def _other(node: str) -> str:
+    return NODES[1 - NODES.index(node)]
+
+
+def main() -> int:
+    """Plays all duels, or each EVERYth; returns 1 if anything was broken."""
+    parser = argparse.ArgumentParser(prog="python -m opensvc_openha.verify.random.duels", description=__doc__)
+    parser.add_argument("--every", type=int, default=1, help="play each so-many-th duel only")
+    every = parser.parse_args().every
+    broken = played = 0
+    for duel in itertools.islice(duels(), 0, None, every):
+        played += 1
+        problem = play(duel)
+        if problem:
+            broken += 1
+            print(f"{duel.text}\n    {problem}")
+    print(f"{played} duels, {broken} broken")
+    return 1 if broken else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,280 @@
+"""What goes wrong, and what operators do, in one history: drawn one after the other from the seed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from random import Random
+from typing import Callable, Dict, Tuple
+
+from opensvc_openha.core.beat import Ack, BootId
+from opensvc_openha.core.events import Command, Leaving
+from opensvc_openha.core.model import LinkSpec, ServiceSpec
+from opensvc_openha.core.timing import OUTSIDE_LOOK_S
+from opensvc_openha.verify.random.cluster import Cluster
+from opensvc_openha.verify.random.simulated_node import SimulatedNode
+
+_ORDERS: "Tuple[Command, ...]" = (Command.UNFREEZE,) * 5 + (
+    Command.START, Command.STOP, Command.FREEZE_STOP, Command.FREEZE_START)
+_FORCING: "Tuple[Command, ...]" = (Command.FORCE_STOP, Command.FORCE_START)
+_TOP_SEQ, _TOP_LIFE = 2**64 - 1, BootId(2**32 - 1, 1)
+_GARBAGE = (None, b"", b"\xff\x00\x17", b"9999", b"\0\0")
+
+
+class Havoc:
+    """Draws faults and orders."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._dice = Random(f"{cluster.plan.seed} faults")
+        self._kinds: "Dict[Callable[[SimulatedNode], None], int]" = {
+            self._order: 30,
+            self._cut: 8,
+            self._heal: 12,
+            self._power_off: 5,
+            self._kill_daemon: 4,
+            self._kill_between: 4,
+            self._leave: 4,
+            self._stall: 6,
+            self._hang: 2,
+            self._step_clock: 2,
+            self._spoil_disk: 4,
+            self._break_store: 2,
+            self._damage_state: 1,
+            self._forget_boot: 1,
+            self._replay: 3,
+            self._configure: 3,
+        }
+        self._ambushes = (self._cut, self._cut, self._stall, self._power_off, self._kill_daemon, self._leave)
+        if cluster.plan.ambush:
+            for machine in cluster.machines:
+                machine.on_decisive = self._lie_in_wait
+        self._interface_dice = Random(f"{cluster.plan.seed} interfaces")
+        self._await_interface()
+        self._hand_dice = Random(f"{cluster.plan.seed} hands")
+        self._await_hand()
+        self._forger_dice = Random(f"{cluster.plan.seed} forger")
+        self._await_forger()
+        self._choices = [kind for kind, weight in self._kinds.items() for _ in range(weight)]
+
+    def next_gap_s(self) -> float:
+        """Time until the next fault."""
+        return self._dice.choice(self._cluster.plan.gap_s) * self._dice.uniform(0.5, 1.5)
+
+    def strike(self) -> None:
+        """One fault or order, on one node."""
+        self._cluster.disturb()
+        machine = self._dice.choice(self._cluster.machines)
+        if not machine.is_powered:
+            if self._dice.random() < 0.6:
+                machine.power_on()
+        elif machine.life is None:
+            if self._dice.random() < 0.6:
+                machine.start_daemon()
+        else:
+            self._dice.choice(self._choices)(machine)
+
+    def _lie_in_wait(self, machine: SimulatedNode) -> None:
+        """What goes wrong in the middle of a start or a restart finds more than what goes wrong at any time."""
+        cluster, dice = self._cluster, self._dice
+        if cluster.is_calm or dice.random() >= cluster.plan.ambush:
+            return
+        target, strike = dice.choice((machine, machine.peer)), dice.choice(self._ambushes)
+
+        def act() -> None:
+            if target.life is not None:
+                strike(target)
+
+        self._later(dice.choice((0.0, 0.001, 0.01, 0.3, 2.0)), act)
+
+    # --- operators ------------------------------------------------------------------------------------------
+
+    def _order(self, machine: SimulatedNode) -> None:
+        commands = _ORDERS
+        if self._cluster.plan.has_forcing and self._dice.random() < 0.15:
+            commands = _FORCING
+        machine.order(self._dice.choice(commands), self._dice.choice(self._cluster.plan.services))
+
+    def _leave(self, machine: SimulatedNode) -> None:
+        machine.leave(self._dice.choice(tuple(Leaving)))
+        if self._dice.random() < 0.7:
+            self._later(self._dice.choice((0.5, 3.0, 20.0, 50.0)), machine.start_daemon)
+
+    def _configure(self, machine: SimulatedNode) -> None:
+        """Services taken out, brought back, or given another primary, on one node or on both."""
+        services = list(self._cluster.plan.service_specs())
+        kind = self._dice.random()
+        if kind < 0.3:
+            services.pop(self._dice.randrange(len(services)))
+        elif kind < 0.5:
+            number = self._dice.randrange(len(services))
+            services[number] = _swapped(services[number])
+        for target in self._cluster.machines if self._dice.random() < 0.6 else (machine,):
+            target.configure(tuple(services))
+
+    # --- network and disk -----------------------------------------------------------------------------------
+
+    def _cut(self, _: SimulatedNode) -> None:
+        cluster, dice = self._cluster, self._dice
+        if cluster.plan.is_legacy:
+            # Its rules were made for networks that work both ways.
+            cluster.cut(cluster.links)
+            return
+        kind = dice.random()
+        if kind < 0.4:
+            cluster.cut(cluster.links)
+        elif kind < 0.7:
+            sender = dice.choice(cluster.machines).name
+            cluster.cut(tuple(link for link in cluster.links if link.node == sender))
+        elif kind < 0.85:
+            cluster.cut(tuple(link for link in cluster.links if not link.kind.is_disk))
+        else:
+            cluster.cut((dice.choice(cluster.links),))
+        if dice.random() < 0.4:
+            self._later(dice.choice((0.5, 2.0, 9.0, 12.0, 40.0)), cluster.heal)
+
+    def _heal(self, _: SimulatedNode) -> None:
+        self._cluster.heal()
+
+    def _spoil_disk(self, machine: SimulatedNode) -> None:
+        cluster, dice = self._cluster, self._dice
+        disks = [link for link in cluster.links if link.kind.is_disk]
+        if not disks:
+            return
+        if dice.random() < 0.5:
+            machine.note("its disk hangs")
+            cluster.disk.hung.add(machine.name)
+            self._later(dice.choice((1.0, 8.0, 60.0)), lambda: cluster.disk.release(machine.name))
+        else:
+            link: LinkSpec = dice.choice(disks)
+            cluster.note(f"reads of the slot of {link.node} show old blocks")
+            cluster.disk.freeze_reads(link)
+            self._later(dice.choice((1.0, 8.0, 60.0)), cluster.disk.thaw_reads)
+
+    def _replay(self, _: SimulatedNode) -> None:
+        cluster, dice = self._cluster, self._dice
+        links = [link for link in cluster.links if not link.kind.is_disk]
+        link = dice.choice(links)
+        # Where a key tells what is genuine, also on another link than the one it was recorded on.
+        other = dice.choice(links) if cluster.plan.has_key else link
+        sender = cluster.node(link.node).life
+        if cluster.plan.is_legacy or other.node != link.node or sender is None:
+            return
+        # Without one, whoever plays a former life is believed as much as its living owner: networks are trusted then.
+        life = None if cluster.plan.has_key else sender.engine.boot
+        count = cluster.network.replay(link, other, dice.choice((1, 20, 200)), life)
+        cluster.note(f"{count} old frames of {link.node} {other.device} are sent again on {link.device}")
+
+    def _await_forger(self) -> None:
+        """Somebody without the key speaks, drawn apart from all else."""
+        gap_s, dice = self._cluster.plan.forger_gap_s, self._forger_dice
+        if gap_s:
+            self._later(dice.choice(gap_s) * dice.uniform(0.2, 1.5), self._forge)
+
+    def _forge(self) -> None:
+        """One datagram in the name of a living node: its true states, and numbers that are not its own.
+
+        It acknowledges nothing that was said, and says no goodbye: who may say such things without a key may start services.
+        """
+        cluster, dice = self._cluster, self._forger_dice
+        victim = dice.choice(cluster.machines)
+        links = [link for link in cluster.links if link.node == victim.peer.name and not link.kind.is_disk]
+        life = victim.life
+        if life is not None and victim.peer.life is not None and victim.peer.life.engine.seq:
+            true = victim.peer.life.engine.beat()
+            boot = dice.choice((true.boot, _TOP_LIFE, BootId(2**32 - 1, dice.getrandbits(64)), BootId(0, 1)))
+            ack = dice.choice((None, Ack(life.engine.boot, _TOP_SEQ)))
+            seq = dice.choice((0, true.seq + 1, true.seq + 1000, _TOP_SEQ))
+            victim.note(f"somebody speaks in the name of {true.node}: life {boot.counter}, number {seq}")
+            for link in dice.sample(links, dice.randint(1, len(links))):
+                life.hear_forged(link, replace(true, boot=boot, seq=seq, ack=ack, mute=frozenset()))
+        self._await_forger()
+
+    def _await_interface(self) -> None:
+        """Interfaces fail beside all else, drawn apart from it."""
+        gap_s, dice = self._cluster.plan.interface_gap_s, self._interface_dice
+        if gap_s:
+            self._later(dice.choice(gap_s) * dice.uniform(0.2, 1.5), self._switch_interface)
+
+    def _switch_interface(self) -> None:
+        cluster, dice = self._cluster, self._interface_dice
+        machine = dice.choice(cluster.machines)
+        device = f"eth{dice.randint(1, cluster.plan.net_links)}"
+        machine.switch_interface(device, is_up=(machine.name, device) in cluster.network.down)
+        if dice.random() < 0.6:
+            self._later(dice.choice((0.01, 0.2, 3.0, 15.0)), lambda: machine.switch_interface(device, is_up=True))
+        self._await_interface()
+
+    def _await_hand(self) -> None:
+        """Somebody starts services without the cluster, beside all else and drawn apart from it."""
+        gap_s, dice = self._cluster.plan.by_hand_gap_s, self._hand_dice
+        if gap_s:
+            self._later(dice.choice(gap_s) * dice.uniform(0.2, 1.5), self._start_by_hand)
+
+    def _start_by_hand(self) -> None:
+        dice, cluster = self._hand_dice, self._cluster
+        machine, service = dice.choice(cluster.machines), dice.choice(cluster.plan.services)
+        if machine.is_powered and not any(other.scripts.uses(service) for other in cluster.machines):
+            machine.scripts.start_by_hand(service)
+            self._later(dice.uniform(0, OUTSIDE_LOOK_S), lambda: machine.look_at(service))
+        self._await_hand()
+
+    # --- nodes and daemons ----------------------------------------------------------------------------------
+
+    def _power_off(self, machine: SimulatedNode) -> None:
+        machine.power_off("power lost")
+        if self._dice.random() < 0.6:
+            self._later(self._dice.choice((1.0, 15.0, 60.0)), machine.power_on)
+
+    def _kill_daemon(self, machine: SimulatedNode) -> None:
+        machine.daemon_died("kill -9")
+        if self._dice.random() < 0.7:
+            self._later(self._dice.choice((0.1, 3.0, 20.0)), machine.start_daemon)
+
+    def _kill_between(self, machine: SimulatedNode) -> None:
+        machine.kill_in = self._dice.randrange(1, 20)
+
+    def _stall(self, machine: SimulatedNode) -> None:
+        timeout_s = self._cluster.plan.shortest_timeout_s
+        factor = self._dice.choice((0.3, 0.5, 0.9, 1.1, 1.5, 3.0, 15.0))
+        self._cluster.stall(machine, factor * timeout_s)
+
+    def _hang(self, machine: SimulatedNode) -> None:
+        self._cluster.hang(machine, self._dice.choice((0.2, 2.0, 8.0, 15.0)))
+
+    def _step_clock(self, machine: SimulatedNode) -> None:
+        step_s = self._dice.choice((-86_400.0, -3600.0, -2.0, 2.0, 3600.0, 86_400.0))
+        if self._cluster.plan.is_legacy:
+            step_s = abs(step_s) / 3600.0
+        machine.note(f"wall clock set by {step_s:+.1f} s")
+        machine.wall_step_s += step_s
+
+    def _break_store(self, machine: SimulatedNode) -> None:
+        machine.note("state directory cannot be written")
+        machine.is_store_broken = True
+
+        def repair() -> None:
+            machine.is_store_broken = False
+
+        self._later(self._dice.choice((0.5, 5.0, 30.0)), repair)
+
+    def _damage_state(self, machine: SimulatedNode) -> None:
+        machine.damage_state(self._dice.choice(self._cluster.plan.services), self._dice.choice(_GARBAGE))
+
+    def _forget_boot(self, machine: SimulatedNode) -> None:
+        machine.note("boot counter is lost")
+        machine.boot_counter = 0
+        if self._cluster.plan.has_key and self._cluster.plan.seed % 2:
+            machine.note("and so is what it knew of its peer")
+            machine.lives = {}
+
+    def _later(self, seconds: float, call: "Callable[[], None]") -> None:
+        def act() -> None:
+            if not self._cluster.is_calm:
+                self._cluster.disturb()
+                call()
+
+        self._cluster.clockwork.after(seconds, act)
+
+
+def _swapped(svc: ServiceSpec) -> ServiceSpec:
+    return replace(svc, primary=svc.secondary, secondary=svc.primary)

@@ -1,0 +1,112 @@
+"""One history: a cluster of the seed's plan goes through faults and orders; then calm must bring its services back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Callable, Optional
+
+from opensvc_openha.core.events import Command
+from opensvc_openha.verify.invariants import InvariantBroken, fence_wait_bound_s, liveness_bound_s
+from opensvc_openha.verify.random.cluster import Cluster
+from opensvc_openha.verify.random.fault_injector import Havoc
+from opensvc_openha.verify.random.plan import Fence, Plan, scenario_from_seed
+from opensvc_openha.verify.random.simulated_node import SimulatedNode
+from opensvc_openha.verify.random.trace import Trace
+
+HOURS = 0.05
+"""Virtual time with faults, unless asked otherwise."""
+_SETTLED_S = 25.0
+_SCRIPT_S = 1.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a history. ``failure`` is empty if every promise held."""
+
+    seed: int
+    virtual_s: float
+    digest: str
+    failure: str = ""
+    lines: "tuple[str, ...]" = ()
+
+
+def run_history(seed: int, hours: float = HOURS, tell: "Optional[Callable[[str], None]]" = None,
+                plan: Optional[Plan] = None) -> Outcome:
+    """Runs the history of a seed from its first to its last second."""
+    trace = Trace(tell)
+    cluster = Cluster(scenario_from_seed(seed) if plan is None else plan, trace)
+    cluster.note(f"seed {seed}: {cluster.plan}")
+    failure = ""
+    try:
+        _play(cluster, hours * 3600.0)
+    except InvariantBroken as error:
+        failure = str(error)
+    except Exception as error:  # The one place that catches all: an engine that raises has failed its history.
+        failure = f"{type(error).__name__}: {error} ({_place(error)})"
+    if failure:
+        cluster.note(f"FAILED: {failure}")
+    return Outcome(seed, cluster.clockwork.now, trace.digest, failure, tuple(trace.last))
+
+
+def _place(error: BaseException) -> str:
+    """Where it was raised."""
+    trail = error.__traceback__
+    while trail is not None and trail.tb_next is not None:
+        trail = trail.tb_next
+    return "" if trail is None else f"{trail.tb_frame.f_code.co_filename.rsplit('/', 2)[-1]}:{trail.tb_lineno}"
+
+
+def _play(cluster: Cluster, seconds: float) -> None:
+    havoc, clockwork = Havoc(cluster), cluster.clockwork
+    for machine in cluster.machines:
+        machine.power_on()
+    clockwork.run_until(3.0)
+    while any(machine.scripts.is_asked for machine in cluster.machines):
+        clockwork.run_until(clockwork.now + 0.5)  # An order would be refused before the wrappers have told what runs.
+    for name in cluster.plan.services:
+        for machine in cluster.machines:
+            machine.order(Command.UNFREEZE, name)
+    while clockwork.now < seconds:
+        clockwork.run_until(min(seconds, clockwork.now + havoc.next_gap_s()))
+        havoc.strike()
+    _settle(cluster)
+
+
+def _settle(cluster: Cluster) -> None:
+    """No more faults: within the bound every service that a node is willing to run must run, and then nothing moves."""
+    clockwork, plan = cluster.clockwork, cluster.plan
+    dead: Optional[SimulatedNode] = cluster.machines[plan.seed // 3 % 2] if plan.seed % 3 == 0 else None
+    cluster.calm(dead)
+    healthy = [machine.name for machine in cluster.machines if machine is not dead]
+    bound_s = liveness_bound_s(plan.longest_timeout_s, _longest_script_s(plan))
+    if plan.fence is Fence.PERFECT:
+        bound_s += fence_wait_bound_s(plan.longest_timeout_s, plan.fence_time_s)
+    end = clockwork.now + 1.1 * bound_s
+    is_settled = False
+    while clockwork.now < end and not is_settled:
+        clockwork.run_until(clockwork.now + 5.0)
+        _confirm_as_told(cluster, dead)
+        is_settled = all(cluster.watch.is_served(name, healthy) for name in plan.services)
+    if cluster.plan_is_whole:
+        for name in plan.services:
+            cluster.watch.check_liveness(name, healthy)
+    clockwork.run_until(clockwork.now + _SETTLED_S)
+    for name in plan.services:
+        cluster.watch.check_claims(name)
+
+
+def _confirm_as_told(cluster: Cluster, dead: Optional[SimulatedNode]) -> None:
+    """What the operator does whom a node tells that it cannot know by itself that its peer is off."""
+    for machine in cluster.machines:
+        life = machine.life
+        if machine is dead or dead is None or life is None:
+            continue
+        fencing = life.engine.snapshot(machine.monotonic).fencing
+        if fencing.is_blocked or cluster.plan.is_switch_on_host:
+            machine.confirm()
+
+
+def _longest_script_s(plan: Plan) -> float:
+    """Of those begun before the calm, or in it."""
+    began_before = max(max(plan.scripts_s), max(plan.fence_s) if plan.fence is Fence.PERFECT else 0.0)
+    return max(_SCRIPT_S, began_before if not plan.script_hangs else 620.0)

@@ -1,0 +1,388 @@
+"""One life of a node's daemon: the production node loop, codecs and authentication, and the ports around them.
+
+A stalled process keeps what comes in: datagrams in the sockets' buffers, ends of scripts. A hung engine thread is another
+thing: the listeners go on and stamp what they receive, and all of it waits in the inbox.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Callable, Dict, List, Mapping, Tuple
+
+from opensvc_openha.core.actions import (
+    Announce,
+    Answer,
+    MirrorPeer,
+    Persist,
+    Record,
+    RememberFencing,
+    RememberLives,
+    RunScript,
+)
+from opensvc_openha.core.beat import Beat, BootId
+from opensvc_openha.core.engine import Engine
+from opensvc_openha.core.events import BeatReceived, CommandReceived, ConfigChanged, Event, RecoveredState, SendersMuted, Tick
+from opensvc_openha.core.model import LinkSpec, ServiceSpec
+from opensvc_openha.core.states import ServiceState
+from opensvc_openha.core.timing import WORK_NOTED_S
+from opensvc_openha.daemon.action_executor import ActionExecutor
+from opensvc_openha.daemon.inbox import Inbox
+from opensvc_openha.errors import FrameError, SystemFault
+from opensvc_openha.formats.frame_seal import SECRET_BYTES, Key
+from opensvc_openha.formats.key_file import KeyRing
+from opensvc_openha.formats.options_file import HeartbeatOptions
+from opensvc_openha.formats.state_file import StoredState, encode
+from opensvc_openha.heartbeat.authentication import Authentication
+from opensvc_openha.heartbeat.codec.base import Codec
+from opensvc_openha.heartbeat.codec.legacy import LegacyCodec
+from opensvc_openha.heartbeat.codec.own import OwnCodec
+from opensvc_openha.verify.invariants import Adopted, Arrived, Heard, Moved, Ordered, Said, StateLost
+from opensvc_openha.verify.random.simulated_network import Carried
+
+if TYPE_CHECKING:
+    from opensvc_openha.verify.random.simulated_node import SimulatedNode
+
+SOCKET_FRAMES = 250
+"""What a socket's buffer holds while nobody reads it."""
+_ROUNDING_S = 1e-6
+"""A deadline in the time of a node with a drift must not round to just before it."""
+_FLAGS = slice(6, 8)
+"""Where a frame has its flags."""
+_RING = KeyRing(Key(bytes(range(SECRET_BYTES))))
+
+
+_LOOK_S = 0.05
+"""So often it is looked whether a process that was stopped goes on."""
+
+
+class Killed(BaseException):
+    """kill -9: raised out of a port, through everything, to the one who holds the life."""
+
+
+class SimulatedDaemon:
+    """The ports of one daemon, and the daemon."""
+
+    def __init__(
+        self, machine: "SimulatedNode", boot: BootId, learned: "Mapping[str, RecoveredState]", kept: "Tuple[ServiceSpec, ...]"
+    ) -> None:
+        self._machine = machine
+        self._clockwork = machine.clockwork
+        self.is_over = False
+        self.is_stalled = False
+        self.is_hung = False
+        self._sockets: "Dict[LinkSpec, List[Carried]]" = {}
+        self._parked: "List[Event]" = []
+        self._inbox: "List[Event]" = []
+        self._queue: "Inbox[Event]" = Inbox()
+        """What waits while the engine's thread is at work, in the order of production."""
+        self._busy_until = 0.0
+        self._was_stopped = False
+        """The process stood still since the last step began."""
+        self._tick_at = -1.0
+        self._authentication = Authentication(machine.name, boot)
+        self._authentication.update(HeartbeatOptions(), _RING if machine.plan.has_key else None, machine.lives)
+        spec = machine.spec
+        self._senders: "List[Tuple[LinkSpec, Codec]]" = [(link, self._codec(link)) for link in spec.senders]
+        self._listeners: "Dict[LinkSpec, Codec]" = {link: self._codec(link) for link in spec.listeners}
+        self.engine = Engine(spec, boot, learned, machine.monotonic, machine.lives, kept, machine.fencing)
+        self._node = ActionExecutor(self.engine, self, self._write_later if machine.plan.write_s else None)
+
+    def _codec(self, link: LinkSpec) -> Codec:
+        if self._machine.plan.is_legacy:
+            return LegacyCodec(link, self._own_names)
+        return OwnCodec(link, self._own_names, self._authentication, lambda: self._machine.monotonic)
+
+    def _own_names(self) -> "Tuple[str, ...]":
+        return tuple(svc.name for svc in self._machine.spec.own_services)
+
+    # --- the loop -------------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """The first step of the engine's thread."""
+        self._clockwork.after(0.0, self._first)
+
+    def _first(self) -> None:
+        self.handle(Tick())
+
+    def handle(self, event: Event) -> None:
+        """One event, in the state in which the process is."""
+        if self.is_over:
+            return
+        if self.is_stalled:
+            self._parked.append(event)
+        elif self.is_hung:
+            self._inbox.append(event)
+        elif self._is_busy:
+            self._queue.put(event)
+            if not self._node.is_writing and self._clockwork.now >= self._busy_until:
+                self._clockwork.after(0.0, self._turn)
+        else:
+            self._step(event)
+
+    def _step(self, event: Event, is_forged: bool = False) -> None:
+        machine = self._machine
+        now = machine.monotonic
+        if is_forged:
+            pass  # The invariants are only told what the nodes say: a forged beat proves nothing.
+        elif isinstance(event, BeatReceived):
+            machine.observe(Heard(now, machine.name, event.beat, bool(event.key_id)))
+        elif isinstance(event, CommandReceived):
+            machine.observe(Ordered(now, machine.name, event.service, event.command))
+        elif isinstance(event, ConfigChanged):
+            # What may run here was kept by the engine, whatever the file says.
+            for name, item in event.learned.items():
+                if self.engine.may_run(name):
+                    continue
+                machine.observe(Adopted(now, machine.name, name, item.state))
+        self._was_stopped = False
+        self._carry_on(lambda: self._node.handle(event, now))
+
+    def _carry_on(self, work: "Callable[[], None]") -> None:
+        """A piece of work of the engine's thread, and what it does next."""
+        machine = self._machine
+        try:
+            work()
+        except Killed:
+            if not self.is_over:
+                machine.daemon_died("kill -9")
+            return
+        if self._node.is_done:
+            machine.daemon_died("it has left")
+        elif self._node.is_writing:
+            return
+        elif machine.plan.step_s:
+            self._busy_until = self._clockwork.now + machine.plan.step_s
+            self._clockwork.at(self._busy_until, self._turn)
+        else:
+            machine.expect_agreement(self.engine)
+            self._turn()
+
+    # --- work that takes time -------------------------------------------------------------------------------
+
+    @property
+    def _is_busy(self) -> bool:
+        return self._node.is_writing or self._clockwork.now < self._busy_until or self._queue.qsize() > 0
+
+    def _turn(self) -> None:
+        """The engine's thread is free: it takes what waits, or waits itself."""
+        if self.is_over or self.is_stalled or self.is_hung or self._node.is_writing or self._clockwork.now < self._busy_until:
+            return
+        now = self._machine.monotonic
+        if self._machine.plan.step_s >= WORK_NOTED_S and not self._was_stopped:
+            self.engine.note_busy_until(now)
+        item = self._queue.get(0.0)
+        if item is None:
+            self._await_deadline()
+            return
+        if self._queue.has_beats:
+            self.engine.beats_wait(now)
+        self._step(item)
+
+    def _write_later(self, job: "Callable[[], Dict[str, str]]") -> None:
+        """The disk takes its time for each state; meanwhile the links are not mute."""
+        self._clockwork.after(self._node.writes_held * self._machine.plan.write_s, self._written, job)
+        self._clockwork.at(max(self._clockwork.now, self._machine.instant_of(self._node.speak_at) + _ROUNDING_S), self._speak)
+
+    def _written(self, job: "Callable[[], Dict[str, str]]") -> None:
+        if self.is_over:
+            return
+        if self.is_stalled or self.is_hung:
+            self._clockwork.after(_LOOK_S, self._written, job)
+            return
+        now = self._machine.monotonic
+
+        def finish() -> None:
+            problems = job()
+            if not self._was_stopped:
+                self.engine.note_busy_until(now)
+            self._node.written(problems, now)
+
+        self._carry_on(finish)
+
+    def _speak(self) -> None:
+        if self.is_over or not self._node.is_writing:
+            return
+        is_away = self.is_stalled or self.is_hung
+        try:
+            is_heard = not is_away and self._node.speak_meanwhile(self._machine.monotonic)
+        except Killed:
+            self._machine.daemon_died("kill -9")
+            return
+        if not is_heard:
+            self._clockwork.after(_LOOK_S, self._speak)
+            return
+        self._clockwork.at(max(self._clockwork.now + _ROUNDING_S, self._machine.instant_of(self._node.speak_at) + _ROUNDING_S),
+                           self._speak)
+
+    # --- time -----------------------------------------------------------------------------------------------
+
+    def _await_deadline(self) -> None:
+        due = max(self._clockwork.now, self._machine.instant_of(self.engine.next_deadline()) + _ROUNDING_S)
+        if due != self._tick_at:
+            self._tick_at = due
+            self._clockwork.at(due, self._tick, due)
+
+    def _tick(self, due: float) -> None:
+        if due != self._tick_at or self.is_over or self.is_stalled or self.is_hung:
+            return
+        self._tick_at = -1.0
+        if self._is_busy:
+            return
+        if self.engine.next_deadline() <= self._machine.monotonic:
+            self._step(Tick())
+        else:
+            self._await_deadline()
+
+    # --- stalls ---------------------------------------------------------------------------------------------
+
+    def stall(self) -> None:
+        """SIGSTOP."""
+        self.is_stalled = self._was_stopped = True
+        if self._machine.reader is not None:
+            self._machine.reader.is_stopped = True
+
+    def resume(self) -> None:
+        """SIGCONT: threads run in any order, sockets are read, the engine finds that time has passed."""
+        self.is_stalled = False
+        machine, dice = self._machine, self._machine.dice
+        if machine.reader is not None:
+            machine.reader.is_stopped = False
+            machine.reader.expect()
+        for event in self._parked:
+            # One thread reads the configuration, one listens to the kernel: their news keep their order.
+            delay_s = 0.0 if isinstance(event, (ConfigChanged, SendersMuted)) else dice.choice((0.0, 0.002, 0.02))
+            self._clockwork.after(delay_s, self.handle, event)
+        self._parked = []
+        for link, frames in self._sockets.items():
+            for number, carried in enumerate(frames):
+                self._clockwork.after(0.001 + 0.0002 * number, self.receive, link, carried)
+        self._sockets = {}
+        self._clockwork.after(dice.choice((0.0, 0.001, 0.01)), self.handle, Tick())
+        if not self._node.is_writing:
+            self._busy_until = 0.0
+
+    def hang(self) -> None:
+        """The engine's thread gets nowhere, in a slow write say; the others go on."""
+        self.is_hung = True
+
+    def unhang(self) -> None:
+        """It goes on with what has piled up, in order; as the daemon does, it knows that its listeners went on."""
+        self.is_hung = False
+        self.engine.note_busy_until(self._machine.monotonic)
+        waiting, self._inbox = self._inbox, []
+        for event in waiting or [Tick()]:
+            self.handle(event)
+        if not self.is_over:
+            self._await_deadline()
+
+    # --- beats ----------------------------------------------------------------------------------------------
+
+    def receive(self, link: LinkSpec, carried: Carried) -> None:
+        """A listener has a frame: decoded by production, or kept by the system while the process is stopped."""
+        if self.is_over:
+            return
+        if self.is_stalled:
+            frames = self._sockets.setdefault(link, [])
+            if len(frames) < SOCKET_FRAMES:
+                frames.append(carried)
+            return
+        machine, data = self._machine, carried.data
+        try:
+            self._refuse_unknown(data)
+            decoded = self._listeners[link].decode(data)
+        except FrameError:
+            return
+        now = machine.monotonic
+        if self.is_hung or self._is_busy:
+            machine.observe(Arrived(now, machine.name, carried.beat, bool(decoded.key_id)))
+        self.handle(BeatReceived(link, decoded.beat, now, decoded.pid, decoded.key_id))
+        self._listeners[link].keep(data)
+
+    def hear_forged(self, link: LinkSpec, beat: Beat) -> None:
+        """Somebody speaks in the peer's name, once."""
+        if not (self.is_over or self.is_stalled or self.is_hung):
+            self._step(BeatReceived(link, beat, self._machine.monotonic), is_forged=True)
+
+    def _refuse_unknown(self, data: bytes) -> None:
+        """What an older version does with a flag that it does not know."""
+        flag = self._machine.plan.unknown_flag
+        if flag and self._machine.index and int.from_bytes(data[_FLAGS], "big") & flag:
+            raise FrameError("malformed", "unknown flag")
+
+    # --- ports ----------------------------------------------------------------------------------------------
+
+    def _may_be_killed(self) -> None:
+        """kill -9 between any two actions."""
+        machine = self._machine
+        if machine.kill_in is not None:
+            machine.kill_in -= 1
+            if machine.kill_in <= 0:
+                raise Killed
+
+    def persist(self, action: Persist, is_durable: bool = True) -> None:
+        """Writes the STATE file, or fails to."""
+        self._may_be_killed()
+        machine = self._machine
+        machine.observe(Moved(machine.monotonic, machine.name, action.service, action.state))
+        machine.note(f"{action.service} {action.state.name}{f' then {action.then.name}' if action.then else ''}")
+        if action.state is ServiceState.START_READY:
+            machine.on_decisive(machine)
+        data = encode(StoredState(action.state, action.then))
+        if machine.is_store_broken:
+            machine.observe(StateLost(machine.monotonic, machine.name, action.service))
+            machine.spoilt.add(action.service)
+            raise SystemFault("no space left on device")
+        machine.files[action.service] = data
+        machine.spoilt.discard(action.service)
+
+    def sync_states(self) -> None:
+        """What was written is kept: a history ends by kill -9 or power loss, never between a write and its disk."""
+
+    def remember_lives(self, action: RememberLives) -> None:
+        """As the daemon does: those under keys in use."""
+        self._may_be_killed()
+        lives = self._authentication.relevant(dict(action.lives))
+        self._authentication.learn(lives)
+        if not self._machine.is_store_broken:
+            self._machine.lives = lives
+
+    def remember_fencing(self, action: RememberFencing) -> None:
+        """Kept by the machine, as its disk would."""
+        self._may_be_killed()
+        if self._machine.is_store_broken:
+            raise SystemFault("no space left on device")
+        self._machine.fencing = action.memory
+
+    def mirror(self, action: MirrorPeer) -> None:
+        """For display only; nothing reads it here."""
+
+    def announce(self, action: Announce) -> None:
+        """Each link's sender encodes the beat and sends it."""
+        self._may_be_killed()
+        machine = self._machine
+        beat = replace(action.beat, sent_at=machine.wall)
+        if machine.index and machine.plan.is_older:
+            beat = replace(beat, facts=None)
+        machine.observe(Said(machine.monotonic, machine.name, beat))
+        for link, codec in self._senders:
+            if machine.kill_in is not None:
+                self._may_be_killed()
+            carried = Carried(codec.encode(beat, 100 + machine.index, action.with_names), beat)
+            if link.kind.is_disk:
+                machine.disk.write(link, carried)
+            else:
+                machine.network.send(link, carried)
+
+    def run_script(self, action: RunScript) -> None:
+        """Starts a script of the machine."""
+        self._may_be_killed()
+        self._machine.scripts.run(action)
+
+    def answer(self, action: Answer) -> None:
+        """An operator reads it."""
+        text = f" ({action.detail})" if action.detail else ""
+        self._machine.note(f"answer: {action.service} {action.command}: {action.word.name}{text}")
+
+    def record(self, action: Record) -> None:
+        """A line in the log."""
+        self._machine.note(f"log: {action.name} {action.old or '-'} -> {action.new}: {action.reason}")

@@ -1,0 +1,100 @@
+"""A check-up script that ends with 0 whatever became of the fencing is not believed: not run, and said everywhere."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from opensvc_openha.daemon import check_scripts
+from opensvc_openha.daemon.check_scripts import find_doubt
+from opensvc_openha.formats.layout import tree_layout
+from opensvc_openha.plugin import openha_driver
+from tests.cluster_dir import ClusterDir
+
+
+def agent_command(root: Path, name: str = "svcmgr", text: str = "exit 0") -> Path:
+    """A command as an agent has it; it always succeeds."""
+    path = root / "agent" / "bin" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\necho called >> {root}/agent.calls\n{text}\n")
+    path.chmod(0o755)
+    return path
+
+
+def test_the_mark_of_the_driver_is_the_one_the_daemon_looks_for() -> None:
+    """The driver is loaded without the package and has a constant of its own."""
+    assert check_scripts.MARK == openha_driver.MARK.encode()
+
+
+@pytest.mark.parametrize("name", ["svcmgr", "opensvc", "om"])
+def test_a_link_to_a_command_of_an_agent_is_doubted(tmp_path: Path, name: str) -> None:
+    """`<svc>.stonith` as the agent makes it, directly or through another link: the reason names link and command."""
+    layout = tree_layout(str(tmp_path))
+    command = agent_command(tmp_path, name)
+    link = tmp_path / "web.stonith"
+    link.symlink_to(command)
+    assert f"{link} leads to {command} of the OpenSVC agent" in find_doubt(str(link), layout)
+    other = tmp_path / "other.stonith"
+    other.symlink_to(link)
+    assert "of the OpenSVC agent" in find_doubt(str(other), layout)
+    renamed = tmp_path / "agent" / "bin" / "renamed"
+    command.rename(renamed)
+    command.symlink_to(renamed)
+    assert "of the OpenSVC agent" in find_doubt(str(link), layout)
+
+
+def test_scripts_that_may_fence_are_not_doubted(tmp_path: Path) -> None:
+    """A script of an operator, a link to one, the embedded agent's command, a generated script: all are believed."""
+    layout = tree_layout(str(tmp_path))
+    own = agent_command(tmp_path, "fence")
+    link = tmp_path / "web.stonith"
+    link.symlink_to(own)
+    embedded = tmp_path / "embedded.stonith"
+    embedded.symlink_to(agent_command(tmp_path, "svcmgr", "exec python3 -m opensvc_openha"))
+    generated = Path(layout.fence_dir) / "web"
+    generated.parent.mkdir(parents=True)
+    generated.write_text(f"#!/bin/sh\n# {openha_driver.MARK} for the service web.\n")
+    for path in ("/bin/true", str(own), str(link), str(embedded), str(generated), str(tmp_path / "missing")):
+        assert find_doubt(path, layout) == "", path
+
+
+def test_a_generated_script_that_lost_its_mark_is_doubted(tmp_path: Path) -> None:
+    """Something else stands where `openha agent install` wrote its script."""
+    layout = tree_layout(str(tmp_path))
+    generated = Path(layout.fence_dir) / "web"
+    generated.parent.mkdir(parents=True)
+    generated.write_text("#!/bin/sh\nexit 0\n")
+    assert "is not the script that `openha agent install` wrote" in find_doubt(str(generated), layout)
+
+
+def test_an_agents_own_stonith_starts_nothing_and_is_said_everywhere(cluster_dir: ClusterDir) -> None:
+    """The peer is silent and the check-up is the agent's link: START_FAILED, not run, told by status, log and `why`."""
+    link = cluster_dir.root / "web.stonith"
+    link.symlink_to(agent_command(cluster_dir.root))
+    cluster_dir.add("registry", check=str(link))
+    cluster_dir.ok("ezha start")
+    told = f"check-up script not believed, so a silent peer is not taken over: registry: {link} leads to"
+    cluster_dir.wait(lambda: told in cluster_dir.ok("service -s -v"), "the warning")
+    cluster_dir.ok("service -A registry unfreeze")
+    cluster_dir.wait_state("registry", "START_FAILED")
+    assert cluster_dir.calls("registry.sh") == []
+    assert not os.path.exists(cluster_dir.root / "agent.calls")
+    for command in ("service -s -v", "openha why registry"):
+        assert f"not run: {link} leads to" in cluster_dir.ok(command), command
+    assert told in cluster_dir.log()
+
+
+def test_the_warning_ends_when_the_script_is_another_one(cluster_dir: ClusterDir) -> None:
+    """The link is replaced by a script while the daemon runs: no warning after some seconds, and the script is run."""
+    link = cluster_dir.root / "web.stonith"
+    link.symlink_to(agent_command(cluster_dir.root))
+    cluster_dir.add("registry", check=str(link))
+    cluster_dir.ok("ezha start")
+    cluster_dir.wait(lambda: "not believed" in cluster_dir.ok("service -s -v"), "the warning")
+    link.unlink()
+    cluster_dir.script("web.stonith", "exit 0")
+    cluster_dir.wait(lambda: "not believed" not in cluster_dir.ok("service -s -v"), "no warning any more")
+    cluster_dir.ok("service -A registry unfreeze")
+    cluster_dir.wait_state("registry", "STARTED")

@@ -1,0 +1,63 @@
+"""The engine's inbox: beats first, in their order; others in theirs, never kept out for good."""
+
+from __future__ import annotations
+
+import threading
+from typing import Union
+
+from opensvc_openha.core.beat import Beat, BootId
+from opensvc_openha.core.events import BeatReceived, Event, ListenerTried, Tick
+from opensvc_openha.core.model import LinkKind, LinkSpec
+from opensvc_openha.daemon.inbox import BEATS_IN_A_ROW, Inbox
+
+LINK = LinkSpec("deb2", LinkKind.NET, "eth1", "239.131.50.10", 5010, 0, 2.0)
+
+
+def beat(seq: int) -> BeatReceived:
+    """The peer's beat with that number."""
+    return BeatReceived(LINK, Beat("deb2", BootId(1, 1), seq, None, {}), 1.0)
+
+
+def test_beats_overtake_what_came_before_them() -> None:
+    """A thousand ends of scripts wait, then two beats come: they are taken first, and in their order."""
+    inbox: "Inbox[Union[Event, int]]" = Inbox()
+    for number in range(1000):
+        inbox.put(number)
+    inbox.put(ListenerTried(LINK, True))
+    inbox.put(beat(1))
+    inbox.put(beat(2))
+    assert inbox.qsize() == 1003 and inbox.has_beats
+    assert inbox.get(0) == ListenerTried(LINK, True)
+    assert [inbox.get(0), inbox.get(0)] == [beat(1), beat(2)]
+    assert not inbox.has_beats
+    assert [inbox.get(0) for _ in range(1000)] == list(range(1000))
+    assert inbox.get(0) is None
+
+
+def test_flood_of_beats_lets_others_through() -> None:
+    """Beats without end: an operator's command has its turn after a bounded number of them."""
+    inbox: "Inbox[Event]" = Inbox()
+    inbox.put(Tick())
+    for seq in range(3 * BEATS_IN_A_ROW):
+        inbox.put(beat(seq))
+    taken = [inbox.get(0) for _ in range(BEATS_IN_A_ROW + 1)]
+    assert taken[-1] == Tick()
+
+
+def test_beat_in_the_hands_of_the_engine_is_not_taken_yet() -> None:
+    """Whoever asks whether all is taken must wait for the step that has the last beat."""
+    inbox: "Inbox[Event]" = Inbox()
+    assert inbox.are_beats_taken
+    inbox.put(beat(1))
+    assert not inbox.are_beats_taken
+    inbox.get(0)
+    assert not inbox.has_beats and not inbox.are_beats_taken
+    inbox.get(0)
+    assert inbox.are_beats_taken
+
+
+def test_who_waits_is_woken() -> None:
+    """An item put by another thread ends the wait."""
+    inbox: "Inbox[Event]" = Inbox()
+    threading.Timer(0.05, inbox.put, [beat(7)]).start()
+    assert inbox.get(30.0) == beat(7)

@@ -1,0 +1,97 @@
+"""A service that is started beside the cluster while its daemon runs: real status scripts, looked at in a thread."""
+
+from __future__ import annotations
+
+import queue
+from pathlib import Path
+from typing import Iterator
+
+import pytest
+
+from opensvc_openha.core.model import ServiceSpec
+from opensvc_openha.daemon.outside_starts import OutsideStarts
+from opensvc_openha.daemon.script_runner import ScriptRunner
+from opensvc_openha.formats.layout import tree_layout
+from tests.waiting import LIMIT_S
+
+SCRIPT = """#!/bin/sh
+echo "$@ $OPENHA_ACTION" >> {root}/asked
+[ "$1" = status ] || exit 1
+cat {root}/says
+exit $(cat {root}/ends)
+"""
+
+
+class Place:
+    """One service, of which the test says what its script answers."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.found: "queue.SimpleQueue[str]" = queue.SimpleQueue()
+        self.layout = tree_layout(str(root))
+        (root / "log").mkdir()
+        self.script = root / "script"
+        self.script.write_text(SCRIPT.format(root=root))
+        self.script.chmod(0o755)
+        runner = ScriptRunner(self.layout, "deb1", "deb2", lambda ended: None)
+        self.service = ServiceSpec("registry", str(self.script), "deb1", "deb2", "/bin/true")
+        self.looks = OutsideStarts(lambda: [self.service], runner.ask, self.found.put, every_s=0.05)
+
+    def says(self, word: str, code: int = 0) -> None:
+        """What the script answers from now on."""
+        (self.root / "says").write_text(f"{word}\n")
+        (self.root / "ends").write_text(f"{code}\n")
+
+    def asked(self) -> "list[str]":
+        """Each call of the script."""
+        path = self.root / "asked"
+        return path.read_text().splitlines() if path.exists() else []
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    """A service that is down."""
+    made = Place(tmp_path)
+    made.says("down", 1)
+    yield made
+    made.looks.stop()
+
+
+def test_a_start_is_found_by_a_look_and_the_log_of_the_service_has_nothing_of_it(place: Place) -> None:
+    """Down at first, then started by somebody: reported, again and again until the engine knows."""
+    place.looks.start()
+    assert not place.looks.look(place.service)
+    place.says("up")
+    assert [place.found.get(timeout=LIMIT_S) for _ in range(2)] == ["registry", "registry"]
+    assert set(place.asked()) == {"status status"}
+    assert not (place.root / "log" / "registry.log").exists()
+
+
+@pytest.mark.parametrize("word, code, is_up", [
+    ("up", 0, True), ("warn", 2, True), ("down", 1, False), ("stdby up", 6, False), ("n/a", 3, False), ("up", 1, False),
+])
+def test_what_counts_as_up_is_what_a_daemon_that_starts_would_take_for_it(
+    place: Place, word: str, code: int, is_up: bool
+) -> None:
+    """Up, or parts of it."""
+    place.says(word, code)
+    assert place.looks.look(place.service) is is_up
+
+
+def test_a_script_that_does_not_tell_is_left_alone_until_it_is_another_one(place: Place) -> None:
+    """Many scripts do not know `status`: they are not run each minute for nothing."""
+    place.says("usage: script start|stop", 2)
+    for _ in range(3):
+        assert not place.looks.look(place.service)
+    assert len(place.asked()) == 1
+    place.script.write_text(place.script.read_text() + "# changed\n")
+    place.says("up")
+    assert place.looks.look(place.service)
+
+
+def test_a_script_that_is_gone_or_cannot_run_is_no_start(place: Place) -> None:
+    """That is reported elsewhere."""
+    place.script.chmod(0o644)
+    assert not place.looks.look(place.service)
+    place.script.unlink()
+    assert not place.looks.look(place.service)

@@ -1,0 +1,182 @@
+"""What the kernel says of interfaces, and which senders count as mute for it."""
+
+from __future__ import annotations
+
+import os
+import queue
+import struct
+import subprocess
+import sys
+import textwrap
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from opensvc_openha.core.model import LinkKind, LinkSpec
+from opensvc_openha.core.timing import MUTE_REST_S
+from opensvc_openha.formats.netlink import InterfaceNews, ask_for_all, read_news
+from opensvc_openha.heartbeat.interface_monitor import InterfaceWatch, MuteSenders
+
+FIRST = LinkSpec("deb1", LinkKind.NET, "eth1", "239.131.50.10", 5010, 0, 10.0)
+SECOND = LinkSpec("deb1", LinkKind.UNICAST, "eth2", "10.50.2.2", 5010, 0, 10.0)
+DISK = LinkSpec("deb1", LinkKind.DIO, "/dev/sdb", "", 0, 0, 10.0)
+UP = 0x1 | 0x40
+INDEXES = {"eth1": 2, "eth2": 3}
+
+
+def message(kind: int, index: int, flags: int, family: int = 0, tail: bytes = b"") -> bytes:
+    """One message as the kernel of this machine writes it, with some attribute behind."""
+    body = bytes([family, 0, 1, 0]) + index.to_bytes(4, sys.byteorder) + flags.to_bytes(4, sys.byteorder) + bytes(4) + tail
+    head = (16 + len(body)).to_bytes(4, sys.byteorder) + kind.to_bytes(2, sys.byteorder) + bytes(10)
+    return (head + body).ljust((16 + len(body) + 3) & ~3, b"\0")
+
+
+def test_all_interfaces_are_asked_for_whatever_they_are() -> None:
+    """RTM_GETLINK as a request for all (flags 0x301), of no family, kind, number or state."""
+    assert ask_for_all(7) == struct.pack("=IHHII", 32, 18, 0x301, 7, 0) + bytes(16)
+
+
+def test_messages_of_the_kernel_are_read_and_others_left_out() -> None:
+    """Up, no carrier, off, gone; a bridge's word on its port, an end of a list and a cut message say nothing."""
+    data = (message(16, 2, UP, tail=b"\x06\0\3\0ab") + message(16, 3, 0x1) + message(16, 4, 0x40) + message(17, 5, UP)
+            + message(17, 6, UP, family=7) + message(3, 7, UP) + message(16, 8, UP)[:-1])
+    assert read_news(data) == [InterfaceNews(2, True, False), InterfaceNews(3, False, False), InterfaceNews(4, False, False),
+                               InterfaceNews(5, True, True)]
+
+
+@given(st.binary(max_size=200), st.lists(st.integers(0, 40), max_size=3))
+def test_any_bytes_are_read_or_left_out(data: bytes, cuts: "list[int]") -> None:
+    """Whatever comes in, nothing is raised, and no endless loop begins."""
+    read_news(data)
+    for cut in cuts:
+        read_news(message(16, 1, UP)[:cut] + data)
+
+
+def seeing(*senders: LinkSpec) -> MuteSenders:
+    """All interfaces are up."""
+    mute = MuteSenders(lambda name: INDEXES.get(name, 0))
+    mute.use(senders or (FIRST, SECOND, DISK))
+    mute.learn([InterfaceNews(2, True, False), InterfaceNews(3, True, False)])
+    assert mute.changed(100.0) is None
+    return mute
+
+
+def test_interface_that_goes_down_and_up_is_told_at_once_each_way() -> None:
+    """One change, one set; what does not concern a link is not told."""
+    mute = seeing()
+    mute.learn([InterfaceNews(2, False, False), InterfaceNews(99, False, False)])
+    assert mute.changed(200.0) == {FIRST}
+    assert mute.changed(200.1) is None
+    mute.learn([InterfaceNews(3, True, True)])
+    assert mute.changed(200.2) is None
+    mute.learn([InterfaceNews(2, True, False)])
+    assert mute.changed(200.3) == frozenset()
+
+
+def test_interface_that_flaps_is_told_of_once_a_rest() -> None:
+    """Down again 0.1 s after it was told: told only after the rest, and only if it is down then; eth2 is told at once."""
+    mute = seeing()
+    mute.learn([InterfaceNews(2, False, False)])
+    assert mute.changed(200.0) == {FIRST}
+    told = 0
+    for step in range(1, 10):
+        mute.learn([InterfaceNews(2, step % 2 == 1, False)])
+        told += mute.changed(200.0 + 0.1 * step) == {FIRST}
+    assert told == 0
+    mute.learn([InterfaceNews(2, False, False), InterfaceNews(3, False, False)])
+    assert mute.changed(200.95) == {SECOND}
+    assert mute.changed(200.0 + MUTE_REST_S) == {FIRST, SECOND}
+
+
+def test_missing_interface_is_down_and_a_new_one_is_not_before_it_is_known() -> None:
+    """No interface of that name: mute. One of that name the kernel has not told of yet: not."""
+    mute = MuteSenders({"eth1": 0, "eth2": 9}.__getitem__)
+    mute.use((FIRST, SECOND))
+    assert mute.changed(100.0) is None
+    mute.learn([])
+    assert mute.changed(100.0) == {FIRST}
+
+
+def test_kernel_that_cannot_be_heard_makes_nothing_mute() -> None:
+    """What was known may be wrong: nothing counts as down, until there is news again."""
+    mute = seeing()
+    mute.learn([InterfaceNews(2, False, False)])
+    assert mute.changed(200.0) == {FIRST}
+    mute.forget()
+    assert mute.changed(205.0) == frozenset()
+
+
+WATCHED = """
+import queue, subprocess, sys
+from opensvc_openha.core.model import LinkKind, LinkSpec
+from opensvc_openha.heartbeat.interface_monitor import InterfaceWatch
+
+def ip(line):
+    subprocess.run(["ip", *line.split()], check=True)
+
+def told(wanted):
+    got = news.get(timeout=10)
+    assert {link.device for link in got} == wanted, got
+
+senders = tuple(LinkSpec("deb1", LinkKind.NET, name, "239.131.50.10", 5010 + at, 0, 10.0) for at, name in enumerate(("h1", "h3")))
+ip("link add h1 type veth peer name h2")
+ip("link set h1 up")
+ip("link set h2 up")
+news = queue.Queue()
+watch = InterfaceWatch(news.put)
+watch.use(senders)
+watch.start(lambda: None)
+told({"h3"})
+ip("link set h1 down")
+told({"h1", "h3"})
+ip("link set h1 up")
+told({"h3"})
+ip("link add h3 type veth peer name h4")
+ip("link set h4 up")
+ip("link set h3 up")
+told(set())
+import time
+time.sleep(1.1)
+ip("link set h2 down")
+told({"h1"})
+ip("link set h2 up")
+told(set())
+time.sleep(1.1)
+ip("link del h1")
+told({"h1"})
+watch.use(senders[1:])
+told(set())
+watch.stop()
+assert not watch._thread.is_alive() and news.empty()
+print("all told")
+"""
+
+
+def test_real_interfaces_are_watched() -> None:
+    """Missing, off, without a carrier, deleted, made: each is told, and the thread ends when it is asked to."""
+    if os.geteuid() != 0:
+        if os.environ.get("CI") == "true":
+            pytest.fail("needs root, which CI has")
+        pytest.skip("needs root for a network namespace")
+    done = subprocess.run(["unshare", "--net", sys.executable, "-c", textwrap.dedent(WATCHED)], capture_output=True, text=True,
+                          timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (0, "all told\n"), done.stderr
+
+
+def test_system_without_netlink_has_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another operating system: nothing is told, and the end of the daemon does not wait."""
+    monkeypatch.delattr("socket.AF_NETLINK")
+    news: "queue.SimpleQueue[object]" = queue.SimpleQueue()
+    watch = InterfaceWatch(news.put)
+    watch.use((FIRST,))
+    watch.start(lambda: None)
+    watch.stop()
+    assert news.empty() and not watch._thread.is_alive()
+
+
+def test_request_is_a_dump_of_all_links() -> None:
+    """The bytes are those of `ip link`: RTM_GETLINK, with the flags of a dump, for every family."""
+    data = ask_for_all(7)
+    assert len(data) == 32 and int.from_bytes(data[:4], sys.byteorder) == 32
+    assert int.from_bytes(data[4:6], sys.byteorder) == 18 and int.from_bytes(data[6:8], sys.byteorder) == 0x301

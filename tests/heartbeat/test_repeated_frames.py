@@ -1,0 +1,165 @@
+"""A listener's thread in front of the engine: recorded frames that are played by the thousand do not reach it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Optional
+
+import pytest
+
+from opensvc_openha.core.beat import Beat, BootId
+from opensvc_openha.core.events import BeatReceived
+from opensvc_openha.core.model import LinkKind, LinkSpec, Wire
+from opensvc_openha.formats.beat_frame import encode_beat
+from opensvc_openha.formats.frame_seal import Key, Seal, link_binding
+from opensvc_openha.formats.key_file import KeyRing
+from opensvc_openha.formats.legacy_frame import LegacyRecord, encode_record
+from opensvc_openha.formats.options_file import AuthMode, HeartbeatOptions
+from opensvc_openha.heartbeat.authentication import Authentication
+from opensvc_openha.heartbeat.beat_intake import KNOWN_FRAMES, REPEATS_TOLD_S, BeatIntake
+from opensvc_openha.heartbeat.codec.legacy import LegacyCodec
+from opensvc_openha.heartbeat.codec.own import OwnCodec
+from opensvc_openha.heartbeat.link_workers import ListenerThread
+from opensvc_openha.links.base import Received
+
+PEER = "deb1"
+LINK = LinkSpec(PEER, LinkKind.NET, "eth1", "239.131.50.10", 5010, 0, 10)
+KEY = Key(bytes([7] * 32))
+FOR_S = 5.0
+
+
+def frame(seq: int, key: Optional[Key]) -> bytes:
+    """A beat of the peer."""
+    seal = None if key is None else Seal(key, key.key_id, link_binding(LINK))
+    return encode_beat(Beat(PEER, BootId(1, 1), seq, None, {}, sent_at=0.0), pid=1, interval_s=1.0, with_names=False, seal=seal)
+
+
+def listener(key: Optional[Key], taken: "list[BeatReceived]") -> ListenerThread:
+    """The thread, not started, which hands what it takes to a list in the place of the engine."""
+    authentication = Authentication("deb2", BootId(9, 9))
+    mode = AuthMode.OFF if key is None else AuthMode.ENFORCED
+    authentication.update(HeartbeatOptions(mode, ""), None if key is None else KeyRing(key), {})
+
+    def deliver(event: BeatReceived) -> bool:
+        taken.append(event)
+        return True
+
+    codec = OwnCodec(LINK, tuple, authentication)
+    return ListenerThread(LINK, codec, deliver, lambda tried: None, lambda link, is_fault, text: None)
+
+
+@pytest.mark.parametrize("key", [None, KEY], ids=["off", "enforced"])
+def test_replayed_flood_is_counted_and_the_engine_hears_of_some_of_it_only(key: Optional[Key]) -> None:
+    """A hundred recorded frames, played a thousand a second among new ones: each new one is handed on, all others counted."""
+    taken: "list[BeatReceived]" = []
+    thread = listener(key, taken)
+    tape = [frame(seq, key) for seq in range(1, 101)]
+    fresh = [frame(seq, key) for seq in range(101, 106)]
+    for data in tape:
+        thread._intake.take(Received(data, 0.0, PEER))
+    del taken[:]
+    played = int(1000 * FOR_S)
+    for number in range(played):
+        thread._intake.take(Received(tape[number % len(tape)], number / 1000, PEER))
+        if number % 1000 == 500:
+            thread._intake.take(Received(fresh[number // 1000], number / 1000, PEER))
+    assert [event.beat.seq for event in taken if event.beat.seq > 100] == [101, 102, 103, 104, 105]
+    told = len(taken) - len(fresh)
+    assert 1 <= told <= FOR_S / REPEATS_TOLD_S + 1
+    assert thread.counts == {"replayed": played - told}
+
+
+def test_frames_are_forgotten_in_the_order_in_which_they_came() -> None:
+    """More frames than a listener remembers: memory is bounded, and the oldest is an ordinary frame again."""
+    taken: "list[BeatReceived]" = []
+    thread = listener(None, taken)
+    for seq in range(1, KNOWN_FRAMES + 2):
+        thread._intake.take(Received(frame(seq, None), 0.0, PEER))
+    del taken[:]
+    for seq in (2, 2, 1, 1):
+        thread._intake.take(Received(frame(seq, None), 0.0, PEER))
+    assert [event.beat.seq for event in taken] == [2, 1]
+
+
+def test_recording_longer_than_any_memory_costs_no_tag_when_it_is_played_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """More authentic frames than were ever kept, in turn, ten thousand a second: the tag of few is worked out, none is new.
+
+    A beat of the living peer among them is handed on, and so is the first one of its next life.
+    """
+    from opensvc_openha.heartbeat import authentication as judged
+
+    taken: "list[BeatReceived]" = []
+    thread = listener(KEY, taken)
+    tape = [frame(seq, KEY) for seq in range(1, 2 * KNOWN_FRAMES)]
+    for data in tape:
+        thread._intake.take(Received(data, 0.0, PEER))
+    del taken[:]
+    tags = []
+    is_authentic = judged.is_authentic
+    monkeypatch.setattr(judged, "is_authentic", lambda *args: tags.append(args) or is_authentic(*args))
+    for number, data in enumerate(tape * 3):
+        thread._intake.take(Received(data, number / 10_000, PEER))
+    seconds = 3 * len(tape) / 10_000
+    assert len(tags) <= seconds / REPEATS_TOLD_S + 1
+    del taken[:]
+    thread._intake.take(Received(frame(len(tape) + 1, KEY), seconds, PEER))
+    assert [event.beat.seq for event in taken] == [len(tape) + 1]
+
+
+def test_number_that_was_never_authentic_keeps_no_beat_out() -> None:
+    """A forged frame claims the highest number: refused, and the true beats below it are handed on."""
+    taken: "list[BeatReceived]" = []
+    thread = listener(KEY, taken)
+    for data in (frame(2**64 - 1, Key(bytes(32))), frame(2**64 - 1, None), frame(5, KEY)):
+        thread._intake.take(Received(data, 0.0, PEER))
+    assert [event.beat.seq for event in taken] == [5]
+    assert thread.counts == {"unknown key": 1, "unauthenticated": 1}
+
+
+@pytest.mark.parametrize(
+    ("address", "source", "is_taken"),
+    [("10.11.1.2", "10.11.1.2:5010", True), ("10.11.1.2", "10.11.1.9:5010", False), ("", "10.11.1.9:5010", True),
+     ("fe80::1", "[fe80::1%eth1]:5010", True), ("fe80::1", "[fe80::2%eth1]:5010", False), ("10.11.1.2", "[10.11.1.2]:9", True)],
+)
+def test_link_listens_to_its_configured_address_only(address: str, source: str, is_taken: bool) -> None:
+    """Without a key, too: a frame from elsewhere is counted and not looked into, whatever it says."""
+    taken: "list[BeatReceived]" = []
+    counted: "list[str]" = []
+    link = replace(LINK, peer_address=address)
+    intake = BeatIntake(link, OwnCodec(link, tuple, Authentication("deb2", BootId(9, 9))),
+                        lambda event: not taken.append(event), lambda reason, what, number: counted.append(reason))
+    intake.take(Received(frame(1, None), 0.0, source))
+    assert (len(taken), counted) == ((1, []) if is_taken else (0, ["source"]))
+
+
+def test_record_from_a_wrong_source_does_not_keep_the_genuine_one_out() -> None:
+    """The original's record of the next second is easily guessed: sent first, from elsewhere, it is not remembered."""
+    taken: "list[BeatReceived]" = []
+    counted: "list[str]" = []
+    link = replace(LINK, wire=Wire.LEGACY, peer_address="10.11.1.2")
+    intake = BeatIntake(link, LegacyCodec(link, tuple), lambda event: not taken.append(event),
+                        lambda reason, what, number: counted.append(reason))
+    record = encode_record(LegacyRecord(PEER, (), 1_800_000_000, 5, 1, 5010, "239.131.50.10"))
+    for source in ("10.11.1.9:5010", "10.11.1.2:5010", "10.11.1.2:5010"):
+        intake.take(Received(record, 0.0, source))
+    assert (len(taken), counted) == (1, ["source", "repeated"])
+
+
+@pytest.mark.parametrize("wire", list(Wire))
+def test_frame_that_the_engine_had_no_room_for_counts_when_it_comes_again(wire: Wire) -> None:
+    """The queue was full: nothing is remembered of it, on no kind of link."""
+    link = replace(LINK, wire=wire)
+    codec = LegacyCodec(link, tuple) if wire is Wire.LEGACY else OwnCodec(link, tuple, Authentication("deb2", BootId(9, 9)))
+    data = encode_record(LegacyRecord(PEER, (), 1_800_000_000)) if wire is Wire.LEGACY else frame(1, None)
+    room = iter((False, True))
+    taken: "list[bool]" = []
+    counted: "list[str]" = []
+
+    def deliver(event: BeatReceived) -> bool:
+        taken.append(next(room))
+        return taken[-1]
+
+    intake = BeatIntake(link, codec, deliver, lambda reason, what, number: counted.append(reason))
+    for _ in range(2):
+        intake.take(Received(data, 0.0, "10.11.1.2:5010"))
+    assert (taken, counted) == ([False, True], ["overload"])

@@ -1,0 +1,54 @@
+"""Duels of two nodes on a grid: a part of it in each run, and planted faults that it must find."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from opensvc_openha.core.facts import Turn
+from opensvc_openha.core.fencing import Fencing
+from opensvc_openha.verify.random.duels import Duel, duels, play
+
+PART = list(itertools.islice(duels(), 0, None, 23))
+
+
+@pytest.mark.parametrize("part", range(6))
+def test_of_two_nodes_cut_from_each_other_one_survives_and_all_runs_in_the_end(part: int) -> None:
+    """Each 23rd duel of the grid; `make enumerate` plays all of them."""
+    broken = [f"{duel.text}: {problem}" for duel in PART[part::6] if (problem := play(duel))]
+    assert not broken, "\n".join(broken)
+
+
+def _split(offset_s: float, first: "str | None" = "deb1", lag_s: float = 1.5) -> Duel:
+    return Duel(("deb1", "deb2"), first, offset_s, lag_s, (0, 0))
+
+
+def test_nodes_without_turns_shoot_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the rules before did: each fences at the end of its delay."""
+    monkeypatch.setattr(Fencing, "_find_turn", lambda desk, view, now: now)
+    assert "S5 broken" in play(_split(0.3, first=None))
+
+
+def test_nodes_that_both_hold_the_right_shoot_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both claim the first turn."""
+    monkeypatch.setattr(Fencing, "update_turn", lambda desk, told, view, seq: setattr(desk, "turn", Turn.HELD))
+    assert "S5 broken" in play(_split(0.3, first=None))
+
+
+def test_fenced_node_that_does_not_keep_still_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It fences the survivor in return."""
+    monkeypatch.setattr(Fencing, "is_boot_blocked", lambda desk, svc, now: False)
+    assert "S8 broken" in play(_split(0.3, first=None))
+
+
+def test_turns_that_are_not_counted_from_the_first_silence_meet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One node is heard calling the other silent for a while before all is cut."""
+    heard = Fencing.heard
+
+    def careless(desk: Fencing, view: object, now: float) -> None:
+        heard(desk, view, now)  # type: ignore[arg-type]
+        desk._told_anchor = None
+
+    monkeypatch.setattr(Fencing, "heard", careless)
+    assert any("S5 broken" in play(_split(offset_s)) for offset_s in (14.0, 15.2, 16.5, 18.0))

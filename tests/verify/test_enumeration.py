@@ -1,0 +1,77 @@
+"""Two engines in every state x every event x every fate of beats and scripts, as deep as each run affords."""
+
+from __future__ import annotations
+
+from typing import Optional
+
+import pytest
+
+from opensvc_openha.core.events import Command, ScriptOutcome
+from opensvc_openha.core.fencing import Fencing
+from opensvc_openha.core.peer_view import Evidence, PeerView
+from opensvc_openha.core.states import ServiceState
+from opensvc_openha.verify.exhaustive.bounded_model import SmallWorld
+from opensvc_openha.verify.exhaustive.model_checker import Enumeration
+
+
+@pytest.mark.parametrize(
+    ("search", "depth", "edges"),
+    [
+        pytest.param(Enumeration(), 2, 3_000, id="every world"),
+        pytest.param(Enumeration(by_pair=True), 4, 18_000, id="every pair of states"),
+        pytest.param(Enumeration(by_pair=True, key_id="aabbccdd"), 3, 5_000, id="authenticated"),
+        pytest.param(Enumeration(by_pair=True, is_primary_swapped=True), 3, 5_000, id="both primary"),
+        pytest.param(Enumeration(by_pair=True, with_force=True), 3, 15_000, id="with force"),
+        pytest.param(Enumeration(by_pair=True, key_id="aabbccdd", tells_power=True), 3, 4_000, id="fences that tell"),
+    ],
+)
+def test_whatever_happens_to_two_nodes_no_promise_is_broken(search: Enumeration, depth: int, edges: int) -> None:
+    """Breadth first from two nodes that were switched on: no invariant breaks, and as much was tried as ever."""
+    found = search.run(depth)
+    assert not found.broken, found.broken
+    assert found.edges >= edges
+
+
+def test_world_and_its_copy_go_their_own_ways() -> None:
+    """What happens in a copy leaves the original as it was, and the same happens in both."""
+    world = SmallWorld()
+    world.start()
+    copy, before = world.copy(), world.outline()
+    copy.command(0, Command.UNFREEZE)
+    copy.run(0.1)
+    assert world.outline() == before != copy.outline()
+    world.command(0, Command.UNFREEZE)
+    world.run(0.1)
+    assert world.outline() == copy.outline()
+    assert world.nodes[0].engine is not copy.nodes[0].engine
+
+
+def test_engine_that_takes_any_word_for_an_acknowledgement_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A planted fault: the rule that is broken and the way that led there are told."""
+    evidence = PeerView.evidence
+
+    def careless(view: PeerView, service: str, ready_seq: Optional[int]) -> Evidence:
+        found = evidence(view, service, ready_seq)
+        return Evidence.OUT_ACKED if found is Evidence.OUT else found
+
+    monkeypatch.setattr(PeerView, "evidence", careless)
+    found = Enumeration(by_pair=True).run(4)
+    assert "S2 broken" in found.broken and "unfreeze on deb1" in found.broken
+
+
+def test_engine_that_trusts_a_fence_although_the_peer_was_heard_since_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A planted fault that needs a slow fence and a peer that is heard meanwhile, and falls silent again."""
+    monkeypatch.setattr(Fencing, "_void", lambda desk: None)
+    assert "S2 broken" in Enumeration(by_pair=True).run(4).broken
+
+
+def test_script_that_is_killed_half_way_leaves_the_service_in_use() -> None:
+    """START_FAILED with something still running is not called out, and the world knows that it runs."""
+    world = SmallWorld()
+    world.start()
+    world.command(0, Command.UNFREEZE)
+    world.run(0.1)
+    world.end_script(0, ScriptOutcome.FAILED, True)
+    engine = world.nodes[0].engine
+    assert engine is not None and engine.beat().states["registry"] is ServiceState.START_FAILED
+    assert world.runs(0)
