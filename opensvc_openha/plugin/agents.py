@@ -9,13 +9,12 @@ import json
 import os
 from typing import Optional
 
+from opensvc_openha.plugin import agent_1x, agent_2_1
 from opensvc_openha.plugin.agent import HOMES, Agent, AgentLine
 
 
 def find_agents(directory: Optional[str]) -> "tuple[Agent, ...]":
     """The agents below a directory: the agent's own home, or one that stands for /; without one, this machine's."""
-    from opensvc_openha.plugin import agent_1x, agent_2_1
-
     lines = (*agent_1x.LINES, agent_2_1.LINE)
     root = os.path.abspath(directory).rstrip("/") if directory else ""
     places = [(root, "")] if root else []
