@@ -1,4 +1,4 @@
-"""How beats become the bytes of a link and back: one codec per wire format, one object per end of a link.
+"""This package's own frame as a codec: beats to small frames and back.
 
 A codec may remember what it needs of earlier frames (names, sequence numbers); it is used by one thread only.
 """

@@ -5,13 +5,12 @@ from __future__ import annotations
 from opensvc_openha.core.model import LinkSpec, Wire
 from opensvc_openha.heartbeat.authentication import Authentication
 from opensvc_openha.heartbeat.codec.base import Codec, Names
+from opensvc_openha.heartbeat.codec.legacy import LegacyCodec
 from opensvc_openha.heartbeat.codec.own import OwnCodec
 
 
 def codec_for(link: LinkSpec, own_names: Names, authentication: Authentication) -> Codec:
     """The codec of one end of a link."""
     if link.wire is Wire.LEGACY:
-        from opensvc_openha.heartbeat.codec.legacy import LegacyCodec  # Here, because it builds on this module.
-
         return LegacyCodec(link, own_names)
     return OwnCodec(link, own_names, authentication)
