@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from random import Random
-from typing import TYPE_CHECKING, Dict, Optional, Set, Tuple
+from typing import Dict, Optional, Set, Tuple
 
 from opensvc_openha.agent.actions.fencing import PeerKnowledge, Verdict, decide
 from opensvc_openha.core.actions import RunScript
@@ -16,10 +16,7 @@ from opensvc_openha.core.events import ScriptExited, ScriptKind, ScriptOutcome
 from opensvc_openha.core.timing import CHECK_LIMIT_S, KILL_GRACE_S, PROBE_LIMIT_S, START_LIMIT_S, STOP_LIMIT_S
 from opensvc_openha.verify.invariants import Fenced, InvariantBroken, ScriptBegan, ScriptEnded, StartedByHand, ToldPower
 from opensvc_openha.verify.random.plan import Fence
-
-if TYPE_CHECKING:
-    from opensvc_openha.verify.random.simulated_daemon import SimulatedDaemon
-    from opensvc_openha.verify.random.simulated_node import SimulatedNode
+from opensvc_openha.verify.random.ports import DaemonPorts, NodePorts
 
 _LIMIT_S = {
     ScriptKind.CHECK: CHECK_LIMIT_S,
@@ -34,7 +31,7 @@ class _Process:
     """A script that runs."""
 
     action: RunScript
-    life: "Optional[SimulatedDaemon]"
+    life: "Optional[DaemonPorts]"
     began_at: float
     is_ok: bool = True
     is_alive: bool = True
@@ -44,7 +41,7 @@ class _Process:
 class Scripts:
     """Processes of one node, and what they left running."""
 
-    def __init__(self, machine: "SimulatedNode") -> None:
+    def __init__(self, machine: "NodePorts") -> None:
         self._machine = machine
         self._clockwork = machine.clockwork
         self._dice = Random(f"{machine.plan.seed} scripts {machine.name}")
@@ -102,7 +99,7 @@ class Scripts:
             return
         self._start(action, self._machine.life)
 
-    def _start(self, action: RunScript, life: "Optional[SimulatedDaemon]") -> None:
+    def _start(self, action: RunScript, life: "Optional[DaemonPorts]") -> None:
         machine, service = self._machine, action.service
         before = self._processes.get(service)
         if before is not None and action.kind is ScriptKind.PROBE and before.life is None:
@@ -118,7 +115,7 @@ class Scripts:
             self.running[service] = True
         machine.observe(ScriptBegan(machine.monotonic, machine.name, service, action.kind, self._is_fence(action)))
         if action.kind is not ScriptKind.PROBE:
-            machine.on_decisive(machine)
+            machine.announce_decisive()
         duration_s = self._draw(process)
         limit_s = _LIMIT_S[action.kind]
         if duration_s > limit_s:
@@ -126,7 +123,7 @@ class Scripts:
             duration_s = limit_s + KILL_GRACE_S
         self._clockwork.after(duration_s, self._end, process)
 
-    def _await_orphan(self, action: RunScript, life: "Optional[SimulatedDaemon]", before: _Process) -> None:
+    def _await_orphan(self, action: RunScript, life: "Optional[DaemonPorts]", before: _Process) -> None:
         """The status script waits for a dead daemon's script, and ends it after the limit of the longest one."""
         if life is None or life.is_over or not before.is_alive:
             return
@@ -138,7 +135,7 @@ class Scripts:
         else:
             self._start(action, life)
 
-    def _retry_probe(self, action: RunScript, life: "SimulatedDaemon") -> None:
+    def _retry_probe(self, action: RunScript, life: "DaemonPorts") -> None:
         if not life.is_over and self._machine.life is life:
             self._start(action, life)
 
@@ -210,7 +207,7 @@ class Scripts:
         machine.observe(Fenced(machine.peer.monotonic, machine.peer.name, machine.name))
         machine.peer.power_off("fenced")
 
-    def _tell_power(self, action: RunScript, life: "Optional[SimulatedDaemon]") -> None:
+    def _tell_power(self, action: RunScript, life: "Optional[DaemonPorts]") -> None:
         """The power switch of the peer says how it stands at this moment, if there is anybody left to be told."""
         machine, is_on = self._machine, self._machine.peer.is_powered
         if life is None or life.is_over:

@@ -7,7 +7,7 @@ thing: the listeners go on and stamp what they receive, and all of it waits in t
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Callable, Dict, List, Mapping, Tuple
+from typing import Callable, Dict, List, Mapping, Tuple
 
 from opensvc_openha.core.actions import (
     Announce,
@@ -37,10 +37,8 @@ from opensvc_openha.heartbeat.codec.base import Codec
 from opensvc_openha.heartbeat.codec.legacy import LegacyCodec
 from opensvc_openha.heartbeat.codec.own import OwnCodec
 from opensvc_openha.verify.invariants import Adopted, Arrived, Heard, Moved, Ordered, Said, StateLost
+from opensvc_openha.verify.random.ports import NodePorts
 from opensvc_openha.verify.random.simulated_network import Carried
-
-if TYPE_CHECKING:
-    from opensvc_openha.verify.random.simulated_node import SimulatedNode
 
 SOCKET_FRAMES = 250
 """What a socket's buffer holds while nobody reads it."""
@@ -63,7 +61,7 @@ class SimulatedDaemon:
     """The ports of one daemon, and the daemon."""
 
     def __init__(
-        self, machine: "SimulatedNode", boot: BootId, learned: "Mapping[str, RecoveredState]", kept: "Tuple[ServiceSpec, ...]"
+        self, machine: "NodePorts", boot: BootId, learned: "Mapping[str, RecoveredState]", kept: "Tuple[ServiceSpec, ...]"
     ) -> None:
         self._machine = machine
         self._clockwork = machine.clockwork
@@ -326,7 +324,7 @@ class SimulatedDaemon:
         machine.observe(Moved(machine.monotonic, machine.name, action.service, action.state))
         machine.note(f"{action.service} {action.state.name}{f' then {action.then.name}' if action.then else ''}")
         if action.state is ServiceState.START_READY:
-            machine.on_decisive(machine)
+            machine.announce_decisive()
         data = encode(StoredState(action.state, action.then))
         if machine.is_store_broken:
             machine.observe(StateLost(machine.monotonic, machine.name, action.service))

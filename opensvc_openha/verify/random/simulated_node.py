@@ -123,6 +123,10 @@ class SimulatedNode:
         """Shows the invariants what happened."""
         self._watch.observe(seen)
 
+    def announce_decisive(self) -> None:
+        """A start is announced, or a script of it begins: whoever waits for that is called."""
+        self.on_decisive(self)
+
     # --- power and daemon -----------------------------------------------------------------------------------
 
     def power_on(self) -> None:
