@@ -112,12 +112,12 @@ def _agent(args: "list[str]") -> int:
 
 
 def _demo(args: "list[str]") -> int:
-    # The demo stands above the commands it shows, so this one import goes up, when it is asked for.
-    import importlib
+    # A program of its own: it stands above the commands that it shows.
+    from opensvc_openha.cli.self_command import self_command
 
-    code = importlib.import_module("opensvc_openha.demo.main").main(args)
-    assert isinstance(code, int)
-    return code
+    command = [*self_command("opensvc_openha.demo"), *args]
+    sys.stdout.flush()
+    os.execv(command[0], command)
 
 
 def _svcmgr(args: "list[str]") -> int:
@@ -195,12 +195,17 @@ def _show_version(name: str) -> int:
 
 
 def console() -> NoReturn:
-    """Entry point of the console script: the one boundary that catches broadly."""
+    """Entry point of the console script."""
+    run(main)
+
+
+def run(command: "Callable[[list[str]], int]") -> NoReturn:
+    """Runs a command and ends the process with its exit code: the one boundary that catches broadly."""
     _open_standard_streams()
     _take_signals_as_usual()
     forgive(is_report(sys.argv[1:]))
     try:
-        code = main(sys.argv[1:])
+        code = command(sys.argv[1:])
         sys.stdout.flush()
     except OpenhaError as error:
         _flush()

@@ -8,9 +8,9 @@ import sys
 _PARENT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
-def self_command() -> "list[str]":
+def self_command(module: str = "opensvc_openha") -> "list[str]":
     """The words before a subcommand, as in ``[..., "nmond", "-f"]``."""
-    return [sys.executable, *(["-I"] if sys.flags.isolated else []), "-m", "opensvc_openha"]
+    return [sys.executable, *(["-I"] if sys.flags.isolated else []), "-m", module]
 
 
 def package_parent() -> str:

@@ -6,8 +6,9 @@ import argparse
 import signal
 import sys
 from types import FrameType
-from typing import List, Optional
+from typing import List, NoReturn, Optional
 
+from opensvc_openha.cli.main import run
 from opensvc_openha.demo.nodes import TwoNodes
 from opensvc_openha.demo.player import Player, install_services, last_words, prepare
 from opensvc_openha.demo.screen import Screen
@@ -44,6 +45,11 @@ def main(args: Optional[List[str]] = None) -> int:
         return error.exit_code
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def console() -> NoReturn:
+    """Entry point of the console script."""
+    run(main)
 
 
 def _interrupt(_signal: int, _frame: Optional[FrameType]) -> None:

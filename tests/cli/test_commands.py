@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 
 import pytest
 
@@ -200,7 +201,7 @@ def test_json_status_is_one_document(cluster_dir: ClusterDir) -> None:
     ["start"], ["stop"], ["restart"], ["kill"], ["status"], ["ezha", "start"], ["ezha"], ["service"], ["service", "-a"],
     ["service", "-A"], ["hb", "-a"], ["key", "install"], ["history"], ["why"], ["ps"], ["nmond"],
     ["install"], ["agent", "install"],
-    ["demo"], ["monitor"], ["svcmgr"], ["svcmon"],
+    ["monitor"], ["svcmgr"], ["svcmon"],
 ])
 def test_help_and_version_are_no_mistakes(words: "list[str]", option: str, capsys: "pytest.CaptureFixture[str]") -> None:
     """`openha stop --help`, `service -a -h`, `hb --version`: on stdout, with 0, and nothing is done."""
@@ -213,3 +214,10 @@ def test_help_and_version_are_no_mistakes(words: "list[str]", option: str, capsy
     shown = capsys.readouterr()
     assert (code, shown.err) == (0, "")
     assert shown.out == f"{words[0]} {__version__}\n" if option == "--version" else "sage" in shown.out
+
+
+def test_demo_is_a_program_of_its_own_that_openha_runs() -> None:
+    """`openha demo --help` is the help of the demo; `openha-demo` is the same program."""
+    for words in (["opensvc_openha", "demo"], ["opensvc_openha.demo"]):
+        done = subprocess.run([sys.executable, "-m", *words, "--help"], capture_output=True, text=True, check=True)
+        assert done.stdout.startswith("usage: openha demo") and not done.stderr
