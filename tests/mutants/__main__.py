@@ -144,7 +144,7 @@ def equivalents() -> "dict[str, str]":
 def main(argv: "list[str]") -> int:
     """Prints each mutant and who found it, then how many survived."""
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=str(__doc__).split("\n\n")[0])
-    parser.add_argument("--room", default=CORE, help=f"{', '.join(ROOMS)}, or one file as in runtime/files; several: a,b")
+    parser.add_argument("--room", default=CORE, help=f"{', '.join(ROOMS)}, or one file as in system/atomic_files; several: a,b")
     parser.add_argument("--every", type=int, default=1, help="only each Nth mutant of a file, and all planted by hand")
     parser.add_argument("--first", type=int, default=0, help="the first of those")
     parser.add_argument("--by-hand", action="store_true", help="only those of planted.py")

@@ -259,7 +259,7 @@ class _Planter:
         if len(node.args) > 2:
             yield self._make(node.args[2], "guard", "lambda s: True")
         for keyword in node.keywords:
-            if keyword.arg in ("run", "then", "ready", "done"):
+            if keyword.arg in ("run", "frozen_target", "ready", "done"):
                 yield self._make(keyword.value, f"no {keyword.arg}", "None")
 
     def _handlers(self, node: ast.AST) -> "Iterator[Mutant]":

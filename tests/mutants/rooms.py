@@ -37,30 +37,29 @@ ROOMS = {
     room.name: room for room in (
         # The decision code is named without its room, as it always was.
         Room(CORE, _DECISIONS, ("tests/core", "tests/verify/test_enumeration.py", "tests/verify/test_scenarios.py")),
-        Room("runtime",
-             _in("runtime", "files state_store managed_services node daemon script_runner authentication key_store lock"
-                            " link_threads pulse"
-                            " codec legacy_codec"),
-             ("tests/daemon", "tests/cli/test_key.py")),
-        # Of the room runtime, with the tests of their own, which take a part of the time.
-        Room("logs", _in("runtime", "script_log log_file log_keeper"),
-             ("tests/daemon/test_log_disks.py", "tests/daemon/test_log_files.py")),
+        *(Room(name, _in(name, files), tests) for name, files, tests in (
+            ("system", "atomic_files", ("tests/system", "tests/storage")),
+            ("storage", "state_store managed_services key_store", ("tests/storage", "tests/cli/test_key.py")),
+            ("heartbeat", "authentication link_workers codec/own codec/base codec/registry codec/legacy",
+             ("tests/heartbeat", "tests/daemon", "tests/cli/test_key.py")),
+            ("daemon", "action_executor daemon script_runner lock stall_detector", ("tests/daemon", "tests/storage")),
+        )),
         Room("links", _in("links", "slot_link disk_channel udp unicast net"), ("tests/links",)),
         Room("formats",
              _in("formats", "beat_frame frame_seal disk_slot state_file key_file legacy_frame monitor_file nodes_file"
                             " services_file device_signs netlink name_book state_list"),
              ("tests/formats", "tests/fuzz/test_parsers.py", "tests/heartbeat/test_interface_monitor.py")),
         Room("agent",
-             _in("agent", "actions runner cluster_actions sequence action_lock interruption commands fencing fence_plan"
-                          " fence_status"
-                          " selection own_place system_paths"),
+             _in("agent", "actions/dispatch actions/cluster actions/fencing service/runner service/ordering"
+                          " service/action_lock service/selection service/caller_location host/signals host/commands"
+                          " host/system_paths resources/fence_plan resources/fence_status"),
              ("tests/agent",)),
     )
 }
 
 
 def files_of(asked: "list[str]") -> "list[str]":
-    """The files of what is asked for: a room, or a room and a file as in ``runtime/files``; raises ValueError."""
+    """The files of what is asked for: a room, or a room and a file as in ``system/atomic_files``; raises ValueError."""
     found: "list[str]" = []
     for word in asked:
         name, _, file = word.removesuffix(".py").partition("/")

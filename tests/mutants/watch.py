@@ -27,7 +27,7 @@ from tests.mutants.plant import first_lines
 from tests.mutants.rooms import CORE, PACKAGE, ROOT, Room, path_of
 
 SEEN = ROOT / ".mutants"
-MEETS_ALL = ("tests/sim/",)
+MEETS_ALL = ("tests/verify/",)
 """Whole nodes: these tests meet every function, and watching them would take longer than they do."""
 
 
