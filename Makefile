@@ -4,14 +4,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help venv demo test agents acceptance lint bench fuzz enumerate mutants clean
+.PHONY: help venv demo test test-pythons format agents acceptance lint bench fuzz enumerate mutants clean
 
 help:
 	@echo "make demo   two nodes on this machine replay the tutorial, up to takeover and failback"
 	@echo "make test   all tests, with two real nodes in namespaces where that is possible"
+	@echo "make test-pythons  the fast tests under each Python of PYTHONS that is there: $(PYTHONS)"
 	@echo "make agents OPENSVC_AGENT_ROOTS=DIR:DIR...  the drivers' whole contract, and the tutorial in each of these OpenSVC agents; root"
 	@echo "make acceptance  two machines with kernels of their own (User-Mode Linux): LVM, docker, power failure; root, ten minutes"
-	@echo "make lint   flake8, mypy strict, import contract"
+	@echo "make format  what ruff can put right by itself"
+	@echo "make lint   ruff (format and check), mypy strict, import contract"
 	@echo "make bench  what heartbeats cost here, how fast a takeover and the agent are: prints tables"
 	@echo "make fuzz   hostile input for the parsers and a whole node, RUNS inputs of it"
 	@echo "make enumerate  two engines in every state x every event x every fate, DEPTH moves deep"
@@ -36,6 +38,17 @@ JOBS ?= 4
 test: venv
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(TESTS)
 
+PYTHONS ?= 3.11 3.12 3.13
+PYTHONS_TESTS ?= tests/core tests/formats tests/sim/test_scenarios.py
+
+# A virtual environment for each; a Python that is missing is named, and fails nothing.
+test-pythons:
+	@for version in $(PYTHONS); do \
+	    python=$$(command -v python$$version) && $$python -c '' 2>/dev/null || { echo "python$$version: not there"; continue; }; \
+	    $(MAKE) --no-print-directory VENV=$(VENV)-$$version PYTHON=$$python venv && \
+	    echo "python$$version:" && $(VENV)-$$version/bin/python -m pytest -q $(PYTHONS_TESTS) || exit 1; \
+	done
+
 # Checks nothing out: the agents are named by their source trees.
 agents: venv
 	@test -n "$(OPENSVC_AGENT_ROOTS)" || { echo "make agents OPENSVC_AGENT_ROOTS=DIR:DIR...: name source trees of OpenSVC agents" >&2; exit 2; }
@@ -46,9 +59,14 @@ acceptance: venv
 	$(BIN)/python -m tests.acceptance $(ACCEPTANCE) || [ $$? -eq 77 ]
 
 lint: venv
-	$(BIN)/flake8 opensvc_openha tests bench
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
 	$(BIN)/mypy
 	PYTHONPATH=. $(BIN)/lint-imports --config setup.cfg
+
+format: venv
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
 
 bench: venv
 	$(BIN)/python bench/heartbeats.py
@@ -76,5 +94,5 @@ mutants: venv
 	$(BIN)/python -m tests.mutants --every $(EVERY) $(MUTANTS)
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mutants .mypy_cache .pytest_cache .import_linter_cache .hypothesis .coverage
+	rm -rf $(VENV) $(VENV)-3.* build dist *.egg-info .mutants .mypy_cache .pytest_cache .import_linter_cache .ruff_cache .hypothesis .coverage
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

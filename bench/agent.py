@@ -1,11 +1,13 @@
-"""Prints what the embedded agent's status commands cost, cold: a new process each time, nothing kept between two of them.
+"""Prints what the embedded agent's status commands cost, cold: a new process each time, nothing
+kept between two of them.
 
     python bench/agent.py [runs per row]
 
-Service files in a temporary directory, each with an address, two file systems, an application with a check script, the implicit
-synchronisation and a heartbeat, without containers and without a node daemon. Every status is looked at anew; the real agents,
-whose figures stand beside ours, keep them from one command to the next except where "refresh" is said. Figures only: nothing
-fails because a machine is slow; on a busy one trust the processor time.
+Service files in a temporary directory, each with an address, two file systems, an application with
+a check script, the implicit synchronisation and a heartbeat, without containers and without a node
+daemon. Every status is looked at anew; the real agents, whose figures stand beside ours, keep them
+from one command to the next except where "refresh" is said. Figures only: nothing fails because a
+machine is slow; on a busy one trust the processor time.
 """
 
 from __future__ import annotations
@@ -58,7 +60,8 @@ REAL_AGENTS = (
     ("1.8, python 3.11, kept / refresh", "0.24", "0.37", "1.2", "0.26 / 0.31"),
     ("2.1, python 3.11, kept by its daemon / refresh", "0.68", "0.60", "0.58", "0.71 / 0.76"),
 )
-"""CPU seconds of `svcmon` with 1, 10 and 100 services and of `print status`, of the real agents, measured on such a machine."""
+"""CPU seconds of `svcmon` with 1, 10 and 100 services and of `print status`, of the real agents,
+measured on such a machine."""
 
 
 def row(*cells: object) -> None:
@@ -72,10 +75,13 @@ def heading(*cells: str) -> None:
     row(*("---" for _ in cells))
 
 
-def environment(root: str) -> "dict[str, str]":
+def environment(root: str) -> dict[str, str]:
     """Where the commands find their files."""
     env = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    env.update({f"OSVC_{name.upper()}": f"{root}/{name}" for name in ("etc", "var", "log", "bin")}, EZ=f"{root}/cluster")
+    env.update(
+        {f"OSVC_{name.upper()}": f"{root}/{name}" for name in ("etc", "var", "log", "bin")},
+        EZ=f"{root}/cluster",
+    )
     return env
 
 
@@ -86,13 +92,18 @@ def make_services(root: str, count: int) -> None:
             file.write(SERVICE.format(node=node_name(), number=number, root=root))
 
 
-def measure(words: "list[str]", root: str, runs: int) -> "tuple[list[float], list[float], int]":
+def measure(words: list[str], root: str, runs: int) -> tuple[list[float], list[float], int]:
     """CPU seconds and wall seconds of each run, and the memory of the largest process in MB."""
     cpu, wall = [], []
     for _ in range(runs):
         before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
-        subprocess.run([sys.executable, "-m", "opensvc_openha", *words], env=environment(root), check=False,
-                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        subprocess.run(
+            [sys.executable, "-m", "opensvc_openha", *words],
+            env=environment(root),
+            check=False,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         wall.append(time.monotonic() - began)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         cpu.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
@@ -102,20 +113,33 @@ def measure(words: "list[str]", root: str, runs: int) -> "tuple[list[float], lis
 def main() -> None:
     """All tables."""
     runs = int(sys.argv[1]) if len(sys.argv) > 1 else 7
-    print(f"Python {platform.python_version()}, {platform.machine()}, {os.cpu_count()} cores,"
-          f" load average {os.getloadavg()[0]:.1f} at the beginning; {runs} cold runs per row\n")
+    print(
+        f"Python {platform.python_version()}, {platform.machine()}, {os.cpu_count()} cores,"
+        f" load average {os.getloadavg()[0]:.1f} at the beginning; {runs} cold runs per row\n"
+    )
     with tempfile.TemporaryDirectory() as root:
         for name in ("etc", "var", "log", "bin"):
             os.mkdir(f"{root}/{name}")
         with open(f"{root}/init", "w", encoding="ascii") as file:
             file.write("#!/bin/sh\nexit 1\n")
         os.chmod(f"{root}/init", 0o755)
-        heading("command", "services", "CPU median (s)", "CPU least", "wall median", "wall least", "goal (wall)", "MB")
+        heading(
+            "command",
+            "services",
+            "CPU median (s)",
+            "CPU least",
+            "wall median",
+            "wall least",
+            "goal (wall)",
+            "MB",
+        )
         for count in SERVICES:
             make_services(root, count)
             measure(["svcmon"], root, 1)  # Compiles, and makes the wrappers.
-            for words, goal in ((["svcmon"], "1.00" if count == 100 else ""),
-                                (["svcmgr", "-s", "web001.example.com", "print", "status"], "0.15")):
+            for words, goal in (
+                (["svcmon"], "1.00" if count == 100 else ""),
+                (["svcmgr", "-s", "web001.example.com", "print", "status"], "0.15"),
+            ):
                 cpu, wall, megabytes = measure(words, root, runs)
                 figures = [statistics.median(cpu), min(cpu), statistics.median(wall), min(wall)]
                 shown = "svcmon" if words == ["svcmon"] else "print status"

@@ -1,10 +1,12 @@
-"""Counts what two healthy nodes with many services do wrong while they are busy with those: it should be nothing at all.
+"""Counts what two healthy nodes with many services do wrong while they are busy with those: it
+should be nothing at all.
 
     python bench/busy_nodes.py [-n SERVICES ...] [-s PROFILE:TIMEOUT ...]
 
-Real daemons on two nodes in namespaces, two multicast links. All services are unfrozen on one node, then on the other, then
-stopped on the first, so that they move. Nothing fails meanwhile: each verdict "peer silent", each start that is announced on such
-a verdict and each check-up script called for a silent peer is a false one. With a real fence a check-up shoots a healthy node.
+Real daemons on two nodes in namespaces, two multicast links. All services are unfrozen on one node,
+then on the other, then stopped on the first, so that they move. Nothing fails meanwhile: each
+verdict "peer silent", each start that is announced on such a verdict and each check-up script
+called for a silent peer is a false one. With a real fence a check-up shoots a healthy node.
 """
 
 from __future__ import annotations
@@ -22,11 +24,24 @@ EZ = "/usr/local/cluster"
 COUNTS = (100, 300, 1_000)
 SETTINGS = ("fast:0.3", "fast:1", "tutorial:2", "tutorial:10")
 LIMIT_S = 120.0
-CHECK = "#!/bin/sh\n[ $OPENHA_PEER_STANDING = silent ] && echo $OPENHA_SERVICE >> /var/tmp/shots\nexit 0\n"
+CHECK = (
+    "#!/bin/sh\n[ $OPENHA_PEER_STANDING = silent ] && echo $OPENHA_SERVICE >>"
+    " /var/tmp/shots\nexit 0\n"
+)
 SCRIPT = "#!/bin/sh\nexit 0\n"
 FAST_OPTIONS = "[timing]\nprofile = fast\nfence_time = 0.2\n"
-HEAD = ("services", "profile", "link timeout, s", "false SILENT", "false START_READY", "false check-ups", "unfreeze here, s",
-        "unfreeze there, s", "stop here to STARTED there, s", "datagrams a link")
+HEAD = (
+    "services",
+    "profile",
+    "link timeout, s",
+    "false SILENT",
+    "false START_READY",
+    "false check-ups",
+    "unfreeze here, s",
+    "unfreeze there, s",
+    "stop here to STARTED there, s",
+    "datagrams a link",
+)
 
 
 def must(node: Node, command: str, limit_s: float = LIMIT_S) -> str:
@@ -37,7 +52,7 @@ def must(node: Node, command: str, limit_s: float = LIMIT_S) -> str:
     return str(done.stdout)
 
 
-def states(node: Node) -> "list[str]":
+def states(node: Node) -> list[str]:
     """Each service's state on that node, as it says itself; empty while it does not answer."""
     done = node.run(f"{EZ}/bin/service -s --json")
     if done.returncode:
@@ -46,7 +61,10 @@ def states(node: Node) -> "list[str]":
 
 
 def took_until(node: Node, state: str, began_at: float) -> str:
-    """Seconds from ``began_at`` until all services are in a state there; how many are if that takes too long."""
+    """Seconds from ``began_at`` until all services are in a state there.
+
+    How many are if that takes too long.
+    """
     while True:
         now = states(node)
         if now and set(now) == {state}:
@@ -61,10 +79,13 @@ def set_up(nodes: TwoNodes, count: int, profile: Profile, timeout_s: float) -> N
     names = [node.name for node in nodes]
     monitor = "".join(
         f"{name}\tnet\teth{link}\t239.131.50.{10 + 2 * index + link}\t501{link}\t{timeout_s:g}\n"
-        for index, name in enumerate(names) for link in (1, 2)
+        for index, name in enumerate(names)
+        for link in (1, 2)
     )
     lines = "".join(
-        f"svc{number:04} /opt/svc.sh {' '.join(names if number % 2 else names[::-1])} /opt/fence.sh\n" for number in range(count)
+        f"svc{number:04} /opt/svc.sh {' '.join(names if number % 2 else names[::-1])}"
+        " /opt/fence.sh\n"
+        for number in range(count)
     )
     for node in nodes:
         prepare(node)
@@ -90,18 +111,28 @@ def log(nodes: TwoNodes) -> str:
 
 def sent(node: Node) -> int:
     """Datagrams that left by a link so far."""
-    return int(must(node, "cat /sys/class/net/eth1/statistics/tx_packets || awk '/eth1:/ {print $11}' /proc/net/dev").split()[0])
+    return int(
+        must(
+            node,
+            "cat /sys/class/net/eth1/statistics/tx_packets || awk '/eth1:/ {print $11}'"
+            " /proc/net/dev",
+        ).split()[0]
+    )
 
 
 def act(node: Node, action: str) -> None:
     """`service -A ACTION`; what it refuses is the daemon's business."""
     done = node.run(f"{EZ}/bin/service -A {action} > /dev/null", LIMIT_S)
     if done.returncode:
-        print(f"  service -A {action} on {node.name}: exit code {done.returncode}, {len(str(done.stderr).splitlines())} lines,"
-              f" such as {str(done.stderr)[:200].strip()}", file=sys.stderr)
+        print(
+            f"  service -A {action} on {node.name}: exit code {done.returncode},"
+            f" {len(str(done.stderr).splitlines())} lines, such as"
+            f" {str(done.stderr)[:200].strip()}",
+            file=sys.stderr,
+        )
 
 
-def measure(count: int, profile: Profile, timeout_s: float) -> "list[str]":
+def measure(count: int, profile: Profile, timeout_s: float) -> list[str]:
     """One row of the table."""
     with TwoNodes() as nodes:
         set_up(nodes, count, profile, timeout_s)
@@ -110,7 +141,8 @@ def measure(count: int, profile: Profile, timeout_s: float) -> "list[str]":
         before = [sent(node) for node in nodes]
         moves = []
         for node, action, where, state in (
-            (nodes[0], "unfreeze", nodes[0], "STARTED"), (nodes[1], "unfreeze", nodes[1], "STOPPED"),
+            (nodes[0], "unfreeze", nodes[0], "STARTED"),
+            (nodes[1], "unfreeze", nodes[1], "STOPPED"),
             (nodes[0], "stop", nodes[1], "STARTED"),
         ):
             began_at = time.monotonic()
@@ -118,14 +150,30 @@ def measure(count: int, profile: Profile, timeout_s: float) -> "list[str]":
             moves.append(took_until(where, state, began_at))
         datagrams = max(sent(node) - first for node, first in zip(nodes, before))
         text = log(nodes)
-        shots = sum(len(must(node, "cat /var/tmp/shots 2> /dev/null || true").split()) for node in nodes)
-    silent, ready = (text.count(words) - said_before.count(words) for words in ("-> SILENT", "START_READY: peer is silent"))
-    return [f"{count:,}", profile.value, f"{timeout_s:g}", str(silent), str(ready), str(shots), *moves, f"{datagrams:,}"]
+        shots = sum(
+            len(must(node, "cat /var/tmp/shots 2> /dev/null || true").split()) for node in nodes
+        )
+    silent, ready = (
+        text.count(words) - said_before.count(words)
+        for words in ("-> SILENT", "START_READY: peer is silent")
+    )
+    return [
+        f"{count:,}",
+        profile.value,
+        f"{timeout_s:g}",
+        str(silent),
+        str(ready),
+        str(shots),
+        *moves,
+        f"{datagrams:,}",
+    ]
 
 
 def main() -> None:
     """Prints the table, row by row."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("-n", type=int, nargs="+", default=list(COUNTS), metavar="SERVICES")
     parser.add_argument("-s", nargs="+", default=list(SETTINGS), metavar="PROFILE:TIMEOUT")
     options = parser.parse_args()
@@ -133,7 +181,10 @@ def main() -> None:
     for setting in options.s:
         profile, _, timeout_s = setting.partition(":")
         for count in options.n:
-            print("| " + " | ".join(measure(count, Profile(profile), float(timeout_s))) + " |", flush=True)
+            print(
+                "| " + " | ".join(measure(count, Profile(profile), float(timeout_s))) + " |",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -1,25 +1,32 @@
-"""Counts what a real fence does: two nodes cut from each other, one that boots alone, a switch that fails, a planned start.
+"""Counts what a real fence does: two nodes cut from each other, one that boots alone, a switch that
+fails, a planned start.
 
     python -m bench.duels [rounds] [clusters at once] [story ...] [--fence switch|ipmi]
 
-Real daemons on two nodes in namespaces, two multicast links with timeouts of 2 s. What cuts the power of a node stands outside
-of both, see ``power``: it does so 3 s after the order, also if who ordered it is dead by then.
+Real daemons on two nodes in namespaces, two multicast links with timeouts of 2 s. What cuts the
+power of a node stands outside of both, see ``power``: it does so 3 s after the order, also if who
+ordered it is dead by then.
 
-switch   the check-up script orders a power switch, and succeeds once that has answered; ``fence_time = 4``
-ipmi     each node has a simulated management board; the embedded agent's `[stonith#1]` orders it with ipmitool and
+switch   the check-up script orders a power switch, and succeeds once that has answered;
+         ``fence_time = 4``
+ipmi     each node has a simulated management board; the embedded agent's `[stonith#1]` orders it
+         with ipmitool and
          succeeds once the board reported "off" twice; ``fence_time = 8``
 
 Stories, all of them if none is named:
 
 mutual   a service on each node, all links are cut: who survives
-loop     as ``mutual``, then each node without power is booted again, while still cut: how many are shot in a minute
-retry    the owner loses its power, the fence fails at first and works 20 s later: does the service run in the end
-planned  unfreeze on both nodes and a planned move, nothing fails: how often the fencing command is run
+loop     as ``mutual``, then each node without power is booted again, while still cut: how many are
+         shot in a minute
+retry    the owner loses its power, the fence fails at first and works 20 s later: does the service
+         run in the end
+planned  unfreeze on both nodes and a planned move, nothing fails: how often the fencing command is
+         run
 confirm  both nodes lose their power, and the fence too; one node comes back: what the operator gets
 alone    the same, but the fence works: does the service run without an operator
 
-Figures only: nothing fails because of an outcome. Another version is played by ``cd OTHER && PYTHONPATH=THIS python -m
-bench.duels``, with the directories of the two checkouts.
+Figures only: nothing fails because of an outcome. Another version is played by ``cd OTHER &&
+PYTHONPATH=THIS python -m bench.duels``, with the directories of the two checkouts.
 """
 
 from __future__ import annotations
@@ -34,8 +41,8 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Callable, Mapping
 
 from bench.power import CUT_AFTER_S, Boards, Mode, PowerSupply, PowerSwitch
 from opensvc_openha.demo.nodes import Node, TwoNodes
@@ -46,7 +53,8 @@ EZ = "/usr/local/cluster"
 LINK_TIMEOUT_S = 2
 LOOP_S = 60.0
 LOOK_S = 0.5
-"""Between two looks at what is waited for: most start a command, and other pairs share the processors."""
+"""Between two looks at what is waited for: most start a command, and other pairs share the
+processors."""
 MEND_AFTER_S = 20.0
 END_S = 90.0
 """Whatever has not happened by then is taken for what never happens."""
@@ -63,8 +71,10 @@ esac
 """
 PRIORITIES = "[policy]\n    [[files]]\n    priority = 2\n"
 KNOWS_PRIORITIES = importlib.util.find_spec("opensvc_openha.core.fencing") is not None
-KNOWS_STATUS_COMMAND = importlib.util.find_spec("opensvc_openha.agent.resources.fence_status") is not None
-FENCES: "dict[str, Callable[[TwoNodes], PowerSupply]]" = {
+KNOWS_STATUS_COMMAND = (
+    importlib.util.find_spec("opensvc_openha.agent.resources.fence_status") is not None
+)
+FENCES: dict[str, Callable[[TwoNodes], PowerSupply]] = {
     "switch": PowerSwitch,
     "ipmi": lambda nodes: Boards(nodes, KNOWS_STATUS_COMMAND),
 }
@@ -76,9 +86,9 @@ class Pair:
     def __init__(
         self,
         nodes: TwoNodes,
-        owners: "Mapping[str, int]",
+        owners: Mapping[str, int],
         mode: Mode = Mode.PASS,
-        make_power: "Callable[[TwoNodes], PowerSupply]" = PowerSwitch,
+        make_power: Callable[[TwoNodes], PowerSupply] = PowerSwitch,
     ) -> None:
         self.nodes = nodes
         self.owners = owners
@@ -101,7 +111,8 @@ class Pair:
         install = f"openha install{self.power.install_options}"
         monitor = "".join(
             f"{node.name}\tnet\teth{link}\t239.131.50.{10 + 2 * node.index + link}\t501{link}\t{LINK_TIMEOUT_S}\n"
-            for node in nodes for link in (1, 2)
+            for node in nodes
+            for link in (1, 2)
         )
         for node in nodes:
             prepare(node)
@@ -122,7 +133,10 @@ class Pair:
             self.must(node, f"{EZ}/ezha start")
         for service in owners:
             for node in nodes:
-                self.until(lambda: self.states(node, service) == ("FROZEN_STOP", "FROZEN_STOP"), f"{node.name} hears its peer")
+                self.until(
+                    lambda: self.states(node, service) == ("FROZEN_STOP", "FROZEN_STOP"),
+                    f"{node.name} hears its peer",
+                )
 
     def must(self, node: Node, command: str) -> str:
         """Runs a command that has to succeed; its output."""
@@ -134,21 +148,27 @@ class Pair:
             if "does not answer" not in str(done.stderr) or time.monotonic() > give_up:
                 raise RuntimeError(f"{node.name}: {command}: {done.stdout}{done.stderr}")
 
-    def tried(self, node: Node, command: str) -> "tuple[int, str]":
-        """Runs a command on a node that may lose its power meanwhile; exit code and what it printed."""
+    def tried(self, node: Node, command: str) -> tuple[int, str]:
+        """Runs a command on a node that may lose its power meanwhile.
+
+        Exit code and what it printed.
+        """
         try:
             done = node.run(command, LIMIT_S)
         except (SystemFault, OSError, subprocess.SubprocessError) as error:
             return -1, str(error)
         return done.returncode, f"{done.stdout}{done.stderr}"
 
-    def until(self, is_so: "Callable[[], bool]", what: str) -> None:
+    def until(self, is_so: Callable[[], bool], what: str) -> None:
         """Waits for what has to come."""
         if not self.comes(is_so, LIMIT_S):
-            logs = "".join(self.tried(node, f"{EZ}/bin/service -s -v; tail -n 30 {EZ}/log/nmond.log")[1] for node in self.nodes)
+            logs = "".join(
+                self.tried(node, f"{EZ}/bin/service -s -v; tail -n 30 {EZ}/log/nmond.log")[1]
+                for node in self.nodes
+            )
             raise RuntimeError(f"not within {LIMIT_S:g} s: {what}\n{logs}")
 
-    def comes(self, is_so: "Callable[[], bool]", limit_s: float) -> bool:
+    def comes(self, is_so: Callable[[], bool], limit_s: float) -> bool:
         """Waits for what may come; True if it did."""
         give_up = time.monotonic() + limit_s
         while not is_so():
@@ -159,9 +179,12 @@ class Pair:
             time.sleep(LOOK_S)
         return True
 
-    def states(self, node: Node, service: str) -> "tuple[str, str]":
+    def states(self, node: Node, service: str) -> tuple[str, str]:
         """The states of a service on deb1 and deb2, as a node says."""
-        found = re.search(rf"(?m)^{service} +\S+ +(\S+) +\S+ +(\S+)", self.tried(node, f"{EZ}/bin/service -s -c")[1])
+        found = re.search(
+            rf"(?m)^{service} +\S+ +(\S+) +\S+ +(\S+)",
+            self.tried(node, f"{EZ}/bin/service -s -c")[1],
+        )
         return ("", "") if found is None else (found.group(1), found.group(2))
 
     def own_state(self, node: Node, service: str) -> str:
@@ -183,14 +206,17 @@ class Pair:
         # The next fault comes at any time between two beats.
         time.sleep(2.0 + random.random())
 
-    def alive(self) -> "list[str]":
+    def alive(self) -> list[str]:
         """Short names of the nodes that have power."""
         return [node.short_name for node in self.power.powered()]
 
-    def runs_on(self, service: str) -> "list[str]":
+    def runs_on(self, service: str) -> list[str]:
         """Nodes on which a service runs now, by what its script left behind."""
-        return [node.short_name for node in self.nodes
-                if node.short_name in self.alive() and os.path.exists(f"{node.root}/run/{service}.runs")]
+        return [
+            node.short_name
+            for node in self.nodes
+            if node.short_name in self.alive() and os.path.exists(f"{node.root}/run/{service}.runs")
+        ]
 
     def cut(self) -> None:
         """No node hears the other any more, and all orders are carried out."""
@@ -225,8 +251,10 @@ class Pair:
             if self.is_decided():
                 return
 
-    def boot_the_dead(self, for_s: float) -> "tuple[int, bool]":
-        """Boots each node without power, again and again: nodes shot meanwhile, and whether a service was seen on both."""
+    def boot_the_dead(self, for_s: float) -> tuple[int, bool]:
+        """Boots each node without power, again and again: nodes shot meanwhile, and whether a
+        service was seen on both.
+        """
         before, is_twice, end = len(self.power.shots), False, time.monotonic() + for_s
         while time.monotonic() < end:
             for node in self.nodes:
@@ -252,7 +280,10 @@ def loop(pair: Pair) -> str:
     mutual(pair)
     shot, is_twice = pair.boot_the_dead(LOOP_S)
     running = sum(bool(pair.runs_on(service)) for service in pair.owners)
-    return f"{shot} shot in {LOOP_S:g} s, {running} of 2 services run at the end{', one was seen on both nodes' * is_twice}"
+    return (
+        f"{shot} shot in {LOOP_S:g} s, {running} of 2 services run at the"
+        f" end{', one was seen on both nodes' * is_twice}"
+    )
 
 
 def retry(pair: Pair) -> str:
@@ -261,13 +292,18 @@ def retry(pair: Pair) -> str:
     owner, standby = pair.nodes
     pair.power.set_mode(Mode.FAIL)
     pair.power.cut(owner)
-    pair.until(lambda: pair.own_state(standby, "registry") == "START_FAILED", "the first attempt fails")
+    pair.until(
+        lambda: pair.own_state(standby, "registry") == "START_FAILED", "the first attempt fails"
+    )
     time.sleep(MEND_AFTER_S)
     pair.power.set_mode(Mode.WORK)
     mended_at = time.monotonic()
     is_up = pair.comes(lambda: pair.runs_on("registry") == [standby.short_name], END_S)
     if is_up:
-        return f"runs at most {-(-(time.monotonic() - mended_at) // 10) * 10:.0f} s after the fence works"
+        return (
+            f"runs at most {-(-(time.monotonic() - mended_at) // 10) * 10:.0f} s after the fence"
+            " works"
+        )
     return f"runs nowhere {END_S:g} s after the fence works, {pair.own_state(standby, 'registry')}"
 
 
@@ -302,25 +338,37 @@ def confirm(pair: Pair) -> str:
     is_told = told in pair.tried(second, f"{EZ}/bin/openha fence status")[1]
     code, _ = pair.tried(second, f"{EZ}/bin/{told}")
     is_up = pair.comes(lambda: bool(pair.runs_on("registry")), 30.0)
-    return (f"{state} after {tried} check-up(s); what to type is {'shown' if is_told else 'not shown'},"
-            f" exit code {code}, then the service {'runs' if is_up else 'does not run'}")
+    return (
+        f"{state} after {tried} check-up(s); what to type is {'shown' if is_told else 'not shown'},"
+        f" exit code {code}, then the service {'runs' if is_up else 'does not run'}"
+    )
 
 
 def alone(pair: Pair) -> str:
-    """Power failure of both nodes; the one that did not run the service comes back alone, and can ask the fence."""
+    """Power failure of both nodes.
+
+    The one that did not run the service comes back alone, and can ask the fence.
+    """
     pair.run_all()
     first, second = pair.nodes
     pair.power.set_mode(Mode.WORK)
     pair.power.cut(first)
     pair.power.cut(second)
     pair.boot(second)
-    is_up = pair.comes(lambda: bool(pair.runs_on("registry")), LINK_TIMEOUT_S + 5 + CUT_AFTER_S + 30)
+    is_up = pair.comes(
+        lambda: bool(pair.runs_on("registry")), LINK_TIMEOUT_S + 5 + CUT_AFTER_S + 30
+    )
     verdict = "runs" if is_up else f"does not run, {pair.own_state(second, 'registry')}"
     return f"the service {verdict}, fencing command run {pair.power.calls()} times"
 
 
-STORIES: "dict[str, Callable[[Pair], str]]" = {
-    "mutual": mutual, "loop": loop, "retry": retry, "planned": planned, "confirm": confirm, "alone": alone,
+STORIES: dict[str, Callable[[Pair], str]] = {
+    "mutual": mutual,
+    "loop": loop,
+    "retry": retry,
+    "planned": planned,
+    "confirm": confirm,
+    "alone": alone,
 }
 
 
@@ -344,7 +392,9 @@ def play(name: str, number: int, fence: str) -> str:
 
 def main() -> None:
     """Prints the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("words", nargs="*", metavar="ROUNDS | AT_ONCE | STORY")
     parser.add_argument("--fence", choices=FENCES, default="switch")
     options = parser.parse_args()
@@ -356,14 +406,17 @@ def main() -> None:
     if why_not:
         print(f"--fence ipmi: nothing is measured: {why_not}", file=sys.stderr)
         return
-    rounds, at_once = (numbers + [5, 2][len(numbers):])[:2]
+    rounds, at_once = (numbers + [5, 2][len(numbers) :])[:2]
 
-    # An interrupt ends us at once, not after the rounds that are played: nodes and boards end with the process that made them.
+    # An interrupt ends us at once, not after the rounds that are played: nodes and boards end with
+    # the process that made them.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     print("| fence | story | rounds | outcome |\n| --- | --- | --- | --- |", flush=True)
     for name in names or list(STORIES):
         with ThreadPoolExecutor(at_once) as pool:
-            outcomes = Counter(pool.map(lambda number: play(name, number, options.fence), range(rounds)))
+            outcomes = Counter(
+                pool.map(lambda number: play(name, number, options.fence), range(rounds))
+            )
         for outcome, count in sorted(outcomes.items()):
             print(f"| {options.fence} | {name} | {count} of {rounds} | {outcome} |", flush=True)
 

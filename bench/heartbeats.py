@@ -1,9 +1,10 @@
-"""Prints what heartbeats cost: bytes, packets and CPU per link, frames decoded and refused, and how late a timer is.
+"""Prints what heartbeats cost: bytes, packets and CPU per link, frames decoded and refused, and how
+late a timer is.
 
     python bench/heartbeats.py [seconds per timer run]
 
-Figures only: nothing here fails because a machine is slow. CPU is process time, so other load disturbs it little; the
-lateness of timers is that of the machine as it is.
+Figures only: nothing here fails because a machine is slow. CPU is process time, so other load
+disturbs it little; the lateness of timers is that of the machine as it is.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import subprocess
 import sys
 import threading
 import time
-from typing import Callable, Optional
+from collections.abc import Callable
 
 from opensvc_openha.core.beat import Ack, Beat, BootId
 from opensvc_openha.core.engine import Engine
@@ -55,7 +56,7 @@ def heading(*cells: str) -> None:
     row(*("---" for _ in cells))
 
 
-def names(count: int) -> "tuple[str, ...]":
+def names(count: int) -> tuple[str, ...]:
     """Names of usual length."""
     return tuple(f"service-{number:04}" for number in range(count))
 
@@ -63,14 +64,23 @@ def names(count: int) -> "tuple[str, ...]":
 def beat(count: int, seq: int) -> Beat:
     """A beat of the peer about that many services."""
     states = (ServiceState.STARTED, ServiceState.STOPPED)
-    return Beat("deb2", PEERS, seq, Ack(OURS, seq), {name: states[at % 2] for at, name in enumerate(names(count))}, sent_at=1.8e9)
+    return Beat(
+        "deb2",
+        PEERS,
+        seq,
+        Ack(OURS, seq),
+        {name: states[at % 2] for at, name in enumerate(names(count))},
+        sent_at=1.8e9,
+    )
 
 
-def codec(node: str, boot: BootId, known: "tuple[str, ...]", key: Optional[Key]) -> OwnCodec:
+def codec(node: str, boot: BootId, known: tuple[str, ...], key: Key | None) -> OwnCodec:
     """One end of the link."""
     authentication = Authentication(node, boot)
     ring = None if key is None else KeyRing(key)
-    authentication.update(HeartbeatOptions(AuthMode.OFF if key is None else AuthMode.ENFORCED), ring, {})
+    authentication.update(
+        HeartbeatOptions(AuthMode.OFF if key is None else AuthMode.ENFORCED), ring, {}
+    )
     return OwnCodec(LINK, lambda: known, authentication)
 
 
@@ -95,30 +105,56 @@ def packets(frame: int) -> int:
 def print_links() -> None:
     """Bytes, packets and CPU of one link, each way."""
     print("\nOne link, one direction (names known to the peer; IPv4 and UDP headers included):\n")
-    heading("services", "key", "frame, bytes", "interval", "bytes/s", "packets/s", "encode, us", "decode, us",
-            "CPU of one link, % of a core")
+    heading(
+        "services",
+        "key",
+        "frame, bytes",
+        "interval",
+        "bytes/s",
+        "packets/s",
+        "encode, us",
+        "decode, us",
+        "CPU of one link, % of a core",
+    )
     for count in SERVICES:
         for key in (None, KEY):
-            sender, receiver = codec("deb2", PEERS, names(count), key), codec("deb1", OURS, names(count), key)
+            sender, receiver = (
+                codec("deb2", PEERS, names(count), key),
+                codec("deb1", OURS, names(count), key),
+            )
             spoken = beat(count, 5)
             frame = sender.encode(spoken, 55, False)
-            encode_us, decode_us = cpu_us(lambda: sender.encode(spoken, 55, False)), cpu_us(lambda: receiver.decode(frame))
+            encode_us, decode_us = (
+                cpu_us(lambda: sender.encode(spoken, 55, False)),
+                cpu_us(lambda: receiver.decode(frame)),
+            )
             for interval_s in INTERVALS_S:
                 number = packets(len(frame))
                 rate = (len(frame) + 8 + 20 * number) / interval_s
                 share = (encode_us + decode_us) / 1e6 / interval_s * 100
-                row(count, "yes" if key else "no", len(frame), f"{interval_s:g} s", f"{rate:,.0f}", f"{number / interval_s:g}",
-                    f"{encode_us:.0f}", f"{decode_us:.0f}", f"{share:.3f}")
+                row(
+                    count,
+                    "yes" if key else "no",
+                    len(frame),
+                    f"{interval_s:g} s",
+                    f"{rate:,.0f}",
+                    f"{number / interval_s:g}",
+                    f"{encode_us:.0f}",
+                    f"{decode_us:.0f}",
+                    f"{share:.3f}",
+                )
 
 
-def refusal_us(receiver: OwnCodec, data: bytes) -> "tuple[float, str]":
+def refusal_us(receiver: OwnCodec, data: bytes) -> tuple[float, str]:
     """CPU time of refusing a frame, and the reason it is counted under."""
+
     def refuse() -> str:
         try:
             receiver.decode(data)
         except FrameError as error:
             return error.reason
         raise AssertionError("this frame was to be refused")
+
     return cpu_us(refuse), refuse()
 
 
@@ -151,12 +187,26 @@ def print_rates() -> None:
         good_us = cpu_us(lambda: receiver.decode(frame))
         row(count, "genuine", "(decoded)", f"{good_us:.1f}", f"{1e6 / good_us:,.0f}")
         again_us = replay_us(count)
-        row(count, "replay, through the engine", "replayed", f"{again_us:.1f}", f"{1e6 / again_us:,.0f}")
+        row(
+            count,
+            "replay, through the engine",
+            "replayed",
+            f"{again_us:.1f}",
+            f"{1e6 / again_us:,.0f}",
+        )
         wrong = codec("deb2", PEERS, known, OTHER_KEY).encode(beat(count, 5), 55, False)
-        other_link = OwnCodec(LinkSpec("deb2", LinkKind.NET, "eth1", "239.131.50.99", 5010, 0, 10), lambda: known,
-                              sender_authentication()).encode(beat(count, 5), 55, False)
-        bad = {"wrong key": wrong, "of another link": other_link, "truncated": frame[:-5], "damaged": frame[:-1] + b"\0",
-               "alien": b"x" * len(frame)}
+        other_link = OwnCodec(
+            LinkSpec("deb2", LinkKind.NET, "eth1", "239.131.50.99", 5010, 0, 10),
+            lambda: known,
+            sender_authentication(),
+        ).encode(beat(count, 5), 55, False)
+        bad = {
+            "wrong key": wrong,
+            "of another link": other_link,
+            "truncated": frame[:-5],
+            "damaged": frame[:-1] + b"\0",
+            "alien": b"x" * len(frame),
+        }
         for what, data in bad.items():
             spent_us, reason = refusal_us(receiver, data)
             row(count, what, reason, f"{spent_us:.1f}", f"{1e6 / spent_us:,.0f}")
@@ -169,10 +219,13 @@ def sender_authentication() -> Authentication:
     return authentication
 
 
-def lateness_ms(seconds: float, is_realtime: bool) -> "tuple[list[float], str]":
-    """How late a thread that waits for a period of 100 ms is each time; and why this could not be found out."""
-    late: "list[float]" = []
-    problem: "list[str]" = []
+def lateness_ms(seconds: float, is_realtime: bool) -> tuple[list[float], str]:
+    """How late a thread that waits for a period of 100 ms is each time.
+
+    And why this could not be found out.
+    """
+    late: list[float] = []
+    problem: list[str] = []
 
     def run() -> None:
         if is_realtime:
@@ -195,9 +248,13 @@ def lateness_ms(seconds: float, is_realtime: bool) -> "tuple[list[float], str]":
     return late, "".join(problem)
 
 
-def spread(late: "list[float]") -> "tuple[float, float, float]":
+def spread(late: list[float]) -> tuple[float, float, float]:
     """Median, 99th percentile and maximum."""
-    return statistics.median(late), statistics.quantiles(late, n=100, method="inclusive")[98], max(late)
+    return (
+        statistics.median(late),
+        statistics.quantiles(late, n=100, method="inclusive")[98],
+        max(late),
+    )
 
 
 def print_lateness(seconds: float) -> None:
@@ -205,13 +262,19 @@ def print_lateness(seconds: float) -> None:
     print(f"\nLateness of a {TIMER_S * 1000:.0f} ms timer over {seconds:g} s, ms:\n")
     heading("load", "class", "median", "p99", "max", "load average")
     for busy in (0, BUSY_PROCESSES):
-        spinners = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(busy)]
+        spinners = [
+            subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(busy)
+        ]
         try:
             for is_realtime in (False, True):
                 late, problem = lateness_ms(seconds, is_realtime)
                 cells = [problem, "", ""] if problem else [f"{value:.2f}" for value in spread(late)]
-                row(f"{busy} busy processes" if busy else "none of ours",
-                    f"SCHED_FIFO {FIFO_PRIORITY}" if is_realtime else "usual", *cells, f"{os.getloadavg()[0]:.1f}")
+                row(
+                    f"{busy} busy processes" if busy else "none of ours",
+                    f"SCHED_FIFO {FIFO_PRIORITY}" if is_realtime else "usual",
+                    *cells,
+                    f"{os.getloadavg()[0]:.1f}",
+                )
         finally:
             for spinner in spinners:
                 spinner.kill()
@@ -221,8 +284,10 @@ def print_lateness(seconds: float) -> None:
 def main() -> None:
     """All tables."""
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 10.0
-    print(f"Python {platform.python_version()}, {platform.machine()}, {os.cpu_count()} cores,"
-          f" load average {os.getloadavg()[0]:.1f} at the beginning")
+    print(
+        f"Python {platform.python_version()}, {platform.machine()}, {os.cpu_count()} cores,"
+        f" load average {os.getloadavg()[0]:.1f} at the beginning"
+    )
     print_links()
     print_rates()
     print_lateness(seconds)

@@ -1,8 +1,10 @@
-"""Prints how long it takes until the peer's log says that an interface of this node is down, from the command that does it.
+"""Prints how long it takes until the peer's log says that an interface of this node is down, from
+the command that does it.
 
     python bench/interface_down.py [runs]
 
-Real daemons on two nodes in namespaces, two multicast links and a disk with a timeout of 10 s. Figures only.
+Real daemons on two nodes in namespaces, two multicast links and a disk with a timeout of 10 s.
+Figures only.
 """
 
 from __future__ import annotations
@@ -12,9 +14,10 @@ import sys
 import time
 from datetime import datetime
 
+from takeover import EZ, Cluster, heading, row
+
 from opensvc_openha.core.model import Profile
 from opensvc_openha.demo.nodes import TwoNodes
-from takeover import EZ, Cluster, heading, row
 
 SAID = "eth1:239.131.50.10: DOWN: the peer says"
 
@@ -29,7 +32,10 @@ def main() -> None:
             began_at = float(cluster.must(cluster.owner, "date +%s.%N; ip link set eth1 down"))
             time.sleep(2.0)
             log = cluster.must(cluster.standby, f"grep '{SAID}' {EZ}/log/nmond.log").splitlines()
-            took_ms.append(1000 * (datetime.strptime(log[-1][:23], "%Y-%m-%d %H:%M:%S,%f").timestamp() - began_at))
+            took_ms.append(
+                1000
+                * (datetime.strptime(log[-1][:23], "%Y-%m-%d %H:%M:%S,%f").timestamp() - began_at)
+            )
             cluster.must(cluster.owner, "ip link set eth1 up")
             time.sleep(3.0)
     heading("runs", "median, ms", "max, ms", "above 50 ms, or not told within 2 s")

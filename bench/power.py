@@ -1,14 +1,18 @@
-"""What cuts the power of a node in the trials, from outside of both nodes: a power switch, or a management board for each node.
+"""What cuts the power of a node in the trials, from outside of both nodes: a power switch, or a
+management board for each node.
 
     PowerSwitch   one for both nodes, ordered by a file; answers once the power is off
-    Boards        an IPMI management board (ipmi_sim) for each node, ordered by ipmitool over eth0, as the `[stonith#1]` of the
-                  embedded agent; accepts the order at once, and reports what the power is when it is asked
+    Boards        an IPMI management board (ipmi_sim) for each node, ordered by ipmitool over eth0,
+                  as the `[stonith#1]` of the
+                  embedded agent; accepts the order at once, and reports what the power is when it
+                  is asked
 
 Both take some seconds, and carry an order out whatever has become of the node that gave it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import os
 import shutil
@@ -16,8 +20,8 @@ import signal
 import subprocess
 import threading
 import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Iterable, Iterator
 
 from opensvc_openha.demo.nodes import Node, TwoNodes
 from opensvc_openha.demo.sandbox_namespaces import BASE, START_LIMIT_S, read_line, tool_environment
@@ -55,28 +59,29 @@ class PowerSupply(threading.Thread):
 
     def __init__(self, nodes: TwoNodes) -> None:
         super().__init__(daemon=True)
-        self.shots: "list[str]" = []
+        self.shots: list[str] = []
         """Nodes that were on when their power was cut."""
         self.lock = threading.Lock()
         self.failure = ""
         """Why it works no more, if so: the outcome of a trial means nothing then."""
         self._nodes = nodes
         self._mode = Mode.PASS
-        self._pending: "list[Order]" = []
-        self._seen: "set[str]" = set()
+        self._pending: list[Order] = []
+        self._seen: set[str] = set()
         self._is_over = threading.Event()
-        # A process that shows us the enclosure's files even while both nodes are off; ends with its lifeline.
+        # A process that shows us the enclosure's files even while both nodes are off; ends with its
+        # lifeline.
         self.keeper = self._in_enclosure("echo ready && exec cat", stdout=subprocess.PIPE)
         assert self.keeper.stdout is not None
         if not read_line(self.keeper.stdout, START_LIMIT_S):
             raise RuntimeError("the enclosure of the nodes cannot be entered")
         self.base = f"/proc/{self.keeper.pid}/root{BASE}"
 
-    def equip(self, node: Node, services: "Iterable[str]") -> None:
+    def equip(self, node: Node, services: Iterable[str]) -> None:
         """Put on a node what it orders with."""
         raise NotImplementedError
 
-    def scripts_of(self, service: str) -> "tuple[str, str]":
+    def scripts_of(self, service: str) -> tuple[str, str]:
         """Start script and check-up script of a service."""
         raise NotImplementedError
 
@@ -91,7 +96,9 @@ class PowerSupply(threading.Thread):
             while not self._is_over.wait(0.03):
                 with self.lock:
                     self._pending += self._new_orders()
-                    for order in [each for each in self._pending if each.due_at <= time.monotonic()]:
+                    for order in [
+                        each for each in self._pending if each.due_at <= time.monotonic()
+                    ]:
                         self._carry_out(order)
                         self._pending.remove(order)
         except Exception as error:  # whatever it is, no trial may be counted after it
@@ -119,7 +126,7 @@ class PowerSupply(threading.Thread):
         except FileNotFoundError:
             return 0
 
-    def powered(self) -> "list[Node]":
+    def powered(self) -> list[Node]:
         """The nodes that have power."""
         with self.lock:
             return [node for node in self._nodes if node.is_alive]
@@ -131,14 +138,17 @@ class PowerSupply(threading.Thread):
             self._show(node, False)
 
     def restore(self, node: Node) -> None:
-        """A node without power is switched on. An order that is due meanwhile is carried out afterwards."""
+        """A node without power is switched on.
+
+        An order that is due meanwhile is carried out afterwards.
+        """
         with self.lock:
             # Clears its place, where an order cut its power.
             node.kill()
             self._show(node, True)
             node.boot()
 
-    def _new_orders(self) -> "Iterator[Order]":
+    def _new_orders(self) -> Iterator[Order]:
         raise NotImplementedError
 
     def _answer(self, order: Order) -> None:
@@ -147,7 +157,7 @@ class PowerSupply(threading.Thread):
     def _show(self, node: Node, is_on: bool) -> None:
         """Have the device report the power of a node."""
 
-    def _unseen(self, directory: str) -> "list[str]":
+    def _unseen(self, directory: str) -> list[str]:
         names = sorted(set(os.listdir(directory)) - self._seen)
         self._seen.update(names)
         return names
@@ -167,12 +177,22 @@ class PowerSupply(threading.Thread):
             self._show(victim, False)
         self._answer(order)
 
-    def _in_enclosure(self, script: str, stdout: int = subprocess.DEVNULL) -> "subprocess.Popen[bytes]":
-        """A process outside of both nodes that has the enclosure's lifeline as its standard input."""
+    def _in_enclosure(
+        self, script: str, stdout: int = subprocess.DEVNULL
+    ) -> subprocess.Popen[bytes]:
+        """A process outside of both nodes that has the enclosure's lifeline as its standard
+        input.
+        """
         enclosure = self._nodes.enclosure
         argv = enclosure.enter(["/bin/sh", "-c", script])
-        return subprocess.Popen(argv, stdin=enclosure.lifeline, stdout=stdout, stderr=subprocess.DEVNULL,
-                                env=tool_environment(), start_new_session=True)
+        return subprocess.Popen(
+            argv,
+            stdin=enclosure.lifeline,
+            stdout=stdout,
+            stderr=subprocess.DEVNULL,
+            env=tool_environment(),
+            start_new_session=True,
+        )
 
 
 class PowerSwitch(PowerSupply):
@@ -196,18 +216,20 @@ exit 1
         for name in ("orders", "answers"):
             os.makedirs(f"{self.base}/shared/{name}")
 
-    def equip(self, node: Node, services: "Iterable[str]") -> None:
+    def equip(self, node: Node, services: Iterable[str]) -> None:
         """The check-up script."""
         node.write("/opt/fence.sh", self._SCRIPT, 0o755)
 
-    def scripts_of(self, service: str) -> "tuple[str, str]":
+    def scripts_of(self, service: str) -> tuple[str, str]:
         """One check-up script for all of them."""
         return f"/opt/{service}.sh", "/opt/fence.sh"
 
-    def _new_orders(self) -> "Iterator[Order]":
+    def _new_orders(self) -> Iterator[Order]:
         for name in self._unseen(f"{self.base}/shared/orders"):
             who = name.split(".")[0]
-            yield self._order(name, next(node.index for node in self._nodes if node.short_name != who))
+            yield self._order(
+                name, next(node.index for node in self._nodes if node.short_name != who)
+            )
 
     def _answer(self, order: Order) -> None:
         with open(f"{self.base}/shared/answers/{order.name}", "w", encoding="ascii") as file:
@@ -215,11 +237,14 @@ exit 1
 
 
 class Boards(PowerSupply):
-    """Each node's board has an address on eth0, where no heartbeat runs, and lives on while its node is off."""
+    """Each node's board has an address on eth0, where no heartbeat runs, and lives on while its
+    node is off.
+    """
 
     install_options = " --embedded-agent"
     fence_time_s = CUT_AFTER_S + 5
-    """Besides the cut itself: sessions with the board, and its report of "off" twice in a row, a second apart."""
+    """Besides the cut itself: sessions with the board, and its report of "off" twice in a row, a
+    second apart."""
 
     # Without a guid ipmi_sim offers no IPMI 2.0 session.
     _LAN = """\
@@ -233,7 +258,9 @@ endlan
 chassis_control "{directory}/control"
 user 2 true "admin" "secret" admin 10 none md5
 """
-    _EMULATION = "mc_setbmc 0x20\nmc_add 0x20 0 no-device-sdrs 0x23 9 8 0x9f 0x1291 0xf02\nmc_enable 0x20\n"
+    _EMULATION = (
+        "mc_setbmc 0x20\nmc_add 0x20 0 no-device-sdrs 0x23 9 8 0x9f 0x1291 0xf02\nmc_enable 0x20\n"
+    )
     _CONTROL = """#!/bin/sh
 # What the board does: "get power", "set power 0", "set reset 1". Power is cut later, by what stands outside.
 cd {directory} || exit 1
@@ -275,18 +302,29 @@ name = {service}
 """
 
     def __init__(self, nodes: TwoNodes, has_status_command: bool = True) -> None:
-        """``has_status_command``: the embedded agent knows `status_cmd`; else the fencing command waits for the status."""
+        """``has_status_command``: the embedded agent knows `status_cmd`.
+
+        Else the fencing command waits for the status.
+        """
         super().__init__(nodes)
         self._commands = "cmd = /opt/board off\nstatus_cmd = /opt/board status"
         if not has_status_command:
             self._commands = "cmd = /opt/board off && /opt/board gone"
-        self._boards: "list[subprocess.Popen[bytes]]" = []
+        self._boards: list[subprocess.Popen[bytes]] = []
         for node in nodes:
             directory = f"boards/{node.index}"
-            values = {"directory": f"{BASE}/{directory}", "index": node.index, "address": self._address(node)}
+            values = {
+                "directory": f"{BASE}/{directory}",
+                "index": node.index,
+                "address": self._address(node),
+            }
             for name in ("state", "orders"):
                 os.makedirs(f"{self.base}/{directory}/{name}")
-            for name, text in (("lan.conf", self._LAN), ("emulation", self._EMULATION), ("control", self._CONTROL)):
+            for name, text in (
+                ("lan.conf", self._LAN),
+                ("emulation", self._EMULATION),
+                ("control", self._CONTROL),
+            ):
                 with open(f"{self.base}/{directory}/{name}", "w", encoding="ascii") as file:
                     file.write(text.format(**values))
             os.chmod(f"{self.base}/{directory}/control", 0o755)
@@ -303,18 +341,21 @@ name = {service}
                 return f"the command {command} is missing: install the package {package}"
         return ""
 
-    def equip(self, node: Node, services: "Iterable[str]") -> None:
+    def equip(self, node: Node, services: Iterable[str]) -> None:
         """The fencing command, and a service file for each service."""
         node.write("/opt/board", self._SCRIPT, 0o755)
         for service in services:
             text = self._SERVICE.format(service=service, commands=self._commands)
             node.write(f"/etc/opensvc/{service}.env", text)
-        for command in ("svcmon", "for _ in $(seq 60); do /opt/board status && exit 0; sleep 1; done; exit 1"):
+        for command in (
+            "svcmon",
+            "for _ in $(seq 60); do /opt/board status && exit 0; sleep 1; done; exit 1",
+        ):
             done = node.run(command)
             if done.returncode:
                 raise RuntimeError(f"{node.name}: {command}: {done.stdout}{done.stderr}")
 
-    def scripts_of(self, service: str) -> "tuple[str, str]":
+    def scripts_of(self, service: str) -> tuple[str, str]:
         """The wrappers of the embedded agent."""
         return f"/etc/opensvc/{service}.cluster", f"/etc/opensvc/{service}.stonith"
 
@@ -335,7 +376,10 @@ name = {service}
         if self._boards:
             return
         for node in self._nodes:
-            script = f"cd {BASE}/boards/{node.index} || exit 1; ipmi_sim -c lan.conf -f emulation -s state -n & cat; kill $!"
+            script = (
+                f"cd {BASE}/boards/{node.index} || exit 1; ipmi_sim -c lan.conf -f emulation -s"
+                " state -n & cat; kill $!"
+            )
             self._boards.append(self._in_enclosure(script))
 
     def _end_boards(self) -> None:
@@ -353,16 +397,14 @@ name = {service}
             file.write("1\n" if is_on else "0\n")
         os.replace(f"{path}.new", path)
 
-    def _new_orders(self) -> "Iterator[Order]":
+    def _new_orders(self) -> Iterator[Order]:
         for node in self._nodes:
             for name in self._unseen(f"{self.base}/boards/{node.index}/orders"):
                 yield self._order(name, node.index)
 
 
-def _end(process: "subprocess.Popen[bytes]") -> None:
+def _end(process: subprocess.Popen[bytes]) -> None:
     """End a process of ours with all that it started."""
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     process.wait(END_LIMIT_S)

@@ -1,8 +1,11 @@
-"""What many services cost one daemon: start, status, memory, and processor time at rest. Prints a table.
+"""What many services cost one daemon: start, status, memory, and processor time at rest.
+
+Prints a table.
 
     python -m bench.services [COUNT ...]
 
-Uses one node with a unicast link on the loopback and a file as its disk; nobody plays the peer. No right is needed.
+Uses one node with a unicast link on the loopback and a file as its disk; nobody plays the peer. No
+right is needed.
 """
 
 from __future__ import annotations
@@ -26,14 +29,24 @@ TIMEOUT_S = 10.0
 
 
 def decision_ms(count: int) -> float:
-    """Processor time of the step in which a node with that many services, heard no longer, begins to take all of them over."""
-    links = tuple(LinkSpec(node, LinkKind.NET, "eth1", f"239.1.1.{last}", 5010, 0, TIMEOUT_S) for last, node in enumerate("ab"))
+    """Processor time of the step in which a node with that many services, heard no longer, begins
+    to take all of them over.
+    """
+    links = tuple(
+        LinkSpec(node, LinkKind.NET, "eth1", f"239.1.1.{last}", 5010, 0, TIMEOUT_S)
+        for last, node in enumerate("ab")
+    )
     services = tuple(ServiceSpec(f"svc{number}", "/x", "a", "b", "/y") for number in range(count))
     states = dict.fromkeys((svc.name for svc in services), ServiceState.STARTED)
     learned = {name: RecoveredState(ServiceState.STOPPED) for name in states}
     engine = Engine(ClusterSpec("a", "b", links, services), BootId(1, 1), learned, 0.0)
     engine.step(Tick(), 0.0)
-    engine.step(BeatReceived(links[1], Beat("b", BootId(1, 2), 1, Ack(BootId(1, 1), engine.seq), states), 1, 0.1), 0.1)
+    engine.step(
+        BeatReceived(
+            links[1], Beat("b", BootId(1, 2), 1, Ack(BootId(1, 1), engine.seq), states), 1, 0.1
+        ),
+        0.1,
+    )
     now = 0.2
     while True:
         began = time.process_time()
@@ -78,8 +91,10 @@ def measure(count: int, root: Path) -> str:
         began = time.monotonic()
         cluster.ok("service -s -c")
         status_s = time.monotonic() - began
-        return (f"| {count:,} | {start_s:.1f} | {max(busy, default=0):.2f} | {status_s:.2f} | {resident_mb(pid):.0f} |"
-                f" {rest:.1f} | {decision_ms(count):.1f} |")
+        return (
+            f"| {count:,} | {start_s:.1f} | {max(busy, default=0):.2f} | {status_s:.2f} |"
+            f" {resident_mb(pid):.0f} | {rest:.1f} | {decision_ms(count):.1f} |"
+        )
     finally:
         cluster.close()
 
@@ -87,8 +102,10 @@ def measure(count: int, root: Path) -> str:
 def main() -> None:
     """Prints the table."""
     counts = [int(word) for word in sys.argv[1:]] or COUNTS
-    print("| services | start (s) | slowest status while probing (s) | status at rest (s) | resident (MB) | CPU at rest (%) |"
-          " decision (ms) |")
+    print(
+        "| services | start (s) | slowest status while probing (s) | status at rest (s) | resident"
+        " (MB) | CPU at rest (%) | decision (ms) |"
+    )
     print("|---|---|---|---|---|---|---|")
     for count in counts:
         with tempfile.TemporaryDirectory() as folder:

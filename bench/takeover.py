@@ -1,10 +1,12 @@
-"""Prints how long a takeover takes, from the power loss of a node to the first instruction of the start script on the other.
+"""Prints how long a takeover takes, from the power loss of a node to the first instruction of the
+start script on the other.
 
     python bench/takeover.py [runs per row] [clusters at once]
 
-Real daemons on two nodes in namespaces, three heartbeat links (two multicast, one disk). The check-up script succeeds at
-once, since the peer really is off. Also: unfreeze to start script with a live peer, a planned move, takeovers that should not
-have been under load, and what the engine needs for many services. Figures only: nothing fails because a machine is slow.
+Real daemons on two nodes in namespaces, three heartbeat links (two multicast, one disk). The
+check-up script succeeds at once, since the peer really is off. Also: unfreeze to start script with
+a live peer, a planned move, takeovers that should not have been under load, and what the engine
+needs for many services. Figures only: nothing fails because a machine is slow.
 """
 
 from __future__ import annotations
@@ -16,13 +18,20 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Callable, Iterable
 
 from opensvc_openha.core.actions import Persist, RunScript
 from opensvc_openha.core.beat import Ack, Beat, BootId
 from opensvc_openha.core.engine import Engine
-from opensvc_openha.core.events import BeatReceived, RecoveredState, ScriptExited, ScriptKind, ScriptOutcome, Tick
+from opensvc_openha.core.events import (
+    BeatReceived,
+    RecoveredState,
+    ScriptExited,
+    ScriptKind,
+    ScriptOutcome,
+    Tick,
+)
 from opensvc_openha.core.model import ClusterSpec, LinkKind, LinkSpec, Profile, ServiceSpec
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.timing import PACES
@@ -31,7 +40,12 @@ from opensvc_openha.demo.player import prepare
 from opensvc_openha.demo.story import monitor_file
 
 EZ = "/usr/local/cluster"
-SETTINGS = ((10.0, Profile.TUTORIAL), (2.0, Profile.TUTORIAL), (1.0, Profile.FAST), (0.5, Profile.FAST))
+SETTINGS = (
+    (10.0, Profile.TUTORIAL),
+    (2.0, Profile.TUTORIAL),
+    (1.0, Profile.FAST),
+    (0.5, Profile.FAST),
+)
 FENCE = "#!/bin/sh\n# The peer is off: the bench has cut its power.\nexit 0\n"
 SCRIPT = """#!/bin/sh
 date +%s.%N >> /var/tmp/$1.times
@@ -54,11 +68,16 @@ def heading(*cells: str) -> None:
     row(*("---" for _ in cells))
 
 
-def summary(values: "list[float]") -> "tuple[str, str, str, str]":
+def summary(values: list[float]) -> tuple[str, str, str, str]:
     """Count, median, 99th percentile (nearest rank) and maximum, in seconds."""
     ordered = sorted(values)
     p99 = ordered[min(len(ordered) - 1, -(-99 * len(ordered) // 100) - 1)]
-    return str(len(ordered)), f"{statistics.median(ordered):.3f}", f"{p99:.3f}", f"{ordered[-1]:.3f}"
+    return (
+        str(len(ordered)),
+        f"{statistics.median(ordered):.3f}",
+        f"{p99:.3f}",
+        f"{ordered[-1]:.3f}",
+    )
 
 
 class Cluster:
@@ -97,7 +116,10 @@ class Cluster:
 
     def own_state(self, node: Node) -> str:
         """The state of the service on the node, as the node says."""
-        found = re.search(r"(?m)^registry +(\S+) +(\S+) +(\S+) +(\S+)", str(node.run(f"{EZ}/bin/service -s -c").stdout))
+        found = re.search(
+            r"(?m)^registry +(\S+) +(\S+) +(\S+) +(\S+)",
+            str(node.run(f"{EZ}/bin/service -s -c").stdout),
+        )
         return "" if found is None else found.group(2 if found.group(1) == node.name else 4)
 
     def until(self, node: Node, state: str, limit_s: float = 60.0) -> None:
@@ -105,7 +127,10 @@ class Cluster:
         give_up = time.monotonic() + limit_s
         while self.own_state(node) != state:
             if time.monotonic() > give_up:
-                raise SystemExit(f"{node.name} not {state} within {limit_s:g} s: {node.run(f'{EZ}/bin/service -s -v').stdout}")
+                raise SystemExit(
+                    f"{node.name} not {state} within {limit_s:g} s:"
+                    f" {node.run(f'{EZ}/bin/service -s -v').stdout}"
+                )
             time.sleep(0.1)
 
     def last(self, node: Node, word: str) -> float:
@@ -114,7 +139,10 @@ class Cluster:
         return float(lines[-1]) if lines else 0.0
 
     def power_loss(self) -> float:
-        """Cuts the power of the owner; seconds to the start script on the other. Leaves both nodes ready for the next."""
+        """Cuts the power of the owner; seconds to the start script on the other.
+
+        Leaves both nodes ready for the next.
+        """
         cut_at = time.time()
         self.owner.kill()
         self.until(self.standby, "STARTED")
@@ -128,8 +156,10 @@ class Cluster:
         time.sleep(0.3 + (took_s * 7919) % 1.0)
         return took_s
 
-    def unfreeze(self) -> "tuple[float, float]":
-        """Both nodes frozen out, one is unfrozen: seconds to the start script from the command, and from its arrival."""
+    def unfreeze(self) -> tuple[float, float]:
+        """Both nodes frozen out, one is unfrozen: seconds to the start script from the command, and
+        from its arrival.
+        """
         for node in (self.standby, self.owner):
             self.act(node, "freeze-stop")
             self.until(node, "FROZEN_STOP")
@@ -145,16 +175,20 @@ class Cluster:
         return started_at - asked_at, started_at - taken_at
 
     def planned_move(self) -> float:
-        """`service -A registry stop`: seconds from the stop script to the start script on the other node."""
+        """`service -A registry stop`: seconds from the stop script to the start script on the other
+        node.
+        """
         self.act(self.owner, "stop")
         self.until(self.standby, "STARTED")
         self.owner, self.standby = self.standby, self.owner
         return self.last(self.owner, "start") - self.last(self.standby, "stop")
 
 
-def on_clusters(count: int, timeout_s: float, profile: Profile, measure: "Callable[[Cluster], Iterable[float]]") -> "list[float]":
+def on_clusters(
+    count: int, timeout_s: float, profile: Profile, measure: Callable[[Cluster], Iterable[float]]
+) -> list[float]:
     """Runs ``measure`` on so many clusters at once; all it yields."""
-    found: "list[float]" = []
+    found: list[float] = []
     lock = threading.Lock()
 
     def one(_: int) -> None:
@@ -170,14 +204,38 @@ def on_clusters(count: int, timeout_s: float, profile: Profile, measure: "Callab
 
 def takeovers(runs: int, clusters: int) -> None:
     """Power loss to start script."""
-    print(f"\nPower loss of the owner to the start script on the other node, s ({clusters} clusters at once):\n", flush=True)
-    heading("link timeout", "profile", "runs", "median", "p99", "max", "timeout + START_READY", "p99 beyond it, ms")
+    print(
+        f"\nPower loss of the owner to the start script on the other node, s ({clusters} clusters"
+        " at once):\n",
+        flush=True,
+    )
+    heading(
+        "link timeout",
+        "profile",
+        "runs",
+        "median",
+        "p99",
+        "max",
+        "timeout + START_READY",
+        "p99 beyond it, ms",
+    )
     each = -(-runs // clusters)
     for timeout_s, profile in SETTINGS:
-        found = on_clusters(clusters, timeout_s, profile, lambda cluster: (cluster.power_loss() for _ in range(each)))
+        found = on_clusters(
+            clusters,
+            timeout_s,
+            profile,
+            lambda cluster: (cluster.power_loss() for _ in range(each)),
+        )
         due_s = timeout_s + PACES[profile].start_ready_delay_s
         cells = summary(found)
-        row(f"{timeout_s:g} s", profile.value, *cells, f"{due_s:.1f}", f"{(float(cells[2]) - due_s) * 1000:.0f}")
+        row(
+            f"{timeout_s:g} s",
+            profile.value,
+            *cells,
+            f"{due_s:.1f}",
+            f"{(float(cells[2]) - due_s) * 1000:.0f}",
+        )
 
 
 def live_peer(runs: int) -> None:
@@ -187,58 +245,103 @@ def live_peer(runs: int) -> None:
     with TwoNodes() as nodes:
         cluster = Cluster(nodes, 10.0, Profile.TUTORIAL)
         unfrozen = [cluster.unfreeze() for _ in range(runs)]
-        row("`service -A registry unfreeze` typed, to start script", *summary([typed for typed, _ in unfrozen]))
-        row("unfreeze taken by the daemon, to start script", *summary([taken for _, taken in unfrozen]))
-        row("stop script here to start script there", *summary([cluster.planned_move() for _ in range(runs)]))
+        row(
+            "`service -A registry unfreeze` typed, to start script",
+            *summary([typed for typed, _ in unfrozen]),
+        )
+        row(
+            "unfreeze taken by the daemon, to start script",
+            *summary([taken for _, taken in unfrozen]),
+        )
+        row(
+            "stop script here to start script there",
+            *summary([cluster.planned_move() for _ in range(runs)]),
+        )
 
 
 def false_takeovers() -> None:
     """A cluster on a machine that has other things to do."""
     cores = len(os.sched_getaffinity(0))
     count = LOAD_PROCESSES_PER_CORE * cores
-    print(f"\nTakeovers that should not have been, {LOAD_S:g} s with {count} busy processes on {cores} cores:\n", flush=True)
+    print(
+        f"\nTakeovers that should not have been, {LOAD_S:g} s with {count} busy processes on"
+        f" {cores} cores:\n",
+        flush=True,
+    )
     heading("link timeout", "profile", "start scripts run", "verdicts 'peer silent'")
     for timeout_s, profile in SETTINGS:
         with TwoNodes() as nodes:
             cluster = Cluster(nodes, timeout_s, profile)
             before = cluster.last(cluster.standby, "start")
-            load = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+            load = [
+                subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)
+            ]
             try:
                 time.sleep(LOAD_S)
             finally:
                 for process in load:
                     process.kill()
                     process.wait()
-            silent = sum(str(node.run(f"cat {EZ}/log/*").stdout).count("-> SILENT") for node in nodes)
+            silent = sum(
+                str(node.run(f"cat {EZ}/log/*").stdout).count("-> SILENT") for node in nodes
+            )
             started = int(cluster.last(cluster.standby, "start") != before)
             row(f"{timeout_s:g} s", profile.value, started, silent)
 
 
-def engine_of(count: int) -> "tuple[Engine, LinkSpec, Beat]":
-    """An engine with that many services STOPPED here and STARTED on a peer that has just been heard."""
+def engine_of(count: int) -> tuple[Engine, LinkSpec, Beat]:
+    """An engine with that many services STOPPED here and STARTED on a peer that has just been
+    heard.
+    """
     names = [f"service-{number:05}" for number in range(count)]
-    links = tuple(LinkSpec(node, LinkKind.NET, "eth1", "239.131.50.10", 5010, 0, 10.0) for node in ("deb1", "deb2"))
-    services = tuple(ServiceSpec(name, "/opt/service", "deb1", "deb2", "/opt/fence") for name in names)
+    links = tuple(
+        LinkSpec(node, LinkKind.NET, "eth1", "239.131.50.10", 5010, 0, 10.0)
+        for node in ("deb1", "deb2")
+    )
+    services = tuple(
+        ServiceSpec(name, "/opt/service", "deb1", "deb2", "/opt/fence") for name in names
+    )
     spec = ClusterSpec("deb2", "deb1", links, services)
     learned = {name: RecoveredState(ServiceState.STOPPED) for name in names}
     engine = Engine(spec, BootId(1, 1), learned, 100.0)
-    beat = Beat("deb1", BootId(1, 2), 1, Ack(BootId(1, 1), 1), {name: ServiceState.STARTED for name in names})
+    beat = Beat(
+        "deb1",
+        BootId(1, 2),
+        1,
+        Ack(BootId(1, 1), 1),
+        {name: ServiceState.STARTED for name in names},
+    )
     engine.step(BeatReceived(links[0], beat, 100.5), 100.5)
     return engine, links[0], beat
 
 
 def decisions() -> None:
     """How long the engine thinks."""
-    print("\nOne engine without I/O: CPU, ms, per beat heard at rest, and per step of a takeover of all services:\n", flush=True)
-    heading("services", "beat heard", "CPU at 1 s beats on 3 links, % of a core", "silent to START_READY", "to check-up scripts",
-            "one check-up script's end to its start script")
+    print(
+        "\nOne engine without I/O: CPU, ms, per beat heard at rest, and per step of a takeover of"
+        " all services:\n",
+        flush=True,
+    )
+    heading(
+        "services",
+        "beat heard",
+        "CPU at 1 s beats on 3 links, % of a core",
+        "silent to START_READY",
+        "to check-up scripts",
+        "one check-up script's end to its start script",
+    )
     for count in SERVICES:
         engine, link, beat = engine_of(count)
         begun = time.process_time()
         rounds = max(3, 2_000 // count)
         for number in range(rounds):
             at = 101.0 + number * 0.001
-            engine.step(BeatReceived(link, Beat(beat.node, beat.boot, 2 + number, beat.ack, dict(beat.states)), at), at)
+            engine.step(
+                BeatReceived(
+                    link, Beat(beat.node, beat.boot, 2 + number, beat.ack, dict(beat.states)), at
+                ),
+                at,
+            )
         rest_ms = (time.process_time() - begun) / rounds * 1000
         now, marks = 101.0 + rounds * 0.001, []
         while not marks or marks[-1][1] is not ScriptKind.CHECK:
@@ -254,8 +357,13 @@ def decisions() -> None:
         for name in sample:
             engine.step(ScriptExited(name, ScriptKind.CHECK, ScriptOutcome.OK), now)
         one_ms = (time.process_time() - begun) * 1000 / len(sample)
-        row(f"{count:,}", f"{rest_ms:.2f}", f"{rest_ms * 3 / 10:.2f}", *(f"{mark[0]:.1f}" for mark in (marks[0], marks[-1])),
-            f"{one_ms:.2f}")
+        row(
+            f"{count:,}",
+            f"{rest_ms:.2f}",
+            f"{rest_ms * 3 / 10:.2f}",
+            *(f"{mark[0]:.1f}" for mark in (marks[0], marks[-1])),
+            f"{one_ms:.2f}",
+        )
 
 
 def main() -> None:

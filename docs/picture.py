@@ -1,6 +1,8 @@
-"""Makes the README's picture from what the demo really printed: ``openha demo | python docs/picture.py docs/images/takeover.svg``.
+"""Makes the README's picture from what the demo really printed: ``openha demo | python
+docs/picture.py docs/images/takeover.svg``.
 
-It keeps the samples of the watching loop in which the service states differ from those before. Needs `rich`.
+It keeps the samples of the watching loop in which the service states differ from those before.
+Needs `rich`.
 """
 
 from __future__ import annotations
@@ -11,13 +13,20 @@ import sys
 from rich.console import Console
 from rich.text import Text
 
-COLORS = {"STARTED": "green", "STARTING": "yellow", "START_READY": "yellow", "UNKNOWN": "red", "DOWN": "red", "UP": "green"}
+COLORS = {
+    "STARTED": "green",
+    "STARTING": "yellow",
+    "START_READY": "yellow",
+    "UNKNOWN": "red",
+    "DOWN": "red",
+    "UP": "green",
+}
 
 
-def samples(printed: str) -> "list[str]":
+def samples(printed: str) -> list[str]:
     """The loop's samples at which something changed."""
     loop = printed.split("while true; do", 1)[1].split("\nroot@", 1)[0]
-    found: "list[str]" = []
+    found: list[str] = []
     seen = ""
     for sample in loop.split("-----------------------------\n")[1:]:
         states = sample.split("=> Querying OpenHA heartbeat")[0]
@@ -29,7 +38,13 @@ def samples(printed: str) -> "list[str]":
 
 def main() -> None:
     console = Console(record=True, width=92, file=open("/dev/null", "w"))
-    console.print(Text("root@deb2:~# while true; do echo ---; ez_svc_status; ez_hb_status; date; sleep 1; done", style="bold"))
+    console.print(
+        Text(
+            "root@deb2:~# while true; do echo ---; ez_svc_status; ez_hb_status; date; sleep 1;"
+            " done",
+            style="bold",
+        )
+    )
     for sample in samples(sys.stdin.read()):
         console.print("-----------------------------")
         for line in sample.rstrip("\n").splitlines():

@@ -13,14 +13,13 @@ The type says who has to act::
      +- PeerError                8   the peer sent something that cannot be used
          +- FrameError           8   a heartbeat frame or disk slot cannot be decoded
 
-    InterruptedAction          128+N a signal asked the action to end: no error, so that no handler of errors goes on after it
+    InterruptedAction          128+N a signal asked the action to end: no error, so that no handler
+                               of errors goes on after it
 
 A command prints ``str(error)`` as one line on stderr. Never zero for something that did not happen.
 """
 
 from __future__ import annotations
-
-from typing import Optional
 
 
 class OpenhaError(Exception):
@@ -40,7 +39,7 @@ class ConfigError(OpenhaError):
 
     exit_code = 3
 
-    def __init__(self, message: str, path: str = "", line: Optional[int] = None) -> None:
+    def __init__(self, message: str, path: str = "", line: int | None = None) -> None:
         self.message = message
         self.path = path
         self.line = line
@@ -71,7 +70,10 @@ class ActionError(OpenhaError):
 
 
 class InterruptedAction(BaseException):
-    """A signal asked the action to end. Like KeyboardInterrupt it is no error: nothing further is begun after it."""
+    """A signal asked the action to end.
+
+    Like KeyboardInterrupt it is no error: nothing further is begun after it.
+    """
 
     def __init__(self, message: str, signal_number: int) -> None:
         self.signal_number = signal_number
@@ -96,10 +98,13 @@ class PeerError(OpenhaError):
 
 
 class FrameError(PeerError):
-    """A heartbeat frame or disk slot cannot be decoded; ``reason`` is the counter it is filed under.
+    """A heartbeat frame or disk slot cannot be decoded.
 
-    ``reason`` is one of: blank, alien, version, truncated, oversized, checksum, malformed; of a whole frame that is not
-    the peer's: unauthenticated, unknown key, forged, foreign cluster, node, own, namesake.
+    ``reason`` is the counter it is filed under.
+
+    ``reason`` is one of: blank, alien, version, truncated, oversized, checksum, malformed; of a
+    whole frame that is not the peer's: unauthenticated, unknown key, forged, foreign cluster, node,
+    own, namesake.
     """
 
     def __init__(self, reason: str, message: str) -> None:

@@ -1,6 +1,8 @@
-"""One node's cluster directory in a temporary place, with links that need no right: unicast on lo and a file.
+"""One node's cluster directory in a temporary place, with links that need no right: unicast on lo
+and a file.
 
-The peer does not exist, so the daemon of this node is alone; two nodes need namespaces and are in tests/e2e.
+The peer does not exist, so the daemon of this node is alone; two nodes need namespaces and are in
+tests/e2e.
 """
 
 from __future__ import annotations
@@ -13,8 +15,9 @@ import signal
 import subprocess
 import sys
 import uuid
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any
 from unittest import mock
 
 from opensvc_openha.cli import main as cli
@@ -42,9 +45,15 @@ class ClusterDir:
 
     def __init__(self, root: Path, timeout_s: float = 2) -> None:
         self.root = root
-        self.env = {key: value for key, value in os.environ.items() if not key.startswith(("EZ", "OSVC"))}
-        done = subprocess.run([sys.executable, "-m", "opensvc_openha", "install", "--no-key", "--prefix", str(root)],
-                              capture_output=True, text=True, env=self.env)
+        self.env = {
+            key: value for key, value in os.environ.items() if not key.startswith(("EZ", "OSVC"))
+        }
+        done = subprocess.run(
+            [sys.executable, "-m", "opensvc_openha", "install", "--no-key", "--prefix", str(root)],
+            capture_output=True,
+            text=True,
+            env=self.env,
+        )
         assert done.returncode == 0, done.stderr
         self.path("conf/nodes").write_text(f"{HERE}\n{PEER}\n")
         disk = root / "disk"
@@ -60,15 +69,23 @@ class ClusterDir:
         """A file below the cluster directory."""
         return self.root / name
 
-    def run(self, command: str) -> "subprocess.CompletedProcess[str]":
+    def run(self, command: str) -> subprocess.CompletedProcess[str]:
         """Runs one of the commands: ``service -s -c``, ``ezha start``."""
         name, *args = command.split()
         program = self.root / name if name.startswith("ezha") else self.root / "bin" / name
-        return subprocess.run([str(program), *args], capture_output=True, text=True, env=self.env,
-                              timeout=LIMIT_S, stdin=subprocess.DEVNULL)
+        return subprocess.run(
+            [str(program), *args],
+            capture_output=True,
+            text=True,
+            env=self.env,
+            timeout=LIMIT_S,
+            stdin=subprocess.DEVNULL,
+        )
 
-    def quick(self, command: str) -> "subprocess.CompletedProcess[str]":
-        """The same in this process: without the start of another one, which takes seconds on a busy machine."""
+    def quick(self, command: str) -> subprocess.CompletedProcess[str]:
+        """The same in this process: without the start of another one, which takes seconds on a busy
+        machine.
+        """
         out, err = io.StringIO(), io.StringIO()
         name, *args = command.split()
         words = args if name == "openha" else [name, *args]
@@ -82,7 +99,9 @@ class ClusterDir:
         return subprocess.CompletedProcess(words, code, out.getvalue(), err.getvalue())
 
     def ok(self, command: str) -> str:
-        """Runs a command that must succeed without a word on stderr; its output. What only looks is run in this process.
+        """Runs a command that must succeed without a word on stderr; its output.
+
+        What only looks is run in this process.
 
         On a busy machine a daemon in good health may be too slow for a command, which then gives up
         before anything has happened: it is given again.
@@ -93,7 +112,10 @@ class ClusterDir:
         return done.stdout
 
     def fails(self, command: str, code: int) -> str:
-        """Runs a command that must fail with this code and exactly one line on stderr; that line."""
+        """Runs a command that must fail with this code and exactly one line on stderr.
+
+        That line.
+        """
         done = self.run(command)
         assert done.returncode == code, f"{command}: {done}"
         assert done.stderr.count("\n") == 1 and done.stderr.endswith("\n"), done.stderr
@@ -106,25 +128,34 @@ class ClusterDir:
         path.chmod(0o755)
         return str(path)
 
-    def calls(self, name: str) -> "list[str]":
+    def calls(self, name: str) -> list[str]:
         """What a script was called with so far, questions for its status left out."""
         return [word for word in self.all_calls(name) if word != "status"]
 
-    def all_calls(self, name: str) -> "list[str]":
+    def all_calls(self, name: str) -> list[str]:
         """What a script was called with so far."""
         path = self.root / f"{name}.calls"
         return path.read_text().split() if path.exists() else []
 
-    def add(self, service: str, body: str = "exit 0", check: str = "/bin/true", primary: str = HERE) -> None:
+    def add(
+        self, service: str, body: str = "exit 0", check: str = "/bin/true", primary: str = HERE
+    ) -> None:
         """Adds a service with a script of its own."""
         secondary = PEER if primary == HERE else HERE
         if check not in ALWAYS_TRUE:
             self.remember_peer()
-        self.ok(f"service -a {service} {self.script(service + '.sh', body)} {primary} {secondary} {check}")
+        self.ok(
+            f"service -a {service} {self.script(service + '.sh', body)} {primary} {secondary}"
+            f" {check}"
+        )
 
     def remember_peer(self) -> None:
-        """As if an earlier daemon of this boot had heard the peer: else this node would not fence it by itself."""
-        FencingStore(tree_layout(str(self.root))).write(FencingMemory(has_heard=True, turn=Turn.HELD))
+        """As if an earlier daemon of this boot had heard the peer: else this node would not fence
+        it by itself.
+        """
+        FencingStore(tree_layout(str(self.root))).write(
+            FencingMemory(has_heard=True, turn=Turn.HELD)
+        )
 
     def state(self, service: str) -> str:
         """Own state as `service -s -c` shows it."""
@@ -144,30 +175,51 @@ class ClusterDir:
 
     def wait_state(self, service: str, state: str) -> None:
         """Waits until a service is in a state and is shown in it."""
-        until(lambda: self.state(service), lambda seen: seen == state, f"{service} {state}",
-              lambda: f"log: {self.log()}")
+        until(
+            lambda: self.state(service),
+            lambda seen: seen == state,
+            f"{service} {state}",
+            lambda: f"log: {self.log()}",
+        )
 
-    def history(self, service: str) -> "list[dict[str, Any]]":
+    def history(self, service: str) -> list[dict[str, Any]]:
         """All entries of the history about a service, oldest first."""
         return list(json.loads(self.ok(f"openha history {service} -n 0 --json")))
 
     def went_through(self, service: str, *states: str) -> bool:
-        """True once the history has these states of a service in this order, however short each was."""
-        entered = iter([entry["new"] for entry in self.history(service) if entry["kind"] == "service"])
+        """True once the history has these states of a service in this order, however short each
+        was.
+        """
+        entered = iter(
+            [entry["new"] for entry in self.history(service) if entry["kind"] == "service"]
+        )
         return all(state in entered for state in states)
 
     def wait_moment(self, service: str, old: str, new: str, number: int = 1) -> float:
-        """Waits for the Nth change from one state to another; when it was decided, in monotonic seconds."""
-        def moments() -> "list[float]":
-            return [float(entry["mono"]) for entry in self.history(service)
-                    if (entry["kind"], entry["old"], entry["new"]) == ("service", old, new)]
+        """Waits for the Nth change from one state to another.
 
-        found = until(moments, lambda seen: len(seen) >= number, f"{service}: {old} -> {new}",
-                      lambda: f"log: {self.log()}")
+        When it was decided, in monotonic seconds.
+        """
+
+        def moments() -> list[float]:
+            return [
+                float(entry["mono"])
+                for entry in self.history(service)
+                if (entry["kind"], entry["old"], entry["new"]) == ("service", old, new)
+            ]
+
+        found = until(
+            moments,
+            lambda seen: len(seen) >= number,
+            f"{service}: {old} -> {new}",
+            lambda: f"log: {self.log()}",
+        )
         return found[number - 1]
 
     def obstruct(self, name: str) -> None:
-        """Puts a file where a directory was: nothing can be read or written below it, not even by root."""
+        """Puts a file where a directory was: nothing can be read or written below it, not even by
+        root.
+        """
         folder = self.path(name)
         for entry in folder.iterdir():
             entry.unlink()
@@ -190,12 +242,15 @@ class ClusterDir:
         except OSError:
             return False
 
-    def daemons(self) -> "list[int]":
+    def daemons(self) -> list[int]:
         """Pids of the daemons that run with this directory, found by their environment."""
         found = []
         for folder in Path("/proc").glob("[0-9]*"):
             try:
-                name, env = (folder / "comm").read_text().strip(), (folder / "environ").read_bytes().split(b"\0")
+                name, env = (
+                    (folder / "comm").read_text().strip(),
+                    (folder / "environ").read_bytes().split(b"\0"),
+                )
             except OSError:
                 continue
             if name == "nmond" and f"EZ={self.root}".encode() in env:
@@ -211,17 +266,29 @@ class ClusterDir:
             self.wait(lambda: self.pid() != pid, "the daemon is gone")
 
     def log(self) -> str:
-        """The daemon's log with all that was logged before: its thread writes in order, and a mark was written."""
+        """The daemon's log with all that was logged before: its thread writes in order, and a mark
+        was written.
+        """
         path, mark = self.path("log/nmond.log"), f"mark {uuid.uuid4()}"
         if not path.exists():
             return ""
         try:
             if self.pid():
                 client.note(tree_layout(str(self.root)), "test", "MARK", mark, is_alarm=False)
-                until(lambda: mark in path.read_text(), bool, "the log is written", limit_s=_LOG_LIMIT_S)
+                until(
+                    lambda: mark in path.read_text(),
+                    bool,
+                    "the log is written",
+                    limit_s=_LOG_LIMIT_S,
+                )
         except (OpenhaError, OSError, AssertionError):
-            pass  # It does not run, was stopped, or its log has no place to be in: what is there is all.
-        return "".join(line for line in path.read_text().splitlines(True) if " monitor test: MARK: " not in line)
+            # It does not run, was stopped, or its log has no place to be in: what is there is all.
+            pass
+        return "".join(
+            line
+            for line in path.read_text().splitlines(True)
+            if " monitor test: MARK: " not in line
+        )
 
     def close(self) -> None:
         """Ends the daemon of this directory, if it runs."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import shutil
 import signal
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Iterator
 
 import pytest
 
@@ -14,7 +14,9 @@ from tests.cluster_dir import ClusterDir
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """A shell that runs the tests in the background has them ignore Ctrl-C, and what they start as well."""
+    """A shell that runs the tests in the background has them ignore Ctrl-C, and what they start as
+    well.
+    """
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGQUIT, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
@@ -30,7 +32,10 @@ def cluster_dir(tmp_path: Path) -> Iterator[ClusterDir]:
 
 @pytest.fixture
 def open_path() -> Iterator[Path]:
-    """A directory through which any user may pass. Those of pytest are its user's alone, and it makes them so again and again."""
+    """A directory through which any user may pass.
+
+    Those of pytest are its user's alone, and it makes them so again and again.
+    """
     made = Path(tempfile.mkdtemp(prefix="openha-open."))
     made.chmod(0o755)
     yield made

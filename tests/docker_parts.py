@@ -1,7 +1,10 @@
-"""What tests with real docker daemons share: whether they can run, an image made of busybox, and cleaning after them."""
+"""What tests with real docker daemons share: whether they can run, an image made of busybox, and
+cleaning after them.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import shutil
@@ -15,15 +18,26 @@ from opensvc_openha.demo.sandbox_namespaces import TOOL_PATH
 
 APPLETS = ("sh", "sleep", "date", "cat", "echo", "touch", "nc", "httpd", "test", "true")
 LOOP = 'CMD ["/bin/sh", "-c", "trap \'exit 0\' TERM; while true; do date; sleep 1 & wait $!; done"]'
-"""What the image runs: prints the date for ever, as the tutorial's, and ends at once when asked to."""
+"""What the image runs: prints the date for ever, as the tutorial's, and ends at once when asked
+to."""
 
 _BUSYBOX = "/bin/busybox"
 
 
 def require_docker() -> None:
     """Skip where no docker daemon can be started; a failure in CI, which has what it takes."""
-    programs = [name for name in ("dockerd", "docker", "containerd", "runc") if not shutil.which(name, path=TOOL_PATH)]
-    reason = "needs root" if os.geteuid() else f"needs {', '.join(programs)} (package docker.io)" if programs else ""
+    programs = [
+        name
+        for name in ("dockerd", "docker", "containerd", "runc")
+        if not shutil.which(name, path=TOOL_PATH)
+    ]
+    reason = (
+        "needs root"
+        if os.geteuid()
+        else f"needs {', '.join(programs)} (package docker.io)"
+        if programs
+        else ""
+    )
     if not reason and not _is_static(_BUSYBOX):
         reason = f"needs a static {_BUSYBOX} (package busybox-static)"
     if reason:
@@ -45,7 +59,9 @@ def busybox_tar(path: Path) -> Path:
 
 
 def remove_cgroups(*svcnames: str) -> None:
-    """Remove the empty control groups that killed nodes leave on the machine: its hierarchies are everybody's."""
+    """Remove the empty control groups that killed nodes leave on the machine: its hierarchies are
+    everybody's.
+    """
     for hierarchy in Path("/sys/fs/cgroup").glob("*/opensvc"):
         for top in hierarchy.iterdir():
             if top.is_dir() and top.name.startswith(svcnames):
@@ -55,14 +71,15 @@ def remove_cgroups(*svcnames: str) -> None:
 
 
 def _rmdir(path: str) -> None:
-    try:
+    with contextlib.suppress(OSError):
         os.rmdir(path)
-    except OSError:
-        pass
 
 
 def _is_static(path: str) -> bool:
     if not os.path.exists(path):
         return False
     found = subprocess.run(["ldd", path], capture_output=True, text=True)
-    return "not a dynamic executable" in found.stdout + found.stderr or "statically linked" in found.stdout
+    return (
+        "not a dynamic executable" in found.stdout + found.stderr
+        or "statically linked" in found.stdout
+    )

@@ -1,4 +1,6 @@
-"""An ordinary user of the machine, nobody, beside a real daemon: runs code and commands with no right of root's."""
+"""An ordinary user of the machine, nobody, beside a real daemon: runs code and commands with no
+right of root's.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,7 @@ import contextlib
 import os
 import socket
 import traceback
-from typing import Callable, Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -18,7 +20,7 @@ NOBODY = 65534
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become somebody else")
 
 
-def as_nobody(work: "Callable[[], object]", uid: int = NOBODY) -> "tuple[int, str]":
+def as_nobody(work: Callable[[], object], uid: int = NOBODY) -> tuple[int, str]:
     """Runs code in a child that is that user; its exit code and what it printed or returned.
 
     Whatever it imports must be imported before: the user may not be able to read it.
@@ -34,9 +36,17 @@ def as_nobody(work: "Callable[[], object]", uid: int = NOBODY) -> "tuple[int, st
             os.setuid(uid)
             os.dup2(writer, 1)
             os.dup2(writer, 2)
-            with open(1, "w", closefd=False) as out, contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
+            with (
+                open(1, "w", closefd=False) as out,
+                contextlib.redirect_stdout(out),
+                contextlib.redirect_stderr(out),
+            ):
                 result = work()
-                code, text = (result, "") if isinstance(result, int) else (0, "" if result is None else str(result))
+                code, text = (
+                    (result, "")
+                    if isinstance(result, int)
+                    else (0, "" if result is None else str(result))
+                )
         except OpenhaError as error:
             code, text = error.exit_code, str(error)
         except BaseException:  # The child must never go on with the tests.
@@ -50,21 +60,34 @@ def as_nobody(work: "Callable[[], object]", uid: int = NOBODY) -> "tuple[int, st
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), told
 
 
-def run_as_nobody(cluster: ClusterDir, monkeypatch: pytest.MonkeyPatch, command: str) -> "tuple[int, str]":
+def run_as_nobody(
+    cluster: ClusterDir, monkeypatch: pytest.MonkeyPatch, command: str
+) -> tuple[int, str]:
     """One of the package's commands as that user: exit code, and what it printed."""
     monkeypatch.setenv("EZ", str(cluster.root))
     args = command.split()
-    with contextlib.suppress(OpenhaError, SystemExit):  # Once as root, so that all of it is imported.
-        with open(os.devnull, "w") as null, contextlib.redirect_stdout(null), contextlib.redirect_stderr(null):
+    with contextlib.suppress(
+        OpenhaError, SystemExit
+    ):  # Once as root, so that all of it is imported.
+        with (
+            open(os.devnull, "w") as null,
+            contextlib.redirect_stdout(null),
+            contextlib.redirect_stderr(null),
+        ):
             cli.main(args)
     return as_nobody(lambda: cli.main(args))
 
 
 @contextlib.contextmanager
-def connections(cluster: ClusterDir, number: int, said: bytes = b"") -> "Iterator[list[socket.socket]]":
-    """So many connections of nobody to the control socket, on each of which this was said; closed at the end."""
+def connections(
+    cluster: ClusterDir, number: int, said: bytes = b""
+) -> Iterator[list[socket.socket]]:
+    """So many connections of nobody to the control socket, on each of which this was said.
+
+    Closed at the end.
+    """
     path = str(cluster.path("services/.proc/nmond.sock"))
-    made: "list[socket.socket]" = []
+    made: list[socket.socket] = []
     os.seteuid(NOBODY)
     try:
         for _ in range(number):

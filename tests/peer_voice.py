@@ -1,10 +1,12 @@
-"""The peer of a ClusterDir, or somebody who plays it: frames sent to the real daemon's port, and what the daemon says."""
+"""The peer of a ClusterDir, or somebody who plays it: frames sent to the real daemon's port, and
+what the daemon says.
+"""
 
 from __future__ import annotations
 
 import socket
 import time
-from typing import Mapping, Optional
+from collections.abc import Mapping
 
 from opensvc_openha.core.beat import Ack, Beat, BootId, Goodbye
 from opensvc_openha.core.model import LinkSpec
@@ -17,25 +19,27 @@ from tests.cluster_dir import HERE, PEER, ClusterDir
 
 
 class PeerVoice:
-    """Says beats of the peer on the network link of a cluster directory, and hears those of the daemon."""
+    """Says beats of the peer on the network link of a cluster directory, and hears those of the
+    daemon.
+    """
 
-    def __init__(self, cluster: ClusterDir, key: Optional[Key] = None, counter: int = 7) -> None:
+    def __init__(self, cluster: ClusterDir, key: Key | None = None, counter: int = 7) -> None:
         links = parse_monitor(cluster.path("conf/monitor").read_text(), "monitor", (HERE, PEER))
         self.link = self._network(links, PEER)
         self.key = key
         self.boot = BootId(counter, 0x1234 + counter)
         self.seq = 0
-        self.ack: Optional[Ack] = None
-        self.states: "Mapping[str, ServiceState]" = {}
+        self.ack: Ack | None = None
+        self.states: Mapping[str, ServiceState] = {}
         self.cluster_name = ""
-        self.heard: Optional[Frame] = None
+        self.heard: Frame | None = None
         self.heard_bytes = b""
         self._ear = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._ear.bind(("127.0.0.1", self._network(links, HERE).port))
         self._ear.settimeout(0.02)
 
     @staticmethod
-    def _network(links: "tuple[LinkSpec, ...]", node: str) -> LinkSpec:
+    def _network(links: tuple[LinkSpec, ...], node: str) -> LinkSpec:
         return next(link for link in links if link.node == node and not link.kind.is_disk)
 
     def close(self) -> None:
@@ -47,22 +51,45 @@ class PeerVoice:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             sock.sendto(data, ("127.0.0.1", self.link.port))
 
-    def frame(self, *, key: "Optional[Key]" = None, node: str = PEER, link: Optional[LinkSpec] = None, seq: int = 0,
-              goodbye: Goodbye = Goodbye.NONE, with_names: bool = False, is_sealed: bool = True) -> bytes:
-        """The next frame of the peer, not sent; with another key, node or link it is a forged one."""
+    def frame(
+        self,
+        *,
+        key: Key | None = None,
+        node: str = PEER,
+        link: LinkSpec | None = None,
+        seq: int = 0,
+        goodbye: Goodbye = Goodbye.NONE,
+        with_names: bool = False,
+        is_sealed: bool = True,
+    ) -> bytes:
+        """The next frame of the peer, not sent.
+
+        With another key, node or link it is a forged one.
+        """
         if not seq:
             self.seq += 1
             seq = self.seq
         key = key or self.key
-        seal = Seal(key, key.key_id, link_binding(link or self.link)) if key is not None and is_sealed else None
+        seal = (
+            Seal(key, key.key_id, link_binding(link or self.link))
+            if key is not None and is_sealed
+            else None
+        )
         beat = Beat(node, self.boot, seq, self.ack, self.states, goodbye, sent_at=time.time())
-        return encode_beat(beat, pid=4242, interval_s=1.0, with_names=with_names, cluster=self.cluster_name, seal=seal)
+        return encode_beat(
+            beat,
+            pid=4242,
+            interval_s=1.0,
+            with_names=with_names,
+            cluster=self.cluster_name,
+            seal=seal,
+        )
 
     def say(self) -> None:
         """Sends the next frame."""
         self.throw(self.frame())
 
-    def listen(self) -> Optional[Frame]:
+    def listen(self) -> Frame | None:
         """Takes everything the daemon said; remembers its life, for the next acknowledgement."""
         while True:
             try:
@@ -75,7 +102,7 @@ class PeerVoice:
                 continue
             self.ack = Ack(self.heard.boot, self.heard.seq)
 
-    def next_frame(self) -> Optional[Frame]:
+    def next_frame(self) -> Frame | None:
         """The next thing that the daemon said and nobody took yet; None if there is none now."""
         while True:
             try:
@@ -92,8 +119,9 @@ class PeerVoice:
         """Id of the key of the daemon's last beat, empty if nothing authenticates it."""
         return read_claim(self.heard_bytes).key_id if self.heard_bytes else ""
 
-    def talk(self, cluster: ClusterDir, condition: "str") -> None:
+    def talk(self, cluster: ClusterDir, condition: str) -> None:
         """Speaks and listens until `hb -s -v` shows something."""
+
         def is_shown() -> bool:
             self.listen()
             self.say()

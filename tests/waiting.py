@@ -1,43 +1,55 @@
-"""Waiting in tests: for an event or a state, as long as it takes, never for a time that ought to be enough.
+"""Waiting in tests: for an event or a state, as long as it takes, never for a time that ought to be
+enough.
 
-A limit here is no statement about the system. It only ends a test that hangs, somewhat before pytest-timeout does, so that
-the failure says what was waited for. A duration that is the subject of a test is read from the history, where the daemon
-has written down when it decided; or it belongs to a test with simulated time.
+A limit here is no statement about the system. It only ends a test that hangs, somewhat before
+pytest-timeout does, so that the failure says what was waited for. A duration that is the subject of
+a test is read from the history, where the daemon has written down when it decided; or it belongs to
+a test with simulated time.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from typing import Any, Callable, TypeVar
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 Seen = TypeVar("Seen")
 
 LIMIT_S = float(os.environ.get("OPENHA_TEST_LIMIT_S", "240"))
-"""Longest wait for one thing, on a machine whose load is twenty times its processors. Planted faults are tried with less."""
+"""Longest wait for one thing, on a machine whose load is twenty times its processors. Planted
+faults are tried with less."""
 _LOOK_EVERY_S = 0.02
 
 
 def until(
-    look: "Callable[[], Seen]",
-    is_good: "Callable[[Seen], Any]" = bool,
+    look: Callable[[], Seen],
+    is_good: Callable[[Seen], Any] = bool,
     what: str = "",
-    story: "Callable[[], str]" = str,
+    story: Callable[[], str] = str,
     limit_s: float = 0.0,
 ) -> Seen:
-    """Looks again and again until what is seen is good; returns it. Fails with ``what`` was waited for and the ``story``."""
+    """Looks again and again until what is seen is good; returns it.
+
+    Fails with ``what`` was waited for and the ``story``.
+    """
     limit_s = limit_s or LIMIT_S
     give_up = time.monotonic() + limit_s
     while True:
         seen = look()
         if is_good(seen):
             return seen
-        assert time.monotonic() < give_up, f"not within {limit_s:g} s: {what}; last seen: {seen!r}\n{story()}"
+        assert time.monotonic() < give_up, (
+            f"not within {limit_s:g} s: {what}; last seen: {seen!r}\n{story()}"
+        )
         time.sleep(_LOOK_EVERY_S)
 
 
 def stays(
-    look: "Callable[[], Seen]", is_good: "Callable[[Seen], Any]", for_s: float, story: "Callable[[], str]" = str
+    look: Callable[[], Seen],
+    is_good: Callable[[Seen], Any],
+    for_s: float,
+    story: Callable[[], str] = str,
 ) -> None:
     """Looks again and again for a time, and at least twice: what is seen must be good all along."""
     end, looks = time.monotonic() + for_s, 0

@@ -1,4 +1,6 @@
-"""``openha agent``: puts this cluster's driver into the OpenSVC agents of this node, takes it out, says what is there."""
+"""``openha agent``: puts this cluster's driver into the OpenSVC agents of this node, takes it out,
+says what is there.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,13 @@ from opensvc_openha.cli import installation, service_edit
 from opensvc_openha.control import client
 from opensvc_openha.core.model import ServiceSpec
 from opensvc_openha.daemon.check_scripts import find_doubt
-from opensvc_openha.errors import NotAnsweringError, NotRunningError, OpenhaError, RefusedError, UsageError
+from opensvc_openha.errors import (
+    NotAnsweringError,
+    NotRunningError,
+    OpenhaError,
+    RefusedError,
+    UsageError,
+)
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.plugin import fence, installer, probe
 from opensvc_openha.plugin.agent import Agent
@@ -22,7 +30,7 @@ from opensvc_openha.storage import configuration
 _NOT_IN_PLACE = 1
 
 
-def main(args: "list[str]") -> int:
+def main(args: list[str]) -> int:
     """Runs ``openha agent``; returns the exit code."""
     options = _parse(args)
     layout = installation.layout()
@@ -31,7 +39,10 @@ def main(args: "list[str]") -> int:
         place = options.agent_root or "/opt/opensvc and /usr/share/opensvc"
         raise RefusedError(f"no OpenSVC agent found in {place} (known: 1.5, 1.6, 1.7, 1.8, 2.1)")
     if options.what in ("fence", "probe", "install") and agents[0].is_gone:
-        raise RefusedError(f"the OpenSVC agent in {agents[0].home} is gone: `openha agent remove` takes out what its driver left")
+        raise RefusedError(
+            f"the OpenSVC agent in {agents[0].home} is gone: `openha agent remove` takes out what"
+            " its driver left"
+        )
     if options.what == "fence":
         if options.word == "status":
             power = fence.power_of_peer(agents[0], options.svcname, os.environ)
@@ -50,17 +61,37 @@ def main(args: "list[str]") -> int:
     return max(codes)
 
 
-def _parse(args: "list[str]") -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="openha agent", description="Drive this cluster from the OpenSVC agents of this node.")
+def _parse(args: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="openha agent", description="Drive this cluster from the OpenSVC agents of this node."
+    )
     parser.add_argument("what", choices=("install", "remove", "status", "fence", "probe"))
-    parser.add_argument("svcname", nargs="?", help="fence and probe, what the scripts of a service call: the service")
-    parser.add_argument("word", nargs="?",
-                        help="fence: status only asks for the peer's power; any other (start) fences")
-    parser.add_argument("--agent-root", metavar="DIR", help="the agent's own directory, or one that stands for /")
+    parser.add_argument(
+        "svcname",
+        nargs="?",
+        help="fence and probe, what the scripts of a service call: the service",
+    )
+    parser.add_argument(
+        "word",
+        nargs="?",
+        help="fence: status only asks for the peer's power; any other (start) fences",
+    )
+    parser.add_argument(
+        "--agent-root", metavar="DIR", help="the agent's own directory, or one that stands for /"
+    )
     parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
-    parser.add_argument("--no-services", action="store_true", help="install: do not add the agent's services to the cluster")
-    parser.add_argument("--hb-section", action="store_true",
-                        help="install, agent 2.1: make [hb#N] type = OpenHA known too, by a hook at the start of om")
+    parser.add_argument(
+        "--no-services",
+        action="store_true",
+        help="install: do not add the agent's services to the cluster",
+    )
+    parser.add_argument(
+        "--hb-section",
+        action="store_true",
+        help=(
+            "install, agent 2.1: make [hb#N] type = OpenHA known too, by a hook at the start of om"
+        ),
+    )
     options = parser.parse_args(args)
     if (options.what in ("fence", "probe")) != (options.svcname is not None):
         raise UsageError("agent: a service is named for fence and probe, and only there")
@@ -70,7 +101,9 @@ def _parse(args: "list[str]") -> argparse.Namespace:
 def _install(agent: Agent, layout: Layout, options: argparse.Namespace) -> int:
     _title(agent)
     if options.hb_section and not agent.line.hook:
-        raise UsageError(f"--hb-section is for the agent 2.1: the {agent.line.name} knows [hb#N] by itself")
+        raise UsageError(
+            f"--hb-section is for the agent 2.1: the {agent.line.name} knows [hb#N] by itself"
+        )
     has_hook = options.hb_section or installer.has_hook(agent)
     changes = installer.plan_install(agent, layout, has_hook)
     _carry_out(changes, options)
@@ -81,14 +114,20 @@ def _install(agent: Agent, layout: Layout, options: argparse.Namespace) -> int:
     return max(problems, default=0)
 
 
-def _register(agent: Agent, layout: Layout, service: AgentService, options: argparse.Namespace) -> int:
+def _register(
+    agent: Agent, layout: Layout, service: AgentService, options: argparse.Namespace
+) -> int:
     """Adds one service to the cluster as its service file says; the code of what went wrong."""
     # What the agent sees of it can be asked once the driver is in place.
     problem = service.problem or ("" if options.dry_run else probe.find_blindness(agent, service))
     registered = {known.name: known for known in configuration.read_services(layout)}
     known = registered.get(service.cluster_name)
     if problem:
-        standing = "not added" if known is None else f"IN THE CLUSTER as {known.name}, take it out or correct it"
+        standing = (
+            "not added"
+            if known is None
+            else f"IN THE CLUSTER as {known.name}, take it out or correct it"
+        )
         print(f"{service.svcname}: {standing}: {problem}")
         return RefusedError.exit_code
     if known is not None:
@@ -96,9 +135,16 @@ def _register(agent: Agent, layout: Layout, service: AgentService, options: argp
     names = {name.lower(): name for name in configuration.read_nodes(layout)}
     nodes = [names.get(node.lower(), node) for node in service.nodes]
     check = service.fence_script(layout) if service.has_stonith else "/bin/true"
-    print(f"{service.svcname}: service -a {service.cluster_name} {service.wrapper} {nodes[0]} {nodes[1]} {check}", flush=True)
+    print(
+        f"{service.svcname}: service -a {service.cluster_name} {service.wrapper} {nodes[0]}"
+        f" {nodes[1]} {check}",
+        flush=True,
+    )
     if not service.has_stonith:
-        print(f"{service.svcname}: no [stonith#N] section: nothing fences the peer before a takeover", flush=True)
+        print(
+            f"{service.svcname}: no [stonith#N] section: nothing fences the peer before a takeover",
+            flush=True,
+        )
     if options.dry_run:
         return 0
     try:
@@ -110,21 +156,32 @@ def _register(agent: Agent, layout: Layout, service: AgentService, options: argp
         return error.exit_code
 
 
-def _correct(layout: Layout, service: AgentService, known: ServiceSpec, options: argparse.Namespace) -> int:
+def _correct(
+    layout: Layout, service: AgentService, known: ServiceSpec, options: argparse.Namespace
+) -> int:
     """A service that is in the cluster: its check-up script must be one that no agent writes."""
     print(f"{service.svcname}: service {known.name} is in the cluster")
     if service.has_stonith and not known.is_fenced:
-        print(f"{service.svcname}: it has a [stonith#N] section, but its check-up script is {known.check}, which fences nothing")
+        print(
+            f"{service.svcname}: it has a [stonith#N] section, but its check-up script is"
+            f" {known.check}, which fences nothing"
+        )
     if known.check == service.agents_check and service.has_stonith:
         _use_fence_script(layout, service, options)
     return 0
 
 
 def _use_fence_script(layout: Layout, service: AgentService, options: argparse.Namespace) -> None:
-    """The agent may put its own script, which always succeeds, in the place of the present one at any time."""
+    """The agent may put its own script, which always succeeds, in the place of the present one at
+    any time.
+    """
     script = service.fence_script(layout)
     change = "would change" if options.dry_run else "change"
-    print(f"{service.svcname}: {change} the check-up script of service {service.cluster_name} to {script}", flush=True)
+    print(
+        f"{service.svcname}: {change} the check-up script of service {service.cluster_name} to"
+        f" {script}",
+        flush=True,
+    )
     if not options.dry_run:
         service_edit.replace_check(service.cluster_name, script)
 
@@ -142,7 +199,9 @@ def _remove(agent: Agent, layout: Layout, options: argparse.Namespace) -> int:
     for service in installer.read_services(agent):
         _keep_check_script(agent, layout, service, gone, options)
     stays = [each for each in configuration.read_services(layout) if each.name not in gone]
-    changes = installer.plan_remove(agent, layout, {path for each in stays for path in (each.script, each.check)})
+    changes = installer.plan_remove(
+        agent, layout, {path for each in stays for path in (each.script, each.check)}
+    )
     _carry_out(changes, options)
     if not changes and not added:
         print("nothing to do: the driver is not there")
@@ -156,13 +215,18 @@ def _check_daemon(layout: Layout) -> None:
     try:
         client.fetch_status(layout)
     except NotAnsweringError as error:
-        raise NotAnsweringError(f"{error}: nothing is changed, what runs here is not known") from error
+        raise NotAnsweringError(
+            f"{error}: nothing is changed, what runs here is not known"
+        ) from error
     except NotRunningError:
         pass
 
 
 def _unregister(agent: Agent, layout: Layout, name: str) -> None:
-    """Takes a service out of the cluster that `install` added; one that runs is left where it is, and stays noted."""
+    """Takes a service out of the cluster that `install` added.
+
+    One that runs is left where it is, and stays noted.
+    """
     try:
         service_edit.remove(name)
     except RefusedError as error:
@@ -172,10 +236,13 @@ def _unregister(agent: Agent, layout: Layout, name: str) -> None:
 
 
 def _keep_check_script(
-    agent: Agent, layout: Layout, service: AgentService, gone: "set[str]", options: argparse.Namespace
+    agent: Agent, layout: Layout, service: AgentService, gone: set[str], options: argparse.Namespace
 ) -> None:
     """A service that stays in the cluster keeps a check-up script that fences."""
-    known = next((each for each in configuration.read_services(layout) if each.name == service.cluster_name), None)
+    known = next(
+        (each for each in configuration.read_services(layout) if each.name == service.cluster_name),
+        None,
+    )
     if known is None or known.name in gone or known.check != service.agents_check:
         return
     _carry_out(installer.plan_fence_script(agent, layout, service), options)
@@ -190,8 +257,14 @@ def _status(agent: Agent, layout: Layout, options: argparse.Namespace) -> int:
         problem = service.problem or probe.find_blindness(agent, service)
         known = registered.get(service.cluster_name)
         doubt = "" if known is None else find_doubt(known.check, layout)
-        standing = "not in the cluster: run `openha agent install` again" if known is None else "in the cluster"
-        print(f"  {service.svcname}: service {service.cluster_name}, {problem or doubt or standing}")
+        standing = (
+            "not in the cluster: run `openha agent install` again"
+            if known is None
+            else "in the cluster"
+        )
+        print(
+            f"  {service.svcname}: service {service.cluster_name}, {problem or doubt or standing}"
+        )
         is_in_place = is_in_place and known is not None and not problem and not doubt
     return 0 if is_in_place else _NOT_IN_PLACE
 
@@ -200,7 +273,7 @@ def _title(agent: Agent) -> None:
     print(f"OpenSVC agent {agent.line.name} in {agent.home}")
 
 
-def _carry_out(changes: "list[Change]", options: argparse.Namespace) -> None:
+def _carry_out(changes: list[Change], options: argparse.Namespace) -> None:
     for change in changes:
         print(f"{'would ' if options.dry_run else ''}{change.text}", flush=True)
         if not options.dry_run:

@@ -38,23 +38,36 @@ _LEAVE_LIMIT_S = LEAVE_SCRIPT_WAIT_S + GOODBYE_REPEATS * GOODBYE_GAP_S + 5
 _KILL_LIMIT_S = 5.0
 _DETACHED = "--detached"
 _TELL_EVERY_S = 5.0
-_NOT_STOPPED = frozenset({ServiceState.STARTED, ServiceState.STARTING, ServiceState.STOPPING, ServiceState.STOP_FAILED,
-                          ServiceState.UNKNOWN})
+_NOT_STOPPED = frozenset(
+    {
+        ServiceState.STARTED,
+        ServiceState.STARTING,
+        ServiceState.STOPPING,
+        ServiceState.STOP_FAILED,
+        ServiceState.UNKNOWN,
+    }
+)
 _MOVING = frozenset({ServiceState.STARTING, ServiceState.STOPPING, ServiceState.STARTED})
 
 
-def main(args: "list[str]") -> int:
+def main(args: list[str]) -> int:
     """Runs ``ezha ACTION``; returns the exit code."""
     if args[-1:] in (["-h"], ["--help"]):
         sys.stdout.write(USAGE)
         return 0
-    actions = {"start": _start, "stop": _stop, "restart": _restart, "kill": _kill, "status": _status}
+    actions = {
+        "start": _start,
+        "stop": _stop,
+        "restart": _restart,
+        "kill": _kill,
+        "status": _status,
+    }
     if len(args) != 1 or args[0] not in actions:
         raise UsageError("Usage: ezha {start|stop|restart|kill|status}")
     return actions[args[0]](installation.layout())
 
 
-def nmond(args: "list[str]") -> int:
+def nmond(args: list[str]) -> int:
     """``nmond [-f]``: the daemon in the background, or in the foreground for systemd."""
     from opensvc_openha.daemon import launch
 
@@ -70,8 +83,11 @@ def nmond(args: "list[str]") -> int:
     return _start(installation.layout())
 
 
-def _monitor() -> "MonitorCommand":
-    """The resource monitor: wanted where the embedded agent is installed. A real agent watches its services itself."""
+def _monitor() -> MonitorCommand:
+    """The resource monitor: wanted where the embedded agent is installed.
+
+    A real agent watches its services itself.
+    """
     from opensvc_openha.cli.install import is_made_by_us
     from opensvc_openha.daemon.monitor_process import MonitorCommand
 
@@ -88,7 +104,10 @@ def _start(layout: Layout) -> int:
 
 
 def _stop(layout: Layout) -> int:
-    """Services first, then the daemon. As long as stop scripts take, since their end must be known."""
+    """Services first, then the daemon.
+
+    As long as stop scripts take, since their end must be known.
+    """
     pid = client.running_pid(layout)
     if not pid:
         sys.stderr.write("nmond is not running on this node\n")
@@ -98,7 +117,9 @@ def _stop(layout: Layout) -> int:
     refuse_stop_from_within(layout)
     states = _own_states(layout)
     client.leave(layout, Leaving.STOP_SERVICES)
-    with goes_on("this node goes on stopping its services, and nmond ends then, see `service -s -c`"):
+    with goes_on(
+        "this node goes on stopping its services, and nmond ends then, see `service -s -c`"
+    ):
         _await_end(layout)
     left = _left_behind(states)
     if left:
@@ -115,17 +136,27 @@ def _await_end(layout: Layout) -> None:
             _tell_what_runs(layout)
 
 
-def _own_states(layout: Layout) -> "dict[str, str]":
-    """The STATE file of each service of this node, found without the configuration files: somebody may be editing them."""
+def _own_states(layout: Layout) -> dict[str, str]:
+    """The STATE file of each service of this node, found without the configuration files: somebody
+    may be editing them.
+    """
     with contextlib.suppress(NotRunningError):
         status = client.fetch_status(layout)
-        return {svc.name: layout.state_file(svc.name, status.node) for svc in status.services if svc.own_state is not None}
+        return {
+            svc.name: layout.state_file(svc.name, status.node)
+            for svc in status.services
+            if svc.own_state is not None
+        }
     found = glob.glob(f"{glob.escape(layout.services_dir)}/*/{STATE_PREFIX}*")
     own = f"{STATE_PREFIX}{node_name()}".lower()
-    return {os.path.basename(os.path.dirname(path)): path for path in sorted(found) if os.path.basename(path).lower() == own}
+    return {
+        os.path.basename(os.path.dirname(path)): path
+        for path in sorted(found)
+        if os.path.basename(path).lower() == own
+    }
 
 
-def _left_behind(states: "dict[str, str]") -> "list[str]":
+def _left_behind(states: dict[str, str]) -> list[str]:
     """Services that the stop of this node should have stopped and did not, by their STATE files."""
     left = []
     for name, path in states.items():
@@ -145,7 +176,9 @@ def _tell_what_runs(layout: Layout) -> None:
         status = client.fetch_status(layout)
     except NotRunningError:
         return
-    busy = [f"{svc.name} {svc.own_state.name}" for svc in status.services if svc.own_state in _MOVING]
+    busy = [
+        f"{svc.name} {svc.own_state.name}" for svc in status.services if svc.own_state in _MOVING
+    ]
     if busy:
         sys.stderr.write(f"waiting for: {', '.join(busy)}\n")
 

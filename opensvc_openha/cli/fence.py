@@ -1,10 +1,12 @@
-"""``openha fence``: how this node would make sure that its peer runs nothing, and an operator's word that it does not."""
+"""``openha fence``: how this node would make sure that its peer runs nothing, and an operator's
+word that it does not.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
-from typing import Iterable
+from collections.abc import Iterable
 
 from opensvc_openha.cli import installation
 from opensvc_openha.cli.fence_text import NAMED, confirmation, fence_report
@@ -29,15 +31,19 @@ Usage: openha fence status [--json]    what would be done about a silent peer, a
 """
 
 
-def main(args: "list[str]") -> int:
+def main(args: list[str]) -> int:
     """Runs ``openha fence``; returns the exit code."""
     if not args or args[0] in ("-h", "--help"):
         (sys.stdout if args else sys.stderr).write(USAGE)
         return 0 if args else UsageError.exit_code
     if args[0] == "confirm":
         if len(args) != 2:
-            raise UsageError("fence confirm: expected the whole name of the peer (fence --help tells more)")
-        sys.stdout.write(confirmation(args[1], client.confirm_peer_out(installation.layout(), args[1])))
+            raise UsageError(
+                "fence confirm: expected the whole name of the peer (fence --help tells more)"
+            )
+        sys.stdout.write(
+            confirmation(args[1], client.confirm_peer_out(installation.layout(), args[1]))
+        )
         return 0
     if args[0] != "status" or args[1:] not in ([], ["--json"]):
         raise UsageError("fence: expected status or confirm NODE (fence --help tells more)")
@@ -53,11 +59,21 @@ def main(args: "list[str]") -> int:
     groups = status.fencing.groups
     if any(not group.name for group in groups):
         return 2
-    return 1 if any(group.worked_at is None or group.worked_at < (group.failed_at or 0.0) for group in groups) else 0
+    return (
+        1
+        if any(
+            group.worked_at is None or group.worked_at < (group.failed_at or 0.0)
+            for group in groups
+        )
+        else 0
+    )
 
 
-def _plans(groups: "Iterable[FenceGroup]") -> "dict[str, str]":
-    """What the generated check-up scripts do, level by level, by service; of each group only as many as are named."""
+def _plans(groups: Iterable[FenceGroup]) -> dict[str, str]:
+    """What the generated check-up scripts do, level by level, by service.
+
+    Of each group only as many as are named.
+    """
     from opensvc_openha.storage.configuration import read_services
 
     checks = {svc.name: svc.check for svc in read_services(installation.layout())}
@@ -67,7 +83,10 @@ def _plans(groups: "Iterable[FenceGroup]") -> "dict[str, str]":
 
 
 def plan_of(check: str) -> str:
-    """The sections that a service's generated check-up script carries out; empty for any other script."""
+    """The sections that a service's generated check-up script carries out.
+
+    Empty for any other script.
+    """
     path = f"{os.path.splitext(check)[0]}.env"
     if not check.endswith(".stonith") or not os.path.exists(path):
         return ""
@@ -79,12 +98,17 @@ def plan_of(check: str) -> str:
     try:
         svcname = os.path.basename(os.path.splitext(check)[0])
         sections = parse_service_text(read_text(path), path, svcname, node_name().lower()).sections
-        fences = [each for each in sections if each.group == "stonith" and not each.boolean("disable")]
-        levels: "dict[int, list[str]]" = {}
+        fences = [
+            each for each in sections if each.group == "stonith" and not each.boolean("disable")
+        ]
+        levels: dict[int, list[str]] = {}
         for each in fences:
             asked = " (then asked whether it is off)" if each.text("status_cmd") else ""
             levels.setdefault(level_of(each), []).append(f"{each.name}{asked}")
     except OpenhaError as error:
         return f"its plan cannot be read: {error}"
     shown = [f"level {level}: {' and '.join(names)}" for level, names in sorted(levels.items())]
-    return "; if that fails, ".join(shown) or f"no [stonith#N] section in {path}: it fences nothing and fails"
+    return (
+        "; if that fails, ".join(shown)
+        or f"no [stonith#N] section in {path}: it fences nothing and fails"
+    )

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Mapping, Optional
+from collections.abc import Mapping
 
 from opensvc_openha.core.states import ServiceState as S
 from opensvc_openha.core.status import FenceGroup, NodeStatus, PeerStanding, ServiceStatus
 
 NAMED = 5
 """So many services are named in a line that may concern all."""
-_AFTER_SILENCE: "Mapping[Optional[S], str]" = {
+_AFTER_SILENCE: Mapping[S | None, str] = {
     S.STOPPED: "is started here, once the above has made sure that {peer} is out",
     S.START_READY: "is started here, once the above has made sure that {peer} is out",
     S.STARTING: "is being started here",
@@ -17,72 +17,104 @@ _AFTER_SILENCE: "Mapping[Optional[S], str]" = {
     S.FROZEN_START: "runs here, frozen: nothing is done",
     S.FROZEN_STOP: "is frozen: nothing is done",
     S.STOPPING: "is being stopped here; what follows depends on how that ends",
-    S.START_FAILED: "its start failed here: nothing is done before somebody acts, or the fence is tried again",
+    S.START_FAILED: (
+        "its start failed here: nothing is done before somebody acts, or the fence is tried again"
+    ),
     S.STOP_FAILED: "its stop failed here: nothing is done before somebody acts",
     S.UNKNOWN: "its state here is not known: nothing is done",
 }
 
 
-def confirmation(node: str, lines: "list[str]") -> str:
+def confirmation(node: str, lines: list[str]) -> str:
     """What was confirmed, and what becomes of each service."""
-    head = f"confirmed: {node} runs nothing. This is believed until it is heard again (openha fence status)"
+    head = (
+        f"confirmed: {node} runs nothing. This is believed until it is heard again (openha fence"
+        " status)"
+    )
     return "\n".join([head, *(f"  {line}" for line in lines)]) + "\n"
 
 
-def fence_report(status: NodeStatus, now: float, plans: "Mapping[str, str]" = {}) -> str:
+def fence_report(status: NodeStatus, now: float, plans: Mapping[str, str] = {}) -> str:
     """What would be done about a silent peer, by whom, and what is known of it.
 
-    ``now`` is wall-clock seconds; ``plans`` say what the check-up script of a service does, level by level, where that is known.
+    ``now`` is wall-clock seconds; ``plans`` say what the check-up script of a service does, level
+    by level, where that is known.
     """
     fencing, peer = status.fencing, status.peer
     lines = [f"{status.node} makes sure that {peer} is out by:"]
-    lines += [line for group in fencing.groups for line in _group(group, now, plans)] or ["  nothing: this node has no service"]
+    lines += [line for group in fencing.groups for line in _group(group, now, plans)] or [
+        "  nothing: this node has no service"
+    ]
     lines.append(f"peer: {status.peer_standing.value} ({status.peer_reason})")
     if fencing.flight:
         lines.append(f"a fence is on its way: the check-up script of {fencing.flight}")
     if fencing.confirmed_by:
-        lines.append(f"confirmed out {_ago(fencing.confirmed_at, now)} by {fencing.confirmed_by}: believed until a beat of"
-                     f" {peer} comes in, this node stands still for a link timeout, or its daemon ends")
+        lines.append(
+            f"confirmed out {_ago(fencing.confirmed_at, now)} by {fencing.confirmed_by}: believed"
+            f" until a beat of {peer} comes in, this node stands still for a link timeout, or its"
+            " daemon ends"
+        )
     elif fencing.proof:
         lines.append(f"proved out: {fencing.proof}")
     lines += _services(status)
     lines.append(f"cut from each other, {_first(status)}")
     if fencing.is_blocked:
         lines += _block(status, now)
-    elif status.peer_standing is PeerStanding.SILENT and not fencing.proof and not fencing.confirmed_by:
+    elif (
+        status.peer_standing is PeerStanding.SILENT
+        and not fencing.proof
+        and not fencing.confirmed_by
+    ):
         if fencing.opens_at is not None and fencing.opens_at > now + 1:
             lines.append(f"this node's next turn to fence is in {fencing.opens_at - now:.0f} s")
-        lines.append(f"if you made sure that {peer} runs nothing, type: openha fence confirm {peer}")
+        lines.append(
+            f"if you made sure that {peer} runs nothing, type: openha fence confirm {peer}"
+        )
     return "\n".join(lines) + "\n"
 
 
-def _block(status: NodeStatus, now: float) -> "list[str]":
+def _block(status: NodeStatus, now: float) -> list[str]:
     """What a node waits for that its peer has not answered since it booted."""
     fencing, peer = status.fencing, status.peer
-    lines = [f"{peer} has not answered {status.node} since that booted, which neither fences nor starts what has a check-up"
-             " script, before one of these:",
-             f"  {peer} is heard, and acknowledges this node (openha hb -s -v shows what is wrong with each link)"]
+    lines = [
+        (
+            f"{peer} has not answered {status.node} since that booted, which neither fences nor"
+            " starts what has a check-up script, before one of these:"
+        ),
+        (
+            f"  {peer} is heard, and acknowledges this node (openha hb -s -v shows what is wrong"
+            " with each link)"
+        ),
+    ]
     if fencing.power_tellers:
         last = ""
         if fencing.power_said_at is not None:
             last = f"; last: {fencing.power_said}, {_ago(fencing.power_said_at, now)}"
         who = fencing.power_said_of or _named(list(fencing.power_tellers))
-        lines.append(f"  the fence of {who} says twice that {peer} is off (asked again and again{last})")
+        lines.append(
+            f"  the fence of {who} says twice that {peer} is off (asked again and again{last})"
+        )
     if fencing.alone_at is not None:
         wait_s = max(0.0, fencing.alone_at - now)
-        lines.append(f"  it has been alone for {fencing.boot_alone_s:g} s since its boot ([fencing] boot_alone), in"
-                     f" {wait_s:.0f} s: then it fences")
+        lines.append(
+            f"  it has been alone for {fencing.boot_alone_s:g} s since its boot ([fencing]"
+            f" boot_alone), in {wait_s:.0f} s: then it fences"
+        )
     lines.append(f"  you made sure that {peer} runs nothing, and type: openha fence confirm {peer}")
     return lines
 
 
-def _services(status: NodeStatus) -> "list[str]":
+def _services(status: NodeStatus) -> list[str]:
     """What becomes of each service; a line for those of which the same is true."""
     is_silent = status.peer_standing is PeerStanding.SILENT
-    found: "dict[str, list[str]]" = {}
+    found: dict[str, list[str]] = {}
     for svc in status.services:
         if svc.own_state is not None and status.node in (svc.primary, svc.secondary):
-            text = _now(svc) if is_silent else _AFTER_SILENCE.get(svc.own_state, "nothing is done").format(peer=status.peer)
+            text = (
+                _now(svc)
+                if is_silent
+                else _AFTER_SILENCE.get(svc.own_state, "nothing is done").format(peer=status.peer)
+            )
             found.setdefault(text, []).append(svc.name)
     if not found:
         return []
@@ -94,7 +126,7 @@ def _now(svc: ServiceStatus) -> str:
     return f"{svc.own_state.name if svc.own_state else ''}{f', {svc.reason}' if svc.reason else ''}"
 
 
-def _group(group: FenceGroup, now: float, plans: "Mapping[str, str]") -> "list[str]":
+def _group(group: FenceGroup, now: float, plans: Mapping[str, str]) -> list[str]:
     services = _named(list(group.services))
     if not group.name:
         return [f"  {group.check}    proves nothing, always succeeds; for {services}"]
@@ -105,12 +137,19 @@ def _group(group: FenceGroup, now: float, plans: "Mapping[str, str]") -> "list[s
     lines.append(f"      worked {_ago(group.worked_at, now)}{took}")
     if group.failed_at is not None and group.failed_at > (group.worked_at or 0.0):
         tries = "" if not group.failures else f", {group.failures} time(s) in a row"
-        retry = "" if group.retry_at is None else f"; next try in {max(0.0, group.retry_at - now):.0f} s"
-        lines.append(f"      failed {_ago(group.failed_at, now)}{tries}: {group.detail or 'see the history'}{retry}")
+        retry = (
+            ""
+            if group.retry_at is None
+            else f"; next try in {max(0.0, group.retry_at - now):.0f} s"
+        )
+        lines.append(
+            f"      failed {_ago(group.failed_at, now)}{tries}:"
+            f" {group.detail or 'see the history'}{retry}"
+        )
     return lines
 
 
-def _named(services: "list[str]") -> str:
+def _named(services: list[str]) -> str:
     more = f" and {len(services) - NAMED} more" if len(services) > NAMED else ""
     return f"{', '.join(services[:NAMED])}{more}"
 
@@ -124,7 +163,7 @@ def _first(status: NodeStatus) -> str:
     return "neither node has the right to fence first: they take turns by name"
 
 
-def _ago(at: Optional[float], now: float) -> str:
+def _ago(at: float | None, now: float) -> str:
     if at is None:
         return "never, as far as is known"
     seconds = max(0.0, now - at)

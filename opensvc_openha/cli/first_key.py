@@ -1,7 +1,8 @@
-"""The heartbeat key that a node gets unless its operator wants none: made by ``openha install``, or with the first link.
+"""The heartbeat key that a node gets unless its operator wants none: made by ``openha install``, or
+with the first link.
 
-Each node makes its own. Until one of them is copied to the other, beats are accepted as without a key, so that the order
-of the steps does not matter; status and log name the command until then.
+Each node makes its own. Until one of them is copied to the other, beats are accepted as without a
+key, so that the order of the steps does not matter; status and log name the command until then.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from opensvc_openha.storage import configuration
 from opensvc_openha.storage.key_store import copy_command, is_key_wanted, new_key, write_keys
 
 
-def make(layout: Layout) -> "list[str]":
+def make(layout: Layout) -> list[str]:
     """Makes a key where none is and none was; the lines that say so."""
     with configuration.edit_lock(layout):
         if not is_key_wanted(layout, configuration.read_options(layout)):
@@ -21,5 +22,8 @@ def make(layout: Layout) -> "list[str]":
         write_keys(layout, ring)
     return [
         f"Heartbeat key {ring.current.key_id}: {layout.key_file}",
-        f"Give it to the other node, once this is installed there:  {copy_command(layout, 'OTHER_NODE')}",
+        (
+            "Give it to the other node, once this is installed there: "
+            f" {copy_command(layout, 'OTHER_NODE')}"
+        ),
     ]

@@ -32,7 +32,7 @@ Usage: hb -s [-v | --json]                                                     s
 """
 
 
-def main(args: "list[str]") -> int:
+def main(args: list[str]) -> int:
     """Runs ``hb`` with its arguments; returns the exit code."""
     if args[:1] in (["-h"], ["--help"]):
         sys.stdout.write(USAGE)
@@ -53,7 +53,7 @@ def main(args: "list[str]") -> int:
     return _add(options) if modes == ["-a"] else _remove(options)
 
 
-def _show(options: "dict[str, str]") -> int:
+def _show(options: dict[str, str]) -> int:
     status = client.fetch_status(installation.layout())
     if "--json" in options:
         import json
@@ -64,11 +64,13 @@ def _show(options: "dict[str, str]") -> int:
         del shown["services"]
         print(json.dumps(shown, indent=2))
     else:
-        sys.stdout.write(render.link_details(status) if "-v" in options else render.link_list(status))
+        sys.stdout.write(
+            render.link_details(status) if "-v" in options else render.link_list(status)
+        )
     return 0
 
 
-def _add(options: "dict[str, str]") -> int:
+def _add(options: dict[str, str]) -> int:
     layout = installation.layout()
     spec = _link(layout, options, options.get("-T", ""))
     options_file = configuration.read_options(layout)
@@ -80,7 +82,8 @@ def _add(options: "dict[str, str]") -> int:
         return changed
 
     if spec.kind.is_disk:
-        # Before anything is written to the device: a slot that overlaps a configured one is not to be taken.
+        # Before anything is written to the device: a slot that overlaps a configured one is not to
+        # be taken.
         add(read_text(layout.monitor_file) if os.path.exists(layout.monitor_file) else "")
         _refuse_configured(layout, spec)
         _take_slot(spec, is_forced="--force" in options)
@@ -93,7 +96,7 @@ def _add(options: "dict[str, str]") -> int:
     return 0
 
 
-def _claim(options: "dict[str, str]") -> int:
+def _claim(options: dict[str, str]) -> int:
     layout = installation.layout()
     spec = _link(layout, options, "10")
     if not spec.kind.is_disk:
@@ -105,11 +108,15 @@ def _claim(options: "dict[str, str]") -> int:
 
 
 def _refuse_configured(layout: Layout, spec: LinkSpec) -> None:
-    """RefusedError for blocks that belong to the configured slot of another link: its beats would be overwritten."""
+    """RefusedError for blocks that belong to the configured slot of another link: its beats would
+    be overwritten.
+    """
     if not os.path.exists(layout.monitor_file):
         return
     options_file = configuration.read_options(layout)
-    links = configuration.parse_links(read_text(layout.monitor_file), layout, options_file, need_both_ways=False)
+    links = configuration.parse_links(
+        read_text(layout.monitor_file), layout, options_file, need_both_ways=False
+    )
     wanted = options_file.complete_link(spec)
     for link in links:
         if not link.kind.is_disk or os.path.realpath(link.device) != os.path.realpath(spec.device):
@@ -118,13 +125,17 @@ def _refuse_configured(layout: Layout, spec: LinkSpec) -> None:
         is_own = (link.node.lower(), link.offset) == (spec.node.lower(), spec.offset)
         if not is_own and abs(link.offset - spec.offset) < blocks:
             raise RefusedError(
-                f"offset {spec.offset} on {spec.device} is in the slot of {link.node} at offset {link.offset}"
-                f" ({layout.monitor_file}:{link.line}), or reaches into it: slots take {blocks} blocks; nothing was written"
+                f"offset {spec.offset} on {spec.device} is in the slot of {link.node} at offset"
+                f" {link.offset} ({layout.monitor_file}:{link.line}), or reaches into it: slots"
+                f" take {blocks} blocks; nothing was written"
             )
 
 
 def _take_slot(spec: LinkSpec, is_forced: bool) -> None:
-    """Refuses a slot that is someone else's; what else may be wrong with the device is the daemon's to find and show."""
+    """Refuses a slot that is someone else's.
+
+    What else may be wrong with the device is the daemon's to find and show.
+    """
     from opensvc_openha.links.base import LinkFault
     from opensvc_openha.links.slot_link import ForeignData, SlotSender
 
@@ -143,7 +154,7 @@ def _take_slot(spec: LinkSpec, is_forced: bool) -> None:
         slot.close()
 
 
-def _remove(options: "dict[str, str]") -> int:
+def _remove(options: dict[str, str]) -> int:
     layout = installation.layout()
     spec = _link(layout, options, "10")
     options_file = configuration.read_options(layout)
@@ -151,7 +162,9 @@ def _remove(options: "dict[str, str]") -> int:
     def remove(text: str) -> str:
         changed = remove_link(text, spec)
         if changed == text:
-            raise ConfigError(f"no such heartbeat link: {spec.node} {spec.link_id}", layout.monitor_file)
+            raise ConfigError(
+                f"no such heartbeat link: {spec.node} {spec.link_id}", layout.monitor_file
+            )
         # The last link of a node must not be taken from under a running daemon.
         is_running = client.running_pid(layout) != 0
         configuration.parse_links(changed, layout, options_file, need_both_ways=is_running)
@@ -163,7 +176,7 @@ def _remove(options: "dict[str, str]") -> int:
     return 0
 
 
-def _link(layout: Layout, options: "dict[str, str]", timeout: str) -> LinkSpec:
+def _link(layout: Layout, options: dict[str, str], timeout: str) -> LinkSpec:
     """The link that the options describe, checked like a line of the monitor file."""
     needed = {"-n": "node", "-t": "type", "-i": "interface", "-d": "address"}
     missing = [f"{option} {name}" for option, name in needed.items() if not options.get(option)]

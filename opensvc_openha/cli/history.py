@@ -1,7 +1,8 @@
-"""``openha history`` and ``openha why``: what happened on this node, and why a service is where it is.
+"""``openha history`` and ``openha why``: what happened on this node, and why a service is where it
+is.
 
-Both read the history file themselves, so that they answer while no daemon does. Users who may not read it get the newest
-entries from the daemon, without what scripts printed.
+Both read the history file themselves, so that they answer while no daemon does. Users who may not
+read it get the newest entries from the daemon, without what scripts printed.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from typing import Any, Optional
+from typing import Any
 
 from opensvc_openha.cli import installation
 from opensvc_openha.control import client
@@ -48,7 +49,7 @@ _OF_A_SERVICE = 400
 _NO_WORD = "the daemon before it ended without a word: killed, crashed, or the machine went down"
 
 
-def history(args: "list[str]") -> int:
+def history(args: list[str]) -> int:
     """Runs ``openha history``; returns the exit code."""
     if args in (["-h"], ["--help"]):
         sys.stdout.write(USAGE)
@@ -57,7 +58,9 @@ def history(args: "list[str]") -> int:
     layout = installation.layout()
     if service and service not in {svc.name for svc in configuration.read_services(layout)}:
         if not _read(layout, service, limit=1):
-            raise UsageError(f"no service {service} is configured here, and none of that name is in the history")
+            raise UsageError(
+                f"no service {service} is configured here, and none of that name is in the history"
+            )
     entries = _read(layout, service, since, limit)
     if not _may_read(layout):
         sys.stderr.write("only root may read the whole history: these are its newest entries\n")
@@ -73,18 +76,23 @@ def _may_read(layout: Layout) -> bool:
     return not os.path.exists(layout.history_file) or os.access(layout.history_file, os.R_OK)
 
 
-def _read(layout: Layout, service: str, since: float = 0.0, limit: int = -1, is_with_node: bool = False) -> "list[Entry]":
+def _read(
+    layout: Layout, service: str, since: float = 0.0, limit: int = -1, is_with_node: bool = False
+) -> list[Entry]:
     if _may_read(layout):
         return read_entries(layout.history_file, service, since, limit, is_with_node)
     try:
         newest = client.fetch_history(layout)
     except NotRunningError as error:
-        raise SystemFault(f"only root may read the history {layout.history_file}, and nmond cannot show it: {error}") from error
+        raise SystemFault(
+            f"only root may read the history {layout.history_file}, and nmond cannot show it:"
+            f" {error}"
+        ) from error
     found = [entry for entry in newest if is_of(entry, service, since, is_with_node)]
-    return found if limit < 0 else found[len(found) - min(limit, len(found)):]
+    return found if limit < 0 else found[len(found) - min(limit, len(found)) :]
 
 
-def _parse(args: "list[str]") -> "tuple[str, float, int, bool]":
+def _parse(args: list[str]) -> tuple[str, float, int, bool]:
     service, since, limit, is_json = "", 0.0, _NEWEST, False
     rest = list(args)
     while rest:
@@ -112,7 +120,7 @@ def _parse(args: "list[str]") -> "tuple[str, float, int, bool]":
     return service, since, limit, is_json
 
 
-def _history_lines(entries: "list[Entry]") -> "list[str]":
+def _history_lines(entries: list[Entry]) -> list[str]:
     lines = []
     is_up = False
     for entry in entries:
@@ -125,7 +133,7 @@ def _history_lines(entries: "list[Entry]") -> "list[str]":
     return lines
 
 
-def why(args: "list[str]") -> int:
+def why(args: list[str]) -> int:
     """Runs ``openha why``; returns the exit code."""
     if args in (["-h"], ["--help"]):
         sys.stdout.write(USAGE)
@@ -157,20 +165,34 @@ def _collect(layout: Layout, service: str) -> Facts:
         no_daemon = no_daemon or ("" if status is not None else str(error))
         sys.stderr.write(f"{error}\n")
     if spec is None and not any(entry.kind is EntryKind.SERVICE for entry in entries):
-        raise UsageError(f"no service {service} is configured here, and none of that name is in the history")
+        raise UsageError(
+            f"no service {service} is configured here, and none of that name is in the history"
+        )
     node, peer = _names(layout, status, spec)
-    return Facts(service, node, peer, spec, entries, context, status, no_daemon, _stored(layout, service, node),
-                 _running_script(layout, service), f"{layout.log_dir}/{service}.log", _delay_s(layout))
+    return Facts(
+        service,
+        node,
+        peer,
+        spec,
+        entries,
+        context,
+        status,
+        no_daemon,
+        _stored(layout, service, node),
+        _running_script(layout, service),
+        f"{layout.log_dir}/{service}.log",
+        _delay_s(layout),
+    )
 
 
-def _ask(layout: Layout) -> "tuple[Optional[NodeStatus], str]":
+def _ask(layout: Layout) -> tuple[NodeStatus | None, str]:
     try:
         return client.fetch_status(layout), ""
     except (NotRunningError, SystemFault) as error:
         return None, str(error)
 
 
-def _names(layout: Layout, status: Optional[NodeStatus], spec: Optional[ServiceSpec]) -> "tuple[str, str]":
+def _names(layout: Layout, status: NodeStatus | None, spec: ServiceSpec | None) -> tuple[str, str]:
     if status is not None:
         return status.node, status.peer
     try:
@@ -211,47 +233,74 @@ def _running_script(layout: Layout, service: str) -> str:
     return f"the {SCRIPT_NAMES.get(kind, kind)} (pid {pid}), which has run for {took_s:.1f} s"
 
 
-def _why_lines(told: Explanation) -> "list[str]":
+def _why_lines(told: Explanation) -> list[str]:
     since = "" if told.since is None else f" since {clock.precise_stamp(told.since)}"
     role = f", its {told.role}" if told.role else ""
     lines = [f"{told.service}: {told.state or 'no state'} on {told.node}{role}{since}"]
     if told.no_daemon:
-        lines += [f"  {told.no_daemon}", "  what follows is what the files say, as it was when the daemon last ran"]
+        lines += [
+            f"  {told.no_daemon}",
+            "  what follows is what the files say, as it was when the daemon last ran",
+        ]
     else:
         lines.append(f"  peer {told.peer}: {told.peer_state or 'no state'} ({told.peer_standing})")
     reason = told.reason or "nothing is recorded"
-    lines += ["", "Why", *([f"  {told.cause}", f"  then: {reason}"] if told.cause else [f"  {reason}"])]
+    lines += [
+        "",
+        "Why",
+        *([f"  {told.cause}", f"  then: {reason}"] if told.cause else [f"  {reason}"]),
+    ]
     if told.rule:
         lines.append(f"  rule: {told.rule}")
     if told.steps:
         lines += ["", "How it came to this"]
         lines += [_step_line(step.entry, step.text, step.took_s) for step in told.steps]
     if told.decision is not None and told.decision.sight is not None:
-        lines += ["", f"What was seen at {clock.precise_stamp(told.decision.at)}, at {told.decision.rule or told.decision.new}"]
+        lines += [
+            "",
+            (
+                f"What was seen at {clock.precise_stamp(told.decision.at)}, at"
+                f" {told.decision.rule or told.decision.new}"
+            ),
+        ]
         lines += [f"  {line}" for line in sight_lines(told.decision.sight)]
-    for title, texts in (("Ruled out", told.ruled_out), ("Waits for", (told.waits_for,)), ("Warnings", told.warnings),
-                         ("What to do", told.advice)):
+    for title, texts in (
+        ("Ruled out", told.ruled_out),
+        ("Waits for", (told.waits_for,)),
+        ("Warnings", told.warnings),
+        ("What to do", told.advice),
+    ):
         if any(texts):
             lines += ["", title, *(f"  {text}" for text in texts)]
     return lines
 
 
-def _step_line(entry: Entry, text: str, took_s: Optional[float]) -> str:
-    lasted = f" [{entry.old} lasted {took_s:.2f} s]" if took_s is not None and entry.kind is EntryKind.SERVICE else ""
+def _step_line(entry: Entry, text: str, took_s: float | None) -> str:
+    lasted = (
+        f" [{entry.old} lasted {took_s:.2f} s]"
+        if took_s is not None and entry.kind is EntryKind.SERVICE
+        else ""
+    )
     return f"  {clock.precise_stamp(entry.at)[11:]} {'!' if entry.is_alarm else ' '} {text}{lasted}"
 
 
-def _why_json(told: Explanation) -> "dict[str, Any]":
+def _why_json(told: Explanation) -> dict[str, Any]:
     return {
         **{key: value for key, value in vars(told).items() if key not in ("steps", "decision")},
-        "steps": [{**_entry_json(step.entry), "text": step.text, "took_s": step.took_s} for step in told.steps],
+        "steps": [
+            {**_entry_json(step.entry), "text": step.text, "took_s": step.took_s}
+            for step in told.steps
+        ],
         "decision": None if told.decision is None else _entry_json(told.decision),
     }
 
 
-def _entry_json(entry: Entry) -> "dict[str, Any]":
-    values: "dict[str, Any]" = {**vars(entry), "kind": entry.kind.value}
+def _entry_json(entry: Entry) -> dict[str, Any]:
+    values: dict[str, Any] = {**vars(entry), "kind": entry.kind.value}
     if entry.sight is not None:
-        values["sight"] = {**vars(entry.sight), "standing": entry.sight.standing.value,
-                           "links": [vars(link) for link in entry.sight.links]}
+        values["sight"] = {
+            **vars(entry.sight),
+            "standing": entry.sight.standing.value,
+            "links": [vars(link) for link in entry.sight.links],
+        }
     return values

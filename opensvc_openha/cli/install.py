@@ -1,6 +1,8 @@
-"""``openha install``: lays out the cluster directory, its commands, and the embedded agent if asked for.
+"""``openha install``: lays out the cluster directory, its commands, and the embedded agent if asked
+for.
 
-It writes again what it wrote before (launchers, env.sh, doc) and never touches what an operator wrote.
+It writes again what it wrote before (launchers, env.sh, doc) and never touches what an operator
+wrote.
 """
 
 from __future__ import annotations
@@ -13,30 +15,49 @@ import sys
 
 from opensvc_openha.cli.self_command import package_parent
 from opensvc_openha.errors import OpenhaError, RefusedError, SystemFault, UsageError
-from opensvc_openha.formats.layout import TREE_ROOT, AgentLayout, Layout, agent_layout, fhs_layout, tree_layout
+from opensvc_openha.formats.layout import (
+    TREE_ROOT,
+    AgentLayout,
+    Layout,
+    agent_layout,
+    fhs_layout,
+    tree_layout,
+)
 from opensvc_openha.system.atomic_files import make_dir, write_atomically
 from opensvc_openha.system.package_files import read_template
 
 MARK = "Made by `openha install`"
 _CLUSTER_COMMANDS = {"service": "service", "hb": "hb", "nmond": "nmond", "openha": ""}
-_ALL_COMMANDS = ("allservices", "allupservices", "alldownservices", "allprimaryservices", "allsecondaryservices")
+_ALL_COMMANDS = (
+    "allservices",
+    "allupservices",
+    "alldownservices",
+    "allprimaryservices",
+    "allsecondaryservices",
+)
 _REAL_AGENTS = ("/opt/opensvc/bin/svcmgr", "/usr/share/opensvc/lib", "/usr/share/opensvc/opensvc")
 _BOOT_UNIT = "opensvc-openha-agent.service"
 _SAMPLES = ("nodes.sample", "monitor.sample", "openha.conf.sample", "service.env.sample")
 
 
-def main(args: "list[str]") -> int:
+def main(args: list[str]) -> int:
     """Runs ``openha install``; returns the exit code."""
     options = _parse(args)
     if options.layout == "fhs":
         layout = fhs_layout(options.root)
     else:
-        layout = tree_layout(os.path.abspath(options.prefix or os.environ.get("EZ") or options.root + TREE_ROOT))
-    agent = agent_layout(options.agent_root if options.agent_root is not None else _agent_root(options))
+        layout = tree_layout(
+            os.path.abspath(options.prefix or os.environ.get("EZ") or options.root + TREE_ROOT)
+        )
+    agent = agent_layout(
+        options.agent_root if options.agent_root is not None else _agent_root(options)
+    )
     if options.embedded_agent:
         _refuse_beside_a_real_agent(agent)
     try:
-        made = _install_cluster(layout, agent if options.embedded_agent else None, options.layout == "fhs", options.root)
+        made = _install_cluster(
+            layout, agent if options.embedded_agent else None, options.layout == "fhs", options.root
+        )
         if options.embedded_agent:
             made += _install_agent(layout, agent)
     except OSError as error:
@@ -49,18 +70,40 @@ def main(args: "list[str]") -> int:
     return 0
 
 
-def _parse(args: "list[str]") -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="openha install", description="Lay out the cluster directory on this node.")
+def _parse(args: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="openha install", description="Lay out the cluster directory on this node."
+    )
     parser.add_argument("--prefix", help=f"the cluster directory (default $EZ, else {TREE_ROOT})")
-    parser.add_argument("--layout", choices=("tree", "fhs"), default="tree",
-                        help="tree: all below the prefix, as in the tutorial; fhs: /etc/openha, /var/lib/openha")
-    parser.add_argument("--root", default="", help="put everything below this directory instead of /")
-    parser.add_argument("--embedded-agent", action="store_true",
-                        help="also install svcmgr, svcmon and the service commands, where no OpenSVC agent is")
-    parser.add_argument("--agent-root", help="directory that stands for / for the embedded agent "
-                                             "(default: /, or the prefix if one is given)")
-    parser.add_argument("--no-key", action="store_true",
-                        help="make no heartbeat key (with --root none is made: a key belongs to a cluster, not to an image)")
+    parser.add_argument(
+        "--layout",
+        choices=("tree", "fhs"),
+        default="tree",
+        help="tree: all below the prefix, as in the tutorial; fhs: /etc/openha, /var/lib/openha",
+    )
+    parser.add_argument(
+        "--root", default="", help="put everything below this directory instead of /"
+    )
+    parser.add_argument(
+        "--embedded-agent",
+        action="store_true",
+        help="also install svcmgr, svcmon and the service commands, where no OpenSVC agent is",
+    )
+    parser.add_argument(
+        "--agent-root",
+        help=(
+            "directory that stands for / for the embedded agent "
+            "(default: /, or the prefix if one is given)"
+        ),
+    )
+    parser.add_argument(
+        "--no-key",
+        action="store_true",
+        help=(
+            "make no heartbeat key (with --root none is made: a key belongs to a cluster, not to an"
+            " image)"
+        ),
+    )
     options = parser.parse_args(args)
     if options.prefix and options.layout == "fhs":
         raise UsageError("install: --prefix is for the tree layout; use --root with --layout fhs")
@@ -81,11 +124,17 @@ def _refuse_beside_a_real_agent(agent: AgentLayout) -> None:
         return
     for path in _REAL_AGENTS:
         if os.path.exists(path):
-            raise RefusedError(f"an OpenSVC agent is installed ({path}): it runs the services, leave --embedded-agent out")
+            raise RefusedError(
+                f"an OpenSVC agent is installed ({path}): it runs the services, leave"
+                " --embedded-agent out"
+            )
 
 
-def _make_key(layout: Layout) -> "list[str]":
-    """The first key of this node, unless it has one or must do without; a broken openha.conf is reported, not fatal here."""
+def _make_key(layout: Layout) -> list[str]:
+    """The first key of this node, unless it has one or must do without.
+
+    A broken openha.conf is reported, not fatal here.
+    """
     from opensvc_openha.cli import first_key
 
     try:
@@ -95,44 +144,67 @@ def _make_key(layout: Layout) -> "list[str]":
         return []
 
 
-def _install_cluster(layout: Layout, agent: "AgentLayout | None", is_fhs: bool, root: str) -> "list[str]":
+def _install_cluster(
+    layout: Layout, agent: AgentLayout | None, is_fhs: bool, root: str
+) -> list[str]:
     doc = f"{layout.ez}/doc"
-    for folder in (layout.bin_dir, layout.conf_dir, layout.services_dir, layout.log_dir, doc, layout.proc_dir):
+    for folder in (
+        layout.bin_dir,
+        layout.conf_dir,
+        layout.services_dir,
+        layout.log_dir,
+        doc,
+        layout.proc_dir,
+    ):
         make_dir(folder)
     for name, command in _CLUSTER_COMMANDS.items():
         _write_launcher(f"{layout.bin_dir}/{name}", command, layout, agent)
     _write_launcher(f"{layout.ez}/ezha", "ezha", layout, agent)
     _write_launcher(f"{layout.ez}/ezha.init", "ezha", layout, agent)
     agent_lines = "" if agent is None else _agent_environment(agent)
-    _write(f"{layout.ez}/env.sh", _fill(read_template("env.sh"), layout).replace("@AGENT@", agent_lines), 0o644)
+    _write(
+        f"{layout.ez}/env.sh",
+        _fill(read_template("env.sh"), layout).replace("@AGENT@", agent_lines),
+        0o644,
+    )
     for name in _SAMPLES:
         _write(f"{doc}/{name}", read_template(name), 0o644)
     for name in ("opensvc-openha.service", "opensvc-openha.logrotate"):
         _write(f"{doc}/{name}", _fill(read_template(name), layout), 0o644)
-    made = [f"Cluster directory {layout.ez}: bin, conf, doc, log, services, env.sh, ezha, ezha.init"]
+    made = [
+        f"Cluster directory {layout.ez}: bin, conf, doc, log, services, env.sh, ezha, ezha.init"
+    ]
     if is_fhs:
-        made = [f"Configuration in {layout.conf_dir}, states in {layout.var_dir}, commands in {layout.bin_dir}"]
+        made = [
+            f"Configuration in {layout.conf_dir}, states in {layout.var_dir}, commands in"
+            f" {layout.bin_dir}"
+        ]
     command = f"{root}/usr/bin/openha" if is_fhs else f"{root}/usr/local/bin/openha"
-    # The function of env.sh is nothing to sudo, watch and cron. A directory elsewhere may be one of several.
+    # The function of env.sh is nothing to sudo, watch and cron. A directory elsewhere may be one of
+    # several.
     if is_fhs or layout.ez == root + TREE_ROOT:
         made.append(_install_command(command, layout, agent))
         made += _link_for_agents(layout, root)
     return made
 
 
-def _link_for_agents(layout: Layout, root: str) -> "list[str]":
+def _link_for_agents(layout: Layout, root: str) -> list[str]:
     """An agent with its own driver must find the cluster; what was linked, as lines."""
     from opensvc_openha.plugin import installer
     from opensvc_openha.plugin.agents import find_agents
 
-    links = [link for found in find_agents(root or None) if not installer.is_in_place(found)
-             for link in installer.plan_stock_links(found, layout)]
+    links = [
+        link
+        for found in find_agents(root or None)
+        if not installer.is_in_place(found)
+        for link in installer.plan_stock_links(found, layout)
+    ]
     for link in links:
         installer.carry_out(link)
     return [f"For the driver of the OpenSVC agent: {link.text}" for link in links]
 
 
-def _install_command(path: str, layout: Layout, agent: "AgentLayout | None") -> str:
+def _install_command(path: str, layout: Layout, agent: AgentLayout | None) -> str:
     """Puts ``openha`` where the PATH finds it; what was done, as a line."""
     if not _may_replace(path):
         return f"Command {path} is not ours: left alone"
@@ -141,11 +213,11 @@ def _install_command(path: str, layout: Layout, agent: "AgentLayout | None") -> 
     return f"Command {path}"
 
 
-def _install_agent(layout: Layout, agent: AgentLayout) -> "list[str]":
+def _install_agent(layout: Layout, agent: AgentLayout) -> list[str]:
     for folder in (agent.etc_dir, agent.var_dir, agent.log_dir, agent.bin_dir):
         make_dir(folder)
     for name in ("svcmgr", *_ALL_COMMANDS):
-        _write_launcher(f"{agent.bin_dir}/{name}", "svcmgr --called-as \"$0\"", layout, agent)
+        _write_launcher(f"{agent.bin_dir}/{name}", 'svcmgr --called-as "$0"', layout, agent)
     _write_launcher(f"{agent.bin_dir}/svcmon", "svcmon", layout, agent)
     unit = read_template(_BOOT_UNIT).replace("@OSVC_BIN@", agent.bin_dir)
     _write(f"{layout.ez}/doc/{_BOOT_UNIT}", unit, 0o644)
@@ -161,34 +233,57 @@ def _install_agent(layout: Layout, agent: AgentLayout) -> "list[str]":
 
 
 def _agent_environment(agent: AgentLayout) -> str:
-    lines = [] if agent == AgentLayout() else [
-        f"{name}=${{{name}:-{shlex.quote(value)}}}; export {name}" for name, value in agent.environment().items()
-    ]
+    lines = (
+        []
+        if agent == AgentLayout()
+        else [
+            f"{name}=${{{name}:-{shlex.quote(value)}}}; export {name}"
+            for name, value in agent.environment().items()
+        ]
+    )
     folders = f"{agent.bin_dir}:{agent.etc_dir}"
-    lines.append(f'case ":$PATH:" in *":{agent.etc_dir}:"*) ;; *) PATH=$PATH:{folders}; export PATH ;; esac')
+    lines.append(
+        f'case ":$PATH:" in *":{agent.etc_dir}:"*) ;; *) PATH=$PATH:{folders}; export PATH ;; esac'
+    )
     return "\n".join(lines) + "\n"
 
 
-def _write_launcher(path: str, command: str, layout: Layout, agent: "AgentLayout | None") -> None:
-    """A small script that runs one command of this very package, whatever PATH and environment are."""
+def _write_launcher(path: str, command: str, layout: Layout, agent: AgentLayout | None) -> None:
+    """A small script that runs one command of this very package, whatever PATH and environment
+    are.
+    """
     variables = ""
     if layout != tree_layout(layout.ez):
         moved = {name: value for name, value in layout.environment().items() if name != "EZ"}
-        variables = "".join(f"{name}=${{{name}:-{shlex.quote(value)}}}\nexport {name}\n" for name, value in moved.items())
+        variables = "".join(
+            f"{name}=${{{name}:-{shlex.quote(value)}}}\nexport {name}\n"
+            for name, value in moved.items()
+        )
     if agent is not None and agent != AgentLayout():
         values = agent.environment()
-        variables += "".join(f"{name}=${{{name}:-{shlex.quote(value)}}}\nexport {name}\n" for name, value in values.items())
+        variables += "".join(
+            f"{name}=${{{name}:-{shlex.quote(value)}}}\nexport {name}\n"
+            for name, value in values.items()
+        )
     text = _fill(read_template("launcher"), layout)
-    text = text.replace("@VARIABLES@", variables).replace("@PYTHON@", _python()).replace("@COMMAND@", command)
-    _write(path, text.replace("  \"$@\"", " \"$@\""), 0o755)
+    text = (
+        text.replace("@VARIABLES@", variables)
+        .replace("@PYTHON@", _python())
+        .replace("@COMMAND@", command)
+    )
+    _write(path, text.replace('  "$@"', ' "$@"'), 0o755)
 
 
 def _python() -> str:
     """How to run this package with this interpreter from anywhere."""
     python = shlex.quote(sys.executable)
     parent = package_parent()
-    probe = subprocess.run([sys.executable, "-I", "-c", "import opensvc_openha; print(opensvc_openha.__file__)"],
-                           capture_output=True, text=True, cwd="/")
+    probe = subprocess.run(
+        [sys.executable, "-I", "-c", "import opensvc_openha; print(opensvc_openha.__file__)"],
+        capture_output=True,
+        text=True,
+        cwd="/",
+    )
     if probe.returncode == 0 and probe.stdout.strip().startswith(parent + os.sep):
         return f"{python} -I -m opensvc_openha"
     return f"env PYTHONPATH={shlex.quote(parent)} {python} -m opensvc_openha"

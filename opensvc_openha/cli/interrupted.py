@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Iterator
 
 
 @contextmanager
-def goes_on(what: str) -> "Iterator[None]":
+def goes_on(what: str) -> Iterator[None]:
     """Prints what goes on where a Ctrl-C ends the command within."""
     try:
         yield

@@ -8,7 +8,13 @@ import sys
 from opensvc_openha.cli import installation, render
 from opensvc_openha.control import client
 from opensvc_openha.core.incarnations import NOBODY
-from opensvc_openha.errors import NotAnsweringError, NotRunningError, RefusedError, SystemFault, UsageError
+from opensvc_openha.errors import (
+    NotAnsweringError,
+    NotRunningError,
+    RefusedError,
+    SystemFault,
+    UsageError,
+)
 from opensvc_openha.formats.key_file import KeyRing
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.storage import configuration
@@ -34,24 +40,35 @@ Usage: openha key generate          make the first key of a cluster, on one of i
 """
 
 
-def main(args: "list[str]") -> int:
+def main(args: list[str]) -> int:
     """Runs ``openha key``; returns the exit code."""
     if args in (["-h"], ["--help"]):
         sys.stdout.write(USAGE)
         return 0
-    verbs = {"generate": _generate, "rotate": _rotate, "status": _status, "forget-peer": _forget_peer}
+    verbs = {
+        "generate": _generate,
+        "rotate": _rotate,
+        "status": _status,
+        "forget-peer": _forget_peer,
+    }
     layout = installation.layout()
     if args[:1] == ["install"] and len(args) == 2:
         return _install(layout, args[1])
     if len(args) != 1 or args[0] not in verbs:
-        raise UsageError("key: expected generate, install FILE|-, rotate, status or forget-peer (key --help tells more)")
+        raise UsageError(
+            "key: expected generate, install FILE|-, rotate, status or forget-peer (key --help"
+            " tells more)"
+        )
     return verbs[args[0]](layout)
 
 
 def _generate(layout: Layout) -> int:
     with configuration.edit_lock(layout):
         if os.path.lexists(layout.key_file):
-            raise RefusedError(f"there is a key already in {layout.key_file}: `openha key rotate` makes the next one")
+            raise RefusedError(
+                f"there is a key already in {layout.key_file}: `openha key rotate` makes the"
+                " next one"
+            )
         ring = KeyRing(new_key())
         write_keys(layout, ring)
     sys.stdout.write(render.key_generated(ring, layout.key_file))
@@ -85,12 +102,19 @@ def _rotate(layout: Layout) -> int:
     with configuration.edit_lock(layout):
         ring = read_keys(layout)
         if ring is None:
-            raise RefusedError(f"there is no key in {layout.key_file}: `openha key generate` makes the first one")
+            raise RefusedError(
+                f"there is no key in {layout.key_file}: `openha key generate` makes the first one"
+            )
         if ring.next is not None:
-            raise RefusedError(f"next key {ring.next.key_id} is already here and waits for the peer: install"
-                               f" {layout.key_file} there")
+            raise RefusedError(
+                f"next key {ring.next.key_id} is already here and waits for the peer: install"
+                f" {layout.key_file} there"
+            )
         if ring.previous is not None:
-            raise RefusedError(f"the last rotation is not over: the peer was not heard with key {ring.current.key_id} yet")
+            raise RefusedError(
+                "the last rotation is not over: the peer was not heard with key"
+                f" {ring.current.key_id} yet"
+            )
         ring = KeyRing(ring.current, next=new_key())
         write_keys(layout, ring)
     sys.stdout.write(render.key_rotated(ring, layout.key_file))
@@ -106,7 +130,11 @@ def _status(layout: Layout) -> int:
         if isinstance(error, NotAnsweringError):
             raise
         status = None
-    sys.stdout.write(render.key_status(ring, layout.key_file, lives, None if status is None else status.authentication))
+    sys.stdout.write(
+        render.key_status(
+            ring, layout.key_file, lives, None if status is None else status.authentication
+        )
+    )
     return 0
 
 

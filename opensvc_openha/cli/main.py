@@ -1,14 +1,17 @@
-"""The ``openha`` command: picks the command, and turns every error into one line on stderr and an exit code.
+"""The ``openha`` command: picks the command, and turns every error into one line on stderr and an
+exit code.
 
 Commands are imported when they are called, so that a status costs no more than it needs.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
-from typing import Callable, NoReturn
+from collections.abc import Callable
+from typing import NoReturn
 
 from opensvc_openha.cli.streams import forgive, is_report
 from opensvc_openha.errors import InterruptedAction, OpenhaError, SystemFault, UsageError
@@ -42,44 +45,44 @@ Installation:
 """
 
 
-def _service(args: "list[str]") -> int:
+def _service(args: list[str]) -> int:
     from opensvc_openha.cli import service
 
     return service.main(args)
 
 
-def _hb(args: "list[str]") -> int:
+def _hb(args: list[str]) -> int:
     from opensvc_openha.cli import hb
 
     return hb.main(args)
 
 
-def _key(args: "list[str]") -> int:
+def _key(args: list[str]) -> int:
     from opensvc_openha.cli import key
 
     return key.main(args)
 
 
-def _fence(args: "list[str]") -> int:
+def _fence(args: list[str]) -> int:
     from opensvc_openha.cli import fence
 
     return fence.main(args)
 
 
-def _history(args: "list[str]") -> int:
+def _history(args: list[str]) -> int:
     from opensvc_openha.cli import history
 
     return history.history(args)
 
 
-def _why(args: "list[str]") -> int:
+def _why(args: list[str]) -> int:
     from opensvc_openha.cli import history
 
     return history.why(args)
 
 
-def _ezha(name: str) -> "Callable[[list[str]], int]":
-    def run(args: "list[str]") -> int:
+def _ezha(name: str) -> Callable[[list[str]], int]:
+    def run(args: list[str]) -> int:
         from opensvc_openha.cli import ezha
 
         return ezha.main([name, *args] if name else args)
@@ -87,31 +90,31 @@ def _ezha(name: str) -> "Callable[[list[str]], int]":
     return run
 
 
-def _nmond(args: "list[str]") -> int:
+def _nmond(args: list[str]) -> int:
     from opensvc_openha.cli import ezha
 
     return ezha.nmond(args)
 
 
-def _ps(args: "list[str]") -> int:
+def _ps(args: list[str]) -> int:
     from opensvc_openha.cli import ps
 
     return ps.main(args)
 
 
-def _install(args: "list[str]") -> int:
+def _install(args: list[str]) -> int:
     from opensvc_openha.cli import install
 
     return install.main(args)
 
 
-def _agent(args: "list[str]") -> int:
+def _agent(args: list[str]) -> int:
     from opensvc_openha.cli import agent
 
     return agent.main(args)
 
 
-def _demo(args: "list[str]") -> int:
+def _demo(args: list[str]) -> int:
     # A program of its own: it stands above the commands that it shows.
     from opensvc_openha.cli.self_command import self_command
 
@@ -120,7 +123,7 @@ def _demo(args: "list[str]") -> int:
     os.execv(command[0], command)
 
 
-def _svcmgr(args: "list[str]") -> int:
+def _svcmgr(args: list[str]) -> int:
     from opensvc_openha.cli import svcmgr
 
     # A launcher names the link it was called by, since that name says which service is meant.
@@ -129,19 +132,19 @@ def _svcmgr(args: "list[str]") -> int:
     return svcmgr.main("svcmgr", args)
 
 
-def _svcmon(args: "list[str]") -> int:
+def _svcmon(args: list[str]) -> int:
     from opensvc_openha.cli import svcmon
 
     return svcmon.main(args)
 
 
-def _monitor(args: "list[str]") -> int:
+def _monitor(args: list[str]) -> int:
     from opensvc_openha.cli import monitor
 
     return monitor.main(args)
 
 
-COMMANDS: "dict[str, Callable[[list[str]], int]]" = {
+COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "service": _service,
     "hb": _hb,
     "key": _key,
@@ -165,7 +168,7 @@ COMMANDS: "dict[str, Callable[[list[str]], int]]" = {
 }
 
 
-def main(args: "list[str]") -> int:
+def main(args: list[str]) -> int:
     """Runs one command; returns its exit code."""
     if not args:
         sys.stderr.write(USAGE)
@@ -199,8 +202,10 @@ def console() -> NoReturn:
     run(main)
 
 
-def run(command: "Callable[[list[str]], int]") -> NoReturn:
-    """Runs a command and ends the process with its exit code: the one boundary that catches broadly."""
+def run(command: Callable[[list[str]], int]) -> NoReturn:
+    """Runs a command and ends the process with its exit code: the one boundary that catches
+    broadly.
+    """
     _open_standard_streams()
     _take_signals_as_usual()
     forgive(is_report(sys.argv[1:]))
@@ -228,13 +233,17 @@ def run(command: "Callable[[list[str]], int]") -> NoReturn:
         if os.environ.get("EZ_DEBUG"):
             raise
         _flush()
-        sys.stderr.write(f"unexpected {type(error).__name__}: {error} (a traceback: set EZ_DEBUG=1 and repeat)\n")
+        sys.stderr.write(
+            f"unexpected {type(error).__name__}: {error} (a traceback: set EZ_DEBUG=1 and repeat)\n"
+        )
         code = OpenhaError.exit_code
     sys.exit(code)
 
 
 def _open_standard_streams() -> None:
-    """Puts /dev/null where a standard stream is closed: no file or socket of ours may land on its number."""
+    """Puts /dev/null where a standard stream is closed: no file or socket of ours may land on its
+    number.
+    """
     for number in (0, 1, 2):
         try:
             os.fstat(number)
@@ -246,7 +255,9 @@ def _open_standard_streams() -> None:
 
 
 def _take_signals_as_usual() -> None:
-    """Undoes what a parent left us: with SIGCHLD ignored no exit code arrives, and a failed check-up counts as a success."""
+    """Undoes what a parent left us: with SIGCHLD ignored no exit code arrives, and a failed
+    check-up counts as a success.
+    """
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
@@ -257,7 +268,5 @@ def _drop_output() -> None:
 
 
 def _flush() -> None:
-    try:
+    with contextlib.suppress(OSError):
         sys.stdout.flush()
-    except OSError:
-        pass

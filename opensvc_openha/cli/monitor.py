@@ -1,4 +1,6 @@
-"""``openha monitor``: the resource monitor and scheduled synchronisations, while somebody holds the other end of its input."""
+"""``openha monitor``: the resource monitor and scheduled synchronisations, while somebody holds the
+other end of its input.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,7 @@ when their schedules say so, until its input ends. The node daemon runs it. `svc
 """
 
 
-def main(args: "list[str]") -> int:
+def main(args: list[str]) -> int:
     """Runs the monitor; returns the exit code."""
     if args in (["-h"], ["--help"]):
         sys.stdout.write(USAGE)
@@ -50,15 +52,20 @@ def main(args: "list[str]") -> int:
 
     def look(name: str) -> None:
         with open_log(agent.log_dir, name) as log, contextlib.suppress(InterruptedAction):
-            perform(load_service(agent, name, log, node_view()), "resource_monitor", ActionOptions())
+            perform(
+                load_service(agent, name, log, node_view()), "resource_monitor", ActionOptions()
+            )
 
-    def send(name: str, rids: "tuple[str, ...]") -> None:
+    def send(name: str, rids: tuple[str, ...]) -> None:
         with open_log(agent.log_dir, name) as log:
             reason = send_due(load_service(agent, name, log, node_view()), rids)
             if reason.startswith("ended with"):
-                log.warning(f"scheduled sync {reason}: tried again in {RETRY.total_seconds() / 60:g} minutes if it is still due")
+                log.warning(
+                    f"scheduled sync {reason}: tried again in {RETRY.total_seconds() / 60:g}"
+                    " minutes if it is still due"
+                )
 
-    def files() -> "dict[str, str]":
+    def files() -> dict[str, str]:
         return {name: agent.service_file(name) for name in service_names(agent.etc_dir)}
 
     def ask() -> NodeStatus:

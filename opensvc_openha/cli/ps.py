@@ -1,13 +1,13 @@
 """``openha ps`` (`ez_ps`): the node daemon and its threads by role, in the columns of ``ps aux``.
 
-The original had a process for each end of a link; here each is a thread, whose number stands in the PID column.
+The original had a process for each end of a link; here each is a thread, whose number stands in the
+PID column.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from typing import Optional
 
 from opensvc_openha.cli import installation
 from opensvc_openha.control import client
@@ -27,7 +27,7 @@ COLUMNS = "%-8s %5d %4.1f %4.1f %6d %5d %-8s %-4s %5s %6s %s"
 _SUFFIX = {"net": "", "unicast": "_unicast", "disk": "_raw", "dio": "_dio"}
 
 
-def main(args: "list[str]") -> int:
+def main(args: list[str]) -> int:
     """Prints one line a thread; returns the exit code."""
     if args in (["-h"], ["--help"]):
         sys.stdout.write(USAGE)
@@ -38,8 +38,8 @@ def main(args: "list[str]") -> int:
     pid = client.running_pid(layout)
     if not pid:
         raise NotRunningError("nmond is not running on this node (start it with: ezha start)")
-    links: "tuple[LinkStatus, ...]" = ()
-    problem: Optional[NotAnsweringError] = None
+    links: tuple[LinkStatus, ...] = ()
+    problem: NotAnsweringError | None = None
     try:
         status = client.fetch_status(layout)
         pid, links = status.pid, status.links
@@ -50,7 +50,10 @@ def main(args: "list[str]") -> int:
     sys.stdout.write("".join(f"{row}\n" for row in rows if row))
     if sys.stdout.isatty():
         sys.stdout.flush()
-        sys.stderr.write(f"numbers are those of threads of nmond, pid {pid}: a signal to any of them is one to the daemon\n")
+        sys.stderr.write(
+            f"numbers are those of threads of nmond, pid {pid}: a signal to any of them is one to"
+            " the daemon\n"
+        )
     if problem is not None:
         raise problem
     return 0
@@ -79,12 +82,25 @@ def _row(pid: int, thread: int, command: str) -> str:
         share = process.memory_percent()
     except (OSError, psutil.Error):
         return ""
-    fields = line[line.rfind(")") + 2:].split()
+    fields = line[line.rfind(")") + 2 :].split()
     ticks = os.sysconf("SC_CLK_TCK")
     used_s = (int(fields[11]) + int(fields[12])) / ticks
     began = psutil.boot_time() + int(fields[19]) / ticks
     age_s = max(clock.wall() - began, 1 / ticks)
     nice = int(fields[16])
-    state = fields[0] + ("<" if nice < 0 else "N" if nice > 0 else "") + ("l" if pid == thread else "")
-    return COLUMNS % (user[:8], thread, min(100 * used_s / age_s, 99.9), share, memory.vms // 1024, memory.rss // 1024, "?",
-                      state, clock.short_stamp(began), f"{int(used_s // 60)}:{int(used_s % 60):02d}", command)
+    state = (
+        fields[0] + ("<" if nice < 0 else "N" if nice > 0 else "") + ("l" if pid == thread else "")
+    )
+    return COLUMNS % (
+        user[:8],
+        thread,
+        min(100 * used_s / age_s, 99.9),
+        share,
+        memory.vms // 1024,
+        memory.rss // 1024,
+        "?",
+        state,
+        clock.short_stamp(began),
+        f"{int(used_s // 60)}:{int(used_s % 60):02d}",
+        command,
+    )

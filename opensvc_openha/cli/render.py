@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Mapping
+from collections.abc import Mapping
 
 from opensvc_openha.core.actions import Answer, AnswerCode
 from opensvc_openha.core.beat import BootId
@@ -38,7 +38,9 @@ def service_info(status: NodeStatus, svc: ServiceStatus) -> str:
     """``service -i NAME``."""
     role = "Primary" if svc.primary == status.node else "Secondary"
     own, peer = svc.primary_state.name, svc.secondary_state.name
-    return _lines([f"we are {role} for service {svc.name}", f"Service: {svc.name}\t state: {own} , {peer}"])
+    return _lines(
+        [f"we are {role} for service {svc.name}", f"Service: {svc.name}\t state: {own} , {peer}"]
+    )
 
 
 def service_reasons(status: NodeStatus) -> str:
@@ -71,7 +73,10 @@ def link_details(status: NodeStatus) -> str:
         if link.reason:
             rows.append(f"\t{link.reason}")
         if link.counts:
-            rows.append("\tframes found wrong: " + ", ".join(f"{number} {reason}" for reason, number in link.counts.items()))
+            rows.append(
+                "\tframes found wrong: "
+                + ", ".join(f"{number} {reason}" for reason, number in link.counts.items())
+            )
     rows.append(authentication_line(status.authentication))
     rows.append(f"peer {status.peer}: {status.peer_standing.value}: {status.peer_reason}")
     rows.append(f"scheduling: {status.scheduling}")
@@ -84,16 +89,22 @@ def authentication_line(auth: AuthStatus) -> str:
     cluster = f", cluster {auth.cluster}" if auth.cluster else ""
     if not auth.sends:
         return f"authentication: {auth.mode}{cluster}"
-    peer = f"the peer with {auth.peer_sends}" if auth.peer_sends else "the peer was not heard with a key yet"
+    peer = (
+        f"the peer with {auth.peer_sends}"
+        if auth.peer_sends
+        else "the peer was not heard with a key yet"
+    )
     return f"authentication: {auth.mode}{cluster}, this node sends with key {auth.sends}, {peer}"
 
 
 def key_generated(ring: KeyRing, path: str) -> str:
     """``openha key generate``."""
-    return _lines([
-        f"key {ring.current.key_id} generated: {path}",
-        "Bring it to the other node over a safe way, and there run: openha key install FILE",
-    ])
+    return _lines(
+        [
+            f"key {ring.current.key_id} generated: {path}",
+            "Bring it to the other node over a safe way, and there run: openha key install FILE",
+        ]
+    )
 
 
 def key_installed(ring: KeyRing, path: str, is_new: bool) -> str:
@@ -105,13 +116,20 @@ def key_installed(ring: KeyRing, path: str, is_new: bool) -> str:
 
 def key_rotated(ring: KeyRing, path: str) -> str:
     """``openha key rotate``."""
-    return _lines([
-        f"next key {ring.newest.key_id} generated: {path}: {_ring(ring)}",
-        "It is used once the other node has it, too. Bring the file there, and run: openha key install FILE",
-    ])
+    return _lines(
+        [
+            f"next key {ring.newest.key_id} generated: {path}: {_ring(ring)}",
+            (
+                "It is used once the other node has it, too. Bring the file there, and run: openha"
+                " key install FILE"
+            ),
+        ]
+    )
 
 
-def key_status(ring: "KeyRing | None", path: str, lives: "Mapping[str, BootId]", auth: "AuthStatus | None") -> str:
+def key_status(
+    ring: KeyRing | None, path: str, lives: Mapping[str, BootId], auth: AuthStatus | None
+) -> str:
     """``openha key status``; ``auth`` None if no daemon runs."""
     rows = [f"key file {path}: {_ring(ring) if ring is not None else 'none'}"]
     for key in ring.keys if ring is not None else ():
@@ -150,15 +168,22 @@ def answer_line(answer: Answer) -> str:
     if answer.word is AnswerCode.FAILED:
         return f"Service {svc} {answer.command} failed: {detail} (we are {own})"
     if answer.word is AnswerCode.ROLLED_BACK:
-        return f"Service {svc} {answer.command} given up: {detail} (partner node is {peer}, we are {own})"
+        return (
+            f"Service {svc} {answer.command} given up: {detail} (partner node is {peer}, we are"
+            f" {own})"
+        )
     return {
         AnswerCode.READY_START: f"Ready to start {svc}: partner node is {peer} , we are {own}",
         AnswerCode.READY_STOP: f"Ready to stop {svc}: partner node is {peer} we are {own}",
         AnswerCode.READY_FREEZE_STOP: f"Ready to FREEZE, we are {own}",
         AnswerCode.READY_FREEZE_START: f"Ready to FREEZE {svc}: we are {own}",
         AnswerCode.READY_UNFREEZE: f"Ready to UNFREEZE, we are ({own})",
-        AnswerCode.READY_FORCE_STOP: f"Ready to force stop {svc}: partner node is {peer}, we are {own}",
-        AnswerCode.READY_FORCE_START: f"Ready to force start {svc}: partner node is {peer}, we are {own}",
+        AnswerCode.READY_FORCE_STOP: (
+            f"Ready to force stop {svc}: partner node is {peer}, we are {own}"
+        ),
+        AnswerCode.READY_FORCE_START: (
+            f"Ready to force start {svc}: partner node is {peer}, we are {own}"
+        ),
         AnswerCode.STAYS_HERE: "PARTNER is not in STOPPED state: service will not migrate",
         AnswerCode.STARTED: f"Service {svc} successfully started",
         AnswerCode.STOPPED: f"Service {svc} successfully stopped",
@@ -175,19 +200,33 @@ def _refusal(answer: Answer) -> str:
     if "neither primary nor secondary" in answer.detail:
         return f"we are not primary nor secondary for service {svc}"
     text = {
-        "start": f"Cannot start {svc}: service not in correct state (partner node is {peer}, we are {own})",
-        "stop": f"Cannot stop {svc}: service not in correct state (partner node is {peer}, we are {own})",
-        "freeze-stop": f"Cannot FREEZE-STOP {svc}: service not in STARTED/STOPPED state (we are {own})",
-        "freeze-start": f"Cannot FREEZE-START {svc}: service not in STARTED/STOPPED state (we are {own})",
+        "start": (
+            f"Cannot start {svc}: service not in correct state (partner node is {peer}, we are"
+            f" {own})"
+        ),
+        "stop": (
+            f"Cannot stop {svc}: service not in correct state (partner node is {peer}, we are"
+            f" {own})"
+        ),
+        "freeze-stop": (
+            f"Cannot FREEZE-STOP {svc}: service not in STARTED/STOPPED state (we are {own})"
+        ),
+        "freeze-start": (
+            f"Cannot FREEZE-START {svc}: service not in STARTED/STOPPED state (we are {own})"
+        ),
         "unfreeze": f"Cannot UNFREEZE {svc}: not in FREEZE state (we are {own})",
         "force-stop": f"Cannot force stop {svc} (partner node is {peer}, we are {own})",
         "force-start": f"Cannot force start {svc} (partner node is {peer}, we are {own})",
     }[answer.command]
     if own == "UNKNOWN" and not answer.detail:
-        return f"{text}: what runs here is not known, `stop` stops it, force-stop and force-start say what it is"
+        return (
+            f"{text}: what runs here is not known, `stop` stops it, force-stop and force-start say"
+            " what it is"
+        )
     return f"{text}: {answer.detail}" if answer.detail else text
 
 
-def _lines(rows: "list[str]") -> str:
-    # Rows have tabs of their own; other control characters can only come from what was read somewhere.
+def _lines(rows: list[str]) -> str:
+    # Rows have tabs of their own; other control characters can only come from what was read
+    # somewhere.
     return "".join("\t".join(map(one_line, row.split("\t"))) + "\n" for row in rows)

@@ -1,4 +1,6 @@
-"""How to run this very package with this very interpreter, from anywhere and whatever the environment says."""
+"""How to run this very package with this very interpreter, from anywhere and whatever the
+environment says.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ import sys
 _PARENT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
-def self_command(module: str = "opensvc_openha") -> "list[str]":
+def self_command(module: str = "opensvc_openha") -> list[str]:
     """The words before a subcommand, as in ``[..., "nmond", "-f"]``."""
     return [sys.executable, *(["-I"] if sys.flags.isolated else []), "-m", module]
 

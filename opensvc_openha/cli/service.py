@@ -1,15 +1,24 @@
-"""``service``: shows services, and has actions carried out on them; what edits their file is in ``service_edit``."""
+"""``service``: shows services, and has actions carried out on them.
+
+What edits their file is in ``service_edit``.
+"""
 
 from __future__ import annotations
 
 import sys
-from typing import Optional
 
 from opensvc_openha.cli import installation, render
 from opensvc_openha.cli.interrupted import goes_on
 from opensvc_openha.control import client
 from opensvc_openha.core.events import Command
-from opensvc_openha.errors import ActionError, ConfigError, NotAnsweringError, NotRunningError, RefusedError, UsageError
+from opensvc_openha.errors import (
+    ActionError,
+    ConfigError,
+    NotAnsweringError,
+    NotRunningError,
+    RefusedError,
+    UsageError,
+)
 from opensvc_openha.formats.layout import Layout
 
 ACTIONS = tuple(command.value for command in Command)
@@ -20,11 +29,11 @@ Usage: service -s [-c | -v | --json]                               show services
        service -r NAME                                             remove a service
        service -A [NAME] ACTION                                    act on a service, or on all of this node
 
-ACTION is one of: {', '.join(ACTIONS)}
+ACTION is one of: {", ".join(ACTIONS)}
 """
 
 
-def main(args: "list[str]") -> int:
+def main(args: list[str]) -> int:
     """Runs ``service`` with its arguments; returns the exit code."""
     option, rest = (args[0], args[1:]) if args else ("", [])
     if option in ("-h", "--help"):
@@ -47,13 +56,15 @@ def main(args: "list[str]") -> int:
     raise UsageError(f"service: {what}; expected -s, -i, -a, -r or -A (service --help tells more)")
 
 
-def _exactly(args: "list[str]", count: int, usage: str) -> "list[str]":
+def _exactly(args: list[str], count: int, usage: str) -> list[str]:
     if len(args) != count:
-        raise UsageError(f"service: expected `service {usage}`, got {len(args)} argument(s) after the option")
+        raise UsageError(
+            f"service: expected `service {usage}`, got {len(args)} argument(s) after the option"
+        )
     return args
 
 
-def _show(options: "set[str]") -> int:
+def _show(options: set[str]) -> int:
     unknown = options - {"-s", "-c", "-sc", "-v", "--json"}
     if unknown:
         raise UsageError(f"service -s takes -c, -v or --json, not {' '.join(sorted(unknown))}")
@@ -85,7 +96,9 @@ def _info(name: str) -> int:
 
 
 def _expect_service(layout: Layout, name: str) -> None:
-    """ConfigError for a service that is neither configured nor kept by the daemon since it may run here."""
+    """ConfigError for a service that is neither configured nor kept by the daemon since it may run
+    here.
+    """
     from opensvc_openha.storage import configuration
 
     if any(svc.name == name for svc in configuration.read_services(layout)):
@@ -100,21 +113,26 @@ def _expect_service(layout: Layout, name: str) -> None:
         raise ConfigError(f"service {name} not found")
 
 
-# --- actions --------------------------------------------------------------------------------------------------
+# --- actions --------------------------------------------------------------------------------------
 
 
-def _act(args: "list[str]") -> int:
-    names: "Optional[list[str]]"
+def _act(args: list[str]) -> int:
+    names: list[str] | None
     if len(args) == 1:
         names, typed = None, args[0]
     elif len(args) == 2:
         names, typed = [args[0]], args[1]
     else:
-        raise UsageError(f"service: expected `service -A [NAME] ACTION`, got {len(args)} argument(s) after the option")
+        raise UsageError(
+            f"service: expected `service -A [NAME] ACTION`, got {len(args)} argument(s) after the"
+            " option"
+        )
     try:
         command = Command(typed.lower())
     except ValueError:
-        raise UsageError(f"action {typed} not found (expected one of: {', '.join(ACTIONS)})") from None
+        raise UsageError(
+            f"action {typed} not found (expected one of: {', '.join(ACTIONS)})"
+        ) from None
     layout = installation.layout()
     if names is not None:
         _expect_service(layout, names[0])

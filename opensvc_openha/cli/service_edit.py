@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING
 
 from opensvc_openha.cli import installation
 from opensvc_openha.control import client
@@ -14,10 +14,21 @@ from opensvc_openha.core.model import ServiceSpec
 from opensvc_openha.core.states import MAY_RUN, ServiceState
 from opensvc_openha.core.timing import FIRST_STATUS_LIMIT_S
 from opensvc_openha.daemon.script_runner import ask_wrapper
-from opensvc_openha.errors import ConfigError, NotAnsweringError, NotRunningError, RefusedError, UsageError
+from opensvc_openha.errors import (
+    ConfigError,
+    NotAnsweringError,
+    NotRunningError,
+    RefusedError,
+    UsageError,
+)
 from opensvc_openha.formats.conf_lines import add_line
 from opensvc_openha.formats.layout import Layout
-from opensvc_openha.formats.services_file import change_check, check_service_name, format_service, remove_service
+from opensvc_openha.formats.services_file import (
+    change_check,
+    check_service_name,
+    format_service,
+    remove_service,
+)
 from opensvc_openha.formats.state_file import StoredState, decode
 from opensvc_openha.storage import configuration
 from opensvc_openha.storage.state_store import write_state
@@ -29,11 +40,16 @@ from opensvc_openha.system.programs import why_not_runnable
 if TYPE_CHECKING:
     from opensvc_openha.core.status import ServiceStatus
 
-_RUNS = frozenset({ServiceState.STARTED, ServiceState.FROZEN_START, ServiceState.STARTING, ServiceState.STOPPING})
+_RUNS = frozenset(
+    {ServiceState.STARTED, ServiceState.FROZEN_START, ServiceState.STARTING, ServiceState.STOPPING}
+)
 
 
 def add(name: str, script: str, primary: str, secondary: str, check: str) -> int:
-    """``service -a``: the service's directory and STATE files, then its line; everything is checked before."""
+    """``service -a``: the service's directory and STATE files, then its line.
+
+    Everything is checked before.
+    """
     layout = installation.layout()
     print(f"Creating service {name} :", flush=True)
     try:
@@ -55,18 +71,26 @@ def add(name: str, script: str, primary: str, secondary: str, check: str) -> int
     return 0
 
 
-def _found(layout: Layout, name: str) -> "list[str]":
-    """What is to be known of a service that runs already: it is not stopped, and nobody else may start it."""
+def _found(layout: Layout, name: str) -> list[str]:
+    """What is to be known of a service that runs already: it is not stopped, and nobody else may
+    start it.
+    """
     svc = _first_status(layout, name)
     if svc is None or svc.own_state not in (ServiceState.FROZEN_START, ServiceState.FROZEN_STOP):
         return []
     if svc.own_state is ServiceState.FROZEN_START:
-        return [f"Service {name} is up on this node: it is FROZEN_START here, and the other node does not start it."]
+        return [
+            f"Service {name} is up on this node: it is FROZEN_START here, and the other node does"
+            " not start it."
+        ]
     return [f"Service {name} is FROZEN_STOP: {svc.reason}"] if "parts of it" in svc.reason else []
 
 
-def _first_status(layout: Layout, name: str) -> "Optional[ServiceStatus]":
-    """The service as the daemon knows it once its wrapper has answered, or took too long; None without a daemon."""
+def _first_status(layout: Layout, name: str) -> ServiceStatus | None:
+    """The service as the daemon knows it once its wrapper has answered, or took too long.
+
+    None without a daemon.
+    """
     give_up = clock.monotonic() + FIRST_STATUS_LIMIT_S
     while True:
         try:
@@ -87,7 +111,9 @@ def _checked(layout: Layout, spec: ServiceSpec) -> ServiceSpec:
     nodes = configuration.read_nodes(layout)
     for node in (spec.primary, spec.secondary):
         if node not in nodes:
-            raise UsageError(f"unknown host {node}: {layout.nodes_file} lists {' and '.join(nodes)}")
+            raise UsageError(
+                f"unknown host {node}: {layout.nodes_file} lists {' and '.join(nodes)}"
+            )
     if spec.primary == spec.secondary:
         raise UsageError("primary and secondary node must differ.")
     configuration.own_name(layout, nodes)
@@ -119,8 +145,14 @@ def _make_wrapper(path: str) -> None:
     """Makes the embedded agent's wrapper if that is what is named and its service file is there."""
     agent_layout = installation.agent()
     svcname, dot, kind = os.path.basename(path).rpartition(".")
-    is_wrapper = os.path.dirname(path) == agent_layout.etc_dir and kind in ("cluster", "stonith") and dot
-    if not is_wrapper or os.path.exists(path) or not os.path.exists(agent_layout.service_file(svcname)):
+    is_wrapper = (
+        os.path.dirname(path) == agent_layout.etc_dir and kind in ("cluster", "stonith") and dot
+    )
+    if (
+        not is_wrapper
+        or os.path.exists(path)
+        or not os.path.exists(agent_layout.service_file(svcname))
+    ):
         return
     if os.path.exists(f"{agent_layout.bin_dir}/svcmgr"):
         from opensvc_openha.agent.config.wrappers import ensure_all_wrappers
@@ -128,7 +160,7 @@ def _make_wrapper(path: str) -> None:
         ensure_all_wrappers(agent_layout)
 
 
-def _make_state_files(layout: Layout, spec: ServiceSpec) -> "list[str]":
+def _make_state_files(layout: Layout, spec: ServiceSpec) -> list[str]:
     folder = layout.service_dir(spec.name)
     lines = []
     if not os.path.isdir(folder):
@@ -147,7 +179,10 @@ def _make_state_files(layout: Layout, spec: ServiceSpec) -> "list[str]":
 
 
 def _initial_state(layout: Layout, spec: ServiceSpec, node: str) -> ServiceState:
-    """FROZEN_STOP, or FROZEN_START where the wrapper says that it runs here already. A daemon that runs asks itself."""
+    """FROZEN_STOP, or FROZEN_START where the wrapper says that it runs here already.
+
+    A daemon that runs asks itself.
+    """
     is_here = node.lower() == node_name().lower()
     if is_here and client.running_pid(layout) == 0 and ask_wrapper(spec.script) is ScriptOutcome.UP:
         return ServiceState.FROZEN_START
@@ -160,12 +195,15 @@ def remove(name: str) -> int:
     services = configuration.read_services(layout)
     if not any(svc.name == name for svc in services):
         raise ConfigError(f"Service {name} not found.")
-    configuration.read_options(layout).check_services(tuple(svc for svc in services if svc.name != name))
+    configuration.read_options(layout).check_services(
+        tuple(svc for svc in services if svc.name != name)
+    )
     known = _known_service(layout, name)
     state = _own_state(layout, name, known)
     if state in MAY_RUN:
         raise RefusedError(
-            f"service {name} is {state.name} on this node: stop it first ($EZ_BIN/service -A {name} freeze-stop), then remove it"
+            f"service {name} is {state.name} on this node: stop it first ($EZ_BIN/service -A {name}"
+            " freeze-stop), then remove it"
         )
 
     def without_line(text: str) -> str:
@@ -178,8 +216,10 @@ def remove(name: str) -> int:
     print("Done.", flush=True)
     if known is not None and known.own_state is not None and known.peer_state in _RUNS:
         peer = known.secondary if known.primary.lower() == node_name().lower() else known.primary
-        sys.stderr.write(f"warning: service {name} is {known.peer_state.name} on {peer}, and has no node to fail over to now: "
-                         f"add it here again (service -a), or remove it there too\n")
+        sys.stderr.write(
+            f"warning: service {name} is {known.peer_state.name} on {peer}, and has no node to fail"
+            " over to now: add it here again (service -a), or remove it there too\n"
+        )
     return 0
 
 
@@ -195,7 +235,7 @@ def replace_check(name: str, check: str) -> None:
     client.reload_if_running(layout)
 
 
-def _known_service(layout: Layout, name: str) -> "Optional[ServiceStatus]":
+def _known_service(layout: Layout, name: str) -> ServiceStatus | None:
     """What the daemon says of the service; None where none runs."""
     try:
         return client.fetch_status(layout).service(name)
@@ -205,7 +245,7 @@ def _known_service(layout: Layout, name: str) -> "Optional[ServiceStatus]":
         return None
 
 
-def _own_state(layout: Layout, name: str, known: "Optional[ServiceStatus]") -> ServiceState:
+def _own_state(layout: Layout, name: str, known: ServiceStatus | None) -> ServiceState:
     """This node's state: what the daemon says, or what the STATE file says where no daemon runs."""
     if known is not None and known.own_state is not None:
         return known.own_state
@@ -219,7 +259,9 @@ def _own_state(layout: Layout, name: str, known: "Optional[ServiceStatus]") -> S
 
 
 def _forget_state_files(layout: Layout, name: str) -> None:
-    """Removes the STATE files, so that a service added later under this name starts from nothing."""
+    """Removes the STATE files, so that a service added later under this name starts from
+    nothing.
+    """
     folder = layout.service_dir(name)
     try:
         for entry in os.listdir(folder):

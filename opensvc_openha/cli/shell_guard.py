@@ -1,8 +1,8 @@
-"""Refuses a stop that an operator asks for out of a file system of the service itself: the stop would end that shell."""
+"""Refuses a stop that an operator asks for out of a file system of the service itself: the stop
+would end that shell.
+"""
 
 from __future__ import annotations
-
-from typing import Optional
 
 from opensvc_openha.agent.service import caller_location
 from opensvc_openha.cli import installation
@@ -12,11 +12,20 @@ from opensvc_openha.errors import OpenhaError
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.storage import configuration
 
-_RUNS = frozenset({ServiceState.STARTED, ServiceState.START_FAILED, ServiceState.STOP_FAILED, ServiceState.UNKNOWN})
+_RUNS = frozenset(
+    {
+        ServiceState.STARTED,
+        ServiceState.START_FAILED,
+        ServiceState.STOP_FAILED,
+        ServiceState.UNKNOWN,
+    }
+)
 
 
-def refuse_stop_from_within(layout: Layout, names: "Optional[list[str]]" = None) -> None:
-    """RefusedError where this command was started in a file system that the stop of these services (None: all) unmounts."""
+def refuse_stop_from_within(layout: Layout, names: list[str] | None = None) -> None:
+    """RefusedError where this command was started in a file system that the stop of these services
+    (None: all) unmounts.
+    """
     try:
         services = configuration.read_services(layout)
         status = client.fetch_status(layout)

@@ -1,14 +1,16 @@
 """The standard streams of a command: what an action prints never changes how it ends.
 
-Where they lead to a full disk, or to somebody who has gone, Python ends with 120, which the node daemon would take for a
-failed start or stop. A command whose product is its output is another matter: it fails if that cannot be written.
+Where they lead to a full disk, or to somebody who has gone, Python ends with 120, which the node
+daemon would take for a failed start or stop. A command whose product is its output is another
+matter: it fails if that cannot be written.
 """
 
 from __future__ import annotations
 
 import io
 import sys
-from typing import TYPE_CHECKING, Sequence
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -23,7 +25,11 @@ def is_report(args: Sequence[str]) -> bool:
     if not args or _HELP.intersection(args):
         return True
     if args[0] in ("service", "hb"):
-        return any(word.startswith(("-s", "-i")) for word in args[1:]) and not {"-A", "-a", "-r"}.intersection(args)
+        return any(word.startswith(("-s", "-i")) for word in args[1:]) and not {
+            "-A",
+            "-a",
+            "-r",
+        }.intersection(args)
     if args[0] in ("key", "agent", "ezha"):
         return "status" in args
     if args[0] == "svcmgr":
@@ -32,7 +38,9 @@ def is_report(args: Sequence[str]) -> bool:
 
 
 def forgive(is_output_the_product: bool) -> None:
-    """From now on what cannot be written to stderr is dropped, and so is what an action prints on stdout."""
+    """From now on what cannot be written to stderr is dropped, and so is what an action prints on
+    stdout.
+    """
     sys.stderr = _text(2)
     if not is_output_the_product:
         sys.stdout = _text(1)
@@ -41,7 +49,7 @@ def forgive(is_output_the_product: bool) -> None:
 class _Forgiving(io.FileIO):
     """A file that takes all that it is given."""
 
-    def write(self, data: "ReadableBuffer") -> int:
+    def write(self, data: ReadableBuffer) -> int:
         """Writes what can be written; nobody can be told of the rest."""
         try:
             return super().write(data)

@@ -1,4 +1,5 @@
-"""The agent's command: `svcmgr -s a,b ACTION`, `<service> ACTION`, `<service>.cluster`, `<service>.stonith`, all*services.
+"""The agent's command: `svcmgr -s a,b ACTION`, `<service> ACTION`, `<service>.cluster`,
+`<service>.stonith`, all*services.
 
 The name it is called by says which services are meant; everything else is in the agent package.
 """
@@ -8,14 +9,31 @@ from __future__ import annotations
 import getopt
 import os
 import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Iterator, Optional, Sequence
+from typing import TYPE_CHECKING
 
 from opensvc_openha import __version__
-from opensvc_openha.agent.actions.dispatch import GROUP_ACTIONS, ActionOptions, is_change, perform, shown_actions
-from opensvc_openha.agent.config.service_file import COMMAND_NAMES, SERVICE_NAME, misnamed_files, service_names
-from opensvc_openha.agent.config.wrappers import default_command, ensure_wrappers, leftover_lines, orphaned_wrappers
+from opensvc_openha.agent.actions.dispatch import (
+    GROUP_ACTIONS,
+    ActionOptions,
+    is_change,
+    perform,
+    shown_actions,
+)
+from opensvc_openha.agent.config.service_file import (
+    COMMAND_NAMES,
+    SERVICE_NAME,
+    misnamed_files,
+    service_names,
+)
+from opensvc_openha.agent.config.wrappers import (
+    default_command,
+    ensure_wrappers,
+    leftover_lines,
+    orphaned_wrappers,
+)
 from opensvc_openha.agent.service.action_lock import DEFAULT_WAIT_S
 from opensvc_openha.agent.service.selection import ServiceSelector, is_chosen
 from opensvc_openha.agent.service.service import ResourceSelector as ResourceChoice
@@ -23,7 +41,13 @@ from opensvc_openha.agent.service.service import cluster_view, load_service, val
 from opensvc_openha.agent.values.action_log import ActionLog, open_log
 from opensvc_openha.agent.values.cluster_client import ClusterView
 from opensvc_openha.control.client import act, fetch_status, note
-from opensvc_openha.errors import ConfigError, InterruptedAction, OpenhaError, SystemFault, UsageError
+from opensvc_openha.errors import (
+    ConfigError,
+    InterruptedAction,
+    OpenhaError,
+    SystemFault,
+    UsageError,
+)
 from opensvc_openha.formats.layout import AgentLayout, Layout, agent_layout, find_layout
 from opensvc_openha.formats.nodes_file import parse_nodes
 from opensvc_openha.system.atomic_files import read_text
@@ -71,7 +95,18 @@ _PATTERN = frozenset("*?[")
 _CHOICES = ("rid", "tags", "subsets")
 _SHORT = "s:cfhp"
 _LONG = (
-    *("service=", "status=", "onlyprimary", "onlysecondary", "cluster", "force", "remote", "rid=", "tags=", "subsets="),
+    *(
+        "service=",
+        "status=",
+        "onlyprimary",
+        "onlysecondary",
+        "cluster",
+        "force",
+        "remote",
+        "rid=",
+        "tags=",
+        "subsets=",
+    ),
     *("to=", "waitlock=", "disable-rollback", "dry-run", "format=", "version", "help"),
     # Words of the agent that change nothing here.
     *("debug", "parallel", "refresh", "cron"),
@@ -80,17 +115,23 @@ _LONG = (
 
 @dataclass(frozen=True)
 class Call:
-    """One command line, understood. ``services`` is None for all; of them those that every choice takes are meant."""
+    """One command line, understood.
 
-    services: "Optional[tuple[str, ...]]"
-    choices: "tuple[ServiceSelector, ...]"
+    ``services`` is None for all; of them those that every choice takes are meant.
+    """
+
+    services: tuple[str, ...] | None
+    choices: tuple[ServiceSelector, ...]
     action: str
     options: ActionOptions
     text: str = ""
 
 
 def main(argv0: str, args: Sequence[str]) -> int:
-    """Run one command line; exit code. Raises OpenhaError where the command line or its only service file is wrong."""
+    """Run one command line; exit code.
+
+    Raises OpenhaError where the command line or its only service file is wrong.
+    """
     call = understand(os.path.basename(argv0), args)
     if call.text:
         sys.stdout.write(call.text)
@@ -106,14 +147,14 @@ def main(argv0: str, args: Sequence[str]) -> int:
         try:
             code = _run_one(layout, name, call, cluster)
         except (InterruptedAction, KeyboardInterrupt):
-            _tell_left_alone(call.action, names[number + 1:])
+            _tell_left_alone(call.action, names[number + 1 :])
             raise
-        except OpenhaError as exc:
+        except OpenhaError as error:
             if len(names) == 1:
                 raise
             # One broken service must not keep the others from being acted on.
-            sys.stderr.write(f"{exc}\n")
-            code = exc.exit_code
+            sys.stderr.write(f"{error}\n")
+            code = error.exit_code
         exit_code = exit_code or code
     if call.action == VALIDATE and call.services is None:
         skipped = misnamed_files(layout.etc_dir)
@@ -129,12 +170,15 @@ def _tell_left_alone(action: str, names: Sequence[str]) -> None:
 
 
 def understand(called_as: str, args: Sequence[str]) -> Call:
-    """The call that a command name and its arguments stand for; UsageError for what makes no sense."""
+    """The call that a command name and its arguments stand for.
+
+    UsageError for what makes no sense.
+    """
     own_args, docker_args = _split_docker(args)
     try:
         found, words = getopt.gnu_getopt(own_args, _SHORT, list(_LONG))
-    except getopt.GetoptError as exc:
-        raise UsageError(f"{exc.msg}, see svcmgr --help") from exc
+    except getopt.GetoptError as error:
+        raise UsageError(f"{error.msg}, see svcmgr --help") from error
     given = {name.lstrip("-"): value for name, value in found}
     if "h" in given or "help" in given:
         return Call((), (), "", ActionOptions(), _usage())
@@ -144,31 +188,43 @@ def understand(called_as: str, args: Sequence[str]) -> Call:
     call = Call(_service_list(given), _choices(given), "_".join(words), options)
     call = _by_name(call, called_as)
     if docker_args:
-        call = replace(call, action="docker", options=replace(call.options, docker_words=tuple(docker_args[1:])))
+        call = replace(
+            call,
+            action="docker",
+            options=replace(call.options, docker_words=tuple(docker_args[1:])),
+        )
     if not call.action:
         raise UsageError("no action given, see svcmgr --help")
     return call
 
 
 def _expect_rights(layout: AgentLayout, call: Call) -> None:
-    """SystemFault for a change by a user who may change nothing here, whichever services it would be about."""
+    """SystemFault for a change by a user who may change nothing here, whichever services it would
+    be about.
+    """
     if os.geteuid() == 0 or call.options.is_dry_run or not is_change(call.action):
         return
     if os.path.isdir(layout.var_dir) and not os.access(layout.var_dir, os.W_OK):
         words = call.action.replace("_", " ")
-        raise SystemFault(f"{words} is for root: {layout.var_dir} cannot be written by uid {os.geteuid()}: nothing was done")
+        raise SystemFault(
+            f"{words} is for root: {layout.var_dir} cannot be written by uid {os.geteuid()}:"
+            " nothing was done"
+        )
 
 
 def repair_wrappers(layout: AgentLayout, names: Sequence[str]) -> None:
-    """Put right the wrappers beside these services' files; what can't be is said, and the command goes on."""
+    """Put right the wrappers beside these services' files.
+
+    What can't be is said, and the command goes on.
+    """
     if not os.access(layout.etc_dir, os.W_OK):
         return
     command = default_command(layout)
     for name in names:
         try:
             ensure_wrappers(layout, name, command)
-        except SystemFault as exc:
-            sys.stderr.write(f"{exc}\n")
+        except SystemFault as error:
+            sys.stderr.write(f"{error}\n")
 
 
 def node_view() -> ClusterView:
@@ -183,14 +239,17 @@ def node_view() -> ClusterView:
 
 
 def _note(layout: Layout, service: str, word: str, reason: str, is_alarm: bool) -> None:
-    """The history is written by the node daemon; without it there is none, and the agent's log must do."""
+    """The history is written by the node daemon.
+
+    Without it there is none, and the agent's log must do.
+    """
     try:
         note(layout, service, word, reason, is_alarm)
-    except OpenhaError as exc:
-        sys.stderr.write(f"not in the history: {exc}\n")
+    except OpenhaError as error:
+        sys.stderr.write(f"not in the history: {error}\n")
 
 
-def _answers(layout: Layout, command: Command, name: str, by: str) -> "Iterator[tuple[bool, str]]":
+def _answers(layout: Layout, command: Command, name: str, by: str) -> Iterator[tuple[bool, str]]:
     from opensvc_openha.cli.render import answer_line
 
     for answer in act(layout, command, [name], by):
@@ -213,7 +272,9 @@ def _run_one(layout: AgentLayout, name: str, call: Call, cluster: ClusterView) -
 
 
 def _validate(layout: AgentLayout, name: str, log: ActionLog, cluster: ClusterView) -> int:
-    """Say all that is wrong with a service file: 0 for nothing, 1 if there are only warnings, 3 for errors."""
+    """Say all that is wrong with a service file: 0 for nothing, 1 if there are only warnings, 3 for
+    errors.
+    """
     problems = validate(layout, name, log, cluster, _peer())
     for problem in problems:
         sys.stdout.write(f"{problem}\n")
@@ -224,7 +285,7 @@ def _validate(layout: AgentLayout, name: str, log: ActionLog, cluster: ClusterVi
     return ConfigError.exit_code
 
 
-def _peer() -> Optional[str]:
+def _peer() -> str | None:
     """Name of the other node of the cluster, if its files can be read and name one."""
     layout = find_layout(os.environ, os.path.exists)
     try:
@@ -246,26 +307,34 @@ def _by_name(call: Call, called_as: str) -> Call:
         return replace(call, services=(_service_name(name),), options=options, action=action)
     if called_as in ("svcmgr", "svcmgr.py", "__main__.py"):
         if call.services is None and not call.choices and call.action not in FOR_ALL:
-            raise UsageError("no service given, expected -s SERVICE or a command named after the service")
+            raise UsageError(
+                "no service given, expected -s SERVICE or a command named after the service"
+            )
         return call
     return replace(call, services=(_service_name(called_as),))
 
 
-def _split_docker(args: Sequence[str]) -> "tuple[list[str], list[str]]":
-    """Arguments of ours, and those from the word docker on: its options are not ours to understand."""
+def _split_docker(args: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Arguments of ours, and those from the word docker on: its options are not ours to
+    understand.
+    """
     args = list(args)
     for position, word in enumerate(args):
-        if word == "docker" and (position == 0 or args[position - 1] not in ("-s", "--service", "--rid", "--waitlock")):
+        if word == "docker" and (
+            position == 0 or args[position - 1] not in ("-s", "--service", "--rid", "--waitlock")
+        ):
             return args[:position], args[position:]
     return args, []
 
 
-def _options(given: "dict[str, str]") -> ActionOptions:
+def _options(given: dict[str, str]) -> ActionOptions:
     output_format = given.get("format", "")
     if output_format not in ("", "json"):
         raise UsageError(f"--format {output_format} is not known, expected json")
     return ActionOptions(
-        choice=ResourceChoice(*(tuple(word for word in given.get(name, "").split(",") if word) for name in _CHOICES)),
+        choice=ResourceChoice(
+            *(tuple(word for word in given.get(name, "").split(",") if word) for name in _CHOICES)
+        ),
         is_cluster="c" in given or "cluster" in given,
         is_forced="f" in given or "force" in given,
         is_remote="remote" in given,
@@ -277,7 +346,7 @@ def _options(given: "dict[str, str]") -> ActionOptions:
     )
 
 
-def _wait_lock(given: "dict[str, str]") -> float:
+def _wait_lock(given: dict[str, str]) -> float:
     word = given.get("waitlock", "")
     if not word:
         return DEFAULT_WAIT_S
@@ -286,7 +355,7 @@ def _wait_lock(given: "dict[str, str]") -> float:
     return float(word)
 
 
-def _choices(given: "dict[str, str]") -> "tuple[ServiceSelector, ...]":
+def _choices(given: dict[str, str]) -> tuple[ServiceSelector, ...]:
     options = {"onlyprimary": ServiceSelector.PRIMARY, "onlysecondary": ServiceSelector.SECONDARY}
     found = [choice for option, choice in options.items() if option in given]
     word = given.get("status", "")
@@ -296,7 +365,7 @@ def _choices(given: "dict[str, str]") -> "tuple[ServiceSelector, ...]":
     return (*found, states[word]) if word else tuple(found)
 
 
-def named_services(known: "list[str]", asked: "Optional[Sequence[str]]") -> "list[str]":
+def named_services(known: list[str], asked: Sequence[str] | None) -> list[str]:
     """The services that are asked for, a pattern standing for those that fit it; each one once."""
     if asked is None:
         return known
@@ -312,27 +381,40 @@ def named_services(known: "list[str]", asked: "Optional[Sequence[str]]") -> "lis
     return list(dict.fromkeys(found))
 
 
-def _service_list(given: "dict[str, str]") -> "Optional[tuple[str, ...]]":
+def _service_list(given: dict[str, str]) -> tuple[str, ...] | None:
     names = given.get("s", given.get("service"))
     if names is None:
         return None
     if not names.replace(",", "").strip():
         # A variable of a script that is not set must not look like success.
         raise UsageError(f"--service is {names!r}, expected names of services")
-    return tuple(name if not _PATTERN.isdisjoint(name) else _service_name(name) for name in names.split(",") if name)
+    return tuple(
+        name if not _PATTERN.isdisjoint(name) else _service_name(name)
+        for name in names.split(",")
+        if name
+    )
 
 
 def _service_name(name: str) -> str:
     if not SERVICE_NAME.match(name):
-        raise UsageError(f"{name!r} is no service name, expected letters, digits, dots, dashes and underscores")
+        raise UsageError(
+            f"{name!r} is no service name, expected letters, digits, dots, dashes and underscores"
+        )
     if name in COMMAND_NAMES:
-        raise UsageError(f"no service can be named {name}, which is a command of the agent: rename its service file")
+        raise UsageError(
+            f"no service can be named {name}, which is a command of the agent: rename its service"
+            " file"
+        )
     return name
 
 
 def _usage() -> str:
-    groups = ", ".join(sorted(action[len("start"):] for action in GROUP_ACTIONS if action.startswith("start")))
-    return USAGE.format(actions=", ".join([*shown_actions(), "validate config"]), groups=groups, wait=DEFAULT_WAIT_S)
+    groups = ", ".join(
+        sorted(action[len("start") :] for action in GROUP_ACTIONS if action.startswith("start"))
+    )
+    return USAGE.format(
+        actions=", ".join([*shown_actions(), "validate config"]), groups=groups, wait=DEFAULT_WAIT_S
+    )
 
 
 if __name__ == "__main__":
@@ -341,5 +423,5 @@ if __name__ == "__main__":
     except OpenhaError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(error.exit_code)
-    except InterruptedAction as interruption:
-        sys.exit(interruption.exit_code)
+    except InterruptedAction as error:
+        sys.exit(error.exit_code)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import getopt
 import os
 import sys
-from typing import Sequence
+from collections.abc import Sequence
 
 from opensvc_openha import __version__
 from opensvc_openha.agent.config.service_file import misnamed_files, service_names
@@ -32,15 +32,27 @@ Options:
       --version, -h, --help
 """
 
-_LONG = ("service=", "verbose", "watch", "version", "help", "updatedb", "upddb", "refresh", "debug", "cluster", "maxdelaydb=")
+_LONG = (
+    "service=",
+    "verbose",
+    "watch",
+    "version",
+    "help",
+    "updatedb",
+    "upddb",
+    "refresh",
+    "debug",
+    "cluster",
+    "maxdelaydb=",
+)
 
 
 def main(args: Sequence[str]) -> int:
     """Print the table; exit code 0, or that of the first service file that is wrong."""
     try:
         found, words = getopt.gnu_getopt(list(args), "s:hvcw", list(_LONG))
-    except getopt.GetoptError as exc:
-        raise UsageError(f"{exc.msg}, see svcmon --help") from exc
+    except getopt.GetoptError as error:
+        raise UsageError(f"{error.msg}, see svcmon --help") from error
     given = {name.lstrip("-"): value for name, value in found}
     if words:
         raise UsageError(f"{words[0]!r} is not expected, see svcmon --help")
@@ -58,7 +70,8 @@ def main(args: Sequence[str]) -> int:
         return watch(lambda: _look(names))
     reports, exit_code = _reports(_look(names))
     for problem in misnamed_files(agent_layout("", os.environ).etc_dir) if names is None else []:
-        # Copies that editors and operators leave (web.env~, web.env.bak) are not worth a line each time.
+        # Copies that editors and operators leave (web.env~, web.env.bak) are not worth a line each
+        # time.
         if problem.path.lower().endswith(".env"):
             sys.stderr.write(f"warning: {problem}\n")
     for line in leftover_lines(agent_layout("", os.environ)) if names is None else []:
@@ -71,7 +84,7 @@ def main(args: Sequence[str]) -> int:
     return exit_code
 
 
-def _look(asked: "list[str] | None") -> "list[Look]":
+def _look(asked: list[str] | None) -> list[Look]:
     """What is found of each service."""
     layout = agent_layout("", os.environ)
     cluster = node_view()
@@ -89,8 +102,10 @@ def _look(asked: "list[str] | None") -> "list[Look]":
     return status_of_all(named_services(known, asked), look)
 
 
-def _reports(looks: "list[Look]") -> "tuple[list[ServiceReport], int]":
-    """Reports of the services that could be read, and the exit code for those that could not, which are said."""
+def _reports(looks: list[Look]) -> tuple[list[ServiceReport], int]:
+    """Reports of the services that could be read, and the exit code for those that could not, which
+    are said.
+    """
     problems = [seen.problem for seen in looks if seen.problem is not None]
     for problem in problems:
         sys.stderr.write(f"{problem}\n")

@@ -1,6 +1,8 @@
-"""``svcmon --watch``: the table again and again, on the whole terminal, with keys to look into one service.
+"""``svcmon --watch``: the table again and again, on the whole terminal, with keys to look into one
+service.
 
-Looks are made in a thread of their own, so that keys answer while a service is slow. However it ends, the terminal is put back.
+Looks are made in a thread of their own, so that keys answer while a service is slow. However it
+ends, the terminal is put back.
 """
 
 from __future__ import annotations
@@ -10,10 +12,11 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr
 from dataclasses import replace
 from types import FrameType
-from typing import TYPE_CHECKING, Callable, NoReturn, Optional, Sequence
+from typing import TYPE_CHECKING, NoReturn
 
 from opensvc_openha.agent.show.parallel_status import Look
 from opensvc_openha.agent.show.watch_screen import View, chosen_service, screen
@@ -30,7 +33,7 @@ _PAGE = 10
 _ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 
 
-def watch(look: "Callable[[], Sequence[Look]]") -> int:
+def watch(look: Callable[[], Sequence[Look]]) -> int:
     """Show what ``look`` finds until the operator has seen enough; exit code."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UsageError("--watch needs a terminal")
@@ -40,33 +43,35 @@ def watch(look: "Callable[[], Sequence[Look]]") -> int:
         # What a look has to say besides its report would tear the screen.
         with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stderr(nowhere):
             curses.wrapper(_Watch(look).run)
-    except curses.error as exc:
-        raise SystemFault(f"this terminal (TERM={os.environ.get('TERM', '')}) cannot show it: {exc}") from exc
+    except curses.error as error:
+        raise SystemFault(
+            f"this terminal (TERM={os.environ.get('TERM', '')}) cannot show it: {error}"
+        ) from error
     finally:
         for number, handler in former.items():
             signal.signal(number, handler)
     return 0
 
 
-def _end(number: int, frame: Optional[FrameType]) -> NoReturn:
+def _end(number: int, frame: FrameType | None) -> NoReturn:
     """Through the same way out as the key q, so that the terminal is put back."""
     sys.exit(0 if number == signal.SIGINT else 128 + number)
 
 
 class _Watch:
-    def __init__(self, look: "Callable[[], Sequence[Look]]") -> None:
+    def __init__(self, look: Callable[[], Sequence[Look]]) -> None:
         self._look = look
         self._looks: Sequence[Look] = ()
         self._stamp = "looking ..."
         self._wake = threading.Event()
 
-    def run(self, window: "Window") -> None:
+    def run(self, window: Window) -> None:
         """Draw and read keys until q."""
         if curses.tigetstr("civis"):
             curses.curs_set(0)
         window.timeout(_KEY_WAIT_MS)
         threading.Thread(target=self._keep_looking, name="watch", daemon=True).start()
-        view: Optional[View] = View()
+        view: View | None = View()
         while view is not None:
             self._draw(window, view)
             view = self._moved(view, window.getch())
@@ -75,27 +80,35 @@ class _Watch:
         while True:
             try:
                 looks, problem = self._look(), ""
-            except Exception as exc:  # The one place of this thread that catches all: the screen says it.
-                looks, problem = self._looks, f" (as it was: {type(exc).__name__}: {exc})"
+            except (
+                Exception
+            ) as error:  # The one place of this thread that catches all: the screen says it.
+                looks, problem = self._looks, f" (as it was: {type(error).__name__}: {error})"
             self._looks, self._stamp = looks, stamp(wall()) + problem
             self._wake.wait(EVERY_S)
             self._wake.clear()
 
-    def _draw(self, window: "Window", view: View) -> None:
+    def _draw(self, window: Window, view: View) -> None:
         height, width = window.getmaxyx()
         looks = self._looks
         reports = [seen.report for seen in looks if seen.report is not None]
         problems = [str(seen.problem) for seen in looks if seen.problem is not None]
         window.erase()
         for row, line in enumerate(screen(reports, view, width, height, self._stamp, problems)):
-            look = curses.A_REVERSE if line.is_chosen else curses.A_BOLD if line.is_title else curses.A_NORMAL
+            look = (
+                curses.A_REVERSE
+                if line.is_chosen
+                else curses.A_BOLD
+                if line.is_title
+                else curses.A_NORMAL
+            )
             try:
                 window.addstr(row, 0, line.text, look)
             except curses.error:
                 break  # The terminal shrank meanwhile: the next drawing fits.
         window.refresh()
 
-    def _moved(self, view: View, key: int) -> Optional[View]:
+    def _moved(self, view: View, key: int) -> View | None:
         """Where a key leads; None for the end."""
         reports = [seen.report for seen in self._looks if seen.report is not None]
         steps = {curses.KEY_UP: -1, ord("k"): -1, curses.KEY_PPAGE: -_PAGE}

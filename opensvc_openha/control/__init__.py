@@ -1,1 +1,3 @@
-"""The control socket: what goes over it, the daemon's end of it, and the end of commands and agents."""
+"""The control socket: what goes over it, the daemon's end of it, and the end of commands and
+agents.
+"""

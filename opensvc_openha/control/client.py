@@ -8,14 +8,23 @@ import json
 import os
 import socket
 import struct
-from typing import TYPE_CHECKING, Any, Iterator, Optional
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 from opensvc_openha.control.unix_socket_path import ShortPath
-from opensvc_openha.errors import NotAnsweringError, NotRunningError, OpenhaError, RefusedError, SystemFault, UsageError
+from opensvc_openha.errors import (
+    NotAnsweringError,
+    NotRunningError,
+    OpenhaError,
+    RefusedError,
+    SystemFault,
+    UsageError,
+)
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.system import clock
 
-if TYPE_CHECKING:  # Loaded when the daemon is asked: most commands find out first that none runs, or need no answer.
+# Loaded when the daemon is asked: most commands find out first that none runs, or need no answer.
+if TYPE_CHECKING:
     from opensvc_openha.core.actions import Answer
     from opensvc_openha.core.events import Command, Leaving
     from opensvc_openha.core.status import NodeStatus
@@ -23,7 +32,7 @@ if TYPE_CHECKING:  # Loaded when the daemon is asked: most commands find out fir
 
 _KINDS = (UsageError, RefusedError, SystemFault, NotAnsweringError)
 """What a daemon that runs says: that of an exit code that means that none does is never meant."""
-_TYPES: "dict[object, type[OpenhaError]]" = {kind.exit_code: kind for kind in _KINDS}
+_TYPES: dict[object, type[OpenhaError]] = {kind.exit_code: kind for kind in _KINDS}
 ANSWER_LIMIT_S = 2.0
 """How long a daemon in good health may take to answer."""
 CONFIRM_LIMIT_S = 10.0
@@ -33,10 +42,11 @@ _LOOK_S = 0.1
 """So often it is looked whether the daemon that is waited for was stopped."""
 
 
-def fetch_status(layout: Layout, timeout_s: float = ANSWER_LIMIT_S) -> "NodeStatus":
+def fetch_status(layout: Layout, timeout_s: float = ANSWER_LIMIT_S) -> NodeStatus:
     """Status of the node daemon of this layout.
 
-    Raises NotRunningError if none runs, NotAnsweringError if it does not answer within ``timeout_s`` seconds.
+    Raises NotRunningError if none runs, NotAnsweringError if it does not answer within
+    ``timeout_s`` seconds.
     """
     for message in _converse(layout, {"do": "status"}, timeout_s):
         from opensvc_openha.control import protocol
@@ -44,40 +54,57 @@ def fetch_status(layout: Layout, timeout_s: float = ANSWER_LIMIT_S) -> "NodeStat
         try:
             return protocol.status_from_json(message["status"])
         except (KeyError, TypeError, ValueError) as error:
-            raise NotAnsweringError(f"nmond gave an answer of another version ({error!r}): restart it") from error
+            raise NotAnsweringError(
+                f"nmond gave an answer of another version ({error!r}): restart it"
+            ) from error
     raise NotAnsweringError("nmond ended while it was asked")
 
 
-def fetch_history(layout: Layout) -> "list[Entry]":
-    """The newest entries of the history, oldest first, for users who may not read its file. Raises as ``fetch_status``."""
+def fetch_history(layout: Layout) -> list[Entry]:
+    """The newest entries of the history, oldest first, for users who may not read its file.
+
+    Raises as ``fetch_status``.
+    """
     from opensvc_openha.storage.history_file import entry_from_json
 
     for message in _converse(layout, {"do": "history"}, ANSWER_LIMIT_S):
         try:
             return [entry_from_json(entry) for entry in message["history"]]
         except (KeyError, TypeError, ValueError) as error:
-            raise NotAnsweringError(f"nmond gave an answer of another version ({error!r}): restart it") from error
+            raise NotAnsweringError(
+                f"nmond gave an answer of another version ({error!r}): restart it"
+            ) from error
     raise NotAnsweringError("nmond ended while it was asked")
 
 
 def act(
-    layout: Layout, command: "Command", services: "Optional[list[str]]", by: str = ""
-) -> "Iterator[Answer]":
-    """Has a command carried out for these services (None: all); yields the answers as they come, without a limit.
+    layout: Layout, command: Command, services: list[str] | None, by: str = ""
+) -> Iterator[Answer]:
+    """Has a command carried out for these services (None: all).
+
+    Yields the answers as they come, without a limit.
 
     ``by`` names who gives it, where that is no operator.
     """
     from opensvc_openha.control import protocol
 
-    request: "dict[str, Any]" = {"do": "act", "command": command.value, "services": services, **({"by": by} if by else {})}
+    request: dict[str, Any] = {
+        "do": "act",
+        "command": command.value,
+        "services": services,
+        **({"by": by} if by else {}),
+    }
     is_done = False
     for message in _converse(layout, request, ANSWER_LIMIT_S):
         if "answer" in message:
             yield protocol.answer_from_json(message["answer"])
         is_done = is_done or bool(message.get("done"))
     if not is_done:
-        # Of the process that is here now nothing is known: the action may have been that of the one before.
-        raise _ended(layout, "nmond ended before the action did: look at its log, then at `service -s`")
+        # Of the process that is here now nothing is known: the action may have been that of the one
+        # before.
+        raise _ended(
+            layout, "nmond ended before the action did: look at its log, then at `service -s`"
+        )
 
 
 def reload(layout: Layout) -> None:
@@ -95,7 +122,7 @@ def reload_if_running(layout: Layout) -> None:
         pass
 
 
-def leave(layout: Layout, leaving: "Leaving") -> None:
+def leave(layout: Layout, leaving: Leaving) -> None:
     """Asks the daemon to end; returns once it has taken the request."""
     for _ in _converse(layout, {"do": "leave", "how": leaving.value}, ANSWER_LIMIT_S):
         pass  # One that ended before it could answer has left.
@@ -105,7 +132,13 @@ def note(layout: Layout, service: str, word: str, reason: str, is_alarm: bool) -
     """Has the history keep what the resource monitor saw or did with a service."""
     from opensvc_openha.control.requests import NOTE_CHARACTERS
 
-    request = {"do": "note", "service": service, "word": word, "reason": reason[:NOTE_CHARACTERS], "is_alarm": is_alarm}
+    request = {
+        "do": "note",
+        "service": service,
+        "word": word,
+        "reason": reason[:NOTE_CHARACTERS],
+        "is_alarm": is_alarm,
+    }
     _have_done(layout, request, ANSWER_LIMIT_S)
 
 
@@ -114,28 +147,43 @@ def forget_peer(layout: Layout) -> None:
     _have_done(layout, {"do": "forget-peer"}, 10.0)
 
 
-def confirm_peer_out(layout: Layout, node: str) -> "list[str]":
-    """Has the daemon believe that the peer, named in full, runs nothing; what becomes of each service, line by line.
+def confirm_peer_out(layout: Layout, node: str) -> list[str]:
+    """Has the daemon believe that the peer, named in full, runs nothing.
 
-    Raises RefusedError while the peer is heard, NotAnsweringError where it is not known whether the daemon believes it.
+    What becomes of each service, line by line.
+
+    Raises RefusedError while the peer is heard, NotAnsweringError where it is not known whether the
+    daemon believes it.
     """
     try:
         for message in _converse(layout, {"do": "confirm", "node": node}, CONFIRM_LIMIT_S):
             return [str(line) for line in message.get("lines", [])]
     except NotAnsweringError as error:
         unknown = f"whether {node} is confirmed, and started its services here, is not known"
-        raise NotAnsweringError(f"{error}; {unknown}: look at `openha fence status`, then confirm again") from None
-    raise _ended(layout, f"nmond ended before it answered: whether {node} is confirmed is not known; look at its log")
+        raise NotAnsweringError(
+            f"{error}; {unknown}: look at `openha fence status`, then confirm again"
+        ) from None
+    raise _ended(
+        layout,
+        f"nmond ended before it answered: whether {node} is confirmed is not known; look at"
+        " its log",
+    )
 
 
-def _have_done(layout: Layout, request: "dict[str, Any]", timeout_s: float) -> None:
-    """Returns when the daemon has said that it did it: a connection that ends without a word is no success."""
+def _have_done(layout: Layout, request: dict[str, Any], timeout_s: float) -> None:
+    """Returns when the daemon has said that it did it: a connection that ends without a word is no
+    success.
+    """
     if not list(_converse(layout, request, timeout_s)):
-        raise _ended(layout, "nmond ended before it confirmed that: look at its log, then try again")
+        raise _ended(
+            layout, "nmond ended before it confirmed that: look at its log, then try again"
+        )
 
 
 def running_pid(layout: Layout) -> int:
-    """Pid of the daemon that holds the lock of this layout, 0 if none does, -1 if that cannot be known."""
+    """Pid of the daemon that holds the lock of this layout, 0 if none does, -1 if that cannot be
+    known.
+    """
     try:
         handle = os.open(layout.lock_file, os.O_RDONLY | os.O_CLOEXEC)
     except PermissionError:
@@ -153,7 +201,9 @@ def running_pid(layout: Layout) -> int:
 
 
 def _holder_in_table(layout: Layout) -> int:
-    """As ``running_pid``, for a user who may not open the file: the kernel's table of locks is for all to read."""
+    """As ``running_pid``, for a user who may not open the file: the kernel's table of locks is for
+    all to read.
+    """
     try:
         found = os.stat(layout.lock_file)
         with open("/proc/locks", encoding="ascii", errors="replace") as table:
@@ -162,19 +212,24 @@ def _holder_in_table(layout: Layout) -> int:
         return -1
     place = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
     for row in rows:
-        # 1: FLOCK  ADVISORY  WRITE 4711 fe:01:393230 0 EOF; one that waits has an arrow in the second column.
+        # 1: FLOCK  ADVISORY  WRITE 4711 fe:01:393230 0 EOF; one that waits has an arrow in the
+        # second column.
         if row[1:4] == ["FLOCK", "ADVISORY", "WRITE"] and row[5:6] == [place] and row[4].isdigit():
             return int(row[4]) or -1  # 0: outside of this process's own pid namespace.
     return -1  # Not for us to know: some file systems have other numbers there. The socket tells.
 
 
-def _converse(layout: Layout, request: "dict[str, Any]", timeout_s: float) -> Iterator["dict[str, Any]"]:
+def _converse(
+    layout: Layout, request: dict[str, Any], timeout_s: float
+) -> Iterator[dict[str, Any]]:
     with _connected(layout) as connection:
         try:
             connection.settimeout(ANSWER_LIMIT_S)
-            with contextlib.suppress(BrokenPipeError):  # It has said already what is wrong, and that can be read.
+            with contextlib.suppress(
+                BrokenPipeError
+            ):  # It has said already what is wrong, and that can be read.
                 connection.sendall(json.dumps(request).encode() + b"\n")
-            deadline: Optional[float] = clock.monotonic() + timeout_s
+            deadline: float | None = clock.monotonic() + timeout_s
             rest = b""
             while True:
                 line, rest = _receive_line(connection, rest, deadline, layout)
@@ -182,23 +237,31 @@ def _converse(layout: Layout, request: "dict[str, Any]", timeout_s: float) -> It
                     return
                 message = json.loads(line)
                 if not isinstance(message, dict):
-                    raise NotAnsweringError("nmond gave an answer of another version (no object): restart it")
+                    raise NotAnsweringError(
+                        "nmond gave an answer of another version (no object): restart it"
+                    )
                 if "error" in message:
                     raise _TYPES.get(message.get("code"), OpenhaError)(str(message["error"]))
                 if "accepted" in message:
                     deadline = None  # From here on scripts run, and take the time they take.
                 yield message
-        except socket.timeout:
-            raise NotAnsweringError(f"{_process(layout)} does not answer: stopped, or overloaded") from None
+        except TimeoutError:
+            raise NotAnsweringError(
+                f"{_process(layout)} does not answer: stopped, or overloaded"
+            ) from None
         except (OSError, ValueError, RecursionError) as error:
             raise _lost(layout, error) from error
 
 
 def _connected(layout: Layout) -> socket.socket:
-    """A connection to the daemon. Raises NotRunningError only where none runs, as far as this user can know."""
+    """A connection to the daemon.
+
+    Raises NotRunningError only where none runs, as far as this user can know.
+    """
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        # The kernel's own limit: with Python's a queue that is full would be an error at once, instead of a wait.
+        # The kernel's own limit: with Python's a queue that is full would be an error at once,
+        # instead of a wait.
         limit = struct.pack("@ll", int(ANSWER_LIMIT_S), int(ANSWER_LIMIT_S % 1 * 1_000_000))
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
         with ShortPath(layout.control_socket) as short:
@@ -206,20 +269,30 @@ def _connected(layout: Layout) -> socket.socket:
         return connection
     except BlockingIOError:
         connection.close()
-        raise NotAnsweringError(f"{_process(layout)} does not answer: stopped, or overloaded") from None
+        raise NotAnsweringError(
+            f"{_process(layout)} does not answer: stopped, or overloaded"
+        ) from None
     except PermissionError as error:
         connection.close()
-        raise SystemFault(f"cannot talk to nmond: {layout.control_socket}: {error.strerror}") from error
+        raise SystemFault(
+            f"cannot talk to nmond: {layout.control_socket}: {error.strerror}"
+        ) from error
     except OSError as error:
         connection.close()
         pid = running_pid(layout)
         if pid > 0:
-            raise NotAnsweringError(f"{_process(layout)} holds its lock but does not answer: {error}") from error
-        raise NotRunningError("nmond is not running on this node (start it with: ezha start)") from None
+            raise NotAnsweringError(
+                f"{_process(layout)} holds its lock but does not answer: {error}"
+            ) from error
+        raise NotRunningError(
+            "nmond is not running on this node (start it with: ezha start)"
+        ) from None
 
 
 def _lost(layout: Layout, error: Exception) -> OpenhaError:
-    """What a connection that broke means: somebody took it, so a daemon ran, and runs still unless it can be seen that not."""
+    """What a connection that broke means: somebody took it, so a daemon ran, and runs still unless
+    it can be seen that not.
+    """
     if running_pid(layout) == 0:
         return NotRunningError("nmond is not running on this node (start it with: ezha start)")
     return NotAnsweringError(f"{_process(layout)} does not answer: {error}")
@@ -232,25 +305,34 @@ def _ended(layout: Layout, message: str) -> OpenhaError:
     return NotRunningError(message)
 
 
-def _receive_line(connection: socket.socket, begun: bytes, deadline: Optional[float], layout: Layout) -> "tuple[bytes, bytes]":
-    """The next line, and what came behind it; the line is empty at the end. Raises socket.timeout."""
+def _receive_line(
+    connection: socket.socket, begun: bytes, deadline: float | None, layout: Layout
+) -> tuple[bytes, bytes]:
+    """The next line, and what came behind it; the line is empty at the end.
+
+    Raises socket.timeout.
+    """
     from opensvc_openha.control.protocol import LINE_LIMIT
 
     parts, size = [begun], len(begun)
     while b"\n" not in parts[-1]:
         if size > LINE_LIMIT:
             raise ValueError("a line without end")
-        connection.settimeout(None if deadline is None else max(0.001, min(_LOOK_S, deadline - clock.monotonic())))
+        connection.settimeout(
+            None if deadline is None else max(0.001, min(_LOOK_S, deadline - clock.monotonic()))
+        )
         try:
             part = connection.recv(_PART_BYTES)
-        except socket.timeout:
-            if _is_stopped(running_pid(layout)) or (deadline is not None and clock.monotonic() >= deadline):
+        except TimeoutError:
+            if _is_stopped(running_pid(layout)) or (
+                deadline is not None and clock.monotonic() >= deadline
+            ):
                 raise
             continue
         if not part:
             break
         if deadline is not None and clock.monotonic() >= deadline:
-            raise socket.timeout
+            raise TimeoutError
         parts.append(part)
         size += len(part)
     line, _, behind = b"".join(parts).partition(b"\n")

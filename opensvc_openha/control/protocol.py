@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from typing import Any, Optional
+from typing import Any
 
 from opensvc_openha.core.actions import Answer, AnswerCode
 from opensvc_openha.core.states import ServiceState
@@ -23,12 +23,12 @@ LINE_LIMIT = 16_000_000
 """Longest line either side accepts, in bytes."""
 
 
-def dump(message: "dict[str, Any]") -> bytes:
+def dump(message: dict[str, Any]) -> bytes:
     """One message as a line."""
     return json.dumps(message, separators=(",", ":")).encode("utf-8") + b"\n"
 
 
-def status_to_json(status: NodeStatus) -> "dict[str, Any]":
+def status_to_json(status: NodeStatus) -> dict[str, Any]:
     """Plain values for a status."""
     return {
         "node": status.node,
@@ -41,15 +41,21 @@ def status_to_json(status: NodeStatus) -> "dict[str, Any]":
         "own_only": list(status.own_only),
         "peer_only": list(status.peer_only),
         "authentication": vars(status.authentication),
-        "fencing": {**vars(status.fencing), "groups": [vars(group) for group in status.fencing.groups]},
+        "fencing": {
+            **vars(status.fencing),
+            "groups": [vars(group) for group in status.fencing.groups],
+        },
         "links": [vars(link) for link in status.links],
         "services": [_service_to_json(svc) for svc in status.services],
     }
 
 
-def status_from_json(data: "dict[str, Any]") -> NodeStatus:
-    """The status again, also of a daemon that tells more or less. Raises KeyError, TypeError or ValueError if it is none."""
-    authentication = _known(AuthStatus, data["authentication"] if "authentication" in data else {})
+def status_from_json(data: dict[str, Any]) -> NodeStatus:
+    """The status again, also of a daemon that tells more or less.
+
+    Raises KeyError, TypeError or ValueError if it is none.
+    """
+    authentication = _known(AuthStatus, data.get("authentication", {}))
     return NodeStatus(
         node=data["node"],
         peer=data["peer"],
@@ -63,11 +69,13 @@ def status_from_json(data: "dict[str, Any]") -> NodeStatus:
         own_only=tuple(data.get("own_only", ())),
         peer_only=tuple(data.get("peer_only", ())),
         fencing=_fencing_from_json(data.get("fencing", {})),
-        authentication=AuthStatus(**{**authentication, "accepts": tuple(authentication.get("accepts", ()))}),
+        authentication=AuthStatus(
+            **{**authentication, "accepts": tuple(authentication.get("accepts", ()))}
+        ),
     )
 
 
-def answer_to_json(answer: Answer) -> "dict[str, Any]":
+def answer_to_json(answer: Answer) -> dict[str, Any]:
     """Plain values for one answer."""
     return {
         "command": answer.command,
@@ -81,36 +89,46 @@ def answer_to_json(answer: Answer) -> "dict[str, Any]":
     }
 
 
-def answer_from_json(data: "dict[str, Any]") -> Answer:
+def answer_from_json(data: dict[str, Any]) -> Answer:
     """The answer again."""
-    return Answer(0, data["command"], data["service"], AnswerCode[data["word"]], ServiceState[data["own"]],
-                  ServiceState[data["peer"]], data["detail"], data["is_last"], data["is_ok"])
+    return Answer(
+        0,
+        data["command"],
+        data["service"],
+        AnswerCode[data["word"]],
+        ServiceState[data["own"]],
+        ServiceState[data["peer"]],
+        data["detail"],
+        data["is_last"],
+        data["is_ok"],
+    )
 
 
-def _fencing_from_json(data: "dict[str, Any]") -> FencingStatus:
+def _fencing_from_json(data: dict[str, Any]) -> FencingStatus:
     values = _known(FencingStatus, data)
     groups = tuple(
-        FenceGroup(**{**_known(FenceGroup, group), "services": tuple(group["services"])}) for group in values.get("groups", ())
+        FenceGroup(**{**_known(FenceGroup, group), "services": tuple(group["services"])})
+        for group in values.get("groups", ())
     )
     tellers = tuple(values.get("power_tellers", ()))
     return FencingStatus(**{**values, "groups": groups, "power_tellers": tellers})
 
 
-def _service_to_json(svc: ServiceStatus) -> "dict[str, Any]":
+def _service_to_json(svc: ServiceStatus) -> dict[str, Any]:
     values = dict(vars(svc))
     for key in ("primary_state", "secondary_state", "own_state", "peer_state"):
         values[key] = None if values[key] is None else values[key].name
     return values
 
 
-def _service_from_json(data: "dict[str, Any]") -> ServiceStatus:
+def _service_from_json(data: dict[str, Any]) -> ServiceStatus:
     values = _known(ServiceStatus, data)
     for key in ("primary_state", "secondary_state", "own_state", "peer_state"):
         values[key] = _state(values[key])
     return ServiceStatus(**values)
 
 
-def _known(kind: type, data: "dict[str, Any]") -> "dict[str, Any]":
+def _known(kind: type, data: dict[str, Any]) -> dict[str, Any]:
     """What a class of ours has a field for: a daemon of another version may say more."""
     if not isinstance(data, dict):
         raise TypeError(f"{kind.__name__}: no object")
@@ -118,5 +136,5 @@ def _known(kind: type, data: "dict[str, Any]") -> "dict[str, Any]":
     return {name: value for name, value in data.items() if name in names}
 
 
-def _state(name: Optional[str]) -> Optional[ServiceState]:
+def _state(name: str | None) -> ServiceState | None:
     return None if name is None else ServiceState[name]

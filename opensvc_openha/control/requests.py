@@ -1,14 +1,16 @@
-"""What may be asked over the control socket: one line of bytes becomes one request, or a UsageError.
+"""What may be asked over the control socket: one line of bytes becomes one request, or a
+UsageError.
 
-Every value is checked here, before anything is done with it: the engine takes what it is given for right. A line is short
-by contract, so that parsing one, whoever sent it, takes no time and no memory that a decision would miss.
+Every value is checked here, before anything is done with it: the engine takes what it is given for
+right. A line is short by contract, so that parsing one, whoever sent it, takes no time and no
+memory that a decision would miss.
 """
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Optional, Union
+from typing import Union
 
 from opensvc_openha.core.events import BY_MONITOR, BY_OPERATOR, Command, Leaving
 from opensvc_openha.errors import UsageError
@@ -41,7 +43,7 @@ class ActRequest:
     """A command for these services; None: for all of this node."""
 
     command: Command
-    services: "Optional[tuple[str, ...]]"
+    services: tuple[str, ...] | None
     by: str = BY_OPERATOR
 
 
@@ -80,7 +82,14 @@ class LeaveRequest:
 
 
 Request = Union[
-    StatusRequest, HistoryRequest, ActRequest, ReloadRequest, NoteRequest, ForgetPeerRequest, ConfirmRequest, LeaveRequest,
+    StatusRequest,
+    HistoryRequest,
+    ActRequest,
+    ReloadRequest,
+    NoteRequest,
+    ForgetPeerRequest,
+    ConfirmRequest,
+    LeaveRequest,
 ]
 
 
@@ -88,7 +97,10 @@ def parse_request(line: bytes) -> Request:
     """The request in a line; what a newer command adds to it is left alone. Raises UsageError."""
     try:
         found = json.loads(line.decode("utf-8"))
-    except (ValueError, RecursionError) as error:  # A deeply nested line exhausts the parser's stack.
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # A deeply nested line exhausts the parser's stack.
         raise UsageError(f"not a request: {error}") from None
     if not isinstance(found, dict):
         raise UsageError("not a request: expected a JSON object")
@@ -137,11 +149,13 @@ def _node(value: object) -> str:
     return value
 
 
-def _services(value: object) -> "Optional[tuple[str, ...]]":
+def _services(value: object) -> tuple[str, ...] | None:
     if value is None:
         return None
     if not isinstance(value, list) or len(value) > SERVICES_MAX:
-        raise UsageError(f"not a request: services: expected a list of at most {SERVICES_MAX} names")
+        raise UsageError(
+            f"not a request: services: expected a list of at most {SERVICES_MAX} names"
+        )
     return tuple(_service(name) for name in value)
 
 
@@ -155,14 +169,18 @@ def _service(value: object) -> str:
     return value
 
 
-def _note(found: "dict[str, object]") -> NoteRequest:
+def _note(found: dict[str, object]) -> NoteRequest:
     is_alarm = found.get("is_alarm", False)
     if not isinstance(is_alarm, bool):
-        raise UsageError(f"not a request: is_alarm: expected true or false, found {_shown(is_alarm)}")
-    return NoteRequest(_service(found.get("service")), _text(found, "word"), _text(found, "reason"), is_alarm)
+        raise UsageError(
+            f"not a request: is_alarm: expected true or false, found {_shown(is_alarm)}"
+        )
+    return NoteRequest(
+        _service(found.get("service")), _text(found, "word"), _text(found, "reason"), is_alarm
+    )
 
 
-def _text(found: "dict[str, object]", key: str) -> str:
+def _text(found: dict[str, object], key: str) -> str:
     value = found.get(key, "")
     if not isinstance(value, str):
         raise UsageError(f"not a request: {key}: expected a text, found {_shown(value)}")

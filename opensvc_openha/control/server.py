@@ -1,8 +1,9 @@
 """The daemon's end of the control socket: one thread accepts, one more serves each connection.
 
-Everybody may read the status; only root and the daemon's own user may change anything. Whoever connects costs the engine's
-process next to nothing: the kernel says who it is before a byte is read, the request is one short line that must be there
-within seconds, and each user has few connections at a time.
+Everybody may read the status; only root and the daemon's own user may change anything. Whoever
+connects costs the engine's process next to nothing: the kernel says who it is before a byte is
+read, the request is one short line that must be there within seconds, and each user has few
+connections at a time.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ import queue
 import select
 import socket
 import threading
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Callable, Optional, Protocol
+from typing import Any, Protocol
 
 from opensvc_openha.control import protocol
 from opensvc_openha.control.requests import (
@@ -35,7 +37,13 @@ from opensvc_openha.control.unix_socket_path import ShortPath
 from opensvc_openha.core.actions import Answer
 from opensvc_openha.core.events import Command, Leaving
 from opensvc_openha.core.status import NodeStatus
-from opensvc_openha.errors import NotAnsweringError, OpenhaError, RefusedError, SystemFault, UsageError
+from opensvc_openha.errors import (
+    NotAnsweringError,
+    OpenhaError,
+    RefusedError,
+    SystemFault,
+    UsageError,
+)
 from opensvc_openha.formats.script_output import without_output
 from opensvc_openha.storage.history_file import Entry, entry_to_json
 from opensvc_openha.system import clock
@@ -47,13 +55,15 @@ _STRANGER_LIMIT_S = 2.0
 """The whole request of a user who may only look must be there in this time."""
 _SEND_LIMIT_S = 10.0
 _CONNECTIONS = 64
-"""Connections at a time: so many of those who may change something, and so many of all others together."""
+"""Connections at a time: so many of those who may change something, and so many of all others
+together."""
 _OF_ONE_STRANGER = 8
 _BACKLOG = 128
 _ACCEPT_AGAIN_S = 0.1
 _HANG_UP_EVERY_S = 1.0
 _SHARE = 0.05
-"""At most this part of the time goes into one kind of answer for users who may only look, however often they ask."""
+"""At most this part of the time goes into one kind of answer for users who may only look, however
+often they ask."""
 _KEPT_S = 1.0
 
 
@@ -63,13 +73,20 @@ class Served(Protocol):
     def status(self) -> NodeStatus:
         """The present status."""
 
-    def recent(self) -> "list[Entry]":
+    def recent(self) -> list[Entry]:
         """The newest entries of the history, oldest first."""
 
     def act(
-        self, command: Command, services: "Optional[list[str]]", answers: "queue.SimpleQueue[Answer]", caller: Caller
+        self,
+        command: Command,
+        services: list[str] | None,
+        answers: queue.SimpleQueue[Answer],
+        caller: Caller,
     ) -> int:
-        """Submits a command for these services (None: all of this node); returns how many will answer."""
+        """Submits a command for these services (None: all of this node).
+
+        Returns how many will answer.
+        """
 
     def reload(self) -> None:
         """Reads the configuration files again."""
@@ -80,8 +97,11 @@ class Served(Protocol):
     def note(self, service: str, word: str, reason: str, is_alarm: bool) -> None:
         """Keeps in the history what the resource monitor saw or did with a service."""
 
-    def confirm_peer_out(self, node: str, caller: Caller) -> "list[str]":
-        """Takes the word of a person that the peer runs nothing; returns what becomes of each service, line by line."""
+    def confirm_peer_out(self, node: str, caller: Caller) -> list[str]:
+        """Takes the word of a person that the peer runs nothing.
+
+        Returns what becomes of each service, line by line.
+        """
 
     def forget_peer(self, caller: Caller) -> None:
         """Believes a lower boot counter of the peer from now on."""
@@ -98,7 +118,7 @@ class ControlServer:
         self._status = _Shared(self._status_for_all)
         self._history = _Shared(self._history_for_all)
         self._is_closed = False
-        self._bound: "Optional[tuple[int, int]]" = None
+        self._bound: tuple[int, int] | None = None
 
     def open(self) -> None:
         """Binds the socket, replacing what a dead daemon left, and starts to serve."""
@@ -106,7 +126,9 @@ class ControlServer:
         threading.Thread(target=self._accept, name="control", daemon=True).start()
 
     def reopen_if_gone(self) -> None:
-        """Binds a new socket if somebody removed the file of the present one, or put another there."""
+        """Binds a new socket if somebody removed the file of the present one, or put another
+        there.
+        """
         if _identity(self._path) == self._bound:
             return
         old, self._socket = self._socket, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -127,7 +149,9 @@ class ControlServer:
             self._bound = _identity(self._path)
             self._socket.listen(_BACKLOG)
         except OSError as error:
-            raise SystemFault(f"cannot listen on {self._path}: {error.strerror or error}") from error
+            raise SystemFault(
+                f"cannot listen on {self._path}: {error.strerror or error}"
+            ) from error
 
     def close(self) -> None:
         """Stops to listen and removes the socket."""
@@ -160,7 +184,9 @@ class ControlServer:
             connection.close()
             return
         try:
-            threading.Thread(target=self._serve, args=(connection, caller), name="request", daemon=True).start()
+            threading.Thread(
+                target=self._serve, args=(connection, caller), name="request", daemon=True
+            ).start()
         except RuntimeError:
             self._places.give_back(caller)
             raise
@@ -183,7 +209,9 @@ class ControlServer:
             _send(connection, {"error": str(error), "code": error.exit_code})
         except OSError:
             raise
-        except Exception as error:  # The one place of this thread that catches all: the caller must hear of it.
+        except (
+            Exception
+        ) as error:  # The one place of this thread that catches all: the caller must hear of it.
             _send(connection, {"error": f"unexpected: {type(error).__name__}: {error}", "code": 1})
 
     def _dispatch(self, connection: socket.socket, request: Request, caller: Caller) -> None:
@@ -208,7 +236,10 @@ class ControlServer:
         elif isinstance(request, NoteRequest):
             self._served.note(request.service, request.word, request.reason, request.is_alarm)
         elif isinstance(request, ConfirmRequest):
-            _send(connection, {"done": True, "lines": self._served.confirm_peer_out(request.node, caller)})
+            _send(
+                connection,
+                {"done": True, "lines": self._served.confirm_peer_out(request.node, caller)},
+            )
             return
         elif isinstance(request, ForgetPeerRequest):
             self._served.forget_peer(caller)
@@ -217,21 +248,26 @@ class ControlServer:
             self._served.leave(request.leaving, caller.text)
         _send(connection, {"done": True})
 
-    def _status_for_all(self) -> "dict[str, Any]":
+    def _status_for_all(self) -> dict[str, Any]:
         status = protocol.status_to_json(self._served.status())
         for svc in status["services"]:
             svc["reason"] = without_output(svc["reason"])
         return {"status": status}
 
-    def _history_for_all(self) -> "dict[str, Any]":
-        entries = [entry_to_json(replace(entry, reason=without_output(entry.reason))) for entry in self._served.recent()]
+    def _history_for_all(self) -> dict[str, Any]:
+        entries = [
+            entry_to_json(replace(entry, reason=without_output(entry.reason)))
+            for entry in self._served.recent()
+        ]
         return {"history": entries}
 
     def _act(self, connection: socket.socket, request: ActRequest, caller: Caller) -> None:
         """Streams the answers of a command, as they come, until each service has given its last."""
-        answers: "queue.SimpleQueue[Answer]" = queue.SimpleQueue()
+        answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
         services = None if request.services is None else list(request.services)
-        open_ends = self._served.act(request.command, services, answers, replace(caller, by=request.by))
+        open_ends = self._served.act(
+            request.command, services, answers, replace(caller, by=request.by)
+        )
         _send(connection, {"accepted": True})
         while open_ends:
             try:
@@ -246,12 +282,14 @@ class ControlServer:
 
 
 class _Places:
-    """Who may have a connection now: users who may only look keep neither root nor each other out."""
+    """Who may have a connection now: users who may only look keep neither root nor each other
+    out.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._taken = 0
-        self._of_strangers: "dict[int, int]" = {}
+        self._of_strangers: dict[int, int] = {}
 
     def take(self, caller: Caller) -> bool:
         """False if there is none left for this user."""
@@ -281,12 +319,14 @@ class _Places:
 
 
 class _Shared:
-    """An answer for users who may only look, one for all who ask at about the same time, without what scripts printed.
+    """An answer for users who may only look, one for all who ask at about the same time, without
+    what scripts printed.
 
-    To make one costs the engine's process time, the more the more services there are; how much of it is not theirs to decide.
+    To make one costs the engine's process time, the more the more services there are; how much of
+    it is not theirs to decide.
     """
 
-    def __init__(self, make: "Callable[[], dict[str, Any]]") -> None:
+    def __init__(self, make: Callable[[], dict[str, Any]]) -> None:
         self._make = make
         self._lock = threading.Lock()
         self._line = b""
@@ -313,7 +353,9 @@ _BUSY = "nmond does not answer: this user has too many connections to it already
 
 
 def _read_line(connection: socket.socket, caller: Caller) -> bytes:
-    """The one line of a request, without more than is allowed to this caller, and within its time; empty if there is none."""
+    """The one line of a request, without more than is allowed to this caller, and within its time;
+    empty if there is none.
+    """
     limit = REQUEST_BYTES if caller.may_change else STRANGER_BYTES
     deadline = clock.monotonic() + (_REQUEST_LIMIT_S if caller.may_change else _STRANGER_LIMIT_S)
     line = b""
@@ -330,7 +372,7 @@ def _read_line(connection: socket.socket, caller: Caller) -> bytes:
     return line.partition(b"\n")[0]
 
 
-def _send(connection: socket.socket, message: "dict[str, object]") -> None:
+def _send(connection: socket.socket, message: dict[str, object]) -> None:
     _send_line(connection, protocol.dump(message))
 
 
@@ -339,7 +381,7 @@ def _send_line(connection: socket.socket, line: bytes) -> None:
     connection.sendall(line)
 
 
-def _identity(path: str) -> "Optional[tuple[int, int]]":
+def _identity(path: str) -> tuple[int, int] | None:
     try:
         found = os.lstat(path)
     except OSError:

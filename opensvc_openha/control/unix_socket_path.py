@@ -6,7 +6,10 @@ import os
 
 
 class ShortPath:
-    """A name for a UNIX socket below the limit of 107 bytes, whatever the real path; for a ``with``."""
+    """A name for a UNIX socket below the limit of 107 bytes, whatever the real path.
+
+    For a ``with``.
+    """
 
     def __init__(self, path: str) -> None:
         self._folder, self._name = os.path.split(path)

@@ -1,1 +1,4 @@
-"""Decisions: values and an instant go in, actions come out. No clock, socket, file, thread, process or logging."""
+"""Decisions: values and an instant go in, actions come out.
+
+No clock, socket, file, thread, process or logging.
+"""

@@ -1,14 +1,14 @@
 """What the engine asks the shell to do. A step returns them in the order in which they must happen.
 
-First every Persist, then Announce, then the scripts, answers and records: what a peer is told is on disk
-already, and what a script does has been announced.
+First every Persist, then Announce, then the scripts, answers and records: what a peer is told is on
+disk already, and what a script does has been announced.
 """
 
 from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import Optional, Union
+from typing import Union
 
 from opensvc_openha.core.beat import Beat, BootId
 from opensvc_openha.core.events import ScriptKind
@@ -19,16 +19,22 @@ from opensvc_openha.core.status import PeerStanding
 
 @dataclass(frozen=True)
 class Persist:
-    """Write this node's state of a service; ``then`` is the frozen state that the running script must end in."""
+    """Write this node's state of a service.
+
+    ``then`` is the frozen state that the running script must end in.
+    """
 
     service: str
     state: ServiceState
-    then: Optional[ServiceState] = None
+    then: ServiceState | None = None
 
 
 @dataclass(frozen=True)
 class MirrorPeer:
-    """Write the peer's state as seen here. For display only: nothing is ever decided on that file."""
+    """Write the peer's state as seen here.
+
+    For display only: nothing is ever decided on that file.
+    """
 
     service: str
     state: ServiceState
@@ -36,9 +42,11 @@ class MirrorPeer:
 
 @dataclass(frozen=True)
 class RememberLives:
-    """Write the newest life of the peer heard under each key, so that a restart here does not forget them."""
+    """Write the newest life of the peer heard under each key, so that a restart here does not
+    forget them.
+    """
 
-    lives: "tuple[tuple[str, BootId], ...]"
+    lives: tuple[tuple[str, BootId], ...]
 
 
 @dataclass(frozen=True)
@@ -50,7 +58,10 @@ class RememberFencing:
 
 @dataclass(frozen=True)
 class Announce:
-    """Send this beat on every link at once; with the names of the services if the peer does not have them."""
+    """Send this beat on every link at once.
+
+    With the names of the services if the peer does not have them.
+    """
 
     beat: Beat
     with_names: bool
@@ -119,7 +130,10 @@ class RecordKind(enum.Enum):
 
 @dataclass(frozen=True)
 class Record:
-    """One change worth a line in the log: what changed, from what to what, and why; ``rule`` is the row applied, if any."""
+    """One change worth a line in the log: what changed, from what to what, and why.
+
+    ``rule`` is the row applied, if any.
+    """
 
     kind: RecordKind
     name: str
@@ -135,4 +149,6 @@ class Exit:
     """The engine is done; the daemon may end."""
 
 
-Action = Union[Persist, RememberLives, RememberFencing, MirrorPeer, Announce, RunScript, Answer, Record, Exit]
+Action = Union[
+    Persist, RememberLives, RememberFencing, MirrorPeer, Announce, RunScript, Answer, Record, Exit
+]

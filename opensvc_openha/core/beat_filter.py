@@ -1,21 +1,25 @@
-"""Which beats count: what is of the peer's present life, authentic enough, and new on its link. The rest is counted.
+"""Which beats count: what is of the peer's present life, authentic enough, and new on its link.
 
-An authentic beat proves that the peer was there when it was first heard on any link, and no more when it is told again.
-A beat that nothing authenticates proves it for the moment it came in: whoever runs without a key trusts its networks.
+The rest is counted.
 
-A refused beat may be the living peer's all the same: this node has restarted and the peer has not heard it yet, the peer has
-lost its boot counter, or somebody has spoken in its name. As long as such beats go on the peer is not called silent, and
+An authentic beat proves that the peer was there when it was first heard on any link, and no more
+when it is told again. A beat that nothing authenticates proves it for the moment it came in:
+whoever runs without a key trusts its networks.
+
+A refused beat may be the living peer's all the same: this node has restarted and the peer has not
+heard it yet, the peer has lost its boot counter, or somebody has spoken in its name. As long as
+such beats go on the peer is not called silent, and
 
     authentic, acknowledges what was said after it was refused     believed once the life believed so far is not heard any more
     authentic, while what nothing authenticates is believed        believed at once
     not authentic, and goes on for a link timeout                  believed if what is believed is not authentic either, and
-                                                                   nothing new came of it for as long
+                                                                   nothing new came of it for as
+                                                                   long
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Optional
 
 from opensvc_openha.core import timing
 from opensvc_openha.core.actions import Action, Record, RecordKind, RememberLives
@@ -30,9 +34,11 @@ from opensvc_openha.core.status import PeerStanding
 REPLAYED = "replayed"
 AFTER_GOODBYE = "after goodbye"
 CONTRADICTION = "contradiction"
-"""A beat that says that no link of its sender works, which came in on one: the beat counts, what it says of links does not."""
+"""A beat that says that no link of its sender works, which came in on one: the beat counts, what it
+says of links does not."""
 IMPOSSIBLE = "impossible"
-"""A beat that acknowledges what this node has not said yet: the beat counts, that acknowledgement does not."""
+"""A beat that acknowledges what this node has not said yet: the beat counts, that acknowledgement
+does not."""
 _ORDINARY = frozenset({AFTER_GOODBYE, UNPROVEN})
 _HELD_BACK = {
     UNPROVEN: "it is heard, but does not acknowledge this node",
@@ -40,38 +46,49 @@ _HELD_BACK = {
     REPLAYED: "it is heard, but a beat in its name came before that has a higher number",
     AFTER_GOODBYE: "it is heard, but a goodbye came in its name",
 }
-"""What happens at every orderly end or start of a daemon: counted, but not worth a line in the log."""
+"""What happens at every orderly end or start of a daemon: counted, but not worth a line in the
+log."""
 
 
 class BeatFilter:
     """Decides on the beats of one peer."""
 
-    def __init__(self, peer: str, monitor: LinkMonitor, view: PeerView, lives: PeerIncarnations) -> None:
+    def __init__(
+        self, peer: str, monitor: LinkMonitor, view: PeerView, lives: PeerIncarnations
+    ) -> None:
         self.lives = lives
         self._own_boot = view.own_boot
         self._peer = peer
         self._monitor = monitor
         self._view = view
         self._contenders = Contenders()
-        self._kept_on_s: Optional[float] = None
-        self._impossible_at: Optional[float] = None
+        self._kept_on_s: float | None = None
+        self._impossible_at: float | None = None
         self.held_back = ""
-        """Why the peer was not believed, though it may be alive, when a sign of it was heard last."""
+        """Why the peer was not believed, though it may be alive, when a sign of it was heard
+        last."""
 
-    def plausible(self, event: BeatReceived, now: float) -> "tuple[BeatReceived, list[Action]]":
-        """The beat without an acknowledgement of what was not said yet: its sender heard somebody else in our name."""
+    def plausible(self, event: BeatReceived, now: float) -> tuple[BeatReceived, list[Action]]:
+        """The beat without an acknowledgement of what was not said yet: its sender heard somebody
+        else in our name.
+        """
         ack = event.beat.ack
         if ack is None or ack.boot != self._own_boot or ack.seq <= self._view.own_seq:
             return event, []
-        done: "list[Action]" = []
+        done: list[Action] = []
         self._impossible_at = now
         if self._monitor.refuse(event.link, IMPOSSIBLE, now):
             text = f"{self._impossible_text()} (counted from now on)"
-            done.append(Record(RecordKind.LINK, event.link.link_id, "", "REFUSED", text, is_alarm=True))
+            done.append(
+                Record(RecordKind.LINK, event.link.link_id, "", "REFUSED", text, is_alarm=True)
+            )
         return replace(event, beat=replace(event.beat, ack=None)), done
 
-    def rejection(self, event: BeatReceived, now: float) -> "tuple[str, float]":
-        """Why a beat is not believed, or nothing; and the instant for which it proves that the peer was there."""
+    def rejection(self, event: BeatReceived, now: float) -> tuple[str, float]:
+        """Why a beat is not believed, or nothing.
+
+        And the instant for which it proves that the peer was there.
+        """
         reason, heard_at = self._rejection(event, now)
         is_behind = not reason and self._view.is_behind(event.beat)
         if not (reason or is_behind) or not self._may_be_the_peer(event, reason, now):
@@ -86,36 +103,51 @@ class BeatFilter:
         return reason, heard_at
 
     def _may_be_the_peer(self, event: BeatReceived, reason: str, now: float) -> bool:
-        """True if a refused beat, or one older than what is believed, is a sign that the peer is alive."""
+        """True if a refused beat, or one older than what is believed, is a sign that the peer is
+        alive.
+        """
         beat = event.beat
         if beat.is_legacy or beat.goodbye is not Goodbye.NONE:
             return False
         interval_s = min(beat.interval_s, timing.BEAT_INTERVAL_S)
-        self._kept_on_s = self._contenders.note(beat.boot, beat.seq, now, self._monitor.shortest_patience_s, interval_s)
+        self._kept_on_s = self._contenders.note(
+            beat.boot, beat.seq, now, self._monitor.shortest_patience_s, interval_s
+        )
         if not event.key_id:
             return self._kept_on_s is not None
         if reason == UNPROVEN:
             return self.lives.is_going_on and self._kept_on_s is not None
         if self._view.is_unauthenticated:
             return True
-        # A life that this node has never believed, and that acknowledges it, has lived since this node was started.
-        is_heard_by = beat.ack is not None and beat.ack.boot == self._own_boot and not self._view.is_past(beat.boot)
+        # A life that this node has never believed, and that acknowledges it, has lived since this
+        # node was started.
+        is_heard_by = (
+            beat.ack is not None
+            and beat.ack.boot == self._own_boot
+            and not self._view.is_past(beat.boot)
+        )
         return reason == OLD_LIFE and (is_heard_by or self.lives.is_alive(beat, self._view.own_seq))
 
     def _displaces(self, event: BeatReceived, now: float) -> bool:
         """True if the peer is believed from this beat on, instead of what was believed so far."""
         if event.key_id:
-            return self._view.is_unauthenticated and not self.lives.rejection(event.beat, event.key_id, now, self._view.own_seq)
+            return self._view.is_unauthenticated and not self.lives.rejection(
+                event.beat, event.key_id, now, self._view.own_seq
+            )
         patience_s = self._monitor.shortest_patience_s
         has_kept_on = self._kept_on_s is not None and self._kept_on_s >= patience_s
         return has_kept_on and self._view.can_be_displaced(now, patience_s)
 
-    def _rejection(self, event: BeatReceived, now: float) -> "tuple[str, float]":
+    def _rejection(self, event: BeatReceived, now: float) -> tuple[str, float]:
         beat, link = event.beat, event.link
         if not self._view.admits(beat, now):
             is_over = self._view.newest is not None and self._view.newest.boot == beat.boot
             return (AFTER_GOODBYE if is_over else OLD_LIFE), 0.0
-        reason = self.lives.rejection(beat, event.key_id, now, self._view.own_seq) if event.key_id else ""
+        reason = (
+            self.lives.rejection(beat, event.key_id, now, self._view.own_seq)
+            if event.key_id
+            else ""
+        )
         if reason:
             return reason, 0.0
         if not self._monitor.is_fresh(link, beat.boot, beat.seq):
@@ -126,53 +158,82 @@ class BeatFilter:
         return (REPLAYED if heard_at + link.timeout_s <= event.received_at else ""), heard_at
 
     def wants_greeting(self, reason: str) -> bool:
-        """True if the beat just refused is the first of a life that must be answered to prove itself."""
+        """True if the beat just refused is the first of a life that must be answered to prove
+        itself.
+        """
         return reason == UNPROVEN and self.lives.has_new_greeting
 
-    def refuse(self, event: BeatReceived, reason: str, own_seq: int, now: float) -> "list[Action]":
+    def refuse(self, event: BeatReceived, reason: str, own_seq: int, now: float) -> list[Action]:
         """Counts a beat that changes nothing; says it once."""
-        done: "list[Action]" = []
+        done: list[Action] = []
         is_first = self._monitor.refuse(event.link, reason, now)
         if is_first and reason not in _ORDINARY:
             text = f"dropped a beat: {reason} (counted from now on)"
-            done.append(Record(RecordKind.LINK, event.link.link_id, "", "REFUSED", text, is_alarm=True))
+            done.append(
+                Record(RecordKind.LINK, event.link.link_id, "", "REFUSED", text, is_alarm=True)
+            )
         if reason == OLD_LIFE and self.lives.suspect(event.beat, own_seq, now):
-            done.append(Record(RecordKind.PEER, self._peer, "", "SUSPECT", self._rival_text(), is_alarm=True))
+            done.append(
+                Record(
+                    RecordKind.PEER, self._peer, "", "SUSPECT", self._rival_text(), is_alarm=True
+                )
+            )
         return done
 
-    def remember(self) -> "list[Action]":
+    def remember(self) -> list[Action]:
         """Has what was learnt of the peer's lives written down."""
-        done: "list[Action]" = [RememberLives(self.lives.known)]
+        done: list[Action] = [RememberLives(self.lives.known)]
         former, self.lives.stepped_back_from = self.lives.stepped_back_from, None
         if former is not None:
-            text = f"its boot counter is lower than {former.counter}, seen before: was it reinstalled or restored?"
+            text = (
+                f"its boot counter is lower than {former.counter}, seen before: was it reinstalled"
+                " or restored?"
+            )
             done.append(Record(RecordKind.PEER, self._peer, "", "COUNTER", text))
         self.lives.has_learnt = False
         return done
 
     def _impossible_text(self) -> str:
-        return f"{self._peer} acknowledges what this node has not said: somebody speaks to it in this node's name"
+        return (
+            f"{self._peer} acknowledges what this node has not said: somebody speaks to it in this"
+            " node's name"
+        )
 
     def _rival_text(self) -> str:
         rival, newest = self.lives.rival, self._view.newest
         assert rival is not None
         if self._view.standing is PeerStanding.LIVE and newest is not None:
-            return (f"two nodes are named {self._peer}: one with boot counter {newest.boot.counter} is believed,"
-                    f" one with {rival.counter} is not")
-        return (f"{self._peer} comes with boot counter {rival.counter}, lower than seen before: it is believed once the life seen"
-                " before is silent, or after `openha key forget-peer` on this node")
+            return (
+                f"two nodes are named {self._peer}: one with boot counter {newest.boot.counter} is"
+                f" believed, one with {rival.counter} is not"
+            )
+        return (
+            f"{self._peer} comes with boot counter {rival.counter}, lower than seen before: it is"
+            " believed once the life seen before is silent, or after `openha key forget-peer` on"
+            " this node"
+        )
 
-    def suspicions(self, now: float) -> "tuple[str, ...]":
+    def suspicions(self, now: float) -> tuple[str, ...]:
         """What an operator should know of the peer's identity."""
         found = []
         if self.lives.rival is not None and now < self.lives.rival_at + timing.SUSPICION_S:
             found.append(self._rival_text())
         if self._impossible_at is not None and now < self._impossible_at + timing.SUSPICION_S:
             found.append(self._impossible_text())
-        if self._monitor.has_signs(now) and not self._monitor.is_any_up and self.held_back != _HELD_BACK[UNPROVEN]:
+        if (
+            self._monitor.has_signs(now)
+            and not self._monitor.is_any_up
+            and self.held_back != _HELD_BACK[UNPROVEN]
+        ):
             found.append(f"{self._peer} is not believed: {self.held_back}")
         since, last = self.lives.unproven_since, self.lives.unproven_at
-        if since is not None and last - since >= timing.PROOF_PATIENCE_S and now < last + timing.SUSPICION_S:
-            found.append(f"{self._peer} is heard but does not acknowledge this node: it does not hear it, refuses it"
-                         f" (see `hb -s -v` there), or somebody replays old beats")
+        if (
+            since is not None
+            and last - since >= timing.PROOF_PATIENCE_S
+            and now < last + timing.SUSPICION_S
+        ):
+            found.append(
+                f"{self._peer} is heard but does not acknowledge this node: it does not hear it,"
+                " refuses it (see `hb -s -v` there), or somebody replays old beats"
+            )
         return tuple(found)

@@ -1,13 +1,13 @@
 """What of the configuration must be alike on both nodes, and where it is not.
 
-Each node puts a mark of each part into its beats. Marks that differ change no decision: they are named in log and status,
-with the file to compare, until they agree again. Parts that only one version knows are left out.
+Each node puts a mark of each part into its beats. Marks that differ change no decision: they are
+named in log and status, with the file to compare, until they agree again. Parts that only one
+version knows are left out.
 """
 
 from __future__ import annotations
 
 from hashlib import blake2b
-from typing import Optional, Tuple
 
 from opensvc_openha.core.actions import Record, RecordKind
 from opensvc_openha.core.model import ClusterSpec
@@ -15,7 +15,7 @@ from opensvc_openha.core.peer_view import PeerView
 from opensvc_openha.core.status import PeerStanding
 
 MARK_BYTES = 4
-Marks = Tuple[bytes, ...]
+Marks = tuple[bytes, ...]
 _PARTS = (
     ("nodes", "the nodes file"),
     ("links", "the monitor file: links, and their timeouts and addresses"),
@@ -32,7 +32,10 @@ def marks_of(spec: ClusterSpec) -> Marks:
     # A device may have another name on the other node.
     links = [(link.node, link.shared_name, link.timeout_s, link.wire.value) for link in spec.links]
     roles = [(svc.name, svc.primary, svc.secondary) for svc in spec.own_services]
-    policies = [(svc.name, svc.policy.on_dual_run.value, svc.policy.on_start_failure.value) for svc in spec.own_services]
+    policies = [
+        (svc.name, svc.policy.on_dual_run.value, svc.policy.on_start_failure.value)
+        for svc in spec.own_services
+    ]
     parts = ([spec.node, spec.peer], links, roles, policies, [spec.profile.value])
     return tuple(_mark(repr(sorted(part))) for part in parts)
 
@@ -48,19 +51,20 @@ class ConfigurationDifferences:
         self.marks = marks_of(spec)
         self._node = spec.node
         self._peer = spec.peer
-        self._names: "tuple[str, ...]" = ()
+        self._names: tuple[str, ...] = ()
 
     def use(self, spec: ClusterSpec) -> None:
         """Takes over an edited configuration."""
         self.marks = marks_of(spec)
 
-    def note(self, view: PeerView, has_same_services: bool) -> "list[Record]":
+    def note(self, view: PeerView, has_same_services: bool) -> list[Record]:
         """Looks again; a peer that is not heard, or that sends no marks, changes nothing."""
         facts = view.facts
         if view.standing is not PeerStanding.LIVE or facts is None or not facts.marks:
             return []
         names = tuple(
-            name for (name, _), own, other in zip(_PARTS, self.marks, facts.marks)
+            name
+            for (name, _), own, other in zip(_PARTS, self.marks, facts.marks)
             if own != other and (has_same_services or name not in _OF_SERVICES)
         )
         if names == self._names:
@@ -70,12 +74,12 @@ class ConfigurationDifferences:
         what = "CONFIGURATION DIFFERS" if names else "CONFIGURATION AGREES"
         return [Record(RecordKind.NODE, self._node, "", what, text, is_alarm=bool(names))]
 
-    def warnings(self) -> "tuple[str, ...]":
+    def warnings(self) -> tuple[str, ...]:
         """What an operator should know of it."""
         text = self._text()
         return () if text is None else (text,)
 
-    def _text(self) -> Optional[str]:
+    def _text(self) -> str | None:
         if not self._names:
             return None
         told = "; ".join(about for name, about in _PARTS if name in self._names)

@@ -1,13 +1,13 @@
 """Lives of the peer's daemon whose beats are refused, and which of them keep beating all the same.
 
-Without a key one forged datagram decides which life is believed. It must not decide for ever: a life that keeps beating
-while the believed one is silent is the peer itself. Knows only what was refused, not what follows from it.
+Without a key one forged datagram decides which life is believed. It must not decide for ever: a
+life that keeps beating while the believed one is silent is the peer itself. Knows only what was
+refused, not what follows from it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Optional
 
 from opensvc_openha.core.beat import BootId
 
@@ -28,31 +28,43 @@ class _Contender:
     seq: int
 
     def keeps_pace(self, interval_s: float) -> bool:
-        """True while its beats come at half the pace at least at which they were said: a recording cannot be stretched."""
-        return self.seq - self.first_seq + _SLACK_BEATS >= PACE * (self.at - self.began) / interval_s
+        """True while its beats come at half the pace at least at which they were said: a recording
+        cannot be stretched.
+        """
+        return (
+            self.seq - self.first_seq + _SLACK_BEATS >= PACE * (self.at - self.began) / interval_s
+        )
 
 
 class Contenders:
     """The refused lives of one peer.
 
-    One life may have several rows: a forged beat begins its own, which the true ones need not overtake.
+    One life may have several rows: a forged beat begins its own, which the true ones need not
+    overtake.
     """
 
     def __init__(self) -> None:
-        self._chains: "list[_Contender]" = []
+        self._chains: list[_Contender] = []
 
-    def note(self, boot: BootId, seq: int, now: float, patience_s: float, interval_s: float) -> Optional[float]:
-        """For how many seconds this life has kept beating; None for a first beat, and for one that came before.
+    def note(
+        self, boot: BootId, seq: int, now: float, patience_s: float, interval_s: float
+    ) -> float | None:
+        """For how many seconds this life has kept beating.
 
-        A life that paused for ``patience_s`` begins again: what was held back somewhere comes in bursts. One that
-        comes more slowly than its sender said it, every ``interval_s``, is being replayed.
+        None for a first beat, and for one that came before.
+
+        A life that paused for ``patience_s`` begins again: what was held back somewhere comes in
+        bursts. One that comes more slowly than its sender said it, every ``interval_s``, is being
+        replayed.
         """
         self._chains = [each for each in self._chains if now < each.at + patience_s]
         own = [each for each in self._chains if each.boot == boot]
         if any(each.seq == seq for each in own):
             return None
 
-        found = max((each for each in own if each.seq < seq), key=lambda each: each.seq, default=None)
+        found = max(
+            (each for each in own if each.seq < seq), key=lambda each: each.seq, default=None
+        )
         if found is None:
             if len(self._chains) >= CHAINS_MAX:
                 self._chains.remove(min(self._chains, key=lambda each: each.at))

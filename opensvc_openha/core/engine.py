@@ -1,15 +1,16 @@
 """All services of this node: one ``step`` per event, and everything that follows from it, in order.
 
-The whole face of core: ``step``, ``beat``, ``next_deadline``, ``snapshot``. ``now`` is monotonic seconds given by
-the caller, who must call ``step`` no later than ``next_deadline`` says; a late call is taken for a stall of this
-node, after which no verdict about the peer is passed until every link was listened to for its full timeout.
+The whole face of core: ``step``, ``beat``, ``next_deadline``, ``snapshot``. ``now`` is monotonic
+seconds given by the caller, who must call ``step`` no later than ``next_deadline`` says; a late
+call is taken for a stall of this node, after which no verdict about the peer is passed until every
+link was listened to for its full timeout.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Mapping, Optional
 
 from opensvc_openha.core import timing
 from opensvc_openha.core.actions import (
@@ -76,54 +77,62 @@ class Engine:
         boot: BootId,
         learned: Mapping[str, RecoveredState],
         now: float,
-        known_lives: "Optional[Mapping[str, BootId]]" = None,
-        kept: "tuple[ServiceSpec, ...]" = (),
+        known_lives: Mapping[str, BootId] | None = None,
+        kept: tuple[ServiceSpec, ...] = (),
         fencing: FencingMemory = FencingMemory(),
     ) -> None:
-        """``kept`` are services that ``spec`` no longer has, but that may still run here: managed until they are stopped."""
+        """``kept`` are services that ``spec`` no longer has, but that may still run here: managed
+        until they are stopped.
+        """
         self.spec = spec
         self.boot = boot
         self.seq = 0
         self._monitor = LinkMonitor(spec.listeners, now)
         self._view = PeerView(boot)
-        self._admission = BeatFilter(spec.peer, self._monitor, self._view, PeerIncarnations(boot, known_lives or {}))
+        self._admission = BeatFilter(
+            spec.peer, self._monitor, self._view, PeerIncarnations(boot, known_lives or {})
+        )
         self._fencing = Fencing(spec, fencing, now)
         self._machines = {
-            svc.name: self._machine(svc, learned.get(svc.name, _NEW_SERVICE), now) for svc in (*spec.own_services, *kept)
+            svc.name: self._machine(svc, learned.get(svc.name, _NEW_SERVICE), now)
+            for svc in (*spec.own_services, *kept)
         }
         self._differences = ServiceMismatch(spec.node, spec.peer)
         self._configuration = ConfigurationDifferences(spec)
-        self._unready: "dict[str, str]" = {}
-        self._kept: "dict[str, ServiceSpec]" = {svc.name: svc for svc in kept}
-        self._mirrored: "dict[str, ServiceState]" = {}
-        self._leaving: Optional[Leaving] = None
+        self._unready: dict[str, str] = {}
+        self._kept: dict[str, ServiceSpec] = {svc.name: svc for svc in kept}
+        self._mirrored: dict[str, ServiceState] = {}
+        self._leaving: Leaving | None = None
         self._leave_began = now
         self._goodbyes = 0
         self._beat_at = now
         self._stepped_at = now
         self._expected_at = now
-        self._said: Optional[Announce] = None
+        self._said: Announce | None = None
         """The last beat, as an ordinary one."""
-        self._repeated: Optional[Announce] = None
-        """The one that is repeated while states are written: the last one before the step that has them written."""
+        self._repeated: Announce | None = None
+        """The one that is repeated while states are written: the last one before the step that has
+        them written."""
         self._repeat_seq = self._repeat_end = 0
         self._out_at = now
         """When a beat left last, a repeat among them."""
         self._is_begun = False
         self._is_dirty = True
-        self._told: "dict[str, ServiceState]" = {}
-        self._asking: "set[str]" = set()
+        self._told: dict[str, ServiceState] = {}
+        self._asking: set[str] = set()
         self._has_news = False
-        """A state is to be announced that no beat has told yet: a state that was entered, or one that is sure again."""
+        """A state is to be announced that no beat has told yet: a state that was entered, or one
+        that is sure again."""
         self._is_question_new = False
-        """The first service asks for the peer's acknowledgement: with others that wait for it the question can wait, too."""
+        """The first service asks for the peer's acknowledgement: with others that wait for it the
+        question can wait, too."""
         self._note_told(list(self._machines))
-        self._touched: "set[str]" = set()
-        self._due: "dict[str, float]" = {}
+        self._touched: set[str] = set()
+        self._due: dict[str, float] = {}
         self._stalled_at = -math.inf
         self._worked_until = -math.inf
         self._late_s = 0.0
-        self._sight: Optional[Sight] = None
+        self._sight: Sight | None = None
         self._is_ack_due = False
         self._is_greeting_due = False
         self._pace = timing.PACES[spec.profile]
@@ -134,16 +143,21 @@ class Engine:
     def _machine(self, svc: ServiceSpec, learned: RecoveredState, now: float) -> ServiceMachine:
         role = svc.role_of(self.spec.node)
         assert role is not None, "only services of this node have a machine"
-        return ServiceMachine(svc, role, learned, now, timing.PACES[self.spec.profile], self._fencing)
+        return ServiceMachine(
+            svc, role, learned, now, timing.PACES[self.spec.profile], self._fencing
+        )
 
-    # --- the step -------------------------------------------------------------------------------------------
+    # --- the step ---------------------------------------------------------------------------------
 
-    def step(self, event: Event, now: float) -> "list[Action]":
-        """Takes one event at ``now``; returns the actions it causes: persist, announce, then run and tell."""
+    def step(self, event: Event, now: float) -> list[Action]:
+        """Takes one event at ``now``.
+
+        Returns the actions it causes: persist, announce, then run and tell.
+        """
         if self._goodbyes >= timing.GOODBYE_REPEATS:
             return []
         self._sight, self._stepped_at = None, now
-        done: "list[Action]" = self._notice_stall(event, now)
+        done: list[Action] = self._notice_stall(event, now)
         was_doubted = self._view.is_left_doubted
         self._view.advance(now)
         self._is_dirty = self._is_dirty or self._view.is_left_doubted is not was_doubted
@@ -161,14 +175,19 @@ class Engine:
         just_moved = {action.service for action in done if isinstance(action, Persist)}
         names = self._affected(now)
         # What the goodbye has said stays true: nothing is begun after it.
-        moved = [] if self._goodbyes else self._evaluate(names, now, just_moved) + self._mirror(names)
+        moved = (
+            [] if self._goodbyes else self._evaluate(names, now, just_moved) + self._mirror(names)
+        )
         self._note_deadlines(names, now)
         self._note_told(names)
-        # Who fences first is agreed on while the nodes hear each other. It is no reason for a beat of its own.
+        # Who fences first is agreed on while the nodes hear each other. It is no reason for a beat
+        # of its own.
         if names or isinstance(event, BeatReceived):
             self._fencing.update_turn(self._told, self._view, self.seq + 1)
         self._is_dirty = False
-        self._touched = just_moved | {action.service for action in moved if isinstance(action, Persist)}
+        self._touched = just_moved | {
+            action.service for action in moved if isinstance(action, Persist)
+        }
         done += moved + ([] if self._goodbyes else self._ask_for_power(now))
         if self._fencing.has_news(now):
             done.append(RememberFencing(self._fencing.memory))
@@ -177,10 +196,12 @@ class Engine:
         self._expected_at = self.next_deadline()
         return _in_order(done)
 
-    def _notice_stall(self, event: Event, now: float) -> "list[Action]":
-        """A step that comes too late means that this node did not listen: its silence proves nothing.
+    def _notice_stall(self, event: Event, now: float) -> list[Action]:
+        """A step that comes too late means that this node did not listen: its silence proves
+        nothing.
 
-        So does a beat that waited in the inbox: behind it others may wait that say that the peer is alive.
+        So does a beat that waited in the inbox: behind it others may wait that say that the peer is
+        alive.
         """
         done = self._doubt_own_services(now)
         shortest = self._monitor.shortest_timeout_s
@@ -199,23 +220,30 @@ class Engine:
         self._is_dirty, self._stalled_at = True, now
         if not is_news:
             return done
-        text = f"stalled for {late_s:.1f} s: no verdict about the peer before it was listened to for a full timeout"
+        text = (
+            f"stalled for {late_s:.1f} s: no verdict about the peer before it was listened to for a"
+            " full timeout"
+        )
         return done + [Record(RecordKind.NODE, self.spec.node, "", "STALLED", text, is_alarm=True)]
 
     def note_busy_until(self, until: float) -> None:
-        """Told by the caller: what the last step asked for took until then, and the listeners were not stopped meanwhile.
+        """Told by the caller: what the last step asked for took until then, and the listeners were
+        not stopped meanwhile.
 
-        So this node is late, but was not deaf: what it missed waits in the inbox, and is taken before any new verdict.
-        A slow disk that counted as a stall would undo each start that it had just been asked to write down.
+        So this node is late, but was not deaf: what it missed waits in the inbox, and is taken
+        before any new verdict. A slow disk that counted as a stall would undo each start that it
+        had just been asked to write down.
         """
         self._worked_until = until
         self._monitor.wait_until(until + timing.BACKLOG_S)
 
     def make_room(self) -> None:
-        """Called before a step whose states may be written by another thread: leaves numbers for repeats of the last beat.
+        """Called before a step whose states may be written by another thread: leaves numbers for
+        repeats of the last beat.
 
-        A repeat says what was said before. Its number is lower than any that this step gives to what is announced after it, so
-        that an acknowledgement of it is none of what is being written.
+        A repeat says what was said before. Its number is lower than any that this step gives to
+        what is announced after it, so that an acknowledgement of it is none of what is being
+        written.
         """
         self._repeated, self._out_at = self._said, self._beat_at
         if self.seq > self._repeat_end:
@@ -227,10 +255,17 @@ class Engine:
         """When the last beat is to be repeated, if states are still being written then."""
         return self._out_at + self._gap_s(self._out_at)
 
-    def repeat(self, now: float) -> Optional[Announce]:
-        """The last beat once more, under a number of its own; None where there is none to repeat."""
+    def repeat(self, now: float) -> Announce | None:
+        """The last beat once more, under a number of its own.
+
+        None where there is none to repeat.
+        """
         last = self._repeated
-        if last is None or last.beat.goodbye is not Goodbye.NONE or self._repeat_seq >= self._repeat_end:
+        if (
+            last is None
+            or last.beat.goodbye is not Goodbye.NONE
+            or self._repeat_seq >= self._repeat_end
+        ):
             return None
         self._repeat_seq += 1
         self._out_at = now
@@ -247,15 +282,21 @@ class Engine:
         self._beat_at = now if is_announced and not is_mute else self._out_at
 
     def remembered_fencing(self, memory: FencingMemory, is_ok: bool, now: float) -> None:
-        """Told by the caller: what a step asked to be remembered of fencing is on disk, or could not be written."""
+        """Told by the caller: what a step asked to be remembered of fencing is on disk, or could
+        not be written.
+        """
         self._fencing.remembered(memory, is_ok, now)
 
     def beats_wait(self, now: float) -> None:
-        """Called before a step while received beats wait: the peer may have been heard, which this step does not know."""
+        """Called before a step while received beats wait: the peer may have been heard, which this
+        step does not know.
+        """
         self._monitor.wait_until(now + timing.BACKLOG_S)
 
-    def _doubt_own_services(self, now: float) -> "list[Action]":
-        """The peer heard nothing of this node for a timeout of its own: it may have taken what runs here."""
+    def _doubt_own_services(self, now: float) -> list[Action]:
+        """The peer heard nothing of this node for a timeout of its own: it may have taken what runs
+        here.
+        """
         mute_s = now - self._beat_at
         if not self.seq or mute_s < self._peer_patience_s:
             return []
@@ -263,15 +304,19 @@ class Engine:
         self._fencing.stalled()
         for machine in self._machines.values():
             machine.void_proof(self.seq + 1)
-            machine.mark_ownership_unconfirmed(f"this node was stalled for {mute_s:.1f} s", self.seq + 1)
-        return self._end_confirmation(f"this node was stalled for {mute_s:.1f} s, and may have missed a sign of life")
+            machine.mark_ownership_unconfirmed(
+                f"this node was stalled for {mute_s:.1f} s", self.seq + 1
+            )
+        return self._end_confirmation(
+            f"this node was stalled for {mute_s:.1f} s, and may have missed a sign of life"
+        )
 
     @property
     def _peer_patience_s(self) -> float:
         """The shortest time after which the peer may call a link of this node down."""
         return max(self._sender_timeout_s, timing.PATIENCE_BEATS * self._pace.beat_interval_s)
 
-    def _handle(self, event: Event, now: float) -> "list[Action]":
+    def _handle(self, event: Event, now: float) -> list[Action]:
         if isinstance(event, Tick):
             return []
         if isinstance(event, BeatReceived):
@@ -290,18 +335,32 @@ class Engine:
             return self._note_power(event, now)
         if isinstance(event, ScriptExited):
             # The end of a fence concerns all services that wait for it.
-            self._is_dirty = self._is_dirty or self._fencing.flight is not None and event.kind is ScriptKind.CHECK
+            self._is_dirty = (
+                self._is_dirty
+                or self._fencing.flight is not None
+                and event.kind is ScriptKind.CHECK
+            )
             machine = self._machines.get(event.service)
             if machine is None:
                 return []
             return machine.script_exited(
-                event.kind, event.outcome, event.detail, self._view, self._leaving, now, self.seq + 1
+                event.kind,
+                event.outcome,
+                event.detail,
+                self._view,
+                self._leaving,
+                now,
+                self.seq + 1,
             )
         if isinstance(event, CommandReceived):
             return self._command(event, now)
         if isinstance(event, StoreFailed):
             machine = self._machines.get(event.service)
-            return [] if machine is None else machine.store_failed(event.detail, self._view, now, self.seq + 1)
+            return (
+                []
+                if machine is None
+                else machine.store_failed(event.detail, self._view, now, self.seq + 1)
+            )
         if isinstance(event, ConfigChanged):
             return [] if self._goodbyes else self._reconfigure(event, now)
         if isinstance(event, ReadinessFound):
@@ -318,7 +377,7 @@ class Engine:
             self._leaving, self._leave_began = event.leaving, now
         return []
 
-    def _ask_for_power(self, now: float) -> "list[Action]":
+    def _ask_for_power(self, now: float) -> list[Action]:
         """Where this node may not fence, the fence itself may know that the peer is off."""
         svc = self._fencing.power_question(self._view, now)
         if svc is None:
@@ -326,7 +385,7 @@ class Engine:
         peer_state, standing = self._view.for_script(svc.name)
         return [RunScript(svc.name, ScriptKind.POWER, svc.check, peer_state, standing)]
 
-    def _note_power(self, event: ScriptExited, now: float) -> "list[Action]":
+    def _note_power(self, event: ScriptExited, now: float) -> list[Action]:
         self._is_dirty = True
         before = bool(self._fencing.power.said)
         text = self._fencing.power_told(event.service, event.outcome, now)
@@ -335,11 +394,17 @@ class Engine:
         is_alarm = before or event.outcome is ScriptOutcome.DOWN
         return [Record(RecordKind.PEER, self.spec.peer, "", "POWER", text, is_alarm)]
 
-    def _note_readiness(self, event: ReadinessFound) -> "list[Action]":
-        """Takes over what keeps this node from starting services; a problem is recorded when it comes and when it is over."""
+    def _note_readiness(self, event: ReadinessFound) -> list[Action]:
+        """Takes over what keeps this node from starting services.
+
+        A problem is recorded when it comes and when it is over.
+        """
         self._fencing.power.tells = event.tells_power
-        before, self._unready = self._unready, {name: text for name, text in event.problems.items() if name in self._machines}
-        done: "list[Action]" = []
+        before, self._unready = (
+            self._unready,
+            {name: text for name, text in event.problems.items() if name in self._machines},
+        )
+        done: list[Action] = []
         for name in sorted({*before, *self._unready} & set(self._machines)):
             problem = self._unready.get(name)
             if before.get(name) == problem:
@@ -350,10 +415,12 @@ class Engine:
                 done.append(Record(RecordKind.SERVICE, name, state, "READY", text))
             else:
                 text = f"this node could not start it: {problem}"
-                done.append(Record(RecordKind.SERVICE, name, state, "NOT READY", text, is_alarm=True))
+                done.append(
+                    Record(RecordKind.SERVICE, name, state, "NOT READY", text, is_alarm=True)
+                )
         return done
 
-    def _take_beat(self, event: BeatReceived, now: float) -> "list[Action]":
+    def _take_beat(self, event: BeatReceived, now: float) -> list[Action]:
         beat, link = event.beat, event.link
         if beat.node != self.spec.peer or link not in self._monitor:
             return []
@@ -363,7 +430,8 @@ class Engine:
         beat = event.beat
         reason, heard_at = self._admission.rejection(event, now)
         if reason:
-            # A life that was not heard before is answered at once: it can only acknowledge whom it has heard.
+            # A life that was not heard before is answered at once: it can only acknowledge whom it
+            # has heard.
             self._is_greeting_due = self._is_greeting_due or self._admission.wants_greeting(reason)
             self._is_ack_due = self._is_ack_due or self._is_greeting_due
             return impossible + self._admission.refuse(event, reason, self.seq, now)
@@ -381,7 +449,11 @@ class Engine:
         self._fencing.heard(self._view, event.received_at)
         self._touch(previous, beat, self._view.acked_seq != acked)
         if previous is not None and previous.boot != beat.boot and not beat.is_legacy:
-            done.append(Record(RecordKind.PEER, self.spec.peer, "", "RESTARTED", "its daemon was started again"))
+            done.append(
+                Record(
+                    RecordKind.PEER, self.spec.peer, "", "RESTARTED", "its daemon was started again"
+                )
+            )
         if previous is None or previous.boot != beat.boot:
             self._is_ack_due = True
             self._notice.repeat()
@@ -393,40 +465,63 @@ class Engine:
             done += self._take_notice(beat, link, now)
         if beat.goodbye is not Goodbye.NONE:
             for gone in self._monitor.take_down():
-                done.append(Record(RecordKind.LINK, gone.link_id, "UP", "DOWN", "the peer said goodbye"))
+                done.append(
+                    Record(RecordKind.LINK, gone.link_id, "UP", "DOWN", "the peer said goodbye")
+                )
         self._is_ack_due = self._is_ack_due or beat.wants_ack
         return done
 
-    def _touch(self, previous: Optional[Beat], beat: Beat, is_ack_new: bool) -> None:
-        """Marks the services that the beat may move: all of them, or the few of which it says something new."""
+    def _touch(self, previous: Beat | None, beat: Beat, is_ack_new: bool) -> None:
+        """Marks the services that the beat may move: all of them, or the few of which it says
+        something new.
+        """
         # A C OpenHA acknowledges nothing: each of its beats counts for a service that waits.
         if is_ack_new or beat.is_legacy:
             self._touched |= self._asking
-        if previous is None or _is_new_speech(previous, beat, self._view.standing is PeerStanding.LIVE):
+        if previous is None or _is_new_speech(
+            previous, beat, self._view.standing is PeerStanding.LIVE
+        ):
             self._is_dirty = True
             return
         said = previous.states
         self._touched |= {name for name, state in beat.states.items() if said[name] is not state}
 
-    def _take_notice(self, beat: Beat, link: LinkSpec, now: float) -> "list[Action]":
+    def _take_notice(self, beat: Beat, link: LinkSpec, now: float) -> list[Action]:
         """The peer cannot send on some links, and says so on another one."""
         gone = self._monitor.mute(beat.mute, beat.boot, beat.seq)
         if gone is not None:
-            return [Record(RecordKind.LINK, each.link_id, "UP", "DOWN", _mute_reason(each), is_alarm=True) for each in gone]
+            return [
+                Record(
+                    RecordKind.LINK, each.link_id, "UP", "DOWN", _mute_reason(each), is_alarm=True
+                )
+                for each in gone
+            ]
         if not self._monitor.refuse(link, CONTRADICTION, now):
             return []
-        text = "the peer says on this link that none of its links works: not believed (counted from now on)"
+        text = (
+            "the peer says on this link that none of its links works: not believed (counted from"
+            " now on)"
+        )
         return [Record(RecordKind.LINK, link.link_id, "", "REFUSED", text, is_alarm=True)]
 
-    def _tell_mute(self, event: SendersMuted) -> "list[Action]":
+    def _tell_mute(self, event: SendersMuted) -> list[Action]:
         """This node cannot send on some links, and the others may tell."""
         return [
-            Record(RecordKind.LINK, link.link_id, "", "MUTE", f"{link.device} is down here: the peer is told")
+            Record(
+                RecordKind.LINK,
+                link.link_id,
+                "",
+                "MUTE",
+                f"{link.device} is down here: the peer is told",
+            )
             for link in self._notice.take(event.links, self.spec.senders)
         ]
 
-    def _note_tried(self, event: ListenerTried, now: float) -> "list[Action]":
-        """A link that nobody ever listened on says nothing by its silence; where all are such, nothing is known of the peer."""
+    def _note_tried(self, event: ListenerTried, now: float) -> list[Action]:
+        """A link that nobody ever listened on says nothing by its silence.
+
+        Where all are such, nothing is known of the peer.
+        """
         if event.link not in self._monitor:
             return []
         was_deaf = self._monitor.is_deaf
@@ -434,11 +529,30 @@ class Engine:
         if self._monitor.is_deaf is was_deaf:
             return []
         if was_deaf:
-            return [Record(RecordKind.NODE, self.spec.node, "", "LISTENS", "a link could be opened: the peer is listened for")]
-        return [Record(RecordKind.NODE, self.spec.node, "", "DEAF", f"{_DEAF}: no verdict about the peer", is_alarm=True)]
+            return [
+                Record(
+                    RecordKind.NODE,
+                    self.spec.node,
+                    "",
+                    "LISTENS",
+                    "a link could be opened: the peer is listened for",
+                )
+            ]
+        return [
+            Record(
+                RecordKind.NODE,
+                self.spec.node,
+                "",
+                "DEAF",
+                f"{_DEAF}: no verdict about the peer",
+                is_alarm=True,
+            )
+        ]
 
-    def _confirm(self, event: PeerConfirmedOut, now: float) -> "list[Action]":
-        """A person says that the peer runs nothing: believed, and kept, only while nothing is heard of it."""
+    def _confirm(self, event: PeerConfirmedOut, now: float) -> list[Action]:
+        """A person says that the peer runs nothing: believed, and kept, only while nothing is heard
+        of it.
+        """
         peer, standing, unknown = self.spec.peer, self._view.standing, ServiceState.UNKNOWN
         if now > event.until:
             refusal = "it came too late: whoever gave it was told that there is no answer"
@@ -447,63 +561,138 @@ class Engine:
         else:
             self._is_dirty = True
             self._fencing.confirmed(event.who, now)
-            text = f"by {event.who}: believed until a beat of it comes in, this node stands still, or its daemon ends"
+            text = (
+                f"by {event.who}: believed until a beat of it comes in, this node stands still, or"
+                " its daemon ends"
+            )
             return [
                 Record(RecordKind.PEER, peer, standing.name, "CONFIRMED OUT", text, is_alarm=True),
-                Answer(event.command_id, "confirm", peer, AnswerCode.CONFIRMED, unknown, unknown, self._what_follows(now),
-                       is_last=True),
+                Answer(
+                    event.command_id,
+                    "confirm",
+                    peer,
+                    AnswerCode.CONFIRMED,
+                    unknown,
+                    unknown,
+                    self._what_follows(now),
+                    is_last=True,
+                ),
             ]
-        return [Answer(event.command_id, "confirm", peer, AnswerCode.REFUSED, unknown, unknown, refusal, is_last=True, is_ok=False)]
+        return [
+            Answer(
+                event.command_id,
+                "confirm",
+                peer,
+                AnswerCode.REFUSED,
+                unknown,
+                unknown,
+                refusal,
+                is_last=True,
+                is_ok=False,
+            )
+        ]
 
     def _what_follows(self, now: float) -> str:
-        """What becomes of each service now that the peer is confirmed out: a line for those of which the same is true."""
-        found: "dict[str, list[str]]" = {}
+        """What becomes of each service now that the peer is confirmed out: a line for those of
+        which the same is true.
+        """
+        found: dict[str, list[str]] = {}
         for name, machine in self._machines.items():
-            found.setdefault(machine.explain_confirmed(self._view, self._leaving, now), []).append(name)
+            found.setdefault(machine.explain_confirmed(self._view, self._leaving, now), []).append(
+                name
+            )
         return "\n".join(
-            f"{_named(names)}: {text.replace('NAME', names[0]) if len(names) == 1 else text}" for text, names in found.items()
+            f"{_named(names)}: {text.replace('NAME', names[0]) if len(names) == 1 else text}"
+            for text, names in found.items()
         )
 
-    def _end_confirmation(self, why: str) -> "list[Action]":
+    def _end_confirmation(self, why: str) -> list[Action]:
         ended = self._fencing.end_confirmation()
         if ended is None:
             return []
         self._is_dirty = True
         text = f"{why}: what {ended.who} confirmed holds no longer"
-        return [Record(RecordKind.PEER, self.spec.peer, "CONFIRMED OUT", self._view.standing.name, text, is_alarm=True)]
+        return [
+            Record(
+                RecordKind.PEER,
+                self.spec.peer,
+                "CONFIRMED OUT",
+                self._view.standing.name,
+                text,
+                is_alarm=True,
+            )
+        ]
 
-    def _command(self, event: CommandReceived, now: float) -> "list[Action]":
+    def _command(self, event: CommandReceived, now: float) -> list[Action]:
         machine = self._machines.get(event.service)
         if machine is not None:
             return machine.command(
-                event.command_id, event.command, self._view, self._leaving, now, self.seq + 1, event.by
+                event.command_id,
+                event.command,
+                self._view,
+                self._leaving,
+                now,
+                self.seq + 1,
+                event.by,
             )
         return [
-            Answer(event.command_id, event.command.value, event.service, AnswerCode.REFUSED, ServiceState.UNKNOWN,
-                   ServiceState.UNKNOWN, "this node is neither primary nor secondary", is_last=True, is_ok=False)
+            Answer(
+                event.command_id,
+                event.command.value,
+                event.service,
+                AnswerCode.REFUSED,
+                ServiceState.UNKNOWN,
+                ServiceState.UNKNOWN,
+                "this node is neither primary nor secondary",
+                is_last=True,
+                is_ok=False,
+            )
         ]
 
-    def _reconfigure(self, event: ConfigChanged, now: float) -> "list[Action]":
+    def _reconfigure(self, event: ConfigChanged, now: float) -> list[Action]:
         """Takes over an edited configuration. A service that may run here is never forgotten."""
         spec = event.spec
-        assert (spec.node, spec.peer) == (self.spec.node, self.spec.peer), "the nodes of a running daemon are fixed"
+        assert (spec.node, spec.peer) == (
+            self.spec.node,
+            self.spec.peer,
+        ), "the nodes of a running daemon are fixed"
         wanted = {svc.name: svc for svc in spec.own_services}
         pace = timing.PACES[spec.profile]
         if pace.beat_interval_s > self._pace.beat_interval_s:
             self._quick_until = now + timing.SLOWING_DOWN_S
             self._is_ack_due = True
-        done: "list[Action]" = []
+        done: list[Action] = []
         for name in [name for name in self._machines if name not in wanted]:
             machine = self._machines[name]
             if machine.may_run:
                 if name not in self._kept:
                     self._kept[name] = machine.spec
-                    text = "no longer in the services file, but it may run here: kept until it is stopped"
-                    done.append(Record(RecordKind.SERVICE, name, machine.state.name, machine.state.name, text, True))
+                    text = (
+                        "no longer in the services file, but it may run here: kept until it is"
+                        " stopped"
+                    )
+                    done.append(
+                        Record(
+                            RecordKind.SERVICE,
+                            name,
+                            machine.state.name,
+                            machine.state.name,
+                            text,
+                            True,
+                        )
+                    )
             else:
                 done += machine.abandon(self._view, "the service was removed")
                 del self._machines[name]
-                done.append(Record(RecordKind.SERVICE, name, machine.state.name, "REMOVED", "removed by an operator"))
+                done.append(
+                    Record(
+                        RecordKind.SERVICE,
+                        name,
+                        machine.state.name,
+                        "REMOVED",
+                        "removed by an operator",
+                    )
+                )
         for name, svc in wanted.items():
             self._kept.pop(name, None)
             existing = self._machines.get(name)
@@ -513,9 +702,15 @@ class Engine:
                 existing.spec, existing.role, existing.pace = svc, role, pace
             else:
                 learned = event.learned.get(name, _NEW_SERVICE)
-                machine = self._machines[name] = ServiceMachine(svc, role, learned, now, pace, self._fencing)
+                machine = self._machines[name] = ServiceMachine(
+                    svc, role, learned, now, pace, self._fencing
+                )
                 done += machine.begin(self._view)
-                done.append(Record(RecordKind.SERVICE, name, "", learned.state.name, f"added: {learned.reason}"))
+                done.append(
+                    Record(
+                        RecordKind.SERVICE, name, "", learned.state.name, f"added: {learned.reason}"
+                    )
+                )
         self.spec, self._pace = spec, pace
         self._configuration.use(spec)
         self._fencing.use(spec)
@@ -524,9 +719,16 @@ class Engine:
         self._notice.reconfigure(spec.senders)
         return done
 
-    def _judge_peer(self, now: float) -> "list[Action]":
-        done: "list[Action]" = [
-            Record(RecordKind.LINK, link.link_id, "UP", "DOWN", f"no beat for {link.timeout_s:g} s", is_alarm=True)
+    def _judge_peer(self, now: float) -> list[Action]:
+        done: list[Action] = [
+            Record(
+                RecordKind.LINK,
+                link.link_id,
+                "UP",
+                "DOWN",
+                f"no beat for {link.timeout_s:g} s",
+                is_alarm=True,
+            )
             for link in self._monitor.expire(now)
         ]
         self._view.legacy_delay_s = self._monitor.legacy_delay_s
@@ -536,28 +738,46 @@ class Engine:
         before = self._view.judge(self._monitor.is_any_up, self._monitor.silent_since(now), now)
         standing = self._view.standing
         self._fencing.judge(self._view)
-        if before is not standing or (standing is PeerStanding.LEFT and self._view.silent_since is not None):
+        if before is not standing or (
+            standing is PeerStanding.LEFT and self._view.silent_since is not None
+        ):
             self._is_dirty = True
         if before is not standing:
             reason = self._standing_reason()
             is_alarm = standing is PeerStanding.SILENT
-            done.append(Record(RecordKind.PEER, self.spec.peer, before.name, standing.name, reason, is_alarm))
-            if is_alarm and any(self._fencing.is_boot_blocked(svc, now) for svc in self.spec.own_services):
+            done.append(
+                Record(
+                    RecordKind.PEER, self.spec.peer, before.name, standing.name, reason, is_alarm
+                )
+            )
+            if is_alarm and any(
+                self._fencing.is_boot_blocked(svc, now) for svc in self.spec.own_services
+            ):
                 is_one_way = self._fencing.has_heard_one_way
-                what = "did not acknowledge this node since it" if is_one_way else "was not heard since this node"
-                text = (f"{self.spec.peer} {what} booted: what has a check-up script is not started; if"
-                        f" that node runs nothing: openha fence confirm {self.spec.peer}")
-                done.append(Record(RecordKind.NODE, self.spec.node, "", "WAITS", text, is_alarm=True))
+                what = (
+                    "did not acknowledge this node since it"
+                    if is_one_way
+                    else "was not heard since this node"
+                )
+                text = (
+                    f"{self.spec.peer} {what} booted: what has a check-up script is not started; if"
+                    f" that node runs nothing: openha fence confirm {self.spec.peer}"
+                )
+                done.append(
+                    Record(RecordKind.NODE, self.spec.node, "", "WAITS", text, is_alarm=True)
+                )
         return done
 
-    def _affected(self, now: float) -> "list[str]":
-        """The services that what has happened may move: all, or the one it happened to and those whose time has come."""
+    def _affected(self, now: float) -> list[str]:
+        """The services that what has happened may move: all, or the one it happened to and those
+        whose time has come.
+        """
         if self._is_dirty:
             return list(self._machines)
         due = {name for name, at in self._due.items() if at <= now}
         return sorted(name for name in self._touched | due if name in self._machines)
 
-    def _note_deadlines(self, names: "list[str]", now: float) -> None:
+    def _note_deadlines(self, names: list[str], now: float) -> None:
         if self._is_dirty:
             self._due.clear()
         for name in names:
@@ -568,8 +788,10 @@ class Engine:
             else:
                 self._due[name] = at
 
-    def _note_told(self, names: "list[str]") -> None:
-        """Keeps what the next beat says of each service: with thousands of them, only what moved is looked at again."""
+    def _note_told(self, names: list[str]) -> None:
+        """Keeps what the next beat says of each service: with thousands of them, only what moved is
+        looked at again.
+        """
         before, had_questions = self._told, bool(self._asking)
         if self._is_dirty:
             self._told = {}
@@ -592,19 +814,27 @@ class Engine:
         is_waiting = machine.is_ownership_unconfirmed or machine.state is ServiceState.START_READY
         return is_waiting or machine.is_stop_unheard(self._view)
 
-    def _evaluate(self, names: "list[str]", now: float, just_moved: "set[str]") -> "list[Action]":
-        done: "list[Action]" = []
+    def _evaluate(self, names: list[str], now: float, just_moved: set[str]) -> list[Action]:
+        done: list[Action] = []
         for name in names:
             machine = self._machines[name]
             if name not in just_moved:
                 done += machine.evaluate(self._view, self._leaving, now, self.seq + 1)
         for name in [name for name in self._kept if not self._machines[name].may_run]:
             del self._kept[name], self._machines[name]
-            done.append(Record(RecordKind.SERVICE, name, "", "REMOVED", "stopped, and no longer in the services file"))
+            done.append(
+                Record(
+                    RecordKind.SERVICE,
+                    name,
+                    "",
+                    "REMOVED",
+                    "stopped, and no longer in the services file",
+                )
+            )
         return done
 
-    def _mirror(self, names: "list[str]") -> "list[Action]":
-        done: "list[Action]" = []
+    def _mirror(self, names: list[str]) -> list[Action]:
+        done: list[Action] = []
         for name in names:
             state = self._view.state_of(name)
             if name in self._machines and self._mirrored.get(name) is not state:
@@ -612,32 +842,51 @@ class Engine:
                 done.append(MirrorPeer(name, state))
         return done
 
-    # --- speaking -------------------------------------------------------------------------------------------
+    # --- speaking ---------------------------------------------------------------------------------
 
-    def _speak(self, done: "list[Action]", now: float) -> "list[Action]":
-        """Announces what changed, at the latest each beat interval, and an acknowledgement when asked for."""
+    def _speak(self, done: list[Action], now: float) -> list[Action]:
+        """Announces what changed, at the latest each beat interval, and an acknowledgement when
+        asked for.
+        """
         goodbye = self._may_say_goodbye(now)
         if goodbye is not Goodbye.NONE:
             if self._goodbyes and now < self._beat_at + timing.GOODBYE_GAP_S:
                 return []
             self._goodbyes += 1
-            said: "list[Action]" = [self._announce(now, goodbye)]
+            said: list[Action] = [self._announce(now, goodbye)]
             return said + [Exit()] if self._goodbyes >= timing.GOODBYE_REPEATS else said
         self._has_news = self._has_news or any(isinstance(action, Persist) for action in done)
-        # What a script does was announced before, and a question is put at once; news alone may wait for more of it,
-        # to spare a peer that is heard.
-        is_urgent = _runs_script(done) or self._is_question_new or self._view.standing is not PeerStanding.LIVE
+        # What a script does was announced before, and a question is put at once; news alone may
+        # wait for more of it, to spare a peer that is heard.
+        is_urgent = (
+            _runs_script(done)
+            or self._is_question_new
+            or self._view.standing is not PeerStanding.LIVE
+        )
         has_changed = self._has_news and (is_urgent or now >= self._beat_at + timing.NEWS_GAP_S)
         is_due = self.seq == 0 or now >= self._beat_at + self._gap_s(now)
         answers = self._is_ack_due and now >= self._beat_at + timing.ACK_GAP_S
-        if has_changed or is_due or answers or _is_past(self._notice.beat_due_at(self._beat_at), now):
+        if (
+            has_changed
+            or is_due
+            or answers
+            or _is_past(self._notice.beat_due_at(self._beat_at), now)
+        ):
             return [self._announce(now)]
-        return [self._announce_mute(now)] if _is_past(self._notice.due_at(self._beat_at), now) else []
+        return (
+            [self._announce_mute(now)] if _is_past(self._notice.due_at(self._beat_at), now) else []
+        )
 
     def _gap_s(self, now: float) -> float:
-        """Time to the next beat: a node that slows down stays quick until its peer must have heard of it."""
+        """Time to the next beat: a node that slows down stays quick until its peer must have heard
+        of it.
+        """
         quick = timing.FAST_BEAT_INTERVAL_S
-        return min(quick, self._pace.beat_interval_s) if now < self._quick_until else self._pace.beat_interval_s
+        return (
+            min(quick, self._pace.beat_interval_s)
+            if now < self._quick_until
+            else self._pace.beat_interval_s
+        )
 
     def _may_say_goodbye(self, now: float) -> Goodbye:
         if self._leaving is None:
@@ -647,9 +896,15 @@ class Engine:
         is_busy = any(machine.running is not None for machine in self._machines.values())
         if self._leaving is Leaving.KEEP_SERVICES:
             waited_s = now - self._leave_began
-            return Goodbye.NONE if is_busy and waited_s < timing.LEAVE_SCRIPT_WAIT_S else Goodbye.RESTART
+            return (
+                Goodbye.NONE
+                if is_busy and waited_s < timing.LEAVE_SCRIPT_WAIT_S
+                else Goodbye.RESTART
+            )
         # What was START_READY has stepped back in the step that took the order to leave.
-        is_started = any(machine.state is ServiceState.STARTED for machine in self._machines.values())
+        is_started = any(
+            machine.state is ServiceState.STARTED for machine in self._machines.values()
+        )
         return Goodbye.NONE if is_busy or is_started else Goodbye.LEFT
 
     def _announce(self, now: float, goodbye: Goodbye = Goodbye.NONE) -> Announce:
@@ -659,15 +914,21 @@ class Engine:
         return announce
 
     def _announce_mute(self, now: float) -> Announce:
-        """A beat beside the ordinary ones: a peer of an older version does not take it, so it counts as none of them."""
+        """A beat beside the ordinary ones: a peer of an older version does not take it, so it
+        counts as none of them.
+        """
         announce = self._next_beat(Goodbye.NONE)
         self._notice.said(now)
-        return replace(announce, beat=replace(announce.beat, mute=self._notice.marks, facts=self._facts()))
+        return replace(
+            announce, beat=replace(announce.beat, mute=self._notice.marks, facts=self._facts())
+        )
 
     def _next_beat(self, goodbye: Goodbye) -> Announce:
         self.seq += 1
         self._view.own_seq = self.seq
-        self._said = Announce(self.beat(goodbye), with_names=self._view.states.keys() != self._told.keys())
+        self._said = Announce(
+            self.beat(goodbye), with_names=self._view.states.keys() != self._told.keys()
+        )
         return self._said
 
     def beat(self, goodbye: Goodbye = Goodbye.NONE) -> Beat:
@@ -675,7 +936,8 @@ class Engine:
         ack = self._ack()
         states = dict(self._told)
         if self._view.newest is not None and self._view.newest.is_legacy:
-            # A C OpenHA could not confirm anything, and nothing that it is told makes it stop a copy of its own.
+            # A C OpenHA could not confirm anything, and nothing that it is told makes it stop a
+            # copy of its own.
             states.update({name: self._machines[name].state for name in self._asking})
         return Beat(
             node=self.spec.node,
@@ -694,17 +956,29 @@ class Engine:
         facts = self._fencing.facts(self._told, self._stepped_at)
         return replace(facts, marks=self._configuration.marks, unready=frozenset(self._unready))
 
-    def _ack(self) -> Optional[Ack]:
-        """What was taken into account last; or, for a life that must be answered first, that it was heard."""
+    def _ack(self) -> Ack | None:
+        """What was taken into account last.
+
+        Or, for a life that must be answered first, that it was heard.
+        """
         newest, heard = self._view.newest, self._admission.lives.heard
         taken = (
-            None if newest is None or newest.is_legacy or not newest.is_complete else Ack(newest.boot, newest.seq)
+            None
+            if newest is None or newest.is_legacy or not newest.is_complete
+            else Ack(newest.boot, newest.seq)
         )
         if heard is None or newest is None or heard.boot == newest.boot:
             return taken or heard
-        is_later = heard.boot.counter > newest.boot.counter or self._view.standing is not PeerStanding.LIVE
-        # In turns, so that whoever replays an old life does not keep the living one from its acknowledgement.
-        return heard if is_later and (self._is_greeting_due or self.seq % 2 or taken is None) else taken
+        is_later = (
+            heard.boot.counter > newest.boot.counter or self._view.standing is not PeerStanding.LIVE
+        )
+        # In turns, so that whoever replays an old life does not keep the living one from its
+        # acknowledgement.
+        return (
+            heard
+            if is_later and (self._is_greeting_due or self.seq % 2 or taken is None)
+            else taken
+        )
 
     def next_deadline(self) -> float:
         """Instant at which ``step`` must be called again, with a Tick if nothing else happened."""
@@ -716,36 +990,66 @@ class Engine:
             gap = timing.GOODBYE_GAP_S
         elif self._is_ack_due or (self._has_news and self._is_begun):
             gap = min(gap, timing.ACK_GAP_S if self._is_ack_due else timing.NEWS_GAP_S)
-        times = [self._fencing.power_due_at(self._view),
-                 self._monitor.next_deadline(now), self._view.next_deadline(now), self._notice.due_at(self._beat_at),
-                 self._notice.beat_due_at(self._beat_at), *self._due.values()]
+        times = [
+            self._fencing.power_due_at(self._view),
+            self._monitor.next_deadline(now),
+            self._view.next_deadline(now),
+            self._notice.due_at(self._beat_at),
+            self._notice.beat_due_at(self._beat_at),
+            *self._due.values(),
+        ]
         if self._leaving is Leaving.KEEP_SERVICES:
             times.append(self._leave_began + timing.LEAVE_SCRIPT_WAIT_S)
         # What lies behind has been acted on by the last step, if it asked for anything.
         ahead = [instant for instant in times if instant is not None and instant > now]
         return min([max(now, self._beat_at + gap), *ahead])
 
-    # --- showing --------------------------------------------------------------------------------------------
+    # --- showing ----------------------------------------------------------------------------------
 
     def snapshot(self, now: float) -> NodeStatus:
         """Everything an operator may want to know, at ``now``; instants are monotonic seconds."""
         services = [
-            self._machines[svc.name].status(self._view, self._leaving, now)
-            if svc.name in self._machines
-            else ServiceStatus(svc.name, svc.primary, svc.secondary, ServiceState.UNKNOWN, ServiceState.UNKNOWN, None,
-                               None, "this node is neither primary nor secondary")
+            (
+                self._machines[svc.name].status(self._view, self._leaving, now)
+                if svc.name in self._machines
+                else ServiceStatus(
+                    svc.name,
+                    svc.primary,
+                    svc.secondary,
+                    ServiceState.UNKNOWN,
+                    ServiceState.UNKNOWN,
+                    None,
+                    None,
+                    "this node is neither primary nor secondary",
+                )
+            )
             for svc in self.spec.services
         ]
         listed = {svc.name for svc in self.spec.services}
-        services += [self._machines[name].status(self._view, self._leaving, now) for name in self._kept if name not in listed]
+        services += [
+            self._machines[name].status(self._view, self._leaving, now)
+            for name in self._kept
+            if name not in listed
+        ]
         services = [self._with_readiness(svc) for svc in services]
         links = tuple(self._link_status(link, now) for link in self.spec.listeners)
         reason = self._standing_reason()
-        return NodeStatus(self.spec.node, self.spec.peer, 0, self._view.standing, reason, links, tuple(services),
-                          self._admission.suspicions(now) + self._differences.warnings() + self._configuration.warnings()
-                          + self._readiness_warnings(services),
-                          own_only=self._differences.own_only, peer_only=self._differences.peer_only,
-                          fencing=self._fencing.status(self._view, now))
+        return NodeStatus(
+            self.spec.node,
+            self.spec.peer,
+            0,
+            self._view.standing,
+            reason,
+            links,
+            tuple(services),
+            self._admission.suspicions(now)
+            + self._differences.warnings()
+            + self._configuration.warnings()
+            + self._readiness_warnings(services),
+            own_only=self._differences.own_only,
+            peer_only=self._differences.peer_only,
+            fencing=self._fencing.status(self._view, now),
+        )
 
     @property
     def peer_standing(self) -> PeerStanding:
@@ -759,7 +1063,8 @@ class Engine:
 
     @property
     def is_peer_silent(self) -> bool:
-        """True while the rules take the peer for silent, one whose daemon said goodbye and did not come back among them.
+        """True while the rules take the peer for silent, one whose daemon said goodbye and did not
+        come back among them.
 
         Any thread may ask.
         """
@@ -767,13 +1072,23 @@ class Engine:
 
     def _with_readiness(self, svc: ServiceStatus) -> ServiceStatus:
         problem, is_peer_unready = self._unready.get(svc.name, ""), self._view.is_unready(svc.name)
-        return replace(svc, unready=problem, is_peer_unready=is_peer_unready) if problem or is_peer_unready else svc
+        return (
+            replace(svc, unready=problem, is_peer_unready=is_peer_unready)
+            if problem or is_peer_unready
+            else svc
+        )
 
-    def _readiness_warnings(self, services: "list[ServiceStatus]") -> "tuple[str, ...]":
-        found = [f"service {svc.name} could not be started on this node: {svc.unready}" for svc in services if svc.unready]
+    def _readiness_warnings(self, services: list[ServiceStatus]) -> tuple[str, ...]:
+        found = [
+            f"service {svc.name} could not be started on this node: {svc.unready}"
+            for svc in services
+            if svc.unready
+        ]
         peers = [svc.name for svc in services if svc.is_peer_unready]
         if peers:
-            found.append(f"{self.spec.peer} could not start {_named(peers)}: `service -s -v` there says why")
+            found.append(
+                f"{self.spec.peer} could not start {_named(peers)}: `service -s -v` there says why"
+            )
         return tuple(found)
 
     @property
@@ -782,8 +1097,13 @@ class Engine:
         if self._sight is None:
             shortest = self._monitor.shortest_timeout_s
             limit_s = None if shortest is None else timing.STALL_FRACTION * shortest
-            self._sight = Sight(self._stepped_at, self._monitor.sights(self._stepped_at), self._view.standing, self._late_s,
-                                limit_s)
+            self._sight = Sight(
+                self._stepped_at,
+                self._monitor.sights(self._stepped_at),
+                self._view.standing,
+                self._late_s,
+                limit_s,
+            )
         return self._sight
 
     def _standing_reason(self) -> str:
@@ -808,12 +1128,32 @@ class Engine:
         if self._monitor.is_mute(link):
             reason = _mute_reason(link)
         else:
-            reason = "" if is_up else "never heard" if heard is None else f"no beat for {link.timeout_s:g} s or more"
+            reason = (
+                ""
+                if is_up
+                else "never heard"
+                if heard is None
+                else f"no beat for {link.timeout_s:g} s or more"
+            )
         refused = self._monitor.refused_lately(link, now)
         if refused and not is_up and not self._monitor.is_mute(link):
             reason += f"; refused: {', '.join(refused)}"
-        return LinkStatus(link.kind.value, link.label, False, is_up, pid, heard, reason, link.device, link.address, link.port,
-                          link.offset, link.timeout_s, counts=self._monitor.counts(link), wire=link.wire.value)
+        return LinkStatus(
+            link.kind.value,
+            link.label,
+            False,
+            is_up,
+            pid,
+            heard,
+            reason,
+            link.device,
+            link.address,
+            link.port,
+            link.offset,
+            link.timeout_s,
+            counts=self._monitor.counts(link),
+            wire=link.wire.value,
+        )
 
     def state_of(self, service: str) -> ServiceState:
         """This node's own state of one of its services."""
@@ -830,15 +1170,21 @@ class Engine:
 
 def _is_new_speech(previous: Beat, beat: Beat, is_live: bool) -> bool:
     """True unless the two differ in nothing that all services are judged by."""
-    return (previous.boot, previous.is_complete, _lasting(previous.facts, is_live), previous.states.keys()) != (
-        beat.boot, beat.is_complete, _lasting(beat.facts, is_live), beat.states.keys())
+    return (
+        previous.boot,
+        previous.is_complete,
+        _lasting(previous.facts, is_live),
+        previous.states.keys(),
+    ) != (beat.boot, beat.is_complete, _lasting(beat.facts, is_live), beat.states.keys())
 
 
-def _lasting(facts: Optional[Facts], is_live: bool) -> Optional[Facts]:
-    """The facts without the one that is another number in each beat, and those that say who fences first.
+def _lasting(facts: Facts | None, is_live: bool) -> Facts | None:
+    """The facts without the one that is another number in each beat, and those that say who fences
+    first.
 
-    While the peer is heard nothing is fenced, so those move no service; but with many services they change with each that is
-    started. A silence that begins or ends has all services looked at by itself.
+    While the peer is heard nothing is fenced, so those move no service; but with many services they
+    change with each that is started. A silence that begins or ends has all services looked at by
+    itself.
     """
     if facts is None:
         return None
@@ -847,12 +1193,12 @@ def _lasting(facts: Optional[Facts], is_live: bool) -> Optional[Facts]:
     return replace(facts, silent_s=None)
 
 
-def _named(services: "list[str]") -> str:
+def _named(services: list[str]) -> str:
     more = f" and {len(services) - _NAMED} more" if len(services) > _NAMED else ""
     return f"{', '.join(services[:_NAMED])}{more}"
 
 
-def _shortest_timeout_s(links: "tuple[LinkSpec, ...]") -> float:
+def _shortest_timeout_s(links: tuple[LinkSpec, ...]) -> float:
     return min((link.timeout_s for link in links), default=math.inf)
 
 
@@ -860,20 +1206,31 @@ def _mute_reason(link: LinkSpec) -> str:
     return f"the peer says that its {link.device} is down"
 
 
-def _runs_script(actions: "list[Action]") -> bool:
+def _runs_script(actions: list[Action]) -> bool:
     return any(isinstance(action, RunScript) for action in actions)
 
 
-def _is_past(instant: Optional[float], now: float) -> bool:
+def _is_past(instant: float | None, now: float) -> bool:
     return instant is not None and now >= instant
 
 
 _REPEATS_MAX = 65_536
-"""Numbers left for repeats before each beat. One more is a prime: pages of names are chosen by the number."""
+"""Numbers left for repeats before each beat. One more is a prime: pages of names are chosen by the
+number."""
 _DEAF = "no link of this node could be opened yet, so that it hears nobody"
-_ORDER = (Persist, RememberLives, RememberFencing, Announce, MirrorPeer, RunScript, Record, Answer, Exit)
+_ORDER = (
+    Persist,
+    RememberLives,
+    RememberFencing,
+    Announce,
+    MirrorPeer,
+    RunScript,
+    Record,
+    Answer,
+    Exit,
+)
 
 
-def _in_order(actions: "list[Action]") -> "list[Action]":
+def _in_order(actions: list[Action]) -> list[Action]:
     """Sorts by kind, keeping the order within a kind."""
     return sorted(actions, key=lambda action: _ORDER.index(type(action)))

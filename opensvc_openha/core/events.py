@@ -1,11 +1,15 @@
-"""What happens to the engine. Instants are monotonic seconds; each event is handled by ``Engine.step``."""
+"""What happens to the engine.
+
+Instants are monotonic seconds; each event is handled by ``Engine.step``.
+"""
 
 from __future__ import annotations
 
 import enum
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Mapping, Optional, Union
+from typing import Union
 
 from opensvc_openha.core.beat import Beat
 from opensvc_openha.core.model import ClusterSpec, LinkSpec
@@ -15,7 +19,8 @@ from opensvc_openha.core.states import ServiceState
 class ScriptKind(enum.Enum):
     """Which script ran: the check-up script, or the wrapper with start, stop or status.
 
-    POWER is the check-up script with status: what its devices say of the peer's power. It shoots nobody.
+    POWER is the check-up script with status: what its devices say of the peer's power. It shoots
+    nobody.
     """
 
     CHECK = "check"
@@ -26,12 +31,15 @@ class ScriptKind(enum.Enum):
 
 
 class ScriptOutcome(enum.Enum):
-    """How it ended. A probe is UP, DOWN, SOME (parts of the service are up) or UNSURE; the others are OK or FAILED.
+    """How it ended.
+
+    A probe is UP, DOWN, SOME (parts of the service are up) or UNSURE; the others are OK or FAILED.
 
     POWER is UP (on), DOWN (off) or UNSURE.
 
-    POSTPONED is a check-up or a start that was not begun: this node stood still between the decision and its turn.
-    NOT_BEGUN is a start that could not be: the script is missing, or its configuration is wrong. Nothing was started.
+    POSTPONED is a check-up or a start that was not begun: this node stood still between the
+    decision and its turn. NOT_BEGUN is a start that could not be: the script is missing, or its
+    configuration is wrong. Nothing was started.
     """
 
     OK = "ok"
@@ -65,13 +73,15 @@ class Leaving(enum.Enum):
 
 @dataclass(frozen=True)
 class RecoveredState:
-    """What is known of a service when the daemon begins to manage it: its STATE file, and whether to ask the wrapper.
+    """What is known of a service when the daemon begins to manage it: its STATE file, and whether
+    to ask the wrapper.
 
-    ``then`` is the frozen state an interrupted script had to end in; with UNKNOWN, what an unsure wrapper leaves.
+    ``then`` is the frozen state an interrupted script had to end in; with UNKNOWN, what an unsure
+    wrapper leaves.
     """
 
     state: ServiceState
-    then: Optional[ServiceState] = None
+    then: ServiceState | None = None
     must_probe: bool = False
     reason: str = ""
 
@@ -85,7 +95,8 @@ class Tick:
 class BeatReceived:
     """A valid beat came in on a link; ``pid`` is the thread that sent it there.
 
-    ``key_id`` names the cluster key that authenticates it, and is empty for a beat that nothing authenticates.
+    ``key_id`` names the cluster key that authenticates it, and is empty for a beat that nothing
+    authenticates.
     """
 
     link: LinkSpec
@@ -112,7 +123,10 @@ BY_MONITOR = "resource monitor"
 
 @dataclass(frozen=True)
 class CommandReceived:
-    """A command for one service; answers carry ``command_id``. ``by`` is who gives it, as the reason of a change names it."""
+    """A command for one service; answers carry ``command_id``.
+
+    ``by`` is who gives it, as the reason of a change names it.
+    """
 
     command_id: int
     service: str
@@ -122,7 +136,10 @@ class CommandReceived:
 
 @dataclass(frozen=True)
 class ConfigChanged:
-    """The configuration files were edited; ``learned`` is what the STATE files say of services that were added."""
+    """The configuration files were edited.
+
+    ``learned`` is what the STATE files say of services that were added.
+    """
 
     spec: ClusterSpec
     learned: Mapping[str, RecoveredState] = field(default_factory=dict)
@@ -145,14 +162,17 @@ class LeaveRequested:
 
 @dataclass(frozen=True)
 class PeerForgotten:
-    """An operator says that the peer lost its boot counter: a lower one than before is to be believed."""
+    """An operator says that the peer lost its boot counter: a lower one than before is to be
+    believed.
+    """
 
 
 @dataclass(frozen=True)
 class PeerConfirmedOut:
     """A person made sure that the peer runs nothing; ``who`` is that person, for the history.
 
-    An engine that takes it after ``until`` refuses it: the person was told that there is no answer, and may have left.
+    An engine that takes it after ``until`` refuses it: the person was told that there is no answer,
+    and may have left.
     """
 
     command_id: int
@@ -162,14 +182,19 @@ class PeerConfirmedOut:
 
 @dataclass(frozen=True)
 class SendersMuted:
-    """The links that this node cannot send on now, because their interface is down or gone: all of them, at each change."""
+    """The links that this node cannot send on now, because their interface is down or gone: all of
+    them, at each change.
+    """
 
-    links: "frozenset[LinkSpec]"
+    links: frozenset[LinkSpec]
 
 
 @dataclass(frozen=True)
 class ListenerTried:
-    """The listener of a link could not be opened, and never was since it is in use; or it is open at last."""
+    """The listener of a link could not be opened, and never was since it is in use.
+
+    Or it is open at last.
+    """
 
     link: LinkSpec
     is_open: bool
@@ -177,23 +202,38 @@ class ListenerTried:
 
 @dataclass(frozen=True)
 class ReadinessFound:
-    """Why this node could not start some of its services now, by service: all of them, at each change.
+    """Why this node could not start some of its services now, by service: all of them, at each
+    change.
 
     ``tells_power`` are those whose check-up script has a status that says whether the peer is off.
     """
 
     problems: Mapping[str, str]
-    tells_power: "frozenset[str]" = frozenset()
+    tells_power: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
 class SeemsUp:
-    """A look beside the engine found a service up, or parts of it; the engine may take it for stopped."""
+    """A look beside the engine found a service up, or parts of it.
+
+    The engine may take it for stopped.
+    """
 
     service: str
 
 
 Event = Union[
-    Tick, BeatReceived, ScriptExited, CommandReceived, ConfigChanged, StoreFailed, LeaveRequested, PeerForgotten,
-    PeerConfirmedOut, SendersMuted, ListenerTried, ReadinessFound, SeemsUp,
+    Tick,
+    BeatReceived,
+    ScriptExited,
+    CommandReceived,
+    ConfigChanged,
+    StoreFailed,
+    LeaveRequested,
+    PeerForgotten,
+    PeerConfirmedOut,
+    SendersMuted,
+    ListenerTried,
+    ReadinessFound,
+    SeemsUp,
 ]

@@ -1,27 +1,31 @@
-"""Fencing as one node decides it: when the peer may be fenced, by which service's script, and what a success is worth.
+"""Fencing as one node decides it: when the peer may be fenced, by which service's script, and what
+a success is worth.
 
-There is one desk per node and at most one fence in flight, whatever the number of services. A fence that succeeds is a
-*proof* that the peer runs nothing, for every service with the same kind of check-up script. A proof is void once the peer is
-heard, once this node was stalled, and after ``PROOF_LIFE_S``. A person's word holds for longer: until any beat of the peer comes
-in, this node was away for a link timeout, or its daemon ends. A fence that fails is tried again, ``retry_s`` later, doubled up
-to ``FENCE_RETRY_MAX_S``, without end.
+There is one desk per node and at most one fence in flight, whatever the number of services. A fence
+that succeeds is a *proof* that the peer runs nothing, for every service with the same kind of
+check-up script. A proof is void once the peer is heard, once this node was stalled, and after
+``PROOF_LIFE_S``. A person's word holds for longer: until any beat of the peer comes in, this node
+was away for a link timeout, or its daemon ends. A fence that fails is tried again, ``retry_s``
+later, doubled up to ``FENCE_RETRY_MAX_S``, without end.
 
-Two healthy nodes that lose sight of each other must not shoot each other. While they hear each other, one of them holds the
+Two healthy nodes that lose sight of each other must not shoot each other. While they hear each
+other, one of them holds the
 *right to fence first*; it is passed on in acknowledged beats, so that never both hold it::
 
     NONE --wants it, peer has NONE--> CLAIMED --peer acknowledged that, and has NONE--> HELD --peer should be first--> NONE
 
-A node that runs nothing goes first (only it wants to start something), else the higher sum of priorities, else the name that
-sorts first. After the cut time is divided into *turns* of a length within which every fence has had its effect on the peer.
-Turn 0 is for the holder, turn 1 for a node that knows the peer as the holder, later turns are odd and even by name. Turns are
-counted from the instant at which the first node called the other silent, which that one announces.
+A node that runs nothing goes first (only it wants to start something), else the higher sum of
+priorities, else the name that sorts first. After the cut time is divided into *turns* of a length
+within which every fence has had its effect on the peer. Turn 0 is for the holder, turn 1 for a node
+that knows the peer as the holder, later turns are odd and even by name. Turns are counted from the
+instant at which the first node called the other silent, which that one announces.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
-from typing import Callable, Collection, Mapping, Optional
 
 from opensvc_openha.core import timing
 from opensvc_openha.core.events import ScriptOutcome
@@ -64,7 +68,9 @@ class Flight:
 
 @dataclass(frozen=True)
 class Window:
-    """One turn: its number, the time from the first one to it, and whether the holder of the right leaves it to its peer."""
+    """One turn: its number, the time from the first one to it, and whether the holder of the right
+    leaves it to its peer.
+    """
 
     index: int
     after_s: float
@@ -76,7 +82,7 @@ class Fencing:
 
     def __init__(self, spec: ClusterSpec, memory: FencingMemory, now: float) -> None:
         self.use(spec)
-        self._told: "Mapping[str, ServiceState]" = {}
+        self._told: Mapping[str, ServiceState] = {}
         self.has_heard = memory.has_heard
         self.has_heard_one_way = False
         """The peer was heard since this node booted, but has not acknowledged anything of it."""
@@ -91,53 +97,66 @@ class Fencing:
         """The beat from which the peer can work out the next ones."""
         self._claim_seq = 0
         self._anchor = memory.silent_since
-        """When the first of the two nodes called the other one silent; None while the peer is heard."""
+        """When the first of the two nodes called the other one silent; None while the peer is
+        heard."""
         self._is_wary = memory.is_wary
         """The peer may fence whenever it likes, but in the turns that it leaves to this node."""
-        self._told_anchor: Optional[float] = None
+        self._told_anchor: float | None = None
         self._may_seem_content_seq = 0
         """Newest beat in which this node had nothing that it would start by itself."""
-        self._proofs: "dict[str, Proof]" = {}
-        self._confirmation: Optional[Confirmation] = None
+        self._proofs: dict[str, Proof] = {}
+        self._confirmation: Confirmation | None = None
         self.power = PowerQuestions()
-        self._flight: Optional[Flight] = None
-        self._failures: "dict[str, int]" = {}
-        self._retry_at: "dict[str, float]" = {}
-        self._flown: "dict[str, float]" = {}
+        self._flight: Flight | None = None
+        self._failures: dict[str, int] = {}
+        self._retry_at: dict[str, float] = {}
+        self._flown: dict[str, float] = {}
         """When a fence of each group began last, since the peer was heard."""
-        self._ready_groups: "Optional[frozenset[str]]" = None
-        self._last_text: "dict[str, str]" = {}
-        self._ended: "dict[str, tuple[bool, float]]" = {}
+        self._ready_groups: frozenset[str] | None = None
+        self._last_text: dict[str, str] = {}
+        self._ended: dict[str, tuple[bool, float]] = {}
         self._has_fenced = False
         """A fence succeeded since the peer was last heard: it cannot shoot."""
         self._remembered = memory
-        self._unkept_until: Optional[float] = None
-        """The note could not be written: it is tried again then, and before each fence. None if it is on disk."""
+        self._unkept_until: float | None = None
+        """The note could not be written: it is tried again then, and before each fence. None if it
+        is on disk."""
 
     def use(self, spec: ClusterSpec) -> None:
         """Takes over a configuration."""
         self.spec = spec
         self._unfenced = frozenset(svc.name for svc in spec.own_services if not svc.is_fenced)
-        self._opens: "Optional[tuple[float, float]]" = None
-        self._slowest: "Optional[tuple[Optional[float]]]" = None
+        self._opens: tuple[float, float] | None = None
+        self._slowest: tuple[float | None] | None = None
 
     @property
     def _pace(self) -> timing.Pace:
         return timing.PACES[self.spec.profile]
 
-    # --- what is remembered ---------------------------------------------------------------------------------
+    # --- what is remembered -----------------------------------------------------------------------
 
     @property
     def memory(self) -> FencingMemory:
         """What the next daemon must know."""
-        return FencingMemory(self.has_heard, self.turn, self._anchor, self._booted_at,
-                             tuple(sorted(self._measured_s.items())),
-                             tuple((group, *end) for group, end in sorted(self._ended.items())), self._turns, self._is_wary)
+        return FencingMemory(
+            self.has_heard,
+            self.turn,
+            self._anchor,
+            self._booted_at,
+            tuple(sorted(self._measured_s.items())),
+            tuple((group, *end) for group, end in sorted(self._ended.items())),
+            self._turns,
+            self._is_wary,
+        )
 
     def has_news(self, now: float) -> bool:
-        """True once after each change of what is to be remembered, and while it could not be written, now and then."""
+        """True once after each change of what is to be remembered, and while it could not be
+        written, now and then.
+        """
         memory = self.memory
-        is_again = self._unkept_until is not None and (now >= self._unkept_until or self._begins_now(now))
+        is_again = self._unkept_until is not None and (
+            now >= self._unkept_until or self._begins_now(now)
+        )
         news, self._remembered = is_again or memory != self._remembered, memory
         return news
 
@@ -150,14 +169,16 @@ class Fencing:
         if is_ok:
             self._kept_turn = memory.turn
 
-    # --- what happens ---------------------------------------------------------------------------------------
+    # --- what happens -----------------------------------------------------------------------------
 
     def heard(self, view: PeerView, now: float) -> None:
         """A beat of the peer was taken: nothing that was proved of its silence holds any longer."""
         newest = view.newest
-        is_meant = newest is not None and newest.ack is not None and newest.ack.boot == view.own_boot
-        # In a cut of one direction the peer may be fencing this node: who only hears it is as good as alone. A C OpenHA
-        # acknowledges nothing.
+        is_meant = (
+            newest is not None and newest.ack is not None and newest.ack.boot == view.own_boot
+        )
+        # In a cut of one direction the peer may be fencing this node: who only hears it is as good
+        # as alone. A C OpenHA acknowledges nothing.
         self.has_heard = self.has_heard or is_meant or (newest is not None and newest.is_legacy)
         self.has_heard_one_way, self._opens = not self.has_heard, None
         self._void()
@@ -190,22 +211,28 @@ class Fencing:
         self._anchor = view.silent_since if told is None else min(told, view.silent_since)
 
     def _must_be_wary(self, view: PeerView) -> bool:
-        """True if the peer may hold the right, and may know this node as one that starts nothing."""
+        """True if the peer may hold the right, and may know this node as one that starts
+        nothing.
+        """
         if self.turn is Turn.HELD:
             return False
         if view.newest is None:
-            # A daemon started during the cut does not know; one that never heard the peer is kept from fencing anyway.
+            # A daemon started during the cut does not know; one that never heard the peer is kept
+            # from fencing anyway.
             return self.has_heard
         may_be_held = view.facts is not None and view.facts.turn is not Turn.NONE
         return may_be_held and self._may_seem_content_seq >= view.acked_seq
 
     def confirmed(self, who: str, now: float) -> None:
-        """A person made sure that the peer runs nothing: this holds for what is unfrozen or repaired later, too."""
+        """A person made sure that the peer runs nothing: this holds for what is unfrozen or
+        repaired later, too.
+        """
         self._confirmation = Confirmation(who, now)
         self._retry_at.clear()
 
-    def end_confirmation(self) -> Optional[Confirmation]:
-        """The peer gave a sign of life, believed or not, or this node was away and may have missed one.
+    def end_confirmation(self) -> Confirmation | None:
+        """The peer gave a sign of life, believed or not, or this node was away and may have missed
+        one.
 
         Returns the word that held until now, if there was one.
         """
@@ -219,7 +246,7 @@ class Fencing:
         self._flight = Flight(group, svc.name, now)
         self._flown[group] = now
 
-    def landed(self, svc: ServiceSpec, is_ok: "Optional[bool]", text: str, now: float) -> None:
+    def landed(self, svc: ServiceSpec, is_ok: bool | None, text: str, now: float) -> None:
         """A check-up script ended, as a fence or not; ``is_ok`` is None if it was not begun."""
         flight = self._flight
         if flight is None or flight.service != svc.name:
@@ -238,10 +265,14 @@ class Fencing:
         self._failures.pop(flight.group, None)
         self._retry_at.pop(flight.group, None)
         self._slowest = None
-        self._measured_s[flight.group] = max(self._measured_s.get(flight.group, 0.0), _rounded_up(took_s))
+        self._measured_s[flight.group] = max(
+            self._measured_s.get(flight.group, 0.0), _rounded_up(took_s)
+        )
         if not flight.is_void:
             self._has_fenced = True
-            self._proofs[flight.group] = Proof(flight.group, now, f"the check-up script of {svc.name} succeeded")
+            self._proofs[flight.group] = Proof(
+                flight.group, now, f"the check-up script of {svc.name} succeeded"
+            )
 
     def failed(self, group: str, now: float) -> None:
         """Nothing was started for this group; the next attempt is later each time."""
@@ -253,7 +284,7 @@ class Fencing:
         """An operator does not want to wait."""
         self._retry_at.pop(self.group_of(svc), None)
 
-    # --- what the rules ask ---------------------------------------------------------------------------------
+    # --- what the rules ask -----------------------------------------------------------------------
 
     def group_of(self, svc: ServiceSpec) -> str:
         """Services of one group are served by one fence."""
@@ -261,7 +292,7 @@ class Fencing:
             return svc.name
         return "stonith" if svc.check.endswith(".stonith") else svc.check
 
-    def proof_for(self, svc: ServiceSpec, now: float) -> Optional[Proof]:
+    def proof_for(self, svc: ServiceSpec, now: float) -> Proof | None:
         """The proof that covers a service, if there is a valid one."""
         if self._confirmation is not None:
             return Proof("", self._confirmation.since, f"confirmed by {self._confirmation.who}")
@@ -269,31 +300,42 @@ class Fencing:
         return proof if proof is not None and now < proof.at + timing.PROOF_LIFE_S else None
 
     def is_boot_blocked(self, svc: ServiceSpec, now: float) -> bool:
-        """True for a node that its peer has not answered since it booted: whoever was fenced must not fence in return."""
+        """True for a node that its peer has not answered since it booted: whoever was fenced must
+        not fence in return.
+        """
         if self.has_heard or not svc.is_fenced or self.proof_for(svc, now) is not None:
             return False
         alone_s = self.spec.fencing.boot_alone_s
         return alone_s is None or now < self._booted_at + alone_s
 
-    def boot_block_ends(self, svc: ServiceSpec) -> Optional[float]:
+    def boot_block_ends(self, svc: ServiceSpec) -> float | None:
         """When time alone ends it, if it does."""
         alone_s = self.spec.fencing.boot_alone_s
-        return None if alone_s is None or self.has_heard or not svc.is_fenced else self._booted_at + alone_s
+        return (
+            None
+            if alone_s is None or self.has_heard or not svc.is_fenced
+            else self._booted_at + alone_s
+        )
 
-    def power_question(self, view: PeerView, now: float) -> Optional[ServiceSpec]:
+    def power_question(self, view: PeerView, now: float) -> ServiceSpec | None:
         """The service whose fence is to be asked now whether the peer is off; None for none."""
         due = self.power_due_at(view)
         if due is None or now < due:
             return None
-        waiting = {svc.name: svc for svc in self.spec.own_services
-                   if self._told.get(svc.name) in FENCE_WANTED and self.is_boot_blocked(svc, now)}
+        waiting = {
+            svc.name: svc
+            for svc in self.spec.own_services
+            if self._told.get(svc.name) in FENCE_WANTED and self.is_boot_blocked(svc, now)
+        }
         name = self.power.choose(waiting)
         if name is not None:
             self.power.asks(name)
         return None if name is None else waiting[name]
 
-    def power_due_at(self, view: PeerView) -> Optional[float]:
-        """When a fence may be asked about a silent peer that was not heard since this node booted."""
+    def power_due_at(self, view: PeerView) -> float | None:
+        """When a fence may be asked about a silent peer that was not heard since this node
+        booted.
+        """
         return None if self.has_heard or view.silent_since is None else self.power.due_at
 
     def power_told(self, service: str, outcome: ScriptOutcome, now: float) -> str:
@@ -313,31 +355,43 @@ class Fencing:
 
     def may_take_off(self, svc: ServiceSpec, view: PeerView, now: float) -> bool:
         """True if this service's check-up script may be run as a fence now."""
-        if self._flight is not None or self.is_boot_blocked(svc, now) or self._goes_after_another(svc, now):
+        if (
+            self._flight is not None
+            or self.is_boot_blocked(svc, now)
+            or self._goes_after_another(svc, now)
+        ):
             return False
         return now >= self.retry_at(svc) and now >= self.turn_opens(view, now)
 
     def _goes_after_another(self, svc: ServiceSpec, now: float) -> bool:
-        """True if a fence of another group waits, and began longer ago: one that always fails must not take every turn."""
+        """True if a fence of another group waits, and began longer ago: one that always fails must
+        not take every turn.
+        """
         own = self._flown.get(self.group_of(svc))
         if own is None:
             return False
         if self._ready_groups is None:
-            self._ready_groups = frozenset(self.group_of(each) for each in self.spec.own_services
-                                           if each.is_fenced and self._told.get(each.name) is ServiceState.START_READY)
-        return any(now >= self._retry_at.get(group, -math.inf) and self._flown.get(group, -math.inf) < own
-                   for group in self._ready_groups if group != self.group_of(svc))
+            self._ready_groups = frozenset(
+                self.group_of(each)
+                for each in self.spec.own_services
+                if each.is_fenced and self._told.get(each.name) is ServiceState.START_READY
+            )
+        return any(
+            now >= self._retry_at.get(group, -math.inf) and self._flown.get(group, -math.inf) < own
+            for group in self._ready_groups
+            if group != self.group_of(svc)
+        )
 
     def retry_at(self, svc: ServiceSpec) -> float:
         """When a fence of that service's group may be tried again."""
         return self._retry_at.get(self.group_of(svc), -math.inf)
 
     @property
-    def flight(self) -> Optional[Flight]:
+    def flight(self) -> Flight | None:
         """The fence in flight."""
         return self._flight
 
-    # --- turns ----------------------------------------------------------------------------------------------
+    # --- turns ------------------------------------------------------------------------------------
 
     def turn_opens(self, view: PeerView, now: float) -> float:
         """The earliest instant from ``now`` on at which this node may begin a fence."""
@@ -351,28 +405,35 @@ class Fencing:
         facts, turns = view.facts, self._turns or self._plan(view.facts)
         first = self._anchor + turns.first_s
         if facts is None and view.newest is not None:
-            # A peer without facts knows no turns: it fences as soon as it likes. Where it has something to start, a node that
-            # runs something lets that one fence have its effect, or fail; waiting for longer saves nobody.
+            # A peer without facts knows no turns: it fences as soon as it likes. Where it has
+            # something to start, a node that runs something lets that one fence have its effect, or
+            # fail; waiting for longer saves nobody.
             return max(now, first + turns.length_s) if _runs_any(self._told.values()) else now
         from_s = now
         if facts is not None and facts.is_booting:
             from_s = max(now, self._anchor + timing.BOOT_PATIENCE_S)
-        is_peer_content = facts is not None and not facts.is_defending and not self._wants_fence(view.states)
+        is_peer_content = (
+            facts is not None and not facts.is_defending and not self._wants_fence(view.states)
+        )
         is_solo = self.turn is Turn.HELD and is_peer_content
         is_left = self._left_turns(is_peers=self.turn is Turn.HELD)
         turn, after = Window(0, 0.0, is_left=False), turns.length_s
         while True:
             following = Window(turn.index + 1, after, is_left(turn.index + 1, after))
             opens = first + turn.after_s
-            # Before a turn that is left to the peer, a fence is begun only so early that it has had its effect by then.
+            # Before a turn that is left to the peer, a fence is begun only so early that it has had
+            # its effect by then.
             closes = first + after if is_solo and not following.is_left else opens + turns.open_s
             if from_s < closes and (not turn.is_left if is_solo else self._is_own_turn(turn, view)):
                 return from_s if is_solo and turn.index == 0 else max(from_s, opens)
-            # Each turn is longer than the one before, so that clocks that drift apart never make two of them meet.
+            # Each turn is longer than the one before, so that clocks that drift apart never make
+            # two of them meet.
             turn, after = following, after * (1.0 + timing.TURN_DRIFT) + turns.length_s
 
-    def _left_turns(self, is_peers: bool) -> "Callable[[int, float], bool]":
-        """Which turns the holder of the right leaves to a peer that has nothing to start, as far as the holder knows."""
+    def _left_turns(self, is_peers: bool) -> Callable[[int, float], bool]:
+        """Which turns the holder of the right leaves to a peer that has nothing to start, as far as
+        the holder knows.
+        """
         next_s = timing.SOLO_FENCING_S
 
         def is_left(index: int, after_s: float) -> bool:
@@ -397,8 +458,10 @@ class Fencing:
     def _is_own_by_name(self, index: int) -> bool:
         return index % 2 == (1 if self.spec.node < self.spec.peer else 0)
 
-    def _plan(self, facts: Optional[Facts]) -> Turns:
-        """A turn is longer than any fence of either node takes, and than the two can differ on when the silence began."""
+    def _plan(self, facts: Facts | None) -> Turns:
+        """A turn is longer than any fence of either node takes, and than the two can differ on when
+        the silence began.
+        """
         theirs_s = None if facts is None else facts.fence_s
         slowest_s = max(self.fence_s or 0.0, theirs_s or 0.0)
         timeout_s = max((link.timeout_s for link in self.spec.links), default=0.0)
@@ -407,10 +470,17 @@ class Fencing:
         return Turns(self._pace.start_ready_delay_s, self._pace.turn_open_s, length_s)
 
     @property
-    def fence_s(self) -> Optional[float]:
-        """The longest that a fence of this node takes: as declared, else as measured, else its limit. None without a fence."""
+    def fence_s(self) -> float | None:
+        """The longest that a fence of this node takes: as declared, else as measured, else its
+        limit. None without a fence.
+        """
         if self._slowest is None:
-            self._slowest = (max((self._fence_s(svc) for svc in self.spec.own_services if svc.is_fenced), default=None),)
+            self._slowest = (
+                max(
+                    (self._fence_s(svc) for svc in self.spec.own_services if svc.is_fenced),
+                    default=None,
+                ),
+            )
         return self._slowest[0]
 
     def _fence_s(self, svc: ServiceSpec) -> float:
@@ -444,9 +514,11 @@ class Fencing:
             self.turn = Turn.HELD
 
     def _agree_on_turns(self, view: PeerView, next_seq: int) -> None:
-        """Takes over other turns once the peer has acknowledged a beat from which it can work them out, too.
+        """Takes over other turns once the peer has acknowledged a beat from which it can work them
+        out, too.
 
-        An edited configuration, or a slower fence than ever, changes nothing of a cut that has begun.
+        An edited configuration, or a slower fence than ever, changes nothing of a cut that has
+        begun.
         """
         if self._anchor is not None or self._told_anchor is not None or view.newest is None:
             return
@@ -456,7 +528,9 @@ class Fencing:
         if view.facts is None or view.newest_acked_seq >= self._next_turns_seq:
             self._turns = plan
 
-    def _should_be_first(self, told: Mapping[str, ServiceState], view: PeerView, facts: Facts) -> bool:
+    def _should_be_first(
+        self, told: Mapping[str, ServiceState], view: PeerView, facts: Facts
+    ) -> bool:
         defends = self._defends(told)
         if defends is not facts.is_defending:
             return defends
@@ -468,13 +542,22 @@ class Fencing:
 
     def _wants_fence(self, told: Mapping[str, ServiceState]) -> bool:
         """True for a node with these states if it fences a silent peer without any order."""
-        return any(state in FENCE_WANTED and name not in self._unfenced for name, state in told.items())
+        return any(
+            state in FENCE_WANTED and name not in self._unfenced for name, state in told.items()
+        )
 
     def _defends(self, told: Mapping[str, ServiceState]) -> bool:
-        return any(svc.policy.is_defended and told.get(svc.name) in RUNS_SOMETHING for svc in self.spec.own_services)
+        return any(
+            svc.policy.is_defended and told.get(svc.name) in RUNS_SOMETHING
+            for svc in self.spec.own_services
+        )
 
     def _priority(self, told: Mapping[str, ServiceState]) -> int:
-        return sum(svc.policy.priority for svc in self.spec.own_services if told.get(svc.name) in RUNS_SOMETHING)
+        return sum(
+            svc.policy.priority
+            for svc in self.spec.own_services
+            if told.get(svc.name) in RUNS_SOMETHING
+        )
 
     def facts(self, told: Mapping[str, ServiceState], now: float) -> Facts:
         """What this node reports of itself for the peer's fencing desk."""
@@ -482,18 +565,19 @@ class Fencing:
         return Facts(
             is_booting=not self.has_heard,
             is_defending=self._defends(told),
-            # It is not given up before the next daemon would know that, else both nodes could hold it.
+            # It is not given up before the next daemon would know that, else both nodes could hold
+            # it.
             turn=Turn.HELD if self._kept_turn is Turn.HELD else self.turn,
             priority=self._priority(told),
             fence_s=self.fence_s,
             silent_s=silent_s,
         )
 
-    # --- showing --------------------------------------------------------------------------------------------
+    # --- showing ----------------------------------------------------------------------------------
 
     def status(self, view: PeerView, now: float) -> FencingStatus:
         """What would be done, and what is known of it."""
-        groups: "dict[str, list[ServiceSpec]]" = {}
+        groups: dict[str, list[ServiceSpec]] = {}
         for svc in self.spec.own_services:
             groups.setdefault(self.group_of(svc) if svc.is_fenced else "", []).append(svc)
         shown = tuple(
@@ -509,7 +593,9 @@ class Fencing:
             )
             for group, members in sorted(groups.items())
         )
-        proof = next((item for item in self._proofs.values() if now < item.at + timing.PROOF_LIFE_S), None)
+        proof = next(
+            (item for item in self._proofs.values() if now < item.at + timing.PROOF_LIFE_S), None
+        )
         return FencingStatus(
             groups=shown,
             turn=self.turn.name.lower(),
@@ -517,7 +603,14 @@ class Fencing:
             has_heard=self.has_heard,
             is_blocked=any(self.is_boot_blocked(svc, now) for svc in self.spec.own_services),
             boot_alone_s=self.spec.fencing.boot_alone_s,
-            alone_at=min((ends for ends in map(self.boot_block_ends, self.spec.own_services) if ends is not None), default=None),
+            alone_at=min(
+                (
+                    ends
+                    for ends in map(self.boot_block_ends, self.spec.own_services)
+                    if ends is not None
+                ),
+                default=None,
+            ),
             opens_at=self.turn_opens(view, now) if self._anchor is not None else None,
             proof="" if proof is None else proof.text,
             flight="" if self._flight is None else self._flight.service,
@@ -525,7 +618,9 @@ class Fencing:
             power_said=self.power.said,
             power_said_of=self.power.said_of,
             power_said_at=self.power.said_at,
-            power_tellers=tuple(svc.name for svc in self.spec.own_services if svc.name in self.power.tells),
+            power_tellers=tuple(
+                svc.name for svc in self.spec.own_services if svc.name in self.power.tells
+            ),
             confirmed_by="" if self._confirmation is None else self._confirmation.who,
             confirmed_at=None if self._confirmation is None else self._confirmation.since,
         )
@@ -540,5 +635,7 @@ def _limit_s(svc: ServiceSpec) -> float:
 
 
 def _rounded_up(seconds: float) -> float:
-    """To half seconds: the peer computes with it, and must not hear of a new one for each attempt."""
+    """To half seconds: the peer computes with it, and must not hear of a new one for each
+    attempt.
+    """
     return math.ceil(seconds * 2) / 2

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Optional
 
 from opensvc_openha.core.facts import Turn
 
@@ -12,7 +11,8 @@ from opensvc_openha.core.facts import Turn
 class Turns:
     """How the time after a cut is divided.
 
-    Seconds from the silence to the first turn, from the beginning of a turn in which a fence may begin, and of the turn.
+    Seconds from the silence to the first turn, from the beginning of a turn in which a fence may
+    begin, and of the turn.
     """
 
     first_s: float
@@ -22,24 +22,28 @@ class Turns:
 
 @dataclass(frozen=True)
 class FencingMemory:
-    """What a daemon remembers of fencing for the next one. Instants hold for one boot of the machine.
+    """What a daemon remembers of fencing for the next one.
 
-    ``has_heard`` is True if the peer was heard, and had heard this node, since the machine was booted. ``measured_s`` is the
-    longest time that each group's fence took, and outlives a boot.
+    Instants hold for one boot of the machine.
+
+    ``has_heard`` is True if the peer was heard, and had heard this node, since the machine was
+    booted. ``measured_s`` is the longest time that each group's fence took, and outlives a boot.
     """
 
     has_heard: bool = False
     turn: Turn = Turn.NONE
-    silent_since: Optional[float] = None
-    booted_at: Optional[float] = None
-    measured_s: "tuple[tuple[str, float], ...]" = ()
-    ended: "tuple[tuple[str, bool, float], ...]" = ()
+    silent_since: float | None = None
+    booted_at: float | None = None
+    measured_s: tuple[tuple[str, float], ...] = ()
+    ended: tuple[tuple[str, bool, float], ...] = ()
     """How each group's last fence ended, and when: (group, success, instant)."""
-    turns: Optional[Turns] = None
-    """What both nodes knew when they heard each other last: a configuration edited during a cut changes nothing of it."""
+    turns: Turns | None = None
+    """What both nodes knew when they heard each other last: a configuration edited during a cut
+    changes nothing of it."""
     is_wary: bool = False
-    """In this silence the peer may fence at any time but in the turns that it leaves to this node."""
+    """In this silence the peer may fence at any time but in the turns that it leaves to this
+    node."""
 
-    def after_boot(self) -> "FencingMemory":
+    def after_boot(self) -> FencingMemory:
         """What is left of it once the machine was booted again."""
         return FencingMemory(measured_s=self.measured_s)

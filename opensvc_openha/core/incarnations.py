@@ -1,20 +1,24 @@
 """Which life of the peer's daemon is believed when beats are authenticated: replays prove nothing.
 
-A recorded beat is as genuine as it was, so being authentic is not enough. A life counts once one of its beats has
-acknowledged THIS life of ours, which nobody could know before we were born; the later beats of that life are then later,
-too. Until then its beats are only answered, with our own identity, so that the next one can acknowledge it::
+A recorded beat is as genuine as it was, so being authentic is not enough. A life counts once one of
+its beats has
+acknowledged THIS life of ours, which nobody could know before we were born; the later beats of that
+life are then later,
+too. Until then its beats are only answered, with our own identity, so that the next one can
+acknowledge it::
 
     deb1 starts: 1, acknowledges nobody ---->  deb2: not proven; answers at once
     deb1: proven, taken           <---- 7, acknowledges deb1's new life
     deb1: 2, acknowledges deb2:7 ---->  deb2: proven, taken
 
-A life with a lower boot counter than one proved before, under the same key, is refused until it acknowledges what was said
-after it had been refused: a recording cannot do that, a peer that lost its counter can. Clocks play no part.
+A life with a lower boot counter than one proved before, under the same key, is refused until it
+acknowledges what was said after it had been refused: a recording cannot do that, a peer that lost
+its counter can. Clocks play no part.
 """
 
 from __future__ import annotations
 
-from typing import Mapping, Optional
+from collections.abc import Mapping
 
 from opensvc_openha.core.beat import Ack, Beat, BootId
 
@@ -32,26 +36,27 @@ class PeerIncarnations:
     def __init__(self, own_boot: BootId, known: Mapping[str, BootId]) -> None:
         self._own_boot = own_boot
         self._known = dict(known)
-        self._proven: Optional[BootId] = None
-        self._marks: "dict[BootId, int]" = {}
-        self.heard: Optional[Ack] = None
+        self._proven: BootId | None = None
+        self._marks: dict[BootId, int] = {}
+        self.heard: Ack | None = None
         """The newest authenticated beat of the newest life, proven or not."""
         self.has_learnt = False
         """``known`` changed and is to be written down."""
-        self.stepped_back_from: Optional[BootId] = None
+        self.stepped_back_from: BootId | None = None
         """The life proved before, with a higher counter than the one that is proved now."""
         self.has_new_greeting = False
         """A life that was not heard before awaits an answer."""
-        self.rival: Optional[BootId] = None
+        self.rival: BootId | None = None
         """An old life that acknowledged what we said after it should have been over: it lives."""
         self.rival_at = 0.0
-        self.unproven_since: Optional[float] = None
+        self.unproven_since: float | None = None
         self.unproven_at = 0.0
         self.is_going_on = False
-        """The last beat is newer than all heard before of a life that was heard before: a recording ends, a peer goes on."""
+        """The last beat is newer than all heard before of a life that was heard before: a recording
+        ends, a peer goes on."""
 
     @property
-    def known(self) -> "tuple[tuple[str, BootId], ...]":
+    def known(self) -> tuple[tuple[str, BootId], ...]:
         """The newest life proved under each key."""
         return tuple(sorted(self._known.items()))
 
@@ -63,14 +68,28 @@ class PeerIncarnations:
         self.has_learnt = True
 
     def rejection(self, beat: Beat, key_id: str, now: float, own_seq: int = 0) -> str:
-        """Why an authenticated beat does not count, or an empty string if it does; ``own_seq`` is the newest beat of ours."""
+        """Why an authenticated beat does not count, or an empty string if it does.
+
+        ``own_seq`` is the newest beat of ours.
+        """
         self.has_new_greeting = self.is_going_on = False
         known = self._known.get(key_id)
-        if known is not None and beat.boot != known and beat.boot.counter <= known.counter and not self.is_alive(beat, own_seq):
+        if (
+            known is not None
+            and beat.boot != known
+            and beat.boot.counter <= known.counter
+            and not self.is_alive(beat, own_seq)
+        ):
             return OLD_LIFE
-        if self.heard is None or beat.boot == self.heard.boot or beat.boot.counter > self.heard.boot.counter:
+        if (
+            self.heard is None
+            or beat.boot == self.heard.boot
+            or beat.boot.counter > self.heard.boot.counter
+        ):
             self.has_new_greeting = self.heard is None or beat.boot != self.heard.boot
-            self.is_going_on = self.heard is not None and not self.has_new_greeting and beat.seq > self.heard.seq
+            self.is_going_on = (
+                self.heard is not None and not self.has_new_greeting and beat.seq > self.heard.seq
+            )
             if self.has_new_greeting or self.heard is None or beat.seq > self.heard.seq:
                 self.heard = Ack(beat.boot, beat.seq, is_taken=False)
         if beat.boot != self._proven:
@@ -80,7 +99,8 @@ class PeerIncarnations:
                 return UNPROVEN
             self._proven = beat.boot
             if self.heard is not None and self.heard.boot.counter > beat.boot.counter:
-                # The life with the higher counter is over, or never was the peer: it is not answered any more.
+                # The life with the higher counter is over, or never was the peer: it is not
+                # answered any more.
                 self.heard = Ack(beat.boot, beat.seq, is_taken=False)
         self.unproven_since = None
         if known != beat.boot:
@@ -91,7 +111,9 @@ class PeerIncarnations:
         return ""
 
     def is_alive(self, beat: Beat, own_seq: int) -> bool:
-        """True for a refused life that lives: whoever acknowledges what was said after it had been refused is no recording."""
+        """True for a refused life that lives: whoever acknowledges what was said after it had been
+        refused is no recording.
+        """
         mark = self._marks.get(beat.boot)
         if mark is None or beat.ack is None or beat.ack.boot != self._own_boot:
             return False

@@ -1,29 +1,38 @@
 """What we may believe of each heartbeat link this node listens on, and of all of them together.
 
-A link is up from a fresh beat until its timeout has passed without one. "Silent" needs more than links that
-are down: every link must have been listened to for its whole timeout since the start, or since this node's own last stall.
-A node on which no link could ever be opened (interfaces with other names after a boot) hears nothing, and its silence is
-none. One of several that cannot be opened is a link that is down, until it is opened: then it is listened to first.
+A link is up from a fresh beat until its timeout has passed without one. "Silent" needs more than
+links that are down: every link must have been listened to for its whole timeout since the start, or
+since this node's own last stall. A node on which no link could ever be opened (interfaces with
+other names after a boot) hears nothing, and its silence is none. One of several that cannot be
+opened is a link that is down, until it is opened: then it is listened to first.
 
-The peer may say, in a beat on one link, that it cannot send on another one: that one is down at once and mute, and its
-timeout is not waited for, until a beat comes in on it that is no older than the notice. A silence is never found sooner for
-it than it may be: the link that brought the notice was heard just then and is not mute, so "silent" still takes the whole
-timeout of every link that the peer can use, one at least, after its last beat there. Only the newest beat of the peer's
-present life is a notice; a stall of our own, a new life of the peer and a new configuration forget them all.
+The peer may say, in a beat on one link, that it cannot send on another one: that one is down at
+once and mute, and its timeout is not waited for, until a beat comes in on it that is no older than
+the notice. A silence is never found sooner for it than it may be: the link that brought the notice
+was heard just then and is not mute, so "silent" still takes the whole timeout of every link that
+the peer can use, one at least, after its last beat there. Only the newest beat of the peer's
+present life is a notice; a stall of our own, a new life of the peer and a new configuration forget
+them all.
 
-Beats in the peer's name that are refused, and may be the living peer's all the same, are signs: they bring no link up and
-prove nothing, but there is no silence before a timeout has passed since the last of them.
+Beats in the peer's name that are refused, and may be the living peer's all the same, are signs:
+they bring no link up and prove nothing, but there is no silence before a timeout has passed since
+the last of them.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from typing import Iterable, Optional
+from collections.abc import Iterable
 
 from opensvc_openha.core.beat import LEGACY_LIFE, BootId
 from opensvc_openha.core.model import LinkSpec
 from opensvc_openha.core.status import LinkSight
-from opensvc_openha.core.timing import BEAT_INTERVAL_S, PATIENCE_BEATS, START_READY_DELAY_S, SUSPICION_S
+from opensvc_openha.core.timing import (
+    BEAT_INTERVAL_S,
+    PATIENCE_BEATS,
+    START_READY_DELAY_S,
+    SUSPICION_S,
+)
 
 
 class _Listener:
@@ -32,40 +41,48 @@ class _Listener:
     def __init__(self, link: LinkSpec, now: float) -> None:
         self.link = link
         self.listening_since = now
-        self.last_heard: Optional[float] = None
+        self.last_heard: float | None = None
         self.is_up = False
         self.pid = 0
-        self.boot: Optional[BootId] = None
+        self.boot: BootId | None = None
         self.seq = -1
-        self.counts: "dict[str, int]" = {}
-        self.refused_at: "dict[str, float]" = {}
+        self.counts: dict[str, int] = {}
+        self.refused_at: dict[str, float] = {}
         self.interval_s = BEAT_INTERVAL_S
-        self.mute_since: Optional[int] = None
+        self.mute_since: int | None = None
         """The peer's newest beat that says that it cannot send here."""
         self.is_unopened = False
         """Nothing was ever listened to here."""
 
     @property
     def patience_s(self) -> float:
-        """The link's timeout; longer while the peer beats too slowly for it, or may do so for all we know."""
+        """The link's timeout; longer while the peer beats too slowly for it, or may do so for all
+        we know.
+        """
         return max(self.link.timeout_s, PATIENCE_BEATS * self.interval_s)
 
     @property
     def verdict_at(self) -> float:
         """Instant at which silence on this link becomes a verdict."""
-        heard = self.listening_since if self.last_heard is None else max(self.last_heard, self.listening_since)
+        heard = (
+            self.listening_since
+            if self.last_heard is None
+            else max(self.last_heard, self.listening_since)
+        )
         return heard + self.patience_s
 
 
 class _Arrivals:
-    """When each beat of the peer's present life came in first, as far back as the longest link timeout."""
+    """When each beat of the peer's present life came in first, as far back as the longest link
+    timeout.
+    """
 
     LIMIT = 10_000
 
     def __init__(self) -> None:
-        self._boot: Optional[BootId] = None
-        self._seqs: "list[int]" = []
-        self._times: "list[float]" = []
+        self._boot: BootId | None = None
+        self._seqs: list[int] = []
+        self._times: list[float] = []
 
     def first(self, boot: BootId, seq: int, received_at: float, horizon: float) -> float:
         if boot != self._boot:
@@ -93,14 +110,16 @@ class LinkMonitor:
         self._listeners = {link: _Listener(link, now) for link in listeners}
         self._arrivals = _Arrivals()
         self._not_before = now
-        self._silent_since: Optional[float] = None
-        self._mute_boot: Optional[BootId] = None
+        self._silent_since: float | None = None
+        self._mute_boot: BootId | None = None
         """The life of the peer that the mute links, if there are any, are of."""
         self._signs_until = now
 
     def update(self, listeners: Iterable[LinkSpec], now: float) -> None:
         """Takes over a new set of links; those that stay keep what was heard on them."""
-        self._listeners = {link: self._listeners.get(link) or _Listener(link, now) for link in listeners}
+        self._listeners = {
+            link: self._listeners.get(link) or _Listener(link, now) for link in listeners
+        }
         self._forget_mute()
 
     def __contains__(self, link: LinkSpec) -> bool:
@@ -123,22 +142,37 @@ class LinkMonitor:
         return self._arrivals.first(boot, seq, received_at, received_at - longest)
 
     def refuse(self, link: LinkSpec, reason: str, now: float) -> bool:
-        """Counts a beat that is not believed; True if it is the first for that reason on this link."""
+        """Counts a beat that is not believed.
+
+        True if it is the first for that reason on this link.
+        """
         counts = self._listeners[link].counts
         self._listeners[link].refused_at[reason] = now
         counts[reason] = counts.get(reason, 0) + 1
         return counts[reason] == 1
 
-    def refused_lately(self, link: LinkSpec, now: float) -> "list[str]":
-        """For which reasons beats were refused on a link within the time for which a suspicion is shown."""
-        return sorted(reason for reason, at in self._listeners[link].refused_at.items() if now < at + SUSPICION_S)
+    def refused_lately(self, link: LinkSpec, now: float) -> list[str]:
+        """For which reasons beats were refused on a link within the time for which a suspicion is
+        shown.
+        """
+        return sorted(
+            reason
+            for reason, at in self._listeners[link].refused_at.items()
+            if now < at + SUSPICION_S
+        )
 
-    def counts(self, link: LinkSpec) -> "dict[str, int]":
+    def counts(self, link: LinkSpec) -> dict[str, int]:
         """How many beats were not believed on a link, by reason."""
         return dict(self._listeners[link].counts)
 
     def heard(
-        self, link: LinkSpec, boot: BootId, seq: int, received_at: float, pid: int, interval_s: float = BEAT_INTERVAL_S
+        self,
+        link: LinkSpec,
+        boot: BootId,
+        seq: int,
+        received_at: float,
+        pid: int,
+        interval_s: float = BEAT_INTERVAL_S,
     ) -> bool:
         """Notes a fresh beat; True if it brings the link up."""
         listener = self._listeners[link]
@@ -158,7 +192,9 @@ class LinkMonitor:
         return came_up
 
     def note_sign(self, link: LinkSpec, received_at: float) -> None:
-        """Somebody who may be the living peer was heard, and is not believed: no verdict of silence for the link's timeout."""
+        """Somebody who may be the living peer was heard, and is not believed: no verdict of silence
+        for the link's timeout.
+        """
         self._signs_until = max(self._signs_until, received_at + self._listeners[link].patience_s)
 
     def has_signs(self, now: float) -> bool:
@@ -166,7 +202,9 @@ class LinkMonitor:
         return now < self._signs_until
 
     def forget_sequence(self) -> None:
-        """Every link takes any beat again, and none is mute: what was believed so far was not said by the peer."""
+        """Every link takes any beat again, and none is mute: what was believed so far was not said
+        by the peer.
+        """
         self._forget_mute()
         for item in self._listeners.values():
             item.boot, item.seq = None, -1
@@ -177,7 +215,9 @@ class LinkMonitor:
         return min((item.patience_s for item in self._listeners.values()), default=0.0)
 
     def tried(self, link: LinkSpec, is_open: bool, now: float) -> None:
-        """Takes the news that a link could not be opened yet, or is open at last and is listened to from now on."""
+        """Takes the news that a link could not be opened yet, or is open at last and is listened to
+        from now on.
+        """
         listener = self._listeners[link]
         if listener.is_unopened:
             listener.listening_since = now
@@ -188,18 +228,24 @@ class LinkMonitor:
         """True while nothing was ever listened to on any link."""
         return all(item.is_unopened for item in self._listeners.values())
 
-    def mute(self, marks: "frozenset[bytes]", boot: BootId, seq: int) -> "Optional[list[LinkSpec]]":
-        """Takes the peer's word, just heard on some link, on which links it cannot send; returns those that were up.
+    def mute(self, marks: frozenset[bytes], boot: BootId, seq: int) -> list[LinkSpec] | None:
+        """Takes the peer's word, just heard on some link, on which links it cannot send.
 
-        None, and nothing is changed, for a notice that contradicts itself: it names every link, yet it came in on one. What
-        is not known here, or could be two links, is left out, and so is a disk, which has no interface.
+        Returns those that were up.
+
+        None, and nothing is changed, for a notice that contradicts itself: it names every link, yet
+        it came in on one. What is not known here, or could be two links, is left out, and so is a
+        disk, which has no interface.
         """
         named = [item.link.mark for item in self._listeners.values() if item.link.mark in marks]
         if len(named) == len(self._listeners):
             return None
         meant = [
-            item for item in self._listeners.values()
-            if named.count(item.link.mark) == 1 and not item.link.kind.is_disk and not (item.boot == boot and item.seq >= seq)
+            item
+            for item in self._listeners.values()
+            if named.count(item.link.mark) == 1
+            and not item.link.kind.is_disk
+            and not (item.boot == boot and item.seq >= seq)
         ]
         self._forget_mute()
         self._mute_boot = boot
@@ -218,11 +264,11 @@ class LinkMonitor:
             item.mute_since = None
 
     @property
-    def _awaited(self) -> "list[_Listener]":
+    def _awaited(self) -> list[_Listener]:
         """The links on which the peer can speak."""
         return [item for item in self._listeners.values() if item.mute_since is None]
 
-    def expire(self, now: float) -> "list[LinkSpec]":
+    def expire(self, now: float) -> list[LinkSpec]:
         """Takes down the links whose timeout has passed; returns them."""
         if now < self._not_before:
             return []
@@ -231,7 +277,7 @@ class LinkMonitor:
             item.is_up = False
         return [item.link for item in gone]
 
-    def take_down(self) -> "list[LinkSpec]":
+    def take_down(self) -> list[LinkSpec]:
         """Takes all links down at once, after a goodbye; returns those that were up."""
         gone = [item for item in self._listeners.values() if item.is_up]
         for item in gone:
@@ -239,7 +285,9 @@ class LinkMonitor:
         return [item.link for item in gone]
 
     def hold(self, now: float) -> None:
-        """Starts to listen anew after a stall of our own: no verdict before one full timeout from now."""
+        """Starts to listen anew after a stall of our own: no verdict before one full timeout from
+        now.
+        """
         self._forget_mute()
         for item in self._listeners.values():
             item.listening_since = now
@@ -247,10 +295,16 @@ class LinkMonitor:
     @property
     def all_heard_at(self) -> float:
         """When every link will have been listened to for its whole timeout."""
-        return max((item.listening_since + item.patience_s for item in self._listeners.values()), default=0.0)
+        return max(
+            (item.listening_since + item.patience_s for item in self._listeners.values()),
+            default=0.0,
+        )
 
     def wait_until(self, instant: float) -> None:
-        """No new verdict before that: beats may wait that were received in time. What is silent already stays so."""
+        """No new verdict before that: beats may wait that were received in time.
+
+        What is silent already stays so.
+        """
         self._not_before = max(self._not_before, instant)
 
     @property
@@ -265,48 +319,65 @@ class LinkMonitor:
 
     @property
     def legacy_delay_s(self) -> float:
-        """How long a C OpenHA must have been heard out before it is certain that it has seen our START_READY.
+        """How long a C OpenHA must have been heard out before it is certain that it has seen our
+        START_READY.
 
-        It reads a disk only once per link timeout: where nothing but disks is up, the usual delay may be too short.
+        It reads a disk only once per link timeout: where nothing but disks is up, the usual delay
+        may be too short.
         """
         up = [item.link for item in self._listeners.values() if item.is_up]
         if not up or any(not link.kind.is_disk for link in up):
             return START_READY_DELAY_S
         return max(START_READY_DELAY_S, min(link.timeout_s for link in up) + 2 * BEAT_INTERVAL_S)
 
-    def silent_since(self, now: float) -> Optional[float]:
+    def silent_since(self, now: float) -> float | None:
         """When it became certain that the peer is silent on every link, or None while it is not.
 
-        That instant is never in the past when it is found: a check-up script that was begun before did not know of it.
+        That instant is never in the past when it is found: a check-up script that was begun before
+        did not know of it.
         """
-        if self.is_any_up or self.is_deaf or now < max(self._signs_until, *(item.verdict_at for item in self._awaited)):
-            # What ends a silence, signs of life among them, ends what a check-up script proved in it.
+        if (
+            self.is_any_up
+            or self.is_deaf
+            or now < max(self._signs_until, *(item.verdict_at for item in self._awaited))
+        ):
+            # What ends a silence, signs of life among them, ends what a check-up script proved in
+            # it.
             self._silent_since = None
         elif self._silent_since is None and now >= self._not_before:
             self._silent_since = now
         return self._silent_since
 
-    def next_deadline(self, now: float) -> Optional[float]:
+    def next_deadline(self, now: float) -> float | None:
         """Next instant at which a verdict may change."""
-        later = [max(item.verdict_at, self._not_before) for item in self._awaited if item.is_up or item.verdict_at > now]
+        later = [
+            max(item.verdict_at, self._not_before)
+            for item in self._awaited
+            if item.is_up or item.verdict_at > now
+        ]
         if not self.is_any_up:
             later += [instant for instant in (self._not_before, self._signs_until) if instant > now]
         return min(later) if later else None
 
     @property
-    def shortest_timeout_s(self) -> Optional[float]:
+    def shortest_timeout_s(self) -> float | None:
         """Shortest timeout of all links."""
         return min((item.link.timeout_s for item in self._listeners.values()), default=None)
 
-    def sights(self, now: float) -> "tuple[LinkSight, ...]":
+    def sights(self, now: float) -> tuple[LinkSight, ...]:
         """Every link, and the age of its last beat."""
         return tuple(
-            LinkSight(link.link_id, item.is_up, None if item.last_heard is None else now - item.last_heard, link.timeout_s,
-                      item.mute_since is not None)
+            LinkSight(
+                link.link_id,
+                item.is_up,
+                None if item.last_heard is None else now - item.last_heard,
+                link.timeout_s,
+                item.mute_since is not None,
+            )
             for link, item in self._listeners.items()
         )
 
-    def view(self, link: LinkSpec) -> "tuple[bool, Optional[float], int]":
+    def view(self, link: LinkSpec) -> tuple[bool, float | None, int]:
         """Up, last heard, sending thread of one link."""
         item = self._listeners[link]
         return item.is_up, item.last_heard, item.pid

@@ -7,7 +7,6 @@ import ipaddress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import blake2b
-from typing import Optional
 
 SERVICE_NAME_MAX = 63
 """Longest service name, in bytes: what the original's 64-byte field holds."""
@@ -90,19 +89,24 @@ class Policy:
     on_dual_run: OnDualRun = OnDualRun.REPORT
     on_start_failure: OnStartFailure = OnStartFailure.STAY
     priority: int = 1
-    """Of two nodes that lose sight of each other, the one that runs the higher sum of priorities fences first."""
+    """Of two nodes that lose sight of each other, the one that runs the higher sum of priorities
+    fences first."""
     is_defended: bool = False
-    """The node that runs the service fences a silent peer first, although it has nothing to start."""
+    """The node that runs the service fences a silent peer first, although it has nothing to
+    start."""
 
 
 @dataclass(frozen=True)
 class FencingPolicy:
-    """When check-up scripts are run, and what a node may do that has not heard its peer since it was booted."""
+    """When check-up scripts are run, and what a node may do that has not heard its peer since it
+    was booted.
+    """
 
     is_check_always: bool = False
     """Also before a start with a living peer, as the original does it."""
-    boot_alone_s: Optional[float] = None
-    """Seconds after its boot from which a node that never heard its peer may fence it; None: never by itself."""
+    boot_alone_s: float | None = None
+    """Seconds after its boot from which a node that never heard its peer may fence it; None: never
+    by itself."""
     retry_s: float = 10.0
     """After a failed fence; doubled with each failure in a row."""
     is_shared: bool = True
@@ -111,22 +115,25 @@ class FencingPolicy:
 
 @dataclass(frozen=True)
 class ScriptLimits:
-    """Longest time each script of a service may take, in seconds; None stands for the default of core.timing."""
+    """Longest time each script of a service may take, in seconds.
 
-    start_s: Optional[float] = None
-    stop_s: Optional[float] = None
-    check_s: Optional[float] = None
-    probe_s: Optional[float] = None
+    None stands for the default of core.timing.
+    """
+
+    start_s: float | None = None
+    stop_s: float | None = None
+    check_s: float | None = None
+    probe_s: float | None = None
 
 
 @dataclass(frozen=True)
 class LinkSpec:
     """One row of the monitor file: ``node`` sends, every other node listens.
 
-    ``device`` is the interface (net, unicast) or the block device (disk, dio). ``address`` may be a host name (unicast
-    only); ``address`` and ``port`` are empty and 0 on a disk; ``offset`` (blocks of 512 bytes) is 0 on a network. ``line``
-    only serves messages. ``peer_address`` is the only address that a network link listens to; empty if that is not
-    configured.
+    ``device`` is the interface (net, unicast) or the block device (disk, dio). ``address`` may be a
+    host name (unicast only); ``address`` and ``port`` are empty and 0 on a disk; ``offset`` (blocks
+    of 512 bytes) is 0 on a network. ``line`` only serves messages. ``peer_address`` is the only
+    address that a network link listens to; empty if that is not configured.
     """
 
     node: str
@@ -148,7 +155,9 @@ class LinkSpec:
     @property
     def label(self) -> str:
         """How ``hb -s`` names it: ``eth1:239.131.50.10`` or ``/dev/mapper/disk.hb.0:10``."""
-        return f"{self.device}:{self.offset}" if self.kind.is_disk else f"{self.device}:{self.address}"
+        return (
+            f"{self.device}:{self.offset}" if self.kind.is_disk else f"{self.device}:{self.address}"
+        )
 
     @property
     def canonical_address(self) -> str:
@@ -160,7 +169,10 @@ class LinkSpec:
 
     @property
     def shared_name(self) -> str:
-        """The link as both its ends call it: type, and address and port or offset. A device may have another name there."""
+        """The link as both its ends call it: type, and address and port or offset.
+
+        A device may have another name there.
+        """
         place = str(self.offset) if self.kind.is_disk else f"{self.canonical_address} {self.port}"
         return f"{self.kind.value} {place}"
 
@@ -198,7 +210,7 @@ class ServiceSpec:
         """False if the check-up script succeeds whatever the peer does."""
         return self.check not in ALWAYS_TRUE
 
-    def role_of(self, node: str) -> "Role | None":
+    def role_of(self, node: str) -> Role | None:
         """Role of ``node`` for this service, or None if it is not a node of it."""
         if node == self.primary:
             return Role.PRIMARY
@@ -207,28 +219,31 @@ class ServiceSpec:
 
 @dataclass(frozen=True)
 class ClusterSpec:
-    """The whole configuration as node ``node`` sees it. ``services`` and ``links`` keep the order of their files."""
+    """The whole configuration as node ``node`` sees it.
+
+    ``services`` and ``links`` keep the order of their files.
+    """
 
     node: str
     peer: str
-    links: "tuple[LinkSpec, ...]"
-    services: "tuple[ServiceSpec, ...]"
+    links: tuple[LinkSpec, ...]
+    services: tuple[ServiceSpec, ...]
     profile: Profile = Profile.TUTORIAL
-    fence_time_s: Optional[float] = None
+    fence_time_s: float | None = None
     """Declared time within which the check-up script surely fences the peer."""
     fencing: FencingPolicy = FencingPolicy()
 
     @property
-    def senders(self) -> "tuple[LinkSpec, ...]":
+    def senders(self) -> tuple[LinkSpec, ...]:
         """Links this node sends on."""
         return tuple(link for link in self.links if link.node == self.node)
 
     @property
-    def listeners(self) -> "tuple[LinkSpec, ...]":
+    def listeners(self) -> tuple[LinkSpec, ...]:
         """Links this node listens on."""
         return tuple(link for link in self.links if link.node == self.peer)
 
     @property
-    def own_services(self) -> "tuple[ServiceSpec, ...]":
+    def own_services(self) -> tuple[ServiceSpec, ...]:
         """Services that this node is primary or secondary of."""
         return tuple(svc for svc in self.services if svc.role_of(self.node) is not None)

@@ -1,13 +1,15 @@
-"""Questions to the fence of a node that waits because it has not heard its peer since it booted: is that one off?
+"""Questions to the fence of a node that waits because it has not heard its peer since it booted: is
+that one off?
 
-A proof that shoots nobody. Only a fence is asked that has a status of its own. It must say off twice, ``POWER_GAP_S`` apart,
-to the questions of one service, with nothing heard of the peer meanwhile; on, or no clear answer, begins anew later.
+A proof that shoots nobody. Only a fence is asked that has a status of its own. It must say off
+twice, ``POWER_GAP_S`` apart, to the questions of one service, with nothing heard of the peer
+meanwhile; on, or no clear answer, begins anew later.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Collection, Optional
+from collections.abc import Collection
 
 from opensvc_openha.core.events import ScriptOutcome
 from opensvc_openha.core.timing import POWER_AGAIN_S, POWER_GAP_S
@@ -19,18 +21,18 @@ class PowerQuestions:
     """What was asked last, and what was said."""
 
     def __init__(self) -> None:
-        self.tells: "frozenset[str]" = frozenset()
+        self.tells: frozenset[str] = frozenset()
         """Services whose fence has a status."""
-        self._asked: Optional[str] = None
+        self._asked: str | None = None
         """The service whose fence is being asked."""
         self._is_void = False
         """The peer was heard, or this node was stalled, since it was asked."""
-        self._off: Optional[str] = None
+        self._off: str | None = None
         """The service whose fence said off last."""
         self._last = ""
         self._next_at = -math.inf
         self.said = ""
-        self.said_at: Optional[float] = None
+        self.said_at: float | None = None
         self.said_of = ""
 
     def void(self) -> None:
@@ -38,12 +40,17 @@ class PowerQuestions:
         self._off, self._is_void = None, True
 
     @property
-    def due_at(self) -> Optional[float]:
-        """When the next question may be put; None while one is under way, or nobody can be asked."""
+    def due_at(self) -> float | None:
+        """When the next question may be put.
+
+        None while one is under way, or nobody can be asked.
+        """
         return None if self._asked is not None or not self.tells else self._next_at
 
-    def choose(self, services: "Collection[str]") -> Optional[str]:
-        """Of the services that wait, the one whose fence is asked: the same twice for a proof, else one after the other."""
+    def choose(self, services: Collection[str]) -> str | None:
+        """Of the services that wait, the one whose fence is asked: the same twice for a proof, else
+        one after the other.
+        """
         able = sorted(self.tells.intersection(services))
         if not able:
             return None
@@ -56,8 +63,10 @@ class PowerQuestions:
         self._asked = self._last = service
         self._is_void = False
 
-    def answered(self, service: str, outcome: ScriptOutcome, now: float) -> "tuple[bool, str]":
-        """Takes an answer; True if the peer is proved off by it, and what is worth a line, if it is news."""
+    def answered(self, service: str, outcome: ScriptOutcome, now: float) -> tuple[bool, str]:
+        """Takes an answer; True if the peer is proved off by it, and what is worth a line, if it is
+        news.
+        """
         if service != self._asked:
             return False, ""
         self._asked = None
@@ -68,4 +77,9 @@ class PowerQuestions:
         is_proved = is_off and self._off == service
         self._off = service if is_off and not is_proved else None
         self._next_at = now + (POWER_GAP_S if is_off else POWER_AGAIN_S)
-        return is_proved, f"the fence of {service} says of the peer's power: {word}" if is_news or is_proved else ""
+        return (
+            is_proved,
+            f"the fence of {service} says of the peer's power: {word}"
+            if is_news or is_proved
+            else "",
+        )

@@ -1,16 +1,31 @@
 """One service on this node: its state, the script that runs for it, and who waits for an answer.
 
-It applies rows of the table and turns them into actions. It knows neither links nor the other services.
+It applies rows of the table and turns them into actions. It knows neither links nor the other
+services.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Optional
 
-from opensvc_openha.core.actions import Action, Answer, Persist, Record, RecordKind, RunScript, AnswerCode
-from opensvc_openha.core.events import BY_OPERATOR, Command, RecoveredState, Leaving, ScriptKind, ScriptOutcome
+from opensvc_openha.core.actions import (
+    Action,
+    Answer,
+    AnswerCode,
+    Persist,
+    Record,
+    RecordKind,
+    RunScript,
+)
+from opensvc_openha.core.events import (
+    BY_OPERATOR,
+    Command,
+    Leaving,
+    RecoveredState,
+    ScriptKind,
+    ScriptOutcome,
+)
 from opensvc_openha.core.fencing import Fencing
 from opensvc_openha.core.model import OnDualRun, Role, ServiceSpec
 from opensvc_openha.core.peer_view import Evidence, PeerView
@@ -68,7 +83,9 @@ class _Pending:
 
 @dataclass(frozen=True)
 class _Doubt:
-    """This node was away: what it announces from ``seq`` on must be acknowledged before it is sure of its service again."""
+    """This node was away: what it announces from ``seq`` on must be acknowledged before it is sure
+    of its service again.
+    """
 
     seq: int
     cause: str
@@ -76,24 +93,36 @@ class _Doubt:
 
 _RUNS = frozenset({ServiceState.STARTED, ServiceState.FROZEN_START})
 _HAS_COPY = _RUNS | {ServiceState.STOPPING}
-"""What a peer announces that has a copy: it may end it so soon that the beat before is never heard."""
+"""What a peer announces that has a copy: it may end it so soon that the beat before is never
+heard."""
 _DUAL_RUN_ENDS = {
     ServiceState.UNKNOWN: "the peer's copy is not known any more",
-    ServiceState.STOP_FAILED: "the peer's stop script failed: some of that copy may still run there",
+    ServiceState.STOP_FAILED: (
+        "the peer's stop script failed: some of that copy may still run there"
+    ),
 }
-_ENDS_PARTS = frozenset({Trigger.PROBE_UP, Trigger.PROBE_DOWN, Trigger.FORCE_STOP, Trigger.FORCE_START})
+_ENDS_PARTS = frozenset(
+    {Trigger.PROBE_UP, Trigger.PROBE_DOWN, Trigger.FORCE_STOP, Trigger.FORCE_START}
+)
 """What is known after these is the whole: that parts of the service were found up holds no more."""
 _NOTHING_STARTED = frozenset({Trigger.CHECK_FAILED, Trigger.START_NOT_BEGUN})
 _KNOWN_OUT = frozenset({Evidence.OUT, Evidence.OUT_ACKED, Evidence.DEPARTED_STOPPED})
 _OWNS = frozenset({ServiceState.STARTING, ServiceState.STARTED})
-"""States that the engine entered by itself, and that it leaves when the peer has taken the service meanwhile."""
+"""States that the engine entered by itself, and that it leaves when the peer has taken the service
+meanwhile."""
 
 
 class ServiceMachine:
     """State machine of one service on this node."""
 
     def __init__(
-        self, spec: ServiceSpec, role: Role, learned: RecoveredState, now: float, pace: Pace, fencing: Fencing
+        self,
+        spec: ServiceSpec,
+        role: Role,
+        learned: RecoveredState,
+        now: float,
+        pace: Pace,
+        fencing: Fencing,
     ) -> None:
         self.spec = spec
         self._fencing = fencing
@@ -103,13 +132,14 @@ class ServiceMachine:
         self.then = learned.then
         self.reason = self._learned_reason = learned.reason
         self.since = now
-        self.running: Optional[ScriptKind] = None
-        self.ready_seq: Optional[int] = None
+        self.running: ScriptKind | None = None
+        self.ready_seq: int | None = None
         self._ready_since = now
         self._hold_until = now
         self._is_hold_for_peer = False
-        self._stopped_seq: Optional[int] = None
-        """The beat that leaves the service to the peer: the peer has not declined before it has taken that into account."""
+        self._stopped_seq: int | None = None
+        """The beat that leaves the service to the peer: the peer has not declined before it has
+        taken that into account."""
         self._check_began = now
         # A daemon that finds the service running was away for an unknown time.
         self._doubt = _Doubt(0, "the daemon was restarted") if learned.state in _OWNS else None
@@ -118,16 +148,18 @@ class ServiceMachine:
         self._put_offs = 0
         """So often a script was not begun, since one was."""
         self._is_reported_down = False
-        self._look_at: Optional[float] = None
-        """Parts of the service were found up though it is stopped: the wrapper is asked again then."""
+        self._look_at: float | None = None
+        """Parts of the service were found up though it is stopped: the wrapper is asked again
+        then."""
         self._seems_up = False
-        """Somebody saw it up though it is stopped: the wrapper is asked, and until it answers the peer is not told "out"."""
+        """Somebody saw it up though it is stopped: the wrapper is asked, and until it answers the
+        peer is not told "out"."""
         self._dual = DualRun()
         self._failures = StartFailures()
-        self._pending: Optional[_Pending] = None
+        self._pending: _Pending | None = None
         self._must_probe = learned.must_probe
 
-    def begin(self, view: PeerView) -> "list[Action]":
+    def begin(self, view: PeerView) -> list[Action]:
         """First actions of a daemon's life: ask the wrapper where the STATE file is not enough."""
         if not self._must_probe:
             return []
@@ -136,12 +168,16 @@ class ServiceMachine:
         return [self._script(ScriptKind.PROBE, view)]
 
     def seems_up(self) -> None:
-        """What was seen may be over by now, so it decides nothing: the wrapper is asked by this engine, in its order."""
+        """What was seen may be over by now, so it decides nothing: the wrapper is asked by this
+        engine, in its order.
+        """
         if self.state in PEER_OUT and self.running is None:
             self._seems_up = True
             self._learned_reason = "it seemed to be up"
 
-    def evaluate(self, view: PeerView, leaving: Optional[Leaving], now: float, next_seq: int) -> "list[Action]":
+    def evaluate(
+        self, view: PeerView, leaving: Leaving | None, now: float, next_seq: int
+    ) -> list[Action]:
         """Applies what may have changed outside: the peer, the time, this node's wish to leave."""
         done = self._note_confirmation(view, now) + self._note_dual_run(view, now)
         if self._is_hold_for_peer and view.state_of(self.spec.name) in _RUNS:
@@ -150,19 +186,29 @@ class ServiceMachine:
         return done + self._apply(Trigger.EVALUATE, view, leaving, now, next_seq)
 
     def mark_ownership_unconfirmed(self, cause: str, next_seq: int) -> None:
-        """This node was stalled for so long that the peer may have taken the service: it is asked first."""
+        """This node was stalled for so long that the peer may have taken the service: it is asked
+        first.
+        """
         if self.state in _OWNS:
             self._doubt = _Doubt(next_seq, cause)
 
     def void_proof(self, next_seq: int) -> None:
-        """What the peer acknowledged before a stall of this node may be long over: it is asked again."""
+        """What the peer acknowledged before a stall of this node may be long over: it is asked
+        again.
+        """
         if self.ready_seq is not None:
             self.ready_seq = next_seq
 
     def script_exited(
-        self, kind: ScriptKind, outcome: ScriptOutcome, detail: str, view: PeerView, leaving: Optional[Leaving],
-        now: float, next_seq: int,
-    ) -> "list[Action]":
+        self,
+        kind: ScriptKind,
+        outcome: ScriptOutcome,
+        detail: str,
+        view: PeerView,
+        leaving: Leaving | None,
+        now: float,
+        next_seq: int,
+    ) -> list[Action]:
         """Takes the end of a script; one that this machine does not wait for is ignored."""
         if self.running is not kind:
             return []
@@ -187,8 +233,10 @@ class ServiceMachine:
         self._put_off_until = now + min(wait_s, PUT_OFF_MAX_S)
         self._put_offs += 1
 
-    def store_failed(self, detail: str, view: PeerView, now: float, next_seq: int) -> "list[Action]":
-        """The state could not be written: nothing is started on a state that a crash would forget."""
+    def store_failed(self, detail: str, view: PeerView, now: float, next_seq: int) -> list[Action]:
+        """The state could not be written: nothing is started on a state that a crash would
+        forget.
+        """
         was_fencing = self.running is ScriptKind.CHECK
         actions = self._apply(Trigger.STORE_FAILED, view, None, now, next_seq, detail)
         if was_fencing and self.running is None:
@@ -197,12 +245,27 @@ class ServiceMachine:
         return actions
 
     def command(
-        self, command_id: int, command: Command, view: PeerView, leaving: Optional[Leaving], now: float, next_seq: int,
+        self,
+        command_id: int,
+        command: Command,
+        view: PeerView,
+        leaving: Leaving | None,
+        now: float,
+        next_seq: int,
         by: str = BY_OPERATOR,
-    ) -> "list[Action]":
+    ) -> list[Action]:
         """Carries out an operator's command, or refuses it."""
         if leaving is not None:
-            return [self._answer(command_id, command, AnswerCode.REFUSED, view, "the daemon is leaving", is_ok=False)]
+            return [
+                self._answer(
+                    command_id,
+                    command,
+                    AnswerCode.REFUSED,
+                    view,
+                    "the daemon is leaving",
+                    is_ok=False,
+                )
+            ]
         waiting, self._pending = self._pending, _Pending(command_id, command, by)
         actions = self._apply(Trigger(command.value), view, leaving, now, next_seq, waiting=waiting)
         if actions:
@@ -210,30 +273,53 @@ class ServiceMachine:
         self._pending = waiting
         detail = f"its {self.running.value} script is running" if self.running else ""
         if command is Command.STOP and self.state is ServiceState.STARTED and not detail:
-            detail = "the peer says that it could not start it: see service -s -v there; freeze-stop stops it all the same"
+            detail = (
+                "the peer says that it could not start it: see service -s -v there; freeze-stop"
+                " stops it all the same"
+            )
         return [self._answer(command_id, command, AnswerCode.REFUSED, view, detail, is_ok=False)]
 
     def _apply(
-        self, trigger: Trigger, view: PeerView, leaving: Optional[Leaving], now: float, next_seq: int,
-        detail: str = "", waiting: Optional[_Pending] = None,
-    ) -> "list[Action]":
+        self,
+        trigger: Trigger,
+        view: PeerView,
+        leaving: Leaving | None,
+        now: float,
+        next_seq: int,
+        detail: str = "",
+        waiting: _Pending | None = None,
+    ) -> list[Action]:
         situation = self._situation(view, leaving, now)
         row = find_row(self.state, trigger, situation)
         if row is None:
             return []
-        actions: "list[Action]" = []
+        actions: list[Action] = []
         if waiting is not None:
-            actions.append(self._answer(waiting.command_id, waiting.command, AnswerCode.ROLLED_BACK, view,
-                                        f"overtaken by {trigger.value}", is_ok=False))
+            actions.append(
+                self._answer(
+                    waiting.command_id,
+                    waiting.command,
+                    AnswerCode.ROLLED_BACK,
+                    view,
+                    f"overtaken by {trigger.value}",
+                    is_ok=False,
+                )
+            )
         if row.ready is not None:
             actions.append(self._word(row.ready, view))
             if row.ready is AnswerCode.READY_FREEZE_STOP and row.run is ScriptKind.STOP:
                 actions.append(self._word(AnswerCode.READY_STOP, view))
-            if row.ready is AnswerCode.READY_STOP and view.state_of(self.spec.name) is not ServiceState.STOPPED:
+            if (
+                row.ready is AnswerCode.READY_STOP
+                and view.state_of(self.spec.name) is not ServiceState.STOPPED
+            ):
                 actions.append(self._word(AnswerCode.STAYS_HERE, view))
         reason = row.reason.format(
-            evidence=situation.evidence.value, detail=detail, trigger=trigger.value,
-            away=self._doubt.cause if self._doubt else "", policy=self.spec.policy.on_dual_run.value,
+            evidence=situation.evidence.value,
+            detail=detail,
+            trigger=trigger.value,
+            away=self._doubt.cause if self._doubt else "",
+            policy=self.spec.policy.on_dual_run.value,
             learned=self._learned_reason or "as the cluster left it",
             proof=self._proof_text(situation, now),
         )
@@ -259,10 +345,16 @@ class ServiceMachine:
             if row.done is AnswerCode.FROZEN_START and trigger is Trigger.START_OK:
                 actions.append(self._word(AnswerCode.STARTED, view))
             done, self._pending = self._pending, None
-            actions.append(self._answer(done.command_id, done.command, row.done, view, "" if is_ok else reason, is_ok))
+            actions.append(
+                self._answer(
+                    done.command_id, done.command, row.done, view, "" if is_ok else reason, is_ok
+                )
+            )
         return actions
 
-    def _enter(self, row: Row, situation: Situation, reason: str, now: float, next_seq: int) -> "list[Action]":
+    def _enter(
+        self, row: Row, situation: Situation, reason: str, now: float, next_seq: int
+    ) -> list[Action]:
         """Moves to the row's next state; returns what has to be persisted and recorded."""
         old_state, old_then = self.state, self.then
         self.state, self.reason = row.next, reason
@@ -275,7 +367,9 @@ class ServiceMachine:
         self._stopped_seq = next_seq if row.holds and row.trigger is Trigger.STOP_OK else None
         if row.holds:
             self._hold_until = now + self._hold_s(row)
-            self._is_hold_for_peer = row.trigger is not Trigger.STORE_FAILED and not self._failures.is_script
+            self._is_hold_for_peer = (
+                row.trigger is not Trigger.STORE_FAILED and not self._failures.is_script
+            )
         if row.next is ServiceState.START_READY:
             self.ready_seq, self._ready_since = next_seq, now
             if row.trigger is Trigger.START:
@@ -289,24 +383,49 @@ class ServiceMachine:
         self.since = now
         self._note_origin(row, situation, now)
         self._was_never_started = row.trigger in _NOTHING_STARTED
-        moved: "list[Action]" = [Persist(self.spec.name, self.state, self.then)]
+        moved: list[Action] = [Persist(self.spec.name, self.state, self.then)]
         if old_state is not self.state:
             is_found_up = row.trigger is Trigger.PROBE_UP and old_state not in MAY_RUN
-            is_alarm = is_found_up or self.state in (ServiceState.START_FAILED, ServiceState.STOP_FAILED)
+            is_alarm = is_found_up or self.state in (
+                ServiceState.START_FAILED,
+                ServiceState.STOP_FAILED,
+            )
             moved.append(
-                Record(RecordKind.SERVICE, self.spec.name, old_state.name, self.state.name, reason, is_alarm, row.name)
+                Record(
+                    RecordKind.SERVICE,
+                    self.spec.name,
+                    old_state.name,
+                    self.state.name,
+                    reason,
+                    is_alarm,
+                    row.name,
+                )
             )
         return moved
 
-    def _note_parts(self, row: Row, now: float) -> "list[Action]":
-        """Remembers that parts of a stopped service are up; returns what is recorded of it, once."""
+    def _note_parts(self, row: Row, now: float) -> list[Action]:
+        """Remembers that parts of a stopped service are up.
+
+        Returns what is recorded of it, once.
+        """
         was_known, state = self._look_at is not None, self.state
         is_suspect = was_known or self._seems_up
-        is_found = row.trigger is Trigger.PROBE_SOME or (is_suspect and row.trigger is Trigger.PROBE_UNSURE)
+        is_found = row.trigger is Trigger.PROBE_SOME or (
+            is_suspect and row.trigger is Trigger.PROBE_UNSURE
+        )
         if is_found and state in PEER_OUT:
             self._look_at = now + PROBE_AGAIN_S
             if not was_known:
-                return [Record(RecordKind.SERVICE, self.spec.name, state.name, state.name, self.reason, is_alarm=True)]
+                return [
+                    Record(
+                        RecordKind.SERVICE,
+                        self.spec.name,
+                        state.name,
+                        state.name,
+                        self.reason,
+                        is_alarm=True,
+                    )
+                ]
         elif row.trigger in _ENDS_PARTS or row.run in (ScriptKind.START, ScriptKind.STOP):
             self._look_at = None
         return []
@@ -323,12 +442,14 @@ class ServiceMachine:
     def _hold_s(self, row: Row) -> float:
         if row.trigger is Trigger.STORE_FAILED:
             return STORE_RETRY_S
-        if row.trigger in _NOTHING_STARTED or (row.trigger is Trigger.STOP_OK and self._failures.is_script):
+        if row.trigger in _NOTHING_STARTED or (
+            row.trigger is Trigger.STOP_OK and self._failures.is_script
+        ):
             return START_FAILURE_HOLD_S
         # Two nodes that take the same role must not step back and forward in step.
         return STOP_HOLD_S * (1.5 if self._goes_second else 1)
 
-    def _situation(self, view: PeerView, leaving: Optional[Leaving], now: float) -> Situation:
+    def _situation(self, view: PeerView, leaving: Leaving | None, now: float) -> Situation:
         silent = view.silent_since
         stops_at = self._dual.stops_at(self.spec.policy, self.role, self.pace.beat_interval_s)
         return Situation(
@@ -338,15 +459,20 @@ class ServiceMachine:
             then=self.then,
             is_legacy=view.newest is not None and view.newest.is_legacy,
             is_watched_out=view.is_watched_out(self.spec.name, self._ready_since, now),
-            is_delay_over=silent is not None and now >= max(silent, self._ready_since) + self.pace.start_ready_delay_s,
+            is_delay_over=silent is not None
+            and now >= max(silent, self._ready_since) + self.pace.start_ready_delay_s,
             is_held=now < self._hold_until or self.is_stop_unheard(view),
             is_check_valid=self._is_proved(silent, now),
             is_check_always=self._fencing.spec.fencing.is_check_always,
-            may_fence=not self.spec.is_fenced or silent is None or self._fencing.may_take_off(self.spec, view, now),
+            may_fence=not self.spec.is_fenced
+            or silent is None
+            or self._fencing.may_take_off(self.spec, view, now),
             is_put_off=now < self._put_off_until,
             is_boot_blocked=self._fencing.is_boot_blocked(self.spec, now),
             is_retry_due=now >= self._fencing.retry_at(self.spec),
-            is_defending=self.spec.policy.is_defended and self.spec.is_fenced and not self._fencing.is_peer_fenced,
+            is_defending=self.spec.policy.is_defended
+            and self.spec.is_fenced
+            and not self._fencing.is_peer_fenced,
             is_ownership_unconfirmed=self._doubt is not None,
             is_peer_started=view.state_of(self.spec.name) in _RUNS,
             is_copy_to_stop=stops_at is not None and now >= stops_at,
@@ -359,51 +485,85 @@ class ServiceMachine:
             is_look_due=self._seems_up or (self._look_at is not None and now >= self._look_at),
             is_peer_unready=self._is_peer_unready(view),
             was_never_started=self._was_never_started,
-            is_stuck=self.state is ServiceState.START_READY and now >= self._ready_since + STUCK_S and self._goes_second,
+            is_stuck=self.state is ServiceState.START_READY
+            and now >= self._ready_since + STUCK_S
+            and self._goes_second,
             leaving=leaving,
         )
 
-    def _is_proved(self, silent_since: Optional[float], now: float) -> bool:
+    def _is_proved(self, silent_since: float | None, now: float) -> bool:
         """True if it is proved, for this service, that a silent peer runs nothing."""
         if silent_since is None:
             return False
         if self._fencing.proof_for(self.spec, now) is not None:
             return True
-        # A script that always succeeds is believed for the service it was run for, as the original does.
+        # A script that always succeeds is believed for the service it was run for, as the original
+        # does.
         has_ended = self.state is ServiceState.STARTING and self.running is ScriptKind.CHECK
         return not self.spec.is_fenced and has_ended and silent_since <= self._check_began
 
     def _proof_text(self, situation: Situation, now: float) -> str:
         proof = self._fencing.proof_for(self.spec, now)
-        return f", proved out: {proof.text}" if proof and situation.evidence is Evidence.SILENT else ""
+        return (
+            f", proved out: {proof.text}" if proof and situation.evidence is Evidence.SILENT else ""
+        )
 
-    def _note_confirmation(self, view: PeerView, now: float) -> "list[Action]":
-        """Ends the doubt once the peer, having heard this node again, says that it does not run the service."""
+    def _note_confirmation(self, view: PeerView, now: float) -> list[Action]:
+        """Ends the doubt once the peer, having heard this node again, says that it does not run the
+        service.
+        """
         if self._doubt is None or self.running is ScriptKind.PROBE:
             return []
         evidence = view.evidence(self.spec.name, self._doubt.seq)
         is_heard_out = evidence in (Evidence.OUT_ACKED, Evidence.DEPARTED_STOPPED)
         is_heard_busy = evidence is Evidence.BUSY and view.acked_seq >= self._doubt.seq
-        if not (is_heard_out or is_heard_busy or view.is_watched_out(self.spec.name, self.since, now)):
+        if not (
+            is_heard_out or is_heard_busy or view.is_watched_out(self.spec.name, self.since, now)
+        ):
             return []
         text, self._doubt = f"{self._doubt.cause}; the peer confirms that it does not run it", None
         self.reason = text
         return [Record(RecordKind.SERVICE, self.spec.name, self.state.name, self.state.name, text)]
 
-    def _note_dual_run(self, view: PeerView, now: float) -> "list[Action]":
+    def _note_dual_run(self, view: PeerView, now: float) -> list[Action]:
         """Records once when both nodes are found to run the service, and once when that is over."""
         peer = view.state_of(self.spec.name)
         is_dual = self.state in _RUNS and peer in _HAS_COPY
         if not self._dual.note(is_dual, now):
             return []
         if is_dual:
-            text = f"DUAL RUN: {self.state.name} here and {peer.name} on the peer; {self._dual_advice(peer)}"
-            return [Record(RecordKind.SERVICE, self.spec.name, self.state.name, "DUAL RUN", text, is_alarm=True)]
+            text = (
+                f"DUAL RUN: {self.state.name} here and {peer.name} on the peer;"
+                f" {self._dual_advice(peer)}"
+            )
+            return [
+                Record(
+                    RecordKind.SERVICE,
+                    self.spec.name,
+                    self.state.name,
+                    "DUAL RUN",
+                    text,
+                    is_alarm=True,
+                )
+            ]
         is_leftover = self.state in _RUNS and peer is ServiceState.STOP_FAILED
-        text = _DUAL_RUN_ENDS.get(peer, "one node runs it again") if self.state in _RUNS else "this copy is being stopped"
-        return [Record(RecordKind.SERVICE, self.spec.name, "DUAL RUN", self.state.name, text, is_alarm=is_leftover)]
+        text = (
+            _DUAL_RUN_ENDS.get(peer, "one node runs it again")
+            if self.state in _RUNS
+            else "this copy is being stopped"
+        )
+        return [
+            Record(
+                RecordKind.SERVICE,
+                self.spec.name,
+                "DUAL RUN",
+                self.state.name,
+                text,
+                is_alarm=is_leftover,
+            )
+        ]
 
-    def next_deadline(self, view: PeerView, now: float) -> Optional[float]:
+    def next_deadline(self, view: PeerView, now: float) -> float | None:
         """When time alone may move this service."""
         if self.state is ServiceState.START_READY:
             if now < self._put_off_until:
@@ -412,11 +572,27 @@ class ServiceMachine:
                 return self._ready_since + STUCK_S
             delay_ends = max(view.silent_since, self._ready_since) + self.pace.start_ready_delay_s
             return max(delay_ends, self._fence_due(view, now)) if now >= delay_ends else delay_ends
-        if self.state is ServiceState.START_FAILED and self._was_never_started and view.silent_since is not None:
+        if (
+            self.state is ServiceState.START_FAILED
+            and self._was_never_started
+            and view.silent_since is not None
+        ):
             return self._fencing.retry_at(self.spec)
-        if self.state is ServiceState.STARTED and self.spec.policy.is_defended and view.silent_since is not None:
-            return max(view.silent_since + self.pace.start_ready_delay_s, self._fence_due(view, now), self._put_off_until)
-        ahead = [self._hold_until] if self.state is ServiceState.STOPPED and self._hold_until > now else []
+        if (
+            self.state is ServiceState.STARTED
+            and self.spec.policy.is_defended
+            and view.silent_since is not None
+        ):
+            return max(
+                view.silent_since + self.pace.start_ready_delay_s,
+                self._fence_due(view, now),
+                self._put_off_until,
+            )
+        ahead = (
+            [self._hold_until]
+            if self.state is ServiceState.STOPPED and self._hold_until > now
+            else []
+        )
         if self._look_at is not None and self.state in PEER_OUT and self.running is None:
             ahead.append(self._look_at)
         if self.state is ServiceState.STOPPED and view.silent_since is not None:
@@ -432,19 +608,33 @@ class ServiceMachine:
             return now
         return max(self._fencing.retry_at(self.spec), self._fencing.turn_opens(view, now))
 
-    def abandon(self, view: PeerView, detail: str) -> "list[Action]":
+    def abandon(self, view: PeerView, detail: str) -> list[Action]:
         """The service is being removed: whoever waits for an answer gets one."""
         waiting, self._pending = self._pending, None
         if waiting is None:
             return []
-        return [self._answer(waiting.command_id, waiting.command, AnswerCode.ROLLED_BACK, view, detail, is_ok=False)]
+        return [
+            self._answer(
+                waiting.command_id,
+                waiting.command,
+                AnswerCode.ROLLED_BACK,
+                view,
+                detail,
+                is_ok=False,
+            )
+        ]
 
     def _is_peer_unready(self, view: PeerView) -> bool:
-        return view.is_unready(self.spec.name) and view.state_of(self.spec.name) is ServiceState.STOPPED
+        return (
+            view.is_unready(self.spec.name)
+            and view.state_of(self.spec.name) is ServiceState.STOPPED
+        )
 
     @property
     def _goes_second(self) -> bool:
-        """The name that sorts last: breaks a tie that the roles cannot, when the nodes' files differ."""
+        """The name that sorts last: breaks a tie that the roles cannot, when the nodes' files
+        differ.
+        """
         own = self.spec.primary if self.role is Role.PRIMARY else self.spec.secondary
         return own == max(self.spec.primary, self.spec.secondary)
 
@@ -452,7 +642,8 @@ class ServiceMachine:
     def announced(self) -> ServiceState:
         """What the peer is told: the state, but nothing that this node is not sure of.
 
-        "Out" is what the peer starts the service on: it is not said before the wrapper was asked, nor while parts are up.
+        "Out" is what the peer starts the service on: it is not said before the wrapper was asked,
+        nor while parts are up.
         """
         if self.state in PEER_OUT:
             is_asked = self._must_probe or self._seems_up or self.running is ScriptKind.PROBE
@@ -467,11 +658,16 @@ class ServiceMachine:
         return self._doubt is not None
 
     def is_stop_unheard(self, view: PeerView) -> bool:
-        """True while a live peer has not taken into account yet that this node has stopped the service and leaves it to it.
+        """True while a live peer has not taken into account yet that this node has stopped the
+        service and leaves it to it.
 
         A peer with many services, or a slow disk, may need longer for that than the hold lasts.
         """
-        if self._stopped_seq is None or view.standing is not PeerStanding.LIVE or (view.newest and view.newest.is_legacy):
+        if (
+            self._stopped_seq is None
+            or view.standing is not PeerStanding.LIVE
+            or (view.newest and view.newest.is_legacy)
+        ):
             return False
         return view.acked_seq < self._stopped_seq
 
@@ -481,14 +677,21 @@ class ServiceMachine:
         if self._doubt is not None and self.state is ServiceState.STARTED:
             return "this node was away and stops its copy"
         policy = self.spec.policy.on_dual_run
-        return "stop it on one node" if policy is OnDualRun.REPORT else f"on_dual_run = {policy.value}"
+        return (
+            "stop it on one node" if policy is OnDualRun.REPORT else f"on_dual_run = {policy.value}"
+        )
 
     @property
     def may_run(self) -> bool:
         """True while some of the service may be in use here."""
-        return self.running is not None or self.state in MAY_RUN or self._look_at is not None or self._seems_up
+        return (
+            self.running is not None
+            or self.state in MAY_RUN
+            or self._look_at is not None
+            or self._seems_up
+        )
 
-    def status(self, view: PeerView, leaving: Optional[Leaving], now: float) -> ServiceStatus:
+    def status(self, view: PeerView, leaving: Leaving | None, now: float) -> ServiceStatus:
         """The service as shown to the operator."""
         peer_state = view.state_of(self.spec.name)
         is_primary = self.role is Role.PRIMARY
@@ -496,14 +699,21 @@ class ServiceMachine:
         if self._dual.since is not None:
             reason = f"DUAL RUN: both nodes run it; {self._dual_advice(peer_state)}"
         elif self._doubt is not None:
-            text = f"{self._doubt.cause}: the peer, {view.standing.value}, has not confirmed yet that it did not take it"
+            text = (
+                f"{self._doubt.cause}: the peer, {view.standing.value}, has not confirmed yet that"
+                " it did not take it"
+            )
             reason = f"{reason}; {text}" if reason else text
         elif view.silent_since is not None and (advice := self._fence_advice(view, now)):
             reason = f"{reason}; {advice}" if reason else advice
         elif self.state is ServiceState.START_FAILED and self._failures.explain(self.spec.policy):
             reason = f"{reason}; {self._failures.explain(self.spec.policy)}"
         elif view.standing is PeerStanding.LIVE and self.spec.name not in view.states:
-            reason = f"{reason}; the peer does not know this service" if reason else "the peer does not know this service"
+            reason = (
+                f"{reason}; the peer does not know this service"
+                if reason
+                else "the peer does not know this service"
+            )
         elif self.state is ServiceState.STOPPED:
             waits_for = explain_standby(self._situation(view, leaving, now), view.standing)
             if view.standing is PeerStanding.UNHEARD and view.held_back:
@@ -526,12 +736,17 @@ class ServiceMachine:
         )
 
     def _fence_advice(self, view: PeerView, now: float) -> str:
-        """What a service waits for that cannot be started before the silent peer is proved out; empty if for nothing unusual."""
+        """What a service waits for that cannot be started before the silent peer is proved out.
+
+        Empty if for nothing unusual.
+        """
         fencing, peer = self._fencing, self._fencing.spec.peer
         confirm = f"if {peer} runs nothing: openha fence confirm {peer}"
         if self.state is ServiceState.STOPPED and fencing.is_boot_blocked(self.spec, now):
             return f"{BOOT_UNANSWERED if fencing.has_heard_one_way else BOOT_BLOCKED}; {confirm}"
-        is_waiting = self.state is ServiceState.START_READY or (self.state is ServiceState.START_FAILED and self._was_never_started)
+        is_waiting = self.state is ServiceState.START_READY or (
+            self.state is ServiceState.START_FAILED and self._was_never_started
+        )
         if not is_waiting or not self.spec.is_fenced:
             return ""
         flight = fencing.flight
@@ -540,11 +755,20 @@ class ServiceMachine:
         retry_s, turn_s = fencing.retry_at(self.spec) - now, fencing.turn_opens(view, now) - now
         if retry_s > 0:
             return f"next try in {retry_s:.0f} s; {confirm}"
-        is_over = self.state is ServiceState.START_READY and now >= self._ready_since + self.pace.start_ready_delay_s
-        return f"this node's turn to fence is in {turn_s:.0f} s; {confirm}" if turn_s > 0 and is_over else ""
+        is_over = (
+            self.state is ServiceState.START_READY
+            and now >= self._ready_since + self.pace.start_ready_delay_s
+        )
+        return (
+            f"this node's turn to fence is in {turn_s:.0f} s; {confirm}"
+            if turn_s > 0 and is_over
+            else ""
+        )
 
-    def explain_confirmed(self, view: PeerView, leaving: Optional[Leaving], now: float) -> str:
-        """What becomes of the service where a person has just confirmed that the peer runs nothing."""
+    def explain_confirmed(self, view: PeerView, leaving: Leaving | None, now: float) -> str:
+        """What becomes of the service where a person has just confirmed that the peer runs
+        nothing.
+        """
         return explain_confirmed(self.state, self._situation(view, leaving, now))
 
     def _script(self, kind: ScriptKind, view: PeerView) -> RunScript:
@@ -554,11 +778,32 @@ class ServiceMachine:
 
     def _word(self, word: AnswerCode, view: PeerView) -> Answer:
         assert self._pending is not None, "a word needs somebody who listens"
-        return Answer(self._pending.command_id, self._pending.command.value, self.spec.name, word, self.state,
-                      view.state_of(self.spec.name))
+        return Answer(
+            self._pending.command_id,
+            self._pending.command.value,
+            self.spec.name,
+            word,
+            self.state,
+            view.state_of(self.spec.name),
+        )
 
     def _answer(
-        self, command_id: int, command: Command, word: AnswerCode, view: PeerView, detail: str, is_ok: bool
+        self,
+        command_id: int,
+        command: Command,
+        word: AnswerCode,
+        view: PeerView,
+        detail: str,
+        is_ok: bool,
     ) -> Answer:
-        return Answer(command_id, command.value, self.spec.name, word, self.state, view.state_of(self.spec.name), detail,
-                      is_last=True, is_ok=is_ok)
+        return Answer(
+            command_id,
+            command.value,
+            self.spec.name,
+            word,
+            self.state,
+            view.state_of(self.spec.name),
+            detail,
+            is_last=True,
+            is_ok=is_ok,
+        )

@@ -1,12 +1,14 @@
-"""Which services only one of the two nodes has: their `services` files were edited on one side first, or for good.
+"""Which services only one of the two nodes has: their `services` files were edited on one side
+first, or for good.
 
-The nodes go on with those they share. A difference is recorded when it begins and when it is over, each way by itself; what
-it consists of at the moment is for the status, so that a peer that invents names fills no log.
+The nodes go on with those they share. A difference is recorded when it begins and when it is over,
+each way by itself; what it consists of at the moment is for the status, so that a peer that invents
+names fills no log.
 """
 
 from __future__ import annotations
 
-from typing import Collection
+from collections.abc import Collection
 
 from opensvc_openha.core.actions import Record, RecordKind
 from opensvc_openha.core.peer_view import PeerView
@@ -16,16 +18,20 @@ _NAMED = 5
 
 
 class ServiceMismatch:
-    """Compares the services of this node with those the peer speaks of, whenever either may have changed."""
+    """Compares the services of this node with those the peer speaks of, whenever either may have
+    changed.
+    """
 
     def __init__(self, node: str, peer: str) -> None:
         self._node = node
         self._peer = peer
-        self.own_only: "tuple[str, ...]" = ()
-        self.peer_only: "tuple[str, ...]" = ()
+        self.own_only: tuple[str, ...] = ()
+        self.peer_only: tuple[str, ...] = ()
 
-    def note(self, own: Collection[str], view: PeerView) -> "list[Record]":
-        """Looks again; a peer that is not heard, or whose names are not all known yet, changes nothing."""
+    def note(self, own: Collection[str], view: PeerView) -> list[Record]:
+        """Looks again; a peer that is not heard, or whose names are not all known yet, changes
+        nothing.
+        """
         newest = view.newest
         if view.standing is not PeerStanding.LIVE or newest is None or not newest.is_complete:
             return []
@@ -33,15 +39,19 @@ class ServiceMismatch:
         before = bool(self.own_only), bool(self.peer_only)
         self.own_only, self.peer_only = tuple(sorted(ours - theirs)), tuple(sorted(theirs - ours))
         done = []
-        for names, was, only, other in ((self.own_only, before[0], self._node, self._peer),
-                                        (self.peer_only, before[1], self._peer, self._node)):
+        for names, was, only, other in (
+            (self.own_only, before[0], self._node, self._peer),
+            (self.peer_only, before[1], self._peer, self._node),
+        ):
             if names and not was:
                 done.append(self._record("SERVICES DIFFER", _difference(names, only, other), True))
             elif was and not names:
-                done.append(self._record("SERVICES AGREE", f"no service is on {only} only any more", False))
+                done.append(
+                    self._record("SERVICES AGREE", f"no service is on {only} only any more", False)
+                )
         return done
 
-    def warnings(self) -> "tuple[str, ...]":
+    def warnings(self) -> tuple[str, ...]:
         """What an operator should know of it."""
         found = []
         if self.own_only:
@@ -54,6 +64,9 @@ class ServiceMismatch:
         return Record(RecordKind.NODE, self._node, "", what, text, is_alarm)
 
 
-def _difference(names: "tuple[str, ...]", only: str, other: str) -> str:
+def _difference(names: tuple[str, ...], only: str, other: str) -> str:
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return f"only {only} has service {', '.join(names[:_NAMED])}{more}: add it on {other} (service -a) or remove it on {only}"
+    return (
+        f"only {only} has service {', '.join(names[:_NAMED])}{more}: add it on {other} (service -a)"
+        f" or remove it on {only}"
+    )

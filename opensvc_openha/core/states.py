@@ -1,7 +1,7 @@
 """The service states of OpenHA, their digits, and the groups the rules speak of.
 
-Digits 0-9 are those of the original's STATE files and heartbeats. FROZEN_START is a state of its own
-here; the original wrote START_READY (7) for it, so that is its digit where only ten exist.
+Digits 0-9 are those of the original's STATE files and heartbeats. FROZEN_START is a state of its
+own here; the original wrote START_READY (7) for it, so that is its digit where only ten exist.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class ServiceState(enum.Enum):
         return 7 if self is ServiceState.FROZEN_START else self.value
 
     @classmethod
-    def from_digit(cls, digit: int) -> "ServiceState":
+    def from_digit(cls, digit: int) -> ServiceState:
         """State for a code 0-9; raises ValueError for anything else."""
         if not 0 <= digit <= 9:
             raise ValueError(f"no service state has the digit {digit!r}")
@@ -52,7 +52,12 @@ RUNS_SOMETHING = frozenset(
 """States of a node that has something to lose by being fenced."""
 
 FENCE_WANTED = frozenset(
-    {ServiceState.STOPPED, ServiceState.START_READY, ServiceState.STARTING, ServiceState.START_FAILED}
+    {
+        ServiceState.STOPPED,
+        ServiceState.START_READY,
+        ServiceState.STARTING,
+        ServiceState.START_FAILED,
+    }
 )
 """States that a silent peer may make a node leave by fencing it, without an operator."""
 

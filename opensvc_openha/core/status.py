@@ -1,13 +1,14 @@
 """What a node says about itself: the one source of `service -s`, `hb -s`, the hb column and JSON.
 
-Instants are monotonic seconds in core and wall-clock seconds once the control socket hands them out.
+Instants are monotonic seconds in core and wall-clock seconds once the control socket hands them
+out.
 """
 
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Mapping, Optional
 
 from opensvc_openha.core.model import Wire
 from opensvc_openha.core.states import ServiceState
@@ -29,8 +30,9 @@ class PeerStanding(enum.Enum):
 class LinkStatus:
     """One end of a heartbeat link on this node.
 
-    ``pid`` is the sending thread, here or on the peer; ``thread`` the one that serves this end on this node;
-    ``updated_at`` the last beat sent or heard. ``counts`` says how many frames were found wrong on it, by reason.
+    ``pid`` is the sending thread, here or on the peer; ``thread`` the one that serves this end on
+    this node; ``updated_at`` the last beat sent or heard. ``counts`` says how many frames were
+    found wrong on it, by reason.
     """
 
     kind: str
@@ -38,7 +40,7 @@ class LinkStatus:
     is_sender: bool
     is_up: bool
     pid: int = 0
-    updated_at: Optional[float] = None
+    updated_at: float | None = None
     reason: str = ""
     device: str = ""
     address: str = ""
@@ -46,7 +48,7 @@ class LinkStatus:
     offset: int = 0
     timeout_s: float = 0.0
     thread: int = 0
-    counts: "Mapping[str, int]" = field(default_factory=dict)
+    counts: Mapping[str, int] = field(default_factory=dict)
     wire: str = Wire.OWN.value
 
 
@@ -54,21 +56,24 @@ class LinkStatus:
 class AuthStatus:
     """How heartbeats are authenticated: the mode in force, and the ids of the keys.
 
-    ``sends`` is the key of our beats, ``accepts`` are the keys a beat may come with; ``peer_sends`` and
-    ``peer_knows`` are what the peer's last authenticated beat came with, and the newest key it has.
+    ``sends`` is the key of our beats, ``accepts`` are the keys a beat may come with; ``peer_sends``
+    and ``peer_knows`` are what the peer's last authenticated beat came with, and the newest key it
+    has.
     """
 
     mode: str = "off"
     cluster: str = ""
     sends: str = ""
-    accepts: "tuple[str, ...]" = ()
+    accepts: tuple[str, ...] = ()
     peer_sends: str = ""
     peer_knows: str = ""
 
 
 @dataclass(frozen=True)
 class ServiceStatus:
-    """One service as this node sees it; ``reason`` says why its own state is what it is or what it waits for.
+    """One service as this node sees it.
+
+    ``reason`` says why its own state is what it is or what it waits for.
 
     ``script`` is which of its scripts runs at the moment, empty for none.
     """
@@ -78,10 +83,10 @@ class ServiceStatus:
     secondary: str
     primary_state: ServiceState
     secondary_state: ServiceState
-    own_state: Optional[ServiceState]
-    peer_state: Optional[ServiceState]
+    own_state: ServiceState | None
+    peer_state: ServiceState | None
     reason: str = ""
-    since: Optional[float] = None
+    since: float | None = None
     script: str = ""
     unready: str = ""
     """Why this node could not start it now; empty if nothing speaks against it."""
@@ -91,104 +96,114 @@ class ServiceStatus:
 
 @dataclass(frozen=True)
 class LinkSight:
-    """One listener at the moment of a decision; ``silence_s`` is the age of its last beat, None if none ever came.
+    """One listener at the moment of a decision.
+
+    ``silence_s`` is the age of its last beat, None if none ever came.
 
     ``is_mute`` if the peer had said that it cannot send there.
     """
 
     link_id: str
     is_up: bool
-    silence_s: Optional[float]
+    silence_s: float | None
     timeout_s: float
     is_mute: bool = False
 
 
 @dataclass(frozen=True)
 class Sight:
-    """What a node saw when it decided: its links, how the peer stood, and how late the node itself was.
+    """What a node saw when it decided: its links, how the peer stood, and how late the node itself
+    was.
 
-    ``at`` is the monotonic instant of the step, ``late_s`` by how much it came too late, ``stall_limit_s`` the lateness
-    from which a verdict about the peer is put off; None if there is no link.
+    ``at`` is the monotonic instant of the step, ``late_s`` by how much it came too late,
+    ``stall_limit_s`` the lateness from which a verdict about the peer is put off; None if there is
+    no link.
     """
 
     at: float
-    links: "tuple[LinkSight, ...]"
+    links: tuple[LinkSight, ...]
     standing: PeerStanding
     late_s: float
-    stall_limit_s: Optional[float]
+    stall_limit_s: float | None
 
 
 @dataclass(frozen=True)
 class FenceGroup:
-    """Services that one fence serves; ``name`` is empty for those whose check-up script proves nothing.
+    """Services that one fence serves.
 
-    ``took_s`` is the longest that it was seen to take, None if it never succeeded; ``retry_at`` the earliest next attempt
-    after ``failures`` in a row; ``detail`` how the last one ended; ``limit_s`` the limit of the script, the longest of these
-    services.
+    ``name`` is empty for those whose check-up script proves nothing.
+
+    ``took_s`` is the longest that it was seen to take, None if it never succeeded; ``retry_at`` the
+    earliest next attempt after ``failures`` in a row; ``detail`` how the last one ended;
+    ``limit_s`` the limit of the script, the longest of these services.
     """
 
     name: str
     check: str
-    services: "tuple[str, ...]"
-    took_s: Optional[float] = None
+    services: tuple[str, ...]
+    took_s: float | None = None
     failures: int = 0
-    retry_at: Optional[float] = None
+    retry_at: float | None = None
     detail: str = ""
-    worked_at: Optional[float] = None
-    failed_at: Optional[float] = None
+    worked_at: float | None = None
+    failed_at: float | None = None
     """When it last did either, in wall-clock seconds."""
-    limit_s: Optional[float] = None
+    limit_s: float | None = None
 
 
 @dataclass(frozen=True)
 class FencingStatus:
     """How this node would make sure that its peer is out.
 
-    ``turn`` and ``peer_turn`` say who holds the right to fence first. ``is_blocked`` if it has not heard its peer since its
-    machine was booted, and may therefore not fence. ``opens_at`` is its next turn while the peer is silent.
+    ``turn`` and ``peer_turn`` say who holds the right to fence first. ``is_blocked`` if it has not
+    heard its peer since its machine was booted, and may therefore not fence. ``opens_at`` is its
+    next turn while the peer is silent.
     """
 
-    groups: "tuple[FenceGroup, ...]" = ()
+    groups: tuple[FenceGroup, ...] = ()
     turn: str = "none"
     peer_turn: str = ""
     has_heard: bool = False
     is_blocked: bool = False
-    boot_alone_s: Optional[float] = None
-    alone_at: Optional[float] = None
+    boot_alone_s: float | None = None
+    alone_at: float | None = None
     """When it may fence by itself all the same, if it is blocked and time alone ends that."""
-    opens_at: Optional[float] = None
+    opens_at: float | None = None
     proof: str = ""
     flight: str = ""
-    fence_s: Optional[float] = None
+    fence_s: float | None = None
     power_said: str = ""
     power_said_of: str = ""
-    power_said_at: Optional[float] = None
+    power_said_at: float | None = None
     """What the fence of a service said last of the peer's power, while this node waits for that."""
-    power_tellers: "tuple[str, ...]" = ()
+    power_tellers: tuple[str, ...] = ()
     """Services whose fence can say it."""
     confirmed_by: str = ""
-    confirmed_at: Optional[float] = None
+    confirmed_at: float | None = None
     """Whose word that the peer runs nothing holds now, and since when."""
 
 
 @dataclass(frozen=True)
 class NodeStatus:
-    """Snapshot of one node daemon. ``own_only`` and ``peer_only`` are services that one of the nodes does not have."""
+    """Snapshot of one node daemon.
+
+    ``own_only`` and ``peer_only`` are services that one of the nodes does not have.
+    """
 
     node: str
     peer: str
     pid: int
     peer_standing: PeerStanding
     peer_reason: str
-    links: "tuple[LinkStatus, ...]"
-    services: "tuple[ServiceStatus, ...]"
-    warnings: "tuple[str, ...]" = ()
+    links: tuple[LinkStatus, ...]
+    services: tuple[ServiceStatus, ...]
+    warnings: tuple[str, ...] = ()
     authentication: AuthStatus = AuthStatus()
     scheduling: str = ""
-    own_only: "tuple[str, ...]" = ()
-    peer_only: "tuple[str, ...]" = ()
+    own_only: tuple[str, ...] = ()
+    peer_only: tuple[str, ...] = ()
     fencing: FencingStatus = FencingStatus()
 
-    def service(self, name: str) -> Optional[ServiceStatus]:
+    def service(self, name: str) -> ServiceStatus | None:
         """Status of one service, or None if this node does not know it."""
         return next((svc for svc in self.services if svc.name == name), None)

@@ -1,7 +1,9 @@
-"""THE table: for each own state and trigger, under which guard the service goes to which state, and what runs.
+"""THE table: for each own state and trigger, under which guard the service goes to which state, and
+what runs.
 
-The first row whose guard holds is applied. An operator's command without such a row is refused; any other trigger
-without one changes nothing. Where a row leads from and to the same state, only its script, freeze or hold matters.
+The first row whose guard holds is applied. An operator's command without such a row is refused; any
+other trigger without one changes nothing. Where a row leads from and to the same state, only its
+script, freeze or hold matters.
 
     unfreeze                 evidence                 check-up        start
     FROZEN_STOP -> STOPPED -----------> START_READY ----------> STARTING ------> STARTED -> STOPPING -> STOPPED
@@ -14,8 +16,8 @@ without one changes nothing. Where a row leads from and to the same state, only 
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Callable, Optional
 
 from opensvc_openha.core.actions import AnswerCode
 from opensvc_openha.core.events import Leaving, ScriptKind
@@ -72,19 +74,21 @@ class Situation:
 
     role: Role
     evidence: Evidence
-    running: Optional[ScriptKind] = None
-    then: Optional[S] = None
+    running: ScriptKind | None = None
+    then: S | None = None
     """Frozen state the running operation must end in."""
     is_delay_over: bool = False
     """The start-ready delay has passed since the peer fell silent and since START_READY began."""
     is_held: bool = False
     """A hold after an operator's stop, or after a state could not be written, is not over."""
     is_check_valid: bool = False
-    """The peer is proved out: a check-up script that began after it had fallen silent succeeded, or a person confirmed it."""
+    """The peer is proved out: a check-up script that began after it had fallen silent succeeded, or
+    a person confirmed it."""
     is_check_always: bool = False
     """The check-up script is run before a start with a living peer, too."""
     may_fence: bool = True
-    """No fence is in flight, none failed just now, this node has heard its peer since it booted, and it is its turn."""
+    """No fence is in flight, none failed just now, this node has heard its peer since it booted,
+    and it is its turn."""
     is_boot_blocked: bool = False
     """The peer has not answered this node since it booted: it neither fences nor starts."""
     is_put_off: bool = False
@@ -96,15 +100,18 @@ class Situation:
     is_legacy: bool = False
     """The peer is heard as a C OpenHA: it acknowledges nothing."""
     is_watched_out: bool = False
-    """Such a peer said that it is out, and the same, in every beat of the whole start-ready delay."""
+    """Such a peer said that it is out, and the same, in every beat of the whole start-ready
+    delay."""
     is_ownership_unconfirmed: bool = False
-    """This node was away (restarted, or stalled) while it ran the service, and the peer has not confirmed it since."""
+    """This node was away (restarted, or stalled) while it ran the service, and the peer has not
+    confirmed it since."""
     is_peer_started: bool = False
     """The peer is heard and says that it runs the service, with its start script over."""
     is_copy_to_stop: bool = False
     """Both nodes run the service, and by the policy this one stops its copy now."""
     is_to_hand_over: bool = False
-    """A start script failed here, and by the policy the peer, which is STOPPED, gets the service."""
+    """A start script failed here, and by the policy the peer, which is STOPPED, gets the
+    service."""
     is_reported_down: bool = False
     """Frozen as started, but the wrapper said that nothing runs."""
     is_found_in_part: bool = False
@@ -114,31 +121,43 @@ class Situation:
     is_peer_unready: bool = False
     """The peer is STOPPED and would take the service, but says that it could not start it."""
     was_never_started: bool = False
-    """START_FAILED since the check-up script failed while the peer was silent: nothing was started."""
+    """START_FAILED since the check-up script failed while the peer was silent: nothing was
+    started."""
     is_stuck: bool = False
     """START_READY on both nodes for too long, and this one has to yield whatever its role."""
-    leaving: Optional[Leaving] = None
+    leaving: Leaving | None = None
 
 
 Guard = Callable[[Situation], bool]
-_HEARD = (Evidence.OUT, Evidence.OUT_ACKED, Evidence.DEPARTED_STOPPED, Evidence.READY, Evidence.RUNS, Evidence.BUSY)
+_HEARD = (
+    Evidence.OUT,
+    Evidence.OUT_ACKED,
+    Evidence.DEPARTED_STOPPED,
+    Evidence.READY,
+    Evidence.RUNS,
+    Evidence.BUSY,
+)
 
 
 @dataclass(frozen=True)
 class Row:
-    """One rule. ``then`` is kept unless ``sets_then`` says otherwise; ``words`` are told to the operator who asked."""
+    """One rule.
+
+    ``then`` is kept unless ``sets_then`` says otherwise; ``words`` are told to the operator who
+    asked.
+    """
 
     state: S
     trigger: Trigger
     guard: Guard
     next: S
     reason: str
-    run: Optional[ScriptKind] = None
+    run: ScriptKind | None = None
     sets_then: bool = False
-    frozen_target: Optional[S] = None
+    frozen_target: S | None = None
     holds: bool = False
-    ready: Optional[AnswerCode] = None
-    done: Optional[AnswerCode] = None
+    ready: AnswerCode | None = None
+    done: AnswerCode | None = None
 
     @property
     def name(self) -> str:
@@ -158,7 +177,12 @@ def _may_begin(s: Situation) -> bool:
 
 
 def _may_retry(s: Situation) -> bool:
-    return s.was_never_started and s.evidence is Evidence.SILENT and (s.is_retry_due or s.is_check_valid) and _may_begin(s)
+    return (
+        s.was_never_started
+        and s.evidence is Evidence.SILENT
+        and (s.is_retry_due or s.is_check_valid)
+        and _may_begin(s)
+    )
 
 
 def _is_proved_out(s: Situation) -> bool:
@@ -169,7 +193,13 @@ def _is_proved_out(s: Situation) -> bool:
 
 def _may_check(s: Situation) -> bool:
     if s.evidence is Evidence.SILENT:
-        return s.leaving is None and s.is_delay_over and s.may_fence and not s.is_boot_blocked and not s.is_put_off
+        return (
+            s.leaving is None
+            and s.is_delay_over
+            and s.may_fence
+            and not s.is_boot_blocked
+            and not s.is_put_off
+        )
     return not s.is_put_off and s.leaving is None and s.is_check_always and _is_proved_out(s)
 
 
@@ -179,15 +209,23 @@ def _may_defend(s: Situation) -> bool:
 
 
 def _needs_no_check(s: Situation) -> bool:
-    return not s.is_put_off and _may_start(s) and (s.evidence is Evidence.SILENT or not s.is_check_always)
+    return (
+        not s.is_put_off
+        and _may_start(s)
+        and (s.evidence is Evidence.SILENT or not s.is_check_always)
+    )
 
 
 def _may_start(s: Situation) -> bool:
-    """The start rule: acknowledged or left out, or silent with a check-up script that succeeded after it.
+    """The start rule: acknowledged or left out, or silent with a check-up script that succeeded
+    after it.
 
-    A C OpenHA cannot acknowledge: it must have been heard out for the whole delay, as the original does it.
+    A C OpenHA cannot acknowledge: it must have been heard out for the whole delay, as the original
+    does it.
     """
-    return s.leaving is None and (_is_proved_out(s) or (s.evidence is Evidence.SILENT and s.is_check_valid))
+    return s.leaving is None and (
+        _is_proved_out(s) or (s.evidence is Evidence.SILENT and s.is_check_valid)
+    )
 
 
 def _must_yield(s: Situation) -> bool:
@@ -200,7 +238,7 @@ def _script(kind: ScriptKind) -> Guard:
     return lambda s: s.running is kind
 
 
-def _ends(kind: ScriptKind, then: Optional[S]) -> Guard:
+def _ends(kind: ScriptKind, then: S | None) -> Guard:
     return lambda s: s.running is kind and s.then is then
 
 
@@ -209,174 +247,700 @@ _BEFORE_START = (_K.CHECK, _K.START)
 
 _OUT_HERE = (S.STOPPED, S.FROZEN_STOP)
 _NOT_STARTED = (*_OUT_HERE, S.START_FAILED, S.STOP_FAILED)
-_SOME_UP = "parts of it are up by the wrapper's status: the peer does not start it; freeze-stop stops them"
+_SOME_UP = (
+    "parts of it are up by the wrapper's status: the peer does not start it; freeze-stop stops them"
+)
 
 _START_ROWS = (
-    Row(S.STOPPED, _T.EVALUATE, lambda s: _may_begin(s) and not s.is_held, S.START_READY, "peer is {evidence}",
-        sets_then=True),
-    Row(S.START_READY, _T.EVALUATE, _needs_no_check, S.STARTING, "peer is {evidence}{proof}", run=_K.START),
-    Row(S.START_READY, _T.EVALUATE, _may_check, S.STARTING, "peer is {evidence}, check-up script", run=_K.CHECK),
-    Row(S.START_READY, _T.EVALUATE, _must_yield, S.STOPPED, "peer is {evidence}, it goes first",
-        sets_then=True, holds=True, done=AnswerCode.ROLLED_BACK),
-    Row(S.START_FAILED, _T.EVALUATE, lambda s: _idle(s) and s.was_never_started and s.evidence in _HEARD,
-        S.STOPPED, "nothing was started, and the peer is heard again", holds=True),
-    Row(S.START_FAILED, _T.EVALUATE, _may_retry, S.START_READY, "nothing was started: next try, peer is {evidence}{proof}",
-        sets_then=True),
-    Row(S.STARTING, _T.CHECK_OK, lambda s: s.running is _K.CHECK and _may_start(s), S.STARTING,
-        "check-up script succeeded, peer is {evidence}", run=_K.START),
-    Row(S.STARTING, _T.CHECK_OK, lambda s: s.running is _K.CHECK and _must_yield(s), S.STOPPED,
-        "after the check-up script the peer is {evidence}", sets_then=True, done=AnswerCode.ROLLED_BACK),
-    Row(S.STARTING, _T.CHECK_OK, _script(_K.CHECK), S.START_READY, "after the check-up script the peer is {evidence}"),
-    Row(S.STARTING, _T.CHECK_FAILED, lambda s: s.running is _K.CHECK and s.evidence in _HEARD, S.STOPPED,
-        "nothing was started, check-up script failed: {detail}", sets_then=True, holds=True, done=AnswerCode.FAILED),
-    Row(S.STARTING, _T.CHECK_FAILED, _script(_K.CHECK), S.START_FAILED, "check-up script failed: {detail}",
-        sets_then=True, done=AnswerCode.FAILED),
-    Row(S.STARTING, _T.POSTPONED, lambda s: s.running in _BEFORE_START and s.leaving is not None, S.STOPPED,
-        "not begun: {detail}, and it is leaving", sets_then=True, done=AnswerCode.ROLLED_BACK),
-    Row(S.STARTING, _T.POSTPONED, lambda s: s.running in _BEFORE_START, S.START_READY, "not begun: {detail}"),
-    Row(S.STARTING, _T.START_OK, _ends(_K.START, S.FROZEN_START), S.FROZEN_START, "start script succeeded, frozen",
-        sets_then=True, done=AnswerCode.FROZEN_START),
-    Row(S.STARTING, _T.START_OK, _script(_K.START), S.STARTED, "start script succeeded", sets_then=True,
-        done=AnswerCode.STARTED),
-    Row(S.STARTING, _T.START_FAILED, _script(_K.START), S.START_FAILED, "start script failed: {detail}",
-        sets_then=True, done=AnswerCode.FAILED),
-    Row(S.STARTING, _T.START_NOT_BEGUN, lambda s: s.running is _K.START and s.evidence in _HEARD, S.STOPPED,
-        "nothing was started: {detail}", sets_then=True, holds=True, done=AnswerCode.FAILED),
-    Row(S.STARTING, _T.START_NOT_BEGUN, _script(_K.START), S.START_FAILED, "nothing was started: {detail}",
-        sets_then=True, done=AnswerCode.FAILED),
+    Row(
+        S.STOPPED,
+        _T.EVALUATE,
+        lambda s: _may_begin(s) and not s.is_held,
+        S.START_READY,
+        "peer is {evidence}",
+        sets_then=True,
+    ),
+    Row(
+        S.START_READY,
+        _T.EVALUATE,
+        _needs_no_check,
+        S.STARTING,
+        "peer is {evidence}{proof}",
+        run=_K.START,
+    ),
+    Row(
+        S.START_READY,
+        _T.EVALUATE,
+        _may_check,
+        S.STARTING,
+        "peer is {evidence}, check-up script",
+        run=_K.CHECK,
+    ),
+    Row(
+        S.START_READY,
+        _T.EVALUATE,
+        _must_yield,
+        S.STOPPED,
+        "peer is {evidence}, it goes first",
+        sets_then=True,
+        holds=True,
+        done=AnswerCode.ROLLED_BACK,
+    ),
+    Row(
+        S.START_FAILED,
+        _T.EVALUATE,
+        lambda s: _idle(s) and s.was_never_started and s.evidence in _HEARD,
+        S.STOPPED,
+        "nothing was started, and the peer is heard again",
+        holds=True,
+    ),
+    Row(
+        S.START_FAILED,
+        _T.EVALUATE,
+        _may_retry,
+        S.START_READY,
+        "nothing was started: next try, peer is {evidence}{proof}",
+        sets_then=True,
+    ),
+    Row(
+        S.STARTING,
+        _T.CHECK_OK,
+        lambda s: s.running is _K.CHECK and _may_start(s),
+        S.STARTING,
+        "check-up script succeeded, peer is {evidence}",
+        run=_K.START,
+    ),
+    Row(
+        S.STARTING,
+        _T.CHECK_OK,
+        lambda s: s.running is _K.CHECK and _must_yield(s),
+        S.STOPPED,
+        "after the check-up script the peer is {evidence}",
+        sets_then=True,
+        done=AnswerCode.ROLLED_BACK,
+    ),
+    Row(
+        S.STARTING,
+        _T.CHECK_OK,
+        _script(_K.CHECK),
+        S.START_READY,
+        "after the check-up script the peer is {evidence}",
+    ),
+    Row(
+        S.STARTING,
+        _T.CHECK_FAILED,
+        lambda s: s.running is _K.CHECK and s.evidence in _HEARD,
+        S.STOPPED,
+        "nothing was started, check-up script failed: {detail}",
+        sets_then=True,
+        holds=True,
+        done=AnswerCode.FAILED,
+    ),
+    Row(
+        S.STARTING,
+        _T.CHECK_FAILED,
+        _script(_K.CHECK),
+        S.START_FAILED,
+        "check-up script failed: {detail}",
+        sets_then=True,
+        done=AnswerCode.FAILED,
+    ),
+    Row(
+        S.STARTING,
+        _T.POSTPONED,
+        lambda s: s.running in _BEFORE_START and s.leaving is not None,
+        S.STOPPED,
+        "not begun: {detail}, and it is leaving",
+        sets_then=True,
+        done=AnswerCode.ROLLED_BACK,
+    ),
+    Row(
+        S.STARTING,
+        _T.POSTPONED,
+        lambda s: s.running in _BEFORE_START,
+        S.START_READY,
+        "not begun: {detail}",
+    ),
+    Row(
+        S.STARTING,
+        _T.START_OK,
+        _ends(_K.START, S.FROZEN_START),
+        S.FROZEN_START,
+        "start script succeeded, frozen",
+        sets_then=True,
+        done=AnswerCode.FROZEN_START,
+    ),
+    Row(
+        S.STARTING,
+        _T.START_OK,
+        _script(_K.START),
+        S.STARTED,
+        "start script succeeded",
+        sets_then=True,
+        done=AnswerCode.STARTED,
+    ),
+    Row(
+        S.STARTING,
+        _T.START_FAILED,
+        _script(_K.START),
+        S.START_FAILED,
+        "start script failed: {detail}",
+        sets_then=True,
+        done=AnswerCode.FAILED,
+    ),
+    Row(
+        S.STARTING,
+        _T.START_NOT_BEGUN,
+        lambda s: s.running is _K.START and s.evidence in _HEARD,
+        S.STOPPED,
+        "nothing was started: {detail}",
+        sets_then=True,
+        holds=True,
+        done=AnswerCode.FAILED,
+    ),
+    Row(
+        S.STARTING,
+        _T.START_NOT_BEGUN,
+        _script(_K.START),
+        S.START_FAILED,
+        "nothing was started: {detail}",
+        sets_then=True,
+        done=AnswerCode.FAILED,
+    ),
 )
 
 _STOP_ROWS = (
-    Row(S.STARTED, _T.EVALUATE, lambda s: s.running is None and s.leaving is Leaving.STOP_SERVICES, S.STOPPING,
-        "this node is leaving", run=_K.STOP, sets_then=True),
-    Row(S.STARTED, _T.EVALUATE, lambda s: s.running is None and s.is_ownership_unconfirmed and s.is_peer_started, S.STOPPING,
-        "{away}, and the peer has taken the service", run=_K.STOP, sets_then=True),
-    Row(S.STARTED, _T.EVALUATE, lambda s: s.running is None and s.is_peer_started and s.is_copy_to_stop, S.STOPPING,
-        "dual run: on_dual_run = {policy}", run=_K.STOP, sets_then=True),
-    Row(S.STARTED, _T.EVALUATE, _may_defend, S.STARTED,
-        "peer is {evidence}: it is fenced to defend the service", run=_K.CHECK),
-    Row(S.START_FAILED, _T.EVALUATE, lambda s: s.running is None and s.leaving is None and s.is_to_hand_over, S.STOPPING,
-        "on_start_failure = hand-over: stop what is left, the peer takes it", run=_K.STOP, sets_then=True),
-    Row(S.STOPPING, _T.STOP_OK, _ends(_K.STOP, S.FROZEN_STOP), S.FROZEN_STOP, "stop script succeeded, frozen",
-        sets_then=True, done=AnswerCode.FROZEN_STOP),
-    Row(S.STOPPING, _T.STOP_OK, _script(_K.STOP), S.STOPPED, "stop script succeeded", sets_then=True, holds=True,
-        done=AnswerCode.STOPPED),
-    Row(S.STOPPING, _T.STOP_FAILED, _script(_K.STOP), S.STOP_FAILED, "stop script failed: {detail}", sets_then=True,
-        done=AnswerCode.FAILED),
+    Row(
+        S.STARTED,
+        _T.EVALUATE,
+        lambda s: s.running is None and s.leaving is Leaving.STOP_SERVICES,
+        S.STOPPING,
+        "this node is leaving",
+        run=_K.STOP,
+        sets_then=True,
+    ),
+    Row(
+        S.STARTED,
+        _T.EVALUATE,
+        lambda s: s.running is None and s.is_ownership_unconfirmed and s.is_peer_started,
+        S.STOPPING,
+        "{away}, and the peer has taken the service",
+        run=_K.STOP,
+        sets_then=True,
+    ),
+    Row(
+        S.STARTED,
+        _T.EVALUATE,
+        lambda s: s.running is None and s.is_peer_started and s.is_copy_to_stop,
+        S.STOPPING,
+        "dual run: on_dual_run = {policy}",
+        run=_K.STOP,
+        sets_then=True,
+    ),
+    Row(
+        S.STARTED,
+        _T.EVALUATE,
+        _may_defend,
+        S.STARTED,
+        "peer is {evidence}: it is fenced to defend the service",
+        run=_K.CHECK,
+    ),
+    Row(
+        S.START_FAILED,
+        _T.EVALUATE,
+        lambda s: s.running is None and s.leaving is None and s.is_to_hand_over,
+        S.STOPPING,
+        "on_start_failure = hand-over: stop what is left, the peer takes it",
+        run=_K.STOP,
+        sets_then=True,
+    ),
+    Row(
+        S.STOPPING,
+        _T.STOP_OK,
+        _ends(_K.STOP, S.FROZEN_STOP),
+        S.FROZEN_STOP,
+        "stop script succeeded, frozen",
+        sets_then=True,
+        done=AnswerCode.FROZEN_STOP,
+    ),
+    Row(
+        S.STOPPING,
+        _T.STOP_OK,
+        _script(_K.STOP),
+        S.STOPPED,
+        "stop script succeeded",
+        sets_then=True,
+        holds=True,
+        done=AnswerCode.STOPPED,
+    ),
+    Row(
+        S.STOPPING,
+        _T.STOP_FAILED,
+        _script(_K.STOP),
+        S.STOP_FAILED,
+        "stop script failed: {detail}",
+        sets_then=True,
+        done=AnswerCode.FAILED,
+    ),
 )
 
 _PROBE_ROWS = (
     # freeze-stop looks before it says that nothing runs: an operator may have started it by hand.
-    Row(S.STOPPED, _T.PROBE_UP, _ends(_K.PROBE, S.FROZEN_STOP), S.STOPPING, "found up by the wrapper's status: stopped",
-        run=_K.STOP),
-    Row(S.STOPPED, _T.PROBE_SOME, _ends(_K.PROBE, S.FROZEN_STOP), S.STOPPING, "parts of it were found up: stopped",
-        run=_K.STOP),
-    Row(S.STOPPED, _T.PROBE_DOWN, _ends(_K.PROBE, S.FROZEN_STOP), S.FROZEN_STOP, "operator: freeze-stop",
-        sets_then=True, done=AnswerCode.FROZEN_STOP),
-    Row(S.STOPPED, _T.PROBE_UNSURE, lambda s: _ends(_K.PROBE, S.FROZEN_STOP)(s) and s.is_found_in_part, S.STOPPING,
-        "parts of it were found up: stopped", run=_K.STOP),
-    Row(S.STOPPED, _T.PROBE_UNSURE, _ends(_K.PROBE, S.FROZEN_STOP), S.FROZEN_STOP, "operator: freeze-stop",
-        sets_then=True, done=AnswerCode.FROZEN_STOP),
-    *(Row(state, _T.PROBE_UP, _script(_K.PROBE), S.FROZEN_START,
-          "found up by the wrapper's status, started by nobody of the cluster: frozen as started", sets_then=True)
-      for state in _NOT_STARTED),
-    *(Row(state, _T.PROBE_DOWN, _script(_K.PROBE), state, "{learned}; found down by the wrapper's status")
-      for state in _NOT_STARTED),
+    Row(
+        S.STOPPED,
+        _T.PROBE_UP,
+        _ends(_K.PROBE, S.FROZEN_STOP),
+        S.STOPPING,
+        "found up by the wrapper's status: stopped",
+        run=_K.STOP,
+    ),
+    Row(
+        S.STOPPED,
+        _T.PROBE_SOME,
+        _ends(_K.PROBE, S.FROZEN_STOP),
+        S.STOPPING,
+        "parts of it were found up: stopped",
+        run=_K.STOP,
+    ),
+    Row(
+        S.STOPPED,
+        _T.PROBE_DOWN,
+        _ends(_K.PROBE, S.FROZEN_STOP),
+        S.FROZEN_STOP,
+        "operator: freeze-stop",
+        sets_then=True,
+        done=AnswerCode.FROZEN_STOP,
+    ),
+    Row(
+        S.STOPPED,
+        _T.PROBE_UNSURE,
+        lambda s: _ends(_K.PROBE, S.FROZEN_STOP)(s) and s.is_found_in_part,
+        S.STOPPING,
+        "parts of it were found up: stopped",
+        run=_K.STOP,
+    ),
+    Row(
+        S.STOPPED,
+        _T.PROBE_UNSURE,
+        _ends(_K.PROBE, S.FROZEN_STOP),
+        S.FROZEN_STOP,
+        "operator: freeze-stop",
+        sets_then=True,
+        done=AnswerCode.FROZEN_STOP,
+    ),
+    *(
+        Row(
+            state,
+            _T.PROBE_UP,
+            _script(_K.PROBE),
+            S.FROZEN_START,
+            "found up by the wrapper's status, started by nobody of the cluster: frozen as started",
+            sets_then=True,
+        )
+        for state in _NOT_STARTED
+    ),
+    *(
+        Row(
+            state,
+            _T.PROBE_DOWN,
+            _script(_K.PROBE),
+            state,
+            "{learned}; found down by the wrapper's status",
+        )
+        for state in _NOT_STARTED
+    ),
     *(Row(state, _T.PROBE_SOME, _script(_K.PROBE), state, _SOME_UP) for state in _NOT_STARTED),
-    *(Row(state, _T.PROBE_UNSURE, lambda s: _script(_K.PROBE)(s) and s.is_found_in_part, state, _SOME_UP)
-      for state in _OUT_HERE),
-    *(Row(state, _T.PROBE_UNSURE, _script(_K.PROBE), state, "{learned}; the wrapper does not tell whether it runs")
-      for state in _NOT_STARTED),
+    *(
+        Row(
+            state,
+            _T.PROBE_UNSURE,
+            lambda s: _script(_K.PROBE)(s) and s.is_found_in_part,
+            state,
+            _SOME_UP,
+        )
+        for state in _OUT_HERE
+    ),
+    *(
+        Row(
+            state,
+            _T.PROBE_UNSURE,
+            _script(_K.PROBE),
+            state,
+            "{learned}; the wrapper does not tell whether it runs",
+        )
+        for state in _NOT_STARTED
+    ),
 )
 
 _LOOK_ROWS = tuple(
-    Row(state, _T.EVALUATE, lambda s: s.running is None and s.leaving is None and s.is_look_due, state, _SOME_UP, run=_K.PROBE)
+    Row(
+        state,
+        _T.EVALUATE,
+        lambda s: s.running is None and s.leaving is None and s.is_look_due,
+        state,
+        _SOME_UP,
+        run=_K.PROBE,
+    )
     for state in _OUT_HERE
 )
 
 _LEARN_ROWS = (
-    Row(S.STARTED, _T.PROBE_DOWN, _script(_K.PROBE), S.STOPPED, "found down by the wrapper's status"),
+    Row(
+        S.STARTED, _T.PROBE_DOWN, _script(_K.PROBE), S.STOPPED, "found down by the wrapper's status"
+    ),
     Row(S.STARTED, _T.PROBE_UP, _script(_K.PROBE), S.STARTED, "found up by the wrapper's status"),
-    Row(S.STARTED, _T.PROBE_SOME, _script(_K.PROBE), S.STARTED, "found up in part only by the wrapper's status"),
-    Row(S.STARTED, _T.PROBE_UNSURE, _script(_K.PROBE), S.STARTED, "as in the STATE file; the wrapper does not tell"),
-    Row(S.FROZEN_START, _T.PROBE_DOWN, _script(_K.PROBE), S.FROZEN_START, "frozen; found down when the daemon started"),
-    Row(S.FROZEN_START, _T.PROBE_UP, _script(_K.PROBE), S.FROZEN_START, "frozen; found up when the daemon started"),
-    Row(S.STARTING, _T.PROBE_UP, _ends(_K.PROBE, S.FROZEN_START), S.FROZEN_START, "start finished without the daemon",
-        sets_then=True),
-    Row(S.STARTING, _T.PROBE_UP, _script(_K.PROBE), S.STARTED, "start finished without the daemon", sets_then=True),
-    Row(S.STARTING, _T.PROBE_DOWN, _script(_K.PROBE), S.STOPPING, "interrupted start: stop what is left of it",
-        run=_K.STOP, sets_then=True),
-    Row(S.STARTING, _T.PROBE_UNSURE, _script(_K.PROBE), S.STOPPING, "interrupted start: stop what is left of it",
-        run=_K.STOP, sets_then=True),
-    Row(S.STARTING, _T.PROBE_SOME, _script(_K.PROBE), S.STOPPING, "interrupted start: stop what is left of it",
-        run=_K.STOP, sets_then=True),
-    Row(S.STOPPING, _T.PROBE_UP, _script(_K.PROBE), S.STOPPING, "interrupted stop is done again", run=_K.STOP),
-    Row(S.STOPPING, _T.PROBE_DOWN, _script(_K.PROBE), S.STOPPING, "interrupted stop is done again", run=_K.STOP),
-    Row(S.STOPPING, _T.PROBE_UNSURE, _script(_K.PROBE), S.STOPPING, "interrupted stop is done again", run=_K.STOP),
-    Row(S.STOPPING, _T.PROBE_SOME, _script(_K.PROBE), S.STOPPING, "interrupted stop is done again", run=_K.STOP),
-    Row(S.UNKNOWN, _T.PROBE_UP, _script(_K.PROBE), S.FROZEN_START, "STATE file unusable; found up: frozen",
-        sets_then=True),
-    Row(S.UNKNOWN, _T.PROBE_DOWN, _script(_K.PROBE), S.FROZEN_STOP, "STATE file unusable; found down: frozen",
-        sets_then=True),
-    Row(S.UNKNOWN, _T.PROBE_UNSURE, _ends(_K.PROBE, S.FROZEN_STOP), S.FROZEN_STOP, "new service", sets_then=True),
-    Row(S.UNKNOWN, _T.PROBE_SOME, _ends(_K.PROBE, S.FROZEN_STOP), S.FROZEN_STOP, _SOME_UP, sets_then=True),
-    Row(S.START_READY, _T.STORE_FAILED, _idle, S.STOPPED, "state cannot be written: {detail}", sets_then=True,
-        holds=True, done=AnswerCode.FAILED),
-    Row(S.STARTING, _T.STORE_FAILED, lambda s: s.running in _BEFORE_START, S.STOPPED,
-        "state cannot be written: {detail}", sets_then=True, holds=True, done=AnswerCode.FAILED),
+    Row(
+        S.STARTED,
+        _T.PROBE_SOME,
+        _script(_K.PROBE),
+        S.STARTED,
+        "found up in part only by the wrapper's status",
+    ),
+    Row(
+        S.STARTED,
+        _T.PROBE_UNSURE,
+        _script(_K.PROBE),
+        S.STARTED,
+        "as in the STATE file; the wrapper does not tell",
+    ),
+    Row(
+        S.FROZEN_START,
+        _T.PROBE_DOWN,
+        _script(_K.PROBE),
+        S.FROZEN_START,
+        "frozen; found down when the daemon started",
+    ),
+    Row(
+        S.FROZEN_START,
+        _T.PROBE_UP,
+        _script(_K.PROBE),
+        S.FROZEN_START,
+        "frozen; found up when the daemon started",
+    ),
+    Row(
+        S.STARTING,
+        _T.PROBE_UP,
+        _ends(_K.PROBE, S.FROZEN_START),
+        S.FROZEN_START,
+        "start finished without the daemon",
+        sets_then=True,
+    ),
+    Row(
+        S.STARTING,
+        _T.PROBE_UP,
+        _script(_K.PROBE),
+        S.STARTED,
+        "start finished without the daemon",
+        sets_then=True,
+    ),
+    Row(
+        S.STARTING,
+        _T.PROBE_DOWN,
+        _script(_K.PROBE),
+        S.STOPPING,
+        "interrupted start: stop what is left of it",
+        run=_K.STOP,
+        sets_then=True,
+    ),
+    Row(
+        S.STARTING,
+        _T.PROBE_UNSURE,
+        _script(_K.PROBE),
+        S.STOPPING,
+        "interrupted start: stop what is left of it",
+        run=_K.STOP,
+        sets_then=True,
+    ),
+    Row(
+        S.STARTING,
+        _T.PROBE_SOME,
+        _script(_K.PROBE),
+        S.STOPPING,
+        "interrupted start: stop what is left of it",
+        run=_K.STOP,
+        sets_then=True,
+    ),
+    Row(
+        S.STOPPING,
+        _T.PROBE_UP,
+        _script(_K.PROBE),
+        S.STOPPING,
+        "interrupted stop is done again",
+        run=_K.STOP,
+    ),
+    Row(
+        S.STOPPING,
+        _T.PROBE_DOWN,
+        _script(_K.PROBE),
+        S.STOPPING,
+        "interrupted stop is done again",
+        run=_K.STOP,
+    ),
+    Row(
+        S.STOPPING,
+        _T.PROBE_UNSURE,
+        _script(_K.PROBE),
+        S.STOPPING,
+        "interrupted stop is done again",
+        run=_K.STOP,
+    ),
+    Row(
+        S.STOPPING,
+        _T.PROBE_SOME,
+        _script(_K.PROBE),
+        S.STOPPING,
+        "interrupted stop is done again",
+        run=_K.STOP,
+    ),
+    Row(
+        S.UNKNOWN,
+        _T.PROBE_UP,
+        _script(_K.PROBE),
+        S.FROZEN_START,
+        "STATE file unusable; found up: frozen",
+        sets_then=True,
+    ),
+    Row(
+        S.UNKNOWN,
+        _T.PROBE_DOWN,
+        _script(_K.PROBE),
+        S.FROZEN_STOP,
+        "STATE file unusable; found down: frozen",
+        sets_then=True,
+    ),
+    Row(
+        S.UNKNOWN,
+        _T.PROBE_UNSURE,
+        _ends(_K.PROBE, S.FROZEN_STOP),
+        S.FROZEN_STOP,
+        "new service",
+        sets_then=True,
+    ),
+    Row(
+        S.UNKNOWN,
+        _T.PROBE_SOME,
+        _ends(_K.PROBE, S.FROZEN_STOP),
+        S.FROZEN_STOP,
+        _SOME_UP,
+        sets_then=True,
+    ),
+    Row(
+        S.START_READY,
+        _T.STORE_FAILED,
+        _idle,
+        S.STOPPED,
+        "state cannot be written: {detail}",
+        sets_then=True,
+        holds=True,
+        done=AnswerCode.FAILED,
+    ),
+    Row(
+        S.STARTING,
+        _T.STORE_FAILED,
+        lambda s: s.running in _BEFORE_START,
+        S.STOPPED,
+        "state cannot be written: {detail}",
+        sets_then=True,
+        holds=True,
+        done=AnswerCode.FAILED,
+    ),
 )
 
 _OPERATOR_ROWS = (
-    Row(S.STOPPED, _T.START, _may_begin, S.START_READY, "operator: {trigger}", sets_then=True, ready=AnswerCode.READY_START),
-    Row(S.START_FAILED, _T.START, lambda s: s.was_never_started and _may_begin(s), S.START_READY, "operator: {trigger}",
-        sets_then=True, ready=AnswerCode.READY_START),
+    Row(
+        S.STOPPED,
+        _T.START,
+        _may_begin,
+        S.START_READY,
+        "operator: {trigger}",
+        sets_then=True,
+        ready=AnswerCode.READY_START,
+    ),
+    Row(
+        S.START_FAILED,
+        _T.START,
+        lambda s: s.was_never_started and _may_begin(s),
+        S.START_READY,
+        "operator: {trigger}",
+        sets_then=True,
+        ready=AnswerCode.READY_START,
+    ),
     # What nobody could take over is stopped by freeze-stop, which says so.
-    Row(S.STARTED, _T.STOP, lambda s: s.running is None and not s.is_peer_unready, S.STOPPING, "operator: {trigger}",
-        run=_K.STOP, sets_then=True, ready=AnswerCode.READY_STOP),
-    Row(S.UNKNOWN, _T.STOP, _idle, S.STOPPING, "operator: {trigger}", run=_K.STOP, sets_then=True, ready=AnswerCode.READY_STOP),
-    Row(S.STOPPED, _T.FREEZE_STOP, _idle, S.STOPPED, "operator: {trigger}", run=_K.PROBE, sets_then=True, frozen_target=S.FROZEN_STOP,
-        ready=AnswerCode.READY_FREEZE_STOP),
-    Row(S.START_READY, _T.FREEZE_STOP, _idle, S.STOPPED, "operator: {trigger}", run=_K.PROBE, sets_then=True, frozen_target=S.FROZEN_STOP,
-        ready=AnswerCode.READY_FREEZE_STOP),
-    Row(S.FROZEN_STOP, _T.FREEZE_STOP, lambda s: s.running is None and s.is_found_in_part, S.STOPPING, "operator: {trigger}",
-        run=_K.STOP, sets_then=True, frozen_target=S.FROZEN_STOP, ready=AnswerCode.READY_FREEZE_STOP),
-    Row(S.STARTED, _T.FREEZE_STOP, _idle, S.STOPPING, "operator: {trigger}", run=_K.STOP, sets_then=True, frozen_target=S.FROZEN_STOP,
-        ready=AnswerCode.READY_FREEZE_STOP),
-    # Half a service may be left behind by these two: what is frozen as stopped must have been stopped.
-    Row(S.START_FAILED, _T.FREEZE_STOP, _idle, S.STOPPING, "operator: {trigger}", run=_K.STOP, sets_then=True, frozen_target=S.FROZEN_STOP,
-        ready=AnswerCode.READY_FREEZE_STOP),
-    Row(S.STOP_FAILED, _T.FREEZE_STOP, _idle, S.STOPPING, "operator: {trigger}", run=_K.STOP, sets_then=True, frozen_target=S.FROZEN_STOP,
-        ready=AnswerCode.READY_FREEZE_STOP),
-    Row(S.STARTED, _T.FREEZE_START, _idle, S.FROZEN_START, "operator: {trigger}", ready=AnswerCode.READY_FREEZE_START,
-        done=AnswerCode.FROZEN_START),
-    Row(S.STOPPED, _T.FREEZE_START, _may_begin, S.START_READY, "operator: {trigger}", sets_then=True, frozen_target=S.FROZEN_START,
-        ready=AnswerCode.READY_FREEZE_START),
-    Row(S.FROZEN_STOP, _T.UNFREEZE, _idle, S.STOPPED, "operator: {trigger}", ready=AnswerCode.READY_UNFREEZE, done=AnswerCode.UNFROZEN),
-    Row(S.FROZEN_START, _T.UNFREEZE, lambda s: s.running is None and s.is_reported_down, S.STARTED,
-        "operator: {trigger}; it was found down before, and is looked at again", run=_K.PROBE, ready=AnswerCode.READY_UNFREEZE,
-        done=AnswerCode.UNFROZEN),
-    Row(S.FROZEN_START, _T.UNFREEZE, _idle, S.STARTED, "operator: {trigger}", ready=AnswerCode.READY_UNFREEZE, done=AnswerCode.UNFROZEN),
+    Row(
+        S.STARTED,
+        _T.STOP,
+        lambda s: s.running is None and not s.is_peer_unready,
+        S.STOPPING,
+        "operator: {trigger}",
+        run=_K.STOP,
+        sets_then=True,
+        ready=AnswerCode.READY_STOP,
+    ),
+    Row(
+        S.UNKNOWN,
+        _T.STOP,
+        _idle,
+        S.STOPPING,
+        "operator: {trigger}",
+        run=_K.STOP,
+        sets_then=True,
+        ready=AnswerCode.READY_STOP,
+    ),
+    Row(
+        S.STOPPED,
+        _T.FREEZE_STOP,
+        _idle,
+        S.STOPPED,
+        "operator: {trigger}",
+        run=_K.PROBE,
+        sets_then=True,
+        frozen_target=S.FROZEN_STOP,
+        ready=AnswerCode.READY_FREEZE_STOP,
+    ),
+    Row(
+        S.START_READY,
+        _T.FREEZE_STOP,
+        _idle,
+        S.STOPPED,
+        "operator: {trigger}",
+        run=_K.PROBE,
+        sets_then=True,
+        frozen_target=S.FROZEN_STOP,
+        ready=AnswerCode.READY_FREEZE_STOP,
+    ),
+    Row(
+        S.FROZEN_STOP,
+        _T.FREEZE_STOP,
+        lambda s: s.running is None and s.is_found_in_part,
+        S.STOPPING,
+        "operator: {trigger}",
+        run=_K.STOP,
+        sets_then=True,
+        frozen_target=S.FROZEN_STOP,
+        ready=AnswerCode.READY_FREEZE_STOP,
+    ),
+    Row(
+        S.STARTED,
+        _T.FREEZE_STOP,
+        _idle,
+        S.STOPPING,
+        "operator: {trigger}",
+        run=_K.STOP,
+        sets_then=True,
+        frozen_target=S.FROZEN_STOP,
+        ready=AnswerCode.READY_FREEZE_STOP,
+    ),
+    # Half a service may be left behind by these two: what is frozen as stopped must have been
+    # stopped.
+    Row(
+        S.START_FAILED,
+        _T.FREEZE_STOP,
+        _idle,
+        S.STOPPING,
+        "operator: {trigger}",
+        run=_K.STOP,
+        sets_then=True,
+        frozen_target=S.FROZEN_STOP,
+        ready=AnswerCode.READY_FREEZE_STOP,
+    ),
+    Row(
+        S.STOP_FAILED,
+        _T.FREEZE_STOP,
+        _idle,
+        S.STOPPING,
+        "operator: {trigger}",
+        run=_K.STOP,
+        sets_then=True,
+        frozen_target=S.FROZEN_STOP,
+        ready=AnswerCode.READY_FREEZE_STOP,
+    ),
+    Row(
+        S.STARTED,
+        _T.FREEZE_START,
+        _idle,
+        S.FROZEN_START,
+        "operator: {trigger}",
+        ready=AnswerCode.READY_FREEZE_START,
+        done=AnswerCode.FROZEN_START,
+    ),
+    Row(
+        S.STOPPED,
+        _T.FREEZE_START,
+        _may_begin,
+        S.START_READY,
+        "operator: {trigger}",
+        sets_then=True,
+        frozen_target=S.FROZEN_START,
+        ready=AnswerCode.READY_FREEZE_START,
+    ),
+    Row(
+        S.FROZEN_STOP,
+        _T.UNFREEZE,
+        _idle,
+        S.STOPPED,
+        "operator: {trigger}",
+        ready=AnswerCode.READY_UNFREEZE,
+        done=AnswerCode.UNFROZEN,
+    ),
+    Row(
+        S.FROZEN_START,
+        _T.UNFREEZE,
+        lambda s: s.running is None and s.is_reported_down,
+        S.STARTED,
+        "operator: {trigger}; it was found down before, and is looked at again",
+        run=_K.PROBE,
+        ready=AnswerCode.READY_UNFREEZE,
+        done=AnswerCode.UNFROZEN,
+    ),
+    Row(
+        S.FROZEN_START,
+        _T.UNFREEZE,
+        _idle,
+        S.STARTED,
+        "operator: {trigger}",
+        ready=AnswerCode.READY_UNFREEZE,
+        done=AnswerCode.UNFROZEN,
+    ),
 )
 
 _FORCE_ROWS = tuple(
     row
     for state in S
     for row in (
-        Row(state, _T.FORCE_STOP, _idle, S.STOPPED, "operator: {trigger}", sets_then=True, holds=True,
-            ready=AnswerCode.READY_FORCE_STOP, done=AnswerCode.STOPPED),
-        Row(state, _T.FORCE_START, _idle, S.STARTED, "operator: {trigger}", sets_then=True,
-            ready=AnswerCode.READY_FORCE_START, done=AnswerCode.FORCED_START),
+        Row(
+            state,
+            _T.FORCE_STOP,
+            _idle,
+            S.STOPPED,
+            "operator: {trigger}",
+            sets_then=True,
+            holds=True,
+            ready=AnswerCode.READY_FORCE_STOP,
+            done=AnswerCode.STOPPED,
+        ),
+        Row(
+            state,
+            _T.FORCE_START,
+            _idle,
+            S.STARTED,
+            "operator: {trigger}",
+            sets_then=True,
+            ready=AnswerCode.READY_FORCE_START,
+            done=AnswerCode.FORCED_START,
+        ),
     )
 )
 
-TABLE = _START_ROWS + _STOP_ROWS + _LEARN_ROWS + _PROBE_ROWS + _LOOK_ROWS + _OPERATOR_ROWS + _FORCE_ROWS
+TABLE = (
+    _START_ROWS + _STOP_ROWS + _LEARN_ROWS + _PROBE_ROWS + _LOOK_ROWS + _OPERATOR_ROWS + _FORCE_ROWS
+)
 
-_BY_KEY: "dict[tuple[S, Trigger], tuple[Row, ...]]" = {}
+_BY_KEY: dict[tuple[S, Trigger], tuple[Row, ...]] = {}
 for _row in TABLE:
     _BY_KEY[_row.state, _row.trigger] = _BY_KEY.get((_row.state, _row.trigger), ()) + (_row,)
 
 
-def find_row(state: S, trigger: Trigger, situation: Situation) -> Optional[Row]:
+def find_row(state: S, trigger: Trigger, situation: Situation) -> Row | None:
     """The rule that applies, or None."""
     for row in _BY_KEY.get((state, trigger), ()):
         if row.guard(situation):
@@ -384,9 +948,14 @@ def find_row(state: S, trigger: Trigger, situation: Situation) -> Optional[Row]:
     return None
 
 
-BOOT_BLOCKED = "not started here: this node has not heard its peer since it booted, and does not fence it by itself"
-BOOT_UNANSWERED = ("not started here: the peer was heard, but has not acknowledged this node since it booted, which does not"
-                   " fence it by itself")
+BOOT_BLOCKED = (
+    "not started here: this node has not heard its peer since it booted, and does not fence it by"
+    " itself"
+)
+BOOT_UNANSWERED = (
+    "not started here: the peer was heard, but has not acknowledged this node since it booted,"
+    " which does not fence it by itself"
+)
 
 
 def explain_wait(state: S, situation: Situation) -> str:
@@ -396,14 +965,21 @@ def explain_wait(state: S, situation: Situation) -> str:
     if situation.is_put_off:
         return "what was to be run could not be begun: tried again within seconds"
     if situation.evidence is Evidence.SILENT:
-        return "peer is silent: start-ready delay" if not situation.is_delay_over else "peer is silent: waits to fence it"
+        return (
+            "peer is silent: start-ready delay"
+            if not situation.is_delay_over
+            else "peer is silent: waits to fence it"
+        )
     if situation.is_legacy:
         return f"peer is {situation.evidence.value} and cannot acknowledge: start-ready delay"
     return f"peer is {situation.evidence.value}: waits for its acknowledgement"
 
 
 def explain_standby(situation: Situation, standing: PeerStanding) -> str:
-    """Why a service that is STOPPED here is not started; empty where nothing is unusual about it."""
+    """Why a service that is STOPPED here is not started.
+
+    Empty where nothing is unusual about it.
+    """
     if situation.evidence is Evidence.SILENT and situation.is_boot_blocked:
         return BOOT_BLOCKED
     if situation.evidence is Evidence.BUSY:
@@ -417,8 +993,10 @@ def explain_standby(situation: Situation, standing: PeerStanding) -> str:
     return "held back for some seconds, so that the peer may go first" if situation.is_held else ""
 
 
-_LEFT_FROZEN = "not started: the peer's daemon left it running, frozen as started. If it does not run there: start it with its" \
-    " script, then service -A NAME force-start"
+_LEFT_FROZEN = (
+    "not started: the peer's daemon left it running, frozen as started. If it does not run there:"
+    " start it with its script, then service -A NAME force-start"
+)
 _CONFIRMED = {
     S.STOPPED: "is started here now",
     S.START_READY: "is started here now",
@@ -426,20 +1004,30 @@ _CONFIRMED = {
     S.STARTED: "runs here already",
     S.FROZEN_START: "runs here already, frozen",
     S.FROZEN_STOP: "stays frozen: it is started here once you type service -A NAME unfreeze",
-    S.START_FAILED: "stays START_FAILED, for its start script failed here: service -A NAME freeze-stop, then unfreeze",
-    S.STOP_FAILED: "stays STOP_FAILED: some of it may be in use here; service -A NAME freeze-stop, then unfreeze",
+    S.START_FAILED: (
+        "stays START_FAILED, for its start script failed here: service -A NAME freeze-stop, then"
+        " unfreeze"
+    ),
+    S.STOP_FAILED: (
+        "stays STOP_FAILED: some of it may be in use here; service -A NAME freeze-stop, then"
+        " unfreeze"
+    ),
     S.STOPPING: "is being stopped here",
     S.UNKNOWN: "its state here is not known: see service -s -v",
 }
 _RUNNING = {
-    ScriptKind.CHECK: "its check-up script runs: it is started here once that has ended, however it ends",
+    ScriptKind.CHECK: (
+        "its check-up script runs: it is started here once that has ended, however it ends"
+    ),
     ScriptKind.PROBE: "its status script runs: it is looked at again once that has ended",
 }
 
 
 def explain_confirmed(state: S, situation: Situation) -> str:
     """What becomes of a service here once a person has said that the silent peer runs nothing."""
-    would_start = state in (S.STOPPED, S.START_READY) or (state is S.START_FAILED and situation.was_never_started)
+    would_start = state in (S.STOPPED, S.START_READY) or (
+        state is S.START_FAILED and situation.was_never_started
+    )
     if situation.running in _RUNNING:
         return _RUNNING[situation.running]
     if not would_start:
@@ -449,5 +1037,12 @@ def explain_confirmed(state: S, situation: Situation) -> str:
     if situation.evidence is Evidence.RUNS:
         return _LEFT_FROZEN
     if situation.evidence is Evidence.UNHEARD:
-        return f"is started here unless the peer's daemon, which said goodbye, is back within {RESTART_HOLD_S:g} s"
-    return "is started here in some seconds" if situation.is_held and state is S.STOPPED else _CONFIRMED[S.STOPPED]
+        return (
+            "is started here unless the peer's daemon, which said goodbye, is back within"
+            f" {RESTART_HOLD_S:g} s"
+        )
+    return (
+        "is started here in some seconds"
+        if situation.is_held and state is S.STOPPED
+        else _CONFIRMED[S.STOPPED]
+    )

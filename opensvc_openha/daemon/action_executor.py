@@ -1,13 +1,15 @@
 """The node loop: feeds events to the engine and carries out its actions, in the order they come.
 
-It knows its surroundings only through Ports, so that threads, sockets and files can be others elsewhere.
+It knows its surroundings only through Ports, so that threads, sockets and files can be others
+elsewhere.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Callable, Optional, Protocol
+from typing import Protocol
 
 from opensvc_openha.core.actions import (
     Action,
@@ -30,7 +32,8 @@ from opensvc_openha.core.timing import STATE_WRITE_LIMIT_S
 from opensvc_openha.errors import SystemFault
 
 _WAITS_AT_MOST = 32
-"""More states than that are written with one wait for the disk: each wait is one in which the engine hears nothing."""
+"""More states than that are written with one wait for the disk: each wait is one in which the
+engine hears nothing."""
 _FENCING = ""
 """Stands for the note of fencing beside the names of services, none of which is empty."""
 
@@ -42,7 +45,9 @@ class Ports(Protocol):
     """What a node needs of the world."""
 
     def persist(self, action: Persist, is_durable: bool) -> None:
-        """Writes a state; on disk when it returns if it is to be durable, else after ``sync_states``. Raises SystemFault."""
+        """Writes a state; on disk when it returns if it is to be durable, else after
+        ``sync_states``. Raises SystemFault.
+        """
 
     def sync_states(self) -> None:
         """Returns when all states written are on disk; raises SystemFault."""
@@ -51,7 +56,10 @@ class Ports(Protocol):
         """Writes down the newest lives of the peer."""
 
     def remember_fencing(self, action: RememberFencing) -> None:
-        """Writes down what the next daemon must know of fencing; on disk when it returns. Raises SystemFault."""
+        """Writes down what the next daemon must know of fencing; on disk when it returns.
+
+        Raises SystemFault.
+        """
 
     def mirror(self, action: MirrorPeer) -> None:
         """Has the peer's state written."""
@@ -72,23 +80,27 @@ class Ports(Protocol):
 class ActionExecutor:
     """One engine and its surroundings.
 
-    With ``defer``, states and the note of fencing are written elsewhere: it is given a job to be done by another thread, and the
-    owner calls ``written`` with what came of it. Until then ``is_writing`` is true, the engine decides nothing, and what follows
-    from the step waits; the owner calls ``speak_meanwhile`` at ``speak_at``, which repeats the last beat, so that the peer does
-    not miss this node.
+    With ``defer``, states and the note of fencing are written elsewhere: it is given a job to be
+    done by another thread, and the owner calls ``written`` with what came of it. Until then
+    ``is_writing`` is true, the engine decides nothing, and what follows from the step waits; the
+    owner calls ``speak_meanwhile`` at ``speak_at``, which repeats the last beat, so that the peer
+    does not miss this node.
     """
 
     def __init__(
-        self, engine: Engine, ports: Ports, defer: "Optional[Callable[[Callable[[], dict[str, str]]], None]]" = None
+        self,
+        engine: Engine,
+        ports: Ports,
+        defer: Callable[[Callable[[], dict[str, str]]], None] | None = None,
     ) -> None:
         self.engine = engine
         self.is_done = False
         self._ports = ports
         self._defer = defer
-        self._unwritten: "set[str]" = set()
+        self._unwritten: set[str] = set()
         self._is_fencing_unwritten = False
-        self._events: "list[Event]" = []
-        self._held: "Optional[list[Action]]" = None
+        self._events: list[Event] = []
+        self._held: list[Action] | None = None
         self._progress = 0
         """Grows with each state that is written, by the thread that writes."""
         self._seen_progress = 0
@@ -121,8 +133,10 @@ class ActionExecutor:
         """How many states are being written, with the note of fencing."""
         return sum(isinstance(action, _WRITTEN) for action in self._held or ())
 
-    def written(self, problems: "dict[str, str]", now: float) -> None:
-        """The states are on disk, but for those that have a problem: what follows from them is carried out."""
+    def written(self, problems: dict[str, str], now: float) -> None:
+        """The states are on disk, but for those that have a problem: what follows from them is
+        carried out.
+        """
         assert self._held is not None, "nothing is being written"
         actions, self._held = self._held, None
         self.engine.wrote(now)
@@ -135,7 +149,10 @@ class ActionExecutor:
         return self.engine.repeat_at
 
     def speak_meanwhile(self, now: float) -> bool:
-        """Repeats the last beat if it is time; False once a disk has written nothing for so long that this node falls silent."""
+        """Repeats the last beat if it is time.
+
+        False once a disk has written nothing for so long that this node falls silent.
+        """
         if self._progress != self._seen_progress:
             self._seen_progress, self._moved_on_at = self._progress, now
         if now >= self._moved_on_at + STATE_WRITE_LIMIT_S:
@@ -145,7 +162,7 @@ class ActionExecutor:
             self._ports.announce(announce)
         return True
 
-    def _finish(self, actions: "list[Action]", problems: "dict[str, str]", now: float) -> None:
+    def _finish(self, actions: list[Action], problems: dict[str, str], now: float) -> None:
         for action in actions:
             if isinstance(action, Persist):
                 self._tell_problem(action, problems[action.service])
@@ -155,12 +172,15 @@ class ActionExecutor:
         failed = self._carry_out(actions, problems)
         self._events.extend(StoreFailed(service, detail) for service, detail in failed.items())
 
-    def _carry_out(self, actions: "list[Action]", problems: "dict[str, str]") -> "dict[str, str]":
+    def _carry_out(self, actions: list[Action], problems: dict[str, str]) -> dict[str, str]:
         """Returns the services whose start was given up because its state could not be written."""
-        failed: "dict[str, str]" = {}
+        failed: dict[str, str] = {}
         for action in actions:
             if isinstance(action, Persist):
-                if problems[action.service] and action.state in (ServiceState.START_READY, ServiceState.STARTING):
+                if problems[action.service] and action.state in (
+                    ServiceState.START_READY,
+                    ServiceState.STARTING,
+                ):
                     failed[action.service] = problems[action.service]
             elif isinstance(action, Announce):
                 self._ports.announce(action)
@@ -175,8 +195,11 @@ class ActionExecutor:
                     continue
                 problem = problems.get(_FENCING, "")
                 if problem and action.kind is ScriptKind.CHECK:
-                    # A daemon that follows this one must not take the right to fence for one that it has not, nor count anew.
-                    self._events.append(ScriptExited(action.service, action.kind, ScriptOutcome.POSTPONED, problem))
+                    # A daemon that follows this one must not take the right to fence for one that
+                    # it has not, nor count anew.
+                    self._events.append(
+                        ScriptExited(action.service, action.kind, ScriptOutcome.POSTPONED, problem)
+                    )
                 else:
                     self._ports.run_script(action)
             elif isinstance(action, Record):
@@ -185,15 +208,23 @@ class ActionExecutor:
                 problem = problems.get(action.service, "")
                 if problem and action.is_last and action.is_ok:
                     # It is so until the daemon ends, but a restart would not know it.
-                    action = replace(action, word=AnswerCode.FAILED, is_ok=False, detail=f"done, but not kept: {problem}")
+                    action = replace(
+                        action,
+                        word=AnswerCode.FAILED,
+                        is_ok=False,
+                        detail=f"done, but not kept: {problem}",
+                    )
                 self._ports.answer(action)
             else:
                 assert isinstance(action, Exit), f"an action nobody carries out: {action!r}"
                 self.is_done = True
         return failed
 
-    def _write_all(self, actions: "list[Action]") -> "dict[str, str]":
-        """Writes what a step has to have on disk, in any thread; returns why a state, or the note of fencing, could not be."""
+    def _write_all(self, actions: list[Action]) -> dict[str, str]:
+        """Writes what a step has to have on disk, in any thread.
+
+        Returns why a state, or the note of fencing, could not be.
+        """
         problems = self._persist_all([action for action in actions if isinstance(action, Persist)])
         for action in actions:
             if isinstance(action, RememberFencing):
@@ -205,10 +236,10 @@ class ActionExecutor:
                 self._progress += 1
         return problems
 
-    def _persist_all(self, actions: "list[Persist]") -> "dict[str, str]":
+    def _persist_all(self, actions: list[Persist]) -> dict[str, str]:
         """Many states are on disk with one wait, not with one for each."""
         is_batch = len(actions) > _WAITS_AT_MOST
-        problems: "dict[str, str]" = {}
+        problems: dict[str, str] = {}
         for action in actions:
             try:
                 self._ports.persist(action, is_durable=not is_batch)
@@ -235,13 +266,23 @@ class ActionExecutor:
             self._report(action, "WRITTEN", "the state can be written again", is_alarm=False)
 
     def _tell_fencing_problem(self, problem: str) -> None:
-        """Reports once that the note of fencing could not be written, and once that it can be again."""
+        """Reports once that the note of fencing could not be written, and once that it can be
+        again.
+        """
         if bool(problem) is self._is_fencing_unwritten:
             return
         self._is_fencing_unwritten = bool(problem)
-        text = f"{problem}: this node fences nobody before it can be" if problem else "the note of fencing can be written again"
+        text = (
+            f"{problem}: this node fences nobody before it can be"
+            if problem
+            else "the note of fencing can be written again"
+        )
         what = "NOT WRITTEN" if problem else "WRITTEN"
-        self._ports.record(Record(RecordKind.NODE, self.engine.spec.node, "", what, text, is_alarm=bool(problem)))
+        self._ports.record(
+            Record(RecordKind.NODE, self.engine.spec.node, "", what, text, is_alarm=bool(problem))
+        )
 
     def _report(self, action: Persist, what: str, text: str, is_alarm: bool) -> None:
-        self._ports.record(Record(RecordKind.SERVICE, action.service, action.state.name, what, text, is_alarm))
+        self._ports.record(
+            Record(RecordKind.SERVICE, action.service, action.state.name, what, text, is_alarm)
+        )

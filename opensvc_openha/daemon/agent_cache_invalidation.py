@@ -1,13 +1,16 @@
 """Keeps the OpenSVC agents of this node from showing a state that is no longer so.
 
-Agents keep the hb status in a file without age limit, so that file goes at each change of a service's own state. Where
-the agents keep what is in ``conf/agents``, written by `openha agent install`, one line for each agent::
+Agents keep the hb status in a file without age limit, so that file goes at each change of a
+service's own state. Where
+the agents keep what is in ``conf/agents``, written by `openha agent install`, one line for each
+agent::
 
     drop /var/lib/opensvc                       directory with one directory a service (agents up to 1.8)
     run /usr/bin/om @SVCNAME@ status --refresh  command that has the agent look again (agent 2.1)
     added /usr/share/opensvc registry           not for the daemon: what the installation added
 
-A slow disk or agent must hold nobody up: a thread of its own does it, and nothing here is ever waited for.
+A slow disk or agent must hold nobody up: a thread of its own does it, and nothing here is ever
+waited for.
 """
 
 from __future__ import annotations
@@ -20,7 +23,8 @@ import re
 import shlex
 import subprocess
 import threading
-from typing import Any, Callable, Iterable, Mapping, Optional
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from opensvc_openha.daemon.memory_guard import MemoryGuard
 from opensvc_openha.formats.layout import Layout
@@ -31,23 +35,35 @@ _WAITING_MAX = 10_000
 _END = ""
 """What no service is called: the thread that looks after the caches may go."""
 _STOCK = (("drop", "/opt/opensvc/var"), ("drop", "/var/lib/opensvc"))
-"""Where agents keep them for which nothing was installed: their own driver shows what it keeps, too."""
+"""Where agents keep them for which nothing was installed: their own driver shows what it keeps,
+too."""
 _NAMESPACE = re.compile(r"/namespaces/([^/]+/svc)\Z")
-_APART: "Mapping[str, Any]" = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL,
-                               "start_new_session": True, "cwd": "/"}
+_APART: Mapping[str, Any] = {
+    "stdin": subprocess.DEVNULL,
+    "stdout": subprocess.DEVNULL,
+    "stderr": subprocess.DEVNULL,
+    "start_new_session": True,
+    "cwd": "/",
+}
 
 
 class AgentCaches:
-    """Told of every change; ``scripts`` gives the start script of each service, whose name is the agent's service name."""
+    """Told of every change.
+
+    ``scripts`` gives the start script of each service, whose name is the agent's service name.
+    """
 
     def __init__(
-        self, layout: Layout, scripts: Callable[[], Mapping[str, str]], memory: Optional[MemoryGuard] = None
+        self,
+        layout: Layout,
+        scripts: Callable[[], Mapping[str, str]],
+        memory: MemoryGuard | None = None,
     ) -> None:
         self._memory = MemoryGuard() if memory is None else memory
         self._path = layout.agents_file
         self._scripts = scripts
-        self._changed: "queue.Queue[str]" = queue.Queue(_WAITING_MAX)
-        self._thread: Optional[threading.Thread] = None
+        self._changed: queue.Queue[str] = queue.Queue(_WAITING_MAX)
+        self._thread: threading.Thread | None = None
 
     def note(self, service: str) -> None:
         """The own state of a service has changed."""
@@ -61,7 +77,9 @@ class AgentCaches:
                 self._thread = thread
 
     def begin(self, services: Iterable[str]) -> None:
-        """The daemon starts: whatever the agents keep may be older than a power failure, so all of it goes."""
+        """The daemon starts: whatever the agents keep may be older than a power failure, so all of
+        it goes.
+        """
         self._drop(services, "*")
 
     def serve(self, services: Iterable[str]) -> None:
@@ -69,7 +87,7 @@ class AgentCaches:
         for service in services:
             self.note(service)
 
-    def end(self, services: "tuple[str, ...]") -> None:
+    def end(self, services: tuple[str, ...]) -> None:
         """The daemon answers no more; nobody waits for the commands that have the agents look."""
         with contextlib.suppress(queue.Full):
             self._changed.put_nowait(_END)
@@ -86,9 +104,13 @@ class AgentCaches:
                 for svcname in self._names(services):
                     _drop(rest, svcname, resources)
 
-    def _commands(self, services: Iterable[str]) -> "list[str]":
-        return [rest.replace("@SVCNAME@", svcname) for kind, rest in _read_lines(self._path) if kind == "run"
-                for svcname in self._names(services)]
+    def _commands(self, services: Iterable[str]) -> list[str]:
+        return [
+            rest.replace("@SVCNAME@", svcname)
+            for kind, rest in _read_lines(self._path)
+            if kind == "run"
+            for svcname in self._names(services)
+        ]
 
     def _work(self) -> None:
         while True:
@@ -106,28 +128,36 @@ class AgentCaches:
 
     def _run(self, command: str) -> None:
         with contextlib.suppress(OSError, ValueError, subprocess.TimeoutExpired):
-            subprocess.run(self._memory.command(shlex.split(command)), timeout=_RUN_LIMIT_S, **_APART)
+            subprocess.run(
+                self._memory.command(shlex.split(command)), timeout=_RUN_LIMIT_S, **_APART
+            )
 
-    def _names(self, services: Iterable[str]) -> "list[str]":
+    def _names(self, services: Iterable[str]) -> list[str]:
         scripts = self._scripts()
         found = [scripts[name] for name in dict.fromkeys(services) if name in scripts]
         return [_svcname(path) for path in found if path.endswith(WRAPPER_SUFFIX)]
 
 
 def _svcname(wrapper: str) -> str:
-    """The agent's name of the service: with its namespace where the wrapper stands in one (agent 2.1)."""
+    """The agent's name of the service: with its namespace where the wrapper stands in one (agent
+    2.1).
+    """
     name = os.path.basename(wrapper)[: -len(WRAPPER_SUFFIX)]
     place = _NAMESPACE.search(os.path.dirname(wrapper))
     return f"{place.group(1)}/{name}" if place else name
 
 
-def _read_lines(path: str) -> "list[tuple[str, str]]":
+def _read_lines(path: str) -> list[tuple[str, str]]:
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             lines = [line.split(None, 1) for line in file]
     except OSError:
         return []
-    return [(words[0], words[1].strip()) for words in lines if len(words) == 2 and not words[0].startswith("#")]
+    return [
+        (words[0], words[1].strip())
+        for words in lines
+        if len(words) == 2 and not words[0].startswith("#")
+    ]
 
 
 def _drop(folder: str, svcname: str, resources: str) -> None:

@@ -1,15 +1,17 @@
-"""Which check-up scripts prove nothing, however they end: they are not run, and the services they belong to are named.
+"""Which check-up scripts prove nothing, however they end: they are not run, and the services they
+belong to are named.
 
-An OpenSVC agent makes `<svc>.stonith` a link to its own command, which drops the exit code of the fencing command and
-ends with 0. An upgrade or a removal of the agent can put that link back at any time, so it is looked for before each use.
-A script that `openha agent install` generated is known by its mark.
+An OpenSVC agent makes `<svc>.stonith` a link to its own command, which drops the exit code of the
+fencing command and ends with 0. An upgrade or a removal of the agent can put that link back at any
+time, so it is looked for before each use. A script that `openha agent install` generated is known
+by its mark.
 """
 
 from __future__ import annotations
 
 import math
 import os
-from typing import Iterable
+from collections.abc import Iterable
 
 from opensvc_openha.core.model import ServiceSpec
 from opensvc_openha.daemon.issues import ActiveIssues, Issue
@@ -28,24 +30,37 @@ _REMEDY = "run `openha agent install`, or give the service another check-up scri
 
 
 def find_doubt(path: str, layout: Layout) -> str:
-    """Why the exit code of this check-up script proves nothing; empty if nothing speaks against it."""
+    """Why the exit code of this check-up script proves nothing.
+
+    Empty if nothing speaks against it.
+    """
     if os.path.islink(path):
         target = os.path.realpath(path)
         names = {os.path.basename(target), os.path.basename(os.readlink(path))}
-        # The command of the embedded agent has the same name, and gives the fencing command's exit code.
+        # The command of the embedded agent has the same name, and gives the fencing command's exit
+        # code.
         if names & _AGENT_COMMANDS and os.path.exists(target) and not holds(target, _EMBEDDED_MARK):
-            return f"{path} leads to {target} of the OpenSVC agent, which ends with 0 even if the fencing fails: {_REMEDY}"
+            return (
+                f"{path} leads to {target} of the OpenSVC agent, which ends with 0 even if the"
+                f" fencing fails: {_REMEDY}"
+            )
     if os.path.dirname(path) == layout.fence_dir and os.path.exists(path) and not holds(path, MARK):
         return f"{path} is not the script that `openha agent install` wrote: {_REMEDY}"
     return ""
 
 
 def tells_status(path: str) -> bool:
-    """True for an agent's own link whose exit code after `status` means something: the 1.5 ends with 0 whatever runs."""
+    """True for an agent's own link whose exit code after `status` means something: the 1.5 ends
+    with 0 whatever runs.
+    """
     target = os.path.realpath(path)
     if not os.path.islink(path) or os.path.basename(target) not in _AGENT_COMMANDS:
         return False
-    return holds(f"{os.path.dirname(os.path.dirname(target))}/lib/resources.py", b"load_status_last", _SOURCE_BYTES)
+    return holds(
+        f"{os.path.dirname(os.path.dirname(target))}/lib/resources.py",
+        b"load_status_last",
+        _SOURCE_BYTES,
+    )
 
 
 def holds(path: str, mark: bytes, count: int = _HEAD_BYTES) -> bool:
@@ -58,16 +73,20 @@ def holds(path: str, mark: bytes, count: int = _HEAD_BYTES) -> bool:
 
 
 class CheckScripts:
-    """Reports the services of this node whose check-up script proves nothing, for as long as that is so."""
+    """Reports the services of this node whose check-up script proves nothing, for as long as that
+    is so.
+    """
 
     def __init__(self, layout: Layout, problems: ActiveIssues) -> None:
         self._layout = layout
         self._problems = problems
         self._looked_at = -math.inf
-        self._paths: "list[str]" = []
+        self._paths: list[str] = []
 
-    def look(self, services: "Iterable[ServiceSpec]") -> None:
-        """Looks at all of them if the last look is some seconds old, or others are configured since."""
+    def look(self, services: Iterable[ServiceSpec]) -> None:
+        """Looks at all of them if the last look is some seconds old, or others are configured
+        since.
+        """
         named = {svc.name: svc.check for svc in services}
         paths = sorted(named.values())
         now = clock.monotonic()

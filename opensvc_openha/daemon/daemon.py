@@ -1,9 +1,11 @@
-"""The node daemon: one process that holds the engine, the threads of the heartbeat links and the control socket.
+"""The node daemon: one process that holds the engine, the threads of the heartbeat links and the
+control socket.
 
     listener threads --> inbox --> engine thread --> board --> sender threads
     script threads   -->       <-- control socket
 
-The engine thread alone touches core. The main thread waits for signals and watches the configuration files.
+The engine thread alone touches core. The main thread waits for signals and watches the
+configuration files.
 """
 
 from __future__ import annotations
@@ -15,8 +17,8 @@ import os
 import queue
 import signal
 import threading
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Callable, Mapping, Optional, Union
 
 from opensvc_openha.control.client import CONFIRM_LIMIT_S
 from opensvc_openha.control.server import ControlServer
@@ -95,10 +97,17 @@ _SUSPICIOUS = {
     "own": "this node hears its own heartbeats: the address or port of this link is wrong",
     "namesake": "another node uses the name of this one",
     "foreign cluster": "another cluster sends here: give it addresses and ports of its own",
-    "source": "datagrams come from another address than the peer's: see peer_address in openha.conf",
-    "forged": "frames come with a wrong tag: they were altered, made for another link, or made by somebody without the key",
+    "source": (
+        "datagrams come from another address than the peer's: see peer_address in openha.conf"
+    ),
+    "forged": (
+        "frames come with a wrong tag: they were altered, made for another link, or made by"
+        " somebody without the key"
+    ),
     "node": "heartbeats of a node come in that is not the peer",
-    "overwritten": "somebody else writes to this node's slot: another node of this name, or a wrong offset",
+    "overwritten": (
+        "somebody else writes to this node's slot: another node of this name, or a wrong offset"
+    ),
 }
 _NAMED = 5
 """So many services are named in a warning that may concern all."""
@@ -108,12 +117,14 @@ _BACKLOG_PAUSE_S = 0.01
 _WRITER_PAUSE_S = 0.05
 """Whoever asks for the status while states are written waits no longer than that."""
 _DRAIN_LIMIT_S = 1.0
-"""Beats that wait before a check-up script for a silent peer are taken within that time, or it is decided anew."""
+"""Beats that wait before a check-up script for a silent peer are taken within that time, or it is
+decided anew."""
 _STATUS_LIMIT_S = 1.5
 _CONFIRM_LIMIT_S = 5.0
 """A confirmation that the engine takes later than that is refused."""
 _CONFIRM_ANSWER_LIMIT_S = 8.0
-"""Its answer comes once the states of what it starts are on disk. Below the limit of whoever waits for it."""
+"""Its answer comes once the states of what it starts are on disk. Below the limit of whoever waits
+for it."""
 assert _CONFIRM_LIMIT_S < _CONFIRM_ANSWER_LIMIT_S < CONFIRM_LIMIT_S
 _FLUSH_LIMIT_S = 1.0
 
@@ -123,9 +134,9 @@ class _Question:
 
     def __init__(self) -> None:
         self.answered = threading.Event()
-        self.status: Optional[NodeStatus] = None
+        self.status: NodeStatus | None = None
 
-    def answer(self, status: Optional[NodeStatus]) -> None:
+    def answer(self, status: NodeStatus | None) -> None:
         """Gives the snapshot to whoever waits; None if there is none."""
         self.status = status
         self.answered.set()
@@ -135,15 +146,24 @@ class Daemon:
     """One node daemon, from reading the configuration to its last goodbye."""
 
     def __init__(
-        self, layout: Layout, logger: logging.Logger, lock_handle: int, monitor: Optional[MonitorCommand] = None,
-        log_problem: Callable[[], str] = lambda: "", former: "Optional[Daemon]" = None,
+        self,
+        layout: Layout,
+        logger: logging.Logger,
+        lock_handle: int,
+        monitor: MonitorCommand | None = None,
+        log_problem: Callable[[], str] = lambda: "",
+        former: Daemon | None = None,
     ) -> None:
-        """``former`` is the one in this process whose engine failed: what it has written is all that is believed of it."""
+        """``former`` is the one in this process whose engine failed: what it has written is all
+        that is believed of it.
+        """
         self._layout = layout
         self._lock_handle = lock_handle
         self._log = logger
         known = None if former is None else former._configuration.current
-        self._configuration: LiveConfiguration = LiveConfiguration(layout, logger, self._take_over, known)
+        self._configuration: LiveConfiguration = LiveConfiguration(
+            layout, logger, self._take_over, known
+        )
         self._problems = self._configuration.problems
         self._store = StateStore(layout, self._spec.node, self._spec.peer)
         self._memory: MemoryGuard = MemoryGuard() if former is None else former._memory
@@ -154,44 +174,56 @@ class Daemon:
         self._posted = 0
         self._posted_at = self._mute_until = self._decided_at = clock.monotonic()
         self._patience_s = math.inf
-        self._inbox: "Inbox[Union[Event, _Question]]" = Inbox()
+        self._inbox: Inbox[Event | _Question] = Inbox()
         self._history: History = (
-            History(layout, len(self._spec.own_services), self._report_history) if former is None else former._history
+            History(layout, len(self._spec.own_services), self._report_history)
+            if former is None
+            else former._history
         )
-        self._runner = ScriptRunner(layout, self._spec.node, self._spec.peer, self._script_exited, self._memory)
-        self._questions: "queue.SimpleQueue[_Question]" = queue.SimpleQueue()
-        self._listening: "dict[int, queue.SimpleQueue[Answer]]" = {}
-        self._asked: "dict[int, CommandReceived]" = {}
+        self._runner = ScriptRunner(
+            layout, self._spec.node, self._spec.peer, self._script_exited, self._memory
+        )
+        self._questions: queue.SimpleQueue[_Question] = queue.SimpleQueue()
+        self._listening: dict[int, queue.SimpleQueue[Answer]] = {}
+        self._asked: dict[int, CommandReceived] = {}
         self._next_command = 0
         self._answering = threading.Lock()
-        self._links: "dict[tuple[LinkSpec, str], LinkThread]" = {}
+        self._links: dict[tuple[LinkSpec, str], LinkThread] = {}
         self._wake = threading.Event()
-        self._signals: "list[int]" = [] if former is None else former._signals
-        self._leaving: Optional[Leaving] = None if former is None else former._leaving
+        self._signals: list[int] = [] if former is None else former._signals
+        self._leaving: Leaving | None = None if former is None else former._leaving
         self._is_over = threading.Event()
-        self._failure: Optional[BaseException] = None
+        self._failure: BaseException | None = None
         self._displaced = ""
         self._placing = threading.Lock()
         """Which other daemon of this node has taken this one's place."""
         self._server = ControlServer(layout.control_socket, self)
         self._systemd = Systemd()
         self._monitor: MonitorProcess = (
-            MonitorProcess(monitor, layout.environment(), logger, self._memory) if former is None else former._monitor
+            MonitorProcess(monitor, layout.environment(), logger, self._memory)
+            if former is None
+            else former._monitor
         )
         self._pulse: StallDetector = StallDetector() if former is None else former._pulse
         self._log_problem = log_problem
         self._logs = LogKeeper(layout, self._problems, self._own_names, log_problem)
         self._interfaces = InterfaceWatch(lambda links: self._inbox.put(SendersMuted(links)))
         self._readiness = Readiness(
-            lambda: self._spec.own_services, lambda found, tells: self._inbox.put(ReadinessFound(found, tells)),
+            lambda: self._spec.own_services,
+            lambda found, tells: self._inbox.put(ReadinessFound(found, tells)),
             layout.environment(),
         )
-        self._outside = OutsideStarts(self._stopped_services, self._runner.ask,
-                                      lambda service: self._inbox.put(SeemsUp(service)))
+        self._outside = OutsideStarts(
+            self._stopped_services,
+            self._runner.ask,
+            lambda service: self._inbox.put(SeemsUp(service)),
+        )
         clean_up(layout)
         is_first_start = not os.path.exists(layout.boot_file)
         boot, is_same_life = next_boot(layout)
-        self._authentication = Authentication(self._spec.node, boot, copy_command(layout, self._spec.peer))
+        self._authentication = Authentication(
+            self._spec.node, boot, copy_command(layout, self._spec.peer)
+        )
         self._apply_options(self._configuration.current)
         self._realtime = Realtime(self._configuration.current.options.realtime)
         kept = self._store.kept(self._spec.own_services) if is_same_life else ()
@@ -207,10 +239,13 @@ class Daemon:
         engine = Engine(self._spec, boot, learned, clock.monotonic(), lives, kept, memory)
         self._node = ActionExecutor(engine, self, self._writer.begin)
 
-    # --- life -----------------------------------------------------------------------------------------------
+    # --- life -------------------------------------------------------------------------------------
 
     def run(self, on_ready: Callable[[], None]) -> int:
-        """Runs until the daemon has left; returns the exit code. ``on_ready`` is called once all is in place."""
+        """Runs until the daemon has left; returns the exit code.
+
+        ``on_ready`` is called once all is in place.
+        """
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._on_signal)
         # A shell ignores it for what it runs in the background; services are not to inherit that.
@@ -223,8 +258,12 @@ class Daemon:
             self._pulse.start(self._realtime.enter)
         self._agent_caches.begin(self._own_names())
         self._reconcile_links(self._spec)
-        self._log.info("node %s: starting, peer %s, %d service(s)", self._spec.node, self._spec.peer,
-                       len(self._spec.own_services))
+        self._log.info(
+            "node %s: starting, peer %s, %d service(s)",
+            self._spec.node,
+            self._spec.peer,
+            len(self._spec.own_services),
+        )
         for warning in (*self._warnings(), *self._advice()):
             self._log.warning("node %s: %s", self._spec.node, warning)
         self._check_scripts.look(self._spec.own_services)
@@ -249,7 +288,10 @@ class Daemon:
         return self._end()
 
     def _look_around(self) -> None:
-        """What the main thread does now and then. None of it decides anything, so none of it may end the daemon."""
+        """What the main thread does now and then.
+
+        None of it decides anything, so none of it may end the daemon.
+        """
         try:
             self._obey_signals()
             self._configuration.look()
@@ -261,13 +303,20 @@ class Daemon:
             if ring is not None:
                 self._configuration.write_rotation(ring)
             self._problems.solve(Issue.INTERNAL)
-        except Exception as error:  # The one place of this thread that catches all: reported for as long as it is so.
+        # The one place of this thread that catches all: reported for as long as it is so.
+        except Exception as error:
             self._problems.report(Issue.INTERNAL, f"{type(error).__name__}: {error}")
 
     def _await_peer(self) -> None:
-        """Gives a peer that runs the time to be heard, and the wrappers that to answer: the first status is a true one."""
+        """Gives a peer that runs the time to be heard, and the wrappers that to answer: the first
+        status is a true one.
+        """
         began = clock.monotonic()
-        while clock.monotonic() < began + timing.FIRST_STATUS_LIMIT_S and not self._is_over.is_set() and not self._signals:
+        while (
+            clock.monotonic() < began + timing.FIRST_STATUS_LIMIT_S
+            and not self._is_over.is_set()
+            and not self._signals
+        ):
             try:
                 status = self.status()
                 is_late = clock.monotonic() >= began + timing.FIRST_BEAT_LIMIT_S
@@ -302,14 +351,19 @@ class Daemon:
                 self._systemd.alive()
         except RefusedError as error:
             self._displaced = str(error)
-        except BaseException as error:  # The one place of this thread that catches all: a silent node is a safe node.
+        except (
+            BaseException
+        ) as error:  # The one place of this thread that catches all: a silent node is a safe node.
             self._failure = error
         self._writer.close()
         self._is_over.set()
         self._wake.set()
 
     def _await_states(self) -> None:
-        """Waits a moment for states that are being written. Nothing is decided meanwhile, but the links are not mute."""
+        """Waits a moment for states that are being written.
+
+        Nothing is decided meanwhile, but the links are not mute.
+        """
         node, now = self._node, clock.monotonic()
         problems = self._writer.wait(min(max(node.speak_at - now, 0.001), _WRITER_PAUSE_S))
         now = clock.monotonic()
@@ -322,20 +376,24 @@ class Daemon:
             self._systemd.alive()
 
     def _excuse_work(self, began: float) -> None:
-        """What the engine's thread did itself, writing states most of all, is no stall: the listeners went on."""
+        """What the engine's thread did itself, writing states most of all, is no stall: the
+        listeners went on.
+        """
         ended = clock.monotonic()
         if ended - began >= timing.WORK_NOTED_S and not self._pulse.was_stopped(began):
             self._node.engine.note_busy_until(ended)
 
     def _answer_questions(self, now: float) -> None:
-        """Who only looks does not wait behind thousands of events, and one snapshot serves all who wait."""
+        """Who only looks does not wait behind thousands of events, and one snapshot serves all who
+        wait.
+        """
         if self._questions.empty():
             return
         status = self._snapshot(now)
         while not self._questions.empty():
             self._questions.get().answer(status)
 
-    def _snapshot(self, now: float) -> Optional[NodeStatus]:
+    def _snapshot(self, now: float) -> NodeStatus | None:
         """None if the engine cannot say how it is: who only looks must not end it."""
         try:
             return self._node.engine.snapshot(now)
@@ -351,11 +409,20 @@ class Daemon:
             self._log.critical("node %s: %s; this one falls silent", self._spec.node, why)
         if self._failure is not None:
             why = f"the engine failed: {self._failure!r}"
-            self._log.critical("node %s: engine failed: %r", self._spec.node, self._failure, exc_info=self._failure)
+            self._log.critical(
+                "node %s: engine failed: %r", self._spec.node, self._failure, exc_info=self._failure
+            )
             self._let_go(why)
         give_up = clock.monotonic() + _FLUSH_LIMIT_S
-        senders = [thread for thread in self._links.values() if isinstance(thread, SenderThread) and not thread.fault]
-        while not all(thread.has_sent(self._posted) for thread in senders) and clock.monotonic() < give_up:
+        senders = [
+            thread
+            for thread in self._links.values()
+            if isinstance(thread, SenderThread) and not thread.fault
+        ]
+        while (
+            not all(thread.has_sent(self._posted) for thread in senders)
+            and clock.monotonic() < give_up
+        ):
             clock.pause(0.01)
         self._interfaces.stop()
         self._readiness.stop()
@@ -384,26 +451,53 @@ class Daemon:
         """True if the engine met an event that it could not handle."""
         return self._failure is not None
 
-    def successor(self) -> "Daemon":
-        """A daemon in the place of this one, whose engine failed half-way through a step: nothing it holds in memory is believed.
+    def successor(self) -> Daemon:
+        """A daemon in the place of this one, whose engine failed half-way through a step: nothing
+        it holds in memory is believed.
 
-        It begins as one that is started after a crash: with the STATE files, which were written before anything was announced or
-        run, with a new life that the peer must acknowledge, and by asking each service's script.
+        It begins as one that is started after a crash: with the STATE files, which were written
+        before anything was announced or run, with a new life that the peer must acknowledge, and by
+        asking each service's script.
         """
         if self._writer.is_at_work:
-            raise SystemFault("a state of the engine that failed is still being written")  # Nothing may be concluded before.
-        return Daemon(self._layout, self._log, self._lock_handle, self._monitor.command, self._log_problem, self)
+            raise SystemFault(
+                "a state of the engine that failed is still being written"
+            )  # Nothing may be concluded before.
+        return Daemon(
+            self._layout,
+            self._log,
+            self._lock_handle,
+            self._monitor.command,
+            self._log_problem,
+            self,
+        )
 
     def _let_go(self, why: str) -> None:
-        """Ends what would act or speak for an engine that is no more. Scripts that run are waited for by the next one."""
+        """Ends what would act or speak for an engine that is no more.
+
+        Scripts that run are waited for by the next one.
+        """
         self._runner.close()
         with self._answering:
-            waiting = [(self._listening.pop(number), event) for number, event in self._asked.items()]
+            waiting = [
+                (self._listening.pop(number), event) for number, event in self._asked.items()
+            ]
             self._asked.clear()
         for answers, event in waiting:
             unknown = ServiceState.UNKNOWN
-            answers.put(Answer(event.command_id, event.command.value, event.service, AnswerCode.FAILED, unknown, unknown,
-                               f"{why}; look at `service -s` before you try again", is_last=True, is_ok=False))
+            answers.put(
+                Answer(
+                    event.command_id,
+                    event.command.value,
+                    event.service,
+                    AnswerCode.FAILED,
+                    unknown,
+                    unknown,
+                    f"{why}; look at `service -s` before you try again",
+                    is_last=True,
+                    is_ok=False,
+                )
+            )
         for thread in self._links.values():
             thread.ask_to_end()
         for thread in self._links.values():
@@ -416,7 +510,9 @@ class Daemon:
     def _obey_signals(self) -> None:
         if signal.SIGHUP in self._signals:
             # The line opens a log that was moved away.
-            self._log.info("node %s: SIGHUP: the configuration files are read again", self._spec.node)
+            self._log.info(
+                "node %s: SIGHUP: the configuration files are read again", self._spec.node
+            )
         while self._signals:
             number = self._signals.pop(0)
             if number == signal.SIGHUP:
@@ -425,14 +521,22 @@ class Daemon:
                 self.leave(Leaving.KEEP_SERVICES, f"signal {signal.Signals(number).name}")
 
     def _expect_place(self) -> None:
-        """Takes the lock again if somebody removed it. Raises RefusedError where another daemon has taken the place."""
+        """Takes the lock again if somebody removed it.
+
+        Raises RefusedError where another daemon has taken the place.
+        """
         with self._placing:
             if not lock_is_in_place(self._layout, self._lock_handle):
                 self._lock_handle = take_lock(self._layout)
-                self._log.warning("node %s: %s had been removed", self._spec.node, self._layout.lock_file)
+                self._log.warning(
+                    "node %s: %s had been removed", self._spec.node, self._layout.lock_file
+                )
 
     def _restore_socket_and_lock(self) -> None:
-        """Puts back lock and socket if somebody removed them; where another daemon has taken the place, falls silent."""
+        """Puts back lock and socket if somebody removed them.
+
+        Where another daemon has taken the place, falls silent.
+        """
         try:
             self._expect_place()
             self._server.reopen_if_gone()
@@ -443,7 +547,7 @@ class Daemon:
         except OpenhaError as error:
             self._problems.report(Issue.PLACE, str(error))
 
-    # --- configuration --------------------------------------------------------------------------------------
+    # --- configuration ----------------------------------------------------------------------------
 
     @property
     def _spec(self) -> ClusterSpec:
@@ -452,7 +556,8 @@ class Daemon:
     def reload(self) -> None:
         """Reads the configuration files again and hands them to the engine."""
         self._configuration.reload()
-        self._await_events()  # Answered behind the change: when this returns, the engine knows the new configuration.
+        # Answered behind the change: when this returns, the engine knows the new configuration.
+        self._await_events()
 
     def _take_over(self, former: Configuration) -> None:
         """Brings a new configuration to everything that runs by the former one."""
@@ -466,7 +571,9 @@ class Daemon:
         added = tuple(svc for svc in spec.own_services if svc.name not in known)
         wanted = {svc.name for svc in spec.own_services}
         kept = self._kept()
-        self._removed = tuple(svc for svc in (*former.spec.own_services, *kept) if svc.name not in wanted)
+        self._removed = tuple(
+            svc for svc in (*former.spec.own_services, *kept) if svc.name not in wanted
+        )
         learned = self._store.learn(added, is_same_life=True, unwritten={svc.name for svc in kept})
         self._store.note_managed(spec.own_services)
         self._inbox.put(ConfigChanged(spec, learned))
@@ -484,13 +591,18 @@ class Daemon:
         self._runner.configure(current.spec.own_services, current.options.scripts.parallel)
         shortest_s = min((link.timeout_s for link in current.spec.listeners), default=math.inf)
         self._pulse.watch(timing.STALL_FRACTION * shortest_s)
-        # Never less than the engine's own idea of it, which would put off each start of a node that beats slowly.
+        # Never less than the engine's own idea of it, which would put off each start of a node that
+        # beats slowly.
         beats_s = timing.PATIENCE_BEATS * timing.PACES[current.spec.profile].beat_interval_s
-        self._patience_s = max(beats_s, min((link.timeout_s for link in current.spec.senders), default=math.inf))
+        self._patience_s = max(
+            beats_s, min((link.timeout_s for link in current.spec.senders), default=math.inf)
+        )
 
     def _reconcile_links(self, spec: ClusterSpec) -> None:
         """Starts a thread for each new end of a link, ends those of links that are gone."""
-        wanted = {(link, "sender") for link in spec.senders} | {(link, "listener") for link in spec.listeners}
+        wanted = {(link, "sender") for link in spec.senders} | {
+            (link, "listener") for link in spec.listeners
+        }
         for key in [key for key in self._links if key not in wanted]:
             self._links.pop(key).stop()
         for link, role in sorted(wanted - set(self._links), key=lambda key: key[0].line):
@@ -503,21 +615,27 @@ class Daemon:
             self._links[link, role] = thread
             thread.start(self._realtime.enter)
 
-    def _kept(self) -> "tuple[ServiceSpec, ...]":
+    def _kept(self) -> tuple[ServiceSpec, ...]:
         """Services that are no longer in the services file, but may still run here."""
-        return tuple(svc for svc in self._removed if may_run(self._layout, self._spec.node, svc.name))
+        return tuple(
+            svc for svc in self._removed if may_run(self._layout, self._spec.node, svc.name)
+        )
 
-    def _scripts_of_services(self) -> "dict[str, str]":
+    def _scripts_of_services(self) -> dict[str, str]:
         return {svc.name: svc.script for svc in self._spec.own_services}
 
-    def _own_names(self) -> "tuple[str, ...]":
+    def _own_names(self) -> tuple[str, ...]:
         return tuple(svc.name for svc in self._spec.own_services)
 
-    # --- ports: what the node loop needs --------------------------------------------------------------------
+    # --- ports: what the node loop needs ----------------------------------------------------------
 
     def persist(self, action: Persist, is_durable: bool) -> None:
-        """Writes a state of this node, unless another daemon has taken its place: then it is the other's to write."""
-        with contextlib.suppress(SystemFault):  # That the lock cannot be put back is the main thread's to report.
+        """Writes a state of this node, unless another daemon has taken its place: then it is the
+        other's to write.
+        """
+        with contextlib.suppress(
+            SystemFault
+        ):  # That the lock cannot be put back is the main thread's to report.
             self._expect_place()
         self._store.write_own(action.service, StoredState(action.state, action.then), is_durable)
         self._agent_caches.note(action.service)
@@ -527,18 +645,28 @@ class Daemon:
         self._store.sync()
 
     def remember_lives(self, action: RememberLives) -> None:
-        """Writes down the newest lives of the peer; that they cannot be written is no reason to stop."""
+        """Writes down the newest lives of the peer.
+
+        That they cannot be written is no reason to stop.
+        """
         lives = self._authentication.relevant(dict(action.lives))
         if self._authentication.learn(lives):
-            self._log.info("node %s: the peer has the key: beats without it are refused from now on", self._spec.node)
+            self._log.info(
+                "node %s: the peer has the key: beats without it are refused from now on",
+                self._spec.node,
+            )
         try:
             write_lives(self._layout, lives)
         except SystemFault as error:
             self._log.warning("node %s: %s", self._spec.node, error)
 
     def remember_fencing(self, action: RememberFencing) -> None:
-        """Writes down what the next daemon must know, unless another one has taken the place of this one."""
-        with contextlib.suppress(SystemFault):  # That the lock cannot be put back is the main thread's to report.
+        """Writes down what the next daemon must know, unless another one has taken the place of
+        this one.
+        """
+        with contextlib.suppress(
+            SystemFault
+        ):  # That the lock cannot be put back is the main thread's to report.
             self._expect_place()
         self._fencing_store.write(action.memory)
 
@@ -561,17 +689,24 @@ class Daemon:
             self._history.note_script(action)
         decided_at, announced_at = self._decided_at, clock.monotonic()
         is_in_silence = action.peer_standing is PeerStanding.SILENT
-        self._runner.run(action, lambda: self._is_overtaken(decided_at, announced_at, is_in_silence))
+        self._runner.run(
+            action, lambda: self._is_overtaken(decided_at, announced_at, is_in_silence)
+        )
 
     def _is_overtaken(self, decided_at: float, announced_at: float, is_in_silence: bool) -> bool:
-        """True if this node stood still, or said nothing, for so long since then that the peer may have acted meanwhile.
+        """True if this node stood still, or said nothing, for so long since then that the peer may
+        have acted meanwhile.
 
-        Or if the peer was silent and is heard again. Asked at the last moment before a script begins, from its thread: the engine
-        may not have noticed anything yet, so it is first given the time to take the beats that wait.
+        Or if the peer was silent and is heard again. Asked at the last moment before a script
+        begins, from its thread: the engine may not have noticed anything yet, so it is first given
+        the time to take the beats that wait.
         """
         if is_in_silence and not self._is_still_silent():
             return True
-        is_mute = self._mute_until > announced_at or clock.monotonic() - self._posted_at >= self._patience_s
+        is_mute = (
+            self._mute_until > announced_at
+            or clock.monotonic() - self._posted_at >= self._patience_s
+        )
         return self._failure is not None or is_mute or self._pulse.was_stopped(decided_at)
 
     def _is_still_silent(self) -> bool:
@@ -598,7 +733,7 @@ class Daemon:
         log_record(self._log, action)
         self._history.note_record(action, self._node.engine.sight)
 
-    # --- what other threads bring ---------------------------------------------------------------------------
+    # --- what other threads bring -----------------------------------------------------------------
 
     def _deliver(self, event: BeatReceived) -> bool:
         if self._inbox.qsize() >= timing.INBOX_LIMIT:
@@ -609,30 +744,50 @@ class Daemon:
     def _script_exited(self, event: ScriptExited) -> None:
         if event.kind is not ScriptKind.POWER:
             self._history.note_script_end(event)
-        while event.kind is ScriptKind.PROBE and self._inbox.qsize() > _BACKLOG and not self._is_over.is_set():
-            clock.pause(_BACKLOG_PAUSE_S)  # Thousands of services are asked at a start: beats must not wait behind them.
+        while (
+            event.kind is ScriptKind.PROBE
+            and self._inbox.qsize() > _BACKLOG
+            and not self._is_over.is_set()
+        ):
+            clock.pause(
+                _BACKLOG_PAUSE_S
+            )  # Thousands of services are asked at a start: beats must not wait behind them.
         self._inbox.put(event)
 
     def _log_link(self, link: LinkSpec, is_fault: bool, text: str) -> None:
-        self._log.log(logging.WARNING if is_fault else logging.INFO, "link %s: %s", link.link_id, text)
-        self._history.note(EntryKind.LINK, link.link_id, "FAULT" if is_fault else "NOTE", text, is_alarm=is_fault)
+        self._log.log(
+            logging.WARNING if is_fault else logging.INFO, "link %s: %s", link.link_id, text
+        )
+        self._history.note(
+            EntryKind.LINK, link.link_id, "FAULT" if is_fault else "NOTE", text, is_alarm=is_fault
+        )
 
     def _report_history(self, is_fault: bool, text: str) -> None:
-        self._log.log(logging.WARNING if is_fault else logging.INFO, "node %s: %s", self._spec.node, text)
+        self._log.log(
+            logging.WARNING if is_fault else logging.INFO, "node %s: %s", self._spec.node, text
+        )
 
-    # --- what the control socket serves ---------------------------------------------------------------------
+    # --- what the control socket serves -----------------------------------------------------------
 
-    def _stopped_services(self) -> "list[ServiceSpec]":
+    def _stopped_services(self) -> list[ServiceSpec]:
         """Those of this node that the engine takes for stopped, and runs no script of."""
         try:
             known = {svc.name: svc for svc in self.status().services}
         except NotAnsweringError:
             return []
-        return [svc for svc in self._spec.own_services
-                if svc.name in known and known[svc.name].own_state in PEER_OUT and not known[svc.name].script]
+        return [
+            svc
+            for svc in self._spec.own_services
+            if svc.name in known
+            and known[svc.name].own_state in PEER_OUT
+            and not known[svc.name].script
+        ]
 
     def status(self) -> NodeStatus:
-        """The engine's snapshot, completed by what the threads know; instants become wall-clock seconds."""
+        """The engine's snapshot, completed by what the threads know.
+
+        Instants become wall-clock seconds.
+        """
         question = _Question()
         self._questions.put(question)
         self._inbox.put(Tick())  # Wakes an engine that has nothing to do.
@@ -647,25 +802,57 @@ class Daemon:
             known = heard.get((spec.kind.value, spec.label, spec.port))
             listener = self._links.get((spec, "listener"))
             if known is not None and isinstance(listener, ListenerThread):
-                reason = listener.fault or listener.remark or _with_refusals(known, listener.refused_lately)
-                links.append(_on_wall(replace(known, reason=reason, thread=listener.thread_id,
-                                              counts=_sum_of(listener.counts, known.counts))))
-        services = tuple(replace(svc, since=None if svc.since is None else clock.wall_of(svc.since))
-                         for svc in status.services)
-        return replace(status, pid=os.getpid(), links=tuple(links), services=services,
-                       warnings=self._warnings() + status.warnings,
-                       fencing=self._fencing_on_wall(status.fencing),
-                       scheduling=self._realtime.text, authentication=self._authentication.status())
+                reason = (
+                    listener.fault
+                    or listener.remark
+                    or _with_refusals(known, listener.refused_lately)
+                )
+                links.append(
+                    _on_wall(
+                        replace(
+                            known,
+                            reason=reason,
+                            thread=listener.thread_id,
+                            counts=_sum_of(listener.counts, known.counts),
+                        )
+                    )
+                )
+        services = tuple(
+            replace(svc, since=None if svc.since is None else clock.wall_of(svc.since))
+            for svc in status.services
+        )
+        return replace(
+            status,
+            pid=os.getpid(),
+            links=tuple(links),
+            services=services,
+            warnings=self._warnings() + status.warnings,
+            fencing=self._fencing_on_wall(status.fencing),
+            scheduling=self._realtime.text,
+            authentication=self._authentication.status(),
+        )
 
     def _fencing_on_wall(self, fencing: FencingStatus) -> FencingStatus:
         """The same with wall-clock instants, and with what is known of each fence from before."""
         groups = []
         for group in fencing.groups:
             times = self._fencing_store.times.get(group.name, FenceTimes())
-            groups.append(replace(group, retry_at=_wall(group.retry_at), worked_at=times.worked_at, failed_at=times.failed_at))
-        return replace(fencing, groups=tuple(groups), opens_at=_wall(fencing.opens_at),
-                       alone_at=_wall(fencing.alone_at), confirmed_at=_wall(fencing.confirmed_at),
-                       power_said_at=_wall(fencing.power_said_at))
+            groups.append(
+                replace(
+                    group,
+                    retry_at=_wall(group.retry_at),
+                    worked_at=times.worked_at,
+                    failed_at=times.failed_at,
+                )
+            )
+        return replace(
+            fencing,
+            groups=tuple(groups),
+            opens_at=_wall(fencing.opens_at),
+            alone_at=_wall(fencing.alone_at),
+            confirmed_at=_wall(fencing.confirmed_at),
+            power_said_at=_wall(fencing.power_said_at),
+        )
 
     def _await_events(self) -> None:
         """Returns when the engine has taken everything that was in the inbox before."""
@@ -674,10 +861,18 @@ class Daemon:
         _answer_to(question)
 
     def act(
-        self, command: Command, services: "Optional[list[str]]", answers: "queue.SimpleQueue[Answer]", caller: Caller
+        self,
+        command: Command,
+        services: list[str] | None,
+        answers: queue.SimpleQueue[Answer],
+        caller: Caller,
     ) -> int:
         """Submits a command for each service; all of this node's if none is named."""
-        names = [svc.name for svc in (*self._spec.own_services, *self._kept())] if services is None else services
+        names = (
+            [svc.name for svc in (*self._spec.own_services, *self._kept())]
+            if services is None
+            else services
+        )
         if not names:
             raise RefusedError("this node has no service")
         self._history.note_command(command, services, caller)
@@ -690,13 +885,19 @@ class Daemon:
             self._inbox.put(event)
         return len(names)
 
-    def recent(self) -> "list[Entry]":
+    def recent(self) -> list[Entry]:
         """The newest entries of the history."""
         return self._history.recent
 
     def note(self, service: str, word: str, reason: str, is_alarm: bool) -> None:
         """Keeps what the resource monitor saw or did with a service."""
-        self._log.log(logging.WARNING if is_alarm else logging.INFO, "monitor %s: %s: %s", service, word, reason)
+        self._log.log(
+            logging.WARNING if is_alarm else logging.INFO,
+            "monitor %s: %s: %s",
+            service,
+            word,
+            reason,
+        )
         self._history.note(EntryKind.MONITOR, service, word, reason, is_alarm=is_alarm)
 
     def forget_peer(self, caller: Caller) -> None:
@@ -705,17 +906,25 @@ class Daemon:
         self._inbox.put(PeerForgotten())
         self._await_events()  # Answered behind it: when this returns, it is done.
 
-    def confirm_peer_out(self, node: str, caller: Caller) -> "list[str]":
-        """Takes the word of a person that the peer runs nothing; raises RefusedError, and NotAnsweringError if that is not known.
+    def confirm_peer_out(self, node: str, caller: Caller) -> list[str]:
+        """Takes the word of a person that the peer runs nothing.
 
-        Who said it is in the history before the engine is asked: what it begins may outlive this daemon.
+        Raises RefusedError, and NotAnsweringError if that is not known.
+
+        Who said it is in the history before the engine is asked: what it begins may outlive this
+        daemon.
         """
-        self._history.note(EntryKind.COMMAND, "", f"confirm {node}", f"by {caller.text}", is_alarm=True)
+        self._history.note(
+            EntryKind.COMMAND, "", f"confirm {node}", f"by {caller.text}", is_alarm=True
+        )
         if node != self._spec.peer:
-            why = f"{node} is not the peer of this node, which is {self._spec.peer}: type its whole name"
+            why = (
+                f"{node} is not the peer of this node, which is {self._spec.peer}: type its whole"
+                " name"
+            )
             self._note_word(node, AnswerCode.REFUSED.name, why)
             raise RefusedError(why)
-        answers: "queue.SimpleQueue[Answer]" = queue.SimpleQueue()
+        answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
         with self._answering:
             self._next_command += 1
             number = self._next_command
@@ -743,11 +952,17 @@ class Daemon:
             return ""
         if not self._node.engine.is_deaf:
             return "; confirm again once each link was listened to for its timeout"
-        faults = [f"{thread.link.link_id}: {thread.fault}" for thread in list(self._links.values())
-                  if isinstance(thread, ListenerThread) and thread.fault]
+        faults = [
+            f"{thread.link.link_id}: {thread.fault}"
+            for thread in list(self._links.values())
+            if isinstance(thread, ListenerThread) and thread.fault
+        ]
         found = f" ({'; '.join(faults)})" if faults else ""
-        return (f"{found}. Repair one of them, or correct {self._layout.monitor_file}, wait for its timeout, and confirm again."
-                " If none can be had, start a service by hand with its script, then type service -A NAME force-start")
+        return (
+            f"{found}. Repair one of them, or correct {self._layout.monitor_file}, wait for its"
+            " timeout, and confirm again. If none can be had, start a service by hand with its"
+            " script, then type service -A NAME force-start"
+        )
 
     def leave(self, leaving: Leaving, who: str) -> None:
         """Asks the engine to end; ``who`` says who wants it."""
@@ -757,30 +972,53 @@ class Daemon:
             self._leaving = leaving
         self._inbox.put(LeaveRequested(leaving))
 
-    def _advice(self) -> "tuple[str, ...]":
-        """What is worth a line when the daemon starts: a turn of a cut is as long as the slowest fence might be."""
-        known = {group for group, times in self._fencing_store.times.items() if times.worked_at is not None}
+    def _advice(self) -> tuple[str, ...]:
+        """What is worth a line when the daemon starts: a turn of a cut is as long as the slowest
+        fence might be.
+        """
+        known = {
+            group
+            for group, times in self._fencing_store.times.items()
+            if times.worked_at is not None
+        }
         is_fenced = any(svc.is_fenced for svc in self._spec.own_services)
         if not is_fenced or known or self._spec.fence_time_s is not None:
             return ()
-        return ("no fence was measured yet, and fence_time is not declared: in a cut each turn to fence counts with the limit of"
-                " the check-up script; declare fence_time in openha.conf",)
+        return (
+            (
+                "no fence was measured yet, and fence_time is not declared: in a cut each turn to"
+                " fence counts with the limit of the check-up script; declare fence_time in"
+                " openha.conf"
+            ),
+        )
 
-    def _warnings(self) -> "tuple[str, ...]":
+    def _warnings(self) -> tuple[str, ...]:
         found = [*self._authentication.warnings(), *self._realtime.warnings]
         found += [self._history.problem] if self._history.problem else []
         for thread in list(self._links.values()):
-            found += [f"link {thread.link.link_id}: {_SUSPICIOUS[reason]}"
-                      for reason in _SUSPICIOUS if thread.saw_lately(reason)]
+            found += [
+                f"link {thread.link.link_id}: {_SUSPICIOUS[reason]}"
+                for reason in _SUSPICIOUS
+                if thread.saw_lately(reason)
+            ]
         legacy = [link.link_id for link in self._spec.links if link.wire is Wire.LEGACY]
         if legacy:
-            found.append(f"no acknowledgement and no proof of who sent it on {', '.join(legacy)} (wire = legacy)")
+            found.append(
+                f"no acknowledgement and no proof of who sent it on {', '.join(legacy)} (wire ="
+                " legacy)"
+            )
         unfenced = [svc.name for svc in self._spec.own_services if not svc.is_fenced]
         if unfenced:
             more = f" and {len(unfenced) - _NAMED} more" if len(unfenced) > _NAMED else ""
-            found.append(f"no fencing: the check-up script of {', '.join(unfenced[:_NAMED])}{more} always succeeds")
-        found += [f"service {svc.name} is not in {self._layout.services_file} any more, but may run here: stop it"
-                  f" ($EZ_BIN/service -A {svc.name} freeze-stop), or add it again" for svc in self._kept()]
+            found.append(
+                f"no fencing: the check-up script of {', '.join(unfenced[:_NAMED])}{more} always"
+                " succeeds"
+            )
+        found += [
+            f"service {svc.name} is not in {self._layout.services_file} any more, but may run here:"
+            f" stop it ($EZ_BIN/service -A {svc.name} freeze-stop), or add it again"
+            for svc in self._kept()
+        ]
         found += self._problems.texts
         return tuple(found)
 
@@ -791,21 +1029,25 @@ def _answer_to(question: _Question) -> NodeStatus:
     return question.status
 
 
-def _with_refusals(link: LinkStatus, refused: "list[str]") -> str:
+def _with_refusals(link: LinkStatus, refused: list[str]) -> str:
     """Why a link is down, with what comes in on it all the same."""
     if link.is_up or not refused:
         return link.reason
     return f"{link.reason}{', ' if '; refused: ' in link.reason else '; refused: '}{', '.join(refused)}"
 
 
-def _wall(instant: Optional[float]) -> Optional[float]:
+def _wall(instant: float | None) -> float | None:
     return None if instant is None else clock.wall_of(instant)
 
 
 def _on_wall(link: LinkStatus) -> LinkStatus:
-    return link if link.updated_at is None else replace(link, updated_at=clock.wall_of(link.updated_at))
+    return (
+        link
+        if link.updated_at is None
+        else replace(link, updated_at=clock.wall_of(link.updated_at))
+    )
 
 
-def _sum_of(counts: "Mapping[str, int]", others: "Mapping[str, int]") -> "dict[str, int]":
+def _sum_of(counts: Mapping[str, int], others: Mapping[str, int]) -> dict[str, int]:
     """Both counters, reason by reason."""
     return {reason: counts.get(reason, 0) + others.get(reason, 0) for reason in [*counts, *others]}

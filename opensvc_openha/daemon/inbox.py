@@ -1,19 +1,22 @@
-"""What waits for the engine's thread: beats first, then everything else in the order in which it came.
+"""What waits for the engine's thread: beats first, then everything else in the order in which it
+came.
 
-A beat that was received in time must not wait behind thousands of ends of scripts: the peer would be called silent for it. One
-other item is let through after so many beats in a row, so that a flood of them keeps no operator out.
+A beat that was received in time must not wait behind thousands of ends of scripts: the peer would
+be called silent for it. One other item is let through after so many beats in a row, so that a flood
+of them keeps no operator out.
 """
 
 from __future__ import annotations
 
 import collections
 import threading
-from typing import Deque, Generic, Optional, TypeVar, Union
+from typing import Generic, TypeVar
 
 from opensvc_openha.core.events import BeatReceived, ListenerTried
 
 BEATS_IN_A_ROW = 256
-"""Beats that are taken before another item has its turn: more than all links bring in while one step is taken."""
+"""Beats that are taken before another item has its turn: more than all links bring in while one
+step is taken."""
 
 Item = TypeVar("Item")
 
@@ -23,12 +26,12 @@ class Inbox(Generic[Item]):
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._beats: "Deque[Union[BeatReceived, ListenerTried]]" = collections.deque()
-        self._others: "Deque[Item]" = collections.deque()
+        self._beats: collections.deque[BeatReceived | ListenerTried] = collections.deque()
+        self._others: collections.deque[Item] = collections.deque()
         self._in_a_row = 0
         self._is_one_in_hand = False
 
-    def put(self, item: "Union[Item, BeatReceived, ListenerTried]") -> None:
+    def put(self, item: Item | BeatReceived | ListenerTried) -> None:
         """Adds an item; never waits."""
         with self._changed:
             if isinstance(item, (BeatReceived, ListenerTried)):
@@ -37,7 +40,7 @@ class Inbox(Generic[Item]):
                 self._others.append(item)
             self._changed.notify()
 
-    def get(self, timeout_s: float) -> "Optional[Union[Item, BeatReceived, ListenerTried]]":
+    def get(self, timeout_s: float) -> Item | BeatReceived | ListenerTried | None:
         """The next item; None if there is none within ``timeout_s`` seconds."""
         with self._changed:
             self._is_one_in_hand = False
@@ -57,7 +60,9 @@ class Inbox(Generic[Item]):
 
     @property
     def are_beats_taken(self) -> bool:
-        """True if nothing that a link brought waits, nor is it in the hands of the thread that takes."""
+        """True if nothing that a link brought waits, nor is it in the hands of the thread that
+        takes.
+        """
         with self._changed:
             return not self._beats and not self._is_one_in_hand
 

@@ -1,6 +1,8 @@
-"""What is wrong with the surroundings of a running daemon: each subject is said once when it begins, and once when it is over.
+"""What is wrong with the surroundings of a running daemon: each subject is said once when it
+begins, and once when it is over.
 
-A problem is shown for as long as it lasts. Each subject has its own, so that none hides another or speaks in its name.
+A problem is shown for as long as it lasts. Each subject has its own, so that none hides another or
+speaks in its name.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ class ActiveIssues:
         self._node = node
         self._log = logger
         self._lock = threading.Lock()
-        self._texts: "dict[Issue, str]" = {}
+        self._texts: dict[Issue, str] = {}
 
     def report(self, subject: Issue, text: str) -> None:
         """Something is wrong; said if it is news."""
@@ -49,7 +51,11 @@ class ActiveIssues:
         self._log.info("node %s: %s: no longer so", self._node, subject.value)
 
     @property
-    def texts(self) -> "tuple[str, ...]":
+    def texts(self) -> tuple[str, ...]:
         """The present ones, in a fixed order."""
         with self._lock:
-            return tuple(f"{subject.value}: {self._texts[subject]}" for subject in Issue if subject in self._texts)
+            return tuple(
+                f"{subject.value}: {self._texts[subject]}"
+                for subject in Issue
+                if subject in self._texts
+            )

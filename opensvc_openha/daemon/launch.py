@@ -1,7 +1,7 @@
 """Starts the one node daemon of a node: the way into the background, and the word that it is ready.
 
-In the background the caller waits until the daemon serves, or learns why it does not: a daemon that is not there is
-never reported as started.
+In the background the caller waits until the daemon serves, or learns why it does not: a daemon that
+is not there is never reported as started.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import contextlib
 import errno
 import os
 import subprocess
-from typing import Callable, Optional
+from collections.abc import Callable
 
 from opensvc_openha.control import client
 from opensvc_openha.daemon.lock import DAEMON_THREAD, already_running, take_lock
@@ -23,26 +23,33 @@ from opensvc_openha.storage.key_store import read_settings
 _READY = b"ready"
 
 
-def run_in_foreground(layout: Layout, monitor: Optional[MonitorCommand] = None) -> int:
+def run_in_foreground(layout: Layout, monitor: MonitorCommand | None = None) -> int:
     """Runs the daemon in this process until it ends; for systemd and for people who look."""
     return _serve(layout, True, take_lock(layout), lambda: None, monitor)
 
 
 def expect_startable(layout: Layout) -> None:
-    """Raises what would keep a daemon from starting: a mistake in a file, states that cannot be written."""
+    """Raises what would keep a daemon from starting: a mistake in a file, states that cannot be
+    written.
+    """
     options = configuration.read_options(layout)
     configuration.read_cluster(layout, options)
     read_settings(layout, options)
     for folder in (layout.services_dir, layout.proc_dir):
         if os.path.isdir(folder) and not os.access(folder, os.W_OK | os.X_OK):
-            why = os.strerror(errno.EROFS if os.statvfs(folder).f_flag & os.ST_RDONLY else errno.EACCES)
+            why = os.strerror(
+                errno.EROFS if os.statvfs(folder).f_flag & os.ST_RDONLY else errno.EACCES
+            )
             raise SystemFault(f"cannot write {folder}/: {why}")
 
 
-def run_in_background(layout: Layout, command: "list[str]") -> int:
-    """Starts the daemon detached from the terminal; returns its pid once it serves. Raises what it could not do.
+def run_in_background(layout: Layout, command: list[str]) -> int:
+    """Starts the daemon detached from the terminal; returns its pid once it serves.
 
-    ``command`` runs the daemon's own program, so that `ps` shows what runs; the number of a pipe is added to it.
+    Raises what it could not do.
+
+    ``command`` runs the daemon's own program, so that `ps` shows what runs; the number of a pipe is
+    added to it.
     """
     expect_startable(layout)
     pid = client.running_pid(layout)
@@ -51,8 +58,14 @@ def run_in_background(layout: Layout, command: "list[str]") -> int:
     reader, writer = os.pipe()
     with open(os.devnull, "r+b") as null:
         process = subprocess.Popen(
-            [*command, str(writer)], stdin=null, stdout=null, stderr=null, start_new_session=True, cwd="/",
-            pass_fds=(writer,), env={**os.environ, **layout.environment()},
+            [*command, str(writer)],
+            stdin=null,
+            stdout=null,
+            stderr=null,
+            start_new_session=True,
+            cwd="/",
+            pass_fds=(writer,),
+            env={**os.environ, **layout.environment()},
         )
     os.close(writer)
     with os.fdopen(reader, "rb") as pipe:
@@ -60,12 +73,18 @@ def run_in_background(layout: Layout, command: "list[str]") -> int:
     if word == _READY:
         return int(text)
     if not word:
-        raise SystemFault(f"nmond ended while it was starting (exit code {process.wait(10)}): see {layout.log_dir}/nmond.log")
+        raise SystemFault(
+            f"nmond ended while it was starting (exit code {process.wait(10)}): see"
+            f" {layout.log_dir}/nmond.log"
+        )
     raise _as_error(int(word), text.decode("utf-8", "replace"))
 
 
-def run_detached(layout: Layout, writer: int, monitor: Optional[MonitorCommand] = None) -> int:
-    """The daemon's side of ``run_in_background``: says over the pipe how the start went. Returns the exit code."""
+def run_detached(layout: Layout, writer: int, monitor: MonitorCommand | None = None) -> int:
+    """The daemon's side of ``run_in_background``: says over the pipe how the start went.
+
+    Returns the exit code.
+    """
     os.set_inheritable(writer, False)
     try:
         lock = take_lock(layout)
@@ -86,13 +105,17 @@ def run_detached(layout: Layout, writer: int, monitor: Optional[MonitorCommand] 
 
 def _tell(writer: int, code: int, text: str) -> None:
     try:
-        os.write(writer, f"{code} {text}".encode("utf-8"))
+        os.write(writer, f"{code} {text}".encode())
     except OSError:
         pass  # It was ready once: the log has the reason.
 
 
 def _serve(
-    layout: Layout, is_foreground: bool, lock: int, on_ready: Callable[[], None], monitor: Optional[MonitorCommand]
+    layout: Layout,
+    is_foreground: bool,
+    lock: int,
+    on_ready: Callable[[], None],
+    monitor: MonitorCommand | None,
 ) -> int:
     from opensvc_openha.core import timing
     from opensvc_openha.daemon.daemon import Daemon
@@ -106,20 +129,26 @@ def _serve(
     try:
         daemon = Daemon(layout, log.logger, lock, monitor, log.problem)
         code = daemon.run(on_ready)
-        failed_at: "list[float]" = []
+        failed_at: list[float] = []
         while daemon.has_failed:
-            failed_at = [at for at in failed_at if at > clock.monotonic() - timing.ENGINE_FAILURES_WINDOW_S] + [clock.monotonic()]
+            failed_at = [
+                at for at in failed_at if at > clock.monotonic() - timing.ENGINE_FAILURES_WINDOW_S
+            ] + [clock.monotonic()]
             if len(failed_at) > timing.ENGINE_FAILURES_MAX:
                 log.logger.critical("the engine failed too often: this node falls silent")
                 daemon.end_for_good()
                 break
-            log.logger.warning("the engine begins again with the STATE files, as after a crash (%d of %d times)",
-                               len(failed_at), timing.ENGINE_FAILURES_MAX)
+            log.logger.warning(
+                "the engine begins again with the STATE files, as after a crash (%d of %d times)",
+                len(failed_at),
+                timing.ENGINE_FAILURES_MAX,
+            )
             try:
                 successor = daemon.successor()
                 code = successor.run(lambda: None)
                 daemon = successor
-            except Exception as error:  # As at a first start: the disk, a thread, a socket; but nobody waits for the reason.
+            # As at a first start: the disk, a thread, a socket; but nobody waits for the reason.
+            except Exception as error:
                 log.logger.critical("the engine cannot begin again: %r", error, exc_info=error)
                 clock.pause(timing.ENGINE_AGAIN_S)
         return code

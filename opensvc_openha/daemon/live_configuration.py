@@ -1,7 +1,7 @@
 """The configuration that a running daemon goes by, and how an edited one takes its place.
 
-A mistake in an edit changes nothing and is a problem until it is corrected. Also writes the steps of a key rotation, since
-what a command wrote to the key file a moment ago must be taken over first.
+A mistake in an edit changes nothing and is a problem until it is corrected. Also writes the steps
+of a key rotation, since what a command wrote to the key file a moment ago must be taken over first.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Callable, Mapping, Optional
 
 from opensvc_openha.core.beat import BootId
 from opensvc_openha.core.model import ClusterSpec
@@ -29,15 +29,23 @@ class Configuration:
 
     spec: ClusterSpec
     options: Options
-    ring: Optional[KeyRing]
-    lives: "Mapping[str, BootId]"
+    ring: KeyRing | None
+    lives: Mapping[str, BootId]
 
 
 class LiveConfiguration:
-    """The configuration in force. ``take_over`` is called with the former one after a new one has taken its place."""
+    """The configuration in force.
 
-    def __init__(self, layout: Layout, logger: logging.Logger, take_over: "Callable[[Configuration], None]",
-                 known: Optional[Configuration] = None) -> None:
+    ``take_over`` is called with the former one after a new one has taken its place.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        logger: logging.Logger,
+        take_over: Callable[[Configuration], None],
+        known: Configuration | None = None,
+    ) -> None:
         """``known`` is in force where the files cannot be read now; without it that raises."""
         self._layout = layout
         self._log = logger
@@ -70,19 +78,29 @@ class LiveConfiguration:
             return
         try:
             self.reload()
-        except (OpenhaError, OSError) as error:  # A file that cannot be read is no reason to die: what is known stays in force.
+        except (
+            OpenhaError,
+            OSError,
+        ) as error:  # A file that cannot be read is no reason to die: what is known stays in force.
             self._problems.report(Issue.CONFIGURATION, str(error))
 
     def reload(self) -> None:
-        """Reads the files again and takes over what they say; raises ConfigError, and then nothing is changed."""
+        """Reads the files again and takes over what they say.
+
+        Raises ConfigError, and then nothing is changed.
+        """
         with self._lock:
             self._files = configuration.fingerprint(self._layout)
             former = self.current
             if former.spec.services and not os.path.exists(self._layout.services_file):
-                raise ConfigError("the services file has vanished: nothing is changed", self._layout.services_file)
+                raise ConfigError(
+                    "the services file has vanished: nothing is changed", self._layout.services_file
+                )
             found = self._read()
             if (found.spec.node, found.spec.peer) != (former.spec.node, former.spec.peer):
-                raise ConfigError("the nodes of a running daemon are fixed: restart it", self._layout.nodes_file)
+                raise ConfigError(
+                    "the nodes of a running daemon are fixed: restart it", self._layout.nodes_file
+                )
             self.current = found
             self._take_over(former)
             self._problems.solve(Issue.CONFIGURATION)
@@ -102,7 +120,11 @@ class LiveConfiguration:
             self._problems.report(Issue.KEY_ROTATION, str(error))
             return
         self._problems.solve(Issue.KEY_ROTATION)
-        step = f"former key {ring.previous.key_id} still accepted" if ring.previous else "former key dropped"
+        step = (
+            f"former key {ring.previous.key_id} still accepted"
+            if ring.previous
+            else "former key dropped"
+        )
         self._log.info("node %s: key rotation: key %s in use, %s", node, ring.current.key_id, step)
         self.look()
 

@@ -20,7 +20,10 @@ DAEMON_THREAD = "nmond"
 
 
 def take_lock(layout: Layout) -> int:
-    """Handle of the lock of this node's daemon, with our pid in it; RefusedError if another one holds it."""
+    """Handle of the lock of this node's daemon, with our pid in it.
+
+    RefusedError if another one holds it.
+    """
     make_dir(layout.proc_dir)
     try:
         handle = open_lock(layout.lock_file)
@@ -41,14 +44,18 @@ def take_lock(layout: Layout) -> int:
         pid = _holder_of_removed_lock(layout, os.fstat(handle).st_dev)
         if pid:
             os.close(handle)
-            raise RefusedError(f"nmond is already running on this node (pid {pid}); somebody removed {layout.lock_file}, "
-                               "which it puts back within seconds: try again then")
+            raise RefusedError(
+                f"nmond is already running on this node (pid {pid}); somebody removed"
+                f" {layout.lock_file}, which it puts back within seconds: try again then"
+            )
     _write_pid(handle)
     return handle
 
 
 def _holder_of_removed_lock(layout: Layout, device: int) -> int:
-    """Pid of a daemon of this layout whose lock file was removed, 0 if there is none: two of one node must not run."""
+    """Pid of a daemon of this layout whose lock file was removed, 0 if there is none: two of one
+    node must not run.
+    """
     removed = f"{os.path.realpath(layout.lock_file)} (deleted)"
     for entry in filter(str.isdigit, os.listdir("/proc")):
         # One that ended just now cannot be looked at, nor can another user's.
@@ -57,20 +64,27 @@ def _holder_of_removed_lock(layout: Layout, device: int) -> int:
                 if file.read().strip() != DAEMON_THREAD or int(entry) == os.getpid():
                     continue
             handles = [f"/proc/{entry}/fd/{number}" for number in os.listdir(f"/proc/{entry}/fd")]
-            if any(os.readlink(path) == removed and os.stat(path).st_dev == device for path in handles):
+            if any(
+                os.readlink(path) == removed and os.stat(path).st_dev == device for path in handles
+            ):
                 return int(entry)
     return 0
 
 
 def _write_pid(handle: int) -> None:
-    """Over what is there, at a fixed width: a file that was cut off first would need room, which a full disk has not."""
-    # It fails for a new file on a full disk. The lock holds all the same; only the pid is not shown.
+    """Over what is there, at a fixed width: a file that was cut off first would need room, which a
+    full disk has not.
+    """
+    # It fails for a new file on a full disk. The lock holds all the same; only the pid is not
+    # shown.
     with contextlib.suppress(OSError):
         os.pwrite(handle, f"{os.getpid():<{_PID_WIDTH}}\n".encode("ascii"), 0)
 
 
 def lock_is_in_place(layout: Layout, handle: int) -> bool:
-    """False if the file that we hold is no longer the one that the next daemon would try to lock."""
+    """False if the file that we hold is no longer the one that the next daemon would try to
+    lock.
+    """
     held = os.fstat(handle)
     try:
         found = os.stat(layout.lock_file)

@@ -1,14 +1,15 @@
-"""Keeps the logs of services within their bounds, whoever writes to them, and warns before a disk is full.
+"""Keeps the logs of services within their bounds, whoever writes to them, and warns before a disk
+is full.
 
-A daemon that a start script left behind prints to the service's log for as long as it lives, so the size is looked at all
-the time, in a thread of its own: a disk that hangs delays nothing else.
+A daemon that a start script left behind prints to the service's log for as long as it lives, so the
+size is looked at all the time, in a thread of its own: a disk that hangs delays nothing else.
 """
 
 from __future__ import annotations
 
 import os
 import threading
-from typing import Callable, Iterable
+from collections.abc import Callable, Iterable
 
 from opensvc_openha.daemon.issues import ActiveIssues, Issue
 from opensvc_openha.formats.layout import Layout
@@ -28,13 +29,17 @@ class LogKeeper:
     """Looks after the logs and disks of one daemon."""
 
     def __init__(
-        self, layout: Layout, problems: ActiveIssues, services: "Callable[[], Iterable[str]]", log_problem: "Callable[[], str]"
+        self,
+        layout: Layout,
+        problems: ActiveIssues,
+        services: Callable[[], Iterable[str]],
+        log_problem: Callable[[], str],
     ) -> None:
         self._layout = layout
         self._problems = problems
         self._services = services
         self._log_problem = log_problem
-        self._known: "set[str]" = set()
+        self._known: set[str] = set()
         """Removed services too: what they left behind may still print."""
         self._is_over = threading.Event()
 
@@ -91,7 +96,10 @@ def little_room(folder: str) -> str:
         # Rounded, for a text that changes with each byte would be logged each time.
         return f"less than {_rounded(free_bytes)} free on the disk of {folder}"
     if found.f_files and found.f_ffree < min(FREE_FILES_MIN, found.f_files // _FREE_PART):
-        return f"less than {min(FREE_FILES_MIN, found.f_files // _FREE_PART)} files can be made on the disk of {folder}"
+        return (
+            f"less than {min(FREE_FILES_MIN, found.f_files // _FREE_PART)} files can be made on the"
+            f" disk of {folder}"
+        )
     return ""
 
 

@@ -1,13 +1,15 @@
-"""Keeps the kernel's OOM killer from the daemon: where memory runs out, something else is ended first.
+"""Keeps the kernel's OOM killer from the daemon: where memory runs out, something else is ended
+first.
 
-The daemon is often the largest process of a small node, and so the first to go; its peer would fence the node for that. What it
-starts for services is given back the value that the daemon itself was started with: services are no more worth than before.
-Source: proc(5), /proc/PID/oom_score_adj. Only root may lower it.
+The daemon is often the largest process of a small node, and so the first to go; its peer would
+fence the node for that. What it starts for services is given back the value that the daemon itself
+was started with: services are no more worth than before. Source: proc(5), /proc/PID/oom_score_adj.
+Only root may lower it.
 """
 
 from __future__ import annotations
 
-from typing import Sequence
+from collections.abc import Sequence
 
 PROTECTED = -900
 """Not -1000: a daemon that leaks memory must not take the machine with it."""
@@ -23,17 +25,21 @@ class MemoryGuard:
         self.is_on = False
 
     def protect(self) -> None:
-        """Lowers the score of this process as far as is permitted: root in a container may not get below 0."""
+        """Lowers the score of this process as far as is permitted: root in a container may not get
+        below 0.
+        """
         try:
             with open(_FILE, encoding="ascii") as file:
                 before = int(file.read())
         except (OSError, ValueError):
             return
-        lowered = next((value for value in (PROTECTED, 0) if value < before and _is_set(value)), before)
+        lowered = next(
+            (value for value in (PROTECTED, 0) if value < before and _is_set(value)), before
+        )
         # The unit may have set it already: that is meant for the daemon alone.
         self._before, self.is_on = max(before, 0), lowered < max(before, 0)
 
-    def command(self, command: Sequence[str]) -> "list[str]":
+    def command(self, command: Sequence[str]) -> list[str]:
         """How to run a command with the score that this process had before."""
         return [*_GIVE_BACK, str(self._before), *command] if self.is_on else list(command)
 

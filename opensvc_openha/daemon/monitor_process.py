@@ -1,8 +1,10 @@
-"""Keeps the process alive that monitors the resources of the services that run here: a child of the node daemon.
+"""Keeps the process alive that monitors the resources of the services that run here: a child of the
+node daemon.
 
-What it does is not known here: the daemon is given its command. It has nothing to do with decisions: it is started and
-looked at by the daemon's main thread alone, never waited for without a limit, and started again later and later if it
-ends. It ends with the daemon, however that ends: its input is a pipe whose other end the daemon holds.
+What it does is not known here: the daemon is given its command. It has nothing to do with
+decisions: it is started and looked at by the daemon's main thread alone, never waited for without a
+limit, and started again later and later if it ends. It ends with the daemon, however that ends: its
+input is a pipe whose other end the daemon holds.
 """
 
 from __future__ import annotations
@@ -10,8 +12,8 @@ from __future__ import annotations
 import logging
 import os
 import subprocess
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Callable, Mapping, Optional, Sequence
 
 from opensvc_openha.daemon.memory_guard import MemoryGuard
 from opensvc_openha.system import clock
@@ -35,14 +37,17 @@ class MonitorProcess:
     """The child process, if there is one."""
 
     def __init__(
-        self, command: Optional[MonitorCommand], env: Mapping[str, str], logger: logging.Logger,
-        memory: Optional[MemoryGuard] = None,
+        self,
+        command: MonitorCommand | None,
+        env: Mapping[str, str],
+        logger: logging.Logger,
+        memory: MemoryGuard | None = None,
     ) -> None:
         self.command = command
         self._env = env
         self._log = logger
         self._memory = MemoryGuard() if memory is None else memory
-        self._process: "Optional[subprocess.Popen[bytes]]" = None
+        self._process: subprocess.Popen[bytes] | None = None
         self._started_at = 0.0
         self._not_before = 0.0
         self._backoff_s = BACKOFF_FIRST_S
@@ -67,8 +72,12 @@ class MonitorProcess:
         self._started_at = clock.monotonic()
         try:
             self._process = subprocess.Popen(
-                self._memory.command(argv), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, cwd="/",
-                env={**os.environ, **self._env}, start_new_session=True,
+                self._memory.command(argv),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                cwd="/",
+                env={**os.environ, **self._env},
+                start_new_session=True,
             )
         except OSError as error:
             self._put_off()
@@ -88,7 +97,9 @@ class MonitorProcess:
         self._backoff_s = min(BACKOFF_MAX_S, 2 * self._backoff_s)
 
     def end(self) -> None:
-        """Ends it; one that does not end in time is killed, and one that cannot even be killed is left."""
+        """Ends it; one that does not end in time is killed, and one that cannot even be killed is
+        left.
+        """
         process = self._process
         if process is None:
             return

@@ -1,14 +1,16 @@
-"""Finds services that were started beside the cluster: what is STOPPED or FROZEN_STOP here, and up by its wrapper's status.
+"""Finds services that were started beside the cluster: what is STOPPED or FROZEN_STOP here, and up
+by its wrapper's status.
 
-Each is looked at once a minute, one after the other, in a thread of its own: no start and no takeover waits for it. What is
-seen may be over when it is reported, so it decides nothing: the engine asks the wrapper again before it believes it.
+Each is looked at once a minute, one after the other, in a thread of its own: no start and no
+takeover waits for it. What is seen may be over when it is reported, so it decides nothing: the
+engine asks the wrapper again before it believes it.
 """
 
 from __future__ import annotations
 
 import os
 import threading
-from typing import Callable, Iterable, Optional
+from collections.abc import Callable, Iterable
 
 from opensvc_openha.core.events import ScriptOutcome
 from opensvc_openha.core.model import ServiceSpec
@@ -20,17 +22,23 @@ _UP = (ScriptOutcome.UP, ScriptOutcome.SOME)
 
 
 class OutsideStarts:
-    """Asks ``ask`` about each of the ``stopped`` services; those that are up are handed to ``report``."""
+    """Asks ``ask`` about each of the ``stopped`` services.
+
+    Those that are up are handed to ``report``.
+    """
 
     def __init__(
-        self, stopped: "Callable[[], Iterable[ServiceSpec]]", ask: "Callable[[str, str], ScriptOutcome]",
-        report: "Callable[[str], None]", every_s: float = OUTSIDE_LOOK_S,
+        self,
+        stopped: Callable[[], Iterable[ServiceSpec]],
+        ask: Callable[[str, str], ScriptOutcome],
+        report: Callable[[str], None],
+        every_s: float = OUTSIDE_LOOK_S,
     ) -> None:
         self._stopped = stopped
         self._ask = ask
         self._report = report
         self._every_s = every_s
-        self._silent: "dict[str, tuple[object, float]]" = {}
+        self._silent: dict[str, tuple[object, float]] = {}
         self._wake = threading.Event()
         self._is_over = threading.Event()
 
@@ -65,7 +73,10 @@ class OutsideStarts:
                 self._is_over.wait(took_s * (1 / OUTSIDE_LOOK_SHARE - 1))
 
     def look(self, svc: ServiceSpec) -> bool:
-        """True if the service, or parts of it, are up; a script that does not say is not asked each time."""
+        """True if the service, or parts of it, are up.
+
+        A script that does not say is not asked each time.
+        """
         state = _state_of(svc.script)
         known = self._silent.get(svc.script)
         if known is not None and known[0] == state and clock.monotonic() < known[1]:
@@ -78,7 +89,7 @@ class OutsideStarts:
         return outcome in _UP
 
 
-def _state_of(path: str) -> Optional[object]:
+def _state_of(path: str) -> object | None:
     try:
         found = os.stat(path)
     except OSError:

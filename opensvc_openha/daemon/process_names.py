@@ -1,9 +1,11 @@
-"""Shows OpenSVC agents that load their own driver the processes it looks for: nmond, and one for each end of a link.
+"""Shows OpenSVC agents that load their own driver the processes it looks for: nmond, and one for
+each end of a link.
 
-The stock driver of the agents 1.5 to 1.8 takes a daemon for running if `ps -ef` has a line that ends with each of them, as
-the original's processes did. This daemon has threads instead, so small children stand for them: a shell that waits for the
-end of a pipe whose other end the daemon holds, and so ends with it, however that ends. Nothing is shown, and nothing runs,
-where no agent has its own driver in place.
+The stock driver of the agents 1.5 to 1.8 takes a daemon for running if `ps -ef` has a line that
+ends with each of them, as the original's processes did. This daemon has threads instead, so small
+children stand for them: a shell that waits for the end of a pipe whose other end the daemon holds,
+and so ends with it, however that ends. Nothing is shown, and nothing runs, where no agent has its
+own driver in place.
 """
 
 from __future__ import annotations
@@ -20,14 +22,17 @@ STOCK_DRIVERS = ("/opt/opensvc/lib/resHbOpenHA.py", "/usr/share/opensvc/lib/resH
 """Where the agents up to 1.8 have it."""
 _WAIT = "read line # for OpenSVC agents, in the place of"
 _ASKS_PATH = 'which("openha")'
-"""The 1.8 takes the newer layout for granted where `openha` is on its PATH, whatever the layout is."""
+"""The 1.8 takes the newer layout for granted where `openha` is on its PATH, whatever the layout
+is."""
 _COLUMNS_MIN = 4
 _DRIVER_BYTES_MAX = 1_000_000
 
 
-def shown_lines(driver: str, monitor: str, bin_dir: str, node: str) -> "tuple[tuple[str, ...], ...]":
-    """The words of each process that this text of a stock driver looks for, given the text of the monitor file."""
-    found: "list[tuple[str, ...]]" = [(f"{bin_dir}/nmond",)]
+def shown_lines(driver: str, monitor: str, bin_dir: str, node: str) -> tuple[tuple[str, ...], ...]:
+    """The words of each process that this text of a stock driver looks for, given the text of the
+    monitor file.
+    """
+    found: list[tuple[str, ...]] = [(f"{bin_dir}/nmond",)]
     for line in read_lines(monitor, ""):
         if len(line.columns) < _COLUMNS_MIN:
             continue
@@ -54,21 +59,24 @@ def _suffix(kind: str, driver: str) -> str:
 class ProcessNames:
     """The children of one daemon; looked after by its main thread alone, and never waited for."""
 
-    def __init__(self, layout: Layout, node: str, drivers: "tuple[str, ...]" = STOCK_DRIVERS) -> None:
+    def __init__(self, layout: Layout, node: str, drivers: tuple[str, ...] = STOCK_DRIVERS) -> None:
         self._layout = layout
         self._node = node
         self._drivers = drivers
-        self._shown: "tuple[tuple[str, ...], ...]" = ()
-        self._processes: "list[subprocess.Popen[bytes]]" = []
+        self._shown: tuple[tuple[str, ...], ...] = ()
+        self._processes: list[subprocess.Popen[bytes]] = []
         self._writer = -1
 
     @property
-    def pids(self) -> "tuple[int, ...]":
+    def pids(self) -> tuple[int, ...]:
         """The processes that run now."""
         return tuple(process.pid for process in self._processes)
 
     def look(self) -> None:
-        """Begins, ends or replaces them after what the drivers and the monitor file say now; returns at once."""
+        """Begins, ends or replaces them after what the drivers and the monitor file say now.
+
+        Returns at once.
+        """
         wanted = self._wanted()
         has_ended = any([process.poll() is not None for process in self._processes])
         if wanted == self._shown and not has_ended:
@@ -87,27 +95,40 @@ class ProcessNames:
             process.wait()
         self._processes, self._shown = [], ()
 
-    def _wanted(self) -> "tuple[tuple[str, ...], ...]":
-        driver = next((text for text in map(_read, self._drivers) if text and MARK.decode() not in text), "")
+    def _wanted(self) -> tuple[tuple[str, ...], ...]:
+        driver = next(
+            (text for text in map(_read, self._drivers) if text and MARK.decode() not in text), ""
+        )
         if not driver:
             return ()
         try:
             monitor, folders = _read(self._layout.monitor_file), [self._layout.bin_dir]
             if _ASKS_PATH in driver:
                 folders.append(fhs_layout().bin_dir)
-            found = [words for folder in folders for words in shown_lines(driver, monitor, folder, self._node)]
+            found = [
+                words
+                for folder in folders
+                for words in shown_lines(driver, monitor, folder, self._node)
+            ]
             return tuple(dict.fromkeys(found))
         except ConfigError:
             return self._shown  # A mistake in the file is reported elsewhere, and changes nothing.
 
-    def _show(self, wanted: "tuple[tuple[str, ...], ...]") -> None:
+    def _show(self, wanted: tuple[tuple[str, ...], ...]) -> None:
         reader, self._writer = os.pipe()
         try:
             for words in wanted:
-                self._processes.append(subprocess.Popen(
-                    ["/bin/sh", "-c", _WAIT, *words], stdin=reader, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                    start_new_session=True, cwd="/", env={},
-                ))
+                self._processes.append(
+                    subprocess.Popen(
+                        ["/bin/sh", "-c", _WAIT, *words],
+                        stdin=reader,
+                        stdout=subprocess.DEVNULL,
+                        stderr=subprocess.DEVNULL,
+                        start_new_session=True,
+                        cwd="/",
+                        env={},
+                    )
+                )
             self._shown = wanted
         except OSError:
             self.end()  # No process to be had now: the next look tries again.

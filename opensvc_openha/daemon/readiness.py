@@ -1,9 +1,11 @@
-"""Whether this node could run its services, looked at each minute: what is missing is known before it is needed.
+"""Whether this node could run its services, looked at each minute: what is missing is known before
+it is needed.
 
 And which of their fences can say whether the peer is off, which a node that may not fence asks.
 
-A script must be there and executable. A wrapper of the embedded agent is asked to validate its service file, once for each
-state of that file; and a generated fence needs a [stonith#N] section, or it refuses each start beside a silent peer.
+A script must be there and executable. A wrapper of the embedded agent is asked to validate its
+service file, once for each state of that file; and a generated fence needs a [stonith#N] section,
+or it refuses each start beside a silent peer.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import os
 import re
 import subprocess
 import threading
-from typing import Callable, Iterable, Mapping, Optional
+from collections.abc import Callable, Iterable, Mapping
 
 from opensvc_openha.core.model import ServiceSpec
 from opensvc_openha.core.timing import READINESS_LOOK_S
@@ -30,20 +32,25 @@ _STONITH = re.compile(r"(?mi)^\s*\[stonith(#|\])")
 
 
 class Readiness:
-    """Looks in a thread of its own; reports all problems, by service, whenever they have changed."""
+    """Looks in a thread of its own.
+
+    Reports all problems, by service, whenever they have changed.
+    """
 
     def __init__(
-        self, services: "Callable[[], Iterable[ServiceSpec]]", report: "Callable[[Mapping[str, str], frozenset[str]], None]",
+        self,
+        services: Callable[[], Iterable[ServiceSpec]],
+        report: Callable[[Mapping[str, str], frozenset[str]], None],
         environment: Mapping[str, str],
     ) -> None:
         self._services = services
         self._report = report
         self._environment = environment
-        self._known: "tuple[dict[str, str], frozenset[str]]" = {}, frozenset()
-        self._validated: "dict[str, tuple[object, str]]" = {}
+        self._known: tuple[dict[str, str], frozenset[str]] = {}, frozenset()
+        self._validated: dict[str, tuple[object, str]] = {}
         self._wake = threading.Event()
         self._is_over = False
-        self._thread: Optional[threading.Thread] = None
+        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         """Begins to look."""
@@ -51,7 +58,8 @@ class Readiness:
         try:
             self._thread.start()
         except RuntimeError:
-            self._thread = None  # No thread can be had: nothing is reported, and nothing is decided for want of it.
+            # No thread can be had: nothing is reported, and nothing is decided for want of it.
+            self._thread = None
 
     def look_soon(self) -> None:
         """Something was edited: does not wait for the minute to be over."""
@@ -66,7 +74,9 @@ class Readiness:
         name_thread("readiness")
         while not self._is_over:
             services = tuple(self._services())
-            problems = {svc.name: problem for svc in services for problem in [self.look(svc)] if problem}
+            problems = {
+                svc.name: problem for svc in services for problem in [self.look(svc)] if problem
+            }
             found = problems, frozenset(svc.name for svc in services if tells_power(svc.check))
             if found != self._known and not self._is_over:
                 self._known = found
@@ -91,23 +101,35 @@ class Readiness:
             return before[1]
         problem = _ask_to_validate(wrapper, self._environment)
         if problem is None:
-            return "" if before is None else before[1]  # It did not answer: asked again in a minute.
+            return (
+                "" if before is None else before[1]
+            )  # It did not answer: asked again in a minute.
         self._validated[wrapper] = state, problem
         return problem
 
 
-def _ask_to_validate(wrapper: str, environment: Mapping[str, str]) -> Optional[str]:
+def _ask_to_validate(wrapper: str, environment: Mapping[str, str]) -> str | None:
     try:
         done = subprocess.run(
-            [wrapper, "validate", "config"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            cwd="/", start_new_session=True, env={**os.environ, **environment}, timeout=_VALIDATION_LIMIT_S,
+            [wrapper, "validate", "config"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            cwd="/",
+            start_new_session=True,
+            env={**os.environ, **environment},
+            timeout=_VALIDATION_LIMIT_S,
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
     lines = done.stdout.decode("utf-8", "replace").splitlines()
     if done.returncode != _BROKEN:
         return ""
-    found = [line for line in lines if line.startswith("error")] or lines or ["its service file is wrong"]
+    found = (
+        [line for line in lines if line.startswith("error")]
+        or lines
+        or ["its service file is wrong"]
+    )
     return found[0][:200]
 
 
@@ -120,14 +142,19 @@ def _why_no_fence(check: str) -> str:
             has_section = _STONITH.search(file.read()) is not None
     except OSError as error:
         return f"{path}: {error.strerror}"
-    return "" if has_section else f"{check} fences by the [stonith#N] sections of {path}, and there is none"
+    return (
+        ""
+        if has_section
+        else f"{check} fences by the [stonith#N] sections of {path}, and there is none"
+    )
 
 
 def tells_power(check: str) -> bool:
-    """True for a generated check-up script with a section that has a status command: called with status it shoots nobody.
+    """True for a generated check-up script with a section that has a status command: called with
+    status it shoots nobody.
 
-    Of one that an agent's driver uses the section is not known here: it says unknown where there is none. What somebody else
-    wrote may do anything when it is called, and is not.
+    Of one that an agent's driver uses the section is not known here: it says unknown where there is
+    none. What somebody else wrote may do anything when it is called, and is not.
     """
     if holds(check, MARK):
         return True

@@ -1,8 +1,10 @@
-"""Precedence for the threads that must not be late; the real-time class, and memory that is not swapped out, as an option.
+"""Precedence for the threads that must not be late.
 
-Each thread asks for itself: with the flag that resets it on fork, so that scripts and services never inherit it. Scripts have
-sessions of their own, and the kernel shares processors out by sessions first: the daemon's session is given more weight as well.
-Source: sched(7), mlockall(2).
+The real-time class, and memory that is not swapped out, as an option.
+
+Each thread asks for itself: with the flag that resets it on fork, so that scripts and services
+never inherit it. Scripts have sessions of their own, and the kernel shares processors out by
+sessions first: the daemon's session is given more weight as well. Source: sched(7), mlockall(2).
 """
 
 from __future__ import annotations
@@ -22,17 +24,21 @@ class Realtime:
 
     def __init__(self, is_wanted: bool) -> None:
         self._is_wanted = is_wanted
-        self._problems: "set[str]" = set()
+        self._problems: set[str] = set()
         if is_wanted:
             self._lock_memory()
 
     def enter(self) -> None:
-        """Puts the calling thread into the real-time class, or before ordinary ones, if that is wanted and permitted."""
+        """Puts the calling thread into the real-time class, or before ordinary ones, if that is
+        wanted and permitted.
+        """
         if not self._is_wanted:
             _go_first()
             return
         try:
-            os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(PRIORITY))
+            os.sched_setscheduler(
+                0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(PRIORITY)
+            )
         except OSError as error:
             self._problems.add(f"no real-time class: {error.strerror}")
 
@@ -42,7 +48,7 @@ class Realtime:
             self._problems.add(f"memory not locked: {os.strerror(ctypes.get_errno())}")
 
     @property
-    def warnings(self) -> "tuple[str, ...]":
+    def warnings(self) -> tuple[str, ...]:
         """What was asked for and not given."""
         return tuple(sorted(self._problems))
 
@@ -51,11 +57,17 @@ class Realtime:
         """How the daemon runs, for its status."""
         if not self._is_wanted:
             return "ordinary"
-        return "real-time, memory locked" if not self._problems else "ordinary: " + ", ".join(self.warnings)
+        return (
+            "real-time, memory locked"
+            if not self._problems
+            else "ordinary: " + ", ".join(self.warnings)
+        )
 
 
 def favour_session() -> None:
-    """Has the kernel prefer this session to those of scripts; without the right to that, or such sharing, nothing happens.
+    """Has the kernel prefer this session to those of scripts.
+
+    Without the right to that, or such sharing, nothing happens.
 
     Only that of a process which leads it: another one is somebody's terminal.
     """
@@ -66,7 +78,9 @@ def favour_session() -> None:
 
 
 def _go_first() -> None:
-    """Unless somebody has chosen a niceness for the daemon: that is kept, and scripts have it, too."""
+    """Unless somebody has chosen a niceness for the daemon: that is kept, and scripts have it,
+    too.
+    """
     with contextlib.suppress(OSError):
         if os.getpriority(os.PRIO_PROCESS, 0) == 0 and os.sched_getscheduler(0) == os.SCHED_OTHER:
             # The flag first: what this thread begins must never inherit the niceness.

@@ -1,22 +1,25 @@
-"""Runs the scripts of services, a bounded number at once, each with a time limit and in a process group of its own.
+"""Runs the scripts of services, a bounded number at once, each with a time limit and in a process
+group of its own.
 
 One that starts, stops or checks a service never waits behind those that only ask for a status.
 
-What a script prints goes to ``<log>/<service>.log``. While one runs, a small file names it, so that a daemon that is
-started after a crash waits for its end instead of running a second one beside it.
+What a script prints goes to ``<log>/<service>.log``. While one runs, a small file names it, so that
+a daemon that is started after a crash waits for its end instead of running a second one beside it.
 
-A check-up or a start whose turn comes when the node has stood still since it was decided is not begun, but decided anew.
+A check-up or a start whose turn comes when the node has stood still since it was decided is not
+begun, but decided anew.
 """
 
 from __future__ import annotations
 
 import collections
+import contextlib
 import os
 import signal
 import subprocess
 import threading
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Callable, Mapping, Optional, Tuple
 
 from opensvc_openha.core.actions import RunScript
 from opensvc_openha.core.events import ScriptExited, ScriptKind, ScriptOutcome
@@ -55,18 +58,24 @@ _REVOCABLE = frozenset({ScriptKind.CHECK, ScriptKind.START})
 _WORDS_UP = frozenset({"up", "started", "running"})
 _WORDS_DOWN = frozenset({"down", "stopped"})
 _WORD_IN_PART, _WORD_STANDBY = "warn", "stdby"
-"""Words of agents: parts are up, or cannot be told; and only what is always up on a node is up or should be."""
+"""Words of agents: parts are up, or cannot be told; and only what is always up on a node is up or
+should be."""
 _CODE_IN_PART, _CODES_STANDBY = 2, (2, 6, 7)
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-_Job = Tuple[RunScript, Callable[[], bool]]
+_Job = tuple[RunScript, Callable[[], bool]]
 
 
 class ScriptRunner:
     """Runs scripts; their ends are handed to ``report``, from other threads."""
 
     def __init__(
-        self, layout: Layout, node: str, peer: str, report: Callable[[ScriptExited], None], memory: Optional[MemoryGuard] = None
+        self,
+        layout: Layout,
+        node: str,
+        peer: str,
+        report: Callable[[ScriptExited], None],
+        memory: MemoryGuard | None = None,
     ) -> None:
         self._memory = MemoryGuard() if memory is None else memory
         self._layout = layout
@@ -75,23 +84,27 @@ class ScriptRunner:
         self._report = report
         self._lock = threading.Lock()
         self._spawning = SpawnTurn()
-        self._limits: "dict[str, ScriptLimits]" = {}
+        self._limits: dict[str, ScriptLimits] = {}
         self._at_once = SCRIPTS_AT_ONCE
         self._threads = 0
         self._is_closed = False
-        self._urgent: "collections.deque[_Job]" = collections.deque()
-        self._probes: "collections.deque[_Job]" = collections.deque()
+        self._urgent: collections.deque[_Job] = collections.deque()
+        self._probes: collections.deque[_Job] = collections.deque()
 
-    def configure(self, services: "tuple[ServiceSpec, ...]", at_once: int) -> None:
-        """Takes over the limits of these services; scripts that run keep theirs, and so do services that are gone."""
+    def configure(self, services: tuple[ServiceSpec, ...], at_once: int) -> None:
+        """Takes over the limits of these services.
+
+        Scripts that run keep theirs, and so do services that are gone.
+        """
         with self._lock:
             self._limits.update({svc.name: svc.limits for svc in services})
             self._at_once = at_once
 
-    def run(self, action: RunScript, is_overtaken: "Callable[[], bool]") -> None:
+    def run(self, action: RunScript, is_overtaken: Callable[[], bool]) -> None:
         """Has the script run as soon as there is a place for it; returns at once.
 
-        ``is_overtaken`` is asked, from another thread, when its turn has come: True if the decision may be over by then.
+        ``is_overtaken`` is asked, from another thread, when its turn has come: True if the decision
+        may be over by then.
         """
         waiting = self._probes if action.kind is ScriptKind.PROBE else self._urgent
         item = action, is_overtaken
@@ -114,17 +127,23 @@ class ScriptRunner:
             self._urgent.clear()
             self._probes.clear()
 
-    def _no_thread(self, waiting: "collections.deque[_Job]", item: "_Job", error: RuntimeError) -> None:
+    def _no_thread(self, waiting: collections.deque[_Job], item: _Job, error: RuntimeError) -> None:
         with self._lock:
             self._threads -= 1
             if self._threads or item not in waiting:
                 return  # Another thread takes it.
             waiting.remove(item)
         action = item[0]
-        self._report(ScriptExited(action.service, action.kind, _failure(action.kind), f"could not be run: {error}"))
+        self._report(
+            ScriptExited(
+                action.service, action.kind, _failure(action.kind), f"could not be run: {error}"
+            )
+        )
 
     def _run_waiting(self) -> None:
-        """A thread's life: one script after the other, until none waits or there are too many threads."""
+        """A thread's life: one script after the other, until none waits or there are too many
+        threads.
+        """
         while True:
             with self._lock:
                 waiting = self._urgent or self._probes
@@ -134,18 +153,22 @@ class ScriptRunner:
                 action, is_overtaken = waiting.popleft()
             self._run(action, is_overtaken)
 
-    def _run(self, action: RunScript, is_overtaken: "Callable[[], bool]") -> None:
+    def _run(self, action: RunScript, is_overtaken: Callable[[], bool]) -> None:
         try:
             if action.kind is ScriptKind.PROBE:
                 self._await_orphan(action.service)
             if action.kind in _REVOCABLE and is_overtaken():
                 outcome, detail = _put_off(action)
-            elif action.kind in (ScriptKind.CHECK, ScriptKind.POWER) and find_doubt(action.path, self._layout):
+            elif action.kind in (ScriptKind.CHECK, ScriptKind.POWER) and find_doubt(
+                action.path, self._layout
+            ):
                 outcome = _failure(action.kind)
                 detail = f"not run: {find_doubt(action.path, self._layout)}"
             else:
                 outcome, detail = self._run_one(action, is_overtaken)
-        except Exception as error:  # The one place of this thread that catches all: its end must be reported.
+        except (
+            Exception
+        ) as error:  # The one place of this thread that catches all: its end must be reported.
             outcome, detail = _failure(action.kind), f"could not be run: {error}"
         self._report(ScriptExited(action.service, action.kind, outcome, detail))
 
@@ -154,52 +177,84 @@ class ScriptRunner:
             return self._limits.get(service, ScriptLimits())
 
     def ask(self, service: str, path: str) -> ScriptOutcome:
-        """What the wrapper's `status` says now, asked beside the engine: no place is taken from it, and no log written."""
-        action = RunScript(service, ScriptKind.PROBE, path, ServiceState.UNKNOWN, PeerStanding.UNHEARD)
+        """What the wrapper's `status` says now, asked beside the engine: no place is taken from it,
+        and no log written.
+        """
+        action = RunScript(
+            service, ScriptKind.PROBE, path, ServiceState.UNKNOWN, PeerStanding.UNHEARD
+        )
         limit_s = _limit_s(self._limits_of(service), ScriptKind.PROBE)
         answer = ScriptLog("", is_answer=True, may_linger=False)
         try:
-            argv, environment = self._with_own_score([path, _ARGUMENT[ScriptKind.PROBE]]), self._environment(action, limit_s)
+            argv, environment = (
+                self._with_own_score([path, _ARGUMENT[ScriptKind.PROBE]]),
+                self._environment(action, limit_s),
+            )
             with self._spawning:
-                process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=answer.handle, stderr=answer.handle, cwd="/",
-                                           start_new_session=True, env=environment)
+                process = subprocess.Popen(
+                    argv,
+                    stdin=subprocess.DEVNULL,
+                    stdout=answer.handle,
+                    stderr=answer.handle,
+                    cwd="/",
+                    start_new_session=True,
+                    env=environment,
+                )
             code = _wait(process, limit_s)
-            return ScriptOutcome.UNSURE if code is None else _read_probe(path, code, answer.output())
+            return (
+                ScriptOutcome.UNSURE if code is None else _read_probe(path, code, answer.output())
+            )
         except OSError:
             return ScriptOutcome.UNSURE
         finally:
             answer.close()
 
-    def _run_one(self, action: RunScript, is_overtaken: "Callable[[], bool]" = lambda: False) -> "tuple[ScriptOutcome, str]":
+    def _run_one(
+        self, action: RunScript, is_overtaken: Callable[[], bool] = lambda: False
+    ) -> tuple[ScriptOutcome, str]:
         command = [action.path, _ARGUMENT[action.kind]]
         limit_s = _limit_s(self._limits_of(action.service), action.kind)
         began = clock.monotonic()
         path = self._layout.script_log(action.service)
-        log = ScriptLog(path, is_answer=action.kind in _QUESTIONS, may_linger=action.kind is ScriptKind.START)
+        log = ScriptLog(
+            path, is_answer=action.kind in _QUESTIONS, may_linger=action.kind is ScriptKind.START
+        )
         try:
             log.note(f"{clock.stamp(clock.wall())} {' '.join(command)}\n")
             try:
-                argv, environment = self._with_own_score(command), self._environment(action, limit_s)
+                argv, environment = (
+                    self._with_own_score(command),
+                    self._environment(action, limit_s),
+                )
                 with self._spawning as has_waited:
                     if has_waited and action.kind in _REVOCABLE and is_overtaken():
                         log.note("not begun: this node stood still before\n")
                         return _put_off(action)
                     process = subprocess.Popen(
-                        argv, stdin=subprocess.DEVNULL, stdout=log.handle, stderr=log.handle, cwd="/", start_new_session=True,
+                        argv,
+                        stdin=subprocess.DEVNULL,
+                        stdout=log.handle,
+                        stderr=log.handle,
+                        cwd="/",
+                        start_new_session=True,
                         env=environment,
                     )
             except OSError as error:
                 reason = why_not_runnable(action.path) or f"{action.path}: {error.strerror}"
                 is_start = action.kind is ScriptKind.START
                 return (ScriptOutcome.NOT_BEGUN if is_start else _failure(action.kind)), reason
-            if action.kind is not ScriptKind.POWER:  # The next daemon need not wait for the end of one.
+            if (
+                action.kind is not ScriptKind.POWER
+            ):  # The next daemon need not wait for the end of one.
                 self._note(action, process.pid)
             code = _wait(process, limit_s)
             self._forget(action.service, process.pid)
             took_s = clock.monotonic() - began
             if code is None:
                 log.note(f"ended after its limit of {limit_s:g} s\n")
-                return _failure(action.kind), f"{' '.join(command)} did not end within {limit_s:g} s and was killed"
+                return _failure(
+                    action.kind
+                ), f"{' '.join(command)} did not end within {limit_s:g} s and was killed"
             output = NO_ROOM if log.is_lost else log.output()
         finally:
             log.close()
@@ -212,20 +267,26 @@ class ScriptRunner:
         ended = f"was ended by signal {-code}" if code < 0 else f"exited with {code}"
         reason = why_not_runnable(action.path) if code in NOT_RUN else ""
         failed = f"{' '.join(command)} {with_output(ended, output)}"
-        is_refused = action.kind is ScriptKind.START and code == ConfigError.exit_code and self._is_down(action)
+        is_refused = (
+            action.kind is ScriptKind.START
+            and code == ConfigError.exit_code
+            and self._is_down(action)
+        )
         outcome = ScriptOutcome.NOT_BEGUN if is_refused else ScriptOutcome.FAILED
         return outcome, f"{failed}: {reason}" if reason else failed
 
     def _is_down(self, action: RunScript) -> bool:
-        """True if the wrapper itself says that nothing of the service runs: its start refused a wrong configuration."""
+        """True if the wrapper itself says that nothing of the service runs: its start refused a
+        wrong configuration.
+        """
         probe = replace(action, kind=ScriptKind.PROBE)
         return self._run_one(probe)[0] is ScriptOutcome.DOWN
 
-    def _with_own_score(self, command: "list[str]") -> "list[str]":
+    def _with_own_score(self, command: list[str]) -> list[str]:
         """What cannot be run at all is not wrapped, so that the system says why."""
         return command if why_not_runnable(command[0]) else self._memory.command(command)
 
-    def _environment(self, action: RunScript, limit_s: float) -> "Mapping[str, str]":
+    def _environment(self, action: RunScript, limit_s: float) -> Mapping[str, str]:
         return {
             **os.environ,
             "PATH": os.environ.get("PATH") or _PATH,
@@ -248,7 +309,9 @@ class ScriptRunner:
             pass
 
     def _forget(self, service: str, pid: int) -> None:
-        """Removes the note of a script, unless it names the next one: an engine that began again may have run it already."""
+        """Removes the note of a script, unless it names the next one: an engine that began again
+        may have run it already.
+        """
         path = self._layout.script_file(service)
         try:
             with open(path, encoding="ascii", errors="replace") as file:
@@ -266,7 +329,9 @@ class ScriptRunner:
             pid, started = int(words[0]), words[1]
         except (OSError, ValueError, IndexError):
             return
-        give_up = clock.monotonic() + max(_limit_s(self._limits_of(service), kind) for kind in ScriptKind)
+        give_up = clock.monotonic() + max(
+            _limit_s(self._limits_of(service), kind) for kind in ScriptKind
+        )
         while start_of_process(pid) == started and clock.monotonic() < give_up:
             clock.pause(0.1)
         if start_of_process(pid) == started:
@@ -278,8 +343,16 @@ def ask_wrapper(path: str, limit_s: float = PROBE_LIMIT_S) -> ScriptOutcome:
     """What a wrapper's `status` tells now; for a command, where no daemon asks."""
     environment = {**os.environ, "PATH": os.environ.get("PATH") or _PATH}
     try:
-        done = subprocess.run([path, _ARGUMENT[ScriptKind.PROBE]], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT, start_new_session=True, cwd="/", env=environment, timeout=limit_s)
+        done = subprocess.run(
+            [path, _ARGUMENT[ScriptKind.PROBE]],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            cwd="/",
+            env=environment,
+            timeout=limit_s,
+        )
     except (OSError, subprocess.TimeoutExpired):
         return ScriptOutcome.UNSURE
     return _read_probe(path, done.returncode, done.stdout.decode("utf-8", "replace"))
@@ -296,15 +369,18 @@ def _limit_s(limits: ScriptLimits, kind: ScriptKind) -> float:
     return default_s if own_s is None else own_s
 
 
-def _put_off(action: RunScript) -> "tuple[ScriptOutcome, str]":
-    return ScriptOutcome.POSTPONED, f"this node stood still before the {action.kind.value} script began"
+def _put_off(action: RunScript) -> tuple[ScriptOutcome, str]:
+    return (
+        ScriptOutcome.POSTPONED,
+        f"this node stood still before the {action.kind.value} script began",
+    )
 
 
 def _failure(kind: ScriptKind) -> ScriptOutcome:
     return ScriptOutcome.UNSURE if kind in _QUESTIONS else ScriptOutcome.FAILED
 
 
-def _wait(process: "subprocess.Popen[bytes]", limit_s: float) -> Optional[int]:
+def _wait(process: subprocess.Popen[bytes], limit_s: float) -> int | None:
     """Exit code, or None if the process group had to be killed at the limit."""
     try:
         return process.wait(limit_s)
@@ -329,23 +405,27 @@ def _end_group(leader: int) -> None:
 
 
 def _signal_group(leader: int, number: int) -> None:
-    try:
+    with contextlib.suppress(OSError):
         os.killpg(leader, number)
-    except OSError:
-        pass
 
 
 def _read_power(code: int, output: str) -> ScriptOutcome:
-    """What a fence says of the peer's power: only where the word that it prints last and its exit code say the same."""
+    """What a fence says of the peer's power: only where the word that it prints last and its exit
+    code say the same.
+    """
     said = code, (output.split() or [""])[-1]
-    return {(2, "off"): ScriptOutcome.DOWN, (0, "on"): ScriptOutcome.UP}.get(said, ScriptOutcome.UNSURE)
+    return {(2, "off"): ScriptOutcome.DOWN, (0, "on"): ScriptOutcome.UP}.get(
+        said, ScriptOutcome.UNSURE
+    )
 
 
 def _read_probe(path: str, code: int, output: str) -> ScriptOutcome:
-    """What `status` tells. Many scripts do not know the word: only those that show that they do are believed.
+    """What `status` tells.
 
-    An agent's wrapper is known by where its link leads (exit codes 0 up, 1 down; not that of the 1.5, which ends with 0
-    whatever runs); any other must print a word.
+    Many scripts do not know the word: only those that show that they do are believed.
+
+    An agent's wrapper is known by where its link leads (exit codes 0 up, 1 down; not that of the
+    1.5, which ends with 0 whatever runs); any other must print a word.
     """
     words = output.split()
     word = words[0].lower() if words else ""

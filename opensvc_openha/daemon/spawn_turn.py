@@ -1,7 +1,8 @@
 """One thread after the other begins a process.
 
-The interpreter is held while a process is begun, until that one is on a processor. Where dozens of threads begin one each, those
-that hear the peer and speak to it would wait for all of them; so they wait for one.
+The interpreter is held while a process is begun, until that one is on a processor. Where dozens of
+threads begin one each, those that hear the peer and speak to it would wait for all of them; so they
+wait for one.
 """
 
 from __future__ import annotations
@@ -13,7 +14,10 @@ PATIENCE_S = 2.0
 
 
 class SpawnTurn:
-    """Entered for a turn; whose turn does not come in time goes ahead all the same. Says whether it had to wait."""
+    """Entered for a turn; whose turn does not come in time goes ahead all the same.
+
+    Says whether it had to wait.
+    """
 
     def __init__(self, patience_s: float = PATIENCE_S) -> None:
         self._lock = threading.Lock()

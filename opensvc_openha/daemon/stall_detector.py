@@ -1,4 +1,5 @@
-"""Tells a process that was stopped (SIGSTOP, a paused machine, no processor) from an engine that was merely busy.
+"""Tells a process that was stopped (SIGSTOP, a paused machine, no processor) from an engine that
+was merely busy.
 
 A thread that does nothing but wake up: where it missed its turn, the listeners missed theirs, too.
 """
@@ -7,7 +8,7 @@ from __future__ import annotations
 
 import collections
 import threading
-from typing import Callable, Deque, Tuple
+from collections.abc import Callable
 
 from opensvc_openha.system import clock
 from opensvc_openha.system.thread_names import name_thread
@@ -24,7 +25,7 @@ class StallDetector:
     def __init__(self) -> None:
         self._limit_s = _TURNS * _LONGEST_TURN_S
         self._last = clock.monotonic()
-        self._gaps: "Deque[Tuple[float, float]]" = collections.deque(maxlen=_GAPS_KEPT)
+        self._gaps: collections.deque[tuple[float, float]] = collections.deque(maxlen=_GAPS_KEPT)
 
     def watch(self, limit_s: float) -> None:
         """From now on a gap of this length is noted."""
@@ -36,8 +37,12 @@ class StallDetector:
 
     def was_stopped(self, since: float) -> bool:
         """True if the process stood still for the limit or longer at some time after ``since``."""
-        last = self._last  # Before the list: a gap that is being noted now is seen in one of the two.
-        return clock.monotonic() - last >= self._limit_s or any(end > since for _, end in tuple(self._gaps))
+        last = (
+            self._last
+        )  # Before the list: a gap that is being noted now is seen in one of the two.
+        return clock.monotonic() - last >= self._limit_s or any(
+            end > since for _, end in tuple(self._gaps)
+        )
 
     def _beat(self, enter: Callable[[], None]) -> None:
         enter()

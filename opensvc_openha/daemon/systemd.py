@@ -1,4 +1,5 @@
-"""Tells systemd that the daemon is ready, alive and stopping, over the socket named by NOTIFY_SOCKET.
+"""Tells systemd that the daemon is ready, alive and stopping, over the socket named by
+NOTIFY_SOCKET.
 
 Source: sd_notify(3). Where no such socket is named, nothing happens.
 """

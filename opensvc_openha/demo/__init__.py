@@ -1,1 +1,3 @@
-"""Two nodes on one machine, in namespaces: the tutorial replayed, and the test bed of the end-to-end tests."""
+"""Two nodes on one machine, in namespaces: the tutorial replayed, and the test bed of the
+end-to-end tests.
+"""

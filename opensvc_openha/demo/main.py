@@ -1,4 +1,6 @@
-"""`openha demo`: the whole tutorial on two nodes made of namespaces, with a table of the takeover's times at the end."""
+"""`openha demo`: the whole tutorial on two nodes made of namespaces, with a table of the takeover's
+times at the end.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,7 @@ import argparse
 import signal
 import sys
 from types import FrameType
-from typing import List, NoReturn, Optional
+from typing import NoReturn
 
 from opensvc_openha.cli.main import run
 from opensvc_openha.demo.nodes import TwoNodes
@@ -22,15 +24,25 @@ INTERRUPTED = 130
 
 def build_parser() -> argparse.ArgumentParser:
     """Options of the demo."""
-    parser = argparse.ArgumentParser(prog="openha demo", description="Replay the tutorial on two nodes of this machine.")
+    parser = argparse.ArgumentParser(
+        prog="openha demo", description="Replay the tutorial on two nodes of this machine."
+    )
     parser.add_argument("--fast", action="store_true", help="link timeouts of 2 s instead of 10")
-    parser.add_argument("--keep", action="store_true", help="leave the nodes running at the end, until Ctrl-C")
+    parser.add_argument(
+        "--keep", action="store_true", help="leave the nodes running at the end, until Ctrl-C"
+    )
     parser.add_argument("--no-color", action="store_true", help="no colours, even on a terminal")
-    parser.add_argument("--timeout", type=float, default=DEFAULT_LIMIT_S, metavar="SECONDS", help="limit of the whole demo")
+    parser.add_argument(
+        "--timeout",
+        type=float,
+        default=DEFAULT_LIMIT_S,
+        metavar="SECONDS",
+        help="limit of the whole demo",
+    )
     return parser
 
 
-def main(args: Optional[List[str]] = None) -> int:
+def main(args: list[str] | None = None) -> int:
     """Run the demo; 0 only if every step came out as it must."""
     options = build_parser().parse_args(args)
     screen = Screen(sys.stdout, not options.no_color)
@@ -52,7 +64,7 @@ def console() -> NoReturn:
     run(main)
 
 
-def _interrupt(_signal: int, _frame: Optional[FrameType]) -> None:
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 

@@ -1,9 +1,11 @@
-"""Process 1 of a demo node: builds the node's private root, then reaps orphans until its owner goes away.
+"""Process 1 of a demo node: builds the node's private root, then reaps orphans until its owner goes
+away.
 
-Run as a plain script inside fresh mount, uts, ipc and pid namespaces; it imports nothing of the package. The root
-is made of overlays of the host's directories, so that everything installed on the host is there and nothing the
-node writes reaches the host. What the node wrote lies in the ``upper`` directory of its configuration and is
-there again at the next boot. Standard input is the owner's lifeline: when it ends, so does the node.
+Run as a plain script inside fresh mount, uts, ipc and pid namespaces; it imports nothing of the
+package. The root is made of overlays of the host's directories, so that everything installed on the
+host is there and nothing the node writes reaches the host. What the node wrote lies in the
+``upper`` directory of its configuration and is there again at the next boot. Standard input is the
+owner's lifeline: when it ends, so does the node.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ import stat
 import subprocess
 import sys
 import uuid
-from typing import Any, Optional
+from typing import Any
 
 MS_NOSUID, MS_NODEV, MS_NOEXEC = 2, 4, 8
 MS_BIND, MS_REC, MS_PRIVATE = 4096, 16384, 1 << 18
@@ -29,19 +31,70 @@ OWN_FILESYSTEMS = ("/proc", "/sys", "/dev", "/run")
 """Directories the node gets anew at each boot."""
 
 PSEUDO_TYPES = frozenset(
-    "proc sysfs devtmpfs devpts cgroup cgroup2 securityfs debugfs tracefs mqueue hugetlbfs configfs pstore bpf"
-    " binfmt_misc autofs fusectl rpc_pipefs nsfs efivarfs selinuxfs".split()
+    [
+        "proc",
+        "sysfs",
+        "devtmpfs",
+        "devpts",
+        "cgroup",
+        "cgroup2",
+        "securityfs",
+        "debugfs",
+        "tracefs",
+        "mqueue",
+        "hugetlbfs",
+        "configfs",
+        "pstore",
+        "bpf",
+        "binfmt_misc",
+        "autofs",
+        "fusectl",
+        "rpc_pipefs",
+        "nsfs",
+        "efivarfs",
+        "selinuxfs",
+    ]
 )
 ENGINE_MOUNTS = ("/var/lib/docker/", "/var/lib/containers/", "/snap/", "/var/snap/")
 """Below these the host may have hundreds of mounts that no node needs."""
 
-WRITABLE = (
-    "/etc /etc/init.d /etc/opensvc /tmp /var /var/lib /var/log /var/tmp /var/cache /usr /usr/bin /usr/lib /usr/local"
-    " /usr/local/bin /usr/local/lib /usr/share /opt /srv /mnt /root"
-).split()
+WRITABLE = [
+    "/etc",
+    "/etc/init.d",
+    "/etc/opensvc",
+    "/tmp",
+    "/var",
+    "/var/lib",
+    "/var/log",
+    "/var/tmp",
+    "/var/cache",
+    "/usr",
+    "/usr/bin",
+    "/usr/lib",
+    "/usr/local",
+    "/usr/local/bin",
+    "/usr/local/lib",
+    "/usr/share",
+    "/opt",
+    "/srv",
+    "/mnt",
+    "/root",
+]
 """Without root these belong to somebody else on the host; the node needs them as its own."""
 
-PLAIN_DEVICES = "null zero full random urandom tty fuse net/tun kmsg loop-control mapper/control".split()
+PLAIN_DEVICES = [
+    "null",
+    "zero",
+    "full",
+    "random",
+    "urandom",
+    "tty",
+    "fuse",
+    "net/tun",
+    "kmsg",
+    "loop-control",
+    "mapper/control",
+]
 LOOP_MAJOR = 7
 LOOP_NODES = 64
 
@@ -50,12 +103,18 @@ libc = ctypes.CDLL(None, use_errno=True)
 
 def mount(source: str, target: str, fstype: str = "", flags: int = 0, data: str = "") -> None:
     """mount(2); raises OSError naming the target."""
-    if libc.mount(source.encode(), target.encode(), fstype.encode() or None, ctypes.c_ulong(flags), data.encode() or None):
+    if libc.mount(
+        source.encode(),
+        target.encode(),
+        fstype.encode() or None,
+        ctypes.c_ulong(flags),
+        data.encode() or None,
+    ):
         number = ctypes.get_errno()
         raise OSError(number, f"mount {fstype or source} on {target}: {os.strerror(number)}")
 
 
-def host_mounts() -> "list[tuple[str, str]]":
+def host_mounts() -> list[tuple[str, str]]:
     """Mount points and types of the host's tree, outermost first."""
     found = []
     with open("/proc/self/mountinfo", encoding="utf-8") as lines:
@@ -69,7 +128,7 @@ def host_mounts() -> "list[tuple[str, str]]":
 class RootBuilder:
     """Puts the node's root together below ``top`` from the host's tree."""
 
-    def __init__(self, config: "dict[str, Any]") -> None:
+    def __init__(self, config: dict[str, Any]) -> None:
         self.base: str = config["base"]
         self.top = os.path.join(config["home"], "top")
         self.upper = os.path.join(config["home"], "upper")
@@ -108,7 +167,9 @@ class RootBuilder:
             self._overlay(path, target)
         except OSError:
             # Without root an overlay of a directory with mounts of the host below it is refused.
-            if not any((w + "/").startswith(path + "/") or path.startswith(w + "/") for w in WRITABLE):
+            if not any(
+                (w + "/").startswith(path + "/") or path.startswith(w + "/") for w in WRITABLE
+            ):
                 mount(path, target, flags=MS_BIND | MS_REC)
                 return
             if not beneath:
@@ -116,7 +177,7 @@ class RootBuilder:
                 raise
             self._graft_entries(path)
             return
-        done: "list[str]" = []
+        done: list[str] = []
         for point in beneath:
             if any(point.startswith(outer + "/") for outer in done):
                 continue
@@ -154,7 +215,9 @@ class RootBuilder:
         mount("overlay", target, "overlay", data=options + (",userxattr" if self.rootless else ""))
 
     def _prepare(self, path: str, upper: str) -> None:
-        """Make the upper directory with the looks of the host's: an overlay shows those of the upper one."""
+        """Make the upper directory with the looks of the host's: an overlay shows those of the
+        upper one.
+        """
         if os.path.isdir(upper) or os.path.islink(path):
             return
         os.makedirs(upper)
@@ -165,7 +228,7 @@ class RootBuilder:
             os.chmod(upper, stat.S_IMODE(looks.st_mode) | (0o700 if self.rootless else 0))
 
 
-def read_bytes(path: str) -> Optional[bytes]:
+def read_bytes(path: str) -> bytes | None:
     """Content of a file, or None where we may not read it."""
     try:
         with open(path, "rb") as file:
@@ -182,7 +245,9 @@ def replace_file(path: str, data: bytes) -> None:
 
 
 def make_devices(top: str, rootless: bool) -> None:
-    """A private /dev: the plain devices of the host, own pseudo terminals, own shared memory, an empty mapper."""
+    """A private /dev: the plain devices of the host, own pseudo terminals, own shared memory, an
+    empty mapper.
+    """
     dev = top + "/dev"
     os.makedirs(dev, exist_ok=True)
     mount("tmpfs", dev, "tmpfs", MS_NOSUID, "mode=755")
@@ -190,7 +255,9 @@ def make_devices(top: str, rootless: bool) -> None:
         os.mkdir(f"{dev}/{name}")
     names = list(PLAIN_DEVICES)
     if not rootless:
-        names += [name for name in os.listdir("/dev") if name not in PLAIN_DEVICES and name != "ptmx"]
+        names += [
+            name for name in os.listdir("/dev") if name not in PLAIN_DEVICES and name != "ptmx"
+        ]
     for name in names:
         try:
             looks = os.stat(f"/dev/{name}")
@@ -201,13 +268,30 @@ def make_devices(top: str, rootless: bool) -> None:
     if not rootless:
         for number in range(LOOP_NODES):
             if not os.path.exists(f"{dev}/loop{number}"):
-                os.mknod(f"{dev}/loop{number}", stat.S_IFBLK | 0o660, os.makedev(LOOP_MAJOR, number))
-    mount("devpts", f"{dev}/pts", "devpts", MS_NOSUID | MS_NOEXEC, "newinstance,ptmxmode=0666,mode=620")
+                os.mknod(
+                    f"{dev}/loop{number}", stat.S_IFBLK | 0o660, os.makedev(LOOP_MAJOR, number)
+                )
+    mount(
+        "devpts",
+        f"{dev}/pts",
+        "devpts",
+        MS_NOSUID | MS_NOEXEC,
+        "newinstance,ptmxmode=0666,mode=620",
+    )
     mount("tmpfs", f"{dev}/shm", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777")
-    links = {"ptmx": "pts/ptmx", "fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2"}
+    links = {
+        "ptmx": "pts/ptmx",
+        "fd": "/proc/self/fd",
+        "stdin": "fd/0",
+        "stdout": "fd/1",
+        "stderr": "fd/2",
+    }
     for name, value in links.items():
         if not os.path.lexists(f"{dev}/{name}"):
-            os.symlink(value.replace("fd/", "/proc/self/fd/") if value.startswith("fd/") else value, f"{dev}/{name}")
+            os.symlink(
+                value.replace("fd/", "/proc/self/fd/") if value.startswith("fd/") else value,
+                f"{dev}/{name}",
+            )
 
 
 def _make_device(target: str, source: str, looks: os.stat_result) -> None:
@@ -219,7 +303,7 @@ def _make_device(target: str, source: str, looks: os.stat_result) -> None:
         mount(source, target, flags=MS_BIND)
 
 
-def make_shared_disk(top: str, disk: "dict[str, Any]") -> None:
+def make_shared_disk(top: str, disk: dict[str, Any]) -> None:
     """Show the shared disk: a loop device by its number, or a plain file."""
     target = top + disk["path"]
     os.makedirs(os.path.dirname(target), exist_ok=True)
@@ -252,7 +336,7 @@ def new_boot_identity() -> None:
     mount("/run/boot_id", "/proc/sys/kernel/random/boot_id", flags=MS_BIND)
 
 
-def build(config: "dict[str, Any]") -> None:
+def build(config: dict[str, Any]) -> None:
     """Make the whole root and move into it."""
     socket.sethostname(config["name"])
     builder = RootBuilder(config)

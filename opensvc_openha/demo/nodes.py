@@ -1,12 +1,14 @@
-"""Two nodes on one machine, each with its own processes, network, name and disk, killed and booted at will.
+"""Two nodes on one machine, each with its own processes, network, name and disk, killed and booted
+at will.
 
     with TwoNodes() as nodes:
         nodes[0].run("echo hello from $(hostname)")
         nodes[0].kill()
 
-Works as root, and without root where the system allows user namespaces. Each node has the links eth0, eth1 and
-eth2, the shared disk /dev/mapper/disk.hb.0 and the shared directory /shared; the rest of its disk is a private
-copy of the host's that lasts until ``close()``. Nothing of it is seen on the host or outlives the owner.
+Works as root, and without root where the system allows user namespaces. Each node has the links
+eth0, eth1 and eth2, the shared disk /dev/mapper/disk.hb.0 and the shared directory /shared; the
+rest of its disk is a private copy of the host's that lasts until ``close()``. Nothing of it is seen
+on the host or outlives the owner.
 """
 
 from __future__ import annotations
@@ -18,8 +20,9 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import IO, Any, Dict, Iterator, List, Mapping, Optional, Sequence, Type, Union
+from typing import IO, Any, Union
 
 from opensvc_openha.demo import node_init
 from opensvc_openha.demo.sandbox_namespaces import (
@@ -45,19 +48,19 @@ BOOT_ATTEMPTS = 5
 Command = Union[str, Sequence[str]]
 
 _WAITING_SHELL = ("/bin/sh", "-c", '(exec "$@"); exit $?', "sh")
-"""Waits outside of the node's pid namespace for a command inside. nsenter could, but stops for good when that is stopped.
+"""Waits outside of the node's pid namespace for a command inside. nsenter could, but stops for good
+when that is stopped.
 
-Without ``exec`` a builtin such as kill would run outside, where pids are the host's.
-"""
+Without ``exec`` a builtin such as kill would run outside, where pids are the host's."""
 
 
 class Node:
     """One node; made by TwoNodes."""
 
-    def __init__(self, owner: "TwoNodes", index: int, name: str) -> None:
+    def __init__(self, owner: TwoNodes, index: int, name: str) -> None:
         self.index = index
         self.name = name
-        self.environment: Dict[str, str] = {
+        self.environment: dict[str, str] = {
             "PATH": TOOL_PATH,
             "HOME": "/root",
             "USER": "root",
@@ -67,9 +70,9 @@ class Node:
             "TERM": os.environ.get("TERM", "dumb"),
         }
         self._owner = owner
-        self._process: "Optional[subprocess.Popen[bytes]]" = None
+        self._process: subprocess.Popen[bytes] | None = None
         self._pid = 0
-        self._stopped_pids: List[int] = []
+        self._stopped_pids: list[int] = []
 
     @property
     def short_name(self) -> str:
@@ -111,8 +114,22 @@ class Node:
             "path": TOOL_PATH,
             "files": self._owner.first_files(self) if not self._pid else {},
         }
-        inner = [find_tool("unshare"), "--uts", "--ipc", "--pid", "--mount", "--fork", "--kill-child"]
-        inner += [sys.executable, "-I", "-S", os.path.abspath(node_init.__file__), json.dumps(config)]
+        inner = [
+            find_tool("unshare"),
+            "--uts",
+            "--ipc",
+            "--pid",
+            "--mount",
+            "--fork",
+            "--kill-child",
+        ]
+        inner += [
+            sys.executable,
+            "-I",
+            "-S",
+            os.path.abspath(node_init.__file__),
+            json.dumps(config),
+        ]
         for attempt in range(BOOT_ATTEMPTS):
             problem = self._start(enclosure.enter(inner, net))
             if not problem:
@@ -162,8 +179,13 @@ class Node:
             end(self._process)
             self._process = None
 
-    def popen(self, command: Command, env: Optional[Mapping[str, str]] = None, **options: Any) -> "subprocess.Popen[str]":
-        """Start a command in the node; ``options`` are those of subprocess.Popen, text mode is set."""
+    def popen(
+        self, command: Command, env: Mapping[str, str] | None = None, **options: Any
+    ) -> subprocess.Popen[str]:
+        """Start a command in the node.
+
+        ``options`` are those of subprocess.Popen, text mode is set.
+        """
         return subprocess.Popen(
             self._enter(command),
             env={**self.environment, **(env or {})},
@@ -177,10 +199,12 @@ class Node:
         self,
         command: Command,
         timeout_s: float = COMMAND_LIMIT_S,
-        env: Optional[Mapping[str, str]] = None,
+        env: Mapping[str, str] | None = None,
         stdin: int = subprocess.DEVNULL,
-    ) -> "subprocess.CompletedProcess[str]":
-        """Run a command to its end; a shell line if it is a string. Raises TimeoutExpired, then it was killed.
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end; a shell line if it is a string.
+
+        Raises TimeoutExpired, then it was killed.
 
         Waits for the command only, not for what it left in the background.
         """
@@ -192,7 +216,9 @@ class Node:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
                 if isinstance(error, subprocess.TimeoutExpired):
-                    raise subprocess.TimeoutExpired(command, timeout_s, _content(out), _content(err)) from None
+                    raise subprocess.TimeoutExpired(
+                        command, timeout_s, _content(out), _content(err)
+                    ) from None
                 raise
             return subprocess.CompletedProcess(command, code, _content(out), _content(err))
 
@@ -202,12 +228,29 @@ class Node:
         environment = [f"{name}={value}" for name, value in self.environment.items()]
         return shlex.join(["env", "-i", *environment, *self._enter([self.environment["SHELL"]])])
 
-    def _enter(self, command: Command) -> List[str]:
+    def _enter(self, command: Command) -> list[str]:
         if not self.is_alive:
             raise SystemFault(f"node {self.name} is not running")
-        argv = ["/bin/bash" if os.path.exists("/bin/bash") else "/bin/sh", "-c", command] if isinstance(command, str) else command
+        argv = (
+            ["/bin/bash" if os.path.exists("/bin/bash") else "/bin/sh", "-c", command]
+            if isinstance(command, str)
+            else command
+        )
         user = ["-U", "--preserve-credentials"] if self._owner.enclosure.rootless else []
-        return [find_tool("nsenter"), "-t", str(self._pid), *user, "-m", "-u", "-i", "-n", "-p", "-F", *_WAITING_SHELL, *argv]
+        return [
+            find_tool("nsenter"),
+            "-t",
+            str(self._pid),
+            *user,
+            "-m",
+            "-u",
+            "-i",
+            "-n",
+            "-p",
+            "-F",
+            *_WAITING_SHELL,
+            *argv,
+        ]
 
     def write(self, path: str, text: str, mode: int = 0o644) -> None:
         """Write a file of the living node, replacing what was there."""
@@ -224,7 +267,10 @@ class Node:
             return file.read()
 
     def freeze(self) -> None:
-        """Stop all processes of the node, as a paused virtual machine; commands run afterwards are not stopped."""
+        """Stop all processes of the node, as a paused virtual machine.
+
+        Commands run afterwards are not stopped.
+        """
         self._signal_all("STOP")
 
     def thaw(self) -> None:
@@ -232,10 +278,13 @@ class Node:
         self._signal_all("CONT")
 
     def _signal_all(self, name: str) -> None:
-        # In the node's pid namespace -1 is everyone but process 1 and the shell itself, in one system call.
+        # In the node's pid namespace -1 is everyone but process 1 and the shell itself, in one
+        # system call.
         done = self.run(["/bin/sh", "-c", f"kill -s {name} -- -1"])
         if done.returncode != 0:
-            raise SystemFault(f"cannot send {name} to all processes of {self.name}: {done.stderr.strip()}")
+            raise SystemFault(
+                f"cannot send {name} to all processes of {self.name}: {done.stderr.strip()}"
+            )
 
     def cut(self, link: str, direction: str = "both") -> None:
         """Lose everything this node sends ("out"), or is sent ("in"), or both, on a link."""
@@ -257,8 +306,9 @@ class Node:
     def cut_disk(self) -> None:
         """Take the shared disk away from this node only.
 
-        With loop devices its reads find nothing and its writes fail; elsewhere whoever has it open is stopped
-        (it hangs, as on a disk that does not answer) and whoever opens it anew finds an empty file.
+        With loop devices its reads find nothing and its writes fail; elsewhere whoever has it open
+        is stopped (it hangs, as on a disk that does not answer) and whoever opens it anew finds an
+        empty file.
         """
         if self._owner.disk.loops:
             self._owner.disk.set_failing(self.index, True)
@@ -278,19 +328,23 @@ class Node:
             self.run(["/bin/kill", "-s", "CONT", str(pid)])
         self._stopped_pids = []
 
-    def _disk_users(self) -> List[int]:
-        found = self.run(f"cd /proc; for f in [1-9]*/fd/*; do [ $f -ef {NODE_PATH} ] && echo ${{f%%/*}}; done").stdout
+    def _disk_users(self) -> list[int]:
+        found = self.run(
+            f"cd /proc; for f in [1-9]*/fd/*; do [ $f -ef {NODE_PATH} ] && echo ${{f%%/*}}; done"
+        ).stdout
         return sorted({int(word) for word in found.split()})
 
 
 class TwoNodes:
     """The pair of nodes with what joins them. Use it as a context manager, or call close()."""
 
-    def __init__(self, names: Sequence[str] = NAMES, hosts: Optional[Mapping[str, str]] = None) -> None:
+    def __init__(
+        self, names: Sequence[str] = NAMES, hosts: Mapping[str, str] | None = None
+    ) -> None:
         """Boot both nodes; ``hosts`` are more names (name to address) for their /etc/hosts."""
         self._hosts = dict(hosts or {})
         self.enclosure = Sandbox()
-        self._nodes: List[Node] = []
+        self._nodes: list[Node] = []
         try:
             self.switch = Switch(self.enclosure)
             self.disk = SharedDisk(self.enclosure, len(names))
@@ -301,11 +355,14 @@ class TwoNodes:
             self.close()
             raise
 
-    def __enter__(self) -> "TwoNodes":
+    def __enter__(self) -> TwoNodes:
         return self
 
     def __exit__(
-        self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.close()
 
@@ -319,10 +376,13 @@ class TwoNodes:
         """Node 0 or 1."""
         return self._nodes[index]
 
-    def first_files(self, node: Node) -> Dict[str, str]:
+    def first_files(self, node: Node) -> dict[str, str]:
         """Files that a node is born with."""
         lines = ["127.0.0.1 localhost"]
-        lines += [f"{address('eth0', other.index)} {other.name} {other.short_name}" for other in self._nodes]
+        lines += [
+            f"{address('eth0', other.index)} {other.name} {other.short_name}"
+            for other in self._nodes
+        ]
         lines += [f"{where} {name}" for name, where in self._hosts.items()]
         return {"/etc/hosts": "\n".join(lines) + "\n", "/etc/hostname": f"{node.name}\n"}
 
@@ -335,11 +395,11 @@ class TwoNodes:
             self.disk.close()
 
 
-def _text_file() -> "IO[str]":
+def _text_file() -> IO[str]:
     return tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
 
 
-def _content(file: "IO[str]") -> str:
+def _content(file: IO[str]) -> str:
     file.seek(0)
     return file.read()
 

@@ -1,4 +1,6 @@
-"""Plays the story: runs each step on its node, shows it, checks what came out of it, and measures the takeover."""
+"""Plays the story: runs each step on its node, shows it, checks what came out of it, and measures
+the takeover.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,7 @@ import pty
 import re
 import subprocess
 import sys
-from typing import Callable, Dict, List, Mapping, Optional, Sequence, Type
+from collections.abc import Callable, Mapping, Sequence
 
 import opensvc_openha
 from opensvc_openha.demo.nodes import Node, TwoNodes
@@ -41,20 +43,36 @@ AGENT_PATH = "/etc/opensvc:/usr/share/opensvc/bin"
 def prepare(node: Node) -> None:
     """Give a node the `openha` command of the running package."""
     package_root = os.path.dirname(os.path.dirname(os.path.abspath(opensvc_openha.__file__)))
-    node.environment["PYTHONPATH"] = os.pathsep.join([package_root, *filter(None, [os.environ.get("PYTHONPATH")])])
+    node.environment["PYTHONPATH"] = os.pathsep.join(
+        [package_root, *filter(None, [os.environ.get("PYTHONPATH")])]
+    )
     node.environment["PATH"] = f"{node.environment['PATH']}:{AGENT_PATH}"
-    node.write("/usr/local/bin/openha", f'#!/bin/sh\nexec {sys.executable} -m opensvc_openha "$@"\n', 0o755)
+    node.write(
+        "/usr/local/bin/openha", f'#!/bin/sh\nexec {sys.executable} -m opensvc_openha "$@"\n', 0o755
+    )
 
 
 def install_services(nodes: TwoNodes, pace: Pace) -> None:
-    """Put the service files and applications on both nodes, and their file systems on the shared storage."""
-    has_block_devices = bool(nodes.disk.loops) and nodes[0].run("command -v mkfs.ext4").returncode == 0
+    """Put the service files and applications on both nodes, and their file systems on the shared
+    storage.
+    """
+    has_block_devices = (
+        bool(nodes.disk.loops) and nodes[0].run("command -v mkfs.ext4").returncode == 0
+    )
     for service, start_s in zip(SERVICES, (0, pace.busybox_start_s)):
         for node in nodes:
-            node.write(f"/etc/opensvc/{service}.opensvc.com.env", service_file(service, has_block_devices))
-            node.write(f"/etc/opensvc/{service}.opensvc.com.d/clock", app_script(service, start_s), 0o755)
+            node.write(
+                f"/etc/opensvc/{service}.opensvc.com.env", service_file(service, has_block_devices)
+            )
+            node.write(
+                f"/etc/opensvc/{service}.opensvc.com.d/clock", app_script(service, start_s), 0o755
+            )
         image = f"/shared/{service}.img"
-        make = f"truncate -s 16M {image} && mkfs.ext4 -q {image}" if has_block_devices else f"mkdir /shared/{service}"
+        make = (
+            f"truncate -s 16M {image} && mkfs.ext4 -q {image}"
+            if has_block_devices
+            else f"mkdir /shared/{service}"
+        )
         done = nodes[0].run(make)
         if done.returncode != 0:
             raise ActionError(f"cannot make the file system of {service}: {done.stderr.strip()}")
@@ -68,9 +86,9 @@ class Player:
         self._screen = screen
         self._deadline = clock.monotonic() + limit_s
         self._limit_s = limit_s
-        self.times: List[TakeoverTimes] = []
+        self.times: list[TakeoverTimes] = []
         self.last_output = ""
-        self._players: Mapping[Type[object], Callable[[Step], None]] = {
+        self._players: Mapping[type[object], Callable[[Step], None]] = {
             Title: self._title,
             Run: self._run,
             Power: self._power,
@@ -78,7 +96,9 @@ class Player:
         }
 
     def play(self, steps: Sequence[Step]) -> None:
-        """Play all steps; ActionError at the first that does not come out, ``last_output`` has what was seen last."""
+        """Play all steps; ActionError at the first that does not come out, ``last_output`` has what
+        was seen last.
+        """
         for step in steps:
             self._players[type(step)](step)
 
@@ -96,7 +116,7 @@ class Player:
         node = self._nodes[step.node]
         deadline = min(clock.monotonic() + step.limit_s, self._deadline)
         directory, command = _where(step.command)
-        shown: Optional[str] = None
+        shown: str | None = None
         while True:
             done = self._in_shell(node, step.command)
             output = done.stdout + done.stderr
@@ -123,10 +143,16 @@ class Player:
         with StateWatcher(f"{witness.root}{EZ}/services", SERVICES, names) as watcher:
             cut_at = clock.wall()
             victim.kill()
-            self._screen.note(f"the power of {victim.short_name} is cut: all its processes are dead, its links dark")
+            self._screen.note(
+                f"the power of {victim.short_name} is cut: all its processes are dead, its links"
+                " dark"
+            )
             self._watch(step, witness)
         starts = app_starts(witness.read(STARTS_FILE), witness.name)
-        self.times = [takeover_times(svc, cut_at, victim.name, witness.name, watcher.changes, starts) for svc in SERVICES]
+        self.times = [
+            takeover_times(svc, cut_at, victim.name, witness.name, watcher.changes, starts)
+            for svc in SERVICES
+        ]
         for row in self.times:
             if None in (row.detected, row.decided, row.start_ready, row.app_started, row.started):
                 raise ActionError(f"takeover of {row.service}: not every stage was seen: {row}")
@@ -149,7 +175,7 @@ class Player:
                 raise ActionError(f"takeover on {witness.name}: {problem}")
             clock.pause(REPEAT_S)
 
-    def _in_shell(self, node: Node, command: str) -> "subprocess.CompletedProcess[str]":
+    def _in_shell(self, node: Node, command: str) -> subprocess.CompletedProcess[str]:
         left = self._deadline - clock.monotonic()
         if left <= 0:
             raise ActionError(f"the demo took longer than {self._limit_s:g} s")
@@ -167,7 +193,7 @@ class Player:
             os.close(terminal)
 
 
-def _where(command: str) -> "tuple[str, str]":
+def _where(command: str) -> tuple[str, str]:
     """Split a leading `cd` off, for the prompt."""
     match = re.match(r"cd (\S+); (.*)", command, re.S)
     return (match.group(1), match.group(2)) if match else ("~", command)
@@ -186,7 +212,7 @@ def _problem(code: int, output: str, expect: Sequence[str], absent: Sequence[str
     return ""
 
 
-def app_starts(text: str, node: str) -> Dict[str, float]:
+def app_starts(text: str, node: str) -> dict[str, float]:
     """Last wall-clock start of each service's application on a node."""
     found = {}
     for line in text.splitlines():
@@ -203,7 +229,10 @@ def last_words(nodes: TwoNodes) -> str:
         if not node.is_alive:
             parts.append(f"{node.name}: is not running\n")
             continue
-        look = f"{PRELUDE} ez_svc_status; ez_hb_status; tail -n {SHOWN_LOG_LINES} $(find {EZ}/log -type f -name '*log*')"
+        look = (
+            f"{PRELUDE} ez_svc_status; ez_hb_status; tail -n {SHOWN_LOG_LINES} $(find {EZ}/log"
+            " -type f -name '*log*')"
+        )
         try:
             done = node.run(look, COMMAND_LIMIT_S)
             parts.append(f"{node.name}:\n{done.stdout}{done.stderr}")

@@ -1,8 +1,9 @@
 """The outer namespaces that hold both nodes, and how commands get into a namespace.
 
-One small process keeps a mount and a network namespace (and, without root, a user namespace) of its own, with
-a tmpfs where the nodes' disks lie and the switches their links meet at. It lives as long as its standard input
-does: when the owner closes it, or dies in whatever way, process, namespaces, mounts and links all vanish.
+One small process keeps a mount and a network namespace (and, without root, a user namespace) of its
+own, with a tmpfs where the nodes' disks lie and the switches their links meet at. It lives as long
+as its standard input does: when the owner closes it, or dies in whatever way, process, namespaces,
+mounts and links all vanish.
 """
 
 from __future__ import annotations
@@ -11,13 +12,15 @@ import os
 import shutil
 import subprocess
 import tempfile
-from typing import IO, List, Optional, Sequence
+from collections.abc import Sequence
+from typing import IO
 
 from opensvc_openha.errors import SystemFault
 from opensvc_openha.system import clock
 
 BASE = "/dev/shm"
-"""Where the tmpfs of the enclosure is mounted: a directory that every Linux has and no node inherits."""
+"""Where the tmpfs of the enclosure is mounted: a directory that every Linux has and no node
+inherits."""
 
 TOOL_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 START_LIMIT_S = COMMAND_LIMIT_S = 120.0
@@ -37,12 +40,16 @@ def find_tool(name: str) -> str:
     """Absolute path of a system tool; raises SystemFault naming the package it comes with."""
     path = shutil.which(name, path=TOOL_PATH)
     if path is None:
-        raise SystemFault(f"the command '{name}' is missing: install the package {PACKAGES.get(name, name)}")
+        raise SystemFault(
+            f"the command '{name}' is missing: install the package {PACKAGES.get(name, name)}"
+        )
     return path
 
 
 def is_rootless() -> bool:
-    """True if we need a user namespace to be root in: for a user, and for the root of a container that has none of its own."""
+    """True if we need a user namespace to be root in: for a user, and for the root of a container
+    that has none of its own.
+    """
     with open("/proc/self/uid_map", encoding="ascii") as file:
         is_first_namespace = file.read().split() == ["0", "0", "4294967295"]
     return os.geteuid() != 0 or not is_first_namespace
@@ -58,7 +65,7 @@ class Sandbox:
         self.disk_file = ""
         """A file on the host's disk, which the outer process removes when it ends."""
         self._lifeline_r, self._lifeline_w = os.pipe()
-        self._process: "Optional[subprocess.Popen[bytes]]" = None
+        self._process: subprocess.Popen[bytes] | None = None
         try:
             self._start()
         except BaseException:
@@ -68,8 +75,9 @@ class Sandbox:
     def _start(self) -> None:
         kind = ["--user", "--map-root-user"] if self.rootless else []
         script = (
-            f"mount -t tmpfs -o mode=755 openha {BASE} && mkdir {BASE}/shared {BASE}/net"
-            f" && disk=$(mktemp /var/tmp/openha-disk-XXXXXX) && echo ready $disk; cat >/dev/null; rm -f $disk"
+            f"mount -t tmpfs -o mode=755 openha {BASE} && mkdir {BASE}/shared {BASE}/net &&"
+            " disk=$(mktemp /var/tmp/openha-disk-XXXXXX) && echo ready $disk; cat >/dev/null; rm"
+            " -f $disk"
         )
         with tempfile.TemporaryFile() as errors:
             argv = [find_tool("unshare"), *kind, "--mount", "--net", "--", "/bin/sh", "-c", script]
@@ -93,8 +101,8 @@ class Sandbox:
         if not self.rootless:
             return SystemFault(f"the system does not let root make namespaces: {text}")
         return SystemFault(
-            f"user namespaces are not available to this user ({text}): run as root, or allow them with"
-            " 'sysctl kernel.unprivileged_userns_clone=1 user.max_user_namespaces=1000'"
+            f"user namespaces are not available to this user ({text}): run as root, or allow them"
+            " with 'sysctl kernel.unprivileged_userns_clone=1 user.max_user_namespaces=1000'"
             " (Ubuntu: 'sysctl kernel.apparmor_restrict_unprivileged_userns=0')"
         )
 
@@ -103,8 +111,10 @@ class Sandbox:
         """Descriptor to give to a process that must end with us, as its standard input."""
         return self._lifeline_r
 
-    def enter(self, argv: Sequence[str], net: Optional[str] = None) -> List[str]:
-        """The command line that runs ``argv`` in the enclosure, in the network namespace file ``net`` if given."""
+    def enter(self, argv: Sequence[str], net: str | None = None) -> list[str]:
+        """The command line that runs ``argv`` in the enclosure, in the network namespace file
+        ``net`` if given.
+        """
         assert self._process is not None
         user = ["-U", "--preserve-credentials"] if self.rootless else []
         line = [find_tool("nsenter"), "-t", str(self._process.pid), *user, "-m", "-n"]
@@ -112,14 +122,14 @@ class Sandbox:
             line += [find_tool("nsenter"), f"--net={net}"]
         return line + list(argv)
 
-    def run(self, argv: Sequence[str], text: str = "", net: Optional[str] = None) -> str:
+    def run(self, argv: Sequence[str], text: str = "", net: str | None = None) -> str:
         """Run a set-up command; raises SystemFault with its words if it fails."""
         done = subprocess.run(
             self.enter(argv, net),
             input=text,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            universal_newlines=True,
+            text=True,
             env=tool_environment(),
             timeout=COMMAND_LIMIT_S,
             start_new_session=True,
@@ -128,7 +138,7 @@ class Sandbox:
             raise SystemFault(f"'{' '.join(argv)}' failed: {done.stdout.strip()}")
         return done.stdout
 
-    def ip(self, *lines: str, net: Optional[str] = None) -> None:
+    def ip(self, *lines: str, net: str | None = None) -> None:
         """Run several `ip` commands at once."""
         self.run([find_tool("ip"), "-batch", "-"], "".join(f"{line}\n" for line in lines), net)
 
@@ -143,12 +153,12 @@ class Sandbox:
             end(self._process)
 
 
-def tool_environment() -> "dict[str, str]":
+def tool_environment() -> dict[str, str]:
     """Environment for system tools: their messages in English, their path complete."""
     return {"PATH": TOOL_PATH, "LC_ALL": "C"}
 
 
-def end(process: "subprocess.Popen[bytes]") -> None:
+def end(process: subprocess.Popen[bytes]) -> None:
     """Wait for a process that should end by itself; kill it if it does not."""
     try:
         process.wait(timeout=END_LIMIT_S)
@@ -157,7 +167,7 @@ def end(process: "subprocess.Popen[bytes]") -> None:
         process.wait(timeout=END_LIMIT_S)
 
 
-def read_line(stream: "IO[bytes]", limit_s: float) -> bytes:
+def read_line(stream: IO[bytes], limit_s: float) -> bytes:
     """One line of a pipe, or what came until the end or the limit."""
     deadline = clock.monotonic() + limit_s
     os.set_blocking(stream.fileno(), False)

@@ -5,7 +5,13 @@ from __future__ import annotations
 import os
 from typing import TextIO
 
-BOLD_GREEN, BOLD_YELLOW, BOLD_RED, DIM, PLAIN = "\033[1;32m", "\033[1;33m", "\033[1;31m", "\033[2m", "\033[0m"
+BOLD_GREEN, BOLD_YELLOW, BOLD_RED, DIM, PLAIN = (
+    "\033[1;32m",
+    "\033[1;33m",
+    "\033[1;31m",
+    "\033[2m",
+    "\033[0m",
+)
 
 
 class Screen:

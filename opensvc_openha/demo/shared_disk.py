@@ -1,9 +1,9 @@
 """The disk that both nodes see at the same path.
 
-As root each node has a loop device of its own over one file, with direct I/O so that what one node writes the
-other reads; a loop device can be made to fail for one node alone. Elsewhere the file itself is shown to both.
-The enclosure removes the file when it ends, and the loop devices free themselves at the last close: nothing
-is left behind.
+As root each node has a loop device of its own over one file, with direct I/O so that what one node
+writes the other reads; a loop device can be made to fail for one node alone. Elsewhere the file
+itself is shown to both. The enclosure removes the file when it ends, and the loop devices free
+themselves at the last close: nothing is left behind.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import fcntl
 import os
 import struct
-from typing import List, Optional
 
 from opensvc_openha.demo.sandbox_namespaces import Sandbox
 
@@ -30,11 +29,13 @@ _ATTEMPTS = 8
 
 
 class SharedDisk:
-    """The shared disk of two nodes: its ``file``, and in ``loops`` each node's loop number, or none."""
+    """The shared disk of two nodes: its ``file``, and in ``loops`` each node's loop number, or
+    none.
+    """
 
     def __init__(self, enclosure: Sandbox, nodes: int) -> None:
-        self.loops: List[int] = []
-        self._devices: List[int] = []
+        self.loops: list[int] = []
+        self._devices: list[int] = []
         self.file = enclosure.disk_file
         fd = os.open(self.file, os.O_RDWR | os.O_CLOEXEC)
         try:
@@ -44,12 +45,18 @@ class SharedDisk:
         finally:
             os.close(fd)
 
-    def for_node(self, index: int) -> "dict[str, object]":
+    def for_node(self, index: int) -> dict[str, object]:
         """What the node's set-up has to know."""
-        return {"path": NODE_PATH, "loop": self.loops[index] if self.loops else None, "file": self.file}
+        return {
+            "path": NODE_PATH,
+            "loop": self.loops[index] if self.loops else None,
+            "file": self.file,
+        }
 
     def set_failing(self, index: int, is_failing: bool) -> None:
-        """Make one node's loop device end before its first block (reads give nothing, writes fail), or heal it."""
+        """Make one node's loop device end before its first block (reads give nothing, writes fail),
+        or heal it.
+        """
         _set_offset(self._devices[index], 2 * SIZE_BYTES if is_failing else 0)
 
     def close(self) -> None:
@@ -67,7 +74,7 @@ class SharedDisk:
             self.close()
 
     def _make_loop(self, backing_fd: int) -> int:
-        last: Optional[OSError] = None
+        last: OSError | None = None
         for _ in range(_ATTEMPTS):
             control = os.open(_LOOP_CONTROL, os.O_RDWR | os.O_CLOEXEC)
             try:
@@ -76,7 +83,11 @@ class SharedDisk:
                 os.close(control)
             fd = os.open(f"/dev/loop{number}", os.O_RDWR | os.O_CLOEXEC)
             try:
-                fcntl.ioctl(fd, _LOOP_CONFIGURE, _CONFIG.pack(backing_fd, 512, _info(0, _AUTOCLEAR | _DIRECT_IO), b""))
+                fcntl.ioctl(
+                    fd,
+                    _LOOP_CONFIGURE,
+                    _CONFIG.pack(backing_fd, 512, _info(0, _AUTOCLEAR | _DIRECT_IO), b""),
+                )
             except OSError as error:
                 # Somebody else may have taken this one between the two calls.
                 os.close(fd)

@@ -1,4 +1,5 @@
-"""Lets the two nodes log in to each other as root with ssh keys, as operators set it up before services are synchronised.
+"""Lets the two nodes log in to each other as root with ssh keys, as operators set it up before
+services are synchronised.
 
 Keys and configuration are made for these nodes and go with them. Needs openssh's sshd and root.
 """
@@ -29,7 +30,11 @@ UsePAM no
 def missing_tools() -> str:
     """What is missing for this, or an empty text."""
     places = [*TOOL_PATH.split(":"), os.path.dirname(SSHD)]
-    missing = [name for name in _TOOLS if not any(os.access(f"{place}/{name}", os.X_OK) for place in places)]
+    missing = [
+        name
+        for name in _TOOLS
+        if not any(os.access(f"{place}/{name}", os.X_OK) for place in places)
+    ]
     return ", ".join(missing)
 
 
@@ -51,7 +56,11 @@ def start_sshd(node: Node) -> None:
 def _make_key(node: Node, path: str) -> str:
     quoted = shlex.quote(path)
     folder = shlex.quote(os.path.dirname(path))
-    _must(node, f"umask 077; mkdir -p {folder}; rm -f {quoted} {quoted}.pub; ssh-keygen -q -t ed25519 -N '' -f {quoted}")
+    _must(
+        node,
+        f"umask 077; mkdir -p {folder}; rm -f {quoted} {quoted}.pub; ssh-keygen -q -t ed25519 -N ''"
+        f" -f {quoted}",
+    )
     return node.read(f"{path}.pub")
 
 

@@ -1,14 +1,16 @@
-"""The demo as data: every command of the tutorial, in its order, on its node, with what must come out of it.
+"""The demo as data: every command of the tutorial, in its order, on its node, with what must come
+out of it.
 
-The services run without docker: an address, a file system that follows the service, and a small program that
-writes the time into it. Nothing here does anything; ``player`` does.
+The services run without docker: an address, a file system that follows the service, and a small
+program that writes the time into it. Nothing here does anything; ``player`` does.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Sequence, Tuple, Union
+from typing import Union
 
 DEB1, DEB2 = 0, 1
 NAMES = ("deb1.opensvc.com", "deb2.opensvc.com")
@@ -32,14 +34,14 @@ class Title:
 class Run:
     """One command. Each ``expect`` pattern must be found in its output, no ``absent`` one may.
 
-    ``limit_s`` above 0 means: run it again until it is so, for at most so long. ``is_story`` also shows the
-    outputs on the way that differ from the one before, else only the last is shown.
+    ``limit_s`` above 0 means: run it again until it is so, for at most so long. ``is_story`` also
+    shows the outputs on the way that differ from the one before, else only the last is shown.
     """
 
     node: int
     command: str
-    expect: Tuple[str, ...] = ()
-    absent: Tuple[str, ...] = ()
+    expect: tuple[str, ...] = ()
+    absent: tuple[str, ...] = ()
     limit_s: float = 0.0
     is_story: bool = False
 
@@ -60,7 +62,7 @@ class Takeover:
     witness: int
     command: str
     every_s: float
-    expect: Tuple[str, ...]
+    expect: tuple[str, ...]
     limit_s: float
 
 
@@ -85,7 +87,7 @@ SLACK_S = 10
 """Allowed on top of what a step should take, for a busy machine."""
 
 
-def states(**wanted: str) -> Tuple[str, ...]:
+def states(**wanted: str) -> tuple[str, ...]:
     """Patterns for `service -s -c`: ``registry="STARTED/STOPPED"`` is primary/secondary."""
     patterns = []
     for service, pair in wanted.items():
@@ -95,10 +97,11 @@ def states(**wanted: str) -> Tuple[str, ...]:
     return tuple(patterns)
 
 
-def overall(word: str, hb: str) -> Tuple[str, ...]:
+def overall(word: str, hb: str) -> tuple[str, ...]:
     """Patterns for svcmon: the hb and the overall column of both services."""
     return tuple(
-        rf"(?m)^{service}\.opensvc\.com +\S+ +\S+( +\S+){{6}} +{hb} +\S+ +\S+ +{word} +False\s*$" for service in SERVICES
+        rf"(?m)^{service}\.opensvc\.com +\S+ +\S+( +\S+){{6}} +{hb} +\S+ +\S+ +{word} +False\s*$"
+        for service in SERVICES
     )
 
 
@@ -143,7 +146,11 @@ esac
 
 def service_file(service: str, has_block_devices: bool) -> str:
     """The `.env` file of a service before the cluster knows it."""
-    fs = f"dev = /shared/{service}.img\ntype = ext4" if has_block_devices else f"dev = /shared/{service}\ntype = bind"
+    fs = (
+        f"dev = /shared/{service}.img\ntype = ext4"
+        if has_block_devices
+        else f"dev = /shared/{service}\ntype = bind"
+    )
     return f"""[DEFAULT]
 autostart_node = {NAMES[DEB1]}
 app = OSVCLAB
@@ -189,20 +196,28 @@ def write_file(path: str, text: str) -> str:
 
 def hb_section(service: str) -> str:
     """What tells the agent that a service now belongs to OpenHA."""
-    return f"cat >> {service}.opensvc.com.env << EOF\n\n[hb#0]\ntype = OpenHA\nname = {service}\nEOF"
+    return (
+        f"cat >> {service}.opensvc.com.env << EOF\n\n[hb#0]\ntype = OpenHA\nname = {service}\nEOF"
+    )
 
 
-def on_both(command: str, expect: Tuple[str, ...] = (), limit_s: float = 0.0) -> "list[Step]":
+def on_both(command: str, expect: tuple[str, ...] = (), limit_s: float = 0.0) -> list[Step]:
     """The same command on both nodes."""
     return [Run(node, command, expect, limit_s=limit_s) for node in (DEB1, DEB2)]
 
 
-def configuration(pace: Pace) -> "list[Step]":
+def configuration(pace: Pace) -> list[Step]:
     """From two service files to two nodes that hear each other."""
-    steps: "list[Step]" = [
-        Title("Two services", "Each has an address, a file system on the shared disk and an application."),
+    steps: list[Step] = [
+        Title(
+            "Two services",
+            "Each has an address, a file system on the shared disk and an application.",
+        ),
         Run(DEB1, "cat /etc/opensvc/registry.opensvc.com.env", (r"\[app#1\]",)),
-        Title("Tell OpenSVC that OpenHA decides", "No autostart_node any more, and a heartbeat resource; then the same on deb2."),
+        Title(
+            "Tell OpenSVC that OpenHA decides",
+            "No autostart_node any more, and a heartbeat resource; then the same on deb2.",
+        ),
     ]
     for service in SERVICES:
         name = f"{service}.opensvc.com"
@@ -214,11 +229,21 @@ def configuration(pace: Pace) -> "list[Step]":
     steps += [
         Run(DEB1, "cp /etc/opensvc/*.env /shared"),
         Run(DEB2, "cp /shared/*.env /etc/opensvc"),
-        Run(DEB2, "tail -3 /etc/opensvc/busybox.opensvc.com.env", (r"type = OpenHA\nname = busybox",)),
-        Title("Install OpenHA", "With the embedded agent, since there is no OpenSVC agent here. On both nodes."),
+        Run(
+            DEB2,
+            "tail -3 /etc/opensvc/busybox.opensvc.com.env",
+            (r"type = OpenHA\nname = busybox",),
+        ),
+        Title(
+            "Install OpenHA",
+            "With the embedded agent, since there is no OpenSVC agent here. On both nodes.",
+        ),
         *on_both("openha install --embedded-agent --no-key"),
         Run(DEB1, "ls /usr/local/cluster", (r"bin\s+conf\s+(doc\s+)?env\.sh",)),
-        Title("Configure the cluster", "The nodes, and three heartbeat links each way: two networks, one disk. On both nodes."),
+        Title(
+            "Configure the cluster",
+            "The nodes, and three heartbeat links each way: two networks, one disk. On both nodes.",
+        ),
         *on_both(write_file(f"{EZ}/conf/nodes", "".join(f"{name}\n" for name in NAMES))),
         *on_both(write_file(f"{EZ}/conf/monitor", monitor_file(pace.link_timeout_s))),
     ]
@@ -230,7 +255,7 @@ def configuration(pace: Pace) -> "list[Step]":
     return steps
 
 
-def start_of_openha() -> "list[Step]":
+def start_of_openha() -> list[Step]:
     """Start the daemons, one node after the other."""
     frozen = {service: "FROZEN_STOP/FROZEN_STOP" for service in SERVICES}
     alone = {service: "FROZEN_STOP/UNKNOWN" for service in SERVICES}
@@ -240,7 +265,10 @@ def start_of_openha() -> "list[Step]":
         Run(DEB1, "ez_ps", ("nmond",), limit_s=SLACK_S),
         Run(DEB1, "ez_svc_status", states(**alone), limit_s=SLACK_S),
         Run(DEB1, "ez_hb_status", NONE_LISTENS, limit_s=SLACK_S),
-        Title("Start OpenHA on deb2", "Both hear each other on all links. The services are frozen until we say so."),
+        Title(
+            "Start OpenHA on deb2",
+            "Both hear each other on all links. The services are frozen until we say so.",
+        ),
         Run(DEB2, "$EZ/ezha start"),
         Run(DEB2, "ez_svc_status", states(**frozen), limit_s=SLACK_S),
         Run(DEB2, "ez_hb_status", ALL_LISTEN, limit_s=SLACK_S),
@@ -249,21 +277,39 @@ def start_of_openha() -> "list[Step]":
     ]
 
 
-def unfreezing(pace: Pace) -> "list[Step]":
+def unfreezing(pace: Pace) -> list[Step]:
     """Unfreeze both services on both nodes, deb1 first: it is the primary, so it starts them."""
     limit_s = START_READY_S + pace.busybox_start_s + SLACK_S
-    steps: "list[Step]" = []
+    steps: list[Step] = []
     other = {"registry": {}, "busybox": {"registry": "STARTED/STOPPED"}}
     for service in SERVICES:
         rest = other[service]
         steps += [
-            Title(f"Unfreeze {service}", "First on deb1, which starts it; then on deb2, which stands by."),
+            Title(
+                f"Unfreeze {service}",
+                "First on deb1, which starts it; then on deb2, which stands by.",
+            ),
             Run(DEB1, f"$EZ_BIN/service -A {service} unfreeze", (f"Service {service} UNFROZEN",)),
-            Run(DEB1, "ez_svc_status", states(**{service: "STARTED/FROZEN_STOP", **rest}), limit_s=limit_s, is_story=True),
+            Run(
+                DEB1,
+                "ez_svc_status",
+                states(**{service: "STARTED/FROZEN_STOP", **rest}),
+                limit_s=limit_s,
+                is_story=True,
+            ),
             Run(DEB1, SVCMON, (svcmon_line(service, "up", "up"),), limit_s=SLACK_S),
-            Run(DEB1, f"{service}.opensvc.com print status", (r"overall +up", r"hb#0 +\.\.\.\. up +hb.openha")),
+            Run(
+                DEB1,
+                f"{service}.opensvc.com print status",
+                (r"overall +up", r"hb#0 +\.\.\.\. up +hb.openha"),
+            ),
             Run(DEB2, f"$EZ_BIN/service -A {service} unfreeze", (f"Service {service} UNFROZEN",)),
-            Run(DEB2, "ez_svc_status", states(**{service: "STARTED/STOPPED", **rest}), limit_s=SLACK_S),
+            Run(
+                DEB2,
+                "ez_svc_status",
+                states(**{service: "STARTED/STOPPED", **rest}),
+                limit_s=SLACK_S,
+            ),
         ]
     steps += [
         Run(DEB1, "tail -2 /opt/registry.opensvc.com/clock", (NAMES[DEB1],), limit_s=SLACK_S),
@@ -272,7 +318,7 @@ def unfreezing(pace: Pace) -> "list[Step]":
     return steps
 
 
-def failover(pace: Pace) -> "list[Step]":
+def failover(pace: Pace) -> list[Step]:
     """Cut the power of deb1 and see deb2 take over."""
     loop = f"while true; do {LOOP_BODY}; sleep {pace.watch_every_s:g}; done"
     limit_s = pace.link_timeout_s + START_READY_S + pace.busybox_start_s + SLACK_S
@@ -287,30 +333,37 @@ def failover(pace: Pace) -> "list[Step]":
             limit_s,
         ),
         Run(DEB2, SVCMON, overall("up", "up"), limit_s=SLACK_S),
-        Title("Same data", "How many seconds the registry wrote on which node, from its file system."),
+        Title(
+            "Same data", "How many seconds the registry wrote on which node, from its file system."
+        ),
         Run(DEB2, COUNT_BY_NODE, (rf"{NAMES[DEB1]}\n.*{NAMES[DEB2]}",), limit_s=SLACK_S),
     ]
 
 
-def failback(pace: Pace) -> "list[Step]":
+def failback(pace: Pace) -> list[Step]:
     """Bring deb1 back and give it its services by hand."""
     limit_s = 2 * (START_READY_S + pace.busybox_start_s) + SLACK_S
     away = states(**{service: "STOPPED/STARTED" for service in SERVICES})
-    steps: "list[Step]" = [
+    steps: list[Step] = [
         Title("deb1 is back", "It finds that deb2 owns the services, and leaves them there."),
         Power(DEB1, "the power of deb1 is back, it boots with the disk it had"),
         Run(DEB1, "$EZ/ezha start"),
         Run(DEB1, "ez_svc_status", away, limit_s=SLACK_S),
         Run(DEB1, "ez_hb_status", ALL_LISTEN, limit_s=SLACK_S),
         Run(DEB1, SVCMON, overall("down", "down"), limit_s=SLACK_S),
-        Title("Failback by hand", "Frozen and stopped on deb2, the services start on deb1; then deb2 may stand by again."),
+        Title(
+            "Failback by hand",
+            "Frozen and stopped on deb2, the services start on deb1; then deb2 may stand by again.",
+        ),
     ]
     for service in SERVICES:
         steps.append(Run(DEB2, f"$EZ_BIN/service -A {service} freeze-stop"))
     home = states(**{service: "STARTED/FROZEN_STOP" for service in SERVICES})
     steps.append(Run(DEB1, "ez_svc_status", home, limit_s=limit_s, is_story=True))
     for service in SERVICES:
-        steps.append(Run(DEB2, f"$EZ_BIN/service -A {service} unfreeze", (f"Service {service} UNFROZEN",)))
+        steps.append(
+            Run(DEB2, f"$EZ_BIN/service -A {service} unfreeze", (f"Service {service} UNFROZEN",))
+        )
     final = states(**{service: "STARTED/STOPPED" for service in SERVICES})
     return steps + [
         Run(DEB2, "ez_svc_status", final, limit_s=SLACK_S),
@@ -320,4 +373,10 @@ def failback(pace: Pace) -> "list[Step]":
 
 def tell(pace: Pace) -> Sequence[Step]:
     """All steps of the demo."""
-    return [*configuration(pace), *start_of_openha(), *unfreezing(pace), *failover(pace), *failback(pace)]
+    return [
+        *configuration(pace),
+        *start_of_openha(),
+        *unfreezing(pace),
+        *failover(pace),
+        *failback(pace),
+    ]

@@ -1,13 +1,13 @@
-"""The links of the nodes: each joins both nodes at a switch (a bridge) in the enclosure, and can be cut there.
+"""The links of the nodes: each joins both nodes at a switch (a bridge) in the enclosure, and can be
+cut there.
 
-A cut is silent, as if the wire lost everything: both ends keep their carrier, sending succeeds, nothing
-arrives. It is done at the switch port of the node that must not hear any more: the port learns nothing and
-is flooded nothing. That needs the kernel's bridge only, with or without root: no nftables, no traffic control.
+A cut is silent, as if the wire lost everything: both ends keep their carrier, sending succeeds,
+nothing arrives. It is done at the switch port of the node that must not hear any more: the port
+learns nothing and is flooded nothing. That needs the kernel's bridge only, with or without root: no
+nftables, no traffic control.
 """
 
 from __future__ import annotations
-
-from typing import Dict, List, Set, Tuple
 
 from opensvc_openha.demo.sandbox_namespaces import BASE, Sandbox, find_tool
 
@@ -25,18 +25,27 @@ class Switch:
 
     def __init__(self, enclosure: Sandbox) -> None:
         self._enclosure = enclosure
-        self._net_files: Dict[int, str] = {}
+        self._net_files: dict[int, str] = {}
         self._generation = 0
-        self._deaf: Set[Tuple[int, str]] = set()
-        bridges = [f"link add {_bridge(link)} type bridge stp_state 0 mcast_snooping 0" for link in LINKS]
-        enclosure.ip("link set lo up", *bridges, *[f"link set {_bridge(link)} up" for link in LINKS])
+        self._deaf: set[tuple[int, str]] = set()
+        bridges = [
+            f"link add {_bridge(link)} type bridge stp_state 0 mcast_snooping 0" for link in LINKS
+        ]
+        enclosure.ip(
+            "link set lo up", *bridges, *[f"link set {_bridge(link)} up" for link in LINKS]
+        )
 
     def plug(self, index: int) -> str:
-        """Give a node a new network namespace with all its links; returns the file that holds it."""
+        """Give a node a new network namespace with all its links.
+
+        Returns the file that holds it.
+        """
         self._generation += 1
         net = f"{BASE}/net/{index}.{self._generation}"
-        self._enclosure.run(["/bin/sh", "-c", f": > {net} && exec {find_tool('unshare')} --net={net} true"])
-        lines: List[str] = []
+        self._enclosure.run(
+            ["/bin/sh", "-c", f": > {net} && exec {find_tool('unshare')} --net={net} true"]
+        )
+        lines: list[str] = []
         for number, link in enumerate(LINKS):
             port = _port(index, link)
             mac = f"02:00:0a:32:{number:02x}:{index + 1:02x}"
@@ -65,7 +74,10 @@ class Switch:
         self._enclosure.run(["/bin/sh", "-c", f"umount {net} && rm {net}"])
 
     def set_deaf(self, index: int, link: str, is_deaf: bool) -> None:
-        """Let nothing through to a node on a link, or everything again; remembered over a reboot of the node."""
+        """Let nothing through to a node on a link, or everything again.
+
+        Remembered over a reboot of the node.
+        """
         if ((index, link) in self._deaf) == is_deaf:
             return
         (self._deaf.add if is_deaf else self._deaf.discard)((index, link))

@@ -1,15 +1,17 @@
-"""Watches the STATE files of a node every few milliseconds and says when which state was reached after a power cut.
+"""Watches the STATE files of a node every few milliseconds and says when which state was reached
+after a power cut.
 
-Reading the files through the node's root costs microseconds, where a status command would cost its start. All
-instants are wall-clock seconds, since they are compared with what the applications wrote down themselves.
+Reading the files through the node's root costs microseconds, where a status command would cost its
+start. All instants are wall-clock seconds, since they are compared with what the applications wrote
+down themselves.
 """
 
 from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.formats import state_file
@@ -33,13 +35,15 @@ class StateWatcher:
 
     def __init__(self, services_dir: str, services: Sequence[str], nodes: Sequence[str]) -> None:
         self._paths = {
-            (service, node): os.path.join(services_dir, service, f"STATE.{node}") for service in services for node in nodes
+            (service, node): os.path.join(services_dir, service, f"STATE.{node}")
+            for service in services
+            for node in nodes
         }
-        self._changes: List[Change] = []
+        self._changes: list[Change] = []
         self._is_stopping = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="state-watcher", daemon=True)
 
-    def __enter__(self) -> "StateWatcher":
+    def __enter__(self) -> StateWatcher:
         self._thread.start()
         return self
 
@@ -53,12 +57,12 @@ class StateWatcher:
             self._thread.join()
 
     @property
-    def changes(self) -> Tuple[Change, ...]:
+    def changes(self) -> tuple[Change, ...]:
         """Everything seen so far, the states found at the start included."""
         return tuple(self._changes)
 
     def _watch(self) -> None:
-        last: Dict[Tuple[str, str], ServiceState] = {}
+        last: dict[tuple[str, str], ServiceState] = {}
         while not self._is_stopping.wait(POLL_S):
             for key, path in self._paths.items():
                 state = read_state(path)
@@ -67,7 +71,7 @@ class StateWatcher:
                     self._changes.append(Change(clock.wall(), key[0], key[1], state))
 
 
-def read_state(path: str) -> Optional[ServiceState]:
+def read_state(path: str) -> ServiceState | None:
     """State in a STATE file, or None while it cannot be read."""
     try:
         with open(path, "rb") as file:
@@ -81,14 +85,14 @@ class TakeoverTimes:
     """Seconds from the power cut to each stage for one service; None where it was not seen."""
 
     service: str
-    detected: Optional[float]
-    decided: Optional[float]
-    released: Optional[float]
-    app_started: Optional[float]
-    started: Optional[float]
+    detected: float | None
+    decided: float | None
+    released: float | None
+    app_started: float | None
+    started: float | None
 
     @property
-    def start_ready(self) -> Optional[float]:
+    def start_ready(self) -> float | None:
         """How long the service stood in START_READY."""
         if self.decided is None or self.released is None:
             return None
@@ -96,15 +100,21 @@ class TakeoverTimes:
 
 
 def takeover_times(
-    service: str, cut_at: float, victim: str, witness: str, changes: Sequence[Change], app_starts: Mapping[str, float]
+    service: str,
+    cut_at: float,
+    victim: str,
+    witness: str,
+    changes: Sequence[Change],
+    app_starts: Mapping[str, float],
 ) -> TakeoverTimes:
     """Stages of one takeover, from what the witness's STATE files said after ``cut_at``."""
 
-    def first(node: str, state: ServiceState) -> Optional[float]:
+    def first(node: str, state: ServiceState) -> float | None:
         times = [
             change.at - cut_at
             for change in changes
-            if change.at >= cut_at and (change.service, change.node, change.state) == (service, node, state)
+            if change.at >= cut_at
+            and (change.service, change.node, change.state) == (service, node, state)
         ]
         return times[0] if times else None
 
@@ -119,18 +129,37 @@ def takeover_times(
     )
 
 
-COLUMNS = ("service", "peer UNKNOWN", "START_READY", "stays so for", "script begins", "application", "STARTED")
+COLUMNS = (
+    "service",
+    "peer UNKNOWN",
+    "START_READY",
+    "stays so for",
+    "script begins",
+    "application",
+    "STARTED",
+)
 
 
 def render_table(rows: Sequence[TakeoverTimes]) -> str:
     """The table at the end of the demo."""
-    lines: List[Tuple[str, ...]] = [COLUMNS]
+    lines: list[tuple[str, ...]] = [COLUMNS]
     for row in rows:
-        values = (row.detected, row.decided, row.start_ready, row.released, row.app_started, row.started)
-        lines.append((row.service, *("-" if value is None else f"{value:.2f} s" for value in values)))
+        values = (
+            row.detected,
+            row.decided,
+            row.start_ready,
+            row.released,
+            row.app_started,
+            row.started,
+        )
+        lines.append(
+            (row.service, *("-" if value is None else f"{value:.2f} s" for value in values))
+        )
     widths = [max(len(line[column]) for line in lines) for column in range(len(COLUMNS))]
     text = []
     for line in lines:
-        cells = [line[0].ljust(widths[0])] + [cell.rjust(width) for cell, width in zip(line[1:], widths[1:])]
+        cells = [line[0].ljust(widths[0])] + [
+            cell.rjust(width) for cell, width in zip(line[1:], widths[1:])
+        ]
         text.append("  ".join(cells).rstrip())
     return "\n".join(text) + "\n"

@@ -1,8 +1,10 @@
-"""Bytes of one heartbeat: a small frame of our own, big-endian, the same on the network and on a disk.
+"""Bytes of one heartbeat: a small frame of our own, big-endian, the same on the network and on a
+disk.
 
 ::
 
-    magic 4 | version 1 | scheme 1 | flags 2 | length 2 | goodbye 1 | boot 4+8 | seq 8 | ack boot 4+8 | ack seq 8
+    magic 4 | version 1 | scheme 1 | flags 2 | length 2 | goodbye 1 | boot 4+8 | seq 8 | ack boot
+    4+8 | ack seq 8
     sent at, ms 8 | sender thread 4 | beat interval, ms 4
     [cluster mark 8] | node name 1+n | digest of the service names 8 | service count 2
     one nibble per service, in sorted name order; or, deflated: length 2 | bytes
@@ -13,9 +15,10 @@
     [key id 4 | newest key id 4 | tag 32]           scheme 1: authenticated, see frame_seal
     CRC-32 4
 
-1,000 services fit in 1,200 bytes because their names travel only a page at a time; a NameBook puts the pages together.
-The CRC finds damage, not forgery. Nothing in a frame is true before its tag was found right, if tags are asked for. A frame
-with a flag that is not known is refused: a beat that a peer of an older version must understand has none of the newer ones.
+1,000 services fit in 1,200 bytes because their names travel only a page at a time; a NameBook puts
+the pages together. The CRC finds damage, not forgery. Nothing in a frame is true before its tag was
+found right, if tags are asked for. A frame with a flag that is not known is refused: a beat that a
+peer of an older version must understand has none of the newer ones.
 """
 
 from __future__ import annotations
@@ -25,26 +28,41 @@ import zlib
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
-from typing import Optional
 
 from opensvc_openha.core.beat import Ack, Beat, BootId, Goodbye
 from opensvc_openha.core.model import MARK_BYTES
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.errors import FrameError
 from opensvc_openha.formats.facts_block import RawFacts, pack_facts, unpack_facts
-from opensvc_openha.formats.frame_seal import CLUSTER_BYTES, ID_BYTES, TAG_BYTES, Key, Seal, cluster_mark, is_tag_right, tag_of
+from opensvc_openha.formats.frame_seal import (
+    CLUSTER_BYTES,
+    ID_BYTES,
+    TAG_BYTES,
+    Key,
+    Seal,
+    cluster_mark,
+    is_tag_right,
+    tag_of,
+)
 from opensvc_openha.formats.nodes_file import check_node_name
 from opensvc_openha.formats.services_file import check_service_name
-from opensvc_openha.formats.state_list import pack_states, plain_bytes, unpack_deflated, unpack_plain
+from opensvc_openha.formats.state_list import (
+    pack_states,
+    plain_bytes,
+    unpack_deflated,
+    unpack_plain,
+)
 
 MAGIC = b"\x89EZB"
-"""No host name begins with these bytes, so a frame of a C OpenHA is never taken for ours, nor ours for one."""
+"""No host name begins with these bytes, so a frame of a C OpenHA is never taken for ours, nor ours
+for one."""
 VERSION = 1
 MAX_FRAME_BYTES = 65_000
 DATAGRAM_BYTES = 1_200
 """A frame of this size crosses every usual network unfragmented."""
 MIN_PAGE_BYTES = 512
-"""Room given to a page of names where the states alone fill the frame: names must get through at all."""
+"""Room given to a page of names where the states alone fill the frame: names must get through at
+all."""
 
 _HEAD = struct.Struct(">4sBBHHBIQQIQQQII")
 _NAMES = struct.Struct(">8sH")
@@ -55,10 +73,29 @@ _DEFLATED_LENGTH = struct.Struct(">H")
 _FACTS_LENGTH = struct.Struct(">H")
 _SCHEME_CRC, _SCHEME_HMAC = 0, 1
 _TRAILER_BYTES = {_SCHEME_CRC: _CRC.size, _SCHEME_HMAC: _SEAL.size + _CRC.size}
-_WANTS_ACK, _HAS_ACK, _HAS_PAGE, _ACK_NOT_TAKEN, _HAS_CLUSTER, _IS_DEFLATED, HAS_MUTE, HAS_FACTS = 1, 2, 4, 8, 16, 32, 64, 128
-_ALL_FLAGS = _WANTS_ACK | _HAS_ACK | _HAS_PAGE | _ACK_NOT_TAKEN | _HAS_CLUSTER | _IS_DEFLATED | HAS_MUTE | HAS_FACTS
+_WANTS_ACK, _HAS_ACK, _HAS_PAGE, _ACK_NOT_TAKEN, _HAS_CLUSTER, _IS_DEFLATED, HAS_MUTE, HAS_FACTS = (
+    1,
+    2,
+    4,
+    8,
+    16,
+    32,
+    64,
+    128,
+)
+_ALL_FLAGS = (
+    _WANTS_ACK
+    | _HAS_ACK
+    | _HAS_PAGE
+    | _ACK_NOT_TAKEN
+    | _HAS_CLUSTER
+    | _IS_DEFLATED
+    | HAS_MUTE
+    | HAS_FACTS
+)
 MUTE_MAX = 64
-"""More links than that are not named as mute in one beat: a peer waits for the timeouts of the others."""
+"""More links than that are not named as mute in one beat: a peer waits for the timeouts of the
+others."""
 _ROOM_MIN, _ROOM_STEP = _PAGE.size + 64, 256
 _GOODBYES = {goodbye.value: goodbye for goodbye in Goodbye}
 
@@ -70,23 +107,26 @@ class Frame:
     node: str
     boot: BootId
     seq: int
-    ack: Optional[Ack]
+    ack: Ack | None
     goodbye: Goodbye
     wants_ack: bool
     sent_at: float
     pid: int
     interval_s: float
     digest: bytes
-    states: "tuple[ServiceState, ...]"
+    states: tuple[ServiceState, ...]
     page_first: int = 0
-    page_names: "tuple[str, ...]" = ()
-    mute: "tuple[bytes, ...]" = ()
-    facts: Optional[RawFacts] = None
+    page_names: tuple[str, ...] = ()
+    mute: tuple[bytes, ...] = ()
+    facts: RawFacts | None = None
 
 
 @dataclass(frozen=True)
 class Claim:
-    """What a whole frame says of itself, before anybody has looked whether it is true. ``key_id`` is empty without a tag."""
+    """What a whole frame says of itself, before anybody has looked whether it is true.
+
+    ``key_id`` is empty without a tag.
+    """
 
     node: str
     boot: BootId
@@ -96,14 +136,16 @@ class Claim:
 
 
 @lru_cache(maxsize=16)
-def names_digest(names: "tuple[str, ...]") -> bytes:
+def names_digest(names: tuple[str, ...]) -> bytes:
     """Eight bytes that stand for a sorted list of service names."""
     return blake2b("\0".join(names).encode("utf-8"), digest_size=8).digest()
 
 
 @lru_cache(maxsize=16)
-def _name_pages(names: "tuple[str, ...]", room: int) -> "tuple[tuple[int, bytes], ...]":
-    """The names cut into pages of at most ``room`` bytes: index of the first name, and the encoded page."""
+def _name_pages(names: tuple[str, ...], room: int) -> tuple[tuple[int, bytes], ...]:
+    """The names cut into pages of at most ``room`` bytes: index of the first name, and the encoded
+    page.
+    """
     pages = []
     first, encoded, count = 0, b"", 0
     for index, name in enumerate(names):
@@ -129,13 +171,13 @@ def encode_beat(
     max_bytes: int = DATAGRAM_BYTES,
     limit_bytes: int = MAX_FRAME_BYTES,
     cluster: str = "",
-    seal: Optional[Seal] = None,
+    seal: Seal | None = None,
 ) -> bytes:
     """The frame of ``beat``; raises ValueError for a beat that no frame can hold.
 
-    With ``with_names`` a page of names is added within ``max_bytes``. ``beat.seq`` chooses it, so that successive
-    beats go through all pages. States are never left out: where they alone need it, the frame is larger than that, with
-    a small page of names as long as ``limit_bytes`` allows one.
+    With ``with_names`` a page of names is added within ``max_bytes``. ``beat.seq`` chooses it, so
+    that successive beats go through all pages. States are never left out: where they alone need it,
+    the frame is larger than that, with a small page of names as long as ``limit_bytes`` allows one.
     """
     names = tuple(sorted(beat.states))
     check_node_name(beat.node)
@@ -144,7 +186,12 @@ def encode_beat(
     scheme = _SCHEME_CRC if seal is None else _SCHEME_HMAC
     mark = cluster_mark(cluster)
     packed, is_deflated = pack_states([beat.states[name] for name in names])
-    body = mark + bytes([len(beat.node)]) + beat.node.encode("ascii") + _NAMES.pack(names_digest(names), len(names))
+    body = (
+        mark
+        + bytes([len(beat.node)])
+        + beat.node.encode("ascii")
+        + _NAMES.pack(names_digest(names), len(names))
+    )
     body += (_DEFLATED_LENGTH.pack(len(packed)) if is_deflated else b"") + packed
     flags = (_HAS_CLUSTER if mark else 0) | (_IS_DEFLATED if is_deflated else 0)
     fixed = _HEAD.size + len(body) + _TRAILER_BYTES[scheme]
@@ -152,7 +199,8 @@ def encode_beat(
     fixed += len(mute)
     facts = _pack_facts(beat, names, limit_bytes - fixed)
     fixed += len(facts)
-    # What is deflated is a little longer or shorter each time, and pages must be cut alike from beat to beat.
+    # What is deflated is a little longer or shorter each time, and pages must be cut alike from
+    # beat to beat.
     step = _ROOM_STEP if is_deflated else 1
     room = _room(max_bytes - fixed, limit_bytes - fixed, step) if with_names else 0
     pages = _name_pages(names, room) if room else ()
@@ -161,7 +209,10 @@ def encode_beat(
     flags |= (_HAS_PAGE if page else 0) | (HAS_MUTE if mute else 0) | (HAS_FACTS if facts else 0)
     length = fixed + len(page)
     if length > MAX_FRAME_BYTES:
-        raise ValueError(f"a heartbeat of {len(names)} services takes {length} bytes, more than {MAX_FRAME_BYTES}")
+        raise ValueError(
+            f"a heartbeat of {len(names)} services takes {length} bytes, more than"
+            f" {MAX_FRAME_BYTES}"
+        )
     frame = _encode_head(beat, scheme, flags, length, pid, interval_s) + body
     if seal is not None:
         frame += bytes.fromhex(seal.key.key_id) + bytes.fromhex(seal.newest_id)
@@ -169,18 +220,22 @@ def encode_beat(
     return frame + _CRC.pack(zlib.crc32(frame))
 
 
-def _pack_mute(marks: "frozenset[bytes]", room: int) -> bytes:
+def _pack_mute(marks: frozenset[bytes], room: int) -> bytes:
     """The marks, as many as there is room for: states come first."""
     count = max(0, min(len(marks), MUTE_MAX, (room - 1) // MARK_BYTES))
     return bytes([count]) + b"".join(sorted(marks)[:count]) if count else b""
 
 
-def _pack_facts(beat: Beat, names: "tuple[str, ...]", room: int) -> bytes:
+def _pack_facts(beat: Beat, names: tuple[str, ...], room: int) -> bytes:
     """The facts, if there are any and there is room for them: states come first."""
     if beat.facts is None:
         return b""
     packed = pack_facts(beat.facts, names)
-    return _FACTS_LENGTH.pack(len(packed)) + packed if _FACTS_LENGTH.size + len(packed) <= room else b""
+    return (
+        _FACTS_LENGTH.pack(len(packed)) + packed
+        if _FACTS_LENGTH.size + len(packed) <= room
+        else b""
+    )
 
 
 def _room(wanted: int, limit: int, step: int) -> int:
@@ -190,9 +245,15 @@ def _room(wanted: int, limit: int, step: int) -> int:
     return room if room >= _ROOM_MIN else 0
 
 
-def _encode_head(beat: Beat, scheme: int, flags: int, length: int, pid: int, interval_s: float) -> bytes:
+def _encode_head(
+    beat: Beat, scheme: int, flags: int, length: int, pid: int, interval_s: float
+) -> bytes:
     ack = beat.ack or Ack(BootId(0, 0), 0)
-    flags |= (_WANTS_ACK if beat.wants_ack else 0) | (_HAS_ACK if beat.ack else 0) | (0 if ack.is_taken else _ACK_NOT_TAKEN)
+    flags |= (
+        (_WANTS_ACK if beat.wants_ack else 0)
+        | (_HAS_ACK if beat.ack else 0)
+        | (0 if ack.is_taken else _ACK_NOT_TAKEN)
+    )
     try:
         interval_ms = round(interval_s * 1000)
         if interval_ms < 1:
@@ -219,7 +280,9 @@ def _encode_head(beat: Beat, scheme: int, flags: int, length: int, pid: int, int
 
 
 def decode_frame(data: bytes) -> Frame:
-    """What the frame says; raises FrameError, and nothing else, for any bytes that are not a whole valid frame."""
+    """What the frame says; raises FrameError, and nothing else, for any bytes that are not a whole
+    valid frame.
+    """
     end = _check_envelope(data)
     try:
         return _decode_fields(data, end)
@@ -242,8 +305,11 @@ def read_claim(data: bytes) -> Claim:
     return Claim(node, BootId(counter, nonce), cluster, key_id.hex(), newest_id.hex())
 
 
-def peek_number(data: bytes) -> "Optional[tuple[BootId, int]]":
-    """Life and sequence number that a frame claims, looked at before anything else is; None for what is no frame."""
+def peek_number(data: bytes) -> tuple[BootId, int] | None:
+    """Life and sequence number that a frame claims, looked at before anything else is.
+
+    None for what is no frame.
+    """
     if len(data) < _HEAD.size or not data.startswith(MAGIC):
         return None
     counter, nonce, seq = _HEAD.unpack_from(data)[6:9]
@@ -251,13 +317,16 @@ def peek_number(data: bytes) -> "Optional[tuple[BootId, int]]":
 
 
 def is_authentic(data: bytes, key: Key, binding: bytes) -> bool:
-    """True if a whole frame of scheme 1 was made by somebody who has the key, for the link of that binding."""
+    """True if a whole frame of scheme 1 was made by somebody who has the key, for the link of that
+    binding.
+    """
     tag_at = len(data) - _CRC.size - TAG_BYTES
     return is_tag_right(key, binding, data[:tag_at], data[tag_at : tag_at + TAG_BYTES])
 
 
 def _check_envelope(data: bytes) -> int:
-    """Where the fields end, once the frame is known to be one of ours, whole, undamaged and of a version we read.
+    """Where the fields end, once the frame is known to be one of ours, whole, undamaged and of a
+    version we read.
 
     A frame too short for the trailer of its scheme has no fields: they end before they begin.
     """
@@ -271,9 +340,15 @@ def _check_envelope(data: bytes) -> int:
         raise FrameError("truncated", f"only {len(data)} bytes of a frame")
     _, version, scheme, _, length = _HEAD.unpack_from(data)[:5]
     if version != VERSION or scheme not in _TRAILER_BYTES:
-        raise FrameError("version", f"frame version {version} with authentication scheme {scheme} is not known here")
+        raise FrameError(
+            "version",
+            f"frame version {version} with authentication scheme {scheme} is not known here",
+        )
     if length > MAX_FRAME_BYTES or len(data) > length:
-        raise FrameError("oversized", f"{len(data)} bytes, where the frame says {length} of at most {MAX_FRAME_BYTES}")
+        raise FrameError(
+            "oversized",
+            f"{len(data)} bytes, where the frame says {length} of at most {MAX_FRAME_BYTES}",
+        )
     if len(data) < length:
         raise FrameError("truncated", f"only {len(data)} of {length} bytes of a frame")
     if zlib.crc32(data[: length - _CRC.size]) != _CRC.unpack_from(data, length - _CRC.size)[0]:
@@ -282,8 +357,13 @@ def _check_envelope(data: bytes) -> int:
 
 
 def _decode_fields(data: bytes, end: int) -> Frame:
-    """All fields of a frame whose last field ends at ``end``; raises ValueError where they contradict each other."""
-    _, _, _, flags, _, goodbye, counter, nonce, seq, *ack, sent_ms, pid, interval_ms = _HEAD.unpack_from(data)
+    """All fields of a frame whose last field ends at ``end``.
+
+    Raises ValueError where they contradict each other.
+    """
+    _, _, _, flags, _, goodbye, counter, nonce, seq, *ack, sent_ms, pid, interval_ms = (
+        _HEAD.unpack_from(data)
+    )
     if flags & ~_ALL_FLAGS:
         raise ValueError(f"unknown flags {flags:#06x}")
     if goodbye not in _GOODBYES:
@@ -296,7 +376,9 @@ def _decode_fields(data: bytes, end: int) -> Frame:
     check_node_name(node)
     digest, count = _NAMES.unpack_from(data, offset)
     states, offset = _take_states(data, offset + _NAMES.size, count, bool(flags & _IS_DEFLATED))
-    first, names, offset = _decode_page(data, offset, count) if flags & _HAS_PAGE else (0, (), offset)
+    first, names, offset = (
+        _decode_page(data, offset, count) if flags & _HAS_PAGE else (0, (), offset)
+    )
     mute, offset = _take_mute(data, offset) if flags & HAS_MUTE else ((), offset)
     facts, offset = _take_facts(data, offset, count) if flags & HAS_FACTS else (None, offset)
     if offset != end:
@@ -305,7 +387,11 @@ def _decode_fields(data: bytes, end: int) -> Frame:
         node=node,
         boot=BootId(counter, nonce),
         seq=seq,
-        ack=Ack(BootId(ack[0], ack[1]), ack[2], not flags & _ACK_NOT_TAKEN) if flags & _HAS_ACK else None,
+        ack=(
+            Ack(BootId(ack[0], ack[1]), ack[2], not flags & _ACK_NOT_TAKEN)
+            if flags & _HAS_ACK
+            else None
+        ),
         goodbye=_GOODBYES[goodbye],
         wants_ack=bool(flags & _WANTS_ACK),
         sent_at=sent_ms / 1000,
@@ -320,13 +406,16 @@ def _decode_fields(data: bytes, end: int) -> Frame:
     )
 
 
-def _take_cluster(data: bytes, flags: int) -> "tuple[bytes, int]":
-    """The mark of the cluster, empty if there is none, and where it ends; the node name is behind it in any case."""
+def _take_cluster(data: bytes, flags: int) -> tuple[bytes, int]:
+    """The mark of the cluster, empty if there is none, and where it ends.
+
+    The node name is behind it in any case.
+    """
     end = _HEAD.size + (CLUSTER_BYTES if flags & _HAS_CLUSTER else 0)
     return data[_HEAD.size : end], end
 
 
-def _take_text(data: bytes, offset: int) -> "tuple[str, int]":
+def _take_text(data: bytes, offset: int) -> tuple[str, int]:
     """A text of one length byte and that many ASCII bytes, and where it ends."""
     end = offset + 1 + data[offset]
     if end > len(data):
@@ -334,7 +423,9 @@ def _take_text(data: bytes, offset: int) -> "tuple[str, int]":
     return data[offset + 1 : end].decode("ascii"), end
 
 
-def _take_states(data: bytes, offset: int, count: int, is_deflated: bool) -> "tuple[tuple[ServiceState, ...], int]":
+def _take_states(
+    data: bytes, offset: int, count: int, is_deflated: bool
+) -> tuple[tuple[ServiceState, ...], int]:
     """The states of ``count`` services, and where they end."""
     if not is_deflated:
         end = offset + plain_bytes(count)
@@ -346,7 +437,7 @@ def _take_states(data: bytes, offset: int, count: int, is_deflated: bool) -> "tu
     return unpack_deflated(data[offset : offset + length], count), offset + length
 
 
-def _decode_page(data: bytes, offset: int, services: int) -> "tuple[int, tuple[str, ...], int]":
+def _decode_page(data: bytes, offset: int, services: int) -> tuple[int, tuple[str, ...], int]:
     """A page of names: index of the first, the names, and where the page ends."""
     first, count = _PAGE.unpack_from(data, offset)
     if not count or first + count > services:
@@ -360,7 +451,7 @@ def _decode_page(data: bytes, offset: int, services: int) -> "tuple[int, tuple[s
     return first, tuple(names), offset
 
 
-def _take_mute(data: bytes, offset: int) -> "tuple[tuple[bytes, ...], int]":
+def _take_mute(data: bytes, offset: int) -> tuple[tuple[bytes, ...], int]:
     """The marks of mute links, and where they end."""
     count = data[offset]
     end = offset + 1 + count * MARK_BYTES
@@ -372,7 +463,7 @@ def _take_mute(data: bytes, offset: int) -> "tuple[tuple[bytes, ...], int]":
     return tuple(marks), end
 
 
-def _take_facts(data: bytes, offset: int, services: int) -> "tuple[RawFacts, int]":
+def _take_facts(data: bytes, offset: int, services: int) -> tuple[RawFacts, int]:
     """The facts, and where they end."""
     (length,) = _FACTS_LENGTH.unpack_from(data, offset)
     offset += _FACTS_LENGTH.size

@@ -1,15 +1,15 @@
 """Lines and columns that the nodes, monitor and services files have in common.
 
-Columns are separated by runs of spaces and tabs. A line whose first non-blank character is ``#`` and a blank line
-say nothing and survive every edit. CR before the line end and a missing final newline are tolerated.
-What the columns mean is decided by the module of each file.
+Columns are separated by runs of spaces and tabs. A line whose first non-blank character is ``#``
+and a blank line say nothing and survive every edit. CR before the line end and a missing final
+newline are tolerated. What the columns mean is decided by the module of each file.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Callable, Iterator
 
 from opensvc_openha.errors import ConfigError
 
@@ -22,10 +22,10 @@ class ConfLine:
     """One line that says something: its number in the file (from 1) and its columns."""
 
     number: int
-    columns: "tuple[str, ...]"
+    columns: tuple[str, ...]
 
 
-def columns_of(line: str) -> "tuple[str, ...]":
+def columns_of(line: str) -> tuple[str, ...]:
     """Columns of one line; none for a comment or a blank line."""
     line = line.rstrip("\r").strip(" \t")
     if not line or line.startswith("#"):
@@ -34,13 +34,18 @@ def columns_of(line: str) -> "tuple[str, ...]":
 
 
 def read_lines(text: str, path: str) -> Iterator[ConfLine]:
-    """The lines that say something, in order; raises ConfigError for a control character in one of them."""
+    """The lines that say something, in order.
+
+    Raises ConfigError for a control character in one of them.
+    """
     for number, line in enumerate(text.split("\n"), 1):
         columns = columns_of(line)
         for column in columns:
             found = _CONTROL.search(column)
             if found:
-                raise ConfigError(f"control character {found.group()!r} in {column!r}", path, number)
+                raise ConfigError(
+                    f"control character {found.group()!r} in {column!r}", path, number
+                )
         if columns:
             yield ConfLine(number, columns)
 
@@ -50,7 +55,9 @@ def expect_columns(line: ConfLine, names: str, path: str) -> None:
     count = len(names.split())
     if len(line.columns) != count:
         noun = "column" if count == 1 else "columns"
-        raise ConfigError(f"expected {count} {noun}: {names}; found {len(line.columns)}", path, line.number)
+        raise ConfigError(
+            f"expected {count} {noun}: {names}; found {len(line.columns)}", path, line.number
+        )
 
 
 def add_line(text: str, line: str) -> str:
@@ -60,7 +67,7 @@ def add_line(text: str, line: str) -> str:
     return f"{text}{line}\n"
 
 
-def drop_lines(text: str, is_unwanted: "Callable[[tuple[str, ...]], bool]") -> str:
+def drop_lines(text: str, is_unwanted: Callable[[tuple[str, ...]], bool]) -> str:
     """``text`` without the lines whose columns are unwanted; comments and blank lines stay."""
     lines = text.split("\n")
     kept = [line for line in lines if not (columns_of(line) and is_unwanted(columns_of(line)))]

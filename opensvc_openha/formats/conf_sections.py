@@ -1,17 +1,20 @@
-"""Text in sections, as configobj reads it, with the line of each section and option for the messages about them.
+"""Text in sections, as configobj reads it, with the line of each section and option for the
+messages about them.
 
-Knows no section: what may stand where is decided by whoever reads the file. A section or option that is not expected is
-an error that names those that are, and so is a value that is none of its kind.
+Knows no section: what may stand where is decided by whoever reads the file. A section or option
+that is not expected is an error that names those that are, and so is a value that is none of its
+kind.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Any, Iterable, Mapping, Optional, Tuple, TypeVar
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
 
 from opensvc_openha.errors import ConfigError
 
-Place = Tuple[str, ...]
+Place = tuple[str, ...]
 SECONDS_MAX = 86_400
 
 _NAMED = 12
@@ -24,38 +27,57 @@ _T = TypeVar("_T")
 
 
 class Section:
-    """One section, or the whole file: its options and the sections in it. ``place`` is where it stands."""
+    """One section, or the whole file: its options and the sections in it.
 
-    def __init__(self, values: "Mapping[str, Any]", path: str, lines: "Mapping[Place, int]", place: "Place" = ()) -> None:
+    ``place`` is where it stands.
+    """
+
+    def __init__(
+        self, values: Mapping[str, Any], path: str, lines: Mapping[Place, int], place: Place = ()
+    ) -> None:
         self._values = values
         self._path = path
         self._place = place
         self.lines = lines
 
-    def expect(self, options: Iterable[str], sections: "Optional[Iterable[str]]" = ()) -> None:
-        """Refuses an option or section that is not listed; ``sections`` None allows any one that holds options only."""
+    def expect(self, options: Iterable[str], sections: Iterable[str] | None = ()) -> None:
+        """Refuses an option or section that is not listed.
+
+        ``sections`` None allows any one that holds options only.
+        """
         known_options = tuple(options)
         known_sections = None if sections is None else tuple(sections)
         for name, value in self._values.items():
             if isinstance(value, Mapping):
                 if known_sections is not None and name not in known_sections:
-                    raise self.error(f"unknown section {self._bracketed(name)}{self._known(known_sections, True)}", name)
+                    raise self.error(
+                        "unknown section"
+                        f" {self._bracketed(name)}{self._known(known_sections, True)}",
+                        name,
+                    )
             elif name not in known_options:
                 if not self._place:
                     raise self.error(f"option {name!r} stands before any [section]", name)
-                raise self.error(f"unknown option {name!r}{self._known(known_options, False)}", name)
+                raise self.error(
+                    f"unknown option {name!r}{self._known(known_options, False)}", name
+                )
 
-    def inner(self, name: str) -> "Section":
+    def inner(self, name: str) -> Section:
         """The section of that name; an empty one if there is none."""
         values = self._values.get(name)
-        return Section(values if isinstance(values, Mapping) else {}, self._path, self.lines, (*self._place, name))
+        return Section(
+            values if isinstance(values, Mapping) else {},
+            self._path,
+            self.lines,
+            (*self._place, name),
+        )
 
     @property
-    def inner_names(self) -> "list[str]":
+    def inner_names(self) -> list[str]:
         """Names of the sections in this one."""
         return [name for name, value in self._values.items() if isinstance(value, Mapping)]
 
-    def text(self, option: str) -> Optional[str]:
+    def text(self, option: str) -> str | None:
         """The value as written; None if the option is not there."""
         value = self._values.get(option)
         if value is not None and not isinstance(value, str):
@@ -63,35 +85,45 @@ class Section:
             raise self.error(f"{option}: expected one value; found {found}", option)
         return value
 
-    def word(self, option: str, words: "Mapping[str, _T]") -> "Optional[_T]":
+    def word(self, option: str, words: Mapping[str, _T]) -> _T | None:
         """What the word stands for; None if the option is not there."""
         text = self.text(option)
         if text is not None and text not in words:
-            raise self.error(f"{option}: expected one of {', '.join(words)}; found {text!r}", option)
+            raise self.error(
+                f"{option}: expected one of {', '.join(words)}; found {text!r}", option
+            )
         return None if text is None else words[text]
 
-    def seconds(self, option: str) -> Optional[float]:
+    def seconds(self, option: str) -> float | None:
         """A time above 0; None if the option is not there."""
         text = self.text(option)
         if text is None:
             return None
         value = float(text) if _SECONDS.match(text) else 0.0
         if not 0 < value <= SECONDS_MAX:
-            raise self.error(f"{option}: expected seconds, above 0 and at most {SECONDS_MAX}; found {text!r}", option)
+            raise self.error(
+                f"{option}: expected seconds, above 0 and at most {SECONDS_MAX}; found {text!r}",
+                option,
+            )
         return value
 
-    def whole(self, option: str, at_most: int) -> Optional[int]:
+    def whole(self, option: str, at_most: int) -> int | None:
         """A whole number of at least 1; None if the option is not there."""
         text = self.text(option)
         if text is None:
             return None
         value = int(text) if _WHOLE.match(text) else 0
         if not 1 <= value <= at_most:
-            raise self.error(f"{option}: expected a whole number from 1 to {at_most}; found {text!r}", option)
+            raise self.error(
+                f"{option}: expected a whole number from 1 to {at_most}; found {text!r}", option
+            )
         return value
 
     def error(self, message: str, option: str = "") -> ConfigError:
-        """An error about an option or a section in this one; about this section itself if none is named."""
+        """An error about an option or a section in this one.
+
+        About this section itself if none is named.
+        """
         place = (*self._place, option) if option else self._place
         return ConfigError(message, self._path, self.lines.get(place))
 
@@ -99,7 +131,7 @@ class Section:
         depth = len(self._place) + 1
         return f"{'[' * depth}{name}{']' * depth}"
 
-    def _known(self, names: "tuple[str, ...]", are_sections: bool) -> str:
+    def _known(self, names: tuple[str, ...], are_sections: bool) -> str:
         """How a message names what would have been right."""
         where = f" in [{self._place[-1]}]" if self._place else ""
         if not names:
@@ -116,24 +148,26 @@ def read_sections(text: str, path: str) -> Section:
     try:
         values = ConfigObj(text.splitlines(), interpolation=False, raise_errors=True)
     except ConfigObjError as error:
-        raise ConfigError(str(error).split(" at line ")[0].rstrip("."), path, error.line_number) from None
+        raise ConfigError(
+            str(error).split(" at line ")[0].rstrip("."), path, error.line_number
+        ) from None
     return Section(values, path, _line_numbers(text))
 
 
-def listed(names: "list[str]", at_most: int) -> str:
+def listed(names: list[str], at_most: int) -> str:
     """Names with commas between them; the rest of a long list as a number."""
     more = f" and {len(names) - at_most} more" if len(names) > at_most else ""
     return ", ".join(names[:at_most]) + more
 
 
-def _line_numbers(text: str) -> "dict[Place, int]":
+def _line_numbers(text: str) -> dict[Place, int]:
     """Where each section and option stands first."""
-    lines: "dict[Place, int]" = {}
-    here: "Place" = ()
+    lines: dict[Place, int] = {}
+    here: Place = ()
     for number, line in enumerate(text.splitlines(), 1):
         heading = _HEADING.match(line)
         if heading:
-            here = (*here[:len(heading.group(1)) - 1], heading.group(2).strip("\"'"))
+            here = (*here[: len(heading.group(1)) - 1], heading.group(2).strip("\"'"))
             lines.setdefault(here, number)
             continue
         option = _OPTION.match(line)

@@ -1,13 +1,14 @@
-"""What the first bytes of a device, or the bytes of a slot, say about whose they are. Nothing here reads or writes.
+"""What the first bytes of a device, or the bytes of a slot, say about whose they are.
 
-A slot may be written if it holds a heartbeat, of this program or of the C OpenHA, or nothing at all on a device that nobody
-else has set up. Anything else is someone's data.
+Nothing here reads or writes.
+
+A slot may be written if it holds a heartbeat, of this program or of the C OpenHA, or nothing at all
+on a device that nobody else has set up. Anything else is someone's data.
 """
 
 from __future__ import annotations
 
 import struct
-from typing import Optional
 
 from opensvc_openha.core.model import LEGACY_SLOT_BLOCKS
 from opensvc_openha.errors import FrameError
@@ -58,10 +59,11 @@ _LEGACY_FLAGS = struct.Struct("<II")
 _LEGACY_HEAD_BYTES = _LEGACY_NAME_BYTES + _LEGACY_FLAGS.size
 
 
-def find_sign(head: bytes, slot_bytes: int) -> Optional[str]:
+def find_sign(head: bytes, slot_bytes: int) -> str | None:
     """What a device is used for, from its first bytes; None if they say nothing.
 
-    A slot of ours at the very start hides what is below it, and its random bytes must not be taken for anything.
+    A slot of ours at the very start hides what is below it, and its random bytes must not be taken
+    for anything.
     """
     head = without_heartbeats(head, slot_bytes)
     for offset, sign, what in _SIGNS:
@@ -71,12 +73,14 @@ def find_sign(head: bytes, slot_bytes: int) -> Optional[str]:
 
 
 def without_heartbeats(data: bytes, slot_bytes: int) -> bytes:
-    """The bytes of a device from a block on, with zeros in place of each slot that a node daemon wrote."""
+    """The bytes of a device from a block on, with zeros in place of each slot that a node daemon
+    wrote.
+    """
     cleaned = bytearray(data)
     offset = 0
     while offset < len(data):
         length = _slot_length(data, offset, slot_bytes)
-        cleaned[offset:offset + length] = bytes(len(cleaned[offset:offset + length]))
+        cleaned[offset : offset + length] = bytes(len(cleaned[offset : offset + length]))
         offset += length or BLOCK_BYTES
     return bytes(cleaned)
 
@@ -84,14 +88,15 @@ def without_heartbeats(data: bytes, slot_bytes: int) -> bytes:
 def _slot_length(data: bytes, offset: int, slot_bytes: int) -> int:
     """So many bytes belong to the slot that begins there; 0 if none does.
 
-    Anywhere on a device, a short word in a block of zeros must not pass for the original's record: it is read as a whole.
+    Anywhere on a device, a short word in a block of zeros must not pass for the original's record:
+    it is read as a whole.
     """
     if data.startswith(MAGIC, offset):
         return slot_bytes
-    if not _is_legacy_record(data[offset:offset + _LEGACY_HEAD_BYTES]):
+    if not _is_legacy_record(data[offset : offset + _LEGACY_HEAD_BYTES]):
         return 0
     try:
-        record = decode_record(data[offset:offset + RECORD_BYTES])
+        record = decode_record(data[offset : offset + RECORD_BYTES])
     except FrameError:
         return 0
     return LEGACY_SLOT_BLOCKS * BLOCK_BYTES if record.clock_s and record.pid else 0

@@ -1,11 +1,12 @@
-"""Bytes of one disk slot: a heartbeat frame in an envelope of its own, padded with zeros to whole blocks.
+"""Bytes of one disk slot: a heartbeat frame in an envelope of its own, padded with zeros to whole
+blocks.
 
 ::
 
     magic 4 | frame length 4 | CRC-32 of the frame 4 | frame | zeros
 
-A device promises whole blocks, not whole slots, so a read beside a write may see half of each: the CRC finds that,
-whatever the frame inside is and however it is protected itself.
+A device promises whole blocks, not whole slots, so a read beside a write may see half of each: the
+CRC finds that, whatever the frame inside is and however it is protected itself.
 """
 
 from __future__ import annotations
@@ -25,13 +26,16 @@ HEAD_BYTES = _HEAD.size
 
 
 def encode_slot(frame: bytes, slot_bytes: int, block_bytes: int = BLOCK_BYTES) -> bytes:
-    """The frame as whole blocks; raises ValueError naming the spacing needed if a slot is too small for it."""
+    """The frame as whole blocks.
+
+    Raises ValueError naming the spacing needed if a slot is too small for it.
+    """
     needed = _HEAD.size + len(frame)
     padded = -(-needed // block_bytes) * block_bytes
     if padded > slot_bytes:
         raise ValueError(
-            f"a heartbeat of {len(frame)} bytes needs slots spaced {padded // BLOCK_BYTES} blocks apart;"
-            f" they have {slot_bytes // BLOCK_BYTES}"
+            f"a heartbeat of {len(frame)} bytes needs slots spaced {padded // BLOCK_BYTES} blocks"
+            f" apart; they have {slot_bytes // BLOCK_BYTES}"
         )
     return (_HEAD.pack(MAGIC, len(frame), zlib.crc32(frame)) + frame).ljust(padded, b"\0")
 

@@ -1,4 +1,5 @@
-"""Bytes of the facts in a heartbeat: entries of type 1 | length 2 | value, in any order, big-endian.
+"""Bytes of the facts in a heartbeat: entries of type 1 | length 2 | value, in any order,
+big-endian.
 
 ::
 
@@ -6,15 +7,16 @@
     2  unready   one bit per service, in sorted name order, the first service in the highest bit
     3  marks     4 each: of the parts of the configuration, in the order of core.configuration_marks
 
-An entry of an unknown type is skipped, and bytes after the known ones of a known type are ignored, so that a later version
-may add both. Sets of services are indexes here: their names are those behind the frame's digest.
+An entry of an unknown type is skipped, and bytes after the known ones of a known type are ignored,
+so that a later version may add both. Sets of services are indexes here: their names are those
+behind the frame's digest.
 """
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import FrozenSet, Mapping, Optional, Sequence
 
 from opensvc_openha.core.configuration_marks import MARK_BYTES
 from opensvc_openha.core.facts import Facts, Turn
@@ -30,10 +32,12 @@ _TURNS = {turn.value: turn for turn in Turn}
 
 @dataclass(frozen=True)
 class RawFacts:
-    """Facts as a frame has them: ``facts`` without its sets of services, which are given by their indexes."""
+    """Facts as a frame has them: ``facts`` without its sets of services, which are given by their
+    indexes.
+    """
 
     facts: Facts
-    unready: FrozenSet[int] = frozenset()
+    unready: frozenset[int] = frozenset()
 
     def resolve(self, names: Mapping[int, str]) -> Facts:
         """The facts with the names of the services, as far as those are known."""
@@ -44,7 +48,13 @@ class RawFacts:
 def pack_facts(facts: Facts, names: Sequence[str]) -> bytes:
     """The entries for ``facts``; ``names`` are the sorted names of the frame's services."""
     flags = (_BOOTING if facts.is_booting else 0) | (_DEFENDING if facts.is_defending else 0)
-    node = _NODE.pack(flags, facts.turn.value, min(facts.priority, _NONE), _to_ms(facts.fence_s), _to_ms(facts.silent_s))
+    node = _NODE.pack(
+        flags,
+        facts.turn.value,
+        min(facts.priority, _NONE),
+        _to_ms(facts.fence_s),
+        _to_ms(facts.silent_s),
+    )
     packed = _entry(_NODE_TYPE, node)
     if facts.marks:
         packed += _entry(_MARKS_TYPE, b"".join(facts.marks))
@@ -54,10 +64,13 @@ def pack_facts(facts: Facts, names: Sequence[str]) -> bytes:
 
 
 def unpack_facts(data: bytes, services: int) -> RawFacts:
-    """The facts in the entries ``data`` of a frame with so many services; raises ValueError where they are malformed."""
+    """The facts in the entries ``data`` of a frame with so many services.
+
+    Raises ValueError where they are malformed.
+    """
     facts = Facts()
-    unready: FrozenSet[int] = frozenset()
-    marks: "tuple[bytes, ...]" = ()
+    unready: frozenset[int] = frozenset()
+    marks: tuple[bytes, ...] = ()
     seen = set()
     offset = 0
     while offset < len(data):
@@ -101,21 +114,21 @@ def _unpack_node(value: bytes) -> Facts:
     )
 
 
-def _unpack_marks(value: bytes) -> "tuple[bytes, ...]":
+def _unpack_marks(value: bytes) -> tuple[bytes, ...]:
     if len(value) % MARK_BYTES or len(value) > _MARKS_MAX * MARK_BYTES:
         raise ValueError(f"marks of the configuration take {len(value)} bytes")
     return tuple(value[at : at + MARK_BYTES] for at in range(0, len(value), MARK_BYTES))
 
 
-def _to_ms(seconds: Optional[float]) -> int:
+def _to_ms(seconds: float | None) -> int:
     return _NONE if seconds is None else max(0, min(_NONE - 1, round(seconds * 1000)))
 
 
-def _from_ms(milliseconds: int) -> Optional[float]:
+def _from_ms(milliseconds: int) -> float | None:
     return None if milliseconds == _NONE else milliseconds / 1000
 
 
-def _pack_set(chosen: FrozenSet[str], names: Sequence[str]) -> bytes:
+def _pack_set(chosen: frozenset[str], names: Sequence[str]) -> bytes:
     packed = bytearray((len(names) + 7) // 8)
     for index, name in enumerate(names):
         if name in chosen:
@@ -123,7 +136,7 @@ def _pack_set(chosen: FrozenSet[str], names: Sequence[str]) -> bytes:
     return bytes(packed)
 
 
-def _unpack_set(value: bytes, services: int) -> FrozenSet[int]:
+def _unpack_set(value: bytes, services: int) -> frozenset[int]:
     if len(value) != (services + 7) // 8:
         raise ValueError(f"a set of {services} services takes {len(value)} bytes")
     return frozenset(index for index in range(services) if value[index // 8] & 0x80 >> index % 8)

@@ -1,7 +1,8 @@
 """What makes a heartbeat authentic: the cluster key, and the tag that a frame carries under it.
 
-The tag is HMAC-SHA256 over the frame and over the link it is sent on, which is not in the frame: a frame recorded on one
-link is no frame of another one. Two nodes name a link alike when their monitor files do, whatever a device is called there.
+The tag is HMAC-SHA256 over the frame and over the link it is sent on, which is not in the frame: a
+frame recorded on one link is no frame of another one. Two nodes name a link alike when their
+monitor files do, whatever a device is called there.
 """
 
 from __future__ import annotations
@@ -24,7 +25,10 @@ _BINDING_MAX = 255
 
 @dataclass(frozen=True)
 class Key:
-    """One cluster key. Its id names it in frames, status and log, and tells nothing of the secret."""
+    """One cluster key.
+
+    Its id names it in frames, status and log, and tells nothing of the secret.
+    """
 
     secret: bytes = field(repr=False)
 
@@ -48,14 +52,19 @@ class Seal:
 
 
 def link_binding(link: LinkSpec) -> bytes:
-    """The link in a form that both its ends agree on; a host name that is too long for it is hashed."""
+    """The link in a form that both its ends agree on.
+
+    A host name that is too long for it is hashed.
+    """
     name = link.shared_name.encode("ascii")
     return name if len(name) <= _BINDING_MAX else hashlib.sha256(name).digest()
 
 
 def cluster_mark(name: str) -> bytes:
     """Eight bytes that stand for a cluster's name; none for no name."""
-    return hashlib.blake2b(name.encode("utf-8"), digest_size=CLUSTER_BYTES).digest() if name else b""
+    return (
+        hashlib.blake2b(name.encode("utf-8"), digest_size=CLUSTER_BYTES).digest() if name else b""
+    )
 
 
 def tag_of(key: Key, binding: bytes, data: bytes) -> bytes:

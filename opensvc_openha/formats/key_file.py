@@ -1,19 +1,19 @@
-"""Text of the key file: the key that senders use, and during a rotation a second one that is accepted too.
+"""Text of the key file: the key that senders use, and during a rotation a second one that is
+accepted too.
 
 ::
 
     current  1a2b3c4d  <64 hexadecimal digits>
     next     99aabbcc  <64 hexadecimal digits>      or: previous ...
 
-The id is derived from the secret, so a digit that was mistyped or lost is found here and not by the peer. A rotation goes
-from ``current C, next N`` over ``current N, previous C`` to ``current N``.
+The id is derived from the secret, so a digit that was mistyped or lost is found here and not by the
+peer. A rotation goes from ``current C, next N`` over ``current N, previous C`` to ``current N``.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Optional
 
 from opensvc_openha.errors import ConfigError
 from opensvc_openha.formats.conf_lines import expect_columns, read_lines
@@ -22,7 +22,10 @@ from opensvc_openha.formats.frame_seal import SECRET_BYTES, Key
 _ROLES = ("current", "next", "previous")
 _NOT_TEXT = re.compile(r"[^\x20-\x7e\t\r\n]")
 _SECRET = re.compile(rf"[0-9a-fA-F]{{{2 * SECRET_BYTES}}}\Z")
-_HEADING = "# Heartbeat key of this cluster: the same on both nodes, secret, mode 0600. See `openha key --help`.\n"
+_HEADING = (
+    "# Heartbeat key of this cluster: the same on both nodes, secret, mode 0600. See `openha key"
+    " --help`.\n"
+)
 
 
 @dataclass(frozen=True)
@@ -30,11 +33,11 @@ class KeyRing:
     """The keys of one node: one to send with, and at most one more that is accepted."""
 
     current: Key
-    next: Optional[Key] = None
-    previous: Optional[Key] = None
+    next: Key | None = None
+    previous: Key | None = None
 
     @property
-    def keys(self) -> "tuple[Key, ...]":
+    def keys(self) -> tuple[Key, ...]:
         """All keys a beat may come with."""
         return tuple(key for key in (self.current, self.next, self.previous) if key is not None)
 
@@ -43,14 +46,16 @@ class KeyRing:
         """The key that a rotation leads to."""
         return self.next or self.current
 
-    def find(self, key_id: str) -> Optional[Key]:
+    def find(self, key_id: str) -> Key | None:
         """The key of that id, if it is here."""
         return next((key for key in self.keys if key.key_id == key_id), None)
 
-    def merged_with(self, other: "KeyRing") -> "KeyRing":
-        """This ring after the other one was brought here, so that beats under either current key are understood.
+    def merged_with(self, other: KeyRing) -> KeyRing:
+        """This ring after the other one was brought here, so that beats under either current key
+        are understood.
 
-        Who shares our current key, or has it too, simply wins; a stranger becomes the next key and replaces none in use.
+        Who shares our current key, or has it too, simply wins; a stranger becomes the next key and
+        replaces none in use.
         """
         ours = {key.key_id for key in self.keys}
         if all(key.key_id in ours for key in other.keys):
@@ -64,31 +69,43 @@ def parse_keys(text: str, path: str) -> KeyRing:
     """The keys of a file; raises ConfigError, which never shows a secret."""
     if _NOT_TEXT.search(text):
         raise ConfigError("not a key file: it is not plain text", path)
-    found: "dict[str, Key]" = {}
+    found: dict[str, Key] = {}
     lines = list(read_lines(text, path))
     for line in lines:
         expect_columns(line, "role id secret", path)
         role, key_id, secret = line.columns
         if role not in _ROLES:
-            raise ConfigError(f"expected one of {', '.join(_ROLES)} in the first column", path, line.number)
+            raise ConfigError(
+                f"expected one of {', '.join(_ROLES)} in the first column", path, line.number
+            )
         if role in found:
             raise ConfigError(f"a second {role} key", path, line.number)
         if not _SECRET.match(secret):
-            raise ConfigError(f"expected a secret of {2 * SECRET_BYTES} hexadecimal digits", path, line.number)
+            raise ConfigError(
+                f"expected a secret of {2 * SECRET_BYTES} hexadecimal digits", path, line.number
+            )
         key = Key(bytes.fromhex(secret))
         if key.key_id != key_id.lower():
-            raise ConfigError("secret and id do not belong together: a digit is wrong", path, line.number)
+            raise ConfigError(
+                "secret and id do not belong together: a digit is wrong", path, line.number
+            )
         if key in found.values():
             raise ConfigError(f"the {role} key is here twice", path, line.number)
         found[role] = key
     if "current" not in found:
         raise ConfigError("no current key (`openha key generate` makes one)", path)
     if len(found) == len(_ROLES):
-        raise ConfigError("a next and a previous key at the same time: a rotation has two keys", path, lines[-1].number)
+        raise ConfigError(
+            "a next and a previous key at the same time: a rotation has two keys",
+            path,
+            lines[-1].number,
+        )
     return KeyRing(found["current"], found.get("next"), found.get("previous"))
 
 
 def format_keys(ring: KeyRing) -> str:
     """The text of the file."""
     rows = [("current", ring.current), ("next", ring.next), ("previous", ring.previous)]
-    return _HEADING + "".join(f"{role}\t{key.key_id}\t{key.secret.hex()}\n" for role, key in rows if key is not None)
+    return _HEADING + "".join(
+        f"{role}\t{key.key_id}\t{key.secret.hex()}\n" for role, key in rows if key is not None
+    )

@@ -1,13 +1,15 @@
-"""Where everything lives: the original's EZ_* variables, its two layouts, and the embedded agent's directories.
+"""Where everything lives: the original's EZ_* variables, its two layouts, and the embedded agent's
+directories.
 
-The tree layout is that of OpenHA 0.4 (everything below /usr/local/cluster), the FHS layout that of 0.5
-(/etc/openha, /var/lib/openha). Every path can be moved by its variable. EZ_* names appear in this module only.
+The tree layout is that of OpenHA 0.4 (everything below /usr/local/cluster), the FHS layout that of
+0.5 (/etc/openha, /var/lib/openha). Every path can be moved by its variable. EZ_* names appear in
+this module only.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Callable, Mapping
 
 TREE_ROOT = "/usr/local/cluster"
 STATE_PREFIX = "STATE."
@@ -40,7 +42,10 @@ class Layout:
 
     @property
     def key_mark_file(self) -> str:
-        """Present once the peer was heard with a key; kept beside the key, since the run-time directory may be lost."""
+        """Present once the peer was heard with a key.
+
+        Kept beside the key, since the run-time directory may be lost.
+        """
         return f"{self.key_file}.in-use"
 
     @property
@@ -60,7 +65,9 @@ class Layout:
 
     @property
     def fence_dir(self) -> str:
-        """Generated check-up scripts of services that an OpenSVC agent runs: no agent writes here."""
+        """Generated check-up scripts of services that an OpenSVC agent runs: no agent writes
+        here.
+        """
         return f"{self.conf_dir}/fence.d"
 
     @property
@@ -99,7 +106,7 @@ class Layout:
         """What the scripts of a service printed."""
         return f"{self.log_dir}/{service}.log"
 
-    def environment(self) -> "dict[str, str]":
+    def environment(self) -> dict[str, str]:
         """The EZ_* variables that describe this layout."""
         return {
             "EZ": self.ez,
@@ -113,13 +120,15 @@ class Layout:
         }
 
 
-def tree_layout(ez: str = TREE_ROOT, env: "Mapping[str, str] | None" = None) -> Layout:
+def tree_layout(ez: str = TREE_ROOT, env: Mapping[str, str] | None = None) -> Layout:
     """The layout of the tutorial: bin, conf, log and services below one directory."""
     return _build(ez, env or {}, f"{ez}/bin", f"{ez}/conf", ez, f"{ez}/log")
 
 
-def fhs_layout(root: str = "", env: "Mapping[str, str] | None" = None) -> Layout:
-    """The newer layout: /etc/openha, /var/lib/openha, /usr/lib/openha/bin, /var/log/openha below ``root``."""
+def fhs_layout(root: str = "", env: Mapping[str, str] | None = None) -> Layout:
+    """The newer layout: /etc/openha, /var/lib/openha, /usr/lib/openha/bin, /var/log/openha below
+    ``root``.
+    """
     return _build(
         f"{root}/usr/lib/openha",
         env or {},
@@ -131,7 +140,9 @@ def fhs_layout(root: str = "", env: "Mapping[str, str] | None" = None) -> Layout
 
 
 def find_layout(env: Mapping[str, str], exists: Callable[[str], bool]) -> Layout:
-    """The layout in force: what EZ or EZ_CONF say, else the tree if it is there, else FHS if that is, else the tree."""
+    """The layout in force: what EZ or EZ_CONF say, else the tree if it is there, else FHS if that
+    is, else the tree.
+    """
     if env.get("EZ"):
         ez = env["EZ"].rstrip("/") or "/"
         if "EZ_CONF" in env and "EZ_VAR" in env and ez.endswith("/usr/lib/openha"):
@@ -154,7 +165,8 @@ def _build(ez: str, env: Mapping[str, str], bin_dir: str, conf: str, var: str, l
         conf_dir=conf,
         var_dir=var,
         log_dir=log,
-        # In the tree layout `ls $EZ` shows what the tutorial shows, so run-time files hide beside the states.
+        # In the tree layout `ls $EZ` shows what the tutorial shows, so run-time files hide beside
+        # the states.
         proc_dir=f"{var}/services/.proc" if var == ez else f"{var}/proc",
         services_dir=f"{var}/services",
         services_file=env.get("EZ_SERVICES") or f"{conf}/services",
@@ -192,7 +204,7 @@ class AgentLayout:
         """Run-time data of one service: locks, flags, sockets."""
         return f"{self.var_dir}/{svcname}"
 
-    def environment(self) -> "dict[str, str]":
+    def environment(self) -> dict[str, str]:
         """The variables that describe this layout."""
         return {
             "OSVC_ETC": self.etc_dir,
@@ -202,7 +214,7 @@ class AgentLayout:
         }
 
 
-def agent_layout(root: str = "", env: "Mapping[str, str] | None" = None) -> AgentLayout:
+def agent_layout(root: str = "", env: Mapping[str, str] | None = None) -> AgentLayout:
     """The embedded agent's directories below ``root``, each movable by its OSVC_* variable."""
     env = env or {}
     plain = AgentLayout()

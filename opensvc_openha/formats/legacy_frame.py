@@ -1,14 +1,17 @@
-"""Bytes of the original's heartbeat: one record of 9,384 bytes, little-endian, the same in a datagram and on a disk.
+"""Bytes of the original's heartbeat: one record of 9,384 bytes, little-endian, the same in a
+datagram and on a disk.
 
 ::
 
-    node name 128 | up 4 | 0 4 | port 5 | address 15 | 128 names of 64 | 128 states of 4 | 128 zeros of 4
+    node name 128 | up 4 | 0 4 | port 5 | address 15 | 128 names of 64 | 128 states of 4 | 128 zeros
+    of 4
     host id 4 | clock, s 4 | sender process 4                       on a disk: padded to 19 blocks
 
-It holds no sequence, no acknowledgement, no checksum and nothing that proves who sent it, so whatever comes in is
-checked field by field: a record that a healthy original does not write is refused as a whole. Only a service whose name
-cannot be one is left out by itself: the original also announces a line of its services file that was commented out, and
-a peer that is heard must not look dead for that.
+It holds no sequence, no acknowledgement, no checksum and nothing that proves who sent it, so
+whatever comes in is checked field by field: a record that a healthy original does not write is
+refused as a whole. Only a service whose name cannot be one is left out by itself: the original also
+announces a line of its services file that was commented out, and a peer that is heard must not look
+dead for that.
 """
 
 from __future__ import annotations
@@ -25,7 +28,8 @@ from opensvc_openha.formats.services_file import check_service_name
 
 RECORD_BYTES = 9_384
 DISK_BYTES = LEGACY_SLOT_BLOCKS * BLOCK_BYTES
-"""What the original writes and reads on a disk; all behind the record is left over memory of the sender."""
+"""What the original writes and reads on a disk; all behind the record is left over memory of the
+sender."""
 
 _NAME_BYTES = SERVICE_NAME_MAX + 1
 _HEAD = struct.Struct("<128sii5s15s")
@@ -42,13 +46,16 @@ assert _STATES_AT + 2 * _STATES.size == _TAIL_AT and DISK_BYTES >= RECORD_BYTES
 
 @dataclass(frozen=True)
 class LegacyRecord:
-    """What one record says. ``states`` keeps the sender's order; ``port`` and ``address`` are 0 and empty on a disk.
+    """What one record says.
 
-    ``refused`` counts services left out because of their name: not a service name, or one that is there twice.
+    ``states`` keeps the sender's order; ``port`` and ``address`` are 0 and empty on a disk.
+
+    ``refused`` counts services left out because of their name: not a service name, or one that is
+    there twice.
     """
 
     node: str
-    states: "tuple[tuple[str, ServiceState], ...]"
+    states: tuple[tuple[str, ServiceState], ...]
     clock_s: int
     pid: int = 0
     host_id: int = 0
@@ -61,28 +68,40 @@ def encode_record(record: LegacyRecord) -> bytes:
     """The record as a datagram carries it; raises ValueError for what it cannot hold."""
     if len(record.states) > LEGACY_SERVICES_MAX:
         raise ValueError(
-            f"{len(record.states)} services are more than the original's heartbeat holds ({LEGACY_SERVICES_MAX});"
-            " a link with wire = legacy cannot carry them"
+            f"{len(record.states)} services are more than the original's heartbeat holds"
+            f" ({LEGACY_SERVICES_MAX}); a link with wire = legacy cannot carry them"
         )
     check_node_name(record.node)
     names = b""
     for name, _ in record.states:
         check_service_name(name)
         names += name.encode("ascii").ljust(_NAME_BYTES, b"\0")
-    unused = [0 if slot < _CLEARED_SLOTS else ServiceState.UNKNOWN.digit for slot in range(LEGACY_SERVICES_MAX)]
+    unused = [
+        0 if slot < _CLEARED_SLOTS else ServiceState.UNKNOWN.digit
+        for slot in range(LEGACY_SERVICES_MAX)
+    ]
     states = [state.digit for _, state in record.states]
     # On a disk, where the record has no port, the original says "up" only if it has a service.
     is_up = bool(record.port or record.states)
     port = str(record.port) if record.port else ""
     address = record.address.encode("ascii")
     if len(address) > 15 or record.port > 65_535:
-        raise ValueError(f"the original's heartbeat holds an IPv4 address only; found {record.address} port {record.port}")
+        raise ValueError(
+            f"the original's heartbeat holds an IPv4 address only; found {record.address} port"
+            f" {record.port}"
+        )
     try:
         head = _HEAD.pack(record.node.encode("ascii"), is_up, 0, port.encode("ascii"), address)
         tail = _TAIL.pack(record.host_id, record.clock_s, record.pid)
     except struct.error as error:
         raise ValueError(f"a number of this heartbeat does not fit its field: {error}") from None
-    return head + _NAMES.pack(names) + _STATES.pack(*states, *unused[len(states):]) + bytes(_STATES.size) + tail
+    return (
+        head
+        + _NAMES.pack(names)
+        + _STATES.pack(*states, *unused[len(states) :])
+        + bytes(_STATES.size)
+        + tail
+    )
 
 
 def encode_disk_record(record: LegacyRecord) -> bytes:
@@ -91,10 +110,15 @@ def encode_disk_record(record: LegacyRecord) -> bytes:
 
 
 def decode_record(data: bytes) -> LegacyRecord:
-    """What a datagram says; raises FrameError, and nothing else, for any bytes the original does not send."""
+    """What a datagram says.
+
+    Raises FrameError, and nothing else, for any bytes the original does not send.
+    """
     if len(data) != RECORD_BYTES:
         what = "truncated" if len(data) < RECORD_BYTES else "oversized"
-        raise FrameError(what, f"{len(data)} bytes, where the original's heartbeat has {RECORD_BYTES}")
+        raise FrameError(
+            what, f"{len(data)} bytes, where the original's heartbeat has {RECORD_BYTES}"
+        )
     if not data.strip(b"\0"):
         raise FrameError("blank", "nothing was ever written here")
     try:
@@ -120,7 +144,11 @@ def _decode_fields(data: bytes) -> LegacyRecord:
     host_id, clock_s, pid = _TAIL.unpack_from(data, _TAIL_AT)
     announced = _decode_services(data)
     names = [name for name, _ in announced]
-    states = tuple((name, state) for name, state in announced if _is_service_name(name) and names.count(name) == 1)
+    states = tuple(
+        (name, state)
+        for name, state in announced
+        if _is_service_name(name) and names.count(name) == 1
+    )
     return LegacyRecord(
         node=node,
         states=states,
@@ -140,7 +168,7 @@ def _decode_port(digits: bytes) -> int:
     return int(digits or b"0")
 
 
-def _decode_services(data: bytes) -> "list[tuple[str, ServiceState]]":
+def _decode_services(data: bytes) -> list[tuple[str, ServiceState]]:
     """The services up to the first empty name, which ends the list for the original too."""
     digits = _STATES.unpack_from(data, _STATES_AT)
     announced = []

@@ -5,15 +5,16 @@
     node  net|unicast  interface  address  port    timeout
     node  disk|dio     device     offset           timeout
 
-Checks all that can be known from the text: two slots that would overlap on a disk and a node that nobody could ever
-hear are refused here. Whether an interface or a device exists is found out by the link itself.
+Checks all that can be known from the text: two slots that would overlap on a disk and a node that
+nobody could ever hear are refused here. Whether an interface or a device exists is found out by the
+link itself.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import re
-from typing import Callable, Optional, Sequence
+from collections.abc import Callable, Sequence
 
 from opensvc_openha.core.model import LinkKind, LinkSpec, Wire
 from opensvc_openha.errors import ConfigError
@@ -38,36 +39,43 @@ def parse_monitor(
     *,
     need_both_ways: bool = True,
     complete: Callable[[LinkSpec], LinkSpec] = lambda link: link,
-) -> "tuple[LinkSpec, ...]":
+) -> tuple[LinkSpec, ...]:
     """All links, in the order of the file.
 
-    ``need_both_ways`` False accepts a file in the making, where one of the nodes has no sending link yet. ``complete``
-    adds to a link what another file says of it, such as its wire format; it decides how far apart slots must be.
+    ``need_both_ways`` False accepts a file in the making, where one of the nodes has no sending
+    link yet. ``complete`` adds to a link what another file says of it, such as its wire format; it
+    decides how far apart slots must be.
     """
-    links: "list[LinkSpec]" = []
-    first_lines: "dict[tuple[object, ...], int]" = {}
+    links: list[LinkSpec] = []
+    first_lines: dict[tuple[object, ...], int] = {}
     for line in read_lines(text, path):
         link = complete(parse_link(line, path, nodes))
         earlier = first_lines.setdefault(_identity(link), line.number)
         if earlier != line.number:
-            raise ConfigError(f"link {link.node} {link.link_id} is already on line {earlier}", path, line.number)
+            raise ConfigError(
+                f"link {link.node} {link.link_id} is already on line {earlier}", path, line.number
+            )
         links.append(link)
     _check_spacing(links, path)
     if need_both_ways:
         senders = {link.node for link in links}
         for node in nodes:
             if node not in senders:
-                raise ConfigError(f"node {node} has no link to send on: the other node could never hear it", path)
+                raise ConfigError(
+                    f"node {node} has no link to send on: the other node could never hear it", path
+                )
     return tuple(links)
 
 
-def parse_link(line: ConfLine, path: str, nodes: Optional[Sequence[str]]) -> LinkSpec:
+def parse_link(line: ConfLine, path: str, nodes: Sequence[str] | None) -> LinkSpec:
     """One link; ``nodes`` None accepts any node name."""
     kind_word = line.columns[1] if len(line.columns) > 1 else ""
     kind = _KINDS.get(kind_word)
     if kind is None:
         found = repr(kind_word) if kind_word else "nothing"
-        raise ConfigError(f"expected a link type, one of {', '.join(_KINDS)}; found {found}", path, line.number)
+        raise ConfigError(
+            f"expected a link type, one of {', '.join(_KINDS)}; found {found}", path, line.number
+        )
     place = "device offset" if kind.is_disk else "interface address port"
     expect_columns(line, f"node {kind.value} {place} timeout", path)
     try:
@@ -89,7 +97,10 @@ def _spelling_of(name: str, nodes: Sequence[str]) -> str:
 def _parse_network_link(node: str, kind: LinkKind, line: ConfLine) -> LinkSpec:
     _, _, interface, address, port_word, timeout = line.columns
     if "/" in interface or len(interface.encode("utf-8", "replace")) > INTERFACE_NAME_MAX:
-        raise ValueError(f"expected an interface name of at most {INTERFACE_NAME_MAX} characters; found {interface!r}")
+        raise ValueError(
+            f"expected an interface name of at most {INTERFACE_NAME_MAX} characters; found"
+            f" {interface!r}"
+        )
     _check_address(kind, address)
     port = int(port_word) if _INTEGER.match(port_word) else 0
     if not 1 <= port <= 65535:
@@ -108,8 +119,12 @@ def _check_address(kind: LinkKind, address: str) -> None:
         name = " or a host name" if kind is LinkKind.UNICAST else ""
         raise ValueError(f"expected an IPv4 or IPv6 address{name}; found {address!r}") from None
     if kind is LinkKind.NET and not ip.is_multicast:
-        raise ValueError(f"a net link needs a multicast address (224.0.0.0/4 or ff00::/8); {address} is not one")
-    if kind is LinkKind.UNICAST and (ip.is_multicast or ip.is_unspecified or address == "255.255.255.255"):
+        raise ValueError(
+            f"a net link needs a multicast address (224.0.0.0/4 or ff00::/8); {address} is not one"
+        )
+    if kind is LinkKind.UNICAST and (
+        ip.is_multicast or ip.is_unspecified or address == "255.255.255.255"
+    ):
         raise ValueError(f"a unicast link needs the address of one node; {address} is not one")
 
 
@@ -125,7 +140,9 @@ def _parse_disk_link(node: str, kind: LinkKind, line: ConfLine) -> LinkSpec:
 def _parse_timeout(word: str) -> float:
     seconds = float(word) if _SECONDS.match(word) else 0.0
     if not 0 < seconds <= TIMEOUT_MAX_S:
-        raise ValueError(f"expected a timeout in seconds, above 0 and at most {TIMEOUT_MAX_S}; found {word!r}")
+        raise ValueError(
+            f"expected a timeout in seconds, above 0 and at most {TIMEOUT_MAX_S}; found {word!r}"
+        )
     return seconds
 
 
@@ -133,21 +150,37 @@ def _device_key(device: str) -> str:
     return _SLASHES.sub("/", device)
 
 
-def _identity(link: LinkSpec) -> "tuple[object, ...]":
+def _identity(link: LinkSpec) -> tuple[object, ...]:
     """What makes two lines the same link: all but the timeout."""
-    return (link.kind, link.node.lower(), _device_key(link.device), link.canonical_address, link.port, link.offset)
+    return (
+        link.kind,
+        link.node.lower(),
+        _device_key(link.device),
+        link.canonical_address,
+        link.port,
+        link.offset,
+    )
 
 
 def _check_spacing(links: Sequence[LinkSpec], path: str) -> None:
-    """Raises ConfigError for two slots of one device that would share a block, in whatever order they are written."""
-    slots = sorted((link for link in links if link.kind.is_disk), key=lambda link: (_device_key(link.device), link.offset))
+    """Raises ConfigError for two slots of one device that would share a block, in whatever order
+    they are written.
+    """
+    slots = sorted(
+        (link for link in links if link.kind.is_disk),
+        key=lambda link: (_device_key(link.device), link.offset),
+    )
     for low, high in zip(slots, slots[1:]):
-        if _device_key(low.device) == _device_key(high.device) and high.offset - low.offset < low.slot_blocks:
+        if (
+            _device_key(low.device) == _device_key(high.device)
+            and high.offset - low.offset < low.slot_blocks
+        ):
             first, second = sorted((low, high), key=lambda link: link.line)
             why = f" (wire = {low.wire.value})" if low.wire is not Wire.OWN else ""
             raise ConfigError(
-                f"offset {second.offset} on {second.device} overlaps offset {first.offset} of line {first.line}:"
-                f" offsets on one device must be at least {low.slot_blocks} blocks apart{why}",
+                f"offset {second.offset} on {second.device} overlaps offset {first.offset} of line"
+                f" {first.line}: offsets on one device must be at least {low.slot_blocks} blocks"
+                f" apart{why}",
                 path,
                 second.line,
             )
@@ -161,9 +194,12 @@ def format_link(spec: LinkSpec) -> str:
 
 
 def remove_link(text: str, spec: LinkSpec) -> str:
-    """``text`` without the line of this link, whatever its timeout; lines that cannot be understood stay."""
+    """``text`` without the line of this link, whatever its timeout.
 
-    def is_this_link(columns: "tuple[str, ...]") -> bool:
+    Lines that cannot be understood stay.
+    """
+
+    def is_this_link(columns: tuple[str, ...]) -> bool:
         try:
             return _identity(parse_link(ConfLine(0, columns), "", None)) == _identity(spec)
         except ConfigError:

@@ -1,14 +1,14 @@
 """Names of services behind the digests that frames carry, learnt page by page.
 
-A set of names counts as complete only once it gives the digest again. What is learnt is bounded, so that frames full of
-invented names cannot fill the memory.
+A set of names counts as complete only once it gives the digest again. What is learnt is bounded, so
+that frames full of invented names cannot fill the memory.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Iterable, Mapping
 
 from opensvc_openha.core.beat import Beat
 from opensvc_openha.formats.beat_frame import Frame, names_digest
@@ -20,7 +20,7 @@ class _Learnt:
     """Names behind one digest, as far as pages of it have come in."""
 
     count: int
-    names: "dict[int, str]" = field(default_factory=dict)
+    names: dict[int, str] = field(default_factory=dict)
     is_verified: bool = False
 
 
@@ -32,20 +32,28 @@ class NameBook:
     MAX_NAMES = 20_000
 
     def __init__(self) -> None:
-        self._own: "dict[bytes, tuple[str, ...]]" = {names_digest(()): ()}
-        self._learnt: "OrderedDict[bytes, _Learnt]" = OrderedDict()
+        self._own: dict[bytes, tuple[str, ...]] = {names_digest(()): ()}
+        self._learnt: OrderedDict[bytes, _Learnt] = OrderedDict()
 
     def learn_own(self, names: Iterable[str]) -> None:
         """Takes the services of this node: a peer with the same ones never has to send a name.
 
-        The former ones stay known: the peer still has them when a service is removed or added here first.
+        The former ones stay known: the peer still has them when a service is removed or added here
+        first.
         """
         own = tuple(sorted(set(names)))
         former = [(digest, known) for digest, known in self._own.items() if known != own]
-        self._own = {names_digest(()): (), **dict(former[-self.MAX_FORMER:]), names_digest(own): own}
+        self._own = {
+            names_digest(()): (),
+            **dict(former[-self.MAX_FORMER :]),
+            names_digest(own): own,
+        }
 
     def learn(self, frame: Frame) -> None:
-        """Takes the page of names of a frame, if it has one; a page with anything that is not a name is ignored."""
+        """Takes the page of names of a frame, if it has one.
+
+        A page with anything that is not a name is ignored.
+        """
         if not frame.page_names or frame.digest in self._own or len(frame.states) > self.MAX_NAMES:
             return
         try:
@@ -67,14 +75,19 @@ class NameBook:
         self._forget_the_oldest()
 
     def _forget_the_oldest(self) -> None:
-        while len(self._learnt) > self.MAX_DIGESTS or sum(len(item.names) for item in self._learnt.values()) > self.MAX_NAMES:
+        while (
+            len(self._learnt) > self.MAX_DIGESTS
+            or sum(len(item.names) for item in self._learnt.values()) > self.MAX_NAMES
+        ):
             self._learnt.popitem(last=False)
 
     def resolve(self, frame: Frame) -> Beat:
-        """The frame as a beat; while names are missing it has the states of the known ones and is not complete."""
+        """The frame as a beat; while names are missing it has the states of the known ones and is
+        not complete.
+        """
         own = self._own.get(frame.digest)
         learnt = self._learnt.get(frame.digest)
-        names: "Mapping[int, str]" = {}
+        names: Mapping[int, str] = {}
         is_complete = False
         if own is not None and len(own) == len(frame.states):
             names, is_complete = dict(enumerate(own)), True
@@ -86,7 +99,9 @@ class NameBook:
             boot=frame.boot,
             seq=frame.seq,
             ack=frame.ack,
-            states={names[index]: state for index, state in enumerate(frame.states) if index in names},
+            states={
+                names[index]: state for index, state in enumerate(frame.states) if index in names
+            },
             goodbye=frame.goodbye,
             wants_ack=frame.wants_ack,
             is_complete=is_complete,

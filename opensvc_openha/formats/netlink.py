@@ -1,4 +1,5 @@
-"""What the kernel says of network interfaces: messages of rtnetlink, in the byte order of the machine.
+"""What the kernel says of network interfaces: messages of rtnetlink, in the byte order of the
+machine.
 
 ::
 
@@ -37,7 +38,7 @@ def ask_for_all(sequence: int) -> bytes:
     return _MESSAGE.pack(_MESSAGE.size + len(body), _GETLINK, _REQUEST | _DUMP, sequence, 0) + body
 
 
-def read_news(data: bytes) -> "list[InterfaceNews]":
+def read_news(data: bytes) -> list[InterfaceNews]:
     """What one datagram of the kernel says of interfaces; what cannot be understood is left out."""
     found = []
     while len(data) >= _MESSAGE.size:
@@ -46,7 +47,8 @@ def read_news(data: bytes) -> "list[InterfaceNews]":
             break
         if kind in (_NEWLINK, _DELLINK) and length >= _MESSAGE.size + _LINK.size:
             family, _, index, flags, _ = _LINK.unpack_from(data, _MESSAGE.size)
-            # A bridge tells of its ports in the same way: that one left it says nothing of the interface.
+            # A bridge tells of its ports in the same way: that one left it says nothing of the
+            # interface.
             if family == _ANY_FAMILY:
                 found.append(InterfaceNews(index, flags & _WORKS == _WORKS, kind == _DELLINK))
         data = data[_filled_up(length) :]

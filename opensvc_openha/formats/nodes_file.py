@@ -1,4 +1,6 @@
-"""Text of the nodes file: the two nodes of the cluster, one name a line, spelled as ``uname -n`` prints them."""
+"""Text of the nodes file: the two nodes of the cluster, one name a line, spelled as ``uname -n``
+prints them.
+"""
 
 from __future__ import annotations
 
@@ -20,12 +22,15 @@ def check_node_name(name: str) -> None:
     if length > NODE_NAME_MAX:
         raise ValueError(f"node name is too long. {length} out of {NODE_NAME_MAX}")
     if not _HOST_NAME.match(name):
-        raise ValueError(f"{name!r} is not a host name (letters, digits and hyphens, in labels separated by dots)")
+        raise ValueError(
+            f"{name!r} is not a host name (letters, digits and hyphens, in labels separated by"
+            " dots)"
+        )
 
 
-def parse_nodes(text: str, path: str) -> "tuple[str, ...]":
+def parse_nodes(text: str, path: str) -> tuple[str, ...]:
     """The two node names, in the order of the file."""
-    first_lines: "dict[str, int]" = {}
+    first_lines: dict[str, int] = {}
     names = []
     for line in read_lines(text, path):
         expect_columns(line, "node", path)

@@ -1,4 +1,6 @@
-"""Text of openha.conf: the options that the original's files have no place for. Everything in it may be left out.
+"""Text of openha.conf: the options that the original's files have no place for.
+
+Everything in it may be left out.
 
 ::
 
@@ -15,7 +17,8 @@
 
     [timing]
     profile = fast                  # tutorial or fast
-    fence_time = 0.8                # seconds within which the check-up script has surely fenced the peer
+    fence_time = 0.8                # seconds within which the check-up script has surely fenced the
+                                    peer
 
     [scripts]                       # limits in seconds, for all services or for one
     start_timeout = 600
@@ -24,23 +27,27 @@
     stop_timeout = 60
 
     [agent]
-    monitor_interval = 10           # seconds between two looks at the resources of services that run here
+    monitor_interval = 10           # seconds between two looks at the resources of services that
+                                    run here
 
     [fencing]
     check = silence                 # silence or always: when check-up scripts are run
-    boot_alone = never              # never, or seconds after which a booted node that never heard its peer may fence it
+    boot_alone = never              # never, or seconds after which a booted node that never heard
+                                    its peer may fence it
     retry = 10                      # seconds after a failed check-up, doubled up to 50
     scope = node                    # node or service: what one successful check-up is good for
 
     [policy]                        # for all services or for one
     on_dual_run = report            # report, stop-secondary or stop-youngest
     on_start_failure = stay         # stay or hand-over
-    priority = 1                    # of two nodes cut from each other, the higher sum of what runs fences first
+    priority = 1                    # of two nodes cut from each other, the higher sum of what runs
+                                    fences first
     defend = no                     # yes: the node that runs it fences a silent peer first
 
-Left out, ``authentication`` is off without a key file. With one it is enforced as soon as the peer was heard with a key,
-and permissive until then: giving a running cluster its key loses no beat, whichever node gets it first.
-A section or option that is not known is an error: a misspelt safeguard must not be taken for one.
+Left out, ``authentication`` is off without a key file. With one it is enforced as soon as the peer
+was heard with a key, and permissive until then: giving a running cluster its key loses no beat,
+whichever node gets it first. A section or option that is not known is an error: a misspelt
+safeguard must not be taken for one.
 """
 
 from __future__ import annotations
@@ -48,8 +55,8 @@ from __future__ import annotations
 import enum
 import ipaddress
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Mapping, Optional
 
 from opensvc_openha.core.model import (
     FencingPolicy,
@@ -75,7 +82,12 @@ _WIRES = {wire.value: wire for wire in Wire}
 _PROFILES = {profile.value: profile for profile in Profile}
 _ON_DUAL_RUN = {answer.value: answer for answer in OnDualRun}
 _ON_START_FAILURE = {answer.value: answer for answer in OnStartFailure}
-_LIMITS = {"start_timeout": "start_s", "stop_timeout": "stop_s", "check_timeout": "check_s", "status_timeout": "probe_s"}
+_LIMITS = {
+    "start_timeout": "start_s",
+    "stop_timeout": "stop_s",
+    "check_timeout": "check_s",
+    "status_timeout": "probe_s",
+}
 _CLUSTER_MAX = 63
 _CLUSTER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
 _NAMED = 5
@@ -104,10 +116,10 @@ class LinkOptions:
 class HeartbeatOptions:
     """[heartbeat]. ``authentication`` None is the default: it depends on keys and peer."""
 
-    authentication: Optional[AuthMode] = None
+    authentication: AuthMode | None = None
     cluster: str = ""
     wire: Wire = Wire.OWN
-    links: "Mapping[str, LinkOptions]" = field(default_factory=dict)
+    links: Mapping[str, LinkOptions] = field(default_factory=dict)
 
     @property
     def has_legacy(self) -> bool:
@@ -120,7 +132,7 @@ class TimingOptions:
     """[timing]. ``fence_time_s`` None: nothing is declared."""
 
     profile: Profile = Profile.TUTORIAL
-    fence_time_s: Optional[float] = None
+    fence_time_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -129,7 +141,7 @@ class ScriptOptions:
 
     limits: ScriptLimits = ScriptLimits()
     parallel: int = SCRIPTS_AT_ONCE
-    services: "Mapping[str, ScriptLimits]" = field(default_factory=dict)
+    services: Mapping[str, ScriptLimits] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -137,7 +149,7 @@ class PolicyOptions:
     """[policy]: that of all services, and of those that have their own."""
 
     policy: Policy = Policy()
-    services: "Mapping[str, Policy]" = field(default_factory=dict)
+    services: Mapping[str, Policy] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -152,14 +164,17 @@ class Options:
     fencing: FencingPolicy = FencingPolicy()
     monitor_interval_s: float = MONITOR_INTERVAL_S
     path: str = field(default="", compare=False)
-    lines: "Mapping[tuple[str, ...], int]" = field(default_factory=dict, compare=False)
+    lines: Mapping[tuple[str, ...], int] = field(default_factory=dict, compare=False)
 
     def error(self, message: str, *place: str) -> ConfigError:
         """An error about a section or option; without its line if it is not written."""
         return ConfigError(message, self.path, self.lines.get(place))
 
     def complete_link(self, link: LinkSpec) -> LinkSpec:
-        """The link with its wire format; raises ConfigError for a legacy link that the original could not have."""
+        """The link with its wire format.
+
+        Raises ConfigError for a legacy link that the original could not have.
+        """
         name = link.link_id
         own = self.heartbeat.links.get(name)
         place = ("heartbeat", "wire") if own is None else ("heartbeat", name)
@@ -167,36 +182,58 @@ class Options:
         if own.wire is Wire.LEGACY and ":" in link.address:
             raise self.error(f"link {name}: wire = legacy knows IPv4 addresses only", *place)
         if own.peer_address and link.kind.is_disk:
-            raise self.error(f"link {name}: peer_address is for network links; a disk has no addresses", *place, "peer_address")
+            raise self.error(
+                f"link {name}: peer_address is for network links; a disk has no addresses",
+                *place,
+                "peer_address",
+            )
         if own.wire is Wire.LEGACY and ":" in own.peer_address:
-            raise self.error(f"link {name}: wire = legacy knows IPv4 addresses only", *place, "peer_address")
+            raise self.error(
+                f"link {name}: wire = legacy knows IPv4 addresses only", *place, "peer_address"
+            )
         return replace(link, wire=own.wire, peer_address=own.peer_address)
 
-    def check_links(self, links: "tuple[LinkSpec, ...]") -> None:
-        """Raises ConfigError for a section that names no link: a misspelled one would silently do nothing."""
+    def check_links(self, links: tuple[LinkSpec, ...]) -> None:
+        """Raises ConfigError for a section that names no link: a misspelled one would silently do
+        nothing.
+        """
         known = {link.link_id for link in links}
         for name in self.heartbeat.links:
             if name not in known:
-                raise self.error(f"[[{name}]] is no link of the monitor file: {', '.join(sorted(known))}", "heartbeat", name)
+                raise self.error(
+                    f"[[{name}]] is no link of the monitor file: {', '.join(sorted(known))}",
+                    "heartbeat",
+                    name,
+                )
 
-    def complete_services(self, services: "tuple[ServiceSpec, ...]") -> "tuple[ServiceSpec, ...]":
+    def complete_services(self, services: tuple[ServiceSpec, ...]) -> tuple[ServiceSpec, ...]:
         """The services with their limits and policies."""
         limits, policies = self.scripts, self.policy
         return tuple(
-            replace(svc, limits=limits.services.get(svc.name, limits.limits),
-                    policy=policies.services.get(svc.name, policies.policy))
+            replace(
+                svc,
+                limits=limits.services.get(svc.name, limits.limits),
+                policy=policies.services.get(svc.name, policies.policy),
+            )
             for svc in services
         )
 
-    def check_services(self, services: "tuple[ServiceSpec, ...]") -> None:
+    def check_services(self, services: tuple[ServiceSpec, ...]) -> None:
         """Raises ConfigError for a section that names no service."""
         known = {svc.name for svc in services}
-        for section, names in (("scripts", self.scripts.services), ("policy", self.policy.services)):
+        for section, names in (
+            ("scripts", self.scripts.services),
+            ("policy", self.policy.services),
+        ):
             for name in names:
                 if name not in known:
                     shown = listed(sorted(known), _NAMED) or "empty"
-                    raise self.error(f"[[{name}]] is no service of the services file ({shown}): correct or remove the section",
-                                     section, name)
+                    raise self.error(
+                        f"[[{name}]] is no service of the services file ({shown}): correct or"
+                        " remove the section",
+                        section,
+                        name,
+                    )
 
 
 def parse_options(text: str, path: str) -> Options:
@@ -224,8 +261,11 @@ def _heartbeat(section: Section) -> HeartbeatOptions:
     section.expect(("authentication", "cluster", "wire"), None)
     cluster = section.text("cluster")
     if cluster is not None and (len(cluster) > _CLUSTER_MAX or not _CLUSTER.match(cluster)):
-        raise section.error(f"cluster: expected a name of letters, digits, dot, underscore and hyphen; found {cluster!r}",
-                            "cluster")
+        raise section.error(
+            "cluster: expected a name of letters, digits, dot, underscore and hyphen; found"
+            f" {cluster!r}",
+            "cluster",
+        )
     wire = section.word("wire", _WIRES) or Wire.OWN
     mode = section.word("authentication", {mode.value: mode for mode in AuthMode})
     links = {name: _link(section.inner(name), wire) for name in section.inner_names}
@@ -239,7 +279,9 @@ def _link(section: Section, default: Wire) -> LinkOptions:
         try:
             address = str(ipaddress.ip_address(address))
         except ValueError:
-            raise section.error(f"peer_address: expected an IPv4 or IPv6 address; found {address!r}", "peer_address") from None
+            raise section.error(
+                f"peer_address: expected an IPv4 or IPv6 address; found {address!r}", "peer_address"
+            ) from None
     return LinkOptions(section.word("wire", _WIRES) or default, address or "")
 
 
@@ -249,12 +291,18 @@ def _timing(section: Section) -> TimingOptions:
     fence_time_s = section.seconds("fence_time")
     if profile is Profile.FAST and fence_time_s is None:
         raise section.error(
-            "profile = fast takes over before a slow check-up script could have fenced the peer: declare in [timing]"
-            f" fence_time = SECONDS, at most {FENCE_TIME_MAX_S:g}, or write profile = tutorial", "profile")
+            "profile = fast takes over before a slow check-up script could have fenced the peer:"
+            f" declare in [timing] fence_time = SECONDS, at most {FENCE_TIME_MAX_S:g}, or write"
+            " profile = tutorial",
+            "profile",
+        )
     if profile is Profile.FAST and fence_time_s is not None and fence_time_s > FENCE_TIME_MAX_S:
         raise section.error(
-            f"fence_time: profile = fast needs a check-up script that fences within {FENCE_TIME_MAX_S:g} s; found"
-            f" {fence_time_s:g}: use a quicker fence, or write profile = tutorial", "fence_time")
+            "fence_time: profile = fast needs a check-up script that fences within"
+            f" {FENCE_TIME_MAX_S:g} s; found {fence_time_s:g}: use a quicker fence, or write"
+            " profile = tutorial",
+            "fence_time",
+        )
     return TimingOptions(profile, fence_time_s)
 
 
@@ -265,7 +313,9 @@ def _scripts(section: Section) -> ScriptOptions:
     for name in section.inner_names:
         section.inner(name).expect(_LIMITS)
         services[name] = _limits(section.inner(name), limits)
-    return ScriptOptions(limits, section.whole("parallel", PARALLEL_MAX) or SCRIPTS_AT_ONCE, services)
+    return ScriptOptions(
+        limits, section.whole("parallel", PARALLEL_MAX) or SCRIPTS_AT_ONCE, services
+    )
 
 
 def _limits(section: Section, default: ScriptLimits) -> ScriptLimits:
@@ -278,7 +328,9 @@ def _fencing(section: Section) -> FencingPolicy:
     usual = FencingPolicy()
     retry_s = section.seconds("retry")
     if retry_s is not None and retry_s > FENCE_RETRY_MAX_S:
-        raise section.error(f"retry: at most {FENCE_RETRY_MAX_S:g} seconds; found {retry_s:g}", "retry")
+        raise section.error(
+            f"retry: at most {FENCE_RETRY_MAX_S:g} seconds; found {retry_s:g}", "retry"
+        )
     return FencingPolicy(
         is_check_always=section.word("check", {"silence": False, "always": True}) or False,
         boot_alone_s=_boot_alone_s(section),
@@ -287,14 +339,17 @@ def _fencing(section: Section) -> FencingPolicy:
     )
 
 
-def _boot_alone_s(section: Section) -> Optional[float]:
+def _boot_alone_s(section: Section) -> float | None:
     text = section.text("boot_alone")
     if text is None or text.lower() == "never":
         return None
     try:
         return section.seconds("boot_alone")
     except ConfigError:
-        raise section.error(f"boot_alone: expected never, or a number of seconds above 0; found {text!r}", "boot_alone") from None
+        raise section.error(
+            f"boot_alone: expected never, or a number of seconds above 0; found {text!r}",
+            "boot_alone",
+        ) from None
 
 
 def _policies(section: Section) -> PolicyOptions:

@@ -1,6 +1,8 @@
-"""The line that tells most of what a failed script printed, as part of the reason for its failure, and how it is left out.
+"""The line that tells most of what a failed script printed, as part of the reason for its failure,
+and how it is left out.
 
-What a script prints is for root and for whoever may read the logs: it may hold what no other user should know.
+What a script prints is for root and for whoever may read the logs: it may hold what no other user
+should know.
 """
 
 from __future__ import annotations
@@ -11,8 +13,11 @@ from opensvc_openha.formats.one_line import one_line
 from opensvc_openha.formats.secrets import mask_script
 
 _OUTPUT_KEPT = 200
-_ERROR = re.compile(r"(?:\x1b\[[0-9;]*m)*(?:\d\d:\d\d:\d\d(?:,\d+)?\s+(?:\S+#\S+\s+)?)?(?:ERROR\b|E\s)")
-"""As agents begin the line of an error. What they print after it, of a rollback for instance, tells nothing of the cause."""
+_ERROR = re.compile(
+    r"(?:\x1b\[[0-9;]*m)*(?:\d\d:\d\d:\d\d(?:,\d+)?\s+(?:\S+#\S+\s+)?)?(?:ERROR\b|E\s)"
+)
+"""As agents begin the line of an error. What they print after it, of a rollback for instance, tells
+nothing of the cause."""
 _LEFT_OUT = "(what it printed is for root)"
 _ENDED = re.compile(r"\b(exited with \d+|was ended by signal \d+) \(.*\)")
 

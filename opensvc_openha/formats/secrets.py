@@ -1,14 +1,15 @@
 """Passwords in command lines and in what commands print, masked before either is logged.
 
-It knows the usual spellings: options and values with a telling name, a password behind a login, in a URL, in a header. What
-looks like none of these stays, so a log is for root and its group all the same.
+It knows the usual spellings: options and values with a telling name, a password behind a login, in
+a URL, in a header. What looks like none of these stays, so a log is for root and its group all the
+same.
 """
 
 from __future__ import annotations
 
 import re
 import shlex
-from typing import Sequence
+from collections.abc import Sequence
 
 MASK = "***"
 _NAME = r"[\w.-]{0,40}?(?:passw(?:or)?d|passwd|passphrase|passcode|secret|token|api[_-]?key|credential)s?[\w.-]{0,20}?|pass|pwd"
@@ -18,7 +19,9 @@ _OPTION = re.compile(rf"(?<![\w.-])(--?(?:{_NAME})\s+)(?!-){_VALUE}", re.IGNOREC
 _URL = re.compile(r"(\b[a-z][a-z0-9+.-]{0,20}://[^\s/:@]{0,200}:)[^\s/@]{1,500}@", re.IGNORECASE)
 _HEADER = re.compile(r"""(\bauthorization:\s*)[^"'\r\n]+|(\bbearer\s+)[\w.~+/=-]+""", re.IGNORECASE)
 _TELLING_OPTION = re.compile(rf"--?(?:{_NAME})\Z", re.IGNORECASE)
-_LOGINS = frozenset({"-U", "-u", "-l", "-L", "-S", "--user", "--username", "--login", "--user-name"})
+_LOGINS = frozenset(
+    {"-U", "-u", "-l", "-L", "-S", "--user", "--username", "--login", "--user-name"}
+)
 _KEEPERS = re.compile(r"(?:fence_\w+|ipmi\w*|sshpass|racadm|snmp\w+|mysql\w*|smbclient|amttool)\Z")
 """Programs whose -p or -P is a password, with or without a login."""
 _WITH_PORT = frozenset({"ssh", "scp", "sftp"})
@@ -43,18 +46,24 @@ def mask_command(argv: Sequence[str]) -> str:
 
 
 def mask_output(argv: Sequence[str], output: str) -> str:
-    """What a command printed, without the passwords of its own command line, which a trace or an error repeats."""
+    """What a command printed, without the passwords of its own command line, which a trace or an
+    error repeats.
+    """
     for secret in _secrets_of(list(argv)):
         output = re.sub(_pattern(secret), MASK, output)
     return mask_text(output)
 
 
-def _masked(words: "list[str]") -> "list[str]":
+def _masked(words: list[str]) -> list[str]:
     programs = [word.rsplit("/", 1)[-1] for word in words]
-    has_login = any(word in _LOGINS or word.startswith(("--username=", "--user=", "--login=")) for word in words)
-    keeps = any(_KEEPERS.match(name) for name in programs) or (has_login and _WITH_PORT.isdisjoint(programs))
+    has_login = any(
+        word in _LOGINS or word.startswith(("--username=", "--user=", "--login=")) for word in words
+    )
+    keeps = any(_KEEPERS.match(name) for name in programs) or (
+        has_login and _WITH_PORT.isdisjoint(programs)
+    )
     is_snmp = any(_SNMP.match(name) for name in programs)
-    masked: "list[str]" = []
+    masked: list[str] = []
     is_next = False
     for index, word in enumerate(words):
         if is_next:
@@ -63,18 +72,36 @@ def _masked(words: "list[str]") -> "list[str]":
         elif index and masked[-1] in _USER_AND_PASSWORD and ":" in word:
             masked.append(word.partition(":")[0] + f":{MASK}")
         else:
-            is_next = (bool(_TELLING_OPTION.match(word)) or (keeps and word in ("-p", "-P"))
-                       or (is_snmp and word in _SNMP_OPTIONS))
-            is_attached = keeps and len(word) > 2 and word[:2] in ("-p", "-P") and not _is_number(word[2:])
+            is_next = (
+                bool(_TELLING_OPTION.match(word))
+                or (keeps and word in ("-p", "-P"))
+                or (is_snmp and word in _SNMP_OPTIONS)
+            )
+            is_attached = (
+                keeps and len(word) > 2 and word[:2] in ("-p", "-P") and not _is_number(word[2:])
+            )
             # The user's password of smbclient and others is behind a percent sign.
             is_behind = index > 0 and masked[-1] in _LOGINS and "%" in word
-            masked.append(word[:2] + MASK if is_attached else word.partition("%")[0] + f"%{MASK}" if is_behind
-                          else mask_script(word) if any(character.isspace() for character in word) else mask_text(word))
+            masked.append(
+                word[:2] + MASK
+                if is_attached
+                else (
+                    word.partition("%")[0] + f"%{MASK}"
+                    if is_behind
+                    else (
+                        mask_script(word)
+                        if any(character.isspace() for character in word)
+                        else mask_text(word)
+                    )
+                )
+            )
     return masked
 
 
 def mask_script(text: str) -> str:
-    """A line for a shell, as behind ``sh -c``, or one that quotes a command: what is masked in its words is masked in it."""
+    """A line for a shell, as behind ``sh -c``, or one that quotes a command: what is masked in its
+    words is masked in it.
+    """
     try:
         words = shlex.split(text, comments=False)
     except ValueError:
@@ -86,8 +113,11 @@ def mask_script(text: str) -> str:
     return mask_text(text)
 
 
-def _secrets_of(words: "list[str]") -> "list[str]":
-    """What is masked in these words, also in those that are command lines themselves; the longest first."""
+def _secrets_of(words: list[str]) -> list[str]:
+    """What is masked in these words, also in those that are command lines themselves.
+
+    The longest first.
+    """
     found = set()
     for plain, masked in zip(words, _masked(words)):
         if any(character.isspace() for character in plain) and masked != MASK:
@@ -97,7 +127,13 @@ def _secrets_of(words: "list[str]") -> "list[str]":
                 inner = plain.split()
             found |= set(_secrets_of(inner)) if len(inner) > 1 else set()
         elif plain != masked:
-            found.add(plain if masked == MASK else plain[len(masked) - len(MASK):] if masked.endswith(MASK) else "")
+            found.add(
+                plain
+                if masked == MASK
+                else plain[len(masked) - len(MASK) :]
+                if masked.endswith(MASK)
+                else ""
+            )
     return sorted(found - {""}, key=len, reverse=True)
 
 
@@ -112,4 +148,8 @@ def _is_number(text: str) -> bool:
 
 def _quote(word: str) -> str:
     # A masked word needs no quotes for its stars.
-    return word if shlex.quote(word.replace(MASK, "x")) == word.replace(MASK, "x") else shlex.quote(word)
+    return (
+        word
+        if shlex.quote(word.replace(MASK, "x")) == word.replace(MASK, "x")
+        else shlex.quote(word)
+    )

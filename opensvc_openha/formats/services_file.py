@@ -1,7 +1,9 @@
-"""Text of the services file: one service a line, with its script, its two nodes and its check-up script.
+"""Text of the services file: one service a line, with its script, its two nodes and its check-up
+script.
 
-Also decides what a service may be called, for every place where a name comes in: the command line, this file and
-the peer's heartbeats. A name becomes a directory, so nothing that could leave its directory is a name.
+Also decides what a service may be called, for every place where a name comes in: the command line,
+this file and the peer's heartbeats. A name becomes a directory, so nothing that could leave its
+directory is a name.
 """
 
 from __future__ import annotations
@@ -10,7 +12,13 @@ import re
 
 from opensvc_openha.core.model import SERVICE_NAME_MAX, ServiceSpec
 from opensvc_openha.errors import ConfigError
-from opensvc_openha.formats.conf_lines import ConfLine, columns_of, drop_lines, expect_columns, read_lines
+from opensvc_openha.formats.conf_lines import (
+    ConfLine,
+    columns_of,
+    drop_lines,
+    expect_columns,
+    read_lines,
+)
 from opensvc_openha.formats.nodes_file import check_node_name
 
 COLUMNS = "name script primary secondary check"
@@ -27,16 +35,17 @@ def check_service_name(name: str) -> None:
         raise ValueError(f"service name is too long. {length} out of {SERVICE_NAME_MAX}")
     if not _NAME.match(name):
         raise ValueError(
-            f"{name!r} is not a service name (letters, digits, dot, underscore and hyphen; the first a letter or a digit)"
+            f"{name!r} is not a service name (letters, digits, dot, underscore and hyphen; the"
+            " first a letter or a digit)"
         )
     if name in _RESERVED:
         raise ValueError(f"no service can be named {name}")
 
 
-def parse_services(text: str, path: str) -> "tuple[ServiceSpec, ...]":
+def parse_services(text: str, path: str) -> tuple[ServiceSpec, ...]:
     """All services, in the order of the file; an empty file has none."""
     services = []
-    first_lines: "dict[str, int]" = {}
+    first_lines: dict[str, int] = {}
     for line in read_lines(text, path):
         expect_columns(line, COLUMNS, path)
         try:
@@ -45,7 +54,9 @@ def parse_services(text: str, path: str) -> "tuple[ServiceSpec, ...]":
             raise ConfigError(str(error), path, line.number) from None
         earlier = first_lines.setdefault(spec.name, line.number)
         if earlier != line.number:
-            raise ConfigError(f"service {spec.name} is already on line {earlier}", path, line.number)
+            raise ConfigError(
+                f"service {spec.name} is already on line {earlier}", path, line.number
+            )
         services.append(spec)
     return tuple(services)
 
@@ -55,7 +66,9 @@ def _parse_service(line: ConfLine) -> ServiceSpec:
     check_service_name(name)
     for what, script_path in (("script", script), ("check script", check)):
         if not script_path.startswith("/"):
-            raise ValueError(f"the {what} of service {name} must be an absolute path; found {script_path!r}")
+            raise ValueError(
+                f"the {what} of service {name} must be an absolute path; found {script_path!r}"
+            )
     check_node_name(primary)
     check_node_name(secondary)
     if primary.lower() == secondary.lower():
@@ -69,7 +82,10 @@ def format_service(spec: ServiceSpec) -> str:
 
 
 def change_check(text: str, name: str, check: str) -> str:
-    """``text`` with another check-up script for service ``name``; the other lines stay as they are."""
+    """``text`` with another check-up script for service ``name``.
+
+    The other lines stay as they are.
+    """
     lines = text.split("\n")
     for number, line in enumerate(lines):
         columns = columns_of(line)

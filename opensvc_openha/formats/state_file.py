@@ -1,6 +1,8 @@
-"""Bytes of a STATE file: what one node last said about one service, as the original OpenHA stores it.
+"""Bytes of a STATE file: what one node last said about one service, as the original OpenHA stores
+it.
 
-The first two bytes are always the original's: an ASCII digit and a NUL. Where the digit alone would lose
+The first two bytes are always the original's: an ASCII digit and a NUL. Where the digit alone would
+lose
 something, a short tail follows::
 
     7\\0                          START_READY
@@ -8,15 +10,14 @@ something, a short tail follows::
     1\\0then FROZEN_STOP\\n        STOPPING, to end in FROZEN_STOP
     0\\0then FROZEN_STOP\\n        STOPPED, to end there once the wrapper said that nothing runs
 
-A C OpenHA rewrites the first two bytes in place and leaves the rest, so a tail that does not fit its digit is old
-and ignored. So are NUL bytes at the end: a record written over a longer one may have them. Files, paths and what to do
-about a damaged file are the caller's.
+A C OpenHA rewrites the first two bytes in place and leaves the rest, so a tail that does not fit
+its digit is old and ignored. So are NUL bytes at the end: a record written over a longer one may
+have them. Files, paths and what to do about a damaged file are the caller's.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Optional
 
 from opensvc_openha.core.states import ServiceState
 
@@ -36,7 +37,7 @@ class StoredState:
     """A state and, if it is only a step on the way to a frozen state, that frozen state."""
 
     state: ServiceState
-    then: Optional[ServiceState] = None
+    then: ServiceState | None = None
 
     def __post_init__(self) -> None:
         if self.then is not None and (self.state, self.then) not in _ENDINGS:
@@ -54,7 +55,8 @@ def _tail(stored: StoredState) -> bytes:
 
 _TAILS = {
     (stored.state.digit, _tail(stored)): stored
-    for stored in [StoredState(ServiceState.FROZEN_START)] + [StoredState(state, then) for state, then in _ENDINGS]
+    for stored in [StoredState(ServiceState.FROZEN_START)]
+    + [StoredState(state, then) for state, then in _ENDINGS]
 }
 
 
@@ -66,7 +68,8 @@ def encode(stored: StoredState) -> bytes:
 def decode(data: bytes) -> StoredState:
     """What a STATE file says; raises ValueError when it says nothing that can be trusted."""
     digit, end = data[:1], data[1:2]
-    # The original's init script writes "6\n", and other tools a lone digit: nothing may follow these.
+    # The original's init script writes "6\n", and other tools a lone digit: nothing may follow
+    # these.
     is_complete = end == b"\0" or data[1:] in (b"", b"\n")
     if not digit.isdigit() or not is_complete:
         raise ValueError(f"expected a digit 0-9 and a NUL byte; found {_excerpt(data)}")

@@ -1,13 +1,15 @@
-"""The states of many services as few bytes: one nibble each, or deflated where that many nibbles take too much room.
+"""The states of many services as few bytes: one nibble each, or deflated where that many nibbles
+take too much room.
 
-Thousands of services are mostly in two or three states, so 10,000 of them take some hundred bytes. The receiver knows how
-many there are before it unpacks them, so no frame can make it fill its memory.
+Thousands of services are mostly in two or three states, so 10,000 of them take some hundred bytes.
+The receiver knows how many there are before it unpacks them, so no frame can make it fill its
+memory.
 """
 
 from __future__ import annotations
 
 import zlib
-from typing import Sequence
+from collections.abc import Sequence
 
 from opensvc_openha.core.states import ServiceState
 
@@ -23,25 +25,32 @@ def plain_bytes(count: int) -> int:
     return (count + 1) // 2
 
 
-def pack_states(states: "Sequence[ServiceState]") -> "tuple[bytes, bool]":
+def pack_states(states: Sequence[ServiceState]) -> tuple[bytes, bool]:
     """The states as bytes; True if these are deflated."""
-    # Not `value`: that is a descriptor of enum, and with thousands of services it would be most of what a beat costs.
+    # Not `value`: that is a descriptor of enum, and with thousands of services it would be most of
+    # what a beat costs.
     values = bytes([state._value_ for state in states])
     # The second digit of each byte is the nibble.
     nibbles = bytes.fromhex(values.hex()[1::2] + "0" * (len(states) % 2))
     if len(states) <= PLAIN_MAX:
         return nibbles, False
-    # With a dozen states codes of less than four bits do on average, so that one of these is always shorter.
-    return min((_deflate(values, zlib.Z_DEFAULT_STRATEGY), _deflate(values, zlib.Z_HUFFMAN_ONLY)), key=len), True
+    # With a dozen states codes of less than four bits do on average, so that one of these is always
+    # shorter.
+    return min(
+        (_deflate(values, zlib.Z_DEFAULT_STRATEGY), _deflate(values, zlib.Z_HUFFMAN_ONLY)), key=len
+    ), True
 
 
 def _deflate(values: bytes, strategy: int) -> bytes:
-    """Repetition is found by the usual strategy; where there is none, looking for it only costs bytes."""
+    """Repetition is found by the usual strategy.
+
+    Where there is none, looking for it only costs bytes.
+    """
     deflater = zlib.compressobj(6, zlib.DEFLATED, zlib.MAX_WBITS, zlib.DEF_MEM_LEVEL, strategy)
     return deflater.compress(values) + deflater.flush()
 
 
-def unpack_plain(data: bytes, count: int) -> "tuple[ServiceState, ...]":
+def unpack_plain(data: bytes, count: int) -> tuple[ServiceState, ...]:
     """The states of ``count`` services from their nibbles; raises ValueError."""
     digits = data.hex()
     if len(digits) != count + count % 2 or digits[count:].strip("0"):
@@ -49,7 +58,7 @@ def unpack_plain(data: bytes, count: int) -> "tuple[ServiceState, ...]":
     return _known([_STATES[digit] for digit in digits[:count] if digit in _STATES], count)
 
 
-def unpack_deflated(data: bytes, count: int) -> "tuple[ServiceState, ...]":
+def unpack_deflated(data: bytes, count: int) -> tuple[ServiceState, ...]:
     """The states of ``count`` services from what ``pack_states`` deflated; raises ValueError."""
     inflater = zlib.decompressobj()
     try:
@@ -61,7 +70,7 @@ def unpack_deflated(data: bytes, count: int) -> "tuple[ServiceState, ...]":
     return _known([_BY_VALUE[value] for value in values if value in _BY_VALUE], count)
 
 
-def _known(states: "list[ServiceState]", count: int) -> "tuple[ServiceState, ...]":
+def _known(states: list[ServiceState], count: int) -> tuple[ServiceState, ...]:
     if len(states) != count:
         raise ValueError("unknown service state")
     return tuple(states)

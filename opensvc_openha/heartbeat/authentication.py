@@ -1,15 +1,17 @@
-"""Keys and mode in force, and what the peer has shown of its own: shared by the codecs of all links.
+"""Keys and mode in force, and what the peer has shown of its own: shared by the codecs of all
+links.
 
-Decides which key a beat is sent with and what becomes of one that comes in. A rotation goes on by itself: beats are sent
-with the next key once the peer has shown, in an authenticated beat, that it has that key too; the former key goes once the
-peer sends with the new one. Whether a genuine beat is fresh is not decided here but in core.peer_lives.
+Decides which key a beat is sent with and what becomes of one that comes in. A rotation goes on by
+itself: beats are sent with the next key once the peer has shown, in an authenticated beat, that it
+has that key too; the former key goes once the peer sends with the new one. Whether a genuine beat
+is fresh is not decided here but in core.peer_lives.
 """
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Mapping, Optional
 
 from opensvc_openha.core.beat import BootId
 from opensvc_openha.core.status import AuthStatus
@@ -21,19 +23,25 @@ from opensvc_openha.formats.options_file import AuthMode, HeartbeatOptions
 
 UNKNOWN_KEY = "unknown key"
 RETIRE_AFTER_S = 10.0
-"""The former key is accepted for this long after the peer was heard with the new one: slow links may lag behind."""
+"""The former key is accepted for this long after the peer was heard with the new one: slow links
+may lag behind."""
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """A frame that may be used: the key that authenticates it, or the reason why it is only let through."""
+    """A frame that may be used: the key that authenticates it, or the reason why it is only let
+    through.
+    """
 
     key_id: str = ""
     remark: str = ""
 
 
 class Authentication:
-    """The one object that knows keys. Used by all link threads; ``update`` and ``advance`` by the main thread."""
+    """The one object that knows keys.
+
+    Used by all link threads; ``update`` and ``advance`` by the main thread.
+    """
 
     def __init__(self, node: str, boot: BootId, copy_command: str = "") -> None:
         """``copy_command`` is what an operator types to give the peer the keys of this node."""
@@ -41,25 +49,30 @@ class Authentication:
         self._node = node
         self._boot = boot
         self._lock = threading.Lock()
-        self._mode: Optional[AuthMode] = AuthMode.OFF
+        self._mode: AuthMode | None = AuthMode.OFF
         self._cluster = ""
-        self._ring: Optional[KeyRing] = None
+        self._ring: KeyRing | None = None
         self._is_peer_known = False
         self._peer_sends = ""
         self._peer_knows = ""
         self._strange_key = ""
-        """Key that is not here, which frames come with since the peer was heard last with one that is."""
+        """Key that is not here, which frames come with since the peer was heard last with one that
+        is."""
         self._is_keyless = False
-        """The last frame that was not authentic, since the peer was heard with a key of ours, had none at all."""
+        """The last frame that was not authentic, since the peer was heard with a key of ours, had
+        none at all."""
         self._shown_next = ""
-        self._heard_current_at: Optional[float] = None
+        self._heard_current_at: float | None = None
 
-    # --- configuration --------------------------------------------------------------------------------------
+    # --- configuration ----------------------------------------------------------------------------
 
-    def update(self, options: HeartbeatOptions, ring: Optional[KeyRing], lives: Mapping[str, BootId]) -> None:
+    def update(
+        self, options: HeartbeatOptions, ring: KeyRing | None, lives: Mapping[str, BootId]
+    ) -> None:
         """Takes over options and keys; ``lives`` tells under which keys the peer was ever heard.
 
-        Heard once with any key, it is known to have one: a replaced key does not open the door to frames of the former one.
+        Heard once with any key, it is known to have one: a replaced key does not open the door to
+        frames of the former one.
         """
         with self._lock:
             if self._ring is None or ring is None or ring.current != self._ring.current:
@@ -67,14 +80,17 @@ class Authentication:
             self._mode, self._cluster, self._ring = options.authentication, options.cluster, ring
             self._is_peer_known = bool(lives)
 
-    def relevant(self, lives: Mapping[str, BootId]) -> "dict[str, BootId]":
+    def relevant(self, lives: Mapping[str, BootId]) -> dict[str, BootId]:
         """Without the lives heard under keys that are gone."""
         with self._lock:
             known = set() if self._ring is None else {key.key_id for key in self._ring.keys}
         return {key_id: boot for key_id, boot in lives.items() if key_id in known}
 
     def learn(self, lives: Mapping[str, BootId]) -> bool:
-        """The peer was heard under these keys; True if beats without one are refused only from now on."""
+        """The peer was heard under these keys.
+
+        True if beats without one are refused only from now on.
+        """
         with self._lock:
             before = self._effective()
             self._is_peer_known = bool(lives)
@@ -87,14 +103,14 @@ class Authentication:
             return self._mode
         return AuthMode.ENFORCED if self._is_peer_known else AuthMode.PERMISSIVE
 
-    # --- beats ----------------------------------------------------------------------------------------------
+    # --- beats ------------------------------------------------------------------------------------
 
     @property
     def cluster(self) -> str:
         """Name of the cluster, empty for none."""
         return self._cluster
 
-    def seal(self, binding: bytes) -> Optional[Seal]:
+    def seal(self, binding: bytes) -> Seal | None:
         """What authenticates the next frame on a link; None where beats are not authenticated."""
         with self._lock:
             if self._ring is None or self._effective() is AuthMode.OFF:
@@ -103,9 +119,13 @@ class Authentication:
 
     def judge(self, data: bytes, claim: Claim, binding: bytes, now: float) -> Judgement:
         """What a whole frame is worth; raises FrameError for one that is not used."""
-        # Whoever bears our name, or that of another cluster, is reported as such before any tag is looked at.
+        # Whoever bears our name, or that of another cluster, is reported as such before any tag is
+        # looked at.
         if claim.node == self._node:
-            raise FrameError("own" if claim.boot == self._boot else "namesake", f"a frame that bears our name, {self._node}")
+            raise FrameError(
+                "own" if claim.boot == self._boot else "namesake",
+                f"a frame that bears our name, {self._node}",
+            )
         if claim.cluster and self._cluster and claim.cluster != cluster_mark(self._cluster):
             raise FrameError("foreign cluster", "a frame of another cluster")
         with self._lock:
@@ -125,12 +145,24 @@ class Authentication:
 
     def _note(self, claim: Claim, now: float) -> None:
         with self._lock:
-            self._peer_sends, self._peer_knows, self._strange_key = claim.key_id, claim.newest_id, ""
+            self._peer_sends, self._peer_knows, self._strange_key = (
+                claim.key_id,
+                claim.newest_id,
+                "",
+            )
             self._is_keyless = False
             ring = self._ring
-            if ring is not None and ring.next is not None and ring.next.key_id in (claim.key_id, claim.newest_id):
+            if (
+                ring is not None
+                and ring.next is not None
+                and ring.next.key_id in (claim.key_id, claim.newest_id)
+            ):
                 self._shown_next = ring.next.key_id
-            if ring is not None and claim.key_id == ring.current.key_id and self._heard_current_at is None:
+            if (
+                ring is not None
+                and claim.key_id == ring.current.key_id
+                and self._heard_current_at is None
+            ):
                 self._heard_current_at = now
 
     def _sending(self, ring: KeyRing) -> Key:
@@ -138,9 +170,9 @@ class Authentication:
             return ring.next
         return ring.current
 
-    # --- rotation -------------------------------------------------------------------------------------------
+    # --- rotation ---------------------------------------------------------------------------------
 
-    def advance(self, now: float) -> Optional[KeyRing]:
+    def advance(self, now: float) -> KeyRing | None:
         """The next step of a rotation, to be written to the key file; None while there is none."""
         with self._lock:
             ring = self._ring
@@ -149,11 +181,15 @@ class Authentication:
             if ring.next is not None and self._sending(ring) is ring.next:
                 return KeyRing(ring.next, previous=ring.current)
             heard_at = self._heard_current_at
-            if ring.previous is not None and heard_at is not None and now >= heard_at + RETIRE_AFTER_S:
+            if (
+                ring.previous is not None
+                and heard_at is not None
+                and now >= heard_at + RETIRE_AFTER_S
+            ):
                 return KeyRing(ring.current)
             return None
 
-    # --- showing --------------------------------------------------------------------------------------------
+    # --- showing ----------------------------------------------------------------------------------
 
     def status(self) -> AuthStatus:
         """Mode and key ids."""
@@ -162,35 +198,64 @@ class Authentication:
             if ring is None or mode is AuthMode.OFF:
                 return AuthStatus(mode.value, self._cluster)
             accepts = tuple(key.key_id for key in ring.keys)
-            return AuthStatus(mode.value, self._cluster, self._sending(ring).key_id, accepts, self._peer_sends, self._peer_knows)
+            return AuthStatus(
+                mode.value,
+                self._cluster,
+                self._sending(ring).key_id,
+                accepts,
+                self._peer_sends,
+                self._peer_knows,
+            )
 
     @property
     def _how_to_copy(self) -> str:
         return f": `{self._copy_command}`" if self._copy_command else ""
 
-    def warnings(self) -> "tuple[str, ...]":
+    def warnings(self) -> tuple[str, ...]:
         """What an operator should know of the authentication as it is."""
         with self._lock:
             ring, mode = self._ring, self._effective()
             if ring is None:
                 return ("heartbeats are not authenticated",)
             if mode is AuthMode.OFF:
-                return ("heartbeats are not authenticated (authentication = off, although there is a key)",)
+                return (
+                    (
+                        "heartbeats are not authenticated (authentication = off, although there is"
+                        " a key)"
+                    ),
+                )
             found = []
             if mode is AuthMode.PERMISSIVE:
-                until = " until the peer is heard with a key of ours" if self._mode is None else " (authentication = permissive)"
+                until = (
+                    " until the peer is heard with a key of ours"
+                    if self._mode is None
+                    else " (authentication = permissive)"
+                )
                 found.append(f"heartbeats without the key are accepted{until}{self._how_to_copy}")
             if self._strange_key and ring.find(self._strange_key) is None:
                 what = "accepted all the same" if mode is AuthMode.PERMISSIVE else "refused"
-                found.append(f"the peer sends with key {self._strange_key}, which is not here, and is {what}: the nodes need the"
-                             f" same key{self._how_to_copy}")
+                found.append(
+                    f"the peer sends with key {self._strange_key}, which is not here, and is"
+                    f" {what}: the nodes need the same key{self._how_to_copy}"
+                )
             known = {key.key_id for key in ring.keys}
             if mode is AuthMode.ENFORCED and self._is_keyless:
-                found.append(f"frames in the peer's name come without a key, and are refused{self._how_to_copy}")
+                found.append(
+                    "frames in the peer's name come without a key, and are"
+                    f" refused{self._how_to_copy}"
+                )
             if self._peer_knows and self._peer_knows not in known:
-                found.append(f"the peer has key {self._peer_knows}, which is not here: install its key file on this node")
-            elif ring.next is not None and self._peer_knows and self._peer_knows != ring.next.key_id:
-                found.append(f"the peer does not have the next key {ring.next.key_id} yet: install this node's key file there")
+                found.append(
+                    f"the peer has key {self._peer_knows}, which is not here: install its key file"
+                    " on this node"
+                )
+            elif (
+                ring.next is not None and self._peer_knows and self._peer_knows != ring.next.key_id
+            ):
+                found.append(
+                    f"the peer does not have the next key {ring.next.key_id} yet: install this"
+                    " node's key file there"
+                )
             return tuple(found)
 
 

@@ -1,7 +1,9 @@
-"""From the bytes that a link brought to a beat for the engine: where they come from, whether they are new, what they say.
+"""From the bytes that a link brought to a beat for the engine: where they come from, whether they
+are new, what they say.
 
-The order is the protection. A frame of a wrong source is not looked into, one whose number came before costs no tag, and
-nothing is remembered of a frame before the engine has it: otherwise a forged frame could keep the genuine one out.
+The order is the protection. A frame of a wrong source is not looked into, one whose number came
+before costs no tag, and nothing is remembered of a frame before the engine has it: otherwise a
+forged frame could keep the genuine one out.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 import collections
 import ipaddress
 import math
-from typing import Callable
+from collections.abc import Callable
 
 from opensvc_openha.core.beat import BootId
 from opensvc_openha.core.beat_filter import REPLAYED
@@ -21,7 +23,8 @@ from opensvc_openha.heartbeat.codec.base import Codec
 from opensvc_openha.links.base import Received
 
 KNOWN_FRAMES = 2_048
-"""Frames that nothing authenticates are known again when they are replayed: half an hour of beats."""
+"""Frames that nothing authenticates are known again when they are replayed: half an hour of
+beats."""
 KNOWN_LIVES = 64
 """Lives of the peer whose newest authentic beat on a link is known."""
 REPEATS_TOLD_S = 0.1
@@ -36,7 +39,9 @@ _DROPPED = "dropped a frame"
 class BeatIntake:
     """What one listener does with its frames. Used by one thread."""
 
-    def __init__(self, link: LinkSpec, codec: Codec, deliver: "Callable[[BeatReceived], bool]", count: Count) -> None:
+    def __init__(
+        self, link: LinkSpec, codec: Codec, deliver: Callable[[BeatReceived], bool], count: Count
+    ) -> None:
         self._link = link
         self._codec = codec
         self._deliver = deliver
@@ -53,7 +58,8 @@ class BeatIntake:
             self._count("source", _DROPPED, 1)
             return
 
-        # A flood of recorded frames must not cost a tag and a step of the engine each: it hears of some.
+        # A flood of recorded frames must not cost a tag and a step of the engine each: it hears of
+        # some.
         if self._link.wire is Wire.OWN and (self._numbers.has(data) or self._frames.has(data)):
             if received.received_at - self._told_at < REPEATS_TOLD_S:
                 self._count(REPLAYED, _DROPPED, 1)
@@ -69,7 +75,11 @@ class BeatIntake:
             self._count("name", "left out a service", decoded.refused)
         if decoded.remark:
             self._count(decoded.remark, "accepted a frame that nothing authenticates", 1)
-        if not self._deliver(BeatReceived(self._link, decoded.beat, received.received_at, decoded.pid, decoded.key_id)):
+        if not self._deliver(
+            BeatReceived(
+                self._link, decoded.beat, received.received_at, decoded.pid, decoded.key_id
+            )
+        ):
             self._count("overload", _DROPPED, 1)
             return
 
@@ -84,8 +94,8 @@ class BeatIntake:
 class Origin:
     """The address that a network link listens to.
 
-    It is the configured one. Where none is, a legacy link keeps to the first one heard until it is down, and a link of our
-    own format listens to all.
+    It is the configured one. Where none is, a legacy link keeps to the first one heard until it is
+    down, and a link of our own format listens to all.
     """
 
     def __init__(self, link: LinkSpec) -> None:
@@ -119,13 +129,17 @@ def _host_of(source: str) -> str:
 
 
 class KnownNumbers:
-    """The newest authentic beat of each life: what is not newer came before, and its tag need not be worked out."""
+    """The newest authentic beat of each life: what is not newer came before, and its tag need not
+    be worked out.
+    """
 
     def __init__(self) -> None:
-        self._newest: "collections.OrderedDict[BootId, int]" = collections.OrderedDict()
+        self._newest: collections.OrderedDict[BootId, int] = collections.OrderedDict()
 
     def add(self, boot: BootId, seq: int) -> None:
-        """Remembers an authentic beat, and forgets the life heard longest ago where there are too many."""
+        """Remembers an authentic beat, and forgets the life heard longest ago where there are too
+        many.
+        """
         self._newest[boot] = max(seq, self._newest.pop(boot, seq))
         if len(self._newest) > KNOWN_LIVES:
             self._newest.popitem(last=False)
@@ -137,11 +151,13 @@ class KnownNumbers:
 
 
 class KnownFrames:
-    """The last frames of a link that nothing authenticates: the same bytes say nothing new, for each beat has its number."""
+    """The last frames of a link that nothing authenticates: the same bytes say nothing new, for
+    each beat has its number.
+    """
 
     def __init__(self) -> None:
-        self._marks: "collections.deque[int]" = collections.deque()
-        self._known: "set[int]" = set()
+        self._marks: collections.deque[int] = collections.deque()
+        self._known: set[int] = set()
 
     def add(self, frame: bytes) -> None:
         """Remembers a frame, and forgets the oldest where there are too many."""

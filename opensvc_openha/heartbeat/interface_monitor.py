@@ -1,7 +1,8 @@
-"""Knows at once which senders of this node are mute, because their network interface is down, has no carrier or is gone.
+"""Knows at once which senders of this node are mute, because their network interface is down, has
+no carrier or is gone.
 
-The kernel tells (netlink); where it cannot be asked, nothing is known and nobody is told: links have their timeouts. An
-interface that goes down again and again is told of once in a while only.
+The kernel tells (netlink); where it cannot be asked, nothing is known and nobody is told: links
+have their timeouts. An interface that goes down again and again is told of once in a while only.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import math
 import select
 import socket
 import threading
-from typing import Callable, Dict, FrozenSet, Optional, Tuple
+from collections.abc import Callable
 
 from opensvc_openha.core.model import LinkSpec
 from opensvc_openha.core.timing import MUTE_REST_S
@@ -22,22 +23,25 @@ _RTMGRP_LINK = 1
 _DATAGRAM = 65_536
 _WAIT_S = 0.5
 _RETRY_S = 1.0
-Tell = Callable[[FrozenSet[LinkSpec]], None]
+Tell = Callable[[frozenset[LinkSpec]], None]
 
 
 class MuteSenders:
-    """Which senders are mute, from what is known of interfaces; says what is to be told, and when."""
+    """Which senders are mute, from what is known of interfaces.
 
-    def __init__(self, index_of: "Callable[[str], int]") -> None:
+    Says what is to be told, and when.
+    """
+
+    def __init__(self, index_of: Callable[[str], int]) -> None:
         """``index_of`` gives the number of an interface, 0 if there is none of that name."""
         self._index_of = index_of
-        self._senders: "Tuple[LinkSpec, ...]" = ()
-        self._works: "Dict[int, bool]" = {}
+        self._senders: tuple[LinkSpec, ...] = ()
+        self._works: dict[int, bool] = {}
         self._is_blind = True
-        self._told: "FrozenSet[LinkSpec]" = frozenset()
-        self._told_at: "Dict[str, float]" = {}
+        self._told: frozenset[LinkSpec] = frozenset()
+        self._told_at: dict[str, float] = {}
 
-    def use(self, senders: "Tuple[LinkSpec, ...]") -> None:
+    def use(self, senders: tuple[LinkSpec, ...]) -> None:
         """From now on these are the senders."""
         self._senders = tuple(link for link in senders if not link.kind.is_disk)
         devices = {link.device for link in self._senders}
@@ -48,7 +52,7 @@ class MuteSenders:
         self._works = {}
         self._is_blind = True
 
-    def learn(self, news: "list[InterfaceNews]") -> None:
+    def learn(self, news: list[InterfaceNews]) -> None:
         """Takes what the kernel says."""
         self._is_blind = False
         for each in news:
@@ -57,11 +61,16 @@ class MuteSenders:
             else:
                 self._works[each.index] = each.works
 
-    def changed(self, now: float) -> "Optional[FrozenSet[LinkSpec]]":
-        """The mute senders if they are others than those told last, or None. What came up is told at once."""
+    def changed(self, now: float) -> frozenset[LinkSpec] | None:
+        """The mute senders if they are others than those told last, or None.
+
+        What came up is told at once.
+        """
         mute = [link for link in self._senders if self._is_mute(link.device)]
         known = {link.device for link in self._told}
-        told = frozenset(link for link in mute if link.device in known or now >= self._rests_until(link.device))
+        told = frozenset(
+            link for link in mute if link.device in known or now >= self._rests_until(link.device)
+        )
         if told == self._told:
             return None
         for link in told - self._told:
@@ -79,7 +88,9 @@ class MuteSenders:
 
 
 class InterfaceWatch:
-    """The thread that listens to the kernel, and calls ``tell`` with all mute senders at each change."""
+    """The thread that listens to the kernel, and calls ``tell`` with all mute senders at each
+    change.
+    """
 
     def __init__(self, tell: Tell) -> None:
         self._tell = tell
@@ -89,7 +100,7 @@ class InterfaceWatch:
         self._thread = threading.Thread(target=self._main, name="interfaces", daemon=True)
         self._enter: Callable[[], None] = lambda: None
 
-    def use(self, senders: "Tuple[LinkSpec, ...]") -> None:
+    def use(self, senders: tuple[LinkSpec, ...]) -> None:
         """Takes over the senders of a new configuration."""
         with self._lock:
             self._mute.use(senders)
@@ -121,7 +132,8 @@ class InterfaceWatch:
             try:
                 self._listen()
             except OSError:
-                # More news than the socket holds, or no netlink here: whatever was known may be wrong now.
+                # More news than the socket holds, or no netlink here: whatever was known may be
+                # wrong now.
                 with self._lock:
                     self._mute.forget()
                 self._look()

@@ -1,12 +1,14 @@
-"""One thread per end of a heartbeat link: opens it, sends or listens, and opens it again after a fault.
+"""One thread per end of a heartbeat link: opens it, sends or listens, and opens it again after a
+fault.
 
-A fault concerns its own link only. It is logged once each way, and shown in the link's status with its reason.
+A fault concerns its own link only. It is logged once each way, and shown in the link's status with
+its reason.
 """
 
 from __future__ import annotations
 
 import threading
-from typing import Callable, Mapping, Optional
+from collections.abc import Callable, Mapping
 
 from opensvc_openha.core import timing
 from opensvc_openha.core.events import BeatReceived, ListenerTried
@@ -40,12 +42,14 @@ class LinkThread:
         self.fault = ""
         self.remark = ""
         self._log = log
-        self._counters: "dict[str, int]" = {}
-        self._of_link: "dict[str, int]" = {}
-        self._last: "dict[str, float]" = {}
+        self._counters: dict[str, int] = {}
+        self._of_link: dict[str, int] = {}
+        self._last: dict[str, float] = {}
         self._ending = threading.Event()
         self._enter: Callable[[], None] = lambda: None
-        self._thread = threading.Thread(target=self._main, name=f"{self.role} {link.link_id}", daemon=True)
+        self._thread = threading.Thread(
+            target=self._main, name=f"{self.role} {link.link_id}", daemon=True
+        )
 
     def start(self, enter: Callable[[], None]) -> None:
         """Starts the thread; it calls ``enter`` first."""
@@ -75,7 +79,8 @@ class LinkThread:
                 self._serve()
             except OpenhaError as error:
                 self._note_fault(str(error))
-            except Exception as error:  # The one place of this thread that catches all: the link reports and retries.
+            # The one place of this thread that catches all: the link reports and retries.
+            except Exception as error:
                 self._note_fault(f"unexpected: {type(error).__name__}: {error}")
             self._ending.wait(timing.LINK_RETRY_S)
 
@@ -93,8 +98,11 @@ class LinkThread:
             self.fault = ""
             self._log(self.link, False, f"{self.role}: works again")
 
-    def _note_counters(self, counters: "Mapping[str, int]") -> None:
-        """Adds what the link itself dropped since it was asked last; its own counters begin anew when it is opened."""
+    def _note_counters(self, counters: Mapping[str, int]) -> None:
+        """Adds what the link itself dropped since it was asked last.
+
+        Its own counters begin anew when it is opened.
+        """
         for reason, number in counters.items():
             grown = number - self._of_link.get(reason, 0)
             self._of_link[reason] = number
@@ -108,12 +116,12 @@ class LinkThread:
         self._last[reason] = clock.monotonic()
 
     @property
-    def counts(self) -> "dict[str, int]":
+    def counts(self) -> dict[str, int]:
         """How many frames were found wrong, by reason."""
         return dict(self._counters)
 
     @property
-    def refused_lately(self) -> "list[str]":
+    def refused_lately(self) -> list[str]:
         """For which reasons frames were dropped within the time for which a suspicion is shown."""
         return sorted(reason for reason in list(self._last) if self.saw_lately(reason))
 
@@ -134,7 +142,7 @@ class SenderThread(LinkThread):
         self._codec = codec
         self._board = board
         self._seen = 0
-        self._sent_at: Optional[float] = None
+        self._sent_at: float | None = None
         self._sent_number = 0
 
     def _serve(self) -> None:
@@ -165,9 +173,23 @@ class SenderThread(LinkThread):
         now, sent_at = clock.monotonic(), self._sent_at
         is_up = sent_at is not None and now - sent_at < self.link.timeout_s
         reason = self.fault or (self.remark if is_up else "no beat sent yet")
-        return LinkStatus(self.link.kind.value, self.link.label, True, is_up, self.thread_id, sent_at, reason,
-                          self.link.device, self.link.address, self.link.port, self.link.offset, self.link.timeout_s,
-                          self.thread_id, self.counts, wire=self.link.wire.value)
+        return LinkStatus(
+            self.link.kind.value,
+            self.link.label,
+            True,
+            is_up,
+            self.thread_id,
+            sent_at,
+            reason,
+            self.link.device,
+            self.link.address,
+            self.link.port,
+            self.link.offset,
+            self.link.timeout_s,
+            self.thread_id,
+            self.counts,
+            wire=self.link.wire.value,
+        )
 
 
 class ListenerThread(LinkThread):
@@ -176,12 +198,18 @@ class ListenerThread(LinkThread):
     role = "listener"
     complaint = "dropped a frame"
 
-    def __init__(self, link: LinkSpec, codec: Codec, deliver: Callable[[BeatReceived], bool],
-                 tell_tried: Callable[[ListenerTried], None], log: Log) -> None:
+    def __init__(
+        self,
+        link: LinkSpec,
+        codec: Codec,
+        deliver: Callable[[BeatReceived], bool],
+        tell_tried: Callable[[ListenerTried], None],
+        log: Log,
+    ) -> None:
         super().__init__(link, log)
         self._intake = BeatIntake(link, codec, deliver, self._count)
         self._tell_tried = tell_tried
-        self._is_open: Optional[bool] = None
+        self._is_open: bool | None = None
         """None until it is known whether it can be opened."""
 
     def _serve(self) -> None:
@@ -201,7 +229,10 @@ class ListenerThread(LinkThread):
             listener.close()
 
     def _open(self, listener: BeatListener) -> None:
-        """The engine is told of a link that was never open, since it hears nothing there; one that fails later was heard."""
+        """The engine is told of a link that was never open, since it hears nothing there.
+
+        One that fails later was heard.
+        """
         try:
             listener.open()
         except BaseException:

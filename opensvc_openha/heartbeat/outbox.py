@@ -1,13 +1,13 @@
 """The newest beat, for the sender threads: each waits here and sends it the moment it is posted.
 
-Nothing is sent that the engine did not post just now, so a hung engine falls silent whatever its senders do.
+Nothing is sent that the engine did not post just now, so a hung engine falls silent whatever its
+senders do.
 """
 
 from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
-from typing import Optional
 
 from opensvc_openha.core.beat import Beat
 
@@ -25,7 +25,7 @@ class BeatOutbox:
 
     def __init__(self) -> None:
         self._condition = threading.Condition()
-        self._posted: Optional[Posted] = None
+        self._posted: Posted | None = None
         self._number = 0
 
     def post(self, beat: Beat, with_names: bool) -> None:
@@ -35,8 +35,11 @@ class BeatOutbox:
             self._number += 1
             self._condition.notify_all()
 
-    def wait_after(self, number: int, timeout_s: float) -> "tuple[int, Optional[Posted]]":
-        """The newest beat if one was posted after ``number``, waiting up to ``timeout_s``; else None."""
+    def wait_after(self, number: int, timeout_s: float) -> tuple[int, Posted | None]:
+        """The newest beat if one was posted after ``number``, waiting up to ``timeout_s``.
+
+        Else None.
+        """
         with self._condition:
             if self._number == number:
                 self._condition.wait(timeout_s)

@@ -1,14 +1,16 @@
 """What every heartbeat link offers: one end that sends frames, one end that receives them.
 
-A link moves bytes and knows nothing of what they say. Each end is used by one thread. Whatever goes wrong with a
-link is a LinkFault and concerns this link only: the caller closes the end, waits, and opens it again.
+A link moves bytes and knows nothing of what they say. Each end is used by one thread. Whatever goes
+wrong with a link is a LinkFault and concerns this link only: the caller closes the end, waits, and
+opens it again.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Callable, Dict, Optional, Protocol
+from typing import Protocol
 
 from opensvc_openha.errors import SystemFault
 
@@ -17,7 +19,9 @@ Clock = Callable[[], float]
 
 
 class LinkFault(SystemFault):
-    """One heartbeat link cannot be used now: interface or device missing, refused, failing or hung."""
+    """One heartbeat link cannot be used now: interface or device missing, refused, failing or
+    hung.
+    """
 
 
 def fault_of(subject: str, error: OSError) -> LinkFault:
@@ -42,7 +46,7 @@ class BeatSender(Protocol):
     """
 
     remark: str
-    counters: Dict[str, int]
+    counters: dict[str, int]
 
     def open(self) -> None:
         """Makes the end ready, again if need be; raises LinkFault."""
@@ -58,12 +62,12 @@ class BeatListener(Protocol):
     """Receiving end. ``counters`` says how many frames came and how much was dropped, by reason."""
 
     remark: str
-    counters: Dict[str, int]
+    counters: dict[str, int]
 
     def open(self) -> None:
         """Makes the end ready, again if need be; raises LinkFault."""
 
-    def receive(self, timeout_s: float) -> Optional[Received]:
+    def receive(self, timeout_s: float) -> Received | None:
         """The next frame, or None if none comes within the time; raises LinkFault."""
 
     def close(self) -> None:

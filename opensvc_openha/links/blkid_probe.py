@@ -1,23 +1,28 @@
 """What `blkid -p` of util-linux says of a device, as a second opinion beside our own table.
 
-It is given a copy of the device's ends in memory, without the slots of heartbeats: their random bytes must not be taken for
-anything, and a process that reads a disk itself could hang with it.
+It is given a copy of the device's ends in memory, without the slots of heartbeats: their random
+bytes must not be taken for anything, and a process that reads a disk itself could hang with it.
 """
 
 from __future__ import annotations
 
 import os
 import subprocess
-from typing import Optional, Sequence, Tuple
+from collections.abc import Sequence
 
 BLKID_LIMIT_S = 10.0
 _PATH = "/usr/sbin:/sbin:/usr/bin:/bin"
 _FOUND, _NOTHING, _AMBIVALENT = 0, 2, 8
-_USAGES = {"filesystem": "a {} file system", "raid": "a member of a volume or RAID ({})", "crypto": "an encrypted volume ({})"}
+_USAGES = {
+    "filesystem": "a {} file system",
+    "raid": "a member of a volume or RAID ({})",
+    "crypto": "an encrypted volume ({})",
+}
 
 
-def ask_blkid(parts: "Sequence[Tuple[int, bytes]]") -> Optional[str]:
-    """What the device is used for, by its content at these offsets, the last of which reaches its end.
+def ask_blkid(parts: Sequence[tuple[int, bytes]]) -> str | None:
+    """What the device is used for, by its content at these offsets, the last of which reaches its
+    end.
 
     None if blkid finds nothing or is not there to be asked.
     """
@@ -29,8 +34,13 @@ def ask_blkid(parts: "Sequence[Tuple[int, bytes]]") -> Optional[str]:
         for offset, data in parts:
             os.pwrite(copy, data, offset)
         done = subprocess.run(
-            ["blkid", "-p", "-o", "export", f"/proc/self/fd/{copy}"], pass_fds=(copy,), stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=BLKID_LIMIT_S, cwd="/",
+            ["blkid", "-p", "-o", "export", f"/proc/self/fd/{copy}"],
+            pass_fds=(copy,),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            timeout=BLKID_LIMIT_S,
+            cwd="/",
             env={"PATH": f"{os.environ.get('PATH', '')}:{_PATH}", "LC_ALL": "C"},
         )
     except (OSError, subprocess.SubprocessError):
@@ -40,7 +50,7 @@ def ask_blkid(parts: "Sequence[Tuple[int, bytes]]") -> Optional[str]:
     return read_answer(done.returncode, done.stdout.decode("utf-8", "replace"))
 
 
-def read_answer(exit_code: int, text: str) -> Optional[str]:
+def read_answer(exit_code: int, text: str) -> str | None:
     """The answer of `blkid -p -o export` in words."""
     if exit_code == _AMBIVALENT:
         return "signs of several uses (blkid)"

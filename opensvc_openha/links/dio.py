@@ -1,4 +1,6 @@
-"""Links of type ``dio``: slots of a shared device or file, read and written around the page cache (O_DIRECT)."""
+"""Links of type ``dio``: slots of a shared device or file, read and written around the page cache
+(O_DIRECT).
+"""
 
 from __future__ import annotations
 

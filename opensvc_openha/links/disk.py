@@ -1,6 +1,8 @@
-"""Links of type ``disk``: slots of a shared device or file, read through a page cache that is dropped before each read.
+"""Links of type ``disk``: slots of a shared device or file, read through a page cache that is
+dropped before each read.
 
-For devices and file systems without O_DIRECT. Writes to a block device still go around the cache where they can.
+For devices and file systems without O_DIRECT. Writes to a block device still go around the cache
+where they can.
 """
 
 from __future__ import annotations

@@ -1,31 +1,36 @@
-"""Access to one shared device through a child process, never waiting for that child without a limit.
+"""Access to one shared device through a child process, never waiting for that child without a
+limit.
 
-A process with an I/O on a hung disk cannot be killed until the disk answers. So the child does the I/O, a reader
+A process with an I/O on a hung disk cannot be killed until the disk answers. So the child does the
+I/O, a reader
 thread collects its answers, and whoever waits for one gives up in time::
 
     sender thread ---+                         +--> requests --> child --> device
                      +-- DiskChannel.request --+
     listener thread -+   (limit each)          +<-- replies <-- reader thread
 
-While an answer is overdue further requests fail at once; when it comes late, work goes on. A child that hangs is kept
-until it answers, even if nobody uses the channel meanwhile: starting another one each time would only pile them up.
+While an answer is overdue further requests fail at once; when it comes late, work goes on. A child
+that hangs is kept until it answers, even if nobody uses the channel meanwhile: starting another one
+each time would only pile them up.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Callable, Dict, List, Optional, Tuple
 
 from opensvc_openha.links import disk_worker
 from opensvc_openha.links.base import LinkFault
 
 START_LIMIT_S = 5.0
-"""Limit for the first answer of a new child: a Python start on a loaded machine, and opening the device."""
+"""Limit for the first answer of a new child: a Python start on a loaded machine, and opening the
+device."""
 
 _LAST_MOMENT_S = 1.0
 """A child that closed its output is about to end; the reader thread may wait this long for that."""
@@ -33,9 +38,12 @@ _LAST_MOMENT_S = 1.0
 
 @dataclass(frozen=True)
 class DeviceInfo:
-    """What opening the device told. ``is_around_cache`` is False where reads go through the page cache.
+    """What opening the device told.
 
-    ``is_in_use`` says that it is mounted, or held by a volume manager; asked only when it is opened for writing.
+    ``is_around_cache`` is False where reads go through the page cache.
+
+    ``is_in_use`` says that it is mounted, or held by a volume manager; asked only when it is opened
+    for writing.
     """
 
     block_bytes: int
@@ -61,13 +69,20 @@ class _Worker:
         self._path = path
         self._on_reply = on_reply
         self._lock = threading.Lock()
-        self._calls: "Dict[int, _Call]" = {}
-        self._overdue: "Dict[int, str]" = {}
+        self._calls: dict[int, _Call] = {}
+        self._overdue: dict[int, str] = {}
         self._last_number = 0
         self._is_ended = False
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", disk_worker.__file__, path, "direct" if is_direct else "buffered"],
+                [
+                    sys.executable,
+                    "-I",
+                    "-S",
+                    disk_worker.__file__,
+                    path,
+                    "direct" if is_direct else "buffered",
+                ],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 # Not ours: a child that hangs would keep open whatever the daemon's stderr is.
@@ -77,7 +92,9 @@ class _Worker:
                 start_new_session=True,
             )
         except OSError as error:
-            raise LinkFault(f"the I/O process for {path} cannot be started: {error.strerror}") from None
+            raise LinkFault(
+                f"the I/O process for {path} cannot be started: {error.strerror}"
+            ) from None
         assert self._process.stdin is not None and self._process.stdout is not None
         self._requests = self._process.stdin
         os.set_blocking(self._requests.fileno(), False)
@@ -99,8 +116,12 @@ class _Worker:
         """True while an answer is overdue."""
         return bool(self._overdue)
 
-    def request(self, operation: bytes, offset: int, length: int, data: bytes, limit_s: float, what: str) -> bytes:
-        """The child's answer; raises LinkFault if it is an error or does not come within the limit."""
+    def request(
+        self, operation: bytes, offset: int, length: int, data: bytes, limit_s: float, what: str
+    ) -> bytes:
+        """The child's answer; raises LinkFault if it is an error or does not come within the
+        limit.
+        """
         call = _Call()
         with self._lock:
             if self._is_ended:
@@ -114,13 +135,18 @@ class _Worker:
             with self._lock:
                 if not call.is_answered.is_set():
                     self._overdue[number] = what
-                    raise LinkFault(f"hung: no answer to {what} of {self._path} within {limit_s:g} s")
+                    raise LinkFault(
+                        f"hung: no answer to {what} of {self._path} within {limit_s:g} s"
+                    )
         if call.status:
             raise LinkFault(f"{what} of {self._path}: {os.strerror(call.status)}")
         return call.payload
 
     def _hand_over(self, request: bytes) -> None:
-        """Writes to the child without blocking; the pipe holds many requests more than there are threads."""
+        """Writes to the child without blocking.
+
+        The pipe holds many requests more than there are threads.
+        """
         try:
             is_taken = os.write(self._requests.fileno(), request) == len(request)
         except OSError:
@@ -135,7 +161,10 @@ class _Worker:
             self._end()
 
     def _end(self) -> None:
-        """Closes the requests, which ends the child, and wakes all who wait; call it with the lock held."""
+        """Closes the requests, which ends the child, and wakes all who wait.
+
+        Call it with the lock held.
+        """
         self._is_ended = True
         self._requests.close()
         for call in self._calls.values():
@@ -167,13 +196,11 @@ class _Worker:
                         call.is_answered.set()
                 self._on_reply()
         self.stop()
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(_LAST_MOMENT_S)
-        except subprocess.TimeoutExpired:
-            pass
         self._on_reply()
 
-    def _read_exactly(self, length: int) -> Optional[bytes]:
+    def _read_exactly(self, length: int) -> bytes | None:
         data = b""
         while len(data) < length:
             more = self._replies.read(length - len(data))
@@ -190,10 +217,10 @@ class DiskChannel:
         self._path = path
         self._direct = direct
         self._lock = threading.Lock()
-        self._worker: Optional[_Worker] = None
+        self._worker: _Worker | None = None
         self._users = 0
         self._reads = 0
-        self._identity: "Optional[Tuple[int, ...]]" = None
+        self._identity: tuple[int, ...] | None = None
 
     @property
     def worker_pid(self) -> int:
@@ -202,7 +229,10 @@ class DiskChannel:
         return worker.pid if worker is not None and not worker.is_ended else 0
 
     def open(self, for_writing: bool, limit_s: float) -> DeviceInfo:
-        """Opens the device that the path names now, starting the child if there is none; raises LinkFault."""
+        """Opens the device that the path names now, starting the child if there is none.
+
+        Raises LinkFault.
+        """
         with self._lock:
             if self._worker is None or self._worker.is_ended:
                 self._worker = _start_worker(self._path, self._direct, self._leave_if_unused)
@@ -216,21 +246,30 @@ class DiskChannel:
     def read(self, offset: int, length: int, limit_s: float) -> bytes:
         """Bytes at ``offset``, fewer at the end of the device; raises LinkFault.
 
-        Now and then it looks whether the path still names what was opened: else two nodes could talk to two disks.
+        Now and then it looks whether the path still names what was opened: else two nodes could
+        talk to two disks.
         """
         self._reads += 1
         if self._reads % _LOOK_EVERY_READS == 0:
             self.check_identity()
-        return self._opened_worker().request(disk_worker.READ, offset, length, b"", limit_s, "the read")
+        return self._opened_worker().request(
+            disk_worker.READ, offset, length, b"", limit_s, "the read"
+        )
 
     def check_identity(self) -> None:
-        """Raises LinkFault if the path names something else than what was opened, or nothing any more."""
+        """Raises LinkFault if the path names something else than what was opened, or nothing any
+        more.
+        """
         if _identity_of(self._path) != self._identity:
-            raise LinkFault(f"{self._path} is not what was opened any more: it was replaced or removed")
+            raise LinkFault(
+                f"{self._path} is not what was opened any more: it was replaced or removed"
+            )
 
     def write(self, offset: int, data: bytes, limit_s: float) -> None:
         """Writes and waits until the device has it; raises LinkFault."""
-        self._opened_worker().request(disk_worker.WRITE, offset, len(data), data, limit_s, "the write")
+        self._opened_worker().request(
+            disk_worker.WRITE, offset, len(data), data, limit_s, "the write"
+        )
 
     def _opened_worker(self) -> _Worker:
         worker = self._worker
@@ -249,7 +288,10 @@ class DiskChannel:
         self._users += 1
 
     def _leave_if_unused(self) -> None:
-        """Ends the child once nobody uses it and it does not hang; called again when a late answer comes."""
+        """Ends the child once nobody uses it and it does not hang.
+
+        Called again when a late answer comes.
+        """
         with _registry_lock:
             worker = self._worker
             if self._users > 0 or (worker is not None and worker.is_hung):
@@ -263,7 +305,7 @@ class DiskChannel:
 _LOOK_EVERY_READS = 8
 
 
-def _identity_of(path: str) -> "Optional[Tuple[int, ...]]":
+def _identity_of(path: str) -> tuple[int, ...] | None:
     try:
         found = os.stat(path)
     except OSError:
@@ -271,10 +313,11 @@ def _identity_of(path: str) -> "Optional[Tuple[int, ...]]":
     return found.st_dev, found.st_ino, found.st_rdev
 
 
-# The ends of one device find each other here, and children that were left while they hung are found again.
+# The ends of one device find each other here, and children that were left while they hung are found
+# again.
 _registry_lock = threading.Lock()
-_channels: "Dict[Tuple[str, bool], DiskChannel]" = {}
-_unreaped: "List[_Worker]" = []
+_channels: dict[tuple[str, bool], DiskChannel] = {}
+_unreaped: list[_Worker] = []
 
 
 def channel_for(path: str, direct: bool) -> DiskChannel:

@@ -1,11 +1,14 @@
-"""Child process that reads and writes one shared device, so that a hung disk hangs this process and no other.
+"""Child process that reads and writes one shared device, so that a hung disk hangs this process and
+no other.
 
-Run as a file by disk_channel, never as part of the package, and ended by closing its standard input. Requests come in
-there one after the other, replies go to standard output, each a header and a payload. Knows nothing of slots and beats.
+Run as a file by disk_channel, never as part of the package, and ended by closing its standard
+input. Requests come in there one after the other, replies go to standard output, each a header and
+a payload. Knows nothing of slots and beats.
 
 Usage: disk_worker.py PATH direct|buffered
 """
 
+import contextlib
 import errno
 import fcntl
 import mmap
@@ -13,15 +16,15 @@ import os
 import struct
 import sys
 import time
-from typing import Tuple
 
 REQUEST = struct.Struct(">cIQI")
 """Operation, id, byte offset, length; the bytes to write follow."""
 REPLY = struct.Struct(">IiI")
 """Id of the request, errno or 0, length of the payload that follows."""
 INFO = struct.Struct(">IQBBB")
-"""Payload for OPEN: bytes of a logical block, bytes of the device, is it a block device, is the page cache avoided,
-is the device mounted or held by something else (known only if it was opened for writing)."""
+"""Payload for OPEN: bytes of a logical block, bytes of the device, is it a block device, is the
+page cache avoided, is the device mounted or held by something else (known only if it was opened for
+writing)."""
 
 OPEN, OPEN_FOR_WRITING, READ, WRITE = b"o", b"O", b"r", b"w"
 MAX_BYTES = 65_536
@@ -32,7 +35,7 @@ _FILE_TYPE, _BLOCK_DEVICE, _REGULAR_FILE = 0o170000, 0o060000, 0o100000
 _FILE_BLOCK_BYTES = 512
 
 
-def _open_around_cache(path: str, flags: int) -> Tuple[int, bool]:
+def _open_around_cache(path: str, flags: int) -> tuple[int, bool]:
     """Opens with O_DIRECT, or with O_SYNC where the file system has no O_DIRECT; says which."""
     try:
         return os.open(path, flags | os.O_DIRECT), True
@@ -43,7 +46,8 @@ def _open_around_cache(path: str, flags: int) -> Tuple[int, bool]:
 
 
 def _is_held(path: str) -> bool:
-    """True for a block device that a file system, a volume manager or the like has taken for itself.
+    """True for a block device that a file system, a volume manager or the like has taken for
+    itself.
 
     Two processes that ask at the same moment hold each other off, so one refusal proves nothing.
     """
@@ -94,21 +98,30 @@ class Device:
         return INFO.pack(self._block_bytes, size, self._is_block_device, is_around_cache, is_in_use)
 
     def _open_writer(self) -> None:
-        # A write through the page cache rewrites a whole page of a block device, and with it the other node's slot.
+        # A write through the page cache rewrites a whole page of a block device, and with it the
+        # other node's slot.
         if self._is_direct or self._is_block_device:
             self._writer, _ = _open_around_cache(self._path, os.O_WRONLY | os.O_DSYNC)
         else:
             self._writer = os.open(self._path, os.O_WRONLY | os.O_DSYNC)
 
-    def _measure(self) -> Tuple[int, int]:
+    def _measure(self) -> tuple[int, int]:
         if not self._is_block_device:
             return _FILE_BLOCK_BYTES, os.fstat(self._reader).st_size
         block_bytes = struct.unpack("=i", fcntl.ioctl(self._reader, _BLKSSZGET, bytes(4)))[0]
-        return block_bytes, struct.unpack("=Q", fcntl.ioctl(self._reader, _BLKGETSIZE64, bytes(8)))[0]
+        return block_bytes, struct.unpack("=Q", fcntl.ioctl(self._reader, _BLKGETSIZE64, bytes(8)))[
+            0
+        ]
 
     def _aligned(self, offset: int, length: int) -> memoryview:
-        """The first bytes of the buffer, which starts on a page: O_DIRECT needs all three aligned."""
-        assert offset % self._block_bytes == 0 and length % self._block_bytes == 0 and length <= MAX_BYTES
+        """The first bytes of the buffer, which starts on a page: O_DIRECT needs all three
+        aligned.
+        """
+        assert (
+            offset % self._block_bytes == 0
+            and length % self._block_bytes == 0
+            and length <= MAX_BYTES
+        )
         return memoryview(self._buffer)[:length]
 
     def read(self, offset: int, length: int) -> bytes:
@@ -163,7 +176,5 @@ def _serve(device: Device) -> None:
 
 
 if __name__ == "__main__":
-    try:
+    with contextlib.suppress(EOFError, BrokenPipeError):
         _serve(Device(sys.argv[1], sys.argv[2] == "direct"))
-    except (EOFError, BrokenPipeError):
-        pass

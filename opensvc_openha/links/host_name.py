@@ -1,14 +1,15 @@
-"""A host name as the address of a unicast link: looked up when the link is opened, and now and then again.
+"""A host name as the address of a unicast link: looked up when the link is opened, and now and then
+again.
 
-A lookup may take long or fail, and a link that works must not depend on that: only opening waits for one. Later ones
-are done beside the link, and are believed only if they bring addresses without the one in use.
+A lookup may take long or fail, and a link that works must not depend on that: only opening waits
+for one. Later ones are done beside the link, and are believed only if they bring addresses without
+the one in use.
 """
 
 from __future__ import annotations
 
 import socket
 import threading
-from typing import Tuple
 
 from opensvc_openha.links.base import LinkFault
 
@@ -33,7 +34,9 @@ class HostName:
             self._address = self._find()[0]
         except OSError as error:
             # The numbers of these errors are none that os.strerror knows.
-            raise LinkFault(f"host name {self._name} cannot be resolved: {error.strerror}") from None
+            raise LinkFault(
+                f"host name {self._name} cannot be resolved: {error.strerror}"
+            ) from None
         self.is_moved, self._beats = False, 0
         return self._address
 
@@ -42,7 +45,9 @@ class HostName:
         self._beats += 1
         if self._beats % LOOK_EVERY_BEATS == 0 and not self._is_looking:
             self._is_looking = True
-            threading.Thread(target=self._look_again, name=f"lookup {self._name}", daemon=True).start()
+            threading.Thread(
+                target=self._look_again, name=f"lookup {self._name}", daemon=True
+            ).start()
 
     def _look_again(self) -> None:
         address = self._address
@@ -53,7 +58,7 @@ class HostName:
             pass
         self._is_looking = False
 
-    def _find(self) -> "Tuple[str, ...]":
+    def _find(self) -> tuple[str, ...]:
         try:
             found = socket.getaddrinfo(self._name, None, self._family, socket.SOCK_DGRAM)
         except UnicodeError as error:

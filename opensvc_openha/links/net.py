@@ -1,7 +1,8 @@
 """Links of type ``net``: beats to a multicast group through one interface.
 
-The sender never joins the group. By default the kernel gives a socket the groups that any socket of the host has
-joined, on whatever interface; with IPv4 that can be switched off, with IPv6 only being bound to the interface helps.
+The sender never joins the group. By default the kernel gives a socket the groups that any socket of
+the host has joined, on whatever interface; with IPv4 that can be switched off, with IPv6 only being
+bound to the interface helps.
 """
 
 from __future__ import annotations
@@ -49,7 +50,11 @@ class NetListener(UdpListener):
         # Bound to the group, so that nobody can reach this socket by unicast.
         sock.bind(self._socket_address(self._spec.address))
         if self._ip.version == 6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, _MREQ6.pack(self._ip.packed, self._interface_index))
+            sock.setsockopt(
+                socket.IPPROTO_IPV6,
+                socket.IPV6_JOIN_GROUP,
+                _MREQ6.pack(self._ip.packed, self._interface_index),
+            )
         else:
             membership = _MREQN.pack(self._ip.packed, bytes(4), self._interface_index)
             sock.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, membership)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Callable
 
 from opensvc_openha.core.model import LinkKind, LinkSpec
 from opensvc_openha.links.base import BeatListener, BeatSender, Clock

@@ -1,22 +1,29 @@
-"""What dio and disk links share: each node writes its own slot of a shared device and reads the other's.
+"""What dio and disk links share: each node writes its own slot of a shared device and reads the
+other's.
 
-A beat counts when the slot CHANGED since the last read, and the first read only says what was there before: the last
-beat of a node that died long ago must not look alive. All I/O has a limit, because disks hang. A sender reads before it
-writes and again after it: what is not a heartbeat is never written over, and a slot with two writers is noticed.
+A beat counts when the slot CHANGED since the last read, and the first read only says what was there
+before: the last beat of a node that died long ago must not look alive. All I/O has a limit, because
+disks hang. A sender reads before it writes and again after it: what is not a heartbeat is never
+written over, and a slot with two writers is noticed.
 
-The original's record lies in its slot as it is, without an envelope that would show a read beside a write: a new one
-counts only once a second read has found the very same bytes.
+The original's record lies in its slot as it is, without an envelope that would show a read beside a
+write: a new one counts only once a second read has found the very same bytes.
 """
 
 from __future__ import annotations
 
 import threading
-from typing import Dict, Optional
 
 from opensvc_openha.core.model import LinkSpec, Wire
 from opensvc_openha.core.timing import BEAT_INTERVAL_S, slot_read_s
 from opensvc_openha.errors import FrameError
-from opensvc_openha.formats.device_signs import HEAD_BYTES, TAIL_BYTES, find_sign, holds_heartbeat, without_heartbeats
+from opensvc_openha.formats.device_signs import (
+    HEAD_BYTES,
+    TAIL_BYTES,
+    find_sign,
+    holds_heartbeat,
+    without_heartbeats,
+)
 from opensvc_openha.formats.disk_slot import BLOCK_BYTES, decode_slot, encode_slot
 from opensvc_openha.links.base import Clock, LinkFault, Received
 from opensvc_openha.links.blkid_probe import ask_blkid
@@ -24,7 +31,8 @@ from opensvc_openha.links.disk_channel import START_LIMIT_S, DeviceInfo, DiskCha
 from opensvc_openha.links.disk_worker import MAX_BYTES
 
 IO_LIMIT_S = 2.0
-"""An answer of the disk that takes longer is a fault, even where the link's timeout would allow more."""
+"""An answer of the disk that takes longer is a fault, even where the link's timeout would allow
+more."""
 
 
 class ForeignData(LinkFault):
@@ -41,7 +49,7 @@ class SlotEnd:
         self._for_writing = for_writing
         # A disk that is slower than this could not keep the link up anyway.
         self._limit_s = min(IO_LIMIT_S, spec.timeout_s / 2)
-        self._channel: Optional[DiskChannel] = None
+        self._channel: DiskChannel | None = None
         self._offset = spec.offset * BLOCK_BYTES
         self._is_raw = spec.wire is Wire.LEGACY
         self._slot_bytes: int
@@ -59,7 +67,11 @@ class SlotEnd:
             channel.close()
             raise
         no_direct = self._direct and not info.is_around_cache
-        self.remark = f"{self._spec.device} cannot be read around the page cache (no O_DIRECT)" if no_direct else ""
+        self.remark = (
+            f"{self._spec.device} cannot be read around the page cache (no O_DIRECT)"
+            if no_direct
+            else ""
+        )
         self._channel = channel
         self._info = info
 
@@ -69,18 +81,26 @@ class SlotEnd:
         if self._offset % info.block_bytes:
             step = info.block_bytes // BLOCK_BYTES
             usable = -(-offset // step) * step
-            raise LinkFault(f"{blocks}: offset {offset} must be a multiple of {step}, for example {usable}")
+            raise LinkFault(
+                f"{blocks}: offset {offset} must be a multiple of {step}, for example {usable}"
+            )
         # On a device of 4 KiB blocks the slot is the whole blocks that fit between two offsets.
         slot_bytes = self._spec.slot_blocks * BLOCK_BYTES
         self._slot_bytes = slot_bytes // info.block_bytes * info.block_bytes
         if not self._slot_bytes:
-            raise LinkFault(f"{blocks}: a slot of {self._spec.slot_blocks} x {BLOCK_BYTES} bytes holds none")
+            raise LinkFault(
+                f"{blocks}: a slot of {self._spec.slot_blocks} x {BLOCK_BYTES} bytes holds none"
+            )
         if self._is_raw and self._slot_bytes != slot_bytes:
-            raise LinkFault(f"{blocks}: the original's {self._spec.slot_blocks} x {BLOCK_BYTES} bytes are not whole ones")
+            raise LinkFault(
+                f"{blocks}: the original's {self._spec.slot_blocks} x {BLOCK_BYTES} bytes are not"
+                " whole ones"
+            )
         if info.is_block_device and info.size_bytes < self._offset + self._slot_bytes:
             raise LinkFault(
-                f"{device} is too small: it has {info.size_bytes // BLOCK_BYTES} blocks of {BLOCK_BYTES} bytes,"
-                f" offset {offset} needs {offset + self._slot_bytes // BLOCK_BYTES}"
+                f"{device} is too small: it has {info.size_bytes // BLOCK_BYTES} blocks of"
+                f" {BLOCK_BYTES} bytes, offset {offset} needs"
+                f" {offset + self._slot_bytes // BLOCK_BYTES}"
             )
 
     def close(self) -> None:
@@ -91,8 +111,10 @@ class SlotEnd:
 
     def _gone(self, data: bytes) -> str:
         """What to say of a slot of which fewer bytes can be read than it has."""
-        return (f"{self._spec.device} has vanished or shrunk: only {len(data)} of {self._slot_bytes} bytes can be read at block"
-                f" {self._spec.offset}")
+        return (
+            f"{self._spec.device} has vanished or shrunk: only {len(data)} of {self._slot_bytes}"
+            f" bytes can be read at block {self._spec.offset}"
+        )
 
     def _opened_channel(self) -> DiskChannel:
         if self._channel is None:
@@ -105,8 +127,8 @@ class SlotSender(SlotEnd):
 
     def __init__(self, spec: LinkSpec, direct: bool) -> None:
         super().__init__(spec, direct, for_writing=True)
-        self.counters: Dict[str, int] = {"overwritten": 0}
-        self._written: Optional[bytes] = None
+        self.counters: dict[str, int] = {"overwritten": 0}
+        self._written: bytes | None = None
         self._is_begun: bool
         """A beat was written since the slot was opened."""
 
@@ -121,7 +143,9 @@ class SlotSender(SlotEnd):
             raise
 
     def check_ownership(self) -> None:
-        """Raises ForeignData unless the slot holds a heartbeat, or nothing on a device that nobody uses."""
+        """Raises ForeignData unless the slot holds a heartbeat, or nothing on a device that nobody
+        uses.
+        """
         channel = self._opened_channel()
         slot = channel.read(self._offset, self._slot_bytes, self._limit_s)
         if holds_heartbeat(slot):
@@ -129,8 +153,9 @@ class SlotSender(SlotEnd):
         found = "data that is no heartbeat" if slot.strip(b"\0") else self._find_owner(channel)
         if found:
             raise ForeignData(
-                f"{self._spec.device} holds {found}: nothing is written to block {self._spec.offset}; if it may be,"
-                f" `hb --force -n {self._spec.node} -t {self._spec.kind.value} -i {self._spec.device} -d {self._spec.offset}`"
+                f"{self._spec.device} holds {found}: nothing is written to block"
+                f" {self._spec.offset}; if it may be, `hb --force -n {self._spec.node} -t"
+                f" {self._spec.kind.value} -i {self._spec.device} -d {self._spec.offset}`"
             )
 
     def _find_owner(self, channel: DiskChannel) -> str:
@@ -138,13 +163,16 @@ class SlotSender(SlotEnd):
         slot_bytes = self._spec.slot_blocks * BLOCK_BYTES
         head = without_heartbeats(self._read_part(channel, 0, HEAD_BYTES), slot_bytes)
         tail_at = max(len(head), (self._info.size_bytes - TAIL_BYTES) // MAX_BYTES * MAX_BYTES)
-        tail = without_heartbeats(self._read_part(channel, tail_at, self._info.size_bytes), slot_bytes)
+        tail = without_heartbeats(
+            self._read_part(channel, tail_at, self._info.size_bytes), slot_bytes
+        )
         sign = find_sign(head, slot_bytes)
         if sign or self._info.is_in_use:
             return sign or "a mounted file system or a volume in use"
         if not (head.strip(b"\0") or tail.strip(b"\0")):
             return ""
-        # A slot that was ours until now makes data of an unknown kind a thing that was there before, and forced.
+        # A slot that was ours until now makes data of an unknown kind a thing that was there
+        # before, and forced.
         known = ask_blkid([(0, head), (tail_at, tail)])
         return known or ("" if self._is_begun else "data of an unknown kind")
 
@@ -159,16 +187,20 @@ class SlotSender(SlotEnd):
         return data
 
     def claim(self) -> None:
-        """Makes the slot ours whatever it holds: an empty heartbeat is written there, unless there is one already."""
+        """Makes the slot ours whatever it holds: an empty heartbeat is written there, unless there
+        is one already.
+        """
         SlotEnd.open(self)
         channel = self._opened_channel()
         if not holds_heartbeat(channel.read(self._offset, self._slot_bytes, self._limit_s)):
             channel.write(self._offset, self._in_envelope(b""), self._limit_s)
 
     def send(self, frame: bytes) -> None:
-        """Writes the whole slot, waits within the limits until the device has it, and looks whether it is there.
+        """Writes the whole slot, waits within the limits until the device has it, and looks whether
+        it is there.
 
-        What stands there before that is looked at too: another writer on this slot would make the beats of both worthless.
+        What stands there before that is looked at too: another writer on this slot would make the
+        beats of both worthless.
         """
         channel = self._opened_channel()
         try:
@@ -185,13 +217,17 @@ class SlotSender(SlotEnd):
         after = channel.read(self._offset, len(slot), self._limit_s)
         if after != slot:
             self._check_presence(channel, after, len(slot))
-            raise LinkFault(f"{self._spec.device} does not hold what was just written to block {self._spec.offset}:"
-                            " somebody else writes there, or the disk loses writes")
+            raise LinkFault(
+                f"{self._spec.device} does not hold what was just written to block"
+                f" {self._spec.offset}: somebody else writes there, or the disk loses writes"
+            )
         self._written = slot
         self._is_begun = True
 
     def _check_presence(self, channel: DiskChannel, data: bytes, wanted: int) -> None:
-        """A disk that is gone is no other writer: raises LinkFault if that is why the slot holds something else."""
+        """A disk that is gone is no other writer: raises LinkFault if that is why the slot holds
+        something else.
+        """
         channel.check_identity()
         if len(data) < wanted:
             raise LinkFault(self._gone(data))
@@ -200,11 +236,15 @@ class SlotSender(SlotEnd):
         if not self._is_raw:
             return self._in_envelope(frame)
         if len(frame) > self._slot_bytes:
-            raise ValueError(f"a record of {len(frame)} bytes does not fit its slot of {self._slot_bytes}")
+            raise ValueError(
+                f"a record of {len(frame)} bytes does not fit its slot of {self._slot_bytes}"
+            )
         return frame
 
     def _in_envelope(self, frame: bytes) -> bytes:
-        return encode_slot(frame, self._slot_bytes, self._info.block_bytes).ljust(self._slot_bytes, b"\0")
+        return encode_slot(frame, self._slot_bytes, self._info.block_bytes).ljust(
+            self._slot_bytes, b"\0"
+        )
 
 
 class SlotListener(SlotEnd):
@@ -212,13 +252,19 @@ class SlotListener(SlotEnd):
 
     def __init__(self, spec: LinkSpec, clock: Clock, direct: bool, poll_s: float) -> None:
         super().__init__(spec, direct, for_writing=False)
-        self.counters: Dict[str, int] = dict.fromkeys(("received", "blank", "alien", "truncated", "checksum", "torn"), 0)
+        self.counters: dict[str, int] = dict.fromkeys(
+            ("received", "blank", "alien", "truncated", "checksum", "torn"), 0
+        )
         self._clock = clock
         # The original writes once each beat interval.
-        self._poll_s = max(poll_s, BEAT_INTERVAL_S) if self._is_raw else min(poll_s, slot_read_s(spec.timeout_s))
+        self._poll_s = (
+            max(poll_s, BEAT_INTERVAL_S)
+            if self._is_raw
+            else min(poll_s, slot_read_s(spec.timeout_s))
+        )
         self._pause = threading.Event()
-        self._next_read_at: Optional[float] = None
-        self._last_frame: Optional[bytes] = None
+        self._next_read_at: float | None = None
+        self._last_frame: bytes | None = None
 
     def open(self) -> None:
         """Opens the device anew; what the slot holds then is the past."""
@@ -226,7 +272,7 @@ class SlotListener(SlotEnd):
         self._next_read_at = None
         self._last_frame = None
 
-    def receive(self, timeout_s: float) -> Optional[Received]:
+    def receive(self, timeout_s: float) -> Received | None:
         """The next beat that was written after the first read, or None."""
         channel = self._opened_channel()
         began = self._clock()
@@ -243,7 +289,11 @@ class SlotListener(SlotEnd):
             received_at = self._clock()
             self._next_read_at = read_at = received_at + self._poll_s
             frame = self._new_frame(data)
-            if frame is not None and self._is_raw and channel.read(self._offset, self._slot_bytes, self._limit_s) != data:
+            if (
+                frame is not None
+                and self._is_raw
+                and channel.read(self._offset, self._slot_bytes, self._limit_s) != data
+            ):
                 # The next read has it whole.
                 self.counters["torn"] += 1
                 frame, self._last_frame = None, b""
@@ -251,7 +301,7 @@ class SlotListener(SlotEnd):
                 self.counters["received"] += 1
                 return Received(frame, received_at, self._spec.label)
 
-    def _new_frame(self, data: bytes) -> Optional[bytes]:
+    def _new_frame(self, data: bytes) -> bytes | None:
         """The frame in the slot if it is another one than at the last good read."""
         try:
             frame = self._content(data)
@@ -266,7 +316,10 @@ class SlotListener(SlotEnd):
         return frame if frame and is_changed and not is_first_read else None
 
     def _content(self, data: bytes) -> bytes:
-        """What lies in the slot, in its envelope or, where that is the original's, without one; raises FrameError."""
+        """What lies in the slot, in its envelope or, where that is the original's, without one.
+
+        Raises FrameError.
+        """
         if not self._is_raw:
             return decode_slot(data)
         if not data.strip(b"\0"):

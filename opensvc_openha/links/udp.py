@@ -1,8 +1,8 @@
 """What multicast and unicast links share: UDP sockets that belong to one interface.
 
-An end is bound to its interface, so that traffic of another one never makes a dead link look alive. An interface
-that was deleted and made again has a new index: the old socket is deaf then and says nothing, so the index is compared
-at every send and every silent moment.
+An end is bound to its interface, so that traffic of another one never makes a dead link look alive.
+An interface that was deleted and made again has a new index: the old socket is deaf then and says
+nothing, so the index is compared at every send and every silent moment.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import ipaddress
 import math
 import select
 import socket
-from typing import Dict, Optional, Tuple, Union
+from typing import Union
 
 from opensvc_openha.core.model import LinkSpec, Wire
 from opensvc_openha.links.base import Clock, LinkFault, Received, fault_of
@@ -20,7 +20,8 @@ from opensvc_openha.links.host_name import HostName
 
 LARGEST_DATAGRAM = 65_536
 RECEIVE_BUFFER_BYTES = 4 * 1024 * 1024
-"""Room in the kernel for what comes in while a flood is being read; a small one drops the peer's beats with the rest."""
+"""Room in the kernel for what comes in while a flood is being read; a small one drops the peer's
+beats with the rest."""
 DRAINED = 256
 """Datagrams that are read from the kernel at once, before the first of them is looked at."""
 HOPS = 6
@@ -30,7 +31,7 @@ _IP_MTU_DISCOVER, _IP_PMTUDISC_DONT = 10, 0
 _SO_RCVBUFFORCE = 33
 """Missing in the socket module."""
 
-SocketAddress = Union[Tuple[str, int], Tuple[str, int, int, int]]
+SocketAddress = Union[tuple[str, int], tuple[str, int, int, int]]
 
 
 def interface_index(name: str) -> int:
@@ -51,7 +52,10 @@ def is_ip_address(text: str) -> bool:
 
 
 def _shown(host: str) -> str:
-    """A source as the log has it. A socket for both families gives IPv4 addresses in IPv6 clothes."""
+    """A source as the log has it.
+
+    A socket for both families gives IPv4 addresses in IPv6 clothes.
+    """
     mapped = host[7:] if host.startswith("::ffff:") and "." in host else host
     return f"[{mapped}]" if ":" in mapped else mapped
 
@@ -62,10 +66,14 @@ class UdpEnd:
     def __init__(self, spec: LinkSpec) -> None:
         self.remark = ""
         self._spec = spec
-        self._host_name = None if is_ip_address(spec.address) else HostName(spec.address, spec.wire is Wire.LEGACY)
+        self._host_name = (
+            None
+            if is_ip_address(spec.address)
+            else HostName(spec.address, spec.wire is Wire.LEGACY)
+        )
         # Of a host name it is known when the link is opened.
         self._ip = ipaddress.ip_address("0.0.0.0" if self._host_name else spec.address)
-        self._socket: Optional[socket.socket] = None
+        self._socket: socket.socket | None = None
         self._interface_index = 0
 
     def open(self) -> None:
@@ -84,7 +92,9 @@ class UdpEnd:
             self._prepare(sock)
         except OSError as error:
             sock.close()
-            raise fault_of(f"{self._spec.device} {self._spec.address} port {self._spec.port}", error) from None
+            raise fault_of(
+                f"{self._spec.device} {self._spec.address} port {self._spec.port}", error
+            ) from None
         self._socket = sock
 
     def close(self) -> None:
@@ -102,7 +112,9 @@ class UdpEnd:
 
     def _bind_to_interface(self, sock: socket.socket) -> None:
         try:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, self._spec.device.encode() + b"\0")
+            sock.setsockopt(
+                socket.SOL_SOCKET, socket.SO_BINDTODEVICE, self._spec.device.encode() + b"\0"
+            )
             self.remark = ""
         except PermissionError:
             self.remark = f"no right to bind to {self._spec.device} only"
@@ -128,25 +140,32 @@ class UdpSender(UdpEnd):
 
     def __init__(self, spec: LinkSpec) -> None:
         super().__init__(spec)
-        self.counters: Dict[str, int] = {}
+        self.counters: dict[str, int] = {}
 
     def _find_address(self) -> None:
         if self._host_name is not None:
             self._ip = ipaddress.ip_address(self._host_name.look_up().partition("%")[0])
 
     def _let_routers_cut(self, sock: socket.socket) -> None:
-        """A beat larger than some link on its way is cut there: the answer that forbids it may never come back."""
+        """A beat larger than some link on its way is cut there: the answer that forbids it may
+        never come back.
+        """
         if self._ip.version == 4:
             sock.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _IP_PMTUDISC_DONT)
 
     def send(self, frame: bytes) -> None:
-        """Sends without blocking; a full buffer, a link that is down or a firewall rule is a LinkFault."""
+        """Sends without blocking.
+
+        A full buffer, a link that is down or a firewall rule is a LinkFault.
+        """
         sock = self._opened_socket()
         self._check_interface()
         if self._host_name is not None:
             self._host_name.note_beat()
             if self._host_name.is_moved:
-                raise LinkFault(f"host name {self._spec.address} does not lead to {self._ip} any more")
+                raise LinkFault(
+                    f"host name {self._spec.address} does not lead to {self._ip} any more"
+                )
         try:
             sock.sendto(frame, self._socket_address(str(self._ip)))
         except OSError as error:
@@ -158,9 +177,9 @@ class UdpListener(UdpEnd):
 
     def __init__(self, spec: LinkSpec, clock: Clock) -> None:
         super().__init__(spec)
-        self.counters: Dict[str, int] = {"received": 0}
+        self.counters: dict[str, int] = {"received": 0}
         self._clock = clock
-        self._waiting: "collections.deque[Received]" = collections.deque()
+        self._waiting: collections.deque[Received] = collections.deque()
 
     def open(self) -> None:
         """Makes a new socket, with a buffer that holds a burst."""
@@ -173,8 +192,11 @@ class UdpListener(UdpEnd):
         except OSError:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
 
-    def receive(self, timeout_s: float) -> Optional[Received]:
-        """The next datagram, or None; a silent moment is used to see whether the interface is still the same."""
+    def receive(self, timeout_s: float) -> Received | None:
+        """The next datagram, or None.
+
+        A silent moment is used to see whether the interface is still the same.
+        """
         if self._waiting:
             return self._waiting.popleft()
         sock = self._opened_socket()
@@ -190,12 +212,15 @@ class UdpListener(UdpEnd):
         return self._waiting.popleft() if self._waiting else None
 
     def _drain(self, sock: socket.socket) -> None:
-        """Takes what the kernel holds, so that there is room for what comes, and each has the time of its coming."""
+        """Takes what the kernel holds, so that there is room for what comes, and each has the time
+        of its coming.
+        """
         for _ in range(DRAINED):
             try:
                 data, source = sock.recvfrom(LARGEST_DATAGRAM)
             except BlockingIOError:
-                # Nothing more; or the kernel dropped one after all: a wrong checksum is only seen when it is read.
+                # Nothing more; or the kernel dropped one after all: a wrong checksum is only seen
+                # when it is read.
                 return
             self.counters["received"] += 1
             self._waiting.append(Received(data, self._clock(), f"{_shown(source[0])}:{source[1]}"))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Callable, Mapping
 
 HOMES = ("opt/opensvc", "usr/share/opensvc")
 """Where an agent is installed: all below one directory, or spread as the distributions want it."""
@@ -12,12 +12,14 @@ HOMES = ("opt/opensvc", "usr/share/opensvc")
 
 @dataclass(frozen=True)
 class Agent:
-    """One installed agent. ``root`` is prefixed to the paths outside of its home; empty for the machine's own.
+    """One installed agent.
+
+    ``root`` is prefixed to the paths outside of its home; empty for the machine's own.
 
     ``is_gone``: the agent itself was removed, and only what this package put there is left.
     """
 
-    line: "AgentLine"
+    line: AgentLine
     home: str
     root: str = ""
     is_gone: bool = False
@@ -40,15 +42,20 @@ class Agent:
     def command(self, name: str) -> str:
         """One of the agent's commands."""
         in_home = f"{self.home}/bin/{name}"
-        return f"/usr/bin/{name}" if self.is_spread and os.path.exists(f"{self.root}/usr/bin/{name}") else in_home
+        return (
+            f"/usr/bin/{name}"
+            if self.is_spread and os.path.exists(f"{self.root}/usr/bin/{name}")
+            else in_home
+        )
 
 
 @dataclass(frozen=True)
 class AgentLine:
     """What differs from one line of the agent to the next.
 
-    ``files`` maps a path below the agent's home to the file shipped for it; of them, ``driver`` is the one that takes
-    the place of a file of the agent, or stands alone. ``wrappers`` are the texts of the two scripts of a service.
+    ``files`` maps a path below the agent's home to the file shipped for it; of them, ``driver`` is
+    the one that takes the place of a file of the agent, or stands alone. ``wrappers`` are the texts
+    of the two scripts of a service.
     """
 
     name: str
@@ -57,10 +64,10 @@ class AgentLine:
     shared: str
     shipped: Mapping[str, str]
     wrappers: Callable[[Agent, str], Mapping[str, str]]
-    probe: Callable[[Agent, str], "list[str]"]
+    probe: Callable[[Agent, str], list[str]]
     cache_line: Callable[[Agent], str]
     linked_command: str
-    suffixes: "tuple[str, ...]"
+    suffixes: tuple[str, ...]
     hook: Mapping[str, str]
     section: str = "hb"
     has_namespaces: bool = False

@@ -1,12 +1,13 @@
-"""The agents 1.5, 1.6, 1.7 and 1.8: the driver takes the place of lib/resHbOpenHA.py, with the shared file beside it.
+"""The agents 1.5, 1.6, 1.7 and 1.8: the driver takes the place of lib/resHbOpenHA.py, with the
+shared file beside it.
 
-How the lines are told apart: 1.8 computes its paths in a function, 1.6 asks whether an hb resource handles an action,
-1.5 has no cache of statuses.
+How the lines are told apart: 1.8 computes its paths in a function, 1.6 asks whether an hb resource
+handles an action, 1.5 has no cache of statuses.
 """
 
 from __future__ import annotations
 
-from typing import Mapping
+from collections.abc import Mapping
 
 from opensvc_openha.plugin.agent import Agent, AgentLine, contains
 from opensvc_openha.system.package_files import read_template
@@ -44,7 +45,7 @@ def _wrappers(agent: Agent, command: str) -> Mapping[str, str]:
     return {kind: text.replace("@OPENHA@", command) for kind, text in texts.items()}
 
 
-def _line(name: str, is_home: "object") -> AgentLine:
+def _line(name: str, is_home: object) -> AgentLine:
     assert callable(is_home)
     return AgentLine(
         name=name,

@@ -1,12 +1,13 @@
-"""The agent 2.1: no hb group any more, so a site driver gives `[app#hb] type = openha`, beside the agent's own files.
+"""The agent 2.1: no hb group any more, so a site driver gives `[app#hb] type = openha`, beside the
+agent's own files.
 
-The hook, an option, makes `[hb#0] type = OpenHA` known as well: it wraps a function of the agent at start-up, and may
-break with an update of the agent.
+The hook, an option, makes `[hb#0] type = OpenHA` known as well: it wraps a function of the agent at
+start-up, and may break with an update of the agent.
 """
 
 from __future__ import annotations
 
-from typing import Mapping
+from collections.abc import Mapping
 
 from opensvc_openha.plugin.agent import Agent, AgentLine, contains
 from opensvc_openha.system.package_files import read_template
@@ -31,12 +32,23 @@ LINE = AgentLine(
     shared="site_opensvc/openha_driver.py",
     shipped={_DRIVER: "app_openha_2_1.py"},
     wrappers=_wrappers,
-    probe=lambda agent, svcname: [agent.command("om"), svcname, "print", "status", "--refresh", "--local", "--format", "json"],
+    probe=lambda agent, svcname: [
+        agent.command("om"),
+        svcname,
+        "print",
+        "status",
+        "--refresh",
+        "--local",
+        "--format",
+        "json",
+    ],
     cache_line=lambda agent: f"run {agent.command('om')} @SVCNAME@ status --refresh --local",
     linked_command="",
     suffixes=(".conf",),
-    hook={"usercustomize.py": "usercustomize_2_1.py",
-          "site_opensvc/drivers/resource/hb/openha.py": "hb_openha_2_1.py"},
+    hook={
+        "usercustomize.py": "usercustomize_2_1.py",
+        "site_opensvc/drivers/resource/hb/openha.py": "hb_openha_2_1.py",
+    },
     section="app",
     has_namespaces=True,
 )

@@ -1,20 +1,23 @@
 """Which OpenSVC agents are on this machine, of which line, and where each keeps its files.
 
-A line of the agent is one module here (`agent_1x`, `agent_2_1`) and one driver file in `resources`; LINES is the one list.
+A line of the agent is one module here (`agent_1x`, `agent_2_1`) and one driver file in `resources`;
+LINES is the one list.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from typing import Optional
 
 from opensvc_openha.plugin import agent_1x, agent_2_1
 from opensvc_openha.plugin.agent import HOMES, Agent, AgentLine
 
 
-def find_agents(directory: Optional[str]) -> "tuple[Agent, ...]":
-    """The agents below a directory: the agent's own home, or one that stands for /; without one, this machine's."""
+def find_agents(directory: str | None) -> tuple[Agent, ...]:
+    """The agents below a directory: the agent's own home, or one that stands for /.
+
+    Without one, this machine's.
+    """
     lines = (*agent_1x.LINES, agent_2_1.LINE)
     root = os.path.abspath(directory).rstrip("/") if directory else ""
     places = [(root, "")] if root else []
@@ -33,7 +36,7 @@ def find_agents(directory: Optional[str]) -> "tuple[Agent, ...]":
     return tuple(found)
 
 
-def _line_left_behind(home: str, lines: "tuple[AgentLine, ...]") -> "Optional[AgentLine]":
+def _line_left_behind(home: str, lines: tuple[AgentLine, ...]) -> AgentLine | None:
     """The line of an agent that is gone, by the files that an installation of the driver left."""
     here = [line for line in lines if os.path.exists(f"{home}/{line.places_file}")]
     if not here:

@@ -51,7 +51,11 @@ class Write:
         try:
             with open(self.path, encoding="utf-8") as file:
                 is_same = file.read() == self.content
-            return is_same and not os.path.islink(self.path) and os.stat(self.path).st_mode & 0o777 == self.mode
+            return (
+                is_same
+                and not os.path.islink(self.path)
+                and os.stat(self.path).st_mode & 0o777 == self.mode
+            )
         except (OSError, ValueError):
             return False
 
@@ -79,10 +83,12 @@ class Remove:
 
 @dataclass(frozen=True)
 class Move:
-    """A file is kept under another name, or is put back; ``is_divert``: dpkg is told, so that an upgrade writes to that name.
+    """A file is kept under another name, or is put back.
 
-    The path holds a file at every moment, also between this step and the next: an agent that finds no driver there
-    would run its services without asking the cluster.
+    ``is_divert``: dpkg is told, so that an upgrade writes to that name.
+
+    The path holds a file at every moment, also between this step and the next: an agent that finds
+    no driver there would run its services without asking the cluster.
     """
 
     path: str
@@ -113,7 +119,9 @@ class Move:
 
 @dataclass(frozen=True)
 class Undivert:
-    """dpkg is told that a path is no longer diverted, where the diverted file itself went with its package."""
+    """dpkg is told that a path is no longer diverted, where the diverted file itself went with its
+    package.
+    """
 
     path: str
 
@@ -147,7 +155,7 @@ class Link:
         os.replace(temporary, self.path)
 
 
-def _divert(words: "list[str]", path: str) -> None:
+def _divert(words: list[str], path: str) -> None:
     """Tells dpkg alone: the file is moved by us, without a moment in which there is none."""
     tried = ""
     # Before 1.19.1 dpkg-divert has no such word, and does not rename unless it is asked to.
@@ -161,11 +169,16 @@ def _divert(words: "list[str]", path: str) -> None:
 
 
 def _drop_compiled(path: str) -> None:
-    """Python 2 keeps the compiled text beside the source, and may take it for that of another one; Python 3 in a directory."""
+    """Python 2 keeps the compiled text beside the source, and may take it for that of another one;
+    Python 3 in a directory.
+    """
     if not path.endswith(".py"):
         return
     folder = os.path.join(os.path.dirname(path), "__pycache__")
-    for kept in [f"{path}c", *glob.glob(os.path.join(glob.escape(folder), f"{os.path.basename(path)[:-3]}.*.pyc"))]:
+    for kept in [
+        f"{path}c",
+        *glob.glob(os.path.join(glob.escape(folder), f"{os.path.basename(path)[:-3]}.*.pyc")),
+    ]:
         if os.path.exists(kept):
             os.unlink(kept)
     if os.path.isdir(folder) and not os.listdir(folder):

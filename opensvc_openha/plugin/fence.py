@@ -1,14 +1,16 @@
-"""The check-up before a takeover, for a service of a real agent: 0 only if the peer is out, or was fenced with success.
+"""The check-up before a takeover, for a service of a real agent: 0 only if the peer is out, or was
+fenced with success.
 
-The agents drop the exit code of a fencing command. So a callout is run here, and its exit code is ours; any other
-type is left to the agent, but only where our driver is in place, which has the agent end with an error.
+The agents drop the exit code of a fencing command. So a callout is run here, and its exit code is
+ours; any other type is left to the agent, but only where our driver is in place, which has the
+agent end with an error.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
-from typing import Mapping
+from collections.abc import Mapping
 
 from opensvc_openha.agent.actions.fencing import PeerKnowledge, Verdict, decide, knowledge_of
 from opensvc_openha.agent.config.service_file import Section, ServiceFile, parse_service_text
@@ -38,8 +40,10 @@ def fence_if_needed(agent: Agent, layout: Layout, svcname: str, env: Mapping[str
     service = _service(agent, svcname)
     peer = knowledge_of(env) or _ask_daemon(layout, service)
     verdict = decide(peer)
-    seen = f"peer is {peer.standing.value if peer.standing else 'not known'}, " \
-           f"its state is {peer.state.name if peer.state else 'not known'}"
+    seen = (
+        f"peer is {peer.standing.value if peer.standing else 'not known'}, "
+        f"its state is {peer.state.name if peer.state else 'not known'}"
+    )
     if verdict is Verdict.PEER_IS_OUT:
         return f"no fencing needed: {seen}"
     if verdict is Verdict.REFUSE:
@@ -64,11 +68,13 @@ def power_of_peer(agent: Agent, svcname: str, env: Mapping[str, str]) -> Power:
 def _service(agent: Agent, svcname: str) -> AgentService:
     service = next((each for each in read_services(agent) if each.svcname == svcname), None)
     if service is None or service.problem:
-        raise ConfigError(service.problem if service else f"no OpenHA service {svcname}", agent.etc_dir)
+        raise ConfigError(
+            service.problem if service else f"no OpenHA service {svcname}", agent.etc_dir
+        )
     return service
 
 
-def _steps(agent: Agent, service: AgentService) -> "list[FenceStep]":
+def _steps(agent: Agent, service: AgentService) -> list[FenceStep]:
     node = node_name().lower()
     file = parse_service_text(read_text(service.path), service.path, service.svcname, node)
     sections = [each for each in file.sections if each.group == "stonith"]

@@ -1,9 +1,11 @@
-"""What `openha agent install` and `remove` change on this node for one agent, and what `status` finds.
+"""What `openha agent install` and `remove` change on this node for one agent, and what `status`
+finds.
 
-Install: the stock driver is kept beside ours (diverted where dpkg owns it), with the shared file and where things are;
-the wrappers of each service of the cluster are made; the daemon learns where the agent keeps its statuses. Remove is
-the reverse, but for what the cluster still needs of services that it goes on with: their check-up scripts, which no agent
-writes. A service is never stopped or started by any of it.
+Install: the stock driver is kept beside ours (diverted where dpkg owns it), with the shared file
+and where things are; the wrappers of each service of the cluster are made; the daemon learns where
+the agent keeps its statuses. Remove is the reverse, but for what the cluster still needs of
+services that it goes on with: their check-up scripts, which no agent writes. A service is never
+stopped or started by any of it.
 """
 
 from __future__ import annotations
@@ -13,8 +15,8 @@ import json
 import os
 import shutil
 import subprocess
+from collections.abc import Collection
 from dataclasses import dataclass, replace
-from typing import Collection, Optional
 
 from opensvc_openha.agent.config.service_file import Section, parse_service_text
 from opensvc_openha.errors import ConfigError, RefusedError, SystemFault
@@ -35,12 +37,13 @@ MARK = openha_driver.MARK
 class AgentService:
     """A service of the agent that the cluster decides about; ``problem`` says why it can't.
 
-    ``svcname`` is the agent's name for it, with the namespace if it is in one; ``section`` is the one that names the cluster.
+    ``svcname`` is the agent's name for it, with the namespace if it is in one; ``section`` is the
+    one that names the cluster.
     """
 
     svcname: str
     cluster_name: str
-    nodes: "tuple[str, ...]"
+    nodes: tuple[str, ...]
     has_stonith: bool
     path: str
     problem: str = ""
@@ -61,12 +64,15 @@ class AgentService:
         return f"{layout.fence_dir}/{self.svcname.replace('/', '+')}"
 
 
-def plan_install(agent: Agent, layout: Layout, has_hook: bool = False) -> "list[Change]":
+def plan_install(agent: Agent, layout: Layout, has_hook: bool = False) -> list[Change]:
     """What is left to do until the agent drives this cluster."""
-    changes: "list[Change]" = []
+    changes: list[Change] = []
     if not os.path.exists(f"{layout.bin_dir}/service"):
         raise RefusedError(f"no cluster is installed in {layout.ez}: run `openha install` first")
-    wanted = [agent.line.cache_line(agent), *(_added_line(agent, name) for name in _read_former_added(agent))]
+    wanted = [
+        agent.line.cache_line(agent),
+        *(_added_line(agent, name) for name in _read_former_added(agent)),
+    ]
     missing = [line for line in wanted if line not in _agents_lines(layout)]
     if missing:
         changes.append(_with_lines(layout, missing, []))
@@ -80,16 +86,23 @@ def plan_install(agent: Agent, layout: Layout, has_hook: bool = False) -> "list[
     for svc in read_services(agent, has_hook):
         if not svc.problem:
             changes += _plan_scripts(agent, layout, svc)
-    changes += [Remove(path) for path, target in _stock_links(agent, layout).items() if _leads_to(path, target)]
+    changes += [
+        Remove(path)
+        for path, target in _stock_links(agent, layout).items()
+        if _leads_to(path, target)
+    ]
     return changes
 
 
-def _plan_scripts(agent: Agent, layout: Layout, svc: AgentService) -> "list[Change]":
-    texts = {kind: text.replace("@SVCNAME@", svc.svcname) for kind, text in _wrappers(agent, layout).items()}
+def _plan_scripts(agent: Agent, layout: Layout, svc: AgentService) -> list[Change]:
+    texts = {
+        kind: text.replace("@SVCNAME@", svc.svcname)
+        for kind, text in _wrappers(agent, layout).items()
+    }
     scripts = {svc.wrapper: texts["cluster"], svc.agents_check: texts["stonith"]}
     if svc.has_stonith:
         scripts[svc.fence_script(layout)] = texts["stonith"]
-    changes: "list[Change]" = []
+    changes: list[Change] = []
     for path, text in scripts.items():
         write = Write(path, text, 0o755)
         if not write.is_done:
@@ -99,16 +112,21 @@ def _plan_scripts(agent: Agent, layout: Layout, svc: AgentService) -> "list[Chan
     return changes
 
 
-def plan_fence_script(agent: Agent, layout: Layout, svc: AgentService) -> "list[Change]":
-    """The check-up script that the cluster keeps when the agent's place for it is the agent's again."""
+def plan_fence_script(agent: Agent, layout: Layout, svc: AgentService) -> list[Change]:
+    """The check-up script that the cluster keeps when the agent's place for it is the agent's
+    again.
+    """
     text = _wrappers(agent, layout)["stonith"].replace("@SVCNAME@", svc.svcname)
     write = Write(svc.fence_script(layout), text, 0o755)
     return [] if write.is_done else [write]
 
 
-def plan_remove(agent: Agent, layout: Layout, used: "Collection[str]" = ()) -> "list[Change]":
-    """What is left to do until the agent is as before; ``used`` are the scripts of services that stay in the cluster."""
-    changes: "list[Change]" = []
+def plan_remove(agent: Agent, layout: Layout, used: Collection[str] = ()) -> list[Change]:
+    """What is left to do until the agent is as before.
+
+    ``used`` are the scripts of services that stay in the cluster.
+    """
+    changes: list[Change] = []
     for name in [*agent.line.shipped, agent.line.shared, agent.line.places_file, *agent.line.hook]:
         path = f"{agent.home}/{name}"
         if name == agent.line.driver:
@@ -132,11 +150,17 @@ def plan_remove(agent: Agent, layout: Layout, used: "Collection[str]" = ()) -> "
     return changes
 
 
-def _plan_former_driver(agent: Agent, path: str) -> "list[Change]":
-    """The stock driver comes back in one go, unless an upgrade brought a newer one or the agent is gone."""
+def _plan_former_driver(agent: Agent, path: str) -> list[Change]:
+    """The stock driver comes back in one go, unless an upgrade brought a newer one or the agent is
+    gone.
+    """
     stock = path + STOCK_SUFFIX
-    is_ours, is_diverted, has_stock = _is_ours(path), _is_diverted(agent, path), os.path.exists(stock)
-    changes: "list[Change]" = []
+    is_ours, is_diverted, has_stock = (
+        _is_ours(path),
+        _is_diverted(agent, path),
+        os.path.exists(stock),
+    )
+    changes: list[Change] = []
     if has_stock and not agent.is_gone and (is_ours or is_diverted or not os.path.exists(path)):
         return [Move(path, stock, is_diverted, is_back=True)]
     if is_ours:
@@ -148,16 +172,26 @@ def _plan_former_driver(agent: Agent, path: str) -> "list[Change]":
     return changes
 
 
-def plan_stock_links(agent: Agent, layout: Layout) -> "list[Change]":
+def plan_stock_links(agent: Agent, layout: Layout) -> list[Change]:
     """What is left to do until the agent's own driver finds this cluster where it looks."""
-    return [Link(path, target) for path, target in _stock_links(agent, layout).items() if not os.path.lexists(path)]
+    return [
+        Link(path, target)
+        for path, target in _stock_links(agent, layout).items()
+        if not os.path.lexists(path)
+    ]
 
 
-def _stock_links(agent: Agent, layout: Layout) -> "dict[str, str]":
-    """The stock 1.8 looks into the newer layout where `openha` is on its PATH, as it is after `openha install`."""
+def _stock_links(agent: Agent, layout: Layout) -> dict[str, str]:
+    """The stock 1.8 looks into the newer layout where `openha` is on its PATH, as it is after
+    `openha install`.
+    """
     newer = fhs_layout(agent.root)
     is_usual_place = agent.home in {f"{agent.root}/{name}" for name in HOMES}
-    if agent.line.name != "1.8" or not is_usual_place or layout != tree_layout(f"{agent.root}{TREE_ROOT}"):
+    if (
+        agent.line.name != "1.8"
+        or not is_usual_place
+        or layout != tree_layout(f"{agent.root}{TREE_ROOT}")
+    ):
         return {}
     return {newer.monitor_file: layout.monitor_file, newer.services_dir: layout.services_dir}
 
@@ -171,17 +205,24 @@ def find_stock_limit(agent: Agent, layout: Layout) -> str:
     if agent.is_gone:
         return ""
     if agent.line.hook:
-        return "this agent has no driver of its own for the cluster: nothing refuses a start by hand any more"
+        return (
+            "this agent has no driver of its own for the cluster: nothing refuses a start by hand"
+            " any more"
+        )
     links = _stock_links(agent, layout)
-    if links and all(_leads_to(path, target) or not os.path.lexists(path) for path, target in links.items()):
+    if links and all(
+        _leads_to(path, target) or not os.path.lexists(path) for path, target in links.items()
+    ):
         return ""
     command = shutil.which("openha") if agent.line.name == "1.8" else None
     expected = fhs_layout() if command else tree_layout()
     if layout.conf_dir == expected.conf_dir:
         return ""
     why = f", since {command} is on the PATH" if command else ""
-    return (f"the agent's own driver looks for the cluster in {expected.conf_dir}{why}, and it is in {layout.conf_dir}:"
-            " it will say that the daemons are not running")
+    return (
+        f"the agent's own driver looks for the cluster in {expected.conf_dir}{why}, and it is in"
+        f" {layout.conf_dir}: it will say that the daemons are not running"
+    )
 
 
 def carry_out(change: Change) -> None:
@@ -192,7 +233,7 @@ def carry_out(change: Change) -> None:
         raise SystemFault(f"cannot {change.text}: {error.strerror or error}") from error
 
 
-def describe(agent: Agent, layout: Layout) -> "tuple[bool, str]":
+def describe(agent: Agent, layout: Layout) -> tuple[bool, str]:
     """Whether the agent drives this cluster with this package's driver, and that as a line."""
     path = f"{agent.home}/{agent.line.driver}"
     if agent.is_gone:
@@ -202,16 +243,29 @@ def describe(agent: Agent, layout: Layout) -> "tuple[bool, str]":
     if not os.path.exists(path):
         return False, f"the driver {path} is gone: run `openha agent install` again"
     if not _is_ours(path):
-        return False, f"an upgrade of the agent replaced the driver {path}: run `openha agent install` again"
+        return (
+            False,
+            f"an upgrade of the agent replaced the driver {path}: run `openha agent install` again",
+        )
     left = plan_install(agent, layout, has_hook(agent))
     if left:
-        return False, f"installed, but not as this package would ({left[0].text}): run `openha agent install` again"
+        return (
+            False,
+            (
+                f"installed, but not as this package would ({left[0].text}): run `openha agent"
+                " install` again"
+            ),
+        )
     return True, "installed"
 
 
 def is_in_place(agent: Agent) -> bool:
     """True if the agent loads this package's driver."""
-    return not agent.is_gone and _is_ours(f"{agent.home}/{agent.line.driver}") and _is_ours(f"{agent.home}/{agent.line.shared}")
+    return (
+        not agent.is_gone
+        and _is_ours(f"{agent.home}/{agent.line.driver}")
+        and _is_ours(f"{agent.home}/{agent.line.shared}")
+    )
 
 
 def has_hook(agent: Agent) -> bool:
@@ -219,8 +273,10 @@ def has_hook(agent: Agent) -> bool:
     return any(_is_ours(f"{agent.home}/{name}") for name in agent.line.hook)
 
 
-def read_services(agent: Agent, with_hook: "Optional[bool]" = None) -> "list[AgentService]":
-    """The services of the agent with an OpenHA resource, by name; a file that cannot be read is one with a problem.
+def read_services(agent: Agent, with_hook: bool | None = None) -> list[AgentService]:
+    """The services of the agent with an OpenHA resource, by name.
+
+    A file that cannot be read is one with a problem.
 
     ``with_hook``: whether the 2.1 knows [hb#N]; without it, what is installed says so.
     """
@@ -234,7 +290,7 @@ def read_services(agent: Agent, with_hook: "Optional[bool]" = None) -> "list[Age
     return _without_namesakes([found[name] for name in sorted(found)])
 
 
-def _service_files(agent: Agent, suffix: str) -> "dict[str, str]":
+def _service_files(agent: Agent, suffix: str) -> dict[str, str]:
     """Service by name, with its namespace where the agent has such, and its file."""
     found = {}
     for path in sorted(glob.glob(f"{glob.escape(agent.etc_dir)}/*{suffix}")):
@@ -248,43 +304,75 @@ def _service_files(agent: Agent, suffix: str) -> "dict[str, str]":
     return found
 
 
-def _without_namesakes(services: "list[AgentService]") -> "list[AgentService]":
-    """Two services under one name of the cluster: neither is believed, since it starts only one script."""
+def _without_namesakes(services: list[AgentService]) -> list[AgentService]:
+    """Two services under one name of the cluster: neither is believed, since it starts only one
+    script.
+    """
     checked = []
     for svc in services:
-        others = [each.svcname for each in services if each.cluster_name == svc.cluster_name and each is not svc and each.nodes]
+        others = [
+            each.svcname
+            for each in services
+            if each.cluster_name == svc.cluster_name and each is not svc and each.nodes
+        ]
         if others and svc.nodes and not svc.problem:
-            svc = replace(svc, problem=f"{svc.path}: [{svc.section}] name: {svc.cluster_name} is also the name of "
-                                       f"{' and '.join(others)}: the cluster knows one service by a name")
+            svc = replace(
+                svc,
+                problem=(
+                    f"{svc.path}: [{svc.section}] name: {svc.cluster_name} is also the name of "
+                    f"{' and '.join(others)}: the cluster knows one service by a name"
+                ),
+            )
         checked.append(svc)
     return checked
 
 
-def _read_service(agent: Agent, svcname: str, path: str, knows_hb: bool) -> Optional[AgentService]:
+def _read_service(agent: Agent, svcname: str, path: str, knows_hb: bool) -> AgentService | None:
     name = svcname.rpartition("/")[2]
     try:
         with open(path, encoding="utf-8") as text:
             file = parse_service_text(text.read(), path, name, node_name().lower())
-        resources = [each for each in file.sections if _is_openha(agent, each) and not each.boolean("disable")]
+        resources = [
+            each
+            for each in file.sections
+            if _is_openha(agent, each) and not each.boolean("disable")
+        ]
         if not resources:
             return None
         section = resources[0]
-        problem = "" if len(file.nodes) == 2 else f"{path}: nodes: expected two, found {len(file.nodes)}"
+        problem = (
+            "" if len(file.nodes) == 2 else f"{path}: nodes: expected two, found {len(file.nodes)}"
+        )
         if len(resources) > 1:
             named = ", ".join(f"[{each.name}]" for each in resources)
-            problem = f"{path}: {named}: one section alone can say what the cluster calls the service"
+            problem = (
+                f"{path}: {named}: one section alone can say what the cluster calls the service"
+            )
         if section.group == "hb" and not knows_hb:
-            what = "".join(f", {key} = {section.text(key)}" for key in ("name",) if section.text(key))
-            problem = (f"{path}: [{section.name}] is ignored by the agent {agent.line.name}, which would start the service on"
-                       f" both nodes: write [app#hb] with type = openha{what} instead, or install with --hb-section")
+            what = "".join(
+                f", {key} = {section.text(key)}" for key in ("name",) if section.text(key)
+            )
+            problem = (
+                f"{path}: [{section.name}] is ignored by the agent {agent.line.name}, which would"
+                f" start the service on both nodes: write [app#hb] with type = openha{what}"
+                " instead, or install with --hb-section"
+            )
         if agent.line.hook and file.default.text("orchestrate", "no") != "no":
             problem = f"{path}: orchestrate must be no: the agent's own daemon would decide too"
-        stonith = any(each.group == "stonith" and not each.boolean("disable") for each in file.sections)
+        stonith = any(
+            each.group == "stonith" and not each.boolean("disable") for each in file.sections
+        )
         first = {node.lower() for node in file.default.words("autostart_node")}
         nodes = tuple(sorted(file.nodes, key=lambda node: node.lower() not in first))
-        return AgentService(svcname, section.text("name", name), nodes, stonith, path, problem, section.name)
+        return AgentService(
+            svcname, section.text("name", name), nodes, stonith, path, problem, section.name
+        )
     except (ConfigError, OSError, ValueError) as error:
-        return AgentService(svcname, name, (), False, path, str(error)) if _mentions_openha(path) else None
+        return (
+            AgentService(svcname, name, (), False, path, str(error))
+            if _mentions_openha(path)
+            else None
+        )
 
 
 def _is_openha(agent: Agent, section: Section) -> bool:
@@ -299,10 +387,12 @@ def _mentions_openha(path: str) -> bool:
         return False
 
 
-def read_added(agent: Agent, layout: Layout) -> "list[str]":
-    """The services that the installation added to the cluster, and that `remove` takes out again."""
+def read_added(agent: Agent, layout: Layout) -> list[str]:
+    """The services that the installation added to the cluster, and that `remove` takes out
+    again.
+    """
     prefix = _added_line(agent, "")
-    found = [line[len(prefix):] for line in _agents_lines(layout) if line.startswith(prefix)]
+    found = [line[len(prefix) :] for line in _agents_lines(layout) if line.startswith(prefix)]
     return sorted({*found, *_read_former_added(agent)})
 
 
@@ -311,7 +401,9 @@ def _added_line(agent: Agent, name: str) -> str:
 
 
 def note_added(agent: Agent, layout: Layout, name: str) -> None:
-    """Remembers that this service was added by the installation, for as long as it is in the cluster."""
+    """Remembers that this service was added by the installation, for as long as it is in the
+    cluster.
+    """
     line = _added_line(agent, name)
     if line not in _agents_lines(layout):
         carry_out(_with_lines(layout, [line], []))
@@ -324,7 +416,7 @@ def note_removed(agent: Agent, layout: Layout, name: str) -> None:
         carry_out(_with_lines(layout, [], [line]))
 
 
-def _read_former_added(agent: Agent) -> "list[str]":
+def _read_former_added(agent: Agent) -> list[str]:
     """What an earlier version kept beside the driver."""
     try:
         with open(f"{agent.home}/{agent.line.places_file}", encoding="utf-8") as file:
@@ -333,13 +425,13 @@ def _read_former_added(agent: Agent) -> "list[str]":
         return []
 
 
-def _places_text(places: "dict[str, object]") -> str:
+def _places_text(places: dict[str, object]) -> str:
     return json.dumps(places, indent=1, sort_keys=True) + "\n"
 
 
-def _files(agent: Agent, layout: Layout, with_hook: bool) -> "dict[str, str]":
+def _files(agent: Agent, layout: Layout, with_hook: bool) -> dict[str, str]:
     """Path below the agent's home to content. The driver comes last: it needs the others."""
-    places: "dict[str, object]" = {
+    places: dict[str, object] = {
         "service_command": f"{layout.bin_dir}/service",
         "control_socket": layout.control_socket,
         "lock_file": layout.lock_file,
@@ -348,8 +440,10 @@ def _files(agent: Agent, layout: Layout, with_hook: bool) -> "dict[str, str]":
         "line": agent.line.name,
     }
     with open(openha_driver.__file__, encoding="utf-8") as file:
-        files = {agent.line.shared: _marked(file.read()),
-                 agent.line.places_file: _places_text(places)}
+        files = {
+            agent.line.shared: _marked(file.read()),
+            agent.line.places_file: _places_text(places),
+        }
     shipped = {**agent.line.shipped, **(agent.line.hook if with_hook else {})}
     for name, source in shipped.items():
         with open(shipped_path("resources", source), encoding="utf-8") as file:
@@ -357,8 +451,12 @@ def _files(agent: Agent, layout: Layout, with_hook: bool) -> "dict[str, str]":
     return files
 
 
-def _wrappers(agent: Agent, layout: Layout) -> "dict[str, str]":
-    root = f" --agent-root {agent.root or agent.home}" if agent.root or not agent.home.startswith(("/opt/", "/usr/")) else ""
+def _wrappers(agent: Agent, layout: Layout) -> dict[str, str]:
+    root = (
+        f" --agent-root {agent.root or agent.home}"
+        if agent.root or not agent.home.startswith(("/opt/", "/usr/"))
+        else ""
+    )
     return dict(agent.line.wrappers(agent, f"{layout.bin_dir}/openha agent{root}"))
 
 
@@ -378,24 +476,33 @@ def _is_foreign_script(path: str) -> bool:
     return os.path.isfile(path) and not os.path.islink(path) and not _is_ours(path)
 
 
-def _made_wrappers(agent: Agent) -> "list[str]":
+def _made_wrappers(agent: Agent) -> list[str]:
     """Every wrapper of ours, also of services that are gone."""
     places = [agent.etc_dir]
     if agent.line.has_namespaces:
         places += sorted(glob.glob(f"{glob.escape(agent.etc_dir)}/namespaces/*/svc"))
-    paths = [path for place in places for kind in openha_driver.WRAPPERS
-             for path in sorted(glob.glob(f"{glob.escape(place)}/*.{kind}"))]
+    paths = [
+        path
+        for place in places
+        for kind in openha_driver.WRAPPERS
+        for path in sorted(glob.glob(f"{glob.escape(place)}/*.{kind}"))
+    ]
     return [path for path in paths if not os.path.islink(path) and _is_ours(path)]
 
 
-def _fence_scripts(agent: Agent, layout: Layout) -> "list[str]":
+def _fence_scripts(agent: Agent, layout: Layout) -> list[str]:
     """Every check-up script of ours that calls this agent."""
-    call = _wrappers(agent, layout)["stonith"].rstrip().rpartition("\n")[2].partition("@SVCNAME@")[0]
-    return [path for path in sorted(glob.glob(f"{glob.escape(layout.fence_dir)}/*"))
-            if _is_ours(path) and contains(path, f"\n{call}")]
+    call = (
+        _wrappers(agent, layout)["stonith"].rstrip().rpartition("\n")[2].partition("@SVCNAME@")[0]
+    )
+    return [
+        path
+        for path in sorted(glob.glob(f"{glob.escape(layout.fence_dir)}/*"))
+        if _is_ours(path) and contains(path, f"\n{call}")
+    ]
 
 
-def _agents_lines(layout: Layout) -> "list[str]":
+def _agents_lines(layout: Layout) -> list[str]:
     try:
         with open(layout.agents_file, encoding="utf-8") as file:
             return file.read().splitlines()
@@ -403,16 +510,28 @@ def _agents_lines(layout: Layout) -> "list[str]":
         return []
 
 
-def _with_lines(layout: Layout, more: "list[str]", less: "list[str]") -> Change:
-    """The step after which the file of agents has these lines more and those less; an empty file goes."""
+def _with_lines(layout: Layout, more: list[str], less: list[str]) -> Change:
+    """The step after which the file of agents has these lines more and those less.
+
+    An empty file goes.
+    """
     lines = [*[line for line in _agents_lines(layout) if line not in less], *more]
-    return Write(layout.agents_file, "".join(f"{line}\n" for line in lines)) if lines else Remove(layout.agents_file)
+    return (
+        Write(layout.agents_file, "".join(f"{line}\n" for line in lines))
+        if lines
+        else Remove(layout.agents_file)
+    )
 
 
 def _is_owned_by_dpkg(agent: Agent, path: str) -> bool:
     if agent.root or shutil.which("dpkg") is None:
         return False
-    return subprocess.run(["dpkg", "-S", path], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0
+    return (
+        subprocess.run(
+            ["dpkg", "-S", path], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ).returncode
+        == 0
+    )
 
 
 def _is_diverted(agent: Agent, path: str) -> bool:

@@ -1,13 +1,14 @@
-"""What the resources of a service of a real agent are on this node, whatever the cluster says of the service.
+"""What the resources of a service of a real agent are on this node, whatever the cluster says of
+the service.
 
-The node daemon asks for it by `<svc>.cluster status` when it starts and finds that the service may still run here.
+The node daemon asks for it by `<svc>.cluster status` when it starts and finds that the service may
+still run here.
 """
 
 from __future__ import annotations
 
 import json
 import subprocess
-from typing import Optional
 
 from opensvc_openha.core.timing import PROBE_LIMIT_S
 from opensvc_openha.plugin.agent import Agent
@@ -18,11 +19,18 @@ _EXIT_CODES = {"up": 0, "down": 1, "n/a": 3}
 _ANY_OTHER = 2
 
 
-def avail_status(agent: Agent, svcname: str) -> "tuple[str, int]":
-    """The agent's word for it, and the exit code: 0 up, 1 down, 3 nothing to look at, 2 anything else."""
+def avail_status(agent: Agent, svcname: str) -> tuple[str, int]:
+    """The agent's word for it, and the exit code: 0 up, 1 down, 3 nothing to look at, 2 anything
+    else.
+    """
     try:
-        done = subprocess.run(agent.line.probe(agent, svcname), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                              stderr=subprocess.DEVNULL, timeout=PROBE_LIMIT_S)
+        done = subprocess.run(
+            agent.line.probe(agent, svcname),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            timeout=PROBE_LIMIT_S,
+        )
     except (OSError, subprocess.TimeoutExpired):
         return UNKNOWN, _ANY_OTHER
     word = _read_avail(done.stdout.decode("utf-8", "replace"))
@@ -30,23 +38,32 @@ def avail_status(agent: Agent, svcname: str) -> "tuple[str, int]":
 
 
 def find_blindness(agent: Agent, service: AgentService) -> str:
-    """Why the agent does not see the section that hands the service to the cluster; empty if it does.
+    """Why the agent does not see the section that hands the service to the cluster.
+
+    Empty if it does.
 
     Only where a hook makes the agent see it, which not every interpreter loads.
     """
     if not agent.line.hook or service.problem or not service.section.startswith("hb"):
         return ""
     try:
-        done = subprocess.run(agent.line.probe(agent, service.svcname), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                              stderr=subprocess.PIPE, timeout=PROBE_LIMIT_S)
+        done = subprocess.run(
+            agent.line.probe(agent, service.svcname),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=PROBE_LIMIT_S,
+        )
         found = _read_object(done.stdout.decode("utf-8", "replace"))
         seen = found.get("resources") if found is not None else None
     except (OSError, subprocess.TimeoutExpired):
         seen = None
     if isinstance(seen, dict) and service.section in seen:
         return ""
-    return (f"{service.path}: the agent does not see [{service.section}], and would start the service on both nodes: its"
-            " Python loads no usercustomize; write [app#hb] with type = openha instead")
+    return (
+        f"{service.path}: the agent does not see [{service.section}], and would start the service"
+        " on both nodes: its Python loads no usercustomize; write [app#hb] with type = openha"
+        " instead"
+    )
 
 
 def _read_avail(text: str) -> str:
@@ -56,7 +73,7 @@ def _read_avail(text: str) -> str:
     return UNKNOWN
 
 
-def _read_object(text: str) -> "Optional[dict[str, object]]":
+def _read_object(text: str) -> dict[str, object] | None:
     """The agents print other lines before the JSON object."""
     begin = text.find("{")
     try:

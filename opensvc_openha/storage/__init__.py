@@ -1,1 +1,3 @@
-"""Files that outlive a process: configuration, states, keys, history, and what fencing has to remember."""
+"""Files that outlive a process: configuration, states, keys, history, and what fencing has to
+remember.
+"""

@@ -1,7 +1,8 @@
-"""Reads openha.conf and the nodes, monitor and services files into one ClusterSpec, and edits them under a lock.
+"""Reads openha.conf and the nodes, monitor and services files into one ClusterSpec, and edits them
+under a lock.
 
-A mistake in a file is a ConfigError with file and line. An edit replaces the file in one go; what it does not
-understand (comments, blank lines) it keeps.
+A mistake in a file is a ConfigError with file and line. An edit replaces the file in one go; what
+it does not understand (comments, blank lines) it keeps.
 """
 
 from __future__ import annotations
@@ -9,10 +10,17 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Callable, Iterator, Optional
 
-from opensvc_openha.core.model import LEGACY_SERVICES_MAX, ClusterSpec, LinkSpec, Profile, ServiceSpec, Wire
+from opensvc_openha.core.model import (
+    LEGACY_SERVICES_MAX,
+    ClusterSpec,
+    LinkSpec,
+    Profile,
+    ServiceSpec,
+    Wire,
+)
 from opensvc_openha.core.timing import FAST_TIMEOUT_MIN_S
 from opensvc_openha.errors import ConfigError, SystemFault
 from opensvc_openha.formats.conf_lines import read_lines
@@ -36,35 +44,54 @@ def read_options(layout: Layout) -> Options:
     return parse_options(read_text(path), path) if os.path.exists(path) else Options(path=path)
 
 
-def read_nodes(layout: Layout) -> "tuple[str, ...]":
+def read_nodes(layout: Layout) -> tuple[str, ...]:
     """Names of the two nodes."""
-    return parse_nodes(_text(layout.nodes_file, "list both nodes in it, one a line"), layout.nodes_file)
+    return parse_nodes(
+        _text(layout.nodes_file, "list both nodes in it, one a line"), layout.nodes_file
+    )
 
 
-def read_services(layout: Layout) -> "tuple[ServiceSpec, ...]":
+def read_services(layout: Layout) -> tuple[ServiceSpec, ...]:
     """Services as configured; none if there is no such file yet."""
     if not os.path.exists(layout.services_file):
         return ()
     return parse_services(read_text(layout.services_file), layout.services_file)
 
 
-def parse_links(text: str, layout: Layout, options: Options, *, need_both_ways: bool = True) -> "tuple[LinkSpec, ...]":
-    """The heartbeat links in a text of the monitor file, completed and checked with what openha.conf says of them.
+def parse_links(
+    text: str, layout: Layout, options: Options, *, need_both_ways: bool = True
+) -> tuple[LinkSpec, ...]:
+    """The heartbeat links in a text of the monitor file, completed and checked with what
+    openha.conf says of them.
 
     ``need_both_ways`` False is for a file in the making.
     """
     path = layout.monitor_file
-    links = parse_monitor(text, path, read_nodes(layout), need_both_ways=need_both_ways, complete=options.complete_link)
+    links = parse_monitor(
+        text,
+        path,
+        read_nodes(layout),
+        need_both_ways=need_both_ways,
+        complete=options.complete_link,
+    )
     if need_both_ways:
         options.check_links(links)
     if options.timing.profile is Profile.FAST:
         for link in links:
             if link.timeout_s < FAST_TIMEOUT_MIN_S:
-                raise ConfigError(f"timeout {link.timeout_s:g} of {link.link_id} is too short: with profile = fast at least"
-                                  f" {FAST_TIMEOUT_MIN_S:g} s, three beats", path, link.line)
+                raise ConfigError(
+                    f"timeout {link.timeout_s:g} of {link.link_id} is too short: with profile ="
+                    f" fast at least {FAST_TIMEOUT_MIN_S:g} s, three beats",
+                    path,
+                    link.line,
+                )
             if link.wire is Wire.LEGACY:
-                raise options.error(f"profile = fast, and {link.link_id} has wire = legacy: a C OpenHA sends one beat a second:"
-                                    " write profile = tutorial", "timing", "profile")
+                raise options.error(
+                    f"profile = fast, and {link.link_id} has wire = legacy: a C OpenHA sends one"
+                    " beat a second: write profile = tutorial",
+                    "timing",
+                    "profile",
+                )
     return links
 
 
@@ -74,23 +101,35 @@ def has_links(layout: Layout) -> bool:
     return os.path.exists(path) and bool(list(read_lines(read_text(path), path)))
 
 
-def read_cluster(layout: Layout, options: "Optional[Options]" = None) -> ClusterSpec:
+def read_cluster(layout: Layout, options: Options | None = None) -> ClusterSpec:
     """The whole configuration as this node sees it; ``options`` if they were read already."""
     options = read_options(layout) if options is None else options
     nodes = read_nodes(layout)
     here = own_name(layout, nodes)
     peer = nodes[0] if nodes[1] == here else nodes[1]
-    links = parse_links(_text(layout.monitor_file, "describe the heartbeat links in it"), layout, options)
+    links = parse_links(
+        _text(layout.monitor_file, "describe the heartbeat links in it"), layout, options
+    )
     services = read_services(layout)
     options.check_services(services)
     spelling = {name.lower(): name for name in nodes}
     services = tuple(
-        replace(svc, primary=spelling.get(svc.primary.lower(), svc.primary),
-                secondary=spelling.get(svc.secondary.lower(), svc.secondary))
+        replace(
+            svc,
+            primary=spelling.get(svc.primary.lower(), svc.primary),
+            secondary=spelling.get(svc.secondary.lower(), svc.secondary),
+        )
         for svc in options.complete_services(services)
     )
-    spec = ClusterSpec(here, peer, links, services, options.timing.profile, options.timing.fence_time_s,
-                       options.fencing)
+    spec = ClusterSpec(
+        here,
+        peer,
+        links,
+        services,
+        options.timing.profile,
+        options.timing.fence_time_s,
+        options.fencing,
+    )
     check_count(spec, layout.services_file)
     for svc in spec.own_services:
         check_fence(svc, layout.services_file, options)
@@ -103,37 +142,55 @@ def check_count(spec: ClusterSpec, path: str) -> None:
     legacy = [link.link_id for link in spec.senders if link.wire is Wire.LEGACY]
     if legacy and count > LEGACY_SERVICES_MAX:
         raise ConfigError(
-            f"{count} services on this node, and the original's heartbeat holds {LEGACY_SERVICES_MAX}:"
-            f" no more are possible while {', '.join(legacy)} has wire = legacy",
+            f"{count} services on this node, and the original's heartbeat holds"
+            f" {LEGACY_SERVICES_MAX}: no more are possible while {', '.join(legacy)} has wire ="
+            " legacy",
             path,
         )
 
 
 def check_fence(svc: ServiceSpec, path: str, options: Options) -> None:
-    """Raises ConfigError for a service whose check-up script proves nothing, where the profile relies on it."""
+    """Raises ConfigError for a service whose check-up script proves nothing, where the profile
+    relies on it.
+    """
     if options.timing.profile is Profile.FAST and not svc.is_fenced:
         place = f"{path}:{svc.line}" if svc.line else path
         raise options.error(
-            f"profile = fast needs a check-up script that fences the peer, and that of service {svc.name} is {svc.check}"
-            f" ({place}): give the service one that fences, or write profile = tutorial", "timing", "profile")
+            "profile = fast needs a check-up script that fences the peer, and that of service"
+            f" {svc.name} is {svc.check} ({place}): give the service one that fences, or write"
+            " profile = tutorial",
+            "timing",
+            "profile",
+        )
 
 
-def own_name(layout: Layout, nodes: "tuple[str, ...]") -> str:
+def own_name(layout: Layout, nodes: tuple[str, ...]) -> str:
     """This node as the nodes file spells it; ConfigError if it is none of them."""
     for name in nodes:
         if name.lower() == node_name().lower():
             return name
-    raise ConfigError(f"this node is named {node_name()}, but the nodes are {' and '.join(nodes)}", layout.nodes_file)
+    raise ConfigError(
+        f"this node is named {node_name()}, but the nodes are {' and '.join(nodes)}",
+        layout.nodes_file,
+    )
 
 
-def fingerprint(layout: Layout) -> "tuple[object, ...]":
+def fingerprint(layout: Layout) -> tuple[object, ...]:
     """Changes whenever one of the files is edited or replaced."""
-    paths = (layout.nodes_file, layout.monitor_file, layout.services_file, layout.options_file, layout.key_file)
+    paths = (
+        layout.nodes_file,
+        layout.monitor_file,
+        layout.services_file,
+        layout.options_file,
+        layout.key_file,
+    )
     return tuple(_stat(path) for path in paths)
 
 
 def edit(layout: Layout, path: str, change: Callable[[str], str]) -> None:
-    """Replaces the text of a configuration file by what ``change`` makes of it, one editor at a time."""
+    """Replaces the text of a configuration file by what ``change`` makes of it, one editor at a
+    time.
+    """
     with edit_lock(layout):
         old = read_text(path) if os.path.exists(path) else ""
         new = change(old)
@@ -150,7 +207,10 @@ def edit(layout: Layout, path: str, change: Callable[[str], str]) -> None:
 
 @contextlib.contextmanager
 def edit_lock(layout: Layout) -> Iterator[None]:
-    """Held by whoever edits the configuration; SystemFault if somebody else holds it for too long."""
+    """Held by whoever edits the configuration.
+
+    SystemFault if somebody else holds it for too long.
+    """
     make_dir(layout.proc_dir)
     path = f"{layout.proc_dir}/edit.lock"
     try:
@@ -172,8 +232,10 @@ def _lock(handle: int, path: str) -> None:
             return
         except OSError as error:
             if clock.monotonic() >= give_up:
-                raise SystemFault(f"another command edits the configuration for more than {_EDIT_WAIT_S:g} s and holds {path}: "
-                                  f"{error.strerror}") from error
+                raise SystemFault(
+                    f"another command edits the configuration for more than {_EDIT_WAIT_S:g} s and"
+                    f" holds {path}: {error.strerror}"
+                ) from error
         clock.pause(_EDIT_LOOK_S)
 
 

@@ -1,13 +1,13 @@
-"""Why a service is where it is: made of the history, the daemon's status if one answers, and the STATE file if none does.
+"""Why a service is where it is: made of the history, the daemon's status if one answers, and the
+STATE file if none does.
 
-Pure: facts in, an explanation out. It repeats what was recorded when it was decided and never works a decision out again;
-the advice alone follows from the state.
+Pure: facts in, an explanation out. It repeats what was recorded when it was decided and never works
+a decision out again; the advice alone follows from the state.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Optional
 
 from opensvc_openha.core.events import ScriptKind
 from opensvc_openha.core.model import ALWAYS_TRUE, ServiceSpec
@@ -15,31 +15,40 @@ from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import NodeStatus, PeerStanding, Sight
 from opensvc_openha.storage.history_file import Entry, EntryKind
 
-_ON_THE_WAY = frozenset({ServiceState.START_READY.name, ServiceState.STARTING.name, ServiceState.STOPPING.name})
+_ON_THE_WAY = frozenset(
+    {ServiceState.START_READY.name, ServiceState.STARTING.name, ServiceState.STOPPING.name}
+)
 _SET_OFF = frozenset({ServiceState.START_READY.name, ServiceState.STOPPING.name})
-_OF_SERVICES = frozenset({EntryKind.SERVICE, EntryKind.SCRIPT, EntryKind.COMMAND, EntryKind.MONITOR})
+_OF_SERVICES = frozenset(
+    {EntryKind.SERVICE, EntryKind.SCRIPT, EntryKind.COMMAND, EntryKind.MONITOR}
+)
 _LEADS_IN_S = 1.0
 CONTEXT_S = 60.0
 """Entries of links, peer and node so long before a change are shown with it."""
 
 _PARTS = "parts of it may be in use there until it is frozen as stopped"
 SCRIPT_NAMES = {
-    ScriptKind.CHECK.value: "check-up script", ScriptKind.START.value: "start script", ScriptKind.STOP.value: "stop script",
+    ScriptKind.CHECK.value: "check-up script",
+    ScriptKind.START.value: "start script",
+    ScriptKind.STOP.value: "stop script",
     ScriptKind.PROBE.value: "wrapper's status",
 }
 
 
 @dataclass(frozen=True)
 class Facts:
-    """All that is known when somebody asks. ``status`` is None where no daemon answers, and ``no_daemon`` says why."""
+    """All that is known when somebody asks.
+
+    ``status`` is None where no daemon answers, and ``no_daemon`` says why.
+    """
 
     service: str
     node: str
     peer: str
-    spec: Optional[ServiceSpec]
-    entries: "tuple[Entry, ...]"
-    context: "tuple[Entry, ...]"
-    status: Optional[NodeStatus]
+    spec: ServiceSpec | None
+    entries: tuple[Entry, ...]
+    context: tuple[Entry, ...]
+    status: NodeStatus | None
     no_daemon: str
     stored: str
     running_script: str
@@ -54,7 +63,7 @@ class Step:
 
     entry: Entry
     text: str
-    took_s: Optional[float]
+    took_s: float | None
 
 
 @dataclass(frozen=True)
@@ -68,32 +77,36 @@ class Explanation:
     state: str
     peer_state: str
     peer_standing: str
-    since: Optional[float]
+    since: float | None
     cause: str
     """What set the last change off, where the reason only tells how it ended."""
     reason: str
     rule: str
     no_daemon: str
-    warnings: "tuple[str, ...]"
-    steps: "tuple[Step, ...]"
-    decision: Optional[Entry]
-    ruled_out: "tuple[str, ...]"
+    warnings: tuple[str, ...]
+    steps: tuple[Step, ...]
+    decision: Entry | None
+    ruled_out: tuple[str, ...]
     waits_for: str
-    advice: "tuple[str, ...]"
+    advice: tuple[str, ...]
 
 
-def moves_of(entries: "tuple[Entry, ...]", service: str) -> "tuple[Entry, ...]":
+def moves_of(entries: tuple[Entry, ...], service: str) -> tuple[Entry, ...]:
     """The changes of the service's state; that a restarted daemon found it unchanged is none."""
-    moves: "list[Entry]" = []
+    moves: list[Entry] = []
     for entry in entries:
-        if entry.kind is not EntryKind.SERVICE or entry.name != service or entry.new not in ServiceState.__members__:
+        if (
+            entry.kind is not EntryKind.SERVICE
+            or entry.name != service
+            or entry.new not in ServiceState.__members__
+        ):
             continue
         if entry.old or not moves or moves[-1].new != entry.new:
             moves.append(entry)
     return tuple(moves)
 
 
-def episode(entries: "tuple[Entry, ...]", service: str) -> "tuple[Entry, ...]":
+def episode(entries: tuple[Entry, ...], service: str) -> tuple[Entry, ...]:
     """The entries that led from the last resting state to the present one."""
     moves = moves_of(entries, service)
     if not moves:
@@ -103,7 +116,11 @@ def episode(entries: "tuple[Entry, ...]", service: str) -> "tuple[Entry, ...]":
         first -= 1
     begin = entries.index(moves[first])
     # The command that set it off, and the script whose end it was.
-    while begin and entries[begin - 1].kind is not EntryKind.SERVICE and _is_close(entries[begin - 1], entries[begin]):
+    while (
+        begin
+        and entries[begin - 1].kind is not EntryKind.SERVICE
+        and _is_close(entries[begin - 1], entries[begin])
+    ):
         begin -= 1
     return entries[begin:]
 
@@ -125,10 +142,14 @@ def explain(facts: Facts) -> Explanation:
     moves = moves_of(way, facts.service)
     last = moves[-1] if moves else None
     state = _state(facts, last)
-    role = "" if facts.spec is None else "primary" if facts.spec.primary == facts.node else "secondary"
+    role = (
+        "" if facts.spec is None else "primary" if facts.spec.primary == facts.node else "secondary"
+    )
     peer_state = "" if now is None or now.peer_state is None else now.peer_state.name
     seeing = [entry for entry in moves if entry.sight is not None]
-    decision = next((entry for entry in seeing if entry.new in _ON_THE_WAY), seeing[0] if seeing else None)
+    decision = next(
+        (entry for entry in seeing if entry.new in _ON_THE_WAY), seeing[0] if seeing else None
+    )
     reason = now.reason if now is not None else "" if last is None else last.reason
     return Explanation(
         service=facts.service,
@@ -137,13 +158,19 @@ def explain(facts: Facts) -> Explanation:
         role=role,
         state=state,
         peer_state=peer_state,
-        peer_standing="" if status is None else f"{status.peer_standing.value}: {status.peer_reason}",
+        peer_standing=(
+            "" if status is None else f"{status.peer_standing.value}: {status.peer_reason}"
+        ),
         since=now.since if now is not None else None if last is None else last.at,
         cause=_cause(moves, state),
         reason=reason,
         rule="" if last is None else last.rule,
         no_daemon=_end_of_daemon(facts),
-        warnings=() if status is None else tuple(text for text in status.warnings if "no fencing" not in text),
+        warnings=(
+            ()
+            if status is None
+            else tuple(text for text in status.warnings if "no fencing" not in text)
+        ),
         steps=_steps(way, moves, facts),
         decision=decision,
         ruled_out=_ruled_out(way, decision, facts.spec),
@@ -152,7 +179,7 @@ def explain(facts: Facts) -> Explanation:
     )
 
 
-def _cause(moves: "tuple[Entry, ...]", state: str) -> str:
+def _cause(moves: tuple[Entry, ...], state: str) -> str:
     """What set a start or stop off; only where it succeeded, since a failure tells more."""
     if state in _ON_THE_WAY or "FAILED" in state:
         return ""
@@ -160,7 +187,7 @@ def _cause(moves: "tuple[Entry, ...]", state: str) -> str:
     return next((entry.reason for entry in reversed(changes) if entry.new in _SET_OFF), "")
 
 
-def _state(facts: Facts, last: Optional[Entry]) -> str:
+def _state(facts: Facts, last: Entry | None) -> str:
     now = None if facts.status is None else facts.status.service(facts.service)
     if now is not None and now.own_state is not None:
         return now.own_state.name
@@ -173,21 +200,27 @@ def _end_of_daemon(facts: Facts) -> str:
     if not facts.no_daemon or not ends:
         return facts.no_daemon
     if ends[-1].new == "STARTED":
-        return f"{facts.no_daemon}; the last one ended without a word: killed, crashed, or the machine went down"
+        return (
+            f"{facts.no_daemon}; the last one ended without a word: killed, crashed, or the machine"
+            " went down"
+        )
     by = [entry for entry in facts.context if entry.kind is EntryKind.COMMAND and not entry.name]
-    return f"{facts.no_daemon}; the last one ended: {by[-1].new if by else ends[-1].reason}{f', {by[-1].reason}' if by else ''}"
+    return (
+        f"{facts.no_daemon}; the last one ended:"
+        f" {by[-1].new if by else ends[-1].reason}{f', {by[-1].reason}' if by else ''}"
+    )
 
 
-def _steps(way: "tuple[Entry, ...]", moves: "tuple[Entry, ...]", facts: Facts) -> "tuple[Step, ...]":
+def _steps(way: tuple[Entry, ...], moves: tuple[Entry, ...], facts: Facts) -> tuple[Step, ...]:
     """The way, with what happened to links, peer and node meanwhile and shortly before."""
     if not way:
         return ()
     ours = {entry.number for entry in way}
     ends = way[-1] if facts.status is not None else facts.context[-1] if facts.context else way[-1]
     steps = []
-    entered: Optional[Entry] = None
+    entered: Entry | None = None
     for entry in facts.context or way:
-        is_near = -CONTEXT_S <= entry.seconds_after(way[0]) and entry.seconds_after(ends) <= 0
+        is_near = entry.seconds_after(way[0]) >= -CONTEXT_S and entry.seconds_after(ends) <= 0
         is_ours = entry.number in ours
         if not is_ours and (entry.kind in _OF_SERVICES or not is_near):
             continue
@@ -210,7 +243,10 @@ def describe(entry: Entry) -> str:
         return f"peer {entry.name}: {change}: {entry.reason}"
     if entry.kind is EntryKind.SCRIPT:
         took = "" if entry.took_s is None else f" after {entry.took_s:.2f} s"
-        return f"{SCRIPT_NAMES.get(entry.old, entry.old)} of {entry.name}: {entry.new}{took}: {entry.reason}"
+        return (
+            f"{SCRIPT_NAMES.get(entry.old, entry.old)} of {entry.name}: {entry.new}{took}:"
+            f" {entry.reason}"
+        )
     if entry.kind is EntryKind.COMMAND:
         what = f"{entry.old} {entry.new}" if entry.old else entry.new
         return f"command {what}{f' for {entry.name}' if entry.name else ''}: {entry.reason}"
@@ -221,39 +257,73 @@ def describe(entry: Entry) -> str:
     return f"{entry.kind.value} {entry.name}: {entry.new}: {entry.reason}"
 
 
-def sight_lines(sight: Sight) -> "tuple[str, ...]":
+def sight_lines(sight: Sight) -> tuple[str, ...]:
     """What was seen on each link, and how late the node itself was."""
     lines = []
     for link in sight.links:
-        heard = "never heard" if link.silence_s is None else f"last beat {link.silence_s:.2f} s before"
-        limit = "not waited for: the peer had said that it cannot send there" if link.is_mute else f"timeout {link.timeout_s:g} s"
+        heard = (
+            "never heard" if link.silence_s is None else f"last beat {link.silence_s:.2f} s before"
+        )
+        limit = (
+            "not waited for: the peer had said that it cannot send there"
+            if link.is_mute
+            else f"timeout {link.timeout_s:g} s"
+        )
         lines.append(f"{link.link_id}: {'up' if link.is_up else 'down'}, {heard} ({limit})")
-    limit = "" if sight.stall_limit_s is None else f" (a stall begins at {sight.stall_limit_s:.2f} s)"
+    limit = (
+        "" if sight.stall_limit_s is None else f" (a stall begins at {sight.stall_limit_s:.2f} s)"
+    )
     lines.append(f"this node itself was late by {sight.late_s:.2f} s{limit}")
     return tuple(lines)
 
 
-def _ruled_out(way: "tuple[Entry, ...]", decision: Optional[Entry], spec: Optional[ServiceSpec]) -> "tuple[str, ...]":
+def _ruled_out(
+    way: tuple[Entry, ...], decision: Entry | None, spec: ServiceSpec | None
+) -> tuple[str, ...]:
     """What could have spoken against a start, and why it did not."""
-    if not any(entry.new in (ServiceState.START_READY.name, ServiceState.STARTING.name) for entry in way) or decision is None:
+    if (
+        not any(
+            entry.new in (ServiceState.START_READY.name, ServiceState.STARTING.name)
+            for entry in way
+        )
+        or decision is None
+    ):
         return ()
     found = []
     sight = decision.sight
     if sight is not None and sight.stall_limit_s is not None and sight.late_s < sight.stall_limit_s:
-        found.append(f"a stall of this node: it was late by {sight.late_s:.2f} s, under the {sight.stall_limit_s:.2f} s of one")
+        found.append(
+            f"a stall of this node: it was late by {sight.late_s:.2f} s, under the"
+            f" {sight.stall_limit_s:.2f} s of one"
+        )
     reasons = " ".join(entry.reason for entry in way if entry.kind is EntryKind.SERVICE)
     if "acknowledged" in reasons:
-        found.append("the peer running it: the peer said that it is out, and acknowledged our START_READY")
+        found.append(
+            "the peer running it: the peer said that it is out, and acknowledged our START_READY"
+        )
     if "left, out" in reasons:
         found.append("the peer running it: it stopped the service and said goodbye")
     if "is silent" in reasons and sight is not None and not any(link.is_up for link in sight.links):
         awaited = sum(not link.is_mute for link in sight.links)
-        found.append(f"a peer that is heard: none of {awaited} link(s) brought a beat within its timeout")
-    check = next((entry for entry in way if (entry.kind, entry.old, entry.new) == (EntryKind.SCRIPT, "check", "ok")), None)
+        found.append(
+            f"a peer that is heard: none of {awaited} link(s) brought a beat within its timeout"
+        )
+    check = next(
+        (
+            entry
+            for entry in way
+            if (entry.kind, entry.old, entry.new) == (EntryKind.SCRIPT, "check", "ok")
+        ),
+        None,
+    )
     if check is not None and "is silent" in reasons:
         is_true = spec is not None and spec.check in ALWAYS_TRUE
-        proof = " (it always succeeds: NOTHING is proved, no fencing is configured)" if is_true else ""
-        found.append(f"a silent peer that runs it: the check-up script {check.reason} succeeded{proof}")
+        proof = (
+            " (it always succeeds: NOTHING is proved, no fencing is configured)" if is_true else ""
+        )
+        found.append(
+            f"a silent peer that runs it: the check-up script {check.reason} succeeded{proof}"
+        )
     return tuple(found)
 
 
@@ -266,8 +336,12 @@ def _waits_for(facts: Facts, state: str, reason: str) -> str:
         ServiceState.STOPPING: facts.running_script or "the end of its stop script",
         ServiceState.STARTED: "nothing: it runs here",
         ServiceState.FROZEN_STOP: "an operator: a frozen service is neither started nor stopped",
-        ServiceState.FROZEN_START: "an operator: it runs here and is frozen, so nothing is decided about it",
-        ServiceState.START_FAILED: "an operator, or a peer that is heard again after a failed check-up script",
+        ServiceState.FROZEN_START: (
+            "an operator: it runs here and is frozen, so nothing is decided about it"
+        ),
+        ServiceState.START_FAILED: (
+            "an operator, or a peer that is heard again after a failed check-up script"
+        ),
         ServiceState.STOP_FAILED: "an operator: what the stop script left behind is not known",
         ServiceState.UNKNOWN: "an operator: what runs here is not known",
         ServiceState.STOPPED: _standby(facts),
@@ -298,30 +372,59 @@ def _verdict(status: NodeStatus) -> str:
     return f"a verdict on the peer ({status.peer_standing.value}: {status.peer_reason})"
 
 
-def _advice(facts: Facts, state: str, reason: str) -> "tuple[str, ...]":
+def _advice(facts: Facts, state: str, reason: str) -> tuple[str, ...]:
     """What to do next: first what concerns the daemon, then the state."""
     act, here, peer = f"$EZ_BIN/service -A {facts.service}", facts.node, facts.peer
-    found: "list[str]" = []
+    found: list[str] = []
     if facts.status is None:
-        found.append("start the daemon: $EZ/ezha start (a service that runs is found running, and not started again)")
+        found.append(
+            "start the daemon: $EZ/ezha start (a service that runs is found running, and not"
+            " started again)"
+        )
     if "DUAL RUN" in reason:
-        found.append(f"both nodes run it: stop it on the node whose changes you give up, now: {act} freeze-stop")
+        found.append(
+            f"both nodes run it: stop it on the node whose changes you give up, now: {act}"
+            " freeze-stop"
+        )
     look = f"look at what the script said: {facts.log_file}"
-    again = f"then {act} freeze-stop (runs the stop script), and {act} unfreeze to have it started again"
+    again = (
+        f"then {act} freeze-stop (runs the stop script), and {act} unfreeze to have it started"
+        " again"
+    )
     advice = {
-        ServiceState.STARTED: (f"to move it: {act} freeze-stop here; once {peer} runs it, {act} unfreeze",),
-        ServiceState.STOPPED: (f"to have it here: {act} freeze-stop on {peer}",) if facts.status is not None else (),
-        ServiceState.START_FAILED: (look, again, f"or leave it frozen here: {peer} starts it if it is unfrozen there"),
-        ServiceState.STOP_FAILED: (look, f"end by hand what is left, then {act} freeze-stop (stops it once more)"),
+        ServiceState.STARTED: (
+            f"to move it: {act} freeze-stop here; once {peer} runs it, {act} unfreeze",
+        ),
+        ServiceState.STOPPED: (
+            (f"to have it here: {act} freeze-stop on {peer}",) if facts.status is not None else ()
+        ),
+        ServiceState.START_FAILED: (
+            look,
+            again,
+            f"or leave it frozen here: {peer} starts it if it is unfrozen there",
+        ),
+        ServiceState.STOP_FAILED: (
+            look,
+            f"end by hand what is left, then {act} freeze-stop (stops it once more)",
+        ),
         ServiceState.FROZEN_STOP: (f"{act} unfreeze lets this node run it",),
-        ServiceState.FROZEN_START: (f"{act} unfreeze lets the cluster decide again; it runs on meanwhile",),
+        ServiceState.FROZEN_START: (
+            f"{act} unfreeze lets the cluster decide again; it runs on meanwhile",
+        ),
         ServiceState.START_READY: (f"to prevent the start: {act} freeze-stop",),
         ServiceState.STARTING: (f"it takes long? {look}",),
         ServiceState.STOPPING: (f"it takes long? {look}",),
-        ServiceState.UNKNOWN: (f"look on {here} what runs, then say so: {act} force-start or force-stop;"
-                               f" or stop it: {act} stop",),
+        ServiceState.UNKNOWN: (
+            (
+                f"look on {here} what runs, then say so: {act} force-start or force-stop;"
+                f" or stop it: {act} stop"
+            ),
+        ),
     }
     found += advice.get(ServiceState[state], ()) if state in ServiceState.__members__ else ()
     if facts.spec is not None and facts.spec.check in ALWAYS_TRUE:
-        found.append(f"configure fencing: the check-up script {facts.spec.check} lets this node start it while {peer} may run it")
+        found.append(
+            f"configure fencing: the check-up script {facts.spec.check} lets this node start it"
+            f" while {peer} may run it"
+        )
     return tuple(found)

@@ -1,7 +1,8 @@
-"""The note of fencing on disk: what the next daemon must know, and when each fence was last seen to work or to fail.
+"""The note of fencing on disk: what the next daemon must know, and when each fence was last seen to
+work or to fail.
 
-Instants of the monotonic clock are only read again in the same life of the machine; what outlives a boot is the longest
-time that each fence took and the wall-clock times, which are for display.
+Instants of the monotonic clock are only read again in the same life of the machine; what outlives a
+boot is the longest time that each fence took and the wall-clock times, which are for display.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any
 
 from opensvc_openha.core.facts import Turn
 from opensvc_openha.core.fencing_memory import FencingMemory, Turns
@@ -25,8 +26,8 @@ _FILE_BYTES = 262_144
 class FenceTimes:
     """When one fence last worked and last failed, in wall-clock seconds; None for never."""
 
-    worked_at: Optional[float] = None
-    failed_at: Optional[float] = None
+    worked_at: float | None = None
+    failed_at: float | None = None
 
 
 class FencingStore:
@@ -34,13 +35,15 @@ class FencingStore:
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
-        self.times: "dict[str, FenceTimes]" = {}
+        self.times: dict[str, FenceTimes] = {}
 
     def read(self, has_run_in_this_life: bool = False) -> FencingMemory:
-        """What is known; nothing for a first start or a damaged file, after which the peer must be heard first.
+        """What is known; nothing for a first start or a damaged file, after which the peer must be
+        heard first.
 
-        Each daemon writes the file when it starts. Without a file, where one ran in this life of the machine, that was one of a
-        version without it: this node was not booted just now, and takes over as that daemon would have.
+        Each daemon writes the file when it starts. Without a file, where one ran in this life of
+        the machine, that was one of a version without it: this node was not booted just now, and
+        takes over as that daemon would have.
         """
         try:
             with open(self._layout.fencing_file, encoding="ascii") as file:
@@ -69,16 +72,20 @@ class FencingStore:
             "turns": None if memory.turns is None else dataclasses.astuple(memory.turns),
             "booted_at": memory.booted_at,
             "measured_s": dict(memory.measured_s),
-            "times": {group: [item.worked_at, item.failed_at] for group, item in self.times.items()},
+            "times": {
+                group: [item.worked_at, item.failed_at] for group, item in self.times.items()
+            },
         }
         try:
             make_dir(self._layout.proc_dir)
             write_record(self._layout.fencing_file, json.dumps(found).encode("ascii"))
         except OSError as error:
-            raise SystemFault(f"cannot write {self._layout.fencing_file}: {error.strerror}") from error
+            raise SystemFault(
+                f"cannot write {self._layout.fencing_file}: {error.strerror}"
+            ) from error
 
 
-def _memory_of(found: "dict[str, Any]") -> FencingMemory:
+def _memory_of(found: dict[str, Any]) -> FencingMemory:
     return FencingMemory(
         has_heard=found["has_heard"] is True,
         turn=Turn[found["turn"]],
@@ -86,11 +93,13 @@ def _memory_of(found: "dict[str, Any]") -> FencingMemory:
         booted_at=_number(found["booted_at"]),
         turns=None if found.get("turns") is None else Turns(*map(float, found["turns"])),
         is_wary=found.get("is_wary") is True,
-        measured_s=tuple(sorted((str(group), float(took_s)) for group, took_s in found["measured_s"].items())),
+        measured_s=tuple(
+            sorted((str(group), float(took_s)) for group, took_s in found["measured_s"].items())
+        ),
     )
 
 
-def _number(value: object) -> Optional[float]:
+def _number(value: object) -> float | None:
     if value is None:
         return None
     if not isinstance(value, (int, float)):

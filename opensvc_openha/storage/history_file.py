@@ -1,11 +1,14 @@
-"""The file of the history: every transition with its cause, bounded, in one sqlite file that survives reboots.
+"""The file of the history: every transition with its cause, bounded, in one sqlite file that
+survives reboots.
 
-It has a rollback journal, not a write-ahead log: entries are rare, and so one file is all there is, which can be read while
-nothing runs, by users who may not write beside it, and from a read-only file system. Each entry is on disk before the next.
-A file that sqlite cannot read is set aside, never repaired: the history explains decisions, none depends on it.
+It has a rollback journal, not a write-ahead log: entries are rare, and so one file is all there is,
+which can be read while nothing runs, by users who may not write beside it, and from a read-only
+file system. Each entry is on disk before the next. A file that sqlite cannot read is set aside,
+never repaired: the history explains decisions, none depends on it.
 
-It is for root and its group: it holds what scripts printed, and whoever can open it can lock it. Such a lock keeps no entry
-from being written for long: the writer moves on to a copy, and leaves the reader the file that it holds.
+It is for root and its group: it holds what scripts printed, and whoever can open it can lock it.
+Such a lock keeps no entry from being written for long: the writer moves on to a copy, and leaves
+the reader the file that it holds.
 """
 
 from __future__ import annotations
@@ -16,8 +19,9 @@ import json
 import math
 import os
 import sqlite3
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Iterable, Optional
+from typing import Any
 
 from opensvc_openha.core.status import LinkSight, PeerStanding, Sight
 from opensvc_openha.errors import SystemFault
@@ -62,7 +66,10 @@ class EntryKind(enum.Enum):
 
 @dataclass(frozen=True)
 class Entry:
-    """One entry: ``at`` is wall-clock time, to be shown; ``mono`` counts within one life of the ``machine``."""
+    """One entry: ``at`` is wall-clock time, to be shown.
+
+    ``mono`` counts within one life of the ``machine``.
+    """
 
     at: float
     mono: float
@@ -73,14 +80,16 @@ class Entry:
     reason: str
     rule: str = ""
     is_alarm: bool = False
-    took_s: Optional[float] = None
-    sight: Optional[Sight] = None
+    took_s: float | None = None
+    sight: Sight | None = None
     machine: str = ""
     number: int = 0
     """Its place in the file."""
 
-    def seconds_after(self, earlier: "Entry") -> float:
-        """Time between two entries: exact within one life of the machine, as the clocks said across a reboot."""
+    def seconds_after(self, earlier: Entry) -> float:
+        """Time between two entries: exact within one life of the machine, as the clocks said across
+        a reboot.
+        """
         if self.machine == earlier.machine:
             return self.mono - earlier.mono
         return self.at - earlier.at
@@ -94,17 +103,22 @@ class HistoryFile:
     """The open file, for one writer."""
 
     def __init__(self, path: str, machine: str) -> None:
-        """Opens or makes the file. Raises sqlite3.Error or OSError, and DamagedFile if it has to be set aside."""
+        """Opens or makes the file.
+
+        Raises sqlite3.Error or OSError, and DamagedFile if it has to be set aside.
+        """
         self._path = path
-        self._last_sight: Optional[Sight] = None
-        self._sight_id: Optional[int] = None
+        self._last_sight: Sight | None = None
+        self._sight_id: int | None = None
         # sqlite would make it with the rights that the umask leaves.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, _MODE))
         os.chmod(path, _MODE)
         self._connection = _connect(path, _LOCK_WAIT_S)
         try:
             self._prepare()
-            cursor = self._connection.execute("INSERT INTO life(machine, pid) VALUES(?, ?)", (machine, os.getpid()))
+            cursor = self._connection.execute(
+                "INSERT INTO life(machine, pid) VALUES(?, ?)", (machine, os.getpid())
+            )
             self._life = cursor.lastrowid
             self._identity = _identity(path)
         except BaseException:
@@ -118,7 +132,9 @@ class HistoryFile:
         version = run("PRAGMA user_version").fetchone()[0]
         tables = {row[0] for row in run("SELECT name FROM sqlite_master WHERE type = 'table'")}
         if not version and not tables:
-            self._connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;")
+            self._connection.executescript(
+                f"BEGIN; {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;"
+            )
         elif version != _VERSION or not {"life", "sight", "entry"} <= tables:
             raise DamagedFile(f"it is no history of this version (its version is {version})")
         elif _columns(self._connection) != _own_columns():
@@ -140,11 +156,24 @@ class HistoryFile:
         run("BEGIN IMMEDIATE")
         try:
             for entry in entries:
-                texts = [one_line(text[:_TEXT_MAX]) for text in (entry.name, entry.old, entry.new, entry.reason, entry.rule)]
-                run("INSERT INTO entry(life, at, mono, kind, name, old, new, reason, rule, is_alarm, took_s, sight)"
-                    " VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                    (self._life, entry.at, entry.mono, entry.kind.value, *texts, int(entry.is_alarm), entry.took_s,
-                     self._note_sight(entry.sight)))
+                texts = [
+                    one_line(text[:_TEXT_MAX])
+                    for text in (entry.name, entry.old, entry.new, entry.reason, entry.rule)
+                ]
+                run(
+                    "INSERT INTO entry(life, at, mono, kind, name, old, new, reason, rule,"
+                    " is_alarm, took_s, sight) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    (
+                        self._life,
+                        entry.at,
+                        entry.mono,
+                        entry.kind.value,
+                        *texts,
+                        int(entry.is_alarm),
+                        entry.took_s,
+                        self._note_sight(entry.sight),
+                    ),
+                )
             oldest, newest = run("SELECT min(id), max(id) FROM entry").fetchone()
             if newest is not None and newest - oldest >= limit * _SLACK:
                 run("DELETE FROM entry WHERE id <= ?", (newest - limit,))
@@ -157,18 +186,22 @@ class HistoryFile:
                 run("ROLLBACK")
             raise
 
-    def _note_sight(self, sight: Optional[Sight]) -> Optional[int]:
+    def _note_sight(self, sight: Sight | None) -> int | None:
         """Number of the row of what was seen; all entries of one step share it."""
         if sight is None:
             return None
         if sight is not self._last_sight:
-            cursor = self._connection.execute("INSERT INTO sight(seen) VALUES(?)", (_dump_sight(sight),))
+            cursor = self._connection.execute(
+                "INSERT INTO sight(seen) VALUES(?)", (_dump_sight(sight),)
+            )
             self._last_sight, self._sight_id = sight, cursor.lastrowid
         return self._sight_id
 
-    def newest(self, number: int) -> "list[Entry]":
+    def newest(self, number: int) -> list[Entry]:
         """So many entries at most, oldest first. Raises sqlite3.Error or ValueError."""
-        rows = self._connection.execute(f"{_SELECT} ORDER BY entry.id DESC LIMIT ?", (number,)).fetchall()
+        rows = self._connection.execute(
+            f"{_SELECT} ORDER BY entry.id DESC LIMIT ?", (number,)
+        ).fetchall()
         return [_entry(row) for row in reversed(rows)]
 
     def close(self) -> None:
@@ -176,18 +209,24 @@ class HistoryFile:
         self._connection.close()
 
 
-def _columns(connection: sqlite3.Connection) -> "list[tuple[object, ...]]":
-    return [row for table in ("life", "sight", "entry") for row in connection.execute(f"PRAGMA table_info({table})")]
+def _columns(connection: sqlite3.Connection) -> list[tuple[object, ...]]:
+    return [
+        row
+        for table in ("life", "sight", "entry")
+        for row in connection.execute(f"PRAGMA table_info({table})")
+    ]
 
 
-def _own_columns() -> "list[tuple[object, ...]]":
+def _own_columns() -> list[tuple[object, ...]]:
     with contextlib.closing(_connect(":memory:", 0)) as fresh:
         fresh.executescript(_SCHEMA)
         return _columns(fresh)
 
 
 def replace_by_copy(path: str) -> None:
-    """Puts a copy in the place of a file that a reader keeps locked, who keeps the old one. Raises sqlite3.Error or OSError.
+    """Puts a copy in the place of a file that a reader keeps locked, who keeps the old one.
+
+    Raises sqlite3.Error or OSError.
 
     Reading is what such a lock allows; one who locks to write has it for as long as he wants.
     """
@@ -196,7 +235,10 @@ def replace_by_copy(path: str) -> None:
         os.unlink(copy)
     os.close(os.open(copy, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _MODE))
     os.chmod(copy, _MODE)
-    with contextlib.closing(_connect(path, _LOCK_WAIT_S)) as source, contextlib.closing(_connect(copy, _LOCK_WAIT_S)) as target:
+    with (
+        contextlib.closing(_connect(path, _LOCK_WAIT_S)) as source,
+        contextlib.closing(_connect(copy, _LOCK_WAIT_S)) as target,
+    ):
         source.backup(target)
     os.replace(copy, path)
 
@@ -204,7 +246,9 @@ def replace_by_copy(path: str) -> None:
 def is_of(entry: Entry, service: str, since: float, is_with_node: bool) -> bool:
     """True if an entry is one that ``read_entries`` selects."""
     is_own = entry.kind.value in _KINDS_OF_SERVICE and entry.name in (service, "")
-    return entry.at >= since and (not service or is_own or (is_with_node and entry.kind.value in _KINDS_OF_NODE))
+    return entry.at >= since and (
+        not service or is_own or (is_with_node and entry.kind.value in _KINDS_OF_NODE)
+    )
 
 
 _KINDS_OF_SERVICE = ("service", "script", "command", "monitor")
@@ -215,13 +259,15 @@ _OF_NODE = "(kind IN ('link', 'peer', 'node', 'daemon'))"
 
 def read_entries(
     path: str, service: str = "", since: float = 0.0, limit: int = -1, is_with_node: bool = False
-) -> "list[Entry]":
-    """The newest entries, oldest first: all, or those of one service, on request with those of its node. Raises SystemFault.
+) -> list[Entry]:
+    """The newest entries, oldest first: all, or those of one service, on request with those of its
+    node. Raises SystemFault.
 
-    Entries of a service are its transitions, its scripts, its resource monitor's, and the commands for it or for all.
+    Entries of a service are its transitions, its scripts, its resource monitor's, and the commands
+    for it or for all.
     """
     where = ["entry.at >= ?"]
-    values: "list[object]" = [since]
+    values: list[object] = [since]
     if service:
         where.append(f"({_OF_SERVICE} OR {_OF_NODE})" if is_with_node else _OF_SERVICE)
         values.append(service)
@@ -242,7 +288,10 @@ def read_entries(
 
 
 def _open_to_read(path: str) -> sqlite3.Connection:
-    """A reader who may write rolls back what a crash left half written; any other reads what is there."""
+    """A reader who may write rolls back what a crash left half written.
+
+    Any other reads what is there.
+    """
     mode = "rw" if os.access(path, os.W_OK) and os.access(os.path.dirname(path), os.W_OK) else "ro"
     quoted = path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
     connection = _connect(f"file:{quoted}?mode={mode}", _READ_WAIT_S, is_uri=True)
@@ -261,14 +310,26 @@ def _connect(path: str, wait_s: float, is_uri: bool = False) -> sqlite3.Connecti
     return connection
 
 
-def _entry(row: "tuple[object, ...]") -> Entry:
+def _entry(row: tuple[object, ...]) -> Entry:
     """One row; ValueError if it is none that this version wrote."""
     at, mono, kind, name, old, new, reason, rule, is_alarm, took_s, seen, machine, number = row
     if not isinstance(number, int):
         raise ValueError(f"an entry has the number {number!r}")
-    return Entry(_number(at), _number(mono), EntryKind(kind), str(name), str(old), str(new), str(reason), str(rule),
-                 bool(is_alarm), None if took_s is None else _number(took_s), None if seen is None else _load_sight(str(seen)),
-                 str(machine or ""), number)
+    return Entry(
+        _number(at),
+        _number(mono),
+        EntryKind(kind),
+        str(name),
+        str(old),
+        str(new),
+        str(reason),
+        str(rule),
+        bool(is_alarm),
+        None if took_s is None else _number(took_s),
+        None if seen is None else _load_sight(str(seen)),
+        str(machine or ""),
+        number,
+    )
 
 
 def _number(value: object) -> float:
@@ -278,17 +339,25 @@ def _number(value: object) -> float:
 
 
 def _dump_sight(sight: Sight) -> str:
-    return json.dumps({
-        "at": sight.at,
-        "standing": sight.standing.value,
-        "late_s": round(sight.late_s, 3),
-        "stall_limit_s": sight.stall_limit_s,
-        "links": [
-            [link.link_id, link.is_up, None if link.silence_s is None else round(link.silence_s, 3), link.timeout_s,
-             *([True] if link.is_mute else [])]
-            for link in sight.links
-        ],
-    }, separators=(",", ":"))
+    return json.dumps(
+        {
+            "at": sight.at,
+            "standing": sight.standing.value,
+            "late_s": round(sight.late_s, 3),
+            "stall_limit_s": sight.stall_limit_s,
+            "links": [
+                [
+                    link.link_id,
+                    link.is_up,
+                    None if link.silence_s is None else round(link.silence_s, 3),
+                    link.timeout_s,
+                    *([True] if link.is_mute else []),
+                ]
+                for link in sight.links
+            ],
+        },
+        separators=(",", ":"),
+    )
 
 
 def _load_sight(text: str) -> Sight:
@@ -296,29 +365,46 @@ def _load_sight(text: str) -> Sight:
     if not isinstance(data, dict) or not isinstance(data.get("links"), list):
         raise ValueError("what was seen at an entry is no object with links")
     limit_s = data.get("stall_limit_s")
-    return Sight(_number(data.get("at")), tuple(_load_link(link) for link in data["links"]), PeerStanding(data.get("standing")),
-                 _number(data.get("late_s")), None if limit_s is None else _number(limit_s))
+    return Sight(
+        _number(data.get("at")),
+        tuple(_load_link(link) for link in data["links"]),
+        PeerStanding(data.get("standing")),
+        _number(data.get("late_s")),
+        None if limit_s is None else _number(limit_s),
+    )
 
 
 def _load_link(value: object) -> LinkSight:
     if not isinstance(value, list) or len(value) not in (4, 5) or not isinstance(value[0], str):
         raise ValueError("what was seen of a link is no list of its values")
     silence_s = None if value[2] is None else _number(value[2])
-    return LinkSight(value[0], bool(value[1]), silence_s, _number(value[3]), *(bool(flag) for flag in value[4:]))
+    return LinkSight(
+        value[0], bool(value[1]), silence_s, _number(value[3]), *(bool(flag) for flag in value[4:])
+    )
 
 
-def entry_to_json(entry: Entry) -> "dict[str, Any]":
+def entry_to_json(entry: Entry) -> dict[str, Any]:
     """Plain values for an entry."""
-    return {**vars(entry), "kind": entry.kind.value, "sight": None if entry.sight is None else _dump_sight(entry.sight)}
+    return {
+        **vars(entry),
+        "kind": entry.kind.value,
+        "sight": None if entry.sight is None else _dump_sight(entry.sight),
+    }
 
 
-def entry_from_json(data: "dict[str, Any]") -> Entry:
+def entry_from_json(data: dict[str, Any]) -> Entry:
     """The entry again. Raises KeyError, TypeError or ValueError if it is none."""
     seen = data["sight"]
-    return Entry(**{**data, "kind": EntryKind(data["kind"]), "sight": None if seen is None else _load_sight(str(seen))})
+    return Entry(
+        **{
+            **data,
+            "kind": EntryKind(data["kind"]),
+            "sight": None if seen is None else _load_sight(str(seen)),
+        }
+    )
 
 
-def _identity(path: str) -> "Optional[tuple[int, int]]":
+def _identity(path: str) -> tuple[int, int] | None:
     try:
         found = os.stat(path)
     except OSError:

@@ -1,7 +1,9 @@
-"""Keeps the history: takes entries from any thread without ever waiting, and writes them in a thread of its own.
+"""Keeps the history: takes entries from any thread without ever waiting, and writes them in a
+thread of its own.
 
-Whatever becomes of the file, decisions go on: entries that cannot be written are counted and lost, which is said once. A
-damaged file is set aside, and a new one begun; one that a reader keeps locked is left to him, and a copy written to.
+Whatever becomes of the file, decisions go on: entries that cannot be written are counted and lost,
+which is said once. A damaged file is set aside, and a new one begun; one that a reader keeps locked
+is left to him, and a copy written to.
 """
 
 from __future__ import annotations
@@ -11,16 +13,28 @@ import os
 import queue
 import sqlite3
 import threading
-from typing import Callable, Mapping, Optional
+from collections.abc import Callable, Mapping
 
 from opensvc_openha import __version__
 from opensvc_openha.core.actions import Answer, Record, RunScript
-from opensvc_openha.core.events import Command, RecoveredState, ScriptExited, ScriptKind, ScriptOutcome
+from opensvc_openha.core.events import (
+    Command,
+    RecoveredState,
+    ScriptExited,
+    ScriptKind,
+    ScriptOutcome,
+)
 from opensvc_openha.core.status import Sight
 from opensvc_openha.core.timing import HISTORY_ENTRIES, HISTORY_INBOX_LIMIT
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.formats.one_line import one_line
-from opensvc_openha.storage.history_file import DamagedFile, Entry, EntryKind, HistoryFile, replace_by_copy
+from opensvc_openha.storage.history_file import (
+    DamagedFile,
+    Entry,
+    EntryKind,
+    HistoryFile,
+    replace_by_copy,
+)
 from opensvc_openha.system import clock
 from opensvc_openha.system.identity import life
 from opensvc_openha.system.peer_credentials import Caller
@@ -34,26 +48,36 @@ _ENTRIES_PER_SERVICE = 20
 _RECENT = 300
 _LATE_S = 5.0
 """Entries that are written so long after they were noted are reported."""
-_NOT_THE_FILE = ("full", "disk i/o error", "unable to open", "readonly", "interrupted", "out of memory")
-"""What sqlite says where the surroundings are wrong; all else means that the file itself is damaged."""
+_NOT_THE_FILE = (
+    "full",
+    "disk i/o error",
+    "unable to open",
+    "readonly",
+    "interrupted",
+    "out of memory",
+)
+"""What sqlite says where the surroundings are wrong; all else means that the file itself is
+damaged."""
 
 
 class History:
     """The history of one node, for its daemon."""
 
-    def __init__(self, layout: Layout, services: int, report: "Callable[[bool, str], None]") -> None:
-        """``report`` is told, from another thread, what is wrong with the file (True), and that it is well again."""
+    def __init__(self, layout: Layout, services: int, report: Callable[[bool, str], None]) -> None:
+        """``report`` is told, from another thread, what is wrong with the file (True), and that it
+        is well again.
+        """
         self._path = layout.history_file
         self._limit = max(HISTORY_ENTRIES, _ENTRIES_PER_SERVICE * services)
         self._report = report
         self._machine = life()
-        self._inbox: "queue.SimpleQueue[Optional[Entry]]" = queue.SimpleQueue()
-        self._scripts: "dict[tuple[str, ScriptKind], tuple[RunScript, float]]" = {}
+        self._inbox: queue.SimpleQueue[Entry | None] = queue.SimpleQueue()
+        self._scripts: dict[tuple[str, ScriptKind], tuple[RunScript, float]] = {}
         self._lost = 0
-        self._file: Optional[HistoryFile] = None
+        self._file: HistoryFile | None = None
         self._unwritten = 0
         self._is_filled = False
-        self._recent: "collections.deque[Entry]" = collections.deque(maxlen=_RECENT)
+        self._recent: collections.deque[Entry] = collections.deque(maxlen=_RECENT)
         self._thread = threading.Thread(target=self._run, name="history", daemon=True)
         self.problem = ""
         """Why entries are lost at present; empty if they are not."""
@@ -81,23 +105,43 @@ class History:
             self._report(True, f"the last {left} entries of the history are lost: {why}")
 
     @property
-    def recent(self) -> "list[Entry]":
+    def recent(self) -> list[Entry]:
         """The newest entries, oldest first, also those that are not written yet."""
         return list(self._recent.copy())
 
     def note_record(self, record: Record, sight: Sight) -> None:
         """A change that the engine recorded, with what it saw."""
-        self._put(Entry(clock.wall_of(sight.at), sight.at, EntryKind(record.kind.value), record.name, record.old, record.new,
-                        record.reason, record.rule, record.is_alarm, sight=sight))
+        self._put(
+            Entry(
+                clock.wall_of(sight.at),
+                sight.at,
+                EntryKind(record.kind.value),
+                record.name,
+                record.old,
+                record.new,
+                record.reason,
+                record.rule,
+                record.is_alarm,
+                sight=sight,
+            )
+        )
 
-    def note_start(self, learned: "Mapping[str, RecoveredState]", is_same_life: bool) -> None:
+    def note_start(self, learned: Mapping[str, RecoveredState], is_same_life: bool) -> None:
         """The daemon begins, and this is what it knows of its services."""
-        since = "services may run from before" if is_same_life else "first start since the machine was started"
-        self.note(EntryKind.DAEMON, "", "STARTED", f"version {__version__}, pid {os.getpid()}, {since}")
+        since = (
+            "services may run from before"
+            if is_same_life
+            else "first start since the machine was started"
+        )
+        self.note(
+            EntryKind.DAEMON, "", "STARTED", f"version {__version__}, pid {os.getpid()}, {since}"
+        )
         for name, known in learned.items():
-            self.note(EntryKind.SERVICE, name, known.state.name, known.reason or "as its STATE file says")
+            self.note(
+                EntryKind.SERVICE, name, known.state.name, known.reason or "as its STATE file says"
+            )
 
-    def note_command(self, command: Command, services: "Optional[list[str]]", caller: Caller) -> None:
+    def note_command(self, command: Command, services: list[str] | None, caller: Caller) -> None:
         """An operator asked for something; for all services at once that is one entry."""
         for name in [""] if services is None else services:
             self.note(EntryKind.COMMAND, name, command.value, f"by {caller.text}")
@@ -118,13 +162,40 @@ class History:
         took_s = None if begun is None else clock.monotonic() - begun[1]
         path = "" if begun is None else begun[0].path
         is_ok = event.outcome is not ScriptOutcome.FAILED
-        self.note(EntryKind.SCRIPT, event.service, event.outcome.value, path if is_ok else event.detail, event.kind.value,
-                  took_s, is_alarm=not is_ok)
+        self.note(
+            EntryKind.SCRIPT,
+            event.service,
+            event.outcome.value,
+            path if is_ok else event.detail,
+            event.kind.value,
+            took_s,
+            is_alarm=not is_ok,
+        )
 
-    def note(self, kind: EntryKind, name: str, new: str, reason: str, old: str = "", took_s: Optional[float] = None,
-             is_alarm: bool = False) -> None:
+    def note(
+        self,
+        kind: EntryKind,
+        name: str,
+        new: str,
+        reason: str,
+        old: str = "",
+        took_s: float | None = None,
+        is_alarm: bool = False,
+    ) -> None:
         """Anything else, happening now."""
-        self._put(Entry(clock.wall(), clock.monotonic(), kind, name, old, new, reason, is_alarm=is_alarm, took_s=took_s))
+        self._put(
+            Entry(
+                clock.wall(),
+                clock.monotonic(),
+                kind,
+                name,
+                old,
+                new,
+                reason,
+                is_alarm=is_alarm,
+                took_s=took_s,
+            )
+        )
 
     def _put(self, entry: Entry) -> None:
         self._recent.append(entry)
@@ -136,7 +207,7 @@ class History:
     def _run(self) -> None:
         name_thread("history")
         is_over = False
-        batch: "list[Entry]" = []
+        batch: list[Entry] = []
         while not is_over:
             try:
                 first = self._inbox.get(timeout=_AGAIN_S if batch else None)
@@ -157,7 +228,7 @@ class History:
         if self._file is not None:
             self._file.close()
 
-    def _write(self, batch: "list[Entry]") -> bool:
+    def _write(self, batch: list[Entry]) -> bool:
         """Writes a batch; False if another try with the next one is worth it."""
         try:
             self._append(batch)
@@ -174,25 +245,39 @@ class History:
         except UnicodeDecodeError:
             # What sqlite says of a damaged file may hold bytes of that file.
             return self._set_aside(batch, "what is in it is no text")
-        except Exception as error:  # The one place of this thread that catches all: entries are lost, and that is said.
-            return self._lose(batch, f"{type(error).__name__}: {error}" if not isinstance(error, OSError) else str(error))
+        # The one place of this thread that catches all: entries are lost, and that is said.
+        except Exception as error:
+            return self._lose(
+                batch,
+                f"{type(error).__name__}: {error}"
+                if not isinstance(error, OSError)
+                else str(error),
+            )
         waited_s = clock.monotonic() - batch[0].mono
         if waited_s >= _LATE_S:
-            self._report(False, f"{len(batch)} entries of the history were written {waited_s:.0f} s late")
+            self._report(
+                False, f"{len(batch)} entries of the history were written {waited_s:.0f} s late"
+            )
         return True
 
-    def _leave_to_reader(self, batch: "list[Entry]") -> bool:
-        """Somebody reads for long, or was stopped while he did: he keeps the file that he holds, and a copy takes its place."""
+    def _leave_to_reader(self, batch: list[Entry]) -> bool:
+        """Somebody reads for long, or was stopped while he did: he keeps the file that he holds,
+        and a copy takes its place.
+        """
         self._drop_file()
         try:
             replace_by_copy(self._path)
             self._append(batch)
         except (DamagedFile, sqlite3.Error, OSError, ValueError):
-            return False  # Locked by somebody who writes: nothing is lost by waiting, but for what comes when the inbox is full.
-        self._report(False, f"the history was locked by a reader: it goes on in a copy, {self._path}")
+            # Locked by somebody who writes: nothing is lost by waiting, but for what comes when the
+            # inbox is full.
+            return False
+        self._report(
+            False, f"the history was locked by a reader: it goes on in a copy, {self._path}"
+        )
         return True
 
-    def _append(self, batch: "list[Entry]") -> None:
+    def _append(self, batch: list[Entry]) -> None:
         if self._file is not None and not self._file.is_in_place:
             self._drop_file()
         if self._file is None:
@@ -218,15 +303,17 @@ class History:
             if len(self._recent) < _RECENT:
                 self._recent.appendleft(entry)
 
-    def _lose(self, batch: "list[Entry]", why: str) -> bool:
+    def _lose(self, batch: list[Entry], why: str) -> bool:
         self._drop_file()
         self._lost += len(batch)
         if not self.problem:
-            self.problem = f"the history is not written ({self._path}: {why}); decisions do not depend on it"
+            self.problem = (
+                f"the history is not written ({self._path}: {why}); decisions do not depend on it"
+            )
             self._report(True, self.problem)
         return True
 
-    def _set_aside(self, batch: "list[Entry]", why: str) -> bool:
+    def _set_aside(self, batch: list[Entry], why: str) -> bool:
         """Begins a new file; the damaged one stays beside it for whoever wants to look."""
         self._drop_file()
         damaged = f"{self._path}.damaged"
@@ -238,7 +325,9 @@ class History:
             self._append(batch)
         except (DamagedFile, sqlite3.Error, OSError, ValueError) as error:
             return self._lose(batch, f"{why}; and it cannot be set aside: {error}")
-        self._report(True, f"the history was damaged ({why}): it is now {damaged}, and a new one was begun")
+        self._report(
+            True, f"the history was damaged ({why}): it is now {damaged}, and a new one was begun"
+        )
         return True
 
     def _drop_file(self) -> None:

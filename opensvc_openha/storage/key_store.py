@@ -1,6 +1,8 @@
-"""The key file on disk, which nobody else may read, and the note of which lives of the peer were heard under each key.
+"""The key file on disk, which nobody else may read, and the note of which lives of the peer were
+heard under each key.
 
-The note outlives the daemon, so that an old life is known for one after a restart of either side. It is no secret.
+The note outlives the daemon, so that an old life is known for one after a restart of either side.
+It is no secret.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ import os
 import re
 import secrets
 import stat
-from typing import Mapping, Optional
+from collections.abc import Mapping
 
 from opensvc_openha.core.beat import BootId
 from opensvc_openha.core.incarnations import NOBODY
@@ -21,8 +23,11 @@ from opensvc_openha.formats.options_file import AuthMode, Options
 from opensvc_openha.system.atomic_files import make_dir, write_atomically
 
 _FILE_BYTES = 4_096
-_MARK = ("The other node was heard with a heartbeat key: beats without one of the keys of this node are refused, also\n"
-         "after the key was replaced. authentication = off in openha.conf removes this file.\n")
+_MARK = (
+    "The other node was heard with a heartbeat key: beats without one of the keys of this node are"
+    " refused, also\nafter the key was replaced. authentication = off in openha.conf removes this"
+    " file.\n"
+)
 _LIFE = re.compile(r"([0-9a-f]{8}) ([0-9]{1,10}) ([0-9a-f]{1,16})\Z")
 
 
@@ -31,8 +36,11 @@ def new_key() -> Key:
     return Key(secrets.token_bytes(SECRET_BYTES))
 
 
-def read_keys(layout: Layout) -> Optional[KeyRing]:
-    """The keys of this node, None if there is no key file; ConfigError if others could read or replace it."""
+def read_keys(layout: Layout) -> KeyRing | None:
+    """The keys of this node, None if there is no key file.
+
+    ConfigError if others could read or replace it.
+    """
     path = layout.key_file
     try:
         # Without O_NONBLOCK a named pipe would be waited for, without end.
@@ -49,7 +57,10 @@ def read_keys(layout: Layout) -> Optional[KeyRing]:
         if mode & 0o077:
             raise ConfigError(f"mode {mode:04o} lets others at the key: chmod 600 {path}", path)
         if found.st_uid not in (0, os.geteuid()):
-            raise ConfigError(f"belongs to user {found.st_uid}, who could replace the key: chown root {path}", path)
+            raise ConfigError(
+                f"belongs to user {found.st_uid}, who could replace the key: chown root {path}",
+                path,
+            )
         data = os.read(handle, _FILE_BYTES + 1)
     except OSError as error:
         raise SystemFault(f"cannot read {path}: {error.strerror}") from error
@@ -69,15 +80,18 @@ def parse_key_data(data: bytes, path: str) -> KeyRing:
 def write_keys(layout: Layout, ring: KeyRing) -> None:
     """Replaces the key file in one go; it is never open to others. Raises SystemFault."""
     try:
-        write_atomically(os.path.realpath(layout.key_file), format_keys(ring).encode("ascii"), 0o600)
+        write_atomically(
+            os.path.realpath(layout.key_file), format_keys(ring).encode("ascii"), 0o600
+        )
     except OSError as error:
         raise SystemFault(f"cannot write {layout.key_file}: {error.strerror}") from error
 
 
-def read_lives(layout: Layout, ring: Optional[KeyRing]) -> "dict[str, BootId]":
+def read_lives(layout: Layout, ring: KeyRing | None) -> dict[str, BootId]:
     """The newest life of the peer under each key.
 
-    A note that is damaged or lost has lost the numbers: that the peer has our keys is then taken for granted, the strict way.
+    A note that is damaged or lost has lost the numbers: that the peer has our keys is then taken
+    for granted, the strict way.
     """
     unknown = dict.fromkeys([key.key_id for key in ring.keys] if ring else [], NOBODY)
     try:
@@ -99,8 +113,13 @@ def read_lives(layout: Layout, ring: Optional[KeyRing]) -> "dict[str, BootId]":
 
 
 def write_lives(layout: Layout, lives: Mapping[str, BootId]) -> None:
-    """Replaces the note, on disk when it returns, and marks the key as one that the peer uses. Raises SystemFault."""
-    text = "".join(f"{key_id} {boot.counter} {boot.nonce:x}\n" for key_id, boot in sorted(lives.items()))
+    """Replaces the note, on disk when it returns, and marks the key as one that the peer uses.
+
+    Raises SystemFault.
+    """
+    text = "".join(
+        f"{key_id} {boot.counter} {boot.nonce:x}\n" for key_id, boot in sorted(lives.items())
+    )
     try:
         make_dir(layout.proc_dir)
         write_atomically(layout.peer_lives_file, text.encode("ascii"))
@@ -114,7 +133,10 @@ def write_lives(layout: Layout, lives: Mapping[str, BootId]) -> None:
 
 
 def forget_use(layout: Layout) -> None:
-    """Somebody wrote authentication = off: a key that is used later is a first one again. Raises SystemFault."""
+    """Somebody wrote authentication = off: a key that is used later is a first one again.
+
+    Raises SystemFault.
+    """
     for path in (layout.key_mark_file, layout.peer_lives_file):
         try:
             os.unlink(path)
@@ -125,9 +147,14 @@ def forget_use(layout: Layout) -> None:
 
 
 def is_key_wanted(layout: Layout, options: Options) -> bool:
-    """True where a node without a key should get one: nothing says that it must do without, or that it had one."""
+    """True where a node without a key should get one: nothing says that it must do without, or that
+    it had one.
+    """
     heartbeat = options.heartbeat
-    had_one = any(os.path.lexists(path) for path in (layout.key_file, layout.key_mark_file, layout.peer_lives_file))
+    had_one = any(
+        os.path.lexists(path)
+        for path in (layout.key_file, layout.key_mark_file, layout.peer_lives_file)
+    )
     return not had_one and heartbeat.authentication is not AuthMode.OFF and not heartbeat.has_legacy
 
 
@@ -136,17 +163,31 @@ def copy_command(layout: Layout, peer: str) -> str:
     return f"ssh {peer} {layout.bin_dir}/openha key install - < {layout.key_file}"
 
 
-def read_settings(layout: Layout, options: Options) -> "tuple[Optional[KeyRing], dict[str, BootId]]":
-    """Keys, and the lives of the peer heard under them; ConfigError where these and the options do not go together."""
+def read_settings(layout: Layout, options: Options) -> tuple[KeyRing | None, dict[str, BootId]]:
+    """Keys, and the lives of the peer heard under them.
+
+    ConfigError where these and the options do not go together.
+    """
     mode, ring = options.heartbeat.authentication, read_keys(layout)
     lives = read_lives(layout, ring)
     if ring is None and mode in (AuthMode.ENFORCED, AuthMode.PERMISSIVE):
-        raise options.error(f"authentication = {mode.value} needs a key: `openha key generate` makes one,"
-                            " `openha key install` takes the peer's", "heartbeat", "authentication")
+        raise options.error(
+            f"authentication = {mode.value} needs a key: `openha key generate` makes one,"
+            " `openha key install` takes the peer's",
+            "heartbeat",
+            "authentication",
+        )
     if ring is None and mode is None and (lives or os.path.exists(layout.key_mark_file)):
-        raise ConfigError("the key file is gone, although the peer was heard with a key: bring it back, or write"
-                          f" authentication = off in {layout.options_file}", layout.key_file)
+        raise ConfigError(
+            "the key file is gone, although the peer was heard with a key: bring it back, or write"
+            f" authentication = off in {layout.options_file}",
+            layout.key_file,
+        )
     if options.heartbeat.has_legacy and ring is not None and mode in (None, AuthMode.ENFORCED):
-        raise options.error("wire = legacy carries no proof of who sent it, and there is a key: write authentication = permissive"
-                            " for as long as a link speaks it", "heartbeat", "wire" if mode is None else "authentication")
+        raise options.error(
+            "wire = legacy carries no proof of who sent it, and there is a key: write"
+            " authentication = permissive for as long as a link speaks it",
+            "heartbeat",
+            "wire" if mode is None else "authentication",
+        )
     return ring, lives

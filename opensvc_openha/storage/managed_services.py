@@ -1,7 +1,8 @@
 """The services that this node managed when its daemon last looked, in ``.proc/managed``.
 
-It tells a lost STATE file from a new service, and it keeps the definition of a service that was taken out of the services
-file while it ran here: a daemon that is started again goes on with it until it is stopped.
+It tells a lost STATE file from a new service, and it keeps the definition of a service that was
+taken out of the services file while it ran here: a daemon that is started again goes on with it
+until it is stopped.
 """
 
 from __future__ import annotations
@@ -17,29 +18,38 @@ from opensvc_openha.formats.state_file import decode
 from opensvc_openha.system.atomic_files import write_atomically
 
 
-def managed_names(layout: Layout) -> "set[str]":
+def managed_names(layout: Layout) -> set[str]:
     """Names of the services that were managed."""
     return {line.split()[0] for line in _lines(layout)}
 
 
-def kept_services(layout: Layout, node: str, services: "tuple[ServiceSpec, ...]") -> "tuple[ServiceSpec, ...]":
-    """Services that were managed and are none of ``services``, but may still run here by their STATE files."""
+def kept_services(
+    layout: Layout, node: str, services: tuple[ServiceSpec, ...]
+) -> tuple[ServiceSpec, ...]:
+    """Services that were managed and are none of ``services``, but may still run here by their
+    STATE files.
+    """
     names = {svc.name for svc in services}
-    return tuple(svc for svc in _former(layout) if svc.name not in names and may_run(layout, node, svc.name))
+    return tuple(
+        svc for svc in _former(layout) if svc.name not in names and may_run(layout, node, svc.name)
+    )
 
 
-def note_managed(layout: Layout, node: str, services: "tuple[ServiceSpec, ...]") -> None:
+def note_managed(layout: Layout, node: str, services: tuple[ServiceSpec, ...]) -> None:
     """Remembers these services, and those that are kept although they are none of them any more."""
     lines = [format_service(svc) for svc in (*services, *kept_services(layout, node, services))]
     # Without the file a loss is not noticed as one; the loss itself is not worth more.
     with contextlib.suppress(OSError):
-        write_atomically(_path(layout), "".join(f"{line}\n" for line in lines).encode("utf-8"), is_durable=False)
+        write_atomically(
+            _path(layout), "".join(f"{line}\n" for line in lines).encode("utf-8"), is_durable=False
+        )
 
 
-def _former(layout: Layout) -> "tuple[ServiceSpec, ...]":
-    found: "list[ServiceSpec]" = []
+def _former(layout: Layout) -> tuple[ServiceSpec, ...]:
+    found: list[ServiceSpec] = []
     for line in _lines(layout):
-        # Former versions wrote names only, and a line may be damaged: such a service is known by name alone.
+        # Former versions wrote names only, and a line may be damaged: such a service is known by
+        # name alone.
         with contextlib.suppress(ConfigError):
             found += parse_services(line, _path(layout))
     return tuple({svc.name: svc for svc in found}.values())
@@ -56,7 +66,7 @@ def may_run(layout: Layout, node: str, service: str) -> bool:
         return True  # A damaged file says nothing: the wrapper is asked.
 
 
-def _lines(layout: Layout) -> "list[str]":
+def _lines(layout: Layout) -> list[str]:
     try:
         with open(_path(layout), encoding="utf-8") as file:
             return [line for line in file if line.strip()]

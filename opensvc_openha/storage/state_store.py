@@ -1,7 +1,8 @@
 """STATE files, and what a starting daemon may conclude from them.
 
-The node's own files are replaced atomically and are on disk before the state is announced. The peer's are a mirror
-for people and tools, written by a thread of their own and never read for a decision.
+The node's own files are replaced atomically and are on disk before the state is announced. The
+peer's are a mirror for people and tools, written by a thread of their own and never read for a
+decision.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ import os
 import queue
 import secrets
 import threading
+from collections.abc import Collection
 from dataclasses import replace
-from typing import Collection, Optional
 
 from opensvc_openha.core.beat import BootId
 from opensvc_openha.core.events import RecoveredState
@@ -23,7 +24,12 @@ from opensvc_openha.formats.layout import Layout
 from opensvc_openha.formats.state_file import StoredState, decode, encode
 from opensvc_openha.storage.managed_services import kept_services, managed_names, note_managed
 from opensvc_openha.system import clock
-from opensvc_openha.system.atomic_files import make_dir, remove_leftovers, sync_file_system, write_record
+from opensvc_openha.system.atomic_files import (
+    make_dir,
+    remove_leftovers,
+    sync_file_system,
+    write_record,
+)
 from opensvc_openha.system.identity import life
 
 _COUNTER_MAX = 0xFFFFFFFF
@@ -36,13 +42,17 @@ class StateStore:
         self._layout = layout
         self._node = node
         self._peer = peer
-        self._mirror: "queue.SimpleQueue[Optional[tuple[str, ServiceState]]]" = queue.SimpleQueue()
-        self._thread: Optional[threading.Thread] = None
-        self._of_former_life: "set[str]" = set()
-        """Services that are not managed now, whose STATE file of before the machine was started could not be ended."""
+        self._mirror: queue.SimpleQueue[tuple[str, ServiceState] | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._of_former_life: set[str] = set()
+        """Services that are not managed now, whose STATE file of before the machine was started
+        could not be ended."""
 
     def write_own(self, service: str, stored: StoredState, is_durable: bool = True) -> None:
-        """Writes this node's state; if durable, it is on disk when this returns. Raises SystemFault."""
+        """Writes this node's state; if durable, it is on disk when this returns.
+
+        Raises SystemFault.
+        """
         write_state(self._layout, service, self._node, stored, is_durable)
 
     def sync(self) -> None:
@@ -50,7 +60,9 @@ class StateStore:
         try:
             sync_file_system(self._layout.services_dir)
         except OSError as error:
-            raise SystemFault(f"cannot write {self._layout.services_dir} to disk: {error.strerror}") from error
+            raise SystemFault(
+                f"cannot write {self._layout.services_dir} to disk: {error.strerror}"
+            ) from error
 
     def mirror_peer(self, service: str, state: ServiceState) -> None:
         """Has the peer's state as seen here written soon."""
@@ -76,32 +88,49 @@ class StateStore:
                 return
             # A mirror only; the own state's failure is reported where it counts.
             with contextlib.suppress(SystemFault):
-                write_state(self._layout, item[0], self._peer, StoredState(item[1]), is_durable=False)
+                write_state(
+                    self._layout, item[0], self._peer, StoredState(item[1]), is_durable=False
+                )
 
     def learn(
-        self, services: "tuple[ServiceSpec, ...]", is_same_life: bool, is_first_start: bool = False,
+        self,
+        services: tuple[ServiceSpec, ...],
+        is_same_life: bool,
+        is_first_start: bool = False,
         unwritten: Collection[str] = (),
-    ) -> "dict[str, RecoveredState]":
+    ) -> dict[str, RecoveredState]:
         """What the STATE files say of this node's services at the start of the daemon.
 
-        In a new life of the machine nothing runs any more, in the same one a service may still run; in either an operator or
-        an agent may have started it by hand. So the wrapper is asked, whatever the file says.
-        At a first start the files are those of a C OpenHA that ran here before, if there are any. The files of ``unwritten``
-        are another thread's to write: the engine manages those services already.
+        In a new life of the machine nothing runs any more, in the same one a service may still run;
+        in either an operator or an agent may have started it by hand. So the wrapper is asked,
+        whatever the file says. At a first start the files are those of a C OpenHA that ran here
+        before, if there are any. The files of ``unwritten`` are another thread's to write: the
+        engine manages those services already.
         """
         if not is_same_life:
             self._end_former_life({svc.name for svc in services})
-        learned: "dict[str, RecoveredState]" = {}
+        learned: dict[str, RecoveredState] = {}
         managed_before = managed_names(self._layout)
         has_written = False
         for svc in services:
             stored, problem = self._read_own(svc.name, svc.name in managed_before)
-            known = recover(stored, problem, is_same_life and svc.name not in self._of_former_life, is_first_start)
+            known = recover(
+                stored,
+                problem,
+                is_same_life and svc.name not in self._of_former_life,
+                is_first_start,
+            )
             self._of_former_life.discard(svc.name)
             then = known.then if known.state is not ServiceState.UNKNOWN else None
             if stored != StoredState(known.state, then) and svc.name not in unwritten:
                 try:
-                    write_state(self._layout, svc.name, self._node, StoredState(known.state, then), is_durable=False)
+                    write_state(
+                        self._layout,
+                        svc.name,
+                        self._node,
+                        StoredState(known.state, then),
+                        is_durable=False,
+                    )
                     has_written = True
                 except SystemFault as error:
                     # One service's directory must not keep the others from being managed.
@@ -113,8 +142,10 @@ class StateStore:
                 self.sync()
         return learned
 
-    def _end_former_life(self, managed: "set[str]") -> None:
-        """Of services that are not managed now, but may be added again: what ran before the machine was started runs no more."""
+    def _end_former_life(self, managed: set[str]) -> None:
+        """Of services that are not managed now, but may be added again: what ran before the machine
+        was started runs no more.
+        """
         try:
             names = os.listdir(self._layout.services_dir)
         except OSError:
@@ -130,15 +161,19 @@ class StateStore:
                 except SystemFault:
                     self._of_former_life.add(name)
 
-    def note_managed(self, services: "tuple[ServiceSpec, ...]") -> None:
-        """Remembers which services this node manages, and those that are kept although they are none of them any more."""
+    def note_managed(self, services: tuple[ServiceSpec, ...]) -> None:
+        """Remembers which services this node manages, and those that are kept although they are
+        none of them any more.
+        """
         note_managed(self._layout, self._node, services)
 
-    def kept(self, services: "tuple[ServiceSpec, ...]") -> "tuple[ServiceSpec, ...]":
-        """Services that this node managed, that are none of these now, and that may still run here."""
+    def kept(self, services: tuple[ServiceSpec, ...]) -> tuple[ServiceSpec, ...]:
+        """Services that this node managed, that are none of these now, and that may still run
+        here.
+        """
         return kept_services(self._layout, self._node, services)
 
-    def _read_own(self, service: str, was_managed: bool) -> "tuple[Optional[StoredState], str]":
+    def _read_own(self, service: str, was_managed: bool) -> tuple[StoredState | None, str]:
         """The stored state, or why there is none; neither for a service that is new here."""
         path = self._layout.state_file(service, self._node)
         try:
@@ -153,28 +188,56 @@ class StateStore:
             return None, f"STATE file {path}: {error}"
 
 
-def recover(stored: Optional[StoredState], problem: str, is_same_life: bool, is_first_start: bool = False) -> RecoveredState:
+def recover(
+    stored: StoredState | None, problem: str, is_same_life: bool, is_first_start: bool = False
+) -> RecoveredState:
     """What is believed at the start: pure, so that every case can be listed."""
     if stored is None:
         if not problem and is_same_life:
-            return RecoveredState(ServiceState.UNKNOWN, ServiceState.FROZEN_STOP, must_probe=True, reason="new service")
+            return RecoveredState(
+                ServiceState.UNKNOWN,
+                ServiceState.FROZEN_STOP,
+                must_probe=True,
+                reason="new service",
+            )
         if not is_same_life:
-            return RecoveredState(ServiceState.FROZEN_STOP, must_probe=True, reason=problem or "new service")
+            return RecoveredState(
+                ServiceState.FROZEN_STOP, must_probe=True, reason=problem or "new service"
+            )
         return RecoveredState(ServiceState.UNKNOWN, must_probe=True, reason=problem)
     state, then = stored.state, stored.then
     if not is_same_life:
-        if state in (ServiceState.FROZEN_STOP, ServiceState.FROZEN_START) or then is ServiceState.FROZEN_STOP:
-            return RecoveredState(ServiceState.FROZEN_STOP, must_probe=True, reason="frozen before the machine was started")
-        return RecoveredState(ServiceState.STOPPED, must_probe=True, reason="the machine was started")
+        if (
+            state in (ServiceState.FROZEN_STOP, ServiceState.FROZEN_START)
+            or then is ServiceState.FROZEN_STOP
+        ):
+            return RecoveredState(
+                ServiceState.FROZEN_STOP,
+                must_probe=True,
+                reason="frozen before the machine was started",
+            )
+        return RecoveredState(
+            ServiceState.STOPPED, must_probe=True, reason="the machine was started"
+        )
     if state is ServiceState.START_READY and is_first_start:
         # The original writes the same digit for a service that runs frozen.
-        return RecoveredState(ServiceState.UNKNOWN, must_probe=True, reason="left in START_READY, frozen and running or not")
+        return RecoveredState(
+            ServiceState.UNKNOWN,
+            must_probe=True,
+            reason="left in START_READY, frozen and running or not",
+        )
     if state in (ServiceState.START_READY, ServiceState.FORCE_STOP):
-        return RecoveredState(ServiceState.STOPPED, must_probe=True, reason="the daemon was restarted before the start began")
+        return RecoveredState(
+            ServiceState.STOPPED,
+            must_probe=True,
+            reason="the daemon was restarted before the start began",
+        )
     return RecoveredState(state, then, must_probe=True, reason="as before the daemon was restarted")
 
 
-def write_state(layout: Layout, service: str, node: str, stored: StoredState, is_durable: bool = True) -> None:
+def write_state(
+    layout: Layout, service: str, node: str, stored: StoredState, is_durable: bool = True
+) -> None:
     """Writes one STATE file; raises SystemFault."""
     path = layout.state_file(service, node)
     try:
@@ -185,7 +248,9 @@ def write_state(layout: Layout, service: str, node: str, stored: StoredState, is
 
 
 def clean_up(layout: Layout) -> None:
-    """Removes what daemons and commands that were killed while they wrote left beside states and configuration files."""
+    """Removes what daemons and commands that were killed while they wrote left beside states and
+    configuration files.
+    """
     files = (layout.nodes_file, layout.monitor_file, layout.services_file)
     folders = [layout.proc_dir, layout.conf_dir, *(os.path.dirname(path) for path in files)]
     with contextlib.suppress(OSError):
@@ -194,22 +259,30 @@ def clean_up(layout: Layout) -> None:
         remove_leftovers(folder)
 
 
-def next_boot(layout: Layout) -> "tuple[BootId, bool]":
-    """Identity of this start of the daemon, and whether the machine is in the same life as at the last one."""
+def next_boot(layout: Layout) -> tuple[BootId, bool]:
+    """Identity of this start of the daemon, and whether the machine is in the same life as at the
+    last one.
+    """
     counter, known_life = 0, ""
     try:
         with open(layout.boot_file, encoding="ascii") as file:
             words = file.read().split()
         counter, known_life = int(words[0]), words[1]
     except (OSError, ValueError, IndexError):
-        pass  # A first start, or a damaged file: the random part of the identity still tells lives apart.
+        # A first start, or a damaged file: the random part of the identity still tells lives apart.
+        pass
     here = life()
-    # The seconds since 1970 stand in for a counter that was lost, so that the peer does not take this life for an old one.
-    boot = BootId(max((counter + 1) & _COUNTER_MAX, min(int(clock.wall()), _COUNTER_MAX)), secrets.randbits(64))
+    # The seconds since 1970 stand in for a counter that was lost, so that the peer does not take
+    # this life for an old one.
+    boot = BootId(
+        max((counter + 1) & _COUNTER_MAX, min(int(clock.wall()), _COUNTER_MAX)),
+        secrets.randbits(64),
+    )
     try:
         make_dir(layout.proc_dir)
         write_record(layout.boot_file, f"{boot.counter} {here}\n".encode("ascii"))
     except OSError as error:
         raise SystemFault(f"cannot write {layout.boot_file}: {error.strerror}") from error
-    # Without a memory of the last life, assume that services may still run: they are asked, not forgotten.
+    # Without a memory of the last life, assume that services may still run: they are asked, not
+    # forgotten.
     return boot, known_life in ("", here)

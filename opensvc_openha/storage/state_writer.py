@@ -1,17 +1,19 @@
-"""Writes states in a thread of its own, so that the engine's links are not mute while a disk is slow.
+"""Writes states in a thread of its own, so that the engine's links are not mute while a disk is
+slow.
 
-One job at a time: the engine's thread gives one, and takes nothing but its end. Where no thread can be had it is done at once.
+One job at a time: the engine's thread gives one, and takes nothing but its end. Where no thread can
+be had it is done at once.
 """
 
 from __future__ import annotations
 
 import queue
 import threading
-from typing import Callable, Dict, Optional, Union
+from collections.abc import Callable
 
 from opensvc_openha.system.thread_names import name_thread
 
-Problems = Dict[str, str]
+Problems = dict[str, str]
 """Service to why its state could not be written, empty if it was."""
 Job = Callable[[], Problems]
 _CLOSE_LIMIT_S = 2.0
@@ -23,9 +25,9 @@ class StateWriter:
     def __init__(self, enter: Callable[[], None]) -> None:
         """The thread calls ``enter`` first."""
         self._enter = enter
-        self._jobs: "queue.SimpleQueue[Optional[Job]]" = queue.SimpleQueue()
-        self._ends: "queue.SimpleQueue[Union[Problems, BaseException]]" = queue.SimpleQueue()
-        self._thread: Optional[threading.Thread] = None
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._ends: queue.SimpleQueue[Problems | BaseException] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
 
     def begin(self, job: Job) -> None:
         """Has a job done; ``wait`` tells its end."""
@@ -39,8 +41,11 @@ class StateWriter:
             self._thread = thread
         self._jobs.put(job)
 
-    def wait(self, timeout_s: float) -> Optional[Problems]:
-        """What came of the job, None if it is not done within ``timeout_s`` seconds. Raises what the job raised."""
+    def wait(self, timeout_s: float) -> Problems | None:
+        """What came of the job, None if it is not done within ``timeout_s`` seconds.
+
+        Raises what the job raised.
+        """
         try:
             end = self._ends.get(timeout=max(timeout_s, 0.0))
         except queue.Empty:
@@ -50,7 +55,10 @@ class StateWriter:
         return end
 
     def close(self) -> None:
-        """Ends the thread after what it is writing; a disk that hangs is not waited for without a limit."""
+        """Ends the thread after what it is writing.
+
+        A disk that hangs is not waited for without a limit.
+        """
         if self._thread is not None:
             self._jobs.put(None)
             self._thread.join(_CLOSE_LIMIT_S)
@@ -72,5 +80,7 @@ class StateWriter:
     def _do(self, job: Job) -> None:
         try:
             self._ends.put(job())
-        except BaseException as error:  # The one place of this thread that catches all: the engine's thread raises it.
+        except (
+            BaseException
+        ) as error:  # The one place of this thread that catches all: the engine's thread raises it.
             self._ends.put(error)

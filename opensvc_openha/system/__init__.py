@@ -1,1 +1,4 @@
-"""What the operating system gives and takes: clocks, names, files, logs, locks, programs. Knows nothing of clusters."""
+"""What the operating system gives and takes: clocks, names, files, logs, locks, programs.
+
+Knows nothing of clusters.
+"""

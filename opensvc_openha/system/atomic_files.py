@@ -24,7 +24,10 @@ LOG_MODE = 0o640
 
 
 def write_atomically(path: str, data: bytes, mode: int = 0o644, is_durable: bool = True) -> None:
-    """Replaces ``path`` by ``data``; durable means that it is on disk when this returns. Raises OSError."""
+    """Replaces ``path`` by ``data``; durable means that it is on disk when this returns.
+
+    Raises OSError.
+    """
     folder = os.path.dirname(path)
     temporary, handle = _open_beside(path)
     try:
@@ -36,10 +39,8 @@ def write_atomically(path: str, data: bytes, mode: int = 0o644, is_durable: bool
                 os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
-        try:
+        with contextlib.suppress(OSError):
             os.unlink(temporary)
-        except OSError:
-            pass
         raise
     if is_durable:
         directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -50,10 +51,12 @@ def write_atomically(path: str, data: bytes, mode: int = 0o644, is_durable: bool
 
 
 def write_record(path: str, data: bytes, mode: int = 0o644, is_durable: bool = True) -> None:
-    """As ``write_atomically``, but on a full disk the record that is there is written over. Raises OSError.
+    """As ``write_atomically``, but on a full disk the record that is there is written over.
 
-    For records of less than a sector whose reader ignores NUL bytes at the end: the bytes that are there need no new room,
-    and a sector is written as a whole or not at all.
+    Raises OSError.
+
+    For records of less than a sector whose reader ignores NUL bytes at the end: the bytes that are
+    there need no new room, and a sector is written as a whole or not at all.
     """
     try:
         write_atomically(path, data, mode, is_durable)
@@ -72,7 +75,8 @@ def _write_over(path: str, data: bytes, is_durable: bool) -> bool:
         size = os.fstat(handle).st_size
         if size == 0 or max(size, len(data)) > _SECTOR_BYTES:
             return False
-        # One write of all that is there: a crash before the end is cut off leaves the new record, not a mixture.
+        # One write of all that is there: a crash before the end is cut off leaves the new record,
+        # not a mixture.
         whole = data.ljust(size, b"\0")
         if os.pwrite(handle, whole, 0) != len(whole):
             return False
@@ -84,14 +88,16 @@ def _write_over(path: str, data: bytes, is_durable: bool) -> bool:
     return True
 
 
-def _open_beside(path: str) -> "tuple[str, int]":
+def _open_beside(path: str) -> tuple[str, int]:
     """A new file beside ``path``, whose name says which process writes it, and its handle."""
     folder, name = os.path.split(path)
     while True:
         temporary = f"{folder}/.{name}.{os.getpid()}.{next(_numbers)}.tmp"
         # One that exists was left behind by a process that had our pid.
         with contextlib.suppress(FileExistsError):
-            return temporary, os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            return temporary, os.open(
+                temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600
+            )
 
 
 def remove_leftovers(folder: str) -> None:
@@ -102,7 +108,11 @@ def remove_leftovers(folder: str) -> None:
         return  # There are none.
     for name in names:
         match = _TEMPORARY.match(name)
-        is_left = _is_gone(match.group(1)) if match else _FORMER_TEMPORARY.match(name) and _is_old(f"{folder}/{name}")
+        is_left = (
+            _is_gone(match.group(1))
+            if match
+            else _FORMER_TEMPORARY.match(name) and _is_old(f"{folder}/{name}")
+        )
         if is_left:
             with contextlib.suppress(OSError):
                 os.unlink(f"{folder}/{name}")
@@ -121,7 +131,9 @@ def _is_old(path: str) -> bool:
 
 
 def sync_file_system(folder: str) -> None:
-    """Returns when all that was written on the file system of ``folder`` is on disk: one wait for many files. Raises OSError."""
+    """Returns when all that was written on the file system of ``folder`` is on disk: one wait for
+    many files. Raises OSError.
+    """
     import ctypes
 
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -134,9 +146,11 @@ def sync_file_system(folder: str) -> None:
 
 
 def open_log(path: str, flags: int) -> int:
-    """Opener of a log: for root and its group, since commands and scripts print what no other user should know.
+    """Opener of a log: for root and its group, since commands and scripts print what no other user
+    should know.
 
-    Whatever the umask is and whoever made the file; what an older version left open to all is closed.
+    Whatever the umask is and whoever made the file; what an older version left open to all is
+    closed.
     """
     return _opened(path, flags, LOG_MODE)
 
@@ -148,7 +162,8 @@ def open_plain(path: str, flags: int) -> int:
 
 def _opened(path: str, flags: int, mode: int) -> int:
     handle = os.open(path, flags | os.O_CLOEXEC, mode)
-    # A log may be a device or a pipe of the operator's choice, and one of another owner is not ours to change.
+    # A log may be a device or a pipe of the operator's choice, and one of another owner is not ours
+    # to change.
     if stat.S_ISREG(os.fstat(handle).st_mode):
         with contextlib.suppress(OSError):
             os.fchmod(handle, mode)
@@ -156,7 +171,10 @@ def _opened(path: str, flags: int, mode: int) -> int:
 
 
 def make_dir(path: str, mode: int = 0o755) -> None:
-    """Makes a directory with its parents, all of this mode whatever the umask; raises SystemFault with the reason."""
+    """Makes a directory with its parents, all of this mode whatever the umask.
+
+    Raises SystemFault with the reason.
+    """
     missing = []
     while path and not os.path.isdir(path):
         missing.append(path)
@@ -173,10 +191,15 @@ def make_dir(path: str, mode: int = 0o755) -> None:
 
 
 def read_text(path: str) -> str:
-    """Text of a configuration file; SystemFault if it cannot be read, ConfigError with the line if it is no text."""
+    """Text of a configuration file.
+
+    SystemFault if it cannot be read, ConfigError with the line if it is no text.
+    """
     try:
         # Without O_NONBLOCK a named pipe would be waited for, without end.
-        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+        with open(
+            path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)
+        ) as file:
             if stat.S_ISFIFO(os.fstat(file.fileno()).st_mode):
                 raise ConfigError("a named pipe is no configuration file", path)
             data = file.read()
@@ -186,4 +209,6 @@ def read_text(path: str) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise ConfigError(f"expected UTF-8 text, found byte 0x{data[error.start]:02x}", path, line) from None
+        raise ConfigError(
+            f"expected UTF-8 text, found byte 0x{data[error.start]:02x}", path, line
+        ) from None

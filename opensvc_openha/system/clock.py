@@ -10,9 +10,12 @@ _GOES_ON_IN_SUSPEND = getattr(time, "CLOCK_BOOTTIME", None)
 def monotonic() -> float:
     """Seconds that only grow, unknown to the operator and to clock steps.
 
-    Where the system has such a clock, the time of a suspended machine counts: to its peer it was as silent as in a stall.
+    Where the system has such a clock, the time of a suspended machine counts: to its peer it was as
+    silent as in a stall.
     """
-    return time.monotonic() if _GOES_ON_IN_SUSPEND is None else time.clock_gettime(_GOES_ON_IN_SUSPEND)
+    return (
+        time.monotonic() if _GOES_ON_IN_SUSPEND is None else time.clock_gettime(_GOES_ON_IN_SUSPEND)
+    )
 
 
 def wall() -> float:
@@ -48,7 +51,10 @@ def precise_stamp(wall_s: float) -> str:
 
 
 def read_stamp(text: str) -> float:
-    """The wall-clock instant an operator means: ``10m`` ago, ``09:30`` today, or a date. Raises ValueError for anything else."""
+    """The wall-clock instant an operator means: ``10m`` ago, ``09:30`` today, or a date.
+
+    Raises ValueError for anything else.
+    """
     unit = {"s": 1, "m": 60, "h": 3600, "d": 86_400}.get(text[-1:])
     if unit is not None and text[:-1].isdigit():
         return time.time() - int(text[:-1]) * unit
@@ -63,4 +69,7 @@ def read_stamp(text: str) -> float:
             return time.mktime(time.strptime(text.replace("T", " "), form))
         except ValueError:
             continue
-    raise ValueError(f"expected 90s, 10m, 2h or 3d (ago), 09:30, 2014-06-19, or '2014-06-19 09:30'; found {text!r}")
+    raise ValueError(
+        "expected 90s, 10m, 2h or 3d (ago), 09:30, 2014-06-19, or '2014-06-19 09:30'; found"
+        f" {text!r}"
+    )

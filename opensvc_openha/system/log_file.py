@@ -1,7 +1,8 @@
-"""A log file of bounded size that only root and its group may read, whoever made it and whatever the umask is.
+"""A log file of bounded size that only root and its group may read, whoever made it and whatever
+the umask is.
 
-It is opened again where it was moved away, and never fails: lines that it cannot take are counted, and reported with the
-next one that it can.
+It is opened again where it was moved away, and never fails: lines that it cannot take are counted,
+and reported with the next one that it can.
 """
 
 from __future__ import annotations
@@ -11,20 +12,21 @@ import copy
 import errno
 import logging
 import os
-from typing import Optional
 
 from opensvc_openha.system.atomic_files import LOG_MODE, open_log
 
 
 class LogFile(logging.Handler):
-    """Writes each line at once, with nothing of it in a buffer that a full disk could keep for later."""
+    """Writes each line at once, with nothing of it in a buffer that a full disk could keep for
+    later.
+    """
 
     def __init__(self, path: str, bytes_max: int, kept: int) -> None:
         super().__init__()
         self.problem = ""
         """Why lines are lost at present; empty if they are not."""
         self._path = path
-        self._handle: Optional[int] = None
+        self._handle: int | None = None
         self._lost = 0
         self._bytes_max = bytes_max
         self._names = [path, *(f"{path}.{number}" for number in range(1, kept + 1))]
@@ -37,7 +39,12 @@ class LogFile(logging.Handler):
         line = f"{self.format(record)}\n"
         if self._lost:
             lost = copy.copy(record)  # With what its format needs.
-            lost.levelno, lost.levelname, lost.exc_info, lost.exc_text = logging.WARNING, "WARNING", None, None
+            lost.levelno, lost.levelname, lost.exc_info, lost.exc_text = (
+                logging.WARNING,
+                "WARNING",
+                None,
+                None,
+            )
             lost.msg, lost.args = f"{self._lost} lines were lost: {self.problem}", None
             line = f"{self.format(lost)}\n{line}"
         try:

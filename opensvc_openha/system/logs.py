@@ -1,6 +1,9 @@
-"""The daemon's log: syslog where there is one, a file always, stderr in the foreground. State changes only.
+"""The daemon's log: syslog where there is one, a file always, stderr in the foreground.
 
-Each destination has a thread of its own: a terminal or a syslog that does not read, or a disk that hangs, delays no decision.
+State changes only.
+
+Each destination has a thread of its own: a terminal or a syslog that does not read, or a disk that
+hangs, delays no decision.
 """
 
 from __future__ import annotations
@@ -33,14 +36,21 @@ class _JournalFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """One line, with its priority."""
         priority = 4 if record.levelno >= logging.WARNING else 6
-        return f"<{priority}>{super().format(record)}" if os.environ.get("JOURNAL_STREAM") else super().format(record)
+        return (
+            f"<{priority}>{super().format(record)}"
+            if os.environ.get("JOURNAL_STREAM")
+            else super().format(record)
+        )
 
 
 class _Waiting(logging.handlers.QueueHandler):
-    """Takes lines for one destination without ever waiting for it; what finds no room is counted, and told afterwards."""
+    """Takes lines for one destination without ever waiting for it.
+
+    What finds no room is counted, and told afterwards.
+    """
 
     def __init__(self, destination: logging.Handler) -> None:
-        self.lines: "queue.Queue[logging.LogRecord]" = queue.Queue(_LINES_WAITING)
+        self.lines: queue.Queue[logging.LogRecord] = queue.Queue(_LINES_WAITING)
         super().__init__(self.lines)
         self._lost = 0
         logging.handlers.QueueListener(self.lines, destination).start()
@@ -56,7 +66,9 @@ class _Waiting(logging.handlers.QueueHandler):
         try:
             if self._lost:
                 text = f"{self._lost} lines were lost: the log could not be written"
-                self.lines.put_nowait(logging.LogRecord(record.name, logging.WARNING, "", 0, text, (), None))
+                self.lines.put_nowait(
+                    logging.LogRecord(record.name, logging.WARNING, "", 0, text, (), None)
+                )
                 self._lost = 0
             self.lines.put_nowait(record)
         except queue.Full:
@@ -87,20 +99,30 @@ class DaemonLog:
     def flush(self) -> None:
         """Returns when all lines are written; after a limit, if a destination hangs."""
         give_up = clock.monotonic() + _FLUSH_LIMIT_S
-        while any(waiting.lines.unfinished_tasks for waiting in self._waiting) and clock.monotonic() < give_up:
+        while (
+            any(waiting.lines.unfinished_tasks for waiting in self._waiting)
+            and clock.monotonic() < give_up
+        ):
             clock.pause(0.01)
 
 
-def _destinations(layout: Layout, is_foreground: bool) -> "list[logging.Handler]":
-    found: "list[logging.Handler]" = []
+def _destinations(layout: Layout, is_foreground: bool) -> list[logging.Handler]:
+    found: list[logging.Handler] = []
     if is_foreground:
-        # Not sys.stderr: its buffer has a lock, which the end of the process needs and a pipe that nobody reads keeps.
-        stream = logging.StreamHandler(io.TextIOWrapper(io.FileIO(2, "w", closefd=False), "utf-8", "replace", write_through=True))
+        # Not sys.stderr: its buffer has a lock, which the end of the process needs and a pipe that
+        # nobody reads keeps.
+        stream = logging.StreamHandler(
+            io.TextIOWrapper(
+                io.FileIO(2, "w", closefd=False), "utf-8", "replace", write_through=True
+            )
+        )
         stream.setFormatter(_JournalFormatter("%(message)s"))
         found.append(stream)
     if os.path.exists(_SYSLOG):
         try:
-            syslog = logging.handlers.SysLogHandler(_SYSLOG, logging.handlers.SysLogHandler.LOG_DAEMON)
+            syslog = logging.handlers.SysLogHandler(
+                _SYSLOG, logging.handlers.SysLogHandler.LOG_DAEMON
+            )
             syslog.setFormatter(logging.Formatter("nmond[%(process)d]: %(message)s"))
             found.append(syslog)
         except OSError:
@@ -114,7 +136,14 @@ def log_record(logger: logging.Logger, record: Record) -> None:
     """Writes one change as one line."""
     level = logging.WARNING if record.is_alarm else logging.INFO
     if record.kind is RecordKind.SERVICE:
-        logger.log(level, "service %s: %s -> %s: %s", record.name, record.old or "-", record.new, record.reason)
+        logger.log(
+            level,
+            "service %s: %s -> %s: %s",
+            record.name,
+            record.old or "-",
+            record.new,
+            record.reason,
+        )
     elif record.kind is RecordKind.LINK:
         logger.log(level, "link %s: %s: %s", record.name, record.new, record.reason)
     elif record.kind is RecordKind.PEER:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from functools import lru_cache
+from functools import cache
 
 from opensvc_openha.errors import SystemFault
 
@@ -15,7 +15,10 @@ _PACKAGE_DIR = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 def shipped_path(folder: str, name: str) -> str:
-    """Path of ``name`` in ``templates`` or ``resources``; raises SystemFault if it was not installed."""
+    """Path of ``name`` in ``templates`` or ``resources``.
+
+    Raises SystemFault if it was not installed.
+    """
     beside = os.path.join(os.path.dirname(_PACKAGE_DIR), folder, name)
     if os.path.isfile(beside):
         return beside
@@ -31,10 +34,12 @@ def shipped_path(folder: str, name: str) -> str:
     for place in places:
         if os.path.isfile(place):
             return place
-    raise SystemFault(f"{folder}/{name} was not installed with the package (looked in {', '.join(places)})")
+    raise SystemFault(
+        f"{folder}/{name} was not installed with the package (looked in {', '.join(places)})"
+    )
 
 
-@lru_cache(maxsize=None)
+@cache
 def read_template(name: str) -> str:
     """Text of one file of ``templates``."""
     with open(shipped_path("templates", name), encoding="utf-8") as file:

@@ -1,4 +1,5 @@
-"""Who is at the other end of the control socket, as the kernel says: for the rights, and for the history.
+"""Who is at the other end of the control socket, as the kernel says: for the rights, and for the
+history.
 
 Names come from /etc/passwd alone: a directory server that does not answer must not delay a command.
 """
@@ -9,7 +10,6 @@ import os
 import socket
 import struct
 from dataclasses import dataclass, replace
-from typing import Optional
 
 from opensvc_openha.core.events import BY_OPERATOR
 
@@ -19,11 +19,13 @@ _NO_LOGIN = 0xFFFFFFFF
 
 @dataclass(frozen=True)
 class Caller:
-    """A process that gives a command: its user, and the user whose login it descends from, if there is one."""
+    """A process that gives a command: its user, and the user whose login it descends from, if there
+    is one.
+    """
 
     pid: int
     uid: int
-    login_uid: Optional[int] = None
+    login_uid: int | None = None
     by: str = BY_OPERATOR
     """What it is, where it is not an operator's command."""
 
@@ -42,14 +44,16 @@ class Caller:
 
 def caller_of(connection: socket.socket) -> Caller:
     """The process that opened a connection to this one's UNIX socket."""
-    raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize(_CREDENTIALS))
+    raw = connection.getsockopt(
+        socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize(_CREDENTIALS)
+    )
     pid, uid, _ = struct.unpack(_CREDENTIALS, raw)
     caller = Caller(pid, uid)
     # Only who gives commands is written down.
     return replace(caller, login_uid=_login_of(pid)) if caller.may_change else caller
 
 
-def _login_of(pid: int) -> Optional[int]:
+def _login_of(pid: int) -> int | None:
     try:
         with open(f"/proc/{pid}/loginuid", encoding="ascii") as file:
             number = int(file.read())
@@ -58,7 +62,7 @@ def _login_of(pid: int) -> Optional[int]:
     return None if number == _NO_LOGIN else number
 
 
-def _user(uid: Optional[int]) -> str:
+def _user(uid: int | None) -> str:
     try:
         with open("/etc/passwd", encoding="utf-8", errors="replace") as file:
             for line in file:

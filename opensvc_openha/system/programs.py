@@ -1,7 +1,7 @@
 """Why the system cannot run a program, in the words of what is wrong with its file.
 
-The kernel answers "No such file or directory" for a script whose interpreter is missing, and "Exec format error" for one
-without a first line that names one.
+The kernel answers "No such file or directory" for a script whose interpreter is missing, and "Exec
+format error" for one without a first line that names one.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import shlex
 import stat
-from typing import Optional
 
 NOT_RUN = frozenset({126, 127})
 """Exit codes of a shell, of env and of runuser for a program that they cannot run."""
@@ -18,7 +17,10 @@ _ELF = b"\x7fELF"
 
 
 def why_not_runnable(path: str) -> str:
-    """What keeps this user from running the file at an absolute path; empty if nothing does that can be seen."""
+    """What keeps this user from running the file at an absolute path.
+
+    Empty if nothing does that can be seen.
+    """
     try:
         info = os.stat(path)
     except FileNotFoundError:
@@ -35,13 +37,16 @@ def why_not_runnable(path: str) -> str:
     if head.startswith(b"#!"):
         return _why_no_interpreter(path, head)
     if head.startswith(b"\xef\xbb\xbf#!"):
-        return f"{path} begins with a byte order mark: remove it (try: sed -i '1s/^\\xef\\xbb\\xbf//' {shlex.quote(path)})"
+        return (
+            f"{path} begins with a byte order mark: remove it (try: sed -i '1s/^\\xef\\xbb\\xbf//'"
+            f" {shlex.quote(path)})"
+        )
     if b"\0" not in head:
         return f"{path} is no program, and its first line names no interpreter, such as #!/bin/sh"
     return ""  # A format that the kernel may have been told about.
 
 
-def _head_of(path: str) -> "Optional[bytes]":
+def _head_of(path: str) -> bytes | None:
     try:
         with open(path, "rb") as file:
             return file.read(_HEAD_BYTES)
@@ -53,12 +58,18 @@ def _why_no_interpreter(path: str, head: bytes) -> str:
     line = head[2:].partition(b"\n")[0]
     words = line.split()
     if line.endswith(b"\r"):
-        return f"{path} has the line ends of DOS (CR LF): convert it (try: sed -i 's/\\r$//' {shlex.quote(path)})"
+        return (
+            f"{path} has the line ends of DOS (CR LF): convert it (try: sed -i 's/\\r$//'"
+            f" {shlex.quote(path)})"
+        )
     if not words:
         return f"{path} names no interpreter behind #! in its first line, such as #!/bin/sh"
     interpreter = words[0].decode("utf-8", "replace")
     if not os.path.exists(interpreter):
         return f"{path} names the interpreter {interpreter} in its first line, which does not exist"
     if not os.access(interpreter, os.X_OK) or os.path.isdir(interpreter):
-        return f"{path} names the interpreter {interpreter} in its first line, which cannot be executed"
+        return (
+            f"{path} names the interpreter {interpreter} in its first line, which cannot be"
+            " executed"
+        )
     return ""

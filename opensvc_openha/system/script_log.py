@@ -1,11 +1,13 @@
-"""Where a script's output goes: to the log of its service, or elsewhere where the log has no room for it.
+"""Where a script's output goes: to the log of its service, or elsewhere where the log has no room
+for it.
 
-A log never changes the fate of an action. A program whose output cannot be written may end with another exit code, as
-Python does with 120, so a script begins only with room for its output: reserved in the log, or else in memory. What may
-leave a daemon behind is not given memory to fill, but the null device. The answer of a status script is read from memory
-in any case.
+A log never changes the fate of an action. A program whose output cannot be written may end with
+another exit code, as Python does with 120, so a script begins only with room for its output:
+reserved in the log, or else in memory. What may leave a daemon behind is not given memory to fill,
+but the null device. The answer of a status script is read from memory in any case.
 
-All writers append, whoever inherited the handle, so that a log that grew too long can be emptied under them.
+All writers append, whoever inherited the handle, so that a log that grew too long can be emptied
+under them.
 """
 
 from __future__ import annotations
@@ -14,7 +16,6 @@ import contextlib
 import errno
 import os
 import stat
-from typing import Optional
 
 from opensvc_openha.system.atomic_files import FULL_DISK, open_log
 
@@ -33,14 +34,17 @@ class ScriptLog:
     """The output of one run of a script; ``handle`` is what the script gets."""
 
     def __init__(self, path: str, is_answer: bool, may_linger: bool) -> None:
-        """An empty path is no log. ``is_answer``: no log may come between; ``may_linger``: a daemon may be left behind, that
-        prints for as long as it lives."""
+        """An empty path is no log.
+
+        ``is_answer``: no log may come between; ``may_linger``: a daemon may be left behind, that
+        prints for as long as it lives.
+        """
         self._log = _open_log(path)
         is_log_usable = self._log is not None and _has_room(self._log)
-        self._box: Optional[int] = None
+        self._box: int | None = None
         if is_answer or not (is_log_usable or may_linger):
             self._box = _make_box()
-        self._null: Optional[int] = None
+        self._null: int | None = None
         if self._box is None and not is_log_usable:
             self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         self._begin = 0 if self._log is None else os.fstat(self._log).st_size
@@ -78,7 +82,9 @@ class ScriptLog:
             return ""
 
     def close(self) -> None:
-        """Copies what was kept in memory to the log, as far as there is room, and gives the handles back."""
+        """Copies what was kept in memory to the log, as far as there is room, and gives the handles
+        back.
+        """
         if self._box is not None and self._log is not None:
             with contextlib.suppress(OSError):
                 os.write(self._log, _content(self._box))
@@ -88,12 +94,17 @@ class ScriptLog:
 
 
 def bound_log(path: str, limit: int = LOG_BYTES) -> bool:
-    """Empties a log that is longer than ``limit`` bytes, and keeps its end as ``path``.1; True if it did. Raises OSError.
+    """Empties a log that is longer than ``limit`` bytes, and keeps its end as ``path``.1.
 
-    Lines that are written while it is copied may be lost. Where there is no room for the copy, the last lines stay.
+    True if it did. Raises OSError.
+
+    Lines that are written while it is copied may be lost. Where there is no room for the copy, the
+    last lines stay.
     """
     try:
-        handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        handle = os.open(
+            path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+        )
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ELOOP):
             return False  # A link leads to a file of the operator's choice.
@@ -130,12 +141,12 @@ def _copy_part(handle: int, begin: int, end: int, path: str) -> None:
                 return
             begin += len(part)
             while part:
-                part = part[os.write(copy, part):]
+                part = part[os.write(copy, part) :]
     finally:
         os.close(copy)
 
 
-def _open_log(path: str) -> Optional[int]:
+def _open_log(path: str) -> int | None:
     if not path:
         return None
     try:
@@ -146,7 +157,10 @@ def _open_log(path: str) -> Optional[int]:
 
 
 def _has_room(log: int) -> bool:
-    """Reserves room behind the end of the log. Where the file system cannot, whatever is free has to do."""
+    """Reserves room behind the end of the log.
+
+    Where the file system cannot, whatever is free has to do.
+    """
     import ctypes  # Loaded here: a status writes no such log.
 
     libc = ctypes.CDLL(None, use_errno=True)
@@ -154,10 +168,13 @@ def _has_room(log: int) -> bool:
     if reserve is None:
         return True
     end = ctypes.c_int64(os.fstat(log).st_size)
-    return reserve(log, _KEEP_SIZE, end, ctypes.c_int64(ROOM_BYTES)) == 0 or ctypes.get_errno() not in FULL_DISK
+    return (
+        reserve(log, _KEEP_SIZE, end, ctypes.c_int64(ROOM_BYTES)) == 0
+        or ctypes.get_errno() not in FULL_DISK
+    )
 
 
-def _make_box() -> Optional[int]:
+def _make_box() -> int | None:
     try:
         return os.memfd_create("script", os.MFD_CLOEXEC)
     except (AttributeError, OSError):
@@ -165,6 +182,9 @@ def _make_box() -> Optional[int]:
 
 
 def _content(box: int) -> bytes:
-    """What was printed to memory; a script that opens its output once more by name may leave a hole."""
+    """What was printed to memory.
+
+    A script that opens its output once more by name may leave a hole.
+    """
     end = os.fstat(box).st_size
     return os.pread(box, _COPIED_BYTES, max(0, end - _COPIED_BYTES)).replace(b"\0", b"")

@@ -9,7 +9,10 @@ _NAME_MAX = 15
 
 
 def name_thread(name: str) -> None:
-    """Names the calling thread (15 characters are shown); where the system can't, nothing happens."""
+    """Names the calling thread (15 characters are shown).
+
+    Where the system can't, nothing happens.
+    """
     try:
         libc = ctypes.CDLL(None, use_errno=True)
         libc.prctl(_PR_SET_NAME, ctypes.c_char_p(name.encode()[:_NAME_MAX]), 0, 0, 0)

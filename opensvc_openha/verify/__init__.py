@@ -1,1 +1,3 @@
-"""Checks of the decisions: what must always hold, random histories, and every state of a bounded model."""
+"""Checks of the decisions: what must always hold, random histories, and every state of a bounded
+model.
+"""

@@ -1,22 +1,29 @@
 """What must hold whatever happens to two nodes, written once and fed with what really happened.
 
-S1  at most one node runs a service, and none says that it is out while it runs there, unless an operator forced a
-    state, or started it by hand and no daemon began since, the check-up script lied, or the wrapper does not tell
-S2  no start before an acknowledged "peer is out", or silence and a successful check-up script begun after it
+S1  at most one node runs a service, and none says that it is out while it runs there, unless an
+    operator forced a
+    state, or started it by hand and no daemon began since, the check-up script lied, or the wrapper
+    does not tell
+S2  no start before an acknowledged "peer is out", or silence and a successful check-up script begun
+    after it
 S3  a service frozen by an operator is never started or stopped by the engine
 S5  of two nodes that lose sight of each other at least one survives: they do not fence each other
-S8  a node that was booted fences nobody before its peer has answered it or a person confirmed that the peer is out
-L1  with a healthy node that is willing, and no further fault, the service runs within ``liveness_bound_s``
+S8  a node that was booted fences nobody before its peer has answered it or a person confirmed that
+    the peer is out
+L1  with a healthy node that is willing, and no further fault, the service runs within
+    ``liveness_bound_s``
 L2  after a fault, services settle within ``SETTLE_MOVES`` transitions
 
-``InvariantChecker`` knows nothing of how the engine decides: it is told what was said, heard, run and ordered. An instant is one
-of the clock of the node it is about, and is only ever compared with others of that node.
+``InvariantChecker`` knows nothing of how the engine decides: it is told what was said, heard, run
+and ordered. An instant is one of the clock of the node it is about, and is only ever compared with
+others of that node.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Iterable, Optional, Union
+from typing import Union
 
 from opensvc_openha.core import timing
 from opensvc_openha.core.beat import Beat, BootId, Goodbye
@@ -24,8 +31,11 @@ from opensvc_openha.core.events import Command, ScriptKind
 from opensvc_openha.core.states import FROZEN, PEER_OUT, ServiceState
 
 SETTLE_MOVES = 36
-"""Transitions of one service, on both nodes together, that may follow a fault before it is called an oscillation."""
-assert SETTLE_MOVES >= 2 * (timing.START_FAILURES_MAX + 1) * 5, "a service that starts nowhere is tried so often on each node"
+"""Transitions of one service, on both nodes together, that may follow a fault before it is called
+an oscillation."""
+assert SETTLE_MOVES >= 2 * (timing.START_FAILURES_MAX + 1) * 5, (
+    "a service that starts nowhere is tried so often on each node"
+)
 _SLACK_S = 0.001
 """Rounding of a sum of instants."""
 _FORCED = frozenset({Command.FORCE_START, Command.FORCE_STOP})
@@ -43,7 +53,7 @@ class DaemonBegan:
     at: float
     node: str
     boot: BootId
-    states: "dict[str, ServiceState]" = field(default_factory=dict)
+    states: dict[str, ServiceState] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -74,7 +84,9 @@ class NodeLost:
 
 @dataclass(frozen=True)
 class Fenced:
-    """A node goes down because its peer had it switched off, however long ago, and whatever became of that one since."""
+    """A node goes down because its peer had it switched off, however long ago, and whatever became
+    of that one since.
+    """
 
     at: float
     node: str
@@ -83,7 +95,9 @@ class Fenced:
 
 @dataclass(frozen=True)
 class Confirmed:
-    """A person made sure that the peer of this node runs nothing, and told the node, which believes it."""
+    """A person made sure that the peer of this node runs nothing, and told the node, which believes
+    it.
+    """
 
     at: float
     node: str
@@ -91,7 +105,9 @@ class Confirmed:
 
 @dataclass(frozen=True)
 class ToldPower:
-    """The fence of a node was asked about the peer's power, which it does not touch: off, or anything else."""
+    """The fence of a node was asked about the peer's power, which it does not touch: off, or
+    anything else.
+    """
 
     at: float
     node: str
@@ -100,7 +116,9 @@ class ToldPower:
 
 @dataclass(frozen=True)
 class StateLost:
-    """The STATE file of a service was damaged or removed, or does not hold what the daemon wanted to write."""
+    """The STATE file of a service was damaged or removed, or does not hold what the daemon wanted
+    to write.
+    """
 
     at: float
     node: str
@@ -170,7 +188,11 @@ class ScriptBegan:
 
 @dataclass(frozen=True)
 class ScriptEnded:
-    """It ended. ``is_running`` is what is left of the service there; ``is_lie`` marks a check-up that let a peer live."""
+    """It ended.
+
+    ``is_running`` is what is left of the service there; ``is_lie`` marks a check-up that let a peer
+    live.
+    """
 
     at: float
     node: str
@@ -198,8 +220,23 @@ class Disturbed:
 
 
 Observation = Union[
-    DaemonBegan, Adopted, DaemonEnded, NodeLost, Fenced, Confirmed, ToldPower, StateLost, Moved, Said, Arrived, Heard, Ordered,
-    ScriptBegan, ScriptEnded, StartedByHand, Disturbed,
+    DaemonBegan,
+    Adopted,
+    DaemonEnded,
+    NodeLost,
+    Fenced,
+    Confirmed,
+    ToldPower,
+    StateLost,
+    Moved,
+    Said,
+    Arrived,
+    Heard,
+    Ordered,
+    ScriptBegan,
+    ScriptEnded,
+    StartedByHand,
+    Disturbed,
 ]
 
 
@@ -207,33 +244,36 @@ class _Life:
     """One life of the peer's daemon, as heard by one life of ours."""
 
     def __init__(self) -> None:
-        self.newest: Optional[Beat] = None
+        self.newest: Beat | None = None
         self.heard_at = 0.0
         self.acked = -1
         self.is_proven = False
         self.is_over = False
-        self.out_since: "dict[str, float]" = {}
+        self.out_since: dict[str, float] = {}
 
 
 class _Place:
     """One service on one node."""
 
     def __init__(self) -> None:
-        self.state: Optional[ServiceState] = None
-        self.kept: Optional[ServiceState] = None
+        self.state: ServiceState | None = None
+        self.kept: ServiceState | None = None
         self.is_lost = False
-        """Nothing was written since the file was damaged: a daemon may add the service all the same, by what it read before."""
+        """Nothing was written since the file was damaged: a daemon may add the service all the
+        same, by what it read before."""
         self.is_guess = False
-        """The daemon had to begin with a file that did not hold what its predecessor wanted to write."""
+        """The daemon had to begin with a file that did not hold what its predecessor wanted to
+        write."""
         self.is_running = False
         self.is_forced = False
         self.is_untold = False
-        """It runs, and the daemon cannot know: it was started by hand beside the daemon, or the wrapper does not tell."""
+        """It runs, and the daemon cannot know: it was started by hand beside the daemon, or the
+        wrapper does not tell."""
         self.is_by_hand = False
         """So it was started, and the peer heard nothing else than "out" since."""
         self.is_ordered = False
-        self.ready_seq: Optional[int] = None
-        self.check_began: Optional[float] = None
+        self.ready_seq: int | None = None
+        self.check_began: float | None = None
         self.is_check_silent = False
         self.is_check_ok = False
         self.is_check_lie = False
@@ -243,26 +283,30 @@ class _Node:
     """One node, as far as the rules go."""
 
     def __init__(self) -> None:
-        self.places: "dict[str, _Place]" = {}
-        self.boot: Optional[BootId] = None
-        self.lives: "dict[BootId, _Life]" = {}
-        self.arrived: "dict[BootId, int]" = {}
-        self.last_arrival: Optional[float] = None
+        self.places: dict[str, _Place] = {}
+        self.boot: BootId | None = None
+        self.lives: dict[BootId, _Life] = {}
+        self.arrived: dict[BootId, int] = {}
+        self.last_arrival: float | None = None
         self.is_told_arrivals = False
-        """Whoever observes tells of each beat when it arrives, not only when the engine is given it."""
-        self.last_word: Optional[Beat] = None
+        """Whoever observes tells of each beat when it arrives, not only when the engine is given
+        it."""
+        self.last_word: Beat | None = None
         self.last_word_at = 0.0
         self.began_at = 0.0
         self.has_heard = False
         self.is_confirmed = False
-        self.told_off: "list[float]" = []
-        """When the fence said that the peer is off, and nothing else, and nothing was heard of it since."""
-        self.fence_began: Optional[float] = None
-        self.fenced_at: Optional[float] = None
+        self.told_off: list[float] = []
+        """When the fence said that the peer is off, and nothing else, and nothing was heard of it
+        since."""
+        self.fence_began: float | None = None
+        self.fenced_at: float | None = None
         """A fence succeeded, and nothing was heard of the peer since it began."""
 
     def has_left_frozen(self, service: str) -> bool:
-        """The peer was last heard to leave it running, frozen by an operator: nobody takes it, whatever becomes of the peer."""
+        """The peer was last heard to leave it running, frozen by an operator: nobody takes it,
+        whatever becomes of the peer.
+        """
         beat = self.last_word
         if beat is None or beat.goodbye is Goodbye.NONE:
             return False
@@ -275,22 +319,33 @@ class _Node:
 
 
 class InvariantChecker:
-    """Takes observations in the order in which they happened; raises InvariantBroken at the first that must not be."""
+    """Takes observations in the order in which they happened.
 
-    def __init__(self, nodes: "tuple[str, str]", shortest_timeout_s: float, longest_timeout_s: float,
-                 ack_limit_s: Optional[float] = None) -> None:
+    Raises InvariantBroken at the first that must not be.
+    """
+
+    def __init__(
+        self,
+        nodes: tuple[str, str],
+        shortest_timeout_s: float,
+        longest_timeout_s: float,
+        ack_limit_s: float | None = None,
+    ) -> None:
         self.shortest_timeout_s = shortest_timeout_s
         self.longest_timeout_s = longest_timeout_s
         # What the peer said longer ago than it takes to call it silent proves nothing any more.
-        self.ack_limit_s = longest_timeout_s + timing.BEAT_INTERVAL_S if ack_limit_s is None else ack_limit_s
+        self.ack_limit_s = (
+            longest_timeout_s + timing.BEAT_INTERVAL_S if ack_limit_s is None else ack_limit_s
+        )
         self._nodes = {name: _Node() for name in nodes}
         self._peer = {nodes[0]: nodes[1], nodes[1]: nodes[0]}
-        self._moves: "dict[str, int]" = {}
-        self._born: "dict[BootId, int]" = {}
-        """Which daemons there were, in order: a counter may be lost, and the later life have the lower one."""
-        self._latest: "dict[str, BootId]" = {}
+        self._moves: dict[str, int] = {}
+        self._born: dict[BootId, int] = {}
+        """Which daemons there were, in order: a counter may be lost, and the later life have the
+        lower one."""
+        self._latest: dict[str, BootId] = {}
         """The last daemon of each node."""
-        self._fenced_by: "dict[str, str]" = {}
+        self._fenced_by: dict[str, str] = {}
         """Nodes that are down because their peer had them switched off."""
         self.has_turns = True
         """Both nodes know of turns: a peer of an older version fences as soon as it likes."""
@@ -339,7 +394,7 @@ class InvariantChecker:
         else:
             self._gone(node, is_machine=isinstance(seen, NodeLost))
 
-    # --- what runs ------------------------------------------------------------------------------------------
+    # --- what runs --------------------------------------------------------------------------------
 
     def runs(self, node: str, service: str) -> bool:
         """True if some of the service is in use on the node."""
@@ -397,8 +452,19 @@ class InvariantChecker:
     def _moved(self, node: _Node, seen: Moved) -> None:
         place = node.place(seen.service)
         is_found_up = place.is_running and seen.state is ServiceState.FROZEN_START
-        if place.state in FROZEN and seen.state is not place.state and not place.is_ordered and not is_found_up:
-            self._fail("S3", seen.at, seen.node, seen.service, f"left {place.state.name} for {seen.state.name} without an order")
+        if (
+            place.state in FROZEN
+            and seen.state is not place.state
+            and not place.is_ordered
+            and not is_found_up
+        ):
+            self._fail(
+                "S3",
+                seen.at,
+                seen.node,
+                seen.service,
+                f"left {place.state.name} for {seen.state.name} without an order",
+            )
         if seen.state in FROZEN:
             place.is_ordered = False
         if seen.state is not place.state:
@@ -411,7 +477,7 @@ class InvariantChecker:
         place.state = place.kept = seen.state
         place.is_guess = place.is_lost = False
 
-    # --- scripts --------------------------------------------------------------------------------------------
+    # --- scripts ----------------------------------------------------------------------------------
 
     def _began(self, node: _Node, seen: ScriptBegan) -> None:
         place = node.place(seen.service)
@@ -420,20 +486,51 @@ class InvariantChecker:
             place.is_check_silent = self._is_silent(node, seen.at)
             node.fence_began = seen.at if seen.is_fence else node.fence_began
             if seen.is_fence and not node.has_heard and not self.may_fence_alone:
-                self._fail("S8", seen.at, seen.node, seen.service, "fences a peer that has not answered it since it booted")
+                self._fail(
+                    "S8",
+                    seen.at,
+                    seen.node,
+                    seen.service,
+                    "fences a peer that has not answered it since it booted",
+                )
         if seen.kind in (ScriptKind.START, ScriptKind.STOP) and place.state in FROZEN:
-            self._fail("S3", seen.at, seen.node, seen.service, f"{seen.kind.value} script in {place.state.name}")
+            self._fail(
+                "S3",
+                seen.at,
+                seen.node,
+                seen.service,
+                f"{seen.kind.value} script in {place.state.name}",
+            )
         if seen.kind is not ScriptKind.START:
             return
-        proof = self._proof(node, place, seen.at, seen.service, self._latest.get(self._peer[seen.node]))
+        proof = self._proof(
+            node, place, seen.at, seen.service, self._latest.get(self._peer[seen.node])
+        )
         if not proof:
-            self._fail("S2", seen.at, seen.node, seen.service, self._missing(node, place, seen.at, seen.service))
+            self._fail(
+                "S2",
+                seen.at,
+                seen.node,
+                seen.service,
+                self._missing(node, place, seen.at, seen.service),
+            )
         other = self._nodes[self._peer[seen.node]].place(seen.service)
         is_lie_needed = proof in ("silence", "old goodbye")
         is_secret = other.is_untold or other.is_by_hand
-        is_excused = is_secret or other.is_forced or place.is_forced or (is_lie_needed and place.is_check_lie)
+        is_excused = (
+            is_secret
+            or other.is_forced
+            or place.is_forced
+            or (is_lie_needed and place.is_check_lie)
+        )
         if other.is_running and not is_excused:
-            self._fail("S1", seen.at, seen.node, seen.service, f"started on {proof} while {self._peer[seen.node]} runs it")
+            self._fail(
+                "S1",
+                seen.at,
+                seen.node,
+                seen.service,
+                f"started on {proof} while {self._peer[seen.node]} runs it",
+            )
         place.is_running = True
 
     def _ended(self, node: _Node, seen: ScriptEnded) -> None:
@@ -448,41 +545,62 @@ class InvariantChecker:
             place.is_guess = True
         if seen.kind is ScriptKind.CHECK:
             place.is_check_ok, place.is_check_lie = seen.is_ok, seen.is_lie
-            if seen.is_ok and not seen.is_lie and place.is_check_silent and node.fence_began is not None:
+            if (
+                seen.is_ok
+                and not seen.is_lie
+                and place.is_check_silent
+                and node.fence_began is not None
+            ):
                 node.fenced_at = seen.at
             if not seen.is_ok:
-                # A fence that fails is a fault of its own, and tried again: what follows is counted anew.
+                # A fence that fails is a fault of its own, and tried again: what follows is counted
+                # anew.
                 self._moves.pop(seen.service, None)
         if not seen.is_running and seen.kind is ScriptKind.STOP:
             place.is_forced = False
 
-    # --- what is known of the peer --------------------------------------------------------------------------
+    # --- what is known of the peer ----------------------------------------------------------------
 
-    def _arrived(self, node: _Node, seen: "Union[Arrived, Heard]") -> None:
-        """Notes a sign of life. A repeated beat is none, nor is one of a life that ended or was not proved genuine.
+    def _arrived(self, node: _Node, seen: Arrived | Heard) -> None:
+        """Notes a sign of life.
 
-        Nor is one of a life that is not later than another by its counter: the node has lost that, and is reported.
-        Nor is a goodbye to another life of ours: a disk slot keeps it from long ago.
+        A repeated beat is none, nor is one of a life that ended or was not proved genuine.
+
+        Nor is one of a life that is not later than another by its counter: the node has lost that,
+        and is reported. Nor is a goodbye to another life of ours: a disk slot keeps it from long
+        ago.
         """
         beat = seen.beat
         node.is_told_arrivals = node.is_told_arrivals or isinstance(seen, Arrived)
         if beat.is_legacy:
-            # Not numbered: where arrivals are told, an engine that was held up may hear now what came long before.
+            # Not numbered: where arrivals are told, an engine that was held up may hear now what
+            # came long before.
             if isinstance(seen, Arrived) or not node.is_told_arrivals:
                 node.last_arrival = seen.at
             return
         life = node.lives.get(beat.boot)
         newest = max((boot.counter for boot in node.arrived if boot != beat.boot), default=0)
-        is_later = beat.boot.counter > newest or (beat.boot in node.arrived and beat.boot.counter == newest)
-        if beat.seq <= node.arrived.get(beat.boot, -1) or not is_later or (life is not None and life.is_over):
+        is_later = beat.boot.counter > newest or (
+            beat.boot in node.arrived and beat.boot.counter == newest
+        )
+        if (
+            beat.seq <= node.arrived.get(beat.boot, -1)
+            or not is_later
+            or (life is not None and life.is_over)
+        ):
             return
-        is_proof_needed = beat.goodbye is not Goodbye.NONE or seen.is_authentic and not (life is not None and life.is_proven)
+        is_proof_needed = (
+            beat.goodbye is not Goodbye.NONE
+            or seen.is_authentic
+            and not (life is not None and life.is_proven)
+        )
         if is_proof_needed and not self._names_us(node, beat):
             return
         node.arrived[beat.boot] = beat.seq
         node.last_arrival = seen.at
         if isinstance(seen, Heard):
-            # What arrived and was not looked at yet is for the engine to find: a fence that succeeded may be used meanwhile.
+            # What arrived and was not looked at yet is for the engine to find: a fence that
+            # succeeded may be used meanwhile.
             node.fence_began = node.fenced_at = None
             node.is_confirmed, node.told_off = False, []
 
@@ -492,21 +610,36 @@ class InvariantChecker:
         names_us = self._names_us(node, beat)
         life.is_proven = life.is_proven or names_us or not seen.is_authentic
         is_old = life.newest is not None and (
-            beat.seq <= life.newest.seq if not beat.is_legacy
+            beat.seq <= life.newest.seq
+            if not beat.is_legacy
             # Its sequence is a clock, which may be set back: a straggler is one only for a while.
             else beat.seq < life.newest.seq and seen.at < life.heard_at + timing.LEGACY_STRAGGLER_S
         )
         for name, state in beat.states.items():
             if state not in PEER_OUT:
                 self._nodes[self._peer[seen.node]].place(name).is_by_hand = False
-        if not life.is_proven or is_old or life.is_over or (beat.goodbye is not Goodbye.NONE and not names_us):
+        if (
+            not life.is_proven
+            or is_old
+            or life.is_over
+            or (beat.goodbye is not Goodbye.NONE and not names_us)
+        ):
             return
-        life.out_since = {name: life.out_since.get(name, seen.at) for name, state in beat.states.items() if state in PEER_OUT}
+        life.out_since = {
+            name: life.out_since.get(name, seen.at)
+            for name, state in beat.states.items()
+            if state in PEER_OUT
+        }
         life.newest, life.heard_at = beat, seen.at
-        # A beat of one direction alone is no answer: the peer may be fencing this node. A C OpenHA acknowledges nothing.
+        # A beat of one direction alone is no answer: the peer may be fencing this node. A C OpenHA
+        # acknowledges nothing.
         node.has_heard = node.has_heard or names_us or beat.is_legacy
         former = node.last_word
-        if former is None or former.goodbye is not Goodbye.NONE or beat.boot.counter >= former.boot.counter:
+        if (
+            former is None
+            or former.goodbye is not Goodbye.NONE
+            or beat.boot.counter >= former.boot.counter
+        ):
             node.last_word, node.last_word_at = beat, seen.at
         if beat.ack is not None and beat.ack.is_taken and names_us:
             life.acked = max(life.acked, beat.ack.seq)
@@ -519,22 +652,37 @@ class InvariantChecker:
     def _said(self, node: _Node, seen: Said) -> None:
         for name, state in seen.beat.states.items():
             place = node.place(name)
-            if state in PEER_OUT and place.is_running and not place.is_forced and not place.is_untold:
+            if (
+                state in PEER_OUT
+                and place.is_running
+                and not place.is_forced
+                and not place.is_untold
+            ):
                 self._fail("S1", seen.at, seen.node, name, f"said to be {state.name} while it runs")
-            # STARTING says as much and more, should the service have got that far before the next beat.
-            if state in (ServiceState.START_READY, ServiceState.STARTING) and place.ready_seq is None:
+            # STARTING says as much and more, should the service have got that far before the next
+            # beat.
+            if (
+                state in (ServiceState.START_READY, ServiceState.STARTING)
+                and place.ready_seq is None
+            ):
                 place.ready_seq = seen.beat.seq
 
     def _is_silent(self, node: _Node, at: float) -> bool:
         if node.last_word is not None and node.last_word.goodbye is not Goodbye.NONE:
-            # A daemon that said that it is back soon is waited for, and what it left running stays where it is.
+            # A daemon that said that it is back soon is waited for, and what it left running stays
+            # where it is.
             return at - node.last_word_at >= timing.RESTART_HOLD_S - _SLACK_S
         limit_s = min(self.shortest_timeout_s, timing.RESTART_HOLD_S)
         last = max(node.began_at, node.began_at if node.last_arrival is None else node.last_arrival)
         return at - last >= limit_s - _SLACK_S
 
-    def _proof(self, node: _Node, place: _Place, at: float, service: str, peers_last: Optional[BootId]) -> str:
-        """On what a start is founded; empty if on nothing. ``peers_last`` is the peer's last life, heard or not."""
+    def _proof(
+        self, node: _Node, place: _Place, at: float, service: str, peers_last: BootId | None
+    ) -> str:
+        """On what a start is founded; empty if on nothing.
+
+        ``peers_last`` is the peer's last life, heard or not.
+        """
         heard = [boot for boot, life in node.lives.items() if life.newest is not None]
         latest = max(map(self._age_of, heard), default=None)
         highest = max((boot.counter for boot in heard), default=0)
@@ -545,12 +693,21 @@ class InvariantChecker:
             is_latest = beat.is_legacy or self._age_of(boot) == latest
             is_recent = at - life.heard_at <= self.ack_limit_s
             if is_latest and life.is_over:
-                # Heard late by a node that was stalled, it may be of long ago: the node has to listen again before it counts.
-                is_overtaken = boot != peers_last and at - life.heard_at >= self.shortest_timeout_s / 2
+                # Heard late by a node that was stalled, it may be of long ago: the node has to
+                # listen again before it counts.
+                is_overtaken = (
+                    boot != peers_last and at - life.heard_at >= self.shortest_timeout_s / 2
+                )
                 return "goodbye" if is_recent and not is_overtaken else "old goodbye"
-            # A later life that lost its counter is refused as an old one, and is as good as not heard yet.
+            # A later life that lost its counter is refused as an old one, and is as good as not
+            # heard yet.
             is_newest = is_latest or boot.counter == highest
-            if is_newest and is_recent and place.ready_seq is not None and life.acked >= place.ready_seq:
+            if (
+                is_newest
+                and is_recent
+                and place.ready_seq is not None
+                and life.acked >= place.ready_seq
+            ):
                 return "acknowledgement"
             is_fresh = at - life.heard_at <= timing.LEGACY_FRESH_S + timing.BEAT_INTERVAL_S
             was_out_s = life.heard_at - life.out_since[service]
@@ -562,34 +719,47 @@ class InvariantChecker:
         is_told_twice = len(told) > 1 and told[-1] - told[-2] >= timing.POWER_GAP_S - _SLACK_S
         if is_told_twice and at - told[-1] <= timing.PROOF_LIFE_S + _SLACK_S:
             return "power"
-        is_fenced = node.fenced_at is not None and at - node.fenced_at <= timing.PROOF_LIFE_S + _SLACK_S
+        is_fenced = (
+            node.fenced_at is not None and at - node.fenced_at <= timing.PROOF_LIFE_S + _SLACK_S
+        )
         return "silence" if is_fenced or (place.is_check_ok and place.is_check_silent) else ""
 
-    def _age_of(self, boot: BootId) -> "tuple[int, int]":
+    def _age_of(self, boot: BootId) -> tuple[int, int]:
         """Greater for the later life; by its counter for one whose beginning was not seen."""
         return self._born.get(boot, -1), boot.counter
 
     def _missing(self, node: _Node, place: _Place, at: float, service: str) -> str:
         lives = "; ".join(
-            f"life {boot.counter} last heard {at - life.heard_at:.3f} s ago, {life.newest.states.get(service)},"
-            f" acknowledged {life.acked}{', over' if life.is_over else ''}"
-            for boot, life in node.lives.items() if life.newest is not None
+            f"life {boot.counter} last heard {at - life.heard_at:.3f} s ago,"
+            f" {life.newest.states.get(service)}, acknowledged"
+            f" {life.acked}{', over' if life.is_over else ''}"
+            for boot, life in node.lives.items()
+            if life.newest is not None
         )
         check = "no check-up"
         if place.check_began is not None:
             when = "in silence" if place.is_check_silent else "while the peer was heard"
-            check = (f"check-up begun {at - place.check_began:.3f} s ago {when},"
-                     f" {'succeeded' if place.is_check_ok else 'did not succeed'}")
-        return f"start without proof: announced in beat {place.ready_seq}; heard: {lives or 'nobody'}; {check}"
+            check = (
+                f"check-up begun {at - place.check_began:.3f} s ago {when},"
+                f" {'succeeded' if place.is_check_ok else 'did not succeed'}"
+            )
+        return (
+            f"start without proof: announced in beat {place.ready_seq}; heard: {lives or 'nobody'};"
+            f" {check}"
+        )
 
-    # --- liveness -------------------------------------------------------------------------------------------
+    # --- liveness ---------------------------------------------------------------------------------
 
-    def check_liveness(self, service: str, healthy: "Iterable[str]") -> None:
-        """Called when nothing was disturbed for the stated bound: a willing healthy node must have the service running."""
+    def check_liveness(self, service: str, healthy: Iterable[str]) -> None:
+        """Called when nothing was disturbed for the stated bound: a willing healthy node must have
+        the service running.
+        """
         names = list(healthy)
         if not self.is_served(service, names):
             states = {name: self._nodes[name].place(service).state for name in names}
-            shown = ", ".join(f"{name} {state.name if state else 'unknown'}" for name, state in states.items())
+            shown = ", ".join(
+                f"{name} {state.name if state else 'unknown'}" for name, state in states.items()
+            )
             self._fail("L1", 0.0, names[0], service, f"runs nowhere after the bound: {shown}")
 
     def check_claims(self, service: str) -> None:
@@ -600,13 +770,15 @@ class InvariantChecker:
             if place.state is ServiceState.STARTED and not place.is_running and not is_excused:
                 self._fail("L1", 0.0, name, service, "said to be STARTED, but nothing runs there")
 
-    def is_served(self, service: str, healthy: "Iterable[str]") -> bool:
+    def is_served(self, service: str, healthy: Iterable[str]) -> bool:
         """True unless a willing healthy node waits for the service.
 
         A node in a state of another kind keeps the service, or keeps others from it, by the rules.
         """
         states = [self._nodes[name].place(service).state for name in healthy]
-        is_kept = any(state not in _WILLING and state is not ServiceState.FROZEN_STOP for state in states)
+        is_kept = any(
+            state not in _WILLING and state is not ServiceState.FROZEN_STOP for state in states
+        )
         is_left = any(self._nodes[name].has_left_frozen(service) for name in healthy)
         return is_kept or is_left or not any(state in _WILLING for state in states)
 
@@ -615,22 +787,41 @@ class InvariantChecker:
 
 
 def liveness_bound_s(longest_timeout_s: float, script_s: float) -> float:
-    """The longest that a service may be down once nothing goes wrong any more, with scripts that take ``script_s`` each.
+    """The longest that a service may be down once nothing goes wrong any more, with scripts that
+    take ``script_s`` each.
 
-    The worst case: a goodbye's hold, then silence, a hold after a stop or a failed write, the delay, and three scripts one
-    after the other, since a check-up that was overtaken by a peer that speaks again is done anew.
+    The worst case: a goodbye's hold, then silence, a hold after a stop or a failed write, the
+    delay, and three scripts one after the other, since a check-up that was overtaken by a peer that
+    speaks again is done anew.
     """
     return (
-        timing.RESTART_HOLD_S + 2 * longest_timeout_s + timing.STUCK_S + timing.STORE_RETRY_S + 2 * timing.STOP_HOLD_S
-        + 2 * timing.START_READY_DELAY_S + 4 * script_s + 4 * timing.BEAT_INTERVAL_S
+        timing.RESTART_HOLD_S
+        + 2 * longest_timeout_s
+        + timing.STUCK_S
+        + timing.STORE_RETRY_S
+        + 2 * timing.STOP_HOLD_S
+        + 2 * timing.START_READY_DELAY_S
+        + 4 * script_s
+        + 4 * timing.BEAT_INTERVAL_S
     )
 
 
 def fence_wait_bound_s(longest_timeout_s: float, fence_s: float) -> float:
-    """The longest that a node with a real fence may wait for its turn, or after a failed fence, in a silence just begun.
+    """The longest that a node with a real fence may wait for its turn, or after a failed fence, in
+    a silence just begun.
 
-    The worst case: the peer may know it as one that starts nothing, and has the first minutes for itself.
+    The worst case: the peer may know it as one that starts nothing, and has the first minutes for
+    itself.
     """
-    turn_s = (fence_s + longest_timeout_s) * (1.0 + timing.TURN_DRIFT) + timing.TURN_OPEN_S + 2 * timing.BEAT_INTERVAL_S
+    turn_s = (
+        (fence_s + longest_timeout_s) * (1.0 + timing.TURN_DRIFT)
+        + timing.TURN_OPEN_S
+        + 2 * timing.BEAT_INTERVAL_S
+    )
     last_s = timing.SOLO_FENCING_S + 2 * turn_s
-    return last_s + 2 * (turn_s + timing.TURN_DRIFT * last_s) + timing.FENCE_RETRY_MAX_S + timing.BOOT_PATIENCE_S
+    return (
+        last_s
+        + 2 * (turn_s + timing.TURN_DRIFT * last_s)
+        + timing.FENCE_RETRY_MAX_S
+        + timing.BOOT_PATIENCE_S
+    )

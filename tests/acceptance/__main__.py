@@ -1,6 +1,8 @@
-"""`python -m tests.acceptance`: builds the nodes, plays the story in namespaces of its own, takes everything away.
+"""`python -m tests.acceptance`: builds the nodes, plays the story in namespaces of its own, takes
+everything away.
 
-Exit codes: 0 every step came out as it must, 1 one did not, 77 this machine cannot run it and nothing was tried.
+Exit codes: 0 every step came out as it must, 1 one did not, 77 this machine cannot run it and
+nothing was tried.
 """
 
 from __future__ import annotations
@@ -25,8 +27,12 @@ INTERRUPTED = 130
 
 def main() -> int:
     """Parse, build, play."""
-    parser = argparse.ArgumentParser(prog="python -m tests.acceptance", description="Two nodes with kernels of their own.")
-    parser.add_argument("--work", metavar="DIR", help="build in this directory and keep it: the next run is faster")
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.acceptance", description="Two nodes with kernels of their own."
+    )
+    parser.add_argument(
+        "--work", metavar="DIR", help="build in this directory and keep it: the next run is faster"
+    )
     parser.add_argument("--memory", type=int, default=768, metavar="MB", help="memory of each node")
     parser.add_argument("--inside", type=float, metavar="BEGIN", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -41,8 +47,8 @@ def main() -> int:
     work.mkdir(parents=True, exist_ok=True)
     try:
         return _build_and_play(work, options.memory)
-    except CannotRun as exc:
-        print(f"SKIPPED: {exc}")
+    except CannotRun as error:
+        print(f"SKIPPED: {error}")
         return SKIPPED
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -54,12 +60,33 @@ def main() -> int:
 def _build_and_play(work: Path, memory_mb: int) -> int:
     begin = time.monotonic()
     transcript = Transcript(sys.stdout, begin)
-    transcript.title("Two machines", "Debian with a User-Mode Linux kernel each, built from packages.")
+    transcript.title(
+        "Two machines", "Debian with a User-Mode Linux kernel each, built from packages."
+    )
     image.build(work, transcript.note)
     # Whatever becomes of this process, nothing of what it started may outlive it.
     argv = ["setpriv", "--pdeathsig", "KILL", "--"]
-    argv += ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child=SIGKILL", "--mount-proc", "--"]
-    argv += [sys.executable, "-m", "tests.acceptance", "--work", str(work), "--memory", str(memory_mb), "--inside", str(begin)]
+    argv += [
+        "unshare",
+        "--net",
+        "--mount",
+        "--pid",
+        "--fork",
+        "--kill-child=SIGKILL",
+        "--mount-proc",
+        "--",
+    ]
+    argv += [
+        sys.executable,
+        "-m",
+        "tests.acceptance",
+        "--work",
+        str(work),
+        "--memory",
+        str(memory_mb),
+        "--inside",
+        str(begin),
+    ]
     return subprocess.run(argv, env={**os.environ, "PYTHONPATH": str(image.REPOSITORY)}).returncode
 
 
@@ -78,8 +105,8 @@ def _play(work: Path, memory_mb: int, begin: float) -> int:
         tell(player)
         transcript.note("ACCEPTED: every step came out as it must")
         return 0
-    except NotAccepted as exc:
-        transcript.note(f"NOT ACCEPTED: {exc}")
+    except NotAccepted as error:
+        transcript.note(f"NOT ACCEPTED: {error}")
         player.last_words()
         return 1
     except KeyboardInterrupt:

@@ -1,4 +1,5 @@
-"""The disk that both nodes boot from: a Debian made by debootstrap, with the package installed as the README says.
+"""The disk that both nodes boot from: a Debian made by debootstrap, with the package installed as
+the README says.
 
 Everything lies in the work directory. What was built there before is used again, the package aside.
 """
@@ -11,8 +12,8 @@ import shutil
 import subprocess
 import sys
 import tarfile
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Callable, Mapping, Optional, Sequence
 
 from tests.acceptance.errors import CannotRun
 from tests.acceptance.machines import SHARED_DISKS
@@ -22,10 +23,23 @@ REPOSITORY = HERE.parent.parent
 SUITE = "bookworm"
 DEFAULT_MIRROR = "http://deb.debian.org/debian"
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
-PACKAGES = (
-    "kmod iproute2 iptables procps lvm2 e2fsprogs docker.io python3 python3-venv iputils-arping busybox-static curl"
-    " openssh-server openssh-client rsync"
-).split()
+PACKAGES = [
+    "kmod",
+    "iproute2",
+    "iptables",
+    "procps",
+    "lvm2",
+    "e2fsprogs",
+    "docker.io",
+    "python3",
+    "python3-venv",
+    "iputils-arping",
+    "busybox-static",
+    "curl",
+    "openssh-server",
+    "openssh-client",
+    "rsync",
+]
 TOOLS = ("debootstrap", "user-mode-linux")
 SIZES_MB = {"base.img": 3072, "registry.img": 1024, "hb.img": 8, "files.img": 256}
 ALONE = ("unshare", "--mount", "--pid", "--fork", "--kill-child=SIGKILL", "--mount-proc", "--")
@@ -76,8 +90,22 @@ def build(work: Path, tell: Callable[[str], None]) -> None:
         share = str(work / "tools/usr/share/debootstrap")
         wanted = ["--variant=minbase", f"--include={','.join(PACKAGES)}", f"--keyring={KEYRING}"]
         _run([*ALONE, str(script), *wanted, SUITE, str(root), mirror], {"DEBOOTSTRAP_DIR": share})
-        shutil.copytree(work / "uml/usr/lib/uml/modules", root / "lib/modules", symlinks=True, dirs_exist_ok=True)
-        _run(["chroot", str(root), "update-alternatives", "--set", "iptables", "/usr/sbin/iptables-legacy"])
+        shutil.copytree(
+            work / "uml/usr/lib/uml/modules",
+            root / "lib/modules",
+            symlinks=True,
+            dirs_exist_ok=True,
+        )
+        _run(
+            [
+                "chroot",
+                str(root),
+                "update-alternatives",
+                "--set",
+                "iptables",
+                "/usr/sbin/iptables-legacy",
+            ]
+        )
         for path in (root / "var/cache/apt/archives").glob("*.deb"):
             path.unlink()
         (work / "root.ready").touch()
@@ -93,35 +121,63 @@ def build(work: Path, tell: Callable[[str], None]) -> None:
 
 
 def _fetch_tools(work: Path, tell: Callable[[str], None]) -> None:
-    """The kernel and debootstrap, from Debian packages that are unpacked here and installed nowhere."""
+    """The kernel and debootstrap, from Debian packages that are unpacked here and installed
+    nowhere.
+    """
     if (work / "uml/usr/bin/linux.uml").exists():
         return
     tell(f"Debian packages: {', '.join(TOOLS)}")
     packages = work / "packages"
     packages.mkdir(exist_ok=True)
     try:
-        if subprocess.run(["apt-cache", "show", *TOOLS], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode:
+        if subprocess.run(
+            ["apt-cache", "show", *TOOLS], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ).returncode:
             _run(["apt-get", "-qq", "update"])
         _run(["apt-get", "-qq", "download", *TOOLS], cwd=packages)
-    except CannotRun as exc:
-        raise CannotRun(f"needs the Debian packages {', '.join(TOOLS)}: {exc}") from exc
+    except CannotRun as error:
+        raise CannotRun(f"needs the Debian packages {', '.join(TOOLS)}: {error}") from error
     for tool, place in zip(TOOLS, ("tools", "uml")):
         for package in packages.glob(f"{tool}_*.deb"):
             _run(["dpkg", "-x", str(package), str(work / place)])
 
 
 def _install_package(work: Path, root: Path, tell: Callable[[str], None]) -> None:
-    """Build wheels of the repository and of what it needs, and install them in a virtual environment of the node."""
+    """Build wheels of the repository and of what it needs, and install them in a virtual
+    environment of the node.
+    """
     tell("the package, built and installed in the nodes' own python")
     source, wheels = work / "source", work / "wheels"
     for place in (source, wheels, root / "wheels", root / "opt/openha"):
         shutil.rmtree(place, ignore_errors=True)
-    unwanted = shutil.ignore_patterns(".git", ".venv", "build", "dist", "*.egg-info", "__pycache__", ".mypy_cache")
+    unwanted = shutil.ignore_patterns(
+        ".git", ".venv", "build", "dist", "*.egg-info", "__pycache__", ".mypy_cache"
+    )
     shutil.copytree(REPOSITORY, source, ignore=unwanted)
-    _run([sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "-w", str(wheels), str(source)])
+    _run(
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "wheel",
+            "--quiet",
+            "--disable-pip-version-check",
+            "-w",
+            str(wheels),
+            str(source),
+        ]
+    )
     shutil.copytree(wheels, root / "wheels")
     _run(["chroot", str(root), "python3", "-m", "venv", "/opt/openha"])
-    pip = ["/opt/openha/bin/pip", "install", "--quiet", "--no-index", "--find-links", "/wheels", "opensvc-openha"]
+    pip = [
+        "/opt/openha/bin/pip",
+        "install",
+        "--quiet",
+        "--no-index",
+        "--find-links",
+        "/wheels",
+        "opensvc-openha",
+    ]
     _run(["chroot", str(root), *pip])
 
 
@@ -135,7 +191,20 @@ def _write_files(root: Path) -> None:
     ssh = root / "root/.ssh"
     if not ssh.exists():
         ssh.mkdir(mode=0o700)
-        _run(["chroot", str(root), "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", "/root/.ssh/id_ed25519"])
+        _run(
+            [
+                "chroot",
+                str(root),
+                "ssh-keygen",
+                "-q",
+                "-t",
+                "ed25519",
+                "-N",
+                "",
+                "-f",
+                "/root/.ssh/id_ed25519",
+            ]
+        )
         shutil.copy(ssh / "id_ed25519.pub", ssh / "authorized_keys")
         (ssh / "config").write_text(SSH_CONFIG)
     with tarfile.open(root / "root/busybox.tar", "w") as tar:
@@ -151,7 +220,10 @@ def _write_files(root: Path) -> None:
 
 def _mirror() -> str:
     """The mirror that this machine's apt uses for Debian, for it may reach no other."""
-    places = [Path("/etc/apt/sources.list"), *sorted(Path("/etc/apt/sources.list.d").glob("*.sources"))]
+    places = [
+        Path("/etc/apt/sources.list"),
+        *sorted(Path("/etc/apt/sources.list.d").glob("*.sources")),
+    ]
     for place in places:
         for line in place.read_text().splitlines() if place.exists() else ():
             words = [word for word in line.split() if not word.startswith("[")]
@@ -160,7 +232,9 @@ def _mirror() -> str:
     return DEFAULT_MIRROR
 
 
-def _run(argv: Sequence[str], env: Optional[Mapping[str, str]] = None, cwd: Optional[Path] = None) -> None:
+def _run(
+    argv: Sequence[str], env: Mapping[str, str] | None = None, cwd: Path | None = None
+) -> None:
     """A command of the set-up, with its last words if it fails."""
     whole = {**os.environ, "LC_ALL": "C.UTF-8", **(env or {})}
     done = subprocess.run(

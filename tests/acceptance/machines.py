@@ -1,7 +1,8 @@
 """Two machines made of User-Mode Linux kernels, the disks they share and the links between them.
 
-To be used in network, mount and pid namespaces of its own, which take everything away when they end. Each kernel
-runs with all its processes in one more pid namespace: killing that is a power failure, at once and certain.
+To be used in network, mount and pid namespaces of its own, which take everything away when they
+end. Each kernel runs with all its processes in one more pid namespace: killing that is a power
+failure, at once and certain.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import List, Optional
 
 from tests.acceptance.errors import NotAccepted
 
@@ -56,7 +56,7 @@ class Machine:
         self.address = f"10.60.0.{number}"
         self._work = work
         self._memory_mb = memory_mb
-        self._process: "Optional[subprocess.Popen[bytes]]" = None
+        self._process: subprocess.Popen[bytes] | None = None
         self._switching = threading.Lock()
 
     @property
@@ -69,14 +69,41 @@ class Machine:
         """Boot; the seconds until it takes commands."""
         began = time.monotonic()
         work = self._work
-        argv = ["unshare", "--pid", "--fork", "--kill-child=SIGKILL", "--", "/bin/sh", "-c", '"$@"; exit $?', "sh"]
-        argv += ["nice", str(work / "uml/usr/bin/linux.uml"), f"mem={self._memory_mb}M", f"ubd0=disk{self.number}.cow,base.img"]
+        argv = [
+            "unshare",
+            "--pid",
+            "--fork",
+            "--kill-child=SIGKILL",
+            "--",
+            "/bin/sh",
+            "-c",
+            '"$@"; exit $?',
+            "sh",
+        ]
+        argv += [
+            "nice",
+            str(work / "uml/usr/bin/linux.uml"),
+            f"mem={self._memory_mb}M",
+            f"ubd0=disk{self.number}.cow,base.img",
+        ]
         argv += [f"ubd{index}sc={name}" for index, name in enumerate(SHARED_DISKS, 1)]
-        argv += [f"vec{link}:transport=tap,ifname=n{self.number}eth{link},depth=64" for link in LINKS]
-        argv += ["root=/dev/ubda", "rw", "init=/acceptance/init", f"node={self.number}", "quiet", "con=null", "con0=null,fd:1"]
+        argv += [
+            f"vec{link}:transport=tap,ifname=n{self.number}eth{link},depth=64" for link in LINKS
+        ]
+        argv += [
+            "root=/dev/ubda",
+            "rw",
+            "init=/acceptance/init",
+            f"node={self.number}",
+            "quiet",
+            "con=null",
+            "con0=null,fd:1",
+        ]
         argv += [f"umid=n{self.number}", f"uml_dir={work}/umid"]
         with open(work / f"console{self.number}.log", "ab") as log:
-            self._process = subprocess.Popen(argv, cwd=work, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self._process = subprocess.Popen(
+                argv, cwd=work, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
         while True:
             try:
                 if self.run("true", 5.0).code == 0:
@@ -101,7 +128,9 @@ class Machine:
             self._process = None
 
     def hang(self) -> None:
-        """Stop the kernel with all that runs in it, in whatever it does, as a machine that hangs."""
+        """Stop the kernel with all that runs in it, in whatever it does, as a machine that
+        hangs.
+        """
         for first in self._children():
             space = os.readlink(f"/proc/{first}/ns/pid")
             for entry in filter(str.isdigit, os.listdir("/proc")):
@@ -124,7 +153,7 @@ class Machine:
                 answer += piece
         return Outcome(**json.loads(answer))
 
-    def _children(self) -> List[int]:
+    def _children(self) -> list[int]:
         assert self._process is not None
         pid = self._process.pid
         text = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii")
@@ -132,6 +161,8 @@ class Machine:
 
 
 def _ip(*words: str) -> None:
-    done = subprocess.run(["ip", *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    done = subprocess.run(
+        ["ip", *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
     if done.returncode != 0:
         raise NotAccepted(f"ip {' '.join(words)}: {done.stdout.strip()}")

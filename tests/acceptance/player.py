@@ -6,15 +6,16 @@ import re
 import time
 import urllib.error
 import urllib.request
-from typing import Sequence, Tuple
+from collections.abc import Sequence
 
 from tests.acceptance.errors import NotAccepted
 from tests.acceptance.machines import Machine, Outcome
 from tests.acceptance.transcript import Transcript
 
 PRELUDE = (
-    "export EZ=/usr/local/cluster TERM=dumb PATH=/opt/openha/bin:$PATH:/etc/opensvc:/usr/share/opensvc/bin;"
-    " [ -r $EZ/env.sh ] && . $EZ/env.sh\n"
+    "export EZ=/usr/local/cluster TERM=dumb"
+    " PATH=/opt/openha/bin:$PATH:/etc/opensvc:/usr/share/opensvc/bin; [ -r $EZ/env.sh ] && ."
+    " $EZ/env.sh\n"
 )
 LIMIT_S = 120.0
 POLL_S = 0.5
@@ -33,12 +34,15 @@ class Player:
         self,
         machine: Machine,
         command: str,
-        expect: Tuple[str, ...] = (),
-        absent: Tuple[str, ...] = (),
+        expect: tuple[str, ...] = (),
+        absent: tuple[str, ...] = (),
         code: int = 0,
         limit_s: float = LIMIT_S,
     ) -> str:
-        """Run a command that must end with ``code``; each pattern must be found in its output, or must not."""
+        """Run a command that must end with ``code``.
+
+        Each pattern must be found in its output, or must not.
+        """
         self._transcript.command(machine.name, command)
         began = time.monotonic()
         outcome = self._run(machine, command, limit_s)
@@ -50,7 +54,7 @@ class Player:
             raise NotAccepted(f"on {machine.name}: {command}: {problem}")
         return outcome.output
 
-    def on_both(self, command: str, expect: Tuple[str, ...] = ()) -> None:
+    def on_both(self, command: str, expect: tuple[str, ...] = ()) -> None:
         """The same on both; shown for the first alone."""
         self.on(self.deb1, command, expect)
         problem = _problem(self._run(self.deb2, command, LIMIT_S), expect, (), 0)
@@ -58,7 +62,9 @@ class Player:
             raise NotAccepted(f"on {self.deb2.name}: {command}: {problem}")
         self.note("the same on deb2")
 
-    def until(self, machine: Machine, command: str, expect: Tuple[str, ...], limit_s: float = LIMIT_S) -> str:
+    def until(
+        self, machine: Machine, command: str, expect: tuple[str, ...], limit_s: float = LIMIT_S
+    ) -> str:
         """Run a command again until its output is as expected; shows it then."""
         self._transcript.command(machine.name, command)
         deadline = time.monotonic() + limit_s
@@ -68,7 +74,9 @@ class Player:
             if not problem or time.monotonic() > deadline:
                 self._transcript.output(outcome.output)
                 if problem:
-                    raise NotAccepted(f"on {machine.name}: {command}: {problem} within {limit_s:g} s")
+                    raise NotAccepted(
+                        f"on {machine.name}: {command}: {problem} within {limit_s:g} s"
+                    )
                 return outcome.output
             time.sleep(POLL_S)
 
@@ -81,9 +89,9 @@ class Player:
                     text = answer.read().decode("utf-8", "replace")
                 self.note(f"client: GET {url}: {text.strip()}")
                 return str(text)
-            except (urllib.error.URLError, OSError) as exc:
+            except (urllib.error.URLError, OSError) as error:
                 if time.monotonic() > deadline:
-                    raise NotAccepted(f"client: GET {url}: {exc} within {limit_s:g} s") from exc
+                    raise NotAccepted(f"client: GET {url}: {error} within {limit_s:g} s") from error
             time.sleep(0.2)
 
     def check(self, is_so: bool, what: str) -> None:
@@ -99,18 +107,20 @@ class Player:
         for machine in (self.deb1, self.deb2):
             if machine.is_on:
                 try:
-                    self._transcript.output(f"--- {machine.name}\n{machine.run(PRELUDE + look, 60.0).output}")
-                except OSError as exc:
-                    self._transcript.output(f"--- {machine.name}: {exc}")
+                    self._transcript.output(
+                        f"--- {machine.name}\n{machine.run(PRELUDE + look, 60.0).output}"
+                    )
+                except OSError as error:
+                    self._transcript.output(f"--- {machine.name}: {error}")
 
     def _run(self, machine: Machine, command: str, limit_s: float) -> Outcome:
         try:
             return machine.run(PRELUDE + command, limit_s)
-        except OSError as exc:
-            raise NotAccepted(f"{machine.name} does not take commands: {exc}") from exc
+        except OSError as error:
+            raise NotAccepted(f"{machine.name} does not take commands: {error}") from error
 
 
-def _problem(outcome: Outcome, expect: Tuple[str, ...], absent: Tuple[str, ...], code: int) -> str:
+def _problem(outcome: Outcome, expect: tuple[str, ...], absent: tuple[str, ...], code: int) -> str:
     """What is wrong with an outcome, or nothing."""
     if outcome.code != code:
         return f"ended with exit code {outcome.code}, expected {code}"

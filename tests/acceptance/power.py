@@ -1,4 +1,5 @@
-"""A power switch on the network, as rack power strips are: one line asks, one line answers, and off is off when it says so.
+"""A power switch on the network, as rack power strips are: one line asks, one line answers, and off
+is off when it says so.
 
 Lines are `off NODE`, `status NODE`; answers `on`, `off`, or `error REASON`.
 """
@@ -7,7 +8,7 @@ from __future__ import annotations
 
 import socketserver
 import threading
-from typing import Callable, Dict
+from collections.abc import Callable
 
 from tests.acceptance.machines import Machine
 
@@ -17,7 +18,9 @@ PORT = 9600
 class PowerSwitch:
     """Serves the switch from a thread until the run ends."""
 
-    def __init__(self, address: str, machines: Dict[str, Machine], tell: Callable[[str], None]) -> None:
+    def __init__(
+        self, address: str, machines: dict[str, Machine], tell: Callable[[str], None]
+    ) -> None:
         switch = self
         self._machines = machines
         self._tell = tell
@@ -26,7 +29,10 @@ class PowerSwitch:
             """One line, one answer."""
 
             def handle(self) -> None:
-                answer = switch.answer(self.rfile.readline(100).decode("ascii", "replace").strip(), self.client_address[0])
+                answer = switch.answer(
+                    self.rfile.readline(100).decode("ascii", "replace").strip(),
+                    self.client_address[0],
+                )
                 self.wfile.write(f"{answer}\n".encode())
 
         socketserver.ThreadingTCPServer.allow_reuse_address = True

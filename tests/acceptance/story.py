@@ -1,10 +1,11 @@
-"""The acceptance run, step by step: set up as the tutorial does, power failure, failback, and a hung owner that is fenced."""
+"""The acceptance run, step by step: set up as the tutorial does, power failure, failback, and a
+hung owner that is fenced.
+"""
 
 from __future__ import annotations
 
 import re
 import time
-from typing import Tuple
 
 from tests.acceptance.player import Player
 
@@ -123,7 +124,10 @@ deb2.opensvc.com\tdio\t/dev/ubdc\t10\t{LINK_TIMEOUT_S}
 
 ACTIVE = r"(?m)^ *vg\S+ +active"
 ALL_UP = (r"avail +up", r"vg#1 +\.\.\.\. up", r"container#1 +\.\.\.\. up", r"hb#0 +\.\.\.\. up")
-PS = "registry.opensvc.com docker ps --no-trunc --format '{{.ID}} {{.Names}} created {{.RunningFor}}, {{.Status}}'"
+PS = (
+    "registry.opensvc.com docker ps --no-trunc --format '{{.ID}} {{.Names}} created"
+    " {{.RunningFor}}, {{.Status}}'"
+)
 LOG = "/var/log/opensvc/registry.opensvc.com.log"
 ALL_LISTEN = (r"(?s)(listener \S+ pid \d+ status UP.*){3}",)
 
@@ -133,7 +137,7 @@ def typed(path: str, text: str) -> str:
     return f"cat > {path} << 'EOF'\n{text}EOF"
 
 
-def states(pair: str, *services: str) -> Tuple[str, ...]:
+def states(pair: str, *services: str) -> tuple[str, ...]:
     """Patterns for `service -s -c`: primary/secondary."""
     first, second = pair.split("/")
     return tuple(rf"(?m)^{name} +\S+ +{first} +\S+ +{second}\s*$" for name in services or SERVICES)
@@ -156,27 +160,52 @@ def boot(player: Player) -> None:
         player.note(f"{machine.name} takes commands {machine.power_on():.1f} s after power on")
     player.on(
         player.deb1,
-        "uname -srm; cat /etc/debian_version; lvm version | head -2; docker --version; python3 --version;"
-        " pip list 2>/dev/null | grep -E 'openha|psutil|configobj'; e2fsck -V 2>&1 | head -1",
+        "uname -srm; cat /etc/debian_version; lvm version | head -2; docker --version; python3"
+        " --version; pip list 2>/dev/null | grep -E 'openha|psutil|configobj'; e2fsck -V 2>&1 |"
+        " head -1",
     )
 
 
 def volume_groups(player: Player) -> None:
     """Two volume groups on shared disks, made on one node, seen on the other."""
-    player.title("Volume groups on the shared disks", "vgregistry for the tutorial's registry, vgfiles for a plain application.")
-    make = {"vgregistry": ("/dev/ubdb", {"lvregistryroot": 32, "lvdockerdata": 640, "lvregistrydata": 64})}
+    player.title(
+        "Volume groups on the shared disks",
+        "vgregistry for the tutorial's registry, vgfiles for a plain application.",
+    )
+    make = {
+        "vgregistry": (
+            "/dev/ubdb",
+            {"lvregistryroot": 32, "lvdockerdata": 640, "lvregistrydata": 64},
+        )
+    }
     make["vgfiles"] = ("/dev/ubdd", {"lvfiles": 200})
     for group, (disk, volumes) in make.items():
         player.on(player.deb1, f"vgcreate -q --addtag deb1.opensvc.com {group} {disk}")
         for name, size_mb in volumes.items():
-            player.on(player.deb1, f"lvcreate -q -y -L {size_mb}M -n {name} {group} && mkfs.ext4 -q /dev/{group}/{name}")
-        player.on(player.deb1, f"vgchange -q -a n {group} && vgchange -q --deltag deb1.opensvc.com {group}")
-    player.on(player.deb2, "vgs -o vg_name,lv_name,lv_size,vg_tags", ("vgfiles +lvfiles", "vgregistry +lvdockerdata"))
+            player.on(
+                player.deb1,
+                f"lvcreate -q -y -L {size_mb}M -n {name} {group} && mkfs.ext4 -q"
+                f" /dev/{group}/{name}",
+            )
+        player.on(
+            player.deb1,
+            f"vgchange -q -a n {group} && vgchange -q --deltag deb1.opensvc.com {group}",
+        )
+    player.on(
+        player.deb2,
+        "vgs -o vg_name,lv_name,lv_size,vg_tags",
+        ("vgfiles +lvfiles", "vgregistry +lvdockerdata"),
+    )
 
 
 def cluster(player: Player) -> None:
-    """OpenHA with the embedded agent on both, as the README tells, and the image in the service's own docker."""
-    player.title("Install and configure", "The package with its embedded agent, two services, three heartbeat links each way.")
+    """OpenHA with the embedded agent on both, as the README tells, and the image in the service's
+    own docker.
+    """
+    player.title(
+        "Install and configure",
+        "The package with its embedded agent, two services, three heartbeat links each way.",
+    )
     player.on_both("openha install --embedded-agent --no-key")
     player.on(player.deb1, "cat /etc/lvm/lvmlocal.conf /usr/local/sbin/fence-peer")
     player.on_both(typed("/etc/opensvc/registry.opensvc.com.env", REGISTRY))
@@ -188,7 +217,9 @@ def cluster(player: Player) -> None:
     player.on_both(typed("$EZ/conf/monitor", MONITOR))
     for name in SERVICES:
         path = f"/etc/opensvc/{name}.opensvc.com"
-        player.on_both(f"$EZ_BIN/service -a {name} {path}.cluster {NAMES} {path}.stonith", ("Done",))
+        player.on_both(
+            f"$EZ_BIN/service -a {name} {path}.cluster {NAMES} {path}.stonith", ("Done",)
+        )
     player.on_both("$EZ/ezha start")
     player.until(player.deb1, "ez_svc_status", states("FROZEN_STOP/FROZEN_STOP"))
     for machine in (player.deb1, player.deb2):
@@ -196,25 +227,52 @@ def cluster(player: Player) -> None:
 
 
 def bring_image(player: Player) -> None:
-    """File systems up, image in, file systems down; a volume that somebody has open keeps its group up, and is named."""
+    """File systems up, image in, file systems down.
+
+    A volume that somebody has open keeps its group up, and is named.
+    """
     deb1 = player.deb1
-    player.on(deb1, "registry.opensvc.com startvg --cluster && registry.opensvc.com startfs --cluster", limit_s=300)
-    player.on(deb1, "registry.opensvc.com docker import /root/busybox.tar busybox:date", limit_s=300)
+    player.on(
+        deb1,
+        "registry.opensvc.com startvg --cluster && registry.opensvc.com startfs --cluster",
+        limit_s=300,
+    )
+    player.on(
+        deb1, "registry.opensvc.com docker import /root/busybox.tar busybox:date", limit_s=300
+    )
     player.on(deb1, typed("/opt/registry.opensvc.com/registrydata/serve", SERVE))
-    player.title("A volume in use", "Somebody reads a volume: its group stays up and tagged, and the stop says which and who.")
+    player.title(
+        "A volume in use",
+        "Somebody reads a volume: its group stays up and tagged, and the stop says which and who.",
+    )
     reader = "setsid -f sh -c 'echo $$ > /run/reader.pid; exec sleep 1000'"
-    player.on(deb1, f"{reader} < /dev/vgregistry/lvregistrydata > /dev/null 2>&1; sleep 1; pidof sleep")
+    player.on(
+        deb1, f"{reader} < /dev/vgregistry/lvregistrydata > /dev/null 2>&1; sleep 1; pidof sleep"
+    )
     refused = (r"cannot be deactivated, in use: lvregistrydata \(sleep\(\d+\)\)",)
     player.on(deb1, "registry.opensvc.com stop --cluster", refused, code=6, limit_s=300)
-    player.on(deb1, "vgs -o vg_name,vg_tags,lv_name,lv_attr vgregistry", ("deb1.opensvc.com +lvregistrydata +-wi-ao",))
+    player.on(
+        deb1,
+        "vgs -o vg_name,vg_tags,lv_name,lv_attr vgregistry",
+        ("deb1.opensvc.com +lvregistrydata +-wi-ao",),
+    )
     player.on(deb1, "kill $(cat /run/reader.pid); registry.opensvc.com stop --cluster", limit_s=300)
-    player.on(deb1, "vgs -o vg_name,vg_tags; lvs -o lv_full_name,lv_active", absent=("deb1.opensvc.com", ACTIVE))
-    player.title("The cluster", "Nodes, heartbeats, services with the fencing command of their service file.")
+    player.on(
+        deb1,
+        "vgs -o vg_name,vg_tags; lvs -o lv_full_name,lv_active",
+        absent=("deb1.opensvc.com", ACTIVE),
+    )
+    player.title(
+        "The cluster", "Nodes, heartbeats, services with the fencing command of their service file."
+    )
 
 
-def first_start(player: Player) -> "dict[str, str]":
+def first_start(player: Player) -> dict[str, str]:
     """deb1 starts both; what the container is, and what deb2 may not do meanwhile."""
-    player.title("First start", "Unfrozen on deb1, which starts both services; then on deb2, which stands by.")
+    player.title(
+        "First start",
+        "Unfrozen on deb1, which starts both services; then on deb2, which stands by.",
+    )
     for name in SERVICES:
         player.on(player.deb1, f"$EZ_BIN/service -A {name} unfreeze", (f"Service {name} UNFROZEN",))
     player.until(player.deb1, "ez_svc_status", states("STARTED/FROZEN_STOP"), 400)
@@ -224,8 +282,14 @@ def first_start(player: Player) -> "dict[str, str]":
     for name in SERVICES:
         player.on(player.deb1, f"{name}.opensvc.com syncnodes --force")
     player.on(player.deb1, "registry.opensvc.com print status", (*ALL_UP, r"overall +up"))
-    player.on(player.deb1, "svcmon", (r"(?m)^registry.* up +up +False", r"(?m)^files.* up +up +False"))
-    player.on(player.deb1, "vgs -o vg_name,vg_tags", (r"vgfiles +deb1\.opensvc\.com", r"vgregistry +deb1\.opensvc\.com"))
+    player.on(
+        player.deb1, "svcmon", (r"(?m)^registry.* up +up +False", r"(?m)^files.* up +up +False")
+    )
+    player.on(
+        player.deb1,
+        "vgs -o vg_name,vg_tags",
+        (r"vgfiles +deb1\.opensvc\.com", r"vgregistry +deb1\.opensvc\.com"),
+    )
     player.on(
         player.deb2,
         "vgchange -a y vgregistry vgfiles; lvs -o lv_full_name,lv_active; ls /dev/mapper",
@@ -234,16 +298,31 @@ def first_start(player: Player) -> "dict[str, str]":
     player.check(True, "deb2 cannot activate a volume group that carries deb1's tag")
     container = player.on(player.deb1, PS).split()[0]
     page = player.fetch(URL)
-    player.check(f"started in {container[:12]}" in page, f"the client is served by the container {container[:12]}")
+    player.check(
+        f"started in {container[:12]}" in page,
+        f"the client is served by the container {container[:12]}",
+    )
     return {"container": container}
 
 
-def power_failure(player: Player, before: "dict[str, str]") -> None:
+def power_failure(player: Player, before: dict[str, str]) -> None:
     """The owner's power is cut while it writes."""
-    player.title("Power failure", "deb1 loses power while both services write. deb2 fences it and takes over.")
-    player.on(player.deb1, "cd /opt/files.opensvc.com; echo written before the power failure > kept; sync kept")
-    player.on(player.deb1, "dd if=/dev/urandom of=/opt/registry.opensvc.com/registrydata/blob bs=64k count=64 status=none")
-    last = int(player.on(player.deb1, "tail -n 2 /opt/files.opensvc.com/journal | head -n 1").split()[0])
+    player.title(
+        "Power failure",
+        "deb1 loses power while both services write. deb2 fences it and takes over.",
+    )
+    player.on(
+        player.deb1,
+        "cd /opt/files.opensvc.com; echo written before the power failure > kept; sync kept",
+    )
+    player.on(
+        player.deb1,
+        "dd if=/dev/urandom of=/opt/registry.opensvc.com/registrydata/blob bs=64k count=64"
+        " status=none",
+    )
+    last = int(
+        player.on(player.deb1, "tail -n 2 /opt/files.opensvc.com/journal | head -n 1").split()[0]
+    )
     failed_at = time.monotonic()
     player.deb1.cut_power()
     player.note("the power of deb1 is cut: its kernel is gone")
@@ -251,7 +330,9 @@ def power_failure(player: Player, before: "dict[str, str]") -> None:
     look_at_takeover(player, before)
     player.on(player.deb2, "cat /opt/files.opensvc.com/kept", ("written before the power failure",))
     lines = player.on(player.deb2, f"grep '^{last} deb1' /opt/files.opensvc.com/journal")
-    player.check(f"{last} deb1" in lines, "the last line that deb1 was told to be on the disk is there")
+    player.check(
+        f"{last} deb1" in lines, "the last line that deb1 was told to be on the disk is there"
+    )
 
 
 def watch_takeover(player: Player, failed_at: float, pair: str) -> None:
@@ -259,28 +340,43 @@ def watch_takeover(player: Player, failed_at: float, pair: str) -> None:
     player.until(player.deb2, "ez_svc_status", states(pair, "files"), 300)
     player.note(f"files is STARTED on deb2 {time.monotonic() - failed_at:.1f} s after the failure")
     player.fetch(URL, 400)
-    player.note(f"registry answers its client from deb2 {time.monotonic() - failed_at:.1f} s after the failure")
+    player.note(
+        f"registry answers its client from deb2 {time.monotonic() - failed_at:.1f} s after the"
+        " failure"
+    )
     player.until(player.deb2, "ez_svc_status", states(pair), 300)
-    player.note(f"both services are STARTED on deb2 {time.monotonic() - failed_at:.1f} s after the failure")
+    player.note(
+        f"both services are STARTED on deb2 {time.monotonic() - failed_at:.1f} s after the failure"
+    )
 
 
-def look_at_takeover(player: Player, before: "dict[str, str]") -> None:
+def look_at_takeover(player: Player, before: dict[str, str]) -> None:
     """The decision, the fencing, the journals, and the same container."""
     deb2 = player.deb2
     player.on(deb2, "openha why files", ("STARTED",))
     log = player.on(deb2, f"tac {LOG} | sed '/fencing with/q' | tac | cut -c 12-180")
     player.check("power switch: status deb1: off" in log, "deb1 was fenced before the start")
-    player.check(log.count("recovering journal") == 3, "the journals of all three file systems of registry were recovered")
+    player.check(
+        log.count("recovering journal") == 3,
+        "the journals of all three file systems of registry were recovered",
+    )
     player.on(deb2, "registry.opensvc.com print status", ALL_UP)
-    player.on(deb2, "vgs -o vg_name,vg_tags", (r"vgfiles +deb2\.opensvc\.com", r"vgregistry +deb2\.opensvc\.com"))
+    player.on(
+        deb2,
+        "vgs -o vg_name,vg_tags",
+        (r"vgfiles +deb2\.opensvc\.com", r"vgregistry +deb2\.opensvc\.com"),
+    )
     same = player.on(deb2, PS)
     player.check(same.split()[0] == before["container"], "it is the same container, with its data")
 
 
-def failback(player: Player, before: "dict[str, str]") -> None:
+def failback(player: Player, before: dict[str, str]) -> None:
     """deb1 is back, and gets its services when an operator says so."""
     deb1, deb2 = player.deb1, player.deb2
-    player.title("Failback", "The power of deb1 is back. It leaves the services where they are until they are switched.")
+    player.title(
+        "Failback",
+        "The power of deb1 is back. It leaves the services where they are until they are switched.",
+    )
     player.note(f"deb1 takes commands {deb1.power_on():.1f} s after power on")
     player.on(deb1, "vgs -o vg_name,vg_tags; lvs -o lv_full_name,lv_active", absent=(ACTIVE,))
     player.on(deb1, "$EZ/ezha start")
@@ -297,9 +393,15 @@ def failback(player: Player, before: "dict[str, str]") -> None:
     player.on(deb1, "uniq -c -f 1 /opt/files.opensvc.com/journal", (r"(?s)deb1.*deb2.*deb1",))
 
 
-def hung_owner(player: Player, before: "dict[str, str]") -> None:
-    """A machine that hangs is no dead one: it could write again when it wakes up. The fence sees to it that it does not."""
-    player.title("A hung owner is fenced", "deb1 hangs with its file systems mounted: silent, not dead. The switch makes it so.")
+def hung_owner(player: Player, before: dict[str, str]) -> None:
+    """A machine that hangs is no dead one: it could write again when it wakes up.
+
+    The fence sees to it that it does not.
+    """
+    player.title(
+        "A hung owner is fenced",
+        "deb1 hangs with its file systems mounted: silent, not dead. The switch makes it so.",
+    )
     failed_at = time.monotonic()
     player.deb1.hang()
     player.note("deb1 hangs: its kernel is stopped in whatever it did")
@@ -309,4 +411,7 @@ def hung_owner(player: Player, before: "dict[str, str]") -> None:
     look_at_takeover(player, before)
     summary = player.on(player.deb2, "uniq -c -f 1 /opt/files.opensvc.com/journal")
     owners = re.findall(r"deb\d", summary)
-    player.check(owners == ["deb1", "deb2", "deb1", "deb2"], "one node wrote at a time: deb1, deb2, deb1, deb2")
+    player.check(
+        owners == ["deb1", "deb2", "deb1", "deb2"],
+        "one node wrote at a time: deb1, deb2, deb1, deb2",
+    )

@@ -1,4 +1,6 @@
-"""Prints what happens as an operator would see it, each command with the seconds since the begin and how long it took."""
+"""Prints what happens as an operator would see it, each command with the seconds since the begin
+and how long it took.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""What the agent's tests share: an agent in a temporary directory, the tutorial's service files, a private node."""
+"""What the agent's tests share: an agent in a temporary directory, the tutorial's service files, a
+private node.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +10,9 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Iterator
 
 import pytest
 
@@ -35,14 +37,14 @@ class Agent:
     """An embedded agent whose directories are below one temporary directory."""
 
     root: Path
-    capture: "pytest.CaptureFixture[str]"
+    capture: pytest.CaptureFixture[str]
 
     @property
     def etc(self) -> Path:
         return self.root / "etc"
 
     @property
-    def calls(self) -> "list[str]":
+    def calls(self) -> list[str]:
         """What the recording scripts were called with, in order."""
         path = self.root / "calls"
         return path.read_text().splitlines() if path.exists() else []
@@ -53,12 +55,16 @@ class Agent:
         return path
 
     def script(self, name: str, body: str = "") -> Path:
-        """A script that records its name and argument, then runs ``body``; up after start, down before and after stop."""
+        """A script that records its name and argument, then runs ``body``.
+
+        Up after start, down before and after stop.
+        """
         path = self.root / name
         flag = f"{path}.running"
         path.write_text(
             f"#!/bin/sh\necho {name} $1 >> {self.root}/calls\n{body}\n"
-            f'case "$1" in start) touch {flag};; stop) rm -f {flag};; status) [ -e {flag} ];; esac\n'
+            f'case "$1" in start) touch {flag};; stop) rm -f {flag};; status) [ -e {flag} ];;'
+            " esac\n"
         )
         path.chmod(0o755)
         return path
@@ -69,19 +75,19 @@ class Agent:
     def svcmon(self, *args: str) -> Outcome:
         return self._call(lambda: svcmon.main(args))
 
-    def _call(self, run: "Callable[[], int]") -> Outcome:
+    def _call(self, run: Callable[[], int]) -> Outcome:
         self.capture.readouterr()
         try:
             exit_code = run()
-        except OpenhaError as exc:
-            sys.stderr.write(f"{exc}\n")
-            exit_code = exc.exit_code
+        except OpenhaError as error:
+            sys.stderr.write(f"{error}\n")
+            exit_code = error.exit_code
         out, err = self.capture.readouterr()
         return Outcome(exit_code, out, err)
 
 
 @pytest.fixture
-def agent(monkeypatch: pytest.MonkeyPatch, capsys: "pytest.CaptureFixture[str]") -> Iterator[Agent]:
+def agent(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Agent]:
     """An agent with no service yet, on a machine without OpenHA."""
     # Not tmp_path: its name grows with that of the test, and sockets have short names.
     with tempfile.TemporaryDirectory(prefix="agent") as directory:
@@ -95,30 +101,36 @@ def agent(monkeypatch: pytest.MonkeyPatch, capsys: "pytest.CaptureFixture[str]")
 
 @dataclass(frozen=True)
 class PrivateNode:
-    """A process in its own mount, network and UTS namespaces, and a second network namespace on the other end of eth0."""
+    """A process in its own mount, network and UTS namespaces, and a second network namespace on the
+    other end of eth0.
+    """
 
     pid: int
     peer_pid: int
     root: Path
 
-    def run(self, *argv: str) -> "subprocess.CompletedProcess[str]":
+    def run(self, *argv: str) -> subprocess.CompletedProcess[str]:
         """Run a command on the node."""
         return self._enter(self.pid, ["--mount", "--net", "--uts"], argv)
 
-    def run_on_peer(self, *argv: str) -> "subprocess.CompletedProcess[str]":
+    def run_on_peer(self, *argv: str) -> subprocess.CompletedProcess[str]:
         """Run a command on the other end of the cable."""
         return self._enter(self.peer_pid, ["--net"], argv)
 
-    def agent(self, svcname: str, *words: str) -> "subprocess.CompletedProcess[str]":
+    def agent(self, svcname: str, *words: str) -> subprocess.CompletedProcess[str]:
         """Run one agent action on the node."""
         return self.run(sys.executable, "-m", "opensvc_openha.cli.svcmgr", "-s", svcname, *words)
 
     def write(self, svcname: str, text: str) -> None:
         (self.root / "etc" / f"{svcname}.env").write_text(textwrap.dedent(text))
 
-    def _enter(self, pid: int, spaces: "list[str]", argv: "tuple[str, ...]") -> "subprocess.CompletedProcess[str]":
+    def _enter(
+        self, pid: int, spaces: list[str], argv: tuple[str, ...]
+    ) -> subprocess.CompletedProcess[str]:
         env = dict(os.environ, PYTHONPATH=PACKAGE_ROOT, EZ=str(self.root / "no-openha"))
-        env.update({f"OSVC_{name.upper()}": str(self.root / name) for name in ("etc", "var", "log", "bin")})
+        env.update(
+            {f"OSVC_{name.upper()}": str(self.root / name) for name in ("etc", "var", "log", "bin")}
+        )
         return subprocess.run(
             ["nsenter", f"--target={pid}", *spaces, "--", *argv],
             stdin=subprocess.DEVNULL,
@@ -144,7 +156,19 @@ def private_node(tmp_path: Path) -> Iterator[PrivateNode]:
         made = PrivateNode(node.pid, peer.pid, tmp_path)
         for argv in (
             ("ip", "link", "set", "lo", "up"),
-            ("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", str(peer.pid)),
+            (
+                "ip",
+                "link",
+                "add",
+                "eth0",
+                "type",
+                "veth",
+                "peer",
+                "name",
+                "eth0",
+                "netns",
+                str(peer.pid),
+            ),
             ("ip", "link", "set", "eth0", "up"),
             ("ip", "addr", "add", "10.99.0.1/24", "dev", "eth0"),
         ):
@@ -158,7 +182,7 @@ def private_node(tmp_path: Path) -> Iterator[PrivateNode]:
             process.wait()
 
 
-def _holder(unshare: "list[str]") -> "subprocess.Popen[bytes]":
+def _holder(unshare: list[str]) -> subprocess.Popen[bytes]:
     """A process that keeps new namespaces alive; returns once it is in them."""
     own = os.stat("/proc/self/ns/net").st_ino
     process = subprocess.Popen([*unshare, "sleep", "100000"], stdin=subprocess.DEVNULL)
@@ -175,5 +199,5 @@ def _runs(pid: int, command: str) -> bool:
     return Path(f"/proc/{pid}/comm").read_text().strip() == command
 
 
-def _must(result: "subprocess.CompletedProcess[str]") -> None:
+def _must(result: subprocess.CompletedProcess[str]) -> None:
     assert result.returncode == 0, result.stderr

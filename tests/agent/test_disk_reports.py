@@ -15,7 +15,9 @@ from opensvc_openha.agent.resources.share import parse_exports
 
 def test_active_group_with_tags_is_understood():
     """Two volumes, one of them open: up, whole, ours."""
-    group = parse_report("  wz--n-|deb1,prod|lvroot|-wi-ao----\n  wz--n-|deb1,prod|lvdata|-wi-a-----\n")
+    group = parse_report(
+        "  wz--n-|deb1,prod|lvroot|-wi-ao----\n  wz--n-|deb1,prod|lvdata|-wi-a-----\n"
+    )
     assert (group.is_up, group.is_partial, group.tags) == (True, False, ("deb1", "prod"))
     assert (group.active, group.inactive, group.opened) == (("lvroot", "lvdata"), (), ("lvroot",))
 
@@ -32,13 +34,17 @@ def test_active_group_with_tags_is_understood():
     ],
 )
 def test_states_of_a_group_are_told_apart(text, is_up, is_partial, inactive):
-    """Inactive, half active, a missing disk, empty (up, as in the agent), a volume that is left out, a kernel that can't tell."""
+    """Inactive, half active, a missing disk, empty (up, as in the agent), a volume that is left
+    out, a kernel that can't tell.
+    """
     group = parse_report(text)
     assert (group.is_up, group.is_partial, group.inactive) == (is_up, is_partial, inactive)
 
 
 def test_tag_of_another_node_is_replaced_in_one_change():
-    """Untagged, tagged for the other node, ours beside a foreign one, ours already: never a moment without an owner."""
+    """Untagged, tagged for the other node, ours beside a foreign one, ours already: never a moment
+    without an owner.
+    """
     assert tag_changes((), "deb2") == ["--addtag", "deb2"]
     assert tag_changes(("deb1",), "deb2") == ["--addtag", "deb2", "--deltag", "deb1"]
     assert tag_changes(("deb1", "deb2"), "deb2") == ["--deltag", "deb1"]
@@ -47,14 +53,23 @@ def test_tag_of_another_node_is_replaced_in_one_change():
 
 def test_report_of_all_groups_is_told_apart_by_name():
     """Two groups, lines of both mixed with a complaint about a third."""
-    text = "  a|wz--n-|deb1|lv1|-wi-a-----\n  Cannot process volume group c\n  b|wz--n-|||\n  a|wz--n-|deb1|lv2|-wi-------\n"
+    text = (
+        "  a|wz--n-|deb1|lv1|-wi-a-----\n  Cannot process volume group c\n  b|wz--n-|||\n "
+        " a|wz--n-|deb1|lv2|-wi-------\n"
+    )
     groups = parse_reports(text)
-    assert (groups["a"].tags, groups["a"].active, groups["a"].inactive) == (("deb1",), ("lv1",), ("lv2",))
+    assert (groups["a"].tags, groups["a"].active, groups["a"].inactive) == (
+        ("deb1",),
+        ("lv1",),
+        ("lv2",),
+    )
     assert sorted(groups) == ["a", "b"]
 
 
 def test_svcmon_asks_lvm_once_for_all_services(agent, monkeypatch):
-    """Three services with a group each, one of which LVM does not know: one command, three rows that are right."""
+    """Three services with a group each, one of which LVM does not know: one command, three rows
+    that are right.
+    """
     vgs = agent.root / "vgs"
     report = r"a|wz--n-||l|-wi-a-----\nb|wz--n-||l|-wi-------\n"
     vgs.write_text(f'#!/bin/sh\necho "$@" >> {agent.root}/calls\nprintf "{report}"; exit 5\n')
@@ -74,7 +89,9 @@ def test_group_that_is_not_there_is_none():
 
 def test_exports_are_read_with_wrapped_paths_and_the_world():
     """A long path on its own line, a client list, everybody."""
-    text = "/srv/data     \t10.0.0.0/8(sync,wdelay,rw)\n/srv/a/very/long/path\n\t\t<world>(ro,sync)\n"
+    text = (
+        "/srv/data     \t10.0.0.0/8(sync,wdelay,rw)\n/srv/a/very/long/path\n\t\t<world>(ro,sync)\n"
+    )
     assert parse_exports(text) == {
         "/srv/data": {"10.0.0.0/8": frozenset({"sync", "wdelay", "rw"})},
         "/srv/a/very/long/path": {"*": frozenset({"ro", "sync"})},
@@ -82,22 +99,31 @@ def test_exports_are_read_with_wrapped_paths_and_the_world():
 
 
 def test_volume_group_that_is_not_seen_is_down_and_refuses_to_start(agent):
-    """vgname names nothing here: down with the reason, start fails with what to look at, stop has nothing to do."""
+    """vgname names nothing here: down with the reason, start fails with what to look at, stop has
+    nothing to do.
+    """
     agent.write("a", "[vg#1]\nvgname = vgnowhere\n")
     assert agent.svcmgr("-s", "a", "status").out == "down\n"
     outcome = agent.svcmgr("-s", "a", "start")
     assert outcome.exit_code == 6
-    assert "vg#1: volume group vgnowhere is not seen from here" in outcome.err or "lvm2 is not installed" in outcome.err
+    assert (
+        "vg#1: volume group vgnowhere is not seen from here" in outcome.err
+        or "lvm2 is not installed" in outcome.err
+    )
     assert agent.svcmgr("-s", "a", "stop").exit_code == 0
 
 
 @pytest.mark.root
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root for a loop device")
 def test_who_has_a_device_open_is_named(tmp_path):
-    """A process reads a loop device itself: named while it does, and nobody afterwards, nor for a device that is not there."""
+    """A process reads a loop device itself: named while it does, and nobody afterwards, nor for a
+    device that is not there.
+    """
     image = tmp_path / "disk.img"
     image.write_bytes(bytes(1 << 20))
-    made = subprocess.run(["losetup", "-f", "--show", image], capture_output=True, text=True, check=True)
+    made = subprocess.run(
+        ["losetup", "-f", "--show", image], capture_output=True, text=True, check=True
+    )
     device = made.stdout.strip()
     try:
         with open(device, "rb") as file:
@@ -124,11 +150,16 @@ def has_device_mapper() -> bool:
     reason="needs root, lvm2 and a kernel with device-mapper",
 )
 def test_volume_group_goes_up_and_down_with_its_tag(agent):
-    """A group on a loop device: tagged and active after start, neither after stop; a tag of another node is taken over."""
+    """A group on a loop device: tagged and active after start, neither after stop.
+
+    A tag of another node is taken over.
+    """
     image, node = agent.root / "pv.img", os.uname().nodename.lower()
     with open(image, "wb") as file:
         file.truncate(64 << 20)
-    device = subprocess.run(["losetup", "-f", "--show", image], capture_output=True, text=True, check=True).stdout.strip()
+    device = subprocess.run(
+        ["losetup", "-f", "--show", image], capture_output=True, text=True, check=True
+    ).stdout.strip()
     name = f"vgopenha{os.getpid()}"
     try:
         subprocess.run(["vgcreate", "-q", "--addtag", "elsewhere", name, device], check=True)
@@ -138,7 +169,9 @@ def test_volume_group_goes_up_and_down_with_its_tag(agent):
         assert "carried the tag of elsewhere" in agent.svcmgr("-s", "a", "start").err
         assert agent.svcmgr("-s", "a", "status").out == "up\n"
         tags = ["vgs", "--noheadings", "-o", "vg_tags", name]
-        assert subprocess.run(tags, capture_output=True, text=True, check=True).stdout.strip() == node
+        assert (
+            subprocess.run(tags, capture_output=True, text=True, check=True).stdout.strip() == node
+        )
         assert agent.svcmgr("-s", "a", "start").exit_code == 0
         assert agent.svcmgr("-s", "a", "stop").exit_code == 0
         assert subprocess.run(tags, capture_output=True, text=True, check=True).stdout.strip() == ""

@@ -9,8 +9,8 @@ import re
 import shlex
 import signal
 import subprocess
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Callable, Iterator
 
 import pytest
 
@@ -34,34 +34,43 @@ class DockerService:
         """Write the service file: a file system for docker, and these sections."""
         self.node.write(
             f"/etc/opensvc/{self.name}.env",
-            f"[DEFAULT]\ndocker_data_dir = /opt/{self.name}/docker\n{default}\n[fs#1]\ntype = ext4\n"
-            f"dev = /shared/{self.name}.img\nmnt = /opt/{self.name}\n{containers}",
+            f"[DEFAULT]\ndocker_data_dir = /opt/{self.name}/docker\n{default}\n[fs#1]\ntype ="
+            f" ext4\ndev = /shared/{self.name}.img\nmnt = /opt/{self.name}\n{containers}",
         )
 
-    def act(self, *words: str, ok: bool = True) -> "subprocess.CompletedProcess[str]":
+    def act(self, *words: str, ok: bool = True) -> subprocess.CompletedProcess[str]:
         """Run one action; it has to succeed, unless told otherwise."""
         done = self.node.run(["svcmgr", "-s", self.name, *words], LIMIT_S)
-        assert (done.returncode == 0) is ok, f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}\n{self.log()}"
+        assert (done.returncode == 0) is ok, (
+            f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}\n{self.log()}"
+        )
         return done
 
     def log(self) -> str:
         """The end of the daemon's log."""
         return self.node.run(f"tail -n 20 /var/lib/opensvc/{self.name}/docker.log").stdout
 
-    def containers(self) -> "dict[str, dict[str, str]]":
+    def containers(self) -> dict[str, dict[str, str]]:
         """What the status says of the containers, by resource."""
         found = json.loads(self.act("json", "status").stdout)["resources"]
         return {rid: entry for rid, entry in found.items() if rid.startswith("container")}
 
-    def labels(self) -> "dict[str, str]":
+    def labels(self) -> dict[str, str]:
         """What the status calls the containers that are up."""
-        return {rid: entry["label"] for rid, entry in self.containers().items() if entry["status"] == "up"}
+        return {
+            rid: entry["label"]
+            for rid, entry in self.containers().items()
+            if entry["status"] == "up"
+        }
 
-    def with_image(self) -> "DockerService":
+    def with_image(self) -> DockerService:
         """Mount the file system and put the image in it."""
         self.act("start", "--rid", "fs")
         change = shlex.quote(LOOP)
-        self.node.run(f"svcmgr -s {self.name} docker import --change {change} - bb:1 < /shared/bb.tar", LIMIT_S)
+        self.node.run(
+            f"svcmgr -s {self.name} docker import --change {change} - bb:1 < /shared/bb.tar",
+            LIMIT_S,
+        )
         assert "bb" in self.act("docker", "images").stdout, self.log()
         return self
 
@@ -70,7 +79,9 @@ class DockerService:
         return self.node.read(f"/var/lib/opensvc/{self.name}/docker.pid").strip()
 
     def traces(self) -> str:
-        """What is left of its daemon on the node: processes, mounts, interfaces, packet filter rules, files."""
+        """What is left of its daemon on the node: processes, mounts, interfaces, packet filter
+        rules, files.
+        """
         return self.node.run(["/usr/local/bin/traces", self.name]).stdout
 
 
@@ -107,7 +118,7 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
 
 
 @pytest.fixture
-def service(node: Node, request: pytest.FixtureRequest) -> "Iterator[Callable[[str], DockerService]]":
+def service(node: Node, request: pytest.FixtureRequest) -> Iterator[Callable[[str], DockerService]]:
     """Makes a service; it is stopped at the end, or what is left of it killed."""
     made = []
 
@@ -152,14 +163,23 @@ parallel = true
 
 
 def test_containers_start_stop_and_come_back_as_they_were(service: Make) -> None:
-    """Start, stop, start: up with id and image, stopped without a trace, and the same containers with their data again."""
+    """Start, stop, start: up with id and image, stopped without a trace, and the same containers
+    with their data again.
+    """
     svc = service("life")
     svc.write(THREE.format(name=svc.name))
     down = svc.containers()["container#1"]
-    assert (down["status"], down["label"], down["log"]) == ("down", "bb:1", "# docker daemon is not running\n")
+    assert (down["status"], down["label"], down["log"]) == (
+        "down",
+        "bb:1",
+        "# docker daemon is not running\n",
+    )
 
     failed = svc.act("start", ok=False)
-    assert "there is no image bb:1" in failed.stderr and f"'{svc.name} docker load -i FILE'" in failed.stderr
+    assert (
+        "there is no image bb:1" in failed.stderr
+        and f"'{svc.name} docker load -i FILE'" in failed.stderr
+    )
     assert svc.traces() == "", "rolled back"
 
     svc.with_image()
@@ -181,7 +201,10 @@ def test_containers_start_stop_and_come_back_as_they_were(service: Make) -> None
 
 
 def test_the_docker_command_is_passed_through(service: Make) -> None:
-    """Words, exit code, terminal and %instances% reach docker; where the file system is not mounted no daemon is started."""
+    """Words, exit code, terminal and %instances% reach docker.
+
+    Where the file system is not mounted no daemon is started.
+    """
     svc = service("pass")
     svc.write(THREE.format(name=svc.name))
     refused = svc.act("docker", "ps", ok=False)
@@ -190,11 +213,27 @@ def test_the_docker_command_is_passed_through(service: Make) -> None:
     svc.with_image().act("start", "--rid", "container#1")
     name = f"{svc.name}.container.1"
     assert svc.act("docker", "ps", "--format", "{{.Names}}").stdout == f"{name}\n"
-    assert svc.node.run([f"/etc/opensvc/{svc.name}", "docker", "exec", name, "/bin/sh", "-c", "exit 7"]).returncode == 7
+    assert (
+        svc.node.run(
+            [f"/etc/opensvc/{svc.name}", "docker", "exec", name, "/bin/sh", "-c", "exit 7"]
+        ).returncode
+        == 7
+    )
     found = svc.act("docker", "inspect", "-f", "{{.Name}}", "%instances%", ok=False).stdout
     assert found == f"/{name}\n\n" or found.startswith(f"/{name}"), "the others do not exist"
     master, slave = pty.openpty()
-    words = ["svcmgr", "-s", svc.name, "docker", "exec", "-it", name, "/bin/sh", "-c", "test -t 0 && exit 9"]
+    words = [
+        "svcmgr",
+        "-s",
+        svc.name,
+        "docker",
+        "exec",
+        "-it",
+        name,
+        "/bin/sh",
+        "-c",
+        "test -t 0 && exit 9",
+    ]
     process = svc.node.popen(words, stdin=slave, stdout=slave, stderr=slave)
     os.close(slave)
     assert process.wait(LIMIT_S) == 9
@@ -207,7 +246,10 @@ def test_the_docker_command_is_passed_through(service: Make) -> None:
 
 
 def test_a_killed_daemon_leaves_nothing_behind(service: Make) -> None:
-    """SIGKILL for dockerd: the status warns, a start brings the same containers back; for containerd: a stop frees all."""
+    """SIGKILL for dockerd: the status warns, a start brings the same containers back.
+
+    For containerd: a stop frees all.
+    """
     svc = service("kill")
     svc.write(THREE.format(name=svc.name))
     svc.with_image().act("start")
@@ -230,7 +272,10 @@ def test_a_hung_daemon_is_killed_and_reported(service: Make) -> None:
     pid = svc.daemon_pid()
     svc.node.run(["kill", "-STOP", pid])
     assert svc.containers()["container#1"]["log"] == "# docker daemon does not answer\n"
-    assert f"the docker daemon (pid {pid}) does not answer within 10 s: killing it" in svc.act("stop").stderr
+    assert (
+        f"the docker daemon (pid {pid}) does not answer within 10 s: killing it"
+        in svc.act("stop").stderr
+    )
     assert svc.traces() == ""
 
 
@@ -238,7 +283,9 @@ ONE = "\n[container#1]\ntype = docker\nrun_image = bb:1\n{more}\n"
 
 
 def test_a_container_that_ends_at_once_fails_the_start(service: Make) -> None:
-    """Its exit code and last words are in the message, and it is not kept: with the file corrected the next start succeeds."""
+    """Its exit code and last words are in the message, and it is not kept: with the file corrected
+    the next start succeeds.
+    """
     svc = service("ends")
     svc.write(ONE.format(more="run_command = /bin/sh -c 'echo no such table; exit 3'"))
     failed = svc.with_image().act("start", "--disable-rollback", ok=False)
@@ -256,7 +303,9 @@ def test_a_container_that_ends_at_once_fails_the_start(service: Make) -> None:
 
 
 def test_arguments_that_docker_refuses_are_corrected_by_the_next_start(service: Make) -> None:
-    """A port that is in use: docker's reason is in the message and no half-made container stays in the way."""
+    """A port that is in use: docker's reason is in the message and no half-made container stays in
+    the way.
+    """
     svc = service("port")
     holder = svc.node.popen(["/bin/busybox", "nc", "-l", "-p", "7001"], stdin=subprocess.DEVNULL)
     try:
@@ -271,18 +320,28 @@ def test_arguments_that_docker_refuses_are_corrected_by_the_next_start(service: 
 
 
 def test_a_daemon_that_does_not_start_says_why(service: Make) -> None:
-    """A word in docker_daemon_args that dockerd does not know: its own words are in the message, and nothing is left."""
+    """A word in docker_daemon_args that dockerd does not know: its own words are in the message,
+    and nothing is left.
+    """
     svc = service("args")
     svc.write(ONE.format(more=""), "docker_daemon_args = --nonsense\n")
     failed = svc.act("start", ok=False).stderr
-    assert "dockerd ended with exit code" in failed and ": unknown flag: --nonsense (see /var/lib/opensvc/" in failed
+    assert (
+        "dockerd ended with exit code" in failed
+        and ": unknown flag: --nonsense (see /var/lib/opensvc/" in failed
+    )
     assert svc.traces() == ""
 
 
 def test_an_interrupted_start_is_rolled_back(service: Make) -> None:
-    """SIGTERM while the second container starts: the first is stopped again, and the daemon with it."""
+    """SIGTERM while the second container starts: the first is stopped again, and the daemon with
+    it.
+    """
     svc = service("intr")
-    svc.write(ONE.format(more="") + ONE.format(more="pre_start = /bin/sleep 30").replace("container#1", "container#2"))
+    svc.write(
+        ONE.format(more="")
+        + ONE.format(more="pre_start = /bin/sleep 30").replace("container#1", "container#2")
+    )
     svc.with_image()
     process = svc.node.popen(["svcmgr", "-s", svc.name, "start"], stderr=subprocess.PIPE)
     assert process.stderr is not None
@@ -305,7 +364,10 @@ def test_two_services_start_at_once_with_networks_of_their_own(service: Make) ->
         serve = f"run_command = /bin/sh -c 'echo {port} > /tmp/x; httpd -f -h /tmp'"
         svc.write(ONE.format(more=f"run_args = -p {port}:80\nstop_timeout = 1\n{serve}"))
         svc.with_image().act("stop")
-    started = [svc.node.popen(["svcmgr", "-s", svc.name, "start"], stderr=subprocess.PIPE) for svc in services]
+    started = [
+        svc.node.popen(["svcmgr", "-s", svc.name, "start"], stderr=subprocess.PIPE)
+        for svc in services
+    ]
     for process in started:
         _, told = process.communicate(timeout=LIMIT_S)
         assert process.returncode == 0, told
@@ -313,4 +375,7 @@ def test_two_services_start_at_once_with_networks_of_their_own(service: Make) ->
     subnets = re.findall(r"ha-two\S+\s+inet (\S+)", node.run("ip -o -4 addr").stdout)
     assert len(set(subnets)) == 2
     for port in (7101, 7102):
-        assert node.run(f"busybox wget -qO- http://{node.address('eth0')}:{port}/x").stdout == f"{port}\n"
+        assert (
+            node.run(f"busybox wget -qO- http://{node.address('eth0')}:{port}/x").stdout
+            == f"{port}\n"
+        )

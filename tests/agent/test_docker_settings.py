@@ -1,4 +1,6 @@
-"""What service files say about docker daemons, the networks chosen for them, and the command lines that come of it."""
+"""What service files say about docker daemons, the networks chosen for them, and the command lines
+that come of it.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ from opensvc_openha.errors import ActionError, ConfigError
 from tests.agent.tutorial_files import BUSYBOX_ENV, REGISTRY_ENV
 
 
-def settings_of(text, svcname="registry.opensvc.com", var_dir="/var/lib/opensvc/registry.opensvc.com"):
+def settings_of(
+    text, svcname="registry.opensvc.com", var_dir="/var/lib/opensvc/registry.opensvc.com"
+):
     return read_settings(parse_service_text(text, "x.env", svcname, "deb1.opensvc.com"), var_dir)
 
 
@@ -26,7 +30,12 @@ def test_the_service_files_of_the_tutorial_are_understood():
     registry = settings_of(REGISTRY_ENV)
     assert registry.data_dir == holding_mount(registry) == "/opt/registry.opensvc.com/dockerdata"
     assert registry.daemon_args == ("--ip", "37.59.71.25")
-    assert registry.docker_command("ps") == ["docker", "-H", "unix:///var/lib/opensvc/registry.opensvc.com/docker.sock", "ps"]
+    assert registry.docker_command("ps") == [
+        "docker",
+        "-H",
+        "unix:///var/lib/opensvc/registry.opensvc.com/docker.sock",
+        "ps",
+    ]
     assert registry.container_name("container#1") == "registry.opensvc.com.container.1"
     assert holding_mount(settings_of(BUSYBOX_ENV)) == "/opt/busybox.opensvc.com/appdata"
 
@@ -39,11 +48,16 @@ def test_the_service_files_of_the_tutorial_are_understood():
         ("docker_data_dir = /", "expected an absolute path below /"),
         ("docker_data_dir = /d\ndocker_daemon_args = --ip '1.2.3.4", "expected matching quotes"),
         ("docker_data_dir = /d\ndocker_daemon_args = -g /e", "holds -g, expected docker_data_dir"),
-        ("docker_data_dir = /d\ndocker_daemon_args = --data-root=/e", "holds --data-root, expected docker_data_dir"),
+        (
+            "docker_data_dir = /d\ndocker_daemon_args = --data-root=/e",
+            "holds --data-root, expected docker_data_dir",
+        ),
     ],
 )
 def test_settings_that_cannot_work_are_refused_with_what_is_expected(default, expected):
-    """Missing or relative directories, open quotes, and options that are the agent's: an error that says so."""
+    """Missing or relative directories, open quotes, and options that are the agent's: an error that
+    says so.
+    """
     with pytest.raises(ConfigError, match="x.env") as caught:
         settings_of(f"[DEFAULT]\n{default}\n")
     assert expected in str(caught.value)
@@ -58,19 +72,27 @@ def test_a_path_too_long_for_a_socket_is_refused():
 def test_a_shared_daemon_needs_no_directory_and_no_address():
     """docker_daemon_private = false: the docker command as it is, on the system's socket."""
     shared = settings_of("[DEFAULT]\ndocker_daemon_private = false\n")
-    assert (shared.docker_command("ps"), shared.socket) == (["docker", "ps"], "/var/run/docker.sock")
+    assert (shared.docker_command("ps"), shared.socket) == (
+        ["docker", "ps"],
+        "/var/run/docker.sock",
+    )
 
 
 @pytest.mark.parametrize("name", ["a", "x" * 200, "registry.opensvc.com", "3.14-_."])
 def test_bridges_fit_into_an_interface_name_and_differ(name):
     """Any service name: at most 15 bytes, other names for other services."""
     bridge = settings_of("[DEFAULT]\ndocker_data_dir = /d\n", svcname=name, var_dir="/var/a").bridge
-    other = settings_of("[DEFAULT]\ndocker_data_dir = /d\n", svcname=name + "b", var_dir="/var/b").bridge
+    other = settings_of(
+        "[DEFAULT]\ndocker_data_dir = /d\n", svcname=name + "b", var_dir="/var/b"
+    ).bridge
     assert len(bridge) <= 15 and bridge != other
 
 
 def test_a_subnet_is_free_and_the_same_on_both_nodes():
-    """What is in use is avoided, whole pools too; with nothing else in use the name alone decides; all taken is said."""
+    """What is in use is avoided, whole pools too.
+
+    With nothing else in use the name alone decides; all taken is said.
+    """
     first = free_subnet("registry", [])
     assert free_subnet("registry", []) == first != free_subnet("busybox", [])
     assert not free_subnet("registry", [first]).overlaps(first)
@@ -82,30 +104,58 @@ def test_a_subnet_is_free_and_the_same_on_both_nodes():
 
 
 def test_arguments_of_the_operator_come_last_and_replace_ours(monkeypatch, tmp_path):
-    """--bridge, --exec-root and cgroup drivers of docker_daemon_args win; --bip is for the bridge; ours are there once."""
+    """--bridge, --exec-root and cgroup drivers of docker_daemon_args win.
+
+    --bip is for the bridge; ours are there once.
+    """
     monkeypatch.setattr(launch.shutil, "which", lambda name, path: f"/usr/bin/{name}")
     argv = launch.dockerd_command(settings_of(REGISTRY_ENV), [])
     assert argv[-2:] == ["--ip", "37.59.71.25"]
     assert "--bridge" in argv and "native.cgroupdriver=cgroupfs" in argv and "--containerd" in argv
-    own = settings_of("[DEFAULT]\ndocker_data_dir = /d\ndocker_daemon_args = --exec-root /run/x --bip 10.1.0.1/24 -D\n")
+    own = settings_of(
+        "[DEFAULT]\ndocker_data_dir = /d\ndocker_daemon_args = --exec-root /run/x --bip 10.1.0.1/24"
+        " -D\n"
+    )
     argv = launch.dockerd_command(own, ["10.0.0.9"])
     assert argv[-3:] == ["--ip", "10.0.0.9", "-D"]
-    assert argv.count("--exec-root") == 1 and argv[argv.index("--exec-root") + 1] == "/run/x" and "--bip" not in argv
-    none = settings_of("[DEFAULT]\ndocker_data_dir = /d\ndocker_daemon_args = --bridge=none --containerd /run/c.sock\n")
+    assert (
+        argv.count("--exec-root") == 1
+        and argv[argv.index("--exec-root") + 1] == "/run/x"
+        and "--bip" not in argv
+    )
+    none = settings_of(
+        "[DEFAULT]\ndocker_data_dir = /d\ndocker_daemon_args = --bridge=none --containerd"
+        " /run/c.sock\n"
+    )
     argv = launch.dockerd_command(none, [])
-    assert not launch.needs_bridge(none) and "--bridge" not in argv and argv.count("--containerd") == 1
+    assert (
+        not launch.needs_bridge(none) and "--bridge" not in argv and argv.count("--containerd") == 1
+    )
 
 
 def test_settings_of_the_system_daemon_are_kept_unless_they_are_the_agents(monkeypatch, tmp_path):
-    """daemon.json: mirrors stay; its data root, hosts and what docker_daemon_args say are left out, for dockerd refuses both."""
-    config = {"registry-mirrors": ["https://m"], "data-root": "/x", "hosts": ["tcp://"], "ip": "0.0.0.0", "labels": ["a=b"]}
+    """daemon.json: mirrors stay.
+
+    Its data root, hosts and what docker_daemon_args say are left out, for dockerd refuses both.
+    """
+    config = {
+        "registry-mirrors": ["https://m"],
+        "data-root": "/x",
+        "hosts": ["tcp://"],
+        "ip": "0.0.0.0",
+        "labels": ["a=b"],
+    }
     system = tmp_path / "daemon.json"
     system.write_text(json.dumps(config))
     monkeypatch.setattr(launch, "SYSTEM_CONFIG", str(system))
     args = f"--ip 1.2.3.4 --label c=d --exec-root {tmp_path}/run"
-    settings = settings_of(f"[DEFAULT]\ndocker_data_dir = /d\ndocker_daemon_args = {args}\n", var_dir=str(tmp_path))
+    settings = settings_of(
+        f"[DEFAULT]\ndocker_data_dir = /d\ndocker_daemon_args = {args}\n", var_dir=str(tmp_path)
+    )
     launch.write_files(settings)
-    assert json.loads((tmp_path / "run" / "daemon.json").read_text()) == {"registry-mirrors": ["https://m"]}
+    assert json.loads((tmp_path / "run" / "daemon.json").read_text()) == {
+        "registry-mirrors": ["https://m"]
+    }
 
 
 def container(image, image_id):
@@ -122,7 +172,10 @@ def container(image, image_id):
     ],
 )
 def test_the_image_is_shown_by_name(wanted, image, tags, shown):
-    """An id in run_image: the image's name is shown as in the tutorial; without a name its short id."""
+    """An id in run_image: the image's name is shown as in the tutorial.
+
+    Without a name its short id.
+    """
     image_id = "sha256:0123456789abcdef"
     view = EngineView(Standing.RUNNING, (), {image_id: tags})
     assert view.image_name(container(image, image_id), wanted) == shown
@@ -131,8 +184,17 @@ def test_the_image_is_shown_by_name(wanted, image, tags, shown):
 @pytest.mark.parametrize(
     "text, reasons",
     [
-        ("unknown flag: --x\n\nUsage:  docker run\n\nRun 'docker run --help' for more information\n", ["unknown flag: --x"]),
-        ('time="T" level=info msg="Starting up"\nunknown flag: --x\nSee \'dockerd --help\'.\n', ["unknown flag: --x"]),
+        (
+            (
+                "unknown flag: --x\n\nUsage:  docker run\n\nRun 'docker run --help' for more"
+                " information\n"
+            ),
+            ["unknown flag: --x"],
+        ),
+        (
+            'time="T" level=info msg="Starting up"\nunknown flag: --x\nSee \'dockerd --help\'.\n',
+            ["unknown flag: --x"],
+        ),
         ('time="T" level=fatal msg="no \\"b\\"" error=boom\n', ['no "b": boom']),
         ('time="T" level=warning msg="no aufs" error="x"\n', []),
     ],

@@ -1,14 +1,16 @@
-"""What a person's action asks of both nodes, and in which order: the agent's part, on a cluster of two modelled daemons.
+"""What a person's action asks of both nodes, and in which order: the agent's part, on a cluster of
+two modelled daemons.
 
-The model knows the commands of the daemons and what they lead to; the peer's agent is reached by a modelled ssh, which runs the
-same code as the peer's own. Time passes when the agent pauses. Real nodes and ssh are in tests/e2e/test_cluster_actions.py.
+The model knows the commands of the daemons and what they lead to; the peer's agent is reached by a
+modelled ssh, which runs the same code as the peer's own. Time passes when the agent pauses. Real
+nodes and ssh are in tests/e2e/test_cluster_actions.py.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Callable, Iterator
 
 import pytest
 
@@ -21,7 +23,13 @@ from opensvc_openha.agent.values.cluster_client import ClusterView
 from opensvc_openha.core.events import Command
 from opensvc_openha.core.states import ServiceState as S
 from opensvc_openha.core.status import NodeStatus, PeerStanding, ServiceStatus
-from opensvc_openha.errors import ActionError, NotAnsweringError, NotRunningError, RefusedError, SystemFault
+from opensvc_openha.errors import (
+    ActionError,
+    NotAnsweringError,
+    NotRunningError,
+    RefusedError,
+    SystemFault,
+)
 from opensvc_openha.formats.layout import AgentLayout, agent_layout
 
 RUNS = (S.STARTED, S.FROZEN_START)
@@ -32,7 +40,7 @@ class Model:
 
     def __init__(self, root: Path, first: S, second: S) -> None:
         self.states = {"deb1": first, "deb2": second}
-        self.done: "list[str]" = []
+        self.done: list[str] = []
         self.is_peer_heard = True
         self.has_peer_left = False
         self.is_ssh_there = True
@@ -42,21 +50,30 @@ class Model:
         self.refusal = ""
         self.unanswered = 0
         self.now = 0.0
-        self._due: "dict[str, S]" = {}
+        self._due: dict[str, S] = {}
         self._holding = ""
         """What this node stopped is the other's to take."""
-        self._agents: "dict[str, Callable[[str, bool, str], int]]" = {}
+        self._agents: dict[str, Callable[[str, bool, str], int]] = {}
         for node in self.states:
-            layout = agent_layout("", {f"OSVC_{word}": str(root / node / word.lower()) for word in ("ETC", "VAR", "LOG", "BIN")})
+            layout = agent_layout(
+                "",
+                {
+                    f"OSVC_{word}": str(root / node / word.lower())
+                    for word in ("ETC", "VAR", "LOG", "BIN")
+                },
+            )
             for folder in (layout.etc_dir, layout.var_dir, layout.log_dir):
                 Path(folder).mkdir(parents=True)
             Path(layout.etc_dir, "web.env").write_text("[hb#0]\ntype = OpenHA\nname = webha\n")
             self._agents[node] = self._agent(node, layout)
 
-    def _agent(self, node: str, layout: AgentLayout) -> "Callable[[str, bool, str], int]":
+    def _agent(self, node: str, layout: AgentLayout) -> Callable[[str, bool, str], int]:
         def run(action: str, is_remote: bool, to_node: str = "") -> int:
             with open_log(layout.log_dir, "web") as log:
-                view = ClusterView(lambda: self._status(node), act=lambda command, *_names: self._act(node, command))
+                view = ClusterView(
+                    lambda: self._status(node),
+                    act=lambda command, *_names: self._act(node, command),
+                )
                 self.service = load_service(layout, "web", log, view)
                 return ClusterActions(self.service, is_remote, to_node).run(action, 1.0)
 
@@ -72,11 +89,26 @@ class Model:
             raise NotAnsweringError("nmond does not answer")
         peer = "deb2" if node == "deb1" else "deb1"
         states = dict(self.states) if self.is_peer_heard else {**self.states, peer: S.UNKNOWN}
-        service = ServiceStatus("webha", "deb1", "deb2", states["deb1"], states["deb2"], states[node], states[peer], "so it is")
-        standing = PeerStanding.LEFT if self.has_peer_left else PeerStanding.LIVE if self.is_peer_heard else PeerStanding.SILENT
+        service = ServiceStatus(
+            "webha",
+            "deb1",
+            "deb2",
+            states["deb1"],
+            states["deb2"],
+            states[node],
+            states[peer],
+            "so it is",
+        )
+        standing = (
+            PeerStanding.LEFT
+            if self.has_peer_left
+            else PeerStanding.LIVE
+            if self.is_peer_heard
+            else PeerStanding.SILENT
+        )
         return NodeStatus(node, peer, 1, standing, "", (), (service,))
 
-    def _act(self, node: str, command: Command) -> "list[tuple[bool, str]]":
+    def _act(self, node: str, command: Command) -> list[tuple[bool, str]]:
         self.done.append(f"{node} {command.value}")
         state = self.states[node]
         if command is Command.FREEZE_STOP:
@@ -103,7 +135,10 @@ class Model:
         return [(True, "done")]
 
     def _begin(self, node: str) -> None:
-        self.states[node], self._due[node] = S.STARTING, S.START_FAILED if self.is_start_failing else S.STARTED
+        self.states[node], self._due[node] = (
+            S.STARTING,
+            S.START_FAILED if self.is_start_failing else S.STARTED,
+        )
 
     def pass_time(self, seconds: float) -> None:
         """What was begun is over, and a node that stands by takes what nobody runs."""
@@ -113,12 +148,18 @@ class Model:
         for node, state in self._due.items():
             self.states[node] = state
         self._due = {}
-        runs = [node for node, state in self.states.items() if state not in (S.STOPPED, S.FROZEN_STOP)]
-        waiting = [node for node, state in self.states.items() if state is S.STOPPED and node != self._holding]
+        runs = [
+            node for node, state in self.states.items() if state not in (S.STOPPED, S.FROZEN_STOP)
+        ]
+        waiting = [
+            node
+            for node, state in self.states.items()
+            if state is S.STOPPED and node != self._holding
+        ]
         if not runs and waiting:
             self._begin(waiting[0])
 
-    def ssh(self, command: "list[str]", limit_s: float) -> CommandResult:
+    def ssh(self, command: list[str], limit_s: float) -> CommandResult:
         """The peer's agent does its part."""
         words = command[-1].split()
         action = words[words.index("--remote") - 1]
@@ -129,7 +170,9 @@ class Model:
             return CommandResult(255, "Permission denied (publickey).")
         service = self.service
         try:
-            return CommandResult(self._agents["deb2"](action, True, ""), "09:10:11 INFO   web done there\n")
+            return CommandResult(
+                self._agents["deb2"](action, True, ""), "09:10:11 INFO   web done there\n"
+            )
         except (RefusedError, ActionError) as error:
             return CommandResult(error.exit_code, str(error))
         finally:
@@ -137,8 +180,9 @@ class Model:
 
 
 @pytest.fixture
-def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "Iterator[Callable[[S, S], Model]]":
+def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[S, S], Model]]:
     """Makes the cluster in a state."""
+
     def made(first: S, second: S) -> Model:
         model = Model(tmp_path, first, second)
         monkeypatch.setattr(cluster, "run_command", model.ssh)
@@ -162,7 +206,13 @@ def test_start_freezes_the_peer_first_and_thaws_it_when_the_service_runs(make: M
     model = make(S.STOPPED, S.STOPPED)
     assert model.ask("start") == 0
     assert model.states == {"deb1": S.STARTED, "deb2": S.STOPPED}
-    assert model.done == ["deb2's agent: freeze", "deb2 freeze-stop", "deb1 start", "deb2's agent: thaw", "deb2 unfreeze"]
+    assert model.done == [
+        "deb2's agent: freeze",
+        "deb2 freeze-stop",
+        "deb1 start",
+        "deb2's agent: thaw",
+        "deb2 unfreeze",
+    ]
 
 
 def test_start_of_a_frozen_service_thaws_it_here_and_then_there(make: Make) -> None:
@@ -176,15 +226,21 @@ def test_start_of_a_frozen_service_thaws_it_here_and_then_there(make: Make) -> N
 
 
 @pytest.mark.parametrize("peer", RUNS)
-def test_start_beside_a_peer_that_runs_it_is_refused_and_nothing_is_asked_for(make: Make, peer: S) -> None:
+def test_start_beside_a_peer_that_runs_it_is_refused_and_nothing_is_asked_for(
+    make: Make, peer: S
+) -> None:
     """No second copy, and deb2 is left alone."""
     model = make(S.STOPPED, peer)
-    with pytest.raises(RefusedError, match=f"already {peer.name} on the peer deb2: switch moves it here"):
+    with pytest.raises(
+        RefusedError, match=f"already {peer.name} on the peer deb2: switch moves it here"
+    ):
         model.ask("start")
     assert model.done == [] and model.states["deb2"] is peer
 
 
-@pytest.mark.parametrize("peer", [S.STARTING, S.STOPPING, S.START_FAILED, S.STOP_FAILED, S.FORCE_STOP])
+@pytest.mark.parametrize(
+    "peer", [S.STARTING, S.STOPPING, S.START_FAILED, S.STOP_FAILED, S.FORCE_STOP]
+)
 def test_start_beside_a_peer_in_trouble_is_refused(make: Make, peer: S) -> None:
     """It may run there in part: somebody has to look first."""
     model = make(S.STOPPED, peer)
@@ -197,7 +253,9 @@ def test_start_beside_a_peer_in_trouble_is_refused(make: Make, peer: S) -> None:
 def test_start_of_what_failed_here_is_refused(make: Make, own: S) -> None:
     """Stop it first."""
     model = make(own, S.STOPPED)
-    with pytest.raises(RefusedError, match=f"is {own.name} on this node and cannot be started now: stop it first"):
+    with pytest.raises(
+        RefusedError, match=f"is {own.name} on this node and cannot be started now: stop it first"
+    ):
         model.ask("start")
     assert model.done == []
 
@@ -221,7 +279,10 @@ def test_start_whose_peer_cannot_be_frozen_is_refused_before_anything_is_done(ma
     """ssh does not work: deb2 could start it meanwhile."""
     model = make(S.FROZEN_STOP, S.STOPPED)
     model.is_ssh_there = False
-    with pytest.raises(RefusedError, match=r"ssh key.*; the same can be done by hand on deb2: service -A webha freeze-stop"):
+    with pytest.raises(
+        RefusedError,
+        match=r"ssh key.*; the same can be done by hand on deb2: service -A webha freeze-stop",
+    ):
         model.ask("start")
     assert model.done == ["deb2's agent: freeze"] and model.states["deb1"] is S.FROZEN_STOP
 
@@ -230,7 +291,10 @@ def test_start_that_fails_is_an_error_and_leaves_the_peer_frozen(make: Make) -> 
     """Parts of it may run here: deb2 must not start it."""
     model = make(S.STOPPED, S.STOPPED)
     model.is_start_failing = True
-    with pytest.raises(ActionError, match="webha is START_FAILED on this node: so it is; when it is repaired: stop, then start"):
+    with pytest.raises(
+        ActionError,
+        match="webha is START_FAILED on this node: so it is; when it is repaired: stop, then start",
+    ):
         model.ask("start")
     assert model.states == {"deb1": S.START_FAILED, "deb2": S.FROZEN_STOP}
 
@@ -270,8 +334,12 @@ def test_stop_without_a_peer_stops_here_and_says_what_the_peer_may_do(make: Make
     assert "the peer deb2 is silent, it is not frozen: when it is back it may start webha" in log
 
 
-@pytest.mark.parametrize("own, asked", [(S.FROZEN_STOP, []), (S.FROZEN_START, ["deb1 unfreeze", "deb1 freeze-stop"])])
-def test_stop_of_a_frozen_service_leaves_it_frozen_as_stopped(make: Make, own: S, asked: "list[str]") -> None:
+@pytest.mark.parametrize(
+    "own, asked", [(S.FROZEN_STOP, []), (S.FROZEN_START, ["deb1 unfreeze", "deb1 freeze-stop"])]
+)
+def test_stop_of_a_frozen_service_leaves_it_frozen_as_stopped(
+    make: Make, own: S, asked: list[str]
+) -> None:
     """Nothing to do where it is; one that runs frozen is thawed for the stop."""
     model = make(own, S.FROZEN_STOP)
     assert model.ask("stop") == 0
@@ -303,14 +371,26 @@ def test_switch_that_fails_on_the_other_node_is_an_error(make: Make) -> None:
 @pytest.mark.parametrize(
     "first, second, is_heard, to_node, said",
     [
-        (S.STOPPED, S.STOPPED, True, "", "cannot switch in current state: STOPPED here, STOPPED on deb2"),
+        (
+            S.STOPPED,
+            S.STOPPED,
+            True,
+            "",
+            "cannot switch in current state: STOPPED here, STOPPED on deb2",
+        ),
         (S.STARTED, S.FROZEN_STOP, True, "", "thaw it first"),
         (S.FROZEN_START, S.STOPPED, True, "", "thaw it first"),
         (S.FROZEN_STOP, S.STARTED, True, "", "thaw it first"),
         (S.STARTED, S.STOPPED, False, "", "cannot switch: the peer deb2 is silent"),
         (S.STARTED, S.STOPPED, False, "deb2", "cannot switch: the peer deb2 is silent"),
         (S.STARTED, S.STOPPED, True, "deb3", "webha runs on deb1 or deb2 only"),
-        (S.STARTED, S.START_FAILED, True, "", "cannot switch in current state: STARTED here, START_FAILED on deb2"),
+        (
+            S.STARTED,
+            S.START_FAILED,
+            True,
+            "",
+            "cannot switch in current state: STARTED here, START_FAILED on deb2",
+        ),
     ],
 )
 def test_switch_that_cannot_be_is_refused_and_nothing_moves(
@@ -325,7 +405,9 @@ def test_switch_that_cannot_be_is_refused_and_nothing_moves(
 
 
 @pytest.mark.parametrize("to_node, moves", [("deb1", False), ("DEB2", True)])
-def test_switch_to_a_node_moves_only_what_is_not_there(make: Make, to_node: str, moves: bool) -> None:
+def test_switch_to_a_node_moves_only_what_is_not_there(
+    make: Make, to_node: str, moves: bool
+) -> None:
     """`--to` the owner is done already; the name counts in any case."""
     model = make(S.STARTED, S.STOPPED)
     assert model.ask("switch", to_node) == 0
@@ -341,7 +423,9 @@ def test_freeze_begins_with_the_node_that_could_take_it_over(make: Make) -> None
 
 
 @pytest.mark.parametrize("is_heard", [True, False])
-def test_freeze_that_did_not_reach_the_peer_is_done_here_and_is_no_success(make: Make, is_heard: bool) -> None:
+def test_freeze_that_did_not_reach_the_peer_is_done_here_and_is_no_success(
+    make: Make, is_heard: bool
+) -> None:
     """An operator who is to work on the service must know that deb2 may still take it."""
     model = make(S.STARTED, S.STOPPED)
     model.is_peer_heard, model.is_ssh_there = is_heard, False
@@ -390,7 +474,9 @@ def test_action_waits_for_a_script_that_runs(make: Make) -> None:
 
 
 def test_start_waits_for_a_stop_that_runs(make: Make) -> None:
-    """deb1 is STOPPING when it is asked to start: it is started once it is STOPPED, and not refused."""
+    """deb1 is STOPPING when it is asked to start: it is started once it is STOPPED, and not
+    refused.
+    """
     model = make(S.STOPPING, S.FROZEN_STOP)
     model._due["deb1"] = S.STOPPED
     assert model.ask("start") == 0
@@ -404,7 +490,9 @@ def test_start_that_the_other_node_asks_for_leaves_that_one_alone(make: Make) ->
     assert model.done == ["deb1 start"]
 
 
-def test_peer_of_which_no_state_is_known_is_unknown(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_peer_of_which_no_state_is_known_is_unknown(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The daemon has none of it yet: a switch names it so."""
     model = make(S.STOPPED, S.STOPPED)
     known = model._status("deb1")
@@ -418,11 +506,16 @@ def test_peer_that_was_not_frozen_by_a_start_is_not_thawed(make: Make) -> None:
     """deb2 is about to start what it may not: it is left to the daemons, before and after."""
     model = make(S.STOPPED, S.START_READY)
     assert model.ask("start") == 0
-    assert model.done == ["deb1 start"] and model.states == {"deb1": S.STARTED, "deb2": S.START_READY}
+    assert model.done == ["deb1 start"] and model.states == {
+        "deb1": S.STARTED,
+        "deb2": S.START_READY,
+    }
 
 
 def test_last_word_of_a_peer_that_left_keeps_nobody_from_asking_for_a_start(make: Make) -> None:
-    """deb2 said START_FAILED and goodbye: the daemon here knows best whether it may start, and its agent is not called."""
+    """deb2 said START_FAILED and goodbye: the daemon here knows best whether it may start, and its
+    agent is not called.
+    """
     model = make(S.STOPPED, S.START_FAILED)
     model.has_peer_left = True
     assert model.ask("start") == 0
@@ -430,23 +523,35 @@ def test_last_word_of_a_peer_that_left_keeps_nobody_from_asking_for_a_start(make
 
 
 def test_script_that_runs_is_waited_for_as_long_as_it_runs(make: Make) -> None:
-    """Ten times the limit for a change: it is STARTING, so it goes on, and says so every ten seconds."""
+    """Ten times the limit for a change: it is STARTING, so it goes on, and says so every ten
+    seconds.
+    """
     model = make(S.STOPPED, S.FROZEN_STOP)
     model.is_slow = True
     assert model.ask("start") == 0 and model.now > 9 * CHANGE_LIMIT_S
     log = Path(model.service.layout.log_dir, "web.log").read_text()
-    assert 9 * CHANGE_LIMIT_S / 10 - 2 < log.count("webha is STARTING, for ") < 10 * CHANGE_LIMIT_S / 10 + 2
+    assert (
+        9 * CHANGE_LIMIT_S / 10 - 2
+        < log.count("webha is STARTING, for ")
+        < 10 * CHANGE_LIMIT_S / 10 + 2
+    )
 
 
-def test_change_that_does_not_begin_is_given_up_with_the_state_as_it_is(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_change_that_does_not_begin_is_given_up_with_the_state_as_it_is(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The daemon says that it is done, and nothing follows."""
     model = make(S.STOPPED, S.FROZEN_STOP)
     monkeypatch.setattr(model, "_begin", lambda node: None)
-    with pytest.raises(ActionError, match="waited 20 seconds for local state .* it is STOPPED: so it is"):
+    with pytest.raises(
+        ActionError, match="waited 20 seconds for local state .* it is STOPPED: so it is"
+    ):
         model.ask("start")
 
 
-def test_daemon_that_is_busy_for_a_moment_is_asked_again(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_daemon_that_is_busy_for_a_moment_is_asked_again(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """While a change is waited for: no error."""
     model = make(S.STOPPED, S.FROZEN_STOP)
 
@@ -466,13 +571,19 @@ def test_daemon_that_refuses_is_an_error_with_its_words(make: Make) -> None:
         model.ask("freeze")
 
 
-def test_service_that_the_daemon_does_not_know_is_not_driven(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_service_that_the_daemon_does_not_know_is_not_driven(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It was never added, or is another node's: refused, with how to add it."""
     model = make(S.STARTED, S.STOPPED)
     known = model._status("deb1")
     for services in ((), (replace(known.services[0], own_state=None),)):
-        monkeypatch.setattr(model, "_status", lambda node, services=services: replace(known, services=services))
-        with pytest.raises(RefusedError, match="does not know the service webha on this node: service -a webha"):
+        monkeypatch.setattr(
+            model, "_status", lambda node, services=services: replace(known, services=services)
+        )
+        with pytest.raises(
+            RefusedError, match="does not know the service webha on this node: service -a webha"
+        ):
             model.ask("stop")
     assert model.done == []
 
@@ -488,7 +599,10 @@ def test_action_goes_through_the_cluster_only_where_its_daemon_answers(make: Mak
 
     assert why_not_driven(service) == ""
     assert why_not_driven(replace(service, cluster=ClusterView(refuse))) == "nmond is not running"
-    assert why_not_driven(replace(service, cluster=ClusterView(refuse, is_installed=False))) == "open-ha is not installed"
+    assert (
+        why_not_driven(replace(service, cluster=ClusterView(refuse, is_installed=False)))
+        == "open-ha is not installed"
+    )
     Path(service.layout.service_file("web")).write_text("[app#1]\nscript = /bin/true\n")
     alone = load_service(service.layout, "web", service.log, service.cluster)
     assert why_not_driven(alone) == "its heartbeat is not OpenHA"
@@ -519,19 +633,29 @@ def test_daemon_that_refuses_the_start_starts_it_by_itself_later(make: Make) -> 
     model = make(S.STOPPED, S.FROZEN_STOP)
     model.refusal = "Cannot start webha: held back"
     assert model.ask("start") == 0 and model.states["deb1"] is S.STARTED
-    assert "Cannot start webha: held back" in Path(model.service.layout.log_dir, "web.log").read_text()
+    assert (
+        "Cannot start webha: held back" in Path(model.service.layout.log_dir, "web.log").read_text()
+    )
 
 
 @pytest.mark.parametrize(
     "code, output, said",
-    [(255, "Connection refused", "deb2: no sshd listens there"), (127, "svcmgr: not found", "there is no svcmgr, on it run"),
-     (5, "Abort", "deb2: 'freeze --remote' ended with exit code 5")],
+    [
+        (255, "Connection refused", "deb2: no sshd listens there"),
+        (127, "svcmgr: not found", "there is no svcmgr, on it run"),
+        (5, "Abort", "deb2: 'freeze --remote' ended with exit code 5"),
+    ],
 )
 def test_peer_that_does_not_do_its_part_is_named_with_the_reason(
     make: Make, monkeypatch: pytest.MonkeyPatch, code: int, output: str, said: str
 ) -> None:
     """And what can be done by hand there."""
     model = make(S.STOPPED, S.STOPPED)
-    monkeypatch.setattr(cluster, "run_command", lambda command, limit_s: CommandResult(code, output))
-    with pytest.raises(RefusedError, match=f"{said}.*the same can be done by hand on deb2: service -A webha freeze-stop"):
+    monkeypatch.setattr(
+        cluster, "run_command", lambda command, limit_s: CommandResult(code, output)
+    )
+    with pytest.raises(
+        RefusedError,
+        match=f"{said}.*the same can be done by hand on deb2: service -A webha freeze-stop",
+    ):
         model.ask("start")

@@ -17,39 +17,49 @@ def service(agent):
     one, two, three = (agent.script(name) for name in ("one", "two", "three"))
     agent.write(
         "a",
-        f"[app#1]\nscript = {one}\nstart = 10\nstop = 20\ncheck = 1\npre_start = echo first\nblocking_post_start = echo last\n"
-        f"[app#2]\nscript = {two}\nstart = 20\nstop = 10\ncheck = 1\n"
-        f"[app#3]\nscript = {three}\nstart = 30\nstop = 30\ncheck = 1\nalways_on = {NODE}\noptional = true\n",
+        f"[app#1]\nscript = {one}\nstart = 10\nstop = 20\ncheck = 1\npre_start = echo"
+        f" first\nblocking_post_start = echo last\n[app#2]\nscript = {two}\nstart = 20\nstop ="
+        f" 10\ncheck = 1\n[app#3]\nscript = {three}\nstart = 30\nstop = 30\ncheck = 1\nalways_on ="
+        f" {NODE}\noptional = true\n",
     )
     return agent
 
 
-def changes(agent) -> "list[str]":
+def changes(agent) -> list[str]:
     return [call for call in agent.calls if not call.endswith(" status")]
 
 
 def test_start_is_told_in_its_order_and_not_done(service):
-    """Triggers around their resource, one resource that is up already: all told, no script called but to look."""
+    """Triggers around their resource, one resource that is up already: all told, no script called
+    but to look.
+    """
     service.svcmgr("-s", "a", "start", "--rid", "app#2")
     outcome = service.svcmgr("-s", "a", "start", "--dry-run")
-    assert (outcome.exit_code, outcome.out.splitlines()) == (0, [
-        f"a: dry run of start on {NODE}, nothing is done",
-        "  run pre_start of app#1: echo first",
-        "  start app#1 (one): is down",
-        "  run blocking_post_start of app#1: echo last",
-        "  leave app#2 (two): is up",
-        "  start app#3 (three, optional): is down",
-    ])
+    assert (outcome.exit_code, outcome.out.splitlines()) == (
+        0,
+        [
+            f"a: dry run of start on {NODE}, nothing is done",
+            "  run pre_start of app#1: echo first",
+            "  start app#1 (one): is down",
+            "  run blocking_post_start of app#1: echo last",
+            "  leave app#2 (two): is up",
+            "  start app#3 (three, optional): is down",
+        ],
+    )
     assert changes(service) == ["two start"]
 
 
 def test_stop_and_restart_are_told_in_their_order(service):
-    """The reverse, standby left unless forced; after the stop of a restart everything else is to be started."""
+    """The reverse, standby left unless forced.
+
+    After the stop of a restart everything else is to be started.
+    """
     service.svcmgr("-s", "a", "start")
     before = changes(service)
     stop = service.svcmgr("-s", "a", "stop", "--dry-run").out.splitlines()[1:]
     assert stop == [
-        "  stop app#2 (two): is up", "  stop app#1 (one): is up",
+        "  stop app#2 (two): is up",
+        "  stop app#1 (one): is up",
         "  leave app#3 (three, optional): a standby resource (--force stops it)",
     ]
     forced = service.svcmgr("-s", "a", "stop", "--dry-run", "--force").out
@@ -57,7 +67,9 @@ def test_stop_and_restart_are_told_in_their_order(service):
     restart = service.svcmgr("-s", "a", "restart", "--dry-run").out.splitlines()
     assert restart[1:4] == stop
     assert [line for line in restart[5:] if "app#" in line and "run " not in line] == [
-        "  start app#1 (one): is down", "  start app#2 (two): is down", "  leave app#3 (three, optional): is up",
+        "  start app#1 (one): is down",
+        "  start app#2 (two): is down",
+        "  leave app#3 (three, optional): is up",
     ]
     assert changes(service) == before
 
@@ -81,7 +93,9 @@ def test_choice_and_groups_count(service):
     ],
 )
 def test_what_refuses_the_action_refuses_its_dry_run(service, more, action, exit_code, said):
-    """A resource nobody can start, a cluster that decides, a foreign node, a command that is not ours: the same exit codes."""
+    """A resource nobody can start, a cluster that decides, a foreign node, a command that is not
+    ours: the same exit codes.
+    """
     path = service.etc / "a.env"
     path.write_text(path.read_text() + more)
     outcome = service.svcmgr("-s", "a", "--dry-run", *action.split())

@@ -1,4 +1,6 @@
-"""An action of the agent where its output, its log or its temporary files have no room: it ends as it would anyway."""
+"""An action of the agent where its output, its log or its temporary files have no room: it ends as
+it would anyway.
+"""
 
 from __future__ import annotations
 
@@ -30,14 +32,21 @@ def app(agent, body: str = "", name: str = "one") -> str:
 
 
 def test_action_whose_output_cannot_be_written_ends_as_it_would(agent):
-    """stdout and stderr on a full device: a start that succeeds ends with 0, one that fails with its own code."""
+    """stdout and stderr on a full device: a start that succeeds ends with 0, one that fails with
+    its own code.
+    """
     agent.write("a", app(agent))
     agent.write("b", app(agent, '[ "$1" != start ] || exit 3', "two"))
     with open("/dev/full", "w") as full:
         for name, code in (("a", 0), ("b", 6)):
             assert console("svcmgr", "-s", name, "start", stdout=full, stderr=full) == code
         assert console("svcmgr", "-s", "a", "stop", stdout=full, stderr=full) == 0
-    assert [call for call in agent.calls if not call.endswith("status")] == ["one start", "two start", "two stop", "one stop"]
+    assert [call for call in agent.calls if not call.endswith("status")] == [
+        "one start",
+        "two start",
+        "two stop",
+        "one stop",
+    ]
 
 
 def test_action_whose_reader_has_gone_is_done_to_its_end(agent):
@@ -59,12 +68,25 @@ def test_report_that_cannot_be_written_is_a_failure(agent):
         assert console("svcmgr", "-s", "a", "print", "status", stdout=full, stderr=full) == 7
 
 
-@pytest.mark.parametrize("args, expected", [
-    (["service", "-s", "-c"], True), (["service", "-A", "web", "start"], False), (["service", "-a", "-s", "x"], False),
-    (["hb", "-s"], True), (["hb", "-a"], False), (["svcmgr", "-s", "a", "start"], False), (["why", "web"], True),
-    (["svcmgr", "--called-as", "/etc/a.cluster", "status"], True), (["svcmgr", "--called-as", "/etc/a.stonith", "start"], False),
-    (["stop"], False), (["stop", "--help"], True), (["ezha", "status"], True), (["key", "rotate"], False), ([], True),
-])
+@pytest.mark.parametrize(
+    "args, expected",
+    [
+        (["service", "-s", "-c"], True),
+        (["service", "-A", "web", "start"], False),
+        (["service", "-a", "-s", "x"], False),
+        (["hb", "-s"], True),
+        (["hb", "-a"], False),
+        (["svcmgr", "-s", "a", "start"], False),
+        (["why", "web"], True),
+        (["svcmgr", "--called-as", "/etc/a.cluster", "status"], True),
+        (["svcmgr", "--called-as", "/etc/a.stonith", "start"], False),
+        (["stop"], False),
+        (["stop", "--help"], True),
+        (["ezha", "status"], True),
+        (["key", "rotate"], False),
+        ([], True),
+    ],
+)
 def test_reports_and_actions_are_told_apart(args, expected):
     """By the words of the command."""
     assert is_report(args) is expected
@@ -74,7 +96,9 @@ def test_reports_and_actions_are_told_apart(args, expected):
 def disks(agent):
     """The agent's log and the directory of temporary files are full: needs root."""
     if os.geteuid() != 0 or shutil.which("mount") is None:
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("mounting a tmpfs needs root")
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(
+            "mounting a tmpfs needs root"
+        )
     found = [FullDisk(agent.root / "log"), FullDisk(agent.root / "tmp")]
     for disk in found:
         disk.fill()
@@ -85,7 +109,9 @@ def disks(agent):
 
 @pytest.mark.root
 def test_full_log_and_temporary_files_are_in_no_actions_way(agent, disks, monkeypatch):
-    """Started and stopped, with an application in Python that would end with 120 if its output had no room."""
+    """Started and stopped, with an application in Python that would end with 120 if its output had
+    no room.
+    """
     monkeypatch.setenv("TMPDIR", str(agent.root / "tmp"))
     prints = f"{sys.executable} -c \"print('x' * 5000)\" || exit 9"
     agent.write("a", app(agent, prints) + "pre_start = echo before\n")
@@ -95,7 +121,9 @@ def test_full_log_and_temporary_files_are_in_no_actions_way(agent, disks, monkey
 
 
 def test_what_an_application_leaves_behind_keeps_a_visible_bounded_file(agent):
-    """A daemon of a start script prints for ever: to SERVICE.out beside the log, appending, so that it can be emptied."""
+    """A daemon of a start script prints for ever: to SERVICE.out beside the log, appending, so that
+    it can be emptied.
+    """
     pids = agent.root / "pid"
     talker = f"(while :; do echo talk; sleep 0.1; done) & echo $! > {pids}; echo begun"
     agent.write("a", app(agent, f'[ "$1" != start ] || {{ {talker}; }}'))
@@ -115,5 +143,11 @@ def test_what_an_application_leaves_behind_keeps_a_visible_bounded_file(agent):
 
 def test_output_of_a_command_is_its_end(tmp_path):
     """Much output: the end is kept, up to the limit."""
-    result = run_command(["/bin/sh", "-c", "i=0; while [ $i -lt 20000 ]; do echo line $i; i=$((i+1)); done; exit 3"])
-    assert result.exit_code == 3 and result.output.endswith("line 19999\n") and len(result.output) <= 65_536
+    result = run_command(
+        ["/bin/sh", "-c", "i=0; while [ $i -lt 20000 ]; do echo line $i; i=$((i+1)); done; exit 3"]
+    )
+    assert (
+        result.exit_code == 3
+        and result.output.endswith("line 19999\n")
+        and len(result.output) <= 65_536
+    )

@@ -1,4 +1,6 @@
-"""Ctrl-C and SIGTERM end the whole command: neither the next service, resource, node nor fallback is begun after them."""
+"""Ctrl-C and SIGTERM end the whole command: neither the next service, resource, node nor fallback
+is begun after them.
+"""
 
 from __future__ import annotations
 
@@ -20,16 +22,26 @@ INTERRUPTIONS = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM
 
 def app(agent, index: int, name: str, body: str = "", more: str = "") -> str:
     script = agent.script(name, f'[ "$1" = start ] && {{ {body or ":"}; }}')
-    return f"[app#{index}]\nscript = {script}\nstart = {index}\nstop = {index}\ncheck = {index}\n{more}\n"
+    return (
+        f"[app#{index}]\nscript = {script}\nstart = {index}\nstop = {index}\ncheck ="
+        f" {index}\n{more}\n"
+    )
 
 
-def changes(agent) -> "list[str]":
+def changes(agent) -> list[str]:
     return [call for call in agent.calls if not call.endswith("status")]
 
 
-def interrupt(agent, number: int, began: str, *args: str, path: str = "") -> "tuple[int, str]":
-    """Runs a command until a file says that it is at it, then sends it a signal; its exit code and stderr."""
-    env = dict(os.environ, PYTHONPATH=PACKAGE_ROOT, PATH=f"{path}:{os.environ['PATH']}" if path else os.environ["PATH"])
+def interrupt(agent, number: int, began: str, *args: str, path: str = "") -> tuple[int, str]:
+    """Runs a command until a file says that it is at it, then sends it a signal.
+
+    Its exit code and stderr.
+    """
+    env = dict(
+        os.environ,
+        PYTHONPATH=PACKAGE_ROOT,
+        PATH=f"{path}:{os.environ['PATH']}" if path else os.environ["PATH"],
+    )
     command = [sys.executable, "-m", "opensvc_openha.cli.svcmgr", *args]
     process = subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True)
     until((agent.root / began).exists)
@@ -49,15 +61,21 @@ def test_the_next_service_is_not_touched(agent, number):
     agent.write("a", app(agent, 1, "one", SLOW))
     agent.write("b", app(agent, 1, "two"))
     code, err = interrupt(agent, number, "one.began", "-s", "a,b", "start")
-    assert code == 128 + number and "rolling back" in err and "start was not begun for b" in err, err
+    assert code == 128 + number and "rolling back" in err and "start was not begun for b" in err, (
+        err
+    )
     assert changes(agent) == ["one start", "one stop"]
 
 
 @INTERRUPTIONS
 def test_boot_does_not_fall_back_to_the_standby_resources(agent, number):
-    """The machine goes down again while it boots its services: nothing is started after the rollback, here or elsewhere."""
+    """The machine goes down again while it boots its services: nothing is started after the
+    rollback, here or elsewhere.
+    """
     text = f"[DEFAULT]\nautostart_node = {node_name()}\n"
-    standby = app(agent, 1, "standby", more=f"always_on = {node_name()}").replace("start = 1", "start = 9")
+    standby = app(agent, 1, "standby", more=f"always_on = {node_name()}").replace(
+        "start = 1", "start = 9"
+    )
     agent.write("a", text + standby + app(agent, 2, "one", SLOW))
     agent.write("b", text + app(agent, 1, "two"))
     code, err = interrupt(agent, number, "one.began", "boot")
@@ -70,14 +88,18 @@ def test_the_next_node_is_not_sent_to(agent, number):
     """A copy to the first of two nodes is interrupted: the second gets none."""
     tools = agent.root / "tools"
     tools.mkdir()
-    (tools / "rsync").write_text(f"#!/bin/sh\necho rsync >> {agent.root}/calls\ntouch {agent.root}/rsync.began\nsleep 60\n")
+    (tools / "rsync").write_text(
+        f"#!/bin/sh\necho rsync >> {agent.root}/calls\ntouch {agent.root}/rsync.began\nsleep 60\n"
+    )
     (tools / "rsync").chmod(0o755)
     data = agent.root / "data"
     data.mkdir()
     nodes = f"[DEFAULT]\nnodes = {node_name()} second.opensvc.com third.opensvc.com\n"
     agent.write("a", nodes + app(agent, 1, "one") + f"[sync#1]\nsrc = {data}\ndst = /srv\n")
     assert agent.svcmgr("-s", "a", "start").exit_code == 0
-    code, err = interrupt(agent, number, "rsync.began", "-s", "a", "--rid=sync#1", "syncnodes", path=str(tools))
+    code, err = interrupt(
+        agent, number, "rsync.began", "-s", "a", "--rid=sync#1", "syncnodes", path=str(tools)
+    )
     assert code == 128 + number, err
     assert agent.calls.count("rsync") == 1
 
@@ -88,7 +110,11 @@ def test_a_stop_does_not_go_on_with_the_other_resources(agent, number):
     agent.write("a", app(agent, 1, "one") + app(agent, 2, "two"))
     assert agent.svcmgr("-s", "a", "start").exit_code == 0
     first = agent.root / "one"
-    first.write_text(first.read_text().replace("#!/bin/sh\n", "#!/bin/sh\n[ $1 != stop ] || { touch $0.began; sleep 60; }\n"))
+    first.write_text(
+        first.read_text().replace(
+            "#!/bin/sh\n", "#!/bin/sh\n[ $1 != stop ] || { touch $0.began; sleep 60; }\n"
+        )
+    )
     code, err = interrupt(agent, number, "one.began", "-s", "a", "stop")
     assert code == 128 + number and "going on" not in err, err
     assert "two stop" not in agent.calls

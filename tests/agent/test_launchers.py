@@ -1,4 +1,6 @@
-"""Init-style launchers in the service's directory: order, single scripts beside them, what is out of reach, who runs them."""
+"""Init-style launchers in the service's directory: order, single scripts beside them, what is out
+of reach, who runs them.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,7 @@ import os
 import pytest
 
 
-def changes(agent) -> "list[str]":
+def changes(agent) -> list[str]:
     return [call for call in agent.calls if not call.endswith(" status")]
 
 
@@ -18,7 +20,13 @@ def folder(agent):
     folder.mkdir()
     for name in ("db", "web"):
         agent.script(name)
-    for link, name in (("S10db", "db"), ("K90db", "db"), ("S20web", "web"), ("K05web", "web"), ("C01web", "web")):
+    for link, name in (
+        ("S10db", "db"),
+        ("K90db", "db"),
+        ("S20web", "web"),
+        ("K05web", "web"),
+        ("C01web", "web"),
+    ):
         (folder / link).symlink_to(agent.root / name)
     return folder
 
@@ -36,7 +44,9 @@ def test_launchers_start_and_stop_in_the_order_of_their_numbers(agent, folder):
 
 
 def test_script_of_a_section_is_no_launcher_too(agent, folder):
-    """The file names web itself: its launchers are not run a second time, and numbers in use are not given again."""
+    """The file names web itself: its launchers are not run a second time, and numbers in use are
+    not given again.
+    """
     agent.write("a", f"[app#0]\nscript = {agent.root}/web\nstart = 5\nstop = 95\ncheck = 5\n")
     assert agent.svcmgr("-s", "a", "start").exit_code == 0
     assert changes(agent) == ["web start", "db start"]
@@ -53,19 +63,31 @@ def test_section_without_number_speaks_for_all_launchers(agent, folder):
 
 
 def test_launcher_whose_script_is_out_of_reach_is_said(agent, folder):
-    """The file system with the scripts is not there: n/a with the path; start fails and rolls back; stop has nothing to do."""
+    """The file system with the scripts is not there: n/a with the path.
+
+    Start fails and rolls back; stop has nothing to do.
+    """
     (agent.root / "web").rename(agent.root / "away")
     agent.write("a", "[DEFAULT]\nservice_type = DEV\n")
-    assert f"not evaluated ({agent.root}/web is not here)" in agent.svcmgr("-s", "a", "json", "status").out
+    assert (
+        f"not evaluated ({agent.root}/web is not here)"
+        in agent.svcmgr("-s", "a", "json", "status").out
+    )
     outcome = agent.svcmgr("-s", "a", "start")
-    assert (outcome.exit_code, f"app#1: script {agent.root}/web does not exist" in outcome.err) == (6, True)
+    assert (outcome.exit_code, f"app#1: script {agent.root}/web does not exist" in outcome.err) == (
+        6,
+        True,
+    )
     assert changes(agent) == ["db start", "db stop"]
     assert agent.svcmgr("-s", "a", "stop").exit_code == 0
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may become somebody else")
 def test_run_as_runs_the_script_as_that_user(agent):
-    """run_as = nobody: the command line is run by nobody; a user that does not exist ends the start."""
+    """run_as = nobody: the command line is run by nobody.
+
+    A user that does not exist ends the start.
+    """
     agent.write("a", "[app#1]\nstart = echo I am $(id -un)\nrun_as = nobody\n")
     outcome = agent.svcmgr("-s", "a", "start")
     assert (outcome.exit_code, "I am nobody" in outcome.err) == (0, True)

@@ -1,11 +1,13 @@
-"""What a user without rights finds: nothing that is false, and no action that ends with 0 without being done."""
+"""What a user without rights finds: nothing that is false, and no action that ends with 0 without
+being done.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Iterator
 
 import pytest
 
@@ -18,7 +20,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become
 
 
 @contextmanager
-def plain_user() -> "Iterator[None]":
+def plain_user() -> Iterator[None]:
     """This process, as nobody."""
     os.setresgid(NOBODY, NOBODY, 0)
     os.setresuid(NOBODY, NOBODY, 0)
@@ -30,7 +32,10 @@ def plain_user() -> "Iterator[None]":
 
 
 def as_nobody(agent: Agent, *words: str, called_as: str = "svcmgr") -> Outcome:
-    """The command as nobody; as root before, since this interpreter's modules may not be readable to nobody."""
+    """The command as nobody.
+
+    As root before, since this interpreter's modules may not be readable to nobody.
+    """
     if words[-1] not in ("start", "stop"):
         agent.svcmgr(*words, called_as=called_as)
     with plain_user():
@@ -39,13 +44,17 @@ def as_nobody(agent: Agent, *words: str, called_as: str = "svcmgr") -> Outcome:
 
 @pytest.fixture
 def shared_agent(agent: Agent) -> Agent:
-    """An agent below a directory that anybody may enter, as /etc/opensvc and /var/lib/opensvc are."""
+    """An agent below a directory that anybody may enter, as /etc/opensvc and /var/lib/opensvc
+    are.
+    """
     agent.root.chmod(0o755)
     return agent
 
 
 def test_a_check_for_root_is_not_shown_as_down(shared_agent):
-    """An application runs, and its check fails for anybody but root: down would be false, and so would the availability."""
+    """An application runs, and its check fails for anybody but root: down would be false, and so
+    would the availability.
+    """
     check = shared_agent.script("app", '[ "$(id -u)" = 0 ] || exit 1')
     shared_agent.write("a", f"[app#1]\nscript = {check}\nstart = 1\nstop = 1\ncheck = 1\n")
     assert shared_agent.svcmgr("-s", "a", "start").exit_code == 0
@@ -74,7 +83,9 @@ def test_a_script_that_only_root_may_execute_is_not_called_broken(shared_agent):
 def test_a_docker_daemon_out_of_reach_is_not_called_stopped(shared_agent):
     """The socket of the private daemon is not for users: nothing is said of its containers."""
     shared_agent.write(
-        "a", f"[DEFAULT]\ndocker_data_dir = {shared_agent.root}/data\n[container#1]\ntype = docker\nrun_image = busybox\n"
+        "a",
+        f"[DEFAULT]\ndocker_data_dir = {shared_agent.root}/data\n[container#1]\ntype ="
+        " docker\nrun_image = busybox\n",
     )
     shown = json.loads(as_nobody(shared_agent, "-s", "a", "json", "status").out)
     assert shown["resources"]["container#1"]["status"] == "n/a"
@@ -88,7 +99,9 @@ def test_what_lies_below_a_closed_directory_is_not_called_missing(shared_agent):
     (closed / "dir").mkdir(parents=True)
     (closed / "image").write_bytes(b"")
     closed.chmod(0o700)
-    shared_agent.write("a", f"""\
+    shared_agent.write(
+        "a",
+        f"""\
         [fs#1]
         type = directory
         path = {closed}/dir
@@ -96,21 +109,28 @@ def test_what_lies_below_a_closed_directory_is_not_called_missing(shared_agent):
         type = ext4
         dev = {closed}/image
         mnt = {shared_agent.root}/mnt
-        """)
+        """,
+    )
     shown = as_nobody(shared_agent, "-s", "a", "print", "status").out
     assert shown.count(ONLY_ROOT) == 2 and "does not exist" not in shown
 
 
 def test_a_plain_file_system_that_is_down_is_down_for_anybody(shared_agent):
     """Mounts and devices can be seen by all users: what needs no rights is told."""
-    shared_agent.write("a", f"[fs#1]\ntype = ext4\ndev = /dev/none\nmnt = {shared_agent.root}/mnt\n")
+    shared_agent.write(
+        "a", f"[fs#1]\ntype = ext4\ndev = /dev/none\nmnt = {shared_agent.root}/mnt\n"
+    )
     assert as_nobody(shared_agent, "-s", "a", "status").out == "down\n"
 
 
-@pytest.mark.parametrize("action", ["start", "stop", "restart", "freeze", "syncall", "startip", "boot"])
+@pytest.mark.parametrize(
+    "action", ["start", "stop", "restart", "freeze", "syncall", "startip", "boot"]
+)
 @pytest.mark.parametrize("called_as", ["allservices", "allupservices", "alldownservices", "a"])
 def test_a_change_by_a_user_ends_with_7(shared_agent, called_as, action):
-    """`allupservices stop` as a user: not 0, whatever the services of this node look like to that user."""
+    """`allupservices stop` as a user: not 0, whatever the services of this node look like to that
+    user.
+    """
     shared_agent.write("a", "[app#1]\ncheck = exit 1\n")
     with plain_user():
         outcome = shared_agent.svcmgr(action, called_as=called_as)
@@ -119,7 +139,9 @@ def test_a_change_by_a_user_ends_with_7(shared_agent, called_as, action):
 
 
 def test_services_chosen_by_a_status_that_cannot_be_told_end_with_7(shared_agent):
-    """`allupservices print status` as a user whose look at the application fails: said, not left out."""
+    """`allupservices print status` as a user whose look at the application fails: said, not left
+    out.
+    """
     check = shared_agent.script("app", '[ "$(id -u)" = 0 ] || exit 1')
     shared_agent.write("a", f"[app#1]\nscript = {check}\ncheck = 1\n")
     outcome = as_nobody(shared_agent, "print", "status", called_as="allupservices")

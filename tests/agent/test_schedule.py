@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-from typing import Optional
 
 import pytest
 
@@ -17,15 +16,21 @@ def at(text: str, day: int = 0) -> datetime.datetime:
     return SUNDAY + datetime.timedelta(days=day, hours=int(hour), minutes=int(minute))
 
 
-def due(schedule: str, now: datetime.datetime, ago_minutes: "Optional[int]" = None) -> bool:
+def due(schedule: str, now: datetime.datetime, ago_minutes: int | None = None) -> bool:
     last = None if ago_minutes is None else now - datetime.timedelta(minutes=ago_minutes)
     return is_due(parse_schedule(schedule), now, last)
 
 
 @pytest.mark.parametrize(
     "now, ago, expected",
-    [("03:59", None, False), ("04:00", None, True), ("06:00", None, True), ("06:01", None, False),
-     ("05:00", 120, False), ("05:00", 121, True)],
+    [
+        ("03:59", None, False),
+        ("04:00", None, True),
+        ("06:00", None, True),
+        ("06:01", None, False),
+        ("05:00", 120, False),
+        ("05:00", 121, True),
+    ],
 )
 def test_default_is_once_a_night(now, ago, expected):
     """Between four and six, borders included, unless it was done in the last two hours."""
@@ -68,7 +73,10 @@ def test_clock_that_was_set_back_does_not_put_it_off_for_ever():
 
 
 def test_older_spelling_is_the_same_schedule():
-    """sync_period, sync_days and sync_interval, as lists or words; what is missing is as by default."""
+    """sync_period, sync_days and sync_interval, as lists or words.
+
+    What is missing is as by default.
+    """
     assert parse_period('["04:00", "06:00"]', "", "121") == parse_schedule(DEFAULT)
     assert parse_period("", '["monday", "tuesday"]', "") == parse_schedule("04:00-06:00 mon-tue")
     two = parse_schedule("01:00-02:00@5,03:00-04:00@5 sun")
@@ -77,9 +85,17 @@ def test_older_spelling_is_the_same_schedule():
 
 @pytest.mark.parametrize(
     "text, said",
-    [("4am-6am", "'4am-6am' is no time of the day"), ("25:00-26:00", "up to 23:59"), ("@9 someday", "'someday' is not"),
-     ("@9 sat:last", "'sat:last' is not understood"), ("@9 * * %2", "'%2' is not understood"), ("[1, 2]", "is no list"),
-     ("", "is no schedule"), ("@9 * * * * *", "is no schedule"), ("@9 * 54", "from 1 to 53")],
+    [
+        ("4am-6am", "'4am-6am' is no time of the day"),
+        ("25:00-26:00", "up to 23:59"),
+        ("@9 someday", "'someday' is not"),
+        ("@9 sat:last", "'sat:last' is not understood"),
+        ("@9 * * %2", "'%2' is not understood"),
+        ("[1, 2]", "is no list"),
+        ("", "is no schedule"),
+        ("@9 * * * * *", "is no schedule"),
+        ("@9 * 54", "from 1 to 53"),
+    ],
 )
 def test_what_is_not_understood_is_said(text, said):
     """The part of it, and what is expected."""

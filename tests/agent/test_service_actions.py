@@ -1,4 +1,6 @@
-"""Actions on services made of scripts: order, idempotence, rollback, freeze, safety net, locks, signals, time limits."""
+"""Actions on services made of scripts: order, idempotence, rollback, freeze, safety net, locks,
+signals, time limits.
+"""
 
 from __future__ import annotations
 
@@ -34,12 +36,15 @@ def three_apps(agent, second_start: str = "") -> str:
     return text
 
 
-def changes(agent) -> "list[str]":
+def changes(agent) -> list[str]:
     return [call for call in agent.calls if not call.endswith(" status")]
 
 
 def test_start_then_stop_runs_the_scripts_in_their_order(agent):
-    """Start numbers count up at start, stop numbers at stop; status follows with exit codes 1, 0, 1."""
+    """Start numbers count up at start, stop numbers at stop.
+
+    Status follows with exit codes 1, 0, 1.
+    """
     agent.write("a", three_apps(agent))
     assert agent.svcmgr("-s", "a", "status").exit_code == 1
     assert agent.svcmgr("-s", "a", "start").exit_code == 0
@@ -63,11 +68,21 @@ def test_restart_stops_then_starts(agent):
     agent.write("a", three_apps(agent))
     agent.svcmgr("-s", "a", "start")
     assert agent.svcmgr("-s", "a", "restart").exit_code == 0
-    assert changes(agent)[3:] == ["three stop", "two stop", "one stop", "one start", "two start", "three start"]
+    assert changes(agent)[3:] == [
+        "three stop",
+        "two stop",
+        "one stop",
+        "one start",
+        "two start",
+        "three start",
+    ]
 
 
 def test_failed_start_is_rolled_back_the_last_first(agent):
-    """The second app fails: the third is never started, and what was begun is stopped; the exit code says failure."""
+    """The second app fails: the third is never started, and what was begun is stopped.
+
+    The exit code says failure.
+    """
     agent.write("a", three_apps(agent, "exit 7"))
     outcome = agent.svcmgr("-s", "a", "start")
     assert outcome.exit_code == 6
@@ -92,7 +107,9 @@ def test_disable_rollback_leaves_all_as_it_is(agent):
 
 def test_optional_resource_that_fails_does_not_end_the_start(agent):
     """The failing app is optional: the others start, the exit code is 0, a warning says why."""
-    agent.write("a", three_apps(agent, "exit 7").replace("start = 2\n", "start = 2\noptional = true\n"))
+    agent.write(
+        "a", three_apps(agent, "exit 7").replace("start = 2\n", "start = 2\noptional = true\n")
+    )
     outcome = agent.svcmgr("-s", "a", "start")
     assert outcome.exit_code == 0
     assert "app#2 is optional" in outcome.err
@@ -141,7 +158,9 @@ def test_service_without_anything_to_look_at_is_na(agent):
 
 @pytest.mark.parametrize("action", ["start", "stop", "restart"])
 def test_direct_action_under_a_cluster_is_refused(agent, action):
-    """With an hb resource and no --cluster: the agent's sentence in the agent's format, exit 1, nothing run."""
+    """With an hb resource and no --cluster: the agent's sentence in the agent's format, exit 1,
+    nothing run.
+    """
     agent.write("registry.opensvc.com", three_apps(agent) + "[hb#0]\ntype = OpenHA\n")
     outcome = agent.svcmgr(action, called_as="registry.opensvc.com")
     assert outcome.exit_code == 1
@@ -150,7 +169,9 @@ def test_direct_action_under_a_cluster_is_refused(agent, action):
 
 
 def test_cluster_option_does_the_local_work(agent):
-    """start --cluster, -c, and the name .cluster start the local resources of a clustered service."""
+    """start --cluster, -c, and the name .cluster start the local resources of a clustered
+    service.
+    """
     agent.write("a", three_apps(agent) + "[hb#0]\ntype = OpenHA\n")
     assert agent.svcmgr("-s", "a", "start", "--cluster").exit_code == 0
     assert agent.svcmgr("-s", "a", "-c", "stop").exit_code == 0
@@ -160,7 +181,10 @@ def test_cluster_option_does_the_local_work(agent):
 
 
 def test_frozen_service_refuses_until_thawed_or_forced(agent):
-    """freeze: start is aborted with the agent's words; --force and thaw let it through; svcmon shows True."""
+    """freeze: start is aborted with the agent's words.
+
+    --force and thaw let it through; svcmon shows True.
+    """
     agent.write("a", three_apps(agent))
     assert agent.svcmgr("-s", "a", "freeze").exit_code == 0
     assert agent.svcmgr("-s", "a", "frozen").out == "True\n"
@@ -174,7 +198,9 @@ def test_frozen_service_refuses_until_thawed_or_forced(agent):
 
 
 def test_boot_starts_only_where_autostart_node_says(agent):
-    """boot: nothing on a node that is not named, nothing under a cluster, a start on the named node."""
+    """boot: nothing on a node that is not named, nothing under a cluster, a start on the named
+    node.
+    """
     here = os.uname().nodename
     text = three_apps(agent)
     agent.write("a", text.replace("DEV\n", "DEV\nautostart_node = elsewhere\n"))
@@ -188,7 +214,10 @@ def test_boot_starts_only_where_autostart_node_says(agent):
 
 
 def test_start_of_a_resource_that_cannot_be_run_is_refused_before_anything_is_touched(agent):
-    """A container in the file: start says why and starts nothing; with the container disabled it starts."""
+    """A container in the file: start says why and starts nothing.
+
+    With the container disabled it starts.
+    """
     agent.write("a", three_apps(agent) + "[container#1]\ntype = lxc\nname = x\n")
     outcome = agent.svcmgr("-s", "a", "start")
     assert (outcome.exit_code, agent.calls) == (6, [])
@@ -198,7 +227,10 @@ def test_start_of_a_resource_that_cannot_be_run_is_refused_before_anything_is_to
 
 
 def test_rid_restricts_and_unknown_rid_is_refused(agent):
-    """--rid app#2 touches only that; --rid fs#1, which is not there, is a usage error that names what is."""
+    """--rid app#2 touches only that.
+
+    --rid fs#1, which is not there, is a usage error that names what is.
+    """
     agent.write("a", three_apps(agent))
     assert agent.svcmgr("-s", "a", "start", "--rid=app#2").exit_code == 0
     assert changes(agent) == ["two start"]
@@ -255,7 +287,9 @@ def test_action_during_another_one_is_refused_with_its_pid(agent):
 
 
 def test_interrupted_start_is_rolled_back(agent):
-    """SIGTERM while the second app starts: its command is killed, both are stopped, exit code 143."""
+    """SIGTERM while the second app starts: its command is killed, both are stopped, exit code
+    143.
+    """
     agent.write("a", three_apps(agent, "touch $0.began; sleep 60"))
     process = subprocess.Popen(
         [sys.executable, "-m", "opensvc_openha.cli.svcmgr", "-s", "a", "start"],
@@ -295,7 +329,9 @@ def test_action_writes_the_log_file_of_the_service(agent):
 
 
 def test_group_actions_touch_their_group_only(agent, tmp_path):
-    """startapp and stopapp, startfs where there is none, startloop: the resources of that name, and nothing else."""
+    """startapp and stopapp, startfs where there is none, startloop: the resources of that name, and
+    nothing else.
+    """
     agent.write("a", three_apps(agent) + f"[fs#1]\ntype = directory\npath = {tmp_path}/made\n")
     assert agent.svcmgr("-s", "a", "startfs").exit_code == 0
     assert ((tmp_path / "made").is_dir(), changes(agent)) == (True, [])
@@ -303,7 +339,11 @@ def test_group_actions_touch_their_group_only(agent, tmp_path):
     started = len(changes(agent))
     assert started == 3
     nothing = agent.svcmgr("-s", "a", "stopip")
-    assert (nothing.exit_code, "the service has no such resource" in nothing.err, len(changes(agent))) == (0, True, started)
+    assert (
+        nothing.exit_code,
+        "the service has no such resource" in nothing.err,
+        len(changes(agent)),
+    ) == (0, True, started)
     assert agent.svcmgr("-s", "a", "stopapp").exit_code == 0
     assert len(changes(agent)) == 2 * started
     assert agent.svcmgr("-s", "a", "startnothing").exit_code == 2
@@ -319,7 +359,9 @@ def test_long_command_is_said_to_run(agent, monkeypatch):
 
 
 def test_frozen_for_the_agent_does_not_keep_the_cluster_from_its_work(agent):
-    """The agent's flag is left over from a freeze that the cluster knows nothing of: the wrapper's start and stop are done."""
+    """The agent's flag is left over from a freeze that the cluster knows nothing of: the wrapper's
+    start and stop are done.
+    """
     agent.write("a", three_apps(agent) + "[hb#0]\ntype = OpenHA\n")
     agent.svcmgr("-s", "a", "freeze", "--cluster")
     for action in ("start", "stop"):
@@ -331,13 +373,18 @@ def test_frozen_for_the_agent_does_not_keep_the_cluster_from_its_work(agent):
 @pytest.mark.parametrize(
     "text, said",
     [
-        ("#!/no/such/interpreter\n", "names the interpreter /no/such/interpreter in its first line, which does not exist"),
+        (
+            "#!/no/such/interpreter\n",
+            "names the interpreter /no/such/interpreter in its first line, which does not exist",
+        ),
         ("#!/bin/sh\r\nexit 0\r\n", "has the line ends of DOS (CR LF)"),
         ("exit 0\n", "its first line names no interpreter, such as #!/bin/sh"),
     ],
 )
 def test_script_that_the_system_cannot_run_is_told_with_the_reason(agent, text, said):
-    """A wrong first line, carriage returns, none at all: not "no such file" for a file that is there."""
+    """A wrong first line, carriage returns, none at all: not "no such file" for a file that is
+    there.
+    """
     script = agent.script("broken")
     script.write_bytes(text.encode())
     agent.write("a", f"[app#1]\nscript = {script}\nstart = 1\n")
@@ -347,7 +394,9 @@ def test_script_that_the_system_cannot_run_is_told_with_the_reason(agent, text, 
 
 
 def test_signal_while_a_command_is_being_started_ends_that_command(tmp_path, monkeypatch):
-    """SIGTERM between the fork and the moment its pid is known: the command is killed, and does not act later on."""
+    """SIGTERM between the fork and the moment its pid is known: the command is killed, and does not
+    act later on.
+    """
     pids = tmp_path / "pid"
 
     def signal_parent() -> None:
@@ -361,14 +410,17 @@ def test_signal_while_a_command_is_being_started_ends_that_command(tmp_path, mon
 
 
 def test_signal_during_a_fork_of_parallel_jobs_ends_the_child(monkeypatch):
-    """SIGTERM before the child is noted: it is ended as the others are, and does nothing afterwards."""
+    """SIGTERM before the child is noted: it is ended as the others are, and does nothing
+    afterwards.
+    """
     pids = []
     fork = os.fork
 
     def fork_and_be_interrupted() -> int:
         pids.append(fork())
         if pids[-1]:
-            # To this thread: the test runner has others, which do not block it as the only one of a command does.
+            # To this thread: the test runner has others, which do not block it as the only one of a
+            # command does.
             signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
         return pids[-1]
 

@@ -1,4 +1,6 @@
-"""How statuses merge, what the hb resource says, and the lines that show it, compared with the tutorial."""
+"""How statuses merge, what the hb resource says, and the lines that show it, compared with the
+tutorial.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,13 @@ import pytest
 
 from opensvc_openha.agent.show.render import json_status, print_status_lines, svcmon_lines
 from opensvc_openha.agent.values.cluster_client import ClusterView, finding_of_state
-from opensvc_openha.agent.values.status import Group, ResourceReport, ResourceStatus, ServiceReport, merge
+from opensvc_openha.agent.values.status import (
+    Group,
+    ResourceReport,
+    ResourceStatus,
+    ServiceReport,
+    merge,
+)
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import NodeStatus, PeerStanding, ServiceStatus
 from opensvc_openha.errors import NotAnsweringError, NotRunningError
@@ -74,7 +82,16 @@ busybox.opensvc.com  DEV     hosted    down      down      down       down      
 """  # noqa: E501 - the width of the agent's table
 
 
-def registry(status, container, log=(), hb=None, sync=UP, sync_log=(), name="registry.opensvc.com", is_frozen=False):
+def registry(
+    status,
+    container,
+    log=(),
+    hb=None,
+    sync=UP,
+    sync_log=(),
+    name="registry.opensvc.com",
+    is_frozen=False,
+):
     lv = "/dev/mapper/vgregistry-lv"
     mnt = "/opt/registry.opensvc.com"
     resources = [
@@ -102,7 +119,9 @@ def test_service_that_is_up_prints_the_tree_of_the_tutorial():
 
 
 def test_service_that_is_down_without_hb_prints_the_tree_of_the_tutorial():
-    """registry down before the cluster is set up: the block of the tutorial, with its log line and `hb n/a`."""
+    """registry down before the cluster is set up: the block of the tutorial, with its log line and
+    `hb n/a`.
+    """
     report = registry(DOWN, "de9a91835513", log=("docker daemon is not running",))
     assert without_trailing_blanks(print_status_lines(report)) == REGISTRY_DOWN
 
@@ -114,18 +133,28 @@ def test_tree_keeps_the_trailing_blanks_of_the_agent():
         "DEV",
         False,
         (
-            ResourceReport("container#1", Group.CONTAINER, "de9a91835513", DOWN, ("docker daemon is not running",)),
+            ResourceReport(
+                "container#1",
+                Group.CONTAINER,
+                "de9a91835513",
+                DOWN,
+                ("docker daemon is not running",),
+            ),
             ResourceReport("fs#1", Group.FS, "/shared/v14-f.img@/opt/registry.opensvc.com", DOWN),
             ResourceReport("ip#1", Group.IP, "registry.opensvc.com@eth0", DOWN),
             ResourceReport("sync#i0", Group.SYNC, SYNC_LABEL, WARN, ("passive node needs update",)),
-            ResourceReport("hb#0", Group.HB, "hb.openha", WARN, ("cluster service status is frozen_stop",)),
+            ResourceReport(
+                "hb#0", Group.HB, "hb.openha", WARN, ("cluster service status is frozen_stop",)
+            ),
         ),
     )
     assert "".join(f"{line}|\n" for line in print_status_lines(report)) == FROZEN_STOP
 
 
 def test_table_is_that_of_the_tutorial():
-    """Two services, one up and one frozen and down: header, columns and trailing blanks of the agent."""
+    """Two services, one up and one frozen and down: header, columns and trailing blanks of the
+    agent.
+    """
     reports = [
         registry(UP, "x", hb=UP),
         registry(DOWN, "x", hb=WARN, name="busybox.opensvc.com", is_frozen=True),
@@ -142,7 +171,9 @@ def test_flags_are_shown_in_their_places():
         dict(is_encap=True),
         dict(is_monitored=True, is_optional=True),
     ]
-    resources = tuple(ResourceReport(f"fs#{n}", Group.FS, "x", NA, **flag) for n, flag in enumerate(flags))
+    resources = tuple(
+        ResourceReport(f"fs#{n}", Group.FS, "x", NA, **flag) for n, flag in enumerate(flags)
+    )
     lines = print_status_lines(ServiceReport("a", "", False, resources))[3:8]
     assert [line[21:25] for line in lines] == ["M...", ".D..", "..O.", "...E", "M.O."]
 
@@ -158,8 +189,16 @@ def test_long_log_line_wraps_under_itself():
 
 def test_json_has_the_words_of_the_agent():
     """json status: group statuses, merged statuses, and per resource the keys the agent gives."""
-    found = json.loads(json_status(registry(DOWN, "x", log=("docker daemon is not running",), hb=WARN)))
-    assert (found["avail"], found["hb"], found["overall"], found["sync"], found["app"]) == ("down", "warn", "warn", "up", "n/a")
+    found = json.loads(
+        json_status(registry(DOWN, "x", log=("docker daemon is not running",), hb=WARN))
+    )
+    assert (found["avail"], found["hb"], found["overall"], found["sync"], found["app"]) == (
+        "down",
+        "warn",
+        "warn",
+        "up",
+        "n/a",
+    )
     assert found["resources"]["container#1"] == {
         "status": "down",
         "monitor": False,
@@ -221,13 +260,17 @@ def test_optional_resource_does_not_count_in_avail():
 
 
 def node_status(state):
-    service = ServiceStatus("registry", "deb1", "deb2", state or ServiceState.STOPPED, ServiceState.STOPPED, state, None)
+    service = ServiceStatus(
+        "registry", "deb1", "deb2", state or ServiceState.STOPPED, ServiceState.STOPPED, state, None
+    )
     return NodeStatus("deb1", "deb2", 1, PeerStanding.LIVE, "", (), (service,))
 
 
 @pytest.mark.parametrize("state", list(ServiceState))
 def test_cluster_state_becomes_the_status_the_agent_shows(state):
-    """STARTED up, STOPPED down, UNKNOWN undetermined, every other state a warning with its name in lower case."""
+    """STARTED up, STOPPED down, UNKNOWN undetermined, every other state a warning with its name in
+    lower case.
+    """
     finding = finding_of_state(state)
     expected = {
         ServiceState.STARTED: (UP, ()),
@@ -245,7 +288,10 @@ def test_service_the_daemon_does_not_know_cannot_be_determined():
 
 @pytest.mark.parametrize(
     "error, said",
-    [(NotRunningError("no"), "open-ha daemons are not running"), (NotAnsweringError("no"), "open-ha daemon does not answer")],
+    [
+        (NotRunningError("no"), "open-ha daemons are not running"),
+        (NotAnsweringError("no"), "open-ha daemon does not answer"),
+    ],
 )
 def test_daemon_that_gives_no_status_is_a_warning(error, said):
     """No daemon, or one that hangs: each has its own words."""
@@ -263,7 +309,9 @@ def test_openha_that_is_not_installed_is_said_without_asking():
     def fetch():
         raise AssertionError("asked")
 
-    assert ClusterView(fetch, is_installed=False).hb_finding("x").log == ("open-ha is not installed",)
+    assert ClusterView(fetch, is_installed=False).hb_finding("x").log == (
+        "open-ha is not installed",
+    )
 
 
 def test_daemon_is_asked_once_per_command():

@@ -28,12 +28,14 @@ IN_CLUSTER = ActionOptions(is_cluster=True)
 
 def service_file(agent: Agent) -> None:
     """One script, and a heartbeat."""
-    agent.write("web", f"""
+    agent.write(
+        "web",
+        f"""
         [DEFAULT]
         nodes = {node_name()} peer1
 
         [app#1]
-        script = {agent.script('web.sh')}
+        script = {agent.script("web.sh")}
         start = 1
         stop = 1
         check = 1
@@ -41,10 +43,13 @@ def service_file(agent: Agent) -> None:
         [hb#0]
         type = OpenHA
         name = web
-    """)
+    """,
+    )
 
 
-def view(state: S, standing: PeerStanding = PeerStanding.LIVE, own_only: "tuple[str, ...]" = ()) -> ClusterView:
+def view(
+    state: S, standing: PeerStanding = PeerStanding.LIVE, own_only: tuple[str, ...] = ()
+) -> ClusterView:
     """A daemon that says this of the peer."""
     service = ServiceStatus("web", node_name(), "peer1", S.STOPPED, state, S.STOPPED, state)
     node = NodeStatus(node_name(), "peer1", 1, standing, "", (), (service,), own_only=own_only)
@@ -60,13 +65,25 @@ def run(agent: Agent, cluster: ClusterView, action: str, options: ActionOptions)
 
 
 @pytest.mark.parametrize("state", sorted(MAY_RUN, key=lambda state: state.value))
-@pytest.mark.parametrize("action, options", [
-    ("start", BY_RID), ("start", IN_CLUSTER), ("restart", BY_RID), ("restart", IN_CLUSTER), ("startapp", IN_CLUSTER),
-], ids=lambda value: value if isinstance(value, str) else "by rid" if value is BY_RID else "with --cluster")
+@pytest.mark.parametrize(
+    "action, options",
+    [
+        ("start", BY_RID),
+        ("start", IN_CLUSTER),
+        ("restart", BY_RID),
+        ("restart", IN_CLUSTER),
+        ("startapp", IN_CLUSTER),
+    ],
+    ids=lambda value: (
+        value if isinstance(value, str) else "by rid" if value is BY_RID else "with --cluster"
+    ),
+)
 def test_start_by_hand_is_refused_where_the_peer_may_run_the_service(
     agent: Agent, state: S, action: str, options: ActionOptions
 ) -> None:
-    """Exit code 5, the peer and its state are named, and no script was called: neither started nor stopped."""
+    """Exit code 5, the peer and its state are named, and no script was called: neither started nor
+    stopped.
+    """
     assert run(agent, view(state), action, options) == REFUSED
     assert agent.calls == []
     err = agent.capture.readouterr().err
@@ -80,11 +97,16 @@ def test_start_by_hand_is_done_where_the_peer_is_out(agent: Agent, state: S) -> 
     assert "web.sh start" in agent.calls
 
 
-@pytest.mark.parametrize("cluster", [
-    pytest.param(view(S.UNKNOWN, PeerStanding.SILENT), id="peer silent"),
-    pytest.param(view(S.UNKNOWN, own_only=("web",)), id="peer does not have the service"),
-])
-def test_start_by_hand_is_done_where_the_daemon_knows_nothing_of_the_peer(agent: Agent, cluster: ClusterView) -> None:
+@pytest.mark.parametrize(
+    "cluster",
+    [
+        pytest.param(view(S.UNKNOWN, PeerStanding.SILENT), id="peer silent"),
+        pytest.param(view(S.UNKNOWN, own_only=("web",)), id="peer does not have the service"),
+    ],
+)
+def test_start_by_hand_is_done_where_the_daemon_knows_nothing_of_the_peer(
+    agent: Agent, cluster: ClusterView
+) -> None:
     """Then the operator knows better."""
     assert run(agent, cluster, "start", IN_CLUSTER) == 0
     assert "web.sh start" in agent.calls
@@ -92,6 +114,7 @@ def test_start_by_hand_is_done_where_the_daemon_knows_nothing_of_the_peer(agent:
 
 def test_start_by_hand_is_done_without_a_daemon(agent: Agent) -> None:
     """Nobody can be asked."""
+
     def fetch() -> NodeStatus:
         raise NotRunningError("nmond is not running on this node")
 
@@ -112,11 +135,17 @@ def test_stop_by_hand_is_never_refused_for_the_peer(agent: Agent) -> None:
 
 def test_dry_run_is_refused_as_the_action_would_be(agent: Agent) -> None:
     """It promises nothing that would not be done."""
-    assert run(agent, view(S.STARTED), "start", ActionOptions(is_cluster=True, is_dry_run=True)) == REFUSED
+    assert (
+        run(agent, view(S.STARTED), "start", ActionOptions(is_cluster=True, is_dry_run=True))
+        == REFUSED
+    )
 
 
 def test_start_that_the_daemon_calls_is_done(agent: Agent, tmp_path: Path) -> None:
-    """The daemon has decided it: the process that runs the wrapper descends from it. Its environment alone is no proof."""
+    """The daemon has decided it: the process that runs the wrapper descends from it.
+
+    Its environment alone is no proof.
+    """
     code = (
         "import os, sys\n"
         "from opensvc_openha.agent.values.cluster_client import ClusterView\n"
@@ -126,7 +155,9 @@ def test_start_that_the_daemon_calls_is_done(agent: Agent, tmp_path: Path) -> No
     def says(pid: int, **environment: str) -> str:
         clean = {key: value for key, value in os.environ.items() if not key.startswith("OPENHA_")}
         shell = ["sh", "-c", '"$@"; exit $?', "sh", sys.executable, "-c", code, str(pid)]
-        return subprocess.run(shell, env={**clean, **environment}, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
+        return subprocess.run(
+            shell, env={**clean, **environment}, stdout=subprocess.PIPE, text=True, check=True
+        ).stdout.strip()
 
     assert says(os.getpid(), OPENHA_ACTION="start") == "True"
     assert says(os.getpid()) == "False"

@@ -1,15 +1,22 @@
-"""What becomes of the other parts of a service when one cannot be started, stopped or looked at: all groups, in memory."""
+"""What becomes of the other parts of a service when one cannot be started, stopped or looked at:
+all groups, in memory.
+"""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Callable, Iterator
 
 import pytest
 
 from opensvc_openha.agent.resources.base import Finding, ResourceSpec
-from opensvc_openha.agent.service.runner import bring_back, refuse_unhandled, start_resources, stop_resources
+from opensvc_openha.agent.service.runner import (
+    bring_back,
+    refuse_unhandled,
+    start_resources,
+    stop_resources,
+)
 from opensvc_openha.agent.service.service import Service, load_service
 from opensvc_openha.agent.values.action_log import open_log
 from opensvc_openha.agent.values.cluster_client import ClusterView
@@ -28,14 +35,14 @@ class Part:
     """One resource: up or down, and what goes wrong with it."""
 
     spec: ResourceSpec
-    done: "list[str]"
+    done: list[str]
     state: ResourceStatus = DOWN
-    fails: "dict[str, BaseException]" = field(default_factory=dict)
+    fails: dict[str, BaseException] = field(default_factory=dict)
     unhandled: str = ""
-    start_rank: "tuple[int, str]" = (0, "")
-    stop_rank: "tuple[int, str]" = (0, "")
+    start_rank: tuple[int, str] = (0, "")
+    stop_rank: tuple[int, str] = (0, "")
 
-    def environment(self) -> "dict[str, str]":
+    def environment(self) -> dict[str, str]:
         return {}
 
     def why_unhandled(self) -> str:
@@ -65,16 +72,19 @@ class Bench:
     """A service whose parts are those of the test."""
 
     service: Service
-    done: "list[str]" = field(default_factory=list)
+    done: list[str] = field(default_factory=list)
 
-    def parts(self, state: ResourceStatus = DOWN) -> "dict[Group, Part]":
+    def parts(self, state: ResourceStatus = DOWN) -> dict[Group, Part]:
         """One of each group."""
-        return {group: Part(ResourceSpec(f"{group.value}#1", group, group.value, ""), self.done, state) for group in ORDER}
+        return {
+            group: Part(ResourceSpec(f"{group.value}#1", group, group.value, ""), self.done, state)
+            for group in ORDER
+        }
 
-    def start(self, parts: "dict[Group, Part]", **options: bool) -> None:
+    def start(self, parts: dict[Group, Part], **options: bool) -> None:
         start_resources(self.service, tuple(parts.values()), **options)
 
-    def stop(self, parts: "dict[Group, Part]", **options: bool) -> None:
+    def stop(self, parts: dict[Group, Part], **options: bool) -> None:
         stop_resources(self.service, tuple(parts.values()), **options)
 
 
@@ -84,7 +94,7 @@ def no_daemon() -> NodeStatus:
 
 
 @pytest.fixture
-def bench(agent: Agent) -> "Iterator[Bench]":
+def bench(agent: Agent) -> Iterator[Bench]:
     """The service a, whose file has nothing in it."""
     agent.write("a", "[DEFAULT]\n")
     layout = agent_layout("", os.environ)
@@ -92,7 +102,7 @@ def bench(agent: Agent) -> "Iterator[Bench]":
         yield Bench(load_service(layout, "a", log, ClusterView(no_daemon, is_installed=False)))
 
 
-def words(word: str, *groups: Group) -> "list[str]":
+def words(word: str, *groups: Group) -> list[str]:
     return [f"{group.value}#1 {word}" for group in groups]
 
 
@@ -106,9 +116,15 @@ def test_groups_start_in_their_order_and_stop_in_the_reverse(bench: Bench) -> No
     assert bench.done == words("stop", *reversed(ORDER))
 
 
-@pytest.mark.parametrize("error", [ActionError("no"), SystemFault("no"), OSError("no"), InterruptedAction("no", 15)])
-def test_start_that_fails_or_is_interrupted_takes_back_what_it_began(bench: Bench, error: BaseException) -> None:
-    """The file system cannot be mounted: it, disk and address are taken back, nothing above was begun, the error is raised."""
+@pytest.mark.parametrize(
+    "error", [ActionError("no"), SystemFault("no"), OSError("no"), InterruptedAction("no", 15)]
+)
+def test_start_that_fails_or_is_interrupted_takes_back_what_it_began(
+    bench: Bench, error: BaseException
+) -> None:
+    """The file system cannot be mounted: it, disk and address are taken back, nothing above was
+    begun, the error is raised.
+    """
     parts = bench.parts()
     parts[Group.FS].fails["start"] = error
     with pytest.raises((ActionError, SystemFault, InterruptedAction), match="no"):
@@ -179,14 +195,18 @@ def test_optional_part_that_fails_ends_nothing(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("group", ORDER[:-1])
-def test_what_is_below_a_part_that_cannot_be_stopped_is_left_alone(bench: Bench, group: Group) -> None:
-    """No disk is taken away below a file system that is still mounted, and so on: the stop ends there with the error."""
+def test_what_is_below_a_part_that_cannot_be_stopped_is_left_alone(
+    bench: Bench, group: Group
+) -> None:
+    """No disk is taken away below a file system that is still mounted, and so on: the stop ends
+    there with the error.
+    """
     parts = bench.parts(UP)
     parts[group].fails["stop"] = ActionError("busy")
     with pytest.raises(ActionError, match="busy"):
         bench.stop(parts)
     stopped = list(reversed(ORDER))
-    assert bench.done == words("stop", *stopped[:stopped.index(group) + 1])
+    assert bench.done == words("stop", *stopped[: stopped.index(group) + 1])
 
 
 def test_application_that_cannot_be_stopped_keeps_nothing_up_but_is_an_error(bench: Bench) -> None:
@@ -198,7 +218,9 @@ def test_application_that_cannot_be_stopped_keeps_nothing_up_but_is_an_error(ben
     assert bench.done == words("stop", *reversed(ORDER))
 
 
-@pytest.mark.parametrize("state, is_error", [(DOWN, False), (UP, True), (WARN, True), (ResourceStatus.NA, True)])
+@pytest.mark.parametrize(
+    "state, is_error", [(DOWN, False), (UP, True), (WARN, True), (ResourceStatus.NA, True)]
+)
 def test_stop_of_an_application_that_complains_is_believed_only_if_it_is_down(
     bench: Bench, state: ResourceStatus, is_error: bool
 ) -> None:
@@ -226,10 +248,14 @@ def test_standby_part_is_stopped_only_by_force(bench: Bench, is_forced: bool) ->
     parts = bench.parts(UP)
     parts[Group.FS].spec = replace(parts[Group.FS].spec, is_always_on=True)
     bench.stop(parts, is_forced=is_forced)
-    assert (words("stop", Group.FS)[0] in bench.done) is is_forced and len(bench.done) == 5 + is_forced
+    assert (words("stop", Group.FS)[0] in bench.done) is is_forced and len(
+        bench.done
+    ) == 5 + is_forced
 
 
-def test_start_that_needs_what_cannot_be_handled_is_refused_before_anything_is_touched(bench: Bench) -> None:
+def test_start_that_needs_what_cannot_be_handled_is_refused_before_anything_is_touched(
+    bench: Bench,
+) -> None:
     """With the reason; an optional one is left out, also at a stop."""
     parts = bench.parts()
     parts[Group.DISK].unhandled = "drbd is not handled"
@@ -244,12 +270,14 @@ def test_start_that_needs_what_cannot_be_handled_is_refused_before_anything_is_t
     assert not [call for call in bench.done if call.startswith("disk#1")] and len(bench.done) == 10
 
 
-@pytest.mark.parametrize(("restarts", "fails", "expected"), [(2, True, False), (2, False, True), (0, False, False)])
+@pytest.mark.parametrize(
+    ("restarts", "fails", "expected"), [(2, True, False), (2, False, True), (0, False, False)]
+)
 def test_part_that_went_down_is_brought_back_as_often_as_it_may(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, restarts: int, fails: bool, expected: bool
 ) -> None:
     """Up is what a look says, not that the start ended; between two tries there is a pause."""
-    pauses: "list[float]" = []
+    pauses: list[float] = []
     monkeypatch.setattr("opensvc_openha.agent.service.runner.pause", pauses.append)
     part = bench.parts()[Group.APP]
     part.spec = replace(part.spec, restarts=restarts)
@@ -259,11 +287,13 @@ def test_part_that_went_down_is_brought_back_as_often_as_it_may(
     assert bench.done == words("start", Group.APP) * tries and len(pauses) == max(tries - 1, 0)
 
 
-def test_part_whose_start_ends_but_which_is_not_up_is_not_back(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_part_whose_start_ends_but_which_is_not_up_is_not_back(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A start script that exits with 0 and does nothing."""
     monkeypatch.setattr("opensvc_openha.agent.service.runner.pause", lambda seconds: None)
     part = bench.parts()[Group.APP]
     part.spec = replace(part.spec, restarts=3)
-    idle: "Callable[[], None]" = lambda: bench.done.append("tried")
+    idle: Callable[[], None] = lambda: bench.done.append("tried")
     part.start = idle  # type: ignore[method-assign]
     assert not bring_back(bench.service, part) and bench.done == ["tried"] * 3

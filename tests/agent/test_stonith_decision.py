@@ -45,7 +45,13 @@ def test_environment_without_a_known_standing_says_nothing():
     [
         ("silent", "UNKNOWN", "[stonith#1]\ntype = callout\ncmd = {mark}; exit 0\n", 0, True),
         ("silent", "UNKNOWN", "[stonith#1]\ntype = callout\ncmd = {mark}; exit 7\n", 7, True),
-        ("silent", "UNKNOWN", "[stonith#1]\ntype = callout\ncmd = {mark}; sleep 60\ntimeout = 0.3\n", 1, True),
+        (
+            "silent",
+            "UNKNOWN",
+            "[stonith#1]\ntype = callout\ncmd = {mark}; sleep 60\ntimeout = 0.3\n",
+            1,
+            True,
+        ),
         ("silent", "UNKNOWN", "", 1, False),
         ("silent", "UNKNOWN", "[stonith#1]\ntype = ilo\ntarget = x\n", 1, False),
         ("live", "STOPPED", "[stonith#1]\ntype = callout\ncmd = {mark}; exit 7\n", 0, False),
@@ -55,7 +61,9 @@ def test_environment_without_a_known_standing_says_nothing():
         ("", "", "[stonith#1]\ntype = callout\ncmd = {mark}; exit 0\n", 0, True),
     ],
 )
-def test_stonith_action_fences_and_tells_the_truth(agent, monkeypatch, standing, state, section, exit_code, fenced):
+def test_stonith_action_fences_and_tells_the_truth(
+    agent, monkeypatch, standing, state, section, exit_code, fenced
+):
     """The fence runs only where it must, and 0 comes out only if the peer is out or was fenced."""
     mark = agent.root / "fenced"
     agent.write("a", "[hb#0]\ntype = OpenHA\n" + section.format(mark=f"touch {mark}"))
@@ -75,7 +83,9 @@ def test_stonith_by_hand_under_a_cluster_needs_the_cluster_option(agent):
 
 def sections(*lines: str) -> str:
     """A service under the cluster with these fencing sections, each given by its keywords."""
-    written = "".join(f"[stonith#{number}]\ntype = callout\n{line}\n" for number, line in enumerate(lines, 1))
+    written = "".join(
+        f"[stonith#{number}]\ntype = callout\n{line}\n" for number, line in enumerate(lines, 1)
+    )
     return "[hb#0]\ntype = OpenHA\n" + written
 
 
@@ -97,16 +107,29 @@ def fence_silent(agent, monkeypatch, text, limit=""):
         (("level = 2\ncmd = {1}; exit 0", "cmd = {2}; exit 7"), 0, "2 1"),
         (("cmd = {1}; exit 0", "cmd = {2}; exit 7", "level = 5\ncmd = {3}; exit 0"), 0, "1 2 3"),
         (("cmd = {1}; exit 7", "cmd = {2}; exit 0", "level = 2\ncmd = {3}; exit 0"), 0, "1 3"),
-        (("cmd = {1}; exit 7", "level = 2\ncmd = {2}; exit 0", "level = 2\ncmd = {3}; exit 9"), 9, "1 2 3"),
-        (("cmd = {1}; exit 7", "level = 3\ncmd = {2}; exit 0", "level = 2\ncmd = {3}; exit 9"), 0, "1 3 2"),
+        (
+            ("cmd = {1}; exit 7", "level = 2\ncmd = {2}; exit 0", "level = 2\ncmd = {3}; exit 9"),
+            9,
+            "1 2 3",
+        ),
+        (
+            ("cmd = {1}; exit 7", "level = 3\ncmd = {2}; exit 0", "level = 2\ncmd = {3}; exit 9"),
+            0,
+            "1 3 2",
+        ),
         (("cmd = {1}; exit 7", "level = 2\ndisable = true\ncmd = {2}; exit 0"), 7, "1"),
         (("cmd = {1}; exit 0", "type = ilo\ntarget = x"), 1, ""),
         (("cmd = {1}; exit 0", "type = ilo\ntarget = x", "level = 2\ncmd = {3}; exit 0"), 0, "3"),
         (("cmd = {1}; kill -9 $$", "level = 2\ncmd = {2}; kill -9 $$"), 1, "1 2"),
     ],
 )
-def test_a_level_is_tried_only_after_a_failure_and_one_is_enough(agent, monkeypatch, lines, exit_code, ran):
-    """Equal levels must all succeed, in the order of the file; a level that cannot succeed shoots nobody."""
+def test_a_level_is_tried_only_after_a_failure_and_one_is_enough(
+    agent, monkeypatch, lines, exit_code, ran
+):
+    """Equal levels must all succeed, in the order of the file.
+
+    A level that cannot succeed shoots nobody.
+    """
     path = agent.root / "ran"
     marks = ["", *(f"echo {number} >> {path}" for number in range(1, 4))]
     text = sections(*(line.format(*marks) for line in lines))
@@ -117,7 +140,9 @@ def test_a_level_is_tried_only_after_a_failure_and_one_is_enough(agent, monkeypa
 
 
 def test_a_command_that_hangs_leaves_the_next_level_its_time_and_nothing_behind(agent, monkeypatch):
-    """Level 1 ignores SIGTERM, and so does what it started: both are killed at its share of the limit, then level 2 fences."""
+    """Level 1 ignores SIGTERM, and so does what it started: both are killed at its share of the
+    limit, then level 2 fences.
+    """
     script = agent.root / "hang"
     script.write_text(
         "trap '' TERM\n"
@@ -135,7 +160,10 @@ def test_a_command_that_hangs_leaves_the_next_level_its_time_and_nothing_behind(
 
 
 def test_all_levels_hang_and_the_end_is_ours_to_report_before_the_limit(agent, monkeypatch):
-    """What the daemon said is its limit is divided among three sections; the summary names them all."""
+    """What the daemon said is its limit is divided among three sections.
+
+    The summary names them all.
+    """
     hang = "cmd = sleep 10000"
     text = sections(hang, f"level = 2\n{hang}", f"level = 3\n{hang}")
     outcome = fence_silent(agent, monkeypatch, text, "1.2")
@@ -147,7 +175,9 @@ def test_all_levels_hang_and_the_end_is_ours_to_report_before_the_limit(agent, m
 
 @pytest.mark.parametrize("has_pidfd", [True, False])
 def test_what_a_fence_leaves_in_the_background_does_not_shoot_later(agent, monkeypatch, has_pidfd):
-    """The command ends with 0 while a child of it continues: it is killed with its process group; without pidfd_open, too."""
+    """The command ends with 0 while a child of it continues: it is killed with its process group;
+    without pidfd_open, too.
+    """
     if not has_pidfd:
         monkeypatch.delattr(os, "pidfd_open", raising=False)
     line = f"cmd = sleep 10000 & echo $! > {agent.root}/child"
@@ -162,8 +192,10 @@ def test_log_says_which_level_and_section_did_what_and_what_failed(agent, monkey
     lines = fence_silent(agent, monkeypatch, text).err.splitlines()
     shown = re.sub(r"\d+\.\d s", "N s", "\n".join(" ".join(line.split()[1:]) for line in lines))
     assert shown.splitlines() == [
-        "INFO A peer is silent, its state is not known: fencing with "
-        "level 1: stonith#1, stonith#2; level 2: stonith#3",
+        (
+            "INFO A peer is silent, its state is not known: fencing with "
+            "level 1: stonith#1, stonith#2; level 2: stonith#3"
+        ),
         "INFO A.STONITH#1 level 1: fencing with stonith#1, at most N s",
         "INFO A.STONITH#1 /bin/sh -c 'exit 7'",
         "ERROR A.STONITH#1 level 1, after N s: fencing failed: exit 7 exited with 7",
@@ -171,18 +203,25 @@ def test_log_says_which_level_and_section_did_what_and_what_failed(agent, monkey
         "INFO A.STONITH#3 level 2: fencing with stonith#3, at most N s",
         "INFO A.STONITH#3 /bin/sh -c 'exit 8'",
         "ERROR A.STONITH#3 level 2, after N s: fencing failed: exit 8 exited with 8",
-        "ERROR A not fenced: level 1: stonith#1: exit 7 exited with 7; level 2: stonith#3: exit 8 exited with 8",
+        (
+            "ERROR A not fenced: level 1: stonith#1: exit 7 exited with 7; level 2: stonith#3: exit"
+            " 8 exited with 8"
+        ),
     ]
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "1.5", "two", "1 2"])
-def test_level_that_is_no_whole_number_from_one_is_an_error_with_its_place(agent, monkeypatch, value):
+def test_level_that_is_no_whole_number_from_one_is_an_error_with_its_place(
+    agent, monkeypatch, value
+):
     """`validate config` says so, and so does the fence, which runs nothing."""
     mark = agent.root / "fenced"
     path = agent.write("a", sections(f"level = {value}\ncmd = touch {mark}"))
     checked = agent.svcmgr("-s", "a", "validate", "config")
     assert checked.exit_code == 3
-    assert f"{path}:5: [stonith#1] level is {value!r}, expected a whole number from 1" in checked.out
+    assert (
+        f"{path}:5: [stonith#1] level is {value!r}, expected a whole number from 1" in checked.out
+    )
     monkeypatch.setenv("OPENHA_PEER_STANDING", "silent")
     refused = agent.svcmgr(called_as="a.stonith")
     assert refused.exit_code == 3 and "expected a whole number from 1" in refused.err
@@ -194,22 +233,34 @@ def test_a_section_of_a_real_agents_file_needs_a_level_from_one(value):
     """Nobody has validated that file: the place is in the error."""
     text = f"[stonith#1]\ntype = callout\ncmd = true\nlevel = {value}\n"
     section = parse_service_text(text, "svc.env", "svc", "a").sections[0]
-    with pytest.raises(ConfigError, match=r"svc.env:4: \[stonith#1\] level is '.*', expected a whole number"):
+    with pytest.raises(
+        ConfigError, match=r"svc.env:4: \[stonith#1\] level is '.*', expected a whole number"
+    ):
         level_of(section)
 
 
 def test_levels_are_valid(agent):
     """`validate config` of a file with all keywords of a fence finds nothing about them."""
-    agent.write("a", sections("cmd = true", "level = 2\ntimeout = 20\ncmd = true\nstatus_cmd = false"))
+    agent.write(
+        "a", sections("cmd = true", "level = 2\ntimeout = 20\ncmd = true\nstatus_cmd = false")
+    )
     assert "stonith" not in agent.svcmgr("-s", "a", "validate", "config").out
 
 
 @pytest.mark.parametrize(
     "left, wanted, share",
     [
-        (50, [50], 50), (50, [120], 50), (50, [10], 10), (50, [50, 50], 25), (50, [50, 5], 45),
-        (50, [40, 10], 40), (50, [5, 50, 50], 5), (60, [50, 50, 50], 20), (60, [30, 5, 50], 27.5),
-        (0, [50], 0), (-1, [50, 50], -0.5),
+        (50, [50], 50),
+        (50, [120], 50),
+        (50, [10], 10),
+        (50, [50, 50], 25),
+        (50, [50, 5], 45),
+        (50, [40, 10], 40),
+        (50, [5, 50, 50], 5),
+        (60, [50, 50, 50], 20),
+        (60, [30, 5, 50], 27.5),
+        (0, [50], 0),
+        (-1, [50, 50], -0.5),
     ],
 )
 def test_share_of_the_time_is_fair(left, wanted, share):
@@ -219,7 +270,9 @@ def test_share_of_the_time_is_fair(left, wanted, share):
 
 @given(st.floats(0, 1000), st.lists(st.floats(0.1, 1000), min_size=1, max_size=8))
 def test_shares_never_exceed_what_is_left_and_leave_each_its_equal_part(left, wanted):
-    """Each takes all it may: together they keep the deadline, and none gets less than an equal part or what it wants."""
+    """Each takes all it may: together they keep the deadline, and none gets less than an equal part
+    or what it wants.
+    """
     taken = []
     for number in range(len(wanted)):
         share = fair_share_s(left - sum(taken), wanted[number:])

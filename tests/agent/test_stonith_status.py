@@ -1,4 +1,6 @@
-"""What the fencing device says of the peer after a fence, and when it is asked: off only where it clearly says so."""
+"""What the fencing device says of the peer after a fence, and when it is asked: off only where it
+clearly says so.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ ON, OFF, UNKNOWN = Power.ON, Power.OFF, Power.UNKNOWN
 
 @pytest.fixture
 def device(agent, monkeypatch):
-    """A fencing device that gives these exit codes, one after the other and the last one for ever."""
+    """A fencing device that gives these exit codes, one after the other and the last one for
+    ever.
+    """
     monkeypatch.setenv("OPENHA_PEER_STANDING", "silent")
 
     def make(name: str, *codes: int) -> str:
@@ -40,7 +44,9 @@ def asked(agent):
 
 
 def write(agent, *sections: str) -> None:
-    text = "".join(f"[stonith#{number}]\ntype = callout\n{lines}\n" for number, lines in enumerate(sections, 1))
+    text = "".join(
+        f"[stonith#{number}]\ntype = callout\n{lines}\n" for number, lines in enumerate(sections, 1)
+    )
     agent.write("a", "[hb#0]\ntype = OpenHA\n" + text)
 
 
@@ -56,14 +62,21 @@ def test_a_fence_is_believed_once_the_device_says_off_twice_in_a_row(agent, devi
     assert "status: off" in outcome.err
 
 
-@pytest.mark.parametrize("code, word", [(0, "on"), (1, "unknown"), (3, "unknown"), (255, "unknown")])
-def test_a_device_that_never_says_off_has_failed_and_the_next_level_is_tried(agent, device, monkeypatch, code, word):
+@pytest.mark.parametrize(
+    "code, word", [(0, "on"), (1, "unknown"), (3, "unknown"), (255, "unknown")]
+)
+def test_a_device_that_never_says_off_has_failed_and_the_next_level_is_tried(
+    agent, device, monkeypatch, code, word
+):
     """The order was accepted, but the power stays on: 0 of the command alone is no proof."""
     monkeypatch.setenv("OPENHA_LIMIT_S", "6")
     write(agent, f"cmd = exit 0\nstatus_cmd = {device('bmc', code)}", "level = 2\ncmd = exit 9")
     outcome = agent.svcmgr(called_as="a.stonith")
     assert outcome.exit_code == 9 and len(asked(agent)) >= 2, outcome.err
-    assert f"exit 0 exited with 0, but its status_cmd did not say off twice in time, at last {word}" in outcome.err
+    assert (
+        f"exit 0 exited with 0, but its status_cmd did not say off twice in time, at last {word}"
+        in outcome.err
+    )
 
 
 def test_a_status_that_hangs_ends_with_the_share_of_its_section(agent, device, monkeypatch):
@@ -98,8 +111,12 @@ def test_a_device_is_not_asked_after_a_command_that_failed(agent, device):
         ([(1, 2), (2, 0)], "on", 0),
     ],
 )
-@pytest.mark.parametrize("call", [("a.stonith", "status"), ("svcmgr", "-s", "a", "stonith", "status")])
-def test_status_prints_what_all_devices_say_and_shoots_nobody(agent, device, call, sections, word, exit_code):
+@pytest.mark.parametrize(
+    "call", [("a.stonith", "status"), ("svcmgr", "-s", "a", "stonith", "status")]
+)
+def test_status_prints_what_all_devices_say_and_shoots_nobody(
+    agent, device, call, sections, word, exit_code
+):
     """On if one says so; off if all of a level do; else unknown, as where nothing can be asked."""
     mark = agent.root / "fenced"
     written = []
@@ -123,7 +140,9 @@ def test_wrapper_hands_the_word_status_on(agent):
     """As a program: status only asks, start fences."""
     ensure_wrappers(agent_layout("", {"OSVC_ETC": str(agent.etc)}), "a", "echo svcmgr")
     ends = [
-        subprocess.run([agent.etc / "a.stonith", word], capture_output=True, text=True, check=True).stdout
+        subprocess.run(
+            [agent.etc / "a.stonith", word], capture_output=True, text=True, check=True
+        ).stdout
         for word in ("status", "start")
     ]
     assert ends == ["svcmgr -s a stonith status\n", "svcmgr -s a --cluster stonith\n"]

@@ -40,7 +40,12 @@ DOWN = "[DEFAULT]\nservice_type = DEV\n[app#1]\ncheck = /bin/false\n"
 def test_command_line_is_understood(called_as, args, services, action, is_cluster):
     """Options anywhere, words joined, the name saying the rest; docker keeps its own options."""
     call = understand(called_as, args)
-    assert (call.services, call.action, call.options.is_cluster, call.choices) == (services, action, is_cluster, ())
+    assert (call.services, call.action, call.options.is_cluster, call.choices) == (
+        services,
+        action,
+        is_cluster,
+        (),
+    )
 
 
 @pytest.mark.parametrize("choice", list(ServiceSelector))
@@ -62,7 +67,9 @@ def test_mass_action_names_choose_by_their_name(choice):
     ],
 )
 def test_wrong_command_line_is_a_usage_error(called_as, args):
-    """No service, no action, an option we would not honour, a name that is a path: refused before anything happens."""
+    """No service, no action, an option we would not honour, a name that is a path: refused before
+    anything happens.
+    """
     with pytest.raises(UsageError):
         understand(called_as, args)
 
@@ -71,7 +78,9 @@ def test_help_names_the_actions(agent):
     """--help prints the usage with every action and exits with 0."""
     outcome = agent.svcmgr("--help")
     assert outcome.exit_code == 0
-    expected = "print status, resource monitor, restart, shutdown, start, startstandby, status, stonith, "
+    expected = (
+        "print status, resource monitor, restart, shutdown, start, startstandby, status, stonith, "
+    )
     assert f"{expected}stonith status, stop, switch" in outcome.out
 
 
@@ -104,7 +113,9 @@ def test_all_up_services_acts_on_these_only(agent):
 def test_primary_services_are_those_of_the_autostart_node_else_of_the_first_node(agent):
     """allprimaryservices and allsecondaryservices split the services of this node."""
     here = os.uname().nodename
-    agent.write("p1", f"[DEFAULT]\nautostart_node = {here}\nnodes = x {here}\n[app#1]\ncheck = /bin/true\n")
+    agent.write(
+        "p1", f"[DEFAULT]\nautostart_node = {here}\nnodes = x {here}\n[app#1]\ncheck = /bin/true\n"
+    )
     agent.write("p2", f"[DEFAULT]\nnodes = {here} x\n[app#1]\ncheck = /bin/true\n")
     agent.write("s1", f"[DEFAULT]\nnodes = x {here}\n[app#1]\ncheck = /bin/true\n")
     agent.write("none", "[DEFAULT]\nnodes = x y\n[app#1]\ncheck = /bin/true\n")
@@ -133,16 +144,51 @@ def test_table_shows_rows_in_the_order_asked_for_and_sorted_otherwise(agent):
     """--service=b,a keeps that order; without it names are sorted."""
     agent.write("a", UP)
     agent.write("b", DOWN)
-    assert [line.split()[0] for line in agent.svcmon("--service=b,a").out.splitlines()[3:]] == ["b", "a"]
+    assert [line.split()[0] for line in agent.svcmon("--service=b,a").out.splitlines()[3:]] == [
+        "b",
+        "a",
+    ]
     rows = agent.svcmon().out.splitlines()[3:]
     assert [line.split() for line in rows] == [
-        ["a", "DEV", "hosted", "n/a", "n/a", "n/a", "n/a", "n/a", "up", "n/a", "n/a", "up", "up", "False"],
-        ["b", "DEV", "hosted", "n/a", "n/a", "n/a", "n/a", "n/a", "down", "n/a", "n/a", "down", "down", "False"],
+        [
+            "a",
+            "DEV",
+            "hosted",
+            "n/a",
+            "n/a",
+            "n/a",
+            "n/a",
+            "n/a",
+            "up",
+            "n/a",
+            "n/a",
+            "up",
+            "up",
+            "False",
+        ],
+        [
+            "b",
+            "DEV",
+            "hosted",
+            "n/a",
+            "n/a",
+            "n/a",
+            "n/a",
+            "n/a",
+            "down",
+            "n/a",
+            "n/a",
+            "down",
+            "down",
+            "False",
+        ],
     ]
 
 
 def test_broken_service_file_does_not_hide_the_others(agent):
-    """One file is wrong, one service does not exist: both are said on stderr, the good row is shown, exit not 0."""
+    """One file is wrong, one service does not exist: both are said on stderr, the good row is
+    shown, exit not 0.
+    """
     agent.write("bad", "[ip#1]\nipdev = e\nipname = x\nnetmask = wide\n")
     agent.write("good", UP)
     outcome = agent.svcmon()
@@ -163,18 +209,32 @@ def test_broken_service_file_does_not_stop_a_mass_action(agent):
 
 
 def test_tutorial_services_show_without_their_hardware(agent):
-    """Both files of the tutorial on a machine that has none of it: a tree each, with the containers down as there."""
+    """Both files of the tutorial on a machine that has none of it: a tree each, with the containers
+    down as there.
+    """
     agent.write("registry.opensvc.com", REGISTRY_ENV + "\n[hb#0]\ntype = OpenHA\nname = registry\n")
     agent.write("busybox.opensvc.com", BUSYBOX_ENV)
     outcome = agent.svcmon("--verbose", "--service=registry.opensvc.com,busybox.opensvc.com")
     assert outcome.exit_code == 0
-    assert f"|  |- container#1    .... down     de9a91835513\n|  |  |{' ' * 28}# docker daemon is not running\n" in outcome.out
-    assert "|  |- fs#2           .... down     /dev/mapper/vgbusybox-lvbusyboxdata@/opt/busybox.opensvc.com" in outcome.out
-    assert "   '- hb#0           .... warn     hb.openha\n" + " " * 35 + "# open-ha is not installed\n" in outcome.out
+    assert (
+        f"|  |- container#1    .... down     de9a91835513\n|  |  |{' ' * 28}# docker daemon is not"
+        " running\n" in outcome.out
+    )
+    assert (
+        "|  |- fs#2           .... down    "
+        " /dev/mapper/vgbusybox-lvbusyboxdata@/opt/busybox.opensvc.com" in outcome.out
+    )
+    assert (
+        "   '- hb#0           .... warn     hb.openha\n" + " " * 35 + "# open-ha is not installed\n"
+        in outcome.out
+    )
 
 
 def test_patterns_and_states_choose_services(agent):
-    """-s with a pattern, --status and --onlyprimary: those that fit, each once; a pattern that fits none is refused."""
+    """-s with a pattern, --status and --onlyprimary: those that fit, each once.
+
+    A pattern that fits none is refused.
+    """
     here = os.uname().nodename
     agent.write("web1", f"[DEFAULT]\nnodes = {here} x\n[app#1]\ncheck = /bin/true\n")
     agent.write("web2", f"[DEFAULT]\nnodes = x {here}\n[app#1]\ncheck = /bin/false\n")
@@ -191,7 +251,9 @@ def test_patterns_and_states_choose_services(agent):
 
 
 def test_service_that_hangs_hides_no_other_in_the_table(agent, monkeypatch):
-    """One look does not come back in time: the other rows are shown, the hanging one is named with what to do, exit 7."""
+    """One look does not come back in time: the other rows are shown, the hanging one is named with
+    what to do, exit 7.
+    """
     release = threading.Event()
 
     def look(name):
@@ -204,26 +266,42 @@ def test_service_that_hangs_hides_no_other_in_the_table(agent, monkeypatch):
     finally:
         release.set()
     assert [found.name for found in seen if found.report] == ["a", "b"]
-    assert "hangs: no status within 0.3 s" in str(seen[1].problem) and seen[1].problem.exit_code == 7
+    assert (
+        "hangs: no status within 0.3 s" in str(seen[1].problem) and seen[1].problem.exit_code == 7
+    )
 
 
 def test_table_takes_patterns_and_the_words_of_the_real_one(agent):
-    """svcmon --service with a pattern and a name twice, --updatedb, --upddb and --refresh: the rows, each once, and no more."""
+    """svcmon --service with a pattern and a name twice, --updatedb, --upddb and --refresh: the
+    rows, each once, and no more.
+    """
     agent.write("web1", UP)
     agent.write("web2", DOWN)
     outcome = agent.svcmon("--service=web*,web1", "--updatedb", "--upddb", "--refresh")
-    assert (outcome.exit_code, [line.split()[0] for line in outcome.out.splitlines()[3:]]) == (0, ["web1", "web2"])
+    assert (outcome.exit_code, [line.split()[0] for line in outcome.out.splitlines()[3:]]) == (
+        0,
+        ["web1", "web2"],
+    )
 
 
 def test_status_command_loads_no_driver_and_no_library_it_does_not_need(agent):
-    """print status of a service with an application only, in a new process: no docker, no psutil, no engine is loaded."""
+    """print status of a service with an application only, in a new process: no docker, no psutil,
+    no engine is loaded.
+    """
     agent.write("a", UP)
     code = (
-        "import sys; from opensvc_openha.cli import main; main.main(['svcmgr', '-s', 'a', 'print', 'status']);"
-        "print([name for name in sys.modules if 'docker' in name or name in ('psutil', 'sqlite3', 'logging.handlers')"
-        " or name.startswith('opensvc_openha.core.e')], file=sys.stderr)"
+        "import sys; from opensvc_openha.cli import main; main.main(['svcmgr', '-s', 'a', 'print',"
+        " 'status']);print([name for name in sys.modules if 'docker' in name or name in ('psutil',"
+        " 'sqlite3', 'logging.handlers') or name.startswith('opensvc_openha.core.e')],"
+        " file=sys.stderr)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, env=dict(os.environ))
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        env=dict(os.environ),
+    )
     assert (done.stderr, "app#1" in done.stdout) == ("[]\n", True)
 
 

@@ -1,10 +1,12 @@
-"""Scheduled synchronisations: what is due at a given time is sent, only where the service runs and nobody acts on it."""
+"""Scheduled synchronisations: what is due at a given time is sent, only where the service runs and
+nobody acts on it.
+"""
 
 from __future__ import annotations
 
 import datetime
 import os
-from typing import Callable
+from collections.abc import Callable
 
 import pytest
 
@@ -24,7 +26,10 @@ NOON = datetime.datetime(2014, 6, 19, 12, 0)
 
 
 class Bench:
-    """Rounds over the services of an agent, at the time that is set; what was sent is noted in a file."""
+    """Rounds over the services of an agent, at the time that is set.
+
+    What was sent is noted in a file.
+    """
 
     def __init__(self, agent) -> None:
         self.agent = agent
@@ -38,7 +43,7 @@ class Bench:
         with open_log(self.layout.log_dir, name) as log:
             return load_service(self.layout, name, log, node_view())
 
-    def run(self, now: datetime.datetime) -> "list[str]":
+    def run(self, now: datetime.datetime) -> list[str]:
         """One round at this time, waited for: what it sent."""
         self.now = now
         self.sent.write_text("")
@@ -51,20 +56,24 @@ class Bench:
         until(is_over)
         return sorted(self.sent.read_text().split())
 
-    def note_success(self, name: str, rid: str, when: datetime.datetime, node: str = "peer1") -> None:
+    def note_success(
+        self, name: str, rid: str, when: datetime.datetime, node: str = "peer1"
+    ) -> None:
         path = os.path.join(self.layout.var_dir, "sync", node, f"{name}!{rid}")
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with open(path, "w", encoding="ascii") as file:
             file.write(when.strftime("%Y-%m-%d %H:%M:%S.%f\n"))
 
     def _ask(self) -> NodeStatus:
-        service = ServiceStatus("a", NODE, "peer1", self.state, ServiceState.STOPPED, self.state, ServiceState.STOPPED)
+        service = ServiceStatus(
+            "a", NODE, "peer1", self.state, ServiceState.STOPPED, self.state, ServiceState.STOPPED
+        )
         return NodeStatus(NODE, "peer1", 1, PeerStanding.LIVE, "", (), (service,))
 
-    def _files(self) -> "dict[str, str]":
+    def _files(self) -> dict[str, str]:
         return {"a": self.layout.service_file("a")}
 
-    def _send(self, name: str, rids: "tuple[str, ...]") -> None:
+    def _send(self, name: str, rids: tuple[str, ...]) -> None:
         with open(self.sent, "a", encoding="ascii") as file:
             file.write("".join(f"{name}:{rid}\n" for rid in rids))
 
@@ -81,7 +90,10 @@ def write(bench: Bench, more: str = "") -> None:
 
 
 def test_what_is_due_is_sent_in_its_hours(bench):
-    """By default at night; at noon only what says so; never again before the interval has gone by since the last success."""
+    """By default at night; at noon only what says so.
+
+    Never again before the interval has gone by since the last success.
+    """
     write(bench, "[sync#2]\nsrc = /etc/hosts\ndst = /tmp\nschedule = @60\n")
     assert bench.run(NOON) == ["a:sync#2"]
     assert bench.run(NIGHT) == ["a:sync#1", "a:sync#2", "a:sync#i0"]
@@ -93,7 +105,10 @@ def test_what_is_due_is_sent_in_its_hours(bench):
 
 
 def test_one_that_failed_is_tried_again_after_a_while_only(bench):
-    """No success was noted: not in the next round, but ten minutes later; at once when the service file was changed."""
+    """No success was noted: not in the next round, but ten minutes later.
+
+    At once when the service file was changed.
+    """
     write(bench)
     assert bench.run(NIGHT) == ["a:sync#1", "a:sync#i0"]
     assert bench.run(NIGHT + RETRY / 2) == []
@@ -104,7 +119,14 @@ def test_one_that_failed_is_tried_again_after_a_while_only(bench):
 
 
 @pytest.mark.parametrize(
-    "more", ["disable = true\n", "schedule = @0\n", "schedule = at night\n", "target = drpnodes\n", "tags = noaction\n"]
+    "more",
+    [
+        "disable = true\n",
+        "schedule = @0\n",
+        "schedule = at night\n",
+        "target = drpnodes\n",
+        "tags = noaction\n",
+    ],
 )
 def test_what_has_no_time_or_nowhere_to_go_is_not_sent(bench, more):
     """Disabled, never, not understood, no node of its target: the others are sent all the same."""
@@ -117,7 +139,10 @@ def test_schedule_that_is_not_understood_is_a_warning(bench):
     write(bench, "schedule = at night\n")
     outcome = bench.agent.svcmgr("-s", "a", "validate", "config")
     assert outcome.exit_code == 1
-    assert "a.env:5: [sync#1] 'at' is no time of the day, expected 04:00-06:00@121: it is never sent by itself" in outcome.out
+    assert (
+        "a.env:5: [sync#1] 'at' is no time of the day, expected 04:00-06:00@121: it is never sent"
+        " by itself" in outcome.out
+    )
 
 
 def test_broken_service_file_is_no_reason_to_end(bench):
@@ -141,10 +166,13 @@ def test_service_of_a_cluster_is_sent_as_soon_as_it_is_started_here(bench):
     [
         (lambda bench: bench.agent.svcmgr("-s", "a", "freeze"), "the service is frozen"),
         (lambda bench: write(bench, "[app#2]\ncheck = /bin/false\n"), "the service is warn here"),
-        (lambda bench: bench.agent.write("a", f"[DEFAULT]\nnodes = p\ndrpnodes = {NODE}\n"), "a drp node does not send"),
+        (
+            lambda bench: bench.agent.write("a", f"[DEFAULT]\nnodes = p\ndrpnodes = {NODE}\n"),
+            "a drp node does not send",
+        ),
     ],
 )
-def test_nothing_is_sent_by_itself(bench, arrange: "Callable[[Bench], object]", reason):
+def test_nothing_is_sent_by_itself(bench, arrange: Callable[[Bench], object], reason):
     """Frozen, not up here, a drp node: the reason is given."""
     write(bench)
     arrange(bench)

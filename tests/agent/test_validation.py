@@ -1,10 +1,13 @@
-"""Service files as people get them wrong: what `validate config` and the actions say, and that others are not hidden."""
+"""Service files as people get them wrong: what `validate config` and the actions say, and that
+others are not hidden.
+"""
 
 from __future__ import annotations
 
 import os
 
 import pytest
+
 from tests.agent.tutorial_files import BUSYBOX_ENV, REGISTRY_ENV
 
 NODE = os.uname().nodename
@@ -12,11 +15,13 @@ DEFAULT = f"[DEFAULT]\nnodes = {NODE} peer1\n"
 IP = "[ip#1]\nipdev = lo\nipname = 127.0.0.9\n"
 
 
-def validate(agent, text: str) -> "tuple[int, list[str]]":
+def validate(agent, text: str) -> tuple[int, list[str]]:
     agent.write("a", text)
     outcome = agent.svcmgr("validate", "config", called_as="a")
     path = str(agent.etc / "a.env")
-    return outcome.exit_code, [line.replace(path, "FILE") for line in (outcome.out + outcome.err).splitlines()]
+    return outcome.exit_code, [
+        line.replace(path, "FILE") for line in (outcome.out + outcome.err).splitlines()
+    ]
 
 
 def test_word_of_default_that_values_refer_to_is_no_unknown_keyword(agent):
@@ -34,28 +39,73 @@ def test_valid_file_is_said_to_be_valid(agent):
     "text, said",
     [
         ("[ip#1]\nipdev = lo\n", "FILE:3: [ip#1] ipname is missing, expected a text"),
-        ("[fs#1]\ntype = ext5\ndev = /d\nmnt = /m\n", "FILE:4: [fs#1] type is 'ext5', expected one of "),
+        (
+            "[fs#1]\ntype = ext5\ndev = /d\nmnt = /m\n",
+            "FILE:4: [fs#1] type is 'ext5', expected one of ",
+        ),
         ("[fs#1]\ndev = /d\nmnt = /m\n", "FILE:3: [fs#1] type is missing, expected one of "),
         ("[ips#1]\nipdev = lo\n", "FILE:3: [ips#1] is no known kind of resource, expected one of "),
         (IP + "disable = maybe\n", "FILE:6: [ip#1] disable is 'maybe', expected true or false"),
         (IP + "restart = often\n", "FILE:6: [ip#1] restart is 'often', expected a whole number"),
-        ("[app#1]\nstart = x\ntimeout = -1\n", "FILE:5: [app#1] timeout is '-1', expected a number of seconds above 0"),
-        ("[fs#1]\ntype = ext4\ndev = /d\nmnt = relative\n", "FILE:6: [fs#1] mnt is 'relative', expected an absolute path"),
-        (IP.replace("127.0.0.9", "{ip#7.addr}"), "FILE:5: [ip#1] ipname refers to {ip#7.addr}, which is not set"),
-        (IP + "[ip#1]\nipname = x\n", "FILE:6: duplicate section [ip#1], which stands in line 3 too"),
-        (IP + "[ IP#1 ]\nipname = x\n", "FILE:6: duplicate section [ip#1], which stands in line 3 too"),
-        (IP + "ipdev = eth1\n", "FILE:6: [ip#1] duplicate keyword ipdev, which stands in line 4 too"),
-        (IP + "IPDEV = eth1\n", "FILE:6: [ip#1] duplicate keyword ipdev, which stands in line 4 too"),
+        (
+            "[app#1]\nstart = x\ntimeout = -1\n",
+            "FILE:5: [app#1] timeout is '-1', expected a number of seconds above 0",
+        ),
+        (
+            "[fs#1]\ntype = ext4\ndev = /d\nmnt = relative\n",
+            "FILE:6: [fs#1] mnt is 'relative', expected an absolute path",
+        ),
+        (
+            IP.replace("127.0.0.9", "{ip#7.addr}"),
+            "FILE:5: [ip#1] ipname refers to {ip#7.addr}, which is not set",
+        ),
+        (
+            IP + "[ip#1]\nipname = x\n",
+            "FILE:6: duplicate section [ip#1], which stands in line 3 too",
+        ),
+        (
+            IP + "[ IP#1 ]\nipname = x\n",
+            "FILE:6: duplicate section [ip#1], which stands in line 3 too",
+        ),
+        (
+            IP + "ipdev = eth1\n",
+            "FILE:6: [ip#1] duplicate keyword ipdev, which stands in line 4 too",
+        ),
+        (
+            IP + "IPDEV = eth1\n",
+            "FILE:6: [ip#1] duplicate keyword ipdev, which stands in line 4 too",
+        ),
         ("[ip\nipdev = lo\n", "FILE:3: '[ip' is no header, expected [section]"),
         ("[ip#]\nipdev = lo\nipname = x\n", "FILE:3: [ip#] has no number, expected [ip#1]"),
-        (IP + "netmask\n", "FILE:6: 'netmask' is no line of a service file, expected [section] or keyword = value"),
+        (
+            IP + "netmask\n",
+            "FILE:6: 'netmask' is no line of a service file, expected [section] or keyword = value",
+        ),
         (IP + "[[fs#1]]\n", "FILE:6: [[fs#1]] is nested, expected single brackets"),
-        (IP.replace("127.0.0.9", "127.0.0.900"), "FILE:5: [ip#1] ipname is '127.0.0.900', expected an IPv4 or IPv6 address"),
-        (IP + "netmask = 64\n", "FILE:6: [ip#1] netmask is '64', expected a netmask of an IPv4 address"),
-        ("[fs#1]\ntype = tmpfs # in memory\n", "FILE:4: [fs#1] type is 'tmpfs # in memory', expected one of "),
-        ("[fs#1]\ntype = tmpfs\ndev = x\nmnt = /m ; here\n", "expected an absolute path: a comment needs a line of its own"),
-        ('[fs#1]\ntype = tmpfs\ndev = x\nmnt = "/m"\n', "expected an absolute path, without quotes"),
-        (IP + "always_on = nodes # both\n", "expected names of nodes: a comment needs a line of its own"),
+        (
+            IP.replace("127.0.0.9", "127.0.0.900"),
+            "FILE:5: [ip#1] ipname is '127.0.0.900', expected an IPv4 or IPv6 address",
+        ),
+        (
+            IP + "netmask = 64\n",
+            "FILE:6: [ip#1] netmask is '64', expected a netmask of an IPv4 address",
+        ),
+        (
+            "[fs#1]\ntype = tmpfs # in memory\n",
+            "FILE:4: [fs#1] type is 'tmpfs # in memory', expected one of ",
+        ),
+        (
+            "[fs#1]\ntype = tmpfs\ndev = x\nmnt = /m ; here\n",
+            "expected an absolute path: a comment needs a line of its own",
+        ),
+        (
+            '[fs#1]\ntype = tmpfs\ndev = x\nmnt = "/m"\n',
+            "expected an absolute path, without quotes",
+        ),
+        (
+            IP + "always_on = nodes # both\n",
+            "expected names of nodes: a comment needs a line of its own",
+        ),
     ],
 )
 def test_error_is_said_with_file_line_section_keyword_and_expectation(agent, text, said):
@@ -72,18 +122,42 @@ def test_error_is_said_with_file_line_section_keyword_and_expectation(agent, tex
     "text, said",
     [
         (IP + "ipnam = x\n", "FILE:6: [ip#1] ipnam is no keyword of [ip#1], did you mean ipname?"),
-        (IP + "zzz = x\n", "FILE:6: [ip#1] zzz is no keyword of [ip#1], expected one of ipname, ipdev, netmask"),
-        (IP + "[subset#ip:web]\nparallel = true\n", "FILE:6: [subset#ip:web] is the subset of no resource"),
-        (IP + "[ip#2]\nipdev = eth9\nipname = 127.0.0.9\n", "FILE:8: [ip#2] ipname is 127.0.0.9, as in [ip#1]"),
-        (IP + "ipdev@peer7 = eth1\n", "FILE:6: [ip#1] ipdev@peer7 is meant for no node of this service"),
-        ("[vg#1]\nvgname = v\nscsi_reserve = true\n", "FILE:5: [vg#1] scsi_reserve has no effect: "),
-        (IP.replace("9", "9 # the vip"), "FILE:5: [ip#1] ipname is '127.0.0.9 # the vip', all of it: a comment needs a line"),
+        (
+            IP + "zzz = x\n",
+            "FILE:6: [ip#1] zzz is no keyword of [ip#1], expected one of ipname, ipdev, netmask",
+        ),
+        (
+            IP + "[subset#ip:web]\nparallel = true\n",
+            "FILE:6: [subset#ip:web] is the subset of no resource",
+        ),
+        (
+            IP + "[ip#2]\nipdev = eth9\nipname = 127.0.0.9\n",
+            "FILE:8: [ip#2] ipname is 127.0.0.9, as in [ip#1]",
+        ),
+        (
+            IP + "ipdev@peer7 = eth1\n",
+            "FILE:6: [ip#1] ipdev@peer7 is meant for no node of this service",
+        ),
+        (
+            "[vg#1]\nvgname = v\nscsi_reserve = true\n",
+            "FILE:5: [vg#1] scsi_reserve has no effect: ",
+        ),
+        (
+            IP.replace("9", "9 # the vip"),
+            "FILE:5: [ip#1] ipname is '127.0.0.9 # the vip', all of it: a comment needs a line",
+        ),
         ("# nothing yet\n", "FILE:1: no section of it is a resource: there is nothing to start"),
-        (IP + "disable_on = peer7\n", "FILE:6: [ip#1] disable_on names peer7, which is no node of this service"),
+        (
+            IP + "disable_on = peer7\n",
+            "FILE:6: [ip#1] disable_on names peer7, which is no node of this service",
+        ),
     ],
 )
 def test_warning_is_said_and_ends_no_action(agent, text, said):
-    """Each of these changes nothing for sure: validate says so and exits with 1; the status is still there."""
+    """Each of these changes nothing for sure: validate says so and exits with 1.
+
+    The status is still there.
+    """
     exit_code, lines = validate(agent, DEFAULT + text)
     assert exit_code == 1
     assert [line for line in lines if line.startswith("warning: " + said)], lines
@@ -99,20 +173,30 @@ def test_all_that_is_wrong_is_said_at_once_in_the_order_of_the_file(agent):
 
 
 def test_start_says_unknown_keywords_and_goes_on(agent):
-    """A word that nobody knows must not keep a service down: a warning that names the line, then the start."""
+    """A word that nobody knows must not keep a service down: a warning that names the line, then
+    the start.
+    """
     agent.write("a", "[DEFAULT]\nservice_typ = DEV\n[app#1]\nstart = /bin/true\nstrat = 3\n")
     outcome = agent.svcmgr("-s", "a", "start")
     assert outcome.exit_code == 0
-    assert "a.env:2: [DEFAULT] service_typ is no keyword of [DEFAULT], did you mean service_type?" in outcome.err
+    assert (
+        "a.env:2: [DEFAULT] service_typ is no keyword of [DEFAULT], did you mean service_type?"
+        in outcome.err
+    )
     assert "a.env:5: [app#1] strat is no keyword of [app#1], did you mean start?" in outcome.err
 
 
 def test_wrong_value_in_default_is_said_before_a_change_and_ends_none(agent):
-    """A typing error in monitor_action must not keep a service down: its line and what is expected, then the start."""
+    """A typing error in monitor_action must not keep a service down: its line and what is expected,
+    then the start.
+    """
     agent.write("a", "[DEFAULT]\nmonitor_action = freeze_stop\n[app#1]\nstart = /bin/true\n")
     outcome = agent.svcmgr("-s", "a", "start")
     assert outcome.exit_code == 0
-    assert "a.env:2: [DEFAULT] monitor_action is 'freeze_stop', expected none or freezestop or reboot or crash" in outcome.err
+    assert (
+        "a.env:2: [DEFAULT] monitor_action is 'freeze_stop', expected none or freezestop or reboot"
+        " or crash" in outcome.err
+    )
 
 
 def test_nodes_that_are_no_names_end_every_action(agent):
@@ -124,8 +208,13 @@ def test_nodes_that_are_no_names_end_every_action(agent):
 
 
 def test_status_of_a_file_with_several_errors_tells_how_many(agent):
-    """The first one in full, the number of all, and the command that shows them; with one error no more is said."""
-    agent.write("a", "[fs#1]\ntype = ext9\n[ip#1]\nipdev = lo\n[app#1]\nstart = x\nrestart = twice\n")
+    """The first one in full, the number of all, and the command that shows them.
+
+    With one error no more is said.
+    """
+    agent.write(
+        "a", "[fs#1]\ntype = ext9\n[ip#1]\nipdev = lo\n[app#1]\nstart = x\nrestart = twice\n"
+    )
     for outcome in (agent.svcmgr("-s", "a", "print", "status"), agent.svcmon()):
         assert outcome.exit_code == 3
         assert "a.env:2: [fs#1] type is 'ext9'" in outcome.err
@@ -136,13 +225,18 @@ def test_status_of_a_file_with_several_errors_tells_how_many(agent):
 
 
 def test_file_whose_name_is_no_service_name_is_said_once(agent):
-    """A blank in the name, capitals, copies of editors: svcmon names those that look meant, validate config all of them."""
+    """A blank in the name, capitals, copies of editors: svcmon names those that look meant,
+    validate config all of them.
+    """
     agent.write("good", DEFAULT + "[app#1]\ncheck = /bin/true\n")
     for name in ("my web.env", "web.ENV", "good.env~", ".good.env.swp", "good.env.bak"):
         (agent.etc / name).write_text("[DEFAULT]\n")
     monitor = agent.svcmon()
     assert monitor.exit_code == 0
-    assert [line.split("/")[-1].split(":")[0] for line in monitor.err.splitlines()] == ["my web.env", "web.ENV"]
+    assert [line.split("/")[-1].split(":")[0] for line in monitor.err.splitlines()] == [
+        "my web.env",
+        "web.ENV",
+    ]
     assert "is skipped, its name is none of a service file: expected letters" in monitor.err
     assert agent.svcmon("-s", "good").err == ""
     outcome = agent.svcmgr("validate", "config")
@@ -151,10 +245,16 @@ def test_file_whose_name_is_no_service_name_is_said_once(agent):
 
 
 def test_start_on_a_node_that_is_none_of_the_service_is_refused(agent):
-    """nodes names two others: start refuses and says who they are; validate does too; stop is allowed."""
+    """nodes names two others: start refuses and says who they are.
+
+    Validate does too; stop is allowed.
+    """
     agent.write("a", "[DEFAULT]\nnodes = n1 n2\n[app#1]\nstart = /bin/true\n")
     outcome = agent.svcmgr("-s", "a", "start")
-    assert (outcome.exit_code, "is none of the nodes of a, n1, n2: start refused" in outcome.err) == (5, True)
+    assert (
+        outcome.exit_code,
+        "is none of the nodes of a, n1, n2: start refused" in outcome.err,
+    ) == (5, True)
     assert agent.svcmgr("-s", "a", "stop").exit_code == 0
     assert agent.svcmgr("-s", "a", "validate", "config").exit_code == 3
 
@@ -167,12 +267,17 @@ def test_peer_of_the_cluster_that_is_not_in_nodes_is_an_error(agent, monkeypatch
     monkeypatch.setenv("EZ", str(agent.root / "openha"))
     exit_code, lines = validate(agent, DEFAULT + IP + "[hb#0]\ntype = OpenHA\n")
     assert exit_code == 3
-    assert f"error: FILE:2: [DEFAULT] nodes does not name the peer of the cluster, other: nodes are {NODE}, peer1" in lines
+    assert (
+        "error: FILE:2: [DEFAULT] nodes does not name the peer of the cluster, other: nodes are"
+        f" {NODE}, peer1" in lines
+    )
 
 
 def test_autostart_node_under_a_heartbeat_is_a_warning(agent):
     """The tutorial removes autostart_node when the heartbeat comes: who forgets it is told."""
-    exit_code, lines = validate(agent, DEFAULT + f"autostart_node = {NODE}\n" + IP + "[hb#0]\ntype = OpenHA\n")
+    exit_code, lines = validate(
+        agent, DEFAULT + f"autostart_node = {NODE}\n" + IP + "[hb#0]\ntype = OpenHA\n"
+    )
     assert (exit_code, "has no effect under a heartbeat" in lines[0]) == (1, True)
 
 
@@ -185,7 +290,9 @@ def test_files_of_the_tutorial_have_no_unknown_keyword(agent, text):
 
 
 def test_broken_services_never_hide_the_others(agent):
-    """Wrong bytes, a directory, a pipe, a link to nothing, a syntax error: each is said, the good one is shown."""
+    """Wrong bytes, a directory, a pipe, a link to nothing, a syntax error: each is said, the good
+    one is shown.
+    """
     agent.write("good", DEFAULT + "[app#1]\ncheck = /bin/true\n")
     agent.write("syntax", "[app#1\n")
     (agent.etc / "latin.env").write_bytes(b"[DEFAULT]\n# caf\xe9\n")
@@ -206,23 +313,30 @@ def test_broken_services_never_hide_the_others(agent):
 
 
 def test_references_take_the_values_of_this_node(agent):
-    """{svcname}, {nodename}, keywords of DEFAULT and of other sections, an item and a count of a list."""
+    """{svcname}, {nodename}, keywords of DEFAULT and of other sections, an item and a count of a
+    list.
+    """
     out = agent.root / "out"
     agent.write(
         "a.example",
-        f"[DEFAULT]\nnodes = {NODE} peer1\nbase = {agent.root}\n"
-        "[env]\nsize = 5g\n"
-        "[app#1]\nscript = {base}/{svcname}.{short_svcname}.sh\n"
-        "start = echo {svcname} {nodename} {app#1.script} {nodes[1]} {#nodes} {env.size} ${HOME} {nobody} > " + f"{out}\n",
+        f"[DEFAULT]\nnodes = {NODE} peer1\nbase = {agent.root}\n[env]\nsize = 5g\n[app#1]\nscript ="
+        " {base}/{svcname}.{short_svcname}.sh\nstart = echo {svcname} {nodename}"
+        " {app#1.script} {nodes[1]} {#nodes} {env.size} ${HOME} {nobody} > " + f"{out}\n",
     )
     assert agent.svcmgr("-s", "a.example", "start").exit_code == 0
     script = f"{agent.root}/a.example.a.sh"
-    assert out.read_text() == f"a.example {NODE} {script} peer1 2 5g {os.environ.get('HOME', '')} {{nobody}}\n"
+    assert (
+        out.read_text()
+        == f"a.example {NODE} {script} peer1 2 5g {os.environ.get('HOME', '')} {{nobody}}\n"
+    )
 
 
 def test_word_of_the_operator_that_values_refer_to_is_no_mistake(agent):
     """base in DEFAULT, used as {base}: nothing to say."""
-    assert validate(agent, DEFAULT + "base = 127.0.0.9\n" + IP.replace("127.0.0.9", "{base}")) == (0, ["FILE: valid"])
+    assert validate(agent, DEFAULT + "base = 127.0.0.9\n" + IP.replace("127.0.0.9", "{base}")) == (
+        0,
+        ["FILE: valid"],
+    )
 
 
 def test_reference_that_leads_to_itself_is_an_error(agent):

@@ -1,4 +1,6 @@
-"""The live view: what fits where, and a real terminal that is as it was before, however the command ends."""
+"""The live view: what fits where, and a real terminal that is as it was before, however the command
+ends.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ def report(name, status=UP):
 @pytest.mark.parametrize("width, height", [(80, 24), (40, 10), (200, 50), (10, 3), (1, 1)])
 @pytest.mark.parametrize("view", [View(), View(chosen=55), View(shown="svc07", first_line=9)])
 def test_screen_never_exceeds_its_terminal(width, height, view):
-    """Many services, one with a long name, a problem, terminals of any size: no line too long, none too many."""
+    """Many services, one with a long name, a problem, terminals of any size: no line too long, none
+    too many.
+    """
     reports = [report(f"svc{number:02}") for number in range(60)] + [report("x" * 70)]
     lines = screen(reports, view, width, height, "now", ["a problem " * 30])
     assert len(lines) <= height
@@ -37,8 +41,12 @@ def test_screen_never_exceeds_its_terminal(width, height, view):
 
 
 def test_narrow_terminal_keeps_what_matters_and_the_chosen_row_in_sight():
-    """80x24: name, avail, overall, hb and frozen are there, the row that was chosen is shown and marked, the keys are below."""
-    reports = [report(f"svc{number:02}.opensvc.com", DOWN if number == 41 else UP) for number in range(60)]
+    """80x24: name, avail, overall, hb and frozen are there, the row that was chosen is shown and
+    marked, the keys are below.
+    """
+    reports = [
+        report(f"svc{number:02}.opensvc.com", DOWN if number == 41 else UP) for number in range(60)
+    ]
     lines = screen(reports, View(chosen=41), 80, 24, "now")
     assert lines[1].text.split() == ["service", "app", "hb", "sync", "avail", "overall", "frozen"]
     chosen = [line.text.split() for line in lines if line.is_chosen]
@@ -56,8 +64,14 @@ class Terminal:
         self.master, self.slave = pty.openpty()
         fcntl.ioctl(self.slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
         self.before = termios.tcgetattr(self.slave)
-        self.process = subprocess.Popen(argv, stdin=self.slave, stdout=self.slave, stderr=self.slave, env=env,
-                                        start_new_session=True)
+        self.process = subprocess.Popen(
+            argv,
+            stdin=self.slave,
+            stdout=self.slave,
+            stderr=self.slave,
+            env=env,
+            start_new_session=True,
+        )
         self.seen = b""
 
     def until(self, text):
@@ -93,7 +107,9 @@ def terminal(agent):
 
 
 def test_watch_shows_a_service_and_leaves_the_terminal_as_it_was(terminal):
-    """The table, down and enter for the second service, escape, q: exit 0, the terminal's modes and screen are back."""
+    """The table, down and enter for the second service, escape, q: exit 0, the terminal's modes and
+    screen are back.
+    """
     terminal.until(b"other")
     terminal.press(b"j\r")
     terminal.until(b"app#1")
@@ -105,7 +121,9 @@ def test_watch_shows_a_service_and_leaves_the_terminal_as_it_was(terminal):
     assert termios.tcgetattr(terminal.slave) == terminal.before
 
 
-@pytest.mark.parametrize("number, code", [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 0)])
+@pytest.mark.parametrize(
+    "number, code", [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 0)]
+)
 def test_a_signal_ends_the_watch_and_the_terminal_is_put_back(terminal, number, code):
     """Ended by a signal: the terminal is as it was."""
     terminal.until(b"other")
@@ -117,6 +135,12 @@ def test_a_signal_ends_the_watch_and_the_terminal_is_put_back(terminal, number, 
 
 def test_watch_without_a_terminal_is_refused(agent):
     """Its output is a file: one line and exit 2, not an endless stream of screens."""
-    done = subprocess.run([sys.executable, "-m", "opensvc_openha", "svcmon", "-w"], stdin=subprocess.DEVNULL, text=True,
-                          capture_output=True, timeout=LIMIT_S, env=dict(os.environ, PYTHONPATH=PACKAGE_ROOT))
+    done = subprocess.run(
+        [sys.executable, "-m", "opensvc_openha", "svcmon", "-w"],
+        stdin=subprocess.DEVNULL,
+        text=True,
+        capture_output=True,
+        timeout=LIMIT_S,
+        env=dict(os.environ, PYTHONPATH=PACKAGE_ROOT),
+    )
     assert (done.returncode, done.stderr) == (2, "--watch needs a terminal\n")

@@ -1,4 +1,6 @@
-"""The scripts beside a service file: made, repaired, and what they do when the node daemon calls them."""
+"""The scripts beside a service file: made, repaired, and what they do when the node daemon calls
+them.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ def layout(agent) -> AgentLayout:
 
 
 def run(path, *args, env=BARE):
-    return subprocess.run([str(path), *args], env=env, capture_output=True, text=True, timeout=LIMIT_S)
+    return subprocess.run(
+        [str(path), *args], env=env, capture_output=True, text=True, timeout=LIMIT_S
+    )
 
 
 def test_wrappers_are_made_once(agent, layout):
@@ -85,13 +89,19 @@ def test_wrapper_with_the_usual_directories_carries_no_variables(layout):
     from opensvc_openha.agent.config.wrappers import wrapper_text
 
     assert "OSVC_" not in wrapper_text("service.cluster", AgentLayout(), "a", "svcmgr")
-    assert f"OSVC_ETC={layout.etc_dir}; export OSVC_ETC" in wrapper_text("service.cluster", layout, "a", "svcmgr")
+    assert f"OSVC_ETC={layout.etc_dir}; export OSVC_ETC" in wrapper_text(
+        "service.cluster", layout, "a", "svcmgr"
+    )
 
 
 def test_cluster_wrapper_starts_and_stops_with_a_bare_environment(agent, layout):
-    """.cluster start, status, stop as the node daemon calls them: local work done, exit codes passed on."""
+    """.cluster start, status, stop as the node daemon calls them: local work done, exit codes
+    passed on.
+    """
     script = agent.script("one")
-    agent.write("a", f"[app#1]\nscript = {script}\nstart = 1\nstop = 1\ncheck = 1\n[hb#0]\ntype = OpenHA\n")
+    agent.write(
+        "a", f"[app#1]\nscript = {script}\nstart = 1\nstop = 1\ncheck = 1\n[hb#0]\ntype = OpenHA\n"
+    )
     ensure_wrappers(layout, "a", f"{sys.executable} -m opensvc_openha.cli.svcmgr")
     wrapper = agent.etc / "a.cluster"
     ends = [run(wrapper, word) for word in ("status", "start", "status", "stop", "status")]
@@ -100,7 +110,9 @@ def test_cluster_wrapper_starts_and_stops_with_a_bare_environment(agent, layout)
 
 
 def test_stonith_wrapper_passes_on_the_exit_code_of_the_fence(agent, layout):
-    """Peer silent: the fencing command runs and its own exit code comes out, as the real agents fail to do."""
+    """Peer silent: the fencing command runs and its own exit code comes out, as the real agents
+    fail to do.
+    """
     agent.write("a", "[hb#0]\ntype = OpenHA\n[stonith#1]\ntype = callout\ncmd = exit 23\n")
     ensure_wrappers(layout, "a", f"{sys.executable} -m opensvc_openha.cli.svcmgr")
     silent = dict(BARE, OPENHA_PEER_STANDING="silent", OPENHA_PEER_STATE="UNKNOWN")

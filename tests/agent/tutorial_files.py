@@ -54,7 +54,9 @@ docker_daemon_args = --ip 37.59.71.24
 """
     + "".join(
         f"\n[container#{number}]\ntype = docker\nrun_image = b073e328878e\nsubset = {subset}\n"
-        for number, subset in enumerate(["00database"] + ["01appservers"] * 4 + ["02webservers"] * 2, 1)
+        for number, subset in enumerate(
+            ["00database"] + ["01appservers"] * 4 + ["02webservers"] * 2, 1
+        )
     )
     + """
 [subset#container.docker:01appservers]

@@ -1,4 +1,6 @@
-"""The commands as an operator types them, without a terminal: words, exit codes, and what they leave behind."""
+"""The commands as an operator types them, without a terminal: words, exit codes, and what they
+leave behind.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,10 @@ def test_installing_again_keeps_the_configuration(cluster_dir: ClusterDir) -> No
 
 
 def test_adding_a_service_says_what_the_tutorial_says(cluster_dir: ClusterDir) -> None:
-    """Directory and both STATE files, FROZEN_STOP, two bytes each; one tab separated line in the services file."""
+    """Directory and both STATE files, FROZEN_STOP, two bytes each.
+
+    One tab separated line in the services file.
+    """
     script = cluster_dir.script("registry.sh", "exit 0")
     root = cluster_dir.root
     assert cluster_dir.ok(f"service -a registry {script} {HERE} {PEER} /bin/true") == (
@@ -41,7 +46,10 @@ def test_adding_a_service_says_what_the_tutorial_says(cluster_dir: ClusterDir) -
         "Done.\n"
     )
     assert cluster_dir.state_file("registry").read_bytes() == b"6\0"
-    assert cluster_dir.path("conf/services").read_text() == f"registry\t{script}\t{HERE}\t{PEER}\t/bin/true\n"
+    assert (
+        cluster_dir.path("conf/services").read_text()
+        == f"registry\t{script}\t{HERE}\t{PEER}\t/bin/true\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -49,8 +57,16 @@ def test_adding_a_service_says_what_the_tutorial_says(cluster_dir: ClusterDir) -
     [
         ("{long} /bin/true {here} {peer} /bin/true", 2, "service name is too long. 64 out of 63"),
         ("../evil /bin/true {here} {peer} /bin/true", 2, "not a service name"),
-        ("web /nosuch {here} {peer} /bin/true", 3, "unable to open startup script file /nosuch: No such file"),
-        ("web /bin/true {here} {peer} /nosuch", 3, "unable to open check script file /nosuch: No such file"),
+        (
+            "web /nosuch {here} {peer} /bin/true",
+            3,
+            "unable to open startup script file /nosuch: No such file",
+        ),
+        (
+            "web /bin/true {here} {peer} /nosuch",
+            3,
+            "unable to open check script file /nosuch: No such file",
+        ),
         ("web /etc/passwd {here} {peer} /bin/true", 3, "not executable"),
         ("web /tmp {here} {peer} /bin/true", 3, "not a file"),
         ("web bin/true {here} {peer} /bin/true", 2, "expected an absolute path"),
@@ -66,10 +82,14 @@ def test_bad_service_is_refused_and_nothing_changes(
     """One line that says what is wrong; neither file nor directory appears."""
     cluster_dir.add("registry")
     before = cluster_dir.path("conf/services").read_bytes()
-    line = cluster_dir.fails("service -a " + arguments.format(long="x" * 64, here=HERE, peer=PEER), code)
+    line = cluster_dir.fails(
+        "service -a " + arguments.format(long="x" * 64, here=HERE, peer=PEER), code
+    )
     assert words in line
     assert cluster_dir.path("conf/services").read_bytes() == before
-    assert [entry.name for entry in cluster_dir.path("services").iterdir() if entry.name != ".proc"] == ["registry"]
+    assert [
+        entry.name for entry in cluster_dir.path("services").iterdir() if entry.name != ".proc"
+    ] == ["registry"]
 
 
 @pytest.mark.parametrize(
@@ -116,10 +136,18 @@ def test_bad_command_is_one_line_on_stderr_and_never_zero(
         ("nodes", f"{HERE}\n", "nodes: a cluster has two nodes"),
         ("nodes", "a.b\nc.d\n", "the nodes are a.b and c.d"),
         ("monitor", f"{HERE} net eth1\n", "monitor:1: expected 6 columns"),
-        ("monitor", f"\n# links\n{HERE} pigeon lo 239.1.1.1 5000 10\n", "monitor:3: expected a link type"),
+        (
+            "monitor",
+            f"\n# links\n{HERE} pigeon lo 239.1.1.1 5000 10\n",
+            "monitor:3: expected a link type",
+        ),
         ("services", "web /bin/true\n", "services:1: expected 5 columns"),
         ("services", f"web /bin/true {HERE} {PEER} /bin/true\n" * 2, "services:2:"),
-        ("services", f"# caf\udce9\nweb /bin/true {HERE} {PEER} /bin/true\n", "services:1: expected UTF-8 text, found byte 0xe9"),
+        (
+            "services",
+            f"# caf\udce9\nweb /bin/true {HERE} {PEER} /bin/true\n",
+            "services:1: expected UTF-8 text, found byte 0xe9",
+        ),
     ],
 )
 def test_bad_configuration_file_is_told_with_file_and_line(
@@ -170,10 +198,17 @@ def test_service_known_to_run_is_not_removed_even_without_a_daemon(cluster_dir: 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 def test_closed_standard_streams_are_no_trouble(cluster_dir: ClusterDir, closed: str) -> None:
-    """As from cron or a bare init: the daemon starts, a status is asked for, restart and stop work, all with 0."""
+    """As from cron or a bare init: the daemon starts, a status is asked for, restart and stop work,
+    all with 0.
+    """
     ezha, hb = cluster_dir.path("ezha"), cluster_dir.path("bin/hb")
     for command in (f"{ezha} start", f"{hb} -s", f"{ezha} restart", f"{ezha} stop"):
-        done = subprocess.run(["sh", "-c", f"exec {command} {closed}"], env=cluster_dir.env, timeout=30, capture_output=True)
+        done = subprocess.run(
+            ["sh", "-c", f"exec {command} {closed}"],
+            env=cluster_dir.env,
+            timeout=30,
+            capture_output=True,
+        )
         assert done.returncode == 0 and b"Traceback" not in done.stderr, (command, done)
 
 
@@ -181,7 +216,9 @@ def test_output_that_cannot_be_written_is_one_line_and_seven(cluster_dir: Cluste
     """A full disk behind stdout."""
     cluster_dir.ok("ezha start")
     hb = cluster_dir.path("bin/hb")
-    done = subprocess.run(["sh", "-c", f"{hb} -s > /dev/full"], env=cluster_dir.env, capture_output=True, text=True)
+    done = subprocess.run(
+        ["sh", "-c", f"{hb} -s > /dev/full"], env=cluster_dir.env, capture_output=True, text=True
+    )
     assert done.returncode == 7
     assert done.stderr == "cannot write the output: No space left on device\n"
 
@@ -197,27 +234,55 @@ def test_json_status_is_one_document(cluster_dir: ClusterDir) -> None:
 
 
 @pytest.mark.parametrize("option", ["--help", "-h", "--version"])
-@pytest.mark.parametrize("words", [
-    ["start"], ["stop"], ["restart"], ["kill"], ["status"], ["ezha", "start"], ["ezha"], ["service"], ["service", "-a"],
-    ["service", "-A"], ["hb", "-a"], ["key", "install"], ["history"], ["why"], ["ps"], ["nmond"],
-    ["install"], ["agent", "install"],
-    ["monitor"], ["svcmgr"], ["svcmon"],
-])
-def test_help_and_version_are_no_mistakes(words: "list[str]", option: str, capsys: "pytest.CaptureFixture[str]") -> None:
-    """`openha stop --help`, `service -a -h`, `hb --version`: on stdout, with 0, and nothing is done."""
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["start"],
+        ["stop"],
+        ["restart"],
+        ["kill"],
+        ["status"],
+        ["ezha", "start"],
+        ["ezha"],
+        ["service"],
+        ["service", "-a"],
+        ["service", "-A"],
+        ["hb", "-a"],
+        ["key", "install"],
+        ["history"],
+        ["why"],
+        ["ps"],
+        ["nmond"],
+        ["install"],
+        ["agent", "install"],
+        ["monitor"],
+        ["svcmgr"],
+        ["svcmon"],
+    ],
+)
+def test_help_and_version_are_no_mistakes(
+    words: list[str], option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`openha stop --help`, `service -a -h`, `hb --version`: on stdout, with 0, and nothing is
+    done.
+    """
     if words[0] in ("svcmgr", "svcmon") and option == "-h":
         option = "--help"
     try:
         code = main([*words, option])
-    except SystemExit as ended:
-        code = int(ended.code or 0)
+    except SystemExit as error:
+        code = int(error.code or 0)
     shown = capsys.readouterr()
     assert (code, shown.err) == (0, "")
-    assert shown.out == f"{words[0]} {__version__}\n" if option == "--version" else "sage" in shown.out
+    assert (
+        shown.out == f"{words[0]} {__version__}\n" if option == "--version" else "sage" in shown.out
+    )
 
 
 def test_demo_is_a_program_of_its_own_that_openha_runs() -> None:
     """`openha demo --help` is the help of the demo; `openha-demo` is the same program."""
     for words in (["opensvc_openha", "demo"], ["opensvc_openha.demo"]):
-        done = subprocess.run([sys.executable, "-m", *words, "--help"], capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            [sys.executable, "-m", *words, "--help"], capture_output=True, text=True, check=True
+        )
         assert done.stdout.startswith("usage: openha demo") and not done.stderr

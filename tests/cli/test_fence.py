@@ -1,11 +1,13 @@
-"""`openha fence` with a real daemon: what status shows, and what becomes of an operator's confirmation."""
+"""`openha fence` with a real daemon: what status shows, and what becomes of an operator's
+confirmation.
+"""
 
 from __future__ import annotations
 
 import json
 import signal
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Iterator
 
 import pytest
 
@@ -17,46 +19,74 @@ from tests.waiting import until
 
 @pytest.fixture
 def alone(cluster_dir: ClusterDir) -> Iterator[ClusterDir]:
-    """A node that has not heard its peer since it booted, with a service that has a real check-up script."""
+    """A node that has not heard its peer since it booted, with a service that has a real check-up
+    script.
+    """
     check = cluster_dir.script("fence", "exit 0")
     script = cluster_dir.script("web.sh", "exit 0")
     cluster_dir.ok(f"service -a web {script} {HERE} {PEER} {check}")
     cluster_dir.ok(f"service -a files {script} {PEER} {HERE} {check}")
     cluster_dir.ok("ezha start")
     cluster_dir.ok("service -A web unfreeze")
-    until(lambda: cluster_dir.quick("openha fence status").stdout, lambda text: "peer: silent" in text, "silence")
+    until(
+        lambda: cluster_dir.quick("openha fence status").stdout,
+        lambda text: "peer: silent" in text,
+        "silence",
+    )
     yield cluster_dir
 
 
-def entries(cluster: ClusterDir) -> "list[tuple[str, str, str]]":
+def entries(cluster: ClusterDir) -> list[tuple[str, str, str]]:
     """What the history has of confirmations: old, new and reason."""
     found = json.loads(cluster.ok("openha history -n 0 --json"))
-    return [(entry["old"], entry["new"], entry["reason"]) for entry in found
-            if "confirm" in entry["new"] or "confirm" in entry["old"] or "CONFIRMED" in entry["new"] + entry["old"]]
+    return [
+        (entry["old"], entry["new"], entry["reason"])
+        for entry in found
+        if "confirm" in entry["new"]
+        or "confirm" in entry["old"]
+        or "CONFIRMED" in entry["new"] + entry["old"]
+    ]
 
 
-def test_status_of_a_booted_node_shows_what_it_waits_for_and_what_to_type(alone: ClusterDir) -> None:
-    """Which script for which services, that it never worked, its limit, the block and the command that ends it."""
+def test_status_of_a_booted_node_shows_what_it_waits_for_and_what_to_type(
+    alone: ClusterDir,
+) -> None:
+    """Which script for which services, that it never worked, its limit, the block and the command
+    that ends it.
+    """
     done = alone.quick("openha fence status")
     assert done.returncode == 1, done
     lines = done.stdout.splitlines()
     assert lines[0] == f"{HERE} makes sure that {PEER} is out by:"
-    assert lines[1] == f"  {alone.root}/fence    for files, web, within 60 s" or \
-        lines[1] == f"  {alone.root}/fence    for web, files, within 60 s"
+    assert (
+        lines[1] == f"  {alone.root}/fence    for files, web, within 60 s"
+        or lines[1] == f"  {alone.root}/fence    for web, files, within 60 s"
+    )
     assert lines[2] == "      worked never, as far as is known"
-    assert lines[-1] == f"  you made sure that {PEER} runs nothing, and type: openha fence confirm {PEER}"
-    assert f"{PEER} has not answered {HERE} since that booted, which neither fences nor starts" in done.stdout
+    assert (
+        lines[-1]
+        == f"  you made sure that {PEER} runs nothing, and type: openha fence confirm {PEER}"
+    )
+    assert (
+        f"{PEER} has not answered {HERE} since that booted, which neither fences nor starts"
+        in done.stdout
+    )
     assert "  files: FROZEN_STOP" in done.stdout and "  web: STOPPED, " in done.stdout
     shown = json.loads(alone.quick("openha fence status --json").stdout)
     assert shown["is_blocked"] and not shown["has_heard"] and not shown["confirmed_by"]
 
 
-def test_confirmation_starts_what_waits_and_holds_for_what_is_unfrozen_later(alone: ClusterDir) -> None:
+def test_confirmation_starts_what_waits_and_holds_for_what_is_unfrozen_later(
+    alone: ClusterDir,
+) -> None:
     """No script of the fence is run; status, history and log name who confirmed."""
     done = alone.run(f"openha fence confirm {PEER}")
     assert (done.returncode, done.stderr) == (0, ""), done
     assert done.stdout.splitlines() == [
-        f"confirmed: {PEER} runs nothing. This is believed until it is heard again (openha fence status)",
+        (
+            f"confirmed: {PEER} runs nothing. This is believed until it is heard again (openha"
+            " fence status)"
+        ),
         "  web: is started here now",
         "  files: stays frozen: it is started here once you type service -A files unfreeze",
     ]
@@ -74,7 +104,9 @@ def test_confirmation_starts_what_waits_and_holds_for_what_is_unfrozen_later(alo
 
 
 def test_confirmation_ends_when_the_peer_is_heard(alone: ClusterDir) -> None:
-    """One beat is enough; a new one is refused with exit code 5, and each of it is in the history."""
+    """One beat is enough; a new one is refused with exit code 5, and each of it is in the
+    history.
+    """
     alone.ok(f"openha fence confirm {PEER}")
     alone.wait_state("web", "STARTED")
     voice = PeerVoice(alone)
@@ -87,7 +119,11 @@ def test_confirmation_ends_when_the_peer_is_heard(alone: ClusterDir) -> None:
     assert "confirmed out" not in alone.quick("openha fence status").stdout
     found = until(lambda: entries(alone), lambda seen: len(seen) >= 5, "history")
     assert [new for _, new, _ in found] == [
-        f"confirm {PEER}", "CONFIRMED OUT", "SILENT", f"confirm {PEER}", "REFUSED"
+        f"confirm {PEER}",
+        "CONFIRMED OUT",
+        "SILENT",
+        f"confirm {PEER}",
+        "REFUSED",
     ]
 
 
@@ -97,13 +133,22 @@ def test_confirmation_takes_the_whole_name_of_the_peer_only(alone: ClusterDir, n
     line = alone.fails(f"openha fence confirm {name}", 5)
     assert f"{name} is not the peer of this node, which is {PEER}: type its whole name" in line
     assert alone.state("web") == "STOPPED"
-    until(lambda: entries(alone), lambda seen: (f"confirm {name}", "REFUSED") in [item[:2] for item in seen], "history")
+    until(
+        lambda: entries(alone),
+        lambda seen: (f"confirm {name}", "REFUSED") in [item[:2] for item in seen],
+        "history",
+    )
 
 
-@pytest.mark.parametrize("words, text", [
-    ("confirm", "expected the whole name of the peer"), ("confirm a b", "expected the whole name of the peer"),
-    ("stats", "expected status or confirm NODE"), ("status --jsn", "expected status or confirm NODE"),
-])
+@pytest.mark.parametrize(
+    "words, text",
+    [
+        ("confirm", "expected the whole name of the peer"),
+        ("confirm a b", "expected the whole name of the peer"),
+        ("stats", "expected status or confirm NODE"),
+        ("status --jsn", "expected status or confirm NODE"),
+    ],
+)
 def test_wrong_words_are_refused(cluster_dir: ClusterDir, words: str, text: str) -> None:
     """Exit code 2, one line."""
     assert text in cluster_dir.fails(f"openha fence {words}", 2)
@@ -116,7 +161,9 @@ def test_confirmation_without_a_daemon_says_so(cluster_dir: ClusterDir) -> None:
 
 
 def test_confirmation_that_is_not_answered_says_what_is_not_known(alone: ClusterDir) -> None:
-    """A daemon that stands still: exit code 4, and once it runs again it believes nothing that nobody waits for."""
+    """A daemon that stands still: exit code 4, and once it runs again it believes nothing that
+    nobody waits for.
+    """
     alone.kill(signal.SIGSTOP)
     try:
         line = alone.fails(f"openha fence confirm {PEER}", 4)
@@ -124,7 +171,11 @@ def test_confirmation_that_is_not_answered_says_what_is_not_known(alone: Cluster
         alone.kill(signal.SIGCONT)
     assert f"whether {PEER} is confirmed, and started its services here, is not known" in line
     assert "openha fence status" in line
-    until(lambda: alone.quick("openha fence status"), lambda done: done.returncode == 1, "it runs again")
+    until(
+        lambda: alone.quick("openha fence status"),
+        lambda done: done.returncode == 1,
+        "it runs again",
+    )
     assert "confirmed out" not in alone.quick("openha fence status").stdout
     assert alone.state("web") == "STOPPED"
 
@@ -133,22 +184,41 @@ def test_node_that_can_open_no_link_says_how_it_can_be_confirmed(cluster_dir: Cl
     """Refused, with what is wrong with each link, what to correct, and how to do without."""
     check = cluster_dir.script("fence", "exit 0")
     monitor = cluster_dir.path("conf/monitor")
-    monitor.write_text("".join(f"{node}\tunicast\tnosuch0\t127.0.0.1\t{port}\t2\n" for node, port in ((HERE, 5), (PEER, 6))))
+    monitor.write_text(
+        "".join(
+            f"{node}\tunicast\tnosuch0\t127.0.0.1\t{port}\t2\n"
+            for node, port in ((HERE, 5), (PEER, 6))
+        )
+    )
     cluster_dir.ok(f"service -a web {cluster_dir.script('web.sh', 'exit 0')} {HERE} {PEER} {check}")
     cluster_dir.ok("ezha start")
-    until(lambda: cluster_dir.quick("hb -s -v").stdout, lambda text: "no link of this node could be opened" in text, "deaf")
+    until(
+        lambda: cluster_dir.quick("hb -s -v").stdout,
+        lambda text: "no link of this node could be opened" in text,
+        "deaf",
+    )
     line = cluster_dir.fails(f"openha fence confirm {PEER}", 5)
     assert "no link of this node could be opened yet" in line and "nosuch0" in line
     assert f"correct {monitor}" in line and "force-start" in line
 
 
 def test_plan_of_a_generated_script_is_shown_in_the_order_of_its_levels(tmp_path: Path) -> None:
-    """By level, whatever the order of the file; a script of one's own has none, and what is wrong is said with its line."""
+    """By level, whatever the order of the file.
+
+    A script of one's own has none, and what is wrong is said with its line.
+    """
     file, check = tmp_path / "web.env", str(tmp_path / "web.stonith")
     assert plan_of(check) == plan_of("/usr/local/sbin/fence") == ""
     callout = "type = callout\ncmd = /bin/fence\n"
-    file.write_text(f"[stonith#1]\nlevel = 2\n{callout}[stonith#2]\n{callout}status_cmd = /bin/ask\n[stonith#3]\n{callout}")
-    assert plan_of(check) == "level 1: stonith#2 (then asked whether it is off) and stonith#3; if that fails, level 2: stonith#1"
+    file.write_text(
+        f"[stonith#1]\nlevel = 2\n{callout}[stonith#2]\n{callout}status_cmd ="
+        f" /bin/ask\n[stonith#3]\n{callout}"
+    )
+    assert (
+        plan_of(check)
+        == "level 1: stonith#2 (then asked whether it is off) and stonith#3; if that fails, level"
+        " 2: stonith#1"
+    )
     file.write_text("[fs#1]\ntype = ext4\n")
     assert plan_of(check) == f"no [stonith#N] section in {file}: it fences nothing and fails"
     file.write_text(f"[stonith#1]\nlevel = first\n{callout}")

@@ -16,7 +16,7 @@ from opensvc_openha.system import clock
 from tests.cluster_dir import HERE, PEER, ClusterDir
 
 
-def section(text: str, title: str) -> "list[str]":
+def section(text: str, title: str) -> list[str]:
     """Lines of one part of `openha why`."""
     lines = text.splitlines()
     begin = lines.index(title) + 1
@@ -25,7 +25,9 @@ def section(text: str, title: str) -> "list[str]":
 
 
 def why(cluster: ClusterDir, needle: str = "", service: str = "registry") -> str:
-    """`openha why`, once it contains something: the history is written a moment after the decision."""
+    """`openha why`, once it contains something: the history is written a moment after the
+    decision.
+    """
     cluster.wait(lambda: needle in cluster.ok(f"openha why {service}"), needle)
     return cluster.ok(f"openha why {service}")
 
@@ -35,34 +37,64 @@ def fill(cluster: ClusterDir, count: int) -> None:
     cluster.path("services/.proc").mkdir(parents=True, exist_ok=True)
     file = HistoryFile(str(cluster.path("services/.proc/history.sqlite")), "m")
     now = clock.wall()
-    file.append([Entry(now - 10 * (count - number), 10.0 * number, EntryKind.SERVICE, "registry", "A", "B", f"operator: {number}")
-                 for number in range(count)], 1_000)
+    file.append(
+        [
+            Entry(
+                now - 10 * (count - number),
+                10.0 * number,
+                EntryKind.SERVICE,
+                "registry",
+                "A",
+                "B",
+                f"operator: {number}",
+            )
+            for number in range(count)
+        ],
+        1_000,
+    )
     file.close()
 
 
 def test_takeover_is_explained_while_it_waits_and_when_it_is_done(cluster_dir: ClusterDir) -> None:
-    """The peer is silent: what it waits for; then silence, links, own lateness, delay and scripts, each with its time."""
-    cluster_dir.add("registry", 'case $1 in start) sleep 0.4;; esac', check=cluster_dir.script("check.sh", "sleep 0.2"))
+    """The peer is silent: what it waits for.
+
+    Then silence, links, own lateness, delay and scripts, each with its time.
+    """
+    cluster_dir.add(
+        "registry",
+        "case $1 in start) sleep 0.4;; esac",
+        check=cluster_dir.script("check.sh", "sleep 0.2"),
+    )
     cluster_dir.ok("ezha start")
     cluster_dir.ok("service -A registry unfreeze")
     cluster_dir.wait_state("registry", "START_READY")
     text = why(cluster_dir, "START_READY: peer is silent")
     assert text.startswith(f"registry: START_READY on {HERE}, its primary since ")
-    assert section(text, "Waits for") == ["peer is silent: start-ready delay (5 s where the peer is silent)"]
-    assert section(text, "What to do")[0] == "to prevent the start: $EZ_BIN/service -A registry freeze-stop"
+    assert section(text, "Waits for") == [
+        "peer is silent: start-ready delay (5 s where the peer is silent)"
+    ]
+    assert (
+        section(text, "What to do")[0]
+        == "to prevent the start: $EZ_BIN/service -A registry freeze-stop"
+    )
     cluster_dir.wait_state("registry", "STARTED")
     text = why(cluster_dir, "STARTING -> STARTED")
     way = "\n".join(section(text, "How it came to this"))
     expected = (
-        "command unfreeze for registry: by root", "FROZEN_STOP -> STOPPED: operator: unfreeze",
-        "STOPPED -> START_READY: peer is silent", "START_READY -> STARTING: peer is silent, check-up script",
-        "check-up script of registry: ok after", "start script of registry: ok after",
+        "command unfreeze for registry: by root",
+        "FROZEN_STOP -> STOPPED: operator: unfreeze",
+        "STOPPED -> START_READY: peer is silent",
+        "START_READY -> STARTING: peer is silent, check-up script",
+        "check-up script of registry: ok after",
+        "start script of registry: ok after",
         "STARTING -> STARTED: start script succeeded",
     )
     places = [way.find(piece) for piece in expected]
     assert -1 not in places and places == sorted(places), way
     # The verdict on the peer and the command come from two sides: either may be first.
-    assert -1 < way.find(f"peer {PEER}: UNHEARD -> SILENT") < way.find("STOPPED -> START_READY"), way
+    assert -1 < way.find(f"peer {PEER}: UNHEARD -> SILENT") < way.find("STOPPED -> START_READY"), (
+        way
+    )
     took = [float(number) for number in re.findall(r"(?:ok after|lasted) (\d+\.\d\d) s", way)]
     assert took[1] >= 5.0 and took[2] >= 0.2 and took[3] >= 0.4 and took[4] >= took[2] + took[3]
     seen = [line for line in text.splitlines() if "timeout 2 s" in line]
@@ -74,11 +106,17 @@ def test_takeover_is_explained_while_it_waits_and_when_it_is_done(cluster_dir: C
 
 
 def test_dead_daemon_is_no_reason_to_say_nothing(cluster_dir: ClusterDir) -> None:
-    """kill -9, then why: how it ended, what was known, what to do; after the next start the way is still told."""
+    """kill -9, then why: how it ended, what was known, what to do.
+
+    After the next start the way is still told.
+    """
     cluster_dir.add("registry", "echo up")
     cluster_dir.ok("ezha start")
     cluster_dir.ok("service -A registry force-start")
-    cluster_dir.wait(lambda: "operator: force-start" in cluster_dir.ok("openha history registry"), "it is in the history")
+    cluster_dir.wait(
+        lambda: "operator: force-start" in cluster_dir.ok("openha history registry"),
+        "it is in the history",
+    )
     cluster_dir.kill()
     text = cluster_dir.ok("openha why registry")
     assert text.startswith(f"registry: STARTED on {HERE}, its primary since ")
@@ -94,11 +132,16 @@ def test_dead_daemon_is_no_reason_to_say_nothing(cluster_dir: ClusterDir) -> Non
 
 
 def test_history_survives_a_reboot_and_tells_it(cluster_dir: ClusterDir) -> None:
-    """The machine's life is another one at the next start: STOPPED since the machine was started, and what was before."""
+    """The machine's life is another one at the next start: STOPPED since the machine was started,
+    and what was before.
+    """
     cluster_dir.add("registry")
     cluster_dir.ok("ezha start")
     cluster_dir.ok("service -A registry force-start")
-    cluster_dir.wait(lambda: "operator: force-start" in cluster_dir.ok("openha history registry"), "it is in the history")
+    cluster_dir.wait(
+        lambda: "operator: force-start" in cluster_dir.ok("openha history registry"),
+        "it is in the history",
+    )
     cluster_dir.kill()
     cluster_dir.path("services/.proc/boot").write_text("7 another-life:1\n")
     cluster_dir.ok("ezha start")
@@ -107,31 +150,49 @@ def test_history_survives_a_reboot_and_tells_it(cluster_dir: ClusterDir) -> None
     assert "operator: force-start" in cluster_dir.ok("openha history registry")
 
 
-def test_commands_are_in_the_history_with_who_gave_them_and_refusals_with_their_reason(cluster_dir: ClusterDir) -> None:
-    """A refused stop, a freeze of all services, an end of the daemon: who, when, and what came of it."""
+def test_commands_are_in_the_history_with_who_gave_them_and_refusals_with_their_reason(
+    cluster_dir: ClusterDir,
+) -> None:
+    """A refused stop, a freeze of all services, an end of the daemon: who, when, and what came of
+    it.
+    """
     cluster_dir.add("registry")
     cluster_dir.ok("ezha start")
     cluster_dir.fails("service -A registry stop", 5)
     cluster_dir.ok("service -A force-start")
     cluster_dir.ok("ezha stop")
     text = cluster_dir.ok("openha history")
-    for piece in ("command stop for registry: by root", "command stop REFUSED for registry: we are FROZEN_STOP, the peer is",
-                  "command force-start: by root", "command stop of this node: by root", "nmond ENDED: orderly",
-                  "stop script of registry: ok after", "STOPPING -> STOPPED: stop script succeeded"):
+    for piece in (
+        "command stop for registry: by root",
+        "command stop REFUSED for registry: we are FROZEN_STOP, the peer is",
+        "command force-start: by root",
+        "command stop of this node: by root",
+        "nmond ENDED: orderly",
+        "stop script of registry: ok after",
+        "STOPPING -> STOPPED: stop script succeeded",
+    ):
         assert piece in text, piece
     assert cluster_dir.ok("openha history registry").count("nmond") == 0
 
 
 def test_failed_start_tells_what_the_script_said_and_what_to_do(cluster_dir: ClusterDir) -> None:
     """START_FAILED: exit code and last words of the script, its log, and the way out."""
-    cluster_dir.add("registry", "case $1 in start) echo no such volume: vgregistry; exit 5;; esac", check="/bin/true")
+    cluster_dir.add(
+        "registry",
+        "case $1 in start) echo no such volume: vgregistry; exit 5;; esac",
+        check="/bin/true",
+    )
     cluster_dir.ok("ezha start")
     cluster_dir.ok("service -A registry unfreeze")
     cluster_dir.wait_state("registry", "START_FAILED")
     text = why(cluster_dir, "STARTING -> START_FAILED")
     assert "exited with 5 (no such volume: vgregistry)" in section(text, "Why")[0]
     advice = "\n".join(section(text, "What to do"))
-    assert "log/registry.log" in advice and "service -A registry freeze-stop" in advice and "configure fencing" in advice
+    assert (
+        "log/registry.log" in advice
+        and "service -A registry freeze-stop" in advice
+        and "configure fencing" in advice
+    )
     assert "NOTHING is proved" in text
 
 
@@ -142,9 +203,19 @@ def test_json_holds_what_the_text_holds(cluster_dir: ClusterDir) -> None:
     cluster_dir.ok("service -A registry force-start")
     why(cluster_dir, "operator: force-start")
     told = json.loads(cluster_dir.ok("openha why registry --json"))
-    assert (told["state"], told["role"], told["rule"]) == ("STARTED", "primary", "FROZEN_STOP, force-start -> STARTED")
-    assert [step["new"] for step in told["steps"] if step["kind"] in ("command", "service")] == ["force-start", "STARTED"]
-    assert {link["link_id"].split()[0] for link in told["decision"]["sight"]["links"]} == {"unicast", "dio"}
+    assert (told["state"], told["role"], told["rule"]) == (
+        "STARTED",
+        "primary",
+        "FROZEN_STOP, force-start -> STARTED",
+    )
+    assert [step["new"] for step in told["steps"] if step["kind"] in ("command", "service")] == [
+        "force-start",
+        "STARTED",
+    ]
+    assert {link["link_id"].split()[0] for link in told["decision"]["sight"]["links"]} == {
+        "unicast",
+        "dio",
+    }
     listed = json.loads(cluster_dir.ok("openha history --json -n 3"))
     assert len(listed) == 3 and listed[-1]["at"] >= listed[0]["at"]
 
@@ -169,11 +240,18 @@ def test_history_before_the_first_start_says_where_it_will_be(cluster_dir: Clust
     cluster_dir.add("registry")
     assert "there is no history yet" in cluster_dir.fails("openha history", 7)
     done = cluster_dir.run("openha why registry")
-    assert done.returncode == 0 and "start the daemon: $EZ/ezha start" in done.stdout and "no history yet" in done.stderr
+    assert (
+        done.returncode == 0
+        and "start the daemon: $EZ/ezha start" in done.stdout
+        and "no history yet" in done.stderr
+    )
 
 
 def test_since_and_number_select(cluster_dir: ClusterDir) -> None:
-    """Entries from before are left out; -n 0 gives all, the newest 50 are the default, and --since has no such limit."""
+    """Entries from before are left out.
+
+    -n 0 gives all, the newest 50 are the default, and --since has no such limit.
+    """
     cluster_dir.add("registry")
     fill(cluster_dir, 70)
     assert len(cluster_dir.ok("openha history").splitlines()) == 50
@@ -183,7 +261,10 @@ def test_since_and_number_select(cluster_dir: ClusterDir) -> None:
     assert cluster_dir.ok("openha history registry --since 0s") == ""
 
 
-@pytest.mark.parametrize("text", ["2014-06-19", "2014-06-19 09:31", "2014-06-19T09:31:57", "09:31", "23:59:59", "3d", "90s"])
+@pytest.mark.parametrize(
+    "text",
+    ["2014-06-19", "2014-06-19 09:31", "2014-06-19T09:31:57", "09:31", "23:59:59", "3d", "90s"],
+)
 def test_instants_an_operator_types_are_understood(text: str) -> None:
     """Each form gives an instant, and those that name one give it back."""
     instant = clock.read_stamp(text)
@@ -193,12 +274,18 @@ def test_instants_an_operator_types_are_understood(text: str) -> None:
 
 @pytest.mark.parametrize("own", list(ServiceState))
 @pytest.mark.parametrize("peer", list(ServiceState))
-def test_every_state_has_something_it_waits_for_and_something_to_do(own: ServiceState, peer: ServiceState) -> None:
+def test_every_state_has_something_it_waits_for_and_something_to_do(
+    own: ServiceState, peer: ServiceState
+) -> None:
     """Whatever both nodes say, the explanation is not empty."""
     spec = ServiceSpec("registry", "/etc/registry", "deb1", "deb2", "/opt/fence")
     svc = ServiceStatus("registry", "deb1", "deb2", own, peer, own, peer, "a reason", 1.0)
     status = NodeStatus("deb1", "deb2", 1, PeerStanding.LIVE, "heard", (), (svc,))
-    told = explain(Facts("registry", "deb1", "deb2", spec, (), (), status, "", "", "", "/log/registry.log", 5.0))
+    told = explain(
+        Facts(
+            "registry", "deb1", "deb2", spec, (), (), status, "", "", "", "/log/registry.log", 5.0
+        )
+    )
     if own is not ServiceState.FORCE_STOP:
         assert told.waits_for and told.advice
     assert told.state == own.name and told.reason == "a reason"

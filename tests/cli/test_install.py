@@ -10,17 +10,24 @@ from pathlib import Path
 from opensvc_openha.formats.layout import agent_layout, fhs_layout, find_layout, tree_layout
 
 
-def _install(*options: str) -> "subprocess.CompletedProcess[str]":
+def _install(*options: str) -> subprocess.CompletedProcess[str]:
     env = {key: value for key, value in os.environ.items() if not key.startswith(("EZ", "OSVC"))}
-    return subprocess.run([sys.executable, "-m", "opensvc_openha", "install", *options], capture_output=True, text=True, env=env)
+    return subprocess.run(
+        [sys.executable, "-m", "opensvc_openha", "install", *options],
+        capture_output=True,
+        text=True,
+        env=env,
+    )
 
 
-def _run(*command: str) -> "subprocess.CompletedProcess[str]":
+def _run(*command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, env={"PATH": "/usr/bin:/bin"})
 
 
 def test_everything_stays_below_a_prefix(tmp_path: Path) -> None:
-    """With --prefix the embedded agent goes there too, and its commands find their directories by themselves."""
+    """With --prefix the embedded agent goes there too, and its commands find their directories by
+    themselves.
+    """
     done = _install("--prefix", str(tmp_path / "ez"), "--embedded-agent")
     assert done.returncode == 0, done.stderr
     etc = tmp_path / "ez/etc/opensvc"
@@ -41,11 +48,14 @@ def test_fhs_layout_works_with_its_own_command(tmp_path: Path) -> None:
 
 
 def test_functions_of_env_sh_work_in_a_plain_shell(tmp_path: Path) -> None:
-    """Sourced from `sh`: the variables point below the prefix and the functions say what they ask."""
+    """Sourced from `sh`: the variables point below the prefix and the functions say what they
+    ask.
+    """
     _install("--prefix", str(tmp_path))
     shown = _run("sh", "-c", f". {tmp_path}/env.sh; echo $EZ $EZ_SERVICES; ez_svc_status")
     assert shown.stdout.splitlines() == [
-        f"{tmp_path} {tmp_path}/conf/services", f"=> Querying OpenHA services status [{tmp_path}/bin/service -s -c]"
+        f"{tmp_path} {tmp_path}/conf/services",
+        f"=> Querying OpenHA services status [{tmp_path}/bin/service -s -c]",
     ]
     assert shown.returncode == 4 and "nmond is not running" in shown.stderr
 
@@ -60,7 +70,9 @@ def test_foreign_command_is_not_replaced(tmp_path: Path) -> None:
 
 
 def test_command_is_on_the_path_for_those_who_source_nothing(tmp_path: Path) -> None:
-    """sudo, watch and cron know no shell function: /usr/local/bin/openha finds its installation without any variable."""
+    """sudo, watch and cron know no shell function: /usr/local/bin/openha finds its installation
+    without any variable.
+    """
     done = _install("--root", str(tmp_path))
     assert f"Command {tmp_path}/usr/local/bin/openha\n" in done.stdout
     shown = _run("env", "-i", f"PATH={tmp_path}/usr/local/bin:/usr/bin:/bin", "openha", "start")
@@ -93,7 +105,8 @@ def test_directory_that_cannot_be_made_is_told(tmp_path: Path) -> None:
 
 def test_layout_in_force_is_found_by_variables_then_by_what_is_there() -> None:
     """EZ wins; then the tree, then FHS; with neither there it is the tree, as the tutorial says."""
-    def find(env: "dict[str, str]", *there: str) -> str:
+
+    def find(env: dict[str, str], *there: str) -> str:
         return find_layout(env, lambda path: path in there).monitor_file
 
     assert find({"EZ": "/srv/ez/"}) == "/srv/ez/conf/monitor"
@@ -117,7 +130,10 @@ def _key(root: Path) -> Path:
 
 
 def test_node_gets_a_heartbeat_key_and_is_told_how_to_share_it(tmp_path: Path) -> None:
-    """Mode 0600, named with the command that brings it to the other node; a second installation leaves it as it is."""
+    """Mode 0600, named with the command that brings it to the other node.
+
+    A second installation leaves it as it is.
+    """
     done = _install("--prefix", str(tmp_path))
     assert os.stat(_key(tmp_path)).st_mode & 0o777 == 0o600
     assert f"ssh OTHER_NODE {tmp_path}/bin/openha key install - < {_key(tmp_path)}" in done.stdout
@@ -127,10 +143,15 @@ def test_node_gets_a_heartbeat_key_and_is_told_how_to_share_it(tmp_path: Path) -
 
 
 def test_no_key_is_made_where_there_must_be_none(tmp_path: Path) -> None:
-    """On request, in an image, with authentication off, with a C OpenHA as the peer, and where one was in use and is gone."""
+    """On request, in an image, with authentication off, with a C OpenHA as the peer, and where one
+    was in use and is gone.
+    """
     _install("--prefix", str(tmp_path / "asked"), "--no-key")
     _install("--layout", "fhs", "--root", str(tmp_path / "image"))
-    assert not _key(tmp_path / "asked").exists() and not (tmp_path / "image/etc/openha/openha.key").exists()
+    assert (
+        not _key(tmp_path / "asked").exists()
+        and not (tmp_path / "image/etc/openha/openha.key").exists()
+    )
     for name, text in (("off", "authentication = off"), ("old", "wire = legacy")):
         root = tmp_path / name
         (root / "conf").mkdir(parents=True)
@@ -151,14 +172,34 @@ def test_broken_options_do_not_keep_a_node_from_being_installed(tmp_path: Path) 
 
 
 def test_first_link_of_a_node_comes_with_a_key(tmp_path: Path) -> None:
-    """`hb -a` on a node without links makes one, unless it is told not to, and later links do not."""
+    """`hb -a` on a node without links makes one, unless it is told not to, and later links do
+    not.
+    """
     _install("--prefix", str(tmp_path), "--no-key")
     here = os.uname().nodename
     (tmp_path / "conf/nodes").write_text(f"{here}\npeer.opensvc.com\n")
-    add = (str(tmp_path / "bin/hb"), "-a", "-n", here, "-t", "net", "-i", "lo", "-p", "5010", "-T", "10", "-d")
+    add = (
+        str(tmp_path / "bin/hb"),
+        "-a",
+        "-n",
+        here,
+        "-t",
+        "net",
+        "-i",
+        "lo",
+        "-p",
+        "5010",
+        "-T",
+        "10",
+        "-d",
+    )
     done = _run(*add, "239.131.50.10", "--no-key")
     assert (done.returncode, done.stdout) == (0, "heartbeat added.\n"), done
-    assert _run(*add, "239.131.50.11").stdout == "heartbeat added.\n" and not _key(tmp_path).exists()
+    assert (
+        _run(*add, "239.131.50.11").stdout == "heartbeat added.\n" and not _key(tmp_path).exists()
+    )
     (tmp_path / "conf/monitor").write_text("# none yet\n")
     done = _run(*add, "239.131.50.12")
-    assert done.stdout.startswith("heartbeat added.\nHeartbeat key ") and _key(tmp_path).exists(), done
+    assert done.stdout.startswith("heartbeat added.\nHeartbeat key ") and _key(tmp_path).exists(), (
+        done
+    )

@@ -1,4 +1,7 @@
-"""`openha key` and its daemon: from no key to a rotated one, without a lost beat; and what is refused on the way."""
+"""`openha key` and its daemon: from no key to a rotated one, without a lost beat.
+
+And what is refused on the way.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import fcntl
 import json
 import os
 import subprocess
-from typing import Iterator
+from collections.abc import Iterator
 
 import pytest
 
@@ -30,13 +33,16 @@ def voice(cluster_dir: ClusterDir) -> Iterator[PeerVoice]:
     made.close()
 
 
-def authentication(cluster: ClusterDir) -> "dict[str, object]":
-    found: "dict[str, object]" = json.loads(cluster.ok("hb -s --json"))["authentication"]
+def authentication(cluster: ClusterDir) -> dict[str, object]:
+    found: dict[str, object] = json.loads(cluster.ok("hb -s --json"))["authentication"]
     return found
 
 
 def test_generate_makes_a_secret_and_refuses_to_replace_it(cluster_dir: ClusterDir) -> None:
-    """Mode 0600, its path and what to do next are told, the secret is not; a second time it is refused."""
+    """Mode 0600, its path and what to do next are told, the secret is not.
+
+    A second time it is refused.
+    """
     said = cluster_dir.ok("openha key generate")
     path, ring = cluster_dir.path("conf/openha.key"), ring_of(cluster_dir)
     assert os.stat(path).st_mode & 0o777 == 0o600
@@ -53,9 +59,19 @@ def test_install_takes_a_file_or_standard_input(cluster_dir: ClusterDir) -> None
     assert STRANGE.key_id in cluster_dir.ok(f"openha key install {source}")
     assert ring_of(cluster_dir) == KeyRing(STRANGE)
     openha = str(cluster_dir.path("bin/openha"))
-    done = subprocess.run([openha, "key", "install", "-"], input=source.read_bytes(), capture_output=True, env=cluster_dir.env)
+    done = subprocess.run(
+        [openha, "key", "install", "-"],
+        input=source.read_bytes(),
+        capture_output=True,
+        env=cluster_dir.env,
+    )
     assert (done.returncode, done.stdout[:11], done.stderr) == (0, b"nothing new", b"")
-    done = subprocess.run([openha, "key", "install", "-"], input=b"\x7fELF\0", capture_output=True, env=cluster_dir.env)
+    done = subprocess.run(
+        [openha, "key", "install", "-"],
+        input=b"\x7fELF\0",
+        capture_output=True,
+        env=cluster_dir.env,
+    )
     assert done.returncode == 3 and b"standard input: not a key file" in done.stderr
     assert "cannot read" in cluster_dir.fails("openha key install /nowhere", 7)
 
@@ -75,8 +91,13 @@ def test_rotate_needs_a_key_and_one_rotation_at_a_time(cluster_dir: ClusterDir) 
     assert ring.next is not None and ring.next.key_id in cluster_dir.fails("openha key rotate", 5)
 
 
-def test_open_key_file_stops_the_start_and_is_not_taken_over_by_a_running_daemon(cluster_dir: ClusterDir) -> None:
-    """Mode 0644: `ezha start` and `key status` name chmod 600; a running daemon goes on as before and says it."""
+def test_open_key_file_stops_the_start_and_is_not_taken_over_by_a_running_daemon(
+    cluster_dir: ClusterDir,
+) -> None:
+    """Mode 0644: `ezha start` and `key status` name chmod 600.
+
+    A running daemon goes on as before and says it.
+    """
     cluster_dir.ok("openha key generate")
     path = cluster_dir.path("conf/openha.key")
     path.chmod(0o644)
@@ -85,13 +106,19 @@ def test_open_key_file_stops_the_start_and_is_not_taken_over_by_a_running_daemon
     path.chmod(0o600)
     cluster_dir.ok("ezha start")
     path.chmod(0o640)
-    cluster_dir.wait(lambda: f"chmod 600 {path}" in cluster_dir.ok("hb -s -v"), "the open file is told")
+    cluster_dir.wait(
+        lambda: f"chmod 600 {path}" in cluster_dir.ok("hb -s -v"), "the open file is told"
+    )
     assert authentication(cluster_dir)["sends"] == ring_of(cluster_dir).current.key_id
     path.chmod(0o600)
-    cluster_dir.wait(lambda: "chmod" not in cluster_dir.ok("hb -s -v"), "the closed file is taken over")
+    cluster_dir.wait(
+        lambda: "chmod" not in cluster_dir.ok("hb -s -v"), "the closed file is taken over"
+    )
 
 
-def test_without_a_key_the_start_says_that_nothing_is_authenticated(cluster_dir: ClusterDir) -> None:
+def test_without_a_key_the_start_says_that_nothing_is_authenticated(
+    cluster_dir: ClusterDir,
+) -> None:
     """As in the tutorial, and said: in the log, in `hb -s -v`, in JSON and by `key status`."""
     cluster_dir.ok("ezha start")
     assert "heartbeats are not authenticated" in cluster_dir.log()
@@ -106,19 +133,30 @@ def test_enforced_without_a_key_does_not_start(cluster_dir: ClusterDir) -> None:
     assert "openha key generate" in cluster_dir.fails("ezha start", 3)
 
 
-def test_running_cluster_gets_its_key_and_rotates_it_without_a_lost_beat(cluster_dir: ClusterDir, voice: PeerVoice) -> None:
-    """A live peer all along: no key, the key here, then there, next key here, then there, the old one gone. Never down."""
+def test_running_cluster_gets_its_key_and_rotates_it_without_a_lost_beat(
+    cluster_dir: ClusterDir, voice: PeerVoice
+) -> None:
+    """A live peer all along: no key, the key here, then there, next key here, then there, the old
+    one gone. Never down.
+    """
     cluster_dir.ok("ezha start")
     voice.meet(cluster_dir)
 
     cluster_dir.ok("openha key generate")
     first = ring_of(cluster_dir).current
     voice.talk(cluster_dir, "authentication: permissive")
-    cluster_dir.wait(lambda: (voice.listen(), voice.say(), voice.heard_key)[2] == first.key_id, "this node uses the key")
+    cluster_dir.wait(
+        lambda: (voice.listen(), voice.say(), voice.heard_key)[2] == first.key_id,
+        "this node uses the key",
+    )
     assert "until the peer is heard with a key of ours" in cluster_dir.ok("hb -s -v")
 
     voice.key = first
-    voice.talk(cluster_dir, f"authentication: enforced, this node sends with key {first.key_id}, the peer with {first.key_id}")
+    voice.talk(
+        cluster_dir,
+        f"authentication: enforced, this node sends with key {first.key_id}, the peer with"
+        f" {first.key_id}",
+    )
 
     cluster_dir.ok("openha key rotate")
     second = ring_of(cluster_dir).next
@@ -130,8 +168,13 @@ def test_running_cluster_gets_its_key_and_rotates_it_without_a_lost_beat(cluster
     assert f"does not have the next key {second.key_id}" in cluster_dir.ok("hb -s -v")
 
     voice.key = second
-    voice.talk(cluster_dir, f"this node sends with key {second.key_id}, the peer with {second.key_id}")
-    cluster_dir.wait(lambda: (voice.listen(), voice.say(), ring_of(cluster_dir))[2] == KeyRing(second), "the first key is gone")
+    voice.talk(
+        cluster_dir, f"this node sends with key {second.key_id}, the peer with {second.key_id}"
+    )
+    cluster_dir.wait(
+        lambda: (voice.listen(), voice.say(), ring_of(cluster_dir))[2] == KeyRing(second),
+        "the first key is gone",
+    )
     assert f"current {second.key_id}" in cluster_dir.ok("openha key status")
     assert oct(cluster_dir.path("conf/openha.key").stat().st_mode & 0o777) == "0o600"
     log = cluster_dir.log()
@@ -142,23 +185,33 @@ def test_running_cluster_gets_its_key_and_rotates_it_without_a_lost_beat(cluster
     voice.key = first
     voice.listen()
     voice.say()
-    cluster_dir.wait(lambda: "unknown key" in cluster_dir.ok("hb -s -v"), "the former key is refused")
+    cluster_dir.wait(
+        lambda: "unknown key" in cluster_dir.ok("hb -s -v"), "the former key is refused"
+    )
 
 
 @pytest.mark.parametrize("kind", ["directory", "pipe", "device", "loop"])
-def test_key_file_that_is_no_file_is_told_and_the_daemon_goes_on(cluster_dir: ClusterDir, kind: str) -> None:
-    """A directory, a pipe, /dev/zero, a link to itself in its place: each command says so at once; beats keep the old key."""
+def test_key_file_that_is_no_file_is_told_and_the_daemon_goes_on(
+    cluster_dir: ClusterDir, kind: str
+) -> None:
+    """A directory, a pipe, /dev/zero, a link to itself in its place: each command says so at once;
+    beats keep the old key.
+    """
     cluster_dir.ok("openha key generate")
     cluster_dir.ok("ezha start")
     pid, path = cluster_dir.pid(), cluster_dir.path("conf/openha.key")
     sends = ring_of(cluster_dir).current.key_id
     good = path.rename(path.with_suffix(".kept"))
-    {"directory": path.mkdir, "pipe": lambda: os.mkfifo(path, 0o600), "device": lambda: path.symlink_to("/dev/zero"),
-     "loop": lambda: path.symlink_to(path)}[kind]()
+    {
+        "directory": path.mkdir,
+        "pipe": lambda: os.mkfifo(path, 0o600),
+        "device": lambda: path.symlink_to("/dev/zero"),
+        "loop": lambda: path.symlink_to(path),
+    }[kind]()
     for command in ("openha key status", "openha key rotate"):
         assert str(path) in cluster_dir.fails(command, 7 if kind == "loop" else 3)
 
-    def warnings_about_file() -> "list[str]":
+    def warnings_about_file() -> list[str]:
         lines = cluster_dir.ok("hb -s -v").splitlines()
         # The hint how to copy the key to the peer names the file too.
         return [line for line in lines if str(path) in line and "key install" not in line]
@@ -172,19 +225,27 @@ def test_key_file_that_is_no_file_is_told_and_the_daemon_goes_on(cluster_dir: Cl
 
 
 def test_editor_that_hangs_keeps_nobody_waiting_without_a_limit(cluster_dir: ClusterDir) -> None:
-    """A stopped command holds the lock of the configuration: the next one gives up with the reason, and nothing is written."""
+    """A stopped command holds the lock of the configuration: the next one gives up with the reason,
+    and nothing is written.
+    """
     cluster_dir.ok("openha key generate")
     before = cluster_dir.path("conf/openha.key").read_bytes()
     lock = cluster_dir.path("services/.proc/edit.lock")
     with open(lock, "a", encoding="ascii") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        assert "another command edits the configuration" in cluster_dir.fails("openha key rotate", 7)
+        assert "another command edits the configuration" in cluster_dir.fails(
+            "openha key rotate", 7
+        )
     assert cluster_dir.path("conf/openha.key").read_bytes() == before
     cluster_dir.ok("openha key rotate")
 
 
-def test_key_file_that_vanishes_does_not_open_the_door(cluster_dir: ClusterDir, voice: PeerVoice) -> None:
-    """A key was in use and its file is gone: beats stay authenticated, it is said, and a restart is refused."""
+def test_key_file_that_vanishes_does_not_open_the_door(
+    cluster_dir: ClusterDir, voice: PeerVoice
+) -> None:
+    """A key was in use and its file is gone: beats stay authenticated, it is said, and a restart is
+    refused.
+    """
     cluster_dir.ok("openha key generate")
     cluster_dir.ok("ezha start")
     voice.key = ring_of(cluster_dir).current
@@ -207,8 +268,13 @@ def test_forget_peer_without_a_daemon_resets_the_note(cluster_dir: ClusterDir) -
     assert note.read_text() == f"{key_id} 0 0\n"
 
 
-def test_disk_link_on_someone_elses_data_is_refused_and_forced_once(cluster_dir: ClusterDir) -> None:
-    """`hb -a` on a used device: refused, nothing changed; with --force it is added; `hb --force` alone takes a slot."""
+def test_disk_link_on_someone_elses_data_is_refused_and_forced_once(
+    cluster_dir: ClusterDir,
+) -> None:
+    """`hb -a` on a used device: refused, nothing changed.
+
+    With --force it is added; `hb --force` alone takes a slot.
+    """
     disk = cluster_dir.path("data")
     disk.write_bytes(b"precious " * 3000)
     add = f"hb -a -n {HERE} -t dio -i {disk} -d 0 -T 10"
@@ -221,14 +287,21 @@ def test_disk_link_on_someone_elses_data_is_refused_and_forced_once(cluster_dir:
         monitor.write(f"{HERE} dio {disk} 20 10\n")
     cluster_dir.ok("ezha start")
     slot = f"-n {HERE} -t dio -i {disk} -d 20"
-    cluster_dir.wait(lambda: f"hb --force {slot}" in cluster_dir.ok("hb -s -v"), "the daemon refuses the second slot")
+    cluster_dir.wait(
+        lambda: f"hb --force {slot}" in cluster_dir.ok("hb -s -v"),
+        "the daemon refuses the second slot",
+    )
     assert cluster_dir.ok("hb -s").count(f"dio sender {disk}:0 pid") == 1
     cluster_dir.ok(f"hb --force {slot}")
-    cluster_dir.wait(lambda: f"dio sender {disk}:20 pid" in cluster_dir.ok("hb -s"), "the second slot is used")
+    cluster_dir.wait(
+        lambda: f"dio sender {disk}:20 pid" in cluster_dir.ok("hb -s"), "the second slot is used"
+    )
 
 
 def test_peer_gets_a_word_about_its_missing_key(cluster_dir: ClusterDir, voice: PeerVoice) -> None:
-    """The peer sends under a key that is not here, this node is permissive: live, counted, and the remedy is told."""
+    """The peer sends under a key that is not here, this node is permissive: live, counted, and the
+    remedy is told.
+    """
     cluster_dir.ok("openha key generate")
     cluster_dir.ok("ezha start")
     voice.key = STRANGE
@@ -236,14 +309,23 @@ def test_peer_gets_a_word_about_its_missing_key(cluster_dir: ClusterDir, voice: 
     shown = cluster_dir.ok("hb -s -v")
     assert "unknown key" in shown
     assert f"the peer sends with key {STRANGE.key_id}, which is not here" in shown
-    assert f"ssh {PEER} {cluster_dir.path('bin/openha')} key install - < {cluster_dir.path('conf/openha.key')}" in shown
+    assert (
+        f"ssh {PEER} {cluster_dir.path('bin/openha')} key install - <"
+        f" {cluster_dir.path('conf/openha.key')}" in shown
+    )
     cluster_dir.path("peer.key").write_text(format_keys(KeyRing(STRANGE)))
     cluster_dir.ok(f"openha key install {cluster_dir.path('peer.key')}")
-    voice.talk(cluster_dir, f"this node sends with key {STRANGE.key_id}, the peer with {STRANGE.key_id}")
+    voice.talk(
+        cluster_dir, f"this node sends with key {STRANGE.key_id}, the peer with {STRANGE.key_id}"
+    )
 
 
-def test_refused_beats_are_the_reason_of_the_link_and_a_warning(cluster_dir: ClusterDir, voice: PeerVoice) -> None:
-    """Enforced, and the peer has another key: the link is down, its reason says what comes in, and the remedy is told."""
+def test_refused_beats_are_the_reason_of_the_link_and_a_warning(
+    cluster_dir: ClusterDir, voice: PeerVoice
+) -> None:
+    """Enforced, and the peer has another key: the link is down, its reason says what comes in, and
+    the remedy is told.
+    """
     cluster_dir.ok("openha key generate")
     cluster_dir.path("conf/openha.conf").write_text("[heartbeat]\nauthentication = enforced\n")
     cluster_dir.ok("ezha start")

@@ -19,10 +19,19 @@ SLOW = "case $1 in stop) touch $0.stopping; while [ ! -e $0.go ]; do sleep 0.05;
 
 
 def _interrupt(cluster_dir: ClusterDir, command: str, program: str) -> str:
-    """Ctrl-C once the stop script runs; what the command printed on stderr. It must end with 130."""
+    """Ctrl-C once the stop script runs; what the command printed on stderr.
+
+    It must end with 130.
+    """
     words = [str(cluster_dir.path(program)), *command.split()]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=cluster_dir.env,
-                          stdin=subprocess.DEVNULL) as process:
+    with subprocess.Popen(
+        words,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=cluster_dir.env,
+        stdin=subprocess.DEVNULL,
+    ) as process:
         cluster_dir.wait(cluster_dir.path("registry.sh.stopping").exists, "the stop script runs")
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=30)
@@ -31,12 +40,16 @@ def _interrupt(cluster_dir: ClusterDir, command: str, program: str) -> str:
 
 
 def test_interrupted_action_says_what_goes_on(cluster_dir: ClusterDir) -> None:
-    """Ctrl-C during `service -A registry stop`: the command ends, and says that the stop does not."""
+    """Ctrl-C during `service -A registry stop`: the command ends, and says that the stop does
+    not.
+    """
     cluster_dir.add("registry", SLOW)
     cluster_dir.ok("ezha start")
     cluster_dir.ok("service -A registry force-start")
     errors = _interrupt(cluster_dir, "-A registry stop", "bin/service")
-    assert errors == "interrupted: what the node daemon was asked for goes on, see `service -s -c`\n"
+    assert (
+        errors == "interrupted: what the node daemon was asked for goes on, see `service -s -c`\n"
+    )
     assert cluster_dir.state("registry") == "STOPPING"
     cluster_dir.path("registry.sh.go").touch()
     cluster_dir.wait_state("registry", "STOPPED")
@@ -59,15 +72,23 @@ def test_resource_monitor_is_named_where_it_acted(cluster_dir: ClusterDir) -> No
     cluster_dir.ok("ezha start")
     cluster_dir.ok("service -A registry force-start")
     layout = tree_layout(str(cluster_dir.root))
-    assert [answer.is_ok for answer in client.act(layout, Command.FREEZE_STOP, ["registry"], BY_MONITOR)][-1]
+    assert [
+        answer.is_ok for answer in client.act(layout, Command.FREEZE_STOP, ["registry"], BY_MONITOR)
+    ][-1]
     cluster_dir.wait_state("registry", "FROZEN_STOP")
     assert "STARTED -> STOPPING: resource monitor: freeze-stop" in cluster_dir.log()
     # The history is written in batches, soon after the change.
-    cluster_dir.wait(lambda: "resource monitor: freeze-stop" in cluster_dir.ok("openha why registry"), "why names it")
+    cluster_dir.wait(
+        lambda: "resource monitor: freeze-stop" in cluster_dir.ok("openha why registry"),
+        "why names it",
+    )
     assert "operator: freeze-stop" not in cluster_dir.ok("openha why registry")
     assert "by resource monitor, root (" in cluster_dir.ok("openha history registry")
     cluster_dir.ok("service -A registry unfreeze")
-    cluster_dir.wait(lambda: "operator: unfreeze" in cluster_dir.ok("openha history registry"), "the unfreeze is kept")
+    cluster_dir.wait(
+        lambda: "operator: unfreeze" in cluster_dir.ok("openha history registry"),
+        "the unfreeze is kept",
+    )
 
 
 def test_restart_of_the_peers_daemon_is_in_log_and_history(cluster_dir: ClusterDir) -> None:
@@ -95,14 +116,27 @@ def test_restart_of_the_peers_daemon_is_in_log_and_history(cluster_dir: ClusterD
 def test_directory_of_the_environment_that_is_not_there_is_named(cluster_dir: ClusterDir) -> None:
     """EZ=/nonexistent is a mistake in the environment, not a daemon that does not run."""
     cluster_dir.env["EZ"] = "/nonexistent"
-    for command in ("service -s", "hb -s", "ezha start", "ezha status", "openha why registry", "openha ps"):
-        assert cluster_dir.fails(command, 3).startswith("EZ=/nonexistent: there is no such directory: unset EZ")
+    for command in (
+        "service -s",
+        "hb -s",
+        "ezha start",
+        "ezha status",
+        "openha why registry",
+        "openha ps",
+    ):
+        assert cluster_dir.fails(command, 3).startswith(
+            "EZ=/nonexistent: there is no such directory: unset EZ"
+        )
 
 
 @pytest.mark.parametrize("where", ["-d 5", "-d 15", "-d 10"])
 @pytest.mark.parametrize("how", ["--force", "-a --force -T 5"])
-def test_slot_within_a_configured_one_is_not_taken(cluster_dir: ClusterDir, where: str, how: str) -> None:
-    """`hb --force` at an offset in, or reaching into, another link's slot: 5 or 3, and the device is untouched."""
+def test_slot_within_a_configured_one_is_not_taken(
+    cluster_dir: ClusterDir, where: str, how: str
+) -> None:
+    """`hb --force` at an offset in, or reaching into, another link's slot: 5 or 3, and the device
+    is untouched.
+    """
     disk = Path(cluster_dir.root / "disk")
     before, monitor = disk.read_bytes(), cluster_dir.path("conf/monitor").read_text()
     done = cluster_dir.run(f"hb {how} -n {HERE} -t dio -i {disk} {where}")
@@ -110,25 +144,41 @@ def test_slot_within_a_configured_one_is_not_taken(cluster_dir: ClusterDir, wher
     assert disk.read_bytes() == before and cluster_dir.path("conf/monitor").read_text() == monitor
     link = cluster_dir.root / "same-disk"
     link.symlink_to(disk)
-    assert "reaches into it" in cluster_dir.fails(f"hb --force -n {HERE} -t dio -i {link} {where}", 5)
+    assert "reaches into it" in cluster_dir.fails(
+        f"hb --force -n {HERE} -t dio -i {link} {where}", 5
+    )
     assert disk.read_bytes() == before
 
 
 def test_own_configured_slot_and_a_free_one_can_be_taken(cluster_dir: ClusterDir) -> None:
     """What `hb --force` is for, and a place behind all that is configured."""
     for offset in ("0", "20"):
-        assert "taken" in cluster_dir.ok(f"hb --force -n {HERE} -t dio -i {cluster_dir.root}/disk -d {offset}")
+        assert "taken" in cluster_dir.ok(
+            f"hb --force -n {HERE} -t dio -i {cluster_dir.root}/disk -d {offset}"
+        )
 
 
 def test_ps_explains_its_numbers(cluster_dir: ClusterDir) -> None:
-    """On a terminal a line below the table, and always in its help; to a pipe the table alone, as in the tutorial."""
-    assert "A signal to any of these numbers is one to the whole daemon" in cluster_dir.ok("openha ps --help")
+    """On a terminal a line below the table, and always in its help.
+
+    To a pipe the table alone, as in the tutorial.
+    """
+    assert "A signal to any of these numbers is one to the whole daemon" in cluster_dir.ok(
+        "openha ps --help"
+    )
     cluster_dir.ok("ezha start")
     cluster_dir.ok("openha ps")
     terminal, inner = os.openpty()
     try:
-        done = subprocess.run([str(cluster_dir.path("bin/openha")), "ps"], stdout=inner, stderr=subprocess.PIPE, text=True,
-                              env=cluster_dir.env, timeout=30, check=False)
+        done = subprocess.run(
+            [str(cluster_dir.path("bin/openha")), "ps"],
+            stdout=inner,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=cluster_dir.env,
+            timeout=30,
+            check=False,
+        )
     finally:
         os.close(inner)
         os.close(terminal)
@@ -136,12 +186,18 @@ def test_ps_explains_its_numbers(cluster_dir: ClusterDir) -> None:
 
 
 def test_control_characters_are_shown_as_escapes(cluster_dir: ClusterDir) -> None:
-    """A script prints an escape sequence, and a word on the command line has one: neither reaches the terminal."""
+    """A script prints an escape sequence, and a word on the command line has one: neither reaches
+    the terminal.
+    """
     cluster_dir.add("registry", "case $1 in stop) printf 'red \\033[31m\\a\\n'; exit 1;; esac")
     cluster_dir.ok("ezha start")
     cluster_dir.ok("service -A registry force-start")
     cluster_dir.run("service -A registry stop")
-    for shown in (cluster_dir.ok("service -s -v"), cluster_dir.log(), cluster_dir.ok("openha why registry")):
+    for shown in (
+        cluster_dir.ok("service -s -v"),
+        cluster_dir.log(),
+        cluster_dir.ok("openha why registry"),
+    ):
         assert "\x1b" not in shown and "\x07" not in shown
         assert "red \\e[31m" in shown
     assert "\\e[31m" in cluster_dir.fails("service -i \x1b[31m", 3)
@@ -152,13 +208,18 @@ def test_control_characters_are_shown_as_escapes(cluster_dir: ClusterDir) -> Non
     [
         ("#!/bin/sh\r", "has the line ends of DOS (CR LF)"),
         ("#!/usr/bin/env sh\r", "has the line ends of DOS (CR LF)"),
-        ("#!/no/such/interpreter", "names the interpreter /no/such/interpreter in its first line, which does not exist"),
+        (
+            "#!/no/such/interpreter",
+            "names the interpreter /no/such/interpreter in its first line, which does not exist",
+        ),
     ],
 )
 def test_script_that_cannot_be_run_is_told_with_what_is_wrong_with_it(
     cluster_dir: ClusterDir, first_line: str, said: str
 ) -> None:
-    """Edited on another system after it was added: the failed stop, status and log name the cause, and `service -a` does."""
+    """Edited on another system after it was added: the failed stop, status and log name the cause,
+    and `service -a` does.
+    """
     cluster_dir.add("registry")
     cluster_dir.ok("ezha start")
     cluster_dir.ok("service -A registry force-start")

@@ -1,11 +1,13 @@
-"""What the package creates has the same rights under any umask, and what older versions left open is closed."""
+"""What the package creates has the same rights under any umask, and what older versions left open
+is closed.
+"""
 
 from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Iterator
 
 import pytest
 
@@ -22,8 +24,10 @@ def umask(request: pytest.FixtureRequest) -> Iterator[int]:
     os.umask(former)
 
 
-def wrong_modes(root: Path, expected: "dict[str, int]") -> "dict[str, str]":
-    """Everything below a directory that has other rights than it should, by its name or the end of it."""
+def wrong_modes(root: Path, expected: dict[str, int]) -> dict[str, str]:
+    """Everything below a directory that has other rights than it should, by its name or the end of
+    it.
+    """
     wrong = {}
     for path in [*root.rglob("*")]:
         mode = path.lstat().st_mode
@@ -37,7 +41,9 @@ def wrong_modes(root: Path, expected: "dict[str, int]") -> "dict[str, str]":
 
 
 def test_cluster_directory_has_its_modes_under_any_umask(tmp_path: Path, umask: int) -> None:
-    """Installed, used and stopped: directories 0755, locks and keys 0600, logs and history 0640, the socket for all."""
+    """Installed, used and stopped: directories 0755, locks and keys 0600, logs and history 0640,
+    the socket for all.
+    """
     cluster = ClusterDir(tmp_path / "cluster")
     try:
         cluster.add("registry", 'echo "as $1"')
@@ -46,20 +52,49 @@ def test_cluster_directory_has_its_modes_under_any_umask(tmp_path: Path, umask: 
         cluster.ok("service -A registry force-start")
         cluster.run("service -A registry stop")
         cluster.wait(lambda: "registry" in cluster.ok("openha history"), "an entry")
-        for path in (*cluster.root.glob("*.sh"), *cluster.root.glob("*.calls"), cluster.root / "disk",
-                     *(cluster.path(f"conf/{name}") for name in ("nodes", "monitor"))):
-            path.chmod(FILE)  # The test's own files; conf/nodes and conf/monitor exist before they are written.
-        expected = {".lock": 0o600, "openha.key": 0o600, ".log": 0o640, "history.sqlite": 0o640, "nmond.sock": 0o666}
+        for path in (
+            *cluster.root.glob("*.sh"),
+            *cluster.root.glob("*.calls"),
+            cluster.root / "disk",
+            *(cluster.path(f"conf/{name}") for name in ("nodes", "monitor")),
+        ):
+            path.chmod(
+                FILE
+            )  # The test's own files; conf/nodes and conf/monitor exist before they are written.
+        expected = {
+            ".lock": 0o600,
+            "openha.key": 0o600,
+            ".log": 0o640,
+            "history.sqlite": 0o640,
+            "nmond.sock": 0o666,
+        }
         assert wrong_modes(cluster.root, expected) == {}
-        assert {path.name for path in cluster.root.rglob("*") if path.name.endswith(tuple(expected))} >= {
-            "nmond.lock", "edit.lock", "openha.key", "nmond.log", "registry.log", "history.sqlite", "nmond.sock"}
+        assert {
+            path.name for path in cluster.root.rglob("*") if path.name.endswith(tuple(expected))
+        } >= {
+            "nmond.lock",
+            "edit.lock",
+            "openha.key",
+            "nmond.log",
+            "registry.log",
+            "history.sqlite",
+            "nmond.sock",
+        }
     finally:
         cluster.close()
 
 
 def test_files_that_an_older_version_left_open_are_closed(cluster_dir: ClusterDir) -> None:
-    """Locks and logs of 0644 from before an update, rotated ones too: closed with the first start and the first edit."""
-    names = ("services/.proc/nmond.lock", "services/.proc/edit.lock", "log/nmond.log", "log/nmond.log.1", "log/registry.log")
+    """Locks and logs of 0644 from before an update, rotated ones too: closed with the first start
+    and the first edit.
+    """
+    names = (
+        "services/.proc/nmond.lock",
+        "services/.proc/edit.lock",
+        "log/nmond.log",
+        "log/nmond.log.1",
+        "log/registry.log",
+    )
     for name in names:
         path = cluster_dir.path(name)
         path.parent.mkdir(exist_ok=True)

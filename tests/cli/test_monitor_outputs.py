@@ -1,4 +1,6 @@
-"""What daemons print that services left behind is bounded by the agent's monitor, wherever it is."""
+"""What daemons print that services left behind is bounded by the agent's monitor, wherever it
+is.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +12,16 @@ from opensvc_openha.system.script_log import LOG_BYTES
 
 
 def test_outputs_of_applications_and_of_docker_are_bounded(tmp_path: Path) -> None:
-    """Too long: emptied, with the end beside it; what is short, and the log that rotates by itself, are left alone."""
+    """Too long: emptied, with the end beside it.
+
+    What is short, and the log that rotates by itself, are left alone.
+    """
     layout = AgentLayout(log_dir=str(tmp_path / "log"), var_dir=str(tmp_path / "var"))
-    long = [tmp_path / "log/web.out", tmp_path / "var/web/docker.log", tmp_path / "var/web/containerd.log"]
+    long = [
+        tmp_path / "log/web.out",
+        tmp_path / "var/web/docker.log",
+        tmp_path / "var/web/containerd.log",
+    ]
     others = [tmp_path / "log/web.log", tmp_path / "var/web/state", tmp_path / "log/short.out"]
     for path in (*long, *others):
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -16,7 +16,7 @@ DEB1, DEB2 = "deb1.opensvc.com", "deb2.opensvc.com"
 JUNE_19 = time.mktime((2014, 6, 19, 8, 10, 49, 0, 0, -1))
 
 
-def _status(registry: "tuple[S, S]", busybox: "tuple[S, S]", *links: LinkStatus) -> NodeStatus:
+def _status(registry: tuple[S, S], busybox: tuple[S, S], *links: LinkStatus) -> NodeStatus:
     services = tuple(
         ServiceStatus(name, DEB1, DEB2, *states, states[0], states[1])
         for name, states in (("registry", registry), ("busybox", busybox))
@@ -25,10 +25,14 @@ def _status(registry: "tuple[S, S]", busybox: "tuple[S, S]", *links: LinkStatus)
 
 
 def test_service_table_is_the_tutorials() -> None:
-    """`service -s -c` of the tutorial; every line is padded to the last column as in the captured output."""
+    """`service -s -c` of the tutorial.
+
+    Every line is padded to the last column as in the captured output.
+    """
     shown = render.service_table(_status((S.STARTED, S.STOPPED), (S.START_READY, S.FROZEN_STOP)))
-    assert shown == (
-        "service          prinode          pristate       secnode          secstate      \n"
+    assert (
+        shown
+        == "service          prinode          pristate       secnode          secstate      \n"
         "registry         deb1.opensvc.com STARTED        deb2.opensvc.com STOPPED       \n"
         "busybox          deb1.opensvc.com START_READY    deb2.opensvc.com FROZEN_STOP   \n"
     )
@@ -37,10 +41,10 @@ def test_service_table_is_the_tutorials() -> None:
 def test_service_list_is_the_originals() -> None:
     """`service -s`: the first line ends with two blanks, as captured."""
     shown = render.service_list(_status((S.STARTED, S.STOPPED), (S.STARTED, S.STOPPED)))
-    assert shown == (
-        "2 service(s) defined:  \n"
-        "Service: registry\n\tPrimary  : deb1.opensvc.com, STARTED\n\tSecondary: deb2.opensvc.com, STOPPED\n"
-        "Service: busybox\n\tPrimary  : deb1.opensvc.com, STARTED\n\tSecondary: deb2.opensvc.com, STOPPED\n"
+    assert (
+        shown == "2 service(s) defined:  \nService: registry\n\tPrimary  : deb1.opensvc.com,"
+        " STARTED\n\tSecondary: deb2.opensvc.com, STOPPED\nService: busybox\n\tPrimary  :"
+        " deb1.opensvc.com, STARTED\n\tSecondary: deb2.opensvc.com, STOPPED\n"
     )
 
 
@@ -49,8 +53,9 @@ def test_service_info_is_the_originals() -> None:
     status = _status((S.STARTED, S.STOPPED), (S.STARTED, S.STOPPED))
     service = status.service("registry")
     assert service is not None
-    assert render.service_info(status, service) == (
-        "we are Primary for service registry\nService: registry\t state: STARTED , STOPPED\n"
+    assert (
+        render.service_info(status, service)
+        == "we are Primary for service registry\nService: registry\t state: STARTED , STOPPED\n"
     )
 
 
@@ -62,8 +67,9 @@ def test_link_lines_are_the_tutorials() -> None:
         LinkStatus("dio", "/dev/mapper/disk.hb.0:0", False, True, 25016, JUNE_19),
         LinkStatus("dio", "/dev/mapper/disk.hb.0:10", True, True, 12422, JUNE_19),
     )
-    assert render.link_list(_status((S.STARTED, S.STOPPED), (S.STARTED, S.STOPPED), *links)) == (
-        "net sender eth1:239.131.50.10 pid 25004 status UP, updated at Jun 19 08:10:49\n"
+    assert (
+        render.link_list(_status((S.STARTED, S.STOPPED), (S.STARTED, S.STOPPED), *links))
+        == "net sender eth1:239.131.50.10 pid 25004 status UP, updated at Jun 19 08:10:49\n"
         "net listener eth1:239.131.50.12 status DOWN\n"
         "dio listener /dev/mapper/disk.hb.0:0 pid 25016 status UP, updated at Jun 19 08:10:49\n"
         "dio sender /dev/mapper/disk.hb.0:10 pid 12422 status UP, updated at Jun 19 08:10:49\n"
@@ -73,20 +79,49 @@ def test_link_lines_are_the_tutorials() -> None:
 @pytest.mark.parametrize(
     ("word", "own", "peer", "line"),
     [
-        (AnswerCode.READY_UNFREEZE, S.FROZEN_STOP, S.FROZEN_STOP, "Ready to UNFREEZE, we are (FROZEN_STOP)"),
+        (
+            AnswerCode.READY_UNFREEZE,
+            S.FROZEN_STOP,
+            S.FROZEN_STOP,
+            "Ready to UNFREEZE, we are (FROZEN_STOP)",
+        ),
         (AnswerCode.UNFROZEN, S.STOPPED, S.FROZEN_STOP, "Service registry UNFROZEN"),
         (AnswerCode.READY_FREEZE_STOP, S.STARTED, S.STOPPED, "Ready to FREEZE, we are STARTED"),
-        (AnswerCode.READY_STOP, S.STARTED, S.STOPPED, "Ready to stop registry: partner node is STOPPED we are STARTED"),
+        (
+            AnswerCode.READY_STOP,
+            S.STARTED,
+            S.STOPPED,
+            "Ready to stop registry: partner node is STOPPED we are STARTED",
+        ),
         (AnswerCode.STOPPED, S.STOPPED, S.STOPPED, "Service registry successfully stopped"),
         (AnswerCode.FROZEN_STOP, S.FROZEN_STOP, S.STOPPED, "Service registry FROZEN-STOP"),
-        (AnswerCode.READY_FREEZE_START, S.STARTED, S.STOPPED, "Ready to FREEZE registry: we are STARTED"),
+        (
+            AnswerCode.READY_FREEZE_START,
+            S.STARTED,
+            S.STOPPED,
+            "Ready to FREEZE registry: we are STARTED",
+        ),
         (AnswerCode.FROZEN_START, S.FROZEN_START, S.STOPPED, "Service registry FROZEN-START"),
-        (AnswerCode.READY_START, S.STOPPED, S.UNKNOWN, "Ready to start registry: partner node is UNKNOWN , we are STOPPED"),
+        (
+            AnswerCode.READY_START,
+            S.STOPPED,
+            S.UNKNOWN,
+            "Ready to start registry: partner node is UNKNOWN , we are STOPPED",
+        ),
         (AnswerCode.STARTED, S.STARTED, S.UNKNOWN, "Service registry successfully started"),
-        (AnswerCode.READY_FORCE_STOP, S.FROZEN_STOP, S.STOPPED,
-         "Ready to force stop registry: partner node is STOPPED, we are FROZEN_STOP"),
+        (
+            AnswerCode.READY_FORCE_STOP,
+            S.FROZEN_STOP,
+            S.STOPPED,
+            "Ready to force stop registry: partner node is STOPPED, we are FROZEN_STOP",
+        ),
         (AnswerCode.FORCED_START, S.STARTED, S.STOPPED, "Service registry forced to started"),
-        (AnswerCode.STAYS_HERE, S.STARTED, S.FROZEN_STOP, "PARTNER is not in STOPPED state: service will not migrate"),
+        (
+            AnswerCode.STAYS_HERE,
+            S.STARTED,
+            S.FROZEN_STOP,
+            "PARTNER is not in STOPPED state: service will not migrate",
+        ),
     ],
 )
 def test_answers_are_the_originals_words(word: AnswerCode, own: S, peer: S, line: str) -> None:
@@ -97,21 +132,44 @@ def test_answers_are_the_originals_words(word: AnswerCode, own: S, peer: S, line
 @pytest.mark.parametrize(
     ("command", "line"),
     [
-        ("start", "Cannot start registry: service not in correct state (partner node is STARTED, we are STOPPED)"),
-        ("stop", "Cannot stop registry: service not in correct state (partner node is STARTED, we are STOPPED)"),
+        (
+            "start",
+            (
+                "Cannot start registry: service not in correct state (partner node is STARTED, we"
+                " are STOPPED)"
+            ),
+        ),
+        (
+            "stop",
+            (
+                "Cannot stop registry: service not in correct state (partner node is STARTED, we"
+                " are STOPPED)"
+            ),
+        ),
         ("unfreeze", "Cannot UNFREEZE registry: not in FREEZE state (we are STOPPED)"),
-        ("freeze-stop", "Cannot FREEZE-STOP registry: service not in STARTED/STOPPED state (we are STOPPED)"),
-        ("freeze-start", "Cannot FREEZE-START registry: service not in STARTED/STOPPED state (we are STOPPED)"),
+        (
+            "freeze-stop",
+            "Cannot FREEZE-STOP registry: service not in STARTED/STOPPED state (we are STOPPED)",
+        ),
+        (
+            "freeze-start",
+            "Cannot FREEZE-START registry: service not in STARTED/STOPPED state (we are STOPPED)",
+        ),
     ],
 )
 def test_refusals_are_the_originals_words(command: str, line: str) -> None:
     """What an action says when the state does not allow it."""
-    assert render.answer_line(Answer(1, command, "registry", AnswerCode.REFUSED, S.STOPPED, S.STARTED)) == line
+    assert (
+        render.answer_line(Answer(1, command, "registry", AnswerCode.REFUSED, S.STOPPED, S.STARTED))
+        == line
+    )
 
 
 def test_every_word_and_command_has_a_text() -> None:
     """No answer of the engine ends in a traceback."""
     for word in AnswerCode:
         for command in Command:
-            line = render.answer_line(Answer(1, command.value, "registry", word, S.STARTED, S.STOPPED, "why"))
+            line = render.answer_line(
+                Answer(1, command.value, "registry", word, S.STARTED, S.STOPPED, "why")
+            )
             assert line and "\n" not in line

@@ -1,4 +1,6 @@
-"""What any local user may do to a real daemon: look at it, and nothing that a decision or another user would feel."""
+"""What any local user may do to a real daemon: look at it, and nothing that a decision or another
+user would feel.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +10,8 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Iterator
 
 import pytest
 
@@ -51,7 +53,7 @@ def memory_kb(cluster: ClusterDir, what: str) -> int:
     return next(int(line.split()[1]) for line in text.splitlines() if line.startswith(what))
 
 
-def ask(cluster: ClusterDir, request: object) -> "dict[str, object]":
+def ask(cluster: ClusterDir, request: object) -> dict[str, object]:
     """One request of root and the first answer to it."""
     line = request if isinstance(request, bytes) else json.dumps(request).encode()
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
@@ -67,10 +69,14 @@ def ask(cluster: ClusterDir, request: object) -> "dict[str, object]":
 
 @needs_root
 @pytest.mark.parametrize("kind", sorted(HUGE_LINES))
-def test_huge_line_of_any_user_is_neither_read_nor_parsed(opened: ClusterDir, voice: PeerVoice, kind: str) -> None:
-    """Megabytes of JSON from nobody, four at once: no memory is taken, and the beats go on meanwhile, as the peer hears."""
+def test_huge_line_of_any_user_is_neither_read_nor_parsed(
+    opened: ClusterDir, voice: PeerVoice, kind: str
+) -> None:
+    """Megabytes of JSON from nobody, four at once: no memory is taken, and the beats go on
+    meanwhile, as the peer hears.
+    """
     before_kb = memory_kb(opened, "VmHWM")
-    gaps: "list[float]" = []
+    gaps: list[float] = []
     is_over = threading.Event()
 
     def listen() -> None:
@@ -86,7 +92,9 @@ def test_huge_line_of_any_user_is_neither_read_nor_parsed(opened: ClusterDir, vo
     senders = []
     with connections(opened, 4) as made:
         for connection in made:
-            sender = threading.Thread(target=_pour, args=(connection, HUGE_LINES[kind]), daemon=True)
+            sender = threading.Thread(
+                target=_pour, args=(connection, HUGE_LINES[kind]), daemon=True
+            )
             sender.start()
             senders.append(sender)
         for sender in senders:
@@ -108,7 +116,9 @@ def _pour(connection: socket.socket, data: bytes) -> None:
 
 @needs_root
 def test_any_user_is_refused_before_more_than_a_short_line_is_read(opened: ClusterDir) -> None:
-    """257 bytes without an end from nobody: an answer that says so, and the end of the connection, nothing awaited."""
+    """257 bytes without an end from nobody: an answer that says so, and the end of the connection,
+    nothing awaited.
+    """
     with connections(opened, 1, b" " * 257) as made:
         answer = json.loads(made[0].makefile("rb").readline())
     assert answer == {"error": "not a request: longer than 256 bytes", "code": 2}
@@ -116,7 +126,9 @@ def test_any_user_is_refused_before_more_than_a_short_line_is_read(opened: Clust
 
 @needs_root
 def test_drop_by_drop_ends_at_a_total_deadline(opened: ClusterDir) -> None:
-    """A byte now and then, each before a limit of its own would end: the connection is closed all the same."""
+    """A byte now and then, each before a limit of its own would end: the connection is closed all
+    the same.
+    """
     with connections(opened, 1) as made:
         give_up = time.monotonic() + 20
         with contextlib.suppress(OSError):
@@ -127,8 +139,13 @@ def test_drop_by_drop_ends_at_a_total_deadline(opened: ClusterDir) -> None:
 
 
 @needs_root
-def test_slow_connections_of_one_user_keep_no_other_user_out(opened: ClusterDir, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody holds all the connections it can get: root and another user are served; nobody hears that nmond does not answer."""
+def test_slow_connections_of_one_user_keep_no_other_user_out(
+    opened: ClusterDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody holds all the connections it can get: root and another user are served.
+
+    Nobody hears that nmond does not answer.
+    """
     monkeypatch.setenv("EZ", str(opened.root))
     layout = tree_layout(str(opened.root))
     assert client.fetch_status(layout).services  # All that the child needs is imported.
@@ -141,8 +158,12 @@ def test_slow_connections_of_one_user_keep_no_other_user_out(opened: ClusterDir,
 
 
 @needs_root
-def test_user_who_may_not_read_the_lock_hears_what_is_so(opened: ClusterDir, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`service -s` as nobody: of a daemon that runs, of one that is stopped by a signal, of one that is gone."""
+def test_user_who_may_not_read_the_lock_hears_what_is_so(
+    opened: ClusterDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`service -s` as nobody: of a daemon that runs, of one that is stopped by a signal, of one
+    that is gone.
+    """
     assert run_as_nobody(opened, monkeypatch, "service -s")[0] == 0
     pid = opened.pid()
     os.kill(pid, 19)
@@ -169,14 +190,18 @@ def test_user_who_may_not_read_the_lock_hears_what_is_so(opened: ClusterDir, mon
 
 
 @needs_root
-def test_full_queue_of_connections_is_no_daemon_that_does_not_run(opened: ClusterDir, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The daemon accepts nothing for a while and the kernel's queue is full: "does not answer", for root and nobody."""
+def test_full_queue_of_connections_is_no_daemon_that_does_not_run(
+    opened: ClusterDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The daemon accepts nothing for a while and the kernel's queue is full: "does not answer", for
+    root and nobody.
+    """
     monkeypatch.setenv("EZ", str(opened.root))
     layout = tree_layout(str(opened.root))
     client.fetch_status(layout)
     pid = opened.pid()
     os.kill(pid, 19)
-    waiting: "list[socket.socket]" = []
+    waiting: list[socket.socket] = []
     try:
         for _ in range(1000):
             connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -188,7 +213,9 @@ def test_full_queue_of_connections_is_no_daemon_that_does_not_run(opened: Cluste
                 break
         else:
             pytest.fail("the queue has no end")
-        for code, told in (as_nobody(lambda: client.fetch_status(layout).node, uid) for uid in (65534, 0)):
+        for code, told in (
+            as_nobody(lambda: client.fetch_status(layout).node, uid) for uid in (65534, 0)
+        ):
             assert code == 4 and "does not answer" in told, told
     finally:
         for connection in waiting:
@@ -198,7 +225,9 @@ def test_full_queue_of_connections_is_no_daemon_that_does_not_run(opened: Cluste
 
 @needs_root
 def test_user_who_asks_without_end_delays_no_beat(opened: ClusterDir, voice: PeerVoice) -> None:
-    """Status after status as nobody, on eight connections at once: answered, and no stall is noted."""
+    """Status after status as nobody, on eight connections at once: answered, and no stall is
+    noted.
+    """
     counts = [0] * 8
 
     def ask_on(index: int, give_up: float) -> None:
@@ -224,11 +253,16 @@ def test_user_who_asks_without_end_delays_no_beat(opened: ClusterDir, voice: Pee
 @needs_root
 @pytest.mark.parametrize(
     "request_of",
-    [{"do": "act", "command": "stop", "services": None}, {"do": "act", "command": "stop", "services": ["registry"]},
-     {"do": "reload"},
-     {"do": "note", "service": "registry", "word": "x", "reason": "y"}, {"do": "forget-peer"}, {"do": "leave", "how": "stop"}],
+    [
+        {"do": "act", "command": "stop", "services": None},
+        {"do": "act", "command": "stop", "services": ["registry"]},
+        {"do": "reload"},
+        {"do": "note", "service": "registry", "word": "x", "reason": "y"},
+        {"do": "forget-peer"},
+        {"do": "leave", "how": "stop"},
+    ],
 )
-def test_any_user_changes_nothing(opened: ClusterDir, request_of: "dict[str, object]") -> None:
+def test_any_user_changes_nothing(opened: ClusterDir, request_of: dict[str, object]) -> None:
     """Each request that changes something, as nobody: refused with 5."""
     with connections(opened, 1, json.dumps(request_of).encode() + b"\n") as made:
         answer = json.loads(made[0].makefile("rb").readline())
@@ -236,7 +270,7 @@ def test_any_user_changes_nothing(opened: ClusterDir, request_of: "dict[str, obj
     assert opened.state("registry") == "STARTED"
 
 
-MALFORMED: "list[object]" = [
+MALFORMED: list[object] = [
     {"do": "act", "command": "stop", "services": [{}]},
     {"do": "act", "command": "stop", "services": [["registry"]]},
     {"do": "act", "command": "stop", "services": [None]},
@@ -284,9 +318,13 @@ def test_malformed_requests_of_root_are_refused_where_they_enter(opened: Cluster
 
 
 def test_note_is_one_line_of_the_log(opened: ClusterDir) -> None:
-    """Newlines, terminal sequences and a lone surrogate in a note: escaped, in the log and in the history."""
+    """Newlines, terminal sequences and a lone surrogate in a note: escaped, in the log and in the
+    history.
+    """
     forged = "x\n2026-01-01 00:00:00,000 INFO service registry: STOPPED\x1b[2J\u2028\ud800"
-    assert ask(opened, {"do": "note", "service": "registry", "word": "RESTARTED\r", "reason": forged}) == {"done": True}
+    assert ask(
+        opened, {"do": "note", "service": "registry", "word": "RESTARTED\r", "reason": forged}
+    ) == {"done": True}
     opened.wait(lambda: "RESTARTED" in opened.log(), "the note is logged")
     line = next(line for line in opened.log().split("\n") if "RESTARTED" in line)
     assert "RESTARTED\\r: x\\n2026-01-01" in line and line.endswith("STOPPED\\e[2J\\u2028\\ud800")
@@ -294,27 +332,47 @@ def test_note_is_one_line_of_the_log(opened: ClusterDir) -> None:
 
 
 @needs_root
-def test_output_of_a_failed_script_is_for_root(open_cluster_dir: ClusterDir, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stop script that prints something as it fails: root sees it with the password masked, nobody only that it failed."""
+def test_output_of_a_failed_script_is_for_root(
+    open_cluster_dir: ClusterDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stop script that prints something as it fails: root sees it with the password masked,
+    nobody only that it failed.
+    """
     cluster = open_cluster_dir
-    cluster.add("registry", 'case $1 in stop) echo "login failed: account=x7q1 password=s3cr3t"; exit 3;; esac')
+    cluster.add(
+        "registry",
+        'case $1 in stop) echo "login failed: account=x7q1 password=s3cr3t"; exit 3;; esac',
+    )
     cluster.ok("ezha start")
     cluster.ok("service -A registry force-start")
     assert cluster.run("service -A registry stop").returncode == 6
     assert "exited with 3 (login failed: account=x7q1 password=***)" in cluster.ok("service -s -v")
     assert cluster.path("log/registry.log").stat().st_mode & 0o777 == 0o640
-    cluster.wait(lambda: "what it printed is for root" in run_as_nobody(cluster, monkeypatch, "service -s -v")[1],
-                 "nobody sees that it failed")
+    cluster.wait(
+        lambda: (
+            "what it printed is for root" in run_as_nobody(cluster, monkeypatch, "service -s -v")[1]
+        ),
+        "nobody sees that it failed",
+    )
     code, told = run_as_nobody(cluster, monkeypatch, "service -s -v")
-    assert code == 0 and "exited with 3 (what it printed is for root)" in told and "x7q1" not in told
+    assert (
+        code == 0 and "exited with 3 (what it printed is for root)" in told and "x7q1" not in told
+    )
     assert "s3cr3t" not in cluster.log() + cluster.ok("openha history")
     code, told = run_as_nobody(cluster, monkeypatch, "history registry")
-    assert code == 0 and "exited with 3 (what it printed is for root)" in told and "x7q1" not in told
+    assert (
+        code == 0 and "exited with 3 (what it printed is for root)" in told and "x7q1" not in told
+    )
 
 
 @needs_root
-def test_any_user_gets_history_and_reasons_from_the_daemon(opened: ClusterDir, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`openha history` and `why` as nobody, who may not open the file: the newest entries; without a daemon, why not."""
+def test_any_user_gets_history_and_reasons_from_the_daemon(
+    opened: ClusterDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`openha history` and `why` as nobody, who may not open the file: the newest entries.
+
+    Without a daemon, why not.
+    """
     code, told = run_as_nobody(opened, monkeypatch, "history registry")
     assert code == 0 and "operator: force-start" in told and "its newest entries" in told
     own = opened.ok("openha history registry -n 2").splitlines()
@@ -329,7 +387,9 @@ def test_any_user_gets_history_and_reasons_from_the_daemon(opened: ClusterDir, m
 
 @needs_root
 def test_any_user_can_lock_nothing(opened: ClusterDir) -> None:
-    """Every file below the cluster directory that nobody can open at all: no lock file and nothing of the history among them."""
+    """Every file below the cluster directory that nobody can open at all: no lock file and nothing
+    of the history among them.
+    """
     opened.ok("openha history")
 
     def open_all() -> str:

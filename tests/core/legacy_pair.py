@@ -1,14 +1,15 @@
-"""One of our engines beside a node that follows the original's rules, joined by bytes in the original's format.
+"""One of our engines beside a node that follows the original's rules, joined by bytes in the
+original's format.
 
-The rules of the other node are those measured on the C programs: a look at every service each 2 s, 5 s in START_READY
-during which nothing stops it but what it then finds in its file of the peer's state, and no memory of any doubt.
+The rules of the other node are those measured on the C programs: a look at every service each 2 s,
+5 s in START_READY during which nothing stops it but what it then finds in its file of the peer's
+state, and no memory of any doubt.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 from random import Random
-from typing import Optional, Union
 
 from opensvc_openha.core.actions import Announce
 from opensvc_openha.core.events import BeatReceived
@@ -35,22 +36,25 @@ _STARTABLE = {S.STOPPED, S.FROZEN_STOP, S.UNKNOWN}
 class OriginalNode:
     """A C OpenHA with one service, registry."""
 
-    def __init__(self, pair: "MixedPair", index: int) -> None:
+    def __init__(self, pair: MixedPair, index: int) -> None:
         self.pair = pair
         self.name = NAMES[index]
         self.role = Role.PRIMARY if index == 0 else Role.SECONDARY
         self.state = S.FROZEN_STOP
         self.peer = S.FROZEN_STOP
-        self.running: "set[str]" = set()
-        self.states: "list[tuple[float, S]]" = []
+        self.running: set[str] = set()
+        self.states: list[tuple[float, S]] = []
         self.life = 0
         self.is_alive = False
         self.clock_step_s = 0.0
-        self._heard: "dict[LinkSpec, float]" = {}
-        self._disk_clock: "dict[LinkSpec, int]" = {}
+        self._heard: dict[LinkSpec, float] = {}
+        self._disk_clock: dict[LinkSpec, int] = {}
 
     def boot(self) -> None:
-        """The machine starts: whatever is not frozen is declared stopped; the senders each get a phase of their own."""
+        """The machine starts: whatever is not frozen is declared stopped.
+
+        The senders each get a phase of their own.
+        """
         self.life += 1
         self.is_alive = True
         self._heard.clear()
@@ -58,7 +62,13 @@ class OriginalNode:
         if self.state is not S.FROZEN_STOP:
             self._set(S.STOPPED)
         for link in self.pair.links:
-            act = self._beat if link.node == self.name else self._read_disk if link.kind.is_disk else None
+            act = (
+                self._beat
+                if link.node == self.name
+                else self._read_disk
+                if link.kind.is_disk
+                else None
+            )
             if act is not None:
                 self.pair.schedule(self.pair.random.random(), act, self.life, link)
         self.pair.schedule(LOOP_S, self._look, self.life)
@@ -90,14 +100,18 @@ class OriginalNode:
         self.state = state
         self.states.append((self.pair.now, state))
 
-    # --- heartbeats -----------------------------------------------------------------------------------------
+    # --- heartbeats -------------------------------------------------------------------------------
 
     def _beat(self, life: int, link: LinkSpec) -> None:
         if life != self.life:
             return
         clock_s = int(self.pair.wall + self.clock_step_s)
-        record = LegacyRecord(self.name, (("registry", self.state),), clock_s, 55, 0, link.port, link.address)
-        self.pair.carry_to_ours(link, encode_disk_record(record) if link.kind.is_disk else encode_record(record))
+        record = LegacyRecord(
+            self.name, (("registry", self.state),), clock_s, 55, 0, link.port, link.address
+        )
+        self.pair.carry_to_ours(
+            link, encode_disk_record(record) if link.kind.is_disk else encode_record(record)
+        )
         self.pair.schedule(1.0, self._beat, life, link)
 
     def hear(self, life: int, link: LinkSpec, data: bytes) -> None:
@@ -123,7 +137,7 @@ class OriginalNode:
     def _take(self, record: LegacyRecord) -> None:
         self.peer = dict(record.states).get("registry", self.peer)
 
-    # --- the daemon -----------------------------------------------------------------------------------------
+    # --- the daemon -------------------------------------------------------------------------------
 
     def _look(self, life: int) -> None:
         if life != self.life:
@@ -158,16 +172,28 @@ class OriginalNode:
 class MixedPair(Pair):
     """Our node is primary (index 0) or secondary (1); the other is a C OpenHA."""
 
-    def __init__(self, our_index: int, seed: int = 0, timeout_s: float = TIMEOUT_S, *, has_net: bool = True,
-                 has_disk: bool = False) -> None:
+    def __init__(
+        self,
+        our_index: int,
+        seed: int = 0,
+        timeout_s: float = TIMEOUT_S,
+        *,
+        has_net: bool = True,
+        has_disk: bool = False,
+    ) -> None:
         super().__init__(timeout_s=timeout_s, link_count=2 if has_net else 0)
         self.random = Random(seed)
-        disks = tuple(LinkSpec(name, LinkKind.DIO, "/dev/disk", "", 0, 19 * index, timeout_s) for index, name in enumerate(NAMES))
-        self.links = tuple(replace(link, wire=Wire.LEGACY) for link in self.links + (disks if has_disk else ()))
+        disks = tuple(
+            LinkSpec(name, LinkKind.DIO, "/dev/disk", "", 0, 19 * index, timeout_s)
+            for index, name in enumerate(NAMES)
+        )
+        self.links = tuple(
+            replace(link, wire=Wire.LEGACY) for link in self.links + (disks if has_disk else ())
+        )
         self.delay_s = lambda: self.random.uniform(0.0005, 0.005)
         self.ours = Host(self, our_index)
         self.original = OriginalNode(self, 1 - our_index)
-        self.on_disk: "dict[LinkSpec, bytes]" = {}
+        self.on_disk: dict[LinkSpec, bytes] = {}
         self._codecs = {link: LegacyCodec(link, lambda: ("registry",)) for link in self.links}
 
     @property
@@ -175,14 +201,14 @@ class MixedPair(Pair):
         """Wall clock of both nodes."""
         return WALL_AT_START + self.now
 
-    def boot_both(self) -> "tuple[Host, OriginalNode]":
+    def boot_both(self) -> tuple[Host, OriginalNode]:
         """Both nodes, the service frozen, heard by each other."""
         self.ours.boot()
         self.original.boot()
         self.run(3 if len(self.links) > 2 else 2 * self.links[0].timeout_s)
         return self.ours, self.original
 
-    def node(self, index: int) -> "Union[Host, OriginalNode]":
+    def node(self, index: int) -> Host | OriginalNode:
         """Primary (0) or secondary (1)."""
         return self.ours if self.ours.index == index else self.original
 
@@ -190,11 +216,15 @@ class MixedPair(Pair):
         """Our beats, as bytes."""
         for link in self.links:
             if link.node == host.name and (host.name, link) not in self.cut and not self.is_lost():
-                data = self._codecs[link].encode(replace(action.beat, sent_at=self.wall), 7, action.with_names)
+                data = self._codecs[link].encode(
+                    replace(action.beat, sent_at=self.wall), 7, action.with_names
+                )
                 if link.kind.is_disk:
                     self.on_disk[link] = data
                 elif self.original.is_alive:
-                    self.schedule(self.delay_s(), self.original.hear, self.original.life, link, data)
+                    self.schedule(
+                        self.delay_s(), self.original.hear, self.original.life, link, data
+                    )
 
     def carry_to_ours(self, link: LinkSpec, data: bytes) -> None:
         """Beats of the C OpenHA, as bytes; a disk is read a while after it was written."""
@@ -202,8 +232,12 @@ class MixedPair(Pair):
             return
         beat = self._codecs[link].decode(data).beat
         self._codecs[link].keep(data)
-        received_at = self.now + (self.random.uniform(0, DISK_POLL_S) if link.kind.is_disk else self.delay_s())
-        self.schedule_at(received_at, self._to_ours, self.ours.life, BeatReceived(link, beat, received_at))
+        received_at = self.now + (
+            self.random.uniform(0, DISK_POLL_S) if link.kind.is_disk else self.delay_s()
+        )
+        self.schedule_at(
+            received_at, self._to_ours, self.ours.life, BeatReceived(link, beat, received_at)
+        )
 
     def _to_ours(self, life: int, event: BeatReceived) -> None:
         self.ours.handle(life, event)
@@ -223,9 +257,11 @@ class MixedPair(Pair):
         """What both nodes did, for a failure message."""
         ours = [(when, self.ours.name, state.name) for when, _, state in self.ours.states]
         theirs = [(when, self.original.name, state.name) for when, state in self.original.states]
-        return "\n".join(f"{when:.2f} {name} {state}" for when, name, state in sorted(ours + theirs))
+        return "\n".join(
+            f"{when:.2f} {name} {state}" for when, name, state in sorted(ours + theirs)
+        )
 
 
-def start_time(pair: MixedPair) -> Optional[float]:
+def start_time(pair: MixedPair) -> float | None:
     """When the last start script ran, if one did."""
     return pair.starts()[-1][0] if pair.starts() else None

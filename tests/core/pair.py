@@ -1,13 +1,15 @@
-"""Two engines back to back under a clock of their own: wires that lose and delay, scripts that take time, a fence.
+"""Two engines back to back under a clock of their own: wires that lose and delay, scripts that take
+time, a fence.
 
-Nothing here sleeps or mocks: beats are handed over as values, scripts are entries in a queue of what happens next.
+Nothing here sleeps or mocks: beats are handed over as values, scripts are entries in a queue of
+what happens next.
 """
 
 from __future__ import annotations
 
 import heapq
 import itertools
-from typing import Callable, Optional
+from collections.abc import Callable
 
 from opensvc_openha.core.actions import (
     Action,
@@ -36,7 +38,15 @@ from opensvc_openha.core.events import (
     Tick,
 )
 from opensvc_openha.core.fencing_memory import FencingMemory
-from opensvc_openha.core.model import ClusterSpec, FencingPolicy, LinkKind, LinkSpec, Policy, Profile, ServiceSpec
+from opensvc_openha.core.model import (
+    ClusterSpec,
+    FencingPolicy,
+    LinkKind,
+    LinkSpec,
+    Policy,
+    Profile,
+    ServiceSpec,
+)
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import ServiceStatus
 from opensvc_openha.verify.invariants import (
@@ -55,53 +65,76 @@ from opensvc_openha.verify.invariants import (
 
 NAMES = ("deb1", "deb2")
 CHECK_ALWAYS = FencingPolicy(is_check_always=True)
-"""The check-up script is run before every start, as by the original; without it: test_fencing.py."""
+"""The check-up script is run before every start, as by the original; without it:
+test_fencing.py."""
 TIMEOUT_S = 10.0
 
 
-def links(timeout_s: float = TIMEOUT_S, count: int = 2) -> "tuple[LinkSpec, ...]":
+def links(timeout_s: float = TIMEOUT_S, count: int = 2) -> tuple[LinkSpec, ...]:
     """`count` links each way."""
     return tuple(
-        LinkSpec(node, LinkKind.NET, f"eth{number + 1}", f"239.131.50.1{number}{index}", 5010, 0, timeout_s)
+        LinkSpec(
+            node,
+            LinkKind.NET,
+            f"eth{number + 1}",
+            f"239.131.50.1{number}{index}",
+            5010,
+            0,
+            timeout_s,
+        )
         for index, node in enumerate(NAMES)
         for number in range(count)
     )
 
 
-def services(*names: str, policy: Policy = Policy()) -> "tuple[ServiceSpec, ...]":
+def services(*names: str, policy: Policy = Policy()) -> tuple[ServiceSpec, ...]:
     """Services whose primary is deb1."""
     return tuple(
-        ServiceSpec(name, f"/etc/{name}", "deb1", "deb2", "/bin/true", policy=policy) for name in names or ("registry",)
+        ServiceSpec(name, f"/etc/{name}", "deb1", "deb2", "/bin/true", policy=policy)
+        for name in names or ("registry",)
     )
 
 
 class Host:
-    """One node of the pair: its engine while it is alive, what it has on disk, and what really runs on it."""
+    """One node of the pair: its engine while it is alive, what it has on disk, and what really runs
+    on it.
+    """
 
-    def __init__(self, pair: "Pair", index: int) -> None:
+    def __init__(self, pair: Pair, index: int) -> None:
         self.pair = pair
         self.index = index
         self.name = NAMES[index]
-        self.engine: Optional[Engine] = None
+        self.engine: Engine | None = None
         self.life = 0
-        self.known_lives: "dict[str, BootId]" = {}
+        self.known_lives: dict[str, BootId] = {}
         self.fencing = FencingMemory()
-        self.disk: "dict[str, Persist]" = {}
-        self.running: "set[str]" = set()
-        self.records: "list[Record]" = []
-        self.answers: "list[Answer]" = []
-        self.states: "list[tuple[float, str, ServiceState]]" = []
+        self.disk: dict[str, Persist] = {}
+        self.running: set[str] = set()
+        self.records: list[Record] = []
+        self.answers: list[Answer] = []
+        self.states: list[tuple[float, str, ServiceState]] = []
         self.commands = itertools.count(1)
         self.is_stalled = False
 
-    def boot(self, learned: "Optional[dict[str, RecoveredState]]" = None, counter: Optional[int] = None) -> None:
+    def boot(
+        self, learned: dict[str, RecoveredState] | None = None, counter: int | None = None
+    ) -> None:
         """Starts the daemon of this node."""
         self.life += 1
         peer = NAMES[1 - self.index]
-        spec = ClusterSpec(self.name, peer, self.pair.links, self.pair.services, self.pair.profile,
-                           self.pair.fence_time_s, self.pair.fencing)
+        spec = ClusterSpec(
+            self.name,
+            peer,
+            self.pair.links,
+            self.pair.services,
+            self.pair.profile,
+            self.pair.fence_time_s,
+            self.pair.fencing,
+        )
         boot = BootId(self.life if counter is None else counter, 1000 * self.index + self.life)
-        self.engine = Engine(spec, boot, learned or {}, self.pair.now, self.known_lives, fencing=self.fencing)
+        self.engine = Engine(
+            spec, boot, learned or {}, self.pair.now, self.known_lives, fencing=self.fencing
+        )
         states = {name: item.state for name, item in (learned or {}).items()}
         self.pair.observe(DaemonBegan(self.pair.now, self.name, boot, states))
         self.pair.schedule(0, self.handle, self.life, Tick())
@@ -134,7 +167,12 @@ class Host:
         for action in self.engine.step(event, self.pair.now):
             self.carry_out(action)
         if self.engine is not None:
-            self.pair.schedule_at(max(self.pair.now, self.engine.next_deadline()), self.tick, self.life, self.engine.seq)
+            self.pair.schedule_at(
+                max(self.pair.now, self.engine.next_deadline()),
+                self.tick,
+                self.life,
+                self.engine.seq,
+            )
 
     def tick(self, life: int, _seq: int) -> None:
         """Time has passed; only the newest deadline matters, an early tick does no harm."""
@@ -176,9 +214,11 @@ class Host:
         """The daemon is asked to end."""
         self.handle(self.life, LeaveRequested(leaving))
 
-    def last_answer(self, number: int) -> Optional[Answer]:
+    def last_answer(self, number: int) -> Answer | None:
         """The answer that ended a command, if there is one yet."""
-        return next((item for item in self.answers if item.command_id == number and item.is_last), None)
+        return next(
+            (item for item in self.answers if item.command_id == number and item.is_last), None
+        )
 
     def service(self, name: str = "registry") -> ServiceStatus:
         """How this node sees a service."""
@@ -188,7 +228,7 @@ class Host:
         return found
 
     @property
-    def shown(self) -> "tuple[str, str]":
+    def shown(self) -> tuple[str, str]:
         """Primary and secondary state as shown here."""
         svc = self.service()
         return svc.primary_state.name, svc.secondary_state.name
@@ -208,7 +248,11 @@ class Pair:
     """Key under which every beat is authentic; none for beats that nothing authenticates."""
 
     def __init__(
-        self, *names: str, timeout_s: float = TIMEOUT_S, link_count: int = 2, policy: Policy = Policy(),
+        self,
+        *names: str,
+        timeout_s: float = TIMEOUT_S,
+        link_count: int = 2,
+        policy: Policy = Policy(),
         profile: Profile = Profile.TUTORIAL,
     ) -> None:
         self.now = 100.0
@@ -216,32 +260,36 @@ class Pair:
         self.services = services(*names, policy=policy)
         self.profile = profile
         self.fencing = CHECK_ALWAYS
-        self.fence_time_s: Optional[float] = None
-        self.cut: "set[tuple[str, LinkSpec]]" = set()
+        self.fence_time_s: float | None = None
+        self.cut: set[tuple[str, LinkSpec]] = set()
         self.delay_s: Callable[[], float] = lambda: 0.001
         self.is_lost: Callable[[], bool] = lambda: False
-        self.script_s: Callable[[RunScript], float] = lambda action: 0.0 if action.kind is ScriptKind.CHECK else 1.0
+        self.script_s: Callable[[RunScript], float] = lambda action: (
+            0.0 if action.kind is ScriptKind.CHECK else 1.0
+        )
         self.script_ok: Callable[[Host, RunScript], bool] = lambda host, action: True
         self.on_check: Callable[[Host, RunScript], None] = lambda host, action: None
-        self.scripts: "list[tuple[float, str, str, str]]" = []
-        self.parked: "list[tuple[Host, int, Event]]" = []
-        self._queue: "list[tuple[float, int, Callable[..., None], tuple[object, ...]]]" = []
+        self.scripts: list[tuple[float, str, str, str]] = []
+        self.parked: list[tuple[Host, int, Event]] = []
+        self._queue: list[tuple[float, int, Callable[..., None], tuple[object, ...]]] = []
         self._order = itertools.count()
         self.deb1, self.deb2 = Host(self, 0), Host(self, 1)
-        self.invariants: Optional[InvariantChecker] = InvariantChecker(NAMES, timeout_s, timeout_s, ack_limit_s=None)
+        self.invariants: InvariantChecker | None = InvariantChecker(
+            NAMES, timeout_s, timeout_s, ack_limit_s=None
+        )
 
     def observe(self, seen: Observation) -> None:
         """Every test on a pair is one on the invariants, too."""
         if self.invariants is not None:
             self.invariants.observe(seen)
 
-    def boot(self) -> "tuple[Host, Host]":
+    def boot(self) -> tuple[Host, Host]:
         """Both nodes."""
         self.deb1.boot()
         self.deb2.boot()
         return self.deb1, self.deb2
 
-    def start_on_deb1(self) -> "tuple[Host, Host]":
+    def start_on_deb1(self) -> tuple[Host, Host]:
         """Both nodes, the service running on deb1, and deb2 standing by."""
         self.boot()
         self.run(2)
@@ -282,7 +330,9 @@ class Pair:
 
     def cut_all(self, *senders: str) -> None:
         """Cuts every wire of these senders (both if none is named)."""
-        self.cut |= {(link.node, link) for link in self.links if not senders or link.node in senders}
+        self.cut |= {
+            (link.node, link) for link in self.links if not senders or link.node in senders
+        }
 
     def heal(self) -> None:
         """Mends all wires."""
@@ -312,21 +362,31 @@ class Pair:
         is_running = self.invariants is not None and action.service in host.running
         other = self.deb2 if host is self.deb1 else self.deb1
         is_lie = action.kind is ScriptKind.CHECK and action.service in other.running
-        self.observe(ScriptEnded(self.now, host.name, action.service, action.kind, is_ok, is_running, is_lie))
-        host.handle(life, ScriptExited(action.service, action.kind, outcome, "" if is_ok else "exited with 1"))
+        self.observe(
+            ScriptEnded(self.now, host.name, action.service, action.kind, is_ok, is_running, is_lie)
+        )
+        host.handle(
+            life,
+            ScriptExited(action.service, action.kind, outcome, "" if is_ok else "exited with 1"),
+        )
 
     def resume(self, host: Host) -> None:
         """Ends a stall: what piled up is handled now, as a process does after SIGCONT."""
         host.is_stalled = False
-        parked, self.parked = [item for item in self.parked if item[0] is host], [
-            item for item in self.parked if item[0] is not host
-        ]
+        parked, self.parked = (
+            [item for item in self.parked if item[0] is host],
+            [item for item in self.parked if item[0] is not host],
+        )
         for _, life, event in parked:
             host.handle(life, event)
 
-    def starts(self, service: str = "registry") -> "list[tuple[float, str]]":
+    def starts(self, service: str = "registry") -> list[tuple[float, str]]:
         """When and where start scripts ran."""
-        return [(when, node) for when, node, kind, svc in self.scripts if kind == "start" and svc == service]
+        return [
+            (when, node)
+            for when, node, kind, svc in self.scripts
+            if kind == "start" and svc == service
+        ]
 
     def both_run(self, service: str = "registry") -> bool:
         """The harm this project exists to prevent."""

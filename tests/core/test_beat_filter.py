@@ -1,9 +1,10 @@
-"""Which beats of the peer one engine takes, answers at once, counts and reports, where replays and old lives are about."""
+"""Which beats of the peer one engine takes, answers at once, counts and reports, where replays and
+old lives are about.
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Optional
 
 import pytest
 
@@ -25,9 +26,11 @@ OLD, LIFE, NEXT = BootId(1, 11), BootId(2, 22), BootId(3, 33)
 
 
 class _Hearing(Bench):
-    """deb1, and what comes in under the cluster key: how many beats it says within a tenth of a second of each."""
+    """deb1, and what comes in under the cluster key: how many beats it says within a tenth of a
+    second of each.
+    """
 
-    def said(self, boot: BootId, seq: int, ack: Optional[Ack] = None) -> int:
+    def said(self, boot: BootId, seq: int, ack: Ack | None = None) -> int:
         self.now += 0.15
         self.run(0.0)
         beat = Beat("deb2", boot, seq, ack, {"registry": S.STOPPED}, facts=Facts())
@@ -37,14 +40,20 @@ class _Hearing(Bench):
 
 
 def test_unproven_life_is_answered_at_once_when_it_is_heard_first_and_not_again() -> None:
-    """The greeting is answered; what else comes of that life, new or told again, waits for the next beat: a flood is no lever."""
+    """The greeting is answered.
+
+    What else comes of that life, new or told again, waits for the next beat: a flood is no lever.
+    """
     bench = _Hearing(S.FROZEN_STOP)
     assert [bench.said(LIFE, seq) for seq in (1, 2, 2, 3)] == [1, 0, 0, 0]
     assert bench.said(NEXT, 1) == 1
 
 
 def test_beat_of_an_old_life_is_not_answered_though_a_greeting_was_answered_before() -> None:
-    """The living peer is believed, its next life greets; then comes a beat of a life before: no answer to that one."""
+    """The living peer is believed, its next life greets.
+
+    Then comes a beat of a life before: no answer to that one.
+    """
     bench = _Hearing(S.FROZEN_STOP)
     bench.said(LIFE, 1, Ack(OWN, bench.engine.seq))
     assert bench.said(NEXT, 1) == 1
@@ -61,7 +70,9 @@ def test_life_that_was_proved_is_written_down_once() -> None:
 
 
 def test_refused_beats_and_a_living_rival_are_alarms() -> None:
-    """A beat told again, and an old life that acknowledges what was said after it: an operator must look at both."""
+    """A beat told again, and an old life that acknowledges what was said after it: an operator must
+    look at both.
+    """
     bench = _Hearing(S.FROZEN_STOP, known_lives={KEY: LIFE})
     for seq in (1, 2):
         bench.said(LIFE, seq, Ack(OWN, bench.engine.seq))
@@ -69,14 +80,23 @@ def test_refused_beats_and_a_living_rival_are_alarms() -> None:
     for seq in (1, 2, 3):
         bench.run(1.1)
         bench.said(OLD, seq, Ack(OWN, bench.engine.seq))
-    told = [(action.new, action.is_alarm) for action in bench.done
-            if isinstance(action, Record) and action.new in ("REFUSED", "SUSPECT")]
+    told = [
+        (action.new, action.is_alarm)
+        for action in bench.done
+        if isinstance(action, Record) and action.new in ("REFUSED", "SUSPECT")
+    ]
     assert told == [("REFUSED", True), ("REFUSED", True), ("SUSPECT", True)]
 
 
-@pytest.mark.parametrize(("later_s", "reason", "heard_at"), [(9.5, "", 100.0), (10.0, "replayed", 100.0)])
-def test_beat_that_comes_in_again_elsewhere_proves_only_its_first_hearing(later_s: float, reason: str, heard_at: float) -> None:
-    """On a link of 10 s that has not seen it: within the timeout it counts for when it was first heard, then not at all."""
+@pytest.mark.parametrize(
+    ("later_s", "reason", "heard_at"), [(9.5, "", 100.0), (10.0, "replayed", 100.0)]
+)
+def test_beat_that_comes_in_again_elsewhere_proves_only_its_first_hearing(
+    later_s: float, reason: str, heard_at: float
+) -> None:
+    """On a link of 10 s that has not seen it: within the timeout it counts for when it was first
+    heard, then not at all.
+    """
     monitor, view = LinkMonitor([FIRST, SECOND], 90.0), PeerView(OWN)
     admission = BeatFilter("deb2", monitor, view, PeerIncarnations(OWN, {}))
     event = BeatReceived(FIRST, Beat("deb2", LIFE, 1, Ack(OWN, 1), {}), 100.0, key_id=KEY)
@@ -87,20 +107,31 @@ def test_beat_that_comes_in_again_elsewhere_proves_only_its_first_hearing(later_
 
 @pytest.mark.parametrize("key_id", ["", KEY])
 def test_beat_counts_for_when_it_was_received(key_id: str) -> None:
-    """It waited for two seconds before it was handled: it proves that the peer was there two seconds ago."""
-    admission = BeatFilter("deb2", LinkMonitor([FIRST], 90.0), PeerView(OWN), PeerIncarnations(OWN, {}))
+    """It waited for two seconds before it was handled: it proves that the peer was there two
+    seconds ago.
+    """
+    admission = BeatFilter(
+        "deb2", LinkMonitor([FIRST], 90.0), PeerView(OWN), PeerIncarnations(OWN, {})
+    )
     event = BeatReceived(FIRST, Beat("deb2", LIFE, 1, Ack(OWN, 1), {}), 100.0, key_id=key_id)
     assert admission.rejection(event, 102.0) == ("", 100.0)
 
 
 @pytest.mark.parametrize("ack", [None, Ack(BootId(4, 44), 9)])
-def test_goodbye_that_is_the_first_thing_heard_and_meant_for_somebody_else_is_refused(ack: Optional[Ack]) -> None:
-    """It was said before this daemon was started, by a peer that may long be back: nothing is started on it."""
+def test_goodbye_that_is_the_first_thing_heard_and_meant_for_somebody_else_is_refused(
+    ack: Ack | None,
+) -> None:
+    """It was said before this daemon was started, by a peer that may long be back: nothing is
+    started on it.
+    """
     bench = Bench()
     beat = Beat("deb2", LIFE, 50, ack, {"registry": S.STOPPED}, Goodbye.LEFT)
     bench.step(BeatReceived(bench.link, beat, bench.now))
     bench.run(1)
-    assert bench.engine.snapshot(bench.now).peer_standing is PeerStanding.UNHEARD and bench.state is S.STOPPED
+    assert (
+        bench.engine.snapshot(bench.now).peer_standing is PeerStanding.UNHEARD
+        and bench.state is S.STOPPED
+    )
 
 
 def _just_spoken(bench: _Hearing) -> None:
@@ -110,8 +141,13 @@ def _just_spoken(bench: _Hearing) -> None:
 
 
 @pytest.mark.parametrize("earlier", [0, 1])
-def test_greeting_is_answered_to_the_new_life_though_its_next_beat_comes_before_the_answer(earlier: int) -> None:
-    """The living peer is acknowledged in turns with it; the first answer is the new life's, whichever turn it is."""
+def test_greeting_is_answered_to_the_new_life_though_its_next_beat_comes_before_the_answer(
+    earlier: int,
+) -> None:
+    """The living peer is acknowledged in turns with it.
+
+    The first answer is the new life's, whichever turn it is.
+    """
     bench = _Hearing(S.FROZEN_STOP)
     bench.said(LIFE, 1, Ack(OWN, bench.engine.seq))
     for _ in range(1 + earlier):
@@ -130,8 +166,15 @@ def test_answer_that_is_due_is_not_forgotten_for_a_beat_that_is_refused() -> Non
     bench = _Hearing(S.FROZEN_STOP)
     bench.said(LIFE, 1, Ack(OWN, bench.engine.seq))
     _just_spoken(bench)
-    asking = Beat("deb2", LIFE, 2, Ack(OWN, bench.engine.seq), {"registry": S.START_READY}, wants_ack=True,
-                  facts=Facts())
+    asking = Beat(
+        "deb2",
+        LIFE,
+        2,
+        Ack(OWN, bench.engine.seq),
+        {"registry": S.START_READY},
+        wants_ack=True,
+        facts=Facts(),
+    )
     done = []
     for _ in range(2):
         bench.now += 0.002
@@ -141,13 +184,28 @@ def test_answer_that_is_due_is_not_forgotten_for_a_beat_that_is_refused() -> Non
 
 
 def test_answers_are_20_ms_apart_however_often_they_are_asked_for() -> None:
-    """The peer asks at each millisecond: one answer, 20 ms after the last beat, to the newest of its beats."""
+    """The peer asks at each millisecond: one answer, 20 ms after the last beat, to the newest of
+    its beats.
+    """
     bench = _Hearing(S.FROZEN_STOP)
     bench.said(LIFE, 1, Ack(OWN, bench.engine.seq))
     _just_spoken(bench)
     spoken_at, said = bench.now, []
     for seq in range(2, 30):
         bench.now = spoken_at + (seq - 2) / 1000
-        beat = Beat("deb2", LIFE, seq, Ack(OWN, bench.engine.seq), {"registry": S.STOPPED}, wants_ack=True, facts=Facts())
-        said += [bench.now for _ in beats(bench.engine.step(BeatReceived(bench.link, beat, bench.now, key_id=KEY), bench.now))]
+        beat = Beat(
+            "deb2",
+            LIFE,
+            seq,
+            Ack(OWN, bench.engine.seq),
+            {"registry": S.STOPPED},
+            wants_ack=True,
+            facts=Facts(),
+        )
+        said += [
+            bench.now
+            for _ in beats(
+                bench.engine.step(BeatReceived(bench.link, beat, bench.now, key_id=KEY), bench.now)
+            )
+        ]
     assert [round(at - spoken_at, 3) for at in said] in ([0.02], [0.021])

@@ -1,4 +1,6 @@
-"""Two engines whose disks are slow, or that were stopped for a while: what is their own delay, and what it proves."""
+"""Two engines whose disks are slow, or that were stopped for a while: what is their own delay, and
+what it proves.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,14 @@ import pytest
 
 from opensvc_openha.core.actions import Action, Persist
 from opensvc_openha.core.beat import BootId, Goodbye
-from opensvc_openha.core.events import BeatReceived, Command, Event, Leaving, RecoveredState, ScriptKind
+from opensvc_openha.core.events import (
+    BeatReceived,
+    Command,
+    Event,
+    Leaving,
+    RecoveredState,
+    ScriptKind,
+)
 from opensvc_openha.core.link_monitor import LinkMonitor
 from opensvc_openha.core.model import Profile
 from opensvc_openha.core.states import ServiceState
@@ -19,7 +28,10 @@ _STOPPED = RecoveredState(ServiceState.STOPPED)
 
 
 class _SlowHost(Host):
-    """A node whose engine waits for its disk at each state it writes; its listeners go on meanwhile."""
+    """A node whose engine waits for its disk at each state it writes.
+
+    Its listeners go on meanwhile.
+    """
 
     write_s = 0.0
     is_busy = False
@@ -37,7 +49,7 @@ class _SlowHost(Host):
         took_s = self.write_s * sum(isinstance(action, Persist) for action in actions)
         self.pair.schedule(took_s, self._written, life, actions)
 
-    def _written(self, life: int, actions: "list[Action]") -> None:
+    def _written(self, life: int, actions: list[Action]) -> None:
         self.is_busy = False
         if self.engine is None or life != self.life:
             return
@@ -47,7 +59,9 @@ class _SlowHost(Host):
             return
         self.engine.note_busy_until(self.pair.now)
         self.pair.resume(self)
-        self.pair.schedule_at(max(self.pair.now, self.engine.next_deadline()), self.tick, self.life, 0)
+        self.pair.schedule_at(
+            max(self.pair.now, self.engine.next_deadline()), self.tick, self.life, 0
+        )
 
 
 @pytest.mark.parametrize(
@@ -59,8 +73,12 @@ class _SlowHost(Host):
         (Profile.TUTORIAL, 10.0, 0.1, 32),
     ],
 )
-def test_slow_disk_delays_starts_but_does_not_undo_them(profile: Profile, timeout_s: float, write_s: float, count: int) -> None:
-    """Each state takes longer to write than a stall may last: all services start once, and once more on the survivor."""
+def test_slow_disk_delays_starts_but_does_not_undo_them(
+    profile: Profile, timeout_s: float, write_s: float, count: int
+) -> None:
+    """Each state takes longer to write than a stall may last: all services start once, and once
+    more on the survivor.
+    """
     names = [f"svc{number}" for number in range(count)]
     pair = Pair(*names, timeout_s=timeout_s, profile=profile)
     slow = _SlowHost(pair, 0), _SlowHost(pair, 1)
@@ -76,10 +94,15 @@ def test_slow_disk_delays_starts_but_does_not_undo_them(profile: Profile, timeou
 
 
 @pytest.mark.parametrize("is_back", [True, False])
-def test_goodbye_read_after_a_stall_proves_nothing_before_the_peer_was_listened_to(is_back: bool) -> None:
-    """deb2 is stopped while deb1 leaves, comes back and takes the service; only the goodbye is left in deb2's buffers.
+def test_goodbye_read_after_a_stall_proves_nothing_before_the_peer_was_listened_to(
+    is_back: bool,
+) -> None:
+    """deb2 is stopped while deb1 leaves, comes back and takes the service.
 
-    deb2 hears the living deb1 before it acts; where deb1 stays away, deb2 starts the service after the links' timeout.
+    Only the goodbye is left in deb2's buffers.
+
+    deb2 hears the living deb1 before it acts; where deb1 stays away, deb2 starts the service after
+    the links' timeout.
     """
     pair = Pair()
     deb1, deb2 = pair.boot()
@@ -96,7 +119,8 @@ def test_goodbye_read_after_a_stall_proves_nothing_before_the_peer_was_listened_
         pair.run(40)
         assert "registry" in deb1.running
     pair.parked = [
-        (host, life, replace(event, received_at=pair.now)) for host, life, event in pair.parked
+        (host, life, replace(event, received_at=pair.now))
+        for host, life, event in pair.parked
         if isinstance(event, BeatReceived) and event.beat.goodbye is not Goodbye.NONE
     ]
     assert pair.parked
@@ -113,12 +137,16 @@ def test_goodbye_read_after_a_stall_proves_nothing_before_the_peer_was_listened_
 
 
 def test_acknowledgement_older_than_the_peers_patience_starts_nothing() -> None:
-    """deb2 calls deb1 silent after 2 s, deb1 calls deb2 silent after 20 s, and the cable breaks during deb1's long check-up.
+    """deb2 calls deb1 silent after 2 s, deb1 calls deb2 silent after 20 s, and the cable breaks
+    during deb1's long check-up.
 
-    By the end of it deb2 has taken the service: that it had agreed 12 s ago is no reason to start a second copy.
+    By the end of it deb2 has taken the service: that it had agreed 12 s ago is no reason to start a
+    second copy.
     """
     pair = Pair()
-    pair.links = tuple(replace(link, timeout_s=2.0 if link.node == "deb1" else 20.0) for link in links())
+    pair.links = tuple(
+        replace(link, timeout_s=2.0 if link.node == "deb1" else 20.0) for link in links()
+    )
     pair.invariants = None
     deb1, deb2 = pair.boot()
     pair.script_s = lambda action: 12.0 if action.kind is ScriptKind.CHECK else 1.0
@@ -137,7 +165,9 @@ def test_acknowledgement_older_than_the_peers_patience_starts_nothing() -> None:
 
 
 def test_link_taken_out_makes_no_silence_in_the_past() -> None:
-    """One link is down for long, the other is removed: the peer is silent from now on, not since the first one fell."""
+    """One link is down for long, the other is removed: the peer is silent from now on, not since
+    the first one fell.
+    """
     first, second = links(count=2)[2:]
     monitor = LinkMonitor((first, second), 0.0)
     monitor.expire(90.0)
@@ -149,7 +179,9 @@ def test_link_taken_out_makes_no_silence_in_the_past() -> None:
 
 
 def test_unfrozen_service_that_was_found_down_is_looked_at_again() -> None:
-    """Frozen as started, found down by a restarted daemon: unfrozen, it is asked again, and started since it is down."""
+    """Frozen as started, found down by a restarted daemon: unfrozen, it is asked again, and started
+    since it is down.
+    """
     pair = Pair()
     pair.deb1.boot({"registry": RecoveredState(ServiceState.FROZEN_START, must_probe=True)})
     pair.deb2.boot({"registry": RecoveredState(ServiceState.STOPPED)})
@@ -158,12 +190,19 @@ def test_unfrozen_service_that_was_found_down_is_looked_at_again() -> None:
     assert "found down" in pair.deb1.service().reason
     pair.deb1.command(Command.UNFREEZE)
     pair.run(10)
-    assert [kind for _, node, kind, _ in pair.scripts if node == "deb1"] == ["status", "status", "check", "start"]
+    assert [kind for _, node, kind, _ in pair.scripts if node == "deb1"] == [
+        "status",
+        "status",
+        "check",
+        "start",
+    ]
     assert pair.deb1.shown == ("STARTED", "STOPPED")
 
 
 def test_beats_that_waited_for_a_slow_write_keep_the_peer_alive() -> None:
-    """deb2's disk takes 0.8 s with a link timeout of 0.5 s: what came in meanwhile is taken before any verdict."""
+    """deb2's disk takes 0.8 s with a link timeout of 0.5 s: what came in meanwhile is taken before
+    any verdict.
+    """
     pair = Pair(timeout_s=0.5, profile=Profile.FAST)
     slow = _SlowHost(pair, 1)
     pair.deb2 = slow
@@ -180,7 +219,8 @@ def test_beats_that_waited_for_a_slow_write_keep_the_peer_alive() -> None:
 
 
 def test_acknowledgement_that_waited_out_a_stall_starts_nothing() -> None:
-    """deb2 is stopped for 4 s just when the answer to its START_READY is on its way: it asks anew, and nobody hears it.
+    """deb2 is stopped for 4 s just when the answer to its START_READY is on its way: it asks anew,
+    and nobody hears it.
 
     However often the peer says that it is out: what it agreed to was asked before the stall.
     """
@@ -193,7 +233,11 @@ def test_acknowledgement_that_waited_out_a_stall_starts_nothing() -> None:
     pair.run(4)
     pair.cut_all("deb2")
     pair.parked = [
-        (host, life, replace(event, received_at=pair.now) if isinstance(event, BeatReceived) else event)
+        (
+            host,
+            life,
+            replace(event, received_at=pair.now) if isinstance(event, BeatReceived) else event,
+        )
         for host, life, event in pair.parked
     ]
     assert any(isinstance(event, BeatReceived) and event.beat.ack for _, _, event in pair.parked)
@@ -230,7 +274,9 @@ def test_stall_after_a_slow_write_is_still_a_stall() -> None:
 
 
 def test_owner_that_was_away_is_sure_again_at_the_first_answer_of_a_frozen_peer() -> None:
-    """deb2 says the same before and after deb1's stall: its acknowledgement alone ends the doubt, and it is asked for."""
+    """deb2 says the same before and after deb1's stall: its acknowledgement alone ends the doubt,
+    and it is asked for.
+    """
     pair = Pair()
     deb1, deb2 = pair.boot()
     pair.run(2)
@@ -246,7 +292,10 @@ def test_owner_that_was_away_is_sure_again_at_the_first_answer_of_a_frozen_peer(
 
 
 def test_restarted_daemon_claims_nothing_before_its_wrapper_has_answered() -> None:
-    """Left STARTED, but down; the status script takes 5 s, and deb2 is there all the time: it never hears STARTED."""
+    """Left STARTED, but down.
+
+    The status script takes 5 s, and deb2 is there all the time: it never hears STARTED.
+    """
     pair = Pair()
     pair.invariants = None
     pair.script_s = lambda action: 5.0 if action.kind is ScriptKind.PROBE else 1.0

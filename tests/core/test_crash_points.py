@@ -1,17 +1,26 @@
-"""The daemon dies at every point between two actions of a step, and is started again: nothing runs twice, nothing is forgotten.
+"""The daemon dies at every point between two actions of a step, and is started again: nothing runs
+twice, nothing is forgotten.
 
-Services and scripts live on without their daemon. What the new one knows comes from the STATE files as the real store reads
-them, and from the wrapper, which it asks only once the script of the dead daemon has ended.
+Services and scripts live on without their daemon. What the new one knows comes from the STATE files
+as the real store reads them, and from the wrapper, which it asks only once the script of the dead
+daemon has ended.
 """
 
 from __future__ import annotations
 
-from typing import Callable
+from collections.abc import Callable
 
 import pytest
 
 from opensvc_openha.core.actions import Action, Persist, RunScript
-from opensvc_openha.core.events import Command, Leaving, RecoveredState, ScriptExited, ScriptKind, ScriptOutcome
+from opensvc_openha.core.events import (
+    Command,
+    Leaving,
+    RecoveredState,
+    ScriptExited,
+    ScriptKind,
+    ScriptOutcome,
+)
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.formats.state_file import StoredState
 from opensvc_openha.storage.state_store import recover
@@ -21,14 +30,17 @@ SCRIPT_S = 1.0
 
 
 class _CrashPair(Pair):
-    """A pair whose scripts outlive the daemon that began them; the check-up script takes the power from a silent peer."""
+    """A pair whose scripts outlive the daemon that began them.
+
+    The check-up script takes the power from a silent peer.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.invariants = None
         self.deb1, self.deb2 = _Victim(self, 0), _Victim(self, 1)
-        self.busy_until: "dict[str, float]" = {}
-        self.doubled: "list[str]" = []
+        self.busy_until: dict[str, float] = {}
+        self.doubled: list[str] = []
         self.node_lives = {"deb1": 0, "deb2": 0}
 
     def run_script(self, host: Host, action: RunScript) -> None:
@@ -41,7 +53,9 @@ class _CrashPair(Pair):
             ends_at = free_at
         else:
             if free_at > self.now:
-                self.doubled.append(f"{action.kind.value} on {host.name} at {self.now} beside another script")
+                self.doubled.append(
+                    f"{action.kind.value} on {host.name} at {self.now} beside another script"
+                )
             if action.kind is ScriptKind.START and host.running:
                 self.doubled.append(f"start on {host.name} at {self.now} of what runs there")
             ends_at = self.busy_until[host.name] = self.now + SCRIPT_S
@@ -96,7 +110,7 @@ class _Victim(Host):
         if self.engine is None:
             self.boot(self.learn())
 
-    def learn(self) -> "dict[str, RecoveredState]":
+    def learn(self) -> dict[str, RecoveredState]:
         """The real conclusion from what was persisted."""
         stored = self.disk.get("registry")
         state = None if stored is None else StoredState(stored.state, stored.then)
@@ -108,7 +122,7 @@ class _Victim(Host):
         return {"registry": learned}
 
 
-def _begin(victim_name: str) -> "tuple[_CrashPair, _Victim, Host]":
+def _begin(victim_name: str) -> tuple[_CrashPair, _Victim, Host]:
     pair = _CrashPair()
     for host in (pair.deb1, pair.deb2):
         assert isinstance(host, _Victim)
@@ -150,8 +164,9 @@ def _freeze_start(pair: _CrashPair, victim: Host, other: Host) -> None:
 
 
 Story = Callable[[_CrashPair, Host, Host], None]
-STORIES: "dict[str, tuple[bool, Story, str]]" = {
-    # Whether the victim owns the service before, what happens, and the state of the victim at the end.
+STORIES: dict[str, tuple[bool, Story, str]] = {
+    # Whether the victim owns the service before, what happens, and the state of the victim at the
+    # end.
     "freeze-stop on the owner": (True, _freeze_stop, "FROZEN_STOP"),
     "freeze-start on the owner": (True, _freeze_start, "FROZEN_START"),
     "takeover from a dead owner": (False, _take_over, "STARTED"),
@@ -159,7 +174,9 @@ STORIES: "dict[str, tuple[bool, Story, str]]" = {
 }
 
 
-def _play(name: str, victim_name: str, dies_after: int, down_s: float) -> "tuple[_CrashPair, _Victim, Host]":
+def _play(
+    name: str, victim_name: str, dies_after: int, down_s: float
+) -> tuple[_CrashPair, _Victim, Host]:
     owns, story, _ = STORIES[name]
     pair, victim, other = _begin(victim_name)
     _start_on(pair, *((victim, other) if owns else (other, victim)))
@@ -172,7 +189,9 @@ def _play(name: str, victim_name: str, dies_after: int, down_s: float) -> "tuple
 @pytest.mark.parametrize("victim_name", ["deb1", "deb2"])
 @pytest.mark.parametrize("name", STORIES)
 def test_daemon_killed_after_each_action_ends_where_it_should(name: str, victim_name: str) -> None:
-    """At every boundary of persist, announce and run, back soon or after the peer's timeout: one copy, in the right place."""
+    """At every boundary of persist, announce and run, back soon or after the peer's timeout: one
+    copy, in the right place.
+    """
     _, _, victim_ends = STORIES[name]
     _, undisturbed, _ = _play(name, victim_name, -1, 0.0)
     interesting = undisturbed.moved_at + 4
@@ -185,17 +204,22 @@ def test_daemon_killed_after_each_action_ends_where_it_should(name: str, victim_
             assert not pair.doubled, f"{where}: {pair.doubled}"
             running = [host.name for host in (pair.deb1, pair.deb2) if host.running]
             assert len(running) == 1, f"{where}: runs on {running}, victim {victim.state}"
-            # Where the daemon died before it had the order, the order is lost and nothing has moved.
+            # Where the daemon died before it had the order, the order is lost and nothing has
+            # moved.
             ends = {victim_ends, "STARTED"} if victim_ends.startswith("FROZEN") else {victim_ends}
             # A node that was fenced comes back with nothing running, frozen if it was.
             gone = {"STOPPED", "FROZEN_STOP"} if victim_ends.startswith("FROZEN") else {"STOPPED"}
-            assert victim.state in (gone if other.running else ends), f"{where}: victim is {victim.state}"
+            assert victim.state in (gone if other.running else ends), (
+                f"{where}: victim is {victim.state}"
+            )
     assert {"Persist", "Announce"} <= died_at
 
 
 @pytest.mark.parametrize("victim_name", ["deb1", "deb2"])
 def test_daemon_killed_after_each_action_of_a_race_starts_it_once(victim_name: str) -> None:
-    """Both nodes are unfrozen in the same instant, and one daemon dies at any point: one copy, never two."""
+    """Both nodes are unfrozen in the same instant, and one daemon dies at any point: one copy,
+    never two.
+    """
     for down_s in (0.3, TIMEOUT_S + 8):
         for point in range(1, 40):
             pair, victim, other = _begin(victim_name)

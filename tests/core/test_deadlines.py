@@ -1,16 +1,19 @@
-"""What one node does between two of its beats: at the very instant at which time allows it, and not with the next beat."""
+"""What one node does between two of its beats: at the very instant at which time allows it, and not
+with the next beat.
+"""
 
 from __future__ import annotations
 
 from opensvc_openha.core.beat import Goodbye
-from opensvc_openha.core.events import Command, Leaving, LeaveRequested
+from opensvc_openha.core.events import Command, LeaveRequested, Leaving
 from opensvc_openha.core.timing import LEAVE_SCRIPT_WAIT_S
-
 from tests.core.test_decisions import Bench, beats
 
 
 def test_restart_is_said_at_the_instant_at_which_the_wait_for_a_script_ends() -> None:
-    """A stop script hangs, the order to restart came between two beats: RESTART 10 s after that order, not with a beat."""
+    """A stop script hangs, the order to restart came between two beats: RESTART 10 s after that
+    order, not with a beat.
+    """
     bench = Bench().started()
     bench.order(Command.STOP)
     bench.run(0.35)

@@ -21,8 +21,8 @@ class Alone:
     def __init__(self, *events: Event) -> None:
         self.now = 0.0
         self.engine = Engine(SPEC, BootId(1, 1), {}, 0.0)
-        self.scripts: "list[tuple[float, str]]" = []
-        self.said: "list[tuple[str, bool]]" = []
+        self.scripts: list[tuple[float, str]] = []
+        self.said: list[tuple[str, bool]] = []
         for event in (Tick(), *events, CommandReceived(1, "registry", Command.UNFREEZE)):
             self.step(event)
 
@@ -42,7 +42,9 @@ class Alone:
 
 
 def test_node_that_opened_no_link_takes_nothing_over() -> None:
-    """Other names of interfaces after a boot, and /bin/true as check-up: the peer may run it, so nothing is started."""
+    """Other names of interfaces after a boot, and /bin/true as check-up: the peer may run it, so
+    nothing is started.
+    """
     node = Alone(ListenerTried(ETH1, False), ListenerTried(ETH2, False))
     node.run(10 * TIMEOUT_S)
     status = node.engine.snapshot(node.now)
@@ -52,7 +54,9 @@ def test_node_that_opened_no_link_takes_nothing_over() -> None:
 
 
 def test_link_that_opens_at_last_is_listened_to_for_a_full_timeout() -> None:
-    """The interface appears after half a minute: silence counts from then, and the takeover comes a timeout and a delay later."""
+    """The interface appears after half a minute: silence counts from then, and the takeover comes a
+    timeout and a delay later.
+    """
     node = Alone(ListenerTried(ETH1, False), ListenerTried(ETH2, False))
     node.run(30)
     node.step(ListenerTried(ETH2, True))
@@ -61,7 +65,11 @@ def test_link_that_opens_at_last_is_listened_to_for_a_full_timeout() -> None:
     assert node.said == [("DEAF", True), ("LISTENS", False)]
     (began_at, kind), *_ = node.scripts
     assert kind == "check"
-    assert TIMEOUT_S + START_READY_DELAY_S <= began_at - opened_at <= TIMEOUT_S + START_READY_DELAY_S + 0.1
+    assert (
+        TIMEOUT_S + START_READY_DELAY_S
+        <= began_at - opened_at
+        <= TIMEOUT_S + START_READY_DELAY_S + 0.1
+    )
     assert node.engine.snapshot(node.now).peer_reason == "not heard on any link for its timeout"
 
 
@@ -70,11 +78,17 @@ def test_one_link_of_two_that_cannot_be_opened_delays_nothing() -> None:
     node = Alone(ListenerTried(ETH1, False))
     node.run(TIMEOUT_S + START_READY_DELAY_S + 1)
     assert node.said == []
-    assert TIMEOUT_S + START_READY_DELAY_S <= node.scripts[0][0] <= TIMEOUT_S + START_READY_DELAY_S + 0.1
+    assert (
+        TIMEOUT_S + START_READY_DELAY_S
+        <= node.scripts[0][0]
+        <= TIMEOUT_S + START_READY_DELAY_S + 0.1
+    )
 
 
 def test_second_link_that_opens_late_is_listened_to_before_a_verdict() -> None:
-    """eth1 opens a second before the verdict: the peer may speak there, so its full timeout is waited for; but only once."""
+    """eth1 opens a second before the verdict: the peer may speak there, so its full timeout is
+    waited for; but only once.
+    """
     node = Alone(ListenerTried(ETH1, False))
     node.run(TIMEOUT_S - 1)
     node.step(ListenerTried(ETH1, True))
@@ -85,7 +99,9 @@ def test_second_link_that_opens_late_is_listened_to_before_a_verdict() -> None:
 
 
 def test_peer_heard_on_a_link_that_was_not_open_is_heard() -> None:
-    """A beat came in before the news that the link is open: the node is deaf no more, and silence is found as ever."""
+    """A beat came in before the news that the link is open: the node is deaf no more, and silence
+    is found as ever.
+    """
     pair = Pair()
     deb1, deb2 = pair.start_on_deb1()
     for link in SPEC.listeners:

@@ -1,13 +1,24 @@
-"""Single decisions of one service machine and of one engine, each where only a rare history would show it."""
+"""Single decisions of one service machine and of one engine, each where only a rare history would
+show it.
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Optional
 
 import pytest
 
-from opensvc_openha.core.actions import Action, Announce, Answer, Exit, MirrorPeer, Persist, Record, RunScript, AnswerCode
+from opensvc_openha.core.actions import (
+    Action,
+    Announce,
+    Answer,
+    AnswerCode,
+    Exit,
+    MirrorPeer,
+    Persist,
+    Record,
+    RunScript,
+)
 from opensvc_openha.core.beat import Ack, Beat, BootId, Goodbye
 from opensvc_openha.core.engine import Engine
 from opensvc_openha.core.events import (
@@ -15,16 +26,20 @@ from opensvc_openha.core.events import (
     Command,
     CommandReceived,
     Event,
-    RecoveredState,
-    Leaving,
     LeaveRequested,
+    Leaving,
     PeerForgotten,
+    RecoveredState,
     ScriptExited,
-    ScriptKind as K,
-    ScriptOutcome as End,
+    SeemsUp,
     StoreFailed,
     Tick,
-    SeemsUp,
+)
+from opensvc_openha.core.events import (
+    ScriptKind as K,
+)
+from opensvc_openha.core.events import (
+    ScriptOutcome as End,
 )
 from opensvc_openha.core.facts import Facts
 from opensvc_openha.core.model import ClusterSpec, LinkSpec, OnStartFailure, Policy
@@ -45,7 +60,6 @@ from opensvc_openha.core.timing import (
     STORE_RETRY_S,
     STUCK_S,
 )
-
 from tests.core.pair import CHECK_ALWAYS, TIMEOUT_S, links, services
 
 OWN, LIFE = BootId(5, 55), BootId(1, 11)
@@ -56,31 +70,48 @@ class Bench:
     """deb1's engine alone: its peer, its scripts and its operator are what a test says."""
 
     def __init__(
-        self, state: S = S.STOPPED, must_probe: bool = False, then: Optional[S] = None, node: str = "deb1", is_begun: bool = True,
-        known_lives: "Optional[dict[str, BootId]]" = None, policy: Policy = Policy(),
+        self,
+        state: S = S.STOPPED,
+        must_probe: bool = False,
+        then: S | None = None,
+        node: str = "deb1",
+        is_begun: bool = True,
+        known_lives: dict[str, BootId] | None = None,
+        policy: Policy = Policy(),
     ) -> None:
         self.now = 100.0
         both = links(count=1)
         self.peer = "deb2" if node == "deb1" else "deb1"
-        spec = ClusterSpec(node, self.peer, both, tuple(replace(svc, policy=policy) for svc in services()),
-                           fencing=CHECK_ALWAYS)
-        self.engine = Engine(spec, OWN, {"registry": RecoveredState(state, then, must_probe)}, self.now, known_lives)
+        spec = ClusterSpec(
+            node,
+            self.peer,
+            both,
+            tuple(replace(svc, policy=policy) for svc in services()),
+            fencing=CHECK_ALWAYS,
+        )
+        self.engine = Engine(
+            spec, OWN, {"registry": RecoveredState(state, then, must_probe)}, self.now, known_lives
+        )
         self.link: LinkSpec = spec.listeners[0]
         self.seq = 0
-        self.done: "list[Action]" = []
+        self.done: list[Action] = []
         if is_begun:
             self.step(Tick())
 
-    def step(self, event: Event) -> "list[Action]":
+    def step(self, event: Event) -> list[Action]:
         """One event now, and the steps that follow within the same instant."""
         done = list(self.engine.step(event, self.now))
-        while self.engine.next_deadline() <= self.now and not any(isinstance(action, Exit) for action in done):
+        while self.engine.next_deadline() <= self.now and not any(
+            isinstance(action, Exit) for action in done
+        ):
             done += self.engine.step(Tick(), self.now)
         self.done += done
         return done
 
-    def run(self, seconds: float, said: Optional[S] = None) -> "list[Action]":
-        """Time passes; with ``said`` the peer says that each half second, and acknowledges everything."""
+    def run(self, seconds: float, said: S | None = None) -> list[Action]:
+        """Time passes; with ``said`` the peer says that each half second, and acknowledges
+        everything.
+        """
         end, done = self.now + seconds, []
         next_beat = self.now
         while True:
@@ -96,27 +127,39 @@ class Bench:
         self.now = end
         return done
 
-    def hear(self, said: S, goodbye: Goodbye = Goodbye.NONE, is_acked: bool = True, wants_ack: bool = False) -> "list[Action]":
+    def hear(
+        self,
+        said: S,
+        goodbye: Goodbye = Goodbye.NONE,
+        is_acked: bool = True,
+        wants_ack: bool = False,
+    ) -> list[Action]:
         """A beat of the peer."""
         self.seq += 1
         ack = Ack(OWN, self.engine.seq if is_acked else 0)
-        beat = Beat(self.peer, LIFE, self.seq, ack, {"registry": said}, goodbye, wants_ack, facts=Facts())
+        beat = Beat(
+            self.peer, LIFE, self.seq, ack, {"registry": said}, goodbye, wants_ack, facts=Facts()
+        )
         return self.step(BeatReceived(self.link, beat, self.now))
 
-    def ends(self, kind: K, outcome: End = End.OK) -> "list[Action]":
+    def ends(self, kind: K, outcome: End = End.OK) -> list[Action]:
         """A script ends."""
         return self.step(ScriptExited("registry", kind, outcome, "exited with 1"))
 
-    def order(self, command: Command, number: int = 1) -> "list[Answer]":
+    def order(self, command: Command, number: int = 1) -> list[Answer]:
         """An operator's command, and what is answered at once."""
-        return [item for item in self.step(CommandReceived(number, "registry", command)) if isinstance(item, Answer)]
+        return [
+            item
+            for item in self.step(CommandReceived(number, "registry", command))
+            if isinstance(item, Answer)
+        ]
 
     @property
     def state(self) -> S:
         """The service's state."""
         return self.engine.state_of("registry")
 
-    def started(self) -> "Bench":
+    def started(self) -> Bench:
         """The service is started here by the rules, the peer being out."""
         self.hear(S.STOPPED)
         self.now += 0.1
@@ -127,17 +170,17 @@ class Bench:
         return self
 
 
-def scripts(done: "list[Action]") -> "list[K]":
+def scripts(done: list[Action]) -> list[K]:
     """Which scripts are to be run."""
     return [action.kind for action in done if isinstance(action, RunScript)]
 
 
-def beats(done: "list[Action]") -> "list[Beat]":
+def beats(done: list[Action]) -> list[Beat]:
     """What is said."""
     return [action.beat for action in done if isinstance(action, Announce)]
 
 
-def records(done: "list[Action]", new: str) -> "list[Record]":
+def records(done: list[Action], new: str) -> list[Record]:
     """What is recorded under that heading."""
     return [action for action in done if isinstance(action, Record) and action.new == new]
 
@@ -146,7 +189,9 @@ def records(done: "list[Action]", new: str) -> "list[Record]":
 
 
 def test_failed_start_of_an_earlier_daemon_waits_for_an_operator() -> None:
-    """START_FAILED in the STATE file: something may be left over, so hearing the peer changes nothing."""
+    """START_FAILED in the STATE file: something may be left over, so hearing the peer changes
+    nothing.
+    """
     bench = Bench(S.START_FAILED)
     bench.run(3, S.STOPPED)
     assert bench.state is S.START_FAILED
@@ -227,7 +272,9 @@ def test_lives_known_from_before_are_refused_from_the_first_beat() -> None:
 
 
 def test_nothing_starts_on_a_peer_that_was_never_heard_before_the_whole_timeout() -> None:
-    """Alone from the start: silent after the timeout, check-up after the delay, start after the check-up."""
+    """Alone from the start: silent after the timeout, check-up after the delay, start after the
+    check-up.
+    """
     bench = Bench()
     assert scripts(bench.run(TIMEOUT_S + START_READY_DELAY_S - 0.01)) == []
     assert bench.state is S.START_READY
@@ -236,7 +283,9 @@ def test_nothing_starts_on_a_peer_that_was_never_heard_before_the_whole_timeout(
 
 
 def test_check_up_begun_before_the_silence_is_done_again() -> None:
-    """It began while the peer was heard, and ends in silence: back to START_READY, and a new one after the delay."""
+    """It began while the peer was heard, and ends in silence: back to START_READY, and a new one
+    after the delay.
+    """
     bench = Bench()
     bench.hear(S.STOPPED)
     bench.now += 0.1
@@ -249,7 +298,9 @@ def test_check_up_begun_before_the_silence_is_done_again() -> None:
 
 
 def test_acknowledgement_of_an_earlier_beat_starts_nothing() -> None:
-    """The peer says STOPPED again and again, and acknowledges only what was said before START_READY."""
+    """The peer says STOPPED again and again, and acknowledges only what was said before
+    START_READY.
+    """
     bench = Bench()
     for _ in range(8):
         bench.hear(S.STOPPED, is_acked=False)
@@ -270,8 +321,12 @@ def test_peer_that_is_ready_too_goes_first_if_it_is_the_primary() -> None:
 
 
 @pytest.mark.parametrize(("node", "hold_s"), [("deb1", STOP_HOLD_S), ("deb2", STOP_HOLD_S * 1.5)])
-def test_service_that_was_stopped_is_left_to_the_peer_for_the_hold(node: str, hold_s: float) -> None:
-    """The peer is STOPPED and does not take it: the node tries again after its hold, the second name after half of it more."""
+def test_service_that_was_stopped_is_left_to_the_peer_for_the_hold(
+    node: str, hold_s: float
+) -> None:
+    """The peer is STOPPED and does not take it: the node tries again after its hold, the second
+    name after half of it more.
+    """
     bench = Bench(node=node).started()
     bench.order(Command.STOP)
     bench.ends(K.STOP)
@@ -283,7 +338,10 @@ def test_service_that_was_stopped_is_left_to_the_peer_for_the_hold(node: str, ho
 
 
 def test_operator_who_starts_it_ends_the_hold() -> None:
-    """`stop`, then `start` at once: START_READY; if the peer is ready first, the hold does not keep it from coming back."""
+    """`stop`, then `start` at once: START_READY.
+
+    If the peer is ready first, the hold does not keep it from coming back.
+    """
     bench = Bench().started()
     bench.order(Command.STOP)
     bench.ends(K.STOP)
@@ -294,7 +352,9 @@ def test_operator_who_starts_it_ends_the_hold() -> None:
 
 
 def test_failed_write_holds_the_next_try_for_its_own_time() -> None:
-    """START_READY could not be written: STOPPED, and the next try is 10 s later, not after the hold of a stop."""
+    """START_READY could not be written: STOPPED, and the next try is 10 s later, not after the hold
+    of a stop.
+    """
     bench = Bench()
     bench.hear(S.STOPPED, is_acked=False)
     assert bench.state is S.START_READY
@@ -314,7 +374,9 @@ def test_two_primaries_are_told_apart_after_a_while_by_their_names() -> None:
     assert bench.state is S.START_READY
     swapped = Bench(node="deb2")
     swapped.engine._machines["registry"].role = Bench().engine._machines["registry"].role
-    swapped.engine._machines["registry"].spec = type(services()[0])("registry", "/x", "deb2", "deb1", "/bin/true")
+    swapped.engine._machines["registry"].spec = type(services()[0])(
+        "registry", "/x", "deb2", "deb1", "/bin/true"
+    )
     swapped.hear(S.STOPPED, is_acked=False)
     ready_at = swapped.now
     while swapped.state is S.START_READY and swapped.now < ready_at + 2 * STUCK_S:
@@ -323,7 +385,9 @@ def test_two_primaries_are_told_apart_after_a_while_by_their_names() -> None:
 
 
 def test_check_up_that_failed_in_silence_is_forgotten_when_the_peer_is_heard() -> None:
-    """Nothing was started: STOPPED again, held, also after a check-up that failed against a live peer."""
+    """Nothing was started: STOPPED again, held, also after a check-up that failed against a live
+    peer.
+    """
     silent = Bench()
     silent.run(TIMEOUT_S + START_READY_DELAY_S + 0.1)
     silent.ends(K.CHECK, End.FAILED)
@@ -361,7 +425,9 @@ def test_command_that_overtakes_another_rolls_that_one_back() -> None:
     answers += [item for item in bench.ends(K.PROBE, End.DOWN) if isinstance(item, Answer)]
     told = [(answer.command_id, answer.word, answer.is_last, answer.is_ok) for answer in answers]
     assert told == [
-        (2, AnswerCode.ROLLED_BACK, True, False), (3, AnswerCode.READY_FREEZE_STOP, False, True), (3, AnswerCode.FROZEN_STOP, True, True),
+        (2, AnswerCode.ROLLED_BACK, True, False),
+        (3, AnswerCode.READY_FREEZE_STOP, False, True),
+        (3, AnswerCode.FROZEN_STOP, True, True),
     ]
 
 
@@ -372,23 +438,29 @@ def test_refused_command_leaves_the_one_that_waits_in_place() -> None:
     bench.order(Command.FORCE_STOP, 1)
     bench.order(Command.START, 2)
     refused = bench.order(Command.STOP, 3)
-    assert [(item.command_id, item.word, item.is_ok, item.detail) for item in refused] == [(3, AnswerCode.REFUSED, False, "")]
+    assert [(item.command_id, item.word, item.is_ok, item.detail) for item in refused] == [
+        (3, AnswerCode.REFUSED, False, "")
+    ]
     bench.now += 0.1
     bench.hear(S.STOPPED)
     bench.ends(K.CHECK)
     last = [item for item in bench.ends(K.START) if isinstance(item, Answer)]
-    assert [(item.command_id, item.word, item.is_last, item.is_ok, item.detail) for item in last] == [
-        (2, AnswerCode.STARTED, True, True, "")
-    ]
+    assert [
+        (item.command_id, item.word, item.is_last, item.is_ok, item.detail) for item in last
+    ] == [(2, AnswerCode.STARTED, True, True, "")]
 
 
 def test_operator_is_told_each_step_of_a_stop_that_freezes() -> None:
     """freeze-stop of a running service: ready to freeze, ready to stop, stopped, frozen."""
     bench = Bench().started()
-    assert [item.word for item in bench.order(Command.FREEZE_STOP)] == [AnswerCode.READY_FREEZE_STOP, AnswerCode.READY_STOP]
+    assert [item.word for item in bench.order(Command.FREEZE_STOP)] == [
+        AnswerCode.READY_FREEZE_STOP,
+        AnswerCode.READY_STOP,
+    ]
     done = [item for item in bench.ends(K.STOP) if isinstance(item, Answer)]
     assert [(item.word, item.is_last, item.is_ok) for item in done] == [
-        (AnswerCode.STOPPED, False, True), (AnswerCode.FROZEN_STOP, True, True)
+        (AnswerCode.STOPPED, False, True),
+        (AnswerCode.FROZEN_STOP, True, True),
     ]
     assert bench.state is S.FROZEN_STOP
 
@@ -398,7 +470,9 @@ def test_operator_is_told_each_step_of_a_start_that_freezes() -> None:
     bench = Bench(S.FROZEN_STOP)
     bench.hear(S.STOPPED, is_acked=False)
     bench.order(Command.FORCE_STOP)
-    assert [item.word for item in bench.order(Command.FREEZE_START)] == [AnswerCode.READY_FREEZE_START]
+    assert [item.word for item in bench.order(Command.FREEZE_START)] == [
+        AnswerCode.READY_FREEZE_START
+    ]
     bench.now += 0.1
     bench.hear(S.STOPPED)
     bench.ends(K.CHECK)
@@ -408,7 +482,10 @@ def test_operator_is_told_each_step_of_a_start_that_freezes() -> None:
 
 
 def test_stop_says_that_the_service_stays_where_nobody_else_takes_it() -> None:
-    """The peer is STOPPED: it will take it; it is frozen: the service stays here. A plain freeze says nothing of stopping."""
+    """The peer is STOPPED: it will take it; it is frozen: the service stays here.
+
+    A plain freeze says nothing of stopping.
+    """
     bench = Bench().started()
     bench.hear(S.STOPPED)
     assert [item.word for item in bench.order(Command.STOP)] == [AnswerCode.READY_STOP]
@@ -416,11 +493,18 @@ def test_stop_says_that_the_service_stays_where_nobody_else_takes_it() -> None:
     assert [item.word for item in done] == [AnswerCode.STOPPED]
     bench = Bench().started()
     bench.hear(S.FROZEN_STOP)
-    assert [item.word for item in bench.order(Command.STOP)] == [AnswerCode.READY_STOP, AnswerCode.STAYS_HERE]
+    assert [item.word for item in bench.order(Command.STOP)] == [
+        AnswerCode.READY_STOP,
+        AnswerCode.STAYS_HERE,
+    ]
     bench = Bench(S.FROZEN_STOP)
     bench.order(Command.FORCE_STOP)
-    assert [item.word for item in bench.order(Command.FREEZE_STOP)] == [AnswerCode.READY_FREEZE_STOP]
-    assert [item.word for item in bench.ends(K.PROBE, End.UNSURE) if isinstance(item, Answer)] == [AnswerCode.FROZEN_STOP]
+    assert [item.word for item in bench.order(Command.FREEZE_STOP)] == [
+        AnswerCode.READY_FREEZE_STOP
+    ]
+    assert [item.word for item in bench.ends(K.PROBE, End.UNSURE) if isinstance(item, Answer)] == [
+        AnswerCode.FROZEN_STOP
+    ]
 
 
 def test_failed_script_is_answered_with_its_reason() -> None:
@@ -429,7 +513,12 @@ def test_failed_script_is_answered_with_its_reason() -> None:
     bench.order(Command.STOP, 7)
     done = bench.ends(K.STOP, End.FAILED)
     answer = [item for item in done if isinstance(item, Answer)][-1]
-    assert (answer.command_id, answer.word, answer.is_ok, answer.is_last) == (7, AnswerCode.FAILED, False, True)
+    assert (answer.command_id, answer.word, answer.is_ok, answer.is_last) == (
+        7,
+        AnswerCode.FAILED,
+        False,
+        True,
+    )
     assert "exited with 1" in answer.detail
     assert [item.is_alarm for item in records(done, "STOP_FAILED")] == [True]
 
@@ -437,11 +526,21 @@ def test_failed_script_is_answered_with_its_reason() -> None:
 def test_successful_start_is_no_alarm() -> None:
     """One record for each state, in order."""
     bench = Bench().started()
-    told = [(item.old, item.new, item.is_alarm) for item in bench.done if isinstance(item, Record) and item.name == "registry"]
-    assert told == [
-        ("STOPPED", "START_READY", False), ("START_READY", "STARTING", False), ("STARTING", "STARTED", False),
+    told = [
+        (item.old, item.new, item.is_alarm)
+        for item in bench.done
+        if isinstance(item, Record) and item.name == "registry"
     ]
-    assert [item.state for item in bench.done if isinstance(item, Persist)] == [S.START_READY, S.STARTING, S.STARTED]
+    assert told == [
+        ("STOPPED", "START_READY", False),
+        ("START_READY", "STARTING", False),
+        ("STARTING", "STARTED", False),
+    ]
+    assert [item.state for item in bench.done if isinstance(item, Persist)] == [
+        S.START_READY,
+        S.STARTING,
+        S.STARTED,
+    ]
 
 
 # who is the younger, who is in doubt
@@ -449,9 +548,18 @@ def test_successful_start_is_no_alarm() -> None:
 
 @pytest.mark.parametrize(
     ("said", "was_started_in_silence"),
-    [(S.STOPPED, False), (S.FROZEN_STOP, False), (S.STARTED, True), (S.STOPPING, True), (S.START_READY, True), (None, True)],
+    [
+        (S.STOPPED, False),
+        (S.FROZEN_STOP, False),
+        (S.STARTED, True),
+        (S.STOPPING, True),
+        (S.START_READY, True),
+        (None, True),
+    ],
 )
-def test_forced_copy_is_the_younger_unless_the_peer_was_known_to_be_out(said: Optional[S], was_started_in_silence: bool) -> None:
+def test_forced_copy_is_the_younger_unless_the_peer_was_known_to_be_out(
+    said: S | None, was_started_in_silence: bool
+) -> None:
     """force-start against each word of the peer, and against none."""
     bench = Bench(S.FROZEN_STOP)
     if said is not None:
@@ -478,8 +586,13 @@ def test_forced_copy_is_not_the_younger_of_a_peer_that_left_or_acknowledged() ->
 
 
 @pytest.mark.parametrize(("by_ack", "was_started_in_silence"), [(True, False), (False, True)])
-def test_started_copy_is_the_younger_if_it_was_started_in_silence(by_ack: bool, was_started_in_silence: bool) -> None:
-    """Started on an acknowledgement the peer was out by then; in silence it may have run it all along."""
+def test_started_copy_is_the_younger_if_it_was_started_in_silence(
+    by_ack: bool, was_started_in_silence: bool
+) -> None:
+    """Started on an acknowledgement the peer was out by then.
+
+    In silence it may have run it all along.
+    """
     bench = Bench()
     if by_ack:
         bench.started()
@@ -492,7 +605,10 @@ def test_started_copy_is_the_younger_if_it_was_started_in_silence(by_ack: bool, 
 
 
 def test_copy_started_on_the_word_of_a_peer_that_came_back_is_not_the_younger() -> None:
-    """The check-up began in silence; then the peer is heard, out, and acknowledges: it runs nothing."""
+    """The check-up began in silence.
+
+    Then the peer is heard, out, and acknowledges: it runs nothing.
+    """
     bench = Bench()
     bench.run(TIMEOUT_S + START_READY_DELAY_S + 0.1)
     assert bench.state is S.STARTING
@@ -502,7 +618,10 @@ def test_copy_started_on_the_word_of_a_peer_that_came_back_is_not_the_younger() 
         bench.run(0.6, S.STOPPED)
         bench.ends(K.CHECK)
     bench.ends(K.START)
-    assert bench.state is S.STARTED and not bench.engine._machines["registry"]._dual.was_started_in_silence
+    assert (
+        bench.state is S.STARTED
+        and not bench.engine._machines["registry"]._dual.was_started_in_silence
+    )
 
 
 @pytest.mark.parametrize("own", [S.STARTED, S.FROZEN_START])
@@ -528,7 +647,10 @@ def test_only_what_the_engine_started_is_doubted_after_an_absence(state: S) -> N
 
 
 def test_doubt_ends_with_the_word_of_a_peer_that_has_heard_us() -> None:
-    """STOPPED or busy otherwise, and acknowledged: sure again; not acknowledged: still in doubt; started: stop here."""
+    """STOPPED or busy otherwise, and acknowledged: sure again.
+
+    Not acknowledged: still in doubt; started: stop here.
+    """
     for said in (S.STOPPED, S.FROZEN_STOP, S.STOPPING, S.START_FAILED):
         bench = Bench(S.STARTED)
         assert bench.engine.beat().states["registry"] is S.UNKNOWN and bench.engine.beat().wants_ack
@@ -549,11 +671,15 @@ def test_doubt_waits_for_the_wrapper() -> None:
     bench.hear(S.STOPPED)
     assert bench.engine._machines["registry"].is_ownership_unconfirmed
     bench.ends(K.PROBE, End.UP)
-    assert bench.state is S.STARTED and not bench.engine._machines["registry"].is_ownership_unconfirmed
+    assert (
+        bench.state is S.STARTED and not bench.engine._machines["registry"].is_ownership_unconfirmed
+    )
 
 
 def test_forced_start_is_in_no_doubt() -> None:
-    """The operator's word ends it, though the service is STARTED already: the peer's copy is reported, this one stays."""
+    """The operator's word ends it, though the service is STARTED already: the peer's copy is
+    reported, this one stays.
+    """
     bench = Bench(S.STARTED)
     bench.order(Command.FORCE_START)
     assert not bench.engine._machines["registry"].is_ownership_unconfirmed
@@ -577,7 +703,9 @@ def test_leaving_with_services_waits_for_their_stop_and_says_goodbye_three_times
     assert scripts(bench.step(LeaveRequested(Leaving.STOP_SERVICES))) == [K.STOP]
     assert not any(beat.goodbye is not Goodbye.NONE for beat in beats(bench.run(3)))
     said = beats(bench.ends(K.STOP))
-    assert [beat.goodbye for beat in said][-1] is Goodbye.LEFT and said[-1].states["registry"] is S.STOPPED
+    assert [beat.goodbye for beat in said][-1] is Goodbye.LEFT and said[-1].states[
+        "registry"
+    ] is S.STOPPED
     first_at = bench.now
     times = [first_at]
     while len(times) < GOODBYE_REPEATS:
@@ -585,7 +713,9 @@ def test_leaving_with_services_waits_for_their_stop_and_says_goodbye_three_times
         done = bench.step(Tick())
         assert [beat.goodbye for beat in beats(done)] == [Goodbye.LEFT]
         times.append(bench.now)
-    assert [round(after - before, 6) for before, after in zip(times, times[1:])] == [GOODBYE_GAP_S] * (GOODBYE_REPEATS - 1)
+    assert [round(after - before, 6) for before, after in zip(times, times[1:])] == [
+        GOODBYE_GAP_S
+    ] * (GOODBYE_REPEATS - 1)
     assert isinstance(done[-1], Exit)
     assert bench.engine.step(Tick(), bench.now + 1) == []
 
@@ -619,7 +749,10 @@ def test_leaving_without_stopping_says_so_at_once_where_no_script_runs() -> None
 
 
 def test_leaving_may_become_stricter_but_not_laxer() -> None:
-    """`stop` while a restart waits stops the services; a restart asked for later does not keep them."""
+    """`stop` while a restart waits stops the services.
+
+    A restart asked for later does not keep them.
+    """
     bench = Bench().started()
     bench.step(LeaveRequested(Leaving.STOP_SERVICES))
     assert bench.state is S.STOPPING
@@ -637,16 +770,22 @@ def test_leaving_node_gives_up_a_start_that_has_not_begun() -> None:
     assert bench.state is S.START_READY
     done = bench.step(LeaveRequested(Leaving.STOP_SERVICES))
     assert bench.state is S.STOPPED
-    assert [(beat.goodbye, beat.states["registry"]) for beat in beats(done) if beat.goodbye is not Goodbye.NONE][0] == (
-        Goodbye.LEFT, S.STOPPED
-    )
+    assert [
+        (beat.goodbye, beat.states["registry"])
+        for beat in beats(done)
+        if beat.goodbye is not Goodbye.NONE
+    ][0] == (Goodbye.LEFT, S.STOPPED)
 
 
 @pytest.mark.parametrize("busy_s, is_started", [(4.0, True), (6.0, False)])
-def test_acknowledgement_that_grew_old_while_the_engine_was_busy_starts_nothing(busy_s: float, is_started: bool) -> None:
-    """The check-up ends while the engine waits for its disk: by then the peer's patience (10 s) may be over, or not.
+def test_acknowledgement_that_grew_old_while_the_engine_was_busy_starts_nothing(
+    busy_s: float, is_started: bool
+) -> None:
+    """The check-up ends while the engine waits for its disk: by then the peer's patience (10 s) may
+    be over, or not.
 
-    The listeners went on, so it is no stall; the end of the script is the first thing that the engine looks at.
+    The listeners went on, so it is no stall; the end of the script is the first thing that the
+    engine looks at.
     """
     bench = Bench()
     bench.hear(S.STOPPED)
@@ -660,7 +799,9 @@ def test_acknowledgement_that_grew_old_while_the_engine_was_busy_starts_nothing(
 
 @pytest.mark.parametrize("kind", [K.CHECK, K.START])
 def test_script_that_was_put_off_after_a_stall_is_decided_anew(kind: K) -> None:
-    """Its turn came when this node had stood still: START_READY again, and the peer must acknowledge that anew."""
+    """Its turn came when this node had stood still: START_READY again, and the peer must
+    acknowledge that anew.
+    """
     bench = _at_script(kind)
     assert scripts(bench.ends(kind, End.POSTPONED)) == [] and bench.state is S.START_READY
     assert scripts(bench.hear(S.STOPPED, is_acked=False)) == []
@@ -687,7 +828,11 @@ def test_commands_are_refused_while_leaving() -> None:
     bench = Bench().started()
     bench.step(LeaveRequested(Leaving.STOP_SERVICES))
     answer = bench.order(Command.FORCE_STOP, 4)[-1]
-    assert (answer.command_id, answer.word, answer.is_ok) == (4, AnswerCode.REFUSED, False) and "leaving" in answer.detail
+    assert (answer.command_id, answer.word, answer.is_ok) == (
+        4,
+        AnswerCode.REFUSED,
+        False,
+    ) and "leaving" in answer.detail
 
 
 # what the peer says when it goes
@@ -722,11 +867,19 @@ def test_beat_is_due_each_second_and_not_before() -> None:
     bench = Bench(S.FROZEN_STOP)
     first = bench.engine.seq
     assert [beat.seq for beat in beats(bench.run(0.99))] == []
-    assert [beat.seq for beat in beats(bench.run(4.0))] == [first + 1, first + 2, first + 3, first + 4]
+    assert [beat.seq for beat in beats(bench.run(4.0))] == [
+        first + 1,
+        first + 2,
+        first + 3,
+        first + 4,
+    ]
 
 
 def test_failed_starts_are_counted_until_an_operator_acts() -> None:
-    """By the policy it is handed over twice; the third failure within ten minutes stays, until an operator begins anew."""
+    """By the policy it is handed over twice.
+
+    The third failure within ten minutes stays, until an operator begins anew.
+    """
     bench = Bench(policy=Policy(on_start_failure=OnStartFailure.HAND_OVER))
 
     def fails() -> S:
@@ -748,7 +901,9 @@ def test_failed_starts_are_counted_until_an_operator_acts() -> None:
 
 
 def test_handed_over_service_is_held_for_its_own_time() -> None:
-    """The peer, STOPPED, does not take it: this node tries again after 30 s, not after the hold of a stop."""
+    """The peer, STOPPED, does not take it: this node tries again after 30 s, not after the hold of
+    a stop.
+    """
     bench = Bench(policy=Policy(on_start_failure=OnStartFailure.HAND_OVER))
     bench.run(0.6, S.STOPPED)
     bench.ends(K.CHECK)
@@ -766,18 +921,24 @@ def test_force_stop_of_a_stopped_service_is_done_and_answered_once() -> None:
     bench = Bench(S.STOPPED)
     answers = bench.order(Command.FORCE_STOP, 3)
     assert [(item.command_id, item.word, item.is_ok, item.is_last) for item in answers] == [
-        (3, AnswerCode.READY_FORCE_STOP, True, False), (3, AnswerCode.STOPPED, True, True)
+        (3, AnswerCode.READY_FORCE_STOP, True, False),
+        (3, AnswerCode.STOPPED, True, True),
     ]
 
 
-def test_services_that_nothing_happened_to_are_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A beat without news: none is evaluated, nor while one waits for an acknowledgement; with a change of the peer, all are."""
+def test_services_that_nothing_happened_to_are_not_looked_at(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A beat without news: none is evaluated, nor while one waits for an acknowledgement.
+
+    With a change of the peer, all are.
+    """
     bench = Bench(S.FROZEN_STOP)
     bench.hear(S.STOPPED)
-    looked: "list[str]" = []
+    looked: list[str] = []
     evaluate = ServiceMachine.evaluate
 
-    def counted(machine: ServiceMachine, *args: object) -> "list[Action]":
+    def counted(machine: ServiceMachine, *args: object) -> list[Action]:
         looked.append(machine.spec.name)
         return evaluate(machine, *args)  # type: ignore[arg-type]
 
@@ -811,7 +972,10 @@ def test_services_that_only_one_node_has_are_recorded_when_they_are_seen() -> No
 def test_freeze_and_unfreeze_of_a_running_service_ask_nobody() -> None:
     """freeze-start of what runs: two words; unfreeze: no script."""
     bench = Bench().started()
-    assert [item.word for item in bench.order(Command.FREEZE_START)] == [AnswerCode.READY_FREEZE_START, AnswerCode.FROZEN_START]
+    assert [item.word for item in bench.order(Command.FREEZE_START)] == [
+        AnswerCode.READY_FREEZE_START,
+        AnswerCode.FROZEN_START,
+    ]
     assert scripts(bench.step(CommandReceived(2, "registry", Command.UNFREEZE))) == []
     assert bench.state is S.STARTED
 
@@ -829,7 +993,9 @@ def test_hold_after_a_failed_write_is_none_for_the_peer() -> None:
 
 
 def test_start_that_was_asked_for_and_overtaken_is_held_no_longer() -> None:
-    """`stop`, `start`, and the peer takes it during the check-up, then lets it go: this node takes it without the old hold."""
+    """`stop`, `start`, and the peer takes it during the check-up, then lets it go: this node takes
+    it without the old hold.
+    """
     bench = Bench().started()
     bench.order(Command.STOP)
     bench.ends(K.STOP)
@@ -850,7 +1016,7 @@ def test_start_that_was_asked_for_and_overtaken_is_held_no_longer() -> None:
 STALL_S = STALL_FRACTION * TIMEOUT_S
 
 
-def _wake(bench: Bench, late_s: float) -> "list[Action]":
+def _wake(bench: Bench, late_s: float) -> list[Action]:
     """The next timer comes that much too late."""
     bench.now = bench.engine.next_deadline() + late_s
     return bench.step(Tick())
@@ -907,9 +1073,15 @@ def test_beat_that_waited_in_the_inbox_is_a_stall() -> None:
 
 
 def test_slow_disk_is_no_stall() -> None:
-    """The caller says until when it worked: neither the timer nor the beat that waited for that is late."""
-    for event_of in (lambda bench: Tick(), lambda bench: BeatReceived(
-            bench.link, Beat("deb2", LIFE, 1, None, {"registry": S.STOPPED}), bench.now - 4.9)):
+    """The caller says until when it worked: neither the timer nor the beat that waited for that is
+    late.
+    """
+    for event_of in (
+        lambda bench: Tick(),
+        lambda bench: BeatReceived(
+            bench.link, Beat("deb2", LIFE, 1, None, {"registry": S.STOPPED}), bench.now - 4.9
+        ),
+    ):
         bench = Bench(S.FROZEN_STOP)
         bench.now += 5
         bench.engine.note_busy_until(bench.now)
@@ -918,7 +1090,10 @@ def test_slow_disk_is_no_stall() -> None:
 
 
 def test_acknowledgement_from_before_a_stall_is_asked_for_again() -> None:
-    """The check-up ends after a stall: no start; the acknowledgement of the next beat is enough for a new check-up."""
+    """The check-up ends after a stall: no start.
+
+    The acknowledgement of the next beat is enough for a new check-up.
+    """
     bench = Bench()
     bench.run(0.6, S.STOPPED)
     assert bench.state is S.STARTING
@@ -929,11 +1104,17 @@ def test_acknowledgement_from_before_a_stall_is_asked_for_again() -> None:
     beat = Beat("deb2", LIFE, 50, Ack(OWN, seq), {"registry": S.STOPPED})
     assert scripts(bench.step(BeatReceived(bench.link, beat, bench.now))) == []
     bench.now += 0.1
-    assert scripts(bench.step(BeatReceived(bench.link, replace(beat, seq=51, ack=Ack(OWN, seq + 1)), bench.now))) == [K.CHECK]
+    assert scripts(
+        bench.step(
+            BeatReceived(bench.link, replace(beat, seq=51, ack=Ack(OWN, seq + 1)), bench.now)
+        )
+    ) == [K.CHECK]
 
 
 @pytest.mark.parametrize(("mute_s", "is_doubtful"), [(TIMEOUT_S - 0.1, False), (TIMEOUT_S, True)])
-def test_owner_doubts_itself_once_it_was_mute_for_its_peers_timeout(mute_s: float, is_doubtful: bool) -> None:
+def test_owner_doubts_itself_once_it_was_mute_for_its_peers_timeout(
+    mute_s: float, is_doubtful: bool
+) -> None:
     """The last beat was so long ago: the peer may have taken the service."""
     bench = Bench().started()
     bench.run(0.6, S.STOPPED)
@@ -942,12 +1123,20 @@ def test_owner_doubts_itself_once_it_was_mute_for_its_peers_timeout(mute_s: floa
     bench.step(Tick())
     assert bench.engine._machines["registry"].is_ownership_unconfirmed is is_doubtful
     said = bench.engine.beat()
-    assert said.states["registry"] is (S.UNKNOWN if is_doubtful else S.STARTED) and said.wants_ack is is_doubtful
+    assert (
+        said.states["registry"] is (S.UNKNOWN if is_doubtful else S.STARTED)
+        and said.wants_ack is is_doubtful
+    )
 
 
 def test_node_without_links_is_never_stalled() -> None:
     """There is nothing to listen to."""
-    engine = Engine(ClusterSpec("deb1", "deb2", (), services()), OWN, {"registry": RecoveredState(S.STARTED)}, 0.0)
+    engine = Engine(
+        ClusterSpec("deb1", "deb2", (), services()),
+        OWN,
+        {"registry": RecoveredState(S.STARTED)},
+        0.0,
+    )
     engine.step(Tick(), 0.0)
     assert records(engine.step(Tick(), 500.0), "STALLED") == []
     assert engine.snapshot(500.0).peer_standing is PeerStanding.UNHEARD
@@ -957,12 +1146,19 @@ def test_node_without_links_is_never_stalled() -> None:
 
 
 def test_links_and_peer_are_recorded_when_they_come_and_go() -> None:
-    """Up and live with the first beat; down and silent, both alarms, after the timeout; a goodbye is no alarm."""
+    """Up and live with the first beat.
+
+    Down and silent, both alarms, after the timeout; a goodbye is no alarm.
+    """
     bench = Bench(S.FROZEN_STOP)
     done = bench.hear(S.STOPPED) + bench.hear(S.STOPPED)
     told = [(item.old, item.new, item.is_alarm) for item in done if isinstance(item, Record)]
     assert told == [("DOWN", "UP", False), ("UNHEARD", "LIVE", False)]
-    told = [(item.old, item.new, item.is_alarm) for item in bench.run(TIMEOUT_S + 1) if isinstance(item, Record)]
+    told = [
+        (item.old, item.new, item.is_alarm)
+        for item in bench.run(TIMEOUT_S + 1)
+        if isinstance(item, Record)
+    ]
     assert told == [("UP", "DOWN", True), ("LIVE", "SILENT", True)]
     bench.hear(S.STOPPED)
     done = bench.hear(S.STOPPED, Goodbye.RESTART) + bench.run(RESTART_HOLD_S + 5)
@@ -973,8 +1169,17 @@ def test_links_and_peer_are_recorded_when_they_come_and_go() -> None:
 def test_peers_state_is_mirrored_when_it_changes() -> None:
     """Written once for each change, UNKNOWN when it falls silent."""
     bench = Bench(S.FROZEN_STOP)
-    done = bench.hear(S.STARTED) + bench.hear(S.STARTED) + bench.hear(S.STOPPED) + bench.run(TIMEOUT_S + 1)
-    assert [item.state for item in done if isinstance(item, MirrorPeer)] == [S.STARTED, S.STOPPED, S.UNKNOWN]
+    done = (
+        bench.hear(S.STARTED)
+        + bench.hear(S.STARTED)
+        + bench.hear(S.STOPPED)
+        + bench.run(TIMEOUT_S + 1)
+    )
+    assert [item.state for item in done if isinstance(item, MirrorPeer)] == [
+        S.STARTED,
+        S.STOPPED,
+        S.UNKNOWN,
+    ]
 
 
 def test_strangers_and_unknown_links_are_ignored() -> None:
@@ -1019,11 +1224,16 @@ def test_reason_and_instant_of_a_state_are_those_of_its_beginning() -> None:
 
 
 def test_start_that_failed_in_silence_is_not_forgotten() -> None:
-    """Something was started: only an operator ends START_FAILED, whoever is heard; it is an alarm."""
+    """Something was started: only an operator ends START_FAILED, whoever is heard.
+
+    It is an alarm.
+    """
     bench = Bench()
     bench.run(TIMEOUT_S + START_READY_DELAY_S + 0.1)
     bench.ends(K.CHECK)
-    assert [item.is_alarm for item in records(bench.ends(K.START, End.FAILED), "START_FAILED")] == [True]
+    assert [item.is_alarm for item in records(bench.ends(K.START, End.FAILED), "START_FAILED")] == [
+        True
+    ]
     bench.run(3, S.STOPPED)
     assert bench.state is S.START_FAILED
 
@@ -1049,10 +1259,14 @@ def test_forced_start_after_a_failed_one_is_as_good_as_any() -> None:
 
 @pytest.mark.parametrize("state", [S.STOPPED, S.FROZEN_STOP])
 def test_out_is_not_said_before_the_wrapper_was_asked(state: S) -> None:
-    """The peer starts the service on "out": the first beat says UNKNOWN, the one after the answer says what is so."""
+    """The peer starts the service on "out": the first beat says UNKNOWN, the one after the answer
+    says what is so.
+    """
     bench = Bench(state, must_probe=True)
     assert scripts(bench.done) == [K.PROBE]
-    assert {beat.states["registry"] for beat in beats(bench.done + bench.run(3, S.FROZEN_START))} == {S.UNKNOWN}
+    assert {
+        beat.states["registry"] for beat in beats(bench.done + bench.run(3, S.FROZEN_START))
+    } == {S.UNKNOWN}
     assert bench.order(Command.UNFREEZE)[-1].word is AnswerCode.REFUSED
     bench.ends(K.PROBE, End.DOWN)
     assert [beat.states["registry"] for beat in beats(bench.run(BEAT_INTERVAL_S))] == [state]
@@ -1081,20 +1295,31 @@ def test_service_that_is_not_found_up_stays_as_in_its_file(state: S, outcome: En
 
 
 def test_freeze_stop_of_a_stopped_service_looks_and_stops_what_is_up() -> None:
-    """Found up, or up in part: the stop script runs before FROZEN_STOP is said, and the operator is answered then."""
+    """Found up, or up in part: the stop script runs before FROZEN_STOP is said, and the operator is
+    answered then.
+    """
     for outcome in (End.UP, End.SOME):
         bench = Bench(S.STOPPED)
         bench.hear(S.STARTED)
-        assert [item.word for item in bench.order(Command.FREEZE_STOP)] == [AnswerCode.READY_FREEZE_STOP]
+        assert [item.word for item in bench.order(Command.FREEZE_STOP)] == [
+            AnswerCode.READY_FREEZE_STOP
+        ]
         assert bench.engine.beat().states["registry"] is S.UNKNOWN
         assert scripts(bench.ends(K.PROBE, outcome)) == [K.STOP] and bench.state is S.STOPPING
         answers = [item for item in bench.ends(K.STOP) if isinstance(item, Answer)]
-        assert bench.state is S.FROZEN_STOP and (answers[-1].word, answers[-1].is_ok) == (AnswerCode.FROZEN_STOP, True)
+        assert bench.state is S.FROZEN_STOP and (answers[-1].word, answers[-1].is_ok) == (
+            AnswerCode.FROZEN_STOP,
+            True,
+        )
 
 
 def test_daemon_that_ended_while_a_freeze_stop_looked_goes_on_with_it() -> None:
     """STOPPED, to end in FROZEN_STOP: found up, it is stopped; found down, it is frozen."""
-    for outcome, state in ((End.UP, S.STOPPING), (End.DOWN, S.FROZEN_STOP), (End.UNSURE, S.FROZEN_STOP)):
+    for outcome, state in (
+        (End.UP, S.STOPPING),
+        (End.DOWN, S.FROZEN_STOP),
+        (End.UNSURE, S.FROZEN_STOP),
+    ):
         bench = Bench(S.STOPPED, must_probe=True, then=S.FROZEN_STOP)
         bench.ends(K.PROBE, outcome)
         assert bench.state is state
@@ -1102,7 +1327,9 @@ def test_daemon_that_ended_while_a_freeze_stop_looked_goes_on_with_it() -> None:
 
 @pytest.mark.parametrize("state", [S.STOPPED, S.FROZEN_STOP])
 def test_parts_that_are_up_keep_the_peer_from_starting_it_until_they_are_gone(state: S) -> None:
-    """UNKNOWN is said, an alarm is recorded once, the wrapper is asked again, and its "down" ends it."""
+    """UNKNOWN is said, an alarm is recorded once, the wrapper is asked again, and its "down" ends
+    it.
+    """
     bench = Bench(state, must_probe=True)
     bench.hear(S.STARTED)
     done = bench.ends(K.PROBE, End.SOME)
@@ -1119,11 +1346,16 @@ def test_parts_that_are_up_keep_the_peer_from_starting_it_until_they_are_gone(st
 
 
 @pytest.mark.parametrize("state", [S.STOPPED, S.FROZEN_STOP])
-@pytest.mark.parametrize("outcome, becomes", [(End.UP, S.FROZEN_START), (End.SOME, None), (End.UNSURE, None), (End.DOWN, None)])
+@pytest.mark.parametrize(
+    "outcome, becomes",
+    [(End.UP, S.FROZEN_START), (End.SOME, None), (End.UNSURE, None), (End.DOWN, None)],
+)
 def test_stopped_service_that_seems_up_is_asked_about_before_the_peer_hears_that_it_is_out(
-    state: S, outcome: End, becomes: "S | None"
+    state: S, outcome: End, becomes: S | None
 ) -> None:
-    """A look beside the engine found it up: UNKNOWN at once, and "out" again only where the wrapper says that it is down."""
+    """A look beside the engine found it up: UNKNOWN at once, and "out" again only where the wrapper
+    says that it is down.
+    """
     bench = Bench(state)
     bench.hear(S.STOP_FAILED)
     done = bench.step(SeemsUp("registry"))
@@ -1149,7 +1381,9 @@ def test_what_seemed_up_decides_nothing_where_the_engine_knows_better() -> None:
 
 
 def test_parts_that_are_up_are_stopped_by_freeze_stop() -> None:
-    """Frozen already, which would be refused otherwise: the stop script runs, and then the peer may have it."""
+    """Frozen already, which would be refused otherwise: the stop script runs, and then the peer may
+    have it.
+    """
     bench = Bench(S.FROZEN_STOP, must_probe=True)
     bench.hear(S.STOPPED)
     bench.ends(K.PROBE, End.SOME)

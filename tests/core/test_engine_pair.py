@@ -1,4 +1,6 @@
-"""Two engines back to back: the tutorial's story, and what goes wrong between two nodes, in simulated time."""
+"""Two engines back to back: the tutorial's story, and what goes wrong between two nodes, in
+simulated time.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +10,10 @@ from dataclasses import replace
 import pytest
 
 from opensvc_openha.core.actions import AnswerCode
-from opensvc_openha.core.events import Command, ConfigChanged, RecoveredState, Leaving, ScriptKind
+from opensvc_openha.core.events import Command, ConfigChanged, Leaving, RecoveredState, ScriptKind
 from opensvc_openha.core.model import ClusterSpec
 from opensvc_openha.core.states import FROZEN, ServiceState
 from opensvc_openha.core.timing import RESTART_HOLD_S, START_READY_DELAY_S, STOP_HOLD_S
-
 from tests.core.pair import TIMEOUT_S, Host, Pair
 
 
@@ -29,14 +30,22 @@ def test_new_services_are_frozen_and_a_lone_node_does_not_know_its_peer() -> Non
 
 
 def test_unfreeze_with_a_live_peer_goes_through_the_states_in_order_and_is_fast() -> None:
-    """The tutorial's sequence; START_READY ends with the acknowledgement, long before the 5 s of a silent peer."""
+    """The tutorial's sequence.
+
+    START_READY ends with the acknowledgement, long before the 5 s of a silent peer.
+    """
     pair = Pair()
     deb1, _ = pair.boot()
     pair.run(2)
     asked_at = pair.now
     deb1.command(Command.UNFREEZE)
     pair.run(3)
-    assert [state.name for _, _, state in deb1.states] == ["STOPPED", "START_READY", "STARTING", "STARTED"]
+    assert [state.name for _, _, state in deb1.states] == [
+        "STOPPED",
+        "START_READY",
+        "STARTING",
+        "STARTED",
+    ]
     assert pair.starts()[0][0] - asked_at < 0.1
 
 
@@ -73,11 +82,18 @@ def test_death_of_the_owner_is_taken_over_after_timeout_and_delay() -> None:
     pair.run(START_READY_DELAY_S + 2)
     assert deb2.shown == ("UNKNOWN", "STARTED")
     script_at = pair.starts()[-1][0]
-    assert TIMEOUT_S + START_READY_DELAY_S - 1.1 <= script_at - died_at <= TIMEOUT_S + START_READY_DELAY_S + 0.1
+    assert (
+        TIMEOUT_S + START_READY_DELAY_S - 1.1
+        <= script_at - died_at
+        <= TIMEOUT_S + START_READY_DELAY_S + 0.1
+    )
 
 
 def test_returning_owner_finds_the_service_on_its_peer_and_stays_stopped() -> None:
-    """Failback is by hand: the rebooted deb1 shows STOPPED/STARTED; freeze-stop on deb2 brings the service back."""
+    """Failback is by hand: the rebooted deb1 shows STOPPED/STARTED.
+
+    Freeze-stop on deb2 brings the service back.
+    """
     pair = Pair()
     deb1, deb2 = pair.start_on_deb1()
     deb1.crash()
@@ -108,13 +124,19 @@ def test_one_link_of_two_cut_changes_nothing_but_that_link() -> None:
 
 
 def test_check_script_that_fails_forbids_the_takeover() -> None:
-    """All links cut and the fence fails, again and again: never started on deb2, the service runs on deb1 only."""
+    """All links cut and the fence fails, again and again: never started on deb2, the service runs
+    on deb1 only.
+    """
     pair = Pair()
     _, deb2 = pair.start_on_deb1()
     pair.script_ok = lambda host, action: action.kind is not ScriptKind.CHECK
     pair.cut_all()
     pair.run(60)
-    assert {state.name for _, _, state in deb2.states[-4:]} == {"START_FAILED", "START_READY", "STARTING"}
+    assert {state.name for _, _, state in deb2.states[-4:]} == {
+        "START_FAILED",
+        "START_READY",
+        "STARTING",
+    }
     assert [node for _, node in pair.starts()] == ["deb1"]
 
 
@@ -132,7 +154,9 @@ def test_deaf_owner_is_not_taken_over_without_its_acknowledgement() -> None:
 
 
 def test_peer_that_comes_back_during_the_check_script_stops_the_takeover() -> None:
-    """The wires are mended while the check script runs: deb2 looks again, sees STARTED, and steps back."""
+    """The wires are mended while the check script runs: deb2 looks again, sees STARTED, and steps
+    back.
+    """
     pair = Pair()
     _, deb2 = pair.start_on_deb1()
     pair.script_s = lambda action: 3.0
@@ -144,7 +168,9 @@ def test_peer_that_comes_back_during_the_check_script_stops_the_takeover() -> No
 
 
 def test_peer_that_falls_silent_during_the_check_script_makes_it_run_again() -> None:
-    """A check script begun while the peer was heard proves nothing about its later silence: it runs once more."""
+    """A check script begun while the peer was heard proves nothing about its later silence: it runs
+    once more.
+    """
     pair = Pair()
     deb1, deb2 = pair.boot()
     pair.run(3)
@@ -153,7 +179,11 @@ def test_peer_that_falls_silent_during_the_check_script_makes_it_run_again() -> 
     pair.run(1)
     deb1.crash()
     pair.run(60)
-    assert [kind for _, node, kind, _ in pair.scripts if node == "deb2"] == ["check", "check", "start"]
+    assert [kind for _, node, kind, _ in pair.scripts if node == "deb2"] == [
+        "check",
+        "check",
+        "start",
+    ]
     assert deb2.shown == ("UNKNOWN", "STARTED")
 
 
@@ -162,14 +192,18 @@ def test_slow_start_of_one_service_delays_neither_another_nor_the_beats() -> Non
     pair = Pair("registry", "busybox")
     deb1, deb2 = pair.boot()
     pair.run(2)
-    pair.script_s = lambda action: 40.0 if (action.service, action.kind) == ("busybox", ScriptKind.START) else 0.5
+    pair.script_s = lambda action: (
+        40.0 if (action.service, action.kind) == ("busybox", ScriptKind.START) else 0.5
+    )
     for name in ("registry", "busybox"):
         deb1.command(Command.UNFREEZE, name)
     pair.run(3)
     assert deb1.service("registry").own_state is ServiceState.STARTED
     assert deb1.service("busybox").own_state is ServiceState.STARTING
     pair.run(20)
-    assert deb2.engine is not None and all(link.is_up for link in deb2.engine.snapshot(pair.now).links)
+    assert deb2.engine is not None and all(
+        link.is_up for link in deb2.engine.snapshot(pair.now).links
+    )
 
 
 def test_stop_hands_the_service_to_an_unfrozen_peer() -> None:
@@ -185,14 +219,18 @@ def test_stop_hands_the_service_to_an_unfrozen_peer() -> None:
 
 
 def test_stop_with_a_frozen_peer_starts_here_again_after_the_hold() -> None:
-    """Nobody else may run it: as in the original the service comes back on the same node, and the operator is told."""
+    """Nobody else may run it: as in the original the service comes back on the same node, and the
+    operator is told.
+    """
     pair = Pair()
     deb1, deb2 = pair.boot()
     pair.run(2)
     deb1.command(Command.UNFREEZE)
     pair.run(3)
     number = deb1.command(Command.STOP)
-    assert AnswerCode.STAYS_HERE in [item.word for item in deb1.answers if item.command_id == number]
+    assert AnswerCode.STAYS_HERE in [
+        item.word for item in deb1.answers if item.command_id == number
+    ]
     pair.run(STOP_HOLD_S / 2)
     assert deb1.state == "STOPPED"
     pair.run(STOP_HOLD_S + 5)
@@ -200,7 +238,9 @@ def test_stop_with_a_frozen_peer_starts_here_again_after_the_hold() -> None:
 
 
 def test_orderly_leave_is_acted_on_at_once() -> None:
-    """`ezha stop` on the owner: stop, goodbye, and the peer starts it without waiting for any timeout."""
+    """`ezha stop` on the owner: stop, goodbye, and the peer starts it without waiting for any
+    timeout.
+    """
     pair = Pair()
     deb1, deb2 = pair.start_on_deb1()
     asked_at = pair.now
@@ -212,7 +252,9 @@ def test_orderly_leave_is_acted_on_at_once() -> None:
 
 
 def test_restart_of_the_daemon_moves_no_service() -> None:
-    """SIGTERM on the owner's daemon, back within a minute: the peer waits, although all links are down."""
+    """SIGTERM on the owner's daemon, back within a minute: the peer waits, although all links are
+    down.
+    """
     pair = Pair()
     deb1, deb2 = pair.start_on_deb1()
     deb1.leave(Leaving.KEEP_SERVICES)
@@ -237,7 +279,9 @@ def test_daemon_that_does_not_come_back_is_taken_for_silent_after_the_hold() -> 
 
 
 def test_crashed_daemon_that_finds_its_service_up_keeps_it() -> None:
-    """kill -9 of the daemon and a start within the timeout: STARTED is re-learned, no second start."""
+    """kill -9 of the daemon and a start within the timeout: STARTED is re-learned, no second
+    start.
+    """
     pair = Pair()
     deb1, deb2 = pair.start_on_deb1()
     deb1.kill_daemon()
@@ -261,7 +305,9 @@ def test_interrupted_start_is_cleaned_up_before_anybody_starts_again() -> None:
 
 
 def test_stalled_node_passes_no_verdict_before_a_full_timeout() -> None:
-    """deb2 sleeps for 30 s while deb1 runs the service: on waking it does not take over, it listens first."""
+    """deb2 sleeps for 30 s while deb1 runs the service: on waking it does not take over, it listens
+    first.
+    """
     pair = Pair()
     deb1, deb2 = pair.start_on_deb1()
     deb2.is_stalled = True
@@ -274,7 +320,9 @@ def test_stalled_node_passes_no_verdict_before_a_full_timeout() -> None:
 
 
 def test_stalled_owner_whose_service_was_taken_stops_its_copy() -> None:
-    """Without a fence a stalled owner and its peer both run the service: the owner says so, and steps down at once."""
+    """Without a fence a stalled owner and its peer both run the service: the owner says so, and
+    steps down at once.
+    """
     pair = Pair()
     deb1, deb2 = pair.start_on_deb1()
     deb1.is_stalled = True
@@ -284,14 +332,20 @@ def test_stalled_owner_whose_service_was_taken_stops_its_copy() -> None:
     pair.run(0.1)
     assert deb1.state == "STOPPING"
     assert sum(record.new == "DUAL RUN" for record in deb1.records) == 1
-    assert ["the peer is stopping its copy" in record.reason for record in deb2.records if record.new == "DUAL RUN"] == [True]
+    assert [
+        "the peer is stopping its copy" in record.reason
+        for record in deb2.records
+        if record.new == "DUAL RUN"
+    ] == [True]
     pair.run(30)
     assert deb1.shown == deb2.shown == ("STOPPED", "STARTED")
     assert not pair.both_run()
 
 
 def test_frozen_service_is_left_alone_by_every_event() -> None:
-    """FROZEN_START on deb1 and FROZEN_STOP on deb2: neither silence nor a stop of the peer's daemon moves anything."""
+    """FROZEN_START on deb1 and FROZEN_STOP on deb2: neither silence nor a stop of the peer's daemon
+    moves anything.
+    """
     pair = Pair()
     deb1, deb2 = pair.start_on_deb1()
     deb1.command(Command.FREEZE_START)
@@ -323,7 +377,9 @@ def test_freeze_stop_during_start_ready_cancels_the_start() -> None:
 
 
 def test_service_the_peer_does_not_know_is_not_started() -> None:
-    """deb2's services file lacks the service: a live peer that does not speak of it proves nothing."""
+    """deb2's services file lacks the service: a live peer that does not speak of it proves
+    nothing.
+    """
     pair = Pair()
     deb1, deb2 = pair.deb1, pair.deb2
     deb1.boot()
@@ -339,7 +395,9 @@ def test_service_the_peer_does_not_know_is_not_started() -> None:
 
 
 def test_check_script_that_failed_in_silence_is_no_lasting_damage() -> None:
-    """The fence failed, then the wires are mended: deb2 stands by again, and takes over when deb1 really dies."""
+    """The fence failed, then the wires are mended: deb2 stands by again, and takes over when deb1
+    really dies.
+    """
     pair = Pair()
     deb1, deb2 = pair.start_on_deb1()
     pair.script_ok = lambda host, action: action.kind is not ScriptKind.CHECK
@@ -357,7 +415,9 @@ def test_check_script_that_failed_in_silence_is_no_lasting_damage() -> None:
 
 @pytest.mark.parametrize("roles", ["both primary", "both secondary"])
 def test_nodes_whose_files_give_both_the_same_role_still_start_it_once(roles: str) -> None:
-    """Primary and secondary were swapped in one node's file only: one start, and no running to and fro."""
+    """Primary and secondary were swapped in one node's file only: one start, and no running to and
+    fro.
+    """
     pair = Pair()
     straight = pair.services
     swapped = tuple(replace(svc, primary="deb2", secondary="deb1") for svc in straight)
@@ -371,7 +431,9 @@ def test_nodes_whose_files_give_both_the_same_role_still_start_it_once(roles: st
 
 
 def test_command_for_a_service_that_is_removed_meanwhile_is_answered() -> None:
-    """`start` waits in START_READY, the line vanishes from the services file: the operator is told."""
+    """`start` waits in START_READY, the line vanishes from the services file: the operator is
+    told.
+    """
     pair = Pair()
     pair.deb1.boot({"registry": RecoveredState(ServiceState.FROZEN_STOP)})
     pair.run(TIMEOUT_S + 1)
@@ -384,7 +446,9 @@ def test_command_for_a_service_that_is_removed_meanwhile_is_answered() -> None:
 
 
 def test_service_added_again_is_what_its_state_file_says() -> None:
-    """Hole H20: the line comes back while the service runs: STARTED is learned, not FROZEN_STOP forced."""
+    """Hole H20: the line comes back while the service runs: STARTED is learned, not FROZEN_STOP
+    forced.
+    """
     pair = Pair()
     deb1, deb2 = pair.deb1, pair.deb2
     everything, pair.services = pair.services, ()
@@ -394,14 +458,18 @@ def test_service_added_again_is_what_its_state_file_says() -> None:
     deb1.running.add("registry")
     pair.run(5)
     learned = {"registry": RecoveredState(ServiceState.STARTED, must_probe=True)}
-    deb1.handle(deb1.life, ConfigChanged(ClusterSpec("deb1", "deb2", pair.links, everything), learned))
+    deb1.handle(
+        deb1.life, ConfigChanged(ClusterSpec("deb1", "deb2", pair.links, everything), learned)
+    )
     pair.run(30)
     assert deb1.shown == deb2.shown == ("STARTED", "STOPPED")
     assert pair.starts() == []
 
 
 def test_beats_that_waited_in_the_inbox_are_a_stall_of_ours() -> None:
-    """The engine is far behind its inbox: no verdict on a peer whose newer beats may still wait there."""
+    """The engine is far behind its inbox: no verdict on a peer whose newer beats may still wait
+    there.
+    """
     pair = Pair()
     deb1, deb2 = pair.start_on_deb1()
     pair.delay_s = lambda: 0.001
@@ -416,7 +484,9 @@ def test_beats_that_waited_in_the_inbox_are_a_stall_of_ours() -> None:
 
 
 def test_start_that_loses_the_race_is_answered_as_given_up() -> None:
-    """freeze-start on both nodes at once (hole H15): the loser is told so and is not recorded as frozen-started."""
+    """freeze-start on both nodes at once (hole H15): the loser is told so and is not recorded as
+    frozen-started.
+    """
     pair = Pair()
     deb1, deb2 = pair.start_on_deb1()
     deb1.command(Command.FREEZE_STOP)
@@ -434,7 +504,9 @@ def test_start_that_loses_the_race_is_answered_as_given_up() -> None:
 
 @pytest.mark.parametrize("seed", range(150))
 def test_random_faults_with_a_working_fence_never_run_a_service_twice(seed: int) -> None:
-    """Loss, delay, cuts, crashes, stalls, restarts and operators at random: at most one node runs the service."""
+    """Loss, delay, cuts, crashes, stalls, restarts and operators at random: at most one node runs
+    the service.
+    """
     dice = random.Random(seed)
     pair = Pair(timeout_s=dice.choice([2.0, 10.0]), link_count=dice.choice([1, 2, 3]))
     pair.delay_s = lambda: dice.choice([0.001, 0.01, 0.3])
@@ -445,15 +517,23 @@ def test_random_faults_with_a_working_fence_never_run_a_service_twice(seed: int)
     hosts = pair.boot()
 
     def fence(host: Host, action: object) -> None:
-        """Whoever is fenced is dead, daemon and services, unless it is heard: then nothing needs to be fenced."""
+        """Whoever is fenced is dead, daemon and services, unless it is heard: then nothing needs to
+        be fenced.
+        """
         other = pair.deb2 if host is pair.deb1 else pair.deb1
-        if getattr(action, "peer_state") is ServiceState.UNKNOWN:
+        if action.peer_state is ServiceState.UNKNOWN:
             other.crash()
             other.is_stalled = False
             pair.parked = [item for item in pair.parked if item[0] is not other]
 
     pair.on_check = fence
-    commands = [Command.UNFREEZE, Command.START, Command.STOP, Command.FREEZE_STOP, Command.FREEZE_START]
+    commands = [
+        Command.UNFREEZE,
+        Command.START,
+        Command.STOP,
+        Command.FREEZE_STOP,
+        Command.FREEZE_START,
+    ]
     for _ in range(60):
         host = dice.choice(hosts)
         what = dice.random()
@@ -481,15 +561,21 @@ def test_random_faults_with_a_working_fence_never_run_a_service_twice(seed: int)
             if host.engine is not None and host.running and not host.is_stalled:
                 own = host.service().own_state
                 assert own is not None
-                assert own in FROZEN or own.name not in ("STOPPED", "START_READY"), f"{own} but it runs"
+                assert own in FROZEN or own.name not in ("STOPPED", "START_READY"), (
+                    f"{own} but it runs"
+                )
 
 
-def _relearn(host: Host) -> "dict[str, RecoveredState]":
-    """What the STATE store would say after a crash of the node (nothing runs) or of the daemon (it may run)."""
+def _relearn(host: Host) -> dict[str, RecoveredState]:
+    """What the STATE store would say after a crash of the node (nothing runs) or of the daemon (it
+    may run).
+    """
     stored = host.disk.get("registry")
     if stored is None:
         return {}
     if stored.state in (ServiceState.STOPPED, ServiceState.FROZEN_STOP, ServiceState.START_READY):
         frozen = stored.state is ServiceState.FROZEN_STOP
-        return {"registry": RecoveredState(ServiceState.FROZEN_STOP if frozen else ServiceState.STOPPED)}
+        return {
+            "registry": RecoveredState(ServiceState.FROZEN_STOP if frozen else ServiceState.STOPPED)
+        }
     return {"registry": RecoveredState(stored.state, stored.then, must_probe=True)}

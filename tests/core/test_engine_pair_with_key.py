@@ -1,9 +1,11 @@
-"""Two engines back to back whose every beat is authentic: all that holds without a key holds with one, and more."""
+"""Two engines back to back whose every beat is authentic: all that holds without a key holds with
+one, and more.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import Iterator
 
 import pytest
 
@@ -28,7 +30,7 @@ class Tape:
     def __init__(self, pair: Pair, host: Host) -> None:
         self.pair = pair
         self.host = host
-        self.beats: "list[Beat]" = []
+        self.beats: list[Beat] = []
         send = pair.send
 
         def record(who: Host, action: Announce) -> None:
@@ -38,14 +40,18 @@ class Tape:
 
         pair.send = record  # type: ignore[method-assign]
 
-    def play(self, to: Host, seconds: float, per_second: int = 20, links: "tuple[int, ...]" = (0, 1)) -> None:
+    def play(
+        self, to: Host, seconds: float, per_second: int = 20, links: tuple[int, ...] = (0, 1)
+    ) -> None:
         """Everything recorded, in order, over and over, on these links of the recorded node."""
         wires = [link for link in self.pair.links if link.node == self.host.name]
         beats = list(self.beats)
         for number in range(int(seconds * per_second)):
             for link in links:
                 at = self.pair.now + number / per_second
-                event = BeatReceived(wires[link], beats[number % len(beats)], at, key_id=self.pair.key_id)
+                event = BeatReceived(
+                    wires[link], beats[number % len(beats)], at, key_id=self.pair.key_id
+                )
                 self.pair.schedule_at(at, to.handle, to.life, event)
 
 
@@ -54,9 +60,9 @@ def _standing(host: Host) -> PeerStanding:
     return host.engine.snapshot(host.pair.now).peer_standing
 
 
-def _refused(host: Host) -> "dict[str, int]":
+def _refused(host: Host) -> dict[str, int]:
     assert host.engine is not None
-    total: "dict[str, int]" = {}
+    total: dict[str, int] = {}
     for link in host.engine.snapshot(host.pair.now).links:
         for reason, number in link.counts.items():
             total[reason] = total.get(reason, 0) + number
@@ -68,7 +74,7 @@ def _warnings(host: Host) -> str:
     return " | ".join(host.engine.snapshot(host.pair.now).warnings)
 
 
-def _running_pair() -> "tuple[Pair, Host, Host, Tape]":
+def _running_pair() -> tuple[Pair, Host, Host, Tape]:
     """deb1 runs the service, deb2 stands by, and what deb1 says is recorded."""
     pair = Pair()
     deb1, deb2 = pair.boot()
@@ -83,7 +89,9 @@ def _running_pair() -> "tuple[Pair, Host, Host, Tape]":
 
 
 def test_starting_at_the_same_time_both_are_live_within_a_moment() -> None:
-    """Neither can acknowledge the other's first beat: each answers it, and the answer acknowledges."""
+    """Neither can acknowledge the other's first beat: each answers it, and the answer
+    acknowledges.
+    """
     pair = Pair()
     deb1, deb2 = pair.boot()
     pair.run(0.2)
@@ -101,7 +109,9 @@ def test_first_beats_lost_the_next_ones_do_it() -> None:
 
 
 def test_replay_after_the_death_of_the_owner_does_not_keep_it_alive() -> None:
-    """All that the dead owner ever said is played again on its own links: silent in time, takeover as ever, replays counted."""
+    """All that the dead owner ever said is played again on its own links: silent in time, takeover
+    as ever, replays counted.
+    """
     pair, deb1, deb2, tape = _running_pair()
     deb1.crash()
     tape.play(deb2, 40)
@@ -113,7 +123,9 @@ def test_replay_after_the_death_of_the_owner_does_not_keep_it_alive() -> None:
 
 
 def test_replay_on_another_link_that_was_cut_does_not_keep_the_owner_alive() -> None:
-    """One link was cut long before the owner died, so it never saw the recorded beats: the takeover is not put off."""
+    """One link was cut long before the owner died, so it never saw the recorded beats: the takeover
+    is not put off.
+    """
     pair, deb1, deb2, tape = _running_pair()
     pair.cut.add((deb1.name, next(link for link in pair.links if link.node == deb1.name)))
     pair.run(60)
@@ -129,7 +141,9 @@ def test_replay_on_another_link_that_was_cut_does_not_keep_the_owner_alive() -> 
 
 
 def test_replay_after_our_own_restart_proves_nothing() -> None:
-    """We have forgotten every sequence number, the owner is dead, its beats are played: silent once the recording repeats."""
+    """We have forgotten every sequence number, the owner is dead, its beats are played: silent once
+    the recording repeats.
+    """
     pair, deb1, deb2, tape = _running_pair()
     deb1.crash()
     deb2.kill_daemon()
@@ -143,7 +157,10 @@ def test_replay_after_our_own_restart_proves_nothing() -> None:
 
 
 def test_replay_of_a_former_life_after_its_restart_is_an_old_life() -> None:
-    """The owner's daemon was restarted; its former life is played, also to a restarted listener: refused by its counter."""
+    """The owner's daemon was restarted.
+
+    Its former life is played, also to a restarted listener: refused by its counter.
+    """
     pair, deb1, deb2, tape = _running_pair()
     recorded = list(tape.beats)
     pair.invariants = None  # This daemon has forgotten that the service runs.
@@ -162,7 +179,9 @@ def test_replay_of_a_former_life_after_its_restart_is_an_old_life() -> None:
 
 
 def test_replay_does_not_keep_two_nodes_from_finding_each_other() -> None:
-    """A flood of the peer's former life while both start anew: the answer goes to the living one within two beats."""
+    """A flood of the peer's former life while both start anew: the answer goes to the living one
+    within two beats.
+    """
     pair, deb1, deb2, tape = _running_pair()
     deb1.crash()
     deb2.kill_daemon()
@@ -175,10 +194,14 @@ def test_replay_does_not_keep_two_nodes_from_finding_each_other() -> None:
 
 
 @pytest.mark.parametrize("is_quick", [False, True])
-def test_peer_that_lost_its_counter_is_believed_since_it_acknowledges_this_node(is_quick: bool) -> None:
-    """deb1 was reinstalled and counts from 1 again: nobody can have recorded that it acknowledges what is said to it now.
+def test_peer_that_lost_its_counter_is_believed_since_it_acknowledges_this_node(
+    is_quick: bool,
+) -> None:
+    """deb1 was reinstalled and counts from 1 again: nobody can have recorded that it acknowledges
+    what is said to it now.
 
-    Quick, within the timeout of the life before, it is believed once that one is silent; never is deb1 silent meanwhile.
+    Quick, within the timeout of the life before, it is believed once that one is silent; never is
+    deb1 silent meanwhile.
     """
     pair = Pair()
     deb1, deb2 = pair.deb1, pair.deb2
@@ -210,7 +233,9 @@ def test_peer_that_lost_its_counter_is_not_fenced_by_a_standby_that_hears_it() -
 
 
 def test_recorded_beats_of_the_life_before_do_not_come_back_after_the_counter_was_lost() -> None:
-    """What deb1 said before it lost its counter is played again, when it has died for good: silent in time."""
+    """What deb1 said before it lost its counter is played again, when it has died for good: silent
+    in time.
+    """
     pair, deb1, deb2, tape = _running_pair()
     deb1.crash()
     recorded = list(tape.beats)
@@ -227,16 +252,26 @@ def test_recorded_beats_of_the_life_before_do_not_come_back_after_the_counter_wa
 
 
 def test_peer_that_does_not_hear_this_node_since_its_restart_is_not_silent() -> None:
-    """A one-way cut, and the daemon of the standby restarted: it hears the owner loudly, and announces no start."""
+    """A one-way cut, and the daemon of the standby restarted: it hears the owner loudly, and
+    announces no start.
+    """
     pair, deb1, deb2, _ = _running_pair()
     pair.cut_all("deb2")
     deb2.kill_daemon()
     deb2.boot({"registry": RecoveredState(ServiceState.STOPPED)})
     pair.run(60)
     assert _standing(deb2) is PeerStanding.UNHEARD
-    assert deb2.engine is not None and "does not acknowledge" in deb2.engine.snapshot(pair.now).peer_reason
-    assert "no verdict about the peer: it is heard, but does not acknowledge this node" in deb2.service().reason
-    assert deb2.state == "STOPPED" and "START_READY" not in [state.name for _, _, state in deb2.states[-3:]]
+    assert (
+        deb2.engine is not None
+        and "does not acknowledge" in deb2.engine.snapshot(pair.now).peer_reason
+    )
+    assert (
+        "no verdict about the peer: it is heard, but does not acknowledge this node"
+        in deb2.service().reason
+    )
+    assert deb2.state == "STOPPED" and "START_READY" not in [
+        state.name for _, _, state in deb2.states[-3:]
+    ]
     deb1.crash()
     pair.run(20)
     assert deb2.state == "STARTED"
@@ -257,7 +292,8 @@ def test_replayed_old_life_is_not_taken_for_a_reinstalled_peer() -> None:
 
 @pytest.mark.parametrize("key_id", ["aabbccdd", ""])
 def test_two_nodes_of_one_name_are_reported(key_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A copy of deb1, key and all, is started beside it: the newer counter is believed, and the double name is said.
+    """A copy of deb1, key and all, is started beside it: the newer counter is believed, and the
+    double name is said.
 
     Without any key it is said just the same.
     """
@@ -274,7 +310,12 @@ def test_two_nodes_of_one_name_are_reported(key_id: str, monkeypatch: pytest.Mon
         for link in pair.links:
             if link.node == host.name and host is not deb1:
                 other = deb2 if host is copy else copy
-                pair.schedule(0.001, other.handle, other.life, BeatReceived(link, action.beat, pair.now, key_id=pair.key_id))
+                pair.schedule(
+                    0.001,
+                    other.handle,
+                    other.life,
+                    BeatReceived(link, action.beat, pair.now, key_id=pair.key_id),
+                )
 
     pair.send = with_copy  # type: ignore[method-assign]
     copy.boot({})
@@ -283,7 +324,9 @@ def test_two_nodes_of_one_name_are_reported(key_id: str, monkeypatch: pytest.Mon
 
 
 def test_key_change_within_a_life_loses_nothing() -> None:
-    """Beats come under another key from one moment to the next: no link goes down, and the new key is remembered."""
+    """Beats come under another key from one moment to the next: no link goes down, and the new key
+    is remembered.
+    """
     pair, deb1, deb2, _ = _running_pair()
     before = len(deb2.records)
     pair.key_id = "11223344"
@@ -294,13 +337,17 @@ def test_key_change_within_a_life_loses_nothing() -> None:
 
 
 def test_greeting_is_no_acknowledgement_of_a_start_ready() -> None:
-    """A beat that only says which life was heard never lets a service start, whatever number it carries."""
+    """A beat that only says which life was heard never lets a service start, whatever number it
+    carries.
+    """
     from opensvc_openha.core.beat import Ack, BootId
     from opensvc_openha.core.peer_view import Evidence, PeerView
 
     own = BootId(1, 1)
     view = PeerView(own)
-    beat = Beat("deb2", BootId(2, 2), 1, Ack(own, 99, is_taken=False), {"registry": ServiceState.STOPPED})
+    beat = Beat(
+        "deb2", BootId(2, 2), 1, Ack(own, 99, is_taken=False), {"registry": ServiceState.STOPPED}
+    )
     view.take(beat, 0.0)
     view.judge(True, None, 0.0)
     assert view.evidence("registry", 5) is Evidence.OUT

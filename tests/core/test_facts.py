@@ -6,17 +6,18 @@ from opensvc_openha.core.beat import Ack, Beat, BootId
 from opensvc_openha.core.events import BeatReceived
 from opensvc_openha.core.facts import Facts
 from opensvc_openha.core.states import ServiceState as S
-
 from tests.core.test_decisions import LIFE, OWN, Bench, beats
 
 
-def _hear(bench: Bench, boot: BootId, seq: int, facts: "Facts | None") -> None:
+def _hear(bench: Bench, boot: BootId, seq: int, facts: Facts | None) -> None:
     beat = Beat("deb2", boot, seq, Ack(OWN, bench.engine.seq), {"registry": S.STOPPED}, facts=facts)
     bench.step(BeatReceived(bench.link, beat, bench.now))
 
 
 def test_facts_are_offered_beside_ordinary_beats_to_a_peer_without_any() -> None:
-    """Three beats with facts, an ordinary one after each, then ordinary ones alone: an older peer refuses three."""
+    """Three beats with facts, an ordinary one after each, then ordinary ones alone: an older peer
+    refuses three.
+    """
     bench = Bench(S.FROZEN_STOP)
     _hear(bench, LIFE, 1, None)
     said = [beat.facts is not None for beat in beats(bench.run(5))]

@@ -1,4 +1,6 @@
-"""What nodes report of themselves: services that they could not start, and marks of their configuration."""
+"""What nodes report of themselves: services that they could not start, and marks of their
+configuration.
+"""
 
 from __future__ import annotations
 
@@ -14,15 +16,16 @@ from opensvc_openha.core.facts import Facts
 from opensvc_openha.core.model import ClusterSpec, OnDualRun, Policy, Profile
 from opensvc_openha.core.states import ServiceState as S
 from opensvc_openha.formats.facts_block import pack_facts, unpack_facts
-
 from tests.core.pair import links, services
 from tests.core.test_decisions import LIFE, OWN, Bench, records
 
 
-def hear(bench: Bench, said: S, facts: Facts, service: str = "registry") -> "list[Action]":
+def hear(bench: Bench, said: S, facts: Facts, service: str = "registry") -> list[Action]:
     """A beat of the peer with facts."""
     bench.seq += 1
-    beat = Beat(bench.peer, LIFE, bench.seq, Ack(OWN, bench.engine.seq), {service: said}, facts=facts)
+    beat = Beat(
+        bench.peer, LIFE, bench.seq, Ack(OWN, bench.engine.seq), {service: said}, facts=facts
+    )
     return bench.step(BeatReceived(bench.link, beat, bench.now))
 
 
@@ -34,7 +37,10 @@ def spec_of(node: str, **changes: object) -> ClusterSpec:
 
 
 def test_stop_is_refused_while_the_peer_says_that_it_could_not_start_the_service() -> None:
-    """It would be left to that peer. freeze-stop, which keeps it stopped, is not refused; nor is a stop once the peer can."""
+    """It would be left to that peer. freeze-stop, which keeps it stopped, is not refused.
+
+    Nor is a stop once the peer can.
+    """
     bench = Bench().started()
     hear(bench, S.STOPPED, Facts(unready=frozenset({"registry"})))
     answer = bench.order(Command.STOP)[-1]
@@ -84,34 +90,57 @@ def test_both_nodes_have_the_same_marks_for_the_same_files() -> None:
     assert marks_of(first) == marks_of(replace(second, links=moved, services=second.services[::-1]))
 
 
-SWAPPED = tuple(replace(svc, primary=svc.secondary, secondary=svc.primary) for svc in services("registry", "busybox"))
+SWAPPED = tuple(
+    replace(svc, primary=svc.secondary, secondary=svc.primary)
+    for svc in services("registry", "busybox")
+)
 ELSE = {
     "links": (dict(links=links(timeout_s=5, count=1)), "links"),
     "missing link": (dict(links=links(count=2)), "links"),
     "roles": (dict(services=SWAPPED), "primary"),
-    "policies": (dict(services=services("registry", "busybox", policy=Policy(OnDualRun.STOP_YOUNGEST))), "policies"),
+    "policies": (
+        dict(services=services("registry", "busybox", policy=Policy(OnDualRun.STOP_YOUNGEST))),
+        "policies",
+    ),
     "profile": (dict(profile=Profile.FAST), "profile"),
 }
 
 
 @pytest.mark.parametrize("what", list(ELSE))
 def test_what_is_configured_differently_is_named_until_it_agrees(what: str) -> None:
-    """One alarm and one warning that name the part; the end of it is recorded, and the warning is gone."""
+    """One alarm and one warning that name the part.
+
+    The end of it is recorded, and the warning is gone.
+    """
     changes, word = ELSE[what]
     bench = Bench()
     here = bench.engine.spec
-    there = replace(spec_of("deb2", **changes), services=tuple(
-        svc for svc in spec_of("deb2", **changes).services if svc.name == "registry"))
+    there = replace(
+        spec_of("deb2", **changes),
+        services=tuple(
+            svc for svc in spec_of("deb2", **changes).services if svc.name == "registry"
+        ),
+    )
     done = hear(bench, S.STOPPED, Facts(marks=marks_of(there)))
     found = records(done, "CONFIGURATION DIFFERS")
     assert len(found) == 1 and found[0].is_alarm and word in found[0].reason
     assert any(word in text for text in bench.engine.snapshot(bench.now).warnings)
-    assert not records(hear(bench, S.STOPPED, Facts(marks=marks_of(there))), "CONFIGURATION DIFFERS")
-    done = bench.step(ConfigChanged(replace(here, links=there.links, services=there.services, profile=there.profile)))
+    assert not records(
+        hear(bench, S.STOPPED, Facts(marks=marks_of(there))), "CONFIGURATION DIFFERS"
+    )
+    done = bench.step(
+        ConfigChanged(
+            replace(here, links=there.links, services=there.services, profile=there.profile)
+        )
+    )
     bench.link = bench.engine.spec.listeners[0]
-    agrees: "list[Record]" = records(done + hear(bench, S.STOPPED, Facts(marks=marks_of(there))), "CONFIGURATION AGREES")
+    agrees: list[Record] = records(
+        done + hear(bench, S.STOPPED, Facts(marks=marks_of(there))), "CONFIGURATION AGREES"
+    )
     assert len(agrees) == 1 and not agrees[0].is_alarm
-    assert not any("configured differently" in text for text in bench.engine.snapshot(bench.now).warnings)
+    assert not any(
+        "configured differently" in text for text in bench.engine.snapshot(bench.now).warnings
+    )
 
 
 def test_service_that_one_node_has_is_no_difference_of_roles_besides() -> None:
@@ -119,8 +148,14 @@ def test_service_that_one_node_has_is_no_difference_of_roles_besides() -> None:
     bench = Bench()
     there = spec_of("deb2")
     bench.seq += 1
-    beat = Beat("deb2", LIFE, bench.seq, Ack(OWN, bench.engine.seq), {"registry": S.STOPPED, "busybox": S.STOPPED},
-                facts=Facts(marks=marks_of(there)))
+    beat = Beat(
+        "deb2",
+        LIFE,
+        bench.seq,
+        Ack(OWN, bench.engine.seq),
+        {"registry": S.STOPPED, "busybox": S.STOPPED},
+        facts=Facts(marks=marks_of(there)),
+    )
     done = bench.step(BeatReceived(bench.link, beat, bench.now))
     assert records(done, "SERVICES DIFFER") and not records(done, "CONFIGURATION DIFFERS")
 

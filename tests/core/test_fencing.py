@@ -1,21 +1,28 @@
-"""Fencing as two nodes decide it: fences with a latency that outlive their teller, duels, retries, a boot into a silence."""
+"""Fencing as two nodes decide it: fences with a latency that outlive their teller, duels, retries,
+a boot into a silence.
+"""
 
 from __future__ import annotations
 
 import itertools
 from dataclasses import replace
-from typing import Optional
 
 import pytest
 
-from opensvc_openha.core.actions import RunScript, AnswerCode
-from opensvc_openha.core.events import Command, CommandReceived, RecoveredState, Leaving, PeerConfirmedOut, ScriptKind
+from opensvc_openha.core.actions import AnswerCode, RunScript
+from opensvc_openha.core.events import (
+    Command,
+    CommandReceived,
+    Leaving,
+    PeerConfirmedOut,
+    RecoveredState,
+    ScriptKind,
+)
 from opensvc_openha.core.facts import Turn
 from opensvc_openha.core.model import FencingPolicy, Policy, ServiceSpec
 from opensvc_openha.core.states import ServiceState as S
 from opensvc_openha.core.status import PeerStanding
 from opensvc_openha.core.timing import BOOT_PATIENCE_S, PROOF_LIFE_S, START_READY_DELAY_S
-
 from tests.core.pair import TIMEOUT_S, Host, Pair
 
 FENCE_S = 3.0
@@ -24,24 +31,41 @@ STOPPED = {"registry": RecoveredState(S.STOPPED), "files": RecoveredState(S.STOP
 
 
 class Fences(Pair):
-    """Two services, each at home on another node, and a power switch each way that takes its time, whoever told it dies."""
+    """Two services, each at home on another node, and a power switch each way that takes its time,
+    whoever told it dies.
+    """
 
-    def __init__(self, *, fencing: FencingPolicy = FencingPolicy(), fence_time_s: Optional[float] = FENCE_S,
-                 names: "tuple[str, ...]" = ("registry", "files"), policies: "Optional[dict[str, Policy]]" = None) -> None:
+    def __init__(
+        self,
+        *,
+        fencing: FencingPolicy = FencingPolicy(),
+        fence_time_s: float | None = FENCE_S,
+        names: tuple[str, ...] = ("registry", "files"),
+        policies: dict[str, Policy] | None = None,
+    ) -> None:
         super().__init__(*names)
         home = itertools.cycle((("deb1", "deb2"), ("deb2", "deb1")))
         self.services = tuple(
-            ServiceSpec(name, f"/etc/{name}", *next(home), "/etc/fence", policy=(policies or {}).get(name, Policy()))
+            ServiceSpec(
+                name,
+                f"/etc/{name}",
+                *next(home),
+                "/etc/fence",
+                policy=(policies or {}).get(name, Policy()),
+            )
             for name in names
         )
         self.fencing, self.fence_time_s = fencing, fence_time_s
         self.fence_s = FENCE_S
         self.works = True
-        self.fenced: "list[tuple[float, str]]" = []
-        self.script_s = lambda action: self.fence_s + 0.2 if action.kind is ScriptKind.CHECK else 1.0
+        self.fenced: list[tuple[float, str]] = []
+        self.script_s = lambda action: (
+            self.fence_s + 0.2 if action.kind is ScriptKind.CHECK else 1.0
+        )
         self.script_ok = lambda host, action: self.works or action.kind is not ScriptKind.CHECK
         self.on_check = self._shoot
-        # The promises of what a fence may do are stated here, with latency; the watch expects one without.
+        # The promises of what a fence may do are stated here, with latency; the watch expects one
+        # without.
         self.invariants = None
 
     def _shoot(self, host: Host, action: RunScript) -> None:
@@ -80,17 +104,19 @@ class Fences(Pair):
         assert engine is not None
         return engine.state_of(service)
 
-    def checks(self) -> "list[tuple[float, str]]":
+    def checks(self) -> list[tuple[float, str]]:
         """When and where check-up scripts began."""
         return [(when, node) for when, node, kind, _ in self.scripts if kind == "check"]
 
-    def alive(self) -> "set[str]":
+    def alive(self) -> set[str]:
         """Nodes that were not fenced."""
         return {host.name for host in (self.deb1, self.deb2) if host.engine is not None}
 
 
 def test_planned_start_runs_no_check_up_script() -> None:
-    """A living peer that acknowledged is no reason to fence: neither node is shot at the first unfreeze."""
+    """A living peer that acknowledged is no reason to fence: neither node is shot at the first
+    unfreeze.
+    """
     pair = Fences()
     pair.start_both()
     assert pair.checks() == [] and pair.alive() == {"deb1", "deb2"}
@@ -107,7 +133,9 @@ def test_planned_start_runs_the_check_up_script_where_that_is_asked_for() -> Non
 @pytest.mark.parametrize("fence_s", [0.5, 1.5, 3.0, 8.0])
 @pytest.mark.parametrize("offset_s", [0.0, 0.4, 0.9, 3.0])
 def test_two_owners_cut_from_each_other_do_not_both_die(fence_s: float, offset_s: float) -> None:
-    """One direction fails first, so that the nodes differ on when the silence began: one node is left, with both services."""
+    """One direction fails first, so that the nodes differ on when the silence began: one node is
+    left, with both services.
+    """
     pair = Fences(fence_time_s=fence_s + 0.5)
     pair.fence_s = fence_s
     pair.start_both()
@@ -121,8 +149,13 @@ def test_two_owners_cut_from_each_other_do_not_both_die(fence_s: float, offset_s
 
 
 @pytest.mark.parametrize("delay_s", [4.0, 12.0, 14.9, 16.0, 20.0, 31.0, 47.0, 100.0, 333.0])
-def test_node_that_is_heard_fencing_does_not_shoot_back_when_it_loses_the_other(delay_s: float) -> None:
-    """deb2 hears nothing and fences in vain; then the other direction fails: turns are counted from deb2's silence."""
+def test_node_that_is_heard_fencing_does_not_shoot_back_when_it_loses_the_other(
+    delay_s: float,
+) -> None:
+    """deb2 hears nothing and fences in vain.
+
+    Then the other direction fails: turns are counted from deb2's silence.
+    """
     pair = Fences()
     pair.start_both()
     pair.works = False
@@ -136,7 +169,9 @@ def test_node_that_is_heard_fencing_does_not_shoot_back_when_it_loses_the_other(
 
 @pytest.mark.parametrize("works_after_s", [16.0, 18.5, 33.0, 36.0, 50.0, 64.0, 90.0])
 def test_fences_that_fail_at_first_are_tried_in_turns(works_after_s: float) -> None:
-    """Both want to fence and both fail for a while: however long that lasts, they do not shoot each other afterwards."""
+    """Both want to fence and both fail for a while: however long that lasts, they do not shoot each
+    other afterwards.
+    """
     pair = Fences()
     pair.start_both()
     pair.works = False
@@ -157,7 +192,10 @@ def test_higher_priority_survives() -> None:
 
 
 def test_pure_standby_waits_for_nobody() -> None:
-    """One service: the fence begins with the end of the start-ready delay; the owner, with nothing to start, never fences."""
+    """One service: the fence begins with the end of the start-ready delay.
+
+    The owner, with nothing to start, never fences.
+    """
     pair = Fences(names=("registry",))
     pair.start_one()
     pair.cut_all()
@@ -169,7 +207,9 @@ def test_pure_standby_waits_for_nobody() -> None:
 
 
 def test_defended_service_keeps_its_node_alive() -> None:
-    """`defend = yes`: the owner shoots the silent standby first, and its service is never stopped."""
+    """`defend = yes`: the owner shoots the silent standby first, and its service is never
+    stopped.
+    """
     pair = Fences(names=("registry",), policies={"registry": Policy(is_defended=True)})
     pair.start_one()
     pair.cut_all()
@@ -180,7 +220,10 @@ def test_defended_service_keeps_its_node_alive() -> None:
 
 
 def test_failed_fence_is_tried_again_within_a_minute_without_end() -> None:
-    """The attempts are 10 s apart at first and never more than a minute; once the fence works the service runs."""
+    """The attempts are 10 s apart at first and never more than a minute.
+
+    Once the fence works the service runs.
+    """
     pair = Fences(names=("registry",), fence_time_s=None)
     pair.start_one()
     pair.works = False
@@ -195,7 +238,10 @@ def test_failed_fence_is_tried_again_within_a_minute_without_end() -> None:
 
 
 def test_start_works_after_a_failed_fence() -> None:
-    """An operator does not wait for the next attempt; after a failed start script he is refused as before."""
+    """An operator does not wait for the next attempt.
+
+    After a failed start script he is refused as before.
+    """
     pair = Fences(names=("registry",))
     pair.start_one()
     pair.works = False
@@ -262,7 +308,9 @@ def test_proof_is_void_after_a_minute() -> None:
 
 
 def test_proof_is_void_once_the_peer_is_heard() -> None:
-    """A fence that did nothing: the peer is heard during the script, falls silent again, and a fence is flown again."""
+    """A fence that did nothing: the peer is heard during the script, falls silent again, and a
+    fence is flown again.
+    """
     pair = Fences(names=("registry",))
     pair.start_one()
     pair.on_check = lambda host, action: None
@@ -309,12 +357,16 @@ def test_booted_node_fences_after_the_configured_time_alone(alone_s: float) -> N
     pair.run(alone_s - 0.5)
     assert pair.checks() == []
     pair.run(100)
-    assert booted_at + alone_s <= pair.checks()[0][0] <= booted_at + alone_s + START_READY_DELAY_S + 90
+    assert (
+        booted_at + alone_s <= pair.checks()[0][0] <= booted_at + alone_s + START_READY_DELAY_S + 90
+    )
     assert pair.state("deb2") is S.STARTED
 
 
 def test_operators_word_starts_what_a_booted_node_would_not() -> None:
-    """`openha fence confirm`: no script is run, and the word is worth nothing once the peer is heard."""
+    """`openha fence confirm`: no script is run, and the word is worth nothing once the peer is
+    heard.
+    """
     pair = Fences()
     pair.deb2.boot(dict(STOPPED))
     pair.run(60)
@@ -336,11 +388,15 @@ def test_operators_word_is_refused_while_the_peer_is_heard() -> None:
     pair.deb1.boot(dict(STOPPED))
     pair.run(3)
     pair.deb2.handle(pair.deb2.life, PeerConfirmedOut(2, "root"))
-    assert pair.deb2.answers[-1].word is AnswerCode.REFUSED and "heard" in pair.deb2.answers[-1].detail
+    assert (
+        pair.deb2.answers[-1].word is AnswerCode.REFUSED and "heard" in pair.deb2.answers[-1].detail
+    )
 
 
 def test_daemon_restarted_in_a_silence_remembers_that_it_had_heard_its_peer() -> None:
-    """Only a boot of the machine makes a node forget: a restarted daemon takes over as its predecessor would have."""
+    """Only a boot of the machine makes a node forget: a restarted daemon takes over as its
+    predecessor would have.
+    """
     pair = Fences(names=("registry",))
     pair.start_one()
     pair.cut_all()
@@ -352,7 +408,9 @@ def test_daemon_restarted_in_a_silence_remembers_that_it_had_heard_its_peer() ->
 
 
 def test_right_to_fence_first_is_never_held_by_both() -> None:
-    """Services are moved to and fro and beats get lost: at each instant at most one node holds the right, and it settles."""
+    """Services are moved to and fro and beats get lost: at each instant at most one node holds the
+    right, and it settles.
+    """
     for seed in range(12):
         pair = Fences()
         pair.start_both()
@@ -365,16 +423,24 @@ def test_right_to_fence_first_is_never_held_by_both() -> None:
             host.handle(host.life, CommandReceived(next(host.commands), name, order))
             for _ in range(6):
                 pair.run(0.25)
-                turns = [item.engine._fencing.turn for item in (pair.deb1, pair.deb2) if item.engine is not None]
+                turns = [
+                    item.engine._fencing.turn
+                    for item in (pair.deb1, pair.deb2)
+                    if item.engine is not None
+                ]
                 assert turns.count(Turn.HELD) <= 1
         pair.is_lost = lambda: False
         pair.run(10)
-        turns = [item.engine._fencing.turn for item in (pair.deb1, pair.deb2) if item.engine is not None]
+        turns = [
+            item.engine._fencing.turn for item in (pair.deb1, pair.deb2) if item.engine is not None
+        ]
         assert turns.count(Turn.HELD) == 1
 
 
 def test_goodbye_needs_no_fence() -> None:
-    """A node that stopped its services and said so is taken over at once, without its power being cut."""
+    """A node that stopped its services and said so is taken over at once, without its power being
+    cut.
+    """
     pair = Fences()
     pair.start_both()
     pair.deb1.leave(Leaving.STOP_SERVICES)
@@ -384,7 +450,10 @@ def test_goodbye_needs_no_fence() -> None:
 
 
 def test_start_that_never_began_is_no_failed_start() -> None:
-    """The script is missing: STOPPED again with the peer heard, so that the peer may take it; nothing waits for an operator."""
+    """The script is missing: STOPPED again with the peer heard, so that the peer may take it.
+
+    Nothing waits for an operator.
+    """
     from opensvc_openha.core.events import ScriptExited, ScriptOutcome
     from tests.core.test_decisions import Bench, K
 
@@ -413,10 +482,13 @@ def test_status_names_each_fence_with_the_services_it_serves() -> None:
     pair.boot()
     assert pair.deb1.engine is not None
     groups = pair.deb1.engine.snapshot(pair.now).fencing.groups
-    assert [(group.name, group.services) for group in groups] == [("", ("plain",)), ("/etc/fence", ("registry", "files"))]
+    assert [(group.name, group.services) for group in groups] == [
+        ("", ("plain",)),
+        ("/etc/fence", ("registry", "files")),
+    ]
 
 
-def _fence_and_boot_into_one_direction(pair: Fences) -> "tuple[Host, Host]":
+def _fence_and_boot_into_one_direction(pair: Fences) -> tuple[Host, Host]:
     """The loser of a duel boots while only its own beats are lost; returns it, and the survivor."""
     pair.start_both()
     pair.cut_all()
@@ -427,12 +499,17 @@ def _fence_and_boot_into_one_direction(pair: Fences) -> "tuple[Host, Host]":
     pair.cut_all(loser.name)
     loser.boot(dict(STOPPED))
     pair.run(20)
-    assert loser.engine is not None and loser.engine.snapshot(pair.now).peer_standing is PeerStanding.LIVE
+    assert (
+        loser.engine is not None
+        and loser.engine.snapshot(pair.now).peer_standing is PeerStanding.LIVE
+    )
     return loser, survivor
 
 
 def test_fenced_node_that_hears_its_peer_one_way_has_not_been_answered() -> None:
-    """It boots in a cut of one direction, then all is cut: it fences nobody, and says why and what to type."""
+    """It boots in a cut of one direction, then all is cut: it fences nobody, and says why and what
+    to type.
+    """
     pair = Fences()
     loser, survivor = _fence_and_boot_into_one_direction(pair)
     pair.cut_all()
@@ -441,7 +518,10 @@ def test_fenced_node_that_hears_its_peer_one_way_has_not_been_answered() -> None
     reason = loser.service("registry").reason
     assert "has not acknowledged this node since it booted" in reason
     assert f"openha fence confirm {survivor.name}" in reason
-    assert any(f"{survivor.name} did not acknowledge this node" in record.reason for record in loser.records)
+    assert any(
+        f"{survivor.name} did not acknowledge this node" in record.reason
+        for record in loser.records
+    )
     survivor.crash()
     loser.handle(loser.life, PeerConfirmedOut(7, "root"))
     pair.run(10)
@@ -460,7 +540,9 @@ def test_fenced_node_that_is_answered_takes_over_as_any_standby() -> None:
 
 
 def test_peer_that_has_just_booted_is_given_time() -> None:
-    """Heard as booting, then silent: it is fenced after `BOOT_PATIENCE_S`, and not at all if it is heard before."""
+    """Heard as booting, then silent: it is fenced after `BOOT_PATIENCE_S`, and not at all if it is
+    heard before.
+    """
     for is_back in (True, False):
         pair = Fences(names=("registry",))
         pair.start_one()
@@ -482,11 +564,19 @@ def test_peer_that_has_just_booted_is_given_time() -> None:
             pair.heal()
         pair.run(60)
         late = [when for when, _ in pair.checks()[checks:]]
-        assert late == [] if is_back else silent_at + BOOT_PATIENCE_S - 2 <= late[0] <= silent_at + BOOT_PATIENCE_S + 30
+        assert (
+            late == []
+            if is_back
+            else silent_at + BOOT_PATIENCE_S - 2 <= late[0] <= silent_at + BOOT_PATIENCE_S + 30
+        )
 
 
-def test_holder_of_the_right_is_never_more_than_a_minute_from_its_next_try_but_for_the_turns_it_leaves() -> None:
-    """A standby's fence fails for three hours: rounds less than a minute apart, but around turns at 5, 20, 80 minutes."""
+def test_holder_of_the_right_is_never_more_than_a_minute_from_its_next_try_but_for_the_turns_it_leaves() -> (
+    None
+):
+    """A standby's fence fails for three hours: rounds less than a minute apart, but around turns at
+    5, 20, 80 minutes.
+    """
     pair = Fences(names=("registry",))
     pair.start_one()
     pair.works = False
@@ -502,8 +592,12 @@ def test_holder_of_the_right_is_never_more_than_a_minute_from_its_next_try_but_f
 
 
 @pytest.mark.parametrize("ordered_after_s", [30.0, 200.0, 320.0, 900.0])
-def test_node_that_had_nothing_to_start_fences_in_the_turns_that_are_left_to_it(ordered_after_s: float) -> None:
-    """An operator unfreezes a service on it during the cut, both fences work from some instant on: one node is left."""
+def test_node_that_had_nothing_to_start_fences_in_the_turns_that_are_left_to_it(
+    ordered_after_s: float,
+) -> None:
+    """An operator unfreezes a service on it during the cut, both fences work from some instant on:
+    one node is left.
+    """
     for works_after_s in (ordered_after_s + 1.0, 310.0, 420.0, 1300.0):
         pair = Fences()
         pair.boot()
@@ -523,7 +617,9 @@ def test_node_that_had_nothing_to_start_fences_in_the_turns_that_are_left_to_it(
 
 
 def test_script_that_cannot_be_begun_is_decided_on_less_and_less_often() -> None:
-    """It is put off each time: the waits double up to their limit, and the first one that begins ends that."""
+    """It is put off each time: the waits double up to their limit, and the first one that begins
+    ends that.
+    """
     from opensvc_openha.core.timing import PUT_OFF_MAX_S
     from tests.core.test_decisions import Bench, End, K
 

@@ -1,4 +1,6 @@
-"""Fencing where something else goes wrong, too: full disks, edited configurations, several fences, goodbyes."""
+"""Fencing where something else goes wrong, too: full disks, edited configurations, several fences,
+goodbyes.
+"""
 
 from __future__ import annotations
 
@@ -8,33 +10,45 @@ import pytest
 
 from opensvc_openha.core.actions import Action, Announce, Persist, RememberFencing, RunScript
 from opensvc_openha.core.beat import Goodbye
-from opensvc_openha.core.events import Command, CommandReceived, ConfigChanged, RecoveredState, ScriptKind, StoreFailed
+from opensvc_openha.core.events import (
+    Command,
+    CommandReceived,
+    ConfigChanged,
+    RecoveredState,
+    ScriptKind,
+    StoreFailed,
+)
 from opensvc_openha.core.facts import Turn
 from opensvc_openha.core.model import FencingPolicy, Profile
 from opensvc_openha.core.states import ServiceState as S
 from opensvc_openha.core.status import PeerStanding
 from opensvc_openha.core.timing import RESTART_HOLD_S, START_READY_DELAY_S, STORE_RETRY_S
-
 from tests.core.pair import TIMEOUT_S, Host
 from tests.core.test_decisions import Bench
 from tests.core.test_fencing import FENCE_S, OUT_S, Fences
 
 
 class FullDisk(Host):
-    """A node whose disk takes no state for a while: scripts decided on with it are not run, as the runtime does it."""
+    """A node whose disk takes no state for a while: scripts decided on with it are not run, as the
+    runtime does it.
+    """
 
     is_full = False
 
     def carry_out(self, action: Action) -> None:
         """What the shell would do with a full disk."""
         if self.is_full and isinstance(action, Persist) and action.state is S.STARTING:
-            self.pair.schedule(0, self.handle, self.life, StoreFailed(action.service, "No space left on device"))
+            self.pair.schedule(
+                0, self.handle, self.life, StoreFailed(action.service, "No space left on device")
+            )
         elif not (self.is_full and isinstance(action, RunScript)):
             super().carry_out(action)
 
 
 def test_fence_given_up_for_a_full_disk_is_flown_once_there_is_room() -> None:
-    """The takeover's first attempt cannot be written down: its fence never ran, and must not be waited for."""
+    """The takeover's first attempt cannot be written down: its fence never ran, and must not be
+    waited for.
+    """
     pair = Fences(names=("registry",))
     pair.deb2 = disk = FullDisk(pair, 1)
     pair.start_one()
@@ -49,7 +63,9 @@ def test_fence_given_up_for_a_full_disk_is_flown_once_there_is_room() -> None:
 
 
 def test_peer_that_left_its_services_and_did_not_come_back_is_silent() -> None:
-    """Its daemon said goodbye: the check-up script that follows the hold is told `silent`, and is not put off for ever."""
+    """Its daemon said goodbye: the check-up script that follows the hold is told `silent`, and is
+    not put off for ever.
+    """
     bench = Bench()
     bench.hear(S.STARTED)
     bench.hear(S.STARTED, Goodbye.RESTART)
@@ -73,7 +89,9 @@ def _reconfigure(host: Host, **changes: object) -> None:
 def test_fence_time_edited_on_one_node_during_a_cut_moves_no_turn(
     fence_time_s: float, edited: str, edited_after_s: float
 ) -> None:
-    """Both fail to fence for a while, and one of the nodes gets another `fence_time`: their turns must not meet."""
+    """Both fail to fence for a while, and one of the nodes gets another `fence_time`: their turns
+    must not meet.
+    """
     for works_after_s in range(20, 200, 22):
         pair = Fences()
         pair.start_both()
@@ -111,7 +129,10 @@ def test_daemon_restarted_during_a_cut_with_another_fence_time_counts_as_before(
         pair.works = False
         pair.cut_all()
         pair.run(16)
-        states = {name: RecoveredState(item.state, must_probe=True) for name, item in pair.deb1.disk.items()}
+        states = {
+            name: RecoveredState(item.state, must_probe=True)
+            for name, item in pair.deb1.disk.items()
+        }
         pair.deb1.kill_daemon()
         pair.fence_time_s = 25.0
         pair.deb1.boot(states)
@@ -129,15 +150,21 @@ def test_fence_that_always_fails_does_not_keep_another_one_from_its_turn() -> No
     pair.on_check = lambda host, action: None
     pair.boot()
     pair.run(2)
-    for host, names in ((pair.deb1, ("registry",)), (pair.deb2, ("files",)), (pair.deb1, ("files", "aside")),
-                        (pair.deb2, ("registry", "aside"))):
+    for host, names in (
+        (pair.deb1, ("registry",)),
+        (pair.deb2, ("files",)),
+        (pair.deb1, ("files", "aside")),
+        (pair.deb2, ("registry", "aside")),
+    ):
         for name in names:
             host.handle(host.life, _unfreeze(next(host.commands), name))
         pair.run(5)
     standby = pair.deb1 if pair.state("deb2", "aside") is S.STARTED else pair.deb2
     pair.cut_all()
     pair.run(300)
-    tried = [name for _, node, kind, name in pair.scripts if node == standby.name and kind == "check"]
+    tried = [
+        name for _, node, kind, name in pair.scripts if node == standby.name and kind == "check"
+    ]
     assert tried[:3] == ["aside", "registry", "aside"]
 
 
@@ -169,7 +196,9 @@ class ForgetfulDisk(Host):
 
 
 def test_right_to_fence_is_not_given_up_before_that_is_on_disk() -> None:
-    """The next daemon would hold it again: so the peer is not told, and does not take it, until the note is written."""
+    """The next daemon would hold it again: so the peer is not told, and does not take it, until the
+    note is written.
+    """
     pair = Fences()
     pair.deb1, pair.deb2 = ForgetfulDisk(pair, 0), ForgetfulDisk(pair, 1)
     pair.start_both()
@@ -183,7 +212,11 @@ def test_right_to_fence_is_not_given_up_before_that_is_on_disk() -> None:
         other.handle(other.life, CommandReceived(next(other.commands), name, Command.STOP))
     pair.run(30)
     assert holder.fencing.turn is Turn.HELD and _turn_of(other) is not Turn.HELD
-    assert holder.engine is not None and _turn_of(holder) is Turn.NONE and holder.engine._facts().turn is Turn.HELD
+    assert (
+        holder.engine is not None
+        and _turn_of(holder) is Turn.NONE
+        and holder.engine._facts().turn is Turn.HELD
+    )
     holder.is_broken = False
     pair.run(STORE_RETRY_S + 5)
     assert holder.fencing.turn is Turn.NONE and _turn_of(other) is Turn.HELD
@@ -204,7 +237,10 @@ class OlderPeer(Fences):
 
 
 def test_owner_beside_an_older_peer_waits_for_one_fence_of_that_alone() -> None:
-    """As long as a fence that the peer may have begun has its effect; then its own, and again within a minute."""
+    """As long as a fence that the peer may have begun has its effect.
+
+    Then its own, and again within a minute.
+    """
     pair = OlderPeer()
     pair.start_both()
     pair.works = False
@@ -220,7 +256,9 @@ def test_owner_beside_an_older_peer_waits_for_one_fence_of_that_alone() -> None:
 def test_daemon_that_was_started_during_the_cut_leaves_its_turns_to_a_holder_that_may_fence_at_any_time(
     restarted_after_s: float,
 ) -> None:
-    """The owner's daemon is killed in the cut, and its service found down: it would start it, but the standby may be fencing."""
+    """The owner's daemon is killed in the cut, and its service found down: it would start it, but
+    the standby may be fencing.
+    """
     pair = Fences(names=("registry",), fence_time_s=16.0)
     pair.fence_s, pair.works = 15.0, False
     pair.start_one()
@@ -230,6 +268,10 @@ def test_daemon_that_was_started_during_the_cut_leaves_its_turns_to_a_holder_tha
     pair.deb1.running.clear()
     pair.deb1.boot({"registry": RecoveredState(S.STOPPED)})
     pair.run(1500)
-    fences = {name: [when for when, node in pair.checks() if node == name] for name in ("deb1", "deb2")}
+    fences = {
+        name: [when for when, node in pair.checks() if node == name] for name in ("deb1", "deb2")
+    }
     assert fences["deb1"], "it has turns of its own"
-    assert min(abs(own - other) for own in fences["deb1"] for other in fences["deb2"]) > pair.fence_s
+    assert (
+        min(abs(own - other) for own in fences["deb1"] for other in fences["deb2"]) > pair.fence_s
+    )

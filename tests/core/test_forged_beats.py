@@ -1,9 +1,13 @@
-"""Without a key one datagram can speak for a node. What it does must not last, and nobody is called silent for it."""
+"""Without a key one datagram can speak for a node.
+
+What it does must not last, and nobody is called silent for it.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Callable
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -21,7 +25,9 @@ TOP_LIFE = BootId(2**32 - 1, 666)
 
 
 class Forger:
-    """Somebody who reads what the nodes say and sends single datagrams in their names, on some of the links."""
+    """Somebody who reads what the nodes say and sends single datagrams in their names, on some of
+    the links.
+    """
 
     def __init__(self, pair: Pair) -> None:
         self.pair = pair
@@ -54,9 +60,14 @@ def _heals(pair: Pair) -> None:
         said = host.engine.beat() if host.engine is not None else None
         other = pair.deb2 if host is pair.deb1 else pair.deb1
         assert said is not None and said.ack is not None and other.engine is not None
-        assert (said.ack.boot, other.engine.seq - said.ack.seq) in ((other.engine.boot, 0), (other.engine.boot, 1))
+        assert (said.ack.boot, other.engine.seq - said.ack.seq) in (
+            (other.engine.boot, 0),
+            (other.engine.boot, 1),
+        )
     assert [node for _, node in pair.starts()] == ["deb1"]
-    assert not any(record.new == "SILENT" for host in (pair.deb1, pair.deb2) for record in host.records)
+    assert not any(
+        record.new == "SILENT" for host in (pair.deb1, pair.deb2) for record in host.records
+    )
 
 
 def _acks(pair: Pair, name: str, seq: int) -> Ack:
@@ -67,8 +78,12 @@ def _acks(pair: Pair, name: str, seq: int) -> Ack:
 
 @pytest.mark.parametrize("links", [1, 2])
 @pytest.mark.parametrize("names", [NAMES[:1], NAMES[1:], NAMES])
-def test_sequence_number_at_the_top_is_forgotten_when_its_life_goes_on_below(names: "tuple[str, ...]", links: int) -> None:
-    """2**64 - 1 under the true identity, on one link or on all: true beats are refused for a timeout, then believed again."""
+def test_sequence_number_at_the_top_is_forgotten_when_its_life_goes_on_below(
+    names: tuple[str, ...], links: int
+) -> None:
+    """2**64 - 1 under the true identity, on one link or on all: true beats are refused for a
+    timeout, then believed again.
+    """
     pair = Pair()
     pair.start_on_deb1()
     for name in names:
@@ -78,7 +93,9 @@ def test_sequence_number_at_the_top_is_forgotten_when_its_life_goes_on_below(nam
 
 
 def test_second_forged_number_does_not_hide_the_life_that_goes_on_below() -> None:
-    """The highest number but one, twice: the first is believed, the second refused, true beats are still signs of life."""
+    """The highest number but one, twice: the first is believed, the second refused, true beats are
+    still signs of life.
+    """
     pair = Pair()
     pair.start_on_deb1()
     for links in (2, 1, 2):
@@ -88,7 +105,9 @@ def test_second_forged_number_does_not_hide_the_life_that_goes_on_below() -> Non
 
 
 def test_acknowledgement_above_what_was_said_proves_nothing() -> None:
-    """deb2 wants to start what the owner runs not: a forged beat that acknowledges everything to come does not start it."""
+    """deb2 wants to start what the owner runs not: a forged beat that acknowledges everything to
+    come does not start it.
+    """
     pair = Pair()
     deb1, deb2 = pair.start_on_deb1()
     Forger(pair).send("deb1", ack=_acks(pair, "deb1", HUGE))
@@ -102,14 +121,18 @@ def test_acknowledgement_above_what_was_said_proves_nothing() -> None:
 @pytest.mark.parametrize("seq", [0, HUGE])
 @pytest.mark.parametrize("names", [NAMES[:1], NAMES])
 def test_goodbye_that_somebody_else_said_is_forgotten_when_the_node_goes_on(
-    goodbye: Goodbye, seq: int, names: "tuple[str, ...]"
+    goodbye: Goodbye, seq: int, names: tuple[str, ...]
 ) -> None:
-    """A single goodbye in the name of a node that lives: its beats are refused for a timeout, then believed again."""
+    """A single goodbye in the name of a node that lives: its beats are refused for a timeout, then
+    believed again.
+    """
     pair = Pair()
     pair.start_on_deb1()
     pair.deb2.command(Command.FREEZE_STOP)
     pair.run(2)
-    states = {"registry": ServiceState.STARTED if goodbye is Goodbye.RESTART else ServiceState.STOPPED}
+    states = {
+        "registry": ServiceState.STARTED if goodbye is Goodbye.RESTART else ServiceState.STOPPED
+    }
     for name in names:
         engine = (pair.deb1 if name == NAMES[0] else pair.deb2).engine
         assert engine is not None
@@ -123,12 +146,18 @@ def test_goodbye_that_somebody_else_said_is_forgotten_when_the_node_goes_on(
 
 @pytest.mark.parametrize("ack", [None, 1, HUGE])
 @pytest.mark.parametrize("names", [NAMES[:1], NAMES[1:], NAMES])
-def test_life_with_the_highest_counter_does_not_lock_the_living_one_out(names: "tuple[str, ...]", ack: "int | None") -> None:
-    """Boot identity 2**32 - 1 in one name or in each: the lives that go on are believed again, and nobody starts anything."""
+def test_life_with_the_highest_counter_does_not_lock_the_living_one_out(
+    names: tuple[str, ...], ack: int | None
+) -> None:
+    """Boot identity 2**32 - 1 in one name or in each: the lives that go on are believed again, and
+    nobody starts anything.
+    """
     pair = Pair()
     pair.start_on_deb1()
     for name in names:
-        Forger(pair).send(name, boot=TOP_LIFE, seq=HUGE, ack=None if ack is None else _acks(pair, name, ack))
+        Forger(pair).send(
+            name, boot=TOP_LIFE, seq=HUGE, ack=None if ack is None else _acks(pair, name, ack)
+        )
     pair.run(25)
     _heals(pair)
 
@@ -149,10 +178,12 @@ def test_interface_that_is_down_by_a_forged_word_comes_up_again() -> None:
 
 
 def test_what_was_believed_is_not_displaced_while_it_goes_on() -> None:
-    """A stray copy of an old life that plays its recorded beats beside the living peer: refused as long as the peer is heard."""
+    """A stray copy of an old life that plays its recorded beats beside the living peer: refused as
+    long as the peer is heard.
+    """
     pair = Pair()
     deb1, deb2 = pair.deb1, pair.deb2
-    recorded: "list[Beat]" = []
+    recorded: list[Beat] = []
     send = pair.send
 
     def record(host: Host, action: Announce) -> None:
@@ -173,11 +204,16 @@ def test_what_was_believed_is_not_displaced_while_it_goes_on() -> None:
     for beat in former:
         pair.run(1)
         deb2.handle(deb2.life, BeatReceived(link, beat, pair.now))
-        assert deb2.engine._view.newest is not None and deb2.engine._view.newest.boot == deb1.engine.boot
+        assert (
+            deb2.engine._view.newest is not None
+            and deb2.engine._view.newest.boot == deb1.engine.boot
+        )
 
 
 def test_recording_that_is_stretched_does_not_keep_the_dead_from_being_silent() -> None:
-    """Old beats of a life that is over, one each nine seconds: too slow for somebody who beats each second."""
+    """Old beats of a life that is over, one each nine seconds: too slow for somebody who beats each
+    second.
+    """
     pair = Pair()
     deb1, deb2 = pair.start_on_deb1()
     assert deb1.engine is not None
@@ -186,7 +222,12 @@ def test_recording_that_is_stretched_does_not_keep_the_dead_from_being_silent() 
     link = next(link for link in pair.links if link.node == "deb1")
     for number in range(1, 20):
         old = replace(beat, boot=BootId(0, 5), seq=number)
-        pair.schedule_at(pair.now + 9 * number, deb2.handle, deb2.life, BeatReceived(link, old, pair.now + 9 * number))
+        pair.schedule_at(
+            pair.now + 9 * number,
+            deb2.handle,
+            deb2.life,
+            BeatReceived(link, old, pair.now + 9 * number),
+        )
     pair.run(80)
     assert deb2.state == "STARTED"
 
@@ -196,14 +237,21 @@ _GAPS_S = st.sampled_from((0.0, 0.4, 3.0, 9.9, 11.0))
 
 
 @st.composite
-def _forgeries(draw: "Callable[..., Any]") -> "list[dict[str, Any]]":
-    """Up to three datagrams: in whose name, on how many links, after which pause, and what is not as the node says it."""
+def _forgeries(draw: Callable[..., Any]) -> list[dict[str, Any]]:
+    """Up to three datagrams: in whose name, on how many links, after which pause, and what is not
+    as the node says it.
+    """
     return [
         {
-            "name": draw(st.sampled_from(NAMES)), "links": draw(st.integers(1, 2)), "gap_s": draw(_GAPS_S),
-            "boot": draw(st.sampled_from((None, TOP_LIFE, BootId(2**32 - 1, 667), BootId(0, 1)))), "seq": draw(_SEQS),
-            "ack": draw(st.sampled_from(("none", "true", "old", "highest"))), "goodbye": draw(st.sampled_from(Goodbye)),
-            "state": draw(st.sampled_from(ServiceState)), "is_mute": draw(st.booleans()),
+            "name": draw(st.sampled_from(NAMES)),
+            "links": draw(st.integers(1, 2)),
+            "gap_s": draw(_GAPS_S),
+            "boot": draw(st.sampled_from((None, TOP_LIFE, BootId(2**32 - 1, 667), BootId(0, 1)))),
+            "seq": draw(_SEQS),
+            "ack": draw(st.sampled_from(("none", "true", "old", "highest"))),
+            "goodbye": draw(st.sampled_from(Goodbye)),
+            "state": draw(st.sampled_from(ServiceState)),
+            "is_mute": draw(st.booleans()),
             "interval_s": draw(st.sampled_from((0.001, 1.0, 4e6))),
         }
         for _ in range(draw(st.integers(1, 3)))
@@ -212,8 +260,12 @@ def _forgeries(draw: "Callable[..., Any]") -> "list[dict[str, Any]]":
 
 @given(_forgeries())
 @settings(max_examples=25, deadline=None)
-def test_whatever_a_few_datagrams_say_in_the_names_of_two_nodes_is_over_in_time(forgeries: "list[dict[str, Any]]") -> None:
-    """Both nodes go on, their services frozen: each believes the other's true words again, and neither is called silent."""
+def test_whatever_a_few_datagrams_say_in_the_names_of_two_nodes_is_over_in_time(
+    forgeries: list[dict[str, Any]],
+) -> None:
+    """Both nodes go on, their services frozen: each believes the other's true words again, and
+    neither is called silent.
+    """
     pair = Pair()
     pair.start_on_deb1()
     pair.deb1.command(Command.FREEZE_START)
@@ -223,23 +275,43 @@ def test_whatever_a_few_datagrams_say_in_the_names_of_two_nodes_is_over_in_time(
         speaker = pair.deb1 if forged["name"] == NAMES[0] else pair.deb2
         assert speaker.engine is not None
         true_ack, seq = speaker.engine.beat().ack, {"highest": HUGE, "old": 1}.get(forged["ack"])
-        ack = None if forged["ack"] == "none" else true_ack if seq is None else _acks(pair, forged["name"], seq)
+        ack = (
+            None
+            if forged["ack"] == "none"
+            else true_ack
+            if seq is None
+            else _acks(pair, forged["name"], seq)
+        )
         mute = {link.mark for link in pair.links if link.node == forged["name"]}
         Forger(pair).send(
-            forged["name"], forged["links"], boot=forged["boot"] or speaker.engine.boot, seq=forged["seq"], ack=ack,
-            goodbye=forged["goodbye"], states={"registry": forged["state"]}, interval_s=forged["interval_s"],
+            forged["name"],
+            forged["links"],
+            boot=forged["boot"] or speaker.engine.boot,
+            seq=forged["seq"],
+            ack=ack,
+            goodbye=forged["goodbye"],
+            states={"registry": forged["state"]},
+            interval_s=forged["interval_s"],
             mute=frozenset(sorted(mute)[:1] if forged["is_mute"] else ()),
         )
         pair.run(forged["gap_s"])
     pair.run(60)
     for host in (pair.deb1, pair.deb2):
-        assert _standing(host) is PeerStanding.LIVE and host.shown == ("FROZEN_START", "FROZEN_STOP")
-        assert host.engine is not None and all(link.is_up for link in host.engine.snapshot(pair.now).links)
+        assert _standing(host) is PeerStanding.LIVE and host.shown == (
+            "FROZEN_START",
+            "FROZEN_STOP",
+        )
+        assert host.engine is not None and all(
+            link.is_up for link in host.engine.snapshot(pair.now).links
+        )
         assert not any(record.new == "SILENT" for record in host.records)
 
 
 def test_what_was_authentic_is_not_displaced_by_what_is_not() -> None:
-    """Permissive: the peer was heard with its key and has died; beats without one go on under its name, below its number."""
+    """Permissive: the peer was heard with its key and has died.
+
+    Beats without one go on under its name, below its number.
+    """
     pair = Pair()
     pair.key_id = "aabbccdd"
     deb1, deb2 = pair.start_on_deb1()
@@ -255,7 +327,10 @@ def test_what_was_authentic_is_not_displaced_by_what_is_not() -> None:
 
 
 def test_authentic_beats_are_believed_at_once_beside_what_is_not() -> None:
-    """Permissive: somebody without the key has forged the highest number; the next beat with the key is the newest one."""
+    """Permissive: somebody without the key has forged the highest number.
+
+    The next beat with the key is the newest one.
+    """
     pair = Pair()
     pair.key_id = "aabbccdd"
     deb1, deb2 = pair.start_on_deb1()

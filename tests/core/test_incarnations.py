@@ -1,8 +1,8 @@
-"""Which lives of an authenticated peer are believed, answered, remembered and suspected, one beat at a time."""
+"""Which lives of an authenticated peer are believed, answered, remembered and suspected, one beat
+at a time.
+"""
 
 from __future__ import annotations
-
-from typing import Optional
 
 from opensvc_openha.core.beat import Ack, Beat, BootId
 from opensvc_openha.core.incarnations import NOBODY, OLD_LIFE, UNPROVEN, PeerIncarnations
@@ -12,7 +12,7 @@ KEY = "aabbccdd"
 FIRST, SECOND, THIRD = BootId(1, 11), BootId(2, 22), BootId(3, 33)
 
 
-def _beat(boot: BootId = FIRST, seq: int = 1, ack: Optional[Ack] = None) -> Beat:
+def _beat(boot: BootId = FIRST, seq: int = 1, ack: Ack | None = None) -> Beat:
     return Beat("deb2", boot, seq, ack, {})
 
 
@@ -21,7 +21,10 @@ def _proved(boot: BootId = FIRST, seq: int = 1) -> Beat:
 
 
 def test_life_counts_from_the_beat_that_acknowledges_this_life_of_ours() -> None:
-    """Nobody, then a former life of ours, then this one; afterwards every beat of that life counts."""
+    """Nobody, then a former life of ours, then this one.
+
+    Afterwards every beat of that life counts.
+    """
     lives = PeerIncarnations(OWN, {})
     assert lives.rejection(_beat(seq=1), KEY, 0.0) == UNPROVEN
     assert lives.rejection(_beat(seq=2, ack=Ack(FORMER_OWN, 9)), KEY, 1.0) == UNPROVEN
@@ -48,7 +51,9 @@ def test_newest_life_is_answered_whether_proven_or_not() -> None:
 
 
 def test_life_with_the_same_counter_is_no_newer_one() -> None:
-    """A copy of the peer with another random part does not take the answer from the life that was heard first."""
+    """A copy of the peer with another random part does not take the answer from the life that was
+    heard first.
+    """
     lives = PeerIncarnations(OWN, {})
     lives.rejection(_beat(FIRST, 3), KEY, 0.0)
     lives.rejection(_beat(BootId(FIRST.counter, 99), 9), KEY, 0.0)
@@ -56,7 +61,10 @@ def test_life_with_the_same_counter_is_no_newer_one() -> None:
 
 
 def test_only_a_life_that_was_not_heard_before_is_greeted() -> None:
-    """Its first beat is answered at once; the next ones, an older life, and one that is refused are not."""
+    """Its first beat is answered at once.
+
+    The next ones, an older life, and one that is refused are not.
+    """
     lives = PeerIncarnations(OWN, {KEY: FIRST})
     assert not lives.has_new_greeting
     lives.rejection(_beat(SECOND, 1), KEY, 0.0)
@@ -73,7 +81,10 @@ def test_only_a_life_that_was_not_heard_before_is_greeted() -> None:
 
 
 def test_lower_or_equal_counter_than_one_proved_is_an_old_life() -> None:
-    """Under the same key only; the life itself is believed again after a restart of ours, once it acknowledges us."""
+    """Under the same key only.
+
+    The life itself is believed again after a restart of ours, once it acknowledges us.
+    """
     lives = PeerIncarnations(OWN, {KEY: SECOND})
     assert lives.rejection(_proved(FIRST), KEY, 0.0) == OLD_LIFE
     assert lives.rejection(_proved(BootId(SECOND.counter, 99)), KEY, 0.0) == OLD_LIFE
@@ -90,7 +101,9 @@ def test_known_lives_are_told_in_the_order_of_their_keys() -> None:
 
 
 def test_forgetting_lets_a_lower_counter_prove_itself_and_keeps_that_the_key_was_used() -> None:
-    """The reinstalled peer begins at 1: it is greeted, proves itself anew, and what is known is written down."""
+    """The reinstalled peer begins at 1: it is greeted, proves itself anew, and what is known is
+    written down.
+    """
     lives = PeerIncarnations(OWN, {})
     lives.rejection(_proved(THIRD), KEY, 0.0)
     lives.rejection(_beat(FIRST, 1, Ack(OWN, 3)), KEY, 0.0)
@@ -109,7 +122,9 @@ def test_forgetting_lets_a_lower_counter_prove_itself_and_keeps_that_the_key_was
 
 
 def test_forgetting_forgets_what_was_suspected() -> None:
-    """A life that was marked before is marked anew: it must acknowledge something said afterwards."""
+    """A life that was marked before is marked anew: it must acknowledge something said
+    afterwards.
+    """
     lives = PeerIncarnations(OWN, {KEY: SECOND})
     lives.suspect(_beat(FIRST, 1, Ack(OWN, 3)), 3, 0.0)
     lives.forget()
@@ -131,7 +146,10 @@ def test_how_long_a_peer_does_not_acknowledge_us_counts_from_the_first_such_beat
 
 
 def test_old_life_lives_only_if_it_acknowledges_what_was_said_after_it_was_refused_first() -> None:
-    """What it acknowledged before may be recorded, what was not said yet is invented; the alarm is raised once."""
+    """What it acknowledged before may be recorded, what was not said yet is invented.
+
+    The alarm is raised once.
+    """
     lives = PeerIncarnations(OWN, {KEY: SECOND})
     assert not lives.suspect(_beat(FIRST, 1), 10, 0.0)
     assert not lives.suspect(_beat(FIRST, 1, Ack(FORMER_OWN, 99)), 10, 0.0)
@@ -153,7 +171,9 @@ def test_former_life_of_ours_is_no_acknowledgement_of_this_one() -> None:
 
 
 def test_marks_of_old_lives_are_bounded_and_the_oldest_goes_first() -> None:
-    """Somebody plays nine recorded lives: the ninth mark replaces the first, which has to prove itself anew."""
+    """Somebody plays nine recorded lives: the ninth mark replaces the first, which has to prove
+    itself anew.
+    """
     old = [BootId(number, number) for number in range(1, 10)]
     for played, is_first_known in ((8, True), (9, False)):
         lives = PeerIncarnations(OWN, {KEY: BootId(99, 99)})

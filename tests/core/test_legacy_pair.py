@@ -1,4 +1,6 @@
-"""Our engine beside a node with the original's rules, in simulated time and with the original's bytes between them."""
+"""Our engine beside a node with the original's rules, in simulated time and with the original's
+bytes between them.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,6 @@ from opensvc_openha.core.events import Command, ScriptKind
 from opensvc_openha.core.service_machine import RecoveredState
 from opensvc_openha.core.states import ServiceState as S
 from opensvc_openha.core.timing import START_READY_DELAY_S
-
 from tests.core.legacy_pair import GRACE_S, LOOP_S, MixedPair
 from tests.core.pair import TIMEOUT_S, Host
 
@@ -47,7 +48,9 @@ def test_both_nodes_see_each_others_states(our_index: int) -> None:
 
 
 def test_start_against_a_peer_that_cannot_acknowledge_takes_the_whole_delay() -> None:
-    """Ours is unfrozen, the C OpenHA stays frozen: STARTING not before 5 s, and at the next beat after them."""
+    """Ours is unfrozen, the C OpenHA stays frozen: STARTING not before 5 s, and at the next beat
+    after them.
+    """
     pair = MixedPair(0)
     ours, _ = pair.boot_both()
     began = pair.now
@@ -62,7 +65,10 @@ def test_start_against_a_peer_that_cannot_acknowledge_takes_the_whole_delay() ->
 
 @ROLES
 def test_takeover_works_in_both_directions(our_index: int) -> None:
-    """The primary dies, the secondary takes over; it returns and stands by; then the other way round."""
+    """The primary dies, the secondary takes over.
+
+    It returns and stands by; then the other way round.
+    """
     pair = MixedPair(our_index)
     _started_on_primary(pair)
     pair.node(0).crash()
@@ -81,7 +87,10 @@ def test_takeover_works_in_both_directions(our_index: int) -> None:
 @ROLES
 @pytest.mark.parametrize("seed", range(25))
 def test_both_nodes_unfrozen_at_about_the_same_time_start_once(our_index: int, seed: int) -> None:
-    """Any phases of beats and loops, up to 3 s apart: one start; if both came to START_READY, on the primary."""
+    """Any phases of beats and loops, up to 3 s apart: one start.
+
+    If both came to START_READY, on the primary.
+    """
     pair = MixedPair(our_index, seed)
     ours, original = pair.boot_both()
     first = pair.random.randrange(2)
@@ -99,8 +108,12 @@ def test_both_nodes_unfrozen_at_about_the_same_time_start_once(our_index: int, s
 
 @ROLES
 @pytest.mark.parametrize("seed", range(20))
-def test_disk_that_the_peer_reads_every_ten_seconds_is_no_double_start(our_index: int, seed: int) -> None:
-    """Nothing but a disk between the nodes, unfrozen within 5 s: two C nodes often start both, these never."""
+def test_disk_that_the_peer_reads_every_ten_seconds_is_no_double_start(
+    our_index: int, seed: int
+) -> None:
+    """Nothing but a disk between the nodes, unfrozen within 5 s: two C nodes often start both,
+    these never.
+    """
     pair = MixedPair(our_index, seed, has_net=False, has_disk=True)
     pair.boot_both()
     pair.run(pair.random.uniform(0, TIMEOUT_S))
@@ -112,7 +125,9 @@ def test_disk_that_the_peer_reads_every_ten_seconds_is_no_double_start(our_index
 
 
 def test_disk_was_read_by_the_primary_just_before_we_began() -> None:
-    """The C primary reads the disk next 10 s later and begins 4 s after us: our wait outlasts its blindness, one start."""
+    """The C primary reads the disk next 10 s later and begins 4 s after us: our wait outlasts its
+    blindness, one start.
+    """
     # The seed of 1,000 with which a delay of 5 s ended in two running services.
     pair = MixedPair(1, 492, has_net=False, has_disk=True)
     pair.boot_both()
@@ -127,11 +142,22 @@ def test_disk_was_read_by_the_primary_just_before_we_began() -> None:
 @ROLES
 @pytest.mark.parametrize("seed", range(12))
 def test_random_operators_and_crashes_never_run_it_twice(our_index: int, seed: int) -> None:
-    """Freezes, thaws, crashes and boots of both nodes at random times, with networks and a disk whole: never both."""
+    """Freezes, thaws, crashes and boots of both nodes at random times, with networks and a disk
+    whole: never both.
+    """
     pair = MixedPair(our_index, seed, has_disk=bool(seed % 2))
     ours, original = pair.boot_both()
     for _ in range(15):
-        what = pair.random.choice(["thaw ours", "thaw theirs", "freeze ours", "freeze theirs", "crash ours", "crash theirs"])
+        what = pair.random.choice(
+            [
+                "thaw ours",
+                "thaw theirs",
+                "freeze ours",
+                "freeze theirs",
+                "crash ours",
+                "crash theirs",
+            ]
+        )
         if what == "crash ours":
             frozen = ours.engine is not None and ours.state == "FROZEN_STOP"
             ours.crash()
@@ -152,7 +178,9 @@ def test_random_operators_and_crashes_never_run_it_twice(our_index: int, seed: i
 
 @pytest.mark.parametrize("cut_after_s", [1.5, 3.2, 4.5])
 def test_peer_that_falls_silent_during_the_delay_is_no_proof(cut_after_s: float) -> None:
-    """The C OpenHA is cut off within the 5 s: no start on what it said before, only after the timeout of its link."""
+    """The C OpenHA is cut off within the 5 s: no start on what it said before, only after the
+    timeout of its link.
+    """
     pair = MixedPair(0)
     ours, _ = pair.boot_both()
     began = pair.now
@@ -166,7 +194,9 @@ def test_peer_that_falls_silent_during_the_delay_is_no_proof(cut_after_s: float)
 
 
 def test_peer_that_falls_silent_during_the_check_script_is_no_proof_any_more() -> None:
-    """Heard out for 5 s, then cut off while our check-up script runs for 6 s: no start before its link has timed out."""
+    """Heard out for 5 s, then cut off while our check-up script runs for 6 s: no start before its
+    link has timed out.
+    """
     pair = MixedPair(0)
     ours, _ = pair.boot_both()
     pair.script_s = lambda action: 6.0 if action.kind is ScriptKind.CHECK else 1.0
@@ -177,7 +207,9 @@ def test_peer_that_falls_silent_during_the_check_script_is_no_proof_any_more() -
 
 
 def test_peer_that_changes_within_what_is_out_begins_the_delay_anew() -> None:
-    """FROZEN_STOP becomes STOPPED after 4 s: another whole delay, in which the C OpenHA can be seen to start."""
+    """FROZEN_STOP becomes STOPPED after 4 s: another whole delay, in which the C OpenHA can be seen
+    to start.
+    """
     pair = MixedPair(0)
     ours, original = pair.boot_both()
     ours.command(Command.UNFREEZE)
@@ -190,7 +222,9 @@ def test_peer_that_changes_within_what_is_out_begins_the_delay_anew() -> None:
 
 
 def test_peer_looked_at_again_after_the_check_script() -> None:
-    """An operator forces the service on the C OpenHA while our check-up script runs: we do not start it."""
+    """An operator forces the service on the C OpenHA while our check-up script runs: we do not
+    start it.
+    """
     pair = MixedPair(0)
     ours, original = pair.boot_both()
     pair.script_s = lambda action: 8.0 if action.kind is ScriptKind.CHECK else 1.0
@@ -207,7 +241,9 @@ def test_peer_looked_at_again_after_the_check_script() -> None:
 
 @pytest.mark.parametrize("step_s", [-86_400.0, -30.0, 86_400.0])
 def test_clock_of_the_peer_that_is_set_moves_nothing(step_s: float) -> None:
-    """A day forth, half a minute or a day back: no link goes down, and its states are followed again within seconds."""
+    """A day forth, half a minute or a day back: no link goes down, and its states are followed
+    again within seconds.
+    """
     pair = MixedPair(1)
     _started_on_primary(pair)
     pair.original.clock_step_s = step_s
@@ -231,7 +267,9 @@ def test_frozen_service_that_runs_here_looks_busy_to_the_peer() -> None:
 
 
 def test_node_that_is_unsure_of_its_own_service_is_not_taken_over() -> None:
-    """UNKNOWN here would be a dead node to a C OpenHA, so it hears STOP_FAILED and leaves the service alone."""
+    """UNKNOWN here would be a dead node to a C OpenHA, so it hears STOP_FAILED and leaves the
+    service alone.
+    """
     pair = MixedPair(1)
     pair.boot_both()
     pair.ours.crash()

@@ -15,9 +15,13 @@ from opensvc_openha.core.model import ClusterSpec, LinkKind, LinkSpec, Role
 from opensvc_openha.core.peer_view import Evidence, PeerView
 from opensvc_openha.core.states import ServiceState as S
 from opensvc_openha.core.status import PeerStanding
-from opensvc_openha.core.timing import LEGACY_ECHO_S, LEGACY_FRESH_S, LEGACY_STRAGGLER_S, START_READY_DELAY_S
+from opensvc_openha.core.timing import (
+    LEGACY_ECHO_S,
+    LEGACY_FRESH_S,
+    LEGACY_STRAGGLER_S,
+    START_READY_DELAY_S,
+)
 from opensvc_openha.core.transitions import Situation, Trigger, explain_wait, find_row
-
 from tests.core.pair import CHECK_ALWAYS, links, services
 from tests.core.test_decisions import Bench
 
@@ -34,7 +38,7 @@ def own(seq: int, state: S = S.STOPPED, goodbye: Goodbye = Goodbye.NONE) -> Beat
     return Beat("deb2", LIFE, seq, Ack(OWN, 1000), {"registry": state}, goodbye)
 
 
-def watched(*seconds: float, states: "tuple[S, ...]" = ()) -> PeerView:
+def watched(*seconds: float, states: tuple[S, ...] = ()) -> PeerView:
     """A live C OpenHA heard at these seconds after 100."""
     view = PeerView(OWN)
     for second, state in itertools.zip_longest(seconds, states, fillvalue=S.STOPPED):
@@ -48,11 +52,15 @@ def watched(*seconds: float, states: "tuple[S, ...]" = ()) -> PeerView:
 
 @pytest.mark.parametrize("role", list(Role))
 @pytest.mark.parametrize("evidence", list(Evidence))
-@pytest.mark.parametrize("is_legacy, is_watched_out", list(itertools.product((False, True), repeat=2)))
+@pytest.mark.parametrize(
+    "is_legacy, is_watched_out", list(itertools.product((False, True), repeat=2))
+)
 def test_only_a_legacy_peer_watched_for_the_whole_delay_replaces_the_acknowledgement(
     role: Role, evidence: Evidence, is_legacy: bool, is_watched_out: bool
 ) -> None:
-    """START_READY and a check-up that ended well, with each evidence: what leads on to the scripts, and nothing else does."""
+    """START_READY and a check-up that ended well, with each evidence: what leads on to the scripts,
+    and nothing else does.
+    """
     proved = evidence in (Evidence.OUT_ACKED, Evidence.DEPARTED_STOPPED) or (
         evidence is Evidence.OUT and is_legacy and is_watched_out
     )
@@ -61,11 +69,15 @@ def test_only_a_legacy_peer_watched_for_the_whole_delay_replaces_the_acknowledge
     assert (row is not None and row.run is ScriptKind.START) is proved
     asked = find_row(S.START_READY, Trigger.EVALUATE, replace(ready, is_check_always=True))
     assert (asked is not None and asked.run is ScriptKind.CHECK) is proved
-    checked = Situation(role, evidence, ScriptKind.CHECK, is_legacy=is_legacy, is_watched_out=is_watched_out)
+    checked = Situation(
+        role, evidence, ScriptKind.CHECK, is_legacy=is_legacy, is_watched_out=is_watched_out
+    )
     row = find_row(S.STARTING, Trigger.CHECK_OK, checked)
     assert row is not None and (row.run is ScriptKind.START) is proved
     for leaving in Leaving:
-        leaves = Situation(role, evidence, is_legacy=is_legacy, is_watched_out=is_watched_out, leaving=leaving)
+        leaves = Situation(
+            role, evidence, is_legacy=is_legacy, is_watched_out=is_watched_out, leaving=leaving
+        )
         row = find_row(S.START_READY, Trigger.EVALUATE, leaves)
         assert row is None or row.run is None
 
@@ -93,7 +105,7 @@ def test_out_counts_from_start_ready_and_for_the_whole_delay() -> None:
         (S.STOPPED, S.STOPPED, S.STARTED),
     ],
 )
-def test_every_change_of_the_peer_begins_the_delay_anew(states: "tuple[S, ...]") -> None:
+def test_every_change_of_the_peer_begins_the_delay_anew(states: tuple[S, ...]) -> None:
     """FROZEN_STOP or worse until the third beat, STOPPED afterwards: 5 s from the fourth."""
     assert not watched(*range(8), states=states).is_watched_out("registry", 100.0, 107.0)
     assert watched(*range(9), states=states).is_watched_out("registry", 100.0, 108.0)
@@ -162,7 +174,10 @@ def test_legacy_beat_forgets_the_acknowledgement() -> None:
 
 
 def test_late_record_is_dropped_but_a_clock_that_was_set_back_is_not() -> None:
-    """A disk read late is older than what the network said; if only older ones come, the clock was set."""
+    """A disk read late is older than what the network said.
+
+    If only older ones come, the clock was set.
+    """
     view = watched(0, 1, 2, states=(S.STARTED, S.STARTED, S.STARTED))
     assert not view.take(legacy(3, S.STOPPED), 102.5)
     assert view.take(legacy(4, S.STOPPING), 102.5), "within the same second the later one counts"
@@ -171,7 +186,10 @@ def test_late_record_is_dropped_but_a_clock_that_was_set_back_is_not() -> None:
 
 
 def test_echo_of_a_peer_that_left_is_dropped() -> None:
-    """Its last legacy records come in behind its goodbye; a C daemon that is started there later is believed."""
+    """Its last legacy records come in behind its goodbye.
+
+    A C daemon that is started there later is believed.
+    """
     view = PeerView(OWN)
     view.take(own(1, goodbye=Goodbye.LEFT), 100.0)
     view.judge(False, None, 100.0)
@@ -198,7 +216,9 @@ def test_every_legacy_beat_is_fresh() -> None:
 
 
 def test_delay_is_longer_where_only_a_disk_is_up() -> None:
-    """A C OpenHA reads its disk once per timeout: it must have read our START_READY before we go on."""
+    """A C OpenHA reads its disk once per timeout: it must have read our START_READY before we go
+    on.
+    """
     net = links(count=1)[1]
     disk = LinkSpec("deb2", LinkKind.DIO, "/dev/sdb", "", 0, 19, 30.0)
     monitor = LinkMonitor([net, disk], 100.0)
@@ -212,36 +232,46 @@ def test_delay_is_longer_where_only_a_disk_is_up() -> None:
 # the engine
 
 
-def engine_with(now: float) -> "tuple[Engine, LinkSpec, LinkSpec]":
+def engine_with(now: float) -> tuple[Engine, LinkSpec, LinkSpec]:
     """A node with two links from its peer: one for our own format, one for the original's."""
     both = links()
-    engine = Engine(ClusterSpec("deb1", "deb2", both, services(), fencing=CHECK_ALWAYS), OWN, {}, now)
+    engine = Engine(
+        ClusterSpec("deb1", "deb2", both, services(), fencing=CHECK_ALWAYS), OWN, {}, now
+    )
     engine.step(Tick(), now)
     first, second = (link for link in both if link.node == "deb2")
     return engine, first, second
 
 
 def test_own_format_is_preferred_while_it_is_heard() -> None:
-    """Both formats come in, the legacy one says something else: it brings its link up, and is listened to only alone."""
+    """Both formats come in, the legacy one says something else: it brings its link up, and is
+    listened to only alone.
+    """
     engine, mine, theirs = engine_with(100.0)
 
-    def shown(now: float) -> "tuple[str, bool]":
+    def shown(now: float) -> tuple[str, bool]:
         status = engine.snapshot(now)
         return status.services[0].secondary_state.name, all(link.is_up for link in status.links)
 
     for second in range(1, 4):
         engine.step(BeatReceived(mine, own(second, S.STARTED), 100.0 + second), 100.0 + second)
-        engine.step(BeatReceived(theirs, legacy(2 * second, S.STOPPED), 100.0 + second), 100.0 + second)
+        engine.step(
+            BeatReceived(theirs, legacy(2 * second, S.STOPPED), 100.0 + second), 100.0 + second
+        )
     assert shown(103.0) == ("STARTED", True)
     for second in range(4, 15):
-        engine.step(BeatReceived(theirs, legacy(2 * second, S.STOPPED), 100.0 + second), 100.0 + second)
+        engine.step(
+            BeatReceived(theirs, legacy(2 * second, S.STOPPED), 100.0 + second), 100.0 + second
+        )
     assert shown(114.0) == ("STOPPED", False)
     engine.step(BeatReceived(mine, own(50, S.STARTING), 115.0), 115.0)
     assert shown(115.0) == ("STARTING", True)
 
 
 def test_nothing_is_acknowledged_to_a_c_openha() -> None:
-    """Our own frames, heard by nobody or by a node in the middle of its migration, carry no acknowledgement of it."""
+    """Our own frames, heard by nobody or by a node in the middle of its migration, carry no
+    acknowledgement of it.
+    """
     engine, _, theirs = engine_with(100.0)
     engine.step(BeatReceived(theirs, legacy(2), 101.0), 101.0)
     assert engine.beat().ack is None
@@ -253,12 +283,20 @@ def test_record_that_names_this_node_changes_nothing() -> None:
     forged = Beat("deb1", LEGACY_LIFE, 2, None, {"registry": S.STARTED})
     engine.step(BeatReceived(theirs, forged, 101.0), 101.0)
     status = engine.snapshot(101.0)
-    assert status.services[0].own_state is S.FROZEN_STOP and not any(link.is_up for link in status.links)
+    assert status.services[0].own_state is S.FROZEN_STOP and not any(
+        link.is_up for link in status.links
+    )
 
 
-@pytest.mark.parametrize(("said", "is_sure_at_last"), [(S.STOPPED, True), (S.FROZEN_STOP, True), (S.START_READY, False)])
-def test_doubtful_owner_is_sure_once_a_c_openha_was_heard_out_for_the_whole_delay(said: S, is_sure_at_last: bool) -> None:
-    """It confirms nothing, so what it says must have been true for as long as it may take to see us; START_READY is not out."""
+@pytest.mark.parametrize(
+    ("said", "is_sure_at_last"), [(S.STOPPED, True), (S.FROZEN_STOP, True), (S.START_READY, False)]
+)
+def test_doubtful_owner_is_sure_once_a_c_openha_was_heard_out_for_the_whole_delay(
+    said: S, is_sure_at_last: bool
+) -> None:
+    """It confirms nothing, so what it says must have been true for as long as it may take to see
+    us; START_READY is not out.
+    """
     bench = Bench(S.STARTED)
     began = bench.now
     for number in range(30):

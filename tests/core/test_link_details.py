@@ -1,4 +1,6 @@
-"""Details of the listeners that a pair of engines seldom meets: replays, bounds, deadlines, waits, disks."""
+"""Details of the listeners that a pair of engines seldom meets: replays, bounds, deadlines, waits,
+disks.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +10,13 @@ import pytest
 
 from opensvc_openha.core.beat import LEGACY_LIFE, BootId
 from opensvc_openha.core.link_monitor import LinkMonitor
-from opensvc_openha.core.timing import SUSPICION_S
 from opensvc_openha.core.model import LinkKind, LinkSpec
-from opensvc_openha.core.timing import BEAT_INTERVAL_S, PATIENCE_BEATS, START_READY_DELAY_S
-
+from opensvc_openha.core.timing import (
+    BEAT_INTERVAL_S,
+    PATIENCE_BEATS,
+    START_READY_DELAY_S,
+    SUSPICION_S,
+)
 from tests.core.pair import links
 
 FIRST, SECOND = [link for link in links(10.0) if link.node == "deb2"]
@@ -26,7 +31,9 @@ def _heard_each_second(monitor: LinkMonitor, last: int) -> None:
 
 @pytest.mark.parametrize("last", [5, 60])
 def test_beat_told_again_proves_only_its_first_hearing(last: int) -> None:
-    """One beat a second; within the longest timeout the instant is exact, before it is old enough to prove nothing."""
+    """One beat a second; within the longest timeout the instant is exact, before it is old enough
+    to prove nothing.
+    """
     monitor = LinkMonitor([FIRST, SLOW], 100.0)
     _heard_each_second(monitor, last)
     now = 100.0 + last + 0.5
@@ -63,7 +70,9 @@ def test_memory_of_arrivals_is_bounded_by_the_longest_timeout() -> None:
 
 
 def test_flood_of_beats_is_remembered_less_precisely_but_never_forgotten() -> None:
-    """25,000 beats within one timeout: at most 10,000 entries, and each beat counts for nearly when it came."""
+    """25,000 beats within one timeout: at most 10,000 entries, and each beat counts for nearly when
+    it came.
+    """
     monitor = LinkMonitor([FIRST], 0.0)
     for seq in range(1, 25_001):
         monitor.first_heard(LIFE, seq, seq / 10_000)
@@ -73,7 +82,9 @@ def test_flood_of_beats_is_remembered_less_precisely_but_never_forgotten() -> No
 
 
 def test_what_is_kept_of_a_flood_keeps_its_own_instant() -> None:
-    """One beat above the limit: every second one is forgotten, and each that is kept counts for exactly when it came."""
+    """One beat above the limit: every second one is forgotten, and each that is kept counts for
+    exactly when it came.
+    """
     monitor = LinkMonitor([FIRST], 0.0)
     for seq in range(1, 10_002):
         monitor.first_heard(LIFE, seq, seq / 10_000)
@@ -87,7 +98,11 @@ def test_node_without_listeners_remembers_no_more_than_one_arrival() -> None:
     for seq in range(1, 50):
         monitor.first_heard(LIFE, seq, float(seq))
     assert len(monitor._arrivals._seqs) <= 2
-    assert monitor.shortest_timeout_s is None and monitor.next_deadline(0.0) is None and monitor.all_heard_at == 0.0
+    assert (
+        monitor.shortest_timeout_s is None
+        and monitor.next_deadline(0.0) is None
+        and monitor.all_heard_at == 0.0
+    )
 
 
 def test_refusals_are_counted_by_link_and_reason_and_told_once() -> None:
@@ -113,7 +128,9 @@ def test_shortest_and_longest_timeouts_are_those_of_the_links() -> None:
 
 
 def test_peer_is_silent_only_after_the_longest_timeout() -> None:
-    """Two links of 10 and 30 s that were never heard: silent at 30 s, and next looked at when each passes."""
+    """Two links of 10 and 30 s that were never heard: silent at 30 s, and next looked at when each
+    passes.
+    """
     monitor = LinkMonitor([FIRST, SLOW], 100.0)
     assert monitor.next_deadline(100.0) == 110.0
     assert monitor.silent_since(129.9) is None
@@ -134,7 +151,9 @@ def test_silence_begins_when_it_is_found_and_lasts_until_a_beat() -> None:
 
 
 def test_wait_for_what_is_in_the_inbox_puts_off_new_verdicts_only() -> None:
-    """A slow disk held the engine: no link goes down and nobody falls silent before the backlog was taken."""
+    """A slow disk held the engine: no link goes down and nobody falls silent before the backlog was
+    taken.
+    """
     monitor = LinkMonitor([FIRST, SECOND], 100.0)
     monitor.heard(FIRST, LIFE, 1, 101.0, 7)
     monitor.wait_until(115.0)
@@ -147,7 +166,10 @@ def test_wait_for_what_is_in_the_inbox_puts_off_new_verdicts_only() -> None:
 
 
 def test_first_silence_waits_for_the_inbox_too() -> None:
-    """Links that were never heard are down already; that the peer is silent is found after the wait."""
+    """Links that were never heard are down already.
+
+    That the peer is silent is found after the wait.
+    """
     monitor = LinkMonitor([FIRST], 100.0)
     monitor.wait_until(112.0)
     assert monitor.silent_since(111.0) is None
@@ -157,7 +179,10 @@ def test_first_silence_waits_for_the_inbox_too() -> None:
 
 
 def test_end_of_the_wait_is_no_deadline_while_the_peer_is_heard() -> None:
-    """Work that ended at 103 puts off verdicts that would be due before; there are none, so nobody looks then."""
+    """Work that ended at 103 puts off verdicts that would be due before.
+
+    There are none, so nobody looks then.
+    """
     monitor = LinkMonitor([FIRST], 100.0)
     monitor.heard(FIRST, LIFE, 1, 101.0, 7)
     monitor.wait_until(103.0)
@@ -171,9 +196,15 @@ def test_new_listener_may_pass_its_verdict_as_soon_as_it_was_listened_to() -> No
     assert monitor.silent_since(100.0 + PATIENCE_BEATS * BEAT_INTERVAL_S) is not None
 
 
-@pytest.mark.parametrize(("interval_s", "patience_s"), [(1.0, 2.0), (0.1, 0.3), (0.2, 0.4), (9.0, 2.0)])
-def test_link_is_not_down_before_two_of_the_intervals_that_its_beats_announce(interval_s: float, patience_s: float) -> None:
-    """A timeout of 0.3 s: longer for a peer that beats slower, and an interval of 9 s is not believed."""
+@pytest.mark.parametrize(
+    ("interval_s", "patience_s"), [(1.0, 2.0), (0.1, 0.3), (0.2, 0.4), (9.0, 2.0)]
+)
+def test_link_is_not_down_before_two_of_the_intervals_that_its_beats_announce(
+    interval_s: float, patience_s: float
+) -> None:
+    """A timeout of 0.3 s: longer for a peer that beats slower, and an interval of 9 s is not
+    believed.
+    """
     monitor = LinkMonitor([replace(FIRST, timeout_s=0.3)], 100.0)
     monitor.heard(replace(FIRST, timeout_s=0.3), LIFE, 1, 200.0, 7, interval_s)
     assert monitor.expire(200.0 + patience_s - 0.01) == []
@@ -181,7 +212,9 @@ def test_link_is_not_down_before_two_of_the_intervals_that_its_beats_announce(in
 
 
 def test_peer_that_announces_no_pace_is_given_the_slowest() -> None:
-    """A beat without an interval, on a link of 0.3 s: one a second is expected, and the link goes down after two."""
+    """A beat without an interval, on a link of 0.3 s: one a second is expected, and the link goes
+    down after two.
+    """
     quick = replace(FIRST, timeout_s=0.3)
     monitor = LinkMonitor([quick], 100.0)
     monitor.heard(quick, LIFE, 1, 200.0, 7)
@@ -210,7 +243,9 @@ def test_never_heard_link_takes_any_beat_as_fresh() -> None:
 
 
 def test_delay_of_a_c_openha_follows_the_quickest_disk_that_is_up() -> None:
-    """Disks of 1, 4 and 30 s: never less than 5 s, 6 s with the second, 32 s with the third alone, 5 s with a network."""
+    """Disks of 1, 4 and 30 s: never less than 5 s, 6 s with the second, 32 s with the third alone,
+    5 s with a network.
+    """
     quickest = LinkSpec("deb2", LinkKind.DIO, "/dev/sdd", "", 0, 19, 1.0)
     quick = LinkSpec("deb2", LinkKind.DIO, "/dev/sdb", "", 0, 19, 4.0)
     slow = LinkSpec("deb2", LinkKind.DISK, "/dev/sdc", "", 0, 19, 30.0)
@@ -230,7 +265,9 @@ def test_delay_of_a_c_openha_follows_the_quickest_disk_that_is_up() -> None:
 
 
 def test_peer_is_not_silent_before_its_links_are_taken_down() -> None:
-    """The timeout has passed, and nobody has looked at the link yet: it is up, so the peer is heard."""
+    """The timeout has passed, and nobody has looked at the link yet: it is up, so the peer is
+    heard.
+    """
     monitor = LinkMonitor([FIRST], 100.0)
     monitor.heard(FIRST, LIFE, 1, 101.0, 7)
     assert monitor.silent_since(115.0) is None

@@ -1,9 +1,10 @@
-"""Interfaces that go down while other links work: who is told what and when, and what the told one does with it."""
+"""Interfaces that go down while other links work: who is told what and when, and what the told one
+does with it.
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Optional
 
 import pytest
 
@@ -11,7 +12,15 @@ from opensvc_openha.core import timing
 from opensvc_openha.core.actions import Announce, Record, RecordKind
 from opensvc_openha.core.beat import LEGACY_LIFE, Beat, BootId
 from opensvc_openha.core.engine import Engine
-from opensvc_openha.core.events import BeatReceived, ConfigChanged, Event, LeaveRequested, Leaving, SendersMuted, Tick
+from opensvc_openha.core.events import (
+    BeatReceived,
+    ConfigChanged,
+    Event,
+    LeaveRequested,
+    Leaving,
+    SendersMuted,
+    Tick,
+)
 from opensvc_openha.core.link_down_notice import LinkDownNotice
 from opensvc_openha.core.link_monitor import LinkMonitor
 from opensvc_openha.core.model import ClusterSpec, LinkKind, LinkSpec, Wire
@@ -23,7 +32,7 @@ FIRST, SECOND = [link for link in links(10.0) if link.node == "deb2"]
 QUICK = replace(SECOND, timeout_s=2.0)
 DISK = LinkSpec("deb2", LinkKind.DIO, "/dev/sdb", "", 0, 10, 10.0)
 LIFE, NEXT_LIFE = BootId(1, 11), BootId(2, 22)
-NOTHING: "frozenset[LinkSpec]" = frozenset()
+NOTHING: frozenset[LinkSpec] = frozenset()
 
 
 def _heard(*listeners: LinkSpec, seq: int = 1, at: float = 101.0) -> LinkMonitor:
@@ -33,15 +42,17 @@ def _heard(*listeners: LinkSpec, seq: int = 1, at: float = 101.0) -> LinkMonitor
     return monitor
 
 
-def _marks(*named: LinkSpec) -> "frozenset[bytes]":
+def _marks(*named: LinkSpec) -> frozenset[bytes]:
     return frozenset(link.mark for link in named)
 
 
-# --- the listener ---------------------------------------------------------------------------------------------
+# --- the listener ---------------------------------------------------------------------------------
 
 
 def test_mute_link_is_down_at_once_and_its_timeout_is_not_waited_for() -> None:
-    """10 s on eth1, 2 s on eth2: eth1 is mute, so the peer is silent 2 s after its last beat on eth2, not 10."""
+    """10 s on eth1, 2 s on eth2: eth1 is mute, so the peer is silent 2 s after its last beat on
+    eth2, not 10.
+    """
     monitor = _heard(FIRST, QUICK)
     monitor.heard(QUICK, LIFE, 2, 102.0, 7)
     assert monitor.mute(_marks(FIRST), LIFE, 2) == [FIRST]
@@ -54,7 +65,9 @@ def test_mute_link_is_down_at_once_and_its_timeout_is_not_waited_for() -> None:
 
 
 def test_link_that_brought_the_notice_is_listened_to_for_its_whole_timeout() -> None:
-    """Whatever a notice says, the peer is silent no sooner than a whole timeout after the beat it was in."""
+    """Whatever a notice says, the peer is silent no sooner than a whole timeout after the beat it
+    was in.
+    """
     monitor = _heard(FIRST, SECOND)
     monitor.heard(SECOND, LIFE, 5, 105.0, 7)
     monitor.mute(_marks(FIRST), LIFE, 5)
@@ -65,7 +78,10 @@ def test_link_that_brought_the_notice_is_listened_to_for_its_whole_timeout() -> 
 
 
 def test_beat_no_older_than_the_notice_brings_the_link_back() -> None:
-    """What was on its way when the interface went down changes nothing; a later beat, or the notice itself, does."""
+    """What was on its way when the interface went down changes nothing.
+
+    A later beat, or the notice itself, does.
+    """
     monitor = _heard(FIRST, SECOND, seq=5)
     monitor.heard(SECOND, LIFE, 9, 109.0, 7)
     monitor.mute(_marks(FIRST), LIFE, 9)
@@ -83,14 +99,19 @@ def test_notice_overtaken_by_a_beat_on_the_link_it_names_is_no_news() -> None:
 
 
 def test_notice_that_came_in_on_the_very_link_that_it_names_is_no_news() -> None:
-    """eth1 has brought beat 10, and beat 10 says that eth1 is down: it works for all that is known here."""
+    """eth1 has brought beat 10, and beat 10 says that eth1 is down: it works for all that is known
+    here.
+    """
     monitor = _heard(FIRST, SECOND, seq=10)
     assert monitor.mute(_marks(FIRST), LIFE, 10) == []
     assert monitor.view(FIRST)[0] and not monitor.is_mute(FIRST)
 
 
 def test_notice_of_a_new_life_is_believed_though_the_former_one_had_come_further() -> None:
-    """eth1 has brought beat 50 of the daemon before; the new one says in its third beat that eth1 is down."""
+    """eth1 has brought beat 50 of the daemon before.
+
+    The new one says in its third beat that eth1 is down.
+    """
     monitor = _heard(FIRST, SECOND, seq=50)
     monitor.heard(SECOND, NEXT_LIFE, 3, 102.0, 7)
     assert monitor.mute(_marks(FIRST), NEXT_LIFE, 3) == [FIRST]
@@ -98,14 +119,19 @@ def test_notice_of_a_new_life_is_believed_though_the_former_one_had_come_further
 
 
 def test_beat_of_a_c_openha_ends_the_mute_of_its_link_whatever_its_clock_says() -> None:
-    """eth1 was mute since beat 50; a C daemon is heard on it, whose number is a clock and not a count of ours."""
+    """eth1 was mute since beat 50.
+
+    A C daemon is heard on it, whose number is a clock and not a count of ours.
+    """
     monitor = _heard(FIRST, SECOND, seq=50)
     monitor.mute(_marks(FIRST), LIFE, 51)
     assert monitor.heard(FIRST, LEGACY_LIFE, 3, 102.0, 7) and not monitor.is_mute(FIRST)
 
 
 def test_next_notice_replaces_the_former() -> None:
-    """First eth1 is down, then only eth3: eth1 is waited for again, though it is down until it is heard."""
+    """First eth1 is down, then only eth3: eth1 is waited for again, though it is down until it is
+    heard.
+    """
     third = replace(FIRST, device="eth3", address="239.131.50.99")
     monitor = _heard(FIRST, SECOND, third)
     monitor.heard(SECOND, LIFE, 2, 102.0, 7)
@@ -129,12 +155,16 @@ def test_unknown_ambiguous_and_disk_marks_are_left_out() -> None:
     monitor = _heard(FIRST, twin, SECOND, DISK)
     assert FIRST.mark == twin.mark
     assert monitor.mute(_marks(FIRST, DISK) | {b"whatever"}, LIFE, 2) == []
-    assert all(monitor.view(link)[0] and not monitor.is_mute(link) for link in (FIRST, twin, SECOND, DISK))
+    assert all(
+        monitor.view(link)[0] and not monitor.is_mute(link) for link in (FIRST, twin, SECOND, DISK)
+    )
 
 
 @pytest.mark.parametrize("event", ["stall", "new life", "configuration"])
 def test_mute_is_forgotten(event: str) -> None:
-    """After a stall, a new life of the peer or an edited monitor file, whole timeouts are waited for on every link."""
+    """After a stall, a new life of the peer or an edited monitor file, whole timeouts are waited
+    for on every link.
+    """
     monitor = _heard(FIRST, QUICK)
     monitor.heard(QUICK, LIFE, 2, 102.0, 7)
     monitor.mute(_marks(FIRST), LIFE, 2)
@@ -150,7 +180,9 @@ def test_mute_is_forgotten(event: str) -> None:
 
 
 def test_original_heard_beside_us_does_not_end_a_mute_elsewhere_but_on_its_own_link() -> None:
-    """A record of a C OpenHA names no life: eth1 stays mute, and a mute link that brings one is up."""
+    """A record of a C OpenHA names no life: eth1 stays mute, and a mute link that brings one is
+    up.
+    """
     monitor = _heard(FIRST, SECOND)
     monitor.heard(SECOND, LIFE, 2, 102.0, 7)
     monitor.mute(_marks(FIRST), LIFE, 2)
@@ -160,7 +192,9 @@ def test_original_heard_beside_us_does_not_end_a_mute_elsewhere_but_on_its_own_l
 
 
 def test_only_link_left_by_a_new_configuration_is_waited_for() -> None:
-    """The operator removes the link that works: the mute one counts again, and somebody is listened to."""
+    """The operator removes the link that works: the mute one counts again, and somebody is listened
+    to.
+    """
     monitor = _heard(FIRST, SECOND)
     monitor.heard(SECOND, LIFE, 2, 102.0, 7)
     monitor.mute(_marks(FIRST), LIFE, 2)
@@ -168,48 +202,66 @@ def test_only_link_left_by_a_new_configuration_is_waited_for() -> None:
     assert monitor.silent_since(110.9) is None and monitor.silent_since(111.0) == 111.0
 
 
-# --- what is told ---------------------------------------------------------------------------------------------
+# --- what is told ---------------------------------------------------------------------------------
 
 
-def _engine(own: "tuple[LinkSpec, ...]" = OURS) -> Engine:
-    engine = Engine(ClusterSpec("deb1", "deb2", (*own, FIRST, SECOND), services()), BootId(1, 1), {}, 100.0)
+def _engine(own: tuple[LinkSpec, ...] = OURS) -> Engine:
+    engine = Engine(
+        ClusterSpec("deb1", "deb2", (*own, FIRST, SECOND), services()), BootId(1, 1), {}, 100.0
+    )
     engine.step(Tick(), 100.0)
     return engine
 
 
-def _said(engine: Engine, event: Event, now: float) -> "list[tuple[float, Beat]]":
+def _said(engine: Engine, event: Event, now: float) -> list[tuple[float, Beat]]:
     """Beats said because of an event and within 0.9 s after it."""
     said = []
     end = now + 0.9
     for _ in range(100):
         if now > end:
             break
-        said += [(now, action.beat) for action in engine.step(event, now) if isinstance(action, Announce)]
+        said += [
+            (now, action.beat) for action in engine.step(event, now) if isinstance(action, Announce)
+        ]
         event, now = Tick(), max(now, engine.next_deadline())
     return said
 
 
 def test_notice_goes_out_at_once_and_in_turns_with_ordinary_beats() -> None:
-    """eth1 goes down: three notices 0.1 s apart from the first moment, each followed by an ordinary beat, then quiet."""
+    """eth1 goes down: three notices 0.1 s apart from the first moment, each followed by an ordinary
+    beat, then quiet.
+    """
     engine = _engine()
     said = _said(engine, SendersMuted(frozenset({OURS[0]})), 100.5)
     assert [bool(beat.mute) for _, beat in said] == [True, False] * 3
-    assert said[0][0] == 100.5 and all(beat.mute in (frozenset(), _marks(OURS[0])) for _, beat in said)
-    assert [round(at - 100.5, 3) for at, _ in said] == pytest.approx([0.05 * number for number in range(6)])
+    assert said[0][0] == 100.5 and all(
+        beat.mute in (frozenset(), _marks(OURS[0])) for _, beat in said
+    )
+    assert [round(at - 100.5, 3) for at, _ in said] == pytest.approx(
+        [0.05 * number for number in range(6)]
+    )
     assert [beat.seq for _, beat in said] == list(range(2, 8))
 
 
 @pytest.mark.parametrize(("timeout_s", "stays_s"), [(10.0, 0.3), (1.0, 0.12), (0.3, 0.06)])
-def test_notice_stays_in_a_disk_slot_until_it_must_have_been_read(timeout_s: float, stays_s: float) -> None:
-    """With a disk among the links, notices and ordinary beats take turns so that each is there for more than one read."""
+def test_notice_stays_in_a_disk_slot_until_it_must_have_been_read(
+    timeout_s: float, stays_s: float
+) -> None:
+    """With a disk among the links, notices and ordinary beats take turns so that each is there for
+    more than one read.
+    """
     engine = _engine((*OURS, replace(DISK, node="deb1", offset=0, timeout_s=timeout_s)))
     said = _said(engine, SendersMuted(frozenset({OURS[0]})), 100.05)[:4]
-    assert [round(at - 100.05, 3) for at, _ in said] == pytest.approx([0.0, stays_s, 2 * stays_s, 3 * stays_s])
+    assert [round(at - 100.05, 3) for at, _ in said] == pytest.approx(
+        [0.0, stays_s, 2 * stays_s, 3 * stays_s]
+    )
     assert [bool(beat.mute) for _, beat in said] == [True, False, True, False]
 
 
 def test_ordinary_beat_just_posted_is_not_overtaken_by_the_notice() -> None:
-    """A beat was said this very moment: the senders get the time to take it before the notice replaces it."""
+    """A beat was said this very moment: the senders get the time to take it before the notice
+    replaces it.
+    """
     engine = _engine()
     said = _said(engine, SendersMuted(frozenset({OURS[0]})), 100.001)
     assert [bool(beat.mute) for _, beat in said[:2]] == [True, False]
@@ -217,7 +269,9 @@ def test_ordinary_beat_just_posted_is_not_overtaken_by_the_notice() -> None:
 
 
 def test_notice_comes_one_answers_gap_after_an_ordinary_beat_and_one_beat_after_it() -> None:
-    """The last beat was at 100: the notice at 100.02, an ordinary beat 50 ms after it, none once that one was said."""
+    """The last beat was at 100: the notice at 100.02, an ordinary beat 50 ms after it, none once
+    that one was said.
+    """
     notice = LinkDownNotice()
     assert notice.take(OURS[:1], OURS) == [OURS[0]]
     assert notice.due_at(100.0) == 100.0 + timing.ACK_GAP_S and notice.beat_due_at(100.0) is None
@@ -227,9 +281,13 @@ def test_notice_comes_one_answers_gap_after_an_ordinary_beat_and_one_beat_after_
 
 
 def test_notice_stays_for_the_slowest_of_several_disks() -> None:
-    """Slots of 0.5 and of 10 s are read every 50 and 250 ms: the notice stays 1.2 times the latter."""
-    disks = tuple(replace(DISK, node="deb1", device=device, timeout_s=timeout_s)
-                  for device, timeout_s in (("/dev/sdb", 0.5), ("/dev/sdc", 10.0)))
+    """Slots of 0.5 and of 10 s are read every 50 and 250 ms: the notice stays 1.2 times the
+    latter.
+    """
+    disks = tuple(
+        replace(DISK, node="deb1", device=device, timeout_s=timeout_s)
+        for device, timeout_s in (("/dev/sdb", 0.5), ("/dev/sdc", 10.0))
+    )
     notice = LinkDownNotice()
     notice.take(OURS[:1], OURS + disks)
     notice.said(100.0)
@@ -241,7 +299,10 @@ def test_ordinary_beats_keep_their_pace_beside_notices() -> None:
     engine = _engine()
     said = _said(engine, SendersMuted(frozenset({OURS[0]})), 100.97)
     usual = [100.0] + [at for at, beat in said if not beat.mute]
-    assert max(later - earlier for earlier, later in zip(usual, usual[1:])) <= timing.BEAT_INTERVAL_S + 0.06
+    assert (
+        max(later - earlier for earlier, later in zip(usual, usual[1:]))
+        <= timing.BEAT_INTERVAL_S + 0.06
+    )
 
 
 def test_second_interface_is_told_of_at_once_and_the_first_again() -> None:
@@ -251,7 +312,11 @@ def test_second_interface_is_told_of_at_once_and_the_first_again() -> None:
     engine.step(SendersMuted(frozenset({OURS[0]})), 100.5)
     said = _said(engine, SendersMuted(frozenset(OURS)), 100.52)
     notices = [(at, beat.mute) for at, beat in said if beat.mute]
-    assert notices[0][0] <= 100.61 and {mute for _, mute in notices} == {_marks(*OURS)} and len(notices) == 3
+    assert (
+        notices[0][0] <= 100.61
+        and {mute for _, mute in notices} == {_marks(*OURS)}
+        and len(notices) == 3
+    )
 
 
 def test_recovery_ends_the_notice() -> None:
@@ -260,15 +325,24 @@ def test_recovery_ends_the_notice() -> None:
     engine.step(SendersMuted(frozenset({OURS[0]})), 100.5)
     said = [beat for _, beat in _said(engine, SendersMuted(NOTHING), 100.52)]
     assert not any(beat.mute for beat in said)
-    assert len(said) == 1, "the ordinary beat after the notice that was said, and none in the place of another notice"
+    assert len(said) == 1, (
+        "the ordinary beat after the notice that was said, and none in the place of another notice"
+    )
 
 
 @pytest.mark.parametrize("case", ["all down", "rest is legacy", "not ours", "nothing"])
 def test_nothing_is_said_where_nobody_could_be_told(case: str) -> None:
-    """Every link is down, the others speak the original's format, or the link is not one of ours: no beat, no record."""
+    """Every link is down, the others speak the original's format, or the link is not one of ours:
+    no beat, no record.
+    """
     own = (OURS[0], replace(OURS[1], wire=Wire.LEGACY)) if case == "rest is legacy" else OURS
     engine = _engine(own)
-    mute = {"all down": set(own), "rest is legacy": {own[0]}, "not ours": {FIRST}, "nothing": set()}[case]
+    mute = {
+        "all down": set(own),
+        "rest is legacy": {own[0]},
+        "not ours": {FIRST},
+        "nothing": set(),
+    }[case]
     assert engine.step(SendersMuted(frozenset(mute)), 100.5) == []
     assert [at for at, _ in _said(engine, Tick(), 100.5)] == [101.0]
 
@@ -304,23 +378,28 @@ def test_senders_that_stay_mute_are_no_news() -> None:
     assert notice.take({OURS[0]}, OURS) == []
 
 
-# --- both -----------------------------------------------------------------------------------------------------
+# --- both -----------------------------------------------------------------------------------------
 
 
-def _down(pair: Pair, host: Host, device: Optional[str]) -> None:
+def _down(pair: Pair, host: Host, device: str | None) -> None:
     """An interface of a node goes down, and its kernel says so; None puts all right."""
     dead = [link for link in pair.links if link.device == device]
     pair.cut = {(link.node, link) for link in dead}
     host.handle(host.life, SendersMuted(frozenset(link for link in dead if link.node == host.name)))
 
 
-def _link_records(host: Host) -> "list[tuple[str, str, str]]":
-    return [(item.name, item.new, item.reason) for item in host.records if item.kind is RecordKind.LINK]
+def _link_records(host: Host) -> list[tuple[str, str, str]]:
+    return [
+        (item.name, item.new, item.reason) for item in host.records if item.kind is RecordKind.LINK
+    ]
 
 
 @pytest.mark.parametrize("key_id", ["", "k"])
 def test_interface_down_is_seen_by_the_peer_at_once_and_nothing_moves(key_id: str) -> None:
-    """deb1's eth1 goes down and comes back: deb2 says why within 50 ms, and up again; the service stays where it is."""
+    """deb1's eth1 goes down and comes back: deb2 says why within 50 ms, and up again.
+
+    The service stays where it is.
+    """
     pair = Pair()
     pair.key_id = key_id
     deb1, deb2 = pair.start_on_deb1()
@@ -341,9 +420,13 @@ def test_interface_down_is_seen_by_the_peer_at_once_and_nothing_moves(key_id: st
 
 
 def test_owner_that_dies_after_its_notice_is_silent_after_the_timeout_of_the_other_link() -> None:
-    """eth1 has 30 s, eth2 3 s: with eth1 known to be down, the peer's death is acted on after 3 s and the usual delay."""
+    """eth1 has 30 s, eth2 3 s: with eth1 known to be down, the peer's death is acted on after 3 s
+    and the usual delay.
+    """
     pair = Pair()
-    pair.links = tuple(replace(link, timeout_s=30.0 if link.device == "eth1" else 3.0) for link in pair.links)
+    pair.links = tuple(
+        replace(link, timeout_s=30.0 if link.device == "eth1" else 3.0) for link in pair.links
+    )
     pair.invariants = InvariantChecker(NAMES, 3.0, 30.0)
     deb1, _ = pair.start_on_deb1()
     _down(pair, deb1, "eth1")
@@ -356,7 +439,10 @@ def test_owner_that_dies_after_its_notice_is_silent_after_the_timeout_of_the_oth
 
 
 def test_contradiction_is_counted_and_changes_nothing() -> None:
-    """A beat of the peer that names all its links: up they stay, counted and told once; the beat itself counts."""
+    """A beat of the peer that names all its links: up they stay, counted and told once.
+
+    The beat itself counts.
+    """
     pair = Pair()
     deb1, deb2 = pair.start_on_deb1()
     assert deb1.engine is not None and deb2.engine is not None
@@ -386,12 +472,22 @@ def test_replayed_notice_does_nothing() -> None:
 
 
 def test_what_is_told_of_mute_links_is_an_alarm_at_its_first_occurrence() -> None:
-    """eth1, which was up, goes down by a notice; then the peer says twice that none of its links works: told once."""
+    """eth1, which was up, goes down by a notice.
+
+    Then the peer says twice that none of its links works: told once.
+    """
     engine = _engine()
     told = []
-    for seq, link, named in ((1, FIRST, ()), (2, SECOND, (FIRST,)), (3, SECOND, (FIRST, SECOND)), (4, SECOND, (FIRST, SECOND))):
+    for seq, link, named in (
+        (1, FIRST, ()),
+        (2, SECOND, (FIRST,)),
+        (3, SECOND, (FIRST, SECOND)),
+        (4, SECOND, (FIRST, SECOND)),
+    ):
         beat = Beat("deb2", LIFE, seq, None, {}, mute=_marks(*named))
         done = engine.step(BeatReceived(link, beat, 100.0 + seq), 100.0 + seq)
-        records = [item for item in done if isinstance(item, Record) and item.new in ("DOWN", "REFUSED")]
+        records = [
+            item for item in done if isinstance(item, Record) and item.new in ("DOWN", "REFUSED")
+        ]
         told += [(seq, item.new, item.is_alarm) for item in records]
     assert told == [(2, "DOWN", True), (3, "REFUSED", True)]

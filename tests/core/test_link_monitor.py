@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from opensvc_openha.core.beat import BootId
 from opensvc_openha.core.link_monitor import LinkMonitor
-
 from tests.core.pair import links
 
 FIRST, SECOND = [link for link in links(10.0) if link.node == "deb2"]
@@ -16,7 +15,9 @@ def _monitor() -> LinkMonitor:
 
 
 def test_link_that_was_never_heard_is_down_but_not_silent_before_its_timeout() -> None:
-    """Just started: down at once, as the tutorial shows, and silent only after the whole timeout."""
+    """Just started: down at once, as the tutorial shows, and silent only after the whole
+    timeout.
+    """
     monitor = _monitor()
     assert not monitor.is_any_up
     assert monitor.silent_since(109.9) is None
@@ -57,7 +58,9 @@ def test_repeated_or_older_beat_of_a_life_is_not_fresh_on_its_link() -> None:
 
 
 def test_own_stall_postpones_every_verdict_by_a_full_timeout() -> None:
-    """After a stall a link that is up stays up, and silence is no verdict, until a timeout has been listened to."""
+    """After a stall a link that is up stays up, and silence is no verdict, until a timeout has been
+    listened to.
+    """
     monitor = _monitor()
     monitor.heard(FIRST, LIFE, 1, 101.0, 7)
     monitor.hold(150.0)

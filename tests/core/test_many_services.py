@@ -1,8 +1,10 @@
-"""Hundreds of services that change one after the other: few beats, each of them cheap for who hears it, and none of them late."""
+"""Hundreds of services that change one after the other: few beats, each of them cheap for who hears
+it, and none of them late.
+"""
 
 from __future__ import annotations
 
-from typing import Iterator
+from collections.abc import Iterator
 
 import pytest
 
@@ -24,7 +26,6 @@ from opensvc_openha.core.model import ClusterSpec
 from opensvc_openha.core.service_machine import ServiceMachine
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.timing import BACKLOG_S, BEAT_INTERVAL_S, NEWS_GAP_S
-
 from tests.core.pair import CHECK_ALWAYS, TIMEOUT_S, links, services
 
 COUNT = 300
@@ -46,7 +47,9 @@ class Bench:
         self.engine.step(Tick(), self.now)
         self.hear()
 
-    def hear(self, received_at: float = 0.0, is_acked: bool = True, facts: "Facts | None" = None) -> "list[Action]":
+    def hear(
+        self, received_at: float = 0.0, is_acked: bool = True, facts: Facts | None = None
+    ) -> list[Action]:
         """A beat of the peer as it is now."""
         self.seq += 1
         ack = Ack(OWN, self.engine.seq) if is_acked else None
@@ -55,12 +58,12 @@ class Bench:
 
 
 @pytest.fixture
-def evaluated(monkeypatch: pytest.MonkeyPatch) -> "Iterator[list[str]]":
+def evaluated(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """The services that are looked at, in order."""
-    found: "list[str]" = []
+    found: list[str] = []
     evaluate = ServiceMachine.evaluate
 
-    def note(machine: ServiceMachine, *args: object) -> "list[Action]":
+    def note(machine: ServiceMachine, *args: object) -> list[Action]:
         found.append(machine.spec.name)
         return evaluate(machine, *args)  # type: ignore[arg-type]
 
@@ -68,8 +71,13 @@ def evaluated(monkeypatch: pytest.MonkeyPatch) -> "Iterator[list[str]]":
     yield found
 
 
-def test_beat_has_only_those_services_looked_at_that_it_says_something_new_of(evaluated: "list[str]") -> None:
-    """Two of 300 change on the peer: these two are looked at; a beat that says the same moves nothing at all."""
+def test_beat_has_only_those_services_looked_at_that_it_says_something_new_of(
+    evaluated: list[str],
+) -> None:
+    """Two of 300 change on the peer: these two are looked at.
+
+    A beat that says the same moves nothing at all.
+    """
     bench = Bench(ServiceState.FROZEN_STOP)
     evaluated.clear()
     bench.hear()
@@ -79,7 +87,7 @@ def test_beat_has_only_those_services_looked_at_that_it_says_something_new_of(ev
     assert sorted(evaluated) == ["svc250", "svc7"]
 
 
-def test_beat_with_other_services_or_facts_has_all_looked_at(evaluated: "list[str]") -> None:
+def test_beat_with_other_services_or_facts_has_all_looked_at(evaluated: list[str]) -> None:
     """What the peer says of itself, or of which services it speaks, may concern each of them."""
     bench = Bench(ServiceState.FROZEN_STOP)
     evaluated.clear()
@@ -91,19 +99,27 @@ def test_beat_with_other_services_or_facts_has_all_looked_at(evaluated: "list[st
     assert len(set(evaluated)) == COUNT
 
 
-def test_who_would_fence_first_concerns_no_service_of_a_peer_that_is_heard(evaluated: "list[str]") -> None:
-    """The sum of priorities on the peer grows with each service that starts there: none is looked at for it."""
+def test_who_would_fence_first_concerns_no_service_of_a_peer_that_is_heard(
+    evaluated: list[str],
+) -> None:
+    """The sum of priorities on the peer grows with each service that starts there: none is looked
+    at for it.
+    """
     bench = Bench(ServiceState.FROZEN_STOP)
     bench.hear(facts=Facts(priority=1))
     evaluated.clear()
     for priority, turn in ((2, Turn.NONE), (3, Turn.CLAIMED), (4, Turn.HELD)):
-        bench.hear(facts=Facts(priority=priority, turn=turn, fence_s=float(priority), is_defending=priority == 4))
+        bench.hear(
+            facts=Facts(
+                priority=priority, turn=turn, fence_s=float(priority), is_defending=priority == 4
+            )
+        )
     assert evaluated == []
     bench.hear(facts=Facts(priority=4, unready=frozenset({"svc1"})))
     assert len(set(evaluated)) == COUNT
 
 
-def test_new_acknowledgement_has_those_looked_at_that_wait_for_one(evaluated: "list[str]") -> None:
+def test_new_acknowledgement_has_those_looked_at_that_wait_for_one(evaluated: list[str]) -> None:
     """One service asks; the peer's answer moves it, and nobody else is looked at."""
     bench = Bench(ServiceState.FROZEN_STOP)
     bench.engine.step(CommandReceived(1, "svc5", Command.UNFREEZE), bench.now)
@@ -116,7 +132,9 @@ def test_new_acknowledgement_has_those_looked_at_that_wait_for_one(evaluated: "l
 
 
 def test_changes_one_after_the_other_make_a_beat_each_gap() -> None:
-    """300 services stop within 0.3 s, 1 ms apart: no more beats than gaps, and the last one says all."""
+    """300 services stop within 0.3 s, 1 ms apart: no more beats than gaps, and the last one says
+    all.
+    """
     bench = Bench(ServiceState.STARTED)
     for name in NAMES:
         bench.engine.step(CommandReceived(1, name, Command.STOP), bench.now)
@@ -125,17 +143,29 @@ def test_changes_one_after_the_other_make_a_beat_each_gap() -> None:
         bench.now = bench.engine.next_deadline()
         bench.engine.step(Tick(), bench.now)
     bench.hear()
-    told: "list[Announce]" = []
+    told: list[Announce] = []
     for number, name in enumerate(NAMES):
         bench.now += 0.001
         exited = ScriptExited(name, ScriptKind.STOP, ScriptOutcome.OK)
-        told += [action for action in bench.engine.step(exited, bench.now) if isinstance(action, Announce)]
+        told += [
+            action
+            for action in bench.engine.step(exited, bench.now)
+            if isinstance(action, Announce)
+        ]
         while bench.engine.next_deadline() <= bench.now:
-            told += [action for action in bench.engine.step(Tick(), bench.now) if isinstance(action, Announce)]
+            told += [
+                action
+                for action in bench.engine.step(Tick(), bench.now)
+                if isinstance(action, Announce)
+            ]
     last_at = bench.now
     while bench.now < last_at + NEWS_GAP_S:
         bench.now = bench.engine.next_deadline()
-        told += [action for action in bench.engine.step(Tick(), bench.now) if isinstance(action, Announce)]
+        told += [
+            action
+            for action in bench.engine.step(Tick(), bench.now)
+            if isinstance(action, Announce)
+        ]
     assert 0.3 / NEWS_GAP_S - 2 <= len(told) <= 0.3 / NEWS_GAP_S + 2
     assert set(told[-1].beat.states.values()) == {ServiceState.STOPPED}
     assert bench.engine.next_deadline() > bench.now + BEAT_INTERVAL_S / 2
@@ -152,7 +182,9 @@ def test_script_is_never_run_before_its_state_was_announced() -> None:
 
 
 def test_nothing_is_decided_about_a_peer_whose_beats_wait() -> None:
-    """The last beat that was taken is older than the timeout, others wait: no link goes down, and the peer is not silent."""
+    """The last beat that was taken is older than the timeout, others wait: no link goes down, and
+    the peer is not silent.
+    """
     bench = Bench(ServiceState.STOPPED)
     bench.now += 0.1
     while bench.now < 100.0 + TIMEOUT_S:
@@ -168,7 +200,9 @@ def test_nothing_is_decided_about_a_peer_whose_beats_wait() -> None:
 
 
 def test_peer_whose_waiting_beats_were_not_its_own_is_silent_after_the_backlog() -> None:
-    """Beats waited, and none of them was a sign of life: the verdict is late by the backlog, and no more."""
+    """Beats waited, and none of them was a sign of life: the verdict is late by the backlog, and no
+    more.
+    """
     bench = Bench(ServiceState.STOPPED)
     while bench.now < 100.0 + TIMEOUT_S:
         bench.now = min(bench.engine.next_deadline(), 100.0 + TIMEOUT_S)
@@ -181,7 +215,9 @@ def test_peer_whose_waiting_beats_were_not_its_own_is_silent_after_the_backlog()
 
 
 def test_stopped_service_is_left_to_a_live_peer_until_it_has_taken_that_into_account() -> None:
-    """The peer is busy for a minute and acknowledges nothing: it does not come back here before the peer has declined."""
+    """The peer is busy for a minute and acknowledges nothing: it does not come back here before the
+    peer has declined.
+    """
     bench = Bench(ServiceState.STARTED)
     bench.said = dict.fromkeys(NAMES, ServiceState.STOPPED)
     bench.hear()

@@ -16,7 +16,7 @@ OWN, OLD_OWN = BootId(5, 55), BootId(4, 44)
 LIFE, NEXT_LIFE = BootId(1, 11), BootId(2, 22)
 
 
-def _beat(state: ServiceState = ServiceState.STOPPED, seq: int = 1, ack: "Ack | None" = None) -> Beat:
+def _beat(state: ServiceState = ServiceState.STOPPED, seq: int = 1, ack: Ack | None = None) -> Beat:
     return Beat("deb2", LIFE, seq, ack, {"registry": state})
 
 
@@ -44,7 +44,9 @@ def _live(*beats: Beat) -> PeerView:
         (ServiceState.FORCE_STOP, Evidence.BUSY),
     ],
 )
-def test_each_state_of_a_live_peer_proves_what_it_says_and_no_more(said: ServiceState, proved: Evidence) -> None:
+def test_each_state_of_a_live_peer_proves_what_it_says_and_no_more(
+    said: ServiceState, proved: Evidence
+) -> None:
     """Only STOPPED and FROZEN_STOP are out; everything unclear may be in use there."""
     assert _live(_beat(said)).evidence("registry", None) is proved
 
@@ -64,8 +66,12 @@ def test_acknowledgement_counts_from_the_very_beat_that_announced_start_ready() 
     assert view.evidence("registry", 7) is Evidence.OUT_ACKED
 
 
-def test_acknowledgement_is_old_at_the_instant_at_which_the_peer_may_call_this_node_silent() -> None:
-    """Its patience is 10 s: after them it may have taken the service, so what it acknowledged before proves nothing."""
+def test_acknowledgement_is_old_at_the_instant_at_which_the_peer_may_call_this_node_silent() -> (
+    None
+):
+    """Its patience is 10 s: after them it may have taken the service, so what it acknowledged
+    before proves nothing.
+    """
     view = _live(_beat(ack=Ack(OWN, 7)))
     view.ack_limit_s = 10.0
     for now, proved in ((109.99, Evidence.OUT_ACKED), (110.0, Evidence.OUT)):
@@ -100,17 +106,23 @@ def test_earlier_life_is_not_believed_while_the_newer_one_is_heard() -> None:
 
 
 def test_life_that_was_followed_by_another_never_comes_back() -> None:
-    """The peer lost its counter: a goodbye of the life before, 20 s late, has the higher one and is still refused."""
+    """The peer lost its counter: a goodbye of the life before, 20 s late, has the higher one and is
+    still refused.
+    """
     earlier = BootId(9, 99)
     view = _live(replace(_beat(), boot=earlier))
     view.judge(False, 120.0, 120.0)
     view.take(_beat(), 121.0)
     view.judge(True, None, 121.0)
-    assert not view.admits(replace(_beat(seq=50, ack=Ack(OWN, 1)), boot=earlier, goodbye=Goodbye.LEFT))
+    assert not view.admits(
+        replace(_beat(seq=50, ack=Ack(OWN, 1)), boot=earlier, goodbye=Goodbye.LEFT)
+    )
 
 
 def test_life_with_a_lost_counter_is_believed_once_the_other_is_silent() -> None:
-    """The peer was reinstalled, its counter begins again: it is heard as soon as the old life is not."""
+    """The peer was reinstalled, its counter begins again: it is heard as soon as the old life is
+    not.
+    """
     view = _live(replace(_beat(), boot=NEXT_LIFE))
     view.judge(False, 120.0, 120.0)
     assert view.admits(_beat())
@@ -149,7 +161,9 @@ def test_goodbye_of_a_stopped_service_is_evidence_at_once_and_lasts() -> None:
 
 
 def test_goodbye_that_is_not_meant_for_our_present_life_is_not_believed() -> None:
-    """A late or replayed goodbye of an earlier life: it would let us start what the newer life runs behind a cut."""
+    """A late or replayed goodbye of an earlier life: it would let us start what the newer life runs
+    behind a cut.
+    """
     goodbye = replace(_beat(seq=9), goodbye=Goodbye.LEFT)
     fresh = PeerView(OWN)
     assert not fresh.admits(goodbye)
@@ -161,14 +175,19 @@ def test_goodbye_that_is_not_meant_for_our_present_life_is_not_believed() -> Non
 
 
 def test_frozen_service_left_running_is_not_taken_however_long() -> None:
-    """freeze-start, then the end of the daemon: the operator works there, nobody starts it elsewhere."""
+    """freeze-start, then the end of the daemon: the operator works there, nobody starts it
+    elsewhere.
+    """
     view = _live(replace(_beat(ServiceState.FROZEN_START), goodbye=Goodbye.RESTART))
     view.judge(False, 110.0, 100.0 + 100 * RESTART_HOLD_S)
     assert view.evidence("registry", None) is Evidence.RUNS
 
 
 def test_scripts_are_told_the_last_word_of_a_peer_that_left() -> None:
-    """A fence must not be asked for a peer that stopped the service and said so; for a silent one it must."""
+    """A fence must not be asked for a peer that stopped the service and said so.
+
+    For a silent one it must.
+    """
     left = _live(replace(_beat(ServiceState.STOPPED), goodbye=Goodbye.LEFT))
     assert left.for_script("registry") == (ServiceState.STOPPED, PeerStanding.LEFT)
     gone = _live(replace(_beat(ServiceState.STARTED), goodbye=Goodbye.RESTART))
@@ -178,7 +197,10 @@ def test_scripts_are_told_the_last_word_of_a_peer_that_left() -> None:
 
 
 def test_goodbye_with_a_running_service_protects_it_for_the_hold_only() -> None:
-    """A daemon that is restarted keeps its service; one that does not come back is silent after the hold."""
+    """A daemon that is restarted keeps its service.
+
+    One that does not come back is silent after the hold.
+    """
     view = _live(replace(_beat(ServiceState.STARTED), goodbye=Goodbye.RESTART))
     view.judge(False, 110.0, 100.0 + RESTART_HOLD_S - 0.1)
     assert view.evidence("registry", None) is Evidence.UNHEARD
@@ -189,15 +211,21 @@ def test_goodbye_with_a_running_service_protects_it_for_the_hold_only() -> None:
     assert view.next_deadline(100.0 + RESTART_HOLD_S) is None
 
 
-def test_peer_that_left_is_looked_at_again_when_the_doubt_of_its_goodbye_ends_and_when_its_hold_does() -> None:
-    """This node was stalled after the goodbye and listens anew until 110: then the goodbye counts, at 130 the hold is over."""
+def test_peer_that_left_is_looked_at_again_when_the_doubt_of_its_goodbye_ends_and_when_its_hold_does() -> (
+    None
+):
+    """This node was stalled after the goodbye and listens anew until 110: then the goodbye counts,
+    at 130 the hold is over.
+    """
     view = _live(replace(_beat(ServiceState.STARTED), goodbye=Goodbye.RESTART))
     view.doubt_goodbye(110.0)
     assert [view.next_deadline(now) for now in (101.0, 110.0)] == [110.0, 100.0 + RESTART_HOLD_S]
 
 
 def test_stray_beat_of_a_former_life_does_not_lock_the_living_peer_out() -> None:
-    """Silent for a while, then one late beat of its former life: the living one is believed once it has heard us since."""
+    """Silent for a while, then one late beat of its former life: the living one is believed once it
+    has heard us since.
+    """
     view = PeerView(OWN)
     view.own_seq = 7
     view.take(replace(_beat(ServiceState.STARTED), boot=NEXT_LIFE, seq=30, ack=Ack(OWN, 6)), 100.0)
@@ -212,10 +240,12 @@ def test_stray_beat_of_a_former_life_does_not_lock_the_living_peer_out() -> None
     assert view.admits(living) and view.take(living, 112.0)
     assert view.evidence("registry", None) is Evidence.RUNS
     assert not view.admits(replace(stray, seq=901))
-    assert view.admits(replace(living, seq=33)), "what came back is the peer's present life like any other"
+    assert view.admits(replace(living, seq=33)), (
+        "what came back is the peer's present life like any other"
+    )
 
 
-def _restarted(ack: "Ack | None" = None) -> PeerView:
+def _restarted(ack: Ack | None = None) -> PeerView:
     """LIFE was heard, then NEXT_LIFE, with that acknowledgement; beat 7 is our newest."""
     view = PeerView(OWN)
     view.own_seq = 7
@@ -227,13 +257,18 @@ def _restarted(ack: "Ack | None" = None) -> PeerView:
 
 
 def test_former_life_does_not_come_back_for_what_it_heard_of_the_daemon_before_this_one() -> None:
-    """Its recorded beat acknowledges a higher number, of our own former life: that says nothing of today."""
+    """Its recorded beat acknowledges a higher number, of our own former life: that says nothing of
+    today.
+    """
     assert not _restarted().admits(_beat(seq=9, ack=Ack(OLD_OWN, 99)))
     assert _restarted().admits(_beat(seq=9, ack=Ack(OWN, 8)))
 
 
 def test_former_life_that_lives_is_believed_once_the_one_that_followed_it_is_silent() -> None:
-    """Both have answered since, so the later one was believed; it is heard no more, and the former one still answers."""
+    """Both have answered since, so the later one was believed.
+
+    It is heard no more, and the former one still answers.
+    """
     view = _restarted()
     view.take(replace(_beat(seq=2, ack=Ack(OWN, 8)), boot=NEXT_LIFE), 102.0)
     living = _beat(seq=9, ack=Ack(OWN, 8))
@@ -242,13 +277,20 @@ def test_former_life_that_lives_is_believed_once_the_one_that_followed_it_is_sil
     assert view.admits(living)
 
 
-def test_life_that_has_answered_nothing_since_it_was_believed_is_no_reason_against_one_that_has() -> None:
-    """Its one beat acknowledges our newest of then, so it may be a recording; the life before has heard what was said since."""
+def test_life_that_has_answered_nothing_since_it_was_believed_is_no_reason_against_one_that_has() -> (
+    None
+):
+    """Its one beat acknowledges our newest of then, so it may be a recording.
+
+    The life before has heard what was said since.
+    """
     assert _restarted(ack=Ack(OWN, 7)).admits(_beat(seq=9, ack=Ack(OWN, 8)))
 
 
 def test_life_that_was_heard_through_a_c_openhas_beats_for_a_while_is_still_the_same() -> None:
-    """Its own format is cut, the original's comes through, then its own again: no proof is asked for, nothing followed it."""
+    """Its own format is cut, the original's comes through, then its own again: no proof is asked
+    for, nothing followed it.
+    """
     view = _live(_beat(), replace(_beat(), boot=LEGACY_LIFE))
     assert view.admits(_beat(seq=2))
 
@@ -266,17 +308,25 @@ def test_life_that_answers_is_not_given_up_for_one_that_answers_too() -> None:
 
 
 def test_sixteen_former_lives_are_remembered_and_no_more() -> None:
-    """A peer that is started again and again: what is kept of its past is bounded, and the newest of it is kept."""
+    """A peer that is started again and again: what is kept of its past is bounded, and the newest
+    of it is kept.
+    """
     view = PeerView(OWN)
     for counter in range(1, 41):
         view.take(replace(_beat(), boot=BootId(counter, counter)), 100.0 + counter)
     view.judge(False, 200.0, 200.0)
-    believed = [counter for counter in range(1, 41) if view.admits(replace(_beat(), boot=BootId(counter, counter)))]
+    believed = [
+        counter
+        for counter in range(1, 41)
+        if view.admits(replace(_beat(), boot=BootId(counter, counter)))
+    ]
     assert believed == [*range(1, 24), 40]
 
 
 def test_original_is_heard_beside_a_life_that_came_back_soon_after_its_goodbye() -> None:
-    """What the original's links still brought of the goodbye is told from what they bring of the life that followed it."""
+    """What the original's links still brought of the goodbye is told from what they bring of the
+    life that followed it.
+    """
     view = _live(_beat(), replace(_beat(seq=2, ack=Ack(OWN, 1)), goodbye=Goodbye.RESTART))
     old = replace(_beat(), boot=LEGACY_LIFE)
     assert not view.admits(old, 100.5)
@@ -285,7 +335,9 @@ def test_original_is_heard_beside_a_life_that_came_back_soon_after_its_goodbye()
 
 
 def test_other_life_with_the_same_counter_is_not_believed_beside_the_living_one() -> None:
-    """Two machines restored from one image: the one that was heard first stays the one that is heard."""
+    """Two machines restored from one image: the one that was heard first stays the one that is
+    heard.
+    """
     view = _live(_beat())
     assert not view.admits(replace(_beat(), boot=BootId(LIFE.counter, 99)))
     view.judge(False, 110.0, 110.0)
@@ -293,7 +345,9 @@ def test_other_life_with_the_same_counter_is_not_believed_beside_the_living_one(
 
 
 def test_life_that_is_believed_instead_of_another_proves_by_what_it_hears_from_then_on() -> None:
-    """Its first beats may have been held back somewhere: only an acknowledgement of what was said afterwards counts."""
+    """Its first beats may have been held back somewhere: only an acknowledgement of what was said
+    afterwards counts.
+    """
     from opensvc_openha.core.beat import Ack, Beat, BootId
 
     own, life = BootId(1, 1), BootId(2, 2)

@@ -1,25 +1,40 @@
-"""What a node does about its own absence, two copies of a service, and a start script that fails; and the time profiles."""
+"""What a node does about its own absence, two copies of a service, and a start script that fails;
+and the time profiles.
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Optional
 
 import pytest
 
 from opensvc_openha.core.actions import RunScript
-from opensvc_openha.core.events import Command, ConfigChanged, RecoveredState, Leaving, ScriptKind
-from opensvc_openha.core.model import ClusterSpec, OnDualRun, OnStartFailure, Policy, Profile, Role, ServiceSpec
+from opensvc_openha.core.events import Command, ConfigChanged, Leaving, RecoveredState, ScriptKind
+from opensvc_openha.core.model import (
+    ClusterSpec,
+    OnDualRun,
+    OnStartFailure,
+    Policy,
+    Profile,
+    Role,
+    ServiceSpec,
+)
 from opensvc_openha.core.policies import DualRun, StartFailures
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import PeerStanding
-from opensvc_openha.core.timing import START_FAILURE_HOLD_S, START_FAILURES_MAX, START_FAILURES_WINDOW_S
+from opensvc_openha.core.timing import (
+    START_FAILURE_HOLD_S,
+    START_FAILURES_MAX,
+    START_FAILURES_WINDOW_S,
+)
 from tests.core.pair import NAMES, Host, Pair
 from tests.core.test_decisions import Bench
 
 
 def _partitioned(policy: Policy) -> Pair:
-    """Every wire was cut and the check-up script succeeds on nobody's death: both nodes run the service when they meet."""
+    """Every wire was cut and the check-up script succeeds on nobody's death: both nodes run the
+    service when they meet.
+    """
     pair = Pair(policy=policy)
     deb1, deb2 = pair.start_on_deb1()
     pair.cut_all()
@@ -29,11 +44,13 @@ def _partitioned(policy: Policy) -> Pair:
     return pair
 
 
-# --- absence --------------------------------------------------------------------------------------------------
+# --- absence --------------------------------------------------------------------------------------
 
 
 def test_stall_below_the_timeout_leaves_no_doubt() -> None:
-    """deb1 sleeps for 0.9 timeouts: the peer cannot have taken the service, and the owner goes on at once."""
+    """deb1 sleeps for 0.9 timeouts: the peer cannot have taken the service, and the owner goes on
+    at once.
+    """
     pair = Pair()
     deb1, deb2 = pair.start_on_deb1()
     deb1.is_stalled = True
@@ -44,7 +61,9 @@ def test_stall_below_the_timeout_leaves_no_doubt() -> None:
 
 
 def test_stalled_owner_asks_before_it_announces_started_again() -> None:
-    """deb1 sleeps for 1.2 timeouts, deb2 has not begun anything: deb1 says UNKNOWN, is answered, and says STARTED."""
+    """deb1 sleeps for 1.2 timeouts, deb2 has not begun anything: deb1 says UNKNOWN, is answered,
+    and says STARTED.
+    """
     pair = Pair()
     deb1, deb2 = pair.start_on_deb1()
     deb1.is_stalled = True
@@ -66,7 +85,9 @@ def test_stalled_owner_asks_before_it_announces_started_again() -> None:
 
 
 def test_doubt_outlives_the_silence_of_the_peer() -> None:
-    """deb1 wakes up into a partition while deb2 took the service: it runs on unconfirmed, and steps down when they meet."""
+    """deb1 wakes up into a partition while deb2 took the service: it runs on unconfirmed, and steps
+    down when they meet.
+    """
     pair = Pair()
     deb1, deb2 = pair.start_on_deb1()
     deb1.is_stalled = True
@@ -81,7 +102,9 @@ def test_doubt_outlives_the_silence_of_the_peer() -> None:
 
 
 def test_owner_without_its_daemon_for_long_steps_down_when_it_was_replaced() -> None:
-    """Only the daemon of deb1 died, the service ran on and deb2 took it: the new daemon of deb1 stops its copy."""
+    """Only the daemon of deb1 died, the service ran on and deb2 took it: the new daemon of deb1
+    stops its copy.
+    """
     pair = Pair()
     deb1, deb2 = pair.start_on_deb1()
     deb1.kill_daemon()
@@ -94,7 +117,10 @@ def test_owner_without_its_daemon_for_long_steps_down_when_it_was_replaced() -> 
 
 
 def test_acknowledgement_from_before_a_stall_starts_nothing() -> None:
-    """deb2 sleeps for two timeouts while its check-up script runs; deb1 took the service: deb2 does not go on to start it."""
+    """deb2 sleeps for two timeouts while its check-up script runs.
+
+    Deb1 took the service: deb2 does not go on to start it.
+    """
     pair = Pair()
     deb1, deb2 = pair.boot()
     pair.run(2)
@@ -116,7 +142,9 @@ def test_acknowledgement_from_before_a_stall_starts_nothing() -> None:
 
 
 def test_operator_who_freezes_a_doubtful_service_ends_the_doubt() -> None:
-    """FROZEN_START is the operator's word: the engine stops nothing when the peer turns out to run it too."""
+    """FROZEN_START is the operator's word: the engine stops nothing when the peer turns out to run
+    it too.
+    """
     pair = Pair()
     deb1, deb2 = pair.start_on_deb1()
     deb1.is_stalled = True
@@ -129,11 +157,13 @@ def test_operator_who_freezes_a_doubtful_service_ends_the_doubt() -> None:
     assert (deb1.state, deb2.state) == ("FROZEN_START", "STARTED")
 
 
-# --- two copies -----------------------------------------------------------------------------------------------
+# --- two copies -----------------------------------------------------------------------------------
 
 
 def test_dual_run_is_reported_within_one_beat_and_nothing_is_stopped_by_default() -> None:
-    """After a partition both run it: both nodes raise the alarm at the first beat heard, and leave both copies alone."""
+    """After a partition both run it: both nodes raise the alarm at the first beat heard, and leave
+    both copies alone.
+    """
     pair = _partitioned(Policy())
     pair.run(1.1)
     for host in (pair.deb1, pair.deb2):
@@ -145,7 +175,9 @@ def test_dual_run_is_reported_within_one_beat_and_nothing_is_stopped_by_default(
 
 @pytest.mark.parametrize("policy", [OnDualRun.STOP_SECONDARY, OnDualRun.STOP_YOUNGEST])
 def test_dual_run_is_resolved_by_the_policy(policy: OnDualRun) -> None:
-    """deb2, the secondary, took the service in the partition, so it is the younger too: it stops, and deb1 runs on."""
+    """deb2, the secondary, took the service in the partition, so it is the younger too: it stops,
+    and deb1 runs on.
+    """
     pair = _partitioned(Policy(on_dual_run=policy))
     pair.run(1.1)
     assert pair.deb2.state in ("STOPPING", "STOPPED")
@@ -162,8 +194,12 @@ def test_dual_run_is_resolved_by_the_policy(policy: OnDualRun) -> None:
         (False, "the peer's stop script failed: some of that copy may still run there"),
     ],
 )
-def test_second_copy_that_is_being_stopped_when_it_is_first_heard_of_is_told(is_stop_ok: bool, end: str) -> None:
-    """deb2 hears deb1 first and is STOPPING by the time deb1 hears it: deb1 tells of the dual run too, and how it ended."""
+def test_second_copy_that_is_being_stopped_when_it_is_first_heard_of_is_told(
+    is_stop_ok: bool, end: str
+) -> None:
+    """deb2 hears deb1 first and is STOPPING by the time deb1 hears it: deb1 tells of the dual run
+    too, and how it ended.
+    """
     pair = _partitioned(Policy(on_dual_run=OnDualRun.STOP_SECONDARY))
     pair.cut_all("deb2")
     pair.script_s = lambda action: 5.0
@@ -172,13 +208,19 @@ def test_second_copy_that_is_being_stopped_when_it_is_first_heard_of_is_told(is_
     assert pair.deb2.state == "STOPPING"
     pair.heal()
     pair.run(30)
-    told = [(record.old, record.new, record.is_alarm) for record in pair.deb1.records if "DUAL RUN" in (record.old, record.new)]
+    told = [
+        (record.old, record.new, record.is_alarm)
+        for record in pair.deb1.records
+        if "DUAL RUN" in (record.old, record.new)
+    ]
     assert told == [("STARTED", "DUAL RUN", True), ("DUAL RUN", "STARTED", not is_stop_ok)]
     assert pair.deb1.records[-1].reason == end and pair.deb1.state == "STARTED"
 
 
 def test_copy_that_is_not_heard_of_any_more_is_not_taken_for_stopped() -> None:
-    """The wires are cut again while both copies run: the alarm ends with the truth, that nothing is known of the other copy."""
+    """The wires are cut again while both copies run: the alarm ends with the truth, that nothing is
+    known of the other copy.
+    """
     pair = _partitioned(Policy())
     pair.run(1.1)
     pair.cut_all()
@@ -188,7 +230,10 @@ def test_copy_that_is_not_heard_of_any_more_is_not_taken_for_stopped() -> None:
 
 
 def test_younger_copy_on_the_primary_is_the_one_that_stops() -> None:
-    """The service had run on deb2; deb1 took it in the partition: deb1 stops although it is the primary."""
+    """The service had run on deb2.
+
+    Deb1 took it in the partition: deb1 stops although it is the primary.
+    """
     pair = Pair(policy=Policy(on_dual_run=OnDualRun.STOP_YOUNGEST))
     deb1, deb2 = pair.boot()
     pair.run(2)
@@ -216,7 +261,7 @@ def test_policy_never_stops_a_frozen_copy(policy: OnDualRun) -> None:
     assert pair.deb2.state == "FROZEN_START"
 
 
-def _turn(policy: OnDualRun, role: Role, was_started_in_silence: bool) -> Optional[float]:
+def _turn(policy: OnDualRun, role: Role, was_started_in_silence: bool) -> float | None:
     dual = DualRun()
     dual.was_started_in_silence = was_started_in_silence
     assert dual.note(True, 100.0) and not dual.note(True, 101.0)
@@ -224,7 +269,9 @@ def _turn(policy: OnDualRun, role: Role, was_started_in_silence: bool) -> Option
 
 
 def test_two_copies_are_never_stopped_in_the_same_turn() -> None:
-    """Whatever both nodes think of their age, at most one of them goes first, and somebody stays."""
+    """Whatever both nodes think of their age, at most one of them goes first, and somebody
+    stays.
+    """
     for policy in (OnDualRun.STOP_SECONDARY, OnDualRun.STOP_YOUNGEST):
         for primary_young in (False, True):
             for secondary_young in (False, True):
@@ -237,23 +284,40 @@ def test_two_copies_are_never_stopped_in_the_same_turn() -> None:
 
 @pytest.mark.parametrize(
     ("role", "was_started_in_silence", "beats"),
-    [(Role.SECONDARY, True, 0), (Role.PRIMARY, True, 3), (Role.SECONDARY, False, 6), (Role.PRIMARY, False, None)],
+    [
+        (Role.SECONDARY, True, 0),
+        (Role.PRIMARY, True, 3),
+        (Role.SECONDARY, False, 6),
+        (Role.PRIMARY, False, None),
+    ],
 )
-def test_order_in_which_two_copies_stop_by_their_age(role: Role, was_started_in_silence: bool, beats: Optional[int]) -> None:
-    """The young secondary at once, the young primary three beats later, an old secondary after six, an old primary never."""
+def test_order_in_which_two_copies_stop_by_their_age(
+    role: Role, was_started_in_silence: bool, beats: int | None
+) -> None:
+    """The young secondary at once, the young primary three beats later, an old secondary after six,
+    an old primary never.
+    """
     at = _turn(OnDualRun.STOP_YOUNGEST, role, was_started_in_silence)
     assert at == (None if beats is None else 100.0 + beats)
 
 
 @pytest.mark.parametrize("frozen", [False, True])
 def test_copy_that_a_restarted_daemon_finds_is_an_old_one(frozen: bool) -> None:
-    """deb1's daemon was restarted beside its service, and deb2's operator forces a second copy: the forced one stops."""
+    """deb1's daemon was restarted beside its service, and deb2's operator forces a second copy: the
+    forced one stops.
+    """
     pair = Pair(policy=Policy(on_dual_run=OnDualRun.STOP_YOUNGEST))
     deb1, deb2 = pair.start_on_deb1()
     if frozen:
         deb1.command(Command.FREEZE_START)
     deb1.kill_daemon()
-    deb1.boot({"registry": RecoveredState(ServiceState.FROZEN_START if frozen else ServiceState.STARTED, must_probe=True)})
+    deb1.boot(
+        {
+            "registry": RecoveredState(
+                ServiceState.FROZEN_START if frozen else ServiceState.STARTED, must_probe=True
+            )
+        }
+    )
     pair.run(5)
     if frozen:
         deb1.command(Command.UNFREEZE)
@@ -263,14 +327,16 @@ def test_copy_that_a_restarted_daemon_finds_is_an_old_one(frozen: bool) -> None:
 
 
 def test_copy_that_a_restarted_daemon_finds_is_kept_beside_one_that_does_not_go_away() -> None:
-    """Frozen as started, thawed by an operator, and deb2 runs it too: deb1, the primary, never takes its own for the younger."""
+    """Frozen as started, thawed by an operator, and deb2 runs it too: deb1, the primary, never
+    takes its own for the younger.
+    """
     bench = Bench(ServiceState.FROZEN_START, policy=Policy(on_dual_run=OnDualRun.STOP_YOUNGEST))
     bench.order(Command.UNFREEZE)
     bench.run(20, ServiceState.STARTED)
     assert bench.state is ServiceState.STARTED
 
 
-# --- failed starts --------------------------------------------------------------------------------------------
+# --- failed starts --------------------------------------------------------------------------------
 
 
 def _failing_on(pair: Pair, *nodes: str) -> None:
@@ -329,10 +395,14 @@ def test_service_that_starts_nowhere_does_not_go_round_for_ever() -> None:
 
 
 @pytest.mark.parametrize(
-    ("instants", "is_over"), [((0, 300, 599), True), ((0, 1, 599), True), ((0, 300, 600), False), ((0, 599, 1198), False)]
+    ("instants", "is_over"),
+    [((0, 300, 599), True), ((0, 1, 599), True), ((0, 300, 600), False), ((0, 599, 1198), False)],
 )
-def test_failures_count_for_ten_minutes(instants: "tuple[float, ...]", is_over: bool) -> None:
-    """Three within ten minutes are too many for another hand-over; once the first one is ten minutes old there are but two."""
+def test_failures_count_for_ten_minutes(instants: tuple[float, ...], is_over: bool) -> None:
+    """Three within ten minutes are too many for another hand-over.
+
+    Once the first one is ten minutes old there are but two.
+    """
     failures = StartFailures()
     for at in instants:
         failures.note(1000.0 + at)
@@ -340,7 +410,9 @@ def test_failures_count_for_ten_minutes(instants: "tuple[float, ...]", is_over: 
 
 
 def test_handed_over_service_is_not_tried_again_at_once() -> None:
-    """deb2 has taken it and dies half a minute later: deb1, where it failed, waits its hold, then tries."""
+    """deb2 has taken it and dies half a minute later: deb1, where it failed, waits its hold, then
+    tries.
+    """
     pair = Pair(policy=Policy(on_start_failure=OnStartFailure.HAND_OVER))
     _failing_on(pair, "deb1")
     deb1, deb2 = pair.boot()
@@ -358,7 +430,9 @@ def test_handed_over_service_is_not_tried_again_at_once() -> None:
 
 
 def test_service_moves_back_at_once_when_the_peer_has_taken_it() -> None:
-    """Stopped on deb1 for deb2, and stopped there a second later: the courtesy to the peer is over, deb1 starts it."""
+    """Stopped on deb1 for deb2, and stopped there a second later: the courtesy to the peer is over,
+    deb1 starts it.
+    """
     pair = Pair()
     deb1, deb2 = pair.start_on_deb1()
     deb1.command(Command.STOP)
@@ -383,11 +457,13 @@ def test_failures_are_forgotten_with_time_and_by_an_operator() -> None:
     assert failures.lets_hand_over(policy) and not failures.lets_hand_over(Policy())
 
 
-# --- time profiles --------------------------------------------------------------------------------------------
+# --- time profiles --------------------------------------------------------------------------------
 
 
 def test_fast_profile_takes_over_within_its_own_times() -> None:
-    """Timeouts of 0.3 s: after a power loss the start script runs within a second, and not before 0.5 s."""
+    """Timeouts of 0.3 s: after a power loss the start script runs within a second, and not before
+    0.5 s.
+    """
     pair = Pair(timeout_s=0.3, profile=Profile.FAST)
     deb1, deb2 = pair.start_on_deb1()
     deb1.crash()
@@ -399,13 +475,17 @@ def test_fast_profile_takes_over_within_its_own_times() -> None:
 
 
 def _reconfigure(host: Host, profile: Profile) -> None:
-    spec = ClusterSpec(host.name, NAMES[1 - host.index], host.pair.links, host.pair.services, profile)
+    spec = ClusterSpec(
+        host.name, NAMES[1 - host.index], host.pair.links, host.pair.services, profile
+    )
     host.handle(host.life, ConfigChanged(spec))
 
 
 @pytest.mark.parametrize("first", [0, 1])
 def test_profile_is_changed_on_one_node_after_the_other_without_a_role_change(first: int) -> None:
-    """To fast and back, deb1 or deb2 first, minutes apart, with lost beats: nobody takes the other for silent."""
+    """To fast and back, deb1 or deb2 first, minutes apart, with lost beats: nobody takes the other
+    for silent.
+    """
     pair = Pair(timeout_s=0.3)
     deb1, deb2 = pair.start_on_deb1()
     hosts = (deb1, deb2) if first == 0 else (deb2, deb1)
@@ -421,12 +501,16 @@ def test_profile_is_changed_on_one_node_after_the_other_without_a_role_change(fi
             pair.is_lost = is_lost if profile is Profile.TUTORIAL else lambda: False
             pair.run(60)
     for host in hosts:
-        assert not any(record.new == PeerStanding.SILENT.name for record in host.records), host.records
+        assert not any(record.new == PeerStanding.SILENT.name for record in host.records), (
+            host.records
+        )
     assert len(pair.starts()) == 1
 
 
 def test_slow_peer_is_not_silent_before_two_of_its_own_intervals() -> None:
-    """deb2 beats each second while deb1 would give up after 0.3 s: deb1 goes by the interval that the beats announce."""
+    """deb2 beats each second while deb1 would give up after 0.3 s: deb1 goes by the interval that
+    the beats announce.
+    """
     pair = Pair(timeout_s=0.3)
     deb1, deb2 = pair.start_on_deb1()
     _reconfigure(deb1, Profile.FAST)
@@ -439,7 +523,9 @@ def test_slow_peer_is_not_silent_before_two_of_its_own_intervals() -> None:
 
 
 def test_replaced_spec_keeps_the_services_of_a_running_node() -> None:
-    """A policy edited while the service runs is in force at the next dual run, and moves nothing by itself."""
+    """A policy edited while the service runs is in force at the next dual run, and moves nothing by
+    itself.
+    """
     pair = _partitioned(Policy())
     pair.run(3)
     assert pair.both_run()
@@ -453,7 +539,9 @@ def test_replaced_spec_keeps_the_services_of_a_running_node() -> None:
 
 
 def test_nothing_is_begun_after_the_first_goodbye() -> None:
-    """A service is added between two goodbyes, with a stop to be done again: no script runs, and the daemon ends in time."""
+    """A service is added between two goodbyes, with a stop to be done again: no script runs, and
+    the daemon ends in time.
+    """
     pair = Pair()
     deb1, _ = pair.boot()
     pair.run(2)
@@ -461,14 +549,20 @@ def test_nothing_is_begun_after_the_first_goodbye() -> None:
     assert deb1.engine is not None
     added = ServiceSpec("busybox", "/etc/busybox", *NAMES, "/bin/true")
     spec = ClusterSpec(*NAMES, pair.links, (*pair.services, added))
-    deb1.handle(deb1.life, ConfigChanged(spec, {"busybox": RecoveredState(ServiceState.STOPPING, must_probe=True)}))
+    deb1.handle(
+        deb1.life,
+        ConfigChanged(spec, {"busybox": RecoveredState(ServiceState.STOPPING, must_probe=True)}),
+    )
     pair.run(1)
     assert deb1.engine is None
     assert pair.scripts == []
 
 
 def test_failed_service_is_not_handed_over_to_a_peer_that_is_not_heard() -> None:
-    """deb1 is alone and cannot start it: it stays as it is for an operator; once deb2 is heard STOPPED, it is handed over."""
+    """deb1 is alone and cannot start it: it stays as it is for an operator.
+
+    Once deb2 is heard STOPPED, it is handed over.
+    """
     pair = Pair(policy=Policy(on_start_failure=OnStartFailure.HAND_OVER))
     _failing_on(pair, "deb1")
     pair.deb1.boot({"registry": RecoveredState(ServiceState.STOPPED)})

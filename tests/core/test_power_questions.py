@@ -1,9 +1,18 @@
-"""A booted node that may not fence asks the fence itself whether its peer is off: twice off is a proof that shoots nobody."""
+"""A booted node that may not fence asks the fence itself whether its peer is off: twice off is a
+proof that shoots nobody.
+"""
 
 from __future__ import annotations
 
 from opensvc_openha.core.actions import Action, RunScript
-from opensvc_openha.core.events import Command, RecoveredState, ReadinessFound, ScriptExited, ScriptKind, ScriptOutcome
+from opensvc_openha.core.events import (
+    Command,
+    ReadinessFound,
+    RecoveredState,
+    ScriptExited,
+    ScriptKind,
+    ScriptOutcome,
+)
 from opensvc_openha.core.states import ServiceState as S
 from opensvc_openha.core.timing import POWER_AGAIN_S, POWER_GAP_S, PROOF_LIFE_S
 from tests.core.pair import TIMEOUT_S, Host
@@ -13,13 +22,20 @@ ON, OFF, UNCLEAR = ScriptOutcome.UP, ScriptOutcome.DOWN, ScriptOutcome.UNSURE
 
 
 class Asked(Fences):
-    """deb2, booted into a silence, with a fence that tells; ``answers`` are what it says, the last one for ever."""
+    """deb2, booted into a silence, with a fence that tells.
 
-    def __init__(self, *answers: ScriptOutcome, tells: "tuple[str, ...]" = ("registry", "files"),
-                 learned: "dict[str, RecoveredState]" = STOPPED) -> None:
+    ``answers`` are what it says, the last one for ever.
+    """
+
+    def __init__(
+        self,
+        *answers: ScriptOutcome,
+        tells: tuple[str, ...] = ("registry", "files"),
+        learned: dict[str, RecoveredState] = STOPPED,
+    ) -> None:
         super().__init__()
         self.answers = list(answers)
-        self.asked: "list[tuple[float, str]]" = []
+        self.asked: list[tuple[float, str]] = []
         carry_out = self.deb2.carry_out
 
         def ask(action: Action) -> None:
@@ -42,7 +58,9 @@ class Asked(Fences):
 
 
 def test_off_twice_starts_what_waits_and_shoots_nobody() -> None:
-    """Not before the peer is silent, the two questions some seconds apart and about the same service."""
+    """Not before the peer is silent, the two questions some seconds apart and about the same
+    service.
+    """
     pair = Asked(OFF)
     pair.run(TIMEOUT_S - 0.5)
     assert pair.asked == []
@@ -55,7 +73,10 @@ def test_off_twice_starts_what_waits_and_shoots_nobody() -> None:
 
 
 def test_once_off_is_no_proof() -> None:
-    """Off, then on or nothing clear, begins anew; two that are off with something else between are no proof."""
+    """Off, then on or nothing clear, begins anew.
+
+    Two that are off with something else between are no proof.
+    """
     for other in (ON, UNCLEAR):
         pair = Asked(OFF, other, OFF, other)
         pair.run(300)
@@ -83,13 +104,18 @@ def test_only_fences_that_tell_are_asked() -> None:
     pair = Asked(OFF, tells=("files",))
     pair.run(60)
     assert {service for _, service in pair.asked} == {"files"}
-    assert pair.state("deb2", "files") is S.STARTED, "and its success serves all services of the same fence"
+    assert pair.state("deb2", "files") is S.STARTED, (
+        "and its success serves all services of the same fence"
+    )
     assert pair.state("deb2", "registry") is S.STARTED
 
 
 def test_frozen_services_ask_nobody() -> None:
     """Nothing waits, nothing is asked; unfrozen, it asks by itself."""
-    pair = Asked(OFF, learned={"registry": RecoveredState(S.FROZEN_STOP), "files": RecoveredState(S.FROZEN_STOP)})
+    pair = Asked(
+        OFF,
+        learned={"registry": RecoveredState(S.FROZEN_STOP), "files": RecoveredState(S.FROZEN_STOP)},
+    )
     pair.run(100)
     assert pair.asked == []
     pair.host.command(Command.UNFREEZE, "registry")
@@ -99,7 +125,9 @@ def test_frozen_services_ask_nobody() -> None:
 
 def test_proof_grows_old_and_the_fence_is_asked_again() -> None:
     """A service unfrozen after a minute is started on two more answers, not on the first ones."""
-    pair = Asked(OFF, learned={"registry": RecoveredState(S.STOPPED), "files": RecoveredState(S.FROZEN_STOP)})
+    pair = Asked(
+        OFF, learned={"registry": RecoveredState(S.STOPPED), "files": RecoveredState(S.FROZEN_STOP)}
+    )
     pair.run(30)
     assert pair.state("deb2", "registry") is S.STARTED
     pair.answers = [ON]

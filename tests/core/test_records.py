@@ -1,4 +1,6 @@
-"""What the engine writes down beside a decision: the rule applied, the links as seen then, its own lateness."""
+"""What the engine writes down beside a decision: the rule applied, the links as seen then, its own
+lateness.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,6 @@ from opensvc_openha.core.events import Command
 from opensvc_openha.core.status import PeerStanding, Sight
 from opensvc_openha.core.timing import STALL_FRACTION
 from opensvc_openha.core.transitions import TABLE
-
 from tests.core.pair import TIMEOUT_S, Host, Pair
 
 
@@ -16,7 +17,7 @@ class _Witness(Host):
 
     def __init__(self, pair: Pair, index: int) -> None:
         super().__init__(pair, index)
-        self.seen: "dict[int, Sight]" = {}
+        self.seen: dict[int, Sight] = {}
 
     def carry_out(self, action: Action) -> None:
         """Takes the sight at the moment at which the node loop hands out the record."""
@@ -25,19 +26,21 @@ class _Witness(Host):
             self.seen[id(action)] = self.engine.sight
 
 
-def _witnessed() -> "tuple[Pair, Host, _Witness]":
+def _witnessed() -> tuple[Pair, Host, _Witness]:
     pair = Pair()
     pair.deb2 = deb2 = _Witness(pair, 1)
     pair.boot()
     return pair, pair.deb1, deb2
 
 
-def _service_records(host: Host) -> "list[Record]":
+def _service_records(host: Host) -> list[Record]:
     return [record for record in host.records if record.kind is RecordKind.SERVICE]
 
 
 def test_takeover_record_holds_rule_and_the_silence_of_every_link() -> None:
-    """The owner dies: the record of START_READY names its row, and each link as down for its whole timeout."""
+    """The owner dies: the record of START_READY names its row, and each link as down for its whole
+    timeout.
+    """
     pair, deb1, deb2 = _witnessed()
     pair.run(2)
     deb1.command(Command.UNFREEZE)
@@ -50,7 +53,9 @@ def test_takeover_record_holds_rule_and_the_silence_of_every_link() -> None:
     assert record.rule == "STOPPED, evaluate -> START_READY"
     seen = deb2.seen[id(record)]
     assert seen.standing is PeerStanding.SILENT
-    assert [link.link_id for link in seen.links] == [link.link_id for link in pair.links if link.node == "deb1"]
+    assert [link.link_id for link in seen.links] == [
+        link.link_id for link in pair.links if link.node == "deb1"
+    ]
     for link in seen.links:
         assert not link.is_up and link.timeout_s == TIMEOUT_S
         assert link.silence_s is not None and TIMEOUT_S <= link.silence_s < TIMEOUT_S + 0.1
@@ -58,7 +63,9 @@ def test_takeover_record_holds_rule_and_the_silence_of_every_link() -> None:
 
 
 def test_every_transition_names_a_row_of_the_table() -> None:
-    """Unfreeze, start, stop and move: each change of state of both nodes bears the name of a row."""
+    """Unfreeze, start, stop and move: each change of state of both nodes bears the name of a
+    row.
+    """
     pair = Pair()
     deb1, deb2 = pair.boot()
     pair.run(2)

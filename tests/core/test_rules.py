@@ -1,14 +1,16 @@
-"""The rules in words, told apart from the table: what each trigger does in each state and situation, and that it does no more.
+"""The rules in words, told apart from the table: what each trigger does in each state and
+situation, and that it does no more.
 
-The table lists rows with guards; here each trigger is told as an operator would be told it. Both must agree on all that
-counts: where the service goes, what runs, in which frozen state it is to end, whether it is held, and what is answered.
+The table lists rows with guards; here each trigger is told as an operator would be told it. Both
+must agree on all that counts: where the service goes, what runs, in which frozen state it is to
+end, whether it is held, and what is answered.
 """
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Iterator, Optional
 
 import pytest
 
@@ -17,16 +19,35 @@ from opensvc_openha.core.events import Leaving, ScriptKind
 from opensvc_openha.core.model import Role
 from opensvc_openha.core.peer_view import Evidence as E
 from opensvc_openha.core.states import ServiceState as S
-from opensvc_openha.core.transitions import Situation, Trigger as T, find_row
+from opensvc_openha.core.transitions import Situation, find_row
+from opensvc_openha.core.transitions import Trigger as T
 
 FLAGS = (
-    "is_delay_over", "is_held", "is_check_valid", "is_legacy", "is_watched_out", "is_ownership_unconfirmed", "is_peer_started",
-    "is_copy_to_stop", "is_to_hand_over", "was_never_started", "is_stuck",
-    "is_reported_down", "is_found_in_part", "is_look_due", "is_peer_unready", "is_check_always", "may_fence",
-    "is_boot_blocked", "is_retry_due", "is_defending", "is_put_off",
+    "is_delay_over",
+    "is_held",
+    "is_check_valid",
+    "is_legacy",
+    "is_watched_out",
+    "is_ownership_unconfirmed",
+    "is_peer_started",
+    "is_copy_to_stop",
+    "is_to_hand_over",
+    "was_never_started",
+    "is_stuck",
+    "is_reported_down",
+    "is_found_in_part",
+    "is_look_due",
+    "is_peer_unready",
+    "is_check_always",
+    "may_fence",
+    "is_boot_blocked",
+    "is_retry_due",
+    "is_defending",
+    "is_put_off",
 )
 ASKED = {
-    # Which flags may make a difference; all others are tried together, once all False and once all True.
+    # Which flags may make a difference; all others are tried together, once all False and once all
+    # True.
     (S.STOPPED, T.EVALUATE): ("is_held", "is_look_due", "is_boot_blocked"),
     (S.FROZEN_STOP, T.EVALUATE): ("is_look_due",),
     (S.FROZEN_STOP, T.FREEZE_STOP): ("is_found_in_part",),
@@ -35,17 +56,34 @@ ASKED = {
     (S.STOPPED, T.FREEZE_START): ("is_boot_blocked",),
     (S.START_FAILED, T.START): ("was_never_started", "is_boot_blocked"),
     (S.START_READY, T.EVALUATE): (
-        "is_delay_over", "is_legacy", "is_watched_out", "is_stuck", "is_check_valid", "is_check_always", "may_fence",
-        "is_boot_blocked", "is_put_off",
+        "is_delay_over",
+        "is_legacy",
+        "is_watched_out",
+        "is_stuck",
+        "is_check_valid",
+        "is_check_always",
+        "may_fence",
+        "is_boot_blocked",
+        "is_put_off",
     ),
     (S.STARTING, T.CHECK_OK): ("is_check_valid", "is_legacy", "is_watched_out", "is_stuck"),
     (S.STARTED, T.EVALUATE): (
-        "is_ownership_unconfirmed", "is_peer_started", "is_copy_to_stop", "is_defending", "may_fence", "is_boot_blocked", "is_delay_over",
+        "is_ownership_unconfirmed",
+        "is_peer_started",
+        "is_copy_to_stop",
+        "is_defending",
+        "may_fence",
+        "is_boot_blocked",
+        "is_delay_over",
         "is_put_off",
     ),
     (S.STARTED, T.STOP): ("is_peer_unready",),
     (S.START_FAILED, T.EVALUATE): (
-        "was_never_started", "is_to_hand_over", "is_retry_due", "is_check_valid", "is_boot_blocked",
+        "was_never_started",
+        "is_to_hand_over",
+        "is_retry_due",
+        "is_check_valid",
+        "is_boot_blocked",
     ),
     (S.FROZEN_START, T.UNFREEZE): ("is_reported_down",),
 }
@@ -56,15 +94,18 @@ class Does:
     """What a trigger brings about."""
 
     next: S
-    run: Optional[ScriptKind] = None
-    then: Optional[S] = None
+    run: ScriptKind | None = None
+    then: S | None = None
     holds: bool = False
-    ready: Optional[AnswerCode] = None
-    done: Optional[AnswerCode] = None
+    ready: AnswerCode | None = None
+    done: AnswerCode | None = None
 
 
 def is_proved_out(s: Situation) -> bool:
-    """The peer acknowledged our START_READY and is out, or left out; a C OpenHA was heard out for the whole delay."""
+    """The peer acknowledged our START_READY and is out, or left out.
+
+    A C OpenHA was heard out for the whole delay.
+    """
     if s.is_legacy and s.is_watched_out and s.evidence is E.OUT:
         return True
     return s.evidence is E.OUT_ACKED or s.evidence is E.DEPARTED_STOPPED
@@ -77,9 +118,15 @@ def may_fence(s: Situation) -> bool:
 
 
 def may_announce(s: Situation) -> bool:
-    """START_READY may be announced: nobody has the service, and a node that booted into a silence keeps still."""
+    """START_READY may be announced: nobody has the service, and a node that booted into a silence
+    keeps still.
+    """
     is_kept_still = s.evidence is E.SILENT and s.is_boot_blocked
-    return s.evidence not in (E.READY, E.RUNS, E.BUSY, E.UNHEARD) and s.leaving is None and not is_kept_still
+    return (
+        s.evidence not in (E.READY, E.RUNS, E.BUSY, E.UNHEARD)
+        and s.leaving is None
+        and not is_kept_still
+    )
 
 
 def goes_second(s: Situation) -> bool:
@@ -91,39 +138,57 @@ def goes_second(s: Situation) -> bool:
     return s.evidence is E.RUNS or s.evidence is E.BUSY or s.evidence is E.UNHEARD
 
 
-def by_itself(own: S, s: Situation) -> Optional[Does]:
+def by_itself(own: S, s: Situation) -> Does | None:
     """What an idle service does because of the peer, of time or of this node's leaving."""
-    if own is S.STOPPED:
-        if may_announce(s) and not s.is_held:
-            return Does(S.START_READY)
+    if own is S.STOPPED and may_announce(s) and not s.is_held:
+        return Does(S.START_READY)
     if own in (S.STOPPED, S.FROZEN_STOP):
         # Parts of it were up: they may be gone by now.
-        return Does(own, ScriptKind.PROBE, then=s.then) if s.is_look_due and s.leaving is None else None
+        return (
+            Does(own, ScriptKind.PROBE, then=s.then)
+            if s.is_look_due and s.leaving is None
+            else None
+        )
     if own is S.START_READY:
         if s.is_put_off:
-            return Does(S.STOPPED, holds=True, done=AnswerCode.ROLLED_BACK) if goes_second(s) else None
+            return (
+                Does(S.STOPPED, holds=True, done=AnswerCode.ROLLED_BACK) if goes_second(s) else None
+            )
         if s.leaving is None and s.evidence is E.SILENT and s.is_check_valid:
             return Does(S.STARTING, ScriptKind.START, then=s.then)
         if s.leaving is None and is_proved_out(s):
-            return Does(S.STARTING, ScriptKind.CHECK if s.is_check_always else ScriptKind.START, then=s.then)
+            return Does(
+                S.STARTING, ScriptKind.CHECK if s.is_check_always else ScriptKind.START, then=s.then
+            )
         if may_fence(s):
             return Does(S.STARTING, ScriptKind.CHECK, then=s.then)
         return Does(S.STOPPED, holds=True, done=AnswerCode.ROLLED_BACK) if goes_second(s) else None
     if own is S.START_FAILED:
         if s.was_never_started and s.evidence not in (E.SILENT, E.UNHEARD):
             return Does(S.STOPPED, then=s.then, holds=True)
-        if s.was_never_started and s.evidence is E.SILENT and (s.is_retry_due or s.is_check_valid) and may_announce(s):
+        if (
+            s.was_never_started
+            and s.evidence is E.SILENT
+            and (s.is_retry_due or s.is_check_valid)
+            and may_announce(s)
+        ):
             return Does(S.START_READY)
-        return Does(S.STOPPING, ScriptKind.STOP) if s.is_to_hand_over and s.leaving is None else None
+        return (
+            Does(S.STOPPING, ScriptKind.STOP) if s.is_to_hand_over and s.leaving is None else None
+        )
     if own is S.STARTED:
         is_taken = s.is_peer_started and (s.is_ownership_unconfirmed or s.is_copy_to_stop)
         if s.leaving is Leaving.STOP_SERVICES or is_taken:
             return Does(S.STOPPING, ScriptKind.STOP)
-        return Does(S.STARTED, ScriptKind.CHECK, then=s.then) if s.is_defending and may_fence(s) and not s.is_ownership_unconfirmed else None
+        return (
+            Does(S.STARTED, ScriptKind.CHECK, then=s.then)
+            if s.is_defending and may_fence(s) and not s.is_ownership_unconfirmed
+            else None
+        )
     return None
 
 
-def start_goes_on(own: S, trigger: T, s: Situation) -> Optional[Does]:
+def start_goes_on(own: S, trigger: T, s: Situation) -> Does | None:
     """What the end of a check-up or start script brings about."""
     if own is not S.STARTING:
         return None
@@ -133,14 +198,22 @@ def start_goes_on(own: S, trigger: T, s: Situation) -> Optional[Does]:
         return Does(S.START_FAILED, done=AnswerCode.FAILED)
     if trigger is T.START_OK:
         is_frozen = s.then is S.FROZEN_START
-        return Does(S.FROZEN_START, done=AnswerCode.FROZEN_START) if is_frozen else Does(S.STARTED, done=AnswerCode.STARTED)
+        return (
+            Does(S.FROZEN_START, done=AnswerCode.FROZEN_START)
+            if is_frozen
+            else Does(S.STARTED, done=AnswerCode.STARTED)
+        )
     is_silent = s.evidence is E.SILENT and s.is_check_valid
     if s.leaving is None and (is_proved_out(s) or is_silent):
         return Does(S.STARTING, ScriptKind.START, then=s.then)
-    return Does(S.STOPPED, done=AnswerCode.ROLLED_BACK) if goes_second(s) else Does(S.START_READY, then=s.then)
+    return (
+        Does(S.STOPPED, done=AnswerCode.ROLLED_BACK)
+        if goes_second(s)
+        else Does(S.START_READY, then=s.then)
+    )
 
 
-def stop_goes_on(own: S, trigger: T, s: Situation) -> Optional[Does]:
+def stop_goes_on(own: S, trigger: T, s: Situation) -> Does | None:
     """What the end of a stop script brings about."""
     if own is not S.STOPPING:
         return None
@@ -151,8 +224,10 @@ def stop_goes_on(own: S, trigger: T, s: Situation) -> Optional[Does]:
     return Does(S.STOPPED, holds=True, done=AnswerCode.STOPPED)
 
 
-def is_learned(own: S, trigger: T, s: Situation) -> Optional[Does]:
-    """What the wrapper says of a service when the daemon starts: frozen stays frozen, what was half done is undone or redone."""
+def is_learned(own: S, trigger: T, s: Situation) -> Does | None:
+    """What the wrapper says of a service when the daemon starts: frozen stays frozen, what was half
+    done is undone or redone.
+    """
     if own is S.FROZEN_START:
         return None if trigger in (T.PROBE_UNSURE, T.PROBE_SOME) else Does(own, then=s.then)
     if own is S.STARTED:
@@ -173,8 +248,14 @@ def is_learned(own: S, trigger: T, s: Situation) -> Optional[Does]:
 
 
 def is_found(own: S, trigger: T, s: Situation) -> Does:
-    """What the wrapper says of a service that should not run: an operator's freeze-stop stops it, else it is frozen as it is."""
-    is_up = trigger is T.PROBE_UP or trigger is T.PROBE_SOME or (trigger is T.PROBE_UNSURE and s.is_found_in_part)
+    """What the wrapper says of a service that should not run: an operator's freeze-stop stops it,
+    else it is frozen as it is.
+    """
+    is_up = (
+        trigger is T.PROBE_UP
+        or trigger is T.PROBE_SOME
+        or (trigger is T.PROBE_UNSURE and s.is_found_in_part)
+    )
     if own is S.STOPPED and s.then is S.FROZEN_STOP:
         if is_up:
             return Does(S.STOPPING, ScriptKind.STOP, then=S.FROZEN_STOP)
@@ -182,44 +263,68 @@ def is_found(own: S, trigger: T, s: Situation) -> Does:
     return Does(S.FROZEN_START) if trigger is T.PROBE_UP else Does(own, then=s.then)
 
 
-def ordered(own: S, trigger: T, s: Situation) -> Optional[Does]:
+def ordered(own: S, trigger: T, s: Situation) -> Does | None:
     """What an operator may do to a service for which nothing runs; None is a refusal."""
     stopped, started = own is S.STOPPED, own is S.STARTED
     may_start = stopped and may_announce(s)
     if trigger is T.START:
         is_first_try = own is S.START_FAILED and s.was_never_started and may_announce(s)
-        return Does(S.START_READY, ready=AnswerCode.READY_START) if may_start or is_first_try else None
+        return (
+            Does(S.START_READY, ready=AnswerCode.READY_START) if may_start or is_first_try else None
+        )
     if trigger is T.FREEZE_START:
         if started:
-            return Does(S.FROZEN_START, then=s.then, ready=AnswerCode.READY_FREEZE_START, done=AnswerCode.FROZEN_START)
-        return Does(S.START_READY, then=S.FROZEN_START, ready=AnswerCode.READY_FREEZE_START) if may_start else None
+            return Does(
+                S.FROZEN_START,
+                then=s.then,
+                ready=AnswerCode.READY_FREEZE_START,
+                done=AnswerCode.FROZEN_START,
+            )
+        return (
+            Does(S.START_READY, then=S.FROZEN_START, ready=AnswerCode.READY_FREEZE_START)
+            if may_start
+            else None
+        )
     if trigger is T.STOP:
         # What the peer would have to take, and could not, is not stopped in passing.
         may_stop = (started and not s.is_peer_unready) or own is S.UNKNOWN
         return Does(S.STOPPING, ScriptKind.STOP, ready=AnswerCode.READY_STOP) if may_stop else None
     if trigger is T.FREEZE_STOP:
         if started or own in (S.START_FAILED, S.STOP_FAILED):
-            return Does(S.STOPPING, ScriptKind.STOP, then=S.FROZEN_STOP, ready=AnswerCode.READY_FREEZE_STOP)
+            return Does(
+                S.STOPPING, ScriptKind.STOP, then=S.FROZEN_STOP, ready=AnswerCode.READY_FREEZE_STOP
+            )
         if stopped or own is S.START_READY:
             # It is not believed that nothing runs: somebody may have started it by hand.
-            return Does(S.STOPPED, ScriptKind.PROBE, then=S.FROZEN_STOP, ready=AnswerCode.READY_FREEZE_STOP)
+            return Does(
+                S.STOPPED, ScriptKind.PROBE, then=S.FROZEN_STOP, ready=AnswerCode.READY_FREEZE_STOP
+            )
         if own is S.FROZEN_STOP and s.is_found_in_part:
-            return Does(S.STOPPING, ScriptKind.STOP, then=S.FROZEN_STOP, ready=AnswerCode.READY_FREEZE_STOP)
+            return Does(
+                S.STOPPING, ScriptKind.STOP, then=S.FROZEN_STOP, ready=AnswerCode.READY_FREEZE_STOP
+            )
         return None
     if trigger is T.UNFREEZE:
         thawed = {S.FROZEN_STOP: S.STOPPED, S.FROZEN_START: S.STARTED}.get(own)
         if thawed is None:
             return None
-        # What was frozen as started and found down may be up by now, or not: that is asked before anybody believes it.
+        # What was frozen as started and found down may be up by now, or not: that is asked before
+        # anybody believes it.
         run = ScriptKind.PROBE if own is S.FROZEN_START and s.is_reported_down else None
-        return Does(thawed, run, then=s.then, ready=AnswerCode.READY_UNFREEZE, done=AnswerCode.UNFROZEN)
+        return Does(
+            thawed, run, then=s.then, ready=AnswerCode.READY_UNFREEZE, done=AnswerCode.UNFROZEN
+        )
     if trigger is T.FORCE_STOP:
-        return Does(S.STOPPED, holds=True, ready=AnswerCode.READY_FORCE_STOP, done=AnswerCode.STOPPED)
+        return Does(
+            S.STOPPED, holds=True, ready=AnswerCode.READY_FORCE_STOP, done=AnswerCode.STOPPED
+        )
     return Does(S.STARTED, ready=AnswerCode.READY_FORCE_START, done=AnswerCode.FORCED_START)
 
 
-def expected(own: S, trigger: T, s: Situation) -> Optional[Does]:
-    """All rules together: the end of a script counts only for the one that runs, everything else waits while one does."""
+def expected(own: S, trigger: T, s: Situation) -> Does | None:
+    """All rules together: the end of a script counts only for the one that runs, everything else
+    waits while one does.
+    """
     word, _, _ = trigger.value.partition(" ")
     if trigger is T.POSTPONED:
         is_before_start = own is S.STARTING and s.running in (ScriptKind.CHECK, ScriptKind.START)
@@ -227,14 +332,20 @@ def expected(own: S, trigger: T, s: Situation) -> Optional[Does]:
             return Does(S.STOPPED, done=AnswerCode.ROLLED_BACK)
         return Does(S.START_READY, then=s.then) if is_before_start else None
     if trigger in (T.CHECK_OK, T.CHECK_FAILED, T.START_OK, T.START_FAILED, T.START_NOT_BEGUN):
-        return start_goes_on(own, trigger, s) if s.running is not None and s.running.value == word else None
+        return (
+            start_goes_on(own, trigger, s)
+            if s.running is not None and s.running.value == word
+            else None
+        )
     if trigger in (T.STOP_OK, T.STOP_FAILED):
         return stop_goes_on(own, trigger, s) if s.running is ScriptKind.STOP else None
     if trigger in (T.PROBE_UP, T.PROBE_DOWN, T.PROBE_SOME, T.PROBE_UNSURE):
         return is_learned(own, trigger, s) if s.running is ScriptKind.PROBE else None
     if trigger is T.STORE_FAILED:
         is_before_start = (own, s.running) in (
-            (S.START_READY, None), (S.STARTING, ScriptKind.CHECK), (S.STARTING, ScriptKind.START)
+            (S.START_READY, None),
+            (S.STARTING, ScriptKind.CHECK),
+            (S.STARTING, ScriptKind.START),
         )
         return Does(S.STOPPED, holds=True, done=AnswerCode.FAILED) if is_before_start else None
     if s.running is not None:
@@ -242,7 +353,7 @@ def expected(own: S, trigger: T, s: Situation) -> Optional[Does]:
     return by_itself(own, s) if trigger is T.EVALUATE else ordered(own, trigger, s)
 
 
-def situations(asked: "tuple[str, ...]", own: S) -> "Iterator[Situation]":
+def situations(asked: tuple[str, ...], own: S) -> Iterator[Situation]:
     """Every situation that the flags asked for can make; in START_READY no script runs."""
     running = (None,) if own is S.START_READY else (None, *ScriptKind)
     for background in (False, True):
@@ -256,7 +367,9 @@ def situations(asked: "tuple[str, ...]", own: S) -> "Iterator[Situation]":
 
 @pytest.mark.parametrize("own", list(S))
 def test_table_says_what_the_rules_say(own: S) -> None:
-    """Each trigger in each situation of one own state: the row that applies does what is told here, or none applies."""
+    """Each trigger in each situation of one own state: the row that applies does what is told here,
+    or none applies.
+    """
     usual = list(situations((), own))
     for trigger in T:
         asked = ASKED.get((own, trigger), ())
@@ -265,5 +378,12 @@ def test_table_says_what_the_rules_say(own: S) -> None:
             wanted = expected(own, trigger, s)
             found = None
             if row is not None:
-                found = Does(row.next, row.run, row.frozen_target if row.sets_then else s.then, row.holds, row.ready, row.done)
+                found = Does(
+                    row.next,
+                    row.run,
+                    row.frozen_target if row.sets_then else s.then,
+                    row.holds,
+                    row.ready,
+                    row.done,
+                )
             assert found == wanted, f"{own.name}, {trigger.value}, {s}"

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from opensvc_openha.core.actions import Persist, RunScript, AnswerCode
+from opensvc_openha.core.actions import AnswerCode, Persist, RunScript
 from opensvc_openha.core.beat import Beat, BootId
 from opensvc_openha.core.engine import Engine
 from opensvc_openha.core.events import (
     BeatReceived,
     Command,
     ConfigChanged,
-    RecoveredState,
     Leaving,
+    RecoveredState,
     ScriptExited,
     ScriptKind,
     ScriptOutcome,
@@ -20,12 +20,14 @@ from opensvc_openha.core.events import (
 from opensvc_openha.core.model import ClusterSpec
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.timing import START_READY_DELAY_S, STORE_RETRY_S
-
 from tests.core.pair import TIMEOUT_S, Pair, links, services
 
 
 def test_start_ready_delay_counts_anew_when_the_peer_falls_silent_later() -> None:
-    """START_READY since a while with a live peer that never acknowledges; it dies: five full seconds follow its silence."""
+    """START_READY since a while with a live peer that never acknowledges.
+
+    It dies: five full seconds follow its silence.
+    """
     pair = Pair()
     deb1, deb2 = pair.boot()
     pair.run(3)
@@ -36,7 +38,9 @@ def test_start_ready_delay_counts_anew_when_the_peer_falls_silent_later() -> Non
     died_at = pair.now
     deb1.crash()
     pair.run(60)
-    check_at = next(when for when, node, kind, _ in pair.scripts if node == "deb2" and kind == "check")
+    check_at = next(
+        when for when, node, kind, _ in pair.scripts if node == "deb2" and kind == "check"
+    )
     assert check_at - died_at >= TIMEOUT_S - 1.1 + START_READY_DELAY_S
 
 
@@ -101,7 +105,10 @@ def test_state_that_cannot_be_written_starts_nothing_and_is_tried_again() -> Non
 
 
 def test_removed_service_that_runs_here_is_kept_until_it_is_stopped() -> None:
-    """Hole H20: the line vanishes from the services file while STARTED; it stays known, then goes."""
+    """Hole H20: the line vanishes from the services file while STARTED.
+
+    It stays known, then goes.
+    """
     pair = Pair()
     deb1, _ = pair.boot()
     pair.run(2)
@@ -133,13 +140,21 @@ def test_force_is_refused_while_a_script_runs() -> None:
     deb1.command(Command.UNFREEZE)
     pair.run(2)
     answer = deb1.last_answer(deb1.command(Command.FORCE_STOP))
-    assert answer is not None and answer.word is AnswerCode.REFUSED and "start script is running" in answer.detail
+    assert (
+        answer is not None
+        and answer.word is AnswerCode.REFUSED
+        and "start script is running" in answer.detail
+    )
 
 
 def test_restarted_daemon_gives_way_to_a_peer_that_has_taken_the_service() -> None:
-    """STARTED by the STATE file only, a wrapper that does not tell, and the peer runs it: stop here, at once."""
+    """STARTED by the STATE file only, a wrapper that does not tell, and the peer runs it: stop
+    here, at once.
+    """
     spec = ClusterSpec("deb1", "deb2", links(), services())
-    engine = Engine(spec, BootId(1, 1), {"registry": RecoveredState(ServiceState.STARTED, must_probe=True)}, 0.0)
+    engine = Engine(
+        spec, BootId(1, 1), {"registry": RecoveredState(ServiceState.STARTED, must_probe=True)}, 0.0
+    )
     engine.step(Tick(), 0.0)
     engine.step(ScriptExited("registry", ScriptKind.PROBE, ScriptOutcome.UNSURE), 0.1)
     beat = Beat("deb2", BootId(1, 2), 1, None, {"registry": ServiceState.STARTED})
@@ -148,7 +163,9 @@ def test_restarted_daemon_gives_way_to_a_peer_that_has_taken_the_service() -> No
 
 
 def test_standby_that_does_not_start_says_why() -> None:
-    """STOPPED here and not running there: the status tells what this node waits for, and nothing of the kind where it runs."""
+    """STOPPED here and not running there: the status tells what this node waits for, and nothing of
+    the kind where it runs.
+    """
     pair = Pair()
     deb1, deb2 = pair.boot()
     pair.run(2)
@@ -171,7 +188,9 @@ def test_standby_that_does_not_start_says_why() -> None:
 
 
 def test_service_stopped_by_an_operator_says_that_it_is_held_back_for_the_peer() -> None:
-    """`stop` where the peer is frozen: held back for some seconds, told as long as it lasts, and of no other standby."""
+    """`stop` where the peer is frozen: held back for some seconds, told as long as it lasts, and of
+    no other standby.
+    """
     pair = Pair()
     deb1, deb2 = pair.start_on_deb1()
     assert "held back" not in deb2.service().reason

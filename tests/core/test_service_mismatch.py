@@ -1,4 +1,6 @@
-"""Services that only one of the nodes has: what is recorded, what is shown, and when nothing may be concluded."""
+"""Services that only one of the nodes has: what is recorded, what is shown, and when nothing may be
+concluded.
+"""
 
 from __future__ import annotations
 
@@ -25,10 +27,15 @@ def heard(view: PeerView, said: Beat) -> PeerView:
 
 
 def test_each_way_is_recorded_when_it_begins_and_when_it_ends() -> None:
-    """The peer lacks one and has two others; the files are made equal in two steps: four records, and the names in between."""
+    """The peer lacks one and has two others.
+
+    The files are made equal in two steps: four records, and the names in between.
+    """
     differences, view = ServiceMismatch("deb1", "deb2"), PeerView(OWN)
     began = differences.note({"a", "b"}, heard(view, beat(1, "a", "c", "d")))
-    assert [record.new for record in began] == ["SERVICES DIFFER", "SERVICES DIFFER"] and began[0].is_alarm
+    assert [record.new for record in began] == ["SERVICES DIFFER", "SERVICES DIFFER"] and began[
+        0
+    ].is_alarm
     assert (differences.own_only, differences.peer_only) == (("b",), ("c", "d"))
     assert differences.warnings() == (
         "only deb1 has service b: add it on deb2 (service -a) or remove it on deb1",
@@ -37,13 +44,19 @@ def test_each_way_is_recorded_when_it_begins_and_when_it_ends() -> None:
     assert differences.note({"a", "b"}, heard(view, beat(2, "a", "e"))) == []
     assert differences.peer_only == ("e",)
     (ended,) = differences.note({"a", "b", "e"}, view)
-    assert (ended.new, ended.reason, ended.is_alarm) == ("SERVICES AGREE", "no service is on deb2 only any more", False)
+    assert (ended.new, ended.reason, ended.is_alarm) == (
+        "SERVICES AGREE",
+        "no service is on deb2 only any more",
+        False,
+    )
     (ended,) = differences.note({"a", "e"}, view)
     assert ended.reason == "no service is on deb1 only any more" and differences.warnings() == ()
 
 
 def test_silent_peer_and_unknown_names_change_nothing() -> None:
-    """Nothing is concluded from a peer that is not heard, nor from a beat whose names are not all known yet."""
+    """Nothing is concluded from a peer that is not heard, nor from a beat whose names are not all
+    known yet.
+    """
     differences, view = ServiceMismatch("deb1", "deb2"), PeerView(OWN)
     assert differences.note({"a"}, view) == []
     view.judge(True, None, 0.0)
@@ -58,5 +71,9 @@ def test_many_names_are_told_as_a_number() -> None:
     """Five are named, the rest is counted, if there is any."""
     for count, more in ((5, ""), (6, " and 1 more"), (9, " and 4 more")):
         differences = ServiceMismatch("deb1", "deb2")
-        differences.note((), heard(PeerView(OWN), beat(1, *(f"svc{number}" for number in range(count)))))
-        assert differences.warnings()[0].startswith(f"only deb2 has service svc0, svc1, svc2, svc3, svc4{more}: ")
+        differences.note(
+            (), heard(PeerView(OWN), beat(1, *(f"svc{number}" for number in range(count))))
+        )
+        assert differences.warnings()[0].startswith(
+            f"only deb2 has service svc0, svc1, svc2, svc3, svc4{more}: "
+        )

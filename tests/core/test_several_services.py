@@ -7,12 +7,13 @@ import pytest
 from opensvc_openha.core.actions import Action
 from opensvc_openha.core.beat import Goodbye
 from opensvc_openha.core.engine import Engine
-from opensvc_openha.core.events import Command, RecoveredState, Leaving, LeaveRequested, ScriptKind as K, ScriptOutcome as End, Tick
+from opensvc_openha.core.events import Command, LeaveRequested, Leaving, RecoveredState, Tick
+from opensvc_openha.core.events import ScriptKind as K
+from opensvc_openha.core.events import ScriptOutcome as End
 from opensvc_openha.core.model import ClusterSpec
 from opensvc_openha.core.service_machine import ServiceMachine
 from opensvc_openha.core.states import ServiceState as S
 from opensvc_openha.core.timing import STOP_HOLD_S
-
 from tests.core.pair import CHECK_ALWAYS, TIMEOUT_S, links, services
 from tests.core.test_decisions import OWN, Bench, beats, scripts
 
@@ -22,13 +23,22 @@ class _Two(Bench):
 
     def __init__(self, state: S = S.STOPPED) -> None:
         super().__init__(state, is_begun=False)
-        spec = ClusterSpec("deb1", "deb2", links(count=1), services("registry", "zabbix"), fencing=CHECK_ALWAYS)
-        self.engine = Engine(spec, OWN, {"registry": RecoveredState(state), "zabbix": RecoveredState(S.FROZEN_STOP)}, self.now)
+        spec = ClusterSpec(
+            "deb1", "deb2", links(count=1), services("registry", "zabbix"), fencing=CHECK_ALWAYS
+        )
+        self.engine = Engine(
+            spec,
+            OWN,
+            {"registry": RecoveredState(state), "zabbix": RecoveredState(S.FROZEN_STOP)},
+            self.now,
+        )
         self.done += self.engine.step(Tick(), self.now)
 
 
 def test_goodbye_waits_for_the_stop_of_one_service_beside_others_that_are_out() -> None:
-    """`registry` is being stopped, `zabbix` is frozen as stopped: LEFT is said when the stop script has ended, not before."""
+    """`registry` is being stopped, `zabbix` is frozen as stopped: LEFT is said when the stop script
+    has ended, not before.
+    """
     bench = _Two().started()
     assert scripts(bench.step(LeaveRequested(Leaving.STOP_SERVICES))) == [K.STOP]
     assert all(beat.goodbye is Goodbye.NONE for beat in beats(bench.run(3)))
@@ -36,7 +46,9 @@ def test_goodbye_waits_for_the_stop_of_one_service_beside_others_that_are_out() 
 
 
 def test_goodbye_waits_for_a_service_that_started_meanwhile_beside_others_that_are_out() -> None:
-    """The start script of `registry` ends after the order to leave: it is stopped first, though `zabbix` could go."""
+    """The start script of `registry` ends after the order to leave: it is stopped first, though
+    `zabbix` could go.
+    """
     bench = _Two()
     bench.run(0.6, S.STOPPED)
     bench.ends(K.CHECK)
@@ -46,7 +58,9 @@ def test_goodbye_waits_for_a_service_that_started_meanwhile_beside_others_that_a
 
 
 def test_restart_waits_for_the_script_of_one_service_beside_others_that_have_none() -> None:
-    """The daemon is to be restarted while `registry` is being stopped: RESTART is said when the stop script has ended."""
+    """The daemon is to be restarted while `registry` is being stopped: RESTART is said when the
+    stop script has ended.
+    """
     bench = _Two().started()
     bench.order(Command.STOP)
     bench.step(LeaveRequested(Leaving.KEEP_SERVICES))
@@ -54,12 +68,12 @@ def test_restart_waits_for_the_script_of_one_service_beside_others_that_have_non
     assert beats(bench.ends(K.STOP))[-1].goodbye is Goodbye.RESTART
 
 
-def _looked_at(monkeypatch: pytest.MonkeyPatch) -> "list[str]":
+def _looked_at(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The services that are evaluated from now on."""
-    looked: "list[str]" = []
+    looked: list[str] = []
     evaluate = ServiceMachine.evaluate
 
-    def counted(machine: ServiceMachine, *args: object) -> "list[Action]":
+    def counted(machine: ServiceMachine, *args: object) -> list[Action]:
         looked.append(machine.spec.name)
         return evaluate(machine, *args)  # type: ignore[arg-type]
 
@@ -71,7 +85,9 @@ def _looked_at(monkeypatch: pytest.MonkeyPatch) -> "list[str]":
 def test_hold_that_an_operator_ended_wakes_nobody_when_it_would_have_been_over(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """force-stop holds the service for 5 s, the next command moves it on: it is not looked at again by itself."""
+    """force-stop holds the service for 5 s, the next command moves it on: it is not looked at again
+    by itself.
+    """
     bench = Bench(S.FROZEN_STOP)
     bench.order(Command.FORCE_STOP)
     bench.now += 0.5
@@ -82,8 +98,13 @@ def test_hold_that_an_operator_ended_wakes_nobody_when_it_would_have_been_over(
     assert looked == []
 
 
-def test_end_of_a_stalls_doubt_wakes_nobody_while_the_peer_is_heard(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A goodbye would count again 10 s after a stall; there was none, so the services are left alone then."""
+def test_end_of_a_stalls_doubt_wakes_nobody_while_the_peer_is_heard(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A goodbye would count again 10 s after a stall.
+
+    There was none, so the services are left alone then.
+    """
     bench = Bench(S.FROZEN_STOP)
     bench.run(2, S.STOPPED)
     bench.now += 5

@@ -8,19 +8,39 @@ from opensvc_openha.core.beat import BootId
 from opensvc_openha.core.engine import Engine
 from opensvc_openha.core.events import ConfigChanged, RecoveredState, Tick
 from opensvc_openha.core.model import ClusterSpec
-from opensvc_openha.core.states import FROZEN, MAY_RUN, PEER_OUT, ServiceState as S
-
+from opensvc_openha.core.states import FROZEN, MAY_RUN, PEER_OUT
+from opensvc_openha.core.states import ServiceState as S
 from tests.core.pair import links, services
 
 DIGITS = {
-    S.STOPPED: 0, S.STOPPING: 1, S.STARTED: 2, S.STARTING: 3, S.START_FAILED: 4, S.STOP_FAILED: 5, S.FROZEN_STOP: 6,
-    S.START_READY: 7, S.UNKNOWN: 8, S.FORCE_STOP: 9, S.FROZEN_START: 7,
+    S.STOPPED: 0,
+    S.STOPPING: 1,
+    S.STARTED: 2,
+    S.STARTING: 3,
+    S.START_FAILED: 4,
+    S.STOP_FAILED: 5,
+    S.FROZEN_STOP: 6,
+    S.START_READY: 7,
+    S.UNKNOWN: 8,
+    S.FORCE_STOP: 9,
+    S.FROZEN_START: 7,
 }
-USES_SOMETHING = {S.STARTING, S.STARTED, S.FROZEN_START, S.STOPPING, S.START_FAILED, S.STOP_FAILED, S.UNKNOWN}
+USES_SOMETHING = {
+    S.STARTING,
+    S.STARTED,
+    S.FROZEN_START,
+    S.STOPPING,
+    S.START_FAILED,
+    S.STOP_FAILED,
+    S.UNKNOWN,
+}
 
 
 def test_every_state_has_the_digit_of_the_original() -> None:
-    """Files and frames of the original hold them; FROZEN_START shares that of START_READY, which is what 7 is read as."""
+    """Files and frames of the original hold them.
+
+    FROZEN_START shares that of START_READY, which is what 7 is read as.
+    """
     assert {state: state.digit for state in S} == DIGITS
     assert S.FROZEN_START.value == 10
     for digit in range(10):
@@ -35,18 +55,28 @@ def test_any_other_digit_is_refused(digit: int) -> None:
 
 
 def test_groups_are_what_the_rules_speak_of() -> None:
-    """Out is what never uses anything; frozen is what only an operator leaves; all else but a wish to start may run."""
-    assert PEER_OUT == {S.STOPPED, S.FROZEN_STOP}
-    assert FROZEN == {S.FROZEN_STOP, S.FROZEN_START}
+    """Out is what never uses anything.
+
+    Frozen is what only an operator leaves; all else but a wish to start may run.
+    """
+    assert {S.STOPPED, S.FROZEN_STOP} == PEER_OUT
+    assert {S.FROZEN_STOP, S.FROZEN_START} == FROZEN
     assert MAY_RUN == USES_SOMETHING
     assert not MAY_RUN & PEER_OUT
 
 
 @pytest.mark.parametrize("state", list(S))
 def test_service_taken_out_of_the_file_is_kept_while_it_may_run(state: S) -> None:
-    """Removed from the services file in each state: forgotten only where nothing of it can be in use."""
+    """Removed from the services file in each state: forgotten only where nothing of it can be in
+    use.
+    """
     both = links()
-    engine = Engine(ClusterSpec("deb1", "deb2", both, services()), BootId(1, 1), {"registry": RecoveredState(state)}, 0.0)
+    engine = Engine(
+        ClusterSpec("deb1", "deb2", both, services()),
+        BootId(1, 1),
+        {"registry": RecoveredState(state)},
+        0.0,
+    )
     engine.step(Tick(), 0.0)
     assert engine.may_run("registry") is (state in USES_SOMETHING)
     engine.step(ConfigChanged(ClusterSpec("deb1", "deb2", both, ())), 1.0)

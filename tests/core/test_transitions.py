@@ -1,42 +1,73 @@
-"""The table, exhaustively: every role, own state, evidence, trigger and circumstance, against rules written apart from it."""
+"""The table, exhaustively: every role, own state, evidence, trigger and circumstance, against rules
+written apart from it.
+"""
 
 from __future__ import annotations
 
 import functools
 import itertools
 from dataclasses import replace
+
 import pytest
 
 from opensvc_openha.core.events import Command, Leaving, ScriptKind
 from opensvc_openha.core.model import Role
 from opensvc_openha.core.peer_view import Evidence
-from opensvc_openha.core.states import FROZEN, ServiceState as S
+from opensvc_openha.core.states import FROZEN
+from opensvc_openha.core.states import ServiceState as S
 from opensvc_openha.core.transitions import OPERATOR, TABLE, Row, Situation, Trigger, find_row
 
-FLAGS = [
-    dict(zip(("is_delay_over", "is_held", "is_check_valid", "is_ownership_unconfirmed"), values))
-    for values in itertools.product((False, True), repeat=4)
-] + [
-    dict(is_delay_over=other, is_held=other, is_check_valid=other, is_ownership_unconfirmed=other, was_never_started=untried, is_stuck=not untried)
-    for untried in (False, True)
-    for other in (False, True)
-] + [
-    dict(is_reported_down=True),
-    dict(is_found_in_part=True),
-    dict(is_peer_unready=True),
-    dict(is_found_in_part=True, is_look_due=True),
-    dict(is_check_always=True),
-    dict(is_delay_over=True, is_defending=True),
-    dict(is_delay_over=True, may_fence=False),
-    dict(is_delay_over=True, is_check_valid=True, is_boot_blocked=True, was_never_started=True, is_retry_due=True, is_defending=True),
-    dict(was_never_started=True, is_retry_due=True),
-] + [
-    dict(is_peer_started=True, is_ownership_unconfirmed=doubt, is_copy_to_stop=copy, is_to_hand_over=hand, is_check_valid=other)
-    for doubt in (False, True)
-    for copy in (False, True)
-    for hand in (False, True)
-    for other in (False, True)
-]
+FLAGS = (
+    [
+        dict(
+            zip(("is_delay_over", "is_held", "is_check_valid", "is_ownership_unconfirmed"), values)
+        )
+        for values in itertools.product((False, True), repeat=4)
+    ]
+    + [
+        dict(
+            is_delay_over=other,
+            is_held=other,
+            is_check_valid=other,
+            is_ownership_unconfirmed=other,
+            was_never_started=untried,
+            is_stuck=not untried,
+        )
+        for untried in (False, True)
+        for other in (False, True)
+    ]
+    + [
+        dict(is_reported_down=True),
+        dict(is_found_in_part=True),
+        dict(is_peer_unready=True),
+        dict(is_found_in_part=True, is_look_due=True),
+        dict(is_check_always=True),
+        dict(is_delay_over=True, is_defending=True),
+        dict(is_delay_over=True, may_fence=False),
+        dict(
+            is_delay_over=True,
+            is_check_valid=True,
+            is_boot_blocked=True,
+            was_never_started=True,
+            is_retry_due=True,
+            is_defending=True,
+        ),
+        dict(was_never_started=True, is_retry_due=True),
+    ]
+    + [
+        dict(
+            is_peer_started=True,
+            is_ownership_unconfirmed=doubt,
+            is_copy_to_stop=copy,
+            is_to_hand_over=hand,
+            is_check_valid=other,
+        )
+        for doubt in (False, True)
+        for copy in (False, True)
+        for hand in (False, True)
+        for other in (False, True)
+    ]
+)
 SITUATIONS = [
     Situation(role, evidence, running, then, leaving=leaving, **flags)
     for role in Role
@@ -49,8 +80,8 @@ SITUATIONS = [
 PROVED_OUT = {Evidence.OUT_ACKED, Evidence.DEPARTED_STOPPED}
 
 
-@functools.lru_cache(maxsize=None)
-def _applied() -> "list[tuple[S, Trigger, Situation, Row]]":
+@functools.cache
+def _applied() -> list[tuple[S, Trigger, Situation, Row]]:
     found = []
     for state in S:
         for trigger in Trigger:
@@ -62,13 +93,19 @@ def _applied() -> "list[tuple[S, Trigger, Situation, Row]]":
 
 
 def test_start_script_runs_only_on_evidence() -> None:
-    """Acknowledged or left out; or silent, with a check script begun after the silence and ended well."""
+    """Acknowledged or left out.
+
+    Or silent, with a check script begun after the silence and ended well.
+    """
     seen = 0
     for state, trigger, situation, row in _applied():
         if row.run is ScriptKind.START:
             seen += 1
             if (state, trigger) != (S.START_READY, Trigger.EVALUATE):
-                assert (state, trigger) == (S.STARTING, Trigger.CHECK_OK) and situation.running is ScriptKind.CHECK
+                assert (state, trigger) == (
+                    S.STARTING,
+                    Trigger.CHECK_OK,
+                ) and situation.running is ScriptKind.CHECK
             assert situation.leaving is None
             is_silent = situation.evidence is Evidence.SILENT and situation.is_check_valid
             assert situation.evidence in PROVED_OUT or is_silent
@@ -76,7 +113,9 @@ def test_start_script_runs_only_on_evidence() -> None:
 
 
 def test_check_script_runs_only_when_the_start_may_follow() -> None:
-    """Never against a peer that is heard and has not acknowledged, never before the delay with a silent one."""
+    """Never against a peer that is heard and has not acknowledged, never before the delay with a
+    silent one.
+    """
     seen = 0
     for state, _, situation, row in _applied():
         if row.run is ScriptKind.CHECK:
@@ -86,25 +125,37 @@ def test_check_script_runs_only_when_the_start_may_follow() -> None:
             is_free = situation.may_fence and not situation.is_boot_blocked
             is_asked_for = situation.evidence in PROVED_OUT and situation.is_check_always
             assert is_asked_for or (is_silent and is_free)
-            assert state is S.START_READY or (state is S.STARTED and situation.is_defending and is_silent)
+            assert state is S.START_READY or (
+                state is S.STARTED and situation.is_defending and is_silent
+            )
     assert seen
 
 
 def test_frozen_service_is_moved_by_an_operator_only() -> None:
-    """No peer, no time and no script's end leads out of a frozen state; what a probe finds never thaws it.
+    """No peer, no time and no script's end leads out of a frozen state.
+
+    What a probe finds never thaws it.
 
     One that is found up, whoever started it, is frozen as what it is.
     """
     for state, trigger, _, row in _applied():
         if state in FROZEN and trigger not in OPERATOR:
-            is_found_up = (state, trigger, row.next) == (S.FROZEN_STOP, Trigger.PROBE_UP, S.FROZEN_START)
+            is_found_up = (state, trigger, row.next) == (
+                S.FROZEN_STOP,
+                Trigger.PROBE_UP,
+                S.FROZEN_START,
+            )
             assert row.next is state or is_found_up
             assert row.run in (None, ScriptKind.PROBE)
 
 
 def test_started_is_reached_by_a_script_an_operator_or_what_was_learned() -> None:
     """No evidence about the peer makes a service STARTED."""
-    ways = {(state, trigger) for state, trigger, _, row in _applied() if row.next is S.STARTED and state is not S.STARTED}
+    ways = {
+        (state, trigger)
+        for state, trigger, _, row in _applied()
+        if row.next is S.STARTED and state is not S.STARTED
+    }
     by_force = {(state, Trigger.FORCE_START) for state in S}
     assert ways - by_force == {
         (S.STARTING, Trigger.START_OK),
@@ -114,7 +165,9 @@ def test_started_is_reached_by_a_script_an_operator_or_what_was_learned() -> Non
 
 
 def test_out_is_never_announced_while_something_may_be_left_running() -> None:
-    """STOPPED and FROZEN_STOP follow from a stop script, from what never ran, from a probe, or from an operator's force."""
+    """STOPPED and FROZEN_STOP follow from a stop script, from what never ran, from a probe, or from
+    an operator's force.
+    """
     ways = {
         (state, trigger)
         for state, trigger, _, row in _applied()
@@ -140,7 +193,10 @@ def test_out_is_never_announced_while_something_may_be_left_running() -> None:
 
 
 def test_failed_start_is_forgotten_only_if_nothing_was_started() -> None:
-    """START_FAILED by a check-up script ends when the peer is heard, or is tried again; any other waits for an operator."""
+    """START_FAILED by a check-up script ends when the peer is heard, or is tried again.
+
+    Any other waits for an operator.
+    """
     for evidence in Evidence:
         assert find_row(S.START_FAILED, Trigger.EVALUATE, Situation(Role.PRIMARY, evidence)) is None
     heard = Situation(Role.PRIMARY, Evidence.RUNS, was_never_started=True)
@@ -150,7 +206,14 @@ def test_failed_start_is_forgotten_only_if_nothing_was_started() -> None:
     assert find_row(S.START_FAILED, Trigger.EVALUATE, silent) is None
     retried = find_row(S.START_FAILED, Trigger.EVALUATE, replace(silent, is_retry_due=True))
     assert retried is not None and retried.next is S.START_READY
-    assert find_row(S.START_FAILED, Trigger.EVALUATE, replace(silent, is_retry_due=True, is_boot_blocked=True)) is None
+    assert (
+        find_row(
+            S.START_FAILED,
+            Trigger.EVALUATE,
+            replace(silent, is_retry_due=True, is_boot_blocked=True),
+        )
+        is None
+    )
 
 
 def test_new_service_whose_wrapper_does_not_tell_is_frozen_stop_and_a_lost_state_is_not() -> None:
@@ -178,7 +241,8 @@ def test_leaving_node_begins_nothing() -> None:
 
 
 IDLE = {
-    # own state: evidence -> where an idle, unheld node goes (primary, secondary); nothing listed: stays.
+    # own state: evidence -> where an idle, unheld node goes (primary, secondary); nothing listed:
+    # stays.
     S.STOPPED: {
         Evidence.OUT: (S.START_READY, S.START_READY),
         Evidence.OUT_ACKED: (S.START_READY, S.START_READY),
@@ -226,15 +290,21 @@ ALLOWED = {
 @pytest.mark.parametrize("own", list(S))
 @pytest.mark.parametrize("trigger", sorted(OPERATOR, key=lambda item: item.value))
 def test_what_an_operator_may_do(trigger: Trigger, own: S) -> None:
-    """Each action from each own state, the peer being out: where it leads, or that it is refused."""
+    """Each action from each own state, the peer being out: where it leads, or that it is
+    refused.
+    """
     row = find_row(own, trigger, Situation(Role.PRIMARY, Evidence.OUT))
     expected = ALLOWED[trigger].get(own)
     assert (None if row is None else row.next) is expected
 
 
-@pytest.mark.parametrize("evidence", [Evidence.READY, Evidence.RUNS, Evidence.BUSY, Evidence.UNHEARD])
+@pytest.mark.parametrize(
+    "evidence", [Evidence.READY, Evidence.RUNS, Evidence.BUSY, Evidence.UNHEARD]
+)
 @pytest.mark.parametrize("trigger", [Trigger.START, Trigger.FREEZE_START])
-def test_operator_cannot_start_against_a_peer_that_may_run_it(trigger: Trigger, evidence: Evidence) -> None:
+def test_operator_cannot_start_against_a_peer_that_may_run_it(
+    trigger: Trigger, evidence: Evidence
+) -> None:
     """Only force does that."""
     assert find_row(S.STOPPED, trigger, Situation(Role.PRIMARY, evidence)) is None
 
@@ -247,4 +317,4 @@ def test_every_row_can_be_reached() -> None:
 
 def test_operators_triggers_are_the_commands() -> None:
     """Each command has its trigger, and no other trigger is an operator's."""
-    assert OPERATOR == {Trigger(command.value) for command in Command}
+    assert {Trigger(command.value) for command in Command} == OPERATOR

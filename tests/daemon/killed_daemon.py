@@ -1,7 +1,9 @@
-"""Runs the node daemon in the foreground, and kills it at one system call: ``killed_daemon.py NAME NUMBER before|after``.
+"""Runs the node daemon in the foreground, and kills it at one system call: ``killed_daemon.py NAME
+NUMBER before|after``.
 
-NAME is fchmod, fsync, rename or sendto, and its calls are counted from the moment a file ``armed`` lies beside the
-configuration, so that the start of the daemon is not part of it. Not a test, but the program of one.
+NAME is fchmod, fsync, rename or sendto, and its calls are counted from the moment a file ``armed``
+lies beside the configuration, so that the start of the daemon is not part of it. Not a test, but
+the program of one.
 """
 
 from __future__ import annotations
@@ -11,7 +13,8 @@ import signal
 import socket
 import sys
 import threading
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 ARMED = os.path.join(os.environ["EZ"], "armed")
 
@@ -25,7 +28,7 @@ class Killer:
         self._is_before = is_before
         self._lock = threading.Lock()
 
-    def watch(self, name: str, call: "Callable[..., Any]") -> "Callable[..., Any]":
+    def watch(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
         """The call, with the kill around it if it is of the chosen kind."""
         if name != self._name:
             return call

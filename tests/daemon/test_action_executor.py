@@ -1,4 +1,6 @@
-"""Many states at once: written first, on disk with one wait, announced after it, and not started where that failed."""
+"""Many states at once: written first, on disk with one wait, announced after it, and not started
+where that failed.
+"""
 
 from __future__ import annotations
 
@@ -29,9 +31,9 @@ class Surroundings:
     """Notes what the node asks for; the disk may be out of order."""
 
     def __init__(self) -> None:
-        self.done: "list[Action]" = []
-        self.durable: "list[bool]" = []
-        self.synced_after: "list[int]" = []
+        self.done: list[Action] = []
+        self.durable: list[bool] = []
+        self.synced_after: list[int] = []
         self.is_disk_broken = False
         self.is_note_refused = False
 
@@ -54,19 +56,38 @@ class Surroundings:
             raise SystemFault("cannot write .proc/fencing: I/O error")
         self.done.append(action)
 
-    def _note(self, action: "RememberLives | MirrorPeer | Announce | RunScript | Answer | Record") -> None:
+    def _note(
+        self, action: RememberLives | MirrorPeer | Announce | RunScript | Answer | Record
+    ) -> None:
         self.done.append(action)
 
     remember_lives = mirror = announce = run_script = answer = record = _note
 
 
-def _node(count: int, surroundings: Surroundings, state: ServiceState = ServiceState.STOPPED) -> ActionExecutor:
+def _node(
+    count: int, surroundings: Surroundings, state: ServiceState = ServiceState.STOPPED
+) -> ActionExecutor:
     """A node whose peer is silent, with services that may all start now."""
-    links = tuple(LinkSpec(name, LinkKind.NET, "eth1", "239.131.50.10", 5010, 0, 2.0) for name in ("deb1", "deb2"))
-    services = tuple(ServiceSpec(f"svc{number}", "/opt/svc", "deb1", "deb2", "/opt/fence") for number in range(count))
+    links = tuple(
+        LinkSpec(name, LinkKind.NET, "eth1", "239.131.50.10", 5010, 0, 2.0)
+        for name in ("deb1", "deb2")
+    )
+    services = tuple(
+        ServiceSpec(f"svc{number}", "/opt/svc", "deb1", "deb2", "/opt/fence")
+        for number in range(count)
+    )
     learned = {svc.name: RecoveredState(state) for svc in services}
     memory = FencingMemory(has_heard=True, turn=Turn.HELD)
-    return ActionExecutor(Engine(ClusterSpec("deb1", "deb2", links, services), BootId(1, 1), learned, 100.0, fencing=memory), surroundings)
+    return ActionExecutor(
+        Engine(
+            ClusterSpec("deb1", "deb2", links, services),
+            BootId(1, 1),
+            learned,
+            100.0,
+            fencing=memory,
+        ),
+        surroundings,
+    )
 
 
 def _run(node: ActionExecutor, until: float) -> None:
@@ -80,13 +101,21 @@ def _run_from(node: ActionExecutor, now: float, until: float) -> None:
 
 
 def test_many_states_are_on_disk_with_one_wait_before_they_are_announced() -> None:
-    """100 services go to START_READY in one step: no wait for each, one for all, and only then the beat."""
+    """100 services go to START_READY in one step: no wait for each, one for all, and only then the
+    beat.
+    """
     surroundings = Surroundings()
     _run(_node(100, surroundings), 102.5)
-    persisted = [index for index, action in enumerate(surroundings.done) if isinstance(action, Persist)]
+    persisted = [
+        index for index, action in enumerate(surroundings.done) if isinstance(action, Persist)
+    ]
     assert len(persisted) == 100 and not any(surroundings.durable)
     assert surroundings.synced_after == [persisted[-1] + 1]
-    then = [action for action in surroundings.done[persisted[-1] + 1:] if not isinstance(action, RememberFencing)]
+    then = [
+        action
+        for action in surroundings.done[persisted[-1] + 1 :]
+        if not isinstance(action, RememberFencing)
+    ]
     assert isinstance(then[0], Announce)
 
 
@@ -98,38 +127,58 @@ def test_few_states_are_each_on_disk_at_once() -> None:
 
 
 def test_nothing_is_started_when_the_one_wait_fails() -> None:
-    """The disk fails at the wait: every service is reported once and goes back, and no script runs."""
+    """The disk fails at the wait: every service is reported once and goes back, and no script
+    runs.
+    """
     surroundings = Surroundings()
     surroundings.is_disk_broken = True
     _run(_node(100, surroundings), 115.0)
     assert not any(isinstance(action, RunScript) for action in surroundings.done)
-    alarms = [action for action in surroundings.done if isinstance(action, Record) and action.new == "NOT WRITTEN"]
+    alarms = [
+        action
+        for action in surroundings.done
+        if isinstance(action, Record) and action.new == "NOT WRITTEN"
+    ]
     assert len(alarms) == 100
 
 
 def test_script_of_a_state_that_cannot_be_written_does_not_run() -> None:
-    """START_READY was written, the disk fails before STARTING: neither check-up nor start begins, and it is reported."""
+    """START_READY was written, the disk fails before STARTING: neither check-up nor start begins,
+    and it is reported.
+    """
     surroundings = Surroundings()
     node = _node(1, surroundings)
     _run(node, 103.0)
-    assert [action.state for action in surroundings.done if isinstance(action, Persist)] == [ServiceState.START_READY]
+    assert [action.state for action in surroundings.done if isinstance(action, Persist)] == [
+        ServiceState.START_READY
+    ]
     surroundings.is_disk_broken = True
     _run_from(node, 103.0, 109.0)
     assert not any(isinstance(action, RunScript) for action in surroundings.done)
-    alarms = [action for action in surroundings.done if isinstance(action, Record) and action.new == "NOT WRITTEN"]
+    alarms = [
+        action
+        for action in surroundings.done
+        if isinstance(action, Record) and action.new == "NOT WRITTEN"
+    ]
     assert len(alarms) == 1
     surroundings.is_disk_broken = False
     _run_from(node, 109.0, 600.0)
     assert any(isinstance(action, RunScript) for action in surroundings.done)
-    assert [action.new for action in surroundings.done if isinstance(action, Record)].count("WRITTEN") == 1
+    assert [action.new for action in surroundings.done if isinstance(action, Record)].count(
+        "WRITTEN"
+    ) == 1
 
 
 def test_action_whose_state_is_not_kept_is_no_success() -> None:
-    """freeze-start on a disk that fails: done until the daemon ends, which is not what was asked for."""
+    """freeze-start on a disk that fails: done until the daemon ends, which is not what was asked
+    for.
+    """
     surroundings = Surroundings()
     node = _node(1, surroundings, ServiceState.STARTED)
     surroundings.is_disk_broken = True
     node.handle(CommandReceived(1, "svc0", Command.FREEZE_START), 100.0)
     answers = [action for action in surroundings.done if isinstance(action, Answer)]
-    assert [(answer.is_ok, answer.word) for answer in answers if answer.is_last] == [(False, AnswerCode.FAILED)]
+    assert [(answer.is_ok, answer.word) for answer in answers if answer.is_last] == [
+        (False, AnswerCode.FAILED)
+    ]
     assert answers[-1].detail == "done, but not kept: cannot write the STATE file: I/O error"

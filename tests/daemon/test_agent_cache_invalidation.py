@@ -14,27 +14,48 @@ def keep(cluster, *names):
 
 def add_service(cluster):
     """A service whose script is named as the wrapper of an agent's service."""
-    cluster.path("conf/agents").write_text(f"# Written by a test.\ndrop {cluster.root}/var\nrun /bin/sh -c 'echo @SVCNAME@ >> "
-                                           f"{cluster.root}/looked'\n")
+    cluster.path("conf/agents").write_text(
+        f"# Written by a test.\ndrop {cluster.root}/var\nrun /bin/sh -c 'echo @SVCNAME@ >> "
+        f"{cluster.root}/looked'\n"
+    )
     script = cluster.script("web.opensvc.com.cluster", "exit 0")
     cluster.ok(f"service -a web {script} {os.uname().nodename} peer.opensvc.com /bin/true")
 
 
 def test_a_change_of_state_drops_what_the_agent_keeps_and_has_it_look(cluster_dir):
-    """The service is unfrozen: the hb status and the summary go, other statuses stay, the command is run."""
+    """The service is unfrozen: the hb status and the summary go, other statuses stay, the command
+    is run.
+    """
     add_service(cluster_dir)
     cluster_dir.ok("ezha start")
-    folder = keep(cluster_dir, "resource.status.last.hb#0", "status.json", "resource.status.last.fs#1")
+    folder = keep(
+        cluster_dir, "resource.status.last.hb#0", "status.json", "resource.status.last.fs#1"
+    )
     cluster_dir.ok("service -A web unfreeze")
-    cluster_dir.wait(lambda: sorted(os.listdir(folder)) == ["resource.status.last.fs#1"], "the kept hb status is gone")
+    cluster_dir.wait(
+        lambda: sorted(os.listdir(folder)) == ["resource.status.last.fs#1"],
+        "the kept hb status is gone",
+    )
     looked = cluster_dir.path("looked")
-    cluster_dir.wait(lambda: looked.exists() and "web.opensvc.com" in looked.read_text().split(), "the agent was made to look")
+    cluster_dir.wait(
+        lambda: looked.exists() and "web.opensvc.com" in looked.read_text().split(),
+        "the agent was made to look",
+    )
 
 
 def test_a_daemon_that_starts_and_one_that_ends_drop_it_too(cluster_dir):
-    """Start: all statuses go, which may be from before a power failure. End: the hb status goes, the others are true still."""
+    """Start: all statuses go, which may be from before a power failure.
+
+    End: the hb status goes, the others are true still.
+    """
     add_service(cluster_dir)
-    folder = keep(cluster_dir, "resource.status.last.hb#0", "status.json", "resource.status.last.fs#1", "other")
+    folder = keep(
+        cluster_dir,
+        "resource.status.last.hb#0",
+        "status.json",
+        "resource.status.last.fs#1",
+        "other",
+    )
     cluster_dir.ok("ezha start")
     assert os.listdir(folder) == ["other"]
     (folder / "other").unlink()
@@ -46,14 +67,18 @@ def test_a_daemon_that_starts_and_one_that_ends_drop_it_too(cluster_dir):
 def test_a_damaged_list_of_agents_hurts_nobody(cluster_dir):
     """Lines that say nothing, a directory that is none: the daemon works as without them."""
     add_service(cluster_dir)
-    cluster_dir.path("conf/agents").write_bytes(b"drop\n\xff\xfe\ndrop /nonexistent\nrun /nonexistent 'x\nrun\n")
+    cluster_dir.path("conf/agents").write_bytes(
+        b"drop\n\xff\xfe\ndrop /nonexistent\nrun /nonexistent 'x\nrun\n"
+    )
     cluster_dir.ok("ezha start")
     cluster_dir.ok("service -A web unfreeze")
     cluster_dir.wait_state("web", "STARTED")
 
 
 def test_an_agent_with_a_daemon_of_its_own_is_made_to_look_at_the_start_and_at_the_end(cluster_dir):
-    """It shows `not running` for as long as nobody has it look: the command is run once ours answers, and when it is gone."""
+    """It shows `not running` for as long as nobody has it look: the command is run once ours
+    answers, and when it is gone.
+    """
     add_service(cluster_dir)
     looked = cluster_dir.path("looked")
     cluster_dir.ok("ezha start")
@@ -64,7 +89,9 @@ def test_an_agent_with_a_daemon_of_its_own_is_made_to_look_at_the_start_and_at_t
 
 
 def test_a_service_in_a_namespace_is_named_with_it(cluster_dir):
-    """The wrapper stands in the directory of a namespace: the agent is asked for the service of that namespace."""
+    """The wrapper stands in the directory of a namespace: the agent is asked for the service of
+    that namespace.
+    """
     folder = cluster_dir.root / "namespaces" / "test" / "svc"
     folder.mkdir(parents=True)
     script = cluster_dir.script("namespaces/test/svc/web.cluster", "exit 0")
@@ -72,4 +99,6 @@ def test_a_service_in_a_namespace_is_named_with_it(cluster_dir):
     cluster_dir.path("conf/agents").write_text(f"run /bin/sh -c 'echo @SVCNAME@ >> {looked}'\n")
     cluster_dir.ok(f"service -a web {script} {os.uname().nodename} peer.opensvc.com /bin/true")
     cluster_dir.ok("ezha start")
-    cluster_dir.wait(lambda: looked.exists() and looked.read_text().split() == ["test/svc/web"], "looked")
+    cluster_dir.wait(
+        lambda: looked.exists() and looked.read_text().split() == ["test/svc/web"], "looked"
+    )

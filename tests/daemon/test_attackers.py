@@ -1,11 +1,13 @@
-"""Datagrams of attackers and strangers at a real daemon with a key: each is counted, and none changes a state."""
+"""Datagrams of attackers and strangers at a real daemon with a key: each is counted, and none
+changes a state.
+"""
 
 from __future__ import annotations
 
 import json
 import random
 import re
-from typing import Callable, Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -25,9 +27,9 @@ def key_of(cluster: ClusterDir) -> Key:
 
 
 @pytest.fixture
-def voices() -> Iterator["Callable[..., PeerVoice]"]:
+def voices() -> Iterator[Callable[..., PeerVoice]]:
     """Makes voices of the peer, and closes them."""
-    made: "list[PeerVoice]" = []
+    made: list[PeerVoice] = []
 
     def make(cluster: ClusterDir, **changes: int) -> PeerVoice:
         key = key_of(cluster) if cluster.path("conf/openha.key").exists() else None
@@ -43,17 +45,23 @@ def voices() -> Iterator["Callable[..., PeerVoice]"]:
 def guarded(cluster_dir: ClusterDir) -> ClusterDir:
     """A running daemon that enforces its key, with a service that runs here."""
     cluster_dir.ok("openha key generate")
-    cluster_dir.path("conf/openha.conf").write_text("[heartbeat]\nauthentication = enforced\ncluster = paris\n")
+    cluster_dir.path("conf/openha.conf").write_text(
+        "[heartbeat]\nauthentication = enforced\ncluster = paris\n"
+    )
     cluster_dir.add("registry")
     cluster_dir.ok("ezha start")
     cluster_dir.ok("service -A registry force-start")
     return cluster_dir
 
 
-def counts(cluster: ClusterDir) -> "dict[str, int]":
+def counts(cluster: ClusterDir) -> dict[str, int]:
     """Frames found wrong on the peer's network link, from the JSON of `hb -s`."""
     links = json.loads(cluster.ok("hb -s --json"))["links"]
-    return next(dict(link["counts"]) for link in links if link["kind"] == "unicast" and not link["is_sender"])
+    return next(
+        dict(link["counts"])
+        for link in links
+        if link["kind"] == "unicast" and not link["is_sender"]
+    )
 
 
 def wait_count(cluster: ClusterDir, reason: str, number: int = 1) -> None:
@@ -62,18 +70,26 @@ def wait_count(cluster: ClusterDir, reason: str, number: int = 1) -> None:
     assert re.search(rf"\b{counts(cluster)[reason]} {reason}\b", cluster.ok("hb -s -v"))
 
 
-def news(cluster: ClusterDir) -> "list[str]":
-    """Lines of the log; without the peer's comings and goings, which the load of this machine may bring about."""
+def news(cluster: ClusterDir) -> list[str]:
+    """Lines of the log; without the peer's comings and goings, which the load of this machine may
+    bring about.
+    """
     comings = (": UP: beat received", ": DOWN: no beat for", f" peer {PEER}: ")
-    return [line for line in cluster.log().splitlines() if not any(text in line for text in comings)]
+    return [
+        line for line in cluster.log().splitlines() if not any(text in line for text in comings)
+    ]
 
 
 def listener_line(cluster: ClusterDir) -> str:
-    return next(line for line in cluster.ok("hb -s").splitlines() if line.startswith("unicast listener"))
+    return next(
+        line for line in cluster.ok("hb -s").splitlines() if line.startswith("unicast listener")
+    )
 
 
-def recorded(cluster: ClusterDir, voice: PeerVoice) -> "list[bytes]":
-    """Has the peer live, and five of its genuine frames on tape, each of which the daemon has heard."""
+def recorded(cluster: ClusterDir, voice: PeerVoice) -> list[bytes]:
+    """Has the peer live, and five of its genuine frames on tape, each of which the daemon has
+    heard.
+    """
     voice.meet(cluster)
     tape = []
     for _ in range(5):
@@ -104,7 +120,9 @@ def _flipped(data: bytes) -> bytes:
 
 
 def _resealed(voice: PeerVoice, data: bytes) -> bytes:
-    """The peer's own frame with one field changed and the checksum made right again: only the tag tells."""
+    """The peer's own frame with one field changed and the checksum made right again: only the tag
+    tells.
+    """
     import struct
     import zlib
 
@@ -113,9 +131,11 @@ def _resealed(voice: PeerVoice, data: bytes) -> bytes:
 
 
 def test_every_attack_is_counted_logged_once_and_changes_nothing(
-    guarded: ClusterDir, voices: "Callable[..., PeerVoice]"
+    guarded: ClusterDir, voices: Callable[..., PeerVoice]
 ) -> None:
-    """A live peer, then each kind of wrong frame five times: a counter each, one line each in the log, nothing else moves."""
+    """A live peer, then each kind of wrong frame five times: a counter each, one line each in the
+    log, nothing else moves.
+    """
     voice = voices(guarded)
     voice.meet(guarded)
     state_files = {path: path.read_bytes() for path in guarded.path("services/registry").iterdir()}
@@ -135,8 +155,12 @@ def test_every_attack_is_counted_logged_once_and_changes_nothing(
         assert log.count(f": {reason} (counted from now on)") == 1, reason
 
 
-def test_frame_of_another_cluster_is_told_from_an_attack(guarded: ClusterDir, voices: "Callable[..., PeerVoice]") -> None:
-    """The right key, another cluster's name: counted as foreign, never live, and a warning says what to do."""
+def test_frame_of_another_cluster_is_told_from_an_attack(
+    guarded: ClusterDir, voices: Callable[..., PeerVoice]
+) -> None:
+    """The right key, another cluster's name: counted as foreign, never live, and a warning says
+    what to do.
+    """
     voice = voices(guarded)
     voice.cluster_name = "lyon"
     for _ in range(3):
@@ -150,9 +174,11 @@ def test_frame_of_another_cluster_is_told_from_an_attack(guarded: ClusterDir, vo
 
 
 def test_replayed_and_reordered_frames_are_counted_and_do_not_keep_the_peer_alive(
-    guarded: ClusterDir, voices: "Callable[..., PeerVoice]"
+    guarded: ClusterDir, voices: Callable[..., PeerVoice]
 ) -> None:
-    """Genuine frames of a peer that fell silent are sent again, in and out of order: the link goes down in its timeout."""
+    """Genuine frames of a peer that fell silent are sent again, in and out of order: the link goes
+    down in its timeout.
+    """
     voice = voices(guarded)
     tape = recorded(guarded, voice)
     order = random.Random(1)
@@ -168,9 +194,11 @@ def test_replayed_and_reordered_frames_are_counted_and_do_not_keep_the_peer_aliv
 
 
 def test_recorded_frames_prove_nothing_to_a_restarted_daemon(
-    guarded: ClusterDir, voices: "Callable[..., PeerVoice]"
+    guarded: ClusterDir, voices: Callable[..., PeerVoice]
 ) -> None:
-    """The daemon was killed and has forgotten the numbers: the tape is refused, the living peer is believed at once."""
+    """The daemon was killed and has forgotten the numbers: the tape is refused, the living peer is
+    believed at once.
+    """
     voice = voices(guarded)
     tape = recorded(guarded, voice)
     guarded.kill()
@@ -184,9 +212,11 @@ def test_recorded_frames_prove_nothing_to_a_restarted_daemon(
 
 
 def test_peer_that_lost_its_counter_is_believed_when_it_acknowledges_this_node(
-    guarded: ClusterDir, voices: "Callable[..., PeerVoice]"
+    guarded: ClusterDir, voices: Callable[..., PeerVoice]
 ) -> None:
-    """Boot counter 8 was seen, 7 comes back, alive and with the key: told in the log, and believed without an operator."""
+    """Boot counter 8 was seen, 7 comes back, alive and with the key: told in the log, and believed
+    without an operator.
+    """
     voice = voices(guarded, counter=8)
     voice.meet(guarded)
     guarded.ok("ezha restart")
@@ -195,7 +225,9 @@ def test_peer_that_lost_its_counter_is_believed_when_it_acknowledges_this_node(
     assert "its boot counter is lower than 8, seen before" in guarded.log()
 
 
-def test_forged_goodbye_moves_nothing(guarded: ClusterDir, voices: "Callable[..., PeerVoice]") -> None:
+def test_forged_goodbye_moves_nothing(
+    guarded: ClusterDir, voices: Callable[..., PeerVoice]
+) -> None:
     """Somebody without the key says goodbye for the peer: it stays live."""
     voice = voices(guarded)
     voice.meet(guarded)
@@ -207,7 +239,9 @@ def test_forged_goodbye_moves_nothing(guarded: ClusterDir, voices: "Callable[...
     assert "-> LEFT" not in guarded.log()
 
 
-def test_frame_of_another_link_is_forged_here(guarded: ClusterDir, voices: "Callable[..., PeerVoice]") -> None:
+def test_frame_of_another_link_is_forged_here(
+    guarded: ClusterDir, voices: Callable[..., PeerVoice]
+) -> None:
     """A genuine frame, made for another port: it has no worth on this link."""
     from dataclasses import replace
 
@@ -217,8 +251,12 @@ def test_frame_of_another_link_is_forged_here(guarded: ClusterDir, voices: "Call
     wait_count(guarded, "forged")
 
 
-def test_flood_of_garbage_does_not_stop_the_daemon(guarded: ClusterDir, voices: "Callable[..., PeerVoice]") -> None:
-    """Twenty thousand datagrams of noise: it answers, its peer is live, and the log has a line for each reason only."""
+def test_flood_of_garbage_does_not_stop_the_daemon(
+    guarded: ClusterDir, voices: Callable[..., PeerVoice]
+) -> None:
+    """Twenty thousand datagrams of noise: it answers, its peer is live, and the log has a line for
+    each reason only.
+    """
     voice = voices(guarded)
     voice.meet(guarded)
     dice = random.Random(2)
@@ -233,11 +271,15 @@ def test_flood_of_garbage_does_not_stop_the_daemon(guarded: ClusterDir, voices: 
     assert len(news(guarded)) - len(lines) < 12
 
 
-@pytest.mark.parametrize(("goodbye", "reason"), [(Goodbye.NONE, "replayed"), (Goodbye.RESTART, "after goodbye")])
+@pytest.mark.parametrize(
+    ("goodbye", "reason"), [(Goodbye.NONE, "replayed"), (Goodbye.RESTART, "after goodbye")]
+)
 def test_single_forged_datagram_without_a_key_is_over_in_time(
-    cluster_dir: ClusterDir, voices: "Callable[..., PeerVoice]", goodbye: Goodbye, reason: str
+    cluster_dir: ClusterDir, voices: Callable[..., PeerVoice], goodbye: Goodbye, reason: str
 ) -> None:
-    """The highest number, or a goodbye, in the name of a peer that goes on: refused for a timeout, then believed again."""
+    """The highest number, or a goodbye, in the name of a peer that goes on: refused for a timeout,
+    then believed again.
+    """
     cluster_dir.ok("ezha start")
     voice = voices(cluster_dir)
     voice.meet(cluster_dir)
@@ -248,7 +290,9 @@ def test_single_forged_datagram_without_a_key_is_over_in_time(
     def is_believed() -> bool:
         voice.listen()
         voice.say()
-        return "UP" in listener_line(cluster_dir) and f"peer {PEER}: live" in cluster_dir.ok("hb -s -v")
+        return "UP" in listener_line(cluster_dir) and f"peer {PEER}: live" in cluster_dir.ok(
+            "hb -s -v"
+        )
 
     cluster_dir.wait(is_believed, "the true beats are believed again")
     assert "SILENT" not in cluster_dir.log()

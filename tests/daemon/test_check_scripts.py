@@ -1,4 +1,6 @@
-"""A check-up script that ends with 0 whatever became of the fencing is not believed: not run, and said everywhere."""
+"""A check-up script that ends with 0 whatever became of the fencing is not believed: not run, and
+said everywhere.
+"""
 
 from __future__ import annotations
 
@@ -25,12 +27,14 @@ def agent_command(root: Path, name: str = "svcmgr", text: str = "exit 0") -> Pat
 
 def test_the_mark_of_the_driver_is_the_one_the_daemon_looks_for() -> None:
     """The driver is loaded without the package and has a constant of its own."""
-    assert check_scripts.MARK == openha_driver.MARK.encode()
+    assert openha_driver.MARK.encode() == check_scripts.MARK
 
 
 @pytest.mark.parametrize("name", ["svcmgr", "opensvc", "om"])
 def test_a_link_to_a_command_of_an_agent_is_doubted(tmp_path: Path, name: str) -> None:
-    """`<svc>.stonith` as the agent makes it, directly or through another link: the reason names link and command."""
+    """`<svc>.stonith` as the agent makes it, directly or through another link: the reason names
+    link and command.
+    """
     layout = tree_layout(str(tmp_path))
     command = agent_command(tmp_path, name)
     link = tmp_path / "web.stonith"
@@ -46,7 +50,9 @@ def test_a_link_to_a_command_of_an_agent_is_doubted(tmp_path: Path, name: str) -
 
 
 def test_scripts_that_may_fence_are_not_doubted(tmp_path: Path) -> None:
-    """A script of an operator, a link to one, the embedded agent's command, a generated script: all are believed."""
+    """A script of an operator, a link to one, the embedded agent's command, a generated script: all
+    are believed.
+    """
     layout = tree_layout(str(tmp_path))
     own = agent_command(tmp_path, "fence")
     link = tmp_path / "web.stonith"
@@ -56,7 +62,14 @@ def test_scripts_that_may_fence_are_not_doubted(tmp_path: Path) -> None:
     generated = Path(layout.fence_dir) / "web"
     generated.parent.mkdir(parents=True)
     generated.write_text(f"#!/bin/sh\n# {openha_driver.MARK} for the service web.\n")
-    for path in ("/bin/true", str(own), str(link), str(embedded), str(generated), str(tmp_path / "missing")):
+    for path in (
+        "/bin/true",
+        str(own),
+        str(link),
+        str(embedded),
+        str(generated),
+        str(tmp_path / "missing"),
+    ):
         assert find_doubt(path, layout) == "", path
 
 
@@ -66,16 +79,25 @@ def test_a_generated_script_that_lost_its_mark_is_doubted(tmp_path: Path) -> Non
     generated = Path(layout.fence_dir) / "web"
     generated.parent.mkdir(parents=True)
     generated.write_text("#!/bin/sh\nexit 0\n")
-    assert "is not the script that `openha agent install` wrote" in find_doubt(str(generated), layout)
+    assert "is not the script that `openha agent install` wrote" in find_doubt(
+        str(generated), layout
+    )
 
 
-def test_an_agents_own_stonith_starts_nothing_and_is_said_everywhere(cluster_dir: ClusterDir) -> None:
-    """The peer is silent and the check-up is the agent's link: START_FAILED, not run, told by status, log and `why`."""
+def test_an_agents_own_stonith_starts_nothing_and_is_said_everywhere(
+    cluster_dir: ClusterDir,
+) -> None:
+    """The peer is silent and the check-up is the agent's link: START_FAILED, not run, told by
+    status, log and `why`.
+    """
     link = cluster_dir.root / "web.stonith"
     link.symlink_to(agent_command(cluster_dir.root))
     cluster_dir.add("registry", check=str(link))
     cluster_dir.ok("ezha start")
-    told = f"check-up script not believed, so a silent peer is not taken over: registry: {link} leads to"
+    told = (
+        f"check-up script not believed, so a silent peer is not taken over: registry: {link}"
+        " leads to"
+    )
     cluster_dir.wait(lambda: told in cluster_dir.ok("service -s -v"), "the warning")
     cluster_dir.ok("service -A registry unfreeze")
     cluster_dir.wait_state("registry", "START_FAILED")
@@ -87,7 +109,9 @@ def test_an_agents_own_stonith_starts_nothing_and_is_said_everywhere(cluster_dir
 
 
 def test_the_warning_ends_when_the_script_is_another_one(cluster_dir: ClusterDir) -> None:
-    """The link is replaced by a script while the daemon runs: no warning after some seconds, and the script is run."""
+    """The link is replaced by a script while the daemon runs: no warning after some seconds, and
+    the script is run.
+    """
     link = cluster_dir.root / "web.stonith"
     link.symlink_to(agent_command(cluster_dir.root))
     cluster_dir.add("registry", check=str(link))
@@ -95,6 +119,8 @@ def test_the_warning_ends_when_the_script_is_another_one(cluster_dir: ClusterDir
     cluster_dir.wait(lambda: "not believed" in cluster_dir.ok("service -s -v"), "the warning")
     link.unlink()
     cluster_dir.script("web.stonith", "exit 0")
-    cluster_dir.wait(lambda: "not believed" not in cluster_dir.ok("service -s -v"), "no warning any more")
+    cluster_dir.wait(
+        lambda: "not believed" not in cluster_dir.ok("service -s -v"), "no warning any more"
+    )
     cluster_dir.ok("service -A registry unfreeze")
     cluster_dir.wait_state("registry", "STARTED")

@@ -1,18 +1,20 @@
-"""A real daemon whose scripts kill it, and one whose state directory is full or read-only: no blind start, nothing lost."""
+"""A real daemon whose scripts kill it, and one whose state directory is full or read-only: no blind
+start, nothing lost.
+"""
 
 from __future__ import annotations
 
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Iterator
 
 import pytest
 
 from tests.cluster_dir import HERE, PEER, ClusterDir
 
-KILL_ONCE = '[ -e {flag} ] || {{ touch {flag}; kill -9 $PPID; }}'
+KILL_ONCE = "[ -e {flag} ] || {{ touch {flag}; kill -9 $PPID; }}"
 BODY = """
 case $1 in
 start) {at_start} sleep 0.3; touch {runs}; {after_start} ;;
@@ -23,7 +25,10 @@ esac
 
 
 def add_killer(cluster: ClusterDir, moment: str) -> Path:
-    """A service whose script kills the daemon that runs it, once, at a moment; returns the file that says that it runs."""
+    """A service whose script kills the daemon that runs it, once, at a moment.
+
+    Returns the file that says that it runs.
+    """
     runs, flag = cluster.root / "runs", cluster.root / "killed"
     places = dict.fromkeys(("at_start", "after_start", "at_stop", "at_status"), "true;")
     kill = KILL_ONCE.format(flag=flag)
@@ -41,8 +46,12 @@ def start_again_when_killed(cluster: ClusterDir, pid: int) -> None:
 
 
 @pytest.mark.parametrize("moment", ["check", "at_start", "after_start"])
-def test_daemon_killed_by_a_script_of_a_start_starts_the_service_once(cluster_dir: ClusterDir, moment: str) -> None:
-    """In the check-up script, at begin and at end of the start script: in the end it runs, never started over a running one."""
+def test_daemon_killed_by_a_script_of_a_start_starts_the_service_once(
+    cluster_dir: ClusterDir, moment: str
+) -> None:
+    """In the check-up script, at begin and at end of the start script: in the end it runs, never
+    started over a running one.
+    """
     runs = add_killer(cluster_dir, moment)
     cluster_dir.ok("ezha start")
     pid = cluster_dir.pid()
@@ -51,14 +60,17 @@ def test_daemon_killed_by_a_script_of_a_start_starts_the_service_once(cluster_di
     cluster_dir.wait_state("registry", "STARTED")
     calls = cluster_dir.calls("registry.sh")
     moved = [word for word in calls if word in ("start", "stop")]
-    # A start that was cut off in the check-up script leaves nothing: stop cleans up, and it begins again.
+    # A start that was cut off in the check-up script leaves nothing: stop cleans up, and it begins
+    # again.
     assert moved == (["stop", "start"] if moment == "check" else ["start"]), calls
     assert runs.exists()
     assert "ended without a word" in cluster_dir.ok("openha history")
 
 
 def test_daemon_killed_by_the_stop_script_finishes_the_stop(cluster_dir: ClusterDir) -> None:
-    """freeze-stop, and the daemon dies in it: the new one waits for the script, stops to be sure, and is frozen as asked."""
+    """freeze-stop, and the daemon dies in it: the new one waits for the script, stops to be sure,
+    and is frozen as asked.
+    """
     runs = add_killer(cluster_dir, "at_stop")
     cluster_dir.ok("ezha start")
     cluster_dir.ok("service -A registry force-start")
@@ -71,7 +83,9 @@ def test_daemon_killed_by_the_stop_script_finishes_the_stop(cluster_dir: Cluster
 
 
 def test_daemon_killed_while_it_asks_the_wrapper_asks_again(cluster_dir: ClusterDir) -> None:
-    """The restarted daemon dies in the wrapper's status: the next one asks, finds it up, and starts nothing."""
+    """The restarted daemon dies in the wrapper's status: the next one asks, finds it up, and starts
+    nothing.
+    """
     killed = cluster_dir.root / "killed"
     killed.touch()
     runs = add_killer(cluster_dir, "at_status")
@@ -82,7 +96,10 @@ def test_daemon_killed_while_it_asks_the_wrapper_asks_again(cluster_dir: Cluster
     killed.unlink()
     asked = len(cluster_dir.all_calls("registry.sh"))
     cluster_dir.run("ezha start")
-    cluster_dir.wait(lambda: len(cluster_dir.all_calls("registry.sh")) > asked and not cluster_dir.pid(), "killed in status")
+    cluster_dir.wait(
+        lambda: len(cluster_dir.all_calls("registry.sh")) > asked and not cluster_dir.pid(),
+        "killed in status",
+    )
     cluster_dir.ok("ezha start")
     cluster_dir.wait(lambda: "found up" in cluster_dir.ok("service -s -v"), "found up")
     assert cluster_dir.state("registry") == "STARTED" and cluster_dir.calls("registry.sh") == []
@@ -132,19 +149,27 @@ class StateDisk:
 def state_disk(cluster_dir: ClusterDir) -> Iterator[StateDisk]:
     """States on a disk of their own: needs root. A skip for lack of it fails where CI=true."""
     if os.geteuid() != 0 or shutil.which("mount") is None:
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("mounting a tmpfs needs root")
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(
+            "mounting a tmpfs needs root"
+        )
     try:
         disk = StateDisk(cluster_dir)
     except subprocess.CalledProcessError as error:
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"no tmpfs can be mounted: {error.stderr!r}")
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(
+            f"no tmpfs can be mounted: {error.stderr!r}"
+        )
     yield disk
     cluster_dir.close()
     disk.close()
 
 
 @pytest.mark.root
-def test_states_that_cannot_be_written_start_nothing_and_lose_nothing(cluster_dir: ClusterDir, state_disk: StateDisk) -> None:
-    """One service runs, another is unfrozen: it is not started, why is told, STATE files stay whole; well again, all goes on."""
+def test_states_that_cannot_be_written_start_nothing_and_lose_nothing(
+    cluster_dir: ClusterDir, state_disk: StateDisk
+) -> None:
+    """One service runs, another is unfrozen: it is not started, why is told, STATE files stay
+    whole; well again, all goes on.
+    """
     cluster_dir.add("registry")
     cluster_dir.add("web")
     cluster_dir.ok("ezha start")
@@ -152,33 +177,56 @@ def test_states_that_cannot_be_written_start_nothing_and_lose_nothing(cluster_di
     state_disk.protect(True)
     done = cluster_dir.run("service -A registry unfreeze")
     assert done.returncode == 6 and "not kept" in done.stderr and "cannot write" in done.stderr
-    cluster_dir.wait(lambda: "state cannot be written" in cluster_dir.ok("service -s -v"), "no start without a state")
-    cluster_dir.wait(lambda: "the history is not written" in cluster_dir.ok("service -s -v"), "the lost history is told")
+    cluster_dir.wait(
+        lambda: "state cannot be written" in cluster_dir.ok("service -s -v"),
+        "no start without a state",
+    )
+    cluster_dir.wait(
+        lambda: "the history is not written" in cluster_dir.ok("service -s -v"),
+        "the lost history is told",
+    )
     assert cluster_dir.calls("registry.sh") == [] and cluster_dir.state("web") == "STARTED"
     assert cluster_dir.state_file("registry").read_bytes() == b"6\0"
     assert cluster_dir.state_file("web").read_bytes() == b"2\0"
-    assert cluster_dir.log().count("NOT WRITTEN") == 1 and cluster_dir.log().count("the history is not written") == 1
+    assert (
+        cluster_dir.log().count("NOT WRITTEN") == 1
+        and cluster_dir.log().count("the history is not written") == 1
+    )
     state_disk.protect(False)
     cluster_dir.wait_state("registry", "STARTED")
-    cluster_dir.wait(lambda: "entries were lost" in cluster_dir.ok("openha history"), "the history goes on")
+    cluster_dir.wait(
+        lambda: "entries were lost" in cluster_dir.ok("openha history"), "the history goes on"
+    )
     assert cluster_dir.calls("web.sh") == []
 
 
 @pytest.mark.root
 def test_full_state_disk_is_no_failover(cluster_dir: ClusterDir, state_disk: StateDisk) -> None:
-    """Not a byte is left: a service starts and stops, states with and without a tail follow each other, a daemon starts."""
+    """Not a byte is left: a service starts and stops, states with and without a tail follow each
+    other, a daemon starts.
+    """
     cluster_dir.add("registry", "[ $1 != status ] || echo up")
     cluster_dir.add("web")
     cluster_dir.ok("ezha start")
     state_disk.fill()
     cluster_dir.ok("service -A registry unfreeze")
     cluster_dir.wait_state("registry", "STARTED")
-    cluster_dir.wait(lambda: "the history is not written" in cluster_dir.ok("service -s -v"), "the lost history is told")
+    cluster_dir.wait(
+        lambda: "the history is not written" in cluster_dir.ok("service -s -v"),
+        "the lost history is told",
+    )
     told = "little room for states: less than 1 MiB free on the disk of"
-    cluster_dir.wait(lambda: told in cluster_dir.ok("service -s -v"), "and so is the disk that is full")
+    cluster_dir.wait(
+        lambda: told in cluster_dir.ok("service -s -v"), "and so is the disk that is full"
+    )
     assert "NOT WRITTEN" not in cluster_dir.log()
-    for command, left in (("freeze-start", b"7\0FROZEN_START\n"), ("unfreeze", b"2\0"), ("freeze-stop", b"6\0"),
-                          ("force-start", b"2\0"), ("freeze-start", b"7\0FROZEN_START\n")):
+    for command, left in (
+        ("freeze-start", b"7\0FROZEN_START\n"),
+        ("unfreeze", b"2\0"),
+        ("freeze-stop", b"6\0"),
+        ("force-start", b"2\0"),
+        ("freeze-start", b"7\0FROZEN_START\n"),
+    ):
         cluster_dir.ok(f"service -A registry {command}")
         assert cluster_dir.state_file("registry").read_bytes() == left
     cluster_dir.kill()
@@ -188,29 +236,46 @@ def test_full_state_disk_is_no_failover(cluster_dir: ClusterDir, state_disk: Sta
     assert int(boot[0]) > int(former[0]) and boot[1:] == former[1:] and cluster_dir.pid() > 0
     cluster_dir.wait(lambda: "found up" in cluster_dir.ok("service -s -v"), "found up")
     assert cluster_dir.state("registry") == "FROZEN_START"
-    assert not list(state_disk.folder.glob("**/.*.tmp")), "what could not be written whole is taken away"
+    assert not list(state_disk.folder.glob("**/.*.tmp")), (
+        "what could not be written whole is taken away"
+    )
 
 
 @pytest.mark.root
-def test_service_that_is_new_on_a_full_disk_is_refused(cluster_dir: ClusterDir, state_disk: StateDisk) -> None:
+def test_service_that_is_new_on_a_full_disk_is_refused(
+    cluster_dir: ClusterDir, state_disk: StateDisk
+) -> None:
     """There is no state to write over, so nothing may be started; the error names the file."""
     cluster_dir.add("web")
     cluster_dir.ok("ezha start")
     state_disk.fill()
-    done = cluster_dir.run(f"service -a registry {cluster_dir.script('r.sh', 'exit 0')} {HERE} {PEER} /bin/true")
-    assert done.returncode == 7 and "registry" in done.stderr and "No space left" in done.stderr, done
+    done = cluster_dir.run(
+        f"service -a registry {cluster_dir.script('r.sh', 'exit 0')} {HERE} {PEER} /bin/true"
+    )
+    assert done.returncode == 7 and "registry" in done.stderr and "No space left" in done.stderr, (
+        done
+    )
 
 
 @pytest.mark.root
-def test_daemon_is_not_started_on_a_disk_it_cannot_write(cluster_dir: ClusterDir, state_disk: StateDisk) -> None:
-    """It would forget what it does: a clear refusal that names the file; the STATE files are as they were, and serve later."""
+def test_daemon_is_not_started_on_a_disk_it_cannot_write(
+    cluster_dir: ClusterDir, state_disk: StateDisk
+) -> None:
+    """It would forget what it does: a clear refusal that names the file.
+
+    The STATE files are as they were, and serve later.
+    """
     cluster_dir.add("web", "echo up")
     cluster_dir.ok("ezha start")
     cluster_dir.ok("service -A web force-start")
     cluster_dir.kill()
     state_disk.protect(True)
     done = cluster_dir.run("ezha start")
-    assert done.returncode == 7 and "cannot write" in done.stderr and "services/: Read-only" in done.stderr
+    assert (
+        done.returncode == 7
+        and "cannot write" in done.stderr
+        and "services/: Read-only" in done.stderr
+    )
     assert cluster_dir.pid() == 0 and cluster_dir.state_file("web").read_bytes() == b"2\0"
     assert cluster_dir.calls("web.sh") == []
     state_disk.protect(False)
@@ -220,11 +285,15 @@ def test_daemon_is_not_started_on_a_disk_it_cannot_write(cluster_dir: ClusterDir
 
 
 @pytest.mark.root
-def test_restart_on_a_read_only_disk_keeps_the_running_daemon(cluster_dir: ClusterDir, state_disk: StateDisk) -> None:
+def test_restart_on_a_read_only_disk_keeps_the_running_daemon(
+    cluster_dir: ClusterDir, state_disk: StateDisk
+) -> None:
     """A new daemon would be refused there: the one that runs is not ended for it."""
     cluster_dir.ok("ezha start")
     pid = cluster_dir.pid()
     state_disk.protect(True)
     done = cluster_dir.run("ezha restart")
-    assert done.returncode == 7 and "Read-only" in done.stderr and "not restarted" in done.stderr, done
+    assert done.returncode == 7 and "Read-only" in done.stderr and "not restarted" in done.stderr, (
+        done
+    )
     assert cluster_dir.pid() == pid

@@ -15,7 +15,9 @@ from tests.cluster_dir import HERE, PEER, ClusterDir
 from tests.waiting import LIMIT_S, stays
 
 
-def test_start_is_done_when_the_daemon_serves_and_stop_when_it_has_gone(cluster_dir: ClusterDir) -> None:
+def test_start_is_done_when_the_daemon_serves_and_stop_when_it_has_gone(
+    cluster_dir: ClusterDir,
+) -> None:
     """Silent as in the tutorial; the first command after it works."""
     assert cluster_dir.ok("ezha start") == ""
     assert "UP" in cluster_dir.ok("hb -s")
@@ -37,9 +39,12 @@ def test_ps_shows_the_threads_like_the_processes_of_the_tutorial(cluster_dir: Cl
     cluster_dir.ok("ezha start")
     lines = cluster_dir.ok("openha ps").splitlines()
     bin_dir = cluster_dir.path("bin")
-    commands = [" ".join(line.split()[10:3 + 10]) for line in lines]
+    commands = [" ".join(line.split()[10 : 3 + 10]) for line in lines]
     assert [command.split()[0] for command in commands] == [
-        f"{bin_dir}/heartd_unicast", f"{bin_dir}/heartc_unicast", f"{bin_dir}/heartd_dio", f"{bin_dir}/heartc_dio",
+        f"{bin_dir}/heartd_unicast",
+        f"{bin_dir}/heartc_unicast",
+        f"{bin_dir}/heartd_dio",
+        f"{bin_dir}/heartc_dio",
         f"{bin_dir}/nmond",
     ]
     assert len({line.split()[1] for line in lines}) == 5
@@ -47,23 +52,30 @@ def test_ps_shows_the_threads_like_the_processes_of_the_tutorial(cluster_dir: Cl
 
 
 def test_alone_it_takes_over_after_timeout_and_start_ready(cluster_dir: ClusterDir) -> None:
-    """No peer in sight: UNKNOWN, START_READY for five seconds, then check-up script and start script."""
+    """No peer in sight: UNKNOWN, START_READY for five seconds, then check-up script and start
+    script.
+    """
     cluster_dir.add("registry", check=cluster_dir.script("check.sh", "exit 0"))
     cluster_dir.ok("ezha start")
-    assert cluster_dir.ok("service -A registry unfreeze") == (
-        "Ready to UNFREEZE, we are (FROZEN_STOP)\nService registry UNFROZEN\n"
+    assert (
+        cluster_dir.ok("service -A registry unfreeze")
+        == "Ready to UNFREEZE, we are (FROZEN_STOP)\nService registry UNFROZEN\n"
     )
     cluster_dir.wait_state("registry", "START_READY")
     assert cluster_dir.calls("registry.sh") == []
     cluster_dir.wait_state("registry", "STARTED")
-    assert cluster_dir.calls("check.sh") == ["start"] and cluster_dir.calls("registry.sh") == ["start"]
+    assert cluster_dir.calls("check.sh") == ["start"] and cluster_dir.calls("registry.sh") == [
+        "start"
+    ]
     assert cluster_dir.state_file("registry").read_bytes() == b"2\0"
     assert cluster_dir.state_file("registry", PEER).read_bytes() == b"8\0"
 
 
 def test_failing_check_script_prevents_the_start_and_is_shown(cluster_dir: ClusterDir) -> None:
     """START_FAILED with the reason; freeze-stop and unfreeze let it be tried again."""
-    cluster_dir.add("registry", check=cluster_dir.script("check.sh", "echo no fence for you; exit 3"))
+    cluster_dir.add(
+        "registry", check=cluster_dir.script("check.sh", "echo no fence for you; exit 3")
+    )
     cluster_dir.ok("ezha start")
     cluster_dir.ok("service -A registry unfreeze")
     cluster_dir.wait_state("registry", "START_FAILED")
@@ -75,7 +87,7 @@ def test_failing_check_script_prevents_the_start_and_is_shown(cluster_dir: Clust
 
 def test_failed_stop_is_told_with_its_reason_and_is_not_zero(cluster_dir: ClusterDir) -> None:
     """STOP_FAILED: the operator hears what the script said last."""
-    cluster_dir.add("registry", 'case $1 in stop) echo busy: /data; exit 1;; esac')
+    cluster_dir.add("registry", "case $1 in stop) echo busy: /data; exit 1;; esac")
     cluster_dir.ok("ezha start")
     cluster_dir.ok("service -A registry force-start")
     done = cluster_dir.run("service -A registry stop")
@@ -84,20 +96,27 @@ def test_failed_stop_is_told_with_its_reason_and_is_not_zero(cluster_dir: Cluste
     assert cluster_dir.state("registry") == "STOP_FAILED"
 
 
-def test_actions_in_a_wrong_state_are_refused_in_the_originals_words(cluster_dir: ClusterDir) -> None:
+def test_actions_in_a_wrong_state_are_refused_in_the_originals_words(
+    cluster_dir: ClusterDir,
+) -> None:
     """Exit code 5, one line."""
     cluster_dir.add("registry")
     cluster_dir.ok("ezha start")
-    assert cluster_dir.fails("service -A registry stop", 5) == (
-        "Cannot stop registry: service not in correct state (partner node is UNKNOWN, we are FROZEN_STOP)"
+    assert (
+        cluster_dir.fails("service -A registry stop", 5)
+        == "Cannot stop registry: service not in correct state (partner node is UNKNOWN, we are"
+        " FROZEN_STOP)"
     )
     cluster_dir.ok("service -A registry force-start")
-    assert cluster_dir.fails("service -A registry unfreeze", 5) == (
-        "Cannot UNFREEZE registry: not in FREEZE state (we are STARTED)"
+    assert (
+        cluster_dir.fails("service -A registry unfreeze", 5)
+        == "Cannot UNFREEZE registry: not in FREEZE state (we are STARTED)"
     )
 
 
-def test_frozen_start_is_a_state_of_its_own_and_digit_seven_on_disk(cluster_dir: ClusterDir) -> None:
+def test_frozen_start_is_a_state_of_its_own_and_digit_seven_on_disk(
+    cluster_dir: ClusterDir,
+) -> None:
     """Hole H15: shown as FROZEN_START, `7` for older readers, and known again after a restart."""
     cluster_dir.add("registry")
     cluster_dir.ok("ezha start")
@@ -125,14 +144,16 @@ def test_restart_of_the_daemon_moves_no_service(cluster_dir: ClusterDir, how: st
         cluster_dir.kill(int(how[6:]))
         cluster_dir.wait(lambda: cluster_dir.pid() != pid, "the daemon is gone")
         cluster_dir.ok("ezha start")
-    cluster_dir.wait(lambda: "status" in cluster_dir.all_calls("registry.sh"), "the wrapper is asked")
+    cluster_dir.wait(
+        lambda: "status" in cluster_dir.all_calls("registry.sh"), "the wrapper is asked"
+    )
     cluster_dir.wait_state("registry", "STARTED")
     stays(lambda: set(cluster_dir.all_calls("registry.sh")), lambda seen: seen == {"status"}, 0.5)
 
 
 def test_service_found_down_after_a_crash_is_not_claimed(cluster_dir: ClusterDir) -> None:
     """The wrapper says down: STARTED in the STATE file was the past."""
-    cluster_dir.add("registry", 'case $1 in status) echo down; exit 1;; esac')
+    cluster_dir.add("registry", "case $1 in status) echo down; exit 1;; esac")
     cluster_dir.ok("ezha start")
     cluster_dir.ok("service -A registry force-start")
     cluster_dir.kill()
@@ -140,7 +161,9 @@ def test_service_found_down_after_a_crash_is_not_claimed(cluster_dir: ClusterDir
     cluster_dir.wait(lambda: cluster_dir.state("registry") != "STARTED", "found down")
 
 
-def test_wrapper_that_prints_down_is_believed_whatever_its_exit_code(cluster_dir: ClusterDir) -> None:
+def test_wrapper_that_prints_down_is_believed_whatever_its_exit_code(
+    cluster_dir: ClusterDir,
+) -> None:
     """`status) [ -e flag ] && echo up || echo down`: the word counts."""
     flag = cluster_dir.root / "flag"
     cluster_dir.add("registry", f"case $1 in status) [ -e {flag} ] && echo up || echo down;; esac")
@@ -168,7 +191,9 @@ def test_socket_replaced_by_a_dead_one_is_put_right(cluster_dir: ClusterDir) -> 
 
 
 def test_heartbeat_file_that_is_replaced_is_opened_again(cluster_dir: ClusterDir) -> None:
-    """The path names another file: the sender writes there within seconds, and not for ever to the one that is gone."""
+    """The path names another file: the sender writes there within seconds, and not for ever to the
+    one that is gone.
+    """
     cluster_dir.ok("ezha start")
     disk = cluster_dir.root / "disk"
     other = cluster_dir.root / "other"
@@ -178,9 +203,15 @@ def test_heartbeat_file_that_is_replaced_is_opened_again(cluster_dir: ClusterDir
 
 
 def test_script_of_a_killed_daemon_is_waited_for(cluster_dir: ClusterDir) -> None:
-    """kill -9 during a start: the new daemon waits for the orphan, then cleans up; never two scripts at once."""
+    """kill -9 during a start: the new daemon waits for the orphan, then cleans up.
+
+    Never two scripts at once.
+    """
     trail = cluster_dir.root / "trail"
-    body = f'case $1 in status) exit 4;; esac; echo "begin $1" >> {trail}; sleep 1.5; echo "end $1" >> {trail}'
+    body = (
+        f'case $1 in status) exit 4;; esac; echo "begin $1" >> {trail}; sleep 1.5; echo "end $1" >>'
+        f" {trail}"
+    )
     cluster_dir.add("registry", body)
     cluster_dir.ok("ezha start")
     cluster_dir.ok("service -A registry unfreeze")
@@ -188,24 +219,38 @@ def test_script_of_a_killed_daemon_is_waited_for(cluster_dir: ClusterDir) -> Non
     cluster_dir.kill()
     cluster_dir.ok("ezha start")
     cluster_dir.wait(lambda: "end stop" in trail.read_text(), "the interrupted start is cleaned up")
-    assert trail.read_text().splitlines()[:4] == ["begin start", "end start", "begin stop", "end stop"]
+    assert trail.read_text().splitlines()[:4] == [
+        "begin start",
+        "end start",
+        "begin stop",
+        "end stop",
+    ]
 
 
 @pytest.mark.parametrize("content", [b"", b"x\n", b"99", b"-1", b" 2", b"\xff\xfe"])
-def test_damaged_state_file_never_starts_or_claims_anything(cluster_dir: ClusterDir, content: bytes) -> None:
-    """Hole H16: garbage is neither STOPPED nor FROZEN_STOP; the wrapper does not tell either: UNKNOWN, said why."""
+def test_damaged_state_file_never_starts_or_claims_anything(
+    cluster_dir: ClusterDir, content: bytes
+) -> None:
+    """Hole H16: garbage is neither STOPPED nor FROZEN_STOP.
+
+    The wrapper does not tell either: UNKNOWN, said why.
+    """
     cluster_dir.add("registry", "exit 4")
     cluster_dir.ok("ezha start")
     cluster_dir.ok("service -A registry force-start")
     cluster_dir.kill()
     cluster_dir.state_file("registry").write_bytes(content)
     cluster_dir.ok("ezha start")
-    cluster_dir.wait(lambda: "status" in cluster_dir.all_calls("registry.sh"), "the wrapper is asked")
+    cluster_dir.wait(
+        lambda: "status" in cluster_dir.all_calls("registry.sh"), "the wrapper is asked"
+    )
     assert cluster_dir.state("registry") == "UNKNOWN"
     assert "STATE" in cluster_dir.ok("service -s -v")
 
 
-def test_damage_to_the_state_file_of_a_running_daemon_changes_nothing(cluster_dir: ClusterDir) -> None:
+def test_damage_to_the_state_file_of_a_running_daemon_changes_nothing(
+    cluster_dir: ClusterDir,
+) -> None:
     """Hole H16: the daemon knows its own state; the next change writes the file anew."""
     cluster_dir.add("registry")
     cluster_dir.ok("ezha start")
@@ -218,7 +263,9 @@ def test_damage_to_the_state_file_of_a_running_daemon_changes_nothing(cluster_di
 
 
 def test_unwritable_state_directory_starts_nothing_and_says_why(cluster_dir: ClusterDir) -> None:
-    """The state cannot be written (a file stands where its directory was): no start script, and the reason is shown."""
+    """The state cannot be written (a file stands where its directory was): no start script, and the
+    reason is shown.
+    """
     cluster_dir.add("registry")
     cluster_dir.ok("ezha start")
     cluster_dir.obstruct("services/registry")
@@ -229,7 +276,10 @@ def test_unwritable_state_directory_starts_nothing_and_says_why(cluster_dir: Clu
 
 
 def test_service_added_and_removed_by_hand_is_taken_over(cluster_dir: ClusterDir) -> None:
-    """Hole H9: an edit is seen whatever its time stamp; a mistake is logged once and changes nothing."""
+    """Hole H9: an edit is seen whatever its time stamp.
+
+    A mistake is logged once and changes nothing.
+    """
     cluster_dir.add("registry")
     cluster_dir.ok("ezha start")
     services = cluster_dir.path("conf/services")
@@ -239,7 +289,10 @@ def test_service_added_and_removed_by_hand_is_taken_over(cluster_dir: ClusterDir
     cluster_dir.wait(lambda: "web" in cluster_dir.ok("service -s -c"), "web is known")
     assert cluster_dir.state("web") == "FROZEN_STOP"
     services.write_text("rubbish\n")
-    cluster_dir.wait(lambda: "configuration not taken over" in cluster_dir.ok("service -s -v"), "the mistake is told")
+    cluster_dir.wait(
+        lambda: "configuration not taken over" in cluster_dir.ok("service -s -v"),
+        "the mistake is told",
+    )
     assert cluster_dir.state("registry") == "FROZEN_STOP"
     services.write_text(good)
     cluster_dir.wait(lambda: "web" not in cluster_dir.ok("service -s -c"), "web is gone")
@@ -262,13 +315,20 @@ def test_hung_daemon_is_told_apart_from_none_and_can_be_killed(cluster_dir: Clus
     cluster_dir.ok("ezha start")
     pid = cluster_dir.pid()
     cluster_dir.kill(signal.SIGSTOP)
-    assert cluster_dir.fails("service -s -c", 4) == f"nmond (pid {pid}) does not answer: stopped, or overloaded"
+    assert (
+        cluster_dir.fails("service -s -c", 4)
+        == f"nmond (pid {pid}) does not answer: stopped, or overloaded"
+    )
     assert cluster_dir.run("ezha kill").returncode == 0
     assert cluster_dir.pid() == 0
 
 
-def test_command_given_up_while_the_daemon_hung_is_not_carried_out_later(cluster_dir: ClusterDir) -> None:
-    """SIGSTOP, a freeze-stop that fails after two seconds, SIGCONT: the service is left as it was."""
+def test_command_given_up_while_the_daemon_hung_is_not_carried_out_later(
+    cluster_dir: ClusterDir,
+) -> None:
+    """SIGSTOP, a freeze-stop that fails after two seconds, SIGCONT: the service is left as it
+    was.
+    """
     cluster_dir.add("registry")
     cluster_dir.ok("ezha start")
     cluster_dir.ok("service -A registry force-start")
@@ -280,32 +340,44 @@ def test_command_given_up_while_the_daemon_hung_is_not_carried_out_later(cluster
 
 
 def test_removed_lock_and_socket_are_put_back(cluster_dir: ClusterDir) -> None:
-    """`rm -rf` of the run-time files: the commands work again within seconds, and no second daemon can start."""
+    """`rm -rf` of the run-time files: the commands work again within seconds, and no second daemon
+    can start.
+    """
     cluster_dir.ok("ezha start")
     pid = cluster_dir.pid()
     for entry in cluster_dir.path("services/.proc").iterdir():
         entry.unlink()
     cluster_dir.wait(lambda: cluster_dir.run("hb -s").returncode == 0, "the socket is there again")
-    cluster_dir.wait(lambda: cluster_dir.path("services/.proc/nmond.lock").exists(), "the lock is there again")
-    assert cluster_dir.fails("ezha start", 5) == f"nmond is already running on this node (pid {pid})"
+    cluster_dir.wait(
+        lambda: cluster_dir.path("services/.proc/nmond.lock").exists(), "the lock is there again"
+    )
+    assert (
+        cluster_dir.fails("ezha start", 5) == f"nmond is already running on this node (pid {pid})"
+    )
 
 
 def test_no_second_daemon_starts_before_a_removed_lock_is_put_back(cluster_dir: ClusterDir) -> None:
-    """`rm -rf` of the run-time files and `ezha start` at once: refused, and the daemon that runs goes on without a traceback."""
+    """`rm -rf` of the run-time files and `ezha start` at once: refused, and the daemon that runs
+    goes on without a traceback.
+    """
     cluster_dir.ok("ezha start")
     pid = cluster_dir.pid()
     folder = cluster_dir.path("services/.proc")
     for entry in folder.iterdir():
         entry.unlink()
     folder.rmdir()
-    assert f"nmond is already running on this node (pid {pid})" in cluster_dir.fails("ezha start", 5)
+    assert f"nmond is already running on this node (pid {pid})" in cluster_dir.fails(
+        "ezha start", 5
+    )
     cluster_dir.wait(lambda: cluster_dir.pid() == pid, "the lock is there again")
     cluster_dir.wait(lambda: cluster_dir.run("hb -s").returncode == 0, "the socket is there again")
     assert "Traceback" not in cluster_dir.log() and "CRITICAL" not in cluster_dir.log()
 
 
 def test_daemon_whose_place_is_taken_ends_with_one_line(cluster_dir: ClusterDir) -> None:
-    """The lock file was replaced, and another process holds the new one: this daemon falls silent, and says why."""
+    """The lock file was replaced, and another process holds the new one: this daemon falls silent,
+    and says why.
+    """
     cluster_dir.ok("ezha start")
     pid, lock = cluster_dir.pid(), cluster_dir.path("services/.proc/nmond.lock")
     with open(lock.with_name("new"), "w+", encoding="ascii") as other:
@@ -314,12 +386,19 @@ def test_daemon_whose_place_is_taken_ends_with_one_line(cluster_dir: ClusterDir)
         other.flush()
         os.replace(other.name, lock)
         cluster_dir.wait(lambda: not os.path.exists(f"/proc/{pid}"), "the daemon has ended")
-    text = "another daemon has taken the place of this one: nmond is already running on this node (pid 1)"
+    text = (
+        "another daemon has taken the place of this one: nmond is already running on this node"
+        " (pid 1)"
+    )
     assert text in cluster_dir.log() and "Traceback" not in cluster_dir.log()
 
 
-def test_lock_that_cannot_be_put_back_is_no_mistake_in_the_configuration(cluster_dir: ClusterDir) -> None:
-    """A directory stands in its place: told as what it is, once each way, beside a mistake in a file at the same time."""
+def test_lock_that_cannot_be_put_back_is_no_mistake_in_the_configuration(
+    cluster_dir: ClusterDir,
+) -> None:
+    """A directory stands in its place: told as what it is, once each way, beside a mistake in a
+    file at the same time.
+    """
     cluster_dir.ok("ezha start")
     lock = cluster_dir.path("services/.proc/nmond.lock")
     pid = lock.read_text()
@@ -330,17 +409,26 @@ def test_lock_that_cannot_be_put_back_is_no_mistake_in_the_configuration(cluster
     assert "not taken over" not in cluster_dir.ok("hb -s -v")
     services = cluster_dir.path("conf/services")
     services.write_text("rubbish\n")
-    cluster_dir.wait(lambda: "configuration not taken over" in cluster_dir.ok("hb -s -v"), "the mistake is told")
+    cluster_dir.wait(
+        lambda: "configuration not taken over" in cluster_dir.ok("hb -s -v"), "the mistake is told"
+    )
     assert told in cluster_dir.ok("hb -s -v")
     services.write_text("")
     lock.rmdir()
     cluster_dir.wait(lambda: "not put back" not in cluster_dir.ok("hb -s -v"), "the lock is back")
     assert lock.read_text() == pid
-    assert cluster_dir.log().count("not put back") == 2 and cluster_dir.log().count("not taken over") == 2
+    assert (
+        cluster_dir.log().count("not put back") == 2
+        and cluster_dir.log().count("not taken over") == 2
+    )
 
 
-def test_lost_state_directory_of_a_service_that_may_run_is_not_a_new_service(cluster_dir: ClusterDir) -> None:
-    """kill -9, the service's directory is removed, start: the wrapper is asked, and nothing is called stopped."""
+def test_lost_state_directory_of_a_service_that_may_run_is_not_a_new_service(
+    cluster_dir: ClusterDir,
+) -> None:
+    """kill -9, the service's directory is removed, start: the wrapper is asked, and nothing is
+    called stopped.
+    """
     cluster_dir.add("registry", "exit 4")
     cluster_dir.ok("ezha start")
     cluster_dir.ok("service -A registry force-start")
@@ -349,7 +437,9 @@ def test_lost_state_directory_of_a_service_that_may_run_is_not_a_new_service(clu
         entry.unlink()
     cluster_dir.path("services/registry").rmdir()
     cluster_dir.ok("ezha start")
-    cluster_dir.wait(lambda: "status" in cluster_dir.all_calls("registry.sh"), "the wrapper is asked")
+    cluster_dir.wait(
+        lambda: "status" in cluster_dir.all_calls("registry.sh"), "the wrapper is asked"
+    )
     assert cluster_dir.state("registry") == "UNKNOWN"
 
 
@@ -378,7 +468,9 @@ def test_service_removed_and_added_again_by_hand_keeps_its_state(cluster_dir: Cl
 
 
 def test_scripts_run_without_a_place_for_their_output(cluster_dir: ClusterDir) -> None:
-    """The log directory is no directory any more (as good as full): services are started and stopped all the same."""
+    """The log directory is no directory any more (as good as full): services are started and
+    stopped all the same.
+    """
     cluster_dir.add("registry")
     cluster_dir.ok("ezha start")
     cluster_dir.obstruct("log")
@@ -387,8 +479,12 @@ def test_scripts_run_without_a_place_for_their_output(cluster_dir: ClusterDir) -
     assert cluster_dir.calls("registry.sh") == ["stop"]
 
 
-def test_unusable_directory_of_one_service_does_not_keep_the_others(cluster_dir: ClusterDir) -> None:
-    """A file stands where web's states were: the daemon starts, registry is managed, and web's trouble is told."""
+def test_unusable_directory_of_one_service_does_not_keep_the_others(
+    cluster_dir: ClusterDir,
+) -> None:
+    """A file stands where web's states were: the daemon starts, registry is managed, and web's
+    trouble is told.
+    """
     cluster_dir.add("registry")
     cluster_dir.add("web")
     cluster_dir.obstruct("services/web")
@@ -398,7 +494,9 @@ def test_unusable_directory_of_one_service_does_not_keep_the_others(cluster_dir:
 
 
 def test_action_whose_state_cannot_be_kept_is_not_called_a_success(cluster_dir: ClusterDir) -> None:
-    """freeze-stop holds until the daemon ends, but a restart would forget it: exit code 6 and why."""
+    """freeze-stop holds until the daemon ends, but a restart would forget it: exit code 6 and
+    why.
+    """
     cluster_dir.add("registry")
     cluster_dir.ok("ezha start")
     cluster_dir.obstruct("services/registry")
@@ -414,8 +512,12 @@ def test_foreground_daemon_tells_systemd_and_ends_orderly(cluster_dir: ClusterDi
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
         notify.bind(address)
         notify.settimeout(LIMIT_S)
-        process = subprocess.Popen([str(cluster_dir.path("bin/nmond")), "-f"], stderr=subprocess.PIPE, text=True,
-                                   env={**cluster_dir.env, "NOTIFY_SOCKET": address})
+        process = subprocess.Popen(
+            [str(cluster_dir.path("bin/nmond")), "-f"],
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**cluster_dir.env, "NOTIFY_SOCKET": address},
+        )
         assert notify.recv(200).startswith(b"READY=1")
         assert "DOWN" in cluster_dir.ok("hb -s")
         process.terminate()
@@ -426,7 +528,9 @@ def test_foreground_daemon_tells_systemd_and_ends_orderly(cluster_dir: ClusterDi
 
 
 def test_log_that_nobody_reads_delays_nothing(cluster_dir: ClusterDir) -> None:
-    """The reader of the daemon's stderr hangs and the pipe is full: it serves, starts, says goodbye, and ends all the same."""
+    """The reader of the daemon's stderr hangs and the pipe is full: it serves, starts, says
+    goodbye, and ends all the same.
+    """
     cluster_dir.add("registry")
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
@@ -434,7 +538,9 @@ def test_log_that_nobody_reads_delays_nothing(cluster_dir: ClusterDir) -> None:
         while True:
             os.write(writer, bytes(4096))
     os.set_blocking(writer, True)
-    process = subprocess.Popen([str(cluster_dir.path("bin/nmond")), "-f"], stderr=writer, env=cluster_dir.env)
+    process = subprocess.Popen(
+        [str(cluster_dir.path("bin/nmond")), "-f"], stderr=writer, env=cluster_dir.env
+    )
     try:
         cluster_dir.wait(lambda: cluster_dir.run("service -s -c").returncode == 0, "it serves")
         cluster_dir.ok("service -A registry unfreeze")
@@ -456,13 +562,19 @@ def test_killed_before_it_serves_is_told_by_start(cluster_dir: ClusterDir) -> No
 
 
 def test_real_time_class_is_an_option_that_scripts_do_not_inherit(cluster_dir: ClusterDir) -> None:
-    """`realtime = yes`: the engine's thread has it where that is permitted, a script never; the status tells either way."""
+    """`realtime = yes`: the engine's thread has it where that is permitted, a script never.
+
+    The status tells either way.
+    """
     seen = cluster_dir.root / "policy"
     cluster_dir.path("conf/openha.conf").write_text("[node]\nrealtime = yes\n")
     cluster_dir.add("registry", f"[ $1 = stop ] && cut -d' ' -f41 /proc/self/stat > {seen}; exit 0")
     cluster_dir.ok("ezha start")
     tasks = cluster_dir.root.__class__(f"/proc/{cluster_dir.pid()}/task")
-    policies = {int(task.name): os.sched_getscheduler(int(task.name)) & ~os.SCHED_RESET_ON_FORK for task in tasks.iterdir()}
+    policies = {
+        int(task.name): os.sched_getscheduler(int(task.name)) & ~os.SCHED_RESET_ON_FORK
+        for task in tasks.iterdir()
+    }
     shown = cluster_dir.ok("hb -s -v")
     if "scheduling: real-time" in shown:
         fifo = [number for number, policy in policies.items() if policy == os.SCHED_FIFO]
@@ -490,8 +602,12 @@ def test_quiet_cluster_logs_nothing(cluster_dir: ClusterDir) -> None:
 
 
 @pytest.mark.parametrize("name", ["nodes", "monitor", "services", "openha.conf"])
-def test_restart_with_a_mistake_in_a_file_keeps_the_running_daemon(cluster_dir: ClusterDir, name: str) -> None:
-    """The node is not left without a daemon for a typing error: the error is told, with its place, and all runs on."""
+def test_restart_with_a_mistake_in_a_file_keeps_the_running_daemon(
+    cluster_dir: ClusterDir, name: str
+) -> None:
+    """The node is not left without a daemon for a typing error: the error is told, with its place,
+    and all runs on.
+    """
     cluster_dir.add("registry")
     cluster_dir.ok("ezha start")
     cluster_dir.ok("service -A registry force-start")
@@ -500,7 +616,9 @@ def test_restart_with_a_mistake_in_a_file_keeps_the_running_daemon(cluster_dir: 
     before = path.read_text() if path.exists() else ""
     path.write_text("a mistake in\n")
     done = cluster_dir.run("ezha restart")
-    assert done.returncode == 3 and str(path) in done.stderr and "not restarted" in done.stderr, done
+    assert done.returncode == 3 and str(path) in done.stderr and "not restarted" in done.stderr, (
+        done
+    )
     assert cluster_dir.pid() == pid and cluster_dir.state("registry") == "STARTED"
     path.write_text(before)
     cluster_dir.ok("ezha restart")
@@ -512,7 +630,9 @@ def test_restart_with_a_mistake_in_a_file_keeps_the_running_daemon(cluster_dir: 
 def test_stop_with_a_mistake_in_a_file_reports_what_became_of_the_services(
     cluster_dir: ClusterDir, name: str, is_stopped: bool
 ) -> None:
-    """The configuration is not needed to stop: 0 if all was stopped, else 6 and the service that was not."""
+    """The configuration is not needed to stop: 0 if all was stopped, else 6 and the service that
+    was not.
+    """
     cluster_dir.add("registry", "exit 0" if is_stopped else "[ $1 != stop ]")
     cluster_dir.ok("ezha start")
     cluster_dir.ok("service -A registry force-start")
@@ -524,14 +644,23 @@ def test_stop_with_a_mistake_in_a_file_reports_what_became_of_the_services(
     assert cluster_dir.pid() == 0 and cluster_dir.calls("registry.sh")[-1] == "stop"
 
 
-def test_displaced_daemon_writes_no_state_and_leaves_the_other_its_socket(cluster_dir: ClusterDir) -> None:
-    """Lock and control socket are another daemon's now: a command that waits is not carried out on its STATE file."""
+def test_displaced_daemon_writes_no_state_and_leaves_the_other_its_socket(
+    cluster_dir: ClusterDir,
+) -> None:
+    """Lock and control socket are another daemon's now: a command that waits is not carried out on
+    its STATE file.
+    """
     cluster_dir.add("registry", "exit 0")
     cluster_dir.ok("ezha start")
     pid, folder = cluster_dir.pid(), cluster_dir.path("services/.proc")
     os.kill(pid, signal.SIGSTOP)
-    command = subprocess.Popen([str(cluster_dir.path("bin/service")), "-A", "registry", "force-start"], env=cluster_dir.env,
-                               stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    command = subprocess.Popen(
+        [str(cluster_dir.path("bin/service")), "-A", "registry", "force-start"],
+        env=cluster_dir.env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     with open(folder / "new", "w+", encoding="ascii") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
         other.write("1\n")
@@ -546,20 +675,37 @@ def test_displaced_daemon_writes_no_state_and_leaves_the_other_its_socket(cluste
     assert cluster_dir.state_file("registry").read_bytes() == b"6\0"
 
 
-def test_storm_of_restarts_leaves_one_daemon_that_agrees_with_its_state_file(cluster_dir: ClusterDir) -> None:
-    """SIGHUP, run-time files removed, restarts and kills in turn, between commands: never two daemons, never two answers."""
-    cluster_dir.add("registry", f"case $1 in start) touch {cluster_dir.root}/runs ;; stop) rm -f {cluster_dir.root}/runs ;;"
-                                f" status) [ -e {cluster_dir.root}/runs ] && echo up || echo down ;; esac")
+def test_storm_of_restarts_leaves_one_daemon_that_agrees_with_its_state_file(
+    cluster_dir: ClusterDir,
+) -> None:
+    """SIGHUP, run-time files removed, restarts and kills in turn, between commands: never two
+    daemons, never two answers.
+    """
+    cluster_dir.add(
+        "registry",
+        f"case $1 in start) touch {cluster_dir.root}/runs ;; stop) rm -f {cluster_dir.root}/runs ;;"
+        f" status) [ -e {cluster_dir.root}/runs ] && echo up || echo down ;; esac",
+    )
     cluster_dir.ok("ezha start")
-    codes = {"FROZEN_STOP": b"6\0", "STARTED": b"2\0", "STOPPED": b"0\0", "FROZEN_START": b"7\0FROZEN_START\n"}
+    codes = {
+        "FROZEN_STOP": b"6\0",
+        "STARTED": b"2\0",
+        "STOPPED": b"0\0",
+        "FROZEN_START": b"7\0FROZEN_START\n",
+    }
 
     def agree() -> bool:
         """A state that lasts, the same in the file and in the answer."""
         done = cluster_dir.run("service -s -c")
         if done.returncode:
             return False
-        states = [words[2] for words in map(str.split, done.stdout.splitlines()) if words[0] == "registry"]
-        return states[0] in codes and cluster_dir.state_file("registry").read_bytes() == codes[states[0]]
+        states = [
+            words[2] for words in map(str.split, done.stdout.splitlines()) if words[0] == "registry"
+        ]
+        return (
+            states[0] in codes
+            and cluster_dir.state_file("registry").read_bytes() == codes[states[0]]
+        )
 
     def hang_up() -> None:
         for pid in cluster_dir.daemons():
@@ -578,8 +724,16 @@ def test_storm_of_restarts_leaves_one_daemon_that_agrees_with_its_state_file(clu
         cluster_dir.run("ezha start")
 
     commands = ["unfreeze", "freeze-start", "unfreeze", "freeze-stop"]
-    rounds = [(hang_up, remove), (remove, restart), (restart, hang_up), (remove, hang_up, restart), (kill, remove),
-              (hang_up, kill), (remove, hang_up), (kill, restart)]
+    rounds = [
+        (hang_up, remove),
+        (remove, restart),
+        (restart, hang_up),
+        (remove, hang_up, restart),
+        (kill, remove),
+        (hang_up, kill),
+        (remove, hang_up),
+        (kill, restart),
+    ]
     for number, steps in enumerate(rounds):
         for step in steps:
             step()

@@ -1,4 +1,6 @@
-"""A disk that hangs under a running daemon, truly: its I/O waits in the kernel, and not even SIGKILL ends who waits."""
+"""A disk that hangs under a running daemon, truly: its I/O waits in the kernel, and not even
+SIGKILL ends who waits.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +8,8 @@ import os
 import signal
 import subprocess
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Iterator
 
 import pytest
 
@@ -18,7 +20,7 @@ from tests.waiting import LIMIT_S, until
 BLKIO = Path("/sys/fs/cgroup/blkio")
 
 
-def workers(device: str) -> "set[int]":
+def workers(device: str) -> set[int]:
     """Processes that do I/O for the device, zombies left out."""
     found = set()
     for place in Path("/proc").glob("[0-9]*"):
@@ -37,8 +39,13 @@ class HangingDisk:
     def __init__(self, folder: Path) -> None:
         image = folder / "image"
         image.write_bytes(bytes(64 * 512))
-        self.device = subprocess.run(["losetup", "-f", "--show", str(image)], check=True, capture_output=True, text=True,
-                                     timeout=LIMIT_S).stdout.strip()
+        self.device = subprocess.run(
+            ["losetup", "-f", "--show", str(image)],
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=LIMIT_S,
+        ).stdout.strip()
         number = os.stat(self.device).st_rdev
         self._number = f"{os.major(number)}:{os.minor(number)}"
         self.group = BLKIO / f"oht{uuid.uuid4().hex}"
@@ -47,13 +54,19 @@ class HangingDisk:
     def set_hung(self, is_hung: bool) -> None:
         """One byte a second, or as it should be."""
         for way in ("read", "write"):
-            (self.group / f"blkio.throttle.{way}_bps_device").write_text(f"{self._number} {int(is_hung)}")
+            (self.group / f"blkio.throttle.{way}_bps_device").write_text(
+                f"{self._number} {int(is_hung)}"
+            )
 
     def close(self) -> None:
         """Takes all away; fails if somebody still uses it."""
         self.set_hung(False)
-        until(lambda: not workers(self.device) and not (self.group / "cgroup.procs").read_text(), bool, "all have left",
-              lambda: f"{workers(self.device)}")
+        until(
+            lambda: not workers(self.device) and not (self.group / "cgroup.procs").read_text(),
+            bool,
+            "all have left",
+            lambda: f"{workers(self.device)}",
+        )
         self.group.rmdir()
         subprocess.run(["losetup", "-d", self.device], check=True, timeout=LIMIT_S)
 
@@ -62,13 +75,19 @@ class HangingDisk:
 def disk(cluster_dir: ClusterDir, tmp_path: Path) -> Iterator[HangingDisk]:
     """The second disk of the cluster; every daemon started here is in its group."""
     reason = "needs root, loop devices and a writable cgroup v1 blkio controller"
-    if os.geteuid() or not os.path.exists("/dev/loop-control") or not os.access(BLKIO / "cgroup.procs", os.W_OK):
+    if (
+        os.geteuid()
+        or not os.path.exists("/dev/loop-control")
+        or not os.access(BLKIO / "cgroup.procs", os.W_OK)
+    ):
         if os.environ.get("CI") == "true":
             pytest.fail(reason)
         pytest.skip(reason)
     hanging = HangingDisk(tmp_path)
     monitor = cluster_dir.path("conf/monitor")
-    monitor.write_text(monitor.read_text() + f"{HERE} dio {hanging.device} 0 2\n{PEER} dio {hanging.device} 10 2\n")
+    monitor.write_text(
+        monitor.read_text() + f"{HERE} dio {hanging.device} 0 2\n{PEER} dio {hanging.device} 10 2\n"
+    )
     try:
         yield hanging
     finally:
@@ -78,16 +97,26 @@ def disk(cluster_dir: ClusterDir, tmp_path: Path) -> Iterator[HangingDisk]:
 
 
 def run_on(disk: HangingDisk, cluster: ClusterDir, word: str) -> None:
-    """`ezha` by a shell in the group: a daemon that it starts is in it with all its children from their birth."""
-    done = subprocess.run(["sh", "-c", f"echo $$ > {disk.group}/cgroup.procs && exec {cluster.root}/ezha {word}"],
-                          capture_output=True, text=True, env=cluster.env, timeout=LIMIT_S, stdin=subprocess.DEVNULL)
+    """`ezha` by a shell in the group: a daemon that it starts is in it with all its children from
+    their birth.
+    """
+    done = subprocess.run(
+        ["sh", "-c", f"echo $$ > {disk.group}/cgroup.procs && exec {cluster.root}/ezha {word}"],
+        capture_output=True,
+        text=True,
+        env=cluster.env,
+        timeout=LIMIT_S,
+        stdin=subprocess.DEVNULL,
+    )
     assert (done.returncode, done.stderr) == (0, ""), done
 
 
-def sender_lines(cluster: ClusterDir) -> "dict[str, str]":
+def sender_lines(cluster: ClusterDir) -> dict[str, str]:
     """Device to what `hb -s` says of the sender."""
     lines = [line.split() for line in cluster.ok("hb -s").splitlines() if " sender " in line]
-    return {words[2].partition(":")[0]: words[words.index("status") + 1].rstrip(",") for words in lines}
+    return {
+        words[2].partition(":")[0]: words[words.index("status") + 1].rstrip(",") for words in lines
+    }
 
 
 def hang(disk: HangingDisk, cluster: ClusterDir) -> None:
@@ -96,15 +125,23 @@ def hang(disk: HangingDisk, cluster: ClusterDir) -> None:
     cluster.wait(lambda: sender_lines(cluster)[disk.device] == "DOWN", "the link is down")
 
 
-def test_hung_disk_takes_down_its_own_link_and_comes_back(cluster_dir: ClusterDir, disk: HangingDisk) -> None:
-    """A live peer on the network, the disk hangs: that link is down, the others carry on, commands are quick; then it is up."""
+def test_hung_disk_takes_down_its_own_link_and_comes_back(
+    cluster_dir: ClusterDir, disk: HangingDisk
+) -> None:
+    """A live peer on the network, the disk hangs: that link is down, the others carry on, commands
+    are quick; then it is up.
+    """
     cluster_dir.add("registry")
     run_on(disk, cluster_dir, "start")
     voice = PeerVoice(cluster_dir)
     try:
         voice.meet(cluster_dir)
         hang(disk, cluster_dir)
-        others = {device: state for device, state in sender_lines(cluster_dir).items() if device != disk.device}
+        others = {
+            device: state
+            for device, state in sender_lines(cluster_dir).items()
+            if device != disk.device
+        }
         assert set(others.values()) == {"UP"} and len(others) == 2
         voice.meet(cluster_dir)
         cluster_dir.ok("service -A registry force-start")
@@ -113,7 +150,9 @@ def test_hung_disk_takes_down_its_own_link_and_comes_back(cluster_dir: ClusterDi
         log = [line for line in cluster_dir.log().splitlines() if f"dio {disk.device}:0" in line]
         assert len(log) == 1 and "sender: hung: no answer to the" in log[0], log
         disk.set_hung(False)
-        cluster_dir.wait(lambda: sender_lines(cluster_dir)[disk.device] == "UP", "the link is up again")
+        cluster_dir.wait(
+            lambda: sender_lines(cluster_dir)[disk.device] == "UP", "the link is up again"
+        )
         log = [line for line in cluster_dir.log().splitlines() if f"dio {disk.device}:0" in line]
         assert len(log) == 2 and log[1].endswith("sender: works again"), log
     finally:
@@ -121,8 +160,13 @@ def test_hung_disk_takes_down_its_own_link_and_comes_back(cluster_dir: ClusterDi
 
 
 @pytest.mark.parametrize("how", ["ezha stop", "ezha restart", "ezha kill", "kill -9"])
-def test_daemon_can_be_ended_while_the_disk_hangs(cluster_dir: ClusterDir, disk: HangingDisk, how: str) -> None:
-    """Whatever ends the daemon, it is gone while the disk still hangs, and can be started; no process is left over."""
+def test_daemon_can_be_ended_while_the_disk_hangs(
+    cluster_dir: ClusterDir, disk: HangingDisk, how: str
+) -> None:
+    """Whatever ends the daemon, it is gone while the disk still hangs, and can be started.
+
+    No process is left over.
+    """
     cluster_dir.add("registry")
     run_on(disk, cluster_dir, "start")
     cluster_dir.ok("service -A registry force-start")

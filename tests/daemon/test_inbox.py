@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from typing import Union
 
 from opensvc_openha.core.beat import Beat, BootId
 from opensvc_openha.core.events import BeatReceived, Event, ListenerTried, Tick
@@ -19,8 +18,10 @@ def beat(seq: int) -> BeatReceived:
 
 
 def test_beats_overtake_what_came_before_them() -> None:
-    """A thousand ends of scripts wait, then two beats come: they are taken first, and in their order."""
-    inbox: "Inbox[Union[Event, int]]" = Inbox()
+    """A thousand ends of scripts wait, then two beats come: they are taken first, and in their
+    order.
+    """
+    inbox: Inbox[Event | int] = Inbox()
     for number in range(1000):
         inbox.put(number)
     inbox.put(ListenerTried(LINK, True))
@@ -36,7 +37,7 @@ def test_beats_overtake_what_came_before_them() -> None:
 
 def test_flood_of_beats_lets_others_through() -> None:
     """Beats without end: an operator's command has its turn after a bounded number of them."""
-    inbox: "Inbox[Event]" = Inbox()
+    inbox: Inbox[Event] = Inbox()
     inbox.put(Tick())
     for seq in range(3 * BEATS_IN_A_ROW):
         inbox.put(beat(seq))
@@ -46,7 +47,7 @@ def test_flood_of_beats_lets_others_through() -> None:
 
 def test_beat_in_the_hands_of_the_engine_is_not_taken_yet() -> None:
     """Whoever asks whether all is taken must wait for the step that has the last beat."""
-    inbox: "Inbox[Event]" = Inbox()
+    inbox: Inbox[Event] = Inbox()
     assert inbox.are_beats_taken
     inbox.put(beat(1))
     assert not inbox.are_beats_taken
@@ -58,6 +59,6 @@ def test_beat_in_the_hands_of_the_engine_is_not_taken_yet() -> None:
 
 def test_who_waits_is_woken() -> None:
     """An item put by another thread ends the wait."""
-    inbox: "Inbox[Event]" = Inbox()
+    inbox: Inbox[Event] = Inbox()
     threading.Timer(0.05, inbox.put, [beat(7)]).start()
     assert inbox.get(30.0) == beat(7)

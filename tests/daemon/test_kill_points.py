@@ -1,7 +1,9 @@
-"""A real daemon, killed at each system call of its state writes: nothing is announced or answered that is not on disk.
+"""A real daemon, killed at each system call of its state writes: nothing is announced or answered
+that is not on disk.
 
-Each point is a call of fchmod, fsync (of the file and of its directory), rename or sendto, and the kill comes before or
-after it. What the daemon announced is read from its datagrams, what it answered from its control socket.
+Each point is a call of fchmod, fsync (of the file and of its directory), rename or sendto, and the
+kill comes before or after it. What the daemon announced is read from its datagrams, what it
+answered from its control socket.
 """
 
 from __future__ import annotations
@@ -10,9 +12,9 @@ import contextlib
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Iterator
 
 import pytest
 
@@ -31,14 +33,21 @@ _S = ServiceState
 PROGRAM = str(Path(__file__).with_name("killed_daemon.py"))
 PACKAGE_ROOT = str(Path(__file__).parents[2])
 STORIES = (
-    ((Command.UNFREEZE, (_S.STOPPED,)), (Command.FORCE_START, (_S.STARTED,)),
-     (Command.FREEZE_STOP, (_S.STOPPING, _S.FROZEN_STOP))),
+    (
+        (Command.UNFREEZE, (_S.STOPPED,)),
+        (Command.FORCE_START, (_S.STARTED,)),
+        (Command.FREEZE_STOP, (_S.STOPPING, _S.FROZEN_STOP)),
+    ),
     ((Command.FORCE_START, (_S.STARTED,)), (Command.FREEZE_START, (_S.FROZEN_START,))),
     ((Command.FORCE_START, (_S.STARTED,)), (Command.STOP, (_S.STOPPING, _S.STOPPED))),
 )
 """Commands for a service that is FROZEN_STOP, and the states that each leads through."""
 CALLS = {
-    ("fchmod", "before"): 1, ("fsync", "before"): 2, ("rename", "before"): 1, ("sendto", "before"): 1, ("sendto", "after"): 1,
+    ("fchmod", "before"): 1,
+    ("fsync", "before"): 2,
+    ("rename", "before"): 1,
+    ("sendto", "before"): 1,
+    ("sendto", "after"): 1,
 }
 """The calls of one write, in their order; after one of them is before the next."""
 
@@ -53,7 +62,7 @@ class Point:
     side: str
 
     @property
-    def path(self) -> "tuple[ServiceState, ...]":
+    def path(self) -> tuple[ServiceState, ...]:
         """The states of the story."""
         return _path(self.story)
 
@@ -61,16 +70,20 @@ class Point:
         return f"story {self.story + 1}, {self.side} {self.name} {self.number}"
 
 
-def _path(story: int) -> "tuple[ServiceState, ...]":
+def _path(story: int) -> tuple[ServiceState, ...]:
     return (_S.FROZEN_STOP, *(state for _, states in STORIES[story] for state in states))
 
 
-POINTS = [Point(story, name, number, side) for story in range(len(STORIES)) for (name, side), count in CALLS.items()
-          for number in range(1, count * (len(_path(story)) - 1) + 1)]
+POINTS = [
+    Point(story, name, number, side)
+    for story in range(len(STORIES))
+    for (name, side), count in CALLS.items()
+    for number in range(1, count * (len(_path(story)) - 1) + 1)
+]
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[ClusterDir]":
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterDir]:
     """Links whose timeouts are never reached: what happens is what is ordered."""
     cluster = ClusterDir(tmp_path_factory.mktemp("killed") / "cluster", timeout_s=600)
     cluster.add("registry", "[ $1 != status ] || echo down")
@@ -85,9 +98,11 @@ def story_dir(installed: ClusterDir) -> ClusterDir:
     return installed
 
 
-def play(cluster: ClusterDir, voice: PeerVoice, point: Point) -> "tuple[list[ServiceState], int]":
-    """Runs the story until the daemon is killed: the states it announced, one after the other, and how far it answered."""
-    said: "list[ServiceState]" = []
+def play(cluster: ClusterDir, voice: PeerVoice, point: Point) -> tuple[list[ServiceState], int]:
+    """Runs the story until the daemon is killed: the states it announced, one after the other, and
+    how far it answered.
+    """
+    said: list[ServiceState] = []
 
     def listen() -> None:
         while True:
@@ -101,18 +116,27 @@ def play(cluster: ClusterDir, voice: PeerVoice, point: Point) -> "tuple[list[Ser
     daemon = subprocess.Popen(
         [sys.executable, PROGRAM, point.name, str(point.number), point.side],
         env={**cluster.env, "EZ": str(cluster.root), "PYTHONPATH": PACKAGE_ROOT},
-        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     answered = 0
     try:
         layout = tree_layout(str(cluster.root))
-        until(lambda: listen() or said == [_S.FROZEN_STOP], bool, "the first beat", lambda: f"{said} {cluster.log()}")
+        until(
+            lambda: listen() or said == [_S.FROZEN_STOP],
+            bool,
+            "the first beat",
+            lambda: f"{said} {cluster.log()}",
+        )
         cluster.path("armed").touch()
         with contextlib.suppress(OpenhaError):
             for command, states in STORIES[point.story]:
                 if all(answer.is_ok for answer in client.act(layout, command, ["registry"])):
                     answered += len(states)
-        until(lambda: listen() or daemon.poll() is not None, bool, f"killed at {point}", cluster.log)
+        until(
+            lambda: listen() or daemon.poll() is not None, bool, f"killed at {point}", cluster.log
+        )
         assert daemon.returncode == -signal.SIGKILL
     finally:
         daemon.kill()
@@ -123,8 +147,13 @@ def play(cluster: ClusterDir, voice: PeerVoice, point: Point) -> "tuple[list[Ser
 
 
 @pytest.mark.parametrize("point", POINTS, ids=str)
-def test_nothing_is_announced_or_answered_that_is_not_on_disk(story_dir: ClusterDir, point: Point) -> None:
-    """What was said is what the file holds, or older; the file is whole; and the next start takes away what is left beside it."""
+def test_nothing_is_announced_or_answered_that_is_not_on_disk(
+    story_dir: ClusterDir, point: Point
+) -> None:
+    """What was said is what the file holds, or older.
+
+    The file is whole; and the next start takes away what is left beside it.
+    """
     voice = PeerVoice(story_dir)
     try:
         said, answered = play(story_dir, voice, point)
@@ -133,14 +162,21 @@ def test_nothing_is_announced_or_answered_that_is_not_on_disk(story_dir: Cluster
     stored = decode(story_dir.state_file("registry").read_bytes()).state
     told = max(how_far(said, point.path), answered)
     # Only the first and the last state of a story may be the same.
-    kept = max(place for place, state in enumerate(point.path) if state is stored and (told or place < len(point.path) - 1))
-    assert kept >= told, f"said {[state.name for state in said]}, answered {answered} steps, and the file says {stored.name}"
+    kept = max(
+        place
+        for place, state in enumerate(point.path)
+        if state is stored and (told or place < len(point.path) - 1)
+    )
+    assert kept >= told, (
+        f"said {[state.name for state in said]}, answered {answered} steps, and the file says"
+        f" {stored.name}"
+    )
     folder = story_dir.path("services/registry")
     clean_up(tree_layout(str(story_dir.root)))
     assert not [path.name for path in folder.iterdir() if path.name.startswith(".")]
 
 
-def how_far(said: "list[ServiceState]", path: "tuple[ServiceState, ...]") -> int:
+def how_far(said: list[ServiceState], path: tuple[ServiceState, ...]) -> int:
     """The first place on the path at which all of this was said, in this order."""
     place = 0
     for state in said:

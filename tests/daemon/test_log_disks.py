@@ -9,8 +9,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Iterator
 
 import pytest
 
@@ -61,7 +61,9 @@ class FullDisk:
 def full_logs(cluster_dir: ClusterDir) -> Iterator[FullDisk]:
     """The logs on a disk of their own: needs root. A skip for lack of it fails where CI=true."""
     if os.geteuid() != 0 or shutil.which("mount") is None:
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("mounting a tmpfs needs root")
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(
+            "mounting a tmpfs needs root"
+        )
     disk = FullDisk(cluster_dir.path("log"))
     yield disk
     cluster_dir.close()
@@ -72,7 +74,9 @@ def full_logs(cluster_dir: ClusterDir) -> Iterator[FullDisk]:
 def full_disk(tmp_path: Path) -> Iterator[FullDisk]:
     """A disk of its own: needs root. A skip for lack of it fails where CI=true."""
     if os.geteuid() != 0 or shutil.which("mount") is None:
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("mounting a tmpfs needs root")
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(
+            "mounting a tmpfs needs root"
+        )
     disk = FullDisk(tmp_path / "disk")
     yield disk
     disk.close()
@@ -87,8 +91,12 @@ def is_log_lost(cluster: ClusterDir) -> bool:
 
 
 @pytest.mark.root
-def test_full_log_disk_is_no_failed_start_and_no_failed_stop(cluster_dir: ClusterDir, full_logs: FullDisk) -> None:
-    """Scripts in Python, whose exit code is 120 where their output cannot be written: checked, started, stopped, and believed."""
+def test_full_log_disk_is_no_failed_start_and_no_failed_stop(
+    cluster_dir: ClusterDir, full_logs: FullDisk
+) -> None:
+    """Scripts in Python, whose exit code is 120 where their output cannot be written: checked,
+    started, stopped, and believed.
+    """
     cluster_dir.add("registry", PRINTS, check=cluster_dir.script("check.sh", PRINTS))
     cluster_dir.ok("ezha start")
     full_logs.fill()
@@ -97,19 +105,32 @@ def test_full_log_disk_is_no_failed_start_and_no_failed_stop(cluster_dir: Cluste
     cluster_dir.wait(lambda: is_log_lost(cluster_dir), "the lost lines are reported")
     cluster_dir.kill()
     cluster_dir.ok("ezha start")
-    cluster_dir.wait(lambda: "found up" in cluster_dir.ok("service -s -v"), "the answer of the status script is believed")
+    cluster_dir.wait(
+        lambda: "found up" in cluster_dir.ok("service -s -v"),
+        "the answer of the status script is believed",
+    )
     cluster_dir.ok("service -A registry freeze-stop")
     assert cluster_dir.state("registry") == "FROZEN_STOP"
     full_logs.free()
     cluster_dir.kill(signal.SIGHUP)
-    cluster_dir.wait(lambda: "lines were lost: " in cluster_dir.path("log/nmond.log").read_text(), "what was lost is said")
-    cluster_dir.wait(lambda: "log not written" not in cluster_dir.ok("service -s -v"), "and is over")
+    cluster_dir.wait(
+        lambda: "lines were lost: " in cluster_dir.path("log/nmond.log").read_text(),
+        "what was lost is said",
+    )
+    cluster_dir.wait(
+        lambda: "log not written" not in cluster_dir.ok("service -s -v"), "and is over"
+    )
 
 
 @pytest.mark.root
-def test_reason_of_a_failed_script_is_known_on_a_full_log_disk(cluster_dir: ClusterDir, full_logs: FullDisk) -> None:
+def test_reason_of_a_failed_script_is_known_on_a_full_log_disk(
+    cluster_dir: ClusterDir, full_logs: FullDisk
+) -> None:
     """A check-up script that fails says why, although no log can take it."""
-    cluster_dir.add("registry", check=cluster_dir.script("check.sh", "echo no power switch >/dev/stderr; exit 3"))
+    cluster_dir.add(
+        "registry",
+        check=cluster_dir.script("check.sh", "echo no power switch >/dev/stderr; exit 3"),
+    )
     cluster_dir.ok("ezha start")
     full_logs.fill()
     cluster_dir.ok("service -A registry unfreeze")
@@ -118,8 +139,12 @@ def test_reason_of_a_failed_script_is_known_on_a_full_log_disk(cluster_dir: Clus
 
 
 @pytest.mark.root
-def test_little_room_is_warned_about_beforehand(cluster_dir: ClusterDir, full_logs: FullDisk) -> None:
-    """The disk of the logs is nearly full: said in the status while everything still works, and taken back."""
+def test_little_room_is_warned_about_beforehand(
+    cluster_dir: ClusterDir, full_logs: FullDisk
+) -> None:
+    """The disk of the logs is nearly full: said in the status while everything still works, and
+    taken back.
+    """
     cluster_dir.ok("ezha start")
     assert "little room" not in cluster_dir.ok("hb -s -v")
     full_logs.fill()
@@ -146,9 +171,14 @@ def test_room_is_reserved_before_a_script_begins(full_disk: FullDisk) -> None:
 
 
 def test_log_of_a_service_is_bounded_whoever_writes(cluster_dir: ClusterDir) -> None:
-    """A daemon that the start script left behind prints without end: the log stays bounded, and the daemon lives."""
+    """A daemon that the start script left behind prints without end: the log stays bounded, and the
+    daemon lives.
+    """
     pids, block = cluster_dir.root / "pid", "x" * 99
-    talker = f"while :; do i=0; while [ $i -lt 200 ]; do echo {block}; i=$((i+1)); done; sleep 0.01; done"
+    talker = (
+        f"while :; do i=0; while [ $i -lt 200 ]; do echo {block}; i=$((i+1)); done; sleep 0.01;"
+        " done"
+    )
     cluster_dir.add("registry", f"[ $1 != start ] || {{ ({talker}) & echo $! > {pids}; }}")
     cluster_dir.ok("ezha start")
     cluster_dir.ok("service -A registry unfreeze")
@@ -160,14 +190,21 @@ def test_log_of_a_service_is_bounded_whoever_writes(cluster_dir: ClusterDir) -> 
         emptied = kept.stat().st_mtime_ns
         cluster_dir.wait(lambda: kept.stat().st_mtime_ns != emptied, "and once more")
         cluster_dir.ok("service -s")
-        assert cluster_dir.is_alive(talking) and kept.stat().st_size <= 5_000_000 and kept.stat().st_mode & 0o777 == 0o640
+        assert (
+            cluster_dir.is_alive(talking)
+            and kept.stat().st_size <= 5_000_000
+            and kept.stat().st_mode & 0o777 == 0o640
+        )
     finally:
         os.kill(talking, signal.SIGKILL)
     assert "\0" not in log.read_text()
 
 
 def test_bounded_log_keeps_its_end(tmp_path: Path) -> None:
-    """Under the limit nothing happens; over it, the end is in the second file, and appending goes on at the beginning."""
+    """Under the limit nothing happens.
+
+    Over it, the end is in the second file, and appending goes on at the beginning.
+    """
     path = tmp_path / "web.log"
     with open(path, "ab", buffering=0) as writer:
         writer.write(b"a" * 90 + b"\n")
@@ -202,13 +239,24 @@ def test_output_is_read_from_a_log_that_was_emptied_meanwhile(tmp_path: Path) ->
 
 
 def test_answer_is_copied_to_the_log(tmp_path: Path) -> None:
-    """What a status script prints is kept, too; one that opens its output again by name loses nothing of what follows."""
+    """What a status script prints is kept, too.
+
+    One that opens its output again by name loses nothing of what follows.
+    """
     log = ScriptLog(str(tmp_path / "web.log"), is_answer=True, may_linger=False)
     log.note("status\n")
-    subprocess.run("echo down; echo why > /dev/stderr; echo more", shell=True, stdout=log.handle, stderr=log.handle, check=True)
+    subprocess.run(
+        "echo down; echo why > /dev/stderr; echo more",
+        shell=True,
+        stdout=log.handle,
+        stderr=log.handle,
+        check=True,
+    )
     assert "more" in log.output() and "\0" not in log.output()
     log.close()
-    assert (tmp_path / "web.log").read_text().startswith("status\n") and "more" in (tmp_path / "web.log").read_text()
+    assert (tmp_path / "web.log").read_text().startswith("status\n") and "more" in (
+        tmp_path / "web.log"
+    ).read_text()
 
 
 def line(text: str) -> logging.LogRecord:
@@ -227,7 +275,9 @@ def test_log_that_was_moved_away_is_opened_again(tmp_path: Path) -> None:
 
 
 def test_log_rotates_within_its_bounds(tmp_path: Path) -> None:
-    """Ten files' worth of lines: three files are left, none longer than allowed, the newest lines in the first."""
+    """Ten files' worth of lines: three files are left, none longer than allowed, the newest lines
+    in the first.
+    """
     log = LogFile(str(tmp_path / "nmond.log"), 100, 2)
     for number in range(100):
         log.emit(line(f"line {number:04}"))
@@ -239,7 +289,9 @@ def test_log_rotates_within_its_bounds(tmp_path: Path) -> None:
 
 @pytest.mark.root
 def test_lines_that_a_full_disk_cannot_take_are_counted(full_disk: FullDisk) -> None:
-    """No half lines, and the number of those that are missing before the first one that is there again."""
+    """No half lines, and the number of those that are missing before the first one that is there
+    again.
+    """
     path = full_disk.folder / "nmond.log"
     log = LogFile(str(path), 1 << 20, 2)
     log.emit(line("one"))
@@ -252,7 +304,12 @@ def test_lines_that_a_full_disk_cannot_take_are_counted(full_disk: FullDisk) -> 
     log.close()
     lines = path.read_text().splitlines()
     lost = int(lines[-2].split()[0])
-    assert lines[-1] == "again" and "lines were lost: " in lines[-2] and lost + len(lines) - 3 == 50 and not log.problem
+    assert (
+        lines[-1] == "again"
+        and "lines were lost: " in lines[-2]
+        and lost + len(lines) - 3 == 50
+        and not log.problem
+    )
     assert all(len(text) == len(f"{number} ") + 1000 for number, text in enumerate(lines[1:-2]))
 
 

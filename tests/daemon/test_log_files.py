@@ -1,4 +1,6 @@
-"""The log of the daemon and those of its services, as files: what is written, kept, bounded, and reported."""
+"""The log of the daemon and those of its services, as files: what is written, kept, bounded, and
+reported.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,10 @@ def mode_of(path: Path) -> int:
 
 
 def test_logs_that_an_older_version_left_open_to_all_are_closed(tmp_path: Path) -> None:
-    """Each kept one, and the present one with its first line; whatever else is there stays as it is."""
+    """Each kept one, and the present one with its first line.
+
+    Whatever else is there stays as it is.
+    """
     paths = [tmp_path / name for name in ("nmond.log", "nmond.log.1", "nmond.log.2", "nmond.log.3")]
     for path in paths:
         path.write_text("old\n")
@@ -45,7 +50,9 @@ def test_logs_that_an_older_version_left_open_to_all_are_closed(tmp_path: Path) 
 
 
 def test_line_that_fits_to_the_last_byte_moves_nothing(tmp_path: Path) -> None:
-    """Ten bytes are allowed: two lines of five stay together, one byte more begins the next file; none is lost."""
+    """Ten bytes are allowed: two lines of five stay together, one byte more begins the next file;
+    none is lost.
+    """
     path = tmp_path / "nmond.log"
     log = LogFile(str(path), 10, 2)
     for text in ("aaaa", "bbbb", "cccc", "ddddd"):
@@ -66,7 +73,9 @@ def test_line_longer_than_a_file_may_be_is_written_alone(tmp_path: Path) -> None
 
 
 def test_lost_lines_are_counted_and_said_once(tmp_path: Path) -> None:
-    """The folder is a file for a while: the reason meanwhile, the number with the next line, as a warning; then no more."""
+    """The folder is a file for a while: the reason meanwhile, the number with the next line, as a
+    warning; then no more.
+    """
     folder = tmp_path / "log"
     folder.write_text("")
     log = LogFile(str(folder / "nmond.log"), 1000, 1)
@@ -79,7 +88,9 @@ def test_lost_lines_are_counted_and_said_once(tmp_path: Path) -> None:
     log.emit(line("one"))
     log.emit(line("two"))
     log.close()
-    assert (folder / "nmond.log").read_text() == f"WARNING 3 lines were lost: {problem}\nINFO one\nINFO two\n"
+    assert (
+        folder / "nmond.log"
+    ).read_text() == f"WARNING 3 lines were lost: {problem}\nINFO one\nINFO two\n"
     assert log.problem == ""
 
 
@@ -97,14 +108,21 @@ def test_log_that_was_closed_holds_no_file(tmp_path: Path) -> None:
 
 
 def test_log_at_its_bound_is_left_alone(tmp_path: Path) -> None:
-    """A byte more and it is emptied; the copy is of the mode of logs, and a longer former copy leaves nothing in it."""
+    """A byte more and it is emptied.
+
+    The copy is of the mode of logs, and a longer former copy leaves nothing in it.
+    """
     path, kept = tmp_path / "web.log", tmp_path / "web.log.1"
     path.write_bytes(b"x" * 8192)
     assert not bound_log(str(path), 8192)
     kept.write_bytes(b"y" * 20_000)
     path.write_bytes(b"x" * 8191 + b"\n\n")
     assert bound_log(str(path), 8192)
-    assert path.read_bytes() == b"" and kept.read_bytes() == b"x" * 8190 + b"\n\n" and mode_of(kept) == 0o640
+    assert (
+        path.read_bytes() == b""
+        and kept.read_bytes() == b"x" * 8190 + b"\n\n"
+        and mode_of(kept) == 0o640
+    )
 
 
 def test_long_log_is_copied_piece_by_piece(tmp_path: Path) -> None:
@@ -117,7 +135,9 @@ def test_long_log_is_copied_piece_by_piece(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("what", ["nothing", "link", "folder", "pipe", "hole"])
 def test_what_is_no_log_of_ours_is_left_alone(tmp_path: Path, what: str) -> None:
-    """Not there, a link of the operator's to elsewhere, no file at all, or a length that is only a hole."""
+    """Not there, a link of the operator's to elsewhere, no file at all, or a length that is only a
+    hole.
+    """
     path, elsewhere = tmp_path / "web.log", tmp_path / "elsewhere"
     elsewhere.write_bytes(b"x" * 20_000)
     if what == "link":
@@ -152,23 +172,38 @@ def test_output_is_the_end_of_what_this_script_printed(tmp_path: Path) -> None:
 
 
 def test_answer_is_not_printed_to_the_log_before_its_end(tmp_path: Path) -> None:
-    """Read from memory whatever the log does, up to a limit, and copied behind the note in the end."""
+    """Read from memory whatever the log does, up to a limit, and copied behind the note in the
+    end.
+    """
     path = tmp_path / "web.log"
     log = ScriptLog(str(path), is_answer=True, may_linger=False)
     log.note("status\n")
     os.write(log.handle, b"up\n")
-    assert (log.output(), log.output(2), path.read_text(), log.is_lost) == ("up\n", "p\n", "status\n", False)
+    assert (log.output(), log.output(2), path.read_text(), log.is_lost) == (
+        "up\n",
+        "p\n",
+        "status\n",
+        False,
+    )
     log.close()
     assert path.read_text() == "status\nup\n" and mode_of(path) == 0o640
 
 
-@pytest.mark.parametrize(("is_answer", "may_linger", "output", "is_lost"), [
-    (False, False, "x", False), (True, False, "x", False), (True, True, "x", False), (False, True, "", True),
-])
+@pytest.mark.parametrize(
+    ("is_answer", "may_linger", "output", "is_lost"),
+    [
+        (False, False, "x", False),
+        (True, False, "x", False),
+        (True, True, "x", False),
+        (False, True, "", True),
+    ],
+)
 def test_script_without_a_log_prints_to_memory_unless_it_may_leave_a_daemon(
     tmp_path: Path, is_answer: bool, may_linger: bool, output: str, is_lost: bool
 ) -> None:
-    """No log is asked for, or none can be made: a daemon would fill the memory, so it gets the null device."""
+    """No log is asked for, or none can be made: a daemon would fill the memory, so it gets the null
+    device.
+    """
     (tmp_path / "file").write_text("")
     before = len(os.listdir("/proc/self/fd"))
     for path in ("", str(tmp_path / "file" / "web.log")):
@@ -183,28 +218,45 @@ def test_script_without_a_log_prints_to_memory_unless_it_may_leave_a_daemon(
 # the room for both
 
 
-def disk(free: int, size: int, files: int = 0, all_files: int = 0, block: int = 4096) -> SimpleNamespace:
-    return SimpleNamespace(f_bfree=free // block, f_bavail=free // block, f_frsize=block, f_blocks=size // block,
-                           f_ffree=files, f_files=all_files)
+def disk(
+    free: int, size: int, files: int = 0, all_files: int = 0, block: int = 4096
+) -> SimpleNamespace:
+    return SimpleNamespace(
+        f_bfree=free // block,
+        f_bavail=free // block,
+        f_frsize=block,
+        f_blocks=size // block,
+        f_ffree=files,
+        f_files=all_files,
+    )
 
 
-@pytest.mark.parametrize(("found", "words"), [
-    (disk(32 * MIB, 4096 * MIB), ""),
-    (disk(32 * MIB - 4096, 4096 * MIB), "less than 32 MiB free on the disk of /x"),
-    (disk(15 * MIB, 4096 * MIB), "less than 16 MiB free on the disk of /x"),
-    (disk(2 * MIB, 40 * MIB), ""),
-    (disk(2 * MIB - 4096, 40 * MIB), "less than 2 MiB free on the disk of /x"),
-    (disk(0, 40 * MIB), "less than 1 MiB free on the disk of /x"),
-    (disk(MIB * 100, 4096 * MIB, 1000, 100_000), ""),
-    (disk(MIB * 100, 4096 * MIB, 999, 100_000), "less than 1000 files can be made on the disk of /x"),
-    (disk(MIB * 100, 4096 * MIB, 10, 200), ""),
-    (disk(MIB * 100, 4096 * MIB, 9, 200), "less than 10 files can be made on the disk of /x"),
-    (disk(MIB * 100, 4096 * MIB, 0, 0), ""),
-])
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        (disk(32 * MIB, 4096 * MIB), ""),
+        (disk(32 * MIB - 4096, 4096 * MIB), "less than 32 MiB free on the disk of /x"),
+        (disk(15 * MIB, 4096 * MIB), "less than 16 MiB free on the disk of /x"),
+        (disk(2 * MIB, 40 * MIB), ""),
+        (disk(2 * MIB - 4096, 40 * MIB), "less than 2 MiB free on the disk of /x"),
+        (disk(0, 40 * MIB), "less than 1 MiB free on the disk of /x"),
+        (disk(MIB * 100, 4096 * MIB, 1000, 100_000), ""),
+        (
+            disk(MIB * 100, 4096 * MIB, 999, 100_000),
+            "less than 1000 files can be made on the disk of /x",
+        ),
+        (disk(MIB * 100, 4096 * MIB, 10, 200), ""),
+        (disk(MIB * 100, 4096 * MIB, 9, 200), "less than 10 files can be made on the disk of /x"),
+        (disk(MIB * 100, 4096 * MIB, 0, 0), ""),
+    ],
+)
 def test_little_room_is_what_is_short_of_a_part_of_the_disk(
     found: SimpleNamespace, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """32 MiB and 1,000 files, on a small disk a twentieth; where files are not counted, none are missing."""
+    """32 MiB and 1,000 files, on a small disk a twentieth.
+
+    Where files are not counted, none are missing.
+    """
     monkeypatch.setattr(log_keeper.os, "statvfs", lambda folder: found)
     assert little_room("/x") == words
 
@@ -219,8 +271,13 @@ def test_free_blocks_of_root_are_no_room_for_others(monkeypatch: pytest.MonkeyPa
         assert little_room("/x") == words
 
 
-def test_keeper_bounds_the_logs_of_removed_services_too_and_reports_those_it_cannot(tmp_path: Path) -> None:
-    """Three of four are named; once they can be bounded, that is over. It ends when it is asked to."""
+def test_keeper_bounds_the_logs_of_removed_services_too_and_reports_those_it_cannot(
+    tmp_path: Path,
+) -> None:
+    """Three of four are named; once they can be bounded, that is over.
+
+    It ends when it is asked to.
+    """
     layout = tree_layout(str(tmp_path))
     os.makedirs(layout.log_dir)
     os.makedirs(layout.services_dir)

@@ -11,7 +11,12 @@ from opensvc_openha.core.model import ServiceSpec
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.formats.layout import Layout, tree_layout
 from opensvc_openha.formats.state_file import StoredState
-from opensvc_openha.storage.managed_services import kept_services, managed_names, may_run, note_managed
+from opensvc_openha.storage.managed_services import (
+    kept_services,
+    managed_names,
+    may_run,
+    note_managed,
+)
 from opensvc_openha.storage.state_store import StateStore, write_state
 
 S = ServiceState
@@ -41,8 +46,13 @@ def test_nothing_was_managed_before_the_first_start(layout: Layout) -> None:
 
 
 @pytest.mark.parametrize("state", list(S))
-def test_service_that_was_taken_out_is_kept_with_its_definition_while_it_may_run(layout: Layout, state: ServiceState) -> None:
-    """By its STATE file, over as many restarts as it takes; one that is still managed is not listed twice."""
+def test_service_that_was_taken_out_is_kept_with_its_definition_while_it_may_run(
+    layout: Layout, state: ServiceState
+) -> None:
+    """By its STATE file, over as many restarts as it takes.
+
+    One that is still managed is not listed twice.
+    """
     write_state(layout, "web", "deb1", StoredState(state))
     write_state(layout, "mail", "deb1", StoredState(S.STARTED))
     note_managed(layout, "deb1", (MAIL, WEB))
@@ -73,14 +83,18 @@ def test_list_of_a_former_version_and_a_damaged_line_give_names_alone(layout: La
     for name in ("web", "mail", "shop"):
         write_state(layout, name, "deb1", StoredState(S.STARTED))
     Path(layout.proc_dir, "managed").write_text(
-        "shop\n\nweb /opt/web deb2 deb1 /opt/web.stonith\n  \nmail /opt/mail deb1\nweb /opt/web deb2 deb1 /opt/web.stonith\n")
+        "shop\n\nweb /opt/web deb2 deb1 /opt/web.stonith\n  \nmail /opt/mail deb1\nweb /opt/web"
+        " deb2 deb1 /opt/web.stonith\n"
+    )
     assert managed_names(layout) == {"web", "mail", "shop"}
     assert kept_services(layout, "deb1", ()) == (WEB,)
 
 
-def test_list_is_no_reason_to_wait_for_the_disk(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_list_is_no_reason_to_wait_for_the_disk(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It is written in the engine's way, at each change of the configuration."""
-    waits: "list[object]" = []
+    waits: list[object] = []
     monkeypatch.setattr(os, "fsync", waits.append)
     note_managed(layout, "deb1", (MAIL, WEB))
     assert not waits and managed_names(layout) == {"mail", "web"}

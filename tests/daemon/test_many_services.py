@@ -1,4 +1,6 @@
-"""Ten thousand services on one real daemon: it starts, answers all the time, and announces all of them on each kind of link."""
+"""Ten thousand services on one real daemon: it starts, answers all the time, and announces all of
+them on each kind of link.
+"""
 
 from __future__ import annotations
 
@@ -22,12 +24,18 @@ TIMEOUT_S = 30
 
 
 @pytest.mark.timeout(900)
-def test_ten_thousand_services_are_announced_and_shown_while_wrappers_are_asked(tmp_path: Path) -> None:
-    """All wrappers are asked at the start: no status fails meanwhile, and peer and disk get all states."""
+def test_ten_thousand_services_are_announced_and_shown_while_wrappers_are_asked(
+    tmp_path: Path,
+) -> None:
+    """All wrappers are asked at the start: no status fails meanwhile, and peer and disk get all
+    states.
+    """
     cluster = ClusterDir(tmp_path / "cluster", TIMEOUT_S)
     script = cluster.script("all.sh", "echo down")
     names = [f"svc{number}" for number in range(COUNT)]
-    cluster.path("conf/services").write_text("".join(f"{name} {script} {HERE} {PEER} {script}\n" for name in names))
+    cluster.path("conf/services").write_text(
+        "".join(f"{name} {script} {HERE} {PEER} {script}\n" for name in names)
+    )
     for name in names[NEW:]:
         cluster.path(f"services/{name}").mkdir()
         cluster.state_file(name).write_bytes(b"6\0")
@@ -35,13 +43,22 @@ def test_ten_thousand_services_are_announced_and_shown_while_wrappers_are_asked(
     try:
         cluster.ok("ezha start")
         assert cluster.ok("service -s -c").count("\n") == COUNT + 1
-        cluster.wait(lambda: "UNKNOWN        peer" not in cluster.ok("service -s -c"), "no state is unknown")
-        cluster.wait(lambda: '"script": "status"' not in cluster.ok("service -s --json"), "every wrapper was asked")
+        cluster.wait(
+            lambda: "UNKNOWN        peer" not in cluster.ok("service -s -c"), "no state is unknown"
+        )
+        cluster.wait(
+            lambda: '"script": "status"' not in cluster.ok("service -s --json"),
+            "every wrapper was asked",
+        )
         assert cluster.all_calls("all.sh") == ["status"] * COUNT
         voice.states = dict.fromkeys(names, ServiceState.STOPPED)
         voice.meet(cluster)
         heard = voice.listen()
-        assert heard is not None and set(heard.states) == {ServiceState.FROZEN_STOP} and len(heard.states) == COUNT
+        assert (
+            heard is not None
+            and set(heard.states) == {ServiceState.FROZEN_STOP}
+            and len(heard.states) == COUNT
+        )
         shown = json.loads(cluster.ok("service -s --json"))["services"]
         assert {svc["peer_state"] for svc in shown} == {"STOPPED"} and len(shown) == COUNT
         slot = (cluster.root / "disk").read_bytes()[:SLOT_BYTES]

@@ -1,4 +1,6 @@
-"""Memory runs out on a node: the kernel ends something else than the daemon, and services are worth no more than before."""
+"""Memory runs out on a node: the kernel ends something else than the daemon, and services are worth
+no more than before.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +9,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Iterator
 
 import pytest
 
@@ -31,14 +33,23 @@ def score(pid: int) -> int:
 
 def start(cluster: ClusterDir, first: str) -> int:
     """`ezha start` by a shell that does something first; the daemon's pid."""
-    done = subprocess.run(["sh", "-c", f"{first} && exec {cluster.root}/ezha start"], capture_output=True, text=True,
-                          env=cluster.env, timeout=60, stdin=subprocess.DEVNULL)
+    done = subprocess.run(
+        ["sh", "-c", f"{first} && exec {cluster.root}/ezha start"],
+        capture_output=True,
+        text=True,
+        env=cluster.env,
+        timeout=60,
+        stdin=subprocess.DEVNULL,
+    )
     assert done.returncode == 0, done
     return cluster.pid()
 
 
 def test_daemon_is_protected_and_its_scripts_are_not(cluster_dir: ClusterDir) -> None:
-    """Started with 500, the daemon lowers it as far as it may; the start script, and what it leaves running, has 500."""
+    """Started with 500, the daemon lowers it as far as it may.
+
+    The start script, and what it leaves running, has 500.
+    """
     seen = cluster_dir.root / "seen"
     # `service -a` asks for the status as well, with the score of whoever types it.
     cluster_dir.add("registry", f'[ "$1" != start ] || cat /proc/self/oom_score_adj >> {seen}')
@@ -49,13 +60,21 @@ def test_daemon_is_protected_and_its_scripts_are_not(cluster_dir: ClusterDir) ->
     assert set(seen.read_text().split()) == {"500"}
 
 
-def protected_from(given: int) -> "tuple[int, int]":
-    """A process that begins with a value: what it gets to, and what it runs a command with. None is refused without rights."""
-    code = ("import subprocess\nfrom opensvc_openha.daemon.memory_guard import MemoryGuard\nguard = MemoryGuard()\n"
-            "guard.protect()\nprint(open('/proc/self/oom_score_adj').read().strip(), flush=True)\n"
-            "subprocess.run(guard.command(['cat', '/proc/self/oom_score_adj']), check=True)\n")
+def protected_from(given: int) -> tuple[int, int]:
+    """A process that begins with a value: what it gets to, and what it runs a command with.
+
+    None is refused without rights.
+    """
+    code = (
+        "import subprocess\nfrom opensvc_openha.daemon.memory_guard import MemoryGuard\nguard ="
+        " MemoryGuard()\nguard.protect()\nprint(open('/proc/self/oom_score_adj').read().strip(),"
+        " flush=True)\nsubprocess.run(guard.command(['cat', '/proc/self/oom_score_adj']),"
+        " check=True)\n"
+    )
     begin = 'echo "$2" > /proc/self/oom_score_adj || exit 77; exec "$0" -c "$1"'
-    done = subprocess.run(["sh", "-c", begin, sys.executable, code, str(given)], capture_output=True, text=True)
+    done = subprocess.run(
+        ["sh", "-c", begin, sys.executable, code, str(given)], capture_output=True, text=True
+    )
     if done.returncode == 77:
         pytest.skip("needs CAP_SYS_RESOURCE, which containers have not")
     own, given_back = map(int, done.stdout.split())
@@ -102,20 +121,28 @@ def group() -> Iterator[Path]:
             subprocess.run(["sleep", "0.05"], check=True)
 
 
-def test_out_of_memory_ends_another_process_than_the_daemon(cluster_dir: ClusterDir, group: Path) -> None:
-    """The daemon and ever more smaller processes share a group with a limit: one of those is killed, the daemon lives on."""
+def test_out_of_memory_ends_another_process_than_the_daemon(
+    cluster_dir: ClusterDir, group: Path
+) -> None:
+    """The daemon and ever more smaller processes share a group with a limit: one of those is
+    killed, the daemon lives on.
+    """
     pid = start(cluster_dir, f"{BEFORE} && echo $$ > {group}/cgroup.procs")
     assert str(pid) in (group / "cgroup.procs").read_text().split()
-    hogs: "list[subprocess.Popen[bytes]]" = []
+    hogs: list[subprocess.Popen[bytes]] = []
     try:
         for _ in range(2 * LIMIT_MB // HOG_MB):
             if any(hog.poll() == -signal.SIGKILL for hog in hogs):
                 break
-            hog_command = f'{BEFORE} && echo $$ > {group}/cgroup.procs && exec {sys.executable} -c "{HOG}"'
+            hog_command = (
+                f'{BEFORE} && echo $$ > {group}/cgroup.procs && exec {sys.executable} -c "{HOG}"'
+            )
             hogs.append(subprocess.Popen(["sh", "-c", hog_command]))
             with contextlib.suppress(subprocess.TimeoutExpired):
                 hogs[-1].wait(0.3)
-        cluster_dir.wait(lambda: any(hog.poll() == -signal.SIGKILL for hog in hogs), "the kernel has killed one")
+        cluster_dir.wait(
+            lambda: any(hog.poll() == -signal.SIGKILL for hog in hogs), "the kernel has killed one"
+        )
         assert cluster_dir.pid() == pid
     finally:
         for hog in hogs:

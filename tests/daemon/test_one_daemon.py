@@ -1,4 +1,6 @@
-"""One daemon per node: the lock, who holds it, and what becomes of it when its file is removed or replaced."""
+"""One daemon per node: the lock, who holds it, and what becomes of it when its file is removed or
+replaced.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +9,8 @@ import os
 import resource
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Iterator
 
 import pytest
 
@@ -36,10 +38,14 @@ def make_layout(tmp_path: Path) -> Layout:
 
 
 @contextlib.contextmanager
-def holder(layout: Layout, comm: str = "nmond") -> "Iterator[int]":
+def holder(layout: Layout, comm: str = "nmond") -> Iterator[int]:
     """A process of that name that holds the lock: its pid."""
-    with subprocess.Popen([sys.executable, "-c", _HOLDER, layout.ez, comm], stdin=subprocess.PIPE,
-                          stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", _HOLDER, layout.ez, comm],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
         assert process.stdout and process.stdout.readline() == "held\n"
         yield process.pid
         assert process.stdin
@@ -74,7 +80,10 @@ def test_second_daemon_is_refused_and_names_the_first(layout: Layout) -> None:
 
 
 def test_holder_that_wrote_no_pid_is_not_named(layout: Layout) -> None:
-    """Its disk was full. A daemon that is the first process of a container is named as any other."""
+    """Its disk was full.
+
+    A daemon that is the first process of a container is named as any other.
+    """
     with holder(layout):
         Path(layout.lock_file).write_bytes(b"")
         with pytest.raises(RefusedError, match="already running on this node$"):
@@ -85,7 +94,9 @@ def test_holder_that_wrote_no_pid_is_not_named(layout: Layout) -> None:
 def test_command_that_looks_for_an_instant_keeps_no_daemon_from_starting(
     layout: Layout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It has the lock while it looks whether a daemon runs, and gives it back: tried again, not refused."""
+    """It has the lock while it looks whether a daemon runs, and gives it back: tried again, not
+    refused.
+    """
     looks, pauses = [take_lock(layout)], []
 
     def pause(seconds: float) -> None:
@@ -124,14 +135,21 @@ def test_daemon_whose_lock_file_was_removed_keeps_others_from_starting(layout: L
     with holder(layout) as pid:
         os.unlink(layout.lock_file)
         before = open_files()
-        with pytest.raises(RefusedError, match=rf"pid {pid}\); somebody removed {layout.lock_file}"):
+        with pytest.raises(
+            RefusedError, match=rf"pid {pid}\); somebody removed {layout.lock_file}"
+        ):
             take_lock(layout)
         assert open_files() == before
     os.close(take_lock(layout))
 
 
-def test_removed_lock_of_another_cluster_or_another_program_is_in_nobodys_way(layout: Layout, tmp_path: Path) -> None:
-    """A daemon below another directory lost its lock file; a backup reads ours, which was removed meanwhile."""
+def test_removed_lock_of_another_cluster_or_another_program_is_in_nobodys_way(
+    layout: Layout, tmp_path: Path
+) -> None:
+    """A daemon below another directory lost its lock file.
+
+    A backup reads ours, which was removed meanwhile.
+    """
     other = tree_layout(str(tmp_path / "other"))
     with holder(other), holder(layout, "backup"):
         os.unlink(other.lock_file)
@@ -139,7 +157,9 @@ def test_removed_lock_of_another_cluster_or_another_program_is_in_nobodys_way(la
         os.close(take_lock(layout))
 
 
-def test_removed_lock_of_the_same_name_on_another_file_system_is_another_node(layout: Layout) -> None:
+def test_removed_lock_of_the_same_name_on_another_file_system_is_another_node(
+    layout: Layout,
+) -> None:
     """A container sees its own tree below the same path."""
     with holder(layout) as pid:
         device = os.stat(layout.lock_file).st_dev
@@ -150,10 +170,17 @@ def test_removed_lock_of_the_same_name_on_another_file_system_is_another_node(la
 
 def test_daemon_is_not_in_its_own_way(layout: Layout) -> None:
     """Its own lock file was removed: it may take the new one."""
-    program = _HOLDER.replace("print(", "import os; os.unlink(tree_layout(sys.argv[1]).lock_file)\n"
-                                        "take_lock(tree_layout(sys.argv[1]))\nprint(")
-    done = subprocess.run([sys.executable, "-c", program, layout.ez, "nmond"], stdin=subprocess.DEVNULL,
-                          capture_output=True, text=True)
+    program = _HOLDER.replace(
+        "print(",
+        "import os; os.unlink(tree_layout(sys.argv[1]).lock_file)\n"
+        "take_lock(tree_layout(sys.argv[1]))\nprint(",
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, layout.ez, "nmond"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
     assert (done.stdout, done.returncode) == ("held\n", 0), done.stderr
 
 

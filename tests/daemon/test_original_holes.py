@@ -1,7 +1,8 @@
-"""The original's proved holes in network, disk and configuration, each provoked here at a real daemon: none is there.
+"""The original's proved holes in network, disk and configuration, each provoked here at a real
+daemon: none is there.
 
-The names are those of the reference's list (H1 to H6, H10, H17, H22, H24). Nothing here has a key: what must hold without one
-holds with one, and what only a key can prevent is in test_attackers.
+The names are those of the reference's list (H1 to H6, H10, H17, H22, H24). Nothing here has a key:
+what must hold without one holds with one, and what only a key can prevent is in test_attackers.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ import signal
 import struct
 import time
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Iterator
 
 import pytest
 
@@ -35,18 +36,27 @@ def voice(cluster_dir: ClusterDir) -> Iterator[PeerVoice]:
 
 def listener(cluster: ClusterDir, kind: str = "unicast") -> str:
     """Its line in `hb -s`."""
-    return next(line for line in cluster.ok("hb -s").splitlines() if line.startswith(f"{kind} listener"))
+    return next(
+        line for line in cluster.ok("hb -s").splitlines() if line.startswith(f"{kind} listener")
+    )
 
 
 def wait_down(cluster: ClusterDir, kind: str = "unicast") -> None:
     cluster.wait(lambda: "DOWN" in listener(cluster, kind), f"{kind} down")
 
 
-def link_changes(cluster: ClusterDir, state: str) -> "list[float]":
-    """When the network listener came into a state, as the history has it: it may have been there for a moment only."""
+def link_changes(cluster: ClusterDir, state: str) -> list[float]:
+    """When the network listener came into a state, as the history has it: it may have been there
+    for a moment only.
+    """
     entries = json.loads(cluster.ok("openha history -n 0 --json"))
-    return [entry["mono"] for entry in entries
-            if entry["kind"] == "link" and entry["name"].startswith("unicast ") and entry["new"] == state]
+    return [
+        entry["mono"]
+        for entry in entries
+        if entry["kind"] == "link"
+        and entry["name"].startswith("unicast ")
+        and entry["new"] == state
+    ]
 
 
 def run_here(cluster: ClusterDir) -> None:
@@ -60,13 +70,19 @@ def legacy_record(node: str, **states: int) -> bytes:
     """A datagram as a C OpenHA sends it: 9,384 bytes, little endian."""
     names = b"".join(name.encode().ljust(64, b"\0") for name in states)
     codes = b"".join(struct.pack("<i", state) for state in states.values())
-    head = node.encode().ljust(128, b"\0") + struct.pack("<ii5s15s", 1, 0, b"5010", b"239.131.50.10")
+    head = node.encode().ljust(128, b"\0") + struct.pack(
+        "<ii5s15s", 1, 0, b"5010", b"239.131.50.10"
+    )
     body = names.ljust(8192, b"\0") + codes.ljust(512, b"\0") + bytes(512)
     return head + body + struct.pack("<IIi", 1, int(time.time()), 47)
 
 
-def test_h1_datagram_in_our_own_name_changes_no_state(cluster_dir: ClusterDir, voice: PeerVoice) -> None:
-    """One that names this node as its sender, in our format and in the original's: STARTED stays, in memory and on disk."""
+def test_h1_datagram_in_our_own_name_changes_no_state(
+    cluster_dir: ClusterDir, voice: PeerVoice
+) -> None:
+    """One that names this node as its sender, in our format and in the original's: STARTED stays,
+    in memory and on disk.
+    """
     run_here(cluster_dir)
     voice.states = {"registry": ServiceState.FROZEN_STOP}
     for _ in range(10):
@@ -79,8 +95,12 @@ def test_h1_datagram_in_our_own_name_changes_no_state(cluster_dir: ClusterDir, v
     assert "DOWN" in listener(cluster_dir) and cluster_dir.calls("registry.sh") == []
 
 
-def test_h2_names_in_a_datagram_never_become_paths(cluster_dir: ClusterDir, voice: PeerVoice) -> None:
-    """Node and service names full of slashes, dots and 230 bytes, in both formats: no file outside is touched or made."""
+def test_h2_names_in_a_datagram_never_become_paths(
+    cluster_dir: ClusterDir, voice: PeerVoice
+) -> None:
+    """Node and service names full of slashes, dots and 230 bytes, in both formats: no file outside
+    is touched or made.
+    """
     run_here(cluster_dir)
     victim = cluster_dir.path("victim")
     victim.write_bytes(b"root:x:0:0:root\n")
@@ -98,8 +118,13 @@ def test_h2_names_in_a_datagram_never_become_paths(cluster_dir: ClusterDir, voic
     assert {path for path in cluster_dir.root.rglob("*") if "proc" not in str(path)} == before
 
 
-def test_h3_one_byte_datagrams_do_not_keep_a_dead_peer_alive(cluster_dir: ClusterDir, voice: PeerVoice) -> None:
-    """The peer was live and died; scraps of 0 to 60 bytes come in ten times a second: down in its timeout, states UNKNOWN."""
+def test_h3_one_byte_datagrams_do_not_keep_a_dead_peer_alive(
+    cluster_dir: ClusterDir, voice: PeerVoice
+) -> None:
+    """The peer was live and died.
+
+    Scraps of 0 to 60 bytes come in ten times a second: down in its timeout, states UNKNOWN.
+    """
     cluster_dir.add("registry")
     cluster_dir.ok("ezha start")
     voice.meet(cluster_dir)
@@ -115,19 +140,30 @@ def test_h3_one_byte_datagrams_do_not_keep_a_dead_peer_alive(cluster_dir: Cluste
     cluster_dir.wait(lambda: "UNKNOWN" in cluster_dir.ok("service -s -c"), "the peer is unknown")
 
 
-def test_h4_one_beat_after_a_silence_counts_for_one_timeout(cluster_dir: ClusterDir, voice: PeerVoice) -> None:
-    """Down, one beat, then nothing: up, and down again after the timeout; three times over, as with a crash loop."""
+def test_h4_one_beat_after_a_silence_counts_for_one_timeout(
+    cluster_dir: ClusterDir, voice: PeerVoice
+) -> None:
+    """Down, one beat, then nothing: up, and down again after the timeout.
+
+    Three times over, as with a crash loop.
+    """
     cluster_dir.ok("ezha start")
     wait_down(cluster_dir)
     for _ in range(3):
         ups = len(link_changes(cluster_dir, "UP"))
         voice.say()
-        cluster_dir.wait(lambda: len(link_changes(cluster_dir, "UP")) > ups, "one beat brings it up")
+        cluster_dir.wait(
+            lambda: len(link_changes(cluster_dir, "UP")) > ups, "one beat brings it up"
+        )
         wait_down(cluster_dir)
 
 
-def test_h5_dead_or_stopped_worker_of_a_link_is_seen_and_blocks_no_decision(cluster_dir: ClusterDir, voice: PeerVoice) -> None:
-    """The process behind the disk link is stopped, later killed: its link goes down with a reason, services are still decided."""
+def test_h5_dead_or_stopped_worker_of_a_link_is_seen_and_blocks_no_decision(
+    cluster_dir: ClusterDir, voice: PeerVoice
+) -> None:
+    """The process behind the disk link is stopped, later killed: its link goes down with a reason,
+    services are still decided.
+    """
     cluster_dir.add("registry")
     cluster_dir.ok("ezha start")
     worker = next(pid for pid in _children(cluster_dir.pid()) if "disk_worker" in _command(pid))
@@ -139,15 +175,21 @@ def test_h5_dead_or_stopped_worker_of_a_link_is_seen_and_blocks_no_decision(clus
         cluster_dir.wait_state("registry", "STARTED")
     finally:
         os.kill(worker, signal.SIGKILL)
-    cluster_dir.wait(lambda: "dio sender" in _up(cluster_dir), "the link comes back with a new process")
+    cluster_dir.wait(
+        lambda: "dio sender" in _up(cluster_dir), "the link comes back with a new process"
+    )
 
 
 def _up(cluster: ClusterDir) -> str:
     return "\n".join(line for line in cluster.ok("hb -s").splitlines() if " UP" in line)
 
 
-def _children(pid: int) -> "list[int]":
-    return [int(word) for task in Path(f"/proc/{pid}/task").iterdir() for word in (task / "children").read_text().split()]
+def _children(pid: int) -> list[int]:
+    return [
+        int(word)
+        for task in Path(f"/proc/{pid}/task").iterdir()
+        for word in (task / "children").read_text().split()
+    ]
 
 
 def _command(pid: int) -> str:
@@ -155,8 +197,12 @@ def _command(pid: int) -> str:
 
 
 @pytest.mark.parametrize("content", ["never written", "zeroed later"])
-def test_h6_blank_slot_is_a_silent_peer(cluster_dir: ClusterDir, voice: PeerVoice, content: str) -> None:
-    """The peer's slot holds zeros: the disk listener is down, the peer silent, and the service is taken over."""
+def test_h6_blank_slot_is_a_silent_peer(
+    cluster_dir: ClusterDir, voice: PeerVoice, content: str
+) -> None:
+    """The peer's slot holds zeros: the disk listener is down, the peer silent, and the service is
+    taken over.
+    """
     disk = cluster_dir.root / "disk"
     if content == "zeroed later":
         _write_slot(disk, voice)
@@ -174,6 +220,7 @@ def test_h6_blank_slot_is_a_silent_peer(cluster_dir: ClusterDir, voice: PeerVoic
 
 def beat_until_heard(cluster: ClusterDir, voice: PeerVoice) -> None:
     """The peer beats on the disk until the daemon has heard it there."""
+
     def is_heard() -> bool:
         _write_slot(cluster.root / "disk", voice)
         return "UP" in listener(cluster, "dio")
@@ -190,8 +237,12 @@ def _write_slot(disk: Path, voice: PeerVoice) -> None:
         os.fsync(file.fileno())
 
 
-def test_h6b_disk_that_cannot_be_read_takes_its_link_down(cluster_dir: ClusterDir, voice: PeerVoice) -> None:
-    """The peer is heard on the disk, then the disk shrinks to nothing: down, and the verdict on the peer is passed."""
+def test_h6b_disk_that_cannot_be_read_takes_its_link_down(
+    cluster_dir: ClusterDir, voice: PeerVoice
+) -> None:
+    """The peer is heard on the disk, then the disk shrinks to nothing: down, and the verdict on the
+    peer is passed.
+    """
     disk = cluster_dir.root / "disk"
     cluster_dir.ok("ezha start")
     beat_until_heard(cluster_dir, voice)
@@ -202,14 +253,19 @@ def test_h6b_disk_that_cannot_be_read_takes_its_link_down(cluster_dir: ClusterDi
     cluster_dir.wait(lambda: f"peer {PEER}: silent" in cluster_dir.ok("hb -s -v"), "silent")
 
 
-def test_h6c_record_of_the_past_is_not_heard_at_start(cluster_dir: ClusterDir, voice: PeerVoice) -> None:
+def test_h6c_record_of_the_past_is_not_heard_at_start(
+    cluster_dir: ClusterDir, voice: PeerVoice
+) -> None:
     """The disk holds the last beat of a peer that died: never up, its states are not taken."""
     cluster_dir.add("registry")
     voice.states = {"registry": ServiceState.STARTED}
     _write_slot(cluster_dir.root / "disk", voice)
     cluster_dir.ok("ezha start")
-    stays(lambda: (listener(cluster_dir, "dio"), cluster_dir.ok("service -s -c")),
-          lambda seen: "DOWN" in seen[0] and "STARTED" not in seen[1], 1.5)
+    stays(
+        lambda: (listener(cluster_dir, "dio"), cluster_dir.ok("service -s -c")),
+        lambda seen: "DOWN" in seen[0] and "STARTED" not in seen[1],
+        1.5,
+    )
 
 
 def test_h6d_peer_whose_clock_stands_still_is_alive_on_the_disk(
@@ -241,17 +297,25 @@ def test_h6e_slot_holds_nothing_but_the_beat(cluster_dir: ClusterDir) -> None:
 
 
 @pytest.mark.parametrize("offsets", ["0 9", "9 0", "0 0", "5 5", "10 1", "19 10"])
-def test_h6f_slots_that_overlap_are_refused_in_any_order(cluster_dir: ClusterDir, offsets: str) -> None:
+def test_h6f_slots_that_overlap_are_refused_in_any_order(
+    cluster_dir: ClusterDir, offsets: str
+) -> None:
     """Whatever line comes first: the start is refused with the line, and nothing is written."""
     first, second = offsets.split()
     disk = cluster_dir.root / "disk"
-    cluster_dir.path("conf/monitor").write_text(f"{HERE} dio {disk} {first} 10\n{PEER} dio {disk} {second} 10\n")
+    cluster_dir.path("conf/monitor").write_text(
+        f"{HERE} dio {disk} {first} 10\n{PEER} dio {disk} {second} 10\n"
+    )
     assert "monitor:2: offset" in cluster_dir.fails("ezha start", 3)
     assert not disk.read_bytes().strip(b"\0")
 
 
-def test_h10_blank_lines_and_comments_in_monitor_say_nothing(cluster_dir: ClusterDir, voice: PeerVoice) -> None:
-    """Blank lines, comments, CRs and no final newline: the links are those that are there, and the cluster decides."""
+def test_h10_blank_lines_and_comments_in_monitor_say_nothing(
+    cluster_dir: ClusterDir, voice: PeerVoice
+) -> None:
+    """Blank lines, comments, CRs and no final newline: the links are those that are there, and the
+    cluster decides.
+    """
     monitor = cluster_dir.path("conf/monitor")
     lines = monitor.read_text().splitlines()
     monitor.write_bytes("\r\n".join(["", "# the links", "   ", *lines, "\t# end"]).encode())
@@ -264,9 +328,16 @@ def test_h10_blank_lines_and_comments_in_monitor_say_nothing(cluster_dir: Cluste
     cluster_dir.wait_state("registry", "STARTED")
 
 
-@pytest.mark.parametrize("line", ["stranger net eth9 239.1.1.1 5010 10", "web /opt/web a b /bin/true", "x"])
-def test_h10_line_that_is_no_link_of_this_cluster_is_an_error(cluster_dir: ClusterDir, line: str) -> None:
-    """An unknown node or something else: told with its line at the start; while it runs, nothing changes."""
+@pytest.mark.parametrize(
+    "line", ["stranger net eth9 239.1.1.1 5010 10", "web /opt/web a b /bin/true", "x"]
+)
+def test_h10_line_that_is_no_link_of_this_cluster_is_an_error(
+    cluster_dir: ClusterDir, line: str
+) -> None:
+    """An unknown node or something else: told with its line at the start.
+
+    While it runs, nothing changes.
+    """
     monitor = cluster_dir.path("conf/monitor")
     good = monitor.read_text()
     monitor.write_text(good + line + "\n")
@@ -274,12 +345,16 @@ def test_h10_line_that_is_no_link_of_this_cluster_is_an_error(cluster_dir: Clust
     monitor.write_text(good)
     cluster_dir.ok("ezha start")
     monitor.write_text(good + line + "\n")
-    cluster_dir.wait(lambda: "configuration not taken over" in cluster_dir.ok("hb -s -v"), "the mistake is told")
+    cluster_dir.wait(
+        lambda: "configuration not taken over" in cluster_dir.ok("hb -s -v"), "the mistake is told"
+    )
     assert len(cluster_dir.ok("hb -s").splitlines()) == 4
 
 
 def test_h17_stall_at_any_moment_hangs_nothing(cluster_dir: ClusterDir, voice: PeerVoice) -> None:
-    """Stopped and continued over and over, longer and shorter than a beat: beats come again at once, takeover works."""
+    """Stopped and continued over and over, longer and shorter than a beat: beats come again at
+    once, takeover works.
+    """
     cluster_dir.add("registry")
     cluster_dir.ok("ezha start")
     voice.meet(cluster_dir)
@@ -303,8 +378,12 @@ def test_h17_stall_at_any_moment_hangs_nothing(cluster_dir: ClusterDir, voice: P
     cluster_dir.wait_state("registry", "STARTED")
 
 
-def test_h22_service_only_the_peer_knows_fills_no_log(cluster_dir: ClusterDir, voice: PeerVoice) -> None:
-    """Fifty beats with services this node does not have: one line in the log each way, the status tells, no directory is made."""
+def test_h22_service_only_the_peer_knows_fills_no_log(
+    cluster_dir: ClusterDir, voice: PeerVoice
+) -> None:
+    """Fifty beats with services this node does not have: one line in the log each way, the status
+    tells, no directory is made.
+    """
     cluster_dir.add("registry")
     cluster_dir.ok("ezha start")
     voice.states = {"registry": ServiceState.STOPPED}
@@ -319,12 +398,20 @@ def test_h22_service_only_the_peer_knows_fills_no_log(cluster_dir: ClusterDir, v
     voice.meet(cluster_dir)
     new = cluster_dir.log().replace(lines, "").splitlines()
     # Links and peer may go down meanwhile where this test has no turn for a timeout.
-    assert len([line for line in new if " link " not in line and f" peer {PEER}: " not in line]) == 2, new
+    assert (
+        len([line for line in new if " link " not in line and f" peer {PEER}: " not in line]) == 2
+    ), new
     shown = cluster_dir.ok("service -s -v")
-    assert f"warning: only {PEER} has service ghost, ghost0, ghost1, ghost2, other: add it on {HERE} (service -a)" in shown
+    assert (
+        f"warning: only {PEER} has service ghost, ghost0, ghost1, ghost2, other: add it on {HERE}"
+        " (service -a)" in shown
+    )
     assert f"warning: only {HERE} has service registry: add it on {PEER}" in shown
     told = json.loads(cluster_dir.ok("service -s --json"))
-    assert (told["own_only"], told["peer_only"]) == (["registry"], ["ghost", "ghost0", "ghost1", "ghost2", "other"])
+    assert (told["own_only"], told["peer_only"]) == (
+        ["registry"],
+        ["ghost", "ghost0", "ghost1", "ghost2", "other"],
+    )
     assert not cluster_dir.path("services/ghost").exists()
     voice.states = {"registry": ServiceState.STOPPED}
     voice.meet(cluster_dir)
@@ -332,8 +419,12 @@ def test_h22_service_only_the_peer_knows_fills_no_log(cluster_dir: ClusterDir, v
     assert cluster_dir.log().count("SERVICES AGREE") == 2
 
 
-def test_h24_storm_of_signals_and_beats_breaks_nothing(cluster_dir: ClusterDir, voice: PeerVoice) -> None:
-    """Hundreds of SIGHUPs during beats and state changes: it serves, each STATE file read at any time is whole and true."""
+def test_h24_storm_of_signals_and_beats_breaks_nothing(
+    cluster_dir: ClusterDir, voice: PeerVoice
+) -> None:
+    """Hundreds of SIGHUPs during beats and state changes: it serves, each STATE file read at any
+    time is whole and true.
+    """
     cluster_dir.add("registry")
     cluster_dir.ok("ezha start")
     voice.meet(cluster_dir)

@@ -1,10 +1,12 @@
-"""A service that is started beside the cluster while its daemon runs: real status scripts, looked at in a thread."""
+"""A service that is started beside the cluster while its daemon runs: real status scripts, looked
+at in a thread.
+"""
 
 from __future__ import annotations
 
 import queue
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Iterator
 
 import pytest
 
@@ -27,7 +29,7 @@ class Place:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.found: "queue.SimpleQueue[str]" = queue.SimpleQueue()
+        self.found: queue.SimpleQueue[str] = queue.SimpleQueue()
         self.layout = tree_layout(str(root))
         (root / "log").mkdir()
         self.script = root / "script"
@@ -42,7 +44,7 @@ class Place:
         (self.root / "says").write_text(f"{word}\n")
         (self.root / "ends").write_text(f"{code}\n")
 
-    def asked(self) -> "list[str]":
+    def asked(self) -> list[str]:
         """Each call of the script."""
         path = self.root / "asked"
         return path.read_text().splitlines() if path.exists() else []
@@ -57,7 +59,9 @@ def place(tmp_path: Path) -> Iterator[Place]:
     made.looks.stop()
 
 
-def test_a_start_is_found_by_a_look_and_the_log_of_the_service_has_nothing_of_it(place: Place) -> None:
+def test_a_start_is_found_by_a_look_and_the_log_of_the_service_has_nothing_of_it(
+    place: Place,
+) -> None:
     """Down at first, then started by somebody: reported, again and again until the engine knows."""
     place.looks.start()
     assert not place.looks.look(place.service)
@@ -67,9 +71,17 @@ def test_a_start_is_found_by_a_look_and_the_log_of_the_service_has_nothing_of_it
     assert not (place.root / "log" / "registry.log").exists()
 
 
-@pytest.mark.parametrize("word, code, is_up", [
-    ("up", 0, True), ("warn", 2, True), ("down", 1, False), ("stdby up", 6, False), ("n/a", 3, False), ("up", 1, False),
-])
+@pytest.mark.parametrize(
+    "word, code, is_up",
+    [
+        ("up", 0, True),
+        ("warn", 2, True),
+        ("down", 1, False),
+        ("stdby up", 6, False),
+        ("n/a", 3, False),
+        ("up", 1, False),
+    ],
+)
 def test_what_counts_as_up_is_what_a_daemon_that_starts_would_take_for_it(
     place: Place, word: str, code: int, is_up: bool
 ) -> None:

@@ -1,10 +1,13 @@
-"""Is a decision still good when its script begins? Asked of a daemon with a clock of its own, before its threads run."""
+"""Is a decision still good when its script begins?
+
+Asked of a daemon with a clock of its own, before its threads run.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
-from typing import Callable, Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -20,12 +23,17 @@ from opensvc_openha.system import clock
 from tests.cluster_dir import HERE, PEER, ClusterDir
 
 TIMEOUT_S = 2.0
-"""Of both links: after that long without a word of ours the peer may take what we were about to start."""
-START = RunScript("registry", ScriptKind.START, "/opt/registry", ServiceState.STOPPED, PeerStanding.LIVE)
+"""Of both links: after that long without a word of ours the peer may take what we were about to
+start."""
+START = RunScript(
+    "registry", ScriptKind.START, "/opt/registry", ServiceState.STOPPED, PeerStanding.LIVE
+)
 
 
 class Bench:
-    """A daemon that decides when the test says, and the question that its script runner would ask."""
+    """A daemon that decides when the test says, and the question that its script runner would
+    ask.
+    """
 
     def __init__(self, cluster: ClusterDir, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1000.0
@@ -33,8 +41,12 @@ class Bench:
         layout = tree_layout(str(cluster.root))
         os.makedirs(layout.proc_dir, exist_ok=True)
         self.daemon = Daemon(layout, logging.getLogger("test"), lock_handle=-1)
-        self._asked: "list[Callable[[], bool]]" = []
-        monkeypatch.setattr(self.daemon._runner, "run", lambda action, is_overtaken: self._asked.append(is_overtaken))
+        self._asked: list[Callable[[], bool]] = []
+        monkeypatch.setattr(
+            self.daemon._runner,
+            "run",
+            lambda action, is_overtaken: self._asked.append(is_overtaken),
+        )
         self.gaps = self.daemon._pulse._gaps
         self.beat()
 
@@ -47,7 +59,7 @@ class Bench:
         """The engine posts a beat."""
         self.daemon.announce(Announce(Beat(HERE, BootId(1, 1), 1, None, {}), with_names=False))
 
-    def decide(self) -> "Callable[[], bool]":
+    def decide(self) -> Callable[[], bool]:
         """The engine decides on a start now; the question whether that is over."""
         self.daemon._decided_at = self.now
         self.daemon.run_script(START)
@@ -61,7 +73,9 @@ def bench(cluster_dir: ClusterDir, monkeypatch: pytest.MonkeyPatch) -> Iterator[
 
 
 def test_decision_of_a_node_that_goes_on_beating_is_good_for_ever(bench: Bench) -> None:
-    """Its script waits behind others for a minute, a beat each second: nothing has happened meanwhile."""
+    """Its script waits behind others for a minute, a beat each second: nothing has happened
+    meanwhile.
+    """
     is_overtaken = bench.decide()
     for second in range(1, 60):
         bench.at(1000.0 + second)
@@ -79,7 +93,9 @@ def test_decision_is_over_when_nothing_was_said_for_the_peers_patience(bench: Be
 
 
 def test_decision_stays_over_when_a_beat_is_said_again(bench: Bench) -> None:
-    """Mute for the timeout, then a beat: how long it had been is measured before that beat counts."""
+    """Mute for the timeout, then a beat: how long it had been is measured before that beat
+    counts.
+    """
     is_overtaken = bench.decide()
     bench.at(1000.0 + TIMEOUT_S)
     bench.beat()
@@ -98,7 +114,9 @@ def test_silence_before_a_decision_does_not_end_it(bench: Bench) -> None:
 
 
 def test_standstill_after_a_decision_ends_it_and_one_before_does_not(bench: Bench) -> None:
-    """The process was stopped between the decision and the beginning of its script, which another step of the engine followed."""
+    """The process was stopped between the decision and the beginning of its script, which another
+    step of the engine followed.
+    """
     before = bench.decide()
     bench.gaps.append((1000.5, 1001.0))
     bench.at(1001.2)
@@ -108,7 +126,9 @@ def test_standstill_after_a_decision_ends_it_and_one_before_does_not(bench: Benc
 
 
 def test_moment_of_a_decision_is_that_of_its_event_not_of_its_script(bench: Bench) -> None:
-    """The process is stopped while the step is carried out: the event was taken at 1000, the script comes to the runner later."""
+    """The process is stopped while the step is carried out: the event was taken at 1000, the script
+    comes to the runner later.
+    """
     bench.daemon._decided_at = 1000.0
     bench.gaps.append((1000.2, 1000.9))
     bench.at(1001.0)
@@ -124,13 +144,22 @@ def test_standstill_that_lasts_is_seen_before_its_end(bench: Bench) -> None:
     assert is_overtaken()
 
 
-def test_check_up_of_a_peer_that_said_goodbye_and_did_not_come_back_is_not_put_off(bench: Bench) -> None:
+def test_check_up_of_a_peer_that_said_goodbye_and_did_not_come_back_is_not_put_off(
+    bench: Bench,
+) -> None:
     """Its standing stays `left`, and the rules take it for silent after the hold."""
     view = bench.daemon._node.engine._view
-    view.take(Beat(PEER, BootId(1, 2), 1, None, {"registry": ServiceState.STARTED}, Goodbye.RESTART), bench.now)
+    view.take(
+        Beat(PEER, BootId(1, 2), 1, None, {"registry": ServiceState.STARTED}, Goodbye.RESTART),
+        bench.now,
+    )
     view.judge(False, None, bench.now)
     bench.daemon._decided_at = bench.now
-    bench.daemon.run_script(RunScript("registry", ScriptKind.CHECK, "/bin/true", ServiceState.UNKNOWN, PeerStanding.SILENT))
+    bench.daemon.run_script(
+        RunScript(
+            "registry", ScriptKind.CHECK, "/bin/true", ServiceState.UNKNOWN, PeerStanding.SILENT
+        )
+    )
     assert bench._asked[-1](), "the hold is not over"
     view.judge(False, None, bench.now + RESTART_HOLD_S)
     assert view.standing is PeerStanding.LEFT and not bench._asked[-1]()

@@ -1,4 +1,6 @@
-"""A real daemon that has not heard its peer since it booted, and the generated check-up script of a fence with a status."""
+"""A real daemon that has not heard its peer since it booted, and the generated check-up script of a
+fence with a status.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +19,14 @@ from tests.waiting import until
 
 
 def fence(cluster: ClusterDir, status: str) -> str:
-    """The check-up script of an embedded agent's service, whose device answers by a script; its power-off leaves a mark."""
+    """The check-up script of an embedded agent's service, whose device answers by a script.
+
+    Its power-off leaves a mark.
+    """
     root = cluster.root / "agent"
-    layout = agent_layout("", {f"OSVC_{name.upper()}": str(root / name) for name in ("etc", "var", "log", "bin")})
+    layout = agent_layout(
+        "", {f"OSVC_{name.upper()}": str(root / name) for name in ("etc", "var", "log", "bin")}
+    )
     for name in ("etc", "var", "log", "bin"):
         (root / name).mkdir(parents=True)
     Path(layout.service_file("web")).write_text(
@@ -35,12 +42,20 @@ def begin(cluster: ClusterDir, check: str) -> None:
     cluster.ok(f"service -a web {cluster.script('web.sh', 'exit 0')} {HERE} {PEER} {check}")
     cluster.ok("ezha start")
     cluster.ok("service -A web unfreeze")
-    until(lambda: cluster.quick("openha fence status").stdout, lambda text: "peer: silent" in text, "silence")
+    until(
+        lambda: cluster.quick("openha fence status").stdout,
+        lambda text: "peer: silent" in text,
+        "silence",
+    )
 
 
-def power_records(cluster: ClusterDir) -> "list[str]":
+def power_records(cluster: ClusterDir) -> list[str]:
     """What the history has of the peer's power."""
-    return [entry["reason"] for entry in json.loads(cluster.ok("openha history -n 0 --json")) if entry["new"] == "POWER"]
+    return [
+        entry["reason"]
+        for entry in json.loads(cluster.ok("openha history -n 0 --json"))
+        if entry["new"] == "POWER"
+    ]
 
 
 def test_device_that_says_off_twice_starts_the_service(cluster_dir: ClusterDir) -> None:
@@ -50,13 +65,22 @@ def test_device_that_says_off_twice_starts_the_service(cluster_dir: ClusterDir) 
     cluster_dir.wait_state("web", "STARTED")
     assert cluster_dir.all_calls("device") == ["status", "status"]
     assert not (cluster_dir.root / "shot").exists()
-    assert [text.rpartition(": ")[2] for text in until(
-        lambda: power_records(cluster_dir), lambda seen: len(seen) == 2, "history")] == ["off", "nothing runs there"]
-    assert "proved out: the fence of web says twice that it is off" in cluster_dir.quick("openha fence status").stdout
+    assert [
+        text.rpartition(": ")[2]
+        for text in until(
+            lambda: power_records(cluster_dir), lambda seen: len(seen) == 2, "history"
+        )
+    ] == ["off", "nothing runs there"]
+    assert (
+        "proved out: the fence of web says twice that it is off"
+        in cluster_dir.quick("openha fence status").stdout
+    )
 
 
 @pytest.mark.parametrize("code, word", [(0, "on"), (1, "nothing clear"), (7, "nothing clear")])
-def test_device_that_says_anything_else_starts_nothing(cluster_dir: ClusterDir, code: int, word: str) -> None:
+def test_device_that_says_anything_else_starts_nothing(
+    cluster_dir: ClusterDir, code: int, word: str
+) -> None:
     """What it said is shown beside what to type."""
     device = cluster_dir.script("device", f"exit {code}")
     begin(cluster_dir, fence(cluster_dir, f"status_cmd = {device} status"))
@@ -64,12 +88,17 @@ def test_device_that_says_anything_else_starts_nothing(cluster_dir: ClusterDir, 
     until(lambda: power_records(cluster_dir), lambda seen: seen == [text], "the answer")
     assert cluster_dir.state("web") == "STOPPED" and not (cluster_dir.root / "shot").exists()
     shown = cluster_dir.quick("openha fence status").stdout
-    assert f"  the fence of web says twice that {PEER} is off (asked again and again; last: {word}, " in shown
+    assert (
+        f"  the fence of web says twice that {PEER} is off (asked again and again; last: {word}, "
+        in shown
+    )
     assert shown.endswith(f"and type: openha fence confirm {PEER}\n")
 
 
 def test_script_without_a_status_is_not_called(cluster_dir: ClusterDir) -> None:
-    """A fence of one's own, and a generated one whose section has no status command: they may shoot, whatever the word."""
+    """A fence of one's own, and a generated one whose section has no status command: they may
+    shoot, whatever the word.
+    """
     own = cluster_dir.script("own", "echo off; exit 2")
     begin(cluster_dir, own)
     shown = cluster_dir.quick("openha fence status").stdout
@@ -78,21 +107,39 @@ def test_script_without_a_status_is_not_called(cluster_dir: ClusterDir) -> None:
     assert not tells_power(own) and not tells_power(fence(cluster_dir, "timeout = 5"))
 
 
-@pytest.mark.parametrize("line, expected", [
-    ("status_cmd = /bin/x", True), ("STATUS_CMD: /bin/x", True), ("status_cmd@nodes = /bin/x", True),
-    ("# status_cmd = /bin/x", False), ("status_cmd =", False), ("cmd2 = status_cmd = x", False),
-])
-def test_section_tells_whether_there_is_a_status(cluster_dir: ClusterDir, line: str, expected: bool) -> None:
+@pytest.mark.parametrize(
+    "line, expected",
+    [
+        ("status_cmd = /bin/x", True),
+        ("STATUS_CMD: /bin/x", True),
+        ("status_cmd@nodes = /bin/x", True),
+        ("# status_cmd = /bin/x", False),
+        ("status_cmd =", False),
+        ("cmd2 = status_cmd = x", False),
+    ],
+)
+def test_section_tells_whether_there_is_a_status(
+    cluster_dir: ClusterDir, line: str, expected: bool
+) -> None:
     """As the agent reads its keywords; a comment is none."""
     assert tells_power(fence(cluster_dir, line)) is expected
 
 
-@pytest.mark.parametrize("code, output, expected", [
-    (2, "level 1: stonith#1: off\noff\n", ScriptOutcome.DOWN), (0, "on\n", ScriptOutcome.UP),
-    (1, "unknown\n", ScriptOutcome.UNSURE),
-    (2, "usage: ...\n", ScriptOutcome.UNSURE), (0, "off\n", ScriptOutcome.UNSURE), (2, "", ScriptOutcome.UNSURE),
-    (2, "off, or so\n", ScriptOutcome.UNSURE), (-9, "off\n", ScriptOutcome.UNSURE),
-])
-def test_off_needs_the_word_and_the_exit_code(code: int, output: str, expected: ScriptOutcome) -> None:
+@pytest.mark.parametrize(
+    "code, output, expected",
+    [
+        (2, "level 1: stonith#1: off\noff\n", ScriptOutcome.DOWN),
+        (0, "on\n", ScriptOutcome.UP),
+        (1, "unknown\n", ScriptOutcome.UNSURE),
+        (2, "usage: ...\n", ScriptOutcome.UNSURE),
+        (0, "off\n", ScriptOutcome.UNSURE),
+        (2, "", ScriptOutcome.UNSURE),
+        (2, "off, or so\n", ScriptOutcome.UNSURE),
+        (-9, "off\n", ScriptOutcome.UNSURE),
+    ],
+)
+def test_off_needs_the_word_and_the_exit_code(
+    code: int, output: str, expected: ScriptOutcome
+) -> None:
     """A usage error has the exit code of off."""
     assert _read_power(code, output) is expected

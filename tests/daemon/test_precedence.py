@@ -1,4 +1,6 @@
-"""The threads that hear the peer and speak to it go before the scripts of services, which run as they would without a daemon."""
+"""The threads that hear the peer and speak to it go before the scripts of services, which run as
+they would without a daemon.
+"""
 
 from __future__ import annotations
 
@@ -22,12 +24,14 @@ def may_go_first() -> bool:
     return done.returncode == 0 and os.getpriority(os.PRIO_PROCESS, 0) == 0
 
 
-needs_right = pytest.mark.skipif(not may_go_first(), reason="needs the right to raise priorities, and a usual one to begin with")
+needs_right = pytest.mark.skipif(
+    not may_go_first(), reason="needs the right to raise priorities, and a usual one to begin with"
+)
 
 
-def niceness(pid: int) -> "dict[str, int]":
+def niceness(pid: int) -> dict[str, int]:
     """That of each thread of a process, by the thread's name; of those of one name the lowest."""
-    found: "dict[str, int]" = {}
+    found: dict[str, int] = {}
     for task in Path(f"/proc/{pid}/task").iterdir():
         name, _, rest = (task / "stat").read_text().partition(" (")[2].rpartition(") ")
         found[name] = min(found.get(name, 20), int(rest.split()[16]))
@@ -36,7 +40,10 @@ def niceness(pid: int) -> "dict[str, int]":
 
 @needs_right
 def test_engine_and_links_go_first_and_scripts_are_ordinary(cluster_dir: ClusterDir) -> None:
-    """Engine, senders and listeners have the niceness, the daemon's session more weight; a script it starts has neither."""
+    """Engine, senders and listeners have the niceness, the daemon's session more weight.
+
+    A script it starts has neither.
+    """
     seen = cluster_dir.root / "seen"
     cluster_dir.add("registry", SEEN.format(seen=seen))
     cluster_dir.ok("ezha start")
@@ -45,7 +52,9 @@ def test_engine_and_links_go_first_and_scripts_are_ordinary(cluster_dir: Cluster
     threads = niceness(cluster_dir.pid())
     first = {name for name, nice in threads.items() if nice == NICE}
     assert any("engine" in name for name in first), threads
-    assert any("sender" in name for name in first) and any("listener" in name for name in first), threads
+    assert any("sender" in name for name in first) and any("listener" in name for name in first), (
+        threads
+    )
     said = seen.read_text().split()
     assert said[0] == "0", said
     if AUTOGROUP.exists():
@@ -55,12 +64,14 @@ def test_engine_and_links_go_first_and_scripts_are_ordinary(cluster_dir: Cluster
 
 def test_chosen_niceness_is_kept() -> None:
     """Somebody began the daemon with a niceness of 5: its threads, and what they run, have that."""
-    found: "list[str]" = []
+    found: list[str] = []
 
     def look() -> None:
         os.setpriority(os.PRIO_PROCESS, 0, 5)
         Realtime(False).enter()
-        found.append(subprocess.run(["nice"], capture_output=True, text=True, check=True).stdout.strip())
+        found.append(
+            subprocess.run(["nice"], capture_output=True, text=True, check=True).stdout.strip()
+        )
 
     thread = threading.Thread(target=look)
     thread.start()
@@ -71,12 +82,14 @@ def test_chosen_niceness_is_kept() -> None:
 @needs_right
 def test_what_a_thread_that_goes_first_runs_is_ordinary() -> None:
     """Neither a process nor a thread that it begins inherits the precedence."""
-    found: "list[int]" = []
+    found: list[int] = []
 
     def look() -> None:
         Realtime(False).enter()
         found.append(os.getpriority(os.PRIO_PROCESS, 0))
-        found.append(int(subprocess.run(["nice"], capture_output=True, text=True, check=True).stdout))
+        found.append(
+            int(subprocess.run(["nice"], capture_output=True, text=True, check=True).stdout)
+        )
         child = threading.Thread(target=lambda: found.append(os.getpriority(os.PRIO_PROCESS, 0)))
         child.start()
         child.join()

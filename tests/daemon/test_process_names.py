@@ -1,4 +1,6 @@
-"""The processes that the stock drivers of OpenSVC agents look for in `ps -ef`: shown where there is one, gone with the daemon."""
+"""The processes that the stock drivers of OpenSVC agents look for in `ps -ef`: shown where there is
+one, gone with the daemon.
+"""
 
 from __future__ import annotations
 
@@ -37,9 +39,20 @@ SHOWN = {
 
 @pytest.mark.parametrize("line", STOCK)
 def test_each_line_looks_for_names_of_its_own(line: str) -> None:
-    """The words of the monitor file as they stand there; a sender without the timeout; no comment; nmond."""
-    found = {" ".join(words) for words in shown_lines(STOCK[line], MONITOR, "/ez/bin", "DEB1.opensvc.com")}
-    wanted = ["nmond", "heartd eth1 239.131.50.10 5010", "heartc eth1 239.131.50.12 5012 10", "heartd_dio /dev/sdc 0"]
+    """The words of the monitor file as they stand there.
+
+    A sender without the timeout; no comment; nmond.
+    """
+    found = {
+        " ".join(words)
+        for words in shown_lines(STOCK[line], MONITOR, "/ez/bin", "DEB1.opensvc.com")
+    }
+    wanted = [
+        "nmond",
+        "heartd eth1 239.131.50.10 5010",
+        "heartc eth1 239.131.50.12 5012 10",
+        "heartd_dio /dev/sdc 0",
+    ]
     assert found == {f"/ez/bin/{words}" for words in [*wanted, *SHOWN[line]]}
 
 
@@ -52,14 +65,18 @@ def layout(tmp_path: Path) -> Layout:
     return found
 
 
-def lines_of(names: ProcessNames) -> "list[str]":
+def lines_of(names: ProcessNames) -> list[str]:
     """How `ps -ef` shows the processes."""
     pids = ",".join(map(str, names.pids)) or "0"
-    return subprocess.run(["ps", "-ww", "-o", "args=", "-p", pids], capture_output=True, text=True).stdout.splitlines()
+    return subprocess.run(
+        ["ps", "-ww", "-o", "args=", "-p", pids], capture_output=True, text=True
+    ).stdout.splitlines()
 
 
 def test_they_are_shown_while_an_agent_has_its_own_driver(layout: Layout, tmp_path: Path) -> None:
-    """No driver, a stock one, ours, the stock one again, another link, a broken file: what runs follows at each look."""
+    """No driver, a stock one, ours, the stock one again, another link, a broken file: what runs
+    follows at each look.
+    """
     driver = tmp_path / "resHbOpenHA.py"
     names = ProcessNames(layout, "deb1.opensvc.com", (str(tmp_path / "none"), str(driver)))
     try:
@@ -88,7 +105,9 @@ def test_they_are_shown_while_an_agent_has_its_own_driver(layout: Layout, tmp_pa
     assert names.pids == ()
 
 
-def test_one_that_was_killed_is_there_again_at_the_next_look(layout: Layout, tmp_path: Path) -> None:
+def test_one_that_was_killed_is_there_again_at_the_next_look(
+    layout: Layout, tmp_path: Path
+) -> None:
     """Somebody ends one of them: the agent would take the daemon for dead."""
     driver = tmp_path / "resHbOpenHA.py"
     driver.write_text(STOCK["1.7"])
@@ -98,7 +117,9 @@ def test_one_that_was_killed_is_there_again_at_the_next_look(layout: Layout, tmp
         os.kill(names.pids[0], signal.SIGKILL)
         waiting.until(lambda: psutil.Process(names.pids[0]).status() == psutil.STATUS_ZOMBIE)
         names.look()
-        assert len(names.pids) == 6 and all(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE for pid in names.pids)
+        assert len(names.pids) == 6 and all(
+            psutil.Process(pid).status() != psutil.STATUS_ZOMBIE for pid in names.pids
+        )
     finally:
         names.end()
 
@@ -123,14 +144,22 @@ time.sleep(3600)
     daemon.wait()
     daemon.stdout.close()
 
-    def left() -> "list[int]":
-        return [pid for pid in pids if psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE]
+    def left() -> list[int]:
+        return [
+            pid
+            for pid in pids
+            if psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+        ]
 
     waiting.until(left, lambda found: not found, "the processes end")
 
 
-def test_driver_that_goes_by_the_path_finds_the_processes_of_either_layout(layout: Layout, tmp_path: Path) -> None:
-    """The 1.8 looks below /usr/lib/openha where `openha` is on its PATH, and it is there in both layouts."""
+def test_driver_that_goes_by_the_path_finds_the_processes_of_either_layout(
+    layout: Layout, tmp_path: Path
+) -> None:
+    """The 1.8 looks below /usr/lib/openha where `openha` is on its PATH, and it is there in both
+    layouts.
+    """
     driver = tmp_path / "resHbOpenHA.py"
     driver.write_text(STOCK["1.7"] + ' if which("openha"): ')
     names = ProcessNames(layout, "deb1.opensvc.com", (str(driver),))

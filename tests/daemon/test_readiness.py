@@ -6,8 +6,8 @@ import os
 import queue
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Mapping
 
 import pytest
 
@@ -69,14 +69,23 @@ def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.setenv(f"OSVC_{name.upper()}", str(tmp_path / name))
     monkeypatch.setenv("EZ", str(tmp_path / "no-openha"))
     (tmp_path / "etc" / "web.env").write_text(ENV.format(node=os.uname().nodename))
-    done = subprocess.run([sys.executable, "-m", "opensvc_openha.cli.svcmgr", "-s", "web", "print", "status"],
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "opensvc_openha.cli.svcmgr", "-s", "web", "print", "status"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
     assert (tmp_path / "etc" / "web.cluster").exists(), done.stdout
     return tmp_path / "etc"
 
 
-def test_service_file_that_the_agent_finds_wrong_is_reported_until_it_is_corrected(agent: Path) -> None:
-    """The first error with its line; the validation is done again when the file is another one, and only then."""
+def test_service_file_that_the_agent_finds_wrong_is_reported_until_it_is_corrected(
+    agent: Path,
+) -> None:
+    """The first error with its line.
+
+    The validation is done again when the file is another one, and only then.
+    """
     look = readiness()
     wrapper = service(str(agent / "web.cluster"))
     assert look.look(wrapper) == ""
@@ -101,8 +110,10 @@ def test_changes_are_reported_from_its_own_thread_and_only_they(tmp_path: Path) 
     """A script goes and comes back: one report each, at the next look."""
     path = tmp_path / "web"
     script(path)
-    reports: "queue.Queue[Mapping[str, str]]" = queue.Queue()
-    look = Readiness(lambda: (service(str(path), str(path)),), lambda found, tells: reports.put(found), {})
+    reports: queue.Queue[Mapping[str, str]] = queue.Queue()
+    look = Readiness(
+        lambda: (service(str(path), str(path)),), lambda found, tells: reports.put(found), {}
+    )
     path.chmod(0o644)
     look.start()
     assert "is not executable" in reports.get(timeout=60)["web"]

@@ -1,4 +1,6 @@
-"""A service that is taken out of the services file while it runs: it is managed until it is stopped, through restarts too."""
+"""A service that is taken out of the services file while it runs: it is managed until it is
+stopped, through restarts too.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,10 @@ from opensvc_openha.core.states import ServiceState
 from tests.cluster_dir import HERE, PEER, ClusterDir
 from tests.peer_voice import PeerVoice
 
-RUNS = "case $1 in start) touch $0.up;; stop) rm -f $0.up;; status) [ -e $0.up ] && echo up || echo down;; esac"
+RUNS = (
+    "case $1 in start) touch $0.up;; stop) rm -f $0.up;; status) [ -e $0.up ] && echo up || echo"
+    " down;; esac"
+)
 
 
 @pytest.fixture
@@ -29,10 +34,17 @@ def is_up(cluster_dir: ClusterDir) -> bool:
     return Path(f"{cluster_dir.root}/registry.sh.up").exists()
 
 
-@pytest.mark.parametrize("command", ["service -A registry stop", "service -A registry freeze-stop", "service -A stop"])
+@pytest.mark.parametrize(
+    "command", ["service -A registry stop", "service -A registry freeze-stop", "service -A stop"]
+)
 @pytest.mark.parametrize("is_restarted", [False, True])
-def test_removed_service_can_be_stopped(removed: ClusterDir, command: str, is_restarted: bool) -> None:
-    """By its name, or with all of this node, by the same daemon or by the next one; then it is gone."""
+def test_removed_service_can_be_stopped(
+    removed: ClusterDir, command: str, is_restarted: bool
+) -> None:
+    """By its name, or with all of this node, by the same daemon or by the next one.
+
+    Then it is gone.
+    """
     if is_restarted:
         removed.kill()
         removed.ok("ezha start")
@@ -54,18 +66,24 @@ def test_removed_service_is_stopped_with_its_node(removed: ClusterDir) -> None:
     assert not is_up(removed)
 
 
-def test_removed_service_that_does_not_stop_is_named_at_the_stop_of_the_node(removed: ClusterDir) -> None:
+def test_removed_service_that_does_not_stop_is_named_at_the_stop_of_the_node(
+    removed: ClusterDir,
+) -> None:
     """Its stop script fails: `ezha stop` ends with 6 and says so."""
     removed.script("registry.sh", RUNS.replace("rm -f $0.up", "exit 1"))
     assert "registry STOP_FAILED" in removed.run("ezha stop").stderr
 
 
 def test_removed_service_that_is_added_again_goes_on(removed: ClusterDir) -> None:
-    """The line is put back after a restart of the daemon: STARTED, and no script but status has run."""
+    """The line is put back after a restart of the daemon: STARTED, and no script but status has
+    run.
+    """
     removed.ok("ezha restart")
     script = removed.path("registry.sh")
     removed.path("conf/services").write_text(f"registry {script} {HERE} {PEER} /bin/true\n")
-    removed.wait(lambda: "registry is not in" not in removed.ok("service -s -v"), "it is configured again")
+    removed.wait(
+        lambda: "registry is not in" not in removed.ok("service -s -v"), "it is configured again"
+    )
     removed.wait(lambda: "found up" in removed.ok("service -s -v"), "the wrapper was asked")
     assert removed.state("registry") == "STARTED"
     assert removed.calls("registry.sh") == []
@@ -90,8 +108,12 @@ def test_removed_service_that_is_down_is_forgotten(removed: ClusterDir) -> None:
     removed.wait(lambda: "registry" not in removed.ok("service -s -v"), "it is forgotten")
 
 
-def test_list_of_managed_services_of_a_former_version_is_understood(cluster_dir: ClusterDir) -> None:
-    """Names alone, and a line that is damaged: the daemon starts, and goes on with what the services file says."""
+def test_list_of_managed_services_of_a_former_version_is_understood(
+    cluster_dir: ClusterDir,
+) -> None:
+    """Names alone, and a line that is damaged: the daemon starts, and goes on with what the
+    services file says.
+    """
     cluster_dir.add("registry", RUNS)
     cluster_dir.ok("ezha start")
     cluster_dir.ok("ezha stop")
@@ -113,7 +135,10 @@ def test_removing_the_standby_of_a_running_service_is_said(cluster_dir: ClusterD
     finally:
         voice.close()
     assert (done.returncode, "Remove of service registry done" in done.stdout) == (0, True)
-    assert f"warning: service registry is STARTED on {PEER}, and has no node to fail over to now" in done.stderr
+    assert (
+        f"warning: service registry is STARTED on {PEER}, and has no node to fail over to now"
+        in done.stderr
+    )
 
 
 def _peer_runs(cluster_dir: ClusterDir, voice: PeerVoice) -> bool:
@@ -122,8 +147,13 @@ def _peer_runs(cluster_dir: ClusterDir, voice: PeerVoice) -> bool:
     return "STARTED" in cluster_dir.ok("service -s -c")
 
 
-def test_file_of_a_kept_service_is_not_written_over_when_it_is_added_again(removed: ClusterDir) -> None:
-    """Its engine goes on with what it knows, and writes its next state; what the file said meanwhile is not believed."""
+def test_file_of_a_kept_service_is_not_written_over_when_it_is_added_again(
+    removed: ClusterDir,
+) -> None:
+    """Its engine goes on with what it knows, and writes its next state.
+
+    What the file said meanwhile is not believed.
+    """
     state = removed.state_file("registry")
     state.write_bytes(b"\0\0")
     removed.add("registry", RUNS)

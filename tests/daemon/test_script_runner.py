@@ -1,4 +1,6 @@
-"""The script runner with real scripts: limits, process groups, what a script is told, and what is made of how it ends."""
+"""The script runner with real scripts: limits, process groups, what a script is told, and what is
+made of how it ends.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,6 @@ import queue
 import signal
 import subprocess
 from pathlib import Path
-from typing import Optional
 
 import pytest
 
@@ -33,7 +34,7 @@ class Runner:
         self.script = root / "web.sh"
         self.layout = tree_layout(str(root))
         os.makedirs(self.layout.proc_dir)
-        self.ends: "queue.SimpleQueue[ScriptExited]" = queue.SimpleQueue()
+        self.ends: queue.SimpleQueue[ScriptExited] = queue.SimpleQueue()
         self.runner = ScriptRunner(self.layout, "deb1", "deb2", self.ends.put)
 
     def write(self, body: str) -> None:
@@ -43,20 +44,25 @@ class Runner:
 
     def limit(self, limits: ScriptLimits, at_once: int = 4) -> None:
         """Other limits for its scripts."""
-        self.runner.configure((ServiceSpec("web", str(self.script), "deb1", "deb2", "/bin/true", limits=limits),), at_once)
+        self.runner.configure(
+            (ServiceSpec("web", str(self.script), "deb1", "deb2", "/bin/true", limits=limits),),
+            at_once,
+        )
 
-    def begin(self, kind: ScriptKind, path: Optional[str] = None) -> None:
+    def begin(self, kind: ScriptKind, path: str | None = None) -> None:
         """Has it run."""
-        action = RunScript("web", kind, path or str(self.script), ServiceState.UNKNOWN, PeerStanding.SILENT)
+        action = RunScript(
+            "web", kind, path or str(self.script), ServiceState.UNKNOWN, PeerStanding.SILENT
+        )
         self.runner.run(action, lambda: False)
 
-    def run(self, kind: ScriptKind, path: Optional[str] = None) -> ScriptExited:
+    def run(self, kind: ScriptKind, path: str | None = None) -> ScriptExited:
         """Has it run; how it ended."""
         self.begin(kind, path)
         return self.ends.get(timeout=LIMIT_S)
 
     @property
-    def calls(self) -> "list[str]":
+    def calls(self) -> list[str]:
         """What the script was called with."""
         return (self.root / "calls").read_text().split() if (self.root / "calls").exists() else []
 
@@ -80,20 +86,36 @@ def is_gone(pid: str) -> bool:
 
 @pytest.mark.parametrize(
     "kind, word",
-    [(ScriptKind.CHECK, "start"), (ScriptKind.START, "start"), (ScriptKind.STOP, "stop"), (ScriptKind.PROBE, "status")],
+    [
+        (ScriptKind.CHECK, "start"),
+        (ScriptKind.START, "start"),
+        (ScriptKind.STOP, "stop"),
+        (ScriptKind.PROBE, "status"),
+    ],
 )
-def test_script_is_called_with_its_word_and_told_what_is_known(runner: Runner, kind: ScriptKind, word: str) -> None:
-    """One argument; service, action, nodes, and state and standing of the peer in the environment."""
-    runner.write("env | grep ^OPENHA_ | grep -v ^OPENHA_TEST_ | sort > $(dirname $0)/env; pwd > $(dirname $0)/pwd; cat; echo up")
+def test_script_is_called_with_its_word_and_told_what_is_known(
+    runner: Runner, kind: ScriptKind, word: str
+) -> None:
+    """One argument; service, action, nodes, and state and standing of the peer in the
+    environment.
+    """
+    runner.write(
+        "env | grep ^OPENHA_ | grep -v ^OPENHA_TEST_ | sort > $(dirname $0)/env; pwd > $(dirname"
+        " $0)/pwd; cat; echo up"
+    )
     end = runner.run(kind)
     assert (end.service, end.kind) == ("web", kind)
     assert end.outcome is (ScriptOutcome.UP if kind is ScriptKind.PROBE else ScriptOutcome.OK), end
     assert runner.calls == [word]
     limit = 600 if kind in (ScriptKind.START, ScriptKind.STOP) else 60
     assert (runner.root / "env").read_text().splitlines() == [
-        f"OPENHA_ACTION={kind.value}", f"OPENHA_LIMIT_S={limit}",
-        "OPENHA_NODE=deb1", "OPENHA_PEER=deb2", "OPENHA_PEER_STANDING=silent",
-        "OPENHA_PEER_STATE=UNKNOWN", "OPENHA_SERVICE=web",
+        f"OPENHA_ACTION={kind.value}",
+        f"OPENHA_LIMIT_S={limit}",
+        "OPENHA_NODE=deb1",
+        "OPENHA_PEER=deb2",
+        "OPENHA_PEER_STANDING=silent",
+        "OPENHA_PEER_STATE=UNKNOWN",
+        "OPENHA_SERVICE=web",
     ]
     assert (runner.root / "pwd").read_text() == "/\n", "it keeps no file system busy"
 
@@ -107,8 +129,12 @@ def test_check_up_script_is_told_the_limit_that_is_configured(runner: Runner) ->
 
 
 @pytest.mark.parametrize("kind", list(ScriptKind))
-def test_script_that_passes_its_limit_is_no_success_and_all_it_started_is_ended(runner: Runner, kind: ScriptKind) -> None:
-    """It ignores SIGTERM, and so does what it left in the background: both are gone when its end is reported as a failure."""
+def test_script_that_passes_its_limit_is_no_success_and_all_it_started_is_ended(
+    runner: Runner, kind: ScriptKind
+) -> None:
+    """It ignores SIGTERM, and so does what it left in the background: both are gone when its end is
+    reported as a failure.
+    """
     runner.write("trap '' TERM; sleep 10000 & echo $! > $(dirname $0)/child; echo up; sleep 10000")
     runner.limit(SHORT)
     end = runner.run(kind)
@@ -133,16 +159,25 @@ def test_each_kind_of_script_has_its_own_limit(runner: Runner) -> None:
     runner.write("sleep 0.6; echo up")
     runner.limit(ScriptLimits(check_s=0.2, start_s=LIMIT_S, stop_s=LIMIT_S, probe_s=LIMIT_S))
     outcomes = {kind: runner.run(kind).outcome for kind in ScriptKind}
-    assert outcomes == {ScriptKind.CHECK: ScriptOutcome.FAILED, ScriptKind.START: ScriptOutcome.OK,
-                        ScriptKind.STOP: ScriptOutcome.OK, ScriptKind.PROBE: ScriptOutcome.UP,
-                        ScriptKind.POWER: ScriptOutcome.UNSURE}
+    assert outcomes == {
+        ScriptKind.CHECK: ScriptOutcome.FAILED,
+        ScriptKind.START: ScriptOutcome.OK,
+        ScriptKind.STOP: ScriptOutcome.OK,
+        ScriptKind.PROBE: ScriptOutcome.UP,
+        ScriptKind.POWER: ScriptOutcome.UNSURE,
+    }
 
 
 def test_defaults_hold_where_nothing_is_configured() -> None:
     """As the table in the documentation says; a limit of 0 is a limit."""
     defaults = {kind: script_runner._limit_s(ScriptLimits(), kind) for kind in ScriptKind}
-    assert defaults == {ScriptKind.CHECK: 60.0, ScriptKind.START: 600.0, ScriptKind.STOP: 600.0, ScriptKind.PROBE: 60.0,
-                        ScriptKind.POWER: 60.0}
+    assert defaults == {
+        ScriptKind.CHECK: 60.0,
+        ScriptKind.START: 600.0,
+        ScriptKind.STOP: 600.0,
+        ScriptKind.PROBE: 60.0,
+        ScriptKind.POWER: 60.0,
+    }
     assert script_runner._limit_s(ScriptLimits(start_s=0.0), ScriptKind.START) == 0.0
 
 
@@ -156,7 +191,9 @@ def test_defaults_hold_where_nothing_is_configured() -> None:
         ("echo no >&2; exit 255", ScriptOutcome.FAILED, "exited with 255 (no)"),
     ],
 )
-def test_only_an_exit_code_of_0_is_a_success(runner: Runner, body: str, outcome: ScriptOutcome, detail: str) -> None:
+def test_only_an_exit_code_of_0_is_a_success(
+    runner: Runner, body: str, outcome: ScriptOutcome, detail: str
+) -> None:
     """Whatever else there is comes with the last line that was printed."""
     runner.write(body)
     end = runner.run(ScriptKind.START)
@@ -165,7 +202,9 @@ def test_only_an_exit_code_of_0_is_a_success(runner: Runner, body: str, outcome:
 
 def test_reason_is_what_this_call_printed_not_an_earlier_one(runner: Runner) -> None:
     """The log holds both; a silent failure has no last line."""
-    runner.write("[ -e $(dirname $0)/again ] || echo from before; touch $(dirname $0)/again; exit 1")
+    runner.write(
+        "[ -e $(dirname $0)/again ] || echo from before; touch $(dirname $0)/again; exit 1"
+    )
     assert "(from before)" in runner.run(ScriptKind.START).detail
     assert runner.run(ScriptKind.START).detail.endswith("exited with 1")
     assert runner.log.count("web.sh start") == 2
@@ -174,14 +213,22 @@ def test_reason_is_what_this_call_printed_not_an_earlier_one(runner: Runner) -> 
 @pytest.mark.parametrize(
     "body, outcome",
     [
-        ("echo up", ScriptOutcome.UP), ("echo Running fine", ScriptOutcome.UP), ("echo started", ScriptOutcome.UP),
-        ("echo down", ScriptOutcome.DOWN), ("echo stopped; exit 3", ScriptOutcome.DOWN),
+        ("echo up", ScriptOutcome.UP),
+        ("echo Running fine", ScriptOutcome.UP),
+        ("echo started", ScriptOutcome.UP),
+        ("echo down", ScriptOutcome.DOWN),
+        ("echo stopped; exit 3", ScriptOutcome.DOWN),
         ("echo down; exit 1", ScriptOutcome.DOWN),
-        ("echo up; exit 1", ScriptOutcome.UNSURE), ("echo down; exit 4", ScriptOutcome.UNSURE),
-        ("exit 0", ScriptOutcome.UNSURE), ("exit 1", ScriptOutcome.UNSURE), ("echo what", ScriptOutcome.UNSURE),
+        ("echo up; exit 1", ScriptOutcome.UNSURE),
+        ("echo down; exit 4", ScriptOutcome.UNSURE),
+        ("exit 0", ScriptOutcome.UNSURE),
+        ("exit 1", ScriptOutcome.UNSURE),
+        ("echo what", ScriptOutcome.UNSURE),
     ],
 )
-def test_status_is_believed_only_by_its_first_word(runner: Runner, body: str, outcome: ScriptOutcome) -> None:
+def test_status_is_believed_only_by_its_first_word(
+    runner: Runner, body: str, outcome: ScriptOutcome
+) -> None:
     """A script that does not know the word status must be taken neither for up nor for down."""
     runner.write(body)
     assert runner.run(ScriptKind.PROBE).outcome is outcome
@@ -189,14 +236,24 @@ def test_status_is_believed_only_by_its_first_word(runner: Runner, body: str, ou
 
 @pytest.mark.parametrize(
     "code, word, outcome",
-    [(0, "", ScriptOutcome.UP), (1, "", ScriptOutcome.DOWN), (2, "", ScriptOutcome.UNSURE), (0, "warn", ScriptOutcome.UNSURE),
-     (1, "down", ScriptOutcome.DOWN)],
+    [
+        (0, "", ScriptOutcome.UP),
+        (1, "", ScriptOutcome.DOWN),
+        (2, "", ScriptOutcome.UNSURE),
+        (0, "warn", ScriptOutcome.UNSURE),
+        (1, "down", ScriptOutcome.DOWN),
+    ],
 )
-@pytest.mark.parametrize("source", ["def load_status_last(self):\n", "def status(self):\n"], ids=["1.6 and later", "1.5"])
+@pytest.mark.parametrize(
+    "source", ["def load_status_last(self):\n", "def status(self):\n"], ids=["1.6 and later", "1.5"]
+)
 def test_status_of_an_agents_wrapper_is_its_exit_code(
     runner: Runner, code: int, word: str, outcome: ScriptOutcome, source: str
 ) -> None:
-    """The wrapper is a link to svcmgr, as agents make it. That of the 1.5 ends with 0 whatever runs: only a word is believed."""
+    """The wrapper is a link to svcmgr, as agents make it.
+
+    That of the 1.5 ends with 0 whatever runs: only a word is believed.
+    """
     if "load_status_last" not in source and not word:
         outcome = ScriptOutcome.UNSURE
     command = runner.root / "agent" / "bin" / "svcmgr"
@@ -210,11 +267,22 @@ def test_status_of_an_agents_wrapper_is_its_exit_code(
 
 
 @pytest.mark.parametrize("kind", [ScriptKind.CHECK, ScriptKind.START, ScriptKind.PROBE])
-def test_script_that_cannot_be_run_is_a_failure_with_its_path(runner: Runner, kind: ScriptKind) -> None:
-    """There is no such file: reported, not raised, and the next script runs. A start has touched nothing."""
+def test_script_that_cannot_be_run_is_a_failure_with_its_path(
+    runner: Runner, kind: ScriptKind
+) -> None:
+    """There is no such file: reported, not raised, and the next script runs.
+
+    A start has touched nothing.
+    """
     end = runner.run(kind, "/nowhere/web.sh")
-    assert end.outcome is {ScriptKind.CHECK: ScriptOutcome.FAILED, ScriptKind.START: ScriptOutcome.NOT_BEGUN,
-                           ScriptKind.PROBE: ScriptOutcome.UNSURE}[kind]
+    assert (
+        end.outcome
+        is {
+            ScriptKind.CHECK: ScriptOutcome.FAILED,
+            ScriptKind.START: ScriptOutcome.NOT_BEGUN,
+            ScriptKind.PROBE: ScriptOutcome.UNSURE,
+        }[kind]
+    )
     assert "/nowhere/web.sh" in end.detail
     runner.write("echo up")
     assert runner.run(kind).outcome in (ScriptOutcome.OK, ScriptOutcome.UP)
@@ -225,7 +293,9 @@ def test_running_script_is_named_and_no_longer_afterwards(runner: Runner) -> Non
     runner.write("while [ ! -e $(dirname $0)/go ]; do sleep 0.02; done")
     runner.begin(ScriptKind.START)
     named = Path(runner.layout.script_file("web"))
-    pid, started, kind = until(lambda: named.read_text().split() if named.exists() else [], lambda words: len(words) == 3)
+    pid, started, kind = until(
+        lambda: named.read_text().split() if named.exists() else [], lambda words: len(words) == 3
+    )
     assert kind == "start" and started == start_of_process(int(pid)) != ""
     (runner.root / "go").touch()
     assert runner.ends.get(timeout=LIMIT_S).outcome is ScriptOutcome.OK
@@ -238,7 +308,9 @@ def test_status_waits_for_the_script_of_a_daemon_that_died(runner: Runner) -> No
     (runner.root / "state").write_text("down\n")
     command = f"while [ ! -e {runner.root}/go ]; do sleep 0.02; done; echo up > {runner.root}/state"
     orphan = subprocess.Popen(["/bin/sh", "-c", command], start_new_session=True)
-    Path(runner.layout.script_file("web")).write_text(f"{orphan.pid} {start_of_process(orphan.pid)} start\n")
+    Path(runner.layout.script_file("web")).write_text(
+        f"{orphan.pid} {start_of_process(orphan.pid)} start\n"
+    )
     runner.begin(ScriptKind.PROBE)
     with pytest.raises(queue.Empty):
         runner.ends.get(timeout=0.5)
@@ -256,7 +328,9 @@ def test_script_of_a_daemon_that_died_is_ended_at_its_limit(runner: Runner) -> N
     command = f"trap '' TERM; sleep 10000 & echo $! > {runner.root}/child; wait"
     orphan = subprocess.Popen(["/bin/sh", "-c", command], start_new_session=True)
     until(lambda: (runner.root / "child").exists() and (runner.root / "child").read_text())
-    Path(runner.layout.script_file("web")).write_text(f"{orphan.pid} {start_of_process(orphan.pid)} start\n")
+    Path(runner.layout.script_file("web")).write_text(
+        f"{orphan.pid} {start_of_process(orphan.pid)} start\n"
+    )
     assert runner.run(ScriptKind.PROBE).outcome is ScriptOutcome.DOWN
     assert orphan.wait(LIMIT_S) == -signal.SIGKILL
     until(lambda: is_gone((runner.root / "child").read_text()))
@@ -264,13 +338,17 @@ def test_script_of_a_daemon_that_died_is_ended_at_its_limit(runner: Runner) -> N
 
 @pytest.mark.parametrize("text", ["", "x y z\n", "1\n", "{here} 1 start\n"])
 def test_note_of_a_script_that_is_over_keeps_nobody_waiting(runner: Runner, text: str) -> None:
-    """Damaged, or a pid that another process has now: nothing is waited for, and nobody is ended."""
+    """Damaged, or a pid that another process has now: nothing is waited for, and nobody is
+    ended.
+    """
     runner.write("echo up")
     Path(runner.layout.script_file("web")).write_text(text.format(here=os.getpid()))
     assert runner.run(ScriptKind.PROBE).outcome is ScriptOutcome.UP
 
 
-def test_no_more_scripts_run_at_once_than_configured_and_a_status_waits_for_the_others(runner: Runner) -> None:
+def test_no_more_scripts_run_at_once_than_configured_and_a_status_waits_for_the_others(
+    runner: Runner,
+) -> None:
     """One at a time: a status that was asked for before a stop runs after it."""
     runner.write("while [ $1 = start ] && [ ! -e $(dirname $0)/go ]; do sleep 0.02; done; echo up")
     runner.limit(ScriptLimits(), at_once=1)
@@ -304,7 +382,9 @@ def test_script_runs_where_its_output_has_no_place(runner: Runner) -> None:
     assert runner.run(ScriptKind.START).outcome is ScriptOutcome.OK
 
 
-def test_no_thread_to_be_had_is_a_failure_that_is_reported(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_thread_to_be_had_is_a_failure_that_is_reported(
+    runner: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The system has no thread left: the end is reported at once, and a later script runs."""
     runner.write("exit 0")
 

@@ -1,12 +1,21 @@
-"""States that take long to be written: nothing of them is announced or run before they are on disk, and the node is not mute."""
+"""States that take long to be written: nothing of them is announced or run before they are on disk,
+and the node is not mute.
+"""
 
 from __future__ import annotations
 
-from typing import Callable, Optional
+from collections.abc import Callable
 
 import pytest
 
-from opensvc_openha.core.actions import Action, Announce, Persist, Record, RememberFencing, RunScript
+from opensvc_openha.core.actions import (
+    Action,
+    Announce,
+    Persist,
+    Record,
+    RememberFencing,
+    RunScript,
+)
 from opensvc_openha.core.beat import Ack, Beat, BootId
 from opensvc_openha.core.engine import Engine
 from opensvc_openha.core.events import BeatReceived, Command, CommandReceived, RecoveredState, Tick
@@ -22,18 +31,29 @@ OWN, PEER = BootId(1, 1), BootId(1, 2)
 
 
 class SlowNode:
-    """deb1 with services that are out on both nodes; its states are on disk when the test says so."""
+    """deb1 with services that are out on both nodes.
+
+    Its states are on disk when the test says so.
+    """
 
     def __init__(self, count: int = 3) -> None:
-        self.links = tuple(LinkSpec(name, LinkKind.NET, "eth1", "239.131.50.10", 5010, 0, 2.0) for name in ("deb1", "deb2"))
+        self.links = tuple(
+            LinkSpec(name, LinkKind.NET, "eth1", "239.131.50.10", 5010, 0, 2.0)
+            for name in ("deb1", "deb2")
+        )
         self.names = [f"svc{number}" for number in range(count)]
-        services = tuple(ServiceSpec(name, "/opt/svc", "deb1", "deb2", "/opt/fence") for name in self.names)
+        services = tuple(
+            ServiceSpec(name, "/opt/svc", "deb1", "deb2", "/opt/fence") for name in self.names
+        )
         learned = {name: RecoveredState(ServiceState.FROZEN_STOP) for name in self.names}
         self.now = 100.0
         self.surroundings = Surroundings()
-        self.job: "Optional[Callable[[], dict[str, str]]]" = None
-        self.node = ActionExecutor(Engine(ClusterSpec("deb1", "deb2", self.links, services), OWN, learned, self.now), self.surroundings,
-                         self._defer)
+        self.job: Callable[[], dict[str, str]] | None = None
+        self.node = ActionExecutor(
+            Engine(ClusterSpec("deb1", "deb2", self.links, services), OWN, learned, self.now),
+            self.surroundings,
+            self._defer,
+        )
         self.node.handle(Tick(), self.now)
         while self.job is not None:
             self.write()
@@ -42,7 +62,7 @@ class SlowNode:
         while self.job is not None:
             self.write()
 
-    def _defer(self, job: "Callable[[], dict[str, str]]") -> None:
+    def _defer(self, job: Callable[[], dict[str, str]]) -> None:
         assert self.job is None, "one job at a time"
         self.job = job
 
@@ -50,7 +70,12 @@ class SlowNode:
         """The peer is out, and acknowledges that beat."""
         self.seq += 1
         states = dict.fromkeys(self.names, ServiceState.FROZEN_STOP)
-        self.node.handle(BeatReceived(self.links[1], Beat("deb2", PEER, self.seq, Ack(OWN, acked), states), self.now), self.now)
+        self.node.handle(
+            BeatReceived(
+                self.links[1], Beat("deb2", PEER, self.seq, Ack(OWN, acked), states), self.now
+            ),
+            self.now,
+        )
 
     def write(self) -> None:
         """The disk has done it."""
@@ -64,17 +89,20 @@ class SlowNode:
         self.node.handle(CommandReceived(1, service, Command.UNFREEZE), self.now)
 
     @property
-    def beats(self) -> "list[Beat]":
+    def beats(self) -> list[Beat]:
         """All beats that left."""
         return [action.beat for action in self.surroundings.done if isinstance(action, Announce)]
 
-    def done(self, kind: "type[Action]") -> "list[Action]":
+    def done(self, kind: type[Action]) -> list[Action]:
         """What was carried out of one kind."""
         return [action for action in self.surroundings.done if isinstance(action, kind)]
 
 
 def test_nothing_follows_before_the_state_is_on_disk() -> None:
-    """An unfreeze: neither beat nor answer, nor the next step, before its state is written; then all of it, in order."""
+    """An unfreeze: neither beat nor answer, nor the next step, before its state is written.
+
+    Then all of it, in order.
+    """
     slow = SlowNode()
     said = len(slow.surroundings.done)
     slow.unfreeze()
@@ -90,14 +118,16 @@ def test_nothing_follows_before_the_state_is_on_disk() -> None:
 
 
 def test_last_beat_is_repeated_while_states_are_written() -> None:
-    """Five seconds for a state: a beat each interval, each with a number of its own, and all of them say what was so before."""
+    """Five seconds for a state: a beat each interval, each with a number of its own, and all of
+    them say what was so before.
+    """
     slow = SlowNode()
     slow.unfreeze()
     before, began_at = slow.beats[-1], slow.now
     while slow.now < began_at + 5.0:
         slow.now = slow.node.speak_at
         assert slow.node.speak_meanwhile(slow.now)
-    repeats = slow.beats[slow.beats.index(before) + 1:]
+    repeats = slow.beats[slow.beats.index(before) + 1 :]
     assert len(repeats) == 5
     assert all(beat.states == before.states for beat in repeats)
     slow.write()
@@ -110,7 +140,10 @@ def test_last_beat_is_repeated_while_states_are_written() -> None:
 
 
 def test_acknowledged_repeat_is_no_proof() -> None:
-    """START_READY is being written; the peer acknowledges a repeat that was said meanwhile: nothing is started on that."""
+    """START_READY is being written.
+
+    The peer acknowledges a repeat that was said meanwhile: nothing is started on that.
+    """
     slow = SlowNode()
     slow.unfreeze()
     slow.write()
@@ -123,7 +156,9 @@ def test_acknowledged_repeat_is_no_proof() -> None:
     assert slow.beats[-1].states["svc0"] is ServiceState.START_READY
     slow.hear(repeated.seq)
     slow.node.handle(Tick(), slow.now)
-    assert slow.node.engine.state_of("svc0") is ServiceState.START_READY and slow.done(RunScript) == []
+    assert (
+        slow.node.engine.state_of("svc0") is ServiceState.START_READY and slow.done(RunScript) == []
+    )
     slow.hear(slow.beats[-1].seq)
     assert slow.node.engine.state_of("svc0") is ServiceState.STARTING
     slow.write()
@@ -131,7 +166,9 @@ def test_acknowledged_repeat_is_no_proof() -> None:
 
 
 def test_disk_that_writes_nothing_makes_the_node_silent() -> None:
-    """A hung disk: the last beat is repeated until the limit, and the peer may take over after that."""
+    """A hung disk: the last beat is repeated until the limit, and the peer may take over after
+    that.
+    """
     slow = SlowNode()
     slow.unfreeze()
     began_at = slow.now
@@ -145,7 +182,9 @@ def test_disk_that_writes_nothing_makes_the_node_silent() -> None:
 
 
 def test_node_that_was_mute_while_it_wrote_asks_its_peer_before_it_goes_on() -> None:
-    """START_READY, and the disk hangs for longer than the peer's patience: what the peer said before is no proof any more."""
+    """START_READY, and the disk hangs for longer than the peer's patience: what the peer said
+    before is no proof any more.
+    """
     slow = SlowNode()
     slow.unfreeze()
     slow.write()
@@ -182,7 +221,7 @@ def test_writer_hands_over_what_came_of_a_job_and_raises_what_it_raised() -> Non
     writer.begin(lambda: {"svc0": ""})
     assert writer.wait(30.0) == {"svc0": ""}
 
-    def fail() -> "dict[str, str]":
+    def fail() -> dict[str, str]:
         raise SystemFault("the lock is gone")
 
     writer.begin(fail)
@@ -192,7 +231,9 @@ def test_writer_hands_over_what_came_of_a_job_and_raises_what_it_raised() -> Non
 
 
 def test_event_that_comes_while_states_are_written_is_decided_on_afterwards() -> None:
-    """Two commands, one after the other: the second is not begun before the first is on disk, and is not lost."""
+    """Two commands, one after the other: the second is not begun before the first is on disk, and
+    is not lost.
+    """
     slow = SlowNode()
     slow.unfreeze("svc0")
     assert slow.node.is_writing
@@ -202,11 +243,16 @@ def test_event_that_comes_while_states_are_written_is_decided_on_afterwards() ->
     assert slow.node.is_writing, "now the second"
     while slow.job is not None:
         slow.write()
-    assert {action.service for action in slow.done(Persist) if isinstance(action, Persist)} == {"svc0", "svc1"}
+    assert {action.service for action in slow.done(Persist) if isinstance(action, Persist)} == {
+        "svc0",
+        "svc1",
+    }
 
 
 def _fenced_node() -> SlowNode:
-    """The services are to be started here once the peer is proved out, which holds the right to fence first."""
+    """The services are to be started here once the peer is proved out, which holds the right to
+    fence first.
+    """
     slow = SlowNode(1)
     slow.unfreeze()
     _settle(slow)
@@ -218,7 +264,7 @@ def _settle(slow: SlowNode) -> None:
         slow.write()
 
 
-def _fall_silent(slow: SlowNode, until: "Callable[[], bool]") -> None:
+def _fall_silent(slow: SlowNode, until: Callable[[], bool]) -> None:
     """Nothing is heard any more, and the disk is quick until something is so."""
     for _ in range(1000):
         slow.now = max(slow.now, slow.node.engine.next_deadline())
@@ -230,10 +276,14 @@ def _fall_silent(slow: SlowNode, until: "Callable[[], bool]") -> None:
 
 
 def test_node_is_not_mute_while_the_note_of_fencing_is_written() -> None:
-    """The verdict of silence, and a disk that takes five seconds for the note: beats leave as ever, and no fence before it."""
+    """The verdict of silence, and a disk that takes five seconds for the note: beats leave as ever,
+    and no fence before it.
+    """
     slow = _fenced_node()
     _fall_silent(slow, lambda: slow.node.is_writing and slow.node.engine.is_peer_silent)
-    assert slow.done(RememberFencing) == [action for action in slow.done(RememberFencing) if _anchor_of(action) is None]
+    assert slow.done(RememberFencing) == [
+        action for action in slow.done(RememberFencing) if _anchor_of(action) is None
+    ]
     said, began_at = len(slow.beats), slow.now
     while slow.now < began_at + 5.0:
         slow.now = slow.node.speak_at
@@ -243,25 +293,41 @@ def test_node_is_not_mute_while_the_note_of_fencing_is_written() -> None:
     assert _anchor_of(slow.done(RememberFencing)[-1]) is not None
     _fall_silent(slow, lambda: slow.done(RunScript) != [])
     done = slow.surroundings.done
-    notes = [index for index, action in enumerate(done) if isinstance(action, RememberFencing) and _anchor_of(action) is not None]
-    assert notes[0] < next(index for index, action in enumerate(done) if isinstance(action, RunScript))
+    notes = [
+        index
+        for index, action in enumerate(done)
+        if isinstance(action, RememberFencing) and _anchor_of(action) is not None
+    ]
+    assert notes[0] < next(
+        index for index, action in enumerate(done) if isinstance(action, RunScript)
+    )
 
 
-def _anchor_of(action: Action) -> Optional[float]:
+def _anchor_of(action: Action) -> float | None:
     assert isinstance(action, RememberFencing)
     return action.memory.silent_since
 
 
 def test_no_fence_is_begun_while_its_note_cannot_be_written() -> None:
-    """Reported once; the states can be written, and the check-up script waits all the same, until the note can be, too."""
+    """Reported once; the states can be written, and the check-up script waits all the same, until
+    the note can be, too.
+    """
     slow = _fenced_node()
     slow.surroundings.is_note_refused = True
     began_at = slow.now
     _fall_silent(slow, lambda: slow.now > began_at + 60.0)
     assert slow.done(RunScript) == []
-    reports = [action.new for action in slow.done(Record) if isinstance(action, Record) and action.name == "deb1"]
+    reports = [
+        action.new
+        for action in slow.done(Record)
+        if isinstance(action, Record) and action.name == "deb1"
+    ]
     assert reports.count("NOT WRITTEN") == 1 and "WRITTEN" not in reports
     slow.surroundings.is_note_refused = False
     _fall_silent(slow, lambda: slow.done(RunScript) != [])
-    reports = [action.new for action in slow.done(Record) if isinstance(action, Record) and action.name == "deb1"]
+    reports = [
+        action.new
+        for action in slow.done(Record)
+        if isinstance(action, Record) and action.name == "deb1"
+    ]
     assert reports.count("WRITTEN") == 1

@@ -1,4 +1,7 @@
-"""Scripts are begun one after the other; one that hangs keeps no other from it, and none is begun on an old decision."""
+"""Scripts are begun one after the other.
+
+One that hangs keeps no other from it, and none is begun on an old decision.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,9 @@ def test_one_at_a_time() -> None:
 
 
 def test_turn_is_not_waited_for_without_end() -> None:
-    """Another thread is in and does not come out: whoever waits goes ahead, and releases nothing that is not its own."""
+    """Another thread is in and does not come out: whoever waits goes ahead, and releases nothing
+    that is not its own.
+    """
     turn, may_go = SpawnTurn(0.05), threading.Event()
     is_in = threading.Event()
 
@@ -69,14 +74,19 @@ class LateTurn(SpawnTurn):
         return True
 
 
-@pytest.mark.parametrize("kind, is_begun", [(ScriptKind.START, False), (ScriptKind.CHECK, False), (ScriptKind.STOP, True)])
+@pytest.mark.parametrize(
+    "kind, is_begun",
+    [(ScriptKind.START, False), (ScriptKind.CHECK, False), (ScriptKind.STOP, True)],
+)
 def test_decision_that_is_overtaken_while_it_waits_for_its_turn_is_put_off(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: ScriptKind, is_begun: bool
 ) -> None:
-    """It was good when the script was taken up, and is over when its turn comes: only a stop is run all the same."""
+    """It was good when the script was taken up, and is over when its turn comes: only a stop is run
+    all the same.
+    """
     monkeypatch.setattr(script_runner, "SpawnTurn", LateTurn)
     layout, answers = tree_layout(str(tmp_path)), iter([False, True])
-    ends: "queue.SimpleQueue[ScriptExited]" = queue.SimpleQueue()
+    ends: queue.SimpleQueue[ScriptExited] = queue.SimpleQueue()
     Path(layout.proc_dir).mkdir(parents=True, exist_ok=True)
     script = tmp_path / "web.sh"
     script.write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\n")

@@ -30,7 +30,9 @@ print(pulse.was_stopped(began), flush=True)
 @pytest.mark.parametrize("is_stopped", [True, False])
 def test_only_a_process_that_was_stopped_says_so(is_stopped: bool) -> None:
     """SIGSTOP for 0.6 s is found afterwards; a thread that works for as long is no stop."""
-    with subprocess.Popen([sys.executable, "-c", _PROGRAM], stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", _PROGRAM], stdout=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         if is_stopped:

@@ -1,4 +1,7 @@
-"""The demo's story: its patterns fit what the tutorial shows, and nothing else; its scripts are sound."""
+"""The demo's story: its patterns fit what the tutorial shows, and nothing else.
+
+Its scripts are sound.
+"""
 
 import re
 import subprocess
@@ -35,14 +38,18 @@ def found(patterns, text):
 
 
 def test_state_patterns_fit_the_tutorial_and_no_other_state():
-    """deb2 runs registry and starts busybox: the patterns for that fit, those for other states do not."""
+    """deb2 runs registry and starts busybox: the patterns for that fit, those for other states do
+    not.
+    """
     assert found(story.states(registry="UNKNOWN/STARTED", busybox="UNKNOWN/STARTING"), STATUS)
     assert not found(story.states(registry="UNKNOWN/STARTED", busybox="UNKNOWN/STARTED"), STATUS)
     assert not found(story.states(registry="UNKNOWN/START"), STATUS)
 
 
 def test_svcmon_patterns_look_at_the_hb_and_overall_columns():
-    """registry is up, busybox down with its heartbeat in warn: each pattern fits its own line only."""
+    """registry is up, busybox down with its heartbeat in warn: each pattern fits its own line
+    only.
+    """
     assert re.search(story.svcmon_line("registry", "up", "up"), SVCMON)
     assert re.search(story.svcmon_line("busybox", "warn", "warn"), SVCMON)
     assert not re.search(story.svcmon_line("busybox", "up", "up"), SVCMON)
@@ -51,7 +58,10 @@ def test_svcmon_patterns_look_at_the_hb_and_overall_columns():
 
 def test_listener_patterns_count_all_three():
     """Two of three listeners are up: neither "all" nor "none" fits until the third agrees."""
-    up, down = LINKS.format("pid 2873 status UP, updated at Jun 19 09:31:48"), LINKS.format("status DOWN")
+    up, down = (
+        LINKS.format("pid 2873 status UP, updated at Jun 19 09:31:48"),
+        LINKS.format("status DOWN"),
+    )
     assert found(story.ALL_LISTEN, up)
     assert not found(story.ALL_LISTEN, down)
     assert not found(story.NONE_LISTENS, down)
@@ -62,7 +72,10 @@ def test_the_story_is_the_same_at_both_paces():
     """The fast demo runs exactly the commands of the full one, but for its times."""
 
     def commands(pace):
-        return [re.sub(r"\d+\n|sleep \d+", "", getattr(step, "command", "")) for step in story.tell(pace)]
+        return [
+            re.sub(r"\d+\n|sleep \d+", "", getattr(step, "command", ""))
+            for step in story.tell(pace)
+        ]
 
     assert commands(story.FULL) == commands(story.FAST)
 
@@ -89,15 +102,23 @@ def test_a_change_of_directory_goes_to_the_prompt():
 
 
 def test_the_last_start_on_the_node_counts():
-    """An application was started on both nodes, twice on one: the last start on that node is taken."""
+    """An application was started on both nodes, twice on one: the last start on that node is
+    taken.
+    """
     text = "registry deb2 1.5\nregistry deb1 2.5\nregistry deb2 3.5\n"
     assert app_starts(text, "deb2") == {"registry": 3.5}
 
 
 def test_the_application_starts_checks_and_stops(tmp_path):
-    """The demo's application runs outside of a cluster: down, then up, started once noted, then down again."""
+    """The demo's application runs outside of a cluster: down, then up, started once noted, then
+    down again.
+    """
     text = story.app_script("registry", 0)
-    for place, own in (("/opt/registry.opensvc.com/clock", "clock"), ("/run/", ""), (story.STARTS_FILE, "starts")):
+    for place, own in (
+        ("/opt/registry.opensvc.com/clock", "clock"),
+        ("/run/", ""),
+        (story.STARTS_FILE, "starts"),
+    ):
         text = text.replace(place, f"{tmp_path}/{own}")
     script = tmp_path / "app"
     script.write_text(text)

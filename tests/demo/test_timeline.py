@@ -1,8 +1,14 @@
 """The takeover's stages, from STATE files and from changes, and their table."""
 
-
 from opensvc_openha.core.states import ServiceState
-from opensvc_openha.demo.timeline import Change, StateWatcher, TakeoverTimes, read_state, render_table, takeover_times
+from opensvc_openha.demo.timeline import (
+    Change,
+    StateWatcher,
+    TakeoverTimes,
+    read_state,
+    render_table,
+    takeover_times,
+)
 from tests.waiting import until
 
 NODES = ("deb1.opensvc.com", "deb2.opensvc.com")
@@ -14,7 +20,9 @@ def changes(*seen):
 
 
 def test_a_takeover_gives_every_stage_in_seconds_from_the_cut():
-    """deb1 is cut at 100: each stage that deb2 saw counts from there, states from before the cut do not."""
+    """deb1 is cut at 100: each stage that deb2 saw counts from there, states from before the cut do
+    not.
+    """
     seen = changes(
         (99.0, 1, ServiceState.STARTED),
         (99.5, 2, ServiceState.STARTED),
@@ -24,16 +32,31 @@ def test_a_takeover_gives_every_stage_in_seconds_from_the_cut():
         (116.0, 2, ServiceState.STARTED),
     )
     times = takeover_times("registry", 100.0, NODES[0], NODES[1], seen, {"registry": 115.5})
-    assert [round(value, 3) for value in (times.detected, times.decided, times.released)] == [10.0, 10.1, 15.1]
-    assert [round(value, 3) for value in (times.start_ready, times.app_started, times.started)] == [5.0, 15.5, 16.0]
+    assert [round(value, 3) for value in (times.detected, times.decided, times.released)] == [
+        10.0,
+        10.1,
+        15.1,
+    ]
+    assert [round(value, 3) for value in (times.start_ready, times.app_started, times.started)] == [
+        5.0,
+        15.5,
+        16.0,
+    ]
 
 
 def test_a_stage_that_was_not_seen_is_missing():
-    """deb2 never got beyond START_READY, and the application's last start was before the cut: both are None."""
+    """deb2 never got beyond START_READY, and the application's last start was before the cut: both
+    are None.
+    """
     seen = changes((110.0, 1, ServiceState.UNKNOWN), (110.1, 2, ServiceState.START_READY))
     times = takeover_times("registry", 100.0, NODES[0], NODES[1], seen, {"registry": 50.0})
     assert times.detected == 10.0
-    assert (times.released, times.start_ready, times.app_started, times.started) == (None, None, None, None)
+    assert (times.released, times.start_ready, times.app_started, times.started) == (
+        None,
+        None,
+        None,
+        None,
+    )
 
 
 def test_the_table_lines_up_and_shows_what_is_missing():
@@ -60,7 +83,9 @@ def test_a_state_file_is_read_or_nothing(tmp_path):
 
 
 def test_the_watcher_sees_each_change_once(tmp_path):
-    """A STATE file changes twice while watched: the start and both changes are told, in their order."""
+    """A STATE file changes twice while watched: the start and both changes are told, in their
+    order.
+    """
     folder = tmp_path / "registry"
     folder.mkdir()
     path = folder / "STATE.deb2.opensvc.com"

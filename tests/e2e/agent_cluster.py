@@ -1,4 +1,6 @@
-"""Two nodes with cluster, embedded agent and ssh between them: a service whose application leaves a file in /run."""
+"""Two nodes with cluster, embedded agent and ssh between them: a service whose application leaves a
+file in /run.
+"""
 
 import json
 import re
@@ -58,7 +60,11 @@ class AgentCluster:
             node.write("/opt/web.init", INIT, 0o755)
             node.write("/etc/opensvc/web.env", ENV.format(default=default, app=app, name="webha"))
             wrapper = "/etc/opensvc/web.cluster"
-            self.must(node, f"svcmon && {EZ}/bin/service -a webha {wrapper} {self.first.name} {self.second.name} /bin/true")
+            self.must(
+                node,
+                f"svcmon && {EZ}/bin/service -a webha {wrapper} {self.first.name}"
+                f" {self.second.name} /bin/true",
+            )
         if has_ssh:
             ssh.connect(nodes)
 
@@ -70,7 +76,9 @@ class AgentCluster:
         """Run a command that has to end in this way; its output with stderr."""
         done = node.run(command, timeout_s)
         text = done.stdout + done.stderr
-        assert done.returncode == exit_code, f"{node.name}: {command}: {done.returncode}: {text}\n{self.story()}"
+        assert done.returncode == exit_code, (
+            f"{node.name}: {command}: {done.returncode}: {text}\n{self.story()}"
+        )
         return text
 
     def start(self):
@@ -87,11 +95,16 @@ class AgentCluster:
 
     def _look(self, node, command):
         """The output of a status, asked for again where a daemon is too busy to answer in time."""
-        return waiting.until(lambda: node.run(command), lambda done: "does not answer" not in done.stderr, command).stdout
+        return waiting.until(
+            lambda: node.run(command), lambda done: "does not answer" not in done.stderr, command
+        ).stdout
 
     def states(self, node):
         """What `service -s -c` says on a node."""
-        found = re.search(r"(?m)^webha +\S+ +([A-Z_]+) +\S+ +([A-Z_]+) *$", self._look(node, f"{EZ}/bin/service -s -c"))
+        found = re.search(
+            r"(?m)^webha +\S+ +([A-Z_]+) +\S+ +([A-Z_]+) *$",
+            self._look(node, f"{EZ}/bin/service -s -c"),
+        )
         return f"{found.group(1)}/{found.group(2)}" if found else ""
 
     def wait(self, wanted, nodes=None):
@@ -105,7 +118,11 @@ class AgentCluster:
 
     def runs_on(self):
         """Living nodes on which the application runs."""
-        return [node.short_name for node in self.nodes if node.is_alive and node.run("test -e /run/web.runs").returncode == 0]
+        return [
+            node.short_name
+            for node in self.nodes
+            if node.is_alive and node.run("test -e /run/web.runs").returncode == 0
+        ]
 
     def avail(self, node):
         """avail and hb, as the agent of a node sees them."""
@@ -118,5 +135,9 @@ class AgentCluster:
 
     def story(self):
         """States, history and agent log of both nodes, for a failure message."""
-        look = f"{EZ}/bin/service -s -v; {EZ}/bin/openha history; tail -n 40 /var/log/opensvc/web.log"
-        return "\n".join(f"--- {node.name}\n{node.run(look).stdout}" for node in self.nodes if node.is_alive)
+        look = (
+            f"{EZ}/bin/service -s -v; {EZ}/bin/openha history; tail -n 40 /var/log/opensvc/web.log"
+        )
+        return "\n".join(
+            f"--- {node.name}\n{node.run(look).stdout}" for node in self.nodes if node.is_alive
+        )

@@ -1,7 +1,8 @@
-"""Two nodes joined by many links at once: cables of their own beside the switches, and files that both share as disks.
+"""Two nodes joined by many links at once: cables of their own beside the switches, and files that
+both share as disks.
 
-Each link can be cut alone: a cable by setting its interface down on the first node, a disk by stopping the process that
-does its I/O there, which is what a hung disk looks like from outside.
+Each link can be cut alone: a cable by setting its interface down on the first node, a disk by
+stopping the process that does its I/O there, which is what a hung disk looks like from outside.
 """
 
 import json
@@ -33,11 +34,20 @@ def _link_id(words):
 def lay_cables(nodes, numbers=range(CABLES)):
     """Joins the nodes by cables h0, h1, ...: 10.60.N.1 and .2, fd00:60:N::1 and ::2."""
     nets = [nodes.switch._net_files[node.index] for node in nodes]
-    nodes.enclosure.ip(*[f"link add h{n} netns {nets[0]} type veth peer name h{n} netns {nets[1]}" for n in numbers])
+    nodes.enclosure.ip(
+        *[
+            f"link add h{n} netns {nets[0]} type veth peer name h{n} netns {nets[1]}"
+            for n in numbers
+        ]
+    )
     for number, net in enumerate(nets, 1):
         for n in numbers:
-            nodes.enclosure.ip(f"addr add 10.60.{n}.{number}/24 dev h{n}", f"addr add fd00:60:{n}::{number}/64 dev h{n} nodad",
-                               f"link set h{n} up", net=net)
+            nodes.enclosure.ip(
+                f"addr add 10.60.{n}.{number}/24 dev h{n}",
+                f"addr add fd00:60:{n}::{number}/64 dev h{n} nodad",
+                f"link set h{n} up",
+                net=net,
+            )
 
 
 def pairs(nodes, timeout_s):
@@ -45,16 +55,39 @@ def pairs(nodes, timeout_s):
     names = [node.name for node in nodes]
 
     def pair(kind, device, *places):
-        return Pair(device, tuple(f"{name} {kind} {device} {place} {timeout_s}" for name, place in zip(names, places)))
+        return Pair(
+            device,
+            tuple(
+                f"{name} {kind} {device} {place} {timeout_s}" for name, place in zip(names, places)
+            ),
+        )
 
     made = []
     for n in range(3):
-        made.append(pair("net", f"h{n}", f"239.131.60.{n} {6000 + n}", f"239.131.61.{n} {6000 + n}"))
-        made.append(pair("net", f"h{n + 3}", f"ff15::60:{n} {6000 + n}", f"ff15::61:{n} {6000 + n}"))
-        made.append(pair("unicast", f"h{n + 6}", f"10.60.{n + 6}.2 {6100 + n}", f"10.60.{n + 6}.1 {6100 + n}"))
-        made.append(pair("unicast", f"h{n + 9}", f"fd00:60:{n + 9}::2 {6200 + n}", f"fd00:60:{n + 9}::1 {6200 + n}"))
+        made.append(
+            pair("net", f"h{n}", f"239.131.60.{n} {6000 + n}", f"239.131.61.{n} {6000 + n}")
+        )
+        made.append(
+            pair("net", f"h{n + 3}", f"ff15::60:{n} {6000 + n}", f"ff15::61:{n} {6000 + n}")
+        )
+        made.append(
+            pair(
+                "unicast", f"h{n + 6}", f"10.60.{n + 6}.2 {6100 + n}", f"10.60.{n + 6}.1 {6100 + n}"
+            )
+        )
+        made.append(
+            pair(
+                "unicast",
+                f"h{n + 9}",
+                f"fd00:60:{n + 9}::2 {6200 + n}",
+                f"fd00:60:{n + 9}::1 {6200 + n}",
+            )
+        )
     for n in range(4):
-        made += [pair("dio", f"/shared/dio{n}", "0", "10"), pair("disk", f"/shared/disk{n}", "20", "30")]
+        made += [
+            pair("dio", f"/shared/dio{n}", "0", "10"),
+            pair("disk", f"/shared/disk{n}", "20", "30"),
+        ]
     return made
 
 
@@ -68,7 +101,9 @@ class CabledCluster(Cluster):
         for device in disks:
             self.must(self.first, f"truncate -s 64K {device}")
         for node in nodes:
-            node.write(f"{EZ}/conf/monitor", "".join(f"{line}\n" for link in links for line in link.lines))
+            node.write(
+                f"{EZ}/conf/monitor", "".join(f"{line}\n" for link in links for line in link.lines)
+            )
 
     def cut(self, link):
         """Cuts a link at the first node."""
@@ -89,7 +124,9 @@ class CabledCluster(Cluster):
             self.must(self.first, f"ip addr replace fd00:60:{number}::1/64 dev {link.device} nodad")
 
     def down(self, node):
-        """Links of the peer that this node does not hear, and links of its own on which it cannot send."""
+        """Links of the peer that this node does not hear, and links of its own on which it cannot
+        send.
+        """
         status = json.loads(self.must(node, f"{EZ}/bin/hb -s --json"))
         return {f"{link['kind']} {link['label']}" for link in status["links"] if not link["is_up"]}
 

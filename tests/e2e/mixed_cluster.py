@@ -1,6 +1,8 @@
-"""A cluster whose nodes run this package or a C OpenHA, each at any time, on the same files of the newer layout.
+"""A cluster whose nodes run this package or a C OpenHA, each at any time, on the same files of the
+newer layout.
 
-The C programs are not part of this project: OPENHA_C_ROOT names a tree in which somebody built them.
+The C programs are not part of this project: OPENHA_C_ROOT names a tree in which somebody built
+them.
 """
 
 import json
@@ -58,7 +60,11 @@ class MixedCluster:
             node.write("/etc/openha/nodes", "".join(f"{each.name}\n" for each in nodes))
             node.write("/etc/openha/monitor", MONITOR)
             node.write("/opt/registry.sh", SCRIPT, 0o755)
-            self.must(node, "mkdir -p /var/lib/openha/services /var/lib/openha/proc /var/log/openha /usr/lib/openha")
+            self.must(
+                node,
+                "mkdir -p /var/lib/openha/services /var/lib/openha/proc /var/log/openha"
+                " /usr/lib/openha",
+            )
 
     def use_c(self, node):
         """Install the C programs on a node, or bring them back."""
@@ -66,30 +72,45 @@ class MixedCluster:
         if saved:
             self.must(node, f"rm -rf {BIN} && mv {SAVED_BIN} {BIN}")
         else:
-            self.must(node, f"mkdir -p {BIN} {INIT.rsplit('/', 1)[0]} && cd {self._c_root}"
-                            f" && cp src/nmond src/service src/hb src/heart[cd] src/heart[cd]_* {BIN}/ && rm -f {BIN}/*.[oc]"
-                            f" && cp openha.init {INIT} && chmod +x {INIT}")
+            self.must(
+                node,
+                f"mkdir -p {BIN} {INIT.rsplit('/', 1)[0]} && cd {self._c_root} && cp src/nmond"
+                f" src/service src/hb src/heart[cd] src/heart[cd]_* {BIN}/ && rm -f {BIN}/*.[oc] &&"
+                f" cp openha.init {INIT} && chmod +x {INIT}",
+            )
         self._is_c[node.name] = True
 
     def use_ours(self, node):
-        """Install this package over the C programs, which are kept aside, and have it speak the original's format."""
-        self.must(node, f"if [ -d {BIN} ] && [ ! -d {SAVED_BIN} ]; then mv {BIN} {SAVED_BIN}; fi;"
-                        " openha install --no-key --layout fhs")
+        """Install this package over the C programs, which are kept aside, and have it speak the
+        original's format.
+        """
+        self.must(
+            node,
+            f"if [ -d {BIN} ] && [ ! -d {SAVED_BIN} ]; then mv {BIN} {SAVED_BIN}; fi;"
+            " openha install --no-key --layout fhs",
+        )
         node.write("/etc/openha/openha.conf", OPTIONS)
         self._is_c[node.name] = False
 
     def add_service(self):
         """Add the service on both nodes, in the words both programs understand."""
         for node in self.nodes:
-            done = self.command(node, f"service -a registry /opt/registry.sh {self.first.name} {self.second.name} /bin/true")
+            done = self.command(
+                node,
+                f"service -a registry /opt/registry.sh {self.first.name} {self.second.name}"
+                " /bin/true",
+            )
             assert done.returncode == 0, done
 
     def command(self, node, words, timeout_s=waiting.LIMIT_S):
         """Run ``service`` or ``hb`` of whatever is installed there."""
         env = C_ENVIRONMENT if self._is_c[node.name] else None
         # A daemon that is too busy to answer in time was given up before anything happened.
-        return waiting.until(lambda: node.run(f"{BIN}/{words}", timeout_s, env=env),
-                             lambda done: "does not answer" not in done.stderr, words)
+        return waiting.until(
+            lambda: node.run(f"{BIN}/{words}", timeout_s, env=env),
+            lambda done: "does not answer" not in done.stderr,
+            words,
+        )
 
     def must(self, node, command, timeout_s=waiting.LIMIT_S):
         """Run a shell line that has to succeed."""
@@ -109,10 +130,12 @@ class MixedCluster:
     def act(self, node, action):
         """``service -A registry ACTION``."""
         done = self.command(node, f"service -A registry {action}")
-        assert done.returncode == 0, f"{node.name}: {action}: {done.stdout}{done.stderr}\n{self.story()}"
+        assert done.returncode == 0, (
+            f"{node.name}: {action}: {done.stdout}{done.stderr}\n{self.story()}"
+        )
 
     def states(self, node):
-        """"primary/secondary" as ``service -s -c`` shows it."""
+        """ "primary/secondary" as ``service -s -c`` shows it."""
         out = self.command(node, "service -s -c").stdout
         found = re.search(r"(?m)^registry +\S+ +([A-Z_]+) +\S+ +([A-Z_]+) *$", out)
         return f"{found[1]}/{found[2]}" if found else out
@@ -120,7 +143,9 @@ class MixedCluster:
     def listeners(self, node):
         """Device to UP or DOWN, of the listeners."""
         out = self.command(node, "hb -s").stdout
-        return dict(re.findall(r"(?m)^\S+ listener ([^:\s]+):\S+ (?:pid \d+ )?status (UP|DOWN)", out))
+        return dict(
+            re.findall(r"(?m)^\S+ listener ([^:\s]+):\S+ (?:pid \d+ )?status (UP|DOWN)", out)
+        )
 
     def wait(self, wanted, *nodes):
         """Poll until these nodes (both if none is named) show these states."""
@@ -139,15 +164,24 @@ class MixedCluster:
 
     def stays(self, wanted, for_s):
         """Both nodes show these states all along."""
-        waiting.stays(lambda: [self.states(node) for node in self.nodes], lambda seen: seen == [wanted] * 2, for_s, self.story)
+        waiting.stays(
+            lambda: [self.states(node) for node in self.nodes],
+            lambda seen: seen == [wanted] * 2,
+            for_s,
+            self.story,
+        )
 
     def entries(self, node):
-        """The changes of the service's state that the history of one of our nodes has, oldest first."""
+        """The changes of the service's state that the history of one of our nodes has, oldest
+        first.
+        """
         found = json.loads(self.must(node, f"{BIN}/openha history registry -n 0 --json"))
         return [entry for entry in found if entry["kind"] == "service"]
 
     def seconds_ready(self, node):
-        """How long the service was in START_READY on one of our nodes, the last time that it left it."""
+        """How long the service was in START_READY on one of our nodes, the last time that it left
+        it.
+        """
         entries = self.entries(node)
         left = max(number for number, entry in enumerate(entries) if entry["old"] == "START_READY")
         return entries[left]["mono"] - entries[left - 1]["mono"]
@@ -155,12 +189,20 @@ class MixedCluster:
     def calls(self):
         """What the service's script was called with, and where."""
         node = next(node for node in self.nodes if node.is_alive)
-        return [line for line in node.run("cat /shared/calls").stdout.splitlines() if not line.startswith("status")]
+        return [
+            line
+            for line in node.run("cat /shared/calls").stdout.splitlines()
+            if not line.startswith("status")
+        ]
 
     def runs_on(self):
         """Living nodes on which the service runs."""
         alive = [node for node in self.nodes if node.is_alive]
-        return [node.short_name for node in alive if node.run("test -e /run/registry.runs").returncode == 0]
+        return [
+            node.short_name
+            for node in alive
+            if node.run("test -e /run/registry.runs").returncode == 0
+        ]
 
     def story(self):
         """Status and logs, for a failure message."""

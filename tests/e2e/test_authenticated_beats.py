@@ -1,4 +1,6 @@
-"""Two nodes on real links: a key that comes, is changed, and stands between them and a third machine's datagrams."""
+"""Two nodes on real links: a key that comes, is changed, and stands between them and a third
+machine's datagrams.
+"""
 
 import json
 import textwrap
@@ -50,7 +52,11 @@ def copy_key(source, target, cluster):
 
 def wait_auth(cluster, **wanted):
     for node in cluster.nodes:
-        cluster.until(lambda: authentication(cluster, node), lambda seen: {**seen, **wanted} == seen, str(wanted))
+        cluster.until(
+            lambda: authentication(cluster, node),
+            lambda seen: {**seen, **wanted} == seen,
+            str(wanted),
+        )
 
 
 def key_ids(cluster, node):
@@ -66,7 +72,9 @@ def alarms(cluster, node):
 
 
 def test_key_comes_to_a_running_cluster_and_is_rotated_without_a_lost_beat(make_cluster):
-    """A service runs all along: key to one node, to the other, enforced, next key, both ways round. No link ever goes down."""
+    """A service runs all along: key to one node, to the other, enforced, next key, both ways round.
+    No link ever goes down.
+    """
     cluster = make_cluster()
     first, second = cluster.first, cluster.second
     cluster.run_on_first()
@@ -81,11 +89,19 @@ def test_key_comes_to_a_running_cluster_and_is_rotated_without_a_lost_beat(make_
         copy_key(rotating, other, cluster)
         wait_auth(cluster, sends=wanted, peer_sends=wanted)
         for node in cluster.nodes:
-            cluster.until(lambda: key_ids(cluster, node), lambda seen: seen == {"current": wanted}, "the former key is gone")
+            cluster.until(
+                lambda: key_ids(cluster, node),
+                lambda seen: seen == {"current": wanted},
+                "the former key is gone",
+            )
     assert [alarms(cluster, node) for node in cluster.nodes] == before
     for node in cluster.nodes:
         # The other node was restarted a moment ago: it is heard again on each link in its own time.
-        cluster.until(lambda: set(cluster.listeners(node).values()), lambda seen: seen == {"UP"}, "all links are up")
+        cluster.until(
+            lambda: set(cluster.listeners(node).values()),
+            lambda seen: seen == {"UP"},
+            "all links are up",
+        )
         cluster.must(node, f"{EZ}/ezha restart")
     for node in cluster.nodes:
         cluster.wait(node, {"registry": "STARTED/STOPPED"})
@@ -93,15 +109,24 @@ def test_key_comes_to_a_running_cluster_and_is_rotated_without_a_lost_beat(make_
 
 
 def test_recorded_beats_of_a_dead_owner_do_not_stop_the_takeover(make_cluster):
-    """Everything on eth1 is recorded; the owner loses its power; its beats are played there all along: taken over on deb2."""
+    """Everything on eth1 is recorded.
+
+    The owner loses its power; its beats are played there all along: taken over on deb2.
+    """
     cluster = make_cluster()
     first, second = cluster.first, cluster.second
     cluster.must(first, "openha key generate")
     copy_key(first, second, cluster)
     cluster.run_on_first()
     second.write("/root/tap.py", textwrap.dedent(TAP))
-    cluster.must(second, "python3 /root/tap.py 239.131.50.10 5010 eth1 4 1000 > /root/tap.out 2>&1 &")
-    cluster.until(lambda: second.run("cat /root/tap.out").stdout.strip(), lambda seen: seen.isdigit(), "beats recorded")
+    cluster.must(
+        second, "python3 /root/tap.py 239.131.50.10 5010 eth1 4 1000 > /root/tap.out 2>&1 &"
+    )
+    cluster.until(
+        lambda: second.run("cat /root/tap.out").stdout.strip(),
+        lambda seen: seen.isdigit(),
+        "beats recorded",
+    )
     first.kill()
     cluster.wait(second, {"registry": "UNKNOWN/STARTED"})
     assert cluster.runs_on() == ["deb2"]
@@ -121,9 +146,21 @@ def test_only_one_node_has_the_key_and_enforces_it_the_other_is_told(make_cluste
     first.write(f"{EZ}/conf/openha.conf", "[heartbeat]\nauthentication = enforced\n")
     for node in cluster.nodes:
         cluster.start(node)
-    cluster.until(lambda: cluster.listeners(second), lambda seen: set(seen.values()) == {"UP"}, "deb2 hears deb1")
-    cluster.until(lambda: cluster.must(first, f"{EZ}/bin/hb -s -v"), lambda seen: "unauthenticated" in seen, "counted")
+    cluster.until(
+        lambda: cluster.listeners(second),
+        lambda seen: set(seen.values()) == {"UP"},
+        "deb2 hears deb1",
+    )
+    cluster.until(
+        lambda: cluster.must(first, f"{EZ}/bin/hb -s -v"),
+        lambda seen: "unauthenticated" in seen,
+        "counted",
+    )
     assert set(cluster.listeners(first).values()) == {"DOWN"}
     assert "heartbeats are not authenticated" in cluster.must(second, f"{EZ}/bin/hb -s -v")
     copy_key(first, second, cluster)
-    cluster.until(lambda: cluster.listeners(first), lambda seen: set(seen.values()) == {"UP"}, "deb1 hears deb2")
+    cluster.until(
+        lambda: cluster.listeners(first),
+        lambda seen: set(seen.values()) == {"UP"},
+        "deb1 hears deb2",
+    )

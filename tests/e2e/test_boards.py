@@ -1,4 +1,6 @@
-"""Fencing by simulated management boards (ipmi_sim), ordered by the embedded agent's `[stonith#1]` with ipmitool."""
+"""Fencing by simulated management boards (ipmi_sim), ordered by the embedded agent's `[stonith#1]`
+with ipmitool.
+"""
 
 import os
 
@@ -9,7 +11,9 @@ from bench.power import Boards, Mode
 
 pytestmark = [
     pytest.mark.e2e,
-    pytest.mark.skipif(bool(Boards.missing()) and os.environ.get("CI") != "true", reason=Boards.missing() or "CI"),
+    pytest.mark.skipif(
+        bool(Boards.missing()) and os.environ.get("CI") != "true", reason=Boards.missing() or "CI"
+    ),
 ]
 
 
@@ -25,11 +29,16 @@ def pair(two_nodes):
 
 
 def test_service_is_taken_over_once_the_dead_board_answers_again(pair):
-    """The owner loses its power and all boards are dead: no start. They answer again: off, seen twice, is the proof."""
+    """The owner loses its power and all boards are dead: no start.
+
+    They answer again: off, seen twice, is the proof.
+    """
     owner, standby = pair.nodes
     pair.power.set_mode(Mode.FAIL)
     pair.power.cut(owner)
-    pair.until(lambda: pair.own_state(standby, "registry") == "START_FAILED", "the first attempt fails")
+    pair.until(
+        lambda: pair.own_state(standby, "registry") == "START_FAILED", "the first attempt fails"
+    )
     assert pair.runs_on("registry") == []
 
     pair.power.set_mode(Mode.WORK)
@@ -39,8 +48,13 @@ def test_service_is_taken_over_once_the_dead_board_answers_again(pair):
 
 
 def test_order_to_a_living_peer_s_board_is_believed_only_when_the_power_is_off(pair):
-    """All links are cut: the standby's start begins only when the owner, shot some seconds after the order, has no power."""
+    """All links are cut: the standby's start begins only when the owner, shot some seconds after
+    the order, has no power.
+    """
     pair.cut()
-    pair.until(lambda: pair.runs_on("registry") == ["deb2"] or len(pair.runs_on("registry")) > 1, "a takeover, or a dual run")
+    pair.until(
+        lambda: pair.runs_on("registry") == ["deb2"] or len(pair.runs_on("registry")) > 1,
+        "a takeover, or a dual run",
+    )
     assert pair.power.shots == ["deb1"]
     assert pair.alive() == ["deb2"]

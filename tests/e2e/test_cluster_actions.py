@@ -1,4 +1,6 @@
-"""A person's start, stop, switch, freeze and thaw of a service under a heartbeat, on two nodes that reach each other by ssh."""
+"""A person's start, stop, switch, freeze and thaw of a service under a heartbeat, on two nodes that
+reach each other by ssh.
+"""
 
 import os
 
@@ -25,7 +27,9 @@ def make_agent_cluster(two_nodes):
 
 
 def test_start_switch_freeze_thaw_and_stop_drive_both_nodes(make_agent_cluster):
-    """The life of a service from one prompt: each action ends with both nodes where it says, and the service once at most."""
+    """The life of a service from one prompt: each action ends with both nodes where it says, and
+    the service once at most.
+    """
     cluster = make_agent_cluster()
     cluster.start()
     first, second = cluster.nodes
@@ -33,24 +37,36 @@ def test_start_switch_freeze_thaw_and_stop_drive_both_nodes(make_agent_cluster):
     assert "webha is STARTED on this node" in cluster.must(first, "web start")
     cluster.wait("STARTED/STOPPED")
     assert "already started" in cluster.must(first, "web start")
-    assert "already STARTED on the peer deb1.opensvc.com: switch moves it here" in cluster.act(second, "web start", 5)
+    assert "already STARTED on the peer deb1.opensvc.com: switch moves it here" in cluster.act(
+        second, "web start", 5
+    )
 
     assert "webha is STARTED on deb2.opensvc.com" in cluster.must(first, "web switch")
     assert (cluster.states(first), cluster.runs_on()) == ("STOPPED/STARTED", ["deb2"])
     cluster.must(first, "web switch --to deb1.opensvc.com")
-    assert "runs on deb1.opensvc.com already" in cluster.must(first, "web switch --to deb1.opensvc.com")
-    assert "runs on deb1.opensvc.com or deb2.opensvc.com only" in cluster.act(first, "web switch --to deb3", 5)
+    assert "runs on deb1.opensvc.com already" in cluster.must(
+        first, "web switch --to deb1.opensvc.com"
+    )
+    assert "runs on deb1.opensvc.com or deb2.opensvc.com only" in cluster.act(
+        first, "web switch --to deb3", 5
+    )
     cluster.wait("STARTED/STOPPED")
     assert cluster.runs_on() == ["deb1"]
 
     cluster.must(first, "web freeze")
     cluster.wait("FROZEN_START/FROZEN_STOP")
-    assert [cluster.avail(node) for node in cluster.nodes] == [("up", "warn", True), ("down", "warn", True)]
+    assert [cluster.avail(node) for node in cluster.nodes] == [
+        ("up", "warn", True),
+        ("down", "warn", True),
+    ]
     for action in ("start", "stop", "switch"):
         assert "Abort action for frozen service" in cluster.act(first, f"web {action}", 1)
     cluster.must(second, "web thaw")
     cluster.wait("STARTED/STOPPED")
-    assert [cluster.avail(node) for node in cluster.nodes] == [("up", "up", False), ("down", "down", False)]
+    assert [cluster.avail(node) for node in cluster.nodes] == [
+        ("up", "up", False),
+        ("down", "down", False),
+    ]
 
     assert "this service is managed by a clusterware" in cluster.act(first, "web restart", 1)
     assert "this service is managed by a clusterware" in cluster.act(first, "web stopapp", 1)
@@ -60,24 +76,32 @@ def test_start_switch_freeze_thaw_and_stop_drive_both_nodes(make_agent_cluster):
     cluster.must(first, "web startapp --cluster")
     before = len(cluster.calls())
     cluster.must(second, "web stop")
-    assert cluster.calls()[before:] == ["stop deb1"], "the node that stood by did not take over what was stopped"
+    assert cluster.calls()[before:] == ["stop deb1"], (
+        "the node that stood by did not take over what was stopped"
+    )
     assert (cluster.states(first), cluster.runs_on()) == ("FROZEN_STOP/FROZEN_STOP", [])
     cluster.must(second, "web start")
     cluster.wait("STOPPED/STARTED")
 
 
 def test_what_fails_on_the_way_is_said_and_leaves_one_service_at_most(make_agent_cluster):
-    """A start that fails, a switch to a node where it fails, no ssh, a silent peer, no daemon: a reason and no zero each time."""
+    """A start that fails, a switch to a node where it fails, no ssh, a silent peer, no daemon: a
+    reason and no zero each time.
+    """
     cluster = make_agent_cluster()
     first, second = cluster.nodes
     cluster.run_on_first()
     cluster.must(first, "touch /shared/refuses-deb2")
     said = cluster.act(first, "web switch", 6)
     assert "webha is START_FAILED on deb2.opensvc.com" in said and cluster.runs_on() == []
-    assert "webha is START_FAILED on the peer deb2.opensvc.com" in cluster.act(first, "web start", 5)
+    assert "webha is START_FAILED on the peer deb2.opensvc.com" in cluster.act(
+        first, "web start", 5
+    )
     cluster.must(first, "web stop")
     cluster.wait("FROZEN_STOP/FROZEN_STOP")
-    assert "webha is START_FAILED on this node: start script failed" in cluster.act(second, "web start", 6)
+    assert "webha is START_FAILED on this node: start script failed" in cluster.act(
+        second, "web start", 6
+    )
     cluster.must(second, "web stop; rm /shared/refuses-deb2")
     cluster.must(first, "web start")
     cluster.wait("STARTED/STOPPED")
@@ -86,7 +110,9 @@ def test_what_fails_on_the_way_is_said_and_leaves_one_service_at_most(make_agent
     said = cluster.act(first, "web stop", 5)
     assert "it does not accept our ssh key" in said and "service -A webha freeze-stop" in said
     assert (cluster.states(first), cluster.runs_on()) == ("STARTED/STOPPED", ["deb1"])
-    assert "webha is STARTED on deb2" in cluster.must(first, "web switch"), "a switch from its owner needs no ssh"
+    assert "webha is STARTED on deb2" in cluster.must(first, "web switch"), (
+        "a switch from its owner needs no ssh"
+    )
     assert "frozen on this node only" in cluster.act(first, "web freeze", 5)
 
     second.kill()
@@ -100,9 +126,13 @@ def test_what_fails_on_the_way_is_said_and_leaves_one_service_at_most(make_agent
     assert cluster.runs_on() == ["deb1"]
 
 
-def test_an_interrupted_start_tells_that_the_cluster_goes_on_and_a_second_action_waits(make_agent_cluster):
-    """Ctrl-C while the service starts slowly: the command ends at once, the start does not; a stop given meanwhile is refused
-    while another action holds the service, and done after it."""
+def test_an_interrupted_start_tells_that_the_cluster_goes_on_and_a_second_action_waits(
+    make_agent_cluster,
+):
+    """Ctrl-C while the service starts slowly: the command ends at once, the start does not.
+
+    A stop given meanwhile is refused while another action holds the service, and done after it.
+    """
     cluster = make_agent_cluster()
     first = cluster.first
     cluster.start()
@@ -113,8 +143,13 @@ def test_an_interrupted_start_tells_that_the_cluster_goes_on_and_a_second_action
     assert "(start) is acting on this service" in refused
     first.run("pkill -INT -f '[-]s web start'")
     out, _ = starting.communicate(timeout=LIMIT_S)
-    assert starting.returncode == 130 and "interrupted by SIGINT: what the node daemons were asked for goes on" in out
+    assert (
+        starting.returncode == 130
+        and "interrupted by SIGINT: what the node daemons were asked for goes on" in out
+    )
     assert cluster.runs_on() == []
-    assert "webha is FROZEN_STOP on this node" in cluster.must(first, "web stop"), "it waits for the start to be over"
+    assert "webha is FROZEN_STOP on this node" in cluster.must(first, "web stop"), (
+        "it waits for the start to be over"
+    )
     assert cluster.calls()[:2] == ["start deb1", "stop deb1"]
     assert (cluster.states(first), cluster.runs_on()) == ("FROZEN_STOP/FROZEN_STOP", [])

@@ -16,18 +16,29 @@ pytestmark = pytest.mark.e2e
 def run_demo(*options):
     """Run the demo to its end."""
     argv = [sys.executable, "-m", "opensvc_openha", "demo", *options]
-    return subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=3 * LIMIT_S, check=False)
+    return subprocess.run(
+        argv,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=3 * LIMIT_S,
+        check=False,
+    )
 
 
 def test_the_fast_demo_ends_with_its_table(two_nodes):
-    """The fast demo is run: it ends with 0 and a table with a figure for every stage of both takeovers, in their order."""
+    """The fast demo is run: it ends with 0 and a table with a figure for every stage of both
+    takeovers, in their order.
+    """
     two_nodes.close()
     done = run_demo("--fast", "--timeout", str(int(2 * LIMIT_S)))
     assert done.returncode == 0, done.stdout[-4000:]
     rows = re.findall(r"(?m)^(registry|busybox)((?: +\d+\.\d\d s){6})$", done.stdout)
     assert [service for service, _ in rows] == ["registry", "busybox"]
     for _, figures in rows:
-        detected, decided, stays, begins, application, started = (float(word) for word in figures.split() if word != "s")
+        detected, decided, stays, begins, application, started = (
+            float(word) for word in figures.split() if word != "s"
+        )
         # The mirror of the peer's state is written beside the decision, not before it.
         assert detected > 0 and stays > 4.5, "both are read from files, by a process of its own"
         assert decided < begins < application < started
@@ -35,7 +46,9 @@ def test_the_fast_demo_ends_with_its_table(two_nodes):
 
 
 def test_a_demo_that_runs_out_of_time_says_where(two_nodes):
-    """The demo gets 3 s, too few: it ends with an error, says at which step, and shows the nodes' status."""
+    """The demo gets 3 s, too few: it ends with an error, says at which step, and shows the nodes'
+    status.
+    """
     two_nodes.close()
     done = run_demo("--fast", "--timeout", "3")
     assert done.returncode == 6, done.stdout[-4000:]
@@ -46,6 +59,12 @@ def test_a_demo_that_runs_out_of_time_says_where(two_nodes):
 def test_the_way_into_a_kept_node_works(two_nodes):
     """`--keep` shows a command for a shell in a node: typed on the host it leads there."""
     line = f"{two_nodes[1].entry_command} -c {shlex.quote('hostname; echo $HOME')}"
-    done = subprocess.run(["sh", "-c", line], stdout=subprocess.PIPE, text=True, timeout=LIMIT_S, check=True,
-                          env=dict(os.environ))
+    done = subprocess.run(
+        ["sh", "-c", line],
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=LIMIT_S,
+        check=True,
+        env=dict(os.environ),
+    )
     assert done.stdout == "deb2.opensvc.com\n/root\n"

@@ -1,4 +1,6 @@
-"""A duel with a real fence: a service on each node, all links cut, a power switch that takes 3 s; then the loser boots."""
+"""A duel with a real fence: a service on each node, all links cut, a power switch that takes 3 s;
+then the loser boots.
+"""
 
 import pytest
 
@@ -21,7 +23,9 @@ def pair(two_nodes):
 
 
 def test_set_up_that_fails_leaves_nothing_that_acts_on_the_nodes(two_nodes):
-    """One node is off before the set-up: it raises, and the switch's thread and process are gone."""
+    """One node is off before the set-up: it raises, and the switch's thread and process are
+    gone.
+    """
     made = []
 
     def make_power(nodes):
@@ -36,7 +40,10 @@ def test_set_up_that_fails_leaves_nothing_that_acts_on_the_nodes(two_nodes):
 
 
 def test_one_of_two_healthy_nodes_survives_and_the_other_one_boots_without_fencing_it(pair):
-    """The node with the higher priority survives and runs both services; the other one, booted while cut, fences nobody."""
+    """The node with the higher priority survives and runs both services.
+
+    The other one, booted while cut, fences nobody.
+    """
     pair.run_all()
     pair.cut()
     pair.until(pair.is_decided, "one node that runs both services, or none")

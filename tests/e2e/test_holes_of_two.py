@@ -1,4 +1,6 @@
-"""The original's proved holes that need two nodes (H8, H11, H18, H19 of the reference's list): none is there."""
+"""The original's proved holes that need two nodes (H8, H11, H18, H19 of the reference's list): none
+is there.
+"""
 
 import pytest
 from two_node_cluster import EZ
@@ -29,7 +31,9 @@ def configure(cluster, text):
 
 
 def test_h08_standby_whose_daemon_died_is_seen_by_the_owner(make_cluster):
-    """kill -9 of nmond on deb2: deb1 shows its links down and its state UNKNOWN within the timeout, and says silent."""
+    """kill -9 of nmond on deb2: deb1 shows its links down and its state UNKNOWN within the timeout,
+    and says silent.
+    """
     cluster = make_cluster()
     cluster.run_on_first()
     cluster.must(cluster.second, f"kill -9 $(cat {EZ}/services/.proc/nmond.lock)")
@@ -40,10 +44,16 @@ def test_h08_standby_whose_daemon_died_is_seen_by_the_owner(make_cluster):
 
 @pytest.mark.parametrize("policy", ["stay", "hand-over"])
 def test_h11_failed_start_is_handed_over_where_that_is_asked_for(make_cluster, policy):
-    """The start fails on deb1, deb2 is unfrozen: START_FAILED stays and is told, as in the original; or deb2 runs it."""
+    """The start fails on deb1, deb2 is unfrozen: START_FAILED stays and is told, as in the
+    original; or deb2 runs it.
+    """
     cluster = make_cluster()
     configure(cluster, f"[policy]\non_start_failure = {policy}\n")
-    cluster.first.write("/opt/registry.sh", "#!/bin/sh\necho \"registry $1 deb1\" >> /shared/calls\n[ $1 != start ]\n", 0o755)
+    cluster.first.write(
+        "/opt/registry.sh",
+        '#!/bin/sh\necho "registry $1 deb1" >> /shared/calls\n[ $1 != start ]\n',
+        0o755,
+    )
     for node in cluster.nodes:
         cluster.start(node)
     cluster.wait(cluster.second, {"registry": "FROZEN_STOP/FROZEN_STOP"})
@@ -51,7 +61,11 @@ def test_h11_failed_start_is_handed_over_where_that_is_asked_for(make_cluster, p
     cluster.wait(cluster.first, {"registry": "START_FAILED/FROZEN_STOP"})
     cluster.act(cluster.second, "registry", "unfreeze")
     if policy == "stay":
-        cluster.stays(lambda: cluster.states(cluster.first), lambda seen: seen == {"registry": "START_FAILED/STOPPED"}, 3)
+        cluster.stays(
+            lambda: cluster.states(cluster.first),
+            lambda seen: seen == {"registry": "START_FAILED/STOPPED"},
+            3,
+        )
         why = cluster.must(cluster.first, f"{EZ}/bin/openha why registry")
         assert "exited with 1" in why and "service -A registry freeze-stop" in why
         assert cluster.runs_on() == []
@@ -64,7 +78,10 @@ def test_h11_failed_start_is_handed_over_where_that_is_asked_for(make_cluster, p
 
 @pytest.mark.parametrize("policy", ["report", "stop-secondary", "stop-youngest"])
 def test_h18_two_copies_found_after_a_split_brain_are_told_and_resolved(make_cluster, policy):
-    """Every link is cut, the check-up script fences nobody; healed, both nodes tell it within a beat, and the policy acts."""
+    """Every link is cut, the check-up script fences nobody.
+
+    Healed, both nodes tell it within a beat, and the policy acts.
+    """
     cluster = make_cluster()
     configure(cluster, f"[policy]\non_dual_run = {policy}\n")
     cluster.run_on_first()
@@ -74,8 +91,11 @@ def test_h18_two_copies_found_after_a_split_brain_are_told_and_resolved(make_clu
     cluster.must(cluster.first, "touch /shared/registry.stops_slowly")
     heal_everything(cluster.first)
     for node in cluster.nodes:
-        cluster.until(lambda: cluster.must(node, f"{EZ}/bin/openha history registry"), lambda text: "DUAL RUN" in text,
-                      f"{node.name} tells the dual run")
+        cluster.until(
+            lambda: cluster.must(node, f"{EZ}/bin/openha history registry"),
+            lambda text: "DUAL RUN" in text,
+            f"{node.name} tells the dual run",
+        )
     if policy == "report":
         for node in cluster.nodes:
             shown = cluster.must(node, f"{EZ}/bin/service -s -v")
@@ -85,11 +105,15 @@ def test_h18_two_copies_found_after_a_split_brain_are_told_and_resolved(make_clu
     for node in cluster.nodes:
         cluster.wait(node, {"registry": "STARTED/STOPPED"})
     assert cluster.runs_on() == ["deb1"] and cluster.calls("stop") == ["deb2"]
-    assert f"on_dual_run = {policy}" in cluster.must(cluster.second, f"{EZ}/bin/openha history registry")
+    assert f"on_dual_run = {policy}" in cluster.must(
+        cluster.second, f"{EZ}/bin/openha history registry"
+    )
 
 
 def test_h19_disk_alone_carries_the_tie_break(make_cluster):
-    """Both networks are cut, both nodes are unfrozen at once, over and over: one start each time, never two copies."""
+    """Both networks are cut, both nodes are unfrozen at once, over and over: one start each time,
+    never two copies.
+    """
     cluster = make_cluster()
     for node in cluster.nodes:
         cluster.start(node)
@@ -100,7 +124,9 @@ def test_h19_disk_alone_carries_the_tie_break(make_cluster):
     for node in cluster.nodes:
         cluster.until(lambda: cluster.listeners(node), lambda seen: seen == up, "the disk alone")
     for number in range(1, 4):
-        unfreezing = [node.popen(f"{EZ}/bin/service -A registry unfreeze") for node in cluster.nodes]
+        unfreezing = [
+            node.popen(f"{EZ}/bin/service -A registry unfreeze") for node in cluster.nodes
+        ]
         assert [process.wait(LIMIT_S) for process in unfreezing] == [0, 0]
         cluster.until(cluster.runs_on, lambda nodes: len(nodes) == 1, "one runs it")
         cluster.stays(cluster.runs_on, lambda nodes: len(nodes) == 1, 2)

@@ -1,6 +1,8 @@
-"""One node of ours and one with the real C OpenHA, on two networks and a disk, with link timeouts of 2 s.
+"""One node of ours and one with the real C OpenHA, on two networks and a disk, with link timeouts
+of 2 s.
 
-Runs only where OPENHA_C_ROOT names a tree with the built C programs; they are not part of this project.
+Runs only where OPENHA_C_ROOT names a tree with the built C programs; they are not part of this
+project.
 """
 
 import os
@@ -12,7 +14,9 @@ C_ROOT = os.environ.get("OPENHA_C_ROOT", "")
 
 pytestmark = [
     pytest.mark.e2e,
-    pytest.mark.skipif(not C_ROOT, reason="OPENHA_C_ROOT does not name a tree with the built C programs"),
+    pytest.mark.skipif(
+        not C_ROOT, reason="OPENHA_C_ROOT does not name a tree with the built C programs"
+    ),
 ]
 
 
@@ -23,7 +27,9 @@ def cluster(two_nodes):
 
 
 def install(cluster, ours, original):
-    """This package on one node, the C programs on the other, the service on both, all daemons running."""
+    """This package on one node, the C programs on the other, the service on both, all daemons
+    running.
+    """
     cluster.use_ours(ours)
     cluster.use_c(original)
     cluster.add_service()
@@ -36,7 +42,9 @@ def install(cluster, ours, original):
 @pytest.fixture(params=["ours is primary", "ours is secondary"])
 def running(request, cluster):
     """A mixed cluster that runs, frozen; ``ours`` and ``original`` say which node is which."""
-    ours, original = cluster.nodes if request.param == "ours is primary" else reversed(tuple(cluster.nodes))
+    ours, original = (
+        cluster.nodes if request.param == "ours is primary" else reversed(tuple(cluster.nodes))
+    )
     install(cluster, ours, original)
     cluster.ours, cluster.original = ours, original
     return cluster
@@ -51,11 +59,16 @@ def start_on_first(cluster):
 
 
 def test_states_are_seen_and_each_node_takes_over_from_the_other(running):
-    """Start on deb1, deb1 dies, deb2 takes over; deb1 returns and stands by; deb2 dies, deb1 takes over; deb2 returns."""
+    """Start on deb1, deb1 dies, deb2 takes over.
+
+    Deb1 returns and stands by; deb2 dies, deb1 takes over; deb2 returns.
+    """
     first, second = running.nodes
     start_on_first(running)
     if running.ours is first:
-        assert running.seconds_ready(first) >= START_READY_S, "a peer that cannot acknowledge gets its 5 s"
+        assert running.seconds_ready(first) >= START_READY_S, (
+            "a peer that cannot acknowledge gets its 5 s"
+        )
     running.stays("STARTED/STOPPED", START_READY_S + C_NODE_LOOP_S)
     first.kill()
     running.wait("UNKNOWN/STARTED", second)
@@ -74,7 +87,10 @@ def test_states_are_seen_and_each_node_takes_over_from_the_other(running):
 
 
 def test_service_moves_by_hand_both_ways(running):
-    """freeze-stop on the owner moves the service to the other node, and back; it never runs twice."""
+    """freeze-stop on the owner moves the service to the other node, and back.
+
+    It never runs twice.
+    """
     first, second = running.nodes
     start_on_first(running)
     running.act(first, "freeze-stop")
@@ -87,11 +103,16 @@ def test_service_moves_by_hand_both_ways(running):
 
 
 def test_both_nodes_start_at_once_and_the_primary_wins(running):
-    """Both are told to start at the same moment, three times: START_READY on both, then one start, on deb1."""
+    """Both are told to start at the same moment, three times: START_READY on both, then one start,
+    on deb1.
+    """
     first, second = running.nodes
     for _ in range(3):
-        # The C daemon looks at its services every 2 s only; its `start` command goes to START_READY at once.
-        with running.original.popen("service -A registry unfreeze; service -A registry start", running.c_environment):
+        # The C daemon looks at its services every 2 s only; its `start` command goes to START_READY
+        # at once.
+        with running.original.popen(
+            "service -A registry unfreeze; service -A registry start", running.c_environment
+        ):
             running.act(running.ours, "unfreeze")
             running.wait("STARTED/STOPPED")
         assert running.runs_on() == ["deb1"]
@@ -99,7 +120,8 @@ def test_both_nodes_start_at_once_and_the_primary_wins(running):
             running.act(node, "freeze-stop")
         running.wait("FROZEN_STOP/FROZEN_STOP")
     assert running.calls() == ["start deb1", "stop deb1"] * 3
-    # A moment of START_READY is not to be met by polling: our node's history has it, with what it saw of the peer.
+    # A moment of START_READY is not to be met by polling: our node's history has it, with what it
+    # saw of the peer.
     entries = running.entries(running.ours)
     if running.ours is first:
         assert len([entry for entry in entries if entry["new"] == "START_READY"]) >= 3, entries
@@ -112,7 +134,9 @@ def swap(cluster, node, use, start):
     """Ends the daemons of a node, changes the program, starts the daemons; its services go on."""
     if use == cluster.use_ours:
         cluster.must(node, "/usr/share/openha/init/openha.init kill")
-        cluster.until(lambda: node.run("pgrep -c 'nmond|heart'").stdout.strip(), "0", "C daemons gone")
+        cluster.until(
+            lambda: node.run("pgrep -c 'nmond|heart'").stdout.strip(), "0", "C daemons gone"
+        )
     else:
         cluster.must(node, "/usr/lib/openha/ezha kill")
     use(node)
@@ -120,7 +144,9 @@ def swap(cluster, node, use, start):
 
 
 def test_nodes_are_migrated_one_by_one_and_back_while_the_service_runs(cluster):
-    """Two C nodes become ours, then C again, one after the other: the service on deb1 is never stopped nor started."""
+    """Two C nodes become ours, then C again, one after the other: the service on deb1 is never
+    stopped nor started.
+    """
     first, second = cluster.nodes
     for node in cluster.nodes:
         cluster.use_c(node)
@@ -135,7 +161,12 @@ def test_nodes_are_migrated_one_by_one_and_back_while_the_service_runs(cluster):
 
     def to_c(node):
         # `start` would first declare every service stopped; `restart` only starts the daemons.
-        swap(cluster, node, cluster.use_c, lambda: cluster.must(node, "/usr/share/openha/init/openha.init restart < /dev/null"))
+        swap(
+            cluster,
+            node,
+            cluster.use_c,
+            lambda: cluster.must(node, "/usr/share/openha/init/openha.init restart < /dev/null"),
+        )
 
     for change in (to_ours, to_c):
         cluster.act(second, "freeze-stop")

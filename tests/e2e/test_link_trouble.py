@@ -1,4 +1,6 @@
-"""What happens to network links on two nodes: each trouble takes down what it must, for as long as it lasts, and no more."""
+"""What happens to network links on two nodes: each trouble takes down what it must, for as long as
+it lasts, and no more.
+"""
 
 import json
 import os
@@ -45,7 +47,10 @@ sys.stdin.read()
 
 
 def monitor(names):
-    """Two cables with multicast and unicast, a third network, and a disk; the other node sends on the same places."""
+    """Two cables with multicast and unicast, a third network, and a disk.
+
+    The other node sends on the same places.
+    """
     lines = []
     for number, name in enumerate(names):
         other = 2 - number
@@ -60,14 +65,22 @@ def monitor(names):
 
 
 class TroubledCluster(Cluster):
-    """A thousand services in states without any rule, frozen, and one that runs on the first node."""
+    """A thousand services in states without any rule, frozen, and one that runs on the first
+    node.
+    """
 
     def __init__(self, nodes):
         super().__init__(nodes, {"registry": "/bin/true"})
         for number, node in enumerate(nodes):
             node.write(f"{EZ}/conf/monitor", monitor([each.name for each in nodes]))
-            more = [f"svc{n:04} /bin/true {self.first.name} {self.second.name} /bin/true" for n in range(SERVICES - 1)]
-            node.write(f"{EZ}/conf/services", node.read(f"{EZ}/conf/services") + "".join(f"{line}\n" for line in more))
+            more = [
+                f"svc{n:04} /bin/true {self.first.name} {self.second.name} /bin/true"
+                for n in range(SERVICES - 1)
+            ]
+            node.write(
+                f"{EZ}/conf/services",
+                node.read(f"{EZ}/conf/services") + "".join(f"{line}\n" for line in more),
+            )
             self._give_states(node, f"{EZ}/services")
             node.write("/opt/clock/sitecustomize.py", textwrap.dedent(WALL_CLOCK))
             python = f"env PYTHONPATH=/opt/clock:{node.environment['PYTHONPATH']} {sys.executable}"
@@ -75,7 +88,9 @@ class TroubledCluster(Cluster):
                 self.must(node, f"sed -i 's,^exec .* -m ,exec {python} -m ,' {EZ}/{launcher}")
 
     def _give_states(self, node, folder):
-        """States that a restarted daemon takes as they are, different ones, so that a beat of them is long."""
+        """States that a restarted daemon takes as they are, different ones, so that a beat of them
+        is long.
+        """
         dice = random.Random(node.index)
         for n in range(SERVICES - 1):
             place = f"{node.root}{folder}/svc{n:04}"
@@ -94,7 +109,9 @@ class TroubledCluster(Cluster):
 
     def wait_down(self, node, *wanted):
         """Until exactly these links are down."""
-        self.until(lambda: self.down(node), lambda seen: seen == set(wanted), f"{node.name} down: {wanted}")
+        self.until(
+            lambda: self.down(node), lambda seen: seen == set(wanted), f"{node.name} down: {wanted}"
+        )
 
     def wait_whole(self):
         """Until all links are up."""
@@ -127,19 +144,26 @@ def running():
 
 @pytest.fixture
 def cluster(running):
-    """All is well before, and after; in between no peer fell silent and no service was started or stopped."""
+    """All is well before, and after.
+
+    In between no peer fell silent and no service was started or stopped.
+    """
     running.wait(running.second, {"registry": "STARTED/FROZEN_STOP"})
     running.wait_whole()
     yield running
     running.wait_whole()
     for node in running.nodes:
-        assert "LIVE -> SILENT" not in running.must(node, f"cat {EZ}/log/nmond.log* 2>/dev/null || true")
+        assert "LIVE -> SILENT" not in running.must(
+            node, f"cat {EZ}/log/nmond.log* 2>/dev/null || true"
+        )
         assert running.states(node)["registry"] == "STARTED/FROZEN_STOP"
     assert running.calls("start") == ["deb1"] and running.calls("stop") == []
 
 
 def test_multicast_blocked_by_the_switch_takes_down_multicast_only(cluster):
-    """The switch floods no multicast to deb2: its net listener on eth1 is down, unicast on eth1 is not; and back."""
+    """The switch floods no multicast to deb2: its net listener on eth1 is down, unicast on eth1 is
+    not; and back.
+    """
     port = "link set node1eth1 type bridge_slave mcast_flood"
     cluster.nodes.enclosure.ip(f"{port} off")
     try:
@@ -150,7 +174,9 @@ def test_multicast_blocked_by_the_switch_takes_down_multicast_only(cluster):
 
 
 def test_interface_deleted_and_made_again_is_used_again(cluster):
-    """A cable is taken away on deb1, and laid anew: its links are down with the reason, then up without any help."""
+    """A cable is taken away on deb1, and laid anew: its links are down with the reason, then up
+    without any help.
+    """
     first = cluster.first
     gone = {name for name in cluster.link_states(first) if " h1:" in name}
     cluster.ip(first, "link del h1")
@@ -163,21 +189,33 @@ def test_interface_deleted_and_made_again_is_used_again(cluster):
 
 
 def test_address_removed_and_put_back(cluster):
-    """deb1 loses its address on h0: unicast to it is down, never more than h0; with the address all is up again."""
+    """deb1 loses its address on h0: unicast to it is down, never more than h0.
+
+    With the address all is up again.
+    """
     first = cluster.first
     here = {name for name in cluster.link_states(first) if " h0:" in name}
     lost = {"unicast h0:10.60.0.1"}
     cluster.ip(first, "addr del 10.60.0.1/24 dev h0")
     try:
-        cluster.until(lambda: cluster.down(first), lambda seen: lost <= seen <= here, "unicast on h0 is down")
+        cluster.until(
+            lambda: cluster.down(first), lambda seen: lost <= seen <= here, "unicast on h0 is down"
+        )
     finally:
         cluster.ip(first, "addr add 10.60.0.1/24 dev h0")
 
 
 @pytest.mark.parametrize("mtu", [600, 1280])
 def test_small_mtu_at_both_ends_loses_no_beat_of_a_thousand_services(cluster, mtu):
-    """Beats do not fit in one packet: IPv4 goes on all the same; IPv6, which a link below 1,280 bytes cannot carry, is down."""
-    lost = {name for name in cluster.link_states(cluster.first) if "h1:fd00" in name} if mtu < 1280 else set()
+    """Beats do not fit in one packet: IPv4 goes on all the same.
+
+    IPv6, which a link below 1,280 bytes cannot carry, is down.
+    """
+    lost = (
+        {name for name in cluster.link_states(cluster.first) if "h1:fd00" in name}
+        if mtu < 1280
+        else set()
+    )
     try:
         for node in cluster.nodes:
             cluster.ip(node, f"link set h1 mtu {mtu}")
@@ -186,20 +224,30 @@ def test_small_mtu_at_both_ends_loses_no_beat_of_a_thousand_services(cluster, mt
         cluster.stays(lambda: cluster.down(cluster.second), lambda seen: seen == lost, TIMEOUT_S)
     finally:
         for number, node in enumerate(cluster.nodes, 1):
-            cluster.ip(node, "link set h1 mtu 1500", f"addr replace fd00:60:1::{number}/64 dev h1 nodad")
+            cluster.ip(
+                node, "link set h1 mtu 1500", f"addr replace fd00:60:1::{number}/64 dev h1 nodad"
+            )
 
 
 def test_taken_port_concerns_its_link_and_is_taken_over_when_free(cluster):
-    """A link is added whose port another program of deb2 holds: it is down with the reason; the port is free: it is up."""
+    """A link is added whose port another program of deb2 holds: it is down with the reason.
+
+    The port is free: it is up.
+    """
     first, second = cluster.nodes
     link = f"-n {first.name} -t unicast -i eth1 -d 10.50.1.2 -p 7000"
-    holder = second.popen(["python3", "-c", HOLD_PORT, "7000"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    holder = second.popen(
+        ["python3", "-c", HOLD_PORT, "7000"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
     try:
         assert holder.stdout.readline() == "held\n"
         for node in cluster.nodes:
             cluster.must(node, f"{EZ}/bin/hb -a {link} -T {TIMEOUT_S}")
-        cluster.until(lambda: [each["reason"] for each in _links(cluster, second) if each["port"] == 7000],
-                      lambda seen: seen == ["eth1 10.50.1.2 port 7000: Address already in use"], "the reason")
+        cluster.until(
+            lambda: [each["reason"] for each in _links(cluster, second) if each["port"] == 7000],
+            lambda seen: seen == ["eth1 10.50.1.2 port 7000: Address already in use"],
+            "the reason",
+        )
         assert [each["port"] for each in _links(cluster, second) if not each["is_up"]] == [7000]
     finally:
         holder.communicate(timeout=LIMIT_S)
@@ -213,7 +261,10 @@ def _links(cluster, node):
 
 
 def test_host_name_that_does_not_resolve_and_later_does(cluster):
-    """A link to a name that no one knows is added: down with the reason, nothing else; the name becomes known: up."""
+    """A link to a name that no one knows is added: down with the reason, nothing else.
+
+    The name becomes known: up.
+    """
     first, second = cluster.nodes
     link = f"-n {first.name} -t unicast -i eth1 -d deb2-hb.invalid -p 7001"
     for node in cluster.nodes:
@@ -221,8 +272,13 @@ def test_host_name_that_does_not_resolve_and_later_does(cluster):
     try:
         name = "unicast eth1:deb2-hb.invalid"
         cluster.wait_down(first, name)
-        assert "host name deb2-hb.invalid cannot be resolved" in cluster.link_states(first)[name]["reason"]
-        first.write("/etc/hosts", first.read("/etc/hosts") + f"{second.address('eth1')} deb2-hb.invalid\n")
+        assert (
+            "host name deb2-hb.invalid cannot be resolved"
+            in cluster.link_states(first)[name]["reason"]
+        )
+        first.write(
+            "/etc/hosts", first.read("/etc/hosts") + f"{second.address('eth1')} deb2-hb.invalid\n"
+        )
         cluster.wait_whole()
     finally:
         for node in cluster.nodes:
@@ -230,12 +286,17 @@ def test_host_name_that_does_not_resolve_and_later_does(cluster):
 
 
 def test_clock_stepped_by_a_day_changes_nothing(cluster):
-    """deb1's clock jumps a day ahead, then a day back, deb2's the other way: every link stays up, no line in the log."""
+    """deb1's clock jumps a day ahead, then a day back, deb2's the other way: every link stays up,
+    no line in the log.
+    """
     first, second = cluster.nodes
 
     def logs():
         # A log that an earlier test moved away is there again with the next line only.
-        return {node.name: cluster.must(node, f"cat {EZ}/log/nmond.log 2>/dev/null || true") for node in cluster.nodes}
+        return {
+            node.name: cluster.must(node, f"cat {EZ}/log/nmond.log 2>/dev/null || true")
+            for node in cluster.nodes
+        }
 
     before = logs()
     try:
@@ -243,8 +304,11 @@ def test_clock_stepped_by_a_day_changes_nothing(cluster):
             first.write("/run/clock.offset", str(step))
             second.write("/run/clock.offset", str(-step))
             asked = time.time()
-            cluster.stays(lambda: [cluster.down(node) for node in cluster.nodes], lambda seen: seen == [set(), set()],
-                          TIMEOUT_S + 1)
+            cluster.stays(
+                lambda: [cluster.down(node) for node in cluster.nodes],
+                lambda seen: seen == [set(), set()],
+                TIMEOUT_S + 1,
+            )
             shown = max(each["updated_at"] for each in _links(cluster, first))
             assert abs(shown - asked - step) < 60, "the clock that is shown was not stepped"
     finally:
@@ -254,7 +318,9 @@ def test_clock_stepped_by_a_day_changes_nothing(cluster):
 
 
 def test_address_of_this_node_in_its_own_line_is_reported(cluster):
-    """deb1's new link sends to deb1 itself, where the line for deb2 listens: counted as own, a warning says so, never up."""
+    """deb1's new link sends to deb1 itself, where the line for deb2 listens: counted as own, a
+    warning says so, never up.
+    """
     first, second = cluster.nodes
     ours = f"-n {first.name} -t unicast -i lo -d 127.0.0.1 -p 7002"
     theirs = f"-n {second.name} -t unicast -i lo -d 127.0.0.1 -p 7002"
@@ -262,8 +328,14 @@ def test_address_of_this_node_in_its_own_line_is_reported(cluster):
         cluster.must(first, f"{EZ}/bin/hb -a {link} -T {TIMEOUT_S}")
     try:
         said = "this node hears its own heartbeats: the address or port of this link is wrong"
-        cluster.until(lambda: cluster.must(first, f"{EZ}/bin/hb -s -v"), lambda seen: said in seen, said)
-        assert not next(each for each in _links(cluster, first) if each["port"] == 7002 and not each["is_sender"])["is_up"]
+        cluster.until(
+            lambda: cluster.must(first, f"{EZ}/bin/hb -s -v"), lambda seen: said in seen, said
+        )
+        assert not next(
+            each
+            for each in _links(cluster, first)
+            if each["port"] == 7002 and not each["is_sender"]
+        )["is_up"]
     finally:
         for link in (theirs, ours):
             cluster.must(first, f"{EZ}/bin/hb -r {link}")

@@ -26,13 +26,17 @@ def cluster(two_nodes):
 
 
 def test_each_cut_takes_down_its_own_link_only_and_delays_nothing(cluster):
-    """Each of 20 links is cut in its turn, a quarter of a second after the one before, and healed once it is seen down: down in
-    its timeout, or when it is told of, up by itself, others untouched.
+    """Each of 20 links is cut in its turn, a quarter of a second after the one before, and healed
+    once it is seen down: down in its timeout, or when it is told of, up by itself, others
+    untouched.
 
-    Meanwhile the service is moved to and fro: no move waits for the delay that a silent peer is given.
+    Meanwhile the service is moved to and fro: no move waits for the delay that a silent peer is
+    given.
     """
     first, second = cluster.nodes
-    before = {link: [len(cluster.log_of(second, each)) for each in link.ids] for link in cluster.links}
+    before = {
+        link: [len(cluster.log_of(second, each)) for each in link.ids] for link in cluster.links
+    }
     waiting, cut_at, healed_at = list(cluster.links), {}, {}
     owner, moves = first, 0
 
@@ -57,12 +61,20 @@ def test_each_cut_takes_down_its_own_link_only_and_delays_nothing(cluster):
     assert moves == 4 and cluster.calls("start") == ["deb1", "deb2", "deb1", "deb2", "deb1"]
     moments = _moments(cluster, second)
     for link in cluster.links:
-        (down_at, up_at), = zip(moments[link.ids[0], "DOWN"][-1:], moments[link.ids[0], "UP"][-1:])
-        assert cut_at[link] <= down_at and healed_at[link] <= up_at, "down because it was cut, up because it was healed"
+        ((down_at, up_at),) = zip(
+            moments[link.ids[0], "DOWN"][-1:], moments[link.ids[0], "UP"][-1:]
+        )
+        assert cut_at[link] <= down_at and healed_at[link] <= up_at, (
+            "down because it was cut, up because it was healed"
+        )
     for link in cluster.links:
         news = [cluster.log_of(second, each)[had:] for each, had in zip(link.ids, before[link])]
         heard = [line.partition(f"{link.ids[0]}: ")[2] for line in news[0]]
-        why = f"the peer says that its {link.device} is down" if link.device.startswith("h") else f"no beat for {TIMEOUT_S} s"
+        why = (
+            f"the peer says that its {link.device} is down"
+            if link.device.startswith("h")
+            else f"no beat for {TIMEOUT_S} s"
+        )
         assert heard == [f"DOWN: {why}", "UP: beat received"], heard
         assert all("DOWN" not in line for line in news[1]), news[1]
         for each in link.ids:
@@ -84,7 +96,10 @@ def _moments(cluster, node):
 
 
 def _move(cluster, owner):
-    """freeze-stop and unfreeze on the owner; the new owner. The start does not wait as for a peer that is silent."""
+    """freeze-stop and unfreeze on the owner; the new owner.
+
+    The start does not wait as for a peer that is silent.
+    """
     cluster.act(owner, "registry", "freeze-stop")
     other = next(node for node in cluster.nodes if node is not owner)
     is_first = other is cluster.first

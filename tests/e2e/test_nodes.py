@@ -1,4 +1,6 @@
-"""The test bed itself: what two nodes share, what each has of its own, and that nothing is left behind."""
+"""The test bed itself: what two nodes share, what each has of its own, and that nothing is left
+behind.
+"""
 
 import os
 import signal
@@ -58,10 +60,13 @@ def python(code, *args):
 def hears(sender, listener, link):
     """True if one multicast datagram sent by one node on a link reaches the other.
 
-    On a switch it arrives in the same moment or never, so that it is there, or not, when the sender has ended.
+    On a switch it arrives in the same moment or never, so that it is there, or not, when the sender
+    has ended.
     """
     group = f"239.131.50.{10 + int(link[-1])}"
-    ear = listener.popen(python(LISTEN, group, listener.address(link)), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    ear = listener.popen(
+        python(LISTEN, group, listener.address(link)), stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
     assert ear.stdout.readline() == "listening\n"
     assert sender.run(python(SEND, group, sender.address(link))).stdout == "sent\n"
     answer = ear.communicate("sent\n", timeout=LIMIT_S)[0]
@@ -81,9 +86,16 @@ def is_disk_left(file):
 
 
 def own_mounts():
-    """The mounts of the host, as this process sees them; without those that other tests make, on this or another checkout."""
+    """The mounts of the host, as this process sees them.
+
+    Without those that other tests make, on this or another checkout.
+    """
     with open("/proc/self/mountinfo", encoding="utf-8") as file:
-        lines = [line for line in file if not line.split()[4].startswith(("/run/netns", "/tmp/", "/var/tmp/"))]
+        lines = [
+            line
+            for line in file
+            if not line.split()[4].startswith(("/run/netns", "/tmp/", "/var/tmp/"))
+        ]
     return sorted(line.split(" - ")[1] for line in lines)
 
 
@@ -97,9 +109,17 @@ def test_each_node_knows_itself_and_the_other_by_name(two_nodes):
 
 
 def test_what_a_node_writes_stays_in_the_node(two_nodes):
-    """A node writes in /etc, /usr/local, /var/lib and /tmp: neither the other node nor the host sees it, /shared both do."""
+    """A node writes in /etc, /usr/local, /var/lib and /tmp: neither the other node nor the host
+    sees it, /shared both do.
+    """
     first, second = two_nodes
-    places = ["/etc/openha.here", "/usr/local/openha.here", "/var/lib/openha.here", "/tmp/openha.here", "/run/openha.here"]
+    places = [
+        "/etc/openha.here",
+        "/usr/local/openha.here",
+        "/var/lib/openha.here",
+        "/tmp/openha.here",
+        "/run/openha.here",
+    ]
     first.run(f"touch {' '.join(places)} /shared/both")
     for place in places:
         assert first.run(["test", "-e", place]).returncode == 0, place
@@ -109,7 +129,9 @@ def test_what_a_node_writes_stays_in_the_node(two_nodes):
 
 
 def test_a_shell_builtin_runs_in_the_node_too(two_nodes):
-    """`kill` is also a builtin of every shell: it still finds the node's processes, and those only."""
+    """`kill` is also a builtin of every shell: it still finds the node's processes, and those
+    only.
+    """
     node = two_nodes[0]
     assert node.run(["kill", "-0", str(node.pid)]).returncode != 0
     pid = node.run("sleep 30 & echo $!").stdout.strip()
@@ -117,7 +139,9 @@ def test_a_shell_builtin_runs_in_the_node_too(two_nodes):
 
 
 def test_a_command_that_takes_too_long_is_ended(two_nodes):
-    """A command with a limit hangs: TimeoutExpired carries its output, and its process is gone from the node."""
+    """A command with a limit hangs: TimeoutExpired carries its output, and its process is gone from
+    the node.
+    """
     with pytest.raises(subprocess.TimeoutExpired) as caught:
         two_nodes[0].run("echo begun; sleep 876", timeout_s=0.5)
     assert caught.value.stdout == "begun\n"
@@ -125,7 +149,9 @@ def test_a_command_that_takes_too_long_is_ended(two_nodes):
 
 
 def test_a_background_process_does_not_hold_the_command_that_started_it(two_nodes):
-    """A command leaves a daemon with its output open: run() returns at once, the daemon lives on, init reaps it later."""
+    """A command leaves a daemon with its output open: run() returns at once, the daemon lives on,
+    init reaps it later.
+    """
     done = two_nodes[0].run("sleep 10000 & echo $!")
     pid = done.stdout.strip()
     assert two_nodes[0].run(["kill", pid]).returncode == 0
@@ -140,7 +166,10 @@ def test_a_link_carries_multicast_both_ways(two_nodes, link):
 
 
 def test_a_cut_link_is_silent_for_both_and_heals(two_nodes):
-    """eth1 is cut: sending still succeeds, nothing arrives either way, the carrier stays; eth2 works; healed, all works."""
+    """eth1 is cut: sending still succeeds, nothing arrives either way, the carrier stays.
+
+    Eth2 works; healed, all works.
+    """
     first, second = two_nodes
     first.cut("eth1")
     assert not hears(first, second, "eth1")
@@ -162,7 +191,9 @@ def test_a_one_way_cut_loses_one_direction_only(two_nodes, direction, deaf):
 
 
 def test_a_cut_loses_unicast_with_known_neighbours_too(two_nodes):
-    """Both nodes already know each other's hardware address: a cut link still loses their unicast packets."""
+    """Both nodes already know each other's hardware address: a cut link still loses their unicast
+    packets.
+    """
     first, second = two_nodes
     connect = python(
         "import socket; s = socket.socket(); s.settimeout(0.4)\n"
@@ -186,7 +217,10 @@ def test_the_disk_shows_one_node_what_the_other_wrote(two_nodes):
 
 
 def test_a_disk_cut_from_one_node_works_for_the_other(two_nodes):
-    """The disk is taken from the first node: it no longer gets through to it, the second does; healed, both do."""
+    """The disk is taken from the first node: it no longer gets through to it, the second does.
+
+    Healed, both do.
+    """
     first, second = two_nodes
     assert second.run(python(DISK, "write", "old.")).returncode == 0
     first.cut_disk()
@@ -199,7 +233,9 @@ def test_a_disk_cut_from_one_node_works_for_the_other(two_nodes):
 
 
 def test_an_open_disk_is_cut_too(two_nodes):
-    """A process has the disk open and writes in a loop: after the cut its writes no longer arrive, after healing they do."""
+    """A process has the disk open and writes in a loop: after the cut its writes no longer arrive,
+    after healing they do.
+    """
     first, second = two_nodes
     first.popen(
         python(
@@ -232,7 +268,9 @@ def test_an_open_disk_is_cut_too(two_nodes):
 
 
 def test_a_killed_node_keeps_its_disk_and_loses_its_processes(two_nodes):
-    """A node is killed and booted: its files are there, its processes and /run are gone, it is a new boot; the other stays."""
+    """A node is killed and booted: its files are there, its processes and /run are gone, it is a
+    new boot; the other stays.
+    """
     first, second = two_nodes
     first.write("/etc/opensvc/kept.env", "kept\n")
     first.run("touch /run/lost; sleep 500 &")
@@ -264,7 +302,9 @@ def test_a_cut_outlives_a_reboot(two_nodes):
 def test_a_frozen_node_does_nothing_until_thawed(two_nodes):
     """A node counts in a file and is frozen: the count stands still, and goes on after thawing."""
     node = two_nodes[0]
-    node.run("(n=0; while :; do n=$((n+1)); echo $n > /run/count; sleep 0.01; done) > /dev/null 2>&1 &")
+    node.run(
+        "(n=0; while :; do n=$((n+1)); echo $n > /run/count; sleep 0.01; done) > /dev/null 2>&1 &"
+    )
     until(lambda: node.run("cat /run/count").stdout.strip() not in ("", "1"))
     node.freeze()
     before = node.run("cat /run/count").stdout
@@ -276,7 +316,9 @@ def test_a_frozen_node_does_nothing_until_thawed(two_nodes):
 def test_a_command_that_was_frozen_ends_after_thawing(two_nodes):
     """A command runs while its node is frozen and thawed: it goes on and its exit code arrives."""
     node = two_nodes[0]
-    process = node.popen("echo begun; read line; exit 7", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    process = node.popen(
+        "echo begun; read line; exit 7", stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
     assert process.stdout.readline() == "begun\n"
     node.freeze()
     process.stdin.write("go\n")
@@ -289,7 +331,9 @@ def test_a_command_that_was_frozen_ends_after_thawing(two_nodes):
 
 
 def test_a_frozen_command_does_not_outlive_its_node(two_nodes):
-    """A command is frozen when its node is killed: the process that waits for it on the host ends too."""
+    """A command is frozen when its node is killed: the process that waits for it on the host ends
+    too.
+    """
     node = two_nodes[0]
     process = node.popen("echo begun; sleep 100", stdout=subprocess.PIPE)
     assert process.stdout.readline() == "begun\n"
@@ -300,7 +344,9 @@ def test_a_frozen_command_does_not_outlive_its_node(two_nodes):
 
 
 def test_closing_leaves_nothing_behind(two_nodes):
-    """Both nodes are in use, one was rebooted: after close() no process, mount, loop device or file of theirs is left."""
+    """Both nodes are in use, one was rebooted: after close() no process, mount, loop device or file
+    of theirs is left.
+    """
     two_nodes[0].run("sleep 300 &")
     two_nodes[0].run(python(DISK, "write", "abcd"))
     two_nodes[1].kill()
@@ -326,13 +372,23 @@ time.sleep(100)
 
 @pytest.mark.parametrize("name", ["SIGKILL", "SIGINT"])
 def test_the_owner_dies_and_nothing_is_left_behind(two_nodes, name):
-    """The owning process is killed, or interrupted: its nodes die within seconds, and the host is as before."""
+    """The owning process is killed, or interrupted: its nodes die within seconds, and the host is
+    as before.
+    """
     two_nodes.close()
     mounts = own_mounts()
-    owner = subprocess.Popen([sys.executable, "-c", textwrap.dedent(OWNER)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    owner = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(OWNER)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
     file, *words = owner.stdout.readline().decode().split()
     pids = [int(word) for word in words]
-    assert len(pids) == 2 and is_disk_left(file) and all(os.path.exists(f"/proc/{pid}") for pid in pids)
+    assert (
+        len(pids) == 2
+        and is_disk_left(file)
+        and all(os.path.exists(f"/proc/{pid}") for pid in pids)
+    )
     owner.send_signal(getattr(signal, name))
     owner.wait(timeout=LIMIT_S)
     owner.stdout.close()

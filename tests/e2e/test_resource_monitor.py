@@ -1,4 +1,6 @@
-"""Monitored resources on two nodes: restart, monitor actions, what keeps them from happening, and the life of the monitor."""
+"""Monitored resources on two nodes: restart, monitor actions, what keeps them from happening, and
+the life of the monitor.
+"""
 
 import pytest
 from agent_cluster import EZ, AgentCluster
@@ -29,12 +31,21 @@ def make_agent_cluster(two_nodes):
 def history(cluster, node):
     """What the history says of the monitor."""
     lines = cluster.must(node, f"{EZ}/bin/openha history webha").splitlines()
-    return [line.partition("resource monitor of webha: ")[2] for line in lines if "resource monitor of webha: " in line]
+    return [
+        line.partition("resource monitor of webha: ")[2]
+        for line in lines
+        if "resource monitor of webha: " in line
+    ]
 
 
 def fail(cluster, is_for_good):
-    """The application ends by itself on the first node, and cannot be started there again, or can."""
-    cluster.must(cluster.first, "touch /shared/refuses-deb1; rm /run/web.runs" if is_for_good else "rm /run/web.runs")
+    """The application ends by itself on the first node, and cannot be started there again, or
+    can.
+    """
+    cluster.must(
+        cluster.first,
+        "touch /shared/refuses-deb1; rm /run/web.runs" if is_for_good else "rm /run/web.runs",
+    )
 
 
 def monitor_pids(cluster, node):
@@ -42,11 +53,19 @@ def monitor_pids(cluster, node):
 
 
 def test_what_went_down_is_restarted_and_what_stays_down_moves_the_service(make_agent_cluster):
-    """restart = 1: a dead application is started again; one that cannot be is a freezestop, and the peer runs the service."""
-    cluster = make_agent_cluster(default="monitor_action = freezestop\npre_monitor_action = date > /shared/pre\n")
+    """restart = 1: a dead application is started again.
+
+    One that cannot be is a freezestop, and the peer runs the service.
+    """
+    cluster = make_agent_cluster(
+        default="monitor_action = freezestop\npre_monitor_action = date > /shared/pre\n"
+    )
     first = cluster.first
     fail(cluster, is_for_good=False)
-    cluster.until(lambda: history(cluster, first), lambda seen: seen == ["RESTARTED: app#1 was down, and is up again"])
+    cluster.until(
+        lambda: history(cluster, first),
+        lambda seen: seen == ["RESTARTED: app#1 was down, and is up again"],
+    )
     assert (cluster.runs_on(), cluster.states(first)) == (["deb1"], "STARTED/STOPPED")
     fail(cluster, is_for_good=True)
     cluster.wait("FROZEN_STOP/STARTED")
@@ -55,18 +74,28 @@ def test_what_went_down_is_restarted_and_what_stays_down_moves_the_service(make_
     cluster.must(first, "test -s /shared/pre && ! ip addr show eth0 | grep 10.50.0.71")
     why = cluster.must(first, f"{EZ}/bin/openha why webha")
     assert "resource monitor of webha: FREEZESTOP: app#1 is down" in why
-    assert "resource monitor: freeze-stop" in why and "operator" not in why.partition("Waits for")[0]
+    assert (
+        "resource monitor: freeze-stop" in why and "operator" not in why.partition("Waits for")[0]
+    )
     log = cluster.must(first, "cat /var/log/opensvc/web.log")
-    assert "monitored resource app#1 is in state down" in log and "start monitor action 'freezestop'" in log
+    assert (
+        "monitored resource app#1 is in state down" in log
+        and "start monitor action 'freezestop'" in log
+    )
 
 
 def test_nothing_is_done_in_a_freeze_nor_without_a_peer_that_takes_over(make_agent_cluster):
-    """Frozen: the dead application stays dead. Peer frozen: the rest of the service stays up, an alarm is kept, once."""
+    """Frozen: the dead application stays dead.
+
+    Peer frozen: the rest of the service stays up, an alarm is kept, once.
+    """
     cluster = make_agent_cluster(default="monitor_action = freezestop\n")
     first, second = cluster.nodes
     cluster.must(first, "web freeze --cluster")
     fail(cluster, is_for_good=False)
-    assert "nothing to monitor: the service is frozen" in cluster.must(first, "web resource monitor")
+    assert "nothing to monitor: the service is frozen" in cluster.must(
+        first, "web resource monitor"
+    )
     first.run(f"sleep {3 * INTERVAL_S}")
     assert (cluster.runs_on(), history(cluster, first)) == ([], [])
     cluster.must(first, "web thaw --cluster")
@@ -78,8 +107,13 @@ def test_nothing_is_done_in_a_freeze_nor_without_a_peer_that_takes_over(make_age
     cluster.until(lambda: history(cluster, first), lambda seen: len(seen) == 2)
     tries = cluster.calls().count("start deb1")
     first.run(f"sleep {3 * INTERVAL_S}")
-    assert cluster.calls().count("start deb1") == tries, "its tries are used up until it was up again"
-    told = "FAILED: app#1 is down; freezestop is not done, for the service is FROZEN_STOP on the peer deb2.opensvc.com"
+    assert cluster.calls().count("start deb1") == tries, (
+        "its tries are used up until it was up again"
+    )
+    told = (
+        "FAILED: app#1 is down; freezestop is not done, for the service is FROZEN_STOP on the peer"
+        " deb2.opensvc.com"
+    )
     assert history(cluster, first)[1].startswith(told) and len(history(cluster, first)) == 2
     assert cluster.states(first) == "STARTED/FROZEN_STOP"
     cluster.must(first, "ip addr show eth0 | grep -q 10.50.0.71")
@@ -90,7 +124,9 @@ def test_nothing_is_done_in_a_freeze_nor_without_a_peer_that_takes_over(make_age
 
 @pytest.mark.parametrize("action", ["reboot", "crash"])
 def test_node_is_taken_down_after_the_history_is_written(make_agent_cluster, action):
-    """monitor_action = reboot, crash: it is gone at once, nothing is stopped, the peer takes over; booted, it says why."""
+    """monitor_action = reboot, crash: it is gone at once, nothing is stopped, the peer takes over;
+    booted, it says why.
+    """
     cluster = make_agent_cluster(default=f"monitor_action = {action}\n")
     first, second = cluster.nodes
     # Ending the machine itself must be out of reach, whatever the code does.
@@ -112,12 +148,17 @@ def test_node_is_taken_down_after_the_history_is_written(make_agent_cluster, act
 
 
 def test_monitor_comes_back_and_goes_with_its_daemon(make_agent_cluster):
-    """Killed, it is started again and told of; with the daemon ended or killed it is gone; so it is without the agent."""
+    """Killed, it is started again and told of.
+
+    With the daemon ended or killed it is gone; so it is without the agent.
+    """
     cluster = make_agent_cluster()
     first = cluster.first
     old = cluster.until(lambda: monitor_pids(cluster, first), lambda pids: len(pids) == 1)
     cluster.must(first, f"kill -9 {old[0]}")
-    new = cluster.until(lambda: monitor_pids(cluster, first), lambda pids: len(pids) == 1 and pids != old)
+    new = cluster.until(
+        lambda: monitor_pids(cluster, first), lambda pids: len(pids) == 1 and pids != old
+    )
     told = "resource monitor: was ended by signal 9: started again"
     cluster.until(lambda: cluster.must(first, f"cat {EZ}/log/nmond.log"), lambda log: told in log)
     cluster.must(first, f"kill -9 $(cut -d' ' -f1 {EZ}/services/.proc/nmond.lock)")

@@ -1,7 +1,9 @@
-"""A node daemon that is stopped and continued (SIGSTOP, SIGCONT) for parts and multiples of the link timeout, on two nodes.
+"""A node daemon that is stopped and continued (SIGSTOP, SIGCONT) for parts and multiples of the
+link timeout, on two nodes.
 
-With profile fast a takeover follows 0.2 s after the timeout, and the check-up script succeeds though it fences nobody: what
-keeps the service from running twice for good is the stalled owner, which asks before it goes on.
+With profile fast a takeover follows 0.2 s after the timeout, and the check-up script succeeds
+though it fences nobody: what keeps the service from running twice for good is the stalled owner,
+which asks before it goes on.
 """
 
 import time
@@ -45,10 +47,16 @@ def stalled_lately(cluster, node):
 
 @pytest.mark.parametrize("timeouts", [0.5, 0.9])
 def test_a_daemon_stalled_for_less_than_the_timeout_moves_nothing(cluster, timeouts):
-    """First the owner's, then the standby's: nothing is started or stopped anywhere, and both are up to date afterwards."""
+    """First the owner's, then the standby's: nothing is started or stopped anywhere, and both are
+    up to date afterwards.
+    """
     for node in cluster.nodes:
         stall(cluster, node, timeouts * TIMEOUT_S)
-        cluster.stays(lambda: (cluster.calls("start"), cluster.calls("stop")), lambda seen: seen == (["deb1"], []), 1)
+        cluster.stays(
+            lambda: (cluster.calls("start"), cluster.calls("stop")),
+            lambda seen: seen == (["deb1"], []),
+            1,
+        )
         for each in cluster.nodes:
             cluster.wait(each, {"registry": "STARTED/STOPPED"})
     assert cluster.runs_on() == ["deb1"]
@@ -56,7 +64,10 @@ def test_a_daemon_stalled_for_less_than_the_timeout_moves_nothing(cluster, timeo
 
 @pytest.mark.parametrize("timeouts", [1.5, 3])
 def test_an_owner_stalled_for_longer_asks_and_steps_down(cluster, timeouts):
-    """deb2 took the service meanwhile: on waking deb1 stops its copy, says why, and stands by; one copy is left."""
+    """deb2 took the service meanwhile: on waking deb1 stops its copy, says why, and stands by.
+
+    One copy is left.
+    """
     stall(cluster, cluster.first, timeouts * TIMEOUT_S)
     for node in cluster.nodes:
         cluster.wait(node, {"registry": "STOPPED/STARTED"})
@@ -69,9 +80,15 @@ def test_an_owner_stalled_for_longer_asks_and_steps_down(cluster, timeouts):
 
 @pytest.mark.parametrize("timeouts", [1.5, 3])
 def test_a_standby_stalled_for_longer_listens_before_it_judges(cluster, timeouts):
-    """deb2 heard nothing for longer than its timeout, by its own fault: it takes nothing over, and says that it was stalled."""
+    """deb2 heard nothing for longer than its timeout, by its own fault: it takes nothing over, and
+    says that it was stalled.
+    """
     stall(cluster, cluster.second, timeouts * TIMEOUT_S)
-    cluster.stays(lambda: (cluster.calls("start"), cluster.calls("stop")), lambda seen: seen == (["deb1"], []), TIMEOUT_S + 1)
+    cluster.stays(
+        lambda: (cluster.calls("start"), cluster.calls("stop")),
+        lambda seen: seen == (["deb1"], []),
+        TIMEOUT_S + 1,
+    )
     for node in cluster.nodes:
         cluster.wait(node, {"registry": "STARTED/STOPPED"})
     assert "stalled for" in stalled_lately(cluster, cluster.second)

@@ -1,4 +1,6 @@
-"""A service that somebody started beside the cluster: it is found running, and nobody starts it a second time."""
+"""A service that somebody started beside the cluster: it is found running, and nobody starts it a
+second time.
+"""
 
 import pytest
 from two_node_cluster import EZ, SCRIPT
@@ -10,7 +12,9 @@ DUAL = "/opt/dual.sh"
 
 def add(cluster):
     """`service -a` on both nodes; what each printed."""
-    command = f"{EZ}/bin/service -a dual {DUAL} {cluster.first.name} {cluster.second.name} /bin/true"
+    command = (
+        f"{EZ}/bin/service -a dual {DUAL} {cluster.first.name} {cluster.second.name} /bin/true"
+    )
     return [cluster.must(node, command) for node in cluster.nodes]
 
 
@@ -22,9 +26,15 @@ def start_by_hand(cluster, node):
     assert cluster.runs_on("dual") == [node.short_name]
 
 
-@pytest.mark.parametrize("is_running", [True, False], ids=["added to running daemons", "added before the daemons"])
-def test_service_that_runs_when_it_is_added_is_frozen_and_not_started_elsewhere(make_cluster, is_running):
-    """Up on the first node, added on both, unfrozen on the other: FROZEN_START here, and that is no place to start it."""
+@pytest.mark.parametrize(
+    "is_running", [True, False], ids=["added to running daemons", "added before the daemons"]
+)
+def test_service_that_runs_when_it_is_added_is_frozen_and_not_started_elsewhere(
+    make_cluster, is_running
+):
+    """Up on the first node, added on both, unfrozen on the other: FROZEN_START here, and that is no
+    place to start it.
+    """
     cluster = make_cluster()
     start_by_hand(cluster, cluster.first)
     if is_running:
@@ -51,8 +61,12 @@ def test_service_that_runs_when_it_is_added_is_frozen_and_not_started_elsewhere(
     assert cluster.calls("start", "dual") == ["deb1"]
 
 
-def test_service_started_by_hand_while_its_daemon_was_away_is_found_when_that_comes_back(make_cluster):
-    """STOPPED in the file, started by hand between `ezha kill` and `ezha start`: the peer is not told that it is out."""
+def test_service_started_by_hand_while_its_daemon_was_away_is_found_when_that_comes_back(
+    make_cluster,
+):
+    """STOPPED in the file, started by hand between `ezha kill` and `ezha start`: the peer is not
+    told that it is out.
+    """
     cluster = make_cluster()
     start_by_hand(cluster, cluster.first)
     cluster.must(cluster.first, f"{DUAL} stop")
@@ -69,7 +83,9 @@ def test_service_started_by_hand_while_its_daemon_was_away_is_found_when_that_co
 
 
 def test_freeze_stop_of_a_stopped_service_that_is_up_stops_it(make_cluster):
-    """The standby was started by hand beside its daemon: freeze-stop looks, and runs the stop script."""
+    """The standby was started by hand beside its daemon: freeze-stop looks, and runs the stop
+    script.
+    """
     cluster = make_cluster()
     cluster.run_on_first()
     cluster.act(cluster.first, "registry", "freeze-start")
@@ -81,8 +97,12 @@ def test_freeze_stop_of_a_stopped_service_that_is_up_stops_it(make_cluster):
         cluster.wait(node, {"registry": "FROZEN_START/FROZEN_STOP"})
 
 
-def test_service_started_by_hand_beside_its_daemon_is_found_and_the_peer_refuses_to_start_it(make_cluster):
-    """FROZEN_STOP on both, then the wrapper's start on the first: found by the next look, which an edit brings forward."""
+def test_service_started_by_hand_beside_its_daemon_is_found_and_the_peer_refuses_to_start_it(
+    make_cluster,
+):
+    """FROZEN_STOP on both, then the wrapper's start on the first: found by the next look, which an
+    edit brings forward.
+    """
     cluster = make_cluster()
     for each in cluster.nodes:
         each.write(DUAL, SCRIPT, 0o755)
@@ -96,6 +116,10 @@ def test_service_started_by_hand_beside_its_daemon_is_found_and_the_peer_refuses
     cluster.act(cluster.second, "dual", "unfreeze")
     refused = cluster.second.run(f"{EZ}/bin/service -A dual start")
     assert refused.returncode == 5 and "partner node is FROZEN_START" in refused.stderr
-    assert "started by nobody of the cluster" in cluster.must(cluster.first, f"{EZ}/bin/service -s -v")
-    assert "started by nobody of the cluster" in cluster.must(cluster.first, f"cat {EZ}/log/nmond.log")
+    assert "started by nobody of the cluster" in cluster.must(
+        cluster.first, f"{EZ}/bin/service -s -v"
+    )
+    assert "started by nobody of the cluster" in cluster.must(
+        cluster.first, f"cat {EZ}/log/nmond.log"
+    )
     assert cluster.calls("start", "dual") == ["deb1"]

@@ -1,11 +1,13 @@
-"""Synchronisation of two nodes through a real sshd and rsync: configuration, data, who may send, and what goes wrong."""
+"""Synchronisation of two nodes through a real sshd and rsync: configuration, data, who may send,
+and what goes wrong.
+"""
 
 import json
 import os
 
 import pytest
-
 from agent_cluster import AgentCluster
+
 from opensvc_openha.demo import ssh
 from opensvc_openha.demo.player import prepare
 
@@ -54,46 +56,73 @@ def act(node, command, exit_code=0):
 def syncs(node):
     """rid to (status, log) of the syncs."""
     found = json.loads(node.run("svcmgr -s web json status").stdout)["resources"]
-    return {rid: (res["status"], res["log"]) for rid, res in found.items() if rid.startswith("sync")}
+    return {
+        rid: (res["status"], res["log"]) for rid, res in found.items() if rid.startswith("sync")
+    }
 
 
 @pytest.mark.e2e
 def test_configuration_and_data_reach_the_peer_and_both_say_so(linked_nodes):
-    """Not sent yet: down where the service is up. After syncnodes: the files, the commands and "up" on both nodes."""
+    """Not sent yet: down where the service is up.
+
+    After syncnodes: the files, the commands and "up" on both nodes.
+    """
     first, second = linked_nodes
     ssh.connect(linked_nodes)
     act(first, "svcmgr -s web start")
-    assert syncs(first) == {rid: ("down", "# deb2.opensvc.com need update\n") for rid in ("sync#1", "sync#i0")}
+    assert syncs(first) == {
+        rid: ("down", "# deb2.opensvc.com need update\n") for rid in ("sync#1", "sync#i0")
+    }
     act(first, "svcmgr -s web syncnodes --force")
     assert second.read("/etc/opensvc/web.env") == ENV
-    assert second.run("ls /srv/data; ls -l /etc/opensvc/web.d/check | cut -c1-10").stdout == "page\n-rwxr-xr-x\n"
-    assert os.path.lexists(second.root + "/etc/opensvc/web"), "the commands of the service were not made"
-    assert {rid: status for rid, (status, _) in syncs(first).items()} == {"sync#1": "up", "sync#i0": "up"}
+    assert (
+        second.run("ls /srv/data; ls -l /etc/opensvc/web.d/check | cut -c1-10").stdout
+        == "page\n-rwxr-xr-x\n"
+    )
+    assert os.path.lexists(second.root + "/etc/opensvc/web"), (
+        "the commands of the service were not made"
+    )
+    assert {rid: status for rid, (status, _) in syncs(first).items()} == {
+        "sync#1": "up",
+        "sync#i0": "up",
+    }
     assert syncs(second) == {"sync#1": ("up", ""), "sync#i0": ("up", "")}
-    assert "|  '- sync#i0        .... up       rsync svc config to drpnodes, nodes" in act(second, "web print status")
+    assert "|  '- sync#i0        .... up       rsync svc config to drpnodes, nodes" in act(
+        second, "web print status"
+    )
 
     first.run("rm /srv/data/page; echo 2 > /srv/data/other")
     act(first, "web syncall --rid sync#1")
     assert second.run("ls /srv/data").stdout == "other\n"
 
     refused = act(second, "web syncnodes", 5)
-    assert "sync#i0: won't send, for web is down on deb2.opensvc.com, run it where it is up" in refused
+    assert (
+        "sync#i0: won't send, for web is down on deb2.opensvc.com, run it where it is up" in refused
+    )
     assert first.read("/etc/opensvc/web.env") == ENV
 
     # A day and a half later nothing was sent any more.
     for node in linked_nodes:
-        act(node, "for f in /var/lib/opensvc/sync/*/web!sync#i0; do echo '2020-01-02 03:04:05.000000' > $f; done")
+        act(
+            node,
+            "for f in /var/lib/opensvc/sync/*/web!sync#i0; do echo '2020-01-02 03:04:05.000000' >"
+            " $f; done",
+        )
     assert syncs(first)["sync#i0"] == (
-        "down", "# deb2.opensvc.com need update\n# deb2.opensvc.com: last done 2020-01-02 03:04:05\n"
+        "down",
+        "# deb2.opensvc.com need update\n# deb2.opensvc.com: last done 2020-01-02 03:04:05\n",
     )
     assert syncs(second)["sync#i0"] == (
-        "warn", "# passive node needs update\n# deb2.opensvc.com: last done 2020-01-02 03:04:05\n"
+        "warn",
+        "# passive node needs update\n# deb2.opensvc.com: last done 2020-01-02 03:04:05\n",
     )
 
 
 @pytest.mark.e2e
 def test_edits_on_either_node_are_seen_and_none_is_lost(linked_nodes):
-    """Sent, then edited on the passive node: a warning there, and not overwritten without --force; edited here: to be sent."""
+    """Sent, then edited on the passive node: a warning there, and not overwritten without --force;
+    edited here: to be sent.
+    """
     first, second = linked_nodes
     ssh.connect(linked_nodes)
     act(first, "svcmgr -s web start")
@@ -104,9 +133,15 @@ def test_edits_on_either_node_are_seen_and_none_is_lost(linked_nodes):
     second.write("/etc/opensvc/web.env", edited)
     second.write("/etc/opensvc/web.d/check", "#!/bin/sh\n# better\n", 0o755)
     second.run("touch -d '1 minute' /etc/opensvc/web.env /etc/opensvc/web.d/check")
-    assert syncs(second)["sync#i0"] == ("warn", "# differs from what was last received: edited here?\n")
+    assert syncs(second)["sync#i0"] == (
+        "warn",
+        "# differs from what was last received: edited here?\n",
+    )
     said = act(first, "svcmgr -s web syncnodes --rid sync#i0", 5)
-    newer = "/etc/opensvc/web.d/check, /etc/opensvc/web.env on deb2.opensvc.com is newer than here, and differs"
+    newer = (
+        "/etc/opensvc/web.d/check, /etc/opensvc/web.env on deb2.opensvc.com is newer than here, and"
+        " differs"
+    )
     assert newer in said and "overwrite it with --force" in said
     assert second.read("/etc/opensvc/web.env") == edited
 
@@ -116,7 +151,10 @@ def test_edits_on_either_node_are_seen_and_none_is_lost(linked_nodes):
     assert syncs(first)["sync#i0"] == syncs(second)["sync#i0"] == ("up", "")
 
     first.write("/etc/opensvc/web.d/check", "#!/bin/sh\n# best\n", 0o755)
-    assert syncs(first)["sync#i0"] == ("down", "# deb2.opensvc.com need update: changed here since it was sent\n")
+    assert syncs(first)["sync#i0"] == (
+        "down",
+        "# deb2.opensvc.com need update: changed here since it was sent\n",
+    )
     act(first, "svcmgr -s web syncnodes --rid sync#i0")
     assert syncs(first)["sync#i0"] == syncs(second)["sync#i0"] == ("up", "")
     assert "# best" in second.read("/etc/opensvc/web.d/check")
@@ -124,10 +162,16 @@ def test_edits_on_either_node_are_seen_and_none_is_lost(linked_nodes):
 
 @pytest.mark.e2e
 def test_due_synchronisation_is_sent_by_the_node_that_runs_the_service(linked_nodes):
-    """Under the node daemon, schedule = @1: the peer has file and data by itself; a service that is down or frozen sends none."""
+    """Under the node daemon, schedule = @1: the peer has file and data by itself.
+
+    A service that is down or frozen sends none.
+    """
     cluster = AgentCluster(linked_nodes, options="[agent]\nmonitor_interval = 0.5\n")
     first, second = linked_nodes
-    env = first.read("/etc/opensvc/web.env") + "[sync#1]\nsrc = /srv/data\ndst = /srv\nschedule = @1\n"
+    env = (
+        first.read("/etc/opensvc/web.env")
+        + "[sync#1]\nsrc = /srv/data\ndst = /srv\nschedule = @1\n"
+    )
     for node in linked_nodes:
         node.write("/etc/opensvc/web.env", env)
     cluster.run_on_first()
@@ -141,7 +185,9 @@ def test_due_synchronisation_is_sent_by_the_node_that_runs_the_service(linked_no
 
 @pytest.mark.e2e
 def test_each_reason_why_nothing_is_sent_is_said_with_what_to_do(linked_nodes):
-    """No sshd, no key, no source, no file system at the destination: each named, exit code 6, and never "up" afterwards."""
+    """No sshd, no key, no source, no file system at the destination: each named, exit code 6, and
+    never "up" afterwards.
+    """
     first, second = linked_nodes
     act(first, "svcmgr -s web start")
     said = act(first, "svcmgr -s web syncnodes --rid sync#i0", 6)
@@ -157,4 +203,7 @@ def test_each_reason_why_nothing_is_sent_is_said_with_what_to_do(linked_nodes):
     first.run("mv /srv/data /srv/away")
     said = act(first, "svcmgr -s web syncnodes", 6)
     assert "sync#1: /srv/data does not exist: nothing was sent" in said
-    assert {rid: status for rid, (status, _) in syncs(first).items()} == {"sync#1": "down", "sync#i0": "up"}
+    assert {rid: status for rid, (status, _) in syncs(first).items()} == {
+        "sync#1": "down",
+        "sync#i0": "up",
+    }

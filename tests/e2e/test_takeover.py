@@ -13,7 +13,10 @@ ALL_LINKS = ("eth0", "eth1", "eth2")
 
 
 def test_the_power_fails_and_comes_back_takeover_and_failback(make_cluster):
-    """The owner loses its power: the other takes over in time; booted again the owner stands by; failback works by hand."""
+    """The owner loses its power: the other takes over in time.
+
+    Booted again the owner stands by; failback works by hand.
+    """
     cluster = make_cluster()
     first, second = cluster.first, cluster.second
     cluster.run_on_first()
@@ -27,7 +30,11 @@ def test_the_power_fails_and_comes_back_takeover_and_failback(make_cluster):
     cluster.start(first)
     for node in cluster.nodes:
         cluster.wait(node, {"registry": "STOPPED/STARTED"})
-    cluster.until(lambda: cluster.listeners(first), lambda seen: set(seen.values()) == {"UP"}, "all listeners up")
+    cluster.until(
+        lambda: cluster.listeners(first),
+        lambda seen: set(seen.values()) == {"UP"},
+        "all listeners up",
+    )
     cluster.stays(cluster.runs_on, lambda nodes: nodes == ["deb2"], START_READY_S + 1)
 
     cluster.act(second, "registry", "freeze-stop")
@@ -44,7 +51,9 @@ def is_down(verdict):
 
 
 def test_one_link_is_cut_and_nothing_moves(make_cluster):
-    """eth1 loses everything: its listener goes down on both nodes, the others stay up, the service stays; healed, it is up."""
+    """eth1 loses everything: its listener goes down on both nodes, the others stay up, the service
+    stays; healed, it is up.
+    """
     cluster = make_cluster()
     cluster.run_on_first()
     cluster.first.cut("eth1")
@@ -60,7 +69,9 @@ def test_one_link_is_cut_and_nothing_moves(make_cluster):
     cluster.stays(lambda: None, is_calm, LINK_TIMEOUT_S + 1)
     cluster.first.heal("eth1")
     for node in cluster.nodes:
-        cluster.until(lambda: cluster.listeners(node).get("eth1"), lambda seen: seen == "UP", "eth1 up")
+        cluster.until(
+            lambda: cluster.listeners(node).get("eth1"), lambda seen: seen == "UP", "eth1 up"
+        )
     assert cluster.calls("start") == ["deb1"]
 
 
@@ -72,7 +83,9 @@ def cut_everything(node):
 
 
 def test_every_link_is_cut_and_the_check_script_agrees(make_cluster):
-    """Both networks and the disk are cut, the check-up script says yes: the second node takes over, deb1 is UNKNOWN to it."""
+    """Both networks and the disk are cut, the check-up script says yes: the second node takes over,
+    deb1 is UNKNOWN to it.
+    """
     cluster = make_cluster()
     cluster.run_on_first()
     cut_everything(cluster.first)
@@ -82,20 +95,27 @@ def test_every_link_is_cut_and_the_check_script_agrees(make_cluster):
 
 
 def test_every_link_is_cut_and_the_check_script_refuses(two_nodes, make_cluster):
-    """Both networks and the disk are cut, deb2's check-up script fails: START_FAILED, and nothing is ever started there."""
+    """Both networks and the disk are cut, deb2's check-up script fails: START_FAILED, and nothing
+    is ever started there.
+    """
     for node, code in zip(two_nodes, (0, 1)):
         node.write("/opt/check", f"#!/bin/sh\nexit {code}\n", 0o755)
     cluster = make_cluster(registry="/opt/check")
     cluster.run_on_first()
-    cluster.until(lambda: cluster.must(cluster.second, f"{EZ}/bin/openha fence status || true"),
-                  lambda text: f"{cluster.second.name} would fence first" in text, "the standby has the right to fence first")
+    cluster.until(
+        lambda: cluster.must(cluster.second, f"{EZ}/bin/openha fence status || true"),
+        lambda text: f"{cluster.second.name} would fence first" in text,
+        "the standby has the right to fence first",
+    )
     cut_everything(cluster.first)
     cluster.wait(cluster.second, {"registry": "UNKNOWN/START_FAILED"})
     cluster.stays(lambda: cluster.calls("start"), lambda calls: calls == ["deb1"], START_READY_S)
 
 
 def test_a_daemon_restart_on_the_owner_moves_nothing(make_cluster):
-    """`ezha restart` on the owner: the service runs on untouched, neither stopped nor started anywhere."""
+    """`ezha restart` on the owner: the service runs on untouched, neither stopped nor started
+    anywhere.
+    """
     cluster = make_cluster()
     cluster.run_on_first()
     cluster.must(cluster.first, f"{EZ}/ezha restart")
@@ -112,7 +132,9 @@ def daemon_pid(cluster, node):
 
 
 def test_a_killed_daemon_learns_its_service_again(make_cluster):
-    """The owner's daemon is killed and started at once: it finds the service STARTED and does not start it a second time."""
+    """The owner's daemon is killed and started at once: it finds the service STARTED and does not
+    start it a second time.
+    """
     cluster = make_cluster()
     cluster.run_on_first()
     cluster.must(cluster.first, f"kill -9 {daemon_pid(cluster, cluster.first)}")
@@ -124,7 +146,9 @@ def test_a_killed_daemon_learns_its_service_again(make_cluster):
 
 
 def test_a_hanging_start_delays_no_other_service(make_cluster):
-    """Two services are taken over and the start script of one hangs: the other is STARTED in time, the first STARTING."""
+    """Two services are taken over and the start script of one hangs: the other is STARTED in time,
+    the first STARTING.
+    """
     cluster = make_cluster(registry="/bin/true", busybox="/bin/true")
     cluster.run_on_first()
     cluster.must(cluster.second, "touch /shared/registry.hangs")
@@ -135,7 +159,9 @@ def test_a_hanging_start_delays_no_other_service(make_cluster):
 
 
 def test_a_frozen_owner_wakes_up_and_its_service_runs_once(make_cluster):
-    """The owner stands still shorter than the link timeout allows: nothing moves when it wakes up."""
+    """The owner stands still shorter than the link timeout allows: nothing moves when it wakes
+    up.
+    """
     cluster = make_cluster()
     cluster.run_on_first()
     cluster.first.freeze()

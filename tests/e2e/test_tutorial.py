@@ -1,4 +1,6 @@
-"""The tutorial typed on two nodes, its timeouts unchanged, and what appears compared with its text line by line."""
+"""The tutorial typed on two nodes, its timeouts unchanged, and what appears compared with its text
+line by line.
+"""
 
 import re
 import time
@@ -36,7 +38,10 @@ def read_transcript(text):
             found.append([0 if start[1] == "deb1" else 1, start[2], start[3], [], number])
         elif found and line:
             found[-1][3].append(line)
-    return [Typed(node, how, command, "\n".join(lines), number) for node, how, command, lines, number in found]
+    return [
+        Typed(node, how, command, "\n".join(lines), number)
+        for node, how, command, lines, number in found
+    ]
 
 
 def normalised(text):
@@ -48,7 +53,9 @@ def normalised(text):
 
 @pytest.fixture
 def tutorial_nodes():
-    """Two nodes with the tutorial's service files and configuration, OpenHA installed, nothing started."""
+    """Two nodes with the tutorial's service files and configuration, OpenHA installed, nothing
+    started.
+    """
     try:
         nodes = TwoNodes(hosts=ADDRESSES)
     except SystemFault as error:
@@ -88,5 +95,7 @@ def test_everything_the_tutorial_shows_appears(tutorial_nodes):
             if (done.returncode == 0 and shown == typed.expected) or time.monotonic() >= give_up:
                 break
             time.sleep(0.1)
-        assert shown == typed.expected, f"{TRANSCRIPT.name}:{typed.line}: on {node.name}: {typed.command}"
+        assert shown == typed.expected, (
+            f"{TRANSCRIPT.name}:{typed.line}: on {node.name}: {typed.command}"
+        )
         assert done.returncode == 0

@@ -1,7 +1,9 @@
-"""Both services of the tutorial with their eight containers on two nodes, compared with its text line by line.
+"""Both services of the tutorial with their eight containers on two nodes, compared with its text
+line by line.
 
-Their files are those of the tutorial, except that the images are our own, and that the volume groups are disabled: the logical
-volumes are files under the names of the tutorial. So the status of the volume group is not compared, nor its column.
+Their files are those of the tutorial, except that the images are our own, and that the volume
+groups are disabled: the logical volumes are files under the names of the tutorial. So the status of
+the volume group is not compared, nor its column.
 """
 
 import os
@@ -27,12 +29,22 @@ from tests.waiting import LIMIT_S
 TRANSCRIPT = Path(__file__).with_name("tutorial_containers.txt")
 ADDRESSES = {"registry.opensvc.com": "37.59.71.25", "busybox.opensvc.com": "37.59.71.24"}
 VOLUMES = {
-    "registry": ("vgregistry-lvregistryroot", "vgregistry-lvdockerdata", "vgregistry-lvregistrydata"),
+    "registry": (
+        "vgregistry-lvregistryroot",
+        "vgregistry-lvdockerdata",
+        "vgregistry-lvregistrydata",
+    ),
     "busybox": ("vgbusybox-lvbusyboxroot", "vgbusybox-lvbusyboxdata"),
 }
 FILES = {"registry": REGISTRY_ENV, "busybox": BUSYBOX_ENV}
-IMAGES = {"registry": ("registry:latest", "de9a91835513"), "busybox": ("opensvc/busybox:date", "b073e328878e")}
-SERVE = 'CMD ["/bin/sh", "-c", "httpd -p 5000 -h $STORAGE_PATH; trap \'exit 0\' TERM; while true; do sleep 1 & wait $!; done"]'
+IMAGES = {
+    "registry": ("registry:latest", "de9a91835513"),
+    "busybox": ("opensvc/busybox:date", "b073e328878e"),
+}
+SERVE = (
+    'CMD ["/bin/sh", "-c", "httpd -p 5000 -h $STORAGE_PATH; trap \'exit 0\' TERM; while true; do'
+    ' sleep 1 & wait $!; done"]'
+)
 COMMANDS = {"registry": SERVE, "busybox": LOOP}
 LINK_TIMEOUT_S = 2
 DISK_COLUMN = 5
@@ -54,18 +66,26 @@ def must(node, command):
 
 
 def install(nodes, tar):
-    """Services, file systems and OpenHA; the images in the services' docker data. Gives the ids of the images."""
+    """Services, file systems and OpenHA; the images in the services' docker data.
+
+    Gives the ids of the images.
+    """
     for node in nodes:
         prepare(node)
         node.write("/usr/local/bin/at-boot", AT_BOOT, 0o755)
         must(node, "at-boot")
         for service, text in FILES.items():
-            node.write(f"/etc/opensvc/{service}.opensvc.com.env", text.replace("[vg#1]\n", "[vg#1]\ndisable = true\n"))
+            node.write(
+                f"/etc/opensvc/{service}.opensvc.com.env",
+                text.replace("[vg#1]\n", "[vg#1]\ndisable = true\n"),
+            )
         must(node, "openha install --embedded-agent --no-key")
         node.write("/usr/local/cluster/conf/nodes", "".join(f"{name}\n" for name in NAMES))
         node.write("/usr/local/cluster/conf/monitor", monitor_file(LINK_TIMEOUT_S))
     for volume in [name for names in VOLUMES.values() for name in names]:
-        must(nodes[0], f"truncate -s 100M /shared/{volume}.img && mkfs.ext4 -q /shared/{volume}.img")
+        must(
+            nodes[0], f"truncate -s 100M /shared/{volume}.img && mkfs.ext4 -q /shared/{volume}.img"
+        )
     with open(f"{nodes[0].root}/shared/bb.tar", "wb") as copy:
         copy.write(tar.read_bytes())
     with ThreadPoolExecutor() as pool:
@@ -78,27 +98,39 @@ def install(nodes, tar):
 
 
 def bring_image(node, service):
-    """Put the image in the docker data of a service, which stays mounted; the short id that docker gave it."""
+    """Put the image in the docker data of a service, which stays mounted.
+
+    The short id that docker gave it.
+    """
     svc = f"{service}.opensvc.com"
     node.write(f"/shared/{service}.change", COMMANDS[service])
     must(node, f"{svc} start --rid fs")
-    command = f'{svc} docker import --change "$(cat /shared/{service}.change)" - {IMAGES[service][0]} < /shared/bb.tar'
+    command = (
+        f'{svc} docker import --change "$(cat /shared/{service}.change)" - {IMAGES[service][0]} <'
+        " /shared/bb.tar"
+    )
     return re.search("sha256:([0-9a-f]{12})", must(node, command))[1]
 
 
 class Ids:
-    """Knows which real id stands for which one of the tutorial: by the names of the images and containers."""
+    """Knows which real id stands for which one of the tutorial: by the names of the images and
+    containers.
+    """
 
     def __init__(self, images):
         self._known = dict(images)
 
     def learn(self, node, transcript):
-        """Take the ids of containers as they are now, each for the one that stands in the transcript."""
+        """Take the ids of containers as they are now, each for the one that stands in the
+        transcript.
+        """
         for service in FILES:
             svc = f"{service}.opensvc.com"
             listed = must(node, f"{svc} docker ps -a --format '{{{{.ID}}}} {{{{.Names}}}}'")
             for real, name in re.findall(r"(\w+) \S+\.container\.(\d+)", listed):
-                shown = re.search(rf"container#{name} .*up +(\w+)@{re.escape(IMAGES[service][0])}", transcript)
+                shown = re.search(
+                    rf"container#{name} .*up +(\w+)@{re.escape(IMAGES[service][0])}", transcript
+                )
                 self._known[real] = shown[1]
 
     def told(self, text):
@@ -123,7 +155,9 @@ def comparable(text):
 
 @pytest.fixture
 def container_nodes(tmp_path):
-    """Two nodes with the tutorial's services and their images, and what stands for the ids of these."""
+    """Two nodes with the tutorial's services and their images, and what stands for the ids of
+    these.
+    """
     require_docker()
     missing = ssh.missing_tools()
     if missing:
@@ -146,14 +180,18 @@ def container_nodes(tmp_path):
 @pytest.mark.root
 @pytest.mark.timeout(3600)
 def test_the_containers_of_the_tutorial_move_with_their_data(container_nodes):
-    """Start, takeover after a power failure and failback: every status as printed, the same containers, their data there."""
+    """Start, takeover after a power failure and failback: every status as printed, the same
+    containers, their data there.
+    """
     nodes, ids = container_nodes
     text = TRANSCRIPT.read_text()
     for typed in read_transcript(text):
         node = nodes[typed.node]
         began = time.monotonic()
         if typed.how == "!":
-            {"halt": node.kill, "boot": lambda: (node.boot(), must(node, "at-boot"))}[typed.command]()
+            {"halt": node.kill, "boot": lambda: (node.boot(), must(node, "at-boot"))}[
+                typed.command
+            ]()
             continue
         give_up = began + (LIMIT_S if typed.how == "~" else 0)
         while True:
@@ -162,12 +200,24 @@ def test_the_containers_of_the_tutorial_move_with_their_data(container_nodes):
             except subprocess.TimeoutExpired as error:
                 pytest.fail(f"{typed.command}: {error.stdout}{error.stderr}")
             shown = comparable(ids.told(done.stdout + done.stderr))
-            if (done.returncode == 0 and shown == comparable(typed.expected)) or time.monotonic() >= give_up:
+            if (
+                done.returncode == 0 and shown == comparable(typed.expected)
+            ) or time.monotonic() >= give_up:
                 break
             time.sleep(0.1)
-        sys.stdout.write(f"{time.monotonic() - began:6.1f} s  {node.short_name}{typed.how} {typed.command}\n")
-        story = node.run("tail -n 60 /var/log/opensvc/*.log").stdout if shown != comparable(typed.expected) else ""
-        assert shown == comparable(typed.expected), f"{TRANSCRIPT.name}:{typed.line}: on {node.name}: {typed.command}\n{story}"
-        assert done.returncode == 0, f"{typed.command}: {node.run('tail -n 60 /var/log/opensvc/*.log').stdout}"
+        sys.stdout.write(
+            f"{time.monotonic() - began:6.1f} s  {node.short_name}{typed.how} {typed.command}\n"
+        )
+        story = (
+            node.run("tail -n 60 /var/log/opensvc/*.log").stdout
+            if shown != comparable(typed.expected)
+            else ""
+        )
+        assert shown == comparable(typed.expected), (
+            f"{TRANSCRIPT.name}:{typed.line}: on {node.name}: {typed.command}\n{story}"
+        )
+        assert done.returncode == 0, (
+            f"{typed.command}: {node.run('tail -n 60 /var/log/opensvc/*.log').stdout}"
+        )
         if typed.command.startswith("busybox.opensvc.com start"):
             ids.learn(node, text)

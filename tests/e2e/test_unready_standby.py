@@ -1,4 +1,7 @@
-"""A standby that could not run the service says so, and is given nothing; nodes that are configured differently say so."""
+"""A standby that could not run the service says so, and is given nothing.
+
+Nodes that are configured differently say so.
+"""
 
 import pytest
 from two_node_cluster import EZ
@@ -13,11 +16,16 @@ def look_again(cluster, node):
 
 def says(cluster, node, text):
     """Waits until `service -s -v` has a text."""
-    cluster.until(lambda: cluster.must(node, f"{EZ}/bin/service -s -v"), lambda shown: text in shown, text)
+    cluster.until(
+        lambda: cluster.must(node, f"{EZ}/bin/service -s -v"), lambda shown: text in shown, text
+    )
 
 
 def test_stop_that_would_leave_the_service_to_a_node_without_its_script_is_refused(make_cluster):
-    """The script on the standby is not executable: both nodes warn, `stop` ends with 5; repaired, the service moves."""
+    """The script on the standby is not executable: both nodes warn, `stop` ends with 5.
+
+    Repaired, the service moves.
+    """
     cluster = make_cluster()
     cluster.run_on_first()
     cluster.must(cluster.second, "chmod 644 /opt/registry.sh")
@@ -29,14 +37,19 @@ def test_stop_that_would_leave_the_service_to_a_node_without_its_script_is_refus
     assert cluster.runs_on() == ["deb1"]
     cluster.must(cluster.second, "chmod 755 /opt/registry.sh")
     look_again(cluster, cluster.second)
-    cluster.until(lambda: cluster.must(cluster.first, f"{EZ}/bin/service -s -v"),
-                  lambda shown: "could not start" not in shown, "no warning any more")
+    cluster.until(
+        lambda: cluster.must(cluster.first, f"{EZ}/bin/service -s -v"),
+        lambda shown: "could not start" not in shown,
+        "no warning any more",
+    )
     cluster.act(cluster.first, "registry", "stop")
     cluster.wait(cluster.first, {"registry": "STOPPED/STARTED"})
 
 
 def test_nodes_whose_files_differ_say_in_what(make_cluster):
-    """Another timeout and swapped roles on one node: a warning on both, in both commands, that names the files."""
+    """Another timeout and swapped roles on one node: a warning on both, in both commands, that
+    names the files.
+    """
     cluster = make_cluster()
     for node in cluster.nodes:
         cluster.start(node)

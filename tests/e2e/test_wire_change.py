@@ -1,4 +1,6 @@
-"""Two nodes of ours that speak the original's format to each other, and change to their own while a service runs."""
+"""Two nodes of ours that speak the original's format to each other, and change to their own while a
+service runs.
+"""
 
 import pytest
 from mixed_cluster import LINK_TIMEOUT_S, OPTIONS, START_READY_S, MixedCluster
@@ -31,7 +33,9 @@ def cluster(two_nodes):
 
 
 def test_takeover_between_two_nodes_in_the_originals_format(cluster):
-    """The owner dies and comes back: takeover after timeout and 5 s, and it stands by afterwards."""
+    """The owner dies and comes back: takeover after timeout and 5 s, and it stands by
+    afterwards.
+    """
     first, second = cluster.nodes
     first.kill()
     cluster.wait("UNKNOWN/STARTED", second)
@@ -44,7 +48,9 @@ def test_takeover_between_two_nodes_in_the_originals_format(cluster):
 
 
 def test_links_change_their_format_one_by_one_while_the_service_runs(cluster):
-    """Each link is set to own on one node, then on the other: it goes down and up, nothing else happens; then all are own."""
+    """Each link is set to own on one node, then on the other: it goes down and up, nothing else
+    happens; then all are own.
+    """
     text = OPTIONS
     for *link_ids, device in LINKS:
         text += "".join(f"[[{link_id}]]\nwire = own\n" for link_id in link_ids)

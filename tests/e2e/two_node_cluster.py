@@ -1,4 +1,6 @@
-"""A cluster on the two nodes for the end-to-end tests: plain scripts as services, everything through the commands."""
+"""A cluster on the two nodes for the end-to-end tests: plain scripts as services, everything
+through the commands.
+"""
 
 import json
 import re
@@ -22,7 +24,9 @@ status) if [ -e /run/$svc.runs ]; then echo up; else echo down; exit 1; fi ;;
 esac
 """
 
-STATUS = f"{EZ}/bin/service -s -c; {EZ}/bin/hb -s; tail -n 30 $(find {EZ}/log -name '*log*' -type f)"
+STATUS = (
+    f"{EZ}/bin/service -s -c; {EZ}/bin/hb -s; tail -n 30 $(find {EZ}/log -name '*log*' -type f)"
+)
 
 
 class Cluster:
@@ -40,17 +44,29 @@ class Cluster:
             node.write(f"{EZ}/conf/monitor", monitor_file(LINK_TIMEOUT_S))
             for service, check in checks.items():
                 node.write(f"/opt/{service}.sh", SCRIPT, 0o755)
-                self.must(node, f"{EZ}/bin/service -a {service} /opt/{service}.sh {self.first.name} {self.second.name} {check}")
+                self.must(
+                    node,
+                    f"{EZ}/bin/service -a {service} /opt/{service}.sh {self.first.name}"
+                    f" {self.second.name} {check}",
+                )
 
     def must(self, node, command, timeout_s=waiting.LIMIT_S):
         """Run a command that has to succeed; its output."""
         done = self.patiently(node, command, timeout_s)
-        assert done.returncode == 0, f"{node.name}: {command}: {done.stdout}{done.stderr}{self.story()}"
+        assert done.returncode == 0, (
+            f"{node.name}: {command}: {done.stdout}{done.stderr}{self.story()}"
+        )
         return done.stdout
 
     def patiently(self, node, command, timeout_s=waiting.LIMIT_S):
-        """Run a command, and again where it gave up on a daemon that is too busy to answer in time: nothing has happened then."""
-        return waiting.until(lambda: node.run(command, timeout_s), lambda done: "does not answer" not in done.stderr, command)
+        """Run a command, and again where it gave up on a daemon that is too busy to answer in time:
+        nothing has happened then.
+        """
+        return waiting.until(
+            lambda: node.run(command, timeout_s),
+            lambda done: "does not answer" not in done.stderr,
+            command,
+        )
 
     def start(self, node):
         """`ezha start` on a node."""
@@ -83,7 +99,11 @@ class Cluster:
 
     def wait(self, node, wanted):
         """Poll the states of a node until they are as wanted."""
-        self.until(lambda: self.states(node), lambda seen: {**seen, **wanted} == seen, f"{node.name} {wanted}")
+        self.until(
+            lambda: self.states(node),
+            lambda seen: {**seen, **wanted} == seen,
+            f"{node.name} {wanted}",
+        )
 
     def until(self, look, is_good, what):
         """Poll until what is looked at is good; returns it."""
@@ -107,7 +127,9 @@ class Cluster:
     def listeners(self, node):
         """What `hb -s` says of the listeners: device to UP or DOWN."""
         out = self.must(node, f"{EZ}/bin/hb -s")
-        return dict(re.findall(r"(?m)^\S+ listener ([^:\s]+):\S+ (?:pid \d+ )?status (UP|DOWN)", out))
+        return dict(
+            re.findall(r"(?m)^\S+ listener ([^:\s]+):\S+ (?:pid \d+ )?status (UP|DOWN)", out)
+        )
 
     def calls(self, word, service="registry"):
         """Nodes on which the script of a service was called with a word, in order."""
@@ -117,7 +139,11 @@ class Cluster:
     def runs_on(self, service="registry"):
         """Living nodes on which a service runs now."""
         runs = ["test", "-e", f"/run/{service}.runs"]
-        return [node.short_name for node in self.nodes if node.is_alive and node.run(runs).returncode == 0]
+        return [
+            node.short_name
+            for node in self.nodes
+            if node.is_alive and node.run(runs).returncode == 0
+        ]
 
     def _shared(self, name):
         node = next(node for node in self.nodes if node.is_alive)

@@ -13,7 +13,13 @@ from opensvc_openha.core.beat import Ack, Beat, BootId, Goodbye
 from opensvc_openha.core.states import ServiceState as S
 from opensvc_openha.errors import FrameError
 from opensvc_openha.formats.beat_frame import (
-    MAX_FRAME_BYTES, Frame, decode_frame, encode_beat, names_digest, peek_number, read_claim,
+    MAX_FRAME_BYTES,
+    Frame,
+    decode_frame,
+    encode_beat,
+    names_digest,
+    peek_number,
+    read_claim,
 )
 from opensvc_openha.formats.frame_seal import Key, Seal
 from opensvc_openha.formats.name_book import NameBook
@@ -77,7 +83,9 @@ def test_beat_survives_the_wire(beat, pid, with_names):
 
 
 def test_thousand_services_fit_in_one_datagram():
-    """1,000 services, a node name of the longest kind: at most 1,200 bytes with and without names."""
+    """1,000 services, a node name of the longest kind: at most 1,200 bytes with and without
+    names.
+    """
     beat = Beat("n" * 63 + "." + "m" * 63, BootId(1, 2), 5, Ack(BootId(3, 4), 5), many(1000, 63))
     assert len(a_frame(beat)) < 800
     assert 1100 < len(a_frame(beat, with_names=True)) <= 1200
@@ -98,15 +106,17 @@ def test_frame_is_laid_out_as_every_version_reads_it():
     bare = HEAD.pack(b"\x89EZB", 1, 0, 0, length, 0, 3, 7, 9, 0, 0, 0, 1500, 11, 250) + rest
     assert a_frame(beat, interval_s=0.25) == with_crc(bare)
     answer = replace(beat, ack=Ack(BootId(4, 5), 6), wants_ack=True)
-    acknowledging = HEAD.pack(b"\x89EZB", 1, 0, 3, length, 0, 3, 7, 9, 4, 5, 6, 1500, 11, 250) + rest
+    acknowledging = (
+        HEAD.pack(b"\x89EZB", 1, 0, 3, length, 0, 3, 7, 9, 4, 5, 6, 1500, 11, 250) + rest
+    )
     assert a_frame(answer, interval_s=0.25) == with_crc(acknowledging)
 
 
 def test_number_of_a_frame_is_seen_before_anything_else():
     """Of a whole frame and of its head alone; nothing of what is shorter or no frame of ours."""
     data = a_frame(a_beat(many(3), seq=2**64 - 1))
-    assert peek_number(data) == peek_number(data[:HEAD.size]) == (BootId(3, 7), 2**64 - 1)
-    for other in (b"", data[:HEAD.size - 1], b"\0" + data[1:], bytes(len(data)), data[:4]):
+    assert peek_number(data) == peek_number(data[: HEAD.size]) == (BootId(3, 7), 2**64 - 1)
+    for other in (b"", data[: HEAD.size - 1], b"\0" + data[1:], bytes(len(data)), data[:4]):
         assert peek_number(other) is None
 
 
@@ -118,12 +128,16 @@ def test_shortest_beat_interval_is_a_millisecond():
 
 
 def names_of(total):
-    """Service names whose page takes that many bytes, head included: the last one first in the alphabet's order."""
+    """Service names whose page takes that many bytes, head included: the last one first in the
+    alphabet's order.
+    """
     room, found = total - 4, []
     while room:
         # No entry of one byte may be left over.
         size = min(64, room) if room - min(64, room) != 1 else 60
-        found.append(f"{len(found):05d}".ljust(size - 1, "x")[:size - 1] if size > 6 else "z" * (size - 1))
+        found.append(
+            f"{len(found):05d}".ljust(size - 1, "x")[: size - 1] if size > 6 else "z" * (size - 1)
+        )
         room -= size
     return {name: S.STARTED for name in found}
 
@@ -135,7 +149,9 @@ def test_page_of_names_fills_its_room_to_the_last_byte(room):
     bare = len(a_frame(a_beat(states)))
     whole = decode_frame(a_frame(a_beat(states), with_names=True, max_bytes=bare + room))
     assert whole.page_names == tuple(sorted(states))
-    cut = a_frame(a_beat(states), with_names=True, max_bytes=bare + room - 1, limit_bytes=bare + room - 1)
+    cut = a_frame(
+        a_beat(states), with_names=True, max_bytes=bare + room - 1, limit_bytes=bare + room - 1
+    )
     assert len(decode_frame(cut).page_names) < len(states)
 
 
@@ -149,7 +165,9 @@ def test_usual_datagram_and_largest_frame_are_filled_to_the_last_byte():
         data = a_frame(a_beat(states), with_names=True, **options)
         assert len(data) == max_bytes and decode_frame(data).page_names == tuple(sorted(states))
         more = names_of(max_bytes + 1 - len(a_frame(a_beat(states))))
-        assert len(decode_frame(a_frame(a_beat(more), with_names=True, **options)).page_names) < len(more)
+        assert len(
+            decode_frame(a_frame(a_beat(more), with_names=True, **options)).page_names
+        ) < len(more)
 
 
 def test_room_for_names_beside_states_that_fill_the_frame_ends_at_512_bytes():
@@ -161,18 +179,37 @@ def test_room_for_names_beside_states_that_fill_the_frame_ends_at_512_bytes():
         assert (page == tuple(sorted(states))) is (size == 512)
 
 
-@pytest.mark.parametrize(("room", "limit", "page"), [
-    (67, 67, 0), (68, 68, 68), (68, 2000, 68), (67, 100, 68), (67, 68, 68), (0, 512, 512), (0, 2000, 512), (-50, 67, 0),
-])
+@pytest.mark.parametrize(
+    ("room", "limit", "page"),
+    [
+        (67, 67, 0),
+        (68, 68, 68),
+        (68, 2000, 68),
+        (67, 100, 68),
+        (67, 68, 68),
+        (0, 512, 512),
+        (0, 2000, 512),
+        (-50, 67, 0),
+    ],
+)
 def test_names_get_some_room_where_the_states_leave_none(room, limit, page):
     """From the longest name up to 512 bytes, and never more than the limit."""
     states = {name: S.STARTED for name in list(names_of(68 * 64 + 4))}
     states.update({f"a{size:02d}".ljust(size, "a"): S.STARTED for size in range(3, 60)})
     bare = len(a_frame(a_beat(states)))
     for seq in range(40):
-        data = a_frame(a_beat(states, seq=seq), with_names=True, max_bytes=bare + room, limit_bytes=bare + limit)
-        assert len(data) - bare <= max(page, 0) if page in (0, 512) else 0 < len(data) - bare <= limit
-        assert len(data) - bare <= max(room, min(limit, 512)) and bool(decode_frame(data).page_names) is bool(page)
+        data = a_frame(
+            a_beat(states, seq=seq),
+            with_names=True,
+            max_bytes=bare + room,
+            limit_bytes=bare + limit,
+        )
+        assert (
+            len(data) - bare <= max(page, 0) if page in (0, 512) else 0 < len(data) - bare <= limit
+        )
+        assert len(data) - bare <= max(room, min(limit, 512)) and bool(
+            decode_frame(data).page_names
+        ) is bool(page)
 
 
 def motley(count, length=20):
@@ -182,17 +219,26 @@ def motley(count, length=20):
 
 
 def test_states_that_fill_the_datagram_still_let_names_through():
-    """3,000 services in states without a rule do not fit 1,200 bytes: a larger frame has every state and some names."""
+    """3,000 services in states without a rule do not fit 1,200 bytes: a larger frame has every
+    state and some names.
+    """
     states = motley(3000)
     data = a_frame(a_beat(states), with_names=True)
     frame = decode_frame(data)
     assert 1200 < len(data) < 2400
-    assert frame.states == tuple(states[name] for name in sorted(states)) and len(frame.page_names) > 10
+    assert (
+        frame.states == tuple(states[name] for name in sorted(states))
+        and len(frame.page_names) > 10
+    )
 
 
 def test_ten_thousand_services_in_usual_states_fit_in_one_datagram():
-    """10,000 services, most started here, some frozen: one datagram of 1,200 bytes, names included, arrives equal."""
-    states = {name: S.STARTED if index % 50 else S.FROZEN_STOP for index, name in enumerate(many(10_000))}
+    """10,000 services, most started here, some frozen: one datagram of 1,200 bytes, names included,
+    arrives equal.
+    """
+    states = {
+        name: S.STARTED if index % 50 else S.FROZEN_STOP for index, name in enumerate(many(10_000))
+    }
     data = a_frame(a_beat(states), with_names=True)
     book = NameBook()
     book.learn_own(states)
@@ -201,18 +247,30 @@ def test_ten_thousand_services_in_usual_states_fit_in_one_datagram():
 
 
 def test_ten_thousand_services_in_the_worst_states_fit_in_a_slot():
-    """10,000 services in states that follow no rule: within the 5,108 bytes of a slot of ten blocks, names only if they fit."""
+    """10,000 services in states that follow no rule: within the 5,108 bytes of a slot of ten
+    blocks, names only if they fit.
+    """
     states = motley(10_000, 63)
-    data = a_frame(a_beat(states), with_names=True, max_bytes=5108, limit_bytes=5108, cluster="x", seal=SEAL)
+    data = a_frame(
+        a_beat(states), with_names=True, max_bytes=5108, limit_bytes=5108, cluster="x", seal=SEAL
+    )
     assert 4000 < len(data) <= 5108
     assert decode_frame(data).states == tuple(states[name] for name in sorted(states))
 
 
 def test_names_of_thousands_of_services_are_learnt_though_states_change():
-    """A receiver that knows no name, a sender whose states change with every beat: complete within 200 beats."""
+    """A receiver that knows no name, a sender whose states change with every beat: complete within
+    200 beats.
+    """
     names, book = list(many(4000)), NameBook()
     for seq in range(1, 200):
-        beat = a_beat({name: S.STARTED if index % (seq + 20) else S.STOPPED for index, name in enumerate(names)}, seq=seq)
+        beat = a_beat(
+            {
+                name: S.STARTED if index % (seq + 20) else S.STOPPED
+                for index, name in enumerate(names)
+            },
+            seq=seq,
+        )
         frame = decode_frame(a_frame(beat, with_names=True))
         book.learn(frame)
         if book.resolve(frame).is_complete:
@@ -222,18 +280,25 @@ def test_names_of_thousands_of_services_are_learnt_though_states_change():
 
 @pytest.mark.parametrize("seed", range(5))
 def test_states_of_more_services_than_a_thousand_take_less_than_nibbles(seed):
-    """Up to 1,024 services a nibble each; more of them are deflated, and take less even where they follow no rule."""
+    """Up to 1,024 services a nibble each.
+
+    More of them are deflated, and take less even where they follow no rule.
+    """
     dice = random.Random(seed)
     states = [dice.choice(list(S)) for _ in range(PLAIN_MAX + 1)]
     plain, is_deflated = pack_states(states[:-1])
     assert PLAIN_MAX == 1024 and (len(plain), is_deflated) == (512, False)
     packed, is_deflated = pack_states(states)
-    assert is_deflated and len(packed) < 513 and unpack_deflated(packed, len(states)) == tuple(states)
+    assert (
+        is_deflated and len(packed) < 513 and unpack_deflated(packed, len(states)) == tuple(states)
+    )
 
 
 @pytest.mark.parametrize("damage", ["short", "long", "bomb", "garbage"])
 def test_deflated_states_that_are_not_as_many_as_said_are_refused(damage):
-    """Deflated states that unpack to fewer, more, a million or nothing: ValueError, and no memory is filled."""
+    """Deflated states that unpack to fewer, more, a million or nothing: ValueError, and no memory
+    is filled.
+    """
     count = 2000
     data = {
         "short": zlib.compress(bytes(count - 1)),
@@ -247,7 +312,9 @@ def test_deflated_states_that_are_not_as_many_as_said_are_refused(damage):
 
 @pytest.mark.parametrize("max_bytes", [1200, 5108])
 def test_names_are_learnt_from_successive_beats(max_bytes):
-    """A receiver that knows no name hears one beat after the other: incomplete until the last page, then equal."""
+    """A receiver that knows no name hears one beat after the other: incomplete until the last page,
+    then equal.
+    """
     states = many(1000)
     book, complete_at = NameBook(), None
     for seq in range(1, 200):
@@ -278,9 +345,13 @@ def test_beat_without_services_is_complete_at_once():
     assert NameBook().resolve(decode_frame(a_frame(a_beat()))) == a_beat()
 
 
-@pytest.mark.parametrize("changed", [["web"], ["web", "db", "mail"], []], ids=["removed", "added", "all removed"])
+@pytest.mark.parametrize(
+    "changed", [["web"], ["web", "db", "mail"], []], ids=["removed", "added", "all removed"]
+)
 def test_the_peers_states_are_known_on_when_services_change_here_first(changed):
-    """A service is removed or added here only: the peer still says the former ones, and none of its states is lost."""
+    """A service is removed or added here only: the peer still says the former ones, and none of its
+    states is lost.
+    """
     book = NameBook()
     book.learn_own(["web", "db"])
     frame = decode_frame(a_frame(a_beat({"web": S.STARTED, "db": S.STOPPED})))
@@ -290,7 +361,9 @@ def test_the_peers_states_are_known_on_when_services_change_here_first(changed):
 
 
 def test_former_services_stay_known_while_nothing_changes():
-    """Three former sets, and the present one read again and again: the peer may still have the oldest."""
+    """Three former sets, and the present one read again and again: the peer may still have the
+    oldest.
+    """
     book = NameBook()
     for names in (["a"], ["a", "b"], ["a", "b", "c"], ["d"], ["d"], ["d"]):
         book.learn_own(names)
@@ -304,7 +377,10 @@ def test_own_names_take_no_place_of_learnt_ones():
     for index in range(4):
         book.learn(forged([f"n{index}"]))
     book.learn(forged(["web"]))
-    assert all(book.resolve(forged([], names_digest((f"n{index}",)), count=1)).is_complete for index in range(4))
+    assert all(
+        book.resolve(forged([], names_digest((f"n{index}",)), count=1)).is_complete
+        for index in range(4)
+    )
 
 
 def test_former_services_are_not_kept_for_ever():
@@ -324,11 +400,27 @@ def forged(names, digest=None, first=0, count=None):
     """A frame as decode_frame could give it, with names that need not fit its digest."""
     states = (S.STOPPED,) * (len(names) if count is None else count)
     digest = digest or names_digest(tuple(names))
-    return Frame("deb1", BootId(1, 1), 1, None, Goodbye.NONE, False, 0.0, 1, 1.0, digest, states, first, tuple(names))
+    return Frame(
+        "deb1",
+        BootId(1, 1),
+        1,
+        None,
+        Goodbye.NONE,
+        False,
+        0.0,
+        1,
+        1.0,
+        digest,
+        states,
+        first,
+        tuple(names),
+    )
 
 
 def test_names_that_do_not_give_the_digest_are_forgotten():
-    """All pages came but one name is wrong: nothing of it is kept, and the right pages complete it later."""
+    """All pages came but one name is wrong: nothing of it is kept, and the right pages complete it
+    later.
+    """
     digest = names_digest(("db", "web"))
     book = NameBook()
     book.learn(forged(["db", "wrong"], digest))
@@ -341,7 +433,9 @@ def test_names_that_do_not_give_the_digest_are_forgotten():
 
 @pytest.mark.parametrize("names", [["../evil"], ["b", "a"], ["a", "a"], [""], ["x" * 64]])
 def test_page_of_things_that_are_no_names_is_never_believed(names):
-    """Names that are unsafe, unsorted or double, with their very digest: never complete, unsafe ones never shown."""
+    """Names that are unsafe, unsorted or double, with their very digest: never complete, unsafe
+    ones never shown.
+    """
     book = NameBook()
     book.learn(forged(names))
     got = book.resolve(forged([], names_digest(tuple(names)), count=len(names)))
@@ -355,7 +449,10 @@ def test_frames_without_names_push_out_none_that_are_known():
         book.learn(forged([f"n{index}"]))
     for index in range(4):
         book.learn(forged([], names_digest((f"m{index}",)), count=1))
-    assert all(book.resolve(forged([], names_digest((f"n{index}",)), count=1)).is_complete for index in range(4))
+    assert all(
+        book.resolve(forged([], names_digest((f"n{index}",)), count=1)).is_complete
+        for index in range(4)
+    )
 
 
 def test_names_of_more_services_than_are_kept_are_not_begun():
@@ -369,7 +466,9 @@ def test_names_of_more_services_than_are_kept_are_not_begun():
     book = NameBook()
     for names in lists:
         book.learn(forged(names))
-    assert all(book.resolve(forged([], names_digest(names), count=10_000)).is_complete for names in lists)
+    assert all(
+        book.resolve(forged([], names_digest(names), count=10_000)).is_complete for names in lists
+    )
 
 
 def test_list_of_another_length_under_the_same_digest_begins_anew():
@@ -381,12 +480,18 @@ def test_list_of_another_length_under_the_same_digest_begins_anew():
 
 
 def test_invented_names_do_not_fill_the_memory():
-    """Frames with ever new names: four sets and 20,000 names are kept, the newest, and our own stay."""
+    """Frames with ever new names: four sets and 20,000 names are kept, the newest, and our own
+    stay.
+    """
     book = NameBook()
     book.learn_own(["web"])
     for index in range(10):
         book.learn(forged([f"n{index}"]))
-    kept = [index for index in range(10) if book.resolve(forged([], names_digest((f"n{index}",)), count=1)).is_complete]
+    kept = [
+        index
+        for index in range(10)
+        if book.resolve(forged([], names_digest((f"n{index}",)), count=1)).is_complete
+    ]
     assert kept == [6, 7, 8, 9]
     for letter in "abc":
         book.learn(forged(sorted(f"{letter}{index}" for index in range(9000))))
@@ -403,11 +508,11 @@ def test_invented_names_do_not_fill_the_memory():
         (lambda data: b"deb1.opensvc.com".ljust(9384, b"\0"), "alien"),
         (lambda data: data[:3], "truncated"),
         (lambda data: data[:20], "truncated"),
-        (lambda data: data[:HEAD.size - 1], "truncated"),
-        (lambda data: data[:HEAD.size + 3], "truncated"),
-        (lambda data: resealed(data[:HEAD.size] + bytes(4)), "malformed"),
-        (lambda data: resealed(data[:5] + b"\1" + data[6:HEAD.size] + bytes(4)), "malformed"),
-        (lambda data: resealed(data[:6] + b"\0\x10" + data[8:HEAD.size] + bytes(7)), "malformed"),
+        (lambda data: data[: HEAD.size - 1], "truncated"),
+        (lambda data: data[: HEAD.size + 3], "truncated"),
+        (lambda data: resealed(data[: HEAD.size] + bytes(4)), "malformed"),
+        (lambda data: resealed(data[:5] + b"\1" + data[6 : HEAD.size] + bytes(4)), "malformed"),
+        (lambda data: resealed(data[:6] + b"\0\x10" + data[8 : HEAD.size] + bytes(7)), "malformed"),
         (lambda data: data[:-1], "truncated"),
         (lambda data: data + b"\0", "oversized"),
         (lambda data: data[:8] + b"\xff\xff" + data[10:].ljust(65525, b"\0"), "oversized"),
@@ -428,15 +533,20 @@ def test_bad_frame_is_filed_under_its_reason(spoil, reason):
     assert reason_of(data) == reason
 
 
-@pytest.mark.parametrize("spoil", [
-    lambda data: data.replace(b"\x04deb1", b"\x04../x"),
-    lambda data: data.replace(b"\x04deb1", b"\xffdeb1"),
-    lambda data: data[:HEAD.size] + bytes(4),
-    lambda data: data[:5] + b"\1" + data[6:HEAD.size] + bytes(4),
-    lambda data: data[:6] + b"\0\x10" + data[8:HEAD.size] + bytes(7),
-])
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda data: data.replace(b"\x04deb1", b"\x04../x"),
+        lambda data: data.replace(b"\x04deb1", b"\xffdeb1"),
+        lambda data: data[: HEAD.size] + bytes(4),
+        lambda data: data[:5] + b"\1" + data[6 : HEAD.size] + bytes(4),
+        lambda data: data[:6] + b"\0\x10" + data[8 : HEAD.size] + bytes(7),
+    ],
+)
 def test_claim_of_what_cannot_be_a_node_is_malformed(spoil):
-    """A whole frame with a right checksum whose sender has no name, or one that is none: not even a claim."""
+    """A whole frame with a right checksum whose sender has no name, or one that is none: not even a
+    claim.
+    """
     data = a_frame(a_beat(many(3)))
     assert read_claim(data).node == "deb1"
     with pytest.raises(FrameError) as caught:
@@ -446,7 +556,9 @@ def test_claim_of_what_cannot_be_a_node_is_malformed(spoil):
 
 @pytest.mark.parametrize("name", [b"\x03a/b", b"\x03..\xff", b"\x03-ab", b"\x09abc", b"\x00abc"])
 def test_page_with_a_name_that_is_none_is_malformed(name):
-    """A right checksum around a service name that is none: malformed, the whole frame is refused."""
+    """A right checksum around a service name that is none: malformed, the whole frame is
+    refused.
+    """
     data = a_frame(a_beat({"abc": S.STARTED}), with_names=True)
     assert data.count(b"\x03abc") == 1
     assert reason_of(resealed(data.replace(b"\x03abc", name))) == "malformed"
@@ -456,18 +568,27 @@ def test_page_with_a_name_that_is_none_is_malformed(name):
 def test_page_outside_the_services_is_malformed(page):
     """A page that claims indexes that do not exist: malformed."""
     data = a_frame(a_beat({"abc": S.STARTED}), with_names=True)
-    assert reason_of(resealed(data.replace(b"\0\0\0\1\x03abc", struct.pack(">HH", *page) + b"\x03abc"))) == "malformed"
+    assert (
+        reason_of(
+            resealed(data.replace(b"\0\0\0\1\x03abc", struct.pack(">HH", *page) + b"\x03abc"))
+        )
+        == "malformed"
+    )
 
 
 @given(st.binary(max_size=300), st.booleans())
 def test_any_bytes_give_a_frame_error(data, has_magic):
-    """Arbitrary bytes, with or without our magic: a FrameError with a known reason, nothing else."""
+    """Arbitrary bytes, with or without our magic: a FrameError with a known reason, nothing
+    else.
+    """
     assert reason_of(b"\x89EZB" * has_magic + data) in REASONS
 
 
 @given(BEATS, st.booleans(), st.randoms(use_true_random=False), st.booleans())
 def test_any_mutation_is_a_frame_or_a_frame_error(beat, with_names, dice, is_resealed):
-    """A valid frame with bytes changed, cut, doubled, with or without a right checksum: a Frame or a FrameError."""
+    """A valid frame with bytes changed, cut, doubled, with or without a right checksum: a Frame or
+    a FrameError.
+    """
     data = bytearray(a_frame(beat, with_names=with_names))
     for _ in range(dice.randint(1, 4)):
         place = dice.randrange(len(data))
@@ -494,7 +615,9 @@ def test_any_mutation_is_a_frame_or_a_frame_error(beat, with_names, dice, is_res
 
 
 def test_single_flipped_bit_is_never_taken_for_a_beat():
-    """Each bit of a frame flipped in turn: always refused, so damage never changes what a peer is believed to say."""
+    """Each bit of a frame flipped in turn: always refused, so damage never changes what a peer is
+    believed to say.
+    """
     data = a_frame(a_beat({"web": S.STARTED}))
     for place in range(len(data) * 8):
         mutant = bytearray(data)
@@ -519,7 +642,9 @@ def test_single_flipped_bit_is_never_taken_for_a_beat():
 )
 def test_beat_that_no_frame_can_hold_is_a_value_error(change):
     """A number or a list beyond its field: ValueError before anything is sent."""
-    options = {key: value for key, value in change.items() if key in ("pid", "interval_s", "with_names")}
+    options = {
+        key: value for key, value in change.items() if key in ("pid", "interval_s", "with_names")
+    }
     values = {key: value for key, value in change.items() if key not in options}
     with pytest.raises(ValueError):
         a_frame(a_beat(**values), **options)
@@ -531,16 +656,23 @@ def notice(count, states=None):
 
 
 def test_ordinary_beat_has_the_flags_of_former_versions_only():
-    """An older version refuses flags it does not know: none of the newer ones is in a beat that is no notice."""
+    """An older version refuses flags it does not know: none of the newer ones is in a beat that is
+    no notice.
+    """
     everything = a_beat(many(2000), wants_ack=True)
-    flags = struct.unpack_from(">H", a_frame(everything, with_names=True, cluster="paris", seal=SEAL), 6)[0]
+    flags = struct.unpack_from(
+        ">H", a_frame(everything, with_names=True, cluster="paris", seal=SEAL), 6
+    )[0]
     assert flags & ~63 == 0
     assert struct.unpack_from(">H", a_frame(notice(1)), 6)[0] == 64
     assert len(a_frame(notice(3))) == len(a_frame(a_beat())) + 1 + 3 * 8
 
 
 def test_more_mute_links_than_a_frame_holds_are_left_out():
-    """100 links are down: 64 are named; in a slot that the states fill, as many as there is room for, or none."""
+    """100 links are down: 64 are named.
+
+    In a slot that the states fill, as many as there is room for, or none.
+    """
     assert len(decode_frame(a_frame(notice(100))).mute) == 64
     states = motley(10_000, 63)
     bare = len(a_frame(a_beat(states)))
@@ -549,9 +681,16 @@ def test_more_mute_links_than_a_frame_holds_are_left_out():
         assert len(decode_frame(data).mute) == named and len(data) <= bare + room
 
 
-@pytest.mark.parametrize("marks", [
-    b"\0", b"\1" + bytes(7), b"\2" + bytes(16), b"\2" + b"b" * 8 + b"a" * 8, b"\x41" + b"".join(b"%08d" % n for n in range(65)),
-])
+@pytest.mark.parametrize(
+    "marks",
+    [
+        b"\0",
+        b"\1" + bytes(7),
+        b"\2" + bytes(16),
+        b"\2" + b"b" * 8 + b"a" * 8,
+        b"\x41" + b"".join(b"%08d" % n for n in range(65)),
+    ],
+)
 def test_mute_links_that_are_none_too_many_doubled_or_unsorted_are_malformed(marks):
     """There is one way to write a set of mute links; anything else is refused."""
     data = a_frame(notice(1))
@@ -559,7 +698,9 @@ def test_mute_links_that_are_none_too_many_doubled_or_unsorted_are_malformed(mar
 
 
 def test_largest_cluster_stays_within_the_frame_limit():
-    """65,535 services with a page of names that could fill a datagram: the frame is allowed up to 65,000 bytes only."""
+    """65,535 services with a page of names that could fill a datagram: the frame is allowed up to
+    65,000 bytes only.
+    """
     states = many(65_535, 8)
     assert len(a_frame(a_beat(states))) < MAX_FRAME_BYTES
     with pytest.raises(ValueError, match="more than 65000"):
@@ -571,4 +712,6 @@ def test_order_of_the_states_mapping_does_not_matter():
     states = list(many(50).items())
     shuffled = states[:]
     random.Random(1).shuffle(shuffled)
-    assert a_frame(a_beat(dict(states)), with_names=True) == a_frame(a_beat(dict(shuffled)), with_names=True)
+    assert a_frame(a_beat(dict(states)), with_names=True) == a_frame(
+        a_beat(dict(shuffled)), with_names=True
+    )

@@ -12,7 +12,12 @@ import pytest
 
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.formats.device_signs import (
-    _SIGNS, HEAD_BYTES, TAIL_BYTES, find_sign, holds_heartbeat, without_heartbeats,
+    _SIGNS,
+    HEAD_BYTES,
+    TAIL_BYTES,
+    find_sign,
+    holds_heartbeat,
+    without_heartbeats,
 )
 from opensvc_openha.formats.disk_slot import encode_slot
 from opensvc_openha.formats.legacy_frame import LegacyRecord, encode_disk_record
@@ -69,7 +74,10 @@ def test_sign_on_a_blank_device_is_found(offset: int, sign: bytes, what: str) ->
 
 
 def test_ends_that_are_read_hold_every_sign_and_little_more() -> None:
-    """Whole requests of 64 KiB; a slow disk has to give both ends each time that a link with a blank slot is opened."""
+    """Whole requests of 64 KiB.
+
+    A slow disk has to give both ends each time that a link with a blank slot is opened.
+    """
     last = max(offset + len(sign) for offset, sign, _ in _SIGNS)
     assert last <= HEAD_BYTES < last + (128 << 10)
     assert HEAD_BYTES % MAX_BYTES == 0 and TAIL_BYTES % MAX_BYTES == 0
@@ -77,21 +85,27 @@ def test_ends_that_are_read_hold_every_sign_and_little_more() -> None:
     assert TAIL_BYTES >= 1 << 19 and HEAD_BYTES + TAIL_BYTES <= 4 << 20
 
 
-@pytest.mark.parametrize(("command", "what"), [("mkfs.ext4 -q -F {}", "ext2/3/4"), ("mkswap {}", "swap")])
+@pytest.mark.parametrize(
+    ("command", "what"), [("mkfs.ext4 -q -F {}", "ext2/3/4"), ("mkswap {}", "swap")]
+)
 def test_real_tools_leave_a_sign(command: str, what: str, tmp_path: Path) -> None:
     """What mkfs and mkswap write is recognised."""
     image = tmp_path / "image"
     with open(image, "wb") as file:
         file.truncate(16 << 20)
     path = os.environ["PATH"] + ":/sbin:/usr/sbin"
-    subprocess.run(command.format(image).split(), capture_output=True, check=True, env={"PATH": path})
+    subprocess.run(
+        command.format(image).split(), capture_output=True, check=True, env={"PATH": path}
+    )
     with open(image, "rb") as file:
         found = find_sign(file.read(HEAD_BYTES), SLOT)
     assert found is not None and what in found
 
 
 def test_heartbeats_at_the_start_are_never_taken_for_something_else() -> None:
-    """A slot at block 0 with random bytes at every offset a sign could have: still nobody else's device."""
+    """A slot at block 0 with random bytes at every offset a sign could have: still nobody else's
+    device.
+    """
     dice = random.Random(1)
     for _ in range(50):
         frame = bytearray(dice.randbytes(5000))
@@ -111,11 +125,18 @@ def test_slots_of_this_program_and_of_the_original_are_heartbeats_other_data_is_
 
 
 def test_slots_are_taken_out_and_nothing_else() -> None:
-    """Ours and the original's, side by side and at the cut of what was read; the data between them stays."""
+    """Ours and the original's, side by side and at the cut of what was read.
+
+    The data between them stays.
+    """
     ours = encode_slot(bytes(range(256)) * 15, SLOT).ljust(SLOT, b"\0")
-    legacy = encode_disk_record(LegacyRecord("deb1.opensvc.com", (("web", ServiceState.STARTED),), 1_800_000_000, 123))
+    legacy = encode_disk_record(
+        LegacyRecord("deb1.opensvc.com", (("web", ServiceState.STARTED),), 1_800_000_000, 123)
+    )
     other = b"somebody's".ljust(512, b"\0")
     data = ours + legacy + other + ours[:1024]
     assert without_heartbeats(data, SLOT) == bytes(SLOT + 19 * 512) + other + bytes(1024)
     word = b"OCFSV2".ljust(19 * 512, b"\0")
-    assert without_heartbeats(other * 3, SLOT) == other * 3 and without_heartbeats(word, SLOT) == word
+    assert (
+        without_heartbeats(other * 3, SLOT) == other * 3 and without_heartbeats(word, SLOT) == word
+    )

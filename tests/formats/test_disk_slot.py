@@ -18,19 +18,30 @@ def reason_of(data):
 
 @given(st.binary(max_size=SLOT - HEAD_BYTES), st.sampled_from([512, 1024]))
 def test_frame_survives_the_slot(frame, block_bytes):
-    """Any frame that fits: whole blocks are written and the same frame is read, with whatever follows it."""
+    """Any frame that fits: whole blocks are written and the same frame is read, with whatever
+    follows it.
+    """
     data = encode_slot(frame, SLOT, block_bytes)
     assert len(data) % block_bytes == 0
     assert decode_slot(data) == frame == decode_slot(data + b"remains of a longer beat")
 
 
 def test_slot_that_was_claimed_holds_an_empty_frame():
-    """An envelope with nothing in it, in a slot that holds no byte more: an empty frame, which is no beat and no error."""
-    assert decode_slot(encode_slot(b"", SLOT)) == b"" == decode_slot(encode_slot(b"", SLOT)[:HEAD_BYTES])
+    """An envelope with nothing in it, in a slot that holds no byte more: an empty frame, which is
+    no beat and no error.
+    """
+    assert (
+        decode_slot(encode_slot(b"", SLOT))
+        == b""
+        == decode_slot(encode_slot(b"", SLOT)[:HEAD_BYTES])
+    )
 
 
 def test_frame_that_does_not_fit_names_the_spacing():
-    """A frame one byte too long for 10 blocks: the error says that 11 are needed; 16 where blocks are 4 KiB."""
+    """A frame one byte too long for 10 blocks: the error says that 11 are needed.
+
+    16 where blocks are 4 KiB.
+    """
     with pytest.raises(ValueError, match="needs slots spaced 11 blocks apart; they have 10"):
         encode_slot(bytes(SLOT - HEAD_BYTES + 1), SLOT)
     with pytest.raises(ValueError, match="needs slots spaced 16 blocks apart; they have 10"):
@@ -38,7 +49,9 @@ def test_frame_that_does_not_fit_names_the_spacing():
 
 
 def test_torn_slot_is_found():
-    """The first blocks of a new beat and the last ones of the old: refused as damaged, at every block."""
+    """The first blocks of a new beat and the last ones of the old: refused as damaged, at every
+    block.
+    """
     old, new = encode_slot(b"o" * 3000, SLOT), encode_slot(b"n" * 3000, SLOT)
     for blocks in range(1, len(new) // 512):
         assert reason_of(new[: blocks * 512] + old[blocks * 512 :]) == "checksum"

@@ -1,4 +1,6 @@
-"""Facts in a frame: what is packed comes back, what is not known is skipped, what is malformed is refused."""
+"""Facts in a frame: what is packed comes back, what is not known is skipped, what is malformed is
+refused.
+"""
 
 import struct
 
@@ -17,12 +19,23 @@ NAMES = tuple(f"svc{number:02d}" for number in range(11))
 DURATIONS = st.none() | st.integers(0, 10**9).map(lambda milliseconds: milliseconds / 1000)
 
 
-@given(st.booleans(), st.booleans(), st.sampled_from(Turn), st.integers(0, 2**32 - 1), DURATIONS, DURATIONS,
-       st.frozensets(st.sampled_from(NAMES)))
-def test_facts_come_back_as_they_were_packed(booting, defends, turn, priority, fence_s, silent_s, unready):
+@given(
+    st.booleans(),
+    st.booleans(),
+    st.sampled_from(Turn),
+    st.integers(0, 2**32 - 1),
+    DURATIONS,
+    DURATIONS,
+    st.frozensets(st.sampled_from(NAMES)),
+)
+def test_facts_come_back_as_they_were_packed(
+    booting, defends, turn, priority, fence_s, silent_s, unready
+):
     """Every value, to the millisecond, and every set of services."""
     facts = Facts(booting, defends, turn, priority, fence_s, silent_s, unready)
-    assert unpack_facts(pack_facts(facts, NAMES), len(NAMES)).resolve(dict(enumerate(NAMES))) == facts
+    assert (
+        unpack_facts(pack_facts(facts, NAMES), len(NAMES)).resolve(dict(enumerate(NAMES))) == facts
+    )
 
 
 def test_an_unknown_entry_is_skipped_and_a_longer_known_one_is_read():
@@ -33,10 +46,17 @@ def test_an_unknown_entry_is_skipped_and_a_longer_known_one_is_read():
     assert unpack_facts(b"\xfa\x00\x03abc" + longer, len(NAMES)).facts == facts
 
 
-@pytest.mark.parametrize("data", [
-    b"\x01", b"\x01\x00\x05abc", b"\x01\x00\x02ab", pack_facts(Facts(), ()) * 2, b"\x02\x00\x01\x00",
-    b"\x01\x00\x0e\x00\x09" + bytes(12),
-])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x01",
+        b"\x01\x00\x05abc",
+        b"\x01\x00\x02ab",
+        pack_facts(Facts(), ()) * 2,
+        b"\x02\x00\x01\x00",
+        b"\x01\x00\x0e\x00\x09" + bytes(12),
+    ],
+)
 def test_malformed_entries_are_refused(data):
     """Cut off, too short, repeated, a set of another size, an unknown turn."""
     with pytest.raises(ValueError):
@@ -59,7 +79,10 @@ def test_facts_travel_in_a_frame_with_the_names_of_their_services():
 
 def test_a_beat_without_facts_has_no_flag_of_them():
     """A peer of an older version, which refuses unknown flags, understands it."""
-    with_facts, without = (encode_beat(_beat(facts), pid=1, interval_s=1.0, with_names=False) for facts in (Facts(), None))
+    with_facts, without = (
+        encode_beat(_beat(facts), pid=1, interval_s=1.0, with_names=False)
+        for facts in (Facts(), None)
+    )
     assert int.from_bytes(with_facts[6:8], "big") & HAS_FACTS
     assert not int.from_bytes(without[6:8], "big") & HAS_FACTS
 
@@ -68,8 +91,15 @@ def test_where_there_is_no_room_the_states_go_without_facts():
     """States come first."""
     beat = _beat(Facts())
     plain = encode_beat(_beat(None), pid=1, interval_s=1.0, with_names=False)
-    assert decode_frame(encode_beat(beat, pid=1, interval_s=1.0, with_names=False, limit_bytes=len(plain) + 5)).facts is None
+    assert (
+        decode_frame(
+            encode_beat(beat, pid=1, interval_s=1.0, with_names=False, limit_bytes=len(plain) + 5)
+        ).facts
+        is None
+    )
     packed = len(pack_facts(Facts(), NAMES)) + 2
     for room, is_there in ((packed, True), (packed - 1, False)):
-        data = encode_beat(beat, pid=1, interval_s=1.0, with_names=False, limit_bytes=len(plain) + room)
+        data = encode_beat(
+            beat, pid=1, interval_s=1.0, with_names=False, limit_bytes=len(plain) + room
+        )
         assert (decode_frame(data).facts is not None) is is_there and len(data) <= len(plain) + room

@@ -1,4 +1,6 @@
-"""The key file: what it may hold, what is told when it is wrong, and how two of them are put together."""
+"""The key file: what it may hold, what is told when it is wrong, and how two of them are put
+together.
+"""
 
 from __future__ import annotations
 
@@ -33,11 +35,17 @@ GOOD = f"current {A.key_id} {A.secret.hex()}\n"
         (f"current {A.key_id} {A.secret.hex()[:-1]}\n", 1, "64 hexadecimal digits"),
         (f"current {A.key_id} {A.secret.hex()[:-1]}f\n", 1, "a digit is wrong"),
         (f"current {B.key_id} {A.secret.hex()}\n", 1, "a digit is wrong"),
-        (GOOD + f"next {B.key_id} {B.secret.hex()}\nprevious {C.key_id} {C.secret.hex()}\n", 3, "two keys"),
+        (
+            GOOD + f"next {B.key_id} {B.secret.hex()}\nprevious {C.key_id} {C.secret.hex()}\n",
+            3,
+            "two keys",
+        ),
         ("current \x00\x01\n", None, "not plain text"),
     ],
 )
-def test_wrong_file_is_told_with_its_line_and_without_the_secret(text: str, line: "int | None", words: str) -> None:
+def test_wrong_file_is_told_with_its_line_and_without_the_secret(
+    text: str, line: int | None, words: str
+) -> None:
     """A ConfigError that names the place and never shows a secret."""
     with pytest.raises(ConfigError, match=words) as caught:
         parse_keys(text, "/x/openha.key")
@@ -46,9 +54,13 @@ def test_wrong_file_is_told_with_its_line_and_without_the_secret(text: str, line
         assert key.secret.hex()[:16] not in str(caught.value)
 
 
-@pytest.mark.parametrize(("ring", "newest"), [(KeyRing(A), A), (KeyRing(A, next=B), B), (KeyRing(B, previous=A), B)])
+@pytest.mark.parametrize(
+    ("ring", "newest"), [(KeyRing(A), A), (KeyRing(A, next=B), B), (KeyRing(B, previous=A), B)]
+)
 def test_rotation_leads_to_the_next_key(ring: KeyRing, newest: Key) -> None:
-    """What the peer is shown as the newest key, and with that waited for before the other one is used."""
+    """What the peer is shown as the newest key, and with that waited for before the other one is
+    used.
+    """
     assert ring.newest == newest
 
 
@@ -66,8 +78,13 @@ def test_rotation_leads_to_the_next_key(ring: KeyRing, newest: Key) -> None:
         (KeyRing(A, next=C), KeyRing(B), KeyRing(A, next=B)),
     ],
 )
-def test_install_never_takes_away_the_key_in_use(ours: KeyRing, brought: KeyRing, result: KeyRing) -> None:
-    """Whatever is brought, beats under our current key are understood afterwards; known keys change nothing."""
+def test_install_never_takes_away_the_key_in_use(
+    ours: KeyRing, brought: KeyRing, result: KeyRing
+) -> None:
+    """Whatever is brought, beats under our current key are understood afterwards.
+
+    Known keys change nothing.
+    """
     merged = ours.merged_with(brought)
     assert merged == result
     assert ours.current in merged.keys and brought.current in merged.keys

@@ -1,4 +1,6 @@
-"""The original's frame: captured ones byte for byte, and everything that must not be taken for one."""
+"""The original's frame: captured ones byte for byte, and everything that must not be taken for
+one.
+"""
 
 import pathlib
 import struct
@@ -34,21 +36,58 @@ STARTED = sample("udp_registry_started_deb1_eth1")
 @pytest.mark.parametrize(
     "name, expected",
     [
-        ("udp_registry_started_deb1_eth1",
-         LegacyRecord("deb1.opensvc.com", (("registry", S.STARTED), ("busybox", S.FROZEN_STOP)), 1795338842, 43, 0x0B0A0101,
-                      5010, "239.131.50.10")),
-        ("udp_2svc_frozen_stop_deb2_eth1",
-         LegacyRecord("deb2.opensvc.com", (("registry", S.FROZEN_STOP), ("busybox", S.FROZEN_STOP)), 1795338830, 49, 0x0B0A0201,
-                      5012, "239.131.50.12")),
-        ("udp_emptyservices_deb1_eth1", LegacyRecord("deb1.opensvc.com", (), 1795338823, 43, 0x0B0A0101, 5010, "239.131.50.10")),
-        ("udp_noservice_deb1_eth1", LegacyRecord("deb1.opensvc.com", (), 1795338820, 43, 0x0B0A0101, 5010, "239.131.50.10")),
-        ("disk_registry_starting_deb1_block0",
-         LegacyRecord("deb1.opensvc.com", (("registry", S.STARTING), ("busybox", S.FROZEN_STOP)), 1795338837, 55, 0x0B0A0101)),
-        ("disk_noservice_deb1_block0", LegacyRecord("deb1.opensvc.com", (), 1795338819, 55, 0x0B0A0101)),
+        (
+            "udp_registry_started_deb1_eth1",
+            LegacyRecord(
+                "deb1.opensvc.com",
+                (("registry", S.STARTED), ("busybox", S.FROZEN_STOP)),
+                1795338842,
+                43,
+                0x0B0A0101,
+                5010,
+                "239.131.50.10",
+            ),
+        ),
+        (
+            "udp_2svc_frozen_stop_deb2_eth1",
+            LegacyRecord(
+                "deb2.opensvc.com",
+                (("registry", S.FROZEN_STOP), ("busybox", S.FROZEN_STOP)),
+                1795338830,
+                49,
+                0x0B0A0201,
+                5012,
+                "239.131.50.12",
+            ),
+        ),
+        (
+            "udp_emptyservices_deb1_eth1",
+            LegacyRecord("deb1.opensvc.com", (), 1795338823, 43, 0x0B0A0101, 5010, "239.131.50.10"),
+        ),
+        (
+            "udp_noservice_deb1_eth1",
+            LegacyRecord("deb1.opensvc.com", (), 1795338820, 43, 0x0B0A0101, 5010, "239.131.50.10"),
+        ),
+        (
+            "disk_registry_starting_deb1_block0",
+            LegacyRecord(
+                "deb1.opensvc.com",
+                (("registry", S.STARTING), ("busybox", S.FROZEN_STOP)),
+                1795338837,
+                55,
+                0x0B0A0101,
+            ),
+        ),
+        (
+            "disk_noservice_deb1_block0",
+            LegacyRecord("deb1.opensvc.com", (), 1795338819, 55, 0x0B0A0101),
+        ),
     ],
 )
 def test_captured_heartbeat_says_what_was_going_on(name, expected):
-    """Datagrams and disk records of the C programs: node, services in order, states, clock, process, address."""
+    """Datagrams and disk records of the C programs: node, services in order, states, clock,
+    process, address.
+    """
     decode = decode_disk_record if name.startswith("disk") else decode_record
     assert decode(sample(name)) == expected
 
@@ -78,7 +117,10 @@ def test_captured_disk_record_is_written_again_but_for_the_leak():
 
 
 def test_node_without_services_writes_a_disk_record_that_is_not_up():
-    """As the original: the up flag of a disk record is 0 without a service. (It also leaves all unused states at 0.)"""
+    """As the original: the up flag of a disk record is 0 without a service.
+
+    (It also leaves all unused states at 0.)
+    """
     data = sample("disk_noservice_deb1_block0")
     assert encode_disk_record(decode_disk_record(data))[:STATES_AT] == data[:STATES_AT]
 
@@ -108,7 +150,9 @@ def test_name_of_63_characters_is_the_longest():
 def test_more_than_128_services_are_refused():
     """The 129th would be written over the states, as it is by the original."""
     states = tuple((f"svc{number}", S.STOPPED) for number in range(129))
-    with pytest.raises(ValueError, match=r"129 services are more than the original's heartbeat holds \(128\)"):
+    with pytest.raises(
+        ValueError, match=r"129 services are more than the original's heartbeat holds \(128\)"
+    ):
         encode_record(LegacyRecord("deb1", states, 1))
 
 
@@ -130,7 +174,7 @@ def test_what_the_frame_cannot_hold_is_refused(change, message):
 
 
 def patched(offset, data, base=STARTED):
-    return base[:offset] + data + base[offset + len(data):]
+    return base[:offset] + data + base[offset + len(data) :]
 
 
 def state(slot, value):
@@ -167,7 +211,9 @@ BAD = {
 
 @pytest.mark.parametrize("name", BAD)
 def test_record_the_original_does_not_send_is_refused(name):
-    """Each deviation alone, in an otherwise genuine datagram: FrameError with the counter it is filed under."""
+    """Each deviation alone, in an otherwise genuine datagram: FrameError with the counter it is
+    filed under.
+    """
     data, reason = BAD[name]
     with pytest.raises(FrameError) as caught:
         decode_record(data)
@@ -176,15 +222,22 @@ def test_record_the_original_does_not_send_is_refused(name):
 
 def test_disk_record_must_have_its_19_blocks():
     """A datagram's length on a disk: truncated; one byte more: oversized."""
-    for data, reason in ((STARTED, "truncated"), (STARTED.ljust(DISK_BYTES + 1, b"\0"), "oversized")):
+    for data, reason in (
+        (STARTED, "truncated"),
+        (STARTED.ljust(DISK_BYTES + 1, b"\0"), "oversized"),
+    ):
         with pytest.raises(FrameError) as caught:
             decode_disk_record(data)
         assert caught.value.reason == reason
 
 
-@pytest.mark.parametrize("name", ["#registry", "../../../../vt", "/etc/passwd", "..", "a b", "-x", "a\nb"])
+@pytest.mark.parametrize(
+    "name", ["#registry", "../../../../vt", "/etc/passwd", "..", "a b", "-x", "a\nb"]
+)
 def test_service_that_cannot_be_one_is_left_out_and_counted(name):
-    """A commented-out line of the C node's services file, or a path: that entry is nothing, the rest of the beat counts."""
+    """A commented-out line of the C node's services file, or a path: that entry is nothing, the
+    rest of the beat counts.
+    """
     record = decode_record(patched(NAMES_AT, name.encode().ljust(64, b"\0")))
     assert record.states == (("busybox", S.FROZEN_STOP),)
     assert record.refused == 1

@@ -31,10 +31,12 @@ from opensvc_openha.formats.options_file import (
 
 NET = LinkSpec("deb2", LinkKind.NET, "eth1", "239.131.50.12", 5012, 0, 10.0)
 DISK = LinkSpec("deb2", LinkKind.DIO, "/dev/sdb", "", 0, 19, 10.0)
-REGISTRY, BUSYBOX = (ServiceSpec(name, "/x", "deb1", "deb2", "/y") for name in ("registry", "busybox"))
+REGISTRY, BUSYBOX = (
+    ServiceSpec(name, "/x", "deb1", "deb2", "/y") for name in ("registry", "busybox")
+)
 
 
-def heartbeat(mode: "AuthMode | None" = None, cluster: str = "") -> Options:
+def heartbeat(mode: AuthMode | None = None, cluster: str = "") -> Options:
     """Options of [heartbeat] only."""
     return Options(HeartbeatOptions(mode, cluster))
 
@@ -44,12 +46,18 @@ def heartbeat(mode: "AuthMode | None" = None, cluster: str = "") -> Options:
     [
         ("", Options()),
         ("# nothing\n[heartbeat]\n[node]\n[timing]\n[scripts]\n[policy]\n", Options()),
-        ("[heartbeat]\nauthentication = enforced\ncluster = paris-1\n", heartbeat(AuthMode.ENFORCED, "paris-1")),
+        (
+            "[heartbeat]\nauthentication = enforced\ncluster = paris-1\n",
+            heartbeat(AuthMode.ENFORCED, "paris-1"),
+        ),
         ("[heartbeat]\r\nauthentication = off # for now\r\n", heartbeat(AuthMode.OFF)),
         ("[heartbeat]\nauthentication = 'permissive'", heartbeat(AuthMode.PERMISSIVE)),
         ("[node]\nrealtime = yes\n", Options(realtime=True)),
         ("[timing]\nfence_time = 30\n", Options(timing=TimingOptions(Profile.TUTORIAL, 30.0))),
-        ("[timing]\nprofile = fast\nfence_time = 0.75\n", Options(timing=TimingOptions(Profile.FAST, 0.75))),
+        (
+            "[timing]\nprofile = fast\nfence_time = 0.75\n",
+            Options(timing=TimingOptions(Profile.FAST, 0.75)),
+        ),
     ],
 )
 def test_options_are_read(text: str, options: Options) -> None:
@@ -62,33 +70,90 @@ def test_options_are_read(text: str, options: Options) -> None:
     [
         ("authentication = off\n", 1, "before any"),
         ("heartbeat = legacy\n", 1, "before any"),
-        ("\n[heartbeats]\n", 2, r"unknown section \[heartbeats\] \(known: \[heartbeat\], \[node\], \[timing\], .*\[policy\]\)"),
-        ("[heartbeat]\n\nauthentification = enforced\n", 3,
-         r"unknown option 'authentification' \(known in \[heartbeat\]: authentication, cluster, wire\)"),
-        ("[heartbeat]\nauthentication = on\n", 2, "expected one of off, permissive, enforced; found 'on'"),
+        (
+            "\n[heartbeats]\n",
+            2,
+            (
+                r"unknown section \[heartbeats\] \(known: \[heartbeat\], \[node\], \[timing\],"
+                r" .*\[policy\]\)"
+            ),
+        ),
+        (
+            "[heartbeat]\n\nauthentification = enforced\n",
+            3,
+            (
+                r"unknown option 'authentification' \(known in \[heartbeat\]: authentication,"
+                r" cluster, wire\)"
+            ),
+        ),
+        (
+            "[heartbeat]\nauthentication = on\n",
+            2,
+            "expected one of off, permissive, enforced; found 'on'",
+        ),
         ("[heartbeat]\nauthentication =\n", 2, "found ''"),
-        ("[heartbeat]\nauthentication = off, enforced\n", 2, "expected one value; found off, enforced"),
+        (
+            "[heartbeat]\nauthentication = off, enforced\n",
+            2,
+            "expected one value; found off, enforced",
+        ),
         ("[heartbeat]\ncluster = a b\n", 2, "found 'a b'"),
         ("[heartbeat]\nwire = C\n", 2, "wire: expected one of own, legacy; found 'C'"),
-        ("[heartbeat]\n[[net x:y]]\n# old\nwire =\n", 4, "wire: expected one of own, legacy; found ''"),
+        (
+            "[heartbeat]\n[[net x:y]]\n# old\nwire =\n",
+            4,
+            "wire: expected one of own, legacy; found ''",
+        ),
         ("[heartbeat]\n[[net x:y]]\nwire = own\n[[net x:z]]\nwire = C\n", 5, "found 'C'"),
-        ("[heartbeat]\n[[net x:y]]\npeer_address = deb2\n", 3, "peer_address: expected an IPv4 or IPv6 address; found 'deb2'"),
-        ("[heartbeat]\n[[net x:y]]\npeer_adress = 10.0.0.1\n", 3, r"known in \[net x:y\]: wire, peer_address"),
-        ("[heartbeat]\n[[net x:y]]\n[[[wire]]]\n", 3, r"unknown section \[\[\[wire\]\]\] \(there is none in \[net x:y\]\)"),
+        (
+            "[heartbeat]\n[[net x:y]]\npeer_address = deb2\n",
+            3,
+            "peer_address: expected an IPv4 or IPv6 address; found 'deb2'",
+        ),
+        (
+            "[heartbeat]\n[[net x:y]]\npeer_adress = 10.0.0.1\n",
+            3,
+            r"known in \[net x:y\]: wire, peer_address",
+        ),
+        (
+            "[heartbeat]\n[[net x:y]]\n[[[wire]]]\n",
+            3,
+            r"unknown section \[\[\[wire\]\]\] \(there is none in \[net x:y\]\)",
+        ),
         ("[heartbeat]\n[[wire]]\n", 2, "wire: expected one value; found a section"),
         ("[node]\nrealtime = maybe\n", 2, "expected one of yes, no; found 'maybe'"),
         ("[node]\n[[deb1]]\n", 2, r"unknown section \[\[deb1\]\]"),
         ("[timing]\nprofile = quick\n", 2, "expected one of tutorial, fast; found 'quick'"),
-        ("[timing]\nprofile = fast\n", 2, "declare in .timing. fence_time = SECONDS, at most 2, or write profile = tutorial"),
+        (
+            "[timing]\nprofile = fast\n",
+            2,
+            "declare in .timing. fence_time = SECONDS, at most 2, or write profile = tutorial",
+        ),
         ("[timing]\nfence_time = 2.5\nprofile = fast\n", 2, "fences within 2 s; found 2.5"),
         ("[timing]\nfence_time = 0\n", 2, "expected seconds, above 0 and at most 86400; found '0'"),
         ("[timing]\nfence_time = 1e9\n", 2, "found '1e9'"),
         ("[scripts]\nstart_timeout = soon\n", 2, "start_timeout: expected seconds"),
-        ("[scripts]\nparallel = 0\n", 2, "parallel: expected a whole number from 1 to 1000; found '0'"),
+        (
+            "[scripts]\nparallel = 0\n",
+            2,
+            "parallel: expected a whole number from 1 to 1000; found '0'",
+        ),
         ("[scripts]\nparallel = 1.5\n", 2, "found '1.5'"),
-        ("[scripts]\n[[registry]]\nparallel = 2\n", 3, r"known in \[registry\]: start_timeout, stop_timeout"),
-        ("[policy]\non_dual_run = kill\n", 2, "expected one of report, stop-secondary, stop-youngest; found 'kill'"),
-        ("[policy]\n[[registry]]\n\non_start_failure = retry\n", 4, "expected one of stay, hand-over; found 'retry'"),
+        (
+            "[scripts]\n[[registry]]\nparallel = 2\n",
+            3,
+            r"known in \[registry\]: start_timeout, stop_timeout",
+        ),
+        (
+            "[policy]\non_dual_run = kill\n",
+            2,
+            "expected one of report, stop-secondary, stop-youngest; found 'kill'",
+        ),
+        (
+            "[policy]\n[[registry]]\n\non_start_failure = retry\n",
+            4,
+            "expected one of stay, hand-over; found 'retry'",
+        ),
         ("[heartbeat]\ncluster = a\ncluster = b\n", 3, "(?i)duplicate"),
         ("[heartbeat]\n[heartbeat]\n", 2, "(?i)duplicate"),
         ("[heartbeat\n", 1, "openha"),
@@ -108,15 +173,29 @@ def test_sample_is_right_with_and_without_its_comment_signs() -> None:
     options = parse_options(re.sub(r"(?m)^#(?=\[|\w+ = )", "", text), "F")
     assert options.timing == TimingOptions(Profile.FAST, 0.8)
     written = {place[-1] for place in options.lines}
-    assert {"authentication", "cluster", "wire", "peer_address", "realtime", "start_timeout", "stop_timeout", "check_timeout",
-            "status_timeout", "parallel", "on_dual_run", "on_start_failure"} <= written
+    assert {
+        "authentication",
+        "cluster",
+        "wire",
+        "peer_address",
+        "realtime",
+        "start_timeout",
+        "stop_timeout",
+        "check_timeout",
+        "status_timeout",
+        "parallel",
+        "on_dual_run",
+        "on_start_failure",
+    } <= written
 
 
 # services
 
 
 def test_services_have_the_limits_and_policies_of_their_sections() -> None:
-    """One service has a section of its own: it differs in what is written there, and is like all others in the rest."""
+    """One service has a section of its own: it differs in what is written there, and is like all
+    others in the rest.
+    """
     text = """
     [scripts]
     start_timeout = 20
@@ -144,7 +223,10 @@ def test_services_have_the_limits_and_policies_of_their_sections() -> None:
 def test_section_of_a_service_that_is_not_there_is_refused(section: str) -> None:
     """A misspelled name would silently do nothing: the line and the services are told."""
     options = parse_options(f"[{section}]\n[[registy]]\n", "F")
-    with pytest.raises(ConfigError, match=r"F:2: \[\[registy\]\] is no service .*\(busybox, registry\): correct or remove"):
+    with pytest.raises(
+        ConfigError,
+        match=r"F:2: \[\[registy\]\] is no service .*\(busybox, registry\): correct or remove",
+    ):
         options.check_services((REGISTRY, BUSYBOX))
 
 
@@ -159,7 +241,10 @@ def test_every_link_speaks_our_own_format_by_default() -> None:
 
 
 def test_cluster_and_single_links_have_their_wire() -> None:
-    """legacy for all, own for one, an address for another; comments and quotes as configobj has them."""
+    """legacy for all, own for one, an address for another.
+
+    Comments and quotes as configobj has them.
+    """
     text = """
     # while one node is a C OpenHA
     [heartbeat]
@@ -170,16 +255,24 @@ def test_cluster_and_single_links_have_their_wire() -> None:
     wire = own
     """
     options = parse_options(text, "F")
-    done = [options.complete_link(link) for link in (NET, DISK, replace(NET, address="239.131.50.13"))]
+    done = [
+        options.complete_link(link) for link in (NET, DISK, replace(NET, address="239.131.50.13"))
+    ]
     assert [(link.wire, link.peer_address) for link in done] == [
-        (Wire.LEGACY, "10.11.1.2"), (Wire.OWN, ""), (Wire.LEGACY, "")]
+        (Wire.LEGACY, "10.11.1.2"),
+        (Wire.OWN, ""),
+        (Wire.LEGACY, ""),
+    ]
     assert options.heartbeat.has_legacy
 
 
 def test_section_of_a_link_that_is_not_there_is_refused() -> None:
     """A misspelled link would silently speak the wrong format."""
     options = parse_options("[heartbeat]\n[[net eth1:239.131.50.99]]\nwire = legacy\n", "F")
-    message = r"F:2: \[\[net eth1:239.131.50.99\]\] is no link of the monitor file: net eth1:239.131.50.12"
+    message = (
+        r"F:2: \[\[net eth1:239.131.50.99\]\] is no link of the monitor file: net"
+        r" eth1:239.131.50.12"
+    )
     with pytest.raises(ConfigError, match=message):
         options.check_links((NET,))
 
@@ -187,21 +280,42 @@ def test_section_of_a_link_that_is_not_there_is_refused() -> None:
 @pytest.mark.parametrize(
     "text, link, message",
     [
-        ("[heartbeat]\nwire = legacy\n", replace(NET, address="ff15::5010"), "F:2: .*wire = legacy knows IPv4 addresses only"),
-        ("[heartbeat]\nwire = legacy\n[[dio /dev/sdb:19]]\npeer_address = 10.0.0.1\n", DISK, "F:4: .*is for network links"),
-        ("[heartbeat]\n[[net eth1:239.131.50.12]]\nwire = legacy\npeer_address = fe80::1\n", NET, "F:4: .*IPv4 addresses only"),
+        (
+            "[heartbeat]\nwire = legacy\n",
+            replace(NET, address="ff15::5010"),
+            "F:2: .*wire = legacy knows IPv4 addresses only",
+        ),
+        (
+            "[heartbeat]\nwire = legacy\n[[dio /dev/sdb:19]]\npeer_address = 10.0.0.1\n",
+            DISK,
+            "F:4: .*is for network links",
+        ),
+        (
+            "[heartbeat]\n[[net eth1:239.131.50.12]]\nwire = legacy\npeer_address = fe80::1\n",
+            NET,
+            "F:4: .*IPv4 addresses only",
+        ),
     ],
 )
-def test_option_that_does_not_fit_its_link_is_refused(text: str, link: LinkSpec, message: str) -> None:
-    """IPv6 in a field of 15 characters, an address on a disk, an IPv6 source of a format that has none."""
+def test_option_that_does_not_fit_its_link_is_refused(
+    text: str, link: LinkSpec, message: str
+) -> None:
+    """IPv6 in a field of 15 characters, an address on a disk, an IPv6 source of a format that has
+    none.
+    """
     with pytest.raises(ConfigError, match=message):
         parse_options(text, "F").complete_link(link)
 
 
 def test_disk_slots_of_the_original_need_19_blocks() -> None:
-    """0 and 18 overlap with wire = legacy, 0 and 19 do not; a slot of ours before one of the original needs its own 10."""
+    """0 and 18 overlap with wire = legacy, 0 and 19 do not.
+
+    A slot of ours before one of the original needs its own 10.
+    """
     legacy = parse_options("[heartbeat]\nwire = legacy\n", "F").complete_link
-    mixed = parse_options("[heartbeat]\nwire = legacy\n[[dio /dev/sdb:0]]\nwire = own\n", "F").complete_link
+    mixed = parse_options(
+        "[heartbeat]\nwire = legacy\n[[dio /dev/sdb:0]]\nwire = own\n", "F"
+    ).complete_link
 
     def offsets(second: int) -> str:
         return f"deb1 dio /dev/sdb 0 10\ndeb2 dio /dev/sdb {second} 10\n"

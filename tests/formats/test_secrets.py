@@ -27,7 +27,7 @@ SECRET = "s3cr3t-Pa55"
         "curl --user admin:{} https://pdu/outlet/2/off",
         "curl https://admin:{}@pdu/outlet/2/off",
         "curl -H 'Authorization: Basic {}' https://pdu/",
-        "curl -d '{{\"password\": \"{}\"}}' https://pdu/",
+        'curl -d \'{{"password": "{}"}}\' https://pdu/',
         "curl 'https://pdu/off?user=admin&token={}'",
         "sh -c 'ipmitool -U admin --password {} power off'",
         "/bin/sh -c 'ipmitool -H bmc2 -U admin -P {} chassis power off && sleep 1'",
@@ -43,7 +43,9 @@ SECRET = "s3cr3t-Pa55"
     ],
 )
 def test_password_in_a_command_line_is_masked(line: str) -> None:
-    """The usual fences, mounts and requests: what is secret is gone, the rest of the line is there."""
+    """The usual fences, mounts and requests: what is secret is gone, the rest of the line is
+    there.
+    """
     argv = shlex.split(line.format(SECRET))
     masked = mask_command(argv)
     assert SECRET not in masked and "***" in masked
@@ -73,14 +75,25 @@ def test_command_line_without_a_password_stays(line: str) -> None:
     [
         ("login failed: user=admin password=s3cr3t", "login failed: user=admin password=***"),
         ("DB_PASSWORD: 's3 cr3t', host: db", "DB_PASSWORD: ***, host: db"),
-        ("cannot connect to postgres://app:s3cr3t@db/app", "cannot connect to postgres://app:***@db/app"),
+        (
+            "cannot connect to postgres://app:s3cr3t@db/app",
+            "cannot connect to postgres://app:***@db/app",
+        ),
         ("mount error(13): Permission denied", "mount error(13): Permission denied"),
         ("wrong password", "wrong password"),
-        ("stonith#1: fencing failed: ipmitool -U admin -P s3cr3t off exited with 1",
-         "stonith#1: fencing failed: ipmitool -U admin -P *** off exited with 1"),
+        (
+            "stonith#1: fencing failed: ipmitool -U admin -P s3cr3t off exited with 1",
+            "stonith#1: fencing failed: ipmitool -U admin -P *** off exited with 1",
+        ),
         ("it's ipmitool -U admin -P s3cr3t", "it's ipmitool -U admin -P ***"),
-        ("cannot make directory with mkdir -p /x: File exists", "cannot make directory with mkdir -p /x: File exists"),
-        ("+ ipmitool -U admin --password s3cr3t power off", "+ ipmitool -U admin --password *** power off"),
+        (
+            "cannot make directory with mkdir -p /x: File exists",
+            "cannot make directory with mkdir -p /x: File exists",
+        ),
+        (
+            "+ ipmitool -U admin --password s3cr3t power off",
+            "+ ipmitool -U admin --password *** power off",
+        ),
     ],
 )
 def test_password_in_what_a_command_prints_is_masked(text: str, masked: str) -> None:
@@ -88,8 +101,12 @@ def test_password_in_what_a_command_prints_is_masked(text: str, masked: str) -> 
     assert mask_script(text) == masked
 
 
-@pytest.mark.parametrize("piece", ["password", "a.", "-", "http://a:", "pass=", "'", "token token "])
+@pytest.mark.parametrize(
+    "piece", ["password", "a.", "-", "http://a:", "pass=", "'", "token token "]
+)
 def test_long_text_takes_no_long_time(piece: str) -> None:
-    """A megabyte of pieces that begin like a password: read in one pass (a pattern that goes back and forth never ends)."""
+    """A megabyte of pieces that begin like a password: read in one pass (a pattern that goes back
+    and forth never ends).
+    """
     text = piece * (1_000_000 // len(piece))
     assert len(mask_text(text)) <= len(text) * 2

@@ -16,7 +16,9 @@ ENDINGS = [
 
 @pytest.mark.parametrize("state", [state for state in S if state is not S.FROZEN_START])
 def test_state_with_a_digit_is_the_two_bytes_of_the_original(state):
-    """A state that the original knows: the file is its digit and a NUL, nothing else, and reads back."""
+    """A state that the original knows: the file is its digit and a NUL, nothing else, and reads
+    back.
+    """
     data = encode(StoredState(state))
     assert data == b"%d\0" % state.value
     assert decode(data) == StoredState(state)
@@ -24,18 +26,25 @@ def test_state_with_a_digit_is_the_two_bytes_of_the_original(state):
 
 @pytest.mark.parametrize("stored, data", ENDINGS)
 def test_what_a_digit_would_lose_is_kept_in_a_tail(stored, data):
-    """A frozen start, or a step towards a frozen state: the first two bytes stay the original's, a tail says the rest."""
+    """A frozen start, or a step towards a frozen state: the first two bytes stay the original's, a
+    tail says the rest.
+    """
     assert encode(stored) == data
     assert decode(data) == stored
 
 
 @pytest.mark.parametrize("_, data", ENDINGS)
 def test_digit_rewritten_in_place_makes_the_old_tail_void(_, data):
-    """A C OpenHA writes STARTED over the first two bytes: the state is STARTED and nothing follows."""
+    """A C OpenHA writes STARTED over the first two bytes: the state is STARTED and nothing
+    follows.
+    """
     assert decode(b"2\0" + data[2:]) == StoredState(S.STARTED)
 
 
-@pytest.mark.parametrize("data", [b"7\0FROZEN_STAR", b"7\0then FROZEN_STOP\n", b"1\0FROZEN_START\n", b"6\0anything", b"6\0\0"])
+@pytest.mark.parametrize(
+    "data",
+    [b"7\0FROZEN_STAR", b"7\0then FROZEN_STOP\n", b"1\0FROZEN_START\n", b"6\0anything", b"6\0\0"],
+)
 def test_tail_that_is_not_ours_is_ignored(data):
     """A tail that does not belong to its digit: the digit alone counts."""
     assert decode(data) == StoredState(S(int(data[:1])))
@@ -47,18 +56,24 @@ def test_digit_of_the_init_script_is_accepted(data):
     assert decode(data) == StoredState(S.FROZEN_STOP)
 
 
-@pytest.mark.parametrize("data", [b"", b"x\n", b"99", b"-1", b" 2", b"\0\0", b"2x", b"6\n\n", b"\xb2\0", b"2 \0", b"S" * 5000])
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"x\n", b"99", b"-1", b" 2", b"\0\0", b"2x", b"6\n\n", b"\xb2\0", b"2 \0", b"S" * 5000],
+)
 def test_damaged_file_is_refused_with_what_was_found(data):
     """A file that the original would read as some state: a ValueError that shows the content."""
     with pytest.raises(ValueError, match="expected a digit 0-9 and a NUL byte; found"):
         decode(data)
 
 
-@pytest.mark.parametrize("data, shown", [
-    (b"", "an empty file"),
-    (b"x" * 16, repr(b"x" * 16)),
-    (b"x" * 16 + b"y", "17 bytes that begin with " + repr(b"x" * 16)),
-])
+@pytest.mark.parametrize(
+    "data, shown",
+    [
+        (b"", "an empty file"),
+        (b"x" * 16, repr(b"x" * 16)),
+        (b"x" * 16 + b"y", "17 bytes that begin with " + repr(b"x" * 16)),
+    ],
+)
 def test_damaged_file_is_shown_in_a_short_line(data, shown):
     """Whatever the file has become: the whole of a short content, the beginning of a long one."""
     with pytest.raises(ValueError) as caught:

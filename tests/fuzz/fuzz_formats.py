@@ -1,9 +1,10 @@
-"""Coverage-guided fuzzing of all parsers and of a whole node, with atheris: ``make fuzz``, or for one long run
+"""Coverage-guided fuzzing of all parsers and of a whole node, with atheris: ``make fuzz``, or for
+one long run
 
     python -m tests.fuzz.fuzz_formats -runs=5000000 -max_len=600
 
-What counts as a failure is said in ``intruder``. Options are those of libFuzzer; the inputs that it keeps are in a folder
-that goes away at the end, and an input that fails is printed.
+What counts as a failure is said in ``intruder``. Options are those of libFuzzer; the inputs that it
+keeps are in a folder that goes away at the end, and an input that fails is printed.
 """
 
 from __future__ import annotations
@@ -29,8 +30,15 @@ def main() -> None:
         # libFuzzer ends the process itself, so the folder is told to go before.
         child = os.fork()
         if child == 0:
-            atheris.Setup([sys.argv[0], f"-artifact_prefix={tempfile.gettempdir()}/openha-fuzz-", *sys.argv[1:], corpus],
-                          intruder.take)
+            atheris.Setup(
+                [
+                    sys.argv[0],
+                    f"-artifact_prefix={tempfile.gettempdir()}/openha-fuzz-",
+                    *sys.argv[1:],
+                    corpus,
+                ],
+                intruder.take,
+            )
             atheris.Fuzz()
         _, status = os.waitpid(child, 0)
     sys.exit(os.waitstatus_to_exitcode(status))

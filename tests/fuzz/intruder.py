@@ -1,9 +1,10 @@
 """What one hostile input is allowed to do: next to nothing. Used by the fuzzer and by the tests.
 
-``take`` hands one input to a parser, or, as a frame, slot or record, to a node that enforces its key and hears its peer.
-It fails if anything but the documented error comes out, if a state of this node or of its peer changed, if the node wants
-to do anything but write down that a beat was refused, or if a file, socket or process was touched on the way. What comes
-from another address than the peer's must leave no trace: the same bytes from the right address are taken as ever.
+``take`` hands one input to a parser, or, as a frame, slot or record, to a node that enforces its
+key and hears its peer. It fails if anything but the documented error comes out, if a state of this
+node or of its peer changed, if the node wants to do anything but write down that a beat was
+refused, or if a file, socket or process was touched on the way. What comes from another address
+than the peer's must leave no trace: the same bytes from the right address are taken as ever.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ import re
 import struct
 import sys
 import zlib
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Callable, Iterator
 
 import configobj  # noqa: F401 - the parsers import it late, which opens files
 
@@ -31,7 +32,13 @@ from opensvc_openha.formats.beat_frame import MAGIC, encode_beat
 from opensvc_openha.formats.disk_slot import HEAD_BYTES, decode_slot, encode_slot
 from opensvc_openha.formats.frame_seal import Key, Seal, link_binding
 from opensvc_openha.formats.key_file import KeyRing, format_keys, parse_keys
-from opensvc_openha.formats.legacy_frame import DISK_BYTES, RECORD_BYTES, LegacyRecord, encode_disk_record, encode_record
+from opensvc_openha.formats.legacy_frame import (
+    DISK_BYTES,
+    RECORD_BYTES,
+    LegacyRecord,
+    encode_disk_record,
+    encode_record,
+)
 from opensvc_openha.formats.monitor_file import format_link, parse_monitor
 from opensvc_openha.formats.nodes_file import parse_nodes
 from opensvc_openha.formats.options_file import AuthMode, HeartbeatOptions, parse_options
@@ -50,9 +57,17 @@ NOW = 100.0
 NAMES = ("mail", "registry", "web.1")
 KEY, WRONG_KEY = Key(bytes(range(32))), Key(bytes(32))
 OUR_LIFE, PEER_LIFE, OLD_PEER_LIFE = BootId(7, 7000), BootId(5, 5000), BootId(4, 4000)
-NET = tuple(LinkSpec(node, LinkKind.NET, "eth1", f"239.131.50.1{index}", 5010, 0, 10) for index, node in enumerate((OURS, PEER)))
-DISK = tuple(LinkSpec(node, LinkKind.DIO, "/dev/hb", "", 0, 10 * index, 10) for index, node in enumerate((OURS, PEER)))
-OLD_NET, OLD_DISK = (replace(pair[1], device=pair[1].device + "c", wire=Wire.LEGACY) for pair in (NET, DISK))
+NET = tuple(
+    LinkSpec(node, LinkKind.NET, "eth1", f"239.131.50.1{index}", 5010, 0, 10)
+    for index, node in enumerate((OURS, PEER))
+)
+DISK = tuple(
+    LinkSpec(node, LinkKind.DIO, "/dev/hb", "", 0, 10 * index, 10)
+    for index, node in enumerate((OURS, PEER))
+)
+OLD_NET, OLD_DISK = (
+    replace(pair[1], device=pair[1].device + "c", wire=Wire.LEGACY) for pair in (NET, DISK)
+)
 LINKS = (*NET, *DISK, OLD_NET, OLD_DISK)
 SERVICES = tuple(ServiceSpec(name, f"/etc/{name}", OURS, PEER, "/bin/true") for name in NAMES)
 PEER_SAYS = dict(zip(NAMES, (ServiceState.STARTED, ServiceState.STOPPED, ServiceState.FROZEN_STOP)))
@@ -75,31 +90,33 @@ class _Watch:
         self.is_on = False
         sys.addaudithook(self._hook)
 
-    def _hook(self, event: str, args: "tuple[object, ...]") -> None:
+    def _hook(self, event: str, args: tuple[object, ...]) -> None:
         if self.is_on and event.startswith(self._PREFIXES):
             self.is_on = False
             raise Touched(f"{event} {args}")
 
 
-def beat_of(boot: BootId, seq: int, states: "dict[str, ServiceState]", node: str = PEER) -> Beat:
+def beat_of(boot: BootId, seq: int, states: dict[str, ServiceState], node: str = PEER) -> Beat:
     """A beat that acknowledges the life of the node under attack."""
     return Beat(node, boot, seq, Ack(OUR_LIFE, 1), states, wants_ack=True, sent_at=1.8e9)
 
 
-def sealed(beat: Beat, link: LinkSpec, key: "Key | None" = KEY) -> bytes:
+def sealed(beat: Beat, link: LinkSpec, key: Key | None = KEY) -> bytes:
     """A frame of that beat, authentic on a link under a key, or under none."""
     seal = None if key is None else Seal(key, key.key_id, link_binding(link))
     return encode_beat(beat, pid=55, interval_s=1.0, with_names=True, seal=seal)
 
 
-def _recorded() -> "Iterator[bytes]":
+def _recorded() -> Iterator[bytes]:
     """Genuine frames that somebody on the wire may have: all are old, or belong elsewhere."""
     for link in (NET[1], DISK[1]):
         yield sealed(beat_of(PEER_LIFE, 3, PEER_SAYS), link)
         yield sealed(beat_of(OLD_PEER_LIFE, 900, dict.fromkeys(NAMES, ServiceState.STOPPED)), link)
     yield sealed(beat_of(PEER_LIFE, 50, dict.fromkeys(NAMES, ServiceState.STOPPED)), OLD_NET_AS_OWN)
     yield sealed(beat_of(OUR_LIFE, 60, dict.fromkeys(NAMES, ServiceState.STARTED), OURS), NET[0])
-    yield sealed(beat_of(PEER_LIFE, 70, dict.fromkeys(NAMES, ServiceState.STOPPED)), NET[1], WRONG_KEY)
+    yield sealed(
+        beat_of(PEER_LIFE, 70, dict.fromkeys(NAMES, ServiceState.STOPPED)), NET[1], WRONG_KEY
+    )
     yield sealed(beat_of(PEER_LIFE, 80, dict.fromkeys(NAMES, ServiceState.STOPPED)), NET[1], None)
     for named in ((NET[1],), (NET[1], DISK[1])):
         marks = frozenset(link.mark for link in named)
@@ -115,10 +132,12 @@ OLD_NET_AS_OWN = replace(NET[1], address="239.131.50.99")
 RECORDED = tuple(_recorded())
 
 
-def _legacy_records() -> "Iterator[bytes]":
+def _legacy_records() -> Iterator[bytes]:
     stopped = tuple((name, ServiceState.STOPPED) for name in NAMES)
     yield encode_record(LegacyRecord(PEER, stopped, 1_800_000_000, 55, 1, 5010, "239.131.50.11"))
-    yield encode_record(LegacyRecord(PEER, tuple((f"s{number}", ServiceState.STARTED) for number in range(128)), 5))
+    yield encode_record(
+        LegacyRecord(PEER, tuple((f"s{number}", ServiceState.STARTED) for number in range(128)), 5)
+    )
     yield encode_record(LegacyRecord(PEER, (), 5))
 
 
@@ -129,12 +148,12 @@ TEXTS = {
     "nodes": f"# both\n{OURS}\n{PEER}\n",
     "services": "".join(f"{format_service(service)}\n" for service in SERVICES),
     "options": "[heartbeat]\nauthentication = enforced\ncluster = paris\nwire = own\n"
-               "[[net eth1:239.131.50.11]]\nwire = legacy\npeer_address = 10.11.1.2\n"
-               "[timing]\nprofile = fast\nfence_time = 0.8\n[scripts]\nstart_timeout = 5\nparallel = 8\n"
-               "[[web]]\nstop_timeout = 9\n"
-               "[policy]\non_dual_run = stop-youngest\n[[web]]\non_start_failure = hand-over\n",
+    "[[net eth1:239.131.50.11]]\nwire = legacy\npeer_address = 10.11.1.2\n"
+    "[timing]\nprofile = fast\nfence_time = 0.8\n[scripts]\nstart_timeout = 5\nparallel = 8\n"
+    "[[web]]\nstop_timeout = 9\n"
+    "[policy]\non_dual_run = stop-youngest\n[[web]]\non_start_failure = hand-over\n",
 }
-_PARSERS: "dict[str, Callable[[str], object]]" = {
+_PARSERS: dict[str, Callable[[str], object]] = {
     "key": lambda text: parse_keys(text, "F"),
     "monitor": lambda text: parse_monitor(text, "F", (OURS, PEER), need_both_ways=False),
     "nodes": lambda text: parse_nodes(text, "F"),
@@ -144,7 +163,10 @@ _PARSERS: "dict[str, Callable[[str], object]]" = {
 
 
 def read_text(kind: str, text: str) -> object:
-    """What the parser of a configuration file makes of a text, None for a ConfigError; any other exception comes out."""
+    """What the parser of a configuration file makes of a text, None for a ConfigError.
+
+    Any other exception comes out.
+    """
     try:
         return _PARSERS[kind](text)
     except ConfigError:
@@ -152,7 +174,9 @@ def read_text(kind: str, text: str) -> object:
 
 
 def patched(data: bytes, patches: bytes) -> bytes:
-    """The data with single bytes replaced: place (2 bytes, wrapped to the length) and value each; a last odd one cuts."""
+    """The data with single bytes replaced: place (2 bytes, wrapped to the length) and value each; a
+    last odd one cuts.
+    """
     changed = bytearray(data)
     for at in range(0, len(patches) - 2, 3):
         changed[int.from_bytes(patches[at : at + 2], "big") % len(changed)] = patches[at + 2]
@@ -168,18 +192,23 @@ def repaired(frame: bytes) -> bytes:
 
 
 class Target:
-    """A node that enforces its key, hears its peer on a network and a disk, and must not be moved by an intruder."""
+    """A node that enforces its key, hears its peer on a network and a disk, and must not be moved
+    by an intruder.
+    """
 
     def __init__(self, mode: AuthMode = AuthMode.ENFORCED) -> None:
-        self.counts: "dict[str, int]" = {}
+        self.counts: dict[str, int] = {}
         authentication = Authentication(OURS, OUR_LIFE)
         authentication.update(HeartbeatOptions(mode), KeyRing(KEY), {KEY.key_id: PEER_LIFE})
-        self.codecs: "dict[LinkSpec, Codec]" = {
-            link: OwnCodec(link, lambda: NAMES, authentication, lambda: NOW) for link in (NET[1], DISK[1])
+        self.codecs: dict[LinkSpec, Codec] = {
+            link: OwnCodec(link, lambda: NAMES, authentication, lambda: NOW)
+            for link in (NET[1], DISK[1])
         }
         for link in (OLD_NET, OLD_DISK):
             self.codecs[link] = LegacyCodec(link, lambda: NAMES)
-        self.engine = Engine(ClusterSpec(OURS, PEER, LINKS, SERVICES), OUR_LIFE, {}, NOW, {KEY.key_id: PEER_LIFE})
+        self.engine = Engine(
+            ClusterSpec(OURS, PEER, LINKS, SERVICES), OUR_LIFE, {}, NOW, {KEY.key_id: PEER_LIFE}
+        )
         self._seq = itertools.count(100)
         self.engine.step(Tick(), NOW)
         self._hear_peer()
@@ -190,24 +219,37 @@ class Target:
 
     def _hear_peer(self) -> None:
         for link in (NET[1], DISK[1]):
-            decoded = self.codecs[link].decode(sealed(beat_of(PEER_LIFE, next(self._seq), PEER_SAYS), link))
-            self.engine.step(BeatReceived(link, decoded.beat, NOW, decoded.pid, decoded.key_id), NOW)
+            decoded = self.codecs[link].decode(
+                sealed(beat_of(PEER_LIFE, next(self._seq), PEER_SAYS), link)
+            )
+            self.engine.step(
+                BeatReceived(link, decoded.beat, NOW, decoded.pid, decoded.key_id), NOW
+            )
 
     def face(self) -> object:
-        """All that this node believes, says and shows, but for counters and for how the legacy links do."""
+        """All that this node believes, says and shows, but for counters and for how the legacy
+        links do.
+        """
         status = self.engine.snapshot(NOW)
-        links = tuple(replace(link, counts={}) for link in status.links if not link.device.endswith("c"))
+        links = tuple(
+            replace(link, counts={}) for link in status.links if not link.device.endswith("c")
+        )
         return replace(status, links=links), self.engine.beat(), self.engine.seq
 
     def hear(self, link: LinkSpec, data: bytes) -> str:
-        """The bytes as they come in on a link; fails if they do more than to be counted. Returns what they count as."""
+        """The bytes as they come in on a link; fails if they do more than to be counted.
+
+        Returns what they count as.
+        """
         try:
             decoded = self.codecs[link].decode(data)
         except FrameError as error:
             reason = error.reason
         else:
             reason = "decoded"
-            done = self.engine.step(BeatReceived(link, decoded.beat, NOW, decoded.pid, decoded.key_id), NOW)
+            done = self.engine.step(
+                BeatReceived(link, decoded.beat, NOW, decoded.pid, decoded.key_id), NOW
+            )
             self.codecs[link].keep(data)
             for action in done:
                 assert _is_harmless(action, link), f"the node wants to do this: {action}"
@@ -219,18 +261,27 @@ class Target:
 
 
 def _is_harmless(action: Action, link: LinkSpec) -> bool:
-    """True for a line of the log: a beat was refused, or a legacy link, which proves nothing while better is heard, is up."""
-    return isinstance(action, Record) and (action.new == "REFUSED" or (link.wire is Wire.LEGACY and action.new == "UP"))
+    """True for a line of the log: a beat was refused, or a legacy link, which proves nothing while
+    better is heard, is up.
+    """
+    return isinstance(action, Record) and (
+        action.new == "REFUSED" or (link.wire is Wire.LEGACY and action.new == "UP")
+    )
 
 
 class FrozenTarget(Target):
-    """A node without a key, whose services are frozen: it believes what it hears, and still never moves a service."""
+    """A node without a key, whose services are frozen: it believes what it hears, and still never
+    moves a service.
+    """
 
     def __init__(self) -> None:
         super().__init__(AuthMode.OFF)
 
     def hear(self, link: LinkSpec, data: bytes) -> str:
-        """The bytes as they come in; fails if a service of this node moves or the peer gets a service that cannot be."""
+        """The bytes as they come in.
+
+        Fails if a service of this node moves or the peer gets a service that cannot be.
+        """
         try:
             decoded = self.codecs[link].decode(data)
         except FrameError as error:
@@ -242,22 +293,29 @@ class FrozenTarget(Target):
 
 
 class SourceTarget:
-    """Listeners that take nothing from another address than the peer's, on a link of each format."""
+    """Listeners that take nothing from another address than the peer's, on a link of each
+    format.
+    """
 
     def __init__(self) -> None:
         self._authentication = Authentication(OURS, OUR_LIFE)
 
     def hear(self, link: LinkSpec, data: bytes) -> None:
         """The bytes from elsewhere and then from the peer do what they do from the peer alone."""
-        assert self._taken(link, data, (WRONG, RIGHT)) == [False, *self._taken(link, data, (RIGHT,))], "a wrong address was heard"
+        assert self._taken(link, data, (WRONG, RIGHT)) == [
+            False,
+            *self._taken(link, data, (RIGHT,)),
+        ], "a wrong address was heard"
 
-    def _taken(self, link: LinkSpec, data: bytes, sources: "tuple[str, ...]") -> "list[bool]":
+    def _taken(self, link: LinkSpec, data: bytes, sources: tuple[str, ...]) -> list[bool]:
         own, taken = replace(link, peer_address=RIGHT), []
         codec: Codec = OwnCodec(own, lambda: NAMES, self._authentication, lambda: NOW)
         if link.wire is Wire.LEGACY:
             codec = LegacyCodec(own, lambda: NAMES)
-        heard: "list[BeatReceived]" = []
-        intake = BeatIntake(own, codec, lambda event: not heard.append(event), lambda reason, what, number: None)
+        heard: list[BeatReceived] = []
+        intake = BeatIntake(
+            own, codec, lambda event: not heard.append(event), lambda reason, what, number: None
+        )
         for source in sources:
             before = len(heard)
             intake.take(Received(data, NOW, f"{source}:5010"))
@@ -273,11 +331,13 @@ class Intruder:
         self.target, self.frozen, self.sources = Target(), FrozenTarget(), SourceTarget()
         self._kinds = tuple(TEXTS)
         self.asked = FrozenTarget()
-        self.requests: "dict[str, int]" = {}
+        self.requests: dict[str, int] = {}
         self.history = DamagedHistory()
 
     def take(self, data: bytes) -> None:
-        """One input: its first byte says what it is for, its second which genuine bytes it starts from."""
+        """One input: its first byte says what it is for, its second which genuine bytes it starts
+        from.
+        """
         self._watch.is_on = True
         try:
             if len(data) >= 2:
@@ -301,18 +361,29 @@ class Intruder:
         elif kind > 16:
             self._watch.is_on = False  # A file is what it is about.
             if kind == 17:
-                damaged = (payload, patched(self.history.genuine, payload), self.history.damaged_schema(payload))[choice % 3]
+                damaged = (
+                    payload,
+                    patched(self.history.genuine, payload),
+                    self.history.damaged_schema(payload),
+                )[choice % 3]
                 self.history.take_bytes(damaged)
             else:
                 self.history.take_value(choice, payload)
         else:
             text = TEXTS[self._kinds[choice % len(self._kinds)]].encode("utf-8")
-            read_text(self._kinds[choice % len(self._kinds)], patched(text, payload).decode("utf-8", "replace"))
+            read_text(
+                self._kinds[choice % len(self._kinds)],
+                patched(text, payload).decode("utf-8", "replace"),
+            )
 
     def _request(self, choice: int, payload: bytes) -> None:
-        """A line over the control socket: arbitrary, or a genuine one with bytes replaced or something behind its beginning."""
+        """A line over the control socket: arbitrary, or a genuine one with bytes replaced or
+        something behind its beginning.
+        """
         genuine = REQUESTS[(choice >> 2) % len(REQUESTS)]
-        line = (payload, patched(genuine, payload), genuine[: choice >> 2] + payload, genuine)[choice & 3]
+        line = (payload, patched(genuine, payload), genuine[: choice >> 2] + payload, genuine)[
+            choice & 3
+        ]
         became = take_request(line, self.asked.engine, NOW)
         self.requests[became] = self.requests.get(became, 0) + 1
 
@@ -335,13 +406,17 @@ class Intruder:
         self._hear(link, frame)
 
     def _hear(self, link: LinkSpec, frame: bytes) -> None:
-        """What only the missing key keeps out is also told to the node without one: there all fields are read."""
+        """What only the missing key keeps out is also told to the node without one: there all
+        fields are read.
+        """
         if self.target.hear(link, frame) in _KEPT_OUT:
             self.frozen.hear(link, frame)
         self.sources.hear(NET[1], frame)
 
     def _slot(self, choice: int, payload: bytes) -> None:
-        """A slot of a disk: arbitrary, or a whole one with bytes replaced, in the envelope or in its frame."""
+        """A slot of a disk: arbitrary, or a whole one with bytes replaced, in the envelope or in
+        its frame.
+        """
         genuine = RECORDED[(choice >> 2) % (len(RECORDED) - 1)]
         if choice & 3 == 0:
             slot = payload
@@ -358,7 +433,9 @@ class Intruder:
         self._hear(DISK[1], frame)
 
     def _record(self, choice: int, payload: bytes) -> None:
-        """A record of the original: arbitrary behind zeros, or a genuine one with bytes replaced."""
+        """A record of the original: arbitrary behind zeros, or a genuine one with bytes
+        replaced.
+        """
         is_disk = bool(choice & 1)
         genuine = RECORDS[(choice >> 2) % len(RECORDS)]
         data = patched(genuine, payload) if choice & 2 else payload.ljust(RECORD_BYTES, b"\0")
@@ -375,7 +452,7 @@ class Intruder:
         assert state_file.decode(state_file.encode(stored)) == stored
 
 
-def seeds() -> "Iterator[bytes]":
+def seeds() -> Iterator[bytes]:
     """Inputs to begin with: each kind of attack on each genuine piece."""
     for kind in range(8):
         for choice in range(0, 20):
@@ -398,11 +475,16 @@ def seeds() -> "Iterator[bytes]":
         yield bytes([16, choice << 2 | 3])
         yield b"\x10\0" + request
         yield bytes([16, choice << 2 | 1, 0, 20, 91])
-    for request in (b'{"do":"act","command":"stop","services":[{}]}', b'{"do":"leave","how":[]}', b"[" * 590, b"9" * 590):
+    for request in (
+        b'{"do":"act","command":"stop","services":[{}]}',
+        b'{"do":"leave","how":[]}',
+        b"[" * 590,
+        b"9" * 590,
+    ):
         yield b"\x10\0" + request
     yield b"\x11\1\0/\x14\xff"  # A file format that sqlite does not know.
     for choice in range(4):
-        yield bytes([17, choice, 0, 100, 7, 0x10, 20, 0xff])
+        yield bytes([17, choice, 0, 100, 7, 0x10, 20, 0xFF])
     for choice in range(24):
         seen = b'{"at":1,"standing":"silent","late_s":0,"stall_limit_s":1,"links":[["net a",1,2]]}'
         yield bytes([18, choice, choice % 7]) + seen

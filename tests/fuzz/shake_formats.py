@@ -1,8 +1,10 @@
-"""The same inputs without atheris: mutations of what the fuzzer kept, or of the inputs to begin with; faster, but blind.
+"""The same inputs without atheris: mutations of what the fuzzer kept, or of the inputs to begin
+with; faster, but blind.
 
     python -m tests.fuzz.shake_formats COUNT SEED [FOLDER]
 
-Every input goes to ``Intruder.take``, which fails if it does more than it may; the input that failed is printed.
+Every input goes to ``Intruder.take``, which fails if it does more than it may; the input that
+failed is printed.
 """
 
 from __future__ import annotations
@@ -17,8 +19,10 @@ from tests.fuzz.intruder import Intruder, seeds
 MAX_BYTES = 600
 
 
-def mutated(data: bytes, others: "list[bytes]", dice: Random) -> bytes:
-    """The input with one to four changes: a byte replaced, a bit flipped, a piece cut, doubled, or taken from another one."""
+def mutated(data: bytes, others: list[bytes], dice: Random) -> bytes:
+    """The input with one to four changes: a byte replaced, a bit flipped, a piece cut, doubled, or
+    taken from another one.
+    """
     changed = bytearray(data)
     for _ in range(1 + dice.getrandbits(2)):
         at, what = int(dice.random() * (len(changed) + 1)), dice.getrandbits(3)
@@ -55,8 +59,13 @@ def main() -> None:
         except BaseException:
             print(f"input {done} of seed {sys.argv[2]} failed: {data!r}", flush=True)
             raise
-    print(f"{count} inputs in {time.monotonic() - began:.0f} s, none failed; at the node that enforces its key:")
-    print(", ".join(f"{number} {reason}" for reason, number in sorted(intruder.target.counts.items())))
+    print(
+        f"{count} inputs in {time.monotonic() - began:.0f} s, none failed; at the node that"
+        " enforces its key:"
+    )
+    print(
+        ", ".join(f"{number} {reason}" for reason, number in sorted(intruder.target.counts.items()))
+    )
 
 
 if __name__ == "__main__":

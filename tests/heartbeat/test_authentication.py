@@ -1,4 +1,6 @@
-"""Keys at work between two nodes' codecs: modes, rotation in every order, the file and the note on disk."""
+"""Keys at work between two nodes' codecs: modes, rotation in every order, the file and the note on
+disk.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,6 @@ import itertools
 import os
 import random
 from pathlib import Path
-from typing import Optional
 
 import pytest
 
@@ -38,11 +39,17 @@ NAMES = ("deb1", "deb2")
 class Station:
     """One node's end: its keys on file, its mode, and a codec each way on one link."""
 
-    def __init__(self, index: int, ring: Optional[KeyRing] = None, mode: Optional[AuthMode] = None, cluster: str = "") -> None:
+    def __init__(
+        self,
+        index: int,
+        ring: KeyRing | None = None,
+        mode: AuthMode | None = None,
+        cluster: str = "",
+    ) -> None:
         self.name, self.other = NAMES[index], NAMES[1 - index]
         self.boot = BootId(1, index + 1)
         self.file, self.mode, self.cluster = ring, mode, cluster
-        self.lives: "dict[str, BootId]" = {}
+        self.lives: dict[str, BootId] = {}
         self.seq = 0
         self.now = 0.0
         self.polled_at = 0.0
@@ -101,7 +108,7 @@ def exchange(one: Station, two: Station) -> None:
 
 
 @pytest.mark.parametrize("mode", [None, *AuthMode])
-def test_two_nodes_with_the_same_key_understand_each_other(mode: Optional[AuthMode]) -> None:
+def test_two_nodes_with_the_same_key_understand_each_other(mode: AuthMode | None) -> None:
     """In every mode; authentic in all of them but off."""
     one, two = Station(0, KeyRing(A), mode), Station(1, KeyRing(A), mode)
     assert one.hear(two.say()) == ("" if mode is AuthMode.OFF else A.key_id)
@@ -110,10 +117,18 @@ def test_two_nodes_with_the_same_key_understand_each_other(mode: Optional[AuthMo
 ORDERS = list(itertools.permutations(["key 1", "key 2", "enforce 1", "enforce 2"]))
 
 
-@pytest.mark.parametrize("order", [order for order in ORDERS if all(
-    order.index(f"key {n}") < order.index(f"enforce {m}") for n in "12" for m in "12")])
-def test_first_key_in_any_order_of_nodes_loses_no_beat(order: "tuple[str, ...]") -> None:
-    """Keys reach a running cluster one node after the other, then both enforce: every beat on the way is understood."""
+@pytest.mark.parametrize(
+    "order",
+    [
+        order
+        for order in ORDERS
+        if all(order.index(f"key {n}") < order.index(f"enforce {m}") for n in "12" for m in "12")
+    ],
+)
+def test_first_key_in_any_order_of_nodes_loses_no_beat(order: tuple[str, ...]) -> None:
+    """Keys reach a running cluster one node after the other, then both enforce: every beat on the
+    way is understood.
+    """
     one, two = Station(0), Station(1)
     exchange(one, two)
     for step in order:
@@ -130,7 +145,9 @@ def test_first_key_in_any_order_of_nodes_loses_no_beat(order: "tuple[str, ...]")
 
 
 def test_default_becomes_strict_once_the_peer_has_shown_its_key_and_stays_so() -> None:
-    """With a key and no option: beats without it pass until the peer is heard with one, and never again, restart or not."""
+    """With a key and no option: beats without it pass until the peer is heard with one, and never
+    again, restart or not.
+    """
     one, two = Station(0, KeyRing(A)), Station(1)
     assert one.hear(two.say()) == "" and one.auth.status().mode == "permissive"
     two.file = KeyRing(A)
@@ -147,7 +164,8 @@ def test_default_becomes_strict_once_the_peer_has_shown_its_key_and_stays_so() -
 
 @pytest.mark.parametrize("seed", range(60))
 def test_rotation_in_any_order_with_restarts_loses_no_beat(seed: int) -> None:
-    """One node rotates, the other gets the file at some time, polls and daemon restarts fall anywhere: all is understood.
+    """One node rotates, the other gets the file at some time, polls and daemon restarts fall
+    anywhere: all is understood.
 
     In the end both have the new key alone.
     """
@@ -181,7 +199,9 @@ def test_rotation_in_any_order_with_restarts_loses_no_beat(seed: int) -> None:
 
 
 def test_rotation_waits_for_the_other_node() -> None:
-    """Only one node has the next key: it goes on with the current one for ever, and says what is missing."""
+    """Only one node has the next key: it goes on with the current one for ever, and says what is
+    missing.
+    """
     one, two = Station(0, KeyRing(A, next=B)), Station(1, KeyRing(A))
     for _ in range(100):
         exchange(one, two)
@@ -206,7 +226,9 @@ def test_former_key_is_refused_after_the_rotation() -> None:
 
 
 def test_two_clusters_each_with_a_key_of_their_own_find_together() -> None:
-    """Both nodes generated a key by mistake: one installs the other's, and they understand each other, whichever it is."""
+    """Both nodes generated a key by mistake: one installs the other's, and they understand each
+    other, whichever it is.
+    """
     one, two = Station(0, KeyRing(A), AuthMode.ENFORCED), Station(1, KeyRing(C), AuthMode.ENFORCED)
     with pytest.raises(FrameError):
         two.hear(one.say())
@@ -218,12 +240,18 @@ def test_two_clusters_each_with_a_key_of_their_own_find_together() -> None:
 
 
 def test_two_new_nodes_that_each_made_a_key_hear_each_other_and_say_what_to_do() -> None:
-    """The default of an installation: understood as without a key, the command is named; then one key is brought over."""
+    """The default of an installation: understood as without a key, the command is named.
+
+    Then one key is brought over.
+    """
     one, two = Station(0, KeyRing(A)), Station(1, KeyRing(C))
     exchange(one, two)
     for node, strange in ((one, C), (two, A)):
         told = " | ".join(node.auth.warnings())
-        assert f"the peer sends with key {strange.key_id}, which is not here, and is accepted all the same" in told
+        assert (
+            f"the peer sends with key {strange.key_id}, which is not here, and is accepted all the"
+            " same" in told
+        )
         assert f"`ssh {node.other} openha key install -`" in told
     assert one.file is not None and two.file is not None
     two.file = two.file.merged_with(one.file)
@@ -239,7 +267,10 @@ def test_two_new_nodes_that_each_made_a_key_hear_each_other_and_say_what_to_do()
 
 @pytest.mark.parametrize("is_note_lost", [False, True])
 def test_stolen_key_that_was_replaced_opens_no_door(layout: Layout, is_note_lost: bool) -> None:
-    """The documented replacement: the old file removed, a new one put there. The thief is refused from the first beat on."""
+    """The documented replacement: the old file removed, a new one put there.
+
+    The thief is refused from the first beat on.
+    """
     write_keys(layout, KeyRing(A))
     write_lives(layout, {A.key_id: BootId(7, 1)})
     write_keys(layout, KeyRing(B))
@@ -257,7 +288,9 @@ def test_stolen_key_that_was_replaced_opens_no_door(layout: Layout, is_note_lost
 
 
 def test_key_is_a_first_one_again_after_authentication_was_switched_off(layout: Layout) -> None:
-    """Somebody went back to no key on purpose: what is known of its use is removed, and a later key begins permissive."""
+    """Somebody went back to no key on purpose: what is known of its use is removed, and a later key
+    begins permissive.
+    """
     write_keys(layout, KeyRing(A))
     write_lives(layout, {A.key_id: BootId(7, 1)})
     assert not is_key_wanted(layout, read_options(layout))
@@ -269,16 +302,24 @@ def test_key_is_a_first_one_again_after_authentication_was_switched_off(layout: 
 
 
 def test_permissive_lets_wrong_frames_pass_and_says_so() -> None:
-    """No key, an unknown key, a forged tag: used as if nothing authenticated them, each under its own name."""
+    """No key, an unknown key, a forged tag: used as if nothing authenticated them, each under its
+    own name.
+    """
     one = Station(0, KeyRing(A), AuthMode.PERMISSIVE)
-    for stranger, remark in ((Station(1), "unauthenticated"), (Station(1, KeyRing(B)), "unknown key")):
+    for stranger, remark in (
+        (Station(1), "unauthenticated"),
+        (Station(1, KeyRing(B)), "unknown key"),
+    ):
         decoded = one.listener.decode(stranger.say())
         assert (decoded.key_id, decoded.remark) == ("", remark)
     assert any("without the key are accepted" in text for text in one.auth.warnings())
 
 
 def test_own_frames_and_those_of_a_namesake_are_told_apart() -> None:
-    """What bears our name is ours by its boot identity, or another node's; no key is needed to see it."""
+    """What bears our name is ours by its boot identity, or another node's.
+
+    No key is needed to see it.
+    """
     for mode in AuthMode:
         one, twin = Station(0, KeyRing(A), mode), Station(0, KeyRing(A), mode)
         twin.boot = BootId(1, 99)
@@ -289,7 +330,10 @@ def test_own_frames_and_those_of_a_namesake_are_told_apart() -> None:
 
 
 def test_other_cluster_is_foreign_and_a_missing_name_is_none() -> None:
-    """Two names that differ are refused with or without a key; naming one node after the other loses no beat."""
+    """Two names that differ are refused with or without a key.
+
+    Naming one node after the other loses no beat.
+    """
     for ring in (None, KeyRing(A)):
         one, two = Station(0, ring, cluster="paris"), Station(1, ring, cluster="lyon")
         with pytest.raises(FrameError) as caught:
@@ -298,7 +342,7 @@ def test_other_cluster_is_foreign_and_a_missing_name_is_none() -> None:
         exchange(one, Station(1, ring))
 
 
-# --- on disk --------------------------------------------------------------------------------------------------
+# --- on disk --------------------------------------------------------------------------------------
 
 
 def test_key_file_is_written_for_its_owner_alone(layout: Layout) -> None:
@@ -331,7 +375,10 @@ def test_key_file_of_another_user_is_refused(layout: Layout) -> None:
 
 
 def test_lives_are_remembered_and_damage_is_taken_the_strict_way(layout: Layout) -> None:
-    """The note survives; without it nothing is known; a damaged or a lost one still says that the peer has the key."""
+    """The note survives; without it nothing is known.
+
+    A damaged or a lost one still says that the peer has the key.
+    """
     lives = {A.key_id: BootId(7, 2**63), B.key_id: BootId(1, 1)}
     assert read_lives(layout, KeyRing(A)) == {}
     write_lives(layout, lives)
@@ -343,7 +390,7 @@ def test_lives_are_remembered_and_damage_is_taken_the_strict_way(layout: Layout)
     assert read_lives(layout, KeyRing(A)) == {A.key_id: NOBODY}
 
 
-def settings(layout: Layout) -> "tuple[Optional[KeyRing], dict[str, BootId]]":
+def settings(layout: Layout) -> tuple[KeyRing | None, dict[str, BootId]]:
     """Keys and lives, under the options of the layout."""
     return read_settings(layout, read_options(layout))
 

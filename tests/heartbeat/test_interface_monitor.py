@@ -27,7 +27,13 @@ INDEXES = {"eth1": 2, "eth2": 3}
 
 def message(kind: int, index: int, flags: int, family: int = 0, tail: bytes = b"") -> bytes:
     """One message as the kernel of this machine writes it, with some attribute behind."""
-    body = bytes([family, 0, 1, 0]) + index.to_bytes(4, sys.byteorder) + flags.to_bytes(4, sys.byteorder) + bytes(4) + tail
+    body = (
+        bytes([family, 0, 1, 0])
+        + index.to_bytes(4, sys.byteorder)
+        + flags.to_bytes(4, sys.byteorder)
+        + bytes(4)
+        + tail
+    )
     head = (16 + len(body)).to_bytes(4, sys.byteorder) + kind.to_bytes(2, sys.byteorder) + bytes(10)
     return (head + body).ljust((16 + len(body) + 3) & ~3, b"\0")
 
@@ -38,15 +44,29 @@ def test_all_interfaces_are_asked_for_whatever_they_are() -> None:
 
 
 def test_messages_of_the_kernel_are_read_and_others_left_out() -> None:
-    """Up, no carrier, off, gone; a bridge's word on its port, an end of a list and a cut message say nothing."""
-    data = (message(16, 2, UP, tail=b"\x06\0\3\0ab") + message(16, 3, 0x1) + message(16, 4, 0x40) + message(17, 5, UP)
-            + message(17, 6, UP, family=7) + message(3, 7, UP) + message(16, 8, UP)[:-1])
-    assert read_news(data) == [InterfaceNews(2, True, False), InterfaceNews(3, False, False), InterfaceNews(4, False, False),
-                               InterfaceNews(5, True, True)]
+    """Up, no carrier, off, gone.
+
+    A bridge's word on its port, an end of a list and a cut message say nothing.
+    """
+    data = (
+        message(16, 2, UP, tail=b"\x06\0\3\0ab")
+        + message(16, 3, 0x1)
+        + message(16, 4, 0x40)
+        + message(17, 5, UP)
+        + message(17, 6, UP, family=7)
+        + message(3, 7, UP)
+        + message(16, 8, UP)[:-1]
+    )
+    assert read_news(data) == [
+        InterfaceNews(2, True, False),
+        InterfaceNews(3, False, False),
+        InterfaceNews(4, False, False),
+        InterfaceNews(5, True, True),
+    ]
 
 
 @given(st.binary(max_size=200), st.lists(st.integers(0, 40), max_size=3))
-def test_any_bytes_are_read_or_left_out(data: bytes, cuts: "list[int]") -> None:
+def test_any_bytes_are_read_or_left_out(data: bytes, cuts: list[int]) -> None:
     """Whatever comes in, nothing is raised, and no endless loop begins."""
     read_news(data)
     for cut in cuts:
@@ -75,7 +95,9 @@ def test_interface_that_goes_down_and_up_is_told_at_once_each_way() -> None:
 
 
 def test_interface_that_flaps_is_told_of_once_a_rest() -> None:
-    """Down again 0.1 s after it was told: told only after the rest, and only if it is down then; eth2 is told at once."""
+    """Down again 0.1 s after it was told: told only after the rest, and only if it is down then;
+    eth2 is told at once.
+    """
     mute = seeing()
     mute.learn([InterfaceNews(2, False, False)])
     assert mute.changed(200.0) == {FIRST}
@@ -154,20 +176,27 @@ print("all told")
 
 
 def test_real_interfaces_are_watched() -> None:
-    """Missing, off, without a carrier, deleted, made: each is told, and the thread ends when it is asked to."""
+    """Missing, off, without a carrier, deleted, made: each is told, and the thread ends when it is
+    asked to.
+    """
     if os.geteuid() != 0:
         if os.environ.get("CI") == "true":
             pytest.fail("needs root, which CI has")
         pytest.skip("needs root for a network namespace")
-    done = subprocess.run(["unshare", "--net", sys.executable, "-c", textwrap.dedent(WATCHED)], capture_output=True, text=True,
-                          timeout=60, check=False)
+    done = subprocess.run(
+        ["unshare", "--net", sys.executable, "-c", textwrap.dedent(WATCHED)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     assert (done.returncode, done.stdout) == (0, "all told\n"), done.stderr
 
 
 def test_system_without_netlink_has_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     """Another operating system: nothing is told, and the end of the daemon does not wait."""
     monkeypatch.delattr("socket.AF_NETLINK")
-    news: "queue.SimpleQueue[object]" = queue.SimpleQueue()
+    news: queue.SimpleQueue[object] = queue.SimpleQueue()
     watch = InterfaceWatch(news.put)
     watch.use((FIRST,))
     watch.start(lambda: None)
@@ -179,4 +208,7 @@ def test_request_is_a_dump_of_all_links() -> None:
     """The bytes are those of `ip link`: RTM_GETLINK, with the flags of a dump, for every family."""
     data = ask_for_all(7)
     assert len(data) == 32 and int.from_bytes(data[:4], sys.byteorder) == 32
-    assert int.from_bytes(data[4:6], sys.byteorder) == 18 and int.from_bytes(data[6:8], sys.byteorder) == 0x301
+    assert (
+        int.from_bytes(data[4:6], sys.byteorder) == 18
+        and int.from_bytes(data[6:8], sys.byteorder) == 0x301
+    )

@@ -1,4 +1,6 @@
-"""Links that speak the original's format: what is believed of its records, and when it is not allowed."""
+"""Links that speak the original's format: what is believed of its records, and when it is not
+allowed.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +14,24 @@ from opensvc_openha.core.model import ClusterSpec, LinkKind, LinkSpec, ServiceSp
 from opensvc_openha.core.states import ServiceState as S
 from opensvc_openha.errors import ConfigError, FrameError
 from opensvc_openha.formats.layout import tree_layout
-from opensvc_openha.formats.legacy_frame import DISK_BYTES, LegacyRecord, decode_record, encode_disk_record, encode_record
+from opensvc_openha.formats.legacy_frame import (
+    DISK_BYTES,
+    LegacyRecord,
+    decode_record,
+    encode_disk_record,
+    encode_record,
+)
 from opensvc_openha.heartbeat.authentication import Authentication
 from opensvc_openha.heartbeat.beat_intake import Origin
 from opensvc_openha.heartbeat.codec.legacy import LegacyCodec
 from opensvc_openha.heartbeat.codec.own import OwnCodec
 from opensvc_openha.heartbeat.codec.registry import codec_for
-from opensvc_openha.storage.configuration import check_count, fingerprint, read_cluster, read_options
+from opensvc_openha.storage.configuration import (
+    check_count,
+    fingerprint,
+    read_cluster,
+    read_options,
+)
 from opensvc_openha.storage.state_store import StateStore
 from opensvc_openha.system.identity import node_name
 from tests.cluster_dir import HERE, PEER, ClusterDir, free_port
@@ -26,10 +39,18 @@ from tests.cluster_dir import HERE, PEER, ClusterDir, free_port
 NODES = ("deb1", "deb2")
 NET = LinkSpec("deb2", LinkKind.NET, "eth1", "239.131.50.12", 5012, 0, 10.0, wire=Wire.LEGACY)
 DISK = LinkSpec("deb2", LinkKind.DIO, "/dev/sdb", "", 0, 19, 10.0, wire=Wire.LEGACY)
-RECORD = LegacyRecord("deb2", (("registry", S.STARTED), ("stranger", S.STOPPED)), 1_795_338_842, 43, 0, 5012, "239.131.50.12")
+RECORD = LegacyRecord(
+    "deb2",
+    (("registry", S.STARTED), ("stranger", S.STOPPED)),
+    1_795_338_842,
+    43,
+    0,
+    5012,
+    "239.131.50.12",
+)
 
 
-def names() -> "tuple[str, ...]":
+def names() -> tuple[str, ...]:
     return ("registry", "busybox")
 
 
@@ -50,22 +71,39 @@ def test_link_gets_the_codec_of_its_wire() -> None:
 
 
 def test_record_becomes_a_beat_without_acknowledgement_or_life() -> None:
-    """Known services only, the clock as sequence; of the same second the network is newer than the disk."""
+    """Known services only, the clock as sequence.
+
+    Of the same second the network is newer than the disk.
+    """
     decoded = LegacyCodec(NET, names).decode(encode_record(RECORD))
     assert decoded.pid == 43
-    assert decoded.beat == Beat("deb2", LEGACY_LIFE, 2 * 1_795_338_842 + 1, None, {"registry": S.STARTED},
-                                sent_at=1_795_338_842.0)
+    assert decoded.beat == Beat(
+        "deb2",
+        LEGACY_LIFE,
+        2 * 1_795_338_842 + 1,
+        None,
+        {"registry": S.STARTED},
+        sent_at=1_795_338_842.0,
+    )
     on_disk = LegacyCodec(DISK, names).decode(encode_disk_record(RECORD))
     assert on_disk.beat.seq == decoded.beat.seq - 1
 
 
 def test_beat_becomes_a_record_the_original_understands() -> None:
-    """Name, states in the order of the services, clock, port and address of the link; 19 blocks on a disk."""
+    """Name, states in the order of the services, clock, port and address of the link.
+
+    19 blocks on a disk.
+    """
     states = {"registry": S.FROZEN_START, "busybox": S.UNKNOWN}
     beat = Beat("deb2", BootId(3, 4), 17, None, states, sent_at=1_795_338_842.9)
     record = decode_record(LegacyCodec(NET, names).encode(beat, 99, with_names=False))
     assert (record.node, record.clock_s, record.pid, record.port, record.address) == (
-        "deb2", 1_795_338_842, 99, 5012, "239.131.50.12")
+        "deb2",
+        1_795_338_842,
+        99,
+        5012,
+        "239.131.50.12",
+    )
     # UNKNOWN would make a C OpenHA take the service over from a node that lives.
     assert record.states == (("registry", S.START_READY), ("busybox", S.STOP_FAILED))
     assert len(LegacyCodec(DISK, names).encode(beat, 99, with_names=False)) == DISK_BYTES
@@ -73,19 +111,28 @@ def test_beat_becomes_a_record_the_original_understands() -> None:
 
 def test_too_many_services_are_a_clear_error() -> None:
     """129 services: the link says why it cannot send."""
-    beat = Beat("deb2", BootId(3, 4), 17, None, {f"svc{number}": S.STOPPED for number in range(129)})
-    with pytest.raises(ConfigError, match="link net eth1:239.131.50.12: 129 services are more than the original's"):
+    beat = Beat(
+        "deb2", BootId(3, 4), 17, None, {f"svc{number}": S.STOPPED for number in range(129)}
+    )
+    with pytest.raises(
+        ConfigError, match="link net eth1:239.131.50.12: 129 services are more than the original's"
+    ):
         LegacyCodec(NET, names).encode(beat, 99, with_names=False)
 
 
 def test_record_of_another_node_is_refused() -> None:
-    """One that names this node, which a C OpenHA would write over its own state, and one that names a third."""
+    """One that names this node, which a C OpenHA would write over its own state, and one that names
+    a third.
+    """
     for node in ("deb1", "deb3"):
         assert reason(LegacyCodec(NET, names), encode_record(replace(RECORD, node=node))) == "node"
 
 
 def test_same_bytes_again_are_no_sign_of_life() -> None:
-    """A record repeated is refused; the next second, and a changed state in the same second, count."""
+    """A record repeated is refused.
+
+    The next second, and a changed state in the same second, count.
+    """
     codec = LegacyCodec(NET, names)
     codec.decode(encode_record(RECORD))
     codec.keep(encode_record(RECORD))
@@ -113,7 +160,10 @@ def test_configured_address_is_the_only_one() -> None:
 
 
 def test_first_address_is_kept_until_the_link_is_down() -> None:
-    """Not configured: the first one heard holds the link as long as it is heard; after its timeout another may."""
+    """Not configured: the first one heard holds the link as long as it is heard.
+
+    After its timeout another may.
+    """
     origin = Origin(NET)
     assert origin.admits("10.11.1.2:5012", 100.0)
     origin.note("10.11.1.2:5012", 100.0)
@@ -134,10 +184,14 @@ def test_disk_has_no_address() -> None:
 
 def test_more_than_128_services_are_refused_with_a_legacy_link() -> None:
     """128 are fine, and any number without such a link."""
-    services = tuple(ServiceSpec(f"svc{number}", "/x", "deb2", "deb1", "/x") for number in range(129))
+    services = tuple(
+        ServiceSpec(f"svc{number}", "/x", "deb2", "deb1", "/x") for number in range(129)
+    )
     check_count(ClusterSpec("deb2", "deb1", (NET,), services[1:]), "S")
     check_count(ClusterSpec("deb2", "deb1", (replace(NET, wire=Wire.OWN),), services), "S")
-    with pytest.raises(ConfigError, match="S: 129 services on this node, and the original's heartbeat holds 128"):
+    with pytest.raises(
+        ConfigError, match="S: 129 services on this node, and the original's heartbeat holds 128"
+    ):
         check_count(ClusterSpec("deb2", "deb1", (NET,), services), "S")
 
 
@@ -146,11 +200,15 @@ def test_configuration_of_a_node_takes_the_options(tmp_path) -> None:  # type: i
     layout = tree_layout(str(tmp_path))
     (tmp_path / "conf").mkdir()
     (tmp_path / "conf/nodes").write_text(f"{node_name()}\npeer\n")
-    (tmp_path / "conf/monitor").write_text(f"{node_name()} dio /dev/sdb 0 10\npeer dio /dev/sdb 19 10\n")
+    (tmp_path / "conf/monitor").write_text(
+        f"{node_name()} dio /dev/sdb 0 10\npeer dio /dev/sdb 19 10\n"
+    )
     assert {link.wire for link in read_cluster(layout).links} == {Wire.OWN}
     assert read_options(layout).heartbeat.wire is Wire.OWN
     before = fingerprint(layout)
-    (tmp_path / "conf/openha.conf").write_text("[heartbeat]\nwire = legacy\n[[dio /dev/sdb:0]]\nwire = own\n")
+    (tmp_path / "conf/openha.conf").write_text(
+        "[heartbeat]\nwire = legacy\n[[dio /dev/sdb:0]]\nwire = own\n"
+    )
     assert fingerprint(layout) != before
     assert [link.wire for link in read_cluster(layout).links] == [Wire.OWN, Wire.LEGACY]
 
@@ -168,8 +226,13 @@ def test_configuration_of_a_node_takes_the_options(tmp_path) -> None:  # type: i
         (b"0\0", True, S.STOPPED, True),
     ],
 )
-def test_first_start_after_a_c_openha_asks_what_its_7_means(tmp_path, left, is_first_start, state, must_probe):  # type: ignore
-    """START_READY of the original is also a service that runs frozen: the wrapper is asked. Everything else as ever."""
+def test_first_start_after_a_c_openha_asks_what_its_7_means(
+    tmp_path, left, is_first_start, state, must_probe
+):  # type: ignore
+    """START_READY of the original is also a service that runs frozen: the wrapper is asked.
+
+    Everything else as ever.
+    """
     layout = tree_layout(str(tmp_path))
     folder = tmp_path / "services" / "registry"
     folder.mkdir(parents=True)
@@ -180,7 +243,9 @@ def test_first_start_after_a_c_openha_asks_what_its_7_means(tmp_path, left, is_f
 
 
 def test_legacy_wire_and_enforced_keys_exclude_each_other(cluster_dir: ClusterDir) -> None:
-    """A frame that proves nothing would undo the key: refused at start, allowed where it is said to be permissive."""
+    """A frame that proves nothing would undo the key: refused at start, allowed where it is said to
+    be permissive.
+    """
     cluster_dir.path("conf/monitor").write_text(
         f"{HERE}\tunicast\tlo\t127.0.0.1\t{free_port()}\t5\n{PEER}\tunicast\tlo\t127.0.0.1\t{free_port()}\t5\n"
     )
@@ -190,5 +255,9 @@ def test_legacy_wire_and_enforced_keys_exclude_each_other(cluster_dir: ClusterDi
     assert "wire = legacy carries no proof" in cluster_dir.fails("ezha start", 3)
     options.write_text("[heartbeat]\nwire = legacy\nauthentication = permissive\n")
     cluster_dir.ok("ezha start")
-    assert cluster_dir.ok("hb -s -v").count("\twire: legacy\n") == 2 and "wire" not in cluster_dir.ok("hb -s")
-    assert {link["wire"] for link in json.loads(cluster_dir.ok("hb -s --json"))["links"]} == {"legacy"}
+    assert cluster_dir.ok("hb -s -v").count(
+        "\twire: legacy\n"
+    ) == 2 and "wire" not in cluster_dir.ok("hb -s")
+    assert {link["wire"] for link in json.loads(cluster_dir.ok("hb -s --json"))["links"]} == {
+        "legacy"
+    }

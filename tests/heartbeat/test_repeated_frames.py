@@ -1,9 +1,10 @@
-"""A listener's thread in front of the engine: recorded frames that are played by the thousand do not reach it."""
+"""A listener's thread in front of the engine: recorded frames that are played by the thousand do
+not reach it.
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Optional
 
 import pytest
 
@@ -28,13 +29,19 @@ KEY = Key(bytes([7] * 32))
 FOR_S = 5.0
 
 
-def frame(seq: int, key: Optional[Key]) -> bytes:
+def frame(seq: int, key: Key | None) -> bytes:
     """A beat of the peer."""
     seal = None if key is None else Seal(key, key.key_id, link_binding(LINK))
-    return encode_beat(Beat(PEER, BootId(1, 1), seq, None, {}, sent_at=0.0), pid=1, interval_s=1.0, with_names=False, seal=seal)
+    return encode_beat(
+        Beat(PEER, BootId(1, 1), seq, None, {}, sent_at=0.0),
+        pid=1,
+        interval_s=1.0,
+        with_names=False,
+        seal=seal,
+    )
 
 
-def listener(key: Optional[Key], taken: "list[BeatReceived]") -> ListenerThread:
+def listener(key: Key | None, taken: list[BeatReceived]) -> ListenerThread:
     """The thread, not started, which hands what it takes to a list in the place of the engine."""
     authentication = Authentication("deb2", BootId(9, 9))
     mode = AuthMode.OFF if key is None else AuthMode.ENFORCED
@@ -45,13 +52,17 @@ def listener(key: Optional[Key], taken: "list[BeatReceived]") -> ListenerThread:
         return True
 
     codec = OwnCodec(LINK, tuple, authentication)
-    return ListenerThread(LINK, codec, deliver, lambda tried: None, lambda link, is_fault, text: None)
+    return ListenerThread(
+        LINK, codec, deliver, lambda tried: None, lambda link, is_fault, text: None
+    )
 
 
 @pytest.mark.parametrize("key", [None, KEY], ids=["off", "enforced"])
-def test_replayed_flood_is_counted_and_the_engine_hears_of_some_of_it_only(key: Optional[Key]) -> None:
-    """A hundred recorded frames, played a thousand a second among new ones: each new one is handed on, all others counted."""
-    taken: "list[BeatReceived]" = []
+def test_replayed_flood_is_counted_and_the_engine_hears_of_some_of_it_only(key: Key | None) -> None:
+    """A hundred recorded frames, played a thousand a second among new ones: each new one is handed
+    on, all others counted.
+    """
+    taken: list[BeatReceived] = []
     thread = listener(key, taken)
     tape = [frame(seq, key) for seq in range(1, 101)]
     fresh = [frame(seq, key) for seq in range(101, 106)]
@@ -70,8 +81,10 @@ def test_replayed_flood_is_counted_and_the_engine_hears_of_some_of_it_only(key: 
 
 
 def test_frames_are_forgotten_in_the_order_in_which_they_came() -> None:
-    """More frames than a listener remembers: memory is bounded, and the oldest is an ordinary frame again."""
-    taken: "list[BeatReceived]" = []
+    """More frames than a listener remembers: memory is bounded, and the oldest is an ordinary frame
+    again.
+    """
+    taken: list[BeatReceived] = []
     thread = listener(None, taken)
     for seq in range(1, KNOWN_FRAMES + 2):
         thread._intake.take(Received(frame(seq, None), 0.0, PEER))
@@ -81,14 +94,17 @@ def test_frames_are_forgotten_in_the_order_in_which_they_came() -> None:
     assert [event.beat.seq for event in taken] == [2, 1]
 
 
-def test_recording_longer_than_any_memory_costs_no_tag_when_it_is_played_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """More authentic frames than were ever kept, in turn, ten thousand a second: the tag of few is worked out, none is new.
+def test_recording_longer_than_any_memory_costs_no_tag_when_it_is_played_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """More authentic frames than were ever kept, in turn, ten thousand a second: the tag of few is
+    worked out, none is new.
 
     A beat of the living peer among them is handed on, and so is the first one of its next life.
     """
     from opensvc_openha.heartbeat import authentication as judged
 
-    taken: "list[BeatReceived]" = []
+    taken: list[BeatReceived] = []
     thread = listener(KEY, taken)
     tape = [frame(seq, KEY) for seq in range(1, 2 * KNOWN_FRAMES)]
     for data in tape:
@@ -96,7 +112,9 @@ def test_recording_longer_than_any_memory_costs_no_tag_when_it_is_played_again(m
     del taken[:]
     tags = []
     is_authentic = judged.is_authentic
-    monkeypatch.setattr(judged, "is_authentic", lambda *args: tags.append(args) or is_authentic(*args))
+    monkeypatch.setattr(
+        judged, "is_authentic", lambda *args: tags.append(args) or is_authentic(*args)
+    )
     for number, data in enumerate(tape * 3):
         thread._intake.take(Received(data, number / 10_000, PEER))
     seconds = 3 * len(tape) / 10_000
@@ -107,8 +125,10 @@ def test_recording_longer_than_any_memory_costs_no_tag_when_it_is_played_again(m
 
 
 def test_number_that_was_never_authentic_keeps_no_beat_out() -> None:
-    """A forged frame claims the highest number: refused, and the true beats below it are handed on."""
-    taken: "list[BeatReceived]" = []
+    """A forged frame claims the highest number: refused, and the true beats below it are handed
+    on.
+    """
+    taken: list[BeatReceived] = []
     thread = listener(KEY, taken)
     for data in (frame(2**64 - 1, Key(bytes(32))), frame(2**64 - 1, None), frame(5, KEY)):
         thread._intake.take(Received(data, 0.0, PEER))
@@ -118,27 +138,47 @@ def test_number_that_was_never_authentic_keeps_no_beat_out() -> None:
 
 @pytest.mark.parametrize(
     ("address", "source", "is_taken"),
-    [("10.11.1.2", "10.11.1.2:5010", True), ("10.11.1.2", "10.11.1.9:5010", False), ("", "10.11.1.9:5010", True),
-     ("fe80::1", "[fe80::1%eth1]:5010", True), ("fe80::1", "[fe80::2%eth1]:5010", False), ("10.11.1.2", "[10.11.1.2]:9", True)],
+    [
+        ("10.11.1.2", "10.11.1.2:5010", True),
+        ("10.11.1.2", "10.11.1.9:5010", False),
+        ("", "10.11.1.9:5010", True),
+        ("fe80::1", "[fe80::1%eth1]:5010", True),
+        ("fe80::1", "[fe80::2%eth1]:5010", False),
+        ("10.11.1.2", "[10.11.1.2]:9", True),
+    ],
 )
-def test_link_listens_to_its_configured_address_only(address: str, source: str, is_taken: bool) -> None:
-    """Without a key, too: a frame from elsewhere is counted and not looked into, whatever it says."""
-    taken: "list[BeatReceived]" = []
-    counted: "list[str]" = []
+def test_link_listens_to_its_configured_address_only(
+    address: str, source: str, is_taken: bool
+) -> None:
+    """Without a key, too: a frame from elsewhere is counted and not looked into, whatever it
+    says.
+    """
+    taken: list[BeatReceived] = []
+    counted: list[str] = []
     link = replace(LINK, peer_address=address)
-    intake = BeatIntake(link, OwnCodec(link, tuple, Authentication("deb2", BootId(9, 9))),
-                        lambda event: not taken.append(event), lambda reason, what, number: counted.append(reason))
+    intake = BeatIntake(
+        link,
+        OwnCodec(link, tuple, Authentication("deb2", BootId(9, 9))),
+        lambda event: not taken.append(event),
+        lambda reason, what, number: counted.append(reason),
+    )
     intake.take(Received(frame(1, None), 0.0, source))
     assert (len(taken), counted) == ((1, []) if is_taken else (0, ["source"]))
 
 
 def test_record_from_a_wrong_source_does_not_keep_the_genuine_one_out() -> None:
-    """The original's record of the next second is easily guessed: sent first, from elsewhere, it is not remembered."""
-    taken: "list[BeatReceived]" = []
-    counted: "list[str]" = []
+    """The original's record of the next second is easily guessed: sent first, from elsewhere, it is
+    not remembered.
+    """
+    taken: list[BeatReceived] = []
+    counted: list[str] = []
     link = replace(LINK, wire=Wire.LEGACY, peer_address="10.11.1.2")
-    intake = BeatIntake(link, LegacyCodec(link, tuple), lambda event: not taken.append(event),
-                        lambda reason, what, number: counted.append(reason))
+    intake = BeatIntake(
+        link,
+        LegacyCodec(link, tuple),
+        lambda event: not taken.append(event),
+        lambda reason, what, number: counted.append(reason),
+    )
     record = encode_record(LegacyRecord(PEER, (), 1_800_000_000, 5, 1, 5010, "239.131.50.10"))
     for source in ("10.11.1.9:5010", "10.11.1.2:5010", "10.11.1.2:5010"):
         intake.take(Received(record, 0.0, source))
@@ -149,11 +189,19 @@ def test_record_from_a_wrong_source_does_not_keep_the_genuine_one_out() -> None:
 def test_frame_that_the_engine_had_no_room_for_counts_when_it_comes_again(wire: Wire) -> None:
     """The queue was full: nothing is remembered of it, on no kind of link."""
     link = replace(LINK, wire=wire)
-    codec = LegacyCodec(link, tuple) if wire is Wire.LEGACY else OwnCodec(link, tuple, Authentication("deb2", BootId(9, 9)))
-    data = encode_record(LegacyRecord(PEER, (), 1_800_000_000)) if wire is Wire.LEGACY else frame(1, None)
+    codec = (
+        LegacyCodec(link, tuple)
+        if wire is Wire.LEGACY
+        else OwnCodec(link, tuple, Authentication("deb2", BootId(9, 9)))
+    )
+    data = (
+        encode_record(LegacyRecord(PEER, (), 1_800_000_000))
+        if wire is Wire.LEGACY
+        else frame(1, None)
+    )
     room = iter((False, True))
-    taken: "list[bool]" = []
-    counted: "list[str]" = []
+    taken: list[bool] = []
+    counted: list[str] = []
 
     def deliver(event: BeatReceived) -> bool:
         taken.append(next(room))

@@ -1,4 +1,6 @@
-"""Genuine frames of the past at a real daemon with a key: other lives, other keys, older slots of the disk; and floods."""
+"""Genuine frames of the past at a real daemon with a key: other lives, other keys, older slots of
+the disk; and floods.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +9,8 @@ import multiprocessing
 import socket
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Iterator
 
 import pytest
 
@@ -51,10 +53,12 @@ def key_of(cluster: ClusterDir) -> Key:
     return parse_keys(cluster.path("conf/openha.key").read_text(), "key").current
 
 
-def links(cluster: ClusterDir) -> "dict[str, dict[str, object]]":
+def links(cluster: ClusterDir) -> dict[str, dict[str, object]]:
     """Kind and end of each link: what JSON says of it."""
     found = json.loads(cluster.ok("hb -s --json"))["links"]
-    return {f"{link['kind']} {'sender' if link['is_sender'] else 'listener'}": link for link in found}
+    return {
+        f"{link['kind']} {'sender' if link['is_sender'] else 'listener'}": link for link in found
+    }
 
 
 def count(cluster: ClusterDir, end: str, reason: str) -> int:
@@ -64,7 +68,7 @@ def count(cluster: ClusterDir, end: str, reason: str) -> int:
     return int(counts.get(reason, 0))
 
 
-def record(voice: PeerVoice, number: int = 5) -> "list[bytes]":
+def record(voice: PeerVoice, number: int = 5) -> list[bytes]:
     """Frames that the daemon took, and that somebody kept."""
     tape = []
     for _ in range(number):
@@ -74,18 +78,27 @@ def record(voice: PeerVoice, number: int = 5) -> "list[bytes]":
     return tape
 
 
-def play(cluster: ClusterDir, voice: PeerVoice, tape: "list[bytes]", reason: str) -> None:
+def play(cluster: ClusterDir, voice: PeerVoice, tape: list[bytes], reason: str) -> None:
     """The tape, until it was counted for that reason and no longer keeps the link up."""
+
     def is_refused() -> bool:
         for data in tape:
             voice.throw(data)
-        return count(cluster, "unicast listener", reason) >= len(tape) and not links(cluster)["unicast listener"]["is_up"]
+        return (
+            count(cluster, "unicast listener", reason) >= len(tape)
+            and not links(cluster)["unicast listener"]["is_up"]
+        )
 
     cluster.wait(is_refused, f"{reason}, and the link is down")
 
 
-def test_frames_of_the_life_before_a_reboot_of_the_peer_are_old(guarded: ClusterDir, voice: PeerVoice) -> None:
-    """The peer's machine reboots; what it said before is played, to this daemon and to a restarted one: worth nothing."""
+def test_frames_of_the_life_before_a_reboot_of_the_peer_are_old(
+    guarded: ClusterDir, voice: PeerVoice
+) -> None:
+    """The peer's machine reboots.
+
+    What it said before is played, to this daemon and to a restarted one: worth nothing.
+    """
     tape = record(voice)
     voice.boot = BootId(voice.boot.counter + 1, 77)
     voice.seq = 0
@@ -98,8 +111,12 @@ def test_frames_of_the_life_before_a_reboot_of_the_peer_are_old(guarded: Cluster
     assert guarded.state("registry") == "STARTED"
 
 
-def test_frames_of_a_former_key_are_unknown_after_a_rotation(guarded: ClusterDir, voice: PeerVoice) -> None:
-    """A rotation goes all its way, and frames from before it are played, also to a restarted daemon: their key is unknown."""
+def test_frames_of_a_former_key_are_unknown_after_a_rotation(
+    guarded: ClusterDir, voice: PeerVoice
+) -> None:
+    """A rotation goes all its way, and frames from before it are played, also to a restarted
+    daemon: their key is unknown.
+    """
     tape = record(voice)
     guarded.ok("openha key rotate")
     ring = parse_keys(guarded.path("conf/openha.key").read_text(), "key")
@@ -118,10 +135,13 @@ def test_frames_of_a_former_key_are_unknown_after_a_rotation(guarded: ClusterDir
     voice.meet(guarded)
 
 
-def disk_links(cluster: ClusterDir) -> "tuple[LinkSpec, LinkSpec]":
+def disk_links(cluster: ClusterDir) -> tuple[LinkSpec, LinkSpec]:
     """Our slot and the peer's."""
     found = parse_monitor(cluster.path("conf/monitor").read_text(), "monitor", (HERE, PEER))
-    ours, theirs = (next(link for link in found if link.kind.is_disk and link.node == node) for node in (HERE, PEER))
+    ours, theirs = (
+        next(link for link in found if link.kind.is_disk and link.node == node)
+        for node in (HERE, PEER)
+    )
     return ours, theirs
 
 
@@ -139,7 +159,7 @@ def get_slot(link: LinkSpec) -> bytes:
         return file.read(SLOT_BYTES)
 
 
-def write_beats(cluster: ClusterDir, voice: PeerVoice, link: LinkSpec) -> "list[bytes]":
+def write_beats(cluster: ClusterDir, voice: PeerVoice, link: LinkSpec) -> list[bytes]:
     """The peer beats on its disk until it is heard there; the slots it wrote."""
     written = []
 
@@ -154,8 +174,12 @@ def write_beats(cluster: ClusterDir, voice: PeerVoice, link: LinkSpec) -> "list[
     return written
 
 
-def test_older_slot_put_back_by_hand_is_replayed_and_keeps_no_link_up(guarded: ClusterDir, voice: PeerVoice) -> None:
-    """Two older images of the peer's slot are put back in turn for seconds: counted, the disk link goes down in its timeout."""
+def test_older_slot_put_back_by_hand_is_replayed_and_keeps_no_link_up(
+    guarded: ClusterDir, voice: PeerVoice
+) -> None:
+    """Two older images of the peer's slot are put back in turn for seconds: counted, the disk link
+    goes down in its timeout.
+    """
     _, theirs = disk_links(guarded)
     written = write_beats(guarded, voice, theirs)
     while len(written) < 3:
@@ -182,8 +206,12 @@ def test_older_slot_put_back_by_hand_is_replayed_and_keeps_no_link_up(guarded: C
     write_beats(guarded, voice, theirs)
 
 
-def test_swapped_slots_are_found_on_both_sides_and_put_right(guarded: ClusterDir, voice: PeerVoice) -> None:
-    """Both nodes' slots are exchanged: ours in the peer's place is not heard, the peer's in ours is written over."""
+def test_swapped_slots_are_found_on_both_sides_and_put_right(
+    guarded: ClusterDir, voice: PeerVoice
+) -> None:
+    """Both nodes' slots are exchanged: ours in the peer's place is not heard, the peer's in ours is
+    written over.
+    """
     ours, theirs = disk_links(guarded)
     write_beats(guarded, voice, theirs)
     voice.states = {"registry": ServiceState.STARTED}
@@ -191,18 +219,25 @@ def test_swapped_slots_are_found_on_both_sides_and_put_right(guarded: ClusterDir
     put_slot(ours, held[1])
     put_slot(theirs, held[0])
     guarded.wait(lambda: count(guarded, "dio listener", "own") > 0, "own frame in the peer's slot")
-    guarded.wait(lambda: count(guarded, "dio sender", "overwritten") > 0, "our slot was overwritten")
+    guarded.wait(
+        lambda: count(guarded, "dio sender", "overwritten") > 0, "our slot was overwritten"
+    )
     guarded.wait(lambda: not links(guarded)["dio listener"]["is_up"], "the disk link is down")
     shown = guarded.ok("hb -s -v")
-    assert "this node hears its own heartbeats" in shown and "somebody else writes to this node's slot" in shown
+    assert (
+        "this node hears its own heartbeats" in shown
+        and "somebody else writes to this node's slot" in shown
+    )
     guarded.wait(lambda: bool(links(guarded)["dio sender"]["is_up"]), "the sender goes on")
     assert get_slot(ours) != held[1] and guarded.state("registry") == "STARTED"
     voice.states = {}
     write_beats(guarded, voice, theirs)
 
 
-def _flood(port: int, frames: "list[bytes]") -> None:
-    """As many datagrams a second as this process can send, at most some 12,000, until it is killed."""
+def _flood(port: int, frames: list[bytes]) -> None:
+    """As many datagrams a second as this process can send, at most some 12,000, until it is
+    killed.
+    """
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     begin, sent = time.monotonic(), 0
     while True:
@@ -225,17 +260,27 @@ def resident_kib(pid: int) -> int:
 
 
 @pytest.mark.parametrize("kind", ["garbage", "replays", "forgeries"])
-def test_flood_delays_no_decision_and_fills_neither_memory_nor_log(guarded: ClusterDir, voice: PeerVoice, kind: str) -> None:
-    """Thousands of frames a second on one link, the peer is live on the disk: commands are carried out, all is bounded."""
+def test_flood_delays_no_decision_and_fills_neither_memory_nor_log(
+    guarded: ClusterDir, voice: PeerVoice, kind: str
+) -> None:
+    """Thousands of frames a second on one link, the peer is live on the disk: commands are carried
+    out, all is bounded.
+    """
     _, theirs = disk_links(guarded)
     write_beats(guarded, voice, theirs)
     frames = {
         "garbage": [b"hello" * 30, bytes(64), b"x"],
         "replays": record(voice, 8),
-        "forgeries": [voice.frame(is_sealed=False), voice.frame(node=HERE), voice.frame()[:-4] + b"abcd"],
+        "forgeries": [
+            voice.frame(is_sealed=False),
+            voice.frame(node=HERE),
+            voice.frame()[:-4] + b"abcd",
+        ],
     }[kind]
     before_kib, lines = resident_kib(guarded.pid()), guarded.log().count("\n")
-    flood = multiprocessing.get_context("spawn").Process(target=_flood, args=(voice.link.port, frames), daemon=True)
+    flood = multiprocessing.get_context("spawn").Process(
+        target=_flood, args=(voice.link.port, frames), daemon=True
+    )
     flood.start()
     is_over = threading.Event()
     peer = threading.Thread(target=_beat_on_disk, args=(voice, theirs, is_over))

@@ -1,7 +1,8 @@
-"""Real places for links to run in: two network namespaces joined by veth pairs, files, loop devices.
+"""Real places for links to run in: two network namespaces joined by veth pairs, files, loop
+devices.
 
-Where the machine lacks the rights a test is skipped with the reason; with CI=true that is a failure, so that a test
-that never runs is noticed.
+Where the machine lacks the rights a test is skipped with the reason; with CI=true that is a
+failure, so that a test that never runs is noticed.
 """
 
 import concurrent.futures
@@ -21,7 +22,10 @@ CLONE_NEWNET = 0x40000000
 
 @pytest.fixture(scope="session")
 def require():
-    """Goes on if the condition holds; else skips with the reason, or fails where everything must be there."""
+    """Goes on if the condition holds.
+
+    Else skips with the reason, or fails where everything must be there.
+    """
 
     def check(condition, reason):
         if not condition:
@@ -33,11 +37,13 @@ def require():
 
 
 def run(*argv):
-    return subprocess.run(argv, check=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=LIMIT_S).stdout
+    return subprocess.run(argv, check=True, capture_output=True, text=True, timeout=LIMIT_S).stdout
 
 
 class Place:
-    """Where one node's link ends run: every call happens in one thread, in its network namespace if it has one."""
+    """Where one node's link ends run: every call happens in one thread, in its network namespace if
+    it has one.
+    """
 
     def __init__(self, namespace=None):
         self.namespace = namespace
@@ -63,7 +69,8 @@ class Nodes:
     """Two namespaces joined by veth pairs eth1 and eth2, addresses 10.50.L.N and fd00:L::N."""
 
     def __init__(self):
-        # Not by pid: another run may have it in a container of its own, or have been killed with it.
+        # Not by pid: another run may have it in a container of its own, or have been killed with
+        # it.
         unique = uuid.uuid4().hex[:10]
         self.names = [f"ohl{unique}{letter}" for letter in "ab"]
         for name in self.names:
@@ -80,7 +87,21 @@ class Nodes:
     def join(self, link):
         """Makes the veth pair number ``link``."""
         name = f"eth{link}"
-        run("ip", "link", "add", name, "netns", self.names[0], "type", "veth", "peer", "name", name, "netns", self.names[1])
+        run(
+            "ip",
+            "link",
+            "add",
+            name,
+            "netns",
+            self.names[0],
+            "type",
+            "veth",
+            "peer",
+            "name",
+            name,
+            "netns",
+            self.names[1],
+        )
         for number, place in enumerate((self.a, self.b), 1):
             place.ip("addr", "add", f"10.50.{link}.{number}/24", "dev", name)
             place.ip("addr", "add", f"fd00:{link}::{number}/64", "dev", name, "nodad")
@@ -121,8 +142,13 @@ def disk_file(disk_dir):
 
 @pytest.fixture
 def loop_device(require, disk_dir):
-    """Makes loop devices: ``loop_device(blocks, option...)`` gives the device and the file behind it."""
-    require(os.geteuid() == 0 and shutil.which("losetup") and os.path.exists("/dev/loop-control"), "loop devices need root")
+    """Makes loop devices: ``loop_device(blocks, option...)`` gives the device and the file behind
+    it.
+    """
+    require(
+        os.geteuid() == 0 and shutil.which("losetup") and os.path.exists("/dev/loop-control"),
+        "loop devices need root",
+    )
     made = []
 
     def make(blocks=64, *options):

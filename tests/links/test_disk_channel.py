@@ -1,4 +1,6 @@
-"""The way to a disk through its I/O process: how that one begins, ends, misbehaves, and is shared."""
+"""The way to a disk through its I/O process: how that one begins, ends, misbehaves, and is
+shared.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +8,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Iterator
 
 import pytest
 
@@ -44,7 +46,9 @@ def test_channel_is_shared_until_the_last_one_leaves(channel: DiskChannel, disk_
     same.close()
     other.close()
     channel.write(512, b"x" * 512, START_LIMIT_S)
-    assert channel.read(512, 512, START_LIMIT_S) == b"x" * 512 and list(disk_channel._channels) == [(disk_file, True)]
+    assert channel.read(512, 512, START_LIMIT_S) == b"x" * 512 and list(disk_channel._channels) == [
+        (disk_file, True)
+    ]
 
 
 @pytest.mark.parametrize("is_direct", [True, False])
@@ -52,18 +56,27 @@ def test_opening_tells_whether_the_page_cache_is_avoided(disk_file: str, is_dire
     """As it was asked for, on a file system that can do both."""
     made = channel_for(disk_file, is_direct)
     info = made.open(False, START_LIMIT_S)
-    assert (info.is_around_cache, info.block_bytes, info.size_bytes, info.is_block_device) == (is_direct, 512, 64 * 512, False)
+    assert (info.is_around_cache, info.block_bytes, info.size_bytes, info.is_block_device) == (
+        is_direct,
+        512,
+        64 * 512,
+        False,
+    )
     made.close()
     until(lambda: not disk_channel._channels)
 
 
 def test_path_is_looked_at_with_every_eighth_read(channel: DiskChannel, disk_file: str) -> None:
-    """The disk behind the path was exchanged: noticed by whoever only reads, and by nobody before that."""
+    """The disk behind the path was exchanged: noticed by whoever only reads, and by nobody before
+    that.
+    """
     os.rename(disk_file, f"{disk_file}.old")
     for _ in range(2):
         for _ in range(7):
             channel.read(0, 512, START_LIMIT_S)
-        with pytest.raises(LinkFault, match="is not what was opened any more: it was replaced or removed"):
+        with pytest.raises(
+            LinkFault, match="is not what was opened any more: it was replaced or removed"
+        ):
             channel.read(0, 512, START_LIMIT_S)
 
 
@@ -76,8 +89,12 @@ def test_numbers_of_requests_begin_anew(channel: DiskChannel) -> None:
 
 
 @pytest.mark.parametrize("waiting", [0, 65_536])
-def test_process_that_takes_no_requests_is_given_up_at_once(channel: DiskChannel, waiting: int) -> None:
-    """It stands still, and the pipe has no room for a request, or for a part of it only: nobody waits for it."""
+def test_process_that_takes_no_requests_is_given_up_at_once(
+    channel: DiskChannel, waiting: int
+) -> None:
+    """It stands still, and the pipe has no room for a request, or for a part of it only: nobody
+    waits for it.
+    """
     assert channel._worker is not None
     pid = channel.worker_pid
     os.kill(pid, signal.SIGSTOP)
@@ -141,12 +158,19 @@ def test_ended_processes_are_not_kept(disk_file: str) -> None:
     until(lambda: not disk_channel._channels)
 
 
-def test_process_that_cannot_be_started_is_a_fault(disk_file: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No memory, or no interpreter any more: said with the reason, and tried again with the next opening."""
+def test_process_that_cannot_be_started_is_a_fault(
+    disk_file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No memory, or no interpreter any more: said with the reason, and tried again with the next
+    opening.
+    """
     made = channel_for(disk_file, True)
     with monkeypatch.context() as patched:
         patched.setattr(sys, "executable", "/nonexistent")
-        with pytest.raises(LinkFault, match=f"the I/O process for {disk_file} cannot be started: No such file or directory"):
+        with pytest.raises(
+            LinkFault,
+            match=f"the I/O process for {disk_file} cannot be started: No such file or directory",
+        ):
             made.open(False, START_LIMIT_S)
     assert made.worker_pid == 0
     with pytest.raises(LinkFault, match="is not open"):
@@ -156,13 +180,18 @@ def test_process_that_cannot_be_started_is_a_fault(disk_file: str, monkeypatch: 
     until(lambda: not disk_channel._channels)
 
 
-@pytest.mark.parametrize("answer", ["REPLY.pack(1, 0, 100) + bytes(99)", "REPLY.pack(1, 0, 100)", "bytes(5)", "b''"])
+@pytest.mark.parametrize(
+    "answer", ["REPLY.pack(1, 0, 100) + bytes(99)", "REPLY.pack(1, 0, 100)", "bytes(5)", "b''"]
+)
 def test_process_that_dies_within_its_answer_is_a_fault(
     disk_file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str
 ) -> None:
     """Half an answer is none: whoever waits is woken, and gets no bytes."""
     script = tmp_path / "worker.py"
-    script.write_text(f"import os, struct\nREPLY = struct.Struct('>IiI')\nos.read(0, 100)\nos.write(1, {answer})\n")
+    script.write_text(
+        "import os, struct\nREPLY = struct.Struct('>IiI')\nos.read(0, 100)\nos.write(1,"
+        f" {answer})\n"
+    )
     made = channel_for(disk_file, True)
     monkeypatch.setattr(disk_worker, "__file__", str(script))
     with pytest.raises(LinkFault, match="the opening of .*: Broken pipe"):
@@ -173,8 +202,16 @@ def test_process_that_dies_within_its_answer_is_a_fault(
 
 def test_program_that_forgets_its_channel_ends_all_the_same(disk_file: str) -> None:
     """The thread that collects answers keeps nobody alive."""
-    lines = ("from opensvc_openha.links.disk_channel import channel_for",
-             f"channel_for({disk_file!r}, True).open(True, 5.0)", "print('end')")
-    done = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, timeout=LIMIT_S,
-                          cwd=Path(disk_channel.__file__).parents[2])
+    lines = (
+        "from opensvc_openha.links.disk_channel import channel_for",
+        f"channel_for({disk_file!r}, True).open(True, 5.0)",
+        "print('end')",
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines)],
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        cwd=Path(disk_channel.__file__).parents[2],
+    )
     assert (done.returncode, done.stdout) == (0, "end\n")

@@ -1,4 +1,6 @@
-"""What happens to disk links when the disk hangs, fails, is too small, or its worker process dies."""
+"""What happens to disk links when the disk hangs, fails, is too small, or its worker process
+dies.
+"""
 
 import os
 import signal
@@ -16,12 +18,12 @@ from opensvc_openha.links.dio import DioListener, DioSender
 from opensvc_openha.links.disk import DiskListener
 from opensvc_openha.links.disk_channel import START_LIMIT_S, channel_for
 from opensvc_openha.links.registry import make_listener, make_sender
-
 from tests.links.conftest import run
 from tests.waiting import LIMIT_S, until
 
 TIMEOUT_S = 10.0
-"""Link timeout in these tests. A disk that hangs does so until the test ends that: whoever waited for it would never return."""
+"""Link timeout in these tests. A disk that hangs does so until the test ends that: whoever waited
+for it would never return."""
 
 
 def disk_spec(device, offset=0, kind=LinkKind.DIO, timeout_s=TIMEOUT_S):
@@ -39,7 +41,10 @@ def is_gone(pid):
 
 @pytest.fixture
 def ends():
-    """Makes open ends of a device: its sender, and a listener of the same slot; closes them in the end."""
+    """Makes open ends of a device: its sender, and a listener of the same slot.
+
+    Closes them in the end.
+    """
     made = []
 
     def make(device, offset=0, kind=LinkKind.DIO):
@@ -64,11 +69,16 @@ def hang_by_signal(pid):
 
 
 def test_hung_worker_holds_nobody_and_recovers(ends, disk_file):
-    """The worker hangs: send and receive fail within the limit, then at once; when it goes on, so does the link."""
+    """The worker hangs: send and receive fail within the limit, then at once.
+
+    When it goes on, so does the link.
+    """
     sender, listener = ends(disk_file)
     go_on = hang_by_signal(worker_of(disk_file))
     try:
-        with pytest.raises(LinkFault, match=f"hung: no answer to the read of {disk_file} within 2 s"):
+        with pytest.raises(
+            LinkFault, match=f"hung: no answer to the read of {disk_file} within 2 s"
+        ):
             sender.send(b"stuck")
         for _ in range(3):
             with pytest.raises(LinkFault, match="hung: .* still owes the answer to the read"):
@@ -90,7 +100,9 @@ def test_hung_worker_holds_nobody_and_recovers(ends, disk_file):
 
 
 def test_ends_can_be_closed_and_reopened_while_the_disk_hangs(ends, disk_file):
-    """Both ends are closed and opened over and over while the disk hangs: nothing blocks, no second worker starts."""
+    """Both ends are closed and opened over and over while the disk hangs: nothing blocks, no second
+    worker starts.
+    """
     sender, listener = ends(disk_file)
     pid = worker_of(disk_file)
     go_on = hang_by_signal(pid)
@@ -117,7 +129,9 @@ def test_ends_can_be_closed_and_reopened_while_the_disk_hangs(ends, disk_file):
 
 
 def test_listener_waiting_on_a_hung_disk_does_not_hold_the_sender(ends, disk_file):
-    """Listener and sender wait for the same hung disk in two threads: each gives up within its own limit."""
+    """Listener and sender wait for the same hung disk in two threads: each gives up within its own
+    limit.
+    """
     sender, listener = ends(disk_file)
     go_on = hang_by_signal(worker_of(disk_file))
     faults = []
@@ -170,7 +184,10 @@ def test_worker_killed_during_a_request_wakes_the_waiting(ends, disk_file):
 
 def test_worker_ends_with_the_last_user(disk_file):
     """Sender and listener share one worker; it ends when the second of them is closed."""
-    sender, listener = DioSender(disk_spec(disk_file)), DioListener(disk_spec(disk_file, 10), time.monotonic)
+    sender, listener = (
+        DioSender(disk_spec(disk_file)),
+        DioListener(disk_spec(disk_file, 10), time.monotonic),
+    )
     sender.open()
     listener.open()
     pid = worker_of(disk_file)
@@ -202,11 +219,15 @@ def test_worker_ends_when_its_daemon_is_killed(disk_file):
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
     # Whoever adopts it reaps it; a zombie has ended, too.
-    until(lambda: is_gone(pid) or open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()[0] == "Z")
+    until(
+        lambda: is_gone(pid) or open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()[0] == "Z"
+    )
 
 
 def test_throttled_disk_is_a_hang_like_any_other(ends, loop_device, require):
-    """The kernel lets this worker's I/O wait (it cannot even be killed): within the limit, then recovery."""
+    """The kernel lets this worker's I/O wait (it cannot even be killed): within the limit, then
+    recovery.
+    """
     blkio = "/sys/fs/cgroup/blkio"
     require(os.access(f"{blkio}/cgroup.procs", os.W_OK), "no writable cgroup v1 blkio controller")
     device, _ = loop_device()
@@ -250,7 +271,9 @@ def test_throttled_disk_is_a_hang_like_any_other(ends, loop_device, require):
 
 
 def test_disk_that_fails_is_a_fault_and_recovers(ends, loop_device):
-    """The storage behind the device is gone (EIO): receive is a LinkFault, never silence taken for life; back, it works."""
+    """The storage behind the device is gone (EIO): receive is a LinkFault, never silence taken for
+    life; back, it works.
+    """
     device, image = loop_device()
     sender, listener = ends(device, 32)
     os.truncate(image, 0)
@@ -264,13 +287,18 @@ def test_disk_that_fails_is_a_fault_and_recovers(ends, loop_device):
 
 
 def test_read_only_disk_can_be_listened_to_but_not_written(loop_device):
-    """The device is read-only here: the sender says so at its first beat at the latest, the listener works."""
+    """The device is read-only here: the sender says so at its first beat at the latest, the
+    listener works.
+    """
     device, _ = loop_device(64, "-r")
     listener = DioListener(disk_spec(device), time.monotonic)
     listener.open()
     assert listener.receive(0.0) is None
     sender = DioSender(disk_spec(device))
-    with pytest.raises(LinkFault, match=f"of {device}: (Operation not permitted|Read-only file system|Permission denied)"):
+    with pytest.raises(
+        LinkFault,
+        match=f"of {device}: (Operation not permitted|Read-only file system|Permission denied)",
+    ):
         sender.open()
         sender.send(b"x")
     assert listener.receive(0.3) is None
@@ -279,9 +307,14 @@ def test_read_only_disk_can_be_listened_to_but_not_written(loop_device):
 
 
 def test_device_too_small_for_the_slot_is_refused(loop_device):
-    """The device ends before the slot: both ends say how many blocks there are and how many it takes."""
+    """The device ends before the slot: both ends say how many blocks there are and how many it
+    takes.
+    """
     device, _ = loop_device(16)
-    for end in (DioSender(disk_spec(device, 10)), DioListener(disk_spec(device, 10), time.monotonic)):
+    for end in (
+        DioSender(disk_spec(device, 10)),
+        DioListener(disk_spec(device, 10), time.monotonic),
+    ):
         with pytest.raises(LinkFault, match="it has 16 blocks of 512 bytes, offset 10 needs 20"):
             end.open()
     assert not disk_channel._channels
@@ -290,7 +323,9 @@ def test_device_too_small_for_the_slot_is_refused(loop_device):
 def test_offset_inside_a_large_block_proposes_the_next_one(loop_device):
     """A device of 4 KiB blocks and offset 10: refused, with the next usable offset."""
     device, _ = loop_device(64, "-b", "4096")
-    with pytest.raises(LinkFault, match="blocks of 4096 bytes: offset 10 must be a multiple of 8, for example 16"):
+    with pytest.raises(
+        LinkFault, match="blocks of 4096 bytes: offset 10 must be a multiple of 8, for example 16"
+    ):
         DioSender(disk_spec(device, 10)).open()
 
 
@@ -302,7 +337,9 @@ def test_frame_too_large_for_the_slot_names_the_spacing(ends, disk_file):
 
 
 def test_short_file_is_blank_until_the_peer_writes(ends, disk_dir):
-    """A shared file of no length: the listener finds it blank, the sender makes it longer, the beat is heard."""
+    """A shared file of no length: the listener finds it blank, the sender makes it longer, the beat
+    is heard.
+    """
     path = os.path.join(disk_dir, "short")
     open(path, "wb").close()
     sender, listener = ends(path, 20)
@@ -314,7 +351,9 @@ def test_short_file_is_blank_until_the_peer_writes(ends, disk_dir):
 
 @pytest.mark.parametrize("kind", [LinkKind.DIO, LinkKind.DISK])
 def test_two_nodes_share_a_device_in_the_tutorials_slots(ends, loop_device, kind):
-    """Blocks 0 and 10 of one device, written in turn: each node's slot keeps its own beat, whole."""
+    """Blocks 0 and 10 of one device, written in turn: each node's slot keeps its own beat,
+    whole.
+    """
     device, image = loop_device()
     one_sender, one_listener = ends(device, 0, kind)
     two_sender, two_listener = ends(device, 10, kind)
@@ -322,11 +361,16 @@ def test_two_nodes_share_a_device_in_the_tutorials_slots(ends, loop_device, kind
         one, two = b"1%d" % number * 2000, b"2%d" % number * 2000
         one_sender.send(one)
         two_sender.send(two)
-        assert (one_listener.receive(LIMIT_S).data, two_listener.receive(LIMIT_S).data) == (one, two)
+        assert (one_listener.receive(LIMIT_S).data, two_listener.receive(LIMIT_S).data) == (
+            one,
+            two,
+        )
 
 
 def test_stale_page_cache_is_not_believed(ends, loop_device):
-    """The disk changes below this node's page cache, as by another node: a disk listener sees the new beat."""
+    """The disk changes below this node's page cache, as by another node: a disk listener sees the
+    new beat.
+    """
     device, image = loop_device()
     _, listener = ends(device, 10, LinkKind.DISK)
     assert listener.receive(0.3) is None
@@ -339,7 +383,9 @@ def test_stale_page_cache_is_not_believed(ends, loop_device):
 
 
 def test_buffered_write_does_not_touch_the_other_slot(ends, loop_device):
-    """Our page cache holds an old copy of the peer's blocks beside our slot: writing ours leaves theirs as it is on disk."""
+    """Our page cache holds an old copy of the peer's blocks beside our slot: writing ours leaves
+    theirs as it is on disk.
+    """
     device, image = loop_device()
     sender, _ = ends(device, 10, LinkKind.DISK)
     with open(device, "rb") as stale:
@@ -365,7 +411,10 @@ def test_buffered_write_does_not_touch_the_other_slot(ends, loop_device):
     ],
 )
 def test_slot_without_a_whole_beat_is_counted_and_never_heard(ends, disk_file, content, counter):
-    """A foreign, torn or blank slot: nothing is received however often it is read; the next good beat is."""
+    """A foreign, torn or blank slot: nothing is received however often it is read.
+
+    The next good beat is.
+    """
     with open(disk_file, "r+b") as file:
         file.write(content)
     listener = DioListener(disk_spec(disk_file), time.monotonic, poll_s=0.05)
@@ -387,7 +436,9 @@ def test_slot_without_a_whole_beat_is_counted_and_never_heard(ends, disk_file, c
 
 
 def test_beat_after_a_torn_read_is_heard_once(ends, disk_file):
-    """A listener that knows the last beat meets a half-written slot: nothing, then the whole beat once."""
+    """A listener that knows the last beat meets a half-written slot: nothing, then the whole beat
+    once.
+    """
     sender, _ = ends(disk_file)
     listener = DioListener(disk_spec(disk_file), time.monotonic, poll_s=0.02)
     listener.open()
@@ -412,7 +463,10 @@ def test_file_system_without_o_direct_works_and_says_so(ends, disk_dir, require)
         with open(path, "wb") as file:
             file.truncate(64 * 512)
         sender, listener = ends(path)
-        assert "cannot be read around the page cache" in sender.remark and sender.remark == listener.remark
+        assert (
+            "cannot be read around the page cache" in sender.remark
+            and sender.remark == listener.remark
+        )
         sender.send(b"beat")
         assert listener.receive(LIMIT_S).data == b"beat"
         sender.close()
@@ -430,7 +484,10 @@ def test_disk_listener_leaves_the_clock_to_its_caller(disk_file):
         now[0] += 0.125
         return now[0]
 
-    sender, listener = DioSender(disk_spec(disk_file)), DiskListener(disk_spec(disk_file), clock, poll_s=0.01)
+    sender, listener = (
+        DioSender(disk_spec(disk_file)),
+        DiskListener(disk_spec(disk_file), clock, poll_s=0.01),
+    )
     sender.open()
     listener.open()
     assert listener.receive(0.0) is None

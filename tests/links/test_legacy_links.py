@@ -1,4 +1,6 @@
-"""Links with wire = legacy: records without an envelope on a disk, and datagrams as the original sends them."""
+"""Links with wire = legacy: records without an envelope on a disk, and datagrams as the original
+sends them.
+"""
 
 import pathlib
 import time
@@ -40,14 +42,19 @@ def listener(request, disk_file):
 
 
 def test_record_of_a_c_openha_is_read_as_it_lies_there(listener, disk_file):
-    """The captured record is written over the old one: its 9,728 bytes come out once, within about a beat."""
+    """The captured record is written over the old one: its 9,728 bytes come out once, within about
+    a beat.
+    """
     write(disk_file, STARTING)
     assert listener.receive(3.0).data == STARTING
     assert listener.receive(1.2) is None
 
 
 def test_zeroed_record_is_no_beat(listener, disk_file):
-    """A zeroed disk keeps a dead peer up for ever with the original; here it is counted as blank."""
+    """A zeroed disk keeps a dead peer up for ever with the original.
+
+    Here it is counted as blank.
+    """
     write(disk_file, bytes(RECORD_BYTES))
     assert listener.receive(1.2) is None
     assert listener.counters["blank"] == 1
@@ -56,7 +63,8 @@ def test_zeroed_record_is_no_beat(listener, disk_file):
 def test_our_record_lies_at_its_offset_and_nowhere_else(disk_file):
     """19 blocks without an envelope; the blocks before and behind are left alone."""
     begin, end = OFFSET * 512, OFFSET * 512 + RECORD_BYTES
-    # Its own slot has a record, since nothing else is written over, and a blank one only on a device that is nobody's.
+    # Its own slot has a record, since nothing else is written over, and a blank one only on a
+    # device that is nobody's.
     pathlib.Path(disk_file).write_bytes(b"n" * begin + BLANK + b"n" * (64 * 512 - end))
     sender = make_sender(disk(disk_file), time.monotonic)
     sender.open()
@@ -68,7 +76,9 @@ def test_our_record_lies_at_its_offset_and_nowhere_else(disk_file):
 
 
 class WritesDuringTheRead:
-    """The real way to the disk, with a peer that writes the rest of its record right after our first read."""
+    """The real way to the disk, with a peer that writes the rest of its record right after our
+    first read.
+    """
 
     def __init__(self, channel, path):
         self._channel = channel
@@ -100,10 +110,15 @@ def test_record_read_while_it_was_written_is_read_again(disk_file):
 
 
 def test_device_of_4_kib_blocks_is_refused(loop_device):
-    """19 blocks of 512 bytes are no whole number of its blocks, and the original cannot write them there either."""
+    """19 blocks of 512 bytes are no whole number of its blocks, and the original cannot write them
+    there either.
+    """
     device, _ = loop_device(128, "-b", "4096")
     for make in (make_sender, make_listener):
-        with pytest.raises(LinkFault, match="has blocks of 4096 bytes: the original's 19 x 512 bytes are not whole ones"):
+        with pytest.raises(
+            LinkFault,
+            match="has blocks of 4096 bytes: the original's 19 x 512 bytes are not whole ones",
+        ):
             make(disk(device, offset=24), time.monotonic).open()
 
 

@@ -1,4 +1,6 @@
-"""What every heartbeat link promises, whatever its type: one suite for all of them, on real sockets and disks."""
+"""What every heartbeat link promises, whatever its type: one suite for all of them, on real sockets
+and disks.
+"""
 
 import time
 
@@ -7,7 +9,6 @@ import pytest
 from opensvc_openha.core.model import LinkKind, LinkSpec
 from opensvc_openha.links.base import LinkFault
 from opensvc_openha.links.registry import make_listener, make_sender
-
 from tests.links.conftest import Place
 from tests.ports import free_port
 from tests.waiting import LIMIT_S
@@ -47,7 +48,17 @@ class Rig:
         self.listening.do(self.listener.close)
 
 
-KINDS = ["unicast4", "unicast6", "net4", "net6", "dio-file", "dio-loop", "dio-loop-4k", "disk-file", "disk-loop"]
+KINDS = [
+    "unicast4",
+    "unicast6",
+    "net4",
+    "net6",
+    "dio-file",
+    "dio-loop",
+    "dio-loop-4k",
+    "disk-file",
+    "disk-loop",
+]
 
 
 @pytest.fixture(params=KINDS)
@@ -76,7 +87,9 @@ def rig(request):
 
 @pytest.mark.parametrize("size", [1, 1200, 4000])
 def test_frame_arrives_as_it_was_sent(rig, size):
-    """A frame of a usual size: the same bytes come out, stamped between sending and now, with a source."""
+    """A frame of a usual size: the same bytes come out, stamped between sending and now, with a
+    source.
+    """
     rig.open()
     frame = bytes(index % 251 + 1 for index in range(size))
     before = time.monotonic()
@@ -98,7 +111,9 @@ def test_each_beat_is_received_once(rig):
 
 
 def test_silence_ends_with_the_time_given(rig):
-    """Nobody sends: receive gives None, not before the time, and not only after a frame has come."""
+    """Nobody sends: receive gives None, not before the time, and not only after a frame has
+    come.
+    """
     rig.open()
     started = time.monotonic()
     assert rig.receive(BRIEF_S) is None
@@ -116,7 +131,9 @@ def test_beat_from_before_the_start_is_not_heard(rig):
 
 
 def test_ends_can_be_closed_and_opened_again(rig):
-    """Both ends closed twice and opened twice: the link works as before, and the old beat stays old."""
+    """Both ends closed twice and opened twice: the link works as before, and the old beat stays
+    old.
+    """
     rig.open()
     rig.send(b"one")
     assert rig.receive().data == b"one"
@@ -140,7 +157,9 @@ def test_end_that_is_not_open_says_so(rig):
 
 
 def test_frame_larger_than_the_link_is_a_fault(rig):
-    """A frame that no datagram and no slot can hold: a LinkFault, and the next beat goes through."""
+    """A frame that no datagram and no slot can hold: a LinkFault, and the next beat goes
+    through.
+    """
     rig.open()
     with pytest.raises(LinkFault):
         rig.send(bytes(70_000))
@@ -151,16 +170,30 @@ def test_frame_larger_than_the_link_is_a_fault(rig):
 @pytest.mark.parametrize(
     "spec, reason",
     [
-        (LinkSpec("a", LinkKind.NET, "nosuch0", "239.1.1.1", 5010, 0, 10.0), "interface nosuch0 does not exist"),
-        (LinkSpec("a", LinkKind.UNICAST, "nosuch0", "10.0.0.1", 5010, 0, 10.0), "interface nosuch0 does not exist"),
-        (disk_spec(LinkKind.DIO, "/dev/nosuch"), "the opening of /dev/nosuch: No such file or directory"),
-        (disk_spec(LinkKind.DISK, "/dev/nosuch"), "the opening of /dev/nosuch: No such file or directory"),
+        (
+            LinkSpec("a", LinkKind.NET, "nosuch0", "239.1.1.1", 5010, 0, 10.0),
+            "interface nosuch0 does not exist",
+        ),
+        (
+            LinkSpec("a", LinkKind.UNICAST, "nosuch0", "10.0.0.1", 5010, 0, 10.0),
+            "interface nosuch0 does not exist",
+        ),
+        (
+            disk_spec(LinkKind.DIO, "/dev/nosuch"),
+            "the opening of /dev/nosuch: No such file or directory",
+        ),
+        (
+            disk_spec(LinkKind.DISK, "/dev/nosuch"),
+            "the opening of /dev/nosuch: No such file or directory",
+        ),
         (disk_spec(LinkKind.DIO, "/dev/null"), "the opening of /dev/null: Block device required"),
     ],
 )
 @pytest.mark.parametrize("make", [make_sender, make_listener])
 def test_missing_device_is_named(make, spec, reason):
-    """The interface or device of the monitor file does not exist: open says which, and may be tried again."""
+    """The interface or device of the monitor file does not exist: open says which, and may be tried
+    again.
+    """
     end = make(spec, time.monotonic)
     for _ in range(2):
         with pytest.raises(LinkFault) as caught:
@@ -169,8 +202,15 @@ def test_missing_device_is_named(make, spec, reason):
     end.close()
 
 
-@pytest.mark.parametrize(("timeout_s", "poll_s"), [(0.3, 0.05), (0.5, 0.05), (1.0, 0.1), (2.0, 0.2), (2.5, 0.25), (10.0, 0.25)])
+@pytest.mark.parametrize(
+    ("timeout_s", "poll_s"),
+    [(0.3, 0.05), (0.5, 0.05), (1.0, 0.1), (2.0, 0.2), (2.5, 0.25), (10.0, 0.25)],
+)
 def test_slot_is_read_ten_times_in_a_short_timeout(timeout_s, poll_s):
-    """A verdict on a disk link is late by one read: a tenth of the timeout, at most 0.25 s, at least 0.05 s."""
-    listener = make_listener(disk_spec(LinkKind.DIO, "/nowhere", timeout_s=timeout_s), time.monotonic)
+    """A verdict on a disk link is late by one read: a tenth of the timeout, at most 0.25 s, at
+    least 0.05 s.
+    """
+    listener = make_listener(
+        disk_spec(LinkKind.DIO, "/nowhere", timeout_s=timeout_s), time.monotonic
+    )
     assert listener._poll_s == pytest.approx(poll_s)

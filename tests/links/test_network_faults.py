@@ -13,7 +13,6 @@ from opensvc_openha.core.model import LinkKind, LinkSpec
 from opensvc_openha.links.base import LinkFault
 from opensvc_openha.links.host_name import LOOK_EVERY_BEATS
 from opensvc_openha.links.registry import make_listener, make_sender
-
 from tests.links.conftest import Place, run
 from tests.waiting import LIMIT_S, until
 
@@ -44,7 +43,10 @@ class Link:
         self.nodes.b.do(self.listener.close)
 
     def try_beat(self):
-        """Opens both ends and sends one beat, as the link threads do after a fault; True if it was heard."""
+        """Opens both ends and sends one beat, as the link threads do after a fault.
+
+        True if it was heard.
+        """
         try:
             self.open()
             self.send(b"again")
@@ -69,7 +71,10 @@ def link(nodes):
 
 @pytest.mark.parametrize("group", GROUPS)
 def test_beat_on_one_interface_is_not_heard_on_the_other(link, group):
-    """Two links share group and port; eth1 carries beats: eth2's listener hears nothing, eth1's all."""
+    """Two links share group and port.
+
+    Eth1 carries beats: eth2's listener hears nothing, eth1's all.
+    """
     kind, address = GROUPS[group]
     one, two = link(kind, "eth1", address), link(kind, "eth2", address)
     one.open()
@@ -110,10 +115,18 @@ def test_listener_of_a_group_hears_no_unicast(nodes, link):
 
 
 @pytest.mark.parametrize(
-    "kind, address", [(LinkKind.NET, "239.131.50.20"), (LinkKind.NET, "ff15::5020"), (LinkKind.UNICAST, "10.50.1.2")]
+    "kind, address",
+    [
+        (LinkKind.NET, "239.131.50.20"),
+        (LinkKind.NET, "ff15::5020"),
+        (LinkKind.UNICAST, "10.50.1.2"),
+    ],
 )
 def test_link_that_was_down_works_again(nodes, link, kind, address):
-    """The interface is set down: send is a LinkFault each time; up again, a reopened link beats again."""
+    """The interface is set down: send is a LinkFault each time.
+
+    Up again, a reopened link beats again.
+    """
     one = link(kind, "eth1", address)
     one.open()
     one.send(b"before")
@@ -131,7 +144,9 @@ def test_link_that_was_down_works_again(nodes, link, kind, address):
 
 
 def test_refused_packet_is_a_fault_and_no_more(link):
-    """The address is the broadcast address of the network, which the kernel refuses: a LinkFault at every beat."""
+    """The address is the broadcast address of the network, which the kernel refuses: a LinkFault at
+    every beat.
+    """
     one = link(LinkKind.UNICAST, "eth1", "10.50.1.255")
     one.open()
     for _ in range(2):
@@ -140,11 +155,27 @@ def test_refused_packet_is_a_fault_and_no_more(link):
 
 
 def test_interface_that_takes_no_more_does_not_stop_the_sender(nodes, link):
-    """The queue of eth1 is as good as stuck: send fails instead of waiting; freed, it beats again."""
+    """The queue of eth1 is as good as stuck: send fails instead of waiting.
+
+    Freed, it beats again.
+    """
     one = link(LinkKind.NET, "eth1", "239.131.50.20")
     one.open()
     tc = ["tc", "-n", nodes.names[0], "qdisc"]
-    run(*tc, "add", "dev", "eth1", "root", "tbf", "rate", "8kbit", "burst", "2000", "limit", "9000000")
+    run(
+        *tc,
+        "add",
+        "dev",
+        "eth1",
+        "root",
+        "tbf",
+        "rate",
+        "8kbit",
+        "burst",
+        "2000",
+        "limit",
+        "9000000",
+    )
     try:
         # At 8 kbit/s a thousand of them would take twenty minutes: a sender that waits hangs here.
         with pytest.raises(LinkFault, match="send on eth1 to"):
@@ -156,10 +187,17 @@ def test_interface_that_takes_no_more_does_not_stop_the_sender(nodes, link):
 
 
 @pytest.mark.parametrize(
-    "kind, address", [(LinkKind.NET, "239.131.50.20"), (LinkKind.NET, "ff15::5020"), (LinkKind.UNICAST, "10.50.2.2")]
+    "kind, address",
+    [
+        (LinkKind.NET, "239.131.50.20"),
+        (LinkKind.NET, "ff15::5020"),
+        (LinkKind.UNICAST, "10.50.2.2"),
+    ],
 )
 def test_interface_made_again_works_after_reopen(nodes, link, kind, address):
-    """eth2 is deleted, then made again under its name: both ends say so, and reopened they beat again."""
+    """eth2 is deleted, then made again under its name: both ends say so, and reopened they beat
+    again.
+    """
     one = link(kind, "eth2", address)
     one.open()
     nodes.a.ip("link", "del", "eth2")
@@ -178,7 +216,9 @@ def test_interface_made_again_works_after_reopen(nodes, link, kind, address):
 
 
 def test_replaced_interface_is_noticed_by_both_ends(nodes, link):
-    """eth2 is deleted and made again between two beats: the old sockets are deaf, so both ends are a LinkFault."""
+    """eth2 is deleted and made again between two beats: the old sockets are deaf, so both ends are
+    a LinkFault.
+    """
     one = link(LinkKind.NET, "eth2", "239.131.50.20")
     one.open()
     nodes.a.ip("link", "del", "eth2")
@@ -212,9 +252,14 @@ def hosts(nodes):
         # This thread alone gets its own view of /etc/hosts.
         libc = ctypes.CDLL(None, use_errno=True)
         assert libc.unshare(0x00020000 | 0x00000200) == 0, os.strerror(ctypes.get_errno())
-        run_here = [(b"none", b"/", None, 0x4000 | 0x40000), (path.encode(), b"/etc/hosts", None, 0x1000)]
+        run_here = [
+            (b"none", b"/", None, 0x4000 | 0x40000),
+            (path.encode(), b"/etc/hosts", None, 0x1000),
+        ]
         for source, target, kind, flags in run_here:
-            assert libc.mount(source, target, kind, flags, None) == 0, os.strerror(ctypes.get_errno())
+            assert libc.mount(source, target, kind, flags, None) == 0, os.strerror(
+                ctypes.get_errno()
+            )
 
     write("")
     place, nodes.a = nodes.a, Place(nodes.names[0])
@@ -227,21 +272,31 @@ def hosts(nodes):
 
 @pytest.mark.parametrize("address", ["10.50.1.2", "fd00:1::2"])
 def test_host_name_that_does_not_resolve_is_a_fault_until_it_does(hosts, link, address):
-    """A unicast link names a host nobody knows: the sender says so; the listener needs no name; known, it beats."""
+    """A unicast link names a host nobody knows: the sender says so.
+
+    The listener needs no name; known, it beats.
+    """
     one = link(LinkKind.UNICAST, "eth1", "deb2-hb.invalid")
     one.nodes.b.do(one.listener.open)
     for _ in range(2):
-        with pytest.raises(LinkFault, match="host name deb2-hb.invalid cannot be resolved: (Name or|Temporary)"):
+        with pytest.raises(
+            LinkFault, match="host name deb2-hb.invalid cannot be resolved: (Name or|Temporary)"
+        ):
             one.nodes.a.do(one.sender.open)
     hosts(f"{address} deb2-hb.invalid\n")
     one.nodes.a.do(one.sender.open)
     one.send(b"found")
     got = one.receive()
-    assert got.data == b"found" and got.source.startswith(f"[{address[:-1]}1]:" if ":" in address else "10.50.1.1:")
+    assert got.data == b"found" and got.source.startswith(
+        f"[{address[:-1]}1]:" if ":" in address else "10.50.1.1:"
+    )
 
 
 def test_host_name_that_moves_is_followed_and_one_that_is_lost_is_not_missed(hosts, link):
-    """The name server falls silent: the link goes on. The name leads elsewhere: the sender says so and, reopened, follows."""
+    """The name server falls silent: the link goes on.
+
+    The name leads elsewhere: the sender says so and, reopened, follows.
+    """
     hosts("10.50.1.77 deb2-hb.invalid\n")
     one = link(LinkKind.UNICAST, "eth1", "deb2-hb.invalid")
     one.open()
@@ -263,8 +318,13 @@ def test_host_name_that_moves_is_followed_and_one_that_is_lost_is_not_missed(hos
 
 
 def test_beat_larger_than_the_mtu_arrives_in_pieces(nodes, link):
-    """Both ends of eth1 carry 600 bytes at a time: a beat of 1,200 bytes arrives whole, and nothing forbids cutting it."""
-    one, other = link(LinkKind.NET, "eth1", "239.131.50.20"), link(LinkKind.UNICAST, "eth1", "10.50.1.2", 5021)
+    """Both ends of eth1 carry 600 bytes at a time: a beat of 1,200 bytes arrives whole, and nothing
+    forbids cutting it.
+    """
+    one, other = (
+        link(LinkKind.NET, "eth1", "239.131.50.20"),
+        link(LinkKind.UNICAST, "eth1", "10.50.1.2", 5021),
+    )
     for place in (nodes.a, nodes.b):
         place.ip("link", "set", "eth1", "mtu", "600")
     try:
@@ -280,7 +340,9 @@ def test_beat_larger_than_the_mtu_arrives_in_pieces(nodes, link):
 
 
 def test_beat_behind_a_burst_that_nobody_has_read_yet_is_not_lost(link):
-    """A thousand recorded frames fill the socket before the listener has its turn: the peer's beat behind them still comes in."""
+    """A thousand recorded frames fill the socket before the listener has its turn: the peer's beat
+    behind them still comes in.
+    """
     pair = link(LinkKind.NET, "eth1", GROUPS["net4"][1])
     pair.open()
     for number in range(1_000):

@@ -1,11 +1,13 @@
-"""Both ends of a slot, step by step: what is asked of the disk, when, and what becomes of what it answers."""
+"""Both ends of a slot, step by step: what is asked of the disk, when, and what becomes of what it
+answers.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Callable, Iterator
 
 import pytest
 
@@ -56,8 +58,8 @@ class Simulated:
 
     def __init__(self) -> None:
         self.now = 1000.0
-        self.waits: "list[float]" = []
-        self.meanwhile: "Callable[[], object]" = bool
+        self.waits: list[float] = []
+        self.meanwhile: Callable[[], object] = bool
 
     def __call__(self) -> float:
         return self.now
@@ -69,9 +71,14 @@ class Simulated:
 
 
 class Watched:
-    """The real way to the disk; counts the reads, and does something once, right after the first read."""
+    """The real way to the disk.
 
-    def __init__(self, channel: disk_channel.DiskChannel, afterwards: "Callable[[], object]" = bool) -> None:
+    Counts the reads, and does something once, right after the first read.
+    """
+
+    def __init__(
+        self, channel: disk_channel.DiskChannel, afterwards: Callable[[], object] = bool
+    ) -> None:
         self._channel = channel
         self._afterwards = afterwards
         self.reads = 0
@@ -88,9 +95,9 @@ class Watched:
 
 
 @pytest.fixture
-def opened() -> "Iterator[Callable[..., SlotEnd]]":
+def opened() -> Iterator[Callable[..., SlotEnd]]:
     """Opens ends, and closes them in the end."""
-    made: "list[SlotEnd]" = []
+    made: list[SlotEnd] = []
 
     def add(end: SlotEnd, is_opened: bool = True) -> SlotEnd:
         made.append(end)
@@ -103,7 +110,9 @@ def opened() -> "Iterator[Callable[..., SlotEnd]]":
         end.close()
 
 
-def listening(opened, device: str, clock: Simulated, wire: Wire = Wire.OWN, poll_s: float = 0.25) -> DioListener:
+def listening(
+    opened, device: str, clock: Simulated, wire: Wire = Wire.OWN, poll_s: float = 0.25
+) -> DioListener:
     """A listener in simulated time that has read its slot once."""
     made = opened(DioListener(spec(device, wire=wire), clock, poll_s))
     made._pause = clock
@@ -112,10 +121,19 @@ def listening(opened, device: str, clock: Simulated, wire: Wire = Wire.OWN, poll
     return made
 
 
-@pytest.mark.parametrize("make", [DioSender, DiskSender, lambda one: DioListener(one, Simulated()),
-                                  lambda one: DiskListener(one, Simulated())])
+@pytest.mark.parametrize(
+    "make",
+    [
+        DioSender,
+        DiskSender,
+        lambda one: DioListener(one, Simulated()),
+        lambda one: DiskListener(one, Simulated()),
+    ],
+)
 def test_end_has_nothing_to_remark_where_all_is_well(opened, disk_file, make) -> None:
-    """Not opened, and opened on a file system that can do what the link wants: no remark, nothing counted."""
+    """Not opened, and opened on a file system that can do what the link wants: no remark, nothing
+    counted.
+    """
     end = opened(make(spec(disk_file)), is_opened=False)
     assert end.remark == "" and not any(end.counters.values())
     with pytest.raises(LinkFault, match="is not open"):
@@ -125,8 +143,11 @@ def test_end_has_nothing_to_remark_where_all_is_well(opened, disk_file, make) ->
 
 
 def test_slow_disk_has_half_the_timeout_and_at_most_two_seconds(disk_file, monkeypatch) -> None:
-    """A link whose beats the disk cannot take in time is no link; opening has five, for a process has to start."""
-    asked: "list[tuple[str, float]]" = []
+    """A link whose beats the disk cannot take in time is no link.
+
+    Opening has five, for a process has to start.
+    """
+    asked: list[tuple[str, float]] = []
 
     class Recording(disk_channel.DiskChannel):
         def open(self, for_writing, limit_s):
@@ -143,7 +164,10 @@ def test_slow_disk_has_half_the_timeout_and_at_most_two_seconds(disk_file, monke
 
     monkeypatch.setattr(disk_channel, "DiskChannel", Recording)
     for timeout_s, limit_s in ((3.0, 1.5), (4.0, 2.0), (30.0, 2.0)):
-        sender, listener = DioSender(spec(disk_file, 0, timeout_s)), DioListener(spec(disk_file, 0, timeout_s), Simulated())
+        sender, listener = (
+            DioSender(spec(disk_file, 0, timeout_s)),
+            DioListener(spec(disk_file, 0, timeout_s), Simulated()),
+        )
         sender.open()
         sender.send(b"beat")
         listener.open()
@@ -155,26 +179,37 @@ def test_slow_disk_has_half_the_timeout_and_at_most_two_seconds(disk_file, monke
 
 
 def test_no_answer_within_the_limit_is_said_with_it(opened, disk_file) -> None:
-    """The I/O process stands still: a fault once half of a short timeout is over, and at once after that."""
+    """The I/O process stands still: a fault once half of a short timeout is over, and at once after
+    that.
+    """
     sender = opened(DioSender(spec(disk_file, timeout_s=0.6)))
     pid = disk_channel._channels[(disk_file, True)].worker_pid
     os.kill(pid, signal.SIGSTOP)
     try:
-        with pytest.raises(LinkFault, match=f"^hung: no answer to the read of {disk_file} within 0.3 s$"):
+        with pytest.raises(
+            LinkFault, match=f"^hung: no answer to the read of {disk_file} within 0.3 s$"
+        ):
             sender.send(b"beat")
-        with pytest.raises(LinkFault, match=f"^hung: {disk_file} still owes the answer to the read$"):
+        with pytest.raises(
+            LinkFault, match=f"^hung: {disk_file} still owes the answer to the read$"
+        ):
             sender.send(b"beat")
     finally:
         os.kill(pid, signal.SIGCONT)
 
 
 def test_device_in_use_is_refused_although_it_is_blank(opened, loop_device) -> None:
-    """Taken by a volume manager or a file system that has written nothing yet: only the kernel knows."""
+    """Taken by a volume manager or a file system that has written nothing yet: only the kernel
+    knows.
+    """
     device, _ = loop_device()
     holder = os.open(device, os.O_RDONLY | os.O_EXCL)
     try:
         sender = opened(DioSender(spec(device)), is_opened=False)
-        with pytest.raises(ForeignData, match="holds a mounted file system or a volume in use: nothing is written to block 0"):
+        with pytest.raises(
+            ForeignData,
+            match="holds a mounted file system or a volume in use: nothing is written to block 0",
+        ):
             sender.open()
         with pytest.raises(LinkFault, match="is not open"):
             sender.send(b"beat")
@@ -185,32 +220,66 @@ def test_device_in_use_is_refused_although_it_is_blank(opened, loop_device) -> N
 
 
 def test_slot_that_ends_with_its_device_is_usable(opened, loop_device) -> None:
-    """The last blocks: not one is missing. On a device of 4 KiB blocks the slot is the whole ones of these."""
+    """The last blocks: not one is missing.
+
+    On a device of 4 KiB blocks the slot is the whole ones of these.
+    """
     device, _ = loop_device(20)
     large, image = loop_device(64, "-b", "4096")
     for path, offset in ((device, 10), (large, 16)):
         sender = opened(DioSender(spec(path, offset)))
         sender.send(b"beat")
-    assert content(image, 16, 4096) == encode_slot(b"beat", 4096, 4096) and content(image, 24, 4096) == bytes(4096)
+    assert content(image, 16, 4096) == encode_slot(b"beat", 4096, 4096) and content(
+        image, 24, 4096
+    ) == bytes(4096)
 
 
-@pytest.mark.parametrize(("info", "offset", "wire", "words"), [
-    (DeviceInfo(8192, 1 << 20, True, True), 0, Wire.OWN, "/dev/x has blocks of 8192 bytes: a slot of 10 x 512 bytes holds none"),
-    (DeviceInfo(4096, 1 << 20, True, True), 10, Wire.OWN,
-     "/dev/x has blocks of 4096 bytes: offset 10 must be a multiple of 8, for example 16"),
-    (DeviceInfo(4096, 1 << 20, True, True), 16, Wire.OWN, ""),
-    (DeviceInfo(4096, 1 << 20, True, True), 24, Wire.LEGACY,
-     "/dev/x has blocks of 4096 bytes: the original's 19 x 512 bytes are not whole ones"),
-    (DeviceInfo(512, 20 * 512, True, True), 10, Wire.OWN, ""),
-    (DeviceInfo(512, 19 * 512, True, True), 10, Wire.OWN,
-     "/dev/x is too small: it has 19 blocks of 512 bytes, offset 10 needs 20"),
-    (DeviceInfo(512, 37 * 512, True, True), 19, Wire.LEGACY,
-     "/dev/x is too small: it has 37 blocks of 512 bytes, offset 19 needs 38"),
-    (DeviceInfo(512, 38 * 512, True, True), 19, Wire.LEGACY, ""),
-    (DeviceInfo(512, 0, False, True), 10, Wire.OWN, ""),
-])
-def test_slot_must_be_whole_blocks_of_the_device(info: DeviceInfo, offset: int, wire: Wire, words: str) -> None:
-    """What the opening told decides: sizes of blocks that no loop device has, too. A file grows with what is written."""
+@pytest.mark.parametrize(
+    ("info", "offset", "wire", "words"),
+    [
+        (
+            DeviceInfo(8192, 1 << 20, True, True),
+            0,
+            Wire.OWN,
+            "/dev/x has blocks of 8192 bytes: a slot of 10 x 512 bytes holds none",
+        ),
+        (
+            DeviceInfo(4096, 1 << 20, True, True),
+            10,
+            Wire.OWN,
+            "/dev/x has blocks of 4096 bytes: offset 10 must be a multiple of 8, for example 16",
+        ),
+        (DeviceInfo(4096, 1 << 20, True, True), 16, Wire.OWN, ""),
+        (
+            DeviceInfo(4096, 1 << 20, True, True),
+            24,
+            Wire.LEGACY,
+            "/dev/x has blocks of 4096 bytes: the original's 19 x 512 bytes are not whole ones",
+        ),
+        (DeviceInfo(512, 20 * 512, True, True), 10, Wire.OWN, ""),
+        (
+            DeviceInfo(512, 19 * 512, True, True),
+            10,
+            Wire.OWN,
+            "/dev/x is too small: it has 19 blocks of 512 bytes, offset 10 needs 20",
+        ),
+        (
+            DeviceInfo(512, 37 * 512, True, True),
+            19,
+            Wire.LEGACY,
+            "/dev/x is too small: it has 37 blocks of 512 bytes, offset 19 needs 38",
+        ),
+        (DeviceInfo(512, 38 * 512, True, True), 19, Wire.LEGACY, ""),
+        (DeviceInfo(512, 0, False, True), 10, Wire.OWN, ""),
+    ],
+)
+def test_slot_must_be_whole_blocks_of_the_device(
+    info: DeviceInfo, offset: int, wire: Wire, words: str
+) -> None:
+    """What the opening told decides: sizes of blocks that no loop device has, too.
+
+    A file grows with what is written.
+    """
     end = DioSender(spec("/dev/x", offset, wire=wire))
     if not words:
         end._check_slot(info)
@@ -230,7 +299,10 @@ def test_record_that_does_not_fit_its_slot_is_a_fault(opened, disk_file) -> None
 
 
 def test_claim_leaves_a_heartbeat_as_it_is(opened, disk_file) -> None:
-    """`hb --force` where the link already beats: nothing is written over. Elsewhere an empty heartbeat is."""
+    """`hb --force` where the link already beats: nothing is written over.
+
+    Elsewhere an empty heartbeat is.
+    """
     sender = opened(DioSender(spec(disk_file)))
     sender.send(b"beat")
     opened(DioSender(spec(disk_file)), is_opened=False).claim()
@@ -252,7 +324,9 @@ def test_data_of_a_new_owner_is_refused_again_and_again(opened, disk_file) -> No
 
 
 def test_slot_wiped_for_a_file_system_stops_a_running_link(opened, disk_dir) -> None:
-    """The slot is blank now, and what is known to own a device is on it: no more beats, whatever was there before."""
+    """The slot is blank now, and what is known to own a device is on it: no more beats, whatever
+    was there before.
+    """
     image = os.path.join(disk_dir, "image")
     with open(image, "wb") as file:
         file.truncate(16 << 20)
@@ -268,7 +342,9 @@ def test_slot_wiped_for_a_file_system_stops_a_running_link(opened, disk_dir) -> 
 
 
 def test_disk_replaced_during_the_write_is_no_second_writer(opened, disk_file) -> None:
-    """What was just written is not there: the path names another disk now, and that is what is said."""
+    """What was just written is not there: the path names another disk now, and that is what is
+    said.
+    """
     sender = opened(DioSender(spec(disk_file)))
     write = sender._channel.write
 
@@ -287,7 +363,9 @@ def test_disk_replaced_during_the_write_is_no_second_writer(opened, disk_file) -
 
 
 def test_slot_is_read_at_its_pace_until_the_time_is_over(opened, disk_file) -> None:
-    """Reads 0.25 s apart; a receive that ends in between leaves the pace as it is, and one that ends with a read makes it."""
+    """Reads 0.25 s apart; a receive that ends in between leaves the pace as it is, and one that
+    ends with a read makes it.
+    """
     clock = Simulated()
     listener = listening(opened, disk_file, clock, poll_s=0.25)
     watched = listener._channel = Watched(listener._channel)
@@ -304,18 +382,34 @@ def test_slot_is_read_at_its_pace_until_the_time_is_over(opened, disk_file) -> N
 
 
 def test_beat_is_received_once_with_the_moment_it_was_read(opened, disk_file) -> None:
-    """A new beat at the second read: that moment, the slot's name, one more in the counter; then nothing."""
+    """A new beat at the second read: that moment, the slot's name, one more in the counter.
+
+    Then nothing.
+    """
     clock = Simulated()
     listener = listening(opened, disk_file, clock)
     clock.meanwhile = lambda: put(disk_file, slot(b"beat")) if clock.now >= 1000.4 else None
     received = listener.receive(10.0)
-    assert (received.data, received.received_at, received.source) == (b"beat", 1000.5, f"{disk_file}:0")
+    assert (received.data, received.received_at, received.source) == (
+        b"beat",
+        1000.5,
+        f"{disk_file}:0",
+    )
     assert listener.receive(1.0) is None
-    assert listener.counters == {"received": 1, "blank": 2, "alien": 0, "truncated": 0, "checksum": 0, "torn": 0}
+    assert listener.counters == {
+        "received": 1,
+        "blank": 2,
+        "alien": 0,
+        "truncated": 0,
+        "checksum": 0,
+        "torn": 0,
+    }
 
 
 @pytest.mark.parametrize(("what", "counter"), [(bytes(SLOT), "blank"), (b"x" * SLOT, "alien")])
-def test_slot_that_loses_its_beat_is_counted_and_silent(opened, disk_file, what: bytes, counter: str) -> None:
+def test_slot_that_loses_its_beat_is_counted_and_silent(
+    opened, disk_file, what: bytes, counter: str
+) -> None:
     """Wiped or written over: no beat is received, neither now nor when the old one comes back."""
     clock = Simulated()
     put(disk_file, slot(b"beat"))
@@ -324,7 +418,8 @@ def test_slot_that_loses_its_beat_is_counted_and_silent(opened, disk_file, what:
     assert listener.receive(0.25) is None and listener.counters[counter] == 1
     put(disk_file, slot(b"beat"))
     again = listener.receive(0.25)
-    # Written anew after it was gone is a sign of life; the same after something that could not be read is none.
+    # Written anew after it was gone is a sign of life; the same after something that could not be
+    # read is none.
     assert (again is not None) is (counter == "blank")
 
 
@@ -338,7 +433,9 @@ def test_end_that_is_opened_again_and_again_is_closed_once(disk_file) -> None:
 
 
 def test_what_a_slot_holds_when_it_is_opened_again_is_the_past(opened, disk_file) -> None:
-    """Closed for a while: what was written meanwhile is no sign of life, and the next beat is, read at once."""
+    """Closed for a while: what was written meanwhile is no sign of life, and the next beat is, read
+    at once.
+    """
     clock = Simulated()
     put(disk_file, slot(b"one"))
     listener = listening(opened, disk_file, clock)
@@ -351,8 +448,13 @@ def test_what_a_slot_holds_when_it_is_opened_again_is_the_past(opened, disk_file
 
 
 @pytest.mark.parametrize(("wire", "whole"), [(Wire.OWN, slot), (Wire.LEGACY, record)])
-def test_only_a_record_without_an_envelope_is_read_twice(opened, disk_file, wire: Wire, whole) -> None:
-    """A beat in its envelope shows itself whether it is whole; the original's is compared with a second read."""
+def test_only_a_record_without_an_envelope_is_read_twice(
+    opened, disk_file, wire: Wire, whole
+) -> None:
+    """A beat in its envelope shows itself whether it is whole.
+
+    The original's is compared with a second read.
+    """
     clock = Simulated()
     put(disk_file, whole(b"a"))
     listener = listening(opened, disk_file, clock, wire, 1.0)
@@ -366,8 +468,12 @@ def test_only_a_record_without_an_envelope_is_read_twice(opened, disk_file, wire
         assert listener.receive(1.0).data == record(b"c")
 
 
-def test_record_that_changes_after_a_read_that_brings_no_news_is_not_torn(opened, disk_file) -> None:
-    """The slot holds the old record, and a new one right after: it is read with the next look, and nothing is counted."""
+def test_record_that_changes_after_a_read_that_brings_no_news_is_not_torn(
+    opened, disk_file
+) -> None:
+    """The slot holds the old record, and a new one right after: it is read with the next look, and
+    nothing is counted.
+    """
     clock = Simulated()
     put(disk_file, record(b"a"))
     listener = listening(opened, disk_file, clock, Wire.LEGACY, 1.0)
@@ -400,7 +506,9 @@ def test_file_that_does_not_reach_to_the_slot_is_blank(opened, disk_dir) -> None
 
 
 def test_listener_writes_nothing_where_it_may_not(opened, loop_device) -> None:
-    """The device is read-only on this node: it is listened to, and not asked who holds it, for that would hold off others."""
+    """The device is read-only on this node: it is listened to, and not asked who holds it, for that
+    would hold off others.
+    """
     device, _ = loop_device(64, "-r")
     holder = os.open(device, os.O_RDONLY | os.O_EXCL)
     try:
@@ -413,7 +521,11 @@ def test_listener_writes_nothing_where_it_may_not(opened, loop_device) -> None:
 def test_record_of_the_original_is_looked_for_once_a_beat() -> None:
     """It writes once a second: more reads would only meet it while it writes."""
     for asked_s, paced_s in ((0.05, 1.0), (0.25, 1.0), (3.0, 3.0)):
-        assert DioListener(spec("/dev/x", wire=Wire.LEGACY), Simulated(), asked_s)._poll_s == paced_s
+        assert (
+            DioListener(spec("/dev/x", wire=Wire.LEGACY), Simulated(), asked_s)._poll_s == paced_s
+        )
     for asked_s, paced_s in ((0.05, 0.05), (3.0, 0.25)):
         assert DioListener(spec("/dev/x"), Simulated(), asked_s)._poll_s == paced_s
-    assert DioListener(replace(spec("/dev/x"), timeout_s=0.3), Simulated())._poll_s == pytest.approx(0.05)
+    assert DioListener(
+        replace(spec("/dev/x"), timeout_s=0.3), Simulated()
+    )._poll_s == pytest.approx(0.05)

@@ -55,7 +55,10 @@ def put(path, data, offset=0):
 
 @pytest.mark.parametrize("kind", [DioSender, DiskSender])
 def test_someone_elses_data_is_not_written_over_unless_forced_once(sender, disk_file, kind):
-    """Text where the slot shall be: refused, untouched, and the way to force it is named; forced, it is ours for good."""
+    """Text where the slot shall be: refused, untouched, and the way to force it is named.
+
+    Forced, it is ours for good.
+    """
     text = b"the accounts of 2013 " * 200
     put(disk_file, text, 10)
     one = sender(disk_file, 10, kind)
@@ -76,15 +79,21 @@ def test_blank_slot_on_a_device_with_a_file_system_is_refused(sender, disk_dir, 
     with open(image, "wb") as file:
         file.truncate(16 << 20)
     path = os.environ["PATH"] + ":/sbin:/usr/sbin"
-    subprocess.run(command.format(image).split(), check=True, capture_output=True, env={"PATH": path})
-    offset = next(block for block in range(20_000, 32_000, 10) if not content(image, block).strip(b"\0"))
+    subprocess.run(
+        command.format(image).split(), check=True, capture_output=True, env={"PATH": path}
+    )
+    offset = next(
+        block for block in range(20_000, 32_000, 10) if not content(image, block).strip(b"\0")
+    )
     with pytest.raises(ForeignData, match="file system|swap"):
         sender(image, offset).open()
 
 
 @contextlib.contextmanager
 def mounted(device, place):
-    """In a mount namespace of its own: one made meanwhile by another process would copy the mount, and keep it."""
+    """In a mount namespace of its own: one made meanwhile by another process would copy the mount,
+    and keep it.
+    """
     script = f"mount {device} {place} && echo mounted && exec sleep 60"
     argv = ["unshare", "--mount", "--propagation=private", "sh", "-c", script]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as holder:
@@ -104,12 +113,16 @@ def is_in_use(device):
 
 
 def test_mounted_device_is_refused_wherever_the_slot_is(sender, loop_device, disk_dir):
-    """A file system without a sign at the start of the device, but mounted: the kernel says that it is in use."""
+    """A file system without a sign at the start of the device, but mounted: the kernel says that it
+    is in use.
+    """
     device, image = loop_device(32_768)
     run("mkfs.ext4", "-q", device)
     place = os.path.join(disk_dir, "mnt")
     os.mkdir(place)
-    offset = next(block for block in range(20_000, 32_000, 10) if not content(image, block).strip(b"\0"))
+    offset = next(
+        block for block in range(20_000, 32_000, 10) if not content(image, block).strip(b"\0")
+    )
     with mounted(device, place):
         one = sender(device, offset)
         with pytest.raises(ForeignData, match="file system"):
@@ -120,8 +133,14 @@ def test_mounted_device_is_refused_wherever_the_slot_is(sender, loop_device, dis
 
 
 def test_slot_of_the_c_openha_is_taken_over(sender, disk_file):
-    """A cluster comes from the original: its record in the slot is a heartbeat, not someone's data."""
-    put(disk_file, b"deb1.opensvc.com".ljust(128, b"\0") + (1).to_bytes(4, "little") + bytes(9252), 0)
+    """A cluster comes from the original: its record in the slot is a heartbeat, not someone's
+    data.
+    """
+    put(
+        disk_file,
+        b"deb1.opensvc.com".ljust(128, b"\0") + (1).to_bytes(4, "little") + bytes(9252),
+        0,
+    )
     one = sender(disk_file)
     one.open()
     one.send(b"beat")
@@ -129,7 +148,9 @@ def test_slot_of_the_c_openha_is_taken_over(sender, disk_file):
 
 
 def test_two_writers_on_one_slot_are_noticed(sender, disk_file):
-    """Another node was given the same offset: counted at each beat of ours that the other one wrote over."""
+    """Another node was given the same offset: counted at each beat of ours that the other one wrote
+    over.
+    """
     one, two = sender(disk_file), sender(disk_file)
     one.open()
     two.open()
@@ -172,7 +193,9 @@ def test_zeroed_slot_of_a_running_link_is_counted_and_written_again(sender, disk
 
 
 def test_lost_write_is_a_fault(sender, disk_file):
-    """The disk takes the write and does not keep it: the link says so instead of beating into the void."""
+    """The disk takes the write and does not keep it: the link says so instead of beating into the
+    void.
+    """
     one = sender(disk_file)
     one.open()
     write = one._channel.write
@@ -186,7 +209,9 @@ def test_lost_write_is_a_fault(sender, disk_file):
 
 @pytest.mark.parametrize("blocks", [1, 5, 9])
 def test_torn_slot_is_never_a_beat(disk_file, blocks):
-    """Old and new blocks mixed, in either order, any number of them: counted as damaged, and never delivered."""
+    """Old and new blocks mixed, in either order, any number of them: counted as damaged, and never
+    delivered.
+    """
     old, new = (encode_slot(letter * 4900, 5120).ljust(5120, b"\0") for letter in (b"a", b"b"))
     listener = DioListener(spec(disk_file), time.monotonic, poll_s=0.01)
     put(disk_file, old)
@@ -210,16 +235,25 @@ def image_of(disk_dir, size=16 << 20):
     return path
 
 
-@pytest.mark.parametrize("sign, offset, what", [
-    (b"_BHRfS_M", 65_600, "btrfs"),
-    (b"ORCLDISKDATA0001", 32, "Oracle ASM"),
-    (b"anything at all", 1 << 20, "data of an unknown kind"),
-    (b"at the very end", (16 << 20) - 512, "data of an unknown kind"),
-])
-def test_blank_slot_on_a_device_that_is_not_blank_is_refused_unless_forced_once(sender, disk_dir, sign, offset, what):
-    """Unmounted, and the slot is zeros by chance: what is known is named, what is not known is refused as well."""
+@pytest.mark.parametrize(
+    "sign, offset, what",
+    [
+        (b"_BHRfS_M", 65_600, "btrfs"),
+        (b"ORCLDISKDATA0001", 32, "Oracle ASM"),
+        (b"anything at all", 1 << 20, "data of an unknown kind"),
+        (b"at the very end", (16 << 20) - 512, "data of an unknown kind"),
+    ],
+)
+def test_blank_slot_on_a_device_that_is_not_blank_is_refused_unless_forced_once(
+    sender, disk_dir, sign, offset, what
+):
+    """Unmounted, and the slot is zeros by chance: what is known is named, what is not known is
+    refused as well.
+    """
     image = image_of(disk_dir)
-    put(image, sign, offset // 512) if offset % 512 == 0 else put(image, bytes(offset % 512) + sign, offset // 512)
+    put(image, sign, offset // 512) if offset % 512 == 0 else put(
+        image, bytes(offset % 512) + sign, offset // 512
+    )
     one = sender(image, 16)
     with pytest.raises(ForeignData, match=what):
         one.open()
@@ -250,18 +284,30 @@ def test_without_blkid_what_is_not_known_is_refused_all_the_same(sender, disk_di
 
 
 def test_slots_of_others_do_not_make_a_device_somebodys(sender, disk_dir):
-    """A disk for many clusters: beats of ours and of the original beside a new slot, at the start and in the middle."""
+    """A disk for many clusters: beats of ours and of the original beside a new slot, at the start
+    and in the middle.
+    """
     image = image_of(disk_dir)
     for offset in (0, 10, 500, 4000):
         put(image, encode_slot(os.urandom(4900), 5120).ljust(5120, b"\0"), offset)
-    put(image, encode_disk_record(LegacyRecord("deb7.opensvc.com", (("web", ServiceState.STARTED),), 1_800_000_000, 123)), 100)
+    put(
+        image,
+        encode_disk_record(
+            LegacyRecord("deb7.opensvc.com", (("web", ServiceState.STARTED),), 1_800_000_000, 123)
+        ),
+        100,
+    )
     one = sender(image, 20)
     one.open()
     one.send(b"beat")
 
 
-def test_slot_that_is_wiped_while_the_link_runs_is_written_again_on_a_forced_device(sender, disk_dir):
-    """The unknown data was there before, and forced once: a zeroed slot is no reason to stop the link now."""
+def test_slot_that_is_wiped_while_the_link_runs_is_written_again_on_a_forced_device(
+    sender, disk_dir
+):
+    """The unknown data was there before, and forced once: a zeroed slot is no reason to stop the
+    link now.
+    """
     image = image_of(disk_dir)
     put(image, b"anything at all", 2048)
     one = sender(image, 10)
@@ -275,7 +321,9 @@ def test_slot_that_is_wiped_while_the_link_runs_is_written_again_on_a_forced_dev
 
 @pytest.mark.parametrize("how", ["removed", "replaced", "truncated"])
 def test_disk_that_vanishes_is_not_called_a_second_writer(sender, disk_file, how):
-    """The path is gone, names another disk, or the disk has no end there any more: said as such, and nothing is counted."""
+    """The path is gone, names another disk, or the disk has no end there any more: said as such,
+    and nothing is counted.
+    """
     one = sender(disk_file)
     one.open()
     one.send(b"beat 1")

@@ -1,10 +1,13 @@
-"""``make mutants``: plants each fault of a room alone, runs the tests that meet it, prints which one finds it.
+"""``make mutants``: plants each fault of a room alone, runs the tests that meet it, prints which
+one finds it.
 
-A mutant that no test finds survives: either a test is missing, or the fault changes nothing that anybody can see; the
-latter are listed in equivalent.txt with the reason. Exit code 1 if any other one survived.
+A mutant that no test finds survives: either a test is missing, or the fault changes nothing that
+anybody can see; the latter are listed in equivalent.txt with the reason. Exit code 1 if any other
+one survived.
 
-The tests are collected once and run once, watched for the functions that each of them meets. A mutant is then tried in a fork
-of that process. The rooms around core are tried with the daemons and commands that their tests start.
+The tests are collected once and run once, watched for the functions that each of them meets. A
+mutant is then tried in a fork of that process. The rooms around core are tried with the daemons and
+commands that their tests start.
 """
 
 from __future__ import annotations
@@ -27,14 +30,22 @@ from tests.mutants.rooms import CORE, ROOMS, ROOT, Room, files_of, room_of
 from tests.mutants.trial import UNPLANTED, Bench, Verdict
 from tests.mutants.watch import watch
 
-DEPARTED_STOPPED = "crash_points or with force or every pair or authenticated or both primary] or found_out or only_on_evidence"
+DEPARTED_STOPPED = (
+    "crash_points or with force or every pair or authenticated or both primary] or found_out or"
+    " only_on_evidence"
+)
 """Too slow for every mutant; the rest of the suite finds what they find."""
-LEFT_OUT_OF_ROOMS = "docker or many_services or flood or storm or stall_at_any or hung_disk or node_that_can_open_none"
+LEFT_OUT_OF_ROOMS = (
+    "docker or many_services or flood or storm or stall_at_any or hung_disk or"
+    " node_that_can_open_none"
+)
 """Too slow as well, or no test of these rooms."""
 _LIMIT_S, _ROOM_LIMIT_S = 300.0, 60.0
-"""Longest time for one mutant: a test of a room around core takes seconds, and hundreds of them may meet a function."""
+"""Longest time for one mutant: a test of a room around core takes seconds, and hundreds of them may
+meet a function."""
 _TEST_LIMIT_S = "40"
-"""Longest wait of a test of these rooms: a fault that keeps something from happening is found by that."""
+"""Longest wait of a test of these rooms: a fault that keeps something from happening is found by
+that."""
 
 
 @dataclass
@@ -50,18 +61,20 @@ class Count:
 class Session:
     """A pytest plugin that takes the place of the run of the tests."""
 
-    def __init__(self, asked: argparse.Namespace, room: Room, files: "list[str]") -> None:
+    def __init__(self, asked: argparse.Namespace, room: Room, files: list[str]) -> None:
         self._asked = asked
         self._room = room
         self._files = files
         self.is_failed = False
 
-    def pytest_collection_modifyitems(self, items: "list[pytest.Item]") -> None:
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Leaves out what is too slow, and of twenty runs of one random history all but a few."""
         words = (DEPARTED_STOPPED if self._room.name == CORE else LEFT_OUT_OF_ROOMS).split(" or ")
         items[:] = [
-            item for item in items
-            if not any(word in item.nodeid for word in words) and not re.search(r"twice\[[^]]*[0-9]{2}", item.nodeid)
+            item
+            for item in items
+            if not any(word in item.nodeid for word in words)
+            and not re.search(r"twice\[[^]]*[0-9]{2}", item.nodeid)
         ]
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
@@ -81,7 +94,7 @@ class Session:
             print(f"VOID: {name} fails without any fault, too: the tree was edited meanwhile")
         return True
 
-    def _tell(self, verdict: Verdict, known: "dict[str, str]", count: Count) -> None:
+    def _tell(self, verdict: Verdict, known: dict[str, str], count: Count) -> None:
         name, reason = verdict.mutant.name, known.get(verdict.mutant.lasting_name)
         count.planted += 1
         if verdict.found_by == UNPLANTED:
@@ -98,18 +111,25 @@ class Session:
             text = f"same      {name}  ({reason})"
         else:
             count.survived += 1
-            text = f"SURVIVED  {name}" + ("  in the time that it was given" if verdict.is_cut_short else "")
+            text = f"SURVIVED  {name}" + (
+                "  in the time that it was given" if verdict.is_cut_short else ""
+            )
         print(f"{text}  ({verdict.seconds:.1f} s of {verdict.tests} tests)", flush=True)
 
-    def _sum_up(self, counts: "dict[str, Count]", seconds: float) -> None:
+    def _sum_up(self, counts: dict[str, Count], seconds: float) -> None:
         total = Count()
         print(f"\n{'file':26}{'planted':>8}{'killed':>8}{'same':>8}{'survived':>10}")
         for name, count in counts.items():
             if count.planted:
-                print(f"{name:26}{count.planted:8}{count.killed:8}{count.same:8}{count.survived:10}")
+                print(
+                    f"{name:26}{count.planted:8}{count.killed:8}{count.same:8}{count.survived:10}"
+                )
             for part in vars(total):
                 setattr(total, part, getattr(total, part) + getattr(count, part))
-        print(f"{'all':26}{total.planted:8}{total.killed:8}{total.same:8}{total.survived:10}   in {seconds / 60:.0f} min")
+        print(
+            f"{'all':26}{total.planted:8}{total.killed:8}{total.same:8}{total.survived:10}   in"
+            f" {seconds / 60:.0f} min"
+        )
         self.is_failed = bool(total.survived)
 
 
@@ -120,18 +140,20 @@ def _passes(item: pytest.Item) -> bool:
     return not any(report.failed for report in reports)
 
 
-def chosen(asked: argparse.Namespace, files: "list[str]") -> "list[Mutant]":
+def chosen(asked: argparse.Namespace, files: list[str]) -> list[Mutant]:
     """What is asked for of all that can be planted: by hand first, then from each file in turn."""
-    found: "list[Mutant]" = []
+    found: list[Mutant] = []
     for name in files:
         found += planted_in(name)
     if not asked.by_hand:
         for name in files:
-            found += mutants_of(name)[asked.first::asked.every]
-    return [mutant for mutant in found if any(text in mutant.name for text in asked.only.split(","))]
+            found += mutants_of(name)[asked.first :: asked.every]
+    return [
+        mutant for mutant in found if any(text in mutant.name for text in asked.only.split(","))
+    ]
 
 
-def equivalents() -> "dict[str, str]":
+def equivalents() -> dict[str, str]:
     """Mutants that change nothing, as told without their line number, and why."""
     found = {}
     for line in Path(__file__).with_name("equivalent.txt").read_text(encoding="utf-8").splitlines():
@@ -141,17 +163,41 @@ def equivalents() -> "dict[str, str]":
     return found
 
 
-def main(argv: "list[str]") -> int:
+def main(argv: list[str]) -> int:
     """Prints each mutant and who found it, then how many survived."""
-    parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=str(__doc__).split("\n\n")[0])
-    parser.add_argument("--room", default=CORE, help=f"{', '.join(ROOMS)}, or one file as in system/atomic_files; several: a,b")
-    parser.add_argument("--every", type=int, default=1, help="only each Nth mutant of a file, and all planted by hand")
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.mutants", description=str(__doc__).split("\n\n")[0]
+    )
+    parser.add_argument(
+        "--room",
+        default=CORE,
+        help=f"{', '.join(ROOMS)}, or one file as in system/atomic_files; several: a,b",
+    )
+    parser.add_argument(
+        "--every",
+        type=int,
+        default=1,
+        help="only each Nth mutant of a file, and all planted by hand",
+    )
     parser.add_argument("--first", type=int, default=0, help="the first of those")
     parser.add_argument("--by-hand", action="store_true", help="only those of planted.py")
-    parser.add_argument("--only", default="", help="only those whose line in the list contains one of these texts (a,b)")
-    parser.add_argument("--seconds", type=float, default=0.0,
-                        help="so long after it was begun no further test of a mutant is run (core: 300, other rooms: 60)")
-    parser.add_argument("--tests", default="", help="try them on these tests of the room only: paths (a,b)")
+    parser.add_argument(
+        "--only",
+        default="",
+        help="only those whose line in the list contains one of these texts (a,b)",
+    )
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=0.0,
+        help=(
+            "so long after it was begun no further test of a mutant is run (core: 300, other"
+            " rooms: 60)"
+        ),
+    )
+    parser.add_argument(
+        "--tests", default="", help="try them on these tests of the room only: paths (a,b)"
+    )
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="so many at a time")
     parser.add_argument("--list", action="store_true", help="only list them")
     asked = parser.parse_args(argv)
@@ -166,21 +212,51 @@ def main(argv: "list[str]") -> int:
         return 0
     if len(rooms) > 1:
         # The tests of each room are collected in a process of their own.
-        argv = [word for word in argv if word not in ("--room", asked.room) and not word.startswith("--room=")]
-        codes = [subprocess.call([sys.executable, "-m", "tests.mutants", *argv, "--room",
-                                  ",".join(f"{name}/{Path(file).stem}" for file in files if room_of(file).name == name)])
-                 for name in sorted(rooms)]
+        argv = [
+            word
+            for word in argv
+            if word not in ("--room", asked.room) and not word.startswith("--room=")
+        ]
+        codes = [
+            subprocess.call(
+                [
+                    sys.executable,
+                    "-m",
+                    "tests.mutants",
+                    *argv,
+                    "--room",
+                    ",".join(
+                        f"{name}/{Path(file).stem}" for file in files if room_of(file).name == name
+                    ),
+                ]
+            )
+            for name in sorted(rooms)
+        ]
         return max(codes)
     os.chdir(ROOT)
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     room = ROOMS[rooms.pop()]
-    options = ["-o", "addopts=", "-p", "no:terminal", "-p", "no:cacheprovider", "-p", "pytest_timeout", "-p", "pytest_mock", "-s"]
+    options = [
+        "-o",
+        "addopts=",
+        "-p",
+        "no:terminal",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "pytest_timeout",
+        "-p",
+        "pytest_mock",
+        "-s",
+    ]
     if room.name != CORE:
         os.environ.setdefault("OPENHA_TEST_LIMIT_S", _TEST_LIMIT_S)
         options += ["-o", f"timeout={2 * float(os.environ['OPENHA_TEST_LIMIT_S']):g}"]
     session = Session(asked, room, files)
     with bequest.hooked():
-        code = pytest.main([*options, *(asked.tests.split(",") if asked.tests else room.tests)], plugins=[session])
+        code = pytest.main(
+            [*options, *(asked.tests.split(",") if asked.tests else room.tests)], plugins=[session]
+        )
     return int(code) or (1 if session.is_failed else 0)
 
 

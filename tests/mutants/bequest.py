@@ -1,4 +1,6 @@
-"""Child processes of the run, the hook for the programs that their tests start, and the end of all of these."""
+"""Child processes of the run, the hook for the programs that their tests start, and the end of all
+of these.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +8,15 @@ import os
 import signal
 import site
 import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Callable, Iterator
 
 _HOOK = Path(__file__).with_name("hook.py")
 SPY, FAULT = "OPENHA_TEST_SPY", "OPENHA_TEST_FAULT"
 
 
-def fork(work: "Callable[[], str]") -> "tuple[int, int]":
+def fork(work: Callable[[], str]) -> tuple[int, int]:
     """Has it done in a child, silently: where its one word can be read, and the pid."""
     read, write = os.pipe()
     child = os.fork()
@@ -33,7 +35,9 @@ def fork(work: "Callable[[], str]") -> "tuple[int, int]":
 
 
 def end(read: int, child: int, mark: str) -> str:
-    """What a child said; ends it, and every process with the mark in its environment that a broken test left behind."""
+    """What a child said; ends it, and every process with the mark in its environment that a broken
+    test left behind.
+    """
     said = os.read(read, 400).decode("utf-8")
     os.close(read)
     os.waitpid(child, 0)
@@ -47,11 +51,14 @@ def end(read: int, child: int, mark: str) -> str:
 
 
 @contextmanager
-def hooked() -> "Iterator[None]":
-    """Meanwhile every Python of this virtual environment that finds one of the variables runs hook.py first."""
+def hooked() -> Iterator[None]:
+    """Meanwhile every Python of this virtual environment that finds one of the variables runs
+    hook.py first.
+    """
     line = (
-        f"import os; [exec(compile(open(p).read(), p, 'exec'), {{'__file__': p, '__name__': 'hook'}}) for p in [{str(_HOOK)!r}]"
-        f" if os.environ.get('{SPY}') or os.environ.get('{FAULT}')]\n"
+        "import os; [exec(compile(open(p).read(), p, 'exec'), {'__file__': p, '__name__':"
+        f" 'hook'}}) for p in [{str(_HOOK)!r}] if os.environ.get('{SPY}') or"
+        f" os.environ.get('{FAULT}')]\n"
     )
     place = Path(site.getsitepackages()[0]) / "openha-planted-faults.pth"
     place.write_text(line, encoding="utf-8")

@@ -1,8 +1,10 @@
-"""Puts a fault into modules that are loaded already, so that trying one costs a fork and the tests that meet it.
+"""Puts a fault into modules that are loaded already, so that trying one costs a fork and the tests
+that meet it.
 
-Functions get the code and the defaults of their mutated selves, in place: whoever imported them runs the fault. Values of a
-module (rows, sets, tables) are note_busy_until out anew and replace the old ones wherever those were imported. What makes a class
-(its fields and members) cannot be changed so late.
+Functions get the code and the defaults of their mutated selves, in place: whoever imported them
+runs the fault. Values of a module (rows, sets, tables) are note_busy_until out anew and replace the
+old ones wherever those were imported. What makes a class (its fields and members) cannot be changed
+so late.
 """
 
 from __future__ import annotations
@@ -10,7 +12,8 @@ from __future__ import annotations
 import ast
 import sys
 import types
-from typing import Any, Iterator
+from collections.abc import Iterator
+from typing import Any
 
 from tests.mutants.rooms import PACKAGE, ROOT
 
@@ -18,9 +21,12 @@ Codes = "dict[str, types.CodeType]"
 
 
 def graft(module: types.ModuleType, source: str, where: str = "") -> bool:
-    """Turns the module into what ``source`` says; False if that cannot be done, or if nothing changed that can be seen.
+    """Turns the module into what ``source`` says.
 
-    ``where`` is the function with the fault, if it is in one: what cannot be reached there is not planted.
+    False if that cannot be done, or if nothing changed that can be seen.
+
+    ``where`` is the function with the fault, if it is in one: what cannot be reached there is not
+    planted.
     """
     tree = ast.parse(source)
     codes = dict(_codes(compile(source, module.__file__ or "", "exec"), ""))
@@ -40,7 +46,7 @@ def graft(module: types.ModuleType, source: str, where: str = "") -> bool:
     return _defaults(module, tree) or has_changed
 
 
-def _codes(code: types.CodeType, prefix: str) -> "Iterator[tuple[str, types.CodeType]]":
+def _codes(code: types.CodeType, prefix: str) -> Iterator[tuple[str, types.CodeType]]:
     for item in code.co_consts:
         if isinstance(item, types.CodeType) and not item.co_name.startswith("<"):
             name = f"{prefix}{item.co_name}"
@@ -49,7 +55,7 @@ def _codes(code: types.CodeType, prefix: str) -> "Iterator[tuple[str, types.Code
             yield from _codes(item, f"{name}.")
 
 
-def _functions(module: types.ModuleType) -> "Iterator[tuple[str, types.FunctionType]]":
+def _functions(module: types.ModuleType) -> Iterator[tuple[str, types.FunctionType]]:
     for name, item in vars(module).items():
         if _is_function(item) and item.__module__ == module.__name__:
             yield name, _unwrapped(item)
@@ -60,7 +66,7 @@ def _functions(module: types.ModuleType) -> "Iterator[tuple[str, types.FunctionT
                         yield f"{name}.{inner}", function
 
 
-def _behind(value: Any) -> "list[types.FunctionType]":
+def _behind(value: Any) -> list[types.FunctionType]:
     if _is_function(value):
         return [_unwrapped(value)]
     if isinstance(value, property):
@@ -71,14 +77,19 @@ def _behind(value: Any) -> "list[types.FunctionType]":
 
 
 def _is_function(value: Any) -> bool:
-    return isinstance(value, types.FunctionType) or isinstance(getattr(value, "__wrapped__", None), types.FunctionType)
+    return isinstance(value, types.FunctionType) or isinstance(
+        getattr(value, "__wrapped__", None), types.FunctionType
+    )
 
 
 def _unwrapped(function: Any) -> types.FunctionType:
-    """What a decorator such as contextmanager or lru_cache calls; what the latter keeps is of the code before."""
+    """What a decorator such as contextmanager or lru_cache calls.
+
+    What the latter keeps is of the code before.
+    """
     while isinstance(getattr(function, "__wrapped__", None), types.FunctionType):
         getattr(function, "cache_clear", lambda: None)()
-        function = getattr(function, "__wrapped__")
+        function = function.__wrapped__
     assert isinstance(function, types.FunctionType)
     return function
 
@@ -89,16 +100,26 @@ def _defaults(module: types.ModuleType, tree: ast.Module) -> bool:
     nodes = {item.name: item for item in tree.body if isinstance(item, ast.FunctionDef)}
     for outer in tree.body:
         if isinstance(outer, ast.ClassDef):
-            nodes.update({f"{outer.name}.{item.name}": item for item in outer.body if isinstance(item, ast.FunctionDef)})
+            nodes.update(
+                {
+                    f"{outer.name}.{item.name}": item
+                    for item in outer.body
+                    if isinstance(item, ast.FunctionDef)
+                }
+            )
     for name, node in nodes.items():
         function = functions.get(name)
-        values = [eval(compile(ast.Expression(item), "default", "eval"), vars(module)) for item in node.args.defaults]
+        values = [
+            eval(compile(ast.Expression(item), "default", "eval"), vars(module))
+            for item in node.args.defaults
+        ]
         if function is not None and values and tuple(values) != function.__defaults__:
             function.__defaults__ = tuple(values)
             has_changed = True
         named = {
             argument.arg: eval(compile(ast.Expression(item), "default", "eval"), vars(module))
-            for argument, item in zip(node.args.kwonlyargs, node.args.kw_defaults) if item is not None
+            for argument, item in zip(node.args.kwonlyargs, node.args.kw_defaults)
+            if item is not None
         }
         if function is not None and named and named != function.__kwdefaults__:
             function.__kwdefaults__ = named
@@ -107,8 +128,15 @@ def _defaults(module: types.ModuleType, tree: ast.Module) -> bool:
 
 
 def _values(module: types.ModuleType, tree: ast.Module) -> bool:
-    """Works out the values of the module anew, with its own classes and functions; True: whether they changed is not known."""
-    kept = [item for item in tree.body if not isinstance(item, (ast.ClassDef, ast.FunctionDef, ast.Import, ast.ImportFrom))]
+    """Works out the values of the module anew, with its own classes and functions.
+
+    True: whether they changed is not known.
+    """
+    kept = [
+        item
+        for item in tree.body
+        if not isinstance(item, (ast.ClassDef, ast.FunctionDef, ast.Import, ast.ImportFrom))
+    ]
     scratch = dict(vars(module))
     exec(compile(ast.Module(kept, []), module.__file__ or "", "exec"), scratch)
     has_changed = False
@@ -119,7 +147,9 @@ def _values(module: types.ModuleType, tree: ast.Module) -> bool:
         has_changed = True
         for other in list(sys.modules.values()):
             # Tests in a folder that is no package have a bare name.
-            if str(getattr(other, "__file__", None)).startswith((str(PACKAGE), str(ROOT / "tests"))):
+            if str(getattr(other, "__file__", None)).startswith(
+                (str(PACKAGE), str(ROOT / "tests"))
+            ):
                 for known, item in list(vars(other).items()):
                     # Equal numbers may be one object.
                     if item is old and (known == name or not isinstance(old, (int, float))):

@@ -1,6 +1,8 @@
-"""What a Python started by a test does first while faults are planted: it takes the fault over, or notes what it runs.
+"""What a Python started by a test does first while faults are planted: it takes the fault over, or
+notes what it runs.
 
-While ``make mutants`` runs a line in the virtual environment has it run by each one that finds one of the variables.
+While ``make mutants`` runs a line in the virtual environment has it run by each one that finds one
+of the variables.
 """
 
 import importlib.abc
@@ -13,7 +15,9 @@ _SPY = os.environ.get("OPENHA_TEST_SPY", "")
 """A file that gets a line for each function of the package that runs: its file and first line."""
 _FAULT = os.environ.get("OPENHA_TEST_FAULT", "")
 """MODULE=FILE: the source that stands in place of a module's."""
-_PACKAGE = os.path.join(os.path.abspath(__file__).rpartition("/tests/mutants/")[0], "opensvc_openha")
+_PACKAGE = os.path.join(
+    os.path.abspath(__file__).rpartition("/tests/mutants/")[0], "opensvc_openha"
+)
 
 
 def spy_on(path):

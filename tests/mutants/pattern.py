@@ -1,30 +1,37 @@
-"""Finds a piece of code by what it means to Python: comments, line breaks, quotes, parentheses and annotations do not count.
+"""Finds a piece of code by what it means to Python: comments, line breaks, quotes, parentheses and
+annotations do not count.
 
-In a pattern, a name such as ``guard__`` matches any expression, and ``**rest__`` at the end of a call all its further named
-arguments. The new code may use what they matched.
+In a pattern, a name such as ``guard__`` matches any expression, and ``**rest__`` at the end of a
+call all its further named arguments. The new code may use what they matched.
 """
 
 from __future__ import annotations
 
 import ast
 import textwrap
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Iterator, Sequence, Union
+from typing import Any, Union
 
 Node = Union[ast.expr, ast.stmt]
 
 
 @dataclass(frozen=True)
 class Place:
-    """First and last node of what was found, which may be one, and what the names of the pattern matched."""
+    """First and last node of what was found, which may be one, and what the names of the pattern
+    matched.
+    """
 
     first: Node
     last: Node
-    captured: "dict[str, Any]"
+    captured: dict[str, Any]
 
 
-def places(symbol: ast.stmt, pattern: str) -> "list[Place]":
-    """Each expression, or each run of statements, within the symbol that the pattern matches; raises SyntaxError."""
+def places(symbol: ast.stmt, pattern: str) -> list[Place]:
+    """Each expression, or each run of statements, within the symbol that the pattern matches.
+
+    Raises SyntaxError.
+    """
     wanted = ast.parse(textwrap.dedent(pattern)).body
     if len(wanted) == 1 and isinstance(wanted[0], ast.Expr):
         return list(_expressions(symbol, wanted[0].value))
@@ -40,7 +47,10 @@ def filled(new: str, place: Place) -> str:
 
 
 def canonical(text: str) -> str:
-    """A piece of code in the one form that Python itself would write; what is no whole piece of code, without line breaks."""
+    """A piece of code in the one form that Python itself would write.
+
+    What is no whole piece of code, without line breaks.
+    """
     for attempt in (f"({text})", textwrap.dedent(text)):
         try:
             return ast.unparse(ast.parse(attempt))
@@ -49,50 +59,70 @@ def canonical(text: str) -> str:
     return " ".join(text.split())
 
 
-def _expressions(symbol: ast.stmt, wanted: ast.expr) -> "Iterator[Place]":
+def _expressions(symbol: ast.stmt, wanted: ast.expr) -> Iterator[Place]:
     statements = {id(node.value): node for node in ast.walk(symbol) if isinstance(node, ast.Expr)}
     for node in ast.walk(symbol):
-        captured: "dict[str, Any]" = {}
+        captured: dict[str, Any] = {}
         if isinstance(node, ast.expr) and _matches(wanted, node, captured):
             whole = statements.get(id(node), node)
             yield Place(whole, whole, captured)
 
 
-def _runs(symbol: ast.stmt, wanted: "Sequence[ast.stmt]") -> "Iterator[Place]":
+def _runs(symbol: ast.stmt, wanted: Sequence[ast.stmt]) -> Iterator[Place]:
     blocks = [[symbol]]
     for node in ast.walk(symbol):
-        blocks += [block for name in ("body", "orelse", "finalbody") if isinstance(block := getattr(node, name, None), list)]
+        blocks += [
+            block
+            for name in ("body", "orelse", "finalbody")
+            if isinstance(block := getattr(node, name, None), list)
+        ]
     for block in blocks:
         for at in range(len(block) - len(wanted) + 1):
-            captured: "dict[str, Any]" = {}
+            captured: dict[str, Any] = {}
             if all(_matches(one, other, captured) for one, other in zip(wanted, block[at:])):
                 yield Place(block[at], block[at + len(wanted) - 1], captured)
 
 
-def _matches(wanted: Any, found: Any, captured: "dict[str, Any]") -> bool:
+def _matches(wanted: Any, found: Any, captured: dict[str, Any]) -> bool:
     if isinstance(wanted, ast.Name) and _is_hole(wanted.id) and isinstance(found, ast.expr):
         known = captured.setdefault(wanted.id, found)
         return known is found or ast.dump(known) == ast.dump(found)
     if type(wanted) is not type(found):
         return False
     if isinstance(wanted, list):
-        return len(wanted) == len(found) and all(_matches(one, other, captured) for one, other in zip(wanted, found))
+        return len(wanted) == len(found) and all(
+            _matches(one, other, captured) for one, other in zip(wanted, found)
+        )
     if not isinstance(wanted, ast.AST):
         return bool(wanted == found)
     rest = _rest(wanted)
     if isinstance(wanted, ast.Call) and rest:
         named = {word.arg for word in wanted.keywords}
         captured[rest] = [word for word in found.keywords if word.arg not in named]
-        wanted, found = (ast.Call(call.func, call.args, [word for word in call.keywords if word.arg and word.arg in named])
-                         for call in (wanted, found))
-    return all(_matches(getattr(wanted, name, None), getattr(found, name, None), captured)
-               for name in wanted._fields if name not in ("kind", "type_comment", "annotation"))
+        wanted, found = (
+            ast.Call(
+                call.func,
+                call.args,
+                [word for word in call.keywords if word.arg and word.arg in named],
+            )
+            for call in (wanted, found)
+        )
+    return all(
+        _matches(getattr(wanted, name, None), getattr(found, name, None), captured)
+        for name in wanted._fields
+        if name not in ("kind", "type_comment", "annotation")
+    )
 
 
 def _rest(node: ast.AST) -> str:
     """The name of ``**rest__`` in a call; empty where there is none."""
     last = node.keywords[-1] if isinstance(node, ast.Call) and node.keywords else None
-    if last is not None and last.arg is None and isinstance(last.value, ast.Name) and _is_hole(last.value.id):
+    if (
+        last is not None
+        and last.arg is None
+        and isinstance(last.value, ast.Name)
+        and _is_hole(last.value.id)
+    ):
         return last.value.id
     return ""
 
@@ -104,7 +134,7 @@ def _is_hole(name: str) -> bool:
 class _Filling(ast.NodeTransformer):
     """Puts what was matched in the place of the names that matched it."""
 
-    def __init__(self, captured: "dict[str, Any]") -> None:
+    def __init__(self, captured: dict[str, Any]) -> None:
         self._captured = captured
 
     def visit_Name(self, node: ast.Name) -> Any:

@@ -1,41 +1,81 @@
-"""Faults that are planted in the code, one at a time: every comparison, condition, row, constant and statement of it.
+"""Faults that are planted in the code, one at a time: every comparison, condition, row, constant
+and statement of it.
 
-A mutant is a piece of source text and what stands in its place; which pieces there are follows from the syntax tree, so
-that code written tomorrow gets its mutants without being listed here.
+A mutant is a piece of source text and what stands in its place; which pieces there are follows from
+the syntax tree, so that code written tomorrow gets its mutants without being listed here.
 """
 
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Iterator
 
 from tests.mutants.pattern import canonical
 from tests.mutants.rooms import path_of
 
 _OTHER = {
-    ast.Lt: "<=", ast.LtE: "<", ast.Gt: ">=", ast.GtE: ">", ast.Eq: "!=", ast.NotEq: "==", ast.Is: "is not", ast.IsNot: "is",
-    ast.In: "not in", ast.NotIn: "in",
+    ast.Lt: "<=",
+    ast.LtE: "<",
+    ast.Gt: ">=",
+    ast.GtE: ">",
+    ast.Eq: "!=",
+    ast.NotEq: "==",
+    ast.Is: "is not",
+    ast.IsNot: "is",
+    ast.In: "not in",
+    ast.NotIn: "in",
 }
 _TEXT = {
-    ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "==", ast.NotEq: "!=", ast.Is: "is", ast.IsNot: "is not",
-    ast.In: "in", ast.NotIn: "not in",
+    ast.Lt: "<",
+    ast.LtE: "<=",
+    ast.Gt: ">",
+    ast.GtE: ">=",
+    ast.Eq: "==",
+    ast.NotEq: "!=",
+    ast.Is: "is",
+    ast.IsNot: "is not",
+    ast.In: "in",
+    ast.NotIn: "not in",
 }
 _CALLS = {"max": "min", "min": "max", "any": "all", "all": "any"}
 _NEVER = 'Row(S.FORCE_STOP, Trigger.PROBE_UNSURE, lambda s: False, S.FORCE_STOP, "never")'
 _SHOWN_ONLY = {
-    "reason", "text", "detail", "words",
+    "reason",
+    "text",
+    "detail",
+    "words",
     # Of timing.py: what the shell waits for, which decides nothing.
-    "FIRST_BEAT_LIMIT_S", "MUTE_REST_S", "SLOT_READ_S", "SLOT_READ_LEAST_S", "SLOT_READS", "WORK_NOTED_S",
-    "KILL_GRACE_S", "LINK_RETRY_S", "CONFIG_POLL_S",
-    "INBOX_LIMIT", "HISTORY_INBOX_LIMIT", "HISTORY_ENTRIES", "SCRIPTS_AT_ONCE",
+    "FIRST_BEAT_LIMIT_S",
+    "MUTE_REST_S",
+    "SLOT_READ_S",
+    "SLOT_READ_LEAST_S",
+    "SLOT_READS",
+    "WORK_NOTED_S",
+    "KILL_GRACE_S",
+    "LINK_RETRY_S",
+    "CONFIG_POLL_S",
+    "INBOX_LIMIT",
+    "HISTORY_INBOX_LIMIT",
+    "HISTORY_ENTRIES",
+    "SCRIPTS_AT_ONCE",
 }
 _SHOWING = {
-    "explain_wait", "explain", "status", "snapshot", "_rival_text", "suspicions", "_standing_reason", "_link_status", "sights",
-    "sight", "_dual_advice",
+    "explain_wait",
+    "explain",
+    "status",
+    "snapshot",
+    "_rival_text",
+    "suspicions",
+    "_standing_reason",
+    "_link_status",
+    "sights",
+    "sight",
+    "_dual_advice",
 }
-"""Names of what only an operator reads, and what makes it: its wording is none of this suite's business."""
+"""Names of what only an operator reads, and what makes it: its wording is none of this suite's
+business."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +90,8 @@ class Mutant:
     before: str
     after: str
     is_at_load: bool = False
-    """Outside of functions: it has its effect when the module is loaded, whoever uses what it makes."""
+    """Outside of functions: it has its effect when the module is loaded, whoever uses what it
+    makes."""
     function_line: int = 0
     """Where the function around it begins, decorators included."""
     where: str = ""
@@ -62,11 +103,13 @@ class Mutant:
     @property
     def name(self) -> str:
         """How it is told: where, what was there and what is there now."""
-        return f"{self.file}:{self.line} {self.lasting_name[len(self.file) + 1:]}"
+        return f"{self.file}:{self.line} {self.lasting_name[len(self.file) + 1 :]}"
 
     @property
     def lasting_name(self) -> str:
-        """The same without the line, as it stays when lines are added above or the code is formatted differently."""
+        """The same without the line, as it stays when lines are added above or the code is
+        formatted differently.
+        """
         place = f"{self.file} {self.where or 'module'}"
         if self.is_by_hand:
             return f"{place} {self.kind}"
@@ -76,15 +119,19 @@ class Mutant:
 
     def plant(self, source: str) -> str:
         """The source with the fault in it."""
-        assert source[self.start:self.end] == self.before, f"{self.name}: the source is another one"
-        return source[:self.start] + self.after + source[self.end:]
+        assert source[self.start : self.end] == self.before, (
+            f"{self.name}: the source is another one"
+        )
+        return source[: self.start] + self.after + source[self.end :]
 
 
-def mutants_of(file: str) -> "list[Mutant]":
+def mutants_of(file: str) -> list[Mutant]:
     """All mutants of one file, in the order of its text."""
     source = path_of(file).read_text(encoding="utf-8")
-    found = {(mutant.start, mutant.end, mutant.after): mutant for mutant in _Planter(file, source).all()}
-    told: "dict[str, int]" = {}
+    found = {
+        (mutant.start, mutant.end, mutant.after): mutant for mutant in _Planter(file, source).all()
+    }
+    told: dict[str, int] = {}
     numbered = []
     for _, mutant in sorted(found.items()):
         told[mutant.lasting_name] = number = told.get(mutant.lasting_name, 0) + 1
@@ -92,31 +139,44 @@ def mutants_of(file: str) -> "list[Mutant]":
     return numbered
 
 
-def around(source: str, line: int) -> "tuple[int, str]":
-    """Where the function around a line begins, decorators included, and its name; 0 and nothing outside of functions."""
-    return max((first, name) for first, last, name in [(0, line, ""), *_spans(source)] if first <= line <= last)
+def around(source: str, line: int) -> tuple[int, str]:
+    """Where the function around a line begins, decorators included, and its name.
+
+    0 and nothing outside of functions.
+    """
+    return max(
+        (first, name)
+        for first, last, name in [(0, line, ""), *_spans(source)]
+        if first <= line <= last
+    )
 
 
 @lru_cache(maxsize=4)
-def _spans(source: str) -> "tuple[tuple[int, int, str], ...]":
+def _spans(source: str) -> tuple[tuple[int, int, str], ...]:
     return tuple(_functions(ast.parse(source), ""))
 
 
-def first_lines(source: str) -> "dict[int, str]":
+def first_lines(source: str) -> dict[int, str]:
     """Where each function begins, decorators included, and its name."""
     return {first: name for first, _, name in _spans(source)}
 
 
-def named_functions(tree: ast.Module) -> "dict[str, ast.FunctionDef]":
+def named_functions(tree: ast.Module) -> dict[str, ast.FunctionDef]:
     """Functions and methods by their names, ``Class.method``."""
     found = {item.name: item for item in tree.body if isinstance(item, ast.FunctionDef)}
     for outer in tree.body:
         if isinstance(outer, ast.ClassDef):
-            found.update({f"{outer.name}.{item.name}": item for item in outer.body if isinstance(item, ast.FunctionDef)})
+            found.update(
+                {
+                    f"{outer.name}.{item.name}": item
+                    for item in outer.body
+                    if isinstance(item, ast.FunctionDef)
+                }
+            )
     return found
 
 
-def _functions(node: ast.AST, prefix: str) -> "Iterator[tuple[int, int, str]]":
+def _functions(node: ast.AST, prefix: str) -> Iterator[tuple[int, int, str]]:
     for item in ast.iter_child_nodes(node):
         if isinstance(item, ast.ClassDef):
             yield from _functions(item, f"{item.name}.")
@@ -135,13 +195,21 @@ class _Planter:
         self._tree = ast.parse(source)
         self._bodies = list(_functions(self._tree, ""))
 
-    def all(self) -> "Iterator[Mutant]":
-        skipped = {id(inner) for node in ast.walk(self._tree) if self._is_shown_only(node) for inner in ast.walk(node)}
+    def all(self) -> Iterator[Mutant]:
+        skipped = {
+            id(inner)
+            for node in ast.walk(self._tree)
+            if self._is_shown_only(node)
+            for inner in ast.walk(node)
+        }
         for node in ast.walk(self._tree):
             for decorator in getattr(node, "decorator_list", []):
                 skipped |= {id(inner) for inner in ast.walk(decorator)}
         words = {
-            id(item) for node in ast.walk(self._tree) if isinstance(node, ast.ClassDef) for item in node.body
+            id(item)
+            for node in ast.walk(self._tree)
+            if isinstance(node, ast.ClassDef)
+            for item in node.body
             if any(isinstance(base, ast.Attribute) and base.attr == "Enum" for base in node.bases)
         }
         for node in ast.walk(self._tree):
@@ -159,14 +227,19 @@ class _Planter:
 
     def _is_log_line(self, node: ast.AST) -> bool:
         """Only an operator reads it."""
-        return "/" in self._file and isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) and (
-            "log" in self._text(node.value.func).lower()
+        return (
+            "/" in self._file
+            and isinstance(node, ast.Expr)
+            and isinstance(node.value, ast.Call)
+            and ("log" in self._text(node.value.func).lower())
         )
 
     @staticmethod
     def _is_shown_only(node: ast.AST) -> bool:
         """Annotations, docstrings, assertions and what only an operator reads."""
-        if isinstance(node, (ast.Assert, ast.JoinedStr, ast.AnnAssign, ast.arg, ast.Import, ast.ImportFrom)):
+        if isinstance(
+            node, (ast.Assert, ast.JoinedStr, ast.AnnAssign, ast.arg, ast.Import, ast.ImportFrom)
+        ):
             return not (isinstance(node, ast.AnnAssign) and node.value is not None)
         if isinstance(node, ast.FunctionDef) and node.name in _SHOWING:
             return True
@@ -175,32 +248,51 @@ class _Planter:
         )
 
     def _at(self, line: int, column: int) -> int:
-        text = self._source[self._lines[line - 1]:]
+        text = self._source[self._lines[line - 1] :]
         return self._lines[line - 1] + len(text.encode("utf-8")[:column].decode("utf-8", "ignore"))
 
-    def _span(self, node: ast.AST) -> "tuple[int, int]":
-        start = self._at(getattr(node, "lineno"), getattr(node, "col_offset"))
-        return start, self._at(getattr(node, "end_lineno"), getattr(node, "end_col_offset"))
+    def _span(self, node: ast.AST) -> tuple[int, int]:
+        start = self._at(node.lineno, node.col_offset)
+        return start, self._at(node.end_lineno, node.end_col_offset)
 
     def _make(self, node: ast.AST, kind: str, after: str) -> Mutant:
         start, end = self._span(node)
-        line = getattr(node, "lineno")
-        first, where = max(((first, name) for first, last, name in self._bodies if first <= line <= last), default=(0, ""))
-        return Mutant(self._file, line, kind, start, end, self._source[start:end], after, not first, first, where)
+        line = node.lineno
+        first, where = max(
+            ((first, name) for first, last, name in self._bodies if first <= line <= last),
+            default=(0, ""),
+        )
+        return Mutant(
+            self._file,
+            line,
+            kind,
+            start,
+            end,
+            self._source[start:end],
+            after,
+            not first,
+            first,
+            where,
+        )
 
     def _text(self, node: ast.AST) -> str:
         start, end = self._span(node)
         return self._source[start:end]
 
-    def _conditions(self, node: ast.AST) -> "Iterator[Mutant]":
+    def _conditions(self, node: ast.AST) -> Iterator[Mutant]:
         if isinstance(node, ast.Compare) and len(node.ops) == 1:
             left, right = self._text(node.left), self._text(node.comparators[0])
             yield self._make(node, "comparison", f"({left} {_OTHER[type(node.ops[0])]} {right})")
         elif isinstance(node, ast.Compare):
             pieces = [self._text(item) for item in (node.left, *node.comparators)]
             for number, _ in enumerate(node.ops):
-                ops = [_OTHER[type(op)] if at == number else _TEXT[type(op)] for at, op in enumerate(node.ops)]
-                text = " ".join([pieces[0], *(f"{op} {piece}" for op, piece in zip(ops, pieces[1:]))])
+                ops = [
+                    _OTHER[type(op)] if at == number else _TEXT[type(op)]
+                    for at, op in enumerate(node.ops)
+                ]
+                text = " ".join(
+                    [pieces[0], *(f"{op} {piece}" for op, piece in zip(ops, pieces[1:]))]
+                )
                 yield self._make(node, "comparison", f"({text})")
         elif isinstance(node, ast.BoolOp):
             other = " or " if isinstance(node.op, ast.And) else " and "
@@ -218,15 +310,21 @@ class _Planter:
             for test in node.ifs:
                 yield self._make(test, "filter", "True")
 
-    def _values(self, node: ast.AST) -> "Iterator[Mutant]":
+    def _values(self, node: ast.AST) -> Iterator[Mutant]:
         if isinstance(node, ast.Constant) and isinstance(node.value, bool):
             yield self._make(node, "constant", str(not node.value))
         elif isinstance(node, ast.Constant) and isinstance(node.value, (int, float)):
             yield self._make(node, "constant", repr(node.value + 1))
         elif isinstance(node, ast.BinOp) and isinstance(node.op, (ast.Add, ast.Sub)):
             sign = "-" if isinstance(node.op, ast.Add) else "+"
-            yield self._make(node, "sign", f"({self._text(node.left)} {sign} {self._text(node.right)})")
-        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _CALLS:
+            yield self._make(
+                node, "sign", f"({self._text(node.left)} {sign} {self._text(node.right)})"
+            )
+        elif (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Name)
+            and node.func.id in _CALLS
+        ):
             yield self._make(node.func, "call", _CALLS[node.func.id])
         elif isinstance(node, (ast.Name, ast.Attribute)) and self._is_duration(node):
             yield self._make(node, "timing", f"({self._text(node)} * 2)")
@@ -236,43 +334,65 @@ class _Planter:
         elif isinstance(node, ast.Compare) and isinstance(node.ops[0], (ast.In, ast.NotIn)):
             if isinstance(node.comparators[0], ast.Tuple):
                 yield from self._members(node.comparators[0], "(", ",)")
-        elif isinstance(node, ast.Assign) and isinstance(node.value, ast.Tuple) and isinstance(node.targets[0], ast.Name):
+        elif (
+            isinstance(node, ast.Assign)
+            and isinstance(node.value, ast.Tuple)
+            and isinstance(node.targets[0], ast.Name)
+        ):
             yield from self._members(node.value, "(", ",)")
 
-    def _members(self, node: "ast.Set | ast.Tuple", start: str, end: str) -> "Iterator[Mutant]":
+    def _members(self, node: ast.Set | ast.Tuple, start: str, end: str) -> Iterator[Mutant]:
         for number in range(len(node.elts) if len(node.elts) > 1 else 0):
             kept = ", ".join(self._text(item) for at, item in enumerate(node.elts) if at != number)
             yield self._make(node, f"without member {number + 1}", f"{start}{kept}{end}")
 
     @staticmethod
-    def _is_duration(node: "ast.Name | ast.Attribute") -> bool:
+    def _is_duration(node: ast.Name | ast.Attribute) -> bool:
         name = node.id if isinstance(node, ast.Name) else node.attr
-        return name.isupper() and name.endswith("_S") and len(name) > 2 and isinstance(node.ctx, ast.Load)
+        return (
+            name.isupper()
+            and name.endswith("_S")
+            and len(name) > 2
+            and isinstance(node.ctx, ast.Load)
+        )
 
-    def _rows(self, node: ast.AST) -> "Iterator[Mutant]":
-        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Row"):
+    def _rows(self, node: ast.AST) -> Iterator[Mutant]:
+        if not (
+            isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Row"
+        ):
             return
         yield self._make(node, "row dropped", _NEVER)
         if len(node.args) > 3:
             before = self._text(node.args[3])
-            yield from (self._make(node.args[3], "next", other) for other in ("S.STOPPED", "S.STARTED") if other != before)
+            yield from (
+                self._make(node.args[3], "next", other)
+                for other in ("S.STOPPED", "S.STARTED")
+                if other != before
+            )
         if len(node.args) > 2:
             yield self._make(node.args[2], "guard", "lambda s: True")
         for keyword in node.keywords:
             if keyword.arg in ("run", "frozen_target", "ready", "done"):
                 yield self._make(keyword.value, f"no {keyword.arg}", "None")
 
-    def _handlers(self, node: ast.AST) -> "Iterator[Mutant]":
+    def _handlers(self, node: ast.AST) -> Iterator[Mutant]:
         """An error that is expected is not. The decision code expects none."""
         if isinstance(node, ast.ExceptHandler) and not isinstance(node.body[0], ast.Raise):
             yield self._make(node.body[0], "not handled", "raise")
 
-    def _statements(self, node: ast.AST) -> "Iterator[Mutant]":
-        is_statement = isinstance(node, (ast.Assign, ast.AugAssign, ast.Delete, ast.Raise, ast.Continue, ast.Break)) or (
-            isinstance(node, ast.Expr) and not isinstance(node.value, ast.Constant)
-        )
-        if is_statement and getattr(node, "col_offset") and not self._is_log_line(node):
-            # Without the word a function would need no closure any more, and could not be put into a class that is loaded.
-            yield self._make(node, "statement dropped", "super()" if "super()" in self._text(node) else "pass")
-        elif isinstance(node, ast.Return) and node.value is not None and not isinstance(node.value, ast.Constant):
+    def _statements(self, node: ast.AST) -> Iterator[Mutant]:
+        is_statement = isinstance(
+            node, (ast.Assign, ast.AugAssign, ast.Delete, ast.Raise, ast.Continue, ast.Break)
+        ) or (isinstance(node, ast.Expr) and not isinstance(node.value, ast.Constant))
+        if is_statement and node.col_offset and not self._is_log_line(node):
+            # Without the word a function would need no closure any more, and could not be put into
+            # a class that is loaded.
+            yield self._make(
+                node, "statement dropped", "super()" if "super()" in self._text(node) else "pass"
+            )
+        elif (
+            isinstance(node, ast.Return)
+            and node.value is not None
+            and not isinstance(node.value, ast.Constant)
+        ):
             yield self._make(node.value, "returns nothing", "None")

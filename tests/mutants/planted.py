@@ -1,16 +1,18 @@
-"""Faults that no change of one expression makes: an action forgotten, an order changed, a proof taken for another one.
+"""Faults that no change of one expression makes: an action forgotten, an order changed, a proof
+taken for another one.
 
-They are listed in planted.txt, and for the rooms around core in planted_rooms.txt: "== FILE SYMBOL: what a node then does
-wrong", what stands once in that symbol (-), and what it becomes (+). A symbol is a function, a method as ``Class.method``,
-or the name of a value of the module. Code is compared as Python reads it (tests/mutants/pattern.py), so that a fault
-outlives new line breaks, comments and neighbours.
+They are listed in planted.txt, and for the rooms around core in planted_rooms.txt: "== FILE SYMBOL:
+what a node then does wrong", what stands once in that symbol (-), and what it becomes (+). A symbol
+is a function, a method as ``Class.method``, or the name of a value of the module. Code is compared
+as Python reads it (tests/mutants/pattern.py), so that a fault outlives new line breaks, comments
+and neighbours.
 """
 
 from __future__ import annotations
 
 import ast
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from tests.mutants.pattern import Place, filled, places
@@ -35,26 +37,28 @@ class _Entry:
         return ValueError(f"{self.list_name}: {self.file} {self.symbol}: {self.breaks}: {reason}")
 
 
-def planted_in(file: str) -> "list[Mutant]":
+def planted_in(file: str) -> list[Mutant]:
     """The mutants of the lists in one file."""
     source = path_of(file).read_text(encoding="utf-8")
     return [_mutant(source, entry) for entry in _listed() if entry.file == file]
 
 
-def files() -> "set[str]":
+def files() -> set[str]:
     """The files that the lists speak of."""
     return {entry.file for entry in _listed()}
 
 
-@lru_cache(maxsize=None)
-def _listed() -> "tuple[_Entry, ...]":
+@cache
+def _listed() -> tuple[_Entry, ...]:
     found = []
     for path in _LISTS:
         for piece in path.read_text(encoding="utf-8").split("\n== ")[1:]:
             head, *lines = piece.rstrip("\n").split("\n")
             place, _, breaks = head.partition(": ")
             file, _, symbol = place.partition(" ")
-            old, new = ("\n".join(line[2:] for line in lines if line.startswith(sign)) for sign in "-+")
+            old, new = (
+                "\n".join(line[2:] for line in lines if line.startswith(sign)) for sign in "-+"
+            )
             found.append(_Entry(path.name, file, symbol, breaks, old, new))
     return tuple(found)
 
@@ -79,19 +83,40 @@ def _planted_at(source: str, entry: _Entry, place: Place) -> Mutant:
     start = _offset(lines, first.lineno, first.col_offset)
     end = _offset(lines, last.end_lineno or 0, last.end_col_offset or 0)
     new = filled(entry.new, place)
-    text = new.replace("\n", "\n" + " " * first.col_offset) if isinstance(first, ast.stmt) else f"({new})"
+    text = (
+        new.replace("\n", "\n" + " " * first.col_offset)
+        if isinstance(first, ast.stmt)
+        else f"({new})"
+    )
     line, where = around(source, first.lineno)
-    return Mutant(entry.file, first.lineno, f"by hand: {entry.breaks}", start, end, source[start:end], text or "pass",
-                  not line, line, where, is_by_hand=True)
+    return Mutant(
+        entry.file,
+        first.lineno,
+        f"by hand: {entry.breaks}",
+        start,
+        end,
+        source[start:end],
+        text or "pass",
+        not line,
+        line,
+        where,
+        is_by_hand=True,
+    )
 
 
 @lru_cache(maxsize=4)
-def _symbols(source: str) -> "dict[str, ast.stmt]":
+def _symbols(source: str) -> dict[str, ast.stmt]:
     """Functions, methods and the values of the module by their names."""
     tree = ast.parse(source)
-    found: "dict[str, ast.stmt]" = dict(named_functions(tree))
+    found: dict[str, ast.stmt] = dict(named_functions(tree))
     for item in tree.body:
-        targets = item.targets if isinstance(item, ast.Assign) else [item.target] if isinstance(item, ast.AnnAssign) else []
+        targets = (
+            item.targets
+            if isinstance(item, ast.Assign)
+            else [item.target]
+            if isinstance(item, ast.AnnAssign)
+            else []
+        )
         for target in targets:
             for name in target.elts if isinstance(target, ast.Tuple) else [target]:
                 if isinstance(name, ast.Name):
@@ -99,5 +124,7 @@ def _symbols(source: str) -> "dict[str, ast.stmt]":
     return found
 
 
-def _offset(lines: "list[str]", line: int, column: int) -> int:
-    return sum(map(len, lines[:line - 1])) + len(lines[line - 1].encode("utf-8")[:column].decode("utf-8"))
+def _offset(lines: list[str], line: int, column: int) -> int:
+    return sum(map(len, lines[: line - 1])) + len(
+        lines[line - 1].encode("utf-8")[:column].decode("utf-8")
+    )

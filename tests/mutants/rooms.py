@@ -1,6 +1,8 @@
-"""The rooms of the package in which faults are planted, the files of each that matter, and the tests that ought to find them.
+"""The rooms of the package in which faults are planted, the files of each that matter, and the
+tests that ought to find them.
 
-A fault in a room other than core meets threads, sockets, files and processes: its tests run real daemons.
+A fault in a room other than core meets threads, sockets, files and processes: its tests run real
+daemons.
 """
 
 from __future__ import annotations
@@ -18,49 +20,98 @@ class Room:
     """One room: its files, how they are named in lists, and where its tests are."""
 
     name: str
-    files: "tuple[str, ...]"
-    tests: "tuple[str, ...]"
+    files: tuple[str, ...]
+    tests: tuple[str, ...]
 
 
 _DECISIONS = (
-    "transitions.py", "service_machine.py", "engine.py", "peer_view.py", "link_monitor.py", "beat_filter.py", "incarnations.py",
-    "contenders.py", "link_down_notice.py", "policies.py", "service_mismatch.py", "configuration_marks.py", "states.py",
-    "timing.py", "beat.py", "fencing.py", "power_questions.py",
+    "transitions.py",
+    "service_machine.py",
+    "engine.py",
+    "peer_view.py",
+    "link_monitor.py",
+    "beat_filter.py",
+    "incarnations.py",
+    "contenders.py",
+    "link_down_notice.py",
+    "policies.py",
+    "service_mismatch.py",
+    "configuration_marks.py",
+    "states.py",
+    "timing.py",
+    "beat.py",
+    "fencing.py",
+    "power_questions.py",
 )
 
 
-def _in(folder: str, names: str) -> "tuple[str, ...]":
+def _in(folder: str, names: str) -> tuple[str, ...]:
     return tuple(f"{folder}/{name}.py" for name in names.split())
 
 
 ROOMS = {
-    room.name: room for room in (
+    room.name: room
+    for room in (
         # The decision code is named without its room, as it always was.
-        Room(CORE, _DECISIONS, ("tests/core", "tests/verify/test_enumeration.py", "tests/verify/test_scenarios.py")),
-        *(Room(name, _in(name, files), tests) for name, files, tests in (
-            ("system", "atomic_files", ("tests/system", "tests/storage")),
-            ("storage", "state_store managed_services key_store", ("tests/storage", "tests/cli/test_key.py")),
-            ("heartbeat", "authentication link_workers codec/own codec/base codec/registry codec/legacy",
-             ("tests/heartbeat", "tests/daemon", "tests/cli/test_key.py")),
-            ("daemon", "action_executor daemon script_runner lock stall_detector", ("tests/daemon", "tests/storage")),
-        )),
+        Room(
+            CORE,
+            _DECISIONS,
+            ("tests/core", "tests/verify/test_enumeration.py", "tests/verify/test_scenarios.py"),
+        ),
+        *(
+            Room(name, _in(name, files), tests)
+            for name, files, tests in (
+                ("system", "atomic_files", ("tests/system", "tests/storage")),
+                (
+                    "storage",
+                    "state_store managed_services key_store",
+                    ("tests/storage", "tests/cli/test_key.py"),
+                ),
+                (
+                    "heartbeat",
+                    "authentication link_workers codec/own codec/base codec/registry codec/legacy",
+                    ("tests/heartbeat", "tests/daemon", "tests/cli/test_key.py"),
+                ),
+                (
+                    "daemon",
+                    "action_executor daemon script_runner lock stall_detector",
+                    ("tests/daemon", "tests/storage"),
+                ),
+            )
+        ),
         Room("links", _in("links", "slot_link disk_channel udp unicast net"), ("tests/links",)),
-        Room("formats",
-             _in("formats", "beat_frame frame_seal disk_slot state_file key_file legacy_frame monitor_file nodes_file"
-                            " services_file device_signs netlink name_book state_list"),
-             ("tests/formats", "tests/fuzz/test_parsers.py", "tests/heartbeat/test_interface_monitor.py")),
-        Room("agent",
-             _in("agent", "actions/dispatch actions/cluster actions/fencing service/runner service/ordering"
-                          " service/action_lock service/selection service/caller_location host/signals host/commands"
-                          " host/system_paths resources/fence_plan resources/fence_status"),
-             ("tests/agent",)),
+        Room(
+            "formats",
+            _in(
+                "formats",
+                "beat_frame frame_seal disk_slot state_file key_file legacy_frame monitor_file"
+                " nodes_file services_file device_signs netlink name_book state_list",
+            ),
+            (
+                "tests/formats",
+                "tests/fuzz/test_parsers.py",
+                "tests/heartbeat/test_interface_monitor.py",
+            ),
+        ),
+        Room(
+            "agent",
+            _in(
+                "agent",
+                "actions/dispatch actions/cluster actions/fencing service/runner service/ordering"
+                " service/action_lock service/selection service/caller_location host/signals"
+                " host/commands host/system_paths resources/fence_plan resources/fence_status",
+            ),
+            ("tests/agent",),
+        ),
     )
 }
 
 
-def files_of(asked: "list[str]") -> "list[str]":
-    """The files of what is asked for: a room, or a room and a file as in ``system/atomic_files``; raises ValueError."""
-    found: "list[str]" = []
+def files_of(asked: list[str]) -> list[str]:
+    """The files of what is asked for: a room, or a room and a file as in ``system/atomic_files``;
+    raises ValueError.
+    """
+    found: list[str] = []
     for word in asked:
         name, _, file = word.removesuffix(".py").partition("/")
         room = ROOMS.get(name)
@@ -68,7 +119,9 @@ def files_of(asked: "list[str]") -> "list[str]":
             raise ValueError(f"no room {name!r}: expected one of {', '.join(ROOMS)}")
         names = [one for one in room.files if not file or one.rpartition("/")[2] == f"{file}.py"]
         if not names:
-            raise ValueError(f"no file {file!r} in room {name}: expected one of {', '.join(room.files)}")
+            raise ValueError(
+                f"no file {file!r} in room {name}: expected one of {', '.join(room.files)}"
+            )
         found += [one for one in names if one not in found]
     return found
 

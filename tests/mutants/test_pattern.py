@@ -44,8 +44,11 @@ def test_is_found_so_many_times(pattern: str, times: int) -> None:
 
 def test_new_code_has_what_the_old_one_matched() -> None:
     """The guard and the further named arguments go where the new code names them."""
-    (place,) = places(SYMBOL, 'Row(state__, guard__, text__, done=1, **rest__)')
-    assert filled("Row(state__, not guard__, done=2, **rest__)", place) == "Row('stopped', not idle, done=2, holds=True)"
+    (place,) = places(SYMBOL, "Row(state__, guard__, text__, done=1, **rest__)")
+    assert (
+        filled("Row(state__, not guard__, done=2, **rest__)", place)
+        == "Row('stopped', not idle, done=2, holds=True)"
+    )
 
 
 def test_statement_of_its_own_is_replaced_as_a_whole() -> None:

@@ -1,4 +1,6 @@
-"""The list of faults planted by hand follows the code: what it names is there, and what it makes of it is a program."""
+"""The list of faults planted by hand follows the code: what it names is there, and what it makes of
+it is a program.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ from tests.mutants.rooms import ALL_FILES, path_of
 
 @pytest.mark.parametrize("name", ALL_FILES)
 def test_every_fault_of_the_list_can_be_planted(name: str) -> None:
-    """Otherwise what the code does there has changed, and the fault is to be rewritten in its list."""
+    """Otherwise what the code does there has changed, and the fault is to be rewritten in its
+    list.
+    """
     source = path_of(name).read_text(encoding="utf-8")
     for mutant in planted_in(name):
         compile(mutant.plant(source), mutant.name, "exec")
@@ -28,6 +32,10 @@ def test_list_is_long_enough_and_speaks_of_known_files_only() -> None:
 def test_what_is_said_to_change_nothing_is_still_in_the_code() -> None:
     """Each line of equivalent.txt is a mutant that can be planted today, and has a reason."""
     named = {name.partition(" ")[0] for name in equivalents()}
-    told = {mutant.lasting_name for name in named & set(ALL_FILES) for mutant in (*mutants_of(name), *planted_in(name))}
+    told = {
+        mutant.lasting_name
+        for name in named & set(ALL_FILES)
+        for mutant in (*mutants_of(name), *planted_in(name))
+    }
     assert all(equivalents().values())
     assert set(equivalents()) <= told

@@ -9,9 +9,9 @@ import select
 import signal
 import tempfile
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Iterator
 
 import pytest
 
@@ -25,7 +25,8 @@ UNPLANTED = "not planted"
 _CUT_SHORT = "cut short"
 _TEST_CPU_S = 5.0
 _SLOWER = 10
-"""A test that takes so many times longer than without the fault, and some seconds, is in an endless loop: found."""
+"""A test that takes so many times longer than without the fault, and some seconds, is in an endless
+loop: found."""
 _PATIENCE_S = 120.0
 _MEMORY = 2 << 30
 _WORKER = "links/disk_worker.py"
@@ -58,25 +59,35 @@ class Bench:
     """Runs trials side by side, and learns which tests find much."""
 
     def __init__(
-        self, room: Room, items: "list[pytest.Item]", met: Met, passes: "Callable[[pytest.Item], bool]", jobs: int
+        self,
+        room: Room,
+        items: list[pytest.Item],
+        met: Met,
+        passes: Callable[[pytest.Item], bool],
+        jobs: int,
     ) -> None:
         self._room = room
         self._items = {item.nodeid: item for item in items if item.nodeid not in met.failing}
         self._met = met
         self._passes = passes
         self._jobs = jobs
-        self._found: "dict[tuple[str, str], int]" = {}
+        self._found: dict[tuple[str, str], int] = {}
         # As they were loaded, even if somebody edits them meanwhile.
         self._sources = {file: path_of(file).read_text(encoding="utf-8") for file in room.files}
         self._folder = tempfile.TemporaryDirectory(prefix="openha-mutants-")
 
-    def broken_finders(self) -> "list[str]":
-        """Tests that found something and fail without any fault: somebody edits the tree, and no verdict counts."""
+    def broken_finders(self) -> list[str]:
+        """Tests that found something and fail without any fault: somebody edits the tree, and no
+        verdict counts.
+        """
         finders = sorted({name for _, name in self._found} & set(self._items))
         return [name for name in finders if not self._passes(self._items[name])]
 
-    def judge(self, mutants: "list[Mutant]", limit_s: float) -> "Iterator[Verdict]":
-        """A verdict on each, as they come in; ``limit_s`` seconds after its begin no further test of a mutant is run."""
+    def judge(self, mutants: list[Mutant], limit_s: float) -> Iterator[Verdict]:
+        """A verdict on each, as they come in.
+
+        ``limit_s`` seconds after its begin no further test of a mutant is run.
+        """
         waiting, going = list(reversed(mutants)), {}
         while waiting or going:
             while waiting and len(going) < self._jobs:
@@ -85,12 +96,15 @@ class Bench:
                 path = Path(self._folder.name) / str(len(waiting)) / Path(mutant.file).name
                 path.parent.mkdir()
                 path.write_text(mutant.plant(self._sources[mutant.file]), encoding="utf-8")
-                read, child = bequest.fork(lambda m=mutant, o=order, p=path: self._try(m, o, limit_s, p))
+                read, child = bequest.fork(
+                    lambda m=mutant, o=order, p=path: self._try(m, o, limit_s, p)
+                )
                 going[read] = _Trial(mutant, child, len(order), time.monotonic(), str(path))
             ready, _, _ = select.select(list(going), [], [], 1.0)
             for trial in going.values():
                 if time.monotonic() > trial.began + limit_s + _PATIENCE_S:
-                    # It hangs where no exception of ours gets through, which no test does without a fault.
+                    # It hangs where no exception of ours gets through, which no test does without a
+                    # fault.
                     os.kill(trial.child, signal.SIGKILL)
             for read in ready:
                 yield self._end(read, going.pop(read))
@@ -98,23 +112,41 @@ class Bench:
     def _end(self, read: int, trial: _Trial) -> Verdict:
         said = bequest.end(read, trial.child, "" if self._room.name == CORE else trial.source)
         found_by = "" if said in ("-", _CUT_SHORT) else said or "the end of its process"
-        self._found[trial.mutant.file, found_by] = self._found.get((trial.mutant.file, found_by), 0) + 1
-        return Verdict(trial.mutant, found_by, trial.tests, time.monotonic() - trial.began, said == _CUT_SHORT)
+        self._found[trial.mutant.file, found_by] = (
+            self._found.get((trial.mutant.file, found_by), 0) + 1
+        )
+        return Verdict(
+            trial.mutant, found_by, trial.tests, time.monotonic() - trial.began, said == _CUT_SHORT
+        )
 
-    def _order(self, mutant: Mutant) -> "list[str]":
-        """The tests that meet the fault, those first that find most in the shortest time; all of them for what modules load."""
-        names = list(self._items) if mutant.is_at_load else self._met.tests_at(mutant.file, mutant.where)
-        # The rules in words are a table of their own, told for each state: they go through whatever the other one says.
-        rules = [name for name in self._items if "test_rules" in name] if mutant.file == "transitions.py" else []
+    def _order(self, mutant: Mutant) -> list[str]:
+        """The tests that meet the fault, those first that find most in the shortest time.
+
+        All of them for what modules load.
+        """
+        names = (
+            list(self._items)
+            if mutant.is_at_load
+            else self._met.tests_at(mutant.file, mutant.where)
+        )
+        # The rules in words are a table of their own, told for each state: they go through whatever
+        # the other one says.
+        rules = (
+            [name for name in self._items if "test_rules" in name]
+            if mutant.file == "transitions.py"
+            else []
+        )
         state = mutant.before.partition("S.")[2].partition(",")[0]
 
         def worth(name: str) -> float:
-            found = self._found.get((mutant.file, name), 0) + 100 * (name in rules and name.endswith(f".{state}]"))
+            found = self._found.get((mutant.file, name), 0) + 100 * (
+                name in rules and name.endswith(f".{state}]")
+            )
             return (1 + 20 * found) / (self._met.took_s[name] + 0.01)
 
         return sorted({*names, *rules} & set(self._items), key=worth, reverse=True)
 
-    def _try(self, mutant: Mutant, order: "list[str]", limit_s: float, path: Path) -> str:
+    def _try(self, mutant: Mutant, order: list[str], limit_s: float, path: Path) -> str:
         is_core = self._room.name == CORE
         if is_core:
             resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))

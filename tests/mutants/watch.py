@@ -1,8 +1,9 @@
 """Which functions each test meets, and how long each takes: a mutant is tried on those alone.
 
-Watching takes minutes, so what was seen is kept in .mutants/. For core it is until the tests or the code change. A test of the
-rooms around it is watched in a process of its own, with all the processes that it starts, and what was seen is kept by the
-names of functions until the test changes: it takes many times as long.
+Watching takes minutes, so what was seen is kept in .mutants/. For core it is until the tests or the
+code change. A test of the rooms around it is watched in a process of its own, with all the
+processes that it starts, and what was seen is kept by the names of functions until the test
+changes: it takes many times as long.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ import sys
 import tempfile
 import time
 import types
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Callable, Iterator, Set, Tuple
 
 import pytest
 
@@ -28,7 +29,8 @@ from tests.mutants.rooms import CORE, PACKAGE, ROOT, Room, path_of
 
 SEEN = ROOT / ".mutants"
 MEETS_ALL = ("tests/verify/",)
-"""Whole nodes: these tests meet every function, and watching them would take longer than they do."""
+"""Whole nodes: these tests meet every function, and watching them would take longer than they
+do."""
 
 
 _ANY = ("", "")
@@ -39,28 +41,48 @@ _ANY = ("", "")
 class Met:
     """What is known of the tests, by their ids."""
 
-    took_s: "dict[str, float]" = field(default_factory=dict)
-    functions: "dict[str, set[tuple[str, str]]]" = field(default_factory=dict)
+    took_s: dict[str, float] = field(default_factory=dict)
+    functions: dict[str, set[tuple[str, str]]] = field(default_factory=dict)
     """File and name of each."""
-    failing: "set[str]" = field(default_factory=set)
+    failing: set[str] = field(default_factory=set)
     """Tests of the rooms around core that fail here without any fault."""
 
-    def tests_at(self, file: str, name: str) -> "list[str]":
+    def tests_at(self, file: str, name: str) -> list[str]:
         """The tests that meet a function; all of them where it is not known yet which do."""
-        found = [test for test, met in self.functions.items() if met & {(file, name), _ANY} or test.startswith(MEETS_ALL)]
+        found = [
+            test
+            for test, met in self.functions.items()
+            if met & {(file, name), _ANY} or test.startswith(MEETS_ALL)
+        ]
         return found or list(self.functions)
 
 
-def watch(room: Room, items: "list[pytest.Item]", passes: "Callable[[pytest.Item], bool]", jobs: int) -> Met:
-    """Runs every test that is not known from before. One of core that fails ends it all, one of another room is left out."""
+def watch(
+    room: Room, items: list[pytest.Item], passes: Callable[[pytest.Item], bool], jobs: int
+) -> Met:
+    """Runs every test that is not known from before.
+
+    One of core that fails ends it all, one of another room is left out.
+    """
     place = SEEN / f"seen-{room.name}.json"
     kept = json.loads(place.read_text(encoding="utf-8")) if place.exists() else {}
     states = {item.nodeid: _state_of(room, item) for item in items}
-    unknown = [item for item in items if kept.get(item.nodeid, {}).get("state") != states[item.nodeid]]
+    unknown = [
+        item for item in items if kept.get(item.nodeid, {}).get("state") != states[item.nodeid]
+    ]
     SEEN.mkdir(exist_ok=True)
-    seen = _watch_here(room, unknown, passes) if room.name == CORE else _watch_apart(room, unknown, passes, jobs)
+    seen = (
+        _watch_here(room, unknown, passes)
+        if room.name == CORE
+        else _watch_apart(room, unknown, passes, jobs)
+    )
     for nodeid, (is_ok, functions, took_s) in seen:
-        kept[nodeid] = {"state": states[nodeid], "took_s": took_s, "met": sorted(functions), "is_ok": is_ok}
+        kept[nodeid] = {
+            "state": states[nodeid],
+            "took_s": took_s,
+            "met": sorted(functions),
+            "is_ok": is_ok,
+        }
         place.write_text(json.dumps(kept), encoding="utf-8")
     met = Met()
     for name in states:
@@ -74,13 +96,15 @@ def watch(room: Room, items: "list[pytest.Item]", passes: "Callable[[pytest.Item
     return met
 
 
-_Seen = Tuple[str, Tuple[bool, Set[Tuple[str, str]], float]]
+_Seen = tuple[str, tuple[bool, set[tuple[str, str]], float]]
 
 
-def _watch_here(room: Room, items: "list[pytest.Item]", passes: "Callable[[pytest.Item], bool]") -> "Iterator[_Seen]":
+def _watch_here(
+    room: Room, items: list[pytest.Item], passes: Callable[[pytest.Item], bool]
+) -> Iterator[_Seen]:
     files = {str(path_of(name)): name for name in room.files}
     for item in items:
-        codes: "set[types.CodeType]" = set()
+        codes: set[types.CodeType] = set()
 
         def trace(frame: types.FrameType, _event: str, _arg: object) -> None:
             codes.add(frame.f_code)
@@ -92,11 +116,17 @@ def _watch_here(room: Room, items: "list[pytest.Item]", passes: "Callable[[pytes
         sys.settrace(None)
         if not is_ok:
             raise pytest.UsageError(f"{item.nodeid} fails without any fault")
-        met = {(files[code.co_filename], code.co_firstlineno) for code in codes if code.co_filename in files}
+        met = {
+            (files[code.co_filename], code.co_firstlineno)
+            for code in codes
+            if code.co_filename in files
+        }
         yield item.nodeid, (True, _named(met), time.monotonic() - began)
 
 
-def _watch_apart(room: Room, items: "list[pytest.Item]", passes: "Callable[[pytest.Item], bool]", jobs: int) -> "Iterator[_Seen]":
+def _watch_apart(
+    room: Room, items: list[pytest.Item], passes: Callable[[pytest.Item], bool], jobs: int
+) -> Iterator[_Seen]:
     files = {str(path_of(name)): name for name in room.files}
     waiting, going = list(reversed(items)), {}
     with tempfile.TemporaryDirectory(dir=SEEN) as folder:
@@ -104,30 +134,34 @@ def _watch_apart(room: Room, items: "list[pytest.Item]", passes: "Callable[[pyte
             while waiting and len(going) < jobs:
                 item = waiting.pop()
                 notes = Path(folder) / f"{len(waiting)}"
-                read, child = bequest.fork(lambda item=item, notes=notes: _spied(item, passes, notes))
+                read, child = bequest.fork(
+                    lambda item=item, notes=notes: _spied(item, passes, notes)
+                )
                 going[read] = item.nodeid, notes, child, time.monotonic()
             for read in select.select(list(going), [], [])[0]:
                 nodeid, notes, child, began = going.pop(read)
                 said = bequest.end(read, child, str(notes))
                 lines = notes.read_text(encoding="utf-8").splitlines() if notes.exists() else []
                 places = [text.rpartition(":") for text in lines]
-                functions = _named({(files[file], int(line)) for file, _, line in places if file in files})
+                functions = _named(
+                    {(files[file], int(line)) for file, _, line in places if file in files}
+                )
                 functions |= {_ANY} if said == "ok unwatched" else set()
                 print(f"watched {nodeid}: {said}, {len(functions)} functions", flush=True)
                 yield nodeid, (said.startswith("ok"), functions, time.monotonic() - began)
 
 
-def _named(places: "set[tuple[str, int]]") -> "set[tuple[str, str]]":
+def _named(places: set[tuple[str, int]]) -> set[tuple[str, str]]:
     """Functions by their names, of those that begin at these lines."""
     for file in {file for file, _ in places} - set(_names):
         _names[file] = first_lines(path_of(file).read_text(encoding="utf-8"))
     return {(file, _names[file][line]) for file, line in places if line in _names[file]}
 
 
-_names: "dict[str, dict[int, str]]" = {}
+_names: dict[str, dict[int, str]] = {}
 
 
-def _spied(item: pytest.Item, passes: "Callable[[pytest.Item], bool]", notes: Path) -> str:
+def _spied(item: pytest.Item, passes: Callable[[pytest.Item], bool], notes: Path) -> str:
     os.environ[bequest.SPY] = str(notes)
     spy_on(str(notes))
     if passes(item):
@@ -137,13 +171,18 @@ def _spied(item: pytest.Item, passes: "Callable[[pytest.Item], bool]", notes: Pa
     return "ok unwatched" if passes(item) else "fails"
 
 
-_shared: "dict[str, str]" = {}
+_shared: dict[str, str] = {}
 
 
 def _state_of(room: Room, item: pytest.Item) -> str:
     """Changes with the test's file, with the code and with what the tests share."""
     if room.name not in _shared:
-        tests = {path for folder in room.tests for path in (ROOT / folder).glob("*.py") if "test_" not in path.name}
+        tests = {
+            path
+            for folder in room.tests
+            for path in (ROOT / folder).glob("*.py")
+            if "test_" not in path.name
+        }
         code = set((PACKAGE / "core").glob("*.py")) if room.name == CORE else set()
         _shared[room.name] = _digest(sorted(tests | code)) + ",".join(room.files)
     if item.nodeid.startswith(MEETS_ALL):
@@ -151,5 +190,5 @@ def _state_of(room: Room, item: pytest.Item) -> str:
     return _digest([item.path]) + _shared[room.name]
 
 
-def _digest(paths: "list[Path]") -> str:
+def _digest(paths: list[Path]) -> str:
     return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()[:16]

@@ -1,9 +1,15 @@
-"""Stands for `service -A` and for the agent of the peer: notes the call, and changes the states as the cluster would."""
+"""Stands for `service -A` and for the agent of the peer: notes the call, and changes the states as
+the cluster would.
+"""
 
 import json
 import sys
 
-OWN = {"unfreeze": {"frozen_stop": "starting", "frozen_start": "started"}, "freeze-stop": {}, "freeze-start": {}}
+OWN = {
+    "unfreeze": {"frozen_stop": "starting", "frozen_start": "started"},
+    "freeze-stop": {},
+    "freeze-start": {},
+}
 
 
 def main():
@@ -15,7 +21,9 @@ def main():
         states = json.load(file)
     action = words[2] if who == "own" else words[1]
     if states.get(f"{who} fails") == action:
-        sys.stdout.buffer.write((states.get("says") or "it does not want to").encode("utf-8") + b"\n")
+        sys.stdout.buffer.write(
+            (states.get("says") or "it does not want to").encode("utf-8") + b"\n"
+        )
         sys.exit(states.get("code", 3))
     now = states[who]
     if action in ("freeze-stop", "stop") or action == "freeze" and now != "started":

@@ -1,4 +1,6 @@
-"""A minimal agent of each line, the driver put into it by the real installer, and a stand-in for the node daemon."""
+"""A minimal agent of each line, the driver put into it by the real installer, and a stand-in for
+the node daemon.
+"""
 
 import contextlib
 import glob
@@ -78,7 +80,9 @@ class Daemon:
                 self._is_over.wait(self.delay_s)
                 reply = self.reply() if callable(self.reply) else self.reply
                 try:
-                    connection.sendall(reply if isinstance(reply, bytes) else json.dumps(reply).encode() + b"\n")
+                    connection.sendall(
+                        reply if isinstance(reply, bytes) else json.dumps(reply).encode() + b"\n"
+                    )
                 except OSError:
                     continue
 
@@ -107,13 +111,25 @@ class Host:
 
     def _lay_out(self):
         lib = self.home / "lib"
-        for folder in (lib, self.home / "etc", self.home / "var" / SVC, self.ez / "bin", self.ez / "conf"):
+        for folder in (
+            lib,
+            self.home / "etc",
+            self.home / "var" / SVC,
+            self.ez / "bin",
+            self.ez / "conf",
+        ):
             folder.mkdir(parents=True)
         for name in ("rcExceptions.py", "rcStatus.py", "resHb.py", "svc.py", "serve.py"):
             shutil.copy(HOST_FILES / name, lib / name)
         is_old = self.line == "1.5"
-        shutil.copy(HOST_FILES / ("rcGlobalEnv_1_8.py" if self.line == "1.8" else "rcGlobalEnv_1_5.py"), lib / "rcGlobalEnv.py")
-        shutil.copy(HOST_FILES / "resources_1_5.py", lib / ("resources.py" if is_old else "resources_1_5.py"))
+        shutil.copy(
+            HOST_FILES / ("rcGlobalEnv_1_8.py" if self.line == "1.8" else "rcGlobalEnv_1_5.py"),
+            lib / "rcGlobalEnv.py",
+        )
+        shutil.copy(
+            HOST_FILES / "resources_1_5.py",
+            lib / ("resources.py" if is_old else "resources_1_5.py"),
+        )
         if not is_old:
             shutil.copy(HOST_FILES / "resources_1_7.py", lib / "resources.py")
         if self.line == "1.8":
@@ -121,15 +137,22 @@ class Host:
             (lib / "resources.py").write_text(text)
         if self.line not in ("1.6",):
             # What tells the 1.6 from the others.
-            (lib / "svc.py").write_text((lib / "svc.py").read_text().replace("def hb_handled_action", "def hb_handles"))
+            (lib / "svc.py").write_text(
+                (lib / "svc.py").read_text().replace("def hb_handled_action", "def hb_handles")
+            )
         (lib / "resHbOpenHA.py").write_text("# The stock driver.\n")
         self._script(self.home / "bin" / "svcmgr", "exit 0")
         suffix = ".conf" if self.line == "1.8" else ".env"
         self.service_file = self.home / "etc" / (SVC + suffix)
-        self.service_file.write_text(f"[DEFAULT]\nnodes = {HERE} {PEER}\n\n[hb#0]\ntype = OpenHA\nname = registry\n")
+        self.service_file.write_text(
+            f"[DEFAULT]\nnodes = {HERE} {PEER}\n\n[hb#0]\ntype = OpenHA\nname = registry\n"
+        )
         (self.ez / "conf" / "nodes").write_text(f"{HERE}\n{PEER}\n")
         # What `service -A` and the peer's agent change is a file here.
-        change = f"{sys.executable} {Path(__file__).parent / 'change_states.py'} {self.states} {self.calls}"
+        change = (
+            f"{sys.executable} {Path(__file__).parent / 'change_states.py'} {self.states}"
+            f" {self.calls}"
+        )
         self._script(self.ez / "bin" / "service", f'exec {change} own "$@"')
         self._script(self.ez / "bin" / "openha", "exit 0")
         self.peer_command = self._script(self.home / "peer", f'exec {change} peer "$@"')
@@ -162,7 +185,9 @@ class Host:
 
     def install(self):
         """What `openha agent install` does to the agent."""
-        for change in installer.plan_install(find_agents(str(self.home))[0], tree_layout(str(self.ez))):
+        for change in installer.plan_install(
+            find_agents(str(self.home))[0], tree_layout(str(self.ez))
+        ):
             installer.carry_out(change)
 
     @property
@@ -177,21 +202,43 @@ class Host:
         return self._daemon
 
     def set_states(self, own, peer, standing="live", **more):
-        """What the cluster is in; `peer_fails="stop"` has that word fail, `own_start_ends="start_failed"` a start."""
+        """What the cluster is in.
+
+        `peer_fails="stop"` has that word fail, `own_start_ends="start_failed"` a start.
+        """
         states = {"own": own, "peer": peer, "standing": standing}
-        self.states.write_text(json.dumps({**states, **{key.replace("_", " "): value for key, value in more.items()}}))
+        self.states.write_text(
+            json.dumps({**states, **{key.replace("_", " "): value for key, value in more.items()}})
+        )
 
     def status_json(self):
         """The answer of a daemon of today, as far as a driver reads it."""
         states = json.loads(self.states.read_text())
         # A start is seen under way once, and has ended by the next look.
-        ends = {who: states.get(f"{who} start ends", "started") for who in ("own", "peer") if states[who] == "starting"}
+        ends = {
+            who: states.get(f"{who} start ends", "started")
+            for who in ("own", "peer")
+            if states[who] == "starting"
+        }
         if ends:
             self.states.write_text(json.dumps({**states, **ends}))
-        return {"status": {"node": HERE, "peer": PEER, "peer_standing": states["standing"], "links": [], "services": [
-            {"name": "busybox", "own_state": "STARTED", "peer_state": "STOPPED"},
-            {"name": "registry", "own_state": states["own"].upper(), "peer_state": states["peer"].upper(),
-             "reason": states.get("reason", "")}]}}
+        return {
+            "status": {
+                "node": HERE,
+                "peer": PEER,
+                "peer_standing": states["standing"],
+                "links": [],
+                "services": [
+                    {"name": "busybox", "own_state": "STARTED", "peer_state": "STOPPED"},
+                    {
+                        "name": "registry",
+                        "own_state": states["own"].upper(),
+                        "peer_state": states["peer"].upper(),
+                        "reason": states.get("reason", ""),
+                    },
+                ],
+            }
+        }
 
     def write_state_files(self, own, peer):
         """STATE files, as bytes."""
@@ -204,10 +251,22 @@ class Host:
         """One request to the agent; its answer."""
         if self._process is None:
             self._process = subprocess.Popen(
-                [self.python, str(self.home / "lib" / "serve.py"), self.line, SVC, f"{HERE.lower()} {PEER}",
-                 str(self.home / "var" / SVC)],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
-        self._process.stdin.write(json.dumps({"do": what, "peer_command": self.peer_command, **options}) + "\n")
+                [
+                    self.python,
+                    str(self.home / "lib" / "serve.py"),
+                    self.line,
+                    SVC,
+                    f"{HERE.lower()} {PEER}",
+                    str(self.home / "var" / SVC),
+                ],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                universal_newlines=True,
+            )
+        self._process.stdin.write(
+            json.dumps({"do": what, "peer_command": self.peer_command, **options}) + "\n"
+        )
         self._process.stdin.flush()
         line = self._process.stdout.readline()
         assert line, self._process.stderr.read()
@@ -238,8 +297,10 @@ class Host:
             self._process = None
 
 
-@pytest.fixture(params=[(line, version) for line in LINES for version in pythons_of(line)],
-                ids=lambda param: f"{param[0]}-py{param[1]}")
+@pytest.fixture(
+    params=[(line, version) for line in LINES for version in pythons_of(line)],
+    ids=lambda param: f"{param[0]}-py{param[1]}",
+)
 def host(request, tmp_path):
     """The agent of each line under each of its Pythons."""
     line, version = request.param

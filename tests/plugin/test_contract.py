@@ -1,4 +1,6 @@
-"""What every driver of the 1.x lines must do, under every Python of the line, against the minimal host."""
+"""What every driver of the 1.x lines must do, under every Python of the line, against the minimal
+host.
+"""
 
 import fcntl
 import json
@@ -25,33 +27,113 @@ STATUS_OF = {
     "stopped": (DOWN, []),
     "started": (UP, []),
     "unknown": (WARN, ["unable to determine cluster service state"]),
-    **{state: (WARN, [f"cluster service status is {state}"])
-       for state in ("stopping", "starting", "start_failed", "stop_failed", "frozen_stop", "start_ready", "force_stop",
-                     "frozen_start")},
+    **{
+        state: (WARN, [f"cluster service status is {state}"])
+        for state in (
+            "stopping",
+            "starting",
+            "start_failed",
+            "stop_failed",
+            "frozen_stop",
+            "start_ready",
+            "force_stop",
+            "frozen_start",
+        )
+    },
 }
 
 # own, peer, action -> calls in their order, exception, part of its message
 MOVES = [
-    ("frozen_stop", "frozen_stop", "start", ["own unfreeze", "peer thaw"], "excEndAction", "heartbeat actions done"),
-    ("frozen_stop", "stopped", "start", ["peer freeze", "own unfreeze", "peer thaw"], "excEndAction", "done"),
+    (
+        "frozen_stop",
+        "frozen_stop",
+        "start",
+        ["own unfreeze", "peer thaw"],
+        "excEndAction",
+        "heartbeat actions done",
+    ),
+    (
+        "frozen_stop",
+        "stopped",
+        "start",
+        ["peer freeze", "own unfreeze", "peer thaw"],
+        "excEndAction",
+        "done",
+    ),
     ("started", "stopped", "start", [], "excEndAction", "already started"),
     ("stopped", "started", "start", [], "excError", "already started on peer node"),
     ("frozen_stop", "start_failed", "start", [], "excError", "start_failed on peer node"),
     ("frozen_stop", "start_ready", "start", [], "excError", "start_ready on peer node"),
     ("start_failed", "stopped", "start", [], "excError", "start_failed on local node"),
     ("stop_failed", "stopped", "start", [], "excError", "stop_failed on local node"),
-    ("started", "stopped", "stop", ["peer stop", "own freeze-stop"], "excEndAction", "heartbeat actions done"),
-    ("started", "frozen_stop", "stop", ["own freeze-stop"], "excEndAction", "heartbeat actions done"),
-    ("stopped", "started", "stop", ["own freeze-stop", "peer stop"], "excEndAction", "heartbeat actions done"),
+    (
+        "started",
+        "stopped",
+        "stop",
+        ["peer stop", "own freeze-stop"],
+        "excEndAction",
+        "heartbeat actions done",
+    ),
+    (
+        "started",
+        "frozen_stop",
+        "stop",
+        ["own freeze-stop"],
+        "excEndAction",
+        "heartbeat actions done",
+    ),
+    (
+        "stopped",
+        "started",
+        "stop",
+        ["own freeze-stop", "peer stop"],
+        "excEndAction",
+        "heartbeat actions done",
+    ),
     ("frozen_stop", "frozen_stop", "stop", [], "excEndAction", "already frozen stop"),
-    ("started", "stopped", "switch", ["peer stop", "own freeze-stop", "peer start", "own unfreeze"], "excEndAction", "done"),
-    ("started", "frozen_stop", "switch", [], "excError", "remote state is frozen_stop, can't relocate service"),
-    ("frozen_stop", "started", "switch", ["peer stop", "own unfreeze", "peer thaw"], "excEndAction", "done"),
-    ("stopped", "stopped", "switch", [], "excError", "cannot switch in current state: stopped/stopped"),
+    (
+        "started",
+        "stopped",
+        "switch",
+        ["peer stop", "own freeze-stop", "peer start", "own unfreeze"],
+        "excEndAction",
+        "done",
+    ),
+    (
+        "started",
+        "frozen_stop",
+        "switch",
+        [],
+        "excError",
+        "remote state is frozen_stop, can't relocate service",
+    ),
+    (
+        "frozen_stop",
+        "started",
+        "switch",
+        ["peer stop", "own unfreeze", "peer thaw"],
+        "excEndAction",
+        "done",
+    ),
+    (
+        "stopped",
+        "stopped",
+        "switch",
+        [],
+        "excError",
+        "cannot switch in current state: stopped/stopped",
+    ),
     ("started", "stopped", "freeze", ["peer freeze", "own freeze-start"], "", ""),
     ("stopped", "started", "freeze", ["own freeze-stop", "peer freeze"], "", ""),
     ("frozen_stop", "frozen_start", "freeze", [], "", ""),
-    ("starting", "stopped", "freeze", [], "excError", "starting on local node: cannot be frozen now"),
+    (
+        "starting",
+        "stopped",
+        "freeze",
+        [],
+        "excError",
+        "starting on local node: cannot be frozen now",
+    ),
     ("frozen_start", "frozen_stop", "thaw", ["own unfreeze", "peer thaw"], "", ""),
     ("frozen_stop", "frozen_start", "thaw", ["peer thaw", "own unfreeze"], "", ""),
     ("started", "stopped", "thaw", [], "", ""),
@@ -61,14 +143,21 @@ MOVES = [
 
 
 def test_every_state_has_the_status_of_the_embedded_agent():
-    """Each state of the engine: the real agents show the same status and reason as the embedded one."""
+    """Each state of the engine: the real agents show the same status and reason as the embedded
+    one.
+    """
     for state in ServiceState:
         word, lines = finding(Look(state.name.lower(), "stopped", "live"))
-        assert (word, tuple(lines)) == (finding_of_state(state).status.value, finding_of_state(state).log)
+        assert (word, tuple(lines)) == (
+            finding_of_state(state).status.value,
+            finding_of_state(state).log,
+        )
 
 
 def test_each_state_gives_the_status_and_reason_of_the_reference(host):
-    """The daemon tells each state in turn, and the agent keeps statuses: the live one shows, in one round trip each."""
+    """The daemon tells each state in turn, and the agent keeps statuses: the live one shows, in one
+    round trip each.
+    """
     daemon = host.daemon()
     for count, (state, (number, lines)) in enumerate(STATUS_OF.items(), 1):
         host.set_states(state, "stopped")
@@ -93,11 +182,16 @@ def test_a_service_the_cluster_does_not_know_is_a_warning(host):
 
 
 def test_no_action_is_driven_for_a_service_the_cluster_does_not_know(host18):
-    """The daemon answers without this service: every action is refused with what to do, nothing is asked of anybody."""
+    """The daemon answers without this service: every action is refused with what to do, nothing is
+    asked of anybody.
+    """
     host18.daemon({"status": {"services": [], "peer_standing": "live"}})
     for action in ("start", "stop", "switch", "freeze", "thaw"):
         answer = host18.ask(action)
-        assert answer["code"] == 1 and "the cluster does not know the service registry on this node" in answer["message"], action
+        assert (
+            answer["code"] == 1
+            and "the cluster does not know the service registry on this node" in answer["message"]
+        ), action
     assert host18.made_calls() == []
 
 
@@ -111,14 +205,21 @@ def test_without_a_daemon_the_status_says_so(host):
     assert (answer["status"], answer["lines"]) == (WARN, ["open-ha daemons are not running"])
 
 
-@pytest.mark.parametrize("stored,shown", [(b"2\0", "started"), (b"7\0FROZEN_START\n", "frozen_start"), (b"6\n", "frozen_stop")])
+@pytest.mark.parametrize(
+    "stored,shown",
+    [(b"2\0", "started"), (b"7\0FROZEN_START\n", "frozen_start"), (b"6\n", "frozen_stop")],
+)
 def test_a_daemon_that_does_not_answer_is_told_with_the_last_state(host18, stored, shown):
-    """The daemon accepts but says nothing, as when stopped: a warning with the STATE file's word."""
+    """The daemon accepts but says nothing, as when stopped: a warning with the STATE file's
+    word.
+    """
     daemon = host18.daemon()
     daemon.delay_s = NEVER_S
     host18.write_state_files(stored, b"0\0")
     answer = host18.ask("status")
-    assert answer["lines"] == [f"open-ha daemon does not answer, last cluster service status was {shown}"]
+    assert answer["lines"] == [
+        f"open-ha daemon does not answer, last cluster service status was {shown}"
+    ]
     assert answer["status"] == WARN
 
 
@@ -129,19 +230,55 @@ def test_a_busy_daemon_is_waited_for(host18):
     assert host18.ask("status")["status"] == UP
 
 
-@pytest.mark.parametrize("reply", [
-    {"error": "unknown request 'status': this daemon may be older than the command", "code": 2},
-    {"states": {"registry": 2}},
-    {"status": {"services": "registry"}},
-    [1, 2],
-    b"service registry STARTED\n",
-    b"[" * 200000 + b"\n",
-    {"status": {"services": [{"name": "registry", "own_state": 0, "peer_state": 2}]}},
-    {"status": {"services": [{"name": "registry", "own_state": {"is": "STOPPED"}, "peer_state": None}]}},
-    {"status": {"services": [{"name": "registry", "own_state": "STOPPED\n\x1b[31mSTARTED", "peer_state": "STARTED"}]}},
-    {"status": {"services": [{"name": "registry", "own_state": "GEL\u00c9", "peer_state": "STARTED"}]}},
-], ids=["refuses", "other words", "other shape", "no object", "no JSON",
-        "too deep", "numbers", "objects", "two lines", "no ASCII"])
+@pytest.mark.parametrize(
+    "reply",
+    [
+        {"error": "unknown request 'status': this daemon may be older than the command", "code": 2},
+        {"states": {"registry": 2}},
+        {"status": {"services": "registry"}},
+        [1, 2],
+        b"service registry STARTED\n",
+        b"[" * 200000 + b"\n",
+        {"status": {"services": [{"name": "registry", "own_state": 0, "peer_state": 2}]}},
+        {
+            "status": {
+                "services": [
+                    {"name": "registry", "own_state": {"is": "STOPPED"}, "peer_state": None}
+                ]
+            }
+        },
+        {
+            "status": {
+                "services": [
+                    {
+                        "name": "registry",
+                        "own_state": "STOPPED\n\x1b[31mSTARTED",
+                        "peer_state": "STARTED",
+                    }
+                ]
+            }
+        },
+        {
+            "status": {
+                "services": [
+                    {"name": "registry", "own_state": "GEL\u00c9", "peer_state": "STARTED"}
+                ]
+            }
+        },
+    ],
+    ids=[
+        "refuses",
+        "other words",
+        "other shape",
+        "no object",
+        "no JSON",
+        "too deep",
+        "numbers",
+        "objects",
+        "two lines",
+        "no ASCII",
+    ],
+)
 def test_a_daemon_of_another_version_gives_the_state_of_its_files(host, reply):
     """The daemon answers in a way this driver cannot read: its STATE file tells the state."""
     host.daemon(reply)
@@ -151,8 +288,16 @@ def test_a_daemon_of_another_version_gives_the_state_of_its_files(host, reply):
 
 
 def test_an_older_answer_without_standing_is_enough(host):
-    """A daemon that does not tell the peer's standing yet: status and need_stonith work on the states."""
-    host.daemon({"status": {"services": [{"name": "registry", "own_state": "STARTED", "peer_state": "STOPPED"}]}})
+    """A daemon that does not tell the peer's standing yet: status and need_stonith work on the
+    states.
+    """
+    host.daemon(
+        {
+            "status": {
+                "services": [{"name": "registry", "own_state": "STARTED", "peer_state": "STOPPED"}]
+            }
+        }
+    )
     assert host.ask("status")["status"] == UP
     assert host.ask("stonith", fence=["/bin/false"])["code"] == 0
 
@@ -161,21 +306,31 @@ def test_an_engine_that_hangs_is_no_answer(host18):
     """The socket's thread reports that the engine does not answer: shown like a stopped daemon."""
     host18.daemon({"error": "the engine does not answer", "code": 4})
     host18.write_state_files(b"0\0", b"0\0")
-    assert host18.ask("status")["lines"] == ["open-ha daemon does not answer, last cluster service status was stopped"]
+    assert host18.ask("status")["lines"] == [
+        "open-ha daemon does not answer, last cluster service status was stopped"
+    ]
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]"], ids=["empty", "torn", "no object"])
 def test_a_damaged_installation_gives_a_line_and_no_traceback(host18, text):
-    """The file of places is damaged: the status says that nothing is installed, an action ends with that line."""
+    """The file of places is damaged: the status says that nothing is installed, an action ends with
+    that line.
+    """
     (host18.home / "lib" / "openha_driver.json").write_text(text)
     assert host18.ask("status")["lines"] == ["open-ha is not installed"]
     answer = host18.ask("stop")
     assert (answer["kind"], answer["message"]) == ("excError", "open-ha is not installed")
 
 
-@pytest.mark.parametrize("own,peer,action,calls,kind,message", MOVES, ids=[f"{m[2]}-{m[0]}-{m[1]}" for m in MOVES])
-def test_an_action_drives_both_nodes_in_the_right_order(host18, own, peer, action, calls, kind, message):
-    """Each action in each situation: what is asked of the daemon and of the peer, in what order, and how it ends."""
+@pytest.mark.parametrize(
+    "own,peer,action,calls,kind,message", MOVES, ids=[f"{m[2]}-{m[0]}-{m[1]}" for m in MOVES]
+)
+def test_an_action_drives_both_nodes_in_the_right_order(
+    host18, own, peer, action, calls, kind, message
+):
+    """Each action in each situation: what is asked of the daemon and of the peer, in what order,
+    and how it ends.
+    """
     host18.daemon()
     host18.set_states(own, peer)
     answer = host18.ask(action)
@@ -187,7 +342,9 @@ def test_an_action_drives_both_nodes_in_the_right_order(host18, own, peer, actio
 
 
 def test_each_line_has_its_actions_done_by_the_resource(host):
-    """A stop without --cluster: the 1.5 refuses it, every later line stops and freezes both nodes, the peer first."""
+    """A stop without --cluster: the 1.5 refuses it, every later line stops and freezes both nodes,
+    the peer first.
+    """
     host.daemon()
     host.set_states("started", "stopped")
     answer = host.ask("stop")
@@ -199,7 +356,9 @@ def test_each_line_has_its_actions_done_by_the_resource(host):
 
 
 def test_the_clusters_own_call_and_a_scoped_one_do_not_drive_the_cluster(host):
-    """`start --cluster`, called by the daemon, and a start of some resources: nothing is asked of anybody."""
+    """`start --cluster`, called by the daemon, and a start of some resources: nothing is asked of
+    anybody.
+    """
     host.daemon()
     host.set_states("starting", "frozen_stop")
     for action in ("start", "stop", "switch"):
@@ -220,27 +379,47 @@ def test_a_call_from_the_peer_stays_on_this_node(host):
 
 
 def test_a_command_that_fails_ends_the_action_with_its_output(host18):
-    """The daemon refuses freeze-stop, or the peer fails: exit code 1, and what they said is logged."""
+    """The daemon refuses freeze-stop, or the peer fails: exit code 1, and what they said is
+    logged.
+    """
     host18.daemon()
-    host18.states.write_text(json.dumps({"own": "started", "peer": "frozen_stop", "standing": "live",
-                                         "own fails": "freeze-stop"}))
+    host18.states.write_text(
+        json.dumps(
+            {
+                "own": "started",
+                "peer": "frozen_stop",
+                "standing": "live",
+                "own fails": "freeze-stop",
+            }
+        )
+    )
     answer = host18.ask("stop")
     assert answer["code"] == 1 and "freeze-stop failed with exit code 3" in answer["message"]
     assert "it does not want to" in answer["log"]
-    host18.states.write_text(json.dumps({"own": "started", "peer": "stopped", "standing": "live", "peer fails": "stop"}))
+    host18.states.write_text(
+        json.dumps({"own": "started", "peer": "stopped", "standing": "live", "peer fails": "stop"})
+    )
     assert "'stop --remote' failed on node peer.opensvc.com" in host18.ask("stop")["message"]
 
 
 def test_a_silent_peer_does_not_keep_the_service_from_being_stopped(host18):
-    """The peer is silent and cannot be reached: the service is stopped and frozen here all the same."""
+    """The peer is silent and cannot be reached: the service is stopped and frozen here all the
+    same.
+    """
     host18.daemon()
-    host18.states.write_text(json.dumps({"own": "started", "peer": "unknown", "standing": "silent", "peer fails": "stop"}))
+    host18.states.write_text(
+        json.dumps(
+            {"own": "started", "peer": "unknown", "standing": "silent", "peer fails": "stop"}
+        )
+    )
     assert host18.ask("stop")["kind"] == "excEndAction"
     assert host18.made_calls() == ["peer stop", "own freeze-stop"]
 
 
 def test_no_action_is_driven_without_a_daemon(host18):
-    """Start, stop, freeze with the daemon gone: refused with the reason, nothing is asked of the peer."""
+    """Start, stop, freeze with the daemon gone: refused with the reason, nothing is asked of the
+    peer.
+    """
     host18.write_state_files(b"2\0", b"0\0")
     for action in ("start", "stop", "switch", "freeze", "thaw"):
         answer = host18.ask(action)
@@ -249,15 +428,23 @@ def test_no_action_is_driven_without_a_daemon(host18):
 
 
 def test_freezestop_is_queued_behind_the_action(host):
-    """The monitor action: the agent holds its lock, so the command is queued and runs afterwards."""
+    """The monitor action: the agent holds its lock, so the command is queued and runs
+    afterwards.
+    """
     host.daemon()
     answer = host.ask("freezestop")
     assert answer["queue"] == [[str(host.ez / "bin" / "service"), "-A", "registry", "freeze-stop"]]
 
 
-@pytest.mark.parametrize("peer,standing,code", [("unknown", "silent", 1), ("started", "live", 0), ("stopped", "left", 0)])
-def test_a_fencing_command_that_fails_fails_the_action_where_it_is_needed(host, peer, standing, code):
-    """`stonith` with a command that fails: an error if the peer is not known to be alive, not run otherwise."""
+@pytest.mark.parametrize(
+    "peer,standing,code", [("unknown", "silent", 1), ("started", "live", 0), ("stopped", "left", 0)]
+)
+def test_a_fencing_command_that_fails_fails_the_action_where_it_is_needed(
+    host, peer, standing, code
+):
+    """`stonith` with a command that fails: an error if the peer is not known to be alive, not run
+    otherwise.
+    """
     host.daemon()
     host.set_states("start_ready", peer, standing)
     answer = host.ask("stonith", fence=["/bin/false"], cluster=True)
@@ -274,18 +461,32 @@ def test_the_wrappers_are_put_right_with_each_status(host):
     host.ask("status")
     for kind in ("cluster", "stonith"):
         text = host.wrapper(kind).read_text()
-        assert openha_driver.MARK in text and "registry.opensvc.com" in text and "@" not in text.replace('"$@"', "")
+        assert (
+            openha_driver.MARK in text
+            and "registry.opensvc.com" in text
+            and "@" not in text.replace('"$@"', "")
+        )
         assert os.access(host.wrapper(kind), os.X_OK) and not host.wrapper(kind).is_symlink()
 
 
 def test_a_kept_summary_goes_only_when_it_is_no_longer_so(host18):
-    """The 1.8 keeps all statuses in one file: it goes when it says another hb status, and stays when it is right."""
+    """The 1.8 keeps all statuses in one file: it goes when it says another hb status, and stays
+    when it is right.
+    """
     host18.daemon()
     summary = host18.home / "var" / "registry.opensvc.com" / "status.json"
     host18.set_states("started", "stopped")
     summary.write_text(json.dumps({"resources": {"hb#0": {"status": "up", "log": ""}}}))
     assert host18.ask("freezestop")["summary"]
-    summary.write_text(json.dumps({"resources": {"hb#0": {"status": "warn", "log": "warn: cluster service status is starting"}}}))
+    summary.write_text(
+        json.dumps(
+            {
+                "resources": {
+                    "hb#0": {"status": "warn", "log": "warn: cluster service status is starting"}
+                }
+            }
+        )
+    )
     assert not host18.ask("freezestop")["summary"]
     summary.write_text("{")
     assert not host18.ask("freezestop")["summary"]
@@ -299,7 +500,9 @@ def hold_lock(host, pid):
 
 
 class Rude:
-    """Takes connections and ends each without an answer: at once with a reset, or with the end of the stream."""
+    """Takes connections and ends each without an answer: at once with a reset, or with the end of
+    the stream.
+    """
 
     def __init__(self, path, is_reset):
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -328,7 +531,9 @@ class Rude:
 @pytest.mark.parametrize("ends", ["resets", "says nothing", "listens no more"])
 @pytest.mark.parametrize("is_held", [True, False])
 def test_a_daemon_that_holds_its_lock_runs_whatever_becomes_of_connections(host, ends, is_held):
-    """Reset, closed without a word, or the socket is bound again just now: not running only where the lock is free."""
+    """Reset, closed without a word, or the socket is bound again just now: not running only where
+    the lock is free.
+    """
     hold_lock(host, os.getpid())
     host.write_state_files(b"2\0", b"0\0")
     listener = Rude(host.socket_path, ends == "resets")
@@ -340,17 +545,24 @@ def test_a_daemon_that_holds_its_lock_runs_whatever_becomes_of_connections(host,
         answer = host.ask("status")
     if ends != "listens no more":
         listener.close()
-    told = ("open-ha daemon does not answer, last cluster service status was started" if is_held
-            else "open-ha daemons are not running")
+    told = (
+        "open-ha daemon does not answer, last cluster service status was started"
+        if is_held
+        else "open-ha daemons are not running"
+    )
     assert (answer["status"], answer["lines"]) == (WARN, [told])
 
 
 def test_a_daemon_that_runs_is_waited_for_longer(host18):
-    """A loaded machine: the daemon's process runs, and its answer comes after the limit for one that is not known."""
+    """A loaded machine: the daemon's process runs, and its answer comes after the limit for one
+    that is not known.
+    """
     host18.daemon().delay_s = openha_driver.ANSWER_LIMIT_S + 0.4
     host18.set_states("started", "stopped")
     host18.write_state_files(b"0\0", b"0\0")
-    assert host18.ask("status")["lines"] == ["open-ha daemon does not answer, last cluster service status was stopped"]
+    assert host18.ask("status")["lines"] == [
+        "open-ha daemon does not answer, last cluster service status was stopped"
+    ]
     host18.end_agent()
     hold_lock(host18, os.getpid())
     assert (host18.ask("status")["status"], host18.ask("status")["lines"]) == (UP, [])
@@ -371,17 +583,44 @@ def test_a_daemon_that_was_stopped_is_not_waited_for(host18):
 
 
 DRY_RUNS = [
-    ("started", "stopped", "stop", ["would ask node peer.opensvc.com to stop --remote", "freeze-stop"]),
-    ("started", "stopped", "switch", ["would ask node peer.opensvc.com to start --remote", "freeze-stop"]),
-    ("stopped", "started", "switch", ["would ask node peer.opensvc.com to stop --remote", "would start service registry here"]),
+    (
+        "started",
+        "stopped",
+        "stop",
+        ["would ask node peer.opensvc.com to stop --remote", "freeze-stop"],
+    ),
+    (
+        "started",
+        "stopped",
+        "switch",
+        ["would ask node peer.opensvc.com to start --remote", "freeze-stop"],
+    ),
+    (
+        "stopped",
+        "started",
+        "switch",
+        ["would ask node peer.opensvc.com to stop --remote", "would start service registry here"],
+    ),
     ("frozen_stop", "frozen_stop", "start", ["unfreeze"]),
-    ("started", "stopped", "freeze", ["would ask node peer.opensvc.com to freeze --remote", "freeze-start"]),
-    ("frozen_start", "frozen_stop", "thaw", ["unfreeze", "would ask node peer.opensvc.com to thaw --remote"]),
+    (
+        "started",
+        "stopped",
+        "freeze",
+        ["would ask node peer.opensvc.com to freeze --remote", "freeze-start"],
+    ),
+    (
+        "frozen_start",
+        "frozen_stop",
+        "thaw",
+        ["unfreeze", "would ask node peer.opensvc.com to thaw --remote"],
+    ),
     ("started", "stopped", "freezestop", ["freeze-stop"]),
 ]
 
 
-@pytest.mark.parametrize("own,peer,action,plan", DRY_RUNS, ids=[f"{each[2]}-{each[0]}" for each in DRY_RUNS])
+@pytest.mark.parametrize(
+    "own,peer,action,plan", DRY_RUNS, ids=[f"{each[2]}-{each[0]}" for each in DRY_RUNS]
+)
 def test_a_dry_run_asks_nobody(host, own, peer, action, plan):
     """`--dry-run` of each action: what would be done is logged, and nobody is asked to do it."""
     if host.line == "1.5":
@@ -391,7 +630,11 @@ def test_a_dry_run_asks_nobody(host, own, peer, action, plan):
     answer = host.ask(action, dry_run=True)
     assert host.made_calls() == []
     if action != "freezestop":
-        assert (answer["code"], answer["kind"], answer["message"]) == (0, "excEndAction", "dry run: nothing was done")
+        assert (answer["code"], answer["kind"], answer["message"]) == (
+            0,
+            "excEndAction",
+            "dry run: nothing was done",
+        )
         assert answer["done"] == []
     assert answer["queue"] == []
     for text in plan:
@@ -403,11 +646,16 @@ def test_a_dry_run_of_an_action_that_cannot_be_done_says_so(host18):
     host18.daemon()
     host18.set_states("stopped", "stopped")
     answer = host18.ask("switch", dry_run=True)
-    assert (answer["code"], answer["message"]) == (1, "cannot switch in current state: stopped/stopped")
+    assert (answer["code"], answer["message"]) == (
+        1,
+        "cannot switch in current state: stopped/stopped",
+    )
 
 
 def test_a_dry_run_reaches_the_resource_where_the_agent_would_not_ask_it(host):
-    """The 1.6 and the 1.7 print what a resource would do, and go on with the next: this one ends the action instead."""
+    """The 1.6 and the 1.7 print what a resource would do, and go on with the next: this one ends
+    the action instead.
+    """
     host.daemon()
     host.set_states("started", "stopped")
     answer = host.ask("action_main", word="stop", dry_run=True)
@@ -415,25 +663,39 @@ def test_a_dry_run_reaches_the_resource_where_the_agent_would_not_ask_it(host):
     assert host.ask("action_main", word="stop", dry_run=True, cluster=True)["code"] == 0
 
 
-@pytest.mark.parametrize("action,own,peer", [("start", "frozen_stop", "frozen_stop"), ("switch", "frozen_stop", "started")])
+@pytest.mark.parametrize(
+    "action,own,peer",
+    [("start", "frozen_stop", "frozen_stop"), ("switch", "frozen_stop", "started")],
+)
 def test_a_start_that_fails_here_is_a_failure_of_the_action(host, action, own, peer):
-    """The start begins and then fails: exit code 1 with the daemon's reason, and the peer is thawed."""
+    """The start begins and then fails: exit code 1 with the daemon's reason, and the peer is
+    thawed.
+    """
     if host.line == "1.5":
         pytest.skip("the 1.5 asks no driver")
     host.daemon()
-    host.set_states(own, peer, own_start_ends="start_failed", reason="start script exited with 1 (no such disk)")
+    host.set_states(
+        own, peer, own_start_ends="start_failed", reason="start script exited with 1 (no such disk)"
+    )
     answer = host.ask(action)
     assert answer["code"] == 1
-    assert answer["message"] == "start_failed on local node: start script exited with 1 (no such disk)"
+    assert (
+        answer["message"] == "start_failed on local node: start script exited with 1 (no such disk)"
+    )
     assert host.made_calls()[-1] == "peer thaw"
 
 
 def test_a_switch_whose_start_fails_on_the_peer_is_a_failure(host18):
-    """The peer's agent may have ended with 0, as an older driver does: the state of the peer counts."""
+    """The peer's agent may have ended with 0, as an older driver does: the state of the peer
+    counts.
+    """
     host18.daemon()
     host18.set_states("started", "stopped", peer_start_ends="start_failed")
     answer = host18.ask("switch")
-    assert (answer["code"], answer["message"]) == (1, "start_failed on peer node: see the log of the service there")
+    assert (answer["code"], answer["message"]) == (
+        1,
+        "start_failed on peer node: see the log of the service there",
+    )
 
 
 def test_a_start_gives_the_lock_back_before_it_waits(host):
@@ -446,18 +708,50 @@ def test_a_start_gives_the_lock_back_before_it_waits(host):
 
 
 SWITCHES = [
-    ("started", "stopped", PEER, ["peer stop", "own freeze-stop", "peer start", "own unfreeze"], "excEndAction", "done"),
-    ("started", "stopped", PEER.upper(), ["peer stop", "own freeze-stop", "peer start", "own unfreeze"], "excEndAction", "done"),
+    (
+        "started",
+        "stopped",
+        PEER,
+        ["peer stop", "own freeze-stop", "peer start", "own unfreeze"],
+        "excEndAction",
+        "done",
+    ),
+    (
+        "started",
+        "stopped",
+        PEER.upper(),
+        ["peer stop", "own freeze-stop", "peer start", "own unfreeze"],
+        "excEndAction",
+        "done",
+    ),
     ("started", "stopped", HERE, [], "excEndAction", "already started on node"),
     ("stopped", "started", PEER, [], "excEndAction", "already started on node"),
-    ("frozen_stop", "started", HERE, ["peer stop", "own unfreeze", "peer thaw"], "excEndAction", "done"),
-    ("started", "stopped", "third.opensvc.com", [], "excError", "--to third.opensvc.com: not a node of the service"),
+    (
+        "frozen_stop",
+        "started",
+        HERE,
+        ["peer stop", "own unfreeze", "peer thaw"],
+        "excEndAction",
+        "done",
+    ),
+    (
+        "started",
+        "stopped",
+        "third.opensvc.com",
+        [],
+        "excError",
+        "--to third.opensvc.com: not a node of the service",
+    ),
 ]
 
 
-@pytest.mark.parametrize("own,peer,to,calls,kind,message", SWITCHES, ids=[f"{each[0]}-{each[2]}" for each in SWITCHES])
+@pytest.mark.parametrize(
+    "own,peer,to,calls,kind,message", SWITCHES, ids=[f"{each[0]}-{each[2]}" for each in SWITCHES]
+)
 def test_a_switch_goes_where_it_is_told_to(host, own, peer, to, calls, kind, message):
-    """`switch --to NODE`: to the other node as without it, nowhere if it runs there, an error for a node it does not have."""
+    """`switch --to NODE`: to the other node as without it, nowhere if it runs there, an error for a
+    node it does not have.
+    """
     if host.line == "1.5":
         pytest.skip("the 1.5 asks no driver")
     host.daemon()
@@ -475,10 +769,17 @@ def test_a_start_on_another_node_is_refused(host18):
     assert answer["code"] == 1 and "switch --to" in answer["message"] and host18.made_calls() == []
 
 
-@pytest.mark.parametrize("action,own,call", [("freeze", "started", "own freeze-start"), ("thaw", "frozen_start", "own unfreeze")])
-@pytest.mark.parametrize("peer,standing", [("unknown", "silent"), ("frozen_stop", "left"), ("stopped", "left")])
+@pytest.mark.parametrize(
+    "action,own,call",
+    [("freeze", "started", "own freeze-start"), ("thaw", "frozen_start", "own unfreeze")],
+)
+@pytest.mark.parametrize(
+    "peer,standing", [("unknown", "silent"), ("frozen_stop", "left"), ("stopped", "left")]
+)
 def test_a_dead_peer_does_not_stop_a_freeze_half_way(host, action, own, call, peer, standing):
-    """The peer cannot be reached: this node is frozen or thawed all the same, and the agent does its own part."""
+    """The peer cannot be reached: this node is frozen or thawed all the same, and the agent does
+    its own part.
+    """
     host.daemon()
     host.set_states(own, peer, standing, peer_fails=action, code=255)
     answer = host.ask(action)
@@ -487,32 +788,45 @@ def test_a_dead_peer_does_not_stop_a_freeze_half_way(host, action, own, call, pe
 
 
 def test_a_live_peer_that_cannot_be_reached_is_an_error_that_names_ssh(host18):
-    """Exit code 255 of ssh itself: the message says ssh and node; any other code is that of the agent there."""
+    """Exit code 255 of ssh itself: the message says ssh and node.
+
+    Any other code is that of the agent there.
+    """
     host18.daemon()
-    host18.set_states("started", "stopped", peer_fails="stop", code=255, says="Host key verification failed.")
+    host18.set_states(
+        "started", "stopped", peer_fails="stop", code=255, says="Host key verification failed."
+    )
     answer = host18.ask("stop")
     assert answer["message"] == f"ssh to node {PEER} failed: 'stop --remote' was not done there"
     assert f"{PEER}: Host key verification failed." in answer["log"]
 
 
 def test_texts_that_are_not_ascii_break_nothing(host):
-    """Daemon and peer speak German: what they say is logged, and the action ends as it must, also under Python 2."""
+    """Daemon and peer speak German: what they say is logged, and the action ends as it must, also
+    under Python 2.
+    """
     if host.line == "1.5":
         pytest.skip("the 1.5 asks no driver")
     host.daemon()
-    host.set_states("started", "frozen_stop", own_fails="freeze-stop", says="Ger\u00e4t belegt: \u2026")
+    host.set_states(
+        "started", "frozen_stop", own_fails="freeze-stop", says="Ger\u00e4t belegt: \u2026"
+    )
     answer = host.ask("stop")
     assert answer["code"] == 1 and "freeze-stop failed with exit code 3" in answer["message"]
     assert "Ger\u00e4t belegt: \u2026" in answer["log"]
     host.set_states("started", "stopped", peer_fails="stop", says="Ger\u00e4t belegt")
     assert "'stop --remote' failed" in host.ask("stop")["message"]
-    host.set_states("frozen_stop", "frozen_stop", own_start_ends="start_failed", reason="Ger\u00e4t belegt")
+    host.set_states(
+        "frozen_stop", "frozen_stop", own_start_ends="start_failed", reason="Ger\u00e4t belegt"
+    )
     assert host.ask("start")["message"] == "start_failed on local node: Ger\u00e4t belegt"
 
 
 @pytest.mark.parametrize("text", [None, "def broken(:\n"], ids=["missing", "torn"])
 def test_without_the_shared_file_the_safety_net_holds(host, text):
-    """lib/openha_driver.py is gone or torn: a warning, an operator's actions refused, the cluster's own calls go through."""
+    """lib/openha_driver.py is gone or torn: a warning, an operator's actions refused, the cluster's
+    own calls go through.
+    """
     shared = host.home / "lib" / "openha_driver.py"
     shared.unlink()
     if text is not None:
@@ -522,7 +836,9 @@ def test_without_the_shared_file_the_safety_net_holds(host, text):
     assert (answer["status"], answer["lines"]) == (WARN, [missing])
     for action in ("start", "stop", "switch", "freeze", "thaw", "freezestop", "stonith"):
         answer = host.ask(action)
-        wanted = SAFETY_NET if host.line == "1.5" and action in ("start", "stop", "switch") else missing
+        wanted = (
+            SAFETY_NET if host.line == "1.5" and action in ("start", "stop", "switch") else missing
+        )
         assert answer["kind"] == "excError" and wanted in answer["message"], action
     for action in ("start", "stop"):
         assert host.ask(action, cluster=True)["code"] == 0
@@ -530,7 +846,9 @@ def test_without_the_shared_file_the_safety_net_holds(host, text):
 
 
 def test_a_status_that_is_shown_from_files_makes_the_wrappers_too(host18):
-    """The 1.8 shows what it keeps: deleted wrappers are there again before the cluster needs one."""
+    """The 1.8 shows what it keeps: deleted wrappers are there again before the cluster needs
+    one.
+    """
     host18.daemon()
     for kind in ("cluster", "stonith"):
         host18.wrapper(kind).unlink()

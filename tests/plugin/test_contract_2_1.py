@@ -7,13 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.plugin.conftest import HERE, PEER, Host
-from tests.plugin.host_2_1.make_home import make_home
-from tests.plugin.test_contract import STATUS_OF
 
 from opensvc_openha.formats.layout import tree_layout
 from opensvc_openha.plugin import installer
 from opensvc_openha.plugin.agents import find_agents
+from tests.plugin.conftest import HERE, PEER, Host
+from tests.plugin.host_2_1.make_home import make_home
+from tests.plugin.test_contract import STATUS_OF
 
 APP = {"app#hb": {"type": "openha", "name": "registry"}}
 HB = {"hb#0": {"type": "OpenHA", "name": "registry"}}
@@ -38,19 +38,31 @@ class Host21(Host):
         (self.ez / "conf" / "nodes").write_text(f"{HERE}\n{PEER}\n")
         self._script(self.ez / "bin" / "service", "exit 0")
         self.service_file = self.home / "etc" / "registry.conf"
-        self.service_file.write_text(f"[DEFAULT]\nnodes = {HERE} {PEER}\norchestrate = no\n\n[app#hb]\ntype = openha\n")
+        self.service_file.write_text(
+            f"[DEFAULT]\nnodes = {HERE} {PEER}\norchestrate = no\n\n[app#hb]\ntype = openha\n"
+        )
 
     def install(self):
         """With the hook if it is asked for."""
-        for change in installer.plan_install(find_agents(str(self.home))[0], tree_layout(str(self.ez)), self.has_hook):
+        for change in installer.plan_install(
+            find_agents(str(self.home))[0], tree_layout(str(self.ez)), self.has_hook
+        ):
             installer.carry_out(change)
 
     def ask(self, what, **options):
-        """One request; `om` alone puts the agent's directory on the path, so the hook is found there."""
+        """One request; `om` alone puts the agent's directory on the path, so the hook is found
+        there.
+        """
         if self._process is None:
             env = {**os.environ, "PYTHONPATH": str(self.home), "HOST_ETC": str(self.home / "etc")}
-            self._process = subprocess.Popen([PYTHON, SERVE, str(self.home), f"{HERE.lower()} {PEER}"], text=True, env=env,
-                                             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            self._process = subprocess.Popen(
+                [PYTHON, SERVE, str(self.home), f"{HERE.lower()} {PEER}"],
+                text=True,
+                env=env,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            )
         self._process.stdin.write(json.dumps({"do": what, **{"sections": APP, **options}}) + "\n")
         self._process.stdin.flush()
         line = self._process.stdout.readline()
@@ -68,7 +80,9 @@ def host21(tmp_path):
 
 @pytest.mark.parametrize("state", STATUS_OF)
 def test_each_state_is_shown_live_as_in_the_other_lines(host21, state):
-    """The agent keeps `up`, the daemon tells another state: that one shows, with the reason of the reference."""
+    """The agent keeps `up`, the daemon tells another state: that one shows, with the reason of the
+    reference.
+    """
     host21.daemon()
     host21.set_states(state, "stopped")
     answer = host21.ask("status")
@@ -84,13 +98,24 @@ def test_a_missing_or_silent_daemon_is_told(host21):
     import time
 
     time.sleep(0.4)
-    assert host21.ask("status")["lines"] == ["open-ha daemon does not answer, last cluster service status was started"]
+    assert host21.ask("status")["lines"] == [
+        "open-ha daemon does not answer, last cluster service status was started"
+    ]
 
 
-@pytest.mark.parametrize("options,vetoed", [({}, True), ({"by_cluster": "start"}, False), ({"force": True}, False),
-                                            ({"by_cluster": "start", "orchestrate": "ha"}, True)])
+@pytest.mark.parametrize(
+    "options,vetoed",
+    [
+        ({}, True),
+        ({"by_cluster": "start"}, False),
+        ({"force": True}, False),
+        ({"by_cluster": "start", "orchestrate": "ha"}, True),
+    ],
+)
 def test_only_the_cluster_starts_the_service(host21, options, vetoed):
-    """A start by hand, by the cluster, with --force, and while the agent's own daemon decides too."""
+    """A start by hand, by the cluster, with --force, and while the agent's own daemon decides
+    too.
+    """
     answer = host21.ask("start", **options)
     assert answer["vetoed"] == vetoed
     assert bool(answer["log"]) == vetoed
@@ -98,16 +123,22 @@ def test_only_the_cluster_starts_the_service(host21, options, vetoed):
         assert "set orchestrate = no" in answer["log"][0]
 
 
-@pytest.mark.parametrize("options,stopped", [({}, False), ({"by_cluster": "stop"}, True), ({"force": True}, True)])
+@pytest.mark.parametrize(
+    "options,stopped", [({}, False), ({"by_cluster": "stop"}, True), ({"force": True}, True)]
+)
 def test_only_the_cluster_stops_the_service(host21, options, stopped):
-    """A stop by hand, by the cluster, and with --force: the error ends the action, though the resource is optional."""
+    """A stop by hand, by the cluster, and with --force: the error ends the action, though the
+    resource is optional.
+    """
     answer = host21.ask("stop", **options)
     assert answer["stopped"] == stopped
     assert ("a direct stop is disabled" in answer.get("error", "")) != stopped
 
 
 def test_an_agent_that_decides_itself_is_refused_clearly(host21):
-    """orchestrate = ha: the status warns with the reason, and the installer does not add the service."""
+    """orchestrate = ha: the status warns with the reason, and the installer does not add the
+    service.
+    """
     host21.daemon()
     host21.set_states("started", "stopped")
     assert "set orchestrate = no" in host21.ask("status", orchestrate="ha")["lines"][0]
@@ -116,7 +147,10 @@ def test_an_agent_that_decides_itself_is_refused_clearly(host21):
 
 
 def test_an_hb_section_is_read_with_the_hook_only(tmp_path):
-    """[hb#0] type = OpenHA: ignored by the agent; with the hook it shows, and vetoes a stop by hand."""
+    """[hb#0] type = OpenHA: ignored by the agent.
+
+    With the hook it shows, and vetoes a stop by hand.
+    """
     made = Host21(tmp_path)
     try:
         assert made.ask("status", sections=HB)["rids"] == []
@@ -134,7 +168,9 @@ def test_an_hb_section_is_read_with_the_hook_only(tmp_path):
 
 
 def test_a_remove_leaves_no_file_behind(host21):
-    """Installed with the hook, loaded once, removed: only the agent's files and the scripts of the service are left."""
+    """Installed with the hook, loaded once, removed: only the agent's files and the scripts of the
+    service are left.
+    """
     host21.openha("install --no-services --hb-section")
     host21.openha("remove")
     left = sorted(path.name for path in host21.home.rglob("*") if path.is_file())
@@ -142,7 +178,9 @@ def test_a_remove_leaves_no_file_behind(host21):
     assert not (host21.home / "site_opensvc").exists()
 
 
-HB_FILE = "[DEFAULT]\nnodes = {here} {peer}\norchestrate = no\n\n[hb#0]\ntype = OpenHA\nname = registry\n"
+HB_FILE = (
+    "[DEFAULT]\nnodes = {here} {peer}\norchestrate = no\n\n[hb#0]\ntype = OpenHA\nname = registry\n"
+)
 
 
 def om_that_sees(host, *sections):
@@ -152,17 +190,24 @@ def om_that_sees(host, *sections):
 
 
 def test_a_section_that_the_agent_ignores_is_refused_with_what_to_write(host21):
-    """[hb#0] without the hook: the agent would start the service on both nodes, so it is not put under the cluster."""
+    """[hb#0] without the hook: the agent would start the service on both nodes, so it is not put
+    under the cluster.
+    """
     host21.service_file.write_text(HB_FILE.format(here=HERE, peer=PEER))
     out = host21.openha("install", 5)
     assert "[hb#0] is ignored by the agent 2.1" in out
-    assert "write [app#hb] with type = openha, name = registry instead, or install with --hb-section" in out
+    assert (
+        "write [app#hb] with type = openha, name = registry instead, or install with --hb-section"
+        in out
+    )
     assert not (host21.ez / "conf" / "services").exists()
     assert "[hb#0] is ignored" in host21.openha("status", 1)
 
 
 def test_a_section_for_the_hook_is_refused_where_the_agent_does_not_load_it(host21):
-    """--hb-section, and a Python that loads no usercustomize: found by asking the agent, before and after it was added."""
+    """--hb-section, and a Python that loads no usercustomize: found by asking the agent, before and
+    after it was added.
+    """
     host21.service_file.write_text(HB_FILE.format(here=HERE, peer=PEER))
     om_that_sees(host21)
     assert "the agent does not see [hb#0]" in host21.openha("install --hb-section", 5)
@@ -176,18 +221,29 @@ def test_a_section_for_the_hook_is_refused_where_the_agent_does_not_load_it(host
 
 
 def test_a_service_in_a_namespace_has_wrappers_of_its_own(host21):
-    """One name in the root and in a namespace: each wrapper calls its own service, and each stands beside its own file."""
+    """One name in the root and in a namespace: each wrapper calls its own service, and each stands
+    beside its own file.
+    """
     folder = host21.home / "etc" / "namespaces" / "test" / "svc"
     folder.mkdir(parents=True)
     text = host21.service_file.read_text()
-    (folder / "registry.conf").write_text(text.replace("type = openha", "type = openha\nname = testregistry"))
+    (folder / "registry.conf").write_text(
+        text.replace("type = openha", "type = openha\nname = testregistry")
+    )
     host21.openha("install")
-    wrappers = {line.split()[0]: line.split()[1] for line in (host21.ez / "conf" / "services").read_text().splitlines()}
-    assert wrappers == {"registry": str(host21.service_file.with_suffix(".cluster")),
-                        "testregistry": str(folder / "registry.cluster")}
+    wrappers = {
+        line.split()[0]: line.split()[1]
+        for line in (host21.ez / "conf" / "services").read_text().splitlines()
+    }
+    assert wrappers == {
+        "registry": str(host21.service_file.with_suffix(".cluster")),
+        "testregistry": str(folder / "registry.cluster"),
+    }
     om = host21._script(host21.home / "bin" / "om", 'echo om "$@"')
     for name, svc in (("registry", "registry"), ("testregistry", "test/svc/registry")):
-        done = subprocess.run([wrappers[name], "start", "--dry-run"], capture_output=True, text=True)
+        done = subprocess.run(
+            [wrappers[name], "start", "--dry-run"], capture_output=True, text=True
+        )
         assert (done.stdout, done.stderr) == (f"om {svc} start --dry-run --local\n", "")
     assert om.startswith(str(host21.home))
     (folder / "registry.cluster").unlink()
@@ -198,7 +254,9 @@ def test_a_service_in_a_namespace_has_wrappers_of_its_own(host21):
 
 
 def test_a_state_of_a_service_in_a_namespace_is_asked_under_its_plain_name(host21):
-    """The section gives no name: the cluster's name is that of the service without its namespace, as it was added."""
+    """The section gives no name: the cluster's name is that of the service without its namespace,
+    as it was added.
+    """
     host21.daemon()
     host21.set_states("started", "stopped")
     sections = {"app#hb": {"type": "openha"}}
@@ -208,7 +266,9 @@ def test_a_state_of_a_service_in_a_namespace_is_asked_under_its_plain_name(host2
 @pytest.mark.parametrize("sections", [APP, HB], ids=["app", "hb"])
 @pytest.mark.parametrize("text", [None, "def broken(:\n"], ids=["missing", "torn"])
 def test_without_the_shared_file_nobody_starts_the_service_by_hand(tmp_path, sections, text):
-    """site_opensvc/openha_driver.py is gone or torn: a warning, a start or stop by hand is refused, the cluster's own is not."""
+    """site_opensvc/openha_driver.py is gone or torn: a warning, a start or stop by hand is refused,
+    the cluster's own is not.
+    """
     made = Host21(tmp_path)
     try:
         made.openha("install --no-services --hb-section")

@@ -1,4 +1,6 @@
-"""What the check-up script of a real agent's service prints of a fence: it goes to logs, so without the password."""
+"""What the check-up script of a real agent's service prints of a fence: it goes to logs, so without
+the password.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +13,16 @@ from opensvc_openha.agent.resources.fence_plan import carry_out
 from opensvc_openha.plugin import fence
 
 
-def test_password_of_a_fence_is_neither_printed_nor_part_of_the_error(capfd: "pytest.CaptureFixture[str]") -> None:
-    """[stonith#1] with a password on its command line, and it fails: what was run is shown without it."""
-    text = "[DEFAULT]\nnodes = a b\n[stonith#1]\ntype = callout\ncmd = false ipmitool -U admin -P s3cr3t chassis power off\n"
+def test_password_of_a_fence_is_neither_printed_nor_part_of_the_error(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """[stonith#1] with a password on its command line, and it fails: what was run is shown without
+    it.
+    """
+    text = (
+        "[DEFAULT]\nnodes = a b\n[stonith#1]\ntype = callout\ncmd = false ipmitool -U admin -P"
+        " s3cr3t chassis power off\n"
+    )
     file = parse_service_text(text, "svc.env", "svc", "a")
     section = next(each for each in file.sections if each.group == "stonith")
     agent: Any = None  # A callout needs none.

@@ -1,4 +1,6 @@
-"""`openha agent install`, `remove` and `status` on the minimal agents: what is changed, kept, undone and noticed."""
+"""`openha agent install`, `remove` and `status` on the minimal agents: what is changed, kept,
+undone and noticed.
+"""
 
 import fcntl
 import json
@@ -33,7 +35,9 @@ def tree_of(folder):
     for place, _, names in os.walk(folder):
         for name in names:
             path = os.path.join(place, name)
-            found[os.path.relpath(path, folder)] = os.readlink(path) if os.path.islink(path) else open(path, "rb").read()
+            found[os.path.relpath(path, folder)] = (
+                os.readlink(path) if os.path.islink(path) else open(path, "rb").read()
+            )
     return found
 
 
@@ -43,7 +47,9 @@ def test_each_line_is_told_apart(agent):
 
 
 def test_an_install_and_a_remove_leave_the_agent_as_it_was(agent):
-    """Installed, then removed: all files are those from before, but for the wrappers, which are the agent's links."""
+    """Installed, then removed: all files are those from before, but for the wrappers, which are the
+    agent's links.
+    """
     agent.openha("remove")
     before = tree_of(agent.home)
     agent.openha("install --no-services")
@@ -66,19 +72,26 @@ def test_a_second_install_and_a_second_remove_have_nothing_to_do(agent):
 
 
 def test_a_dry_run_says_all_and_does_nothing(agent):
-    """--dry-run of a remove and of an install: the steps as lines, every file as before, no service added."""
+    """--dry-run of a remove and of an install: the steps as lines, every file as before, no service
+    added.
+    """
     before = tree_of(agent.home)
     assert "would put" in agent.openha("remove --dry-run")
     assert tree_of(agent.home) == before
     agent.openha("remove")
     before = {**tree_of(agent.home), **tree_of(agent.ez)}
     out = agent.openha("install --dry-run")
-    assert "would write" in out and f"service -a registry {agent.wrapper('cluster')} {HERE.lower()} {PEER}" in out
+    assert (
+        "would write" in out
+        and f"service -a registry {agent.wrapper('cluster')} {HERE.lower()} {PEER}" in out
+    )
     assert {**tree_of(agent.home), **tree_of(agent.ez)} == before
 
 
 def test_an_upgrade_of_the_agent_is_noticed_and_survived(agent):
-    """The upgrade writes its own driver over ours: status tells, install keeps the new stock one, remove puts that back."""
+    """The upgrade writes its own driver over ours: status tells, install keeps the new stock one,
+    remove puts that back.
+    """
     agent.openha("install")
     assert "installed" in agent.openha("status")
     driver = agent.home / "lib" / "resHbOpenHA.py"
@@ -92,7 +105,9 @@ def test_an_upgrade_of_the_agent_is_noticed_and_survived(agent):
 
 
 def test_a_remove_after_an_upgrade_keeps_the_newer_driver(agent):
-    """The upgrade's driver is in place, ours is gone: remove leaves it, and drops the older stock one."""
+    """The upgrade's driver is in place, ours is gone: remove leaves it, and drops the older stock
+    one.
+    """
     driver = agent.home / "lib" / "resHbOpenHA.py"
     driver.write_text("# A newer stock driver.\n")
     agent.openha("remove")
@@ -101,15 +116,21 @@ def test_a_remove_after_an_upgrade_keeps_the_newer_driver(agent):
 
 
 def test_a_service_is_added_from_its_file_and_taken_out_again(agent):
-    """A service of the agent: install adds it with its nodes and its wrapper, remove takes it out, as it does not run."""
-    agent.service_file.write_text(agent.service_file.read_text() + "\n[stonith#1]\ntype = callout\ncmd = /bin/true\n")
+    """A service of the agent: install adds it with its nodes and its wrapper, remove takes it out,
+    as it does not run.
+    """
+    agent.service_file.write_text(
+        agent.service_file.read_text() + "\n[stonith#1]\ntype = callout\ncmd = /bin/true\n"
+    )
     agent.openha("install")
     services = (agent.ez / "conf" / "services").read_text().split()
     fence_script = agent.ez / "conf" / "fence.d" / SVC
     assert services == ["registry", str(agent.wrapper("cluster")), HERE, PEER, str(fence_script)]
     assert fence_script.read_text() == agent.wrapper("stonith").read_text()
     assert "is in the cluster" in agent.openha("install")
-    assert (agent.ez / "conf" / "agents").read_text() == f"drop {agent.home}/var\nadded {agent.home} registry\n"
+    assert (
+        agent.ez / "conf" / "agents"
+    ).read_text() == f"drop {agent.home}/var\nadded {agent.home} registry\n"
     agent.openha("remove")
     assert (agent.ez / "conf" / "services").read_text().split() == []
     assert not (agent.ez / "conf" / "agents").exists()
@@ -120,12 +141,17 @@ def test_a_service_that_runs_stays_in_the_cluster_after_a_remove(host18):
     """The service is STARTED: it is not taken out, and the operator is told how."""
     host18.openha("install")
     (host18.ez / "services" / "registry" / f"STATE.{HERE}").write_bytes(b"2\0")
-    assert "the cluster keeps deciding about registry: service registry is STARTED" in host18.openha("remove")
+    assert (
+        "the cluster keeps deciding about registry: service registry is STARTED"
+        in host18.openha("remove")
+    )
     assert "registry" in (host18.ez / "conf" / "services").read_text()
 
 
 def test_a_service_without_two_nodes_is_not_added(host18):
-    """Three nodes in the service file: said with the file, exit code 5, the driver is installed all the same."""
+    """Three nodes in the service file: said with the file, exit code 5, the driver is installed all
+    the same.
+    """
     host18.service_file.write_text(host18.service_file.read_text().replace(PEER, f"{PEER} third"))
     out = host18.openha("install", 5)
     assert f"{host18.service_file}: nodes: expected two, found 3" in out
@@ -142,34 +168,62 @@ def test_without_an_agent_or_a_cluster_the_reason_is_given(host18, tmp_path):
     assert "run `openha install` first" in host18.openha("install", 5)
 
 
-PROBES = [('{"avail": "up", "overall": "warn"}', "up", 0), ('{"avail": "down"}', "down", 1), ('{"avail": "n/a"}', "n/a", 3),
-          ('pushed ... OK\n{"encap": {"a": {"avail": "up"}}, "avail": "warn"}', "warn", 2), ("no such service", "undef", 2)]
+PROBES = [
+    ('{"avail": "up", "overall": "warn"}', "up", 0),
+    ('{"avail": "down"}', "down", 1),
+    ('{"avail": "n/a"}', "n/a", 3),
+    ('pushed ... OK\n{"encap": {"a": {"avail": "up"}}, "avail": "warn"}', "warn", 2),
+    ("no such service", "undef", 2),
+]
 
 
 @pytest.mark.parametrize("printed,word,code", PROBES, ids=[probe[1] for probe in PROBES])
 def test_the_wrapper_tells_what_the_resources_are(host18, printed, word, code):
-    """`<svc>.cluster status`: the agent's word for the resources alone, and the exit code the daemon reads."""
+    """`<svc>.cluster status`: the agent's word for the resources alone, and the exit code the
+    daemon reads.
+    """
     (host18.home / "bin" / "svcmgr").write_text(f"#!/bin/sh\ncat <<'E'\n{printed}\nE\n")
     assert host18.openha(f"probe {SVC}", code).strip() == word
 
 
 def test_the_wrappers_call_what_they_say(host18):
-    """`.cluster start` runs svcmgr with --cluster and gives its exit code; `status` and `.stonith` run openha."""
+    """`.cluster start` runs svcmgr with --cluster and gives its exit code.
+
+    `status` and `.stonith` run openha.
+    """
     host18._script(host18.home / "bin" / "svcmgr", 'echo svcmgr "$@"; exit 7')
     host18._script(host18.ez / "bin" / "openha", 'echo openha "$@"; exit 8')
-    for kind, word, code, out in (("cluster", "start", 7, f"svcmgr -s {SVC} --cluster start"),
-                                  ("cluster", "status", 8, f"openha agent --agent-root {host18.home} probe {SVC}"),
-                                  ("stonith", "start", 8, f"openha agent --agent-root {host18.home} fence {SVC} start"),
-                                  ("stonith", "--dry-run", 8, f"openha agent --agent-root {host18.home} fence {SVC} --dry-run")):
+    for kind, word, code, out in (
+        ("cluster", "start", 7, f"svcmgr -s {SVC} --cluster start"),
+        ("cluster", "status", 8, f"openha agent --agent-root {host18.home} probe {SVC}"),
+        ("stonith", "start", 8, f"openha agent --agent-root {host18.home} fence {SVC} start"),
+        (
+            "stonith",
+            "--dry-run",
+            8,
+            f"openha agent --agent-root {host18.home} fence {SVC} --dry-run",
+        ),
+    ):
         done = subprocess.run([str(host18.wrapper(kind)), word], capture_output=True, text=True)
         assert (done.returncode, done.stdout.strip()) == (code, out)
 
 
 def fence(host, *words):
     """What `.stonith` runs."""
-    argv = [sys.executable, "-m", "opensvc_openha", "agent", "--agent-root", str(host.home), "fence", SVC, *words]
-    return subprocess.run(argv,
-                          capture_output=True, text=True, env={**os.environ, "EZ": str(host.ez)}, timeout=30)
+    argv = [
+        sys.executable,
+        "-m",
+        "opensvc_openha",
+        "agent",
+        "--agent-root",
+        str(host.home),
+        "fence",
+        SVC,
+        *words,
+    ]
+    return subprocess.run(
+        argv, capture_output=True, text=True, env={**os.environ, "EZ": str(host.ez)}, timeout=30
+    )
 
 
 SILENT = {"OPENHA_PEER_STANDING": "silent", "OPENHA_PEER_STATE": "UNKNOWN"}
@@ -177,20 +231,46 @@ FENCES = [
     (SILENT, "callout", "cmd = echo shot", 0, "fenced"),
     (SILENT, "callout", "cmd = /bin/false", 6, "fencing failed: /bin/false exited with 1"),
     (SILENT, "callout", "cmd = sleep 20\ntimeout = 0.2", 6, "did not end within 0.2 s"),
-    (SILENT, "callout", "cmd = echo shot\ndisable = true", 5, "no [stonith#N] section says how to fence it"),
-    ({"OPENHA_PEER_STANDING": "live", "OPENHA_PEER_STATE": "STOPPED"}, "callout", "cmd = /bin/false", 0, "no fencing needed"),
-    ({"OPENHA_PEER_STANDING": "live", "OPENHA_PEER_STATE": "STARTED"}, "callout", "cmd = echo shot", 5, "not fencing"),
+    (
+        SILENT,
+        "callout",
+        "cmd = echo shot\ndisable = true",
+        5,
+        "no [stonith#N] section says how to fence it",
+    ),
+    (
+        {"OPENHA_PEER_STANDING": "live", "OPENHA_PEER_STATE": "STOPPED"},
+        "callout",
+        "cmd = /bin/false",
+        0,
+        "no fencing needed",
+    ),
+    (
+        {"OPENHA_PEER_STANDING": "live", "OPENHA_PEER_STATE": "STARTED"},
+        "callout",
+        "cmd = echo shot",
+        5,
+        "not fencing",
+    ),
     (SILENT, "ilo", "name = bmc", 6, "exited with 9"),
 ]
 
 
-@pytest.mark.parametrize("env,kind,lines,code,text", FENCES, ids=[f"{f[1]}-{f[2].split()[-1]}-{f[3]}" for f in FENCES])
-def test_a_check_up_succeeds_only_if_the_peer_is_out_or_was_fenced(host18, monkeypatch, env, kind, lines, code, text):
-    """The daemon calls `.stonith`: 0 only for a peer that is out or a fencing command that ended with 0."""
+@pytest.mark.parametrize(
+    "env,kind,lines,code,text", FENCES, ids=[f"{f[1]}-{f[2].split()[-1]}-{f[3]}" for f in FENCES]
+)
+def test_a_check_up_succeeds_only_if_the_peer_is_out_or_was_fenced(
+    host18, monkeypatch, env, kind, lines, code, text
+):
+    """The daemon calls `.stonith`: 0 only for a peer that is out or a fencing command that ended
+    with 0.
+    """
     for name, value in env.items():
         monkeypatch.setenv(name, value)
     host18._script(host18.home / "bin" / "svcmgr", "exit 9")
-    host18.service_file.write_text(host18.service_file.read_text() + f"\n[stonith#1]\ntype = {kind}\n{lines}\n")
+    host18.service_file.write_text(
+        host18.service_file.read_text() + f"\n[stonith#1]\ntype = {kind}\n{lines}\n"
+    )
     done = fence(host18)
     assert done.returncode == code and text in done.stdout + done.stderr, done
     assert ("shot" in done.stdout) == (text == "fenced")
@@ -206,8 +286,13 @@ def test_a_check_up_succeeds_only_if_the_peer_is_out_or_was_fenced(host18, monke
         (("cmd = {1}; exit 0", "level = zero\ncmd = {2}; exit 0"), 3, ""),
     ],
 )
-def test_levels_of_fencing_of_a_real_agents_service(host18, monkeypatch, tmp_path, lines, code, ran):
-    """The next level is tried only if one failed, within the limit of the script; a wrong level fences nothing."""
+def test_levels_of_fencing_of_a_real_agents_service(
+    host18, monkeypatch, tmp_path, lines, code, ran
+):
+    """The next level is tried only if one failed, within the limit of the script.
+
+    A wrong level fences nothing.
+    """
     monkeypatch.setenv("OPENHA_PEER_STANDING", "silent")
     monkeypatch.setenv("OPENHA_LIMIT_S", "4")
     path = tmp_path / "ran"
@@ -222,11 +307,18 @@ def test_levels_of_fencing_of_a_real_agents_service(host18, monkeypatch, tmp_pat
     assert (path.read_text().split() if path.exists() else []) == ran.split()
 
 
-@pytest.mark.parametrize("lines, word, code", [
-    ("status_cmd = exit 0", "on", 0), ("status_cmd = exit 2", "off", 2), ("status_cmd = exit 3", "unknown", 1),
-    ("", "unknown", 1),
-])
-def test_status_of_a_fence_asks_the_device_and_shoots_nobody(host18, monkeypatch, tmp_path, lines, word, code):
+@pytest.mark.parametrize(
+    "lines, word, code",
+    [
+        ("status_cmd = exit 0", "on", 0),
+        ("status_cmd = exit 2", "off", 2),
+        ("status_cmd = exit 3", "unknown", 1),
+        ("", "unknown", 1),
+    ],
+)
+def test_status_of_a_fence_asks_the_device_and_shoots_nobody(
+    host18, monkeypatch, tmp_path, lines, word, code
+):
     """`.stonith status`, as the generated script hands it on."""
     monkeypatch.setenv("OPENHA_PEER_STANDING", "silent")
     mark = tmp_path / "fenced"
@@ -243,7 +335,16 @@ def test_a_fence_that_is_ended_from_without_takes_its_commands_along(host18, mon
     command = f"sleep 10000 & echo $! > {child}.new; mv {child}.new {child}; wait"
     text = f"\n[stonith#1]\ntype = callout\ncmd = {command}\n"
     host18.service_file.write_text(host18.service_file.read_text() + text)
-    argv = [sys.executable, "-m", "opensvc_openha", "agent", "fence", SVC, "--agent-root", str(host18.home)]
+    argv = [
+        sys.executable,
+        "-m",
+        "opensvc_openha",
+        "agent",
+        "fence",
+        SVC,
+        "--agent-root",
+        str(host18.home),
+    ]
     with subprocess.Popen(argv, env={**os.environ, "EZ": str(host18.ez)}) as process:
         until(child.exists)
         process.terminate()
@@ -252,9 +353,13 @@ def test_a_fence_that_is_ended_from_without_takes_its_commands_along(host18, mon
 
 
 def test_a_fencing_type_that_cannot_be_checked_fences_nothing(host18, monkeypatch):
-    """A [stonith] of type ilo while the stock driver is in place, which drops its exit code: refused."""
+    """A [stonith] of type ilo while the stock driver is in place, which drops its exit code:
+    refused.
+    """
     monkeypatch.setenv("OPENHA_PEER_STANDING", "silent")
-    host18.service_file.write_text(host18.service_file.read_text() + "\n[stonith#1]\ntype = ilo\nname = bmc\n")
+    host18.service_file.write_text(
+        host18.service_file.read_text() + "\n[stonith#1]\ntype = ilo\nname = bmc\n"
+    )
     (host18.home / "lib" / "resHbOpenHA.py").write_text("# The stock driver.\n")
     done = fence(host18)
     assert done.returncode == 5 and "nothing here tells whether it succeeded" in done.stderr
@@ -275,9 +380,14 @@ STONITH = "\n[stonith#1]\ntype = callout\ncmd = /bin/false\n"
 
 
 def test_a_check_up_script_in_the_agents_place_is_replaced_by_one_of_our_own(agent):
-    """Registered with `<svc>.stonith`, which the agent may make its own again: install registers one that no agent writes."""
+    """Registered with `<svc>.stonith`, which the agent may make its own again: install registers
+    one that no agent writes.
+    """
     agent.service_file.write_text(agent.service_file.read_text() + STONITH)
-    register(agent, f"# Kept.\nregistry {agent.wrapper('cluster')} {HERE} {PEER} {agent.wrapper('stonith')}\n")
+    register(
+        agent,
+        f"# Kept.\nregistry {agent.wrapper('cluster')} {HERE} {PEER} {agent.wrapper('stonith')}\n",
+    )
     fence_script = agent.ez / "conf" / "fence.d" / SVC
     out = agent.openha("install --dry-run")
     assert f"would change the check-up script of service registry to {fence_script}" in out
@@ -292,9 +402,13 @@ def test_a_check_up_script_in_the_agents_place_is_replaced_by_one_of_our_own(age
 
 
 def test_a_service_that_stays_after_a_remove_keeps_a_check_up_that_fences(host18):
-    """It runs and was registered with `<svc>.stonith`: that is the agent's link now, the registered script is not."""
+    """It runs and was registered with `<svc>.stonith`: that is the agent's link now, the registered
+    script is not.
+    """
     host18.service_file.write_text(host18.service_file.read_text() + STONITH)
-    register(host18, f"registry {host18.wrapper('cluster')} {HERE} {PEER} {host18.wrapper('stonith')}\n")
+    register(
+        host18, f"registry {host18.wrapper('cluster')} {HERE} {PEER} {host18.wrapper('stonith')}\n"
+    )
     (host18.ez / "services" / "registry" / f"STATE.{HERE}").write_bytes(b"2\0")
     host18.openha("remove")
     assert os.path.islink(host18.wrapper("stonith"))
@@ -306,10 +420,14 @@ def test_a_service_that_stays_after_a_remove_keeps_a_check_up_that_fences(host18
 
 
 def test_a_check_up_script_that_is_the_agents_is_a_failure_of_the_status(host18):
-    """An upgrade made `<svc>.stonith` the agent's link, and it is still registered: told, exit code 1."""
+    """An upgrade made `<svc>.stonith` the agent's link, and it is still registered: told, exit code
+    1.
+    """
     host18.service_file.write_text(host18.service_file.read_text() + STONITH)
     host18.openha("install")
-    register(host18, f"registry {host18.wrapper('cluster')} {HERE} {PEER} {host18.wrapper('stonith')}\n")
+    register(
+        host18, f"registry {host18.wrapper('cluster')} {HERE} {PEER} {host18.wrapper('stonith')}\n"
+    )
     host18.wrapper("stonith").unlink()
     host18.wrapper("stonith").symlink_to(host18.home / "bin" / "svcmgr")
     assert "which ends with 0 even if the fencing fails" in host18.openha("status", 1)
@@ -326,7 +444,10 @@ def test_a_status_with_a_service_out_of_the_cluster_or_broken_is_no_success(host
 
 
 def test_a_second_section_for_the_cluster_is_refused(agent):
-    """[hb#0] and [hb#1]: which one names the cluster cannot be known; the disabled one does not count."""
+    """[hb#0] and [hb#1]: which one names the cluster cannot be known.
+
+    The disabled one does not count.
+    """
     text = agent.service_file.read_text()
     agent.service_file.write_text(text + "\n[hb#1]\ntype = OpenHA\nname = other\n")
     assert "[hb#0], [hb#1]: one section alone" in agent.openha("install", 5)
@@ -346,14 +467,18 @@ def test_two_services_under_one_name_of_the_cluster_are_both_refused(agent):
 
 def test_the_first_node_is_found_whatever_its_case(host18):
     """autostart_node in capitals: that node is the primary."""
-    text = host18.service_file.read_text().replace("[hb#0]", f"autostart_node = {PEER.upper()}\n\n[hb#0]")
+    text = host18.service_file.read_text().replace(
+        "[hb#0]", f"autostart_node = {PEER.upper()}\n\n[hb#0]"
+    )
     host18.service_file.write_text(text)
     host18.openha("install")
     assert (host18.ez / "conf" / "services").read_text().split()[2:4] == [PEER, HERE]
 
 
 def test_a_remove_changes_nothing_while_the_daemon_does_not_answer(host18):
-    """The daemon is stopped by a signal: exit code 4, and a remove after it was continued takes out what was added."""
+    """The daemon is stopped by a signal: exit code 4, and a remove after it was continued takes out
+    what was added.
+    """
     host18.openha("install")
     before = tree_of(host18.home)
     lock = host18.ez / "services" / ".proc" / "nmond.lock"
@@ -371,7 +496,10 @@ def test_a_remove_changes_nothing_while_the_daemon_does_not_answer(host18):
 
 
 def test_a_service_that_stayed_is_taken_out_by_the_next_remove(host18):
-    """It ran at the first remove; stopped since, the second one still knows that the installation had added it."""
+    """It ran at the first remove.
+
+    Stopped since, the second one still knows that the installation had added it.
+    """
     host18.openha("install")
     state = host18.ez / "services" / "registry" / f"STATE.{HERE}"
     state.write_bytes(b"2\0")
@@ -383,7 +511,9 @@ def test_a_service_that_stayed_is_taken_out_by_the_next_remove(host18):
 
 
 def test_what_an_earlier_version_added_is_still_known(host18):
-    """It kept the list beside the driver: an install takes it over, a remove takes the service out."""
+    """It kept the list beside the driver: an install takes it over, a remove takes the service
+    out.
+    """
     host18.openha("install")
     places = host18.home / "lib" / "openha_driver.json"
     places.write_text(json.dumps({**json.loads(places.read_text()), "added": ["registry"]}))
@@ -395,7 +525,9 @@ def test_what_an_earlier_version_added_is_still_known(host18):
 
 
 def test_what_is_left_of_an_agent_whose_package_is_gone_can_be_taken_out(agent):
-    """The package went first and left what is not its own: install and fence say so, remove cleans up."""
+    """The package went first and left what is not its own: install and fence say so, remove cleans
+    up.
+    """
     agent.service_file.write_text(agent.service_file.read_text() + STONITH)
     agent.openha("install")
     for name in os.listdir(agent.home / "lib"):
@@ -408,23 +540,32 @@ def test_what_is_left_of_an_agent_whose_package_is_gone_can_be_taken_out(agent):
     assert "is gone" in agent.openha(f"fence {SVC}", 5)
     agent.openha("remove")
     assert os.listdir(agent.home / "lib") == []
-    assert not os.path.lexists(agent.wrapper("cluster")) and not os.path.lexists(agent.wrapper("stonith"))
+    assert not os.path.lexists(agent.wrapper("cluster")) and not os.path.lexists(
+        agent.wrapper("stonith")
+    )
     assert (agent.ez / "conf" / "services").read_text() == ""
-    assert not (agent.ez / "conf" / "agents").exists() and os.listdir(agent.ez / "conf" / "fence.d") == []
+    assert (
+        not (agent.ez / "conf" / "agents").exists()
+        and os.listdir(agent.ez / "conf" / "fence.d") == []
+    )
     assert "no OpenSVC agent found" in agent.openha("remove", 5)
 
 
 def test_a_dry_run_of_the_check_up_fences_nothing(host18, monkeypatch):
     """`<svc>.stonith --dry-run`: says what it would do."""
     monkeypatch.setenv("OPENHA_PEER_STANDING", "silent")
-    host18.service_file.write_text(host18.service_file.read_text() + "\n[stonith#1]\ntype = callout\ncmd = touch shot\n")
+    host18.service_file.write_text(
+        host18.service_file.read_text() + "\n[stonith#1]\ntype = callout\ncmd = touch shot\n"
+    )
     assert "would look at the peer" in host18.openha(f"fence {SVC} --dry-run")
     assert not os.path.exists("shot")
 
 
 @pytest.mark.parametrize("is_back", [False, True])
 def test_a_diverted_driver_is_there_at_every_moment(tmp_path, monkeypatch, is_back):
-    """dpkg is told without moving the file itself, by every version of it: between two steps the agent finds a driver."""
+    """dpkg is told without moving the file itself, by every version of it: between two steps the
+    agent finds a driver.
+    """
     driver, stock = tmp_path / "resHbOpenHA.py", tmp_path / "resHbOpenHA.py.stock"
     driver.write_text("# Ours.\n" if is_back else "# The stock driver.\n")
     if is_back:
@@ -432,7 +573,10 @@ def test_a_diverted_driver_is_there_at_every_moment(tmp_path, monkeypatch, is_ba
     tool = tmp_path / "bin" / "dpkg-divert"
     tool.parent.mkdir()
     # As before 1.19.1: it does not know --no-rename. What the path holds while it runs is noted.
-    tool.write_text(f'#!/bin/sh\ncase "$*" in *rename*) exit 2;; esac\necho "$*" >> {tmp_path}/asked\ncat {driver}\n')
+    tool.write_text(
+        f'#!/bin/sh\ncase "$*" in *rename*) exit 2;; esac\necho "$*" >> {tmp_path}/asked\ncat'
+        f" {driver}\n"
+    )
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tool.parent}:{os.environ['PATH']}")
     changes.Move(str(driver), str(stock), is_divert=True, is_back=is_back).carry_out()
@@ -443,26 +587,41 @@ def test_a_diverted_driver_is_there_at_every_moment(tmp_path, monkeypatch, is_ba
 
 
 LIMITS = [
-    ("1.7", False, True, ""), ("1.7", True, False, "/usr/local/cluster/conf"), ("1.7", True, True, "/usr/local/cluster/conf"),
-    ("1.8", False, True, "/etc/openha"), ("1.8", True, True, ""), ("1.8", False, False, ""),
+    ("1.7", False, True, ""),
+    ("1.7", True, False, "/usr/local/cluster/conf"),
+    ("1.7", True, True, "/usr/local/cluster/conf"),
+    ("1.8", False, True, "/etc/openha"),
+    ("1.8", True, True, ""),
+    ("1.8", False, False, ""),
 ]
 
 
 @pytest.mark.parametrize("line,is_fhs,has_command,place", LIMITS)
-def test_a_remove_says_where_the_stock_driver_looks_in_vain(tmp_path, monkeypatch, line, is_fhs, has_command, place):
-    """The stock 1.8 takes `openha` on the PATH for the newer layout, the others know the older one alone."""
+def test_a_remove_says_where_the_stock_driver_looks_in_vain(
+    tmp_path, monkeypatch, line, is_fhs, has_command, place
+):
+    """The stock 1.8 takes `openha` on the PATH for the newer layout, the others know the older one
+    alone.
+    """
     host = Host(tmp_path, line, "")
     command = host._script(tmp_path / "bin" / "openha", "exit 0")
     monkeypatch.setenv("PATH", os.path.dirname(command) if has_command else str(tmp_path / "none"))
-    limit = installer.find_stock_limit(find_agents(str(host.home))[0], fhs_layout() if is_fhs else tree_layout())
+    limit = installer.find_stock_limit(
+        find_agents(str(host.home))[0], fhs_layout() if is_fhs else tree_layout()
+    )
     assert (f"looks for the cluster in {place}" in limit) if place else limit == ""
     monkeypatch.undo()
     assert "note: the agent's own driver looks for the cluster in" in host.openha("remove")
 
 
 @pytest.mark.parametrize("is_taken", [False, True])
-def test_the_stock_driver_of_the_newest_line_finds_the_cluster_in_the_older_layout(tmp_path, is_taken):
-    """Links where it looks, made by a remove and gone with an install; what is in these places is left alone, and said."""
+def test_the_stock_driver_of_the_newest_line_finds_the_cluster_in_the_older_layout(
+    tmp_path, is_taken
+):
+    """Links where it looks, made by a remove and gone with an install.
+
+    What is in these places is left alone, and said.
+    """
     home = tmp_path / "usr/share/opensvc"
     agent = Agent(next(line for line in OLD_LINES if line.name == "1.8"), str(home), str(tmp_path))
     layout = tree_layout(f"{tmp_path}/usr/local/cluster")
@@ -472,7 +631,10 @@ def test_the_stock_driver_of_the_newest_line_finds_the_cluster_in_the_older_layo
         places[0].write_text("of somebody else")
     for change in installer.plan_stock_links(agent, layout):
         installer.carry_out(change)
-    assert [os.path.realpath(place) for place in places[is_taken:]] == [layout.monitor_file, layout.services_dir][is_taken:]
+    assert [os.path.realpath(place) for place in places[is_taken:]] == [
+        layout.monitor_file,
+        layout.services_dir,
+    ][is_taken:]
     assert installer.plan_stock_links(agent, layout) == []
     assert (installer.find_stock_limit(agent, layout) == "") is not is_taken
     assert installer.plan_stock_links(agent, fhs_layout(str(tmp_path))) == []

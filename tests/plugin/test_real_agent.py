@@ -1,25 +1,36 @@
-"""The drivers in a real OpenSVC agent, on two nodes: the tutorial's steps, and a daemon that is stopped, killed, started again.
+"""The drivers in a real OpenSVC agent, on two nodes: the tutorial's steps, and a daemon that is
+stopped, killed, started again.
 
-OPENSVC_AGENT_ROOTS=DIR:DIR... names source trees of agents (the directory with `lib` or `opensvc`), OPENSVC_AGENT_ROOT one;
-the line of each is found by its files. No registry has the agent, so nothing of this runs without it.
+OPENSVC_AGENT_ROOTS=DIR:DIR... names source trees of agents (the directory with `lib` or `opensvc`),
+OPENSVC_AGENT_ROOT one; the line of each is found by its files. No registry has the agent, so
+nothing of this runs without it.
 """
 
 import os
 import re
 
 import pytest
-from tests import waiting
-from tests.plugin.real_agents import EZ, SVC, AgentNodes, find_python
 
 from opensvc_openha.demo.nodes import TwoNodes
 from opensvc_openha.errors import SystemFault
 from opensvc_openha.plugin.agents import find_agents
+from tests import waiting
+from tests.plugin.real_agents import EZ, SVC, AgentNodes, find_python
 
-ROOTS = [root for name in ("OPENSVC_AGENT_ROOTS", "OPENSVC_AGENT_ROOT") for root in os.environ.get(name, "").split(":") if root]
+ROOTS = [
+    root
+    for name in ("OPENSVC_AGENT_ROOTS", "OPENSVC_AGENT_ROOT")
+    for root in os.environ.get(name, "").split(":")
+    if root
+]
 PID = f"$(cat {EZ}/services/.proc/nmond.lock)"
 
-pytestmark = [pytest.mark.root, pytest.mark.e2e, pytest.mark.timeout(300),
-              pytest.mark.skipif(not ROOTS, reason="OPENSVC_AGENT_ROOTS names no OpenSVC agent")]
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.e2e,
+    pytest.mark.timeout(300),
+    pytest.mark.skipif(not ROOTS, reason="OPENSVC_AGENT_ROOTS names no OpenSVC agent"),
+]
 
 
 @pytest.fixture(params=ROOTS, ids=[os.path.basename(root.rstrip("/")) for root in ROOTS])
@@ -52,7 +63,9 @@ def agents(bare):
 
 def until(look, wanted):
     """Polls until what is seen is as wanted."""
-    return waiting.until(look, wanted if callable(wanted) else lambda seen: seen == wanted, str(wanted))
+    return waiting.until(
+        look, wanted if callable(wanted) else lambda seen: seen == wanted, str(wanted)
+    )
 
 
 def states(agents, node):
@@ -67,7 +80,7 @@ def hb_lines(agents, node):
     out = agents.svc(node, f"print status{refresh}").stdout
     assert "Traceback" not in out
     out = re.sub(r"\x1b?\[0*m", "", out)
-    return " ".join(out[out.index("hb.openha") - 25:].replace("|", " ").replace("#", " ").split())
+    return " ".join(out[out.index("hb.openha") - 25 :].replace("|", " ").replace("#", " ").split())
 
 
 def compact(text):
@@ -84,7 +97,9 @@ def run_on_first(agents):
 
 
 def test_the_hb_status_follows_the_cluster_at_once(agents):
-    """Frozen, started, standing by: print status shows each state without being asked to look again."""
+    """Frozen, started, standing by: print status shows each state without being asked to look
+    again.
+    """
     assert "warn hb.openha" in hb_lines(agents, agents.first)
     assert "cluster service status is frozen_stop" in hb_lines(agents, agents.first)
     run_on_first(agents)
@@ -95,10 +110,14 @@ def test_the_hb_status_follows_the_cluster_at_once(agents):
 
 
 def test_a_stopped_or_dead_daemon_is_told_within_a_second(agents):
-    """SIGSTOP, SIGKILL, started again: the reason each time, no traceback, and the service is where it was."""
+    """SIGSTOP, SIGKILL, started again: the reason each time, no traceback, and the service is where
+    it was.
+    """
     run_on_first(agents)
     agents.ok(agents.first, f"kill -STOP {PID}")
-    assert "open-ha daemon does not answer, last cluster service status was started" in hb_lines(agents, agents.first)
+    assert "open-ha daemon does not answer, last cluster service status was started" in hb_lines(
+        agents, agents.first
+    )
     agents.ok(agents.first, f"kill -KILL {PID}; kill -CONT {PID} 2>/dev/null; sleep 0.2")
     assert "open-ha daemons are not running" in hb_lines(agents, agents.first)
     agents.ok(agents.first, "ezha start")
@@ -107,7 +126,10 @@ def test_a_stopped_or_dead_daemon_is_told_within_a_second(agents):
 
 
 def test_the_agents_own_words_move_the_service(agents):
-    """switch, freeze, thaw, stop, start of the agent: both nodes are driven. The 1.5 and the 2.1 refuse, and say so."""
+    """switch, freeze, thaw, stop, start of the agent: both nodes are driven.
+
+    The 1.5 and the 2.1 refuse, and say so.
+    """
     run_on_first(agents)
     if agents.line in ("1.5", "2.1"):
         action = "stop" if agents.line == "1.5" else "stop --local"
@@ -115,9 +137,14 @@ def test_the_agents_own_words_move_the_service(agents):
         assert done.returncode == 1
         assert "managed by" in done.stdout + done.stderr
         return
-    steps = (("switch", ("STOPPED", "STARTED")), ("switch", ("STARTED", "STOPPED")),
-             ("freeze", ("FROZEN_START", "FROZEN_STOP")), ("thaw", ("STARTED", "STOPPED")),
-             ("stop", ("FROZEN_STOP", "FROZEN_STOP")), ("start", ("STARTED", "STOPPED")))
+    steps = (
+        ("switch", ("STOPPED", "STARTED")),
+        ("switch", ("STARTED", "STOPPED")),
+        ("freeze", ("FROZEN_START", "FROZEN_STOP")),
+        ("thaw", ("STARTED", "STOPPED")),
+        ("stop", ("FROZEN_STOP", "FROZEN_STOP")),
+        ("start", ("STARTED", "STOPPED")),
+    )
     for action, wanted in steps:
         done = agents.svc(agents.first, action)
         assert done.returncode == 0, f"{action}: {done.stdout}{done.stderr}"
@@ -128,7 +155,10 @@ def test_the_agents_own_words_move_the_service(agents):
 
 
 def test_a_dead_node_is_taken_over_and_the_agent_goes_back_without_a_stop(agents):
-    """Power failure of the node that runs it: started on the other one; there the driver is removed, and it runs on."""
+    """Power failure of the node that runs it: started on the other one.
+
+    There the driver is removed, and it runs on.
+    """
     run_on_first(agents)
     agents.first.kill()
     until(lambda: states(agents, agents.second), ("UNKNOWN", "STARTED"))
@@ -141,18 +171,26 @@ def test_a_dead_node_is_taken_over_and_the_agent_goes_back_without_a_stop(agents
 
 
 def test_a_takeover_waits_for_a_fence_that_succeeds(agents):
-    """The node that runs it dies and cannot be fenced: not started here; after the fencing command was mended, it is."""
+    """The node that runs it dies and cannot be fenced: not started here.
+
+    After the fencing command was mended, it is.
+    """
     if agents.line == "2.1":
         pytest.skip("the 2.1 has its fencing among the options of the node")
     agents.add_service(extra="\n[stonith#1]\ntype = callout\ncmd = /bin/false\n")
     check = f"/etc/opensvc/{SVC}.stonith"
     for node in agents.nodes:
-        agents.ok(node, f"service -r registry; service -a registry /etc/opensvc/{SVC}.cluster "
-                        f"deb1.opensvc.com deb2.opensvc.com {check}")
+        agents.ok(
+            node,
+            f"service -r registry; service -a registry /etc/opensvc/{SVC}.cluster "
+            f"deb1.opensvc.com deb2.opensvc.com {check}",
+        )
     run_on_first(agents)
     agents.first.kill()
     until(lambda: states(agents, agents.second), ("UNKNOWN", "START_FAILED"))
-    assert "fencing failed: /bin/false exited with 1" in agents.second.read(f"{EZ}/log/registry.log")
+    assert "fencing failed: /bin/false exited with 1" in agents.second.read(
+        f"{EZ}/log/registry.log"
+    )
     assert agents.second.run("test -e /run/app.runs").returncode == 1
     agents.ok(agents.second, f"sed -i s:/bin/false:/bin/true: {agents.etc}/{SVC}{agents.suffix}")
     agents.ok(agents.second, "service -A registry freeze-stop; service -A registry unfreeze")
@@ -160,7 +198,9 @@ def test_a_takeover_waits_for_a_fence_that_succeeds(agents):
 
 
 def test_a_monitored_resource_that_fails_moves_the_service(agents):
-    """The application dies behind the agent's back: monitor_action = freezestop has the other node start it."""
+    """The application dies behind the agent's back: monitor_action = freezestop has the other node
+    start it.
+    """
     if agents.line not in ("1.7", "1.8"):
         pytest.skip("needs monitor = true on an app resource, which the 1.7 and the 1.8 have")
     run_on_first(agents)
@@ -180,12 +220,20 @@ def needs(agents, lines, why):
 
 def board(agents, node):
     """What the agent shows of all services."""
-    command = "om mon" if agents.line == "2.1" else "svcmon --refresh" if agents.line == "1.7" else "svcmon"
+    command = (
+        "om mon"
+        if agents.line == "2.1"
+        else "svcmon --refresh"
+        if agents.line == "1.7"
+        else "svcmon"
+    )
     return agents.ok(node, command)
 
 
 def test_the_tutorial(agents):
-    """Unfrozen, started, standing by, moved, taken over, and the node that lost its power back: each agent shows each step."""
+    """Unfrozen, started, standing by, moved, taken over, and the node that lost its power back:
+    each agent shows each step.
+    """
     first, second = agents.nodes
     assert "warn hb.openha" in hb_lines(agents, first)
     run_on_first(agents)
@@ -195,7 +243,10 @@ def test_the_tutorial(agents):
         assert SVC in board(agents, node)
     agents.ok(first, "service -A registry freeze-stop")
     until(lambda: states(agents, first), ("FROZEN_STOP", "STARTED"))
-    assert second.run("test -e /run/app.runs").returncode == 0 and first.run("test -e /run/app.runs").returncode == 1
+    assert (
+        second.run("test -e /run/app.runs").returncode == 0
+        and first.run("test -e /run/app.runs").returncode == 1
+    )
     agents.ok(first, "service -A registry unfreeze")
     until(lambda: states(agents, first), ("STOPPED", "STARTED"))
     agents.ok(second, "service -A registry freeze-stop")
@@ -218,7 +269,10 @@ def test_the_tutorial(agents):
 
 
 def test_a_takeover_does_not_believe_the_agents_own_stonith(agents):
-    """An upgrade outside of dpkg: the agent's driver and its `.stonith` are back. No takeover goes unfenced."""
+    """An upgrade outside of dpkg: the agent's driver and its `.stonith` are back.
+
+    No takeover goes unfenced.
+    """
     needs(agents, ("1.5", "1.6", "1.7", "1.8"), "the 2.1 makes no such link")
     agents.add_service(extra="\n[stonith#1]\ntype = callout\ncmd = /bin/false\n")
     link = f"{agents.etc}/{SVC}.stonith"
@@ -227,9 +281,14 @@ def test_a_takeover_does_not_believe_the_agents_own_stonith(agents):
         assert f"{EZ}/conf/fence.d/{SVC}" in node.read(f"{EZ}/conf/services")
     run_on_first(agents)
     second = agents.second
-    agents.ok(second, f"cp -a {agents.home}/lib/resHbOpenHA.py.stock {agents.home}/lib/resHbOpenHA.py; "
-                      f"rm -f {agents.home}/lib/resHbOpenHA.pyc; rm -rf {agents.home}/lib/__pycache__; rm {link}")
-    agents.ok(second, f"rm -f {agents.var}/{SVC}/resource.status.last.hb* {agents.var}/{SVC}/status.json")
+    agents.ok(
+        second,
+        f"cp -a {agents.home}/lib/resHbOpenHA.py.stock {agents.home}/lib/resHbOpenHA.py; "
+        f"rm -f {agents.home}/lib/resHbOpenHA.pyc; rm -rf {agents.home}/lib/__pycache__; rm {link}",
+    )
+    agents.ok(
+        second, f"rm -f {agents.var}/{SVC}/resource.status.last.hb* {agents.var}/{SVC}/status.json"
+    )
     agents.svc(second, "print status")
     assert second.run(f"test -L {link}").returncode == 0, "the agent makes its own link again"
     assert second.run(link).returncode == 0, "which succeeds, whatever the fencing command does"
@@ -238,8 +297,15 @@ def test_a_takeover_does_not_believe_the_agents_own_stonith(agents):
     until(lambda: states(agents, second), ("UNKNOWN", "START_FAILED"))
     assert "fencing failed: /bin/false exited with 1" in second.read(f"{EZ}/log/registry.log")
     # The same with the link registered, as an earlier version did.
-    agents.ok(second, f"service -A registry freeze-stop; sed -i s:{EZ}/conf/fence.d/{SVC}:{link}: {EZ}/conf/services")
-    until(lambda: agents.ok(second, "service -s -v"), lambda text: "check-up script not believed" in text)
+    agents.ok(
+        second,
+        f"service -A registry freeze-stop; sed -i s:{EZ}/conf/fence.d/{SVC}:{link}:"
+        f" {EZ}/conf/services",
+    )
+    until(
+        lambda: agents.ok(second, "service -s -v"),
+        lambda text: "check-up script not believed" in text,
+    )
     agents.ok(second, "service -A registry unfreeze")
     until(lambda: states(agents, second), ("UNKNOWN", "START_FAILED"))
     assert second.run("test -e /run/app.runs").returncode == 1
@@ -247,12 +313,17 @@ def test_a_takeover_does_not_believe_the_agents_own_stonith(agents):
 
 
 def test_a_start_that_fails_is_a_failure_of_the_agents_word(agents):
-    """The application does not start: `start` and `switch` of the agent end with 1 and the agent's own error."""
+    """The application does not start: `start` and `switch` of the agent end with 1 and the agent's
+    own error.
+    """
     needs(agents, DRIVEN, "the others refuse these words")
     first, second = agents.nodes
     agents.ok(first, "touch /shared/app.fails")
     done = agents.svc(first, "start")
-    assert done.returncode == 1 and "start_failed on local node: start script failed" in done.stdout + done.stderr
+    assert (
+        done.returncode == 1
+        and "start_failed on local node: start script failed" in done.stdout + done.stderr
+    )
     assert "(skip rollback" not in agents.ok(first, "service -s -v")
     assert "ERROR" in agents.ok(first, "service -s -v")
     agents.ok(first, "rm /shared/app.fails; service -A registry freeze-stop")
@@ -260,11 +331,16 @@ def test_a_start_that_fails_is_a_failure_of_the_agents_word(agents):
     agents.ok(first, "service -A registry unfreeze; touch /shared/app.fails")
     until(lambda: states(agents, first), ("STOPPED", "STARTED"))
     done = agents.svc(second, "switch")
-    assert done.returncode == 1 and "'start --remote' failed on node deb1.opensvc.com" in done.stdout + done.stderr
+    assert (
+        done.returncode == 1
+        and "'start --remote' failed on node deb1.opensvc.com" in done.stdout + done.stderr
+    )
 
 
 def test_a_dry_run_changes_nothing(agents):
-    """`--dry-run` with each word: both nodes as before, and the script that fences does not fence."""
+    """`--dry-run` with each word: both nodes as before, and the script that fences does not
+    fence.
+    """
     needs(agents, DRIVEN, "the others refuse these words")
     run_on_first(agents)
     for node in agents.nodes:
@@ -276,7 +352,9 @@ def test_a_dry_run_changes_nothing(agents):
 
 
 def test_a_switch_goes_to_the_node_that_is_named(agents):
-    """`switch --to`: nothing where it runs, moved otherwise, an error for a node it does not have."""
+    """`switch --to`: nothing where it runs, moved otherwise, an error for a node it does not
+    have.
+    """
     needs(agents, DRIVEN, "the others refuse these words")
     run_on_first(agents)
     assert agents.svc(agents.first, "switch --to deb1.opensvc.com").returncode == 0
@@ -288,15 +366,26 @@ def test_a_switch_goes_to_the_node_that_is_named(agents):
 
 
 def test_without_the_shared_file_the_agent_refuses(agents):
-    """The file that all drivers share is gone: a warning in the status, no start and no stop by hand, the cluster's own goes."""
+    """The file that all drivers share is gone: a warning in the status, no start and no stop by
+    hand, the cluster's own goes.
+    """
     run_on_first(agents)
-    shared = f"{agents.home}/site_opensvc/openha_driver.py" if agents.line == "2.1" else f"{agents.home}/lib/openha_driver.py"
+    shared = (
+        f"{agents.home}/site_opensvc/openha_driver.py"
+        if agents.line == "2.1"
+        else f"{agents.home}/lib/openha_driver.py"
+    )
     agents.ok(agents.first, f"rm -rf {shared} {shared}c {os.path.dirname(shared)}/__pycache__")
     if agents.line == "2.1":
-        until(lambda: compact(agents.svc(agents.first, "print status --refresh").stdout), lambda text: "cannotbeloaded" in text)
+        until(
+            lambda: compact(agents.svc(agents.first, "print status --refresh").stdout),
+            lambda text: "cannotbeloaded" in text,
+        )
     else:
         assert "cannot be loaded" in hb_lines(agents, agents.first)
-    for action in ("stop --local", "start --local") if agents.line == "2.1" else ("stop", "start", "switch"):
+    for action in (
+        ("stop --local", "start --local") if agents.line == "2.1" else ("stop", "start", "switch")
+    ):
         assert agents.svc(agents.first, action).returncode == 1, action
     assert states(agents, agents.first) == ("STARTED", "STOPPED")
     agents.ok(agents.first, "service -A registry freeze-stop")
@@ -310,7 +399,9 @@ def test_a_dead_peer_does_not_stop_a_freeze(agents):
     agents.second.kill()
     until(lambda: states(agents, agents.first), ("STARTED", "UNKNOWN"))
     done = agents.svc(agents.first, "freeze")
-    assert done.returncode == 0 and "ssh to node deb2.opensvc.com failed" in done.stdout + done.stderr
+    assert (
+        done.returncode == 0 and "ssh to node deb2.opensvc.com failed" in done.stdout + done.stderr
+    )
     assert states(agents, agents.first) == ("FROZEN_START", "UNKNOWN")
     assert agents.svc(agents.first, "thaw").returncode == 0
     assert states(agents, agents.first) == ("STARTED", "UNKNOWN")
@@ -318,18 +409,26 @@ def test_a_dead_peer_does_not_stop_a_freeze(agents):
 
 def hide_command(agents, node):
     """The stock 1.8 takes another layout for granted where `openha` is on its path."""
-    node.environment["PATH"] = ":".join(part for part in node.environment["PATH"].split(":") if part != f"{EZ}/bin")
+    node.environment["PATH"] = ":".join(
+        part for part in node.environment["PATH"].split(":") if part != f"{EZ}/bin"
+    )
     agents.ok(node, "rm -f /usr/local/bin/openha")
 
 
 def test_the_stock_driver_shows_and_drives_the_cluster(bare):
-    """No driver of ours: the agent's own finds the processes it looks for, with nothing kept, and its words work."""
+    """No driver of ours: the agent's own finds the processes it looks for, with nothing kept, and
+    its words work.
+    """
     needs(bare, ("1.5", "1.6", "1.7", "1.8"), "the 2.1 has no driver")
     first, second = bare.nodes
     hide_command(bare, second)  # On the first node the stock 1.8 looks into the other layout.
     for node in bare.nodes:
         bare.svc(node, "print status")
-        bare.ok(node, f"{EZ}/bin/service -a registry {bare.etc}/{SVC}.cluster deb1.opensvc.com deb2.opensvc.com /bin/true")
+        bare.ok(
+            node,
+            f"{EZ}/bin/service -a registry {bare.etc}/{SVC}.cluster deb1.opensvc.com"
+            " deb2.opensvc.com /bin/true",
+        )
         bare.ok(node, f"{EZ}/ezha start")
     drop = f"rm -f {bare.var}/{SVC}/resource.status.last* {bare.var}/{SVC}/status.json"
 
@@ -355,19 +454,29 @@ def test_the_stock_driver_shows_and_drives_the_cluster(bare):
 
 
 def test_a_remove_hands_a_running_service_back_to_the_stock_driver(agents):
-    """The driver is taken out while the service runs: the agent's own shows it, with nothing kept."""
+    """The driver is taken out while the service runs: the agent's own shows it, with nothing
+    kept.
+    """
     needs(agents, ("1.6", "1.7", "1.8"), "the stock driver of the others is another matter")
     run_on_first(agents)
     first = agents.first
     out = agents.ok(first, "openha agent remove")
     assert "the cluster keeps deciding about registry" in out
-    assert ("link /etc/openha/monitor to" in out) == (agents.line == "1.8") and "looks for the cluster in" not in out
+    assert ("link /etc/openha/monitor to" in out) == (
+        agents.line == "1.8"
+    ) and "looks for the cluster in" not in out
     drop = f"rm -f {agents.var}/{SVC}/resource.status.last* {agents.var}/{SVC}/status.json"
-    until(lambda: agents.ok(first, drop) + hb_lines(agents, first), lambda text: " up hb.openha" in " " + text)
+    until(
+        lambda: agents.ok(first, drop) + hb_lines(agents, first),
+        lambda text: " up hb.openha" in " " + text,
+    )
 
 
 def test_a_section_that_the_agent_ignores_is_refused_and_with_the_hook_it_guards(bare):
-    """[hb#0] in the 2.1: not put under the cluster without the hook; with it, a start by hand is refused."""
+    """[hb#0] in the 2.1: not put under the cluster without the hook.
+
+    With it, a start by hand is refused.
+    """
     needs(bare, ("2.1",), "the others know the section")
     bare.add_service(hb_section=True)
     first = bare.first
@@ -383,31 +492,50 @@ def test_a_section_that_the_agent_ignores_is_refused_and_with_the_hook_it_guards
     done = bare.svc(bare.second, "start --local")
     assert done.returncode == 1 and "managed by OpenHA" in done.stdout + done.stderr
     # An interpreter that loads no usercustomize: found by asking the agent.
-    bare.ok(first, f"sed -i 's:^OSVC_PYTHON=.*:OSVC_PYTHON=\"{bare.python} -s\":' /etc/default/opensvc")
+    bare.ok(
+        first, f"sed -i 's:^OSVC_PYTHON=.*:OSVC_PYTHON=\"{bare.python} -s\":' /etc/default/opensvc"
+    )
     done = first.run("openha agent status")
     assert done.returncode == 1 and "the agent does not see [hb#0]" in done.stdout
 
 
 def test_a_service_in_a_namespace_is_the_clusters(bare):
-    """The 2.1 has a service of the same name in a namespace: added under its own name, and started by its own wrapper."""
+    """The 2.1 has a service of the same name in a namespace: added under its own name, and started
+    by its own wrapper.
+    """
     needs(bare, ("2.1",), "the others have no namespaces")
     text = bare.first.read(f"{bare.etc}/{SVC}.conf").replace("name = registry", "name = nsregistry")
     for node in bare.nodes:
-        node.write(f"{bare.etc}/namespaces/test/svc/{SVC}.conf", text.replace("id = 5be6", "id = 6be6"))
+        node.write(
+            f"{bare.etc}/namespaces/test/svc/{SVC}.conf", text.replace("id = 5be6", "id = 6be6")
+        )
         bare.start_agent(node)
         bare.ok(node, "openha agent install")
         bare.ok(node, "ezha start")
     first = bare.first
-    assert f"nsregistry\t{bare.etc}/namespaces/test/svc/{SVC}.cluster" in first.read(f"{EZ}/conf/services")
+    assert f"nsregistry\t{bare.etc}/namespaces/test/svc/{SVC}.cluster" in first.read(
+        f"{EZ}/conf/services"
+    )
     bare.ok(first, "service -A nsregistry unfreeze")
-    until(lambda: [line.split()[2] for line in bare.ok(first, "service -s -c").splitlines() if "nsregistry" in line], ["STARTED"])
+    until(
+        lambda: [
+            line.split()[2]
+            for line in bare.ok(first, "service -s -c").splitlines()
+            if "nsregistry" in line
+        ],
+        ["STARTED"],
+    )
     shown = first.run(f"om test/svc/{SVC} print status --refresh").stdout
     assert re.search(r"app#hb\b.*\bup\b", shown), shown
-    assert states(bare, first) == ("FROZEN_STOP", "FROZEN_STOP") or "FROZEN_STOP" in bare.ok(first, "service -s -c")
+    assert states(bare, first) == ("FROZEN_STOP", "FROZEN_STOP") or "FROZEN_STOP" in bare.ok(
+        first, "service -s -c"
+    )
 
 
 def test_a_daemon_that_is_back_is_shown_without_asking(agents):
-    """The 2.1 keeps statuses in its own daemon: it looks again when ours ends and when it is back."""
+    """The 2.1 keeps statuses in its own daemon: it looks again when ours ends and when it is
+    back.
+    """
     needs(agents, ("2.1",), "the others keep files, which are dropped")
     run_on_first(agents)
 

@@ -1,10 +1,11 @@
-"""What a daemon that starts believes of its services: every STATE file in every life, and what becomes of it on disk."""
+"""What a daemon that starts believes of its services: every STATE file in every life, and what
+becomes of it on disk.
+"""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Optional
 
 import pytest
 
@@ -30,18 +31,25 @@ def test_nothing_runs_after_the_machine_was_started(state: ServiceState) -> None
 
 def test_service_that_was_to_be_frozen_is_so_after_the_machine_was_started() -> None:
     """An operator's freeze-stop was under way."""
-    assert recover(StoredState(S.STOPPING, S.FROZEN_STOP), "", is_same_life=False).state is S.FROZEN_STOP
+    assert (
+        recover(StoredState(S.STOPPING, S.FROZEN_STOP), "", is_same_life=False).state
+        is S.FROZEN_STOP
+    )
 
 
 @pytest.mark.parametrize("state", list(S))
-def test_state_is_kept_through_a_restart_of_the_daemon_but_for_a_start_that_had_not_begun(state: ServiceState) -> None:
+def test_state_is_kept_through_a_restart_of_the_daemon_but_for_a_start_that_had_not_begun(
+    state: ServiceState,
+) -> None:
     """START_READY is a wish: it is stated again. What may run is asked of the wrapper."""
     learned = recover(StoredState(state), "", is_same_life=True)
     expected = S.STOPPED if state in (S.START_READY, S.FORCE_STOP) else state
     assert (learned.state, learned.must_probe) == (expected, True)
 
 
-@pytest.mark.parametrize(("state", "then"), [(S.STOPPING, S.FROZEN_STOP), (S.STARTING, S.FROZEN_START)])
+@pytest.mark.parametrize(
+    ("state", "then"), [(S.STOPPING, S.FROZEN_STOP), (S.STARTING, S.FROZEN_START)]
+)
 def test_what_was_to_follow_is_kept_with_the_state(state: ServiceState, then: ServiceState) -> None:
     """The rest of an operator's command is not forgotten by a restart."""
     learned = recover(StoredState(state, then), "", is_same_life=True)
@@ -52,18 +60,23 @@ def test_file_of_a_c_openha_that_says_ready_may_mean_a_service_that_runs_frozen(
     """The same digit stands for both there: only the wrapper knows."""
     learned = recover(StoredState(S.START_READY), "", is_same_life=True, is_first_start=True)
     assert learned.state is S.UNKNOWN and learned.must_probe
-    assert recover(StoredState(S.STARTED), "", is_same_life=True, is_first_start=True).state is S.STARTED
+    assert (
+        recover(StoredState(S.STARTED), "", is_same_life=True, is_first_start=True).state
+        is S.STARTED
+    )
 
 
 @pytest.mark.parametrize(
     "problem, is_same_life, state, then",
     [
-        ("", True, S.UNKNOWN, S.FROZEN_STOP), ("", False, S.FROZEN_STOP, None),
-        ("damaged", True, S.UNKNOWN, None), ("damaged", False, S.FROZEN_STOP, None),
+        ("", True, S.UNKNOWN, S.FROZEN_STOP),
+        ("", False, S.FROZEN_STOP, None),
+        ("damaged", True, S.UNKNOWN, None),
+        ("damaged", False, S.FROZEN_STOP, None),
     ],
 )
 def test_service_without_a_state_is_never_taken_for_stopped_or_started(
-    problem: str, is_same_life: bool, state: ServiceState, then: Optional[ServiceState]
+    problem: str, is_same_life: bool, state: ServiceState, then: ServiceState | None
 ) -> None:
     """New or lost: asked of the wrapper where it may run, frozen where it cannot."""
     learned = recover(None, problem, is_same_life)
@@ -71,7 +84,9 @@ def test_service_without_a_state_is_never_taken_for_stopped_or_started(
     assert problem in learned.reason and learned.reason
 
 
-def learn(root: Path, content: Optional[bytes], was_managed: bool = False, is_same_life: bool = True) -> RecoveredState:
+def learn(
+    root: Path, content: bytes | None, was_managed: bool = False, is_same_life: bool = True
+) -> RecoveredState:
     """What a start makes of a STATE file with this content."""
     layout = tree_layout(str(root))
     path = Path(layout.state_file("web", "deb1"))
@@ -93,7 +108,9 @@ def test_damaged_file_is_unknown_and_says_so_with_its_path(tmp_path: Path, conte
 
 
 def test_file_that_is_missing_is_a_loss_only_where_the_service_was_managed(tmp_path: Path) -> None:
-    """Of a service that is new here there was none, unless its directory is there: it was managed before the list was lost."""
+    """Of a service that is new here there was none, unless its directory is there: it was managed
+    before the list was lost.
+    """
     assert learn(tmp_path / "new", None).reason == "new service"
     assert "is missing" in learn(tmp_path / "lost", None, was_managed=True).reason
     (tmp_path / "list-lost" / "services" / "web").mkdir(parents=True)
@@ -116,7 +133,9 @@ def test_what_is_concluded_is_written_down(tmp_path: Path) -> None:
     assert decode(Path(layout.state_file("web", "deb1")).read_bytes()) == StoredState(S.STOPPED)
 
 
-def test_place_that_cannot_be_written_is_part_of_the_reason_and_keeps_no_other_service(tmp_path: Path) -> None:
+def test_place_that_cannot_be_written_is_part_of_the_reason_and_keeps_no_other_service(
+    tmp_path: Path,
+) -> None:
     """A file stands where web's directory was: mail is learned as ever."""
     layout = tree_layout(str(tmp_path))
     mail = ServiceSpec("mail", "/opt/mail", "deb1", "deb2", "/bin/true")
@@ -128,7 +147,9 @@ def test_place_that_cannot_be_written_is_part_of_the_reason_and_keeps_no_other_s
 
 
 @pytest.mark.parametrize("content", [None, b"", b"x y\n", b"7\n", b"\xff\n"])
-def test_lost_or_damaged_memory_of_the_last_life_forgets_no_service(tmp_path: Path, content: Optional[bytes]) -> None:
+def test_lost_or_damaged_memory_of_the_last_life_forgets_no_service(
+    tmp_path: Path, content: bytes | None
+) -> None:
     """It may be the same life: services are asked, not believed to be gone."""
     layout = tree_layout(str(tmp_path))
     os.makedirs(layout.proc_dir)

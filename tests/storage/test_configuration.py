@@ -1,4 +1,6 @@
-"""openha.conf beside the other files: what goes together, and what a running daemon makes of an edit."""
+"""openha.conf beside the other files: what goes together, and what a running daemon makes of an
+edit.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +21,17 @@ FAST = "[timing]\nprofile = fast\nfence_time = 0.5\n"
 
 @pytest.fixture
 def layout(tmp_path: Path) -> Layout:
-    """Two nodes, a link each way with a timeout of 0.3 s, and a service with a check-up script of its own."""
+    """Two nodes, a link each way with a timeout of 0.3 s, and a service with a check-up script of
+    its own.
+    """
     (tmp_path / "conf").mkdir()
     (tmp_path / "conf/nodes").write_text(f"{node_name()}\npeer\n")
-    (tmp_path / "conf/monitor").write_text(f"{node_name()} dio /dev/sdb 0 0.3\npeer dio /dev/sdb 19 0.3\n")
-    (tmp_path / "conf/services").write_text(f"# ours\nregistry /x {node_name()} peer /usr/local/bin/fence\n")
+    (tmp_path / "conf/monitor").write_text(
+        f"{node_name()} dio /dev/sdb 0 0.3\npeer dio /dev/sdb 19 0.3\n"
+    )
+    (tmp_path / "conf/services").write_text(
+        f"# ours\nregistry /x {node_name()} peer /usr/local/bin/fence\n"
+    )
     return tree_layout(str(tmp_path))
 
 
@@ -38,7 +46,9 @@ def refusal(layout: Layout, text: str) -> str:
 def test_options_reach_the_cluster(layout: Layout) -> None:
     """Profile, fence time, policy and limits are in the values that the engine gets."""
     assert read_cluster(layout).profile is Profile.TUTORIAL
-    Path(layout.options_file).write_text(FAST + "[scripts]\nstart_timeout = 9\n[policy]\non_dual_run = stop-youngest\n")
+    Path(layout.options_file).write_text(
+        FAST + "[scripts]\nstart_timeout = 9\n[policy]\non_dual_run = stop-youngest\n"
+    )
     spec = read_cluster(layout)
     assert (spec.profile, spec.fence_time_s) == (Profile.FAST, 0.5)
     assert spec.services[0].limits.start_s == 9
@@ -47,24 +57,39 @@ def test_options_reach_the_cluster(layout: Layout) -> None:
 
 @pytest.mark.parametrize("check", ["/bin/true", "/usr/bin/true"])
 def test_fast_is_refused_for_a_service_without_fencing(layout: Layout, check: str) -> None:
-    """Its check-up script always succeeds: both lines are named. A service of other nodes does not matter."""
+    """Its check-up script always succeeds: both lines are named.
+
+    A service of other nodes does not matter.
+    """
     services = Path(layout.services_file)
     services.write_text(services.read_text() + f"web /x peer {node_name()} {check}\n")
     message = refusal(layout, FAST)
-    assert message.startswith("openha.conf:2: profile = fast needs a check-up script that fences the peer")
-    assert f"service web is {check} (services:3)" in message and "write profile = tutorial" in message
-    services.write_text(services.read_text().replace(f"peer {node_name()} {check}", f"peer another {check}"))
+    assert message.startswith(
+        "openha.conf:2: profile = fast needs a check-up script that fences the peer"
+    )
+    assert (
+        f"service web is {check} (services:3)" in message and "write profile = tutorial" in message
+    )
+    services.write_text(
+        services.read_text().replace(f"peer {node_name()} {check}", f"peer another {check}")
+    )
     assert read_cluster(layout).profile is Profile.FAST
 
 
 def test_fast_needs_timeouts_of_three_beats(layout: Layout) -> None:
-    """0.3 s are three beats of 100 ms; 0.29 s are refused with the line of the link, and stay allowed with tutorial."""
+    """0.3 s are three beats of 100 ms.
+
+    0.29 s are refused with the line of the link, and stay allowed with tutorial.
+    """
     Path(layout.options_file).write_text(FAST)
     assert read_cluster(layout).links[1].timeout_s == 0.3
     monitor = Path(layout.monitor_file)
     monitor.write_text(monitor.read_text().replace("19 0.3", "19 0.29"))
     message = refusal(layout, FAST)
-    assert message.startswith("monitor:2: timeout 0.29 of dio /dev/sdb:19 is too short: with profile = fast at least 0.3 s")
+    assert message.startswith(
+        "monitor:2: timeout 0.29 of dio /dev/sdb:19 is too short: with profile = fast at least"
+        " 0.3 s"
+    )
     Path(layout.options_file).write_text("[timing]\nprofile = tutorial\n")
     assert read_cluster(layout).links[1].timeout_s == 0.29
 
@@ -72,11 +97,15 @@ def test_fast_needs_timeouts_of_three_beats(layout: Layout) -> None:
 def test_fast_and_a_c_openha_exclude_each_other(layout: Layout) -> None:
     """It sends one beat a second: a timeout of 0.3 s would call it silent between any two."""
     message = refusal(layout, FAST + "[heartbeat]\n[[dio /dev/sdb:19]]\nwire = legacy\n")
-    assert message.startswith("openha.conf:2: profile = fast, and dio /dev/sdb:19 has wire = legacy")
+    assert message.startswith(
+        "openha.conf:2: profile = fast, and dio /dev/sdb:19 has wire = legacy"
+    )
 
 
 def test_running_daemon_takes_limits_over_without_a_role_change(cluster_dir: ClusterDir) -> None:
-    """A stop that would take a minute is ended, with all its children, at the limit that was written a moment ago."""
+    """A stop that would take a minute is ended, with all its children, at the limit that was
+    written a moment ago.
+    """
     started = cluster_dir.root / "started"
     cluster_dir.add("registry", f"[ $1 = stop ] && touch {started} && sleep 61 & wait")
     cluster_dir.ok("ezha start")
@@ -92,17 +121,28 @@ def test_running_daemon_takes_limits_over_without_a_role_change(cluster_dir: Clu
 
 
 def test_mistake_in_the_options_changes_nothing_and_is_told_once(cluster_dir: ClusterDir) -> None:
-    """The reason is in the status for as long as it holds, in the log once; a correction is taken over."""
+    """The reason is in the status for as long as it holds, in the log once.
+
+    A correction is taken over.
+    """
     cluster_dir.add("registry")
     cluster_dir.ok("ezha start")
     options = cluster_dir.path("conf/openha.conf")
     options.write_text("[policy]\non_dual_run = kill\n")
-    mistake = f"configuration not taken over: {options}:2: on_dual_run: expected one of report, stop-secondary, stop-youngest"
+    mistake = (
+        f"configuration not taken over: {options}:2: on_dual_run: expected one of report,"
+        " stop-secondary, stop-youngest"
+    )
     cluster_dir.wait(lambda: mistake in cluster_dir.ok("service -s -v"), "the mistake is shown")
     options.write_text("# still\n[policy]\non_dual_run = kill\n[timing]\nprofile = fast\n")
-    cluster_dir.wait(lambda: f"{options}:5" in cluster_dir.ok("service -s -v"), "the next one is shown")
+    cluster_dir.wait(
+        lambda: f"{options}:5" in cluster_dir.ok("service -s -v"), "the next one is shown"
+    )
     options.write_text("[policy]\non_dual_run = report\n")
-    cluster_dir.wait(lambda: "not taken over" not in cluster_dir.ok("service -s -v"), "the correction is taken over")
+    cluster_dir.wait(
+        lambda: "not taken over" not in cluster_dir.ok("service -s -v"),
+        "the correction is taken over",
+    )
     assert cluster_dir.log().count("not taken over") == 3  # Two mistakes, and their end.
     assert cluster_dir.state("registry") == "FROZEN_STOP"
 
@@ -112,7 +152,9 @@ def test_commands_refuse_what_the_options_do_not_allow(cluster_dir: ClusterDir) 
     cluster_dir.add("registry")
     options = cluster_dir.path("conf/openha.conf")
     options.write_text("[scripts]\n[[registry]]\nstop_timeout = 5\n")
-    assert cluster_dir.fails("service -r registry", 3).startswith(f"{options}:2: [[registry]] is no service")
+    assert cluster_dir.fails("service -r registry", 3).startswith(
+        f"{options}:2: [[registry]] is no service"
+    )
     options.write_text(FAST)
     script = cluster_dir.script("web.sh", "exit 0")
     assert "Failed" in cluster_dir.run(f"service -a web {script} {HERE} {PEER} /bin/true").stdout

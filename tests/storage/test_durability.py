@@ -1,4 +1,6 @@
-"""What is durable is so in the right order: content before the name, the name before anybody hears of it."""
+"""What is durable is so in the right order: content before the name, the name before anybody hears
+of it.
+"""
 
 from __future__ import annotations
 
@@ -18,15 +20,20 @@ from opensvc_openha.formats.state_file import StoredState
 from opensvc_openha.storage import state_store
 from opensvc_openha.storage.state_store import StateStore, next_boot, write_state
 from opensvc_openha.system import atomic_files
-from opensvc_openha.system.atomic_files import make_dir, read_text, sync_file_system, write_atomically
+from opensvc_openha.system.atomic_files import (
+    make_dir,
+    read_text,
+    sync_file_system,
+    write_atomically,
+)
 
 
 class Disk:
     """Notes in which order files and directories reach the disk; every call is carried out."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.done: "list[tuple[str, str]]" = []
-        self.lost: "set[str]" = set()
+        self.done: list[tuple[str, str]] = []
+        self.lost: set[str] = set()
         self._fsync, self._replace = os.fsync, os.replace
         monkeypatch.setattr(os, "fsync", self._sync)
         monkeypatch.setattr(os, "replace", self._rename)
@@ -51,8 +58,12 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
     return Disk(monkeypatch)
 
 
-def test_durable_file_has_its_content_then_its_name_then_its_place_on_disk(tmp_path: Path, disk: Disk) -> None:
-    """A power loss at any moment leaves the old file or the new one, and the new one for certain at the end."""
+def test_durable_file_has_its_content_then_its_name_then_its_place_on_disk(
+    tmp_path: Path, disk: Disk
+) -> None:
+    """A power loss at any moment leaves the old file or the new one, and the new one for certain at
+    the end.
+    """
     path = tmp_path / "boot"
     path.write_bytes(b"old")
     write_atomically(str(path), b"new", 0o640)
@@ -68,15 +79,22 @@ def test_file_that_need_not_be_durable_waits_for_no_disk(tmp_path: Path, disk: D
     assert disk.done == [("name", str(path))] and path.read_bytes() == b"new"
 
 
-def test_own_state_and_boot_counter_are_durable_and_the_mirror_is_not(tmp_path: Path, disk: Disk) -> None:
-    """Each of these must outlive a power loss: a state that was announced, and the number of this life."""
+def test_own_state_and_boot_counter_are_durable_and_the_mirror_is_not(
+    tmp_path: Path, disk: Disk
+) -> None:
+    """Each of these must outlive a power loss: a state that was announced, and the number of this
+    life.
+    """
     layout = tree_layout(str(tmp_path))
     next_boot(layout)
     store = StateStore(layout, "deb1", "deb2")
     store.write_own("web", StoredState(ServiceState.STARTED))
     for path in (layout.boot_file, layout.state_file("web", "deb1")):
         at = disk.done.index(("name", path))
-        assert disk.done[at - 1][0] == "content" and disk.done[at + 1] == ("folder", os.path.dirname(path))
+        assert disk.done[at - 1][0] == "content" and disk.done[at + 1] == (
+            "folder",
+            os.path.dirname(path),
+        )
     told = len(disk.done)
     store.mirror_peer("web", ServiceState.STOPPED)
     store.close(60)
@@ -85,8 +103,12 @@ def test_own_state_and_boot_counter_are_durable_and_the_mirror_is_not(tmp_path: 
     assert disk.done[-1] == ("name", layout.state_file("web", "deb1"))
 
 
-def test_write_that_fails_leaves_the_old_file_and_nothing_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The disk fails at the moment that the content is to be on it: an error, no new name, no litter."""
+def test_write_that_fails_leaves_the_old_file_and_nothing_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk fails at the moment that the content is to be on it: an error, no new name, no
+    litter.
+    """
     path = tmp_path / "STATE.deb1"
     path.write_bytes(b"old")
 
@@ -99,8 +121,12 @@ def test_write_that_fails_leaves_the_old_file_and_nothing_beside_it(tmp_path: Pa
     assert path.read_bytes() == b"old" and os.listdir(tmp_path) == ["STATE.deb1"]
 
 
-def test_name_that_may_not_be_on_disk_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The directory cannot be written to disk after the rename: whoever wanted it durable must hear of that."""
+def test_name_that_may_not_be_on_disk_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The directory cannot be written to disk after the rename: whoever wanted it durable must hear
+    of that.
+    """
     fsync = os.fsync
 
     def fail_for_folders(handle: Any) -> None:
@@ -125,7 +151,9 @@ def test_sync_of_a_file_system_reports_what_the_kernel_says(tmp_path: Path) -> N
         store.sync()
 
 
-def test_sync_that_fails_is_an_error_with_its_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sync_that_fails_is_an_error_with_its_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """syncfs says no: the error names the reason and the folder."""
     import ctypes
 
@@ -161,12 +189,17 @@ def test_directory_that_is_there_is_no_error_and_one_that_cannot_be_is_one(tmp_p
 
 
 def test_text_that_cannot_be_read_is_an_error_with_its_line(tmp_path: Path) -> None:
-    """A byte order mark is none of the text; a byte that is no UTF-8 is named with its line; a pipe is not waited for."""
+    """A byte order mark is none of the text.
+
+    A byte that is no UTF-8 is named with its line; a pipe is not waited for.
+    """
     path = tmp_path / "nodes"
     path.write_bytes(b"\xef\xbb\xbfdeb1\ndeb2\n")
     assert read_text(str(path)) == "deb1\ndeb2\n"
     path.write_bytes(b"deb1\ndeb2\n\xff")
-    with pytest.raises(atomic_files.ConfigError, match="nodes:3: expected UTF-8 text, found byte 0xff"):
+    with pytest.raises(
+        atomic_files.ConfigError, match="nodes:3: expected UTF-8 text, found byte 0xff"
+    ):
         read_text(str(path))
     with pytest.raises(SystemFault, match="cannot read .*gone: No such file"):
         read_text(str(tmp_path / "gone"))
@@ -178,11 +211,13 @@ def test_text_that_cannot_be_read_is_an_error_with_its_line(tmp_path: Path) -> N
 def test_record_written_over_on_a_full_disk_is_durable_too(
     tmp_path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing new can be made: the record that is there is written over, and that is on disk when it returns."""
+    """Nothing new can be made: the record that is there is written over, and that is on disk when
+    it returns.
+    """
     path = tmp_path / "STATE.deb1"
     path.write_bytes(b"2\0")
 
-    def refuse(name: str) -> "tuple[str, int]":
+    def refuse(name: str) -> tuple[str, int]:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), name)
 
     monkeypatch.setattr(atomic_files, "_open_beside", refuse)
@@ -190,23 +225,35 @@ def test_record_written_over_on_a_full_disk_is_durable_too(
     assert disk.done == [("content", "0\0")] and path.read_bytes() == b"0\0"
     atomic_files.write_record(str(path), b"2\0", is_durable=False)
     assert len(disk.done) == 1 and path.read_bytes() == b"2\0"
-    monkeypatch.setattr(atomic_files, "_open_beside", lambda name: (_ for _ in ()).throw(OSError(errno.EIO, "Input/output error")))
+    monkeypatch.setattr(
+        atomic_files,
+        "_open_beside",
+        lambda name: (_ for _ in ()).throw(OSError(errno.EIO, "Input/output error")),
+    )
     with pytest.raises(OSError, match="Input/output error"):
         atomic_files.write_record(str(path), b"0\0")
     assert path.read_bytes() == b"2\0"
 
 
-def test_what_a_start_ends_is_on_disk_with_one_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After a reboot services that ran are STOPPED: written one by one, on disk together, and not again where nothing changed."""
+def test_what_a_start_ends_is_on_disk_with_one_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a reboot services that ran are STOPPED: written one by one, on disk together, and not
+    again where nothing changed.
+    """
     layout = tree_layout(str(tmp_path))
-    waits: "list[str]" = []
+    waits: list[str] = []
     monkeypatch.setattr(state_store, "sync_file_system", waits.append)
-    services = tuple(ServiceSpec(name, "/opt/svc", "deb1", "deb2", "/bin/true") for name in ("mail", "web"))
+    services = tuple(
+        ServiceSpec(name, "/opt/svc", "deb1", "deb2", "/bin/true") for name in ("mail", "web")
+    )
     for svc in services:
         write_state(layout, svc.name, "deb1", StoredState(ServiceState.STARTED))
     store = StateStore(layout, "deb1", "deb2")
     learned = store.learn(services, is_same_life=False)
-    assert {known.state for known in learned.values()} == {ServiceState.STOPPED} and waits == [layout.services_dir]
+    assert {known.state for known in learned.values()} == {ServiceState.STOPPED} and waits == [
+        layout.services_dir
+    ]
     store.learn(services, is_same_life=True)
     assert waits == [layout.services_dir]
 
@@ -214,7 +261,10 @@ def test_what_a_start_ends_is_on_disk_with_one_wait(tmp_path: Path, monkeypatch:
 def test_life_of_the_machine_is_known_again_and_each_start_has_a_higher_number(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A restart of the daemon is the same life, a boot of the machine is another; a first start is no reboot."""
+    """A restart of the daemon is the same life, a boot of the machine is another.
+
+    A first start is no reboot.
+    """
     layout = tree_layout(str(tmp_path))
     told = []
     for life in ("a", "a", "b", "b"):

@@ -1,4 +1,6 @@
-"""The note of fencing on disk: read back in the same life of the machine, and what is believed without it."""
+"""The note of fencing on disk: read back in the same life of the machine, and what is believed
+without it.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ from opensvc_openha.formats.layout import tree_layout
 from opensvc_openha.storage.fencing_store import FencingStore
 from opensvc_openha.system import identity
 
-FULL = FencingMemory(True, Turn.HELD, 12.5, 3.25, (("/etc/fence", 2.5),), turns=Turns(5.0, 2.0, 19.0), is_wary=True)
+FULL = FencingMemory(
+    True, Turn.HELD, 12.5, 3.25, (("/etc/fence", 2.5),), turns=Turns(5.0, 2.0, 19.0), is_wary=True
+)
 
 
 def test_note_is_read_back_in_the_same_life_of_the_machine(tmp_path: Path) -> None:
@@ -22,22 +26,30 @@ def test_note_is_read_back_in_the_same_life_of_the_machine(tmp_path: Path) -> No
         assert FencingStore(tree_layout(str(tmp_path))).read() == memory
 
 
-def test_boot_forgets_all_but_how_long_fences_take(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_boot_forgets_all_but_how_long_fences_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whether a daemon ran before or not."""
     FencingStore(tree_layout(str(tmp_path))).write(FULL)
     monkeypatch.setattr(identity, "life", lambda: "another")
     for has_run in (False, True):
-        assert FencingStore(tree_layout(str(tmp_path))).read(has_run) == FencingMemory(measured_s=FULL.measured_s)
+        assert FencingStore(tree_layout(str(tmp_path))).read(has_run) == FencingMemory(
+            measured_s=FULL.measured_s
+        )
 
 
 def test_missing_note_blocks_a_first_start_but_no_upgrade(tmp_path: Path) -> None:
-    """A daemon of a version without notes ran since the machine was booted: its standby takes over as that one would have."""
+    """A daemon of a version without notes ran since the machine was booted: its standby takes over
+    as that one would have.
+    """
     store = FencingStore(tree_layout(str(tmp_path)))
     assert not store.read(has_run_in_this_life=False).has_heard
     assert store.read(has_run_in_this_life=True) == FencingMemory(has_heard=True)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b"null", b"\xff\xfe", b'{"turn": "X"}'])
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b"{}", b"null", b"\xff\xfe", b'{"turn": "X"}']
+)
 def test_damaged_note_blocks(tmp_path: Path, content: bytes) -> None:
     """Nothing is known, and the peer must be heard, or an operator must confirm."""
     layout = tree_layout(str(tmp_path))
@@ -46,9 +58,16 @@ def test_damaged_note_blocks(tmp_path: Path, content: bytes) -> None:
     assert FencingStore(layout).read(has_run_in_this_life=True) == FencingMemory()
 
 
-@pytest.mark.parametrize("damage", [('"turns": [5.0, 2.0, 19.0]', '"turns": [5.0]'), ('"turns": [5.0', '"turns": ["x"'),
-                                    ("12.5", "[]"), ('"HELD"', '7')])
-def test_note_damaged_in_part_blocks(tmp_path: Path, damage: "tuple[str, str]") -> None:
+@pytest.mark.parametrize(
+    "damage",
+    [
+        ('"turns": [5.0, 2.0, 19.0]', '"turns": [5.0]'),
+        ('"turns": [5.0', '"turns": ["x"'),
+        ("12.5", "[]"),
+        ('"HELD"', "7"),
+    ],
+)
+def test_note_damaged_in_part_blocks(tmp_path: Path, damage: tuple[str, str]) -> None:
     """The same, wherever the damage is."""
     layout = tree_layout(str(tmp_path))
     FencingStore(layout).write(FULL)

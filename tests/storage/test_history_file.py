@@ -1,4 +1,6 @@
-"""The history's file and its writer: bounded, read by anybody, and never in the way, whatever becomes of the disk."""
+"""The history's file and its writer: bounded, read by anybody, and never in the way, whatever
+becomes of the disk.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +8,8 @@ import os
 import sqlite3
 import threading
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Callable, Iterator
 
 import pytest
 
@@ -20,13 +22,30 @@ from opensvc_openha.storage.history_file import Entry, EntryKind, HistoryFile, r
 from opensvc_openha.storage.history_writer import History
 from tests.waiting import until
 
-SIGHT = Sight(5.0, (LinkSight("net eth1:239.131.50.10", False, 10.25, 10.0), LinkSight("dio /dev/x:0", True, None, 10.0)),
-              PeerStanding.SILENT, 0.125, 2.5)
+SIGHT = Sight(
+    5.0,
+    (
+        LinkSight("net eth1:239.131.50.10", False, 10.25, 10.0),
+        LinkSight("dio /dev/x:0", True, None, 10.0),
+    ),
+    PeerStanding.SILENT,
+    0.125,
+    2.5,
+)
 
 
 def entry(number: int, name: str = "registry", kind: EntryKind = EntryKind.SERVICE) -> Entry:
     """One entry among many."""
-    return Entry(1_400_000_000.0 + number, 100.0 + number, kind, name, "STOPPED", f"S{number}", f"reason {number}", "a rule")
+    return Entry(
+        1_400_000_000.0 + number,
+        100.0 + number,
+        kind,
+        name,
+        "STOPPED",
+        f"S{number}",
+        f"reason {number}",
+        "a rule",
+    )
 
 
 class Kept:
@@ -36,15 +55,17 @@ class Kept:
         self.layout = tree_layout(str(root))
         self.path = Path(self.layout.history_file)
         self.path.parent.mkdir(parents=True)
-        self.reports: "list[tuple[bool, str]]" = []
-        self.history = History(self.layout, 2, lambda is_fault, text: self.reports.append((is_fault, text)))
+        self.reports: list[tuple[bool, str]] = []
+        self.history = History(
+            self.layout, 2, lambda is_fault, text: self.reports.append((is_fault, text))
+        )
         self.history.open()
 
     def note(self, text: str) -> None:
         """One entry."""
         self.history.note(EntryKind.NODE, "deb1", "NOTED", text)
 
-    def reasons(self) -> "list[str]":
+    def reasons(self) -> list[str]:
         """What can be read of it."""
         try:
             return [item.reason for item in read_entries(str(self.path))]
@@ -70,9 +91,25 @@ def kept(tmp_path: Path) -> Iterator[Kept]:
 
 
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:
-    """Every field, with what was seen on each link; and a second writer goes on in the same file."""
+    """Every field, with what was seen on each link.
+
+    And a second writer goes on in the same file.
+    """
     path = str(tmp_path / "h")
-    full = Entry(1.5, 2.5, EntryKind.SERVICE, "web", "STOPPED", "START_READY", "silent", "a rule", True, 1.25, SIGHT, "m1")
+    full = Entry(
+        1.5,
+        2.5,
+        EntryKind.SERVICE,
+        "web",
+        "STOPPED",
+        "START_READY",
+        "silent",
+        "a rule",
+        True,
+        1.25,
+        SIGHT,
+        "m1",
+    )
     for machine in ("m1", "m2"):
         file = HistoryFile(path, machine)
         file.append([full], 100)
@@ -83,13 +120,25 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
 
 
 def test_reading_selects_service_time_and_number(tmp_path: Path) -> None:
-    """Of one service with commands for all, since an instant, the newest of them; on request with links, peer and node."""
+    """Of one service with commands for all, since an instant, the newest of them.
+
+    On request with links, peer and node.
+    """
     path = str(tmp_path / "h")
     file = HistoryFile(path, "m")
-    file.append([entry(1), entry(2, "web"), entry(3, "", EntryKind.COMMAND), entry(4, "eth1", EntryKind.LINK), entry(5)], 100)
+    file.append(
+        [
+            entry(1),
+            entry(2, "web"),
+            entry(3, "", EntryKind.COMMAND),
+            entry(4, "eth1", EntryKind.LINK),
+            entry(5),
+        ],
+        100,
+    )
     file.close()
 
-    def numbers(*args: object, **options: object) -> "list[str]":
+    def numbers(*args: object, **options: object) -> list[str]:
         return [item.new for item in read_entries(path, *args, **options)]  # type: ignore[arg-type]
 
     assert numbers() == ["S1", "S2", "S3", "S4", "S5"]
@@ -100,13 +149,20 @@ def test_reading_selects_service_time_and_number(tmp_path: Path) -> None:
 
 
 def test_oldest_entries_go_when_there_are_too_many(tmp_path: Path) -> None:
-    """3,000 entries with long texts into a history of 1,000: the newest stay, the file stops growing."""
+    """3,000 entries with long texts into a history of 1,000: the newest stay, the file stops
+    growing.
+    """
     path = tmp_path / "h"
     file = HistoryFile(str(path), "m")
     sizes = []
     for begin in range(0, 6_000, 200):
-        file.append([Entry(1.0, 1.0, EntryKind.LINK, "x", "", f"S{number}", "y" * 5_000, sight=SIGHT)
-                     for number in range(begin, begin + 200)], 1_000)
+        file.append(
+            [
+                Entry(1.0, 1.0, EntryKind.LINK, "x", "", f"S{number}", "y" * 5_000, sight=SIGHT)
+                for number in range(begin, begin + 200)
+            ],
+            1_000,
+        )
         sizes.append(path.stat().st_size)
     file.close()
     found = read_entries(str(path))
@@ -115,9 +171,13 @@ def test_oldest_entries_go_when_there_are_too_many(tmp_path: Path) -> None:
     assert sizes[-1] <= max(sizes[:10]) < 2_000_000
 
 
-@pytest.mark.parametrize("content", ["no database", "cut off", "another database", "newer version", "holes"])
+@pytest.mark.parametrize(
+    "content", ["no database", "cut off", "another database", "newer version", "holes"]
+)
 def test_damaged_file_is_set_aside_with_a_message(kept: Kept, content: str) -> None:
-    """Whatever stands there: a new history is begun, the old file is kept beside it, and it is said once."""
+    """Whatever stands there: a new history is begun, the old file is kept beside it, and it is said
+    once.
+    """
     kept.writes("before")
     kept.history.close()
     data = kept.path.read_bytes()
@@ -130,7 +190,11 @@ def test_damaged_file_is_set_aside_with_a_message(kept: Kept, content: str) -> N
     else:
         kept.path.unlink()
         with sqlite3.connect(str(kept.path)) as other:
-            other.execute("CREATE TABLE users(name TEXT)" if content == "another database" else "PRAGMA user_version = 77")
+            other.execute(
+                "CREATE TABLE users(name TEXT)"
+                if content == "another database"
+                else "PRAGMA user_version = 77"
+            )
             other.execute("CREATE TABLE entry(id INTEGER PRIMARY KEY)")
         other.close()
     damaged = kept.path.read_bytes()
@@ -145,7 +209,9 @@ def test_damaged_file_is_set_aside_with_a_message(kept: Kept, content: str) -> N
 
 
 def test_unwritable_place_loses_history_only_and_says_so_once(kept: Kept) -> None:
-    """The directory vanishes under it, later it is back: one message each way, and how many entries were lost."""
+    """The directory vanishes under it, later it is back: one message each way, and how many entries
+    were lost.
+    """
     kept.writes("before")
     gone = kept.path.parent.rename(kept.path.parent.with_name("gone"))
     for number in range(3):
@@ -176,21 +242,27 @@ def _hold(path: Path) -> sqlite3.Connection:
 
 
 def test_reader_that_holds_the_file_delays_nothing_and_loses_nothing(kept: Kept) -> None:
-    """A stopped reader keeps its lock for ever: all entries are written meanwhile, it keeps what it had, and it is reported."""
+    """A stopped reader keeps its lock for ever: all entries are written meanwhile, it keeps what it
+    had, and it is reported.
+    """
     kept.writes("before")
     reader = _hold(kept.path)
     for number in range(500):
         kept.note(f"number {number}")
     kept.wait(lambda: kept.reasons()[-1] == "number 499")
     assert len(kept.reasons()) == 501 and not kept.history.problem
-    assert [is_fault for is_fault, _ in kept.reports] == [False] and "locked by a reader" in kept.reports[0][1]
+    assert [is_fault for is_fault, _ in kept.reports] == [
+        False
+    ] and "locked by a reader" in kept.reports[0][1]
     assert len(reader.execute("SELECT reason FROM entry").fetchall()) == 1
     reader.close()
     assert [path.name for path in kept.path.parent.iterdir()] == ["history.sqlite"]
 
 
 def test_last_entries_before_the_end_are_written_beside_a_reader(kept: Kept) -> None:
-    """The daemon ends while a reader holds the file: what was noted a moment before is there at the next start."""
+    """The daemon ends while a reader holds the file: what was noted a moment before is there at the
+    next start.
+    """
     kept.writes("before")
     reader = _hold(kept.path)
     kept.note("the last")
@@ -200,19 +272,29 @@ def test_last_entries_before_the_end_are_written_beside_a_reader(kept: Kept) -> 
 
 
 def test_entries_that_cannot_be_written_before_the_end_are_reported(kept: Kept) -> None:
-    """Somebody who writes keeps the file locked until the daemon ends: how many entries are lost is reported."""
+    """Somebody who writes keeps the file locked until the daemon ends: how many entries are lost is
+    reported.
+    """
     kept.writes("before")
     writer = sqlite3.connect(str(kept.path), isolation_level=None)
     writer.execute("BEGIN EXCLUSIVE")
     for number in range(3):
         kept.note(f"lost {number}")
     kept.history.close()
-    assert kept.reports and kept.reports[-1][0] and "the last 3 entries of the history are lost" in kept.reports[-1][1]
+    assert (
+        kept.reports
+        and kept.reports[-1][0]
+        and "the last 3 entries of the history are lost" in kept.reports[-1][1]
+    )
     writer.close()
 
 
-def test_entries_that_wait_for_a_writer_are_written_late_and_reported(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Somebody who writes keeps the file locked for a while: more than a batch waits, all are written, and it is reported."""
+def test_entries_that_wait_for_a_writer_are_written_late_and_reported(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody who writes keeps the file locked for a while: more than a batch waits, all are
+    written, and it is reported.
+    """
     monkeypatch.setattr(history_module, "_LATE_S", 0.5)
     monkeypatch.setattr(history_module, "_BATCH", 20)
     kept.writes("before")
@@ -228,11 +310,15 @@ def test_entries_that_wait_for_a_writer_are_written_late_and_reported(kept: Kept
 
 
 def test_file_whose_damage_is_no_text_is_set_aside(kept: Kept) -> None:
-    """The names in the schema are bytes that are no UTF-8, so that what sqlite says of it is none: set aside all the same."""
+    """The names in the schema are bytes that are no UTF-8, so that what sqlite says of it is none:
+    set aside all the same.
+    """
     kept.writes("before")
     kept.history.close()
     data = kept.path.read_bytes()
-    damaged = data.replace(b"tableentryentry", b"table\xff\xfe\xfd\xfc\xfbentry").replace(b"TABLE entry(", b"TABLE entry)")
+    damaged = data.replace(b"tableentryentry", b"table\xff\xfe\xfd\xfc\xfbentry").replace(
+        b"TABLE entry(", b"TABLE entry)"
+    )
     assert damaged != data
     kept.path.write_bytes(damaged)
     with pytest.raises(SystemFault):
@@ -246,7 +332,9 @@ def test_file_whose_damage_is_no_text_is_set_aside(kept: Kept) -> None:
 
 
 def test_file_whose_entries_would_have_no_number_is_set_aside(kept: Kept) -> None:
-    """One byte of the definition is another, so that what is written cannot be read: not gone on with (found by the fuzzer)."""
+    """One byte of the definition is another, so that what is written cannot be read: not gone on
+    with (found by the fuzzer).
+    """
     kept.writes("before")
     kept.history.close()
     data = kept.path.read_bytes()
@@ -260,7 +348,9 @@ def test_file_whose_entries_would_have_no_number_is_set_aside(kept: Kept) -> Non
 
 
 def test_text_that_cannot_be_stored_loses_no_entry(kept: Kept) -> None:
-    """A lone surrogate, as file names that are no UTF-8 bring, line breaks and control characters: escaped."""
+    """A lone surrogate, as file names that are no UTF-8 bring, line breaks and control characters:
+    escaped.
+    """
     kept.note("bad \udcff name\nand \x1b[2J")
     kept.writes("after")
     assert kept.reasons() == ["bad \\udcff name\\nand \\e[2J", "after"] and kept.reports == []
@@ -268,14 +358,18 @@ def test_text_that_cannot_be_stored_loses_no_entry(kept: Kept) -> None:
 
 @pytest.mark.parametrize("umask", [0, 0o077])
 def test_history_is_for_root_and_its_group(kept: Kept, umask: int) -> None:
-    """Under any umask, and where an older version left it open to all: mode 0640, also of the one set aside."""
+    """Under any umask, and where an older version left it open to all: mode 0640, also of the one
+    set aside.
+    """
     kept.writes("before")
     kept.history.close()
     kept.path.chmod(0o644)
     kept.path.write_bytes(b"what is this\n" * 500)
     former = os.umask(umask)
     try:
-        again = History(kept.layout, 2, lambda is_fault, text: kept.reports.append((is_fault, text)))
+        again = History(
+            kept.layout, 2, lambda is_fault, text: kept.reports.append((is_fault, text))
+        )
         again.open()
         again.note(EntryKind.NODE, "deb1", "NOTED", "after")
         again.close()
@@ -286,7 +380,9 @@ def test_history_is_for_root_and_its_group(kept: Kept, umask: int) -> None:
 
 
 def test_newest_entries_are_known_without_the_file(kept: Kept) -> None:
-    """Those of the daemon before, then those of this one, though the file is locked: what users who may not read it are shown."""
+    """Those of the daemon before, then those of this one, though the file is locked: what users who
+    may not read it are shown.
+    """
     for number in range(400):
         kept.note(f"number {number}")
     kept.wait(lambda: kept.reasons()[-1:] == ["number 399"])
@@ -296,18 +392,27 @@ def test_newest_entries_are_known_without_the_file(kept: Kept) -> None:
     again.open()
     kept.wait(lambda: len(again.recent) == 300)
     again.close()
-    assert [item.reason for item in again.recent] == [*(f"number {number}" for number in range(101, 400)), "after"]
+    assert [item.reason for item in again.recent] == [
+        *(f"number {number}" for number in range(101, 400)),
+        "after",
+    ]
 
 
-def test_inbox_is_bounded_and_what_does_not_fit_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """More than fit before the writer comes to it: the rest is lost, and the history says how many."""
+def test_inbox_is_bounded_and_what_does_not_fit_is_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More than fit before the writer comes to it: the rest is lost, and the history says how
+    many.
+    """
     monkeypatch.setattr(history_module, "HISTORY_INBOX_LIMIT", 10)
     made = Kept.__new__(Kept)
     made.layout = tree_layout(str(tmp_path))
     made.path = Path(made.layout.history_file)
     made.path.parent.mkdir(parents=True)
     made.reports = []
-    made.history = History(made.layout, 1, lambda is_fault, text: made.reports.append((is_fault, text)))
+    made.history = History(
+        made.layout, 1, lambda is_fault, text: made.reports.append((is_fault, text))
+    )
     for number in range(25):
         made.note(f"number {number}")
     made.history.open()
@@ -317,10 +422,15 @@ def test_inbox_is_bounded_and_what_does_not_fit_is_counted(tmp_path: Path, monke
 
 
 def test_noting_from_many_threads_keeps_every_entry(kept: Kept) -> None:
-    """Eight threads, 200 entries each, with the sight of their step: all are written, in each thread's order."""
+    """Eight threads, 200 entries each, with the sight of their step: all are written, in each
+    thread's order.
+    """
+
     def work(name: str) -> None:
         for number in range(200):
-            kept.history.note_record(Record(RecordKind.SERVICE, name, "A", "B", str(number), False, "rule"), SIGHT)
+            kept.history.note_record(
+                Record(RecordKind.SERVICE, name, "A", "B", str(number), False, "rule"), SIGHT
+            )
 
     threads = [threading.Thread(target=work, args=(f"svc{number}",)) for number in range(8)]
     for thread in threads:
@@ -329,7 +439,9 @@ def test_noting_from_many_threads_keeps_every_entry(kept: Kept) -> None:
         thread.join()
     kept.wait(lambda: len(kept.reasons()) == 1600)
     for number in range(8):
-        assert [item.reason for item in read_entries(str(kept.path), f"svc{number}")] == [str(each) for each in range(200)]
+        assert [item.reason for item in read_entries(str(kept.path), f"svc{number}")] == [
+            str(each) for each in range(200)
+        ]
 
 
 def test_no_history_yet_is_told_with_its_place(tmp_path: Path) -> None:

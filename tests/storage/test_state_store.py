@@ -9,8 +9,8 @@ import secrets
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Iterator
 
 import pytest
 
@@ -27,7 +27,7 @@ _WEB = ServiceSpec("web", "/etc/web", "deb1", "deb2", "/bin/true")
 
 
 @contextlib.contextmanager
-def full_disk() -> "Iterator[None]":
+def full_disk() -> Iterator[None]:
     """This process may write no byte to any file."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
@@ -49,7 +49,9 @@ def full_disk() -> "Iterator[None]":
 def test_service_added_after_the_machine_was_started_is_not_believed_to_run(
     tmp_path: Path, left: ServiceState, is_same_life: bool, expected: ServiceState
 ) -> None:
-    """web is not in the services file while the daemon starts, and is added later: a start of the machine ended it, too."""
+    """web is not in the services file while the daemon starts, and is added later: a start of the
+    machine ended it, too.
+    """
     layout = tree_layout(str(tmp_path))
     write_state(layout, "web", "deb1", StoredState(left))
     StateStore(layout, "deb1", "deb2").learn((_MAIL,), is_same_life)
@@ -57,8 +59,13 @@ def test_service_added_after_the_machine_was_started_is_not_believed_to_run(
     assert added.state is expected
 
 
-def test_service_whose_state_could_not_be_ended_at_a_reboot_is_not_believed_to_run_either(tmp_path: Path) -> None:
-    """Nothing can be written while the daemon starts after a reboot; web is added later, when it can be again."""
+def test_service_whose_state_could_not_be_ended_at_a_reboot_is_not_believed_to_run_either(
+    tmp_path: Path,
+) -> None:
+    """Nothing can be written while the daemon starts after a reboot.
+
+    Web is added later, when it can be again.
+    """
     layout = tree_layout(str(tmp_path))
     write_state(layout, "web", "deb1", StoredState(ServiceState.STARTED))
     store = StateStore(layout, "deb1", "deb2")
@@ -66,19 +73,28 @@ def test_service_whose_state_could_not_be_ended_at_a_reboot_is_not_believed_to_r
         store.learn((_MAIL,), is_same_life=False)
     assert Path(layout.state_file("web", "deb1")).read_bytes() == b"2\0"
     assert store.learn((_WEB,), is_same_life=True)["web"].state is ServiceState.STOPPED
-    # It was ended by that: what it does from now on is believed again, should it be taken out and added once more.
+    # It was ended by that: what it does from now on is believed again, should it be taken out and
+    # added once more.
     write_state(layout, "web", "deb1", StoredState(ServiceState.STARTED))
     assert store.learn((_WEB,), is_same_life=True)["web"].state is ServiceState.STARTED
 
 
 @pytest.mark.parametrize(
     "left, least, most",
-    [(None, 1_700_000_000, 0xFFFFFFFE), (b"\0\xff", 1_700_000_000, 0xFFFFFFFE),
-     (b"4200000000 life\n", 4_200_000_001, 4_200_000_001),
-     (b"7 life\n", 1_700_000_000, 0xFFFFFFFE), (b"4294967295 life\n", 1_700_000_000, 0xFFFFFFFE)],
+    [
+        (None, 1_700_000_000, 0xFFFFFFFE),
+        (b"\0\xff", 1_700_000_000, 0xFFFFFFFE),
+        (b"4200000000 life\n", 4_200_000_001, 4_200_000_001),
+        (b"7 life\n", 1_700_000_000, 0xFFFFFFFE),
+        (b"4294967295 life\n", 1_700_000_000, 0xFFFFFFFE),
+    ],
 )
-def test_life_after_a_lost_boot_file_is_no_older_one(tmp_path: Path, left: "bytes | None", least: int, most: int) -> None:
-    """One more than the last, or the seconds since 1970: a file that is gone, damaged or of a restored node counts from those."""
+def test_life_after_a_lost_boot_file_is_no_older_one(
+    tmp_path: Path, left: bytes | None, least: int, most: int
+) -> None:
+    """One more than the last, or the seconds since 1970: a file that is gone, damaged or of a
+    restored node counts from those.
+    """
     layout = tree_layout(str(tmp_path))
     path = Path(layout.boot_file)
     path.parent.mkdir(parents=True)
@@ -90,7 +106,9 @@ def test_life_after_a_lost_boot_file_is_no_older_one(tmp_path: Path, left: "byte
 
 
 def test_file_that_says_nothing_is_left_as_it_is_at_a_reboot(tmp_path: Path) -> None:
-    """Of services that are not managed now: a damaged file is there to be looked at, and one that never was is not made."""
+    """Of services that are not managed now: a damaged file is there to be looked at, and one that
+    never was is not made.
+    """
     layout = tree_layout(str(tmp_path))
     store = StateStore(layout, "deb1", "deb2")
     assert store.learn((), is_same_life=False) == {}
@@ -102,12 +120,14 @@ def test_file_that_says_nothing_is_left_as_it_is_at_a_reboot(tmp_path: Path) -> 
     assert os.listdir(f"{layout.services_dir}/mail") == []
 
 
-def test_services_are_learned_with_one_wait_for_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_services_are_learned_with_one_wait_for_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Thousands of them after a reboot, managed or not: not one fsync each."""
     layout = tree_layout(str(tmp_path))
     for name in ("mail", "web"):
         write_state(layout, name, "deb1", StoredState(ServiceState.STARTED))
-    waits: "list[object]" = []
+    waits: list[object] = []
     monkeypatch.setattr(os, "fsync", waits.append)
     learned = StateStore(layout, "deb1", "deb2").learn((_MAIL,), is_same_life=False)
     assert learned["mail"].state is ServiceState.STOPPED and not waits
@@ -116,21 +136,35 @@ def test_services_are_learned_with_one_wait_for_the_disk(tmp_path: Path, monkeyp
 
 
 def test_mirror_shows_what_could_be_written_of_the_peers_states(tmp_path: Path) -> None:
-    """A file stands where the directory of one service was: the others are mirrored, up to the last before the end."""
+    """A file stands where the directory of one service was: the others are mirrored, up to the last
+    before the end.
+    """
     layout = tree_layout(str(tmp_path))
     store = StateStore(layout, "deb1", "deb2")
     os.makedirs(layout.services_dir)
     Path(layout.services_dir, "web").write_bytes(b"in the way")
     before = set(threading.enumerate())
-    for service, state in (("web", ServiceState.STARTED), ("mail", ServiceState.STARTED), ("mail", ServiceState.STOPPED)):
+    for service, state in (
+        ("web", ServiceState.STARTED),
+        ("mail", ServiceState.STARTED),
+        ("mail", ServiceState.STOPPED),
+    ):
         store.mirror_peer(service, state)
     store.close()
-    until(lambda: set(threading.enumerate()) - before, lambda left: not left, "the mirror's thread ends")
+    until(
+        lambda: set(threading.enumerate()) - before,
+        lambda left: not left,
+        "the mirror's thread ends",
+    )
     assert Path(layout.state_file("mail", "deb2")).read_bytes() == b"0\0"
 
 
-def test_mirror_waits_until_a_thread_can_be_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The machine has no thread to give: the daemon goes on, and mirrors the next state once it has."""
+def test_mirror_waits_until_a_thread_can_be_had(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The machine has no thread to give: the daemon goes on, and mirrors the next state once it
+    has.
+    """
     layout = tree_layout(str(tmp_path))
     store = StateStore(layout, "deb1", "deb2")
 
@@ -143,18 +177,26 @@ def test_mirror_waits_until_a_thread_can_be_had(tmp_path: Path, monkeypatch: pyt
         store.close()
     store.mirror_peer("web", ServiceState.STOPPED)
     path = Path(layout.state_file("web", "deb2"))
-    until(lambda: path.exists() and path.read_bytes(), lambda found: found == b"0\0", "web is mirrored")
+    until(
+        lambda: path.exists() and path.read_bytes(),
+        lambda found: found == b"0\0",
+        "web is mirrored",
+    )
     store.close()
 
 
 def test_mirror_keeps_no_daemon_from_ending(tmp_path: Path) -> None:
     """Its disk may hang for ever: the process ends without it."""
     program = (
-        "import sys; from opensvc_openha.core.states import ServiceState; from opensvc_openha.formats.layout import tree_layout;"
-        " from opensvc_openha.storage.state_store import StateStore;"
-        " StateStore(tree_layout(sys.argv[1]), 'deb1', 'deb2').mirror_peer('web', ServiceState.STARTED)"
+        "import sys; from opensvc_openha.core.states import ServiceState; from"
+        " opensvc_openha.formats.layout import tree_layout; from opensvc_openha.storage.state_store"
+        " import StateStore; StateStore(tree_layout(sys.argv[1]), 'deb1',"
+        " 'deb2').mirror_peer('web', ServiceState.STARTED)"
     )
-    assert subprocess.run([sys.executable, "-c", program, str(tmp_path)], timeout=LIMIT_S).returncode == 0
+    assert (
+        subprocess.run([sys.executable, "-c", program, str(tmp_path)], timeout=LIMIT_S).returncode
+        == 0
+    )
 
 
 def test_life_that_cannot_be_remembered_is_none(tmp_path: Path) -> None:
@@ -165,7 +207,9 @@ def test_life_that_cannot_be_remembered_is_none(tmp_path: Path) -> None:
         next_boot(layout)
 
 
-def test_random_part_of_a_life_fits_into_a_beat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_random_part_of_a_life_fits_into_a_beat(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """64 bits on the wire: none may be drawn that cannot be sent."""
     monkeypatch.setattr(secrets, "randbits", lambda bits: (1 << bits) - 1)
     assert next_boot(tree_layout(str(tmp_path)))[0].nonce == 0xFFFF_FFFF_FFFF_FFFF

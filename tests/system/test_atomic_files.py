@@ -1,4 +1,6 @@
-"""Small files on a real file system: whole after a crash, written over where there is no room, and no litter."""
+"""Small files on a real file system: whole after a crash, written over where there is no room, and
+no litter.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +11,9 @@ import signal
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Iterator
 
 import pytest
 
@@ -38,7 +40,7 @@ _SHORT = StoredState(ServiceState.STARTED)
 def refuse_new_files(monkeypatch: pytest.MonkeyPatch, number: int = errno.ENOSPC) -> None:
     """As on a disk without a free block: what would be a new file cannot be had."""
 
-    def refuse(path: str) -> "tuple[str, int]":
+    def refuse(path: str) -> tuple[str, int]:
         raise OSError(number, os.strerror(number), path)
 
     monkeypatch.setattr(atomic_files, "_open_beside", refuse)
@@ -48,7 +50,10 @@ def refuse_new_files(monkeypatch: pytest.MonkeyPatch, number: int = errno.ENOSPC
 def test_record_is_written_over_where_nothing_new_can_be(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: StoredState, new: StoredState
 ) -> None:
-    """Longer over shorter and the reverse: the new record alone is left. A quota is as good as a full disk."""
+    """Longer over shorter and the reverse: the new record alone is left.
+
+    A quota is as good as a full disk.
+    """
     path = tmp_path / "STATE.deb1"
     for number in (errno.ENOSPC, errno.EDQUOT):
         path.write_bytes(encode(old))
@@ -57,11 +62,15 @@ def test_record_is_written_over_where_nothing_new_can_be(
         assert path.read_bytes() == encode(new)
 
 
-@pytest.mark.parametrize("old, new, is_written", [(512, 2, True), (2, 512, True), (513, 2, False), (2, 513, False)])
+@pytest.mark.parametrize(
+    "old, new, is_written", [(512, 2, True), (2, 512, True), (513, 2, False), (2, 513, False)]
+)
 def test_record_is_written_over_within_one_sector_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: int, new: int, is_written: bool
 ) -> None:
-    """More than a sector may be half written when the power fails: the old content stays, and the error is that of the disk."""
+    """More than a sector may be half written when the power fails: the old content stays, and the
+    error is that of the disk.
+    """
     path = tmp_path / "record"
     path.write_bytes(b"o" * old)
     refuse_new_files(monkeypatch)
@@ -75,7 +84,9 @@ def test_record_is_written_over_within_one_sector_only(
     assert len(os.listdir("/proc/self/fd")) == len(open_files)
 
 
-def test_record_of_which_a_part_was_written_over_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_record_of_which_a_part_was_written_over_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The disk took one byte of two: whoever wanted it written must not believe that it was."""
     path, pwrite = tmp_path / "record", os.pwrite
     path.write_bytes(b"2\0")
@@ -85,17 +96,25 @@ def test_record_of_which_a_part_was_written_over_is_an_error(tmp_path: Path, mon
         write_record(str(path), b"0\0")
 
 
-def test_crash_before_the_end_is_cut_off_leaves_the_new_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Written over a longer one, and killed between the write and the cut: read as the new record, not as a mixture."""
+def test_crash_before_the_end_is_cut_off_leaves_the_new_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Written over a longer one, and killed between the write and the cut: read as the new record,
+    not as a mixture.
+    """
     path = tmp_path / "STATE.deb1"
     path.write_bytes(encode(_LONG))
     refuse_new_files(monkeypatch)
     monkeypatch.setattr(os, "ftruncate", lambda handle, size: None)
     write_record(str(path), encode(StoredState(ServiceState.STOPPING)))
-    assert len(path.read_bytes()) == len(encode(_LONG)) and decode(path.read_bytes()) == StoredState(ServiceState.STOPPING)
+    assert len(path.read_bytes()) == len(encode(_LONG)) and decode(
+        path.read_bytes()
+    ) == StoredState(ServiceState.STOPPING)
 
 
-def test_record_that_is_not_there_cannot_be_written_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_record_that_is_not_there_cannot_be_written_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A new or an empty file has no block to write to: the error is that of the disk."""
     refuse_new_files(monkeypatch)
     (tmp_path / "empty").write_bytes(b"")
@@ -105,10 +124,16 @@ def test_record_that_is_not_there_cannot_be_written_over(tmp_path: Path, monkeyp
 
 
 def test_leftovers_of_a_killed_writer_are_removed_and_nothing_else(tmp_path: Path) -> None:
-    """A process is killed before the rename: its file goes at the next start; that of one that lives, and an operator's, stay."""
+    """A process is killed before the rename: its file goes at the next start.
+
+    That of one that lives, and an operator's, stay.
+    """
     layout = tree_layout(str(tmp_path))
-    writer = ("import os, signal, sys; from opensvc_openha.system import atomic_files as files;"
-              " os.replace = lambda *names: os.kill(os.getpid(), signal.SIGKILL); files.write_atomically(sys.argv[1], b'x')")
+    writer = (
+        "import os, signal, sys; from opensvc_openha.system import atomic_files as files;"
+        " os.replace = lambda *names: os.kill(os.getpid(), signal.SIGKILL);"
+        " files.write_atomically(sys.argv[1], b'x')"
+    )
     folders = [layout.conf_dir, layout.proc_dir, f"{layout.services_dir}/web"]
     kept = set()
     for folder in folders:
@@ -125,7 +150,9 @@ def test_leftovers_of_a_killed_writer_are_removed_and_nothing_else(tmp_path: Pat
     assert {os.path.join(folder, name) for folder in folders for name in os.listdir(folder)} == kept
 
 
-def test_name_left_by_a_process_with_our_pid_is_in_nobodys_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_name_left_by_a_process_with_our_pid_is_in_nobodys_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The number is taken: the next one is used."""
     for number in range(200_000, 200_003):
         (tmp_path / f".record.{os.getpid()}.{number}.tmp").write_bytes(b"left")
@@ -136,10 +163,19 @@ def test_name_left_by_a_process_with_our_pid_is_in_nobodys_way(tmp_path: Path, m
     assert os.listdir(tmp_path) == ["record"]
 
 
-def test_former_leftovers_go_once_they_are_old_and_what_only_looks_like_one_stays(tmp_path: Path) -> None:
-    """Their names do not say who writes them: an hour must have passed, or the clock was set. A folder may be missing."""
+def test_former_leftovers_go_once_they_are_old_and_what_only_looks_like_one_stays(
+    tmp_path: Path,
+) -> None:
+    """Their names do not say who writes them: an hour must have passed, or the clock was set.
+
+    A folder may be missing.
+    """
     names = {".boot.ab_c12de": 3000, ".managed.ab_c12de": -3000, ".nodes.ab_c12de": 90_000}
-    for name, age_s in {**names, ".STATE.deb1.ab_c12de": 4200, ".peer-lives.ab_c12de": -4200}.items():
+    for name, age_s in {
+        **names,
+        ".STATE.deb1.ab_c12de": 4200,
+        ".peer-lives.ab_c12de": -4200,
+    }.items():
         (tmp_path / name).write_bytes(b"")
         os.utime(tmp_path / name, (clock.wall() - age_s, clock.wall() - age_s))
     (tmp_path / ".boot.dangling").symlink_to(tmp_path / "gone")
@@ -150,9 +186,13 @@ def test_former_leftovers_go_once_they_are_old_and_what_only_looks_like_one_stay
 
 def test_leftovers_are_removed_wherever_a_configuration_file_is(tmp_path: Path) -> None:
     """Each of the three may be in a directory of its own, of another package say."""
-    layout = replace(tree_layout(str(tmp_path)), **{
-        name: str(tmp_path / name / "it") for name in ("nodes_file", "monitor_file", "services_file")
-    })
+    layout = replace(
+        tree_layout(str(tmp_path)),
+        **{
+            name: str(tmp_path / name / "it")
+            for name in ("nodes_file", "monitor_file", "services_file")
+        },
+    )
     for path in (layout.nodes_file, layout.monitor_file, layout.services_file):
         os.mkdir(os.path.dirname(path))
         Path(os.path.dirname(path), f".it.{os.getpid()}.0.tmp").write_bytes(b"left")
@@ -175,7 +215,7 @@ def test_error_of_a_write_is_the_one_told_even_if_what_was_written_is_gone(
 
 
 @pytest.fixture(params=[0o000, 0o077])
-def umask(request: pytest.FixtureRequest) -> "Iterator[int]":
+def umask(request: pytest.FixtureRequest) -> Iterator[int]:
     """Of whoever starts the daemon or a command: open to all, or closed to all others."""
     before = os.umask(request.param)
     yield request.param
@@ -199,13 +239,26 @@ def test_modes_follow_no_umask(tmp_path: Path, umask: int) -> None:
         assert (tmp_path / name).read_text() == "line\n"
     found = {path.relative_to(tmp_path).as_posix(): mode_of(path) for path in tmp_path.rglob("*")}
     assert found == {
-        "atomic": 0o644, "record": 0o644, "a": 0o755, "a/b": 0o755, "log": 0o640, "plain": 0o644,
-        "tree": 0o755, "tree/services": 0o755, "tree/services/web": 0o755, "tree/services/web/STATE.deb1": 0o644,
+        "atomic": 0o644,
+        "record": 0o644,
+        "a": 0o755,
+        "a/b": 0o755,
+        "log": 0o640,
+        "plain": 0o644,
+        "tree": 0o755,
+        "tree/services": 0o755,
+        "tree/services/web": 0o755,
+        "tree/services/web/STATE.deb1": 0o644,
     }
 
 
-def test_log_of_an_older_version_is_closed_to_others_and_a_pipe_is_left_alone(tmp_path: Path) -> None:
-    """What was open to all is not any more; a pipe or a device that the operator chose keeps its mode."""
+def test_log_of_an_older_version_is_closed_to_others_and_a_pipe_is_left_alone(
+    tmp_path: Path,
+) -> None:
+    """What was open to all is not any more.
+
+    A pipe or a device that the operator chose keeps its mode.
+    """
     (tmp_path / "log").write_text("")
     os.chmod(tmp_path / "log", 0o666)
     os.mkfifo(tmp_path / "pipe")
@@ -215,7 +268,9 @@ def test_log_of_an_older_version_is_closed_to_others_and_a_pipe_is_left_alone(tm
     assert (mode_of(tmp_path / "log"), mode_of(tmp_path / "pipe")) == (0o640, 0o666)
 
 
-def test_nobody_else_can_open_a_secret_while_it_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nobody_else_can_open_a_secret_while_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A key is on its way into its file: until that has its mode it is root's alone."""
     modes, fchmod = [], os.fchmod
 
@@ -230,8 +285,13 @@ def test_nobody_else_can_open_a_secret_while_it_is_written(tmp_path: Path, monke
     assert modes == [(0o600, len(b"secret"))] and mode_of(tmp_path / "key") == 0o640
 
 
-def test_directory_is_made_where_this_process_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A path without a leading slash, as in EZ=cluster; one that the kernel refuses is an error with its reason."""
+def test_directory_is_made_where_this_process_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A path without a leading slash, as in EZ=cluster.
+
+    One that the kernel refuses is an error with its reason.
+    """
     monkeypatch.chdir(tmp_path)
     make_dir("a/b/")
     assert (tmp_path / "a" / "b").is_dir()

@@ -1,4 +1,6 @@
-"""Two healthy nodes with many services, whose engines and disks take their time: neither misses the other for its own work."""
+"""Two healthy nodes with many services, whose engines and disks take their time: neither misses the
+other for its own work.
+"""
 
 from __future__ import annotations
 
@@ -18,32 +20,53 @@ from opensvc_openha.verify.random.trace import Trace
 
 COUNT = 60
 NAMES = tuple(f"svc{number:02}" for number in range(COUNT))
-PLAN = Plan(services=NAMES, net_links=1, has_disk=False, timeouts_s=(2.0, 2.0), check_s=(0.05,), scripts_s=(0.2,))
+PLAN = Plan(
+    services=NAMES,
+    net_links=1,
+    has_disk=False,
+    timeouts_s=(2.0, 2.0),
+    check_s=(0.05,),
+    scripts_s=(0.2,),
+)
 FALSE = re.compile(r"-> SILENT|-> DOWN: no beat|peer is silent|STALLED|this node was stalled")
 
 
-def falsely_said(plan: Plan, is_faulty: bool = False) -> "list[str]":
-    """All are unfrozen on one node, then on the other, then stopped on the first: what was said that is not so."""
-    lines: "list[str]" = []
+def falsely_said(plan: Plan, is_faulty: bool = False) -> list[str]:
+    """All are unfrozen on one node, then on the other, then stopped on the first: what was said
+    that is not so.
+    """
+    lines: list[str] = []
     cluster = Cluster(plan, Trace(lines.append))
     first, second = cluster.machines
     for machine in cluster.machines:
         machine.power_on()
     cluster.clockwork.run_until(5.0)
-    for machine, command, at in ((first, Command.UNFREEZE, 60.0), (second, Command.UNFREEZE, 80.0), (first, Command.STOP, 160.0)):
+    for machine, command, at in (
+        (first, Command.UNFREEZE, 60.0),
+        (second, Command.UNFREEZE, 80.0),
+        (first, Command.STOP, 160.0),
+    ):
         for name in plan.services:
             machine.order(command, name)
         cluster.clockwork.run_until(at)
-    assert is_faulty or all(second.scripts.runs(name) and not first.scripts.runs(name) for name in plan.services), lines[-40:]
+    assert is_faulty or all(
+        second.scripts.runs(name) and not first.scripts.runs(name) for name in plan.services
+    ), lines[-40:]
     return [line for line in lines if FALSE.search(line)]
 
 
 @pytest.mark.parametrize(
     "step_s, write_s",
-    [pytest.param(0.01, 0.0, id="slow engine"), pytest.param(0.0, 0.08, id="slow disk"), pytest.param(0.01, 0.05, id="both")],
+    [
+        pytest.param(0.01, 0.0, id="slow engine"),
+        pytest.param(0.0, 0.08, id="slow disk"),
+        pytest.param(0.01, 0.05, id="both"),
+    ],
 )
 def test_own_work_makes_no_silence(step_s: float, write_s: float) -> None:
-    """Hundreds of steps and writes, together longer than the links' timeout: no link goes down, and all services move."""
+    """Hundreds of steps and writes, together longer than the links' timeout: no link goes down, and
+    all services move.
+    """
     assert falsely_said(replace(PLAN, step_s=step_s, write_s=write_s)) == []
 
 
@@ -55,7 +78,7 @@ def test_disk_that_is_slower_than_the_links_makes_no_silence() -> None:
 def test_beats_that_wait_behind_all_else_are_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """A planted fault: one queue for all, and a verdict by the last beat that was processed."""
 
-    def put(inbox: "Inbox[Event]", item: Event) -> None:
+    def put(inbox: Inbox[Event], item: Event) -> None:
         inbox._others.append(item)
 
     monkeypatch.setattr(Inbox, "put", put)
@@ -75,4 +98,6 @@ def test_histories_of_busy_nodes_are_among_the_seeds() -> None:
     assert len(seeds) >= 6
     for seed in seeds[:6]:
         outcome = run_history(seed, 0.02)
-        assert not outcome.failure, "\n".join([f"seed {seed}: {outcome.failure}", *outcome.lines[-40:]])
+        assert not outcome.failure, "\n".join(
+            [f"seed {seed}: {outcome.failure}", *outcome.lines[-40:]]
+        )

@@ -20,7 +20,7 @@ def test_of_two_nodes_cut_from_each_other_one_survives_and_all_runs_in_the_end(p
     assert not broken, "\n".join(broken)
 
 
-def _split(offset_s: float, first: "str | None" = "deb1", lag_s: float = 1.5) -> Duel:
+def _split(offset_s: float, first: str | None = "deb1", lag_s: float = 1.5) -> Duel:
     return Duel(("deb1", "deb2"), first, offset_s, lag_s, (0, 0))
 
 
@@ -32,7 +32,9 @@ def test_nodes_without_turns_shoot_each_other(monkeypatch: pytest.MonkeyPatch) -
 
 def test_nodes_that_both_hold_the_right_shoot_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
     """Both claim the first turn."""
-    monkeypatch.setattr(Fencing, "update_turn", lambda desk, told, view, seq: setattr(desk, "turn", Turn.HELD))
+    monkeypatch.setattr(
+        Fencing, "update_turn", lambda desk, told, view, seq: setattr(desk, "turn", Turn.HELD)
+    )
     assert "S5 broken" in play(_split(0.3, first=None))
 
 
@@ -42,7 +44,9 @@ def test_fenced_node_that_does_not_keep_still_is_found(monkeypatch: pytest.Monke
     assert "S8 broken" in play(_split(0.3, first=None))
 
 
-def test_turns_that_are_not_counted_from_the_first_silence_meet(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_turns_that_are_not_counted_from_the_first_silence_meet(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """One node is heard calling the other silent for a while before all is cut."""
     heard = Fencing.heard
 

@@ -1,8 +1,8 @@
-"""Two engines in every state x every event x every fate of beats and scripts, as deep as each run affords."""
+"""Two engines in every state x every event x every fate of beats and scripts, as deep as each run
+affords.
+"""
 
 from __future__ import annotations
-
-from typing import Optional
 
 import pytest
 
@@ -20,13 +20,24 @@ from opensvc_openha.verify.exhaustive.model_checker import Enumeration
         pytest.param(Enumeration(), 2, 3_000, id="every world"),
         pytest.param(Enumeration(by_pair=True), 4, 18_000, id="every pair of states"),
         pytest.param(Enumeration(by_pair=True, key_id="aabbccdd"), 3, 5_000, id="authenticated"),
-        pytest.param(Enumeration(by_pair=True, is_primary_swapped=True), 3, 5_000, id="both primary"),
+        pytest.param(
+            Enumeration(by_pair=True, is_primary_swapped=True), 3, 5_000, id="both primary"
+        ),
         pytest.param(Enumeration(by_pair=True, with_force=True), 3, 15_000, id="with force"),
-        pytest.param(Enumeration(by_pair=True, key_id="aabbccdd", tells_power=True), 3, 4_000, id="fences that tell"),
+        pytest.param(
+            Enumeration(by_pair=True, key_id="aabbccdd", tells_power=True),
+            3,
+            4_000,
+            id="fences that tell",
+        ),
     ],
 )
-def test_whatever_happens_to_two_nodes_no_promise_is_broken(search: Enumeration, depth: int, edges: int) -> None:
-    """Breadth first from two nodes that were switched on: no invariant breaks, and as much was tried as ever."""
+def test_whatever_happens_to_two_nodes_no_promise_is_broken(
+    search: Enumeration, depth: int, edges: int
+) -> None:
+    """Breadth first from two nodes that were switched on: no invariant breaks, and as much was
+    tried as ever.
+    """
     found = search.run(depth)
     assert not found.broken, found.broken
     assert found.edges >= edges
@@ -46,11 +57,13 @@ def test_world_and_its_copy_go_their_own_ways() -> None:
     assert world.nodes[0].engine is not copy.nodes[0].engine
 
 
-def test_engine_that_takes_any_word_for_an_acknowledgement_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_engine_that_takes_any_word_for_an_acknowledgement_is_found_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """A planted fault: the rule that is broken and the way that led there are told."""
     evidence = PeerView.evidence
 
-    def careless(view: PeerView, service: str, ready_seq: Optional[int]) -> Evidence:
+    def careless(view: PeerView, service: str, ready_seq: int | None) -> Evidence:
         found = evidence(view, service, ready_seq)
         return Evidence.OUT_ACKED if found is Evidence.OUT else found
 
@@ -59,14 +72,20 @@ def test_engine_that_takes_any_word_for_an_acknowledgement_is_found_out(monkeypa
     assert "S2 broken" in found.broken and "unfreeze on deb1" in found.broken
 
 
-def test_engine_that_trusts_a_fence_although_the_peer_was_heard_since_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A planted fault that needs a slow fence and a peer that is heard meanwhile, and falls silent again."""
+def test_engine_that_trusts_a_fence_although_the_peer_was_heard_since_is_found_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A planted fault that needs a slow fence and a peer that is heard meanwhile, and falls silent
+    again.
+    """
     monkeypatch.setattr(Fencing, "_void", lambda desk: None)
     assert "S2 broken" in Enumeration(by_pair=True).run(4).broken
 
 
 def test_script_that_is_killed_half_way_leaves_the_service_in_use() -> None:
-    """START_FAILED with something still running is not called out, and the world knows that it runs."""
+    """START_FAILED with something still running is not called out, and the world knows that it
+    runs.
+    """
     world = SmallWorld()
     world.start()
     world.command(0, Command.UNFREEZE)

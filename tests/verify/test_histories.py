@@ -1,4 +1,6 @@
-"""Histories of random faults, each a cluster of its own: no promise is broken, and a seed always tells the same story."""
+"""Histories of random faults, each a cluster of its own: no promise is broken, and a seed always
+tells the same story.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,8 @@ HOURS = 0.02
 _REGRESSIONS = Path(__file__).with_name("regression_seeds.txt")
 
 
-def _regressions() -> "list[object]":
-    found: "list[object]" = []
+def _regressions() -> list[object]:
+    found: list[object] = []
     for line in _REGRESSIONS.read_text(encoding="ascii").splitlines():
         if not line or line.startswith("#"):
             continue
@@ -30,9 +32,17 @@ def _regressions() -> "list[object]":
 
 @pytest.mark.parametrize("first", range(1, SEEDS + 1, CHUNK))
 def test_random_histories_break_no_promise(first: int) -> None:
-    """Ten seeds at a time: S1, S2, S3 and L2 hold all along, L1 once nothing goes wrong any more."""
-    failed = [outcome for outcome in (run_history(seed, HOURS) for seed in range(first, first + CHUNK)) if outcome.failure]
-    assert not failed, "\n".join([f"seed {item.seed}: {item.failure}" for item in failed] + list(failed[0].lines[-40:]))
+    """Ten seeds at a time: S1, S2, S3 and L2 hold all along, L1 once nothing goes wrong any
+    more.
+    """
+    failed = [
+        outcome
+        for outcome in (run_history(seed, HOURS) for seed in range(first, first + CHUNK))
+        if outcome.failure
+    ]
+    assert not failed, "\n".join(
+        [f"seed {item.seed}: {item.failure}" for item in failed] + list(failed[0].lines[-40:])
+    )
 
 
 @pytest.mark.parametrize("seed, hours", _regressions())
@@ -51,6 +61,20 @@ def test_seed_tells_the_same_story_in_every_process(seed: int) -> None:
 
 
 def _story(seed: int, hash_seed: str) -> str:
-    command = [sys.executable, "-m", "opensvc_openha.verify.random", "--seed", str(seed), "--hours", str(HOURS)]
-    done = subprocess.run(command, env={**os.environ, "PYTHONHASHSEED": hash_seed}, capture_output=True, text=True, check=True)
+    command = [
+        sys.executable,
+        "-m",
+        "opensvc_openha.verify.random",
+        "--seed",
+        str(seed),
+        "--hours",
+        str(HOURS),
+    ]
+    done = subprocess.run(
+        command,
+        env={**os.environ, "PYTHONHASHSEED": hash_seed},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     return done.stdout.split("trace ")[1]

@@ -1,9 +1,10 @@
-"""The invariants themselves: each is broken on purpose, so that a Watch that sees nothing is found out."""
+"""The invariants themselves: each is broken on purpose, so that a Watch that sees nothing is found
+out.
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Optional
 
 import pytest
 
@@ -36,7 +37,7 @@ def _watch(state: S = S.STOPPED) -> InvariantChecker:
     return watch
 
 
-def _beat(seq: int, state: S, ack: Optional[Ack] = None, goodbye: Goodbye = Goodbye.NONE) -> Beat:
+def _beat(seq: int, state: S, ack: Ack | None = None, goodbye: Goodbye = Goodbye.NONE) -> Beat:
     return Beat("deb2", PEER, seq, ack, {"web": state}, goodbye)
 
 
@@ -46,7 +47,9 @@ def _announce(watch: InvariantChecker, at: float) -> None:
     watch.observe(Said(at, "deb1", Beat("deb1", OWN, 5, None, {"web": S.START_READY})))
 
 
-def _check(watch: InvariantChecker, began: float, ended: float, is_ok: bool = True, is_lie: bool = False) -> None:
+def _check(
+    watch: InvariantChecker, began: float, ended: float, is_ok: bool = True, is_lie: bool = False
+) -> None:
     watch.observe(Moved(began, "deb1", "web", S.STARTING))
     watch.observe(ScriptBegan(began, "deb1", "web", ScriptKind.CHECK))
     watch.observe(ScriptEnded(ended, "deb1", "web", ScriptKind.CHECK, is_ok, False, is_lie))
@@ -57,7 +60,10 @@ def _start(watch: InvariantChecker, at: float) -> None:
 
 
 def test_start_on_an_acknowledgement_is_allowed_and_one_on_an_older_one_is_not() -> None:
-    """The peer's beat acknowledges our beat 5, which announced START_READY: start. It acknowledges 4: S2."""
+    """The peer's beat acknowledges our beat 5, which announced START_READY: start.
+
+    It acknowledges 4: S2.
+    """
     for acked, is_allowed in ((5, True), (4, False)):
         watch = _watch()
         _announce(watch, 20.0)
@@ -70,7 +76,9 @@ def test_start_on_an_acknowledgement_is_allowed_and_one_on_an_older_one_is_not()
                 _start(watch, 20.3)
 
 
-@pytest.mark.parametrize("ack", [Ack(BootId(9, 9), 5), Ack(OWN, 5, is_taken=False)], ids=["another life", "not taken"])
+@pytest.mark.parametrize(
+    "ack", [Ack(BootId(9, 9), 5), Ack(OWN, 5, is_taken=False)], ids=["another life", "not taken"]
+)
 def test_acknowledgement_of_another_life_or_not_taken_is_none(ack: Ack) -> None:
     """It names a former daemon, or only says that the beat was heard: S2."""
     watch = _watch()
@@ -82,7 +90,9 @@ def test_acknowledgement_of_another_life_or_not_taken_is_none(ack: Ack) -> None:
 
 
 def test_acknowledgement_of_the_later_life_counts_though_its_counter_was_lost() -> None:
-    """deb2 begins anew with counter 1 after a life with 7: the acknowledgement of the new one counts, not of the old one."""
+    """deb2 begins anew with counter 1 after a life with 7: the acknowledgement of the new one
+    counts, not of the old one.
+    """
     for is_newer, is_allowed in ((True, True), (False, False)):
         watch = _watch()
         lost, former = BootId(1, 33), BootId(7, 22)
@@ -100,12 +110,18 @@ def test_acknowledgement_of_the_later_life_counts_though_its_counter_was_lost() 
 
 
 @pytest.mark.parametrize("start_at, is_allowed", [(30.0, True), (35.0, False)])
-def test_original_that_was_heard_out_proves_nothing_once_it_is_silent(start_at: float, is_allowed: bool) -> None:
-    """A C OpenHA says for 9 s that it is out: that proves a start right after it, not one six seconds after its last beat."""
+def test_original_that_was_heard_out_proves_nothing_once_it_is_silent(
+    start_at: float, is_allowed: bool
+) -> None:
+    """A C OpenHA says for 9 s that it is out: that proves a start right after it, not one six
+    seconds after its last beat.
+    """
     watch = _watch()
     _announce(watch, 20.0)
     for second in range(20, 30):
-        watch.observe(Heard(second, "deb1", Beat("deb2", LEGACY_LIFE, second, None, {"web": S.STOPPED})))
+        watch.observe(
+            Heard(second, "deb1", Beat("deb2", LEGACY_LIFE, second, None, {"web": S.STOPPED}))
+        )
     _check(watch, start_at - 0.1, start_at)
     if is_allowed:
         _start(watch, start_at)
@@ -115,7 +131,10 @@ def test_original_that_was_heard_out_proves_nothing_once_it_is_silent(start_at: 
 
 
 def test_acknowledgement_followed_by_another_word_or_by_a_long_silence_is_void() -> None:
-    """The peer said that it is out, then that it starts; or it said so longer ago than its timeout: S2."""
+    """The peer said that it is out, then that it starts.
+
+    Or it said so longer ago than its timeout: S2.
+    """
     for then, start_at in ((S.STARTING, 20.4), (S.STOPPED, 45.0)):
         watch = _watch()
         _announce(watch, 20.0)
@@ -126,8 +145,12 @@ def test_acknowledgement_followed_by_another_word_or_by_a_long_silence_is_void()
             _start(watch, start_at)
 
 
-@pytest.mark.parametrize("heard_at, is_ok, is_allowed", [(5.0, True, True), (25.0, True, False), (5.0, False, False)])
-def test_start_in_silence_needs_a_check_begun_in_silence_that_succeeded(heard_at: float, is_ok: bool, is_allowed: bool) -> None:
+@pytest.mark.parametrize(
+    "heard_at, is_ok, is_allowed", [(5.0, True, True), (25.0, True, False), (5.0, False, False)]
+)
+def test_start_in_silence_needs_a_check_begun_in_silence_that_succeeded(
+    heard_at: float, is_ok: bool, is_allowed: bool
+) -> None:
     """Heard last at 5 or 25, timeout 10, check-up begun at 30 and ended well or not."""
     watch = _watch()
     watch.observe(Heard(heard_at, "deb1", _beat(7, S.STARTED)))
@@ -141,10 +164,15 @@ def test_start_in_silence_needs_a_check_begun_in_silence_that_succeeded(heard_at
 
 
 @pytest.mark.parametrize(
-    "said_at, is_lie, is_broken", [(15.0, True, False), (15.0, False, True), (28.0, True, True), (28.0, False, True)]
+    "said_at, is_lie, is_broken",
+    [(15.0, True, False), (15.0, False, True), (28.0, True, True), (28.0, False, True)],
 )
-def test_goodbye_excuses_a_second_copy_only_as_silence_does(said_at: float, is_lie: bool, is_broken: bool) -> None:
-    """deb2 said goodbye, came back unheard and runs the service: with /bin/true nothing helps, once that was long ago."""
+def test_goodbye_excuses_a_second_copy_only_as_silence_does(
+    said_at: float, is_lie: bool, is_broken: bool
+) -> None:
+    """deb2 said goodbye, came back unheard and runs the service: with /bin/true nothing helps, once
+    that was long ago.
+    """
     watch = _watch()
     watch.observe(Heard(said_at, "deb1", _beat(7, S.STOPPED, Ack(OWN, 1), Goodbye.LEFT)))
     watch.observe(ScriptEnded(29.0, "deb2", "web", ScriptKind.START, True, is_running=True))
@@ -158,10 +186,15 @@ def test_goodbye_excuses_a_second_copy_only_as_silence_does(said_at: float, is_l
 
 
 def test_second_copy_breaks_s1_unless_the_check_lied_or_an_operator_forced_it() -> None:
-    """deb2 runs the service and falls silent; deb1 starts it after a check-up that was honest, lied, or was not needed."""
+    """deb2 runs the service and falls silent.
+
+    Deb1 starts it after a check-up that was honest, lied, or was not needed.
+    """
     for is_lie, is_forced in ((False, False), (True, False), (False, True)):
         watch = _watch()
-        watch.observe(Heard(1.0, "deb2", Beat("deb1", OWN, 1, None, {"web": S.STOPPED}, Goodbye.NONE)))
+        watch.observe(
+            Heard(1.0, "deb2", Beat("deb1", OWN, 1, None, {"web": S.STOPPED}, Goodbye.NONE))
+        )
         watch.observe(ScriptEnded(1.0, "deb2", "web", ScriptKind.START, True, is_running=True))
         if is_forced:
             watch.observe(Ordered(2.0, "deb2", "web", Command.FORCE_STOP))
@@ -188,13 +221,18 @@ def test_service_said_to_be_out_while_it_runs_breaks_s1() -> None:
 
 
 def test_service_started_by_hand_is_excused_until_a_daemon_begins_and_asks() -> None:
-    """Said to be out by the daemon beside which it was started; by the next one, only if the wrapper does not tell."""
+    """Said to be out by the daemon beside which it was started.
+
+    By the next one, only if the wrapper does not tell.
+    """
     said = Said(2.0, "deb1", Beat("deb1", OWN, 5, None, {"web": S.STOPPED}))
     watch = _watch()
     watch.observe(StartedByHand(1.0, "deb1", "web"))
     watch.observe(said)
     watch.observe(DaemonBegan(3.0, "deb1", OWN, {"web": S.STOPPED}))
-    watch.observe(ScriptEnded(4.0, "deb1", "web", ScriptKind.PROBE, False, is_running=True, is_unsure=True))
+    watch.observe(
+        ScriptEnded(4.0, "deb1", "web", ScriptKind.PROBE, False, is_running=True, is_unsure=True)
+    )
     watch.observe(said)
     watch.observe(ScriptEnded(5.0, "deb1", "web", ScriptKind.PROBE, False, is_running=True))
     with pytest.raises(InvariantBroken, match="^S1"):
@@ -212,7 +250,9 @@ def test_service_found_up_may_leave_frozen_stop_for_frozen_start_only_where_it_r
 
 
 def test_frozen_service_that_moves_without_an_order_breaks_s3() -> None:
-    """FROZEN_STOP is left by itself, by an order, by a restart that forgot it, or a script runs in it."""
+    """FROZEN_STOP is left by itself, by an order, by a restart that forgot it, or a script runs in
+    it.
+    """
     watch = _watch(S.FROZEN_STOP)
     with pytest.raises(InvariantBroken, match="^S3"):
         watch.observe(Moved(1.0, "deb1", "web", S.STOPPED))
@@ -228,11 +268,16 @@ def test_frozen_service_that_moves_without_an_order_breaks_s3() -> None:
 
 
 def test_service_that_never_settles_breaks_l2_and_a_new_fault_counts_anew() -> None:
-    """One transition more than allowed without any fault; with one in between it is none too many."""
+    """One transition more than allowed without any fault.
+
+    With one in between it is none too many.
+    """
     for is_disturbed in (False, True):
         watch = _watch()
         for number in range(SETTLE_MOVES):
-            watch.observe(Moved(float(number), "deb1", "web", S.START_READY if number % 2 == 0 else S.STOPPED))
+            watch.observe(
+                Moved(float(number), "deb1", "web", S.START_READY if number % 2 == 0 else S.STOPPED)
+            )
         if is_disturbed:
             watch.observe(Disturbed())
             watch.observe(Moved(99.0, "deb1", "web", S.START_READY))

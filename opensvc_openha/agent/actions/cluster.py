@@ -1,19 +1,21 @@
-"""What a person's start, stop, switch, freeze and thaw do to a service that a cluster decides about: they drive the cluster.
+"""What a person's start, stop, switch, freeze and thaw do to a service that a cluster decides
+about: they drive the cluster.
 
     stop     the peer is frozen stopped first, so that it does not take over; then this node is
-    start    a peer that stands by is frozen first; this node is thawed and starts; then the peer is thawed
+    start    a peer that stands by is frozen first; this node is thawed and starts; then the peer is
+             thawed
     switch   the owner stops, the other node takes the service
     freeze   both nodes, the one that could take the service over first; thaw is the reverse
 
-The peer is reached by ssh, as agents do, and its part comes with --remote. Nothing here touches a resource: the node
-daemons call the wrapper of the service for that. Each change is waited for.
+The peer is reached by ssh, as agents do, and its part comes with --remote. Nothing here touches a
+resource: the node daemons call the wrapper of the service for that. Each change is waited for.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Callable, Collection, Optional
 
 from opensvc_openha.agent.host.commands import CommandResult, run_command
 from opensvc_openha.agent.host.signals import interruptible
@@ -23,11 +25,19 @@ from opensvc_openha.agent.service.service import Service, write_frozen_flag
 from opensvc_openha.core.events import Command
 from opensvc_openha.core.states import FROZEN, ServiceState
 from opensvc_openha.core.status import NodeStatus, PeerStanding, ServiceStatus
-from opensvc_openha.errors import ActionError, InterruptedAction, NotAnsweringError, NotRunningError, OpenhaError, RefusedError
+from opensvc_openha.errors import (
+    ActionError,
+    InterruptedAction,
+    NotAnsweringError,
+    NotRunningError,
+    OpenhaError,
+    RefusedError,
+)
 from opensvc_openha.system.clock import monotonic, pause
 
 CHANGE_LIMIT_S = 20.0
-"""How long a node may take to begin what it was asked for; a script that runs may take as long as its own limit."""
+"""How long a node may take to begin what it was asked for; a script that runs may take as long as
+its own limit."""
 TELL_EVERY_S = 10.0
 REMOTE_LIMIT_S = 3600.0
 REMOTE_WAIT_LOCK_S = 60
@@ -63,7 +73,10 @@ class Sight:
 
 
 class ClusterActions:
-    """The actions for one service. ``is_remote``: called by the agent of the peer, which does the peer's part itself."""
+    """The actions for one service.
+
+    ``is_remote``: called by the agent of the peer, which does the peer's part itself.
+    """
 
     def __init__(self, service: Service, is_remote: bool, to_node: str = "") -> None:
         self._service = service
@@ -74,8 +87,12 @@ class ClusterActions:
 
     def run(self, action: str, wait_lock_s: float) -> int:
         """Do one action; exit code 0. Raises what keeps it from being done."""
-        steps: "dict[str, Callable[[], None]]" = {
-            "start": self._start, "stop": self._stop, "switch": self._switch, "freeze": self._freeze, "thaw": self._thaw,
+        steps: dict[str, Callable[[], None]] = {
+            "start": self._start,
+            "stop": self._stop,
+            "switch": self._switch,
+            "freeze": self._freeze,
+            "thaw": self._thaw,
         }
         try:
             with interruptible():
@@ -85,12 +102,12 @@ class ClusterActions:
                 else:
                     with action_lock(self._service.var_dir, action, wait_lock_s, LOCK_NAME):
                         steps[action]()
-        except InterruptedAction as exc:
-            text = f"{exc}: what the node daemons were asked for goes on, see `service -s -c`"
-            raise InterruptedAction(text, exc.signal_number) from exc
+        except InterruptedAction as error:
+            text = f"{error}: what the node daemons were asked for goes on, see `service -s -c`"
+            raise InterruptedAction(text, error.signal_number) from error
         return 0
 
-    # --- actions ---------------------------------------------------------------------------------------------
+    # --- actions ----------------------------------------------------------------------------------
 
     def _start(self) -> None:
         seen = self._idle()
@@ -108,34 +125,54 @@ class ClusterActions:
             self._ask_to_start()
         seen = self._wait("local", lambda now: now.own, _STARTED)
         if seen.own is _S.START_FAILED:
-            raise ActionError(f"{self._name} is START_FAILED on this node: {seen.service.reason or 'see its log'}; "
-                              "when it is repaired: stop, then start")
+            raise ActionError(
+                f"{self._name} is START_FAILED on this node:"
+                f" {seen.service.reason or 'see its log'}; when it is repaired: stop, then start"
+            )
         self._log.info(f"{self._name} is {seen.own.name} on this node")
         if not self._is_remote and seen.is_peer_there and seen.peer in FROZEN:
             self._on_peer("thaw")
 
     def _expect_startable(self, seen: Sight) -> None:
         if seen.peer in _RUNS:
-            raise RefusedError(f"{self._name} is already {seen.peer.name} on the peer {seen.node.peer}: switch moves it here")
-        if seen.is_peer_there and seen.peer not in (_S.STOPPED, _S.FROZEN_STOP, _S.UNKNOWN, _S.START_READY):
-            raise RefusedError(f"{self._name} is {seen.peer.name} on the peer {seen.node.peer}: find out why, stop it there, "
-                               "then start it here")
+            raise RefusedError(
+                f"{self._name} is already {seen.peer.name} on the peer {seen.node.peer}: switch"
+                " moves it here"
+            )
+        if seen.is_peer_there and seen.peer not in (
+            _S.STOPPED,
+            _S.FROZEN_STOP,
+            _S.UNKNOWN,
+            _S.START_READY,
+        ):
+            raise RefusedError(
+                f"{self._name} is {seen.peer.name} on the peer {seen.node.peer}: find out why, stop"
+                " it there, then start it here"
+            )
         if seen.own not in (_S.STOPPED, _S.FROZEN_STOP, _S.START_READY):
-            raise RefusedError(f"{self._name} is {seen.own.name} on this node and cannot be started now: stop it first")
+            raise RefusedError(
+                f"{self._name} is {seen.own.name} on this node and cannot be started now: stop it"
+                " first"
+            )
 
     def _ask_to_start(self) -> None:
-        """A node that stands by starts by itself as soon as it may; asked, it does not wait for a hold to be over."""
+        """A node that stands by starts by itself as soon as it may.
+
+        Asked, it does not wait for a hold to be over.
+        """
         try:
             self._act(Command.START, is_logged=False)
-        except RefusedError as exc:
+        except RefusedError as error:
             if self._sight().own is _S.STOPPED:
-                self._log.info(str(exc))
+                self._log.info(str(error))
 
     def _stop(self) -> None:
         seen = self._sight()
         if not self._is_remote:
             if seen.own in (_S.STOPPED, _S.START_READY):
-                self._act(Command.FREEZE_STOP)  # A node that stands by would take over what is stopped on the peer.
+                self._act(
+                    Command.FREEZE_STOP
+                )  # A node that stands by would take over what is stopped on the peer.
             self._stop_peer(seen)
         seen = self._idle()
         if seen.own is _S.FROZEN_STOP:
@@ -146,20 +183,27 @@ class ClusterActions:
         self._act(Command.FREEZE_STOP)
         seen = self._wait("local", lambda now: now.own, {_S.FROZEN_STOP, _S.STOP_FAILED})
         if seen.own is _S.STOP_FAILED:
-            raise ActionError(f"{self._name} is STOP_FAILED on this node: {seen.service.reason or 'see its log'}")
+            raise ActionError(
+                f"{self._name} is STOP_FAILED on this node: {seen.service.reason or 'see its log'}"
+            )
         self._log.info(f"{self._name} is {seen.own.name} on this node")
 
     def _stop_peer(self, seen: Sight) -> None:
-        """First the peer, so that it does not take over what stops here; one that is not heard may be out of reach."""
+        """First the peer, so that it does not take over what stops here.
+
+        One that is not heard may be out of reach.
+        """
         if seen.is_peer_there and seen.peer is _S.FROZEN_STOP:
             return
         try:
             self._on_peer("stop")
-        except OpenhaError as exc:
+        except OpenhaError as error:
             if seen.is_peer_there:
                 raise
-            self._log.warning(f"the peer {seen.node.peer} is {seen.node.peer_standing.value}, it is not frozen: "
-                              f"when it is back it may start {self._name} ({exc})")
+            self._log.warning(
+                f"the peer {seen.node.peer} is {seen.node.peer_standing.value}, it is not frozen: "
+                f"when it is back it may start {self._name} ({error})"
+            )
 
     def _switch(self) -> None:
         seen = self._idle()
@@ -168,7 +212,9 @@ class ClusterActions:
             raise RefusedError(f"--to {self._to_node}: {self._name} runs on {node} or {peer} only")
         owner = node if seen.own in _RUNS else peer if seen.peer in _RUNS else ""
         if not owner:
-            raise RefusedError(f"cannot switch in current state: {seen.own.name} here, {seen.peer.name} on {peer}")
+            raise RefusedError(
+                f"cannot switch in current state: {seen.own.name} here, {seen.peer.name} on {peer}"
+            )
         if self._to_node and owner.lower() != self._to_node and not seen.is_peer_there:
             raise RefusedError(f"cannot switch: the peer {peer} is {seen.node.peer_standing.value}")
         if owner.lower() == self._to_node:
@@ -180,28 +226,38 @@ class ClusterActions:
 
     def _hand_over(self, seen: Sight) -> None:
         if not seen.is_peer_there:
-            raise RefusedError(f"cannot switch: the peer {seen.node.peer} is {seen.node.peer_standing.value}")
+            raise RefusedError(
+                f"cannot switch: the peer {seen.node.peer} is {seen.node.peer_standing.value}"
+            )
         if seen.peer is not _S.STOPPED or seen.own is not _S.STARTED:
-            raise RefusedError(f"cannot switch in current state: {seen.own.name} here, {seen.peer.name} on {seen.node.peer}"
-                               f"{': thaw it first' if FROZEN & {seen.own, seen.peer} else ''}")
+            raise RefusedError(
+                f"cannot switch in current state: {seen.own.name} here, {seen.peer.name} on"
+                f" {seen.node.peer}{': thaw it first' if FROZEN & {seen.own, seen.peer} else ''}"
+            )
         self._act(Command.STOP)
         if self._is_remote:
             return
         seen = self._wait("remote", lambda now: now.peer, _STARTED)
         if seen.peer is _S.START_FAILED:
-            raise ActionError(f"{self._name} is START_FAILED on {seen.node.peer}, and is not started here while that may have "
-                              "left parts of it there: stop, then start it where it works")
+            raise ActionError(
+                f"{self._name} is START_FAILED on {seen.node.peer}, and is not started here while"
+                " that may have left parts of it there: stop, then start it where it works"
+            )
         self._log.info(f"{self._name} is {seen.peer.name} on {seen.node.peer}")
 
     def _take(self, seen: Sight) -> None:
         if seen.own is not _S.STOPPED or seen.peer is not _S.STARTED:
-            raise RefusedError(f"cannot switch in current state: {seen.own.name} here, {seen.peer.name} on {seen.node.peer}"
-                               f"{': thaw it first' if FROZEN & {seen.own, seen.peer} else ''}")
+            raise RefusedError(
+                f"cannot switch in current state: {seen.own.name} here, {seen.peer.name} on"
+                f" {seen.node.peer}{': thaw it first' if FROZEN & {seen.own, seen.peer} else ''}"
+            )
         self._on_peer("switch")
         seen = self._wait("local", lambda now: now.own, _STARTED)
         if seen.own is _S.START_FAILED:
-            raise ActionError(f"{self._name} is START_FAILED on this node: {seen.service.reason or 'see its log'}; "
-                              "stop, then start it where it works")
+            raise ActionError(
+                f"{self._name} is START_FAILED on this node:"
+                f" {seen.service.reason or 'see its log'}; stop, then start it where it works"
+            )
         self._log.info(f"{self._name} is {seen.own.name} on this node")
 
     def _freeze(self) -> None:
@@ -230,10 +286,13 @@ class ClusterActions:
         if problem is not None:
             raise RefusedError(f"thawed on this node only: {problem}")
 
-    # --- means -----------------------------------------------------------------------------------------------
+    # --- means ------------------------------------------------------------------------------------
 
-    def _tell_peer(self, action: str, seen: Sight) -> Optional[OpenhaError]:
-        """The peer's part of freeze and thaw; what keeps it from being done is no reason to leave ours."""
+    def _tell_peer(self, action: str, seen: Sight) -> OpenhaError | None:
+        """The peer's part of freeze and thaw.
+
+        What keeps it from being done is no reason to leave ours.
+        """
         if self._is_remote:
             return None
         if (seen.peer in FROZEN) is (action == "freeze"):
@@ -243,8 +302,8 @@ class ClusterActions:
             return RefusedError(f"the peer {seen.node.peer} is {seen.node.peer_standing.value}")
         try:
             self._on_peer(action)
-        except OpenhaError as exc:
-            return exc
+        except OpenhaError as error:
+            return error
         return None
 
     def _sight(self) -> Sight:
@@ -252,8 +311,10 @@ class ClusterActions:
         node = self._service.cluster.node_status_now()
         service = node.service(self._name)
         if service is None or service.own_state is None:
-            raise RefusedError(f"the cluster does not know the service {self._name} on this node: "
-                               f"service -a {self._name} {self._service.layout.cluster_wrapper(self._service.name)} ...")
+            raise RefusedError(
+                f"the cluster does not know the service {self._name} on this node: service -a"
+                f" {self._name} {self._service.layout.cluster_wrapper(self._service.name)} ..."
+            )
         return Sight(node, service, service.own_state)
 
     def _idle(self) -> Sight:
@@ -289,7 +350,9 @@ class ClusterActions:
             self._log.info(f"{peer}: {_LOG_HEAD.sub('', line)}")
         if result.exit_code != 0:
             reason = self._why_failed(peer, action, result)
-            raise RefusedError(f"{reason}; the same can be done by hand on {peer}: {self._by_hand(action)}")
+            raise RefusedError(
+                f"{reason}; the same can be done by hand on {peer}: {self._by_hand(action)}"
+            )
 
     def _why_failed(self, peer: str, action: str, result: CommandResult) -> str:
         if result.exit_code == SSH_FAILED:
@@ -299,12 +362,24 @@ class ClusterActions:
         return f"{peer}: '{action} --remote' {result.verdict}"
 
     def _by_hand(self, action: str) -> str:
-        commands = {"freeze": "freeze-stop", "stop": "freeze-stop", "thaw": "unfreeze", "switch": "stop"}
+        commands = {
+            "freeze": "freeze-stop",
+            "stop": "freeze-stop",
+            "thaw": "unfreeze",
+            "switch": "stop",
+        }
         return f"service -A {self._name} {commands[action]}"
 
-    def _wait(self, whose: str, state_of: "Callable[[Sight], ServiceState]", wanted: "Collection[ServiceState]") -> Sight:
+    def _wait(
+        self,
+        whose: str,
+        state_of: Callable[[Sight], ServiceState],
+        wanted: Collection[ServiceState],
+    ) -> Sight:
         """Until the state is one of these: as long as a script runs, and CHANGE_LIMIT_S besides."""
-        names = " or ".join(state.name.lower() for state in sorted(wanted, key=lambda state: state.value))
+        names = " or ".join(
+            state.name.lower() for state in sorted(wanted, key=lambda state: state.value)
+        )
         seen = self._sight()
         if state_of(seen) not in wanted:
             self._log.info(f"waiting for {whose} state to become either {names}")
@@ -314,11 +389,15 @@ class ClusterActions:
             if state_of(seen) in _BUSY:
                 idle_since = now
             if now - idle_since > CHANGE_LIMIT_S:
-                raise ActionError(f"waited {now - began:.0f} seconds for {whose} state to become either {names}, "
-                                  f"it is {state_of(seen).name}: {seen.service.reason or 'see service -s -v'}")
+                raise ActionError(
+                    f"waited {now - began:.0f} seconds for {whose} state to become either {names}, "
+                    f"it is {state_of(seen).name}: {seen.service.reason or 'see service -s -v'}"
+                )
             if now - told_at > TELL_EVERY_S:
                 told_at = now
-                self._log.info(f"{self._name} is {state_of(seen).name}, for {now - began:.0f} s now")
+                self._log.info(
+                    f"{self._name} is {state_of(seen).name}, for {now - began:.0f} s now"
+                )
             pause(_POLL_S)
             seen = self._patient_sight(seen)
         return seen
@@ -339,6 +418,6 @@ def why_not_driven(service: Service) -> str:
         return "open-ha is not installed"
     try:
         service.cluster.node_status_now()
-    except NotRunningError as exc:
-        return str(exc)
+    except NotRunningError as error:
+        return str(error)
     return ""

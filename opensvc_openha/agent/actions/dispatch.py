@@ -1,17 +1,24 @@
-"""What the action words do to one service: start, stop, restart, switch, boot, status, freeze, thaw, stonith, startip...
+"""What the action words do to one service: start, stop, restart, switch, boot, status, freeze,
+thaw, stonith, startip...
 
-Changes happen under the service's action lock; ``runner`` makes them. Under a heartbeat, what a person asks for goes to the
-cluster (``cluster``); local work is for the cluster's own calls, with --cluster, and for actions on some resources.
+Changes happen under the service's action lock; ``runner`` makes them. Under a heartbeat, what a
+person asks for goes to the cluster (``cluster``); local work is for the cluster's own calls, with
+--cluster, and for actions on some resources.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Callable, Iterable, Mapping
 
-from opensvc_openha.agent.actions.dry_run import rehearse_cluster_action, rehearse_start, rehearse_stop, rehearse_sync
+from opensvc_openha.agent.actions.dry_run import (
+    rehearse_cluster_action,
+    rehearse_start,
+    rehearse_stop,
+    rehearse_sync,
+)
 from opensvc_openha.agent.host.signals import interruptible
 from opensvc_openha.agent.resources.base import Resource
 from opensvc_openha.agent.service.action_lock import DEFAULT_WAIT_S, MONITOR, action_lock
@@ -22,7 +29,13 @@ from opensvc_openha.agent.service.sync import resources_to_send, synchronise
 from opensvc_openha.agent.service.validation import ignored_keywords, second_heartbeats
 from opensvc_openha.agent.show import render
 from opensvc_openha.agent.values.status import Group
-from opensvc_openha.errors import ActionError, InterruptedAction, OpenhaError, RefusedError, UsageError
+from opensvc_openha.errors import (
+    ActionError,
+    InterruptedAction,
+    OpenhaError,
+    RefusedError,
+    UsageError,
+)
 
 SAFETY_NET = (
     "this service is managed by a clusterware, thus direct service manipulation is disabled. "
@@ -49,7 +62,7 @@ class ActionOptions:
     """Only say what would be done."""
     wait_lock_s: float = DEFAULT_WAIT_S
     output_format: str = ""
-    docker_words: "tuple[str, ...]" = ()
+    docker_words: tuple[str, ...] = ()
     """What was typed after the word docker."""
 
 
@@ -63,26 +76,29 @@ def perform(service: Service, action: str, options: ActionOptions) -> int:
     if options.is_dry_run and action in _NO_DRY_RUN:
         raise UsageError(f"--dry-run is not for {words}: nothing was done")
     if run is None:
-        raise UsageError(f"{words} is no action of the embedded agent, expected one of {', '.join(all_actions())}")
+        raise UsageError(
+            f"{words} is no action of the embedded agent, expected one of"
+            f" {', '.join(all_actions())}"
+        )
     try:
         return run(service, options)
     except UsageError:
         raise
-    except OpenhaError as exc:
-        service.log.error(str(exc))
-        return exc.exit_code
-    except InterruptedAction as exc:
+    except OpenhaError as error:
+        service.log.error(str(error))
+        return error.exit_code
+    except InterruptedAction as error:
         if action != MONITOR:  # Which gives way to whoever acts on the service.
-            service.log.error(str(exc))
+            service.log.error(str(error))
         raise
 
 
-def shown_actions() -> "list[str]":
+def shown_actions() -> list[str]:
     """Action words as the operator types them."""
     return [action.replace("_", " ") for action in ACTIONS]
 
 
-def all_actions() -> "list[str]":
+def all_actions() -> list[str]:
     """The same with those on groups of resources, and that on files that may be broken."""
     return sorted([*shown_actions(), *GROUP_ACTIONS, "validate config"])
 
@@ -97,14 +113,23 @@ def start(service: Service, options: ActionOptions) -> int:
     """Bring the service up: through the cluster that decides about it, else its local resources."""
     if _is_driven(service, options):
         return _drive(service, options, "start")
-    return _guarded(service, options, "start", lambda: _start(service, options, service.selected(options.choice)))
+    return _guarded(
+        service,
+        options,
+        "start",
+        lambda: _start(service, options, service.selected(options.choice)),
+    )
 
 
 def stop(service: Service, options: ActionOptions) -> int:
-    """Bring the service down: through the cluster that decides about it, else its local resources."""
+    """Bring the service down: through the cluster that decides about it, else its local
+    resources.
+    """
     if _is_driven(service, options):
         return _drive(service, options, "stop")
-    return _guarded(service, options, "stop", lambda: _stop(service, options, service.selected(options.choice)))
+    return _guarded(
+        service, options, "stop", lambda: _stop(service, options, service.selected(options.choice))
+    )
 
 
 def restart(service: Service, options: ActionOptions) -> int:
@@ -123,24 +148,40 @@ def restart(service: Service, options: ActionOptions) -> int:
 def switch(service: Service, options: ActionOptions) -> int:
     """Move the service to the other node."""
     if not service.is_clustered:
-        raise RefusedError("switch is for services that a cluster decides about: stop it here, then start it on the other node")
+        raise RefusedError(
+            "switch is for services that a cluster decides about: stop it here, then start it on"
+            " the other node"
+        )
     return _drive(service, replace(options, is_cluster=False), "switch")
 
 
 def shutdown(service: Service, options: ActionOptions) -> int:
-    """At the end of this node: stop everything, standby resources too; a cluster says itself what it does then."""
+    """At the end of this node: stop everything, standby resources too.
+
+    A cluster says itself what it does then.
+    """
     if service.is_clustered and not options.is_cluster:
         service.log.info("shutdown action is not allowed on heartbeat-driven services")
         return 0
     forced = replace(options, is_forced=True)
-    return _guarded(service, options, "shutdown", lambda: _stop(service, forced, service.selected(options.choice)))
+    return _guarded(
+        service,
+        options,
+        "shutdown",
+        lambda: _stop(service, forced, service.selected(options.choice)),
+    )
 
 
 def boot(service: Service, options: ActionOptions) -> int:
-    """At boot: start the service if this is an autostart node and no cluster decides, else its standby resources only."""
+    """At boot: start the service if this is an autostart node and no cluster decides, else its
+    standby resources only.
+    """
     if service.is_clustered:
         if service.is_autostarted_here:
-            service.log.warning("cluster nodes should not be in autostart_node: nothing is started at boot, the cluster decides")
+            service.log.warning(
+                "cluster nodes should not be in autostart_node: nothing is started at boot, the"
+                " cluster decides"
+            )
         return startstandby(service, options)
     if not service.is_autostarted_here:
         return startstandby(service, options)
@@ -153,7 +194,10 @@ def boot(service: Service, options: ActionOptions) -> int:
 
 
 def startstandby(service: Service, options: ActionOptions) -> int:
-    """Start the resources that are always on here, and nothing else; a cluster has no say in them."""
+    """Start the resources that are always on here, and nothing else.
+
+    A cluster has no say in them.
+    """
     standby = tuple(res for res in service.selected(options.choice) if res.spec.is_always_on)
     if not standby:
         return 0
@@ -165,7 +209,10 @@ def startstandby(service: Service, options: ActionOptions) -> int:
 
 
 def status(service: Service, options: ActionOptions) -> int:
-    """What the service is here, as a word and as exit code: 0 up, 1 down, 2 warn, 3 n/a. The cluster's word does not count."""
+    """What the service is here, as a word and as exit code: 0 up, 1 down, 2 warn, 3 n/a.
+
+    The cluster's word does not count.
+    """
     avail = service.report().avail
     _write([avail.value])
     return avail.exit_code
@@ -187,7 +234,9 @@ def json_status(service: Service, options: ActionOptions) -> int:
 
 def print_config(service: Service, options: ActionOptions) -> int:
     """The service file."""
-    sys.stdout.write(service.file.text if service.file.text.endswith("\n") else service.file.text + "\n")
+    sys.stdout.write(
+        service.file.text if service.file.text.endswith("\n") else service.file.text + "\n"
+    )
     return 0
 
 
@@ -223,7 +272,9 @@ def syncall(service: Service, options: ActionOptions) -> int:
 
 
 def postsync(service: Service, options: ActionOptions) -> int:
-    """What a node does when it received a service file: the commands beside it are made before every action."""
+    """What a node does when it received a service file: the commands beside it are made before
+    every action.
+    """
     return 0
 
 
@@ -238,7 +289,9 @@ def stonith(service: Service, options: ActionOptions) -> int:
 
 
 def stonith_status(service: Service, options: ActionOptions) -> int:
-    """What the fencing devices say of the peer: on, off or unknown, with the exit codes of fence agents."""
+    """What the fencing devices say of the peer: on, off or unknown, with the exit codes of fence
+    agents.
+    """
     from opensvc_openha.agent.actions.fencing import power_of_peer
     from opensvc_openha.agent.resources.fence_status import EXIT_CODES
 
@@ -248,23 +301,35 @@ def stonith_status(service: Service, options: ActionOptions) -> int:
 
 
 def resource_monitor(service: Service, options: ActionOptions) -> int:
-    """Look once at the resources that are to be monitored, as the node daemon has it done all the time."""
+    """Look once at the resources that are to be monitored, as the node daemon has it done all the
+    time.
+    """
     from opensvc_openha.agent.monitor.resource_monitor import monitor_service
 
     return monitor_service(service, service.cluster.noter(service.cluster_name or service.name))
 
 
 def docker(service: Service, options: ActionOptions) -> int:
-    """A docker command for the service's daemon, without lock or safety net: it is the operator's own hand."""
+    """A docker command for the service's daemon, without lock or safety net: it is the operator's
+    own hand.
+    """
     from opensvc_openha.agent.docker.engine import Engine
     from opensvc_openha.agent.docker.passthrough import run_docker
     from opensvc_openha.agent.docker.settings import read_settings
     from opensvc_openha.agent.resources.container import DockerContainer
 
     containers = [res for res in service.resources if isinstance(res, DockerContainer)]
-    engine = Engine(read_settings(service.file, service.var_dir), service.layout.var_dir, service.log)
+    engine = Engine(
+        read_settings(service.file, service.var_dir), service.layout.var_dir, service.log
+    )
     images = list(dict.fromkeys(container.image for container in containers))
-    return run_docker(engine, service.log, options.docker_words, images, [container.name for container in containers])
+    return run_docker(
+        engine,
+        service.log,
+        options.docker_words,
+        images,
+        [container.name for container in containers],
+    )
 
 
 ACTIONS: Mapping[str, Callable[[Service, ActionOptions], int]] = {
@@ -308,12 +373,18 @@ NOT_YET = frozenset({"push"})
 """Actions of the real agent whose absence should be told apart from a typing error."""
 
 
-def _group_action(is_start: bool, groups: "tuple[Group, ...]", kind: str = "") -> "Callable[[Service, ActionOptions], int]":
-    """What starts or stops the resources of some groups, or those of one kind in them, in their order."""
+def _group_action(
+    is_start: bool, groups: tuple[Group, ...], kind: str = ""
+) -> Callable[[Service, ActionOptions], int]:
+    """What starts or stops the resources of some groups, or those of one kind in them, in their
+    order.
+    """
 
     def act(service: Service, options: ActionOptions) -> int:
         chosen = service.selected(options.choice)
-        meant = tuple(res for res in chosen if res.spec.group in groups and kind in ("", res.spec.kind))
+        meant = tuple(
+            res for res in chosen if res.spec.group in groups and kind in ("", res.spec.kind)
+        )
         if not meant:
             service.log.info("nothing to do: the service has no such resource")
             return 0
@@ -327,15 +398,25 @@ def _group_action(is_start: bool, groups: "tuple[Group, ...]", kind: str = "") -
 _KINDS = {"vg": "disk.vg", "loop": "disk.loop", "pool": "disk.zpool"}
 
 GROUP_ACTIONS: Mapping[str, Callable[[Service, ActionOptions], int]] = {
-    **{f"{word}{group.value}": _group_action(word == "start", (group,)) for group in START_GROUPS for word in ("start", "stop")},
-    **{f"{word}{name}": _group_action(word == "start", (Group.DISK,), kind)
-       for name, kind in _KINDS.items() for word in ("start", "stop")},
+    **{
+        f"{word}{group.value}": _group_action(word == "start", (group,))
+        for group in START_GROUPS
+        for word in ("start", "stop")
+    },
+    **{
+        f"{word}{name}": _group_action(word == "start", (Group.DISK,), kind)
+        for name, kind in _KINDS.items()
+        for word in ("start", "stop")
+    },
 }
 """startip, stopfs and their like."""
 
 
 def _is_driven(service: Service, options: ActionOptions) -> bool:
-    """Does this go to the cluster? What is asked for some resources only is the person's own local work."""
+    """Does this go to the cluster?
+
+    What is asked for some resources only is the person's own local work.
+    """
     return service.is_clustered and not options.is_cluster and options.choice.is_everything
 
 
@@ -348,13 +429,20 @@ def _drive(service: Service, options: ActionOptions, action: str) -> int:
         if not options.is_dry_run:
             write_frozen_flag(service, action == "freeze")
         done = "would be" if options.is_dry_run else "is"
-        raise RefusedError(f"{action} {done} done for the agent of this node only, not in the cluster: {problem}")
+        raise RefusedError(
+            f"{action} {done} done for the agent of this node only, not in the cluster: {problem}"
+        )
     if problem:
         service.log.error(SAFETY_NET)
         if service.cluster.is_installed:
             service.log.error(f"the cluster cannot be asked either: {problem}")
         return _REFUSED
-    if service.is_frozen and action not in ("freeze", "thaw") and not options.is_forced and not options.is_remote:
+    if (
+        service.is_frozen
+        and action not in ("freeze", "thaw")
+        and not options.is_forced
+        and not options.is_remote
+    ):
         service.log.error(f"{FROZEN}. {THAW_IT}")
         return _REFUSED
     if action in ("stop", "switch") and not options.is_remote:
@@ -362,17 +450,25 @@ def _drive(service: Service, options: ActionOptions, action: str) -> int:
     if options.is_dry_run:
         _write(rehearse_cluster_action(service, action))
         return 0
-    return ClusterActions(service, options.is_remote, options.to_node).run(action, options.wait_lock_s)
+    return ClusterActions(service, options.is_remote, options.to_node).run(
+        action, options.wait_lock_s
+    )
 
 
-def _guarded(service: Service, options: ActionOptions, action: str, change: Callable[[], None]) -> int:
+def _guarded(
+    service: Service, options: ActionOptions, action: str, change: Callable[[], None]
+) -> int:
     """Refuse what must not be done now, else do it under the lock."""
     if service.is_clustered and not options.is_cluster and options.choice.is_everything:
         service.log.error(SAFETY_NET)
         return _REFUSED
     if service.is_frozen and service.is_clustered and options.is_cluster:
-        # The cluster knows what it froze; a refusal here would leave a service that it can neither start nor stop.
-        service.log.warning(f"the service is frozen for the agent, but it is the cluster that asks: {action} is done")
+        # The cluster knows what it froze; a refusal here would leave a service that it can neither
+        # start nor stop.
+        service.log.warning(
+            f"the service is frozen for the agent, but it is the cluster that asks: {action} is"
+            " done"
+        )
     elif service.is_frozen and not options.is_forced:
         service.log.error(f"{FROZEN}. {THAW_IT}")
         return _REFUSED
@@ -380,9 +476,16 @@ def _guarded(service: Service, options: ActionOptions, action: str, change: Call
         service.log.warning(str(problem.error))
     for error in second_heartbeats(service.file, service.resources):
         service.log.warning(str(error))
-    if action != "stop" and service.file.default.text("nodes") and service.node not in service.file.all_nodes:
+    if (
+        action != "stop"
+        and service.file.default.text("nodes")
+        and service.node not in service.file.all_nodes
+    ):
         nodes = ", ".join(service.file.all_nodes)
-        raise RefusedError(f"this node, {service.node}, is none of the nodes of {service.name}, {nodes}: {action} refused")
+        raise RefusedError(
+            f"this node, {service.node}, is none of the nodes of {service.name}, {nodes}: {action}"
+            " refused"
+        )
     if options.is_dry_run:
         change()
         return 0
@@ -392,7 +495,10 @@ def _guarded(service: Service, options: ActionOptions, action: str, change: Call
 
 
 def _start(
-    service: Service, options: ActionOptions, resources: "tuple[Resource, ...]", is_stopped: bool = False
+    service: Service,
+    options: ActionOptions,
+    resources: tuple[Resource, ...],
+    is_stopped: bool = False,
 ) -> None:
     if not is_stopped:
         _refuse_beside_peer(service, options, resources, "start")
@@ -403,14 +509,16 @@ def _start(
     start_resources(service, resources, has_rollback)
 
 
-def _refuse_beside_peer(service: Service, options: ActionOptions, resources: "tuple[Resource, ...]", action: str) -> None:
+def _refuse_beside_peer(
+    service: Service, options: ActionOptions, resources: tuple[Resource, ...], action: str
+) -> None:
     if service.is_clustered and not options.is_forced:
         from opensvc_openha.agent.service.start_guard import refuse_beside_peer
 
         refuse_beside_peer(service, resources, action)
 
 
-def _stop(service: Service, options: ActionOptions, resources: "tuple[Resource, ...]") -> None:
+def _stop(service: Service, options: ActionOptions, resources: tuple[Resource, ...]) -> None:
     _refuse_from_within(service, resources)
     if options.is_dry_run:
         _write(rehearse_stop(service, resources, options.is_forced))
@@ -418,16 +526,22 @@ def _stop(service: Service, options: ActionOptions, resources: "tuple[Resource, 
     stop_resources(service, resources, options.is_forced)
 
 
-def _refuse_from_within(service: Service, resources: "tuple[Resource, ...]") -> None:
+def _refuse_from_within(service: Service, resources: tuple[Resource, ...]) -> None:
     from opensvc_openha.agent.service.caller_location import refuse_from_within
 
     rids = {res.spec.rid for res in resources if not res.spec.is_left_alone}
-    refuse_from_within(service.name, [section for section in service.file.sections if section.name in rids])
+    refuse_from_within(
+        service.name, [section for section in service.file.sections if section.name in rids]
+    )
 
 
 def _synchronise(service: Service, options: ActionOptions, *targets: str) -> int:
     if options.is_dry_run:
-        _write(rehearse_sync(service, resources_to_send(service, options.choice), targets, options.is_forced))
+        _write(
+            rehearse_sync(
+                service, resources_to_send(service, options.choice), targets, options.is_forced
+            )
+        )
         return 0
     return synchronise(service, options.choice, targets, options.is_forced, options.wait_lock_s)
 
@@ -436,7 +550,12 @@ def _freeze(service: Service, options: ActionOptions, is_frozen: bool) -> int:
     if _is_driven(service, options) and service.cluster.is_installed:
         return _drive(service, options, "freeze" if is_frozen else "thaw")
     if options.is_dry_run:
-        _write([f"{service.name}: dry run, would be {'frozen' if is_frozen else 'thawed'} for the agent of this node"])
+        _write(
+            [
+                f"{service.name}: dry run, would be {'frozen' if is_frozen else 'thawed'} for the"
+                " agent of this node"
+            ]
+        )
     else:
         write_frozen_flag(service, is_frozen)
     return 0

@@ -1,12 +1,13 @@
 """What an action would do, in its order, without doing it: the lines that ``--dry-run`` prints.
 
-The order is that of ``sequence``, and what is said of a resource follows what ``runner`` does with it: triggers run
-whatever its state, a driver does nothing where nothing is to be done. Looking is all that happens here.
+The order is that of ``sequence``, and what is said of a resource follows what ``runner`` does with
+it: triggers run whatever its state, a driver does nothing where nothing is to be done. Looking is
+all that happens here.
 """
 
 from __future__ import annotations
 
-from typing import Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 from opensvc_openha.agent.resources.base import Resource
 from opensvc_openha.agent.resources.sync import Rsync
@@ -16,7 +17,10 @@ from opensvc_openha.agent.service.service import Service, look
 from opensvc_openha.agent.values.status import Finding, ResourceStatus
 
 _DRIVEN = {
-    "start": "the peer would be frozen if it stands by, this node unfrozen to start the service, then the peer unfrozen",
+    "start": (
+        "the peer would be frozen if it stands by, this node unfrozen to start the service, then"
+        " the peer unfrozen"
+    ),
     "stop": "the peer would be frozen stopped first, so that it does not take over, then this node",
     "switch": "the owner would stop the service, the other node start it",
     "freeze": "both nodes would be frozen, the one that could take the service over first",
@@ -25,8 +29,13 @@ _DRIVEN = {
 _STOPPED = Finding(ResourceStatus.DOWN)
 
 
-def rehearse_start(service: Service, resources: "tuple[Resource, ...]", is_stopped: bool = False) -> "Iterator[str]":
-    """The lines of a start; ``is_stopped``: after a stop of the same resources. Raises what would refuse it."""
+def rehearse_start(
+    service: Service, resources: tuple[Resource, ...], is_stopped: bool = False
+) -> Iterator[str]:
+    """The lines of a start; ``is_stopped``: after a stop of the same resources.
+
+    Raises what would refuse it.
+    """
     refuse_unhandled(in_start_order(resources))
     yield from _title(service, "start")
     for stage in start_stages(resources, service.file):
@@ -37,7 +46,9 @@ def rehearse_start(service: Service, resources: "tuple[Resource, ...]", is_stopp
             yield from _with_triggers(resource, "start", _start_line(resource, finding))
 
 
-def rehearse_stop(service: Service, resources: "tuple[Resource, ...]", is_forced: bool) -> "Iterator[str]":
+def rehearse_stop(
+    service: Service, resources: tuple[Resource, ...], is_forced: bool
+) -> Iterator[str]:
     """The lines of a stop."""
     yield from _title(service, "stop")
     for stage in stop_stages(resources, service.file):
@@ -55,7 +66,9 @@ def rehearse_stop(service: Service, resources: "tuple[Resource, ...]", is_forced
                 yield from _with_triggers(resource, "stop", line)
 
 
-def rehearse_sync(service: Service, resources: "Iterable[Rsync]", targets: "Iterable[str]", is_forced: bool) -> "Iterator[str]":
+def rehearse_sync(
+    service: Service, resources: Iterable[Rsync], targets: Iterable[str], is_forced: bool
+) -> Iterator[str]:
     """The lines of a synchronisation; raises what would refuse the first of them."""
     yield from _title(service, "sync")
     resources = list(resources)
@@ -64,26 +77,32 @@ def rehearse_sync(service: Service, resources: "Iterable[Rsync]", targets: "Iter
             nodes = resource.nodes_of(target)
             if nodes:
                 resource.expect_service_here(is_forced)
-            line = f"send {_named(resource)} to {', '.join(nodes)}" if nodes else f"leave {_named(resource)}: no other {target}"
-            yield from _with_triggers(resource, "syncnodes" if target == "nodes" else "syncdrp", line)
+            line = (
+                f"send {_named(resource)} to {', '.join(nodes)}"
+                if nodes
+                else f"leave {_named(resource)}: no other {target}"
+            )
+            yield from _with_triggers(
+                resource, "syncnodes" if target == "nodes" else "syncdrp", line
+            )
 
 
-def rehearse_cluster_action(service: Service, action: str) -> "Iterator[str]":
+def rehearse_cluster_action(service: Service, action: str) -> Iterator[str]:
     """What would be asked of the cluster that decides about the service."""
     yield from _title(service, action)
     yield f"  through the cluster: {_DRIVEN[action]}"
 
 
-def _title(service: Service, action: str) -> "Iterator[str]":
+def _title(service: Service, action: str) -> Iterator[str]:
     yield f"{service.name}: dry run of {action} on {service.node}, nothing is done"
 
 
-def _beginning(stage: Stage) -> "Iterator[str]":
+def _beginning(stage: Stage) -> Iterator[str]:
     if stage.is_parallel:
         yield f"  side by side: {', '.join(resource.spec.rid for resource in stage.resources)}"
 
 
-def _with_triggers(resource: Resource, action: str, line: str) -> "Iterator[str]":
+def _with_triggers(resource: Resource, action: str, line: str) -> Iterator[str]:
     triggers = dict(trigger_commands(resource.spec, action))
     for name, command in triggers.items():
         if "pre_" in name:
@@ -98,7 +117,11 @@ def _start_line(resource: Resource, finding: Finding) -> str:
     name = _named(resource)
     if resource.why_unhandled():
         return f"leave {name}: optional, and {resource.why_unhandled()}"
-    return f"leave {name}: is up" if finding.status is ResourceStatus.UP else f"start {name}: {_state(finding)}"
+    return (
+        f"leave {name}: is up"
+        if finding.status is ResourceStatus.UP
+        else f"start {name}: {_state(finding)}"
+    )
 
 
 def _named(resource: Resource) -> str:

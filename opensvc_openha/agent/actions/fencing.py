@@ -1,6 +1,8 @@
-"""The check-up before a takeover: decides whether the peer must be fenced, and runs the configured fencing commands.
+"""The check-up before a takeover: decides whether the peer must be fenced, and runs the configured
+fencing commands.
 
-Called by the node daemon as check script, with what it knows of the peer in the environment; by hand, it asks the daemon.
+Called by the node daemon as check script, with what it knows of the peer in the environment; by
+hand, it asks the daemon.
 
     standing   peer's state    then
     silent     any             fence, see ``fence_plan``; its exit code is ours
@@ -13,8 +15,8 @@ from __future__ import annotations
 
 import enum
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Mapping, Optional
 
 from opensvc_openha.agent.resources.base import Resource
 from opensvc_openha.agent.resources.fence_plan import (
@@ -50,8 +52,8 @@ class Verdict(enum.Enum):
 class PeerKnowledge:
     """What is known of the peer; None for what is not."""
 
-    standing: Optional[PeerStanding]
-    state: Optional[ServiceState]
+    standing: PeerStanding | None
+    state: ServiceState | None
 
 
 def decide(peer: PeerKnowledge) -> Verdict:
@@ -78,20 +80,22 @@ def fence_if_needed(service: Service, env: Mapping[str, str]) -> int:
     return _fence(service, f"peer is {standing}, its state is {state}", env)
 
 
-def knowledge_of(env: Mapping[str, str]) -> Optional[PeerKnowledge]:
+def knowledge_of(env: Mapping[str, str]) -> PeerKnowledge | None:
     """What the environment says of the peer, or None if it says nothing that can be used."""
     try:
         standing = PeerStanding(env.get(STANDING_VARIABLE, "").lower())
     except ValueError:
         return None
-    return PeerKnowledge(standing, ServiceState.__members__.get(env.get(STATE_VARIABLE, "").upper()))
+    return PeerKnowledge(
+        standing, ServiceState.__members__.get(env.get(STATE_VARIABLE, "").upper())
+    )
 
 
 def _ask_daemon(service: Service) -> PeerKnowledge:
     try:
         node = service.cluster.node_status()
-    except NotRunningError as exc:
-        service.log.warning(f"the peer's state cannot be determined: {exc}")
+    except NotRunningError as error:
+        service.log.warning(f"the peer's state cannot be determined: {error}")
         return PeerKnowledge(None, None)
     known = node.service(service.cluster_name or service.name)
     return PeerKnowledge(node.peer_standing, known.peer_state if known else None)
@@ -115,7 +119,7 @@ def power_of_peer(service: Service, env: Mapping[str, str]) -> Power:
     return read_power(steps, plan_time_s(env), sys.stderr.write)
 
 
-def _sections(service: Service) -> "list[Resource]":
+def _sections(service: Service) -> list[Resource]:
     return [
         res
         for res in service.resources

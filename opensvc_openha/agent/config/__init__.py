@@ -1,1 +1,3 @@
-"""Service files: their lines, references, keywords and schedules, and the scripts that stand beside them."""
+"""Service files: their lines, references, keywords and schedules, and the scripts that stand beside
+them.
+"""

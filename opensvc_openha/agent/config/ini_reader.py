@@ -1,14 +1,16 @@
-"""Reads the lines of a service file as operators write them: sections, their raw keywords, and where each of these stands.
+"""Reads the lines of a service file as operators write them: sections, their raw keywords, and
+where each of these stands.
 
-The syntax is that of the agent, which is Python's configparser: ``keyword = value`` or ``keyword: value``, comment lines
-with '#' or ';', and a value that goes on in indented lines. Beyond it keywords may be indented, and groups and keywords
-be in capitals. What stands twice, or is none of these, is an error.
+The syntax is that of the agent, which is Python's configparser: ``keyword = value`` or ``keyword:
+value``, comment lines with '#' or ';', and a value that goes on in indented lines. Beyond it
+keywords may be indented, and groups and keywords be in capitals. What stands twice, or is none of
+these, is an error.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Iterable, Iterator, Mapping, Optional, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from opensvc_openha.errors import ConfigError
 
@@ -23,8 +25,8 @@ class Places:
     """Line numbers of headers and keywords; configparser does not keep them."""
 
     def __init__(self, lines: Iterable[str]) -> None:
-        self._headers: "dict[str, int]" = {}
-        self._keywords: "dict[str, dict[str, int]]" = {}
+        self._headers: dict[str, int] = {}
+        self._keywords: dict[str, dict[str, int]] = {}
         section = ""
         for number, line in enumerate(lines, 1):
             header = _HEADER.match(line)
@@ -35,7 +37,7 @@ class Places:
             elif keyword and not line[:1].isspace():
                 self._keywords.setdefault(section, {}).setdefault(keyword.group(1).lower(), number)
 
-    def header(self, section: str) -> Optional[int]:
+    def header(self, section: str) -> int | None:
         """Line of a section's header."""
         return self._headers.get(section)
 
@@ -44,8 +46,10 @@ class Places:
         return self._keywords.get(section, {})
 
 
-def read_sections(text: str, path: str) -> "tuple[dict[str, dict[str, str]], Places]":
-    """Sections with their keywords, both as they are spelled but in lower case, and where they stand."""
+def read_sections(text: str, path: str) -> tuple[dict[str, dict[str, str]], Places]:
+    """Sections with their keywords, both as they are spelled but in lower case, and where they
+    stand.
+    """
     import configparser  # Costs some milliseconds: only commands that read a service file pay.
 
     lines = list(_tidied(_LINE_END.split(text), path))
@@ -54,24 +58,40 @@ def read_sections(text: str, path: str) -> "tuple[dict[str, dict[str, str]], Pla
     try:
         # Not read_string, which knows more ends of a line than an operator's editor does.
         parser.read_file(f"{line}\n" for line in lines)
-    except configparser.DuplicateSectionError as exc:
-        problem = f"duplicate section [{exc.section}], which stands in line {places.header(exc.section)} too: expected each once"
-        raise ConfigError(problem, path, exc.lineno) from exc
-    except configparser.DuplicateOptionError as exc:
-        first = places.of(exc.section).get(exc.option)
-        problem = f"[{exc.section}] duplicate keyword {exc.option}, which stands in line {first} too: expected each once"
-        raise ConfigError(problem, path, exc.lineno) from exc
-    except configparser.MissingSectionHeaderError as exc:
-        word = exc.line.partition("=")[0].strip()
-        raise ConfigError(f"{word} stands before the first section, expected [DEFAULT] above it", path, exc.lineno) from exc
-    except configparser.ParsingError as exc:
-        number = exc.errors[0][0]
-        problem = f"{lines[number - 1].strip()!r} is no line of a service file, expected [section] or keyword = value"
-        raise ConfigError(problem, path, number) from exc
-    return {name: {word: _one_line(parser[name][word]) for word in parser[name]} for name in parser.sections()}, places
+    except configparser.DuplicateSectionError as error:
+        problem = (
+            f"duplicate section [{error.section}], which stands in line"
+            f" {places.header(error.section)} too: expected each once"
+        )
+        raise ConfigError(problem, path, error.lineno) from error
+    except configparser.DuplicateOptionError as error:
+        first = places.of(error.section).get(error.option)
+        problem = (
+            f"[{error.section}] duplicate keyword {error.option}, which stands in line {first} too:"
+            " expected each once"
+        )
+        raise ConfigError(problem, path, error.lineno) from error
+    except configparser.MissingSectionHeaderError as error:
+        word = error.line.partition("=")[0].strip()
+        raise ConfigError(
+            f"{word} stands before the first section, expected [DEFAULT] above it",
+            path,
+            error.lineno,
+        ) from error
+    except configparser.ParsingError as error:
+        number = error.errors[0][0]
+        problem = (
+            f"{lines[number - 1].strip()!r} is no line of a service file, expected [section] or"
+            " keyword = value"
+        )
+        raise ConfigError(problem, path, number) from error
+    return {
+        name: {word: _one_line(parser[name][word]) for word in parser[name]}
+        for name in parser.sections()
+    }, places
 
 
-def _tidied(lines: "Sequence[str]", path: str) -> "Iterator[str]":
+def _tidied(lines: Sequence[str], path: str) -> Iterator[str]:
     """The same lines: headers as we spell them, keywords at the margin, the rest as it is."""
     for number, line in enumerate(lines, 1):
         word = line.strip()
@@ -90,11 +110,18 @@ def _tidied(lines: "Sequence[str]", path: str) -> "Iterator[str]":
 
 def _section_name(name: str) -> str:
     group, separator, index = name.partition("#")
-    return "DEFAULT" if name.lower() == "default" else f"{group.strip().lower()}{separator}{index.strip()}"
+    return (
+        "DEFAULT"
+        if name.lower() == "default"
+        else f"{group.strip().lower()}{separator}{index.strip()}"
+    )
 
 
 def _one_line(value: str) -> str:
-    """A value that goes on in more lines, as one; a backslash at the end of one is what shells need there."""
+    """A value that goes on in more lines, as one.
+
+    A backslash at the end of one is what shells need there.
+    """
     if "\n" not in value:
         return value
     parts = (re.sub(r"\\\Z", "", part).strip() for part in value.split("\n"))

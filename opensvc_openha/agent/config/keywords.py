@@ -1,15 +1,17 @@
-"""What keywords a section may have, and whether their values make sense: one piece of code for all drivers.
+"""What keywords a section may have, and whether their values make sense: one piece of code for all
+drivers.
 
-Each driver declares its keywords; those that every resource knows, and those of [DEFAULT], are declared here.
-A value that cannot be used, or one that is missing, is an error in every action; a keyword that nobody knows is a
-warning in actions, for a service must not stay down because of a word that changes nothing, and an error in validation.
+Each driver declares its keywords; those that every resource knows, and those of [DEFAULT], are
+declared here. A value that cannot be used, or one that is missing, is an error in every action; a
+keyword that nobody knows is a warning in actions, for a service must not stay down because of a
+word that changes nothing, and an error in validation.
 """
 
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Iterable, Iterator, Sequence
 
 from opensvc_openha.agent.config.service_file import FALSE_WORDS, TRUE_WORDS, Section, duration_of
 from opensvc_openha.errors import ConfigError
@@ -33,17 +35,20 @@ class Form(enum.Enum):
 
 @dataclass(frozen=True)
 class Keyword:
-    """One keyword of one kind of section. ``spellings`` are other names for it that agents understand."""
+    """One keyword of one kind of section.
+
+    ``spellings`` are other names for it that agents understand.
+    """
 
     name: str
     form: Form = Form.TEXT
     is_required: bool = False
     default: str = ""
-    candidates: "tuple[str, ...]" = ()
-    spellings: "tuple[str, ...]" = ()
+    candidates: tuple[str, ...] = ()
+    spellings: tuple[str, ...] = ()
 
     @property
-    def names(self) -> "tuple[str, ...]":
+    def names(self) -> tuple[str, ...]:
         """All names it goes by, the proper one first."""
         return (self.name, *self.spellings)
 
@@ -52,7 +57,17 @@ TRIGGERS = tuple(
     f"{blocking}{when}_{action}"
     for blocking in ("", "blocking_")
     for when in ("pre", "post")
-    for action in ("start", "stop", "syncnodes", "syncdrp", "sync_nodes", "sync_drp", "provision", "unprovision", "run")
+    for action in (
+        "start",
+        "stop",
+        "syncnodes",
+        "syncdrp",
+        "sync_nodes",
+        "sync_drp",
+        "provision",
+        "unprovision",
+        "run",
+    )
 )
 
 COMMON = (
@@ -88,15 +103,82 @@ DEFAULT_SECTION = (
     *(
         Keyword(name)
         for name in (
-            *("app", "comment", "id", "pkg_name", "bwlimit", "sync_min_delay", "sync_period", "sync_days", "sync_schedule"),
-            *("mon_schedule", "comp_schedule", "push_schedule", "status_schedule", "resinfo_schedule", "constraints"),
-            *("presnap_trigger", "postsnap_trigger", "containerize", "create_pg", "show_disabled", "anti_affinity"),
-            *("affinity", "scsireserv", "scsi_reserve", "no_preempt_abort", "prkey", "placement", "orchestrate", "encapnodes"),
-            *("flex_primary", "drp_flex_primary", "flex_min_nodes", "flex_max_nodes", "flex_cpu_min_threshold"),
-            *("flex_cpu_max_threshold", "docker_exe", "dockerd_exe", "docker_swarm_args", "docker_swarm_managers"),
-            *("container_cpus", "container_mems", "container_cpu_share", "container_mem_limit", "container_vmem_limit"),
-            *("pg_cpus", "pg_mems", "pg_cpu_shares", "pg_cpu_quota", "pg_mem_limit", "pg_vmem_limit", "pg_blkio_weight"),
-            *("lock_timeout", "monitor_schedule", "parents", "children", "priority", "stonith", "aws"),
+            *(
+                "app",
+                "comment",
+                "id",
+                "pkg_name",
+                "bwlimit",
+                "sync_min_delay",
+                "sync_period",
+                "sync_days",
+                "sync_schedule",
+            ),
+            *(
+                "mon_schedule",
+                "comp_schedule",
+                "push_schedule",
+                "status_schedule",
+                "resinfo_schedule",
+                "constraints",
+            ),
+            *(
+                "presnap_trigger",
+                "postsnap_trigger",
+                "containerize",
+                "create_pg",
+                "show_disabled",
+                "anti_affinity",
+            ),
+            *(
+                "affinity",
+                "scsireserv",
+                "scsi_reserve",
+                "no_preempt_abort",
+                "prkey",
+                "placement",
+                "orchestrate",
+                "encapnodes",
+            ),
+            *(
+                "flex_primary",
+                "drp_flex_primary",
+                "flex_min_nodes",
+                "flex_max_nodes",
+                "flex_cpu_min_threshold",
+            ),
+            *(
+                "flex_cpu_max_threshold",
+                "docker_exe",
+                "dockerd_exe",
+                "docker_swarm_args",
+                "docker_swarm_managers",
+            ),
+            *(
+                "container_cpus",
+                "container_mems",
+                "container_cpu_share",
+                "container_mem_limit",
+                "container_vmem_limit",
+            ),
+            *(
+                "pg_cpus",
+                "pg_mems",
+                "pg_cpu_shares",
+                "pg_cpu_quota",
+                "pg_mem_limit",
+                "pg_vmem_limit",
+                "pg_blkio_weight",
+            ),
+            *(
+                "lock_timeout",
+                "monitor_schedule",
+                "parents",
+                "children",
+                "priority",
+                "stonith",
+                "aws",
+            ),
         )
     ),
 )
@@ -104,36 +186,59 @@ DEFAULT_SECTION = (
 
 SUBSET_SECTION = (
     Keyword("parallel", Form.FLAG, default="false"),
-    *(Keyword(name) for name in ("comment", "pg_cpus", "pg_mems", "pg_cpu_shares", "pg_cpu_quota", "pg_mem_limit")),
+    *(
+        Keyword(name)
+        for name in (
+            "comment",
+            "pg_cpus",
+            "pg_mems",
+            "pg_cpu_shares",
+            "pg_cpu_quota",
+            "pg_mem_limit",
+        )
+    ),
     *(Keyword(name) for name in ("pg_vmem_limit", "pg_blkio_weight")),
 )
 """Keywords of [subset#...] sections."""
 
 
-def check_values(section: Section, keywords: Iterable[Keyword]) -> "Iterator[ConfigError]":
-    """What is wrong with the values of these keywords in a section, required ones that are missing included."""
+def check_values(section: Section, keywords: Iterable[Keyword]) -> Iterator[ConfigError]:
+    """What is wrong with the values of these keywords in a section, required ones that are missing
+    included.
+    """
     for keyword in keywords:
         present = [name for name in keyword.names if section.text(name)]
         if not present and keyword.is_required:
             yield section.error(keyword.name, f"is missing, expected {_expected(keyword)}")
         for name in present:
             if not _is_fitting(section.text(name), keyword):
-                problem = f"is {section.text(name)!r}, expected {_expected(keyword)}{hint(section.text(name))}"
+                problem = (
+                    f"is {section.text(name)!r}, expected"
+                    f" {_expected(keyword)}{hint(section.text(name))}"
+                )
                 yield section.error(name, problem)
 
 
-def check_names(section: Section, keywords: Sequence[Keyword], allowed: "Iterable[str]" = ()) -> "Iterator[ConfigError]":
-    """Keywords written in this section that are none of these, nor ``allowed`` without being proposed."""
+def check_names(
+    section: Section, keywords: Sequence[Keyword], allowed: Iterable[str] = ()
+) -> Iterator[ConfigError]:
+    """Keywords written in this section that are none of these, nor ``allowed`` without being
+    proposed.
+    """
     known = {name for keyword in keywords for name in keyword.names}
     for name in sorted(section.own - known - set(allowed)):
         import difflib  # Only for whoever made a mistake.
 
         close = difflib.get_close_matches(name, known, 1)
-        hint = f"did you mean {close[0]}?" if close else f"expected one of {', '.join(_proper(keywords))}"
+        hint = (
+            f"did you mean {close[0]}?"
+            if close
+            else f"expected one of {', '.join(_proper(keywords))}"
+        )
         yield section.error(name, f"is no keyword of [{section.name}], {hint}")
 
 
-def _proper(keywords: Sequence[Keyword]) -> "list[str]":
+def _proper(keywords: Sequence[Keyword]) -> list[str]:
     """The keywords of the driver itself: the common ones would bury them."""
     common = {keyword.name for keyword in COMMON}
     return [keyword.name for keyword in keywords if keyword.name not in common] or sorted(common)
@@ -151,7 +256,9 @@ def hint(value: str) -> str:
 
 
 def has_comment(value: str) -> bool:
-    """Is there something in it that looks like a comment at the end of the line, which is none to agents?"""
+    """Is there something in it that looks like a comment at the end of the line, which is none to
+    agents?
+    """
     return any(mark in value for mark in (" #", " ;", "\t#", "\t;"))
 
 

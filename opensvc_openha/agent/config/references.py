@@ -1,22 +1,31 @@
-"""Puts values in the place of references: ``{svcname}``, ``{nodename}``, ``{fs#1.mnt}``, ``{nodes[0]}``, as the agent does.
+"""Puts values in the place of references: ``{svcname}``, ``{nodename}``, ``{fs#1.mnt}``,
+``{nodes[0]}``, as the agent does.
 
-A name without a section is a keyword of [DEFAULT]. A shell variable (``${x}``) is none of ours, and in a command what
-cannot be resolved stays as it is, for braces mean something to shells and to docker too.
+A name without a section is a keyword of [DEFAULT]. A shell variable (``${x}``) is none of ours, and
+in a command what cannot be resolved stays as it is, for braces mean something to shells and to
+docker too.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Mapping, Optional
+from collections.abc import Mapping
 
 _DEPTH_MAX = 10
 _REFERENCE = re.compile(r"(?<!\$)\{(\w*[\w#][\w.#\[\]]*)\}")
-_COMMANDS = re.compile(r"(blocking_)?(pre|post)_.*|start|stop|check|info|cmd|run_args|run_command|docker_daemon_args")
+_COMMANDS = re.compile(
+    r"(blocking_)?(pre|post)_.*|start|stop|check|info|cmd|run_args|run_command|docker_daemon_args"
+)
 _INDEX = re.compile(r"(.+)\[(\d{1,3})\]\Z")
 
 
-def expand(keyword: str, value: str, known: Mapping[str, Mapping[str, str]], svcname: str, node: str) -> str:
-    """The value with its references resolved; ValueError for one that leads nowhere or to itself."""
+def expand(
+    keyword: str, value: str, known: Mapping[str, Mapping[str, str]], svcname: str, node: str
+) -> str:
+    """The value with its references resolved.
+
+    ValueError for one that leads nowhere or to itself.
+    """
     names = {
         "svcname": svcname,
         "short_svcname": svcname.partition(".")[0],
@@ -25,7 +34,7 @@ def expand(keyword: str, value: str, known: Mapping[str, Mapping[str, str]], svc
     }
     is_command = _COMMANDS.fullmatch(keyword) is not None
 
-    def replacement(match: "re.Match[str]") -> str:
+    def replacement(match: re.Match[str]) -> str:
         found = _find(match.group(1), known, names)
         if found is None and not is_command:
             known_forms = "{svcname}, {nodename} or {section.keyword}"
@@ -40,7 +49,9 @@ def expand(keyword: str, value: str, known: Mapping[str, Mapping[str, str]], svc
     raise ValueError("refers to itself, expected a reference that ends in a value")
 
 
-def _find(reference: str, known: Mapping[str, Mapping[str, str]], names: Mapping[str, str]) -> Optional[str]:
+def _find(
+    reference: str, known: Mapping[str, Mapping[str, str]], names: Mapping[str, str]
+) -> str | None:
     if reference in names:
         return names[reference]
     indexed = _INDEX.match(reference)

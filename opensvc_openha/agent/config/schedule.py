@@ -1,9 +1,10 @@
-"""When a synchronisation is due: the schedules of agents, ``04:00-06:00@121 mon-fri`` and their older spelling.
+"""When a synchronisation is due: the schedules of agents, ``04:00-06:00@121 mon-fri`` and their
+older spelling.
 
     [!] BEGIN-END@MINUTES[,...] [DAYS [WEEKS [MONTHS]]]     several of them as ["...", "..."]; ! excludes what fits
 
-Within the hours, and if MINUTES have gone by since the last success. Pure: it is given the time. Days of the month and
-every other month (``sat:last``, ``%2``) are not understood, and said.
+Within the hours, and if MINUTES have gone by since the last success. Pure: it is given the time.
+Days of the month and every other month (``sat:last``, ``%2``) are not understood, and said.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from __future__ import annotations
 import datetime
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Iterable, Optional
 
 DEFAULT = "04:00-06:00@121"
 DAY_MINUTES = 1440
@@ -29,7 +30,10 @@ _LONG_DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday"
 
 @dataclass(frozen=True)
 class Hours:
-    """Minutes of a day from ``begin`` to ``end``, beyond midnight if that is smaller; an interval of 0 means never."""
+    """Minutes of a day from ``begin`` to ``end``, beyond midnight if that is smaller.
+
+    An interval of 0 means never.
+    """
 
     begin: int
     end: int
@@ -46,29 +50,38 @@ class Hours:
 class Rule:
     """One line of a schedule."""
 
-    hours: "tuple[Hours, ...]"
-    days: "frozenset[int]"
-    weeks: "frozenset[int]"
-    months: "frozenset[int]"
+    hours: tuple[Hours, ...]
+    days: frozenset[int]
+    weeks: frozenset[int]
+    months: frozenset[int]
     is_exclusion: bool = False
 
-    def fitting(self, now: datetime.datetime) -> "list[Hours]":
+    def fitting(self, now: datetime.datetime) -> list[Hours]:
         """Its hours that hold this moment."""
-        is_day = now.weekday() in self.days and now.isocalendar()[1] in self.weeks and now.month in self.months
+        is_day = (
+            now.weekday() in self.days
+            and now.isocalendar()[1] in self.weeks
+            and now.month in self.months
+        )
         return [hours for hours in self.hours if is_day and hours.holds(now.hour * 60 + now.minute)]
 
 
-def is_due(rules: "Iterable[Rule]", now: datetime.datetime, last: Optional[datetime.datetime]) -> bool:
-    """Shall it be done now, if it was done last at ``last``? A last time in the future, from a clock set back, does not count."""
+def is_due(rules: Iterable[Rule], now: datetime.datetime, last: datetime.datetime | None) -> bool:
+    """Shall it be done now, if it was done last at ``last``?
+
+    A last time in the future, from a clock set back, does not count.
+    """
     rules = tuple(rules)
     if any(rule.is_exclusion and rule.fitting(now) for rule in rules):
         return False
     waited = None if last is None or last > now else (now - last).total_seconds() / 60
     hours = (hours for rule in rules if not rule.is_exclusion for hours in rule.fitting(now))
-    return any(found.interval > 0 and (waited is None or waited >= found.interval) for found in hours)
+    return any(
+        found.interval > 0 and (waited is None or waited >= found.interval) for found in hours
+    )
 
 
-def parse_schedule(text: str) -> "tuple[Rule, ...]":
+def parse_schedule(text: str) -> tuple[Rule, ...]:
     """The rules of a schedule; ValueError that says which part of it is not understood."""
     if text.strip().lower() in ("none", "@0"):
         return ()
@@ -76,23 +89,33 @@ def parse_schedule(text: str) -> "tuple[Rule, ...]":
     return tuple(_rule(line) for line in lines)
 
 
-def parse_period(period: str, days: str, interval: str) -> "tuple[Rule, ...]":
-    """The same from sync_period = ["04:00", "06:00"], sync_days = ["monday"] and sync_interval = 121 of older agents."""
+def parse_period(period: str, days: str, interval: str) -> tuple[Rule, ...]:
+    """The same from sync_period = ["04:00", "06:00"], sync_days = ["monday"] and sync_interval =
+    121 of older agents.
+    """
     words = _json_words(period or '["04:00", "06:00"]')
     if len(words) % 2:
         raise ValueError(f'{period!r} is no period, expected ["04:00", "06:00"]')
     minutes = f"@{interval}" if interval else ""
     ranges = ",".join(f"{begin}-{end}{minutes}" for begin, end in zip(words[::2], words[1::2]))
-    chosen = ",".join(_json_words(days)) if days.startswith("[") else ",".join(days.replace(",", " ").split())
+    chosen = (
+        ",".join(_json_words(days))
+        if days.startswith("[")
+        else ",".join(days.replace(",", " ").split())
+    )
     return (_rule(f"{ranges} {chosen}"),)
 
 
-def _json_words(text: str) -> "list[str]":
+def _json_words(text: str) -> list[str]:
     try:
         found = json.loads(text)
     except ValueError:
         found = None
-    flat = [word for item in found for word in (item if isinstance(item, list) else [item])] if isinstance(found, list) else []
+    flat = (
+        [word for item in found for word in (item if isinstance(item, list) else [item])]
+        if isinstance(found, list)
+        else []
+    )
     if not flat or not all(isinstance(word, str) for word in flat):
         raise ValueError(f'{text!r} is no list, expected ["...", "..."]')
     return flat
@@ -102,7 +125,10 @@ def _rule(line: str) -> Rule:
     is_exclusion = line.lstrip().startswith("!")
     words = re.sub(r"\s*,\s*", ",", line.lstrip(" !").strip()).split()
     if not 1 <= len(words) <= 4:
-        raise ValueError(f"{line!r} is no schedule, expected 04:00-06:00@121, then days, weeks and months if need be")
+        raise ValueError(
+            f"{line!r} is no schedule, expected 04:00-06:00@121, then days, weeks and months if"
+            " need be"
+        )
     ranges, days, weeks, months = (*words, *["*"] * (4 - len(words)))
     hours = tuple(_hours(word) for word in ranges.split(","))
     in_days = _numbers(days, (_DAYS, _LONG_DAYS), 0, 6)
@@ -124,23 +150,32 @@ def _hours(word: str) -> Hours:
     return Hours(begin, end, length + 1 if match.group(5) is None else int(match.group(5)))
 
 
-def _numbers(text: str, names: "tuple[tuple[str, ...], ...]", first: int, last: int) -> "frozenset[int]":
+def _numbers(
+    text: str, names: tuple[tuple[str, ...], ...], first: int, last: int
+) -> frozenset[int]:
     if text in ("", "*"):
         return frozenset(range(first, last + 1))
-    found: "set[int]" = set()
+    found: set[int] = set()
     for part in text.lower().split(","):
         begin, dash, end = part.partition("-")
         low = _number(begin, names, first, last)
         high = _number(end, names, first, last) if dash else low
-        found.update(range(low, high + 1) if low <= high else (*range(low, last + 1), *range(first, high + 1)))
+        found.update(
+            range(low, high + 1)
+            if low <= high
+            else (*range(low, last + 1), *range(first, high + 1))
+        )
     return frozenset(found)
 
 
-def _number(word: str, names: "tuple[tuple[str, ...], ...]", first: int, last: int) -> int:
+def _number(word: str, names: tuple[tuple[str, ...], ...], first: int, last: int) -> int:
     for known in names:
         if word in known:
             return known.index(word) + first
     if word.isascii() and word.isdigit() and first <= int(word) <= last:
         return int(word)
     example = names[0][0] if names else str(first)
-    raise ValueError(f"{word!r} is not understood in a schedule, expected {example} or a number from {first} to {last}")
+    raise ValueError(
+        f"{word!r} is not understood in a schedule, expected {example} or a number from {first} to"
+        f" {last}"
+    )

@@ -1,8 +1,9 @@
-"""Reads one `.env` service file into sections whose keywords hold the value that is valid on this node.
+"""Reads one `.env` service file into sections whose keywords hold the value that is valid on this
+node.
 
-Decides which spelling of a keyword wins (``dev@deb1`` before ``dev@nodes`` before ``dev``; the section before
-DEFAULT), puts what ``references`` finds in its place, and says where a wrong value stands. Knows nothing of what the
-keywords mean.
+Decides which spelling of a keyword wins (``dev@deb1`` before ``dev@nodes`` before ``dev``; the
+section before DEFAULT), puts what ``references`` finds in its place, and says where a wrong value
+stands. Knows nothing of what the keywords mean.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ from __future__ import annotations
 import os
 import re
 import stat
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Iterable, Mapping, Optional
 
 from opensvc_openha.agent.config.ini_reader import Places, read_sections
 from opensvc_openha.agent.config.references import expand
@@ -20,8 +21,19 @@ from opensvc_openha.errors import ConfigError
 FILE_BYTES_MAX = 1_000_000
 SERVICE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
 COMMAND_NAMES = frozenset(
-    {"svcmgr", "svcmgr.py", "svcmon", "nodemgr", "openha",
-     "allservices", "allupservices", "alldownservices", "allwarnservices", "allprimaryservices", "allsecondaryservices"}
+    {
+        "svcmgr",
+        "svcmgr.py",
+        "svcmon",
+        "nodemgr",
+        "openha",
+        "allservices",
+        "allupservices",
+        "alldownservices",
+        "allwarnservices",
+        "allprimaryservices",
+        "allsecondaryservices",
+    }
 )
 """Commands that mean other things than the service whose name they are."""
 _EXPECTED_NAME = "expected letters, digits, dots, dashes and underscores before .env"
@@ -36,14 +48,16 @@ _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 @dataclass(frozen=True)
 class Section:
-    """One section as this node sees it: scoped and inherited values by plain keyword, in lower case."""
+    """One section as this node sees it: scoped and inherited values by plain keyword, in lower
+    case.
+    """
 
     path: str
     name: str
     values: Mapping[str, str]
     lines: Mapping[str, int] = field(default_factory=dict)
-    line: Optional[int] = None
-    own: "frozenset[str]" = frozenset()
+    line: int | None = None
+    own: frozenset[str] = frozenset()
     """Plain keywords that stand in this section itself, whatever their scope."""
 
     @property
@@ -62,7 +76,7 @@ class Section:
                 return self.text(keyword)
         raise self.error(spellings[0], "is missing, expected a value")
 
-    def words(self, keyword: str) -> "tuple[str, ...]":
+    def words(self, keyword: str) -> tuple[str, ...]:
         """Value as a list separated by blanks or commas."""
         return tuple(self.text(keyword).replace(",", " ").split())
 
@@ -102,7 +116,9 @@ class Section:
 
     def error(self, keyword: str, problem: str) -> ConfigError:
         """A ConfigError that names file, line, section and keyword."""
-        return ConfigError(f"[{self.name}] {keyword} {problem}", self.path, self.lines.get(keyword, self.line))
+        return ConfigError(
+            f"[{self.name}] {keyword} {problem}", self.path, self.lines.get(keyword, self.line)
+        )
 
 
 @dataclass(frozen=True)
@@ -112,7 +128,7 @@ class ScopedKeyword:
     section: str
     keyword: str
     word: str
-    line: Optional[int]
+    line: int | None
 
 
 @dataclass(frozen=True)
@@ -123,13 +139,13 @@ class ServiceFile:
     svcname: str
     text: str
     default: Section
-    sections: "tuple[Section, ...]"
-    nodes: "tuple[str, ...]"
-    drp_nodes: "tuple[str, ...]"
-    scoped: "tuple[ScopedKeyword, ...]" = ()
+    sections: tuple[Section, ...]
+    nodes: tuple[str, ...]
+    drp_nodes: tuple[str, ...]
+    scoped: tuple[ScopedKeyword, ...] = ()
 
     @property
-    def all_nodes(self) -> "tuple[str, ...]":
+    def all_nodes(self) -> tuple[str, ...]:
         """Every node the file names."""
         return self.nodes + self.drp_nodes
 
@@ -141,14 +157,14 @@ def is_same_node(word: str, node: str) -> bool:
     return word.partition(".")[0] == node.partition(".")[0]
 
 
-def duration_of(word: str) -> Optional[float]:
+def duration_of(word: str) -> float | None:
     """Seconds of a duration such as 30, 90s, 5m or 1h; None for what is none, or not above zero."""
     match = _DURATION.fullmatch(word.strip().lower())
     duration_s = float(match.group(1)) * _UNITS[match.group(2)] if match else 0.0
     return duration_s if 0 < duration_s < SECONDS_MAX else None
 
 
-def service_names(etc_dir: str) -> "list[str]":
+def service_names(etc_dir: str) -> list[str]:
     """Names of all services that have a `.env` file, sorted."""
     try:
         entries = os.listdir(etc_dir)
@@ -165,7 +181,7 @@ def why_not_named(name: str) -> str:
     return f"{name} is a command of the agent" if name in COMMAND_NAMES else ""
 
 
-def misnamed_files(etc_dir: str) -> "list[ConfigError]":
+def misnamed_files(etc_dir: str) -> list[ConfigError]:
     """Files that somebody may take for service files, but that are none by their name."""
     try:
         entries = sorted(os.listdir(etc_dir))
@@ -175,7 +191,9 @@ def misnamed_files(etc_dir: str) -> "list[ConfigError]":
     for entry in entries:
         name = entry[: -len(".env")]
         is_copy = ".env" in entry.lower() and not entry.endswith(".env")
-        reason = _EXPECTED_NAME if is_copy else why_not_named(name) if entry.endswith(".env") else ""
+        reason = (
+            _EXPECTED_NAME if is_copy else why_not_named(name) if entry.endswith(".env") else ""
+        )
         if reason:
             problem = f"is skipped, its name is none of a service file: {reason}"
             found.append(ConfigError(problem, os.path.join(etc_dir, entry)))
@@ -190,17 +208,19 @@ def read_service_file(path: str, svcname: str, node: str) -> ServiceFile:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise ConfigError("is no regular file, expected a service file", path)
             raw = file.read(FILE_BYTES_MAX + 1)
-    except OSError as exc:
-        raise ConfigError(f"cannot be read: {exc.strerror}", path) from exc
+    except OSError as error:
+        raise ConfigError(f"cannot be read: {error.strerror}", path) from error
     if len(raw) > FILE_BYTES_MAX:
         raise ConfigError(f"is larger than {FILE_BYTES_MAX} bytes, expected a service file", path)
     try:
         text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as exc:
-        line = raw[: exc.start].count(b"\n") + 1
-        byte = raw[exc.start]
-        problem = f"holds the byte 0x{byte:02x}, which is no UTF-8 text: expected a text file in UTF-8"
-        raise ConfigError(problem, path, line) from exc
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        byte = raw[error.start]
+        problem = (
+            f"holds the byte 0x{byte:02x}, which is no UTF-8 text: expected a text file in UTF-8"
+        )
+        raise ConfigError(problem, path, line) from error
     return parse_service_text(text, path, svcname, node)
 
 
@@ -213,7 +233,11 @@ def parse_service_text(text: str, path: str, svcname: str, node: str) -> Service
     scope = _Scope(node, _node_list(plain, "nodes", node) or (node,), drp_nodes)
     inherited = _resolve(default_raw, scope, places.of("DEFAULT"))
     own_names = frozenset(spelling.lower().partition("@")[0] for spelling in default_raw)
-    sections = [Section(path, "DEFAULT", inherited.values, inherited.lines, places.header("DEFAULT"), own_names)]
+    sections = [
+        Section(
+            path, "DEFAULT", inherited.values, inherited.lines, places.header("DEFAULT"), own_names
+        )
+    ]
     for name, options in raw.items():
         if name == "DEFAULT":
             continue
@@ -224,21 +248,27 @@ def parse_service_text(text: str, path: str, svcname: str, node: str) -> Service
         sections.append(Section(path, name, values, known, places.header(name), plain_names))
     known_values = {section.name: section.values for section in sections}
     default, *others = [_expanded(section, known_values, svcname, node) for section in sections]
-    scoped = tuple(found for name, options in raw.items() for found in _scoped(name, options, places))
-    return ServiceFile(path, svcname, text, default, tuple(others), scope.nodes, scope.drp_nodes, scoped)
+    scoped = tuple(
+        found for name, options in raw.items() for found in _scoped(name, options, places)
+    )
+    return ServiceFile(
+        path, svcname, text, default, tuple(others), scope.nodes, scope.drp_nodes, scoped
+    )
 
 
-def _expanded(section: Section, known: Mapping[str, Mapping[str, str]], svcname: str, node: str) -> Section:
+def _expanded(
+    section: Section, known: Mapping[str, Mapping[str, str]], svcname: str, node: str
+) -> Section:
     values = {}
     for keyword, value in section.values.items():
         try:
             values[keyword] = expand(keyword, value, known, svcname, node)
-        except ValueError as exc:
-            raise section.error(keyword, str(exc)) from exc
+        except ValueError as error:
+            raise section.error(keyword, str(error)) from error
     return replace(section, values=values)
 
 
-def _scoped(section: str, options: Mapping[str, str], places: Places) -> "Iterable[ScopedKeyword]":
+def _scoped(section: str, options: Mapping[str, str], places: Places) -> Iterable[ScopedKeyword]:
     for spelling in options:
         keyword, at, word = spelling.lower().partition("@")
         if at:
@@ -250,11 +280,11 @@ class _Scope:
     """Which ``keyword@word`` spellings are meant for this node, the most specific first."""
 
     node: str
-    nodes: "tuple[str, ...]"
-    drp_nodes: "tuple[str, ...]"
+    nodes: tuple[str, ...]
+    drp_nodes: tuple[str, ...]
 
     @property
-    def words(self) -> "tuple[str, ...]":
+    def words(self) -> tuple[str, ...]:
         words = [self.node.lower()]
         if self.node in self.nodes:
             words.append("nodes")
@@ -265,21 +295,21 @@ class _Scope:
 
 @dataclass(frozen=True)
 class _Resolved:
-    values: "dict[str, str]"
-    lines: "dict[str, int]"
+    values: dict[str, str]
+    lines: dict[str, int]
 
 
 def _resolve(options: Mapping[str, str], scope: _Scope, lines: Mapping[str, int]) -> _Resolved:
     """Plain keyword to the value that wins on this node, and the line it stands on."""
-    spelled: "dict[tuple[str, str], tuple[str, Optional[int]]]" = {}
+    spelled: dict[tuple[str, str], tuple[str, int | None]] = {}
     for spelling, value in options.items():
         keyword, _, word = spelling.lower().partition("@")
         if word and word != scope.node and is_same_node(word, scope.node):
             spelled.setdefault((keyword, scope.node), (value.strip(), lines.get(spelling)))
         else:
             spelled[(keyword, word)] = (value.strip(), lines.get(spelling))
-    values: "dict[str, str]" = {}
-    found: "dict[str, int]" = {}
+    values: dict[str, str] = {}
+    found: dict[str, int] = {}
     for keyword in dict.fromkeys(keyword for keyword, _ in spelled):
         for word in scope.words:
             if (keyword, word) in spelled:
@@ -290,8 +320,15 @@ def _resolve(options: Mapping[str, str], scope: _Scope, lines: Mapping[str, int]
     return _Resolved(values, found)
 
 
-def _node_list(resolved: _Resolved, keyword: str, node: str) -> "tuple[str, ...]":
-    """The nodes of a list, each once; this node by the name it has itself, with or without domain."""
+def _node_list(resolved: _Resolved, keyword: str, node: str) -> tuple[str, ...]:
+    """The nodes of a list, each once.
+
+    This node by the name it has itself, with or without domain.
+    """
     words = resolved.values.get(keyword, "").replace(",", " ").lower().split()
     is_listed = node in words
-    return tuple(dict.fromkeys(node if not is_listed and is_same_node(word, node) else word for word in words))
+    return tuple(
+        dict.fromkeys(
+            node if not is_listed and is_same_node(word, node) else word for word in words
+        )
+    )

@@ -1,8 +1,9 @@
-"""The scripts that stand beside a service file: the command of that name, `.cluster` and `.stonith`.
+"""The scripts that stand beside a service file: the command of that name, `.cluster` and
+`.stonith`.
 
-They are looked at in every agent command and put right when missing, altered or not executable. The two scripts are
-ours to rewrite, as in the agent; one that somebody else wrote is kept beside the new one. A regular file in the place
-of the command is somebody else's and is left alone.
+They are looked at in every agent command and put right when missing, altered or not executable. The
+two scripts are ours to rewrite, as in the agent; one that somebody else wrote is kept beside the
+new one. A regular file in the place of the command is somebody else's and is left alone.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import logging
 import os
 import shlex
 import sys
-from typing import Optional
 
 from opensvc_openha.agent.config.service_file import service_names
 from opensvc_openha.errors import SystemFault
@@ -25,7 +25,7 @@ _MODE = 0o755
 _log = logging.getLogger(__name__)
 
 
-def ensure_all_wrappers(layout: AgentLayout, command: str = "") -> "list[str]":
+def ensure_all_wrappers(layout: AgentLayout, command: str = "") -> list[str]:
     """Put right the wrappers of all services; paths that were changed."""
     command = command or default_command(layout)
     changed = []
@@ -34,8 +34,11 @@ def ensure_all_wrappers(layout: AgentLayout, command: str = "") -> "list[str]":
     return changed
 
 
-def ensure_wrappers(layout: AgentLayout, svcname: str, command: str) -> "list[str]":
-    """Put right the wrappers of one service; paths that were changed. ``command`` is the shell text that runs svcmgr."""
+def ensure_wrappers(layout: AgentLayout, svcname: str, command: str) -> list[str]:
+    """Put right the wrappers of one service; paths that were changed.
+
+    ``command`` is the shell text that runs svcmgr.
+    """
     changed = []
     if _ensure_link(layout.command_link(svcname), os.path.join(layout.bin_dir, "svcmgr")):
         changed.append(layout.command_link(svcname))
@@ -58,10 +61,14 @@ def default_command(layout: AgentLayout) -> str:
 
 
 def wrapper_text(template: str, layout: AgentLayout, svcname: str, command: str) -> str:
-    """Text of one wrapper; it carries the directories in force where they are not the usual ones."""
+    """Text of one wrapper; it carries the directories in force where they are not the usual
+    ones.
+    """
     usual = AgentLayout().environment()
     moved = [
-        f"{name}={shlex.quote(path)}; export {name}\n" for name, path in layout.environment().items() if path != usual[name]
+        f"{name}={shlex.quote(path)}; export {name}\n"
+        for name, path in layout.environment().items()
+        if path != usual[name]
     ]
     text = read_template(template)
     for placeholder, value in (
@@ -74,31 +81,41 @@ def wrapper_text(template: str, layout: AgentLayout, svcname: str, command: str)
     return text
 
 
-def orphaned_wrappers(layout: AgentLayout) -> "dict[str, list[str]]":
-    """What was made beside service files that are gone, by the name of the service: its command and its wrappers."""
+def orphaned_wrappers(layout: AgentLayout) -> dict[str, list[str]]:
+    """What was made beside service files that are gone, by the name of the service: its command and
+    its wrappers.
+    """
     try:
         entries = set(os.listdir(layout.etc_dir))
     except OSError:
         return {}
-    found: "dict[str, list[str]]" = {}
+    found: dict[str, list[str]] = {}
     for entry in sorted(entries):
         name, _, kind = entry.rpartition(".")
-        if kind in ("cluster", "stonith") and name and f"{name}.env" not in entries and f"{entry}.env" not in entries:
+        if (
+            kind in ("cluster", "stonith")
+            and name
+            and f"{name}.env" not in entries
+            and f"{entry}.env" not in entries
+        ):
             path = os.path.join(layout.etc_dir, entry)
             if MARKER in (_read_script(path) or ""):
                 found.setdefault(name, []).append(path)
     for name, paths in found.items():
         command = layout.command_link(name)
-        if os.path.islink(command) and os.readlink(command) == os.path.join(layout.bin_dir, "svcmgr"):
+        if os.path.islink(command) and os.readlink(command) == os.path.join(
+            layout.bin_dir, "svcmgr"
+        ):
             paths.insert(0, command)
     return found
 
 
-def leftover_lines(layout: AgentLayout) -> "list[str]":
+def leftover_lines(layout: AgentLayout) -> list[str]:
     """One line for each service whose file is gone while what belongs to it is not."""
     return [
-        f"{layout.service_file(name)} is gone, but {', '.join(map(os.path.basename, paths))} beside it are not: remove the "
-        f"service from the cluster (service -r NAME) if it is in it, then rm {' '.join(map(shlex.quote, paths))}"
+        f"{layout.service_file(name)} is gone, but {', '.join(map(os.path.basename, paths))} beside"
+        " it are not: remove the service from the cluster (service -r NAME) if it is in it, then"
+        f" rm {' '.join(map(shlex.quote, paths))}"
         for name, paths in orphaned_wrappers(layout).items()
     ]
 
@@ -111,17 +128,19 @@ def _ensure_script(path: str, text: str) -> bool:
     try:
         if found and found != text and MARKER not in found:
             os.replace(path, path + KEPT_SUFFIX)
-            _log.warning("%s was not generated here: rewritten, the old one is %s", path, path + KEPT_SUFFIX)
+            _log.warning(
+                "%s was not generated here: rewritten, the old one is %s", path, path + KEPT_SUFFIX
+            )
         with open(temporary, "w", encoding="utf-8") as file:
             file.write(text)
             os.fchmod(file.fileno(), _MODE)
         os.replace(temporary, path)
-    except OSError as exc:
-        raise SystemFault(f"cannot write {path}: {exc.strerror}") from exc
+    except OSError as error:
+        raise SystemFault(f"cannot write {path}: {error.strerror}") from error
     return True
 
 
-def _read_script(path: str) -> Optional[str]:
+def _read_script(path: str) -> str | None:
     """Text of a regular file; None for anything else, or nothing, in its place."""
     if os.path.islink(path):
         return None
@@ -130,8 +149,8 @@ def _read_script(path: str) -> Optional[str]:
             return file.read()
     except FileNotFoundError:
         return None
-    except OSError as exc:
-        raise SystemFault(f"cannot read {path}: {exc.strerror}") from exc
+    except OSError as error:
+        raise SystemFault(f"cannot read {path}: {error.strerror}") from error
 
 
 def _ensure_link(path: str, target: str) -> bool:
@@ -140,11 +159,13 @@ def _ensure_link(path: str, target: str) -> bool:
             if os.readlink(path) == target:
                 return False
         elif os.path.lexists(path):
-            _log.warning("%s is not the link to %s that the agent makes there: left alone", path, target)
+            _log.warning(
+                "%s is not the link to %s that the agent makes there: left alone", path, target
+            )
             return False
         temporary = f"{path}.new{os.getpid()}"
         os.symlink(target, temporary)
         os.replace(temporary, path)
-    except OSError as exc:
-        raise SystemFault(f"cannot link {path} to {target}: {exc.strerror}") from exc
+    except OSError as error:
+        raise SystemFault(f"cannot link {path} to {target}: {error.strerror}") from error
     return True

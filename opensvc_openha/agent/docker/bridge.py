@@ -1,7 +1,9 @@
-"""The network interface of one service's containers: a bridge with a subnet that nothing else on this node uses.
+"""The network interface of one service's containers: a bridge with a subnet that nothing else on
+this node uses.
 
-Two daemons on docker's own default bridge would give the same address to two containers. The bridge is made before the
-daemon starts and taken away, with the packet filter rules that name it, after it ended.
+Two daemons on docker's own default bridge would give the same address to two containers. The bridge
+is made before the daemon starts and taken away, with the packet filter rules that name it, after it
+ended.
 """
 
 from __future__ import annotations
@@ -11,7 +13,8 @@ import ipaddress
 import json
 import shlex
 import shutil
-from typing import Any, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 from opensvc_openha.agent.host.commands import command_environment, run_command, run_or_fail
 from opensvc_openha.agent.values.action_log import ActionLog
@@ -31,7 +34,9 @@ def make_bridge(log: ActionLog, name: str, owner: str, wanted: str = "") -> None
     address = wanted or gateway_of(free_subnet(owner, used_networks()))
     run_or_fail(log, ["ip", "link", "add", "name", name, "type", "bridge"], _LIMIT_S)
     run_or_fail(log, ["ip", "addr", "add", address, "dev", name], _LIMIT_S)
-    run_or_fail(log, ["ip", "link", "set", "dev", name, "up", "alias", f"docker of {owner}"], _LIMIT_S)
+    run_or_fail(
+        log, ["ip", "link", "set", "dev", name, "up", "alias", f"docker of {owner}"], _LIMIT_S
+    )
 
 
 def remove_bridge(log: ActionLog, name: str) -> None:
@@ -46,7 +51,9 @@ def remove_bridge(log: ActionLog, name: str) -> None:
 
 
 def free_subnet(owner: str, used: Sequence[Network]) -> Network:
-    """The first free subnet of the pools, counted from a place that the owner's name gives: the same on both nodes."""
+    """The first free subnet of the pools, counted from a place that the owner's name gives: the
+    same on both nodes.
+    """
     start = int(hashlib.sha256(owner.encode("utf-8", "surrogateescape")).hexdigest()[:4], 16)
     for pool in POOLS:
         subnets = list(ipaddress.IPv4Network(pool).subnets(new_prefix=24))
@@ -65,7 +72,7 @@ def gateway_of(subnet: Network) -> str:
     return f"{subnet.network_address + 1}/{subnet.prefixlen}"
 
 
-def used_networks() -> "list[Network]":
+def used_networks() -> list[Network]:
     """Networks that this node has addresses in or routes to, the default route aside."""
     routes = _ip_json("-4", "route", "show", "table", "all")
     addresses = _ip_json("-4", "addr", "show")
@@ -92,15 +99,17 @@ def _addressed(interfaces: Iterable[Any]) -> Iterator[Network]:
                 yield ipaddress.IPv4Network(f"{entry['local']}/{entry['prefixlen']}", strict=False)
 
 
-def _ip_json(*words: str) -> "list[Any]":
+def _ip_json(*words: str) -> list[Any]:
     result = run_command(["ip", "-j", *words], _LIMIT_S)
     try:
         return list(json.loads(result.output or "[]")) if result.exit_code == 0 else []
-    except ValueError as exc:
-        raise SystemFault(f"ip -j {' '.join(words)} prints no JSON, expected iproute2: {result.output[:100]}") from exc
+    except ValueError as error:
+        raise SystemFault(
+            f"ip -j {' '.join(words)} prints no JSON, expected iproute2: {result.output[:100]}"
+        ) from error
 
 
-def _rules_naming(name: str) -> "Iterator[list[str]]":
+def _rules_naming(name: str) -> Iterator[list[str]]:
     """Commands that delete the rules with this interface."""
     if not shutil.which("iptables", path=command_environment()["PATH"]):
         return

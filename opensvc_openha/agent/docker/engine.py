@@ -1,11 +1,13 @@
 """Starts the docker daemon of a service before its first container and stops it after the last.
 
-Changes are made with the docker command: run_args are words of its language, which no library understands, and
-``<service> docker ...`` needs it anyway. Looking is done on the daemon's socket (see ``engine_view``).
+Changes are made with the docker command: run_args are words of its language, which no library
+understands, and ``<service> docker ...`` needs it anyway. Looking is done on the daemon's socket
+(see ``engine_view``).
 
-Starts are serialised on a node, for two daemons that start at the same time race for the packet filter's chains and one
-of them dies. What a killed daemon left is cleared first, and a daemon that does not answer is killed: its containers
-cannot be told to stop, and the service must be able to leave this node.
+Starts are serialised on a node, for two daemons that start at the same time race for the packet
+filter's chains and one of them dies. What a killed daemon left is cleared first, and a daemon that
+does not answer is killed: its containers cannot be told to stop, and the service must be able to
+leave this node.
 """
 
 from __future__ import annotations
@@ -13,11 +15,17 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-from typing import ContextManager, Optional
+from typing import ContextManager
 
 from opensvc_openha.agent.docker import launch, orphan_cleanup
 from opensvc_openha.agent.docker.bridge import make_bridge
-from opensvc_openha.agent.docker.engine_view import LOOK_LIMIT_S, EngineView, Standing, answers, look_at_engine
+from opensvc_openha.agent.docker.engine_view import (
+    LOOK_LIMIT_S,
+    EngineView,
+    Standing,
+    answers,
+    look_at_engine,
+)
 from opensvc_openha.agent.docker.file_lock import file_lock
 from opensvc_openha.agent.docker.settings import DockerSettings, holding_mount, option_value
 from opensvc_openha.agent.docker.spawn import Spawned, spawn
@@ -33,7 +41,8 @@ START_LIMIT_S = 60.0
 STOP_LIMIT_S = 20.0
 START_HUNG_AFTER_S = 30.0
 STOP_HUNG_AFTER_S = 10.0
-"""When a daemon is given up. A start may kill containers that serve, on a machine that is busy: it waits longer."""
+"""When a daemon is given up. A start may kill containers that serve, on a machine that is busy: it
+waits longer."""
 LOCK_LIMIT_S = 300.0
 START_TRIES = 2
 VIEW_AGE_MAX_S = 0.5
@@ -48,11 +57,13 @@ class Engine:
         self.settings = settings
         self._node_lock = os.path.join(node_dir, "docker-start.lock")
         self._log = log
-        self._view: Optional[EngineView] = None
+        self._view: EngineView | None = None
         self._viewed_at = 0.0
 
     def view(self) -> EngineView:
-        """Its containers, at most half a second old: the resources of a service are looked at together."""
+        """Its containers, at most half a second old: the resources of a service are looked at
+        together.
+        """
         if self._view is None or monotonic() - self._viewed_at > VIEW_AGE_MAX_S:
             self._view = look_at_engine(self.settings.socket)
             self._viewed_at = monotonic()
@@ -71,7 +82,11 @@ class Engine:
     def has_leftovers(self) -> bool:
         """Does something of a daemon still run that is gone itself?"""
         settings = self.settings
-        return settings.is_private and orphan_cleanup.has_leftovers(settings) and bool(orphan_cleanup.engine_pids(settings))
+        return (
+            settings.is_private
+            and orphan_cleanup.has_leftovers(settings)
+            and bool(orphan_cleanup.engine_pids(settings))
+        )
 
     def why_not_startable(self) -> str:
         """Reason why the daemon must not be started here now, or an empty text."""
@@ -79,8 +94,14 @@ class Engine:
             return ""
         point = holding_mount(self.settings)
         if point and top_mount(os.path.realpath(point), read_mounts()) is None:
-            how = f"mount it ('{self.settings.svcname} start --rid fs', with vg or disk where it has one)"
-            return f"docker_data_dir {self.settings.data_dir} is on the file system of {point}, which is not mounted here: {how}"
+            how = (
+                f"mount it ('{self.settings.svcname} start --rid fs', with vg or disk where it has"
+                " one)"
+            )
+            return (
+                f"docker_data_dir {self.settings.data_dir} is on the file system of {point}, which"
+                f" is not mounted here: {how}"
+            )
         return ""
 
     def ensure_running(self) -> None:
@@ -97,14 +118,21 @@ class Engine:
             self.forget_view()
             self._make_dirs()
             orphan_cleanup.clear(self.settings, self._log)
-            with file_lock(self._node_lock, LOCK_LIMIT_S, "start of the docker daemon, one at a time on a node"):
+            with file_lock(
+                self._node_lock, LOCK_LIMIT_S, "start of the docker daemon, one at a time on a node"
+            ):
                 self._start()
 
     def kill_if_broken(self) -> bool:
-        """Kill the daemon with its containers if it can't stop them any more; False if it serves, or does not run."""
+        """Kill the daemon with its containers if it can't stop them any more.
+
+        False if it serves, or does not run.
+        """
         settings = self.settings
         standing = answers(settings.socket, STOP_HUNG_AFTER_S)
-        if standing is Standing.STOPPED or not (settings.is_private and self._is_broken(standing, STOP_HUNG_AFTER_S)):
+        if standing is Standing.STOPPED or not (
+            settings.is_private and self._is_broken(standing, STOP_HUNG_AFTER_S)
+        ):
             return False
         self.kill()
         return True
@@ -126,15 +154,23 @@ class Engine:
                 return
             if active:
                 names = ", ".join(found.name for found in active)
-                self._log.warning(f"containers that are not of the service file stop with the docker daemon: {names}")
+                self._log.warning(
+                    "containers that are not of the service file stop with the docker daemon:"
+                    f" {names}"
+                )
             self._stop()
 
     def _stop(self) -> None:
         self.forget_view()
         for pid in orphan_cleanup.daemon_pids(self.settings):
-            self._log.info(f"no container of the service runs any more: stopping its docker daemon (pid {pid})")
+            self._log.info(
+                f"no container of the service runs any more: stopping its docker daemon (pid {pid})"
+            )
             if not _end(pid, STOP_LIMIT_S):
-                self._log.error(f"the docker daemon (pid {pid}) did not end within {STOP_LIMIT_S:g} s after SIGTERM: killed")
+                self._log.error(
+                    f"the docker daemon (pid {pid}) did not end within {STOP_LIMIT_S:g} s after"
+                    " SIGTERM: killed"
+                )
         if orphan_cleanup.has_leftovers(self.settings):
             for pid in orphan_cleanup.engine_pids(self.settings):
                 _end(pid, STOP_LIMIT_S / 4)
@@ -142,7 +178,9 @@ class Engine:
 
     def _is_serving(self) -> bool:
         standing = answers(self.settings.socket, START_HUNG_AFTER_S)
-        return standing is not Standing.STOPPED and not self._is_broken(standing, START_HUNG_AFTER_S)
+        return standing is not Standing.STOPPED and not self._is_broken(
+            standing, START_HUNG_AFTER_S
+        )
 
     def _is_broken(self, standing: Standing, limit_s: float) -> bool:
         """Does a daemon that listens not do its work? The log says why it is killed."""
@@ -150,7 +188,10 @@ class Engine:
         if standing is Standing.HUNG:
             pids = ", ".join(str(pid) for pid in orphan_cleanup.daemon_pids(settings))
             if pids:
-                self._log.error(f"the docker daemon (pid {pids}) does not answer within {limit_s:g} s: killing it")
+                self._log.error(
+                    f"the docker daemon (pid {pids}) does not answer within {limit_s:g} s:"
+                    " killing it"
+                )
             return True
         if not launch.has_own_containerd(settings) or orphan_cleanup.has_containerd(settings):
             return False
@@ -161,22 +202,30 @@ class Engine:
         settings = self.settings
         for executable in (settings.dockerd_exe, settings.docker_exe):
             if shutil.which(executable, path=command_environment()["PATH"]) is None:
-                raise ActionError(f"{executable} is not installed: install docker 20.10 or later (docker.io or docker-ce)")
+                raise ActionError(
+                    f"{executable} is not installed: install docker 20.10 or later (docker.io or"
+                    " docker-ce)"
+                )
         for tries_left in range(START_TRIES - 1, -1, -1):
             try:
                 self._launch()
                 return
-            except ActionError as exc:
+            except ActionError as error:
                 if not tries_left:
                     raise
-                self._log.warning(f"{exc}: trying again")
+                self._log.warning(f"{error}: trying again")
                 orphan_cleanup.clear(settings, self._log)
 
     def _launch(self) -> None:
         settings = self.settings
         launch.write_files(settings)
         if launch.needs_bridge(settings):
-            make_bridge(self._log, settings.bridge, settings.svcname, option_value(settings.daemon_args, "--bip"))
+            make_bridge(
+                self._log,
+                settings.bridge,
+                settings.svcname,
+                option_value(settings.daemon_args, "--bip"),
+            )
         started = []
         give_up = monotonic() + START_LIMIT_S
         if launch.has_own_containerd(settings):
@@ -189,44 +238,55 @@ class Engine:
         while answers(settings.socket, max(_POLL_S, give_up - monotonic())) is not Standing.RUNNING:
             _wait_a_little(started, give_up)
 
-    def _addresses(self) -> "list[str]":
+    def _addresses(self) -> list[str]:
         import socket
 
         found = []
         for name in self.settings.address_names:
             try:
                 found.append(socket.gethostbyname(name))
-            except OSError as exc:
-                raise ActionError(f"cannot resolve {name}, whose ip resource has docker_daemon_ip = true: {exc}") from exc
+            except OSError as error:
+                raise ActionError(
+                    f"cannot resolve {name}, whose ip resource has docker_daemon_ip = true: {error}"
+                ) from error
         return found
 
     def _make_dirs(self) -> None:
         try:
             make_dir(self.settings.data_dir)
-        except SystemFault as exc:
-            raise SystemFault(f"docker_data_dir: {exc}") from exc
+        except SystemFault as error:
+            raise SystemFault(f"docker_data_dir: {error}") from error
 
     def _require_shared(self) -> None:
         standing = answers(self.settings.socket, START_HUNG_AFTER_S)
         if standing is not Standing.RUNNING:
-            word = "does not run" if standing is Standing.STOPPED else f"does not answer within {START_HUNG_AFTER_S:g} s"
+            word = (
+                "does not run"
+                if standing is Standing.STOPPED
+                else f"does not answer within {START_HUNG_AFTER_S:g} s"
+            )
             raise ActionError(
-                f"the docker daemon of the system {word} ({self.settings.socket}): start it, "
-                "or let the service have its own with docker_daemon_private = true and docker_data_dir"
+                f"the docker daemon of the system {word} ({self.settings.socket}): start it, or let"
+                " the service have its own with docker_daemon_private = true and docker_data_dir"
             )
 
     def _lock(self, what: str) -> ContextManager[None]:
         return file_lock(f"{self.settings.var_dir}/docker.lock", LOCK_LIMIT_S, what)
 
 
-def _wait_a_little(started: "list[Spawned]", give_up: float) -> None:
-    """Wait for daemons that come up; ActionError once one of them has ended, or it takes too long."""
+def _wait_a_little(started: list[Spawned], give_up: float) -> None:
+    """Wait for daemons that come up.
+
+    ActionError once one of them has ended, or it takes too long.
+    """
     for each in started:
         exit_code = each.process.poll()
         if exit_code is not None:
             raise ActionError(f"{each.name} ended with exit code {exit_code}{each.last_words()}")
     if monotonic() > give_up:
-        raise ActionError(f"the docker daemon does not serve within {START_LIMIT_S:g} s{started[-1].last_words()}")
+        raise ActionError(
+            f"the docker daemon does not serve within {START_LIMIT_S:g} s{started[-1].last_words()}"
+        )
     pause(_POLL_S)
 
 

@@ -1,7 +1,8 @@
-"""What a docker daemon says of its containers and images: two GETs on its socket, without side effects.
+"""What a docker daemon says of its containers and images: two GETs on its socket, without side
+effects.
 
-Plain HTTP/1.0 on the UNIX socket costs 1 ms a call. The docker command costs 40 to 190 ms and the docker SDK 110 to 500 ms
-before the first call, which is more than a whole status command may take.
+Plain HTTP/1.0 on the UNIX socket costs 1 ms a call. The docker command costs 40 to 190 ms and the
+docker SDK 110 to 500 ms before the first call, which is more than a whole status command may take.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ import enum
 import json
 import re
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Mapping, Optional
+from typing import Any
 from urllib.parse import quote
 
 from opensvc_openha.system.clock import monotonic
@@ -32,14 +34,17 @@ class Standing(enum.Enum):
 
 @dataclass(frozen=True)
 class Container:
-    """One container. ``state`` is docker's word: created running paused restarting removing exited dead."""
+    """One container.
+
+    ``state`` is docker's word: created running paused restarting removing exited dead.
+    """
 
     id: str
     name: str
     image: str
     image_id: str
     state: str
-    exit_code: Optional[int]
+    exit_code: int | None
     labels: Mapping[str, str]
 
     @property
@@ -58,15 +63,17 @@ class EngineView:
     """One look at a daemon. ``tags`` are the names of each image."""
 
     standing: Standing
-    containers: "tuple[Container, ...]" = ()
-    tags: "Mapping[str, tuple[str, ...]]" = field(default_factory=dict)
+    containers: tuple[Container, ...] = ()
+    tags: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
-    def container(self, name: str) -> Optional[Container]:
+    def container(self, name: str) -> Container | None:
         """The container of that name."""
         return next((found for found in self.containers if found.name == name), None)
 
     def image_name(self, container: Container, wanted: str) -> str:
-        """Name to show for a container's image: the wanted one if it still has it, else any, else its short id."""
+        """Name to show for a container's image: the wanted one if it still has it, else any, else
+        its short id.
+        """
         tags = self.tags.get(container.image_id, ())
         for name in (wanted, container.image):
             if name in tags:
@@ -77,20 +84,27 @@ class EngineView:
 def look_at_engine(path: str, limit_s: float = LOOK_LIMIT_S) -> EngineView:
     """Containers and images of the daemon that listens on a socket."""
     try:
-        containers = tuple(_container(entry) for entry in _get(path, "/containers/json?all=1", limit_s))
+        containers = tuple(
+            _container(entry) for entry in _get(path, "/containers/json?all=1", limit_s)
+        )
         images = _get(path, "/images/json", limit_s) if containers else []
-    except socket.timeout:
+    except TimeoutError:
         return EngineView(Standing.HUNG)
     except OSError:
         return EngineView(Standing.STOPPED)
     except (ValueError, KeyError, TypeError):
         # Something listens there that does not speak as docker does.
         return EngineView(Standing.HUNG)
-    return EngineView(Standing.RUNNING, containers, {entry["Id"]: tuple(_real_tags(entry)) for entry in images})
+    return EngineView(
+        Standing.RUNNING, containers, {entry["Id"]: tuple(_real_tags(entry)) for entry in images}
+    )
 
 
-def find_image(path: str, name: str, limit_s: float = LOOK_LIMIT_S) -> Optional[str]:
-    """Id of an image by name or id, or None where the daemon has none; OSError where it does not answer."""
+def find_image(path: str, name: str, limit_s: float = LOOK_LIMIT_S) -> str | None:
+    """Id of an image by name or id, or None where the daemon has none.
+
+    OSError where it does not answer.
+    """
     try:
         answer = _get(path, f"/images/{quote(name, safe='/:@')}/json", limit_s)
     except LookupError:
@@ -102,7 +116,7 @@ def answers(path: str, limit_s: float) -> Standing:
     """Does the daemon serve? The cheapest question."""
     try:
         _request(path, "/_ping", limit_s)
-    except socket.timeout:
+    except TimeoutError:
         return Standing.HUNG
     except (OSError, LookupError):
         return Standing.STOPPED
@@ -119,7 +133,9 @@ def _get(path: str, resource: str, limit_s: float) -> Any:
 
 
 def _request(path: str, resource: str, limit_s: float) -> bytes:
-    """Body of the answer; LookupError for 404, OSError (socket.timeout among them) where there is none."""
+    """Body of the answer; LookupError for 404, OSError (socket.timeout among them) where there is
+    none.
+    """
     give_up = monotonic() + limit_s
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
         sock.settimeout(limit_s)
@@ -130,7 +146,7 @@ def _request(path: str, resource: str, limit_s: float) -> bytes:
         while True:
             left_s = give_up - monotonic()
             if left_s <= 0:
-                raise socket.timeout("no complete answer")
+                raise TimeoutError("no complete answer")
             sock.settimeout(left_s)
             part = sock.recv(65536)
             if not part:
@@ -161,5 +177,5 @@ def _container(entry: Any) -> Container:
     )
 
 
-def _real_tags(image: Any) -> "list[str]":
+def _real_tags(image: Any) -> list[str]:
     return [tag for tag in image.get("RepoTags") or [] if tag != "<none>:<none>"]

@@ -1,11 +1,14 @@
-"""A lock on a file, for steps that must not happen at the same time in two processes; it ends with its holder."""
+"""A lock on a file, for steps that must not happen at the same time in two processes.
+
+It ends with its holder.
+"""
 
 from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Iterator
 
 from opensvc_openha.errors import ActionError, SystemFault
 from opensvc_openha.system.atomic_files import make_dir
@@ -17,12 +20,15 @@ _RETRY_S = 0.05
 
 @contextmanager
 def file_lock(path: str, wait_s: float, what: str) -> Iterator[None]:
-    """Hold the lock; ActionError if somebody else does for ``wait_s`` seconds. ``what`` is what it is needed for."""
+    """Hold the lock; ActionError if somebody else does for ``wait_s`` seconds.
+
+    ``what`` is what it is needed for.
+    """
     try:
         make_dir(os.path.dirname(path))
         lock_fd = open_lock(path)
-    except OSError as exc:
-        raise SystemFault(f"cannot open the lock {path}: {exc.strerror}") from exc
+    except OSError as error:
+        raise SystemFault(f"cannot open the lock {path}: {error.strerror}") from error
     try:
         give_up = monotonic() + wait_s
         while not _is_taken(lock_fd):

@@ -1,14 +1,16 @@
 """How containerd and dockerd of one service are called, and the files they are given.
 
-The service has a containerd of its own too: a dockerd that finds the system's one uses it, and containers of several
-daemons in one containerd disturb each other; newer dockers keep their images there, and these have to move with the service.
+The service has a containerd of its own too: a dockerd that finds the system's one uses it, and
+containers of several daemons in one containerd disturb each other; newer dockers keep their images
+there, and these have to move with the service.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-from typing import Any, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from opensvc_openha.agent.docker.settings import DockerSettings, option_names
 from opensvc_openha.agent.host.commands import command_environment
@@ -18,9 +20,24 @@ SYSTEM_CONFIG = "/etc/docker/daemon.json"
 
 _BRIDGE_OPTIONS = frozenset({"--bridge", "-b"})
 _OURS = frozenset(
-    "hosts data-root graph exec-root pidfile bridge bip containerd exec-opts cgroup-parent live-restore group fixed-cidr".split()
+    [
+        "hosts",
+        "data-root",
+        "graph",
+        "exec-root",
+        "pidfile",
+        "bridge",
+        "bip",
+        "containerd",
+        "exec-opts",
+        "cgroup-parent",
+        "live-restore",
+        "group",
+        "fixed-cidr",
+    ]
 )
-"""Settings of the system's daemon that would take the private one's files, address or life from it."""
+"""Settings of the system's daemon that would take the private one's files, address or life from
+it."""
 
 
 def needs_bridge(settings: DockerSettings) -> bool:
@@ -40,15 +57,21 @@ def containerd_socket(settings: DockerSettings) -> str:
     return f"{settings.run_dir}/containerd/containerd.sock"
 
 
-def containerd_command(settings: DockerSettings) -> "list[str]":
+def containerd_command(settings: DockerSettings) -> list[str]:
     """The containerd of this service."""
     return ["containerd", "--config", _containerd_config(settings)]
 
 
-def dockerd_command(settings: DockerSettings, addresses: Sequence[str]) -> "list[str]":
+def dockerd_command(settings: DockerSettings, addresses: Sequence[str]) -> list[str]:
     """The daemon of this service; ``addresses`` are those that published ports are bound to."""
     given = option_names(settings.daemon_args)
-    argv = [settings.dockerd_exe, "-H", f"unix://{settings.socket}", "--data-root", settings.data_dir]
+    argv = [
+        settings.dockerd_exe,
+        "-H",
+        f"unix://{settings.socket}",
+        "--data-root",
+        settings.data_dir,
+    ]
     argv += ["--exec-root", settings.run_dir, "--pidfile", settings.pid_file]
     if "--config-file" not in given:
         argv += ["--config-file", _daemon_config(settings)]
@@ -70,7 +93,10 @@ def write_files(settings: DockerSettings) -> None:
     make_dir(settings.var_dir)
     make_dir(settings.run_dir)
     make_dir(f"{settings.run_dir}/containerd", 0o711)
-    state = {"root": f"{settings.data_dir}/containerd/daemon", "state": f"{settings.run_dir}/containerd/daemon"}
+    state = {
+        "root": f"{settings.data_dir}/containerd/daemon",
+        "state": f"{settings.run_dir}/containerd/daemon",
+    }
     lines = ["version = 2", *(f"{key} = {json.dumps(value)}" for key, value in state.items())]
     lines += ['disabled_plugins = ["io.containerd.grpc.v1.cri"]']
     lines += ["[grpc]", f"address = {json.dumps(containerd_socket(settings))}"]
@@ -79,15 +105,26 @@ def write_files(settings: DockerSettings) -> None:
 
 
 def _private_config(settings: DockerSettings) -> Mapping[str, Any]:
-    """The system's settings without those that are the agent's, or are in docker_daemon_args: dockerd refuses both."""
+    """The system's settings without those that are the agent's, or are in docker_daemon_args:
+    dockerd refuses both.
+    """
     try:
         with open(SYSTEM_CONFIG, encoding="utf-8") as file:
             found = json.load(file)
     except (OSError, ValueError):
         return {}
     given = {name.lstrip("-") for name in option_names(settings.daemon_args)}
-    taken = _OURS | given | {f"{name}s" for name in given} | ({"ip"} if settings.address_names else set())
-    return {key: value for key, value in found.items() if key not in taken} if isinstance(found, dict) else {}
+    taken = (
+        _OURS
+        | given
+        | {f"{name}s" for name in given}
+        | ({"ip"} if settings.address_names else set())
+    )
+    return (
+        {key: value for key, value in found.items() if key not in taken}
+        if isinstance(found, dict)
+        else {}
+    )
 
 
 def _containerd_config(settings: DockerSettings) -> str:
@@ -103,7 +140,7 @@ def _write(path: str, text: str) -> None:
         file.write(text)
 
 
-def _without(args: Sequence[str], names: "set[str]") -> "list[str]":
+def _without(args: Sequence[str], names: set[str]) -> list[str]:
     """The words of a command line without these options and their values."""
     kept = []
     is_value = False

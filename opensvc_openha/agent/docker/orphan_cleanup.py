@@ -1,15 +1,17 @@
 """What a docker daemon that was killed leaves behind, and how to be rid of it.
 
-Containers, their shims and containerd survive their daemon, keep the file system busy, write to it, and keep the next
-daemon from starting. They are known by the run directory in their command line and by their control group.
+Containers, their shims and containerd survive their daemon, keep the file system busy, write to it,
+and keep the next daemon from starting. They are known by the run directory in their command line
+and by their control group.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
-from typing import Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 from opensvc_openha.agent.docker.bridge import remove_bridge
 from opensvc_openha.agent.docker.settings import RUN_DIR, DockerSettings
@@ -27,22 +29,38 @@ _POLL_S = 0.02
 _NAMES_SHOWN = 8
 _ENGINE_NAMES = ("dockerd", "containerd", "docker-containerd")
 _ENGINE_DIRS = frozenset(
-    "overlay2 overlay fuse-overlayfs vfs btrfs zfs devicemapper containers plugins containerd rootfs".split()
+    [
+        "overlay2",
+        "overlay",
+        "fuse-overlayfs",
+        "vfs",
+        "btrfs",
+        "zfs",
+        "devicemapper",
+        "containers",
+        "plugins",
+        "containerd",
+        "rootfs",
+    ]
 )
 """Directories of the data directory in which docker mounts things."""
 
 
-def engine_pids(settings: DockerSettings) -> "list[int]":
+def engine_pids(settings: DockerSettings) -> list[int]:
     """Pids of daemon, containerd and shims of this service, the daemon first."""
     found = []
     for pid in _all_pids():
         words = _command_line(pid)
-        if words and os.path.basename(words[0]).startswith(_ENGINE_NAMES) and _names_run_dir(words, settings.run_dir):
+        if (
+            words
+            and os.path.basename(words[0]).startswith(_ENGINE_NAMES)
+            and _names_run_dir(words, settings.run_dir)
+        ):
             found.append((not os.path.basename(words[0]).startswith("dockerd"), pid))
     return [pid for _, pid in sorted(found)]
 
 
-def daemon_pids(settings: DockerSettings) -> "list[int]":
+def daemon_pids(settings: DockerSettings) -> list[int]:
     """Pids of the daemon itself: one, or none."""
     return [pid for pid in engine_pids(settings) if _program(pid).startswith("dockerd")]
 
@@ -52,8 +70,10 @@ def has_containerd(settings: DockerSettings) -> bool:
     return any(_program(pid) == "containerd" for pid in engine_pids(settings))
 
 
-def container_pids(settings: DockerSettings, engine: Iterable[int]) -> "list[int]":
-    """Pids of what runs in containers: children of the shims, members of the control group, proxies of the ports."""
+def container_pids(settings: DockerSettings, engine: Iterable[int]) -> list[int]:
+    """Pids of what runs in containers: children of the shims, members of the control group, proxies
+    of the ports.
+    """
     import psutil
 
     found = set(_cgroup_members(settings.cgroup))
@@ -71,7 +91,9 @@ def has_leftovers(settings: DockerSettings) -> bool:
 
 
 def clear(settings: DockerSettings, log: ActionLog) -> None:
-    """Kill what is left of the daemon, and take away its mounts, files, bridge and control groups."""
+    """Kill what is left of the daemon, and take away its mounts, files, bridge and control
+    groups.
+    """
     kill_all(settings, log)
     _unmount_all(settings, log)
     for path in (settings.pid_file, settings.socket):
@@ -82,13 +104,19 @@ def clear(settings: DockerSettings, log: ActionLog) -> None:
 
 
 def kill_all(settings: DockerSettings, log: ActionLog) -> None:
-    """Kill daemon, containerd, shims and containers that still run; ActionError for those that will not die."""
+    """Kill daemon, containerd, shims and containers that still run.
+
+    ActionError for those that will not die.
+    """
     engine = engine_pids(settings)
     pids = [*container_pids(settings, engine), *engine]
     if not pids:
         return
     shown = ", ".join(f"{_name(pid)}({pid})" for pid in pids[:_NAMES_SHOWN])
-    log.warning(f"killing what is left of the docker daemon: {shown}{' ...' if len(pids) > _NAMES_SHOWN else ''}")
+    log.warning(
+        "killing what is left of the docker daemon:"
+        f" {shown}{' ...' if len(pids) > _NAMES_SHOWN else ''}"
+    )
     _thaw(settings.cgroup)
     for pid in pids:
         try:
@@ -98,11 +126,17 @@ def kill_all(settings: DockerSettings, log: ActionLog) -> None:
     stuck = wait_for_end(pids, KILL_LIMIT_S)
     if stuck:
         names = ", ".join(f"{_name(pid)}({pid})" for pid in stuck)
-        raise ActionError(f"processes of the docker daemon do not die, perhaps for want of an answer from a disk: {names}")
+        raise ActionError(
+            "processes of the docker daemon do not die, perhaps for want of an answer from a disk:"
+            f" {names}"
+        )
 
 
-def wait_for_end(pids: Iterable[int], limit_s: float) -> "list[int]":
-    """Wait for the end of processes; those that still run. A zombie is at its end: nobody may ever collect it."""
+def wait_for_end(pids: Iterable[int], limit_s: float) -> list[int]:
+    """Wait for the end of processes; those that still run.
+
+    A zombie is at its end: nobody may ever collect it.
+    """
     give_up = monotonic() + limit_s
     while True:
         alive = [pid for pid in pids if not _is_over(pid)]
@@ -127,7 +161,7 @@ def _name(pid: int) -> str:
         return "?"
 
 
-def _all_pids() -> "list[int]":
+def _all_pids() -> list[int]:
     return [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
 
 
@@ -135,7 +169,7 @@ def _program(pid: int) -> str:
     return os.path.basename(next(iter(_command_line(pid)), ""))
 
 
-def _command_line(pid: int) -> "list[str]":
+def _command_line(pid: int) -> list[str]:
     """Words of the command, none for a process that is gone or a zombie."""
     try:
         with open(f"/proc/{pid}/cmdline", "rb") as file:
@@ -144,11 +178,14 @@ def _command_line(pid: int) -> "list[str]":
         return []
 
 
-def _names_run_dir(words: "list[str]", run_dir: str) -> bool:
-    return any(word == run_dir or word.startswith(run_dir + "/") or word == f"--exec-root={run_dir}" for word in words)
+def _names_run_dir(words: list[str], run_dir: str) -> bool:
+    return any(
+        word == run_dir or word.startswith(run_dir + "/") or word == f"--exec-root={run_dir}"
+        for word in words
+    )
 
 
-def _cgroup_dirs(cgroup: str) -> "Iterator[str]":
+def _cgroup_dirs(cgroup: str) -> Iterator[str]:
     """The control group in each hierarchy that has it."""
     try:
         roots = [CGROUP_ROOT] + [f"{CGROUP_ROOT}/{entry}" for entry in os.listdir(CGROUP_ROOT)]
@@ -159,7 +196,7 @@ def _cgroup_dirs(cgroup: str) -> "Iterator[str]":
             yield root + cgroup
 
 
-def _cgroup_members(cgroup: str) -> "Iterator[int]":
+def _cgroup_members(cgroup: str) -> Iterator[int]:
     for top in _cgroup_dirs(cgroup):
         for directory, _, files in os.walk(top):
             if "cgroup.procs" in files:
@@ -167,7 +204,7 @@ def _cgroup_members(cgroup: str) -> "Iterator[int]":
                 yield from (pid for pid in _numbers(f"{directory}/cgroup.procs") if pid > 0)
 
 
-def _numbers(path: str) -> "list[int]":
+def _numbers(path: str) -> list[int]:
     try:
         with open(path, encoding="ascii") as file:
             return [int(word) for word in file.read().split()]
@@ -202,14 +239,15 @@ def _remove_dir(path: str) -> None:
 
 
 def _remove_file(path: str) -> None:
-    try:
+    with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
-    except FileNotFoundError:
-        pass
 
 
-def _engine_mounts(settings: DockerSettings) -> "list[str]":
-    """What docker mounted, the innermost first; file systems of the service itself are not among it."""
+def _engine_mounts(settings: DockerSettings) -> list[str]:
+    """What docker mounted, the innermost first.
+
+    File systems of the service itself are not among it.
+    """
     found = []
     mounts = read_mounts()
     for position, mount in enumerate(mounts):
@@ -224,14 +262,21 @@ def _engine_mounts(settings: DockerSettings) -> "list[str]":
     return found[::-1]
 
 
-def _is_self_bind(mount: Mount, below: "tuple[Mount, ...]") -> bool:
+def _is_self_bind(mount: Mount, below: tuple[Mount, ...]) -> bool:
     """Does it show what would be seen without it? The daemon binds its data directory to itself."""
-    under = [other for other in below if mount.point == other.point or mount.point.startswith(other.point.rstrip("/") + "/")]
+    under = [
+        other
+        for other in below
+        if mount.point == other.point or mount.point.startswith(other.point.rstrip("/") + "/")
+    ]
     if not under:
         return False
     shown = max(reversed(under), key=lambda other: len(other.point))
     rest = mount.point[len(shown.point.rstrip("/")) :]
-    return (mount.device, mount.root) == (shown.device, shown.root.rstrip("/") + rest if rest else shown.root)
+    return (mount.device, mount.root) == (
+        shown.device,
+        shown.root.rstrip("/") + rest if rest else shown.root,
+    )
 
 
 def _unmount_all(settings: DockerSettings, log: ActionLog) -> None:

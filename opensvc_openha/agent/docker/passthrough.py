@@ -1,11 +1,13 @@
-"""`<service> docker ...`: any docker command for the service's own daemon, with its terminal and its exit code."""
+"""`<service> docker ...`: any docker command for the service's own daemon, with its terminal and
+its exit code.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
 import subprocess
-from typing import Sequence
+from collections.abc import Sequence
 
 from opensvc_openha.agent.docker.engine import Engine
 from opensvc_openha.agent.docker.engine_view import Standing
@@ -18,11 +20,22 @@ _FAILED = 1
 _INTERRUPTS = (signal.SIGINT, signal.SIGQUIT)
 
 
-def run_docker(engine: Engine, log: ActionLog, words: Sequence[str], images: Sequence[str], names: Sequence[str]) -> int:
-    """Run a docker command; its exit code. The words %images% and %instances% stand for those of the service."""
+def run_docker(
+    engine: Engine,
+    log: ActionLog,
+    words: Sequence[str],
+    images: Sequence[str],
+    names: Sequence[str],
+) -> int:
+    """Run a docker command; its exit code.
+
+    The words %images% and %instances% stand for those of the service.
+    """
     socket = engine.settings.socket
     if os.path.exists(socket) and not os.access(socket, os.W_OK):
-        raise SystemFault(f"{socket} is not for uid {os.getuid()}: run docker commands for this service as root")
+        raise SystemFault(
+            f"{socket} is not for uid {os.getuid()}: run docker commands for this service as root"
+        )
     if engine.settings.is_private and engine.view().standing is Standing.STOPPED:
         reason = engine.why_not_startable()
         if reason:
@@ -30,18 +43,27 @@ def run_docker(engine: Engine, log: ActionLog, words: Sequence[str], images: Seq
             return _FAILED
         engine.ensure_running()
     engine.forget_view()
-    known = {"%images%": images, "%instances%": names, "%as_service%": engine.settings.docker_command()[1:]}
+    known = {
+        "%images%": images,
+        "%instances%": names,
+        "%as_service%": engine.settings.docker_command()[1:],
+    }
     replaced = [part for word in words for part in known.get(word, (word,))]
     return _run_in_terminal(engine.settings.docker_command(*replaced))
 
 
-def _run_in_terminal(argv: "list[str]") -> int:
-    """Run a command that has our terminal; keys that interrupt are its own business while it runs."""
+def _run_in_terminal(argv: list[str]) -> int:
+    """Run a command that has our terminal.
+
+    Keys that interrupt are its own business while it runs.
+    """
     kept = {number: signal.getsignal(number) for number in _INTERRUPTS}
     try:
         process = subprocess.Popen(argv, env=command_environment(), preexec_fn=_default_signals)
-    except OSError as exc:
-        raise SystemFault(f"cannot run {argv[0]}: {exc.strerror}: install docker 20.10 or later") from exc
+    except OSError as error:
+        raise SystemFault(
+            f"cannot run {argv[0]}: {error.strerror}: install docker 20.10 or later"
+        ) from error
     for number in kept:
         signal.signal(number, signal.SIG_IGN)
     try:

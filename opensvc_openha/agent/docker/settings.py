@@ -1,7 +1,7 @@
 """What a service file says about its docker daemon, and where that daemon keeps its files.
 
-A private daemon has its data in ``docker_data_dir``, on a file system that moves with the service, and everything that
-belongs to one node only in the service's var directory and below /run.
+A private daemon has its data in ``docker_data_dir``, on a file system that moves with the service,
+and everything that belongs to one node only in the service's var directory and below /run.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import hashlib
 import os
 import re
 import shlex
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Iterable, Optional, Sequence
 
 from opensvc_openha.agent.config.service_file import Section, ServiceFile
 
@@ -36,15 +36,17 @@ class DockerSettings:
     var_dir: str
     is_private: bool
     data_dir: str = ""
-    daemon_args: "tuple[str, ...]" = ()
+    daemon_args: tuple[str, ...] = ()
     docker_exe: str = "docker"
     dockerd_exe: str = "dockerd"
-    mount_points: "tuple[str, ...]" = ()
-    address_names: "tuple[str, ...]" = ()
+    mount_points: tuple[str, ...] = ()
+    address_names: tuple[str, ...] = ()
 
     @property
     def unit(self) -> str:
-        """Name of what belongs to the daemon of this service on this node: directory below /run, control group."""
+        """Name of what belongs to the daemon of this service on this node: directory below /run,
+        control group.
+        """
         return f"{self.svcname[:24]}-{_digest(self.var_dir)}"
 
     @property
@@ -91,7 +93,7 @@ class DockerSettings:
         """Is this the name of a container that the service file could mean?"""
         return name.startswith(f"{self.svcname}.container")
 
-    def docker_command(self, *words: str) -> "list[str]":
+    def docker_command(self, *words: str) -> list[str]:
         """The docker command for this daemon."""
         to_daemon = ["-H", f"unix://{self.socket}"] if self.is_private else []
         return [self.docker_exe, *to_daemon, *words]
@@ -114,11 +116,15 @@ def read_settings(file: ServiceFile, var_dir: str) -> DockerSettings:
     if settings.is_private and not settings.data_dir:
         raise default.error(
             "docker_data_dir",
-            "is missing, expected the directory on the service's file system where its docker daemon keeps images and "
-            "containers (or docker_daemon_private = false to use the daemon of the system)",
+            "is missing, expected the directory on the service's file system where its docker"
+            " daemon keeps images and containers (or docker_daemon_private = false to use the"
+            " daemon of the system)",
         )
     if len(os.fsencode(settings.socket)) > SOCKET_PATH_BYTES_MAX:
-        problem = f"cannot be served: {settings.socket} is too long for a socket, expected a shorter service name"
+        problem = (
+            f"cannot be served: {settings.socket} is too long for a socket, expected a shorter"
+            " service name"
+        )
         raise default.error("docker_data_dir", problem)
     return settings
 
@@ -133,17 +139,19 @@ def option_value(args: Sequence[str], name: str) -> str:
     return ""
 
 
-def option_names(args: Iterable[str]) -> "set[str]":
+def option_names(args: Iterable[str]) -> set[str]:
     """The options in a command line, without their values."""
     return {word.partition("=")[0] for word in args if word.startswith("-")}
 
 
-def split_words(section: Section, keyword: str) -> "tuple[str, ...]":
+def split_words(section: Section, keyword: str) -> tuple[str, ...]:
     """A value split as a shell would; ConfigError where a quote is not closed."""
     try:
         return tuple(shlex.split(section.text(keyword)))
-    except ValueError as exc:
-        raise section.error(keyword, f"cannot be split into words ({exc}), expected matching quotes") from exc
+    except ValueError as error:
+        raise section.error(
+            keyword, f"cannot be split into words ({error}), expected matching quotes"
+        ) from error
 
 
 def _data_dir(default: Section) -> str:
@@ -153,7 +161,7 @@ def _data_dir(default: Section) -> str:
     return os.path.normpath(path) if path else ""
 
 
-def _daemon_args(default: Section) -> "tuple[str, ...]":
+def _daemon_args(default: Section) -> tuple[str, ...]:
     args = split_words(default, "docker_daemon_args")
     for name in sorted(option_names(args)):
         if name in _OURS:
@@ -163,7 +171,11 @@ def _daemon_args(default: Section) -> "tuple[str, ...]":
 
 def _mount_points(sections: Iterable[Section]) -> Iterable[str]:
     for section in sections:
-        if section.group == "fs" and section.text("type").lower() != "directory" and section.text("mnt"):
+        if (
+            section.group == "fs"
+            and section.text("type").lower() != "directory"
+            and section.text("mnt")
+        ):
             yield os.path.normpath(section.text("mnt"))
 
 
@@ -173,10 +185,12 @@ def _address_names(sections: Iterable[Section]) -> Iterable[str]:
             yield section.text("ipname")
 
 
-def holding_mount(settings: DockerSettings) -> Optional[str]:
+def holding_mount(settings: DockerSettings) -> str | None:
     """Mount point of the service's file system that holds the data directory, if there is one."""
     path = settings.data_dir
-    above = [point for point in settings.mount_points if path == point or path.startswith(point + "/")]
+    above = [
+        point for point in settings.mount_points if path == point or path.startswith(point + "/")
+    ]
     return max(above, key=len) if above else None
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Sequence
 
 from opensvc_openha.agent.host.commands import command_environment
 from opensvc_openha.agent.host.signals import postponed
@@ -27,7 +27,7 @@ class Spawned:
     """A daemon we started, and where its own words begin in its log."""
 
     name: str
-    process: "subprocess.Popen[bytes]"
+    process: subprocess.Popen[bytes]
     log_file: str
     log_start: int
 
@@ -40,7 +40,11 @@ class Spawned:
         except OSError:
             return ""
         reasons = reasons_in(text)[-_LINES_SHOWN:]
-        return f": {'; '.join(reasons)} (see {self.log_file})" if reasons else f" (see {self.log_file})"
+        return (
+            f": {'; '.join(reasons)} (see {self.log_file})"
+            if reasons
+            else f" (see {self.log_file})"
+        )
 
 
 def spawn(argv: Sequence[str], log_file: str) -> Spawned:
@@ -59,13 +63,15 @@ def spawn(argv: Sequence[str], log_file: str) -> Spawned:
                 start_new_session=True,
                 cwd="/",
             )
-    except OSError as exc:
-        raise SystemFault(f"cannot run {argv[0]}: {exc}") from exc
+    except OSError as error:
+        raise SystemFault(f"cannot run {argv[0]}: {error}") from error
     return Spawned(os.path.basename(argv[0]), process, log_file, start)
 
 
-def reasons_in(text: str) -> "list[str]":
-    """What a docker daemon or command tells of a failure: its errors, and all that is no log line, hint or help."""
+def reasons_in(text: str) -> list[str]:
+    """What a docker daemon or command tells of a failure: its errors, and all that is no log line,
+    hint or help.
+    """
     found = []
     for line in text.splitlines():
         level = _LEVEL.search(line)
@@ -74,6 +80,8 @@ def reasons_in(text: str) -> "list[str]":
         else:
             is_reason = level.group(1) in ("error", "fatal")
         if is_reason:
-            words = [quoted.replace('\\"', '"') or plain for _, quoted, plain in _FIELD.findall(line)]
+            words = [
+                quoted.replace('\\"', '"') or plain for _, quoted, plain in _FIELD.findall(line)
+            ]
             found.append(": ".join(words) if level and words else line.strip())
     return found

@@ -1,1 +1,3 @@
-"""This machine, as the agent uses it: commands, signals, child processes, mounts, volume groups, ssh."""
+"""This machine, as the agent uses it: commands, signals, child processes, mounts, volume groups,
+ssh.
+"""

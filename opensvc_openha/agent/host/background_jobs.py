@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from typing import Callable
+from collections.abc import Callable
 
 from opensvc_openha.agent.host.parent_death_signal import die_with_parent
 from opensvc_openha.system.clock import monotonic, pause
@@ -20,21 +20,21 @@ class Children:
     """Those that are under way, each with the name of its service."""
 
     def __init__(self) -> None:
-        self._children: "dict[int, str]" = {}
+        self._children: dict[int, str] = {}
 
     @property
-    def names(self) -> "set[str]":
+    def names(self) -> set[str]:
         """Services for which one is under way."""
         return set(self._children.values())
 
-    def begin(self, name: str, work: "Callable[[], None]") -> None:
+    def begin(self, name: str, work: Callable[[], None]) -> None:
         """Do the work in a new process; returns at once."""
         sys.stdout.flush()
         sys.stderr.flush()
         try:
             pid = os.fork()
-        except OSError as exc:
-            sys.stderr.write(f"{name}: cannot be looked at: {exc.strerror}\n")
+        except OSError as error:
+            sys.stderr.write(f"{name}: cannot be looked at: {error.strerror}\n")
             return
         if pid:
             self._children[pid] = name
@@ -42,8 +42,8 @@ class Children:
         try:
             _be_child()
             work()
-        except Exception as exc:  # The last one of this process.
-            sys.stderr.write(f"{name}: {type(exc).__name__}: {exc}\n")
+        except Exception as error:  # The last one of this process.
+            sys.stderr.write(f"{name}: {type(error).__name__}: {error}\n")
         finally:
             sys.stderr.flush()
             os._exit(0)

@@ -1,7 +1,8 @@
 """Runs the commands that change things: mount, ip, application scripts, fencing.
 
-Every command has a time limit after which its whole process group is killed. Its output goes to a file, not to a
-pipe: a daemon that an application script leaves behind keeps the pipe open, and we would wait for it for ever.
+Every command has a time limit after which its whole process group is killed. Its output goes to a
+file, not to a pipe: a daemon that an application script leaves behind keeps the pipe open, and we
+would wait for it for ever.
 """
 
 from __future__ import annotations
@@ -10,9 +11,9 @@ import os
 import select
 import signal
 import subprocess
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass, replace
-from typing import Callable, Mapping, Optional, Sequence
 
 from opensvc_openha.agent.host.parent_death_signal import die_with_parent
 from opensvc_openha.agent.host.signals import postponed
@@ -54,7 +55,7 @@ class CommandResult:
 def run_command(
     argv: Sequence[str],
     timeout_s: float = COMMAND_TIMEOUT_S,
-    env: Optional[Mapping[str, str]] = None,
+    env: Mapping[str, str] | None = None,
     on_wait: Callable[[float], None] = lambda waited_s: None,
     is_tied: bool = True,
     output_file: str = "",
@@ -62,15 +63,18 @@ def run_command(
 ) -> CommandResult:
     """Run a command to its end; never raises for how it ends, only if it cannot be started.
 
-    What it prints is kept in memory, where no full disk changes how it ends, or in ``output_file`` if it may leave a daemon
-    behind: that keeps the handle, and must not fill memory, nor a file that nobody sees.
+    What it prints is kept in memory, where no full disk changes how it ends, or in ``output_file``
+    if it may leave a daemon behind: that keeps the handle, and must not fill memory, nor a file
+    that nobody sees.
 
-    ``on_wait`` is told now and then for how long it has run. A command that is tied to us is killed with us, however we end;
-    one that only looks need not be, and starts much faster. ``ends_group``: what it left in its process group is killed at
-    its end, too.
+    ``on_wait`` is told now and then for how long it has run. A command that is tied to us is killed
+    with us, however we end; one that only looks need not be, and starts much faster.
+    ``ends_group``: what it left in its process group is killed at its end, too.
     """
-    with closing(ScriptLog(output_file, is_answer=not output_file, may_linger=bool(output_file))) as output:
-        process: "Optional[subprocess.Popen[bytes]]" = None
+    with closing(
+        ScriptLog(output_file, is_answer=not output_file, may_linger=bool(output_file))
+    ) as output:
+        process: subprocess.Popen[bytes] | None = None
         is_timed_out = False
         try:
             with postponed() if is_tied else nullcontext():
@@ -89,8 +93,8 @@ def run_command(
 
 
 def _begin(
-    argv: Sequence[str], output: int, env: Optional[Mapping[str, str]], is_tied: bool
-) -> "subprocess.Popen[bytes]":
+    argv: Sequence[str], output: int, env: Mapping[str, str] | None, is_tied: bool
+) -> subprocess.Popen[bytes]:
     try:
         return subprocess.Popen(
             list(argv),
@@ -102,19 +106,21 @@ def _begin(
             preexec_fn=_die_with_parent if is_tied else None,
             cwd="/",
         )
-    except (OSError, subprocess.SubprocessError) as exc:
-        raise SystemFault(f"cannot run {argv[0]}: {_why_not_run(argv[0], exc)}") from exc
+    except (OSError, subprocess.SubprocessError) as error:
+        raise SystemFault(f"cannot run {argv[0]}: {_why_not_run(argv[0], error)}") from error
 
 
 def run_logged(
     log: ActionLog,
     argv: Sequence[str],
     timeout_s: float = COMMAND_TIMEOUT_S,
-    env: Optional[Mapping[str, str]] = None,
+    env: Mapping[str, str] | None = None,
     may_linger: bool = False,
     ends_group: bool = False,
 ) -> CommandResult:
-    """Run a command and log it with its output. ``may_linger``: it may leave a daemon behind that keeps its output.
+    """Run a command and log it with its output.
+
+    ``may_linger``: it may leave a daemon behind that keeps its output.
 
     ``ends_group``: nothing that it left in its process group outlives it.
     """
@@ -123,8 +129,14 @@ def run_logged(
     if output_file:
         with suppress(OSError):
             bound_log(output_file)
-    result = run_command(argv, timeout_s, env, lambda waited_s: log.info(f"{argv[0]} runs for {waited_s:.0f} s now"),
-                         output_file=output_file, ends_group=ends_group)
+    result = run_command(
+        argv,
+        timeout_s,
+        env,
+        lambda waited_s: log.info(f"{argv[0]} runs for {waited_s:.0f} s now"),
+        output_file=output_file,
+        ends_group=ends_group,
+    )
     result = replace(result, output=mask_output(argv, result.output))
     if result.output.strip():
         (log.info if result.exit_code == 0 else log.error)(result.output.strip())
@@ -132,7 +144,10 @@ def run_logged(
 
 
 def run_or_fail(
-    log: ActionLog, argv: Sequence[str], timeout_s: float = COMMAND_TIMEOUT_S, env: Optional[Mapping[str, str]] = None
+    log: ActionLog,
+    argv: Sequence[str],
+    timeout_s: float = COMMAND_TIMEOUT_S,
+    env: Mapping[str, str] | None = None,
 ) -> None:
     """Run a command and log it; ActionError unless it ends with 0."""
     result = run_logged(log, argv, timeout_s, env)
@@ -140,11 +155,16 @@ def run_or_fail(
         raise ActionError(f"{mask_command(argv)} {result.verdict}{_last_line(result.output)}")
 
 
-def command_environment(extra: Optional[Mapping[str, str]] = None) -> "dict[str, str]":
-    """Our environment with the system directories in PATH: a node daemon may call us with next to nothing."""
+def command_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Our environment with the system directories in PATH: a node daemon may call us with next to
+    nothing.
+    """
     env = dict(os.environ)
     known = env.get("PATH", "").split(":")
-    env["PATH"] = ":".join([part for part in known if part] + [part for part in SYSTEM_PATH.split(":") if part not in known])
+    env["PATH"] = ":".join(
+        [part for part in known if part]
+        + [part for part in SYSTEM_PATH.split(":") if part not in known]
+    )
     env.update(extra or {})
     return env
 
@@ -156,7 +176,7 @@ def _why_not_run(program: str, exc: Exception) -> str:
 
 
 def _wait(
-    process: "subprocess.Popen[bytes]",
+    process: subprocess.Popen[bytes],
     timeout_s: float,
     on_wait: Callable[[float], None],
     ends_group: bool,
@@ -174,8 +194,10 @@ def _wait(
             on_wait(waited_s)
 
 
-def _wait_for_end(process: "subprocess.Popen[bytes]", limit_s: float, ends_group: bool) -> int:
-    """As process.wait, which naps for up to 50 ms between two looks, but back at once where the kernel tells of the end."""
+def _wait_for_end(process: subprocess.Popen[bytes], limit_s: float, ends_group: bool) -> int:
+    """As process.wait, which naps for up to 50 ms between two looks, but back at once where the
+    kernel tells of the end.
+    """
     if hasattr(os, "pidfd_open"):
         try:
             end = os.pidfd_open(process.pid)
@@ -194,7 +216,7 @@ def _wait_for_end(process: "subprocess.Popen[bytes]", limit_s: float, ends_group
     return _wait_by_looking(process, limit_s, ends_group)
 
 
-def _wait_by_looking(process: "subprocess.Popen[bytes]", limit_s: float, ends_group: bool) -> int:
+def _wait_by_looking(process: subprocess.Popen[bytes], limit_s: float, ends_group: bool) -> int:
     if not ends_group:
         return process.wait(limit_s)
     give_up = monotonic() + limit_s
@@ -213,14 +235,14 @@ def _last_line(output: str) -> str:
     return f": {mask_text((telling or lines)[-1])}" if lines else ""
 
 
-def _signal_group(process: "subprocess.Popen[bytes]") -> None:
+def _signal_group(process: subprocess.Popen[bytes]) -> None:
     try:
         os.killpg(process.pid, signal.SIGKILL)
     except ProcessLookupError:
         pass  # It ended just now.
 
 
-def _kill_group(process: "subprocess.Popen[bytes]") -> int:
+def _kill_group(process: subprocess.Popen[bytes]) -> int:
     _signal_group(process)
     try:
         return process.wait(5)
@@ -230,5 +252,8 @@ def _kill_group(process: "subprocess.Popen[bytes]") -> int:
 
 
 def _die_with_parent() -> None:
-    """If the node daemon kills us without notice, the command we wait for goes too; what it left behind stays."""
+    """If the node daemon kills us without notice, the command we wait for goes too.
+
+    What it left behind stays.
+    """
     die_with_parent(signal.SIGKILL)

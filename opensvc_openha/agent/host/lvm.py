@@ -1,14 +1,15 @@
-"""What LVM says of volume groups: of one, or of all of them with one command for whoever looks at many services.
+"""What LVM says of volume groups: of one, or of all of them with one command for whoever looks at
+many services.
 
-LVM reads the headers of all disks for each command, whatever it is asked for: a command per service costs more than all
-the rest of a look.
+LVM reads the headers of all disks for each command, whatever it is asked for: a command per service
+costs more than all the rest of a look.
 """
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Mapping, Optional
 
 from opensvc_openha.agent.host.commands import run_command
 
@@ -16,7 +17,8 @@ QUIET = {"LVM_SUPPRESS_FD_WARNINGS": "1"}
 _LOOK_TIMEOUT_S = 30.0
 _COLUMNS = "vg_attr,vg_tags,lv_name,lv_attr"
 _PARTIAL, _ACTIVE, _OPEN, _SKIPPED = 3, 4, 5, 9
-"""Places in the attribute words of vgs and lvs; a skipped volume is one that is not activated with its group."""
+"""Places in the attribute words of vgs and lvs; a skipped volume is one that is not activated with
+its group."""
 
 
 @dataclass(frozen=True)
@@ -24,10 +26,10 @@ class VolumeGroup:
     """What LVM says of one group."""
 
     is_partial: bool
-    tags: "tuple[str, ...]"
-    active: "tuple[str, ...]"
-    inactive: "tuple[str, ...]"
-    opened: "tuple[str, ...]"
+    tags: tuple[str, ...]
+    active: tuple[str, ...]
+    inactive: tuple[str, ...]
+    opened: tuple[str, ...]
 
     @property
     def is_up(self) -> bool:
@@ -35,26 +37,33 @@ class VolumeGroup:
         return bool(self.active) or not self.inactive
 
 
-def parse_report(text: str) -> "VolumeGroup | None":
-    """The group that ``vgs`` printed one line per volume for, columns separated by ``|``; None for no line."""
-    rows = [[cell.strip() for cell in line.split("|")] for line in text.splitlines() if line.count("|") == 3]
+def parse_report(text: str) -> VolumeGroup | None:
+    """The group that ``vgs`` printed one line per volume for, columns separated by ``|``.
+
+    None for no line.
+    """
+    rows = [
+        [cell.strip() for cell in line.split("|")]
+        for line in text.splitlines()
+        if line.count("|") == 3
+    ]
     if not rows:
         return None
     volumes = [(name, attributes) for _, _, name, attributes in rows if name]
-    active = tuple(name for name, attributes in volumes if attributes[_ACTIVE:_ACTIVE + 1] == "a")
-    skipped = {name for name, attributes in volumes if attributes[_SKIPPED:_SKIPPED + 1] == "k"}
+    active = tuple(name for name, attributes in volumes if attributes[_ACTIVE : _ACTIVE + 1] == "a")
+    skipped = {name for name, attributes in volumes if attributes[_SKIPPED : _SKIPPED + 1] == "k"}
     return VolumeGroup(
-        is_partial=rows[0][0][_PARTIAL:_PARTIAL + 1] == "p",
+        is_partial=rows[0][0][_PARTIAL : _PARTIAL + 1] == "p",
         tags=tuple(tag for tag in rows[0][1].split(",") if tag),
         active=active,
         inactive=tuple(name for name, _ in volumes if name not in active and name not in skipped),
-        opened=tuple(name for name, attributes in volumes if attributes[_OPEN:_OPEN + 1] == "o"),
+        opened=tuple(name for name, attributes in volumes if attributes[_OPEN : _OPEN + 1] == "o"),
     )
 
 
-def parse_reports(text: str) -> "dict[str, VolumeGroup]":
+def parse_reports(text: str) -> dict[str, VolumeGroup]:
     """All groups of a report whose lines have the name of the group in front."""
-    lines: "dict[str, list[str]]" = {}
+    lines: dict[str, list[str]] = {}
     for line in text.splitlines():
         name, separator, rest = line.partition("|")
         if separator:
@@ -63,7 +72,7 @@ def parse_reports(text: str) -> "dict[str, VolumeGroup]":
     return {name: group for name, group in found.items() if group is not None}
 
 
-def ask_lvm(name: str) -> "tuple[Optional[VolumeGroup], str]":
+def ask_lvm(name: str) -> tuple[VolumeGroup | None, str]:
     """One group as it is now; None and LVM's words if it has no such group."""
     result = run_command(_vgs(_COLUMNS, name), _LOOK_TIMEOUT_S, QUIET, is_tied=False)
     group = parse_report(result.output) if result.exit_code == 0 else None
@@ -75,17 +84,20 @@ class AllVolumeGroups:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._known: "Optional[Mapping[str, VolumeGroup]]" = None
+        self._known: Mapping[str, VolumeGroup] | None = None
 
-    def group(self, name: str) -> Optional[VolumeGroup]:
+    def group(self, name: str) -> VolumeGroup | None:
         """One group, or None if there is no such group."""
         with self._lock:
             if self._known is None:
-                # Its exit code is not 0 where a single group cannot be read; the others are told all the same.
-                result = run_command(_vgs(f"vg_name,{_COLUMNS}"), _LOOK_TIMEOUT_S, QUIET, is_tied=False)
+                # Its exit code is not 0 where a single group cannot be read; the others are told
+                # all the same.
+                result = run_command(
+                    _vgs(f"vg_name,{_COLUMNS}"), _LOOK_TIMEOUT_S, QUIET, is_tied=False
+                )
                 self._known = parse_reports(result.output)
             return self._known.get(name)
 
 
-def _vgs(columns: str, *names: str) -> "list[str]":
+def _vgs(columns: str, *names: str) -> list[str]:
     return ["vgs", "--noheadings", "--separator", "|", "-o", columns, *names]

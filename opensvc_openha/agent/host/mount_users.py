@@ -1,8 +1,10 @@
-"""Who keeps a file system busy: processes with a directory, an open file or a mapped file below a mount point.
+"""Who keeps a file system busy: processes with a directory, an open file or a mapped file below a
+mount point.
 
-Read from /proc by path, so that nobody who uses the source of a bind mount elsewhere is taken for a holder, and
-nothing is asked of the file system itself, which may not answer. Processes in other mount namespaces that still have
-the device mounted are named too, but never killed: what they do with it cannot be seen from here.
+Read from /proc by path, so that nobody who uses the source of a bind mount elsewhere is taken for a
+holder, and nothing is asked of the file system itself, which may not answer. Processes in other
+mount namespaces that still have the device mounted are named too, but never killed: what they do
+with it cannot be seen from here.
 """
 
 from __future__ import annotations
@@ -10,8 +12,8 @@ from __future__ import annotations
 import os
 import signal
 import stat
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Iterable, Iterator, Optional
 
 from opensvc_openha.system.clock import pause
 
@@ -29,11 +31,16 @@ class Holder:
     """Does it only have the device mounted in a namespace of its own?"""
 
     def __str__(self) -> str:
-        return f"{self.name}({self.pid})" + (" in another mount namespace" if self.is_elsewhere else "")
+        return f"{self.name}({self.pid})" + (
+            " in another mount namespace" if self.is_elsewhere else ""
+        )
 
 
-def find_holders(point: str, device: str) -> "list[Holder]":
-    """Processes that use something below ``point``; ``device`` (MAJOR:MINOR, or empty) finds those in other namespaces."""
+def find_holders(point: str, device: str) -> list[Holder]:
+    """Processes that use something below ``point``.
+
+    ``device`` (MAJOR:MINOR, or empty) finds those in other namespaces.
+    """
     own_space = _link("/proc/self/ns/mnt")
     found = []
     for entry in os.listdir("/proc"):
@@ -48,14 +55,16 @@ def find_holders(point: str, device: str) -> "list[Holder]":
     return found
 
 
-def ancestors_within(point: str) -> Optional[Holder]:
-    """The nearest process that this one descends from and that uses something below ``point``, else this one if it does."""
+def ancestors_within(point: str) -> Holder | None:
+    """The nearest process that this one descends from and that uses something below ``point``, else
+    this one if it does.
+    """
     within = [pid for pid in _ancestors() if _is_within(f"/proc/{pid}", point)]
     others = [pid for pid in within if pid != os.getpid()] or within
     return Holder(others[0], _name(f"/proc/{others[0]}")) if others else None
 
 
-def holders_elsewhere(device: str) -> "list[Holder]":
+def holders_elsewhere(device: str) -> list[Holder]:
     """One process for each other mount namespace in which this device (MAJOR:MINOR) is mounted."""
     seen = {_link("/proc/self/ns/mnt"), ""}
     found = []
@@ -68,20 +77,27 @@ def holders_elsewhere(device: str) -> "list[Holder]":
     return found
 
 
-def find_device_users(rdev: int) -> "list[Holder]":
+def find_device_users(rdev: int) -> list[Holder]:
     """Processes, in whatever namespace, that have this block device itself open."""
     found = []
     for entry in filter(str.isdigit, os.listdir("/proc")):
         base = f"/proc/{entry}"
-        if int(entry) != os.getpid() and any(_is_device(path, rdev) for path in _open_devices(base)):
+        if int(entry) != os.getpid() and any(
+            _is_device(path, rdev) for path in _open_devices(base)
+        ):
             found.append(Holder(int(entry), _name(base)))
     return found
 
 
-def kill_holders(holders: "Iterable[Holder]") -> None:
-    """SIGTERM, and SIGKILL for those that do not end; never our own ancestors, nor who is only elsewhere."""
+def kill_holders(holders: Iterable[Holder]) -> None:
+    """SIGTERM, and SIGKILL for those that do not end.
+
+    Never our own ancestors, nor who is only elsewhere.
+    """
     spared = set(_ancestors())
-    left = [holder.pid for holder in holders if not holder.is_elsewhere and holder.pid not in spared]
+    left = [
+        holder.pid for holder in holders if not holder.is_elsewhere and holder.pid not in spared
+    ]
     for number in (signal.SIGTERM, signal.SIGKILL):
         for pid in left:
             try:
@@ -99,7 +115,7 @@ def _is_within(base: str, point: str) -> bool:
     return any(path == point or path.startswith(point + "/") for path in _used_paths(base))
 
 
-def _used_paths(base: str) -> "Iterator[str]":
+def _used_paths(base: str) -> Iterator[str]:
     yield from (_link(f"{base}/{name}") for name in ("cwd", "root", "exe"))
     try:
         entries = os.listdir(f"{base}/fd")
@@ -112,13 +128,17 @@ def _used_paths(base: str) -> "Iterator[str]":
             yield "/" + path
 
 
-def _open_devices(base: str) -> "Iterator[str]":
+def _open_devices(base: str) -> Iterator[str]:
     # What else is open is not looked at: its file system may not answer.
     try:
         numbers = os.listdir(f"{base}/fd")
     except OSError:
         return
-    yield from (f"{base}/fd/{number}" for number in numbers if _link(f"{base}/fd/{number}").startswith("/dev/"))
+    yield from (
+        f"{base}/fd/{number}"
+        for number in numbers
+        if _link(f"{base}/fd/{number}").startswith("/dev/")
+    )
 
 
 def _is_device(path: str, rdev: int) -> bool:
@@ -129,7 +149,7 @@ def _is_device(path: str, rdev: int) -> bool:
     return stat.S_ISBLK(info.st_mode) and info.st_rdev == rdev
 
 
-def _ancestors() -> "Iterator[int]":
+def _ancestors() -> Iterator[int]:
     pid = os.getpid()
     while pid > 1:
         yield pid

@@ -1,14 +1,17 @@
-"""What is mounted where in this mount namespace, read from mountinfo; touches none of the file systems.
+"""What is mounted where in this mount namespace, read from mountinfo.
 
-psutil's partitions come from the same kernel table but do not tell which part of a file system a bind mount shows.
+Touches none of the file systems.
+
+psutil's partitions come from the same kernel table but do not tell which part of a file system a
+bind mount shows.
 """
 
 from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Iterable, Optional
 
 from opensvc_openha.errors import SystemFault
 
@@ -17,7 +20,9 @@ _OCTAL = re.compile(r"\\([0-7]{3})")
 
 @dataclass(frozen=True)
 class Mount:
-    """One line of mountinfo; ``device`` is MAJOR:MINOR, ``root`` the part of the file system that is shown.
+    """One line of mountinfo.
+
+    ``device`` is MAJOR:MINOR, ``root`` the part of the file system that is shown.
 
     ``options`` are those of the mount and of the file system together.
     """
@@ -27,16 +32,16 @@ class Mount:
     point: str
     fstype: str
     source: str
-    options: "frozenset[str]" = frozenset()
+    options: frozenset[str] = frozenset()
 
 
-def read_mounts(path: str = "/proc/self/mountinfo") -> "tuple[Mount, ...]":
+def read_mounts(path: str = "/proc/self/mountinfo") -> tuple[Mount, ...]:
     """All mounts this process sees, oldest first."""
     try:
         with open(path, encoding="utf-8", errors="surrogateescape") as file:
             return tuple(parse_mounts(file))
-    except OSError as exc:
-        raise SystemFault(f"cannot read the mount table {path}: {exc.strerror}") from exc
+    except OSError as error:
+        raise SystemFault(f"cannot read the mount table {path}: {error.strerror}") from error
 
 
 def parse_mounts(lines: Iterable[str]) -> Iterable[Mount]:
@@ -46,10 +51,12 @@ def parse_mounts(lines: Iterable[str]) -> Iterable[Mount]:
         head, tail = left.split(" "), right.split(" ")
         if separator and len(head) >= 6 and len(tail) >= 2:
             options = frozenset(head[5].split(",") + (tail[2].split(",") if len(tail) > 2 else []))
-            yield Mount(head[2], _plain(head[3]), _plain(head[4]), tail[0], _plain(tail[1]), options)
+            yield Mount(
+                head[2], _plain(head[3]), _plain(head[4]), tail[0], _plain(tail[1]), options
+            )
 
 
-def top_mount(point: str, mounts: "tuple[Mount, ...]") -> Optional[Mount]:
+def top_mount(point: str, mounts: tuple[Mount, ...]) -> Mount | None:
     """What is seen at a mount point: the last thing mounted there."""
     return next((mount for mount in reversed(mounts) if mount.point == point), None)
 
@@ -57,7 +64,9 @@ def top_mount(point: str, mounts: "tuple[Mount, ...]") -> Optional[Mount]:
 def backing_file(loop_device: str) -> str:
     """File behind a loop device, or an empty text."""
     try:
-        with open(f"/sys/class/block/{os.path.basename(loop_device)}/loop/backing_file", encoding="utf-8") as file:
+        with open(
+            f"/sys/class/block/{os.path.basename(loop_device)}/loop/backing_file", encoding="utf-8"
+        ) as file:
             return file.read().rstrip("\n")
     except OSError:
         return ""

@@ -1,7 +1,8 @@
 """Runs jobs at the same time, each in a child process, and gives back which of them failed and why.
 
-Processes and not threads: a signal that ends the action reaches what every child is doing at that moment, and a child
-that hangs can be killed. What a job changes in memory is lost; it has to change the machine.
+Processes and not threads: a signal that ends the action reaches what every child is doing at that
+moment, and a child that hangs can be killed. What a job changes in memory is lost; it has to change
+the machine.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import IO, Callable, Iterable, Sequence
+from typing import IO
 
 from opensvc_openha.agent.host.parent_death_signal import die_with_parent
 from opensvc_openha.agent.host.signals import ENDING_SIGNALS
@@ -42,13 +44,16 @@ class Failure:
 class _Child:
     job: Job
     pid: int
-    words: "IO[bytes]"
+    words: IO[bytes]
     is_reaped: bool = False
 
 
-def run_side_by_side(jobs: Sequence[Job]) -> "list[Failure]":
-    """Run all jobs, wait for all of them, give back those that failed; an exception here ends the jobs first."""
-    children: "list[_Child]" = []
+def run_side_by_side(jobs: Sequence[Job]) -> list[Failure]:
+    """Run all jobs, wait for all of them, give back those that failed.
+
+    An exception here ends the jobs first.
+    """
+    children: list[_Child] = []
     try:
         for job in jobs:
             _fork(job, children)
@@ -61,7 +66,7 @@ def run_side_by_side(jobs: Sequence[Job]) -> "list[Failure]":
             child.words.close()
 
 
-def _fork(job: Job, children: "list[_Child]") -> None:
+def _fork(job: Job, children: list[_Child]) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     reader, writer = os.pipe()
@@ -73,15 +78,15 @@ def _fork(job: Job, children: "list[_Child]") -> None:
             os.close(reader)
             _be_child(job, writer, before)
         children.append(_Child(job, pid, os.fdopen(reader, "rb")))
-    except OSError as exc:
+    except OSError as error:
         os.close(reader)
-        raise SystemFault(f"{job.name}: cannot start a process: {exc.strerror}") from exc
+        raise SystemFault(f"{job.name}: cannot start a process: {error.strerror}") from error
     finally:
         os.close(writer)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _be_child(job: Job, writer: int, signals: "Iterable[int]") -> None:
+def _be_child(job: Job, writer: int, signals: Iterable[int]) -> None:
     """Never returns. ``signals`` are those that were blocked before the fork."""
     exit_code = 1
     try:
@@ -90,10 +95,10 @@ def _be_child(job: Job, writer: int, signals: "Iterable[int]") -> None:
             signal.pthread_sigmask(signal.SIG_SETMASK, signals)
             job.run()
             exit_code = 0
-        except (OpenhaError, InterruptedAction) as exc:
-            _tell(writer, str(exc))
-        except Exception as exc:  # The last one of this process: whoever waits must learn of it.
-            _tell(writer, f"{job.name}: {type(exc).__name__}: {exc}")
+        except (OpenhaError, InterruptedAction) as error:
+            _tell(writer, str(error))
+        except Exception as error:  # The last one of this process: whoever waits must learn of it.
+            _tell(writer, f"{job.name}: {type(error).__name__}: {error}")
         sys.stdout.flush()
         sys.stderr.flush()
     finally:
@@ -104,7 +109,7 @@ def _tell(writer: int, message: str) -> None:
     os.write(writer, json.dumps(message[:2000]).encode())
 
 
-def _outcome(child: _Child) -> "list[Failure]":
+def _outcome(child: _Child) -> list[Failure]:
     told = child.words.read()
     _, status = os.waitpid(child.pid, 0)
     child.is_reaped = True
@@ -115,7 +120,7 @@ def _outcome(child: _Child) -> "list[Failure]":
     return [Failure(child.job.name, message)]
 
 
-def _end(children: "list[_Child]") -> None:
+def _end(children: list[_Child]) -> None:
     """SIGTERM, so that what they run is ended in order; SIGKILL for those that do not end."""
     left = [child for child in children if not child.is_reaped]
     for number in (signal.SIGTERM, signal.SIGKILL):
@@ -126,7 +131,10 @@ def _end(children: "list[_Child]") -> None:
             if not left:
                 return
             pause(_GRACE_PAUSE_S)
-    raise ActionError(f"processes that cannot be ended: {', '.join(f'{child.job.name} (pid {child.pid})' for child in left)}")
+    raise ActionError(
+        "processes that cannot be ended:"
+        f" {', '.join(f'{child.job.name} (pid {child.pid})' for child in left)}"
+    )
 
 
 def _is_over(child: _Child) -> bool:

@@ -1,4 +1,6 @@
-"""Takes this node down at once, without stopping or unmounting anything: for a resource that cannot even be stopped."""
+"""Takes this node down at once, without stopping or unmounting anything: for a resource that cannot
+even be stopped.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,10 @@ _TRIGGER_LIMIT_S = 5.0
 
 
 def end_node(is_crash: bool) -> None:
-    """Reboot, or crash so that a dump is made where that is configured. SystemFault if the node is still there."""
+    """Reboot, or crash so that a dump is made where that is configured.
+
+    SystemFault if the node is still there.
+    """
     if _is_whole_machine():
         _ask_kernel("c" if is_crash else "b")
         pause(_TRIGGER_LIMIT_S)

@@ -1,12 +1,14 @@
-"""Turns a signal that would end the process into an InterruptedAction, so that an interrupted start is rolled back."""
+"""Turns a signal that would end the process into an InterruptedAction, so that an interrupted start
+is rolled back.
+"""
 
 from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Callable, Iterator, Optional
 
 from opensvc_openha.errors import InterruptedAction
 
@@ -17,7 +19,7 @@ ENDING_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 def interruptible() -> Iterator[None]:
     """Within, SIGTERM, SIGINT and SIGHUP raise InterruptedAction."""
 
-    def interrupt(number: int, frame: Optional[FrameType]) -> None:
+    def interrupt(number: int, frame: FrameType | None) -> None:
         raise InterruptedAction(f"interrupted by {signal.Signals(number).name}", number)
 
     with _handlers(interrupt):
@@ -28,7 +30,7 @@ def interruptible() -> Iterator[None]:
 def uninterrupted() -> Iterator[None]:
     """Within, these signals have no effect: a rollback that is half done helps nobody."""
 
-    def go_on(number: int, frame: Optional[FrameType]) -> None:
+    def go_on(number: int, frame: FrameType | None) -> None:
         # Not SIG_IGN: the commands we run would inherit it.
         return None
 
@@ -38,8 +40,10 @@ def uninterrupted() -> Iterator[None]:
 
 @contextmanager
 def postponed() -> Iterator[None]:
-    """Within, these signals wait: a process that was made, but whose pid nobody knows yet, could not be ended."""
-    waiting: "list[int]" = []
+    """Within, these signals wait: a process that was made, but whose pid nobody knows yet, could
+    not be ended.
+    """
+    waiting: list[int] = []
     try:
         with _handlers(lambda number, frame: waiting.append(number)):
             yield
@@ -49,7 +53,7 @@ def postponed() -> Iterator[None]:
 
 
 @contextmanager
-def _handlers(handler: Callable[[int, Optional[FrameType]], None]) -> Iterator[None]:
+def _handlers(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,10 +1,12 @@
-"""How this node reaches another one: ssh without a password, as the agent does, and what to do when that fails."""
+"""How this node reaches another one: ssh without a password, as the agent does, and what to do when
+that fails.
+"""
 
 from __future__ import annotations
 
 import os
 import shlex
-from typing import Sequence
+from collections.abc import Sequence
 
 from opensvc_openha.agent.host.commands import CommandResult, run_logged
 from opensvc_openha.agent.values.action_log import ActionLog
@@ -15,14 +17,31 @@ SSH_FAILED = 255
 """What ssh itself ends with; any other exit code is that of the command on the other node."""
 REMOTE_USER = "root"
 SSH = (
-    *("ssh", "-o", "BatchMode=yes", "-o", f"ConnectTimeout={CONNECT_TIMEOUT_S}", "-o", "StrictHostKeyChecking=accept-new"),
+    *(
+        "ssh",
+        "-o",
+        "BatchMode=yes",
+        "-o",
+        f"ConnectTimeout={CONNECT_TIMEOUT_S}",
+        "-o",
+        "StrictHostKeyChecking=accept-new",
+    ),
     *("-o", "ForwardX11=no", "-o", "LogLevel=ERROR"),
 )
 
 _NOT_FOUND = 127
 _REASONS = (
-    ("permission denied", "it does not accept our ssh key: run ssh-keygen if there is none, then ssh-copy-id {user}@{node}"),
-    ("host key verification failed", "its host key is not the one we know: look why, then ssh-keygen -R {node}"),
+    (
+        "permission denied",
+        (
+            "it does not accept our ssh key: run ssh-keygen if there is none, then ssh-copy-id"
+            " {user}@{node}"
+        ),
+    ),
+    (
+        "host key verification failed",
+        "its host key is not the one we know: look why, then ssh-keygen -R {node}",
+    ),
     ("could not resolve", "its name is not known here: add it to /etc/hosts or to the DNS"),
     ("name or service not known", "its name is not known here: add it to /etc/hosts or to the DNS"),
     ("connection refused", "no sshd listens there: install openssh-server and start it"),
@@ -32,7 +51,7 @@ _REASONS = (
 )
 
 
-def remote_shell(node: str, command: Sequence[str]) -> "list[str]":
+def remote_shell(node: str, command: Sequence[str]) -> list[str]:
     """What runs a command on another node."""
     return [*SSH, f"{REMOTE_USER}@{node}", "--", shlex.join(command)]
 
@@ -42,7 +61,7 @@ def run_on(node: str, command: Sequence[str], log: ActionLog, timeout_s: float) 
     return run_logged(log, remote_shell(node, command), timeout_s)
 
 
-def agent_command(layout: AgentLayout, svcname: str, words: Sequence[str]) -> "list[str]":
+def agent_command(layout: AgentLayout, svcname: str, words: Sequence[str]) -> list[str]:
     """What runs an agent action of a service on another node that is laid out as this one."""
     usual = AgentLayout().environment()
     moved = [f"{name}={path}" for name, path in layout.environment().items() if path != usual[name]]
@@ -51,11 +70,20 @@ def agent_command(layout: AgentLayout, svcname: str, words: Sequence[str]) -> "l
 
 
 def why_unreachable(node: str, result: CommandResult) -> str:
-    """What the operator has to do where a command through ssh failed; empty where ssh is not the reason."""
+    """What the operator has to do where a command through ssh failed.
+
+    Empty where ssh is not the reason.
+    """
     output = result.output.lower()
-    if "rsync: not found" in output or "rsync: command not found" in output or result.exit_code == _NOT_FOUND:
+    if (
+        "rsync: not found" in output
+        or "rsync: command not found" in output
+        or result.exit_code == _NOT_FOUND
+    ):
         return f"{node}: a command was not found there: install rsync on it"
     for sign, advice in _REASONS:
         if sign in output:
             return f"{node}: {advice.format(user=REMOTE_USER, node=node)}"
-    return f"{node}: ssh {REMOTE_USER}@{node} does not work" if result.exit_code == SSH_FAILED else ""
+    return (
+        f"{node}: ssh {REMOTE_USER}@{node} does not work" if result.exit_code == SSH_FAILED else ""
+    )

@@ -1,4 +1,6 @@
-"""Directories of the system, and of this installation, that no file system of a service may be mounted over."""
+"""Directories of the system, and of this installation, that no file system of a service may be
+mounted over.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +9,37 @@ import os
 from opensvc_openha.formats.layout import AgentLayout, find_layout
 
 _SYSTEM = frozenset(
-    "/ /bin /boot /dev /etc /lib /lib32 /lib64 /libx32 /proc /root /run /sbin /sys /tmp /usr /usr/bin /usr/lib /usr/local "
-    "/usr/local/bin /usr/local/lib /usr/local/sbin /usr/sbin /usr/share /var /var/lib /var/log /var/run /var/tmp".split()
+    [
+        "/",
+        "/bin",
+        "/boot",
+        "/dev",
+        "/etc",
+        "/lib",
+        "/lib32",
+        "/lib64",
+        "/libx32",
+        "/proc",
+        "/root",
+        "/run",
+        "/sbin",
+        "/sys",
+        "/tmp",
+        "/usr",
+        "/usr/bin",
+        "/usr/lib",
+        "/usr/local",
+        "/usr/local/bin",
+        "/usr/local/lib",
+        "/usr/local/sbin",
+        "/usr/sbin",
+        "/usr/share",
+        "/var",
+        "/var/lib",
+        "/var/log",
+        "/var/run",
+        "/var/tmp",
+    ]
 )
 
 
@@ -21,7 +52,18 @@ def why_not_mounted_over(point: str, agent: AgentLayout) -> str:
     cluster = find_layout(os.environ, os.path.exists)
     own = (
         *(agent.etc_dir, agent.var_dir, agent.log_dir, agent.bin_dir),
-        *(cluster.ez, cluster.bin_dir, cluster.conf_dir, cluster.services_dir, cluster.proc_dir, cluster.log_dir),
+        *(
+            cluster.ez,
+            cluster.bin_dir,
+            cluster.conf_dir,
+            cluster.services_dir,
+            cluster.proc_dir,
+            cluster.log_dir,
+        ),
     )
     hidden = next((path for path in own if path == point or path.startswith(f"{point}/")), "")
-    return f"would hide {hidden}, which this cluster or its agent needs while the service is stopped" if hidden else ""
+    return (
+        f"would hide {hidden}, which this cluster or its agent needs while the service is stopped"
+        if hidden
+        else ""
+    )

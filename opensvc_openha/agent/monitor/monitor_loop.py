@@ -1,14 +1,15 @@
-"""The rounds of the resource monitor: which services are looked at now, each in a process of its own.
+"""The rounds of the resource monitor: which services are looked at now, each in a process of its
+own.
 
-A look that hangs (a file system that does not answer, a check without end) delays no other service, and its service is not
-looked at again before it is over. The parent only reads which files name something to watch, and asks the node daemon, once
-a round, which services run here.
+A look that hangs (a file system that does not answer, a check without end) delays no other service,
+and its service is not looked at again before it is over. The parent only reads which files name
+something to watch, and asks the node daemon, once a round, which services run here.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Callable, Mapping, Optional
 
 from opensvc_openha.agent.config.file_cache import FileReadings
 from opensvc_openha.agent.host.background_jobs import Children
@@ -24,12 +25,14 @@ class MonitorRounds:
 
     def __init__(
         self,
-        files: "Callable[[], Mapping[str, str]]",
-        load: "Callable[[str], Service]",
-        ask: "Callable[[], NodeStatus]",
-        look: "Callable[[str], None]",
+        files: Callable[[], Mapping[str, str]],
+        load: Callable[[str], Service],
+        ask: Callable[[], NodeStatus],
+        look: Callable[[str], None],
     ) -> None:
-        """``files`` gives each service's name and path, ``look`` monitors a service of that name once."""
+        """``files`` gives each service's name and path, ``look`` monitors a service of that name
+        once.
+        """
         self._load = load
         self._ask = ask
         self._look = look
@@ -60,12 +63,15 @@ class MonitorRounds:
         """End the looks under way; one that does not end is killed."""
         self._children.end()
 
-    def _watched(self) -> "dict[str, str]":
-        """Services that have something to watch, and their names in the cluster; files are read again when they change."""
+    def _watched(self) -> dict[str, str]:
+        """Services that have something to watch, and their names in the cluster.
+
+        Files are read again when they change.
+        """
         found, _ = self._readings.look()
         return {name: cluster_name for name, cluster_name in found.items() if cluster_name}
 
-    def _cluster_name(self, name: str) -> Optional[str]:
+    def _cluster_name(self, name: str) -> str | None:
         try:
             service = self._load(name)
         except OpenhaError:

@@ -1,17 +1,19 @@
-"""Watches the resources of a service that runs here under a heartbeat, and decides what follows when one is not up.
+"""Watches the resources of a service that runs here under a heartbeat, and decides what follows
+when one is not up.
 
     not up twice in a row  ->  started again, ``restart`` times  ->  monitored: monitor_action, else only said
 
-Nothing is done while the service is frozen, while another action is under way, or while the cluster does not say STARTED.
-The monitor action takes the service from this node, so it needs a peer that stands by: where nobody can take the service
-over, the part of it that works is left running.
+Nothing is done while the service is frozen, while another action is under way, or while the cluster
+does not say STARTED. The monitor action takes the service from this node, so it needs a peer that
+stands by: where nobody can take the service over, the part of it that works is left running.
 """
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import os
-from typing import Callable, Optional
+from collections.abc import Callable
 
 from opensvc_openha.agent.host.commands import run_logged
 from opensvc_openha.agent.host.reset import end_node
@@ -93,17 +95,21 @@ def why_not_now(service: Service) -> str:
         return "no cluster decides about the service"
     try:
         known = service.cluster.node_status_now().service(service.cluster_name)
-    except NotRunningError as exc:
-        return str(exc)
+    except NotRunningError as error:
+        return str(error)
     state = known.own_state if known is not None else None
-    return "" if state is ServiceState.STARTED else f"its state here is {state.name if state else 'not known'}, not STARTED"
+    return (
+        ""
+        if state is ServiceState.STARTED
+        else f"its state here is {state.name if state else 'not known'}, not STARTED"
+    )
 
 
-def _failing(resources: "list[Resource]") -> "list[Resource]":
+def _failing(resources: list[Resource]) -> list[Resource]:
     return [res for res in resources if look(res).status not in _WELL]
 
 
-def _bring_back(service: Service, failing: "list[Resource]", note: Note) -> "list[Resource]":
+def _bring_back(service: Service, failing: list[Resource], note: Note) -> list[Resource]:
     """Those that could not be started again. Data comes before what uses it."""
     others = [res for res in failing if res not in in_start_order(failing)]
     left = []
@@ -126,7 +132,9 @@ def _act(service: Service, failing: str, note: Note) -> None:
         action = MonitorAction(word.lower())
     except ValueError:
         expected = " or ".join(known.value for known in MonitorAction)
-        raise service.file.default.error("monitor_action", f"is {word!r}, expected {expected}") from None
+        raise service.file.default.error(
+            "monitor_action", f"is {word!r}, expected {expected}"
+        ) from None
     if action is MonitorAction.NONE:
         _tell_once(service, f"{failing}; monitor_action is not set", note)
         return
@@ -157,14 +165,17 @@ def _freeze_stop(service: Service) -> None:
 def _why_nobody_takes_over(service: Service) -> str:
     try:
         node = service.cluster.node_status_now()
-    except NotRunningError as exc:
-        return str(exc)
+    except NotRunningError as error:
+        return str(error)
     if node.peer_standing is not PeerStanding.LIVE:
         return f"the peer {node.peer} is {node.peer_standing.value}"
     known = node.service(service.cluster_name or "")
-    peer: Optional[ServiceState] = known.peer_state if known is not None else None
+    peer: ServiceState | None = known.peer_state if known is not None else None
     if peer is not ServiceState.STOPPED:
-        return f"the service is {peer.name if peer else 'not known'} on the peer {node.peer}, which would not take it over"
+        return (
+            f"the service is {peer.name if peer else 'not known'} on the peer {node.peer}, which"
+            " would not take it over"
+        )
     return ""
 
 
@@ -177,8 +188,8 @@ def _tell_once(service: Service, text: str, note: Note) -> None:
     note("FAILED", text, True)
     try:
         write_atomically(path, text.encode(), is_durable=False)
-    except OSError as exc:
-        service.log.warning(f"cannot write {path}, so this may be said again: {exc.strerror}")
+    except OSError as error:
+        service.log.warning(f"cannot write {path}, so this may be said again: {error.strerror}")
 
 
 def _told(service: Service) -> str:
@@ -190,7 +201,5 @@ def _told(service: Service) -> str:
 
 
 def _forget_told(service: Service) -> None:
-    try:
+    with contextlib.suppress(OSError):
         os.unlink(os.path.join(service.var_dir, _TOLD))
-    except OSError:
-        pass

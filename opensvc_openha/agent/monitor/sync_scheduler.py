@@ -1,15 +1,18 @@
-"""Which synchronisations are due now, as their schedules say; each service is sent in a process of its own.
+"""Which synchronisations are due now, as their schedules say.
 
-Only what runs here is sent, never while the service is frozen or somebody acts on it. One that fails, or may not be sent,
-is tried again after a while, as long as its hours last. The time is given, and so is what sends.
+Each service is sent in a process of its own.
+
+Only what runs here is sent, never while the service is frozen or somebody acts on it. One that
+fails, or may not be sent, is tried again after a while, as long as its hours last. The time is
+given, and so is what sends.
 """
 
 from __future__ import annotations
 
 import datetime
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Callable, Mapping, Optional
 
 from opensvc_openha.agent.config.file_cache import FileReadings
 from opensvc_openha.agent.host.background_jobs import Children
@@ -30,8 +33,8 @@ AT_ONCE_MAX = 4
 class Scheduled:
     """What a service sends by itself, and its name in the cluster, if one decides about it."""
 
-    resources: "tuple[Rsync, ...]"
-    cluster_name: Optional[str]
+    resources: tuple[Rsync, ...]
+    cluster_name: str | None
 
 
 class SyncRounds:
@@ -39,26 +42,28 @@ class SyncRounds:
 
     def __init__(
         self,
-        files: "Callable[[], Mapping[str, str]]",
-        load: "Callable[[str], Service]",
-        ask: "Callable[[], NodeStatus]",
-        send: "Callable[[str, tuple[str, ...]], None]",
-        now: "Callable[[], datetime.datetime]",
+        files: Callable[[], Mapping[str, str]],
+        load: Callable[[str], Service],
+        ask: Callable[[], NodeStatus],
+        send: Callable[[str, tuple[str, ...]], None],
+        now: Callable[[], datetime.datetime],
     ) -> None:
-        """``files`` gives each service's name and path, ``send`` sends these resources of a service of that name."""
+        """``files`` gives each service's name and path, ``send`` sends these resources of a service
+        of that name.
+        """
         self._ask = ask
         self._load = load
         self._send = send
         self._now = now
         self._readings = FileReadings(files, self._read)
-        self._tried: "dict[str, datetime.datetime]" = {}
+        self._tried: dict[str, datetime.datetime] = {}
         self._children = Children()
 
     def run(self) -> None:
         """Begin what is due; returns at once."""
         self._children.reap()
         now = self._now()
-        node: Optional[NodeStatus] = None
+        node: NodeStatus | None = None
         for name, scheduled in self._scheduled().items():
             busy = self._children.names
             if len(busy) >= AT_ONCE_MAX:
@@ -92,39 +97,48 @@ class SyncRounds:
         tried = self._tried.get(name)
         return tried is not None and tried <= now < tried + RETRY
 
-    def _node(self) -> Optional[NodeStatus]:
+    def _node(self) -> NodeStatus | None:
         try:
             return self._ask()
         except NotRunningError:
             return None
 
-    def _scheduled(self) -> "dict[str, Scheduled]":
+    def _scheduled(self) -> dict[str, Scheduled]:
         found, new = self._readings.look()
         for name in new:
             self._tried.pop(name, None)
         return {name: scheduled for name, scheduled in found.items() if scheduled is not None}
 
-    def _read(self, name: str) -> "Optional[Scheduled]":
+    def _read(self, name: str) -> Scheduled | None:
         try:
             service = self._load(name)
         except OpenhaError:
             return None  # Whoever acts on the service is told what is wrong with its file.
-        syncs = tuple(res for res in service.resources if isinstance(res, Rsync) and not res.spec.is_left_alone)
+        syncs = tuple(
+            res
+            for res in service.resources
+            if isinstance(res, Rsync) and not res.spec.is_left_alone
+        )
         resources = tuple(res for res in syncs if res.has_schedule())
         return Scheduled(resources, service.cluster_name) if resources else None
 
 
-def send_due(service: Service, rids: "tuple[str, ...]") -> str:
-    """Send these resources if the service runs here and nothing speaks against it; why not, or an empty text."""
+def send_due(service: Service, rids: tuple[str, ...]) -> str:
+    """Send these resources if the service runs here and nothing speaks against it.
+
+    Why not, or an empty text.
+    """
     reason = _why_not_now(service)
     if reason:
         return reason
     try:
         with action_lock(service.var_dir, "sync", 0):
-            pass  # Nobody acts on the service. A long copy must not keep anybody from it, so it is not held.
+            # Nobody acts on the service. A long copy must not keep anybody from it, so it is not
+            # held.
+            pass
         code = synchronise(service, ResourceSelector(rids=rids), ("nodes", "drpnodes"), False, 0)
-    except RefusedError as exc:
-        return str(exc)
+    except RefusedError as error:
+        return str(error)
     return f"ended with {code}" if code else ""
 
 

@@ -1,8 +1,11 @@
-"""Applications: a script, or full command lines, to start, stop and check; and the launchers beside the service file.
+"""Applications: a script, or full command lines, to start, stop and check.
 
-``start``, ``stop`` and ``check`` are a number (the place in the sequence; the script is called with start, stop or
-status), yes or no, or a command line of its own. A check that ends with 0 is up, with 1 is down, with anything else a
-warning. Links S10name, K10name and C10name in the service's directory are such numbers for the script they lead to.
+And the launchers beside the service file.
+
+``start``, ``stop`` and ``check`` are a number (the place in the sequence; the script is called with
+start, stop or status), yes or no, or a command line of its own. A check that ends with 0 is up,
+with 1 is down, with anything else a warning. Links S10name, K10name and C10name in the service's
+directory are such numbers for the script they lead to.
 """
 
 from __future__ import annotations
@@ -10,14 +13,25 @@ from __future__ import annotations
 import os
 import re
 import shlex
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Iterable, Optional
 
 from opensvc_openha.agent.config.keywords import Form, Keyword
 from opensvc_openha.agent.config.service_file import FALSE_WORDS, TRUE_WORDS, Section
-from opensvc_openha.agent.host.commands import COMMAND_TIMEOUT_S, CommandResult, run_command, run_logged
+from opensvc_openha.agent.host.commands import (
+    COMMAND_TIMEOUT_S,
+    CommandResult,
+    run_command,
+    run_logged,
+)
 from opensvc_openha.agent.host.mounts import read_mounts, top_mount
-from opensvc_openha.agent.resources.base import Driver, DriverContext, LocalResource, Resource, index_of
+from opensvc_openha.agent.resources.base import (
+    Driver,
+    DriverContext,
+    LocalResource,
+    Resource,
+    index_of,
+)
 from opensvc_openha.agent.values.status import HIDDEN, Finding, Group, ResourceStatus
 from opensvc_openha.errors import ActionError
 from opensvc_openha.formats.secrets import mask_command
@@ -34,7 +48,7 @@ _BOOLEAN = {**dict.fromkeys(TRUE_WORDS - {"1"}, True), **dict.fromkeys(FALSE_WOR
 class Step:
     """One of start, stop, check: what to run and its place in the sequence."""
 
-    argv: "tuple[str, ...]"
+    argv: tuple[str, ...]
     place: int
     timeout_s: float
 
@@ -49,28 +63,49 @@ def is_application(section: Section) -> bool:
     return bool(section.own & {"script", *_CALLED_WITH})
 
 
-def launchers(around: DriverContext) -> "list[Section]":
-    """Sections for the launchers in the service's directory whose scripts no section of the file names."""
+def launchers(around: DriverContext) -> list[Section]:
+    """Sections for the launchers in the service's directory whose scripts no section of the file
+    names.
+    """
     configured = next((section for section in around.file.sections if section.name == "app"), None)
     is_template = configured is not None and not is_application(configured)
     directory = configured.text("dir") if configured else ""
     directory = directory or _directory(around)
     sections = [section for section in around.file.sections if section.group == "app"]
     sections = [section for section in sections if not is_template or section is not configured]
-    named = {os.path.realpath(_script_path(section, around)) for section in sections if section.text("script")}
-    places: "dict[str, dict[str, str]]" = {}
+    named = {
+        os.path.realpath(_script_path(section, around))
+        for section in sections
+        if section.text("script")
+    }
+    places: dict[str, dict[str, str]] = {}
     for word, place, path in _links(directory):
         if path not in named:
             places.setdefault(path, {})[word] = place
     taken = {section.name for section in sections}
-    free = (f"app#{number}" for number in range(len(taken) + len(places) + 1) if f"app#{number}" not in taken)
-    template = configured if configured is not None and is_template else replace(around.file.default, own=frozenset())
+    free = (
+        f"app#{number}"
+        for number in range(len(taken) + len(places) + 1)
+        if f"app#{number}" not in taken
+    )
+    template = (
+        configured
+        if configured is not None and is_template
+        else replace(around.file.default, own=frozenset())
+    )
     in_order = sorted(places, key=lambda path: (int(places[path].get("start", _NO_PLACE)), path))
-    return [replace(template, name=next(free), values={**template.values, "script": path, **places[path]}) for path in in_order]
+    return [
+        replace(
+            template, name=next(free), values={**template.values, "script": path, **places[path]}
+        )
+        for path in in_order
+    ]
 
 
-def _links(directory: str) -> "Iterable[tuple[str, str, str]]":
-    """What each launcher is for, its number, and the script it leads to, which may be out of reach at the moment."""
+def _links(directory: str) -> Iterable[tuple[str, str, str]]:
+    """What each launcher is for, its number, and the script it leads to, which may be out of reach
+    at the moment.
+    """
     try:
         names = sorted(os.listdir(directory))
     except OSError:
@@ -78,7 +113,11 @@ def _links(directory: str) -> "Iterable[tuple[str, str, str]]":
     for name in names:
         match = _LAUNCHER.match(name)
         if match:
-            yield _WORDS[match.group(1)], match.group(2), os.path.realpath(os.path.join(directory, name))
+            yield (
+                _WORDS[match.group(1)],
+                match.group(2),
+                os.path.realpath(os.path.join(directory, name)),
+            )
 
 
 class App(LocalResource):
@@ -87,9 +126,13 @@ class App(LocalResource):
     def __init__(self, section: Section, around: DriverContext) -> None:
         index = index_of(section)
         self._script = _script_path(section, around)
-        self._steps = {word: _step(section, word, self._script) for word in ("start", "stop", "check")}
+        self._steps = {
+            word: _step(section, word, self._script) for word in ("start", "stop", "check")
+        }
         if not self._script and not any(self._steps.values()):
-            raise section.error("script", "is missing, expected a script, or start, stop and check commands")
+            raise section.error(
+                "script", "is missing, expected a script, or start, stop and check commands"
+            )
         super().__init__(section, around, Group.APP, "app", self._name_shown() or section.name)
         start, stop = self._steps["start"], self._steps["stop"]
         self.start_rank = (start.place if start else _NO_PLACE, f"{index:010}")
@@ -97,21 +140,34 @@ class App(LocalResource):
         self.stop_rank = (-stop.place if stop else -_NO_PLACE, f"{index:010}")
         self._view = around.view
         # Normalised, as mounted file systems are listed.
-        self._points = [os.path.normpath(other.text("mnt")) for other in around.file.sections if other.group == "fs"]
-        self._env = {"OPENSVC_SVCNAME": around.svcname, "OPENSVC_RID": section.name, "OPENSVC_NODENAME": around.node}
+        self._points = [
+            os.path.normpath(other.text("mnt"))
+            for other in around.file.sections
+            if other.group == "fs"
+        ]
+        self._env = {
+            "OPENSVC_SVCNAME": around.svcname,
+            "OPENSVC_RID": section.name,
+            "OPENSVC_NODENAME": around.node,
+        }
 
     def status(self) -> Finding:
         """Verdict of the check, if there is one."""
         check = self._steps["check"]
         if not any(self._steps.values()):
-            return Finding(ResourceStatus.NA, ("start, stop and check are not set: it is never called",))
+            return Finding(
+                ResourceStatus.NA, ("start, stop and check are not set: it is never called",)
+            )
         if check is None:
             return Finding(ResourceStatus.NA, ("check is not set",))
         if self._is_script_missing(check):
             if not self._sees_all:
                 return HIDDEN
             # Most often the file system that holds it is not mounted here.
-            return Finding(ResourceStatus.NA, (f"not evaluated ({self._script} {self._why_not_run('is not here')})",))
+            return Finding(
+                ResourceStatus.NA,
+                (f"not evaluated ({self._script} {self._why_not_run('is not here')})",),
+            )
         result = run_command(check.argv, check.timeout_s, self._env, is_tied=False)
         if result.exit_code == 0:
             return Finding(ResourceStatus.UP)
@@ -141,8 +197,9 @@ class App(LocalResource):
         step = self._steps["stop"]
         if step is not None and self._is_script_missing(step) and self._may_run():
             raise ActionError(
-                f"{self.spec.rid}: script {self._script} {self._why_not_run()}, and the service is not down here: "
-                "whether the application runs cannot be told, nor can it be stopped"
+                f"{self.spec.rid}: script {self._script} {self._why_not_run()}, and the service is"
+                " not down here: whether the application runs cannot be told, nor can it be"
+                " stopped"
             )
         self.roll_back()
 
@@ -157,27 +214,48 @@ class App(LocalResource):
         self._run_or_fail(stop)
 
     def _run_or_fail(self, step: Step, may_linger: bool = False) -> None:
-        result: CommandResult = run_logged(self._log, step.argv, step.timeout_s, self._env, may_linger)
+        result: CommandResult = run_logged(
+            self._log, step.argv, step.timeout_s, self._env, may_linger
+        )
         if result.exit_code != 0:
             from opensvc_openha.system.programs import NOT_RUN, why_not_runnable
 
-            is_script = bool(self._script) and self._script in step.argv and result.exit_code in NOT_RUN
+            is_script = (
+                bool(self._script) and self._script in step.argv and result.exit_code in NOT_RUN
+            )
             reason = why_not_runnable(self._script) if is_script else ""
             why = f": {reason}" if reason else ""
             raise ActionError(f"{self.spec.rid}: {mask_command(step.argv)} {result.verdict}{why}")
 
     def _is_script_missing(self, step: Step) -> bool:
-        return bool(self._script) and self._script in step.argv and not os.access(self._script, os.X_OK)
+        return (
+            bool(self._script)
+            and self._script in step.argv
+            and not os.access(self._script, os.X_OK)
+        )
 
     def _may_run(self) -> bool:
-        """Without its script nobody can say, unless the service's data is down here, or the file system that holds it."""
+        """Without its script nobody can say, unless the service's data is down here, or the file
+        system that holds it.
+        """
         mounts = read_mounts()
-        if any(self._script.startswith(f"{point}/") and top_mount(point, mounts) is None for point in self._points):
+        if any(
+            self._script.startswith(f"{point}/") and top_mount(point, mounts) is None
+            for point in self._points
+        ):
             return False
-        return self._view.data_status() not in (ResourceStatus.DOWN, ResourceStatus.NA, ResourceStatus.STDBY_DOWN)
+        return self._view.data_status() not in (
+            ResourceStatus.DOWN,
+            ResourceStatus.NA,
+            ResourceStatus.STDBY_DOWN,
+        )
 
     def _why_not_run(self, absent: str = "does not exist") -> str:
-        return f"is not executable (chmod +x {shlex.quote(self._script)})" if os.path.exists(self._script) else absent
+        return (
+            f"is not executable (chmod +x {shlex.quote(self._script)})"
+            if os.path.exists(self._script)
+            else absent
+        )
 
     def _name_shown(self) -> str:
         if self._script:
@@ -196,12 +274,18 @@ def _script_path(section: Section, around: DriverContext) -> str:
 
 
 def _directory(around: DriverContext) -> str:
-    """Where the service's scripts are: <service>.d, which agents make as a link to <service>.dir, or that itself."""
+    """Where the service's scripts are: <service>.d, which agents make as a link to <service>.dir,
+    or that itself.
+    """
     link = around.layout.command_link(around.svcname)
-    return f"{link}.dir" if os.path.isdir(f"{link}.dir") and not os.path.isdir(f"{link}.d") else f"{link}.d"
+    return (
+        f"{link}.dir"
+        if os.path.isdir(f"{link}.dir") and not os.path.isdir(f"{link}.d")
+        else f"{link}.d"
+    )
 
 
-def _step(section: Section, word: str, script: str) -> Optional[Step]:
+def _step(section: Section, word: str, script: str) -> Step | None:
     value = section.text(word)
     default_s = CHECK_TIMEOUT_S if word == "check" else COMMAND_TIMEOUT_S
     timeout_s = section.seconds(f"{word}_timeout", section.seconds("timeout", default_s))
@@ -212,14 +296,22 @@ def _step(section: Section, word: str, script: str) -> Optional[Step]:
     if not is_place and _BOOLEAN.get(value.lower()) is None:
         return Step((*user, "/bin/sh", "-c", value), _NO_PLACE, timeout_s)
     if not script:
-        raise section.error(word, f"is {value!r} and script is missing, expected script = /path, or a command line here")
-    return Step((*user, script, _CALLED_WITH[word]), int(value) if is_place else _NO_PLACE, timeout_s)
+        raise section.error(
+            word,
+            f"is {value!r} and script is missing, expected script = /path, or a command line here",
+        )
+    return Step(
+        (*user, script, _CALLED_WITH[word]), int(value) if is_place else _NO_PLACE, timeout_s
+    )
 
 
 _APP = (
     Keyword("script"),
     *(Keyword(name, Form.COMMAND) for name in ("start", "stop", "check", "info")),
-    *(Keyword(name, Form.SECONDS) for name in ("timeout", "start_timeout", "stop_timeout", "check_timeout")),
+    *(
+        Keyword(name, Form.SECONDS)
+        for name in ("timeout", "start_timeout", "stop_timeout", "check_timeout")
+    ),
     Keyword("run_as"),
     Keyword("dir", Form.PATH),
 )

@@ -1,7 +1,9 @@
-"""Docker containers: made at the first start, started again later, on whichever node has the service's file system.
+"""Docker containers: made at the first start, started again later, on whichever node has the
+service's file system.
 
-A container keeps what it was made with. If the service file says something else by now, the status tells, and the
-operator decides when to remove the container: what was written inside would be lost with it.
+A container keeps what it was made with. If the service file says something else by now, the status
+tells, and the operator decides when to remove the container: what was written inside would be lost
+with it.
 """
 
 from __future__ import annotations
@@ -10,7 +12,6 @@ import hashlib
 import os
 import re
 import signal
-from typing import Optional
 
 from opensvc_openha.agent.config.keywords import Form, Keyword
 from opensvc_openha.agent.config.service_file import Section
@@ -19,7 +20,13 @@ from opensvc_openha.agent.docker.engine_view import Container, EngineView, Stand
 from opensvc_openha.agent.docker.settings import option_names, split_words
 from opensvc_openha.agent.docker.spawn import reasons_in
 from opensvc_openha.agent.host.commands import run_command, run_logged
-from opensvc_openha.agent.resources.base import Driver, DriverContext, LocalResource, Resource, make_spec
+from opensvc_openha.agent.resources.base import (
+    Driver,
+    DriverContext,
+    LocalResource,
+    Resource,
+    make_spec,
+)
 from opensvc_openha.agent.resources.unhandled import shown_driver
 from opensvc_openha.agent.values.status import HIDDEN, Finding, Group, ResourceStatus
 from opensvc_openha.errors import ActionError
@@ -53,7 +60,9 @@ class DockerContainer(LocalResource):
         self._image = section.required("run_image", "image")
         super().__init__(section, around, Group.CONTAINER, "container.docker", self._image)
         self._args = _run_args(section)
-        self._command = split_words(section, "run_command" if section.text("run_command") else "command")
+        self._command = split_words(
+            section, "run_command" if section.text("run_command") else "command"
+        )
         self._stop_timeout_s = section.seconds("stop_timeout", STOP_TIMEOUT_S)
         self._start_limit_s = section.seconds("start_timeout", START_LIMIT_S)
         self._engine: Engine = around.docker
@@ -78,7 +87,10 @@ class DockerContainer(LocalResource):
             return Finding(ResourceStatus.WARN, ("docker daemon does not answer",))
         if view.standing is Standing.STOPPED:
             if self._engine.has_leftovers():
-                return Finding(ResourceStatus.WARN, ("docker daemon is not running, but containers it started still run",))
+                return Finding(
+                    ResourceStatus.WARN,
+                    ("docker daemon is not running, but containers it started still run",),
+                )
             return Finding(ResourceStatus.DOWN, ("docker daemon is not running",))
         container = view.container(self._name)
         if container is None:
@@ -86,7 +98,9 @@ class DockerContainer(LocalResource):
         label = f"{container.short_id}@{view.image_name(container, self._image)}"
         if container.state == "running":
             return Finding(ResourceStatus.UP, self._remarks(container), label)
-        status = ResourceStatus.DOWN if container.state in ("created", "exited") else ResourceStatus.WARN
+        status = (
+            ResourceStatus.DOWN if container.state in ("created", "exited") else ResourceStatus.WARN
+        )
         return Finding(status, (_sentence(container),), label)
 
     def start(self) -> None:
@@ -107,19 +121,29 @@ class DockerContainer(LocalResource):
             self._docker("start", container.id)
         self._await_up()
 
-    def _make(self, unfinished: Optional[Container]) -> None:
-        """Make it; one that does not even come up once is taken away: it would keep the arguments it failed with."""
+    def _make(self, unfinished: Container | None) -> None:
+        """Make it; one that does not even come up once is taken away: it would keep the arguments
+        it failed with.
+        """
         self._run(unfinished)
         try:
             self._await_up()
         except ActionError:
-            self._log.info(f"{self._name} never came up: removing it, so that the next start makes it anew")
-            run_logged(self._log, self._engine.settings.docker_command("rm", "-f", self._name), self._start_limit_s)
+            self._log.info(
+                f"{self._name} never came up: removing it, so that the next start makes it anew"
+            )
+            run_logged(
+                self._log,
+                self._engine.settings.docker_command("rm", "-f", self._name),
+                self._start_limit_s,
+            )
             self._engine.forget_view()
             raise
 
     def stop(self) -> None:
-        """Stop the container, by force after its stop_timeout, and the daemon after the last one."""
+        """Stop the container, by force after its stop_timeout, and the daemon after the last
+        one.
+        """
         if self._engine.kill_if_broken():
             return
         view = self._engine.view_now()
@@ -137,26 +161,40 @@ class DockerContainer(LocalResource):
         words = "\0".join([self._image, *self._args, "", *self._command])
         return hashlib.sha256(words.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
-    def _remarks(self, container: Container) -> "tuple[str, ...]":
+    def _remarks(self, container: Container) -> tuple[str, ...]:
         made_with = container.labels.get(_DEFINITION_LABEL, self._definition)
         if made_with == self._definition:
             return ()
         return (
-            f"was made before run_image, run_args or run_command changed: '{self._engine.settings.svcname} docker rm -f "
-            f"{self._name}' and a start make it anew",
+            (
+                "was made before run_image, run_args or run_command changed:"
+                f" '{self._engine.settings.svcname} docker rm -f {self._name}' and a start make it"
+                " anew"
+            ),
         )
 
-    def _seen(self) -> Optional[Container]:
+    def _seen(self) -> Container | None:
         return self._require_answer().container(self._name)
 
-    def _run(self, unfinished: Optional[Container]) -> None:
-        """Make and start the container; what a run that failed left is taken away, for it has the old arguments."""
+    def _run(self, unfinished: Container | None) -> None:
+        """Make and start the container.
+
+        What a run that failed left is taken away, for it has the old arguments.
+        """
         self._require_image()
         if unfinished is not None:
             self._docker("rm", unfinished.id)
         label = f"{_DEFINITION_LABEL}={self._definition}"
         try:
-            self._docker("run", "-d", f"--name={self._name}", f"--label={label}", *self._args, self._image, *self._command)
+            self._docker(
+                "run",
+                "-d",
+                f"--name={self._name}",
+                f"--label={label}",
+                *self._args,
+                self._image,
+                *self._command,
+            )
         except ActionError:
             container = self._engine.view_now().container(self._name)
             if container is not None and container.state == "created":
@@ -170,15 +208,22 @@ class DockerContainer(LocalResource):
         reason = "it is an id, which cannot be pulled"
         if not _IMAGE_ID.match(self._image):
             self._log.info(f"image {self._image} is not here yet")
-            result = run_logged(self._log, settings.docker_command("pull", self._image), PULL_LIMIT_S)
+            result = run_logged(
+                self._log, settings.docker_command("pull", self._image), PULL_LIMIT_S
+            )
             if result.exit_code == 0:
                 return
             reason = f"docker pull {result.verdict}"
         place = f" in {settings.data_dir}" if settings.is_private else ""
-        first = f" after '{settings.svcname} start --rid fs'" if settings.is_private and settings.mount_points else ""
+        first = (
+            f" after '{settings.svcname} start --rid fs'"
+            if settings.is_private and settings.mount_points
+            else ""
+        )
         raise ActionError(
-            f"{self.spec.rid}: there is no image {self._image}{place}, and {reason}: bring it with "
-            f"'{settings.svcname} docker load -i FILE' or '{settings.svcname} docker pull NAME'{first}, or correct run_image"
+            f"{self.spec.rid}: there is no image {self._image}{place}, and {reason}: bring it with"
+            f" '{settings.svcname} docker load -i FILE' or '{settings.svcname} docker pull"
+            f" NAME'{first}, or correct run_image"
         )
 
     def _await_up(self) -> None:
@@ -188,15 +233,24 @@ class DockerContainer(LocalResource):
         while True:
             container = self._seen()
             if container is not None and container.state in ("exited", "dead", "restarting"):
-                raise ActionError(f"{self.spec.rid}: {self._name} {_sentence(container)} at once{self._last_words(container)}")
+                raise ActionError(
+                    f"{self.spec.rid}: {self._name} {_sentence(container)} at"
+                    f" once{self._last_words(container)}"
+                )
             if container is None and monotonic() >= settled_at:
-                raise ActionError(f"{self.spec.rid}: {self._name} ended at once and is gone, perhaps by --rm in run_args")
+                raise ActionError(
+                    f"{self.spec.rid}: {self._name} ended at once and is gone, perhaps by --rm in"
+                    " run_args"
+                )
             if container is not None and container.state == "running" and monotonic() >= settled_at:
                 self._log.info(f"{self._name} is running as {container.short_id}")
                 return
             if monotonic() > give_up:
                 state = container.state if container else "absent"
-                raise ActionError(f"{self.spec.rid}: {self._name} is {state} after {self._start_limit_s:g} s, expected running")
+                raise ActionError(
+                    f"{self.spec.rid}: {self._name} is {state} after {self._start_limit_s:g} s,"
+                    " expected running"
+                )
             pause(_POLL_S)
 
     def _stop_container(self, container: Container) -> None:
@@ -208,7 +262,10 @@ class DockerContainer(LocalResource):
             result = run_logged(self._log, argv, grace_s + STOP_SLACK_S)
             if self._has_stopped():
                 return
-            self._log.error(f"docker {words[0]} {container.short_id} {result.verdict}, but {self._name} still runs")
+            self._log.error(
+                f"docker {words[0]} {container.short_id} {result.verdict}, but {self._name} still"
+                " runs"
+            )
         self._kill_processes(container)
 
     def _kill_processes(self, container: Container) -> None:
@@ -221,7 +278,10 @@ class DockerContainer(LocalResource):
         give_up = monotonic() + STOP_SLACK_S
         while not self._has_stopped():
             if monotonic() > give_up:
-                problem = f"{self._name} cannot be stopped, docker does not see the end of its process {pid}"
+                problem = (
+                    f"{self._name} cannot be stopped, docker does not see the end of its process"
+                    f" {pid}"
+                )
                 if not self._engine.settings.is_private:
                     raise ActionError(f"{self.spec.rid}: {problem}")
                 self._log.error(f"{problem}: killing the docker daemon with all its containers")
@@ -239,11 +299,16 @@ class DockerContainer(LocalResource):
 
     def _docker(self, *words: str) -> None:
         """Run a docker command that has to succeed."""
-        result = run_logged(self._log, self._engine.settings.docker_command(*words), self._start_limit_s)
+        result = run_logged(
+            self._log, self._engine.settings.docker_command(*words), self._start_limit_s
+        )
         self._engine.forget_view()
         if result.exit_code != 0:
             reasons = reasons_in(result.output) or ["it gave no reason"]
-            raise ActionError(f"{self.spec.rid}: docker {words[0]} of {self._name} {result.verdict}: {reasons[-1]}")
+            raise ActionError(
+                f"{self.spec.rid}: docker {words[0]} of {self._name} {result.verdict}:"
+                f" {reasons[-1]}"
+            )
 
     def _last_words(self, container: Container) -> str:
         argv = self._engine.settings.docker_command("logs", "--tail", str(_LOG_LINES), container.id)
@@ -254,15 +319,19 @@ class DockerContainer(LocalResource):
         """What runs, from a daemon that has to answer however busy the machine is."""
         view = self._engine.view_now(ANSWER_LIMIT_S)
         if view.standing is not Standing.RUNNING:
-            raise ActionError(f"{self.spec.rid}: the docker daemon does not answer within {ANSWER_LIMIT_S:g} s")
+            raise ActionError(
+                f"{self.spec.rid}: the docker daemon does not answer within {ANSWER_LIMIT_S:g} s"
+            )
         return view
 
 
-def _run_args(section: Section) -> "tuple[str, ...]":
+def _run_args(section: Section) -> tuple[str, ...]:
     args = split_words(section, "run_args")
     for name in ("--name", "--cidfile"):
         if name in option_names(args):
-            raise section.error("run_args", f"holds {name}, expected none: the agent names the container")
+            raise section.error(
+                "run_args", f"holds {name}, expected none: the agent names the container"
+            )
     return args
 
 
@@ -290,6 +359,23 @@ DRIVER = Driver(
         )
     },
     shown_types=frozenset(
-        "amazon esx hpvm jail kvm ldom lxc openstack ovm srp vbox vcloud vz xen zone podman".split(),
+        [
+            "amazon",
+            "esx",
+            "hpvm",
+            "jail",
+            "kvm",
+            "ldom",
+            "lxc",
+            "openstack",
+            "ovm",
+            "srp",
+            "vbox",
+            "vcloud",
+            "vz",
+            "xen",
+            "zone",
+            "podman",
+        ],
     ),
 )

@@ -1,7 +1,7 @@
 """Volume groups of LVM and loop devices: [vg#N], [loop#N], and [disk#N] with that type.
 
-A volume group is activated on one node at a time: it carries the name of the node that has it as a tag, as the agent
-does it, so that lvm.conf can refuse activation elsewhere.
+A volume group is activated on one node at a time: it carries the name of the node that has it as a
+tag, as the agent does it, so that lvm.conf can refuse activation elsewhere.
 """
 
 from __future__ import annotations
@@ -26,8 +26,11 @@ _DEACTIVATE_TRIES = 4
 _DEACTIVATE_PAUSE_S = 1.0
 
 
-def tag_changes(tags: "tuple[str, ...]", own: str) -> "list[str]":
-    """Options of one vgchange after which the group carries our tag alone; none if it does already."""
+def tag_changes(tags: tuple[str, ...], own: str) -> list[str]:
+    """Options of one vgchange after which the group carries our tag alone.
+
+    None if it does already.
+    """
     words = [] if own in tags else ["--addtag", own]
     return words + [word for tag in tags if tag != own for word in ("--deltag", tag)]
 
@@ -43,14 +46,21 @@ class LvmGroup(LocalResource):
         super().__init__(section, around, Group.DISK, "disk.vg", self._name)
 
     def status(self) -> Finding:
-        """up if its volumes are active; a warning if only some are, or if a physical volume is missing."""
+        """up if its volumes are active.
+
+        A warning if only some are, or if a physical volume is missing.
+        """
         if not _has_lvm():
             return Finding(ResourceStatus.DOWN, ("lvm2 is not installed",))
         if not self._sees_all:
             return HIDDEN
-        group = self._groups.group(self._name) if self._groups is not None else ask_lvm(self._name)[0]
+        group = (
+            self._groups.group(self._name) if self._groups is not None else ask_lvm(self._name)[0]
+        )
         if group is None:
-            return Finding(ResourceStatus.DOWN, (f"volume group {self._name} is not seen from here",))
+            return Finding(
+                ResourceStatus.DOWN, (f"volume group {self._name} is not seen from here",)
+            )
         if not group.is_up:
             return Finding(ResourceStatus.DOWN)
         if group.is_partial:
@@ -58,7 +68,9 @@ class LvmGroup(LocalResource):
         if group.inactive:
             return Finding(ResourceStatus.WARN, (f"not active: {', '.join(group.inactive)}",))
         if group.tags and self._tag not in group.tags:
-            return Finding(ResourceStatus.WARN, (f"active here, but tagged for {', '.join(group.tags)}",))
+            return Finding(
+                ResourceStatus.WARN, (f"active here, but tagged for {', '.join(group.tags)}",)
+            )
         return Finding(ResourceStatus.UP)
 
     def start(self) -> None:
@@ -69,13 +81,18 @@ class LvmGroup(LocalResource):
             return
         self._was_active = bool(group.active)
         if group.is_partial:
-            raise ActionError(f"{self.spec.rid}: a physical volume of {self._name} is missing: see pvs and vgs {self._name}")
+            raise ActionError(
+                f"{self.spec.rid}: a physical volume of {self._name} is missing: see pvs and vgs"
+                f" {self._name}"
+            )
         self._take_over(group)
         self._lvm("vgchange", "-a", "y", self._name)
         after = self.status()
         if after.status is not ResourceStatus.UP:
             why = f": {after.log[0]}" if after.log else ""
-            raise ActionError(f"{self.spec.rid}: {self._name} was activated, but is {after.status.value}{why}")
+            raise ActionError(
+                f"{self.spec.rid}: {self._name} was activated, but is {after.status.value}{why}"
+            )
 
     def stop(self) -> None:
         """Deactivate it, waiting a little for who still has a volume open, and take our tag off."""
@@ -87,11 +104,24 @@ class LvmGroup(LocalResource):
             self._log.info(f"{self._name} is already down")
             return
         for tries_left in range(_DEACTIVATE_TRIES - 1, -1, -1):
-            if run_logged(self._log, ["vgchange", "-a", "n", self._name], LVM_TIMEOUT_S, QUIET).exit_code == 0:
+            if (
+                run_logged(
+                    self._log, ["vgchange", "-a", "n", self._name], LVM_TIMEOUT_S, QUIET
+                ).exit_code
+                == 0
+            ):
                 break
             if not tries_left:
-                opened = ", ".join(name + users_of(f"/dev/{self._name}/{name}") for name in self._known().opened) or "see lvs"
-                raise ActionError(f"{self.spec.rid}: {self._name} cannot be deactivated, in use: {opened}")
+                opened = (
+                    ", ".join(
+                        name + users_of(f"/dev/{self._name}/{name}")
+                        for name in self._known().opened
+                    )
+                    or "see lvs"
+                )
+                raise ActionError(
+                    f"{self.spec.rid}: {self._name} cannot be deactivated, in use: {opened}"
+                )
             pause(_DEACTIVATE_PAUSE_S)
         if self._tag in group.tags:
             self._lvm("vgchange", "--deltag", self._tag, self._name)
@@ -104,7 +134,9 @@ class LvmGroup(LocalResource):
             self.stop()
 
     def _take_over(self, group: VolumeGroup) -> None:
-        """Put our tag in place of any other, in one change: nobody may find the group without an owner in between."""
+        """Put our tag in place of any other, in one change: nobody may find the group without an
+        owner in between.
+        """
         for tag in group.tags:
             if tag != self._tag:
                 self._log.warning(f"{self._name} carried the tag of {tag}: it is this node's now")
@@ -117,7 +149,9 @@ class LvmGroup(LocalResource):
             raise ActionError(f"{self.spec.rid}: lvm2 is not installed: apt-get install lvm2")
         group, why = ask_lvm(self._name)
         if group is None:
-            raise ActionError(f"{self.spec.rid}: volume group {self._name} is not seen from here: {why}")
+            raise ActionError(
+                f"{self.spec.rid}: volume group {self._name} is not seen from here: {why}"
+            )
         return group
 
     def _lvm(self, *argv: str) -> None:
@@ -147,7 +181,9 @@ class LoopDevice(LocalResource):
         run_or_fail(self._log, ["losetup", "-f", self._file])
         devices = self._devices()
         if not devices:
-            raise ActionError(f"{self.spec.rid}: losetup succeeded, but no loop device shows {self._file}")
+            raise ActionError(
+                f"{self.spec.rid}: losetup succeeded, but no loop device shows {self._file}"
+            )
         self._log.info(f"{', '.join(devices)} now loops to {self._file}")
 
     def stop(self) -> None:
@@ -163,13 +199,17 @@ class LoopDevice(LocalResource):
             names = ", ".join(device + users_of(device) for device in left)
             raise ActionError(f"{self.spec.rid}: {names} is still in use: unmount what is on it")
 
-    def _devices(self) -> "list[str]":
+    def _devices(self) -> list[str]:
         real = os.path.realpath(self._file)
         try:
             names = sorted(name for name in os.listdir("/sys/block") if name.startswith("loop"))
         except OSError:
             return []
-        return [f"/dev/{name}" for name in names if backing_file(name) and os.path.realpath(backing_file(name)) == real]
+        return [
+            f"/dev/{name}"
+            for name in names
+            if backing_file(name) and os.path.realpath(backing_file(name)) == real
+        ]
 
 
 def build_vg(section: Section, around: DriverContext) -> Resource:
@@ -190,11 +230,20 @@ def build(section: Section, around: DriverContext) -> Resource:
     if kind in _LVM_TYPES:
         return LvmGroup(section, around)
     label = section.text("name") or section.text("dev") or section.name
-    return Unhandled(section, around, Group.DISK, label, f"disk type {kind} is not handled by the embedded agent yet")
+    return Unhandled(
+        section,
+        around,
+        Group.DISK,
+        label,
+        f"disk type {kind} is not handled by the embedded agent yet",
+    )
 
 
 def users_of(path: str) -> str:
-    """Where a block device is mounted and which processes have it open, in parentheses; nothing if that is not known."""
+    """Where a block device is mounted and which processes have it open, in parentheses.
+
+    Nothing if that is not known.
+    """
     try:
         rdev = os.stat(path).st_rdev
     except OSError:
@@ -221,5 +270,20 @@ LOOP_DRIVER = Driver(build_loop, {"": _LOOP})
 DRIVER = Driver(
     build,
     {"loop": _LOOP, **{kind: _VG for kind in _LVM_TYPES}},
-    shown_types=frozenset({"drbd", "md", "raw", "lv", "zpool", "rados", "gandi", "amazon", "gce", "vxdg", "veritas", "disk"}),
+    shown_types=frozenset(
+        {
+            "drbd",
+            "md",
+            "raw",
+            "lv",
+            "zpool",
+            "rados",
+            "gandi",
+            "amazon",
+            "gce",
+            "vxdg",
+            "veritas",
+            "disk",
+        }
+    ),
 )

@@ -1,28 +1,37 @@
-"""How the [stonith#N] sections of a service are carried out: level by level, within one deadline for all of them.
+"""How the [stonith#N] sections of a service are carried out: level by level, within one deadline
+for all of them.
 
-    sections of one level     all must succeed, in the order of the file; after a failure the rest is not tried
+    sections of one level     all must succeed, in the order of the file; after a failure the rest
+                              is not tried
     the next higher level     is tried only if the present one failed
     the first whole level     that succeeds is the success
 
-A section gets at most its own `timeout`, and at most its fair share of what is left, so that one that hangs leaves the
-others theirs.
-The deadline is below the limit that the node daemon sets to a check-up script, so that it is we who report what failed.
+A section gets at most its own `timeout`, and at most its fair share of what is left, so that one
+that hangs leaves the others theirs. The deadline is below the limit that the node daemon sets to a
+check-up script, so that it is we who report what failed.
 
-A command that succeeds is not believed alone where the section has a `status_cmd`, see ``fence_status``.
+A command that succeeds is not believed alone where the section has a `status_cmd`, see
+``fence_status``.
 
 Whether the peer must be fenced is not decided here, see ``fencing``; nor what a command does.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Callable, Mapping, Optional, Sequence
 
 from opensvc_openha.agent.config.keywords import Form, Keyword
 from opensvc_openha.agent.config.service_file import Section, duration_of
 from opensvc_openha.agent.host.commands import CommandResult, run_logged
 from opensvc_openha.agent.host.signals import interruptible
-from opensvc_openha.agent.resources.fence_status import ASK_LIMIT_S, Power, ask_power, power_of_levels, why_not_off
+from opensvc_openha.agent.resources.fence_status import (
+    ASK_LIMIT_S,
+    Power,
+    ask_power,
+    power_of_levels,
+    why_not_off,
+)
 from opensvc_openha.agent.values.action_log import ActionLog
 from opensvc_openha.core.timing import CHECK_LIMIT_S
 from opensvc_openha.errors import SystemFault
@@ -43,28 +52,35 @@ KEYWORDS = (
 """What a section of any type may say about its place in the plan."""
 
 _RESERVE_S, _RESERVE_PART = 10.0, 6
-"""Of the limit we keep so much, or that part of a short one: to be started, to kill what hangs, to report."""
+"""Of the limit we keep so much, or that part of a short one: to be started, to kill what hangs, to
+report."""
 
 
 @dataclass(frozen=True)
 class FenceStep:
-    """One section: what it runs, and its place in the plan. ``why_not`` says why it cannot be run, if so."""
+    """One section: what it runs, and its place in the plan.
+
+    ``why_not`` says why it cannot be run, if so.
+    """
 
     rid: str
     level: int
     timeout_s: float
-    argv: "tuple[str, ...]" = ()
+    argv: tuple[str, ...] = ()
     shown: str = ""
     """The command as it may be logged."""
     env: Mapping[str, str] = field(default_factory=dict)
     why_not: str = ""
-    status_argv: "tuple[str, ...]" = ()
+    status_argv: tuple[str, ...] = ()
     """What asks the device whether the peer is off, if it is configured."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A section that failed. ``exit_code`` is never 0, and 1 for a command that had to be killed or was never run."""
+    """A section that failed.
+
+    ``exit_code`` is never 0, and 1 for a command that had to be killed or was never run.
+    """
 
     rid: str
     level: int
@@ -80,8 +96,8 @@ class Failure:
 class FenceReport:
     """How the plan ended: the level that succeeded, or None, and what failed before."""
 
-    level: Optional[int]
-    failures: "tuple[Failure, ...]"
+    level: int | None
+    failures: tuple[Failure, ...]
 
     @property
     def exit_code(self) -> int:
@@ -102,7 +118,7 @@ def level_of(section: Section) -> int:
     return level
 
 
-def environment(section: Section, svcname: str, node: str) -> "dict[str, str]":
+def environment(section: Section, svcname: str, node: str) -> dict[str, str]:
     """What a fencing command finds in its environment."""
     return {"OPENSVC_SVCNAME": svcname, "OPENSVC_RID": section.name, "OPENSVC_NODENAME": node}
 
@@ -123,7 +139,7 @@ def callout_step(section: Section, svcname: str, node: str) -> FenceStep:
     )
 
 
-def outline(steps: "Sequence[FenceStep]") -> str:
+def outline(steps: Sequence[FenceStep]) -> str:
     """The plan in a few words: the sections of each level."""
     levels = sorted({step.level for step in steps})
     return "; ".join(
@@ -134,13 +150,17 @@ def outline(steps: "Sequence[FenceStep]") -> str:
 
 
 def plan_time_s(env: Mapping[str, str]) -> float:
-    """Seconds for the whole plan: what the caller's limit leaves, or that of a check-up script if no caller says one."""
+    """Seconds for the whole plan: what the caller's limit leaves, or that of a check-up script if
+    no caller says one.
+    """
     limit_s = duration_of(env.get(LIMIT_VARIABLE, "")) or CHECK_LIMIT_S
     return limit_s - min(_RESERVE_S, limit_s / _RESERVE_PART)
 
 
-def fair_share_s(left_s: float, wanted: "Sequence[float]") -> float:
-    """Most that the first of these may take, so that each has an equal share of what is left, or all it wants."""
+def fair_share_s(left_s: float, wanted: Sequence[float]) -> float:
+    """Most that the first of these may take, so that each has an equal share of what is left, or
+    all it wants.
+    """
     share_s = left_s
     for number, want_s in enumerate(sorted(wanted)):
         share_s = left_s / (len(wanted) - number)
@@ -150,11 +170,14 @@ def fair_share_s(left_s: float, wanted: "Sequence[float]") -> float:
     return min(wanted[0], share_s)
 
 
-def carry_out(steps: "Sequence[FenceStep]", time_s: float, log: ActionLog) -> FenceReport:
-    """Fence by one level after the other, within ``time_s`` seconds for all. There is at least one step."""
+def carry_out(steps: Sequence[FenceStep], time_s: float, log: ActionLog) -> FenceReport:
+    """Fence by one level after the other, within ``time_s`` seconds for all.
+
+    There is at least one step.
+    """
     deadline = monotonic() + time_s
     ordered = sorted(steps, key=lambda step: step.level)
-    failures: "list[Failure]" = []
+    failures: list[Failure] = []
     position = 0
 
     with interruptible():
@@ -164,7 +187,7 @@ def carry_out(steps: "Sequence[FenceStep]", time_s: float, log: ActionLog) -> Fe
             unable = [step for step in of_level if step.why_not]
             failure = None
             for number, step in enumerate(unable[:1] or of_level):
-                wanted = [each.timeout_s for each in ordered[position + number:]]
+                wanted = [each.timeout_s for each in ordered[position + number :]]
                 failure = _run(step, fair_share_s(deadline - monotonic(), wanted), log)
                 if failure is not None:
                     failures.append(failure)
@@ -180,12 +203,10 @@ def carry_out(steps: "Sequence[FenceStep]", time_s: float, log: ActionLog) -> Fe
     return report
 
 
-def read_power(
-    steps: "Sequence[FenceStep]", time_s: float, say: "Callable[[str], object]"
-) -> Power:
+def read_power(steps: Sequence[FenceStep], time_s: float, say: Callable[[str], object]) -> Power:
     """What the devices say of the peer, one line for each; shoots nobody."""
     deadline = monotonic() + time_s
-    said: "dict[int, list[Power]]" = {}
+    said: dict[int, list[Power]] = {}
     with interruptible():
         for number, step in enumerate(steps):
             limit_s = fair_share_s(deadline - monotonic(), [ASK_LIMIT_S] * (len(steps) - number))
@@ -196,7 +217,7 @@ def read_power(
     return power_of_levels(list(said.values()))
 
 
-def _run(step: FenceStep, limit_s: float, log: ActionLog) -> "Optional[Failure]":
+def _run(step: FenceStep, limit_s: float, log: ActionLog) -> Failure | None:
     """Run one section; None is success."""
     own = log.of(step.rid)
     if step.why_not:
@@ -210,9 +231,9 @@ def _run(step: FenceStep, limit_s: float, log: ActionLog) -> "Optional[Failure]"
     began = monotonic()
     try:
         result = run_logged(own, step.argv, limit_s, step.env, ends_group=True)
-    except SystemFault as exc:
-        own.error(f"level {step.level}: fencing failed: {exc}")
-        return Failure(step.rid, step.level, str(exc))
+    except SystemFault as error:
+        own.error(f"level {step.level}: fencing failed: {error}")
+        return Failure(step.rid, step.level, str(error))
     took_s = monotonic() - began
 
     if result.exit_code == 0 and not result.is_timed_out:
@@ -244,6 +265,6 @@ def _verdict(result: CommandResult, limit_s: float) -> str:
     return f"exited with {result.exit_code}" if result.exit_code > 0 else result.verdict
 
 
-def _log_rest(steps: "Sequence[FenceStep]", log: ActionLog) -> None:
+def _log_rest(steps: Sequence[FenceStep], log: ActionLog) -> None:
     for step in steps:
         log.of(step.rid).info(f"level {step.level}: not tried, for this level has failed")

@@ -1,13 +1,15 @@
-"""What the fencing device itself says of the peer's power, by `status_cmd`, whose exit codes are those of fence agents.
+"""What the fencing device itself says of the peer's power, by `status_cmd`, whose exit codes are
+those of fence agents.
 
-A device that accepts an order is no proof that it was carried out: after a fence its word is asked for until it says off
-twice. Anything that is not clearly on or off is unknown, and unknown is not off.
+A device that accepts an order is no proof that it was carried out: after a fence its word is asked
+for until it says off twice. Anything that is not clearly on or off is unknown, and unknown is not
+off.
 """
 
 from __future__ import annotations
 
 import enum
-from typing import Callable, Mapping, Optional, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from opensvc_openha.agent.host.commands import run_command
 from opensvc_openha.agent.values.action_log import ActionLog
@@ -44,14 +46,20 @@ def ask_power(argv: Sequence[str], env: Mapping[str, str], limit_s: float) -> Po
     return Power.UNKNOWN if result.is_timed_out else _POWERS.get(result.exit_code, Power.UNKNOWN)
 
 
-def why_not_off(ask: "Callable[[float], Power]", deadline: float, log: ActionLog) -> str:
-    """Ask until it is off twice in a row; why it is not known to be off at the deadline, or an empty text."""
-    said: Optional[Power] = None
+def why_not_off(ask: Callable[[float], Power], deadline: float, log: ActionLog) -> str:
+    """Ask until it is off twice in a row.
+
+    Why it is not known to be off at the deadline, or an empty text.
+    """
+    said: Power | None = None
     times_off = 0
     while True:
         left_s = deadline - monotonic()
         if left_s <= 0:
-            return f"its status_cmd did not say off twice in time, at last {said.value if said else 'nothing'}"
+            return (
+                "its status_cmd did not say off twice in time, at last"
+                f" {said.value if said else 'nothing'}"
+            )
         power = ask(left_s)
         if power is not said:
             log.info(f"status: {power.value}")
@@ -62,8 +70,10 @@ def why_not_off(ask: "Callable[[float], Power]", deadline: float, log: ActionLog
         pause(max(0.0, min(_ASK_EVERY_S, deadline - monotonic())))
 
 
-def power_of_levels(levels: "Sequence[Sequence[Power]]") -> Power:
-    """What all sections say together: on if one says so, off if all of some level do, else unknown."""
+def power_of_levels(levels: Sequence[Sequence[Power]]) -> Power:
+    """What all sections say together: on if one says so, off if all of some level do, else
+    unknown.
+    """
     if any(Power.ON in level for level in levels):
         return Power.ON
     is_off = any(all(power is Power.OFF for power in level) for level in levels)

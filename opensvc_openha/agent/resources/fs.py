@@ -1,8 +1,9 @@
-"""File systems: a block device, an image file or a network file system mounted, a bind mount, or a directory.
+"""File systems: a block device, an image file or a network file system mounted, a bind mount, or a
+directory.
 
-A file system is up only if what is seen at the mount point is really its device; a device that is mounted elsewhere,
-a mount point that shows something else, or one that became read-only is a warning, never "down". At stop, whoever keeps
-it busy is named and, as the agent does, killed.
+A file system is up only if what is seen at the mount point is really its device; a device that is
+mounted elsewhere, a mount point that shows something else, or one that became read-only is a
+warning, never "down". At stop, whoever keeps it busy is named and, as the agent does, killed.
 """
 
 from __future__ import annotations
@@ -11,15 +12,25 @@ import os
 import shutil
 import stat
 from functools import partial
-from typing import Optional
 
 from opensvc_openha.agent.config.keywords import Form, Keyword
 from opensvc_openha.agent.config.service_file import Section
 from opensvc_openha.agent.host.commands import COMMAND_TIMEOUT_S, run_logged, run_or_fail
-from opensvc_openha.agent.host.mount_users import Holder, find_holders, holders_elsewhere, kill_holders
+from opensvc_openha.agent.host.mount_users import (
+    Holder,
+    find_holders,
+    holders_elsewhere,
+    kill_holders,
+)
 from opensvc_openha.agent.host.mounts import Mount, backing_file, read_mounts, top_mount
 from opensvc_openha.agent.host.system_paths import why_not_mounted_over
-from opensvc_openha.agent.resources.base import Driver, DriverContext, LocalResource, Resource, index_of
+from opensvc_openha.agent.resources.base import (
+    Driver,
+    DriverContext,
+    LocalResource,
+    Resource,
+    index_of,
+)
 from opensvc_openha.agent.resources.unhandled import Unhandled
 from opensvc_openha.agent.values.status import Finding, Group, ResourceStatus
 from opensvc_openha.errors import ActionError, SystemFault
@@ -27,7 +38,22 @@ from opensvc_openha.system.atomic_files import make_dir
 from opensvc_openha.system.clock import pause
 
 NETWORK_TYPES = frozenset({"nfs", "nfs4", "cifs"})
-LOCAL_TYPES = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "jfs", "reiserfs", "f2fs", "vfat", "ntfs", "iso9660", "udf"})
+LOCAL_TYPES = frozenset(
+    {
+        "ext2",
+        "ext3",
+        "ext4",
+        "xfs",
+        "btrfs",
+        "jfs",
+        "reiserfs",
+        "f2fs",
+        "vfat",
+        "ntfs",
+        "iso9660",
+        "udf",
+    }
+)
 BIND_TYPES = frozenset({"bind", "none"})
 HOLDERS_SHOWN = 5
 
@@ -36,7 +62,11 @@ _UNMOUNT_PAUSE_S = 0.5
 _NETWORK_TIMEOUT_S = 120.0
 _FSCK_TYPES = frozenset({"ext2", "ext3", "ext4"})
 _FSCK_FAILED = 4
-_BY_NAME = {"UUID=": "/dev/disk/by-uuid/", "LABEL=": "/dev/disk/by-label/", "PARTUUID=": "/dev/disk/by-partuuid/"}
+_BY_NAME = {
+    "UUID=": "/dev/disk/by-uuid/",
+    "LABEL=": "/dev/disk/by-label/",
+    "PARTUUID=": "/dev/disk/by-partuuid/",
+}
 
 
 def build(section: Section, around: DriverContext) -> Resource:
@@ -46,7 +76,13 @@ def build(section: Section, around: DriverContext) -> Resource:
         return Directory(section, around)
     if kind not in DRIVER.keywords:
         label = f"{section.text('dev')}@{section.text('mnt')}"
-        return Unhandled(section, around, Group.FS, label, f"fs type {kind} is not handled by the embedded agent yet")
+        return Unhandled(
+            section,
+            around,
+            Group.FS,
+            label,
+            f"fs type {kind} is not handled by the embedded agent yet",
+        )
     return MountedFs(section, around, "bind" if kind in BIND_TYPES else kind)
 
 
@@ -60,13 +96,21 @@ class MountedFs(LocalResource):
         self._point = _absolute(section, "mnt")
         self._options = section.text("mnt_opt") or section.text("mnt_opts")
         if kind == "bind" and not self._dev.startswith("/"):
-            raise section.error("dev", f"is {self._dev!r}, expected an absolute path for a bind mount")
+            raise section.error(
+                "dev", f"is {self._dev!r}, expected an absolute path for a bind mount"
+            )
         if kind in NETWORK_TYPES and not (":/" in self._dev or self._dev.startswith("//")):
             raise section.error("dev", f"is {self._dev!r}, expected server:/path for {kind}")
         if kind in LOCAL_TYPES and not self._dev.startswith(("/", *_BY_NAME)):
-            raise section.error("dev", f"is {self._dev!r}, expected an absolute path, UUID=... or LABEL=...")
+            raise section.error(
+                "dev", f"is {self._dev!r}, expected an absolute path, UUID=... or LABEL=..."
+            )
         # Where the service mounts this or what shows it; those have a status of their own.
-        self._own_points = {os.path.normpath(other.text("mnt")) for other in around.file.sections if other.group == "fs"}
+        self._own_points = {
+            os.path.normpath(other.text("mnt"))
+            for other in around.file.sections
+            if other.group == "fs"
+        }
         super().__init__(section, around, Group.FS, "fs", f"{self._dev}@{self._point}")
         self.start_rank = self.stop_rank = (_depth(section, around), f"{index_of(section):010}")
 
@@ -78,13 +122,17 @@ class MountedFs(LocalResource):
         seen = top_mount(self._real_point, mounts)
         if seen is not None:
             if not self._is_ours(seen):
-                return Finding(ResourceStatus.WARN, (f"{seen.source} is mounted on {self._point} instead",))
+                return Finding(
+                    ResourceStatus.WARN, (f"{seen.source} is mounted on {self._point} instead",)
+                )
             if "ro" in seen.options and "ro" not in self._options.split(","):
                 return Finding(ResourceStatus.WARN, (f"{self._point} is mounted read-only",))
             return Finding(ResourceStatus.UP)
         elsewhere = self._mounted_elsewhere(mounts)
         if elsewhere is not None:
-            return Finding(ResourceStatus.WARN, (f"{self._dev} is mounted on {elsewhere.point} instead",))
+            return Finding(
+                ResourceStatus.WARN, (f"{self._dev} is mounted on {elsewhere.point} instead",)
+            )
         return Finding(ResourceStatus.DOWN)
 
     def start(self) -> None:
@@ -102,17 +150,24 @@ class MountedFs(LocalResource):
             raise ActionError(f"{self.spec.rid}: {self._dev} does not exist")
         try:
             make_dir(self._point)
-        except SystemFault as exc:
-            raise ActionError(f"{self.spec.rid}: mount point: {exc}") from exc
+        except SystemFault as error:
+            raise ActionError(f"{self.spec.rid}: mount point: {error}") from error
         self._check_file_system()
-        run_or_fail(self._log, self._mount_command(), _NETWORK_TIMEOUT_S if self._kind in NETWORK_TYPES else COMMAND_TIMEOUT_S)
+        run_or_fail(
+            self._log,
+            self._mount_command(),
+            _NETWORK_TIMEOUT_S if self._kind in NETWORK_TYPES else COMMAND_TIMEOUT_S,
+        )
         after = self.status()
         if after.status is not ResourceStatus.UP:
             what = after.log[0] if after.log else f"{self._dev} is not seen on {self._point}"
             raise ActionError(f"{self.spec.rid}: mount succeeded, but {what}")
 
     def stop(self) -> None:
-        """Unmount; while it is busy name who holds it, end those, and try again. Fails if the device is mounted elsewhere."""
+        """Unmount; while it is busy name who holds it, end those, and try again.
+
+        Fails if the device is mounted elsewhere.
+        """
         device = self._unmount()
         if self._kind in LOCAL_TYPES:
             self._expect_unused(device)
@@ -128,15 +183,23 @@ class MountedFs(LocalResource):
                     self._log.info(f"{self.spec.label} is not mounted")
                 return device
             if not self._is_ours(seen):
-                raise ActionError(f"{self.spec.rid}: {seen.source} is mounted on {self._point}, not {self._dev}: left alone")
+                raise ActionError(
+                    f"{self.spec.rid}: {seen.source} is mounted on {self._point}, not {self._dev}:"
+                    " left alone"
+                )
             result = run_logged(self._log, ["umount", self._point])
             if result.exit_code == 0:
                 device = seen.device
                 continue
             tries_left -= 1
-            holders = find_holders(self._real_point, seen.device if self._kind in LOCAL_TYPES else "")
+            holders = find_holders(
+                self._real_point, seen.device if self._kind in LOCAL_TYPES else ""
+            )
             if not tries_left:
-                raise ActionError(f"{self.spec.rid}: umount {self._point} {result.verdict}, in use by {_named(holders)}")
+                raise ActionError(
+                    f"{self.spec.rid}: umount {self._point} {result.verdict}, in use by"
+                    f" {_named(holders)}"
+                )
             if holders:
                 self._log.warning(f"{self._point} is in use by {_named(holders)}: ending them")
                 kill_holders(holders)
@@ -144,7 +207,9 @@ class MountedFs(LocalResource):
                 pause(_UNMOUNT_PAUSE_S)
 
     def _expect_unused(self, device: str) -> None:
-        """The peer may mount it next: it must not be mounted here in any other place, whoever did that."""
+        """The peer may mount it next: it must not be mounted here in any other place, whoever did
+        that.
+        """
         for tries_left in range(_UNMOUNT_TRIES - 1, -1, -1):
             elsewhere = self._mounted_elsewhere(read_mounts())
             holders = holders_elsewhere(device) if device and not elsewhere else []
@@ -153,8 +218,13 @@ class MountedFs(LocalResource):
             if tries_left:
                 pause(_UNMOUNT_PAUSE_S)
         if elsewhere is not None:
-            raise ActionError(f"{self.spec.rid}: {self._dev} is still mounted on {elsewhere.point}: umount {elsewhere.point}")
-        raise ActionError(f"{self.spec.rid}: {self._dev} is still mounted for {_named(holders)}: end that process")
+            raise ActionError(
+                f"{self.spec.rid}: {self._dev} is still mounted on {elsewhere.point}: umount"
+                f" {elsewhere.point}"
+            )
+        raise ActionError(
+            f"{self.spec.rid}: {self._dev} is still mounted for {_named(holders)}: end that process"
+        )
 
     @property
     def _real_point(self) -> str:
@@ -188,7 +258,9 @@ class MountedFs(LocalResource):
         if self._kind == "tmpfs":
             return seen.fstype == "tmpfs"
         if self._kind in NETWORK_TYPES:
-            return seen.fstype.rstrip("4") == self._kind.rstrip("4") and seen.source.rstrip("/") == self._dev.rstrip("/")
+            return seen.fstype.rstrip("4") == self._kind.rstrip("4") and seen.source.rstrip(
+                "/"
+            ) == self._dev.rstrip("/")
         path = self._dev_path
         if not path:
             # A device that went away under its mount: all that is left is its name.
@@ -202,14 +274,29 @@ class MountedFs(LocalResource):
         backing = backing_file(seen.source)
         return bool(backing) and os.path.realpath(backing) == os.path.realpath(path)
 
-    def _mounted_elsewhere(self, mounts: "tuple[Mount, ...]") -> Optional[Mount]:
+    def _mounted_elsewhere(self, mounts: tuple[Mount, ...]) -> Mount | None:
         if self._kind not in LOCAL_TYPES or not self._dev_path:
             return None
-        candidates = mounts if not self._is_image() else [mount for mount in mounts if "/loop" in mount.source]
-        return next((mount for mount in candidates if mount.point not in self._own_points and self._is_ours(mount)), None)
+        candidates = (
+            mounts
+            if not self._is_image()
+            else [mount for mount in mounts if "/loop" in mount.source]
+        )
+        return next(
+            (
+                mount
+                for mount in candidates
+                if mount.point not in self._own_points and self._is_ours(mount)
+            ),
+            None,
+        )
 
-    def _mount_command(self) -> "list[str]":
-        options = [word for word in self._options.split(",") if word and not (self._kind == "bind" and word == "bind")]
+    def _mount_command(self) -> list[str]:
+        options = [
+            word
+            for word in self._options.split(",")
+            if word and not (self._kind == "bind" and word == "bind")
+        ]
         if self._is_image() and "loop" not in options:
             options.append("loop")
         if self._kind == "bind":
@@ -226,7 +313,9 @@ class MountedFs(LocalResource):
             return
         result = run_logged(self._log, ["e2fsck", "-p", self._dev_path])
         if result.is_timed_out or not 0 <= result.exit_code < _FSCK_FAILED:
-            raise ActionError(f"{self.spec.rid}: e2fsck -p {self._dev} {result.verdict}: check it by hand")
+            raise ActionError(
+                f"{self.spec.rid}: e2fsck -p {self._dev} {result.verdict}: check it by hand"
+            )
 
 
 class Directory(LocalResource):
@@ -257,12 +346,17 @@ class Directory(LocalResource):
                 shutil.chown(self._path, group=self._group)
             if self._mode is not None:
                 os.chmod(self._path, self._mode)
-        except (OSError, LookupError, SystemFault) as exc:
-            raise ActionError(f"{self.spec.rid}: cannot make the directory {self._path}: {exc}") from exc
+        except (OSError, LookupError, SystemFault) as error:
+            raise ActionError(
+                f"{self.spec.rid}: cannot make the directory {self._path}: {error}"
+            ) from error
 
 
 def expect_in_reach(path: str) -> None:
-    """PermissionError where this user cannot see whether there is such a path; to him it looks as if it did not exist."""
+    """PermissionError where this user cannot see whether there is such a path.
+
+    To him it looks as if it did not exist.
+    """
     try:
         os.stat(path)
     except PermissionError:
@@ -272,12 +366,22 @@ def expect_in_reach(path: str) -> None:
 
 
 def _depth(section: Section, around: DriverContext) -> int:
-    """How many file systems of the service, one in the other, hold this one's mount point, or what is mounted on it."""
+    """How many file systems of the service, one in the other, hold this one's mount point, or what
+    is mounted on it.
+    """
     others = [other for other in around.file.sections if other.group == "fs" and other.text("mnt")]
 
-    def below(found: Section, seen: "tuple[str, ...]") -> int:
-        paths = [os.path.normpath(path) for path in (found.text(word) for word in ("mnt", "path", "dev")) if path.startswith("/")]
-        holders = [other for other in others if other.name not in seen and any(map(partial(_holds, other, found), paths))]
+    def below(found: Section, seen: tuple[str, ...]) -> int:
+        paths = [
+            os.path.normpath(path)
+            for path in (found.text(word) for word in ("mnt", "path", "dev"))
+            if path.startswith("/")
+        ]
+        holders = [
+            other
+            for other in others
+            if other.name not in seen and any(map(partial(_holds, other, found), paths))
+        ]
         return max((1 + below(holder, (*seen, holder.name)) for holder in holders), default=0)
 
     return below(section, (section.name,))
@@ -296,7 +400,7 @@ def _absolute(section: Section, *spellings: str) -> str:
     return os.path.normpath(path)
 
 
-def _mode(section: Section) -> Optional[int]:
+def _mode(section: Section) -> int | None:
     word = section.text("perm")
     if not word:
         return None
@@ -309,10 +413,13 @@ def _mode(section: Section) -> Optional[int]:
     return mode
 
 
-def _named(holders: "list[Holder]") -> str:
+def _named(holders: list[Holder]) -> str:
     """The first of them; without any, what it may be."""
     if not holders:
-        return "no process that can be seen: perhaps another mount below it, a loop device or an NFS export"
+        return (
+            "no process that can be seen: perhaps another mount below it, a loop device or an NFS"
+            " export"
+        )
     more = [f"and {len(holders) - HOLDERS_SHOWN} more"] if len(holders) > HOLDERS_SHOWN else []
     return ", ".join([*map(str, holders[:HOLDERS_SHOWN]), *more])
 
@@ -335,5 +442,7 @@ _TYPES = (*LOCAL_TYPES, *NETWORK_TYPES, *BIND_TYPES, "tmpfs")
 DRIVER = Driver(
     build,
     {**{kind: _MOUNTED for kind in _TYPES}, "directory": _DIRECTORY},
-    shown_types=frozenset({"zfs", "ocfs2", "gfs2", "gpfs", "9pfs", "smbfs", "glusterfs", "fuse", "lofs"}),
+    shown_types=frozenset(
+        {"zfs", "ocfs2", "gfs2", "gpfs", "9pfs", "smbfs", "glusterfs", "fuse", "lofs"}
+    ),
 )

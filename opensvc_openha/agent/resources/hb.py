@@ -15,12 +15,21 @@ def build(section: Section, around: DriverContext) -> Resource:
     """The resource of one [hb#N] section."""
     kind = section.required("type").lower()
     if kind != "openha":
-        return Unhandled(section, around, Group.HB, f"hb.{kind}", f"hb type {kind} is not handled by the embedded agent")
+        return Unhandled(
+            section,
+            around,
+            Group.HB,
+            f"hb.{kind}",
+            f"hb type {kind} is not handled by the embedded agent",
+        )
     return OpenhaHb(section, around)
 
 
 class OpenhaHb(LocalResource):
-    """The service as the cluster knows it, under ``name``. Nothing to start or stop: the node daemon decides."""
+    """The service as the cluster knows it, under ``name``.
+
+    Nothing to start or stop: the node daemon decides.
+    """
 
     def __init__(self, section: Section, around: DriverContext) -> None:
         super().__init__(section, around, Group.HB, LABEL, LABEL)
@@ -32,4 +41,8 @@ class OpenhaHb(LocalResource):
         return self._cluster.hb_finding(self.cluster_name)
 
 
-DRIVER = Driver(build, {"openha": (Keyword("name"),)}, shown_types=frozenset({"linuxha", "ovm", "sg", "rhcs", "vcs"}))
+DRIVER = Driver(
+    build,
+    {"openha": (Keyword("name"),)},
+    shown_types=frozenset({"linuxha", "ovm", "sg", "rhcs", "vcs"}),
+)

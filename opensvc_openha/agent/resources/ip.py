@@ -1,8 +1,9 @@
 """Service addresses: an IPv4 or IPv6 address, given literally or by name, on one interface.
 
-``ipdev`` is an interface, one with a label (eth0:1), or as `ip link` prints it (eth0.10@eth0). Without ``netmask`` the
-address takes that of the interface's network. An address that another machine answers for is never added.
-What a start placed where is kept, so that a stop finds it when the name cannot be resolved, or means something else now.
+``ipdev`` is an interface, one with a label (eth0:1), or as `ip link` prints it (eth0.10@eth0).
+Without ``netmask`` the address takes that of the interface's network. An address that another
+machine answers for is never added. What a start placed where is kept, so that a stop finds it when
+the name cannot be resolved, or means something else now.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ import ipaddress
 import os
 import socket
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Mapping, Optional
 
 from opensvc_openha.agent.config.keywords import Form, Keyword
 from opensvc_openha.agent.config.service_file import Section
@@ -78,31 +79,47 @@ class ServiceIp(LocalResource):
         interfaces = _interfaces()
         if address is None:
             unresolved = f"could not resolve name {self._name}"
-            here = [place for place in self._placed() if place in interfaces.get(place.interface, [])]
-            return Finding(ResourceStatus.WARN, (unresolved, *(f"{place.address} is on {place.interface}" for place in here)))
+            here = [
+                place for place in self._placed() if place in interfaces.get(place.interface, [])
+            ]
+            return Finding(
+                ResourceStatus.WARN,
+                (unresolved, *(f"{place.address} is on {place.interface}" for place in here)),
+            )
         places = _places_of(address, interfaces)
         if any(place.interface == self._device for place in places):
             return Finding(ResourceStatus.UP)
         if places:
-            return Finding(ResourceStatus.WARN, (f"{address} is on {places[0].interface} instead of {self._device}",))
+            return Finding(
+                ResourceStatus.WARN,
+                (f"{address} is on {places[0].interface} instead of {self._device}",),
+            )
         if self._device not in interfaces:
             return Finding(ResourceStatus.WARN, (f"interface {self._device} not found",))
         return Finding(ResourceStatus.DOWN)
 
     def start(self) -> None:
-        """Add the address unless somebody else on the network answers for it, and tell the neighbours."""
+        """Add the address unless somebody else on the network answers for it, and tell the
+        neighbours.
+        """
         finding = self.status()
         if finding.status is ResourceStatus.UP:
             self._log.info(f"{self.spec.label} is already up")
             return
         address = _resolve(self._name)
         if finding.status is ResourceStatus.WARN or address is None:
-            raise ActionError(f"{self.spec.rid}: {finding.log[0] if finding.log else 'could not resolve ' + self._name}")
+            raise ActionError(
+                f"{self.spec.rid}:"
+                f" {finding.log[0] if finding.log else 'could not resolve ' + self._name}"
+            )
         prefix = self._prefix_for(address)
         self._expect_link()
         owner = None if _NONROUTED_TAG in self.spec.tags else find_owner(self._device, address)
         if owner is not None:
-            raise ActionError(f"{self.spec.rid}: {address} is already in use on {self._device}'s network by {owner}")
+            raise ActionError(
+                f"{self.spec.rid}: {address} is already in use on {self._device}'s network by"
+                f" {owner}"
+            )
         argv = ["ip", "addr", "add", f"{address}/{prefix}", "dev", self._device]
         if self._alias and address.version == 4:
             argv += ["label", self._alias]
@@ -110,22 +127,44 @@ class ServiceIp(LocalResource):
         # Duplicate detection would leave the address unusable for a second or more.
         run_or_fail(self._log, argv + (["nodad"] if address.version == 6 else []))
         if self.status().status is not ResourceStatus.UP:
-            raise ActionError(f"{self.spec.rid}: {address} was added, but is not seen on {self._device}")
+            raise ActionError(
+                f"{self.spec.rid}: {address} was added, but is not seen on {self._device}"
+            )
         self._announce(address)
 
     def stop(self) -> None:
-        """Remove the address, with whatever prefix it has now, and what a start placed before the file was changed."""
+        """Remove the address, with whatever prefix it has now, and what a start placed before the
+        file was changed.
+        """
         address, remembered = _resolve(self._name), self._placed()
         if address is None and not remembered:
-            raise ActionError(f"{self.spec.rid}: could not resolve name {self._name}, cannot tell if the address is here")
-        wanted = {(self._device, address), *((place.interface, place.address) for place in remembered)}
+            raise ActionError(
+                f"{self.spec.rid}: could not resolve name {self._name}, cannot tell if the address"
+                " is here"
+            )
+        wanted = {
+            (self._device, address),
+            *((place.interface, place.address) for place in remembered),
+        }
         interfaces = _interfaces()
-        places = [place for placed in interfaces.values() for place in placed if (place.interface, place.address) in wanted]
+        places = [
+            place
+            for placed in interfaces.values()
+            for place in placed
+            if (place.interface, place.address) in wanted
+        ]
         if not places:
             self._log.info(f"{self.spec.label} is already down")
         for place in places:
-            others = [other for other in _interfaces().get(place.interface, []) if other.address != place.address]
-            run_or_fail(self._log, ["ip", "addr", "del", f"{place.address}/{place.prefix}", "dev", place.interface])
+            others = [
+                other
+                for other in _interfaces().get(place.interface, [])
+                if other.address != place.address
+            ]
+            run_or_fail(
+                self._log,
+                ["ip", "addr", "del", f"{place.address}/{place.prefix}", "dev", place.interface],
+            )
             self._put_back(place.interface, others)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._placed_file)
@@ -133,11 +172,15 @@ class ServiceIp(LocalResource):
     def _remember(self, place: Placed) -> None:
         try:
             make_dir(os.path.dirname(self._placed_file))
-            write_atomically(self._placed_file, f"{place.interface} {place.address}/{place.prefix}\n".encode())
-        except OSError as exc:
-            raise SystemFault(f"{self.spec.rid}: cannot write {self._placed_file}: {exc.strerror}") from exc
+            write_atomically(
+                self._placed_file, f"{place.interface} {place.address}/{place.prefix}\n".encode()
+            )
+        except OSError as error:
+            raise SystemFault(
+                f"{self.spec.rid}: cannot write {self._placed_file}: {error.strerror}"
+            ) from error
 
-    def _placed(self) -> "list[Placed]":
+    def _placed(self) -> list[Placed]:
         """What the last start placed and no stop removed."""
         try:
             with open(self._placed_file, encoding="utf-8") as file:
@@ -147,29 +190,47 @@ class ServiceIp(LocalResource):
             return []
         return [Placed(device, placed.ip, placed.network.prefixlen)]
 
-    def _put_back(self, interface: str, others: "list[Placed]") -> None:
-        """With an address the kernel may remove those that came after it in the same network: they are not ours to remove."""
+    def _put_back(self, interface: str, others: list[Placed]) -> None:
+        """With an address the kernel may remove those that came after it in the same network: they
+        are not ours to remove.
+        """
         left = _interfaces().get(interface, [])
         for other in others:
             if other not in left:
                 self._log.warning(f"{other.address} went with it: added again")
-                run_or_fail(self._log, ["ip", "addr", "add", f"{other.address}/{other.prefix}", "dev", interface])
+                run_or_fail(
+                    self._log,
+                    ["ip", "addr", "add", f"{other.address}/{other.prefix}", "dev", interface],
+                )
 
     def _prefix_for(self, address: Address) -> int:
-        prefix = self._prefix if self._prefix is not None else _network_prefix(self._device, address)
+        prefix = (
+            self._prefix if self._prefix is not None else _network_prefix(self._device, address)
+        )
         if prefix is None:
-            raise ActionError(f"{self.spec.rid}: {self._device} has no IPv{address.version} address to take the netmask from: "
-                              "set netmask")
+            raise ActionError(
+                f"{self.spec.rid}: {self._device} has no IPv{address.version} address to take the"
+                " netmask from: set netmask"
+            )
         if prefix > address.max_prefixlen:
-            raise ActionError(f"{self.spec.rid}: netmask {self._netmask} is no netmask of an IPv{address.version} address")
+            raise ActionError(
+                f"{self.spec.rid}: netmask {self._netmask} is no netmask of an IPv{address.version}"
+                " address"
+            )
         return prefix
 
     def _expect_link(self) -> None:
         flags = _link_flags(self._device)
         if not flags & _IFF_UP:
-            raise ActionError(f"{self.spec.rid}: interface {self._device} is not up: ip link set {self._device} up")
+            raise ActionError(
+                f"{self.spec.rid}: interface {self._device} is not up: ip link set"
+                f" {self._device} up"
+            )
         if not flags & (_IFF_RUNNING | _IFF_LOOPBACK):
-            self._log.warning(f"interface {self._device} has no carrier: {self._name} will not be reachable through it")
+            self._log.warning(
+                f"interface {self._device} has no carrier: {self._name} will not be reachable"
+                " through it"
+            )
 
     def _announce(self, address: Address) -> None:
         for _ in range(_READY_TRIES):
@@ -177,28 +238,41 @@ class ServiceIp(LocalResource):
                 announce(self._device, address)
                 self._log.info(f"announced {address} to the neighbours on {self._device}")
                 return
-            except OSError as exc:
+            except OSError as error:
                 if address.version == 4:
-                    self._log.warning(f"cannot announce {address} on {self._device}: {exc.strerror}")
+                    self._log.warning(
+                        f"cannot announce {address} on {self._device}: {error.strerror}"
+                    )
                     return
                 # The link-local address the announcement is sent from is still being checked.
                 pause(_READY_PAUSE_S)
-        self._log.warning(f"cannot announce {address} on {self._device}: no link-local address is ready")
+        self._log.warning(
+            f"cannot announce {address} on {self._device}: no link-local address is ready"
+        )
 
 
-def _check_literal(section: Section, name: str, prefix: Optional[int]) -> None:
-    """What is written as an address must be one, and its netmask one for it; names are not looked up."""
+def _check_literal(section: Section, name: str, prefix: int | None) -> None:
+    """What is written as an address must be one, and its netmask one for it.
+
+    Names are not looked up.
+    """
     try:
         address = ipaddress.ip_address(name)
     except ValueError:
         if ":" in name or name.replace(".", "").isdigit():
-            raise section.error("ipname", f"is {name!r}, expected an IPv4 or IPv6 address, or a name") from None
+            raise section.error(
+                "ipname", f"is {name!r}, expected an IPv4 or IPv6 address, or a name"
+            ) from None
         return
     if prefix is not None and prefix > address.max_prefixlen:
-        raise section.error("netmask", f"is {section.text('netmask')!r}, expected a netmask of an IPv{address.version} address")
+        raise section.error(
+            "netmask",
+            f"is {section.text('netmask')!r}, expected a netmask of an IPv{address.version}"
+            " address",
+        )
 
 
-def _configured_prefix(section: Section) -> Optional[int]:
+def _configured_prefix(section: Section) -> int | None:
     """Prefix length for a netmask written as bits, dotted, in hexadecimal, or as an IPv6 mask."""
     word = section.text("netmask").strip("/")
     if not word:
@@ -210,7 +284,7 @@ def _configured_prefix(section: Section) -> Optional[int]:
     return prefix
 
 
-def _prefix_of(word: str) -> Optional[int]:
+def _prefix_of(word: str) -> int | None:
     if word.isascii() and word.isdigit() and len(word) <= 3:
         return int(word) if 0 < int(word) <= 128 else None
     digits = word[2:] if word.lower().startswith("0x") else word
@@ -227,7 +301,7 @@ def _prefix_of(word: str) -> Optional[int]:
     return prefix if prefix and is_contiguous else None
 
 
-def _resolve(name: str) -> Optional[Address]:
+def _resolve(name: str) -> Address | None:
     """Address for a literal or a name, IPv4 first; None if the name is not known."""
     try:
         return ipaddress.ip_address(name)
@@ -238,14 +312,17 @@ def _resolve(name: str) -> Optional[Address]:
     except (OSError, UnicodeError):
         return None
     addresses = [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
-    return next((address for address in addresses if address.version == 4), addresses[0] if addresses else None)
+    return next(
+        (address for address in addresses if address.version == 4),
+        addresses[0] if addresses else None,
+    )
 
 
-def _interfaces() -> "dict[str, list[Placed]]":
+def _interfaces() -> dict[str, list[Placed]]:
     import psutil
 
     families = (socket.AF_INET, socket.AF_INET6)
-    interfaces: "dict[str, list[Placed]]" = {name: [] for name in psutil.net_if_stats()}
+    interfaces: dict[str, list[Placed]] = {name: [] for name in psutil.net_if_stats()}
     for label, entries in psutil.net_if_addrs().items():
         # An address with a label is listed under that: eth0:1.
         name = label.partition(":")[0]
@@ -257,20 +334,24 @@ def _interfaces() -> "dict[str, list[Placed]]":
     return interfaces
 
 
-def _prefix_of_mask(mask: Optional[str], address: Address) -> int:
+def _prefix_of_mask(mask: str | None, address: Address) -> int:
     if not mask:
         return address.max_prefixlen
     bits = int(ipaddress.ip_address(mask.partition("/")[0]))
     return bin(bits).count("1")
 
 
-def _places_of(address: Address, interfaces: "dict[str, list[Placed]]") -> "list[Placed]":
+def _places_of(address: Address, interfaces: dict[str, list[Placed]]) -> list[Placed]:
     return [place for placed in interfaces.values() for place in placed if place.address == address]
 
 
-def _network_prefix(device: str, address: Address) -> Optional[int]:
-    """Prefix of the network on the interface that holds the address, else of its first network, as in the agent."""
-    placed = [place for place in _interfaces().get(device, []) if place.address.version == address.version]
+def _network_prefix(device: str, address: Address) -> int | None:
+    """Prefix of the network on the interface that holds the address, else of its first network, as
+    in the agent.
+    """
+    placed = [
+        place for place in _interfaces().get(device, []) if place.address.version == address.version
+    ]
     for place in placed:
         if address in ipaddress.ip_network(f"{place.address}/{place.prefix}", strict=False):
             return place.prefix
@@ -282,14 +363,21 @@ def _network_prefix(device: str, address: Address) -> Optional[int]:
 def _link_flags(device: str) -> int:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         try:
-            answer = fcntl.ioctl(sock, _SIOCGIFFLAGS, struct.pack("16sH14x", device.encode()[:15], 0))
+            answer = fcntl.ioctl(
+                sock, _SIOCGIFFLAGS, struct.pack("16sH14x", device.encode()[:15], 0)
+            )
         except OSError:
             return 0
     return int(struct.unpack("16sH14x", answer)[1])
 
 
 _IP = (
-    *(Keyword("ipname", is_required=True), Keyword("ipdev", is_required=True), Keyword("netmask"), Keyword("gateway")),
+    *(
+        Keyword("ipname", is_required=True),
+        Keyword("ipdev", is_required=True),
+        Keyword("netmask"),
+        Keyword("gateway"),
+    ),
     Keyword("docker_daemon_ip", Form.FLAG),
 )
 

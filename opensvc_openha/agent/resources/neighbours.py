@@ -1,6 +1,8 @@
-"""Ethernet neighbours: asks whether somebody else answers for an address, and tells them who has it now.
+"""Ethernet neighbours: asks whether somebody else answers for an address, and tells them who has it
+now.
 
-A few frames on AF_PACKET and ICMPv6 raw sockets: arping and its flags differ from one distribution to the next.
+A few frames on AF_PACKET and ICMPv6 raw sockets: arping and its flags differ from one distribution
+to the next.
 """
 
 from __future__ import annotations
@@ -8,11 +10,12 @@ from __future__ import annotations
 import ipaddress
 import socket
 import struct
-from typing import Callable, Optional, Union
+from collections.abc import Callable
+from typing import Union
 
 Address = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 
-_OwnerIn = Callable[[bytes, bytes], Optional[bytes]]
+_OwnerIn = Callable[[bytes, bytes], bytes | None]
 """Who has the wanted address, if this frame tells."""
 
 _ARP_REQUEST, _ARP_REPLY = 1, 2
@@ -28,10 +31,13 @@ _NEIGHBOUR_SOLICITATION, _NEIGHBOUR_ADVERTISEMENT = 135, 136
 _OVERRIDE = 0x20000000
 
 
-def find_owner(interface: str, address: Address) -> Optional[str]:
-    """Hardware address of another machine that answers for an address here, or None; None too if it can't be told.
+def find_owner(interface: str, address: Address) -> str | None:
+    """Hardware address of another machine that answers for an address here, or None.
 
-    Takes 0.4 s where nobody answers. The question carries no address of ours, so that it disturbs no neighbour's cache.
+    None too if it can't be told.
+
+    Takes 0.4 s where nobody answers. The question carries no address of ours, so that it disturbs
+    no neighbour's cache.
     """
     try:
         with _packet_socket(interface, _ETH_ARP if address.version == 4 else _ETH_IPV6) as sock:
@@ -39,7 +45,10 @@ def find_owner(interface: str, address: Address) -> Optional[str]:
             if own is None:
                 return None
             if address.version == 4:
-                probe, owner_in = _arp_frame(own, _ARP_REQUEST, b"\0" * 4, address.packed), _arp_owner
+                probe, owner_in = (
+                    _arp_frame(own, _ARP_REQUEST, b"\0" * 4, address.packed),
+                    _arp_owner,
+                )
             else:
                 probe, owner_in = _solicitation_frame(own, address.packed), _advertised_owner
             for _ in range(_PROBES):
@@ -73,7 +82,12 @@ def announce(interface: str, address: Address) -> None:
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 255)
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, index)
         # The kernel fills in the checksum.
-        message = struct.pack("!BBHI", _NEIGHBOUR_ADVERTISEMENT, 0, 0, _OVERRIDE) + address.packed + b"\x02\x01" + own
+        message = (
+            struct.pack("!BBHI", _NEIGHBOUR_ADVERTISEMENT, 0, 0, _OVERRIDE)
+            + address.packed
+            + b"\x02\x01"
+            + own
+        )
         for _ in range(_ANNOUNCEMENTS):
             sock.sendto(message, ("ff02::1", 0, 0, index))
 
@@ -89,7 +103,7 @@ def _packet_socket(interface: str, protocol: int) -> socket.socket:
     return sock
 
 
-def _hardware_address(sock: socket.socket) -> Optional[bytes]:
+def _hardware_address(sock: socket.socket) -> bytes | None:
     """Address of the interface, or None where there is no Ethernet (loopback, tunnels)."""
     name = sock.getsockname()
     return bytes(name[4]) if name[3] == _ARPHRD_ETHER and len(name[4]) == 6 else None
@@ -98,11 +112,20 @@ def _hardware_address(sock: socket.socket) -> Optional[bytes]:
 def _arp_frame(own: bytes, operation: int, sender: bytes, target: bytes) -> bytes:
     ethernet = _BROADCAST + own + struct.pack("!H", _ETH_ARP)
     target_hardware = b"\0" * 6 if operation == _ARP_REQUEST else own
-    return ethernet + struct.pack("!HHBBH", 1, 0x0800, 6, 4, operation) + own + sender + target_hardware + target
+    return (
+        ethernet
+        + struct.pack("!HHBBH", 1, 0x0800, 6, 4, operation)
+        + own
+        + sender
+        + target_hardware
+        + target
+    )
 
 
 def _solicitation_frame(own: bytes, target: bytes) -> bytes:
-    """The question of IPv6 duplicate address detection: from no address, to those that may have this one."""
+    """The question of IPv6 duplicate address detection: from no address, to those that may have
+    this one.
+    """
     group = b"\xff\x02" + b"\0" * 9 + b"\x01\xff" + target[-3:]
     body = struct.pack("!BBHI", _NEIGHBOUR_SOLICITATION, 0, 0, 0) + target
     pseudo = b"\0" * 16 + group + struct.pack("!II", len(body), _ICMPV6)
@@ -118,21 +141,27 @@ def _checksum(data: bytes) -> int:
     return ~total & 0xFFFF
 
 
-def _arp_owner(frame: bytes, wanted: bytes) -> Optional[bytes]:
+def _arp_owner(frame: bytes, wanted: bytes) -> bytes | None:
     operation, sender_hardware, sender = frame[20:22], frame[22:28], frame[28:32]
-    return sender_hardware if operation == struct.pack("!H", _ARP_REPLY) and sender == wanted else None
+    return (
+        sender_hardware if operation == struct.pack("!H", _ARP_REPLY) and sender == wanted else None
+    )
 
 
-def _advertised_owner(frame: bytes, wanted: bytes) -> Optional[bytes]:
-    is_advertisement = frame[20:21] == bytes([_ICMPV6]) and frame[54:55] == bytes([_NEIGHBOUR_ADVERTISEMENT])
+def _advertised_owner(frame: bytes, wanted: bytes) -> bytes | None:
+    is_advertisement = frame[20:21] == bytes([_ICMPV6]) and frame[54:55] == bytes(
+        [_NEIGHBOUR_ADVERTISEMENT]
+    )
     return frame[6:12] if is_advertisement and frame[62:78] == wanted else None
 
 
-def _await_owner(sock: socket.socket, owner_in: _OwnerIn, wanted: bytes, own: bytes) -> Optional[bytes]:
+def _await_owner(
+    sock: socket.socket, owner_in: _OwnerIn, wanted: bytes, own: bytes
+) -> bytes | None:
     for _ in range(_FRAMES_MAX):
         try:
             owner = owner_in(sock.recv(200), wanted)
-        except socket.timeout:
+        except TimeoutError:
             return None
         if owner is not None and owner != own:
             return owner

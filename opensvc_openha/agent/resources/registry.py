@@ -1,13 +1,16 @@
-"""Which driver builds which section: one line per group. A new resource type is one module and one line.
+"""Which driver builds which section: one line per group.
 
-A driver's module is loaded when a service file first asks for it: a status command is no slower for drivers it does not use.
+A new resource type is one module and one line.
+
+A driver's module is loaded when a service file first asks for it: a status command is no slower for
+drivers it does not use.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from importlib import import_module
-from typing import Iterator, Mapping, Optional
 
 from opensvc_openha.agent.config.keywords import Keyword, check_values
 from opensvc_openha.agent.config.service_file import Section, ServiceFile
@@ -51,7 +54,8 @@ class _Drivers(Mapping[str, Driver]):
 DRIVERS: Mapping[str, Driver] = _Drivers()
 
 APP_LAUNCHERS = "app"
-"""A section without number: about the launchers in the service's directory, unless it says what to run itself."""
+"""A section without number: about the launchers in the service's directory, unless it says what to
+run itself."""
 
 _OF_A_GUEST = "encap"
 """Tag of what the agent within a container looks after; the one around it leaves it alone."""
@@ -60,14 +64,21 @@ NOT_RESOURCES = frozenset({"subset", "task", "env"})
 """Groups that are read, but are no resources of this agent."""
 
 
-def build_resources(file: ServiceFile, around: DriverContext) -> "tuple[Resource, ...]":
-    """All resources of a service file, in the order of the file, the implicit sync of a service on several nodes included."""
-    sections = [section for section in file.sections if is_resource(section)] + app.launchers(around)
+def build_resources(file: ServiceFile, around: DriverContext) -> tuple[Resource, ...]:
+    """All resources of a service file, in the order of the file, the implicit sync of a service on
+    several nodes included.
+    """
+    sections = [section for section in file.sections if is_resource(section)] + app.launchers(
+        around
+    )
     resources = tuple(build_resource(section, around) for section in sections)
     is_written = any(section.name == sync.IMPLICIT for section in file.sections)
     if is_written or len(set(file.all_nodes)) < 2:
         return resources
-    return (*resources, sync.build_implicit(Section(file.path, sync.IMPLICIT, file.default.values), around))
+    return (
+        *resources,
+        sync.build_implicit(Section(file.path, sync.IMPLICIT, file.default.values), around),
+    )
 
 
 def is_resource(section: Section) -> bool:
@@ -100,8 +111,11 @@ def build_resource(section: Section, around: DriverContext) -> Resource:
     return driver.build(section, around)
 
 
-def keywords_of(section: Section, driver: Driver) -> "Optional[tuple[Keyword, ...]]":
-    """Keywords of one section; the section of the implicit sync says nothing but how it differs from the usual."""
+def keywords_of(section: Section, driver: Driver) -> tuple[Keyword, ...] | None:
+    """Keywords of one section.
+
+    The section of the implicit sync says nothing but how it differs from the usual.
+    """
     keywords = driver.keywords_of(section)
     if section.name != sync.IMPLICIT or keywords is None:
         return keywords

@@ -1,11 +1,13 @@
-"""Directories exported over NFS: [share#N] type = nfs, with ``path`` and ``opts`` as ``client(options) client(options)``."""
+"""Directories exported over NFS: [share#N] type = nfs, with ``path`` and ``opts`` as
+``client(options) client(options)``.
+"""
 
 from __future__ import annotations
 
 import os
 import re
 import shutil
-from typing import Mapping
+from collections.abc import Mapping
 
 from opensvc_openha.agent.config.keywords import Form, Keyword
 from opensvc_openha.agent.config.service_file import Section
@@ -20,11 +22,16 @@ _CLIENT = re.compile(r"([^\s()]+)\(([^\s()]*)\)\Z")
 _EXPORT = re.compile(r"(\S+)\s+(\S+)\(([^)]*)\)")
 
 
-def parse_exports(text: str) -> "dict[str, dict[str, frozenset[str]]]":
-    """What ``exportfs -v`` printed: path to client to options. A long path stands on a line of its own."""
-    exports: "dict[str, dict[str, frozenset[str]]]" = {}
+def parse_exports(text: str) -> dict[str, dict[str, frozenset[str]]]:
+    """What ``exportfs -v`` printed: path to client to options.
+
+    A long path stands on a line of its own.
+    """
+    exports: dict[str, dict[str, frozenset[str]]] = {}
     for path, client, options in _EXPORT.findall(text):
-        exports.setdefault(path, {})["*" if client == "<world>" else client] = frozenset(options.split(","))
+        exports.setdefault(path, {})["*" if client == "<world>" else client] = frozenset(
+            options.split(",")
+        )
     return exports
 
 
@@ -66,7 +73,9 @@ class NfsShare(LocalResource):
         for client, options in self._clients.items():
             if client in found and not options <= found[client]:
                 run_or_fail(self._log, ["exportfs", "-u", f"{client}:{self._path}"])
-            run_or_fail(self._log, ["exportfs", "-o", ",".join(sorted(options)), f"{client}:{self._path}"])
+            run_or_fail(
+                self._log, ["exportfs", "-o", ",".join(sorted(options)), f"{client}:{self._path}"]
+            )
 
     def stop(self) -> None:
         """Take the exports to our clients back."""
@@ -80,33 +89,42 @@ class NfsShare(LocalResource):
         for client in ours:
             run_or_fail(self._log, ["exportfs", "-u", f"{client}:{self._path}"])
 
-    def _exported(self) -> "Mapping[str, frozenset[str]]":
+    def _exported(self) -> Mapping[str, frozenset[str]]:
         result = run_command(["exportfs", "-v"], _LOOK_TIMEOUT_S)
         if result.exit_code != 0:
-            raise ActionError(f"{self.spec.rid}: exportfs -v {result.verdict}: {result.output.strip()}")
+            raise ActionError(
+                f"{self.spec.rid}: exportfs -v {result.verdict}: {result.output.strip()}"
+            )
         return parse_exports(result.output).get(self._path, {})
 
-    def _issues(self, found: "Mapping[str, frozenset[str]]") -> "list[str]":
+    def _issues(self, found: Mapping[str, frozenset[str]]) -> list[str]:
         issues = []
         for client, options in self._clients.items():
             if client not in found:
                 issues.append(f"{self._path} is not exported to {client}")
             elif not options <= found[client]:
-                issues.append(f"{self._path} is exported to {client} without {', '.join(sorted(options - found[client]))}")
+                issues.append(
+                    f"{self._path} is exported to {client} without"
+                    f" {', '.join(sorted(options - found[client]))}"
+                )
         return issues
 
 
 def _is_installed() -> bool:
-    return shutil.which("exportfs", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin") is not None
+    return (
+        shutil.which("exportfs", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin") is not None
+    )
 
 
-def _clients(section: Section) -> "dict[str, frozenset[str]]":
+def _clients(section: Section) -> dict[str, frozenset[str]]:
     clients = {}
     for word in section.required("opts").replace("\\", "").split():
         match = _CLIENT.match(word)
         if match is None:
             raise section.error("opts", f"holds {word!r}, expected client(options) client(options)")
-        clients[match.group(1)] = frozenset(option for option in match.group(2).split(",") if option)
+        clients[match.group(1)] = frozenset(
+            option for option in match.group(2).split(",") if option
+        )
     return clients
 
 

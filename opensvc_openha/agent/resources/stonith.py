@@ -21,7 +21,10 @@ def build(section: Section, around: DriverContext) -> Resource:
 
 
 class Callout(LocalResource):
-    """A command that makes sure the peer runs nothing any more; 0 is the only success. Not part of a start: see ``fencing``."""
+    """A command that makes sure the peer runs nothing any more; 0 is the only success.
+
+    Not part of a start: see ``fencing``.
+    """
 
     def __init__(self, section: Section, around: DriverContext) -> None:
         super().__init__(section, around, Group.STONITH, "stonith.callout", "stonith.callout")

@@ -1,8 +1,10 @@
-"""Copies of files on the other nodes, by rsync over ssh: ``sync#i0`` for the service's own configuration, and sync#N.
+"""Copies of files on the other nodes, by rsync over ssh: ``sync#i0`` for the service's own
+configuration, and sync#N.
 
-Only the node that runs the service may send: a passive one would spread what is old. When each node was last sent to
-is kept here, and on the node that received, so that both can say whether what they have is recent. For the service's own
-configuration a digest of it is kept, too: each node compares it with what it has now.
+Only the node that runs the service may send: a passive one would spread what is old. When each node
+was last sent to is kept here, and on the node that received, so that both can say whether what they
+have is recent. For the service's own configuration a digest of it is kept, too: each node compares
+it with what it has now.
 """
 
 from __future__ import annotations
@@ -14,8 +16,8 @@ import re
 import shlex
 import stat
 import zlib
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Callable, Iterable, Mapping, Optional
 
 from opensvc_openha.agent.config import schedule
 from opensvc_openha.agent.config.keywords import Form, Keyword
@@ -44,18 +46,22 @@ _LABEL_MAX = 300
 _STAMP_BYTES_MAX = 200
 _READ_BYTES_MAX = 65_536
 _REPLACED = re.compile(r"<fc\S* (.*)\Z")
-"""What rsync prints for a file that the other node has with other contents; one that it does not have has pluses there."""
+"""What rsync prints for a file that the other node has with other contents; one that it does not
+have has pluses there."""
 
 
 @dataclass(frozen=True)
 class Transfer:
-    """What goes where. ``sources`` is asked when it is needed: patterns match what is there then."""
+    """What goes where.
+
+    ``sources`` is asked when it is needed: patterns match what is there then.
+    """
 
     label: str
-    sources: "Callable[[], list[str]]"
+    sources: Callable[[], list[str]]
     destination: str
-    options: "tuple[str, ...]"
-    targets: "Mapping[str, tuple[str, ...]]"
+    options: tuple[str, ...]
+    targets: Mapping[str, tuple[str, ...]]
     destination_fs: str = ""
 
 
@@ -70,19 +76,24 @@ def build(section: Section, around: DriverContext) -> Resource:
     return Rsync(section, around, _configured(section, around))
 
 
-def build_implicit(section: Section, around: DriverContext) -> "Rsync":
+def build_implicit(section: Section, around: DriverContext) -> Rsync:
     """The sync of the service's own configuration, which every service on several nodes has."""
-
     link = around.layout.command_link(around.svcname)
 
-    def own_files() -> "list[str]":
+    def own_files() -> list[str]:
         # The commands beside it are the receiving node's own: they hold its paths.
         beside = [path for path in (f"{link}.d", f"{link}.dir") if os.path.lexists(path)]
         return [around.layout.service_file(around.svcname), *beside]
 
     # What is replaced or deleted on the receiving node is kept there: somebody may have edited it.
     kept = os.path.join(around.var_dir, "replaced")
-    options = ("-R", "--exclude=*.core", "--backup", f"--backup-dir={kept}", *_split(section, "options"))
+    options = (
+        "-R",
+        "--exclude=*.core",
+        "--backup",
+        f"--backup-dir={kept}",
+        *_split(section, "options"),
+    )
     targets = {"nodes": around.file.nodes, "drpnodes": around.file.drp_nodes}
     return Rsync(section, around, Transfer(IMPLICIT_LABEL, own_files, "/", options, targets))
 
@@ -91,14 +102,20 @@ def _configured(section: Section, around: DriverContext) -> Transfer:
     words = section.words("target") or ("nodes",)
     for word in words:
         if word not in _TARGETS:
-            raise section.error("target", f"is {section.text('target')!r}, expected nodes, drpnodes or both")
+            raise section.error(
+                "target", f"is {section.text('target')!r}, expected nodes, drpnodes or both"
+            )
     patterns = _split(section, "src")
     for pattern in patterns:
         if not pattern.startswith("/"):
             raise section.error("src", f"holds {pattern!r}, expected absolute paths")
 
-    def matching() -> "list[str]":
-        return [path for pattern in patterns for path in (sorted(glob.glob(pattern)) if glob.has_magic(pattern) else [pattern])]
+    def matching() -> list[str]:
+        return [
+            path
+            for pattern in patterns
+            for path in (sorted(glob.glob(pattern)) if glob.has_magic(pattern) else [pattern])
+        ]
 
     by_name = {"nodes": around.file.nodes, "drpnodes": around.file.drp_nodes}
     options = _split(section, "options") + _split(section, "exclude")
@@ -106,7 +123,9 @@ def _configured(section: Section, around: DriverContext) -> Transfer:
         options += (f"--bwlimit={section.integer('bwlimit', 0)}",)
     label = f"rsync {', '.join(patterns)[:_LABEL_MAX]} to {', '.join(words)}"
     targets = {word: by_name[word] for word in words}
-    return Transfer(label, matching, section.required("dst"), options, targets, section.text("dstfs"))
+    return Transfer(
+        label, matching, section.required("dst"), options, targets, section.text("dstfs")
+    )
 
 
 class Rsync(LocalResource):
@@ -118,13 +137,15 @@ class Rsync(LocalResource):
         self._around = around
         self._timeout_s = section.seconds("timeout", RSYNC_TIMEOUT_S)
         self.schedule_problem = ""
-        self._rules: "tuple[Rule, ...]" = ()
+        self._rules: tuple[Rule, ...] = ()
         try:
             self._rules = _schedule(section)
-        except ValueError as exc:
+        except ValueError as error:
             # What is sent by hand, and the service itself, do not depend on it.
-            self.schedule_problem = f"{exc}: it is never sent by itself"
-        self._max_delay = datetime.timedelta(minutes=section.integer("sync_max_delay", MAX_DELAY_MINUTES))
+            self.schedule_problem = f"{error}: it is never sent by itself"
+        self._max_delay = datetime.timedelta(
+            minutes=section.integer("sync_max_delay", MAX_DELAY_MINUTES)
+        )
 
     def has_schedule(self) -> bool:
         """Is there a time at which it may be due?"""
@@ -136,9 +157,11 @@ class Rsync(LocalResource):
         known = [stamp for stamp in stamps if stamp is not None]
         return is_due(self._rules, now, min(known) if known and len(known) == len(stamps) else None)
 
-    def nodes_of(self, target: str) -> "tuple[str, ...]":
+    def nodes_of(self, target: str) -> tuple[str, ...]:
         """The other nodes this is sent to under a target."""
-        return tuple(node for node in self._transfer.targets.get(target, ()) if node != self._around.node)
+        return tuple(
+            node for node in self._transfer.targets.get(target, ()) if node != self._around.node
+        )
 
     def status(self) -> Finding:
         """up if what the other nodes have is recent, as far as this node knows."""
@@ -153,13 +176,21 @@ class Rsync(LocalResource):
             return Finding(ResourceStatus.NA, ("service up on drp node, sync disabled",))
         late = [node for node in others if self._is_late(node)]
         if not late and self._is_changed(others):
-            return Finding(ResourceStatus.DOWN, (f"{', '.join(others)} need update: changed here since it was sent",))
+            return Finding(
+                ResourceStatus.DOWN,
+                (f"{', '.join(others)} need update: changed here since it was sent",),
+            )
         if not late:
             return Finding(ResourceStatus.UP)
-        return Finding(ResourceStatus.DOWN, (f"{', '.join(late)} need update", *self._last_success(late)))
+        return Finding(
+            ResourceStatus.DOWN, (f"{', '.join(late)} need update", *self._last_success(late))
+        )
 
-    def send(self, target: str, is_forced: bool = False) -> "tuple[str, ...]":
-        """Send to every node of a target; the nodes that have it now. Errors of single nodes come after the last one."""
+    def send(self, target: str, is_forced: bool = False) -> tuple[str, ...]:
+        """Send to every node of a target; the nodes that have it now.
+
+        Errors of single nodes come after the last one.
+        """
         nodes = self.nodes_of(target)
         if not nodes:
             self._log.info(f"{self.spec.label}: nothing to send to {target}")
@@ -168,10 +199,14 @@ class Rsync(LocalResource):
         sources = self._transfer.sources()
         missing = [path for path in sources if not os.path.lexists(path.rstrip("/"))]
         if missing or not sources:
-            raise ActionError(f"{self.spec.rid}: {', '.join(missing) or 'no file matches src'} does not exist: nothing was sent")
+            raise ActionError(
+                f"{self.spec.rid}: {', '.join(missing) or 'no file matches src'} does not exist:"
+                " nothing was sent"
+            )
         sent, failures = [], []
         for node in nodes:
-            # Again for each: a copy may take hours, and what is unmounted meanwhile would be deleted on the next node.
+            # Again for each: a copy may take hours, and what is unmounted meanwhile would be
+            # deleted on the next node.
             self.expect_service_here(is_forced)
             try:
                 if self.spec.rid == IMPLICIT and not is_forced:
@@ -181,34 +216,50 @@ class Rsync(LocalResource):
             except (ActionError, RefusedError) as exc:
                 failures.append(exc)
         if failures:
-            kind = RefusedError if all(isinstance(exc, RefusedError) for exc in failures) else ActionError
+            kind = (
+                RefusedError
+                if all(isinstance(exc, RefusedError) for exc in failures)
+                else ActionError
+            )
             raise kind("; ".join(map(str, failures)))
         return tuple(sent)
 
-    def _expect_not_newer(self, node: str, sources: "list[str]") -> None:
-        """RefusedError for a node on which a file was edited later than here: the edit would be lost."""
+    def _expect_not_newer(self, node: str, sources: list[str]) -> None:
+        """RefusedError for a node on which a file was edited later than here: the edit would be
+        lost.
+        """
         differing = self._would_send(node, sources)
         newer = sorted(differing - self._would_send(node, sources, "--update")) if differing else []
         if newer:
             raise RefusedError(
-                f"{self.spec.rid}: {', '.join(newer)} on {node} is newer than here, and differs: nothing was sent there. "
-                "Bring the edit here first (scp), or overwrite it with --force"
+                f"{self.spec.rid}: {', '.join(newer)} on {node} is newer than here, and differs:"
+                " nothing was sent there. Bring the edit here first (scp), or overwrite it with"
+                " --force"
             )
 
-    def _would_send(self, node: str, sources: "list[str]", *options: str) -> "set[str]":
+    def _would_send(self, node: str, sources: list[str], *options: str) -> set[str]:
         """Files that are there and whose contents a copy would replace."""
-        options = ("-n", "-i", "--checksum", *(word for word in _OPTIONS if word != "--stats"), *options)
+        options = (
+            "-n",
+            "-i",
+            "--checksum",
+            *(word for word in _OPTIONS if word != "--stats"),
+            *options,
+        )
         ssh = ["-e", shlex.join(SSH)]
         destination = f"{REMOTE_USER}@{node}:{self._transfer.destination}"
         argv = ["rsync", *options, *self._transfer.options, *ssh, *sources, destination]
         result = run_command(argv, self._timeout_s)
         if result.exit_code not in (0, _FILES_VANISHED):
-            reason = why_unreachable(node, result) or f"{node}: rsync {result.verdict}{_last_line(result.output)}"
+            reason = (
+                why_unreachable(node, result)
+                or f"{node}: rsync {result.verdict}{_last_line(result.output)}"
+            )
             raise ActionError(f"{self.spec.rid}: {self.spec.label} failed on {reason}")
         found = (_REPLACED.match(line) for line in result.output.splitlines())
         return {f"/{match.group(1).lstrip('/')}" for match in found if match is not None}
 
-    def _send_to(self, node: str, sources: "list[str]") -> None:
+    def _send_to(self, node: str, sources: list[str]) -> None:
         if self._transfer.destination_fs:
             self._expect_mounted(node)
         # Before the copy: what is edited meanwhile was perhaps not sent.
@@ -216,11 +267,18 @@ class Rsync(LocalResource):
         ssh = ["-e", shlex.join(SSH)]
         destination = f"{REMOTE_USER}@{node}:{self._transfer.destination}"
         argv = ["rsync", *_OPTIONS, *self._transfer.options, *ssh, *sources, destination]
-        result = run_command(argv, self._timeout_s) if self.spec.rid == IMPLICIT else run_logged(self._log, argv, self._timeout_s)
+        result = (
+            run_command(argv, self._timeout_s)
+            if self.spec.rid == IMPLICIT
+            else run_logged(self._log, argv, self._timeout_s)
+        )
         if result.exit_code == _FILES_VANISHED:
             self._log.warning(f"some files vanished while they were sent to {node}")
         elif result.exit_code != 0:
-            reason = why_unreachable(node, result) or f"{node}: rsync {result.verdict}{_last_line(result.output)}"
+            reason = (
+                why_unreachable(node, result)
+                or f"{node}: rsync {result.verdict}{_last_line(result.output)}"
+            )
             raise ActionError(f"{self.spec.rid}: {self.spec.label} failed on {reason}")
         self._note_success(node, begun, digest, ssh)
         self._log.info(f"{self.spec.label}: {node} is up to date")
@@ -232,16 +290,24 @@ class Rsync(LocalResource):
             raise RefusedError(f"{self.spec.rid}: a drp node does not send: nothing was sent")
         if status is ResourceStatus.UP or (status is ResourceStatus.NA and is_forced):
             return
-        hint = ": --force sends all the same" if status is ResourceStatus.NA else ", run it where it is up"
+        hint = (
+            ": --force sends all the same"
+            if status is ResourceStatus.NA
+            else ", run it where it is up"
+        )
         raise RefusedError(
-            f"{self.spec.rid}: won't send, for {self._around.svcname} is {status.value} on {self._around.node}{hint}"
+            f"{self.spec.rid}: won't send, for {self._around.svcname} is {status.value} on"
+            f" {self._around.node}{hint}"
         )
 
     def _expect_mounted(self, node: str) -> None:
         path = self._transfer.destination_fs
         result = run_on(node, ["mountpoint", "-q", path], self._log, _CHECK_TIMEOUT_S)
         if result.exit_code != 0:
-            unmounted = f"{node}: {path} is not mounted there: nothing was sent, to spare the file system below it"
+            unmounted = (
+                f"{node}: {path} is not mounted there: nothing was sent, to spare the file system"
+                " below it"
+            )
             reason = why_unreachable(node, result) or unmounted
             raise ActionError(f"{self.spec.rid}: {reason}")
 
@@ -250,22 +316,28 @@ class Rsync(LocalResource):
         if not any(node in nodes for nodes in self._transfer.targets.values()):
             return Finding(ResourceStatus.NA, ("passive node not in sync destination nodes",))
         if self._is_late(node):
-            return Finding(ResourceStatus.WARN, ("passive node needs update", *self._last_success([node])))
+            return Finding(
+                ResourceStatus.WARN, ("passive node needs update", *self._last_success([node]))
+            )
         if self._is_changed([node]):
-            return Finding(ResourceStatus.WARN, ("differs from what was last received: edited here?",))
+            return Finding(
+                ResourceStatus.WARN, ("differs from what was last received: edited here?",)
+            )
         return Finding(ResourceStatus.UP)
 
     def _stamp_path(self, node: str) -> str:
-        return os.path.join(self._around.layout.var_dir, "sync", node, f"{self._around.svcname}!{self.spec.rid}")
+        return os.path.join(
+            self._around.layout.var_dir, "sync", node, f"{self._around.svcname}!{self.spec.rid}"
+        )
 
-    def _sent_at(self, node: str) -> Optional[datetime.datetime]:
+    def _sent_at(self, node: str) -> datetime.datetime | None:
         try:
             with open(self._stamp_path(node), encoding="ascii") as file:
                 return datetime.datetime.strptime(file.readline().strip(), _STAMP)
         except (OSError, ValueError):
             return None
 
-    def _is_changed(self, nodes: "Iterable[str]") -> bool:
+    def _is_changed(self, nodes: Iterable[str]) -> bool:
         """Is the service's configuration here another one than was last sent to these nodes?"""
         if self.spec.rid != IMPLICIT:
             return False
@@ -280,8 +352,12 @@ class Rsync(LocalResource):
             return ""  # Not sent yet, or by a version that kept none.
 
     def _digest(self) -> str:
-        """Of the service's own files: what is in them, or size and time of those that are too large to be read each time."""
-        checksum = length = 0  # Against edits, not against attackers: a status need not load hashlib for it.
+        """Of the service's own files: what is in them, or size and time of those that are too large
+        to be read each time.
+        """
+        checksum = length = (
+            0  # Against edits, not against attackers: a status need not load hashlib for it.
+        )
         for top in self._transfer.sources():
             for path in sorted(_files_below(top)):
                 gist = f"{path}\0".encode("utf-8", "surrogateescape") + _gist(path)
@@ -290,14 +366,22 @@ class Rsync(LocalResource):
 
     def _is_late(self, node: str) -> bool:
         sent_at = self._sent_at(node)
-        return sent_at is None or datetime.datetime.fromtimestamp(wall()) - sent_at > self._max_delay
+        return (
+            sent_at is None or datetime.datetime.fromtimestamp(wall()) - sent_at > self._max_delay
+        )
 
-    def _last_success(self, nodes: "list[str]") -> "tuple[str, ...]":
+    def _last_success(self, nodes: list[str]) -> tuple[str, ...]:
         stamps = {node: self._sent_at(node) for node in nodes}
-        return tuple(f"{node}: last done {stamp:%Y-%m-%d %H:%M:%S}" for node, stamp in stamps.items() if stamp)
+        return tuple(
+            f"{node}: last done {stamp:%Y-%m-%d %H:%M:%S}"
+            for node, stamp in stamps.items()
+            if stamp
+        )
 
-    def _note_success(self, node: str, begun: float, digest: str, ssh: "list[str]") -> None:
-        """Here and there: the receiver has to know how old its copy is when it is asked to take over."""
+    def _note_success(self, node: str, begun: float, digest: str, ssh: list[str]) -> None:
+        """Here and there: the receiver has to know how old its copy is when it is asked to take
+        over.
+        """
         text = datetime.datetime.fromtimestamp(begun).strftime(_STAMP) + "\n"
         text += f"{digest}\n" if digest else ""
         paths = [self._stamp_path(node), self._stamp_path(self._around.node)]
@@ -305,18 +389,26 @@ class Rsync(LocalResource):
             for path in paths:
                 make_dir(os.path.dirname(path))
                 write_atomically(path, text.encode())
-        except (OSError, SystemFault) as exc:
-            raise ActionError(f"{self.spec.rid}: sent to {node}, but {exc}") from exc
+        except (OSError, SystemFault) as error:
+            raise ActionError(f"{self.spec.rid}: sent to {node}, but {error}") from error
         argv = ["rsync", "-ptR", *ssh, *paths, f"{REMOTE_USER}@{node}:/"]
         result = run_command(argv, _CHECK_TIMEOUT_S)
         if result.exit_code != 0:
-            self._log.warning(f"{node} could not be told when this was sent: rsync {result.verdict}{_last_line(result.output)}")
+            self._log.warning(
+                f"{node} could not be told when this was sent: rsync"
+                f" {result.verdict}{_last_line(result.output)}"
+            )
 
 
-def _files_below(top: str) -> "Iterable[str]":
+def _files_below(top: str) -> Iterable[str]:
     if os.path.islink(top) or not os.path.isdir(top):
         return [top]
-    return [os.path.join(folder, name) for folder, _, names in os.walk(top) for name in names if not name.endswith(".core")]
+    return [
+        os.path.join(folder, name)
+        for folder, _, names in os.walk(top)
+        for name in names
+        if not name.endswith(".core")
+    ]
 
 
 def _gist(path: str) -> bytes:
@@ -334,8 +426,11 @@ def _gist(path: str) -> bytes:
         return b""
 
 
-def _schedule(section: Section) -> "tuple[Rule, ...]":
-    """As ``schedule`` says, else ``sync_schedule``, else the keywords of older agents; ValueError for what is not understood."""
+def _schedule(section: Section) -> tuple[Rule, ...]:
+    """As ``schedule`` says, else ``sync_schedule``, else the keywords of older agents.
+
+    ValueError for what is not understood.
+    """
     text = section.text("schedule") or section.text("sync_schedule")
     period, days = section.text("sync_period"), section.text("sync_days")
     interval = section.text("sync_interval") or section.text("sync_min_delay")
@@ -344,11 +439,13 @@ def _schedule(section: Section) -> "tuple[Rule, ...]":
     return parse_schedule(text or schedule.DEFAULT)
 
 
-def _split(section: Section, keyword: str) -> "tuple[str, ...]":
+def _split(section: Section, keyword: str) -> tuple[str, ...]:
     try:
         return tuple(shlex.split(section.text(keyword)))
-    except ValueError as exc:
-        raise section.error(keyword, f"is {section.text(keyword)!r}: {exc}, expected words of a command line") from exc
+    except ValueError as error:
+        raise section.error(
+            keyword, f"is {section.text(keyword)!r}: {error}, expected words of a command line"
+        ) from error
 
 
 def _last_line(output: str) -> str:
@@ -356,9 +453,20 @@ def _last_line(output: str) -> str:
     return f": {lines[-1]}" if lines else ""
 
 
-_SCHEDULE = (Keyword("sync_max_delay", Form.INTEGER), *(
-    Keyword(name) for name in ("schedule", "sync_schedule", "sync_interval", "sync_min_delay", "sync_period", "sync_days")
-))
+_SCHEDULE = (
+    Keyword("sync_max_delay", Form.INTEGER),
+    *(
+        Keyword(name)
+        for name in (
+            "schedule",
+            "sync_schedule",
+            "sync_interval",
+            "sync_min_delay",
+            "sync_period",
+            "sync_days",
+        )
+    ),
+)
 _RSYNC = (
     Keyword("src", is_required=True),
     Keyword("dst", Form.PATH, is_required=True),
@@ -376,5 +484,18 @@ DRIVER = Driver(
     build,
     {"rsync": _RSYNC},
     default_type="rsync",
-    shown_types=frozenset({"docker", "dds", "zfs", "btrfs", "netapp", "nexenta", "evasnap", "symclone", "symsrdfs", "s3"}),
+    shown_types=frozenset(
+        {
+            "docker",
+            "dds",
+            "zfs",
+            "btrfs",
+            "netapp",
+            "nexenta",
+            "evasnap",
+            "symclone",
+            "symsrdfs",
+            "s3",
+        }
+    ),
 )

@@ -13,7 +13,9 @@ from opensvc_openha.agent.values.status import Finding, Group, ResourceStatus
 class Unhandled(LocalResource):
     """A resource that is only shown."""
 
-    def __init__(self, section: Section, around: DriverContext, group: Group, label: str, reason: str) -> None:
+    def __init__(
+        self, section: Section, around: DriverContext, group: Group, label: str, reason: str
+    ) -> None:
         super().__init__(section, around, group, _kind_of(section, group), label)
         self._reason = reason
 
@@ -27,12 +29,22 @@ class Unhandled(LocalResource):
 
 
 def shown_driver(kind: str, group: Group, *label_keywords: str) -> Driver:
-    """A driver of sections that are only shown, labelled by the first of these keywords that is set."""
+    """A driver of sections that are only shown, labelled by the first of these keywords that is
+    set.
+    """
 
     def build(section: Section, around: DriverContext) -> Resource:
-        label = next((section.text(word) for word in label_keywords if section.text(word)), section.name)
+        label = next(
+            (section.text(word) for word in label_keywords if section.text(word)), section.name
+        )
         of_type = f" type {section.text('type').lower()}" if section.text("type") else ""
-        return Unhandled(section, around, group, label, f"{kind}{of_type} is not handled by the embedded agent yet")
+        return Unhandled(
+            section,
+            around,
+            group,
+            label,
+            f"{kind}{of_type} is not handled by the embedded agent yet",
+        )
 
     return Driver(build, {}, is_shown_only=True)
 

@@ -1,1 +1,3 @@
-"""One service: its resources, their order, what is wrong with its file, and how it is started and stopped."""
+"""One service: its resources, their order, what is wrong with its file, and how it is started and
+stopped.
+"""

@@ -8,8 +8,8 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Iterator
 
 from opensvc_openha.errors import RefusedError, SystemFault
 from opensvc_openha.system.atomic_files import make_dir
@@ -25,13 +25,16 @@ _RETRY_S = 0.1
 def action_lock(
     directory: str, action: str, wait_s: float = DEFAULT_WAIT_S, name: str = "action.lock"
 ) -> Iterator[None]:
-    """Hold the lock of the service whose run-time data is in ``directory``; RefusedError after ``wait_s`` seconds."""
+    """Hold the lock of the service whose run-time data is in ``directory``.
+
+    RefusedError after ``wait_s`` seconds.
+    """
     path = os.path.join(directory, name)
     try:
         make_dir(directory)
         lock_fd = open_lock(path)
-    except OSError as exc:
-        raise SystemFault(f"cannot open the action lock {path}: {exc.strerror}") from exc
+    except OSError as error:
+        raise SystemFault(f"cannot open the action lock {path}: {error.strerror}") from error
     try:
         _take(lock_fd, path, wait_s)
         _name_holder(lock_fd, f"{os.getpid()} {action}\n")
@@ -52,7 +55,9 @@ def _take(lock_fd: int, path: str, wait_s: float) -> None:
                 pause(_RETRY_S)
     pid, action = _holder(lock_fd)
     holder = f"pid {pid} ({action})" if pid else "another process"
-    raise RefusedError(f"{holder} is acting on this service: waited {wait_s:g} s for the action lock {path}")
+    raise RefusedError(
+        f"{holder} is acting on this service: waited {wait_s:g} s for the action lock {path}"
+    )
 
 
 def _name_holder(lock_fd: int, text: str) -> None:
@@ -62,7 +67,7 @@ def _name_holder(lock_fd: int, text: str) -> None:
         os.pwrite(lock_fd, text.encode(), 0)
 
 
-def _holder(lock_fd: int) -> "tuple[str, str]":
+def _holder(lock_fd: int) -> tuple[str, str]:
     """Pid and action of whoever holds the lock, as it wrote them."""
     pid, _, action = os.pread(lock_fd, 200, 0).decode("ascii", "replace").strip().partition(" ")
     return pid, action

@@ -1,13 +1,14 @@
 """Does whoever asks for a stop stand in a file system that the stop unmounts?
 
-The stop of a file system ends the processes that keep it busy. The operator's own shell is not to be one of them, and a stop
-that spares it fails half way: so it is refused before anything is touched.
+The stop of a file system ends the processes that keep it busy. The operator's own shell is not to
+be one of them, and a stop that spares it fails half way: so it is refused before anything is
+touched.
 """
 
 from __future__ import annotations
 
 import os
-from typing import Iterable
+from collections.abc import Iterable
 
 from opensvc_openha.agent.config.service_file import Section, read_service_file
 from opensvc_openha.agent.host.mount_users import Holder, ancestors_within
@@ -17,8 +18,10 @@ from opensvc_openha.formats.layout import AgentLayout
 from opensvc_openha.system.identity import node_name
 
 
-def refuse_from_within(svcname: str, sections: "Iterable[Section]") -> None:
-    """RefusedError where this command, or a process that it descends from, uses a mounted file system of these sections."""
+def refuse_from_within(svcname: str, sections: Iterable[Section]) -> None:
+    """RefusedError where this command, or a process that it descends from, uses a mounted file
+    system of these sections.
+    """
     mounted = {mount.point for mount in read_mounts()}
     for section in sections:
         point = _real_point(section.text("mnt"))
@@ -27,13 +30,15 @@ def refuse_from_within(svcname: str, sections: "Iterable[Section]") -> None:
         holder = ancestors_within(point)
         if holder is not None:
             raise RefusedError(
-                f"{svcname}: {_described(holder)} uses {point}, which the stop unmounts, ending whoever is in it: "
-                "nothing was done, `cd /` first and try again"
+                f"{svcname}: {_described(holder)} uses {point}, which the stop unmounts, ending"
+                " whoever is in it: nothing was done, `cd /` first and try again"
             )
 
 
 def refuse_stop_from_within(layout: AgentLayout, script: str) -> None:
-    """The same for a service that the cluster knows by its wrapper script, where that stands beside a service file."""
+    """The same for a service that the cluster knows by its wrapper script, where that stands beside
+    a service file.
+    """
     svcname, _, kind = os.path.basename(script).rpartition(".")
     if os.path.dirname(script) != layout.etc_dir or kind != "cluster":
         return
@@ -51,4 +56,8 @@ def _real_point(path: str) -> str:
 
 
 def _described(holder: Holder) -> str:
-    return "this command" if holder.pid == os.getpid() else f"{holder}, from which this command was started,"
+    return (
+        "this command"
+        if holder.pid == os.getpid()
+        else f"{holder}, from which this command was started,"
+    )

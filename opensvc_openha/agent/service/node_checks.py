@@ -1,7 +1,8 @@
-"""What a valid service file asks for and this node does not have, or must not give: scripts, commands, interfaces, mount points.
+"""What a valid service file asks for and this node does not have, or must not give: scripts,
+commands, interfaces, mount points.
 
-Only validation asks: actions find out themselves, and what is missing now may be there when they run. What lies on a file
-system of the service that is not mounted is not looked at.
+Only validation asks: actions find out themselves, and what is missing now may be there when they
+run. What lies on a file system of the service that is not mounted is not looked at.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import re
 import shlex
 import socket
 import subprocess
-from typing import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from opensvc_openha.agent.config.keywords import Form
 from opensvc_openha.agent.config.service_file import FALSE_WORDS, TRUE_WORDS, Section
@@ -26,7 +27,9 @@ _PLAIN_WORD = re.compile(r"[\w./+-]+\Z", re.ASCII)
 _LIMIT_S = 10.0
 
 
-def missing_here(sections: "Mapping[str, Section]", resources: "Sequence[Resource]") -> "Iterator[ConfigError]":
+def missing_here(
+    sections: Mapping[str, Section], resources: Sequence[Resource]
+) -> Iterator[ConfigError]:
     """What the resources of one service lack on this node."""
     mounts = read_mounts()
     named = [section.text("mnt") for section in sections.values() if section.group == "fs"]
@@ -40,7 +43,7 @@ def missing_here(sections: "Mapping[str, Section]", resources: "Sequence[Resourc
             yield section.error(keyword, problem)
 
 
-def _missing(section: Section, unmounted: "Sequence[str]") -> "Iterator[tuple[str, str]]":
+def _missing(section: Section, unmounted: Sequence[str]) -> Iterator[tuple[str, str]]:
     if section.group == "ip":
         device = section.text("ipdev").partition("@")[0].partition(":")[0]
         known = [name for _, name in socket.if_nameindex()]
@@ -61,7 +64,7 @@ def _missing(section: Section, unmounted: "Sequence[str]") -> "Iterator[tuple[st
                 yield name, f"is {value!r}, and {problem}"
 
 
-def _command_keywords(section: Section) -> "Iterator[str]":
+def _command_keywords(section: Section) -> Iterator[str]:
     for keyword in keywords_of(section, driver_of(section)) or ():
         if keyword.form is Form.COMMAND:
             yield from keyword.names
@@ -71,19 +74,27 @@ def _is_place(section: Section, value: str) -> bool:
     return section.group == "app" and (value.isdigit() or value.lower() in TRUE_WORDS | FALSE_WORDS)
 
 
-def _why_no_command(line: str, unmounted: "Sequence[str]") -> str:
-    """Why the shell would not find what a command line begins with; empty where that cannot be told."""
+def _why_no_command(line: str, unmounted: Sequence[str]) -> str:
+    """Why the shell would not find what a command line begins with.
+
+    Empty where that cannot be told.
+    """
     word = (line.split() or [""])[0]
     if not _PLAIN_WORD.match(word) or _is_below(word, unmounted):
         return ""
     if word.startswith("/"):
         return why_not_runnable(word)
     found = subprocess.run(
-        ["/bin/sh", "-c", f"command -v {shlex.quote(word)}"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL, env=command_environment(), timeout=_LIMIT_S, check=False,
+        ["/bin/sh", "-c", f"command -v {shlex.quote(word)}"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=command_environment(),
+        timeout=_LIMIT_S,
+        check=False,
     )
     return "" if found.returncode == 0 else f"there is no command {word} on this node"
 
 
-def _is_below(path: str, points: "Sequence[str]") -> bool:
+def _is_below(path: str, points: Sequence[str]) -> bool:
     return any(path == point or path.startswith(f"{point}/") for point in points)

@@ -1,4 +1,5 @@
-"""In which order the resources of a service start and stop, and which of them do so at the same time.
+"""In which order the resources of a service start and stop, and which of them do so at the same
+time.
 
     start: ip, disk, fs, share, container, app; stop is the reverse
       within disk: loop before drbd before volume groups
@@ -10,9 +11,9 @@ A subset whose section says ``parallel = true`` starts and stops its resources s
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Iterable
 
 from opensvc_openha.agent.config.service_file import ServiceFile
 from opensvc_openha.agent.resources.base import Resource
@@ -28,68 +29,82 @@ _DISK_KINDS = ("disk.loop", "disk.scsireserv", "disk.drbd", "disk.zpool", "disk.
 class Stage:
     """Resources that are done with before the next stage begins."""
 
-    resources: "tuple[Resource, ...]"
+    resources: tuple[Resource, ...]
     is_parallel: bool = False
 
 
-def start_stages(resources: Iterable[Resource], file: ServiceFile) -> "list[Stage]":
+def start_stages(resources: Iterable[Resource], file: ServiceFile) -> list[Stage]:
     """The stages of a start, the first to start first."""
     return _staged(in_start_order(resources), file)
 
 
-def stop_stages(resources: Iterable[Resource], file: ServiceFile) -> "list[Stage]":
+def stop_stages(resources: Iterable[Resource], file: ServiceFile) -> list[Stage]:
     """The stages of a stop, the first to stop first."""
     return _staged(in_stop_order(resources), file)
 
 
-def in_start_order(resources: Iterable[Resource]) -> "list[Resource]":
+def in_start_order(resources: Iterable[Resource]) -> list[Resource]:
     """Those that take part in a start, the first to start first."""
     return sorted(_taking_part(resources), key=lambda res: (*_place(res), res.start_rank))
 
 
-def in_stop_order(resources: Iterable[Resource]) -> "list[Resource]":
+def in_stop_order(resources: Iterable[Resource]) -> list[Resource]:
     """Those that take part in a stop, the first to stop first."""
-    return sorted(_taking_part(resources), key=lambda res: (*_place(res), res.stop_rank), reverse=True)
+    return sorted(
+        _taking_part(resources), key=lambda res: (*_place(res), res.stop_rank), reverse=True
+    )
 
 
-def in_display_order(resources: Iterable[Resource]) -> "list[Resource]":
+def in_display_order(resources: Iterable[Resource]) -> list[Resource]:
     """By group as the status tree shows them, then by number."""
     groups = list(Group)
-    return sorted(resources, key=lambda res: (groups.index(res.spec.group), _number_of(res.spec.rid)))
+    return sorted(
+        resources, key=lambda res: (groups.index(res.spec.group), _number_of(res.spec.rid))
+    )
 
 
-def parallel_subsets(file: ServiceFile) -> "frozenset[str]":
-    """Names of the subsets that work side by side, as their sections spell them: container.docker:web or container:web."""
+def parallel_subsets(file: ServiceFile) -> frozenset[str]:
+    """Names of the subsets that work side by side, as their sections spell them:
+    container.docker:web or container:web.
+    """
     sections = [section for section in file.sections if section.group == "subset"]
-    return frozenset(section.name.partition("#")[2] for section in sections if section.boolean("parallel"))
+    return frozenset(
+        section.name.partition("#")[2] for section in sections if section.boolean("parallel")
+    )
 
 
-def subset_names(resource: Resource) -> "frozenset[str]":
+def subset_names(resource: Resource) -> frozenset[str]:
     """The names under which a subset section can mean this resource."""
     spec = resource.spec
     kinds = (spec.kind, spec.group.value, spec.rid.partition("#")[0])
     return frozenset(f"{kind}:{spec.subset}" for kind in kinds) if spec.subset else frozenset()
 
 
-def _taking_part(resources: Iterable[Resource]) -> "list[Resource]":
-    return [res for res in resources if res.spec.group in START_GROUPS and not res.spec.is_left_alone]
+def _taking_part(resources: Iterable[Resource]) -> list[Resource]:
+    return [
+        res for res in resources if res.spec.group in START_GROUPS and not res.spec.is_left_alone
+    ]
 
 
-def _place(resource: Resource) -> "tuple[int, int, str]":
+def _place(resource: Resource) -> tuple[int, int, str]:
     spec = resource.spec
     kind = _DISK_KINDS.index(spec.kind) if spec.kind in _DISK_KINDS else 0
     return START_GROUPS.index(spec.group), kind, spec.subset
 
 
-def _staged(resources: "list[Resource]", file: ServiceFile) -> "list[Stage]":
+def _staged(resources: list[Resource], file: ServiceFile) -> list[Stage]:
     parallel = parallel_subsets(file)
     stages = []
     for _, found in groupby(resources, key=_place):
         members = tuple(found)
-        stages.append(Stage(members, len(members) > 1 and any(subset_names(res) & parallel for res in members)))
+        stages.append(
+            Stage(
+                members, len(members) > 1 and any(subset_names(res) & parallel for res in members)
+            )
+        )
     return stages
 
 
-def _number_of(rid: str) -> "tuple[str, int, str]":
+def _number_of(rid: str) -> tuple[str, int, str]:
     group, _, index = rid.partition("#")
     return (group, int(index) if index.isdigit() else 1_000_000_000 if index else -1, index)

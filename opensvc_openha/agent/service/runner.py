@@ -1,13 +1,14 @@
-"""Starts and stops resources in their order, with their triggers, and takes back a start that fails or is interrupted.
+"""Starts and stops resources in their order, with their triggers, and takes back a start that fails
+or is interrupted.
 
-What the start found up is left alone by the rollback. An optional resource that fails ends nothing. At stop, an
-application that cannot be stopped does not keep the rest from being stopped, but the action fails in the end unless its
-check says that it is down.
+What the start found up is left alone by the rollback. An optional resource that fails ends nothing.
+At stop, an application that cannot be stopped does not keep the rest from being stopped, but the
+action fails in the end unless its check says that it is down.
 """
 
 from __future__ import annotations
 
-from typing import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from opensvc_openha.agent.host.commands import run_logged
 from opensvc_openha.agent.host.parallel_jobs import Job, run_side_by_side
@@ -24,14 +25,18 @@ RESTART_PAUSE_S = 1.0
 _Step = Callable[[Resource], None]
 
 
-def start_resources(service: Service, resources: "tuple[Resource, ...]", has_rollback: bool = True) -> None:
+def start_resources(
+    service: Service, resources: tuple[Resource, ...], has_rollback: bool = True
+) -> None:
     """Start those that take part in a start; on a failure take back what was begun and raise it."""
     refuse_unhandled(in_start_order(resources))
-    begun: "list[Resource]" = []
+    begun: list[Resource] = []
     try:
         for stage in start_stages(resources, service.file):
             for part in _parts(stage):
-                begun += [res for res in part.resources if look(res).status is not ResourceStatus.UP]
+                begun += [
+                    res for res in part.resources if look(res).status is not ResourceStatus.UP
+                ]
                 for _, error in _run_part(service, part, lambda res: _start(service, res)):
                     raise error
     except (OpenhaError, InterruptedAction) as exc:
@@ -41,17 +46,25 @@ def start_resources(service: Service, resources: "tuple[Resource, ...]", has_rol
         raise
 
 
-def stop_resources(service: Service, resources: "tuple[Resource, ...]", is_forced: bool = False) -> None:
+def stop_resources(
+    service: Service, resources: tuple[Resource, ...], is_forced: bool = False
+) -> None:
     """Stop those that take part in a stop, except standby resources unless forced."""
-    failures: "list[str]" = []
+    failures: list[str] = []
 
     def stop_one(resource: Resource) -> None:
         if resource.why_unhandled():
             service.log.warning(f"{resource.spec.rid} is left alone: {resource.why_unhandled()}")
         elif resource.spec.is_always_on and not is_forced:
-            service.log.of(resource.spec.rid).info("skip 'stop' on standby resource (--force to override)")
+            service.log.of(resource.spec.rid).info(
+                "skip 'stop' on standby resource (--force to override)"
+            )
         else:
-            _optional(service, resource, lambda res: with_triggers(service, res, "stop", lambda: _stop(service, res)))
+            _optional(
+                service,
+                resource,
+                lambda res: with_triggers(service, res, "stop", lambda: _stop(service, res)),
+            )
 
     for stage in stop_stages(resources, service.file):
         for part in _parts(stage):
@@ -65,16 +78,21 @@ def stop_resources(service: Service, resources: "tuple[Resource, ...]", is_force
 
 
 def bring_back(service: Service, resource: Resource) -> bool:
-    """Start again a resource that went down by itself, as often as its ``restart`` says; is it up now?"""
+    """Start again a resource that went down by itself, as often as its ``restart`` says.
+
+    Is it up now?
+    """
     log = service.log.of(resource.spec.rid)
     for attempt in range(1, resource.spec.restarts + 1):
         if attempt > 1:
             pause(RESTART_PAUSE_S)
-        log.info(f"restart resource {resource.spec.rid}. try number {attempt}/{resource.spec.restarts}")
+        log.info(
+            f"restart resource {resource.spec.rid}. try number {attempt}/{resource.spec.restarts}"
+        )
         try:
             with_triggers(service, resource, "start", resource.start)
-        except OpenhaError as exc:
-            log.error(f"restart resource failed: {exc}")
+        except OpenhaError as error:
+            log.error(f"restart resource failed: {error}")
         if look(resource).status is ResourceStatus.UP:
             log.info(f"monitored resource {resource.spec.rid} restarted.")
             return True
@@ -89,12 +107,14 @@ def refuse_unhandled(resources: Iterable[Resource]) -> None:
         raise ActionError(f"start refused: {reasons} (disable = true on a resource leaves it out)")
 
 
-def _parts(stage: Stage) -> "list[Stage]":
-    """What is looked at and acted on at once: a parallel stage as a whole, else one resource after the other."""
+def _parts(stage: Stage) -> list[Stage]:
+    """What is looked at and acted on at once: a parallel stage as a whole, else one resource after
+    the other.
+    """
     return [stage] if stage.is_parallel else [Stage((resource,)) for resource in stage.resources]
 
 
-def _run_part(service: Service, part: Stage, step: _Step) -> "list[tuple[Resource, OpenhaError]]":
+def _run_part(service: Service, part: Stage, step: _Step) -> list[tuple[Resource, OpenhaError]]:
     """Run the step for each of its resources; those that failed, with the reason."""
     if part.is_parallel:
         service.log.info(f"side by side: {', '.join(res.spec.rid for res in part.resources)}")
@@ -116,7 +136,9 @@ def _job(resource: Resource, step: _Step) -> Job:
 
 def _start(service: Service, resource: Resource) -> None:
     if resource.why_unhandled():
-        service.log.warning(f"{resource.spec.rid} is left out, for it is optional: {resource.why_unhandled()}")
+        service.log.warning(
+            f"{resource.spec.rid} is left out, for it is optional: {resource.why_unhandled()}"
+        )
         return
     _optional(service, resource, lambda res: with_triggers(service, res, "start", res.start))
 
@@ -125,23 +147,25 @@ def _stop(service: Service, resource: Resource) -> None:
     """Stop it; an application whose stop complains but whose check says that it is down is down."""
     try:
         resource.stop()
-    except OpenhaError as exc:
+    except OpenhaError as error:
         if resource.spec.group is not Group.APP or look(resource).status is not ResourceStatus.DOWN:
             raise
-        service.log.error(f"{exc}, but its check says that it is down: going on")
+        service.log.error(f"{error}, but its check says that it is down: going on")
 
 
 def _optional(service: Service, resource: Resource, step: _Step) -> None:
     """Run one step; an optional resource that fails does not end the action."""
     try:
         step(resource)
-    except OpenhaError as exc:
+    except OpenhaError as error:
         if not resource.spec.is_optional:
             raise
-        service.log.warning(f"{exc}: goes on, for {resource.spec.rid} is optional")
+        service.log.warning(f"{error}: goes on, for {resource.spec.rid} is optional")
 
 
-def with_triggers(service: Service, resource: Resource, action: str, step: Callable[[], None]) -> None:
+def with_triggers(
+    service: Service, resource: Resource, action: str, step: Callable[[], None]
+) -> None:
     """A step between the triggers of its action; only a blocking trigger that fails ends it."""
     commands = list(trigger_commands(resource.spec, action))
     for name, command in commands:
@@ -153,9 +177,11 @@ def with_triggers(service: Service, resource: Resource, action: str, step: Calla
             _trigger(service, resource, name, command)
 
 
-def trigger_commands(spec: ResourceSpec, action: str) -> "Iterator[tuple[str, str]]":
+def trigger_commands(spec: ResourceSpec, action: str) -> Iterator[tuple[str, str]]:
     """The triggers of an action that are set, in the order in which they run."""
-    for name in (f"{blocking}{when}_{action}" for when in ("pre", "post") for blocking in ("", "blocking_")):
+    for name in (
+        f"{blocking}{when}_{action}" for when in ("pre", "post") for blocking in ("", "blocking_")
+    ):
         command = spec.triggers.get(name) or spec.triggers.get(name.replace("_sync", "_sync_"))
         if command:
             yield name, command
@@ -163,11 +189,19 @@ def trigger_commands(spec: ResourceSpec, action: str) -> "Iterator[tuple[str, st
 
 def _trigger(service: Service, resource: Resource, name: str, command: str) -> None:
     spec = resource.spec
-    names = {"OPENSVC_SVCNAME": service.name, "OPENSVC_RID": spec.rid, "OPENSVC_NODENAME": service.node}
+    names = {
+        "OPENSVC_SVCNAME": service.name,
+        "OPENSVC_RID": spec.rid,
+        "OPENSVC_NODENAME": service.node,
+    }
     log = service.log.of(spec.rid)
     log.info(f"{name} trigger")
-    result = run_logged(log, ["/bin/sh", "-c", command], env={**names, **resource.environment()},
-                        may_linger=name.endswith("_start"))
+    result = run_logged(
+        log,
+        ["/bin/sh", "-c", command],
+        env={**names, **resource.environment()},
+        may_linger=name.endswith("_start"),
+    )
     if result.exit_code == 0:
         return
     message = f"{spec.rid}: {name} trigger {command!r} {result.verdict}"
@@ -181,18 +215,22 @@ def _roll_back(service: Service, begun: Iterable[Resource]) -> None:
     with uninterrupted():
         for stage in stop_stages(left, service.file):
             for part in _parts(stage):
-                for _, error in _run_part(service, part, lambda res: with_triggers(service, res, "stop", res.roll_back)):
+                for _, error in _run_part(
+                    service, part, lambda res: with_triggers(service, res, "stop", res.roll_back)
+                ):
                     service.log.error(f"rollback: {error}")
 
 
 def _checked(resource: Resource, step: Callable[[], None]) -> None:
-    """Run one step; what the system refuses within is an error of ours that names it, so that a rollback follows."""
+    """Run one step; what the system refuses within is an error of ours that names it, so that a
+    rollback follows.
+    """
     rid = resource.spec.rid
     try:
         step()
-    except (ActionError, SystemFault) as exc:
-        if str(exc).startswith(f"{rid}:"):
+    except (ActionError, SystemFault) as error:
+        if str(error).startswith(f"{rid}:"):
             raise
-        raise type(exc)(f"{rid}: {exc}") from exc
-    except OSError as exc:
-        raise SystemFault(f"{rid}: {exc}") from exc
+        raise type(error)(f"{rid}: {error}") from error
+    except OSError as error:
+        raise SystemFault(f"{rid}: {error}") from error

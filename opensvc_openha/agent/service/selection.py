@@ -1,9 +1,10 @@
-"""Which services a command is about: one link name per service, ``-s`` lists, and the all*services commands."""
+"""Which services a command is about: one link name per service, ``-s`` lists, and the all*services
+commands.
+"""
 
 from __future__ import annotations
 
 import enum
-from typing import Optional
 
 from opensvc_openha.agent.service.service import Service
 from opensvc_openha.agent.values.status import NOT_RUNNING, ResourceStatus
@@ -33,7 +34,9 @@ def is_chosen(service: Service, choice: ServiceSelector) -> bool:
     if choice in _BY_STATUS:
         report = service.report()
         if report.is_hidden and report.avail is ResourceStatus.NA:
-            raise SystemFault(f"only root can tell whether {service.name} is up: nothing was done for it")
+            raise SystemFault(
+                f"only root can tell whether {service.name} is up: nothing was done for it"
+            )
         return report.avail in _BY_STATUS[choice]
     if choice is ServiceSelector.PRIMARY:
         return is_primary(service)
@@ -43,7 +46,9 @@ def is_chosen(service: Service, choice: ServiceSelector) -> bool:
 
 
 def is_primary(service: Service) -> bool:
-    """Is this node the preferred one? autostart_node says so, else the cluster, else the order of ``nodes``."""
+    """Is this node the preferred one? autostart_node says so, else the cluster, else the order of
+    ``nodes``.
+    """
     if service.file.default.words("autostart_node"):
         return service.is_autostarted_here
     primary = _primary_in_cluster(service)
@@ -52,7 +57,7 @@ def is_primary(service: Service) -> bool:
     return service.file.nodes[:1] == (service.node,)
 
 
-def _primary_in_cluster(service: Service) -> Optional[str]:
+def _primary_in_cluster(service: Service) -> str | None:
     name = service.cluster_name
     if name is None:
         return None

@@ -1,10 +1,13 @@
-"""One service on this node: its file, its resources in the order they are shown, started and stopped, and its report."""
+"""One service on this node: its file, its resources in the order they are shown, started and
+stopped, and its report.
+"""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Callable, Iterable, Optional
+from typing import TYPE_CHECKING
 
 from opensvc_openha.agent.config.service_file import ServiceFile, read_service_file
 from opensvc_openha.agent.resources.base import DriverContext, Resource, ServiceView
@@ -43,9 +46,9 @@ class ResourceSelector:
     ``tags`` are alternatives; ``a+b`` asks for both. ``rids`` are ids (fs#1) or groups (fs).
     """
 
-    rids: "tuple[str, ...]" = ()
-    tags: "tuple[str, ...]" = ()
-    subsets: "tuple[str, ...]" = ()
+    rids: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    subsets: tuple[str, ...] = ()
 
     @property
     def is_everything(self) -> bool:
@@ -60,7 +63,7 @@ class Service:
     name: str
     node: str
     file: ServiceFile
-    resources: "tuple[Resource, ...]"
+    resources: tuple[Resource, ...]
     layout: AgentLayout
     log: ActionLog
     cluster: ClusterView
@@ -84,12 +87,18 @@ class Service:
     @property
     def is_clustered(self) -> bool:
         """Does a cluster decide where the service runs?"""
-        return any(res.spec.group is Group.HB and not res.spec.is_disabled for res in self.resources)
+        return any(
+            res.spec.group is Group.HB and not res.spec.is_disabled for res in self.resources
+        )
 
     @property
-    def cluster_name(self) -> Optional[str]:
+    def cluster_name(self) -> str | None:
         """Name of the service in the cluster, or None if it is in none."""
-        names = [res.cluster_name for res in self.resources if isinstance(res, OpenhaHb) and not res.spec.is_disabled]
+        names = [
+            res.cluster_name
+            for res in self.resources
+            if isinstance(res, OpenhaHb) and not res.spec.is_disabled
+        ]
         return names[0] if names else None
 
     @property
@@ -99,19 +108,31 @@ class Service:
 
     def report(self) -> ServiceReport:
         """Look at every resource."""
-        findings = {res.spec.rid: look(res) for res in self.resources if res.spec.group is not Group.SYNC}
+        findings = {
+            res.spec.rid: look(res) for res in self.resources if res.spec.group is not Group.SYNC
+        }
         self.view.remember(_data_status(self.resources, lambda res: findings[res.spec.rid]))
-        findings.update({res.spec.rid: look(res) for res in self.resources if res.spec.group is Group.SYNC})
-        resources = tuple(_report_of(res, findings[res.spec.rid]) for res in in_display_order(self.resources))
-        return ServiceReport(self.name, self.file.default.text("service_type"), self.is_frozen, resources)
+        findings.update(
+            {res.spec.rid: look(res) for res in self.resources if res.spec.group is Group.SYNC}
+        )
+        resources = tuple(
+            _report_of(res, findings[res.spec.rid]) for res in in_display_order(self.resources)
+        )
+        return ServiceReport(
+            self.name, self.file.default.text("service_type"), self.is_frozen, resources
+        )
 
-    def selected(self, choice: ResourceSelector = ResourceSelector()) -> "tuple[Resource, ...]":
+    def selected(self, choice: ResourceSelector = ResourceSelector()) -> tuple[Resource, ...]:
         """Resources that are meant; UsageError for a name that means none."""
         for rid in choice.rids:
             if not any(_is_named(res, rid) for res in self.resources):
-                raise UsageError(f"{self.name} has no resource {rid}, expected one of {self._rids()}")
+                raise UsageError(
+                    f"{self.name} has no resource {rid}, expected one of {self._rids()}"
+                )
         tags = {tag for res in self.resources for tag in res.spec.tags}
-        subsets = {name for res in self.resources for name in (res.spec.subset, *subset_names(res)) if name}
+        subsets = {
+            name for res in self.resources for name in (res.spec.subset, *subset_names(res)) if name
+        }
         for word in choice.tags:
             for tag in word.split("+"):
                 self._expect("tag", tag, tags)
@@ -119,9 +140,13 @@ class Service:
             self._expect("subset", subset, subsets)
         return tuple(res for res in self.resources if _is_chosen(res, choice))
 
-    def _expect(self, kind: str, word: str, known: "set[str]") -> None:
+    def _expect(self, kind: str, word: str, known: set[str]) -> None:
         if word not in known:
-            shown = f"expected one of {', '.join(sorted(known))}" if known else f"none of its resources has a {kind}"
+            shown = (
+                f"expected one of {', '.join(sorted(known))}"
+                if known
+                else f"none of its resources has a {kind}"
+            )
             raise UsageError(f"{self.name} has no {kind} {word}, {shown}")
 
     def _rids(self) -> str:
@@ -129,7 +154,11 @@ class Service:
 
 
 def load_service(
-    layout: AgentLayout, name: str, log: ActionLog, cluster: ClusterView, volume_groups: "Optional[AllVolumeGroups]" = None
+    layout: AgentLayout,
+    name: str,
+    log: ActionLog,
+    cluster: ClusterView,
+    volume_groups: AllVolumeGroups | None = None,
 ) -> Service:
     """Read a service file and build its resources; ConfigError for all that is wrong with it."""
     node = node_name().lower()
@@ -154,7 +183,9 @@ def _one_of_many(error: ConfigError, file: ServiceFile, around: DriverContext) -
     return ConfigError(f"{error.message} ({others})", error.path, error.line)
 
 
-def validate(layout: AgentLayout, name: str, log: ActionLog, cluster: ClusterView, peer: Optional[str]) -> "list[Problem]":
+def validate(
+    layout: AgentLayout, name: str, log: ActionLog, cluster: ClusterView, peer: str | None
+) -> list[Problem]:
     """All that is wrong with a service file; ConfigError if it cannot even be read."""
     node = node_name().lower()
     file = read_service_file(layout.service_file(name), name, node)
@@ -163,9 +194,9 @@ def validate(layout: AgentLayout, name: str, log: ActionLog, cluster: ClusterVie
 
 def cluster_view(
     layout: Layout,
-    fetch: "Callable[[], NodeStatus]",
-    act: "Callable[[Command, str, str], Answers]",
-    note: "Callable[[str, str, str, bool], None]",
+    fetch: Callable[[], NodeStatus],
+    act: Callable[[Command, str, str], Answers],
+    note: Callable[[str, str, str, bool], None],
 ) -> ClusterView:
     """View of the node daemon of an OpenHA installation that may not be there."""
     is_installed = os.path.isdir(layout.bin_dir) or os.path.isdir(layout.conf_dir)
@@ -190,27 +221,40 @@ def look(resource: Resource) -> Finding:
         return Finding(ResourceStatus.NA)
     try:
         return resource.status()
-    except (OpenhaError, OSError) as exc:
-        if isinstance(exc, PermissionError) and os.geteuid() != 0:
+    except (OpenhaError, OSError) as error:
+        if isinstance(error, PermissionError) and os.geteuid() != 0:
             return HIDDEN
-        return Finding(ResourceStatus.WARN, (f"cannot be looked at: {exc}",))
+        return Finding(ResourceStatus.WARN, (f"cannot be looked at: {error}",))
 
 
-def _data_status(resources: Iterable[Resource], look_at: Callable[[Resource], Finding]) -> ResourceStatus:
-    """Merged status of what the data depends on; of the applications where there is nothing else to tell by.
+def _data_status(
+    resources: Iterable[Resource], look_at: Callable[[Resource], Finding]
+) -> ResourceStatus:
+    """Merged status of what the data depends on.
+
+    Of the applications where there is nothing else to tell by.
 
     undef where this user cannot look at all of that.
     """
-    counting = [res for res in resources if res.spec.group not in OUTSIDE_AVAIL and not res.spec.is_optional]
+    counting = [
+        res for res in resources if res.spec.group not in OUTSIDE_AVAIL and not res.spec.is_optional
+    ]
     data = _merged([look_at(res) for res in counting if res.spec.group is not Group.APP])
     return data if data is not ResourceStatus.NA else _merged([look_at(res) for res in counting])
 
 
-def _merged(findings: "list[Finding]") -> ResourceStatus:
-    return ResourceStatus.UNDEF if any(seen.is_hidden for seen in findings) else merge(seen.status for seen in findings)
+def _merged(findings: list[Finding]) -> ResourceStatus:
+    return (
+        ResourceStatus.UNDEF
+        if any(seen.is_hidden for seen in findings)
+        else merge(seen.status for seen in findings)
+    )
 
 
-_STANDBY = {ResourceStatus.UP: ResourceStatus.STDBY_UP, ResourceStatus.DOWN: ResourceStatus.STDBY_DOWN}
+_STANDBY = {
+    ResourceStatus.UP: ResourceStatus.STDBY_UP,
+    ResourceStatus.DOWN: ResourceStatus.STDBY_DOWN,
+}
 
 
 def _report_of(resource: Resource, finding: Finding) -> ResourceReport:
@@ -219,7 +263,9 @@ def _report_of(resource: Resource, finding: Finding) -> ResourceReport:
         rid=spec.rid,
         group=spec.group,
         label=finding.label or spec.label,
-        status=_STANDBY.get(finding.status, finding.status) if spec.is_always_on else finding.status,
+        status=_STANDBY.get(finding.status, finding.status)
+        if spec.is_always_on
+        else finding.status,
         log=finding.log,
         is_monitored=spec.is_monitored,
         is_disabled=spec.is_disabled,
@@ -237,5 +283,5 @@ def write_frozen_flag(service: Service, is_frozen: bool) -> None:
                 pass
         elif service.is_frozen:
             os.unlink(service.frozen_flag)
-    except OSError as exc:
-        raise SystemFault(f"cannot change {service.frozen_flag}: {exc.strerror}") from exc
+    except OSError as error:
+        raise SystemFault(f"cannot change {service.frozen_flag}: {error.strerror}") from error

@@ -1,13 +1,16 @@
-"""A start of resources on this node while the peer may run the service: refused, however it was asked for.
+"""A start of resources on this node while the peer may run the service: refused, however it was
+asked for.
 
-The cluster starts a service where the peer is out. A person's `start --rid fs#1` or `restart --cluster` asks nobody: it
-would check and mount a file system that the peer has mounted. So the node daemon is asked; where none answers, or the peer
-is not heard, the person knows better. What the daemon itself calls it has decided already.
+The cluster starts a service where the peer is out. A person's `start --rid fs#1` or `restart
+--cluster` asks nobody: it would check and mount a file system that the peer has mounted. So the
+node daemon is asked; where none answers, or the peer is not heard, the person knows better. What
+the daemon itself calls it has decided already.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Iterable
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from opensvc_openha.core.states import MAY_RUN, ServiceState
 from opensvc_openha.core.status import PeerStanding
@@ -18,8 +21,10 @@ if TYPE_CHECKING:
     from opensvc_openha.agent.service.service import Service
 
 
-def refuse_beside_peer(service: "Service", resources: "Iterable[Resource]", action: str) -> None:
-    """Raise RefusedError if any of these resources must not be started now for what the peer does."""
+def refuse_beside_peer(service: Service, resources: Iterable[Resource], action: str) -> None:
+    """Raise RefusedError if any of these resources must not be started now for what the peer
+    does.
+    """
     name = service.cluster_name
     if name is None or all(res.spec.is_always_on or res.spec.is_disabled for res in resources):
         return
@@ -35,6 +40,7 @@ def refuse_beside_peer(service: "Service", resources: "Iterable[Resource]", acti
     state = known.peer_state or ServiceState.UNKNOWN
     if state in MAY_RUN:
         raise RefusedError(
-            f"{name} is {state.name} on the peer {node.peer}, which may use the same disks and addresses: {action} refused; "
-            f"`switch` moves the service here, and --force does it all the same"
+            f"{name} is {state.name} on the peer {node.peer}, which may use the same disks and"
+            f" addresses: {action} refused; `switch` moves the service here, and --force does it"
+            " all the same"
         )

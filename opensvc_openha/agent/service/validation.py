@@ -1,14 +1,16 @@
-"""All that is wrong with one service file, not only the first thing: what ``validate config`` prints.
+"""All that is wrong with one service file, not only the first thing: what ``validate config``
+prints.
 
-An error is what no action can go on with; a warning is what actions go on with: a keyword that nobody knows, a name that
-does not fit the nodes of the service, two resources that are in each other's way.
+An error is what no action can go on with; a warning is what actions go on with: a keyword that
+nobody knows, a name that does not fit the nodes of the service, two resources that are in each
+other's way.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Iterable, Iterator, Mapping, Optional
 
 from opensvc_openha.agent.config.keywords import (
     COMMON,
@@ -22,7 +24,13 @@ from opensvc_openha.agent.config.keywords import (
 )
 from opensvc_openha.agent.config.service_file import TRUE_WORDS, Section, ServiceFile, is_same_node
 from opensvc_openha.agent.resources.base import DriverContext, Resource
-from opensvc_openha.agent.resources.registry import DRIVERS, build_resource, driver_of, is_resource, keywords_of
+from opensvc_openha.agent.resources.registry import (
+    DRIVERS,
+    build_resource,
+    driver_of,
+    is_resource,
+    keywords_of,
+)
 from opensvc_openha.agent.resources.sync import Rsync
 from opensvc_openha.agent.service.ordering import subset_names
 from opensvc_openha.agent.values.status import Group
@@ -36,7 +44,9 @@ _UNHANDLED = {
 """What follows where no start depends on it."""
 _SUFFIXES = ("cluster", "stonith", "d", "dir")
 """What stands beside a service file, behind the service's name."""
-_SCOPES = frozenset({"nodes", "drpnodes", "drpnode", "encapnodes", "flex_primary", "drp_flex_primary"})
+_SCOPES = frozenset(
+    {"nodes", "drpnodes", "drpnode", "encapnodes", "flex_primary", "drp_flex_primary"}
+)
 _RESERVATIONS = ("scsireserv", "scsi_reserve")
 _NODE_LISTS = ("autostart_node", "always_on", "disable_on", "optional_on", "monitor_on")
 
@@ -52,10 +62,13 @@ class Problem:
         return f"{'warning' if self.is_warning else 'error'}: {self.error}"
 
 
-def problems_of(file: ServiceFile, around: DriverContext, peer: Optional[str] = None) -> "list[Problem]":
-    """Everything found in one service file, in the order of its lines. ``peer`` is the other node of the cluster, if known."""
+def problems_of(file: ServiceFile, around: DriverContext, peer: str | None = None) -> list[Problem]:
+    """Everything found in one service file, in the order of its lines.
+
+    ``peer`` is the other node of the cluster, if known.
+    """
     problems = [*_in_name(file, around), *_in_default(file)]
-    resources: "list[Resource]" = []
+    resources: list[Resource] = []
     for section in file.sections:
         if is_resource(section):
             problems += _in_resource(section, around, resources)
@@ -67,16 +80,23 @@ def problems_of(file: ServiceFile, around: DriverContext, peer: Optional[str] = 
     problems += [Problem(error) for error in second_heartbeats(file, resources)]
     problems += _on_this_node(file, around, resources)
     if not resources and not problems:
-        problems.append(_warning(file.default, "no section of it is a resource: there is nothing to start"))
+        problems.append(
+            _warning(file.default, "no section of it is a resource: there is nothing to start")
+        )
     return sorted(problems, key=lambda problem: problem.error.line or 0)
 
 
-def wrong_nodes(file: ServiceFile) -> "list[ConfigError]":
+def wrong_nodes(file: ServiceFile) -> list[ConfigError]:
     """What is wrong with the lists of its nodes: no action can go on with that."""
-    return list(check_values(file.default, [keyword for keyword in DEFAULT_SECTION if keyword.name in ("nodes", "drpnodes")]))
+    return list(
+        check_values(
+            file.default,
+            [keyword for keyword in DEFAULT_SECTION if keyword.name in ("nodes", "drpnodes")],
+        )
+    )
 
 
-def ignored_keywords(file: ServiceFile) -> "list[Problem]":
+def ignored_keywords(file: ServiceFile) -> list[Problem]:
     """Only what changes nothing here: what a change of state says before it goes on."""
     found = [Problem(error) for error in check_values(file.default, DEFAULT_SECTION)]
     found += [*_unknown_in_default(file), *_without_effect(file)]
@@ -88,57 +108,88 @@ def ignored_keywords(file: ServiceFile) -> "list[Problem]":
     return found
 
 
-def _in_name(file: ServiceFile, around: DriverContext) -> "Iterator[Problem]":
-    """The command of a service NAME.cluster would be the wrapper of a service NAME, which the cluster calls."""
+def _in_name(file: ServiceFile, around: DriverContext) -> Iterator[Problem]:
+    """The command of a service NAME.cluster would be the wrapper of a service NAME, which the
+    cluster calls.
+    """
     name, _, suffix = file.svcname.rpartition(".")
     if name and suffix in _SUFFIXES and os.path.exists(around.layout.service_file(name)):
-        problem = f"{file.svcname} is what belongs to the service {name} in that directory: rename one of both services"
+        problem = (
+            f"{file.svcname} is what belongs to the service {name} in that directory: rename one of"
+            " both services"
+        )
         yield Problem(ConfigError(problem, file.path))
 
 
-def second_heartbeats(file: ServiceFile, resources: "Iterable[Resource]") -> "list[ConfigError]":
-    """Heartbeats behind the first: one service cannot be in two clusters, nor be two services in one."""
+def second_heartbeats(file: ServiceFile, resources: Iterable[Resource]) -> list[ConfigError]:
+    """Heartbeats behind the first: one service cannot be in two clusters, nor be two services in
+    one.
+    """
     sections = {section.name: section for section in file.sections}
-    beats = [res.spec.rid for res in resources if res.spec.group is Group.HB and not res.spec.is_disabled]
+    beats = [
+        res.spec.rid for res in resources if res.spec.group is Group.HB and not res.spec.is_disabled
+    ]
     return [
-        ConfigError(f"[{rid}] is ignored, for [{beats[0]}] decides: expected one heartbeat",
-                    sections[rid].path, sections[rid].line)
+        ConfigError(
+            f"[{rid}] is ignored, for [{beats[0]}] decides: expected one heartbeat",
+            sections[rid].path,
+            sections[rid].line,
+        )
         for rid in beats[1:]
     ]
 
 
-def _on_this_node(file: ServiceFile, around: DriverContext, resources: "list[Resource]") -> "Iterator[Problem]":
+def _on_this_node(
+    file: ServiceFile, around: DriverContext, resources: list[Resource]
+) -> Iterator[Problem]:
     from opensvc_openha.agent.host.system_paths import why_not_mounted_over
     from opensvc_openha.agent.service.node_checks import missing_here
 
     sections = {section.name: section for section in file.sections}
     for resource in resources:
         section = sections.get(resource.spec.rid)
-        is_mounted = section is not None and section.group == "fs" and section.text("type").lower() != "directory"
+        is_mounted = (
+            section is not None
+            and section.group == "fs"
+            and section.text("type").lower() != "directory"
+        )
         if section is not None and is_mounted and not resource.spec.is_disabled:
             problem = why_not_mounted_over(section.text("mnt"), around.layout)
             if problem:
-                yield Problem(section.error("mnt", f"is {section.text('mnt')}, which {problem}: a start is refused"))
+                yield Problem(
+                    section.error(
+                        "mnt", f"is {section.text('mnt')}, which {problem}: a start is refused"
+                    )
+                )
     yield from (Problem(error, is_warning=True) for error in missing_here(sections, resources))
 
 
-def _in_default(file: ServiceFile) -> "Iterator[Problem]":
+def _in_default(file: ServiceFile) -> Iterator[Problem]:
     for error in check_values(file.default, DEFAULT_SECTION):
         yield Problem(error)
     yield from _unknown_in_default(file)
 
 
-def _unknown_in_default(file: ServiceFile) -> "Iterable[Problem]":
-    of_drivers = {keyword for driver in DRIVERS.values() for keywords in driver.keywords.values() for keyword in keywords}
+def _unknown_in_default(file: ServiceFile) -> Iterable[Problem]:
+    of_drivers = {
+        keyword
+        for driver in DRIVERS.values()
+        for keywords in driver.keywords.values()
+        for keyword in keywords
+    }
     keywords = (*DEFAULT_SECTION, *COMMON, *sorted(of_drivers, key=lambda keyword: keyword.name))
     # A word that other values refer to is the operator's own.
     text = file.text.lower()
-    referred = {name for name in file.default.own if f"{{{name}" in text or f"{{default.{name}" in text}
+    referred = {
+        name for name in file.default.own if f"{{{name}" in text or f"{{default.{name}" in text
+    }
     return _unknown(file.default, keywords, referred)
 
 
-def _without_effect(file: ServiceFile) -> "Iterator[Problem]":
-    """Protection that somebody asked for and that this agent does not give must not pass in silence."""
+def _without_effect(file: ServiceFile) -> Iterator[Problem]:
+    """Protection that somebody asked for and that this agent does not give must not pass in
+    silence.
+    """
     for section in (file.default, *file.sections):
         for keyword in _RESERVATIONS:
             if keyword in section.own and section.text(keyword).lower() in TRUE_WORDS:
@@ -147,7 +198,9 @@ def _without_effect(file: ServiceFile) -> "Iterator[Problem]":
                 yield Problem(section.error(keyword, problem), is_warning=True)
 
 
-def _in_resource(section: Section, around: DriverContext, resources: "list[Resource]") -> "Iterator[Problem]":
+def _in_resource(
+    section: Section, around: DriverContext, resources: list[Resource]
+) -> Iterator[Problem]:
     """What is wrong with one section; the resource is added if it can be built."""
     try:
         keywords = keywords_of(section, driver_of(section))
@@ -169,27 +222,33 @@ def _in_resource(section: Section, around: DriverContext, resources: "list[Resou
     if isinstance(resources[-1], Rsync) and resources[-1].schedule_problem:
         yield _warning(section, f"[{section.name}] {resources[-1].schedule_problem}")
     if resources[-1].why_unhandled():
-        effect = _UNHANDLED.get(resources[-1].spec.group, "a start is refused unless it is disabled or optional")
+        effect = _UNHANDLED.get(
+            resources[-1].spec.group, "a start is refused unless it is disabled or optional"
+        )
         reason = f"[{section.name}] {resources[-1].why_unhandled()}: {effect}"
         yield Problem(ConfigError(reason, section.path, section.line), is_warning=True)
 
 
-def _with_comments(section: Section, keywords: "tuple[Keyword, ...]") -> "Iterator[Problem]":
+def _with_comments(section: Section, keywords: tuple[Keyword, ...]) -> Iterator[Problem]:
     for keyword in keywords:
-        for name in section.own.intersection(keyword.names if keyword.form is Form.TEXT and keyword.name != "comment" else ()):
+        for name in section.own.intersection(
+            keyword.names if keyword.form is Form.TEXT and keyword.name != "comment" else ()
+        ):
             if not keyword.candidates and has_comment(section.text(name)):
                 problem = f"is {section.text(name)!r}, all of it: a comment needs a line of its own"
                 yield Problem(section.error(name, problem), is_warning=True)
 
 
-def _unknown(section: Section, keywords: "tuple[Keyword, ...]", known: "Iterable[str]" = ()) -> "Iterator[Problem]":
+def _unknown(
+    section: Section, keywords: tuple[Keyword, ...], known: Iterable[str] = ()
+) -> Iterator[Problem]:
     # What [DEFAULT] may hold may stand in a section too: agents read some of it from there.
     allowed = {name for keyword in DEFAULT_SECTION for name in keyword.names}.union(known)
     for error in check_names(section, keywords, allowed):
         yield Problem(error, is_warning=True)
 
 
-def _in_subsets(file: ServiceFile, resources: "list[Resource]") -> "Iterator[Problem]":
+def _in_subsets(file: ServiceFile, resources: list[Resource]) -> Iterator[Problem]:
     known = {name for resource in resources for name in subset_names(resource)}
     for section in file.sections:
         if section.group != "subset":
@@ -200,53 +259,88 @@ def _in_subsets(file: ServiceFile, resources: "list[Resource]") -> "Iterator[Pro
             yield Problem(error, is_warning=True)
         name = section.name.partition("#")[2]
         if name not in known:
-            expected = f"expected one of {', '.join(sorted(known))}" if known else "for no resource has a subset"
+            expected = (
+                f"expected one of {', '.join(sorted(known))}"
+                if known
+                else "for no resource has a subset"
+            )
             yield _warning(section, f"[{section.name}] is the subset of no resource, {expected}")
 
 
-def _in_nodes(file: ServiceFile, around: DriverContext, is_clustered: bool, peer: Optional[str]) -> "Iterator[Problem]":
+def _in_nodes(
+    file: ServiceFile, around: DriverContext, is_clustered: bool, peer: str | None
+) -> Iterator[Problem]:
     default, known = file.default, file.all_nodes
     listed = f"nodes are {', '.join(known)}"
     if not default.text("nodes") and is_clustered:
-        yield Problem(default.error("nodes", "is missing, and a cluster of two nodes decides: expected the names of both"))
+        yield Problem(
+            default.error(
+                "nodes",
+                "is missing, and a cluster of two nodes decides: expected the names of both",
+            )
+        )
     elif not default.text("nodes") and file.sections:
-        problem = f"is missing: the service is known to this node alone, as if nodes = {around.node}"
+        problem = (
+            f"is missing: the service is known to this node alone, as if nodes = {around.node}"
+        )
         yield Problem(default.error("nodes", problem), is_warning=True)
     if default.text("nodes") and around.node not in known:
         yield Problem(default.error("nodes", f"does not name this node, {around.node}: {listed}"))
     if default.text("nodes") and is_clustered and peer and not _is_among(peer.lower(), known):
-        yield Problem(default.error("nodes", f"does not name the peer of the cluster, {peer}: {listed}"))
+        yield Problem(
+            default.error("nodes", f"does not name the peer of the cluster, {peer}: {listed}")
+        )
     if is_clustered and default.text("autostart_node"):
-        yield Problem(default.error("autostart_node", "has no effect under a heartbeat: remove it, the cluster decides"), True)
+        yield Problem(
+            default.error(
+                "autostart_node", "has no effect under a heartbeat: remove it, the cluster decides"
+            ),
+            True,
+        )
     if not default.text("nodes"):
         return
     for section in (default, *file.sections):
         for keyword in _NODE_LISTS:
             for word in section.words(keyword) if keyword in section.own else ():
                 if word.lower() not in _SCOPES and not _is_among(word.lower(), known):
-                    yield Problem(section.error(keyword, f"names {word}, which is no node of this service: {listed}"), True)
+                    yield Problem(
+                        section.error(
+                            keyword, f"names {word}, which is no node of this service: {listed}"
+                        ),
+                        True,
+                    )
     for scoped in file.scoped:
         if scoped.word not in _SCOPES and not _is_among(scoped.word, known):
-            message = f"[{scoped.section}] {scoped.keyword}@{scoped.word} is meant for no node of this service: {listed}"
+            message = (
+                f"[{scoped.section}] {scoped.keyword}@{scoped.word} is meant for no node of this"
+                f" service: {listed}"
+            )
             yield Problem(ConfigError(message, file.path, scoped.line), is_warning=True)
 
 
-def _is_among(name: str, nodes: "Iterable[str]") -> bool:
+def _is_among(name: str, nodes: Iterable[str]) -> bool:
     return any(is_same_node(name, node) for node in nodes)
 
 
-def _in_each_others_way(file: ServiceFile, resources: "list[Resource]") -> "Iterator[Problem]":
-    sections: "Mapping[str, Section]" = {section.name: section for section in file.sections}
-    first_with: "dict[tuple[str, str], str]" = {}
+def _in_each_others_way(file: ServiceFile, resources: list[Resource]) -> Iterator[Problem]:
+    sections: Mapping[str, Section] = {section.name: section for section in file.sections}
+    first_with: dict[tuple[str, str], str] = {}
     for resource in resources:
         section = sections[resource.spec.rid]
         for keyword in _UNIQUE.get(section.group, ()):
-            value = os.path.normpath(section.text(keyword)) if keyword == "mnt" else section.text(keyword)
+            value = (
+                os.path.normpath(section.text(keyword))
+                if keyword == "mnt"
+                else section.text(keyword)
+            )
             if not section.text(keyword) or resource.spec.is_disabled:
                 continue
             first = first_with.setdefault((keyword, value), section.name)
             if first != section.name:
-                yield Problem(section.error(keyword, f"is {value}, as in [{first}]: expected one of its own"), True)
+                yield Problem(
+                    section.error(keyword, f"is {value}, as in [{first}]: expected one of its own"),
+                    True,
+                )
 
 
 _UNIQUE = {"fs": ("mnt",), "ip": ("ipname",), "vg": ("vgname",)}

@@ -1,4 +1,5 @@
-"""Looks at many services at once, in threads, for most of a look is waiting: for a check script, a socket, a file system.
+"""Looks at many services at once, in threads, for most of a look is waiting: for a check script, a
+socket, a file system.
 
 A look that does not come back holds up nothing but its own row.
 """
@@ -7,8 +8,8 @@ from __future__ import annotations
 
 import queue
 import threading
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Callable, Optional, Sequence
 
 from opensvc_openha.agent.values.status import ServiceReport
 from opensvc_openha.errors import OpenhaError, SystemFault
@@ -23,23 +24,26 @@ class Look:
     """What came of one look: a report, or what is wrong."""
 
     name: str
-    report: Optional[ServiceReport] = None
-    problem: Optional[OpenhaError] = None
+    report: ServiceReport | None = None
+    problem: OpenhaError | None = None
 
 
 def status_of_all(
-    names: Sequence[str], look: "Callable[[str], ServiceReport]", limit_s: float = LOOK_LIMIT_S
-) -> "list[Look]":
-    """Look at each of them; in the order of the names. Nobody is waited for longer than ``limit_s`` after the last answer."""
+    names: Sequence[str], look: Callable[[str], ServiceReport], limit_s: float = LOOK_LIMIT_S
+) -> list[Look]:
+    """Look at each of them; in the order of the names.
+
+    Nobody is waited for longer than ``limit_s`` after the last answer.
+    """
     if len(names) < 2:
         return [_look(name, look) for name in names]
-    waiting: "queue.SimpleQueue[str]" = queue.SimpleQueue()
-    found: "queue.SimpleQueue[Look]" = queue.SimpleQueue()
+    waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
+    found: queue.SimpleQueue[Look] = queue.SimpleQueue()
     for name in names:
         waiting.put(name)
     for _ in range(min(THREADS, len(names))):
         _begin(waiting, found, look)
-    looks: "dict[str, Look]" = {}
+    looks: dict[str, Look] = {}
     give_up = monotonic() + limit_s
     while len(looks) < len(names):
         try:
@@ -52,7 +56,9 @@ def status_of_all(
 
 
 def _begin(
-    waiting: "queue.SimpleQueue[str]", found: "queue.SimpleQueue[Look]", look: "Callable[[str], ServiceReport]"
+    waiting: queue.SimpleQueue[str],
+    found: queue.SimpleQueue[Look],
+    look: Callable[[str], ServiceReport],
 ) -> None:
     def work() -> None:
         while True:
@@ -66,14 +72,19 @@ def _begin(
     threading.Thread(target=work, name="look", daemon=True).start()
 
 
-def _look(name: str, look: "Callable[[str], ServiceReport]") -> Look:
+def _look(name: str, look: Callable[[str], ServiceReport]) -> Look:
     try:
         return Look(name, look(name))
-    except OpenhaError as exc:
-        return Look(name, problem=exc)
-    except Exception as exc:  # The last one of this thread: its row must not be waited for.
-        return Look(name, problem=SystemFault(f"{name}: unexpected {type(exc).__name__}: {exc}"))
+    except OpenhaError as error:
+        return Look(name, problem=error)
+    except Exception as error:  # The last one of this thread: its row must not be waited for.
+        return Look(
+            name, problem=SystemFault(f"{name}: unexpected {type(error).__name__}: {error}")
+        )
 
 
 def _no_answer(name: str, limit_s: float) -> SystemFault:
-    return SystemFault(f"{name}: no status within {limit_s:g} s: one of its resources hangs, see {name} print status")
+    return SystemFault(
+        f"{name}: no status within {limit_s:g} s: one of its resources hangs, see {name} print"
+        " status"
+    )

@@ -1,4 +1,5 @@
-"""Every line of `print status`, `json status` and `svcmon`, in the layout of the agent the tutorial was written with.
+"""Every line of `print status`, `json status` and `svcmon`, in the layout of the agent the tutorial
+was written with.
 
 Trailing blanks are part of that layout. Nothing is decided here.
 """
@@ -7,7 +8,7 @@ from __future__ import annotations
 
 import json
 import textwrap
-from typing import Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from opensvc_openha.agent.values.status import Group, ResourceReport, ServiceReport
 from opensvc_openha.formats.one_line import one_line
@@ -16,15 +17,32 @@ _WRAP_COLUMNS = 78
 
 _SVCMON_COLUMNS = " %-7s %-9s %-9s %-9s %-10s %-10s %-10s %-10s %-9s %-9s %-10s %-10s %-6s"
 _SVCMON_HEADER = (
-    ("service", "service", "container", "container", "ip", "disk", "fs", "share", "app", "hb", "sync", "avail", "overall", ""),
+    (
+        "service",
+        "service",
+        "container",
+        "container",
+        "ip",
+        "disk",
+        "fs",
+        "share",
+        "app",
+        "hb",
+        "sync",
+        "avail",
+        "overall",
+        "",
+    ),
     ("name", "type", "type", *["status"] * 10, "frozen"),
     ("-------", "-------", "---------", "---------", *["------"] * 8, "-------", "------"),
 )
 
 
-def print_status_lines(report: ServiceReport) -> "list[str]":
+def print_status_lines(report: ServiceReport) -> list[str]:
     """The status tree of one service."""
-    avail = [res for res in report.resources if res.group not in (Group.SYNC, Group.HB, Group.STONITH)]
+    avail = [
+        res for res in report.resources if res.group not in (Group.SYNC, Group.HB, Group.STONITH)
+    ]
     return [
         report.name,
         "%-20s %4s %-8s %s" % ("overall", "", report.overall.value, ""),
@@ -37,7 +55,7 @@ def print_status_lines(report: ServiceReport) -> "list[str]":
     ]
 
 
-def _branch(resources: Sequence[ResourceReport], stem: str) -> "list[str]":
+def _branch(resources: Sequence[ResourceReport], stem: str) -> list[str]:
     lines = []
     for position, resource in enumerate(resources, 1):
         is_last = position == len(resources)
@@ -48,13 +66,18 @@ def _branch(resources: Sequence[ResourceReport], stem: str) -> "list[str]":
     return lines
 
 
-def _log_lines(resource: ResourceReport, stem: str) -> "list[str]":
+def _log_lines(resource: ResourceReport, stem: str) -> list[str]:
     if resource.group is Group.CONTAINER:
         stem += "|  "
     prefix = stem.ljust(len("|  |  ") + len("%-14s %4s %-8s " % ("", "", "")))
-    lines: "list[str]" = []
+    lines: list[str] = []
     for text in resource.log:
-        lines += textwrap.wrap("# " + one_line(text), width=_WRAP_COLUMNS, initial_indent=prefix, subsequent_indent=prefix)
+        lines += textwrap.wrap(
+            "# " + one_line(text),
+            width=_WRAP_COLUMNS,
+            initial_indent=prefix,
+            subsequent_indent=prefix,
+        )
     return lines
 
 
@@ -88,7 +111,7 @@ def json_status(report: ServiceReport) -> str:
     return json.dumps({**groups, **merged, "frozen": report.is_frozen, "resources": resources})
 
 
-def svcmon_lines(reports: Iterable[ServiceReport]) -> "list[str]":
+def svcmon_lines(reports: Iterable[ServiceReport]) -> list[str]:
     """The table of all services, three header lines first."""
     rows = [_svcmon_row(report) for report in reports]
     width = max([len(row[0]) for row in rows] + [len("service")])
@@ -96,8 +119,17 @@ def svcmon_lines(reports: Iterable[ServiceReport]) -> "list[str]":
     return [layout % row for row in (*_SVCMON_HEADER, *rows)]
 
 
-def _svcmon_row(report: ServiceReport) -> "tuple[str, ...]":
-    columns = (Group.CONTAINER, Group.IP, Group.DISK, Group.FS, Group.SHARE, Group.APP, Group.HB, Group.SYNC)
+def _svcmon_row(report: ServiceReport) -> tuple[str, ...]:
+    columns = (
+        Group.CONTAINER,
+        Group.IP,
+        Group.DISK,
+        Group.FS,
+        Group.SHARE,
+        Group.APP,
+        Group.HB,
+        Group.SYNC,
+    )
     statuses = [report.group_status(group) for group in columns] + [report.avail, report.overall]
     return (
         report.name,

@@ -1,12 +1,14 @@
-"""What `svcmon --watch` shows, as lines of text: the table in as many columns as the terminal has room for, or one service.
+"""What `svcmon --watch` shows, as lines of text: the table in as many columns as the terminal has
+room for, or one service.
 
-Knows nothing of terminals; the height and width are given. Nothing is longer or more than they allow.
+Knows nothing of terminals; the height and width are given. Nothing is longer or more than they
+allow.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Optional, Sequence
 
 from opensvc_openha.agent.show.render import print_status_lines, svcmon_lines
 from opensvc_openha.agent.values.status import Group, ServiceReport
@@ -15,14 +17,40 @@ NAME_MAX = 26
 _CELL = 9
 _TABLE_KEYS = "q quit  up/down choose  enter show the service  r look now"
 _SERVICE_KEYS = "q quit  up/down scroll  esc back  r look now"
-_COLUMNS = ("container", "ip", "disk", "fs", "share", "app", "hb", "sync", "avail", "overall", "frozen")
-_FIRST_WANTED = ("overall", "avail", "hb", "frozen", "sync", "app", "container", "fs", "ip", "disk", "share")
+_COLUMNS = (
+    "container",
+    "ip",
+    "disk",
+    "fs",
+    "share",
+    "app",
+    "hb",
+    "sync",
+    "avail",
+    "overall",
+    "frozen",
+)
+_FIRST_WANTED = (
+    "overall",
+    "avail",
+    "hb",
+    "frozen",
+    "sync",
+    "app",
+    "container",
+    "fs",
+    "ip",
+    "disk",
+    "share",
+)
 """Which columns stay where there is not room for all."""
 
 
 @dataclass(frozen=True)
 class View:
-    """Where the operator is: the chosen row, and the service that is shown alone, with its first line."""
+    """Where the operator is: the chosen row, and the service that is shown alone, with its first
+    line.
+    """
 
     chosen: int = 0
     shown: str = ""
@@ -39,8 +67,13 @@ class Line:
 
 
 def screen(
-    reports: Sequence[ServiceReport], view: View, width: int, height: int, stamp: str, problems: Sequence[str] = ()
-) -> "list[Line]":
+    reports: Sequence[ServiceReport],
+    view: View,
+    width: int,
+    height: int,
+    stamp: str,
+    problems: Sequence[str] = (),
+) -> list[Line]:
     """All lines of the screen, the last one with the keys."""
     report = next((report for report in reports if report.name == view.shown), None)
     room = max(1, height - 2 - min(len(problems), 3))
@@ -49,32 +82,35 @@ def screen(
     said = [Line(f"! {problem}") for problem in problems[:3]]
     lines = [Line(f"svcmon  {stamp}", is_title=True), *body, *said]
     lines += [Line("")] * (height - 1 - len(lines)) + [Line(keys, is_title=True)]
-    return [Line(line.text[: max(0, width - 1)], line.is_chosen, line.is_title) for line in lines[-height:]]
+    return [
+        Line(line.text[: max(0, width - 1)], line.is_chosen, line.is_title)
+        for line in lines[-height:]
+    ]
 
 
-def chosen_service(reports: Sequence[ServiceReport], view: View) -> Optional[str]:
+def chosen_service(reports: Sequence[ServiceReport], view: View) -> str | None:
     """Name of the service that the operator is at."""
     return reports[min(view.chosen, len(reports) - 1)].name if reports else None
 
 
-def _service(report: ServiceReport, view: View, room: int) -> "list[Line]":
+def _service(report: ServiceReport, view: View, room: int) -> list[Line]:
     lines = print_status_lines(report)
     first = max(0, min(view.first_line, len(lines) - room))
-    return [Line(text) for text in lines[first:first + room]]
+    return [Line(text) for text in lines[first : first + room]]
 
 
-def _table(reports: Sequence[ServiceReport], view: View, width: int, room: int) -> "list[Line]":
+def _table(reports: Sequence[ServiceReport], view: View, width: int, room: int) -> list[Line]:
     whole = svcmon_lines(reports)
     is_wide = len(whole[0]) < width
     heads, rows = (whole[:3], whole[3:]) if is_wide else _narrow(reports, width)
     room = max(1, room - len(heads))
     chosen = max(0, min(view.chosen, len(rows) - 1))
     first = max(0, min(chosen - room // 2, len(rows) - room))
-    shown = [Line(text, index == chosen) for index, text in enumerate(rows)][first:first + room]
+    shown = [Line(text, index == chosen) for index, text in enumerate(rows)][first : first + room]
     return [*(Line(text) for text in heads), *(shown or [Line("no service")])]
 
 
-def _narrow(reports: Sequence[ServiceReport], width: int) -> "tuple[list[str], list[str]]":
+def _narrow(reports: Sequence[ServiceReport], width: int) -> tuple[list[str], list[str]]:
     name_width = min(NAME_MAX, max([len(report.name) for report in reports] + [len("service")]))
     wanted = _FIRST_WANTED[: max(1, (width - 1 - name_width) // _CELL)]
     columns = [column for column in _COLUMNS if column in wanted]
@@ -95,4 +131,4 @@ def _cell(report: ServiceReport, column: str) -> str:
 
 
 def _cut(name: str, width: int) -> str:
-    return name if len(name) <= width else f"{name[:width - 1]}*"
+    return name if len(name) <= width else f"{name[: width - 1]}*"

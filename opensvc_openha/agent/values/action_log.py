@@ -1,4 +1,5 @@
-"""The agent's log: the line format of the tutorial's agent on stderr, and the same with a date in a file per service.
+"""The agent's log: the line format of the tutorial's agent on stderr, and the same with a date in a
+file per service.
 
 The log file is a convenience: not being able to write it never stops an action.
 """
@@ -8,8 +9,8 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Iterator, Optional
 
 from opensvc_openha.formats.one_line import one_line
 from opensvc_openha.formats.secrets import mask_script
@@ -29,7 +30,7 @@ class ActionLog:
         self.output_file = output_file
         """Where that goes which a daemon prints that an application's start leaves behind."""
 
-    def of(self, rid: str) -> "ActionLog":
+    def of(self, rid: str) -> ActionLog:
         """The log of one resource."""
         return ActionLog(self._logger, f"{self._place}.{rid.upper()}", self.output_file)
 
@@ -47,18 +48,22 @@ class ActionLog:
 
     def _write(self, level: int, text: str) -> None:
         for line in map(mask_script, text.splitlines() or [""]):
-            # Columns of a command's output stay columns; what moves a cursor, or forges a line, is written as an escape.
+            # Columns of a command's output stay columns; what moves a cursor, or forges a line, is
+            # written as an escape.
             shown = "\t".join(map(one_line, line.split("\t")))
             self._logger.log(level, "%s", shown, extra={"place": self._place})
 
 
 class _FileOnDemand(logging.Handler):
-    """Opens the log file with the first line. A full disk or a read-only directory does not disturb the action."""
+    """Opens the log file with the first line.
+
+    A full disk or a read-only directory does not disturb the action.
+    """
 
     def __init__(self, path: str) -> None:
         super().__init__()
         self._path = path
-        self._file: Optional[logging.Handler] = None
+        self._file: logging.Handler | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one line."""
@@ -92,7 +97,9 @@ def open_log(log_dir: str, svcname: str) -> Iterator[ActionLog]:
         handler.setFormatter(logging.Formatter(LINE_FORMAT))
         logger.addHandler(handler)
     try:
-        output_file = os.path.join(log_dir, f"{svcname}{OUTPUT_SUFFIX}") if os.path.isdir(log_dir) else ""
+        output_file = (
+            os.path.join(log_dir, f"{svcname}{OUTPUT_SUFFIX}") if os.path.isdir(log_dir) else ""
+        )
         yield ActionLog(logger, svcname.upper(), output_file)
     finally:
         for used in list(logger.handlers):

@@ -1,14 +1,16 @@
-"""What the cluster's word on a service means for the agent: the one place where service states become hb statuses.
+"""What the cluster's word on a service means for the agent: the one place where service states
+become hb statuses.
 
-The node daemon is asked once per command for a status, whatever the number of services; whoever drives the cluster asks
-anew.
+The node daemon is asked once per command for a status, whatever the number of services; whoever
+drives the cluster asks anew.
 """
 
 from __future__ import annotations
 
 import os
 import threading
-from typing import TYPE_CHECKING, Callable, Iterable, Optional, Union
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 from opensvc_openha.agent.values.status import Finding, ResourceStatus
 from opensvc_openha.core.states import ServiceState
@@ -20,7 +22,8 @@ if TYPE_CHECKING:  # A status command that asks no daemon does without it.
     from opensvc_openha.core.status import NodeStatus
 
 Answers = Iterable["tuple[bool, str]"]
-"""Lines that answer a command, as the cluster's own commands print them, and whether each is a success."""
+"""Lines that answer a command, as the cluster's own commands print them, and whether each is a
+success."""
 
 _PLAIN = {ServiceState.STARTED: ResourceStatus.UP, ServiceState.STOPPED: ResourceStatus.DOWN}
 
@@ -31,29 +34,31 @@ NO_STATE = "unable to determine cluster service state"
 
 
 class ClusterView:
-    """The node daemon's status, fetched at the first question and kept for the rest of the command."""
+    """The node daemon's status, fetched at the first question and kept for the rest of the
+    command.
+    """
 
     def __init__(
         self,
-        fetch: "Callable[[], NodeStatus]",
+        fetch: Callable[[], NodeStatus],
         is_installed: bool = True,
-        act: "Optional[Callable[[Command, str, str], Answers]]" = None,
-        note: "Optional[Callable[[str, str, str, bool], None]]" = None,
-        daemon_pid: "Callable[[], int]" = lambda: 0,
+        act: Callable[[Command, str, str], Answers] | None = None,
+        note: Callable[[str, str, str, bool], None] | None = None,
+        daemon_pid: Callable[[], int] = lambda: 0,
     ) -> None:
-        """``act`` has a command carried out for a service that the cluster knows by that name, for the one that is named
-        third; ``note`` keeps in the history its name, a word, a reason, and whether it is an alarm.
-        ``daemon_pid`` is the process of this node's daemon, 0 for none.
+        """``act`` has a command carried out for a service that the cluster knows by that name, for
+        the one that is named third; ``note`` keeps in the history its name, a word, a reason, and
+        whether it is an alarm. ``daemon_pid`` is the process of this node's daemon, 0 for none.
         """
         self._fetch = fetch
         self.is_installed = is_installed
         self._act = act
         self._note = note
         self._daemon_pid = daemon_pid
-        self._answer: "Union[None, NodeStatus, NotRunningError]" = None
+        self._answer: None | NodeStatus | NotRunningError = None
         self._asking = threading.Lock()
 
-    def node_status(self) -> "NodeStatus":
+    def node_status(self) -> NodeStatus:
         """The daemon's snapshot; raises NotRunningError or NotAnsweringError."""
         with self._asking:
             if self._answer is None:
@@ -63,30 +68,37 @@ class ClusterView:
         assert self._answer is not None
         return self._answer
 
-    def node_status_now(self) -> "NodeStatus":
+    def node_status_now(self) -> NodeStatus:
         """The daemon's snapshot of this moment."""
         self._answer = None
         return self.node_status()
 
     def is_daemons_call(self) -> bool:
-        """True if this command is a script that the node daemon of this machine runs, or is called by one."""
+        """True if this command is a script that the node daemon of this machine runs, or is called
+        by one.
+        """
         pid = self._daemon_pid() if "OPENHA_ACTION" in os.environ else 0
         return pid > 0 and descends_from(pid)
 
     def _ask(self) -> None:
         try:
             self._answer = self._fetch()
-        except NotRunningError as exc:
-            self._answer = exc
+        except NotRunningError as error:
+            self._answer = error
 
-    def act(self, command: "Command", cluster_name: str, by: str = "") -> Answers:
-        """Has the daemon do it; its lines, as they come. Raises NotRunningError or NotAnsweringError."""
+    def act(self, command: Command, cluster_name: str, by: str = "") -> Answers:
+        """Has the daemon do it; its lines, as they come.
+
+        Raises NotRunningError or NotAnsweringError.
+        """
         if self._act is None:
             raise NotRunningError(NOT_RUNNING)
         return self._act(command, cluster_name, by)
 
-    def noter(self, cluster_name: str) -> "Callable[[str, str, bool], None]":
-        """What keeps a word, its reason and whether it is an alarm in the history of a service, where there is one."""
+    def noter(self, cluster_name: str) -> Callable[[str, str, bool], None]:
+        """What keeps a word, its reason and whether it is an alarm in the history of a service,
+        where there is one.
+        """
 
         def note(word: str, reason: str, is_alarm: bool) -> None:
             if self._note is not None:
@@ -107,7 +119,7 @@ class ClusterView:
         return finding_of_state(None if service is None else service.own_state)
 
 
-def finding_of_state(state: Optional[ServiceState]) -> Finding:
+def finding_of_state(state: ServiceState | None) -> Finding:
     """up for STARTED, down for STOPPED, a warning that says why for everything else."""
     if state is None or state is ServiceState.UNKNOWN:
         return _warn(NO_STATE)

@@ -1,16 +1,18 @@
-"""What a service looks like on this node: the statuses, how they merge, and the report the commands print.
+"""What a service looks like on this node: the statuses, how they merge, and the report the commands
+print.
 
 avail merges everything the service needs to run here; hb, sync and stonith do not count in it.
-overall is avail with hb and sync added: a sync that is up is neutral, any other verdict on it is a warning.
-Disabled resources are n/a, n/a is neutral, and optional resources count nowhere. A resource that is always on here is
-"stdby up": it makes a service that is down show that, and goes with one that is up.
+overall is avail with hb and sync added: a sync that is up is neutral, any other verdict on it is a
+warning. Disabled resources are n/a, n/a is neutral, and optional resources count nowhere. A
+resource that is always on here is "stdby up": it makes a service that is down show that, and goes
+with one that is up.
 """
 
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Iterable
 
 
 class ResourceStatus(enum.Enum):
@@ -74,7 +76,7 @@ class Finding:
     """What looking at one resource told: its status, and lines that explain it."""
 
     status: ResourceStatus
-    log: "tuple[str, ...]" = ()
+    log: tuple[str, ...] = ()
     label: str = ""
     """What to show instead of the resource's label, where that depends on what was found."""
     is_hidden: bool = False
@@ -93,7 +95,7 @@ class ResourceReport:
     group: Group
     label: str
     status: ResourceStatus
-    log: "tuple[str, ...]" = ()
+    log: tuple[str, ...] = ()
     is_monitored: bool = False
     is_disabled: bool = False
     is_optional: bool = False
@@ -103,15 +105,18 @@ class ResourceReport:
 
 @dataclass(frozen=True)
 class ServiceReport:
-    """Everything the commands print about one service on this node. ``resources`` is in display order."""
+    """Everything the commands print about one service on this node.
+
+    ``resources`` is in display order.
+    """
 
     name: str
     service_type: str
     is_frozen: bool
-    resources: "tuple[ResourceReport, ...]"
+    resources: tuple[ResourceReport, ...]
     container_type: str = "hosted"
 
-    def in_group(self, *groups: Group) -> "tuple[ResourceReport, ...]":
+    def in_group(self, *groups: Group) -> tuple[ResourceReport, ...]:
         """Resources of these groups."""
         return tuple(resource for resource in self.resources if resource.group in groups)
 
@@ -121,14 +126,19 @@ class ServiceReport:
 
     @property
     def avail(self) -> ResourceStatus:
-        """Is the service available on this node? n/a where that depends on what this user cannot look at."""
+        """Is the service available on this node? n/a where that depends on what this user cannot
+        look at.
+        """
         status = self.group_status(*(group for group in Group if group not in OUTSIDE_AVAIL))
         return ResourceStatus.NA if self.is_hidden and status is not ResourceStatus.WARN else status
 
     @property
     def is_hidden(self) -> bool:
         """Does the availability depend on a resource that this user cannot look at?"""
-        return any(res.is_hidden and not res.is_optional and res.group not in OUTSIDE_AVAIL for res in self.resources)
+        return any(
+            res.is_hidden and not res.is_optional and res.group not in OUTSIDE_AVAIL
+            for res in self.resources
+        )
 
     @property
     def sync(self) -> ResourceStatus:
@@ -148,7 +158,9 @@ class ServiceReport:
 
 
 def merge(statuses: Iterable[ResourceStatus]) -> ResourceStatus:
-    """One status for several: n/a is neutral, up with down is warn, warn wins, standby up goes with both."""
+    """One status for several: n/a is neutral, up with down is warn, warn wins, standby up goes with
+    both.
+    """
     found = frozenset(statuses) - {ResourceStatus.NA, ResourceStatus.UNDEF}
     if len(found) < 2:
         return next(iter(found), ResourceStatus.NA)

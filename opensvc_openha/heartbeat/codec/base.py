@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Callable, Protocol
+from typing import Protocol
 
 from opensvc_openha.core.beat import Beat
 
@@ -14,8 +15,8 @@ Names = Callable[[], "tuple[str, ...]"]
 class Decoded:
     """One frame understood: the beat, the thread that sent it, and the key that authenticates it.
 
-    ``remark`` is a counter for a frame that is used although something is wrong with it, ``refused`` how many services
-    were left out for their names.
+    ``remark`` is a counter for a frame that is used although something is wrong with it,
+    ``refused`` how many services were left out for their names.
     """
 
     beat: Beat
@@ -29,7 +30,9 @@ class Codec(Protocol):
     """Bytes of one end of one link."""
 
     def encode(self, beat: Beat, pid: int, with_names: bool) -> bytes:
-        """The frame to send; ``with_names`` if the peer may not know the services behind the states."""
+        """The frame to send; ``with_names`` if the peer may not know the services behind the
+        states.
+        """
 
     def decode(self, data: bytes) -> Decoded:
         """The beat in a frame; raises FrameError with the counter it is filed under."""

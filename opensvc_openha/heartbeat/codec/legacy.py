@@ -1,13 +1,14 @@
 """The original's frame as a codec: beats to records and back, for a link with ``wire = legacy``.
 
-Decides what of a record is believed: that of the peer's name only, for services of this node only, and never the very
-bytes of the last one again. The rest of the caution is in core, which knows that such a beat acknowledges nothing.
+Decides what of a record is believed: that of the peer's name only, for services of this node only,
+and never the very bytes of the last one again. The rest of the caution is in core, which knows that
+such a beat acknowledges nothing.
 """
 
 from __future__ import annotations
 
 import zlib
-from typing import Callable
+from collections.abc import Callable
 
 from opensvc_openha.core.beat import LEGACY_LIFE, Beat
 from opensvc_openha.core.model import LinkSpec
@@ -23,14 +24,14 @@ from opensvc_openha.formats.legacy_frame import (
 from opensvc_openha.heartbeat.codec.base import Decoded
 
 _SPOKEN = {ServiceState.UNKNOWN: ServiceState.STOP_FAILED}
-"""To a C OpenHA a peer in state UNKNOWN is dead and may be taken over. A living node that is not sure says what nobody
-takes over, and what has an operator look."""
+"""To a C OpenHA a peer in state UNKNOWN is dead and may be taken over. A living node that is not
+sure says what nobody takes over, and what has an operator look."""
 
 
 class LegacyCodec:
     """Records of the original on one end of a link."""
 
-    def __init__(self, link: LinkSpec, own_names: "Callable[[], tuple[str, ...]]") -> None:
+    def __init__(self, link: LinkSpec, own_names: Callable[[], tuple[str, ...]]) -> None:
         self._link = link
         self._own_names = own_names
         self._last = b""
@@ -54,13 +55,18 @@ class LegacyCodec:
             raise ConfigError(f"link {self._link.link_id}: {error}") from None
 
     def decode(self, data: bytes) -> Decoded:
-        """The beat in a record; ``seq`` is the sender's clock, since there is nothing else that orders them."""
+        """The beat in a record.
+
+        ``seq`` is the sender's clock, since there is nothing else that orders them.
+        """
         if data == self._last:
             raise FrameError("repeated", "the very same record again")
         is_disk = self._link.kind.is_disk
         record = decode_disk_record(data) if is_disk else decode_record(data)
         if record.node != self._link.node:
-            raise FrameError("node", f"expected a record of {self._link.node}, found one of {record.node}")
+            raise FrameError(
+                "node", f"expected a record of {self._link.node}, found one of {record.node}"
+            )
         own = set(self._own_names())
         beat = Beat(
             node=record.node,

@@ -1,6 +1,7 @@
 """This package's own frame as a codec: beats to small frames and back.
 
-A codec may remember what it needs of earlier frames (names, sequence numbers); it is used by one thread only.
+A codec may remember what it needs of earlier frames (names, sequence numbers); it is used by one
+thread only.
 """
 
 from __future__ import annotations
@@ -8,7 +9,13 @@ from __future__ import annotations
 from opensvc_openha.core.beat import Beat
 from opensvc_openha.core.model import SLOT_BLOCKS, LinkSpec
 from opensvc_openha.errors import FrameError
-from opensvc_openha.formats.beat_frame import DATAGRAM_BYTES, MAX_FRAME_BYTES, decode_frame, encode_beat, read_claim
+from opensvc_openha.formats.beat_frame import (
+    DATAGRAM_BYTES,
+    MAX_FRAME_BYTES,
+    decode_frame,
+    encode_beat,
+    read_claim,
+)
 from opensvc_openha.formats.disk_slot import HEAD_BYTES
 from opensvc_openha.formats.frame_seal import link_binding
 from opensvc_openha.formats.name_book import NameBook
@@ -23,30 +30,47 @@ _SLOT_FRAME_BYTES = SLOT_BLOCKS * 512 - HEAD_BYTES
 class OwnCodec:
     """This package's own small frame."""
 
-    def __init__(self, link: LinkSpec, own_names: Names, authentication: Authentication,
-                 now: Clock = clock.monotonic) -> None:
+    def __init__(
+        self,
+        link: LinkSpec,
+        own_names: Names,
+        authentication: Authentication,
+        now: Clock = clock.monotonic,
+    ) -> None:
         self._link = link
         self._now = now
         self._own_names = own_names
         self._authentication = authentication
         self._binding = link_binding(link)
-        self._known: "tuple[str, ...]" = ()
+        self._known: tuple[str, ...] = ()
         self._names = NameBook()
         self._max_bytes = _SLOT_FRAME_BYTES if link.kind.is_disk else DATAGRAM_BYTES
         self._limit_bytes = _SLOT_FRAME_BYTES if link.kind.is_disk else MAX_FRAME_BYTES
 
     def encode(self, beat: Beat, pid: int, with_names: bool) -> bytes:
         """One frame; on a disk it may fill the slot."""
-        return encode_beat(beat, pid=pid, interval_s=beat.interval_s, with_names=with_names, max_bytes=self._max_bytes,
-                           limit_bytes=self._limit_bytes, cluster=self._authentication.cluster,
-                           seal=self._authentication.seal(self._binding))
+        return encode_beat(
+            beat,
+            pid=pid,
+            interval_s=beat.interval_s,
+            with_names=with_names,
+            max_bytes=self._max_bytes,
+            limit_bytes=self._limit_bytes,
+            cluster=self._authentication.cluster,
+            seal=self._authentication.seal(self._binding),
+        )
 
     def decode(self, data: bytes) -> Decoded:
-        """The beat; names that a page brings are remembered for the next ones. Nothing is learnt from a frame not used."""
+        """The beat; names that a page brings are remembered for the next ones.
+
+        Nothing is learnt from a frame not used.
+        """
         judgement = self._authentication.judge(data, read_claim(data), self._binding, self._now())
         frame = decode_frame(data)
         if frame.node != self._link.node:
-            raise FrameError("node", f"expected a frame of {self._link.node}, found one of {frame.node}")
+            raise FrameError(
+                "node", f"expected a frame of {self._link.node}, found one of {frame.node}"
+            )
         known = self._own_names()
         if known != self._known:
             self._known = known

@@ -1,15 +1,17 @@
-"""Two real engines back to back in a world small enough to be enumerated: one service, one link each way, a fence.
+"""Two real engines back to back in a world small enough to be enumerated: one service, one link
+each way, a fence.
 
-Nothing here happens by chance or by itself but the delivery of beats: a script ends, a node dies, an operator types when
-whoever explores the world says so, and each direction of the link has a fate for as long as one move lasts. All that was
-said, heard and run is told to the watch of the invariants.
+Nothing here happens by chance or by itself but the delivery of beats: a script ends, a node dies,
+an operator types when whoever explores the world says so, and each direction of the link has a fate
+for as long as one move lasts. All that was said, heard and run is told to the watch of the
+invariants.
 """
 
 from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, replace
-from typing import Any, Optional
+from typing import Any
 
 from opensvc_openha.core.actions import (
     Announce,
@@ -109,49 +111,58 @@ class Forgery(enum.Enum):
 
 
 class Host:
-    """One node: its daemon while there is one, what is on its disk, what runs. It is the ports of that daemon, too."""
+    """One node: its daemon while there is one, what is on its disk, what runs.
 
-    def __init__(self, world: "SmallWorld", index: int) -> None:
+    It is the ports of that daemon, too.
+    """
+
+    def __init__(self, world: SmallWorld, index: int) -> None:
         self.world = world
         self.index = index
         self.name = NODES[index]
-        self.daemon: Optional[ActionExecutor] = None
+        self.daemon: ActionExecutor | None = None
         self.life = 0
-        self.lives: "dict[str, BootId]" = {}
+        self.lives: dict[str, BootId] = {}
         self.fencing = FencingMemory()
-        self.disk: Optional[StoredState] = None
+        self.disk: StoredState | None = None
         self.is_disk_full = False
         self.is_behind = False
         """What the disk holds is older than what could not be written."""
         self.is_on = True
         self.is_known_life = False
         self.is_leaving = False
-        self.script: Optional[Script] = None
-        self.told_at: Optional[float] = None
-        """When the power switch of the peer was told, while that may still have its effect after the script is gone."""
+        self.script: Script | None = None
+        self.told_at: float | None = None
+        """When the power switch of the peer was told, while that may still have its effect after
+        the script is gone."""
         self.is_asking = False
         """The fence is being asked whether the peer is off."""
         self.is_stalled = False
-        self.parked: "list[Beat]" = []
+        self.parked: list[Beat] = []
         self.at_once = 0
         self.stepped_at = 0.0
-        self.announced: Optional[Beat] = None
+        self.announced: Beat | None = None
         self.announced_at = 0.0
 
     @property
-    def engine(self) -> Optional[Engine]:
+    def engine(self) -> Engine | None:
         """The engine, while there is a daemon."""
         return None if self.daemon is None else self.daemon.engine
 
     def step(self, event: Event) -> None:
-        """Hands one event to the daemon; afterwards the disk, the last beat and the service must agree with its state."""
+        """Hands one event to the daemon.
+
+        Afterwards the disk, the last beat and the service must agree with its state.
+        """
         now = self.world.now
         if self.daemon is None:
             return
         self.at_once = self.at_once + 1 if now <= self.stepped_at else 0
         self.stepped_at = now
         if self.at_once > _STEPS_AT_ONCE:
-            raise InvariantBroken(f"L2 broken at {now:.3f} on {self.name}: {self.at_once} steps within one instant")
+            raise InvariantBroken(
+                f"L2 broken at {now:.3f} on {self.name}: {self.at_once} steps within one instant"
+            )
         self.daemon.handle(event, now)
         if self.daemon.is_done:
             self.end_daemon()
@@ -170,19 +181,30 @@ class Host:
             problem = f"{self.disk.state.name} was written, but it is {own.name}"
         elif self._is_old_news(said):
             problem = f"{said.name} was not announced in time"
-        elif said in PEER_OUT and self.world.runs(self.index) and not self.world.is_excused(self.index):
+        elif (
+            said in PEER_OUT
+            and self.world.runs(self.index)
+            and not self.world.is_excused(self.index)
+        ):
             problem = f"{said.name} is said while the service runs there"
         if problem:
             raise InvariantBroken(f"state broken at {self.world.now:.3f} on {self.name}: {problem}")
 
     def _is_old_news(self, said: ServiceState) -> bool:
-        """True if the last beat says something else; what the node was or is not sure of may wait for the next one."""
-        if self.announced is None or self.is_leaving or self.world.now < self.announced_at + NEWS_GAP_S:
+        """True if the last beat says something else.
+
+        What the node was or is not sure of may wait for the next one.
+        """
+        if (
+            self.announced is None
+            or self.is_leaving
+            or self.world.now < self.announced_at + NEWS_GAP_S
+        ):
             return False
         last = self.announced.states[SERVICE]
         return last is not said and ServiceState.UNKNOWN not in (last, said)
 
-    # --- the daemon's ports ---------------------------------------------------------------------------------
+    # --- the daemon's ports -----------------------------------------------------------------------
 
     def persist(self, action: Persist, is_durable: bool = True) -> None:
         """Writes the state, if there is room for it."""
@@ -221,7 +243,9 @@ class Host:
             text = f"{action.kind.value} script beside {self.script.kind.value} script"
             raise InvariantBroken(f"state broken at {self.world.now:.3f} on {self.name}: {text}")
         is_fencing = action.kind is ScriptKind.CHECK and action.peer_state is ServiceState.UNKNOWN
-        self.world.watch.observe(ScriptBegan(self.world.now, self.name, SERVICE, action.kind, is_fencing))
+        self.world.watch.observe(
+            ScriptBegan(self.world.now, self.name, SERVICE, action.kind, is_fencing)
+        )
         self.script = Script(action.kind, is_fencing)
         self.told_at = self.world.now if is_fencing else self.told_at
 
@@ -238,7 +262,9 @@ class Host:
 class SmallWorld:
     """Both nodes and the link between them."""
 
-    def __init__(self, key_id: str = "", is_primary_swapped: bool = False, tells_power: bool = False) -> None:
+    def __init__(
+        self, key_id: str = "", is_primary_swapped: bool = False, tells_power: bool = False
+    ) -> None:
         self.now = 10_000.0
         self.tells_power = tells_power
         """The fences have a status that says whether the other node is off."""
@@ -252,17 +278,17 @@ class SmallWorld:
         self.services = (straight, swapped if is_primary_swapped else straight)
         self.nodes = [Host(self, 0), Host(self, 1)]
         self.watch = InvariantChecker(NODES, TIMEOUT_S, TIMEOUT_S)
-        self.transit: "list[tuple[float, int, Beat]]" = []
-        self.held: "list[Optional[Beat]]" = [None, None]
+        self.transit: list[tuple[float, int, Beat]] = []
+        self.held: list[Beat | None] = [None, None]
         self.fates = [Fate.DELIVERED, Fate.DELIVERED]
         self.said = [0, 0]
         self.is_forced = False
 
-    def copy(self) -> "SmallWorld":
+    def copy(self) -> SmallWorld:
         """The same world once more, to try something else in it."""
         return copy_of(self)
 
-    # --- what may happen ------------------------------------------------------------------------------------
+    # --- what may happen --------------------------------------------------------------------------
 
     def boot(self, index: int) -> None:
         """The daemon is started; the machine, too, if it was down."""
@@ -272,12 +298,18 @@ class SmallWorld:
         learned = self._learn(node)
         if not node.is_known_life:
             node.fencing = node.fencing.after_boot()
-        spec = ClusterSpec(node.name, NODES[1 - index], self.links, (self.services[index],), fence_time_s=FENCE_S)
+        spec = ClusterSpec(
+            node.name, NODES[1 - index], self.links, (self.services[index],), fence_time_s=FENCE_S
+        )
         boot = BootId(node.life, 1000 * (index + 1) + node.life)
-        node.daemon = ActionExecutor(Engine(spec, boot, {SERVICE: learned}, self.now, node.lives, fencing=node.fencing), node)
+        node.daemon = ActionExecutor(
+            Engine(spec, boot, {SERVICE: learned}, self.now, node.lives, fencing=node.fencing), node
+        )
         node.is_known_life = True
         node.is_behind = False
-        node.disk = StoredState(learned.state, learned.then if learned.state is not ServiceState.UNKNOWN else None)
+        node.disk = StoredState(
+            learned.state, learned.then if learned.state is not ServiceState.UNKNOWN else None
+        )
         self.watch.observe(DaemonBegan(self.now, node.name, boot, {SERVICE: learned.state}))
         node.step(Tick())
         if self.tells_power:
@@ -309,7 +341,9 @@ class SmallWorld:
     def has_shot(self, index: int) -> bool:
         """True while a switch that this node told may act without it."""
         node = self.nodes[index]
-        return node.script is None and node.told_at is not None and self.now <= node.told_at + FENCE_S
+        return (
+            node.script is None and node.told_at is not None and self.now <= node.told_at + FENCE_S
+        )
 
     def land_shot(self, index: int) -> None:
         """The switch acts."""
@@ -322,9 +356,13 @@ class SmallWorld:
             self.crash(victim.index)
 
     def is_out(self, index: int) -> bool:
-        """True for a node that is off, or that has neither a daemon nor anything of the service running."""
+        """True for a node that is off, or that has neither a daemon nor anything of the service
+        running.
+        """
         node = self.nodes[index]
-        return not node.is_on or (node.engine is None and not self.runs(index) and not self.has_shot(index))
+        return not node.is_on or (
+            node.engine is None and not self.runs(index) and not self.has_shot(index)
+        )
 
     def confirm(self, index: int) -> None:
         """An operator says, and it is so, that the other node runs nothing."""
@@ -338,7 +376,13 @@ class SmallWorld:
         node, is_on = self.nodes[index], self.nodes[1 - index].is_on
         assert node.is_asking, "only a fence that is asked answers"
         node.is_asking = False
-        outcome = ScriptOutcome.UNSURE if not is_clear else ScriptOutcome.UP if is_on else ScriptOutcome.DOWN
+        outcome = (
+            ScriptOutcome.UNSURE
+            if not is_clear
+            else ScriptOutcome.UP
+            if is_on
+            else ScriptOutcome.DOWN
+        )
         self.watch.observe(ToldPower(self.now, node.name, outcome is ScriptOutcome.DOWN))
         node.step(ScriptExited(SERVICE, ScriptKind.POWER, outcome))
 
@@ -360,7 +404,9 @@ class SmallWorld:
         self.nodes[index].is_disk_full = is_full
 
     def end_script(self, index: int, outcome: ScriptOutcome, leaves_running: bool) -> None:
-        """The script of this node ends, with that outcome, and leaves the service running there or not."""
+        """The script of this node ends, with that outcome, and leaves the service running there or
+        not.
+        """
         node = self.nodes[index]
         script, node.script = node.script, None
         assert script is not None, "only a script that runs can end"
@@ -370,7 +416,17 @@ class SmallWorld:
             self._fence(other, node)
         is_ok = outcome in (ScriptOutcome.OK, ScriptOutcome.UP)
         is_unsure = outcome is ScriptOutcome.UNSURE
-        self.watch.observe(ScriptEnded(self.now, node.name, SERVICE, script.kind, is_ok, leaves_running, is_unsure=is_unsure))
+        self.watch.observe(
+            ScriptEnded(
+                self.now,
+                node.name,
+                SERVICE,
+                script.kind,
+                is_ok,
+                leaves_running,
+                is_unsure=is_unsure,
+            )
+        )
         node.step(ScriptExited(SERVICE, script.kind, outcome))
 
     def start_by_hand(self, index: int) -> None:
@@ -388,9 +444,13 @@ class SmallWorld:
         self._hear(self.nodes[1 - index], beat)
 
     def forge(self, index: int, forgery: Forgery) -> None:
-        """Somebody says once to a node what its peer says now, under numbers that the peer will never reach."""
+        """Somebody says once to a node what its peer says now, under numbers that the peer will
+        never reach.
+        """
         node, speaker = self.nodes[index], self.nodes[1 - index].engine
-        assert speaker is not None and not self.key_id, "without a key, in the name of a node that lives"
+        assert speaker is not None and not self.key_id, (
+            "without a key, in the name of a node that lives"
+        )
         beat = replace(speaker.beat(), ack=None, seq=2**64 - 1)
         if forgery is Forgery.LIFE:
             beat = replace(beat, boot=BootId(2**32 - 1, 1))
@@ -410,7 +470,9 @@ class SmallWorld:
         return self.watch.runs(NODES[index], SERVICE)
 
     def is_excused(self, index: int) -> bool:
-        """True if it may be called out there although it runs: by an operator's force, or since the daemon cannot know."""
+        """True if it may be called out there although it runs: by an operator's force, or since the
+        daemon cannot know.
+        """
         return self.is_forced or self.watch.is_untold(NODES[index], SERVICE)
 
     def start(self) -> None:
@@ -423,7 +485,9 @@ class SmallWorld:
         self.run(0.5)
 
     def lose_both(self) -> None:
-        """The service is unfrozen on both nodes, both lose their power, and one comes back: it asks its fence about the other."""
+        """The service is unfrozen on both nodes, both lose their power, and one comes back: it asks
+        its fence about the other.
+        """
         for index in (0, 1):
             self.command(index, Command.UNFREEZE)
         self.run(0.5)
@@ -434,7 +498,7 @@ class SmallWorld:
         self.end_script(1, ScriptOutcome.DOWN, leaves_running=False)
         self.run(TIMEOUT_S)
 
-    # --- time -----------------------------------------------------------------------------------------------
+    # --- time -------------------------------------------------------------------------------------
 
     def run(self, seconds: float) -> None:
         """Lets that much time pass: beats come in, engines are called when they asked for it."""
@@ -458,7 +522,9 @@ class SmallWorld:
         self.now = end
 
     def resume(self, index: int, ticks_first: bool) -> None:
-        """A stall ends: the beats that piled up are read now, after or before the timers that are overdue."""
+        """A stall ends: the beats that piled up are read now, after or before the timers that are
+        overdue.
+        """
         node = self.nodes[index]
         node.is_stalled = False
         parked, node.parked = node.parked, []
@@ -489,43 +555,59 @@ class SmallWorld:
                 return
         self.transit.append((self.now + LATENCY_S, 1 - index, beat))
 
-    # --- what is alike --------------------------------------------------------------------------------------
+    # --- what is alike ----------------------------------------------------------------------------
 
-    def outline(self) -> "tuple[Any, ...]":
+    def outline(self) -> tuple[Any, ...]:
         """Equal for worlds in which the same follows from the same."""
         newest = {}
         for node in self.nodes:
             last = node.announced
             newest[node.name] = (BootId(0, 0), 0) if last is None else (last.boot, last.seq)
         outline = Outline(self.now, newest)
-        nodes = tuple([
-            (
-                None if node.engine is None else outline.engine(node.engine),
-                node.is_on, node.is_known_life, node.is_disk_full, self.runs(node.index),
-                self._secrets(node), node.disk,
-                None if node.script is None else (node.script.kind, node.script.is_fencing), self.has_shot(node.index),
-                node.is_asking,
-            )
-            for node in self.nodes
-        ])
+        nodes = tuple(
+            [
+                (
+                    None if node.engine is None else outline.engine(node.engine),
+                    node.is_on,
+                    node.is_known_life,
+                    node.is_disk_full,
+                    self.runs(node.index),
+                    self._secrets(node),
+                    node.disk,
+                    None if node.script is None else (node.script.kind, node.script.is_fencing),
+                    self.has_shot(node.index),
+                    node.is_asking,
+                )
+                for node in self.nodes
+            ]
+        )
         held = tuple([None if beat is None else outline.beat(beat) for beat in self.held])
         return nodes, held, self.is_forced
 
-    def pair(self) -> "tuple[Any, ...]":
-        """What the two nodes are in, without time and messages: the states that all must be tried."""
+    def pair(self) -> tuple[Any, ...]:
+        """What the two nodes are in, without time and messages: the states that all must be
+        tried.
+        """
         return tuple([self._standing(node) for node in self.nodes]) + (self.is_forced,)
 
-    def _standing(self, node: Host) -> "tuple[Any, ...]":
+    def _standing(self, node: Host) -> tuple[Any, ...]:
         script = None if node.script is None else (node.script.kind, node.script.is_fencing)
         if node.engine is None:
             return node.is_on, node.disk, script, self.runs(node.index), self._secrets(node)
         status = node.engine.snapshot(self.now)
         service = status.services[0]
         power = node.is_asking, status.fencing.power_said, bool(status.fencing.proof)
-        return (service.own_state, service.peer_state, status.peer_standing, script, self.runs(node.index), self._secrets(node),
-                power)
+        return (
+            service.own_state,
+            service.peer_state,
+            status.peer_standing,
+            script,
+            self.runs(node.index),
+            self._secrets(node),
+            power,
+        )
 
-    def _secrets(self, node: Host) -> "tuple[bool, bool]":
+    def _secrets(self, node: Host) -> tuple[bool, bool]:
         """What runs there and its own daemon, or its peer, cannot know of."""
         return self.watch.is_untold(node.name, SERVICE), self.watch.is_by_hand(node.name, SERVICE)
 
@@ -536,7 +618,10 @@ class SmallWorld:
             if node.engine is None:
                 words.append("down" if not node.is_on else "no daemon")
             else:
-                state, standing = node.engine.state_of(SERVICE), node.engine.snapshot(self.now).peer_standing
+                state, standing = (
+                    node.engine.state_of(SERVICE),
+                    node.engine.snapshot(self.now).peer_standing,
+                )
                 script = f"+{node.script.kind.value}" if node.script else ""
                 is_untold = self.watch.is_untold(node.name, SERVICE)
                 runs = f" runs{', untold' if is_untold else ''}" if self.runs(node.index) else ""

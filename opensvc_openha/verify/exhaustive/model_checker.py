@@ -1,35 +1,58 @@
-"""Every state of two nodes x every event x every fate of the beats and scripts, breadth first, over the real engine.
+"""Every state of two nodes x every event x every fate of the beats and scripts, breadth first, over
+the real engine.
 
-``python -m opensvc_openha.verify.exhaustive.model_checker --depth N`` starts from two nodes that were switched on and tries, in
-each world that it reaches, everything that may happen next; worlds that are alike are visited once. At each edge the invariants
-are checked, and from each pair of node states that is met for the first time the world is left alone, with both nodes
-and with either one, to see that the service gets to run. The first broken promise ends it, with the way that led there.
+``python -m opensvc_openha.verify.exhaustive.model_checker --depth N`` starts from two nodes that
+were switched on and tries, in each world that it reaches, everything that may happen next; worlds
+that are alike are visited once. At each edge the invariants are checked, and from each pair of node
+states that is met for the first time the world is left alone, with both nodes and with either one,
+to see that the service gets to run. The first broken promise ends it, with the way that led there.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Callable, Iterator, Optional
+from typing import Any
 
 from opensvc_openha.core.events import Command, Leaving, ScriptKind, ScriptOutcome
 from opensvc_openha.core.states import PEER_OUT, ServiceState
 from opensvc_openha.core.status import PeerStanding
 from opensvc_openha.core.timing import RESTART_HOLD_S, START_READY_DELAY_S, STUCK_S
-from opensvc_openha.verify.exhaustive.bounded_model import FENCE_S, NODES, SERVICE, TIMEOUT_S, Fate, Forgery, SmallWorld
+from opensvc_openha.verify.exhaustive.bounded_model import (
+    FENCE_S,
+    NODES,
+    SERVICE,
+    TIMEOUT_S,
+    Fate,
+    Forgery,
+    SmallWorld,
+)
 from opensvc_openha.verify.invariants import InvariantBroken, fence_wait_bound_s, liveness_bound_s
 
 MOMENT_S = 0.06
 _TURNS_S = 17.0
 """Time for what follows at once from an event: beats, their acknowledgements, and the next step."""
 
-_COMMANDS = (Command.START, Command.STOP, Command.FREEZE_STOP, Command.FREEZE_START, Command.UNFREEZE)
+_COMMANDS = (
+    Command.START,
+    Command.STOP,
+    Command.FREEZE_STOP,
+    Command.FREEZE_START,
+    Command.UNFREEZE,
+)
 _FORCES = (Command.FORCE_START, Command.FORCE_STOP)
 _D, _L = Fate.DELIVERED, Fate.LOST
 _FATES = (
-    (_D, _D), (_L, _D), (_D, _L), (_L, _L),
-    (Fate.DELAYED, _D), (_D, Fate.DELAYED), (Fate.DOUBLED, _D), (_D, Fate.DOUBLED),
+    (_D, _D),
+    (_L, _D),
+    (_D, _L),
+    (_L, _L),
+    (Fate.DELAYED, _D),
+    (_D, Fate.DELAYED),
+    (Fate.DOUBLED, _D),
+    (_D, Fate.DOUBLED),
 )
 _SCRIPT_S = 0.5
 
@@ -73,7 +96,7 @@ class Level:
 class Found:
     """The result of an enumeration."""
 
-    levels: "list[Level]" = field(default_factory=list)
+    levels: list[Level] = field(default_factory=list)
     broken: str = ""
     is_complete: bool = False
     left_alone: int = 0
@@ -94,26 +117,42 @@ class Found:
         return sum(level.pairs for level in self.levels)
 
 
-def events_of(world: SmallWorld, with_force: bool) -> "Iterator[Event]":
+def events_of(world: SmallWorld, with_force: bool) -> Iterator[Event]:
     """Everything that may happen next, time apart."""
     for index, node in enumerate(world.nodes):
         name = node.name
         # On one node: what the other would add is what the roles add.
-        if not index and node.is_on and node.script is None and not world.runs(0) and not world.runs(1):
+        if (
+            not index
+            and node.is_on
+            and node.script is None
+            and not world.runs(0)
+            and not world.runs(1)
+        ):
             yield Event(f"{name} runs it by hand", lambda w, i=index: w.start_by_hand(i))  # type: ignore[misc]
         if world.held[index] is not None:
             yield Event(f"late beat of {name} comes in", lambda w, i=index: w.deliver_held(i))  # type: ignore[misc]
         if world.has_shot(index):
             yield Event(f"the switch that {name} told acts", lambda w, i=index: w.land_shot(i))  # type: ignore[misc]
-        if node.engine is not None and world.is_out(1 - index) and _standing(world, index) is PeerStanding.SILENT:
-            yield Event(f"operator on {name}: the other node runs nothing", lambda w, i=index: w.confirm(i))  # type: ignore[misc]
+        if (
+            node.engine is not None
+            and world.is_out(1 - index)
+            and _standing(world, index) is PeerStanding.SILENT
+        ):
+            yield Event(
+                f"operator on {name}: the other node runs nothing",
+                lambda w, i=index: w.confirm(i),  # type: ignore[misc]
+            )
         if node.engine is None:
             yield Event(f"{name} is started", lambda w, i=index: w.boot(i))  # type: ignore[misc]
             if node.is_on:
                 yield Event(f"{name} loses power", lambda w, i=index: w.crash(i))  # type: ignore[misc]
             continue
         if node.is_asking:
-            for how, is_clear in (("says how that one stands", True), ("says nothing clear", False)):
+            for how, is_clear in (
+                ("says how that one stands", True),
+                ("says nothing clear", False),
+            ):
                 text = f"the fence that {name} asks about its peer {how}"
                 yield Event(text, lambda w, i=index, c=is_clear: w.tell_power(i, c))  # type: ignore[misc]
         if node.script is not None:
@@ -135,11 +174,13 @@ def events_of(world: SmallWorld, with_force: bool) -> "Iterator[Event]":
             yield Event(text, lambda w, i=index, how=leaving: w.leave(i, how))  # type: ignore[misc]
 
 
-def _ends_of(world: SmallWorld, index: int) -> "Iterator[Event]":
+def _ends_of(world: SmallWorld, index: int) -> Iterator[Event]:
     node = world.nodes[index]
     assert node.script is not None
     is_looking_at_parts = node.script.kind is ScriptKind.PROBE and world.runs(index)
-    for text, outcome, leaves in _ENDS[node.script.kind] + (_FINDS_PARTS if is_looking_at_parts else ()):
+    for text, outcome, leaves in _ENDS[node.script.kind] + (
+        _FINDS_PARTS if is_looking_at_parts else ()
+    ):
         runs = world.runs(index) if leaves is None else leaves
         how = (ScriptOutcome.UP if runs else ScriptOutcome.DOWN) if outcome is None else outcome
         yield Event(
@@ -148,7 +189,7 @@ def _ends_of(world: SmallWorld, index: int) -> "Iterator[Event]":
         )
 
 
-def waits_of(world: SmallWorld) -> "Iterator[Event]":
+def waits_of(world: SmallWorld) -> Iterator[Event]:
     """How long nothing but time may pass."""
     yield Event("a beat passes", _nothing, 1.05)
     yield Event("a timeout passes", _nothing, TIMEOUT_S + 0.6)
@@ -162,15 +203,19 @@ def waits_of(world: SmallWorld) -> "Iterator[Event]":
         yield Event("both are stuck", _nothing, STUCK_S + 0.1)
 
 
-def stalls_of(world: SmallWorld) -> "Iterator[Event]":
-    """A node that stands still for longer than its peer's timeout, and reads what piled up before or after its timers."""
+def stalls_of(world: SmallWorld) -> Iterator[Event]:
+    """A node that stands still for longer than its peer's timeout, and reads what piled up before
+    or after its timers.
+    """
     for index, node in enumerate(world.nodes):
         if node.engine is not None:
             for ticks_first in (False, True):
+
                 def move(w: SmallWorld, i: int = index, first: bool = ticks_first) -> None:
                     w.nodes[i].is_stalled = True
                     w.run(TIMEOUT_S + 0.6)
                     w.resume(i, first)
+
                 yield Event(f"{node.name} stalls{', timers first' if ticks_first else ''}", move)
 
 
@@ -178,12 +223,12 @@ def _nothing(_world: SmallWorld) -> None:
     """Time passes, and nothing else."""
 
 
-def _standing(world: SmallWorld, index: int) -> Optional[PeerStanding]:
+def _standing(world: SmallWorld, index: int) -> PeerStanding | None:
     engine = world.nodes[index].engine
     return None if engine is None else engine.snapshot(world.now).peer_standing
 
 
-def _state(world: SmallWorld, index: int) -> Optional[ServiceState]:
+def _state(world: SmallWorld, index: int) -> ServiceState | None:
     engine = world.nodes[index].engine
     return None if engine is None else engine.state_of(SERVICE)
 
@@ -192,12 +237,12 @@ def _state(world: SmallWorld, index: int) -> Optional[ServiceState]:
 class _Way:
     """How a world was reached."""
 
-    before: "Optional[_Way]"
+    before: _Way | None
     text: str
 
-    def tell(self) -> "list[str]":
-        told: "list[str]" = []
-        way: Optional[_Way] = self
+    def tell(self) -> list[str]:
+        told: list[str] = []
+        way: _Way | None = self
         while way is not None:
             told.append(way.text)
             way = way.before
@@ -205,23 +250,31 @@ class _Way:
 
 
 class Enumeration:
-    """Breadth first over worlds, told apart by all that matters, or ``by_pair`` by the states of the two nodes only."""
+    """Breadth first over worlds, told apart by all that matters, or ``by_pair`` by the states of
+    the two nodes only.
+    """
 
     def __init__(
-        self, with_force: bool = False, by_pair: bool = False, key_id: str = "", is_primary_swapped: bool = False,
+        self,
+        with_force: bool = False,
+        by_pair: bool = False,
+        key_id: str = "",
+        is_primary_swapped: bool = False,
         tells_power: bool = False,
     ) -> None:
-        """With ``tells_power`` it starts from a node that has booted alone, and asks its fence whether the other one is off."""
+        """With ``tells_power`` it starts from a node that has booted alone, and asks its fence
+        whether the other one is off.
+        """
         self.with_force = with_force
         self.by_pair = by_pair
         self.found = Found()
         self._key_id = key_id
         self._is_primary_swapped = is_primary_swapped
         self._tells_power = tells_power
-        self._seen: "set[Any]" = set()
-        self._pairs: "set[Any]" = set()
+        self._seen: set[Any] = set()
+        self._pairs: set[Any] = set()
 
-    def run(self, depth: int, progress: "Callable[[Level], None]" = lambda level: None) -> Found:
+    def run(self, depth: int, progress: Callable[[Level], None] = lambda level: None) -> Found:
         """Goes on until the depth is reached, nothing new is found or a promise is broken."""
         start = SmallWorld(self._key_id, self._is_primary_swapped, self._tells_power)
         way = _Way(None, "both nodes are off")
@@ -235,19 +288,23 @@ class Enumeration:
             for _ in range(depth):
                 level = Level(worlds=len(frontier))
                 self.found.levels.append(level)
-                frontier = [reached for world, way in frontier for reached in self._expand(world, way, level)]
+                frontier = [
+                    reached
+                    for world, way in frontier
+                    for reached in self._expand(world, way, level)
+                ]
                 progress(level)
                 if not frontier:
                     self.found.is_complete = True
                     break
-        except _Broken as broken:
-            self.found.broken = "\n".join([*broken.way.tell(), broken.text])
+        except _Broken as error:
+            self.found.broken = "\n".join([*error.way.tell(), error.text])
         return self.found
 
     def _key(self, world: SmallWorld) -> Any:
         return hash(world.pair() if self.by_pair else world.outline())
 
-    def _expand(self, world: SmallWorld, way: _Way, level: Level) -> "list[tuple[SmallWorld, _Way]]":
+    def _expand(self, world: SmallWorld, way: _Way, level: Level) -> list[tuple[SmallWorld, _Way]]:
         reached = []
         for made, text in self._edges(world, way, level):
             key = self._key(made)
@@ -263,13 +320,18 @@ class Enumeration:
                 self._leave_alone(made, after)
         return reached
 
-    def _edges(self, world: SmallWorld, way: _Way, level: Level) -> "Iterator[tuple[SmallWorld, str]]":
+    def _edges(
+        self, world: SmallWorld, way: _Way, level: Level
+    ) -> Iterator[tuple[SmallWorld, str]]:
         for event in events_of(world, self.with_force):
             plain = self._try(world, event, _FATES[0], way, level)
             yield plain, event.text
             for fates in _FATES[1:]:
                 if self._matters(world, fates, plain.said):
-                    yield self._try(world, event, fates, way, level), f"{event.text}, {_told(fates)}"
+                    yield (
+                        self._try(world, event, fates, way, level),
+                        f"{event.text}, {_told(fates)}",
+                    )
         for event in waits_of(world):
             for fates in _FATES[:4]:
                 yield self._try(world, event, fates, way, level), f"{event.text}, {_told(fates)}"
@@ -277,7 +339,7 @@ class Enumeration:
             yield self._try(world, event, _FATES[0], way, level), event.text
 
     @staticmethod
-    def _matters(world: SmallWorld, fates: "tuple[Fate, Fate]", said: "list[int]") -> bool:
+    def _matters(world: SmallWorld, fates: tuple[Fate, Fate], said: list[int]) -> bool:
         """A fate needs a beat to befall, and room for one that is held back."""
         for index, fate in enumerate(fates):
             if fate is not Fate.DELIVERED and not said[index]:
@@ -286,7 +348,9 @@ class Enumeration:
                 return False
         return True
 
-    def _try(self, world: SmallWorld, event: Event, fates: "tuple[Fate, Fate]", way: _Way, level: Level) -> SmallWorld:
+    def _try(
+        self, world: SmallWorld, event: Event, fates: tuple[Fate, Fate], way: _Way, level: Level
+    ) -> SmallWorld:
         made = world.copy()
         level.edges += 1
         try:
@@ -300,7 +364,9 @@ class Enumeration:
         return made
 
     def _leave_alone(self, world: SmallWorld, way: _Way) -> None:
-        """From here on nothing goes wrong: with both nodes as they are, and with each of them alone."""
+        """From here on nothing goes wrong: with both nodes as they are, and with each of them
+        alone.
+        """
         for lost in (None, 0, 1):
             if lost is not None and world.nodes[lost].engine is None:
                 continue
@@ -324,13 +390,24 @@ class _Broken(Exception):
         self.way, self.text = way, text
 
 
-def _told(fates: "tuple[Fate, Fate]") -> str:
-    return ", ".join(f"beats of {name} {fate.value}" for name, fate in zip(NODES, fates) if fate is not Fate.DELIVERED) or "heard"
+def _told(fates: tuple[Fate, Fate]) -> str:
+    return (
+        ", ".join(
+            f"beats of {name} {fate.value}"
+            for name, fate in zip(NODES, fates)
+            if fate is not Fate.DELIVERED
+        )
+        or "heard"
+    )
 
 
 def settle(world: SmallWorld) -> None:
-    """Every script succeeds after a while and every beat comes in, until the service runs or need not run."""
-    end = world.now + liveness_bound_s(TIMEOUT_S, _SCRIPT_S) + fence_wait_bound_s(TIMEOUT_S, FENCE_S)
+    """Every script succeeds after a while and every beat comes in, until the service runs or need
+    not run.
+    """
+    end = (
+        world.now + liveness_bound_s(TIMEOUT_S, _SCRIPT_S) + fence_wait_bound_s(TIMEOUT_S, FENCE_S)
+    )
     while True:
         world.run(_SCRIPT_S)
         _confirm_as_told(world)
@@ -366,9 +443,11 @@ def _check_runs(world: SmallWorld) -> None:
     healthy = []
     for node in world.nodes:
         other = world.nodes[1 - node.index]
-        # An operator froze the running service and ended the daemon: nobody takes that, however long it lasts.
+        # An operator froze the running service and ended the daemon: nobody takes that, however
+        # long it lasts.
         is_kept = (
-            _standing(world, node.index) is PeerStanding.LEFT and other.disk is not None
+            _standing(world, node.index) is PeerStanding.LEFT
+            and other.disk is not None
             and other.disk.state is ServiceState.FROZEN_START
         )
         if node.daemon is not None and not node.is_leaving and not is_kept:
@@ -377,30 +456,54 @@ def _check_runs(world: SmallWorld) -> None:
         world.watch.check_liveness(SERVICE, healthy)
 
 
-def _arguments(argv: "list[str]") -> argparse.Namespace:
+def _arguments(argv: list[str]) -> argparse.Namespace:
     about = str(__doc__).split("\n\n")[0]
-    parser = argparse.ArgumentParser(prog="python -m opensvc_openha.verify.exhaustive.model_checker", description=about)
+    parser = argparse.ArgumentParser(
+        prog="python -m opensvc_openha.verify.exhaustive.model_checker", description=about
+    )
     parser.add_argument("--depth", type=int, default=3, help="moves from the start (3)")
-    parser.add_argument("--pairs", action="store_true", help="tell worlds apart by the states of the nodes only")
+    parser.add_argument(
+        "--pairs", action="store_true", help="tell worlds apart by the states of the nodes only"
+    )
     parser.add_argument("--force", action="store_true", help="operators force states, too")
     parser.add_argument("--key", action="store_true", help="beats are authenticated")
-    parser.add_argument("--power", action="store_true", help="fences have a status that says whether the peer is off")
-    parser.add_argument("--both-primary", action="store_true", help="the files of the nodes disagree on who is primary")
+    parser.add_argument(
+        "--power",
+        action="store_true",
+        help="fences have a status that says whether the peer is off",
+    )
+    parser.add_argument(
+        "--both-primary",
+        action="store_true",
+        help="the files of the nodes disagree on who is primary",
+    )
     return parser.parse_args(argv)
 
 
-def main(argv: "list[str]") -> int:
+def main(argv: list[str]) -> int:
     """Prints one line for each depth; 1 if a promise was broken."""
     asked = _arguments(argv)
-    search = Enumeration(asked.force, asked.pairs, "aabbccdd" if asked.key else "", asked.both_primary, asked.power)
+    search = Enumeration(
+        asked.force, asked.pairs, "aabbccdd" if asked.key else "", asked.both_primary, asked.power
+    )
     print(f"{'depth':>5} {'worlds':>9} {'edges':>10} {'new pairs':>10}", flush=True)
 
     def progress(level: Level) -> None:
-        print(f"{len(search.found.levels):>5} {level.worlds:>9} {level.edges:>10} {level.pairs:>10}", flush=True)
+        print(
+            f"{len(search.found.levels):>5} {level.worlds:>9} {level.edges:>10} {level.pairs:>10}",
+            flush=True,
+        )
 
     found = search.run(asked.depth, progress)
-    print(f"{'sum':>5} {found.worlds:>9} {found.edges:>10} {found.pairs:>10}, {found.left_alone} times left alone")
-    print("complete: nothing new is reached" if found.is_complete else f"stopped at depth {asked.depth}")
+    print(
+        f"{'sum':>5} {found.worlds:>9} {found.edges:>10} {found.pairs:>10}, {found.left_alone}"
+        " times left alone"
+    )
+    print(
+        "complete: nothing new is reached"
+        if found.is_complete
+        else f"stopped at depth {asked.depth}"
+    )
     print(found.broken or "no invariant broken")
     return 1 if found.broken else 0
 

@@ -1,26 +1,31 @@
 """Fast copies of engines and of what watches them.
 
-An enumeration copies a world before each thing that may happen to it. Plain attributes are walked, so that a new field
-of the engine is copied without being named here; what never changes (values, enums, frozen dataclasses) is shared.
+An enumeration copies a world before each thing that may happen to it. Plain attributes are walked,
+so that a new field of the engine is copied without being named here; what never changes (values,
+enums, frozen dataclasses) is shared.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import enum
-from typing import Any, Callable, Optional, TypeVar
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 _T = TypeVar("_T")
 _Copier = Callable[[Any, "dict[int, Any]"], Any]
 
 
-def copy_of(value: _T, memo: "Optional[dict[int, Any]]" = None) -> _T:
-    """A copy that shares only what never changes; objects that were shared are shared in the copy, too."""
+def copy_of(value: _T, memo: dict[int, Any] | None = None) -> _T:
+    """A copy that shares only what never changes.
+
+    Objects that were shared are shared in the copy, too.
+    """
     how = _copier(type(value))
     return value if how is None else how(value, {} if memo is None else memo)
 
 
-def _copy_dict(value: "dict[Any, Any]", memo: "dict[int, Any]") -> "dict[Any, Any]":
+def _copy_dict(value: dict[Any, Any], memo: dict[int, Any]) -> dict[Any, Any]:
     made = {}
     for key, item in value.items():
         how = _COPIERS[type(item)] if type(item) in _COPIERS else _copier(type(item))
@@ -28,15 +33,15 @@ def _copy_dict(value: "dict[Any, Any]", memo: "dict[int, Any]") -> "dict[Any, An
     return made
 
 
-def _copy_list(value: "list[Any]", memo: "dict[int, Any]") -> "list[Any]":
+def _copy_list(value: list[Any], memo: dict[int, Any]) -> list[Any]:
     return [copy_of(item, memo) for item in value]
 
 
-def _copy_set(value: "set[Any]", _memo: "dict[int, Any]") -> "set[Any]":
+def _copy_set(value: set[Any], _memo: dict[int, Any]) -> set[Any]:
     return set(value)
 
 
-def _copy_object(value: Any, memo: "dict[int, Any]") -> Any:
+def _copy_object(value: Any, memo: dict[int, Any]) -> Any:
     found = memo.get(id(value))
     if found is not None:
         return found
@@ -49,10 +54,10 @@ def _copy_object(value: Any, memo: "dict[int, Any]") -> Any:
     return made
 
 
-_COPIERS: "dict[type, Optional[_Copier]]" = {dict: _copy_dict, list: _copy_list, set: _copy_set}
+_COPIERS: dict[type, _Copier | None] = {dict: _copy_dict, list: _copy_list, set: _copy_set}
 
 
-def _copier(kind: type) -> "Optional[_Copier]":
+def _copier(kind: type) -> _Copier | None:
     if kind not in _COPIERS:
         _COPIERS[kind] = None if _never_changes(kind) else _copy_object
     return _COPIERS[kind]
@@ -61,7 +66,7 @@ def _copier(kind: type) -> "Optional[_Copier]":
 def _never_changes(kind: type) -> bool:
     if issubclass(kind, (enum.Enum, tuple, frozenset, str, bytes, int, float, type(None))):
         return True
-    if dataclasses.is_dataclass(kind) and getattr(kind, "__dataclass_params__").frozen:
+    if getattr(kind, "__dataclass_params__", None) and getattr(kind, "__dataclass_params__").frozen:  # noqa: B009 - mypy does not know it.
         return True
     if kind.__module__.startswith("opensvc_openha."):
         return False

@@ -1,8 +1,10 @@
-"""When two worlds are alike: what an engine will do next, without what is only shown and without absolute numbers.
+"""When two worlds are alike: what an engine will do next, without what is only shown and without
+absolute numbers.
 
-Instants count from now, in steps of ``GRID_S``, and those long past are all the same. Sequence numbers count from the
-newest of their life, lives from the newest of their node. Plain attributes are walked, so that a new field of the
-engine counts without being named here: a field that is forgotten below costs time, never a state.
+Instants count from now, in steps of ``GRID_S``, and those long past are all the same. Sequence
+numbers count from the newest of their life, lives from the newest of their node. Plain attributes
+are walked, so that a new field of the engine counts without being named here: a field that is
+forgotten below costs time, never a state.
 """
 
 from __future__ import annotations
@@ -18,56 +20,151 @@ from opensvc_openha.core.timing import PROOF_LIFE_S, RESTART_HOLD_S, START_READY
 GRID_S = 0.5
 """Instants nearer to each other than that are the same."""
 
-_MEMORY_S = {"_goodbye_at": RESTART_HOLD_S + 1, "_ready_since": STUCK_S + 1, "at": PROOF_LIFE_S + 1, "_anchor": 60.0,
-             "_told_anchor": 60.0}
+_MEMORY_S = {
+    "_goodbye_at": RESTART_HOLD_S + 1,
+    "_ready_since": STUCK_S + 1,
+    "at": PROOF_LIFE_S + 1,
+    "_anchor": 60.0,
+    "_told_anchor": 60.0,
+}
 _USUAL_MEMORY_S = START_READY_DELAY_S + 1
 _OLDEST = 12
-_OWN_SEQS = frozenset({
-    "ready_seq", "_stopped_seq", "_acked_seq", "_taken_over_seq", "_ack_floor", "_claim_seq", "_may_seem_content_seq",
-})
-_NOT_A_CAUSE = frozenset({
-    "spec", "boot", "seq", "reason", "since", "counts", "pid", "link", "_pending", "_mirrored", "_stepped_at", "_expected_at",
-    "_beat_at", "_stalled_at", "_arrivals", "_marks", "_own_boot", "own_boot", "_peer", "_same_since", "_taken_at", "sent_at",
-    "rival_at", "unproven_since", "unproven_at", "_due", "_leave_began", "_past", "has_learnt",
-    "cause", "_sight", "_late_s", "_pace", "pace", "own_seq", "_worked_until", "refused_at",
-    "held_back", "_impossible_at", "_kept_on_s", "first_seq", "stepped_back_from", "_told", "_asking", "_is_question_new",
-    "_learned_reason",
-    "_said", "_repeated", "_repeat_seq", "_repeat_end", "_out_at",
-    "_remembered", "_opens", "_last_text", "_ended", "_measured_s", "began_at", "text", "_booted_at", "_unfenced",
-    # A world with one service has one fence, and its configuration stays as it is.
-    "_last", "said_at", "said_of", "tells", "_flown", "_ready_groups", "_slowest", "_turns", "_next_turns", "_next_turns_seq",
-})
+_OWN_SEQS = frozenset(
+    {
+        "ready_seq",
+        "_stopped_seq",
+        "_acked_seq",
+        "_taken_over_seq",
+        "_ack_floor",
+        "_claim_seq",
+        "_may_seem_content_seq",
+    }
+)
+_NOT_A_CAUSE = frozenset(
+    {
+        "spec",
+        "boot",
+        "seq",
+        "reason",
+        "since",
+        "counts",
+        "pid",
+        "link",
+        "_pending",
+        "_mirrored",
+        "_stepped_at",
+        "_expected_at",
+        "_beat_at",
+        "_stalled_at",
+        "_arrivals",
+        "_marks",
+        "_own_boot",
+        "own_boot",
+        "_peer",
+        "_same_since",
+        "_taken_at",
+        "sent_at",
+        "rival_at",
+        "unproven_since",
+        "unproven_at",
+        "_due",
+        "_leave_began",
+        "_past",
+        "has_learnt",
+        "cause",
+        "_sight",
+        "_late_s",
+        "_pace",
+        "pace",
+        "own_seq",
+        "_worked_until",
+        "refused_at",
+        "held_back",
+        "_impossible_at",
+        "_kept_on_s",
+        "first_seq",
+        "stepped_back_from",
+        "_told",
+        "_asking",
+        "_is_question_new",
+        "_learned_reason",
+        "_said",
+        "_repeated",
+        "_repeat_seq",
+        "_repeat_end",
+        "_out_at",
+        "_remembered",
+        "_opens",
+        "_last_text",
+        "_ended",
+        "_measured_s",
+        "began_at",
+        "text",
+        "_booted_at",
+        "_unfenced",
+        # A world with one service has one fence, and its configuration stays as it is.
+        "_last",
+        "said_at",
+        "said_of",
+        "tells",
+        "_flown",
+        "_ready_groups",
+        "_slowest",
+        "_turns",
+        "_next_turns",
+        "_next_turns_seq",
+    }
+)
 """Attributes that are shown, that repeat others, or that only say when the next beat is due."""
 
 
 class Outline:
-    """Outlines of one world at one instant. ``newest`` holds the newest life and sequence number of each node."""
+    """Outlines of one world at one instant.
 
-    def __init__(self, now: float, newest: "dict[str, tuple[BootId, int]]") -> None:
+    ``newest`` holds the newest life and sequence number of each node.
+    """
+
+    def __init__(self, now: float, newest: dict[str, tuple[BootId, int]]) -> None:
         self._now = now
         self._newest = newest
         self._own_seq = 0
-        self._seen: "set[int]" = set()
+        self._seen: set[int] = set()
 
-    def engine(self, engine: Engine) -> "tuple[Any, ...]":
+    def engine(self, engine: Engine) -> tuple[Any, ...]:
         """The outline of one engine."""
         self._own_seq = self._newest[engine.spec.node][1]
         self._seen = set()
         return engine.seq == 0, self._fields(engine)
 
-    def beat(self, beat: Beat) -> "tuple[Any, ...]":
+    def beat(self, beat: Beat) -> tuple[Any, ...]:
         """The outline of a beat."""
         boot, seq = self._newest[beat.node]
         is_present = beat.boot == boot
         age = min(_OLDEST, seq - beat.seq) if is_present else -1
         facts = self._walk(beat.facts, "facts")
-        return age, tuple(beat.states.values()), beat.goodbye, beat.wants_ack, self._ack(beat.ack), facts
+        return (
+            age,
+            tuple(beat.states.values()),
+            beat.goodbye,
+            beat.wants_ack,
+            self._ack(beat.ack),
+            facts,
+        )
 
-    def _facts(self, facts: Facts) -> "tuple[Any, ...]":
-        silent = None if facts.silent_s is None else min(_USUAL_MEMORY_S, round(facts.silent_s / GRID_S))
-        return facts.is_booting, facts.turn, facts.priority, facts.fence_s, silent, tuple(sorted(facts.unready))
+    def _facts(self, facts: Facts) -> tuple[Any, ...]:
+        silent = (
+            None if facts.silent_s is None else min(_USUAL_MEMORY_S, round(facts.silent_s / GRID_S))
+        )
+        return (
+            facts.is_booting,
+            facts.turn,
+            facts.priority,
+            facts.fence_s,
+            silent,
+            tuple(sorted(facts.unready)),
+        )
 
-    def _ack(self, ack: "Ack | None") -> "tuple[Any, ...] | None":
+    def _ack(self, ack: Ack | None) -> tuple[Any, ...] | None:
         if ack is None:
             return None
         for boot, seq in self._newest.values():
@@ -105,4 +202,10 @@ class Outline:
         if id(value) in self._seen:
             return None
         self._seen.add(id(value))
-        return tuple([self._walk(item, name) for name, item in value.__dict__.items() if name not in _NOT_A_CAUSE])
+        return tuple(
+            [
+                self._walk(item, name)
+                for name, item in value.__dict__.items()
+                if name not in _NOT_A_CAUSE
+            ]
+        )

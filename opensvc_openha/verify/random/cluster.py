@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Optional, Tuple
-
 from opensvc_openha.core.model import LinkSpec
 from opensvc_openha.verify.invariants import Disturbed, InvariantChecker
 from opensvc_openha.verify.random.plan import NODES, Plan
@@ -27,8 +25,10 @@ class Cluster:
         # In the node's own time, which a drift makes a little shorter.
         self.watch = InvariantChecker(NODES, plan.shortest_timeout_s, plan.longest_timeout_s)
         self.watch.has_turns = not plan.unknown_flag and not plan.is_legacy
-        self.watch.may_fence_alone = plan.fencing.boot_alone_s is not None or bool(plan.forger_gap_s)
-        self.machines: "Tuple[SimulatedNode, SimulatedNode]" = (self._machine(0), self._machine(1))
+        self.watch.may_fence_alone = plan.fencing.boot_alone_s is not None or bool(
+            plan.forger_gap_s
+        )
+        self.machines: tuple[SimulatedNode, SimulatedNode] = (self._machine(0), self._machine(1))
         for machine, peer in (self.machines, self.machines[::-1]):
             machine.peer = peer
             self.network.receivers[peer.name] = machine
@@ -36,7 +36,9 @@ class Cluster:
         self.is_calm = False
 
     def _machine(self, index: int) -> SimulatedNode:
-        return SimulatedNode(index, self.plan, self.clockwork, self.network, self.disk, self.watch, self.trace)
+        return SimulatedNode(
+            index, self.plan, self.clockwork, self.network, self.disk, self.watch, self.trace
+        )
 
     def note(self, text: str) -> None:
         """One line of the story that is about no node."""
@@ -50,9 +52,9 @@ class Cluster:
         """A node by its name."""
         return self.machines[NODES.index(name)]
 
-    # --- what goes wrong ------------------------------------------------------------------------------------
+    # --- what goes wrong --------------------------------------------------------------------------
 
-    def cut(self, links: "Tuple[LinkSpec, ...]") -> None:
+    def cut(self, links: tuple[LinkSpec, ...]) -> None:
         """Network links that carry nothing any more; a disk link is hung for its writer instead."""
         for link in links:
             if link.kind.is_disk:
@@ -100,10 +102,13 @@ class Cluster:
             machine.note("engine goes on")
             life.unhang()
 
-    # --- calm -----------------------------------------------------------------------------------------------
+    # --- calm -------------------------------------------------------------------------------------
 
-    def calm(self, dead: "Optional[SimulatedNode]") -> None:
-        """From now on nothing goes wrong: links, disks, scripts and fence work; ``dead`` is a node that stays off."""
+    def calm(self, dead: SimulatedNode | None) -> None:
+        """From now on nothing goes wrong: links, disks, scripts and fence work.
+
+        ``dead`` is a node that stays off.
+        """
         self.note("calm from here on" + (f", {dead.name} stays off" if dead is not None else ""))
         self.is_calm = True
         self.heal()

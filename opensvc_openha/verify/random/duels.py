@@ -1,9 +1,12 @@
-"""Every duel of two nodes that lose sight of each other, on a grid: who runs what, how the cut comes, what the fences do.
+"""Every duel of two nodes that lose sight of each other, on a grid: who runs what, how the cut
+comes, what the fences do.
 
-``python -m opensvc_openha.verify.random.duels`` plays them one after the other with the engine of production: the services on
-one node or on both, one direction of the link cut some time before the other one, power switches that take from nothing to
-longer than a link timeout and act even if whoever told them is dead, first attempts that fail on either node, and a fenced node
-that boots into the silence. All invariants hold in each, at least one node survives, and once the links work every service runs.
+``python -m opensvc_openha.verify.random.duels`` plays them one after the other with the engine of
+production: the services on one node or on both, one direction of the link cut some time before the
+other one, power switches that take from nothing to longer than a link timeout and act even if
+whoever told them is dead, first attempts that fail on either node, and a fenced node that boots
+into the silence. All invariants hold in each, at least one node survives, and once the links work
+every service runs.
 """
 
 from __future__ import annotations
@@ -11,8 +14,8 @@ from __future__ import annotations
 import argparse
 import itertools
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Iterator, Optional
 
 from opensvc_openha.core.events import Command, ScriptKind
 from opensvc_openha.verify.invariants import InvariantBroken, fence_wait_bound_s
@@ -39,21 +42,28 @@ _CALM_S = 60.0
 class Duel:
     """One story."""
 
-    homes: "tuple[str, str]"
-    first_cut: Optional[str]
+    homes: tuple[str, str]
+    first_cut: str | None
     offset_s: float
     lag_s: float
-    failures: "tuple[int, int]"
+    failures: tuple[int, int]
 
     @property
     def text(self) -> str:
         """The story in one line."""
-        first = "both directions are cut" if self.first_cut is None else f"{self.first_cut} is not heard"
-        return (f"{SERVICES[0]} on {self.homes[0]}, {SERVICES[1]} on {self.homes[1]}; {first}, all cut {self.offset_s:g} s later;"
-                f" switches take {self.lag_s:g} s; fences that fail first: {self.failures[0]} and {self.failures[1]}")
+        first = (
+            "both directions are cut"
+            if self.first_cut is None
+            else f"{self.first_cut} is not heard"
+        )
+        return (
+            f"{SERVICES[0]} on {self.homes[0]}, {SERVICES[1]} on {self.homes[1]}; {first}, all cut"
+            f" {self.offset_s:g} s later; switches take {self.lag_s:g} s; fences that fail first:"
+            f" {self.failures[0]} and {self.failures[1]}"
+        )
 
 
-def duels() -> "Iterator[Duel]":
+def duels() -> Iterator[Duel]:
     """All of them."""
     for homes, first_cut, lag_s, failures in itertools.product(HOMES, FIRST_CUT, LAGS_S, FAILURES):
         for offset_s in OFFSETS_S if first_cut is not None else OFFSETS_S[:1]:
@@ -62,8 +72,15 @@ def duels() -> "Iterator[Duel]":
 
 def play(duel: Duel) -> str:
     """Plays one story; returns what was broken, empty if nothing was."""
-    plan = Plan(seed=1, services=SERVICES, net_links=1, has_disk=False, timeouts_s=(TIMEOUT_S,), fence_lag_s=(duel.lag_s,),
-                fence_s=(0.5,))
+    plan = Plan(
+        seed=1,
+        services=SERVICES,
+        net_links=1,
+        has_disk=False,
+        timeouts_s=(TIMEOUT_S,),
+        fence_lag_s=(duel.lag_s,),
+        fence_s=(0.5,),
+    )
     cluster = Cluster(plan, Trace(None))
     try:
         _set_up(cluster, duel)
@@ -99,7 +116,7 @@ def _fight(cluster: Cluster, duel: Duel) -> None:
     _watch_fences(cluster, left, bound_s)
 
 
-def _watch_fences(cluster: Cluster, left: "dict[str, int]", seconds: float) -> None:
+def _watch_fences(cluster: Cluster, left: dict[str, int], seconds: float) -> None:
     """Lets time pass; the first fences of each node fail, as many as are left."""
     end = cluster.clockwork.now + seconds
     while cluster.clockwork.now < end:
@@ -137,7 +154,9 @@ def _other(node: str) -> str:
 
 def main() -> int:
     """Plays all duels, or each EVERYth; returns 1 if anything was broken."""
-    parser = argparse.ArgumentParser(prog="python -m opensvc_openha.verify.random.duels", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m opensvc_openha.verify.random.duels", description=__doc__
+    )
     parser.add_argument("--every", type=int, default=1, help="play each so-many-th duel only")
     every = parser.parse_args().every
     broken = played = 0

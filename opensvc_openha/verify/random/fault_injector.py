@@ -1,10 +1,12 @@
-"""What goes wrong, and what operators do, in one history: drawn one after the other from the seed."""
+"""What goes wrong, and what operators do, in one history: drawn one after the other from the
+seed.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from random import Random
-from typing import Callable, Dict, Tuple
 
 from opensvc_openha.core.beat import Ack, BootId
 from opensvc_openha.core.events import Command, Leaving
@@ -13,9 +15,13 @@ from opensvc_openha.core.timing import OUTSIDE_LOOK_S
 from opensvc_openha.verify.random.cluster import Cluster
 from opensvc_openha.verify.random.simulated_node import SimulatedNode
 
-_ORDERS: "Tuple[Command, ...]" = (Command.UNFREEZE,) * 5 + (
-    Command.START, Command.STOP, Command.FREEZE_STOP, Command.FREEZE_START)
-_FORCING: "Tuple[Command, ...]" = (Command.FORCE_STOP, Command.FORCE_START)
+_ORDERS: tuple[Command, ...] = (Command.UNFREEZE,) * 5 + (
+    Command.START,
+    Command.STOP,
+    Command.FREEZE_STOP,
+    Command.FREEZE_START,
+)
+_FORCING: tuple[Command, ...] = (Command.FORCE_STOP, Command.FORCE_START)
 _TOP_SEQ, _TOP_LIFE = 2**64 - 1, BootId(2**32 - 1, 1)
 _GARBAGE = (None, b"", b"\xff\x00\x17", b"9999", b"\0\0")
 
@@ -26,7 +32,7 @@ class Havoc:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         self._dice = Random(f"{cluster.plan.seed} faults")
-        self._kinds: "Dict[Callable[[SimulatedNode], None], int]" = {
+        self._kinds: dict[Callable[[SimulatedNode], None], int] = {
             self._order: 30,
             self._cut: 8,
             self._heal: 12,
@@ -44,7 +50,14 @@ class Havoc:
             self._replay: 3,
             self._configure: 3,
         }
-        self._ambushes = (self._cut, self._cut, self._stall, self._power_off, self._kill_daemon, self._leave)
+        self._ambushes = (
+            self._cut,
+            self._cut,
+            self._stall,
+            self._power_off,
+            self._kill_daemon,
+            self._leave,
+        )
         if cluster.plan.ambush:
             for machine in cluster.machines:
                 machine.on_decisive = self._lie_in_wait
@@ -74,7 +87,9 @@ class Havoc:
             self._dice.choice(self._choices)(machine)
 
     def _lie_in_wait(self, machine: SimulatedNode) -> None:
-        """What goes wrong in the middle of a start or a restart finds more than what goes wrong at any time."""
+        """What goes wrong in the middle of a start or a restart finds more than what goes wrong at
+        any time.
+        """
         cluster, dice = self._cluster, self._dice
         if cluster.is_calm or dice.random() >= cluster.plan.ambush:
             return
@@ -86,7 +101,7 @@ class Havoc:
 
         self._later(dice.choice((0.0, 0.001, 0.01, 0.3, 2.0)), act)
 
-    # --- operators ------------------------------------------------------------------------------------------
+    # --- operators --------------------------------------------------------------------------------
 
     def _order(self, machine: SimulatedNode) -> None:
         commands = _ORDERS
@@ -111,7 +126,7 @@ class Havoc:
         for target in self._cluster.machines if self._dice.random() < 0.6 else (machine,):
             target.configure(tuple(services))
 
-    # --- network and disk -----------------------------------------------------------------------------------
+    # --- network and disk -------------------------------------------------------------------------
 
     def _cut(self, _: SimulatedNode) -> None:
         cluster, dice = self._cluster, self._dice
@@ -159,10 +174,13 @@ class Havoc:
         sender = cluster.node(link.node).life
         if cluster.plan.is_legacy or other.node != link.node or sender is None:
             return
-        # Without one, whoever plays a former life is believed as much as its living owner: networks are trusted then.
+        # Without one, whoever plays a former life is believed as much as its living owner: networks
+        # are trusted then.
         life = None if cluster.plan.has_key else sender.engine.boot
         count = cluster.network.replay(link, other, dice.choice((1, 20, 200)), life)
-        cluster.note(f"{count} old frames of {link.node} {other.device} are sent again on {link.device}")
+        cluster.note(
+            f"{count} old frames of {link.node} {other.device} are sent again on {link.device}"
+        )
 
     def _await_forger(self) -> None:
         """Somebody without the key speaks, drawn apart from all else."""
@@ -171,20 +189,30 @@ class Havoc:
             self._later(dice.choice(gap_s) * dice.uniform(0.2, 1.5), self._forge)
 
     def _forge(self) -> None:
-        """One datagram in the name of a living node: its true states, and numbers that are not its own.
+        """One datagram in the name of a living node: its true states, and numbers that are not its
+        own.
 
-        It acknowledges nothing that was said, and says no goodbye: who may say such things without a key may start services.
+        It acknowledges nothing that was said, and says no goodbye: who may say such things without
+        a key may start services.
         """
         cluster, dice = self._cluster, self._forger_dice
         victim = dice.choice(cluster.machines)
-        links = [link for link in cluster.links if link.node == victim.peer.name and not link.kind.is_disk]
+        links = [
+            link
+            for link in cluster.links
+            if link.node == victim.peer.name and not link.kind.is_disk
+        ]
         life = victim.life
         if life is not None and victim.peer.life is not None and victim.peer.life.engine.seq:
             true = victim.peer.life.engine.beat()
-            boot = dice.choice((true.boot, _TOP_LIFE, BootId(2**32 - 1, dice.getrandbits(64)), BootId(0, 1)))
+            boot = dice.choice(
+                (true.boot, _TOP_LIFE, BootId(2**32 - 1, dice.getrandbits(64)), BootId(0, 1))
+            )
             ack = dice.choice((None, Ack(life.engine.boot, _TOP_SEQ)))
             seq = dice.choice((0, true.seq + 1, true.seq + 1000, _TOP_SEQ))
-            victim.note(f"somebody speaks in the name of {true.node}: life {boot.counter}, number {seq}")
+            victim.note(
+                f"somebody speaks in the name of {true.node}: life {boot.counter}, number {seq}"
+            )
             for link in dice.sample(links, dice.randint(1, len(links))):
                 life.hear_forged(link, replace(true, boot=boot, seq=seq, ack=ack, mute=frozenset()))
         self._await_forger()
@@ -201,7 +229,10 @@ class Havoc:
         device = f"eth{dice.randint(1, cluster.plan.net_links)}"
         machine.switch_interface(device, is_up=(machine.name, device) in cluster.network.down)
         if dice.random() < 0.6:
-            self._later(dice.choice((0.01, 0.2, 3.0, 15.0)), lambda: machine.switch_interface(device, is_up=True))
+            self._later(
+                dice.choice((0.01, 0.2, 3.0, 15.0)),
+                lambda: machine.switch_interface(device, is_up=True),
+            )
         self._await_interface()
 
     def _await_hand(self) -> None:
@@ -213,12 +244,14 @@ class Havoc:
     def _start_by_hand(self) -> None:
         dice, cluster = self._hand_dice, self._cluster
         machine, service = dice.choice(cluster.machines), dice.choice(cluster.plan.services)
-        if machine.is_powered and not any(other.scripts.uses(service) for other in cluster.machines):
+        if machine.is_powered and not any(
+            other.scripts.uses(service) for other in cluster.machines
+        ):
             machine.scripts.start_by_hand(service)
             self._later(dice.uniform(0, OUTSIDE_LOOK_S), lambda: machine.look_at(service))
         self._await_hand()
 
-    # --- nodes and daemons ----------------------------------------------------------------------------------
+    # --- nodes and daemons ------------------------------------------------------------------------
 
     def _power_off(self, machine: SimulatedNode) -> None:
         machine.power_off("power lost")
@@ -258,7 +291,9 @@ class Havoc:
         self._later(self._dice.choice((0.5, 5.0, 30.0)), repair)
 
     def _damage_state(self, machine: SimulatedNode) -> None:
-        machine.damage_state(self._dice.choice(self._cluster.plan.services), self._dice.choice(_GARBAGE))
+        machine.damage_state(
+            self._dice.choice(self._cluster.plan.services), self._dice.choice(_GARBAGE)
+        )
 
     def _forget_boot(self, machine: SimulatedNode) -> None:
         machine.note("boot counter is lost")
@@ -267,7 +302,7 @@ class Havoc:
             machine.note("and so is what it knew of its peer")
             machine.lives = {}
 
-    def _later(self, seconds: float, call: "Callable[[], None]") -> None:
+    def _later(self, seconds: float, call: Callable[[], None]) -> None:
         def act() -> None:
             if not self._cluster.is_calm:
                 self._cluster.disturb()

@@ -1,9 +1,12 @@
-"""One history: a cluster of the seed's plan goes through faults and orders; then calm must bring its services back."""
+"""One history: a cluster of the seed's plan goes through faults and orders.
+
+Then calm must bring its services back.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Callable, Optional
 
 from opensvc_openha.core.events import Command
 from opensvc_openha.verify.invariants import InvariantBroken, fence_wait_bound_s, liveness_bound_s
@@ -27,11 +30,15 @@ class Outcome:
     virtual_s: float
     digest: str
     failure: str = ""
-    lines: "tuple[str, ...]" = ()
+    lines: tuple[str, ...] = ()
 
 
-def run_history(seed: int, hours: float = HOURS, tell: "Optional[Callable[[str], None]]" = None,
-                plan: Optional[Plan] = None) -> Outcome:
+def run_history(
+    seed: int,
+    hours: float = HOURS,
+    tell: Callable[[str], None] | None = None,
+    plan: Plan | None = None,
+) -> Outcome:
     """Runs the history of a seed from its first to its last second."""
     trace = Trace(tell)
     cluster = Cluster(scenario_from_seed(seed) if plan is None else plan, trace)
@@ -41,7 +48,9 @@ def run_history(seed: int, hours: float = HOURS, tell: "Optional[Callable[[str],
         _play(cluster, hours * 3600.0)
     except InvariantBroken as error:
         failure = str(error)
-    except Exception as error:  # The one place that catches all: an engine that raises has failed its history.
+    except (
+        Exception
+    ) as error:  # The one place that catches all: an engine that raises has failed its history.
         failure = f"{type(error).__name__}: {error} ({_place(error)})"
     if failure:
         cluster.note(f"FAILED: {failure}")
@@ -53,7 +62,11 @@ def _place(error: BaseException) -> str:
     trail = error.__traceback__
     while trail is not None and trail.tb_next is not None:
         trail = trail.tb_next
-    return "" if trail is None else f"{trail.tb_frame.f_code.co_filename.rsplit('/', 2)[-1]}:{trail.tb_lineno}"
+    return (
+        ""
+        if trail is None
+        else f"{trail.tb_frame.f_code.co_filename.rsplit('/', 2)[-1]}:{trail.tb_lineno}"
+    )
 
 
 def _play(cluster: Cluster, seconds: float) -> None:
@@ -62,7 +75,9 @@ def _play(cluster: Cluster, seconds: float) -> None:
         machine.power_on()
     clockwork.run_until(3.0)
     while any(machine.scripts.is_asked for machine in cluster.machines):
-        clockwork.run_until(clockwork.now + 0.5)  # An order would be refused before the wrappers have told what runs.
+        clockwork.run_until(
+            clockwork.now + 0.5
+        )  # An order would be refused before the wrappers have told what runs.
     for name in cluster.plan.services:
         for machine in cluster.machines:
             machine.order(Command.UNFREEZE, name)
@@ -73,9 +88,13 @@ def _play(cluster: Cluster, seconds: float) -> None:
 
 
 def _settle(cluster: Cluster) -> None:
-    """No more faults: within the bound every service that a node is willing to run must run, and then nothing moves."""
+    """No more faults: within the bound every service that a node is willing to run must run, and
+    then nothing moves.
+    """
     clockwork, plan = cluster.clockwork, cluster.plan
-    dead: Optional[SimulatedNode] = cluster.machines[plan.seed // 3 % 2] if plan.seed % 3 == 0 else None
+    dead: SimulatedNode | None = (
+        cluster.machines[plan.seed // 3 % 2] if plan.seed % 3 == 0 else None
+    )
     cluster.calm(dead)
     healthy = [machine.name for machine in cluster.machines if machine is not dead]
     bound_s = liveness_bound_s(plan.longest_timeout_s, _longest_script_s(plan))
@@ -95,8 +114,10 @@ def _settle(cluster: Cluster) -> None:
         cluster.watch.check_claims(name)
 
 
-def _confirm_as_told(cluster: Cluster, dead: Optional[SimulatedNode]) -> None:
-    """What the operator does whom a node tells that it cannot know by itself that its peer is off."""
+def _confirm_as_told(cluster: Cluster, dead: SimulatedNode | None) -> None:
+    """What the operator does whom a node tells that it cannot know by itself that its peer is
+    off.
+    """
     for machine in cluster.machines:
         life = machine.life
         if machine is dead or dead is None or life is None:
@@ -108,5 +129,7 @@ def _confirm_as_told(cluster: Cluster, dead: Optional[SimulatedNode]) -> None:
 
 def _longest_script_s(plan: Plan) -> float:
     """Of those begun before the calm, or in it."""
-    began_before = max(max(plan.scripts_s), max(plan.fence_s) if plan.fence is Fence.PERFECT else 0.0)
+    began_before = max(
+        max(plan.scripts_s), max(plan.fence_s) if plan.fence is Fence.PERFECT else 0.0
+    )
     return max(_SCRIPT_S, began_before if not plan.script_hangs else 620.0)

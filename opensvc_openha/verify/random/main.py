@@ -1,15 +1,18 @@
-"""The simulator's command line: histories of consecutive seeds, one process per core if asked for, and what came of them.
+"""The simulator's command line: histories of consecutive seeds, one process per core if asked for,
+and what came of them.
 
-A history depends on nothing but its seed and its length, so a failure is told as the command that replays it.
+A history depends on nothing but its seed and its length, so a failure is told as the command that
+replays it.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterable, Iterator
 from difflib import unified_diff
 from multiprocessing import get_context
-from typing import Iterable, Iterator, List, Optional, TextIO
+from typing import TextIO
 
 from opensvc_openha.errors import UsageError
 from opensvc_openha.system import clock
@@ -22,19 +25,53 @@ _BAR = 30
 
 def build_parser() -> argparse.ArgumentParser:
     """Options of the simulator."""
-    parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seed", type=int, default=1, metavar="N", help="the first history, or the only one (default 1)")
-    parser.add_argument("--runs", type=int, default=1, metavar="N", help="how many histories, of consecutive seeds (default 1)")
-    parser.add_argument("--hours", type=float, default=HOURS, help=f"virtual time with faults in each (default {HOURS})")
+    parser = argparse.ArgumentParser(
+        prog=COMMAND, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=1,
+        metavar="N",
+        help="the first history, or the only one (default 1)",
+    )
+    parser.add_argument(
+        "--runs",
+        type=int,
+        default=1,
+        metavar="N",
+        help="how many histories, of consecutive seeds (default 1)",
+    )
+    parser.add_argument(
+        "--hours",
+        type=float,
+        default=HOURS,
+        help=f"virtual time with faults in each (default {HOURS})",
+    )
     parser.add_argument("--trace", action="store_true", help="print each history line by line")
-    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes that share the seeds (default 1)")
-    parser.add_argument("--keep-going", action="store_true", help="run all seeds, also after one that failed")
-    parser.add_argument("--scenario", metavar="FILE", nargs="+", help="play these stories instead, and compare what is told")
-    parser.add_argument("--rewrite", action="store_true", help="write what the stories tell now into their files")
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        default=1,
+        metavar="N",
+        help="processes that share the seeds (default 1)",
+    )
+    parser.add_argument(
+        "--keep-going", action="store_true", help="run all seeds, also after one that failed"
+    )
+    parser.add_argument(
+        "--scenario",
+        metavar="FILE",
+        nargs="+",
+        help="play these stories instead, and compare what is told",
+    )
+    parser.add_argument(
+        "--rewrite", action="store_true", help="write what the stories tell now into their files"
+    )
     return parser
 
 
-def main(args: Optional[List[str]] = None) -> int:
+def main(args: list[str] | None = None) -> int:
     """Runs what was asked for; 0 if every promise held in every history, 1 if not."""
     options = build_parser().parse_args(args)
     if options.scenario:
@@ -54,13 +91,16 @@ def main(args: Optional[List[str]] = None) -> int:
         bar.show(done, failed)
     bar.clear()
     real_s = max(clock.monotonic() - began_at, 1e-9)
-    print(f"{done} histories, {failed} failed, {virtual_s / 3600:.1f} virtual hours in {real_s:.1f} s:"
-          f" {virtual_s / real_s:.0f} x real time{f' in {options.jobs} processes' if options.jobs > 1 else ''}"
-          + (f"; trace {digest}" if options.runs == 1 else ""))
+    print(
+        f"{done} histories, {failed} failed, {virtual_s / 3600:.1f} virtual hours in {real_s:.1f}"
+        f" s: {virtual_s / real_s:.0f} x real"
+        f" time{f' in {options.jobs} processes' if options.jobs > 1 else ''}"
+        + (f"; trace {digest}" if options.runs == 1 else "")
+    )
     return 1 if failed else 0
 
 
-def _outcomes(options: argparse.Namespace) -> "Iterator[Outcome]":
+def _outcomes(options: argparse.Namespace) -> Iterator[Outcome]:
     seeds = range(options.seed, options.seed + options.runs)
     if options.jobs <= 1 or options.trace:
         tell = _print_line if options.trace else None
@@ -68,11 +108,11 @@ def _outcomes(options: argparse.Namespace) -> "Iterator[Outcome]":
             yield run_history(seed, options.hours, tell)
         return
     with get_context("fork").Pool(options.jobs) as pool:
-        work: "Iterable[tuple[int, float]]" = ((seed, options.hours) for seed in seeds)
+        work: Iterable[tuple[int, float]] = ((seed, options.hours) for seed in seeds)
         yield from pool.imap(_run, work, chunksize=8)
 
 
-def _run(work: "tuple[int, float]") -> Outcome:
+def _run(work: tuple[int, float]) -> Outcome:
     return run_history(*work)
 
 
@@ -82,10 +122,14 @@ def _print_line(line: str) -> None:
 
 def _tell_failure(outcome: Outcome, options: argparse.Namespace) -> None:
     hours = f" --hours {options.hours:g}" if options.hours != HOURS else ""
-    print(f"seed {outcome.seed}: {outcome.failure}\n    replay: {COMMAND} --seed {outcome.seed}{hours} --trace", flush=True)
+    print(
+        f"seed {outcome.seed}: {outcome.failure}\n    replay: {COMMAND} --seed"
+        f" {outcome.seed}{hours} --trace",
+        flush=True,
+    )
 
 
-def _play_scenarios(paths: "List[str]", is_rewritten: bool) -> int:
+def _play_scenarios(paths: list[str], is_rewritten: bool) -> int:
     code = 0
     for path in paths:
         with open(path, encoding="ascii") as file:
@@ -102,7 +146,9 @@ def _play_scenarios(paths: "List[str]", is_rewritten: bool) -> int:
                 file.write(new)
             print(f"{path}: rewritten, read the difference")
         else:
-            sys.stdout.writelines(unified_diff(old.splitlines(True), new.splitlines(True), path, "told now"))
+            sys.stdout.writelines(
+                unified_diff(old.splitlines(True), new.splitlines(True), path, "told now")
+            )
             code = 1
     return code
 
@@ -110,7 +156,7 @@ def _play_scenarios(paths: "List[str]", is_rewritten: bool) -> int:
 class _Bar:
     """Progress, on a terminal only."""
 
-    def __init__(self, total: int, stream: Optional[TextIO]) -> None:
+    def __init__(self, total: int, stream: TextIO | None) -> None:
         self._total = total
         self._stream = stream if stream is not None and stream.isatty() and total > 1 else None
 

@@ -1,11 +1,12 @@
-"""What kind of cluster one history is about, drawn from its seed: links, clocks, fence, scripts, and how bad things get."""
+"""What kind of cluster one history is about, drawn from its seed: links, clocks, fence, scripts,
+and how bad things get.
+"""
 
 from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field, replace
 from random import Random
-from typing import Optional
 
 from opensvc_openha.core.model import (
     SLOT_BLOCKS,
@@ -50,53 +51,57 @@ _CHECKS = {Fence.PERFECT: "/etc/openha/fence", Fence.TRUE: "/bin/true"}
 
 @dataclass(frozen=True)
 class Plan:
-    """One cluster, and the share of each fault. Shares are probabilities per draw, times are seconds."""
+    """One cluster, and the share of each fault.
+
+    Shares are probabilities per draw, times are seconds.
+    """
 
     seed: int = 0
     fence: Fence = Fence.PERFECT
     net_links: int = 2
     has_disk: bool = True
-    timeouts_s: "tuple[float, ...]" = (10.0, 10.0, 10.0)
-    services: "tuple[str, ...]" = ("registry",)
+    timeouts_s: tuple[float, ...] = (10.0, 10.0, 10.0)
+    services: tuple[str, ...] = ("registry",)
     policy: Policy = field(default_factory=Policy)
     has_key: bool = False
     is_legacy: bool = False
-    interface_gap_s: "tuple[float, ...]" = ()
+    interface_gap_s: tuple[float, ...] = ()
     """Times between two faults of an interface; empty for none."""
-    by_hand_gap_s: "tuple[float, ...]" = ()
+    by_hand_gap_s: tuple[float, ...] = ()
     """Times between two starts of a service by hand, beside the cluster; empty for none."""
-    forger_gap_s: "tuple[float, ...]" = ()
+    forger_gap_s: tuple[float, ...] = ()
     """Times between two datagrams that somebody sends in a node's name; empty for nobody."""
     unknown_flag: int = 0
     """A flag of the frame that the second node's older version refuses; 0 for none."""
-    rates: "tuple[float, float]" = (1.0, 1.0)
+    rates: tuple[float, float] = (1.0, 1.0)
     loss: float = 0.0
-    delays_s: "tuple[float, ...]" = (0.001,)
+    delays_s: tuple[float, ...] = (0.001,)
     duplicates: float = 0.0
     torn: float = 0.0
-    scripts_s: "tuple[float, ...]" = (1.0,)
+    scripts_s: tuple[float, ...] = (1.0,)
     script_fails: float = 0.0
     script_hangs: float = 0.0
     probe_unsure: float = 0.0
     fence_fails: float = 0.0
-    fence_s: "tuple[float, ...]" = (1.0,)
-    fence_lag_s: "tuple[float, ...]" = (0.0,)
+    fence_s: tuple[float, ...] = (1.0,)
+    fence_lag_s: tuple[float, ...] = (0.0,)
     """Time between telling the power switch and its effect, which outlives whoever told it."""
     is_switch_on_host: bool = False
     """The power switch of a node loses its power with the node: then it answers nobody."""
     tells_power: bool = False
     """The fences have a status that says whether the peer is off."""
     fencing: FencingPolicy = field(default_factory=FencingPolicy)
-    check_s: "tuple[float, ...]" = (0.05, 0.3, 4.0, 15.0)
+    check_s: tuple[float, ...] = (0.05, 0.3, 4.0, 15.0)
     """What a check-up takes that finds the peer alive and out, with nobody to fence."""
     step_s: float = 0.0
     """What each step of an engine takes, while all that comes in waits."""
     write_s: float = 0.0
     """What it takes to write one state, by another thread, while nothing is decided."""
-    gap_s: "tuple[float, ...]" = (5.0,)
+    gap_s: tuple[float, ...] = (5.0,)
     has_forcing: bool = False
     ambush: float = 0.0
-    """Share of the decisive moments, such as the begin of a check-up, at which something goes wrong at once."""
+    """Share of the decisive moments, such as the begin of a check-up, at which something goes wrong
+    at once."""
 
     @property
     def shortest_timeout_s(self) -> float:
@@ -113,25 +118,46 @@ class Plan:
         """Each way."""
         return self.net_links + (1 if self.has_disk else 0)
 
-    def links(self) -> "tuple[LinkSpec, ...]":
+    def links(self) -> tuple[LinkSpec, ...]:
         """The monitor file: for each node its network links, then its disk slot."""
         wire = Wire.LEGACY if self.is_legacy else Wire.OWN
         found = []
         for index, node in enumerate(NODES):
             for number in range(self.net_links):
                 address = f"239.131.50.{10 + 2 * number + index}"
-                found.append(LinkSpec(node, LinkKind.NET, f"eth{number + 1}", address, 5010 + number, 0,
-                                      self.timeouts_s[number], wire=wire))
+                found.append(
+                    LinkSpec(
+                        node,
+                        LinkKind.NET,
+                        f"eth{number + 1}",
+                        address,
+                        5010 + number,
+                        0,
+                        self.timeouts_s[number],
+                        wire=wire,
+                    )
+                )
             if self.has_disk:
-                found.append(LinkSpec(node, LinkKind.DIO, "/dev/disk.hb", "", 0, SLOT_BLOCKS * index,
-                                      self.timeouts_s[self.net_links]))
+                found.append(
+                    LinkSpec(
+                        node,
+                        LinkKind.DIO,
+                        "/dev/disk.hb",
+                        "",
+                        0,
+                        SLOT_BLOCKS * index,
+                        self.timeouts_s[self.net_links],
+                    )
+                )
         return tuple(found)
 
-    def spec(self, node: str, services: "Optional[tuple[ServiceSpec, ...]]" = None) -> ClusterSpec:
+    def spec(self, node: str, services: tuple[ServiceSpec, ...] | None = None) -> ClusterSpec:
         """The configuration as one node has it."""
         peer = NODES[1 - NODES.index(node)]
         services = self.service_specs() if services is None else services
-        return ClusterSpec(node, peer, self.links(), services, fence_time_s=self.fence_time_s, fencing=self.fencing)
+        return ClusterSpec(
+            node, peer, self.links(), services, fence_time_s=self.fence_time_s, fencing=self.fencing
+        )
 
     @property
     def fence_time_s(self) -> float:
@@ -143,11 +169,17 @@ class Plan:
         """The second node's version knows neither facts nor notices of a link that is down."""
         return bool(self.unknown_flag & HAS_FACTS)
 
-    def service_specs(self) -> "tuple[ServiceSpec, ...]":
+    def service_specs(self) -> tuple[ServiceSpec, ...]:
         """The services file: nodes take turns in being primary."""
         return tuple(
-            ServiceSpec(name, f"/etc/opensvc/{name}.cluster", NODES[index % 2], NODES[1 - index % 2], _CHECKS[self.fence],
-                        policy=self.policy)
+            ServiceSpec(
+                name,
+                f"/etc/opensvc/{name}.cluster",
+                NODES[index % 2],
+                NODES[1 - index % 2],
+                _CHECKS[self.fence],
+                policy=self.policy,
+            )
             for index, name in enumerate(self.services)
         )
 
@@ -156,10 +188,14 @@ def scenario_from_seed(seed: int) -> Plan:
     """The plan of a seed."""
     plan = _draw(seed)
     if seed % _BY_HAND[0] == _BY_HAND[1]:
-        plan = replace(plan, by_hand_gap_s=Random(f"{seed} by hand").choice(((5.0, 30.0), (60.0,), (0.5, 5.0))))
+        plan = replace(
+            plan, by_hand_gap_s=Random(f"{seed} by hand").choice(((5.0, 30.0), (60.0,), (0.5, 5.0)))
+        )
     if seed % _BUSY[0] == _BUSY[1] and not plan.is_legacy and not plan.unknown_flag:
         dice = Random(f"{seed} work")
-        plan = replace(plan, step_s=dice.choice((0.0, 0.002, 0.02)), write_s=dice.choice((0.01, 0.2, 1.0)))
+        plan = replace(
+            plan, step_s=dice.choice((0.0, 0.002, 0.02)), write_s=dice.choice((0.01, 0.2, 1.0))
+        )
     return plan
 
 
@@ -175,9 +211,13 @@ def _draw(seed: int) -> Plan:
         services=_NAMES[: dice.choice((1, 1, 1, 2, 3, 5))],
         policy=Policy(dice.choice(tuple(OnDualRun)), dice.choice(tuple(OnStartFailure))),
         has_key=dice.random() < 0.4,
-        rates=(1.0, 1.0) if dice.random() < 0.5 else (dice.uniform(0.97, 1.03), dice.uniform(0.97, 1.03)),
+        rates=(1.0, 1.0)
+        if dice.random() < 0.5
+        else (dice.uniform(0.97, 1.03), dice.uniform(0.97, 1.03)),
         loss=dice.choice((0.0, 0.0, 0.02, 0.1, 0.3)),
-        delays_s=dice.choice(((0.001,), (0.001, 0.01, 0.3), (0.001, 0.2, 1.0, 3.0), (0.0005, 0.002))),
+        delays_s=dice.choice(
+            ((0.001,), (0.001, 0.01, 0.3), (0.001, 0.2, 1.0, 3.0), (0.0005, 0.002))
+        ),
         duplicates=dice.choice((0.0, 0.0, 0.1, 0.3)),
         torn=dice.choice((0.0, 0.1, 0.4)),
         scripts_s=dice.choice(((0.1, 1.0), (1.0,), (0.0, 0.2, 2.0, 12.0), (0.5, 30.0, 90.0))),
@@ -186,29 +226,49 @@ def _draw(seed: int) -> Plan:
         probe_unsure=dice.choice((0.0, 0.0, 0.3, 1.0)),
         fence_fails=dice.choice((0.0, 0.1, 0.4)),
         fence_s=dice.choice(((0.2, 1.0), (1.0, 10.0), (0.5, 20.0, 80.0))),
-        gap_s=dice.choice(((0.01, 1.0, 5.0), (1.0, 10.0, 30.0), (0.05, 0.5, 2.0, 20.0), (20.0, 60.0))),
+        gap_s=dice.choice(
+            ((0.01, 1.0, 5.0), (1.0, 10.0, 30.0), (0.05, 0.5, 2.0, 20.0), (20.0, 60.0))
+        ),
         has_forcing=dice.random() < 0.1,
         ambush=0.3 if seed % 5 in _AMBUSHED else 0.0,
         check_s=(0.3, 15.0, 15.0) if seed % 5 in _AMBUSHED else (0.05, 0.3, 4.0, 15.0),
     )
     if seed % _FORGED == 0 and not plan.has_key:
-        plan = replace(plan, forger_gap_s=Random(f"{seed} forger gaps").choice(((5.0, 20.0), (1.0, 30.0), (60.0,))))
+        plan = replace(
+            plan,
+            forger_gap_s=Random(f"{seed} forger gaps").choice(((5.0, 20.0), (1.0, 30.0), (60.0,))),
+        )
     plan = _with_fences(plan)
     if dice.random() < 0.06:
-        # An older version of the program on the second node, which understands too little to agree with the first one.
+        # An older version of the program on the second node, which understands too little to agree
+        # with the first one.
         return replace(plan, unknown_flag=dice.choice((8, 4)))
     if dice.random() < 0.06:
         # What a C OpenHA speaks proves little: the two agree only while the network works.
-        return replace(plan, is_legacy=True, has_key=False, has_disk=False, delays_s=(0.001, 0.01), forger_gap_s=())
+        return replace(
+            plan,
+            is_legacy=True,
+            has_key=False,
+            has_disk=False,
+            delays_s=(0.001, 0.01),
+            forger_gap_s=(),
+        )
     if any(seed % divisor == rest for divisor, rest in _INTERFACES):
-        # On a part of them the second node is of a version that knows no notice of a link that is down.
-        gap_s = Random(f"{seed} interface gaps").choice(((5.0, 20.0), (0.5, 2.0, 10.0), (30.0, 60.0)))
-        return replace(plan, interface_gap_s=gap_s, unknown_flag=HAS_MUTE | HAS_FACTS if seed % 4 == 2 else 0)
+        # On a part of them the second node is of a version that knows no notice of a link that is
+        # down.
+        gap_s = Random(f"{seed} interface gaps").choice(
+            ((5.0, 20.0), (0.5, 2.0, 10.0), (30.0, 60.0))
+        )
+        return replace(
+            plan, interface_gap_s=gap_s, unknown_flag=HAS_MUTE | HAS_FACTS if seed % 4 == 2 else 0
+        )
     return plan
 
 
 def _with_fences(plan: Plan) -> Plan:
-    """What the fence of a seed is like, drawn apart: seeds that once failed keep the rest of their story."""
+    """What the fence of a seed is like, drawn apart: seeds that once failed keep the rest of their
+    story.
+    """
     dice = Random(f"{plan.seed} fences")
     return replace(
         plan,
@@ -223,7 +283,7 @@ def _with_fences(plan: Plan) -> Plan:
     )
 
 
-def _timeouts(dice: Random, count: int) -> "tuple[float, ...]":
+def _timeouts(dice: Random, count: int) -> tuple[float, ...]:
     if dice.random() < 0.6:
         return (dice.choice((10.0, 10.0, 3.0)),) * count
     return tuple(dice.choice((2.0, 3.0, 10.0, 20.0)) for _ in range(count))

@@ -1,4 +1,5 @@
-"""What a simulated daemon and simulated scripts need of their node: the node itself is built of both.
+"""What a simulated daemon and simulated scripts need of their node: the node itself is built of
+both.
 
 Read-only members are properties, so that a node may have more than is asked for here.
 """
@@ -6,7 +7,7 @@ Read-only members are properties, so that a node may have more than is asked for
 from __future__ import annotations
 
 from random import Random
-from typing import Dict, Optional, Protocol, Set
+from typing import Protocol
 
 from opensvc_openha.core.actions import RunScript
 from opensvc_openha.core.beat import BootId
@@ -51,20 +52,20 @@ class NodePorts(Protocol):
     dice: Random
     spec: ClusterSpec
     is_powered: bool
-    files: "Dict[str, bytes]"
-    lives: "Dict[str, BootId]"
+    files: dict[str, bytes]
+    lives: dict[str, BootId]
     fencing: FencingMemory
     is_store_broken: bool
-    spoilt: "Set[str]"
-    kill_in: Optional[int]
-    reader: Optional[SlotReader]
+    spoilt: set[str]
+    kill_in: int | None
+    reader: SlotReader | None
 
     @property
-    def peer(self) -> "NodePorts":
+    def peer(self) -> NodePorts:
         """The other node."""
 
     @property
-    def life(self) -> Optional[DaemonPorts]:
+    def life(self) -> DaemonPorts | None:
         """The present daemon, if there is one."""
 
     @property

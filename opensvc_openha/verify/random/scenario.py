@@ -1,4 +1,5 @@
-"""Operators' stories as text: lines that begin with ``>`` are what happens, the others are what the simulator tells of it.
+"""Operators' stories as text: lines that begin with ``>`` are what happens, the others are what the
+simulator tells of it.
 
 ::
 
@@ -7,12 +8,13 @@
     > run 20
     > show
 
-``render`` plays such a text and returns it with the lines as they are now: where nothing changed, the very same text.
+``render`` plays such a text and returns it with the lines as they are now: where nothing changed,
+the very same text.
 """
 
 from __future__ import annotations
 
-from typing import Callable, Dict, List, Optional
+from collections.abc import Callable
 
 from opensvc_openha.core.events import Command, Leaving, ScriptKind
 from opensvc_openha.core.status import NodeStatus
@@ -29,9 +31,9 @@ class Scenario:
     """Plays the commands of one text."""
 
     def __init__(self) -> None:
-        self._lines: "List[str]" = []
-        self._cluster: Optional[Cluster] = None
-        self._verbs: "Dict[str, Callable[[List[str]], None]]" = {
+        self._lines: list[str] = []
+        self._cluster: Cluster | None = None
+        self._verbs: dict[str, Callable[[list[str]], None]] = {
             "cluster": self._make,
             "boot": lambda words: self._world.node(words[0]).power_on(),
             "off": lambda words: self._world.node(words[0]).power_off("power lost"),
@@ -40,23 +42,29 @@ class Scenario:
             "leave": lambda words: self._world.node(words[0]).leave(Leaving(words[1])),
             "order": lambda words: self._world.node(words[0]).order(Command(words[1]), words[2]),
             "cut": self._cut,
-            "down": lambda words: self._world.node(words[0]).switch_interface(words[1], is_up=False),
+            "down": (
+                lambda words: self._world.node(words[0]).switch_interface(words[1], is_up=False)
+            ),
             "up": lambda words: self._world.node(words[0]).switch_interface(words[1], is_up=True),
             "heal": lambda words: self._world.heal(),
             "stall": lambda words: self._world.stall(self._world.node(words[0]), float(words[1])),
-            "fail": lambda words: self._world.node(words[0]).scripts.failing.add(ScriptKind(words[1])),
+            "fail": (
+                lambda words: self._world.node(words[0]).scripts.failing.add(ScriptKind(words[1]))
+            ),
             "mend": lambda words: self._world.node(words[0]).scripts.failing.clear(),
             "run": self._run,
             "confirm": lambda words: self._world.node(words[0]).confirm(),
             "show": self._show,
         }
 
-    def play(self, line: str) -> "List[str]":
+    def play(self, line: str) -> list[str]:
         """Carries out one command; returns what was told meanwhile."""
         self._lines = []
         verb, *words = line.split()
         if verb not in self._verbs:
-            raise UsageError(f"unknown command {verb!r}: expected one of {', '.join(sorted(self._verbs))}")
+            raise UsageError(
+                f"unknown command {verb!r}: expected one of {', '.join(sorted(self._verbs))}"
+            )
         try:
             self._verbs[verb](words)
         except (IndexError, ValueError) as error:
@@ -70,7 +78,7 @@ class Scenario:
         assert self._cluster is not None
         return self._cluster
 
-    def _make(self, words: "List[str]") -> None:
+    def _make(self, words: list[str]) -> None:
         options = dict(word.split("=", 1) for word in words)
         timeout_s = float(options.pop("timeout", "10"))
         plan = Plan(
@@ -86,40 +94,51 @@ class Scenario:
             raise UsageError(f"unknown option of a cluster: {', '.join(options)}")
         self._cluster = Cluster(plan, Trace(lambda line: self._lines.append(line.strip())))
 
-    def _cut(self, words: "List[str]") -> None:
+    def _cut(self, words: list[str]) -> None:
         """All links, those that a node sends on, or one device of them."""
         links = tuple(
-            link for link in self._world.links
+            link
+            for link in self._world.links
             if (not words or link.node == words[0]) and (len(words) < 2 or link.device == words[1])
         )
         self._world.cut(links)
 
-    def _run(self, words: "List[str]") -> None:
+    def _run(self, words: list[str]) -> None:
         clockwork = self._world.clockwork
         clockwork.run_until(clockwork.now + float(words[0]))
 
-    def _show(self, _: "List[str]") -> None:
+    def _show(self, _: list[str]) -> None:
         for machine in self._world.machines:
             if machine.life is None:
-                self._lines.append(f"{machine.name}: {'no daemon' if machine.is_powered else 'off'}{self._running(machine.name)}")
+                self._lines.append(
+                    f"{machine.name}:"
+                    f" {'no daemon' if machine.is_powered else 'off'}{self._running(machine.name)}"
+                )
                 continue
             told = _states(machine.life.engine.snapshot(machine.monotonic))
             self._lines.append(f"{machine.name}: {told}{self._running(machine.name)}")
 
     def _running(self, node: str) -> str:
-        names = [name for name in self._world.plan.services if self._world.node(node).scripts.runs(name)]
+        names = [
+            name for name in self._world.plan.services if self._world.node(node).scripts.runs(name)
+        ]
         return f"; runs {', '.join(names)}" if names else "; runs nothing"
 
 
 def _states(status: NodeStatus) -> str:
-    services = ", ".join(f"{svc.name} {svc.primary_state.name}/{svc.secondary_state.name}" for svc in status.services)
+    services = ", ".join(
+        f"{svc.name} {svc.primary_state.name}/{svc.secondary_state.name}" for svc in status.services
+    )
     return f"peer {status.peer_standing.value}; {services}"
 
 
 def render(text: str) -> str:
-    """The text with what the simulator tells of it now. Comments and empty lines stay where they are."""
+    """The text with what the simulator tells of it now.
+
+    Comments and empty lines stay where they are.
+    """
     scenario = Scenario()
-    told: "List[str]" = []
+    told: list[str] = []
     for line in text.splitlines():
         if line.startswith(">"):
             told.append(line.rstrip())

@@ -1,14 +1,16 @@
-"""What happens when: virtual time, and a queue of calls in the order of their instants, ties in the order they were made."""
+"""What happens when: virtual time, and a queue of calls in the order of their instants, ties in the
+order they were made.
+"""
 
 from __future__ import annotations
 
 import heapq
 import itertools
-from typing import Callable, List, Tuple
+from collections.abc import Callable
 
 from opensvc_openha.verify.invariants import InvariantBroken
 
-Entry = Tuple[float, int, Callable[..., None], Tuple[object, ...]]
+Entry = tuple[float, int, Callable[..., None], tuple[object, ...]]
 
 CALLS_MAX = 50_000
 """More events than that within a virtual second mean that a node spins."""
@@ -19,7 +21,7 @@ class Scheduler:
 
     def __init__(self) -> None:
         self.now = 0.0
-        self._queue: "List[Entry]" = []
+        self._queue: list[Entry] = []
         self._order = itertools.count()
 
     def after(self, delay_s: float, call: Callable[..., None], *args: object) -> None:
@@ -42,6 +44,8 @@ class Scheduler:
             calls += 1
             if calls >= CALLS_MAX:
                 if self.now - began < 1.0:
-                    raise InvariantBroken(f"busy without end: {calls} events within {self.now - began:.3f} s")
+                    raise InvariantBroken(
+                        f"busy without end: {calls} events within {self.now - began:.3f} s"
+                    )
                 began, calls = self.now, 0
         self.now = end

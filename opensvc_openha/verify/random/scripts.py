@@ -1,20 +1,33 @@
-"""The scripts of one node: how long they take, how they end, what they leave running, and whom the check-up powers off.
+"""The scripts of one node: how long they take, how they end, what they leave running, and whom the
+check-up powers off.
 
-They are processes of their own: a daemon that dies leaves them behind, and they finish unseen. The next daemon's status
-script waits for their end, as production does.
+They are processes of their own: a daemon that dies leaves them behind, and they finish unseen. The
+next daemon's status script waits for their end, as production does.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from random import Random
-from typing import Dict, Optional, Set, Tuple
 
 from opensvc_openha.agent.actions.fencing import PeerKnowledge, Verdict, decide
 from opensvc_openha.core.actions import RunScript
 from opensvc_openha.core.events import ScriptExited, ScriptKind, ScriptOutcome
-from opensvc_openha.core.timing import CHECK_LIMIT_S, KILL_GRACE_S, PROBE_LIMIT_S, START_LIMIT_S, STOP_LIMIT_S
-from opensvc_openha.verify.invariants import Fenced, InvariantBroken, ScriptBegan, ScriptEnded, StartedByHand, ToldPower
+from opensvc_openha.core.timing import (
+    CHECK_LIMIT_S,
+    KILL_GRACE_S,
+    PROBE_LIMIT_S,
+    START_LIMIT_S,
+    STOP_LIMIT_S,
+)
+from opensvc_openha.verify.invariants import (
+    Fenced,
+    InvariantBroken,
+    ScriptBegan,
+    ScriptEnded,
+    StartedByHand,
+    ToldPower,
+)
 from opensvc_openha.verify.random.plan import Fence
 from opensvc_openha.verify.random.ports import DaemonPorts, NodePorts
 
@@ -31,7 +44,7 @@ class _Process:
     """A script that runs."""
 
     action: RunScript
-    life: "Optional[DaemonPorts]"
+    life: DaemonPorts | None
     began_at: float
     is_ok: bool = True
     is_alive: bool = True
@@ -41,16 +54,16 @@ class _Process:
 class Scripts:
     """Processes of one node, and what they left running."""
 
-    def __init__(self, machine: "NodePorts") -> None:
+    def __init__(self, machine: NodePorts) -> None:
         self._machine = machine
         self._clockwork = machine.clockwork
         self._dice = Random(f"{machine.plan.seed} scripts {machine.name}")
-        self._processes: "Dict[str, _Process]" = {}
-        self.running: "Dict[str, bool]" = {}
-        self._began: "Dict[ScriptKind, int]" = {}
+        self._processes: dict[str, _Process] = {}
+        self.running: dict[str, bool] = {}
+        self._began: dict[ScriptKind, int] = {}
         self.is_calm = False
         """Every script succeeds, and soon."""
-        self.failing: "Set[ScriptKind]" = set()
+        self.failing: set[ScriptKind] = set()
         """Scripts that fail whenever they run."""
 
     def runs(self, service: str) -> bool:
@@ -89,31 +102,42 @@ class Scripts:
         for process in self._processes.values():
             process.life = None
 
-    # --- begin ----------------------------------------------------------------------------------------------
+    # --- begin ------------------------------------------------------------------------------------
 
     def run(self, action: RunScript) -> None:
         """Starts a script of the present daemon."""
         if action.kind is ScriptKind.POWER:
             # It uses nothing of the service, and may run beside any script of it.
-            self._clockwork.after(self._dice.choice(self._machine.plan.check_s), self._tell_power, action, self._machine.life)
+            self._clockwork.after(
+                self._dice.choice(self._machine.plan.check_s),
+                self._tell_power,
+                action,
+                self._machine.life,
+            )
             return
         self._start(action, self._machine.life)
 
-    def _start(self, action: RunScript, life: "Optional[DaemonPorts]") -> None:
+    def _start(self, action: RunScript, life: DaemonPorts | None) -> None:
         machine, service = self._machine, action.service
         before = self._processes.get(service)
         if before is not None and action.kind is ScriptKind.PROBE and before.life is None:
             self._await_orphan(action, life, before)
             return
         if before is not None:
-            raise InvariantBroken(f"{machine.name} runs two scripts of {service} at once: {before.action.kind.value}"
-                                  f" and {action.kind.value}")
+            raise InvariantBroken(
+                f"{machine.name} runs two scripts of {service} at once: {before.action.kind.value}"
+                f" and {action.kind.value}"
+            )
         machine.note(f"{action.kind.value} script of {service} begins")
         self._began[action.kind] = self.count_of(action.kind) + 1
         process = self._processes[service] = _Process(action, life, self._clockwork.now)
         if action.kind is ScriptKind.START:
             self.running[service] = True
-        machine.observe(ScriptBegan(machine.monotonic, machine.name, service, action.kind, self._is_fence(action)))
+        machine.observe(
+            ScriptBegan(
+                machine.monotonic, machine.name, service, action.kind, self._is_fence(action)
+            )
+        )
         if action.kind is not ScriptKind.PROBE:
             machine.announce_decisive()
         duration_s = self._draw(process)
@@ -123,8 +147,10 @@ class Scripts:
             duration_s = limit_s + KILL_GRACE_S
         self._clockwork.after(duration_s, self._end, process)
 
-    def _await_orphan(self, action: RunScript, life: "Optional[DaemonPorts]", before: _Process) -> None:
-        """The status script waits for a dead daemon's script, and ends it after the limit of the longest one."""
+    def _await_orphan(self, action: RunScript, life: DaemonPorts | None, before: _Process) -> None:
+        """The status script waits for a dead daemon's script, and ends it after the limit of the
+        longest one.
+        """
         if life is None or life.is_over or not before.is_alive:
             return
         if self._clockwork.now > before.began_at + 2 * START_LIMIT_S:
@@ -135,11 +161,11 @@ class Scripts:
         else:
             self._start(action, life)
 
-    def _retry_probe(self, action: RunScript, life: "DaemonPorts") -> None:
+    def _retry_probe(self, action: RunScript, life: DaemonPorts) -> None:
         if not life.is_over and self._machine.life is life:
             self._start(action, life)
 
-    # --- duration and fate ----------------------------------------------------------------------------------
+    # --- duration and fate ------------------------------------------------------------------------
 
     def _draw(self, process: _Process) -> float:
         """Decides the fate of a script; returns how long it takes without a limit."""
@@ -207,17 +233,23 @@ class Scripts:
         machine.observe(Fenced(machine.peer.monotonic, machine.peer.name, machine.name))
         machine.peer.power_off("fenced")
 
-    def _tell_power(self, action: RunScript, life: "Optional[DaemonPorts]") -> None:
-        """The power switch of the peer says how it stands at this moment, if there is anybody left to be told."""
+    def _tell_power(self, action: RunScript, life: DaemonPorts | None) -> None:
+        """The power switch of the peer says how it stands at this moment, if there is anybody left
+        to be told.
+        """
         machine, is_on = self._machine, self._machine.peer.is_powered
         if life is None or life.is_over:
             return
-        is_dumb = (machine.plan.is_switch_on_host and not is_on) or (not self.is_calm and self._dice.random() < 0.2)
-        outcome = ScriptOutcome.UNSURE if is_dumb else ScriptOutcome.UP if is_on else ScriptOutcome.DOWN
+        is_dumb = (machine.plan.is_switch_on_host and not is_on) or (
+            not self.is_calm and self._dice.random() < 0.2
+        )
+        outcome = (
+            ScriptOutcome.UNSURE if is_dumb else ScriptOutcome.UP if is_on else ScriptOutcome.DOWN
+        )
         machine.observe(ToldPower(machine.monotonic, machine.name, outcome is ScriptOutcome.DOWN))
         life.handle(ScriptExited(action.service, action.kind, outcome))
 
-    # --- end ------------------------------------------------------------------------------------------------
+    # --- end --------------------------------------------------------------------------------------
 
     def _end(self, process: _Process) -> None:
         if process.is_alive:
@@ -234,12 +266,21 @@ class Scripts:
         is_lie = kind is ScriptKind.CHECK and machine.plan.fence is Fence.TRUE
         is_unsure = outcome is ScriptOutcome.UNSURE
         machine.observe(
-            ScriptEnded(machine.monotonic, machine.name, service, kind, is_ok, self.runs(service), is_lie, is_unsure)
+            ScriptEnded(
+                machine.monotonic,
+                machine.name,
+                service,
+                kind,
+                is_ok,
+                self.runs(service),
+                is_lie,
+                is_unsure,
+            )
         )
         if process.life is not None and not process.life.is_over:
             process.life.handle(ScriptExited(service, kind, outcome, detail))
 
-    def _effect(self, action: RunScript, is_ok: bool) -> "Tuple[ScriptOutcome, str]":
+    def _effect(self, action: RunScript, is_ok: bool) -> tuple[ScriptOutcome, str]:
         """What is true once a script has ended."""
         service, dice = action.service, self._dice
         if action.kind is ScriptKind.PROBE:
@@ -250,4 +291,6 @@ class Scripts:
             self.running[service] = dice.random() < 0.5
         if action.kind is ScriptKind.STOP and is_ok:
             self.running[service] = False
-        return (ScriptOutcome.OK, "took a while") if is_ok else (ScriptOutcome.FAILED, "exited with 1")
+        return (
+            (ScriptOutcome.OK, "took a while") if is_ok else (ScriptOutcome.FAILED, "exited with 1")
+        )

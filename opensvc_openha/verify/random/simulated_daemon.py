@@ -1,13 +1,15 @@
-"""One life of a node's daemon: the production node loop, codecs and authentication, and the ports around them.
+"""One life of a node's daemon: the production node loop, codecs and authentication, and the ports
+around them.
 
-A stalled process keeps what comes in: datagrams in the sockets' buffers, ends of scripts. A hung engine thread is another
-thing: the listeners go on and stamp what they receive, and all of it waits in the inbox.
+A stalled process keeps what comes in: datagrams in the sockets' buffers, ends of scripts. A hung
+engine thread is another thing: the listeners go on and stamp what they receive, and all of it waits
+in the inbox.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Callable, Dict, List, Mapping, Tuple
 
 from opensvc_openha.core.actions import (
     Announce,
@@ -21,7 +23,15 @@ from opensvc_openha.core.actions import (
 )
 from opensvc_openha.core.beat import Beat, BootId
 from opensvc_openha.core.engine import Engine
-from opensvc_openha.core.events import BeatReceived, CommandReceived, ConfigChanged, Event, RecoveredState, SendersMuted, Tick
+from opensvc_openha.core.events import (
+    BeatReceived,
+    CommandReceived,
+    ConfigChanged,
+    Event,
+    RecoveredState,
+    SendersMuted,
+    Tick,
+)
 from opensvc_openha.core.model import LinkSpec, ServiceSpec
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.timing import WORK_NOTED_S
@@ -36,7 +46,15 @@ from opensvc_openha.heartbeat.authentication import Authentication
 from opensvc_openha.heartbeat.codec.base import Codec
 from opensvc_openha.heartbeat.codec.legacy import LegacyCodec
 from opensvc_openha.heartbeat.codec.own import OwnCodec
-from opensvc_openha.verify.invariants import Adopted, Arrived, Heard, Moved, Ordered, Said, StateLost
+from opensvc_openha.verify.invariants import (
+    Adopted,
+    Arrived,
+    Heard,
+    Moved,
+    Ordered,
+    Said,
+    StateLost,
+)
 from opensvc_openha.verify.random.ports import NodePorts
 from opensvc_openha.verify.random.simulated_network import Carried
 
@@ -61,39 +79,55 @@ class SimulatedDaemon:
     """The ports of one daemon, and the daemon."""
 
     def __init__(
-        self, machine: "NodePorts", boot: BootId, learned: "Mapping[str, RecoveredState]", kept: "Tuple[ServiceSpec, ...]"
+        self,
+        machine: NodePorts,
+        boot: BootId,
+        learned: Mapping[str, RecoveredState],
+        kept: tuple[ServiceSpec, ...],
     ) -> None:
         self._machine = machine
         self._clockwork = machine.clockwork
         self.is_over = False
         self.is_stalled = False
         self.is_hung = False
-        self._sockets: "Dict[LinkSpec, List[Carried]]" = {}
-        self._parked: "List[Event]" = []
-        self._inbox: "List[Event]" = []
-        self._queue: "Inbox[Event]" = Inbox()
+        self._sockets: dict[LinkSpec, list[Carried]] = {}
+        self._parked: list[Event] = []
+        self._inbox: list[Event] = []
+        self._queue: Inbox[Event] = Inbox()
         """What waits while the engine's thread is at work, in the order of production."""
         self._busy_until = 0.0
         self._was_stopped = False
         """The process stood still since the last step began."""
         self._tick_at = -1.0
         self._authentication = Authentication(machine.name, boot)
-        self._authentication.update(HeartbeatOptions(), _RING if machine.plan.has_key else None, machine.lives)
+        self._authentication.update(
+            HeartbeatOptions(), _RING if machine.plan.has_key else None, machine.lives
+        )
         spec = machine.spec
-        self._senders: "List[Tuple[LinkSpec, Codec]]" = [(link, self._codec(link)) for link in spec.senders]
-        self._listeners: "Dict[LinkSpec, Codec]" = {link: self._codec(link) for link in spec.listeners}
-        self.engine = Engine(spec, boot, learned, machine.monotonic, machine.lives, kept, machine.fencing)
-        self._node = ActionExecutor(self.engine, self, self._write_later if machine.plan.write_s else None)
+        self._senders: list[tuple[LinkSpec, Codec]] = [
+            (link, self._codec(link)) for link in spec.senders
+        ]
+        self._listeners: dict[LinkSpec, Codec] = {
+            link: self._codec(link) for link in spec.listeners
+        }
+        self.engine = Engine(
+            spec, boot, learned, machine.monotonic, machine.lives, kept, machine.fencing
+        )
+        self._node = ActionExecutor(
+            self.engine, self, self._write_later if machine.plan.write_s else None
+        )
 
     def _codec(self, link: LinkSpec) -> Codec:
         if self._machine.plan.is_legacy:
             return LegacyCodec(link, self._own_names)
-        return OwnCodec(link, self._own_names, self._authentication, lambda: self._machine.monotonic)
+        return OwnCodec(
+            link, self._own_names, self._authentication, lambda: self._machine.monotonic
+        )
 
-    def _own_names(self) -> "Tuple[str, ...]":
+    def _own_names(self) -> tuple[str, ...]:
         return tuple(svc.name for svc in self._machine.spec.own_services)
 
-    # --- the loop -------------------------------------------------------------------------------------------
+    # --- the loop ---------------------------------------------------------------------------------
 
     def begin(self) -> None:
         """The first step of the engine's thread."""
@@ -135,7 +169,7 @@ class SimulatedDaemon:
         self._was_stopped = False
         self._carry_on(lambda: self._node.handle(event, now))
 
-    def _carry_on(self, work: "Callable[[], None]") -> None:
+    def _carry_on(self, work: Callable[[], None]) -> None:
         """A piece of work of the engine's thread, and what it does next."""
         machine = self._machine
         try:
@@ -155,15 +189,25 @@ class SimulatedDaemon:
             machine.expect_agreement(self.engine)
             self._turn()
 
-    # --- work that takes time -------------------------------------------------------------------------------
+    # --- work that takes time ---------------------------------------------------------------------
 
     @property
     def _is_busy(self) -> bool:
-        return self._node.is_writing or self._clockwork.now < self._busy_until or self._queue.qsize() > 0
+        return (
+            self._node.is_writing
+            or self._clockwork.now < self._busy_until
+            or self._queue.qsize() > 0
+        )
 
     def _turn(self) -> None:
         """The engine's thread is free: it takes what waits, or waits itself."""
-        if self.is_over or self.is_stalled or self.is_hung or self._node.is_writing or self._clockwork.now < self._busy_until:
+        if (
+            self.is_over
+            or self.is_stalled
+            or self.is_hung
+            or self._node.is_writing
+            or self._clockwork.now < self._busy_until
+        ):
             return
         now = self._machine.monotonic
         if self._machine.plan.step_s >= WORK_NOTED_S and not self._was_stopped:
@@ -176,12 +220,17 @@ class SimulatedDaemon:
             self.engine.beats_wait(now)
         self._step(item)
 
-    def _write_later(self, job: "Callable[[], Dict[str, str]]") -> None:
+    def _write_later(self, job: Callable[[], dict[str, str]]) -> None:
         """The disk takes its time for each state; meanwhile the links are not mute."""
-        self._clockwork.after(self._node.writes_held * self._machine.plan.write_s, self._written, job)
-        self._clockwork.at(max(self._clockwork.now, self._machine.instant_of(self._node.speak_at) + _ROUNDING_S), self._speak)
+        self._clockwork.after(
+            self._node.writes_held * self._machine.plan.write_s, self._written, job
+        )
+        self._clockwork.at(
+            max(self._clockwork.now, self._machine.instant_of(self._node.speak_at) + _ROUNDING_S),
+            self._speak,
+        )
 
-    def _written(self, job: "Callable[[], Dict[str, str]]") -> None:
+    def _written(self, job: Callable[[], dict[str, str]]) -> None:
         if self.is_over:
             return
         if self.is_stalled or self.is_hung:
@@ -209,13 +258,20 @@ class SimulatedDaemon:
         if not is_heard:
             self._clockwork.after(_LOOK_S, self._speak)
             return
-        self._clockwork.at(max(self._clockwork.now + _ROUNDING_S, self._machine.instant_of(self._node.speak_at) + _ROUNDING_S),
-                           self._speak)
+        self._clockwork.at(
+            max(
+                self._clockwork.now + _ROUNDING_S,
+                self._machine.instant_of(self._node.speak_at) + _ROUNDING_S,
+            ),
+            self._speak,
+        )
 
-    # --- time -----------------------------------------------------------------------------------------------
+    # --- time -------------------------------------------------------------------------------------
 
     def _await_deadline(self) -> None:
-        due = max(self._clockwork.now, self._machine.instant_of(self.engine.next_deadline()) + _ROUNDING_S)
+        due = max(
+            self._clockwork.now, self._machine.instant_of(self.engine.next_deadline()) + _ROUNDING_S
+        )
         if due != self._tick_at:
             self._tick_at = due
             self._clockwork.at(due, self._tick, due)
@@ -231,7 +287,7 @@ class SimulatedDaemon:
         else:
             self._await_deadline()
 
-    # --- stalls ---------------------------------------------------------------------------------------------
+    # --- stalls -----------------------------------------------------------------------------------
 
     def stall(self) -> None:
         """SIGSTOP."""
@@ -240,15 +296,22 @@ class SimulatedDaemon:
             self._machine.reader.is_stopped = True
 
     def resume(self) -> None:
-        """SIGCONT: threads run in any order, sockets are read, the engine finds that time has passed."""
+        """SIGCONT: threads run in any order, sockets are read, the engine finds that time has
+        passed.
+        """
         self.is_stalled = False
         machine, dice = self._machine, self._machine.dice
         if machine.reader is not None:
             machine.reader.is_stopped = False
             machine.reader.expect()
         for event in self._parked:
-            # One thread reads the configuration, one listens to the kernel: their news keep their order.
-            delay_s = 0.0 if isinstance(event, (ConfigChanged, SendersMuted)) else dice.choice((0.0, 0.002, 0.02))
+            # One thread reads the configuration, one listens to the kernel: their news keep their
+            # order.
+            delay_s = (
+                0.0
+                if isinstance(event, (ConfigChanged, SendersMuted))
+                else dice.choice((0.0, 0.002, 0.02))
+            )
             self._clockwork.after(delay_s, self.handle, event)
         self._parked = []
         for link, frames in self._sockets.items():
@@ -264,7 +327,10 @@ class SimulatedDaemon:
         self.is_hung = True
 
     def unhang(self) -> None:
-        """It goes on with what has piled up, in order; as the daemon does, it knows that its listeners went on."""
+        """It goes on with what has piled up, in order.
+
+        As the daemon does, it knows that its listeners went on.
+        """
         self.is_hung = False
         self.engine.note_busy_until(self._machine.monotonic)
         waiting, self._inbox = self._inbox, []
@@ -273,10 +339,12 @@ class SimulatedDaemon:
         if not self.is_over:
             self._await_deadline()
 
-    # --- beats ----------------------------------------------------------------------------------------------
+    # --- beats ------------------------------------------------------------------------------------
 
     def receive(self, link: LinkSpec, carried: Carried) -> None:
-        """A listener has a frame: decoded by production, or kept by the system while the process is stopped."""
+        """A listener has a frame: decoded by production, or kept by the system while the process is
+        stopped.
+        """
         if self.is_over:
             return
         if self.is_stalled:
@@ -307,7 +375,7 @@ class SimulatedDaemon:
         if flag and self._machine.index and int.from_bytes(data[_FLAGS], "big") & flag:
             raise FrameError("malformed", "unknown flag")
 
-    # --- ports ----------------------------------------------------------------------------------------------
+    # --- ports ------------------------------------------------------------------------------------
 
     def _may_be_killed(self) -> None:
         """kill -9 between any two actions."""
@@ -322,7 +390,10 @@ class SimulatedDaemon:
         self._may_be_killed()
         machine = self._machine
         machine.observe(Moved(machine.monotonic, machine.name, action.service, action.state))
-        machine.note(f"{action.service} {action.state.name}{f' then {action.then.name}' if action.then else ''}")
+        machine.note(
+            f"{action.service}"
+            f" {action.state.name}{f' then {action.then.name}' if action.then else ''}"
+        )
         if action.state is ServiceState.START_READY:
             machine.announce_decisive()
         data = encode(StoredState(action.state, action.then))
@@ -334,7 +405,9 @@ class SimulatedDaemon:
         machine.spoilt.discard(action.service)
 
     def sync_states(self) -> None:
-        """What was written is kept: a history ends by kill -9 or power loss, never between a write and its disk."""
+        """What was written is kept: a history ends by kill -9 or power loss, never between a write
+        and its disk.
+        """
 
     def remember_lives(self, action: RememberLives) -> None:
         """As the daemon does: those under keys in use."""
@@ -383,4 +456,6 @@ class SimulatedDaemon:
 
     def record(self, action: Record) -> None:
         """A line in the log."""
-        self._machine.note(f"log: {action.name} {action.old or '-'} -> {action.new}: {action.reason}")
+        self._machine.note(
+            f"log: {action.name} {action.old or '-'} -> {action.new}: {action.reason}"
+        )

@@ -1,9 +1,10 @@
-"""The disk that both simulated nodes share, and all that goes wrong there: torn blocks, slow and failing reads."""
+"""The disk that both simulated nodes share, and all that goes wrong there: torn blocks, slow and
+failing reads.
+"""
 
 from __future__ import annotations
 
 from random import Random
-from typing import Dict, Optional
 
 from opensvc_openha.core.beat import Beat
 from opensvc_openha.core.model import SLOT_BLOCKS, LinkSpec
@@ -25,14 +26,14 @@ class SharedDisk:
         self._clockwork = clockwork
         self._dice = Random(f"{plan.seed} disk")
         self._torn = plan.torn
-        self._slots: "Dict[LinkSpec, bytes]" = {}
-        self._beats: "Dict[bytes, Beat]" = {}
-        self._waiting: "Dict[LinkSpec, Carried]" = {}
-        self.hung: "set[str]" = set()
+        self._slots: dict[LinkSpec, bytes] = {}
+        self._beats: dict[bytes, Beat] = {}
+        self._waiting: dict[LinkSpec, Carried] = {}
+        self.hung: set[str] = set()
         """Nodes whose I/O does not come back."""
-        self.stale: "Dict[LinkSpec, bytes]" = {}
+        self.stale: dict[LinkSpec, bytes] = {}
         """Slots whose reader is shown what stood there before."""
-        self.readers: "Dict[str, SlotReader]" = {}
+        self.readers: dict[str, SlotReader] = {}
         """By the name of the writing node."""
 
     def write(self, link: LinkSpec, carried: Carried) -> None:
@@ -45,12 +46,15 @@ class SharedDisk:
             self._beats.clear()
         self._beats[carried.data] = carried.beat
         if self._torn and self._dice.random() < self._torn:
-            # A device promises whole blocks, and here the first of them is written before the others. One frame of
-            # this size would fit into one block, so the tear goes through the middle of it: a worse device than most.
+            # A device promises whole blocks, and here the first of them is written before the
+            # others. One frame of this size would fit into one block, so the tear goes through the
+            # middle of it: a worse device than most.
             old = self._slots.get(link, bytes(_SLOT_BYTES))
             cut_at = self._dice.randrange(1, max(2, len(carried.data)))
             self._slots[link] = slot[:cut_at] + old[cut_at:]
-            self._clockwork.after(self._dice.uniform(0.001, 0.4), self._finish, link, slot, self._slots[link])
+            self._clockwork.after(
+                self._dice.uniform(0.001, 0.4), self._finish, link, slot, self._slots[link]
+            )
         else:
             self._slots[link] = slot
         self._wake_reader(link)
@@ -85,23 +89,32 @@ class SharedDisk:
         """What a read of the slot gives."""
         return self.stale.get(link) or self._slots.get(link) or bytes(_SLOT_BYTES)
 
-    def beat_of(self, data: bytes) -> Optional[Beat]:
+    def beat_of(self, data: bytes) -> Beat | None:
         """The beat that a frame was made of, if it was written lately."""
         return self._beats.get(data)
 
 
 class SlotReader:
-    """The listening end of a disk link: reads at its pace, and takes what has changed since the last read."""
+    """The listening end of a disk link: reads at its pace, and takes what has changed since the
+    last read.
+    """
 
-    def __init__(self, clockwork: Scheduler, disk: SharedDisk, link: LinkSpec, reader: str, receiver: Receiver,
-                 phase_s: float) -> None:
+    def __init__(
+        self,
+        clockwork: Scheduler,
+        disk: SharedDisk,
+        link: LinkSpec,
+        reader: str,
+        receiver: Receiver,
+        phase_s: float,
+    ) -> None:
         self._clockwork = clockwork
         self._disk = disk
         self._link = link
         self._reader = reader
         self._receiver = receiver
         self._phase_s = phase_s
-        self._last: Optional[bytes] = None
+        self._last: bytes | None = None
         self._is_expected = False
         self.is_open = False
         self.is_stopped = False

@@ -1,13 +1,14 @@
-"""One node: what survives its power, what survives its daemon, and the daemon's present life, if there is one.
+"""One node: what survives its power, what survives its daemon, and the daemon's present life, if
+there is one.
 
 Its clocks run at a rate of their own. Files are bytes in the formats of production.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from random import Random
-from typing import Callable, Dict, FrozenSet, Optional, Set, Tuple
 
 from opensvc_openha.core.beat import Beat, BootId
 from opensvc_openha.core.engine import Engine
@@ -55,8 +56,16 @@ WALL_AT_START = 1_800_000_000.0
 class SimulatedNode:
     """One simulated node."""
 
-    def __init__(self, index: int, plan: Plan, clockwork: Scheduler, network: Network, disk: SharedDisk, watch: InvariantChecker,
-                 trace: Trace) -> None:
+    def __init__(
+        self,
+        index: int,
+        plan: Plan,
+        clockwork: Scheduler,
+        network: Network,
+        disk: SharedDisk,
+        watch: InvariantChecker,
+        trace: Trace,
+    ) -> None:
         self.name = NODES[index]
         self.index = index
         self.plan = plan
@@ -67,39 +76,43 @@ class SimulatedNode:
         self.dice = Random(f"{plan.seed} {self.name}")
         self.rate = plan.rates[index]
         self.wall_step_s = 0.0
-        self.peer: "SimulatedNode" = self
+        self.peer: SimulatedNode = self
         self.spec: ClusterSpec = plan.spec(self.name)
         self.is_powered = False
         self.powered_at = 0.0
-        self.life: Optional[SimulatedDaemon] = None
-        self.files: "Dict[str, bytes]" = {}
-        self.lives: "Dict[str, BootId]" = {}
-        self.managed: "Dict[str, ServiceSpec]" = {}
+        self.life: SimulatedDaemon | None = None
+        self.files: dict[str, bytes] = {}
+        self.lives: dict[str, BootId] = {}
+        self.managed: dict[str, ServiceSpec] = {}
         self.fencing = FencingMemory()
         self.boot_counter = 0
         self.is_same_life = False
-        self.of_former_life: "Set[str]" = set()
+        self.of_former_life: set[str] = set()
         self.is_store_broken = False
-        self.spoilt: "Set[str]" = set()
-        """Services whose STATE file somebody damaged, or that could not be written, since it was written last."""
-        self.kill_in: Optional[int] = None
+        self.spoilt: set[str] = set()
+        """Services whose STATE file somebody damaged, or that could not be written, since it was
+        written last."""
+        self.kill_in: int | None = None
         """The daemon is killed before its so-many-th action."""
-        self.on_decisive: "Callable[[SimulatedNode], None]" = _ignore
-        """Called when a start is announced, a script of it begins, or a daemon comes or wants to go."""
+        self.on_decisive: Callable[[SimulatedNode], None] = _ignore
+        """Called when a start is announced, a script of it begins, or a daemon comes or wants to
+        go."""
         self.scripts = Scripts(self)
         self.reader = self._make_reader()
         self._watch = watch
         self._commands = 0
 
-    def _make_reader(self) -> "Optional[SlotReader]":
+    def _make_reader(self) -> SlotReader | None:
         link = next((link for link in self.spec.listeners if link.kind.is_disk), None)
         if link is None:
             return None
-        reader = SlotReader(self.clockwork, self.disk, link, self.name, self, self.dice.uniform(0, 0.25))
+        reader = SlotReader(
+            self.clockwork, self.disk, link, self.name, self, self.dice.uniform(0, 0.25)
+        )
         self.disk.readers[link.node] = reader
         return reader
 
-    # --- clocks, story --------------------------------------------------------------------------------------
+    # --- clocks, story ----------------------------------------------------------------------------
 
     @property
     def monotonic(self) -> float:
@@ -127,7 +140,7 @@ class SimulatedNode:
         """A start is announced, or a script of it begins: whoever waits for that is called."""
         self.on_decisive(self)
 
-    # --- power and daemon -----------------------------------------------------------------------------------
+    # --- power and daemon -------------------------------------------------------------------------
 
     def power_on(self) -> None:
         """The machine boots, and with it the daemon."""
@@ -160,9 +173,19 @@ class SimulatedNode:
         learned = self.learn((*self.spec.own_services, *kept), self.is_same_life)
         self._note_managed()
         self.is_same_life = True
-        told = ", ".join(f"{name} {item.state.name}{' probe' if item.must_probe else ''}" for name, item in learned.items())
+        told = ", ".join(
+            f"{name} {item.state.name}{' probe' if item.must_probe else ''}"
+            for name, item in learned.items()
+        )
         self.note(f"daemon {boot.counter} starts: {told}")
-        self.observe(DaemonBegan(self.monotonic, self.name, boot, {name: item.state for name, item in learned.items()}))
+        self.observe(
+            DaemonBegan(
+                self.monotonic,
+                self.name,
+                boot,
+                {name: item.state for name, item in learned.items()},
+            )
+        )
         if self.is_store_broken:
             for name in learned:
                 self.observe(StateLost(self.monotonic, self.name, name))
@@ -191,11 +214,18 @@ class SimulatedNode:
         if self.reader is not None:
             self.reader.is_open = self.reader.is_stopped = False
 
-    # --- files ----------------------------------------------------------------------------------------------
+    # --- files ------------------------------------------------------------------------------------
 
-    def learn(self, services: "tuple[ServiceSpec, ...]", is_same_life: bool,
-              unwritten: "FrozenSet[str]" = frozenset()) -> "Dict[str, RecoveredState]":
-        """What the STATE files say, by the rules of production; those of ``unwritten`` are the engine's to write."""
+    def learn(
+        self,
+        services: tuple[ServiceSpec, ...],
+        is_same_life: bool,
+        unwritten: frozenset[str] = frozenset(),
+    ) -> dict[str, RecoveredState]:
+        """What the STATE files say, by the rules of production.
+
+        Those of ``unwritten`` are the engine's to write.
+        """
         learned = {}
         others = set() if is_same_life else set(self.files) - {svc.name for svc in services}
         if not is_same_life:
@@ -203,7 +233,9 @@ class SimulatedNode:
         for name in sorted(others - self.of_former_life):
             stored, problem = self._read_state(name)
             if stored is not None:
-                self.files[name] = encode(StoredState(recover(stored, problem, is_same_life=False).state))
+                self.files[name] = encode(
+                    StoredState(recover(stored, problem, is_same_life=False).state)
+                )
         for svc in services:
             stored, problem = self._read_state(svc.name)
             known = recover(stored, problem, is_same_life and svc.name not in self.of_former_life)
@@ -219,19 +251,25 @@ class SimulatedNode:
             learned[svc.name] = known
         return learned
 
-    def _kept(self) -> "Tuple[ServiceSpec, ...]":
+    def _kept(self) -> tuple[ServiceSpec, ...]:
         """Services that were managed and are not in the services file any more, but may run."""
         names = {svc.name for svc in self.spec.own_services}
-        return tuple(svc for name, svc in self.managed.items() if name not in names and self._may_run(name))
+        return tuple(
+            svc for name, svc in self.managed.items() if name not in names and self._may_run(name)
+        )
 
     def _may_run(self, service: str) -> bool:
         stored, problem = self._read_state(service)
-        return stored.state in MAY_RUN if stored is not None else service in self.files and bool(problem)
+        return (
+            stored.state in MAY_RUN
+            if stored is not None
+            else service in self.files and bool(problem)
+        )
 
     def _note_managed(self) -> None:
         self.managed = {svc.name: svc for svc in (*self.spec.own_services, *self._kept())}
 
-    def _read_state(self, service: str) -> "tuple[Optional[StoredState], str]":
+    def _read_state(self, service: str) -> tuple[StoredState | None, str]:
         data = self.files.get(service)
         if data is None:
             return None, "STATE file is missing" if service in self.managed else ""
@@ -240,7 +278,7 @@ class SimulatedNode:
         except ValueError as error:
             return None, f"STATE file: {error}"
 
-    def damage_state(self, service: str, data: Optional[bytes]) -> None:
+    def damage_state(self, service: str, data: bytes | None) -> None:
         """Somebody, or a bad disk, spoils a STATE file."""
         self.spoilt.add(service)
         self.note(f"STATE file of {service} becomes {data!r}")
@@ -251,16 +289,20 @@ class SimulatedNode:
         self.observe(StateLost(self.monotonic, self.name, service))
 
     def expect_agreement(self, engine: Engine) -> None:
-        """After each step, the STATE file of a service holds what its daemon says: a restart goes by it."""
+        """After each step, the STATE file of a service holds what its daemon says: a restart goes
+        by it.
+        """
         for name in set(self.files) - self.spoilt:
             if not engine.manages(name):
                 continue
             stored, own = decode(self.files[name]).state, engine.state_of(name)
             if stored is not own:
-                raise InvariantBroken(f"state broken at {self.monotonic:.3f} on {self.name}: {name} is {own.name}, and its"
-                                      f" STATE file says {stored.name}")
+                raise InvariantBroken(
+                    f"state broken at {self.monotonic:.3f} on {self.name}: {name} is {own.name},"
+                    f" and its STATE file says {stored.name}"
+                )
 
-    # --- what comes in --------------------------------------------------------------------------------------
+    # --- what comes in ----------------------------------------------------------------------------
 
     def receive(self, link: LinkSpec, carried: Carried) -> None:
         """A frame from the peer; without a daemon nobody is there to take it."""
@@ -272,7 +314,9 @@ class SimulatedNode:
         life.receive(link, carried)
 
     def _understands(self, beat: Beat) -> bool:
-        return not self.plan.unknown_flag or (self.plan.is_older and not beat.mute and beat.facts is None)
+        return not self.plan.unknown_flag or (
+            self.plan.is_older and not beat.mute and beat.facts is None
+        )
 
     def switch_interface(self, device: str, is_up: bool) -> None:
         """Somebody switches a network interface, or its cable is pulled or put back."""
@@ -289,7 +333,15 @@ class SimulatedNode:
         """The kernel tells the daemon; an older version does not ask."""
         if self.index and self.plan.unknown_flag:
             return
-        self.give(SendersMuted(frozenset(link for link in self.spec.senders if (self.name, link.device) in self.network.down)))
+        self.give(
+            SendersMuted(
+                frozenset(
+                    link
+                    for link in self.spec.senders
+                    if (self.name, link.device) in self.network.down
+                )
+            )
+        )
 
     def look_at(self, service: str) -> None:
         """The daemon's look beside its engine."""
@@ -313,7 +365,10 @@ class SimulatedNode:
             return
         self._commands += 1
         self.note(f"operator: {self.peer.name} is off")
-        if self.life.engine.snapshot(self.monotonic).peer_standing in (PeerStanding.SILENT, PeerStanding.LEFT):
+        if self.life.engine.snapshot(self.monotonic).peer_standing in (
+            PeerStanding.SILENT,
+            PeerStanding.LEFT,
+        ):
             self.observe(Confirmed(self.monotonic, self.name))
         self.give(PeerConfirmedOut(self._commands, "operator"))
 
@@ -323,7 +378,7 @@ class SimulatedNode:
         self.on_decisive(self)
         self.give(LeaveRequested(leaving))
 
-    def configure(self, services: "tuple[ServiceSpec, ...]") -> None:
+    def configure(self, services: tuple[ServiceSpec, ...]) -> None:
         """Somebody edits the services file; a running daemon takes it over."""
         spec = replace(self.spec, services=services)
         if spec == self.spec:

@@ -1,10 +1,12 @@
-"""The story of one history, as lines, and a hash of it: two runs of a seed are the same if their hashes are."""
+"""The story of one history, as lines, and a hash of it: two runs of a seed are the same if their
+hashes are.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from collections import deque
-from typing import Callable, Deque, Optional
+from collections.abc import Callable
 
 KEPT_LINES = 400
 """What is shown of a history that failed and was not traced."""
@@ -13,8 +15,8 @@ KEPT_LINES = 400
 class Trace:
     """Takes lines; ``tell`` gets each one at once, if there is such a listener."""
 
-    def __init__(self, tell: Optional[Callable[[str], None]] = None) -> None:
-        self.last: "Deque[str]" = deque(maxlen=KEPT_LINES)
+    def __init__(self, tell: Callable[[str], None] | None = None) -> None:
+        self.last: deque[str] = deque(maxlen=KEPT_LINES)
         self._tell = tell
         self._hash = hashlib.sha256()
 

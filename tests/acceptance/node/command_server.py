@@ -1,4 +1,6 @@
-"""Runs commands of the acceptance run in a node: one JSON line asks, one JSON line tells exit code and output."""
+"""Runs commands of the acceptance run in a node: one JSON line asks, one JSON line tells exit code
+and output.
+"""
 
 import json
 import os
