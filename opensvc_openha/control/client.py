@@ -193,7 +193,7 @@ def running_pid(layout: Layout) -> int:
     try:
         fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError:
-        text = os.read(handle, 32).decode("ascii", "replace").strip()
+        text = os.read(handle, 32).decode("utf-8", "replace").strip()
         return int(text) if text.isdigit() else -1
     finally:
         os.close(handle)
@@ -206,7 +206,7 @@ def _holder_in_table(layout: Layout) -> int:
     """
     try:
         found = os.stat(layout.lock_file)
-        with open("/proc/locks", encoding="ascii", errors="replace") as table:
+        with open("/proc/locks", encoding="utf-8", errors="replace") as table:
             rows = [line.split() for line in table]
     except OSError:
         return -1
@@ -342,7 +342,7 @@ def _receive_line(
 def _is_stopped(pid: int) -> bool:
     """True if a process was stopped by a signal or a debugger: waiting for it is no use."""
     try:
-        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
             return file.read().rpartition(")")[2].split()[0] in ("T", "t")
     except (OSError, IndexError):
         return False
