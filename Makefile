@@ -16,10 +16,10 @@ help:
 	@echo "make lint   ruff (format and check), mypy strict, import contract"
 	@echo "make bench  what heartbeats cost here, how fast a takeover and the agent are: prints tables"
 	@echo "make fuzz   hostile input for the parsers and a whole node, RUNS inputs of it"
-	@echo "make enumerate  two engines in every state x every event x every fate, DEPTH moves deep"
+	@echo "make enumerate  the model checker: two nodes, every state, event and message outcome, DEPTH moves deep"
 	@echo "make mutants  plants faults in the decision code one at a time, and prints which test finds each; each EVERYth one,"
 	@echo "            and all that were planted by hand; MUTANTS=--by-hand takes those alone, MUTANTS='--room system/atomic_files'"
-	@echo "            another room or file: runtime, logs, links, formats, agent"
+	@echo "            another room or file: system, storage, heartbeat, daemon, links, formats, agent"
 	@echo "make venv   the virtual environment in $(VENV)"
 
 venv: $(READY)
