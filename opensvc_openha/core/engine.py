@@ -252,25 +252,30 @@ class Engine:
 
     @property
     def repeat_at(self) -> float:
-        """When the last beat is to be repeated, if states are still being written then."""
-        return self._out_at + self._gap_s(self._out_at)
+        """When the last beat is to be repeated, if states are still being written then.
+
+        Infinity where there is none to repeat, as before the first beat of a daemon.
+        """
+        return self._out_at + self._gap_s(self._out_at) if self._to_repeat else math.inf
 
     def repeat(self, now: float) -> Announce | None:
         """The last beat once more, under a number of its own.
 
         None where there is none to repeat.
         """
-        last = self._repeated
-        if (
-            last is None
-            or last.beat.goodbye is not Goodbye.NONE
-            or self._repeat_seq >= self._repeat_end
-        ):
+        last = self._to_repeat
+        if last is None:
             return None
         self._repeat_seq += 1
         self._out_at = now
         self._view.own_seq = max(self._view.own_seq, self._repeat_seq)
         return replace(last, beat=replace(last.beat, seq=self._repeat_seq))
+
+    @property
+    def _to_repeat(self) -> Announce | None:
+        last = self._repeated
+        is_over = last is None or last.beat.goodbye is not Goodbye.NONE
+        return None if is_over or self._repeat_seq >= self._repeat_end else last
 
     def wrote(self, now: float) -> None:
         """The states of the last step are on disk: its beat leaves now.
