@@ -189,7 +189,11 @@ class Engine:
             action.service for action in moved if isinstance(action, Persist)
         }
         done += moved + ([] if self._goodbyes else self._ask_for_power(now))
-        if self._fencing.has_news(now):
+        # The peer's word should not grow old while this node writes what a start does not need.
+        is_start = self._view.standing is PeerStanding.LIVE and any(
+            isinstance(action, RunScript) and action.kind is ScriptKind.START for action in done
+        )
+        if not is_start and self._fencing.has_news(now):
             done.append(RememberFencing(self._fencing.memory))
         done += self._speak(done, now)
         self._stepped_at = now
@@ -268,6 +272,11 @@ class Engine:
             return None
         self._repeat_seq += 1
         self._out_at = now
+        shortest = self._monitor.shortest_timeout_s
+        late_s = now - max(self._expected_at, self._worked_until)
+        if shortest is not None and late_s < timing.STALL_FRACTION * shortest:
+            # The beat that the next step was expected for has left just now, and in time.
+            self._expected_at = max(self._expected_at, self.repeat_at)
         self._view.own_seq = max(self._view.own_seq, self._repeat_seq)
         return replace(last, beat=replace(last.beat, seq=self._repeat_seq))
 
