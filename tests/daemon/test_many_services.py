@@ -50,7 +50,9 @@ def test_ten_thousand_services_are_announced_and_shown_while_wrappers_are_asked(
             lambda: '"script": "status"' not in cluster.ok("service -s --json"),
             "every wrapper was asked",
         )
-        assert cluster.all_calls("all.sh") == ["status"] * COUNT
+        # The first to be asked may be asked again meanwhile: whether somebody started them by hand.
+        calls = cluster.all_calls("all.sh")
+        assert set(calls) == {"status"} and len(calls) >= COUNT
         voice.states = dict.fromkeys(names, ServiceState.STOPPED)
         voice.meet(cluster)
         heard = voice.listen()
