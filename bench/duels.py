@@ -110,7 +110,8 @@ class Pair:
         priorities = PRIORITIES if KNOWS_PRIORITIES and "files" in owners else ""
         install = f"openha install{self.power.install_options}"
         monitor = "".join(
-            f"{node.name}\tnet\teth{link}\t239.131.50.{10 + 2 * node.index + link}\t501{link}\t{LINK_TIMEOUT_S}\n"
+            f"{node.name}\tnet\teth{link}\t239.131.50.{10 + 2 * node.index + link}"
+            f"\t501{link}\t{LINK_TIMEOUT_S}\n"
             for node in nodes
             for link in (1, 2)
         )

@@ -262,7 +262,8 @@ user 2 true "admin" "secret" admin 10 none md5
         "mc_setbmc 0x20\nmc_add 0x20 0 no-device-sdrs 0x23 9 8 0x9f 0x1291 0xf02\nmc_enable 0x20\n"
     )
     _CONTROL = """#!/bin/sh
-# What the board does: "get power", "set power 0", "set reset 1". Power is cut later, by what stands outside.
+# What the board does: "get power", "set power 0", "set reset 1".
+# Power is cut later, by what stands outside.
 cd {directory} || exit 1
 case "$*" in
 *"get power"*) echo "power:$(cat power)" ;;
@@ -270,7 +271,8 @@ case "$*" in
 esac
 """
     _SCRIPT = """#!/bin/sh
-# The management board of the other node. status: the exit codes of fence agents, 0 on, 2 off, 1 not known.
+# The management board of the other node.
+# status: the exit codes of fence agents, 0 on, 2 off, 1 not known.
 case $(hostname -s) in deb1) board=10.50.0.102 ;; *) board=10.50.0.101 ;; esac
 export IPMI_PASSWORD=secret
 power() { ipmitool -I lanplus -C 3 -N 1 -R 3 -H $board -U admin -E chassis power $1; }

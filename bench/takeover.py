@@ -49,7 +49,11 @@ SETTINGS = (
 FENCE = "#!/bin/sh\n# The peer is off: the bench has cut its power.\nexit 0\n"
 SCRIPT = """#!/bin/sh
 date +%s.%N >> /var/tmp/$1.times
-case $1 in start) touch /run/up;; stop) rm -f /run/up;; status) [ -e /run/up ] && echo up || echo down;; esac
+case $1 in
+start) touch /run/up;;
+stop) rm -f /run/up;;
+status) [ -e /run/up ] && echo up || echo down;;
+esac
 """
 FAST_OPTIONS = "[timing]\nprofile = fast\nfence_time = 0.2\n"
 SERVICES = (2, 128, 1_000, 10_000)

@@ -7,6 +7,7 @@ Needs `rich`.
 
 from __future__ import annotations
 
+import io
 import re
 import sys
 
@@ -37,7 +38,8 @@ def samples(printed: str) -> list[str]:
 
 
 def main() -> None:
-    console = Console(record=True, width=92, file=open("/dev/null", "w"))
+    """Read the demo's output from standard input and write the picture to the file named first."""
+    console = Console(record=True, width=92, file=io.StringIO())
     console.print(
         Text(
             "root@deb2:~# while true; do echo ---; ez_svc_status; ez_hb_status; date; sleep 1;"

@@ -50,7 +50,11 @@ LVM_CONF = """\
 # A node activates the volume groups that carry its name as a tag, and no others.
 tags { hosttags = 1 }
 activation { volume_list = [ "@*" ] udev_sync = 0 udev_rules = 0 }
-devices { obtain_device_list_from_udev = 0 external_device_info_source = "none" global_filter = [ "a|^/dev/ubd[bd]$|", "r|.*|" ] }
+devices {
+    obtain_device_list_from_udev = 0
+    external_device_info_source = "none"
+    global_filter = [ "a|^/dev/ubd[bd]$|", "r|.*|" ]
+}
 """
 HOSTS = """\
 127.0.0.1 localhost

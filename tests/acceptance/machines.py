@@ -7,6 +7,7 @@ failure, at once and certain.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -120,10 +121,9 @@ class Machine:
             if self._process is None:
                 return
             for pid in self._children():
-                try:
+                # It may have ended just now.
+                with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    pass  # It ended just now.
             self._process.wait()
             self._process = None
 

@@ -97,7 +97,8 @@ WRITER = """\
 #!/bin/bash
 # Appends a line that is on the disk before the next one is written.
 case $1 in
-start) setsid bash -c 'while :; do echo "$(date +%s) $(hostname -s)" >> /opt/files.opensvc.com/journal
+start) setsid bash -c 'while :; do
+           echo "$(date +%s) $(hostname -s)" >> /opt/files.opensvc.com/journal
            sync /opt/files.opensvc.com/journal; sleep 1; done' < /dev/null > /dev/null 2>&1 &
        echo $! > /run/writer.pid ;;
 stop) kill $(cat /run/writer.pid); rm -f /run/writer.pid ;;

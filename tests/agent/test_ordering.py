@@ -203,7 +203,7 @@ def test_resource_that_is_always_on_is_standby_and_survives_a_stop(agent):
     """
     agent.write(
         "a",
-        "[DEFAULT]\nnodes = %s\n" % NODE
+        f"[DEFAULT]\nnodes = {NODE}\n"
         + app(agent, 1, "one", more="always_on = nodes")
         + app(agent, 2, "two"),
     )

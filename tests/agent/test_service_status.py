@@ -38,7 +38,7 @@ overall                   up
 |  '- sync#i0        .... up       rsync svc config to drpnodes, nodes
 '- hb                     up
    '- hb#0           .... up       hb.openha
-"""
+"""  # noqa: E501 - the agent's output as it is on the screen.
 
 REGISTRY_DOWN = """\
 registry.opensvc.com
@@ -54,7 +54,7 @@ overall                   down
 |- sync                   up
 |  '- sync#i0        .... up       rsync svc config to drpnodes, nodes
 '- hb                     n/a
-"""
+"""  # noqa: E501 - the agent's output as it is on the screen.
 
 # The agent's own output, trailing blanks marked by a final bar.
 FROZEN_STOP = """\

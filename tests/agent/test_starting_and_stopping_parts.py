@@ -5,7 +5,7 @@ all groups, in memory.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 import pytest
@@ -294,6 +294,9 @@ def test_part_whose_start_ends_but_which_is_not_up_is_not_back(
     monkeypatch.setattr("opensvc_openha.agent.service.runner.pause", lambda seconds: None)
     part = bench.parts()[Group.APP]
     part.spec = replace(part.spec, restarts=3)
-    idle: Callable[[], None] = lambda: bench.done.append("tried")
+
+    def idle() -> None:
+        bench.done.append("tried")
+
     part.start = idle  # type: ignore[method-assign]
     assert not bring_back(bench.service, part) and bench.done == ["tried"] * 3

@@ -14,7 +14,8 @@ docker_daemon_args = --ip 37.59.71.25
 [container#1]
 type = docker
 run_image = de9a91835513
-run_args = -v /opt/registry.opensvc.com/registrydata:/registrydata -e STORAGE_PATH=/registrydata -p 5000:5000
+run_args = -v /opt/registry.opensvc.com/registrydata:/registrydata \
+-e STORAGE_PATH=/registrydata -p 5000:5000
 
 [ip#1]
 ipdev = eth0

@@ -176,9 +176,10 @@ class Host:
 
     def tick(self, life: int, _seq: int) -> None:
         """Time has passed; only the newest deadline matters, an early tick does no harm."""
-        if self.engine is not None and life == self.life:
-            if self.is_stalled or self.engine.next_deadline() <= self.pair.now:
-                self.handle(life, Tick())
+        if self.engine is None or life != self.life:
+            return
+        if self.is_stalled or self.engine.next_deadline() <= self.pair.now:
+            self.handle(life, Tick())
 
     def carry_out(self, action: Action) -> None:
         """What the shell would do."""

@@ -70,9 +70,7 @@ def test_life_that_is_no_later_than_the_living_one_gets_no_answer_of_its_own() -
     assert _acks(bench, 4) == [Ack(LIFE, 1)] * 4
 
 
-def test_reinstalled_peer_is_greeted_though_its_counter_is_lower_than_that_of_the_life_that_fell_silent() -> (
-    None
-):
+def test_reinstalled_peer_is_greeted_though_its_counter_is_lower_than_before() -> None:
     """deb2 had counter 2, is silent, was forgotten by an operator, and comes back with 1: it can
     prove itself at once.
     """
@@ -107,9 +105,7 @@ def test_c_openha_is_told_started_of_a_service_in_doubt() -> None:
     assert bench.engine.beat().states == {"registry": S.STARTED} and bench.engine.beat().wants_ack
 
 
-def test_recording_of_the_life_before_is_not_believed_for_what_it_heard_before_it_was_followed() -> (
-    None
-):
+def test_recording_of_the_life_before_is_not_believed_for_what_it_heard_earlier() -> None:
     """deb2 was restarted and has acknowledged nothing yet: its former life comes back only with
     news of what was said since.
     """

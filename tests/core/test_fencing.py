@@ -571,9 +571,7 @@ def test_peer_that_has_just_booted_is_given_time() -> None:
         )
 
 
-def test_holder_of_the_right_is_never_more_than_a_minute_from_its_next_try_but_for_the_turns_it_leaves() -> (
-    None
-):
+def test_holder_of_the_right_tries_each_minute_but_for_the_turns_it_leaves() -> None:
     """A standby's fence fails for three hours: rounds less than a minute apart, but around turns at
     5, 20, 80 minutes.
     """

@@ -253,7 +253,7 @@ def test_owner_beside_an_older_peer_waits_for_one_fence_of_that_alone() -> None:
 
 
 @pytest.mark.parametrize("restarted_after_s", [3.0, 30.0])
-def test_daemon_that_was_started_during_the_cut_leaves_its_turns_to_a_holder_that_may_fence_at_any_time(
+def test_daemon_started_during_the_cut_leaves_its_turns_to_a_holder_that_may_fence(
     restarted_after_s: float,
 ) -> None:
     """The owner's daemon is killed in the cut, and its service found down: it would start it, but

@@ -144,7 +144,7 @@ def test_changes_one_after_the_other_make_a_beat_each_gap() -> None:
         bench.engine.step(Tick(), bench.now)
     bench.hear()
     told: list[Announce] = []
-    for number, name in enumerate(NAMES):
+    for name in NAMES:
         bench.now += 0.001
         exited = ScriptExited(name, ScriptKind.STOP, ScriptOutcome.OK)
         told += [

@@ -66,9 +66,7 @@ def test_acknowledgement_counts_from_the_very_beat_that_announced_start_ready() 
     assert view.evidence("registry", 7) is Evidence.OUT_ACKED
 
 
-def test_acknowledgement_is_old_at_the_instant_at_which_the_peer_may_call_this_node_silent() -> (
-    None
-):
+def test_acknowledgement_is_old_once_the_peer_may_call_this_node_silent() -> None:
     """Its patience is 10 s: after them it may have taken the service, so what it acknowledged
     before proves nothing.
     """
@@ -211,9 +209,7 @@ def test_goodbye_with_a_running_service_protects_it_for_the_hold_only() -> None:
     assert view.next_deadline(100.0 + RESTART_HOLD_S) is None
 
 
-def test_peer_that_left_is_looked_at_again_when_the_doubt_of_its_goodbye_ends_and_when_its_hold_does() -> (
-    None
-):
+def test_peer_that_left_is_judged_again_when_the_doubt_and_the_hold_of_its_goodbye_end() -> None:
     """This node was stalled after the goodbye and listens anew until 110: then the goodbye counts,
     at 130 the hold is over.
     """
@@ -277,9 +273,7 @@ def test_former_life_that_lives_is_believed_once_the_one_that_followed_it_is_sil
     assert view.admits(living)
 
 
-def test_life_that_has_answered_nothing_since_it_was_believed_is_no_reason_against_one_that_has() -> (
-    None
-):
+def test_life_that_has_answered_nothing_is_no_reason_against_one_that_has() -> None:
     """Its one beat acknowledges our newest of then, so it may be a recording.
 
     The life before has heard what was said since.

@@ -1040,9 +1040,7 @@ def test_service_that_is_sure_again_is_announced_at_once_beside_others_without_n
     assert [item.states["registry"] for item in said] == [S.STARTED]
 
 
-def test_nothing_is_written_of_a_service_that_is_gone_though_the_peer_falls_silent_in_the_same_step() -> (
-    None
-):
+def test_nothing_is_written_of_a_service_that_is_gone_when_the_peer_falls_silent() -> None:
     """The stop script of a removed service ends when the disk lets the engine go, after the peer's
     timeout.
     """

@@ -7,7 +7,6 @@ from __future__ import annotations
 import queue
 import signal
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -35,8 +34,7 @@ def test_script_whose_decision_is_over_is_not_begun(kind: ScriptKind, tmp_path: 
     runner = ScriptRunner(tree_layout(str(tmp_path)), "deb1", "deb2", ends.put)
     action = RunScript("web", kind, str(script), ServiceState.STOPPED, PeerStanding.LIVE)
     put_off = kind in (ScriptKind.CHECK, ScriptKind.START)
-    is_overtaken: Callable[[], bool] = lambda: True
-    runner.run(action, is_overtaken)
+    runner.run(action, lambda: True)
     assert (ends.get(timeout=LIMIT_S).outcome is ScriptOutcome.POSTPONED) is put_off
     assert (tmp_path / "calls").exists() is not put_off
     runner.run(action, lambda: False)

@@ -135,7 +135,7 @@ class MixedCluster:
         )
 
     def states(self, node):
-        """ "primary/secondary" as ``service -s -c`` shows it."""
+        """Both states as ``service -s -c`` shows them: primary, a slash, secondary."""
         out = self.command(node, "service -s -c").stdout
         found = re.search(r"(?m)^registry +\S+ +([A-Z_]+) +\S+ +([A-Z_]+) *$", out)
         return f"{found[1]}/{found[2]}" if found else out

@@ -11,14 +11,17 @@ from two_node_cluster import EZ
 pytestmark = pytest.mark.e2e
 
 TAP = """
-# Records the datagrams of a multicast group for some seconds, then plays them to the group again and again.
+# Records the datagrams of a multicast group for some seconds, then plays them to the group,
+# again and again.
 import json, socket, struct, sys, time
-group, port, device, record_s, play_s = sys.argv[1], int(sys.argv[2]), sys.argv[3], float(sys.argv[4]), float(sys.argv[5])
+group, port, device = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+record_s, play_s = float(sys.argv[4]), float(sys.argv[5])
 ear = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 ear.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
 ear.bind((group, port))
 index = socket.if_nametoindex(device)
-ear.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, struct.pack("=4s4si", socket.inet_aton(group), bytes(4), index))
+membership = struct.pack("=4s4si", socket.inet_aton(group), bytes(4), index)
+ear.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, membership)
 ear.settimeout(0.1)
 tape, end = [], time.monotonic() + record_s
 while time.monotonic() < end:
@@ -28,7 +31,8 @@ while time.monotonic() < end:
         pass
 print(len(tape), flush=True)
 mouth = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-mouth.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, struct.pack("=4s4si", bytes(4), bytes(4), index))
+interface = struct.pack("=4s4si", bytes(4), bytes(4), index)
+mouth.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, interface)
 mouth.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP, 1)
 end, number = time.monotonic() + play_s, 0
 while time.monotonic() < end:

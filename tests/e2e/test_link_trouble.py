@@ -24,7 +24,8 @@ TIMEOUT_S = 2
 SERVICES = 1_000
 CABLES = 2
 WALL_CLOCK = """
-# The wall clock of this program goes wrong by as many seconds as the file says, at any time; the monotonic one is as it was.
+# The wall clock of this program goes wrong by as many seconds as the file says, at any time;
+# the monotonic one is as it was.
 import time
 _time, _localtime = time.time, time.localtime
 def _offset():
@@ -71,7 +72,7 @@ class TroubledCluster(Cluster):
 
     def __init__(self, nodes):
         super().__init__(nodes, {"registry": "/bin/true"})
-        for number, node in enumerate(nodes):
+        for node in nodes:
             node.write(f"{EZ}/conf/monitor", monitor([each.name for each in nodes]))
             more = [
                 f"svc{n:04} /bin/true {self.first.name} {self.second.name} /bin/true"

@@ -50,7 +50,8 @@ LINK_TIMEOUT_S = 2
 DISK_COLUMN = 5
 
 AT_BOOT = f"""#!/bin/sh
-# What is gone after a power failure: the names of the volumes, and the way to the services' addresses.
+# What is gone after a power failure: the names of the volumes,
+# and the way to the services' addresses.
 for volume in {" ".join(name for names in VOLUMES.values() for name in names)}; do
     ln -sf /shared/$volume.img /dev/mapper/$volume
 done

@@ -26,7 +26,10 @@ MONITOR = (
     "deb1.opensvc.com\tdio\t/dev/mapper/disk.hb.0\t0\t10\n"
     "deb2.opensvc.com\tdio\t/dev/mapper/disk.hb.0\t10\t10\n"
 )
-REGISTRY = "registry\t/etc/opensvc/registry.opensvc.com.cluster\tdeb1.opensvc.com\tdeb2.opensvc.com\t/bin/true"
+REGISTRY = (
+    "registry\t/etc/opensvc/registry.opensvc.com.cluster"
+    "\tdeb1.opensvc.com\tdeb2.opensvc.com\t/bin/true"
+)
 A, B = NODES
 
 

@@ -141,7 +141,10 @@ def told(wanted):
     got = news.get(timeout=10)
     assert {link.device for link in got} == wanted, got
 
-senders = tuple(LinkSpec("deb1", LinkKind.NET, name, "239.131.50.10", 5010 + at, 0, 10.0) for at, name in enumerate(("h1", "h3")))
+senders = tuple(
+    LinkSpec("deb1", LinkKind.NET, name, "239.131.50.10", 5010 + at, 0, 10.0)
+    for at, name in enumerate(("h1", "h3"))
+)
 ip("link add h1 type veth peer name h2")
 ip("link set h1 up")
 ip("link set h2 up")

@@ -165,7 +165,7 @@ def test_slot_alone_on_its_blocks_is_never_called_overwritten(sender, disk_file)
     one, two = sender(disk_file), sender(disk_file, 10)
     for end in (one, two):
         end.open()
-    for number in range(5):
+    for _ in range(5):
         one.send(b"x" * 5000)
         two.send(b"y" * 5000)
     assert (one.counters, two.counters) == ({"overwritten": 0}, {"overwritten": 0})

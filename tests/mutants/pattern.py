@@ -11,9 +11,9 @@ import ast
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Union
+from typing import Any
 
-Node = Union[ast.expr, ast.stmt]
+Node = ast.expr | ast.stmt
 
 
 @dataclass(frozen=True)

@@ -138,7 +138,8 @@ def path_of(file: str) -> Path:
 
 def module_of(file: str) -> str:
     """Its name as a module."""
-    return f"{PACKAGE.name}.{path_of(file).relative_to(PACKAGE).with_suffix('').as_posix().replace('/', '.')}"
+    parts = path_of(file).relative_to(PACKAGE).with_suffix("").parts
+    return ".".join((PACKAGE.name, *parts))
 
 
 ALL_FILES = tuple(file for room in ROOMS.values() for file in room.files)
