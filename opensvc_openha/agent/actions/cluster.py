@@ -1,14 +1,13 @@
-"""What a person's start, stop, switch, freeze and thaw do to a service that a cluster decides
-about: they drive the cluster.
+"""Run an operator's start, stop, switch, freeze and thaw of a service through its cluster.
 
-    stop     the peer is frozen stopped first, so that it does not take over; then this node is
-    start    a peer that stands by is frozen first; this node is thawed and starts; then the peer is
-             thawed
-    switch   the owner stops, the other node takes the service
+    stop     freeze the peer stopped, so that it does not take over; then stop and freeze this node
+    start    freeze a standby peer; thaw this node and start; then thaw the peer
+    switch   stop the owner; the other node takes the service over
     freeze   both nodes, the one that could take the service over first; thaw is the reverse
 
-The peer is reached by ssh, as agents do, and its part comes with --remote. Nothing here touches a
-resource: the node daemons call the wrapper of the service for that. Each change is waited for.
+The peer is reached by ssh, as agents do, and its part is called with --remote. This module acts on
+no resource itself: the node daemons call the wrapper of the service for that. Each step waits until
+the state has changed.
 """
 
 from __future__ import annotations
@@ -54,7 +53,7 @@ _STARTED = _RUNS | {_S.START_FAILED}
 
 @dataclass(frozen=True)
 class Sight:
-    """The service in the cluster at one moment."""
+    """Snapshot of the service in the cluster."""
 
     node: NodeStatus
     service: ServiceStatus
@@ -63,19 +62,19 @@ class Sight:
 
     @property
     def peer(self) -> ServiceState:
-        """State on the peer, as far as it is known."""
+        """State on the peer; UNKNOWN if the daemon does not know it."""
         return self.service.peer_state or ServiceState.UNKNOWN
 
     @property
     def is_peer_there(self) -> bool:
-        """Is the peer's daemon heard?"""
+        """Return whether this node hears the peer's daemon."""
         return self.node.peer_standing is PeerStanding.LIVE
 
 
 class ClusterActions:
-    """The actions for one service.
+    """The cluster actions of one service.
 
-    ``is_remote``: called by the agent of the peer, which does the peer's part itself.
+    ``is_remote``: called by the agent of the peer, which handles its own node itself.
     """
 
     def __init__(self, service: Service, is_remote: bool, to_node: str = "") -> None:
@@ -86,7 +85,7 @@ class ClusterActions:
         self._to_node = to_node.lower()
 
     def run(self, action: str, wait_lock_s: float) -> int:
-        """Do one action; exit code 0. Raises what keeps it from being done."""
+        """Run one action and return exit code 0; raise an OpenhaError if it cannot be completed."""
         steps: dict[str, Callable[[], None]] = {
             "start": self._start,
             "stop": self._stop,
@@ -97,7 +96,7 @@ class ClusterActions:
         try:
             with interruptible():
                 if self._is_remote:
-                    # The person's command on the other node holds the lock there.
+                    # The operator's command on the other node holds the lock there.
                     steps[action]()
                 else:
                     with action_lock(self._service.var_dir, action, wait_lock_s, LOCK_NAME):
@@ -156,9 +155,9 @@ class ClusterActions:
             )
 
     def _ask_to_start(self) -> None:
-        """A node that stands by starts by itself as soon as it may.
+        """Request a start from a standby node.
 
-        Asked, it does not wait for a hold to be over.
+        It starts by itself as soon as it may; the request skips the rest of a hold.
         """
         try:
             self._act(Command.START, is_logged=False)
@@ -172,7 +171,7 @@ class ClusterActions:
             if seen.own in (_S.STOPPED, _S.START_READY):
                 self._act(
                     Command.FREEZE_STOP
-                )  # A node that stands by would take over what is stopped on the peer.
+                )  # A standby node would take over a service that is stopped on the peer.
             self._stop_peer(seen)
         seen = self._idle()
         if seen.own is _S.FROZEN_STOP:
@@ -189,9 +188,9 @@ class ClusterActions:
         self._log.info(f"{self._name} is {seen.own.name} on this node")
 
     def _stop_peer(self, seen: Sight) -> None:
-        """First the peer, so that it does not take over what stops here.
+        """Freeze the peer stopped first, so that it does not take over what stops here.
 
-        One that is not heard may be out of reach.
+        A peer that is not heard may be unreachable.
         """
         if seen.is_peer_there and seen.peer is _S.FROZEN_STOP:
             return
@@ -275,7 +274,7 @@ class ClusterActions:
     def _thaw(self) -> None:
         seen = self._idle()
         write_frozen_flag(self._service, False)
-        # The owner is thawed before a node that stands by may look for something to take.
+        # Thaw the owner first: a standby node looks for services to take over.
         is_peer_first = seen.peer is _S.FROZEN_START
         problem = self._tell_peer("thaw", seen) if is_peer_first else None
         if seen.own in FROZEN:
@@ -289,9 +288,9 @@ class ClusterActions:
     # --- means ------------------------------------------------------------------------------------
 
     def _tell_peer(self, action: str, seen: Sight) -> OpenhaError | None:
-        """The peer's part of freeze and thaw.
+        """Run the peer's part of freeze and thaw; return the error if that failed.
 
-        What keeps it from being done is no reason to leave ours.
+        A failure on the peer must not prevent the local part.
         """
         if self._is_remote:
             return None
@@ -307,7 +306,7 @@ class ClusterActions:
         return None
 
     def _sight(self) -> Sight:
-        """The states as of now. What the daemon cannot tell is not driven."""
+        """Return the current states; raise if the daemon does not know them."""
         node = self._service.cluster.node_status_now()
         service = node.service(self._name)
         if service is None or service.own_state is None:
@@ -318,14 +317,14 @@ class ClusterActions:
         return Sight(node, service, service.own_state)
 
     def _idle(self) -> Sight:
-        """The states once no script of ours runs any more."""
+        """Wait until this node runs no script of the service; return the states then."""
         seen = self._sight()
         if seen.own not in _BUSY:
             return seen
         return self._wait("local", lambda now: now.own, frozenset(ServiceState) - _BUSY)
 
     def _act(self, command: Command, is_logged: bool = True) -> None:
-        """Has this node's daemon do it; returns when it is done."""
+        """Send a command to this node's daemon; return when it is completed."""
         if is_logged:
             self._log.info(f"service -A {self._name} {command.value}")
         problems = []
@@ -339,14 +338,14 @@ class ClusterActions:
             raise (RefusedError if is_refused else ActionError)("; ".join(problems))
 
     def _on_peer(self, action: str) -> None:
-        """Has the agent of the peer do its part; returns when it is done."""
+        """Run an action through the peer's agent; return when it is completed."""
         peer = self._service.cluster.node_status().peer
         words = ["--waitlock", str(REMOTE_WAIT_LOCK_S), action, "--remote"]
         command = agent_command(self._service.layout, self._service.name, words)
         self._log.info(f"exec '{' '.join(command)}' on node {peer}")
         result = run_command(remote_shell(peer, command), REMOTE_LIMIT_S)
         for line in result.output.strip().splitlines():
-            # Its own time and name would only repeat ours.
+            # The time and service name of the peer's log lines would repeat ours.
             self._log.info(f"{peer}: {_LOG_HEAD.sub('', line)}")
         if result.exit_code != 0:
             reason = self._why_failed(peer, action, result)
@@ -376,7 +375,10 @@ class ClusterActions:
         state_of: Callable[[Sight], ServiceState],
         wanted: Collection[ServiceState],
     ) -> Sight:
-        """Until the state is one of these: as long as a script runs, and CHANGE_LIMIT_S besides."""
+        """Wait for one of the ``wanted`` states and return it.
+
+        Gives up CHANGE_LIMIT_S after the last script ended.
+        """
         names = " or ".join(
             state.name.lower() for state in sorted(wanted, key=lambda state: state.value)
         )
@@ -403,7 +405,7 @@ class ClusterActions:
         return seen
 
     def _patient_sight(self, last: Sight) -> Sight:
-        """A daemon that is too busy to answer at once is asked again."""
+        """Return the states, or ``last`` while the daemon is too busy to answer."""
         try:
             return self._sight()
         except NotAnsweringError:
@@ -411,7 +413,7 @@ class ClusterActions:
 
 
 def why_not_driven(service: Service) -> str:
-    """Why a person's action cannot go through the cluster, or an empty text."""
+    """Return why an operator's action cannot go through the cluster; empty if it can."""
     if service.cluster_name is None:
         return "its heartbeat is not OpenHA"
     if not service.cluster.is_installed:

@@ -1,9 +1,8 @@
-"""What the action words do to one service: start, stop, restart, switch, boot, status, freeze,
-thaw, stonith, startip...
+"""Run the action words on one service: start, stop, restart, switch, boot, status, freeze, ...
 
-Changes happen under the service's action lock; ``runner`` makes them. Under a heartbeat, what a
-person asks for goes to the cluster (``cluster``); local work is for the cluster's own calls, with
---cluster, and for actions on some resources.
+Changes are made under the service's action lock, by ``runner``. If the service has a heartbeat, an
+operator's action goes to the cluster (``cluster``); local work is reserved for the cluster's own
+calls, with --cluster, and for actions on selected resources.
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ _REFUSED = 1
 
 @dataclass(frozen=True)
 class ActionOptions:
-    """What the operator asked for besides the action."""
+    """Options given with the action."""
 
     choice: ResourceSelector = ResourceSelector()
     is_cluster: bool = False
@@ -67,7 +66,10 @@ class ActionOptions:
 
 
 def perform(service: Service, action: str, options: ActionOptions) -> int:
-    """Do one action; exit code. Why it failed is in the service's log and, with that, on stderr."""
+    """Run one action and return its exit code.
+
+    A failure is written to the service's log, which also goes to stderr.
+    """
     action = _SAME.get(action, action)
     run = ACTIONS.get(action) or _UNSHOWN.get(action) or GROUP_ACTIONS.get(action)
     words = action.replace("_", " ")
@@ -88,29 +90,29 @@ def perform(service: Service, action: str, options: ActionOptions) -> int:
         service.log.error(str(error))
         return error.exit_code
     except InterruptedAction as error:
-        if action != MONITOR:  # Which gives way to whoever acts on the service.
+        if action != MONITOR:  # The monitor yields to any other action on the service.
             service.log.error(str(error))
         raise
 
 
 def shown_actions() -> list[str]:
-    """Action words as the operator types them."""
+    """Return the action words that help and completion show."""
     return [action.replace("_", " ") for action in ACTIONS]
 
 
 def all_actions() -> list[str]:
-    """The same with those on groups of resources, and that on files that may be broken."""
+    """Return all action words: also those on resource groups and on files that may be broken."""
     return sorted([*shown_actions(), *GROUP_ACTIONS, "validate config"])
 
 
 def is_change(action: str) -> bool:
-    """Does this word stand for an action that changes something, so that it needs rights?"""
+    """Return whether the action changes something, so that it needs privileges."""
     action = _SAME.get(action, action)
     return action not in _ONLY_LOOKS and action in {**ACTIONS, **_UNSHOWN, **GROUP_ACTIONS}
 
 
 def start(service: Service, options: ActionOptions) -> int:
-    """Bring the service up: through the cluster that decides about it, else its local resources."""
+    """Start the service: through its cluster if it has one, else its local resources."""
     if _is_driven(service, options):
         return _drive(service, options, "start")
     return _guarded(
@@ -122,9 +124,7 @@ def start(service: Service, options: ActionOptions) -> int:
 
 
 def stop(service: Service, options: ActionOptions) -> int:
-    """Bring the service down: through the cluster that decides about it, else its local
-    resources.
-    """
+    """Stop the service: through its cluster if it has one, else its local resources."""
     if _is_driven(service, options):
         return _drive(service, options, "stop")
     return _guarded(
@@ -133,7 +133,7 @@ def stop(service: Service, options: ActionOptions) -> int:
 
 
 def restart(service: Service, options: ActionOptions) -> int:
-    """Stop, then start, without letting another action in between."""
+    """Stop and start the service under one lock, so that no other action runs in between."""
 
     def both() -> None:
         resources = service.selected(options.choice)
@@ -156,9 +156,9 @@ def switch(service: Service, options: ActionOptions) -> int:
 
 
 def shutdown(service: Service, options: ActionOptions) -> int:
-    """At the end of this node: stop everything, standby resources too.
+    """Stop all resources at shutdown of this node, standby resources too.
 
-    A cluster says itself what it does then.
+    The cluster has its own shutdown procedure.
     """
     if service.is_clustered and not options.is_cluster:
         service.log.info("shutdown action is not allowed on heartbeat-driven services")
@@ -173,8 +173,9 @@ def shutdown(service: Service, options: ActionOptions) -> int:
 
 
 def boot(service: Service, options: ActionOptions) -> int:
-    """At boot: start the service if this is an autostart node and no cluster decides, else its
-    standby resources only.
+    """Start the service at boot if this is an autostart node and no cluster decides.
+
+    Otherwise start its standby resources only.
     """
     if service.is_clustered:
         if service.is_autostarted_here:
@@ -194,10 +195,7 @@ def boot(service: Service, options: ActionOptions) -> int:
 
 
 def startstandby(service: Service, options: ActionOptions) -> int:
-    """Start the resources that are always on here, and nothing else.
-
-    A cluster has no say in them.
-    """
+    """Start the standby resources of this node and nothing else; the cluster is not involved."""
     standby = tuple(res for res in service.selected(options.choice) if res.spec.is_always_on)
     if not standby:
         return 0
@@ -209,9 +207,9 @@ def startstandby(service: Service, options: ActionOptions) -> int:
 
 
 def status(service: Service, options: ActionOptions) -> int:
-    """What the service is here, as a word and as exit code: 0 up, 1 down, 2 warn, 3 n/a.
+    """Print the local status; exit code 0 up, 1 down, 2 warn, 3 n/a.
 
-    The cluster's word does not count.
+    The cluster's state of the service does not count.
     """
     avail = service.report().avail
     _write([avail.value])
@@ -219,7 +217,7 @@ def status(service: Service, options: ActionOptions) -> int:
 
 
 def print_status(service: Service, options: ActionOptions) -> int:
-    """The status tree, or JSON."""
+    """Print the status tree, or JSON."""
     if options.output_format == "json":
         return json_status(service, options)
     _write(render.print_status_lines(service.report()))
@@ -227,13 +225,13 @@ def print_status(service: Service, options: ActionOptions) -> int:
 
 
 def json_status(service: Service, options: ActionOptions) -> int:
-    """The status as JSON."""
+    """Print the status as JSON."""
     _write([render.json_status(service.report())])
     return 0
 
 
 def print_config(service: Service, options: ActionOptions) -> int:
-    """The service file."""
+    """Print the service file."""
     sys.stdout.write(
         service.file.text if service.file.text.endswith("\n") else service.file.text + "\n"
     )
@@ -241,7 +239,7 @@ def print_config(service: Service, options: ActionOptions) -> int:
 
 
 def freeze(service: Service, options: ActionOptions) -> int:
-    """Let nothing start or stop the service, neither agent nor cluster."""
+    """Forbid agent and cluster to start or stop the service."""
     return _freeze(service, options, True)
 
 
@@ -251,35 +249,36 @@ def thaw(service: Service, options: ActionOptions) -> int:
 
 
 def frozen(service: Service, options: ActionOptions) -> int:
-    """Say whether it is frozen."""
+    """Print whether the service is frozen."""
     _write([str(service.is_frozen)])
     return 0
 
 
 def syncnodes(service: Service, options: ActionOptions) -> int:
-    """Send what the other nodes of the service need to take it over."""
+    """Send the data that the other nodes of the service need for a takeover."""
     return _synchronise(service, options, "nodes")
 
 
 def syncdrp(service: Service, options: ActionOptions) -> int:
-    """Send what the disaster recovery nodes need."""
+    """Send the data to the disaster recovery nodes."""
     return _synchronise(service, options, "drpnodes")
 
 
 def syncall(service: Service, options: ActionOptions) -> int:
-    """Send to all nodes."""
+    """Send the data to all nodes."""
     return _synchronise(service, options, "nodes", "drpnodes")
 
 
 def postsync(service: Service, options: ActionOptions) -> int:
-    """What a node does when it received a service file: the commands beside it are made before
-    every action.
+    """Process a received service file.
+
+    Does nothing more: every action creates the commands beside the file beforehand.
     """
     return 0
 
 
 def stonith(service: Service, options: ActionOptions) -> int:
-    """Fence the peer if its state cannot be known; 0 only if it is out or fenced."""
+    """Fence the peer if its state is unknown; exit code 0 only if it is out or fenced."""
     if service.is_clustered and not options.is_cluster:
         service.log.error(SAFETY_NET)
         return _REFUSED
@@ -289,8 +288,9 @@ def stonith(service: Service, options: ActionOptions) -> int:
 
 
 def stonith_status(service: Service, options: ActionOptions) -> int:
-    """What the fencing devices say of the peer: on, off or unknown, with the exit codes of fence
-    agents.
+    """Print the peer's power state as its fencing devices report it: on, off or unknown.
+
+    The exit codes are those of fence agents.
     """
     from opensvc_openha.agent.actions.fencing import power_of_peer
     from opensvc_openha.agent.resources.fence_status import EXIT_CODES
@@ -301,17 +301,16 @@ def stonith_status(service: Service, options: ActionOptions) -> int:
 
 
 def resource_monitor(service: Service, options: ActionOptions) -> int:
-    """Look once at the resources that are to be monitored, as the node daemon has it done all the
-    time.
-    """
+    """Check the monitored resources once, as the node daemon does periodically."""
     from opensvc_openha.agent.monitor.resource_monitor import monitor_service
 
     return monitor_service(service, service.cluster.noter(service.cluster_name or service.name))
 
 
 def docker(service: Service, options: ActionOptions) -> int:
-    """A docker command for the service's daemon, without lock or safety net: it is the operator's
-    own hand.
+    """Run a docker command against the service's daemon, without lock or safety checks.
+
+    The operator is in charge here.
     """
     from opensvc_openha.agent.docker.engine import Engine
     from opensvc_openha.agent.docker.passthrough import run_docker
@@ -376,8 +375,9 @@ NOT_YET = frozenset({"push"})
 def _group_action(
     is_start: bool, groups: tuple[Group, ...], kind: str = ""
 ) -> Callable[[Service, ActionOptions], int]:
-    """What starts or stops the resources of some groups, or those of one kind in them, in their
-    order.
+    """Return an action that starts or stops the resources of some groups, in their order.
+
+    ``kind`` limits it to one kind of resource.
     """
 
     def act(service: Service, options: ActionOptions) -> int:
@@ -413,15 +413,15 @@ GROUP_ACTIONS: Mapping[str, Callable[[Service, ActionOptions], int]] = {
 
 
 def _is_driven(service: Service, options: ActionOptions) -> bool:
-    """Does this go to the cluster?
+    """Return whether this action goes to the cluster.
 
-    What is asked for some resources only is the person's own local work.
+    An action on selected resources is the operator's own local work.
     """
     return service.is_clustered and not options.is_cluster and options.choice.is_everything
 
 
 def _drive(service: Service, options: ActionOptions, action: str) -> int:
-    """A person's action on a service that a cluster decides about."""
+    """Run an operator's action on a service that a cluster decides about."""
     from opensvc_openha.agent.actions.cluster import ClusterActions, why_not_driven
 
     problem = why_not_driven(service)
@@ -458,7 +458,7 @@ def _drive(service: Service, options: ActionOptions, action: str) -> int:
 def _guarded(
     service: Service, options: ActionOptions, action: str, change: Callable[[], None]
 ) -> int:
-    """Refuse what must not be done now, else do it under the lock."""
+    """Refuse an action that is not allowed now, else run it under the lock."""
     if service.is_clustered and not options.is_cluster and options.choice.is_everything:
         service.log.error(SAFETY_NET)
         return _REFUSED

@@ -1,8 +1,8 @@
-"""What an action would do, in its order, without doing it: the lines that ``--dry-run`` prints.
+"""List the steps of an action in their order without running them: the output of ``--dry-run``.
 
-The order is that of ``sequence``, and what is said of a resource follows what ``runner`` does with
-it: triggers run whatever its state, a driver does nothing where nothing is to be done. Looking is
-all that happens here.
+The order is that of ``ordering``, and the lines of a resource follow what ``runner`` does with it:
+triggers run whatever its state, a driver does nothing when there is nothing to do. A dry run only
+reads states.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ _STOPPED = Finding(ResourceStatus.DOWN)
 def rehearse_start(
     service: Service, resources: tuple[Resource, ...], is_stopped: bool = False
 ) -> Iterator[str]:
-    """The lines of a start; ``is_stopped``: after a stop of the same resources.
+    """Yield the lines of a start; raise the error that would refuse it.
 
-    Raises what would refuse it.
+    ``is_stopped``: the start follows a stop of the same resources.
     """
     refuse_unhandled(in_start_order(resources))
     yield from _title(service, "start")
@@ -49,7 +49,7 @@ def rehearse_start(
 def rehearse_stop(
     service: Service, resources: tuple[Resource, ...], is_forced: bool
 ) -> Iterator[str]:
-    """The lines of a stop."""
+    """Yield the lines of a stop."""
     yield from _title(service, "stop")
     for stage in stop_stages(resources, service.file):
         yield from _beginning(stage)
@@ -69,7 +69,7 @@ def rehearse_stop(
 def rehearse_sync(
     service: Service, resources: Iterable[Rsync], targets: Iterable[str], is_forced: bool
 ) -> Iterator[str]:
-    """The lines of a synchronisation; raises what would refuse the first of them."""
+    """Yield the lines of a synchronisation; raise the error that would refuse its first resource."""
     yield from _title(service, "sync")
     resources = list(resources)
     for target in targets:
@@ -88,7 +88,7 @@ def rehearse_sync(
 
 
 def rehearse_cluster_action(service: Service, action: str) -> Iterator[str]:
-    """What would be asked of the cluster that decides about the service."""
+    """Yield the requests that would be sent to the cluster of the service."""
     yield from _title(service, action)
     yield f"  through the cluster: {_DRIVEN[action]}"
 

@@ -1,13 +1,12 @@
-"""The check-up before a takeover: decides whether the peer must be fenced, and runs the configured
-fencing commands.
+"""The check-up before a takeover: decide whether the peer must be fenced, and run the fencing.
 
-Called by the node daemon as check script, with what it knows of the peer in the environment; by
-hand, it asks the daemon.
+The node daemon calls it as check-up script, with its knowledge of the peer in the environment;
+called by hand, it asks the daemon.
 
     standing   peer's state    then
-    silent     any             fence, see ``fence_plan``; its exit code is ours
+    silent     any             fence, see ``fence_plan``; return its exit code
     live/left  is out          nothing to do, 0
-    any other                  refuse, 1: a live peer is not shot, and it is not out
+    any other                  refuse, 1: a live peer is not fenced, and it is not out
     not known                  fence
 """
 
@@ -50,14 +49,14 @@ class Verdict(enum.Enum):
 
 @dataclass(frozen=True)
 class PeerKnowledge:
-    """What is known of the peer; None for what is not."""
+    """Known facts about the peer; None for an unknown one."""
 
     standing: PeerStanding | None
     state: ServiceState | None
 
 
 def decide(peer: PeerKnowledge) -> Verdict:
-    """The table above."""
+    """Apply the table in the module's docstring."""
     if peer.standing is None or peer.standing is PeerStanding.SILENT:
         return Verdict.FENCE
     if peer.standing in (PeerStanding.LIVE, PeerStanding.LEFT) and peer.state in PEER_OUT:
@@ -66,7 +65,7 @@ def decide(peer: PeerKnowledge) -> Verdict:
 
 
 def fence_if_needed(service: Service, env: Mapping[str, str]) -> int:
-    """Run the check-up of one service; 0 only if the peer is out or was fenced."""
+    """Run the check-up of one service; return 0 only if the peer is out or was fenced."""
     peer = knowledge_of(env) or _ask_daemon(service)
     verdict = decide(peer)
     standing = peer.standing.value if peer.standing else "not known"
@@ -81,7 +80,7 @@ def fence_if_needed(service: Service, env: Mapping[str, str]) -> int:
 
 
 def knowledge_of(env: Mapping[str, str]) -> PeerKnowledge | None:
-    """What the environment says of the peer, or None if it says nothing that can be used."""
+    """Read the knowledge of the peer from the environment; None if it holds nothing usable."""
     try:
         standing = PeerStanding(env.get(STANDING_VARIABLE, "").lower())
     except ValueError:
@@ -112,7 +111,7 @@ def _fence(service: Service, why: str, env: Mapping[str, str]) -> int:
 
 
 def power_of_peer(service: Service, env: Mapping[str, str]) -> Power:
-    """What the fencing devices of a service say of the peer."""
+    """Return the peer's power state as the fencing devices of a service report it."""
     steps = [_step(service, res) for res in _sections(service)]
     if not steps:
         sys.stderr.write("no [stonith#N] section says how to ask\n")

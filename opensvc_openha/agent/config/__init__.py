@@ -1,3 +1,1 @@
-"""Service files: their lines, references, keywords and schedules, and the scripts that stand beside
-them.
-"""
+"""Service files: lines, references, keywords and schedules, and the scripts beside them."""

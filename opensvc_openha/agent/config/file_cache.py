@@ -1,6 +1,4 @@
-"""What was made of each service's file, kept from one look to the next, and made anew when the file
-changes.
-"""
+"""Cache one parsed value per service file, and parse again when the file changes."""
 
 from __future__ import annotations
 
@@ -12,18 +10,20 @@ T = TypeVar("T")
 
 
 class FileReadings(Generic[T]):
-    """One reading for each service that has a file."""
+    """One cached value for each service that has a file."""
 
     def __init__(self, files: Callable[[], Mapping[str, str]], read: Callable[[str], T]) -> None:
-        """``files`` gives each service's name and path, ``read`` what is wanted of a service of
-        that name.
+        """Remember the sources.
+
+        ``files`` returns the path of each service's file by service name; ``read`` returns the
+        value for a service name.
         """
         self._files = files
         self._read = read
         self._known: dict[str, tuple[object, T]] = {}
 
     def look(self) -> tuple[dict[str, T], set[str]]:
-        """All readings by name, and the names of those that are new since the last look."""
+        """Return all values by service name, and the names that were read since the last call."""
         files, new = self._files(), set()
         self._known = {name: self._known[name] for name in files if name in self._known}
         for name, path in files.items():
@@ -35,7 +35,7 @@ class FileReadings(Generic[T]):
 
 
 def _stamp_of(path: str) -> object:
-    """Changes whenever the file does."""
+    """Return a value that changes whenever the file does."""
     try:
         found = os.stat(path)
     except OSError:

@@ -1,9 +1,8 @@
-"""Reads the lines of a service file as operators write them: sections, their raw keywords, and
-where each of these stands.
+"""Read the lines of a service file: sections, their raw keywords, and the line of each.
 
 The syntax is that of the agent, which is Python's configparser: ``keyword = value`` or ``keyword:
-value``, comment lines with '#' or ';', and a value that goes on in indented lines. Beyond it
-keywords may be indented, and groups and keywords be in capitals. What stands twice, or is none of
+value``, comment lines with '#' or ';', and values continued in indented lines. In addition keywords
+may be indented, and groups and keywords may be in capitals. A duplicate, or a line that is none of
 these, is an error.
 """
 
@@ -38,25 +37,23 @@ class Places:
                 self._keywords.setdefault(section, {}).setdefault(keyword.group(1).lower(), number)
 
     def header(self, section: str) -> int | None:
-        """Line of a section's header."""
+        """Return the line of a section's header."""
         return self._headers.get(section)
 
     def of(self, section: str) -> Mapping[str, int]:
-        """Lines of a section's keywords, by their spelling in the file, in lower case."""
+        """Return the lines of a section's keywords, by lower-case spelling in the file."""
         return self._keywords.get(section, {})
 
 
 def read_sections(text: str, path: str) -> tuple[dict[str, dict[str, str]], Places]:
-    """Sections with their keywords, both as they are spelled but in lower case, and where they
-    stand.
-    """
-    import configparser  # Costs some milliseconds: only commands that read a service file pay.
+    """Parse sections and keywords, as spelled but in lower case; return them and their places."""
+    import configparser  # Costs some milliseconds: only readers of a service file pay.
 
     lines = list(_tidied(_LINE_END.split(text), path))
     places = Places(lines)
     parser = configparser.RawConfigParser(default_section=_NO_DEFAULTS, strict=True)
     try:
-        # Not read_string, which knows more ends of a line than an operator's editor does.
+        # read_string is not used: it accepts more line separators than an operator's editor does.
         parser.read_file(f"{line}\n" for line in lines)
     except configparser.DuplicateSectionError as error:
         problem = (
@@ -92,7 +89,7 @@ def read_sections(text: str, path: str) -> tuple[dict[str, dict[str, str]], Plac
 
 
 def _tidied(lines: Sequence[str], path: str) -> Iterator[str]:
-    """The same lines: headers as we spell them, keywords at the margin, the rest as it is."""
+    """Yield the lines with normalised headers and with keywords at the margin."""
     for number, line in enumerate(lines, 1):
         word = line.strip()
         if word.startswith("[["):
@@ -118,9 +115,9 @@ def _section_name(name: str) -> str:
 
 
 def _one_line(value: str) -> str:
-    """A value that goes on in more lines, as one.
+    """Join a value that is continued in further lines into one line.
 
-    A backslash at the end of one is what shells need there.
+    A backslash at the end of a line is the shell's continuation and is dropped.
     """
     if "\n" not in value:
         return value

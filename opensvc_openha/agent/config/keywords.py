@@ -1,10 +1,9 @@
-"""What keywords a section may have, and whether their values make sense: one piece of code for all
-drivers.
+"""Define the keywords that a section may have and check their values, for all drivers alike.
 
-Each driver declares its keywords; those that every resource knows, and those of [DEFAULT], are
-declared here. A value that cannot be used, or one that is missing, is an error in every action; a
-keyword that nobody knows is a warning in actions, for a service must not stay down because of a
-word that changes nothing, and an error in validation.
+Each driver declares its keywords; those common to all resources, and those of [DEFAULT], are
+declared here. A value that is missing or invalid is an error in every action. An unknown keyword is
+an error in validation, but only a warning in actions: a service must not stay down because of a
+word that changes nothing.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ _ON_NODES = "_on"
 
 
 class Form(enum.Enum):
-    """What a value has to look like; ``value`` completes the sentence "expected ..."."""
+    """Format of a value; ``value`` completes the sentence "expected ..."."""
 
     TEXT = "a text"
     FLAG = "true or false"
@@ -37,7 +36,7 @@ class Form(enum.Enum):
 class Keyword:
     """One keyword of one kind of section.
 
-    ``spellings`` are other names for it that agents understand.
+    ``spellings`` are aliases that agents accept.
     """
 
     name: str
@@ -49,7 +48,7 @@ class Keyword:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All names it goes by, the proper one first."""
+        """All names of the keyword, the canonical one first."""
         return (self.name, *self.spellings)
 
 
@@ -203,9 +202,7 @@ SUBSET_SECTION = (
 
 
 def check_values(section: Section, keywords: Iterable[Keyword]) -> Iterator[ConfigError]:
-    """What is wrong with the values of these keywords in a section, required ones that are missing
-    included.
-    """
+    """Yield the errors of these keywords' values in a section, and missing required keywords."""
     for keyword in keywords:
         present = [name for name in keyword.names if section.text(name)]
         if not present and keyword.is_required:
@@ -222,12 +219,13 @@ def check_values(section: Section, keywords: Iterable[Keyword]) -> Iterator[Conf
 def check_names(
     section: Section, keywords: Sequence[Keyword], allowed: Iterable[str] = ()
 ) -> Iterator[ConfigError]:
-    """Keywords written in this section that are none of these, nor ``allowed`` without being
-    proposed.
+    """Yield an error for each unknown keyword in this section.
+
+    ``allowed`` names are accepted too, but not offered as a correction.
     """
     known = {name for keyword in keywords for name in keyword.names}
     for name in sorted(section.own - known - set(allowed)):
-        import difflib  # Only for whoever made a mistake.
+        import difflib  # Imported here: only a mistake in the file needs it.
 
         close = difflib.get_close_matches(name, known, 1)
         hint = (
@@ -239,7 +237,7 @@ def check_names(
 
 
 def _proper(keywords: Sequence[Keyword]) -> list[str]:
-    """The keywords of the driver itself: the common ones would bury them."""
+    """Return the driver's own keywords: a list with the common ones would be too long."""
     common = {keyword.name for keyword in COMMON}
     return [keyword.name for keyword in keywords if keyword.name not in common] or sorted(common)
 
@@ -249,16 +247,14 @@ def _expected(keyword: Keyword) -> str:
 
 
 def hint(value: str) -> str:
-    """What is meant most often by a value that does not fit."""
+    """Return a correction for the most frequent kinds of invalid values."""
     if value[:1] in "'\"":
         return ", without quotes"
     return ": a comment needs a line of its own" if has_comment(value) else ""
 
 
 def has_comment(value: str) -> bool:
-    """Is there something in it that looks like a comment at the end of the line, which is none to
-    agents?
-    """
+    """Return whether the value ends in what looks like a comment, which agents take as value."""
     return any(mark in value for mark in (" #", " ;", "\t#", "\t;"))
 
 

@@ -1,9 +1,8 @@
-"""Puts values in the place of references: ``{svcname}``, ``{nodename}``, ``{fs#1.mnt}``,
-``{nodes[0]}``, as the agent does.
+"""Resolve references in values as the agent does: ``{svcname}``, ``{fs#1.mnt}``, ``{nodes[0]}``.
 
-A name without a section is a keyword of [DEFAULT]. A shell variable (``${x}``) is none of ours, and
-in a command what cannot be resolved stays as it is, for braces mean something to shells and to
-docker too.
+``{nodename}`` is this node. A name without a section is a keyword of [DEFAULT]. A shell variable
+(``${x}``) is left alone, and so is an unresolvable reference in a command: braces have a meaning
+for shells and for docker too.
 """
 
 from __future__ import annotations
@@ -22,9 +21,9 @@ _INDEX = re.compile(r"(.+)\[(\d{1,3})\]\Z")
 def expand(
     keyword: str, value: str, known: Mapping[str, Mapping[str, str]], svcname: str, node: str
 ) -> str:
-    """The value with its references resolved.
+    """Return the value with its references resolved.
 
-    ValueError for one that leads nowhere or to itself.
+    Raises ValueError for a reference that is unknown or circular.
     """
     names = {
         "svcname": svcname,

@@ -1,10 +1,11 @@
-"""When a synchronisation is due: the schedules of agents, ``04:00-06:00@121 mon-fri`` and their
-older spelling.
+"""Decide when a synchronisation is due: the agents' schedules, ``04:00-06:00@121 mon-fri``.
 
-    [!] BEGIN-END@MINUTES[,...] [DAYS [WEEKS [MONTHS]]]     several of them as ["...", "..."]; ! excludes what fits
+    [!] BEGIN-END@MINUTES[,...] [DAYS [WEEKS [MONTHS]]]
+    several of them as ["...", "..."]; ! excludes what fits
 
-Within the hours, and if MINUTES have gone by since the last success. Pure: it is given the time.
-Days of the month and every other month (``sat:last``, ``%2``) are not understood, and said.
+A synchronisation is due within the hours, and if MINUTES have passed since the last success. The
+older spelling is accepted too. Pure: the time is an argument. Days of the month and every other
+month (``sat:last``, ``%2``) are not supported and raise an error.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _LONG_DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday"
 
 @dataclass(frozen=True)
 class Hours:
-    """Minutes of a day from ``begin`` to ``end``, beyond midnight if that is smaller.
+    """Minutes of a day from ``begin`` to ``end``; crosses midnight if ``end`` is smaller.
 
     An interval of 0 means never.
     """
@@ -40,7 +41,7 @@ class Hours:
     interval: int
 
     def holds(self, minute: int) -> bool:
-        """Does this minute of the day lie within?"""
+        """Return whether this minute of the day lies within the hours."""
         if self.begin <= self.end:
             return self.begin <= minute <= self.end
         return minute >= self.begin or minute <= self.end
@@ -57,7 +58,7 @@ class Rule:
     is_exclusion: bool = False
 
     def fitting(self, now: datetime.datetime) -> list[Hours]:
-        """Its hours that hold this moment."""
+        """Return the rule's hours that contain ``now``."""
         is_day = (
             now.weekday() in self.days
             and now.isocalendar()[1] in self.weeks
@@ -67,7 +68,7 @@ class Rule:
 
 
 def is_due(rules: Iterable[Rule], now: datetime.datetime, last: datetime.datetime | None) -> bool:
-    """Shall it be done now, if it was done last at ``last``?
+    """Return whether the action is due now, ``last`` being the time of the last success.
 
     A last time in the future, from a clock set back, does not count.
     """
@@ -82,7 +83,7 @@ def is_due(rules: Iterable[Rule], now: datetime.datetime, last: datetime.datetim
 
 
 def parse_schedule(text: str) -> tuple[Rule, ...]:
-    """The rules of a schedule; ValueError that says which part of it is not understood."""
+    """Parse the rules of a schedule; ValueError names the part that is invalid."""
     if text.strip().lower() in ("none", "@0"):
         return ()
     lines = _json_words(text) if text.lstrip().startswith("[") else [text]
@@ -90,8 +91,9 @@ def parse_schedule(text: str) -> tuple[Rule, ...]:
 
 
 def parse_period(period: str, days: str, interval: str) -> tuple[Rule, ...]:
-    """The same from sync_period = ["04:00", "06:00"], sync_days = ["monday"] and sync_interval =
-    121 of older agents.
+    """Parse sync_period = ["04:00", "06:00"], sync_days = ["monday"] and sync_interval = 121.
+
+    These are keywords of older agents.
     """
     words = _json_words(period or '["04:00", "06:00"]')
     if len(words) % 2:

@@ -1,9 +1,8 @@
-"""Reads one `.env` service file into sections whose keywords hold the value that is valid on this
-node.
+"""Read a `.env` service file into sections with the values that are valid on this node.
 
 Decides which spelling of a keyword wins (``dev@deb1`` before ``dev@nodes`` before ``dev``; the
-section before DEFAULT), puts what ``references`` finds in its place, and says where a wrong value
-stands. Knows nothing of what the keywords mean.
+section before DEFAULT), resolves references, and reports the line of an invalid value. What the
+keywords mean is defined elsewhere.
 """
 
 from __future__ import annotations
@@ -48,9 +47,7 @@ _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 @dataclass(frozen=True)
 class Section:
-    """One section as this node sees it: scoped and inherited values by plain keyword, in lower
-    case.
-    """
+    """One section as this node sees it: scoped and inherited values by lower-case keyword."""
 
     path: str
     name: str
@@ -66,22 +63,22 @@ class Section:
         return self.name.partition("#")[0]
 
     def text(self, keyword: str, default: str = "") -> str:
-        """Value of a keyword, or ``default`` where it is absent or empty."""
+        """Return the value of a keyword, or ``default`` if it is absent or empty."""
         return self.values.get(keyword) or default
 
     def required(self, *spellings: str) -> str:
-        """Value under the first of these spellings that is set; ConfigError if none is."""
+        """Return the value of the first of these spellings that is set; ConfigError if none is."""
         for keyword in spellings:
             if self.text(keyword):
                 return self.text(keyword)
         raise self.error(spellings[0], "is missing, expected a value")
 
     def words(self, keyword: str) -> tuple[str, ...]:
-        """Value as a list separated by blanks or commas."""
+        """Return the value as a list; blanks or commas separate its words."""
         return tuple(self.text(keyword).replace(",", " ").split())
 
     def boolean(self, keyword: str, default: bool = False) -> bool:
-        """Value as a yes or no."""
+        """Return the value as a boolean."""
         word = self.text(keyword).lower()
         if not word:
             return default
@@ -92,7 +89,7 @@ class Section:
         raise self.error(keyword, f"is {self.text(keyword)!r}, expected true or false")
 
     def seconds(self, keyword: str, default: float) -> float:
-        """Value as a duration above zero."""
+        """Return the value as a duration in seconds, above zero."""
         word = self.text(keyword)
         if not word:
             return default
@@ -102,11 +99,11 @@ class Section:
         return duration_s
 
     def names_node(self, keyword: str, node: str) -> bool:
-        """Is this node one of a list of nodes?"""
+        """Return whether the node list under this keyword contains the node."""
         return any(is_same_node(word.lower(), node) for word in self.words(keyword))
 
     def integer(self, keyword: str, default: int) -> int:
-        """Value as a whole number that is not negative."""
+        """Return the value as an integer of at least 0."""
         word = self.text(keyword)
         if not word:
             return default
@@ -115,7 +112,7 @@ class Section:
         return int(word)
 
     def error(self, keyword: str, problem: str) -> ConfigError:
-        """A ConfigError that names file, line, section and keyword."""
+        """Return a ConfigError that names file, line, section and keyword."""
         return ConfigError(
             f"[{self.name}] {keyword} {problem}", self.path, self.lines.get(keyword, self.line)
         )
@@ -123,7 +120,7 @@ class Section:
 
 @dataclass(frozen=True)
 class ScopedKeyword:
-    """A keyword that is meant for some nodes only, as it is spelled: ``dev@deb1``."""
+    """A keyword that applies to some nodes only, as spelled in the file: ``dev@deb1``."""
 
     section: str
     keyword: str
@@ -146,26 +143,26 @@ class ServiceFile:
 
     @property
     def all_nodes(self) -> tuple[str, ...]:
-        """Every node the file names."""
+        """All nodes that the file names."""
         return self.nodes + self.drp_nodes
 
 
 def is_same_node(word: str, node: str) -> bool:
-    """Do both names, in lower case, mean the same node? One of them may be without its domain."""
+    """Return whether two lower-case names mean the same node; either may lack its domain."""
     if "." in word and "." in node:
         return word == node
     return word.partition(".")[0] == node.partition(".")[0]
 
 
 def duration_of(word: str) -> float | None:
-    """Seconds of a duration such as 30, 90s, 5m or 1h; None for what is none, or not above zero."""
+    """Return the seconds of a duration such as 30, 90s, 5m or 1h; None if invalid or zero."""
     match = _DURATION.fullmatch(word.strip().lower())
     duration_s = float(match.group(1)) * _UNITS[match.group(2)] if match else 0.0
     return duration_s if 0 < duration_s < SECONDS_MAX else None
 
 
 def service_names(etc_dir: str) -> list[str]:
-    """Names of all services that have a `.env` file, sorted."""
+    """Return the sorted names of all services that have a `.env` file."""
     try:
         entries = os.listdir(etc_dir)
     except OSError:
@@ -175,14 +172,14 @@ def service_names(etc_dir: str) -> list[str]:
 
 
 def why_not_named(name: str) -> str:
-    """Why no service can have this name, or an empty text."""
+    """Return why this is not a valid service name; empty if it is."""
     if not SERVICE_NAME.match(name):
         return _EXPECTED_NAME
     return f"{name} is a command of the agent" if name in COMMAND_NAMES else ""
 
 
 def misnamed_files(etc_dir: str) -> list[ConfigError]:
-    """Files that somebody may take for service files, but that are none by their name."""
+    """Return an error for each file that looks like a service file but has an invalid name."""
     try:
         entries = sorted(os.listdir(etc_dir))
     except OSError:
@@ -201,9 +198,9 @@ def misnamed_files(etc_dir: str) -> list[ConfigError]:
 
 
 def read_service_file(path: str, svcname: str, node: str) -> ServiceFile:
-    """The service file as ``node`` sees it; ConfigError for all that is wrong with it."""
+    """Read the service file as ``node`` sees it; ConfigError for any error in it."""
     try:
-        # A named pipe in the place of a service file must not hang whoever opens it.
+        # Do not block on a named pipe in the place of a service file.
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise ConfigError("is no regular file, expected a service file", path)
@@ -225,7 +222,10 @@ def read_service_file(path: str, svcname: str, node: str) -> ServiceFile:
 
 
 def parse_service_text(text: str, path: str, svcname: str, node: str) -> ServiceFile:
-    """Same as read_service_file for text at hand; ``path`` only serves messages."""
+    """Parse the text of a service file; ``path`` only serves messages.
+
+    Otherwise like ``read_service_file``.
+    """
     raw, places = read_sections(text, path)
     default_raw = raw.get("DEFAULT", {})
     plain = _resolve(default_raw, _Scope(node, (), ()), places.of("DEFAULT"))
@@ -277,7 +277,7 @@ def _scoped(section: str, options: Mapping[str, str], places: Places) -> Iterabl
 
 @dataclass(frozen=True)
 class _Scope:
-    """Which ``keyword@word`` spellings are meant for this node, the most specific first."""
+    """The ``keyword@word`` scopes that apply to this node, the most specific first."""
 
     node: str
     nodes: tuple[str, ...]
@@ -300,7 +300,7 @@ class _Resolved:
 
 
 def _resolve(options: Mapping[str, str], scope: _Scope, lines: Mapping[str, int]) -> _Resolved:
-    """Plain keyword to the value that wins on this node, and the line it stands on."""
+    """Map each plain keyword to the value that wins on this node, and to its line."""
     spelled: dict[tuple[str, str], tuple[str, int | None]] = {}
     for spelling, value in options.items():
         keyword, _, word = spelling.lower().partition("@")
@@ -321,9 +321,9 @@ def _resolve(options: Mapping[str, str], scope: _Scope, lines: Mapping[str, int]
 
 
 def _node_list(resolved: _Resolved, keyword: str, node: str) -> tuple[str, ...]:
-    """The nodes of a list, each once.
+    """Return the nodes of a list without duplicates.
 
-    This node by the name it has itself, with or without domain.
+    This node appears under its own name, whether the list has its domain or not.
     """
     words = resolved.values.get(keyword, "").replace(",", " ").lower().split()
     is_listed = node in words

@@ -1,9 +1,8 @@
-"""The scripts that stand beside a service file: the command of that name, `.cluster` and
-`.stonith`.
+"""Maintain the scripts beside a service file: its command, `.cluster` and `.stonith`.
 
-They are looked at in every agent command and put right when missing, altered or not executable. The
-two scripts are ours to rewrite, as in the agent; one that somebody else wrote is kept beside the
-new one. A regular file in the place of the command is somebody else's and is left alone.
+Every agent command checks them and repairs those that are missing, altered or not executable. The
+two scripts may be rewritten, as in the agent; a copy of one that another author wrote is kept
+beside the new one. A regular file in the place of the command is left alone.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 
 def ensure_all_wrappers(layout: AgentLayout, command: str = "") -> list[str]:
-    """Put right the wrappers of all services; paths that were changed."""
+    """Repair the wrappers of all services; return the changed paths."""
     command = command or default_command(layout)
     changed = []
     for svcname in service_names(layout.etc_dir):
@@ -35,7 +34,7 @@ def ensure_all_wrappers(layout: AgentLayout, command: str = "") -> list[str]:
 
 
 def ensure_wrappers(layout: AgentLayout, svcname: str, command: str) -> list[str]:
-    """Put right the wrappers of one service; paths that were changed.
+    """Repair the wrappers of one service; return the changed paths.
 
     ``command`` is the shell text that runs svcmgr.
     """
@@ -53,7 +52,7 @@ def ensure_wrappers(layout: AgentLayout, svcname: str, command: str) -> list[str
 
 
 def default_command(layout: AgentLayout) -> str:
-    """Shell text that runs svcmgr: the installed command, else this Python."""
+    """Return the shell text that runs svcmgr: the installed command, else this Python."""
     installed = os.path.join(layout.bin_dir, "svcmgr")
     if os.access(installed, os.X_OK):
         return shlex.quote(installed)
@@ -61,9 +60,7 @@ def default_command(layout: AgentLayout) -> str:
 
 
 def wrapper_text(template: str, layout: AgentLayout, svcname: str, command: str) -> str:
-    """Text of one wrapper; it carries the directories in force where they are not the usual
-    ones.
-    """
+    """Return the text of one wrapper; it sets the directories that are not the default ones."""
     usual = AgentLayout().environment()
     moved = [
         f"{name}={shlex.quote(path)}; export {name}\n"
@@ -82,9 +79,7 @@ def wrapper_text(template: str, layout: AgentLayout, svcname: str, command: str)
 
 
 def orphaned_wrappers(layout: AgentLayout) -> dict[str, list[str]]:
-    """What was made beside service files that are gone, by the name of the service: its command and
-    its wrappers.
-    """
+    """Return the commands and wrappers of deleted service files, by service name."""
     try:
         entries = set(os.listdir(layout.etc_dir))
     except OSError:
@@ -111,7 +106,7 @@ def orphaned_wrappers(layout: AgentLayout) -> dict[str, list[str]]:
 
 
 def leftover_lines(layout: AgentLayout) -> list[str]:
-    """One line for each service whose file is gone while what belongs to it is not."""
+    """Return one line for each deleted service file with files left behind."""
     return [
         f"{layout.service_file(name)} is gone, but {', '.join(map(os.path.basename, paths))} beside"
         " it are not: remove the service from the cluster (service -r NAME) if it is in it, then"
@@ -141,7 +136,7 @@ def _ensure_script(path: str, text: str) -> bool:
 
 
 def _read_script(path: str) -> str | None:
-    """Text of a regular file; None for anything else, or nothing, in its place."""
+    """Return the text of a regular file; None if it is missing or of another type."""
     if os.path.islink(path):
         return None
     try:

@@ -1,3 +1,1 @@
-"""One service: its resources, their order, what is wrong with its file, and how it is started and
-stopped.
-"""
+"""One service: its resources and their order, validation of its file, start and stop."""

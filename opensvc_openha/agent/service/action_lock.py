@@ -1,6 +1,6 @@
-"""One action at a time per service: an flock that the kernel drops when its holder dies.
+"""Allow one action at a time per service, by an flock that the kernel releases with its holder.
 
-The resource monitor gives way: whoever else wants to act ends it first.
+The resource monitor has the lowest priority: any other action terminates it first.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ _RETRY_S = 0.1
 def action_lock(
     directory: str, action: str, wait_s: float = DEFAULT_WAIT_S, name: str = "action.lock"
 ) -> Iterator[None]:
-    """Hold the lock of the service whose run-time data is in ``directory``.
+    """Hold the action lock of the service whose run-time data is in ``directory``.
 
-    RefusedError after ``wait_s`` seconds.
+    Raises RefusedError when the lock is not free within ``wait_s`` seconds.
     """
     path = os.path.join(directory, name)
     try:
@@ -61,14 +61,14 @@ def _take(lock_fd: int, path: str, wait_s: float) -> None:
 
 
 def _name_holder(lock_fd: int, text: str) -> None:
-    # Who holds it is said for others to read; a full disk must not keep anybody from acting.
+    # The record serves error messages only; a full disk must not prevent an action.
     with suppress(OSError):
         os.ftruncate(lock_fd, 0)
         os.pwrite(lock_fd, text.encode(), 0)
 
 
 def _holder(lock_fd: int) -> tuple[str, str]:
-    """Pid and action of whoever holds the lock, as it wrote them."""
+    """Return pid and action of the lock's holder, as it recorded them in the lock file."""
     pid, _, action = os.pread(lock_fd, 200, 0).decode("ascii", "replace").strip().partition(" ")
     return pid, action
 
@@ -79,4 +79,4 @@ def _ask_monitor_to_give_way(lock_fd: int) -> None:
         try:
             os.kill(int(pid), signal.SIGTERM)
         except OSError:
-            pass  # It ended just now, or is not ours to end.
+            pass  # The process has just ended, or belongs to another user.

@@ -1,8 +1,8 @@
-"""Does whoever asks for a stop stand in a file system that the stop unmounts?
+"""Detect a stop that is requested from within a file system that it unmounts.
 
-The stop of a file system ends the processes that keep it busy. The operator's own shell is not to
-be one of them, and a stop that spares it fails half way: so it is refused before anything is
-touched.
+The stop of a file system kills the processes that keep it busy. The operator's own shell must not
+be one of them, and a stop that spares it fails half way: such a stop is refused before it changes
+anything.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from opensvc_openha.system.identity import node_name
 
 
 def refuse_from_within(svcname: str, sections: Iterable[Section]) -> None:
-    """RefusedError where this command, or a process that it descends from, uses a mounted file
-    system of these sections.
+    """Raise RefusedError when the caller keeps a mount point of these sections busy.
+
+    The caller is this process and each of its ancestors.
     """
     mounted = {mount.point for mount in read_mounts()}
     for section in sections:
@@ -36,8 +37,9 @@ def refuse_from_within(svcname: str, sections: Iterable[Section]) -> None:
 
 
 def refuse_stop_from_within(layout: AgentLayout, script: str) -> None:
-    """The same for a service that the cluster knows by its wrapper script, where that stands beside
-    a service file.
+    """Apply ``refuse_from_within`` to a service that the cluster knows by its wrapper script.
+
+    Scripts without a service file beside them are not checked.
     """
     svcname, _, kind = os.path.basename(script).rpartition(".")
     if os.path.dirname(script) != layout.etc_dir or kind != "cluster":
@@ -45,12 +47,12 @@ def refuse_stop_from_within(layout: AgentLayout, script: str) -> None:
     try:
         file = read_service_file(layout.service_file(svcname), svcname, node_name().lower())
     except OpenhaError:
-        return  # The wrapper reports what is wrong with it.
+        return  # A broken service file is reported by the wrapper itself.
     refuse_from_within(svcname, file.sections)
 
 
 def _real_point(path: str) -> str:
-    # The mount point itself is not looked at: its file system may not answer.
+    # The mount point itself is not accessed: its file system may hang.
     folder, name = os.path.split(os.path.normpath(path)) if path.startswith("/") else ("", "")
     return os.path.join(os.path.realpath(folder), name) if name else ""
 

@@ -1,8 +1,8 @@
-"""What a valid service file asks for and this node does not have, or must not give: scripts,
-commands, interfaces, mount points.
+"""Check a valid service file against this node: scripts, commands, interfaces, mount points.
 
-Only validation asks: actions find out themselves, and what is missing now may be there when they
-run. What lies on a file system of the service that is not mounted is not looked at.
+Only validation uses these checks: an action detects a missing item itself, and an item that is
+missing now may exist by the time an action runs. Paths on a file system of the service that is not
+mounted are not checked.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _LIMIT_S = 10.0
 def missing_here(
     sections: Mapping[str, Section], resources: Sequence[Resource]
 ) -> Iterator[ConfigError]:
-    """What the resources of one service lack on this node."""
+    """Yield an error for each item that the resources of one service need and this node lacks."""
     mounts = read_mounts()
     named = [section.text("mnt") for section in sections.values() if section.group == "fs"]
     points = [os.path.normpath(point) for point in named if point]
@@ -51,7 +51,7 @@ def _missing(section: Section, unmounted: Sequence[str]) -> Iterator[tuple[str, 
             problem = f"this node has no such interface: it has {', '.join(known)}"
             yield "ipdev", f"is {section.text('ipdev')!r}, and {problem}"
     script = section.text("script") if section.group == "app" else ""
-    # A script without a directory is one of the service's own, which the launchers name.
+    # A script without a directory belongs to the service; its launcher reports it.
     if script.startswith("/") and not _is_below(script, unmounted):
         problem = why_not_runnable(script)
         if problem:
@@ -75,9 +75,9 @@ def _is_place(section: Section, value: str) -> bool:
 
 
 def _why_no_command(line: str, unmounted: Sequence[str]) -> str:
-    """Why the shell would not find what a command line begins with.
+    """Return why the shell would not find the first word of a command line.
 
-    Empty where that cannot be told.
+    Empty if it would, or if that cannot be determined.
     """
     word = (line.split() or [""])[0]
     if not _PLAIN_WORD.match(word) or _is_below(word, unmounted):

@@ -1,12 +1,11 @@
-"""In which order the resources of a service start and stop, and which of them do so at the same
-time.
+"""Order in which the resources of a service start and stop, and which of them run in parallel.
 
     start: ip, disk, fs, share, container, app; stop is the reverse
       within disk: loop before drbd before volume groups
         subsets by name, resources without one first
           resources by their number, mount point or place in the sequence
 
-A subset whose section says ``parallel = true`` starts and stops its resources side by side.
+A subset whose section has ``parallel = true`` starts and stops its resources in parallel.
 """
 
 from __future__ import annotations
@@ -27,36 +26,36 @@ _DISK_KINDS = ("disk.loop", "disk.scsireserv", "disk.drbd", "disk.zpool", "disk.
 
 @dataclass(frozen=True)
 class Stage:
-    """Resources that are done with before the next stage begins."""
+    """Resources that complete before the next stage begins."""
 
     resources: tuple[Resource, ...]
     is_parallel: bool = False
 
 
 def start_stages(resources: Iterable[Resource], file: ServiceFile) -> list[Stage]:
-    """The stages of a start, the first to start first."""
+    """Return the stages of a start, in execution order."""
     return _staged(in_start_order(resources), file)
 
 
 def stop_stages(resources: Iterable[Resource], file: ServiceFile) -> list[Stage]:
-    """The stages of a stop, the first to stop first."""
+    """Return the stages of a stop, in execution order."""
     return _staged(in_stop_order(resources), file)
 
 
 def in_start_order(resources: Iterable[Resource]) -> list[Resource]:
-    """Those that take part in a start, the first to start first."""
+    """Return the resources that take part in a start, in start order."""
     return sorted(_taking_part(resources), key=lambda res: (*_place(res), res.start_rank))
 
 
 def in_stop_order(resources: Iterable[Resource]) -> list[Resource]:
-    """Those that take part in a stop, the first to stop first."""
+    """Return the resources that take part in a stop, in stop order."""
     return sorted(
         _taking_part(resources), key=lambda res: (*_place(res), res.stop_rank), reverse=True
     )
 
 
 def in_display_order(resources: Iterable[Resource]) -> list[Resource]:
-    """By group as the status tree shows them, then by number."""
+    """Sort resources by group, in the order of the status tree, then by number."""
     groups = list(Group)
     return sorted(
         resources, key=lambda res: (groups.index(res.spec.group), _number_of(res.spec.rid))
@@ -64,8 +63,9 @@ def in_display_order(resources: Iterable[Resource]) -> list[Resource]:
 
 
 def parallel_subsets(file: ServiceFile) -> frozenset[str]:
-    """Names of the subsets that work side by side, as their sections spell them:
-    container.docker:web or container:web.
+    """Return the names of the parallel subsets, as their sections spell them.
+
+    For example ``container.docker:web`` or ``container:web``.
     """
     sections = [section for section in file.sections if section.group == "subset"]
     return frozenset(
@@ -74,7 +74,7 @@ def parallel_subsets(file: ServiceFile) -> frozenset[str]:
 
 
 def subset_names(resource: Resource) -> frozenset[str]:
-    """The names under which a subset section can mean this resource."""
+    """Return the names by which a subset section can refer to this resource."""
     spec = resource.spec
     kinds = (spec.kind, spec.group.value, spec.rid.partition("#")[0])
     return frozenset(f"{kind}:{spec.subset}" for kind in kinds) if spec.subset else frozenset()

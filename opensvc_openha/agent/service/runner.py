@@ -1,9 +1,9 @@
-"""Starts and stops resources in their order, with their triggers, and takes back a start that fails
-or is interrupted.
+"""Start and stop resources in their order, with triggers, and roll back a failed start.
 
-What the start found up is left alone by the rollback. An optional resource that fails ends nothing.
-At stop, an application that cannot be stopped does not keep the rest from being stopped, but the
-action fails in the end unless its check says that it is down.
+An interrupted start is rolled back too. The rollback leaves resources alone that were up before the
+start. The failure of an optional resource does not abort an action. At stop, an application that
+cannot be stopped does not prevent the stop of the other resources, but the action fails in the end
+unless the application's check reports it as down.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _Step = Callable[[Resource], None]
 def start_resources(
     service: Service, resources: tuple[Resource, ...], has_rollback: bool = True
 ) -> None:
-    """Start those that take part in a start; on a failure take back what was begun and raise it."""
+    """Start the resources that take part in a start; on failure roll back and raise the error."""
     refuse_unhandled(in_start_order(resources))
     begun: list[Resource] = []
     try:
@@ -49,7 +49,7 @@ def start_resources(
 def stop_resources(
     service: Service, resources: tuple[Resource, ...], is_forced: bool = False
 ) -> None:
-    """Stop those that take part in a stop, except standby resources unless forced."""
+    """Stop the resources that take part in a stop; standby resources only with ``is_forced``."""
     failures: list[str] = []
 
     def stop_one(resource: Resource) -> None:
@@ -78,9 +78,9 @@ def stop_resources(
 
 
 def bring_back(service: Service, resource: Resource) -> bool:
-    """Start again a resource that went down by itself, as often as its ``restart`` says.
+    """Restart a resource that went down by itself, up to ``restart`` times.
 
-    Is it up now?
+    Return whether it is up afterwards.
     """
     log = service.log.of(resource.spec.rid)
     for attempt in range(1, resource.spec.restarts + 1):
@@ -100,7 +100,10 @@ def bring_back(service: Service, resource: Resource) -> bool:
 
 
 def refuse_unhandled(resources: Iterable[Resource]) -> None:
-    """Before anything is touched: a start that leaves a needed resource out must not end with 0."""
+    """Raise RefusedError if a start would leave out a required resource.
+
+    Called before anything is changed: such a start must not end with exit code 0.
+    """
     missing = [res for res in resources if res.why_unhandled() and not res.spec.is_optional]
     if missing:
         reasons = "; ".join(f"{res.spec.rid}: {res.why_unhandled()}" for res in missing)
@@ -108,19 +111,20 @@ def refuse_unhandled(resources: Iterable[Resource]) -> None:
 
 
 def _parts(stage: Stage) -> list[Stage]:
-    """What is looked at and acted on at once: a parallel stage as a whole, else one resource after
-    the other.
+    """Split a stage into parts that are checked and run together.
+
+    A parallel stage is one part; otherwise each resource is a part.
     """
     return [stage] if stage.is_parallel else [Stage((resource,)) for resource in stage.resources]
 
 
 def _run_part(service: Service, part: Stage, step: _Step) -> list[tuple[Resource, OpenhaError]]:
-    """Run the step for each of its resources; those that failed, with the reason."""
+    """Run the step for each resource; return the failed ones with their errors."""
     if part.is_parallel:
         service.log.info(f"side by side: {', '.join(res.spec.rid for res in part.resources)}")
         failures = run_side_by_side([_job(resource, step) for resource in part.resources])
         by_rid = {resource.spec.rid: resource for resource in part.resources}
-        # One error for all of them: whoever raises the first must not hide the others.
+        # Report all failures as one error: the first one raised must not hide the others.
         error = ActionError("; ".join(failure.message for failure in failures))
         return [(by_rid[failure.name], error) for failure in failures]
     try:
@@ -144,7 +148,7 @@ def _start(service: Service, resource: Resource) -> None:
 
 
 def _stop(service: Service, resource: Resource) -> None:
-    """Stop it; an application whose stop complains but whose check says that it is down is down."""
+    """Stop a resource; a failed stop of an application counts if its check does not report down."""
     try:
         resource.stop()
     except OpenhaError as error:
@@ -154,7 +158,7 @@ def _stop(service: Service, resource: Resource) -> None:
 
 
 def _optional(service: Service, resource: Resource, step: _Step) -> None:
-    """Run one step; an optional resource that fails does not end the action."""
+    """Run one step; the failure of an optional resource does not abort the action."""
     try:
         step(resource)
     except OpenhaError as error:
@@ -166,7 +170,7 @@ def _optional(service: Service, resource: Resource, step: _Step) -> None:
 def with_triggers(
     service: Service, resource: Resource, action: str, step: Callable[[], None]
 ) -> None:
-    """A step between the triggers of its action; only a blocking trigger that fails ends it."""
+    """Run a step between the triggers of its action; only a failed blocking trigger aborts it."""
     commands = list(trigger_commands(resource.spec, action))
     for name, command in commands:
         if "pre_" in name:
@@ -178,7 +182,7 @@ def with_triggers(
 
 
 def trigger_commands(spec: ResourceSpec, action: str) -> Iterator[tuple[str, str]]:
-    """The triggers of an action that are set, in the order in which they run."""
+    """Yield the configured triggers of an action, in execution order."""
     for name in (
         f"{blocking}{when}_{action}" for when in ("pre", "post") for blocking in ("", "blocking_")
     ):
@@ -222,8 +226,9 @@ def _roll_back(service: Service, begun: Iterable[Resource]) -> None:
 
 
 def _checked(resource: Resource, step: Callable[[], None]) -> None:
-    """Run one step; what the system refuses within is an error of ours that names it, so that a
-    rollback follows.
+    """Run one step and convert a system error into an OpenhaError that names the resource.
+
+    The conversion makes sure that a rollback follows.
     """
     rid = resource.spec.rid
     try:

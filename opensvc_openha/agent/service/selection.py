@@ -1,6 +1,4 @@
-"""Which services a command is about: one link name per service, ``-s`` lists, and the all*services
-commands.
-"""
+"""Select the services of a command: by link name, by ``-s`` list, or by all*services command."""
 
 from __future__ import annotations
 
@@ -30,7 +28,7 @@ _BY_STATUS = {
 
 
 def is_chosen(service: Service, choice: ServiceSelector) -> bool:
-    """Is this service one that the command is about?"""
+    """Return whether the command applies to this service."""
     if choice in _BY_STATUS:
         report = service.report()
         if report.is_hidden and report.avail is ResourceStatus.NA:
@@ -46,8 +44,9 @@ def is_chosen(service: Service, choice: ServiceSelector) -> bool:
 
 
 def is_primary(service: Service) -> bool:
-    """Is this node the preferred one? autostart_node says so, else the cluster, else the order of
-    ``nodes``.
+    """Return whether this node is the preferred one of the service.
+
+    Sources in order of precedence: ``autostart_node``, the cluster, the order of ``nodes``.
     """
     if service.file.default.words("autostart_node"):
         return service.is_autostarted_here

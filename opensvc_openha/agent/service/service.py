@@ -1,6 +1,4 @@
-"""One service on this node: its file, its resources in the order they are shown, started and
-stopped, and its report.
-"""
+"""One service on this node: its file, its resources, and its status report."""
 
 from __future__ import annotations
 
@@ -41,9 +39,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ResourceSelector:
-    """Which resources an action is about: those that fit every list that is not empty.
+    """Resources that an action applies to: those that match every list that is not empty.
 
-    ``tags`` are alternatives; ``a+b`` asks for both. ``rids`` are ids (fs#1) or groups (fs).
+    ``tags`` are alternatives; ``a+b`` requires both. ``rids`` are ids (fs#1) or groups (fs).
     """
 
     rids: tuple[str, ...] = ()
@@ -52,7 +50,7 @@ class ResourceSelector:
 
     @property
     def is_everything(self) -> bool:
-        """Is the whole service meant?"""
+        """Return whether the selection is the whole service."""
         return not (self.rids or self.tags or self.subsets)
 
 
@@ -71,29 +69,29 @@ class Service:
 
     @property
     def var_dir(self) -> str:
-        """Run-time data of the service."""
+        """Directory of the run-time data of the service."""
         return self.layout.service_var_dir(self.name)
 
     @property
     def frozen_flag(self) -> str:
-        """File that is there while the service is frozen."""
+        """Path of the file that exists while the service is frozen."""
         return os.path.join(self.var_dir, "frozen")
 
     @property
     def is_frozen(self) -> bool:
-        """Has the operator frozen the service for the agent?"""
+        """Return whether the operator has frozen the service for the agent."""
         return os.path.exists(self.frozen_flag)
 
     @property
     def is_clustered(self) -> bool:
-        """Does a cluster decide where the service runs?"""
+        """Return whether a cluster decides where the service runs."""
         return any(
             res.spec.group is Group.HB and not res.spec.is_disabled for res in self.resources
         )
 
     @property
     def cluster_name(self) -> str | None:
-        """Name of the service in the cluster, or None if it is in none."""
+        """Name of the service in the cluster; None if it is in no cluster."""
         names = [
             res.cluster_name
             for res in self.resources
@@ -103,11 +101,11 @@ class Service:
 
     @property
     def is_autostarted_here(self) -> bool:
-        """Is this node one that starts the service at boot?"""
+        """Return whether this node starts the service at boot."""
         return self.file.default.names_node("autostart_node", self.node)
 
     def report(self) -> ServiceReport:
-        """Look at every resource."""
+        """Check every resource and return the status report."""
         findings = {
             res.spec.rid: look(res) for res in self.resources if res.spec.group is not Group.SYNC
         }
@@ -123,7 +121,7 @@ class Service:
         )
 
     def selected(self, choice: ResourceSelector = ResourceSelector()) -> tuple[Resource, ...]:
-        """Resources that are meant; UsageError for a name that means none."""
+        """Return the selected resources; UsageError for a name that matches none."""
         for rid in choice.rids:
             if not any(_is_named(res, rid) for res in self.resources):
                 raise UsageError(
@@ -160,7 +158,7 @@ def load_service(
     cluster: ClusterView,
     volume_groups: AllVolumeGroups | None = None,
 ) -> Service:
-    """Read a service file and build its resources; ConfigError for all that is wrong with it."""
+    """Read a service file and build its resources; ConfigError if the file has errors."""
     node = node_name().lower()
     file = read_service_file(layout.service_file(name), name, node)
     around = DriverContext(name, node, layout, log, cluster, file, volume_groups=volume_groups)
@@ -175,7 +173,7 @@ def load_service(
 
 
 def _one_of_many(error: ConfigError, file: ServiceFile, around: DriverContext) -> ConfigError:
-    """The first error, and how to see the others."""
+    """Return the first error, with a hint on how to list the others."""
     number = sum(not problem.is_warning for problem in problems_of(file, around))
     if number < 2:
         return error
@@ -186,7 +184,7 @@ def _one_of_many(error: ConfigError, file: ServiceFile, around: DriverContext) -
 def validate(
     layout: AgentLayout, name: str, log: ActionLog, cluster: ClusterView, peer: str | None
 ) -> list[Problem]:
-    """All that is wrong with a service file; ConfigError if it cannot even be read."""
+    """Return all problems of a service file; ConfigError if it cannot even be read."""
     node = node_name().lower()
     file = read_service_file(layout.service_file(name), name, node)
     return problems_of(file, DriverContext(name, node, layout, log, cluster, file), peer)
@@ -198,7 +196,7 @@ def cluster_view(
     act: Callable[[Command, str, str], Answers],
     note: Callable[[str, str, str, bool], None],
 ) -> ClusterView:
-    """View of the node daemon of an OpenHA installation that may not be there."""
+    """Return a view of the node daemon of an OpenHA installation that may not exist."""
     is_installed = os.path.isdir(layout.bin_dir) or os.path.isdir(layout.conf_dir)
     return ClusterView(fetch, is_installed, act, note, lambda: running_pid(layout))
 
@@ -216,7 +214,7 @@ def _is_named(resource: Resource, name: str) -> bool:
 
 
 def look(resource: Resource) -> Finding:
-    """Status of one resource; what goes wrong while looking is a warning."""
+    """Return the status of one resource; an error of the check becomes a warning."""
     if resource.spec.is_disabled:
         return Finding(ResourceStatus.NA)
     try:
@@ -230,11 +228,10 @@ def look(resource: Resource) -> Finding:
 def _data_status(
     resources: Iterable[Resource], look_at: Callable[[Resource], Finding]
 ) -> ResourceStatus:
-    """Merged status of what the data depends on.
+    """Return the merged status of the resources that the data depends on.
 
-    Of the applications where there is nothing else to tell by.
-
-    undef where this user cannot look at all of that.
+    Falls back to the applications if there is no other resource; undef if this user may not check
+    all of them.
     """
     counting = [
         res for res in resources if res.spec.group not in OUTSIDE_AVAIL and not res.spec.is_optional

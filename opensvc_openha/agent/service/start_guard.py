@@ -1,10 +1,9 @@
-"""A start of resources on this node while the peer may run the service: refused, however it was
-asked for.
+"""Refuse to start resources on this node while the peer may run the service.
 
-The cluster starts a service where the peer is out. A person's `start --rid fs#1` or `restart
---cluster` asks nobody: it would check and mount a file system that the peer has mounted. So the
-node daemon is asked; where none answers, or the peer is not heard, the person knows better. What
-the daemon itself calls it has decided already.
+The cluster starts a service only where the peer is out. An operator's `start --rid fs#1` or
+`restart --cluster` bypasses the cluster: it would check and mount a file system that the peer has
+mounted. So this guard asks the node daemon. If no daemon answers, or the peer is not heard, the
+operator's decision stands. Calls made by the daemon itself are not checked: it has decided already.
 """
 
 from __future__ import annotations
@@ -22,9 +21,7 @@ if TYPE_CHECKING:
 
 
 def refuse_beside_peer(service: Service, resources: Iterable[Resource], action: str) -> None:
-    """Raise RefusedError if any of these resources must not be started now for what the peer
-    does.
-    """
+    """Raise RefusedError if the peer's state forbids to start any of these resources now."""
     name = service.cluster_name
     if name is None or all(res.spec.is_always_on or res.spec.is_disabled for res in resources):
         return

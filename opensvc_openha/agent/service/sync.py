@@ -1,7 +1,6 @@
-"""The sync actions of one service: syncnodes, syncdrp, syncall, and what a receiving node does
-afterwards.
+"""The sync actions of one service (syncnodes, syncdrp, syncall) and postsync on a receiving node.
 
-They have a lock of their own: a long copy must not keep the service from being stopped or started.
+They have a lock of their own: a long copy must not block the start or stop of the service.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ _POST_SYNC_WAIT_S = 3600
 
 
 def resources_to_send(service: Service, choice: ResourceSelector) -> list[Rsync]:
-    """The synchronisations that are meant and not disabled."""
+    """Return the selected synchronisations that are not disabled."""
     return [
         res
         for res in service.selected(choice)
@@ -36,9 +35,9 @@ def synchronise(
     is_forced: bool,
     wait_lock_s: float,
 ) -> int:
-    """Send everything that goes to these targets.
+    """Send all data that goes to these targets; return the exit code.
 
-    What fails for one resource does not keep the others from being sent.
+    The failure of one resource does not prevent the others from being sent.
     """
     resources = resources_to_send(service, choice)
     if not resources:
@@ -70,7 +69,7 @@ def _send(service: Service, resource: Rsync, target: str, is_forced: bool) -> tu
 
 
 def _post_sync(service: Service, node: str) -> None:
-    """Have the node make the commands that belong to the service file it received."""
+    """Run ``postsync`` on the node: it creates the commands for the service file it received."""
     command = agent_command(
         service.layout, service.name, ["--waitlock", str(_POST_SYNC_WAIT_S), "postsync"]
     )

@@ -1,9 +1,7 @@
-"""All that is wrong with one service file, not only the first thing: what ``validate config``
-prints.
+"""Find all problems of one service file, not only the first: the output of ``validate config``.
 
-An error is what no action can go on with; a warning is what actions go on with: a keyword that
-nobody knows, a name that does not fit the nodes of the service, two resources that are in each
-other's way.
+An error makes actions fail; a warning does not: an unknown keyword, a name that does not fit the
+nodes of the service, two resources that conflict.
 """
 
 from __future__ import annotations
@@ -53,7 +51,7 @@ _NODE_LISTS = ("autostart_node", "always_on", "disable_on", "optional_on", "moni
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing to put right. A warning ends no action."""
+    """One problem to fix. A warning fails no action."""
 
     error: ConfigError
     is_warning: bool = False
@@ -63,7 +61,7 @@ class Problem:
 
 
 def problems_of(file: ServiceFile, around: DriverContext, peer: str | None = None) -> list[Problem]:
-    """Everything found in one service file, in the order of its lines.
+    """Return all problems of one service file, in the order of its lines.
 
     ``peer`` is the other node of the cluster, if known.
     """
@@ -87,7 +85,7 @@ def problems_of(file: ServiceFile, around: DriverContext, peer: str | None = Non
 
 
 def wrong_nodes(file: ServiceFile) -> list[ConfigError]:
-    """What is wrong with the lists of its nodes: no action can go on with that."""
+    """Return the errors of the node lists; any of them makes every action fail."""
     return list(
         check_values(
             file.default,
@@ -97,7 +95,7 @@ def wrong_nodes(file: ServiceFile) -> list[ConfigError]:
 
 
 def ignored_keywords(file: ServiceFile) -> list[Problem]:
-    """Only what changes nothing here: what a change of state says before it goes on."""
+    """Return the keywords without effect; state-changing actions print them as warnings."""
     found = [Problem(error) for error in check_values(file.default, DEFAULT_SECTION)]
     found += [*_unknown_in_default(file), *_without_effect(file)]
     for section in file.sections:
@@ -109,8 +107,9 @@ def ignored_keywords(file: ServiceFile) -> list[Problem]:
 
 
 def _in_name(file: ServiceFile, around: DriverContext) -> Iterator[Problem]:
-    """The command of a service NAME.cluster would be the wrapper of a service NAME, which the
-    cluster calls.
+    """Yield an error if a service is named NAME.cluster.
+
+    Its command would be the wrapper of a service NAME, which the cluster calls.
     """
     name, _, suffix = file.svcname.rpartition(".")
     if name and suffix in _SUFFIXES and os.path.exists(around.layout.service_file(name)):
@@ -122,8 +121,9 @@ def _in_name(file: ServiceFile, around: DriverContext) -> Iterator[Problem]:
 
 
 def second_heartbeats(file: ServiceFile, resources: Iterable[Resource]) -> list[ConfigError]:
-    """Heartbeats behind the first: one service cannot be in two clusters, nor be two services in
-    one.
+    """Return an error for each heartbeat after the first.
+
+    One service cannot be in two clusters, nor appear as two services in one.
     """
     sections = {section.name: section for section in file.sections}
     beats = [
@@ -178,7 +178,7 @@ def _unknown_in_default(file: ServiceFile) -> Iterable[Problem]:
         for keyword in keywords
     }
     keywords = (*DEFAULT_SECTION, *COMMON, *sorted(of_drivers, key=lambda keyword: keyword.name))
-    # A word that other values refer to is the operator's own.
+    # A keyword that other values refer to is the operator's own variable.
     text = file.text.lower()
     referred = {
         name for name in file.default.own if f"{{{name}" in text or f"{{default.{name}" in text
@@ -187,8 +187,9 @@ def _unknown_in_default(file: ServiceFile) -> Iterable[Problem]:
 
 
 def _without_effect(file: ServiceFile) -> Iterator[Problem]:
-    """Protection that somebody asked for and that this agent does not give must not pass in
-    silence.
+    """Yield warnings for requested protection that this agent does not provide.
+
+    Such a keyword must not be ignored silently.
     """
     for section in (file.default, *file.sections):
         for keyword in _RESERVATIONS:
@@ -201,7 +202,7 @@ def _without_effect(file: ServiceFile) -> Iterator[Problem]:
 def _in_resource(
     section: Section, around: DriverContext, resources: list[Resource]
 ) -> Iterator[Problem]:
-    """What is wrong with one section; the resource is added if it can be built."""
+    """Yield the problems of one section; append its resource to ``resources`` if it is valid."""
     try:
         keywords = keywords_of(section, driver_of(section))
     except ConfigError as exc:
@@ -242,7 +243,7 @@ def _with_comments(section: Section, keywords: tuple[Keyword, ...]) -> Iterator[
 def _unknown(
     section: Section, keywords: tuple[Keyword, ...], known: Iterable[str] = ()
 ) -> Iterator[Problem]:
-    # What [DEFAULT] may hold may stand in a section too: agents read some of it from there.
+    # Keywords of [DEFAULT] are allowed in a section too: agents read some of them from there.
     allowed = {name for keyword in DEFAULT_SECTION for name in keyword.names}.union(known)
     for error in check_names(section, keywords, allowed):
         yield Problem(error, is_warning=True)
