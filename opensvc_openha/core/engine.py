@@ -1,9 +1,9 @@
-"""All services of this node: one ``step`` per event, and everything that follows from it, in order.
+"""Run the decisions of one node: one ``step`` per event, which returns all that follows from it.
 
-The whole face of core: ``step``, ``beat``, ``next_deadline``, ``snapshot``. ``now`` is monotonic
-seconds given by the caller, who must call ``step`` no later than ``next_deadline`` says; a late
-call is taken for a stall of this node, after which no verdict about the peer is passed until every
-link was listened to for its full timeout.
+The public interface of core is ``step``, ``beat``, ``next_deadline`` and ``snapshot``. ``now`` is
+in monotonic seconds and given by the caller, which must call ``step`` no later than
+``next_deadline``. A late call counts as a stall of this node: then there is no verdict about the
+peer until every link has been listened to for its full timeout.
 """
 
 from __future__ import annotations
@@ -64,12 +64,12 @@ from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import LinkStatus, NodeStatus, PeerStanding, ServiceStatus, Sight
 
 _NAMED = 5
-"""So many services are named in a warning that may concern all."""
+"""Number of services named in a warning that may concern all of them."""
 _NEW_SERVICE = RecoveredState(ServiceState.FROZEN_STOP, reason="new service")
 
 
 class Engine:
-    """The decisions of one node."""
+    """Decide for all services of one node."""
 
     def __init__(
         self,
@@ -81,8 +81,10 @@ class Engine:
         kept: tuple[ServiceSpec, ...] = (),
         fencing: FencingMemory = FencingMemory(),
     ) -> None:
-        """``kept`` are services that ``spec`` no longer has, but that may still run here: managed
-        until they are stopped.
+        """Set up the services of ``spec`` and those of ``kept``.
+
+        ``kept`` holds services that ``spec`` no longer has, but that may still run here: they are
+        managed until they are stopped.
         """
         self.spec = spec
         self.boot = boot
@@ -109,23 +111,26 @@ class Engine:
         self._stepped_at = now
         self._expected_at = now
         self._said: Announce | None = None
-        """The last beat, as an ordinary one."""
+        """The newest ordinary beat."""
         self._repeated: Announce | None = None
-        """The one that is repeated while states are written: the last one before the step that has
-        them written."""
+        """The beat that is repeated while states are written: the newest one before the step that
+        writes them.
+        """
         self._repeat_seq = self._repeat_end = 0
         self._out_at = now
-        """When a beat left last, a repeat among them."""
+        """When a beat left most recently, repeats included."""
         self._is_begun = False
         self._is_dirty = True
         self._told: dict[str, ServiceState] = {}
         self._asking: set[str] = set()
         self._has_news = False
-        """A state is to be announced that no beat has told yet: a state that was entered, or one
-        that is sure again."""
+        """A state has to be announced that no beat has reported yet: one just entered, or certain
+        again.
+        """
         self._is_question_new = False
-        """The first service asks for the peer's acknowledgement: with others that wait for it the
-        question can wait, too."""
+        """The first service asks for the peer's acknowledgement. Further questions can wait with
+        it.
+        """
         self._note_told(list(self._machines))
         self._touched: set[str] = set()
         self._due: dict[str, float] = {}
@@ -150,9 +155,10 @@ class Engine:
     # --- the step ---------------------------------------------------------------------------------
 
     def step(self, event: Event, now: float) -> list[Action]:
-        """Takes one event at ``now``.
+        """Handle one event at ``now``.
 
-        Returns the actions it causes: persist, announce, then run and tell.
+        Returns the resulting actions in the order of ``_ORDER``: persist, then announce, then run
+        and answer.
         """
         if self._goodbyes >= timing.GOODBYE_REPEATS:
             return []
@@ -174,14 +180,14 @@ class Engine:
         # One transition a step: each state is written and announced before the next.
         just_moved = {action.service for action in done if isinstance(action, Persist)}
         names = self._affected(now)
-        # What the goodbye has said stays true: nothing is begun after it.
+        # The content of a goodbye must stay true: nothing starts after it.
         moved = (
             [] if self._goodbyes else self._evaluate(names, now, just_moved) + self._mirror(names)
         )
         self._note_deadlines(names, now)
         self._note_told(names)
-        # Who fences first is agreed on while the nodes hear each other. It is no reason for a beat
-        # of its own.
+        # The nodes agree on who fences first while they hear each other. This alone is no reason
+        # for an extra beat.
         if names or isinstance(event, BeatReceived):
             self._fencing.update_turn(self._told, self._view, self.seq + 1)
         self._is_dirty = False
@@ -189,7 +195,8 @@ class Engine:
             action.service for action in moved if isinstance(action, Persist)
         }
         done += moved + ([] if self._goodbyes else self._ask_for_power(now))
-        # The peer's word should not grow old while this node writes what a start does not need.
+        # A start must not wait for a write that it does not need: the peer's evidence ages
+        # meanwhile.
         is_start = self._view.standing is PeerStanding.LIVE and any(
             isinstance(action, RunScript) and action.kind is ScriptKind.START for action in done
         )
@@ -201,11 +208,10 @@ class Engine:
         return _in_order(done)
 
     def _notice_stall(self, event: Event, now: float) -> list[Action]:
-        """A step that comes too late means that this node did not listen: its silence proves
+        """Detect a stall of this node: during one it did not listen, so that silence proves
         nothing.
 
-        So does a beat that waited in the inbox: behind it others may wait that say that the peer is
-        alive.
+        A beat that waited in the inbox shows the same: others behind it may prove the peer alive.
         """
         done = self._doubt_own_services(now)
         shortest = self._monitor.shortest_timeout_s
@@ -231,23 +237,23 @@ class Engine:
         return done + [Record(RecordKind.NODE, self.spec.node, "", "STALLED", text, is_alarm=True)]
 
     def note_busy_until(self, until: float) -> None:
-        """Told by the caller: what the last step asked for took until then, and the listeners were
-        not stopped meanwhile.
+        """Record that the actions of the last step took until ``until``, with the listeners
+        running.
 
-        So this node is late, but was not deaf: what it missed waits in the inbox, and is taken
-        before any new verdict. A slow disk that counted as a stall would undo each start that it
-        had just been asked to write down.
+        The node is late, but was not deaf: beats missed meanwhile wait in the inbox and are handled
+        before any new verdict. If a slow disk counted as a stall, each start would be undone by the
+        write that it has to wait for.
         """
         self._worked_until = until
         self._monitor.wait_until(until + timing.BACKLOG_S)
 
     def make_room(self) -> None:
-        """Called before a step whose states may be written by another thread: leaves numbers for
-        repeats of the last beat.
+        """Reserve sequence numbers for repeats, before a step whose states another thread may
+        write.
 
-        A repeat says what was said before. Its number is lower than any that this step gives to
-        what is announced after it, so that an acknowledgement of it is none of what is being
-        written.
+        A repeat has the content of the last beat. Its number is lower than that of any beat which
+        announces the new states, so that an acknowledgement of a repeat never confirms a state that
+        is still being written.
         """
         self._repeated, self._out_at = self._said, self._beat_at
         if self.seq > self._repeat_end:
@@ -256,17 +262,15 @@ class Engine:
 
     @property
     def repeat_at(self) -> float:
-        """When the last beat is to be repeated, if states are still being written then.
+        """When to repeat the last beat if states are still being written then, in monotonic
+        seconds.
 
-        Infinity where there is none to repeat, as before the first beat of a daemon.
+        Infinity if there is none to repeat, as before the first beat of a daemon.
         """
         return self._out_at + self._gap_s(self._out_at) if self._to_repeat else math.inf
 
     def repeat(self, now: float) -> Announce | None:
-        """The last beat once more, under a number of its own.
-
-        None where there is none to repeat.
-        """
+        """Return the last beat under a new sequence number; None if there is none to repeat."""
         last = self._to_repeat
         if last is None:
             return None
@@ -275,7 +279,7 @@ class Engine:
         shortest = self._monitor.shortest_timeout_s
         late_s = now - max(self._expected_at, self._worked_until)
         if shortest is not None and late_s < timing.STALL_FRACTION * shortest:
-            # The beat that the next step was expected for has left just now, and in time.
+            # The next step was expected for this beat, and the beat left in time.
             self._expected_at = max(self._expected_at, self.repeat_at)
         self._view.own_seq = max(self._view.own_seq, self._repeat_seq)
         return replace(last, beat=replace(last.beat, seq=self._repeat_seq))
@@ -287,29 +291,26 @@ class Engine:
         return None if is_over or self._repeat_seq >= self._repeat_end else last
 
     def wrote(self, now: float) -> None:
-        """The states of the last step are on disk: its beat leaves now.
+        """Record that the states of the last step are on disk: its beat leaves now.
 
-        Unless this node was mute meanwhile: then the next step finds that its peer may have acted.
+        If this node was mute for too long meanwhile, the next step assumes that its peer may have
+        acted.
         """
         is_mute = now - self._out_at >= self._peer_patience_s
         is_announced = self._said is not self._repeated
         self._beat_at = now if is_announced and not is_mute else self._out_at
 
     def remembered_fencing(self, memory: FencingMemory, is_ok: bool, now: float) -> None:
-        """Told by the caller: what a step asked to be remembered of fencing is on disk, or could
-        not be written.
-        """
+        """Record whether the fencing memory that a step wanted stored is on disk."""
         self._fencing.remembered(memory, is_ok, now)
 
     def beats_wait(self, now: float) -> None:
-        """Called before a step while received beats wait: the peer may have been heard, which this
-        step does not know.
-        """
+        """Delay verdicts: received beats wait, and this step does not know yet what they contain."""
         self._monitor.wait_until(now + timing.BACKLOG_S)
 
     def _doubt_own_services(self, now: float) -> list[Action]:
-        """The peer heard nothing of this node for a timeout of its own: it may have taken what runs
-        here.
+        """Doubt own services after the peer heard nothing for its timeout: it may have taken them
+        over.
         """
         mute_s = now - self._beat_at
         if not self.seq or mute_s < self._peer_patience_s:
@@ -327,7 +328,7 @@ class Engine:
 
     @property
     def _peer_patience_s(self) -> float:
-        """The shortest time after which the peer may call a link of this node down."""
+        """Shortest time, in seconds, after which the peer may call a link of this node down."""
         return max(self._sender_timeout_s, timing.PATIENCE_BEATS * self._pace.beat_interval_s)
 
     def _handle(self, event: Event, now: float) -> list[Action]:
@@ -348,7 +349,7 @@ class Engine:
         if isinstance(event, ScriptExited) and event.kind is ScriptKind.POWER:
             return self._note_power(event, now)
         if isinstance(event, ScriptExited):
-            # The end of a fence concerns all services that wait for it.
+            # The end of a fence matters to every service that waits for it.
             self._is_dirty = (
                 self._is_dirty
                 or self._fencing.flight is not None
@@ -392,7 +393,7 @@ class Engine:
         return []
 
     def _ask_for_power(self, now: float) -> list[Action]:
-        """Where this node may not fence, the fence itself may know that the peer is off."""
+        """Query the fence for the peer's power state where this node may not fence."""
         svc = self._fencing.power_question(self._view, now)
         if svc is None:
             return []
@@ -409,9 +410,9 @@ class Engine:
         return [Record(RecordKind.PEER, self.spec.peer, "", "POWER", text, is_alarm)]
 
     def _note_readiness(self, event: ReadinessFound) -> list[Action]:
-        """Takes over what keeps this node from starting services.
+        """Store what keeps this node from starting services.
 
-        A problem is recorded when it comes and when it is over.
+        A problem is recorded when it appears and when it ends.
         """
         self._fencing.power.tells = event.tells_power
         before, self._unready = (
@@ -444,8 +445,7 @@ class Engine:
         beat = event.beat
         reason, heard_at = self._admission.rejection(event, now)
         if reason:
-            # A life that was not heard before is answered at once: it can only acknowledge whom it
-            # has heard.
+            # Answer a new incarnation at once: it can acknowledge only beats that it has heard.
             self._is_greeting_due = self._is_greeting_due or self._admission.wants_greeting(reason)
             self._is_ack_due = self._is_ack_due or self._is_greeting_due
             return impossible + self._admission.refuse(event, reason, self.seq, now)
@@ -455,7 +455,7 @@ class Engine:
         if self._monitor.heard(link, beat.boot, beat.seq, heard_at, event.pid, beat.interval_s):
             done.append(Record(RecordKind.LINK, link.link_id, "DOWN", "UP", "beat received"))
         if beat.is_legacy and self._monitor.is_own_heard:
-            # The same node says the same and more in our own format.
+            # The same node sends the same state, and more, in our own format.
             return done
         previous, acked = self._view.newest, self._view.acked_seq
         if not self._view.take(beat, now, bool(event.key_id)):
@@ -486,9 +486,7 @@ class Engine:
         return done
 
     def _touch(self, previous: Beat | None, beat: Beat, is_ack_new: bool) -> None:
-        """Marks the services that the beat may move: all of them, or the few of which it says
-        something new.
-        """
+        """Mark the services that the beat may move: all, or only those whose state it changes."""
         # A C OpenHA acknowledges nothing: each of its beats counts for a service that waits.
         if is_ack_new or beat.is_legacy:
             self._touched |= self._asking
@@ -501,7 +499,7 @@ class Engine:
         self._touched |= {name for name, state in beat.states.items() if said[name] is not state}
 
     def _take_notice(self, beat: Beat, link: LinkSpec, now: float) -> list[Action]:
-        """The peer cannot send on some links, and says so on another one."""
+        """Handle a notice that the peer cannot send on some links, received on another one."""
         gone = self._monitor.mute(beat.mute, beat.boot, beat.seq)
         if gone is not None:
             return [
@@ -519,7 +517,7 @@ class Engine:
         return [Record(RecordKind.LINK, link.link_id, "", "REFUSED", text, is_alarm=True)]
 
     def _tell_mute(self, event: SendersMuted) -> list[Action]:
-        """This node cannot send on some links, and the others may tell."""
+        """Announce on the other links that this node cannot send on some."""
         return [
             Record(
                 RecordKind.LINK,
@@ -532,9 +530,10 @@ class Engine:
         ]
 
     def _note_tried(self, event: ListenerTried, now: float) -> list[Action]:
-        """A link that nobody ever listened on says nothing by its silence.
+        """Record whether a link could be opened: one never listened on proves nothing by its
+        silence.
 
-        Where all are such, nothing is known of the peer.
+        If no link could be opened, nothing is known of the peer.
         """
         if event.link not in self._monitor:
             return []
@@ -564,8 +563,8 @@ class Engine:
         ]
 
     def _confirm(self, event: PeerConfirmedOut, now: float) -> list[Action]:
-        """A person says that the peer runs nothing: believed, and kept, only while nothing is heard
-        of it.
+        """Accept an operator's confirmation that the peer runs nothing, while the peer is not
+        heard.
         """
         peer, standing, unknown = self.spec.peer, self._view.standing, ServiceState.UNKNOWN
         if now > event.until:
@@ -607,8 +606,8 @@ class Engine:
         ]
 
     def _what_follows(self, now: float) -> str:
-        """What becomes of each service now that the peer is confirmed out: a line for those of
-        which the same is true.
+        """Describe what happens to each service after a confirmation, one line per group of
+        services.
         """
         found: dict[str, list[str]] = {}
         for name, machine in self._machines.items():
@@ -664,7 +663,7 @@ class Engine:
         ]
 
     def _reconfigure(self, event: ConfigChanged, now: float) -> list[Action]:
-        """Takes over an edited configuration. A service that may run here is never forgotten."""
+        """Apply an edited configuration, keeping each removed service that may still run here."""
         spec = event.spec
         assert (spec.node, spec.peer) == (
             self.spec.node,
@@ -783,9 +782,7 @@ class Engine:
         return done
 
     def _affected(self, now: float) -> list[str]:
-        """The services that what has happened may move: all, or the one it happened to and those
-        whose time has come.
-        """
+        """Return the services that may move: all, or those with an event or a deadline reached."""
         if self._is_dirty:
             return list(self._machines)
         due = {name for name, at in self._due.items() if at <= now}
@@ -803,8 +800,8 @@ class Engine:
                 self._due[name] = at
 
     def _note_told(self, names: list[str]) -> None:
-        """Keeps what the next beat says of each service: with thousands of them, only what moved is
-        looked at again.
+        """Update the announced states of ``names``: with thousands of services only the moved ones
+        matter.
         """
         before, had_questions = self._told, bool(self._asking)
         if self._is_dirty:
@@ -824,7 +821,7 @@ class Engine:
         self._is_question_new = bool(self._asking) and not had_questions
 
     def _asks(self, machine: ServiceMachine) -> bool:
-        """True for a service that waits for the peer's acknowledgement."""
+        """Return True if a service waits for the peer's acknowledgement."""
         is_waiting = machine.is_ownership_unconfirmed or machine.state is ServiceState.START_READY
         return is_waiting or machine.is_stop_unheard(self._view)
 
@@ -859,8 +856,8 @@ class Engine:
     # --- speaking ---------------------------------------------------------------------------------
 
     def _speak(self, done: list[Action], now: float) -> list[Action]:
-        """Announces what changed, at the latest each beat interval, and an acknowledgement when
-        asked for.
+        """Announce changes, at the latest after each beat interval, and acknowledgements on
+        request.
         """
         goodbye = self._may_say_goodbye(now)
         if goodbye is not Goodbye.NONE:
@@ -870,8 +867,8 @@ class Engine:
             said: list[Action] = [self._announce(now, goodbye)]
             return said + [Exit()] if self._goodbyes >= timing.GOODBYE_REPEATS else said
         self._has_news = self._has_news or any(isinstance(action, Persist) for action in done)
-        # What a script does was announced before, and a question is put at once; news alone may
-        # wait for more of it, to spare a peer that is heard.
+        # Starts were announced before they run, and a question is urgent. Other changes may be
+        # collected for a while, to spare a peer that is heard.
         is_urgent = (
             _runs_script(done)
             or self._is_question_new
@@ -892,8 +889,10 @@ class Engine:
         )
 
     def _gap_s(self, now: float) -> float:
-        """Time to the next beat: a node that slows down stays quick until its peer must have heard
-        of it.
+        """Return the seconds to the next beat.
+
+        A node that slows its beats down keeps the quick interval until its peer must have heard of
+        the change.
         """
         quick = timing.FAST_BEAT_INTERVAL_S
         return (
@@ -915,7 +914,7 @@ class Engine:
                 if is_busy and waited_s < timing.LEAVE_SCRIPT_WAIT_S
                 else Goodbye.RESTART
             )
-        # What was START_READY has stepped back in the step that took the order to leave.
+        # The step that took the order to leave has already withdrawn services from START_READY.
         is_started = any(
             machine.state is ServiceState.STARTED for machine in self._machines.values()
         )
@@ -928,8 +927,9 @@ class Engine:
         return announce
 
     def _announce_mute(self, now: float) -> Announce:
-        """A beat beside the ordinary ones: a peer of an older version does not take it, so it
-        counts as none of them.
+        """Return an extra beat with a link-down notice.
+
+        A peer of an older version ignores it, so it does not count as an ordinary beat.
         """
         announce = self._next_beat(Goodbye.NONE)
         self._notice.said(now)
@@ -946,12 +946,12 @@ class Engine:
         return self._said
 
     def beat(self, goodbye: Goodbye = Goodbye.NONE) -> Beat:
-        """What this node says now, under the current sequence number."""
+        """Return what this node announces now, under the current sequence number."""
         ack = self._ack()
         states = dict(self._told)
         if self._view.newest is not None and self._view.newest.is_legacy:
-            # A C OpenHA could not confirm anything, and nothing that it is told makes it stop a
-            # copy of its own.
+            # A C OpenHA cannot confirm anything, and no announcement makes it stop a copy of its
+            # own.
             states.update({name: self._machines[name].state for name in self._asking})
         return Beat(
             node=self.spec.node,
@@ -966,14 +966,14 @@ class Engine:
         )
 
     def _facts(self) -> Facts:
-        """What this node reports of itself."""
+        """Return what this node reports about itself."""
         facts = self._fencing.facts(self._told, self._stepped_at)
         return replace(facts, marks=self._configuration.marks, unready=frozenset(self._unready))
 
     def _ack(self) -> Ack | None:
-        """What was taken into account last.
+        """Return the newest beat that was taken into account.
 
-        Or, for a life that must be answered first, that it was heard.
+        For an incarnation that must be answered first, return the beat that was heard of it.
         """
         newest, heard = self._view.newest, self._admission.lives.heard
         taken = (
@@ -986,7 +986,7 @@ class Engine:
         is_later = (
             heard.boot.counter > newest.boot.counter or self._view.standing is not PeerStanding.LIVE
         )
-        # In turns, so that whoever replays an old life does not keep the living one from its
+        # Alternate, so that replayed beats of an old incarnation do not keep the live one from its
         # acknowledgement.
         return (
             heard
@@ -995,7 +995,7 @@ class Engine:
         )
 
     def next_deadline(self) -> float:
-        """Instant at which ``step`` must be called again, with a Tick if nothing else happened."""
+        """Return when ``step`` must be called again, with a Tick if nothing else happens."""
         now = self._stepped_at
         if self._touched:
             return now
@@ -1014,14 +1014,14 @@ class Engine:
         ]
         if self._leaving is Leaving.KEEP_SERVICES:
             times.append(self._leave_began + timing.LEAVE_SCRIPT_WAIT_S)
-        # What lies behind has been acted on by the last step, if it asked for anything.
+        # The last step has already acted on deadlines in the past.
         ahead = [instant for instant in times if instant is not None and instant > now]
         return min([max(now, self._beat_at + gap), *ahead])
 
     # --- showing ----------------------------------------------------------------------------------
 
     def snapshot(self, now: float) -> NodeStatus:
-        """Everything an operator may want to know, at ``now``; instants are monotonic seconds."""
+        """Return the full status at ``now``; instants are monotonic seconds."""
         services = [
             (
                 self._machines[svc.name].status(self._view, self._leaving, now)
@@ -1067,20 +1067,19 @@ class Engine:
 
     @property
     def peer_standing(self) -> PeerStanding:
-        """How the peer stands; any thread may ask."""
+        """Standing of the peer; safe to read from any thread."""
         return self._view.standing
 
     @property
     def is_deaf(self) -> bool:
-        """True while none of the links could be opened; any thread may ask."""
+        """True while no link could be opened; safe to read from any thread."""
         return self._monitor.is_deaf
 
     @property
     def is_peer_silent(self) -> bool:
-        """True while the rules take the peer for silent, one whose daemon said goodbye and did not
-        come back among them.
+        """True while the rules take the peer for silent; safe to read from any thread.
 
-        Any thread may ask.
+        This includes a peer whose daemon said goodbye and has not come back.
         """
         return self._view.silent_since is not None
 
@@ -1107,7 +1106,7 @@ class Engine:
 
     @property
     def sight(self) -> Sight:
-        """What was seen at the last step, for whoever writes down why it decided as it did."""
+        """Evidence at the last step, from which the history explains its decisions."""
         if self._sight is None:
             shortest = self._monitor.shortest_timeout_s
             limit_s = None if shortest is None else timing.STALL_FRACTION * shortest
@@ -1170,20 +1169,20 @@ class Engine:
         )
 
     def state_of(self, service: str) -> ServiceState:
-        """This node's own state of one of its services."""
+        """Return this node's own state of one of its services."""
         return self._machines[service].state
 
     def manages(self, service: str) -> bool:
-        """Is it one of this node's services?"""
+        """Return True if this node manages the service."""
         return service in self._machines
 
     def may_run(self, service: str) -> bool:
-        """True while some of the service may be in use on this node."""
+        """Return True while some of the service may be in use on this node."""
         return service in self._machines and self._machines[service].may_run
 
 
 def _is_new_speech(previous: Beat, beat: Beat, is_live: bool) -> bool:
-    """True unless the two differ in nothing that all services are judged by."""
+    """Return True if the beats differ in something that concerns all services."""
     return (
         previous.boot,
         previous.is_complete,
@@ -1193,12 +1192,11 @@ def _is_new_speech(previous: Beat, beat: Beat, is_live: bool) -> bool:
 
 
 def _lasting(facts: Facts | None, is_live: bool) -> Facts | None:
-    """The facts without the one that is another number in each beat, and those that say who fences
-    first.
+    """Return the facts without those that move no service.
 
-    While the peer is heard nothing is fenced, so those move no service; but with many services they
-    change with each that is started. A silence that begins or ends has all services looked at by
-    itself.
+    ``silent_s`` changes with each beat. The facts on who fences first change with each service that
+    is started, but nothing is fenced while the peer is heard. When a silence begins or ends, all
+    services are evaluated anyway.
     """
     if facts is None:
         return None
@@ -1229,8 +1227,9 @@ def _is_past(instant: float | None, now: float) -> bool:
 
 
 _REPEATS_MAX = 65_536
-"""Numbers left for repeats before each beat. One more is a prime: pages of names are chosen by the
-number."""
+"""Numbers reserved for repeats before each beat. One more is a prime: pages of names are chosen by
+the number.
+"""
 _DEAF = "no link of this node could be opened yet, so that it hears nobody"
 _ORDER = (
     Persist,
@@ -1246,5 +1245,5 @@ _ORDER = (
 
 
 def _in_order(actions: list[Action]) -> list[Action]:
-    """Sorts by kind, keeping the order within a kind."""
+    """Sort by kind, keeping the order within a kind."""
     return sorted(actions, key=lambda action: _ORDER.index(type(action)))

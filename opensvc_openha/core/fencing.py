@@ -1,24 +1,23 @@
-"""Fencing as one node decides it: when the peer may be fenced, by which service's script, and what
-a success is worth.
+"""Decide when the peer may be fenced, by which service's script, and what a success proves.
 
-There is one desk per node and at most one fence in flight, whatever the number of services. A fence
-that succeeds is a *proof* that the peer runs nothing, for every service with the same kind of
-check-up script. A proof is void once the peer is heard, once this node was stalled, and after
-``PROOF_LIFE_S``. A person's word holds for longer: until any beat of the peer comes in, this node
-was away for a link timeout, or its daemon ends. A fence that fails is tried again, ``retry_s``
-later, doubled up to ``FENCE_RETRY_MAX_S``, without end.
+There is one fencing desk per node and at most one fence in flight, whatever the number of services.
+A fence that succeeds is a *proof* that the peer runs nothing, for every service with the same kind
+of check-up script. A proof is void once the peer is heard, once this node was stalled, and after
+``PROOF_LIFE_S``. An operator's confirmation holds for longer: until any beat of the peer comes in,
+this node was away for a link timeout, or its daemon ends. A failed fence is retried without end,
+after ``retry_s``, doubled each time up to ``FENCE_RETRY_MAX_S``.
 
-Two healthy nodes that lose sight of each other must not shoot each other. While they hear each
-other, one of them holds the
-*right to fence first*; it is passed on in acknowledged beats, so that never both hold it::
-
-    NONE --wants it, peer has NONE--> CLAIMED --peer acknowledged that, and has NONE--> HELD --peer should be first--> NONE
+Two healthy nodes that lose sight of each other must not fence each other. While they hear each
+other, one of them holds the *right to fence first*; it is handed over in acknowledged beats, so
+that both never hold it at once. ``Turn`` has these states: NONE; CLAIMED, if the node wants it and
+the peer has NONE; HELD, once the peer has acknowledged the claim and has NONE. The holder returns
+to NONE when the peer should be first.
 
 A node that runs nothing goes first (only it wants to start something), else the higher sum of
-priorities, else the name that sorts first. After the cut time is divided into *turns* of a length
+priorities, else the name that sorts first. After a cut, time is divided into *turns* of a length
 within which every fence has had its effect on the peer. Turn 0 is for the holder, turn 1 for a node
 that knows the peer as the holder, later turns are odd and even by name. Turns are counted from the
-instant at which the first node called the other silent, which that one announces.
+instant at which the first node called the other silent, which that node announces.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ from opensvc_openha.core.status import FenceGroup, FencingStatus, PeerStanding
 
 @dataclass(frozen=True)
 class Proof:
-    """Why the peer cannot run a service. ``group`` is empty for one that covers every service."""
+    """Evidence that the peer cannot run a service. ``group`` is empty if it covers every service."""
 
     group: str
     at: float
@@ -49,7 +48,7 @@ class Proof:
 
 @dataclass(frozen=True)
 class Confirmation:
-    """The word of a person that the peer runs nothing."""
+    """An operator's statement that the peer runs nothing."""
 
     who: str
     since: float
@@ -57,7 +56,7 @@ class Confirmation:
 
 @dataclass(frozen=True)
 class Flight:
-    """A fence that was sent off and has not come back."""
+    """A fence that was started and has not ended."""
 
     group: str
     service: str
@@ -68,8 +67,10 @@ class Flight:
 
 @dataclass(frozen=True)
 class Window:
-    """One turn: its number, the time from the first one to it, and whether the holder of the right
-    leaves it to its peer.
+    """One turn of a cut.
+
+    ``index`` is its number, ``after_s`` the seconds from turn 0 to it, and ``is_left`` whether the
+    holder of the right leaves it to the peer.
     """
 
     index: int
@@ -78,7 +79,7 @@ class Window:
 
 
 class Fencing:
-    """The fencing desk of one node."""
+    """Decide on fencing for one node."""
 
     def __init__(self, spec: ClusterSpec, memory: FencingMemory, now: float) -> None:
         self.use(spec)
@@ -87,23 +88,22 @@ class Fencing:
         self.has_heard_one_way = False
         """The peer was heard since this node booted, but has not acknowledged anything of it."""
         self.turn: Turn = memory.turn if memory.turn is Turn.HELD else Turn.NONE
-        """A claim is only worth something to the life that made it."""
+        """A claim counts only within the incarnation that made it."""
         self._kept_turn = memory.turn
-        """What the next daemon would find."""
+        """The right to fence first as the next daemon would read it from disk."""
         self._booted_at = now if memory.booted_at is None else memory.booted_at
         self._measured_s = dict(memory.measured_s)
         self._turns = self._next_turns = memory.turns
         self._next_turns_seq = 0
-        """The beat from which the peer can work out the next ones."""
+        """The beat from which the peer can compute the next turns."""
         self._claim_seq = 0
         self._anchor = memory.silent_since
-        """When the first of the two nodes called the other one silent; None while the peer is
-        heard."""
+        """When the first node called the other one silent; None while the peer is heard."""
         self._is_wary = memory.is_wary
-        """The peer may fence whenever it likes, but in the turns that it leaves to this node."""
+        """The peer may fence at any time, except in the turns that it leaves to this node."""
         self._told_anchor: float | None = None
         self._may_seem_content_seq = 0
-        """Newest beat in which this node had nothing that it would start by itself."""
+        """Newest beat in which this node had nothing to start by itself."""
         self._proofs: dict[str, Proof] = {}
         self._confirmation: Confirmation | None = None
         self.power = PowerQuestions()
@@ -111,19 +111,20 @@ class Fencing:
         self._failures: dict[str, int] = {}
         self._retry_at: dict[str, float] = {}
         self._flown: dict[str, float] = {}
-        """When a fence of each group began last, since the peer was heard."""
+        """When the newest fence of each group began, since the peer was heard."""
         self._ready_groups: frozenset[str] | None = None
         self._last_text: dict[str, str] = {}
         self._ended: dict[str, tuple[bool, float]] = {}
         self._has_fenced = False
-        """A fence succeeded since the peer was last heard: it cannot shoot."""
+        """A fence succeeded since the peer was last heard: the peer cannot fence back."""
         self._remembered = memory
         self._unkept_until: float | None = None
-        """The note could not be written: it is tried again then, and before each fence. None if it
-        is on disk."""
+        """When to retry writing the memory that could not be stored, besides before each fence;
+        None if it is on disk.
+        """
 
     def use(self, spec: ClusterSpec) -> None:
-        """Takes over a configuration."""
+        """Apply a configuration."""
         self.spec = spec
         self._unfenced = frozenset(svc.name for svc in spec.own_services if not svc.is_fenced)
         self._opens: tuple[float, float] | None = None
@@ -150,8 +151,9 @@ class Fencing:
         )
 
     def has_news(self, now: float) -> bool:
-        """True once after each change of what is to be remembered, and while it could not be
-        written, now and then.
+        """Return True once after each change of the memory.
+
+        Also True from time to time while the memory could not be written.
         """
         memory = self.memory
         is_again = self._unkept_until is not None and (
@@ -164,7 +166,7 @@ class Fencing:
         return self._flight is not None and self._flight.began_at == now
 
     def remembered(self, memory: FencingMemory, is_ok: bool, now: float) -> None:
-        """What is to be remembered was written, or could not be."""
+        """Record whether the memory could be written."""
         self._unkept_until = None if is_ok else now + timing.STORE_RETRY_S
         if is_ok:
             self._kept_turn = memory.turn
@@ -172,13 +174,13 @@ class Fencing:
     # --- what happens -----------------------------------------------------------------------------
 
     def heard(self, view: PeerView, now: float) -> None:
-        """A beat of the peer was taken: nothing that was proved of its silence holds any longer."""
+        """Handle a beat of the peer: every proof that relied on its silence is void."""
         newest = view.newest
         is_meant = (
             newest is not None and newest.ack is not None and newest.ack.boot == view.own_boot
         )
-        # In a cut of one direction the peer may be fencing this node: who only hears it is as good
-        # as alone. A C OpenHA acknowledges nothing.
+        # If only one direction is cut, the peer may be fencing this node: a node that hears but is
+        # not heard is as good as alone. A C OpenHA acknowledges nothing.
         self.has_heard = self.has_heard or is_meant or (newest is not None and newest.is_legacy)
         self.has_heard_one_way, self._opens = not self.has_heard, None
         self._void()
@@ -194,7 +196,7 @@ class Fencing:
             self.turn = Turn.NONE
 
     def stalled(self) -> None:
-        """This node did not listen for a while: the peer may have been back meanwhile."""
+        """Void proofs after a stall of this node: the peer may have been back meanwhile."""
         self._void()
 
     def _void(self) -> None:
@@ -204,50 +206,48 @@ class Fencing:
             self._flight = replace(self._flight, is_void=True)
 
     def judge(self, view: PeerView) -> None:
-        """Takes the verdict on the peer: from a silence on, turns are counted."""
+        """Use the verdict on the peer: turns are counted from the beginning of a silence."""
         if view.silent_since is None or self._anchor is not None:
             return
         told, self._opens, self._is_wary = self._told_anchor, None, self._must_be_wary(view)
         self._anchor = view.silent_since if told is None else min(told, view.silent_since)
 
     def _must_be_wary(self, view: PeerView) -> bool:
-        """True if the peer may hold the right, and may know this node as one that starts
-        nothing.
-        """
+        """Return True if the peer may hold the right and may believe that this node starts nothing."""
         if self.turn is Turn.HELD:
             return False
         if view.newest is None:
-            # A daemon started during the cut does not know; one that never heard the peer is kept
-            # from fencing anyway.
+            # A daemon started during the cut cannot know. One that never heard the peer may not
+            # fence anyway.
             return self.has_heard
         may_be_held = view.facts is not None and view.facts.turn is not Turn.NONE
         return may_be_held and self._may_seem_content_seq >= view.acked_seq
 
     def confirmed(self, who: str, now: float) -> None:
-        """A person made sure that the peer runs nothing: this holds for what is unfrozen or
-        repaired later, too.
-        """
+        """Store an operator's confirmation, which also covers services unfrozen or repaired later."""
         self._confirmation = Confirmation(who, now)
         self._retry_at.clear()
 
     def end_confirmation(self) -> Confirmation | None:
-        """The peer gave a sign of life, believed or not, or this node was away and may have missed
-        one.
+        """End the operator's confirmation and return it; None if there was none.
 
-        Returns the word that held until now, if there was one.
+        Called when the peer gave a sign of life, believed or not, and when this node was away and
+        may have missed one.
         """
         ended, self._confirmation = self._confirmation, None
         return ended
 
     def took_off(self, svc: ServiceSpec, now: float) -> None:
-        """The check-up script of a service is run as the fence of its group."""
+        """Record that a service's check-up script runs as the fence of its group."""
         assert self._flight is None, "one fence at a time"
         group = self.group_of(svc)
         self._flight = Flight(group, svc.name, now)
         self._flown[group] = now
 
     def landed(self, svc: ServiceSpec, is_ok: bool | None, text: str, now: float) -> None:
-        """A check-up script ended, as a fence or not; ``is_ok`` is None if it was not begun."""
+        """Record the end of a check-up script, as a fence or not; ``is_ok`` is None if it never
+        began.
+        """
         flight = self._flight
         if flight is None or flight.service != svc.name:
             if is_ok is False:
@@ -275,33 +275,36 @@ class Fencing:
             )
 
     def failed(self, group: str, now: float) -> None:
-        """Nothing was started for this group; the next attempt is later each time."""
+        """Record a failure of the group; each one doubles the wait for the next attempt, up to the
+        limit.
+        """
         count = self._failures[group] = self._failures.get(group, 0) + 1
         retry_s = self.spec.fencing.retry_s * 2.0 ** min(count - 1, 10)
         self._retry_at[group] = now + min(retry_s, timing.FENCE_RETRY_MAX_S)
 
     def retry_now(self, svc: ServiceSpec) -> None:
-        """An operator does not want to wait."""
+        """Clear the wait for the next attempt, on an operator's request."""
         self._retry_at.pop(self.group_of(svc), None)
 
     # --- what the rules ask -----------------------------------------------------------------------
 
     def group_of(self, svc: ServiceSpec) -> str:
-        """Services of one group are served by one fence."""
+        """Return the group of a service; one fence serves all services of a group."""
         if not self.spec.fencing.is_shared:
             return svc.name
         return "stonith" if svc.check.endswith(".stonith") else svc.check
 
     def proof_for(self, svc: ServiceSpec, now: float) -> Proof | None:
-        """The proof that covers a service, if there is a valid one."""
+        """Return the valid proof that covers a service; None if there is none."""
         if self._confirmation is not None:
             return Proof("", self._confirmation.since, f"confirmed by {self._confirmation.who}")
         proof = self._proofs.get(self.group_of(svc))
         return proof if proof is not None and now < proof.at + timing.PROOF_LIFE_S else None
 
     def is_boot_blocked(self, svc: ServiceSpec, now: float) -> bool:
-        """True for a node that its peer has not answered since it booted: whoever was fenced must
-        not fence in return.
+        """Return True while the peer has not answered this node since it booted.
+
+        A node that was fenced and booted again must not fence in return.
         """
         if self.has_heard or not svc.is_fenced or self.proof_for(svc, now) is not None:
             return False
@@ -309,7 +312,7 @@ class Fencing:
         return alone_s is None or now < self._booted_at + alone_s
 
     def boot_block_ends(self, svc: ServiceSpec) -> float | None:
-        """When time alone ends it, if it does."""
+        """Return when the boot block ends by time alone; None if it does not."""
         alone_s = self.spec.fencing.boot_alone_s
         return (
             None
@@ -318,7 +321,7 @@ class Fencing:
         )
 
     def power_question(self, view: PeerView, now: float) -> ServiceSpec | None:
-        """The service whose fence is to be asked now whether the peer is off; None for none."""
+        """Return the service whose fence is to be asked for the peer's power state now, or None."""
         due = self.power_due_at(view)
         if due is None or now < due:
             return None
@@ -333,13 +336,11 @@ class Fencing:
         return None if name is None else waiting[name]
 
     def power_due_at(self, view: PeerView) -> float | None:
-        """When a fence may be asked about a silent peer that was not heard since this node
-        booted.
-        """
+        """Return when the fence may be asked about a silent peer that was not heard since the boot."""
         return None if self.has_heard or view.silent_since is None else self.power.due_at
 
     def power_told(self, service: str, outcome: ScriptOutcome, now: float) -> str:
-        """Takes what a fence says of the peer's power; returns what is worth a line."""
+        """Handle a fence's answer on the peer's power; return the text to record, or an empty one."""
         is_proved, text = self.power.answered(service, outcome, now)
         svc = next((svc for svc in self.spec.own_services if svc.name == service), None)
         if not is_proved or svc is None:
@@ -364,8 +365,9 @@ class Fencing:
         return now >= self.retry_at(svc) and now >= self.turn_opens(view, now)
 
     def _goes_after_another(self, svc: ServiceSpec, now: float) -> bool:
-        """True if a fence of another group waits, and began longer ago: one that always fails must
-        not take every turn.
+        """Return True if a fence of another group waits and last began earlier than this one's.
+
+        A fence that always fails must not take every turn.
         """
         own = self._flown.get(self.group_of(svc))
         if own is None:
@@ -383,18 +385,18 @@ class Fencing:
         )
 
     def retry_at(self, svc: ServiceSpec) -> float:
-        """When a fence of that service's group may be tried again."""
+        """Return when a fence of that service's group may be retried."""
         return self._retry_at.get(self.group_of(svc), -math.inf)
 
     @property
     def flight(self) -> Flight | None:
-        """The fence in flight."""
+        """The fence in flight; None without one."""
         return self._flight
 
     # --- turns ------------------------------------------------------------------------------------
 
     def turn_opens(self, view: PeerView, now: float) -> float:
-        """The earliest instant from ``now`` on at which this node may begin a fence."""
+        """Return the earliest instant from ``now`` on at which this node may begin a fence."""
         if self._opens is None or self._opens[0] != now:
             self._opens = now, self._find_turn(view, now)
         return self._opens[1]
@@ -405,9 +407,9 @@ class Fencing:
         facts, turns = view.facts, self._turns or self._plan(view.facts)
         first = self._anchor + turns.first_s
         if facts is None and view.newest is not None:
-            # A peer without facts knows no turns: it fences as soon as it likes. Where it has
-            # something to start, a node that runs something lets that one fence have its effect, or
-            # fail; waiting for longer saves nobody.
+            # A peer without facts knows no turns: it fences at once. If it has something to start,
+            # a node that runs something waits until that one fence has had its effect or failed; a
+            # longer wait saves neither node.
             return max(now, first + turns.length_s) if _runs_any(self._told.values()) else now
         from_s = now
         if facts is not None and facts.is_booting:
@@ -421,19 +423,17 @@ class Fencing:
         while True:
             following = Window(turn.index + 1, after, is_left(turn.index + 1, after))
             opens = first + turn.after_s
-            # Before a turn that is left to the peer, a fence is begun only so early that it has had
-            # its effect by then.
+            # Before a turn that is left to the peer, begin a fence only early enough that it has
+            # had its effect by then.
             closes = first + after if is_solo and not following.is_left else opens + turns.open_s
             if from_s < closes and (not turn.is_left if is_solo else self._is_own_turn(turn, view)):
                 return from_s if is_solo and turn.index == 0 else max(from_s, opens)
-            # Each turn is longer than the one before, so that clocks that drift apart never make
-            # two of them meet.
+            # Each turn is longer than the one before, so that the turns of two drifting clocks
+            # never overlap.
             turn, after = following, after * (1.0 + timing.TURN_DRIFT) + turns.length_s
 
     def _left_turns(self, is_peers: bool) -> Callable[[int, float], bool]:
-        """Which turns the holder of the right leaves to a peer that has nothing to start, as far as
-        the holder knows.
-        """
+        """Return a test for the turns that the holder leaves to a peer with nothing to start."""
         next_s = timing.SOLO_FENCING_S
 
         def is_left(index: int, after_s: float) -> bool:
@@ -459,8 +459,9 @@ class Fencing:
         return index % 2 == (1 if self.spec.node < self.spec.peer else 0)
 
     def _plan(self, facts: Facts | None) -> Turns:
-        """A turn is longer than any fence of either node takes, and than the two can differ on when
-        the silence began.
+        """Plan turns longer than any fence of either node.
+
+        A turn also covers the difference between the nodes' views of when the silence began.
         """
         theirs_s = None if facts is None else facts.fence_s
         slowest_s = max(self.fence_s or 0.0, theirs_s or 0.0)
@@ -471,8 +472,9 @@ class Fencing:
 
     @property
     def fence_s(self) -> float | None:
-        """The longest that a fence of this node takes: as declared, else as measured, else its
-        limit. None without a fence.
+        """Longest duration of a fence of this node, in seconds; None without a fence.
+
+        As declared, else as measured, else the limit of its script.
         """
         if self._slowest is None:
             self._slowest = (
@@ -492,7 +494,7 @@ class Fencing:
         return _limit_s(svc)
 
     def update_turn(self, told: Mapping[str, ServiceState], view: PeerView, next_seq: int) -> None:
-        """Claims, takes or gives up the right to fence first, while the peer is heard."""
+        """Claim, take or give up the right to fence first, while the peer is heard."""
         self._told, self._opens, self._ready_groups = told, None, None
         self._agree_on_turns(view, next_seq)
         if not self._wants_fence(told) and not self._defends(told):
@@ -504,7 +506,7 @@ class Fencing:
         if not self._should_be_first(told, view, facts):
             self.turn = Turn.NONE
         elif facts.turn is Turn.HELD:
-            # Two holders can only be left by a damaged memory.
+            # Only a damaged memory can leave two holders.
             self.turn = Turn.HELD if self.turn is Turn.HELD and not is_second else Turn.NONE
         elif facts.turn is Turn.CLAIMED and self.turn is not Turn.HELD:
             self.turn = Turn.NONE if is_second else self.turn
@@ -514,11 +516,9 @@ class Fencing:
             self.turn = Turn.HELD
 
     def _agree_on_turns(self, view: PeerView, next_seq: int) -> None:
-        """Takes over other turns once the peer has acknowledged a beat from which it can work them
-        out, too.
+        """Adopt other turns once the peer has acknowledged a beat from which it can compute them.
 
-        An edited configuration, or a slower fence than ever, changes nothing of a cut that has
-        begun.
+        An edited configuration, or a slower fence, changes nothing about a cut that has begun.
         """
         if self._anchor is not None or self._told_anchor is not None or view.newest is None:
             return
@@ -541,7 +541,7 @@ class Fencing:
         return own > (facts.priority, self.spec.node)
 
     def _wants_fence(self, told: Mapping[str, ServiceState]) -> bool:
-        """True for a node with these states if it fences a silent peer without any order."""
+        """Return True if a node with these states fences a silent peer without an order."""
         return any(
             state in FENCE_WANTED and name not in self._unfenced for name, state in told.items()
         )
@@ -560,13 +560,13 @@ class Fencing:
         )
 
     def facts(self, told: Mapping[str, ServiceState], now: float) -> Facts:
-        """What this node reports of itself for the peer's fencing desk."""
+        """Return what this node reports about itself to the peer's fencing desk."""
         silent_s = None if self._anchor is None else max(0.0, now - self._anchor)
         return Facts(
             is_booting=not self.has_heard,
             is_defending=self._defends(told),
-            # It is not given up before the next daemon would know that, else both nodes could hold
-            # it.
+            # The peer may take the right only when the next daemon here would know that it was
+            # given up, else both nodes could hold it.
             turn=Turn.HELD if self._kept_turn is Turn.HELD else self.turn,
             priority=self._priority(told),
             fence_s=self.fence_s,
@@ -576,7 +576,7 @@ class Fencing:
     # --- showing ----------------------------------------------------------------------------------
 
     def status(self, view: PeerView, now: float) -> FencingStatus:
-        """What would be done, and what is known of it."""
+        """Return the fencing status at ``now``, as shown to operators."""
         groups: dict[str, list[ServiceSpec]] = {}
         for svc in self.spec.own_services:
             groups.setdefault(self.group_of(svc) if svc.is_fenced else "", []).append(svc)
@@ -635,7 +635,8 @@ def _limit_s(svc: ServiceSpec) -> float:
 
 
 def _rounded_up(seconds: float) -> float:
-    """To half seconds: the peer computes with it, and must not hear of a new one for each
-    attempt.
+    """Round up to half seconds.
+
+    The peer computes with the value, which should not change with each attempt.
     """
     return math.ceil(seconds * 2) / 2
