@@ -113,8 +113,9 @@ class Engine:
         self._said: Announce | None = None
         """The newest ordinary beat."""
         self._repeated: Announce | None = None
-        """The beat that is repeated while states are written: the newest one before the step that
-        writes them.
+        """The beat that is repeated while states are written.
+
+        The newest one before the step that writes them.
         """
         self._repeat_seq = self._repeat_end = 0
         self._out_at = now
@@ -124,12 +125,14 @@ class Engine:
         self._told: dict[str, ServiceState] = {}
         self._asking: set[str] = set()
         self._has_news = False
-        """A state has to be announced that no beat has reported yet: one just entered, or certain
-        again.
+        """A state has to be announced that no beat has reported yet.
+
+        One just entered, or certain again.
         """
         self._is_question_new = False
-        """The first service asks for the peer's acknowledgement. Further questions can wait with
-        it.
+        """The first service asks for the peer's acknowledgement.
+
+        Further questions can wait with it.
         """
         self._note_told(list(self._machines))
         self._touched: set[str] = set()
@@ -208,10 +211,10 @@ class Engine:
         return _in_order(done)
 
     def _notice_stall(self, event: Event, now: float) -> list[Action]:
-        """Detect a stall of this node: during one it did not listen, so that silence proves
-        nothing.
+        """Detect a stall of this node.
 
-        A beat that waited in the inbox shows the same: others behind it may prove the peer alive.
+        During one it did not listen, so that silence proves nothing. A beat that waited in the
+        inbox shows the same: others behind it may prove the peer alive.
         """
         done = self._doubt_own_services(now)
         shortest = self._monitor.shortest_timeout_s
@@ -237,8 +240,7 @@ class Engine:
         return done + [Record(RecordKind.NODE, self.spec.node, "", "STALLED", text, is_alarm=True)]
 
     def note_busy_until(self, until: float) -> None:
-        """Record that the actions of the last step took until ``until``, with the listeners
-        running.
+        """Record that the last step's actions took until ``until``, with listeners running.
 
         The node is late, but was not deaf: beats missed meanwhile wait in the inbox and are handled
         before any new verdict. If a slow disk counted as a stall, each start would be undone by the
@@ -248,8 +250,7 @@ class Engine:
         self._monitor.wait_until(until + timing.BACKLOG_S)
 
     def make_room(self) -> None:
-        """Reserve sequence numbers for repeats, before a step whose states another thread may
-        write.
+        """Reserve numbers for repeats, before a step whose states another thread may write.
 
         A repeat has the content of the last beat. Its number is lower than that of any beat which
         announces the new states, so that an acknowledgement of a repeat never confirms a state that
@@ -262,8 +263,7 @@ class Engine:
 
     @property
     def repeat_at(self) -> float:
-        """When to repeat the last beat if states are still being written then, in monotonic
-        seconds.
+        """When to repeat the last beat if states are still being written, in monotonic seconds.
 
         Infinity if there is none to repeat, as before the first beat of a daemon.
         """
@@ -305,12 +305,16 @@ class Engine:
         self._fencing.remembered(memory, is_ok, now)
 
     def beats_wait(self, now: float) -> None:
-        """Delay verdicts: received beats wait, and this step does not know yet what they contain."""
+        """Delay verdicts.
+
+        Received beats wait, and this step does not know yet what they contain.
+        """
         self._monitor.wait_until(now + timing.BACKLOG_S)
 
     def _doubt_own_services(self, now: float) -> list[Action]:
-        """Doubt own services after the peer heard nothing for its timeout: it may have taken them
-        over.
+        """Doubt own services after the peer heard nothing for its timeout.
+
+        It may have taken them over.
         """
         mute_s = now - self._beat_at
         if not self.seq or mute_s < self._peer_patience_s:
@@ -530,10 +534,10 @@ class Engine:
         ]
 
     def _note_tried(self, event: ListenerTried, now: float) -> list[Action]:
-        """Record whether a link could be opened: one never listened on proves nothing by its
-        silence.
+        """Record whether a link could be opened.
 
-        If no link could be opened, nothing is known of the peer.
+        One never listened on proves nothing by its silence. If no link could be opened, nothing is
+        known of the peer.
         """
         if event.link not in self._monitor:
             return []
@@ -563,9 +567,7 @@ class Engine:
         ]
 
     def _confirm(self, event: PeerConfirmedOut, now: float) -> list[Action]:
-        """Accept an operator's confirmation that the peer runs nothing, while the peer is not
-        heard.
-        """
+        """Accept an operator's confirmation that a peer which is not heard runs nothing."""
         peer, standing, unknown = self.spec.peer, self._view.standing, ServiceState.UNKNOWN
         if now > event.until:
             refusal = "it came too late: whoever gave it was told that there is no answer"
@@ -606,9 +608,7 @@ class Engine:
         ]
 
     def _what_follows(self, now: float) -> str:
-        """Describe what happens to each service after a confirmation, one line per group of
-        services.
-        """
+        """Describe what happens to each service after a confirmation, a line per group."""
         found: dict[str, list[str]] = {}
         for name, machine in self._machines.items():
             found.setdefault(machine.explain_confirmed(self._view, self._leaving, now), []).append(
@@ -800,8 +800,9 @@ class Engine:
                 self._due[name] = at
 
     def _note_told(self, names: list[str]) -> None:
-        """Update the announced states of ``names``: with thousands of services only the moved ones
-        matter.
+        """Update the announced states of ``names``.
+
+        With thousands of services only the moved ones matter.
         """
         before, had_questions = self._told, bool(self._asking)
         if self._is_dirty:
@@ -856,8 +857,9 @@ class Engine:
     # --- speaking ---------------------------------------------------------------------------------
 
     def _speak(self, done: list[Action], now: float) -> list[Action]:
-        """Announce changes, at the latest after each beat interval, and acknowledgements on
-        request.
+        """Announce changes; return a beat at least each interval, and on request.
+
+        An acknowledgement that the peer asked for follows after ``ACK_GAP_S`` at the latest.
         """
         goodbye = self._may_say_goodbye(now)
         if goodbye is not Goodbye.NONE:
@@ -1227,8 +1229,9 @@ def _is_past(instant: float | None, now: float) -> bool:
 
 
 _REPEATS_MAX = 65_536
-"""Numbers reserved for repeats before each beat. One more is a prime: pages of names are chosen by
-the number.
+"""Numbers reserved for repeats before each beat. One more is a prime.
+
+Pages of names are chosen by the number.
 """
 _DEAF = "no link of this node could be opened yet, so that it hears nobody"
 _ORDER = (

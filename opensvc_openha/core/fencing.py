@@ -39,7 +39,10 @@ from opensvc_openha.core.status import FenceGroup, FencingStatus, PeerStanding
 
 @dataclass(frozen=True)
 class Proof:
-    """Evidence that the peer cannot run a service. ``group`` is empty if it covers every service."""
+    """Evidence that the peer cannot run a service.
+
+    ``group`` is empty if it covers every service.
+    """
 
     group: str
     at: float
@@ -119,7 +122,8 @@ class Fencing:
         """A fence succeeded since the peer was last heard: the peer cannot fence back."""
         self._remembered = memory
         self._unkept_until: float | None = None
-        """When to retry writing the memory that could not be stored, besides before each fence;
+        """When to retry writing the memory that could not be stored, besides before each fence.
+
         None if it is on disk.
         """
 
@@ -213,7 +217,7 @@ class Fencing:
         self._anchor = view.silent_since if told is None else min(told, view.silent_since)
 
     def _must_be_wary(self, view: PeerView) -> bool:
-        """Return True if the peer may hold the right and may believe that this node starts nothing."""
+        """Return True if the peer may hold the right and may take this node for idle."""
         if self.turn is Turn.HELD:
             return False
         if view.newest is None:
@@ -224,7 +228,7 @@ class Fencing:
         return may_be_held and self._may_seem_content_seq >= view.acked_seq
 
     def confirmed(self, who: str, now: float) -> None:
-        """Store an operator's confirmation, which also covers services unfrozen or repaired later."""
+        """Store an operator's confirmation; it also covers services unfrozen or repaired later."""
         self._confirmation = Confirmation(who, now)
         self._retry_at.clear()
 
@@ -245,8 +249,9 @@ class Fencing:
         self._flown[group] = now
 
     def landed(self, svc: ServiceSpec, is_ok: bool | None, text: str, now: float) -> None:
-        """Record the end of a check-up script, as a fence or not; ``is_ok`` is None if it never
-        began.
+        """Record the end of a check-up script, as a fence or not.
+
+        ``is_ok`` is None if it never began.
         """
         flight = self._flight
         if flight is None or flight.service != svc.name:
@@ -275,8 +280,9 @@ class Fencing:
             )
 
     def failed(self, group: str, now: float) -> None:
-        """Record a failure of the group; each one doubles the wait for the next attempt, up to the
-        limit.
+        """Record a failure of the group.
+
+        Each one doubles the wait for the next attempt, up to the limit.
         """
         count = self._failures[group] = self._failures.get(group, 0) + 1
         retry_s = self.spec.fencing.retry_s * 2.0 ** min(count - 1, 10)
@@ -336,11 +342,14 @@ class Fencing:
         return None if name is None else waiting[name]
 
     def power_due_at(self, view: PeerView) -> float | None:
-        """Return when the fence may be asked about a silent peer that was not heard since the boot."""
+        """Return when the fence may be asked about a silent peer not heard since the boot."""
         return None if self.has_heard or view.silent_since is None else self.power.due_at
 
     def power_told(self, service: str, outcome: ScriptOutcome, now: float) -> str:
-        """Handle a fence's answer on the peer's power; return the text to record, or an empty one."""
+        """Handle a fence's answer on the peer's power.
+
+        Return the text to record, or an empty one.
+        """
         is_proved, text = self.power.answered(service, outcome, now)
         svc = next((svc for svc in self.spec.own_services if svc.name == service), None)
         if not is_proved or svc is None:
