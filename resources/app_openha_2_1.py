@@ -1,6 +1,8 @@
-"""Resource of the OpenSVC agent 2.1: [app#hb] type = openha, through the node daemon's control socket.
+"""Resource of the OpenSVC agent 2.1: [app#hb] type = openha, through the node daemon's control
+socket.
 
-It shows what the cluster says of the service, and refuses a start or stop that the cluster did not ask for.
+It shows what the cluster says of the service, and refuses a start or stop that the cluster did not
+ask for.
 """
 
 import os
@@ -13,7 +15,8 @@ from env import Env
 
 try:
     from site_opensvc import openha_driver
-except Exception:  # Missing, torn or not readable: the agent would go on without this resource, and ask nobody.
+# Missing, torn or not readable: the agent would go on without this resource, and ask nobody.
+except Exception:
     openha_driver = None
 
 MISSING = "site_opensvc/openha_driver.py cannot be loaded: run `openha agent install`"
@@ -43,7 +46,9 @@ STATUS = {"up": core.status.UP, "down": core.status.DOWN, "warn": core.status.WA
 if openha_driver is not None:
 
     class Host(openha_driver.Host):
-        """The service names itself otherwise in this line, and may be in a namespace; it drives nothing but its own node."""
+        """The service names itself otherwise in this line, and may be in a namespace; it drives
+        nothing but its own node.
+        """
 
         @property
         def svc(self):
@@ -83,7 +88,8 @@ class AppOpenha(Resource):
             self.openha = openha_driver.Driver(Host(self, Env.nodename, Env.paths.pathetc), name)
 
     def on_add(self):
-        # The agent shows statuses that it keeps, and the cluster cannot do without its scripts meanwhile.
+        # The agent shows statuses that it keeps, and the cluster cannot do without its scripts
+        # meanwhile.
         if self.openha is not None:
             self.openha.ensure_wrappers()
 
@@ -107,7 +113,8 @@ class AppOpenha(Resource):
             return MISSING
         if self.svc.orchestrate == "no":
             return ""
-        return "orchestrate = %s: the agent's own daemon would decide too. set orchestrate = no" % self.svc.orchestrate
+        return ("orchestrate = %s: the agent's own daemon would decide too. set orchestrate = no"
+                % self.svc.orchestrate)
 
     def abort_start(self):
         """True vetoes the start of the whole service."""
@@ -117,8 +124,9 @@ class AppOpenha(Resource):
             return True
         if is_wanted:
             return False
-        self.log.error("this service is managed by OpenHA, a direct start is disabled: use `service -A %s unfreeze`, "
-                       "or --force to override", self.cluster_name or self.svc.name)
+        self.log.error("this service is managed by OpenHA, a direct start is disabled: "
+                       "use `service -A %s unfreeze`, or --force to override",
+                       self.cluster_name or self.svc.name)
         return True
 
     def start(self):
@@ -130,5 +138,6 @@ class AppOpenha(Resource):
             return
         # The error of an optional resource would not end the action.
         self.unset_optional()
-        raise ex.Error("this service is managed by OpenHA, a direct stop is disabled: use `service -A %s freeze-stop`, "
-                       "or --force to override" % (self.cluster_name or self.svc.name))
+        raise ex.Error("this service is managed by OpenHA, a direct stop is disabled: "
+                       "use `service -A %s freeze-stop`, or --force to override"
+                       % (self.cluster_name or self.svc.name))

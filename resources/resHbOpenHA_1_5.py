@@ -1,7 +1,9 @@
-"""Heartbeat resource of the OpenSVC agents 1.5, 1.6 and 1.7: [hb#N] type = OpenHA, through the node daemon's control socket.
+"""Heartbeat resource of the OpenSVC agents 1.5, 1.6 and 1.7: [hb#N] type = OpenHA, through the node
+daemon's control socket.
 
-The 1.5 refuses every action of the operator but those with --cluster, before it would ask a driver, and keeps no status.
-The 1.6 has the resource do an action that it offers, as the safety net of the 1.7 does with what is not the cluster's own.
+The 1.5 refuses every action of the operator but those with --cluster, before it would ask a driver,
+and keeps no status. The 1.6 has the resource do an action that it offers, as the safety net of the
+1.7 does with what is not the cluster's own.
 """
 
 import rcExceptions
@@ -13,12 +15,15 @@ MISSING = "lib/openha_driver.py cannot be loaded: run `openha agent install`"
 
 try:
     import openha_driver
-except Exception:  # Missing, torn or not readable: the agent would take a driver that fails for none, and ask nobody.
+# Missing, torn or not readable: the agent would take a driver that fails for none, and ask nobody.
+except Exception:
     openha_driver = None
 
 
 class Guard(resHb.Hb):
-    """Without the file that all drivers share: shows it, and lets nobody but the cluster itself start or stop the service."""
+    """Without the file that all drivers share: shows it, and lets nobody but the cluster itself
+    start or stop the service.
+    """
 
     def __init__(self, rid=None, name=None, **kwargs):
         resHb.Hb.__init__(self, rid, "hb.openha", **kwargs)
@@ -60,10 +65,12 @@ else:
         def __init__(self, rid=None, name=None, **kwargs):
             resHb.Hb.__init__(self, rid, "hb.openha", **kwargs)
             self.name = name
-            self.openha = openha_driver.Driver(openha_driver.Host(self, rcEnv.nodename, rcEnv.pathetc), name)
+            host = openha_driver.Host(self, rcEnv.nodename, rcEnv.pathetc)
+            self.openha = openha_driver.Driver(host, name)
 
         def __status(self, verbose=False):
-            # resHb.Hb asks for its own private method, which this one replaces only because the classes share their name.
+            # resHb.Hb asks for its own private method, which this one replaces only because the
+            # classes share their name.
             return self.openha_status()
 
         def load_status_last(self):

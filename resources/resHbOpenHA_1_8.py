@@ -1,4 +1,5 @@
-"""Heartbeat resource of the OpenSVC agent 1.8: [hb#N] type = OpenHA, through the node daemon's control socket.
+"""Heartbeat resource of the OpenSVC agent 1.8: [hb#N] type = OpenHA, through the node daemon's
+control socket.
 
 This line's safety net has the resource do an action that is not the cluster's own.
 """
@@ -12,12 +13,15 @@ MISSING = "lib/openha_driver.py cannot be loaded: run `openha agent install`"
 
 try:
     import openha_driver
-except Exception:  # Missing, torn or not readable: the agent would take a driver that fails for none, and ask nobody.
+# Missing, torn or not readable: the agent would take a driver that fails for none, and ask nobody.
+except Exception:
     openha_driver = None
 
 
 class Guard(resHb.Hb):
-    """Without the file that all drivers share: shows it, and lets nobody but the cluster itself start or stop the service."""
+    """Without the file that all drivers share: shows it, and lets nobody but the cluster itself
+    start or stop the service.
+    """
 
     def __init__(self, rid=None, name=None, **kwargs):
         resHb.Hb.__init__(self, rid, "hb.openha", **kwargs)
@@ -71,10 +75,12 @@ else:
         def __init__(self, rid=None, name=None, **kwargs):
             resHb.Hb.__init__(self, rid, "hb.openha", **kwargs)
             self.name = name
-            self.openha = openha_driver.Driver(Host(self, rcEnv.nodename, rcEnv.paths.pathetc), name)
+            host = Host(self, rcEnv.nodename, rcEnv.paths.pathetc)
+            self.openha = openha_driver.Driver(host, name)
 
         def __status(self, verbose=False):
-            # resHb.Hb asks for its own private method, which this one replaces only because the classes share their name.
+            # resHb.Hb asks for its own private method, which this one replaces only because the
+            # classes share their name.
             return self.openha_status()
 
         def load_status_last(self):
@@ -82,7 +88,9 @@ else:
             return rcStatus.UNDEF
 
         def on_add(self):
-            # A status that is shown from the agent's files makes no wrapper, and the cluster cannot do without.
+            # A status that is shown from the agent's files makes no wrapper, and the cluster cannot
+            # do without.
             self.openha.ensure_wrappers()
-            # What svcmon and print status show of all resources is kept in one file more, that may be older than the state.
+            # What svcmon and print status show of all resources is kept in one file more, that may
+            # be older than the state.
             openha_driver.drop_stale_summary(self.svc.status_data_dump, self.rid, self.openha)

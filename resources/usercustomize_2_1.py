@@ -1,7 +1,9 @@
-"""Start-up hook of the OpenSVC agent 2.1: makes `[hb#0] type = OpenHA` the same as `[app#hb] type = openha`.
+"""Start-up hook of the OpenSVC agent 2.1: makes `[hb#0] type = OpenHA` the same as
+`[app#hb] type = openha`.
 
-Only `om` puts this directory on the path of its Python. It wraps one function of the agent, when the agent loads it; where
-that function is another one, nothing happens, and the section is ignored as without the hook.
+Only `om` puts this directory on the path of its Python. It wraps one function of the agent, when
+the agent loads it; where that function is another one, nothing happens, and the section is ignored
+as without the hook.
 """
 
 import os
@@ -40,12 +42,14 @@ def _wrap(builder):
         import site_opensvc.drivers.resource.hb.openha  # noqa: F401 - Makes the keywords of the section known.
         broken = ""
     except Exception as error:
-        broken = "the driver of [hb#N] type = OpenHA cannot be loaded (%s): run `openha agent install --hb-section`" % error
+        broken = ("the driver of [hb#N] type = OpenHA cannot be loaded (%s): "
+                  "run `openha agent install --hb-section`" % error)
 
     def with_hb(svc):
         errors = add_resources(svc)
         sections = sorted(name for name in svc.cd if name.split("#")[0] == "hb")
-        if broken and [name for name in sections if str(svc.cd[name].get("type", "")).lower() == "openha"]:
+        if broken and [name for name in sections
+                       if str(svc.cd[name].get("type", "")).lower() == "openha"]:
             _refuse_start(svc, broken)
             return errors + 1
         for section in [] if broken else sections:

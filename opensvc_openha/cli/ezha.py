@@ -25,15 +25,18 @@ from opensvc_openha.system.identity import node_name
 if TYPE_CHECKING:
     from opensvc_openha.daemon.monitor_process import MonitorCommand
 
-USAGE = """\
-Usage: ezha {start|stop|restart|kill|status}
-
- start    start the node daemon; done when it serves
- stop     stop the services of this node that are not frozen, say goodbye to the peer, end the daemon
- restart  check the configuration, end the daemon and start it again; services keep running where they are
- kill     end the daemon; services keep running, and the peer may take them after half a minute: freeze them first
- status   show heartbeats and services
-"""
+USAGE = (
+    "Usage: ezha {start|stop|restart|kill|status}\n"
+    "\n"
+    " start    start the node daemon; done when it serves\n"
+    " stop     stop the services of this node that are not frozen, say goodbye to the peer, end "
+    "the daemon\n"
+    " restart  check the configuration, end the daemon and start it again; services keep "
+    "running where they are\n"
+    " kill     end the daemon; services keep running, and the peer may take them after half a "
+    "minute: freeze them first\n"
+    " status   show heartbeats and services\n"
+)
 _LEAVE_LIMIT_S = LEAVE_SCRIPT_WAIT_S + GOODBYE_REPEATS * GOODBYE_GAP_S + 5
 _KILL_LIMIT_S = 5.0
 _DETACHED = "--detached"

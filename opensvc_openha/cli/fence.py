@@ -15,20 +15,27 @@ from opensvc_openha.core.status import FenceGroup
 from opensvc_openha.errors import OpenhaError, UsageError
 from opensvc_openha.system import clock
 
-USAGE = """\
-Usage: openha fence status [--json]    what would be done about a silent peer, and when it was last seen to work
-       openha fence confirm NODE       "I made sure that NODE runs nothing": what waits for that is started here
-
- NODE is the peer's whole name. Confirm only what you made sure of yourself: the power is off, or the machine was reset and
- its services are not started there. It is refused while NODE is heard, and kept in log and history with who confirmed it and
- when. It is believed until any heartbeat of NODE comes in, this node stands still for a link timeout, or its daemon ends:
- what is unfrozen or repaired later needs no other confirmation.
-
- Exit code of confirm: 0 confirmed, what becomes of each service is printed; 4 the daemon does not run, or did not answer: then
- it is not known whether NODE is confirmed, see fence status; 5 refused.
- Exit code of status: 0 a check-up script that worked before, 1 one that was never seen to work or failed last,
- 2 a service whose check-up script proves nothing.
-"""
+USAGE = (
+    "Usage: openha fence status [--json]    "
+    "what would be done about a silent peer, and when it was last seen to work\n"
+    "       openha fence confirm NODE       "
+    '"I made sure that NODE runs nothing": what waits for that is started here\n'
+    "\n"
+    " NODE is the peer's whole name. Confirm only what you made sure of yourself: the power is "
+    "off, or the machine was reset and\n"
+    " its services are not started there. It is refused while NODE is heard, and kept in log "
+    "and history with who confirmed it and\n"
+    " when. It is believed until any heartbeat of NODE comes in, this node stands still for a "
+    "link timeout, or its daemon ends:\n"
+    " what is unfrozen or repaired later needs no other confirmation.\n"
+    "\n"
+    " Exit code of confirm: 0 confirmed, what becomes of each service is printed; 4 the daemon "
+    "does not run, or did not answer: then\n"
+    " it is not known whether NODE is confirmed, see fence status; 5 refused.\n"
+    " Exit code of status: 0 a check-up script that worked before, 1 one that was never seen to "
+    "work or failed last,\n"
+    " 2 a service whose check-up script proves nothing.\n"
+)
 
 
 def main(args: list[str]) -> int:

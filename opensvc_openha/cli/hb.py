@@ -16,20 +16,26 @@ from opensvc_openha.formats.monitor_file import format_link, parse_monitor, remo
 from opensvc_openha.storage import configuration
 from opensvc_openha.system.atomic_files import read_text
 
-USAGE = """\
-Usage: hb -s [-v | --json]                                                     show heartbeat status
-       hb -a -n node -t type -i interface -d address -p port -T timeout        add heartbeat link (the first one comes with
-                                                                               a key for this node; --no-key: without)
-       hb -r -n node -t type -i interface -d address -p port                   remove heartbeat link
-       hb --force -n node -t type -i device -d offset                          take a slot, whatever it holds
-
- node      = name of the node that sends
- type      = net, unicast, dio or disk
- interface = network interface, or full path of the device
- address   = multicast or destination address, or offset on the device in blocks of 512 bytes
- port      = UDP port, or nothing for a device
- timeout   = seconds without a beat before the link is down
-"""
+USAGE = (
+    "Usage: hb -s [-v | --json]                                                     "
+    "show heartbeat status\n"
+    "       hb -a -n node -t type -i interface -d address -p port -T timeout        "
+    "add heartbeat link (the first one comes with\n"
+    "                                                                               "
+    "a key for this node; --no-key: without)\n"
+    "       hb -r -n node -t type -i interface -d address -p port                   "
+    "remove heartbeat link\n"
+    "       hb --force -n node -t type -i device -d offset                          "
+    "take a slot, whatever it holds\n"
+    "\n"
+    " node      = name of the node that sends\n"
+    " type      = net, unicast, dio or disk\n"
+    " interface = network interface, or full path of the device\n"
+    " address   = multicast or destination address, or offset on the device in blocks of 512 "
+    "bytes\n"
+    " port      = UDP port, or nothing for a device\n"
+    " timeout   = seconds without a beat before the link is down\n"
+)
 
 
 def main(args: list[str]) -> int:

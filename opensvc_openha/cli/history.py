@@ -35,15 +35,16 @@ from opensvc_openha.storage.history_file import Entry, EntryKind, is_of, read_en
 from opensvc_openha.system import clock
 from opensvc_openha.system.identity import node_name, start_of_process
 
-USAGE = """\
-Usage: openha history [SERVICE] [--since WHEN] [-n NUMBER] [--json]
-       openha why SERVICE [--json]
-
- history  what happened on this node, oldest first: changes of services, links and peer, scripts, commands, starts and ends
-          of the daemon; the newest 50 unless NUMBER says otherwise (0: all)
-          WHEN is 90s, 10m, 2h or 3d ago, 09:30 today, 2014-06-19, or '2014-06-19 09:30'
- why      why a service is where it is on this node, what it waits for, and what to do
-"""
+USAGE = (
+    "Usage: openha history [SERVICE] [--since WHEN] [-n NUMBER] [--json]\n"
+    "       openha why SERVICE [--json]\n"
+    "\n"
+    " history  what happened on this node, oldest first: changes of services, links and peer, "
+    "scripts, commands, starts and ends\n"
+    "          of the daemon; the newest 50 unless NUMBER says otherwise (0: all)\n"
+    "          WHEN is 90s, 10m, 2h or 3d ago, 09:30 today, 2014-06-19, or '2014-06-19 09:30'\n"
+    " why      why a service is where it is on this node, what it waits for, and what to do\n"
+)
 _NEWEST = 50
 _OF_A_SERVICE = 400
 _NO_WORD = "the daemon before it ended without a word: killed, crashed, or the machine went down"
@@ -56,11 +57,14 @@ def history(args: list[str]) -> int:
         return 0
     service, since, limit, is_json = _parse(args)
     layout = installation.layout()
-    if service and service not in {svc.name for svc in configuration.read_services(layout)}:
-        if not _read(layout, service, limit=1):
-            raise UsageError(
-                f"no service {service} is configured here, and none of that name is in the history"
-            )
+    if (
+        service
+        and service not in {svc.name for svc in configuration.read_services(layout)}
+        and not _read(layout, service, limit=1)
+    ):
+        raise UsageError(
+            f"no service {service} is configured here, and none of that name is in the history"
+        )
     entries = _read(layout, service, since, limit)
     if not _may_read(layout):
         sys.stderr.write("only root may read the whole history: these are its newest entries\n")

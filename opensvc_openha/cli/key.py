@@ -28,16 +28,21 @@ from opensvc_openha.storage.key_store import (
     write_lives,
 )
 
-USAGE = """\
-Usage: openha key generate          make the first key of a cluster, on one of its nodes
-       openha key install FILE|-    take over the other node's key file (- reads it from standard input)
-       openha key rotate            make the next key, then install this node's key file on the other node
-       openha key status            which keys are here, and what the peer was heard with
-       openha key forget-peer       believe a lower boot counter of the peer: it was reinstalled or restored
-
- A running daemon takes a key over by itself, and no beat is lost on the way, whichever node comes first:
-   openha key rotate && ssh PEER openha key install - < /usr/local/cluster/conf/openha.key
-"""
+USAGE = (
+    "Usage: openha key generate          make the first key of a cluster, on one of its nodes\n"
+    "       openha key install FILE|-    "
+    "take over the other node's key file (- reads it from standard input)\n"
+    "       openha key rotate            "
+    "make the next key, then install this node's key file on the other node\n"
+    "       openha key status            which keys are here, and what the peer was heard with\n"
+    "       openha key forget-peer       "
+    "believe a lower boot counter of the peer: it was reinstalled or restored\n"
+    "\n"
+    " A running daemon takes a key over by itself, and no beat is lost on the way, whichever "
+    "node comes first:\n"
+    "   openha key rotate && ssh PEER openha key install - < "
+    "/usr/local/cluster/conf/openha.key\n"
+)
 
 
 def main(args: list[str]) -> int:

@@ -17,32 +17,44 @@ from opensvc_openha.cli.streams import forgive, is_report
 from opensvc_openha.errors import InterruptedAction, OpenhaError, SystemFault, UsageError
 from opensvc_openha.formats.one_line import one_line
 
-USAGE = """\
-Usage: openha COMMAND [options]
-
-Cluster:
-  service  -s | -s -c | -i NAME | -a ... | -r NAME | -A NAME ACTION    services and their states
-  hb       -s | -a ... | -r ...                                       heartbeat links
-  key      status | generate | install FILE | rotate | forget-peer    the key that authenticates heartbeats
-  fence    status [--json] | confirm NODE                             how the peer is made sure to be out
-  status                                                              both of them
-  why      SERVICE [--json]                                           why a service is where it is, and what to do
-  history  [SERVICE] [--since WHEN] [-n NUMBER] [--json]              what happened on this node
-  start | stop | restart | kill                                       the node daemon (stop also stops services)
-  ps                                                                  the node daemon and its threads
-  nmond    [-f]                                                       the node daemon itself
-
-Embedded agent:
-  svcmgr   -s SERVICES ACTION        svcmon [--service=SERVICES]
-  monitor                            watches resources of the services that run here; the node daemon runs it
-
-Installation:
-  install  [--prefix DIR] [--layout tree|fhs] [--embedded-agent]      lay out the cluster directory
-  agent    install | remove | status [--agent-root DIR] [--dry-run]   the driver for a real OpenSVC agent
-  demo     [--fast]                                                   the tutorial, on two nodes in this machine
-
-`openha COMMAND --help` tells more.
-"""
+USAGE = (
+    "Usage: openha COMMAND [options]\n"
+    "\n"
+    "Cluster:\n"
+    "  service  -s | -s -c | -i NAME | -a ... | -r NAME | -A NAME ACTION    "
+    "services and their states\n"
+    "  hb       -s | -a ... | -r ...                                       heartbeat links\n"
+    "  key      status | generate | install FILE | rotate | forget-peer    "
+    "the key that authenticates heartbeats\n"
+    "  fence    status [--json] | confirm NODE                             "
+    "how the peer is made sure to be out\n"
+    "  status                                                              both of them\n"
+    "  why      SERVICE [--json]                                           "
+    "why a service is where it is, and what to do\n"
+    "  history  [SERVICE] [--since WHEN] [-n NUMBER] [--json]              "
+    "what happened on this node\n"
+    "  start | stop | restart | kill                                       "
+    "the node daemon (stop also stops services)\n"
+    "  ps                                                                  "
+    "the node daemon and its threads\n"
+    "  nmond    [-f]                                                       "
+    "the node daemon itself\n"
+    "\n"
+    "Embedded agent:\n"
+    "  svcmgr   -s SERVICES ACTION        svcmon [--service=SERVICES]\n"
+    "  monitor                            "
+    "watches resources of the services that run here; the node daemon runs it\n"
+    "\n"
+    "Installation:\n"
+    "  install  [--prefix DIR] [--layout tree|fhs] [--embedded-agent]      "
+    "lay out the cluster directory\n"
+    "  agent    install | remove | status [--agent-root DIR] [--dry-run]   "
+    "the driver for a real OpenSVC agent\n"
+    "  demo     [--fast]                                                   "
+    "the tutorial, on two nodes in this machine\n"
+    "\n"
+    "`openha COMMAND --help` tells more.\n"
+)
 
 
 def _service(args: list[str]) -> int:
@@ -249,9 +261,9 @@ def _open_standard_streams() -> None:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)
-    sys.stdin = sys.stdin or open(0, closefd=False)
-    sys.stdout = sys.stdout or open(1, "w", closefd=False)
-    sys.stderr = sys.stderr or open(2, "w", closefd=False)
+    sys.stdin = sys.stdin or open(0, closefd=False)  # noqa: SIM115 - stays open
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115 - stays open
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115 - stays open
 
 
 def _take_signals_as_usual() -> None:

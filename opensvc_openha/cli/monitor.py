@@ -29,12 +29,14 @@ from opensvc_openha.storage import configuration
 from opensvc_openha.system.clock import wall
 from opensvc_openha.system.script_log import bound_log
 
-USAGE = """\
-Usage: openha monitor
-
-Watches the resources with monitor = true or restart = N of the services that run here, and sends their synchronisations
-when their schedules say so, until its input ends. The node daemon runs it. `svcmgr resource monitor` looks once.
-"""
+USAGE = (
+    "Usage: openha monitor\n"
+    "\n"
+    "Watches the resources with monitor = true or restart = N of the services that run here, "
+    "and sends their synchronisations\n"
+    "when their schedules say so, until its input ends. The node daemon runs it. `svcmgr "
+    "resource monitor` looks once.\n"
+)
 
 
 def main(args: list[str]) -> int:

@@ -16,13 +16,16 @@ from opensvc_openha.errors import NotAnsweringError, NotRunningError, UsageError
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.system import clock
 
-USAGE = """\
-Usage: openha ps
-
-The node daemon and its threads in the columns of `ps aux`. Each end of a heartbeat link is a thread of the daemon, shown
-with the command line of the process that the original had for it, and its number is that of the thread (`ps -eLf`, column
-LWP). A signal to any of these numbers is one to the whole daemon: remove a link with `hb -r`, end the daemon with `ezha kill`.
-"""
+USAGE = (
+    "Usage: openha ps\n"
+    "\n"
+    "The node daemon and its threads in the columns of `ps aux`. Each end of a heartbeat link "
+    "is a thread of the daemon, shown\n"
+    "with the command line of the process that the original had for it, and its number is that "
+    "of the thread (`ps -eLf`, column\n"
+    "LWP). A signal to any of these numbers is one to the whole daemon: remove a link with `hb "
+    "-r`, end the daemon with `ezha kill`.\n"
+)
 COLUMNS = "%-8s %5d %4.1f %4.1f %6d %5d %-8s %-4s %5s %6s %s"
 _SUFFIX = {"net": "", "unicast": "_unicast", "disk": "_raw", "dio": "_dio"}
 

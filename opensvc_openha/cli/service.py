@@ -22,15 +22,17 @@ from opensvc_openha.errors import (
 from opensvc_openha.formats.layout import Layout
 
 ACTIONS = tuple(command.value for command in Command)
-USAGE = f"""\
-Usage: service -s [-c | -v | --json]                               show services and their states
-       service -i NAME                                             show one service
-       service -a NAME SCRIPT PRIMARY SECONDARY CHECK              add a service
-       service -r NAME                                             remove a service
-       service -A [NAME] ACTION                                    act on a service, or on all of this node
-
-ACTION is one of: {", ".join(ACTIONS)}
-"""
+USAGE = (
+    "Usage: service -s [-c | -v | --json]                               "
+    "show services and their states\n"
+    "       service -i NAME                                             show one service\n"
+    "       service -a NAME SCRIPT PRIMARY SECONDARY CHECK              add a service\n"
+    "       service -r NAME                                             remove a service\n"
+    "       service -A [NAME] ACTION                                    "
+    "act on a service, or on all of this node\n"
+    "\n"
+    f"ACTION is one of: {', '.join(ACTIONS)}\n"
+)
 
 
 def main(args: list[str]) -> int:

@@ -56,30 +56,31 @@ from opensvc_openha.system.identity import node_name
 if TYPE_CHECKING:
     from opensvc_openha.core.events import Command
 
-USAGE = """\
-Usage: svcmgr -s SERVICE[,SERVICE] [options] ACTION
-       SERVICE [options] ACTION
-       allservices | allupservices | alldownservices | allprimaryservices | allsecondaryservices ACTION
-
-Actions: {actions}
-         start and stop with a group: {groups}
-
-Options:
-  -s, --service=LIST    comma-separated list of services, with * ? [..] as in a shell
-      --status=up|down  only services that are in this state (warn, too)
-      --onlyprimary, --onlysecondary   only services that prefer this node, or the other
-  -c, --cluster         act here and now although a cluster decides about the service
-  -f, --force           act on a frozen service
-      --rid=LIST        only these resources (fs#1) or groups (fs)
-      --tags=LIST           only resources with one of these tags (a+b: with both)
-      --subsets=LIST        only resources of these subsets
-      --to=NODE         for switch: the node that shall run the service
-      --waitlock=N      wait N seconds for an action that is under way (default {wait:g})
-      --disable-rollback  leave what a failed start had started
-      --dry-run         only say what would be done, in its order
-      --format=json     for print status
-      --version, -h, --help
-"""
+USAGE = (
+    "Usage: svcmgr -s SERVICE[,SERVICE] [options] ACTION\n"
+    "       SERVICE [options] ACTION\n"
+    "       allservices | allupservices | alldownservices | allprimaryservices | "
+    "allsecondaryservices ACTION\n"
+    "\n"
+    "Actions: {actions}\n"
+    "         start and stop with a group: {groups}\n"
+    "\n"
+    "Options:\n"
+    "  -s, --service=LIST    comma-separated list of services, with * ? [..] as in a shell\n"
+    "      --status=up|down  only services that are in this state (warn, too)\n"
+    "      --onlyprimary, --onlysecondary   only services that prefer this node, or the other\n"
+    "  -c, --cluster         act here and now although a cluster decides about the service\n"
+    "  -f, --force           act on a frozen service\n"
+    "      --rid=LIST        only these resources (fs#1) or groups (fs)\n"
+    "      --tags=LIST           only resources with one of these tags (a+b: with both)\n"
+    "      --subsets=LIST        only resources of these subsets\n"
+    "      --to=NODE         for switch: the node that shall run the service\n"
+    "      --waitlock=N      wait N seconds for an action that is under way (default {wait:g})\n"
+    "      --disable-rollback  leave what a failed start had started\n"
+    "      --dry-run         only say what would be done, in its order\n"
+    "      --format=json     for print status\n"
+    "      --version, -h, --help\n"
+)
 
 VALIDATE = "validate_config"
 """The one action for a service file that may be broken."""

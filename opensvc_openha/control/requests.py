@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Union
 
 from opensvc_openha.core.events import BY_MONITOR, BY_OPERATOR, Command, Leaving
 from opensvc_openha.errors import UsageError
@@ -81,16 +80,16 @@ class LeaveRequest:
     leaving: Leaving
 
 
-Request = Union[
-    StatusRequest,
-    HistoryRequest,
-    ActRequest,
-    ReloadRequest,
-    NoteRequest,
-    ForgetPeerRequest,
-    ConfirmRequest,
-    LeaveRequest,
-]
+Request = (
+    StatusRequest
+    | HistoryRequest
+    | ActRequest
+    | ReloadRequest
+    | NoteRequest
+    | ForgetPeerRequest
+    | ConfirmRequest
+    | LeaveRequest
+)
 
 
 def parse_request(line: bytes) -> Request:

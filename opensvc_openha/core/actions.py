@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import Union
 
 from opensvc_openha.core.beat import Beat, BootId
 from opensvc_openha.core.events import ScriptKind
@@ -149,6 +148,14 @@ class Exit:
     """The engine is done; the daemon may end."""
 
 
-Action = Union[
-    Persist, RememberLives, RememberFencing, MirrorPeer, Announce, RunScript, Answer, Record, Exit
-]
+Action = (
+    Persist
+    | RememberLives
+    | RememberFencing
+    | MirrorPeer
+    | Announce
+    | RunScript
+    | Answer
+    | Record
+    | Exit
+)

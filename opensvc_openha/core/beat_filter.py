@@ -10,11 +10,12 @@ A refused beat may be the living peer's all the same: this node has restarted an
 heard it yet, the peer has lost its boot counter, or somebody has spoken in its name. As long as
 such beats go on the peer is not called silent, and
 
-    authentic, acknowledges what was said after it was refused     believed once the life believed so far is not heard any more
-    authentic, while what nothing authenticates is believed        believed at once
-    not authentic, and goes on for a link timeout                  believed if what is believed is not authentic either, and
-                                                                   nothing new came of it for as
-                                                                   long
+    authentic, acknowledges what was said       believed once the life believed so far is not heard
+    after it was refused                        any more
+    authentic, while what nothing               believed at once
+    authenticates is believed
+    not authentic, and goes on for a            believed if what is believed is not authentic
+    link timeout                                either, and nothing new came of it for as long
 """
 
 from __future__ import annotations

@@ -79,7 +79,7 @@ class Engine:
         now: float,
         known_lives: Mapping[str, BootId] | None = None,
         kept: tuple[ServiceSpec, ...] = (),
-        fencing: FencingMemory = FencingMemory(),
+        fencing: FencingMemory = FencingMemory(),  # noqa: B008 - frozen
     ) -> None:
         """Set up the services of ``spec`` and those of ``kept``.
 

@@ -9,7 +9,6 @@ import enum
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Union
 
 from opensvc_openha.core.beat import Beat
 from opensvc_openha.core.model import ClusterSpec, LinkSpec
@@ -222,18 +221,18 @@ class SeemsUp:
     service: str
 
 
-Event = Union[
-    Tick,
-    BeatReceived,
-    ScriptExited,
-    CommandReceived,
-    ConfigChanged,
-    StoreFailed,
-    LeaveRequested,
-    PeerForgotten,
-    PeerConfirmedOut,
-    SendersMuted,
-    ListenerTried,
-    ReadinessFound,
-    SeemsUp,
-]
+Event = (
+    Tick
+    | BeatReceived
+    | ScriptExited
+    | CommandReceived
+    | ConfigChanged
+    | StoreFailed
+    | LeaveRequested
+    | PeerForgotten
+    | PeerConfirmedOut
+    | SendersMuted
+    | ListenerTried
+    | ReadinessFound
+    | SeemsUp
+)

@@ -5,12 +5,12 @@ The first row whose guard holds is applied. An operator's command without such a
 other trigger without one changes nothing. Where a row leads from and to the same state, only its
 script, freeze or hold matters.
 
-    unfreeze                 evidence                 check-up        start
-    FROZEN_STOP -> STOPPED -----------> START_READY ----------> STARTING ------> STARTED -> STOPPING -> STOPPED
-                                             |                     |  (check)        |
-                                             +--- rolled back -----+                 +-> FROZEN_START
-                                             v                     v
-                                          STOPPED             START_FAILED
+         unfreeze       evidence           check-up        start
+    FROZEN_STOP -> STOPPED ---> START_READY -------> STARTING ---> STARTED -> STOPPING -> STOPPED
+                                     |                  | (check)     |
+                                     +-- rolled back ---+             +-> FROZEN_START
+                                     v                  v
+                                  STOPPED          START_FAILED
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Protocol
 
 from opensvc_openha.core.actions import (
@@ -118,8 +119,7 @@ class ActionExecutor:
             actions = self.engine.step(self._events.pop(0), now)
             if self._defer is not None and any(isinstance(action, _WRITTEN) for action in actions):
                 self._held, self._seen_progress, self._moved_on_at = actions, self._progress, now
-                held = actions
-                self._defer(lambda: self._write_all(held))
+                self._defer(partial(self._write_all, actions))
             else:
                 self._finish(actions, self._write_all(actions), now)
 

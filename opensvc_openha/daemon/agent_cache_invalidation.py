@@ -1,11 +1,11 @@
 """Keeps the OpenSVC agents of this node from showing a state that is no longer so.
 
 Agents keep the hb status in a file without age limit, so that file goes at each change of a
-service's own state. Where
-the agents keep what is in ``conf/agents``, written by `openha agent install`, one line for each
-agent::
+service's own state. Where the agents keep what is in ``conf/agents``, written by
+`openha agent install`, one line for each agent::
 
-    drop /var/lib/opensvc                       directory with one directory a service (agents up to 1.8)
+    drop /var/lib/opensvc                       directory with one directory for each service
+                                                (agents up to 1.8)
     run /usr/bin/om @SVCNAME@ status --refresh  command that has the agent look again (agent 2.1)
     added /usr/share/opensvc registry           not for the daemon: what the installation added
 

@@ -1033,7 +1033,8 @@ def _with_refusals(link: LinkStatus, refused: list[str]) -> str:
     """Why a link is down, with what comes in on it all the same."""
     if link.is_up or not refused:
         return link.reason
-    return f"{link.reason}{', ' if '; refused: ' in link.reason else '; refused: '}{', '.join(refused)}"
+    joint = ", " if "; refused: " in link.reason else "; refused: "
+    return f"{link.reason}{joint}{', '.join(refused)}"
 
 
 def _wall(instant: float | None) -> float | None:

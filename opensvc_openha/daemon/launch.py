@@ -104,10 +104,9 @@ def run_detached(layout: Layout, writer: int, monitor: MonitorCommand | None = N
 
 
 def _tell(writer: int, code: int, text: str) -> None:
-    try:
+    # If nobody reads it, it was ready once: the log has the reason.
+    with contextlib.suppress(OSError):
         os.write(writer, f"{code} {text}".encode())
-    except OSError:
-        pass  # It was ready once: the log has the reason.
 
 
 def _serve(

@@ -8,6 +8,7 @@ engine asks the wrapper again before it believes it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections.abc import Callable, Iterable
@@ -44,10 +45,9 @@ class OutsideStarts:
 
     def start(self) -> None:
         """Begins to look, a minute from now: the engine has asked all wrappers when it began."""
-        try:
+        # If no thread can be had, a start by hand is found by the next daemon.
+        with contextlib.suppress(RuntimeError):
             threading.Thread(target=self._run, name="outside starts", daemon=True).start()
-        except RuntimeError:
-            pass  # No thread can be had: then a start by hand is found by the next daemon.
 
     def look_soon(self) -> None:
         """Something was edited: does not wait for the minute to be over."""

@@ -22,7 +22,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import IO, Any, Union
+from typing import IO, Any
 
 from opensvc_openha.demo import node_init
 from opensvc_openha.demo.sandbox_namespaces import (
@@ -45,7 +45,7 @@ NAMES = ("deb1.opensvc.com", "deb2.opensvc.com")
 SHARED_DIR = "/shared"
 BOOT_ATTEMPTS = 5
 
-Command = Union[str, Sequence[str]]
+Command = str | Sequence[str]
 
 _WAITING_SHELL = ("/bin/sh", "-c", '(exec "$@"); exit $?', "sh")
 """Waits outside of the node's pid namespace for a command inside. nsenter could, but stops for good

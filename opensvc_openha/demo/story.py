@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Union
 
 DEB1, DEB2 = 0, 1
 NAMES = ("deb1.opensvc.com", "deb2.opensvc.com")
@@ -66,7 +65,7 @@ class Takeover:
     limit_s: float
 
 
-Step = Union[Title, Run, Power, Takeover]
+Step = Title | Run | Power | Takeover
 
 
 @dataclass(frozen=True)
@@ -120,6 +119,7 @@ LOOP_BODY = 'echo "-----------------------------"; ez_svc_status; ez_hb_status; 
 
 def app_script(service: str, start_s: int) -> str:
     """The program of a demo service: start, stop and check."""
+    ticking = """while :; do echo "$(date +%T) $(hostname)" >> '$clock'; sleep 1; done"""
     return f"""#!/bin/sh
 # Writes the time into the file system of the service, once a second.
 clock=/opt/{service}.opensvc.com/clock
@@ -129,7 +129,7 @@ case $1 in
 start)
     echo "{service} $(hostname) $(date +%s.%N)" >> {STARTS_FILE}
     sleep {start_s}
-    setsid sh -c 'while :; do echo "$(date +%T) $(hostname)" >> '$clock'; sleep 1; done' < /dev/null > /dev/null 2>&1 &
+    setsid sh -c '{ticking}' < /dev/null > /dev/null 2>&1 &
     echo $! > $pidfile
     ;;
 stop)

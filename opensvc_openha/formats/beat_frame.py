@@ -3,15 +3,16 @@ disk.
 
 ::
 
-    magic 4 | version 1 | scheme 1 | flags 2 | length 2 | goodbye 1 | boot 4+8 | seq 8 | ack boot
-    4+8 | ack seq 8
+    magic 4 | version 1 | scheme 1 | flags 2 | length 2 | goodbye 1
+    boot 4+8 | seq 8 | ack boot 4+8 | ack seq 8
     sent at, ms 8 | sender thread 4 | beat interval, ms 4
     [cluster mark 8] | node name 1+n | digest of the service names 8 | service count 2
     one nibble per service, in sorted name order; or, deflated: length 2 | bytes
     [first index 2 | count 2 | (1+n) per name]      page of names, in some beats
-    [count 1 | mark 8 each, ascending]              links that the sender cannot send on: only in beats beside the usual ones
-    [length 2 | entries]                            facts, see facts_block: only for a peer that has sent
-                                                    some, or in beats beside the usual ones
+    [count 1 | mark 8 each, ascending]              links that the sender cannot send on: only in
+                                                    beats beside the usual ones
+    [length 2 | entries]                            facts, see facts_block: only for a peer that
+                                                    has sent some, or in beats beside the usual ones
     [key id 4 | newest key id 4 | tag 32]           scheme 1: authenticated, see frame_seal
     CRC-32 4
 

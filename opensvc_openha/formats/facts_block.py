@@ -3,7 +3,8 @@ big-endian.
 
 ::
 
-    1  node      flags 1 | turn 1 | priority 4 | fence time, ms 4 | peer silent for, ms 4     0xFFFFFFFF: none
+    1  node      flags 1 | turn 1 | priority 4 | fence time, ms 4 | peer silent for, ms 4
+                 (0xFFFFFFFF: none)
     2  unready   one bit per service, in sorted name order, the first service in the highest bit
     3  marks     4 each: of the parts of the configuration, in the order of core.configuration_marks
 

@@ -3,8 +3,9 @@ machine.
 
 ::
 
-    length 4 | type 2 | flags 2 | sequence 4 | port 4       one after the other, each filled up to 4 bytes
-    family 1 | - 1 | hardware 2 | index 4 | flags 4 | change 4    then attributes, which are not read
+    length 4 | type 2 | flags 2 | sequence 4 | port 4             one after the other, each filled
+                                                                  up to 4 bytes
+    family 1 | - 1 | hardware 2 | index 4 | flags 4 | change 4    then attributes, not read
 
 Decides which interface can carry anything: it is switched on and, as far as can be told, connected.
 """

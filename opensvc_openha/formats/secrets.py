@@ -12,7 +12,10 @@ import shlex
 from collections.abc import Sequence
 
 MASK = "***"
-_NAME = r"[\w.-]{0,40}?(?:passw(?:or)?d|passwd|passphrase|passcode|secret|token|api[_-]?key|credential)s?[\w.-]{0,20}?|pass|pwd"
+_NAME = (
+    r"[\w.-]{0,40}?(?:passw(?:or)?d|passwd|passphrase|passcode|secret|token|api[_-]?key|credential)s?"
+    r"[\w.-]{0,20}?|pass|pwd"
+)
 _VALUE = r"""(?:"[^"]*"|'[^']*'|[^\s,;&"']+)"""
 _NAMED = re.compile(rf"""(?<![\w.-])(-{{0,2}}(?:{_NAME})["']?\s*[=:]\s*){_VALUE}""", re.IGNORECASE)
 _OPTION = re.compile(rf"(?<![\w.-])(--?(?:{_NAME})\s+)(?!-){_VALUE}", re.IGNORECASE)

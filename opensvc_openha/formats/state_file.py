@@ -1,14 +1,13 @@
-"""Bytes of a STATE file: what one node last said about one service, as the original OpenHA stores
+r"""Bytes of a STATE file: what one node last said about one service, as the original OpenHA stores
 it.
 
 The first two bytes are always the original's: an ASCII digit and a NUL. Where the digit alone would
-lose
-something, a short tail follows::
+lose something, a short tail follows::
 
-    7\\0                          START_READY
-    7\\0FROZEN_START\\n            FROZEN_START, which has no digit of its own
-    1\\0then FROZEN_STOP\\n        STOPPING, to end in FROZEN_STOP
-    0\\0then FROZEN_STOP\\n        STOPPED, to end there once the wrapper said that nothing runs
+    7\0                          START_READY
+    7\0FROZEN_START\n            FROZEN_START, which has no digit of its own
+    1\0then FROZEN_STOP\n        STOPPING, to end in FROZEN_STOP
+    0\0then FROZEN_STOP\n        STOPPED, to end there once the wrapper said that nothing runs
 
 A C OpenHA rewrites the first two bytes in place and leaves the rest, so a tail that does not fit
 its digit is old and ignored. So are NUL bytes at the end: a record written over a longer one may

@@ -8,6 +8,7 @@ the one in use.
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 
@@ -51,11 +52,9 @@ class HostName:
 
     def _look_again(self) -> None:
         address = self._address
-        try:
+        with contextlib.suppress(OSError):
             # Another address may have been taken into use meanwhile.
             self.is_moved = address not in self._find() and address == self._address
-        except OSError:
-            pass
         self._is_looking = False
 
     def _find(self) -> tuple[str, ...]:

@@ -12,7 +12,6 @@ import ipaddress
 import math
 import select
 import socket
-from typing import Union
 
 from opensvc_openha.core.model import LinkSpec, Wire
 from opensvc_openha.links.base import Clock, LinkFault, Received, fault_of
@@ -31,7 +30,7 @@ _IP_MTU_DISCOVER, _IP_PMTUDISC_DONT = 10, 0
 _SO_RCVBUFFORCE = 33
 """Missing in the socket module."""
 
-SocketAddress = Union[tuple[str, int], tuple[str, int, int, int]]
+SocketAddress = tuple[str, int] | tuple[str, int, int, int]
 
 
 def interface_index(name: str) -> int:

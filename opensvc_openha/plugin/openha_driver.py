@@ -1,9 +1,12 @@
-"""What every hb driver of an OpenSVC agent knows: the cluster's word on a service, and how to have it changed.
+"""What every hb driver of an OpenSVC agent knows: the cluster's word on a service, and how to have
+it changed.
 
-    resHbOpenHA.py (one per agent line) --> this file --> control socket of nmond; STATE files if it does not answer
+    resHbOpenHA.py (one per agent line) --> this file --> control socket of nmond;
+                                                          STATE files if it does not answer
 
-Agents load a copy of this file under their own Python (2.7, 3.6 and newer), so it imports nothing of the package and
-keeps to what all of them understand. The installer writes `openha_driver.json` beside the copy: where things are.
+Agents load a copy of this file under their own Python (2.7, 3.6 and newer), so it imports nothing
+of the package and keeps to what all of them understand. The installer writes `openha_driver.json`
+beside the copy: where things are.
 """
 
 import errno
@@ -32,7 +35,9 @@ SILENCE_KEPT_S = 5
 """So long a daemon that did not answer is not asked for a status again by the same command."""
 CHANGE_LIMIT_S = 10
 END_LIMIT_S = 7200
-"""How long a start may last. The daemon has its own limit for the script; this one is for a daemon that loses it."""
+"""How long a start may last. The daemon has its own limit for the script; this one is for a daemon
+that loses it.
+"""
 SETTLE_LIMIT_S = 2
 POLL_S = 0.2
 LINE_LIMIT = 16000000
@@ -43,8 +48,8 @@ NOT_ANSWERING = "open-ha daemon does not answer"
 DONE = "heartbeat actions done"
 NO_STATE = "unable to determine cluster service state"
 
-DIGITS = ("stopped", "stopping", "started", "starting", "start_failed", "stop_failed", "frozen_stop", "start_ready",
-          "unknown", "force_stop")
+DIGITS = ("stopped", "stopping", "started", "starting", "start_failed", "stop_failed",
+          "frozen_stop", "start_ready", "unknown", "force_stop")
 FROZEN = ("frozen_stop", "frozen_start")
 AWAY = ("silent", "left")
 """Of a peer without a daemon: it cannot be frozen or thawed, and starts nothing."""
@@ -62,7 +67,9 @@ SSH_FAILED = 255
 
 def native(text):
     # type: (Any) -> str
-    """As the agents have their texts: bytes under Python 2, where a mixture breaks at the first non-ASCII character."""
+    """As the agents have their texts: bytes under Python 2, where a mixture breaks at the first
+    non-ASCII character.
+    """
     if isinstance(text, str):
         return text
     if str is bytes:  # type: ignore[comparison-overlap]  # Python 2.
@@ -83,7 +90,9 @@ class Ended(Exception):
 
 
 class Look(object):
-    """What is known of one service: lower-case states of both nodes, and what is wrong with the daemon, if anything."""
+    """What is known of one service: lower-case states of both nodes, and what is wrong with the
+    daemon, if anything.
+    """
 
     def __init__(self, own, peer, standing="", problem="", is_listed=True, reason=""):
         # type: (str, str, str, str, bool, str) -> None
@@ -101,7 +110,8 @@ def finding(look):
     if look.problem:
         # In one line: the 1.8 shows only the first.
         is_known = look.problem == NOT_ANSWERING and look.own != "unknown"
-        return "warn", [look.problem + (", last cluster service status was %s" % look.own if is_known else "")]
+        last = ", last cluster service status was %s" % look.own if is_known else ""
+        return "warn", [look.problem + last]
     if look.own == "unknown":
         return "warn", [NO_STATE]
     if look.own == "started":
@@ -131,7 +141,8 @@ class View(object):
         told = None if answer is None else _read(answer, service)
         if told is not None:
             return told
-        # Stopped, overloaded, or of a version that tells it in another way: the files say what it last was.
+        # Stopped, overloaded, or of a version that tells it in another way: the files say what it
+        # last was.
         return Look(self._stored(service, node), self._stored(service, peer), problem=problem)
 
     def _answer(self, is_fresh):
@@ -168,7 +179,8 @@ def _read(answer, service):
         status = answer["status"]
         for svc in status["services"]:
             if svc["name"] == service:
-                return Look(_word(svc["own_state"]), _word(svc["peer_state"]), str(status.get("peer_standing") or ""),
+                return Look(_word(svc["own_state"]), _word(svc["peer_state"]),
+                            str(status.get("peer_standing") or ""),
                             reason=native(svc.get("reason") or "") if isinstance(svc, dict) else "")
         return Look("unknown", "unknown", is_listed=False)
     except (KeyError, TypeError, AttributeError, ValueError):
@@ -187,7 +199,9 @@ def _word(state):
 
 def ask(path, lock_file=""):
     # type: (str, str) -> Tuple[Any, str]
-    """The daemon's status in one round trip; the answer, or None, and what is wrong. The lock file names its process."""
+    """The daemon's status in one round trip; the answer, or None, and what is wrong. The lock file
+    names its process.
+    """
     began = time.time()
     deadline = began + ANSWER_LIMIT_S
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -236,7 +250,8 @@ def ask(path, lock_file=""):
 
 def _without_answer(lock_file, nobody_listens):
     # type: (str, bool) -> str
-    """NOT_RUNNING only where no daemon runs: it holds its lock while it binds its socket again, or resets connections.
+    """NOT_RUNNING only where no daemon runs: it holds its lock while it binds its socket again, or
+    resets connections.
 
     Where the lock cannot be read, a connection that was made counts as that of a daemon.
     """
@@ -264,7 +279,9 @@ def _is_locked(lock_file):
 
 def _process_state(lock_file):
     # type: (str) -> str
-    """The state of the process that the lock file names, as ps has it: T is stopped by a signal; empty if not known."""
+    """The state of the process that the lock file names, as ps has it: T is stopped by a signal;
+    empty if not known.
+    """
     try:
         with open(lock_file) as file:
             pid = int(file.read(32))
@@ -360,7 +377,7 @@ class Driver(object):
         self._places = read_places() if places is None else places
         self._view = View(self._places)
 
-    # --- what the agent asks -------------------------------------------------------------------------------
+    # --- what the agent asks ----------------------------------------------------------------------
 
     @property
     def service(self):
@@ -378,23 +395,29 @@ class Driver(object):
         """Word and reasons; whatever goes wrong here is a reason too."""
         try:
             return finding(self.look(is_fresh=False))
-        except Exception as error:  # The one place that catches all: an operator gets no traceback from a status.
+        # The one place that catches all: an operator gets no traceback from a status.
+        except Exception as error:
             return "warn", ["%s (%s: %s)" % (NO_STATE, type(error).__name__, error)]
 
     def ensure_wrappers(self):
         # type: () -> None
-        """Makes `<svc>.cluster` and `<svc>.stonith` what they must be; what cannot be written stays as it is."""
+        """Makes `<svc>.cluster` and `<svc>.stonith` what they must be; what cannot be written stays
+        as it is.
+        """
         for kind in WRAPPERS:
             text = self._places.get("wrappers", {}).get(kind)
             if text:
                 try:
-                    ensure_script("%s.%s" % (self._host.script_base, kind), text.replace("@SVCNAME@", self._host.svc.svcname))
+                    ensure_script("%s.%s" % (self._host.script_base, kind),
+                                  text.replace("@SVCNAME@", self._host.svc.svcname))
                 except (OSError, IOError) as error:
                     self._log("cannot write the %s wrapper: %s" % (kind, error))
 
     def need_stonith(self):
         # type: () -> bool
-        """True unless the peer is known to be alive: then the fencing commands that follow must succeed."""
+        """True unless the peer is known to be alive: then the fencing commands that follow must
+        succeed.
+        """
         look = self.look()
         is_needed = bool(look.problem) or look.peer == "unknown" or look.standing == "silent"
         if is_needed:
@@ -404,11 +427,15 @@ class Driver(object):
 
     def freezestop(self):
         # type: () -> None
-        """Has the service stopped and frozen here, without waiting for it: the agent holds its lock now."""
+        """Has the service stopped and frozen here, without waiting for it: the agent holds its lock
+        now.
+        """
         if self._host.is_dry_run():
-            self._log("would run %s -A %s freeze-stop" % (self._places["service_command"], self.service))
+            self._log("would run %s -A %s freeze-stop"
+                      % (self._places["service_command"], self.service))
             return
-        self._host.svc.node.cmdworker.enqueue([self._places["service_command"], "-A", self.service, "freeze-stop"])
+        self._host.svc.node.cmdworker.enqueue(
+            [self._places["service_command"], "-A", self.service, "freeze-stop"])
 
     def is_dry_run(self):
         # type: () -> bool
@@ -418,7 +445,8 @@ class Driver(object):
     def run(self, action):
         # type: (str) -> None
         """One action of the agent: start, stop, switch, freeze or thaw. Raises Ended or Refused."""
-        if action in ("start", "stop", "switch") and (self._host.is_cluster() or self._host.is_scoped()):
+        if (action in ("start", "stop", "switch")
+                and (self._host.is_cluster() or self._host.is_scoped())):
             return
         try:
             self._run_driven(action)
@@ -431,9 +459,10 @@ class Driver(object):
 
     def _run_driven(self, action):
         # type: (str) -> None
-        {"start": self._start, "stop": self._stop, "switch": self._switch, "freeze": self._freeze, "thaw": self._thaw}[action]()
+        {"start": self._start, "stop": self._stop, "switch": self._switch,
+         "freeze": self._freeze, "thaw": self._thaw}[action]()
 
-    # --- actions --------------------------------------------------------------------------------------------
+    # --- actions ----------------------------------------------------------------------------------
 
     def _start(self, is_part=False):
         # type: (bool) -> None
@@ -441,18 +470,22 @@ class Driver(object):
         look = self._known()
         to = "" if is_part else self._destination()
         if to and to == self._peer():
-            raise Refused("start --to %s: start the service there, or move it with switch --to" % to)
+            raise Refused("start --to %s: start the service there, or move it with switch --to"
+                          % to)
         if look.peer in ("started", "starting", "stopping", "stop_failed"):
             word = "already started" if look.peer == "started" else look.peer
             raise Refused("%s on peer node" % word)
         if look.peer == "start_failed":
-            raise Refused("start_failed on peer node. find out why and freeze-stop the service there before a start here.")
+            raise Refused("start_failed on peer node. find out why and freeze-stop the service "
+                          "there before a start here.")
         if look.peer in ("start_ready", "frozen_start"):
-            raise Refused("%s on peer node. stop the service there before a start here." % look.peer)
+            raise Refused("%s on peer node. stop the service there before a start here."
+                          % look.peer)
         if look.own == "started":
             raise Ended("already started")
         if look.own == "start_failed":
-            raise Refused("start_failed on local node. find out why and freeze-stop the service before a start.")
+            raise Refused("start_failed on local node. find out why and freeze-stop the service "
+                          "before a start.")
         if look.own not in FROZEN + ("stopped", "starting", "start_ready"):
             raise Refused("%s on local node: cannot be started now" % look.own)
         if not self._host.is_remote() and look.peer == "stopped":
@@ -464,7 +497,8 @@ class Driver(object):
         end = self._await_start()
         self._thaw(is_part=True)
         if end.own != "started":
-            raise Refused("%s on local node: %s" % (end.own, end.reason or "see the log of the service"))
+            raise Refused("%s on local node: %s"
+                          % (end.own, end.reason or "see the log of the service"))
         raise Ended(DONE)
 
     def _stop(self):
@@ -546,7 +580,9 @@ class Driver(object):
 
     def _thaw(self, is_part=False):
         # type: (bool) -> None
-        """``is_part``: at the end of a start or switch, where the peer is thawed whoever asked for it."""
+        """``is_part``: at the end of a start or switch, where the peer is thawed whoever asked for
+        it.
+        """
         look = self._known()
         asks_peer = is_part or not self._host.is_remote()
         # The unfreeze of a start, which a dry run has only logged.
@@ -565,11 +601,12 @@ class Driver(object):
         if do_peer:
             self._ask_peer(look, "thaw --remote", AWAY)
 
-    # --- means ----------------------------------------------------------------------------------------------
+    # --- means ------------------------------------------------------------------------------------
 
     def _peer(self):
         # type: () -> str
-        nodes = [node for node in self._host.svc.nodes if node.lower() != self._host.nodename.lower()]
+        nodes = [node for node in self._host.svc.nodes
+                 if node.lower() != self._host.nodename.lower()]
         return str(nodes[0]) if nodes else ""
 
     def _known(self):
@@ -582,7 +619,8 @@ class Driver(object):
         if look.problem:
             raise Refused(look.problem)
         if not look.is_listed:
-            raise Refused("the cluster does not know the service %s on this node, `openha agent install` adds it" % self.service)
+            raise Refused("the cluster does not know the service %s on this node, "
+                          "`openha agent install` adds it" % self.service)
         return look
 
     def _destination(self):
@@ -591,7 +629,8 @@ class Driver(object):
         to = self._host.destination()
         found = [node for node in self._host.svc.nodes if node.lower() == to.lower()]
         if to and not found:
-            raise Refused("--to %s: not a node of the service, which has %s" % (to, " and ".join(sorted(self._host.svc.nodes))))
+            raise Refused("--to %s: not a node of the service, which has %s"
+                          % (to, " and ".join(sorted(self._host.svc.nodes))))
         return str(found[0]) if found else ""
 
     def _act(self, command):
@@ -603,7 +642,8 @@ class Driver(object):
             return
         self._log(" ".join(words))
         try:
-            process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+            process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                       stderr=subprocess.STDOUT)
         except (OSError, IOError) as error:
             raise Refused("%s: %s" % (words[0], error))
         for line in native(process.communicate()[0]).strip().splitlines():
@@ -628,7 +668,7 @@ class Driver(object):
 
     def _ask_peer(self, look, action, dispensable):
         # type: (Look, str, Tuple[str, ...]) -> None
-        """Like ``_on_peer``, but goes on without a peer of these standings that cannot be reached."""
+        """Like ``_on_peer``, but does without a peer of these standings that cannot be reached."""
         try:
             self._on_peer(action)
         except Refused as error:
@@ -660,13 +700,15 @@ class Driver(object):
         unknown_s = 0.0
         for _ in range(int(END_LIMIT_S / POLL_S)):
             state = look.peer if of_peer else look.own
-            # A daemon that is restarted meanwhile, or a peer that is not heard for a moment, may still bring the end.
+            # A daemon that is restarted meanwhile, or a peer that is not heard for a moment, may
+            # still bring the end.
             is_unknown = bool(look.problem) or state == "unknown"
             if not is_unknown and state not in ON_THE_WAY:
                 return look
             unknown_s = unknown_s + POLL_S if is_unknown else 0.0
             if unknown_s > CHANGE_LIMIT_S:
-                raise Refused("the end of the start is not known: %s" % (look.problem or "state is unknown"))
+                raise Refused("the end of the start is not known: %s"
+                              % (look.problem or "state is unknown"))
             time.sleep(POLL_S)
             look = self.look()
         raise Refused("the start has not ended within %d seconds" % END_LIMIT_S)
@@ -687,7 +729,9 @@ class Driver(object):
 
 
 class HbActions(object):
-    """The methods of a 1.x hb resource; the driver file of a line derives its class Hb from this and from resHb.Hb."""
+    """The methods of a 1.x hb resource; the driver file of a line derives its class Hb from this
+    and from resHb.Hb.
+    """
 
     openha = None  # type: Any
     ex = None  # type: Any
@@ -704,7 +748,8 @@ class HbActions(object):
         word, lines = self.openha.status()
         for line in lines:
             self.status_log(line)  # type: ignore[attr-defined]  # Of the agent's own class.
-        return {"up": self.rc_status.UP, "down": self.rc_status.DOWN, "warn": self.rc_status.WARN}[word]
+        return {"up": self.rc_status.UP, "down": self.rc_status.DOWN,
+                "warn": self.rc_status.WARN}[word]
 
     def need_stonith(self):
         # type: () -> bool
@@ -718,7 +763,9 @@ class HbActions(object):
 
     def action_main(self, action):
         # type: (str) -> None
-        """What the 1.6 and the 1.7 call: in a dry run they would not ask the resource, and go on with the next one."""
+        """What the 1.6 and the 1.7 call: in a dry run they would not ask the resource, and go on
+        with the next one.
+        """
         if self.openha.is_dry_run() and action in ("start", "stop", "switch"):
             self._openha_run(action)
         super(HbActions, self).action_main(action)  # type: ignore[misc]  # Of the agent's own class.
@@ -750,7 +797,8 @@ class HbActions(object):
 
     def _openha_run(self, action):
         # type: (str) -> None
-        # An agent without excEndAction never asks an hb resource for an action, but for its own --cluster calls.
+        # An agent without excEndAction never asks an hb resource for an action, but for its own
+        # --cluster calls.
         ended = getattr(self.ex, "excEndAction", self.ex.excError)
         try:
             self.openha.run(action)
@@ -760,8 +808,10 @@ class HbActions(object):
             raise self.ex.excError(str(error))
         except (self.ex.excError, ended):
             raise
-        except Exception as error:  # The one place that catches all: an operator gets a line, not a traceback.
-            raise self.ex.excError("%s %s: %s: %s" % (self.openha.service, action, type(error).__name__, error))
+        # The one place that catches all: an operator gets a line, not a traceback.
+        except Exception as error:
+            raise self.ex.excError("%s %s: %s: %s"
+                                   % (self.openha.service, action, type(error).__name__, error))
 
 
 def _checked(vcall):
@@ -772,14 +822,17 @@ def _checked(vcall):
         import rcExceptions  # type: ignore[import-not-found]  # The agent's own.
         result = vcall(command, *args, **options)
         if result[0] != 0:
-            raise rcExceptions.excError("fencing failed: %s exited with %s" % (" ".join(command), result[0]))
+            raise rcExceptions.excError("fencing failed: %s exited with %s"
+                                        % (" ".join(command), result[0]))
         return result
     return call
 
 
 def ensure_script(path, text):
     # type: (str, str) -> bool
-    """Writes a wrapper unless it is right already; keeps what somebody else wrote in its place beside it."""
+    """Writes a wrapper unless it is right already; keeps what somebody else wrote in its place
+    beside it.
+    """
     if not os.path.islink(path) and os.path.exists(path):
         with open(path, "rb") as file:
             found = native(file.read())
@@ -802,7 +855,8 @@ def drop_stale_summary(path, rid, driver):
         with open(path) as file:
             kept = json.load(file)["resources"][rid]
         word, lines = driver.status()
-        if kept["status"] == word and all(line in kept["log"] for line in lines) and bool(kept["log"]) == bool(lines):
+        if (kept["status"] == word and all(line in kept["log"] for line in lines)
+                and bool(kept["log"]) == bool(lines)):
             return
     except (OSError, IOError):
         return
@@ -817,14 +871,18 @@ def drop_stale_summary(path, rid, driver):
 def _native_keys(found):
     # type: (Dict[Any, Any]) -> Dict[str, Any]
     """Python 2 reads JSON as unicode."""
-    return dict((native(key), native(value) if isinstance(value, type(u"")) else value) for key, value in found.items())
+    return dict((native(key), native(value) if isinstance(value, type(u"")) else value)
+                for key, value in found.items())
 
 
 def read_places():
     # type: () -> Dict[str, Any]
-    """What the installer wrote beside this file; empty if it is gone: then nothing is installed as far as we know."""
+    """What the installer wrote beside this file; empty if it is gone: then nothing is installed as
+    far as we know.
+    """
     try:
-        with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "openha_driver.json")) as file:
+        folder = os.path.dirname(os.path.abspath(__file__))
+        with open(os.path.join(folder, "openha_driver.json")) as file:
             places = json.load(file, object_hook=_native_keys)
         return places if isinstance(places, dict) else {}
     except (OSError, IOError, ValueError):

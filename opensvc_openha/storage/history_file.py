@@ -32,13 +32,15 @@ _SCHEMA = """
 CREATE TABLE life(id INTEGER PRIMARY KEY, machine TEXT NOT NULL, pid INTEGER NOT NULL);
 CREATE TABLE sight(id INTEGER PRIMARY KEY, seen TEXT NOT NULL);
 CREATE TABLE entry(
-    id INTEGER PRIMARY KEY, life INTEGER NOT NULL, at REAL NOT NULL, mono REAL NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL,
-    old TEXT NOT NULL, new TEXT NOT NULL, reason TEXT NOT NULL, rule TEXT NOT NULL, is_alarm INTEGER NOT NULL, took_s REAL,
+    id INTEGER PRIMARY KEY, life INTEGER NOT NULL, at REAL NOT NULL, mono REAL NOT NULL,
+    kind TEXT NOT NULL, name TEXT NOT NULL, old TEXT NOT NULL, new TEXT NOT NULL,
+    reason TEXT NOT NULL, rule TEXT NOT NULL, is_alarm INTEGER NOT NULL, took_s REAL,
     sight INTEGER
 );
 """
 _SELECT = """
-SELECT entry.at, entry.mono, kind, name, old, new, reason, rule, is_alarm, took_s, seen, machine, entry.id
+SELECT entry.at, entry.mono, kind, name, old, new, reason, rule, is_alarm, took_s, seen, machine,
+    entry.id
 FROM entry LEFT JOIN sight ON sight.id = entry.sight LEFT JOIN life ON life.id = entry.life
 """
 _TEXT_MAX = 500

@@ -47,7 +47,8 @@ def short_stamp(wall_s: float) -> str:
 def precise_stamp(wall_s: float) -> str:
     """A wall-clock instant as the history prints it: ``2014-06-19 09:32:07.123``."""
     whole = int(wall_s)
-    return f"{time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(whole))}.{int((wall_s - whole) * 1000):03d}"
+    second = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(whole))
+    return f"{second}.{int((wall_s - whole) * 1000):03d}"
 
 
 def read_stamp(text: str) -> float:

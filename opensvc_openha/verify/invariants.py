@@ -23,7 +23,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Union
 
 from opensvc_openha.core import timing
 from opensvc_openha.core.beat import Beat, BootId, Goodbye
@@ -219,25 +218,25 @@ class Disturbed:
     """A fault or a command: what follows is counted anew."""
 
 
-Observation = Union[
-    DaemonBegan,
-    Adopted,
-    DaemonEnded,
-    NodeLost,
-    Fenced,
-    Confirmed,
-    ToldPower,
-    StateLost,
-    Moved,
-    Said,
-    Arrived,
-    Heard,
-    Ordered,
-    ScriptBegan,
-    ScriptEnded,
-    StartedByHand,
-    Disturbed,
-]
+Observation = (
+    DaemonBegan
+    | Adopted
+    | DaemonEnded
+    | NodeLost
+    | Fenced
+    | Confirmed
+    | ToldPower
+    | StateLost
+    | Moved
+    | Said
+    | Arrived
+    | Heard
+    | Ordered
+    | ScriptBegan
+    | ScriptEnded
+    | StartedByHand
+    | Disturbed
+)
 
 
 class _Life:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-from typing import ContextManager
+from contextlib import AbstractContextManager
 
 from opensvc_openha.agent.docker import launch, orphan_cleanup
 from opensvc_openha.agent.docker.bridge import make_bridge
@@ -270,7 +270,7 @@ class Engine:
                 " the service have its own with docker_daemon_private = true and docker_data_dir"
             )
 
-    def _lock(self, what: str) -> ContextManager[None]:
+    def _lock(self, what: str) -> AbstractContextManager[None]:
         return file_lock(f"{self.settings.var_dir}/docker.lock", LOCK_LIMIT_S, what)
 
 

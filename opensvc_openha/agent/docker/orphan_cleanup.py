@@ -232,10 +232,9 @@ def _remove_cgroups(cgroup: str) -> None:
 
 
 def _remove_dir(path: str) -> None:
-    try:
+    # Others may use it; an empty control group does no harm.
+    with contextlib.suppress(OSError):
         os.rmdir(path)
-    except OSError:
-        pass  # Others use it; an empty control group does no harm.
 
 
 def _remove_file(path: str) -> None:

@@ -7,6 +7,7 @@ would wait for it for ever.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -236,10 +237,9 @@ def _last_line(output: str) -> str:
 
 
 def _signal_group(process: subprocess.Popen[bytes]) -> None:
-    try:
+    # It may have ended just now.
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass  # It ended just now.
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> int:

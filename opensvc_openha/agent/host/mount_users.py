@@ -9,6 +9,7 @@ with it cannot be seen from here.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import stat
@@ -100,10 +101,9 @@ def kill_holders(holders: Iterable[Holder]) -> None:
     ]
     for number in (signal.SIGTERM, signal.SIGKILL):
         for pid in left:
-            try:
+            # It may have ended just now.
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
-            except ProcessLookupError:
-                pass  # It ended just now.
         for _ in range(_GRACE_TRIES):
             left = [pid for pid in left if _is_alive(pid)]
             if not left:

@@ -1,7 +1,8 @@
 """Watches the resources of a service that runs here under a heartbeat, and decides what follows
 when one is not up.
 
-    not up twice in a row  ->  started again, ``restart`` times  ->  monitored: monitor_action, else only said
+    not up twice in a row  ->  started again, ``restart`` times
+                           ->  monitored: monitor_action, else only said
 
 Nothing is done while the service is frozen, while another action is under way, or while the cluster
 does not say STARTED. The monitor action takes the service from this node, so it needs a peer that

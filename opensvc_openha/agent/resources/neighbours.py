@@ -11,9 +11,8 @@ import ipaddress
 import socket
 import struct
 from collections.abc import Callable
-from typing import Union
 
-Address = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _OwnerIn = Callable[[bytes, bytes], bytes | None]
 """Who has the wanted address, if this frame tells."""

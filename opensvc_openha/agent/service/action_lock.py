@@ -5,6 +5,7 @@ The resource monitor has the lowest priority: any other action terminates it fir
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import signal
@@ -76,7 +77,6 @@ def _holder(lock_fd: int) -> tuple[str, str]:
 def _ask_monitor_to_give_way(lock_fd: int) -> None:
     pid, action = _holder(lock_fd)
     if action == MONITOR and pid.isdigit():
-        try:
+        # The process may have just ended, or belong to another user.
+        with contextlib.suppress(OSError):
             os.kill(int(pid), signal.SIGTERM)
-        except OSError:
-            pass  # The process has just ended, or belongs to another user.

@@ -120,7 +120,10 @@ class Service:
             self.name, self.file.default.text("service_type"), self.is_frozen, resources
         )
 
-    def selected(self, choice: ResourceSelector = ResourceSelector()) -> tuple[Resource, ...]:
+    def selected(
+        self,
+        choice: ResourceSelector = ResourceSelector(),  # noqa: B008 - frozen
+    ) -> tuple[Resource, ...]:
         """Return the selected resources; UsageError for a name that matches none."""
         for rid in choice.rids:
             if not any(_is_named(res, rid) for res in self.resources):

@@ -45,12 +45,12 @@ def print_status_lines(report: ServiceReport) -> list[str]:
     ]
     return [
         report.name,
-        "%-20s %4s %-8s %s" % ("overall", "", report.overall.value, ""),
-        "|- %-17s %4s %-8s %s" % ("avail", "", report.avail.value, ""),
+        f"{'overall':<20} {'':4} {report.overall.value:<8} ",
+        f"|- {'avail':<17} {'':4} {report.avail.value:<8} ",
         *_branch(avail, "|  "),
-        "|- %-17s %4s %-8s %s" % ("sync", "", report.sync.value, ""),
+        f"|- {'sync':<17} {'':4} {report.sync.value:<8} ",
         *_branch(report.in_group(Group.SYNC), "|  "),
-        "'- %-17s %4s %-8s %s" % ("hb", "", report.hb.value, ""),
+        f"'- {'hb':<17} {'':4} {report.hb.value:<8} ",
         *_branch(report.in_group(Group.HB), "   "),
     ]
 
@@ -60,8 +60,8 @@ def _branch(resources: Sequence[ResourceReport], stem: str) -> list[str]:
     for position, resource in enumerate(resources, 1):
         is_last = position == len(resources)
         twig = "'- " if is_last else "|- "
-        row = (resource.rid, _flags(resource), resource.status.value, one_line(resource.label))
-        lines.append(stem + twig + "%-14s %4s %-8s %s" % row)
+        row = f"{resource.rid:<14} {_flags(resource):>4} {resource.status.value:<8} "
+        lines.append(stem + twig + row + one_line(resource.label))
         lines += _log_lines(resource, stem + ("   " if is_last else "|  "))
     return lines
 
@@ -69,7 +69,7 @@ def _branch(resources: Sequence[ResourceReport], stem: str) -> list[str]:
 def _log_lines(resource: ResourceReport, stem: str) -> list[str]:
     if resource.group is Group.CONTAINER:
         stem += "|  "
-    prefix = stem.ljust(len("|  |  ") + len("%-14s %4s %-8s " % ("", "", "")))
+    prefix = stem.ljust(len("|  |  ") + len(f"{'':14} {'':4} {'':8} "))
     lines: list[str] = []
     for text in resource.log:
         lines += textwrap.wrap(

@@ -7,7 +7,6 @@ enums, frozen dataclasses) is shared.
 
 from __future__ import annotations
 
-import dataclasses
 import enum
 from collections.abc import Callable
 from typing import Any, TypeVar
