@@ -14,7 +14,7 @@ from opensvc_openha.cli.interrupted import goes_on
 from opensvc_openha.cli.self_command import self_command
 from opensvc_openha.control import client
 from opensvc_openha.core.events import Leaving
-from opensvc_openha.core.states import ServiceState
+from opensvc_openha.core.states import LEFT_UNSTOPPED, STOPS_ON_LEAVE
 from opensvc_openha.core.timing import GOODBYE_GAP_S, GOODBYE_REPEATS, LEAVE_SCRIPT_WAIT_S
 from opensvc_openha.errors import ActionError, NotRunningError, OpenhaError, UsageError
 from opensvc_openha.formats.layout import STATE_PREFIX, Layout
@@ -41,16 +41,6 @@ _LEAVE_LIMIT_S = LEAVE_SCRIPT_WAIT_S + GOODBYE_REPEATS * GOODBYE_GAP_S + 5
 _KILL_LIMIT_S = 5.0
 _DETACHED = "--detached"
 _TELL_EVERY_S = 5.0
-_NOT_STOPPED = frozenset(
-    {
-        ServiceState.STARTED,
-        ServiceState.STARTING,
-        ServiceState.STOPPING,
-        ServiceState.STOP_FAILED,
-        ServiceState.UNKNOWN,
-    }
-)
-_MOVING = frozenset({ServiceState.STARTING, ServiceState.STOPPING, ServiceState.STARTED})
 
 
 def main(args: list[str]) -> int:
@@ -168,7 +158,7 @@ def _left_behind(states: dict[str, str]) -> list[str]:
                 state = decode(file.read(64)).state
         except (OSError, ValueError):
             continue
-        if state in _NOT_STOPPED:
+        if state in LEFT_UNSTOPPED:
             left.append(f"{name} {state.name}")
     return left
 
@@ -180,7 +170,9 @@ def _tell_what_runs(layout: Layout) -> None:
     except NotRunningError:
         return
     busy = [
-        f"{svc.name} {svc.own_state.name}" for svc in status.services if svc.own_state in _MOVING
+        f"{svc.name} {svc.own_state.name}"
+        for svc in status.services
+        if svc.own_state in STOPS_ON_LEAVE
     ]
     if busy:
         sys.stderr.write(f"waiting for: {', '.join(busy)}\n")

@@ -11,7 +11,7 @@ from opensvc_openha.cli import installation
 from opensvc_openha.control import client
 from opensvc_openha.core.events import ScriptKind, ScriptOutcome
 from opensvc_openha.core.model import ServiceSpec
-from opensvc_openha.core.states import MAY_RUN, ServiceState
+from opensvc_openha.core.states import FROZEN, MAY_RUN, UP_OR_IN_SCRIPT, ServiceState
 from opensvc_openha.core.timing import FIRST_STATUS_LIMIT_S
 from opensvc_openha.daemon.script_runner import ask_wrapper
 from opensvc_openha.errors import (
@@ -39,10 +39,6 @@ from opensvc_openha.system.programs import why_not_runnable
 
 if TYPE_CHECKING:
     from opensvc_openha.core.status import ServiceStatus
-
-_RUNS = frozenset(
-    {ServiceState.STARTED, ServiceState.FROZEN_START, ServiceState.STARTING, ServiceState.STOPPING}
-)
 
 
 def add(name: str, script: str, primary: str, secondary: str, check: str) -> int:
@@ -76,7 +72,7 @@ def _found(layout: Layout, name: str) -> list[str]:
     start it.
     """
     svc = _first_status(layout, name)
-    if svc is None or svc.own_state not in (ServiceState.FROZEN_START, ServiceState.FROZEN_STOP):
+    if svc is None or svc.own_state not in FROZEN:
         return []
     if svc.own_state is ServiceState.FROZEN_START:
         return [
@@ -214,7 +210,7 @@ def remove(name: str) -> int:
     _forget_state_files(layout, name)
     print(f"Remove of service {name} done")
     print("Done.", flush=True)
-    if known is not None and known.own_state is not None and known.peer_state in _RUNS:
+    if known is not None and known.own_state is not None and known.peer_state in UP_OR_IN_SCRIPT:
         peer = known.secondary if known.primary.lower() == node_name().lower() else known.primary
         sys.stderr.write(
             f"warning: service {name} is {known.peer_state.name} on {peer}, and has no node to fail"

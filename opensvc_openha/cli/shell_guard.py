@@ -7,19 +7,10 @@ from __future__ import annotations
 from opensvc_openha.agent.service import caller_location
 from opensvc_openha.cli import installation
 from opensvc_openha.control import client
-from opensvc_openha.core.states import ServiceState
+from opensvc_openha.core.states import STOPPED_BY_SCRIPT
 from opensvc_openha.errors import OpenhaError
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.storage import configuration
-
-_RUNS = frozenset(
-    {
-        ServiceState.STARTED,
-        ServiceState.START_FAILED,
-        ServiceState.STOP_FAILED,
-        ServiceState.UNKNOWN,
-    }
-)
 
 
 def refuse_stop_from_within(layout: Layout, names: list[str] | None = None) -> None:
@@ -33,5 +24,9 @@ def refuse_stop_from_within(layout: Layout, names: list[str] | None = None) -> N
         return  # No daemon, or a broken file: reported by what carries out the stop.
     for svc in services:
         known = status.service(svc.name)
-        if (names is None or svc.name in names) and known is not None and known.own_state in _RUNS:
+        if (
+            (names is None or svc.name in names)
+            and known is not None
+            and known.own_state in STOPPED_BY_SCRIPT
+        ):
             caller_location.refuse_stop_from_within(installation.agent(), svc.script)

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 
 from opensvc_openha.core.beat import Beat, BootId, Goodbye
 from opensvc_openha.core.facts import Facts
-from opensvc_openha.core.states import PEER_OUT, ServiceState
+from opensvc_openha.core.states import PEER_OUT, UP_OR_STARTING, ServiceState
 from opensvc_openha.core.status import PeerStanding
 from opensvc_openha.core.timing import (
     LEGACY_ECHO_S,
@@ -50,7 +50,6 @@ class Evidence(enum.Enum):
 
 
 _PAST_LIVES = 15
-_RUNS = frozenset({ServiceState.STARTING, ServiceState.STARTED, ServiceState.FROZEN_START})
 
 
 class PeerView:
@@ -301,7 +300,7 @@ class PeerView:
                 ready_seq is not None and self._acked_seq >= ready_seq and not self._is_ack_old
             )
             return Evidence.OUT_ACKED if is_acked else Evidence.OUT
-        if said in _RUNS:
+        if said in UP_OR_STARTING:
             return Evidence.RUNS
         return Evidence.READY if said is ServiceState.START_READY else Evidence.BUSY
 

@@ -30,7 +30,7 @@ from opensvc_openha.core.fencing import Fencing
 from opensvc_openha.core.model import OnDualRun, Role, ServiceSpec
 from opensvc_openha.core.peer_view import Evidence, PeerView
 from opensvc_openha.core.policies import DualRun, StartFailures
-from opensvc_openha.core.states import MAY_RUN, PEER_OUT, ServiceState
+from opensvc_openha.core.states import MAY_RUN, PEER_OUT, TAKEN, UP, UP_OR_STOPPING, ServiceState
 from opensvc_openha.core.status import PeerStanding, ServiceStatus
 from opensvc_openha.core.timing import (
     PROBE_AGAIN_S,
@@ -91,10 +91,6 @@ class _Doubt:
     cause: str
 
 
-_RUNS = frozenset({ServiceState.STARTED, ServiceState.FROZEN_START})
-_HAS_COPY = _RUNS | {ServiceState.STOPPING}
-"""What a peer announces that has a copy: it may end it so soon that the beat before is never
-heard."""
 _DUAL_RUN_ENDS = {
     ServiceState.UNKNOWN: "the peer's copy is not known any more",
     ServiceState.STOP_FAILED: (
@@ -107,9 +103,6 @@ _ENDS_PARTS = frozenset(
 """What is known after these is the whole: that parts of the service were found up holds no more."""
 _NOTHING_STARTED = frozenset({Trigger.CHECK_FAILED, Trigger.START_NOT_BEGUN})
 _KNOWN_OUT = frozenset({Evidence.OUT, Evidence.OUT_ACKED, Evidence.DEPARTED_STOPPED})
-_OWNS = frozenset({ServiceState.STARTING, ServiceState.STARTED})
-"""States that the engine entered by itself, and that it leaves when the peer has taken the service
-meanwhile."""
 
 
 class ServiceMachine:
@@ -142,7 +135,7 @@ class ServiceMachine:
         taken that into account."""
         self._check_began = now
         # A daemon that finds the service running was away for an unknown time.
-        self._doubt = _Doubt(0, "the daemon was restarted") if learned.state in _OWNS else None
+        self._doubt = _Doubt(0, "the daemon was restarted") if learned.state in TAKEN else None
         self._was_never_started = False
         self._put_off_until = -math.inf
         self._put_offs = 0
@@ -180,7 +173,7 @@ class ServiceMachine:
     ) -> list[Action]:
         """Applies what may have changed outside: the peer, the time, this node's wish to leave."""
         done = self._note_confirmation(view, now) + self._note_dual_run(view, now)
-        if self._is_hold_for_peer and view.state_of(self.spec.name) in _RUNS:
+        if self._is_hold_for_peer and view.state_of(self.spec.name) in UP:
             # It has taken what was left to it: from now on this node stands by.
             self._hold_until = min(self._hold_until, now)
         return done + self._apply(Trigger.EVALUATE, view, leaving, now, next_seq)
@@ -189,7 +182,7 @@ class ServiceMachine:
         """This node was stalled for so long that the peer may have taken the service: it is asked
         first.
         """
-        if self.state in _OWNS:
+        if self.state in TAKEN:
             self._doubt = _Doubt(next_seq, cause)
 
     def void_proof(self, next_seq: int) -> None:
@@ -376,7 +369,7 @@ class ServiceMachine:
                 self._hold_until = now
         elif row.next is not ServiceState.STARTING:
             self.ready_seq = None
-        if self.state not in _OWNS or row.trigger is Trigger.FORCE_START:
+        if self.state not in TAKEN or row.trigger is Trigger.FORCE_START:
             self._doubt = None
         if (old_state, old_then) == (self.state, self.then):
             return parts
@@ -474,7 +467,7 @@ class ServiceMachine:
             and self.spec.is_fenced
             and not self._fencing.is_peer_fenced,
             is_ownership_unconfirmed=self._doubt is not None,
-            is_peer_started=view.state_of(self.spec.name) in _RUNS,
+            is_peer_started=view.state_of(self.spec.name) in UP,
             is_copy_to_stop=stops_at is not None and now >= stops_at,
             is_to_hand_over=(
                 self._failures.lets_hand_over(self.spec.policy)
@@ -528,7 +521,7 @@ class ServiceMachine:
     def _note_dual_run(self, view: PeerView, now: float) -> list[Action]:
         """Records once when both nodes are found to run the service, and once when that is over."""
         peer = view.state_of(self.spec.name)
-        is_dual = self.state in _RUNS and peer in _HAS_COPY
+        is_dual = self.state in UP and peer in UP_OR_STOPPING
         if not self._dual.note(is_dual, now):
             return []
         if is_dual:
@@ -546,10 +539,10 @@ class ServiceMachine:
                     is_alarm=True,
                 )
             ]
-        is_leftover = self.state in _RUNS and peer is ServiceState.STOP_FAILED
+        is_leftover = self.state in UP and peer is ServiceState.STOP_FAILED
         text = (
             _DUAL_RUN_ENDS.get(peer, "one node runs it again")
-            if self.state in _RUNS
+            if self.state in UP
             else "this copy is being stopped"
         )
         return [

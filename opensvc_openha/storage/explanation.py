@@ -11,14 +11,12 @@ from dataclasses import dataclass
 
 from opensvc_openha.core.events import ScriptKind
 from opensvc_openha.core.model import ALWAYS_TRUE, ServiceSpec
-from opensvc_openha.core.states import ServiceState
+from opensvc_openha.core.states import PASSING, SET_OFF, ServiceState
 from opensvc_openha.core.status import NodeStatus, PeerStanding, Sight
 from opensvc_openha.storage.history_file import Entry, EntryKind
 
-_ON_THE_WAY = frozenset(
-    {ServiceState.START_READY.name, ServiceState.STARTING.name, ServiceState.STOPPING.name}
-)
-_SET_OFF = frozenset({ServiceState.START_READY.name, ServiceState.STOPPING.name})
+_PASSING = frozenset(state.name for state in PASSING)
+_SET_OFF = frozenset(state.name for state in SET_OFF)
 _OF_SERVICES = frozenset(
     {EntryKind.SERVICE, EntryKind.SCRIPT, EntryKind.COMMAND, EntryKind.MONITOR}
 )
@@ -127,7 +125,7 @@ def episode(entries: tuple[Entry, ...], service: str) -> tuple[Entry, ...]:
 
 def _goes_on(earlier: Entry, later: Entry) -> bool:
     """True if the later change goes on with what the earlier one began."""
-    return later.old in _ON_THE_WAY or (later.new in _ON_THE_WAY and _is_close(earlier, later))
+    return later.old in _PASSING or (later.new in _PASSING and _is_close(earlier, later))
 
 
 def _is_close(earlier: Entry, later: Entry) -> bool:
@@ -148,7 +146,7 @@ def explain(facts: Facts) -> Explanation:
     peer_state = "" if now is None or now.peer_state is None else now.peer_state.name
     seeing = [entry for entry in moves if entry.sight is not None]
     decision = next(
-        (entry for entry in seeing if entry.new in _ON_THE_WAY), seeing[0] if seeing else None
+        (entry for entry in seeing if entry.new in _PASSING), seeing[0] if seeing else None
     )
     reason = now.reason if now is not None else "" if last is None else last.reason
     return Explanation(
@@ -181,7 +179,7 @@ def explain(facts: Facts) -> Explanation:
 
 def _cause(moves: tuple[Entry, ...], state: str) -> str:
     """What set a start or stop off; only where it succeeded, since a failure tells more."""
-    if state in _ON_THE_WAY or "FAILED" in state:
+    if state in _PASSING or "FAILED" in state:
         return ""
     changes = [entry for entry in moves[:-1] if entry.old in ServiceState.__members__]
     return next((entry.reason for entry in reversed(changes) if entry.new in _SET_OFF), "")

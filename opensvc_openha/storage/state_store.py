@@ -18,7 +18,7 @@ from dataclasses import replace
 from opensvc_openha.core.beat import BootId
 from opensvc_openha.core.events import RecoveredState
 from opensvc_openha.core.model import ServiceSpec
-from opensvc_openha.core.states import ServiceState
+from opensvc_openha.core.states import FROZEN, ServiceState
 from opensvc_openha.errors import SystemFault
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.formats.state_file import StoredState, decode, encode
@@ -207,10 +207,7 @@ def recover(
         return RecoveredState(ServiceState.UNKNOWN, must_probe=True, reason=problem)
     state, then = stored.state, stored.then
     if not is_same_life:
-        if (
-            state in (ServiceState.FROZEN_STOP, ServiceState.FROZEN_START)
-            or then is ServiceState.FROZEN_STOP
-        ):
+        if state in FROZEN or then is ServiceState.FROZEN_STOP:
             return RecoveredState(
                 ServiceState.FROZEN_STOP,
                 must_probe=True,

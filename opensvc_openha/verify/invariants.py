@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from opensvc_openha.core import timing
 from opensvc_openha.core.beat import Beat, BootId, Goodbye
 from opensvc_openha.core.events import Command, ScriptKind
-from opensvc_openha.core.states import FROZEN, PEER_OUT, ServiceState
+from opensvc_openha.core.states import FROZEN, PEER_OUT, WILLING, ServiceState
 
 SETTLE_MOVES = 36
 """Transitions of one service, on both nodes together, that may follow a fault before it is called
@@ -38,7 +38,6 @@ assert SETTLE_MOVES >= 2 * (timing.START_FAILURES_MAX + 1) * 5, (
 _SLACK_S = 0.001
 """Rounding of a sum of instants."""
 _FORCED = frozenset({Command.FORCE_START, Command.FORCE_STOP})
-_WILLING = frozenset({ServiceState.STOPPED, ServiceState.START_READY, ServiceState.STARTING})
 
 
 class InvariantBroken(AssertionError):
@@ -776,10 +775,10 @@ class InvariantChecker:
         """
         states = [self._nodes[name].place(service).state for name in healthy]
         is_kept = any(
-            state not in _WILLING and state is not ServiceState.FROZEN_STOP for state in states
+            state not in WILLING and state is not ServiceState.FROZEN_STOP for state in states
         )
         is_left = any(self._nodes[name].has_left_frozen(service) for name in healthy)
-        return is_kept or is_left or not any(state in _WILLING for state in states)
+        return is_kept or is_left or not any(state in WILLING for state in states)
 
     def _fail(self, rule: str, at: float, node: str, service: str, text: str) -> None:
         raise InvariantBroken(f"{rule} broken at {at:.3f} on {node}, service {service}: {text}")

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import ast
+from pathlib import Path
+
 import pytest
 
+import opensvc_openha
+from opensvc_openha.core import states
 from opensvc_openha.core.beat import BootId
 from opensvc_openha.core.engine import Engine
 from opensvc_openha.core.events import ConfigChanged, RecoveredState, Tick
@@ -63,6 +68,36 @@ def test_groups_are_what_the_rules_speak_of() -> None:
     assert {S.FROZEN_STOP, S.FROZEN_START} == FROZEN
     assert MAY_RUN == USES_SOMETHING
     assert not MAY_RUN & PEER_OUT
+
+
+def test_each_group_has_one_name() -> None:
+    """Two names for the same states would drift apart."""
+    groups = [group for group in vars(states).values() if isinstance(group, frozenset)]
+    assert len(groups) > 10 and len(groups) == len(set(groups))
+
+
+def test_groups_are_defined_in_one_module() -> None:
+    """No other module of the package makes a set of states of its own."""
+    package = Path(opensvc_openha.__file__).parent
+    own = [
+        f"{path.relative_to(package)}:{node.lineno}"
+        for path in sorted(package.rglob("*.py"))
+        if path != Path(states.__file__)
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(node, (ast.Assign, ast.AnnAssign))
+        and isinstance(node.value, ast.Call)
+        and isinstance(node.value.func, ast.Name)
+        and node.value.func.id in ("set", "frozenset")
+        and all(isinstance(item, ast.Set) and _are_states(item) for item in node.value.args)
+    ]
+    assert not own
+
+
+def _are_states(found: ast.Set) -> bool:
+    """True for a set display of nothing but members of the enum, by the names it is known by."""
+    return all(
+        isinstance(item, ast.Attribute) and item.attr in S.__members__ for item in found.elts
+    )
 
 
 @pytest.mark.parametrize("state", list(S))

@@ -22,7 +22,7 @@ from opensvc_openha.agent.host.ssh import SSH_FAILED, agent_command, remote_shel
 from opensvc_openha.agent.service.action_lock import action_lock
 from opensvc_openha.agent.service.service import Service, write_frozen_flag
 from opensvc_openha.core.events import Command
-from opensvc_openha.core.states import FROZEN, ServiceState
+from opensvc_openha.core.states import FROZEN, SCRIPT_RUNS, START_ENDED, UP, ServiceState
 from opensvc_openha.core.status import NodeStatus, PeerStanding, ServiceStatus
 from opensvc_openha.errors import (
     ActionError,
@@ -46,9 +46,6 @@ _POLL_S = 0.2
 _NOT_FOUND = 127
 _LOG_HEAD = re.compile(r"\d\d:\d\d:\d\d (?:INFO|WARNING|ERROR) +\S+ +")
 _S = ServiceState
-_BUSY = frozenset({_S.STARTING, _S.STOPPING})
-_RUNS = frozenset({_S.STARTED, _S.FROZEN_START})
-_STARTED = _RUNS | {_S.START_FAILED}
 
 
 @dataclass(frozen=True)
@@ -110,7 +107,7 @@ class ClusterActions:
 
     def _start(self) -> None:
         seen = self._idle()
-        if seen.own in _RUNS:
+        if seen.own in UP:
             self._log.info(f"already started{' and frozen' if seen.own is _S.FROZEN_START else ''}")
             return
         self._expect_startable(seen)
@@ -122,7 +119,7 @@ class ClusterActions:
         write_frozen_flag(self._service, False)
         if self._sight().own is _S.STOPPED:
             self._ask_to_start()
-        seen = self._wait("local", lambda now: now.own, _STARTED)
+        seen = self._wait("local", lambda now: now.own, START_ENDED)
         if seen.own is _S.START_FAILED:
             raise ActionError(
                 f"{self._name} is START_FAILED on this node:"
@@ -133,7 +130,7 @@ class ClusterActions:
             self._on_peer("thaw")
 
     def _expect_startable(self, seen: Sight) -> None:
-        if seen.peer in _RUNS:
+        if seen.peer in UP:
             raise RefusedError(
                 f"{self._name} is already {seen.peer.name} on the peer {seen.node.peer}: switch"
                 " moves it here"
@@ -209,7 +206,7 @@ class ClusterActions:
         node, peer = seen.node.node, seen.node.peer
         if self._to_node and self._to_node not in (node.lower(), peer.lower()):
             raise RefusedError(f"--to {self._to_node}: {self._name} runs on {node} or {peer} only")
-        owner = node if seen.own in _RUNS else peer if seen.peer in _RUNS else ""
+        owner = node if seen.own in UP else peer if seen.peer in UP else ""
         if not owner:
             raise RefusedError(
                 f"cannot switch in current state: {seen.own.name} here, {seen.peer.name} on {peer}"
@@ -236,7 +233,7 @@ class ClusterActions:
         self._act(Command.STOP)
         if self._is_remote:
             return
-        seen = self._wait("remote", lambda now: now.peer, _STARTED)
+        seen = self._wait("remote", lambda now: now.peer, START_ENDED)
         if seen.peer is _S.START_FAILED:
             raise ActionError(
                 f"{self._name} is START_FAILED on {seen.node.peer}, and is not started here while"
@@ -251,7 +248,7 @@ class ClusterActions:
                 f" {seen.node.peer}{': thaw it first' if FROZEN & {seen.own, seen.peer} else ''}"
             )
         self._on_peer("switch")
-        seen = self._wait("local", lambda now: now.own, _STARTED)
+        seen = self._wait("local", lambda now: now.own, START_ENDED)
         if seen.own is _S.START_FAILED:
             raise ActionError(
                 f"{self._name} is START_FAILED on this node:"
@@ -319,9 +316,9 @@ class ClusterActions:
     def _idle(self) -> Sight:
         """Wait until this node runs no script of the service; return the states then."""
         seen = self._sight()
-        if seen.own not in _BUSY:
+        if seen.own not in SCRIPT_RUNS:
             return seen
-        return self._wait("local", lambda now: now.own, frozenset(ServiceState) - _BUSY)
+        return self._wait("local", lambda now: now.own, frozenset(ServiceState) - SCRIPT_RUNS)
 
     def _act(self, command: Command, is_logged: bool = True) -> None:
         """Send a command to this node's daemon; return when it is completed."""
@@ -388,7 +385,7 @@ class ClusterActions:
         began = idle_since = told_at = monotonic()
         while state_of(seen) not in wanted:
             now = monotonic()
-            if state_of(seen) in _BUSY:
+            if state_of(seen) in SCRIPT_RUNS:
                 idle_since = now
             if now - idle_since > CHANGE_LIMIT_S:
                 raise ActionError(
