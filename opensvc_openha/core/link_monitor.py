@@ -1,22 +1,22 @@
-"""What we may believe of each heartbeat link this node listens on, and of all of them together.
+"""Judge each heartbeat link this node listens on, and all of them together.
 
-A link is up from a fresh beat until its timeout has passed without one. "Silent" needs more than
+A link is up from a fresh beat until its timeout has passed without one. "Silent" takes more than
 links that are down: every link must have been listened to for its whole timeout since the start, or
-since this node's own last stall. A node on which no link could ever be opened (interfaces with
-other names after a boot) hears nothing, and its silence is none. One of several that cannot be
-opened is a link that is down, until it is opened: then it is listened to first.
+since this node's own last stall. A node on which no link could ever be opened (interfaces renamed
+at a boot) hears nothing, and draws no conclusion from that. One of several that cannot be opened is
+a link that is down until it is opened; then it is listened to first.
 
-The peer may say, in a beat on one link, that it cannot send on another one: that one is down at
-once and mute, and its timeout is not waited for, until a beat comes in on it that is no older than
-the notice. A silence is never found sooner for it than it may be: the link that brought the notice
-was heard just then and is not mute, so "silent" still takes the whole timeout of every link that
-the peer can use, one at least, after its last beat there. Only the newest beat of the peer's
-present life is a notice; a stall of our own, a new life of the peer and a new configuration forget
-them all.
+The peer may announce, in a beat on one link, that it cannot send on another one. That one is down
+and *mute* at once, without waiting for its timeout, until a beat comes in on it that is no older
+than the notice. A notice never shortens the way to a silence: the link that brought it was heard
+just then and is not mute, so "silent" still takes the whole timeout of every link that the peer can
+use, one at least, after its last beat there. Only the newest beat of the peer's current incarnation
+is a notice; a stall of this node, a new incarnation of the peer and a new configuration clear all
+notices.
 
-Beats in the peer's name that are refused, and may be the living peer's all the same, are signs:
-they bring no link up and prove nothing, but there is no silence before a timeout has passed since
-the last of them.
+Beats in the peer's name that are rejected, but may come from the live peer, are signs: they bring
+no link up and prove nothing, but there is no silence before a timeout has passed since the last of
+them.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from opensvc_openha.core.timing import (
 
 
 class _Listener:
-    """One link: when it was last heard, and since when we have been listening without a break."""
+    """One link: when it was last heard, and since when it is listened to without a break."""
 
     def __init__(self, link: LinkSpec, now: float) -> None:
         self.link = link
@@ -50,20 +50,21 @@ class _Listener:
         self.refused_at: dict[str, float] = {}
         self.interval_s = BEAT_INTERVAL_S
         self.mute_since: int | None = None
-        """The peer's newest beat that says that it cannot send here."""
+        """Number of the peer's newest beat that reports this link mute."""
         self.is_unopened = False
-        """Nothing was ever listened to here."""
+        """The link was never open."""
 
     @property
     def patience_s(self) -> float:
-        """The link's timeout; longer while the peer beats too slowly for it, or may do so for all
-        we know.
+        """Seconds until silence on this link means something.
+
+        The link's timeout, or longer while the peer's beat interval is long, or unknown.
         """
         return max(self.link.timeout_s, PATIENCE_BEATS * self.interval_s)
 
     @property
     def verdict_at(self) -> float:
-        """Instant at which silence on this link becomes a verdict."""
+        """When silence on this link becomes a verdict."""
         heard = (
             self.listening_since
             if self.last_heard is None
@@ -73,9 +74,7 @@ class _Listener:
 
 
 class _Arrivals:
-    """When each beat of the peer's present life came in first, as far back as the longest link
-    timeout.
-    """
+    """First arrival of each beat of the current incarnation, back to the longest link timeout."""
 
     LIMIT = 10_000
 
@@ -95,11 +94,12 @@ class _Arrivals:
         return min(received_at, self._times[bisect_left(self._seqs, seq)])
 
     def _forget(self, horizon: float) -> None:
-        """Keeps one entry from before the horizon: it stands for all older ones."""
+        """Drop entries from before the horizon, except one: it stands for all older ones."""
         old = bisect_left(self._times, horizon, 1) - 1
         del self._seqs[:old], self._times[:old]
         if len(self._seqs) > self.LIMIT:
-            # Half as precise, never blind: an entry stands for those before it.
+            # Half the entries: less precise, never blind, since an entry stands for those before
+            # it.
             del self._seqs[1::2], self._times[1::2]
 
 
@@ -112,11 +112,11 @@ class LinkMonitor:
         self._not_before = now
         self._silent_since: float | None = None
         self._mute_boot: BootId | None = None
-        """The life of the peer that the mute links, if there are any, are of."""
+        """The peer's incarnation that sent the mute notices."""
         self._signs_until = now
 
     def update(self, listeners: Iterable[LinkSpec], now: float) -> None:
-        """Takes over a new set of links; those that stay keep what was heard on them."""
+        """Apply a new set of links; those that stay keep what was heard on them."""
         self._listeners = {
             link: self._listeners.get(link) or _Listener(link, now) for link in listeners
         }
@@ -126,34 +126,32 @@ class LinkMonitor:
         return link in self._listeners
 
     def is_fresh(self, link: LinkSpec, boot: BootId, seq: int) -> bool:
-        """True if this link has not delivered that beat, or a later one of the same boot, before.
+        """Return True unless this link has delivered that beat, or a later one of its boot, before.
 
-        A C OpenHA has no sequence, and its clock may be set back: every beat of it counts.
+        A C OpenHA has no sequence numbers, and its clock may be set back: every beat of it counts.
         """
         listener = self._listeners[link]
         return listener.boot != boot or seq > listener.seq or boot == LEGACY_LIFE
 
     def first_heard(self, boot: BootId, seq: int, received_at: float) -> float:
-        """When that beat, or a later one of the same life, came in first, on whatever link.
+        """Return when that beat, or a later one of its incarnation, first came in on any link.
 
-        What is told again later, on this link or another one, proves no more than it did then.
+        A repetition, on this link or another one, proves no more than the first arrival did.
         """
         longest = max((item.link.timeout_s for item in self._listeners.values()), default=0.0)
         return self._arrivals.first(boot, seq, received_at, received_at - longest)
 
     def refuse(self, link: LinkSpec, reason: str, now: float) -> bool:
-        """Counts a beat that is not believed.
-
-        True if it is the first for that reason on this link.
-        """
+        """Count a rejected beat; return True if it is the first for that reason on this link."""
         counts = self._listeners[link].counts
         self._listeners[link].refused_at[reason] = now
         counts[reason] = counts.get(reason, 0) + 1
         return counts[reason] == 1
 
     def refused_lately(self, link: LinkSpec, now: float) -> list[str]:
-        """For which reasons beats were refused on a link within the time for which a suspicion is
-        shown.
+        """Return why beats were rejected on a link recently.
+
+        Recently: within the time for which a suspicion is shown.
         """
         return sorted(
             reason
@@ -162,7 +160,7 @@ class LinkMonitor:
         )
 
     def counts(self, link: LinkSpec) -> dict[str, int]:
-        """How many beats were not believed on a link, by reason."""
+        """Return the number of rejected beats on a link, by reason."""
         return dict(self._listeners[link].counts)
 
     def heard(
@@ -174,17 +172,18 @@ class LinkMonitor:
         pid: int,
         interval_s: float = BEAT_INTERVAL_S,
     ) -> bool:
-        """Notes a fresh beat; True if it brings the link up."""
+        """Record a fresh beat; return True if it brings the link up."""
         listener = self._listeners[link]
         if boot not in (self._mute_boot, LEGACY_LIFE):
             self._forget_mute()
         if listener.mute_since is not None and (boot == LEGACY_LIFE or seq >= listener.mute_since):
             listener.mute_since = None
-        # What was on its way when the interface went down says no more than the notice.
+        # A beat that was in transit when the interface went down does not contradict the notice.
         is_up = listener.mute_since is None
         came_up = is_up and not listener.is_up
         listener.boot, listener.seq, listener.pid = boot, seq, pid
-        # No profile is slower: a larger number is a mistake, or meant to make this node wait.
+        # No profile is slower: a larger interval is a mistake, or an attempt to make this node
+        # wait.
         listener.interval_s = min(interval_s, BEAT_INTERVAL_S)
         listener.last_heard = max(received_at, listener.last_heard or received_at)
         listener.is_up = is_up
@@ -192,18 +191,20 @@ class LinkMonitor:
         return came_up
 
     def note_sign(self, link: LinkSpec, received_at: float) -> None:
-        """Somebody who may be the living peer was heard, and is not believed: no verdict of silence
-        for the link's timeout.
+        """Record a rejected sender that may be the live peer.
+
+        There is no verdict of silence until the link's timeout has passed.
         """
         self._signs_until = max(self._signs_until, received_at + self._listeners[link].patience_s)
 
     def has_signs(self, now: float) -> bool:
-        """True while the peer is not called silent because of beats that are not believed."""
+        """Return True while rejected beats prevent a verdict of silence."""
         return now < self._signs_until
 
     def forget_sequence(self) -> None:
-        """Every link takes any beat again, and none is mute: what was believed so far was not said
-        by the peer.
+        """Accept any beat on every link again, and clear all notices.
+
+        Called when the accepted beats turn out not to be the peer's.
         """
         self._forget_mute()
         for item in self._listeners.values():
@@ -211,12 +212,12 @@ class LinkMonitor:
 
     @property
     def shortest_patience_s(self) -> float:
-        """The shortest time after which silence on a link means something."""
+        """Shortest time in seconds after which silence on a link means something."""
         return min((item.patience_s for item in self._listeners.values()), default=0.0)
 
     def tried(self, link: LinkSpec, is_open: bool, now: float) -> None:
-        """Takes the news that a link could not be opened yet, or is open at last and is listened to
-        from now on.
+        """Record that a link could not be opened yet, or that it is open and listened to from now
+        on.
         """
         listener = self._listeners[link]
         if listener.is_unopened:
@@ -225,17 +226,15 @@ class LinkMonitor:
 
     @property
     def is_deaf(self) -> bool:
-        """True while nothing was ever listened to on any link."""
+        """True while no link was ever listened to."""
         return all(item.is_unopened for item in self._listeners.values())
 
     def mute(self, marks: frozenset[bytes], boot: BootId, seq: int) -> list[LinkSpec] | None:
-        """Takes the peer's word, just heard on some link, on which links it cannot send.
+        """Apply the peer's notice on which links it cannot send; return those that were up.
 
-        Returns those that were up.
-
-        None, and nothing is changed, for a notice that contradicts itself: it names every link, yet
-        it came in on one. What is not known here, or could be two links, is left out, and so is a
-        disk, which has no interface.
+        Returns None, and changes nothing, for a notice that contradicts itself by naming every
+        link, although it came in on one. Marks that are unknown here or ambiguous are skipped, and
+        so are disks, which have no interface.
         """
         named = [item.link.mark for item in self._listeners.values() if item.link.mark in marks]
         if len(named) == len(self._listeners):
@@ -256,7 +255,7 @@ class LinkMonitor:
         return gone
 
     def is_mute(self, link: LinkSpec) -> bool:
-        """True while the peer says that it cannot send on that link."""
+        """Return True while the peer reports that it cannot send on that link."""
         return self._listeners[link].mute_since is not None
 
     def _forget_mute(self) -> None:
@@ -265,11 +264,11 @@ class LinkMonitor:
 
     @property
     def _awaited(self) -> list[_Listener]:
-        """The links on which the peer can speak."""
+        """The links on which the peer can send."""
         return [item for item in self._listeners.values() if item.mute_since is None]
 
     def expire(self, now: float) -> list[LinkSpec]:
-        """Takes down the links whose timeout has passed; returns them."""
+        """Take down the links whose timeout has passed; return them."""
         if now < self._not_before:
             return []
         gone = [item for item in self._listeners.values() if item.is_up and now >= item.verdict_at]
@@ -278,16 +277,14 @@ class LinkMonitor:
         return [item.link for item in gone]
 
     def take_down(self) -> list[LinkSpec]:
-        """Takes all links down at once, after a goodbye; returns those that were up."""
+        """Take all links down after a goodbye; return those that were up."""
         gone = [item for item in self._listeners.values() if item.is_up]
         for item in gone:
             item.is_up = False
         return [item.link for item in gone]
 
     def hold(self, now: float) -> None:
-        """Starts to listen anew after a stall of our own: no verdict before one full timeout from
-        now.
-        """
+        """Restart listening after a stall of this node: no verdict for one full timeout."""
         self._forget_mute()
         for item in self._listeners.values():
             item.listening_since = now
@@ -301,9 +298,9 @@ class LinkMonitor:
         )
 
     def wait_until(self, instant: float) -> None:
-        """No new verdict before that: beats may wait that were received in time.
+        """Delay new verdicts until ``instant``: beats received in time may wait.
 
-        What is silent already stays so.
+        A silence that was found before stays.
         """
         self._not_before = max(self._not_before, instant)
 
@@ -319,11 +316,10 @@ class LinkMonitor:
 
     @property
     def legacy_delay_s(self) -> float:
-        """How long a C OpenHA must have been heard out before it is certain that it has seen our
-        START_READY.
+        """Seconds for which a C OpenHA must be heard out to have seen START_READY of this node.
 
-        It reads a disk only once per link timeout: where nothing but disks is up, the usual delay
-        may be too short.
+        It reads a disk only once per link timeout: if only disks are up, the usual delay may be too
+        short.
         """
         up = [item.link for item in self._listeners.values() if item.is_up]
         if not up or any(not link.kind.is_disk for link in up):
@@ -331,17 +327,17 @@ class LinkMonitor:
         return max(START_READY_DELAY_S, min(link.timeout_s for link in up) + 2 * BEAT_INTERVAL_S)
 
     def silent_since(self, now: float) -> float | None:
-        """When it became certain that the peer is silent on every link, or None while it is not.
+        """Return when the peer's silence on every link became certain; None while it is not.
 
-        That instant is never in the past when it is found: a check-up script that was begun before
-        did not know of it.
+        That instant is never before the verdict: a check-up script begun earlier did not know of
+        the silence.
         """
         if (
             self.is_any_up
             or self.is_deaf
             or now < max(self._signs_until, *(item.verdict_at for item in self._awaited))
         ):
-            # What ends a silence, signs of life among them, ends what a check-up script proved in
+            # The end of a silence, by a sign of life too, voids what a check-up script proved in
             # it.
             self._silent_since = None
         elif self._silent_since is None and now >= self._not_before:
@@ -349,7 +345,7 @@ class LinkMonitor:
         return self._silent_since
 
     def next_deadline(self, now: float) -> float | None:
-        """Next instant at which a verdict may change."""
+        """Return the next instant at which a verdict may change."""
         later = [
             max(item.verdict_at, self._not_before)
             for item in self._awaited
@@ -361,11 +357,11 @@ class LinkMonitor:
 
     @property
     def shortest_timeout_s(self) -> float | None:
-        """Shortest timeout of all links."""
+        """Shortest timeout of all links, in seconds; None without links."""
         return min((item.link.timeout_s for item in self._listeners.values()), default=None)
 
     def sights(self, now: float) -> tuple[LinkSight, ...]:
-        """Every link, and the age of its last beat."""
+        """Return every link with the age of its last beat."""
         return tuple(
             LinkSight(
                 link.link_id,
@@ -378,6 +374,6 @@ class LinkMonitor:
         )
 
     def view(self, link: LinkSpec) -> tuple[bool, float | None, int]:
-        """Up, last heard, sending thread of one link."""
+        """Return whether a link is up, when it was last heard, and the sending thread."""
         item = self._listeners[link]
         return item.is_up, item.last_heard, item.pid

@@ -1,11 +1,10 @@
-"""What this node believes of its peer: the newest beat, how the peer stands, and what that proves
-for a service.
+"""Hold this node's view of its peer: the newest beat, its standing, and what that proves.
 
-A C OpenHA acknowledges nothing and has no lives: what it says counts only with the time for which
-it has said it.
+A C OpenHA acknowledges nothing and has no incarnations: its announcements count only together with
+the time for which they have not changed.
 
-Newest (boot, sequence) wins. A beat of an older life of the peer's daemon is believed only once the
-newer one has fallen silent. Silence makes every state of the peer UNKNOWN; it is never a proof of
+The newest (boot, sequence) wins. A beat of an older incarnation of the peer is accepted only once
+the newer one is silent. Silence makes every state of the peer UNKNOWN; it is never a proof of
 death.
 """
 
@@ -29,22 +28,22 @@ from opensvc_openha.core.timing import (
 
 
 class Evidence(enum.Enum):
-    """What we know of one service on the peer, for the rules."""
+    """What is known of one service on the peer, as input to the rules."""
 
     OUT = "out"
-    """The peer is heard and says it is out."""
+    """The peer is heard and reports it out."""
     OUT_ACKED = "out, acknowledged"
-    """The same, in a beat that acknowledges the one in which we announced START_READY."""
+    """As OUT, in a beat that acknowledges the one in which this node announced START_READY."""
     DEPARTED_STOPPED = "left, out"
-    """The peer said goodbye and that it is out."""
+    """The peer said goodbye and reported it out."""
     SILENT = "silent"
     """Nothing is heard of the peer: it may be dead, or it may still run the service."""
     READY = "start ready"
-    """The peer wants to start it too."""
+    """The peer wants to start it as well."""
     RUNS = "running it"
     """The peer is heard and runs it, or is starting it."""
     BUSY = "busy"
-    """The peer is heard and says anything else: some of the service may be in use there."""
+    """The peer is heard and reports anything else: some of the service may be in use there."""
     UNHEARD = "unheard"
     """Not known, and not silent for long enough."""
 
@@ -53,7 +52,7 @@ _PAST_LIVES = 15
 
 
 class PeerView:
-    """The newest beat of the peer and what follows from it."""
+    """The newest beat of the peer and the conclusions from it."""
 
     def __init__(self, own_boot: BootId) -> None:
         self.own_boot = own_boot
@@ -64,37 +63,41 @@ class PeerView:
         self._past: tuple[BootId, ...] = ()
         self._taken_over_seq = 0
         self.own_seq = 0
-        """Newest beat of ours, kept by the engine."""
+        """Newest beat of this node; set by the engine."""
         self._goodbye_at = 0.0
         self._taken_at = 0.0
         self._same_since: dict[str, float] = {}
         self.legacy_delay_s = START_READY_DELAY_S
-        """Time for which a C OpenHA must have been heard out; follows from the links that are
-        up."""
+        """Seconds for which a C OpenHA must have been heard out.
+
+        Follows from the links that are up.
+        """
         self.standing = PeerStanding.UNHEARD
         self.silent_since: float | None = None
         self.ack_limit_s = math.inf
-        """After so long without our beats the peer may call us silent: by then what it acknowledged
-        proves nothing."""
+        """After so many seconds without beats of this node the peer may call it silent.
+
+        Older acknowledgements prove nothing.
+        """
         self._is_ack_old = False
         self._left_from = -math.inf
         self._is_left_doubted = False
         self._is_authentic = False
         self.held_back = ""
-        """Why there is no verdict about a peer that is heard and not believed; empty otherwise.
-        Kept by the engine."""
+        """Why there is no verdict about a peer that is heard but rejected; empty otherwise.
+
+        Set by the engine.
+        """
         self._ack_floor = 0
-        """Acknowledgements of what was said up to here are worth nothing: they may be old."""
+        """Acknowledgements up to this number may be out of date and count for nothing."""
 
     def admits(self, beat: Beat, now: float = math.inf) -> bool:
-        """True if the beat is of the peer's current life, or of a new one we have reason to
-        believe.
-        """
+        """Return True for a beat of the current incarnation, or of a plausible new one."""
         if beat.goodbye is not Goodbye.NONE and (
             beat.ack is None or beat.ack.boot != self.own_boot
         ):
-            # A goodbye is evidence: it must be meant for us, not be left over from before our own
-            # start.
+            # A goodbye is evidence: it must answer this incarnation of ours, not remain from before
+            # our own start.
             return False
         if beat.boot in self._past:
             return self._has_come_back(beat)
@@ -110,10 +113,10 @@ class PeerView:
         return is_newer or (self.standing is not PeerStanding.LIVE and beat.goodbye is Goodbye.NONE)
 
     def _has_come_back(self, beat: Beat) -> bool:
-        """A life that was given up is alive after all: it has heard what we said since, and the one
-        believed instead has not.
+        """Return True if an incarnation that was given up is alive after all.
 
-        So a single stray beat of an older life does not lock the living peer out.
+        It has heard what this node sent since, and the incarnation accepted instead has not. So a
+        single stray beat of an older incarnation cannot lock out the live peer.
         """
         has_heard_us = (
             beat.ack is not None
@@ -126,8 +129,9 @@ class PeerView:
         return has_heard_us and not is_other_alive and beat.goodbye is Goodbye.NONE
 
     def can_be_displaced(self, now: float, patience_s: float) -> bool:
-        """True if nothing authenticates what is believed, and nothing new came of it for that long,
-        a goodbye included.
+        """Return True if the accepted incarnation is unauthenticated and brought nothing new.
+
+        "Nothing new" covers ``patience_s`` seconds; a goodbye counts as such an incarnation too.
         """
         return (
             self._newest is not None
@@ -137,15 +141,17 @@ class PeerView:
 
     @property
     def is_unauthenticated(self) -> bool:
-        """True if a beat is believed that nothing authenticates."""
+        """True if the accepted beat is not authenticated."""
         return self._newest is not None and not self._is_authentic
 
     def is_past(self, boot: BootId) -> bool:
-        """True for a life that was believed and followed by another, or is believed now."""
+        """Return True for the accepted incarnation and those it replaced."""
         return boot == self._life or boot in self._past
 
     def is_behind(self, beat: Beat) -> bool:
-        """True for a beat of the life that is believed, older than what was taken of it."""
+        """Return True for a beat of the accepted incarnation that is older than the newest one
+        taken.
+        """
         newest = self._newest
         return (
             newest is not None
@@ -155,15 +161,19 @@ class PeerView:
         )
 
     def displace(self, boot: BootId) -> None:
-        """The life that is believed was not the peer: that one is believed next, and proves what it
-        hears from now on only.
+        """Accept another incarnation: the current one was not the peer.
+
+        Only what the new one hears from now on is a proof.
         """
         self._newest, self._facts, self._acked_seq = None, None, -1
         self._past = tuple(life for life in self._past if life != boot)
         self._ack_floor = self.own_seq
 
     def take(self, beat: Beat, now: float, is_authentic: bool = False) -> bool:
-        """Makes the beat the newest one; False if a newer one of the same life was taken before."""
+        """Take the beat as the newest.
+
+        Return False if a newer one of its incarnation was taken before.
+        """
         newest = self._newest
         if newest is None or newest.boot != beat.boot:
             self._acked_seq, self._facts = -1, None
@@ -171,7 +181,7 @@ class PeerView:
             return False
         if not beat.is_legacy and self._life != beat.boot:
             if self._life is not None:
-                # A life that was followed by another does not come back for what its counter says.
+                # An incarnation that was replaced is not accepted again because of its counter.
                 self._past = (
                     *(life for life in self._past[-_PAST_LIVES:] if life != beat.boot),
                     self._life,
@@ -196,15 +206,13 @@ class PeerView:
     def _is_newer(self, beat: Beat, newest: Beat, now: float) -> bool:
         if not beat.is_legacy:
             return beat.seq > newest.seq
-        # The clock has seconds only: what comes later within one is newer.
+        # Its clock counts whole seconds: of two beats within one, the later arrival is newer.
         return beat.seq >= newest.seq or now >= self._taken_at + LEGACY_STRAGGLER_S
 
     def _note_same(self, beat: Beat, now: float) -> None:
-        """Remembers since when a C OpenHA has said the same of each service, in beats without a
-        gap.
-        """
+        """Record since when a C OpenHA has announced each state, in beats without a gap."""
         is_going_on = self.standing is PeerStanding.LIVE and now <= self._taken_at + LEGACY_FRESH_S
-        # After a beat in our own format nothing is kept, so the same state begins anew.
+        # A beat in our own format clears the record, so the time starts over.
         said = self.states if is_going_on else {}
         self._same_since = (
             {
@@ -216,8 +224,9 @@ class PeerView:
         )
 
     def is_watched_out(self, service: str, since: float, now: float) -> bool:
-        """True if a C OpenHA said that it is out, and the same, from ``since`` or before until now,
-        for the whole delay.
+        """Return True if a C OpenHA has reported the service out for the whole delay.
+
+        In the same state in every beat, from ``since`` or before until now.
         """
         newest = self._newest
         if newest is None or not newest.is_legacy or self.standing is not PeerStanding.LIVE:
@@ -227,15 +236,12 @@ class PeerView:
         return self._taken_at >= max(since, self._same_since[service]) + self.legacy_delay_s
 
     def advance(self, now: float) -> None:
-        """Proofs grow old, and doubts end, by themselves: told before anything is decided."""
+        """Age proofs and doubts up to ``now``; called before anything is decided."""
         self._is_ack_old = now >= self._taken_at + self.ack_limit_s
         self._is_left_doubted = now < self._left_from
 
     def judge(self, is_any_up: bool, silent_since: float | None, now: float) -> PeerStanding:
-        """Works out how the peer stands from the verdict on the links.
-
-        Returns the standing before.
-        """
+        """Derive the peer's standing from the verdict on the links; return the former standing."""
         before = self.standing
         self.advance(now)
         if self._newest is not None and self._newest.goodbye is not Goodbye.NONE:
@@ -251,8 +257,9 @@ class PeerView:
         return before
 
     def doubt_goodbye(self, until: float) -> None:
-        """After a stall of our own, a goodbye may be old, and the peer long back: it must be
-        listened for until then.
+        """Distrust a goodbye after a stall of this node until ``until``.
+
+        The peer may be long back.
         """
         self._left_from = until
 
@@ -262,7 +269,7 @@ class PeerView:
         return self.standing is PeerStanding.LEFT and self._is_left_doubted
 
     def next_deadline(self, now: float) -> float | None:
-        """When a goodbye's hold ends, or the doubt of it."""
+        """Return when a goodbye's hold, or the doubt of it, ends."""
         if self.standing is not PeerStanding.LEFT:
             return None
         ahead = [
@@ -273,22 +280,25 @@ class PeerView:
         return min(ahead, default=None)
 
     def state_of(self, service: str) -> ServiceState:
-        """The peer's state as shown: UNKNOWN unless the peer is heard and speaks of the service."""
+        """Return the peer's state as shown.
+
+        UNKNOWN unless the peer is heard and reports the service.
+        """
         if self.standing is not PeerStanding.LIVE:
             return ServiceState.UNKNOWN
         return self.states.get(service, ServiceState.UNKNOWN)
 
     def evidence(self, service: str, ready_seq: int | None) -> Evidence:
-        """What is proved of the service.
+        """Return what is proved of the service.
 
-        ``ready_seq`` is the beat that announced our START_READY, if one did.
+        ``ready_seq`` is the beat that announced START_READY of this node, if there was one.
         """
         said = None if self._newest is None else self._newest.states.get(service)
         if self.standing is PeerStanding.LEFT:
             if said in PEER_OUT:
                 return Evidence.UNHEARD if self._is_left_doubted else Evidence.DEPARTED_STOPPED
             if said is ServiceState.FROZEN_START:
-                # Frozen by an operator and left running on purpose: nobody takes it.
+                # Frozen by an operator and left running on purpose: neither node takes it over.
                 return Evidence.RUNS
             return Evidence.UNHEARD if self.silent_since is None else Evidence.SILENT
         if self.standing is PeerStanding.SILENT:
@@ -305,8 +315,9 @@ class PeerView:
         return Evidence.READY if said is ServiceState.START_READY else Evidence.BUSY
 
     def for_script(self, service: str) -> tuple[ServiceState, PeerStanding]:
-        """State and standing as a script is told: a peer that left is known by its last word, until
-        that no longer holds.
+        """Return state and standing as passed to a script.
+
+        A departed peer keeps its last announced state until that no longer holds.
         """
         if self.standing is not PeerStanding.LEFT:
             return self.state_of(service), self.standing
@@ -316,11 +327,11 @@ class PeerView:
 
     @property
     def facts(self) -> Facts | None:
-        """The newest facts of the peer's present life; None if it has sent none."""
+        """The newest facts of the peer's current incarnation; None if it has sent none."""
         return self._facts
 
     def is_unready(self, service: str) -> bool:
-        """True if the peer is heard and says that it could not start the service now."""
+        """Return True if the peer is heard and reports that it could not start the service now."""
         return (
             self.standing is PeerStanding.LIVE
             and self._facts is not None
@@ -329,12 +340,12 @@ class PeerView:
 
     @property
     def takes_facts(self) -> bool:
-        """True if the peer's present life is known to understand facts."""
+        """True if the peer's current incarnation is known to understand facts."""
         return self._facts is not None
 
     @property
     def newest_acked_seq(self) -> int:
-        """The beat of ours that the newest beat acknowledges, if it has facts, too; else -1."""
+        """Number of our beat that the newest beat with facts acknowledges; -1 if none."""
         newest = self._newest
         if (
             newest is None
@@ -347,15 +358,15 @@ class PeerView:
 
     @property
     def newest(self) -> Beat | None:
-        """The newest beat taken."""
+        """The newest beat taken; None before the first."""
         return self._newest
 
     @property
     def states(self) -> Mapping[str, ServiceState]:
-        """The states of the newest beat."""
+        """The states of the newest beat, by service."""
         return {} if self._newest is None else self._newest.states
 
     @property
     def acked_seq(self) -> int:
-        """Newest beat of ours that the peer's current life has acknowledged; -1 if none."""
+        """Newest beat of ours that the peer's current incarnation has acknowledged; -1 if none."""
         return self._acked_seq

@@ -1,4 +1,4 @@
-"""One service on this node: its state, the script that runs for it, and who waits for an answer.
+"""Hold one service on this node: its state, the script that runs for it, the pending command.
 
 It applies rows of the table and turns them into actions. It knows neither links nor the other
 services.
@@ -83,8 +83,10 @@ class _Pending:
 
 @dataclass(frozen=True)
 class _Doubt:
-    """This node was away: what it announces from ``seq`` on must be acknowledged before it is sure
-    of its service again.
+    """A doubt about the ownership of a service after this node was away.
+
+    The peer must acknowledge a beat from ``seq`` on before this node is certain of its service
+    again.
     """
 
     seq: int
@@ -100,13 +102,13 @@ _DUAL_RUN_ENDS = {
 _ENDS_PARTS = frozenset(
     {Trigger.PROBE_UP, Trigger.PROBE_DOWN, Trigger.FORCE_STOP, Trigger.FORCE_START}
 )
-"""What is known after these is the whole: that parts of the service were found up holds no more."""
+"""These triggers concern the whole service: an earlier finding that parts of it are up is over."""
 _NOTHING_STARTED = frozenset({Trigger.CHECK_FAILED, Trigger.START_NOT_BEGUN})
 _KNOWN_OUT = frozenset({Evidence.OUT, Evidence.OUT_ACKED, Evidence.DEPARTED_STOPPED})
 
 
 class ServiceMachine:
-    """State machine of one service on this node."""
+    """Apply the rules to one service on this node."""
 
     def __init__(
         self,
@@ -131,29 +133,38 @@ class ServiceMachine:
         self._hold_until = now
         self._is_hold_for_peer = False
         self._stopped_seq: int | None = None
-        """The beat that leaves the service to the peer: the peer has not declined before it has
-        taken that into account."""
+        """The beat that leaves the service to the peer.
+
+        Until the peer has taken it into account, it has not declined.
+        """
         self._check_began = now
         # A daemon that finds the service running was away for an unknown time.
         self._doubt = _Doubt(0, "the daemon was restarted") if learned.state in TAKEN else None
         self._was_never_started = False
         self._put_off_until = -math.inf
         self._put_offs = 0
-        """So often a script was not begun, since one was."""
+        """Postponements of the running decision's script since the last one that began."""
         self._is_reported_down = False
         self._look_at: float | None = None
-        """Parts of the service were found up though it is stopped: the wrapper is asked again
-        then."""
+        """When to query the wrapper again.
+
+        Parts of the service were found up though it is stopped.
+        """
         self._seems_up = False
-        """Somebody saw it up though it is stopped: the wrapper is asked, and until it answers the
-        peer is not told "out"."""
+        """The service was seen up though it is stopped.
+
+        The peer is not given "out" before the wrapper's answer.
+        """
         self._dual = DualRun()
         self._failures = StartFailures()
         self._pending: _Pending | None = None
         self._must_probe = learned.must_probe
 
     def begin(self, view: PeerView) -> list[Action]:
-        """First actions of a daemon's life: ask the wrapper where the STATE file is not enough."""
+        """Return the first actions of a daemon.
+
+        Query the wrapper if the STATE file is not enough.
+        """
         if not self._must_probe:
             return []
         self._must_probe = False
@@ -161,8 +172,9 @@ class ServiceMachine:
         return [self._script(ScriptKind.PROBE, view)]
 
     def seems_up(self) -> None:
-        """What was seen may be over by now, so it decides nothing: the wrapper is asked by this
-        engine, in its order.
+        """Schedule a query of the wrapper after a sighting of the service up.
+
+        The sighting may be over by now, so it decides nothing.
         """
         if self.state in PEER_OUT and self.running is None:
             self._seems_up = True
@@ -171,7 +183,7 @@ class ServiceMachine:
     def evaluate(
         self, view: PeerView, leaving: Leaving | None, now: float, next_seq: int
     ) -> list[Action]:
-        """Applies what may have changed outside: the peer, the time, this node's wish to leave."""
+        """Apply changes outside the service: the peer, the time, this node's wish to leave."""
         done = self._note_confirmation(view, now) + self._note_dual_run(view, now)
         if self._is_hold_for_peer and view.state_of(self.spec.name) in UP:
             # It has taken what was left to it: from now on this node stands by.
@@ -179,16 +191,15 @@ class ServiceMachine:
         return done + self._apply(Trigger.EVALUATE, view, leaving, now, next_seq)
 
     def mark_ownership_unconfirmed(self, cause: str, next_seq: int) -> None:
-        """This node was stalled for so long that the peer may have taken the service: it is asked
-        first.
+        """Require the peer's confirmation.
+
+        It may have taken the service while this node stalled.
         """
         if self.state in TAKEN:
             self._doubt = _Doubt(next_seq, cause)
 
     def void_proof(self, next_seq: int) -> None:
-        """What the peer acknowledged before a stall of this node may be long over: it is asked
-        again.
-        """
+        """Require a new acknowledgement: one from before a stall may be long out of date."""
         if self.ready_seq is not None:
             self.ready_seq = next_seq
 
@@ -202,7 +213,7 @@ class ServiceMachine:
         now: float,
         next_seq: int,
     ) -> list[Action]:
-        """Takes the end of a script; one that this machine does not wait for is ignored."""
+        """Handle the end of a script; ignore a script that this machine does not wait for."""
         if self.running is not kind:
             return []
         trigger = _TRIGGER_OF[kind, outcome]
@@ -214,7 +225,7 @@ class ServiceMachine:
             self._fencing.failed(self._fencing.group_of(self.spec), now)
         actions = self._apply(trigger, view, leaving, now, next_seq, detail)
         if self.running is kind:
-            # No row spoke of it, so nothing follows from its end.
+            # No row applied, so nothing follows from the script's end.
             self.running = None
         return actions
 
@@ -227,13 +238,14 @@ class ServiceMachine:
         self._put_offs += 1
 
     def store_failed(self, detail: str, view: PeerView, now: float, next_seq: int) -> list[Action]:
-        """The state could not be written: nothing is started on a state that a crash would
-        forget.
+        """Handle a state that could not be written.
+
+        A crash would lose it, so nothing starts on it.
         """
         was_fencing = self.running is ScriptKind.CHECK
         actions = self._apply(Trigger.STORE_FAILED, view, None, now, next_seq, detail)
         if was_fencing and self.running is None:
-            # The script that was decided on is not run, so nothing will report its end.
+            # The script will not run, so nothing else will report its end.
             self._fencing.landed(self.spec, None, detail, now)
         return actions
 
@@ -247,7 +259,7 @@ class ServiceMachine:
         next_seq: int,
         by: str = BY_OPERATOR,
     ) -> list[Action]:
-        """Carries out an operator's command, or refuses it."""
+        """Carry out or refuse an operator's command."""
         if leaving is not None:
             return [
                 self._answer(
@@ -320,7 +332,8 @@ class ServiceMachine:
             self._failures.forget()
             self._fencing.retry_now(self.spec)
             if self._pending is not None:
-                # The rows name an operator.
+                # The text of the rows assumes an operator; the command may come from another
+                # source.
                 reason = reason.replace(BY_OPERATOR, self._pending.by, 1)
         actions += self._enter(row, situation, reason, now, next_seq)
         if row.run is not None:
@@ -348,7 +361,7 @@ class ServiceMachine:
     def _enter(
         self, row: Row, situation: Situation, reason: str, now: float, next_seq: int
     ) -> list[Action]:
-        """Moves to the row's next state; returns what has to be persisted and recorded."""
+        """Move to the row's next state; return what has to be persisted and recorded."""
         old_state, old_then = self.state, self.then
         self.state, self.reason = row.next, reason
         if row.sets_then:
@@ -397,10 +410,7 @@ class ServiceMachine:
         return moved
 
     def _note_parts(self, row: Row, now: float) -> list[Action]:
-        """Remembers that parts of a stopped service are up.
-
-        Returns what is recorded of it, once.
-        """
+        """Record that parts of a stopped service are up; return the record the first time."""
         was_known, state = self._look_at is not None, self.state
         is_suspect = was_known or self._seems_up
         is_found = row.trigger is Trigger.PROBE_SOME or (
@@ -424,7 +434,7 @@ class ServiceMachine:
         return []
 
     def _note_origin(self, row: Row, situation: Situation, now: float) -> None:
-        """Remembers how this node came to run the service, or to fail: the policies ask for it."""
+        """Record how this node came to run the service, or failed to: the policies depend on it."""
         if row.trigger is Trigger.START_FAILED:
             self._failures.note(now)
         elif self.state is not ServiceState.STOPPING:
@@ -439,7 +449,8 @@ class ServiceMachine:
             row.trigger is Trigger.STOP_OK and self._failures.is_script
         ):
             return START_FAILURE_HOLD_S
-        # Two nodes that take the same role must not step back and forward in step.
+        # Two nodes of the same role need different holds, else both would yield and retry at the
+        # same time forever.
         return STOP_HOLD_S * (1.5 if self._goes_second else 1)
 
     def _situation(self, view: PeerView, leaving: Leaving | None, now: float) -> Situation:
@@ -485,13 +496,13 @@ class ServiceMachine:
         )
 
     def _is_proved(self, silent_since: float | None, now: float) -> bool:
-        """True if it is proved, for this service, that a silent peer runs nothing."""
+        """Return True if a silent peer is proved not to run this service."""
         if silent_since is None:
             return False
         if self._fencing.proof_for(self.spec, now) is not None:
             return True
-        # A script that always succeeds is believed for the service it was run for, as the original
-        # does.
+        # As in the original, a script that always succeeds counts for the service it ran for, and
+        # for no other.
         has_ended = self.state is ServiceState.STARTING and self.running is ScriptKind.CHECK
         return not self.spec.is_fenced and has_ended and silent_since <= self._check_began
 
@@ -502,9 +513,7 @@ class ServiceMachine:
         )
 
     def _note_confirmation(self, view: PeerView, now: float) -> list[Action]:
-        """Ends the doubt once the peer, having heard this node again, says that it does not run the
-        service.
-        """
+        """End the doubt once the peer has heard this node again and reports that it is out."""
         if self._doubt is None or self.running is ScriptKind.PROBE:
             return []
         evidence = view.evidence(self.spec.name, self._doubt.seq)
@@ -519,7 +528,7 @@ class ServiceMachine:
         return [Record(RecordKind.SERVICE, self.spec.name, self.state.name, self.state.name, text)]
 
     def _note_dual_run(self, view: PeerView, now: float) -> list[Action]:
-        """Records once when both nodes are found to run the service, and once when that is over."""
+        """Record the beginning and the end of a dual run, once each."""
         peer = view.state_of(self.spec.name)
         is_dual = self.state in UP and peer in UP_OR_STOPPING
         if not self._dual.note(is_dual, now):
@@ -557,7 +566,7 @@ class ServiceMachine:
         ]
 
     def next_deadline(self, view: PeerView, now: float) -> float | None:
-        """When time alone may move this service."""
+        """Return when time alone may move this service; None if it cannot."""
         if self.state is ServiceState.START_READY:
             if now < self._put_off_until:
                 return self._put_off_until
@@ -596,13 +605,13 @@ class ServiceMachine:
         return self._dual.stops_at(self.spec.policy, self.role, self.pace.beat_interval_s)
 
     def _fence_due(self, view: PeerView, now: float) -> float:
-        """When this service may fence the peer, for all that time has to do with it."""
+        """Return when this service may fence the peer, as far as time decides it."""
         if not self.spec.is_fenced or self._fencing.flight is not None:
             return now
         return max(self._fencing.retry_at(self.spec), self._fencing.turn_opens(view, now))
 
     def abandon(self, view: PeerView, detail: str) -> list[Action]:
-        """The service is being removed: whoever waits for an answer gets one."""
+        """Answer a waiting command, since the service is being removed."""
         waiting, self._pending = self._pending, None
         if waiting is None:
             return []
@@ -625,17 +634,18 @@ class ServiceMachine:
 
     @property
     def _goes_second(self) -> bool:
-        """The name that sorts last: breaks a tie that the roles cannot, when the nodes' files
-        differ.
+        """Break a tie of the roles by name, for nodes whose services files differ.
+
+        The last name waits.
         """
         own = self.spec.primary if self.role is Role.PRIMARY else self.spec.secondary
         return own == max(self.spec.primary, self.spec.secondary)
 
     @property
     def announced(self) -> ServiceState:
-        """What the peer is told: the state, but nothing that this node is not sure of.
+        """Return the state to announce, restricted to what this node is certain of.
 
-        "Out" is what the peer starts the service on: it is not said before the wrapper was asked,
+        The peer starts the service on "out": that is not announced before the wrapper has answered,
         nor while parts are up.
         """
         if self.state in PEER_OUT:
@@ -647,14 +657,15 @@ class ServiceMachine:
 
     @property
     def is_ownership_unconfirmed(self) -> bool:
-        """True while the peer's acknowledgement is waited for."""
+        """True while this node waits for the peer's acknowledgement."""
         return self._doubt is not None
 
     def is_stop_unheard(self, view: PeerView) -> bool:
-        """True while a live peer has not taken into account yet that this node has stopped the
-        service and leaves it to it.
+        """Return True while a live peer has not yet acknowledged the stop that leaves it the
+        service.
 
-        A peer with many services, or a slow disk, may need longer for that than the hold lasts.
+        A peer with many services, or with a slow disk, may need longer for that than the hold
+        lasts.
         """
         if (
             self._stopped_seq is None
@@ -685,7 +696,7 @@ class ServiceMachine:
         )
 
     def status(self, view: PeerView, leaving: Leaving | None, now: float) -> ServiceStatus:
-        """The service as shown to the operator."""
+        """Return the service's status as shown to the operator."""
         peer_state = view.state_of(self.spec.name)
         is_primary = self.role is Role.PRIMARY
         reason = explain_wait(self.state, self._situation(view, leaving, now)) or self.reason
@@ -729,10 +740,7 @@ class ServiceMachine:
         )
 
     def _fence_advice(self, view: PeerView, now: float) -> str:
-        """What a service waits for that cannot be started before the silent peer is proved out.
-
-        Empty if for nothing unusual.
-        """
+        """Explain a wait for proof that a silent peer is out; empty without an unusual wait."""
         fencing, peer = self._fencing, self._fencing.spec.peer
         confirm = f"if {peer} runs nothing: openha fence confirm {peer}"
         if self.state is ServiceState.STOPPED and fencing.is_boot_blocked(self.spec, now):
@@ -759,8 +767,8 @@ class ServiceMachine:
         )
 
     def explain_confirmed(self, view: PeerView, leaving: Leaving | None, now: float) -> str:
-        """What becomes of the service where a person has just confirmed that the peer runs
-        nothing.
+        """Describe what happens to the service after an operator's confirmation that the peer is
+        out.
         """
         return explain_confirmed(self.state, self._situation(view, leaving, now))
 

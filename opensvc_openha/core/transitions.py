@@ -1,5 +1,4 @@
-"""THE table: for each own state and trigger, under which guard the service goes to which state, and
-what runs.
+"""Define the rules: own state and trigger, guard, next state and script of every transition.
 
 The first row whose guard holds is applied. An operator's command without such a row is refused; any
 other trigger without one changes nothing. Where a row leads from and to the same state, only its
@@ -29,7 +28,7 @@ from opensvc_openha.core.timing import RESTART_HOLD_S
 
 
 class Trigger(enum.Enum):
-    """What may move a service."""
+    """Events that may move a service."""
 
     EVALUATE = "evaluate"
     CHECK_OK = "check ok"
@@ -65,66 +64,68 @@ OPERATOR = frozenset(
         Trigger.FORCE_START,
     }
 )
-"""Triggers an operator typed: refused where no row applies."""
+"""Triggers that an operator gives: refused if no row applies."""
 
 
 @dataclass(frozen=True)
 class Situation:
-    """All a guard may look at."""
+    """Everything that a guard may depend on."""
 
     role: Role
     evidence: Evidence
     running: ScriptKind | None = None
     then: S | None = None
-    """Frozen state the running operation must end in."""
+    """Frozen state in which the running operation must end."""
     is_delay_over: bool = False
     """The start-ready delay has passed since the peer fell silent and since START_READY began."""
     is_held: bool = False
-    """A hold after an operator's stop, or after a state could not be written, is not over."""
+    """The hold after an operator's stop, or after a state could not be written, is still running.
+    """
     is_check_valid: bool = False
-    """The peer is proved out: a check-up script that began after it had fallen silent succeeded, or
-    a person confirmed it."""
+    """The peer is proved out: by a check-up script begun in its silence, or by an operator."""
     is_check_always: bool = False
-    """The check-up script is run before a start with a living peer, too."""
+    """The check-up script also runs before a start while the peer is heard."""
     may_fence: bool = True
     """No fence is in flight, none failed just now, this node has heard its peer since it booted,
     and it is its turn."""
     is_boot_blocked: bool = False
     """The peer has not answered this node since it booted: it neither fences nor starts."""
     is_put_off: bool = False
-    """A script that was decided on could not be begun just now."""
+    """A script could not begin just now and was postponed."""
     is_retry_due: bool = False
     """The wait after a failed fence is over."""
     is_defending: bool = False
     """The service runs here, is to be defended, and the silent peer was not fenced yet."""
     is_legacy: bool = False
-    """The peer is heard as a C OpenHA: it acknowledges nothing."""
+    """The peer is heard as a C OpenHA, which acknowledges nothing."""
     is_watched_out: bool = False
-    """Such a peer said that it is out, and the same, in every beat of the whole start-ready
-    delay."""
+    """A C OpenHA has announced the same out-state in each beat of the whole start-ready delay."""
     is_ownership_unconfirmed: bool = False
-    """This node was away (restarted, or stalled) while it ran the service, and the peer has not
-    confirmed it since."""
+    """This node was away (restarted, or stalled) while it ran the service.
+
+    Not confirmed by the peer since.
+    """
     is_peer_started: bool = False
-    """The peer is heard and says that it runs the service, with its start script over."""
+    """The peer is heard and reports that it runs the service, its start script having ended."""
     is_copy_to_stop: bool = False
-    """Both nodes run the service, and by the policy this one stops its copy now."""
+    """Both nodes run the service, and the policy makes this one stop its copy now."""
     is_to_hand_over: bool = False
-    """A start script failed here, and by the policy the peer, which is STOPPED, gets the
-    service."""
+    """A start script failed here; the policy hands the service to the peer, which is STOPPED."""
     is_reported_down: bool = False
-    """Frozen as started, but the wrapper said that nothing runs."""
+    """Frozen as started, but the wrapper reported that nothing runs."""
     is_found_in_part: bool = False
-    """Stopped, but the wrapper said that some of it is up: the peer is not told that it is out."""
+    """Stopped, but the wrapper reported some of it up: the peer is not given "out"."""
     is_look_due: bool = False
-    """So it was found, and it is time to ask the wrapper again."""
+    """Parts were found up, and it is time to query the wrapper again."""
     is_peer_unready: bool = False
-    """The peer is STOPPED and would take the service, but says that it could not start it."""
+    """The peer is STOPPED and would take the service, but reports that it could not start it."""
     was_never_started: bool = False
-    """START_FAILED since the check-up script failed while the peer was silent: nothing was
-    started."""
+    """START_FAILED because the check-up script failed while the peer was silent.
+
+    Nothing was started.
+    """
     is_stuck: bool = False
-    """START_READY on both nodes for too long, and this one has to yield whatever its role."""
+    """START_READY on both nodes for too long; this one yields whatever its role."""
     leaving: Leaving | None = None
 
 
@@ -143,8 +144,8 @@ _HEARD = (
 class Row:
     """One rule.
 
-    ``then`` is kept unless ``sets_then`` says otherwise; ``words`` are told to the operator who
-    asked.
+    ``frozen_target`` changes only with ``sets_then``; ``ready`` and ``done`` are answers to the
+    operator.
     """
 
     state: S
@@ -161,7 +162,7 @@ class Row:
 
     @property
     def name(self) -> str:
-        """How the history refers to it: ``STOPPED, evaluate -> START_READY``."""
+        """Name used by the history: ``STOPPED, evaluate -> START_READY``."""
         return f"{self.state.name}, {self.trigger.value} -> {self.next.name}"
 
 
@@ -170,7 +171,7 @@ def _idle(s: Situation) -> bool:
 
 
 def _may_begin(s: Situation) -> bool:
-    """Nothing speaks against announcing START_READY. It takes more than that to start."""
+    """Return True if nothing prevents START_READY. A start takes more than that."""
     out = (Evidence.OUT, Evidence.OUT_ACKED, Evidence.DEPARTED_STOPPED, Evidence.SILENT)
     is_blocked = s.evidence is Evidence.SILENT and s.is_boot_blocked
     return s.running is None and s.leaving is None and s.evidence in out and not is_blocked
@@ -217,11 +218,11 @@ def _needs_no_check(s: Situation) -> bool:
 
 
 def _may_start(s: Situation) -> bool:
-    """The start rule: acknowledged or left out, or silent with a check-up script that succeeded
-    after it.
+    """Return True if the service may start: the start rule.
 
-    A C OpenHA cannot acknowledge: it must have been heard out for the whole delay, as the original
-    does it.
+    The peer has acknowledged START_READY, or departed with the service out, or is silent and a
+    check-up script has succeeded since. A C OpenHA cannot acknowledge: it must have been heard out
+    for the whole delay, as in the original.
     """
     return s.leaving is None and (
         _is_proved_out(s) or (s.evidence is Evidence.SILENT and s.is_check_valid)
@@ -485,7 +486,7 @@ _STOP_ROWS = (
 )
 
 _PROBE_ROWS = (
-    # freeze-stop looks before it says that nothing runs: an operator may have started it by hand.
+    # freeze-stop probes first: an operator may have started the service by hand.
     Row(
         S.STOPPED,
         _T.PROBE_UP,
@@ -765,7 +766,7 @@ _OPERATOR_ROWS = (
         sets_then=True,
         ready=AnswerCode.READY_START,
     ),
-    # What nobody could take over is stopped by freeze-stop, which says so.
+    # A service that no node could take over is stopped by freeze-stop, whose text names it.
     Row(
         S.STARTED,
         _T.STOP,
@@ -830,8 +831,7 @@ _OPERATOR_ROWS = (
         frozen_target=S.FROZEN_STOP,
         ready=AnswerCode.READY_FREEZE_STOP,
     ),
-    # Half a service may be left behind by these two: what is frozen as stopped must have been
-    # stopped.
+    # These two may leave half a service behind: it must be stopped before it is frozen as stopped.
     Row(
         S.START_FAILED,
         _T.FREEZE_STOP,
@@ -941,7 +941,7 @@ for _row in TABLE:
 
 
 def find_row(state: S, trigger: Trigger, situation: Situation) -> Row | None:
-    """The rule that applies, or None."""
+    """Return the first row that applies, or None."""
     for row in _BY_KEY.get((state, trigger), ()):
         if row.guard(situation):
             return row
@@ -959,7 +959,7 @@ BOOT_UNANSWERED = (
 
 
 def explain_wait(state: S, situation: Situation) -> str:
-    """What START_READY waits for, for the operator; empty for any other state."""
+    """Explain what START_READY waits for; empty for any other state."""
     if state is not S.START_READY:
         return ""
     if situation.is_put_off:
@@ -976,10 +976,7 @@ def explain_wait(state: S, situation: Situation) -> str:
 
 
 def explain_standby(situation: Situation, standing: PeerStanding) -> str:
-    """Why a service that is STOPPED here is not started.
-
-    Empty where nothing is unusual about it.
-    """
+    """Explain why a STOPPED service is not started here; empty if nothing is unusual about it."""
     if situation.evidence is Evidence.SILENT and situation.is_boot_blocked:
         return BOOT_BLOCKED
     if situation.evidence is Evidence.BUSY:
@@ -1024,7 +1021,7 @@ _RUNNING = {
 
 
 def explain_confirmed(state: S, situation: Situation) -> str:
-    """What becomes of a service here once a person has said that the silent peer runs nothing."""
+    """Describe what happens here once an operator has confirmed that the silent peer is out."""
     would_start = state in (S.STOPPED, S.START_READY) or (
         state is S.START_FAILED and situation.was_never_started
     )
