@@ -216,9 +216,7 @@ class LinkMonitor:
         return min((item.patience_s for item in self._listeners.values()), default=0.0)
 
     def tried(self, link: LinkSpec, is_open: bool, now: float) -> None:
-        """Record that a link could not be opened yet, or that it is open and listened to from now
-        on.
-        """
+        """Record that a link could not be opened yet, or is open and listened to from now on."""
         listener = self._listeners[link]
         if listener.is_unopened:
             listener.listening_since = now

@@ -149,9 +149,7 @@ class PeerView:
         return boot == self._life or boot in self._past
 
     def is_behind(self, beat: Beat) -> bool:
-        """Return True for a beat of the accepted incarnation that is older than the newest one
-        taken.
-        """
+        """Return True for a beat of the accepted incarnation older than the newest one taken."""
         newest = self._newest
         return (
             newest is not None

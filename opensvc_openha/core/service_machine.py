@@ -661,8 +661,7 @@ class ServiceMachine:
         return self._doubt is not None
 
     def is_stop_unheard(self, view: PeerView) -> bool:
-        """Return True while a live peer has not yet acknowledged the stop that leaves it the
-        service.
+        """Return True while a live peer has not acknowledged the stop in its favour.
 
         A peer with many services, or with a slow disk, may need longer for that than the hold
         lasts.
@@ -767,9 +766,7 @@ class ServiceMachine:
         )
 
     def explain_confirmed(self, view: PeerView, leaving: Leaving | None, now: float) -> str:
-        """Describe what happens to the service after an operator's confirmation that the peer is
-        out.
-        """
+        """Describe what happens to the service after a confirmation that the peer is out."""
         return explain_confirmed(self.state, self._situation(view, leaving, now))
 
     def _script(self, kind: ScriptKind, view: PeerView) -> RunScript:
