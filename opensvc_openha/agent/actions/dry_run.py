@@ -69,7 +69,7 @@ def rehearse_stop(
 def rehearse_sync(
     service: Service, resources: Iterable[Rsync], targets: Iterable[str], is_forced: bool
 ) -> Iterator[str]:
-    """Yield the lines of a synchronisation; raise the error that would refuse its first resource."""
+    """Yield the lines of a synchronisation; raise the error that would refuse the first one."""
     yield from _title(service, "sync")
     resources = list(resources)
     for target in targets:

@@ -1,1 +1,1 @@
-"""The docker daemon that a service has for itself, and the containers in it."""
+"""The private docker daemon of a service and the containers in it."""

@@ -1,8 +1,7 @@
-"""The network interface of one service's containers: a bridge with a subnet that nothing else on
-this node uses.
+"""The network interface of one service's containers: a bridge with an unused subnet of its own.
 
-Two daemons on docker's own default bridge would give the same address to two containers. The bridge
-is made before the daemon starts and taken away, with the packet filter rules that name it, after it
+Two daemons on docker's default bridge would give the same address to two containers. The bridge is
+created before the daemon starts and removed, with the packet filter rules that name it, after it
 ended.
 """
 
@@ -30,7 +29,7 @@ Network = ipaddress.IPv4Network
 
 
 def make_bridge(log: ActionLog, name: str, owner: str, wanted: str = "") -> None:
-    """Make the bridge with its address: ``wanted``, or the first of a subnet that is free here."""
+    """Create the bridge with address ``wanted``, or the first one of a free subnet."""
     address = wanted or gateway_of(free_subnet(owner, used_networks()))
     run_or_fail(log, ["ip", "link", "add", "name", name, "type", "bridge"], _LIMIT_S)
     run_or_fail(log, ["ip", "addr", "add", address, "dev", name], _LIMIT_S)
@@ -40,7 +39,7 @@ def make_bridge(log: ActionLog, name: str, owner: str, wanted: str = "") -> None
 
 
 def remove_bridge(log: ActionLog, name: str) -> None:
-    """Take the bridge away with the rules that name it; nothing where there is none."""
+    """Remove the bridge and the rules that name it; do nothing if there is none."""
     for argv in _rules_naming(name):
         run_command(argv, _LIMIT_S)
     if run_command(["ip", "link", "show", "dev", name], _LIMIT_S).exit_code != 0:
@@ -51,8 +50,9 @@ def remove_bridge(log: ActionLog, name: str) -> None:
 
 
 def free_subnet(owner: str, used: Sequence[Network]) -> Network:
-    """The first free subnet of the pools, counted from a place that the owner's name gives: the
-    same on both nodes.
+    """Return the first free subnet of the pools.
+
+    The search begins at a place derived from the owner's name: the same on both nodes.
     """
     start = int(hashlib.sha256(owner.encode("utf-8", "surrogateescape")).hexdigest()[:4], 16)
     for pool in POOLS:
@@ -68,12 +68,12 @@ def free_subnet(owner: str, used: Sequence[Network]) -> Network:
 
 
 def gateway_of(subnet: Network) -> str:
-    """Address of the bridge in its subnet."""
+    """Return the address of the bridge in its subnet."""
     return f"{subnet.network_address + 1}/{subnet.prefixlen}"
 
 
 def used_networks() -> list[Network]:
-    """Networks that this node has addresses in or routes to, the default route aside."""
+    """Return the networks in which this node has addresses or routes, except the default route."""
     routes = _ip_json("-4", "route", "show", "table", "all")
     addresses = _ip_json("-4", "addr", "show")
     return [*_routed(routes), *_addressed(addresses)]
@@ -110,7 +110,7 @@ def _ip_json(*words: str) -> list[Any]:
 
 
 def _rules_naming(name: str) -> Iterator[list[str]]:
-    """Commands that delete the rules with this interface."""
+    """Yield the commands that delete the rules with this interface."""
     if not shutil.which("iptables", path=command_environment()["PATH"]):
         return
     for table in _FILTER_TABLES:

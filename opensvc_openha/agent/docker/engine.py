@@ -1,13 +1,13 @@
-"""Starts the docker daemon of a service before its first container and stops it after the last.
+"""Start the docker daemon of a service before its first container, stop it after the last.
 
 Changes are made with the docker command: run_args are words of its language, which no library
-understands, and ``<service> docker ...`` needs it anyway. Looking is done on the daemon's socket
-(see ``engine_view``).
+understands, and ``<service> docker ...`` needs it anyway. Reads use the daemon's socket (see
+``engine_view``).
 
-Starts are serialised on a node, for two daemons that start at the same time race for the packet
-filter's chains and one of them dies. What a killed daemon left is cleared first, and a daemon that
-does not answer is killed: its containers cannot be told to stop, and the service must be able to
-leave this node.
+Starts are serialised on a node: two daemons that start at the same time race for the packet
+filter's chains and one of them dies. The remains of a killed daemon are removed first. A daemon
+that does not answer is killed: it cannot stop its containers, and the service must be able to leave
+this node.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _POLL_S = 0.05
 
 
 class Engine:
-    """The docker daemon that the containers of one service run in."""
+    """The docker daemon that runs the containers of one service."""
 
     def __init__(self, settings: DockerSettings, node_dir: str, log: ActionLog) -> None:
         self.settings = settings
@@ -61,26 +61,24 @@ class Engine:
         self._viewed_at = 0.0
 
     def view(self) -> EngineView:
-        """Its containers, at most half a second old: the resources of a service are looked at
-        together.
-        """
+        """Return its containers, at most 0.5 s old: one status asks for all resources."""
         if self._view is None or monotonic() - self._viewed_at > VIEW_AGE_MAX_S:
             self._view = look_at_engine(self.settings.socket)
             self._viewed_at = monotonic()
         return self._view
 
     def view_now(self, limit_s: float = LOOK_LIMIT_S) -> EngineView:
-        """Its containers as they are now."""
+        """Return its current containers."""
         self._view = look_at_engine(self.settings.socket, limit_s)
         self._viewed_at = monotonic()
         return self._view
 
     def forget_view(self) -> None:
-        """What was seen no longer holds."""
+        """Drop the cached view."""
         self._view = None
 
     def has_leftovers(self) -> bool:
-        """Does something of a daemon still run that is gone itself?"""
+        """Return whether processes of a daemon still run that has itself ended."""
         settings = self.settings
         return (
             settings.is_private
@@ -89,7 +87,7 @@ class Engine:
         )
 
     def why_not_startable(self) -> str:
-        """Reason why the daemon must not be started here now, or an empty text."""
+        """Return why the daemon must not be started here now; empty if it may."""
         if not self.settings.is_private:
             return ""
         point = holding_mount(self.settings)
@@ -124,9 +122,9 @@ class Engine:
                 self._start()
 
     def kill_if_broken(self) -> bool:
-        """Kill the daemon with its containers if it can't stop them any more.
+        """Kill the daemon with its containers if it cannot stop them any more.
 
-        False if it serves, or does not run.
+        Return False if it serves, or does not run.
         """
         settings = self.settings
         standing = answers(settings.socket, STOP_HUNG_AFTER_S)
@@ -183,7 +181,7 @@ class Engine:
         )
 
     def _is_broken(self, standing: Standing, limit_s: float) -> bool:
-        """Does a daemon that listens not do its work? The log says why it is killed."""
+        """Return whether a listening daemon fails to serve; log why it is killed."""
         settings = self.settings
         if standing is Standing.HUNG:
             pids = ", ".join(str(pid) for pid in orphan_cleanup.daemon_pids(settings))
@@ -275,9 +273,9 @@ class Engine:
 
 
 def _wait_a_little(started: list[Spawned], give_up: float) -> None:
-    """Wait for daemons that come up.
+    """Wait a moment for daemons that start.
 
-    ActionError once one of them has ended, or it takes too long.
+    Raises ActionError once one of them has ended, or after the deadline.
     """
     for each in started:
         exit_code = each.process.poll()
@@ -291,7 +289,7 @@ def _wait_a_little(started: list[Spawned], give_up: float) -> None:
 
 
 def _end(pid: int, limit_s: float) -> bool:
-    """SIGTERM, and wait for the end; False if it still runs then."""
+    """Send SIGTERM and wait; return False if the process still runs after ``limit_s`` seconds."""
     try:
         os.kill(pid, signal.SIGTERM)
     except ProcessLookupError:

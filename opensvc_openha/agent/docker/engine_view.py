@@ -1,5 +1,4 @@
-"""What a docker daemon says of its containers and images: two GETs on its socket, without side
-effects.
+"""Read a docker daemon's containers and images with two GETs on its socket, without side effects.
 
 Plain HTTP/1.0 on the UNIX socket costs 1 ms a call. The docker command costs 40 to 190 ms and the
 docker SDK 110 to 500 ms before the first call, which is more than a whole status command may take.
@@ -25,7 +24,7 @@ _EXITED = re.compile(r"Exited \((-?\d+)\)")
 
 
 class Standing(enum.Enum):
-    """Does the daemon serve?"""
+    """Whether the daemon serves."""
 
     STOPPED = "stopped"
     RUNNING = "running"
@@ -49,30 +48,31 @@ class Container:
 
     @property
     def short_id(self) -> str:
-        """As ``docker ps`` prints it."""
+        """Id as ``docker ps`` prints it."""
         return self.id[:12]
 
     @property
     def has_processes(self) -> bool:
-        """Is there something to stop?"""
+        """Return whether there is something to stop."""
         return self.state in ("running", "paused", "restarting", "removing")
 
 
 @dataclass(frozen=True)
 class EngineView:
-    """One look at a daemon. ``tags`` are the names of each image."""
+    """Snapshot of a daemon. ``tags`` are the names of each image."""
 
     standing: Standing
     containers: tuple[Container, ...] = ()
     tags: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def container(self, name: str) -> Container | None:
-        """The container of that name."""
+        """Return the container of that name."""
         return next((found for found in self.containers if found.name == name), None)
 
     def image_name(self, container: Container, wanted: str) -> str:
-        """Name to show for a container's image: the wanted one if it still has it, else any, else
-        its short id.
+        """Return the name to show for a container's image.
+
+        The wanted one if the image still has it, else any, else its short id.
         """
         tags = self.tags.get(container.image_id, ())
         for name in (wanted, container.image):
@@ -82,7 +82,7 @@ class EngineView:
 
 
 def look_at_engine(path: str, limit_s: float = LOOK_LIMIT_S) -> EngineView:
-    """Containers and images of the daemon that listens on a socket."""
+    """Return containers and images of the daemon that listens on a socket."""
     try:
         containers = tuple(
             _container(entry) for entry in _get(path, "/containers/json?all=1", limit_s)
@@ -93,7 +93,7 @@ def look_at_engine(path: str, limit_s: float = LOOK_LIMIT_S) -> EngineView:
     except OSError:
         return EngineView(Standing.STOPPED)
     except (ValueError, KeyError, TypeError):
-        # Something listens there that does not speak as docker does.
+        # The listener does not speak docker's protocol.
         return EngineView(Standing.HUNG)
     return EngineView(
         Standing.RUNNING, containers, {entry["Id"]: tuple(_real_tags(entry)) for entry in images}
@@ -101,9 +101,9 @@ def look_at_engine(path: str, limit_s: float = LOOK_LIMIT_S) -> EngineView:
 
 
 def find_image(path: str, name: str, limit_s: float = LOOK_LIMIT_S) -> str | None:
-    """Id of an image by name or id, or None where the daemon has none.
+    """Return the id of an image by name or id; None if the daemon has none.
 
-    OSError where it does not answer.
+    Raises OSError if it does not answer.
     """
     try:
         answer = _get(path, f"/images/{quote(name, safe='/:@')}/json", limit_s)
@@ -113,7 +113,7 @@ def find_image(path: str, name: str, limit_s: float = LOOK_LIMIT_S) -> str | Non
 
 
 def answers(path: str, limit_s: float) -> Standing:
-    """Does the daemon serve? The cheapest question."""
+    """Return whether the daemon serves, by the cheapest request."""
     try:
         _request(path, "/_ping", limit_s)
     except TimeoutError:
@@ -124,7 +124,7 @@ def answers(path: str, limit_s: float) -> Standing:
 
 
 def short_image_id(image_id: str) -> str:
-    """As ``docker images`` prints it."""
+    """Return the id as ``docker images`` prints it."""
     return image_id.rpartition(":")[2][:12]
 
 
@@ -133,9 +133,7 @@ def _get(path: str, resource: str, limit_s: float) -> Any:
 
 
 def _request(path: str, resource: str, limit_s: float) -> bytes:
-    """Body of the answer; LookupError for 404, OSError (socket.timeout among them) where there is
-    none.
-    """
+    """Return the body of the answer; LookupError for 404, OSError (or socket.timeout) without."""
     give_up = monotonic() + limit_s
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
         sock.settimeout(limit_s)

@@ -1,7 +1,4 @@
-"""A lock on a file, for steps that must not happen at the same time in two processes.
-
-It ends with its holder.
-"""
+"""A file lock for steps that must not run in two processes at a time; ends with its holder."""
 
 from __future__ import annotations
 
@@ -20,9 +17,9 @@ _RETRY_S = 0.05
 
 @contextmanager
 def file_lock(path: str, wait_s: float, what: str) -> Iterator[None]:
-    """Hold the lock; ActionError if somebody else does for ``wait_s`` seconds.
+    """Hold the lock; ActionError if another process holds it for ``wait_s`` seconds.
 
-    ``what`` is what it is needed for.
+    ``what`` describes its purpose in the message.
     """
     try:
         make_dir(os.path.dirname(path))

@@ -1,4 +1,4 @@
-"""How containerd and dockerd of one service are called, and the files they are given.
+"""Command lines and configuration files of containerd and dockerd of one service.
 
 The service has a containerd of its own too: a dockerd that finds the system's one uses it, and
 containers of several daemons in one containerd disturb each other; newer dockers keep their images
@@ -41,29 +41,32 @@ it."""
 
 
 def needs_bridge(settings: DockerSettings) -> bool:
-    """Does the agent make the bridge? Not if docker_daemon_args names one."""
+    """Return whether the agent creates the bridge: not if docker_daemon_args names one."""
     return not option_names(settings.daemon_args) & _BRIDGE_OPTIONS
 
 
 def has_own_containerd(settings: DockerSettings) -> bool:
-    """Does the agent start containerd? Else dockerd does, or docker_daemon_args names one."""
+    """Return whether the agent starts containerd.
+
+    Otherwise dockerd does, or docker_daemon_args names one.
+    """
     if "--containerd" in option_names(settings.daemon_args):
         return False
     return shutil.which("containerd", path=command_environment()["PATH"]) is not None
 
 
 def containerd_socket(settings: DockerSettings) -> str:
-    """Where the service's containerd listens."""
+    """Return the path of the socket of the service's containerd."""
     return f"{settings.run_dir}/containerd/containerd.sock"
 
 
 def containerd_command(settings: DockerSettings) -> list[str]:
-    """The containerd of this service."""
+    """Return the command line of the service's containerd."""
     return ["containerd", "--config", _containerd_config(settings)]
 
 
 def dockerd_command(settings: DockerSettings, addresses: Sequence[str]) -> list[str]:
-    """The daemon of this service; ``addresses`` are those that published ports are bound to."""
+    """Return the daemon's command line; published ports are bound to ``addresses``."""
     given = option_names(settings.daemon_args)
     argv = [
         settings.dockerd_exe,
@@ -80,7 +83,7 @@ def dockerd_command(settings: DockerSettings, addresses: Sequence[str]) -> list[
     if needs_bridge(settings):
         argv += ["--bridge", settings.bridge]
     if not any("native.cgroupdriver" in word for word in settings.daemon_args):
-        # Control groups made by systemd would need slices that nobody has defined.
+        # Control groups made by systemd would need slices that are not defined.
         argv += ["--exec-opt", "native.cgroupdriver=cgroupfs"]
         argv += [] if "--cgroup-parent" in given else ["--cgroup-parent", settings.cgroup]
     for address in addresses:
@@ -89,7 +92,7 @@ def dockerd_command(settings: DockerSettings, addresses: Sequence[str]) -> list[
 
 
 def write_files(settings: DockerSettings) -> None:
-    """Write what the two commands read."""
+    """Write the files that the two commands read."""
     make_dir(settings.var_dir)
     make_dir(settings.run_dir)
     make_dir(f"{settings.run_dir}/containerd", 0o711)
@@ -105,8 +108,9 @@ def write_files(settings: DockerSettings) -> None:
 
 
 def _private_config(settings: DockerSettings) -> Mapping[str, Any]:
-    """The system's settings without those that are the agent's, or are in docker_daemon_args:
-    dockerd refuses both.
+    """Return the system's settings without those that the agent or docker_daemon_args sets.
+
+    dockerd refuses a setting that is given twice.
     """
     try:
         with open(SYSTEM_CONFIG, encoding="utf-8") as file:
@@ -141,7 +145,7 @@ def _write(path: str, text: str) -> None:
 
 
 def _without(args: Sequence[str], names: set[str]) -> list[str]:
-    """The words of a command line without these options and their values."""
+    """Return the words of a command line without these options and their values."""
     kept = []
     is_value = False
     for word in args:

@@ -1,8 +1,8 @@
-"""What a docker daemon that was killed leaves behind, and how to be rid of it.
+"""Find and remove what a killed docker daemon leaves behind.
 
 Containers, their shims and containerd survive their daemon, keep the file system busy, write to it,
-and keep the next daemon from starting. They are known by the run directory in their command line
-and by their control group.
+and prevent the next daemon from starting. They are identified by the run directory in their command
+line and by their control group.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _ENGINE_DIRS = frozenset(
 
 
 def engine_pids(settings: DockerSettings) -> list[int]:
-    """Pids of daemon, containerd and shims of this service, the daemon first."""
+    """Return the pids of daemon, containerd and shims of this service, the daemon first."""
     found = []
     for pid in _all_pids():
         words = _command_line(pid)
@@ -61,18 +61,19 @@ def engine_pids(settings: DockerSettings) -> list[int]:
 
 
 def daemon_pids(settings: DockerSettings) -> list[int]:
-    """Pids of the daemon itself: one, or none."""
+    """Return the pids of the daemon itself: one, or none."""
     return [pid for pid in engine_pids(settings) if _program(pid).startswith("dockerd")]
 
 
 def has_containerd(settings: DockerSettings) -> bool:
-    """Does the containerd of this service run?"""
+    """Return whether the containerd of this service runs."""
     return any(_program(pid) == "containerd" for pid in engine_pids(settings))
 
 
 def container_pids(settings: DockerSettings, engine: Iterable[int]) -> list[int]:
-    """Pids of what runs in containers: children of the shims, members of the control group, proxies
-    of the ports.
+    """Return the pids of the processes in containers.
+
+    These are children of the shims, members of the control group, and proxies of the ports.
     """
     import psutil
 
@@ -86,14 +87,12 @@ def container_pids(settings: DockerSettings, engine: Iterable[int]) -> list[int]
 
 
 def has_leftovers(settings: DockerSettings) -> bool:
-    """Cheap: is there a trace of a daemon?"""
+    """Return whether there is a trace of a daemon; a cheap check."""
     return os.path.isdir(f"{settings.run_dir}/containerd") or os.path.exists(settings.pid_file)
 
 
 def clear(settings: DockerSettings, log: ActionLog) -> None:
-    """Kill what is left of the daemon, and take away its mounts, files, bridge and control
-    groups.
-    """
+    """Kill the rest of the daemon; remove its mounts, files, bridge and control groups."""
     kill_all(settings, log)
     _unmount_all(settings, log)
     for path in (settings.pid_file, settings.socket):
@@ -106,7 +105,7 @@ def clear(settings: DockerSettings, log: ActionLog) -> None:
 def kill_all(settings: DockerSettings, log: ActionLog) -> None:
     """Kill daemon, containerd, shims and containers that still run.
 
-    ActionError for those that will not die.
+    Raises ActionError for those that cannot be killed.
     """
     engine = engine_pids(settings)
     pids = [*container_pids(settings, engine), *engine]
@@ -133,9 +132,9 @@ def kill_all(settings: DockerSettings, log: ActionLog) -> None:
 
 
 def wait_for_end(pids: Iterable[int], limit_s: float) -> list[int]:
-    """Wait for the end of processes; those that still run.
+    """Wait for processes to end; return those that still run after ``limit_s`` seconds.
 
-    A zombie is at its end: nobody may ever collect it.
+    A zombie counts as ended: it may never be collected.
     """
     give_up = monotonic() + limit_s
     while True:
@@ -170,7 +169,7 @@ def _program(pid: int) -> str:
 
 
 def _command_line(pid: int) -> list[str]:
-    """Words of the command, none for a process that is gone or a zombie."""
+    """Return the words of the command; empty for a zombie or a process that has ended."""
     try:
         with open(f"/proc/{pid}/cmdline", "rb") as file:
             return [os.fsdecode(word) for word in file.read().rstrip(b"\0").split(b"\0") if word]
@@ -186,7 +185,7 @@ def _names_run_dir(words: list[str], run_dir: str) -> bool:
 
 
 def _cgroup_dirs(cgroup: str) -> Iterator[str]:
-    """The control group in each hierarchy that has it."""
+    """Yield the directory of the control group in each hierarchy that has it."""
     try:
         roots = [CGROUP_ROOT] + [f"{CGROUP_ROOT}/{entry}" for entry in os.listdir(CGROUP_ROOT)]
     except OSError:
@@ -200,7 +199,7 @@ def _cgroup_members(cgroup: str) -> Iterator[int]:
     for top in _cgroup_dirs(cgroup):
         for directory, _, files in os.walk(top):
             if "cgroup.procs" in files:
-                # 0 stands for a process of another pid namespace.
+                # 0 is a process of another pid namespace.
                 yield from (pid for pid in _numbers(f"{directory}/cgroup.procs") if pid > 0)
 
 
@@ -213,7 +212,7 @@ def _numbers(path: str) -> list[int]:
 
 
 def _thaw(cgroup: str) -> None:
-    """A process in a frozen control group of version 1 dies only when it is thawed."""
+    """Thaw a control group: in a frozen one of version 1 no process dies."""
     for top in _cgroup_dirs(cgroup):
         for directory, _, files in os.walk(top):
             if "freezer.state" in files:
@@ -243,9 +242,9 @@ def _remove_file(path: str) -> None:
 
 
 def _engine_mounts(settings: DockerSettings) -> list[str]:
-    """What docker mounted, the innermost first.
+    """Return the mounts made by docker, the innermost first.
 
-    File systems of the service itself are not among it.
+    File systems of the service itself are not included.
     """
     found = []
     mounts = read_mounts()
@@ -262,7 +261,10 @@ def _engine_mounts(settings: DockerSettings) -> list[str]:
 
 
 def _is_self_bind(mount: Mount, below: tuple[Mount, ...]) -> bool:
-    """Does it show what would be seen without it? The daemon binds its data directory to itself."""
+    """Return whether a mount shows the same as the directory below it.
+
+    The daemon binds its data directory to itself.
+    """
     under = [
         other
         for other in below
@@ -290,7 +292,7 @@ def _unmount_all(settings: DockerSettings, log: ActionLog) -> None:
 
 
 def _remove_run_dir(settings: DockerSettings) -> None:
-    """Ours goes as a whole; one that docker_daemon_args names may hold other things."""
+    """Remove our run directory; one that docker_daemon_args names may hold other files."""
     if settings.run_dir.startswith(RUN_DIR + "/"):
         shutil.rmtree(settings.run_dir, ignore_errors=True)
         return

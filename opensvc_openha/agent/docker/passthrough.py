@@ -1,6 +1,4 @@
-"""`<service> docker ...`: any docker command for the service's own daemon, with its terminal and
-its exit code.
-"""
+"""`<service> docker ...`: run any docker command on the service's own daemon, on our terminal."""
 
 from __future__ import annotations
 
@@ -27,9 +25,9 @@ def run_docker(
     images: Sequence[str],
     names: Sequence[str],
 ) -> int:
-    """Run a docker command; its exit code.
+    """Run a docker command and return its exit code.
 
-    The words %images% and %instances% stand for those of the service.
+    The words %images% and %instances% expand to those of the service.
     """
     socket = engine.settings.socket
     if os.path.exists(socket) and not os.access(socket, os.W_OK):
@@ -53,9 +51,9 @@ def run_docker(
 
 
 def _run_in_terminal(argv: list[str]) -> int:
-    """Run a command that has our terminal.
+    """Run a command on our terminal.
 
-    Keys that interrupt are its own business while it runs.
+    It handles the keys that interrupt while it runs.
     """
     kept = {number: signal.getsignal(number) for number in _INTERRUPTS}
     try:

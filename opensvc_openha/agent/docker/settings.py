@@ -1,4 +1,4 @@
-"""What a service file says about its docker daemon, and where that daemon keeps its files.
+"""Settings of a service's docker daemon, and the places of its files.
 
 A private daemon has its data in ``docker_data_dir``, on a file system that moves with the service,
 and everything that belongs to one node only in the service's var directory and below /run.
@@ -30,7 +30,7 @@ _OURS = {
 
 @dataclass(frozen=True)
 class DockerSettings:
-    """Everything about one service's daemon that does not change while the service runs."""
+    """Properties of one service's daemon that do not change while the service runs."""
 
     svcname: str
     var_dir: str
@@ -44,39 +44,37 @@ class DockerSettings:
 
     @property
     def unit(self) -> str:
-        """Name of what belongs to the daemon of this service on this node: directory below /run,
-        control group.
-        """
+        """Name of the daemon's objects on this node: directory below /run, control group."""
         return f"{self.svcname[:24]}-{_digest(self.var_dir)}"
 
     @property
     def socket(self) -> str:
-        """Where the daemon listens."""
+        """Path of the daemon's socket."""
         return f"{self.var_dir}/docker.sock" if self.is_private else SHARED_SOCKET
 
     @property
     def pid_file(self) -> str:
-        """Where the daemon notes its pid."""
+        """Path of the daemon's pid file."""
         return f"{self.var_dir}/docker.pid"
 
     @property
     def log_file(self) -> str:
-        """What the daemon prints."""
+        """Path of the daemon's output."""
         return f"{self.var_dir}/docker.log"
 
     @property
     def containerd_log_file(self) -> str:
-        """What its containerd prints."""
+        """Path of containerd's output."""
         return f"{self.var_dir}/containerd.log"
 
     @property
     def run_dir(self) -> str:
-        """exec-root of the daemon: sockets and state that end with it."""
+        """exec-root of the daemon: sockets and state that are removed with it."""
         return option_value(self.daemon_args, "--exec-root") or f"{RUN_DIR}/{self.unit}"
 
     @property
     def cgroup(self) -> str:
-        """Control group above those of the containers."""
+        """Parent of the containers' control groups."""
         return f"/opensvc/{self.unit}"
 
     @property
@@ -86,21 +84,21 @@ class DockerSettings:
         return f"ha-{letters}-{_digest(self.svcname + self.var_dir)}"
 
     def container_name(self, rid: str) -> str:
-        """Name of the container of one resource."""
+        """Return the name of the container of one resource."""
         return f"{self.svcname}.{rid.replace('#', '.')}"
 
     def is_own(self, name: str) -> bool:
-        """Is this the name of a container that the service file could mean?"""
+        """Return whether the service file could mean a container of this name."""
         return name.startswith(f"{self.svcname}.container")
 
     def docker_command(self, *words: str) -> list[str]:
-        """The docker command for this daemon."""
+        """Return the docker command line for this daemon."""
         to_daemon = ["-H", f"unix://{self.socket}"] if self.is_private else []
         return [self.docker_exe, *to_daemon, *words]
 
 
 def read_settings(file: ServiceFile, var_dir: str) -> DockerSettings:
-    """The settings in a service file; ConfigError for those that cannot work."""
+    """Read the settings of a service file; ConfigError for those that cannot work."""
     default = file.default
     settings = DockerSettings(
         svcname=file.svcname,
@@ -130,7 +128,7 @@ def read_settings(file: ServiceFile, var_dir: str) -> DockerSettings:
 
 
 def option_value(args: Sequence[str], name: str) -> str:
-    """Value of an option in a command line, or an empty text."""
+    """Return the value of an option in a command line; empty if it is absent."""
     for position, word in enumerate(args):
         if word == name and position + 1 < len(args):
             return args[position + 1]
@@ -140,12 +138,12 @@ def option_value(args: Sequence[str], name: str) -> str:
 
 
 def option_names(args: Iterable[str]) -> set[str]:
-    """The options in a command line, without their values."""
+    """Return the options in a command line, without their values."""
     return {word.partition("=")[0] for word in args if word.startswith("-")}
 
 
 def split_words(section: Section, keyword: str) -> tuple[str, ...]:
-    """A value split as a shell would; ConfigError where a quote is not closed."""
+    """Split a value as a shell would; ConfigError if a quote is not closed."""
     try:
         return tuple(shlex.split(section.text(keyword)))
     except ValueError as error:
@@ -186,7 +184,7 @@ def _address_names(sections: Iterable[Section]) -> Iterable[str]:
 
 
 def holding_mount(settings: DockerSettings) -> str | None:
-    """Mount point of the service's file system that holds the data directory, if there is one."""
+    """Return the mount point of the service's file system with the data directory, or None."""
     path = settings.data_dir
     above = [
         point for point in settings.mount_points if path == point or path.startswith(point + "/")

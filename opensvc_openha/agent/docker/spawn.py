@@ -1,4 +1,4 @@
-"""Starts a daemon that outlives us, and finds the reason in its log if it does not come up."""
+"""Start a daemon that outlives this process, and find the reason in its log if it fails."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _HINTS = ("See '", "Run '", "Usage:")
 
 @dataclass(frozen=True)
 class Spawned:
-    """A daemon we started, and where its own words begin in its log."""
+    """A started daemon, and the offset of its own output in its log."""
 
     name: str
     process: subprocess.Popen[bytes]
@@ -32,7 +32,7 @@ class Spawned:
     log_start: int
 
     def last_words(self) -> str:
-        """Its reason, to be put behind a message; nothing if it gave none."""
+        """Return its error output, formatted as the end of a message; empty if there is none."""
         try:
             with open(self.log_file, "rb") as file:
                 file.seek(max(self.log_start, os.path.getsize(self.log_file) - _READ_BYTES))
@@ -48,7 +48,7 @@ class Spawned:
 
 
 def spawn(argv: Sequence[str], log_file: str) -> Spawned:
-    """Start a daemon in a session of its own; what it prints goes to the end of the log."""
+    """Start a daemon in a session of its own; its output is appended to the log."""
     try:
         if os.path.exists(log_file) and os.path.getsize(log_file) > LOG_BYTES_MAX:
             os.replace(log_file, f"{log_file}.1")
@@ -69,8 +69,9 @@ def spawn(argv: Sequence[str], log_file: str) -> Spawned:
 
 
 def reasons_in(text: str) -> list[str]:
-    """What a docker daemon or command tells of a failure: its errors, and all that is no log line,
-    hint or help.
+    """Return the errors in the output of a docker daemon or command.
+
+    Includes lines that are neither log line, hint nor help.
     """
     found = []
     for line in text.splitlines():

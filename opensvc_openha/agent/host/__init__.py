@@ -1,3 +1,1 @@
-"""This machine, as the agent uses it: commands, signals, child processes, mounts, volume groups,
-ssh.
-"""
+"""Access to this machine: commands, signals, child processes, mounts, volume groups, ssh."""

@@ -1,6 +1,6 @@
-"""Child processes that each do one piece of work for a service, begun and never waited for.
+"""Child processes that each do one job for a service and are never waited for.
 
-One that hangs delays nobody. They end with their parent.
+A child that hangs delays no other. Children die with their parent.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ _END_LIMIT_S = 1.0
 
 
 class Children:
-    """Those that are under way, each with the name of its service."""
+    """The running children, by service name."""
 
     def __init__(self) -> None:
         self._children: dict[int, str] = {}
 
     @property
     def names(self) -> set[str]:
-        """Services for which one is under way."""
+        """Names of the services with a running child."""
         return set(self._children.values())
 
     def begin(self, name: str, work: Callable[[], None]) -> None:
-        """Do the work in a new process; returns at once."""
+        """Run ``work`` in a new process; return at once."""
         sys.stdout.flush()
         sys.stderr.flush()
         try:
@@ -42,20 +42,20 @@ class Children:
         try:
             _be_child()
             work()
-        except Exception as error:  # The last one of this process.
+        except Exception as error:  # Top level of the process: catches everything.
             sys.stderr.write(f"{name}: {type(error).__name__}: {error}\n")
         finally:
             sys.stderr.flush()
             os._exit(0)
 
     def reap(self) -> None:
-        """Forget those that are over."""
+        """Drop the children that have ended."""
         for pid in list(self._children):
             if os.waitpid(pid, os.WNOHANG)[0]:
                 del self._children[pid]
 
     def end(self) -> None:
-        """End those under way; one that does not end is killed."""
+        """Terminate the running children; kill those that do not end."""
         for number in (signal.SIGTERM, signal.SIGKILL):
             for pid in self._children:
                 os.kill(pid, number)
@@ -66,6 +66,6 @@ class Children:
 
 
 def _be_child() -> None:
-    """Ends with its parent, and by SIGTERM unless it is told to give way in order."""
+    """Die with the parent, and on SIGTERM unless the job handles it."""
     die_with_parent(signal.SIGTERM)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -1,8 +1,8 @@
-"""Runs the commands that change things: mount, ip, application scripts, fencing.
+"""Run commands that change the system: mount, ip, application scripts, fencing.
 
-Every command has a time limit after which its whole process group is killed. Its output goes to a
-file, not to a pipe: a daemon that an application script leaves behind keeps the pipe open, and we
-would wait for it for ever.
+Every command has a time limit after which its whole process group is killed. Output goes to a file
+instead of a pipe: a daemon that an application script leaves behind keeps the pipe open, and
+reading it would never end.
 """
 
 from __future__ import annotations
@@ -62,15 +62,15 @@ def run_command(
     output_file: str = "",
     ends_group: bool = False,
 ) -> CommandResult:
-    """Run a command to its end; never raises for how it ends, only if it cannot be started.
+    """Run a command until it ends; raise only if it cannot be started.
 
-    What it prints is kept in memory, where no full disk changes how it ends, or in ``output_file``
-    if it may leave a daemon behind: that keeps the handle, and must not fill memory, nor a file
-    that nobody sees.
+    Its output is kept in memory, where a full disk cannot affect it, or in ``output_file`` if it
+    may leave a daemon behind: the daemon keeps the handle, and must fill neither memory nor an
+    unlinked file.
 
-    ``on_wait`` is told now and then for how long it has run. A command that is tied to us is killed
-    with us, however we end; one that only looks need not be, and starts much faster.
-    ``ends_group``: what it left in its process group is killed at its end, too.
+    ``on_wait`` is called from time to time with the seconds elapsed. A tied command is killed when
+    this process ends for any reason; read-only commands need no tie and start much faster without.
+    ``ends_group``: remaining processes of its group are killed when it ends.
     """
     with closing(
         ScriptLog(output_file, is_answer=not output_file, may_linger=bool(output_file))
@@ -121,9 +121,9 @@ def run_logged(
 ) -> CommandResult:
     """Run a command and log it with its output.
 
-    ``may_linger``: it may leave a daemon behind that keeps its output.
+    ``may_linger``: it may leave a daemon behind that keeps its output open.
 
-    ``ends_group``: nothing that it left in its process group outlives it.
+    ``ends_group``: remaining processes of its group are killed when it ends.
     """
     log.info(mask_command(argv))
     output_file = log.output_file if may_linger else ""
@@ -150,15 +150,16 @@ def run_or_fail(
     timeout_s: float = COMMAND_TIMEOUT_S,
     env: Mapping[str, str] | None = None,
 ) -> None:
-    """Run a command and log it; ActionError unless it ends with 0."""
+    """Run a command and log it; ActionError unless its exit code is 0."""
     result = run_logged(log, argv, timeout_s, env)
     if result.exit_code != 0:
         raise ActionError(f"{mask_command(argv)} {result.verdict}{_last_line(result.output)}")
 
 
 def command_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Our environment with the system directories in PATH: a node daemon may call us with next to
-    nothing.
+    """Return our environment with the system directories in PATH.
+
+    A node daemon may call the agent with a nearly empty environment.
     """
     env = dict(os.environ)
     known = env.get("PATH", "").split(":")
@@ -182,7 +183,7 @@ def _wait(
     on_wait: Callable[[float], None],
     ends_group: bool,
 ) -> int:
-    """Exit code of the process; TimeoutExpired after ``timeout_s`` seconds."""
+    """Return the exit code of the process; TimeoutExpired after ``timeout_s`` seconds."""
     waited_s = 0.0
     while True:
         part_s = min(TELL_EVERY_S, timeout_s - waited_s)
@@ -196,8 +197,9 @@ def _wait(
 
 
 def _wait_for_end(process: subprocess.Popen[bytes], limit_s: float, ends_group: bool) -> int:
-    """As process.wait, which naps for up to 50 ms between two looks, but back at once where the
-    kernel tells of the end.
+    """Wait like process.wait, but return at once where the kernel reports the end of a process.
+
+    process.wait sleeps up to 50 ms between two polls.
     """
     if hasattr(os, "pidfd_open"):
         try:
@@ -221,7 +223,7 @@ def _wait_by_looking(process: subprocess.Popen[bytes], limit_s: float, ends_grou
     if not ends_group:
         return process.wait(limit_s)
     give_up = monotonic() + limit_s
-    # It stays a zombie until its group was killed: no other process can have that number before.
+    # Keep it a zombie until its group is killed, so that its pid cannot be reused before.
     while os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
         if monotonic() >= give_up:
             raise subprocess.TimeoutExpired(process.args, limit_s)
@@ -247,13 +249,14 @@ def _kill_group(process: subprocess.Popen[bytes]) -> int:
     try:
         return process.wait(5)
     except subprocess.TimeoutExpired:
-        # In an I/O that does not return. Nobody can kill it now; we must not hang with it.
+        # It is in an I/O that does not return and cannot be killed now; waiting for it would hang
+        # too.
         return -int(signal.SIGKILL)
 
 
 def _die_with_parent() -> None:
-    """If the node daemon kills us without notice, the command we wait for goes too.
+    """Kill the command we wait for if the node daemon kills us with SIGKILL.
 
-    What it left behind stays.
+    Processes that the command left behind stay.
     """
     die_with_parent(signal.SIGKILL)

@@ -1,8 +1,7 @@
-"""What LVM says of volume groups: of one, or of all of them with one command for whoever looks at
-many services.
+"""Read the state of volume groups from LVM: of one, or of all with a single command.
 
-LVM reads the headers of all disks for each command, whatever it is asked for: a command per service
-costs more than all the rest of a look.
+LVM reads the headers of all disks for each command: one command per service would cost more than
+the rest of a status.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ its group."""
 
 @dataclass(frozen=True)
 class VolumeGroup:
-    """What LVM says of one group."""
+    """State of one group as reported by LVM."""
 
     is_partial: bool
     tags: tuple[str, ...]
@@ -33,14 +32,14 @@ class VolumeGroup:
 
     @property
     def is_up(self) -> bool:
-        """Is a volume of it active? A group without volumes is."""
+        """Return whether one of its volumes is active; True for a group without volumes."""
         return bool(self.active) or not self.inactive
 
 
 def parse_report(text: str) -> VolumeGroup | None:
-    """The group that ``vgs`` printed one line per volume for, columns separated by ``|``.
+    """Parse the lines that ``vgs`` printed for one group, one per volume, separated by ``|``.
 
-    None for no line.
+    Return None for an empty report.
     """
     rows = [
         [cell.strip() for cell in line.split("|")]
@@ -62,7 +61,7 @@ def parse_report(text: str) -> VolumeGroup | None:
 
 
 def parse_reports(text: str) -> dict[str, VolumeGroup]:
-    """All groups of a report whose lines have the name of the group in front."""
+    """Parse a report of all groups, whose lines begin with the name of the group."""
     lines: dict[str, list[str]] = {}
     for line in text.splitlines():
         name, separator, rest = line.partition("|")
@@ -73,24 +72,24 @@ def parse_reports(text: str) -> dict[str, VolumeGroup]:
 
 
 def ask_lvm(name: str) -> tuple[VolumeGroup | None, str]:
-    """One group as it is now; None and LVM's words if it has no such group."""
+    """Return the current state of one group; None and LVM's error text if it does not exist."""
     result = run_command(_vgs(_COLUMNS, name), _LOOK_TIMEOUT_S, QUIET, is_tied=False)
     group = parse_report(result.output) if result.exit_code == 0 else None
     return group, (result.output.strip().splitlines() or [result.verdict])[-1].strip()
 
 
 class AllVolumeGroups:
-    """All groups as they were at the first question; threads may ask."""
+    """All groups as of the first call; thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._known: Mapping[str, VolumeGroup] | None = None
 
     def group(self, name: str) -> VolumeGroup | None:
-        """One group, or None if there is no such group."""
+        """Return one group; None if it does not exist."""
         with self._lock:
             if self._known is None:
-                # Its exit code is not 0 where a single group cannot be read; the others are told
+                # The exit code is not 0 if a single group cannot be read; the others are reported
                 # all the same.
                 result = run_command(
                     _vgs(f"vg_name,{_COLUMNS}"), _LOOK_TIMEOUT_S, QUIET, is_tied=False

@@ -1,10 +1,9 @@
-"""Who keeps a file system busy: processes with a directory, an open file or a mapped file below a
-mount point.
+"""Find the processes that keep a file system busy.
 
-Read from /proc by path, so that nobody who uses the source of a bind mount elsewhere is taken for a
-holder, and nothing is asked of the file system itself, which may not answer. Processes in other
-mount namespaces that still have the device mounted are named too, but never killed: what they do
-with it cannot be seen from here.
+These have a directory, an open file or a mapped file below the mount point. The data is read from
+/proc by path: so users of the source of a bind mount elsewhere do not count, and the file system
+itself, which may hang, is not accessed. Processes in other mount namespaces that still have the
+device mounted are reported too, but never killed: their use of it cannot be determined from here.
 """
 
 from __future__ import annotations
@@ -38,9 +37,9 @@ class Holder:
 
 
 def find_holders(point: str, device: str) -> list[Holder]:
-    """Processes that use something below ``point``.
+    """Return the processes that use something below ``point``.
 
-    ``device`` (MAJOR:MINOR, or empty) finds those in other namespaces.
+    ``device`` (MAJOR:MINOR, or empty) adds those in other mount namespaces.
     """
     own_space = _link("/proc/self/ns/mnt")
     found = []
@@ -57,8 +56,9 @@ def find_holders(point: str, device: str) -> list[Holder]:
 
 
 def ancestors_within(point: str) -> Holder | None:
-    """The nearest process that this one descends from and that uses something below ``point``, else
-    this one if it does.
+    """Return the nearest ancestor of this process that uses something below ``point``.
+
+    This process itself if no ancestor does; None if it does not either.
     """
     within = [pid for pid in _ancestors() if _is_within(f"/proc/{pid}", point)]
     others = [pid for pid in within if pid != os.getpid()] or within
@@ -66,7 +66,7 @@ def ancestors_within(point: str) -> Holder | None:
 
 
 def holders_elsewhere(device: str) -> list[Holder]:
-    """One process for each other mount namespace in which this device (MAJOR:MINOR) is mounted."""
+    """Return one process per other mount namespace that has this device (MAJOR:MINOR) mounted."""
     seen = {_link("/proc/self/ns/mnt"), ""}
     found = []
     for entry in filter(str.isdigit, os.listdir("/proc")):
@@ -79,7 +79,7 @@ def holders_elsewhere(device: str) -> list[Holder]:
 
 
 def find_device_users(rdev: int) -> list[Holder]:
-    """Processes, in whatever namespace, that have this block device itself open."""
+    """Return the processes of all namespaces that have this block device itself open."""
     found = []
     for entry in filter(str.isdigit, os.listdir("/proc")):
         base = f"/proc/{entry}"
@@ -91,9 +91,9 @@ def find_device_users(rdev: int) -> list[Holder]:
 
 
 def kill_holders(holders: Iterable[Holder]) -> None:
-    """SIGTERM, and SIGKILL for those that do not end.
+    """Send SIGTERM to the holders, then SIGKILL to those that do not end.
 
-    Never our own ancestors, nor who is only elsewhere.
+    Spares our own ancestors and holders in other mount namespaces.
     """
     spared = set(_ancestors())
     left = [
@@ -129,7 +129,7 @@ def _used_paths(base: str) -> Iterator[str]:
 
 
 def _open_devices(base: str) -> Iterator[str]:
-    # What else is open is not looked at: its file system may not answer.
+    # Other open files are not checked with stat: their file system may hang.
     try:
         numbers = os.listdir(f"{base}/fd")
     except OSError:
@@ -153,7 +153,7 @@ def _ancestors() -> Iterator[int]:
     pid = os.getpid()
     while pid > 1:
         yield pid
-        # The name, in parentheses, may hold anything.
+        # The name, in parentheses, may contain any character.
         fields = _text(f"/proc/{pid}/stat").rpartition(")")[2].split()
         pid = int(fields[1]) if len(fields) > 1 else 0
 

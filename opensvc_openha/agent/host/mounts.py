@@ -1,9 +1,7 @@
-"""What is mounted where in this mount namespace, read from mountinfo.
+"""Read the mounts of this mount namespace from mountinfo, without access to the file systems.
 
-Touches none of the file systems.
-
-psutil's partitions come from the same kernel table but do not tell which part of a file system a
-bind mount shows.
+psutil's partitions come from the same kernel table but lack the part of a file system that a bind
+mount shows.
 """
 
 from __future__ import annotations
@@ -22,7 +20,7 @@ _OCTAL = re.compile(r"\\([0-7]{3})")
 class Mount:
     """One line of mountinfo.
 
-    ``device`` is MAJOR:MINOR, ``root`` the part of the file system that is shown.
+    ``device`` is MAJOR:MINOR, ``root`` the part of the file system that is mounted.
 
     ``options`` are those of the mount and of the file system together.
     """
@@ -36,7 +34,7 @@ class Mount:
 
 
 def read_mounts(path: str = "/proc/self/mountinfo") -> tuple[Mount, ...]:
-    """All mounts this process sees, oldest first."""
+    """Return all mounts that this process sees, oldest first."""
     try:
         with open(path, encoding="utf-8", errors="surrogateescape") as file:
             return tuple(parse_mounts(file))
@@ -45,7 +43,7 @@ def read_mounts(path: str = "/proc/self/mountinfo") -> tuple[Mount, ...]:
 
 
 def parse_mounts(lines: Iterable[str]) -> Iterable[Mount]:
-    """Mounts of these mountinfo lines; a line that is none is skipped."""
+    """Parse mountinfo lines; skip invalid ones."""
     for line in lines:
         left, separator, right = line.rstrip("\n").partition(" - ")
         head, tail = left.split(" "), right.split(" ")
@@ -57,12 +55,12 @@ def parse_mounts(lines: Iterable[str]) -> Iterable[Mount]:
 
 
 def top_mount(point: str, mounts: tuple[Mount, ...]) -> Mount | None:
-    """What is seen at a mount point: the last thing mounted there."""
+    """Return the visible mount at a mount point: the last one mounted there."""
     return next((mount for mount in reversed(mounts) if mount.point == point), None)
 
 
 def backing_file(loop_device: str) -> str:
-    """File behind a loop device, or an empty text."""
+    """Return the file behind a loop device; empty if there is none."""
     try:
         with open(
             f"/sys/class/block/{os.path.basename(loop_device)}/loop/backing_file", encoding="utf-8"

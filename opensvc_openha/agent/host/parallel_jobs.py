@@ -1,8 +1,8 @@
-"""Runs jobs at the same time, each in a child process, and gives back which of them failed and why.
+"""Run jobs in parallel child processes and return the failures.
 
-Processes and not threads: a signal that ends the action reaches what every child is doing at that
-moment, and a child that hangs can be killed. What a job changes in memory is lost; it has to change
-the machine.
+Processes instead of threads: a signal that aborts the action reaches whatever each child is doing,
+and a child that hangs can be killed. A job's changes in memory are lost; it has to change the
+machine.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _GRACE_PAUSE_S = 0.1
 
 @dataclass(frozen=True)
 class Job:
-    """One thing to do; ``name`` tells it apart in messages."""
+    """One job; ``name`` identifies it in messages."""
 
     name: str
     run: Callable[[], None]
@@ -49,9 +49,9 @@ class _Child:
 
 
 def run_side_by_side(jobs: Sequence[Job]) -> list[Failure]:
-    """Run all jobs, wait for all of them, give back those that failed.
+    """Run all jobs, wait for all of them, and return those that failed.
 
-    An exception here ends the jobs first.
+    An exception here terminates the jobs first.
     """
     children: list[_Child] = []
     try:
@@ -70,7 +70,7 @@ def _fork(job: Job, children: list[_Child]) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     reader, writer = os.pipe()
-    # A signal has to wait until the child is known, and until the child has a place to tell of it.
+    # Block signals until the child is registered and can report them.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING_SIGNALS)
     try:
         pid = os.fork()
@@ -87,7 +87,7 @@ def _fork(job: Job, children: list[_Child]) -> None:
 
 
 def _be_child(job: Job, writer: int, signals: Iterable[int]) -> None:
-    """Never returns. ``signals`` are those that were blocked before the fork."""
+    """Run the job and exit; ``signals`` are those that were blocked before the fork."""
     exit_code = 1
     try:
         die_with_parent(signal.SIGTERM)
@@ -97,7 +97,7 @@ def _be_child(job: Job, writer: int, signals: Iterable[int]) -> None:
             exit_code = 0
         except (OpenhaError, InterruptedAction) as error:
             _tell(writer, str(error))
-        except Exception as error:  # The last one of this process: whoever waits must learn of it.
+        except Exception as error:  # Top level of the process: the parent waits for a report.
             _tell(writer, f"{job.name}: {type(error).__name__}: {error}")
         sys.stdout.flush()
         sys.stderr.flush()
@@ -121,7 +121,7 @@ def _outcome(child: _Child) -> list[Failure]:
 
 
 def _end(children: list[_Child]) -> None:
-    """SIGTERM, so that what they run is ended in order; SIGKILL for those that do not end."""
+    """Send SIGTERM, so that children end their commands in order; SIGKILL if they do not end."""
     left = [child for child in children if not child.is_reaped]
     for number in (signal.SIGTERM, signal.SIGKILL):
         for child in left:

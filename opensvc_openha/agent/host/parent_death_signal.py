@@ -1,4 +1,4 @@
-"""A process that ends with its parent. Source: prctl(2)."""
+"""Let a process die with its parent. Source: prctl(2)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 def die_with_parent(number: signal.Signals) -> None:
-    """The calling process gets this signal when its parent ends."""
+    """Have the kernel send this signal to the calling process when its parent ends."""
     import ctypes
 
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, number)

@@ -1,5 +1,6 @@
-"""Takes this node down at once, without stopping or unmounting anything: for a resource that cannot
-even be stopped.
+"""Take this node down at once, without stopping or unmounting anything.
+
+The last resort for a resource that cannot be stopped.
 """
 
 from __future__ import annotations
@@ -17,23 +18,23 @@ _TRIGGER_LIMIT_S = 5.0
 
 
 def end_node(is_crash: bool) -> None:
-    """Reboot, or crash so that a dump is made where that is configured.
+    """Reboot, or crash so that a dump is written where that is configured.
 
-    SystemFault if the node is still there.
+    Raises SystemFault if the node is still up.
     """
     if _is_whole_machine():
         _ask_kernel("c" if is_crash else "b")
         pause(_TRIGGER_LIMIT_S)
     import ctypes
 
-    # In a container this ends the container, and nothing else.
+    # In a container this ends the container only.
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.reboot(_RB_AUTOBOOT) != 0:
         raise SystemFault(f"cannot reboot this node: {os.strerror(ctypes.get_errno())}")
 
 
 def _is_whole_machine() -> bool:
-    """False in a container: what the kernel is asked for there would hit its host."""
+    """Return False in a container, where the kernel's reset would hit the host."""
     try:
         return os.readlink("/proc/self/ns/pid") == _FIRST_PID_NAMESPACE
     except OSError:
@@ -41,7 +42,11 @@ def _is_whole_machine() -> bool:
 
 
 def _ask_kernel(letter: str) -> None:
-    """Not every kernel has this way, and not every one lets it be opened: there is another."""
+    """Request a reset through /proc/sysrq-trigger.
+
+    Errors are ignored: not every kernel has the file or allows to open it, and the caller has
+    another method.
+    """
     for path, text in ((_SWITCH, "1"), (_TRIGGER, letter)):
         try:
             with open(path, "w", encoding="ascii") as file:

@@ -1,6 +1,4 @@
-"""Turns a signal that would end the process into an InterruptedAction, so that an interrupted start
-is rolled back.
-"""
+"""Raise InterruptedAction on a terminating signal, so that an interrupted start is rolled back."""
 
 from __future__ import annotations
 
@@ -17,7 +15,7 @@ ENDING_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Within, SIGTERM, SIGINT and SIGHUP raise InterruptedAction."""
+    """Raise InterruptedAction on SIGTERM, SIGINT and SIGHUP within the context."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise InterruptedAction(f"interrupted by {signal.Signals(number).name}", number)
@@ -28,10 +26,10 @@ def interruptible() -> Iterator[None]:
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Within, these signals have no effect: a rollback that is half done helps nobody."""
+    """Ignore these signals within the context: half a rollback is worse than none."""
 
     def go_on(number: int, frame: FrameType | None) -> None:
-        # Not SIG_IGN: the commands we run would inherit it.
+        # Not SIG_IGN: child processes would inherit it.
         return None
 
     with _handlers(go_on):
@@ -40,8 +38,9 @@ def uninterrupted() -> Iterator[None]:
 
 @contextmanager
 def postponed() -> Iterator[None]:
-    """Within, these signals wait: a process that was made, but whose pid nobody knows yet, could
-    not be ended.
+    """Block these signals within the context.
+
+    A child whose pid is not registered yet could not be terminated.
     """
     waiting: list[int] = []
     try:

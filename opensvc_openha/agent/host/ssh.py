@@ -1,6 +1,4 @@
-"""How this node reaches another one: ssh without a password, as the agent does, and what to do when
-that fails.
-"""
+"""Reach another node by ssh without a password, as the agent does, and explain failures."""
 
 from __future__ import annotations
 
@@ -52,7 +50,7 @@ _REASONS = (
 
 
 def remote_shell(node: str, command: Sequence[str]) -> list[str]:
-    """What runs a command on another node."""
+    """Return the argv that runs a command on another node."""
     return [*SSH, f"{REMOTE_USER}@{node}", "--", shlex.join(command)]
 
 
@@ -62,7 +60,7 @@ def run_on(node: str, command: Sequence[str], log: ActionLog, timeout_s: float) 
 
 
 def agent_command(layout: AgentLayout, svcname: str, words: Sequence[str]) -> list[str]:
-    """What runs an agent action of a service on another node that is laid out as this one."""
+    """Return the argv that runs an agent action on another node with this node's layout."""
     usual = AgentLayout().environment()
     moved = [f"{name}={path}" for name, path in layout.environment().items() if path != usual[name]]
     svcmgr = os.path.join(layout.bin_dir, "svcmgr")
@@ -70,9 +68,9 @@ def agent_command(layout: AgentLayout, svcname: str, words: Sequence[str]) -> li
 
 
 def why_unreachable(node: str, result: CommandResult) -> str:
-    """What the operator has to do where a command through ssh failed.
+    """Return what the operator has to do after a failed ssh command.
 
-    Empty where ssh is not the reason.
+    Empty if ssh is not the cause.
     """
     output = result.output.lower()
     if (

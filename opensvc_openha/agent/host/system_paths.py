@@ -1,6 +1,4 @@
-"""Directories of the system, and of this installation, that no file system of a service may be
-mounted over.
-"""
+"""Directories of the system and of this installation that a service must not mount over."""
 
 from __future__ import annotations
 
@@ -44,8 +42,8 @@ _SYSTEM = frozenset(
 
 
 def why_not_mounted_over(point: str, agent: AgentLayout) -> str:
-    """What a mount on this directory would hide, or an empty text."""
-    # Two slashes at the beginning are kept by normpath, and mean the same as one here.
+    """Return what a mount on this directory would hide; empty if nothing."""
+    # normpath keeps two leading slashes, which mean the same as one.
     point = "/" + os.path.normpath(point).lstrip("/")
     if point in _SYSTEM:
         return f"would hide {point} of this node from everything that runs on it"

@@ -1,1 +1,1 @@
-"""Rounds over all services: resources that fail, synchronisations that are due."""
+"""Periodic checks of all services: failed resources, synchronisations that are due."""

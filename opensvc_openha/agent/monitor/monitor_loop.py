@@ -1,9 +1,9 @@
-"""The rounds of the resource monitor: which services are looked at now, each in a process of its
-own.
+"""The loop of the resource monitor: check the services, each in a process of its own.
 
-A look that hangs (a file system that does not answer, a check without end) delays no other service,
-and its service is not looked at again before it is over. The parent only reads which files name
-something to watch, and asks the node daemon, once a round, which services run here.
+A check that hangs (a file system that does not answer, a check script without end) delays no other
+service, and the next check of its service begins only after it has ended. The parent process only
+finds out which files have monitored resources, and asks the node daemon once per round which
+services run here.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from opensvc_openha.errors import NotRunningError, OpenhaError
 
 
 class MonitorRounds:
-    """What is known from one round to the next."""
+    """State kept from one round to the next."""
 
     def __init__(
         self,
@@ -30,8 +30,10 @@ class MonitorRounds:
         ask: Callable[[], NodeStatus],
         look: Callable[[str], None],
     ) -> None:
-        """``files`` gives each service's name and path, ``look`` monitors a service of that name
-        once.
+        """Remember the sources.
+
+        ``files`` returns the path of each service's file by service name; ``look`` monitors the
+        service of a name once.
         """
         self._load = load
         self._ask = ask
@@ -40,7 +42,7 @@ class MonitorRounds:
         self._children = Children()
 
     def run(self) -> None:
-        """Begin the looks of one round; returns at once."""
+        """Begin the checks of one round; return at once."""
         self.reap()
         watched = self._watched()
         if not watched:
@@ -56,15 +58,15 @@ class MonitorRounds:
                 self._children.begin(name, partial(self._look, name))
 
     def reap(self) -> None:
-        """Forget the looks that are over."""
+        """Drop the checks that have ended."""
         self._children.reap()
 
     def end(self) -> None:
-        """End the looks under way; one that does not end is killed."""
+        """Terminate the running checks; kill those that do not end."""
         self._children.end()
 
     def _watched(self) -> dict[str, str]:
-        """Services that have something to watch, and their names in the cluster.
+        """Return the services with monitored resources, and their names in the cluster.
 
         Files are read again when they change.
         """
@@ -75,5 +77,5 @@ class MonitorRounds:
         try:
             service = self._load(name)
         except OpenhaError:
-            return None  # Whoever acts on the service is told what is wrong with its file.
+            return None  # Every action on the service reports the errors of its file.
         return service.cluster_name if any(is_watched(res) for res in service.resources) else None

@@ -1,12 +1,11 @@
-"""Watches the resources of a service that runs here under a heartbeat, and decides what follows
-when one is not up.
+"""Monitor the resources of a service that runs here under a heartbeat, and act on failures.
 
-    not up twice in a row  ->  started again, ``restart`` times
-                           ->  monitored: monitor_action, else only said
+    not up twice in a row  ->  restarted, up to ``restart`` times
+    still not up           ->  monitored: monitor_action; otherwise only logged
 
-Nothing is done while the service is frozen, while another action is under way, or while the cluster
-does not say STARTED. The monitor action takes the service from this node, so it needs a peer that
-stands by: where nobody can take the service over, the part of it that works is left running.
+Nothing is done while the service is frozen, while another action runs, or unless the cluster's
+state is STARTED. The monitor action moves the service away from this node, so it needs a standby
+peer: without one, the working part of the service keeps running.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ _HISTORY_PAUSE_S = 1.0
 
 
 class MonitorAction(enum.Enum):
-    """What ``monitor_action`` asks for."""
+    """Values of ``monitor_action``."""
 
     NONE = "none"
     FREEZESTOP = "freezestop"
@@ -50,15 +49,15 @@ class MonitorAction(enum.Enum):
 
 
 def is_watched(resource: Resource) -> bool:
-    """Is this resource one that the monitor looks at?"""
+    """Return whether the monitor checks this resource."""
     spec = resource.spec
     return not spec.is_left_alone and (spec.is_monitored or spec.restarts > 0)
 
 
 def monitor_service(service: Service, note: Note) -> int:
-    """Look once at the watched resources of a service, and do what has to be done; exit code.
+    """Check the monitored resources of a service once and act on failures; return the exit code.
 
-    An action that wants its turn interrupts it.
+    Any other action that needs the lock interrupts it.
     """
     watched = [res for res in service.resources if is_watched(res)]
     reason = why_not_now(service) if watched else "no resource has monitor = true or restart = N"
@@ -73,10 +72,10 @@ def monitor_service(service: Service, note: Note) -> int:
             if why_not_now(service):
                 return 0
             failing = _failing(watched)
-            # Tries that were used up count again once all was up.
+            # All is up: every resource has its full number of restarts again.
             left = failing if _told(service) else _bring_back(service, failing, note)
     except RefusedError:
-        return 0  # Somebody acts on the service: what is down now may be up when that is done.
+        return 0  # Another action runs: what is down now may be up when it ends.
     monitored = [res for res in left if res.spec.is_monitored]
     text = ", ".join(f"{res.spec.rid} is {look(res).status.value}" for res in monitored or left)
     if not left:
@@ -89,7 +88,7 @@ def monitor_service(service: Service, note: Note) -> int:
 
 
 def why_not_now(service: Service) -> str:
-    """Why the monitor has nothing to do with this service now, or an empty text."""
+    """Return why the monitor must not act on this service now; empty if it may."""
     if service.is_frozen:
         return "the service is frozen"
     if service.cluster_name is None:
@@ -111,13 +110,13 @@ def _failing(resources: list[Resource]) -> list[Resource]:
 
 
 def _bring_back(service: Service, failing: list[Resource], note: Note) -> list[Resource]:
-    """Those that could not be started again. Data comes before what uses it."""
+    """Restart failed resources, data before what uses it; return those that stay down."""
     others = [res for res in failing if res not in in_start_order(failing)]
     left = []
     for resource in [*in_start_order(failing), *in_display_order(others)]:
         found = look(resource).status
         if found in _WELL:
-            continue  # It came back with one before it.
+            continue  # It came up together with an earlier one.
         rid = resource.spec.rid
         service.log.info(f"monitored resource {rid} is in state {found.value}")
         if resource.spec.restarts and bring_back(service, resource):
@@ -152,7 +151,7 @@ def _act(service: Service, failing: str, note: Note) -> None:
     if action is MonitorAction.FREEZESTOP:
         _freeze_stop(service)
         return
-    # What the history says of it must be on disk first.
+    # The history record of it must be on disk first.
     pause(_HISTORY_PAUSE_S)
     end_node(is_crash=action is MonitorAction.CRASH)
 
@@ -181,7 +180,7 @@ def _why_nobody_takes_over(service: Service) -> str:
 
 
 def _tell_once(service: Service, text: str, note: Note) -> None:
-    """An alarm that lasts is said when it begins and when it changes."""
+    """Report a lasting alarm when it begins and when its text changes."""
     if _told(service) == text:
         return
     path = os.path.join(service.var_dir, _TOLD)

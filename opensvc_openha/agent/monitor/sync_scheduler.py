@@ -1,10 +1,8 @@
-"""Which synchronisations are due now, as their schedules say.
+"""Start the synchronisations that are due by their schedules, one process per service.
 
-Each service is sent in a process of its own.
-
-Only what runs here is sent, never while the service is frozen or somebody acts on it. One that
-fails, or may not be sent, is tried again after a while, as long as its hours last. The time is
-given, and so is what sends.
+Sends only services that run here, and never while the service is frozen or another action runs on
+it. A synchronisation that fails, or is refused, is retried after a while, as long as its hours
+last. Time and send function are arguments.
 """
 
 from __future__ import annotations
@@ -31,14 +29,14 @@ AT_ONCE_MAX = 4
 
 @dataclass(frozen=True)
 class Scheduled:
-    """What a service sends by itself, and its name in the cluster, if one decides about it."""
+    """Scheduled synchronisations of a service, and its name in the cluster, if it has one."""
 
     resources: tuple[Rsync, ...]
     cluster_name: str | None
 
 
 class SyncRounds:
-    """What is known from one round to the next."""
+    """State kept from one round to the next."""
 
     def __init__(
         self,
@@ -48,8 +46,10 @@ class SyncRounds:
         send: Callable[[str, tuple[str, ...]], None],
         now: Callable[[], datetime.datetime],
     ) -> None:
-        """``files`` gives each service's name and path, ``send`` sends these resources of a service
-        of that name.
+        """Remember the sources.
+
+        ``files`` returns the path of each service's file by service name; ``send`` sends these
+        resources of the service of a name.
         """
         self._ask = ask
         self._load = load
@@ -60,14 +60,14 @@ class SyncRounds:
         self._children = Children()
 
     def run(self) -> None:
-        """Begin what is due; returns at once."""
+        """Begin the synchronisations that are due; return at once."""
         self._children.reap()
         now = self._now()
         node: NodeStatus | None = None
         for name, scheduled in self._scheduled().items():
             busy = self._children.names
             if len(busy) >= AT_ONCE_MAX:
-                return  # The others have their turn in one of the next rounds.
+                return  # The other services follow in one of the next rounds.
             if name in busy or self._was_just_tried(name, now):
                 continue
             due = tuple(res.spec.rid for res in scheduled.resources if res.is_due(now))
@@ -80,20 +80,20 @@ class SyncRounds:
                 self._children.begin(name, partial(self._send, name, due))
 
     def end(self) -> None:
-        """End what is under way."""
+        """Terminate the running synchronisations."""
         self._children.end()
 
     def reap(self) -> None:
-        """Forget what is over."""
+        """Drop the synchronisations that have ended."""
         self._children.reap()
 
     @property
     def is_idle(self) -> bool:
-        """Is nothing under way?"""
+        """Return whether no synchronisation runs."""
         return not self._children.names
 
     def _was_just_tried(self, name: str, now: datetime.datetime) -> bool:
-        # A clock that was set back must not put it off for long.
+        # A clock that was set back must not delay the retry for long.
         tried = self._tried.get(name)
         return tried is not None and tried <= now < tried + RETRY
 
@@ -113,7 +113,7 @@ class SyncRounds:
         try:
             service = self._load(name)
         except OpenhaError:
-            return None  # Whoever acts on the service is told what is wrong with its file.
+            return None  # Every action on the service reports the errors of its file.
         syncs = tuple(
             res
             for res in service.resources
@@ -124,17 +124,17 @@ class SyncRounds:
 
 
 def send_due(service: Service, rids: tuple[str, ...]) -> str:
-    """Send these resources if the service runs here and nothing speaks against it.
+    """Send these resources if the service runs here and no condition forbids it.
 
-    Why not, or an empty text.
+    Return the reason if nothing was sent; empty otherwise.
     """
     reason = _why_not_now(service)
     if reason:
         return reason
     try:
         with action_lock(service.var_dir, "sync", 0):
-            # Nobody acts on the service. A long copy must not keep anybody from it, so it is not
-            # held.
+            # No other action runs. The lock is not held during the copy: it may take long and must
+            # not block other actions.
             pass
         code = synchronise(service, ResourceSelector(rids=rids), ("nodes", "drpnodes"), False, 0)
     except RefusedError as error:

@@ -1,1 +1,1 @@
-"""What status commands print of services."""
+"""Render the output of the status commands."""

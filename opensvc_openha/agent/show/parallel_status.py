@@ -1,7 +1,7 @@
-"""Looks at many services at once, in threads, for most of a look is waiting: for a check script, a
-socket, a file system.
+"""Read the status of many services in parallel threads.
 
-A look that does not come back holds up nothing but its own row.
+Most of the time of a status goes into waiting: for a check script, a socket, a file system. A
+status that hangs delays its own row only.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ THREADS = 8
 
 @dataclass(frozen=True)
 class Look:
-    """What came of one look: a report, or what is wrong."""
+    """Result of one status read: a report, or the error."""
 
     name: str
     report: ServiceReport | None = None
@@ -31,9 +31,9 @@ class Look:
 def status_of_all(
     names: Sequence[str], look: Callable[[str], ServiceReport], limit_s: float = LOOK_LIMIT_S
 ) -> list[Look]:
-    """Look at each of them; in the order of the names.
+    """Read the status of each service; return the results in the order of ``names``.
 
-    Nobody is waited for longer than ``limit_s`` after the last answer.
+    Gives up ``limit_s`` seconds after the last answer.
     """
     if len(names) < 2:
         return [_look(name, look) for name in names]
@@ -68,7 +68,7 @@ def _begin(
                 return
             found.put(_look(name, look))
 
-    # A daemon thread: one that hangs must not keep the command from ending.
+    # A daemon thread: one that hangs must not prevent the command from ending.
     threading.Thread(target=work, name="look", daemon=True).start()
 
 
@@ -77,7 +77,7 @@ def _look(name: str, look: Callable[[str], ServiceReport]) -> Look:
         return Look(name, look(name))
     except OpenhaError as error:
         return Look(name, problem=error)
-    except Exception as error:  # The last one of this thread: its row must not be waited for.
+    except Exception as error:  # Any error becomes a result: the row is awaited.
         return Look(
             name, problem=SystemFault(f"{name}: unexpected {type(error).__name__}: {error}")
         )

@@ -1,7 +1,6 @@
-"""Every line of `print status`, `json status` and `svcmon`, in the layout of the agent the tutorial
-was written with.
+"""Render `print status`, `json status` and `svcmon` in the layout of the tutorial's agent.
 
-Trailing blanks are part of that layout. Nothing is decided here.
+Trailing blanks are part of that layout. This module takes no decisions.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ _SVCMON_HEADER = (
 
 
 def print_status_lines(report: ServiceReport) -> list[str]:
-    """The status tree of one service."""
+    """Return the lines of the status tree of one service."""
     avail = [
         res for res in report.resources if res.group not in (Group.SYNC, Group.HB, Group.STONITH)
     ]
@@ -92,7 +91,7 @@ def _flags(resource: ResourceReport) -> str:
 
 
 def json_status(report: ServiceReport) -> str:
-    """The same facts as one JSON object."""
+    """Return the same facts as one JSON object."""
     resources = {
         res.rid: {
             "status": res.status.value,
@@ -112,7 +111,7 @@ def json_status(report: ServiceReport) -> str:
 
 
 def svcmon_lines(reports: Iterable[ServiceReport]) -> list[str]:
-    """The table of all services, three header lines first."""
+    """Return the table of all services, with three header lines."""
     rows = [_svcmon_row(report) for report in reports]
     width = max([len(row[0]) for row in rows] + [len("service")])
     layout = f"%-{width}s{_SVCMON_COLUMNS}"

@@ -1,8 +1,7 @@
-"""What `svcmon --watch` shows, as lines of text: the table in as many columns as the terminal has
-room for, or one service.
+"""Lay out `svcmon --watch` as lines of text: the table of services, or one service.
 
-Knows nothing of terminals; the height and width are given. Nothing is longer or more than they
-allow.
+The table takes as many columns as the terminal has room for. Independent of the terminal: height
+and width are arguments, and the output exceeds neither.
 """
 
 from __future__ import annotations
@@ -48,9 +47,7 @@ _FIRST_WANTED = (
 
 @dataclass(frozen=True)
 class View:
-    """Where the operator is: the chosen row, and the service that is shown alone, with its first
-    line.
-    """
+    """Position of the operator: the selected row, or the service shown alone and its first line."""
 
     chosen: int = 0
     shown: str = ""
@@ -74,7 +71,7 @@ def screen(
     stamp: str,
     problems: Sequence[str] = (),
 ) -> list[Line]:
-    """All lines of the screen, the last one with the keys."""
+    """Return all lines of the screen; the last one lists the keys."""
     report = next((report for report in reports if report.name == view.shown), None)
     room = max(1, height - 2 - min(len(problems), 3))
     body = _table(reports, view, width, room) if report is None else _service(report, view, room)
@@ -89,7 +86,7 @@ def screen(
 
 
 def chosen_service(reports: Sequence[ServiceReport], view: View) -> str | None:
-    """Name of the service that the operator is at."""
+    """Return the name of the selected service."""
     return reports[min(view.chosen, len(reports) - 1)].name if reports else None
 
 

@@ -1,3 +1,1 @@
-"""Values that the rooms of the agent exchange: statuses, the cluster's view of a service, the
-action log.
-"""
+"""Values shared by the agent's rooms: statuses, the cluster's view of a service, the action log."""

@@ -1,7 +1,6 @@
-"""The agent's log: the line format of the tutorial's agent on stderr, and the same with a date in a
-file per service.
+"""The agent's log: the line format of the tutorial's agent on stderr, and in a dated file.
 
-The log file is a convenience: not being able to write it never stops an action.
+There is one file per service. It is a convenience: a failure to write it never stops an action.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ LINE_FORMAT = "%(asctime)s %(levelname)-7s %(place)-28s %(message)s"
 
 
 class ActionLog:
-    """Writes the lines of one service or, after ``of``, of one of its resources."""
+    """Log of one service or, after ``of``, of one of its resources."""
 
     def __init__(self, logger: logging.Logger, place: str, output_file: str = "") -> None:
         self._logger = logger
@@ -31,31 +30,31 @@ class ActionLog:
         """Where that goes which a daemon prints that an application's start leaves behind."""
 
     def of(self, rid: str) -> ActionLog:
-        """The log of one resource."""
+        """Return the log of one resource."""
         return ActionLog(self._logger, f"{self._place}.{rid.upper()}", self.output_file)
 
     def info(self, text: str) -> None:
-        """Something was done."""
+        """Log a completed step."""
         self._write(logging.INFO, text)
 
     def warning(self, text: str) -> None:
-        """Something the operator should look at, that does not stop the action."""
+        """Log a problem that does not stop the action."""
         self._write(logging.WARNING, text)
 
     def error(self, text: str) -> None:
-        """Why the action fails."""
+        """Log why the action fails."""
         self._write(logging.ERROR, text)
 
     def _write(self, level: int, text: str) -> None:
         for line in map(mask_script, text.splitlines() or [""]):
-            # Columns of a command's output stay columns; what moves a cursor, or forges a line, is
-            # written as an escape.
+            # Keep the columns of a command's output; escape characters that move the cursor or
+            # forge a line.
             shown = "\t".join(map(one_line, line.split("\t")))
             self._logger.log(level, "%s", shown, extra={"place": self._place})
 
 
 class _FileOnDemand(logging.Handler):
-    """Opens the log file with the first line.
+    """Handler that opens the log file with the first line.
 
     A full disk or a read-only directory does not disturb the action.
     """
@@ -68,7 +67,7 @@ class _FileOnDemand(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Write one line."""
         if self._file is None:
-            # Loaded here: a status writes no line.
+            # Imported here: a status writes no line.
             from opensvc_openha.system.log_file import LogFile
 
             self._file = LogFile(self._path, LOG_BYTES_MAX, LOG_FILES_KEPT)
@@ -77,7 +76,7 @@ class _FileOnDemand(logging.Handler):
         self._file.emit(record)
 
     def close(self) -> None:
-        """Close the file, if there is one."""
+        """Close the file if it is open."""
         if self._file is not None:
             self._file.close()
         super().close()
@@ -85,8 +84,8 @@ class _FileOnDemand(logging.Handler):
 
 @contextmanager
 def open_log(log_dir: str, svcname: str) -> Iterator[ActionLog]:
-    """Log of one service for the time of one command."""
-    # Not registered by name: two services must not share handlers, nor a test leave any behind.
+    """Return the log of one service for the duration of one command."""
+    # Not registered by name: services must not share handlers, and tests must leave none behind.
     logger = logging.Logger(svcname, logging.INFO)
     screen = logging.StreamHandler(sys.stderr)
     screen.setFormatter(logging.Formatter(LINE_FORMAT, "%H:%M:%S"))

@@ -1,8 +1,7 @@
-"""What the cluster's word on a service means for the agent: the one place where service states
-become hb statuses.
+"""Map the cluster's view of a service to the agent's: the one place that maps service states.
 
-The node daemon is asked once per command for a status, whatever the number of services; whoever
-drives the cluster asks anew.
+For a status the node daemon is asked once per command, whatever the number of services; actions
+that drive the cluster ask again each time.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from opensvc_openha.core.states import ServiceState
 from opensvc_openha.errors import NotAnsweringError, NotRunningError
 from opensvc_openha.system.identity import descends_from
 
-if TYPE_CHECKING:  # A status command that asks no daemon does without it.
+if TYPE_CHECKING:  # Not needed by a status command that asks no daemon.
     from opensvc_openha.core.events import Command
     from opensvc_openha.core.status import NodeStatus
 
@@ -34,9 +33,7 @@ NO_STATE = "unable to determine cluster service state"
 
 
 class ClusterView:
-    """The node daemon's status, fetched at the first question and kept for the rest of the
-    command.
-    """
+    """The node daemon's status, fetched at the first call and kept for the rest of the command."""
 
     def __init__(
         self,
@@ -46,9 +43,11 @@ class ClusterView:
         note: Callable[[str, str, str, bool], None] | None = None,
         daemon_pid: Callable[[], int] = lambda: 0,
     ) -> None:
-        """``act`` has a command carried out for a service that the cluster knows by that name, for
-        the one that is named third; ``note`` keeps in the history its name, a word, a reason, and
-        whether it is an alarm. ``daemon_pid`` is the process of this node's daemon, 0 for none.
+        """Remember how to reach the daemon.
+
+        ``act`` runs a command on the service of that cluster name, on behalf of the caller named
+        third. ``note`` records in the history of a service: name, word, reason, whether it is an
+        alarm. ``daemon_pid`` is the process of this node's daemon, 0 for none.
         """
         self._fetch = fetch
         self.is_installed = is_installed
@@ -59,7 +58,7 @@ class ClusterView:
         self._asking = threading.Lock()
 
     def node_status(self) -> NodeStatus:
-        """The daemon's snapshot; raises NotRunningError or NotAnsweringError."""
+        """Return the daemon's snapshot; raises NotRunningError or NotAnsweringError."""
         with self._asking:
             if self._answer is None:
                 self._ask()
@@ -69,14 +68,12 @@ class ClusterView:
         return self._answer
 
     def node_status_now(self) -> NodeStatus:
-        """The daemon's snapshot of this moment."""
+        """Return a new snapshot of the daemon."""
         self._answer = None
         return self.node_status()
 
     def is_daemons_call(self) -> bool:
-        """True if this command is a script that the node daemon of this machine runs, or is called
-        by one.
-        """
+        """Return whether this node's daemon runs this command, directly or through a script."""
         pid = self._daemon_pid() if "OPENHA_ACTION" in os.environ else 0
         return pid > 0 and descends_from(pid)
 
@@ -87,7 +84,7 @@ class ClusterView:
             self._answer = error
 
     def act(self, command: Command, cluster_name: str, by: str = "") -> Answers:
-        """Has the daemon do it; its lines, as they come.
+        """Have the daemon run a command; return its answer lines as they arrive.
 
         Raises NotRunningError or NotAnsweringError.
         """
@@ -96,8 +93,9 @@ class ClusterView:
         return self._act(command, cluster_name, by)
 
     def noter(self, cluster_name: str) -> Callable[[str, str, bool], None]:
-        """What keeps a word, its reason and whether it is an alarm in the history of a service,
-        where there is one.
+        """Return a function that records (word, reason, is_alarm) in the history of a service.
+
+        It does nothing where there is no history.
         """
 
         def note(word: str, reason: str, is_alarm: bool) -> None:
@@ -107,7 +105,7 @@ class ClusterView:
         return note
 
     def hb_finding(self, cluster_name: str) -> Finding:
-        """Status of the hb resource whose service the cluster knows as ``cluster_name``."""
+        """Return the status of the hb resource of this service."""
         if not self.is_installed:
             return _warn(NOT_INSTALLED)
         try:
@@ -120,7 +118,7 @@ class ClusterView:
 
 
 def finding_of_state(state: ServiceState | None) -> Finding:
-    """up for STARTED, down for STOPPED, a warning that says why for everything else."""
+    """Return up for STARTED, down for STOPPED, a warning with the reason for any other state."""
     if state is None or state is ServiceState.UNKNOWN:
         return _warn(NO_STATE)
     if state in _PLAIN:

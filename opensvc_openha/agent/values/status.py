@@ -1,11 +1,10 @@
-"""What a service looks like on this node: the statuses, how they merge, and the report the commands
-print.
+"""Status of a service on this node: status values, how they merge, and the report.
 
 avail merges everything the service needs to run here; hb, sync and stonith do not count in it.
-overall is avail with hb and sync added: a sync that is up is neutral, any other verdict on it is a
+overall is avail with hb and sync added: a sync that is up is neutral, any other sync status is a
 warning. Disabled resources are n/a, n/a is neutral, and optional resources count nowhere. A
-resource that is always on here is "stdby up": it makes a service that is down show that, and goes
-with one that is up.
+resource that is always on here is "stdby up": a service that is down with it is "stdby up", one
+that is up stays up.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from dataclasses import dataclass
 
 
 class ResourceStatus(enum.Enum):
-    """Verdict on a resource or on a group of them; ``value`` is the word shown."""
+    """Status of one or several resources; ``value`` is the word shown."""
 
     UP = "up"
     DOWN = "down"
@@ -28,7 +27,7 @@ class ResourceStatus(enum.Enum):
 
     @property
     def exit_code(self) -> int:
-        """What the ``status`` action exits with."""
+        """Exit code of the ``status`` action."""
         return _EXIT_CODES[self]
 
 
@@ -54,7 +53,7 @@ _MERGED = {
 
 
 class Group(enum.Enum):
-    """Kinds of resources, in the order the status tree shows them."""
+    """Kinds of resources, in the order of the status tree."""
 
     CONTAINER = "container"
     DISK = "disk"
@@ -73,7 +72,7 @@ OUTSIDE_AVAIL = frozenset({Group.SYNC, Group.HB, Group.STONITH})
 
 @dataclass(frozen=True)
 class Finding:
-    """What looking at one resource told: its status, and lines that explain it."""
+    """Result of the check of one resource: its status and explanatory lines."""
 
     status: ResourceStatus
     log: tuple[str, ...] = ()
@@ -117,24 +116,22 @@ class ServiceReport:
     container_type: str = "hosted"
 
     def in_group(self, *groups: Group) -> tuple[ResourceReport, ...]:
-        """Resources of these groups."""
+        """Return the resources of these groups."""
         return tuple(resource for resource in self.resources if resource.group in groups)
 
     def group_status(self, *groups: Group) -> ResourceStatus:
-        """Merged status of these groups; n/a if there is nothing to merge."""
+        """Return the merged status of these groups; n/a if there is nothing to merge."""
         return merge(res.status for res in self.in_group(*groups) if not res.is_optional)
 
     @property
     def avail(self) -> ResourceStatus:
-        """Is the service available on this node? n/a where that depends on what this user cannot
-        look at.
-        """
+        """Availability of the service here; n/a if it depends on what this user may not check."""
         status = self.group_status(*(group for group in Group if group not in OUTSIDE_AVAIL))
         return ResourceStatus.NA if self.is_hidden and status is not ResourceStatus.WARN else status
 
     @property
     def is_hidden(self) -> bool:
-        """Does the availability depend on a resource that this user cannot look at?"""
+        """Return whether the availability depends on a resource that this user may not check."""
         return any(
             res.is_hidden and not res.is_optional and res.group not in OUTSIDE_AVAIL
             for res in self.resources
@@ -147,19 +144,20 @@ class ServiceReport:
 
     @property
     def hb(self) -> ResourceStatus:
-        """What the cluster says of the service."""
+        """Status of the service in the cluster."""
         return self.group_status(Group.HB)
 
     @property
     def overall(self) -> ResourceStatus:
-        """avail, hb and sync together."""
+        """Merged status of avail, hb and sync."""
         status = merge([self.avail, self.hb, _weight_of_sync(self.sync)])
         return ResourceStatus.NA if self.is_hidden and status is not ResourceStatus.WARN else status
 
 
 def merge(statuses: Iterable[ResourceStatus]) -> ResourceStatus:
-    """One status for several: n/a is neutral, up with down is warn, warn wins, standby up goes with
-    both.
+    """Merge several statuses: n/a is neutral, up with down is warn, warn wins.
+
+    "stdby up" combines with both up and down.
     """
     found = frozenset(statuses) - {ResourceStatus.NA, ResourceStatus.UNDEF}
     if len(found) < 2:
