@@ -80,18 +80,11 @@ class PeerIncarnations:
             and beat.boot.counter <= known.counter
             and not self.is_alive(beat, own_seq)
         ):
+            # Answered all the same while nothing newer is heard: two nodes that have both lost
+            # their counters would else never acknowledge each other.
+            self._note_heard(beat)
             return OLD_LIFE
-        if (
-            self.heard is None
-            or beat.boot == self.heard.boot
-            or beat.boot.counter > self.heard.boot.counter
-        ):
-            self.has_new_greeting = self.heard is None or beat.boot != self.heard.boot
-            self.is_going_on = (
-                self.heard is not None and not self.has_new_greeting and beat.seq > self.heard.seq
-            )
-            if self.has_new_greeting or self.heard is None or beat.seq > self.heard.seq:
-                self.heard = Ack(beat.boot, beat.seq, is_taken=False)
+        self.has_new_greeting, self.is_going_on = self._note_heard(beat)
         if beat.boot != self._proven:
             if beat.ack is None or beat.ack.boot != self._own_boot:
                 self.unproven_at = now
@@ -109,6 +102,18 @@ class PeerIncarnations:
             self._known[key_id] = beat.boot
             self.has_learnt = True
         return ""
+
+    def _note_heard(self, beat: Beat) -> tuple[bool, bool]:
+        """Notes the beat if it is of the newest life heard.
+
+        True if that life was not heard before, and if it was and goes on.
+        """
+        heard = self.heard
+        is_new = heard is None or beat.boot.counter > heard.boot.counter
+        is_newer_beat = heard is not None and beat.boot == heard.boot and beat.seq > heard.seq
+        if is_new or is_newer_beat:
+            self.heard = Ack(beat.boot, beat.seq, is_taken=False)
+        return is_new, is_newer_beat
 
     def is_alive(self, beat: Beat, own_seq: int) -> bool:
         """True for a refused life that lives: whoever acknowledges what was said after it had been

@@ -220,6 +220,30 @@ def test_peer_that_lost_its_counter_is_believed_since_it_acknowledges_this_node(
     assert "COUNTER" in told and "SILENT" not in told
 
 
+@pytest.mark.parametrize("is_rebooted", [False, True])
+def test_two_nodes_that_both_lost_their_counters_find_each_other(is_rebooted: bool) -> None:
+    """Each remembers the other with a higher counter, and is refused itself: each is answered all
+    the same, acknowledges that, and is believed. Neither is called silent meanwhile.
+    """
+    pair = Pair()
+    for host in (pair.deb1, pair.deb2):
+        host.boot(counter=57)
+    pair.run(3)
+    for host in (pair.deb1, pair.deb2):
+        if is_rebooted:
+            host.crash()
+        else:
+            host.kill_daemon()
+    pair.run(1)
+    for counter, host in enumerate((pair.deb1, pair.deb2)):
+        host.boot(counter=counter)
+    pair.run(30)
+    assert _standing(pair.deb1) is _standing(pair.deb2) is PeerStanding.LIVE
+    for host in (pair.deb1, pair.deb2):
+        told = [record.new for record in host.records if record.kind is RecordKind.PEER]
+        assert "COUNTER" in told and "SILENT" not in told
+
+
 def test_peer_that_lost_its_counter_is_not_fenced_by_a_standby_that_hears_it() -> None:
     """The owner's daemon dies and comes back with the counter lost: the standby starts nothing."""
     pair, deb1, deb2, _ = _running_pair()

@@ -60,6 +60,19 @@ def test_life_with_the_same_counter_is_no_newer_one() -> None:
     assert lives.heard == Ack(FIRST, 3, is_taken=False)
 
 
+def test_refused_old_life_is_answered_while_nothing_newer_was_heard() -> None:
+    """It may be a peer that lost its counter, to which this node has lost its own: neither would
+    ever acknowledge the other. A newer life takes the answer from it, and keeps it.
+    """
+    lives = PeerIncarnations(OWN, {KEY: SECOND})
+    for seq in (1, 2):
+        assert lives.rejection(_beat(FIRST, seq), KEY, 0.0) == OLD_LIFE
+        assert lives.heard == Ack(FIRST, seq, is_taken=False) and not lives.has_new_greeting
+    lives.rejection(_beat(THIRD, 5), KEY, 0.0)
+    lives.rejection(_beat(FIRST, 9), KEY, 0.0)
+    assert lives.heard == Ack(THIRD, 5, is_taken=False)
+
+
 def test_only_a_life_that_was_not_heard_before_is_greeted() -> None:
     """Its first beat is answered at once.
 
