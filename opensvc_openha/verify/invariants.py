@@ -804,19 +804,20 @@ def liveness_bound_s(longest_timeout_s: float, script_s: float) -> float:
     )
 
 
-def fence_wait_bound_s(longest_timeout_s: float, fence_s: float) -> float:
+def fence_wait_bound_s(longest_timeout_s: float, fence_s: float, silent_s: float = 0.0) -> float:
     """The longest that a node with a real fence may wait for its turn, or after a failed fence, in
-    a silence just begun.
+    a silence that has lasted for ``silent_s``.
 
-    The worst case: the peer may know it as one that starts nothing, and has the first minutes for
-    itself.
+    The worst case: the peer may know it as one that starts nothing, and has all turns but a few for
+    itself. A fence that has failed in one of those few waits for the next of them.
     """
     turn_s = (
         (fence_s + longest_timeout_s) * (1.0 + timing.TURN_DRIFT)
         + timing.TURN_OPEN_S
         + 2 * timing.BEAT_INTERVAL_S
     )
-    last_s = timing.SOLO_FENCING_S + 2 * turn_s
+    left_s = max(timing.SOLO_FENCING_S, timing.SOLO_GROWTH * silent_s)
+    last_s = left_s + 2 * turn_s
     return (
         last_s
         + 2 * (turn_s + timing.TURN_DRIFT * last_s)

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from opensvc_openha.core.actions import Action, Announce, Persist, RememberFencing, RunScript
-from opensvc_openha.core.beat import Goodbye
+from opensvc_openha.core.beat import Beat, BootId, Goodbye
 from opensvc_openha.core.events import (
     Command,
     CommandReceived,
@@ -18,11 +18,15 @@ from opensvc_openha.core.events import (
     ScriptKind,
     StoreFailed,
 )
-from opensvc_openha.core.facts import Turn
-from opensvc_openha.core.model import FencingPolicy, Profile
+from opensvc_openha.core.facts import Facts, Turn
+from opensvc_openha.core.fencing import Fencing
+from opensvc_openha.core.fencing_memory import FencingMemory
+from opensvc_openha.core.model import ClusterSpec, FencingPolicy, Profile
+from opensvc_openha.core.peer_view import PeerView
 from opensvc_openha.core.states import ServiceState as S
 from opensvc_openha.core.status import PeerStanding
 from opensvc_openha.core.timing import RESTART_HOLD_S, START_READY_DELAY_S, STORE_RETRY_S
+from opensvc_openha.verify.invariants import fence_wait_bound_s
 from tests.core.pair import TIMEOUT_S, Host
 from tests.core.test_decisions import Bench
 from tests.core.test_fencing import FENCE_S, OUT_S, Fences
@@ -275,3 +279,27 @@ def test_daemon_started_during_the_cut_leaves_its_turns_to_a_holder_that_may_fen
     assert (
         min(abs(own - other) for own in fences["deb1"] for other in fences["deb2"]) > pair.fence_s
     )
+
+
+@pytest.mark.parametrize("is_wary", [False, True], ids=["equal", "wary"])
+@pytest.mark.parametrize("has_facts", [False, True], ids=["started in the cut", "heard before"])
+@pytest.mark.parametrize("turn", [Turn.NONE, Turn.HELD])
+def test_no_turn_is_waited_for_longer_than_the_bound(
+    turn: Turn, has_facts: bool, is_wary: bool
+) -> None:
+    """At any time of a silence, as after a fence that has just failed in the last turn: the next
+    one of a node that must leave its peer most turns is far off.
+    """
+    pair = Fences(names=("registry",))
+    spec = ClusterSpec("deb1", "deb2", pair.links, pair.services, fence_time_s=pair.fence_time_s)
+    memory = FencingMemory(has_heard=True, turn=turn, silent_since=0.0, is_wary=is_wary)
+    view = PeerView(BootId(1, 1))
+    if has_facts:
+        view.take(Beat("deb2", BootId(1, 2), 1, None, {}, facts=Facts()), -TIMEOUT_S)
+    waits = []
+    for silent_s in range(0, 10_000, 3):
+        now = float(silent_s)
+        wait_s = Fencing(spec, memory, now).turn_opens(view, now) - now
+        assert wait_s <= fence_wait_bound_s(TIMEOUT_S, FENCE_S, now), silent_s
+        waits.append(wait_s)
+    assert max(waits) > (3_000 if is_wary and turn is Turn.NONE else 20)

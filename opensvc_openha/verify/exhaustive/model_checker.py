@@ -405,8 +405,12 @@ def settle(world: SmallWorld) -> None:
     """Every script succeeds after a while and every beat comes in, until the service runs or need
     not run.
     """
+    began = [node.fencing.silent_since for node in world.nodes]
+    silent_s = max((world.now - at for at in began if at is not None), default=0.0)
     end = (
-        world.now + liveness_bound_s(TIMEOUT_S, _SCRIPT_S) + fence_wait_bound_s(TIMEOUT_S, FENCE_S)
+        world.now
+        + liveness_bound_s(TIMEOUT_S, _SCRIPT_S)
+        + fence_wait_bound_s(TIMEOUT_S, FENCE_S, silent_s)
     )
     while True:
         world.run(_SCRIPT_S)

@@ -95,11 +95,12 @@ def _settle(cluster: Cluster) -> None:
     dead: SimulatedNode | None = (
         cluster.machines[plan.seed // 3 % 2] if plan.seed % 3 == 0 else None
     )
+    silent_s = _silent_s(cluster)
     cluster.calm(dead)
     healthy = [machine.name for machine in cluster.machines if machine is not dead]
     bound_s = liveness_bound_s(plan.longest_timeout_s, _longest_script_s(plan))
     if plan.fence is Fence.PERFECT:
-        bound_s += fence_wait_bound_s(plan.longest_timeout_s, plan.fence_time_s)
+        bound_s += fence_wait_bound_s(plan.longest_timeout_s, plan.fence_time_s, silent_s)
     end = clockwork.now + 1.1 * bound_s
     is_settled = False
     while clockwork.now < end and not is_settled:
@@ -112,6 +113,18 @@ def _settle(cluster: Cluster) -> None:
     clockwork.run_until(clockwork.now + _SETTLED_S)
     for name in plan.services:
         cluster.watch.check_claims(name)
+
+
+def _silent_s(cluster: Cluster) -> float:
+    """For how long either node has counted turns: the next one may be as much later."""
+    return max(
+        (
+            machine.monotonic - machine.fencing.silent_since
+            for machine in cluster.machines
+            if machine.is_same_life and machine.fencing.silent_since is not None
+        ),
+        default=0.0,
+    )
 
 
 def _confirm_as_told(cluster: Cluster, dead: SimulatedNode | None) -> None:
