@@ -47,6 +47,13 @@ def service_reasons(status: NodeStatus) -> str:
     """``service -s -v``: the table, then why each service is where it is."""
     rows = [f"{svc.name}: {svc.reason}" for svc in status.services if svc.reason]
     rows.append(f"peer {status.peer}: {status.peer_standing.value}: {status.peer_reason}")
+    fencing = status.fencing
+    if fencing.confirmed_by and fencing.confirmed_at is not None:
+        since = stamp(fencing.confirmed_at)
+        rows.append(
+            f"peer {status.peer}: confirmed out since {since} by {fencing.confirmed_by}: believed"
+            " until a beat of it comes in (openha fence status)"
+        )
     rows += [f"warning: {text}" for text in status.warnings]
     return service_table(status) + _lines(rows)
 

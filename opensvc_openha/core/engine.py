@@ -172,6 +172,7 @@ class Engine:
         self._is_dirty = self._is_dirty or self._view.is_left_doubted is not was_doubted
         if not self._is_begun:
             self._is_begun = True
+            done += self._report_former_confirmation()
             for machine in self._machines.values():
                 done += machine.begin(self._view)
         done += self._handle(event, now)
@@ -624,17 +625,21 @@ class Engine:
         if ended is None:
             return []
         self._is_dirty = True
-        text = f"{why}: what {ended.who} confirmed holds no longer"
-        return [
-            Record(
-                RecordKind.PEER,
-                self.spec.peer,
-                "CONFIRMED OUT",
-                self._view.standing.name,
-                text,
-                is_alarm=True,
-            )
-        ]
+        return [self._confirmation_ended(ended.who, why)]
+
+    def _report_former_confirmation(self) -> list[Action]:
+        who = self._fencing.formerly_confirmed_by
+        return [self._confirmation_ended(who, "the daemon was started again")] if who else []
+
+    def _confirmation_ended(self, who: str, why: str) -> Record:
+        return Record(
+            RecordKind.PEER,
+            self.spec.peer,
+            "CONFIRMED OUT",
+            self._view.standing.name,
+            f"{why}: what {who} confirmed holds no longer",
+            is_alarm=True,
+        )
 
     def _command(self, event: CommandReceived, now: float) -> list[Action]:
         machine = self._machines.get(event.service)

@@ -27,6 +27,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
 from opensvc_openha.core import timing
+from opensvc_openha.core.beat import Goodbye
 from opensvc_openha.core.events import ScriptOutcome
 from opensvc_openha.core.facts import Facts, Turn
 from opensvc_openha.core.fencing_memory import FencingMemory, Turns
@@ -109,6 +110,8 @@ class Fencing:
         """Newest beat in which this node had nothing to start by itself."""
         self._proofs: dict[str, Proof] = {}
         self._confirmation: Confirmation | None = None
+        self.formerly_confirmed_by = memory.confirmed_by
+        """Whose word ended with the former daemon, as nobody listened until this one began."""
         self.power = PowerQuestions()
         self._flight: Flight | None = None
         self._failures: dict[str, int] = {}
@@ -152,6 +155,7 @@ class Fencing:
             tuple((group, *end) for group, end in sorted(self._ended.items())),
             self._turns,
             self._is_wary,
+            "" if self._confirmation is None else self._confirmation.who,
         )
 
     def has_news(self, now: float) -> bool:
@@ -180,11 +184,15 @@ class Fencing:
     def heard(self, view: PeerView, now: float) -> None:
         """Handle a beat of the peer: every proof that relied on its silence is void."""
         newest = view.newest
-        is_meant = (
-            newest is not None and newest.ack is not None and newest.ack.boot == view.own_boot
-        )
         # If only one direction is cut, the peer may be fencing this node: a node that hears but is
-        # not heard is as good as alone. A C OpenHA acknowledges nothing.
+        # not heard is as good as alone. A C OpenHA acknowledges nothing. A goodbye is no answer
+        # either: without a key anybody can send it.
+        is_meant = (
+            newest is not None
+            and newest.goodbye is Goodbye.NONE
+            and newest.ack is not None
+            and newest.ack.boot == view.own_boot
+        )
         self.has_heard = self.has_heard or is_meant or (newest is not None and newest.is_legacy)
         self.has_heard_one_way, self._opens = not self.has_heard, None
         self._void()

@@ -939,12 +939,16 @@ class Daemon:
             self._note_word(node, "NOT ANSWERED", f"{text}: whether it is believed is not known")
             raise NotAnsweringError(text) from None
         if not answer.is_ok:
+            self._log_word(node, AnswerCode.REFUSED.name, answer.detail)
             raise RefusedError(f"not believed: {answer.detail}{self._before_confirming()}")
         return answer.detail.splitlines()
 
     def _note_word(self, node: str, what: str, why: str) -> None:
-        self._log.warning("node %s: confirm %s: %s: %s", self._spec.node, node, what, why)
+        self._log_word(node, what, why)
         self._history.note(EntryKind.COMMAND, "", what, why, old=f"confirm {node}", is_alarm=True)
+
+    def _log_word(self, node: str, what: str, why: str) -> None:
+        self._log.warning("node %s: confirm %s: %s: %s", self._spec.node, node, what, why)
 
     def _before_confirming(self) -> str:
         """What has to be done before the peer can be confirmed out; empty while it is heard."""

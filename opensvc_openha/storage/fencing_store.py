@@ -71,6 +71,7 @@ class FencingStore:
             "is_wary": memory.is_wary,
             "turns": None if memory.turns is None else dataclasses.astuple(memory.turns),
             "booted_at": memory.booted_at,
+            "confirmed_by": memory.confirmed_by,
             "measured_s": dict(memory.measured_s),
             "times": {
                 group: [item.worked_at, item.failed_at] for group, item in self.times.items()
@@ -93,6 +94,7 @@ def _memory_of(found: dict[str, Any]) -> FencingMemory:
         booted_at=_number(found["booted_at"]),
         turns=None if found.get("turns") is None else Turns(*map(float, found["turns"])),
         is_wary=found.get("is_wary") is True,
+        confirmed_by=str(found.get("confirmed_by", "")),
         measured_s=tuple(
             sorted((str(group), float(took_s)) for group, took_s in found["measured_s"].items())
         ),

@@ -109,14 +109,17 @@ def test_confirmation_ends_when_the_peer_is_heard(alone: ClusterDir) -> None:
     """
     alone.ok(f"openha fence confirm {PEER}")
     alone.wait_state("web", "STARTED")
+    assert f"peer {PEER}: confirmed out since " in alone.ok("service -s -v")
     voice = PeerVoice(alone)
     try:
         voice.talk(alone, "status UP")
         line = alone.fails(f"openha fence confirm {PEER}", 5)
         assert f"not believed: {PEER} is live: heard" in line
+        assert f"confirm {PEER}: REFUSED: {PEER} is live: heard" in alone.log()
     finally:
         voice.close()
-    assert "confirmed out" not in alone.quick("openha fence status").stdout
+    for command in ("openha fence status", "service -s -v"):
+        assert "confirmed out" not in alone.quick(command).stdout
     found = until(lambda: entries(alone), lambda seen: len(seen) >= 5, "history")
     assert [new for _, new, _ in found] == [
         f"confirm {PEER}",

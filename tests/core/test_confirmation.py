@@ -154,6 +154,31 @@ def test_word_ends_with_the_daemon() -> None:
     deb2.command(Command.UNFREEZE, "files")
     pair.run(PROOF_LIFE_S)
     assert pair.state("deb2", "files") is S.STOPPED
+    deb2.kill_daemon()
+    deb2.boot({"registry": RecoveredState(S.STARTED), "files": RecoveredState(S.STOPPED)})
+    pair.run(5)
+    [ended] = [record for record in deb2.records if record.old == "CONFIRMED OUT"]
+    assert ended.is_alarm and ended.reason == (
+        f"the daemon was started again: what {WHO} confirmed holds no longer"
+    ), "said once, by the next daemon"
+
+
+def test_word_that_was_over_before_its_daemon_ended_is_not_reported_by_the_next_one() -> None:
+    """The peer was heard, or the machine was booted: that has ended it."""
+    for is_booted in (False, True):
+        pair, deb2 = alone({"registry": RecoveredState(S.STOPPED)})
+        confirm(deb2)
+        pair.run(5)
+        if is_booted:
+            deb2.crash()
+        else:
+            pair.deb1.boot({"registry": RecoveredState(S.FROZEN_STOP)})
+            pair.run(2)
+            deb2.kill_daemon()
+        deb2.boot({"registry": RecoveredState(S.STOPPED)})
+        pair.run(5)
+        told = [record.reason for record in deb2.records if record.old == "CONFIRMED OUT"]
+        assert not any("started again" in reason for reason in told)
 
 
 def test_word_that_comes_too_late_is_refused() -> None:

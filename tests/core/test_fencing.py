@@ -10,7 +10,9 @@ from dataclasses import replace
 import pytest
 
 from opensvc_openha.core.actions import AnswerCode, RunScript
+from opensvc_openha.core.beat import Ack, Beat, BootId, Goodbye
 from opensvc_openha.core.events import (
+    BeatReceived,
     Command,
     CommandReceived,
     Leaving,
@@ -537,6 +539,25 @@ def test_fenced_node_that_is_answered_takes_over_as_any_standby() -> None:
     pair.cut_all()
     pair.run(100)
     assert [name for _, name in pair.fenced] == [loser.name, survivor.name]
+
+
+def test_goodbye_alone_is_no_answer() -> None:
+    """A booted node hears nothing of its peer but a goodbye that names its life: whoever can only
+    say that fences nobody through it. The peer's first ordinary beat is an answer.
+    """
+    for goodbye in (Goodbye.RESTART, Goodbye.NONE):
+        pair = Fences()
+        pair.deb2.boot(dict(STOPPED))
+        pair.run(5)
+        assert pair.deb2.engine is not None
+        ack = Ack(pair.deb2.engine.boot, 1)
+        states = dict.fromkeys(STOPPED, S.STOP_FAILED)
+        beat = Beat("deb1", BootId(9, 9), 2**64 - 1, ack, states, goodbye)
+        pair.deb2.handle(pair.deb2.life, BeatReceived(pair.links[0], beat, pair.now))
+        pair.run(300)
+        assert [node for _, node in pair.checks()][:1] == (
+            ["deb2"] if goodbye is Goodbye.NONE else []
+        )
 
 
 def test_peer_that_has_just_booted_is_given_time() -> None:

@@ -4,6 +4,8 @@ without it.
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,8 +17,25 @@ from opensvc_openha.storage.fencing_store import FencingStore
 from opensvc_openha.system import identity
 
 FULL = FencingMemory(
-    True, Turn.HELD, 12.5, 3.25, (("/etc/fence", 2.5),), turns=Turns(5.0, 2.0, 19.0), is_wary=True
+    True,
+    Turn.HELD,
+    12.5,
+    3.25,
+    (("/etc/fence", 2.5),),
+    turns=Turns(5.0, 2.0, 19.0),
+    is_wary=True,
+    confirmed_by="Zoë (pid 65)",
 )
+
+
+def test_note_of_a_version_that_kept_no_confirmation_is_read(tmp_path: Path) -> None:
+    """Nobody confirmed anything then, as far as is known."""
+    layout = tree_layout(str(tmp_path))
+    FencingStore(layout).write(FULL)
+    found = json.loads(Path(layout.fencing_file).read_bytes())
+    del found["confirmed_by"]
+    Path(layout.fencing_file).write_text(json.dumps(found), encoding="ascii")
+    assert FencingStore(layout).read() == replace(FULL, confirmed_by="")
 
 
 def test_note_is_read_back_in_the_same_life_of_the_machine(tmp_path: Path) -> None:
