@@ -1,1 +1,1 @@
-"""Commands: arguments in, one call, text out, an exit code."""
+"""Commands: parse arguments, make one call, print text, return an exit code."""

@@ -1,6 +1,4 @@
-"""``openha agent``: puts this cluster's driver into the OpenSVC agents of this node, takes it out,
-says what is there.
-"""
+"""``openha agent``: install, remove and show this cluster's driver in the node's OpenSVC agents."""
 
 from __future__ import annotations
 
@@ -31,7 +29,7 @@ _NOT_IN_PLACE = 1
 
 
 def main(args: list[str]) -> int:
-    """Runs ``openha agent``; returns the exit code."""
+    """Run ``openha agent``; return the exit code."""
     options = _parse(args)
     layout = installation.layout()
     agents = find_agents(options.agent_root)
@@ -117,8 +115,8 @@ def _install(agent: Agent, layout: Layout, options: argparse.Namespace) -> int:
 def _register(
     agent: Agent, layout: Layout, service: AgentService, options: argparse.Namespace
 ) -> int:
-    """Adds one service to the cluster as its service file says; the code of what went wrong."""
-    # What the agent sees of it can be asked once the driver is in place.
+    """Add one service to the cluster as its service file says; return an exit code."""
+    # The agent can report what it sees of it only once the driver is installed.
     problem = service.problem or ("" if options.dry_run else probe.find_blindness(agent, service))
     registered = {known.name: known for known in configuration.read_services(layout)}
     known = registered.get(service.cluster_name)
@@ -159,7 +157,7 @@ def _register(
 def _correct(
     layout: Layout, service: AgentService, known: ServiceSpec, options: argparse.Namespace
 ) -> int:
-    """A service that is in the cluster: its check-up script must be one that no agent writes."""
+    """Correct a service that is in the cluster: no agent may write its check-up script."""
     print(f"{service.svcname}: service {known.name} is in the cluster")
     if service.has_stonith and not known.is_fenced:
         print(
@@ -172,8 +170,9 @@ def _correct(
 
 
 def _use_fence_script(layout: Layout, service: AgentService, options: argparse.Namespace) -> None:
-    """The agent may put its own script, which always succeeds, in the place of the present one at
-    any time.
+    """Replace the check-up script, which the agent may overwrite at any time.
+
+    The agent's own script always succeeds.
     """
     script = service.fence_script(layout)
     change = "would change" if options.dry_run else "change"
@@ -211,7 +210,7 @@ def _remove(agent: Agent, layout: Layout, options: argparse.Namespace) -> int:
 
 
 def _check_daemon(layout: Layout) -> None:
-    """Raises NotAnsweringError before anything is changed: what runs here cannot be known."""
+    """Raise NotAnsweringError before anything is changed if the services that run are unknown."""
     try:
         client.fetch_status(layout)
     except NotAnsweringError as error:
@@ -223,9 +222,9 @@ def _check_daemon(layout: Layout) -> None:
 
 
 def _unregister(agent: Agent, layout: Layout, name: str) -> None:
-    """Takes a service out of the cluster that `install` added.
+    """Remove a service from the cluster that `install` added.
 
-    One that runs is left where it is, and stays noted.
+    A service that runs is kept, and stays recorded as added.
     """
     try:
         service_edit.remove(name)
@@ -238,7 +237,7 @@ def _unregister(agent: Agent, layout: Layout, name: str) -> None:
 def _keep_check_script(
     agent: Agent, layout: Layout, service: AgentService, gone: set[str], options: argparse.Namespace
 ) -> None:
-    """A service that stays in the cluster keeps a check-up script that fences."""
+    """Give a service that stays in the cluster a check-up script that fences."""
     known = next(
         (each for each in configuration.read_services(layout) if each.name == service.cluster_name),
         None,

@@ -1,4 +1,4 @@
-"""``ezha start|stop|restart|kill|status`` and ``nmond``: the life of the node daemon."""
+"""``ezha start|stop|restart|kill|status`` and ``nmond``: start and stop the node daemon."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _TELL_EVERY_S = 5.0
 
 
 def main(args: list[str]) -> int:
-    """Runs ``ezha ACTION``; returns the exit code."""
+    """Run ``ezha ACTION``; return the exit code."""
     if args[-1:] in (["-h"], ["--help"]):
         sys.stdout.write(USAGE)
         return 0
@@ -61,7 +61,7 @@ def main(args: list[str]) -> int:
 
 
 def nmond(args: list[str]) -> int:
-    """``nmond [-f]``: the daemon in the background, or in the foreground for systemd."""
+    """Run ``nmond [-f]``: the daemon in the background, or in the foreground for systemd."""
     from opensvc_openha.daemon import launch
 
     if args in (["-h"], ["--help"]):
@@ -77,9 +77,9 @@ def nmond(args: list[str]) -> int:
 
 
 def _monitor() -> MonitorCommand:
-    """The resource monitor: wanted where the embedded agent is installed.
+    """Return the resource monitor's command: it runs where the embedded agent is installed.
 
-    A real agent watches its services itself.
+    A real agent monitors its services itself.
     """
     from opensvc_openha.cli.install import is_made_by_us
     from opensvc_openha.daemon.monitor_process import MonitorCommand
@@ -97,9 +97,9 @@ def _start(layout: Layout) -> int:
 
 
 def _stop(layout: Layout) -> int:
-    """Services first, then the daemon.
+    """Stop the services, then the daemon.
 
-    As long as stop scripts take, since their end must be known.
+    Waits as long as the stop scripts take, since their results must be known.
     """
     pid = client.running_pid(layout)
     if not pid:
@@ -130,8 +130,9 @@ def _await_end(layout: Layout) -> None:
 
 
 def _own_states(layout: Layout) -> dict[str, str]:
-    """The STATE file of each service of this node, found without the configuration files: somebody
-    may be editing them.
+    """Return the state in the STATE file of each service of this node.
+
+    The configuration files are not needed: an operator may be editing them.
     """
     with contextlib.suppress(NotRunningError):
         status = client.fetch_status(layout)
@@ -150,7 +151,7 @@ def _own_states(layout: Layout) -> dict[str, str]:
 
 
 def _left_behind(states: dict[str, str]) -> list[str]:
-    """Services that the stop of this node should have stopped and did not, by their STATE files."""
+    """Return the services that should have stopped and did not, by their STATE files."""
     left = []
     for name, path in states.items():
         try:
@@ -164,7 +165,7 @@ def _left_behind(states: dict[str, str]) -> list[str]:
 
 
 def _tell_what_runs(layout: Layout) -> None:
-    """On a stop that takes long: which services it still waits for."""
+    """During a long stop, print the services that it still waits for."""
     try:
         status = client.fetch_status(layout)
     except NotRunningError:
@@ -201,13 +202,13 @@ def _kill(layout: Layout) -> int:
 
 
 def _end(layout: Layout) -> None:
-    """Ends the daemon and leaves services alone; one that does not answer is killed."""
+    """Terminate the daemon without stopping services; kill it if it does not answer."""
     pid = client.running_pid(layout)
     try:
         client.leave(layout, Leaving.KEEP_SERVICES)
     except NotRunningError:
         if pid < 0 or not _may_end(pid):
-            raise  # It is another user's, or not for this one to know but by its answer.
+            raise  # The process belongs to another user, or only its answer can identify it.
     else:
         if _is_gone(layout, _LEAVE_LIMIT_S):
             return

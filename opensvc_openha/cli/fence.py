@@ -1,5 +1,6 @@
-"""``openha fence``: how this node would make sure that its peer runs nothing, and an operator's
-word that it does not.
+"""``openha fence``: show how this node would fence its peer; accept a manual confirmation.
+
+The operator confirms that the peer runs nothing.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ USAGE = (
 
 
 def main(args: list[str]) -> int:
-    """Runs ``openha fence``; returns the exit code."""
+    """Run ``openha fence``; return the exit code."""
     if not args or args[0] in ("-h", "--help"):
         (sys.stdout if args else sys.stderr).write(USAGE)
         return 0 if args else UsageError.exit_code
@@ -77,9 +78,9 @@ def main(args: list[str]) -> int:
 
 
 def _plans(groups: Iterable[FenceGroup]) -> dict[str, str]:
-    """What the generated check-up scripts do, level by level, by service.
+    """Return the plan of the generated check-up scripts, level by level, by service.
 
-    Of each group only as many as are named.
+    Covers only as many services of each group as the output names.
     """
     from opensvc_openha.storage.configuration import read_services
 
@@ -90,10 +91,7 @@ def _plans(groups: Iterable[FenceGroup]) -> dict[str, str]:
 
 
 def plan_of(check: str) -> str:
-    """The sections that a service's generated check-up script carries out.
-
-    Empty for any other script.
-    """
+    """Return the sections that a generated check-up script runs; empty for any other script."""
     path = f"{os.path.splitext(check)[0]}.env"
     if not check.endswith(".stonith") or not os.path.exists(path):
         return ""

@@ -1,4 +1,4 @@
-"""The lines of ``openha fence``."""
+"""Render the lines of ``openha fence``."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _AFTER_SILENCE: Mapping[S | None, str] = {
 
 
 def confirmation(node: str, lines: list[str]) -> str:
-    """What was confirmed, and what becomes of each service."""
+    """Return what was confirmed, and the effect on each service."""
     head = (
         f"confirmed: {node} runs nothing. This is believed until it is heard again (openha fence"
         " status)"
@@ -35,10 +35,10 @@ def confirmation(node: str, lines: list[str]) -> str:
 
 
 def fence_report(status: NodeStatus, now: float, plans: Mapping[str, str] = {}) -> str:
-    """What would be done about a silent peer, by whom, and what is known of it.
+    """Report what would be done about a silent peer, by which node, and what is known of it.
 
-    ``now`` is wall-clock seconds; ``plans`` say what the check-up script of a service does, level
-    by level, where that is known.
+    ``now`` is wall-clock seconds; ``plans`` are the steps of a service's check-up script, level by
+    level, where they are known.
     """
     fencing, peer = status.fencing, status.peer
     lines = [f"{status.node} makes sure that {peer} is out by:"]
@@ -74,7 +74,7 @@ def fence_report(status: NodeStatus, now: float, plans: Mapping[str, str] = {}) 
 
 
 def _block(status: NodeStatus, now: float) -> list[str]:
-    """What a node waits for that its peer has not answered since it booted."""
+    """Report what a node waits for whose peer has not answered since it booted."""
     fencing, peer = status.fencing, status.peer
     lines = [
         (
@@ -105,7 +105,7 @@ def _block(status: NodeStatus, now: float) -> list[str]:
 
 
 def _services(status: NodeStatus) -> list[str]:
-    """What becomes of each service; a line for those of which the same is true."""
+    """Report the effect on each service; services with the same effect share a line."""
     is_silent = status.peer_standing is PeerStanding.SILENT
     found: dict[str, list[str]] = {}
     for svc in status.services:

@@ -1,8 +1,8 @@
-"""The heartbeat key that a node gets unless its operator wants none: made by ``openha install``, or
-with the first link.
+"""Generate the heartbeat key of a new node, unless its operator wants none.
 
-Each node makes its own. Until one of them is copied to the other, beats are accepted as without a
-key, so that the order of the steps does not matter; status and log name the command until then.
+Called by ``openha install``, or with the first link. Each node generates its own. Until one of them
+is copied to the other, beats are accepted as without a key, so that the order of the steps does not
+matter; status and log name the command until then.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from opensvc_openha.storage.key_store import copy_command, is_key_wanted, new_ke
 
 
 def make(layout: Layout) -> list[str]:
-    """Makes a key where none is and none was; the lines that say so."""
+    """Generate a key unless there is or was one; return the lines to print."""
     with configuration.edit_lock(layout):
         if not is_key_wanted(layout, configuration.read_options(layout)):
             return []

@@ -1,4 +1,4 @@
-"""``hb``: shows, adds and removes heartbeat links."""
+"""``hb``: show, add and remove heartbeat links."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ USAGE = (
 
 
 def main(args: list[str]) -> int:
-    """Runs ``hb`` with its arguments; returns the exit code."""
+    """Run ``hb`` with its arguments; return the exit code."""
     if args[:1] in (["-h"], ["--help"]):
         sys.stdout.write(USAGE)
         return 0
@@ -88,7 +88,7 @@ def _add(options: dict[str, str]) -> int:
         return changed
 
     if spec.kind.is_disk:
-        # Before anything is written to the device: a slot that overlaps a configured one is not to
+        # Before anything is written to the device: a slot that overlaps a configured one must not
         # be taken.
         add(read_text(layout.monitor_file) if os.path.exists(layout.monitor_file) else "")
         _refuse_configured(layout, spec)
@@ -114,8 +114,9 @@ def _claim(options: dict[str, str]) -> int:
 
 
 def _refuse_configured(layout: Layout, spec: LinkSpec) -> None:
-    """RefusedError for blocks that belong to the configured slot of another link: its beats would
-    be overwritten.
+    """Raise RefusedError for blocks of another link's configured slot.
+
+    Its beats would be overwritten.
     """
     if not os.path.exists(layout.monitor_file):
         return
@@ -138,9 +139,9 @@ def _refuse_configured(layout: Layout, spec: LinkSpec) -> None:
 
 
 def _take_slot(spec: LinkSpec, is_forced: bool) -> None:
-    """Refuses a slot that is someone else's.
+    """Take a slot; refuse one that belongs to another cluster.
 
-    What else may be wrong with the device is the daemon's to find and show.
+    Other errors of the device are detected and shown by the daemon.
     """
     from opensvc_openha.links.base import LinkFault
     from opensvc_openha.links.slot_link import ForeignData, SlotSender
@@ -171,7 +172,7 @@ def _remove(options: dict[str, str]) -> int:
             raise ConfigError(
                 f"no such heartbeat link: {spec.node} {spec.link_id}", layout.monitor_file
             )
-        # The last link of a node must not be taken from under a running daemon.
+        # The last link of a node must not be removed while its daemon runs.
         is_running = client.running_pid(layout) != 0
         configuration.parse_links(changed, layout, options_file, need_both_ways=is_running)
         return changed
@@ -183,7 +184,7 @@ def _remove(options: dict[str, str]) -> int:
 
 
 def _link(layout: Layout, options: dict[str, str], timeout: str) -> LinkSpec:
-    """The link that the options describe, checked like a line of the monitor file."""
+    """Return the link that the options describe, validated like a line of the monitor file."""
     needed = {"-n": "node", "-t": "type", "-i": "interface", "-d": "address"}
     missing = [f"{option} {name}" for option, name in needed.items() if not options.get(option)]
     is_disk = options.get("-t") in ("dio", "disk")

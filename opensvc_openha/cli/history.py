@@ -1,8 +1,7 @@
-"""``openha history`` and ``openha why``: what happened on this node, and why a service is where it
-is.
+"""``openha history`` and ``openha why``: past events of this node, and reasons for states.
 
-Both read the history file themselves, so that they answer while no daemon does. Users who may not
-read it get the newest entries from the daemon, without what scripts printed.
+Both read the history file themselves, so that they work while no daemon answers. Users who may not
+read it get the newest entries from the daemon, without the output of scripts.
 """
 
 from __future__ import annotations
@@ -51,7 +50,7 @@ _NO_WORD = "the daemon before it ended without a word: killed, crashed, or the m
 
 
 def history(args: list[str]) -> int:
-    """Runs ``openha history``; returns the exit code."""
+    """Run ``openha history``; return the exit code."""
     if args in (["-h"], ["--help"]):
         sys.stdout.write(USAGE)
         return 0
@@ -76,7 +75,10 @@ def history(args: list[str]) -> int:
 
 
 def _may_read(layout: Layout) -> bool:
-    """True where there is no such file, too: to read it says so."""
+    """Return whether this user may read the history file; True if it is missing.
+
+    Reading a missing file gives the proper message.
+    """
     return not os.path.exists(layout.history_file) or os.access(layout.history_file, os.R_OK)
 
 
@@ -138,7 +140,7 @@ def _history_lines(entries: list[Entry]) -> list[str]:
 
 
 def why(args: list[str]) -> int:
-    """Runs ``openha why``; returns the exit code."""
+    """Run ``openha why``; return the exit code."""
     if args in (["-h"], ["--help"]):
         sys.stdout.write(USAGE)
         return 0
@@ -154,7 +156,7 @@ def why(args: list[str]) -> int:
 
 
 def _collect(layout: Layout, service: str) -> Facts:
-    """Everything that can be found out; what cannot is left out, as long as something is left."""
+    """Collect all available facts; raise only if there are none."""
     spec = next((svc for svc in configuration.read_services(layout) if svc.name == service), None)
     status, no_daemon = _ask(layout)
     try:
@@ -215,7 +217,7 @@ def _delay_s(layout: Layout) -> float:
 
 
 def _stored(layout: Layout, service: str, node: str) -> str:
-    """State in the STATE file, empty if it says nothing."""
+    """Return the state in the STATE file; empty if it holds none."""
     try:
         with open(layout.state_file(service, node), "rb") as file:
             return state_file.decode(file.read(64)).state.name
@@ -224,7 +226,7 @@ def _stored(layout: Layout, service: str, node: str) -> str:
 
 
 def _running_script(layout: Layout, service: str) -> str:
-    """Which script of the service runs now, and for how long it has."""
+    """Return which script of the service runs now, and for how long."""
     path = layout.script_file(service)
     try:
         with open(path, encoding="ascii") as file:

@@ -1,8 +1,6 @@
-"""``openha install``: lays out the cluster directory, its commands, and the embedded agent if asked
-for.
+"""``openha install``: create the cluster directory, its commands, and on request the agent.
 
-It writes again what it wrote before (launchers, env.sh, doc) and never touches what an operator
-wrote.
+Rewrites what it wrote before (launchers, env.sh, doc) and never changes an operator's files.
 """
 
 from __future__ import annotations
@@ -41,7 +39,7 @@ _SAMPLES = ("nodes.sample", "monitor.sample", "openha.conf.sample", "service.env
 
 
 def main(args: list[str]) -> int:
-    """Runs ``openha install``; returns the exit code."""
+    """Run ``openha install``; return the exit code."""
     options = _parse(args)
     if options.layout == "fhs":
         layout = fhs_layout(options.root)
@@ -131,9 +129,9 @@ def _refuse_beside_a_real_agent(agent: AgentLayout) -> None:
 
 
 def _make_key(layout: Layout) -> list[str]:
-    """The first key of this node, unless it has one or must do without.
+    """Generate the first key of this node, unless it has one or must do without.
 
-    A broken openha.conf is reported, not fatal here.
+    An invalid openha.conf is reported, but not fatal here.
     """
     from opensvc_openha.cli import first_key
 
@@ -180,7 +178,7 @@ def _install_cluster(
             f" {layout.bin_dir}"
         ]
     command = f"{root}/usr/bin/openha" if is_fhs else f"{root}/usr/local/bin/openha"
-    # The function of env.sh is nothing to sudo, watch and cron. A directory elsewhere may be one of
+    # sudo, watch and cron do not see the function of env.sh. A directory elsewhere may be one of
     # several.
     if is_fhs or layout.ez == root + TREE_ROOT:
         made.append(_install_command(command, layout, agent))
@@ -189,7 +187,7 @@ def _install_cluster(
 
 
 def _link_for_agents(layout: Layout, root: str) -> list[str]:
-    """An agent with its own driver must find the cluster; what was linked, as lines."""
+    """Link the cluster to where an agent with its own driver looks; return the lines to print."""
     from opensvc_openha.plugin import installer
     from opensvc_openha.plugin.agents import find_agents
 
@@ -205,7 +203,7 @@ def _link_for_agents(layout: Layout, root: str) -> list[str]:
 
 
 def _install_command(path: str, layout: Layout, agent: AgentLayout | None) -> str:
-    """Puts ``openha`` where the PATH finds it; what was done, as a line."""
+    """Put ``openha`` where the PATH finds it; return the line to print."""
     if not _may_replace(path):
         return f"Command {path} is not ours: left alone"
     make_dir(os.path.dirname(path))
@@ -249,9 +247,7 @@ def _agent_environment(agent: AgentLayout) -> str:
 
 
 def _write_launcher(path: str, command: str, layout: Layout, agent: AgentLayout | None) -> None:
-    """A small script that runs one command of this very package, whatever PATH and environment
-    are.
-    """
+    """Write a script that runs one command of this package, whatever PATH and environment."""
     variables = ""
     if layout != tree_layout(layout.ez):
         moved = {name: value for name, value in layout.environment().items() if name != "EZ"}
@@ -275,7 +271,7 @@ def _write_launcher(path: str, command: str, layout: Layout, agent: AgentLayout 
 
 
 def _python() -> str:
-    """How to run this package with this interpreter from anywhere."""
+    """Return the command line that runs this package with this interpreter from anywhere."""
     python = shlex.quote(sys.executable)
     parent = package_parent()
     probe = subprocess.run(
@@ -300,7 +296,7 @@ def _may_replace(path: str) -> bool:
 
 
 def is_made_by_us(path: str) -> bool:
-    """Was this command written by an installation of ours?"""
+    """Return whether this command was written by an installation of this package."""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             return MARK in file.read(300)

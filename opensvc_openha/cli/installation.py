@@ -1,4 +1,4 @@
-"""The installation a command works on, as the environment and the files of this machine say."""
+"""Find the installation that a command works on, from the environment and files of this machine."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from opensvc_openha.formats.layout import AgentLayout, Layout, agent_layout, fin
 
 
 def layout() -> Layout:
-    """The OpenHA layout in force; ConfigError where EZ names a directory that is not there."""
+    """Return the OpenHA layout in force; ConfigError if the directory in EZ does not exist."""
     ez = os.environ.get("EZ")
     if ez and not os.path.isdir(ez):
         hint = "unset EZ, correct it, or lay it out with `openha install --prefix`"
@@ -18,5 +18,5 @@ def layout() -> Layout:
 
 
 def agent() -> AgentLayout:
-    """The embedded agent's layout in force."""
+    """Return the embedded agent's layout in force."""
     return agent_layout("", os.environ)

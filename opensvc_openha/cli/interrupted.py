@@ -1,4 +1,4 @@
-"""What goes on after a Ctrl-C: it ends the command alone, not what the daemon was asked for."""
+"""Handle a Ctrl-C: it ends the command alone, not what was requested from the daemon."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def goes_on(what: str) -> Iterator[None]:
-    """Prints what goes on where a Ctrl-C ends the command within."""
+    """Print what continues if a Ctrl-C ends the command within the context."""
     try:
         yield
     except KeyboardInterrupt:

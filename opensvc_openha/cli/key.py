@@ -1,4 +1,4 @@
-"""``openha key``: makes, brings in, changes and shows the key that authenticates heartbeats."""
+"""``openha key``: generate, install, rotate and show the key that authenticates heartbeats."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ USAGE = (
 
 
 def main(args: list[str]) -> int:
-    """Runs ``openha key``; returns the exit code."""
+    """Run ``openha key``; return the exit code."""
     if args in (["-h"], ["--help"]):
         sys.stdout.write(USAGE)
         return 0

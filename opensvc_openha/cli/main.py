@@ -1,7 +1,6 @@
-"""The ``openha`` command: picks the command, and turns every error into one line on stderr and an
-exit code.
+"""The ``openha`` command: select the command, and turn errors into one line and an exit code.
 
-Commands are imported when they are called, so that a status costs no more than it needs.
+Errors go to stderr. Commands are imported when they are called, to keep a status quick.
 """
 
 from __future__ import annotations
@@ -127,7 +126,7 @@ def _agent(args: list[str]) -> int:
 
 
 def _demo(args: list[str]) -> int:
-    # A program of its own: it stands above the commands that it shows.
+    # A program of its own, in a layer above the commands that it shows.
     from opensvc_openha.cli.self_command import self_command
 
     command = [*self_command("opensvc_openha.demo"), *args]
@@ -138,7 +137,7 @@ def _demo(args: list[str]) -> int:
 def _svcmgr(args: list[str]) -> int:
     from opensvc_openha.cli import svcmgr
 
-    # A launcher names the link it was called by, since that name says which service is meant.
+    # A launcher passes the link it was called by: that name selects the service.
     if args[:1] == ["--called-as"] and len(args) > 1:
         return svcmgr.main(args[1], args[2:])
     return svcmgr.main("svcmgr", args)
@@ -181,7 +180,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
 
 
 def main(args: list[str]) -> int:
-    """Runs one command; returns its exit code."""
+    """Run one command; return its exit code."""
     if not args:
         sys.stderr.write(USAGE)
         return UsageError.exit_code
@@ -193,7 +192,7 @@ def main(args: list[str]) -> int:
     command = COMMANDS.get(args[0])
     if command is None:
         raise UsageError(f"unknown command {args[0]!r} (expected one of: {', '.join(COMMANDS)})")
-    # The agent's commands have words of other programs behind their own: `NAME docker ps --help`.
+    # The agent's commands may be followed by other programs' words: `NAME docker ps --help`.
     if args[0] not in ("svcmgr", "svcmon"):
         if "--version" in args:
             return _show_version(args[0])
@@ -215,9 +214,7 @@ def console() -> NoReturn:
 
 
 def run(command: Callable[[list[str]], int]) -> NoReturn:
-    """Runs a command and ends the process with its exit code: the one boundary that catches
-    broadly.
-    """
+    """Run a command and exit with its code: the one boundary that catches every exception."""
     _open_standard_streams()
     _take_signals_as_usual()
     forgive(is_report(sys.argv[1:]))
@@ -232,9 +229,9 @@ def run(command: Callable[[list[str]], int]) -> NoReturn:
         code = 130
     except InterruptedAction as error:
         _flush()
-        code = error.exit_code  # The action has said why it ended.
+        code = error.exit_code  # The action has reported its reason.
     except BrokenPipeError:
-        # Whoever read our output has gone, as in `service -s | head`.
+        # The reader has closed the pipe, as in `service -s | head`.
         _drop_output()
         code = 0
     except OSError as error:
@@ -253,8 +250,9 @@ def run(command: Callable[[list[str]], int]) -> NoReturn:
 
 
 def _open_standard_streams() -> None:
-    """Puts /dev/null where a standard stream is closed: no file or socket of ours may land on its
-    number.
+    """Open /dev/null for each closed standard stream.
+
+    Otherwise a file or socket of ours would get its number.
     """
     for number in (0, 1, 2):
         try:
@@ -267,15 +265,16 @@ def _open_standard_streams() -> None:
 
 
 def _take_signals_as_usual() -> None:
-    """Undoes what a parent left us: with SIGCHLD ignored no exit code arrives, and a failed
-    check-up counts as a success.
+    """Reset signal handling inherited from the parent.
+
+    With SIGCHLD ignored no exit code arrives, and a failed check-up counts as a success.
     """
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
 def _drop_output() -> None:
-    """What could not be written is not tried again at the end of the process."""
+    """Drop buffered output that could not be written, so that the exit does not try it again."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

@@ -1,5 +1,6 @@
-"""``openha monitor``: the resource monitor and scheduled synchronisations, while somebody holds the
-other end of its input.
+"""``openha monitor``: the resource monitor and scheduled synchronisations.
+
+Runs until the other end of its standard input is closed.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ USAGE = (
 
 
 def main(args: list[str]) -> int:
-    """Runs the monitor; returns the exit code."""
+    """Run the monitor; return the exit code."""
     if args in (["-h"], ["--help"]):
         sys.stdout.write(USAGE)
         return 0
@@ -93,22 +94,25 @@ def main(args: list[str]) -> int:
 
 
 def _bound_outputs(agent: AgentLayout) -> None:
-    """What daemons print that services left behind: those of applications, and docker's."""
+    """Limit the output files of daemons that services left behind: applications and docker."""
     patterns = [f"{glob.escape(agent.log_dir)}/*{OUTPUT_SUFFIX}"]
     patterns += [f"{glob.escape(agent.var_dir)}/*/{name}.log" for name in ("docker", "containerd")]
     for path in (path for pattern in patterns for path in glob.iglob(pattern)):
-        with contextlib.suppress(OSError):  # The next round may do better.
+        with contextlib.suppress(OSError):  # The next round tries again.
             bound_log(path)
 
 
 def _is_over(wait_s: float) -> bool:
-    """Waits; True as soon as the input has ended."""
+    """Wait; return True as soon as the input is closed."""
     ready, _, _ = select.select([sys.stdin.fileno()], [], [], wait_s)
     return bool(ready) and not os.read(sys.stdin.fileno(), 4096)
 
 
 def _interval_s() -> float:
-    """As openha.conf says now; a mistake in it is told by the daemon."""
+    """Return the interval of openha.conf as of now, in seconds.
+
+    An error in the file is reported by the daemon.
+    """
     try:
         return configuration.read_options(installation.layout()).monitor_interval_s
     except OpenhaError:

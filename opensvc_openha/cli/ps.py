@@ -1,4 +1,4 @@
-"""``openha ps`` (`ez_ps`): the node daemon and its threads by role, in the columns of ``ps aux``.
+"""``openha ps`` (`ez_ps`): show the node daemon and its threads in the columns of ``ps aux``.
 
 The original had a process for each end of a link; here each is a thread, whose number stands in the
 PID column.
@@ -31,7 +31,7 @@ _SUFFIX = {"net": "", "unicast": "_unicast", "disk": "_raw", "dio": "_dio"}
 
 
 def main(args: list[str]) -> int:
-    """Prints one line a thread; returns the exit code."""
+    """Print one line per thread; return the exit code."""
     if args in (["-h"], ["--help"]):
         sys.stdout.write(USAGE)
         return 0
@@ -63,7 +63,7 @@ def main(args: list[str]) -> int:
 
 
 def thread_command(layout: Layout, link: LinkStatus) -> str:
-    """The original's command line of the process that this thread replaces."""
+    """Return the original's command line of the process that this thread replaces."""
     suffix = _SUFFIX[link.kind]
     words = [f"{layout.bin_dir}/heart{'d' if link.is_sender else 'c'}{suffix}", link.device]
     words += [str(link.offset)] if link.kind in ("disk", "dio") else [link.address, str(link.port)]
@@ -73,7 +73,7 @@ def thread_command(layout: Layout, link: LinkStatus) -> str:
 
 
 def _row(pid: int, thread: int, command: str) -> str:
-    """One line, or nothing if the thread has just ended."""
+    """Return one line; empty if the thread has just ended."""
     import psutil
 
     try:

@@ -1,4 +1,4 @@
-"""Every line the cluster commands print. Compared with the tutorial byte for byte."""
+"""Render every line that the cluster commands print; byte for byte those of the tutorial."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STATUS_HEADINGS = ("Heartbeat status:", "Services status:")
 
 
 def service_table(status: NodeStatus) -> str:
-    """``service -s -c``."""
+    """Render ``service -s -c``."""
     rows = [SERVICE_COLUMNS % ("service", "prinode", "pristate", "secnode", "secstate")]
     for svc in status.services:
         states = svc.primary_state.name, svc.secondary_state.name
@@ -25,7 +25,7 @@ def service_table(status: NodeStatus) -> str:
 
 
 def service_list(status: NodeStatus) -> str:
-    """``service -s``."""
+    """Render ``service -s``."""
     rows = [f"{len(status.services)} service(s) defined:  "]
     for svc in status.services:
         rows.append(f"Service: {svc.name}")
@@ -35,7 +35,7 @@ def service_list(status: NodeStatus) -> str:
 
 
 def service_info(status: NodeStatus, svc: ServiceStatus) -> str:
-    """``service -i NAME``."""
+    """Render ``service -i NAME``."""
     role = "Primary" if svc.primary == status.node else "Secondary"
     own, peer = svc.primary_state.name, svc.secondary_state.name
     return _lines(
@@ -44,7 +44,7 @@ def service_info(status: NodeStatus, svc: ServiceStatus) -> str:
 
 
 def service_reasons(status: NodeStatus) -> str:
-    """``service -s -v``: the table, then why each service is where it is."""
+    """Render ``service -s -v``: the table, then the reason for each service's state."""
     rows = [f"{svc.name}: {svc.reason}" for svc in status.services if svc.reason]
     rows.append(f"peer {status.peer}: {status.peer_standing.value}: {status.peer_reason}")
     fencing = status.fencing
@@ -59,7 +59,7 @@ def service_reasons(status: NodeStatus) -> str:
 
 
 def link_line(link: LinkStatus) -> str:
-    """One line of ``hb -s``."""
+    """Render one line of ``hb -s``."""
     head = f"{link.kind} {'sender' if link.is_sender else 'listener'} {link.label}"
     if not link.is_up or link.updated_at is None:
         return f"{head} status DOWN"
@@ -67,12 +67,12 @@ def link_line(link: LinkStatus) -> str:
 
 
 def link_list(status: NodeStatus) -> str:
-    """``hb -s``."""
+    """Render ``hb -s``."""
     return _lines([link_line(link) for link in status.links])
 
 
 def link_details(status: NodeStatus) -> str:
-    """``hb -s -v``: each line with what is wrong on that link, then what holds for all."""
+    """Render ``hb -s -v``: each link with its problems, then what applies to all."""
     rows = []
     for link in status.links:
         rows.append(link_line(link))
@@ -92,7 +92,7 @@ def link_details(status: NodeStatus) -> str:
 
 
 def authentication_line(auth: AuthStatus) -> str:
-    """How heartbeats are authenticated, in one line."""
+    """Return in one line how heartbeats are authenticated."""
     cluster = f", cluster {auth.cluster}" if auth.cluster else ""
     if not auth.sends:
         return f"authentication: {auth.mode}{cluster}"
@@ -105,7 +105,7 @@ def authentication_line(auth: AuthStatus) -> str:
 
 
 def key_generated(ring: KeyRing, path: str) -> str:
-    """``openha key generate``."""
+    """Render ``openha key generate``."""
     return _lines(
         [
             f"key {ring.current.key_id} generated: {path}",
@@ -115,14 +115,14 @@ def key_generated(ring: KeyRing, path: str) -> str:
 
 
 def key_installed(ring: KeyRing, path: str, is_new: bool) -> str:
-    """``openha key install``."""
+    """Render ``openha key install``."""
     if not is_new:
         return f"nothing new: {_ring(ring)}\n"
     return f"key file installed: {path}: {_ring(ring)}\n"
 
 
 def key_rotated(ring: KeyRing, path: str) -> str:
-    """``openha key rotate``."""
+    """Render ``openha key rotate``."""
     return _lines(
         [
             f"next key {ring.newest.key_id} generated: {path}: {_ring(ring)}",
@@ -137,7 +137,7 @@ def key_rotated(ring: KeyRing, path: str) -> str:
 def key_status(
     ring: KeyRing | None, path: str, lives: Mapping[str, BootId], auth: AuthStatus | None
 ) -> str:
-    """``openha key status``; ``auth`` None if no daemon runs."""
+    """Render ``openha key status``; ``auth`` is None if no daemon runs."""
     rows = [f"key file {path}: {_ring(ring) if ring is not None else 'none'}"]
     for key in ring.keys if ring is not None else ():
         boot = lives.get(key.key_id)
@@ -160,7 +160,7 @@ def _ring(ring: KeyRing) -> str:
 
 
 def both(status: NodeStatus) -> str:
-    """``openha status``."""
+    """Render ``openha status``."""
     parts = []
     for heading, body in zip(STATUS_HEADINGS, (link_list(status), service_table(status))):
         parts.append(f"{heading}\n{'-' * 16}\n\n{body}")
@@ -168,7 +168,7 @@ def both(status: NodeStatus) -> str:
 
 
 def answer_line(answer: Answer) -> str:
-    """What an action says, in the original's words."""
+    """Render the answer to an action in the original's words."""
     svc, own, peer, detail = answer.service, answer.own.name, answer.peer.name, answer.detail
     if answer.word is AnswerCode.REFUSED:
         return _refusal(answer)
@@ -234,6 +234,5 @@ def _refusal(answer: Answer) -> str:
 
 
 def _lines(rows: list[str]) -> str:
-    # Rows have tabs of their own; other control characters can only come from what was read
-    # somewhere.
+    # Rows contain tabs; other control characters can only come from data that was read.
     return "".join("\t".join(map(one_line, row.split("\t"))) + "\n" for row in rows)

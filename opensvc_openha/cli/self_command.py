@@ -1,6 +1,4 @@
-"""How to run this very package with this very interpreter, from anywhere and whatever the
-environment says.
-"""
+"""How to run this package with this interpreter, from anywhere and in any environment."""
 
 from __future__ import annotations
 
@@ -11,10 +9,10 @@ _PARENT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file
 
 
 def self_command(module: str = "opensvc_openha") -> list[str]:
-    """The words before a subcommand, as in ``[..., "nmond", "-f"]``."""
+    """Return the words before a subcommand, as in ``[..., "nmond", "-f"]``."""
     return [sys.executable, *(["-I"] if sys.flags.isolated else []), "-m", module]
 
 
 def package_parent() -> str:
-    """The directory that an interpreter must search to find the package."""
+    """Return the directory that an interpreter must search to find the package."""
     return _PARENT

@@ -1,6 +1,6 @@
-"""``service``: shows services, and has actions carried out on them.
+"""``service``: show services and request actions on them.
 
-What edits their file is in ``service_edit``.
+Changes of the service file are in ``service_edit``.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ USAGE = (
 
 
 def main(args: list[str]) -> int:
-    """Runs ``service`` with its arguments; returns the exit code."""
+    """Run ``service`` with its arguments; return the exit code."""
     option, rest = (args[0], args[1:]) if args else ("", [])
     if option in ("-h", "--help"):
         sys.stdout.write(USAGE)
@@ -46,7 +46,7 @@ def main(args: list[str]) -> int:
     if option == "-i":
         return _info(_exactly(rest, 1, "-i NAME")[0])
     if option in ("-a", "-r"):
-        # Only an edit needs the parsers of the files: a status is quicker without them.
+        # Imported here: only an edit needs the parsers of the files, and a status must be quick.
         from opensvc_openha.cli import service_edit
 
         if option == "-a":
@@ -98,8 +98,9 @@ def _info(name: str) -> int:
 
 
 def _expect_service(layout: Layout, name: str) -> None:
-    """ConfigError for a service that is neither configured nor kept by the daemon since it may run
-    here.
+    """Raise ConfigError for a service that is neither configured nor still kept by the daemon.
+
+    The daemon keeps a removed service that may run here.
     """
     from opensvc_openha.storage import configuration
 

@@ -1,4 +1,4 @@
-"""``service -a`` and ``service -r``: what adds a service to this node and what removes it."""
+"""``service -a`` and ``service -r``: add a service to this node, or remove one."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ if TYPE_CHECKING:
 
 
 def add(name: str, script: str, primary: str, secondary: str, check: str) -> int:
-    """``service -a``: the service's directory and STATE files, then its line.
+    """Run ``service -a``: create the service's directory and STATE files, then add its line.
 
-    Everything is checked before.
+    Everything is checked before the first change.
     """
     layout = installation.layout()
     print(f"Creating service {name} :", flush=True)
@@ -68,8 +68,9 @@ def add(name: str, script: str, primary: str, secondary: str, check: str) -> int
 
 
 def _found(layout: Layout, name: str) -> list[str]:
-    """What is to be known of a service that runs already: it is not stopped, and nobody else may
-    start it.
+    """Return the lines about a service that runs already: it keeps running.
+
+    No other node may start it.
     """
     svc = _first_status(layout, name)
     if svc is None or svc.own_state not in FROZEN:
@@ -83,9 +84,9 @@ def _found(layout: Layout, name: str) -> list[str]:
 
 
 def _first_status(layout: Layout, name: str) -> ServiceStatus | None:
-    """The service as the daemon knows it once its wrapper has answered, or took too long.
+    """Return the daemon's status of the service once its wrapper has answered or timed out.
 
-    None without a daemon.
+    None if no daemon runs.
     """
     give_up = clock.monotonic() + FIRST_STATUS_LIMIT_S
     while True:
@@ -99,7 +100,7 @@ def _first_status(layout: Layout, name: str) -> ServiceStatus | None:
 
 
 def _checked(layout: Layout, spec: ServiceSpec) -> ServiceSpec:
-    """The service, if everything about it is in order."""
+    """Return the service if it is valid in all respects."""
     try:
         check_service_name(spec.name)
     except ValueError as error:
@@ -138,7 +139,7 @@ def _check_script(what: str, path: str) -> None:
 
 
 def _make_wrapper(path: str) -> None:
-    """Makes the embedded agent's wrapper if that is what is named and its service file is there."""
+    """Create the embedded agent's wrapper if it is the named script and has a service file."""
     agent_layout = installation.agent()
     svcname, dot, kind = os.path.basename(path).rpartition(".")
     is_wrapper = (
@@ -165,7 +166,7 @@ def _make_state_files(layout: Layout, spec: ServiceSpec) -> list[str]:
     for node in (spec.primary, spec.secondary):
         path = layout.state_file(spec.name, node)
         if os.path.exists(path):
-            # The service may run: what is known of it is not overwritten.
+            # The service may run: do not overwrite its recorded state.
             lines.append(f"State file {path} exists and is kept")
             continue
         initial = StoredState(_initial_state(layout, spec, node))
@@ -175,9 +176,9 @@ def _make_state_files(layout: Layout, spec: ServiceSpec) -> list[str]:
 
 
 def _initial_state(layout: Layout, spec: ServiceSpec, node: str) -> ServiceState:
-    """FROZEN_STOP, or FROZEN_START where the wrapper says that it runs here already.
+    """Return FROZEN_STOP, or FROZEN_START if the wrapper reports that the service runs here.
 
-    A daemon that runs asks itself.
+    A running daemon asks the wrapper itself.
     """
     is_here = node.lower() == node_name().lower()
     if is_here and client.running_pid(layout) == 0 and ask_wrapper(spec.script) is ScriptOutcome.UP:
@@ -186,7 +187,7 @@ def _initial_state(layout: Layout, spec: ServiceSpec, node: str) -> ServiceState
 
 
 def remove(name: str) -> int:
-    """``service -r``: only what does not run here."""
+    """Run ``service -r``; refuse a service that runs here."""
     layout = installation.layout()
     services = configuration.read_services(layout)
     if not any(svc.name == name for svc in services):
@@ -220,7 +221,7 @@ def remove(name: str) -> int:
 
 
 def replace_check(name: str, check: str) -> None:
-    """Gives a service another check-up script; the daemon takes it over at once."""
+    """Give a service another check-up script; the daemon applies it at once."""
     layout = installation.layout()
     _check_script("check script", check)
 
@@ -232,7 +233,7 @@ def replace_check(name: str, check: str) -> None:
 
 
 def _known_service(layout: Layout, name: str) -> ServiceStatus | None:
-    """What the daemon says of the service; None where none runs."""
+    """Return the daemon's status of the service; None if no daemon runs."""
     try:
         return client.fetch_status(layout).service(name)
     except NotAnsweringError:
@@ -242,7 +243,7 @@ def _known_service(layout: Layout, name: str) -> ServiceStatus | None:
 
 
 def _own_state(layout: Layout, name: str, known: ServiceStatus | None) -> ServiceState:
-    """This node's state: what the daemon says, or what the STATE file says where no daemon runs."""
+    """Return this node's state from the daemon, or from the STATE file if no daemon runs."""
     if known is not None and known.own_state is not None:
         return known.own_state
     try:
@@ -255,9 +256,7 @@ def _own_state(layout: Layout, name: str, known: ServiceStatus | None) -> Servic
 
 
 def _forget_state_files(layout: Layout, name: str) -> None:
-    """Removes the STATE files, so that a service added later under this name starts from
-    nothing.
-    """
+    """Remove the STATE files, so that a later service of this name starts from scratch."""
     folder = layout.service_dir(name)
     try:
         for entry in os.listdir(folder):
@@ -265,4 +264,4 @@ def _forget_state_files(layout: Layout, name: str) -> None:
                 os.unlink(f"{folder}/{entry}")
         os.rmdir(folder)
     except OSError:
-        pass  # Something else lives there: it is not ours.
+        pass  # The directory holds other files, which are not ours to remove.

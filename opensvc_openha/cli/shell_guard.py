@@ -1,5 +1,6 @@
-"""Refuses a stop that an operator asks for out of a file system of the service itself: the stop
-would end that shell.
+"""Refuse a stop that an operator requests from within a file system of the service.
+
+The stop would kill that shell.
 """
 
 from __future__ import annotations
@@ -14,14 +15,15 @@ from opensvc_openha.storage import configuration
 
 
 def refuse_stop_from_within(layout: Layout, names: list[str] | None = None) -> None:
-    """RefusedError where this command was started in a file system that the stop of these services
-    (None: all) unmounts.
+    """Raise RefusedError if the stop of these services unmounts a file system in use by the caller.
+
+    ``names`` None means all services.
     """
     try:
         services = configuration.read_services(layout)
         status = client.fetch_status(layout)
     except OpenhaError:
-        return  # No daemon, or a broken file: reported by what carries out the stop.
+        return  # No daemon, or an invalid file: reported by the stop itself.
     for svc in services:
         known = status.service(svc.name)
         if (

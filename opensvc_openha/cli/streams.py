@@ -1,8 +1,8 @@
-"""The standard streams of a command: what an action prints never changes how it ends.
+"""The standard streams of a command: the output of an action never changes its exit code.
 
-Where they lead to a full disk, or to somebody who has gone, Python ends with 120, which the node
-daemon would take for a failed start or stop. A command whose product is its output is another
-matter: it fails if that cannot be written.
+If they lead to a full disk, or to a closed pipe, Python ends with 120, which the node daemon would
+take for a failed start or stop. A command whose product is its output is different: it fails if
+that cannot be written.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _HELP = frozenset({"-h", "--help", "help", "-V", "--version"})
 
 
 def is_report(args: Sequence[str]) -> bool:
-    """Is its output what this command is called for?"""
+    """Return whether the command's product is its output."""
     if not args or _HELP.intersection(args):
         return True
     if args[0] in ("service", "hb"):
@@ -38,19 +38,17 @@ def is_report(args: Sequence[str]) -> bool:
 
 
 def forgive(is_output_the_product: bool) -> None:
-    """From now on what cannot be written to stderr is dropped, and so is what an action prints on
-    stdout.
-    """
+    """Drop what cannot be written to stderr and, for an action, to stdout."""
     sys.stderr = _text(2)
     if not is_output_the_product:
         sys.stdout = _text(1)
 
 
 class _Forgiving(io.FileIO):
-    """A file that takes all that it is given."""
+    """A file whose write errors are ignored."""
 
     def write(self, data: ReadableBuffer) -> int:
-        """Writes what can be written; nobody can be told of the rest."""
+        """Write what can be written; a failure cannot be reported anywhere."""
         try:
             return super().write(data)
         except OSError:
@@ -58,6 +56,6 @@ class _Forgiving(io.FileIO):
 
 
 def _text(number: int) -> io.TextIOWrapper:
-    # Line by line, with nothing left in a buffer that the end of the process would fail on.
+    # Line by line, so that no buffer is left whose flush could fail at exit.
     file = io.BufferedWriter(_Forgiving(number, "w", closefd=False))
     return io.TextIOWrapper(file, "utf-8", "backslashreplace", line_buffering=True)

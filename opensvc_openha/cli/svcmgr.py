@@ -1,7 +1,7 @@
-"""The agent's command: `svcmgr -s a,b ACTION`, `<service> ACTION`, `<service>.cluster`,
-`<service>.stonith`, all*services.
+"""The agent's command: `svcmgr -s a,b ACTION`, `<service> ACTION`, and the wrappers.
 
-The name it is called by says which services are meant; everything else is in the agent package.
+The wrappers are `<service>.cluster` and `<service>.stonith`; all*services act on many services. The
+name of the command selects the services; the agent package does everything else.
 """
 
 from __future__ import annotations
@@ -109,16 +109,16 @@ _LONG = (
         "subsets=",
     ),
     *("to=", "waitlock=", "disable-rollback", "dry-run", "format=", "version", "help"),
-    # Words of the agent that change nothing here.
+    # Options of the agent that have no effect here.
     *("debug", "parallel", "refresh", "cron"),
 )
 
 
 @dataclass(frozen=True)
 class Call:
-    """One command line, understood.
+    """One parsed command line.
 
-    ``services`` is None for all; of them those that every choice takes are meant.
+    ``services`` is None for all; of these, the call applies to those that every choice matches.
     """
 
     services: tuple[str, ...] | None
@@ -129,9 +129,9 @@ class Call:
 
 
 def main(argv0: str, args: Sequence[str]) -> int:
-    """Run one command line; exit code.
+    """Run one command line; return its exit code.
 
-    Raises OpenhaError where the command line or its only service file is wrong.
+    Raises OpenhaError if the command line or its only service file is invalid.
     """
     call = understand(os.path.basename(argv0), args)
     if call.text:
@@ -153,7 +153,7 @@ def main(argv0: str, args: Sequence[str]) -> int:
         except OpenhaError as error:
             if len(names) == 1:
                 raise
-            # One broken service must not keep the others from being acted on.
+            # One broken service must not prevent the action on the others.
             sys.stderr.write(f"{error}\n")
             code = error.exit_code
         exit_code = exit_code or code
@@ -171,10 +171,7 @@ def _tell_left_alone(action: str, names: Sequence[str]) -> None:
 
 
 def understand(called_as: str, args: Sequence[str]) -> Call:
-    """The call that a command name and its arguments stand for.
-
-    UsageError for what makes no sense.
-    """
+    """Parse a command name and its arguments; UsageError if they are invalid."""
     own_args, docker_args = _split_docker(args)
     try:
         found, words = getopt.gnu_getopt(own_args, _SHORT, list(_LONG))
@@ -200,9 +197,7 @@ def understand(called_as: str, args: Sequence[str]) -> Call:
 
 
 def _expect_rights(layout: AgentLayout, call: Call) -> None:
-    """SystemFault for a change by a user who may change nothing here, whichever services it would
-    be about.
-    """
+    """Raise SystemFault for a change requested by a user who may change no service here."""
     if os.geteuid() == 0 or call.options.is_dry_run or not is_change(call.action):
         return
     if os.path.isdir(layout.var_dir) and not os.access(layout.var_dir, os.W_OK):
@@ -214,10 +209,7 @@ def _expect_rights(layout: AgentLayout, call: Call) -> None:
 
 
 def repair_wrappers(layout: AgentLayout, names: Sequence[str]) -> None:
-    """Put right the wrappers beside these services' files.
-
-    What can't be is said, and the command goes on.
-    """
+    """Repair the wrappers beside these services' files; failures are reported and not fatal."""
     if not os.access(layout.etc_dir, os.W_OK):
         return
     command = default_command(layout)
@@ -229,7 +221,7 @@ def repair_wrappers(layout: AgentLayout, names: Sequence[str]) -> None:
 
 
 def node_view() -> ClusterView:
-    """What the node daemon of this machine says, asked at the first need."""
+    """Return a view of this machine's node daemon, which is asked at first use."""
     layout = find_layout(os.environ, os.path.exists)
     return cluster_view(
         layout,
@@ -240,9 +232,9 @@ def node_view() -> ClusterView:
 
 
 def _note(layout: Layout, service: str, word: str, reason: str, is_alarm: bool) -> None:
-    """The history is written by the node daemon.
+    """Have the node daemon record an entry in the history.
 
-    Without it there is none, and the agent's log must do.
+    Without a daemon there is none, and only the agent's log has the entry.
     """
     try:
         note(layout, service, word, reason, is_alarm)
@@ -261,7 +253,7 @@ def _run_one(layout: AgentLayout, name: str, call: Call, cluster: ClusterView) -
     if not os.path.exists(layout.service_file(name)):
         left = orphaned_wrappers(layout).get(name)
         more = f", though {', '.join(left)} are left of it" if left else ""
-        # Its own exit code means that the peer is off.
+        # Its exit code has a meaning of its own: the peer is off.
         kind = SystemFault if call.action == POWER else UsageError
         raise kind(f"no service {name}: {layout.service_file(name)} does not exist{more}")
     with open_log(layout.log_dir, name) as log:
@@ -273,9 +265,7 @@ def _run_one(layout: AgentLayout, name: str, call: Call, cluster: ClusterView) -
 
 
 def _validate(layout: AgentLayout, name: str, log: ActionLog, cluster: ClusterView) -> int:
-    """Say all that is wrong with a service file: 0 for nothing, 1 if there are only warnings, 3 for
-    errors.
-    """
+    """Print all problems of a service file; return 0 without any, 1 for warnings, 3 for errors."""
     problems = validate(layout, name, log, cluster, _peer())
     for problem in problems:
         sys.stdout.write(f"{problem}\n")
@@ -287,7 +277,7 @@ def _validate(layout: AgentLayout, name: str, log: ActionLog, cluster: ClusterVi
 
 
 def _peer() -> str | None:
-    """Name of the other node of the cluster, if its files can be read and name one."""
+    """Return the other node of the cluster; None if the files name none or are unreadable."""
     layout = find_layout(os.environ, os.path.exists)
     try:
         nodes = parse_nodes(read_text(layout.nodes_file), layout.nodes_file)
@@ -297,7 +287,7 @@ def _peer() -> str | None:
 
 
 def _by_name(call: Call, called_as: str) -> Call:
-    """What the command's own name adds: services, --cluster, the stonith action."""
+    """Add what the command's name implies: services, --cluster, the stonith action."""
     if called_as in {choice.value for choice in ServiceSelector}:
         return replace(call, choices=(*call.choices, ServiceSelector(called_as)))
     name, _, suffix = called_as.rpartition(".")
@@ -316,9 +306,7 @@ def _by_name(call: Call, called_as: str) -> Call:
 
 
 def _split_docker(args: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Arguments of ours, and those from the word docker on: its options are not ours to
-    understand.
-    """
+    """Split the arguments at the word docker: the options behind it are docker's."""
     args = list(args)
     for position, word in enumerate(args):
         if word == "docker" and (
@@ -367,7 +355,7 @@ def _choices(given: dict[str, str]) -> tuple[ServiceSelector, ...]:
 
 
 def named_services(known: list[str], asked: Sequence[str] | None) -> list[str]:
-    """The services that are asked for, a pattern standing for those that fit it; each one once."""
+    """Return the requested services without duplicates; patterns are expanded."""
     if asked is None:
         return known
     found = []
@@ -387,7 +375,7 @@ def _service_list(given: dict[str, str]) -> tuple[str, ...] | None:
     if names is None:
         return None
     if not names.replace(",", "").strip():
-        # A variable of a script that is not set must not look like success.
+        # An unset variable in a script must not look like success.
         raise UsageError(f"--service is {names!r}, expected names of services")
     return tuple(
         name if not _PATTERN.isdisjoint(name) else _service_name(name)

@@ -1,4 +1,4 @@
-"""The table of all services on this node."""
+"""Print the table of all services on this node."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _LONG = (
 
 
 def main(args: Sequence[str]) -> int:
-    """Print the table; exit code 0, or that of the first service file that is wrong."""
+    """Print the table; return 0, or the exit code of the first invalid service file."""
     try:
         found, words = getopt.gnu_getopt(list(args), "s:hvcw", list(_LONG))
     except getopt.GetoptError as error:
@@ -70,8 +70,7 @@ def main(args: Sequence[str]) -> int:
         return watch(lambda: _look(names))
     reports, exit_code = _reports(_look(names))
     for problem in misnamed_files(agent_layout("", os.environ).etc_dir) if names is None else []:
-        # Copies that editors and operators leave (web.env~, web.env.bak) are not worth a line each
-        # time.
+        # Backup copies of editors and operators (web.env~, web.env.bak) deserve no line each time.
         if problem.path.lower().endswith(".env"):
             sys.stderr.write(f"warning: {problem}\n")
     for line in leftover_lines(agent_layout("", os.environ)) if names is None else []:
@@ -85,7 +84,7 @@ def main(args: Sequence[str]) -> int:
 
 
 def _look(asked: list[str] | None) -> list[Look]:
-    """What is found of each service."""
+    """Read the status of each service."""
     layout = agent_layout("", os.environ)
     cluster = node_view()
     known = service_names(layout.etc_dir)
@@ -103,8 +102,9 @@ def _look(asked: list[str] | None) -> list[Look]:
 
 
 def _reports(looks: list[Look]) -> tuple[list[ServiceReport], int]:
-    """Reports of the services that could be read, and the exit code for those that could not, which
-    are said.
+    """Return the reports of the readable services, and an exit code for the others.
+
+    The errors of the others are printed.
     """
     problems = [seen.problem for seen in looks if seen.problem is not None]
     for problem in problems:

@@ -1,8 +1,7 @@
-"""``svcmon --watch``: the table again and again, on the whole terminal, with keys to look into one
-service.
+"""``svcmon --watch``: refresh the table on the whole terminal, with keys to inspect a service.
 
-Looks are made in a thread of their own, so that keys answer while a service is slow. However it
-ends, the terminal is put back.
+Statuses are read in a thread of their own, so that keys work while a service is slow. The terminal
+is restored at any kind of exit.
 """
 
 from __future__ import annotations
@@ -34,13 +33,13 @@ _ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 
 
 def watch(look: Callable[[], Sequence[Look]]) -> int:
-    """Show what ``look`` finds until the operator has seen enough; exit code."""
+    """Show the results of ``look`` until the operator quits; return the exit code."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UsageError("--watch needs a terminal")
     os.environ.setdefault("ESCDELAY", str(_ESCAPE_DELAY_MS))
     former = {number: signal.signal(number, _end) for number in _ENDING}
     try:
-        # What a look has to say besides its report would tear the screen.
+        # Further output of a status would break the screen.
         with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stderr(nowhere):
             curses.wrapper(_Watch(look).run)
     except curses.error as error:
@@ -54,7 +53,7 @@ def watch(look: Callable[[], Sequence[Look]]) -> int:
 
 
 def _end(number: int, frame: FrameType | None) -> NoReturn:
-    """Through the same way out as the key q, so that the terminal is put back."""
+    """Exit through the same path as the key q, so that the terminal is restored."""
     sys.exit(0 if number == signal.SIGINT else 128 + number)
 
 
@@ -80,9 +79,7 @@ class _Watch:
         while True:
             try:
                 looks, problem = self._look(), ""
-            except (
-                Exception
-            ) as error:  # The one place of this thread that catches all: the screen says it.
+            except Exception as error:  # Top level of the thread: any error is shown on the screen.
                 looks, problem = self._looks, f" (as it was: {type(error).__name__}: {error})"
             self._looks, self._stamp = looks, stamp(wall()) + problem
             self._wake.wait(EVERY_S)
@@ -105,11 +102,11 @@ class _Watch:
             try:
                 window.addstr(row, 0, line.text, look)
             except curses.error:
-                break  # The terminal shrank meanwhile: the next drawing fits.
+                break  # The terminal has shrunk meanwhile: the next redraw fits.
         window.refresh()
 
     def _moved(self, view: View, key: int) -> View | None:
-        """Where a key leads; None for the end."""
+        """Return the view after a key; None to quit."""
         reports = [seen.report for seen in self._looks if seen.report is not None]
         steps = {curses.KEY_UP: -1, ord("k"): -1, curses.KEY_PPAGE: -_PAGE}
         steps.update({curses.KEY_DOWN: 1, ord("j"): 1, curses.KEY_NPAGE: _PAGE})

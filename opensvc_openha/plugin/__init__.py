@@ -1,1 +1,1 @@
-"""What a real OpenSVC agent needs to show and drive the services of this cluster."""
+"""Everything a real OpenSVC agent needs to show and drive the services of this cluster."""

@@ -1,4 +1,4 @@
-"""One installed OpenSVC agent, and what differs from one line of agents to the next."""
+"""One installed OpenSVC agent, and the differences between the lines of agents."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Agent:
 
     ``root`` is prefixed to the paths outside of its home; empty for the machine's own.
 
-    ``is_gone``: the agent itself was removed, and only what this package put there is left.
+    ``is_gone``: the agent itself was removed, and only files of this package are left.
     """
 
     line: AgentLine
@@ -26,21 +26,21 @@ class Agent:
 
     @property
     def is_spread(self) -> bool:
-        """Configuration in /etc, data in /var; else all below the home."""
+        """True if configuration is in /etc and data in /var; False if all is below the home."""
         return self.home == f"{self.root}/{HOMES[1]}"
 
     @property
     def etc_dir(self) -> str:
-        """Service files, and the commands named after services."""
+        """Directory of service files and of the commands named after services."""
         return f"{self.root}/etc/opensvc" if self.is_spread else f"{self.home}/etc"
 
     @property
     def var_dir(self) -> str:
-        """What the agent keeps for each service."""
+        """Directory of the agent's data of each service."""
         return f"{self.root}/var/lib/opensvc" if self.is_spread else f"{self.home}/var"
 
     def command(self, name: str) -> str:
-        """One of the agent's commands."""
+        """Return the path of one of the agent's commands."""
         in_home = f"{self.home}/bin/{name}"
         return (
             f"/usr/bin/{name}"
@@ -51,11 +51,11 @@ class Agent:
 
 @dataclass(frozen=True)
 class AgentLine:
-    """What differs from one line of the agent to the next.
+    """Properties of one line of the agent.
 
-    ``files`` maps a path below the agent's home to the file shipped for it; of them, ``driver`` is
-    the one that takes the place of a file of the agent, or stands alone. ``wrappers`` are the texts
-    of the two scripts of a service.
+    ``files`` maps a path below the agent's home to the file shipped for it; ``driver`` is the one
+    of them that replaces a file of the agent, or stands alone. ``wrappers`` are the texts of the
+    two scripts of a service.
     """
 
     name: str
@@ -74,12 +74,12 @@ class AgentLine:
 
     @property
     def places_file(self) -> str:
-        """Below the agent's home: where the driver finds the cluster."""
+        """Path, below the agent's home, of the file that holds the cluster's paths for the driver."""
         return self.shared[: -len(".py")] + ".json"
 
 
 def contains(path: str, text: str) -> bool:
-    """True if the file is there and holds the text."""
+    """Return whether the file exists and contains the text."""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             return text in file.read()

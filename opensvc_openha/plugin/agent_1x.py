@@ -1,8 +1,8 @@
-"""The agents 1.5, 1.6, 1.7 and 1.8: the driver takes the place of lib/resHbOpenHA.py, with the
-shared file beside it.
+"""The agents 1.5, 1.6, 1.7 and 1.8: the driver replaces lib/resHbOpenHA.py.
 
-How the lines are told apart: 1.8 computes its paths in a function, 1.6 asks whether an hb resource
-handles an action, 1.5 has no cache of statuses.
+The shared file is installed beside it. The lines are told apart by their code: 1.8 computes its
+paths in a function, 1.6 checks whether an hb resource handles an action, 1.5 has no cache of
+statuses.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from opensvc_openha.system.package_files import read_template
 
 _DRIVER = "lib/resHbOpenHA.py"
 _LOOK = {
-    # It has no cache, and no word for looking again.
+    # It has no cache, and no option to refresh one.
     "1.5": "json_status",
     "1.6": "json_status --refresh",
     "1.7": "json_status --refresh",

@@ -1,8 +1,7 @@
-"""The agent 2.1: no hb group any more, so a site driver gives `[app#hb] type = openha`, beside the
-agent's own files.
+"""The agent 2.1: a site driver provides `[app#hb] type = openha`, beside the agent's own files.
 
-The hook, an option, makes `[hb#0] type = OpenHA` known as well: it wraps a function of the agent at
-start-up, and may break with an update of the agent.
+This agent has no hb group any more. The optional hook adds `[hb#0] type = OpenHA`: it wraps a
+function of the agent at start-up, and may break with an update of the agent.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which OpenSVC agents are on this machine, of which line, and where each keeps its files.
+"""Find the OpenSVC agents of this machine, their lines and the places of their files.
 
 A line of the agent is one module here (`agent_1x`, `agent_2_1`) and one driver file in `resources`;
 LINES is the one list.
@@ -14,9 +14,9 @@ from opensvc_openha.plugin.agent import HOMES, Agent, AgentLine
 
 
 def find_agents(directory: str | None) -> tuple[Agent, ...]:
-    """The agents below a directory: the agent's own home, or one that stands for /.
+    """Return the agents below a directory: an agent's home, or one that stands for /.
 
-    Without one, this machine's.
+    Without a directory: this machine's agents.
     """
     lines = (*agent_1x.LINES, agent_2_1.LINE)
     root = os.path.abspath(directory).rstrip("/") if directory else ""
@@ -37,7 +37,7 @@ def find_agents(directory: str | None) -> tuple[Agent, ...]:
 
 
 def _line_left_behind(home: str, lines: tuple[AgentLine, ...]) -> AgentLine | None:
-    """The line of an agent that is gone, by the files that an installation of the driver left."""
+    """Return the line of a removed agent, by the files that an installation of the driver left."""
     here = [line for line in lines if os.path.exists(f"{home}/{line.places_file}")]
     if not here:
         return None

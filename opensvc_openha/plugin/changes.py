@@ -1,6 +1,6 @@
-"""The steps an installation is made of: each says what it will do, and does it.
+"""The steps of an installation: each describes itself and can be carried out.
 
-A plan holds only what is not so yet, so a second run has nothing to do.
+A plan holds only the steps that are still necessary: a second run has nothing to do.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ class Change(Protocol):
 
     @property
     def text(self) -> str:
-        """The step as a line for the operator."""
+        """Return the step as a line for the operator."""
 
     def carry_out(self) -> None:
-        """Does it; raises OSError or SystemFault."""
+        """Carry out the step; raises OSError or SystemFault."""
 
 
 @dataclass(frozen=True)
 class Write:
-    """A file gets this content."""
+    """Write this content to a file."""
 
     path: str
     content: str
@@ -36,18 +36,17 @@ class Write:
 
     @property
     def text(self) -> str:
-        """As a line."""
         return f"write {self.path}"
 
     def carry_out(self) -> None:
-        """Replaces the file in one go."""
+        """Replace the file atomically."""
         make_dir(os.path.dirname(self.path))
         write_atomically(self.path, self.content.encode("utf-8"), self.mode, is_durable=False)
         _drop_compiled(self.path)
 
     @property
     def is_done(self) -> bool:
-        """True if the file is so already."""
+        """Return whether the file has this content already."""
         try:
             with open(self.path, encoding="utf-8") as file:
                 is_same = file.read() == self.content
@@ -62,17 +61,16 @@ class Write:
 
 @dataclass(frozen=True)
 class Remove:
-    """A file goes."""
+    """Remove a file."""
 
     path: str
 
     @property
     def text(self) -> str:
-        """As a line."""
         return f"remove {self.path}"
 
     def carry_out(self) -> None:
-        """Removes it, and the directories of ours that it leaves empty."""
+        """Remove the file, and those of our directories that become empty."""
         os.unlink(self.path)
         _drop_compiled(self.path)
         folder = os.path.dirname(self.path)
@@ -83,9 +81,9 @@ class Remove:
 
 @dataclass(frozen=True)
 class Move:
-    """A file is kept under another name, or is put back.
+    """Keep a file under another name, or restore it.
 
-    ``is_divert``: dpkg is told, so that an upgrade writes to that name.
+    ``is_divert``: register it with dpkg, so that an upgrade writes to that name.
 
     The path holds a file at every moment, also between this step and the next: an agent that finds
     no driver there would run its services without asking the cluster.
@@ -98,14 +96,13 @@ class Move:
 
     @property
     def text(self) -> str:
-        """As a line."""
         how = "dpkg-divert" if self.is_divert else "keep"
         if self.is_back:
             return f"{how if self.is_divert else 'put'} {self.target} back to {self.path}"
         return f"{how} {self.path} as {self.target}"
 
     def carry_out(self) -> None:
-        """Moves it."""
+        """Move the file."""
         if self.is_divert:
             _divert(["--remove"] if self.is_back else ["--divert", self.target, "--add"], self.path)
         if self.is_back:
@@ -119,36 +116,32 @@ class Move:
 
 @dataclass(frozen=True)
 class Undivert:
-    """dpkg is told that a path is no longer diverted, where the diverted file itself went with its
-    package.
-    """
+    """Remove the diversion of a path from dpkg after the diverted file went with its package."""
 
     path: str
 
     @property
     def text(self) -> str:
-        """As a line."""
         return f"remove the dpkg diversion of {self.path}"
 
     def carry_out(self) -> None:
-        """Moves nothing."""
+        """Remove the diversion; moves no file."""
         _divert(["--remove"], self.path)
 
 
 @dataclass(frozen=True)
 class Link:
-    """A symbolic link takes the place of what is there."""
+    """Replace what is at a path by a symbolic link."""
 
     path: str
     target: str
 
     @property
     def text(self) -> str:
-        """As a line."""
         return f"link {self.path} to {self.target}"
 
     def carry_out(self) -> None:
-        """Replaces it in one go: the cluster may call it at any moment."""
+        """Replace it atomically: the cluster may call it at any moment."""
         make_dir(os.path.dirname(self.path))
         temporary = f"{self.path}.new{os.getpid()}"
         os.symlink(self.target, temporary)
@@ -156,9 +149,12 @@ class Link:
 
 
 def _divert(words: list[str], path: str) -> None:
-    """Tells dpkg alone: the file is moved by us, without a moment in which there is none."""
+    """Change dpkg's record only.
+
+    The file is moved by us, without a moment in which it is missing.
+    """
     tried = ""
-    # Before 1.19.1 dpkg-divert has no such word, and does not rename unless it is asked to.
+    # dpkg-divert before 1.19.1 lacks this option, and does not rename by default.
     for rename in (["--no-rename"], []):
         command = ["dpkg-divert", "--local", *rename, "--quiet", *words, path]
         done = subprocess.run(command, capture_output=True, text=True)
@@ -169,8 +165,10 @@ def _divert(words: list[str], path: str) -> None:
 
 
 def _drop_compiled(path: str) -> None:
-    """Python 2 keeps the compiled text beside the source, and may take it for that of another one;
-    Python 3 in a directory.
+    """Remove the compiled copies of a Python file.
+
+    Python 2 keeps one beside the source, and may use it for another source; Python 3 in a
+    directory.
     """
     if not path.endswith(".py"):
         return

@@ -1,9 +1,8 @@
-"""The check-up before a takeover, for a service of a real agent: 0 only if the peer is out, or was
-fenced with success.
+"""The check-up before a takeover for a service of a real agent.
 
-The agents drop the exit code of a fencing command. So a callout is run here, and its exit code is
-ours; any other type is left to the agent, but only where our driver is in place, which has the
-agent end with an error.
+It succeeds only if the peer is out or was fenced. The agents drop the exit code of a fencing
+command. So a callout is run here, with its exit code; any other type is left to the agent, but only
+where our driver is installed, which makes the agent end with an error.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ from opensvc_openha.system.identity import node_name
 
 
 def fence_if_needed(agent: Agent, layout: Layout, svcname: str, env: Mapping[str, str]) -> str:
-    """Why the service may start here now. Raises RefusedError or ActionError if it must not."""
+    """Return why the service may start here now; RefusedError or ActionError if it must not."""
     service = _service(agent, svcname)
     peer = knowledge_of(env) or _ask_daemon(layout, service)
     verdict = decide(peer)
@@ -60,7 +59,7 @@ def fence_if_needed(agent: Agent, layout: Layout, svcname: str, env: Mapping[str
 
 
 def power_of_peer(agent: Agent, svcname: str, env: Mapping[str, str]) -> Power:
-    """What the fencing devices of a service say of the peer; shoots nobody."""
+    """Return the peer's power state from the fencing devices of a service; fences nothing."""
     steps = _steps(agent, _service(agent, svcname))
     return read_power(steps, plan_time_s(env), sys.stderr.write)
 
@@ -91,7 +90,7 @@ def _ask_daemon(layout: Layout, service: AgentService) -> PeerKnowledge:
 
 
 def _step(agent: Agent, file: ServiceFile, section: Section) -> FenceStep:
-    """What one section runs; ConfigError for a wrong value, before anything is run."""
+    """Return what one section runs; ConfigError for an invalid value, before anything is run."""
     node = node_name().lower()
     if section.required("type").lower() == "callout":
         return callout_step(section, file.svcname, node)
@@ -107,7 +106,7 @@ def _step(agent: Agent, file: ServiceFile, section: Section) -> FenceStep:
 
 
 def _log(svcname: str) -> ActionLog:
-    """Writes on the output, which the node daemon keeps."""
+    """Return a log on stdout, which the node daemon keeps."""
     logger = logging.Logger(svcname, logging.INFO)
     screen = logging.StreamHandler(sys.stdout)
     screen.setFormatter(logging.Formatter(LINE_FORMAT, "%H:%M:%S"))

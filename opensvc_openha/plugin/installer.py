@@ -1,11 +1,10 @@
-"""What `openha agent install` and `remove` change on this node for one agent, and what `status`
-finds.
+"""Plan what `openha agent install` and `remove` change for one agent; report its `status`.
 
-Install: the stock driver is kept beside ours (diverted where dpkg owns it), with the shared file
-and where things are; the wrappers of each service of the cluster are made; the daemon learns where
-the agent keeps its statuses. Remove is the reverse, but for what the cluster still needs of
-services that it goes on with: their check-up scripts, which no agent writes. A service is never
-stopped or started by any of it.
+Install keeps the stock driver beside ours (diverted where dpkg owns it), with the shared file and
+the file of paths; creates the wrappers of each service of the cluster; and configures the daemon
+with the place of the agent's statuses. Remove is the reverse, except for what the cluster needs of
+the services that it keeps: their check-up scripts, which no agent writes. No service is stopped or
+started.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ MARK = openha_driver.MARK
 
 @dataclass(frozen=True)
 class AgentService:
-    """A service of the agent that the cluster decides about; ``problem`` says why it can't.
+    """A service of the agent that the cluster decides about; ``problem`` is why it cannot.
 
     ``svcname`` is the agent's name for it, with the namespace if it is in one; ``section`` is the
     one that names the cluster.
@@ -51,21 +50,21 @@ class AgentService:
 
     @property
     def wrapper(self) -> str:
-        """The script that starts and stops it; it stands beside the service file."""
+        """Path of the script that starts and stops it, beside the service file."""
         return f"{os.path.splitext(self.path)[0]}.cluster"
 
     @property
     def agents_check(self) -> str:
-        """The check-up script in the place where agents put their own."""
+        """Path of the check-up script where agents put their own."""
         return f"{os.path.splitext(self.path)[0]}.stonith"
 
     def fence_script(self, layout: Layout) -> str:
-        """Its check-up script, where no agent writes."""
+        """Path of its check-up script, where no agent writes."""
         return f"{layout.fence_dir}/{self.svcname.replace('/', '+')}"
 
 
 def plan_install(agent: Agent, layout: Layout, has_hook: bool = False) -> list[Change]:
-    """What is left to do until the agent drives this cluster."""
+    """Return the steps still needed until the agent drives this cluster."""
     changes: list[Change] = []
     if not os.path.exists(f"{layout.bin_dir}/service"):
         raise RefusedError(f"no cluster is installed in {layout.ez}: run `openha install` first")
@@ -113,8 +112,9 @@ def _plan_scripts(agent: Agent, layout: Layout, svc: AgentService) -> list[Chang
 
 
 def plan_fence_script(agent: Agent, layout: Layout, svc: AgentService) -> list[Change]:
-    """The check-up script that the cluster keeps when the agent's place for it is the agent's
-    again.
+    """Return the steps for a check-up script outside of the agent's place for it.
+
+    The agent regains that place.
     """
     text = _wrappers(agent, layout)["stonith"].replace("@SVCNAME@", svc.svcname)
     write = Write(svc.fence_script(layout), text, 0o755)
@@ -122,7 +122,7 @@ def plan_fence_script(agent: Agent, layout: Layout, svc: AgentService) -> list[C
 
 
 def plan_remove(agent: Agent, layout: Layout, used: Collection[str] = ()) -> list[Change]:
-    """What is left to do until the agent is as before.
+    """Return the steps still needed to restore the agent as it was before.
 
     ``used`` are the scripts of services that stay in the cluster.
     """
@@ -141,7 +141,8 @@ def plan_remove(agent: Agent, layout: Layout, used: Collection[str] = ()) -> lis
             changes.append(Move(path, kept, is_back=True))
         elif path not in used:
             changes.append(Remove(path))
-        # Without the agent's own, the cluster still needs the scripts of what it goes on with.
+        # Without the agent's own driver, the cluster still needs the scripts of the services it
+        # keeps.
     changes += [Remove(path) for path in _fence_scripts(agent, layout) if path not in used]
     changes += [] if agent.is_gone else plan_stock_links(agent, layout)
     line = agent.line.cache_line(agent)
@@ -151,9 +152,7 @@ def plan_remove(agent: Agent, layout: Layout, used: Collection[str] = ()) -> lis
 
 
 def _plan_former_driver(agent: Agent, path: str) -> list[Change]:
-    """The stock driver comes back in one go, unless an upgrade brought a newer one or the agent is
-    gone.
-    """
+    """Restore the stock driver, unless an upgrade brought a newer one or the agent is gone."""
     stock = path + STOCK_SUFFIX
     is_ours, is_diverted, has_stock = (
         _is_ours(path),
@@ -173,7 +172,7 @@ def _plan_former_driver(agent: Agent, path: str) -> list[Change]:
 
 
 def plan_stock_links(agent: Agent, layout: Layout) -> list[Change]:
-    """What is left to do until the agent's own driver finds this cluster where it looks."""
+    """Return the steps still needed until the agent's own driver finds this cluster."""
     return [
         Link(path, target)
         for path, target in _stock_links(agent, layout).items()
@@ -182,8 +181,9 @@ def plan_stock_links(agent: Agent, layout: Layout) -> list[Change]:
 
 
 def _stock_links(agent: Agent, layout: Layout) -> dict[str, str]:
-    """The stock 1.8 looks into the newer layout where `openha` is on its PATH, as it is after
-    `openha install`.
+    """Return the links for the stock driver.
+
+    The stock 1.8 uses the newer layout if `openha` is on its PATH, as it is after `openha install`.
     """
     newer = fhs_layout(agent.root)
     is_usual_place = agent.home in {f"{agent.root}/{name}" for name in HOMES}
@@ -201,7 +201,7 @@ def _leads_to(path: str, target: str) -> bool:
 
 
 def find_stock_limit(agent: Agent, layout: Layout) -> str:
-    """Why the agent's own driver will not show this cluster; empty if it will."""
+    """Return why the agent's own driver cannot show this cluster; empty if it can."""
     if agent.is_gone:
         return ""
     if agent.line.hook:
@@ -226,7 +226,7 @@ def find_stock_limit(agent: Agent, layout: Layout) -> str:
 
 
 def carry_out(change: Change) -> None:
-    """Does one step; SystemFault with the reason if the system refuses."""
+    """Carry out one step; SystemFault with the reason if the system refuses."""
     try:
         change.carry_out()
     except OSError as error:
@@ -234,7 +234,7 @@ def carry_out(change: Change) -> None:
 
 
 def describe(agent: Agent, layout: Layout) -> tuple[bool, str]:
-    """Whether the agent drives this cluster with this package's driver, and that as a line."""
+    """Return whether this package's driver connects the agent to this cluster, and a line on it."""
     path = f"{agent.home}/{agent.line.driver}"
     if agent.is_gone:
         return False, "the agent is gone, what the driver left is there: run `openha agent remove`"
@@ -260,7 +260,7 @@ def describe(agent: Agent, layout: Layout) -> tuple[bool, str]:
 
 
 def is_in_place(agent: Agent) -> bool:
-    """True if the agent loads this package's driver."""
+    """Return whether the agent loads this package's driver."""
     return (
         not agent.is_gone
         and _is_ours(f"{agent.home}/{agent.line.driver}")
@@ -269,16 +269,16 @@ def is_in_place(agent: Agent) -> bool:
 
 
 def has_hook(agent: Agent) -> bool:
-    """True if the start-up hook of the 2.1 is there."""
+    """Return whether the start-up hook of the 2.1 is installed."""
     return any(_is_ours(f"{agent.home}/{name}") for name in agent.line.hook)
 
 
 def read_services(agent: Agent, with_hook: bool | None = None) -> list[AgentService]:
-    """The services of the agent with an OpenHA resource, by name.
+    """Return the services of the agent with an OpenHA resource, by name.
 
-    A file that cannot be read is one with a problem.
+    A service whose file is unreadable has a ``problem``.
 
-    ``with_hook``: whether the 2.1 knows [hb#N]; without it, what is installed says so.
+    ``with_hook``: whether the 2.1 knows [hb#N]; None means as installed.
     """
     knows_hb = not agent.line.hook or (has_hook(agent) if with_hook is None else with_hook)
     found = {}
@@ -291,7 +291,7 @@ def read_services(agent: Agent, with_hook: bool | None = None) -> list[AgentServ
 
 
 def _service_files(agent: Agent, suffix: str) -> dict[str, str]:
-    """Service by name, with its namespace where the agent has such, and its file."""
+    """Return the file of each service by name, with its namespace where the agent has them."""
     found = {}
     for path in sorted(glob.glob(f"{glob.escape(agent.etc_dir)}/*{suffix}")):
         svcname = os.path.basename(path)[: -len(suffix)]
@@ -305,9 +305,7 @@ def _service_files(agent: Agent, suffix: str) -> dict[str, str]:
 
 
 def _without_namesakes(services: list[AgentService]) -> list[AgentService]:
-    """Two services under one name of the cluster: neither is believed, since it starts only one
-    script.
-    """
+    """Reject two services under one name of the cluster, since it starts only one script."""
     checked = []
     for svc in services:
         others = [
@@ -388,9 +386,7 @@ def _mentions_openha(path: str) -> bool:
 
 
 def read_added(agent: Agent, layout: Layout) -> list[str]:
-    """The services that the installation added to the cluster, and that `remove` takes out
-    again.
-    """
+    """Return the services that the installation added to the cluster; `remove` removes them."""
     prefix = _added_line(agent, "")
     found = [line[len(prefix) :] for line in _agents_lines(layout) if line.startswith(prefix)]
     return sorted({*found, *_read_former_added(agent)})
@@ -401,23 +397,21 @@ def _added_line(agent: Agent, name: str) -> str:
 
 
 def note_added(agent: Agent, layout: Layout, name: str) -> None:
-    """Remembers that this service was added by the installation, for as long as it is in the
-    cluster.
-    """
+    """Record that the installation added this service, for as long as it is in the cluster."""
     line = _added_line(agent, name)
     if line not in _agents_lines(layout):
         carry_out(_with_lines(layout, [line], []))
 
 
 def note_removed(agent: Agent, layout: Layout, name: str) -> None:
-    """The service that the installation added is out of the cluster."""
+    """Drop the record of a service that is no longer in the cluster."""
     line = _added_line(agent, name)
     if line in _agents_lines(layout):
         carry_out(_with_lines(layout, [], [line]))
 
 
 def _read_former_added(agent: Agent) -> list[str]:
-    """What an earlier version kept beside the driver."""
+    """Read the record that an earlier version kept beside the driver."""
     try:
         with open(f"{agent.home}/{agent.line.places_file}", encoding="utf-8") as file:
             return [str(name) for name in json.load(file).get("added", [])]
@@ -430,7 +424,10 @@ def _places_text(places: dict[str, object]) -> str:
 
 
 def _files(agent: Agent, layout: Layout, with_hook: bool) -> dict[str, str]:
-    """Path below the agent's home to content. The driver comes last: it needs the others."""
+    """Map each path below the agent's home to its content.
+
+    The driver comes last: it needs the others.
+    """
     places: dict[str, object] = {
         "service_command": f"{layout.bin_dir}/service",
         "control_socket": layout.control_socket,
@@ -477,7 +474,7 @@ def _is_foreign_script(path: str) -> bool:
 
 
 def _made_wrappers(agent: Agent) -> list[str]:
-    """Every wrapper of ours, also of services that are gone."""
+    """Return all wrappers written by us, including those of removed services."""
     places = [agent.etc_dir]
     if agent.line.has_namespaces:
         places += sorted(glob.glob(f"{glob.escape(agent.etc_dir)}/namespaces/*/svc"))
@@ -491,7 +488,7 @@ def _made_wrappers(agent: Agent) -> list[str]:
 
 
 def _fence_scripts(agent: Agent, layout: Layout) -> list[str]:
-    """Every check-up script of ours that calls this agent."""
+    """Return all check-up scripts written by us that call this agent."""
     call = (
         _wrappers(agent, layout)["stonith"].rstrip().rpartition("\n")[2].partition("@SVCNAME@")[0]
     )
@@ -511,9 +508,9 @@ def _agents_lines(layout: Layout) -> list[str]:
 
 
 def _with_lines(layout: Layout, more: list[str], less: list[str]) -> Change:
-    """The step after which the file of agents has these lines more and those less.
+    """Return the step that adds and removes these lines in the file of agents.
 
-    An empty file goes.
+    An empty file is removed.
     """
     lines = [*[line for line in _agents_lines(layout) if line not in less], *more]
     return (

@@ -1,8 +1,6 @@
-"""What the resources of a service of a real agent are on this node, whatever the cluster says of
-the service.
+"""Check the resources of a real agent's service on this node, whatever the cluster's state of it.
 
-The node daemon asks for it by `<svc>.cluster status` when it starts and finds that the service may
-still run here.
+The node daemon calls `<svc>.cluster status` for it at its start, if the service may still run here.
 """
 
 from __future__ import annotations
@@ -20,9 +18,7 @@ _ANY_OTHER = 2
 
 
 def avail_status(agent: Agent, svcname: str) -> tuple[str, int]:
-    """The agent's word for it, and the exit code: 0 up, 1 down, 3 nothing to look at, 2 anything
-    else.
-    """
+    """Return the agent's status word and the exit code: 0 up, 1 down, 3 n/a, 2 anything else."""
     try:
         done = subprocess.run(
             agent.line.probe(agent, svcname),
@@ -38,11 +34,9 @@ def avail_status(agent: Agent, svcname: str) -> tuple[str, int]:
 
 
 def find_blindness(agent: Agent, service: AgentService) -> str:
-    """Why the agent does not see the section that hands the service to the cluster.
+    """Return why the agent does not see the section that names the cluster; empty if it does.
 
-    Empty if it does.
-
-    Only where a hook makes the agent see it, which not every interpreter loads.
+    Relevant only with a hook, which not every interpreter loads.
     """
     if not agent.line.hook or service.problem or not service.section.startswith("hb"):
         return ""
@@ -74,7 +68,7 @@ def _read_avail(text: str) -> str:
 
 
 def _read_object(text: str) -> dict[str, object] | None:
-    """The agents print other lines before the JSON object."""
+    """Parse the JSON object; the agents print other lines before it."""
     begin = text.find("{")
     try:
         found = json.loads(text[begin:]) if begin >= 0 else None
