@@ -1,7 +1,6 @@
-"""The node loop: feeds events to the engine and carries out its actions, in the order they come.
+"""Feed events to the engine and carry out its actions, in the order in which they come.
 
-It knows its surroundings only through Ports, so that threads, sockets and files can be others
-elsewhere.
+All effects go through Ports, so that other threads, sockets and files can be used, as in tests.
 """
 
 from __future__ import annotations
@@ -33,59 +32,58 @@ from opensvc_openha.core.timing import STATE_WRITE_LIMIT_S
 from opensvc_openha.errors import SystemFault
 
 _WAITS_AT_MOST = 32
-"""More states than that are written with one wait for the disk: each wait is one in which the
-engine hears nothing."""
+"""States written with one wait for the disk: the engine receives nothing during a wait."""
 _FENCING = ""
-"""Stands for the note of fencing beside the names of services, none of which is empty."""
+"""Key of the fencing memory beside the names of services, none of which is empty."""
 
 _WRITTEN = (Persist, RememberFencing)
-"""What must be on disk before anything else of a step is done."""
+"""Must be on disk before anything else of a step is done."""
 
 
 class Ports(Protocol):
-    """What a node needs of the world."""
+    """Effects that a node needs from its environment."""
 
     def persist(self, action: Persist, is_durable: bool) -> None:
-        """Writes a state; on disk when it returns if it is to be durable, else after
-        ``sync_states``. Raises SystemFault.
+        """Write a state; raises SystemFault.
+
+        A durable one is on disk on return, others after ``sync_states``.
         """
 
     def sync_states(self) -> None:
-        """Returns when all states written are on disk; raises SystemFault."""
+        """Return when all states written are on disk; raises SystemFault."""
 
     def remember_lives(self, action: RememberLives) -> None:
-        """Writes down the newest lives of the peer."""
+        """Store the newest incarnations of the peer."""
 
     def remember_fencing(self, action: RememberFencing) -> None:
-        """Writes down what the next daemon must know of fencing; on disk when it returns.
+        """Store what the next daemon must know of fencing; on disk on return.
 
         Raises SystemFault.
         """
 
     def mirror(self, action: MirrorPeer) -> None:
-        """Has the peer's state written."""
+        """Mirror the peer's state to a file."""
 
     def announce(self, action: Announce) -> None:
-        """Has a beat sent on every link."""
+        """Send a beat on every link."""
 
     def run_script(self, action: RunScript) -> None:
-        """Starts a script."""
+        """Start a script."""
 
     def answer(self, action: Answer) -> None:
-        """Tells an operator."""
+        """Send an answer to an operator."""
 
     def record(self, action: Record) -> None:
-        """Logs a change."""
+        """Log a change."""
 
 
 class ActionExecutor:
-    """One engine and its surroundings.
+    """Drive one engine through its ports.
 
-    With ``defer``, states and the note of fencing are written elsewhere: it is given a job to be
-    done by another thread, and the owner calls ``written`` with what came of it. Until then
-    ``is_writing`` is true, the engine decides nothing, and what follows from the step waits; the
-    owner calls ``speak_meanwhile`` at ``speak_at``, which repeats the last beat, so that the peer
-    does not miss this node.
+    With ``defer``, another thread writes states and the fencing memory: ``defer`` gets the job, and
+    the owner calls ``written`` with the result. Until then ``is_writing`` is true, the engine
+    decides nothing, and the rest of the step waits; the owner calls ``speak_meanwhile`` at
+    ``speak_at``, which repeats the last beat, so that the peer keeps hearing this node.
     """
 
     def __init__(
@@ -103,12 +101,12 @@ class ActionExecutor:
         self._events: list[Event] = []
         self._held: list[Action] | None = None
         self._progress = 0
-        """Grows with each state that is written, by the thread that writes."""
+        """Counts the states written, in the writing thread."""
         self._seen_progress = 0
         self._moved_on_at = -math.inf
 
     def handle(self, event: Event, now: float) -> None:
-        """One event, and all that follows from it."""
+        """Handle one event, and carry out the actions that follow."""
         self._events.append(event)
         self._advance(now)
 
@@ -125,17 +123,18 @@ class ActionExecutor:
 
     @property
     def is_writing(self) -> bool:
-        """True while states are being written, and nothing may be decided."""
+        """True while states are being written, during which nothing may be decided."""
         return self._held is not None
 
     @property
     def writes_held(self) -> int:
-        """How many states are being written, with the note of fencing."""
+        """Number of states being written, the fencing memory included."""
         return sum(isinstance(action, _WRITTEN) for action in self._held or ())
 
     def written(self, problems: dict[str, str], now: float) -> None:
-        """The states are on disk, but for those that have a problem: what follows from them is
-        carried out.
+        """Carry out what waited for the states now on disk.
+
+        ``problems`` names those that could not be written.
         """
         assert self._held is not None, "nothing is being written"
         actions, self._held = self._held, None
@@ -145,13 +144,13 @@ class ActionExecutor:
 
     @property
     def speak_at(self) -> float:
-        """When the last beat is to be repeated while states are being written."""
+        """When to repeat the last beat while states are being written."""
         return self.engine.repeat_at
 
     def speak_meanwhile(self, now: float) -> bool:
-        """Repeats the last beat if it is time.
+        """Repeat the last beat if it is due.
 
-        False once a disk has written nothing for so long that this node falls silent.
+        False once the disk has written nothing for so long that this node falls silent.
         """
         if self._progress != self._seen_progress:
             self._seen_progress, self._moved_on_at = self._progress, now
@@ -173,7 +172,10 @@ class ActionExecutor:
         self._events.extend(StoreFailed(service, detail) for service, detail in failed.items())
 
     def _carry_out(self, actions: list[Action], problems: dict[str, str]) -> dict[str, str]:
-        """Returns the services whose start was given up because its state could not be written."""
+        """Carry out actions.
+
+        Return the services whose start was dropped for lack of a stored state.
+        """
         failed: dict[str, str] = {}
         for action in actions:
             if isinstance(action, Persist):
@@ -195,8 +197,8 @@ class ActionExecutor:
                     continue
                 problem = problems.get(_FENCING, "")
                 if problem and action.kind is ScriptKind.CHECK:
-                    # A daemon that follows this one must not take the right to fence for one that
-                    # it has not, nor count anew.
+                    # The next daemon must not assume a right to fence that it does not hold, nor
+                    # restart the count of turns.
                     self._events.append(
                         ScriptExited(action.service, action.kind, ScriptOutcome.POSTPONED, problem)
                     )
@@ -207,7 +209,7 @@ class ActionExecutor:
             elif isinstance(action, Answer):
                 problem = problems.get(action.service, "")
                 if problem and action.is_last and action.is_ok:
-                    # It is so until the daemon ends, but a restart would not know it.
+                    # Valid until the daemon ends, but a restart would not know it.
                     action = replace(
                         action,
                         word=AnswerCode.FAILED,
@@ -221,9 +223,9 @@ class ActionExecutor:
         return failed
 
     def _write_all(self, actions: list[Action]) -> dict[str, str]:
-        """Writes what a step has to have on disk, in any thread.
+        """Write what a step needs on disk; callable from any thread.
 
-        Returns why a state, or the note of fencing, could not be.
+        Returns the problem of each state, or of the fencing memory, that could not be written.
         """
         problems = self._persist_all([action for action in actions if isinstance(action, Persist)])
         for action in actions:
@@ -237,7 +239,7 @@ class ActionExecutor:
         return problems
 
     def _persist_all(self, actions: list[Persist]) -> dict[str, str]:
-        """Many states are on disk with one wait, not with one for each."""
+        """Write many states with one wait for the disk."""
         is_batch = len(actions) > _WAITS_AT_MOST
         problems: dict[str, str] = {}
         for action in actions:
@@ -255,7 +257,7 @@ class ActionExecutor:
         return problems
 
     def _tell_problem(self, action: Persist, problem: str) -> None:
-        """Reports once that a state could not be written, and once that it can be again."""
+        """Report once that a state could not be written, and once that it can be again."""
         if problem:
             if action.service not in self._unwritten:
                 self._unwritten.add(action.service)
@@ -266,9 +268,7 @@ class ActionExecutor:
             self._report(action, "WRITTEN", "the state can be written again", is_alarm=False)
 
     def _tell_fencing_problem(self, problem: str) -> None:
-        """Reports once that the note of fencing could not be written, and once that it can be
-        again.
-        """
+        """Report once that the fencing memory cannot be written, and once that it can be again."""
         if bool(problem) is self._is_fencing_unwritten:
             return
         self._is_fencing_unwritten = bool(problem)

@@ -1,5 +1,4 @@
-"""The node daemon: one process that holds the engine, the threads of the heartbeat links and the
-control socket.
+"""Run the node daemon: the engine, the threads of the heartbeat links and the control socket.
 
     listener threads --> inbox --> engine thread --> board --> sender threads
     script threads   -->       <-- control socket
@@ -110,34 +109,38 @@ _SUSPICIOUS = {
     ),
 }
 _NAMED = 5
-"""So many services are named in a warning that may concern all."""
+"""Number of services named in a warning that may concern all of them."""
 _BACKLOG = 16
-"""So many events may wait for the engine before the end of a status script is held back."""
+"""Number of events that may wait for the engine before the end of a status script is held back."""
 _BACKLOG_PAUSE_S = 0.01
 _WRITER_PAUSE_S = 0.05
-"""Whoever asks for the status while states are written waits no longer than that."""
+"""Longest wait, in seconds, of a status request while states are written."""
 _DRAIN_LIMIT_S = 1.0
-"""Beats that wait before a check-up script for a silent peer are taken within that time, or it is
-decided anew."""
+"""Seconds for taking the beats that wait before a check-up script for a silent peer.
+
+After them it is decided again.
+"""
 _STATUS_LIMIT_S = 1.5
 _CONFIRM_LIMIT_S = 5.0
-"""A confirmation that the engine takes later than that is refused."""
+"""A confirmation that the engine takes later than this, in seconds, is refused."""
 _CONFIRM_ANSWER_LIMIT_S = 8.0
-"""Its answer comes once the states of what it starts are on disk. Below the limit of whoever waits
-for it."""
+"""Seconds until the answer to a confirmation.
+
+It comes once the states of what it starts are on disk. Below the time-out of the command.
+"""
 assert _CONFIRM_LIMIT_S < _CONFIRM_ANSWER_LIMIT_S < CONFIRM_LIMIT_S
 _FLUSH_LIMIT_S = 1.0
 
 
 class _Question:
-    """Asks the engine thread for a snapshot."""
+    """A request for a snapshot from the engine thread."""
 
     def __init__(self) -> None:
         self.answered = threading.Event()
         self.status: NodeStatus | None = None
 
     def answer(self, status: NodeStatus | None) -> None:
-        """Gives the snapshot to whoever waits; None if there is none."""
+        """Give the snapshot to the waiting thread; None if there is none."""
         self.status = status
         self.answered.set()
 
@@ -154,8 +157,10 @@ class Daemon:
         log_problem: Callable[[], str] = lambda: "",
         former: Daemon | None = None,
     ) -> None:
-        """``former`` is the one in this process whose engine failed: what it has written is all
-        that is believed of it.
+        """Set up a daemon, but start nothing.
+
+        ``former`` is the daemon in this process whose engine failed: only what it has written to
+        disk is reused.
         """
         self._layout = layout
         self._lock_handle = lock_handle
@@ -196,7 +201,7 @@ class Daemon:
         self._failure: BaseException | None = None
         self._displaced = ""
         self._placing = threading.Lock()
-        """Which other daemon of this node has taken this one's place."""
+        """Serializes the check of which daemon holds the place on this node."""
         self._server = ControlServer(layout.control_socket, self)
         self._systemd = Systemd()
         self._monitor: MonitorProcess = (
@@ -242,13 +247,13 @@ class Daemon:
     # --- life -------------------------------------------------------------------------------------
 
     def run(self, on_ready: Callable[[], None]) -> int:
-        """Runs until the daemon has left; returns the exit code.
+        """Run until the daemon has left; return the exit code.
 
-        ``on_ready`` is called once all is in place.
+        ``on_ready`` is called once everything is in place.
         """
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._on_signal)
-        # A shell ignores it for what it runs in the background; services are not to inherit that.
+        # A shell ignores SIGINT for background jobs; services must not inherit that.
         signal.signal(signal.SIGQUIT, signal.SIG_DFL)
         self._memory.protect()
         favour_session()
@@ -288,9 +293,9 @@ class Daemon:
         return self._end()
 
     def _look_around(self) -> None:
-        """What the main thread does now and then.
+        """Do the periodic work of the main thread.
 
-        None of it decides anything, so none of it may end the daemon.
+        None of it takes part in decisions, so no failure in it may end the daemon.
         """
         try:
             self._obey_signals()
@@ -303,13 +308,13 @@ class Daemon:
             if ring is not None:
                 self._configuration.write_rotation(ring)
             self._problems.solve(Issue.INTERNAL)
-        # The one place of this thread that catches all: reported for as long as it is so.
+        # The only catch-all of this thread: reported while the failure lasts.
         except Exception as error:
             self._problems.report(Issue.INTERNAL, f"{type(error).__name__}: {error}")
 
     def _await_peer(self) -> None:
-        """Gives a peer that runs the time to be heard, and the wrappers that to answer: the first
-        status is a true one.
+        """Wait for a running peer to be heard and for the wrappers, so that the first status is
+        correct.
         """
         began = clock.monotonic()
         while (
@@ -360,9 +365,9 @@ class Daemon:
         self._wake.set()
 
     def _await_states(self) -> None:
-        """Waits a moment for states that are being written.
+        """Wait a moment for states that are being written.
 
-        Nothing is decided meanwhile, but the links are not mute.
+        Nothing is decided meanwhile, but beats are sent.
         """
         node, now = self._node, clock.monotonic()
         problems = self._writer.wait(min(max(node.speak_at - now, 0.001), _WRITER_PAUSE_S))
@@ -376,17 +381,16 @@ class Daemon:
             self._systemd.alive()
 
     def _excuse_work(self, began: float) -> None:
-        """What the engine's thread did itself, writing states most of all, is no stall: the
-        listeners went on.
+        """Exclude the engine thread's own work, mostly writing states, from stall detection.
+
+        The listeners ran meanwhile.
         """
         ended = clock.monotonic()
         if ended - began >= timing.WORK_NOTED_S and not self._pulse.was_stopped(began):
             self._node.engine.note_busy_until(ended)
 
     def _answer_questions(self, now: float) -> None:
-        """Who only looks does not wait behind thousands of events, and one snapshot serves all who
-        wait.
-        """
+        """Answer status requests ahead of queued events, all waiting ones with one snapshot."""
         if self._questions.empty():
             return
         status = self._snapshot(now)
@@ -394,7 +398,10 @@ class Daemon:
             self._questions.get().answer(status)
 
     def _snapshot(self, now: float) -> NodeStatus | None:
-        """None if the engine cannot say how it is: who only looks must not end it."""
+        """Return the engine's snapshot.
+
+        None if it fails, since a status request must not end the engine.
+        """
         try:
             return self._node.engine.snapshot(now)
         except Exception as error:
@@ -402,7 +409,7 @@ class Daemon:
             return None
 
     def _end(self) -> int:
-        """Lets the senders say the last word, then goes. Nobody waits without a limit."""
+        """Let the senders send the goodbye, then end; every wait has a limit."""
         why = "orderly"
         if self._displaced:
             why = f"another daemon has taken the place of this one: {self._displaced}"
@@ -441,7 +448,7 @@ class Daemon:
         return 0 if why == "orderly" else 1
 
     def end_for_good(self) -> None:
-        """The last of this process, or of the last of its daemons."""
+        """Release what outlives a daemon: for the last one of this process."""
         self._monitor.end()
         self._history.close()
         self._log.info("node %s: ended", self._spec.node)
@@ -452,12 +459,11 @@ class Daemon:
         return self._failure is not None
 
     def successor(self) -> Daemon:
-        """A daemon in the place of this one, whose engine failed half-way through a step: nothing
-        it holds in memory is believed.
+        """Return a new daemon after the engine failed halfway through a step.
 
-        It begins as one that is started after a crash: with the STATE files, which were written
-        before anything was announced or run, with a new life that the peer must acknowledge, and by
-        asking each service's script.
+        Nothing in the failed one's memory is reused. The new one begins as after a crash: with the
+        STATE files, which were written before anything was announced or run, with a new incarnation
+        that the peer must acknowledge, and by querying each service's script.
         """
         if self._writer.is_at_work:
             raise SystemFault(
@@ -473,9 +479,9 @@ class Daemon:
         )
 
     def _let_go(self, why: str) -> None:
-        """Ends what would act or speak for an engine that is no more.
+        """End what acts or sends for a failed engine.
 
-        Scripts that run are waited for by the next one.
+        The next daemon waits for scripts that run.
         """
         self._runner.close()
         with self._answering:
@@ -509,7 +515,7 @@ class Daemon:
 
     def _obey_signals(self) -> None:
         if signal.SIGHUP in self._signals:
-            # The line opens a log that was moved away.
+            # Writing this line reopens a log that was moved away.
             self._log.info(
                 "node %s: SIGHUP: the configuration files are read again", self._spec.node
             )
@@ -521,9 +527,9 @@ class Daemon:
                 self.leave(Leaving.KEEP_SERVICES, f"signal {signal.Signals(number).name}")
 
     def _expect_place(self) -> None:
-        """Takes the lock again if somebody removed it.
+        """Take the lock again if its file was removed.
 
-        Raises RefusedError where another daemon has taken the place.
+        Raises RefusedError if another daemon has taken the place.
         """
         with self._placing:
             if not lock_is_in_place(self._layout, self._lock_handle):
@@ -533,9 +539,9 @@ class Daemon:
                 )
 
     def _restore_socket_and_lock(self) -> None:
-        """Puts back lock and socket if somebody removed them.
+        """Restore lock and socket if their files were removed.
 
-        Where another daemon has taken the place, falls silent.
+        If another daemon has taken the place, stop sending.
         """
         try:
             self._expect_place()
@@ -554,13 +560,13 @@ class Daemon:
         return self._configuration.current.spec
 
     def reload(self) -> None:
-        """Reads the configuration files again and hands them to the engine."""
+        """Read the configuration files again and pass them to the engine."""
         self._configuration.reload()
-        # Answered behind the change: when this returns, the engine knows the new configuration.
+        # Queued behind the change: when this returns, the engine knows the new configuration.
         self._await_events()
 
     def _take_over(self, former: Configuration) -> None:
-        """Brings a new configuration to everything that runs by the former one."""
+        """Apply a new configuration to every part that runs with the former one."""
         self._readiness.look_soon()
         self._outside.look_soon()
         self._apply_options(self._configuration.current)
@@ -581,7 +587,7 @@ class Daemon:
         self._interfaces.use(spec.senders)
 
     def _apply_options(self, current: Configuration) -> None:
-        """Gives options to those that have no need of the engine for it."""
+        """Apply the options that do not concern the engine."""
         if current.options.heartbeat.authentication is AuthMode.OFF:
             try:
                 forget_use(self._layout)
@@ -591,15 +597,15 @@ class Daemon:
         self._runner.configure(current.spec.own_services, current.options.scripts.parallel)
         shortest_s = min((link.timeout_s for link in current.spec.listeners), default=math.inf)
         self._pulse.watch(timing.STALL_FRACTION * shortest_s)
-        # Never less than the engine's own idea of it, which would put off each start of a node that
-        # beats slowly.
+        # Never less than the engine's own stall limit, which would postpone each start on a node
+        # with long beat intervals.
         beats_s = timing.PATIENCE_BEATS * timing.PACES[current.spec.profile].beat_interval_s
         self._patience_s = max(
             beats_s, min((link.timeout_s for link in current.spec.senders), default=math.inf)
         )
 
     def _reconcile_links(self, spec: ClusterSpec) -> None:
-        """Starts a thread for each new end of a link, ends those of links that are gone."""
+        """Start a thread for each new end of a link; end those of removed links."""
         wanted = {(link, "sender") for link in spec.senders} | {
             (link, "listener") for link in spec.listeners
         }
@@ -616,7 +622,7 @@ class Daemon:
             thread.start(self._realtime.enter)
 
     def _kept(self) -> tuple[ServiceSpec, ...]:
-        """Services that are no longer in the services file, but may still run here."""
+        """Return the services that left the services file but may still run here."""
         return tuple(
             svc for svc in self._removed if may_run(self._layout, self._spec.node, svc.name)
         )
@@ -630,8 +636,8 @@ class Daemon:
     # --- ports: what the node loop needs ----------------------------------------------------------
 
     def persist(self, action: Persist, is_durable: bool) -> None:
-        """Writes a state of this node, unless another daemon has taken its place: then it is the
-        other's to write.
+        """Write a state of this node, unless another daemon has taken its place and writes it
+        instead.
         """
         with contextlib.suppress(
             SystemFault
@@ -641,13 +647,13 @@ class Daemon:
         self._agent_caches.note(action.service)
 
     def sync_states(self) -> None:
-        """Has the states just written on disk."""
+        """Sync the states just written to disk."""
         self._store.sync()
 
     def remember_lives(self, action: RememberLives) -> None:
-        """Writes down the newest lives of the peer.
+        """Store the newest incarnations of the peer.
 
-        That they cannot be written is no reason to stop.
+        A failure to write them does not stop the daemon.
         """
         lives = self._authentication.relevant(dict(action.lives))
         if self._authentication.learn(lives):
@@ -661,9 +667,7 @@ class Daemon:
             self._log.warning("node %s: %s", self._spec.node, error)
 
     def remember_fencing(self, action: RememberFencing) -> None:
-        """Writes down what the next daemon must know, unless another one has taken the place of
-        this one.
-        """
+        """Store what the next daemon must know of fencing, unless another daemon has the place."""
         with contextlib.suppress(
             SystemFault
         ):  # That the lock cannot be put back is the main thread's to report.
@@ -671,11 +675,11 @@ class Daemon:
         self._fencing_store.write(action.memory)
 
     def mirror(self, action: MirrorPeer) -> None:
-        """Has the peer's state written for people and tools."""
+        """Mirror the peer's state to a file, for people and tools."""
         self._store.mirror_peer(action.service, action.state)
 
     def announce(self, action: Announce) -> None:
-        """Posts a beat; the senders take it from there at once."""
+        """Post a beat; the senders send it at once."""
         now = clock.monotonic()
         if now - self._posted_at >= self._patience_s:
             self._mute_until = now
@@ -684,7 +688,7 @@ class Daemon:
         self._board.post(replace(action.beat, sent_at=clock.wall()), action.with_names)
 
     def run_script(self, action: RunScript) -> None:
-        """Starts a script in a thread of its own."""
+        """Start a script in a thread of its own."""
         if action.kind is not ScriptKind.POWER:  # Asked again and again: only its news are kept.
             self._history.note_script(action)
         decided_at, announced_at = self._decided_at, clock.monotonic()
@@ -694,12 +698,11 @@ class Daemon:
         )
 
     def _is_overtaken(self, decided_at: float, announced_at: float, is_in_silence: bool) -> bool:
-        """True if this node stood still, or said nothing, for so long since then that the peer may
-        have acted meanwhile.
+        """Return True if this node was stalled or mute for so long that the peer may have acted.
 
-        Or if the peer was silent and is heard again. Asked at the last moment before a script
-        begins, from its thread: the engine may not have noticed anything yet, so it is first given
-        the time to take the beats that wait.
+        Also if the peer was silent and is heard again. Checked from the script's thread right
+        before it begins: the engine may not have noticed anything yet, so it first gets the time to
+        take the beats that wait.
         """
         if is_in_silence and not self._is_still_silent():
             return True
@@ -718,7 +721,7 @@ class Daemon:
         return self._node.engine.is_peer_silent
 
     def answer(self, action: Answer) -> None:
-        """Hands an answer to the connection that waits for it."""
+        """Pass an answer to the connection that waits for it."""
         self._history.note_answer(action)
         with self._answering:
             answers = self._listening.get(action.command_id)
@@ -729,7 +732,7 @@ class Daemon:
             answers.put(action)
 
     def record(self, action: Record) -> None:
-        """Logs a change, and has it written to the history with what was seen."""
+        """Log a change, and add it to the history with the evidence at that step."""
         log_record(self._log, action)
         self._history.note_record(action, self._node.engine.sight)
 
@@ -770,7 +773,7 @@ class Daemon:
     # --- what the control socket serves -----------------------------------------------------------
 
     def _stopped_services(self) -> list[ServiceSpec]:
-        """Those of this node that the engine takes for stopped, and runs no script of."""
+        """Return this node's stopped services that have no script running."""
         try:
             known = {svc.name: svc for svc in self.status().services}
         except NotAnsweringError:
@@ -784,7 +787,7 @@ class Daemon:
         ]
 
     def status(self) -> NodeStatus:
-        """The engine's snapshot, completed by what the threads know.
+        """Return the engine's snapshot, completed with what the threads know.
 
         Instants become wall-clock seconds.
         """
@@ -833,7 +836,7 @@ class Daemon:
         )
 
     def _fencing_on_wall(self, fencing: FencingStatus) -> FencingStatus:
-        """The same with wall-clock instants, and with what is known of each fence from before."""
+        """Convert instants to wall-clock time, and add what is stored of each fence."""
         groups = []
         for group in fencing.groups:
             times = self._fencing_store.times.get(group.name, FenceTimes())
@@ -855,7 +858,7 @@ class Daemon:
         )
 
     def _await_events(self) -> None:
-        """Returns when the engine has taken everything that was in the inbox before."""
+        """Wait until the engine has taken everything that was in the inbox before."""
         question = _Question()
         self._inbox.put(question)
         _answer_to(question)
@@ -867,7 +870,7 @@ class Daemon:
         answers: queue.SimpleQueue[Answer],
         caller: Caller,
     ) -> int:
-        """Submits a command for each service; all of this node's if none is named."""
+        """Submit a command for each service; for all of this node's if none is named."""
         names = (
             [svc.name for svc in (*self._spec.own_services, *self._kept())]
             if services is None
@@ -886,11 +889,11 @@ class Daemon:
         return len(names)
 
     def recent(self) -> list[Entry]:
-        """The newest entries of the history."""
+        """Return the newest entries of the history."""
         return self._history.recent
 
     def note(self, service: str, word: str, reason: str, is_alarm: bool) -> None:
-        """Keeps what the resource monitor saw or did with a service."""
+        """Record what the resource monitor observed or did with a service."""
         self._log.log(
             logging.WARNING if is_alarm else logging.INFO,
             "monitor %s: %s: %s",
@@ -901,18 +904,16 @@ class Daemon:
         self._history.note(EntryKind.MONITOR, service, word, reason, is_alarm=is_alarm)
 
     def forget_peer(self, caller: Caller) -> None:
-        """Believes a lower boot counter of the peer from now on."""
+        """Accept a lower boot counter of the peer from now on."""
         self._history.note(EntryKind.COMMAND, "", "forget-peer", f"by {caller.text}")
         self._inbox.put(PeerForgotten())
         self._await_events()  # Answered behind it: when this returns, it is done.
 
     def confirm_peer_out(self, node: str, caller: Caller) -> list[str]:
-        """Takes the word of a person that the peer runs nothing.
+        """Submit an operator's confirmation that the peer runs nothing.
 
-        Raises RefusedError, and NotAnsweringError if that is not known.
-
-        Who said it is in the history before the engine is asked: what it begins may outlive this
-        daemon.
+        Raises RefusedError, and NotAnsweringError if the result is unknown. The operator's name is
+        in the history before the engine gets the event: what that starts may outlive this daemon.
         """
         self._history.note(
             EntryKind.COMMAND, "", f"confirm {node}", f"by {caller.text}", is_alarm=True
@@ -951,7 +952,10 @@ class Daemon:
         self._log.warning("node %s: confirm %s: %s: %s", self._spec.node, node, what, why)
 
     def _before_confirming(self) -> str:
-        """What has to be done before the peer can be confirmed out; empty while it is heard."""
+        """Return what has to be done before the peer can be confirmed out.
+
+        Empty while it is heard.
+        """
         if self._node.engine.peer_standing is not PeerStanding.UNHEARD:
             return ""
         if not self._node.engine.is_deaf:
@@ -969,7 +973,7 @@ class Daemon:
         )
 
     def leave(self, leaving: Leaving, who: str) -> None:
-        """Asks the engine to end; ``who`` says who wants it."""
+        """Order the engine to leave; ``who`` names the source of the order."""
         what = "stop of this node" if leaving is Leaving.STOP_SERVICES else "end of the daemon"
         self._history.note(EntryKind.COMMAND, "", what, f"by {who}")
         if self._leaving is not Leaving.STOP_SERVICES:
@@ -977,8 +981,9 @@ class Daemon:
         self._inbox.put(LeaveRequested(leaving))
 
     def _advice(self) -> tuple[str, ...]:
-        """What is worth a line when the daemon starts: a turn of a cut is as long as the slowest
-        fence might be.
+        """Return the advice to log at the start.
+
+        A turn of a cut is as long as the slowest fence may take.
         """
         known = {
             group
@@ -1034,7 +1039,7 @@ def _answer_to(question: _Question) -> NodeStatus:
 
 
 def _with_refusals(link: LinkStatus, refused: list[str]) -> str:
-    """Why a link is down, with what comes in on it all the same."""
+    """Return why a link is down, with the reasons of frames that it rejects."""
     if link.is_up or not refused:
         return link.reason
     joint = ", " if "; refused: " in link.reason else "; refused: "
@@ -1054,5 +1059,5 @@ def _on_wall(link: LinkStatus) -> LinkStatus:
 
 
 def _sum_of(counts: Mapping[str, int], others: Mapping[str, int]) -> dict[str, int]:
-    """Both counters, reason by reason."""
+    """Return the sum of both counters, by reason."""
     return {reason: counts.get(reason, 0) + others.get(reason, 0) for reason in [*counts, *others]}

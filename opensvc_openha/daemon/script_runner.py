@@ -1,13 +1,12 @@
-"""Runs the scripts of services, a bounded number at once, each with a time limit and in a process
-group of its own.
+"""Run scripts of services: a bounded number at once, with time limits, in own process groups.
 
-One that starts, stops or checks a service never waits behind those that only ask for a status.
+Scripts that start, stop or check a service never wait behind those that only query a status.
 
-What a script prints goes to ``<log>/<service>.log``. While one runs, a small file names it, so that
-a daemon that is started after a crash waits for its end instead of running a second one beside it.
+Output goes to ``<log>/<service>.log``. While a script runs, a small file names it, so that a daemon
+started after a crash waits for its end instead of running a second one beside it.
 
-A check-up or a start whose turn comes when the node has stood still since it was decided is not
-begun, but decided anew.
+If the node was stalled between the decision and the turn of a check-up or start script, that is not
+begun, but decided again.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ from opensvc_openha.system.programs import NOT_RUN, why_not_runnable
 from opensvc_openha.system.script_log import NO_ROOM, ScriptLog
 
 _ARGUMENT = {
-    # The check-up script is called as the original calls it: with "start".
+    # As in the original, the check-up script is called with "start".
     ScriptKind.CHECK: "start",
     ScriptKind.START: "start",
     ScriptKind.STOP: "stop",
@@ -58,8 +57,10 @@ _REVOCABLE = frozenset({ScriptKind.CHECK, ScriptKind.START})
 _WORDS_UP = frozenset({"up", "started", "running"})
 _WORDS_DOWN = frozenset({"down", "stopped"})
 _WORD_IN_PART, _WORD_STANDBY = "warn", "stdby"
-"""Words of agents: parts are up, or cannot be told; and only what is always up on a node is up or
-should be."""
+"""Words of agents: some parts are up, or unknown.
+
+Or only resources that are always up on a node are up.
+"""
 _CODE_IN_PART, _CODES_STANDBY = 2, (2, 6, 7)
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -67,7 +68,7 @@ _Job = tuple[RunScript, Callable[[], bool]]
 
 
 class ScriptRunner:
-    """Runs scripts; their ends are handed to ``report``, from other threads."""
+    """Run scripts and pass their ends to ``report``, from other threads."""
 
     def __init__(
         self,
@@ -92,19 +93,19 @@ class ScriptRunner:
         self._probes: collections.deque[_Job] = collections.deque()
 
     def configure(self, services: tuple[ServiceSpec, ...], at_once: int) -> None:
-        """Takes over the limits of these services.
+        """Apply the limits of these services.
 
-        Scripts that run keep theirs, and so do services that are gone.
+        Running scripts keep theirs, and so do removed services.
         """
         with self._lock:
             self._limits.update({svc.name: svc.limits for svc in services})
             self._at_once = at_once
 
     def run(self, action: RunScript, is_overtaken: Callable[[], bool]) -> None:
-        """Has the script run as soon as there is a place for it; returns at once.
+        """Queue a script; it runs as soon as there is a place for it.
 
-        ``is_overtaken`` is asked, from another thread, when its turn has come: True if the decision
-        may be over by then.
+        ``is_overtaken`` is called from another thread when its turn has come; True means that the
+        decision may be out of date.
         """
         waiting = self._probes if action.kind is ScriptKind.PROBE else self._urgent
         item = action, is_overtaken
@@ -121,7 +122,7 @@ class ScriptRunner:
             self._no_thread(waiting, item, error)
 
     def close(self) -> None:
-        """Begins no script any more; those that run go on, and are reported."""
+        """Begin no more scripts; those that run continue, and their ends are reported."""
         with self._lock:
             self._is_closed = True
             self._urgent.clear()
@@ -141,9 +142,7 @@ class ScriptRunner:
         )
 
     def _run_waiting(self) -> None:
-        """A thread's life: one script after the other, until none waits or there are too many
-        threads.
-        """
+        """Run one script after the other, until none waits or there are too many threads."""
         while True:
             with self._lock:
                 waiting = self._urgent or self._probes
@@ -177,9 +176,7 @@ class ScriptRunner:
             return self._limits.get(service, ScriptLimits())
 
     def ask(self, service: str, path: str) -> ScriptOutcome:
-        """What the wrapper's `status` says now, asked beside the engine: no place is taken from it,
-        and no log written.
-        """
+        """Query the wrapper's `status` outside the engine: takes no place and writes no log."""
         action = RunScript(
             service, ScriptKind.PROBE, path, ServiceState.UNKNOWN, PeerStanding.UNHEARD
         )
@@ -276,14 +273,18 @@ class ScriptRunner:
         return outcome, f"{failed}: {reason}" if reason else failed
 
     def _is_down(self, action: RunScript) -> bool:
-        """True if the wrapper itself says that nothing of the service runs: its start refused a
-        wrong configuration.
+        """Return True if the wrapper itself reports the service down, after its start failed.
+
+        Its start has then refused a wrong configuration.
         """
         probe = replace(action, kind=ScriptKind.PROBE)
         return self._run_one(probe)[0] is ScriptOutcome.DOWN
 
     def _with_own_score(self, command: list[str]) -> list[str]:
-        """What cannot be run at all is not wrapped, so that the system says why."""
+        """Wrap a command to set its OOM score, unless it cannot run.
+
+        Then the system names the cause.
+        """
         return command if why_not_runnable(command[0]) else self._memory.command(command)
 
     def _environment(self, action: RunScript, limit_s: float) -> Mapping[str, str]:
@@ -301,7 +302,10 @@ class ScriptRunner:
         }
 
     def _note(self, action: RunScript, pid: int) -> None:
-        """Names the running script; a full disk must not stop the service from being started."""
+        """Note the running script in a file.
+
+        A full disk must not stop the service from being started.
+        """
         try:
             with open(self._layout.script_file(action.service), "w", encoding="ascii") as file:
                 file.write(f"{pid} {start_of_process(pid)} {action.kind.value}\n")
@@ -309,8 +313,9 @@ class ScriptRunner:
             pass
 
     def _forget(self, service: str, pid: int) -> None:
-        """Removes the note of a script, unless it names the next one: an engine that began again
-        may have run it already.
+        """Remove the note of a script, unless it already names the next one.
+
+        An engine that began again may have run that.
         """
         path = self._layout.script_file(service)
         try:
@@ -322,7 +327,7 @@ class ScriptRunner:
             pass
 
     def _await_orphan(self, service: str) -> None:
-        """Waits for the script of a daemon that died, up to the limit of the longest one."""
+        """Wait for the script of a crashed daemon, up to the limit of the longest one."""
         try:
             with open(self._layout.script_file(service), encoding="ascii") as file:
                 words = file.read().split()
@@ -340,7 +345,7 @@ class ScriptRunner:
 
 
 def ask_wrapper(path: str, limit_s: float = PROBE_LIMIT_S) -> ScriptOutcome:
-    """What a wrapper's `status` tells now; for a command, where no daemon asks."""
+    """Return a wrapper's `status`, for a command while no daemon answers."""
     environment = {**os.environ, "PATH": os.environ.get("PATH") or _PATH}
     try:
         done = subprocess.run(
@@ -381,7 +386,7 @@ def _failure(kind: ScriptKind) -> ScriptOutcome:
 
 
 def _wait(process: subprocess.Popen[bytes], limit_s: float) -> int | None:
-    """Exit code, or None if the process group had to be killed at the limit."""
+    """Return the exit code; None if the process group had to be killed at the limit."""
     try:
         return process.wait(limit_s)
     except subprocess.TimeoutExpired:
@@ -396,7 +401,7 @@ def _wait(process: subprocess.Popen[bytes], limit_s: float) -> int | None:
 
 
 def _end_group(leader: int) -> None:
-    """Ends a process group that is not our child's, with the same patience."""
+    """End a process group that is not our child's, waiting as for our own."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         _signal_group(leader, number)
         give_up = clock.monotonic() + KILL_GRACE_S
@@ -410,9 +415,7 @@ def _signal_group(leader: int, number: int) -> None:
 
 
 def _read_power(code: int, output: str) -> ScriptOutcome:
-    """What a fence says of the peer's power: only where the word that it prints last and its exit
-    code say the same.
-    """
+    """Parse a fence's report on the peer's power: its last word and its exit code must agree."""
     said = code, (output.split() or [""])[-1]
     return {(2, "off"): ScriptOutcome.DOWN, (0, "on"): ScriptOutcome.UP}.get(
         said, ScriptOutcome.UNSURE
@@ -420,12 +423,11 @@ def _read_power(code: int, output: str) -> ScriptOutcome:
 
 
 def _read_probe(path: str, code: int, output: str) -> ScriptOutcome:
-    """What `status` tells.
+    """Parse the answer to `status`.
 
-    Many scripts do not know the word: only those that show that they do are believed.
-
-    An agent's wrapper is known by where its link leads (exit codes 0 up, 1 down; not that of the
-    1.5, which ends with 0 whatever runs); any other must print a word.
+    Many scripts do not implement it: only a recognizable answer counts. An agent's wrapper is known
+    by the target of its link (exit codes 0 up, 1 down; not that of agent 1.5, which exits with 0
+    whatever runs); any other must print a word.
     """
     words = output.split()
     word = words[0].lower() if words else ""

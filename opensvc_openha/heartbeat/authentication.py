@@ -1,10 +1,9 @@
-"""Keys and mode in force, and what the peer has shown of its own: shared by the codecs of all
-links.
+"""Hold keys and mode, and what the peer has shown of its own, for the codecs of all links.
 
-Decides which key a beat is sent with and what becomes of one that comes in. A rotation goes on by
-itself: beats are sent with the next key once the peer has shown, in an authenticated beat, that it
-has that key too; the former key goes once the peer sends with the new one. Whether a genuine beat
-is fresh is not decided here but in core.peer_lives.
+Decides with which key a beat is sent and whether a received one is authentic. A rotation advances
+by itself: beats are sent with the next key once the peer has shown, in an authenticated beat, that
+it has that key too; the former key is dropped once the peer sends with the new one. Whether an
+authentic beat is fresh is decided in core.incarnations.
 """
 
 from __future__ import annotations
@@ -23,14 +22,16 @@ from opensvc_openha.formats.options_file import AuthMode, HeartbeatOptions
 
 UNKNOWN_KEY = "unknown key"
 RETIRE_AFTER_S = 10.0
-"""The former key is accepted for this long after the peer was heard with the new one: slow links
-may lag behind."""
+"""Seconds for which the former key stays accepted after a beat with the new one, since slow links
+may lag behind.
+"""
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """A frame that may be used: the key that authenticates it, or the reason why it is only let
-    through.
+    """An accepted frame.
+
+    Holds the key that authenticates it, or the reason why it is accepted without.
     """
 
     key_id: str = ""
@@ -38,13 +39,16 @@ class Judgement:
 
 
 class Authentication:
-    """The one object that knows keys.
+    """The only object that knows keys.
 
     Used by all link threads; ``update`` and ``advance`` by the main thread.
     """
 
     def __init__(self, node: str, boot: BootId, copy_command: str = "") -> None:
-        """``copy_command`` is what an operator types to give the peer the keys of this node."""
+        """Start without keys.
+
+        ``copy_command`` is the command with which an operator gives the peer the keys of this node.
+        """
         self._copy_command = copy_command
         self._node = node
         self._boot = boot
@@ -56,11 +60,11 @@ class Authentication:
         self._peer_sends = ""
         self._peer_knows = ""
         self._strange_key = ""
-        """Key that is not here, which frames come with since the peer was heard last with one that
-        is."""
+        """Unknown key used by frames since the peer was last heard with a known one."""
         self._is_keyless = False
         """The last frame that was not authentic, since the peer was heard with a key of ours, had
-        none at all."""
+        no key at all.
+        """
         self._shown_next = ""
         self._heard_current_at: float | None = None
 
@@ -69,10 +73,10 @@ class Authentication:
     def update(
         self, options: HeartbeatOptions, ring: KeyRing | None, lives: Mapping[str, BootId]
     ) -> None:
-        """Takes over options and keys; ``lives`` tells under which keys the peer was ever heard.
+        """Apply options and keys; ``lives`` holds the keys under which the peer was ever heard.
 
-        Heard once with any key, it is known to have one: a replaced key does not open the door to
-        frames of the former one.
+        Once heard with any key, the peer is known to have one: replacing a key does not make
+        unauthenticated frames acceptable again.
         """
         with self._lock:
             if self._ring is None or ring is None or ring.current != self._ring.current:
@@ -81,15 +85,15 @@ class Authentication:
             self._is_peer_known = bool(lives)
 
     def relevant(self, lives: Mapping[str, BootId]) -> dict[str, BootId]:
-        """Without the lives heard under keys that are gone."""
+        """Return the incarnations heard under keys that still exist."""
         with self._lock:
             known = set() if self._ring is None else {key.key_id for key in self._ring.keys}
         return {key_id: boot for key_id, boot in lives.items() if key_id in known}
 
     def learn(self, lives: Mapping[str, BootId]) -> bool:
-        """The peer was heard under these keys.
+        """Record under which keys the peer was heard.
 
-        True if beats without one are refused only from now on.
+        Returns True if frames without a key are rejected only from now on.
         """
         with self._lock:
             before = self._effective()
@@ -107,20 +111,23 @@ class Authentication:
 
     @property
     def cluster(self) -> str:
-        """Name of the cluster, empty for none."""
+        """Name of the cluster; empty without one."""
         return self._cluster
 
     def seal(self, binding: bytes) -> Seal | None:
-        """What authenticates the next frame on a link; None where beats are not authenticated."""
+        """Return what authenticates the next frame on a link.
+
+        None if beats are not authenticated.
+        """
         with self._lock:
             if self._ring is None or self._effective() is AuthMode.OFF:
                 return None
             return Seal(self._sending(self._ring), self._ring.newest.key_id, binding)
 
     def judge(self, data: bytes, claim: Claim, binding: bytes, now: float) -> Judgement:
-        """What a whole frame is worth; raises FrameError for one that is not used."""
-        # Whoever bears our name, or that of another cluster, is reported as such before any tag is
-        # looked at.
+        """Judge a complete frame; raises FrameError for a rejected one."""
+        # Report frames with this node's name, or from another cluster, as such, before checking any
+        # tag.
         if claim.node == self._node:
             raise FrameError(
                 "own" if claim.boot == self._boot else "namesake",
@@ -173,7 +180,7 @@ class Authentication:
     # --- rotation ---------------------------------------------------------------------------------
 
     def advance(self, now: float) -> KeyRing | None:
-        """The next step of a rotation, to be written to the key file; None while there is none."""
+        """Return the key ring after the next step of a rotation, to be stored; None without one."""
         with self._lock:
             ring = self._ring
             if ring is None or self._effective() is AuthMode.OFF:
@@ -192,7 +199,7 @@ class Authentication:
     # --- showing ----------------------------------------------------------------------------------
 
     def status(self) -> AuthStatus:
-        """Mode and key ids."""
+        """Return mode and key ids."""
         with self._lock:
             ring, mode = self._ring, self._effective()
             if ring is None or mode is AuthMode.OFF:
@@ -212,7 +219,7 @@ class Authentication:
         return f": `{self._copy_command}`" if self._copy_command else ""
 
     def warnings(self) -> tuple[str, ...]:
-        """What an operator should know of the authentication as it is."""
+        """Return what operators should know of the current authentication."""
         with self._lock:
             ring, mode = self._ring, self._effective()
             if ring is None:
@@ -260,7 +267,7 @@ class Authentication:
 
 
 def _problem(data: bytes, claim: Claim, binding: bytes, ring: KeyRing) -> str:
-    """Why a frame is not authentic, as the counter it is filed under; empty if it is."""
+    """Return why a frame is not authentic, as the name of its counter; empty if it is."""
     if not claim.key_id:
         return "unauthenticated"
     key = ring.find(claim.key_id)

@@ -1,9 +1,8 @@
-"""From the bytes that a link brought to a beat for the engine: where they come from, whether they
-are new, what they say.
+"""Turn received bytes into a beat for the engine: check source, freshness and content.
 
-The order is the protection. A frame of a wrong source is not looked into, one whose number came
-before costs no tag, and nothing is remembered of a frame before the engine has it: otherwise a
-forged frame could keep the genuine one out.
+The order protects the node. A frame of a wrong source is not parsed, one with a known number costs
+no check of a tag, and nothing is stored of a frame before the engine has it: otherwise a forged
+frame could keep the genuine one out.
 """
 
 from __future__ import annotations
@@ -23,21 +22,20 @@ from opensvc_openha.heartbeat.codec.base import Codec
 from opensvc_openha.links.base import Received
 
 KNOWN_FRAMES = 2_048
-"""Frames that nothing authenticates are known again when they are replayed: half an hour of
-beats."""
+"""Unauthenticated frames kept to recognize replays: half an hour of beats."""
 KNOWN_LIVES = 64
-"""Lives of the peer whose newest authentic beat on a link is known."""
+"""Incarnations of the peer whose newest authentic beat on a link is known."""
 REPEATS_TOLD_S = 0.1
-"""So often the engine hears of a frame that came before; the others are only counted."""
+"""Seconds between repeated frames passed to the engine; the others are only counted."""
 
 Count = Callable[[str, str, int], None]
-"""Counts frames under a reason, with what the log says of the first."""
+"""Counts frames under a reason, with the text that the log has for the first."""
 
 _DROPPED = "dropped a frame"
 
 
 class BeatIntake:
-    """What one listener does with its frames. Used by one thread."""
+    """Handle the frames of one listener; used by one thread."""
 
     def __init__(
         self, link: LinkSpec, codec: Codec, deliver: Callable[[BeatReceived], bool], count: Count
@@ -52,14 +50,14 @@ class BeatIntake:
         self._told_at = -math.inf
 
     def take(self, received: Received) -> None:
-        """Hands the beat in a frame to the engine, or counts why not."""
+        """Pass the beat in a frame to the engine, or count why not."""
         data = received.data
         if not self._origin.admits(received.source, received.received_at):
             self._count("source", _DROPPED, 1)
             return
 
-        # A flood of recorded frames must not cost a tag and a step of the engine each: it hears of
-        # some.
+        # A flood of recorded frames must not cost a tag and a step of the engine each: the engine
+        # gets a sample.
         if self._link.wire is Wire.OWN and (self._numbers.has(data) or self._frames.has(data)):
             if received.received_at - self._told_at < REPEATS_TOLD_S:
                 self._count(REPLAYED, _DROPPED, 1)
@@ -92,10 +90,10 @@ class BeatIntake:
 
 
 class Origin:
-    """The address that a network link listens to.
+    """The address from which a network link accepts frames.
 
-    It is the configured one. Where none is, a legacy link keeps to the first one heard until it is
-    down, and a link of our own format listens to all.
+    The configured one. Without one, a legacy link keeps to the first address heard until it is
+    down, and a link of our own format accepts all.
     """
 
     def __init__(self, link: LinkSpec) -> None:
@@ -106,7 +104,7 @@ class Origin:
         self._is_open = link.kind.is_disk or not (link.peer_address or self._is_learnt)
 
     def admits(self, source: str, received_at: float) -> bool:
-        """True if a frame from this source (``host:port``) may be looked into."""
+        """Return True if a frame from this source (``host:port``) may be parsed."""
         if self._is_open or not source:
             return True
         if self._is_learnt and received_at >= self._heard_at + self._link.timeout_s:
@@ -114,13 +112,13 @@ class Origin:
         return _host_of(source) == self._address
 
     def note(self, source: str, received_at: float) -> None:
-        """A frame from there was taken."""
+        """Record an accepted frame's source."""
         if not self._is_open:
             self._address, self._heard_at = _host_of(source), received_at
 
 
 def _host_of(source: str) -> str:
-    """The address alone, in the one spelling that can be compared."""
+    """Return the address alone, in a canonical form for comparing."""
     host = source.rpartition(":")[0].strip("[]").partition("%")[0]
     try:
         return str(ipaddress.ip_address(host))
@@ -129,30 +127,30 @@ def _host_of(source: str) -> str:
 
 
 class KnownNumbers:
-    """The newest authentic beat of each life: what is not newer came before, and its tag need not
-    be worked out.
+    """The newest authentic beat of each incarnation.
+
+    A beat that is not newer is a repetition, so its tag need not be checked.
     """
 
     def __init__(self) -> None:
         self._newest: collections.OrderedDict[BootId, int] = collections.OrderedDict()
 
     def add(self, boot: BootId, seq: int) -> None:
-        """Remembers an authentic beat, and forgets the life heard longest ago where there are too
-        many.
-        """
+        """Add an authentic beat; drop the incarnation heard longest ago above the limit."""
         self._newest[boot] = max(seq, self._newest.pop(boot, seq))
         if len(self._newest) > KNOWN_LIVES:
             self._newest.popitem(last=False)
 
     def has(self, frame: bytes) -> bool:
-        """True for a frame that claims to be no newer than one that was authentic."""
+        """Return True for a frame that claims to be no newer than an authentic one."""
         number = peek_number(frame)
         return number is not None and number[1] <= self._newest.get(number[0], -1)
 
 
 class KnownFrames:
-    """The last frames of a link that nothing authenticates: the same bytes say nothing new, for
-    each beat has its number.
+    """The last unauthenticated frames of a link.
+
+    The same bytes are a repetition, since each beat has its number.
     """
 
     def __init__(self) -> None:
@@ -160,7 +158,7 @@ class KnownFrames:
         self._known: set[int] = set()
 
     def add(self, frame: bytes) -> None:
-        """Remembers a frame, and forgets the oldest where there are too many."""
+        """Add a frame; drop the oldest above the limit."""
         mark = hash(frame)
         if mark in self._known:
             return
@@ -170,5 +168,5 @@ class KnownFrames:
             self._known.discard(self._marks.popleft())
 
     def has(self, frame: bytes) -> bool:
-        """True for a frame that came before."""
+        """Return True for a frame received before."""
         return hash(frame) in self._known

@@ -1,8 +1,7 @@
-"""Knows at once which senders of this node are mute, because their network interface is down, has
-no carrier or is gone.
+"""Find senders of this node that are mute: their interface is down, has no carrier or is gone.
 
-The kernel tells (netlink); where it cannot be asked, nothing is known and nobody is told: links
-have their timeouts. An interface that goes down again and again is told of once in a while only.
+The kernel reports changes (netlink). Without netlink nothing is known and nothing is announced;
+links have their timeouts. An interface that keeps going down is announced only from time to time.
 """
 
 from __future__ import annotations
@@ -27,13 +26,13 @@ Tell = Callable[[frozenset[LinkSpec]], None]
 
 
 class MuteSenders:
-    """Which senders are mute, from what is known of interfaces.
-
-    Says what is to be told, and when.
-    """
+    """Derive the mute senders from the state of interfaces, and when to announce them."""
 
     def __init__(self, index_of: Callable[[str], int]) -> None:
-        """``index_of`` gives the number of an interface, 0 if there is none of that name."""
+        """Start with nothing known.
+
+        ``index_of`` returns the number of an interface, 0 if none has that name.
+        """
         self._index_of = index_of
         self._senders: tuple[LinkSpec, ...] = ()
         self._works: dict[int, bool] = {}
@@ -42,18 +41,18 @@ class MuteSenders:
         self._told_at: dict[str, float] = {}
 
     def use(self, senders: tuple[LinkSpec, ...]) -> None:
-        """From now on these are the senders."""
+        """Apply a new set of senders."""
         self._senders = tuple(link for link in senders if not link.kind.is_disk)
         devices = {link.device for link in self._senders}
         self._told_at = {device: at for device, at in self._told_at.items() if device in devices}
 
     def forget(self) -> None:
-        """Nothing is known of interfaces any more: none counts as down."""
+        """Clear what is known of interfaces: none counts as down."""
         self._works = {}
         self._is_blind = True
 
     def learn(self, news: list[InterfaceNews]) -> None:
-        """Takes what the kernel says."""
+        """Apply news from the kernel."""
         self._is_blind = False
         for each in news:
             if each.is_gone:
@@ -62,9 +61,9 @@ class MuteSenders:
                 self._works[each.index] = each.works
 
     def changed(self, now: float) -> frozenset[LinkSpec] | None:
-        """The mute senders if they are others than those told last, or None.
+        """Return the mute senders if they differ from those announced last, else None.
 
-        What came up is told at once.
+        An interface that came up is announced at once.
         """
         mute = [link for link in self._senders if self._is_mute(link.device)]
         known = {link.device for link in self._told}
@@ -80,7 +79,7 @@ class MuteSenders:
 
     def _is_mute(self, device: str) -> bool:
         index = self._index_of(device)
-        # Of one that was made just now, the news is on its way.
+        # The kernel's news of a new interface is still on its way.
         return not self._is_blind and not (self._works.get(index, True) if index else False)
 
     def _rests_until(self, device: str) -> float:
@@ -88,8 +87,9 @@ class MuteSenders:
 
 
 class InterfaceWatch:
-    """The thread that listens to the kernel, and calls ``tell`` with all mute senders at each
-    change.
+    """Watch the kernel's interface news in a thread.
+
+    Calls ``tell`` with all mute senders at each change.
     """
 
     def __init__(self, tell: Tell) -> None:
@@ -101,20 +101,20 @@ class InterfaceWatch:
         self._enter: Callable[[], None] = lambda: None
 
     def use(self, senders: tuple[LinkSpec, ...]) -> None:
-        """Takes over the senders of a new configuration."""
+        """Apply the senders of a new configuration."""
         with self._lock:
             self._mute.use(senders)
         self._look()
 
     def start(self, enter: Callable[[], None]) -> None:
-        """Starts the thread, where the system can tell of interfaces; it calls ``enter`` first."""
+        """Start the thread if the system reports interfaces; it calls ``enter`` first."""
         if not hasattr(socket, "AF_NETLINK"):
             return
         self._enter = enter
         self._thread.start()
 
     def stop(self, limit_s: float = 1.5) -> None:
-        """Ends the thread, and waits for it no longer than ``limit_s``."""
+        """End the thread, waiting ``limit_s`` seconds at most."""
         self._ending.set()
         if self._thread.is_alive():
             self._thread.join(limit_s)
@@ -132,8 +132,8 @@ class InterfaceWatch:
             try:
                 self._listen()
             except OSError:
-                # More news than the socket holds, or no netlink here: whatever was known may be
-                # wrong now.
+                # More news than the socket holds, or no netlink here: everything known may be wrong
+                # now.
                 with self._lock:
                     self._mute.forget()
                 self._look()

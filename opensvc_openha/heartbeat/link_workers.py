@@ -1,8 +1,7 @@
-"""One thread per end of a heartbeat link: opens it, sends or listens, and opens it again after a
-fault.
+"""Run a thread per end of a heartbeat link: open it, send or listen, and reopen it after a fault.
 
-A fault concerns its own link only. It is logged once each way, and shown in the link's status with
-its reason.
+A fault affects its own link only. Its beginning and its end are logged once each, and the link's
+status shows the reason.
 """
 
 from __future__ import annotations
@@ -25,16 +24,16 @@ from opensvc_openha.system.thread_names import name_thread
 
 _WAIT_S = 0.5
 _NOT_WRONG = frozenset({"received", "blank"})
-"""A slot that nobody ever wrote is a peer that never came."""
+"""A blank slot means that the peer never wrote, which is no error."""
 Log = Callable[[LinkSpec, bool, str], None]
 
 
 class LinkThread:
-    """What both ends share: the thread, its end, its fault."""
+    """Common part of both ends: the thread, its end, its fault."""
 
     role = ""
     complaint = ""
-    """What the log says of something that the link itself found wrong."""
+    """Log text for an error that the link itself detected."""
 
     def __init__(self, link: LinkSpec, log: Log) -> None:
         self.link = link
@@ -52,16 +51,16 @@ class LinkThread:
         )
 
     def start(self, enter: Callable[[], None]) -> None:
-        """Starts the thread; it calls ``enter`` first."""
+        """Start the thread; it calls ``enter`` first."""
         self._enter = enter
         self._thread.start()
 
     def ask_to_end(self) -> None:
-        """Has the thread end soon; returns at once."""
+        """Ask the thread to end soon; return at once."""
         self._ending.set()
 
     def stop(self, limit_s: float = 1.5) -> None:
-        """Asks the thread to end, and waits for it no longer than ``limit_s``."""
+        """Ask the thread to end, and wait ``limit_s`` seconds at most."""
         self._ending.set()
         self._thread.join(limit_s)
 
@@ -79,7 +78,7 @@ class LinkThread:
                 self._serve()
             except OpenhaError as error:
                 self._note_fault(str(error))
-            # The one place of this thread that catches all: the link reports and retries.
+            # The only catch-all of this thread: the link reports the fault and retries.
             except Exception as error:
                 self._note_fault(f"unexpected: {type(error).__name__}: {error}")
             self._ending.wait(timing.LINK_RETRY_S)
@@ -88,7 +87,7 @@ class LinkThread:
         raise NotImplementedError
 
     def _note_fault(self, reason: str) -> None:
-        # What it says at later attempts is in the status: one trouble, one line.
+        # Later attempts show in the status only: one line of log per fault.
         if not self.fault:
             self._log(self.link, True, f"{self.role}: {reason}")
         self.fault = reason
@@ -99,9 +98,9 @@ class LinkThread:
             self._log(self.link, False, f"{self.role}: works again")
 
     def _note_counters(self, counters: Mapping[str, int]) -> None:
-        """Adds what the link itself dropped since it was asked last.
+        """Add what the link itself dropped since the last call.
 
-        Its own counters begin anew when it is opened.
+        Its own counters restart when it is opened.
         """
         for reason, number in counters.items():
             grown = number - self._of_link.get(reason, 0)
@@ -117,22 +116,25 @@ class LinkThread:
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many frames were found wrong, by reason."""
+        """Return the number of rejected frames by reason."""
         return dict(self._counters)
 
     @property
     def refused_lately(self) -> list[str]:
-        """For which reasons frames were dropped within the time for which a suspicion is shown."""
+        """Return why frames were dropped recently.
+
+        Recently: within the time for which a suspicion is shown.
+        """
         return sorted(reason for reason in list(self._last) if self.saw_lately(reason))
 
     def saw_lately(self, reason: str) -> bool:
-        """True while frames keep being counted for that reason."""
+        """Return True while frames are still counted for that reason."""
         at = self._last.get(reason)
         return at is not None and clock.monotonic() - at < timing.SUSPICION_S
 
 
 class SenderThread(LinkThread):
-    """Sends each beat the moment it is posted."""
+    """Send each beat at the moment it is posted."""
 
     role = "sender"
     complaint = "what was written is gone"
@@ -165,11 +167,11 @@ class SenderThread(LinkThread):
             sender.close()
 
     def has_sent(self, number: int) -> bool:
-        """True if the beat with that number on the board, or a later one, was sent here."""
+        """Return True if this link has sent the outbox's beat ``number``, or a later one."""
         return self._sent_number >= number
 
     def status(self) -> LinkStatus:
-        """Up while a beat was sent within the link's timeout."""
+        """Return the link's status: up while a beat was sent within the link's timeout."""
         now, sent_at = clock.monotonic(), self._sent_at
         is_up = sent_at is not None and now - sent_at < self.link.timeout_s
         reason = self.fault or (self.remark if is_up else "no beat sent yet")
@@ -193,7 +195,7 @@ class SenderThread(LinkThread):
 
 
 class ListenerThread(LinkThread):
-    """Hands the peer's beats to the engine; counts and drops everything else."""
+    """Pass the peer's beats to the engine; count and drop everything else."""
 
     role = "listener"
     complaint = "dropped a frame"
@@ -229,9 +231,10 @@ class ListenerThread(LinkThread):
             listener.close()
 
     def _open(self, listener: BeatListener) -> None:
-        """The engine is told of a link that was never open, since it hears nothing there.
+        """Open the link.
 
-        One that fails later was heard.
+        Report to the engine one that was never open, since it hears nothing there. One that fails
+        later was heard.
         """
         try:
             listener.open()

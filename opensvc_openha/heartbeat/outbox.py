@@ -1,6 +1,6 @@
-"""The newest beat, for the sender threads: each waits here and sends it the moment it is posted.
+"""Hold the newest beat for the sender threads, which wait here and send it when it is posted.
 
-Nothing is sent that the engine did not post just now, so a hung engine falls silent whatever its
+Only a beat that the engine has just posted is sent, so a hung engine falls silent whatever its
 senders do.
 """
 
@@ -14,14 +14,14 @@ from opensvc_openha.core.beat import Beat
 
 @dataclass(frozen=True)
 class Posted:
-    """One beat to be sent; ``with_names`` if the peer needs the names of the services."""
+    """One beat to send; ``with_names`` if the peer needs the names of the services."""
 
     beat: Beat
     with_names: bool
 
 
 class BeatOutbox:
-    """Holds one beat; several threads wait for the next."""
+    """One beat, for whose successor several threads wait."""
 
     def __init__(self) -> None:
         self._condition = threading.Condition()
@@ -29,16 +29,16 @@ class BeatOutbox:
         self._number = 0
 
     def post(self, beat: Beat, with_names: bool) -> None:
-        """Replaces the beat and wakes the senders."""
+        """Replace the beat and wake the senders."""
         with self._condition:
             self._posted = Posted(beat, with_names)
             self._number += 1
             self._condition.notify_all()
 
     def wait_after(self, number: int, timeout_s: float) -> tuple[int, Posted | None]:
-        """The newest beat if one was posted after ``number``, waiting up to ``timeout_s``.
+        """Return the newest beat if one is posted after ``number``.
 
-        Else None.
+        None after ``timeout_s`` seconds.
         """
         with self._condition:
             if self._number == number:
