@@ -1,3 +1,1 @@
-"""The control socket: what goes over it, the daemon's end of it, and the end of commands and
-agents.
-"""
+"""Hold the control socket: its protocol, the daemon's end, and the end of commands and agents."""

@@ -1,4 +1,4 @@
-"""Talks to the node daemon's control socket: one JSON object per line each way."""
+"""Send requests to the node daemon's control socket: one JSON object per line each way."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from opensvc_openha.errors import (
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.system import clock
 
-# Loaded when the daemon is asked: most commands find out first that none runs, or need no answer.
+# Imported only when the daemon is asked: most commands find that none runs, or need no answer.
 if TYPE_CHECKING:
     from opensvc_openha.core.actions import Answer
     from opensvc_openha.core.events import Command, Leaving
@@ -31,19 +31,22 @@ if TYPE_CHECKING:
     from opensvc_openha.storage.history_file import Entry
 
 _KINDS = (UsageError, RefusedError, SystemFault, NotAnsweringError)
-"""What a daemon that runs says: that of an exit code that means that none does is never meant."""
+"""Errors that a running daemon may answer with.
+
+The exit code for "no daemon runs" is never among them.
+"""
 _TYPES: dict[object, type[OpenhaError]] = {kind.exit_code: kind for kind in _KINDS}
 ANSWER_LIMIT_S = 2.0
-"""How long a daemon in good health may take to answer."""
+"""Seconds within which a healthy daemon answers."""
 CONFIRM_LIMIT_S = 10.0
-"""For an answer that may wait until the states of services are on disk."""
+"""Seconds for an answer that may wait until the states of services are on disk."""
 _PART_BYTES = 262_144
 _LOOK_S = 0.1
-"""So often it is looked whether the daemon that is waited for was stopped."""
+"""Seconds between checks whether the daemon was stopped meanwhile."""
 
 
 def fetch_status(layout: Layout, timeout_s: float = ANSWER_LIMIT_S) -> NodeStatus:
-    """Status of the node daemon of this layout.
+    """Return the status of this layout's node daemon.
 
     Raises NotRunningError if none runs, NotAnsweringError if it does not answer within
     ``timeout_s`` seconds.
@@ -61,7 +64,7 @@ def fetch_status(layout: Layout, timeout_s: float = ANSWER_LIMIT_S) -> NodeStatu
 
 
 def fetch_history(layout: Layout) -> list[Entry]:
-    """The newest entries of the history, oldest first, for users who may not read its file.
+    """Return the newest history entries, oldest first, for users who may not read the file.
 
     Raises as ``fetch_status``.
     """
@@ -80,11 +83,9 @@ def fetch_history(layout: Layout) -> list[Entry]:
 def act(
     layout: Layout, command: Command, services: list[str] | None, by: str = ""
 ) -> Iterator[Answer]:
-    """Has a command carried out for these services (None: all).
+    """Submit a command for these services (None: all); yield the answers as they come.
 
-    Yields the answers as they come, without a limit.
-
-    ``by`` names who gives it, where that is no operator.
+    There is no time limit. ``by`` names the source of the command if it is not an operator.
     """
     from opensvc_openha.control import protocol
 
@@ -100,20 +101,19 @@ def act(
             yield protocol.answer_from_json(message["answer"])
         is_done = is_done or bool(message.get("done"))
     if not is_done:
-        # Of the process that is here now nothing is known: the action may have been that of the one
-        # before.
+        # Nothing is known of the present process: another one may have taken the action.
         raise _ended(
             layout, "nmond ended before the action did: look at its log, then at `service -s`"
         )
 
 
 def reload(layout: Layout) -> None:
-    """Has the configuration files read again; raises what the daemon found wrong in them."""
+    """Order the daemon to read its configuration again; raises the error that it found there."""
     _have_done(layout, {"do": "reload"}, 10.0)
 
 
 def reload_if_running(layout: Layout) -> None:
-    """Has a running daemon take over the edited files at once; none running is fine."""
+    """Let a running daemon apply the edited files at once; none running is fine."""
     try:
         reload(layout)
     except NotAnsweringError:
@@ -123,13 +123,13 @@ def reload_if_running(layout: Layout) -> None:
 
 
 def leave(layout: Layout, leaving: Leaving) -> None:
-    """Asks the daemon to end; returns once it has taken the request."""
+    """Ask the daemon to end; return once it has accepted the request."""
     for _ in _converse(layout, {"do": "leave", "how": leaving.value}, ANSWER_LIMIT_S):
         pass  # One that ended before it could answer has left.
 
 
 def note(layout: Layout, service: str, word: str, reason: str, is_alarm: bool) -> None:
-    """Has the history keep what the resource monitor saw or did with a service."""
+    """Record in the history what the resource monitor observed or did with a service."""
     from opensvc_openha.control.requests import NOTE_CHARACTERS
 
     request = {
@@ -143,17 +143,15 @@ def note(layout: Layout, service: str, word: str, reason: str, is_alarm: bool) -
 
 
 def forget_peer(layout: Layout) -> None:
-    """Has the daemon believe a lower boot counter of the peer."""
+    """Let the daemon accept a lower boot counter of the peer."""
     _have_done(layout, {"do": "forget-peer"}, 10.0)
 
 
 def confirm_peer_out(layout: Layout, node: str) -> list[str]:
-    """Has the daemon believe that the peer, named in full, runs nothing.
+    """Confirm to the daemon that the peer, named in full, runs nothing.
 
-    What becomes of each service, line by line.
-
-    Raises RefusedError while the peer is heard, NotAnsweringError where it is not known whether the
-    daemon believes it.
+    Returns what happens to each service, line by line. Raises RefusedError while the peer is heard,
+    NotAnsweringError if the result is unknown.
     """
     try:
         for message in _converse(layout, {"do": "confirm", "node": node}, CONFIRM_LIMIT_S):
@@ -171,8 +169,9 @@ def confirm_peer_out(layout: Layout, node: str) -> list[str]:
 
 
 def _have_done(layout: Layout, request: dict[str, Any], timeout_s: float) -> None:
-    """Returns when the daemon has said that it did it: a connection that ends without a word is no
-    success.
+    """Send a request and wait for its success.
+
+    A connection that ends without an answer is a failure.
     """
     if not list(_converse(layout, request, timeout_s)):
         raise _ended(
@@ -181,8 +180,9 @@ def _have_done(layout: Layout, request: dict[str, Any], timeout_s: float) -> Non
 
 
 def running_pid(layout: Layout) -> int:
-    """Pid of the daemon that holds the lock of this layout, 0 if none does, -1 if that cannot be
-    known.
+    """Return the pid of the daemon that holds this layout's lock.
+
+    0 if none does, -1 if that cannot be determined.
     """
     try:
         handle = os.open(layout.lock_file, os.O_RDONLY | os.O_CLOEXEC)
@@ -201,9 +201,7 @@ def running_pid(layout: Layout) -> int:
 
 
 def _holder_in_table(layout: Layout) -> int:
-    """As ``running_pid``, for a user who may not open the file: the kernel's table of locks is for
-    all to read.
-    """
+    """Find the holder in the kernel's table of locks, readable for users who may not open the file."""
     try:
         found = os.stat(layout.lock_file)
         with open("/proc/locks", encoding="utf-8", errors="replace") as table:
@@ -212,7 +210,7 @@ def _holder_in_table(layout: Layout) -> int:
         return -1
     place = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
     for row in rows:
-        # 1: FLOCK  ADVISORY  WRITE 4711 fe:01:393230 0 EOF; one that waits has an arrow in the
+        # 1: FLOCK  ADVISORY  WRITE 4711 fe:01:393230 0 EOF; a waiting lock has an arrow in the
         # second column.
         if row[1:4] == ["FLOCK", "ADVISORY", "WRITE"] and row[5:6] == [place] and row[4].isdigit():
             return int(row[4]) or -1  # 0: outside of this process's own pid namespace.
@@ -254,14 +252,14 @@ def _converse(
 
 
 def _connected(layout: Layout) -> socket.socket:
-    """A connection to the daemon.
+    """Return a connection to the daemon.
 
-    Raises NotRunningError only where none runs, as far as this user can know.
+    Raises NotRunningError only if none runs, as far as this user can determine.
     """
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        # The kernel's own limit: with Python's a queue that is full would be an error at once,
-        # instead of a wait.
+        # The kernel's own time-out: with Python's, a full queue would be an error at once, instead
+        # of a wait.
         limit = struct.pack("@ll", int(ANSWER_LIMIT_S), int(ANSWER_LIMIT_S % 1 * 1_000_000))
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
         with ShortPath(layout.control_socket) as short:
@@ -290,8 +288,9 @@ def _connected(layout: Layout) -> socket.socket:
 
 
 def _lost(layout: Layout, error: Exception) -> OpenhaError:
-    """What a connection that broke means: somebody took it, so a daemon ran, and runs still unless
-    it can be seen that not.
+    """Return the error for a broken connection.
+
+    A daemon accepted it, so one ran, and still runs unless shown otherwise.
     """
     if running_pid(layout) == 0:
         return NotRunningError("nmond is not running on this node (start it with: ezha start)")
@@ -299,7 +298,7 @@ def _lost(layout: Layout, error: Exception) -> OpenhaError:
 
 
 def _ended(layout: Layout, message: str) -> OpenhaError:
-    """A connection that ended too soon: the error says whether a daemon runs now."""
+    """Return the error for a connection that ended early, by whether a daemon runs now."""
     if running_pid(layout) > 0:
         return NotAnsweringError(f"{message} ({_process(layout)} runs now)")
     return NotRunningError(message)
@@ -308,7 +307,7 @@ def _ended(layout: Layout, message: str) -> OpenhaError:
 def _receive_line(
     connection: socket.socket, begun: bytes, deadline: float | None, layout: Layout
 ) -> tuple[bytes, bytes]:
-    """The next line, and what came behind it; the line is empty at the end.
+    """Return the next line and the bytes behind it; the line is empty at the end.
 
     Raises socket.timeout.
     """
@@ -340,7 +339,7 @@ def _receive_line(
 
 
 def _is_stopped(pid: int) -> bool:
-    """True if a process was stopped by a signal or a debugger: waiting for it is no use."""
+    """Return True if a signal or a debugger stopped the process: waiting for it is no use."""
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
             return file.read().rpartition(")")[2].split()[0] in ("T", "t")

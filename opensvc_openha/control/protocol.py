@@ -1,4 +1,4 @@
-"""What goes over the control socket: status and answers as JSON objects, one a line, and back."""
+"""Convert status and answers to JSON objects, one per line of the control socket, and back."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from opensvc_openha.core.status import (
 
 VERSION = 1
 LINE_LIMIT = 16_000_000
-"""Longest line either side accepts, in bytes."""
+"""Longest line that either side accepts, in bytes."""
 
 
 def dump(message: dict[str, Any]) -> bytes:
-    """One message as a line."""
+    """Return a message as a line."""
     return json.dumps(message, separators=(",", ":")).encode("utf-8") + b"\n"
 
 
 def status_to_json(status: NodeStatus) -> dict[str, Any]:
-    """Plain values for a status."""
+    """Return a status as plain values."""
     return {
         "node": status.node,
         "peer": status.peer,
@@ -51,9 +51,9 @@ def status_to_json(status: NodeStatus) -> dict[str, Any]:
 
 
 def status_from_json(data: dict[str, Any]) -> NodeStatus:
-    """The status again, also of a daemon that tells more or less.
+    """Return the status of plain values, also of a daemon with more or fewer fields.
 
-    Raises KeyError, TypeError or ValueError if it is none.
+    Raises KeyError, TypeError or ValueError if they are none.
     """
     authentication = _known(AuthStatus, data.get("authentication", {}))
     return NodeStatus(
@@ -76,7 +76,7 @@ def status_from_json(data: dict[str, Any]) -> NodeStatus:
 
 
 def answer_to_json(answer: Answer) -> dict[str, Any]:
-    """Plain values for one answer."""
+    """Return an answer as plain values."""
     return {
         "command": answer.command,
         "service": answer.service,
@@ -90,7 +90,7 @@ def answer_to_json(answer: Answer) -> dict[str, Any]:
 
 
 def answer_from_json(data: dict[str, Any]) -> Answer:
-    """The answer again."""
+    """Return the answer of plain values."""
     return Answer(
         0,
         data["command"],
@@ -129,7 +129,7 @@ def _service_from_json(data: dict[str, Any]) -> ServiceStatus:
 
 
 def _known(kind: type, data: dict[str, Any]) -> dict[str, Any]:
-    """What a class of ours has a field for: a daemon of another version may say more."""
+    """Keep the fields that our class has: a daemon of another version may send more."""
     if not isinstance(data, dict):
         raise TypeError(f"{kind.__name__}: no object")
     names = {field.name for field in dataclasses.fields(kind)}

@@ -1,9 +1,8 @@
-"""What may be asked over the control socket: one line of bytes becomes one request, or a
-UsageError.
+"""Parse requests on the control socket: a line of bytes becomes a request, or a UsageError.
 
-Every value is checked here, before anything is done with it: the engine takes what it is given for
-right. A line is short by contract, so that parsing one, whoever sent it, takes no time and no
-memory that a decision would miss.
+Every value is checked here, before it is used: the engine relies on that. Lines are short by
+contract, so that parsing one, from any user, takes no time and no memory that a decision would
+miss.
 """
 
 from __future__ import annotations
@@ -20,26 +19,26 @@ from opensvc_openha.formats.services_file import check_service_name
 REQUEST_BYTES = 8_192
 """Longest request of root and of the daemon's own user."""
 STRANGER_BYTES = 256
-"""Longest request of any other user, who may only look."""
+"""Longest request of any other user, who may only read."""
 SERVICES_MAX = 100
-"""So many services are named in one request at most; all services of the node need not be named."""
+"""Most services that one request may name; all services of the node need not be named."""
 NOTE_CHARACTERS = 400
-"""So much of each text of a note is kept."""
+"""Characters kept of each text of a note."""
 
 
 @dataclass(frozen=True)
 class StatusRequest:
-    """The present status, for everybody."""
+    """The present status, for all users."""
 
 
 @dataclass(frozen=True)
 class HistoryRequest:
-    """The newest entries of the history, for everybody: the file is for root."""
+    """The newest entries of the history, for all users: the file is for root."""
 
 
 @dataclass(frozen=True)
 class ActRequest:
-    """A command for these services; None: for all of this node."""
+    """A command for these services; None for all of this node."""
 
     command: Command
     services: tuple[str, ...] | None
@@ -53,7 +52,7 @@ class ReloadRequest:
 
 @dataclass(frozen=True)
 class NoteRequest:
-    """What the resource monitor saw or did with a service; each text is one line."""
+    """An observation or action of the resource monitor on a service; each text is one line."""
 
     service: str
     word: str
@@ -63,12 +62,12 @@ class NoteRequest:
 
 @dataclass(frozen=True)
 class ForgetPeerRequest:
-    """Believe a lower boot counter of the peer from now on."""
+    """Accept a lower boot counter of the peer from now on."""
 
 
 @dataclass(frozen=True)
 class ConfirmRequest:
-    """A person made sure that this node runs nothing."""
+    """An operator has made sure that this node runs nothing."""
 
     node: str
 
@@ -93,7 +92,7 @@ Request = (
 
 
 def parse_request(line: bytes) -> Request:
-    """The request in a line; what a newer command adds to it is left alone. Raises UsageError."""
+    """Parse the request in a line, ignoring keys that a newer command adds. Raises UsageError."""
     try:
         found = json.loads(line.decode("utf-8"))
     except (

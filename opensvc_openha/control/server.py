@@ -1,9 +1,8 @@
-"""The daemon's end of the control socket: one thread accepts, one more serves each connection.
+"""Serve the daemon's end of the control socket: one thread accepts, one serves each connection.
 
-Everybody may read the status; only root and the daemon's own user may change anything. Whoever
-connects costs the engine's process next to nothing: the kernel says who it is before a byte is
-read, the request is one short line that must be there within seconds, and each user has few
-connections at a time.
+All users may read the status; only root and the daemon's own user may change anything. A connection
+costs the engine's process almost nothing: the kernel identifies the user before a byte is read, the
+request is one short line due within seconds, and each user has few connections at a time.
 """
 
 from __future__ import annotations
@@ -52,29 +51,29 @@ from opensvc_openha.system.peer_credentials import Caller, caller_of
 
 _REQUEST_LIMIT_S = 10.0
 _STRANGER_LIMIT_S = 2.0
-"""The whole request of a user who may only look must be there in this time."""
+"""Seconds within which the whole request of a user who may only read must arrive."""
 _SEND_LIMIT_S = 10.0
 _CONNECTIONS = 64
-"""Connections at a time: so many of those who may change something, and so many of all others
-together."""
+"""Connections at a time: so many for privileged users, and so many for all others together."""
 _OF_ONE_STRANGER = 8
 _BACKLOG = 128
 _ACCEPT_AGAIN_S = 0.1
 _HANG_UP_EVERY_S = 1.0
 _SHARE = 0.05
-"""At most this part of the time goes into one kind of answer for users who may only look, however
-often they ask."""
+"""Largest part of the time spent on one kind of answer for users who may only read, however often
+they ask.
+"""
 _KEPT_S = 1.0
 
 
 class Served(Protocol):
-    """What the server needs of the daemon."""
+    """Operations that the server needs from the daemon."""
 
     def status(self) -> NodeStatus:
-        """The present status."""
+        """Return the present status."""
 
     def recent(self) -> list[Entry]:
-        """The newest entries of the history, oldest first."""
+        """Return the newest entries of the history, oldest first."""
 
     def act(
         self,
@@ -83,32 +82,32 @@ class Served(Protocol):
         answers: queue.SimpleQueue[Answer],
         caller: Caller,
     ) -> int:
-        """Submits a command for these services (None: all of this node).
+        """Submit a command for these services (None: all of this node).
 
         Returns how many will answer.
         """
 
     def reload(self) -> None:
-        """Reads the configuration files again."""
+        """Read the configuration files again."""
 
     def leave(self, leaving: Leaving, who: str) -> None:
-        """Asks the daemon to end; ``who`` asked is remembered."""
+        """Order the daemon to end; ``who`` is recorded as the source of the order."""
 
     def note(self, service: str, word: str, reason: str, is_alarm: bool) -> None:
-        """Keeps in the history what the resource monitor saw or did with a service."""
+        """Record what the resource monitor observed or did with a service."""
 
     def confirm_peer_out(self, node: str, caller: Caller) -> list[str]:
-        """Takes the word of a person that the peer runs nothing.
+        """Submit an operator's confirmation that the peer runs nothing.
 
-        Returns what becomes of each service, line by line.
+        Returns what happens to each service, line by line.
         """
 
     def forget_peer(self, caller: Caller) -> None:
-        """Believes a lower boot counter of the peer from now on."""
+        """Accept a lower boot counter of the peer from now on."""
 
 
 class ControlServer:
-    """Serves the control socket at ``path``."""
+    """Serve the control socket at ``path``."""
 
     def __init__(self, path: str, served: Served) -> None:
         self._path = path
@@ -121,20 +120,18 @@ class ControlServer:
         self._bound: tuple[int, int] | None = None
 
     def open(self) -> None:
-        """Binds the socket, replacing what a dead daemon left, and starts to serve."""
+        """Bind the socket, replacing one that a dead daemon left, and start to serve."""
         self._bind()
         threading.Thread(target=self._accept, name="control", daemon=True).start()
 
     def reopen_if_gone(self) -> None:
-        """Binds a new socket if somebody removed the file of the present one, or put another
-        there.
-        """
+        """Bind a new socket if the file of the present one was removed or replaced."""
         if _identity(self._path) == self._bound:
             return
         old, self._socket = self._socket, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         make_dir(os.path.dirname(self._path))
         self._bind()
-        # Wakes the thread that accepts on the old one; closing alone would not.
+        # Wakes the thread that accepts on the old socket; closing it would not.
         with contextlib.suppress(OSError):
             old.shutdown(socket.SHUT_RDWR)
         old.close()
@@ -154,7 +151,7 @@ class ControlServer:
             ) from error
 
     def close(self) -> None:
-        """Stops to listen and removes the socket."""
+        """Stop listening and remove the socket."""
         self._is_closed = True
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)  # Wakes the thread that accepts.
@@ -168,7 +165,7 @@ class ControlServer:
             try:
                 connection, _ = self._socket.accept()
             except OSError:
-                # Too many open files, or the socket was replaced: neither is the end.
+                # Too many open files, or the socket was replaced: neither is a reason to end.
                 clock.pause(_ACCEPT_AGAIN_S)
                 continue
             try:
@@ -262,7 +259,7 @@ class ControlServer:
         return {"history": entries}
 
     def _act(self, connection: socket.socket, request: ActRequest, caller: Caller) -> None:
-        """Streams the answers of a command, as they come, until each service has given its last."""
+        """Stream the answers of a command as they come, until each service has given its last."""
         answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
         services = None if request.services is None else list(request.services)
         open_ends = self._served.act(
@@ -282,9 +279,7 @@ class ControlServer:
 
 
 class _Places:
-    """Who may have a connection now: users who may only look keep neither root nor each other
-    out.
-    """
+    """Count connections, so that unprivileged users lock out neither root nor each other."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -292,7 +287,7 @@ class _Places:
         self._of_strangers: dict[int, int] = {}
 
     def take(self, caller: Caller) -> bool:
-        """False if there is none left for this user."""
+        """Reserve a place for a connection; False if none is left for this user."""
         with self._lock:
             if caller.may_change:
                 if self._taken >= _CONNECTIONS:
@@ -306,7 +301,7 @@ class _Places:
             return True
 
     def give_back(self, caller: Caller) -> None:
-        """Ends what ``take`` began."""
+        """Release the place that ``take`` reserved."""
         with self._lock:
             if caller.may_change:
                 self._taken -= 1
@@ -319,11 +314,10 @@ class _Places:
 
 
 class _Shared:
-    """An answer for users who may only look, one for all who ask at about the same time, without
-    what scripts printed.
+    """One answer, without output of scripts, for unprivileged users who ask at about the same time.
 
-    To make one costs the engine's process time, the more the more services there are; how much of
-    it is not theirs to decide.
+    Making it costs the engine's process time that grows with the number of services; those users
+    must not control how much.
     """
 
     def __init__(self, make: Callable[[], dict[str, Any]]) -> None:
@@ -333,7 +327,7 @@ class _Shared:
         self._fresh_until = clock.monotonic()
 
     def line(self) -> bytes:
-        """The answer as it goes over the socket."""
+        """Return the answer as it is sent."""
         with self._lock:
             began = clock.monotonic()
             if began >= self._fresh_until:
@@ -353,9 +347,7 @@ _BUSY = "nmond does not answer: this user has too many connections to it already
 
 
 def _read_line(connection: socket.socket, caller: Caller) -> bytes:
-    """The one line of a request, without more than is allowed to this caller, and within its time;
-    empty if there is none.
-    """
+    """Read the line of a request within the caller's limits of size and time; empty without one."""
     limit = REQUEST_BYTES if caller.may_change else STRANGER_BYTES
     deadline = clock.monotonic() + (_REQUEST_LIMIT_S if caller.may_change else _STRANGER_LIMIT_S)
     line = b""
@@ -390,7 +382,7 @@ def _identity(path: str) -> tuple[int, int] | None:
 
 
 def _has_gone(connection: socket.socket) -> bool:
-    """True if the caller has hung up."""
+    """Return True if the caller has closed the connection."""
     try:
         waiting = select.poll()
         waiting.register(connection, select.POLLIN)

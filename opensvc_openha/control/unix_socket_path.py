@@ -1,4 +1,4 @@
-"""UNIX sockets below long directories: the kernel takes no name of more than 107 bytes."""
+"""Open UNIX sockets below long directories: the kernel limits names to 107 bytes."""
 
 from __future__ import annotations
 
@@ -6,10 +6,7 @@ import os
 
 
 class ShortPath:
-    """A name for a UNIX socket below the limit of 107 bytes, whatever the real path.
-
-    For a ``with``.
-    """
+    """Context manager for a socket's name below the limit of 107 bytes, whatever the real path."""
 
     def __init__(self, path: str) -> None:
         self._folder, self._name = os.path.split(path)

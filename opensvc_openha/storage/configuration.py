@@ -1,8 +1,7 @@
-"""Reads openha.conf and the nodes, monitor and services files into one ClusterSpec, and edits them
-under a lock.
+"""Read openha.conf and the nodes, monitor and services files into a ClusterSpec; edit them.
 
-A mistake in a file is a ConfigError with file and line. An edit replaces the file in one go; what
-it does not understand (comments, blank lines) it keeps.
+An error in a file is a ConfigError with file and line. An edit holds a lock and replaces the file
+atomically; comments and blank lines are kept.
 """
 
 from __future__ import annotations
@@ -39,20 +38,20 @@ _EDIT_LOOK_S = 0.02
 
 
 def read_options(layout: Layout) -> Options:
-    """openha.conf; all defaults without such a file."""
+    """Return the options of openha.conf; all defaults without the file."""
     path = layout.options_file
     return parse_options(read_text(path), path) if os.path.exists(path) else Options(path=path)
 
 
 def read_nodes(layout: Layout) -> tuple[str, ...]:
-    """Names of the two nodes."""
+    """Return the names of the two nodes."""
     return parse_nodes(
         _text(layout.nodes_file, "list both nodes in it, one a line"), layout.nodes_file
     )
 
 
 def read_services(layout: Layout) -> tuple[ServiceSpec, ...]:
-    """Services as configured; none if there is no such file yet."""
+    """Return the services as configured; none without the file."""
     if not os.path.exists(layout.services_file):
         return ()
     return parse_services(read_text(layout.services_file), layout.services_file)
@@ -61,10 +60,9 @@ def read_services(layout: Layout) -> tuple[ServiceSpec, ...]:
 def parse_links(
     text: str, layout: Layout, options: Options, *, need_both_ways: bool = True
 ) -> tuple[LinkSpec, ...]:
-    """The heartbeat links in a text of the monitor file, completed and checked with what
-    openha.conf says of them.
+    """Parse the text of a monitor file; complete and check the links by openha.conf.
 
-    ``need_both_ways`` False is for a file in the making.
+    Use ``need_both_ways`` False for a file that is still being written.
     """
     path = layout.monitor_file
     links = parse_monitor(
@@ -96,13 +94,16 @@ def parse_links(
 
 
 def has_links(layout: Layout) -> bool:
-    """True if any heartbeat link is configured."""
+    """Return True if any heartbeat link is configured."""
     path = layout.monitor_file
     return os.path.exists(path) and bool(list(read_lines(read_text(path), path)))
 
 
 def read_cluster(layout: Layout, options: Options | None = None) -> ClusterSpec:
-    """The whole configuration as this node sees it; ``options`` if they were read already."""
+    """Return the whole configuration as this node sees it.
+
+    ``options`` if they were read already.
+    """
     options = read_options(layout) if options is None else options
     nodes = read_nodes(layout)
     here = own_name(layout, nodes)
@@ -137,7 +138,7 @@ def read_cluster(layout: Layout, options: Options | None = None) -> ClusterSpec:
 
 
 def check_count(spec: ClusterSpec, path: str) -> None:
-    """Raises ConfigError when this node has more services than a legacy link of it can carry."""
+    """Raise ConfigError if this node has more services than a legacy link of it can carry."""
     count = len(spec.own_services)
     legacy = [link.link_id for link in spec.senders if link.wire is Wire.LEGACY]
     if legacy and count > LEGACY_SERVICES_MAX:
@@ -150,9 +151,7 @@ def check_count(spec: ClusterSpec, path: str) -> None:
 
 
 def check_fence(svc: ServiceSpec, path: str, options: Options) -> None:
-    """Raises ConfigError for a service whose check-up script proves nothing, where the profile
-    relies on it.
-    """
+    """Raise ConfigError for a check-up script that proves nothing, if the profile relies on it."""
     if options.timing.profile is Profile.FAST and not svc.is_fenced:
         place = f"{path}:{svc.line}" if svc.line else path
         raise options.error(
@@ -165,7 +164,7 @@ def check_fence(svc: ServiceSpec, path: str, options: Options) -> None:
 
 
 def own_name(layout: Layout, nodes: tuple[str, ...]) -> str:
-    """This node as the nodes file spells it; ConfigError if it is none of them."""
+    """Return this node's name as spelled in the nodes file; ConfigError if it is not there."""
     for name in nodes:
         if name.lower() == node_name().lower():
             return name
@@ -176,7 +175,7 @@ def own_name(layout: Layout, nodes: tuple[str, ...]) -> str:
 
 
 def fingerprint(layout: Layout) -> tuple[object, ...]:
-    """Changes whenever one of the files is edited or replaced."""
+    """Return a value that changes whenever one of the files is edited or replaced."""
     paths = (
         layout.nodes_file,
         layout.monitor_file,
@@ -188,16 +187,14 @@ def fingerprint(layout: Layout) -> tuple[object, ...]:
 
 
 def edit(layout: Layout, path: str, change: Callable[[str], str]) -> None:
-    """Replaces the text of a configuration file by what ``change`` makes of it, one editor at a
-    time.
-    """
+    """Replace the text of a configuration file by ``change`` of it, one editor at a time."""
     with edit_lock(layout):
         old = read_text(path) if os.path.exists(path) else ""
         new = change(old)
         if new == old:
             return
         try:
-            # A link to the file stays a link: the file behind it is replaced.
+            # A symbolic link stays one: its target is replaced.
             target = os.path.realpath(path)
             mode = os.stat(target).st_mode & 0o777 if os.path.exists(target) else 0o644
             write_atomically(target, new.encode("utf-8"), mode)
@@ -207,9 +204,9 @@ def edit(layout: Layout, path: str, change: Callable[[str], str]) -> None:
 
 @contextlib.contextmanager
 def edit_lock(layout: Layout) -> Iterator[None]:
-    """Held by whoever edits the configuration.
+    """Hold the lock for editing the configuration.
 
-    SystemFault if somebody else holds it for too long.
+    Raises SystemFault if another process holds it for too long.
     """
     make_dir(layout.proc_dir)
     path = f"{layout.proc_dir}/edit.lock"

@@ -1,8 +1,8 @@
-"""Why a service is where it is: made of the history, the daemon's status if one answers, and the
-STATE file if none does.
+"""Explain why a service is in its state: from the history, the daemon's status, the STATE file.
 
-Pure: facts in, an explanation out. It repeats what was recorded when it was decided and never works
-a decision out again; the advice alone follows from the state.
+The STATE file serves only if no daemon answers. Pure: facts in, an explanation out. It repeats the
+reasons recorded with each decision and never derives them again; only the advice follows from the
+state.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _OF_SERVICES = frozenset(
 )
 _LEADS_IN_S = 1.0
 CONTEXT_S = 60.0
-"""Entries of links, peer and node so long before a change are shown with it."""
+"""Entries of links, peer and node up to this many seconds before a change are shown with it."""
 
 _PARTS = "parts of it may be in use there until it is frozen as stopped"
 SCRIPT_NAMES = {
@@ -35,9 +35,9 @@ SCRIPT_NAMES = {
 
 @dataclass(frozen=True)
 class Facts:
-    """All that is known when somebody asks.
+    """Everything known at the time of the question.
 
-    ``status`` is None where no daemon answers, and ``no_daemon`` says why.
+    ``status`` is None if no daemon answers, and ``no_daemon`` is the reason.
     """
 
     service: str
@@ -52,12 +52,15 @@ class Facts:
     running_script: str
     log_file: str
     delay_s: float
-    """The start-ready delay of the time profile."""
+    """The start-ready delay of the time profile, in seconds."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """One line of the way to the present state; ``took_s`` is how long what it ends had lasted."""
+    """One line of the way to the present state.
+
+    ``took_s`` is the duration of what the step ends, in seconds.
+    """
 
     entry: Entry
     text: str
@@ -66,7 +69,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Explanation:
-    """What `openha why` says, before it becomes text or JSON."""
+    """The content of `openha why`, before it becomes text or JSON."""
 
     service: str
     node: str
@@ -77,7 +80,7 @@ class Explanation:
     peer_standing: str
     since: float | None
     cause: str
-    """What set the last change off, where the reason only tells how it ended."""
+    """What started the last change, if the reason only describes its end."""
     reason: str
     rule: str
     no_daemon: str
@@ -90,7 +93,9 @@ class Explanation:
 
 
 def moves_of(entries: tuple[Entry, ...], service: str) -> tuple[Entry, ...]:
-    """The changes of the service's state; that a restarted daemon found it unchanged is none."""
+    """Return the changes of the service's state, without starts of a daemon that found it
+    unchanged.
+    """
     moves: list[Entry] = []
     for entry in entries:
         if (
@@ -105,7 +110,7 @@ def moves_of(entries: tuple[Entry, ...], service: str) -> tuple[Entry, ...]:
 
 
 def episode(entries: tuple[Entry, ...], service: str) -> tuple[Entry, ...]:
-    """The entries that led from the last resting state to the present one."""
+    """Return the entries that led from the last resting state to the present one."""
     moves = moves_of(entries, service)
     if not moves:
         return entries[-1:]
@@ -113,7 +118,7 @@ def episode(entries: tuple[Entry, ...], service: str) -> tuple[Entry, ...]:
     while first and _goes_on(moves[first - 1], moves[first]):
         first -= 1
     begin = entries.index(moves[first])
-    # The command that set it off, and the script whose end it was.
+    # The command that started the change, and the script that ended it.
     while (
         begin
         and entries[begin - 1].kind is not EntryKind.SERVICE
@@ -124,7 +129,7 @@ def episode(entries: tuple[Entry, ...], service: str) -> tuple[Entry, ...]:
 
 
 def _goes_on(earlier: Entry, later: Entry) -> bool:
-    """True if the later change goes on with what the earlier one began."""
+    """Return True if the later change continues what the earlier one began."""
     return later.old in _PASSING or (later.new in _PASSING and _is_close(earlier, later))
 
 
@@ -133,7 +138,7 @@ def _is_close(earlier: Entry, later: Entry) -> bool:
 
 
 def explain(facts: Facts) -> Explanation:
-    """Puts the facts in order."""
+    """Arrange the facts into an explanation."""
     status = facts.status
     now = None if status is None else status.service(facts.service)
     way = episode(facts.entries, facts.service)
@@ -178,7 +183,7 @@ def explain(facts: Facts) -> Explanation:
 
 
 def _cause(moves: tuple[Entry, ...], state: str) -> str:
-    """What set a start or stop off; only where it succeeded, since a failure tells more."""
+    """Return what caused a successful start or stop; the reason of a failure is more useful."""
     if state in _PASSING or "FAILED" in state:
         return ""
     changes = [entry for entry in moves[:-1] if entry.old in ServiceState.__members__]
@@ -193,7 +198,7 @@ def _state(facts: Facts, last: Entry | None) -> str:
 
 
 def _end_of_daemon(facts: Facts) -> str:
-    """Why no daemon answers, and how the last one ended."""
+    """Explain why no daemon answers, and how the last one ended."""
     ends = [entry for entry in facts.context if entry.kind is EntryKind.DAEMON]
     if not facts.no_daemon or not ends:
         return facts.no_daemon
@@ -210,7 +215,7 @@ def _end_of_daemon(facts: Facts) -> str:
 
 
 def _steps(way: tuple[Entry, ...], moves: tuple[Entry, ...], facts: Facts) -> tuple[Step, ...]:
-    """The way, with what happened to links, peer and node meanwhile and shortly before."""
+    """Return the way, with what happened to links, peer and node during it and shortly before."""
     if not way:
         return ()
     ours = {entry.number for entry in way}
@@ -231,7 +236,7 @@ def _steps(way: tuple[Entry, ...], moves: tuple[Entry, ...], facts: Facts) -> tu
 
 
 def describe(entry: Entry) -> str:
-    """What an entry says, in one line without its time."""
+    """Describe an entry in one line, without its time."""
     if entry.kind is EntryKind.SERVICE and not entry.old:
         return f"service {entry.name}: {entry.new}: {entry.reason}"
     if entry.kind is EntryKind.SERVICE:
@@ -256,7 +261,7 @@ def describe(entry: Entry) -> str:
 
 
 def sight_lines(sight: Sight) -> tuple[str, ...]:
-    """What was seen on each link, and how late the node itself was."""
+    """Return lines on each link at that step, and on how late the node itself was."""
     lines = []
     for link in sight.links:
         heard = (
@@ -278,7 +283,7 @@ def sight_lines(sight: Sight) -> tuple[str, ...]:
 def _ruled_out(
     way: tuple[Entry, ...], decision: Entry | None, spec: ServiceSpec | None
 ) -> tuple[str, ...]:
-    """What could have spoken against a start, and why it did not."""
+    """Return what could have prevented a start, and why it did not."""
     if (
         not any(
             entry.new in (ServiceState.START_READY.name, ServiceState.STARTING.name)
@@ -348,7 +353,7 @@ def _waits_for(facts: Facts, state: str, reason: str) -> str:
 
 
 def _standby(facts: Facts) -> str:
-    """What a stopped, unfrozen service waits for."""
+    """Explain what a stopped, unfrozen service waits for."""
     assert facts.status is not None
     now = facts.status.service(facts.service)
     peer = ServiceState.UNKNOWN if now is None or now.peer_state is None else now.peer_state
@@ -371,7 +376,7 @@ def _verdict(status: NodeStatus) -> str:
 
 
 def _advice(facts: Facts, state: str, reason: str) -> tuple[str, ...]:
-    """What to do next: first what concerns the daemon, then the state."""
+    """Return what to do next: first about the daemon, then about the state."""
     act, here, peer = f"$EZ_BIN/service -A {facts.service}", facts.node, facts.peer
     found: list[str] = []
     if facts.status is None:

@@ -1,8 +1,7 @@
-"""The note of fencing on disk: what the next daemon must know, and when each fence was last seen to
-work or to fail.
+"""Store on disk what the next daemon must know of fencing, with the last result of each fence.
 
-Instants of the monotonic clock are only read again in the same life of the machine; what outlives a
-boot is the longest time that each fence took and the wall-clock times, which are for display.
+Monotonic instants are only read again within the same boot of the machine. What outlives a boot is
+the longest time that each fence took, and the wall-clock times, which are for display.
 """
 
 from __future__ import annotations
@@ -24,26 +23,25 @@ _FILE_BYTES = 262_144
 
 @dataclass(frozen=True)
 class FenceTimes:
-    """When one fence last worked and last failed, in wall-clock seconds; None for never."""
+    """When one fence last succeeded and last failed, in wall-clock seconds; None for never."""
 
     worked_at: float | None = None
     failed_at: float | None = None
 
 
 class FencingStore:
-    """Reads and writes ``.proc/fencing``."""
+    """Read and write ``.proc/fencing``."""
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
         self.times: dict[str, FenceTimes] = {}
 
     def read(self, has_run_in_this_life: bool = False) -> FencingMemory:
-        """What is known; nothing for a first start or a damaged file, after which the peer must be
-        heard first.
+        """Read the memory; empty at a first start or for a damaged file.
 
-        Each daemon writes the file when it starts. Without a file, where one ran in this life of
-        the machine, that was one of a version without it: this node was not booted just now, and
-        takes over as that daemon would have.
+        Then the peer must be heard first. Each daemon writes the file when it starts. If it is
+        missing although one ran in this boot of the machine, that was a version without it: this
+        node was not booted just now, and takes over as that daemon would have.
         """
         try:
             with open(self._layout.fencing_file, encoding="ascii") as file:
@@ -57,7 +55,7 @@ class FencingStore:
         return memory if found.get("machine") == identity.life() else memory.after_boot()
 
     def write(self, memory: FencingMemory) -> None:
-        """Replaces the note, on disk when it returns. Raises SystemFault."""
+        """Replace the memory; it is on disk on return. Raises SystemFault."""
         for group, is_ok, at in memory.ended:
             before, wall = self.times.get(group, FenceTimes()), clock.wall_of(at)
             self.times[group] = FenceTimes(

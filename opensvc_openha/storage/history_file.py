@@ -1,14 +1,13 @@
-"""The file of the history: every transition with its cause, bounded, in one sqlite file that
-survives reboots.
+"""Hold the history: every transition with its cause, bounded, in one sqlite file.
 
-It has a rollback journal, not a write-ahead log: entries are rare, and so one file is all there is,
-which can be read while nothing runs, by users who may not write beside it, and from a read-only
-file system. Each entry is on disk before the next. A file that sqlite cannot read is set aside,
-never repaired: the history explains decisions, none depends on it.
+It survives reboots. It has a rollback journal, not a write-ahead log: entries are rare, and so the
+history is one file, which can be read while nothing runs, by users without write permission beside
+it, and on a read-only file system. Each entry is on disk before the next. A file that sqlite cannot
+read is set aside, never repaired: the history explains decisions, none depends on it.
 
-It is for root and its group: it holds what scripts printed, and whoever can open it can lock it.
-Such a lock keeps no entry from being written for long: the writer moves on to a copy, and leaves
-the reader the file that it holds.
+It is readable for root and its group: it holds the output of scripts, and any process that can open
+it can lock it. Such a lock delays entries only briefly: the writer continues with a copy, and
+leaves the locked file to the reader.
 """
 
 from __future__ import annotations
@@ -51,26 +50,26 @@ _SLACK = 1.1
 
 
 class EntryKind(enum.Enum):
-    """What an entry is about. The first four are those of a record."""
+    """Subject of an entry. The first four are those of a record."""
 
     SERVICE = "service"
     LINK = "link"
     PEER = "peer"
     NODE = "node"
     SCRIPT = "script"
-    """``old`` is the kind of script, ``new`` how it ended."""
+    """``old`` is the kind of script, ``new`` its outcome."""
     COMMAND = "command"
-    """``new`` is what was asked for; ``name`` is empty where it was asked for all services."""
+    """``new`` is the command; ``name`` is empty if it was for all services."""
     DAEMON = "daemon"
     MONITOR = "monitor"
-    """A resource of a service that runs here failed, and what was done about it."""
+    """A failed resource of a service that runs here, and the reaction to it."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One entry: ``at`` is wall-clock time, to be shown.
+    """One entry; ``at`` is wall-clock time, for display.
 
-    ``mono`` counts within one life of the ``machine``.
+    ``mono`` is only comparable within one boot of the ``machine``.
     """
 
     at: float
@@ -86,11 +85,12 @@ class Entry:
     sight: Sight | None = None
     machine: str = ""
     number: int = 0
-    """Its place in the file."""
+    """Row number in the file."""
 
     def seconds_after(self, earlier: Entry) -> float:
-        """Time between two entries: exact within one life of the machine, as the clocks said across
-        a reboot.
+        """Return the seconds between two entries.
+
+        Exact within one boot of the machine; across a reboot as the wall clocks were.
         """
         if self.machine == earlier.machine:
             return self.mono - earlier.mono
@@ -98,21 +98,21 @@ class Entry:
 
 
 class DamagedFile(Exception):
-    """What stands there is no history of this version; never leaves the writer's thread."""
+    """The file holds no history of this version; never leaves the writer's thread."""
 
 
 class HistoryFile:
     """The open file, for one writer."""
 
     def __init__(self, path: str, machine: str) -> None:
-        """Opens or makes the file.
+        """Open or create the file.
 
         Raises sqlite3.Error or OSError, and DamagedFile if it has to be set aside.
         """
         self._path = path
         self._last_sight: Sight | None = None
         self._sight_id: int | None = None
-        # sqlite would make it with the rights that the umask leaves.
+        # sqlite would create it with the permissions left by the umask.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, _MODE))
         os.chmod(path, _MODE)
         self._connection = _connect(path, _LOCK_WAIT_S)
@@ -140,7 +140,7 @@ class HistoryFile:
         elif version != _VERSION or not {"life", "sight", "entry"} <= tables:
             raise DamagedFile(f"it is no history of this version (its version is {version})")
         elif _columns(self._connection) != _own_columns():
-            # One byte is enough for a file to which entries can be written that nobody can read.
+            # One damaged byte can make a file that takes entries but cannot be read.
             raise DamagedFile("its tables have other columns than they should")
         else:
             found = run("PRAGMA quick_check(1)").fetchone()[0]
@@ -149,11 +149,11 @@ class HistoryFile:
 
     @property
     def is_in_place(self) -> bool:
-        """False once somebody removed or replaced the file."""
+        """Return False once the file was removed or replaced."""
         return _identity(self._path) == self._identity
 
     def append(self, entries: Iterable[Entry], limit: int) -> None:
-        """Writes the entries in one transaction, and drops the oldest above the limit."""
+        """Write the entries in one transaction, and drop the oldest above the limit."""
         run = self._connection.execute
         run("BEGIN IMMEDIATE")
         try:
@@ -189,7 +189,7 @@ class HistoryFile:
             raise
 
     def _note_sight(self, sight: Sight | None) -> int | None:
-        """Number of the row of what was seen; all entries of one step share it."""
+        """Return the row number of the evidence; all entries of one step share it."""
         if sight is None:
             return None
         if sight is not self._last_sight:
@@ -200,14 +200,14 @@ class HistoryFile:
         return self._sight_id
 
     def newest(self, number: int) -> list[Entry]:
-        """So many entries at most, oldest first. Raises sqlite3.Error or ValueError."""
+        """Return at most ``number`` entries, oldest first. Raises sqlite3.Error or ValueError."""
         rows = self._connection.execute(
             f"{_SELECT} ORDER BY entry.id DESC LIMIT ?", (number,)
         ).fetchall()
         return [_entry(row) for row in reversed(rows)]
 
     def close(self) -> None:
-        """Gives the file back."""
+        """Close the file."""
         self._connection.close()
 
 
@@ -226,11 +226,10 @@ def _own_columns() -> list[tuple[object, ...]]:
 
 
 def replace_by_copy(path: str) -> None:
-    """Puts a copy in the place of a file that a reader keeps locked, who keeps the old one.
+    """Replace a file that a reader keeps locked by a copy; the reader keeps the old one.
 
-    Raises sqlite3.Error or OSError.
-
-    Reading is what such a lock allows; one who locks to write has it for as long as he wants.
+    Raises sqlite3.Error or OSError. A reader's lock allows the copy; a writer's lock prevents it
+    for as long as it is held.
     """
     copy = f"{path}.copy"
     with contextlib.suppress(FileNotFoundError):
@@ -246,7 +245,7 @@ def replace_by_copy(path: str) -> None:
 
 
 def is_of(entry: Entry, service: str, since: float, is_with_node: bool) -> bool:
-    """True if an entry is one that ``read_entries`` selects."""
+    """Return True if ``read_entries`` would select the entry."""
     is_own = entry.kind.value in _KINDS_OF_SERVICE and entry.name in (service, "")
     return entry.at >= since and (
         not service or is_own or (is_with_node and entry.kind.value in _KINDS_OF_NODE)
@@ -262,11 +261,10 @@ _OF_NODE = "(kind IN ('link', 'peer', 'node', 'daemon'))"
 def read_entries(
     path: str, service: str = "", since: float = 0.0, limit: int = -1, is_with_node: bool = False
 ) -> list[Entry]:
-    """The newest entries, oldest first: all, or those of one service, on request with those of its
-    node. Raises SystemFault.
+    """Return the newest entries, oldest first; raises SystemFault.
 
-    Entries of a service are its transitions, its scripts, its resource monitor's, and the commands
-    for it or for all.
+    All entries, or those of one service, optionally with those of its node. Entries of a service
+    are its transitions, its scripts, its resource monitor's, and the commands for it or for all.
     """
     where = ["entry.at >= ?"]
     values: list[object] = [since]
@@ -290,10 +288,7 @@ def read_entries(
 
 
 def _open_to_read(path: str) -> sqlite3.Connection:
-    """A reader who may write rolls back what a crash left half written.
-
-    Any other reads what is there.
-    """
+    """Open for reading: with write permission, roll back what a crash left half written."""
     mode = "rw" if os.access(path, os.W_OK) and os.access(os.path.dirname(path), os.W_OK) else "ro"
     quoted = path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
     connection = _connect(f"file:{quoted}?mode={mode}", _READ_WAIT_S, is_uri=True)
@@ -307,13 +302,13 @@ def _open_to_read(path: str) -> sqlite3.Connection:
 
 def _connect(path: str, wait_s: float, is_uri: bool = False) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=wait_s, isolation_level=None, uri=is_uri)
-    # A damaged file holds any bytes; that they are no text must not hide what is wrong with it.
+    # A damaged file holds any bytes; a decoding error must not hide the actual problem.
     connection.text_factory = lambda data: data.decode("utf-8", "replace")
     return connection
 
 
 def _entry(row: tuple[object, ...]) -> Entry:
-    """One row; ValueError if it is none that this version wrote."""
+    """Convert a row; ValueError if this version did not write it."""
     at, mono, kind, name, old, new, reason, rule, is_alarm, took_s, seen, machine, number = row
     if not isinstance(number, int):
         raise ValueError(f"an entry has the number {number!r}")
@@ -386,7 +381,7 @@ def _load_link(value: object) -> LinkSight:
 
 
 def entry_to_json(entry: Entry) -> dict[str, Any]:
-    """Plain values for an entry."""
+    """Return an entry as plain values."""
     return {
         **vars(entry),
         "kind": entry.kind.value,
@@ -395,7 +390,10 @@ def entry_to_json(entry: Entry) -> dict[str, Any]:
 
 
 def entry_from_json(data: dict[str, Any]) -> Entry:
-    """The entry again. Raises KeyError, TypeError or ValueError if it is none."""
+    """Return the entry of these values.
+
+    Raises KeyError, TypeError or ValueError if they are none.
+    """
     seen = data["sight"]
     return Entry(
         **{

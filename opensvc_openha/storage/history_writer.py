@@ -1,9 +1,8 @@
-"""Keeps the history: takes entries from any thread without ever waiting, and writes them in a
-thread of its own.
+"""Keep the history: take entries from any thread without waiting, and write them in an own one.
 
-Whatever becomes of the file, decisions go on: entries that cannot be written are counted and lost,
-which is said once. A damaged file is set aside, and a new one begun; one that a reader keeps locked
-is left to him, and a copy written to.
+Decisions continue whatever happens to the file: entries that cannot be written are counted and
+lost, which is logged once. A damaged file is set aside, and a new one begun; a file that a reader
+keeps locked is left to it, and a copy is used instead.
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ _CLOSE_LIMIT_S = 2.0
 _ENTRIES_PER_SERVICE = 20
 _RECENT = 300
 _LATE_S = 5.0
-"""Entries that are written so long after they were noted are reported."""
+"""Entries written this many seconds after they were recorded are reported."""
 _NOT_THE_FILE = (
     "full",
     "disk i/o error",
@@ -56,16 +55,17 @@ _NOT_THE_FILE = (
     "interrupted",
     "out of memory",
 )
-"""What sqlite says where the surroundings are wrong; all else means that the file itself is
-damaged."""
+"""sqlite's messages for problems of the environment; any other means that the file is damaged."""
 
 
 class History:
     """The history of one node, for its daemon."""
 
     def __init__(self, layout: Layout, services: int, report: Callable[[bool, str], None]) -> None:
-        """``report`` is told, from another thread, what is wrong with the file (True), and that it
-        is well again.
+        """Set up a history that is not open yet.
+
+        ``report`` is called from another thread with what is wrong with the file (True), and when
+        it works again.
         """
         self._path = layout.history_file
         self._limit = max(HISTORY_ENTRIES, _ENTRIES_PER_SERVICE * services)
@@ -80,10 +80,10 @@ class History:
         self._recent: collections.deque[Entry] = collections.deque(maxlen=_RECENT)
         self._thread = threading.Thread(target=self._run, name="history", daemon=True)
         self.problem = ""
-        """Why entries are lost at present; empty if they are not."""
+        """Why entries are being lost; empty if they are not."""
 
     def open(self) -> None:
-        """Starts to write."""
+        """Start to write."""
         try:
             self._thread.start()
         except RuntimeError as error:
@@ -91,11 +91,11 @@ class History:
 
     @property
     def is_open(self) -> bool:
-        """True while entries are taken to be written."""
+        """True while entries are accepted."""
         return self._thread.is_alive()
 
     def close(self) -> None:
-        """Writes what is left, and ends; nobody waits for a hung disk without a limit."""
+        """Write what is left, and end; a hung disk is waited for with a limit."""
         if self._thread.is_alive():
             self._inbox.put(None)
             self._thread.join(_CLOSE_LIMIT_S)
@@ -106,11 +106,11 @@ class History:
 
     @property
     def recent(self) -> list[Entry]:
-        """The newest entries, oldest first, also those that are not written yet."""
+        """Return the newest entries, oldest first, unwritten ones included."""
         return list(self._recent.copy())
 
     def note_record(self, record: Record, sight: Sight) -> None:
-        """A change that the engine recorded, with what it saw."""
+        """Record a change by the engine, with its evidence."""
         self._put(
             Entry(
                 clock.wall_of(sight.at),
@@ -127,7 +127,7 @@ class History:
         )
 
     def note_start(self, learned: Mapping[str, RecoveredState], is_same_life: bool) -> None:
-        """The daemon begins, and this is what it knows of its services."""
+        """Record the start of the daemon, with the recovered state of its services."""
         since = (
             "services may run from before"
             if is_same_life
@@ -142,22 +142,22 @@ class History:
             )
 
     def note_command(self, command: Command, services: list[str] | None, caller: Caller) -> None:
-        """An operator asked for something; for all services at once that is one entry."""
+        """Record an operator's command; one entry even if it is for all services."""
         for name in [""] if services is None else services:
             self.note(EntryKind.COMMAND, name, command.value, f"by {caller.text}")
 
     def note_answer(self, answer: Answer) -> None:
-        """How a command ended, where it was not carried out."""
+        """Record how a command ended that was not carried out."""
         if answer.is_last and not answer.is_ok:
             text = answer.detail or f"we are {answer.own.name}, the peer is {answer.peer.name}"
             self.note(EntryKind.COMMAND, answer.service, answer.word.name, text, old=answer.command)
 
     def note_script(self, action: RunScript) -> None:
-        """A script begins; only its end is an entry."""
+        """Note the start of a script; only its end becomes an entry."""
         self._scripts[action.service, action.kind] = action, clock.monotonic()
 
     def note_script_end(self, event: ScriptExited) -> None:
-        """A script has ended, how, and how long it took."""
+        """Record the end of a script, its outcome and its duration."""
         begun = self._scripts.pop((event.service, event.kind), None)
         took_s = None if begun is None else clock.monotonic() - begun[1]
         path = "" if begun is None else begun[0].path
@@ -182,7 +182,7 @@ class History:
         took_s: float | None = None,
         is_alarm: bool = False,
     ) -> None:
-        """Anything else, happening now."""
+        """Record any other event, which happens now."""
         self._put(
             Entry(
                 clock.wall(),
@@ -213,7 +213,7 @@ class History:
                 first = self._inbox.get(timeout=_AGAIN_S if batch else None)
                 is_over = first is None
                 batch += [first] if first is not None else []
-                # A decision is a handful of entries, and a transaction costs as much for one.
+                # A decision makes a few entries, and a transaction costs as much for one.
                 clock.pause(0.0 if is_over else _GATHER_S)
             except queue.Empty:
                 pass
@@ -229,7 +229,7 @@ class History:
             self._file.close()
 
     def _write(self, batch: list[Entry]) -> bool:
-        """Writes a batch; False if another try with the next one is worth it."""
+        """Write a batch; return False if another attempt with the next one makes sense."""
         try:
             self._append(batch)
         except DamagedFile as error:
@@ -243,9 +243,9 @@ class History:
         except sqlite3.DatabaseError as error:
             return self._set_aside(batch, one_line(str(error)))
         except UnicodeDecodeError:
-            # What sqlite says of a damaged file may hold bytes of that file.
+            # sqlite's message on a damaged file may hold bytes of that file.
             return self._set_aside(batch, "what is in it is no text")
-        # The one place of this thread that catches all: entries are lost, and that is said.
+        # The only catch-all of this thread: entries are lost, and the loss is reported.
         except Exception as error:
             return self._lose(
                 batch,
@@ -261,16 +261,13 @@ class History:
         return True
 
     def _leave_to_reader(self, batch: list[Entry]) -> bool:
-        """Somebody reads for long, or was stopped while he did: he keeps the file that he holds,
-        and a copy takes its place.
-        """
+        """Continue with a copy: a slow or stopped reader keeps the file it has locked."""
         self._drop_file()
         try:
             replace_by_copy(self._path)
             self._append(batch)
         except (DamagedFile, sqlite3.Error, OSError, ValueError):
-            # Locked by somebody who writes: nothing is lost by waiting, but for what comes when the
-            # inbox is full.
+            # Locked by a writer: waiting loses nothing except what arrives while the inbox is full.
             return False
         self._report(
             False, f"the history was locked by a reader: it goes on in a copy, {self._path}"
@@ -291,7 +288,7 @@ class History:
             self._report(False, text)
 
     def _fill_recent(self, file: HistoryFile) -> None:
-        """What came before this daemon is shown, too, to those who may not read the file."""
+        """Load entries from before this daemon, for users who may not read the file."""
         if self._is_filled:
             return
         self._is_filled = True
@@ -314,7 +311,7 @@ class History:
         return True
 
     def _set_aside(self, batch: list[Entry], why: str) -> bool:
-        """Begins a new file; the damaged one stays beside it for whoever wants to look."""
+        """Begin a new file; the damaged one stays beside it for examination."""
         self._drop_file()
         damaged = f"{self._path}.damaged"
         try:

@@ -1,8 +1,7 @@
-"""The key file on disk, which nobody else may read, and the note of which lives of the peer were
-heard under each key.
+"""Hold the key file, readable for root only, and the peer incarnations heard under each key.
 
-The note outlives the daemon, so that an old life is known for one after a restart of either side.
-It is no secret.
+The incarnations outlive the daemon, so that an old one is recognized after a restart of either
+side. They are no secret.
 """
 
 from __future__ import annotations
@@ -32,18 +31,18 @@ _LIFE = re.compile(r"([0-9a-f]{8}) ([0-9]{1,10}) ([0-9a-f]{1,16})\Z")
 
 
 def new_key() -> Key:
-    """A key that nobody has guessed."""
+    """Return a new random key."""
     return Key(secrets.token_bytes(SECRET_BYTES))
 
 
 def read_keys(layout: Layout) -> KeyRing | None:
-    """The keys of this node, None if there is no key file.
+    """Return the keys of this node; None without a key file.
 
-    ConfigError if others could read or replace it.
+    Raises ConfigError if others could read or replace it.
     """
     path = layout.key_file
     try:
-        # Without O_NONBLOCK a named pipe would be waited for, without end.
+        # Without O_NONBLOCK, opening a named pipe would block forever.
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError:
         return None
@@ -70,7 +69,7 @@ def read_keys(layout: Layout) -> KeyRing | None:
 
 
 def parse_key_data(data: bytes, path: str) -> KeyRing:
-    """The keys in the bytes of a file."""
+    """Parse the keys in the bytes of a file."""
     try:
         return parse_keys(data.decode("ascii"), path)
     except UnicodeDecodeError:
@@ -78,7 +77,7 @@ def parse_key_data(data: bytes, path: str) -> KeyRing:
 
 
 def write_keys(layout: Layout, ring: KeyRing) -> None:
-    """Replaces the key file in one go; it is never open to others. Raises SystemFault."""
+    """Replace the key file atomically, never readable for others. Raises SystemFault."""
     try:
         write_atomically(
             os.path.realpath(layout.key_file), format_keys(ring).encode("ascii"), 0o600
@@ -88,10 +87,10 @@ def write_keys(layout: Layout, ring: KeyRing) -> None:
 
 
 def read_lives(layout: Layout, ring: KeyRing | None) -> dict[str, BootId]:
-    """The newest life of the peer under each key.
+    """Return the newest incarnation of the peer under each key.
 
-    A note that is damaged or lost has lost the numbers: that the peer has our keys is then taken
-    for granted, the strict way.
+    A damaged or lost note has lost the counters: then the peer is assumed to have our keys, which
+    is the strict way.
     """
     unknown = dict.fromkeys([key.key_id for key in ring.keys] if ring else [], NOBODY)
     try:
@@ -113,7 +112,7 @@ def read_lives(layout: Layout, ring: KeyRing | None) -> dict[str, BootId]:
 
 
 def write_lives(layout: Layout, lives: Mapping[str, BootId]) -> None:
-    """Replaces the note, on disk when it returns, and marks the key as one that the peer uses.
+    """Replace the note and mark the key as used by the peer; on disk on return.
 
     Raises SystemFault.
     """
@@ -133,9 +132,9 @@ def write_lives(layout: Layout, lives: Mapping[str, BootId]) -> None:
 
 
 def forget_use(layout: Layout) -> None:
-    """Somebody wrote authentication = off: a key that is used later is a first one again.
+    """Clear the mark that the peer uses a key, since authentication = off was configured.
 
-    Raises SystemFault.
+    A key used later is treated as a first one. Raises SystemFault.
     """
     for path in (layout.key_mark_file, layout.peer_lives_file):
         try:
@@ -147,8 +146,9 @@ def forget_use(layout: Layout) -> None:
 
 
 def is_key_wanted(layout: Layout, options: Options) -> bool:
-    """True where a node without a key should get one: nothing says that it must do without, or that
-    it had one.
+    """Return True if a node without a key should get one.
+
+    No option forbids it, and no key has existed before.
     """
     heartbeat = options.heartbeat
     had_one = any(
@@ -159,14 +159,14 @@ def is_key_wanted(layout: Layout, options: Options) -> bool:
 
 
 def copy_command(layout: Layout, peer: str) -> str:
-    """What an operator types to give the peer the key of this node."""
+    """Return the command with which an operator gives the peer the key of this node."""
     return f"ssh {peer} {layout.bin_dir}/openha key install - < {layout.key_file}"
 
 
 def read_settings(layout: Layout, options: Options) -> tuple[KeyRing | None, dict[str, BootId]]:
-    """Keys, and the lives of the peer heard under them.
+    """Return keys, and the peer incarnations heard under them.
 
-    ConfigError where these and the options do not go together.
+    Raises ConfigError if these and the options contradict each other.
     """
     mode, ring = options.heartbeat.authentication, read_keys(layout)
     lives = read_lives(layout, ring)

@@ -1,8 +1,8 @@
-"""The services that this node managed when its daemon last looked, in ``.proc/managed``.
+"""List the services that this node's daemon last managed, in ``.proc/managed``.
 
-It tells a lost STATE file from a new service, and it keeps the definition of a service that was
-taken out of the services file while it ran here: a daemon that is started again goes on with it
-until it is stopped.
+The list distinguishes a lost STATE file from a new service. It also keeps the definition of a
+service that was removed from the services file while it ran here: a restarted daemon keeps managing
+it until it is stopped.
 """
 
 from __future__ import annotations
@@ -19,16 +19,14 @@ from opensvc_openha.system.atomic_files import write_atomically
 
 
 def managed_names(layout: Layout) -> set[str]:
-    """Names of the services that were managed."""
+    """Return the names of the services that were managed."""
     return {line.split()[0] for line in _lines(layout)}
 
 
 def kept_services(
     layout: Layout, node: str, services: tuple[ServiceSpec, ...]
 ) -> tuple[ServiceSpec, ...]:
-    """Services that were managed and are none of ``services``, but may still run here by their
-    STATE files.
-    """
+    """Return formerly managed services, not in ``services``, that may run here by their STATE file."""
     names = {svc.name for svc in services}
     return tuple(
         svc for svc in _former(layout) if svc.name not in names and may_run(layout, node, svc.name)
@@ -36,9 +34,9 @@ def kept_services(
 
 
 def note_managed(layout: Layout, node: str, services: tuple[ServiceSpec, ...]) -> None:
-    """Remembers these services, and those that are kept although they are none of them any more."""
+    """Store these services, and those kept although they are no longer configured."""
     lines = [format_service(svc) for svc in (*services, *kept_services(layout, node, services))]
-    # Without the file a loss is not noticed as one; the loss itself is not worth more.
+    # Without the file a lost STATE file goes unnoticed; that is no reason to fail.
     with contextlib.suppress(OSError):
         write_atomically(
             _path(layout), "".join(f"{line}\n" for line in lines).encode("utf-8"), is_durable=False
@@ -56,7 +54,7 @@ def _former(layout: Layout) -> tuple[ServiceSpec, ...]:
 
 
 def may_run(layout: Layout, node: str, service: str) -> bool:
-    """Does the STATE file of this node leave it possible that the service runs here?"""
+    """Return True if, by this node's STATE file, the service may run here."""
     try:
         with open(layout.state_file(service, node), "rb") as file:
             return decode(file.read(64)).state in MAY_RUN

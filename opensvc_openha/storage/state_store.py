@@ -1,8 +1,7 @@
-"""STATE files, and what a starting daemon may conclude from them.
+"""Read and write STATE files, and decide what a starting daemon may conclude from them.
 
 The node's own files are replaced atomically and are on disk before the state is announced. The
-peer's are a mirror for people and tools, written by a thread of their own and never read for a
-decision.
+peer's are a mirror for people and tools, written by an own thread and never read for a decision.
 """
 
 from __future__ import annotations
@@ -45,18 +44,19 @@ class StateStore:
         self._mirror: queue.SimpleQueue[tuple[str, ServiceState] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._of_former_life: set[str] = set()
-        """Services that are not managed now, whose STATE file of before the machine was started
-        could not be ended."""
+        """Unmanaged services whose STATE file from before the boot of the machine could not be
+        reset.
+        """
 
     def write_own(self, service: str, stored: StoredState, is_durable: bool = True) -> None:
-        """Writes this node's state; if durable, it is on disk when this returns.
+        """Write this node's state; a durable one is on disk on return.
 
         Raises SystemFault.
         """
         write_state(self._layout, service, self._node, stored, is_durable)
 
     def sync(self) -> None:
-        """Has all states written so far on disk. Raises SystemFault."""
+        """Sync all states written so far to disk. Raises SystemFault."""
         try:
             sync_file_system(self._layout.services_dir)
         except OSError as error:
@@ -65,7 +65,7 @@ class StateStore:
             ) from error
 
     def mirror_peer(self, service: str, state: ServiceState) -> None:
-        """Has the peer's state as seen here written soon."""
+        """Queue the peer's state, as seen here, for the mirror."""
         if self._thread is None:
             thread = threading.Thread(target=self._write_mirror, name="mirror", daemon=True)
             try:
@@ -76,7 +76,7 @@ class StateStore:
         self._mirror.put((service, state))
 
     def close(self, limit_s: float = 2.0) -> None:
-        """Ends the mirror's thread after what it still has to write."""
+        """End the mirror's thread after what it still has to write."""
         if self._thread is not None:
             self._mirror.put(None)
             self._thread.join(limit_s)
@@ -86,7 +86,7 @@ class StateStore:
             item = self._mirror.get()
             if item is None:
                 return
-            # A mirror only; the own state's failure is reported where it counts.
+            # Only a mirror; a failure to write the own state is reported elsewhere.
             with contextlib.suppress(SystemFault):
                 write_state(
                     self._layout, item[0], self._peer, StoredState(item[1]), is_durable=False
@@ -99,13 +99,13 @@ class StateStore:
         is_first_start: bool = False,
         unwritten: Collection[str] = (),
     ) -> dict[str, RecoveredState]:
-        """What the STATE files say of this node's services at the start of the daemon.
+        """Recover the states of this node's services at the start of the daemon.
 
-        In a new life of the machine nothing runs any more, in the same one a service may still run;
-        in either an operator or an agent may have started it by hand. So the wrapper is asked,
-        whatever the file says. At a first start the files are those of a C OpenHA that ran here
-        before, if there are any. The files of ``unwritten`` are another thread's to write: the
-        engine manages those services already.
+        After a boot of the machine nothing runs any more; within the same boot a service may still
+        run; in either case an operator or an agent may have started it by hand. So the wrapper is
+        queried, whatever the file holds. At a first start the files are those of a C OpenHA that
+        ran here before, if there are any. The files of ``unwritten`` are being written by another
+        thread: the engine manages those services already.
         """
         if not is_same_life:
             self._end_former_life({svc.name for svc in services})
@@ -133,19 +133,18 @@ class StateStore:
                     )
                     has_written = True
                 except SystemFault as error:
-                    # One service's directory must not keep the others from being managed.
+                    # A problem with one service's directory must not prevent the others from being
+                    # managed.
                     known = replace(known, reason=f"{known.reason}; {error}")
             learned[svc.name] = known
         if has_written:
-            # That it fails is told by the next state that has to be written.
+            # The next state to be written reports the failure.
             with contextlib.suppress(SystemFault):
                 self.sync()
         return learned
 
     def _end_former_life(self, managed: set[str]) -> None:
-        """Of services that are not managed now, but may be added again: what ran before the machine
-        was started runs no more.
-        """
+        """Reset the STATE files of unmanaged services after a boot, in case they are added again."""
         try:
             names = os.listdir(self._layout.services_dir)
         except OSError:
@@ -162,19 +161,15 @@ class StateStore:
                     self._of_former_life.add(name)
 
     def note_managed(self, services: tuple[ServiceSpec, ...]) -> None:
-        """Remembers which services this node manages, and those that are kept although they are
-        none of them any more.
-        """
+        """Store which services this node manages, and those kept although no longer configured."""
         note_managed(self._layout, self._node, services)
 
     def kept(self, services: tuple[ServiceSpec, ...]) -> tuple[ServiceSpec, ...]:
-        """Services that this node managed, that are none of these now, and that may still run
-        here.
-        """
+        """Return formerly managed services that are not in ``services`` and may still run here."""
         return kept_services(self._layout, self._node, services)
 
     def _read_own(self, service: str, was_managed: bool) -> tuple[StoredState | None, str]:
-        """The stored state, or why there is none; neither for a service that is new here."""
+        """Return the stored state, or why there is none; neither for a service that is new here."""
         path = self._layout.state_file(service, self._node)
         try:
             with open(path, "rb") as file:
@@ -191,7 +186,7 @@ class StateStore:
 def recover(
     stored: StoredState | None, problem: str, is_same_life: bool, is_first_start: bool = False
 ) -> RecoveredState:
-    """What is believed at the start: pure, so that every case can be listed."""
+    """Return what to assume at the start: pure, so that every case can be enumerated."""
     if stored is None:
         if not problem and is_same_life:
             return RecoveredState(
@@ -235,7 +230,7 @@ def recover(
 def write_state(
     layout: Layout, service: str, node: str, stored: StoredState, is_durable: bool = True
 ) -> None:
-    """Writes one STATE file; raises SystemFault."""
+    """Write one STATE file; raises SystemFault."""
     path = layout.state_file(service, node)
     try:
         make_dir(os.path.dirname(path))
@@ -245,9 +240,7 @@ def write_state(
 
 
 def clean_up(layout: Layout) -> None:
-    """Removes what daemons and commands that were killed while they wrote left beside states and
-    configuration files.
-    """
+    """Remove temporary files of killed daemons and commands beside states and configuration files."""
     files = (layout.nodes_file, layout.monitor_file, layout.services_file)
     folders = [layout.proc_dir, layout.conf_dir, *(os.path.dirname(path) for path in files)]
     with contextlib.suppress(OSError):
@@ -257,8 +250,8 @@ def clean_up(layout: Layout) -> None:
 
 
 def next_boot(layout: Layout) -> tuple[BootId, bool]:
-    """Identity of this start of the daemon, and whether the machine is in the same life as at the
-    last one.
+    """Return the identity of this start of the daemon, and whether the machine has not rebooted
+    since.
     """
     counter, known_life = 0, ""
     try:
@@ -266,11 +259,12 @@ def next_boot(layout: Layout) -> tuple[BootId, bool]:
             words = file.read().split()
         counter, known_life = int(words[0]), words[1]
     except (OSError, ValueError, IndexError):
-        # A first start, or a damaged file: the random part of the identity still tells lives apart.
+        # After a first start, or a damaged file, the random part of the identity still separates
+        # incarnations.
         pass
     here = life()
-    # The seconds since 1970 stand in for a counter that was lost, so that the peer does not take
-    # this life for an old one.
+    # The seconds since 1970 replace a lost counter, so that the peer does not take this incarnation
+    # for an old one.
     boot = BootId(
         max((counter + 1) & _COUNTER_MAX, min(int(clock.wall()), _COUNTER_MAX)),
         secrets.randbits(64),
@@ -280,6 +274,6 @@ def next_boot(layout: Layout) -> tuple[BootId, bool]:
         write_record(layout.boot_file, f"{boot.counter} {here}\n".encode("ascii"))
     except OSError as error:
         raise SystemFault(f"cannot write {layout.boot_file}: {error.strerror}") from error
-    # Without a memory of the last life, assume that services may still run: they are asked, not
-    # forgotten.
+    # Without the identity of the last boot, assume that services may still run and query their
+    # wrappers.
     return boot, known_life in ("", here)

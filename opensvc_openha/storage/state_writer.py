@@ -1,8 +1,7 @@
-"""Writes states in a thread of its own, so that the engine's links are not mute while a disk is
-slow.
+"""Write states in a thread of its own, so that beats are sent while a disk is slow.
 
-One job at a time: the engine's thread gives one, and takes nothing but its end. Where no thread can
-be had it is done at once.
+One job at a time: the engine's thread starts it and only waits for its end. If no thread can be
+started, the job runs at once.
 """
 
 from __future__ import annotations
@@ -14,23 +13,23 @@ from collections.abc import Callable
 from opensvc_openha.system.thread_names import name_thread
 
 Problems = dict[str, str]
-"""Service to why its state could not be written, empty if it was."""
+"""Problem of each service whose state could not be written; empty if all were."""
 Job = Callable[[], Problems]
 _CLOSE_LIMIT_S = 2.0
 
 
 class StateWriter:
-    """The thread, from the first job on."""
+    """The writing thread, from the first job on."""
 
     def __init__(self, enter: Callable[[], None]) -> None:
-        """The thread calls ``enter`` first."""
+        """Prepare without starting the thread, which calls ``enter`` first."""
         self._enter = enter
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._ends: queue.SimpleQueue[Problems | BaseException] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
 
     def begin(self, job: Job) -> None:
-        """Has a job done; ``wait`` tells its end."""
+        """Start a job; ``wait`` returns its result."""
         if self._thread is None:
             thread = threading.Thread(target=self._work, name="states", daemon=True)
             try:
@@ -42,7 +41,7 @@ class StateWriter:
         self._jobs.put(job)
 
     def wait(self, timeout_s: float) -> Problems | None:
-        """What came of the job, None if it is not done within ``timeout_s`` seconds.
+        """Return the job's result; None if it takes longer than ``timeout_s`` seconds.
 
         Raises what the job raised.
         """
@@ -55,9 +54,9 @@ class StateWriter:
         return end
 
     def close(self) -> None:
-        """Ends the thread after what it is writing.
+        """End the thread after the present job.
 
-        A disk that hangs is not waited for without a limit.
+        A hung disk is waited for with a limit.
         """
         if self._thread is not None:
             self._jobs.put(None)
@@ -65,7 +64,7 @@ class StateWriter:
 
     @property
     def is_at_work(self) -> bool:
-        """True while the thread lives: what it was given may still be written."""
+        """True while the thread lives, and its job may still be written."""
         return self._thread is not None and self._thread.is_alive()
 
     def _work(self) -> None:
