@@ -201,7 +201,7 @@ def running_pid(layout: Layout) -> int:
 
 
 def _holder_in_table(layout: Layout) -> int:
-    """Find the holder in the kernel's table of locks, readable for users who may not open the file."""
+    """Find the holder in the kernel's table of locks, which any user may read."""
     try:
         found = os.stat(layout.lock_file)
         with open("/proc/locks", encoding="utf-8", errors="replace") as table:

@@ -60,9 +60,7 @@ _BACKLOG = 128
 _ACCEPT_AGAIN_S = 0.1
 _HANG_UP_EVERY_S = 1.0
 _SHARE = 0.05
-"""Largest part of the time spent on one kind of answer for users who may only read, however often
-they ask.
-"""
+"""Largest part of the time spent on one kind of answer for users who may only read."""
 _KEPT_S = 1.0
 
 

@@ -1,3 +1,1 @@
-"""The node daemon: one process that runs the engine, carries out its actions and keeps watch over
-its surroundings.
-"""
+"""Hold the node daemon: one process that runs the engine and carries out its actions."""

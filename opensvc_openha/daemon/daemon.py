@@ -313,9 +313,7 @@ class Daemon:
             self._problems.report(Issue.INTERNAL, f"{type(error).__name__}: {error}")
 
     def _await_peer(self) -> None:
-        """Wait for a running peer to be heard and for the wrappers, so that the first status is
-        correct.
-        """
+        """Wait for a running peer and for the wrappers, so that the first status is correct."""
         began = clock.monotonic()
         while (
             clock.monotonic() < began + timing.FIRST_STATUS_LIMIT_S
@@ -636,8 +634,9 @@ class Daemon:
     # --- ports: what the node loop needs ----------------------------------------------------------
 
     def persist(self, action: Persist, is_durable: bool) -> None:
-        """Write a state of this node, unless another daemon has taken its place and writes it
-        instead.
+        """Write a state of this node, unless another daemon has taken its place.
+
+        That one writes it then.
         """
         with contextlib.suppress(
             SystemFault

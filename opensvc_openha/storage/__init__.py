@@ -1,3 +1,1 @@
-"""Files that outlive a process: configuration, states, keys, history, and what fencing has to
-remember.
-"""
+"""Hold files that outlive a process: configuration, states, keys, history, fencing memory."""

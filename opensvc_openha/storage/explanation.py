@@ -93,8 +93,9 @@ class Explanation:
 
 
 def moves_of(entries: tuple[Entry, ...], service: str) -> tuple[Entry, ...]:
-    """Return the changes of the service's state, without starts of a daemon that found it
-    unchanged.
+    """Return the changes of the service's state.
+
+    A restarted daemon that found the state unchanged made no change.
     """
     moves: list[Entry] = []
     for entry in entries:

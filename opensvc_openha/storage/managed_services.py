@@ -26,7 +26,7 @@ def managed_names(layout: Layout) -> set[str]:
 def kept_services(
     layout: Layout, node: str, services: tuple[ServiceSpec, ...]
 ) -> tuple[ServiceSpec, ...]:
-    """Return formerly managed services, not in ``services``, that may run here by their STATE file."""
+    """Return formerly managed services, not in ``services``, that may still run here."""
     names = {svc.name for svc in services}
     return tuple(
         svc for svc in _former(layout) if svc.name not in names and may_run(layout, node, svc.name)

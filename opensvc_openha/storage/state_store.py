@@ -44,9 +44,7 @@ class StateStore:
         self._mirror: queue.SimpleQueue[tuple[str, ServiceState] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._of_former_life: set[str] = set()
-        """Unmanaged services whose STATE file from before the boot of the machine could not be
-        reset.
-        """
+        """Unmanaged services whose STATE file of before the machine's boot could not be reset."""
 
     def write_own(self, service: str, stored: StoredState, is_durable: bool = True) -> None:
         """Write this node's state; a durable one is on disk on return.
@@ -144,7 +142,7 @@ class StateStore:
         return learned
 
     def _end_former_life(self, managed: set[str]) -> None:
-        """Reset the STATE files of unmanaged services after a boot, in case they are added again."""
+        """Reset the STATE files of unmanaged services after a boot; they may be added again."""
         try:
             names = os.listdir(self._layout.services_dir)
         except OSError:
@@ -240,7 +238,7 @@ def write_state(
 
 
 def clean_up(layout: Layout) -> None:
-    """Remove temporary files of killed daemons and commands beside states and configuration files."""
+    """Remove temporary files of killed processes beside states and configuration files."""
     files = (layout.nodes_file, layout.monitor_file, layout.services_file)
     folders = [layout.proc_dir, layout.conf_dir, *(os.path.dirname(path) for path in files)]
     with contextlib.suppress(OSError):
@@ -250,9 +248,7 @@ def clean_up(layout: Layout) -> None:
 
 
 def next_boot(layout: Layout) -> tuple[BootId, bool]:
-    """Return the identity of this start of the daemon, and whether the machine has not rebooted
-    since.
-    """
+    """Return the identity of this start, and whether it is in the same boot as the last one."""
     counter, known_life = 0, ""
     try:
         with open(layout.boot_file, encoding="ascii") as file:
