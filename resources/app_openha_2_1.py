@@ -1,8 +1,7 @@
-"""Resource of the OpenSVC agent 2.1: [app#hb] type = openha, through the node daemon's control
-socket.
+"""Resource of the OpenSVC agent 2.1: [app#hb] type = openha, over the daemon's control socket.
 
-It shows what the cluster says of the service, and refuses a start or stop that the cluster did not
-ask for.
+It shows the cluster's state of the service, and refuses a start or stop that the cluster did not
+request.
 """
 
 import os
@@ -15,7 +14,7 @@ from env import Env
 
 try:
     from site_opensvc import openha_driver
-# Missing, torn or not readable: the agent would go on without this resource, and ask nobody.
+# Missing, truncated or unreadable: the agent would continue without this resource and ask nobody.
 except Exception:
     openha_driver = None
 
@@ -46,9 +45,7 @@ STATUS = {"up": core.status.UP, "down": core.status.DOWN, "warn": core.status.WA
 if openha_driver is not None:
 
     class Host(openha_driver.Host):
-        """The service names itself otherwise in this line, and may be in a namespace; it drives
-        nothing but its own node.
-        """
+        """This line has namespaces and other attribute names; it acts on its own node only."""
 
         @property
         def svc(self):
@@ -88,8 +85,7 @@ class AppOpenha(Resource):
             self.openha = openha_driver.Driver(Host(self, Env.nodename, Env.paths.pathetc), name)
 
     def on_add(self):
-        # The agent shows statuses that it keeps, and the cluster cannot do without its scripts
-        # meanwhile.
+        # The agent may show cached statuses, and the cluster needs its scripts meanwhile.
         if self.openha is not None:
             self.openha.ensure_wrappers()
 
@@ -104,11 +100,11 @@ class AppOpenha(Resource):
         return STATUS[word]
 
     def load_status_last(self, refresh=False):
-        # A state of the cluster is never a matter of the agent's cache, which has no age limit.
+        # The state of the cluster must not come from the agent's cache, which has no age limit.
         return core.status.UNDEF
 
     def conflict(self):
-        """Why the cluster cannot decide about this service, if it cannot."""
+        """Return why the cluster cannot decide about this service; empty if it can."""
         if self.openha is None:
             return MISSING
         if self.svc.orchestrate == "no":
@@ -117,7 +113,7 @@ class AppOpenha(Resource):
                 % self.svc.orchestrate)
 
     def abort_start(self):
-        """True vetoes the start of the whole service."""
+        """Return True to veto the start of the whole service."""
         is_wanted = os.environ.get("OPENHA_ACTION") == "start" or self.svc.options.force
         if self.conflict() and not (self.openha is None and is_wanted):
             self.log.error(self.conflict())
@@ -130,13 +126,13 @@ class AppOpenha(Resource):
         return True
 
     def start(self):
-        """The cluster decides, not this resource."""
+        """Do nothing: the cluster decides."""
 
     def stop(self):
-        """The first to be stopped, so that its veto comes before anything is."""
+        """Veto a stop; the first resource to stop, so that nothing has been stopped by then."""
         if os.environ.get("OPENHA_ACTION") == "stop" or self.svc.options.force:
             return
-        # The error of an optional resource would not end the action.
+        # The error of an optional resource would not abort the action.
         self.unset_optional()
         raise ex.Error("this service is managed by OpenHA, a direct stop is disabled: "
                        "use `service -A %s freeze-stop`, or --force to override"

@@ -1,5 +1,6 @@
-"""Resource of the OpenSVC agent 2.1: [hb#N] type = OpenHA, where the start-up hook makes the agent
-read such sections.
+"""Resource of the OpenSVC agent 2.1: [hb#N] type = OpenHA, with the start-up hook.
+
+The hook makes the agent read such sections.
 """
 
 from core.keywords import KeywordStore

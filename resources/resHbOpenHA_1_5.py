@@ -1,9 +1,9 @@
-"""Heartbeat resource of the OpenSVC agents 1.5, 1.6 and 1.7: [hb#N] type = OpenHA, through the node
-daemon's control socket.
+"""Heartbeat resource of the OpenSVC agents 1.5, 1.6 and 1.7: [hb#N] type = OpenHA.
 
-The 1.5 refuses every action of the operator but those with --cluster, before it would ask a driver,
-and keeps no status. The 1.6 has the resource do an action that it offers, as the safety net of the
-1.7 does with what is not the cluster's own.
+It uses the node daemon's control socket. The 1.5 refuses every action of the operator but those
+with --cluster before it would ask a driver, and caches no status. The 1.6 lets the resource run an
+action that it offers; so does the safety net of the 1.7 with actions that are not the cluster's
+own.
 """
 
 import rcExceptions
@@ -15,15 +15,14 @@ MISSING = "lib/openha_driver.py cannot be loaded: run `openha agent install`"
 
 try:
     import openha_driver
-# Missing, torn or not readable: the agent would take a driver that fails for none, and ask nobody.
+# Missing, truncated or unreadable: the agent would ignore a driver that fails to load, and ask
+# nobody.
 except Exception:
     openha_driver = None
 
 
 class Guard(resHb.Hb):
-    """Without the file that all drivers share: shows it, and lets nobody but the cluster itself
-    start or stop the service.
-    """
+    """Stand-in if the shared driver file is missing: reports it, and lets only the cluster act."""
 
     def __init__(self, rid=None, name=None, **kwargs):
         resHb.Hb.__init__(self, rid, "hb.openha", **kwargs)
@@ -69,10 +68,10 @@ else:
             self.openha = openha_driver.Driver(host, name)
 
         def __status(self, verbose=False):
-            # resHb.Hb asks for its own private method, which this one replaces only because the
-            # classes share their name.
+            # resHb.Hb calls its own private method; this one replaces it only because the classes
+            # share their name.
             return self.openha_status()
 
         def load_status_last(self):
-            # A state of the cluster is never a matter of the agent's cache, which has no age limit.
+            # The state of the cluster must not come from the agent's cache, which has no age limit.
             return None

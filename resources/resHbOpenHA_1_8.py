@@ -1,7 +1,6 @@
-"""Heartbeat resource of the OpenSVC agent 1.8: [hb#N] type = OpenHA, through the node daemon's
-control socket.
+"""Heartbeat resource of the OpenSVC agent 1.8: [hb#N] type = OpenHA, over the control socket.
 
-This line's safety net has the resource do an action that is not the cluster's own.
+This line's safety net lets the resource run an action that is not the cluster's own.
 """
 
 import rcExceptions
@@ -13,15 +12,14 @@ MISSING = "lib/openha_driver.py cannot be loaded: run `openha agent install`"
 
 try:
     import openha_driver
-# Missing, torn or not readable: the agent would take a driver that fails for none, and ask nobody.
+# Missing, truncated or unreadable: the agent would ignore a driver that fails to load, and ask
+# nobody.
 except Exception:
     openha_driver = None
 
 
 class Guard(resHb.Hb):
-    """Without the file that all drivers share: shows it, and lets nobody but the cluster itself
-    start or stop the service.
-    """
+    """Stand-in if the shared driver file is missing: reports it, and lets only the cluster act."""
 
     def __init__(self, rid=None, name=None, **kwargs):
         resHb.Hb.__init__(self, rid, "hb.openha", **kwargs)
@@ -55,7 +53,7 @@ if openha_driver is None:
 else:
 
     class Host(openha_driver.Host):
-        """This line keeps what was asked for among the options of the service."""
+        """This line keeps the command's options in the service."""
 
         def is_cluster(self):
             return bool(self.svc.options.cluster)
@@ -79,18 +77,17 @@ else:
             self.openha = openha_driver.Driver(host, name)
 
         def __status(self, verbose=False):
-            # resHb.Hb asks for its own private method, which this one replaces only because the
-            # classes share their name.
+            # resHb.Hb calls its own private method; this one replaces it only because the classes
+            # share their name.
             return self.openha_status()
 
         def load_status_last(self):
-            # A state of the cluster is never a matter of the agent's cache, which has no age limit.
+            # The state of the cluster must not come from the agent's cache, which has no age limit.
             return rcStatus.UNDEF
 
         def on_add(self):
-            # A status that is shown from the agent's files makes no wrapper, and the cluster cannot
-            # do without.
+            # A status from the agent's files creates no wrapper, and the cluster needs them.
             self.openha.ensure_wrappers()
-            # What svcmon and print status show of all resources is kept in one file more, that may
-            # be older than the state.
+            # svcmon and print status read all resources from another file, which may be older than
+            # the state.
             openha_driver.drop_stale_summary(self.svc.status_data_dump, self.rid, self.openha)

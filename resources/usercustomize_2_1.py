@@ -1,9 +1,8 @@
-"""Start-up hook of the OpenSVC agent 2.1: makes `[hb#0] type = OpenHA` the same as
-`[app#hb] type = openha`.
+"""Start-up hook of the OpenSVC agent 2.1: `[hb#0] type = OpenHA` as `[app#hb] type = openha`.
 
-Only `om` puts this directory on the path of its Python. It wraps one function of the agent, when
-the agent loads it; where that function is another one, nothing happens, and the section is ignored
-as without the hook.
+Only `om` puts this directory on the path of its Python. The hook wraps one function of the agent
+when the agent loads it; if that function has changed, the hook does nothing, and the section is
+ignored as without it.
 """
 
 import os
@@ -11,7 +10,7 @@ import sys
 
 
 class _Finder(object):
-    """Waits for the agent's builder to be imported."""
+    """Import hook that waits for the agent's builder."""
 
     def find_spec(self, name, path=None, target=None):
         if name != "core.objects.builder":
@@ -32,7 +31,7 @@ class _Finder(object):
 
 
 def _wrap(builder):
-    """Has the sections [hb#N] added after all others."""
+    """Add the sections [hb#N] after all others."""
     add_resources = getattr(builder, "add_resources", None)
     add_resource = getattr(builder, "add_resource", None)
     if add_resources is None or add_resource is None:
@@ -55,7 +54,7 @@ def _wrap(builder):
         for section in [] if broken else sections:
             try:
                 add_resource(svc, "hb", section)
-            except Exception as error:  # The agent must go on without it.
+            except Exception as error:  # The agent must continue without it.
                 svc.log.error("%s: %s", section, error)
                 errors += 1
         _guard_stop(svc)
@@ -65,7 +64,7 @@ def _wrap(builder):
 
 
 def _refuse_start(svc, reason):
-    """Nobody asks the cluster any more: a start by hand could be the second one."""
+    """Refuse every start: without the cluster's consent, a manual start could be the second one."""
     import core.exceptions as ex
 
     def refused():
@@ -77,7 +76,7 @@ def _refuse_start(svc, reason):
 
 
 def _guard_stop(svc):
-    """Gives the resource its veto: the agent stops no resource of this group."""
+    """Give the resource its veto: the agent stops no resource of this group."""
     stop = svc.stop
 
     def guarded():

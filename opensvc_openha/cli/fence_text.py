@@ -8,7 +8,7 @@ from opensvc_openha.core.states import ServiceState as S
 from opensvc_openha.core.status import FenceGroup, NodeStatus, PeerStanding, ServiceStatus
 
 NAMED = 5
-"""So many services are named in a line that may concern all."""
+"""Number of services named in a line that may apply to all."""
 _AFTER_SILENCE: Mapping[S | None, str] = {
     S.STOPPED: "is started here, once the above has made sure that {peer} is out",
     S.START_READY: "is started here, once the above has made sure that {peer} is out",

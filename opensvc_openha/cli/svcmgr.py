@@ -83,13 +83,13 @@ USAGE = (
 )
 
 VALIDATE = "validate_config"
-"""The one action for a service file that may be broken."""
+"""The one action that accepts an invalid service file."""
 
 POWER = "stonith_status"
-"""What SERVICE.stonith does for the word status; for any other it fences."""
+"""Action of SERVICE.stonith for the word status; any other word fences."""
 
 FOR_ALL = ("boot", "resource_monitor", VALIDATE)
-"""Actions that mean all services where none is named."""
+"""Actions that apply to all services if none is named."""
 
 _ONLY_WARNINGS = 1
 _PATTERN = frozenset("*?[")

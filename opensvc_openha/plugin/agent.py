@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 HOMES = ("opt/opensvc", "usr/share/opensvc")
-"""Where an agent is installed: all below one directory, or spread as the distributions want it."""
+"""Homes of an agent: all below one directory, or spread as distributions require."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class AgentLine:
 
     @property
     def places_file(self) -> str:
-        """Path, below the agent's home, of the file that holds the cluster's paths for the driver."""
+        """Path, below the agent's home, of the file that gives the driver the cluster's paths."""
         return self.shared[: -len(".py")] + ".json"
 
 

@@ -20,7 +20,7 @@ _LOOK = {
     "1.7": "json_status --refresh",
     "1.8": "print status --refresh --format json",
 }
-"""How each line is asked for what the resources are now."""
+"""Command of each line that prints the current status of the resources."""
 
 
 def _is_any(home: str) -> bool:
@@ -63,4 +63,4 @@ def _line(name: str, is_home: object) -> AgentLine:
 
 
 LINES = (_line("1.8", _is_1_8), _line("1.6", _is_1_6), _line("1.5", _is_1_5), _line("1.7", _is_any))
-"""The first that fits is it."""
+"""The first match wins."""

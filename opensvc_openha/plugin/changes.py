@@ -36,6 +36,7 @@ class Write:
 
     @property
     def text(self) -> str:
+        """Return the line of the plan: the path that is written."""
         return f"write {self.path}"
 
     def carry_out(self) -> None:
@@ -67,6 +68,7 @@ class Remove:
 
     @property
     def text(self) -> str:
+        """Return the line of the plan."""
         return f"remove {self.path}"
 
     def carry_out(self) -> None:
@@ -96,6 +98,7 @@ class Move:
 
     @property
     def text(self) -> str:
+        """Return the line of the plan: keep, divert or restore."""
         how = "dpkg-divert" if self.is_divert else "keep"
         if self.is_back:
             return f"{how if self.is_divert else 'put'} {self.target} back to {self.path}"
@@ -122,6 +125,7 @@ class Undivert:
 
     @property
     def text(self) -> str:
+        """Return the line of the plan."""
         return f"remove the dpkg diversion of {self.path}"
 
     def carry_out(self) -> None:
@@ -138,6 +142,7 @@ class Link:
 
     @property
     def text(self) -> str:
+        """Return the line of the plan."""
         return f"link {self.path} to {self.target}"
 
     def carry_out(self) -> None:

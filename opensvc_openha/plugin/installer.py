@@ -28,7 +28,10 @@ from opensvc_openha.system.package_files import shipped_path
 
 STOCK_SUFFIX = ".stock"
 _ADDED = "added"
-"""Begins a line of the file of agents: home of the agent, service that its installation added."""
+"""Prefix of a line in the file of agents.
+
+The line holds the agent's home and the service that its installation added.
+"""
 MARK = openha_driver.MARK
 
 

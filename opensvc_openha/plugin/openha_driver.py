@@ -1,12 +1,11 @@
-"""What every hb driver of an OpenSVC agent knows: the cluster's word on a service, and how to have
-it changed.
+"""The common part of the hb drivers for OpenSVC agents: read and change a service's state.
 
     resHbOpenHA.py (one per agent line) --> this file --> control socket of nmond;
                                                           STATE files if it does not answer
 
 Agents load a copy of this file under their own Python (2.7, 3.6 and newer), so it imports nothing
-of the package and keeps to what all of them understand. The installer writes `openha_driver.json`
-beside the copy: where things are.
+of the package and uses only what all of these support. The installer writes `openha_driver.json`,
+which holds the paths, beside the copy.
 """
 
 import errno
@@ -24,19 +23,20 @@ except ImportError:
     pass
 
 ANSWER_LIMIT_S = 0.5
-"""How long the daemon may take to answer where its process is not known."""
+"""Seconds for the daemon to answer if its process is not known."""
 BUSY_LIMIT_S = 2.0
-"""How long it may take where its process is seen to run: a loaded machine is no hung daemon."""
+"""Seconds for an answer while its process is seen to run: a loaded machine is not a hung daemon."""
 ANSWER_KEPT_S = 0.3
-"""So long one answer serves all services that a command looks at."""
+"""Reuse one daemon reply for so many seconds."""
 FIRST_LOOK_S = 0.1
-"""After that long without an answer it is looked whether the daemon is stopped."""
+"""Seconds without an answer after which to check whether the daemon's process is stopped."""
 SILENCE_KEPT_S = 5
-"""So long a daemon that did not answer is not asked for a status again by the same command."""
+"""Seconds during which a status does not ask an unresponsive daemon again."""
 CHANGE_LIMIT_S = 10
 END_LIMIT_S = 7200
-"""How long a start may last. The daemon has its own limit for the script; this one is for a daemon
-that loses it.
+"""Limit of a start in seconds.
+
+The daemon has its own limit for the script; this one covers a daemon that loses it.
 """
 SETTLE_LIMIT_S = 2
 POLL_S = 0.2
@@ -52,9 +52,9 @@ DIGITS = ("stopped", "stopping", "started", "starting", "start_failed", "stop_fa
           "frozen_stop", "start_ready", "unknown", "force_stop")
 FROZEN = ("frozen_stop", "frozen_start")
 AWAY = ("silent", "left")
-"""Of a peer without a daemon: it cannot be frozen or thawed, and starts nothing."""
+"""Standings of a peer without a daemon: it cannot be frozen or thawed, and starts nothing."""
 PEER_FROZEN = FROZEN + ("start_ready",)
-"""A C OpenHA writes start_ready for a service that runs frozen."""
+"""States that a C OpenHA may write for a service that runs frozen: it writes start_ready."""
 ON_THE_WAY = ("start_ready", "starting", "stopping")
 STATE_WORD = re.compile(r"[A-Za-z_]{1,40}\Z")
 WRAPPERS = ("cluster", "stonith")
@@ -62,13 +62,14 @@ MARK = "Made by `openha agent install`"
 
 
 SSH_FAILED = 255
-"""The exit code of ssh itself, not of what it was to run."""
+"""Exit code of ssh itself, as opposed to that of the remote command."""
 
 
 def native(text):
     # type: (Any) -> str
-    """As the agents have their texts: bytes under Python 2, where a mixture breaks at the first
-    non-ASCII character.
+    """Convert a text to the agents' native type.
+
+    Bytes under Python 2, where mixed types fail at the first non-ASCII character.
     """
     if isinstance(text, str):
         return text
@@ -78,7 +79,7 @@ def native(text):
 
 
 class Refused(Exception):
-    """The action cannot be done; the text says why."""
+    """The action is refused; the text is the reason."""
 
     def __init__(self, text):
         # type: (Any) -> None
@@ -86,13 +87,11 @@ class Refused(Exception):
 
 
 class Ended(Exception):
-    """The action is done: the agent has nothing left to do."""
+    """The action is complete: the agent has nothing left to do."""
 
 
 class Look(object):
-    """What is known of one service: lower-case states of both nodes, and what is wrong with the
-    daemon, if anything.
-    """
+    """State of one service: lower-case states of both nodes, and the problem of the daemon."""
 
     def __init__(self, own, peer, standing="", problem="", is_listed=True, reason=""):
         # type: (str, str, str, str, bool, str) -> None
@@ -106,9 +105,9 @@ class Look(object):
 
 def finding(look):
     # type: (Look) -> Tuple[str, List[str]]
-    """The status of the hb resource, as the agent's word, and the lines that say why."""
+    """Return the status of the hb resource, as the agent's word, and the lines that explain it."""
     if look.problem:
-        # In one line: the 1.8 shows only the first.
+        # On one line: the 1.8 shows only the first.
         is_known = look.problem == NOT_ANSWERING and look.own != "unknown"
         last = ", last cluster service status was %s" % look.own if is_known else ""
         return "warn", [look.problem + last]
@@ -122,7 +121,7 @@ def finding(look):
 
 
 class View(object):
-    """The cluster as this node's daemon tells it."""
+    """The cluster as reported by this node's daemon."""
 
     _answers = {}  # type: Dict[str, Tuple[float, Any, str]]
 
@@ -132,7 +131,7 @@ class View(object):
 
     def look(self, service, node, peer, is_fresh=False):
         # type: (str, str, str, bool) -> Look
-        """The service as of now; at most ANSWER_KEPT_S old unless it must be fresh."""
+        """Return the state of a service, at most ANSWER_KEPT_S old unless ``is_fresh``."""
         if not self._places or not os.path.exists(self._places["service_command"]):
             return Look("unknown", "unknown", problem=NOT_INSTALLED)
         answer, problem = self._answer(is_fresh)
@@ -141,8 +140,8 @@ class View(object):
         told = None if answer is None else _read(answer, service)
         if told is not None:
             return told
-        # Stopped, overloaded, or of a version that tells it in another way: the files say what it
-        # last was.
+        # The daemon is stopped, overloaded, or its answer has another format: use the last state
+        # from the files.
         return Look(self._stored(service, node), self._stored(service, peer), problem=problem)
 
     def _answer(self, is_fresh):
@@ -159,7 +158,7 @@ class View(object):
 
     def _stored(self, service, node):
         # type: (str, str) -> str
-        """The STATE file of one node."""
+        """Return the state in the STATE file of one node."""
         folder = os.path.join(self._places["services_dir"], service)
         try:
             names = [name for name in os.listdir(folder) if name.lower() == "state." + node.lower()]
@@ -174,7 +173,7 @@ class View(object):
 
 def _read(answer, service):
     # type: (Any, str) -> Optional[Look]
-    """What an answer tells of a service; None if it is none that can be read."""
+    """Parse the part of an answer about one service; None if it is invalid."""
     try:
         status = answer["status"]
         for svc in status["services"]:
@@ -189,7 +188,7 @@ def _read(answer, service):
 
 def _word(state):
     # type: (Any) -> str
-    """The state as a lower-case word; ValueError if it is none."""
+    """Return the state as a lower-case word; ValueError if it is none."""
     if state is None:
         return "unknown"
     if not STATE_WORD.match(state):
@@ -199,8 +198,9 @@ def _word(state):
 
 def ask(path, lock_file=""):
     # type: (str, str) -> Tuple[Any, str]
-    """The daemon's status in one round trip; the answer, or None, and what is wrong. The lock file
-    names its process.
+    """Read the daemon's status in one round trip.
+
+    Return the answer, or None, and the problem. ``lock_file`` names the daemon's process.
     """
     began = time.time()
     deadline = began + ANSWER_LIMIT_S
@@ -215,7 +215,7 @@ def ask(path, lock_file=""):
             rest_s = deadline - time.time()
             if rest_s <= 0 or size > LINE_LIMIT:
                 return None, NOT_ANSWERING
-            # A clock that was set back must not make us wait longer.
+            # A clock that was set back must not extend the wait.
             connection.settimeout(min(rest_s, FIRST_LOOK_S))
             try:
                 part = connection.recv(262144)
@@ -241,19 +241,19 @@ def ask(path, lock_file=""):
         return None, _without_answer(lock_file, False)
     try:
         answer = json.loads(b"".join(parts).decode("utf-8"))
-    except (ValueError, RuntimeError):  # RuntimeError: nested too deep.
+    except (ValueError, RuntimeError):  # RuntimeError: nested too deeply.
         return None, ""
-    # An engine that hangs is told by the thread that serves the socket.
+    # A hung engine is reported by the thread that serves the socket.
     is_hung = isinstance(answer, dict) and answer.get("code") == 4
     return answer, NOT_ANSWERING if is_hung else ""
 
 
 def _without_answer(lock_file, nobody_listens):
     # type: (str, bool) -> str
-    """NOT_RUNNING only where no daemon runs: it holds its lock while it binds its socket again, or
-    resets connections.
+    """Return NOT_RUNNING only if no daemon runs, else the reason why it does not answer.
 
-    Where the lock cannot be read, a connection that was made counts as that of a daemon.
+    A running daemon holds its lock also while it binds its socket again, or resets connections. If
+    the lock cannot be read, a connection that succeeded counts as proof of a daemon.
     """
     is_held = _is_locked(lock_file)
     if is_held is None:
@@ -263,7 +263,7 @@ def _without_answer(lock_file, nobody_listens):
 
 def _is_locked(lock_file):
     # type: (str) -> Optional[bool]
-    """Whether a daemon holds its lock; None if that cannot be known."""
+    """Return whether a daemon holds its lock; None if that is unknown."""
     try:
         handle = os.open(lock_file, os.O_RDONLY)
     except (OSError, IOError) as error:
@@ -279,9 +279,7 @@ def _is_locked(lock_file):
 
 def _process_state(lock_file):
     # type: (str) -> str
-    """The state of the process that the lock file names, as ps has it: T is stopped by a signal;
-    empty if not known.
-    """
+    """Return ps's state letter of the process in the lock file, T if stopped; empty if unknown."""
     try:
         with open(lock_file) as file:
             pid = int(file.read(32))
@@ -304,7 +302,7 @@ def _connect(connection, path):
 
 
 class Host(object):
-    """What an agent line does in its own way; each driver file gives one of these."""
+    """Operations that differ between agent lines; each driver file provides an implementation."""
 
     def __init__(self, resource, nodename, etc_dir):
         # type: (Any, str, str) -> None
@@ -315,55 +313,55 @@ class Host(object):
     @property
     def svc(self):
         # type: () -> Any
-        """The agent's service."""
+        """Return the agent's service."""
         return self.resource.svc
 
     @property
     def script_base(self):
         # type: () -> str
-        """The path of the wrappers, but for their endings."""
+        """Return the path of the wrappers without their suffixes."""
         return os.path.join(self.etc_dir, self.svc.svcname)
 
     @property
     def default_name(self):
         # type: () -> str
-        """The cluster's name for the service where the section gives none."""
+        """Return the cluster's name for the service if the section has none."""
         return str(self.svc.svcname)
 
     def is_dry_run(self):
         # type: () -> bool
-        """Called with --dry-run: nothing may be changed."""
+        """Return whether --dry-run was given: nothing may be changed."""
         return bool(getattr(getattr(self.svc, "options", None), "dry_run", False))
 
     def destination(self):
         # type: () -> str
-        """The node of --to; empty without it."""
+        """Return the node of --to; empty without it."""
         return str(getattr(self.svc, "destination_node", None) or "")
 
     def is_cluster(self):
         # type: () -> bool
-        """Called with --cluster: by the cluster itself."""
+        """Return whether --cluster was given: the cluster calls."""
         return bool(self.svc.cluster)
 
     def is_remote(self):
         # type: () -> bool
-        """Called with --remote: by the agent of the peer."""
+        """Return whether --remote was given: the peer's agent calls."""
         return bool(getattr(self.svc, "remote", False))
 
     def is_scoped(self):
         # type: () -> bool
-        """Called for some resources only."""
+        """Return whether the action is limited to some resources."""
         return bool(hasattr(self.svc, "command_is_scoped") and self.svc.command_is_scoped())
 
     def call_peer(self, peer, action):
         # type: (str, str) -> Tuple[int, str]
-        """Runs an action of this service on the peer; its exit code and what it printed."""
+        """Run an action of this service on the peer; return its exit code and output."""
         out, err, code = self.svc.remote_action(peer, action, sync=True)
         return code, native(out) + native(err)
 
     def unlock(self):
         # type: () -> None
-        """Lets the cluster's own call of the agent take the action lock."""
+        """Release the action lock for the cluster's own call of the agent."""
         self.svc.svcunlock()
 
 
@@ -382,28 +380,26 @@ class Driver(object):
     @property
     def service(self):
         # type: () -> str
-        """The service as the cluster names it."""
+        """Return the cluster's name of the service."""
         return native(self._name) if self._name else self._host.default_name
 
     def look(self, is_fresh=True):
         # type: (bool) -> Look
-        """What is known of the service now."""
+        """Return the current state of the service."""
         return self._view.look(self.service, self._host.nodename, self._peer(), is_fresh)
 
     def status(self):
         # type: () -> Tuple[str, List[str]]
-        """Word and reasons; whatever goes wrong here is a reason too."""
+        """Return status word and reasons; any error here becomes a reason."""
         try:
             return finding(self.look(is_fresh=False))
-        # The one place that catches all: an operator gets no traceback from a status.
+        # Catch all here: a status must not show a traceback.
         except Exception as error:
             return "warn", ["%s (%s: %s)" % (NO_STATE, type(error).__name__, error)]
 
     def ensure_wrappers(self):
         # type: () -> None
-        """Makes `<svc>.cluster` and `<svc>.stonith` what they must be; what cannot be written stays
-        as it is.
-        """
+        """Write `<svc>.cluster` and `<svc>.stonith` if they differ; keep what cannot be written."""
         for kind in WRAPPERS:
             text = self._places.get("wrappers", {}).get(kind)
             if text:
@@ -415,8 +411,9 @@ class Driver(object):
 
     def need_stonith(self):
         # type: () -> bool
-        """True unless the peer is known to be alive: then the fencing commands that follow must
-        succeed.
+        """Return False if the peer is known to be alive.
+
+        Otherwise the fencing commands that follow must succeed.
         """
         look = self.look()
         is_needed = bool(look.problem) or look.peer == "unknown" or look.standing == "silent"
@@ -427,9 +424,7 @@ class Driver(object):
 
     def freezestop(self):
         # type: () -> None
-        """Has the service stopped and frozen here, without waiting for it: the agent holds its lock
-        now.
-        """
+        """Request a frozen stop here without waiting for it: the agent holds its lock now."""
         if self._host.is_dry_run():
             self._log("would run %s -A %s freeze-stop"
                       % (self._places["service_command"], self.service))
@@ -439,12 +434,15 @@ class Driver(object):
 
     def is_dry_run(self):
         # type: () -> bool
-        """Nothing may be changed."""
+        """Return whether nothing may be changed."""
         return self._host.is_dry_run()
 
     def run(self, action):
         # type: (str) -> None
-        """One action of the agent: start, stop, switch, freeze or thaw. Raises Ended or Refused."""
+        """Run an action of the agent; raise Ended or Refused.
+
+        ``action`` is start, stop, switch, freeze or thaw.
+        """
         if (action in ("start", "stop", "switch")
                 and (self._host.is_cluster() or self._host.is_scoped())):
             return
@@ -454,7 +452,7 @@ class Driver(object):
             if not self._host.is_dry_run() or str(error) != DONE:
                 raise
         if self._host.is_dry_run():
-            # The agent would do its own part of it for real.
+            # The agent would run its own part of the action for real.
             raise Ended("dry run: nothing was done")
 
     def _run_driven(self, action):
@@ -466,7 +464,10 @@ class Driver(object):
 
     def _start(self, is_part=False):
         # type: (bool) -> None
-        """``is_part``: at the end of a switch, which has checked where to."""
+        """Start the service.
+
+        ``is_part``: at the end of a switch, which has checked the destination.
+        """
         look = self._known()
         to = "" if is_part else self._destination()
         if to and to == self._peer():
@@ -490,7 +491,7 @@ class Driver(object):
             raise Refused("%s on local node: cannot be started now" % look.own)
         if not self._host.is_remote() and look.peer == "stopped":
             self._ask_peer(look, "freeze --remote", AWAY)
-        # The cluster's own call of the agent needs its lock.
+        # The cluster calls the agent, which needs its lock.
         self._host.unlock()
         if look.own in FROZEN:
             self._act("unfreeze")
@@ -504,12 +505,12 @@ class Driver(object):
     def _stop(self):
         # type: () -> None
         look = self._known()
-        # A node that stands by would take over what is stopped on the peer.
+        # A standby node would take over a service that is stopped on the peer.
         is_standby = not self._host.is_remote() and look.own in ("stopped", "start_ready")
         if is_standby:
             self._act("freeze-stop")
         if not self._host.is_remote() and look.peer != "frozen_stop":
-            # First the peer, so that it does not take over what stops here.
+            # The peer first, so that it does not take over what stops here.
             self._ask_peer(look, "stop --remote", ("silent",))
         if look.own == "frozen_stop":
             raise Ended("already frozen stop")
@@ -546,7 +547,7 @@ class Driver(object):
             if self._wait(("stopped", "stop_failed", "frozen_stop"), of_peer=True) == "stop_failed":
                 raise Refused("remote state is stop_failed")
             if self._host.is_dry_run():
-                # The states are still those from before the stop, which allow no start.
+                # The states are from before the stop, and would not allow a start.
                 self._log("would start service %s here" % self.service)
                 return
             try:
@@ -580,12 +581,13 @@ class Driver(object):
 
     def _thaw(self, is_part=False):
         # type: (bool) -> None
-        """``is_part``: at the end of a start or switch, where the peer is thawed whoever asked for
-        it.
+        """Thaw the service; ``is_part``: at the end of a start or switch.
+
+        Then the peer is thawed whoever the caller is.
         """
         look = self._known()
         asks_peer = is_part or not self._host.is_remote()
-        # The unfreeze of a start, which a dry run has only logged.
+        # A dry run has only logged the unfreeze of the start.
         do_local = look.own in FROZEN and not (is_part and self._host.is_dry_run())
         do_peer = asks_peer and look.peer in PEER_FROZEN
         if not do_local:
@@ -611,7 +613,7 @@ class Driver(object):
 
     def _known(self):
         # type: () -> Look
-        """The states, as the daemon tells them now: nothing is driven on what a file says."""
+        """Return the states from the daemon: decisions are never based on a file."""
         if len(self._host.svc.nodes) != 2 or not self._peer():
             raise Refused("an openha service has two nodes, this node is one of them; found: %s"
                           % (" ".join(sorted(self._host.svc.nodes)) or "none"))
@@ -625,7 +627,7 @@ class Driver(object):
 
     def _destination(self):
         # type: () -> str
-        """The node of --to as the service spells it; empty without it."""
+        """Return the node of --to as the service spells it; empty without it."""
         to = self._host.destination()
         found = [node for node in self._host.svc.nodes if node.lower() == to.lower()]
         if to and not found:
@@ -635,7 +637,7 @@ class Driver(object):
 
     def _act(self, command):
         # type: (str) -> None
-        """Has the daemon do it; returns when it is done."""
+        """Send a command to the daemon; return when it is completed."""
         words = [self._places["service_command"], "-A", self.service, command]
         if self._host.is_dry_run():
             self._log("would run " + " ".join(words))
@@ -668,7 +670,7 @@ class Driver(object):
 
     def _ask_peer(self, look, action, dispensable):
         # type: (Look, str, Tuple[str, ...]) -> None
-        """Like ``_on_peer``, but does without a peer of these standings that cannot be reached."""
+        """Like ``_on_peer``, but ignore an unreachable peer of a dispensable standing."""
         try:
             self._on_peer(action)
         except Refused as error:
@@ -694,14 +696,14 @@ class Driver(object):
 
     def _await_start(self, of_peer=False):
         # type: (bool) -> Look
-        """Until the start has ended, well or not: a start that is under way is no result."""
+        """Wait until the start has succeeded or failed; return the states then."""
         self._wait(("started", "starting", "start_failed"), of_peer)
         look = Look("started", "started") if self._host.is_dry_run() else self.look()
         unknown_s = 0.0
         for _ in range(int(END_LIMIT_S / POLL_S)):
             state = look.peer if of_peer else look.own
-            # A daemon that is restarted meanwhile, or a peer that is not heard for a moment, may
-            # still bring the end.
+            # A daemon that restarts meanwhile, or a peer that is not heard for a moment, may still
+            # report the result.
             is_unknown = bool(look.problem) or state == "unknown"
             if not is_unknown and state not in ON_THE_WAY:
                 return look
@@ -715,7 +717,7 @@ class Driver(object):
 
     def _settle(self, is_frozen):
         # type: (bool) -> None
-        """Until the own state shows it, and the peer had time to hear of it."""
+        """Wait until this node's state shows the change and the peer had time to receive it."""
         if self._host.is_dry_run():
             return
         for _ in range(int(SETTLE_LIMIT_S / POLL_S)):
@@ -729,9 +731,7 @@ class Driver(object):
 
 
 class HbActions(object):
-    """The methods of a 1.x hb resource; the driver file of a line derives its class Hb from this
-    and from resHb.Hb.
-    """
+    """Methods of a 1.x hb resource; each driver file derives its Hb from this and resHb.Hb."""
 
     openha = None  # type: Any
     ex = None  # type: Any
@@ -739,12 +739,12 @@ class HbActions(object):
 
     def cluster_files(self):
         # type: () -> None
-        """The agent calls it with each status."""
+        """Repair the wrappers; the agent calls this with each status."""
         self.openha.ensure_wrappers()
 
     def openha_status(self):
         # type: () -> Any
-        """The agent's number for the status; the reasons go to the status log."""
+        """Return the agent's number for the status; the reasons go to the status log."""
         word, lines = self.openha.status()
         for line in lines:
             self.status_log(line)  # type: ignore[attr-defined]  # Of the agent's own class.
@@ -753,18 +753,19 @@ class HbActions(object):
 
     def need_stonith(self):
         # type: () -> bool
-        """Asked by the agent's stonith resources."""
+        """Return whether to fence; called by the agent's stonith resources."""
         return bool(self.openha.need_stonith())
 
     def freezestop(self):
         # type: () -> None
-        """The monitor action."""
+        """Run the monitor action."""
         self.openha.freezestop()
 
     def action_main(self, action):
         # type: (str) -> None
-        """What the 1.6 and the 1.7 call: in a dry run they would not ask the resource, and go on
-        with the next one.
+        """Run an action; called by the 1.6 and the 1.7.
+
+        In a dry run they would not ask the resource, and would continue with the next one.
         """
         if self.openha.is_dry_run() and action in ("start", "stop", "switch"):
             self._openha_run(action)
@@ -772,33 +773,32 @@ class HbActions(object):
 
     def start(self):
         # type: () -> None
-        """Both nodes: start here."""
+        """Start the service on this node, through the cluster."""
         self._openha_run("start")
 
     def stop(self):
         # type: () -> None
-        """Both nodes: stop and freeze."""
+        """Stop and freeze the service on both nodes."""
         self._openha_run("stop")
 
     def switch(self):
         # type: () -> None
-        """Moves the service to the other node."""
+        """Move the service to the other node."""
         self._openha_run("switch")
 
     def freeze(self):
         # type: () -> None
-        """Both nodes: no decisions any more."""
+        """Suspend the cluster's decisions on both nodes."""
         self._openha_run("freeze")
 
     def thaw(self):
         # type: () -> None
-        """Both nodes: decide again."""
+        """Resume the cluster's decisions on both nodes."""
         self._openha_run("thaw")
 
     def _openha_run(self, action):
         # type: (str) -> None
-        # An agent without excEndAction never asks an hb resource for an action, but for its own
-        # --cluster calls.
+        # An agent without excEndAction calls an hb resource only for its own --cluster actions.
         ended = getattr(self.ex, "excEndAction", self.ex.excError)
         try:
             self.openha.run(action)
@@ -808,7 +808,7 @@ class HbActions(object):
             raise self.ex.excError(str(error))
         except (self.ex.excError, ended):
             raise
-        # The one place that catches all: an operator gets a line, not a traceback.
+        # Catch all here: the operator gets one line instead of a traceback.
         except Exception as error:
             raise self.ex.excError("%s %s: %s: %s"
                                    % (self.openha.service, action, type(error).__name__, error))
@@ -816,7 +816,7 @@ class HbActions(object):
 
 def _checked(vcall):
     # type: (Callable[..., Any]) -> Callable[..., Any]
-    """The agents drop the exit code of a fencing command: here it ends the action."""
+    """Make a failed fencing command abort the action: the agents drop its exit code."""
     def call(command, *args, **options):
         # type: (Any, Any, Any) -> Any
         import rcExceptions  # type: ignore[import-not-found]  # The agent's own.
@@ -830,9 +830,7 @@ def _checked(vcall):
 
 def ensure_script(path, text):
     # type: (str, str) -> bool
-    """Writes a wrapper unless it is right already; keeps what somebody else wrote in its place
-    beside it.
-    """
+    """Write a wrapper unless it is up to date; keep a foreign one beside it."""
     if not os.path.islink(path) and os.path.exists(path):
         with open(path, "rb") as file:
             found = native(file.read())
@@ -850,7 +848,7 @@ def ensure_script(path, text):
 
 def drop_stale_summary(path, rid, driver):
     # type: (str, str, Driver) -> None
-    """Removes the agent's file of all statuses if it says of this resource what is no longer so."""
+    """Remove the agent's summary file of statuses if its entry of this resource is outdated."""
     try:
         with open(path) as file:
             kept = json.load(file)["resources"][rid]
@@ -861,7 +859,7 @@ def drop_stale_summary(path, rid, driver):
     except (OSError, IOError):
         return
     except (KeyError, TypeError, ValueError):
-        pass  # Not what it should be: gone with it.
+        pass  # Invalid content: remove it.
     try:
         os.unlink(path)
     except OSError:
@@ -870,15 +868,16 @@ def drop_stale_summary(path, rid, driver):
 
 def _native_keys(found):
     # type: (Dict[Any, Any]) -> Dict[str, Any]
-    """Python 2 reads JSON as unicode."""
+    """Convert keys and values that Python 2 reads from JSON as unicode."""
     return dict((native(key), native(value) if isinstance(value, type(u"")) else value)
                 for key, value in found.items())
 
 
 def read_places():
     # type: () -> Dict[str, Any]
-    """What the installer wrote beside this file; empty if it is gone: then nothing is installed as
-    far as we know.
+    """Read the paths that the installer wrote beside this file.
+
+    Empty if the file is missing, which counts as not installed.
     """
     try:
         folder = os.path.dirname(os.path.abspath(__file__))

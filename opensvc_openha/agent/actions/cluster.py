@@ -35,8 +35,10 @@ from opensvc_openha.errors import (
 from opensvc_openha.system.clock import monotonic, pause
 
 CHANGE_LIMIT_S = 20.0
-"""How long a node may take to begin what it was asked for; a script that runs may take as long as
-its own limit."""
+"""Seconds for a node to begin a request.
+
+A running script may take as long as its own limit.
+"""
 TELL_EVERY_S = 10.0
 REMOTE_LIMIT_S = 3600.0
 REMOTE_WAIT_LOCK_S = 60

@@ -54,15 +54,15 @@ class ActionOptions:
     is_cluster: bool = False
     is_forced: bool = False
     is_remote: bool = False
-    """Asked for by the agent of the other node, as its part of an action there."""
+    """Requested by the agent of the other node, as its part of an action there."""
     to_node: str = ""
     has_rollback: bool = True
     is_dry_run: bool = False
-    """Only say what would be done."""
+    """Print the steps without running them."""
     wait_lock_s: float = DEFAULT_WAIT_S
     output_format: str = ""
     docker_words: tuple[str, ...] = ()
-    """What was typed after the word docker."""
+    """The words after docker."""
 
 
 def perform(service: Service, action: str, options: ActionOptions) -> int:
@@ -360,16 +360,16 @@ _NO_DRY_RUN = frozenset({"docker", "resource_monitor", "stonith"})
 _ONLY_LOOKS = frozenset(
     {"docker", "frozen", "json_status", "print_config", "print_status", "status", "stonith_status"}
 )
-"""Actions that anybody may ask for; a docker daemon says itself who may."""
+"""Actions open to every user; a docker daemon checks permissions itself."""
 
 _SAME = {"sync_all": "syncall", "sync_drp": "syncdrp", "sync_nodes": "syncnodes"}
-"""Other spellings of the real agents."""
+"""Alternative spellings of the real agents."""
 
 _UNSHOWN: Mapping[str, Callable[[Service, ActionOptions], int]] = {"postsync": postsync}
-"""Actions that nodes ask each other for."""
+"""Actions that nodes request from each other."""
 
 NOT_YET = frozenset({"push"})
-"""Actions of the real agent whose absence should be told apart from a typing error."""
+"""Actions of the real agent that are missing here, to tell them apart from a typing error."""
 
 
 def _group_action(
@@ -409,7 +409,7 @@ GROUP_ACTIONS: Mapping[str, Callable[[Service, ActionOptions], int]] = {
         for word in ("start", "stop")
     },
 }
-"""startip, stopfs and their like."""
+"""Actions on a group of resources, such as startip and stopfs."""
 
 
 def _is_driven(service: Service, options: ActionOptions) -> bool:

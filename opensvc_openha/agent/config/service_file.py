@@ -34,7 +34,7 @@ COMMAND_NAMES = frozenset(
         "allsecondaryservices",
     }
 )
-"""Commands that mean other things than the service whose name they are."""
+"""Names of other commands: a service of this name would hide them."""
 _EXPECTED_NAME = "expected letters, digits, dots, dashes and underscores before .env"
 
 TRUE_WORDS = frozenset({"true", "yes", "on", "1", "t", "y"})
@@ -55,7 +55,7 @@ class Section:
     lines: Mapping[str, int] = field(default_factory=dict)
     line: int | None = None
     own: frozenset[str] = frozenset()
-    """Plain keywords that stand in this section itself, whatever their scope."""
+    """Plain keywords set in this section itself, in any scope."""
 
     @property
     def group(self) -> str:

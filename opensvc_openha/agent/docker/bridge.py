@@ -20,7 +20,7 @@ from opensvc_openha.agent.values.action_log import ActionLog
 from opensvc_openha.errors import ActionError, SystemFault
 
 POOLS = ("172.31.0.0/16", "172.30.0.0/16", "10.213.0.0/16", "192.168.0.0/16")
-"""Where subnets of 254 addresses are taken from, in this order."""
+"""Pools of subnets of 254 addresses, in order of preference."""
 
 _LIMIT_S = 30.0
 _FILTER_TABLES = ("filter", "nat")

@@ -41,8 +41,10 @@ START_LIMIT_S = 60.0
 STOP_LIMIT_S = 20.0
 START_HUNG_AFTER_S = 30.0
 STOP_HUNG_AFTER_S = 10.0
-"""When a daemon is given up. A start may kill containers that serve, on a machine that is busy: it
-waits longer."""
+"""Seconds after which a daemon counts as broken.
+
+A start may kill containers that serve, on a busy machine: it waits longer.
+"""
 LOCK_LIMIT_S = 300.0
 START_TRIES = 2
 VIEW_AGE_MAX_S = 0.5

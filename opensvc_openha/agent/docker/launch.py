@@ -36,8 +36,7 @@ _OURS = frozenset(
         "fixed-cidr",
     ]
 )
-"""Settings of the system's daemon that would take the private one's files, address or life from
-it."""
+"""Settings of the system's daemon that conflict with the private one's files or address."""
 
 
 def needs_bridge(settings: DockerSettings) -> bool:

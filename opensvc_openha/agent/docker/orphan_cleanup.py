@@ -43,7 +43,7 @@ _ENGINE_DIRS = frozenset(
         "rootfs",
     ]
 )
-"""Directories of the data directory in which docker mounts things."""
+"""Subdirectories of the data directory that hold docker's mounts."""
 
 
 def engine_pids(settings: DockerSettings) -> list[int]:

@@ -26,13 +26,13 @@ from opensvc_openha.system.script_log import NO_ROOM, ScriptLog, bound_log
 
 COMMAND_TIMEOUT_S = 600.0
 TELL_EVERY_S = 10.0
-"""So often it is said that a command still runs."""
+"""Seconds between two reports that a command still runs."""
 OUTPUT_BYTES_MAX = 64 * 1024
 _LOOK_EVERY_S = 0.02
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 _NO_REASONS = ("dmesg(1) ", "See '", "Run '")
-"""What tools print below the reason."""
+"""Lines that tools print after the reason."""
 
 
 @dataclass(frozen=True)

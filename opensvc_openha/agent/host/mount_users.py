@@ -28,7 +28,7 @@ class Holder:
     pid: int
     name: str
     is_elsewhere: bool = False
-    """Does it only have the device mounted in a namespace of its own?"""
+    """True if it only has the device mounted in a mount namespace of its own."""
 
     def __str__(self) -> str:
         return f"{self.name}({self.pid})" + (

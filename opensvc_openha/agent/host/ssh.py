@@ -12,7 +12,7 @@ from opensvc_openha.formats.layout import AgentLayout
 
 CONNECT_TIMEOUT_S = 10
 SSH_FAILED = 255
-"""What ssh itself ends with; any other exit code is that of the command on the other node."""
+"""ssh's own exit code; any other is that of the command on the other node."""
 REMOTE_USER = "root"
 SSH = (
     *(

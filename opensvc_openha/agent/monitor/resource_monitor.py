@@ -32,7 +32,7 @@ from opensvc_openha.system.atomic_files import write_atomically
 from opensvc_openha.system.clock import pause
 
 Note = Callable[[str, str, bool], None]
-"""Keeps in the history a word, its reason, and whether it is an alarm."""
+"""Records in the history: word, reason, whether it is an alarm."""
 
 _WELL = frozenset({ResourceStatus.UP, ResourceStatus.STDBY_UP, ResourceStatus.NA})
 _TOLD = "monitor.told"

@@ -39,9 +39,9 @@ _UNHANDLED = {
     Group.SYNC: "it is never sent",
     Group.HB: "no command drives that cluster",
 }
-"""What follows where no start depends on it."""
+"""Consequence of an error on which no start depends."""
 _SUFFIXES = ("cluster", "stonith", "d", "dir")
-"""What stands beside a service file, behind the service's name."""
+"""Suffixes of the files beside a service file."""
 _SCOPES = frozenset(
     {"nodes", "drpnodes", "drpnode", "encapnodes", "flex_primary", "drp_flex_primary"}
 )

@@ -42,7 +42,7 @@ _FIRST_WANTED = (
     "disk",
     "share",
 )
-"""Which columns stay where there is not room for all."""
+"""Columns in order of importance, for narrow terminals."""
 
 
 @dataclass(frozen=True)

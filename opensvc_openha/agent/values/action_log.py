@@ -27,7 +27,7 @@ class ActionLog:
         self._logger = logger
         self._place = place
         self.output_file = output_file
-        """Where that goes which a daemon prints that an application's start leaves behind."""
+        """File for the output of daemons that an application's start leaves behind."""
 
     def of(self, rid: str) -> ActionLog:
         """Return the log of one resource."""

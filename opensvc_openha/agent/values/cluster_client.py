@@ -21,8 +21,7 @@ if TYPE_CHECKING:  # Not needed by a status command that asks no daemon.
     from opensvc_openha.core.status import NodeStatus
 
 Answers = Iterable["tuple[bool, str]"]
-"""Lines that answer a command, as the cluster's own commands print them, and whether each is a
-success."""
+"""Answer lines of a command, as the cluster's own commands print them, with their success."""
 
 _PLAIN = {ServiceState.STARTED: ResourceStatus.UP, ServiceState.STOPPED: ResourceStatus.DOWN}
 

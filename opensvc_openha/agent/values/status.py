@@ -42,14 +42,14 @@ _EXIT_CODES = {
 }
 
 NOT_RUNNING = frozenset({ResourceStatus.DOWN, ResourceStatus.STDBY_UP, ResourceStatus.STDBY_DOWN})
-"""What avail is where the service does not run: standby resources are up on purpose."""
+"""Values of avail of a stopped service: standby resources are up on purpose."""
 
 _MERGED = {
     frozenset({ResourceStatus.UP, ResourceStatus.STDBY_UP}): ResourceStatus.UP,
     frozenset({ResourceStatus.DOWN, ResourceStatus.STDBY_UP}): ResourceStatus.STDBY_UP,
     frozenset({ResourceStatus.DOWN, ResourceStatus.STDBY_DOWN}): ResourceStatus.STDBY_DOWN,
 }
-"""Statuses that go together; all other mixtures are a warning."""
+"""Statuses that may be mixed; any other mixture is a warning."""
 
 
 class Group(enum.Enum):
@@ -77,13 +77,13 @@ class Finding:
     status: ResourceStatus
     log: tuple[str, ...] = ()
     label: str = ""
-    """What to show instead of the resource's label, where that depends on what was found."""
+    """Label that replaces the resource's, if it depends on the result."""
     is_hidden: bool = False
-    """Does this user lack the rights to look? Then ``status`` is n/a."""
+    """True if this user lacks the privileges for the check; ``status`` is then n/a."""
 
 
 HIDDEN = Finding(ResourceStatus.NA, ("only root can tell",), is_hidden=True)
-"""What a user finds who lacks the rights to look: any other status could be wrong."""
+"""Result for a user without the privileges: any other status could be wrong."""
 
 
 @dataclass(frozen=True)
