@@ -44,8 +44,10 @@ class FencingMemory:
     """In this silence the peer may fence at any time but in the turns that it leaves to this
     node."""
     confirmed_by: str = ""
-    """Who had confirmed the peer out while that daemon ran. It proves nothing to the next one, which
-    reports that it has ended."""
+    """Who confirmed the peer out while that daemon ran.
+
+    It proves nothing to the next daemon, which reports that the confirmation has ended.
+    """
 
     def after_boot(self) -> FencingMemory:
         """What is left of it once the machine was booted again."""
