@@ -130,6 +130,28 @@ def test_confirmation_ends_when_the_peer_is_heard(alone: ClusterDir) -> None:
     ]
 
 
+def test_confirmation_that_ends_with_the_daemon_is_reported_by_the_next_one(
+    alone: ClusterDir,
+) -> None:
+    """In log and history, once, with who had confirmed; nobody is believed any longer."""
+    alone.ok(f"openha fence confirm {PEER}")
+    alone.wait_state("web", "STARTED")
+    for _ in range(2):
+        alone.ok("ezha restart")
+    ended = [
+        (old, reason)
+        for old, _, reason in until(
+            lambda: entries(alone),
+            lambda seen: "CONFIRMED OUT" in [item[0] for item in seen],
+            "end",
+        )
+        if old == "CONFIRMED OUT"
+    ]
+    assert len(ended) == 1 and "the daemon was started again: what " in ended[0][1]
+    assert alone.log().count("the daemon was started again: what ") == 1
+    assert "confirmed out" not in alone.ok("service -s -v")
+
+
 @pytest.mark.parametrize("name", [PEER.split(".")[0], HERE, "peer.opensvc.org", PEER.upper()])
 def test_confirmation_takes_the_whole_name_of_the_peer_only(alone: ClusterDir, name: str) -> None:
     """Neither a short name nor this node's own: exit code 5, in the history, nothing is started."""
