@@ -1,6 +1,6 @@
-"""What the engine asks the shell to do. A step returns them in the order in which they must happen.
+"""Define what the engine orders. A step returns its actions in the order of execution.
 
-First every Persist, then Announce, then the scripts, answers and records: what a peer is told is on
+First every Persist, then Announce, then the scripts, answers and records: an announced state is on
 disk already, and what a script does has been announced.
 """
 
@@ -20,7 +20,7 @@ from opensvc_openha.core.status import PeerStanding
 class Persist:
     """Write this node's state of a service.
 
-    ``then`` is the frozen state that the running script must end in.
+    ``then`` is the frozen state in which the running script must end.
     """
 
     service: str
@@ -30,10 +30,7 @@ class Persist:
 
 @dataclass(frozen=True)
 class MirrorPeer:
-    """Write the peer's state as seen here.
-
-    For display only: nothing is ever decided on that file.
-    """
+    """Write the peer's state as seen here, for display only: no decision reads that file."""
 
     service: str
     state: ServiceState
@@ -41,26 +38,21 @@ class MirrorPeer:
 
 @dataclass(frozen=True)
 class RememberLives:
-    """Write the newest life of the peer heard under each key, so that a restart here does not
-    forget them.
-    """
+    """Store the newest incarnation of the peer heard under each key, for the next daemon."""
 
     lives: tuple[tuple[str, BootId], ...]
 
 
 @dataclass(frozen=True)
 class RememberFencing:
-    """Write what the next daemon must know of fencing."""
+    """Store what the next daemon must know of fencing."""
 
     memory: FencingMemory
 
 
 @dataclass(frozen=True)
 class Announce:
-    """Send this beat on every link at once.
-
-    With the names of the services if the peer does not have them.
-    """
+    """Send this beat on every link at once, with the names of the services if the peer lacks them."""
 
     beat: Beat
     with_names: bool
@@ -78,7 +70,7 @@ class RunScript:
 
 
 class AnswerCode(enum.Enum):
-    """What an answer says; the text is in the command line's renderer."""
+    """Meaning of an answer; the command line's renderer holds the text."""
 
     READY_START = enum.auto()
     READY_STOP = enum.auto()
@@ -119,7 +111,7 @@ class Answer:
 
 
 class RecordKind(enum.Enum):
-    """What a record is about."""
+    """Subject of a record."""
 
     SERVICE = "service"
     LINK = "link"
@@ -129,9 +121,9 @@ class RecordKind(enum.Enum):
 
 @dataclass(frozen=True)
 class Record:
-    """One change worth a line in the log: what changed, from what to what, and why.
+    """One change to be logged: subject, old and new value, and reason.
 
-    ``rule`` is the row applied, if any.
+    ``rule`` is the applied row, if any.
     """
 
     kind: RecordKind
@@ -145,7 +137,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Exit:
-    """The engine is done; the daemon may end."""
+    """End the daemon: the engine is done."""
 
 
 Action = (

@@ -1,4 +1,4 @@
-"""Which beats count: what is of the peer's present life, authentic enough, and new on its link.
+"""Decide which beats count: of the current incarnation, authentic enough, and new on their link.
 
 The rest is counted.
 
@@ -35,11 +35,15 @@ from opensvc_openha.core.status import PeerStanding
 REPLAYED = "replayed"
 AFTER_GOODBYE = "after goodbye"
 CONTRADICTION = "contradiction"
-"""A beat that says that no link of its sender works, which came in on one: the beat counts, what it
-says of links does not."""
+"""A beat that reports every link of its sender as mute, although it came in on one.
+
+The beat counts, its notice does not.
+"""
 IMPOSSIBLE = "impossible"
-"""A beat that acknowledges what this node has not said yet: the beat counts, that acknowledgement
-does not."""
+"""A beat that acknowledges a number this node has not sent yet.
+
+The beat counts, its acknowledgement does not.
+"""
 _ORDINARY = frozenset({AFTER_GOODBYE, UNPROVEN})
 _HELD_BACK = {
     UNPROVEN: "it is heard, but does not acknowledge this node",
@@ -47,12 +51,11 @@ _HELD_BACK = {
     REPLAYED: "it is heard, but a beat in its name came before that has a higher number",
     AFTER_GOODBYE: "it is heard, but a goodbye came in its name",
 }
-"""What happens at every orderly end or start of a daemon: counted, but not worth a line in the
-log."""
+"""Rejected at every orderly end or start of a daemon: counted, but not logged."""
 
 
 class BeatFilter:
-    """Decides on the beats of one peer."""
+    """Decide on the beats of one peer."""
 
     def __init__(
         self, peer: str, monitor: LinkMonitor, view: PeerView, lives: PeerIncarnations
@@ -66,12 +69,12 @@ class BeatFilter:
         self._kept_on_s: float | None = None
         self._impossible_at: float | None = None
         self.held_back = ""
-        """Why the peer was not believed, though it may be alive, when a sign of it was heard
-        last."""
+        """Why the peer, perhaps alive, was rejected at its last sign."""
 
     def plausible(self, event: BeatReceived, now: float) -> tuple[BeatReceived, list[Action]]:
-        """The beat without an acknowledgement of what was not said yet: its sender heard somebody
-        else in our name.
+        """Return the beat without an acknowledgement of a number that was not sent yet.
+
+        Its sender heard another node that uses our name.
         """
         ack = event.beat.ack
         if ack is None or ack.boot != self._own_boot or ack.seq <= self._view.own_seq:
@@ -86,9 +89,8 @@ class BeatFilter:
         return replace(event, beat=replace(event.beat, ack=None)), done
 
     def rejection(self, event: BeatReceived, now: float) -> tuple[str, float]:
-        """Why a beat is not believed, or nothing.
-
-        And the instant for which it proves that the peer was there.
+        """Return why a beat is rejected (empty if it counts), and the instant at which it was
+        proof.
         """
         reason, heard_at = self._rejection(event, now)
         is_behind = not reason and self._view.is_behind(event.beat)
@@ -104,9 +106,7 @@ class BeatFilter:
         return reason, heard_at
 
     def _may_be_the_peer(self, event: BeatReceived, reason: str, now: float) -> bool:
-        """True if a refused beat, or one older than what is believed, is a sign that the peer is
-        alive.
-        """
+        """Return True if a rejected or outdated beat is a sign that the peer is alive."""
         beat = event.beat
         if beat.is_legacy or beat.goodbye is not Goodbye.NONE:
             return False
@@ -120,8 +120,7 @@ class BeatFilter:
             return self.lives.is_going_on and self._kept_on_s is not None
         if self._view.is_unauthenticated:
             return True
-        # A life that this node has never believed, and that acknowledges it, has lived since this
-        # node was started.
+        # An unknown incarnation that acknowledges this one has lived since this node was started.
         is_heard_by = (
             beat.ack is not None
             and beat.ack.boot == self._own_boot
@@ -130,7 +129,9 @@ class BeatFilter:
         return reason == OLD_LIFE and (is_heard_by or self.lives.is_alive(beat, self._view.own_seq))
 
     def _displaces(self, event: BeatReceived, now: float) -> bool:
-        """True if the peer is believed from this beat on, instead of what was believed so far."""
+        """Return True if this beat's incarnation is accepted from now on in place of the current
+        one.
+        """
         if event.key_id:
             return self._view.is_unauthenticated and not self.lives.rejection(
                 event.beat, event.key_id, now, self._view.own_seq
@@ -159,13 +160,14 @@ class BeatFilter:
         return (REPLAYED if heard_at + link.timeout_s <= event.received_at else ""), heard_at
 
     def wants_greeting(self, reason: str) -> bool:
-        """True if the beat just refused is the first of a life that must be answered to prove
-        itself.
+        """Return True if the rejected beat is the first of an incarnation that must be answered.
+
+        The answer lets it prove itself.
         """
         return reason == UNPROVEN and self.lives.has_new_greeting
 
     def refuse(self, event: BeatReceived, reason: str, own_seq: int, now: float) -> list[Action]:
-        """Counts a beat that changes nothing; says it once."""
+        """Count a beat that changes nothing; record the first of its kind."""
         done: list[Action] = []
         is_first = self._monitor.refuse(event.link, reason, now)
         if is_first and reason not in _ORDINARY:
@@ -182,7 +184,7 @@ class BeatFilter:
         return done
 
     def remember(self) -> list[Action]:
-        """Has what was learnt of the peer's lives written down."""
+        """Persist newly learnt incarnations of the peer."""
         done: list[Action] = [RememberLives(self.lives.known)]
         former, self.lives.stepped_back_from = self.lives.stepped_back_from, None
         if former is not None:
@@ -215,7 +217,7 @@ class BeatFilter:
         )
 
     def suspicions(self, now: float) -> tuple[str, ...]:
-        """What an operator should know of the peer's identity."""
+        """Return warnings about the peer's identity."""
         found = []
         if self.lives.rival is not None and now < self.lives.rival_at + timing.SUSPICION_S:
             found.append(self._rival_text())

@@ -1,8 +1,8 @@
-"""What of the configuration must be alike on both nodes, and where it is not.
+"""Compare the parts of the configuration that must be alike on both nodes.
 
-Each node puts a mark of each part into its beats. Marks that differ change no decision: they are
-named in log and status, with the file to compare, until they agree again. Parts that only one
-version knows are left out.
+Each node puts a mark of each part into its beats. Different marks change no decision: log and
+status name them, with the file to compare, until they agree again. Parts that only one version
+knows are skipped.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _PARTS = (
     ("policies", "openha.conf: the policies of services"),
     ("profile", "openha.conf: the time profile"),
 )
-"""In the order of the marks; a later version adds its own behind these."""
+"""In the order of the marks; a later version appends its own."""
 _OF_SERVICES = ("roles", "policies")
 
 
 def marks_of(spec: ClusterSpec) -> Marks:
-    """The marks of a configuration, the same on both nodes if what they stand for is."""
+    """Return the marks of a configuration, equal on both nodes if the parts are."""
     # A device may have another name on the other node.
     links = [(link.node, link.shared_name, link.timeout_s, link.wire.value) for link in spec.links]
     roles = [(svc.name, svc.primary, svc.secondary) for svc in spec.own_services]
@@ -45,7 +45,7 @@ def _mark(text: str) -> bytes:
 
 
 class ConfigurationDifferences:
-    """Compares this node's marks with the peer's, whenever either may have changed."""
+    """Compare this node's marks with the peer's whenever either may have changed."""
 
     def __init__(self, spec: ClusterSpec) -> None:
         self.marks = marks_of(spec)
@@ -54,11 +54,11 @@ class ConfigurationDifferences:
         self._names: tuple[str, ...] = ()
 
     def use(self, spec: ClusterSpec) -> None:
-        """Takes over an edited configuration."""
+        """Apply an edited configuration."""
         self.marks = marks_of(spec)
 
     def note(self, view: PeerView, has_same_services: bool) -> list[Record]:
-        """Looks again; a peer that is not heard, or that sends no marks, changes nothing."""
+        """Compare again; a peer that is not heard, or sends no marks, changes nothing."""
         facts = view.facts
         if view.standing is not PeerStanding.LIVE or facts is None or not facts.marks:
             return []
@@ -75,7 +75,7 @@ class ConfigurationDifferences:
         return [Record(RecordKind.NODE, self._node, "", what, text, is_alarm=bool(names))]
 
     def warnings(self) -> tuple[str, ...]:
-        """What an operator should know of it."""
+        """Return warnings about differences."""
         text = self._text()
         return () if text is None else (text,)
 

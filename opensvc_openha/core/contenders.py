@@ -1,8 +1,8 @@
-"""Lives of the peer's daemon whose beats are refused, and which of them keep beating all the same.
+"""Track the peer incarnations whose beats are rejected, and which of them keep beating.
 
-Without a key one forged datagram decides which life is believed. It must not decide for ever: a
-life that keeps beating while the believed one is silent is the peer itself. Knows only what was
-refused, not what follows from it.
+Without a key one forged datagram decides which incarnation is accepted. It must not decide forever:
+an incarnation that keeps beating while the accepted one is silent is the peer itself. This module
+only knows rejected beats, not the consequences.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from opensvc_openha.core.beat import BootId
 PACE = 0.5
 _SLACK_BEATS = 2
 CHAINS_MAX = 8
-"""More rows of beats than that are not followed at once: the one heard longest ago is dropped."""
+"""Rows of beats followed at once; above that the one heard longest ago is dropped."""
 
 
 @dataclass
 class _Contender:
-    """A row of beats of one life, each newer than the one before."""
+    """A row of beats of one incarnation, each newer than the one before."""
 
     boot: BootId
     began: float
@@ -28,8 +28,9 @@ class _Contender:
     seq: int
 
     def keeps_pace(self, interval_s: float) -> bool:
-        """True while its beats come at half the pace at least at which they were said: a recording
-        cannot be stretched.
+        """Return True while its beats arrive at half the rate or more at which they were sent.
+
+        A recording cannot be stretched.
         """
         return (
             self.seq - self.first_seq + _SLACK_BEATS >= PACE * (self.at - self.began) / interval_s
@@ -37,10 +38,10 @@ class _Contender:
 
 
 class Contenders:
-    """The refused lives of one peer.
+    """The rejected incarnations of one peer.
 
-    One life may have several rows: a forged beat begins its own, which the true ones need not
-    overtake.
+    One incarnation may have several rows: a forged beat begins its own, so that genuine ones need
+    not overtake it.
     """
 
     def __init__(self) -> None:
@@ -49,13 +50,11 @@ class Contenders:
     def note(
         self, boot: BootId, seq: int, now: float, patience_s: float, interval_s: float
     ) -> float | None:
-        """For how many seconds this life has kept beating.
+        """Return for how many seconds this incarnation has kept beating.
 
-        None for a first beat, and for one that came before.
-
-        A life that paused for ``patience_s`` begins again: what was held back somewhere comes in
-        bursts. One that comes more slowly than its sender said it, every ``interval_s``, is being
-        replayed.
+        None for a first beat, and for a repetition. An incarnation that paused for ``patience_s``
+        starts over: held-back beats arrive in bursts. One that arrives more slowly than it was
+        sent, every ``interval_s``, is a replay.
         """
         self._chains = [each for each in self._chains if now < each.at + patience_s]
         own = [each for each in self._chains if each.boot == boot]
@@ -74,5 +73,5 @@ class Contenders:
         return now - found.began if found.keeps_pace(interval_s) else None
 
     def forget(self) -> None:
-        """One of them is believed from now on; the others begin again."""
+        """Drop all rows: one incarnation is accepted now, and the others start over."""
         self._chains.clear()

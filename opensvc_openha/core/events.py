@@ -1,4 +1,4 @@
-"""What happens to the engine.
+"""Define the engine's events.
 
 Instants are monotonic seconds; each event is handled by ``Engine.step``.
 """
@@ -16,10 +16,9 @@ from opensvc_openha.core.states import ServiceState
 
 
 class ScriptKind(enum.Enum):
-    """Which script ran: the check-up script, or the wrapper with start, stop or status.
+    """Kind of script: the check-up script, or the wrapper with start, stop or status.
 
-    POWER is the check-up script with status: what its devices say of the peer's power. It shoots
-    nobody.
+    POWER is the check-up script with status, which reports the peer's power without fencing.
     """
 
     CHECK = "check"
@@ -30,15 +29,12 @@ class ScriptKind(enum.Enum):
 
 
 class ScriptOutcome(enum.Enum):
-    """How it ended.
+    """Outcome of a script.
 
     A probe is UP, DOWN, SOME (parts of the service are up) or UNSURE; the others are OK or FAILED.
-
-    POWER is UP (on), DOWN (off) or UNSURE.
-
-    POSTPONED is a check-up or a start that was not begun: this node stood still between the
-    decision and its turn. NOT_BEGUN is a start that could not be: the script is missing, or its
-    configuration is wrong. Nothing was started.
+    POWER is UP (on), DOWN (off) or UNSURE. POSTPONED is a check-up or a start that was not begun:
+    this node was stalled between the decision and its turn. NOT_BEGUN is a start that could not
+    begin: the script is missing, or its configuration is wrong. Nothing was started.
     """
 
     OK = "ok"
@@ -52,7 +48,7 @@ class ScriptOutcome(enum.Enum):
 
 
 class Command(enum.Enum):
-    """What an operator may ask for one service, named as typed after ``service -A NAME``."""
+    """Operator's command for one service, named as typed after ``service -A NAME``."""
 
     START = "start"
     STOP = "stop"
@@ -64,7 +60,7 @@ class Command(enum.Enum):
 
 
 class Leaving(enum.Enum):
-    """Why the daemon is about to end."""
+    """How the daemon leaves."""
 
     STOP_SERVICES = "stop"
     KEEP_SERVICES = "keep"
@@ -72,11 +68,10 @@ class Leaving(enum.Enum):
 
 @dataclass(frozen=True)
 class RecoveredState:
-    """What is known of a service when the daemon begins to manage it: its STATE file, and whether
-    to ask the wrapper.
+    """State of a service when the daemon begins to manage it, and whether to query the wrapper.
 
-    ``then`` is the frozen state an interrupted script had to end in; with UNKNOWN, what an unsure
-    wrapper leaves.
+    ``then`` is the frozen state in which an interrupted script had to end; with UNKNOWN, the state
+    to assume after an unsure answer of the wrapper.
     """
 
     state: ServiceState
@@ -87,15 +82,14 @@ class RecoveredState:
 
 @dataclass(frozen=True)
 class Tick:
-    """Nothing but time has passed."""
+    """Time has passed."""
 
 
 @dataclass(frozen=True)
 class BeatReceived:
     """A valid beat came in on a link; ``pid`` is the thread that sent it there.
 
-    ``key_id`` names the cluster key that authenticates it, and is empty for a beat that nothing
-    authenticates.
+    ``key_id`` names the cluster key that authenticates it; empty for an unauthenticated beat.
     """
 
     link: LinkSpec
@@ -107,7 +101,7 @@ class BeatReceived:
 
 @dataclass(frozen=True)
 class ScriptExited:
-    """A script this engine asked for has ended; ``detail`` says how, for the operator."""
+    """A script of this engine has ended; ``detail`` describes how, for the operator."""
 
     service: str
     kind: ScriptKind
@@ -117,14 +111,14 @@ class ScriptExited:
 
 BY_OPERATOR = "operator"
 BY_MONITOR = "resource monitor"
-"""Who gives a command."""
+"""Source of a command that the resource monitor gives."""
 
 
 @dataclass(frozen=True)
 class CommandReceived:
     """A command for one service; answers carry ``command_id``.
 
-    ``by`` is who gives it, as the reason of a change names it.
+    ``by`` is the source of the command, as the reason of a change names it.
     """
 
     command_id: int
@@ -137,7 +131,7 @@ class CommandReceived:
 class ConfigChanged:
     """The configuration files were edited.
 
-    ``learned`` is what the STATE files say of services that were added.
+    ``learned`` holds the recovered states of services that were added.
     """
 
     spec: ClusterSpec
@@ -154,24 +148,22 @@ class StoreFailed:
 
 @dataclass(frozen=True)
 class LeaveRequested:
-    """The daemon is asked to end."""
+    """The daemon is ordered to end."""
 
     leaving: Leaving
 
 
 @dataclass(frozen=True)
 class PeerForgotten:
-    """An operator says that the peer lost its boot counter: a lower one than before is to be
-    believed.
-    """
+    """An operator reports that the peer lost its boot counter: accept a lower one."""
 
 
 @dataclass(frozen=True)
 class PeerConfirmedOut:
-    """A person made sure that the peer runs nothing; ``who`` is that person, for the history.
+    """An operator, ``who``, made sure that the peer runs nothing.
 
-    An engine that takes it after ``until`` refuses it: the person was told that there is no answer,
-    and may have left.
+    The engine refuses it after ``until``: the command has reported a time-out by then, and the
+    operator may have left.
     """
 
     command_id: int
@@ -181,8 +173,9 @@ class PeerConfirmedOut:
 
 @dataclass(frozen=True)
 class SendersMuted:
-    """The links that this node cannot send on now, because their interface is down or gone: all of
-    them, at each change.
+    """All links on which this node cannot send now; given at each change.
+
+    Their interface is down or gone.
     """
 
     links: frozenset[LinkSpec]
@@ -190,10 +183,7 @@ class SendersMuted:
 
 @dataclass(frozen=True)
 class ListenerTried:
-    """The listener of a link could not be opened, and never was since it is in use.
-
-    Or it is open at last.
-    """
+    """A link's listener could not be opened, and never was so far; or it is open at last."""
 
     link: LinkSpec
     is_open: bool
@@ -201,10 +191,9 @@ class ListenerTried:
 
 @dataclass(frozen=True)
 class ReadinessFound:
-    """Why this node could not start some of its services now, by service: all of them, at each
-    change.
+    """Why this node could not start some services now, by service: all of them, at each change.
 
-    ``tells_power`` are those whose check-up script has a status that says whether the peer is off.
+    ``tells_power`` are those whose check-up script has a status that reports the peer's power.
     """
 
     problems: Mapping[str, str]
@@ -213,10 +202,7 @@ class ReadinessFound:
 
 @dataclass(frozen=True)
 class SeemsUp:
-    """A look beside the engine found a service up, or parts of it.
-
-    The engine may take it for stopped.
-    """
+    """A query outside the engine found a service, or parts of it, up, although it may be STOPPED."""
 
     service: str
 

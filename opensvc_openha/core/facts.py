@@ -1,9 +1,9 @@
-"""What a node reports of itself in its beats, beside the states of its services.
+"""Define what a node reports about itself in its beats, beside its services' states.
 
-Facts travel in an optional part of the frame. A peer of an older version refuses frames that have
+Facts travel in an optional part of the frame. A peer of an older version rejects frames that have
 it, so a node offers its facts in a few beats beside the ordinary ones, and adds them to all beats
-once the peer has sent facts of its own. Whatever a node concludes from facts must be safe without
-them: the peer may be of a version that has none, or of one that has fewer.
+once the peer has sent facts of its own. Every conclusion from facts must be safe without them: the
+peer's version may have none, or fewer.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from dataclasses import dataclass
 
 
 class Turn(enum.Enum):
-    """Whether a node holds the right to fence first, should the two nodes lose sight of each
-    other.
-    """
+    """Standing of a node with regard to the right to fence first after a cut."""
 
     NONE = 0
     CLAIMED = 1
-    """It asks for the right. It has it once the peer acknowledged that and neither claims nor holds
-    it."""
+    """The node asks for the right.
+
+    It holds it once the peer has acknowledged that and neither claims nor holds it.
+    """
     HELD = 2
 
 
@@ -34,8 +34,10 @@ class Facts:
     """
 
     is_booting: bool = False
-    """Its peer has not answered it since its machine was booted: such a peer is not fenced before
-    ``BOOT_PATIENCE_S``."""
+    """Not answered by its peer since its machine booted.
+
+    It is not fenced before ``BOOT_PATIENCE_S``.
+    """
     is_defending: bool = False
     """It runs a service with `defend = yes`: it fences a silent peer before that one fences it."""
     turn: Turn = Turn.NONE
@@ -43,7 +45,10 @@ class Facts:
     fence_s: float | None = None
     silent_s: float | None = None
     unready: frozenset[str] = frozenset()
-    """Services that this node could not start now: a script is missing, a service file is wrong."""
+    """Services that this node could not start now.
+
+    A script is missing, or a service file is wrong.
+    """
     marks: tuple[bytes, ...] = ()
     """Marks of the parts of the configuration that must be alike on both nodes, see
     core.configuration_marks."""

@@ -1,4 +1,4 @@
-"""What a node remembers of fencing from one daemon to the next."""
+"""Define what a node remembers of fencing from one daemon to the next."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from opensvc_openha.core.facts import Turn
 
 @dataclass(frozen=True)
 class Turns:
-    """How the time after a cut is divided.
+    """Division of the time after a cut, in seconds.
 
-    Seconds from the silence to the first turn, from the beginning of a turn in which a fence may
-    begin, and of the turn.
+    ``first_s`` from the silence to the first turn, ``open_s`` the part of a turn in which a fence
+    may begin, ``length_s`` the turn.
     """
 
     first_s: float
@@ -36,13 +36,14 @@ class FencingMemory:
     booted_at: float | None = None
     measured_s: tuple[tuple[str, float], ...] = ()
     ended: tuple[tuple[str, bool, float], ...] = ()
-    """How each group's last fence ended, and when: (group, success, instant)."""
+    """Result of each group's last fence: (group, success, instant)."""
     turns: Turns | None = None
     """What both nodes knew when they heard each other last: a configuration edited during a cut
     changes nothing of it."""
     is_wary: bool = False
-    """In this silence the peer may fence at any time but in the turns that it leaves to this
-    node."""
+    """In this silence the peer may fence at any time except in the turns that it leaves to this
+    node.
+    """
     confirmed_by: str = ""
     """Who confirmed the peer out while that daemon ran.
 
@@ -50,5 +51,5 @@ class FencingMemory:
     """
 
     def after_boot(self) -> FencingMemory:
-        """What is left of it once the machine was booted again."""
+        """Return the part that stays valid after a boot of the machine."""
         return FencingMemory(measured_s=self.measured_s)

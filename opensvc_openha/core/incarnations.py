@@ -1,4 +1,4 @@
-"""Which life of the peer's daemon is believed when beats are authenticated: replays prove nothing.
+"""Decide which incarnation of the peer is accepted when beats are authenticated: no replays.
 
 A recorded beat is as genuine as it was, so being authentic is not enough. A life counts once one of
 its beats has
@@ -25,13 +25,13 @@ from opensvc_openha.core.beat import Ack, Beat, BootId
 OLD_LIFE = "old life"
 UNPROVEN = "unproven"
 NOBODY = BootId(0, 0)
-"""Lower than any life: the key was used by the peer, but its counter is forgotten."""
+"""Lower than any incarnation: the key was used by the peer, but its counter is lost."""
 
 _MARKS = 8
 
 
 class PeerIncarnations:
-    """The lives of the peer's daemon, as far as they matter."""
+    """The incarnations of the peer's daemon, as far as they matter."""
 
     def __init__(self, own_boot: BootId, known: Mapping[str, BootId]) -> None:
         self._own_boot = own_boot
@@ -41,34 +41,36 @@ class PeerIncarnations:
         self.heard: Ack | None = None
         """The newest authenticated beat of the newest life, proven or not."""
         self.has_learnt = False
-        """``known`` changed and is to be written down."""
+        """``known`` changed and has to be stored."""
         self.stepped_back_from: BootId | None = None
         """The life proved before, with a higher counter than the one that is proved now."""
         self.has_new_greeting = False
-        """A life that was not heard before awaits an answer."""
+        """An incarnation heard for the first time awaits an answer."""
         self.rival: BootId | None = None
         """An old life that acknowledged what we said after it should have been over: it lives."""
         self.rival_at = 0.0
         self.unproven_since: float | None = None
         self.unproven_at = 0.0
         self.is_going_on = False
-        """The last beat is newer than all heard before of a life that was heard before: a recording
-        ends, a peer goes on."""
+        """The last beat is newer than all heard before of its incarnation.
+
+        A recording ends, a peer continues.
+        """
 
     @property
     def known(self) -> tuple[tuple[str, BootId], ...]:
-        """The newest life proved under each key."""
+        """The newest incarnation proved under each key."""
         return tuple(sorted(self._known.items()))
 
     def forget(self) -> None:
-        """Believes any boot counter again; that the peer has the key is still known."""
+        """Accept any boot counter again; that the peer has the key is still known."""
         self._known = dict.fromkeys(self._known, NOBODY)
         self._proven, self.heard, self.rival = None, None, None
         self._marks.clear()
         self.has_learnt = True
 
     def rejection(self, beat: Beat, key_id: str, now: float, own_seq: int = 0) -> str:
-        """Why an authenticated beat does not count, or an empty string if it does.
+        """Return why an authenticated beat does not count; empty if it does.
 
         ``own_seq`` is the newest beat of ours.
         """
@@ -80,8 +82,8 @@ class PeerIncarnations:
             and beat.boot.counter <= known.counter
             and not self.is_alive(beat, own_seq)
         ):
-            # Answered all the same while nothing newer is heard: two nodes that have both lost
-            # their counters would else never acknowledge each other.
+            # Answered while nothing newer is heard: two nodes that have both lost their counters
+            # would otherwise never acknowledge each other.
             self._note_heard(beat)
             return OLD_LIFE
         self.has_new_greeting, self.is_going_on = self._note_heard(beat)
@@ -92,8 +94,8 @@ class PeerIncarnations:
                 return UNPROVEN
             self._proven = beat.boot
             if self.heard is not None and self.heard.boot.counter > beat.boot.counter:
-                # The life with the higher counter is over, or never was the peer: it is not
-                # answered any more.
+                # The incarnation with the higher counter is over, or never was the peer: it gets no
+                # more answers.
                 self.heard = Ack(beat.boot, beat.seq, is_taken=False)
         self.unproven_since = None
         if known != beat.boot:
@@ -104,9 +106,9 @@ class PeerIncarnations:
         return ""
 
     def _note_heard(self, beat: Beat) -> tuple[bool, bool]:
-        """Notes the beat if it is of the newest life heard.
+        """Record a beat of the newest incarnation.
 
-        True if that life was not heard before, and if it was and goes on.
+        Return whether that is new, and whether it continues.
         """
         heard = self.heard
         is_new = heard is None or beat.boot.counter > heard.boot.counter
@@ -116,8 +118,9 @@ class PeerIncarnations:
         return is_new, is_newer_beat
 
     def is_alive(self, beat: Beat, own_seq: int) -> bool:
-        """True for a refused life that lives: whoever acknowledges what was said after it had been
-        refused is no recording.
+        """Return True for a rejected incarnation that is alive.
+
+        It acknowledges a beat sent after its rejection, which no recording can.
         """
         mark = self._marks.get(beat.boot)
         if mark is None or beat.ack is None or beat.ack.boot != self._own_boot:
@@ -125,7 +128,7 @@ class PeerIncarnations:
         return mark < beat.ack.seq <= own_seq
 
     def suspect(self, beat: Beat, own_seq: int, now: float) -> bool:
-        """Looks whether a refused old life lives; True the first time that it is proved."""
+        """Check whether a rejected old incarnation is alive; True when that is first proved."""
         if beat.ack is None or beat.ack.boot != self._own_boot:
             return False
         if beat.boot not in self._marks:

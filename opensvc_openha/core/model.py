@@ -1,4 +1,4 @@
-"""Frozen values that describe the cluster as configured: nodes, heartbeat links, services."""
+"""Define the configured cluster as frozen values: nodes, heartbeat links, services."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import lru_cache
 from hashlib import blake2b
 
 SERVICE_NAME_MAX = 63
-"""Longest service name, in bytes: what the original's 64-byte field holds."""
+"""Longest service name in bytes: the limit of the original's 64-byte field."""
 
 SLOT_BLOCKS = 10
 """Blocks of 512 bytes that one disk heartbeat slot takes."""
@@ -21,14 +21,14 @@ LEGACY_SERVICES_MAX = 128
 """Services that the original's heartbeat holds."""
 
 MARK_BYTES = 8
-"""Length of the mark by which two nodes name a link to each other."""
+"""Bytes of the mark by which two nodes identify a link to each other."""
 
 ALWAYS_TRUE = frozenset({"/bin/true", "/usr/bin/true"})
-"""Check-up scripts that prove nothing."""
+"""Check-up scripts that always succeed and prove nothing."""
 
 
 class Role(enum.Enum):
-    """What this node is for a service."""
+    """Role of this node for a service."""
 
     PRIMARY = "primary"
     SECONDARY = "secondary"
@@ -53,7 +53,7 @@ class Wire(enum.Enum):
 
     OWN = "own"
     LEGACY = "legacy"
-    """The original's, which a C OpenHA speaks and understands."""
+    """The original's format, spoken by a C OpenHA."""
 
 
 class Profile(enum.Enum):
@@ -66,7 +66,7 @@ class Profile(enum.Enum):
 
 
 class OnDualRun(enum.Enum):
-    """What becomes of a service that both nodes are found to run."""
+    """Treatment of a service that both nodes run."""
 
     REPORT = "report"
     STOP_SECONDARY = "stop-secondary"
@@ -74,23 +74,22 @@ class OnDualRun(enum.Enum):
 
 
 class OnStartFailure(enum.Enum):
-    """What becomes of a service whose start script failed."""
+    """Treatment of a service whose start script failed."""
 
     STAY = "stay"
-    """START_FAILED until an operator acts, as with the original."""
+    """START_FAILED until an operator acts, as in the original."""
     HAND_OVER = "hand-over"
     """Stopped here, so that the peer takes it."""
 
 
 @dataclass(frozen=True)
 class Policy:
-    """What the operator wants in the cases that have no safe answer of their own."""
+    """The operator's choice in the cases that have no safe answer of their own."""
 
     on_dual_run: OnDualRun = OnDualRun.REPORT
     on_start_failure: OnStartFailure = OnStartFailure.STAY
     priority: int = 1
-    """Of two nodes that lose sight of each other, the one that runs the higher sum of priorities
-    fences first."""
+    """After a cut, the node with the higher sum of priorities of running services fences first."""
     is_defended: bool = False
     """The node that runs the service fences a silent peer first, although it has nothing to
     start."""
@@ -98,27 +97,22 @@ class Policy:
 
 @dataclass(frozen=True)
 class FencingPolicy:
-    """When check-up scripts are run, and what a node may do that has not heard its peer since it
-    was booted.
-    """
+    """When check-up scripts run, and what a node may do that has not heard its peer since its boot."""
 
     is_check_always: bool = False
-    """Also before a start with a living peer, as the original does it."""
+    """Also before a start with a live peer, as in the original."""
     boot_alone_s: float | None = None
     """Seconds after its boot from which a node that never heard its peer may fence it; None: never
     by itself."""
     retry_s: float = 10.0
-    """After a failed fence; doubled with each failure in a row."""
+    """Seconds to wait after a failed fence; doubled with each failure in a row."""
     is_shared: bool = True
     """One success serves all services with the same kind of check-up script."""
 
 
 @dataclass(frozen=True)
 class ScriptLimits:
-    """Longest time each script of a service may take, in seconds.
-
-    None stands for the default of core.timing.
-    """
+    """Longest time of each script of a service, in seconds; None for the default of core.timing."""
 
     start_s: float | None = None
     stop_s: float | None = None
@@ -154,14 +148,14 @@ class LinkSpec:
 
     @property
     def label(self) -> str:
-        """How ``hb -s`` names it: ``eth1:239.131.50.10`` or ``/dev/mapper/disk.hb.0:10``."""
+        """Name of the link in ``hb -s``: ``eth1:239.131.50.10`` or ``/dev/mapper/disk.hb.0:10``."""
         return (
             f"{self.device}:{self.offset}" if self.kind.is_disk else f"{self.device}:{self.address}"
         )
 
     @property
     def canonical_address(self) -> str:
-        """The address in the one spelling that can be compared."""
+        """The address in a canonical form for comparing."""
         try:
             return str(ipaddress.ip_address(self.address))
         except ValueError:
@@ -169,7 +163,7 @@ class LinkSpec:
 
     @property
     def shared_name(self) -> str:
-        """The link as both its ends call it: type, and address and port or offset.
+        """Name of the link that both ends share: type, address and port, or offset.
 
         A device may have another name there.
         """
@@ -178,7 +172,7 @@ class LinkSpec:
 
     @property
     def mark(self) -> bytes:
-        """A few bytes that stand for ``shared_name``."""
+        """Short hash of ``shared_name``."""
         return _mark_of(self.shared_name)
 
     @property
@@ -211,7 +205,7 @@ class ServiceSpec:
         return self.check not in ALWAYS_TRUE
 
     def role_of(self, node: str) -> Role | None:
-        """Role of ``node`` for this service, or None if it is not a node of it."""
+        """Return the role of ``node`` for this service; None if it is not a node of it."""
         if node == self.primary:
             return Role.PRIMARY
         return Role.SECONDARY if node == self.secondary else None
@@ -235,15 +229,15 @@ class ClusterSpec:
 
     @property
     def senders(self) -> tuple[LinkSpec, ...]:
-        """Links this node sends on."""
+        """Links on which this node sends."""
         return tuple(link for link in self.links if link.node == self.node)
 
     @property
     def listeners(self) -> tuple[LinkSpec, ...]:
-        """Links this node listens on."""
+        """Links on which this node listens."""
         return tuple(link for link in self.links if link.node == self.peer)
 
     @property
     def own_services(self) -> tuple[ServiceSpec, ...]:
-        """Services that this node is primary or secondary of."""
+        """Services of which this node is primary or secondary."""
         return tuple(svc for svc in self.services if svc.role_of(self.node) is not None)

@@ -1,8 +1,8 @@
-"""What the operator's policies make of two copies of a service, and of a start script that failed.
+"""Apply the operator's policies to two copies of a service, and to a failed start script.
 
-Both answer a question of one service machine; neither moves anything itself. Where a policy lets
-this node stop a copy, the order (the younger first, then the secondary) leaves each node time to
-hear that the other one is stopping already.
+Both classes answer a question of one service machine; neither moves anything itself. If a policy
+lets this node stop a copy, the order (the younger first, then the secondary) leaves each node time
+to hear that the other one is already stopping.
 """
 
 from __future__ import annotations
@@ -16,23 +16,25 @@ from opensvc_openha.core.timing import (
 
 
 class DualRun:
-    """Both nodes say that they run the service: since when, and whether this one stops its copy."""
+    """A dual run: since when both nodes report the service running, and whether this one stops."""
 
     def __init__(self) -> None:
         self.since: float | None = None
         self.was_started_in_silence = False
-        """This node came to run it while the peer was silent or ran it: by then the other copy was
-        there."""
+        """This node came to run it while the peer was silent or ran it.
+
+        The other copy existed by then.
+        """
 
     def note(self, is_dual: bool, now: float) -> bool:
-        """Takes what is seen now; True if that is news."""
+        """Update the dual run; return True at its beginning and its end."""
         if is_dual == (self.since is not None):
             return False
         self.since = now if is_dual else None
         return True
 
     def stops_at(self, policy: Policy, role: Role, beat_interval_s: float) -> float | None:
-        """Instant from which this node stops its copy; None if it never does."""
+        """Return when this node stops its copy; None if it never does."""
         if self.since is None or policy.on_dual_run is OnDualRun.REPORT:
             return None
         is_secondary = role is Role.SECONDARY
@@ -40,8 +42,8 @@ class DualRun:
             return self.since if is_secondary else None
         if not self.was_started_in_silence and not is_secondary:
             return None
-        # In turns: the young secondary, the young primary, then an old secondary beside an old
-        # primary.
+        # One after the other: the young secondary, the young primary, then an old secondary beside
+        # an old primary.
         turn = (
             0
             if self.was_started_in_silence and is_secondary
@@ -53,33 +55,31 @@ class DualRun:
 
 
 class StartFailures:
-    """Start scripts that failed here lately: the more there were, the less a hand-over would
-    mend.
-    """
+    """Recent failures of start scripts here: the more, the less a hand-over would help."""
 
     def __init__(self) -> None:
         self._instants: list[float] = []
         self.is_script = False
-        """The service is START_FAILED because its start script failed in this daemon's life."""
+        """The service is START_FAILED because its start script failed under this daemon."""
 
     def note(self, now: float) -> None:
-        """Counts one."""
+        """Count a failure."""
         self._instants = [*(at for at in self._instants if at > now - START_FAILURES_WINDOW_S), now]
         self.is_script = True
 
     def forget(self) -> None:
-        """An operator has taken the service in hand."""
+        """Clear the count: an operator acted on the service."""
         self._instants = []
 
     def lets_hand_over(self, policy: Policy) -> bool:
-        """True while the policy still gives the service to the peer after such a failure."""
+        """Return True while the policy still hands the service over after such a failure."""
         is_asked = policy.on_start_failure is OnStartFailure.HAND_OVER
         return is_asked and self.is_script and len(self._instants) <= START_FAILURES_MAX
 
     def explain(self, policy: Policy) -> str:
-        """Why a failed service stays where it is, for the operator.
+        """Explain to the operator why a failed service stays.
 
-        Empty if the policy has nothing to say.
+        Empty if the policy does not matter.
         """
         if policy.on_start_failure is not OnStartFailure.HAND_OVER or not self.is_script:
             return ""

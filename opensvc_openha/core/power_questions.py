@@ -1,9 +1,8 @@
-"""Questions to the fence of a node that waits because it has not heard its peer since it booted: is
-that one off?
+"""Ask the fence for the peer's power on a node that has not heard its peer since its boot.
 
-A proof that shoots nobody. Only a fence is asked that has a status of its own. It must say off
-twice, ``POWER_GAP_S`` apart, to the questions of one service, with nothing heard of the peer
-meanwhile; on, or no clear answer, begins anew later.
+This gives a proof without fencing. Only a fence with a status of its own is asked. It must report
+off twice, ``POWER_GAP_S`` apart, for the same service, with nothing heard of the peer meanwhile;
+on, or an unclear answer, starts over later.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ WORDS = {ScriptOutcome.UP: "on", ScriptOutcome.DOWN: "off"}
 
 
 class PowerQuestions:
-    """What was asked last, and what was said."""
+    """The last question and its answer."""
 
     def __init__(self) -> None:
         self.tells: frozenset[str] = frozenset()
@@ -26,7 +25,7 @@ class PowerQuestions:
         self._asked: str | None = None
         """The service whose fence is being asked."""
         self._is_void = False
-        """The peer was heard, or this node was stalled, since it was asked."""
+        """The peer was heard, or this node was stalled, since the question."""
         self._off: str | None = None
         """The service whose fence said off last."""
         self._last = ""
@@ -36,20 +35,21 @@ class PowerQuestions:
         self.said_of = ""
 
     def void(self) -> None:
-        """What was said, and what is being asked, proves nothing any more."""
+        """Void the last answer and the pending question."""
         self._off, self._is_void = None, True
 
     @property
     def due_at(self) -> float | None:
-        """When the next question may be put.
+        """Return when the next question is due.
 
-        None while one is under way, or nobody can be asked.
+        None while one is pending or no fence can answer.
         """
         return None if self._asked is not None or not self.tells else self._next_at
 
     def choose(self, services: Collection[str]) -> str | None:
-        """Of the services that wait, the one whose fence is asked: the same twice for a proof, else
-        one after the other.
+        """Return the waiting service whose fence to ask.
+
+        The same one twice for a proof, else one after the other.
         """
         able = sorted(self.tells.intersection(services))
         if not able:
@@ -59,14 +59,12 @@ class PowerQuestions:
         return next((name for name in able if name > self._last), able[0])
 
     def asks(self, service: str) -> None:
-        """The fence of a service is asked now."""
+        """Record that the fence of a service is being asked."""
         self._asked = self._last = service
         self._is_void = False
 
     def answered(self, service: str, outcome: ScriptOutcome, now: float) -> tuple[bool, str]:
-        """Takes an answer; True if the peer is proved off by it, and what is worth a line, if it is
-        news.
-        """
+        """Handle an answer; return whether it proves the peer off, and the text to record."""
         if service != self._asked:
             return False, ""
         self._asked = None

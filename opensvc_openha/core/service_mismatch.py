@@ -1,9 +1,8 @@
-"""Which services only one of the two nodes has: their `services` files were edited on one side
-first, or for good.
+"""Find services that only one of the two nodes has.
 
-The nodes go on with those they share. A difference is recorded when it begins and when it is over,
-each way by itself; what it consists of at the moment is for the status, so that a peer that invents
-names fills no log.
+Their `services` files were edited on one side first, or for good. The nodes continue with the
+services they share. A difference is recorded when it begins and when it ends, separately for each
+side; its current content is for the status, so that a peer which invents names fills no log.
 """
 
 from __future__ import annotations
@@ -18,9 +17,7 @@ _NAMED = 5
 
 
 class ServiceMismatch:
-    """Compares the services of this node with those the peer speaks of, whenever either may have
-    changed.
-    """
+    """Compare this node's services with the peer's whenever either may have changed."""
 
     def __init__(self, node: str, peer: str) -> None:
         self._node = node
@@ -29,8 +26,9 @@ class ServiceMismatch:
         self.peer_only: tuple[str, ...] = ()
 
     def note(self, own: Collection[str], view: PeerView) -> list[Record]:
-        """Looks again; a peer that is not heard, or whose names are not all known yet, changes
-        nothing.
+        """Compare again.
+
+        A peer that is not heard, or whose names are not all known yet, changes nothing.
         """
         newest = view.newest
         if view.standing is not PeerStanding.LIVE or newest is None or not newest.is_complete:
@@ -52,7 +50,7 @@ class ServiceMismatch:
         return done
 
     def warnings(self) -> tuple[str, ...]:
-        """What an operator should know of it."""
+        """Return warnings about differences."""
         found = []
         if self.own_only:
             found.append(_difference(self.own_only, self._node, self._peer))

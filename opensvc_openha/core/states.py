@@ -1,7 +1,7 @@
-"""The service states of OpenHA, their digits, and the groups the rules speak of.
+"""Define the service states of OpenHA, their digits, and the groups that the rules use.
 
-Digits 0-9 are those of the original's STATE files and heartbeats. FROZEN_START is a state of its
-own here; the original wrote START_READY (7) for it, so that is its digit where only ten exist.
+Digits 0-9 are those of the original's STATE files and heartbeats. FROZEN_START is a separate state
+here; the original wrote START_READY (7) for it, so that is its digit where only ten exist.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import enum
 
 
 class ServiceState(enum.Enum):
-    """State of one service on one node; ``name`` is the word shown to the operator."""
+    """State of one service on one node; ``name`` is the operator's word for it."""
 
     STOPPED = 0
     STOPPING = 1
@@ -26,19 +26,19 @@ class ServiceState(enum.Enum):
 
     @property
     def digit(self) -> int:
-        """Code 0-9 of the original's files and frames."""
+        """Digit 0-9 of the original's files and frames."""
         return 7 if self is ServiceState.FROZEN_START else self.value
 
     @classmethod
     def from_digit(cls, digit: int) -> ServiceState:
-        """State for a code 0-9; raises ValueError for anything else."""
+        """Return the state of a digit 0-9; raise ValueError for anything else."""
         if not 0 <= digit <= 9:
             raise ValueError(f"no service state has the digit {digit!r}")
         return cls(digit)
 
 
 PEER_OUT = frozenset({ServiceState.STOPPED, ServiceState.FROZEN_STOP})
-"""What a peer must say before this node may start the service."""
+"""The peer must announce one of these before this node may start the service."""
 
 RUNS_SOMETHING = frozenset(
     {
@@ -49,7 +49,7 @@ RUNS_SOMETHING = frozenset(
         ServiceState.STOP_FAILED,
     }
 )
-"""States of a node that has something to lose by being fenced."""
+"""A node in one of these loses something by being fenced."""
 
 FENCE_WANTED = frozenset(
     {
@@ -59,7 +59,7 @@ FENCE_WANTED = frozenset(
         ServiceState.START_FAILED,
     }
 )
-"""States that a silent peer may make a node leave by fencing it, without an operator."""
+"""States in which a node may fence a silent peer without an operator's order."""
 
 FROZEN = frozenset({ServiceState.FROZEN_STOP, ServiceState.FROZEN_START})
 """States the engine never leaves by itself."""
@@ -71,7 +71,7 @@ SCRIPT_RUNS = frozenset({ServiceState.STARTING, ServiceState.STOPPING})
 """A check-up, start or stop script of the service runs on the node."""
 
 UP_OR_STARTING = frozenset({ServiceState.STARTING, ServiceState.STARTED, ServiceState.FROZEN_START})
-"""What a peer announces that has taken the service."""
+"""A peer in one of these has taken the service."""
 
 UP_OR_STOPPING = UP | {ServiceState.STOPPING}
 """What a peer announces that has a copy of the service.
@@ -86,8 +86,7 @@ START_ENDED = UP | {ServiceState.START_FAILED}
 """A start that was asked for ends in one of these."""
 
 TAKEN = frozenset({ServiceState.STARTING, ServiceState.STARTED})
-"""States that the engine enters by itself, and that it leaves when the peer has taken the service
-meanwhile.
+"""States that the engine enters by itself, and leaves if the peer has taken the service meanwhile.
 """
 
 WILLING = frozenset({ServiceState.STOPPED, ServiceState.START_READY, ServiceState.STARTING})
@@ -97,10 +96,10 @@ PASSING = frozenset({ServiceState.START_READY, ServiceState.STARTING, ServiceSta
 """States on the way from one resting state to another."""
 
 SET_OFF = frozenset({ServiceState.START_READY, ServiceState.STOPPING})
-"""The first state of a start and of a stop: the reason of this change is what set it off."""
+"""The first state of a start and of a stop: the reason of this change is the cause."""
 
 STOPS_ON_LEAVE = frozenset({ServiceState.STARTING, ServiceState.STARTED, ServiceState.STOPPING})
-"""What a daemon that leaves waits for: these services it still has to stop."""
+"""A daemon that leaves waits for services in these states, which it still has to stop."""
 
 LEFT_UNSTOPPED = STOPS_ON_LEAVE | {ServiceState.STOP_FAILED, ServiceState.UNKNOWN}
 """A stop of the node should have stopped the service, and has not, or it is not known.
@@ -116,7 +115,7 @@ STOPPED_BY_SCRIPT = frozenset(
         ServiceState.UNKNOWN,
     }
 )
-"""A stop by a command begins with the stop script; elsewhere nothing is run for it at once."""
+"""A stop command begins with the stop script in these states; in others no script runs at once."""
 
 MAY_RUN = frozenset(
     {

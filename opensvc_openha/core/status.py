@@ -1,7 +1,6 @@
-"""What a node says about itself: the one source of `service -s`, `hb -s`, the hb column and JSON.
+"""Define a node's status: the one source of `service -s`, `hb -s`, the hb column and JSON.
 
-Instants are monotonic seconds in core and wall-clock seconds once the control socket hands them
-out.
+Instants are monotonic seconds in core and wall-clock seconds in answers on the control socket.
 """
 
 from __future__ import annotations
@@ -15,10 +14,10 @@ from opensvc_openha.core.states import ServiceState
 
 
 class PeerStanding(enum.Enum):
-    """What we may believe of the peer as a whole."""
+    """Standing of the peer as a whole."""
 
     UNHEARD = "unheard"
-    """Not heard yet, and not long enough listened to call it silent."""
+    """Not heard yet, and not listened to for long enough to call it silent."""
     LIVE = "live"
     SILENT = "silent"
     """Every listener is down. Not a proof of death."""
@@ -98,9 +97,8 @@ class ServiceStatus:
 class LinkSight:
     """One listener at the moment of a decision.
 
-    ``silence_s`` is the age of its last beat, None if none ever came.
-
-    ``is_mute`` if the peer had said that it cannot send there.
+    ``silence_s`` is the age of its last beat, None if none ever came. ``is_mute`` if the peer had
+    reported that it cannot send there.
     """
 
     link_id: str
@@ -112,12 +110,11 @@ class LinkSight:
 
 @dataclass(frozen=True)
 class Sight:
-    """What a node saw when it decided: its links, how the peer stood, and how late the node itself
-    was.
+    """Evidence of a decision: links, standing of the peer, lateness of the node itself.
 
     ``at`` is the monotonic instant of the step, ``late_s`` by how much it came too late,
-    ``stall_limit_s`` the lateness from which a verdict about the peer is put off; None if there is
-    no link.
+    ``stall_limit_s`` the lateness from which a verdict about the peer is delayed; None without
+    links.
     """
 
     at: float
@@ -177,7 +174,7 @@ class FencingStatus:
     power_said_at: float | None = None
     """What the fence of a service said last of the peer's power, while this node waits for that."""
     power_tellers: tuple[str, ...] = ()
-    """Services whose fence can say it."""
+    """Services whose fence can report it."""
     confirmed_by: str = ""
     confirmed_at: float | None = None
     """Whose word that the peer runs nothing holds now, and since when."""
@@ -205,5 +202,5 @@ class NodeStatus:
     fencing: FencingStatus = FencingStatus()
 
     def service(self, name: str) -> ServiceStatus | None:
-        """Status of one service, or None if this node does not know it."""
+        """Return the status of one service; None if this node does not know it."""
         return next((svc for svc in self.services if svc.name == name), None)

@@ -1,4 +1,4 @@
-"""Every duration the decisions use, in seconds, and the relations between them.
+"""Hold every duration that decisions use, in seconds, and the relations between them.
 
 Link timeouts are not here: they are a column of the monitor file.
 """
@@ -10,18 +10,21 @@ from dataclasses import dataclass
 from opensvc_openha.core.model import Profile
 
 BEAT_INTERVAL_S = 1.0
-"""A beat at least this often; a state change is sent at once."""
+"""Longest time between beats; a state change is sent at once."""
 
 FIRST_BEAT_LIMIT_S = 1.2
-"""A starting daemon waits this long for a first beat of the peer before it says that it is
-ready."""
+"""Longest wait of a starting daemon for a first beat of the peer before it reports that it is
+ready.
+"""
 
 ACK_GAP_S = 0.02
 """Shortest time between two beats sent only to acknowledge."""
 
 NEWS_GAP_S = 0.02
-"""Shortest time between two beats sent only because states changed; before a script begins they are
-announced at once."""
+"""Shortest time between two beats sent only because states changed.
+
+What a script does is announced before it begins, without this wait.
+"""
 
 START_READY_DELAY_S = 5.0
 """Time in START_READY when the peer is silent: its last chance to be heard. Not used with a live
@@ -33,19 +36,24 @@ FAST_START_READY_DELAY_S = 0.2
 
 TURN_OPEN_S = 2.0
 FAST_TURN_OPEN_S = 0.5
-"""Where both nodes may want to fence, they take turns: a fence may begin so long after its turn
-began."""
+"""If both nodes may want to fence, they take turns.
+
+A fence may begin within this time after its turn began.
+"""
 
 TURN_DRIFT = 0.13
-"""Clocks of the two nodes may differ by half as much of the time that has passed: turns get longer
-accordingly."""
+"""The nodes' clocks may differ by half this part of the elapsed time, so turns get longer
+accordingly.
+"""
 
 PROOF_LIFE_S = 60.0
-"""A proof that the peer is out is used within that time, or sought again."""
+"""A proof that the peer is out is used within this time, or obtained again."""
 
 FENCE_RETRY_MAX_S = 50.0
-"""Longest wait after a failed fence; with the start-ready delay the next one begins within a
-minute."""
+"""Longest wait after a failed fence.
+
+Together with the start-ready delay the next one begins within a minute.
+"""
 
 SOLO_FENCING_S = 300.0
 SOLO_GROWTH = 4.0
@@ -54,12 +62,16 @@ time, but for turns that are left to that peer: the first one after so long, the
 as late as the one before."""
 
 BOOT_PATIENCE_S = 30.0
-"""A peer that announced that it has just booted and fell silent is not fenced before so long: a
-switch's spanning tree takes that until it forwards what a new port sends."""
+"""A peer that announced a recent boot and fell silent is not fenced for this time.
+
+A switch's spanning tree takes as long to forward frames of a new port.
+"""
 
 PUT_OFF_MAX_S = 10.0
-"""Longest wait before a script that was decided on and not begun is decided on again; the first one
-is a beat, then doubled."""
+"""Longest wait before a postponed script is decided again.
+
+The first wait is a beat interval, then doubled.
+"""
 
 
 @dataclass(frozen=True)
@@ -69,7 +81,7 @@ class Pace:
     beat_interval_s: float
     start_ready_delay_s: float
     turn_open_s: float
-    """A fence may begin so long after its turn began."""
+    """A fence may begin within this time after its turn began."""
 
     def __post_init__(self) -> None:
         assert self.start_ready_delay_s >= 2 * self.beat_interval_s, (
@@ -83,67 +95,82 @@ PACES = {
 }
 
 PATIENCE_BEATS = 2
-"""A link is not down before so many of the intervals that the peer's beats announce have passed,
-whatever its timeout."""
+"""A link is not down before this many of the intervals that the peer announces have passed,
+whatever its timeout.
+"""
 
 SLOWING_DOWN_S = 2.0
-"""A node that was told to beat slower keeps its pace for so long while its beats announce the new
-one."""
+"""A node configured to beat more slowly keeps its interval for this time while its beats announce
+the new one.
+"""
 
 LEGACY_FRESH_S = 3.0
-"""A C OpenHA that was not heard for longer proves nothing by what it said before, even while its
-link is still up."""
+"""A C OpenHA not heard for longer proves nothing by earlier beats, even while its link is still up.
+"""
 
 LEGACY_STRAGGLER_S = 3.0
-"""A beat with an earlier clock than the last one is late or repeated; if no other comes for so
-long, the clock was set back."""
+"""A beat with an earlier clock than the last one is late or repeated.
+
+If no other comes for this time, the clock was set back.
+"""
 
 LEGACY_ECHO_S = 2.0
-"""After a goodbye in our own format, a beat in the original's format is still one of the daemon
-that left."""
+"""For this time after a goodbye in our own format, a beat in the original's format is still from
+the daemon that left.
+"""
 
 STOP_HOLD_S = 5.0
-"""After an operator stopped a service here, the peer has this long to take it before this node may
-start it again."""
+"""After an operator's stop here, the peer has this long to take the service before this node may
+start it again.
+"""
 
 STUCK_S = 15.0
-"""Both nodes in START_READY for this long take themselves for the primary: the one whose name sorts
-last yields."""
+"""If both nodes stay in START_READY for this long, both take themselves for the primary.
+
+The last name yields.
+"""
 
 STORE_RETRY_S = 10.0
 """After a state could not be written, no start of that service is tried for this long."""
 
 DUAL_RUN_STEP_BEATS = 3
-"""Of two copies of a service, the second candidate for a stop waits so many beats for the first one
-to go."""
+"""Of two copies of a service, the second candidate for a stop waits this many beats for the first
+to end.
+"""
 
 START_FAILURES_MAX = 2
 START_FAILURES_WINDOW_S = 600.0
-"""A service whose start script failed more often than this, in this time, on this node stays
-START_FAILED here."""
+"""More failures of the start script than the limit, within this time on this node, leave the
+service START_FAILED here.
+"""
 
 START_FAILURE_HOLD_S = 30.0
-"""After a service was handed over for a failed start, this node does not try it again for so
-long."""
+"""After a hand-over for a failed start, this node does not try the service again for this time."""
 
 RESTART_HOLD_S = 30.0
-"""After a goodbye that left services running, no takeover of those for this long: the daemon is
-being restarted."""
+"""After a goodbye that left services running, none of those is taken over for this time.
+
+The daemon is restarting.
+"""
 
 GOODBYE_REPEATS = 3
 GOODBYE_GAP_S = 0.05
-"""A goodbye is said this often, this far apart, since datagrams get lost."""
+"""Time between the copies of a goodbye, which is repeated since datagrams get lost."""
 
 MUTE_REPEATS = 3
-"""A node that cannot send on a link says so this often, in turns with ordinary beats."""
+"""Number of notices of a node that cannot send on a link, alternating with ordinary beats."""
 
 MUTE_READS = 1.2
-"""Each of these beats stays in a disk slot for so many of the reads' intervals; without a disk,
-``GOODBYE_GAP_S``."""
+"""Each notice stays in a disk slot for this many reading intervals.
+
+Without a disk, for ``GOODBYE_GAP_S``.
+"""
 
 MUTE_REST_S = 1.0
-"""An interface that goes down again within that time is told of only then: one that flaps does not
-flood the peer."""
+"""An interface that goes down again within this time is announced only after it.
+
+Flapping does not flood the peer.
+"""
 
 SLOT_READ_S = 0.25
 SLOT_READ_LEAST_S = 0.05
@@ -152,85 +179,92 @@ SLOT_READS = 10
 read late is a verdict late."""
 
 LEAVE_SCRIPT_WAIT_S = 10.0
-"""A daemon that leaves without stopping services waits this long for scripts that run."""
+"""A daemon that leaves services running waits this long for running scripts."""
 
 ENGINE_FAILURES_MAX = 5
-"""So many times within the next duration an engine that failed begins again; then this node falls
-silent."""
+"""A failed engine restarts this many times within the next duration.
+
+Then this node falls silent.
+"""
 
 ENGINE_FAILURES_WINDOW_S = 600.0
 
 ENGINE_AGAIN_S = 1.0
-"""An engine that could not even begin again is tried once more after this time."""
+"""Wait before another attempt to restart an engine that could not even begin."""
 
 STALL_FRACTION = 0.25
-"""A step later than this part of the shortest link timeout means that this node was stalled."""
+"""A step that is late by this part of the shortest link timeout means that this node was stalled.
+"""
 
 WORK_NOTED_S = 0.01
-"""What the engine's own work must take, writing states say, to be told from a stall of the whole
-node."""
+"""Shortest own work of the engine, such as writing states, that is distinguished from a stall of
+the whole node.
+"""
 
 BACKLOG_S = 0.05
-"""After such work, what waits in the inbox is taken before a link is called down."""
+"""After such work, beats in the inbox are handled before a link is called down."""
 
 STATE_WRITE_LIMIT_S = 10.0
-"""While states are written the last beat is repeated, until nothing was written for so long: a hung
-disk makes a node silent."""
+"""While states are written the last beat is repeated, until nothing was written for this time.
+
+A hung disk silences a node.
+"""
 
 CHECK_LIMIT_S = 60.0
 START_LIMIT_S = 600.0
 STOP_LIMIT_S = 600.0
 PROBE_LIMIT_S = 60.0
-"""Time limits of the scripts; the process group is killed when one is passed."""
+"""Time limits of the scripts; beyond them the process group is killed."""
 
 KILL_GRACE_S = 5.0
-"""Between SIGTERM and SIGKILL of a script that passed its limit."""
+"""Time between SIGTERM and SIGKILL for a script beyond its limit."""
 
 FENCE_TIME_MAX_S = 2.0
-"""Slowest fence that profile = fast is offered with."""
+"""Slowest fence for which profile = fast is accepted."""
 
 FAST_TIMEOUT_MIN_S = 0.3
 """Shortest link timeout with profile = fast: three of its beats."""
 
 FIRST_STATUS_LIMIT_S = 10.0
-"""A command that started the daemon, or added a service, waits so long for what the wrappers'
-`status` tells."""
+"""Longest wait of a command that started the daemon, or added a service, for the wrappers'
+`status`.
+"""
 
 POWER_GAP_S = 5.0
-"""A fence that was asked and said that the peer is off is asked again after so long: twice is a
-proof."""
+"""A fence that reported the peer off is asked again after this time: two reports are a proof."""
 
 POWER_AGAIN_S = 30.0
-"""One that said anything else is asked again after so long."""
+"""A fence that reported anything else is asked again after this time."""
 
 READINESS_LOOK_S = 60.0
-"""How often a node looks whether it could start its services: scripts, and what their wrappers
-validate."""
+"""Interval of checking whether this node could start its services.
+
+Scripts, and their wrappers' validation.
+"""
 
 OUTSIDE_LOOK_S = 60.0
-"""How often a node looks whether a service that it takes for stopped was started beside the
-cluster."""
+"""Interval of checking whether a stopped service was started outside the cluster."""
 
 OUTSIDE_LOOK_SHARE = 0.05
-"""At most this part of the time goes into those looks, however many services there are."""
+"""Largest part of the time spent on these checks, however many services there are."""
 
 OUTSIDE_LOOK_AGAIN_S = 3600.0
-"""A wrapper that does not tell whether its service runs is asked again after so long."""
+"""A wrapper that does not report whether its service runs is asked again after this time."""
 
 PROBE_AGAIN_S = 30.0
-"""A stopped service of which parts were found up is asked about again after so long."""
+"""A stopped service with parts up is queried again after this time."""
 
 PROOF_PATIENCE_S = 3.0
-"""A peer heard that long without acknowledging this life of ours is reported."""
+"""A peer heard for this long without acknowledging this incarnation of ours is reported."""
 
 SUSPICION_S = 30.0
-"""How long a suspicion about the peer's identity is shown after its last sign."""
+"""Time for which a suspicion about the peer's identity is shown after its last sign."""
 
 LINK_RETRY_S = 1.0
-"""Between two attempts to open a link that failed."""
+"""Time between two attempts to open a failed link."""
 
 CONFIG_POLL_S = 2.0
-"""How often the daemon looks whether a configuration file was edited by hand."""
+"""Interval of checking whether a configuration file was edited by hand."""
 
 INBOX_LIMIT = 10_000
 """Events that may wait for the engine; more beats than that are dropped and counted."""
@@ -239,14 +273,14 @@ HISTORY_INBOX_LIMIT = 50_000
 """Entries that may wait to be written to the history; more are lost and counted."""
 
 HISTORY_ENTRIES = 50_000
-"""Entries the history keeps at least; the oldest go first."""
+"""Entries that the history keeps at least; the oldest are dropped first."""
 
 SCRIPTS_AT_ONCE = 64
 """Scripts that may run at the same time on one node."""
 
 
 def slot_read_s(timeout_s: float) -> float:
-    """Time between two reads of the slot of a link with that timeout."""
+    """Return the seconds between two reads of the slot of a link with that timeout."""
     return min(SLOT_READ_S, max(SLOT_READ_LEAST_S, timeout_s / SLOT_READS))
 
 
