@@ -52,7 +52,7 @@ class RememberFencing:
 
 @dataclass(frozen=True)
 class Announce:
-    """Send this beat on every link at once, with the names of the services if the peer lacks them."""
+    """Send this beat on every link, with the names of the services if the peer lacks them."""
 
     beat: Beat
     with_names: bool

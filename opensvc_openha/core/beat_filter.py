@@ -89,8 +89,9 @@ class BeatFilter:
         return replace(event, beat=replace(event.beat, ack=None)), done
 
     def rejection(self, event: BeatReceived, now: float) -> tuple[str, float]:
-        """Return why a beat is rejected (empty if it counts), and the instant at which it was
-        proof.
+        """Return why a beat is rejected, and the instant at which it was proof.
+
+        The reason is empty for a beat that counts.
         """
         reason, heard_at = self._rejection(event, now)
         is_behind = not reason and self._view.is_behind(event.beat)
@@ -129,9 +130,7 @@ class BeatFilter:
         return reason == OLD_LIFE and (is_heard_by or self.lives.is_alive(beat, self._view.own_seq))
 
     def _displaces(self, event: BeatReceived, now: float) -> bool:
-        """Return True if this beat's incarnation is accepted from now on in place of the current
-        one.
-        """
+        """Return True if this beat's incarnation replaces the accepted one from now on."""
         if event.key_id:
             return self._view.is_unauthenticated and not self.lives.rejection(
                 event.beat, event.key_id, now, self._view.own_seq

@@ -202,7 +202,10 @@ class ReadinessFound:
 
 @dataclass(frozen=True)
 class SeemsUp:
-    """A query outside the engine found a service, or parts of it, up, although it may be STOPPED."""
+    """A query outside the engine found a service up, or parts of it.
+
+    The engine may have it as STOPPED.
+    """
 
     service: str
 

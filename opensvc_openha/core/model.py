@@ -97,7 +97,7 @@ class Policy:
 
 @dataclass(frozen=True)
 class FencingPolicy:
-    """When check-up scripts run, and what a node may do that has not heard its peer since its boot."""
+    """When check-up scripts run, and what a node may do that has not heard its peer yet."""
 
     is_check_always: bool = False
     """Also before a start with a live peer, as in the original."""
