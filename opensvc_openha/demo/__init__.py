@@ -1,3 +1,1 @@
-"""Two nodes on one machine, in namespaces: the tutorial replayed, and the test bed of the
-end-to-end tests.
-"""
+"""Two nodes on one machine, in namespaces: replay of the tutorial, test bed of end-to-end tests."""

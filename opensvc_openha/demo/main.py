@@ -1,5 +1,6 @@
-"""`openha demo`: the whole tutorial on two nodes made of namespaces, with a table of the takeover's
-times at the end.
+"""`openha demo`: play the whole tutorial on two nodes made of namespaces.
+
+Ends with a table of the takeover's times.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ INTERRUPTED = 130
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Options of the demo."""
+    """Return the parser of the demo's options."""
     parser = argparse.ArgumentParser(
         prog="openha demo", description="Replay the tutorial on two nodes of this machine."
     )
@@ -43,7 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(args: list[str] | None = None) -> int:
-    """Run the demo; 0 only if every step came out as it must."""
+    """Run the demo; return 0 only if every step had its expected result."""
     options = build_parser().parse_args(args)
     screen = Screen(sys.stdout, not options.no_color)
     before = signal.signal(signal.SIGTERM, _interrupt)
@@ -90,7 +91,7 @@ def _demonstrate(options: argparse.Namespace, screen: Screen) -> int:
 
 
 def _keep(nodes: TwoNodes, screen: Screen) -> None:
-    """Tell how to look around, and wait for Ctrl-C."""
+    """Print how to inspect the nodes, and wait for Ctrl-C."""
     screen.title("The nodes are kept", "Press Ctrl-C here to end them. From another terminal:")
     for node in nodes:
         screen.output(f"{node.name}:  {node.entry_command}")

@@ -1,11 +1,10 @@
-"""Process 1 of a demo node: builds the node's private root, then reaps orphans until its owner goes
-away.
+"""Process 1 of a demo node: build its private root, then reap orphans until its owner ends.
 
 Run as a plain script inside fresh mount, uts, ipc and pid namespaces; it imports nothing of the
 package. The root is made of overlays of the host's directories, so that everything installed on the
-host is there and nothing the node writes reaches the host. What the node wrote lies in the
-``upper`` directory of its configuration and is there again at the next boot. Standard input is the
-owner's lifeline: when it ends, so does the node.
+host is there and nothing the node writes reaches the host. The node's writes are in the ``upper``
+directory of its configuration and exist again at the next boot. Standard input is the owner's
+lifeline: when it is closed, the node ends.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ MS_BIND, MS_REC, MS_PRIVATE = 4096, 16384, 1 << 18
 MNT_DETACH = 2
 
 OWN_FILESYSTEMS = ("/proc", "/sys", "/dev", "/run")
-"""Directories the node gets anew at each boot."""
+"""Directories that are empty at each boot."""
 
 PSEUDO_TYPES = frozenset(
     [
@@ -56,7 +55,7 @@ PSEUDO_TYPES = frozenset(
     ]
 )
 ENGINE_MOUNTS = ("/var/lib/docker/", "/var/lib/containers/", "/snap/", "/var/snap/")
-"""Below these the host may have hundreds of mounts that no node needs."""
+"""The host may have hundreds of mounts below these that no node needs."""
 
 WRITABLE = [
     "/etc",
@@ -80,7 +79,7 @@ WRITABLE = [
     "/mnt",
     "/root",
 ]
-"""Without root these belong to somebody else on the host; the node needs them as its own."""
+"""Without root these belong to another user of the host; the node needs its own."""
 
 PLAIN_DEVICES = [
     "null",
@@ -102,7 +101,7 @@ libc = ctypes.CDLL(None, use_errno=True)
 
 
 def mount(source: str, target: str, fstype: str = "", flags: int = 0, data: str = "") -> None:
-    """mount(2); raises OSError naming the target."""
+    """Call mount(2); raise an OSError that names the target."""
     if libc.mount(
         source.encode(),
         target.encode(),
@@ -115,7 +114,7 @@ def mount(source: str, target: str, fstype: str = "", flags: int = 0, data: str 
 
 
 def host_mounts() -> list[tuple[str, str]]:
-    """Mount points and types of the host's tree, outermost first."""
+    """Return mount points and types of the host's tree, outermost first."""
     found = []
     with open("/proc/self/mountinfo", encoding="utf-8") as lines:
         for line in lines:
@@ -126,7 +125,7 @@ def host_mounts() -> list[tuple[str, str]]:
 
 
 class RootBuilder:
-    """Puts the node's root together below ``top`` from the host's tree."""
+    """Builder of the node's root below ``top`` from the host's tree."""
 
     def __init__(self, config: dict[str, Any]) -> None:
         self.base: str = config["base"]
@@ -166,14 +165,15 @@ class RootBuilder:
         try:
             self._overlay(path, target)
         except OSError:
-            # Without root an overlay of a directory with mounts of the host below it is refused.
+            # Without root the kernel refuses an overlay of a directory with mounts of the host
+            # below it.
             if not any(
                 (w + "/").startswith(path + "/") or path.startswith(w + "/") for w in WRITABLE
             ):
                 mount(path, target, flags=MS_BIND | MS_REC)
                 return
             if not beneath:
-                # Showing the host's own directory would let the node write into it.
+                # A bind mount of the host's directory would let the node write into it.
                 raise
             self._graft_entries(path)
             return
@@ -215,8 +215,9 @@ class RootBuilder:
         mount("overlay", target, "overlay", data=options + (",userxattr" if self.rootless else ""))
 
     def _prepare(self, path: str, upper: str) -> None:
-        """Make the upper directory with the looks of the host's: an overlay shows those of the
-        upper one.
+        """Create the upper directory with the host's owner and mode.
+
+        An overlay shows those of the upper directory.
         """
         if os.path.isdir(upper) or os.path.islink(path):
             return
@@ -229,7 +230,7 @@ class RootBuilder:
 
 
 def read_bytes(path: str) -> bytes | None:
-    """Content of a file, or None where we may not read it."""
+    """Return the content of a file; None if it is not readable."""
     try:
         with open(path, "rb") as file:
             return file.read()
@@ -238,16 +239,14 @@ def read_bytes(path: str) -> bytes | None:
 
 
 def replace_file(path: str, data: bytes) -> None:
-    """Write a new file in the place of one that may belong to somebody else."""
+    """Write a new file in the place of one that may belong to another user."""
     with open(path + ".new", "wb") as file:
         file.write(data)
     os.replace(path + ".new", path)
 
 
 def make_devices(top: str, rootless: bool) -> None:
-    """A private /dev: the plain devices of the host, own pseudo terminals, own shared memory, an
-    empty mapper.
-    """
+    """Create a private /dev: plain devices, pseudo terminals, shared memory, an empty mapper."""
     dev = top + "/dev"
     os.makedirs(dev, exist_ok=True)
     mount("tmpfs", dev, "tmpfs", MS_NOSUID, "mode=755")
@@ -304,7 +303,7 @@ def _make_device(target: str, source: str, looks: os.stat_result) -> None:
 
 
 def make_shared_disk(top: str, disk: dict[str, Any]) -> None:
-    """Show the shared disk: a loop device by its number, or a plain file."""
+    """Provide the shared disk: a loop device by its number, or a plain file."""
     target = top + disk["path"]
     os.makedirs(os.path.dirname(target), exist_ok=True)
     if disk["loop"] is not None:
@@ -330,14 +329,14 @@ def make_kernel_views(top: str) -> None:
 
 
 def new_boot_identity() -> None:
-    """Give this boot an identity of its own: the host's would make a reboot look like no reboot."""
+    """Give this boot a boot id of its own: with the host's, a reboot would not be noticed."""
     with open("/run/boot_id", "w", encoding="ascii") as file:
         file.write(f"{uuid.uuid4()}\n")
     mount("/run/boot_id", "/proc/sys/kernel/random/boot_id", flags=MS_BIND)
 
 
 def build(config: dict[str, Any]) -> None:
-    """Make the whole root and move into it."""
+    """Build the whole root and move into it."""
     socket.sethostname(config["name"])
     builder = RootBuilder(config)
     builder.build()
@@ -361,7 +360,7 @@ def build(config: dict[str, Any]) -> None:
 
 
 def reap_until_owner_leaves() -> None:
-    """Collect orphans; return when the lifeline on standard input ends."""
+    """Reap orphans; return when the lifeline on standard input is closed."""
     wake_r, wake_w = os.pipe()
     os.set_blocking(wake_w, False)
     os.set_blocking(wake_r, False)
@@ -381,7 +380,7 @@ def reap_until_owner_leaves() -> None:
 
 
 def main() -> None:
-    """Build, report the pid that the host knows us by, live."""
+    """Build the root, report the pid as seen on the host, reap until the end."""
     config = json.loads(sys.argv[1])
     host_pid = os.readlink("/proc/self")
     os.umask(0o022)

@@ -1,5 +1,6 @@
-"""Two nodes on one machine, each with its own processes, network, name and disk, killed and booted
-at will.
+"""Two nodes on one machine, each with its own processes, network, name and disk.
+
+They can be killed and booted at any time:
 
     with TwoNodes() as nodes:
         nodes[0].run("echo hello from $(hostname)")
@@ -7,8 +8,8 @@ at will.
 
 Works as root, and without root where the system allows user namespaces. Each node has the links
 eth0, eth1 and eth2, the shared disk /dev/mapper/disk.hb.0 and the shared directory /shared; the
-rest of its disk is a private copy of the host's that lasts until ``close()``. Nothing of it is seen
-on the host or outlives the owner.
+rest of its disk is a private copy of the host's that lasts until ``close()``. Nothing of it is
+visible on the host or outlives the owner.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ Without ``exec`` a builtin such as kill would run outside, where pids are the ho
 
 
 class Node:
-    """One node; made by TwoNodes."""
+    """One node; created by TwoNodes."""
 
     def __init__(self, owner: TwoNodes, index: int, name: str) -> None:
         self.index = index
@@ -76,7 +77,7 @@ class Node:
 
     @property
     def short_name(self) -> str:
-        """The name up to the first dot, as a shell prompt shows it."""
+        """Name up to the first dot, as in a shell prompt."""
         return self.name.split(".")[0]
 
     @property
@@ -86,16 +87,16 @@ class Node:
 
     @property
     def pid(self) -> int:
-        """Pid of the node's process 1 as the host knows it."""
+        """Host's pid of the node's process 1."""
         return self._pid
 
     @property
     def root(self) -> str:
-        """Where the host finds the root of the living node."""
+        """Path on the host of the running node's root."""
         return f"/proc/{self._pid}/root"
 
     def address(self, link: str) -> str:
-        """IPv4 address on a link."""
+        """Return the IPv4 address on a link."""
         return address(check_link(link), self.index)
 
     def boot(self) -> None:
@@ -134,13 +135,13 @@ class Node:
             problem = self._start(enclosure.enter(inner, net))
             if not problem:
                 return
-            # The kernel may still be taking the last boot's mounts down.
+            # The kernel may still be removing the mounts of the last boot.
             clock.pause(0.1 * (attempt + 1))
         self._owner.switch.unplug(self.index)
         raise SystemFault(f"node {self.name} does not boot: {problem}")
 
     def _start(self, argv: Sequence[str]) -> str:
-        """Start process 1; returns what went wrong, or nothing."""
+        """Start process 1; return the error, or an empty text."""
         with tempfile.TemporaryFile() as errors:
             process = subprocess.Popen(
                 argv,
@@ -163,7 +164,7 @@ class Node:
             return lines[-1] if lines else "no answer"
 
     def kill(self) -> None:
-        """Power failure: every process dies at once, the links go dark."""
+        """Simulate a power failure: every process dies at once, the links go down."""
         if self._process is None:
             return
         if self.is_alive:
@@ -174,7 +175,7 @@ class Node:
         self._owner.switch.unplug(self.index)
 
     def end(self) -> None:
-        """Wait for the end that closing the enclosure brings."""
+        """Wait for the end after the sandbox was closed."""
         if self._process is not None:
             end(self._process)
             self._process = None
@@ -202,11 +203,10 @@ class Node:
         env: Mapping[str, str] | None = None,
         stdin: int = subprocess.DEVNULL,
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command to its end; a shell line if it is a string.
+        """Run a command until it ends; a string is a shell line.
 
-        Raises TimeoutExpired, then it was killed.
-
-        Waits for the command only, not for what it left in the background.
+        Raises TimeoutExpired after killing a command that takes too long. Waits for the command
+        only, not for its background processes.
         """
         with _text_file() as out, _text_file() as err:
             process = self.popen(command, env, stdin=stdin, stdout=out, stderr=err)
@@ -224,7 +224,7 @@ class Node:
 
     @property
     def entry_command(self) -> str:
-        """What to type on the host for a shell in the node."""
+        """Return the host's command line for a shell in the node."""
         environment = [f"{name}={value}" for name, value in self.environment.items()]
         return shlex.join(["env", "-i", *environment, *self._enter([self.environment["SHELL"]])])
 
@@ -253,7 +253,7 @@ class Node:
         ]
 
     def write(self, path: str, text: str, mode: int = 0o644) -> None:
-        """Write a file of the living node, replacing what was there."""
+        """Write a file of the running node, replacing an existing one."""
         target = self.root + path
         os.makedirs(os.path.dirname(target), exist_ok=True)
         with open(target + ".new", "w", encoding="utf-8") as file:
@@ -262,23 +262,23 @@ class Node:
         os.replace(target + ".new", target)
 
     def read(self, path: str) -> str:
-        """Content of a file of the living node."""
+        """Return the content of a file of the running node."""
         with open(self.root + path, encoding="utf-8", errors="replace") as file:
             return file.read()
 
     def freeze(self) -> None:
-        """Stop all processes of the node, as a paused virtual machine.
+        """Stop all processes of the node, like a paused virtual machine.
 
         Commands run afterwards are not stopped.
         """
         self._signal_all("STOP")
 
     def thaw(self) -> None:
-        """Let the stopped processes go on."""
+        """Continue the stopped processes."""
         self._signal_all("CONT")
 
     def _signal_all(self, name: str) -> None:
-        # In the node's pid namespace -1 is everyone but process 1 and the shell itself, in one
+        # In the node's pid namespace -1 is every process but process 1 and the shell itself, in one
         # system call.
         done = self.run(["/bin/sh", "-c", f"kill -s {name} -- -1"])
         if done.returncode != 0:
@@ -287,7 +287,7 @@ class Node:
             )
 
     def cut(self, link: str, direction: str = "both") -> None:
-        """Lose everything this node sends ("out"), or is sent ("in"), or both, on a link."""
+        """Drop all traffic on a link that this node sends ("out"), receives ("in"), or both."""
         self._set_cut(link, direction, True)
 
     def heal(self, link: str) -> None:
@@ -304,11 +304,11 @@ class Node:
             self._owner.switch.set_deaf(1 - self.index, link, is_cut)
 
     def cut_disk(self) -> None:
-        """Take the shared disk away from this node only.
+        """Disconnect the shared disk from this node only.
 
-        With loop devices its reads find nothing and its writes fail; elsewhere whoever has it open
-        is stopped (it hangs, as on a disk that does not answer) and whoever opens it anew finds an
-        empty file.
+        With loop devices its reads return nothing and its writes fail. Elsewhere processes that
+        have it open are stopped (they hang, as on a disk that does not answer), and a new open
+        finds an empty file.
         """
         if self._owner.disk.loops:
             self._owner.disk.set_failing(self.index, True)
@@ -319,7 +319,7 @@ class Node:
         self.run(f": > /run/disk.cut; mount --bind /run/disk.cut {NODE_PATH}")
 
     def heal_disk(self) -> None:
-        """Give the shared disk back."""
+        """Reconnect the shared disk."""
         if self._owner.disk.loops:
             self._owner.disk.set_failing(self.index, False)
             return
@@ -336,12 +336,12 @@ class Node:
 
 
 class TwoNodes:
-    """The pair of nodes with what joins them. Use it as a context manager, or call close()."""
+    """The pair of nodes and their connections. Use it as a context manager, or call close()."""
 
     def __init__(
         self, names: Sequence[str] = NAMES, hosts: Mapping[str, str] | None = None
     ) -> None:
-        """Boot both nodes; ``hosts`` are more names (name to address) for their /etc/hosts."""
+        """Boot both nodes; ``hosts`` are further names (name to address) for their /etc/hosts."""
         self._hosts = dict(hosts or {})
         self.enclosure = Sandbox()
         self._nodes: list[Node] = []
@@ -373,11 +373,11 @@ class TwoNodes:
         return iter(self._nodes)
 
     def node(self, index: int) -> Node:
-        """Node 0 or 1."""
+        """Return node 0 or 1."""
         return self._nodes[index]
 
     def first_files(self, node: Node) -> dict[str, str]:
-        """Files that a node is born with."""
+        """Return the initial files of a node, by path."""
         lines = ["127.0.0.1 localhost"]
         lines += [
             f"{address('eth0', other.index)} {other.name} {other.short_name}"
@@ -387,7 +387,7 @@ class TwoNodes:
         return {"/etc/hosts": "\n".join(lines) + "\n", "/etc/hostname": f"{node.name}\n"}
 
     def close(self) -> None:
-        """End both nodes and take everything away."""
+        """End both nodes and remove everything."""
         self.enclosure.close()
         for node in self._nodes:
             node.end()

@@ -1,6 +1,4 @@
-"""Plays the story: runs each step on its node, shows it, checks what came out of it, and measures
-the takeover.
-"""
+"""Play the story: run each step on its node, show it, check the result, time the takeover."""
 
 from __future__ import annotations
 
@@ -36,7 +34,7 @@ REPEAT_S = 0.15
 COMMAND_LIMIT_S = 30.0
 SHOWN_LOG_LINES = 25
 PRELUDE = f"[ -r {EZ}/env.sh ] && {{ export EZ={EZ}; . $EZ/env.sh; }}; cd; "
-"""Each command gets a shell of its own, with what the operator loaded once."""
+"""Each command gets a shell of its own, with the environment the operator loaded once."""
 AGENT_PATH = "/etc/opensvc:/usr/share/opensvc/bin"
 
 
@@ -53,9 +51,7 @@ def prepare(node: Node) -> None:
 
 
 def install_services(nodes: TwoNodes, pace: Pace) -> None:
-    """Put the service files and applications on both nodes, and their file systems on the shared
-    storage.
-    """
+    """Write service files and applications on both nodes, and file systems on shared storage."""
     has_block_devices = (
         bool(nodes.disk.loops) and nodes[0].run("command -v mkfs.ext4").returncode == 0
     )
@@ -79,7 +75,7 @@ def install_services(nodes: TwoNodes, pace: Pace) -> None:
 
 
 class Player:
-    """Runs steps on two nodes within one overall time limit."""
+    """Runner of steps on two nodes within one overall time limit."""
 
     def __init__(self, nodes: TwoNodes, screen: Screen, limit_s: float) -> None:
         self._nodes = nodes
@@ -96,8 +92,9 @@ class Player:
         }
 
     def play(self, steps: Sequence[Step]) -> None:
-        """Play all steps; ActionError at the first that does not come out, ``last_output`` has what
-        was seen last.
+        """Play all steps; ActionError at the first failed one.
+
+        ``last_output`` then holds its last output.
         """
         for step in steps:
             self._players[type(step)](step)
@@ -158,11 +155,11 @@ class Player:
                 raise ActionError(f"takeover of {row.service}: not every stage was seen: {row}")
 
     def _watch(self, step: Takeover, witness: Node) -> None:
-        """Show the loop's output until the takeover is done."""
+        """Show the loop's output until the takeover is complete."""
         deadline = min(clock.monotonic() + step.limit_s, self._deadline)
         next_at = clock.monotonic() + step.every_s
         while True:
-            # The loop's own pace is for the eyes; the end of the takeover is looked for in between.
+            # The loop's pace is for the viewer; the end of the takeover is polled in between.
             output = self._in_shell(witness, LOOP_BODY).stdout
             problem = _problem(0, output, step.expect, ())
             now = clock.monotonic()
@@ -179,7 +176,7 @@ class Player:
         left = self._deadline - clock.monotonic()
         if left <= 0:
             raise ActionError(f"the demo took longer than {self._limit_s:g} s")
-        # The service commands speak to an operator at a terminal only.
+        # The service commands print to an operator's terminal only.
         controller, terminal = pty.openpty()
         try:
             done = node.run(PRELUDE + command, min(left, COMMAND_LIMIT_S), stdin=terminal)
@@ -194,13 +191,13 @@ class Player:
 
 
 def _where(command: str) -> tuple[str, str]:
-    """Split a leading `cd` off, for the prompt."""
+    """Split off a leading `cd`, for the prompt."""
     match = re.match(r"cd (\S+); (.*)", command, re.S)
     return (match.group(1), match.group(2)) if match else ("~", command)
 
 
 def _problem(code: int, output: str, expect: Sequence[str], absent: Sequence[str]) -> str:
-    """What is wrong with an output, or nothing."""
+    """Return what is wrong with an output; empty if nothing."""
     if code != 0:
         return f"ended with exit code {code}"
     for pattern in expect:
@@ -213,7 +210,7 @@ def _problem(code: int, output: str, expect: Sequence[str], absent: Sequence[str
 
 
 def app_starts(text: str, node: str) -> dict[str, float]:
-    """Last wall-clock start of each service's application on a node."""
+    """Return the wall-clock time of the last start of each service's application on a node."""
     found = {}
     for line in text.splitlines():
         service, where, at = line.split()
@@ -223,7 +220,7 @@ def app_starts(text: str, node: str) -> dict[str, float]:
 
 
 def last_words(nodes: TwoNodes) -> str:
-    """Status and daemon log of every living node, for the report of a failure."""
+    """Return status and daemon log of every running node, for a failure report."""
     parts = []
     for node in nodes:
         if not node.is_alive:

@@ -1,9 +1,9 @@
-"""The outer namespaces that hold both nodes, and how commands get into a namespace.
+"""The outer namespaces that hold both nodes, and how to run commands in a namespace.
 
 One small process keeps a mount and a network namespace (and, without root, a user namespace) of its
-own, with a tmpfs where the nodes' disks lie and the switches their links meet at. It lives as long
-as its standard input does: when the owner closes it, or dies in whatever way, process, namespaces,
-mounts and links all vanish.
+own, with a tmpfs for the nodes' disks and the switches of their links. It lives until its standard
+input is closed: when the owner closes it, or dies in any way, then process, namespaces, mounts and
+links all vanish.
 """
 
 from __future__ import annotations
@@ -19,13 +19,12 @@ from opensvc_openha.errors import SystemFault
 from opensvc_openha.system import clock
 
 BASE = "/dev/shm"
-"""Where the tmpfs of the enclosure is mounted: a directory that every Linux has and no node
-inherits."""
+"""Mount point of the sandbox's tmpfs: exists on every Linux, and no node inherits it."""
 
 TOOL_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 START_LIMIT_S = COMMAND_LIMIT_S = 120.0
 END_LIMIT_S = 30.0
-"""Only what hangs meets these limits: the machine may be busy."""
+"""Limits, in seconds, for what hangs: the machine may be busy."""
 
 PACKAGES = {
     "unshare": "util-linux",
@@ -37,7 +36,7 @@ PACKAGES = {
 
 
 def find_tool(name: str) -> str:
-    """Absolute path of a system tool; raises SystemFault naming the package it comes with."""
+    """Return the absolute path of a system tool; SystemFault names the package to install."""
     path = shutil.which(name, path=TOOL_PATH)
     if path is None:
         raise SystemFault(
@@ -47,8 +46,9 @@ def find_tool(name: str) -> str:
 
 
 def is_rootless() -> bool:
-    """True if we need a user namespace to be root in: for a user, and for the root of a container
-    that has none of its own.
+    """Return whether a user namespace is needed to be root in.
+
+    True for an ordinary user, and for root in any user namespace but the first one.
     """
     with open("/proc/self/uid_map", encoding="ascii") as file:
         is_first_namespace = file.read().split() == ["0", "0", "4294967295"]
@@ -63,7 +63,7 @@ class Sandbox:
             find_tool(tool)
         self.rootless = is_rootless()
         self.disk_file = ""
-        """A file on the host's disk, which the outer process removes when it ends."""
+        """A file on the host's disk, which the outer process removes at its end."""
         self._lifeline_r, self._lifeline_w = os.pipe()
         self._process: subprocess.Popen[bytes] | None = None
         try:
@@ -108,12 +108,13 @@ class Sandbox:
 
     @property
     def lifeline(self) -> int:
-        """Descriptor to give to a process that must end with us, as its standard input."""
+        """Descriptor for the standard input of a process that must end with the owner."""
         return self._lifeline_r
 
     def enter(self, argv: Sequence[str], net: str | None = None) -> list[str]:
-        """The command line that runs ``argv`` in the enclosure, in the network namespace file
-        ``net`` if given.
+        """Return the argv that runs ``argv`` in the sandbox.
+
+        ``net``: the file of the network namespace to use.
         """
         assert self._process is not None
         user = ["-U", "--preserve-credentials"] if self.rootless else []
@@ -123,7 +124,7 @@ class Sandbox:
         return line + list(argv)
 
     def run(self, argv: Sequence[str], text: str = "", net: str | None = None) -> str:
-        """Run a set-up command; raises SystemFault with its words if it fails."""
+        """Run a set-up command; SystemFault with its error text if it fails."""
         done = subprocess.run(
             self.enter(argv, net),
             input=text,
@@ -143,7 +144,7 @@ class Sandbox:
         self.run([find_tool("ip"), "-batch", "-"], "".join(f"{line}\n" for line in lines), net)
 
     def close(self) -> None:
-        """Let everything go: the processes that hold the lifeline end by themselves."""
+        """Close the lifeline: the processes that hold it end by themselves."""
         for name in ("_lifeline_r", "_lifeline_w"):
             fd = getattr(self, name)
             if fd >= 0:
@@ -154,7 +155,7 @@ class Sandbox:
 
 
 def tool_environment() -> dict[str, str]:
-    """Environment for system tools: their messages in English, their path complete."""
+    """Return the environment for system tools: English messages, a complete PATH."""
     return {"PATH": TOOL_PATH, "LC_ALL": "C"}
 
 
@@ -168,7 +169,7 @@ def end(process: subprocess.Popen[bytes]) -> None:
 
 
 def read_line(stream: IO[bytes], limit_s: float) -> bytes:
-    """One line of a pipe, or what came until the end or the limit."""
+    """Read one line of a pipe, or what arrives until its end or the limit."""
     deadline = clock.monotonic() + limit_s
     os.set_blocking(stream.fileno(), False)
     line = b""

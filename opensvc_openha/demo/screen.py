@@ -1,4 +1,4 @@
-"""What the demo shows: prompts, outputs, headings. Colours only on a terminal."""
+"""Output of the demo: prompts, outputs, headings. Colours only on a terminal."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ BOLD_GREEN, BOLD_YELLOW, BOLD_RED, DIM, PLAIN = (
 
 
 class Screen:
-    """Writes the demo as it goes."""
+    """Writer of the demo's output."""
 
     def __init__(self, out: TextIO, has_color: bool) -> None:
         self._out = out
         self._has_color = has_color and out.isatty() and "NO_COLOR" not in os.environ
 
     def title(self, title: str, text: str) -> None:
-        """A heading, and what happens below it."""
+        """Write a heading and its explanation."""
         self._write("\n" + self._paint(BOLD_YELLOW, f"== {title}") + "\n")
         if text:
             self._write(self._paint(DIM, text) + "\n")
         self._write("\n")
 
     def command(self, node: str, directory: str, command: str) -> None:
-        """A prompt and what is typed there."""
+        """Write a prompt and a command."""
         self._write(self._paint(BOLD_GREEN, f"root@{node}:{directory}#") + f" {command}\n")
 
     def output(self, text: str) -> None:
-        """What a command printed."""
+        """Write the output of a command."""
         if text:
             self._write(text if text.endswith("\n") else text + "\n")
 
     def note(self, text: str) -> None:
-        """Something that happens outside of the nodes."""
+        """Write an event outside of the nodes."""
         self._write(self._paint(DIM, f"-- {text}") + "\n")
 
     def alarm(self, text: str) -> None:
-        """Something that should not be."""
+        """Write an error."""
         self._write(self._paint(BOLD_RED, text) + "\n")
 
     def _paint(self, color: str, text: str) -> str:

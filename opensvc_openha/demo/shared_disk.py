@@ -1,9 +1,9 @@
 """The disk that both nodes see at the same path.
 
-As root each node has a loop device of its own over one file, with direct I/O so that what one node
-writes the other reads; a loop device can be made to fail for one node alone. Elsewhere the file
-itself is shown to both. The enclosure removes the file when it ends, and the loop devices free
-themselves at the last close: nothing is left behind.
+As root each node has a loop device of its own over one file, with direct I/O so that each node
+reads what the other writes; a loop device can be made to fail for one node alone. Elsewhere both
+get the file itself. The sandbox removes the file when it ends, and the loop devices are freed at
+the last close: nothing is left behind.
 """
 
 from __future__ import annotations
@@ -29,9 +29,7 @@ _ATTEMPTS = 8
 
 
 class SharedDisk:
-    """The shared disk of two nodes: its ``file``, and in ``loops`` each node's loop number, or
-    none.
-    """
+    """The shared disk: its ``file``, and in ``loops`` each node's loop number, or none."""
 
     def __init__(self, enclosure: Sandbox, nodes: int) -> None:
         self.loops: list[int] = []
@@ -46,7 +44,7 @@ class SharedDisk:
             os.close(fd)
 
     def for_node(self, index: int) -> dict[str, object]:
-        """What the node's set-up has to know."""
+        """Return the disk's part of a node's configuration."""
         return {
             "path": NODE_PATH,
             "loop": self.loops[index] if self.loops else None,
@@ -54,13 +52,14 @@ class SharedDisk:
         }
 
     def set_failing(self, index: int, is_failing: bool) -> None:
-        """Make one node's loop device end before its first block (reads give nothing, writes fail),
-        or heal it.
+        """Limit a node's loop device to no blocks, or undo it.
+
+        Then reads return nothing and writes fail.
         """
         _set_offset(self._devices[index], 2 * SIZE_BYTES if is_failing else 0)
 
     def close(self) -> None:
-        """Free the loop devices; each is gone when the last process of a node closed it."""
+        """Free the loop devices; each is gone when the last process of a node has closed it."""
         for fd in self._devices:
             os.close(fd)
         self._devices = []
@@ -89,7 +88,7 @@ class SharedDisk:
                     _CONFIG.pack(backing_fd, 512, _info(0, _AUTOCLEAR | _DIRECT_IO), b""),
                 )
             except OSError as error:
-                # Somebody else may have taken this one between the two calls.
+                # Another process may have taken this one between the two calls.
                 os.close(fd)
                 last = error
                 continue

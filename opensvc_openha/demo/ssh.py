@@ -1,7 +1,7 @@
-"""Lets the two nodes log in to each other as root with ssh keys, as operators set it up before
-services are synchronised.
+"""Set up ssh between the two nodes as root with keys, as operators do for synchronisations.
 
-Keys and configuration are made for these nodes and go with them. Needs openssh's sshd and root.
+Keys and configuration are created for these nodes and removed with them. Needs openssh's sshd and
+root.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ UsePAM no
 
 
 def missing_tools() -> str:
-    """What is missing for this, or an empty text."""
+    """Return what is missing for this; empty if nothing."""
     places = [*TOOL_PATH.split(":"), os.path.dirname(SSHD)]
     missing = [
         name
@@ -39,7 +39,7 @@ def missing_tools() -> str:
 
 
 def connect(nodes: TwoNodes) -> None:
-    """Make keys, let each node accept those of both, and start sshd on both."""
+    """Create keys, authorise those of both nodes on each, and start sshd on both."""
     public = [_make_key(node, "/root/.ssh/id_ed25519") for node in nodes]
     for node in nodes:
         node.write("/root/.ssh/authorized_keys", "".join(public), 0o600)
@@ -47,7 +47,7 @@ def connect(nodes: TwoNodes) -> None:
 
 
 def start_sshd(node: Node) -> None:
-    """Start sshd on a node, after a boot too."""
+    """Start sshd on a node; needed after each boot."""
     _make_key(node, "/etc/ssh/node_key")
     node.write("/etc/ssh/node_config", _CONFIG)
     _must(node, f"mkdir -p /run/sshd && {SSHD} -f /etc/ssh/node_config")

@@ -1,8 +1,7 @@
-"""The demo as data: every command of the tutorial, in its order, on its node, with what must come
-out of it.
+"""The demo as data: every command of the tutorial in its order, node and expected result.
 
 The services run without docker: an address, a file system that follows the service, and a small
-program that writes the time into it. Nothing here does anything; ``player`` does.
+program that writes the time into it. ``player`` runs the steps.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ ADDRESSES = {"registry.opensvc.com": "10.50.0.71", "busybox.opensvc.com": "10.50
 
 EZ = "/usr/local/cluster"
 STARTS_FILE = "/shared/starts"
-"""Each start of an application writes service, node and wall-clock time here."""
+"""File to which each start of an application writes service, node and wall-clock time."""
 
 
 @dataclass(frozen=True)
@@ -31,10 +30,10 @@ class Title:
 
 @dataclass(frozen=True)
 class Run:
-    """One command. Each ``expect`` pattern must be found in its output, no ``absent`` one may.
+    """One command. Its output must match each ``expect`` pattern and no ``absent`` one.
 
-    ``limit_s`` above 0 means: run it again until it is so, for at most so long. ``is_story`` also
-    shows the outputs on the way that differ from the one before, else only the last is shown.
+    ``limit_s`` above 0: repeat it until it does, for at most so many seconds. ``is_story``: also
+    show the outputs in between that differ from the one before, else only the last.
     """
 
     node: int
@@ -70,7 +69,7 @@ Step = Title | Run | Power | Takeover
 
 @dataclass(frozen=True)
 class Pace:
-    """What differs between the full and the fast demo."""
+    """Differences between the full and the fast demo."""
 
     link_timeout_s: int
     busybox_start_s: int
@@ -81,13 +80,13 @@ FULL = Pace(link_timeout_s=10, busybox_start_s=8, watch_every_s=5.0)
 FAST = Pace(link_timeout_s=2, busybox_start_s=1, watch_every_s=1.0)
 
 START_READY_S = 5
-"""What the tutorial's rules wait before a service is taken from a silent node."""
+"""Seconds that the tutorial's rules wait before a takeover from a silent node."""
 SLACK_S = 10
-"""Allowed on top of what a step should take, for a busy machine."""
+"""Seconds allowed on top of the nominal time of a step, for a busy machine."""
 
 
 def states(**wanted: str) -> tuple[str, ...]:
-    """Patterns for `service -s -c`: ``registry="STARTED/STOPPED"`` is primary/secondary."""
+    """Return patterns for `service -s -c`: ``registry="STARTED/STOPPED"`` is primary/secondary."""
     patterns = []
     for service, pair in wanted.items():
         primary, secondary = pair.split("/")
@@ -97,7 +96,7 @@ def states(**wanted: str) -> tuple[str, ...]:
 
 
 def overall(word: str, hb: str) -> tuple[str, ...]:
-    """Patterns for svcmon: the hb and the overall column of both services."""
+    """Return patterns for svcmon: the hb and the overall column of both services."""
     return tuple(
         rf"(?m)^{service}\.opensvc\.com +\S+ +\S+( +\S+){{6}} +{hb} +\S+ +\S+ +{word} +False\s*$"
         for service in SERVICES
@@ -105,7 +104,7 @@ def overall(word: str, hb: str) -> tuple[str, ...]:
 
 
 def svcmon_line(service: str, word: str, hb: str) -> str:
-    """Pattern for one line of svcmon."""
+    """Return the pattern for one line of svcmon."""
     return overall(word, hb)[SERVICES.index(service)]
 
 
@@ -118,7 +117,7 @@ LOOP_BODY = 'echo "-----------------------------"; ez_svc_status; ez_hb_status; 
 
 
 def app_script(service: str, start_s: int) -> str:
-    """The program of a demo service: start, stop and check."""
+    """Return the program of a demo service: start, stop and check."""
     ticking = """while :; do echo "$(date +%T) $(hostname)" >> '$clock'; sleep 1; done"""
     return f"""#!/bin/sh
 # Writes the time into the file system of the service, once a second.
@@ -145,7 +144,7 @@ esac
 
 
 def service_file(service: str, has_block_devices: bool) -> str:
-    """The `.env` file of a service before the cluster knows it."""
+    """Return the `.env` file of a service before it is in the cluster."""
     fs = (
         f"dev = /shared/{service}.img\ntype = ext4"
         if has_block_devices
@@ -178,7 +177,7 @@ disable = true
 
 
 def monitor_file(timeout_s: int) -> str:
-    """The tutorial's monitor file with a link timeout."""
+    """Return the tutorial's monitor file with a link timeout."""
     return (
         f"deb1.opensvc.com\tnet\teth1\t239.131.50.10\t5010\t{timeout_s}\n"
         f"deb1.opensvc.com\tnet\teth2\t239.131.50.11\t5011\t{timeout_s}\n"
@@ -190,24 +189,24 @@ def monitor_file(timeout_s: int) -> str:
 
 
 def write_file(path: str, text: str) -> str:
-    """The command that types a file in."""
+    """Return the command that writes a file."""
     return f"cat > {path} << EOF\n{text}EOF"
 
 
 def hb_section(service: str) -> str:
-    """What tells the agent that a service now belongs to OpenHA."""
+    """Return the section that hands a service to OpenHA."""
     return (
         f"cat >> {service}.opensvc.com.env << EOF\n\n[hb#0]\ntype = OpenHA\nname = {service}\nEOF"
     )
 
 
 def on_both(command: str, expect: tuple[str, ...] = (), limit_s: float = 0.0) -> list[Step]:
-    """The same command on both nodes."""
+    """Return the same command for both nodes."""
     return [Run(node, command, expect, limit_s=limit_s) for node in (DEB1, DEB2)]
 
 
 def configuration(pace: Pace) -> list[Step]:
-    """From two service files to two nodes that hear each other."""
+    """Return the steps from two service files to two nodes that hear each other."""
     steps: list[Step] = [
         Title(
             "Two services",
@@ -256,7 +255,7 @@ def configuration(pace: Pace) -> list[Step]:
 
 
 def start_of_openha() -> list[Step]:
-    """Start the daemons, one node after the other."""
+    """Return the steps that start the daemons, one node after the other."""
     frozen = {service: "FROZEN_STOP/FROZEN_STOP" for service in SERVICES}
     alone = {service: "FROZEN_STOP/UNKNOWN" for service in SERVICES}
     return [
@@ -278,7 +277,10 @@ def start_of_openha() -> list[Step]:
 
 
 def unfreezing(pace: Pace) -> list[Step]:
-    """Unfreeze both services on both nodes, deb1 first: it is the primary, so it starts them."""
+    """Return the steps that unfreeze both services on both nodes.
+
+    deb1 is the first: it is the primary, so it starts them.
+    """
     limit_s = START_READY_S + pace.busybox_start_s + SLACK_S
     steps: list[Step] = []
     other = {"registry": {}, "busybox": {"registry": "STARTED/STOPPED"}}
@@ -319,7 +321,7 @@ def unfreezing(pace: Pace) -> list[Step]:
 
 
 def failover(pace: Pace) -> list[Step]:
-    """Cut the power of deb1 and see deb2 take over."""
+    """Return the steps that cut the power of deb1 and wait for the takeover by deb2."""
     loop = f"while true; do {LOOP_BODY}; sleep {pace.watch_every_s:g}; done"
     limit_s = pace.link_timeout_s + START_READY_S + pace.busybox_start_s + SLACK_S
     return [
@@ -341,7 +343,7 @@ def failover(pace: Pace) -> list[Step]:
 
 
 def failback(pace: Pace) -> list[Step]:
-    """Bring deb1 back and give it its services by hand."""
+    """Return the steps that boot deb1 and move its services back by hand."""
     limit_s = 2 * (START_READY_S + pace.busybox_start_s) + SLACK_S
     away = states(**{service: "STOPPED/STARTED" for service in SERVICES})
     steps: list[Step] = [
@@ -372,7 +374,7 @@ def failback(pace: Pace) -> list[Step]:
 
 
 def tell(pace: Pace) -> Sequence[Step]:
-    """All steps of the demo."""
+    """Return all steps of the demo."""
     return [
         *configuration(pace),
         *start_of_openha(),

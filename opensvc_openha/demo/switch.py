@@ -1,10 +1,9 @@
-"""The links of the nodes: each joins both nodes at a switch (a bridge) in the enclosure, and can be
-cut there.
+"""The links of the nodes: each joins both nodes at a bridge in the sandbox, and can be cut.
 
-A cut is silent, as if the wire lost everything: both ends keep their carrier, sending succeeds,
-nothing arrives. It is done at the switch port of the node that must not hear any more: the port
-learns nothing and is flooded nothing. That needs the kernel's bridge only, with or without root: no
-nftables, no traffic control.
+A cut is silent, as if the cable lost everything: both ends keep their carrier, sending succeeds,
+nothing arrives. It is made at the switch port of the receiving node: the port learns nothing and is
+flooded nothing. That needs the kernel's bridge only, with or without root: no nftables, no traffic
+control.
 """
 
 from __future__ import annotations
@@ -16,12 +15,12 @@ SILENCING = ("learning", "flood", "mcast_flood", "bcast_flood")
 
 
 def address(link: str, index: int) -> str:
-    """IPv4 address of a node (0 or 1) on a link."""
+    """Return the IPv4 address of a node (0 or 1) on a link."""
     return f"10.50.{LINKS.index(link)}.{index + 1}"
 
 
 class Switch:
-    """Three bridges, a port of each for every node, and which ports are deaf."""
+    """Three bridges, each with a port for every node, and which ports are deaf."""
 
     def __init__(self, enclosure: Sandbox) -> None:
         self._enclosure = enclosure
@@ -36,7 +35,7 @@ class Switch:
         )
 
     def plug(self, index: int) -> str:
-        """Give a node a new network namespace with all its links.
+        """Create a network namespace with all links for a node.
 
         Returns the file that holds it.
         """
@@ -66,7 +65,7 @@ class Switch:
         return net
 
     def unplug(self, index: int) -> None:
-        """Take all links of a node away at once; the other node's links stay as they are."""
+        """Remove all links of a node at once; the other node's links stay as they are."""
         net = self._net_files.pop(index, None)
         if net is None:
             return
@@ -74,9 +73,9 @@ class Switch:
         self._enclosure.run(["/bin/sh", "-c", f"umount {net} && rm {net}"])
 
     def set_deaf(self, index: int, link: str, is_deaf: bool) -> None:
-        """Let nothing through to a node on a link, or everything again.
+        """Block or unblock all traffic to a node on a link.
 
-        Remembered over a reboot of the node.
+        The setting survives a reboot of the node.
         """
         if ((index, link) in self._deaf) == is_deaf:
             return
@@ -99,7 +98,7 @@ def _port(index: int, link: str) -> str:
 
 
 def check_link(link: str) -> str:
-    """The link's name; raises ValueError for one that no node has."""
+    """Return the link's name; ValueError for one that no node has."""
     if link not in LINKS:
         raise ValueError(f"no link {link!r}: the nodes have {', '.join(LINKS)}")
     return link

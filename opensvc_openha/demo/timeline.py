@@ -1,9 +1,8 @@
-"""Watches the STATE files of a node every few milliseconds and says when which state was reached
-after a power cut.
+"""Poll the STATE files of a node every few milliseconds and time its states after a power cut.
 
-Reading the files through the node's root costs microseconds, where a status command would cost its
-start. All instants are wall-clock seconds, since they are compared with what the applications wrote
-down themselves.
+Reading the files through the node's root costs microseconds; a status command would cost a process
+start. All times are wall-clock seconds, since they are compared with those that the applications
+recorded themselves.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ POLL_S = 0.005
 
 @dataclass(frozen=True)
 class Change:
-    """A service was seen in a new state on a node."""
+    """A new state of a service on a node."""
 
     at: float
     service: str
@@ -31,7 +30,7 @@ class Change:
 
 
 class StateWatcher:
-    """Polls the STATE files below ``services_dir`` in a thread until stop()."""
+    """Poller of the STATE files below ``services_dir``, in a thread until stop()."""
 
     def __init__(self, services_dir: str, services: Sequence[str], nodes: Sequence[str]) -> None:
         self._paths = {
@@ -58,7 +57,7 @@ class StateWatcher:
 
     @property
     def changes(self) -> tuple[Change, ...]:
-        """Everything seen so far, the states found at the start included."""
+        """Return all changes so far, including the initial states."""
         return tuple(self._changes)
 
     def _watch(self) -> None:
@@ -72,7 +71,7 @@ class StateWatcher:
 
 
 def read_state(path: str) -> ServiceState | None:
-    """State in a STATE file, or None while it cannot be read."""
+    """Return the state in a STATE file; None while it is not readable."""
     try:
         with open(path, "rb") as file:
             return state_file.decode(file.read()).state
@@ -82,7 +81,7 @@ def read_state(path: str) -> ServiceState | None:
 
 @dataclass(frozen=True)
 class TakeoverTimes:
-    """Seconds from the power cut to each stage for one service; None where it was not seen."""
+    """Seconds from the power cut to each stage for one service; None if it was not seen."""
 
     service: str
     detected: float | None
@@ -93,7 +92,7 @@ class TakeoverTimes:
 
     @property
     def start_ready(self) -> float | None:
-        """How long the service stood in START_READY."""
+        """Seconds that the service was in START_READY."""
         if self.decided is None or self.released is None:
             return None
         return self.released - self.decided
@@ -107,7 +106,7 @@ def takeover_times(
     changes: Sequence[Change],
     app_starts: Mapping[str, float],
 ) -> TakeoverTimes:
-    """Stages of one takeover, from what the witness's STATE files said after ``cut_at``."""
+    """Return the stages of one takeover from the witness's STATE files after ``cut_at``."""
 
     def first(node: str, state: ServiceState) -> float | None:
         times = [
@@ -141,7 +140,7 @@ COLUMNS = (
 
 
 def render_table(rows: Sequence[TakeoverTimes]) -> str:
-    """The table at the end of the demo."""
+    """Render the table at the end of the demo."""
     lines: list[tuple[str, ...]] = [COLUMNS]
     for row in rows:
         values = (

@@ -1,11 +1,9 @@
-"""Applications: a script, or full command lines, to start, stop and check.
-
-And the launchers beside the service file.
+"""Applications: a script, or command lines, to start, stop and check; and launchers.
 
 ``start``, ``stop`` and ``check`` are a number (the place in the sequence; the script is called with
 start, stop or status), yes or no, or a command line of its own. A check that ends with 0 is up,
-with 1 is down, with anything else a warning. Links S10name, K10name and C10name in the service's
-directory are such numbers for the script they lead to.
+with 1 is down, with anything else a warning. Launchers are links S10name, K10name and C10name in
+the service's directory beside the service file: such numbers for the script they lead to.
 """
 
 from __future__ import annotations
@@ -46,7 +44,7 @@ _BOOLEAN = {**dict.fromkeys(TRUE_WORDS - {"1"}, True), **dict.fromkeys(FALSE_WOR
 
 @dataclass(frozen=True)
 class Step:
-    """One of start, stop, check: what to run and its place in the sequence."""
+    """One of start, stop, check: the command and its place in the sequence."""
 
     argv: tuple[str, ...]
     place: int
@@ -54,18 +52,19 @@ class Step:
 
 
 def build(section: Section, around: DriverContext) -> Resource:
-    """The resource of one [app#N] section."""
+    """Build the resource of one [app#N] section."""
     return App(section, around)
 
 
 def is_application(section: Section) -> bool:
-    """Does this section without number say what to run, as one with a number does?"""
+    """Return whether this section without number defines a command, like one with a number."""
     return bool(section.own & {"script", *_CALLED_WITH})
 
 
 def launchers(around: DriverContext) -> list[Section]:
-    """Sections for the launchers in the service's directory whose scripts no section of the file
-    names.
+    """Return sections for the launchers in the service's directory.
+
+    Launchers of scripts that the service file names are left out.
     """
     configured = next((section for section in around.file.sections if section.name == "app"), None)
     is_template = configured is not None and not is_application(configured)
@@ -103,9 +102,7 @@ def launchers(around: DriverContext) -> list[Section]:
 
 
 def _links(directory: str) -> Iterable[tuple[str, str, str]]:
-    """What each launcher is for, its number, and the script it leads to, which may be out of reach
-    at the moment.
-    """
+    """Yield step, number and script of each launcher; the script may be unreachable now."""
     try:
         names = sorted(os.listdir(directory))
     except OSError:
@@ -136,10 +133,10 @@ class App(LocalResource):
         super().__init__(section, around, Group.APP, "app", self._name_shown() or section.name)
         start, stop = self._steps["start"], self._steps["stop"]
         self.start_rank = (start.place if start else _NO_PLACE, f"{index:010}")
-        # The highest goes first at stop, and stop numbers count upwards.
+        # The highest rank stops first, while stop numbers count upwards.
         self.stop_rank = (-stop.place if stop else -_NO_PLACE, f"{index:010}")
         self._view = around.view
-        # Normalised, as mounted file systems are listed.
+        # Normalised like the list of mounts.
         self._points = [
             os.path.normpath(other.text("mnt"))
             for other in around.file.sections
@@ -152,7 +149,7 @@ class App(LocalResource):
         }
 
     def status(self) -> Finding:
-        """Verdict of the check, if there is one."""
+        """Return the verdict of the check, if there is one."""
         check = self._steps["check"]
         if not any(self._steps.values()):
             return Finding(
@@ -163,7 +160,7 @@ class App(LocalResource):
         if self._is_script_missing(check):
             if not self._sees_all:
                 return HIDDEN
-            # Most often the file system that holds it is not mounted here.
+            # Usually the file system that holds it is not mounted here.
             return Finding(
                 ResourceStatus.NA,
                 (f"not evaluated ({self._script} {self._why_not_run('is not here')})",),
@@ -172,13 +169,13 @@ class App(LocalResource):
         if result.exit_code == 0:
             return Finding(ResourceStatus.UP)
         if not self._sees_all:
-            return HIDDEN  # It may have failed for lack of rights alone.
+            return HIDDEN  # It may have failed only for lack of privileges.
         if result.exit_code == 1:
             return Finding(ResourceStatus.DOWN)
         return Finding(ResourceStatus.WARN, (f"check {result.verdict}",))
 
     def start(self) -> None:
-        """Run the start step unless the check says that it is up."""
+        """Run the start step unless the check reports up."""
         start = self._steps["start"]
         if start is None:
             return
@@ -190,7 +187,7 @@ class App(LocalResource):
         self._run_or_fail(start, may_linger=True)
 
     def stop(self) -> None:
-        """Run the stop step unless the check says that it is down."""
+        """Run the stop step unless the check reports down."""
         if self._steps["check"] is not None and self.status().status is ResourceStatus.DOWN:
             self._log.info(f"{self.spec.label} is already stopped")
             return
@@ -204,7 +201,7 @@ class App(LocalResource):
         self.roll_back()
 
     def roll_back(self) -> None:
-        """Run the stop step: half a start is stopped whatever the check says."""
+        """Run the stop step, whatever the check reports: the start may be half done."""
         stop = self._steps["stop"]
         if stop is None:
             return
@@ -235,8 +232,9 @@ class App(LocalResource):
         )
 
     def _may_run(self) -> bool:
-        """Without its script nobody can say, unless the service's data is down here, or the file
-        system that holds it.
+        """Return whether the application may run although its script is missing.
+
+        False if the service's data, or the file system with the script, is down here.
         """
         mounts = read_mounts()
         if any(
@@ -262,7 +260,7 @@ class App(LocalResource):
             return os.path.basename(self._script)
         commands = [step.argv[-1] for step in self._steps.values() if step is not None]
         words = commands[0].split() if commands else []
-        # "[ -e flag ]" and the like name nothing.
+        # "[ -e flag ]" and the like name no script.
         return os.path.basename(words[0]) if words and words[0][-1].isalnum() else ""
 
 
@@ -274,8 +272,9 @@ def _script_path(section: Section, around: DriverContext) -> str:
 
 
 def _directory(around: DriverContext) -> str:
-    """Where the service's scripts are: <service>.d, which agents make as a link to <service>.dir,
-    or that itself.
+    """Return the directory of the service's scripts: <service>.d or <service>.dir.
+
+    Agents create <service>.d as a link to <service>.dir.
     """
     link = around.layout.command_link(around.svcname)
     return (

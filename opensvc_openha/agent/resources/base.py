@@ -1,10 +1,10 @@
-"""What every resource driver offers, and what it is given.
+"""Interface of the resource drivers, and the context they get.
 
 A driver module holds one class per kind of resource, a ``build`` function, and ``DRIVER``, which
-names them and the keywords they know; ``registry`` lists the drivers. ``status`` only looks.
-``start`` and ``stop`` are called whatever the state: they do nothing where nothing is to be done.
-Order, subsets, triggers, standby resources, optional ones and rollback are not a driver's business:
-see ``sequence`` and ``runner``.
+names them and the keywords they know; ``registry`` lists the drivers. ``status`` has no side
+effects. ``start`` and ``stop`` are called in any state: they do nothing if there is nothing to do.
+Order, subsets, triggers, standby resources, optional ones and rollback are handled elsewhere: see
+``ordering`` and ``runner``.
 """
 
 from __future__ import annotations
@@ -32,36 +32,32 @@ _NUMBER_MAX = 1_000_000_000
 
 
 class ServiceView:
-    """What a resource may ask about the rest of its service.
-
-    It can be asked once all resources are built.
-    """
+    """What a resource may ask about the rest of its service, once all resources are built."""
 
     def __init__(self) -> None:
         self._ask: Callable[[], ResourceStatus] = lambda: ResourceStatus.UNDEF
         self._answer: ResourceStatus | None = None
 
     def answer_with(self, ask: Callable[[], ResourceStatus]) -> None:
-        """Find the answer this way when it is needed."""
+        """Set the function that computes the answer on demand."""
         self._ask = ask
         self._answer = None
 
     def remember(self, answer: ResourceStatus) -> None:
-        """The answer, where it is known already."""
+        """Set an answer that is known already."""
         self._answer = answer
 
     def data_status(self) -> ResourceStatus:
-        """Merged status of what holds the service's data and addresses: all but its applications,
-        syncs and heartbeats.
+        """Return the merged status of the resources that hold the service's data and addresses.
+
+        These are all but its applications, syncs and heartbeats.
         """
         return self._ask() if self._answer is None else self._answer
 
 
 @dataclass(frozen=True)
 class DriverContext:
-    """What drivers may know besides their section: whose resource, on which node, where files are,
-    how to log.
-    """
+    """What drivers get besides their section: service, node, directories, log."""
 
     svcname: str
     node: str
@@ -71,17 +67,18 @@ class DriverContext:
     file: ServiceFile
     view: ServiceView = field(default_factory=ServiceView)
     volume_groups: AllVolumeGroups | None = None
-    """Where many services are looked at, what LVM said for all of them; else it is asked."""
+    """LVM's report on all volume groups, for a status of many services; else None."""
 
     @property
     def var_dir(self) -> str:
-        """Run-time data of the service."""
+        """Directory of the run-time data of the service."""
         return self.layout.service_var_dir(self.svcname)
 
     @cached_property
     def sees_all(self) -> bool:
-        """May this user look at everything? root, and the user to whom the agent's run-time data
-        belong, may.
+        """Return whether this user has the privileges for all checks.
+
+        These are root and the owner of the agent's run-time data.
         """
         if os.geteuid() == 0:
             return True
@@ -92,9 +89,9 @@ class DriverContext:
 
     @cached_property
     def docker(self) -> Engine:
-        """The docker daemon that all containers of the service share.
+        """Return the docker daemon that all containers of the service share.
 
-        ConfigError where it is not configured.
+        Raises ConfigError if it is not configured.
         """
         from opensvc_openha.agent.docker.engine import Engine
         from opensvc_openha.agent.docker.settings import read_settings
@@ -104,7 +101,7 @@ class DriverContext:
 
 @dataclass(frozen=True)
 class ResourceSpec:
-    """What all resources have in common.
+    """Common properties of all resources.
 
     ``kind`` is the group and type that subset sections name: container.docker.
     """
@@ -124,7 +121,7 @@ class ResourceSpec:
 
     @property
     def is_left_alone(self) -> bool:
-        """Is it only shown, never started nor stopped?"""
+        """Return whether it is only shown, and never started nor stopped."""
         return self.is_disabled or NO_ACTION_TAG in self.tags
 
 
@@ -137,41 +134,39 @@ class Resource(Protocol):
 
     @property
     def start_rank(self) -> tuple[int, str]:
-        """Place among the resources of its group and subset at start, the lowest goes first."""
+        """Rank among the resources of its group and subset at start; the lowest starts first."""
 
     @property
     def stop_rank(self) -> tuple[int, str]:
-        """Place at stop, the highest goes first."""
+        """Rank at stop; the highest stops first."""
 
     def environment(self) -> Mapping[str, str]:
-        """What its triggers find in their environment besides the names of service, node and
-        resource.
-        """
+        """Environment of its triggers, besides the names of service, node and resource."""
 
     def status(self) -> Finding:
-        """Look at the resource."""
+        """Check the resource, without side effects."""
 
     def start(self) -> None:
-        """Bring it up; ActionError or SystemFault if that fails.
+        """Start it; ActionError or SystemFault if that fails.
 
         May run in a process of its own.
         """
 
     def stop(self) -> None:
-        """Bring it down; ActionError or SystemFault if that fails.
+        """Stop it; ActionError or SystemFault if that fails.
 
         May run in a process of its own.
         """
 
     def roll_back(self) -> None:
-        """Take back a start of this action, also one that failed or was interrupted half way."""
+        """Undo a start of this action, including one that failed or was interrupted half way."""
 
     def why_unhandled(self) -> str:
-        """Reason why the embedded agent cannot start it, or an empty text."""
+        """Return why the embedded agent cannot start it; empty if it can."""
 
 
 class LocalResource:
-    """What most resources do alike; a driver's class adds status, start and stop."""
+    """Defaults of most resources; a driver's class adds status, start and stop."""
 
     def __init__(
         self, section: Section, around: DriverContext, group: Group, kind: str, label: str
@@ -183,21 +178,21 @@ class LocalResource:
         self._sees_all = around.sees_all
 
     def environment(self) -> Mapping[str, str]:
-        """Nothing of its own."""
+        """Return an empty environment."""
         return {}
 
     def start(self) -> None:
-        """Nothing to start."""
+        """Do nothing."""
 
     def stop(self) -> None:
-        """Nothing to stop."""
+        """Do nothing."""
 
     def roll_back(self) -> None:
-        """As a stop."""
+        """Stop the resource."""
         self.stop()
 
     def why_unhandled(self) -> str:
-        """Handled."""
+        """Return an empty text."""
         return ""
 
 
@@ -215,14 +210,14 @@ class Driver:
     keywords: Mapping[str, tuple[Keyword, ...]]
     default_type: str = ""
     shown_types: frozenset[str] = frozenset()
-    """Types of the real agent that are shown, but neither started nor stopped."""
+    """Types of the real agent that are shown here, but neither started nor stopped."""
     is_shown_only: bool = False
-    """Is no type of this group handled?"""
+    """True if no type of this group is handled."""
 
     def keywords_of(self, section: Section) -> tuple[Keyword, ...] | None:
-        """Keywords of this section, or None if they are not known here.
+        """Return the keywords of this section, or None if they are not known here.
 
-        ConfigError for a type nobody knows.
+        Raises ConfigError for an unknown type.
         """
         if self.is_shown_only:
             return None
@@ -244,7 +239,7 @@ class Driver:
 def make_spec(
     section: Section, around: DriverContext, group: Group, kind: str, label: str
 ) -> ResourceSpec:
-    """Common part of a resource from the keywords that all sections know."""
+    """Build the common part of a resource from the keywords of all sections."""
     return ResourceSpec(
         rid=section.name,
         group=group,
@@ -262,9 +257,9 @@ def make_spec(
 
 
 def index_of(section: Section) -> int:
-    """Number in the section's name.
+    """Return the number in the section's name, as a sort key.
 
-    One without a number, as agents let it be, comes first, one with a word last.
+    A section without a number, which agents allow, comes first, one with a word last.
     """
     _, separator, index = section.name.partition("#")
     if not separator:

@@ -1,9 +1,8 @@
-"""Docker containers: made at the first start, started again later, on whichever node has the
-service's file system.
+"""Docker containers: created at the first start, started again later, on either node.
 
-A container keeps what it was made with. If the service file says something else by now, the status
-tells, and the operator decides when to remove the container: what was written inside would be lost
-with it.
+They follow the service's file system. A container keeps the arguments it was created with. If the
+service file has changed since, the status reports it, and the operator decides when to remove the
+container: data written inside would be lost with it.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ _IMAGE_ID = re.compile(r"(sha256:)?[0-9a-f]{12,64}\Z")
 
 
 def build(section: Section, around: DriverContext) -> Resource:
-    """The resource of one [container#N] section."""
+    """Build the resource of one [container#N] section."""
     is_disabled = make_spec(section, around, Group.CONTAINER, "container.docker", "").is_disabled
     if section.text("type").lower() == "docker" and not is_disabled:
         return DockerContainer(section, around)
@@ -70,7 +69,7 @@ class DockerContainer(LocalResource):
 
     @property
     def image(self) -> str:
-        """Image as the service file names it."""
+        """Image as named in the service file."""
         return self._image
 
     @property
@@ -79,7 +78,7 @@ class DockerContainer(LocalResource):
         return self._name
 
     def status(self) -> Finding:
-        """up with id and image while it runs; down, with the exit code where it ended."""
+        """Return up with id and image while it runs; down, with the exit code if it ended."""
         view = self._engine.view()
         if view.standing is not Standing.RUNNING and not self._sees_all:
             return HIDDEN
@@ -104,7 +103,7 @@ class DockerContainer(LocalResource):
         return Finding(status, (_sentence(container),), label)
 
     def start(self) -> None:
-        """Start the container, or make it; ActionError if it does not stay up."""
+        """Start or create the container; ActionError if it does not stay up."""
         self._engine.ensure_running()
         container = self._seen()
         if container is not None and container.state == "running":
@@ -122,8 +121,9 @@ class DockerContainer(LocalResource):
         self._await_up()
 
     def _make(self, unfinished: Container | None) -> None:
-        """Make it; one that does not even come up once is taken away: it would keep the arguments
-        it failed with.
+        """Create the container; remove one that does not come up even once.
+
+        It would keep the arguments that it failed with.
         """
         self._run(unfinished)
         try:
@@ -141,9 +141,7 @@ class DockerContainer(LocalResource):
             raise
 
     def stop(self) -> None:
-        """Stop the container, by force after its stop_timeout, and the daemon after the last
-        one.
-        """
+        """Stop the container, by force after its stop_timeout; stop an unused daemon too."""
         if self._engine.kill_if_broken():
             return
         view = self._engine.view_now()
@@ -177,9 +175,9 @@ class DockerContainer(LocalResource):
         return self._require_answer().container(self._name)
 
     def _run(self, unfinished: Container | None) -> None:
-        """Make and start the container.
+        """Create and start the container.
 
-        What a run that failed left is taken away, for it has the old arguments.
+        The remains of a failed run are removed: they have the old arguments.
         """
         self._require_image()
         if unfinished is not None:
@@ -227,7 +225,7 @@ class DockerContainer(LocalResource):
         )
 
     def _await_up(self) -> None:
-        """It has to run for half a second."""
+        """Wait until it has run for half a second."""
         settled_at = monotonic() + SETTLE_S
         give_up = monotonic() + self._start_limit_s
         while True:
@@ -269,7 +267,7 @@ class DockerContainer(LocalResource):
         self._kill_processes(container)
 
     def _kill_processes(self, container: Container) -> None:
-        """The daemon cannot end it: end its first process, with which all the others go."""
+        """Kill the container's first process, and with it all others: the daemon cannot stop it."""
         argv = self._engine.settings.docker_command("inspect", "-f", "{{.State.Pid}}", container.id)
         pid = run_command(argv, STOP_SLACK_S).output.strip()
         if pid.isdigit() and int(pid) > 0:
@@ -292,13 +290,13 @@ class DockerContainer(LocalResource):
     def _has_stopped(self) -> bool:
         view = self._engine.view_now()
         if view.standing is not Standing.RUNNING:
-            # Whatever became of the daemon: the end of the stop looks after that.
+            # The state of the daemon is checked at the end of the stop.
             return view.standing is Standing.STOPPED
         container = view.container(self._name)
         return container is None or not container.has_processes
 
     def _docker(self, *words: str) -> None:
-        """Run a docker command that has to succeed."""
+        """Run a docker command that must succeed."""
         result = run_logged(
             self._log, self._engine.settings.docker_command(*words), self._start_limit_s
         )
@@ -316,7 +314,7 @@ class DockerContainer(LocalResource):
         return f": {output}" if output else ""
 
     def _require_answer(self) -> EngineView:
-        """What runs, from a daemon that has to answer however busy the machine is."""
+        """Return the daemon's containers, waiting for a busy machine; raise without an answer."""
         view = self._engine.view_now(ANSWER_LIMIT_S)
         if view.standing is not Standing.RUNNING:
             raise ActionError(
@@ -336,7 +334,7 @@ def _run_args(section: Section) -> tuple[str, ...]:
 
 
 def _sentence(container: Container) -> str:
-    """State of a container that does not run, in words."""
+    """Return the state of a stopped container in words."""
     if container.state == "exited":
         return f"exited with exit code {container.exit_code}"
     if container.state == "created":

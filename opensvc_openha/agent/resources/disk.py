@@ -1,7 +1,7 @@
 """Volume groups of LVM and loop devices: [vg#N], [loop#N], and [disk#N] with that type.
 
-A volume group is activated on one node at a time: it carries the name of the node that has it as a
-tag, as the agent does it, so that lvm.conf can refuse activation elsewhere.
+A volume group is activated on one node at a time: it is tagged with the name of its node, as the
+agent does, so that lvm.conf can refuse activation elsewhere.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ _DEACTIVATE_PAUSE_S = 1.0
 
 
 def tag_changes(tags: tuple[str, ...], own: str) -> list[str]:
-    """Options of one vgchange after which the group carries our tag alone.
+    """Return the options of one vgchange after which the group carries our tag alone.
 
-    None if it does already.
+    Empty if it does already.
     """
     words = [] if own in tags else ["--addtag", own]
     return words + [word for tag in tags if tag != own for word in ("--deltag", tag)]
@@ -46,7 +46,7 @@ class LvmGroup(LocalResource):
         super().__init__(section, around, Group.DISK, "disk.vg", self._name)
 
     def status(self) -> Finding:
-        """up if its volumes are active.
+        """Return up if its volumes are active.
 
         A warning if only some are, or if a physical volume is missing.
         """
@@ -95,7 +95,10 @@ class LvmGroup(LocalResource):
             )
 
     def stop(self) -> None:
-        """Deactivate it, waiting a little for who still has a volume open, and take our tag off."""
+        """Deactivate the group and remove our tag.
+
+        Waits a little for processes that have a volume open.
+        """
         if not _has_lvm():
             self._log.info(f"{self._name} is already down: lvm2 is not installed")
             return
@@ -127,16 +130,14 @@ class LvmGroup(LocalResource):
             self._lvm("vgchange", "--deltag", self._tag, self._name)
 
     def roll_back(self) -> None:
-        """As a stop, unless a part of it was active before: whoever activated that may need it."""
+        """Stop, unless a part of it was active before the start: it may be in use."""
         if self._was_active:
             self._log.warning(f"{self._name} was partly active before: left active")
         else:
             self.stop()
 
     def _take_over(self, group: VolumeGroup) -> None:
-        """Put our tag in place of any other, in one change: nobody may find the group without an
-        owner in between.
-        """
+        """Replace all tags by ours in one change, so that the group is never without an owner."""
         for tag in group.tags:
             if tag != self._tag:
                 self._log.warning(f"{self._name} carried the tag of {tag}: it is this node's now")
@@ -168,11 +169,11 @@ class LoopDevice(LocalResource):
         super().__init__(section, around, Group.DISK, "disk.loop", self._file)
 
     def status(self) -> Finding:
-        """up if a loop device shows the file."""
+        """Return up if a loop device is attached to the file."""
         return Finding(ResourceStatus.UP if self._devices() else ResourceStatus.DOWN)
 
     def start(self) -> None:
-        """Set up a loop device."""
+        """Attach a loop device."""
         if self._devices():
             self._log.info(f"{self._file} is already up")
             return
@@ -187,13 +188,13 @@ class LoopDevice(LocalResource):
         self._log.info(f"{', '.join(devices)} now loops to {self._file}")
 
     def stop(self) -> None:
-        """Take its loop devices down."""
+        """Detach its loop devices."""
         devices = self._devices()
         if not devices:
             self._log.info(f"{self._file} is already down")
         for device in devices:
             run_or_fail(self._log, ["losetup", "-d", device])
-        # The kernel detaches a device that is in use only when it is closed, and says nothing.
+        # The kernel detaches a device in use only when it is closed, without an error.
         left = self._devices()
         if left:
             names = ", ".join(device + users_of(device) for device in left)
@@ -213,17 +214,17 @@ class LoopDevice(LocalResource):
 
 
 def build_vg(section: Section, around: DriverContext) -> Resource:
-    """The resource of one [vg#N] section."""
+    """Build the resource of one [vg#N] section."""
     return LvmGroup(section, around)
 
 
 def build_loop(section: Section, around: DriverContext) -> Resource:
-    """The resource of one [loop#N] section."""
+    """Build the resource of one [loop#N] section."""
     return LoopDevice(section, around)
 
 
 def build(section: Section, around: DriverContext) -> Resource:
-    """The resource of one [disk#N] section."""
+    """Build the resource of one [disk#N] section."""
     kind = section.required("type").lower()
     if kind == "loop":
         return LoopDevice(section, around)
@@ -240,9 +241,9 @@ def build(section: Section, around: DriverContext) -> Resource:
 
 
 def users_of(path: str) -> str:
-    """Where a block device is mounted and which processes have it open, in parentheses.
+    """Return, in parentheses, the mounts of a block device and the processes that have it open.
 
-    Nothing if that is not known.
+    Empty if unknown.
     """
     try:
         rdev = os.stat(path).st_rdev

@@ -1,19 +1,18 @@
-"""How the [stonith#N] sections of a service are carried out: level by level, within one deadline
-for all of them.
+"""Run the [stonith#N] sections of a service, level by level, within one deadline for all.
 
     sections of one level     all must succeed, in the order of the file; after a failure the rest
                               is not tried
     the next higher level     is tried only if the present one failed
     the first whole level     that succeeds is the success
 
-A section gets at most its own `timeout`, and at most its fair share of what is left, so that one
-that hangs leaves the others theirs. The deadline is below the limit that the node daemon sets to a
-check-up script, so that it is we who report what failed.
+A section gets at most its own `timeout`, and at most its fair share of what is left, so that a
+section that hangs leaves the others theirs. The deadline is below the limit that the node daemon
+sets to a check-up script, so that this process can report what failed.
 
-A command that succeeds is not believed alone where the section has a `status_cmd`, see
+A command that succeeds is no proof by itself if the section has a `status_cmd`, see
 ``fence_status``.
 
-Whether the peer must be fenced is not decided here, see ``fencing``; nor what a command does.
+Whether the peer must be fenced is decided in ``fencing``.
 """
 
 from __future__ import annotations
@@ -39,28 +38,27 @@ from opensvc_openha.formats.secrets import mask_script
 from opensvc_openha.system.clock import monotonic
 
 LIMIT_VARIABLE = "OPENHA_LIMIT_S"
-"""Where the node daemon says how many seconds the script it runs may take."""
+"""Variable in which the node daemon passes the limit of a script in seconds."""
 
 FENCE_TIMEOUT_S = 50.0
-"""Of one section that says nothing else."""
+"""Default timeout of one section in seconds."""
 
 FIRST_LEVEL = 1
 KEYWORDS = (
     Keyword("level", Form.COUNT, default=str(FIRST_LEVEL)),
     Keyword("timeout", Form.SECONDS),
 )
-"""What a section of any type may say about its place in the plan."""
+"""Keywords of the plan, valid in sections of every type."""
 
 _RESERVE_S, _RESERVE_PART = 10.0, 6
-"""Of the limit we keep so much, or that part of a short one: to be started, to kill what hangs, to
-report."""
+"""Part of the limit kept back: to be started, to kill what hangs, to report."""
 
 
 @dataclass(frozen=True)
 class FenceStep:
-    """One section: what it runs, and its place in the plan.
+    """One section: its command, and its place in the plan.
 
-    ``why_not`` says why it cannot be run, if so.
+    ``why_not`` is the reason if it cannot be run.
     """
 
     rid: str
@@ -68,11 +66,11 @@ class FenceStep:
     timeout_s: float
     argv: tuple[str, ...] = ()
     shown: str = ""
-    """The command as it may be logged."""
+    """The command in the form that may be logged."""
     env: Mapping[str, str] = field(default_factory=dict)
     why_not: str = ""
     status_argv: tuple[str, ...] = ()
-    """What asks the device whether the peer is off, if it is configured."""
+    """Command that asks the device whether the peer is off, if configured."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +92,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class FenceReport:
-    """How the plan ended: the level that succeeded, or None, and what failed before."""
+    """Result of the plan: the level that succeeded, or None, and the failures before."""
 
     level: int | None
     failures: tuple[Failure, ...]
@@ -106,12 +104,12 @@ class FenceReport:
 
     @property
     def story(self) -> str:
-        """All that failed, in its order."""
+        """All failures, in their order."""
         return "; ".join(map(str, self.failures))
 
 
 def level_of(section: Section) -> int:
-    """Level of a section; ConfigError for what is no whole number from 1."""
+    """Return the level of a section; ConfigError unless it is a whole number from 1."""
     level = section.integer("level", FIRST_LEVEL)
     if level < FIRST_LEVEL:
         raise section.error("level", f"is {section.text('level')!r}, expected {Form.COUNT.value}")
@@ -119,12 +117,12 @@ def level_of(section: Section) -> int:
 
 
 def environment(section: Section, svcname: str, node: str) -> dict[str, str]:
-    """What a fencing command finds in its environment."""
+    """Return the environment of a fencing command."""
     return {"OPENSVC_SVCNAME": svcname, "OPENSVC_RID": section.name, "OPENSVC_NODENAME": node}
 
 
 def callout_step(section: Section, svcname: str, node: str) -> FenceStep:
-    """The step of a section of type callout."""
+    """Return the step of a section of type callout."""
     command = section.required("cmd")
     env = environment(section, svcname, node)
     status = section.text("status_cmd")
@@ -140,7 +138,7 @@ def callout_step(section: Section, svcname: str, node: str) -> FenceStep:
 
 
 def outline(steps: Sequence[FenceStep]) -> str:
-    """The plan in a few words: the sections of each level."""
+    """Return the plan in a few words: the sections of each level."""
     levels = sorted({step.level for step in steps})
     return "; ".join(
         (f"level {level}: " if len(levels) > 1 else "")
@@ -150,16 +148,18 @@ def outline(steps: Sequence[FenceStep]) -> str:
 
 
 def plan_time_s(env: Mapping[str, str]) -> float:
-    """Seconds for the whole plan: what the caller's limit leaves, or that of a check-up script if
-    no caller says one.
+    """Return the seconds for the whole plan, from the caller's limit.
+
+    Without one, the limit of a check-up script applies.
     """
     limit_s = duration_of(env.get(LIMIT_VARIABLE, "")) or CHECK_LIMIT_S
     return limit_s - min(_RESERVE_S, limit_s / _RESERVE_PART)
 
 
 def fair_share_s(left_s: float, wanted: Sequence[float]) -> float:
-    """Most that the first of these may take, so that each has an equal share of what is left, or
-    all it wants.
+    """Return the most that the first of these may take, in seconds.
+
+    Each gets an equal share of what is left, or all it wants if that is less.
     """
     share_s = left_s
     for number, want_s in enumerate(sorted(wanted)):
@@ -171,7 +171,7 @@ def fair_share_s(left_s: float, wanted: Sequence[float]) -> float:
 
 
 def carry_out(steps: Sequence[FenceStep], time_s: float, log: ActionLog) -> FenceReport:
-    """Fence by one level after the other, within ``time_s`` seconds for all.
+    """Run one level after the other, within ``time_s`` seconds for all of them.
 
     There is at least one step.
     """
@@ -183,7 +183,7 @@ def carry_out(steps: Sequence[FenceStep], time_s: float, log: ActionLog) -> Fenc
     with interruptible():
         for level in sorted({step.level for step in ordered}):
             of_level = [step for step in ordered if step.level == level]
-            # A level that cannot succeed shoots nobody.
+            # Do not begin a level that cannot succeed.
             unable = [step for step in of_level if step.why_not]
             failure = None
             for number, step in enumerate(unable[:1] or of_level):
@@ -204,7 +204,7 @@ def carry_out(steps: Sequence[FenceStep], time_s: float, log: ActionLog) -> Fenc
 
 
 def read_power(steps: Sequence[FenceStep], time_s: float, say: Callable[[str], object]) -> Power:
-    """What the devices say of the peer, one line for each; shoots nobody."""
+    """Return the peer's power state as the devices report it, one line for each; fences nothing."""
     deadline = monotonic() + time_s
     said: dict[int, list[Power]] = {}
     with interruptible():

@@ -1,9 +1,8 @@
-"""What the fencing device itself says of the peer's power, by `status_cmd`, whose exit codes are
-those of fence agents.
+"""Ask the fencing device for the peer's power by `status_cmd`, with fence agents' exit codes.
 
-A device that accepts an order is no proof that it was carried out: after a fence its word is asked
-for until it says off twice. Anything that is not clearly on or off is unknown, and unknown is not
-off.
+A device that accepts an order is no proof that the order was carried out: after a fence the device
+is asked until it reports off twice. Any answer that is not clearly on or off is unknown, and
+unknown is not off.
 """
 
 from __future__ import annotations
@@ -17,14 +16,14 @@ from opensvc_openha.errors import SystemFault
 from opensvc_openha.system.clock import monotonic, pause
 
 ASK_LIMIT_S = 10.0
-"""For one answer of a device: one that is lost must not take the time of the next."""
+"""Limit of one answer in seconds: a lost one must not take the time of the next."""
 
 _OFF_TIMES = 2
 _ASK_EVERY_S = 1.0
 
 
 class Power(enum.Enum):
-    """Word of a device, as it is printed."""
+    """A device's answer, as printed."""
 
     ON = "on"
     OFF = "off"
@@ -36,7 +35,7 @@ _POWERS = {code: power for power, code in EXIT_CODES.items()}
 
 
 def ask_power(argv: Sequence[str], env: Mapping[str, str], limit_s: float) -> Power:
-    """Ask once."""
+    """Ask the device once."""
     if not argv or limit_s <= 0:
         return Power.UNKNOWN
     try:
@@ -47,9 +46,9 @@ def ask_power(argv: Sequence[str], env: Mapping[str, str], limit_s: float) -> Po
 
 
 def why_not_off(ask: Callable[[float], Power], deadline: float, log: ActionLog) -> str:
-    """Ask until it is off twice in a row.
+    """Ask until the device reports off twice in a row.
 
-    Why it is not known to be off at the deadline, or an empty text.
+    Return why the peer is not known to be off at the deadline; empty if it is.
     """
     said: Power | None = None
     times_off = 0
@@ -71,8 +70,9 @@ def why_not_off(ask: Callable[[float], Power], deadline: float, log: ActionLog) 
 
 
 def power_of_levels(levels: Sequence[Sequence[Power]]) -> Power:
-    """What all sections say together: on if one says so, off if all of some level do, else
-    unknown.
+    """Combine all sections: on if one reports on, off if all of some level report off.
+
+    Unknown in all other cases.
     """
     if any(Power.ON in level for level in levels):
         return Power.ON

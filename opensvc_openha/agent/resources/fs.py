@@ -1,9 +1,9 @@
-"""File systems: a block device, an image file or a network file system mounted, a bind mount, or a
-directory.
+"""File systems: a device, an image file or a network file system, a bind mount, a directory.
 
-A file system is up only if what is seen at the mount point is really its device; a device that is
-mounted elsewhere, a mount point that shows something else, or one that became read-only is a
-warning, never "down". At stop, whoever keeps it busy is named and, as the agent does, killed.
+A file system is up only if its device is the one visible at the mount point; a device mounted
+elsewhere, a mount point that shows something else, or a file system that became read-only is a
+warning, never "down". At stop, processes that keep it busy are named and, as the agent does,
+killed.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ _BY_NAME = {
 
 
 def build(section: Section, around: DriverContext) -> Resource:
-    """The resource of one [fs#N] section."""
+    """Build the resource of one [fs#N] section."""
     kind = section.required("type").lower()
     if kind == "directory":
         return Directory(section, around)
@@ -105,7 +105,7 @@ class MountedFs(LocalResource):
             raise section.error(
                 "dev", f"is {self._dev!r}, expected an absolute path, UUID=... or LABEL=..."
             )
-        # Where the service mounts this or what shows it; those have a status of their own.
+        # Mount points of the service that show the same device; they have a status of their own.
         self._own_points = {
             os.path.normpath(other.text("mnt"))
             for other in around.file.sections
@@ -115,7 +115,7 @@ class MountedFs(LocalResource):
         self.start_rank = self.stop_rank = (_depth(section, around), f"{index_of(section):010}")
 
     def status(self) -> Finding:
-        """up if our device is what is seen at the mount point."""
+        """Return up if our device is the one visible at the mount point."""
         if not self._is_nameless:
             expect_in_reach(self._path_wanted)
         mounts = read_mounts()
@@ -136,7 +136,7 @@ class MountedFs(LocalResource):
         return Finding(ResourceStatus.DOWN)
 
     def start(self) -> None:
-        """Check the file system, make the mount point, mount, and look whether it is there."""
+        """Check the file system, create the mount point, mount, and verify the mount."""
         finding = self.status()
         if finding.status is ResourceStatus.UP:
             self._log.info(f"{self.spec.label} is already mounted")
@@ -164,7 +164,7 @@ class MountedFs(LocalResource):
             raise ActionError(f"{self.spec.rid}: mount succeeded, but {what}")
 
     def stop(self) -> None:
-        """Unmount; while it is busy name who holds it, end those, and try again.
+        """Unmount; while it is busy, name and kill the processes that use it, and try again.
 
         Fails if the device is mounted elsewhere.
         """
@@ -173,7 +173,7 @@ class MountedFs(LocalResource):
             self._expect_unused(device)
 
     def _unmount(self) -> str:
-        """Device number of what was mounted, or an empty text."""
+        """Unmount once; return the device number of what was mounted, or an empty text."""
         device = ""
         tries_left = _UNMOUNT_TRIES
         while True:
@@ -207,8 +207,9 @@ class MountedFs(LocalResource):
                 pause(_UNMOUNT_PAUSE_S)
 
     def _expect_unused(self, device: str) -> None:
-        """The peer may mount it next: it must not be mounted here in any other place, whoever did
-        that.
+        """Raise if the device is still mounted anywhere else here: the peer may mount it next.
+
+        It does not matter which process mounted it.
         """
         for tries_left in range(_UNMOUNT_TRIES - 1, -1, -1):
             elsewhere = self._mounted_elsewhere(read_mounts())
@@ -228,18 +229,18 @@ class MountedFs(LocalResource):
 
     @property
     def _real_point(self) -> str:
-        # The mount point itself is not looked at: its file system may not answer.
+        # The mount point itself is not accessed: its file system may hang.
         folder, name = os.path.split(self._point)
         return os.path.join(os.path.realpath(folder), name)
 
     @property
     def _is_nameless(self) -> bool:
-        """Is there nothing in this node's file system that stands for its device?"""
+        """Return whether no path of this node stands for its device."""
         return self._kind == "tmpfs" or self._kind in NETWORK_TYPES
 
     @property
     def _dev_path(self) -> str:
-        """Path of the device, file or directory, or an empty text if it is not there."""
+        """Return the path of the device, file or directory; empty if it is missing."""
         return self._path_wanted if os.path.exists(self._path_wanted) else ""
 
     @property
@@ -254,7 +255,7 @@ class MountedFs(LocalResource):
         return self._kind in LOCAL_TYPES and os.path.isfile(self._dev_path)
 
     def _is_ours(self, seen: Mount) -> bool:
-        """Does this mount show our device?"""
+        """Return whether this mount shows our device."""
         if self._kind == "tmpfs":
             return seen.fstype == "tmpfs"
         if self._kind in NETWORK_TYPES:
@@ -263,7 +264,7 @@ class MountedFs(LocalResource):
             ) == self._dev.rstrip("/")
         path = self._dev_path
         if not path:
-            # A device that went away under its mount: all that is left is its name.
+            # Of a device that disappeared under its mount only the name is left.
             return seen.source == self._dev
         info = os.stat(path)
         if self._kind == "bind":
@@ -308,7 +309,7 @@ class MountedFs(LocalResource):
         return argv + [self._dev, self._point]
 
     def _check_file_system(self) -> None:
-        """Let e2fsck replay or repair what it can without questions; xfs does it at mount."""
+        """Run e2fsck without questions, to replay or repair; xfs does this at mount."""
         if self._kind not in _FSCK_TYPES or not shutil.which("e2fsck"):
             return
         result = run_logged(self._log, ["e2fsck", "-p", self._dev_path])
@@ -319,7 +320,7 @@ class MountedFs(LocalResource):
 
 
 class Directory(LocalResource):
-    """A directory that has to exist: made at start, left at stop."""
+    """A directory that must exist: created at start, left at stop."""
 
     def __init__(self, section: Section, around: DriverContext) -> None:
         self._path = _absolute(section, "path", "mnt", "dev")
@@ -330,14 +331,14 @@ class Directory(LocalResource):
         self.start_rank = self.stop_rank = (_depth(section, around), f"{index_of(section):010}")
 
     def status(self) -> Finding:
-        """n/a if it is there, for it stays when the service stops; down if it is missing."""
+        """Return n/a if it exists, since it stays when the service stops; down if it is missing."""
         if os.path.isdir(self._path):
             return Finding(ResourceStatus.NA)
         expect_in_reach(self._path)
         return Finding(ResourceStatus.DOWN, (f"directory {self._path} does not exist",))
 
     def start(self) -> None:
-        """Make it, with its owner and mode."""
+        """Create it, with its owner and mode."""
         try:
             make_dir(self._path)
             if self._user:
@@ -353,9 +354,9 @@ class Directory(LocalResource):
 
 
 def expect_in_reach(path: str) -> None:
-    """PermissionError where this user cannot see whether there is such a path.
+    """Raise PermissionError if this user cannot determine whether the path exists.
 
-    To him it looks as if it did not exist.
+    To this user it looks as if it did not.
     """
     try:
         os.stat(path)
@@ -366,8 +367,9 @@ def expect_in_reach(path: str) -> None:
 
 
 def _depth(section: Section, around: DriverContext) -> int:
-    """How many file systems of the service, one in the other, hold this one's mount point, or what
-    is mounted on it.
+    """Return how many nested file systems of the service contain this one.
+
+    Both its mount point and the mounted file or directory count.
     """
     others = [other for other in around.file.sections if other.group == "fs" and other.text("mnt")]
 
@@ -414,7 +416,7 @@ def _mode(section: Section) -> int | None:
 
 
 def _named(holders: list[Holder]) -> str:
-    """The first of them; without any, what it may be."""
+    """Return the first holders as text; without any, the possible causes."""
     if not holders:
         return (
             "no process that can be seen: perhaps another mount below it, a loop device or an NFS"

@@ -1,4 +1,4 @@
-"""The heartbeat resource: shows what the node daemon says of the service."""
+"""The heartbeat resource: the node daemon's state of the service."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LABEL = "hb.openha"
 
 
 def build(section: Section, around: DriverContext) -> Resource:
-    """The resource of one [hb#N] section."""
+    """Build the resource of one [hb#N] section."""
     kind = section.required("type").lower()
     if kind != "openha":
         return Unhandled(
@@ -26,7 +26,7 @@ def build(section: Section, around: DriverContext) -> Resource:
 
 
 class OpenhaHb(LocalResource):
-    """The service as the cluster knows it, under ``name``.
+    """The service in the cluster, under ``name``.
 
     Nothing to start or stop: the node daemon decides.
     """
@@ -37,7 +37,7 @@ class OpenhaHb(LocalResource):
         self._cluster = around.cluster
 
     def status(self) -> Finding:
-        """The node daemon's word on it."""
+        """Return the status that corresponds to the node daemon's state."""
         return self._cluster.hb_finding(self.cluster_name)
 
 

@@ -2,8 +2,8 @@
 
 ``ipdev`` is an interface, one with a label (eth0:1), or as `ip link` prints it (eth0.10@eth0).
 Without ``netmask`` the address takes that of the interface's network. An address that another
-machine answers for is never added. What a start placed where is kept, so that a stop finds it when
-the name cannot be resolved, or means something else now.
+machine answers for is never added. The addresses that a start added are recorded, so that a stop
+finds them if the name cannot be resolved, or has another address by then.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _READY_PAUSE_S = 0.1
 _SIOCGIFFLAGS = 0x8913
 _IFF_UP, _IFF_RUNNING, _IFF_LOOPBACK = 0x1, 0x40, 0x8
 _NONROUTED_TAG = "nonrouted"
-"""The agent's tag for an address that may well exist elsewhere."""
+"""The agent's tag for an address that may exist elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Placed:
 
 
 def build(section: Section, around: DriverContext) -> Resource:
-    """The resource of one [ip#N] section."""
+    """Build the resource of one [ip#N] section."""
     return ServiceIp(section, around)
 
 
@@ -64,7 +64,7 @@ class ServiceIp(LocalResource):
         super().__init__(section, around, Group.IP, "ip", f"{self._name}@{device}")
 
     def environment(self) -> Mapping[str, str]:
-        """The names the agent's triggers know."""
+        """Return the variables of the agent's triggers."""
         address = _resolve(self._name)
         return {
             "OPENSVC_IPDEV": self._device,
@@ -74,7 +74,7 @@ class ServiceIp(LocalResource):
         }
 
     def status(self) -> Finding:
-        """up if the address is on its interface; a warning if it is on another one."""
+        """Return up if the address is on its interface; a warning if it is on another one."""
         address = _resolve(self._name)
         interfaces = _interfaces()
         if address is None:
@@ -99,9 +99,7 @@ class ServiceIp(LocalResource):
         return Finding(ResourceStatus.DOWN)
 
     def start(self) -> None:
-        """Add the address unless somebody else on the network answers for it, and tell the
-        neighbours.
-        """
+        """Add the address unless another machine answers for it; announce it to the neighbours."""
         finding = self.status()
         if finding.status is ResourceStatus.UP:
             self._log.info(f"{self.spec.label} is already up")
@@ -124,7 +122,7 @@ class ServiceIp(LocalResource):
         if self._alias and address.version == 4:
             argv += ["label", self._alias]
         self._remember(Placed(self._device, address, prefix))
-        # Duplicate detection would leave the address unusable for a second or more.
+        # Duplicate address detection would leave the address unusable for a second or more.
         run_or_fail(self._log, argv + (["nodad"] if address.version == 6 else []))
         if self.status().status is not ResourceStatus.UP:
             raise ActionError(
@@ -133,9 +131,7 @@ class ServiceIp(LocalResource):
         self._announce(address)
 
     def stop(self) -> None:
-        """Remove the address, with whatever prefix it has now, and what a start placed before the
-        file was changed.
-        """
+        """Remove the address, with any prefix, and what a start added before the file changed."""
         address, remembered = _resolve(self._name), self._placed()
         if address is None and not remembered:
             raise ActionError(
@@ -181,7 +177,7 @@ class ServiceIp(LocalResource):
             ) from error
 
     def _placed(self) -> list[Placed]:
-        """What the last start placed and no stop removed."""
+        """Return what the last start added and no stop removed."""
         try:
             with open(self._placed_file, encoding="utf-8") as file:
                 device, _, word = file.readline().strip().partition(" ")
@@ -191,8 +187,9 @@ class ServiceIp(LocalResource):
         return [Placed(device, placed.ip, placed.network.prefixlen)]
 
     def _put_back(self, interface: str, others: list[Placed]) -> None:
-        """With an address the kernel may remove those that came after it in the same network: they
-        are not ours to remove.
+        """Add addresses again that the kernel removed together with the service's.
+
+        The kernel may remove those that were added later in the same network.
         """
         left = _interfaces().get(interface, [])
         for other in others:
@@ -244,7 +241,7 @@ class ServiceIp(LocalResource):
                         f"cannot announce {address} on {self._device}: {error.strerror}"
                     )
                     return
-                # The link-local address the announcement is sent from is still being checked.
+                # The link-local address that sends the announcement is still being checked.
                 pause(_READY_PAUSE_S)
         self._log.warning(
             f"cannot announce {address} on {self._device}: no link-local address is ready"
@@ -252,9 +249,9 @@ class ServiceIp(LocalResource):
 
 
 def _check_literal(section: Section, name: str, prefix: int | None) -> None:
-    """What is written as an address must be one, and its netmask one for it.
+    """Raise unless a literal address and its netmask are valid.
 
-    Names are not looked up.
+    Names are not resolved.
     """
     try:
         address = ipaddress.ip_address(name)
@@ -273,7 +270,7 @@ def _check_literal(section: Section, name: str, prefix: int | None) -> None:
 
 
 def _configured_prefix(section: Section) -> int | None:
-    """Prefix length for a netmask written as bits, dotted, in hexadecimal, or as an IPv6 mask."""
+    """Return the prefix length for a netmask in bits, dotted, hexadecimal, or as an IPv6 mask."""
     word = section.text("netmask").strip("/")
     if not word:
         return None
@@ -302,7 +299,7 @@ def _prefix_of(word: str) -> int | None:
 
 
 def _resolve(name: str) -> Address | None:
-    """Address for a literal or a name, IPv4 first; None if the name is not known."""
+    """Return the address for a literal or a name, IPv4 first; None for an unknown name."""
     try:
         return ipaddress.ip_address(name)
     except ValueError:
@@ -324,7 +321,7 @@ def _interfaces() -> dict[str, list[Placed]]:
     families = (socket.AF_INET, socket.AF_INET6)
     interfaces: dict[str, list[Placed]] = {name: [] for name in psutil.net_if_stats()}
     for label, entries in psutil.net_if_addrs().items():
-        # An address with a label is listed under that: eth0:1.
+        # An address with a label is listed under the label: eth0:1.
         name = label.partition(":")[0]
         placed = interfaces.setdefault(name, [])
         for entry in entries:
@@ -346,8 +343,9 @@ def _places_of(address: Address, interfaces: dict[str, list[Placed]]) -> list[Pl
 
 
 def _network_prefix(device: str, address: Address) -> int | None:
-    """Prefix of the network on the interface that holds the address, else of its first network, as
-    in the agent.
+    """Return the prefix of the interface's network that contains the address.
+
+    Otherwise that of its first network, as in the agent.
     """
     placed = [
         place for place in _interfaces().get(device, []) if place.address.version == address.version

@@ -1,5 +1,4 @@
-"""Ethernet neighbours: asks whether somebody else answers for an address, and tells them who has it
-now.
+"""Ethernet neighbours: check whether another machine has an address, and announce ours.
 
 A few frames on AF_PACKET and ICMPv6 raw sockets: arping and its flags differ from one distribution
 to the next.
@@ -15,7 +14,7 @@ from collections.abc import Callable
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _OwnerIn = Callable[[bytes, bytes], bytes | None]
-"""Who has the wanted address, if this frame tells."""
+"""Hardware address that has the wanted address, if this frame is an answer."""
 
 _ARP_REQUEST, _ARP_REPLY = 1, 2
 _ETH_ARP, _ETH_IPV6 = 0x0806, 0x86DD
@@ -31,12 +30,12 @@ _OVERRIDE = 0x20000000
 
 
 def find_owner(interface: str, address: Address) -> str | None:
-    """Hardware address of another machine that answers for an address here, or None.
+    """Return the hardware address of another machine that answers for an address; else None.
 
-    None too if it can't be told.
+    None also if that cannot be determined.
 
-    Takes 0.4 s where nobody answers. The question carries no address of ours, so that it disturbs
-    no neighbour's cache.
+    Takes 0.4 s without an answer. The request carries no address of ours, so that no neighbour's
+    cache changes.
     """
     try:
         with _packet_socket(interface, _ETH_ARP if address.version == 4 else _ETH_IPV6) as sock:
@@ -61,14 +60,15 @@ def find_owner(interface: str, address: Address) -> str | None:
 
 
 def announce(interface: str, address: Address) -> None:
-    """Tell all neighbours that the address is here now; raises OSError where that can't be sent."""
+    """Announce to all neighbours that the address is here now; OSError if that cannot be sent."""
     if address.version == 4:
         with _packet_socket(interface, _ETH_ARP) as sock:
             own = _hardware_address(sock)
             if own is None:
                 return
             for _ in range(_ANNOUNCEMENTS):
-                # Both forms: some machines only learn from a request, some only from a reply.
+                # Both forms: some machines only update their cache from a request, some only from a
+                # reply.
                 sock.send(_arp_frame(own, _ARP_REQUEST, address.packed, address.packed))
                 sock.send(_arp_frame(own, _ARP_REPLY, address.packed, address.packed))
         return
@@ -103,7 +103,7 @@ def _packet_socket(interface: str, protocol: int) -> socket.socket:
 
 
 def _hardware_address(sock: socket.socket) -> bytes | None:
-    """Address of the interface, or None where there is no Ethernet (loopback, tunnels)."""
+    """Return the address of the interface; None without Ethernet (loopback, tunnels)."""
     name = sock.getsockname()
     return bytes(name[4]) if name[3] == _ARPHRD_ETHER and len(name[4]) == 6 else None
 
@@ -122,8 +122,9 @@ def _arp_frame(own: bytes, operation: int, sender: bytes, target: bytes) -> byte
 
 
 def _solicitation_frame(own: bytes, target: bytes) -> bytes:
-    """The question of IPv6 duplicate address detection: from no address, to those that may have
-    this one.
+    """Build the request of IPv6 duplicate address detection.
+
+    It goes from no address to the group of the target address.
     """
     group = b"\xff\x02" + b"\0" * 9 + b"\x01\xff" + target[-3:]
     body = struct.pack("!BBHI", _NEIGHBOUR_SOLICITATION, 0, 0, 0) + target

@@ -1,9 +1,7 @@
-"""Which driver builds which section: one line per group.
+"""Map sections to drivers: one line per group.
 
-A new resource type is one module and one line.
-
-A driver's module is loaded when a service file first asks for it: a status command is no slower for
-drivers it does not use.
+A new resource type is one module and one line. A driver's module is imported when a service file
+first needs it: unused drivers cost a status command nothing.
 """
 
 from __future__ import annotations
@@ -36,7 +34,7 @@ _MODULES = {
 
 
 class _Drivers(Mapping[str, Driver]):
-    """The drivers by group, each loaded at first use."""
+    """The drivers by group, each imported at first use."""
 
     def __getitem__(self, group: str) -> Driver:
         module, _, name = _MODULES[group].partition(".")
@@ -54,19 +52,22 @@ class _Drivers(Mapping[str, Driver]):
 DRIVERS: Mapping[str, Driver] = _Drivers()
 
 APP_LAUNCHERS = "app"
-"""A section without number: about the launchers in the service's directory, unless it says what to
-run itself."""
+"""A section without number configures the launchers in the service's directory.
+
+Unless it defines a command itself.
+"""
 
 _OF_A_GUEST = "encap"
-"""Tag of what the agent within a container looks after; the one around it leaves it alone."""
+"""Tag of resources of the agent within a container; the agent outside ignores them."""
 
 NOT_RESOURCES = frozenset({"subset", "task", "env"})
-"""Groups that are read, but are no resources of this agent."""
+"""Groups that are accepted, but are no resources of this agent."""
 
 
 def build_resources(file: ServiceFile, around: DriverContext) -> tuple[Resource, ...]:
-    """All resources of a service file, in the order of the file, the implicit sync of a service on
-    several nodes included.
+    """Build all resources of a service file, in the order of the file.
+
+    Includes the implicit sync of a service on several nodes.
     """
     sections = [section for section in file.sections if is_resource(section)] + app.launchers(
         around
@@ -82,7 +83,7 @@ def build_resources(file: ServiceFile, around: DriverContext) -> tuple[Resource,
 
 
 def is_resource(section: Section) -> bool:
-    """Is this a section of a resource? The agent lets sections of other tools stand in the file."""
+    """Return whether this section is a resource: the agent accepts sections of other tools."""
     if _OF_A_GUEST in section.words("tags"):
         return False
     is_numbered = "#" in section.name
@@ -92,7 +93,7 @@ def is_resource(section: Section) -> bool:
 
 
 def driver_of(section: Section) -> Driver:
-    """The driver of one section; ConfigError for a kind of resource that nobody knows."""
+    """Return the driver of one section; ConfigError for an unknown kind of resource."""
     driver = DRIVERS.get(section.group)
     if driver is None:
         known = ", ".join(sorted([*DRIVERS, *NOT_RESOURCES]))
@@ -102,7 +103,7 @@ def driver_of(section: Section) -> Driver:
 
 
 def build_resource(section: Section, around: DriverContext) -> Resource:
-    """The resource of one section; ConfigError for the first thing that is wrong with it."""
+    """Build the resource of one section; ConfigError for its first error."""
     driver = driver_of(section)
     index_of(section)
     keywords = keywords_of(section, driver)
@@ -112,9 +113,9 @@ def build_resource(section: Section, around: DriverContext) -> Resource:
 
 
 def keywords_of(section: Section, driver: Driver) -> tuple[Keyword, ...] | None:
-    """Keywords of one section.
+    """Return the keywords of one section.
 
-    The section of the implicit sync says nothing but how it differs from the usual.
+    The section of the implicit sync holds only differences from the defaults.
     """
     keywords = driver.keywords_of(section)
     if section.name != sync.IMPLICIT or keywords is None:

@@ -1,5 +1,6 @@
-"""Directories exported over NFS: [share#N] type = nfs, with ``path`` and ``opts`` as
-``client(options) client(options)``.
+"""Directories exported over NFS: [share#N] type = nfs, with ``path`` and ``opts``.
+
+``opts`` has the form ``client(options) client(options)``.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ _EXPORT = re.compile(r"(\S+)\s+(\S+)\(([^)]*)\)")
 
 
 def parse_exports(text: str) -> dict[str, dict[str, frozenset[str]]]:
-    """What ``exportfs -v`` printed: path to client to options.
+    """Parse the output of ``exportfs -v``: path to client to options.
 
-    A long path stands on a line of its own.
+    A long path is on a line of its own.
     """
     exports: dict[str, dict[str, frozenset[str]]] = {}
     for path, client, options in _EXPORT.findall(text):
@@ -36,7 +37,7 @@ def parse_exports(text: str) -> dict[str, dict[str, frozenset[str]]]:
 
 
 def build(section: Section, around: DriverContext) -> Resource:
-    """The resource of one [share#N] section."""
+    """Build the resource of one [share#N] section."""
     return NfsShare(section, around)
 
 
@@ -49,7 +50,7 @@ class NfsShare(LocalResource):
         super().__init__(section, around, Group.SHARE, "share.nfs", f"nfs:{self._path}")
 
     def status(self) -> Finding:
-        """up if every client has it with at least its options; a warning if only some have."""
+        """Return up if every client has it with all its options; a warning if only some have."""
         if not _is_installed():
             return Finding(ResourceStatus.DOWN, (NOT_INSTALLED,))
         if not self._sees_all:
@@ -78,7 +79,7 @@ class NfsShare(LocalResource):
             )
 
     def stop(self) -> None:
-        """Take the exports to our clients back."""
+        """Remove the exports to our clients."""
         if not _is_installed():
             self._log.info(f"{self._path} is already down: {NOT_INSTALLED}")
             return

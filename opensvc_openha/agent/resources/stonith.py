@@ -1,4 +1,4 @@
-"""Fencing commands. Shown in no status tree; only the ``stonith`` action runs them."""
+"""Fencing commands: in no status tree; only the ``stonith`` action runs them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from opensvc_openha.agent.values.status import Finding, Group, ResourceStatus
 
 
 def build(section: Section, around: DriverContext) -> Resource:
-    """The resource of one [stonith#N] section."""
+    """Build the resource of one [stonith#N] section."""
     kind = section.required("type").lower()
     if kind != "callout":
         reason = f"stonith type {kind} is not handled by the embedded agent yet, expected callout"
@@ -21,7 +21,7 @@ def build(section: Section, around: DriverContext) -> Resource:
 
 
 class Callout(LocalResource):
-    """A command that makes sure the peer runs nothing any more; 0 is the only success.
+    """A command after which the peer must run nothing; 0 is the only success.
 
     Not part of a start: see ``fencing``.
     """
@@ -31,7 +31,7 @@ class Callout(LocalResource):
         self.step = callout_step(section, around.svcname, around.node)
 
     def status(self) -> Finding:
-        """There is nothing to look at."""
+        """Return n/a: there is nothing to check."""
         return Finding(ResourceStatus.NA)
 
 

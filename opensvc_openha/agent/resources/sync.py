@@ -1,10 +1,10 @@
-"""Copies of files on the other nodes, by rsync over ssh: ``sync#i0`` for the service's own
-configuration, and sync#N.
+"""Copies of files on the other nodes, by rsync over ssh.
 
-Only the node that runs the service may send: a passive one would spread what is old. When each node
-was last sent to is kept here, and on the node that received, so that both can say whether what they
-have is recent. For the service's own configuration a digest of it is kept, too: each node compares
-it with what it has now.
+``sync#i0`` is the service's own configuration; sync#N are further copies. Only the node that runs
+the service may send: a passive one would spread old data. The time of the last transfer to each
+node is recorded here and on the receiver, so that both can report whether the copy is recent. For
+the service's own configuration a digest is recorded, too: each node compares it with its present
+one.
 """
 
 from __future__ import annotations
@@ -46,15 +46,14 @@ _LABEL_MAX = 300
 _STAMP_BYTES_MAX = 200
 _READ_BYTES_MAX = 65_536
 _REPLACED = re.compile(r"<fc\S* (.*)\Z")
-"""What rsync prints for a file that the other node has with other contents; one that it does not
-have has pluses there."""
+"""rsync's mark of a file with other contents on the receiver; a missing one has pluses there."""
 
 
 @dataclass(frozen=True)
 class Transfer:
-    """What goes where.
+    """Sources and targets of a transfer.
 
-    ``sources`` is asked when it is needed: patterns match what is there then.
+    ``sources`` is called when it is needed: patterns match the files that exist then.
     """
 
     label: str
@@ -66,7 +65,7 @@ class Transfer:
 
 
 def build(section: Section, around: DriverContext) -> Resource:
-    """The resource of one [sync#N] section."""
+    """Build the resource of one [sync#N] section."""
     kind = section.text("type", "rsync").lower()
     if section.name == IMPLICIT:
         return build_implicit(section, around)
@@ -77,15 +76,15 @@ def build(section: Section, around: DriverContext) -> Resource:
 
 
 def build_implicit(section: Section, around: DriverContext) -> Rsync:
-    """The sync of the service's own configuration, which every service on several nodes has."""
+    """Build the sync of the service's own configuration, which a service on several nodes has."""
     link = around.layout.command_link(around.svcname)
 
     def own_files() -> list[str]:
-        # The commands beside it are the receiving node's own: they hold its paths.
+        # The commands beside it are the receiving node's own: they contain its paths.
         beside = [path for path in (f"{link}.d", f"{link}.dir") if os.path.lexists(path)]
         return [around.layout.service_file(around.svcname), *beside]
 
-    # What is replaced or deleted on the receiving node is kept there: somebody may have edited it.
+    # Replaced or deleted files are kept on the receiving node: they may have been edited there.
     kept = os.path.join(around.var_dir, "replaced")
     options = (
         "-R",
@@ -141,30 +140,30 @@ class Rsync(LocalResource):
         try:
             self._rules = _schedule(section)
         except ValueError as error:
-            # What is sent by hand, and the service itself, do not depend on it.
+            # Neither manual transfers nor the service itself depend on it.
             self.schedule_problem = f"{error}: it is never sent by itself"
         self._max_delay = datetime.timedelta(
             minutes=section.integer("sync_max_delay", MAX_DELAY_MINUTES)
         )
 
     def has_schedule(self) -> bool:
-        """Is there a time at which it may be due?"""
+        """Return whether there is a time at which it may be due."""
         return bool(self._rules) and any(self.nodes_of(target) for target in _TARGETS)
 
     def is_due(self, now: datetime.datetime) -> bool:
-        """Does its schedule ask for it, the last success on all other nodes considered?"""
+        """Return whether its schedule requires it, given the last success on all other nodes."""
         stamps = [self._sent_at(node) for target in _TARGETS for node in self.nodes_of(target)]
         known = [stamp for stamp in stamps if stamp is not None]
         return is_due(self._rules, now, min(known) if known and len(known) == len(stamps) else None)
 
     def nodes_of(self, target: str) -> tuple[str, ...]:
-        """The other nodes this is sent to under a target."""
+        """Return the other nodes that a target stands for."""
         return tuple(
             node for node in self._transfer.targets.get(target, ()) if node != self._around.node
         )
 
     def status(self) -> Finding:
-        """up if what the other nodes have is recent, as far as this node knows."""
+        """Return up if the other nodes' copies are recent, as far as this node knows."""
         others = [node for target in _TARGETS for node in self.nodes_of(target)]
         if not others:
             return Finding(ResourceStatus.NA, ("no destination nodes",))
@@ -187,9 +186,9 @@ class Rsync(LocalResource):
         )
 
     def send(self, target: str, is_forced: bool = False) -> tuple[str, ...]:
-        """Send to every node of a target; the nodes that have it now.
+        """Send to every node of a target; return the nodes that have it now.
 
-        Errors of single nodes come after the last one.
+        Errors of single nodes are raised after the last one.
         """
         nodes = self.nodes_of(target)
         if not nodes:
@@ -205,7 +204,7 @@ class Rsync(LocalResource):
             )
         sent, failures = [], []
         for node in nodes:
-            # Again for each: a copy may take hours, and what is unmounted meanwhile would be
+            # Check again for each: a copy may take hours, and what is unmounted meanwhile would be
             # deleted on the next node.
             self.expect_service_here(is_forced)
             try:
@@ -225,8 +224,9 @@ class Rsync(LocalResource):
         return tuple(sent)
 
     def _expect_not_newer(self, node: str, sources: list[str]) -> None:
-        """RefusedError for a node on which a file was edited later than here: the edit would be
-        lost.
+        """Raise RefusedError if a file on the node was edited later than here.
+
+        The edit would be lost.
         """
         differing = self._would_send(node, sources)
         newer = sorted(differing - self._would_send(node, sources, "--update")) if differing else []
@@ -238,7 +238,7 @@ class Rsync(LocalResource):
             )
 
     def _would_send(self, node: str, sources: list[str], *options: str) -> set[str]:
-        """Files that are there and whose contents a copy would replace."""
+        """Return the existing files whose contents a copy would replace."""
         options = (
             "-n",
             "-i",
@@ -262,7 +262,7 @@ class Rsync(LocalResource):
     def _send_to(self, node: str, sources: list[str]) -> None:
         if self._transfer.destination_fs:
             self._expect_mounted(node)
-        # Before the copy: what is edited meanwhile was perhaps not sent.
+        # Before the copy: a later edit may not have been sent.
         begun, digest = wall(), self._digest() if self.spec.rid == IMPLICIT else ""
         ssh = ["-e", shlex.join(SSH)]
         destination = f"{REMOTE_USER}@{node}:{self._transfer.destination}"
@@ -284,7 +284,7 @@ class Rsync(LocalResource):
         self._log.info(f"{self.spec.label}: {node} is up to date")
 
     def expect_service_here(self, is_forced: bool) -> None:
-        """RefusedError where a copy would spread what is old."""
+        """Raise RefusedError if a copy would spread old data."""
         status = self._around.view.data_status()
         if self._around.node in self._around.file.drp_nodes:
             raise RefusedError(f"{self.spec.rid}: a drp node does not send: nothing was sent")
@@ -338,7 +338,7 @@ class Rsync(LocalResource):
             return None
 
     def _is_changed(self, nodes: Iterable[str]) -> bool:
-        """Is the service's configuration here another one than was last sent to these nodes?"""
+        """Return whether the service's configuration changed since the last send to these nodes."""
         if self.spec.rid != IMPLICIT:
             return False
         known = {self._sent_digest(node) for node in nodes} - {""}
@@ -349,14 +349,15 @@ class Rsync(LocalResource):
             with open(self._stamp_path(node), encoding="ascii") as file:
                 return "".join(file.read(_STAMP_BYTES_MAX).splitlines()[1:2])
         except (OSError, ValueError):
-            return ""  # Not sent yet, or by a version that kept none.
+            return ""  # Not sent yet, or by a version that recorded no digest.
 
     def _digest(self) -> str:
-        """Of the service's own files: what is in them, or size and time of those that are too large
-        to be read each time.
+        """Return the digest of the service's own files.
+
+        Large files count by size and time, since reading them each time takes too long.
         """
         checksum = length = (
-            0  # Against edits, not against attackers: a status need not load hashlib for it.
+            0  # It detects edits, not attacks: a status need not import hashlib for it.
         )
         for top in self._transfer.sources():
             for path in sorted(_files_below(top)):
@@ -379,8 +380,9 @@ class Rsync(LocalResource):
         )
 
     def _note_success(self, node: str, begun: float, digest: str, ssh: list[str]) -> None:
-        """Here and there: the receiver has to know how old its copy is when it is asked to take
-        over.
+        """Record the success here and on the receiver.
+
+        The receiver needs the age of its copy when it is to take over.
         """
         text = datetime.datetime.fromtimestamp(begun).strftime(_STAMP) + "\n"
         text += f"{digest}\n" if digest else ""
@@ -427,9 +429,9 @@ def _gist(path: str) -> bytes:
 
 
 def _schedule(section: Section) -> tuple[Rule, ...]:
-    """As ``schedule`` says, else ``sync_schedule``, else the keywords of older agents.
+    """Parse ``schedule``, else ``sync_schedule``, else the keywords of older agents.
 
-    ValueError for what is not understood.
+    Raises ValueError for an invalid one.
     """
     text = section.text("schedule") or section.text("sync_schedule")
     period, days = section.text("sync_period"), section.text("sync_days")

@@ -1,6 +1,6 @@
-"""Resources the embedded agent can show but not act on yet: they are n/a and say why.
+"""Resources that the embedded agent can show but not act on yet: n/a, with the reason.
 
-Starting a service that needs one is refused, for it would claim success without having done it all.
+The start of a service that needs one is refused: it would report success for an incomplete start.
 """
 
 from __future__ import annotations
@@ -20,17 +20,18 @@ class Unhandled(LocalResource):
         self._reason = reason
 
     def status(self) -> Finding:
-        """n/a, with the reason."""
+        """Return n/a with the reason."""
         return Finding(ResourceStatus.NA, (self._reason,))
 
     def why_unhandled(self) -> str:
-        """Reason why it cannot be started."""
+        """Return why it cannot be started."""
         return self._reason
 
 
 def shown_driver(kind: str, group: Group, *label_keywords: str) -> Driver:
-    """A driver of sections that are only shown, labelled by the first of these keywords that is
-    set.
+    """Return a driver of sections that are only shown.
+
+    The label is the first of these keywords that is set.
     """
 
     def build(section: Section, around: DriverContext) -> Resource:
