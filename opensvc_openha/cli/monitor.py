@@ -16,7 +16,7 @@ import sys
 from opensvc_openha.agent.actions.dispatch import ActionOptions, perform
 from opensvc_openha.agent.config.service_file import service_names
 from opensvc_openha.agent.monitor.monitor_loop import MonitorRounds
-from opensvc_openha.agent.monitor.sync_scheduler import RETRY, SyncRounds, send_due
+from opensvc_openha.agent.monitor.sync_scheduler import RETRY, SendOutcome, SyncRounds, send_due
 from opensvc_openha.agent.service.service import Service, load_service
 from opensvc_openha.agent.values.action_log import OUTPUT_SUFFIX, open_log
 from opensvc_openha.cli import installation
@@ -61,10 +61,10 @@ def main(args: list[str]) -> int:
 
     def send(name: str, rids: tuple[str, ...]) -> None:
         with open_log(agent.log_dir, name) as log:
-            reason = send_due(load_service(agent, name, log, node_view()), rids)
-            if reason.startswith("ended with"):
+            result = send_due(load_service(agent, name, log, node_view()), rids)
+            if result.outcome is SendOutcome.FAILED:
                 log.warning(
-                    f"scheduled sync {reason}: tried again in {RETRY.total_seconds() / 60:g}"
+                    f"scheduled sync {result.reason}: tried again in {RETRY.total_seconds() / 60:g}"
                     " minutes if it is still due"
                 )
 

@@ -170,6 +170,8 @@ def both(status: NodeStatus) -> str:
 def answer_line(answer: Answer) -> str:
     """Render the answer to an action in the original's words."""
     svc, own, peer, detail = answer.service, answer.own.name, answer.peer.name, answer.detail
+    if answer.word is AnswerCode.NOT_CONFIGURED:
+        return f"we are not primary nor secondary for service {svc}"
     if answer.word is AnswerCode.REFUSED:
         return _refusal(answer)
     if answer.word is AnswerCode.FAILED:
@@ -204,8 +206,6 @@ def answer_line(answer: Answer) -> str:
 
 def _refusal(answer: Answer) -> str:
     svc, own, peer = answer.service, answer.own.name, answer.peer.name
-    if "neither primary nor secondary" in answer.detail:
-        return f"we are not primary nor secondary for service {svc}"
     text = {
         "start": (
             f"Cannot start {svc}: service not in correct state (partner node is {peer}, we are"

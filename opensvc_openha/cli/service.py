@@ -153,5 +153,5 @@ def _act(args: list[str]) -> int:
                 failures.append((answer, line))
     if not failures:
         return 0
-    is_refused = all(answer.word.name == "REFUSED" for answer, _ in failures)
+    is_refused = all(answer.is_refused for answer, _ in failures)
     raise (RefusedError if is_refused else ActionError)("\n".join(line for _, line in failures))

@@ -80,7 +80,7 @@ def _found(layout: Layout, name: str) -> list[str]:
             f"Service {name} is up on this node: it is FROZEN_START here, and the other node does"
             " not start it."
         ]
-    return [f"Service {name} is FROZEN_STOP: {svc.reason}"] if "parts of it" in svc.reason else []
+    return [f"Service {name} is FROZEN_STOP: {svc.reason}"] if svc.has_parts_up else []
 
 
 def _first_status(layout: Layout, name: str) -> ServiceStatus | None:

@@ -39,7 +39,7 @@ from opensvc_openha.agent.service.selection import ServiceSelector, is_chosen
 from opensvc_openha.agent.service.service import ResourceSelector as ResourceChoice
 from opensvc_openha.agent.service.service import cluster_view, load_service, validate
 from opensvc_openha.agent.values.action_log import ActionLog, open_log
-from opensvc_openha.agent.values.cluster_client import ClusterView
+from opensvc_openha.agent.values.cluster_client import ClusterAnswer, ClusterView
 from opensvc_openha.control.client import act, fetch_status, note
 from opensvc_openha.errors import (
     ConfigError,
@@ -242,11 +242,11 @@ def _note(layout: Layout, service: str, word: str, reason: str, is_alarm: bool) 
         sys.stderr.write(f"not in the history: {error}\n")
 
 
-def _answers(layout: Layout, command: Command, name: str, by: str) -> Iterator[tuple[bool, str]]:
+def _answers(layout: Layout, command: Command, name: str, by: str) -> Iterator[ClusterAnswer]:
     from opensvc_openha.cli.render import answer_line
 
     for answer in act(layout, command, [name], by):
-        yield answer.is_ok, answer_line(answer)
+        yield ClusterAnswer(answer_line(answer), answer.is_ok, answer.is_refused)
 
 
 def _run_one(layout: AgentLayout, name: str, call: Call, cluster: ClusterView) -> int:

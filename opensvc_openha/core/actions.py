@@ -90,6 +90,8 @@ class AnswerCode(enum.Enum):
     ROLLED_BACK = enum.auto()
     CONFIRMED = enum.auto()
     FAILED = enum.auto()
+    NOT_CONFIGURED = enum.auto()
+    """The service is configured, but this node is neither its primary nor its secondary."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,11 @@ class Answer:
     detail: str = ""
     is_last: bool = False
     is_ok: bool = True
+
+    @property
+    def is_refused(self) -> bool:
+        """True if nothing was tried, since the state or the configuration does not allow it."""
+        return self.word in (AnswerCode.REFUSED, AnswerCode.NOT_CONFIGURED)
 
 
 class RecordKind(enum.Enum):

@@ -658,7 +658,7 @@ class Engine:
                 event.command_id,
                 event.command.value,
                 event.service,
-                AnswerCode.REFUSED,
+                AnswerCode.NOT_CONFIGURED,
                 ServiceState.UNKNOWN,
                 ServiceState.UNKNOWN,
                 "this node is neither primary nor secondary",

@@ -736,6 +736,8 @@ class ServiceMachine:
             reason=reason,
             since=self.since,
             script="" if self.running is None else self.running.value,
+            is_dual_run=self._dual.since is not None,
+            has_parts_up=self._look_at is not None,
         )
 
     def _fence_advice(self, view: PeerView, now: float) -> str:

@@ -95,6 +95,9 @@ WILLING = frozenset({ServiceState.STOPPED, ServiceState.START_READY, ServiceStat
 PASSING = frozenset({ServiceState.START_READY, ServiceState.STARTING, ServiceState.STOPPING})
 """States on the way from one resting state to another."""
 
+FAILED = frozenset({ServiceState.START_FAILED, ServiceState.STOP_FAILED})
+"""A script of the service failed: an operator has to look."""
+
 SET_OFF = frozenset({ServiceState.START_READY, ServiceState.STOPPING})
 """The first state of a start and of a stop: the reason of this change is the cause."""
 

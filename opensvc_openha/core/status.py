@@ -91,6 +91,10 @@ class ServiceStatus:
     """Why this node could not start it now; empty if nothing speaks against it."""
     is_peer_unready: bool = False
     """The peer says that it could not start it now."""
+    is_dual_run: bool = False
+    """Both nodes run it, or the peer is stopping its copy."""
+    has_parts_up: bool = False
+    """It is stopped here, but its wrapper's status found parts of it up."""
 
 
 @dataclass(frozen=True)
@@ -195,6 +199,8 @@ class NodeStatus:
     links: tuple[LinkStatus, ...]
     services: tuple[ServiceStatus, ...]
     warnings: tuple[str, ...] = ()
+    fencing_warnings: tuple[str, ...] = ()
+    """Those of ``warnings`` that say that fencing is not configured."""
     authentication: AuthStatus = AuthStatus()
     scheduling: str = ""
     own_only: tuple[str, ...] = ()

@@ -829,6 +829,7 @@ class Daemon:
             links=tuple(links),
             services=services,
             warnings=self._warnings() + status.warnings,
+            fencing_warnings=self._fencing_warnings(),
             fencing=self._fencing_on_wall(status.fencing),
             scheduling=self._realtime.text,
             authentication=self._authentication.status(),
@@ -1015,13 +1016,7 @@ class Daemon:
                 f"no acknowledgement and no proof of who sent it on {', '.join(legacy)} (wire ="
                 " legacy)"
             )
-        unfenced = [svc.name for svc in self._spec.own_services if not svc.is_fenced]
-        if unfenced:
-            more = f" and {len(unfenced) - _NAMED} more" if len(unfenced) > _NAMED else ""
-            found.append(
-                f"no fencing: the check-up script of {', '.join(unfenced[:_NAMED])}{more} always"
-                " succeeds"
-            )
+        found += self._fencing_warnings()
         found += [
             f"service {svc.name} is not in {self._layout.services_file} any more, but may run here:"
             f" stop it ($EZ_BIN/service -A {svc.name} freeze-stop), or add it again"
@@ -1029,6 +1024,18 @@ class Daemon:
         ]
         found += self._problems.texts
         return tuple(found)
+
+    def _fencing_warnings(self) -> tuple[str, ...]:
+        unfenced = [svc.name for svc in self._spec.own_services if not svc.is_fenced]
+        if not unfenced:
+            return ()
+        more = f" and {len(unfenced) - _NAMED} more" if len(unfenced) > _NAMED else ""
+        return (
+            (
+                f"no fencing: the check-up script of {', '.join(unfenced[:_NAMED])}{more} always"
+                " succeeds"
+            ),
+        )
 
 
 def _answer_to(question: _Question) -> NodeStatus:

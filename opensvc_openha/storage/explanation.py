@@ -11,11 +11,12 @@ from dataclasses import dataclass
 
 from opensvc_openha.core.events import ScriptKind
 from opensvc_openha.core.model import ALWAYS_TRUE, ServiceSpec
-from opensvc_openha.core.states import PASSING, SET_OFF, ServiceState
+from opensvc_openha.core.states import FAILED, PASSING, SET_OFF, ServiceState
 from opensvc_openha.core.status import NodeStatus, PeerStanding, Sight
 from opensvc_openha.storage.history_file import Entry, EntryKind
 
 _PASSING = frozenset(state.name for state in PASSING)
+_FAILED = frozenset(state.name for state in FAILED)
 _SET_OFF = frozenset(state.name for state in SET_OFF)
 _OF_SERVICES = frozenset(
     {EntryKind.SERVICE, EntryKind.SCRIPT, EntryKind.COMMAND, EntryKind.MONITOR}
@@ -173,19 +174,19 @@ def explain(facts: Facts) -> Explanation:
         warnings=(
             ()
             if status is None
-            else tuple(text for text in status.warnings if "no fencing" not in text)
+            else tuple(text for text in status.warnings if text not in status.fencing_warnings)
         ),
         steps=_steps(way, moves, facts),
         decision=decision,
         ruled_out=_ruled_out(way, decision, facts.spec),
         waits_for=_waits_for(facts, state, reason),
-        advice=_advice(facts, state, reason),
+        advice=_advice(facts, state),
     )
 
 
 def _cause(moves: tuple[Entry, ...], state: str) -> str:
     """Return what caused a successful start or stop; the reason of a failure is more useful."""
-    if state in _PASSING or "FAILED" in state:
+    if state in _PASSING or state in _FAILED:
         return ""
     changes = [entry for entry in moves[:-1] if entry.old in ServiceState.__members__]
     return next((entry.reason for entry in reversed(changes) if entry.new in _SET_OFF), "")
@@ -376,7 +377,7 @@ def _verdict(status: NodeStatus) -> str:
     return f"a verdict on the peer ({status.peer_standing.value}: {status.peer_reason})"
 
 
-def _advice(facts: Facts, state: str, reason: str) -> tuple[str, ...]:
+def _advice(facts: Facts, state: str) -> tuple[str, ...]:
     """Return what to do next: first about the daemon, then about the state."""
     act, here, peer = f"$EZ_BIN/service -A {facts.service}", facts.node, facts.peer
     found: list[str] = []
@@ -385,7 +386,8 @@ def _advice(facts: Facts, state: str, reason: str) -> tuple[str, ...]:
             "start the daemon: $EZ/ezha start (a service that runs is found running, and not"
             " started again)"
         )
-    if "DUAL RUN" in reason:
+    now = None if facts.status is None else facts.status.service(facts.service)
+    if now is not None and now.is_dual_run:
         found.append(
             f"both nodes run it: stop it on the node whose changes you give up, now: {act}"
             " freeze-stop"

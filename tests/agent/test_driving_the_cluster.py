@@ -19,7 +19,7 @@ from opensvc_openha.agent.actions.cluster import CHANGE_LIMIT_S, ClusterActions,
 from opensvc_openha.agent.host.commands import CommandResult
 from opensvc_openha.agent.service.service import load_service
 from opensvc_openha.agent.values.action_log import open_log
-from opensvc_openha.agent.values.cluster_client import ClusterView
+from opensvc_openha.agent.values.cluster_client import ClusterAnswer, ClusterView
 from opensvc_openha.core.events import Command
 from opensvc_openha.core.states import ServiceState as S
 from opensvc_openha.core.status import NodeStatus, PeerStanding, ServiceStatus
@@ -108,7 +108,7 @@ class Model:
         )
         return NodeStatus(node, peer, 1, standing, "", (), (service,))
 
-    def _act(self, node: str, command: Command) -> list[tuple[bool, str]]:
+    def _act(self, node: str, command: Command) -> list[ClusterAnswer]:
         self.done.append(f"{node} {command.value}")
         state = self.states[node]
         if command is Command.FREEZE_STOP:
@@ -118,7 +118,7 @@ class Model:
                 self.states[node] = S.STOPPING
                 self._due[node] = S.STOP_FAILED if self.is_stop_failing else S.FROZEN_STOP
             else:
-                return [(False, f"Cannot freeze-stop: {state.name}")]
+                return [ClusterAnswer(f"Cannot freeze-stop: {state.name}", False, is_refused=True)]
         elif command is Command.FREEZE_START:
             self.states[node] = S.FROZEN_START
         elif command is Command.UNFREEZE:
@@ -129,10 +129,10 @@ class Model:
         else:
             assert command is Command.START
             if self.refusal:
-                return [(False, self.refusal)]
+                return [ClusterAnswer(self.refusal, False, is_refused=True)]
             if state is S.STOPPED:
                 self._begin(node)
-        return [(True, "done")]
+        return [ClusterAnswer("done")]
 
     def _begin(self, node: str) -> None:
         self.states[node], self._due[node] = (

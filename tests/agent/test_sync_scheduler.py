@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
-from opensvc_openha.agent.monitor.sync_scheduler import RETRY, SyncRounds, send_due
+from opensvc_openha.agent.monitor.sync_scheduler import RETRY, SendOutcome, SyncRounds, send_due
 from opensvc_openha.agent.service.action_lock import action_lock
 from opensvc_openha.agent.service.service import Service, load_service
 from opensvc_openha.agent.values.action_log import open_log
@@ -176,7 +176,8 @@ def test_nothing_is_sent_by_itself(bench, arrange: Callable[[Bench], object], re
     """Frozen, not up here, a drp node: the reason is given."""
     write(bench)
     arrange(bench)
-    assert send_due(bench.load("a"), ("sync#i0",)).startswith(reason)
+    result = send_due(bench.load("a"), ("sync#i0",))
+    assert result.outcome is SendOutcome.NOT_NOW and result.reason.startswith(reason)
 
 
 def test_nothing_is_sent_while_somebody_acts_on_the_service(bench):
@@ -184,4 +185,6 @@ def test_nothing_is_sent_while_somebody_acts_on_the_service(bench):
     write(bench)
     service = bench.load("a")
     with action_lock(service.var_dir, "stop"):
-        assert "is acting on this service" in send_due(service, ("sync#i0",))
+        result = send_due(service, ("sync#i0",))
+        assert result.outcome is SendOutcome.NOT_NOW
+        assert "is acting on this service" in result.reason

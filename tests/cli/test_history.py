@@ -288,4 +288,35 @@ def test_every_state_has_something_it_waits_for_and_something_to_do(
     )
     if own is not ServiceState.FORCE_STOP:
         assert told.waits_for and told.advice
+    assert not any("both nodes run it" in text for text in told.advice)
     assert told.state == own.name and told.reason == "a reason"
+
+
+def test_two_copies_and_missing_fencing_are_explained_by_what_the_status_says_not_its_text() -> (
+    None
+):
+    """The advice follows from the status' fields; a warning that is advice is not shown twice."""
+    spec = ServiceSpec("registry", "/etc/registry", "deb1", "deb2", "/bin/true")
+    started = ServiceState.STARTED
+    svc = ServiceStatus(
+        "registry", "deb1", "deb2", started, started, started, started, "any", is_dual_run=True
+    )
+    status = NodeStatus(
+        "deb1",
+        "deb2",
+        1,
+        PeerStanding.LIVE,
+        "heard",
+        (),
+        (svc,),
+        warnings=("any fence", "any other"),
+        fencing_warnings=("any fence",),
+    )
+    told = explain(
+        Facts(
+            "registry", "deb1", "deb2", spec, (), (), status, "", "", "", "/log/registry.log", 5.0
+        )
+    )
+    assert told.warnings == ("any other",)
+    assert told.advice[0].startswith("both nodes run it")
+    assert told.advice[-1].startswith("configure fencing")

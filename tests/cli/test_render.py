@@ -122,6 +122,12 @@ def test_link_lines_are_the_tutorials() -> None:
             S.FROZEN_STOP,
             "PARTNER is not in STOPPED state: service will not migrate",
         ),
+        (
+            AnswerCode.NOT_CONFIGURED,
+            S.UNKNOWN,
+            S.UNKNOWN,
+            "we are not primary nor secondary for service registry",
+        ),
     ],
 )
 def test_answers_are_the_originals_words(word: AnswerCode, own: S, peer: S, line: str) -> None:

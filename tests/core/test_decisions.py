@@ -823,6 +823,16 @@ def _at_script(kind: K) -> Bench:
     return bench
 
 
+def test_command_for_a_service_of_other_nodes_is_refused_as_such() -> None:
+    """Not by its state: this node is neither its primary nor its secondary."""
+    bench = Bench().started()
+    done = bench.step(CommandReceived(4, "elsewhere", Command.STOP))
+    answers = [item for item in done if isinstance(item, Answer)]
+    assert [(item.word, item.is_refused, item.is_ok, item.is_last) for item in answers] == [
+        (AnswerCode.NOT_CONFIGURED, True, False, True)
+    ]
+
+
 def test_commands_are_refused_while_leaving() -> None:
     """The operator is told why."""
     bench = Bench().started()

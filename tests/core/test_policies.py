@@ -168,7 +168,7 @@ def test_dual_run_is_reported_within_one_beat_and_nothing_is_stopped_by_default(
     pair.run(1.1)
     for host in (pair.deb1, pair.deb2):
         assert sum(record.new == "DUAL RUN" and record.is_alarm for record in host.records) == 1
-        assert "DUAL RUN" in host.service().reason
+        assert "DUAL RUN" in host.service().reason and host.service().is_dual_run
     pair.run(60)
     assert pair.both_run()
 

@@ -327,14 +327,16 @@ class ClusterActions:
         if is_logged:
             self._log.info(f"service -A {self._name} {command.value}")
         problems = []
-        for is_ok, line in self._service.cluster.act(command, self._name):
-            if not is_ok:
-                problems.append(line)
+        for answer in self._service.cluster.act(command, self._name):
+            if not answer.is_ok:
+                problems.append(answer)
             elif is_logged:
-                self._log.info(line)
+                self._log.info(answer.line)
         if problems:
-            is_refused = all(line.startswith("Cannot") for line in problems)
-            raise (RefusedError if is_refused else ActionError)("; ".join(problems))
+            is_refused = all(answer.is_refused for answer in problems)
+            raise (RefusedError if is_refused else ActionError)(
+                "; ".join(answer.line for answer in problems)
+            )
 
     def _on_peer(self, action: str) -> None:
         """Run an action through the peer's agent; return when it is completed."""

@@ -158,8 +158,8 @@ def _act(service: Service, failing: str, note: Note) -> None:
 
 def _freeze_stop(service: Service) -> None:
     assert service.cluster_name is not None
-    for is_ok, line in service.cluster.act(Command.FREEZE_STOP, service.cluster_name, BY_MONITOR):
-        (service.log.info if is_ok else service.log.error)(line)
+    for answer in service.cluster.act(Command.FREEZE_STOP, service.cluster_name, BY_MONITOR):
+        (service.log.info if answer.is_ok else service.log.error)(answer.line)
 
 
 def _why_nobody_takes_over(service: Service) -> str:

@@ -8,6 +8,7 @@ last. Time and send function are arguments.
 from __future__ import annotations
 
 import datetime
+import enum
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -123,14 +124,30 @@ class SyncRounds:
         return Scheduled(resources, service.cluster_name) if resources else None
 
 
-def send_due(service: Service, rids: tuple[str, ...]) -> str:
-    """Send these resources if the service runs here and no condition forbids it.
+class SendOutcome(enum.Enum):
+    """What became of a send that was due."""
 
-    Return the reason if nothing was sent; empty otherwise.
-    """
+    SENT = "sent"
+    NOT_NOW = "not now"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class SendResult:
+    """``reason`` says why nothing was sent, or how the send failed."""
+
+    outcome: SendOutcome
+    reason: str = ""
+
+
+_SENT = SendResult(SendOutcome.SENT)
+
+
+def send_due(service: Service, rids: tuple[str, ...]) -> SendResult:
+    """Send these resources if the service runs here and no condition forbids it."""
     reason = _why_not_now(service)
     if reason:
-        return reason
+        return SendResult(SendOutcome.NOT_NOW, reason)
     try:
         with action_lock(service.var_dir, "sync", 0):
             # No other action runs. The lock is not held during the copy: it may take long and must
@@ -138,8 +155,8 @@ def send_due(service: Service, rids: tuple[str, ...]) -> str:
             pass
         code = synchronise(service, ResourceSelector(rids=rids), ("nodes", "drpnodes"), False, 0)
     except RefusedError as error:
-        return str(error)
-    return f"ended with {code}" if code else ""
+        return SendResult(SendOutcome.NOT_NOW, str(error))
+    return SendResult(SendOutcome.FAILED, f"ended with {code}") if code else _SENT
 
 
 def _why_not_now(service: Service) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from opensvc_openha.agent.values.status import Finding, ResourceStatus
@@ -20,8 +21,18 @@ if TYPE_CHECKING:  # Not needed by a status command that asks no daemon.
     from opensvc_openha.core.events import Command
     from opensvc_openha.core.status import NodeStatus
 
-Answers = Iterable["tuple[bool, str]"]
-"""Answer lines of a command, as the cluster's own commands print them, with their success."""
+
+@dataclass(frozen=True)
+class ClusterAnswer:
+    """One answer line of a command, as the cluster's own commands print it, with its success."""
+
+    line: str
+    is_ok: bool = True
+    is_refused: bool = False
+    """Nothing was tried: the state of the service or the configuration does not allow it."""
+
+
+Answers = Iterable[ClusterAnswer]
 
 _PLAIN = {ServiceState.STARTED: ResourceStatus.UP, ServiceState.STOPPED: ResourceStatus.DOWN}
 
