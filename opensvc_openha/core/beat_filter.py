@@ -94,6 +94,11 @@ class BeatFilter:
         The reason is empty for a beat that counts.
         """
         reason, heard_at = self._rejection(event, now)
+        is_trusted = bool(event.key_id) or not self._view.is_unauthenticated
+        if not reason and not is_trusted and self._view.is_return(event.beat):
+            # Else a forged number of that life would stop every link but this one, for good: the
+            # peer is heard again here, so nothing is displaced that would forget it.
+            self._monitor.forget_later(event.beat.boot, event.beat.seq)
         is_behind = not reason and self._view.is_behind(event.beat)
         if not (reason or is_behind) or not self._may_be_the_peer(event, reason, now):
             return reason, heard_at

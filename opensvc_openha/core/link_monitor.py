@@ -210,6 +210,15 @@ class LinkMonitor:
         for item in self._listeners.values():
             item.boot, item.seq = None, -1
 
+    def forget_later(self, boot: BootId, seq: int) -> None:
+        """Let every link take the beats of a life again that come after this number.
+
+        A life that comes back counts on from what it says now, whatever came in its name before.
+        """
+        for item in self._listeners.values():
+            if item.boot == boot and item.seq > seq:
+                item.seq = seq
+
     @property
     def shortest_patience_s(self) -> float:
         """Shortest time in seconds after which silence on a link means something."""

@@ -148,6 +148,11 @@ class PeerView:
         """Return True for the accepted incarnation and those it replaced."""
         return boot == self._life or boot in self._past
 
+    def is_return(self, beat: Beat) -> bool:
+        """True for a beat of a life that was believed before the one that is believed now."""
+        newest = self._newest
+        return newest is not None and newest.boot != beat.boot and self.is_past(beat.boot)
+
     def is_behind(self, beat: Beat) -> bool:
         """Return True for a beat of the accepted incarnation older than the newest one taken."""
         newest = self._newest

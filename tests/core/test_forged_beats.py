@@ -104,6 +104,26 @@ def test_second_forged_number_does_not_hide_the_life_that_goes_on_below() -> Non
     _heals(pair)
 
 
+@pytest.mark.parametrize("names", [NAMES[:1], NAMES[1:], NAMES])
+def test_number_at_the_top_is_forgotten_on_each_link_when_its_life_comes_back(
+    names: tuple[str, ...],
+) -> None:
+    """The number comes on both links, then another life on the first alone: the true life comes
+    back there, and is believed on the second link as well.
+    """
+    pair = Pair()
+    pair.start_on_deb1()
+    for name in names:
+        Forger(pair).send(name, seq=HUGE - 1, ack=None)
+        Forger(pair).send(name, 1, boot=TOP_LIFE, seq=0, ack=None)
+    pair.run(60)
+    for host in (pair.deb1, pair.deb2):
+        assert host.engine is not None
+        links = host.engine.snapshot(pair.now).links
+        assert [link.is_up for link in links] == [True, True]
+    _heals(pair)
+
+
 def test_acknowledgement_above_what_was_said_proves_nothing() -> None:
     """deb2 wants to start what the owner runs not: a forged beat that acknowledges everything to
     come does not start it.
