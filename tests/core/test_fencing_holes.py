@@ -303,3 +303,57 @@ def test_no_turn_is_waited_for_longer_than_the_bound(
         assert wait_s <= fence_wait_bound_s(TIMEOUT_S, FENCE_S, now), silent_s
         waits.append(wait_s)
     assert max(waits) > (3_000 if is_wary and turn is Turn.NONE else 20)
+
+
+def test_fence_in_flight_while_the_peer_was_heard_proves_nothing() -> None:
+    """It succeeds in the next silence: the peer came back after it was begun, so that it is fenced
+    again before anything is started.
+    """
+    pair = Fences(names=("registry",))
+    pair.fence_s = 30.0
+    pair.on_check = lambda host, action: None
+    pair.start_one()
+    pair.cut_all()
+    pair.run(OUT_S + 2)
+    assert len(pair.checks()) == 1
+    pair.heal()
+    pair.run(3)
+    pair.cut_all()
+    pair.run(100)
+    assert pair.state("deb2") is S.STARTED
+    assert [node for _, node in pair.checks()] == ["deb2", "deb2"]
+
+
+@pytest.mark.parametrize(
+    "turns, known",
+    [
+        pytest.param((Turn.NONE, Turn.NONE), (Turn.NONE, Turn.NONE), id="nobody"),
+        pytest.param((Turn.CLAIMED, Turn.NONE), (Turn.CLAIMED, Turn.NONE), id="claimed"),
+        pytest.param((Turn.NONE, Turn.CLAIMED), (Turn.NONE, Turn.CLAIMED), id="claimed by deb2"),
+        pytest.param((Turn.HELD, Turn.NONE), (Turn.HELD, Turn.NONE), id="held"),
+        pytest.param((Turn.NONE, Turn.HELD), (Turn.NONE, Turn.HELD), id="held by deb2"),
+        pytest.param((Turn.HELD, Turn.NONE), (Turn.CLAIMED, Turn.NONE), id="held, not yet known"),
+        pytest.param((Turn.NONE, Turn.HELD), (Turn.NONE, Turn.CLAIMED), id="the same of deb2"),
+        pytest.param((Turn.NONE, Turn.NONE), (Turn.HELD, Turn.NONE), id="given up, not yet known"),
+    ],
+)
+def test_two_that_want_to_fence_never_do_at_the_same_time(
+    turns: tuple[Turn, Turn], known: tuple[Turn, Turn]
+) -> None:
+    """Whoever holds the right, and whatever the other one has heard of that when they are cut: no
+    fence of one may begin before one of the other has had its effect.
+    """
+    pair = Fences(names=("registry",))
+    may_begin: list[list[float]] = []
+    for index, (own, peer) in enumerate((("deb1", "deb2"), ("deb2", "deb1"))):
+        spec = ClusterSpec(own, peer, pair.links, pair.services, fence_time_s=FENCE_S)
+        memory = FencingMemory(has_heard=True, turn=turns[index], silent_since=0.0)
+        view = PeerView(BootId(1, 1))
+        facts = Facts(is_defending=True, turn=known[1 - index], fence_s=FENCE_S)
+        view.take(Beat(peer, BootId(1, 2), 1, None, {}, facts=facts), -TIMEOUT_S)
+        desk = Fencing(spec, memory, 0.0)
+        instants = [number / 2 for number in range(2_000)]
+        may_begin.append([at for at in instants if desk.turn_opens(view, at) == at])
+    assert all(may_begin), "each has turns"
+    gaps = [abs(one - other) for one in may_begin[0] for other in may_begin[1]]
+    assert min(gaps) > FENCE_S
