@@ -1,13 +1,12 @@
-"""Prints what the embedded agent's status commands cost, cold: a new process each time, nothing
-kept between two of them.
+"""Print the cost of the embedded agent's status commands, each in a new process without cache.
 
     python bench/agent.py [runs per row]
 
 Service files in a temporary directory, each with an address, two file systems, an application with
 a check script, the implicit synchronisation and a heartbeat, without containers and without a node
-daemon. Every status is looked at anew; the real agents, whose figures stand beside ours, keep them
-from one command to the next except where "refresh" is said. Figures only: nothing fails because a
-machine is slow; on a busy one trust the processor time.
+daemon. Every status is read again; the real agents, whose figures are printed beside ours, cache
+them from one command to the next except where "refresh" is printed. Figures only: no slow machine
+makes it fail; on a busy one rely on the processor time.
 """
 
 from __future__ import annotations
@@ -65,18 +64,16 @@ measured on such a machine."""
 
 
 def row(*cells: object) -> None:
-    """One line of a table."""
     print("| " + " | ".join(str(cell) for cell in cells) + " |", flush=True)
 
 
 def heading(*cells: str) -> None:
-    """The first two lines of a table."""
     row(*cells)
     row(*("---" for _ in cells))
 
 
 def environment(root: str) -> dict[str, str]:
-    """Where the commands find their files."""
+    """Return the environment that points the commands to their files."""
     env = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     env.update(
         {f"OSVC_{name.upper()}": f"{root}/{name}" for name in ("etc", "var", "log", "bin")},
@@ -86,14 +83,14 @@ def environment(root: str) -> dict[str, str]:
 
 
 def make_services(root: str, count: int) -> None:
-    """Service files, beside what there is."""
+    """Write ``count`` numbered service files."""
     for number in range(1, count + 1):
         with open(f"{root}/etc/web{number:03}.example.com.env", "w", encoding="ascii") as file:
             file.write(SERVICE.format(node=node_name(), number=number, root=root))
 
 
 def measure(words: list[str], root: str, runs: int) -> tuple[list[float], list[float], int]:
-    """CPU seconds and wall seconds of each run, and the memory of the largest process in MB."""
+    """Return CPU and wall seconds of each run, and the largest process's memory in MB."""
     cpu, wall = [], []
     for _ in range(runs):
         before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
@@ -111,7 +108,7 @@ def measure(words: list[str], root: str, runs: int) -> tuple[list[float], list[f
 
 
 def main() -> None:
-    """All tables."""
+    """Print all tables."""
     runs = int(sys.argv[1]) if len(sys.argv) > 1 else 7
     print(
         f"Python {platform.python_version()}, {platform.machine()}, {os.cpu_count()} cores,"
@@ -135,7 +132,7 @@ def main() -> None:
         )
         for count in SERVICES:
             make_services(root, count)
-            measure(["svcmon"], root, 1)  # Compiles, and makes the wrappers.
+            measure(["svcmon"], root, 1)  # Compiles the modules and creates the wrappers.
             for words, goal in (
                 (["svcmon"], "1.00" if count == 100 else ""),
                 (["svcmgr", "-s", "web001.example.com", "print", "status"], "0.15"),

@@ -1,12 +1,12 @@
-"""Counts what two healthy nodes with many services do wrong while they are busy with those: it
-should be nothing at all.
+"""Count false verdicts of two healthy nodes with many services under load: the goal is none.
 
     python bench/busy_nodes.py [-n SERVICES ...] [-s PROFILE:TIMEOUT ...]
 
 Real daemons on two nodes in namespaces, two multicast links. All services are unfrozen on one node,
 then on the other, then stopped on the first, so that they move. Nothing fails meanwhile: each
 verdict "peer silent", each start that is announced on such a verdict and each check-up script
-called for a silent peer is a false one. With a real fence a check-up shoots a healthy node.
+called for a silent peer is a false one. With a real fence, a check-up would power off a healthy
+node.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ HEAD = (
 
 
 def must(node: Node, command: str, limit_s: float = LIMIT_S) -> str:
-    """Runs a command that has to succeed; its output."""
+    """Run a command that must succeed; return its output."""
     done = node.run(command, limit_s)
     if done.returncode:
         raise SystemExit(f"{node.name}: {command}: {done.stdout[-500:]}{done.stderr[-500:]}")
@@ -53,7 +53,7 @@ def must(node: Node, command: str, limit_s: float = LIMIT_S) -> str:
 
 
 def states(node: Node) -> list[str]:
-    """Each service's state on that node, as it says itself; empty while it does not answer."""
+    """Return each service's state as reported by that node; empty while it does not answer."""
     done = node.run(f"{EZ}/bin/service -s --json")
     if done.returncode:
         return []
@@ -61,9 +61,9 @@ def states(node: Node) -> list[str]:
 
 
 def took_until(node: Node, state: str, began_at: float) -> str:
-    """Seconds from ``began_at`` until all services are in a state there.
+    """Return the seconds from ``began_at`` until all services are in a state there, as text.
 
-    How many are if that takes too long.
+    After the limit: how many are.
     """
     while True:
         now = states(node)
@@ -75,7 +75,7 @@ def took_until(node: Node, state: str, began_at: float) -> str:
 
 
 def set_up(nodes: TwoNodes, count: int, profile: Profile, timeout_s: float) -> None:
-    """Both daemons run, hear each other, and have so many frozen services."""
+    """Start both daemons with ``count`` frozen services each; return once they hear each other."""
     names = [node.name for node in nodes]
     monitor = "".join(
         f"{name}\tnet\teth{link}\t239.131.50.{10 + 2 * index + link}\t501{link}\t{timeout_s:g}\n"
@@ -104,13 +104,13 @@ def set_up(nodes: TwoNodes, count: int, profile: Profile, timeout_s: float) -> N
 
 
 def log(nodes: TwoNodes) -> str:
-    """Both daemons' logs, once their threads have written what waited."""
+    """Return both daemons' logs, once their threads have written all pending lines."""
     time.sleep(1.0)
     return "".join(must(node, f"cat {EZ}/log/nmond.log*") for node in nodes)
 
 
 def sent(node: Node) -> int:
-    """Datagrams that left by a link so far."""
+    """Return the number of datagrams sent on links so far."""
     return int(
         must(
             node,
@@ -121,7 +121,7 @@ def sent(node: Node) -> int:
 
 
 def act(node: Node, action: str) -> None:
-    """`service -A ACTION`; what it refuses is the daemon's business."""
+    """Run `service -A ACTION` for all services; refusals are ignored."""
     done = node.run(f"{EZ}/bin/service -A {action} > /dev/null", LIMIT_S)
     if done.returncode:
         print(
@@ -133,10 +133,10 @@ def act(node: Node, action: str) -> None:
 
 
 def measure(count: int, profile: Profile, timeout_s: float) -> list[str]:
-    """One row of the table."""
+    """Return one row of the table."""
     with TwoNodes() as nodes:
         set_up(nodes, count, profile, timeout_s)
-        # The first daemon was alone until the second one was there.
+        # The first daemon was alone until the second one started.
         said_before = log(nodes)
         before = [sent(node) for node in nodes]
         moves = []
@@ -170,7 +170,7 @@ def measure(count: int, profile: Profile, timeout_s: float) -> list[str]:
 
 
 def main() -> None:
-    """Prints the table, row by row."""
+    """Print the table, row by row."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

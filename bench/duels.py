@@ -53,11 +53,10 @@ EZ = "/usr/local/cluster"
 LINK_TIMEOUT_S = 2
 LOOP_S = 60.0
 LOOK_S = 0.5
-"""Between two looks at what is waited for: most start a command, and other pairs share the
-processors."""
+"""Seconds between two polls: most start a command, and other pairs share the processors."""
 MEND_AFTER_S = 20.0
 END_S = 90.0
-"""Whatever has not happened by then is taken for what never happens."""
+"""Seconds after which an event counts as never happening."""
 LIMIT_S = 240.0
 ONE_EACH = {"registry": 0, "files": 1}
 
@@ -81,7 +80,7 @@ FENCES: dict[str, Callable[[TwoNodes], PowerSupply]] = {
 
 
 class Pair:
-    """Two nodes with services, and what cuts their power. Close it."""
+    """Two nodes with services, and their power supply. Close it."""
 
     def __init__(
         self,
@@ -101,7 +100,7 @@ class Pair:
             raise
 
     def close(self) -> None:
-        """Leaves nothing that would act on the nodes."""
+        """End everything that could act on the nodes."""
         self.power.close()
 
     def _set_up(self) -> None:
@@ -117,7 +116,7 @@ class Pair:
         )
         for node in nodes:
             prepare(node)
-            # Versions without keys know no --no-key.
+            # Versions without keys lack --no-key.
             self.must(node, f"{install} --no-key || {install}")
             node.write(f"{EZ}/conf/nodes", "".join(f"{each.name}\n" for each in nodes))
             node.write(f"{EZ}/conf/monitor", monitor)
@@ -140,7 +139,7 @@ class Pair:
                 )
 
     def must(self, node: Node, command: str) -> str:
-        """Runs a command that has to succeed; its output."""
+        """Run a command that must succeed; return its output."""
         give_up = time.monotonic() + LIMIT_S
         while True:
             done = node.run(command, LIMIT_S)
@@ -150,9 +149,9 @@ class Pair:
                 raise RuntimeError(f"{node.name}: {command}: {done.stdout}{done.stderr}")
 
     def tried(self, node: Node, command: str) -> tuple[int, str]:
-        """Runs a command on a node that may lose its power meanwhile.
+        """Run a command on a node that may lose its power meanwhile.
 
-        Exit code and what it printed.
+        Return exit code and output.
         """
         try:
             done = node.run(command, LIMIT_S)
@@ -161,7 +160,7 @@ class Pair:
         return done.returncode, f"{done.stdout}{done.stderr}"
 
     def until(self, is_so: Callable[[], bool], what: str) -> None:
-        """Waits for what has to come."""
+        """Wait for an event that must happen."""
         if not self.comes(is_so, LIMIT_S):
             logs = "".join(
                 self.tried(node, f"{EZ}/bin/service -s -v; tail -n 30 {EZ}/log/nmond.log")[1]
@@ -170,7 +169,7 @@ class Pair:
             raise RuntimeError(f"not within {LIMIT_S:g} s: {what}\n{logs}")
 
     def comes(self, is_so: Callable[[], bool], limit_s: float) -> bool:
-        """Waits for what may come; True if it did."""
+        """Wait for an event that may happen; return whether it did."""
         give_up = time.monotonic() + limit_s
         while not is_so():
             if self.power.failure:
@@ -181,7 +180,7 @@ class Pair:
         return True
 
     def states(self, node: Node, service: str) -> tuple[str, str]:
-        """The states of a service on deb1 and deb2, as a node says."""
+        """Return a service's states on deb1 and deb2, as reported by a node."""
         found = re.search(
             rf"(?m)^{service} +\S+ +(\S+) +\S+ +(\S+)",
             self.tried(node, f"{EZ}/bin/service -s -c")[1],
@@ -189,30 +188,30 @@ class Pair:
         return ("", "") if found is None else (found.group(1), found.group(2))
 
     def own_state(self, node: Node, service: str) -> str:
-        """The state of a service on the node itself."""
+        """Return the state of a service on the node itself."""
         return self.states(node, service)[node.index]
 
     def act(self, node: Node, service: str, action: str) -> None:
-        """`service -A SERVICE ACTION`."""
+        """Run `service -A SERVICE ACTION`."""
         self.tried(node, f"{EZ}/bin/service -A {service} {action}")
 
     def run_all(self) -> None:
-        """Each service STARTED on its owner, STOPPED on the other node."""
+        """Start each service on its owner: STARTED there, STOPPED on the other node."""
         for service, index in self.owners.items():
             owner, other = self.nodes[index], self.nodes[1 - index]
             self.act(owner, service, "unfreeze")
             self.until(lambda: self.own_state(owner, service) == "STARTED", f"{service} STARTED")
             self.act(other, service, "unfreeze")
             self.until(lambda: self.own_state(other, service) == "STOPPED", f"{service} STOPPED")
-        # The next fault comes at any time between two beats.
+        # Faults occur at any time between two beats.
         time.sleep(2.0 + random.random())
 
     def alive(self) -> list[str]:
-        """Short names of the nodes that have power."""
+        """Return the short names of the nodes that have power."""
         return [node.short_name for node in self.power.powered()]
 
     def runs_on(self, service: str) -> list[str]:
-        """Nodes on which a service runs now, by what its script left behind."""
+        """Return the nodes on which a service runs now, by its script's traces."""
         return [
             node.short_name
             for node in self.nodes
@@ -220,13 +219,13 @@ class Pair:
         ]
 
     def cut(self) -> None:
-        """No node hears the other any more, and all orders are carried out."""
+        """Cut both nodes from each other; return when all orders have been carried out."""
         self.power.set_mode(Mode.WORK)
         for link in ("eth1", "eth2"):
             self.nodes[0].cut(link)
 
     def boot(self, node: Node) -> None:
-        """A node gets its power back and starts its daemon, unless it is shot meanwhile."""
+        """Restore a node's power and start its daemon, unless the node is fenced meanwhile."""
         self.power.restore(node)
         try:
             prepare(node)
@@ -236,25 +235,29 @@ class Pair:
         self.tried(node, f"{EZ}/ezha start")
 
     def is_decided(self) -> bool:
-        """True if no order is left, and either nobody is left, or one node that runs everything."""
+        """Return whether no order is pending and no further change can come.
+
+        Then no node has power, or one node runs everything.
+        """
         alive = self.alive()
         if not self.power.is_idle() or len(alive) > 1:
             return False
         return not alive or all(self.runs_on(service) for service in self.owners)
 
     def wait_for_the_outcome(self) -> None:
-        """Waits until nothing more will happen, as far as can be seen."""
+        """Wait until nothing more is expected to happen."""
         give_up = time.monotonic() + END_S
         while time.monotonic() < give_up:
             self.comes(self.is_decided, give_up - time.monotonic())
-            # The last order of a node that was shot may just be on its way.
+            # The last order of a fenced node may still arrive.
             time.sleep(CUT_AFTER_S + 1.0)
             if self.is_decided():
                 return
 
     def boot_the_dead(self, for_s: float) -> tuple[int, bool]:
-        """Boots each node without power, again and again: nodes shot meanwhile, and whether a
-        service was seen on both.
+        """Boot each node without power again and again, for ``for_s`` seconds.
+
+        Return the number of nodes fenced meanwhile, and whether a service was seen on both.
         """
         before, is_twice, end = len(self.power.shots), False, time.monotonic() + for_s
         while time.monotonic() < end:
@@ -267,7 +270,7 @@ class Pair:
 
 
 def mutual(pair: Pair) -> str:
-    """A service on each node, and all links are cut."""
+    """Cut all links, with a service on each node."""
     pair.run_all()
     pair.cut()
     pair.wait_for_the_outcome()
@@ -277,7 +280,7 @@ def mutual(pair: Pair) -> str:
 
 
 def loop(pair: Pair) -> str:
-    """The same, and whoever was shot is booted again."""
+    """Like ``mutual``, and boot each fenced node again."""
     mutual(pair)
     shot, is_twice = pair.boot_the_dead(LOOP_S)
     running = sum(bool(pair.runs_on(service)) for service in pair.owners)
@@ -288,7 +291,7 @@ def loop(pair: Pair) -> str:
 
 
 def retry(pair: Pair) -> str:
-    """The owner loses its power; the fence fails, and works some time later."""
+    """Cut the owner's power; the fence fails at first, and works some time later."""
     pair.run_all()
     owner, standby = pair.nodes
     pair.power.set_mode(Mode.FAIL)
@@ -309,7 +312,7 @@ def retry(pair: Pair) -> str:
 
 
 def planned(pair: Pair) -> str:
-    """Nothing fails: the service is started here, unfrozen there, and moved."""
+    """Start the service here, unfreeze it there, and move it, without any fault."""
     first, second = pair.nodes
     pair.act(first, "registry", "unfreeze")
     pair.comes(lambda: pair.own_state(first, "registry") == "STARTED", 30.0)
@@ -323,7 +326,7 @@ def planned(pair: Pair) -> str:
 
 
 def confirm(pair: Pair) -> str:
-    """Power failure of everything; the node that did not run the service comes back alone."""
+    """Cut the power of both nodes and the fence; boot the node that did not run the service."""
     pair.run_all()
     first, second = pair.nodes
     pair.power.set_mode(Mode.FAIL)
@@ -346,9 +349,9 @@ def confirm(pair: Pair) -> str:
 
 
 def alone(pair: Pair) -> str:
-    """Power failure of both nodes.
+    """Cut the power of both nodes; the fence works.
 
-    The one that did not run the service comes back alone, and can ask the fence.
+    The node that did not run the service boots alone.
     """
     pair.run_all()
     first, second = pair.nodes
@@ -374,10 +377,10 @@ STORIES: dict[str, Callable[[Pair], str]] = {
 
 
 def play(name: str, number: int, fence: str) -> str:
-    """One round of a story on two new nodes."""
+    """Play one round of a story on two new nodes."""
     owners = {"registry": 0}
     if name in ("mutual", "loop"):
-        # Each node is the one with the higher priority in every other round.
+        # The node with the higher priority changes each round.
         owners = ONE_EACH if number % 2 else {"registry": 1, "files": 0}
     try:
         with TwoNodes() as nodes:
@@ -392,7 +395,7 @@ def play(name: str, number: int, fence: str) -> str:
 
 
 def main() -> None:
-    """Prints the table."""
+    """Print the table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -409,8 +412,8 @@ def main() -> None:
         return
     rounds, at_once = (numbers + [5, 2][len(numbers) :])[:2]
 
-    # An interrupt ends us at once, not after the rounds that are played: nodes and boards end with
-    # the process that made them.
+    # An interrupt ends this process at once, not after the current rounds: nodes and boards end
+    # with the process that created them.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     print("| fence | story | rounds | outcome |\n| --- | --- | --- | --- |", flush=True)
     for name in names or list(STORIES):

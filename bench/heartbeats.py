@@ -1,10 +1,9 @@
-"""Prints what heartbeats cost: bytes, packets and CPU per link, frames decoded and refused, and how
-late a timer is.
+"""Print the cost of heartbeats: bytes, packets and CPU per link, frame rates, timer lateness.
 
     python bench/heartbeats.py [seconds per timer run]
 
-Figures only: nothing here fails because a machine is slow. CPU is process time, so other load
-disturbs it little; the lateness of timers is that of the machine as it is.
+Frames are decoded and refused. Figures only: no slow machine makes it fail. CPU is process time, so
+other load disturbs it little; the lateness of timers is that of the machine as it is.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ TIMER_S = 0.1
 BUSY_PROCESSES = 8
 FIFO_PRIORITY = 10
 ROUNDS_S = 0.4
-"""CPU time that is spent on each figure."""
+"""CPU seconds spent on each figure."""
 
 LINK = LinkSpec("deb2", LinkKind.NET, "eth1", "239.131.50.10", 5010, 0, 10)
 KEY, OTHER_KEY = Key(bytes(range(32))), Key(bytes(32))
@@ -46,23 +45,21 @@ OURS, PEERS = BootId(7, 7_000), BootId(5, 5_000)
 
 
 def row(*cells: object) -> None:
-    """One line of a table."""
     print("| " + " | ".join(str(cell) for cell in cells) + " |")
 
 
 def heading(*cells: str) -> None:
-    """The first two lines of a table."""
     row(*cells)
     row(*("---" for _ in cells))
 
 
 def names(count: int) -> tuple[str, ...]:
-    """Names of usual length."""
+    """Return names of usual length."""
     return tuple(f"service-{number:04}" for number in range(count))
 
 
 def beat(count: int, seq: int) -> Beat:
-    """A beat of the peer about that many services."""
+    """Return a beat of the peer with that many services."""
     states = (ServiceState.STARTED, ServiceState.STOPPED)
     return Beat(
         "deb2",
@@ -75,7 +72,7 @@ def beat(count: int, seq: int) -> Beat:
 
 
 def codec(node: str, boot: BootId, known: tuple[str, ...], key: Key | None) -> OwnCodec:
-    """One end of the link."""
+    """Return one end of the link."""
     authentication = Authentication(node, boot)
     ring = None if key is None else KeyRing(key)
     authentication.update(
@@ -85,7 +82,7 @@ def codec(node: str, boot: BootId, known: tuple[str, ...], key: Key | None) -> O
 
 
 def cpu_us(call: Callable[[], object]) -> float:
-    """Microseconds of process time of one call."""
+    """Return the process time of one call in microseconds."""
     rounds = 1
     while True:
         began = time.process_time()
@@ -98,12 +95,12 @@ def cpu_us(call: Callable[[], object]) -> float:
 
 
 def packets(frame: int) -> int:
-    """IP packets of a datagram; fragments carry a multiple of 8 bytes."""
+    """Return the IP packets of a datagram; fragments carry a multiple of 8 bytes."""
     return -(-(frame + 8) // ((MTU_BYTES - 20) // 8 * 8))
 
 
 def print_links() -> None:
-    """Bytes, packets and CPU of one link, each way."""
+    """Print bytes, packets and CPU of one link in each direction."""
     print("\nOne link, one direction (names known to the peer; IPv4 and UDP headers included):\n")
     heading(
         "services",
@@ -146,7 +143,7 @@ def print_links() -> None:
 
 
 def refusal_us(receiver: OwnCodec, data: bytes) -> tuple[float, str]:
-    """CPU time of refusing a frame, and the reason it is counted under."""
+    """Return the CPU time of refusing a frame in microseconds, and the counted reason."""
 
     def refuse() -> str:
         try:
@@ -159,7 +156,10 @@ def refusal_us(receiver: OwnCodec, data: bytes) -> tuple[float, str]:
 
 
 def replay_us(count: int) -> float:
-    """CPU time of a genuine frame that comes again: decoded, then refused by the engine."""
+    """Return the CPU time of a replayed genuine frame, decoded and refused by the engine.
+
+    In microseconds.
+    """
     receiver, known = codec("deb1", OURS, names(count), KEY), names(count)
     frame = codec("deb2", PEERS, known, KEY).encode(beat(count, 5), 55, False)
     services = tuple(ServiceSpec(name, "/bin/true", "deb1", "deb2", "/bin/true") for name in known)
@@ -177,7 +177,7 @@ def replay_us(count: int) -> float:
 
 
 def print_rates() -> None:
-    """Frames decoded and refused per second of one core, with a key that is enforced."""
+    """Print the frames decoded and refused per second of one core, with an enforced key."""
     print("\nFrames per second of one core, key enforced:\n")
     heading("services", "frame", "counted as", "us", "frames/s")
     for count in SERVICES:
@@ -213,16 +213,16 @@ def print_rates() -> None:
 
 
 def sender_authentication() -> Authentication:
-    """The peer's, with the key of the cluster."""
+    """Return the peer's authentication, with the key of the cluster."""
     authentication = Authentication("deb2", PEERS)
     authentication.update(HeartbeatOptions(AuthMode.ENFORCED), KeyRing(KEY), {})
     return authentication
 
 
 def lateness_ms(seconds: float, is_realtime: bool) -> tuple[list[float], str]:
-    """How late a thread that waits for a period of 100 ms is each time.
+    """Return the lateness of each wait of a thread with a period of 100 ms, in milliseconds.
 
-    And why this could not be found out.
+    Second item: why it could not be measured; empty if it was.
     """
     late: list[float] = []
     problem: list[str] = []
@@ -249,7 +249,7 @@ def lateness_ms(seconds: float, is_realtime: bool) -> tuple[list[float], str]:
 
 
 def spread(late: list[float]) -> tuple[float, float, float]:
-    """Median, 99th percentile and maximum."""
+    """Return median, 99th percentile and maximum."""
     return (
         statistics.median(late),
         statistics.quantiles(late, n=100, method="inclusive")[98],
@@ -258,7 +258,7 @@ def spread(late: list[float]) -> tuple[float, float, float]:
 
 
 def print_lateness(seconds: float) -> None:
-    """A timer of 100 ms, idle and under load, with and without the real-time class."""
+    """Print the lateness of a 100 ms timer, idle and loaded, with and without real-time class."""
     print(f"\nLateness of a {TIMER_S * 1000:.0f} ms timer over {seconds:g} s, ms:\n")
     heading("load", "class", "median", "p99", "max", "load average")
     for busy in (0, BUSY_PROCESSES):
@@ -282,7 +282,7 @@ def print_lateness(seconds: float) -> None:
 
 
 def main() -> None:
-    """All tables."""
+    """Print all tables."""
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 10.0
     print(
         f"Python {platform.python_version()}, {platform.machine()}, {os.cpu_count()} cores,"

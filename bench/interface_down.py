@@ -1,5 +1,4 @@
-"""Prints how long it takes until the peer's log says that an interface of this node is down, from
-the command that does it.
+"""Print the time from taking an interface down until the peer's log reports it.
 
     python bench/interface_down.py [runs]
 
@@ -23,7 +22,7 @@ SAID = "eth1:239.131.50.10: DOWN: the peer says"
 
 
 def main() -> None:
-    """Switches eth1 of the owner off and on, and reads the peer's log."""
+    """Switch eth1 of the owner off and on, and read the peer's log."""
     runs = int(sys.argv[1]) if len(sys.argv) > 1 else 20
     took_ms = []
     with TwoNodes() as nodes:

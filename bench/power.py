@@ -1,13 +1,11 @@
-"""What cuts the power of a node in the trials, from outside of both nodes: a power switch, or a
-management board for each node.
+"""Cut the power of nodes from outside: a power switch, or a management board per node.
 
     PowerSwitch   one for both nodes, ordered by a file; answers once the power is off
     Boards        an IPMI management board (ipmi_sim) for each node, ordered by ipmitool over eth0,
-                  as the `[stonith#1]` of the
-                  embedded agent; accepts the order at once, and reports what the power is when it
-                  is asked
+                  as the `[stonith#1]` of the embedded agent; accepts the order at once, and
+                  reports the power when it is asked
 
-Both take some seconds, and carry an order out whatever has become of the node that gave it.
+Both take some seconds, and carry an order out whatever happens to the node that gave it.
 """
 
 from __future__ import annotations
@@ -29,7 +27,7 @@ from opensvc_openha.demo.sandbox_namespaces import BASE, START_LIMIT_S, read_lin
 CUT_AFTER_S = 3.0
 END_LIMIT_S = 30.0
 CALLS = "/shared/calls"
-"""A line for each run of a fencing command."""
+"""File with a line for each run of a fencing command."""
 
 
 class Mode(enum.Enum):
@@ -51,25 +49,25 @@ class Order:
 
 
 class PowerSupply(threading.Thread):
-    """Takes orders and carries them out some seconds later, until it is closed."""
+    """Power supply that carries out orders some seconds later, until it is closed."""
 
     install_options = ""
-    """What `openha install` is given besides."""
+    """Additional options of `openha install`."""
     fence_time_s = CUT_AFTER_S + 1
 
     def __init__(self, nodes: TwoNodes) -> None:
         super().__init__(daemon=True)
         self.shots: list[str] = []
-        """Nodes that were on when their power was cut."""
+        """Nodes that had power when it was cut."""
         self.lock = threading.Lock()
         self.failure = ""
-        """Why it works no more, if so: the outcome of a trial means nothing then."""
+        """Why it has failed, if so; the result of the trial is then invalid."""
         self._nodes = nodes
         self._mode = Mode.PASS
         self._pending: list[Order] = []
         self._seen: set[str] = set()
         self._is_over = threading.Event()
-        # A process that shows us the enclosure's files even while both nodes are off; ends with its
+        # A process that shows the sandbox's files even while both nodes are off; ends with its
         # lifeline.
         self.keeper = self._in_enclosure("echo ready && exec cat", stdout=subprocess.PIPE)
         assert self.keeper.stdout is not None
@@ -78,15 +76,15 @@ class PowerSupply(threading.Thread):
         self.base = f"/proc/{self.keeper.pid}/root{BASE}"
 
     def equip(self, node: Node, services: Iterable[str]) -> None:
-        """Put on a node what it orders with."""
+        """Install the means for orders on a node."""
         raise NotImplementedError
 
     def scripts_of(self, service: str) -> tuple[str, str]:
-        """Start script and check-up script of a service."""
+        """Return start script and check-up script of a service."""
         raise NotImplementedError
 
     def set_mode(self, mode: Mode) -> None:
-        """Treat the orders that come from now on like this."""
+        """Set the treatment of all further orders."""
         with self.lock:
             self._mode = mode
 
@@ -101,11 +99,11 @@ class PowerSupply(threading.Thread):
                     ]:
                         self._carry_out(order)
                         self._pending.remove(order)
-        except Exception as error:  # whatever it is, no trial may be counted after it
+        except Exception as error:  # Whatever the error is, no later trial may count.
             self.failure = f"{type(error).__name__}: {error}"
 
     def close(self) -> None:
-        """Carry out no order any more; leave no process behind."""
+        """Stop carrying out orders; leave no process behind."""
         self._is_over.set()
         if self.is_alive():
             self.join(END_LIMIT_S)
@@ -114,12 +112,12 @@ class PowerSupply(threading.Thread):
             self.keeper.stdout.close()
 
     def is_idle(self) -> bool:
-        """True if nothing is left to be done."""
+        """Return whether no order is pending."""
         with self.lock:
             return not self._pending
 
     def calls(self) -> int:
-        """How often a node ran its fencing command so far."""
+        """Return how often nodes have run their fencing command."""
         try:
             with open(f"{self.base}{CALLS}", encoding="ascii") as file:
                 return len(file.readlines())
@@ -127,23 +125,23 @@ class PowerSupply(threading.Thread):
             return 0
 
     def powered(self) -> list[Node]:
-        """The nodes that have power."""
+        """Return the nodes that have power."""
         with self.lock:
             return [node for node in self._nodes if node.is_alive]
 
     def cut(self, node: Node) -> None:
-        """The power of a node fails."""
+        """Cut the power of a node."""
         with self.lock:
             node.kill()
             self._show(node, False)
 
     def restore(self, node: Node) -> None:
-        """A node without power is switched on.
+        """Switch a node on that has no power.
 
         An order that is due meanwhile is carried out afterwards.
         """
         with self.lock:
-            # Clears its place, where an order cut its power.
+            # Cleans up after an order that cut its power.
             node.kill()
             self._show(node, True)
             node.boot()
@@ -152,10 +150,10 @@ class PowerSupply(threading.Thread):
         raise NotImplementedError
 
     def _answer(self, order: Order) -> None:
-        """Report to the node that gave the order, if it still lives."""
+        """Report the result to the node that gave the order, if it still runs."""
 
     def _show(self, node: Node, is_on: bool) -> None:
-        """Have the device report the power of a node."""
+        """Let the device report the power of a node."""
 
     def _unseen(self, directory: str) -> list[str]:
         names = sorted(set(os.listdir(directory)) - self._seen)
@@ -170,7 +168,7 @@ class PowerSupply(threading.Thread):
         victim = self._nodes[order.victim]
         if order.mode is Mode.WORK and victim.is_alive:
             self.shots.append(victim.short_name)
-            # Not Node.kill(): that waits for commands which others of our threads run there.
+            # Not Node.kill(): that waits for commands that other threads run there.
             os.kill(victim.pid, signal.SIGKILL)
             while victim.is_alive:
                 time.sleep(0.01)
@@ -180,9 +178,7 @@ class PowerSupply(threading.Thread):
     def _in_enclosure(
         self, script: str, stdout: int = subprocess.DEVNULL
     ) -> subprocess.Popen[bytes]:
-        """A process outside of both nodes that has the enclosure's lifeline as its standard
-        input.
-        """
+        """Start a process outside of both nodes whose standard input is the sandbox's lifeline."""
         enclosure = self._nodes.enclosure
         argv = enclosure.enter(["/bin/sh", "-c", script])
         return subprocess.Popen(
@@ -196,7 +192,7 @@ class PowerSupply(threading.Thread):
 
 
 class PowerSwitch(PowerSupply):
-    """Its orders and answers are files of the shared directory."""
+    """Power switch whose orders and answers are files of the shared directory."""
 
     _SCRIPT = """#!/bin/sh
 # Orders the power switch to cut the power of the other node, and waits for its answer.
@@ -217,11 +213,11 @@ exit 1
             os.makedirs(f"{self.base}/shared/{name}")
 
     def equip(self, node: Node, services: Iterable[str]) -> None:
-        """The check-up script."""
+        """Write the check-up script."""
         node.write("/opt/fence.sh", self._SCRIPT, 0o755)
 
     def scripts_of(self, service: str) -> tuple[str, str]:
-        """One check-up script for all of them."""
+        """Return the scripts; all services share one check-up script."""
         return f"/opt/{service}.sh", "/opt/fence.sh"
 
     def _new_orders(self) -> Iterator[Order]:
@@ -237,16 +233,16 @@ exit 1
 
 
 class Boards(PowerSupply):
-    """Each node's board has an address on eth0, where no heartbeat runs, and lives on while its
-    node is off.
+    """A management board per node, with an address on eth0, where no heartbeat runs.
+
+    It stays on while its node is off.
     """
 
     install_options = " --embedded-agent"
     fence_time_s = CUT_AFTER_S + 5
-    """Besides the cut itself: sessions with the board, and its report of "off" twice in a row, a
-    second apart."""
+    """Seconds besides the cut itself: sessions with the board, and two "off" reports, 1 s apart."""
 
-    # Without a guid ipmi_sim offers no IPMI 2.0 session.
+    # Without a guid ipmi_sim offers no IPMI 2.0 sessions.
     _LAN = """\
 name "board"
 startlan 1
@@ -304,9 +300,10 @@ name = {service}
 """
 
     def __init__(self, nodes: TwoNodes, has_status_command: bool = True) -> None:
-        """``has_status_command``: the embedded agent knows `status_cmd`.
+        """Start the boards.
 
-        Else the fencing command waits for the status.
+        ``has_status_command``: the embedded agent supports `status_cmd`. Else the fencing command
+        waits for the status.
         """
         super().__init__(nodes)
         self._commands = "cmd = /opt/board off\nstatus_cmd = /opt/board status"
@@ -331,20 +328,20 @@ name = {service}
                     file.write(text.format(**values))
             os.chmod(f"{self.base}/{directory}/control", 0o755)
             self._show(node, True)
-        # The bridge that is eth0's switch: devices outside of both nodes are reached over it.
+        # The bridge that is eth0's switch connects devices outside of both nodes.
         nodes.enclosure.ip(*[f"addr add {self._address(node)}/24 dev switch0" for node in nodes])
         self._start_boards()
 
     @staticmethod
     def missing() -> str:
-        """Why this machine cannot simulate a board; empty if it can."""
+        """Return why this machine cannot simulate a board; empty if it can."""
         for command, package in (("ipmi_sim", "openipmi"), ("ipmitool", "ipmitool")):
             if shutil.which(command) is None:
                 return f"the command {command} is missing: install the package {package}"
         return ""
 
     def equip(self, node: Node, services: Iterable[str]) -> None:
-        """The fencing command, and a service file for each service."""
+        """Write the fencing command, and a service file for each service."""
         node.write("/opt/board", self._SCRIPT, 0o755)
         for service in services:
             text = self._SERVICE.format(service=service, commands=self._commands)
@@ -358,11 +355,11 @@ name = {service}
                 raise RuntimeError(f"{node.name}: {command}: {done.stdout}{done.stderr}")
 
     def scripts_of(self, service: str) -> tuple[str, str]:
-        """The wrappers of the embedded agent."""
+        """Return the wrappers of the embedded agent."""
         return f"/etc/opensvc/{service}.cluster", f"/etc/opensvc/{service}.stonith"
 
     def set_mode(self, mode: Mode) -> None:
-        """Boards that fail are dead: nothing answers there."""
+        """Set the mode; boards that fail do not answer at all."""
         super().set_mode(mode)
         if mode is Mode.FAIL:
             self._end_boards()
@@ -406,7 +403,7 @@ name = {service}
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End a process of ours with all that it started."""
+    """Terminate a process of ours and all its children."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait(END_LIMIT_S)

@@ -1,11 +1,9 @@
-"""What many services cost one daemon: start, status, memory, and processor time at rest.
-
-Prints a table.
+"""Print the cost of many services for one daemon: start, status, memory, idle processor time.
 
     python -m bench.services [COUNT ...]
 
-Uses one node with a unicast link on the loopback and a file as its disk; nobody plays the peer. No
-right is needed.
+Uses one node with a unicast link on the loopback and a file as its disk; there is no peer. Needs no
+privileges.
 """
 
 from __future__ import annotations
@@ -29,8 +27,9 @@ TIMEOUT_S = 10.0
 
 
 def decision_ms(count: int) -> float:
-    """Processor time of the step in which a node with that many services, heard no longer, begins
-    to take all of them over.
+    """Return the processor time in ms of the step that decides to take all services over.
+
+    The step follows the loss of the last link to the peer.
     """
     links = tuple(
         LinkSpec(node, LinkKind.NET, "eth1", f"239.1.1.{last}", 5010, 0, TIMEOUT_S)
@@ -58,18 +57,18 @@ def decision_ms(count: int) -> float:
 
 
 def cpu_s(pid: int) -> float:
-    """Processor time of a process so far."""
+    """Return the processor time of a process so far, in seconds."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def resident_mb(pid: int) -> float:
-    """Memory of a process now."""
+    """Return the resident memory of a process in MB."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 def measure(count: int, root: Path) -> str:
-    """One row of the table."""
+    """Return one row of the table."""
     cluster = ClusterDir(root, TIMEOUT_S)
     try:
         script = cluster.script("all.sh", "echo down")
@@ -100,7 +99,7 @@ def measure(count: int, root: Path) -> str:
 
 
 def main() -> None:
-    """Prints the table."""
+    """Print the table."""
     counts = [int(word) for word in sys.argv[1:]] or COUNTS
     print(
         "| services | start (s) | slowest status while probing (s) | status at rest (s) | resident"

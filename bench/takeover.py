@@ -1,12 +1,11 @@
-"""Prints how long a takeover takes, from the power loss of a node to the first instruction of the
-start script on the other.
+"""Print the time of a takeover, from a node's power loss to the other's start script.
 
     python bench/takeover.py [runs per row] [clusters at once]
 
 Real daemons on two nodes in namespaces, three heartbeat links (two multicast, one disk). The
 check-up script succeeds at once, since the peer really is off. Also: unfreeze to start script with
-a live peer, a planned move, takeovers that should not have been under load, and what the engine
-needs for many services. Figures only: nothing fails because a machine is slow.
+a live peer, a planned move, false takeovers under load, and the engine's time for many services.
+Figures only: no slow machine makes it fail.
 """
 
 from __future__ import annotations
@@ -62,18 +61,16 @@ LOAD_S = 60.0
 
 
 def row(*cells: object) -> None:
-    """One line of a table."""
     print("| " + " | ".join(str(cell) for cell in cells) + " |", flush=True)
 
 
 def heading(*cells: str) -> None:
-    """The first two lines of a table."""
     row(*cells)
     row(*("---" for _ in cells))
 
 
 def summary(values: list[float]) -> tuple[str, str, str, str]:
-    """Count, median, 99th percentile (nearest rank) and maximum, in seconds."""
+    """Return count, median, 99th percentile (nearest rank) and maximum, in seconds."""
     ordered = sorted(values)
     p99 = ordered[min(len(ordered) - 1, -(-99 * len(ordered) // 100) - 1)]
     return (
@@ -85,7 +82,7 @@ def summary(values: list[float]) -> tuple[str, str, str, str]:
 
 
 class Cluster:
-    """Two nodes with one service that notes when its script runs."""
+    """Two nodes with one service that records when its script runs."""
 
     def __init__(self, nodes: TwoNodes, timeout_s: float, profile: Profile) -> None:
         self.nodes = nodes
@@ -108,18 +105,18 @@ class Cluster:
         self.until(self.standby, "STOPPED")
 
     def must(self, node: Node, command: str) -> str:
-        """Runs a command that has to succeed; its output."""
+        """Run a command that must succeed; return its output."""
         done = node.run(command, 60)
         if done.returncode:
             raise SystemExit(f"{node.name}: {command}: {done.stdout}{done.stderr}")
         return str(done.stdout)
 
     def act(self, node: Node, action: str) -> None:
-        """`service -A registry ACTION`."""
+        """Run `service -A registry ACTION`."""
         self.must(node, f"{EZ}/bin/service -A registry {action}")
 
     def own_state(self, node: Node) -> str:
-        """The state of the service on the node, as the node says."""
+        """Return the state of the service on the node, as reported by the node."""
         found = re.search(
             r"(?m)^registry +(\S+) +(\S+) +(\S+) +(\S+)",
             str(node.run(f"{EZ}/bin/service -s -c").stdout),
@@ -127,7 +124,7 @@ class Cluster:
         return "" if found is None else found.group(2 if found.group(1) == node.name else 4)
 
     def until(self, node: Node, state: str, limit_s: float = 60.0) -> None:
-        """Waits for a state of the service on the node."""
+        """Wait for a state of the service on the node."""
         give_up = time.monotonic() + limit_s
         while self.own_state(node) != state:
             if time.monotonic() > give_up:
@@ -138,14 +135,14 @@ class Cluster:
             time.sleep(0.1)
 
     def last(self, node: Node, word: str) -> float:
-        """When the script was called last with that word, wall clock."""
+        """Return the wall-clock time of the script's last call with that word."""
         lines = str(node.run(f"cat /var/tmp/{word}.times").stdout).split()
         return float(lines[-1]) if lines else 0.0
 
     def power_loss(self) -> float:
-        """Cuts the power of the owner; seconds to the start script on the other.
+        """Cut the owner's power; return the seconds to the start script on the other node.
 
-        Leaves both nodes ready for the next.
+        Leaves both nodes ready for the next run.
         """
         cut_at = time.time()
         self.owner.kill()
@@ -156,13 +153,14 @@ class Cluster:
         self.must(self.owner, f"{EZ}/ezha start")
         self.owner, self.standby = self.standby, self.owner
         self.until(self.standby, "STOPPED")
-        # The power may go at any time between two beats.
+        # The power may fail at any time between two beats.
         time.sleep(0.3 + (took_s * 7919) % 1.0)
         return took_s
 
     def unfreeze(self) -> tuple[float, float]:
-        """Both nodes frozen out, one is unfrozen: seconds to the start script from the command, and
-        from its arrival.
+        """Unfreeze one of two frozen nodes; return the seconds to the start script.
+
+        First from the command, second from its arrival.
         """
         for node in (self.standby, self.owner):
             self.act(node, "freeze-stop")
@@ -179,8 +177,9 @@ class Cluster:
         return started_at - asked_at, started_at - taken_at
 
     def planned_move(self) -> float:
-        """`service -A registry stop`: seconds from the stop script to the start script on the other
-        node.
+        """Run `service -A registry stop`.
+
+        Return the seconds from the stop script to the start script on the other node.
         """
         self.act(self.owner, "stop")
         self.until(self.standby, "STARTED")
@@ -191,7 +190,7 @@ class Cluster:
 def on_clusters(
     count: int, timeout_s: float, profile: Profile, measure: Callable[[Cluster], Iterable[float]]
 ) -> list[float]:
-    """Runs ``measure`` on so many clusters at once; all it yields."""
+    """Run ``measure`` on ``count`` clusters in parallel; return all results."""
     found: list[float] = []
     lock = threading.Lock()
 
@@ -207,7 +206,7 @@ def on_clusters(
 
 
 def takeovers(runs: int, clusters: int) -> None:
-    """Power loss to start script."""
+    """Measure power loss to start script."""
     print(
         f"\nPower loss of the owner to the start script on the other node, s ({clusters} clusters"
         " at once):\n",
@@ -243,7 +242,7 @@ def takeovers(runs: int, clusters: int) -> None:
 
 
 def live_peer(runs: int) -> None:
-    """What needs no timeout: the peer answers."""
+    """Measure what needs no timeout since the peer answers."""
     print("\nWith a live peer, s (tutorial profile, link timeout 10 s, one cluster):\n", flush=True)
     heading("what", "runs", "median", "p99", "max")
     with TwoNodes() as nodes:
@@ -264,7 +263,7 @@ def live_peer(runs: int) -> None:
 
 
 def false_takeovers() -> None:
-    """A cluster on a machine that has other things to do."""
+    """Count false takeovers on a machine under load."""
     cores = len(os.sched_getaffinity(0))
     count = LOAD_PROCESSES_PER_CORE * cores
     print(
@@ -294,9 +293,7 @@ def false_takeovers() -> None:
 
 
 def engine_of(count: int) -> tuple[Engine, LinkSpec, Beat]:
-    """An engine with that many services STOPPED here and STARTED on a peer that has just been
-    heard.
-    """
+    """Return an engine with that many services, STOPPED here and STARTED on a live peer."""
     names = [f"service-{number:05}" for number in range(count)]
     links = tuple(
         LinkSpec(node, LinkKind.NET, "eth1", "239.131.50.10", 5010, 0, 10.0)
@@ -320,7 +317,7 @@ def engine_of(count: int) -> tuple[Engine, LinkSpec, Beat]:
 
 
 def decisions() -> None:
-    """How long the engine thinks."""
+    """Measure the processor time of the engine's decisions."""
     print(
         "\nOne engine without I/O: CPU, ms, per beat heard at rest, and per step of a takeover of"
         " all services:\n",
@@ -371,7 +368,7 @@ def decisions() -> None:
 
 
 def main() -> None:
-    """All tables."""
+    """Print all tables."""
     runs = int(sys.argv[1]) if len(sys.argv) > 1 else 20
     clusters = int(sys.argv[2]) if len(sys.argv) > 2 else 4
     takeovers(runs, clusters)

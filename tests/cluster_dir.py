@@ -1,8 +1,7 @@
-"""One node's cluster directory in a temporary place, with links that need no right: unicast on lo
-and a file.
+"""One node's cluster directory in a temporary place, with links that need no privileges.
 
-The peer does not exist, so the daemon of this node is alone; two nodes need namespaces and are in
-tests/e2e.
+These are unicast on lo and a file. The peer does not exist, so the daemon of this node is alone;
+two nodes need namespaces and are in tests/e2e.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ _OVERLOADED = "does not answer"
 
 
 class ClusterDir:
-    """Installed with the real installer, used through the real launchers."""
+    """Cluster directory installed by the real installer, used through the real launchers."""
 
     def __init__(self, root: Path, timeout_s: float = 2) -> None:
         self.root = root
@@ -66,11 +65,11 @@ class ClusterDir:
         )
 
     def path(self, name: str) -> Path:
-        """A file below the cluster directory."""
+        """Return the path of a file below the cluster directory."""
         return self.root / name
 
     def run(self, command: str) -> subprocess.CompletedProcess[str]:
-        """Runs one of the commands: ``service -s -c``, ``ezha start``."""
+        """Run one of the commands: ``service -s -c``, ``ezha start``."""
         name, *args = command.split()
         program = self.root / name if name.startswith("ezha") else self.root / "bin" / name
         return subprocess.run(
@@ -83,9 +82,7 @@ class ClusterDir:
         )
 
     def quick(self, command: str) -> subprocess.CompletedProcess[str]:
-        """The same in this process: without the start of another one, which takes seconds on a busy
-        machine.
-        """
+        """Run a command in this process: starting another takes seconds on a busy machine."""
         out, err = io.StringIO(), io.StringIO()
         name, *args = command.split()
         words = args if name == "openha" else [name, *args]
@@ -99,12 +96,12 @@ class ClusterDir:
         return subprocess.CompletedProcess(words, code, out.getvalue(), err.getvalue())
 
     def ok(self, command: str) -> str:
-        """Runs a command that must succeed without a word on stderr; its output.
+        """Run a command that must succeed with nothing on stderr; return its output.
 
-        What only looks is run in this process.
+        Read-only commands run in this process.
 
-        On a busy machine a daemon in good health may be too slow for a command, which then gives up
-        before anything has happened: it is given again.
+        On a busy machine a healthy daemon may be too slow for a command, which then gives up before
+        it has changed anything: it is repeated.
         """
         run = self.quick if command.startswith(_LOOKS) else self.run
         done = until(lambda: run(command), lambda done: _OVERLOADED not in done.stderr, command)
@@ -112,35 +109,32 @@ class ClusterDir:
         return done.stdout
 
     def fails(self, command: str, code: int) -> str:
-        """Runs a command that must fail with this code and exactly one line on stderr.
-
-        That line.
-        """
+        """Run a command that must fail with this code and one line on stderr; return the line."""
         done = self.run(command)
         assert done.returncode == code, f"{command}: {done}"
         assert done.stderr.count("\n") == 1 and done.stderr.endswith("\n"), done.stderr
         return done.stderr.rstrip("\n")
 
     def script(self, name: str, body: str) -> str:
-        """Writes a start/stop script; each call is noted in ``<name>.calls``."""
+        """Write a start/stop script that records each call in ``<name>.calls``."""
         path = self.root / name
         path.write_text(f'#!/bin/sh\necho "$1" >> {path}.calls\n{body}\n')
         path.chmod(0o755)
         return str(path)
 
     def calls(self, name: str) -> list[str]:
-        """What a script was called with so far, questions for its status left out."""
+        """Return a script's calls so far, without those for its status."""
         return [word for word in self.all_calls(name) if word != "status"]
 
     def all_calls(self, name: str) -> list[str]:
-        """What a script was called with so far."""
+        """Return all of a script's calls so far."""
         path = self.root / f"{name}.calls"
         return path.read_text().split() if path.exists() else []
 
     def add(
         self, service: str, body: str = "exit 0", check: str = "/bin/true", primary: str = HERE
     ) -> None:
-        """Adds a service with a script of its own."""
+        """Add a service with a script of its own."""
         secondary = PEER if primary == HERE else HERE
         if check not in ALWAYS_TRUE:
             self.remember_peer()
@@ -150,15 +144,16 @@ class ClusterDir:
         )
 
     def remember_peer(self) -> None:
-        """As if an earlier daemon of this boot had heard the peer: else this node would not fence
-        it by itself.
+        """Record the peer as heard by an earlier daemon of this boot.
+
+        Otherwise this node would not fence it by itself.
         """
         FencingStore(tree_layout(str(self.root))).write(
             FencingMemory(has_heard=True, turn=Turn.HELD)
         )
 
     def state(self, service: str) -> str:
-        """Own state as `service -s -c` shows it."""
+        """Return the own state as shown by `service -s -c`."""
         for line in self.ok("service -s -c").splitlines():
             words = line.split()
             if words[0] == service:
@@ -166,15 +161,15 @@ class ClusterDir:
         raise AssertionError(f"no service {service}")
 
     def state_file(self, service: str, node: str = HERE) -> Path:
-        """Its STATE file."""
+        """Return the path of the service's STATE file of a node."""
         return self.path(f"services/{service}/STATE.{node}")
 
     def wait(self, condition: Callable[[], bool], what: str) -> None:
-        """Waits until something is so."""
+        """Wait until a condition holds."""
         until(condition, bool, what, lambda: f"log: {self.log()}")
 
     def wait_state(self, service: str, state: str) -> None:
-        """Waits until a service is in a state and is shown in it."""
+        """Wait until a service is in a state and shown in it."""
         until(
             lambda: self.state(service),
             lambda seen: seen == state,
@@ -183,12 +178,13 @@ class ClusterDir:
         )
 
     def history(self, service: str) -> list[dict[str, Any]]:
-        """All entries of the history about a service, oldest first."""
+        """Return all entries of the history about a service, oldest first."""
         return list(json.loads(self.ok(f"openha history {service} -n 0 --json")))
 
     def went_through(self, service: str, *states: str) -> bool:
-        """True once the history has these states of a service in this order, however short each
-        was.
+        """Return whether the history has these states of a service in this order.
+
+        The states may be arbitrarily short.
         """
         entered = iter(
             [entry["new"] for entry in self.history(service) if entry["kind"] == "service"]
@@ -196,9 +192,9 @@ class ClusterDir:
         return all(state in entered for state in states)
 
     def wait_moment(self, service: str, old: str, new: str, number: int = 1) -> float:
-        """Waits for the Nth change from one state to another.
+        """Wait for the Nth change from one state to another.
 
-        When it was decided, in monotonic seconds.
+        Return the time of the decision in monotonic seconds.
         """
 
         def moments() -> list[float]:
@@ -217,9 +213,7 @@ class ClusterDir:
         return found[number - 1]
 
     def obstruct(self, name: str) -> None:
-        """Puts a file where a directory was: nothing can be read or written below it, not even by
-        root.
-        """
+        """Replace a directory by a file: not even root can read or write below it."""
         folder = self.path(name)
         for entry in folder.iterdir():
             entry.unlink()
@@ -227,7 +221,7 @@ class ClusterDir:
         folder.write_text("in the way")
 
     def pid(self) -> int:
-        """Pid of the daemon, 0 if there is none."""
+        """Return the pid of the daemon, 0 if there is none."""
         try:
             pid = int(self.path("services/.proc/nmond.lock").read_text())
             return pid if self.is_alive(pid) else 0
@@ -236,14 +230,14 @@ class ClusterDir:
 
     @staticmethod
     def is_alive(pid: int) -> bool:
-        """True for a process that has not ended; a zombie would still take a signal."""
+        """Return whether a process has not ended; a zombie, which still accepts signals, has."""
         try:
             return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
         except OSError:
             return False
 
     def daemons(self) -> list[int]:
-        """Pids of the daemons that run with this directory, found by their environment."""
+        """Return the pids of the daemons of this directory, found by their environment."""
         found = []
         for folder in Path("/proc").glob("[0-9]*"):
             try:
@@ -258,7 +252,7 @@ class ClusterDir:
         return found
 
     def kill(self, number: int = signal.SIGKILL) -> None:
-        """Sends the daemon a signal; with SIGKILL, waits until it is gone."""
+        """Send the daemon a signal; with SIGKILL, wait until it has ended."""
         pid = self.pid()
         assert pid, "no daemon to send a signal to; 0 would be this process and its group"
         os.kill(pid, number)
@@ -266,8 +260,9 @@ class ClusterDir:
             self.wait(lambda: self.pid() != pid, "the daemon is gone")
 
     def log(self) -> str:
-        """The daemon's log with all that was logged before: its thread writes in order, and a mark
-        was written.
+        """Return the daemon's log, including all lines logged before this call.
+
+        The log's thread writes in order, and a mark is written last.
         """
         path, mark = self.path("log/nmond.log"), f"mark {uuid.uuid4()}"
         if not path.exists():
@@ -282,7 +277,7 @@ class ClusterDir:
                     limit_s=_LOG_LIMIT_S,
                 )
         except (OpenhaError, OSError, AssertionError):
-            # It does not run, was stopped, or its log has no place to be in: what is there is all.
+            # It does not run, is stopped, or cannot write its log: return what there is.
             pass
         return "".join(
             line
@@ -291,7 +286,7 @@ class ClusterDir:
         )
 
     def close(self) -> None:
-        """Ends the daemon of this directory, if it runs."""
+        """Terminate the daemon of this directory, if it runs."""
         pid = self.pid()
         if pid:
             os.kill(pid, signal.SIGKILL)

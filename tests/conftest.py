@@ -1,4 +1,4 @@
-"""Fixtures of more than one folder of tests."""
+"""Fixtures shared by several folders of tests."""
 
 from __future__ import annotations
 
@@ -14,9 +14,7 @@ from tests.cluster_dir import ClusterDir
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """A shell that runs the tests in the background has them ignore Ctrl-C, and what they start as
-    well.
-    """
+    """Restore Ctrl-C, which a shell disables for background tests and their children."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGQUIT, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
@@ -24,7 +22,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture
 def cluster_dir(tmp_path: Path) -> Iterator[ClusterDir]:
-    """A cluster directory of this node; its daemon is ended at the end."""
+    """Yield a cluster directory of this node; its daemon is terminated at the end."""
     cluster = ClusterDir(tmp_path / "cluster")
     yield cluster
     cluster.close()
@@ -32,9 +30,9 @@ def cluster_dir(tmp_path: Path) -> Iterator[ClusterDir]:
 
 @pytest.fixture
 def open_path() -> Iterator[Path]:
-    """A directory through which any user may pass.
+    """Yield a directory that any user may traverse.
 
-    Those of pytest are its user's alone, and it makes them so again and again.
+    pytest's own belong to its user alone, and it restores that repeatedly.
     """
     made = Path(tempfile.mkdtemp(prefix="openha-open."))
     made.chmod(0o755)
@@ -44,7 +42,7 @@ def open_path() -> Iterator[Path]:
 
 @pytest.fixture
 def open_cluster_dir(open_path: Path) -> Iterator[ClusterDir]:
-    """A cluster directory that other users reach as they reach a system's own."""
+    """Yield a cluster directory that other users reach like a system's own."""
     cluster = ClusterDir(open_path / "cluster")
     yield cluster
     cluster.close()

@@ -1,6 +1,4 @@
-"""What tests with real docker daemons share: whether they can run, an image made of busybox, and
-cleaning after them.
-"""
+"""Helpers of tests with real docker daemons: requirements, a busybox image, clean-up."""
 
 from __future__ import annotations
 
@@ -18,14 +16,13 @@ from opensvc_openha.demo.sandbox_namespaces import TOOL_PATH
 
 APPLETS = ("sh", "sleep", "date", "cat", "echo", "touch", "nc", "httpd", "test", "true")
 LOOP = 'CMD ["/bin/sh", "-c", "trap \'exit 0\' TERM; while true; do date; sleep 1 & wait $!; done"]'
-"""What the image runs: prints the date for ever, as the tutorial's, and ends at once when asked
-to."""
+"""Command of the image: prints the date forever, as the tutorial's, and ends at once on SIGTERM."""
 
 _BUSYBOX = "/bin/busybox"
 
 
 def require_docker() -> None:
-    """Skip where no docker daemon can be started; a failure in CI, which has what it takes."""
+    """Skip if no docker daemon can be started; fail in CI, where it can."""
     programs = [
         name
         for name in ("dockerd", "docker", "containerd", "runc")
@@ -45,7 +42,7 @@ def require_docker() -> None:
 
 
 def busybox_tar(path: Path) -> Path:
-    """A root file system with busybox and some of its commands, for ``docker import``."""
+    """Write a root file system with busybox and some of its commands, for ``docker import``."""
     with tarfile.open(path, "w") as tar:
         tar.add(os.path.realpath(_BUSYBOX), "bin/busybox")
         for name in APPLETS:
@@ -59,9 +56,7 @@ def busybox_tar(path: Path) -> Path:
 
 
 def remove_cgroups(*svcnames: str) -> None:
-    """Remove the empty control groups that killed nodes leave on the machine: its hierarchies are
-    everybody's.
-    """
+    """Remove the empty control groups of killed nodes from the machine's shared hierarchies."""
     for hierarchy in Path("/sys/fs/cgroup").glob("*/opensvc"):
         for top in hierarchy.iterdir():
             if top.is_dir() and top.name.startswith(svcnames):

@@ -1,6 +1,4 @@
-"""An ordinary user of the machine, nobody, beside a real daemon: runs code and commands with no
-right of root's.
-"""
+"""Run code and commands as an ordinary user, nobody, beside a real daemon."""
 
 from __future__ import annotations
 
@@ -21,9 +19,9 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become
 
 
 def as_nobody(work: Callable[[], object], uid: int = NOBODY) -> tuple[int, str]:
-    """Runs code in a child that is that user; its exit code and what it printed or returned.
+    """Run code in a child as that user; return its exit code and what it printed or returned.
 
-    Whatever it imports must be imported before: the user may not be able to read it.
+    All modules must be imported before: the user may not be able to read them.
     """
     reader, writer = os.pipe()
     child = os.fork()
@@ -49,7 +47,7 @@ def as_nobody(work: Callable[[], object], uid: int = NOBODY) -> tuple[int, str]:
                 )
         except OpenhaError as error:
             code, text = error.exit_code, str(error)
-        except BaseException:  # The child must never go on with the tests.
+        except BaseException:  # The child must never continue with the tests.
             code, text = 99, traceback.format_exc()
         with contextlib.suppress(OSError):
             os.write(writer, text.encode())
@@ -63,12 +61,12 @@ def as_nobody(work: Callable[[], object], uid: int = NOBODY) -> tuple[int, str]:
 def run_as_nobody(
     cluster: ClusterDir, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> tuple[int, str]:
-    """One of the package's commands as that user: exit code, and what it printed."""
+    """Run one of the package's commands as that user; return exit code and output."""
     monkeypatch.setenv("EZ", str(cluster.root))
     args = command.split()
     with contextlib.suppress(
         OpenhaError, SystemExit
-    ):  # Once as root, so that all of it is imported.
+    ):  # Once as root, so that all modules are imported.
         with (
             open(os.devnull, "w") as null,
             contextlib.redirect_stdout(null),
@@ -82,9 +80,9 @@ def run_as_nobody(
 def connections(
     cluster: ClusterDir, number: int, said: bytes = b""
 ) -> Iterator[list[socket.socket]]:
-    """So many connections of nobody to the control socket, on each of which this was said.
+    """Yield ``number`` connections of nobody to the control socket.
 
-    Closed at the end.
+    On each of them ``said`` has been sent. Closed at the end.
     """
     path = str(cluster.path("services/.proc/nmond.sock"))
     made: list[socket.socket] = []

@@ -1,6 +1,4 @@
-"""The peer of a ClusterDir, or somebody who plays it: frames sent to the real daemon's port, and
-what the daemon says.
-"""
+"""Simulated peer or attacker of a ClusterDir: sends frames to the real daemon and receives its."""
 
 from __future__ import annotations
 
@@ -19,9 +17,7 @@ from tests.cluster_dir import HERE, PEER, ClusterDir
 
 
 class PeerVoice:
-    """Says beats of the peer on the network link of a cluster directory, and hears those of the
-    daemon.
-    """
+    """Sends beats of the peer on a cluster directory's network link, and receives the daemon's."""
 
     def __init__(self, cluster: ClusterDir, key: Key | None = None, counter: int = 7) -> None:
         links = parse_monitor(cluster.path("conf/monitor").read_text(), "monitor", (HERE, PEER))
@@ -43,11 +39,11 @@ class PeerVoice:
         return next(link for link in links if link.node == node and not link.kind.is_disk)
 
     def close(self) -> None:
-        """Gives the port back."""
+        """Release the port."""
         self._ear.close()
 
     def throw(self, data: bytes) -> None:
-        """Sends one datagram, whatever it is."""
+        """Send one datagram of any content."""
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             sock.sendto(data, ("127.0.0.1", self.link.port))
 
@@ -62,7 +58,7 @@ class PeerVoice:
         with_names: bool = False,
         is_sealed: bool = True,
     ) -> bytes:
-        """The next frame of the peer, not sent.
+        """Return the next frame of the peer without sending it.
 
         With another key, node or link it is a forged one.
         """
@@ -86,11 +82,11 @@ class PeerVoice:
         )
 
     def say(self) -> None:
-        """Sends the next frame."""
+        """Send the next frame."""
         self.throw(self.frame())
 
     def listen(self) -> Frame | None:
-        """Takes everything the daemon said; remembers its life, for the next acknowledgement."""
+        """Receive all frames of the daemon; record its incarnation for the next acknowledgement."""
         while True:
             try:
                 data = self._ear.recv(65_536)
@@ -103,7 +99,7 @@ class PeerVoice:
             self.ack = Ack(self.heard.boot, self.heard.seq)
 
     def next_frame(self) -> Frame | None:
-        """The next thing that the daemon said and nobody took yet; None if there is none now."""
+        """Return the daemon's next unread frame; None if there is none now."""
         while True:
             try:
                 data = self._ear.recv(65_536, socket.MSG_DONTWAIT)
@@ -116,11 +112,11 @@ class PeerVoice:
 
     @property
     def heard_key(self) -> str:
-        """Id of the key of the daemon's last beat, empty if nothing authenticates it."""
+        """Return the key id of the daemon's last beat, empty if it is unauthenticated."""
         return read_claim(self.heard_bytes).key_id if self.heard_bytes else ""
 
     def talk(self, cluster: ClusterDir, condition: str) -> None:
-        """Speaks and listens until `hb -s -v` shows something."""
+        """Send and receive until `hb -s -v` shows a text."""
 
         def is_shown() -> bool:
             self.listen()
@@ -130,5 +126,5 @@ class PeerVoice:
         cluster.wait(is_shown, condition)
 
     def meet(self, cluster: ClusterDir) -> None:
-        """Speaks and listens until the daemon believes in the peer."""
+        """Send and receive until the daemon accepts the peer as live."""
         self.talk(cluster, f"peer {PEER}: live")

@@ -1,9 +1,8 @@
-"""UDP ports for tests, none of them given out twice on one machine while the test that asked for it
-runs.
+"""UDP ports for tests, each handed out once per machine while the test that uses it runs.
 
-Asking the kernel for a free port and giving it back is a race between all who test on the machine,
-and with its own choice of ports for outgoing traffic. So ports come from below that range, each is
-locked by a file, and the lock ends with the process.
+Asking the kernel for a free port and releasing it is a race between all tests on the machine, and
+with the kernel's own choice of ports for outgoing traffic. So ports come from below that range,
+each is locked by a file, and the lock ends with the process.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ _held: list[int] = []
 
 
 def free_port() -> int:
-    """A UDP port that no other test has, and no program uses now, on any address of this host."""
+    """Return a UDP port that no other test and no program uses now, on any address of this host."""
     folder = os.path.join(tempfile.gettempdir(), f"openha-test-ports-{os.geteuid()}")
     os.makedirs(folder, mode=0o700, exist_ok=True)
     families = [(socket.AF_INET, "0.0.0.0")] + [(socket.AF_INET6, "::")] * os.path.exists(

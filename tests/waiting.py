@@ -1,10 +1,9 @@
-"""Waiting in tests: for an event or a state, as long as it takes, never for a time that ought to be
-enough.
+"""Wait in tests for an event or a state with a generous limit, never for a fixed time.
 
 A limit here is no statement about the system. It only ends a test that hangs, somewhat before
-pytest-timeout does, so that the failure says what was waited for. A duration that is the subject of
-a test is read from the history, where the daemon has written down when it decided; or it belongs to
-a test with simulated time.
+pytest-timeout does, so that the failure names the missing event. A duration that is the subject of
+a test is read from the history, where the daemon records when it decided; or it belongs to a test
+with simulated time.
 """
 
 from __future__ import annotations
@@ -17,8 +16,10 @@ from typing import Any, TypeVar
 Seen = TypeVar("Seen")
 
 LIMIT_S = float(os.environ.get("OPENHA_TEST_LIMIT_S", "240"))
-"""Longest wait for one thing, on a machine whose load is twenty times its processors. Planted
-faults are tried with less."""
+"""Longest wait in seconds, on a machine with a load of 20 per processor.
+
+Planted faults are tried with less.
+"""
 _LOOK_EVERY_S = 0.02
 
 
@@ -29,9 +30,9 @@ def until(
     story: Callable[[], str] = str,
     limit_s: float = 0.0,
 ) -> Seen:
-    """Looks again and again until what is seen is good; returns it.
+    """Poll ``look`` until its result is good; return the result.
 
-    Fails with ``what`` was waited for and the ``story``.
+    On a time-out fail with ``what`` was expected and the ``story``.
     """
     limit_s = limit_s or LIMIT_S
     give_up = time.monotonic() + limit_s
@@ -51,7 +52,7 @@ def stays(
     for_s: float,
     story: Callable[[], str] = str,
 ) -> None:
-    """Looks again and again for a time, and at least twice: what is seen must be good all along."""
+    """Poll ``look`` for a time, at least twice; fail unless each result is good."""
     end, looks = time.monotonic() + for_s, 0
     while looks < 2 or time.monotonic() < end:
         seen = look()

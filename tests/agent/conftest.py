@@ -1,6 +1,4 @@
-"""What the agent's tests share: an agent in a temporary directory, the tutorial's service files, a
-private node.
-"""
+"""Fixtures of the agent's tests: a temporary agent, the tutorial's services, a private node."""
 
 from __future__ import annotations
 
@@ -25,7 +23,7 @@ PACKAGE_ROOT = str(Path(__file__).resolve().parents[2])
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one agent command ended."""
+    """Result of one agent command."""
 
     exit_code: int
     out: str
@@ -45,7 +43,7 @@ class Agent:
 
     @property
     def calls(self) -> list[str]:
-        """What the recording scripts were called with, in order."""
+        """Return the calls of the recording scripts, in order."""
         path = self.root / "calls"
         return path.read_text().splitlines() if path.exists() else []
 
@@ -55,9 +53,9 @@ class Agent:
         return path
 
     def script(self, name: str, body: str = "") -> Path:
-        """A script that records its name and argument, then runs ``body``.
+        """Write a script that records its name and argument, then runs ``body``.
 
-        Up after start, down before and after stop.
+        Its check reports up after start, down before and after stop.
         """
         path = self.root / name
         flag = f"{path}.running"
@@ -88,8 +86,8 @@ class Agent:
 
 @pytest.fixture
 def agent(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Agent]:
-    """An agent with no service yet, on a machine without OpenHA."""
-    # Not tmp_path: its name grows with that of the test, and sockets have short names.
+    """Yield an agent without services, on a machine without OpenHA."""
+    # Not tmp_path: its length grows with the test's name, and socket paths are limited.
     with tempfile.TemporaryDirectory(prefix="agent") as directory:
         root = Path(directory)
         for name in ("etc", "var", "log", "bin"):
@@ -101,9 +99,7 @@ def agent(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
 
 @dataclass(frozen=True)
 class PrivateNode:
-    """A process in its own mount, network and UTS namespaces, and a second network namespace on the
-    other end of eth0.
-    """
+    """A process in its own mount, network and UTS namespaces, with a peer namespace behind eth0."""
 
     pid: int
     peer_pid: int
@@ -114,7 +110,7 @@ class PrivateNode:
         return self._enter(self.pid, ["--mount", "--net", "--uts"], argv)
 
     def run_on_peer(self, *argv: str) -> subprocess.CompletedProcess[str]:
-        """Run a command on the other end of the cable."""
+        """Run a command at the other end of the cable."""
         return self._enter(self.peer_pid, ["--net"], argv)
 
     def agent(self, svcname: str, *words: str) -> subprocess.CompletedProcess[str]:
@@ -143,7 +139,7 @@ class PrivateNode:
 
 @pytest.fixture
 def private_node(tmp_path: Path) -> Iterator[PrivateNode]:
-    """A node of its own: needs root. A skip for lack of it fails where CI=true."""
+    """Yield a private node; needs root, and without it skips, or fails if CI=true."""
     missing = [tool for tool in ("unshare", "nsenter", "ip", "mount") if not shutil.which(tool)]
     reason = "needs root" if os.geteuid() != 0 else f"needs {', '.join(missing)}" if missing else ""
     if reason:
@@ -183,7 +179,7 @@ def private_node(tmp_path: Path) -> Iterator[PrivateNode]:
 
 
 def _holder(unshare: list[str]) -> subprocess.Popen[bytes]:
-    """A process that keeps new namespaces alive; returns once it is in them."""
+    """Start a process that keeps new namespaces alive; return once it is in them."""
     own = os.stat("/proc/self/ns/net").st_ino
     process = subprocess.Popen([*unshare, "sleep", "100000"], stdin=subprocess.DEVNULL)
 

@@ -1,9 +1,8 @@
-"""One of our engines beside a node that follows the original's rules, joined by bytes in the
-original's format.
+"""One of our engines beside a node with the original's rules, joined by the original's bytes.
 
-The rules of the other node are those measured on the C programs: a look at every service each 2 s,
-5 s in START_READY during which nothing stops it but what it then finds in its file of the peer's
-state, and no memory of any doubt.
+The rules of the other node are those measured on the C programs: it checks every service each 2 s,
+waits 5 s in START_READY, where only the peer's state file, read at the end, can stop it, and it
+keeps no doubt in memory.
 """
 
 from __future__ import annotations
@@ -51,9 +50,9 @@ class OriginalNode:
         self._disk_clock: dict[LinkSpec, int] = {}
 
     def boot(self) -> None:
-        """The machine starts: whatever is not frozen is declared stopped.
+        """Boot the machine: services that are not frozen are declared stopped.
 
-        The senders each get a phase of their own.
+        Each sender gets a phase of its own.
         """
         self.life += 1
         self.is_alive = True
@@ -74,17 +73,17 @@ class OriginalNode:
         self.pair.schedule(LOOP_S, self._look, self.life)
 
     def crash(self) -> None:
-        """The whole node dies."""
+        """Crash the whole node."""
         self.life += 1
         self.is_alive = False
         self.running.clear()
 
     def unfreeze(self) -> None:
-        """`service -A registry unfreeze`."""
+        """Run `service -A registry unfreeze`."""
         self._set({S.FROZEN_STOP: S.STOPPED, S.START_READY: S.STARTED}.get(self.state, self.state))
 
     def freeze_stop(self) -> None:
-        """`service -A registry freeze-stop`."""
+        """Run `service -A registry freeze-stop`."""
         if self.state is S.STARTED:
             self._set(S.STOPPING)
             self.pair.schedule(SCRIPT_S, self._stopped, self.life)
@@ -115,13 +114,13 @@ class OriginalNode:
         self.pair.schedule(1.0, self._beat, life, link)
 
     def hear(self, life: int, link: LinkSpec, data: bytes) -> None:
-        """A datagram."""
+        """Receive a datagram."""
         if life == self.life:
             self._heard[link] = self.pair.now
             self._take(decode_record(data))
 
     def _read_disk(self, life: int, link: LinkSpec) -> None:
-        """One read each timeout; a clock that moved is all it takes to be up."""
+        """Read the disk once per timeout; a changed clock is enough to be up."""
         if life != self.life:
             return
         data = self.pair.on_disk.get(link)
@@ -198,22 +197,22 @@ class MixedPair(Pair):
 
     @property
     def wall(self) -> float:
-        """Wall clock of both nodes."""
+        """Return the wall clock of both nodes."""
         return WALL_AT_START + self.now
 
     def boot_both(self) -> tuple[Host, OriginalNode]:
-        """Both nodes, the service frozen, heard by each other."""
+        """Boot both nodes, the service frozen; return once they hear each other."""
         self.ours.boot()
         self.original.boot()
         self.run(3 if len(self.links) > 2 else 2 * self.links[0].timeout_s)
         return self.ours, self.original
 
     def node(self, index: int) -> Host | OriginalNode:
-        """Primary (0) or secondary (1)."""
+        """Return primary (0) or secondary (1)."""
         return self.ours if self.ours.index == index else self.original
 
     def send(self, host: Host, action: Announce) -> None:
-        """Our beats, as bytes."""
+        """Send our beats as bytes."""
         for link in self.links:
             if link.node == host.name and (host.name, link) not in self.cut and not self.is_lost():
                 data = self._codecs[link].encode(
@@ -227,7 +226,7 @@ class MixedPair(Pair):
                     )
 
     def carry_to_ours(self, link: LinkSpec, data: bytes) -> None:
-        """Beats of the C OpenHA, as bytes; a disk is read a while after it was written."""
+        """Deliver the C OpenHA's beats as bytes; a disk is read some time after it was written."""
         if (link.node, link) in self.cut or self.is_lost():
             return
         beat = self._codecs[link].decode(data).beat
@@ -243,18 +242,18 @@ class MixedPair(Pair):
         self.ours.handle(life, event)
 
     def both_run(self, service: str = "registry") -> bool:
-        """The harm this project exists to prevent."""
+        """Return whether both nodes run the service: the harm this project must prevent."""
         return service in self.ours.running and service in self.original.running
 
     def watch(self, seconds: float) -> None:
-        """Lets time pass and fails at the first moment at which both nodes run the service."""
+        """Let time pass; fail at the first moment at which both nodes run the service."""
         end = self.now + seconds
         while self.now < end:
             self.run(0.1)
             assert not self.both_run(), self.history()
 
     def history(self) -> str:
-        """What both nodes did, for a failure message."""
+        """Return both nodes' events, for a failure message."""
         ours = [(when, self.ours.name, state.name) for when, _, state in self.ours.states]
         theirs = [(when, self.original.name, state.name) for when, state in self.original.states]
         return "\n".join(
@@ -263,5 +262,5 @@ class MixedPair(Pair):
 
 
 def start_time(pair: MixedPair) -> float | None:
-    """When the last start script ran, if one did."""
+    """Return when the last start script ran, or None."""
     return pair.starts()[-1][0] if pair.starts() else None

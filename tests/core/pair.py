@@ -1,8 +1,6 @@
-"""Two engines back to back under a clock of their own: wires that lose and delay, scripts that take
-time, a fence.
+"""Two engines back to back under a simulated clock: lossy, slow wires, scripts, a fence.
 
-Nothing here sleeps or mocks: beats are handed over as values, scripts are entries in a queue of
-what happens next.
+No sleeps and no mocks: beats are passed as values, scripts are entries in an event queue.
 """
 
 from __future__ import annotations
@@ -71,7 +69,7 @@ TIMEOUT_S = 10.0
 
 
 def links(timeout_s: float = TIMEOUT_S, count: int = 2) -> tuple[LinkSpec, ...]:
-    """`count` links each way."""
+    """Return `count` links in each direction."""
     return tuple(
         LinkSpec(
             node,
@@ -88,7 +86,7 @@ def links(timeout_s: float = TIMEOUT_S, count: int = 2) -> tuple[LinkSpec, ...]:
 
 
 def services(*names: str, policy: Policy = Policy()) -> tuple[ServiceSpec, ...]:
-    """Services whose primary is deb1."""
+    """Return services whose primary is deb1."""
     return tuple(
         ServiceSpec(name, f"/etc/{name}", "deb1", "deb2", "/bin/true", policy=policy)
         for name in names or ("registry",)
@@ -96,9 +94,7 @@ def services(*names: str, policy: Policy = Policy()) -> tuple[ServiceSpec, ...]:
 
 
 class Host:
-    """One node of the pair: its engine while it is alive, what it has on disk, and what really runs
-    on it.
-    """
+    """One node of the pair: its engine while it is up, its disk, and what really runs on it."""
 
     def __init__(self, pair: Pair, index: int) -> None:
         self.pair = pair
@@ -119,7 +115,7 @@ class Host:
     def boot(
         self, learned: dict[str, RecoveredState] | None = None, counter: int | None = None
     ) -> None:
-        """Starts the daemon of this node."""
+        """Start the daemon of this node."""
         self.life += 1
         peer = NAMES[1 - self.index]
         spec = ClusterSpec(
@@ -140,7 +136,7 @@ class Host:
         self.pair.schedule(0, self.handle, self.life, Tick())
 
     def crash(self) -> None:
-        """The whole node dies: the daemon and everything that ran."""
+        """Crash the whole node: the daemon and everything that ran."""
         self.engine = None
         self.life += 1
         self.running.clear()
@@ -148,13 +144,13 @@ class Host:
         self.pair.observe(NodeLost(self.pair.now, self.name))
 
     def kill_daemon(self) -> None:
-        """Only the daemon dies: services keep running, scripts run on unseen."""
+        """Kill the daemon only: services keep running, scripts run on unobserved."""
         self.engine = None
         self.life += 1
         self.pair.observe(DaemonEnded(self.pair.now, self.name))
 
     def handle(self, life: int, event: Event) -> None:
-        """One event, if this life of the daemon is still going on."""
+        """Handle one event if this incarnation of the daemon still runs."""
         if self.engine is None or life != self.life:
             return
         if self.is_stalled:
@@ -175,14 +171,14 @@ class Host:
             )
 
     def tick(self, life: int, _seq: int) -> None:
-        """Time has passed; only the newest deadline matters, an early tick does no harm."""
+        """Let time pass; only the newest deadline matters, an early tick does no harm."""
         if self.engine is None or life != self.life:
             return
         if self.is_stalled or self.engine.next_deadline() <= self.pair.now:
             self.handle(life, Tick())
 
     def carry_out(self, action: Action) -> None:
-        """What the shell would do."""
+        """Carry out an action as the daemon's shell would."""
         if isinstance(action, Persist):
             self.disk[action.service] = action
             self.states.append((self.pair.now, action.service, action.state))
@@ -206,23 +202,23 @@ class Host:
             self.kill_daemon()
 
     def command(self, command: Command, service: str = "registry") -> int:
-        """An operator types a command."""
+        """Issue an operator's command; return its number."""
         number = next(self.commands)
         self.handle(self.life, CommandReceived(number, service, command))
         return number
 
     def leave(self, leaving: Leaving) -> None:
-        """The daemon is asked to end."""
+        """Ask the daemon to end."""
         self.handle(self.life, LeaveRequested(leaving))
 
     def last_answer(self, number: int) -> Answer | None:
-        """The answer that ended a command, if there is one yet."""
+        """Return the answer that ended a command, or None so far."""
         return next(
             (item for item in self.answers if item.command_id == number and item.is_last), None
         )
 
     def service(self, name: str = "registry") -> ServiceStatus:
-        """How this node sees a service."""
+        """Return the status of a service on this node."""
         assert self.engine is not None
         found = self.engine.snapshot(self.pair.now).service(name)
         assert found is not None
@@ -230,23 +226,23 @@ class Host:
 
     @property
     def shown(self) -> tuple[str, str]:
-        """Primary and secondary state as shown here."""
+        """Return primary and secondary state as shown here."""
         svc = self.service()
         return svc.primary_state.name, svc.secondary_state.name
 
     @property
     def state(self) -> str:
-        """Own state of the first service."""
+        """Return the own state of the first service."""
         own = self.service().own_state
         assert own is not None
         return own.name
 
 
 class Pair:
-    """Both nodes, the wires between them, and the order of what happens."""
+    """Both nodes, the wires between them, and the event queue."""
 
     key_id = ""
-    """Key under which every beat is authentic; none for beats that nothing authenticates."""
+    """Key that authenticates every beat; None for unauthenticated beats."""
 
     def __init__(
         self,
@@ -280,18 +276,18 @@ class Pair:
         )
 
     def observe(self, seen: Observation) -> None:
-        """Every test on a pair is one on the invariants, too."""
+        """Check the invariants: every test on a pair tests them, too."""
         if self.invariants is not None:
             self.invariants.observe(seen)
 
     def boot(self) -> tuple[Host, Host]:
-        """Both nodes."""
+        """Boot both nodes."""
         self.deb1.boot()
         self.deb2.boot()
         return self.deb1, self.deb2
 
     def start_on_deb1(self) -> tuple[Host, Host]:
-        """Both nodes, the service running on deb1, and deb2 standing by."""
+        """Boot both nodes with the service running on deb1 and deb2 as standby."""
         self.boot()
         self.run(2)
         self.deb1.command(Command.UNFREEZE)
@@ -302,15 +298,15 @@ class Pair:
         return self.deb1, self.deb2
 
     def schedule(self, delay_s: float, call: Callable[..., None], *args: object) -> None:
-        """Has something happen later."""
+        """Schedule a call after a delay."""
         self.schedule_at(self.now + delay_s, call, *args)
 
     def schedule_at(self, instant: float, call: Callable[..., None], *args: object) -> None:
-        """Has something happen at an instant."""
+        """Schedule a call at an instant."""
         heapq.heappush(self._queue, (instant, next(self._order), call, args))
 
     def run(self, seconds: float) -> None:
-        """Lets this much time pass."""
+        """Let this much time pass."""
         end = self.now + seconds
         while self._queue and self._queue[0][0] <= end:
             instant, _, call, args = heapq.heappop(self._queue)
@@ -319,7 +315,7 @@ class Pair:
         self.now = end
 
     def send(self, host: Host, action: Announce) -> None:
-        """A beat on every wire of this node that is whole."""
+        """Send a beat on every intact wire of this node."""
         other = self.deb2 if host is self.deb1 else self.deb1
         for link in self.links:
             if link.node == host.name and (host.name, link) not in self.cut and not self.is_lost():
@@ -330,17 +326,17 @@ class Pair:
         other.handle(other.life, BeatReceived(link, action.beat, received_at, key_id=self.key_id))
 
     def cut_all(self, *senders: str) -> None:
-        """Cuts every wire of these senders (both if none is named)."""
+        """Cut every wire of these senders (both if none is named)."""
         self.cut |= {
             (link.node, link) for link in self.links if not senders or link.node in senders
         }
 
     def heal(self) -> None:
-        """Mends all wires."""
+        """Restore all wires."""
         self.cut.clear()
 
     def run_script(self, host: Host, action: RunScript) -> None:
-        """Runs a script: what it does is done when it ends."""
+        """Run a script: its effect comes when it ends."""
         self.scripts.append((self.now, host.name, action.kind.value, action.service))
         self.observe(ScriptBegan(self.now, host.name, action.service, action.kind))
         if action.kind is ScriptKind.CHECK:
@@ -348,7 +344,7 @@ class Pair:
         self.schedule(self.script_s(action), self._script_ends, host, host.life, action)
 
     def _script_ends(self, host: Host, life: int, action: RunScript) -> None:
-        # A crash of the node ends its scripts; the end of the daemon alone does not.
+        # A crash of the node ends its scripts; the daemon's end alone does not.
         if life != host.life:
             return
         is_ok = self.script_ok(host, action)
@@ -372,7 +368,7 @@ class Pair:
         )
 
     def resume(self, host: Host) -> None:
-        """Ends a stall: what piled up is handled now, as a process does after SIGCONT."""
+        """End a stall: handle what piled up, as a process does after SIGCONT."""
         host.is_stalled = False
         parked, self.parked = (
             [item for item in self.parked if item[0] is host],
@@ -382,7 +378,7 @@ class Pair:
             host.handle(life, event)
 
     def starts(self, service: str = "registry") -> list[tuple[float, str]]:
-        """When and where start scripts ran."""
+        """Return when and where start scripts ran."""
         return [
             (when, node)
             for when, node, kind, svc in self.scripts
@@ -390,5 +386,5 @@ class Pair:
         ]
 
     def both_run(self, service: str = "registry") -> bool:
-        """The harm this project exists to prevent."""
+        """Return whether both nodes run the service: the harm this project must prevent."""
         return service in self.deb1.running and service in self.deb2.running

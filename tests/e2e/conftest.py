@@ -11,7 +11,7 @@ from opensvc_openha.errors import SystemFault
 
 @pytest.fixture
 def two_nodes():
-    """Two booted nodes; skipped with the reason where the system allows none, but never in CI."""
+    """Yield two booted nodes; skip if the system forbids them, but fail in CI."""
     try:
         nodes = TwoNodes()
     except SystemFault as error:
@@ -24,7 +24,7 @@ def two_nodes():
 
 @pytest.fixture
 def make_cluster(two_nodes):
-    """Makes a cluster from a check-up script for each service."""
+    """Return a function that creates a cluster from a check-up script for each service."""
 
     def make(**checks):
         return Cluster(two_nodes, checks or {"registry": "/bin/true"})

@@ -1,8 +1,7 @@
-"""Real places for links to run in: two network namespaces joined by veth pairs, files, loop
-devices.
+"""Real places for links: two network namespaces joined by veth pairs, files, loop devices.
 
-Where the machine lacks the rights a test is skipped with the reason; with CI=true that is a
-failure, so that a test that never runs is noticed.
+If the machine lacks the privileges, a test is skipped with the reason; with CI=true it fails, so
+that a test that never runs is noticed.
 """
 
 import concurrent.futures
@@ -22,9 +21,9 @@ CLONE_NEWNET = 0x40000000
 
 @pytest.fixture(scope="session")
 def require():
-    """Goes on if the condition holds.
+    """Return a function that skips with a reason unless a condition holds.
 
-    Else skips with the reason, or fails where everything must be there.
+    It fails instead where everything must be available.
     """
 
     def check(condition, reason):
@@ -41,9 +40,7 @@ def run(*argv):
 
 
 class Place:
-    """Where one node's link ends run: every call happens in one thread, in its network namespace if
-    it has one.
-    """
+    """Where one node's link ends run: one thread, in its network namespace if it has one."""
 
     def __init__(self, namespace=None):
         self.namespace = namespace
@@ -69,8 +66,7 @@ class Nodes:
     """Two namespaces joined by veth pairs eth1 and eth2, addresses 10.50.L.N and fd00:L::N."""
 
     def __init__(self):
-        # Not by pid: another run may have it in a container of its own, or have been killed with
-        # it.
+        # Not by pid: another run may use the same in a container, or may have been killed with it.
         unique = uuid.uuid4().hex[:10]
         self.names = [f"ohl{unique}{letter}" for letter in "ab"]
         for name in self.names:
@@ -80,12 +76,12 @@ class Nodes:
             place.ip("link", "set", "lo", "up")
         for link in (1, 2):
             self.join(link)
-        # Until duplicate address detection is over IPv6 packets get lost.
+        # IPv6 packets are lost until duplicate address detection is complete.
         for place in (self.a, self.b):
             until(lambda: "tentative" not in place.ip("-6", "addr"))
 
     def join(self, link):
-        """Makes the veth pair number ``link``."""
+        """Create the veth pair number ``link``."""
         name = f"eth{link}"
         run(
             "ip",
@@ -116,7 +112,7 @@ class Nodes:
 
 @pytest.fixture(scope="module")
 def nodes(require):
-    """Two nodes on two private cables."""
+    """Yield two nodes on two private cables."""
     require(os.geteuid() == 0 and shutil.which("ip"), "network namespaces need root and ip")
     made = Nodes()
     yield made
@@ -125,7 +121,7 @@ def nodes(require):
 
 @pytest.fixture
 def disk_dir():
-    """A directory on a real file system: a tmpfs would hide what O_DIRECT needs."""
+    """Yield a directory on a real file system: a tmpfs would hide the needs of O_DIRECT."""
     path = tempfile.mkdtemp(dir="/var/tmp", prefix="ohl")
     yield path
     shutil.rmtree(path)
@@ -133,7 +129,7 @@ def disk_dir():
 
 @pytest.fixture
 def disk_file(disk_dir):
-    """An empty shared file of 64 blocks."""
+    """Return an empty shared file of 64 blocks."""
     path = os.path.join(disk_dir, "disk.hb.0")
     with open(path, "wb") as file:
         file.truncate(64 * 512)
@@ -142,9 +138,7 @@ def disk_file(disk_dir):
 
 @pytest.fixture
 def loop_device(require, disk_dir):
-    """Makes loop devices: ``loop_device(blocks, option...)`` gives the device and the file behind
-    it.
-    """
+    """Yield ``loop_device(blocks, option...)``, which returns a device and the file behind it."""
     require(
         os.geteuid() == 0 and shutil.which("losetup") and os.path.exists("/dev/loop-control"),
         "loop devices need root",

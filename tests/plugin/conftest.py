@@ -1,6 +1,4 @@
-"""A minimal agent of each line, the driver put into it by the real installer, and a stand-in for
-the node daemon.
-"""
+"""A minimal agent of each line with the driver, really installed, and a simulated node daemon."""
 
 import contextlib
 import glob
@@ -31,19 +29,19 @@ LINES = ("1.5", "1.6", "1.7", "1.8")
 
 
 def find_python2():
-    """A Python 2.7, or None."""
+    """Return a Python 2.7, or None."""
     found = sorted(glob.glob(os.path.expanduser("~/.pyenv/versions/2.7*/bin/python")))
     system = shutil.which("python2.7")
     return found[-1] if found else system if system and "/shims/" not in system else None
 
 
 def pythons_of(line):
-    """The Pythons a line is tried under: those of the line, where this machine has them."""
+    """Return the Pythons under which a line is tested, as far as this machine has them."""
     return ("2.7",) if line != "1.8" else ("2.7", "3")
 
 
 def python_for(version):
-    """Path of it; skips the test where there is none."""
+    """Return the path of a Python; skip the test if it is missing."""
     if version == "3":
         return sys.executable
     python = find_python2()
@@ -53,7 +51,7 @@ def python_for(version):
 
 
 class Daemon:
-    """Answers on the control socket with whatever the test says, and keeps count."""
+    """Answers on the control socket as the test demands, and counts requests."""
 
     def __init__(self, path):
         os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -87,7 +85,7 @@ class Daemon:
                     continue
 
     def close(self):
-        """No daemon any more; the socket's file stays, as after a kill."""
+        """Close the socket; its file stays, as after a kill."""
         self._is_over.set()
         self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
@@ -136,7 +134,7 @@ class Host:
             text = (lib / "resources.py").read_text().replace("no_status = None", "no_status = 5")
             (lib / "resources.py").write_text(text)
         if self.line not in ("1.6",):
-            # What tells the 1.6 from the others.
+            # Distinguishes the 1.6 from the others.
             (lib / "svc.py").write_text(
                 (lib / "svc.py").read_text().replace("def hb_handled_action", "def hb_handles")
             )
@@ -148,7 +146,7 @@ class Host:
             f"[DEFAULT]\nnodes = {HERE} {PEER}\n\n[hb#0]\ntype = OpenHA\nname = registry\n"
         )
         (self.ez / "conf" / "nodes").write_text(f"{HERE}\n{PEER}\n")
-        # What `service -A` and the peer's agent change is a file here.
+        # `service -A` and the peer's agent change a file here.
         change = (
             f"{sys.executable} {Path(__file__).parent / 'change_states.py'} {self.states}"
             f" {self.calls}"
@@ -165,7 +163,7 @@ class Host:
         return str(path)
 
     def openha(self, command, code=0):
-        """Runs `openha agent ...` for this agent; what it printed."""
+        """Run `openha agent ...` for this agent; return its output."""
         out = io.StringIO()
         before = dict(os.environ)
         for name in [name for name in before if name.startswith(("EZ", "OSVC"))]:
@@ -184,7 +182,7 @@ class Host:
         return out.getvalue()
 
     def install(self):
-        """What `openha agent install` does to the agent."""
+        """Make the changes of `openha agent install`."""
         for change in installer.plan_install(
             find_agents(str(self.home))[0], tree_layout(str(self.ez))
         ):
@@ -192,19 +190,19 @@ class Host:
 
     @property
     def socket_path(self):
-        """The control socket."""
+        """Return the path of the control socket."""
         return str(self.ez / "services" / ".proc" / "nmond.sock")
 
     def daemon(self, reply=None):
-        """A daemon that tells the states of the file, or gives this reply."""
+        """Start a daemon that reports the states of the file, or gives this reply."""
         self._daemon = Daemon(self.socket_path)
         self._daemon.reply = self.status_json if reply is None else reply
         return self._daemon
 
     def set_states(self, own, peer, standing="live", **more):
-        """What the cluster is in.
+        """Set the states of the cluster.
 
-        `peer_fails="stop"` has that word fail, `own_start_ends="start_failed"` a start.
+        `peer_fails="stop"` makes that word fail, `own_start_ends="start_failed"` a start.
         """
         states = {"own": own, "peer": peer, "standing": standing}
         self.states.write_text(
@@ -212,9 +210,9 @@ class Host:
         )
 
     def status_json(self):
-        """The answer of a daemon of today, as far as a driver reads it."""
+        """Return a current daemon's answer, as far as a driver reads it."""
         states = json.loads(self.states.read_text())
-        # A start is seen under way once, and has ended by the next look.
+        # A start is seen running once, and has ended by the next poll.
         ends = {
             who: states.get(f"{who} start ends", "started")
             for who in ("own", "peer")
@@ -241,14 +239,14 @@ class Host:
         }
 
     def write_state_files(self, own, peer):
-        """STATE files, as bytes."""
+        """Write STATE files, given as bytes."""
         folder = self.ez / "services" / "registry"
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"STATE.{HERE}").write_bytes(own)
         (folder / f"STATE.{PEER}").write_bytes(peer)
 
     def ask(self, what, **options):
-        """One request to the agent; its answer."""
+        """Send one request to the agent; return its answer."""
         if self._process is None:
             self._process = subprocess.Popen(
                 [
@@ -273,21 +271,21 @@ class Host:
         return json.loads(line)
 
     def made_calls(self):
-        """What was asked of the daemon and of the peer, in order."""
+        """Return the requests to the daemon and the peer, in order."""
         return self.calls.read_text().splitlines() if self.calls.exists() else []
 
     def wrapper(self, kind):
-        """Path of a wrapper."""
+        """Return the path of a wrapper."""
         return self.home / "etc" / f"{SVC}.{kind}"
 
     def close(self):
-        """Ends what runs; nothing may have gone wrong unseen."""
+        """Terminate everything; fail if an error went unnoticed."""
         if self._daemon is not None:
             self._daemon.close()
         self.end_agent()
 
     def end_agent(self):
-        """The next request is the first of another process."""
+        """End the agent: the next request is the first of another process."""
         if self._process is not None:
             self._process.stdin.close()
             assert "Traceback" not in self._process.stderr.read()
@@ -302,7 +300,7 @@ class Host:
     ids=lambda param: f"{param[0]}-py{param[1]}",
 )
 def host(request, tmp_path):
-    """The agent of each line under each of its Pythons."""
+    """Yield the agent of each line under each of its Pythons."""
     line, version = request.param
     made = Host(tmp_path, line, python_for(version))
     yield made
@@ -311,7 +309,7 @@ def host(request, tmp_path):
 
 @pytest.fixture
 def host18(tmp_path):
-    """The 1.8 under this Python."""
+    """Yield the 1.8 under this Python."""
     made = Host(tmp_path, "1.8", sys.executable)
     yield made
     made.close()
