@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from opensvc_openha.core.actions import Action, Announce, Persist, RememberFencing, RunScript
-from opensvc_openha.core.beat import Beat, BootId, Goodbye
+from opensvc_openha.core.beat import Ack, Beat, BootId, Goodbye
 from opensvc_openha.core.events import (
     Command,
     CommandReceived,
@@ -21,7 +21,7 @@ from opensvc_openha.core.events import (
 from opensvc_openha.core.facts import Facts, Turn
 from opensvc_openha.core.fencing import Fencing
 from opensvc_openha.core.fencing_memory import FencingMemory
-from opensvc_openha.core.model import ClusterSpec, FencingPolicy, Profile
+from opensvc_openha.core.model import ClusterSpec, FencingPolicy, Policy, Profile
 from opensvc_openha.core.peer_view import PeerView
 from opensvc_openha.core.states import ServiceState as S
 from opensvc_openha.core.status import PeerStanding
@@ -357,3 +357,44 @@ def test_two_that_want_to_fence_never_do_at_the_same_time(
     assert all(may_begin), "each has turns"
     gaps = [abs(one - other) for one in may_begin[0] for other in may_begin[1]]
     assert min(gaps) > FENCE_S
+
+
+def test_right_is_held_from_the_acknowledgement_of_the_claim_on() -> None:
+    """A peer that has not heard the claim may take the right itself: acknowledgements of earlier
+    beats give nothing, nor does time.
+    """
+    pair = Fences(names=("registry",))
+    spec = ClusterSpec("deb1", "deb2", pair.links, pair.services, fence_time_s=FENCE_S)
+    desk, view = Fencing(spec, FencingMemory(has_heard=True), 0.0), PeerView(BootId(1, 1))
+    view.own_seq = 9
+    found = []
+    for seq, acked_seq in enumerate((3, 4, 6, 6, 7), start=1):
+        ack = Ack(BootId(1, 1), acked_seq)
+        beat = Beat("deb2", BootId(1, 2), seq, ack, {"registry": S.STARTED}, facts=Facts())
+        assert view.take(beat, seq)
+        view.judge(True, None, seq)
+        desk.update_turn({"registry": S.STOPPED}, view, next_seq=7)
+        found.append(desk.turn)
+    assert found == [Turn.CLAIMED] * 4 + [Turn.HELD]
+
+
+def test_peer_that_was_fenced_takes_no_turns() -> None:
+    """Where each service has a fence of its own, the next one follows at once: who was fenced
+    cannot shoot, so that nothing is to be waited for.
+    """
+    pair = Fences(
+        names=("registry", "files", "db"),
+        fencing=FencingPolicy(is_shared=False),
+        policies={"files": Policy(priority=10)},
+    )
+    pair.start_both()
+    pair.deb1.command(Command.UNFREEZE, "db")
+    pair.run(5)
+    pair.deb2.command(Command.UNFREEZE, "db")
+    pair.run(5)
+    pair.cut_all()
+    pair.run(100)
+    assert pair.alive() == {"deb2"}
+    (first, _), (second, _) = pair.checks()
+    assert pair.fence_s < second - first < pair.fence_s + 1.0
+    assert pair.state("deb2", "registry") is pair.state("deb2", "db") is S.STARTED
