@@ -30,6 +30,7 @@ from opensvc_openha.core.events import BeatReceived
 from opensvc_openha.core.incarnations import OLD_LIFE, UNPROVEN, PeerIncarnations
 from opensvc_openha.core.link_monitor import LinkMonitor
 from opensvc_openha.core.peer_view import PeerView
+from opensvc_openha.core.state_marks import state_marks
 from opensvc_openha.core.status import PeerStanding
 
 REPLAYED = "replayed"
@@ -54,6 +55,7 @@ _HELD_BACK = {
 """Rejected at every orderly end or start of a daemon: counted, but not logged."""
 
 
+@state_marks(not_state={"_own_boot", "_peer", "_kept_on_s", "_impossible_at", "held_back"})
 class BeatFilter:
     """Decide on the beats of one peer."""
 

@@ -12,6 +12,7 @@ from hashlib import blake2b
 from opensvc_openha.core.actions import Record, RecordKind
 from opensvc_openha.core.model import ClusterSpec
 from opensvc_openha.core.peer_view import PeerView
+from opensvc_openha.core.state_marks import state_marks
 from opensvc_openha.core.status import PeerStanding
 
 MARK_BYTES = 4
@@ -44,6 +45,7 @@ def _mark(text: str) -> bytes:
     return blake2b(text.encode("utf-8"), digest_size=MARK_BYTES).digest()
 
 
+@state_marks(not_state={"_peer"})
 class ConfigurationDifferences:
     """Compare this node's marks with the peer's whenever either may have changed."""
 

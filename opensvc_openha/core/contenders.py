@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from opensvc_openha.core.beat import BootId
+from opensvc_openha.core.state_marks import state_marks
+from opensvc_openha.core.timing import PROOF_LIFE_S
 
 PACE = 0.5
 _SLACK_BEATS = 2
@@ -17,6 +19,7 @@ CHAINS_MAX = 8
 """Rows of beats followed at once; above that the one heard longest ago is dropped."""
 
 
+@state_marks(not_state={"boot", "first_seq", "seq"}, memory_s={"at": PROOF_LIFE_S + 1})
 @dataclass
 class _Contender:
     """A row of beats of one incarnation, each newer than the one before."""

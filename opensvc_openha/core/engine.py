@@ -60,6 +60,7 @@ from opensvc_openha.core.model import ClusterSpec, LinkSpec, ServiceSpec
 from opensvc_openha.core.peer_view import PeerView
 from opensvc_openha.core.service_machine import ServiceMachine
 from opensvc_openha.core.service_mismatch import ServiceMismatch
+from opensvc_openha.core.state_marks import state_marks
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import LinkStatus, NodeStatus, PeerStanding, ServiceStatus, Sight
 
@@ -68,6 +69,32 @@ _NAMED = 5
 _NEW_SERVICE = RecoveredState(ServiceState.FROZEN_STOP, reason="new service")
 
 
+@state_marks(
+    not_state={
+        "spec",
+        "boot",
+        "seq",
+        "_mirrored",
+        "_leave_began",
+        "_beat_at",
+        "_stepped_at",
+        "_expected_at",
+        "_said",
+        "_repeated",
+        "_repeat_end",
+        "_repeat_seq",
+        "_out_at",
+        "_told",
+        "_asking",
+        "_is_question_new",
+        "_due",
+        "_stalled_at",
+        "_worked_until",
+        "_late_s",
+        "_sight",
+        "_pace",
+    }
+)
 class Engine:
     """Decide for all services of one node."""
 

@@ -34,10 +34,13 @@ from opensvc_openha.core.fencing_memory import FencingMemory, Turns
 from opensvc_openha.core.model import ClusterSpec, ServiceSpec
 from opensvc_openha.core.peer_view import PeerView
 from opensvc_openha.core.power_questions import PowerQuestions
+from opensvc_openha.core.state_marks import state_marks
 from opensvc_openha.core.states import FENCE_WANTED, RUNS_SOMETHING, ServiceState
 from opensvc_openha.core.status import FenceGroup, FencingStatus, PeerStanding
+from opensvc_openha.core.timing import PROOF_LIFE_S
 
 
+@state_marks(not_state={"text"}, memory_s={"at": PROOF_LIFE_S + 1})
 @dataclass(frozen=True)
 class Proof:
     """Evidence that the peer cannot run a service.
@@ -50,6 +53,7 @@ class Proof:
     text: str
 
 
+@state_marks(not_state={"since"})
 @dataclass(frozen=True)
 class Confirmation:
     """An operator's statement that the peer runs nothing."""
@@ -58,6 +62,7 @@ class Confirmation:
     since: float
 
 
+@state_marks(not_state={"began_at"})
 @dataclass(frozen=True)
 class Flight:
     """A fence that was started and has not ended."""
@@ -82,6 +87,28 @@ class Window:
     is_left: bool
 
 
+@state_marks(
+    not_state={
+        # A world of the model checker has one service, one fence, and a fixed configuration.
+        "_told",
+        "_booted_at",
+        "_measured_s",
+        "_next_turns",
+        "_turns",
+        "_next_turns_seq",
+        "_flown",
+        "_ready_groups",
+        "_last_text",
+        "_ended",
+        "_remembered",
+        "spec",
+        "_unfenced",
+        "_opens",
+        "_slowest",
+    },
+    own_seqs={"_claim_seq", "_may_seem_content_seq"},
+    memory_s={"_anchor": 60.0, "_told_anchor": 60.0},
+)
 class Fencing:
     """Decide on fencing for one node."""
 

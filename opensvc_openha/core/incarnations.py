@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from opensvc_openha.core.beat import Ack, Beat, BootId
+from opensvc_openha.core.state_marks import state_marks
 
 OLD_LIFE = "old life"
 UNPROVEN = "unproven"
@@ -30,6 +31,17 @@ NOBODY = BootId(0, 0)
 _MARKS = 8
 
 
+@state_marks(
+    not_state={
+        "_own_boot",
+        "_marks",
+        "has_learnt",
+        "stepped_back_from",
+        "rival_at",
+        "unproven_since",
+        "unproven_at",
+    }
+)
 class PeerIncarnations:
     """The incarnations of the peer's daemon, as far as they matter."""
 

@@ -26,6 +26,7 @@ from collections.abc import Iterable
 
 from opensvc_openha.core.beat import LEGACY_LIFE, BootId
 from opensvc_openha.core.model import LinkSpec
+from opensvc_openha.core.state_marks import state_marks
 from opensvc_openha.core.status import LinkSight
 from opensvc_openha.core.timing import (
     BEAT_INTERVAL_S,
@@ -35,6 +36,7 @@ from opensvc_openha.core.timing import (
 )
 
 
+@state_marks(not_state={"link", "pid", "boot", "seq", "counts", "refused_at"})
 class _Listener:
     """One link: when it was last heard, and since when it is listened to without a break."""
 
@@ -103,6 +105,7 @@ class _Arrivals:
             del self._seqs[1::2], self._times[1::2]
 
 
+@state_marks(not_state={"_arrivals"})
 class LinkMonitor:
     """The listeners of this node."""
 

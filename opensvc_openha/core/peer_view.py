@@ -16,6 +16,7 @@ from collections.abc import Mapping
 
 from opensvc_openha.core.beat import Beat, BootId, Goodbye
 from opensvc_openha.core.facts import Facts
+from opensvc_openha.core.state_marks import state_marks
 from opensvc_openha.core.states import PEER_OUT, UP_OR_STARTING, ServiceState
 from opensvc_openha.core.status import PeerStanding
 from opensvc_openha.core.timing import (
@@ -51,6 +52,11 @@ class Evidence(enum.Enum):
 _PAST_LIVES = 15
 
 
+@state_marks(
+    not_state={"own_boot", "_past", "own_seq", "_taken_at", "_same_since", "held_back"},
+    own_seqs={"_acked_seq", "_taken_over_seq", "_ack_floor"},
+    memory_s={"_goodbye_at": RESTART_HOLD_S + 1},
+)
 class PeerView:
     """The newest beat of the peer and the conclusions from it."""
 

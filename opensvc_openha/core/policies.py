@@ -8,6 +8,7 @@ to hear that the other one is already stopping.
 from __future__ import annotations
 
 from opensvc_openha.core.model import OnDualRun, OnStartFailure, Policy, Role
+from opensvc_openha.core.state_marks import state_marks
 from opensvc_openha.core.timing import (
     DUAL_RUN_STEP_BEATS,
     START_FAILURES_MAX,
@@ -15,6 +16,7 @@ from opensvc_openha.core.timing import (
 )
 
 
+@state_marks(not_state={"since"})
 class DualRun:
     """A dual run: since when both nodes report the service running, and whether this one stops."""
 

@@ -11,11 +11,14 @@ import math
 from collections.abc import Collection
 
 from opensvc_openha.core.events import ScriptOutcome
+from opensvc_openha.core.state_marks import state_marks
 from opensvc_openha.core.timing import POWER_AGAIN_S, POWER_GAP_S
 
 WORDS = {ScriptOutcome.UP: "on", ScriptOutcome.DOWN: "off"}
 
 
+# In a world of the model checker one fence answers for the only service.
+@state_marks(not_state={"tells", "_last", "said_at", "said_of"})
 class PowerQuestions:
     """The last question and its answer."""
 

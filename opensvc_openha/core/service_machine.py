@@ -30,6 +30,7 @@ from opensvc_openha.core.fencing import Fencing
 from opensvc_openha.core.model import OnDualRun, Role, ServiceSpec
 from opensvc_openha.core.peer_view import Evidence, PeerView
 from opensvc_openha.core.policies import DualRun, StartFailures
+from opensvc_openha.core.state_marks import state_marks
 from opensvc_openha.core.states import MAY_RUN, PEER_OUT, TAKEN, UP, UP_OR_STOPPING, ServiceState
 from opensvc_openha.core.status import PeerStanding, ServiceStatus
 from opensvc_openha.core.timing import (
@@ -81,6 +82,7 @@ class _Pending:
     by: str = BY_OPERATOR
 
 
+@state_marks(not_state={"seq", "cause"})
 @dataclass(frozen=True)
 class _Doubt:
     """A doubt about the ownership of a service after this node was away.
@@ -107,6 +109,11 @@ _NOTHING_STARTED = frozenset({Trigger.CHECK_FAILED, Trigger.START_NOT_BEGUN})
 _KNOWN_OUT = frozenset({Evidence.OUT, Evidence.OUT_ACKED, Evidence.DEPARTED_STOPPED})
 
 
+@state_marks(
+    not_state={"spec", "pace", "_learned_reason", "reason", "since", "_pending"},
+    own_seqs={"ready_seq", "_stopped_seq"},
+    memory_s={"_ready_since": STUCK_S + 1},
+)
 class ServiceMachine:
     """Apply the rules to one service on this node."""
 

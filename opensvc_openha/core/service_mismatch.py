@@ -11,11 +11,13 @@ from collections.abc import Collection
 
 from opensvc_openha.core.actions import Record, RecordKind
 from opensvc_openha.core.peer_view import PeerView
+from opensvc_openha.core.state_marks import state_marks
 from opensvc_openha.core.status import PeerStanding
 
 _NAMED = 5
 
 
+@state_marks(not_state={"_peer"})
 class ServiceMismatch:
     """Compare this node's services with the peer's whenever either may have changed."""
 

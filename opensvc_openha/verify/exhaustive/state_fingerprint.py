@@ -3,8 +3,8 @@ absolute numbers.
 
 Instants count from now, in steps of ``GRID_S``, and those long past are all the same. Sequence
 numbers count from the newest of their life, lives from the newest of their node. Plain attributes
-are walked, so that a new field of the engine counts without being named here: a field that is
-forgotten below costs time, never a state.
+are walked, but for those that their class marks (`core/state_marks.py`): a new attribute counts
+without being named anywhere, and one whose mark is forgotten costs time, never a state.
 """
 
 from __future__ import annotations
@@ -15,107 +15,14 @@ from typing import Any
 from opensvc_openha.core.beat import Ack, Beat, BootId
 from opensvc_openha.core.engine import Engine
 from opensvc_openha.core.facts import Facts
-from opensvc_openha.core.timing import PROOF_LIFE_S, RESTART_HOLD_S, START_READY_DELAY_S, STUCK_S
+from opensvc_openha.core.state_marks import marks_of_class
+from opensvc_openha.core.timing import START_READY_DELAY_S
 
 GRID_S = 0.5
 """Instants nearer to each other than that are the same."""
 
-_MEMORY_S = {
-    "_goodbye_at": RESTART_HOLD_S + 1,
-    "_ready_since": STUCK_S + 1,
-    "at": PROOF_LIFE_S + 1,
-    "_anchor": 60.0,
-    "_told_anchor": 60.0,
-}
 _USUAL_MEMORY_S = START_READY_DELAY_S + 1
 _OLDEST = 12
-_OWN_SEQS = frozenset(
-    {
-        "ready_seq",
-        "_stopped_seq",
-        "_acked_seq",
-        "_taken_over_seq",
-        "_ack_floor",
-        "_claim_seq",
-        "_may_seem_content_seq",
-    }
-)
-_NOT_A_CAUSE = frozenset(
-    {
-        "spec",
-        "boot",
-        "seq",
-        "reason",
-        "since",
-        "counts",
-        "pid",
-        "link",
-        "_pending",
-        "_mirrored",
-        "_stepped_at",
-        "_expected_at",
-        "_beat_at",
-        "_stalled_at",
-        "_arrivals",
-        "_marks",
-        "_own_boot",
-        "own_boot",
-        "_peer",
-        "_same_since",
-        "_taken_at",
-        "sent_at",
-        "rival_at",
-        "unproven_since",
-        "unproven_at",
-        "_due",
-        "_leave_began",
-        "_past",
-        "has_learnt",
-        "cause",
-        "_sight",
-        "_late_s",
-        "_pace",
-        "pace",
-        "own_seq",
-        "_worked_until",
-        "refused_at",
-        "held_back",
-        "_impossible_at",
-        "_kept_on_s",
-        "first_seq",
-        "stepped_back_from",
-        "_told",
-        "_asking",
-        "_is_question_new",
-        "_learned_reason",
-        "_said",
-        "_repeated",
-        "_repeat_seq",
-        "_repeat_end",
-        "_out_at",
-        "_remembered",
-        "_opens",
-        "_last_text",
-        "_ended",
-        "_measured_s",
-        "began_at",
-        "text",
-        "_booted_at",
-        "_unfenced",
-        # A world with one service has one fence, and its configuration stays as it is.
-        "_last",
-        "said_at",
-        "said_of",
-        "tells",
-        "_flown",
-        "_ready_groups",
-        "_slowest",
-        "_turns",
-        "_next_turns",
-        "_next_turns_seq",
-    }
-)
-"""Attributes that are shown, that repeat others, or that only say when the next beat is due."""
 
 
 class Outline:
@@ -141,7 +48,7 @@ class Outline:
         boot, seq = self._newest[beat.node]
         is_present = beat.boot == boot
         age = min(_OLDEST, seq - beat.seq) if is_present else -1
-        facts = self._walk(beat.facts, "facts")
+        facts = self._walk(beat.facts)
         return (
             age,
             tuple(beat.states.values()),
@@ -172,16 +79,15 @@ class Outline:
                 return min(_OLDEST, seq - ack.seq), ack.is_taken
         return -1, ack.is_taken
 
-    def _walk(self, value: Any, name: str) -> Any:
+    def _walk(self, value: Any, memory_s: float = _USUAL_MEMORY_S, is_own_seq: bool = False) -> Any:
         if value is None or value is True or value is False:
             return value
         kind = type(value)
         if kind is float:
             gone = value - self._now
-            memory_s = _MEMORY_S.get(name, _USUAL_MEMORY_S)
             return -memory_s if gone < -memory_s else round(gone / GRID_S)
         if kind is int:
-            return min(_OLDEST, self._own_seq - value) if name in _OWN_SEQS else value
+            return min(_OLDEST, self._own_seq - value) if is_own_seq else value
         if kind in (str, bytes) or isinstance(value, enum.Enum):
             return value
         if kind is BootId:
@@ -193,19 +99,20 @@ class Outline:
         if kind is Facts:
             return self._facts(value)
         if kind is dict:
-            return tuple([self._walk(item, name) for item in value.values()])
+            return tuple([self._walk(item, memory_s, is_own_seq) for item in value.values()])
         if kind in (set, frozenset, list, tuple):
-            return tuple([self._walk(item, name) for item in value])
+            return tuple([self._walk(item, memory_s, is_own_seq) for item in value])
         return self._fields(value)
 
     def _fields(self, value: Any) -> Any:
         if id(value) in self._seen:
             return None
         self._seen.add(id(value))
+        marks = marks_of_class(type(value))
         return tuple(
             [
-                self._walk(item, name)
+                self._walk(item, marks.memory_s.get(name, _USUAL_MEMORY_S), name in marks.own_seqs)
                 for name, item in value.__dict__.items()
-                if name not in _NOT_A_CAUSE
+                if name not in marks.not_state
             ]
         )
