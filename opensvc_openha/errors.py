@@ -23,7 +23,7 @@ from __future__ import annotations
 
 
 class OpenhaError(Exception):
-    """Base of all errors the package raises on purpose."""
+    """Base of all errors that the package raises on purpose."""
 
     exit_code = 1
 
@@ -35,7 +35,7 @@ class UsageError(OpenhaError):
 
 
 class ConfigError(OpenhaError):
-    """A configuration file is wrong: where, what was found, what was expected."""
+    """A configuration file is wrong: place, value found, value expected."""
 
     exit_code = 3
 
@@ -64,15 +64,15 @@ class RefusedError(OpenhaError):
 
 
 class ActionError(OpenhaError):
-    """The action was tried and failed."""
+    """The action was attempted and failed."""
 
     exit_code = 6
 
 
 class InterruptedAction(BaseException):
-    """A signal asked the action to end.
+    """A signal ended the action.
 
-    Like KeyboardInterrupt it is no error: nothing further is begun after it.
+    Like KeyboardInterrupt it is no error: no handler of errors may continue after it.
     """
 
     def __init__(self, message: str, signal_number: int) -> None:
@@ -81,18 +81,18 @@ class InterruptedAction(BaseException):
 
     @property
     def exit_code(self) -> int:
-        """As a shell has it for a command that a signal ended."""
+        """Exit code 128+N, as a shell reports a command that signal N ended."""
         return 128 + self.signal_number
 
 
 class SystemFault(OpenhaError):
-    """The operating system refused something we need."""
+    """The operating system refused something that is needed."""
 
     exit_code = 7
 
 
 class PeerError(OpenhaError):
-    """What the peer sent cannot be used."""
+    """A message from the peer cannot be used."""
 
     exit_code = 8
 
@@ -100,11 +100,9 @@ class PeerError(OpenhaError):
 class FrameError(PeerError):
     """A heartbeat frame or disk slot cannot be decoded.
 
-    ``reason`` is the counter it is filed under.
-
-    ``reason`` is one of: blank, alien, version, truncated, oversized, checksum, malformed; of a
-    whole frame that is not the peer's: unauthenticated, unknown key, forged, foreign cluster, node,
-    own, namesake.
+    ``reason`` is the name of its counter, one of: blank, alien, version, truncated, oversized,
+    checksum, malformed; for a complete frame that is not the peer's: unauthenticated, unknown key,
+    forged, foreign cluster, node, own, namesake.
     """
 
     def __init__(self, reason: str, message: str) -> None:

@@ -1,4 +1,4 @@
-"""Keeps the OpenSVC agents of this node from showing a state that is no longer so.
+"""Keep the OpenSVC agents of this node from showing an outdated state.
 
 Agents keep the hb status in a file without age limit, so that file goes at each change of a
 service's own state. Where the agents keep what is in ``conf/agents``, written by
@@ -33,10 +33,12 @@ WRAPPER_SUFFIX = ".cluster"
 _RUN_LIMIT_S = 30.0
 _WAITING_MAX = 10_000
 _END = ""
-"""What no service is called: the thread that looks after the caches may go."""
+"""No service has this name: it ends the thread."""
 _STOCK = (("drop", "/opt/opensvc/var"), ("drop", "/var/lib/opensvc"))
-"""Where agents keep them for which nothing was installed: their own driver shows what it keeps,
-too."""
+"""Default caches of agents for which nothing was installed.
+
+Their own driver shows cached values, too.
+"""
 _NAMESPACE = re.compile(r"/namespaces/([^/]+/svc)\Z")
 _APART: Mapping[str, Any] = {
     "stdin": subprocess.DEVNULL,
@@ -48,9 +50,9 @@ _APART: Mapping[str, Any] = {
 
 
 class AgentCaches:
-    """Told of every change.
+    """Invalidate the agents' caches at each change.
 
-    ``scripts`` gives the start script of each service, whose name is the agent's service name.
+    ``scripts`` returns the start script of each service, whose name is the agent's service name.
     """
 
     def __init__(
@@ -66,29 +68,27 @@ class AgentCaches:
         self._thread: threading.Thread | None = None
 
     def note(self, service: str) -> None:
-        """The own state of a service has changed."""
+        """Handle a change of a service's own state."""
         with contextlib.suppress(queue.Full):
             self._changed.put_nowait(service)
         if self._thread is None:
             thread = threading.Thread(target=self._work, name="agents", daemon=True)
-            # Where no thread can be had, only the agents' view suffers.
+            # Without a thread only the agents' view suffers.
             with contextlib.suppress(RuntimeError):
                 thread.start()
                 self._thread = thread
 
     def begin(self, services: Iterable[str]) -> None:
-        """The daemon starts: whatever the agents keep may be older than a power failure, so all of
-        it goes.
-        """
+        """Drop all caches at the daemon's start: they may be older than a power failure."""
         self._drop(services, "*")
 
     def serve(self, services: Iterable[str]) -> None:
-        """The daemon answers now: agents that asked while there was none look again."""
+        """Refresh agents that asked while no daemon answered."""
         for service in services:
             self.note(service)
 
     def end(self, services: tuple[str, ...]) -> None:
-        """The daemon answers no more; nobody waits for the commands that have the agents look."""
+        """Drop all caches at the daemon's end, without waiting for the agents' commands."""
         with contextlib.suppress(queue.Full):
             self._changed.put_nowait(_END)
         self._drop(services, "hb#*")
@@ -139,9 +139,7 @@ class AgentCaches:
 
 
 def _svcname(wrapper: str) -> str:
-    """The agent's name of the service: with its namespace where the wrapper stands in one (agent
-    2.1).
-    """
+    """Return the agent's name of the service, with the namespace of agent 2.1 if it has one."""
     name = os.path.basename(wrapper)[: -len(WRAPPER_SUFFIX)]
     place = _NAMESPACE.search(os.path.dirname(wrapper))
     return f"{place.group(1)}/{name}" if place else name

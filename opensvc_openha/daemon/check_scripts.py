@@ -1,9 +1,8 @@
-"""Which check-up scripts prove nothing, however they end: they are not run, and the services they
-belong to are named.
+"""Find check-up scripts that prove nothing: they are not run, and their services are reported.
 
 An OpenSVC agent makes `<svc>.stonith` a link to its own command, which drops the exit code of the
-fencing command and ends with 0. An upgrade or a removal of the agent can put that link back at any
-time, so it is looked for before each use. A script that `openha agent install` generated is known
+fencing command and ends with 0. An upgrade or a removal of the agent can restore that link at any
+time, so it is checked before each use. A script that `openha agent install` generated is recognized
 by its mark.
 """
 
@@ -19,7 +18,7 @@ from opensvc_openha.formats.layout import Layout
 from opensvc_openha.system import clock
 
 _AGENT_COMMANDS = frozenset({"svcmgr", "opensvc", "om"})
-"""What a link of an OpenSVC agent leads to."""
+"""Targets of an OpenSVC agent's links."""
 MARK = b"Made by `openha agent install`"
 _EMBEDDED_MARK = b"opensvc_openha"
 _HEAD_BYTES = 4096
@@ -30,15 +29,12 @@ _REMEDY = "run `openha agent install`, or give the service another check-up scri
 
 
 def find_doubt(path: str, layout: Layout) -> str:
-    """Why the exit code of this check-up script proves nothing.
-
-    Empty if nothing speaks against it.
-    """
+    """Return why the exit code of this check-up script proves nothing; empty if it may."""
     if os.path.islink(path):
         target = os.path.realpath(path)
         names = {os.path.basename(target), os.path.basename(os.readlink(path))}
-        # The command of the embedded agent has the same name, and gives the fencing command's exit
-        # code.
+        # The command of the embedded agent has the same name, and returns the fencing command's
+        # exit code.
         if names & _AGENT_COMMANDS and os.path.exists(target) and not holds(target, _EMBEDDED_MARK):
             return (
                 f"{path} leads to {target} of the OpenSVC agent, which ends with 0 even if the"
@@ -50,8 +46,9 @@ def find_doubt(path: str, layout: Layout) -> str:
 
 
 def tells_status(path: str) -> bool:
-    """True for an agent's own link whose exit code after `status` means something: the 1.5 ends
-    with 0 whatever runs.
+    """Return True for an agent's own link whose exit code after `status` is meaningful.
+
+    Agent 1.5 exits with 0 whatever runs.
     """
     target = os.path.realpath(path)
     if not os.path.islink(path) or os.path.basename(target) not in _AGENT_COMMANDS:
@@ -64,7 +61,7 @@ def tells_status(path: str) -> bool:
 
 
 def holds(path: str, mark: bytes, count: int = _HEAD_BYTES) -> bool:
-    """True for a file that can be read, with that text among its first bytes."""
+    """Return True for a readable file with that text among its first ``count`` bytes."""
     try:
         with open(path, "rb") as file:
             return mark in file.read(count)
@@ -73,9 +70,7 @@ def holds(path: str, mark: bytes, count: int = _HEAD_BYTES) -> bool:
 
 
 class CheckScripts:
-    """Reports the services of this node whose check-up script proves nothing, for as long as that
-    is so.
-    """
+    """Report services whose check-up script proves nothing, for as long as that lasts."""
 
     def __init__(self, layout: Layout, problems: ActiveIssues) -> None:
         self._layout = layout
@@ -84,9 +79,7 @@ class CheckScripts:
         self._paths: list[str] = []
 
     def look(self, services: Iterable[ServiceSpec]) -> None:
-        """Looks at all of them if the last look is some seconds old, or others are configured
-        since.
-        """
+        """Check all scripts if the last check is some seconds old, or the services changed."""
         named = {svc.name: svc.check for svc in services}
         paths = sorted(named.values())
         now = clock.monotonic()

@@ -1,9 +1,8 @@
-"""What waits for the engine's thread: beats first, then everything else in the order in which it
-came.
+"""Queue the events for the engine's thread: beats first, then all others in their order.
 
 A beat that was received in time must not wait behind thousands of ends of scripts: the peer would
-be called silent for it. One other item is let through after so many beats in a row, so that a flood
-of them keeps no operator out.
+be called silent for it. One other item passes after so many beats in a row, so that a flood of them
+locks out no operator.
 """
 
 from __future__ import annotations
@@ -15,14 +14,13 @@ from typing import Generic, TypeVar
 from opensvc_openha.core.events import BeatReceived, ListenerTried
 
 BEATS_IN_A_ROW = 256
-"""Beats that are taken before another item has its turn: more than all links bring in while one
-step is taken."""
+"""Beats taken before another item has its turn: more than all links deliver during one step."""
 
 Item = TypeVar("Item")
 
 
 class Inbox(Generic[Item]):
-    """A queue with a lane for what comes from the links; any thread puts, one thread takes."""
+    """A queue with a separate lane for the links; any thread puts, one thread takes."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -32,7 +30,7 @@ class Inbox(Generic[Item]):
         self._is_one_in_hand = False
 
     def put(self, item: Item | BeatReceived | ListenerTried) -> None:
-        """Adds an item; never waits."""
+        """Add an item; never block."""
         with self._changed:
             if isinstance(item, (BeatReceived, ListenerTried)):
                 self._beats.append(item)
@@ -41,7 +39,7 @@ class Inbox(Generic[Item]):
             self._changed.notify()
 
     def get(self, timeout_s: float) -> Item | BeatReceived | ListenerTried | None:
-        """The next item; None if there is none within ``timeout_s`` seconds."""
+        """Return the next item; None if there is none within ``timeout_s`` seconds."""
         with self._changed:
             self._is_one_in_hand = False
             if not self._beats and not self._others and timeout_s > 0:
@@ -55,17 +53,15 @@ class Inbox(Generic[Item]):
 
     @property
     def has_beats(self) -> bool:
-        """True while something that a link brought waits."""
+        """Return True while a beat waits."""
         return bool(self._beats)
 
     @property
     def are_beats_taken(self) -> bool:
-        """True if nothing that a link brought waits, nor is it in the hands of the thread that
-        takes.
-        """
+        """Return True if no beat waits or is being handled by the taking thread."""
         with self._changed:
             return not self._beats and not self._is_one_in_hand
 
     def qsize(self) -> int:
-        """How many items wait."""
+        """Return the number of waiting items."""
         return len(self._beats) + len(self._others)

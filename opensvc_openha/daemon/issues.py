@@ -1,8 +1,7 @@
-"""What is wrong with the surroundings of a running daemon: each subject is said once when it
-begins, and once when it is over.
+"""Keep the problems of a running daemon's environment, each logged at its beginning and its end.
 
-A problem is shown for as long as it lasts. Each subject has its own, so that none hides another or
-speaks in its name.
+A problem is shown for as long as it lasts. Each subject has its own, so that none hides or clears
+another.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import threading
 
 
 class Issue(enum.Enum):
-    """What a problem is about, as it is shown."""
+    """Subject of a problem, as it is shown."""
 
     CONFIGURATION = "configuration not taken over"
     PLACE = "lock or control socket not put back"
@@ -36,7 +35,7 @@ class ActiveIssues:
         self._texts: dict[Issue, str] = {}
 
     def report(self, subject: Issue, text: str) -> None:
-        """Something is wrong; said if it is news."""
+        """Record a problem; log it if it is new."""
         with self._lock:
             if self._texts.get(subject) == text:
                 return
@@ -44,7 +43,7 @@ class ActiveIssues:
         self._log.warning("node %s: %s: %s", self._node, subject.value, text)
 
     def solve(self, subject: Issue) -> None:
-        """It is right; said if it was wrong."""
+        """Clear a problem; log that if there was one."""
         with self._lock:
             if self._texts.pop(subject, None) is None:
                 return
@@ -52,7 +51,7 @@ class ActiveIssues:
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """The present ones, in a fixed order."""
+        """Return the present problems, in a fixed order."""
         with self._lock:
             return tuple(
                 f"{subject.value}: {self._texts[subject]}"

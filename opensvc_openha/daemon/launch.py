@@ -1,7 +1,7 @@
-"""Starts the one node daemon of a node: the way into the background, and the word that it is ready.
+"""Start the one daemon of a node, in the foreground or the background, and report readiness.
 
-In the background the caller waits until the daemon serves, or learns why it does not: a daemon that
-is not there is never reported as started.
+In the background the caller waits until the daemon serves, or gets the reason why it does not: a
+daemon that does not run is never reported as started.
 """
 
 from __future__ import annotations
@@ -24,13 +24,14 @@ _READY = b"ready"
 
 
 def run_in_foreground(layout: Layout, monitor: MonitorCommand | None = None) -> int:
-    """Runs the daemon in this process until it ends; for systemd and for people who look."""
+    """Run the daemon in this process until it ends; for systemd and for debugging."""
     return _serve(layout, True, take_lock(layout), lambda: None, monitor)
 
 
 def expect_startable(layout: Layout) -> None:
-    """Raises what would keep a daemon from starting: a mistake in a file, states that cannot be
-    written.
+    """Raise what would keep a daemon from starting.
+
+    Such as an error in a file, or states that cannot be written.
     """
     options = configuration.read_options(layout)
     configuration.read_cluster(layout, options)
@@ -44,12 +45,10 @@ def expect_startable(layout: Layout) -> None:
 
 
 def run_in_background(layout: Layout, command: list[str]) -> int:
-    """Starts the daemon detached from the terminal; returns its pid once it serves.
+    """Start the daemon detached from the terminal; return its pid once it serves.
 
-    Raises what it could not do.
-
-    ``command`` runs the daemon's own program, so that `ps` shows what runs; the number of a pipe is
-    added to it.
+    Raises the reason if it does not. ``command`` runs the daemon's own program, so that `ps` shows
+    what runs; the number of a pipe is appended to it.
     """
     expect_startable(layout)
     pid = client.running_pid(layout)
@@ -81,7 +80,7 @@ def run_in_background(layout: Layout, command: list[str]) -> int:
 
 
 def run_detached(layout: Layout, writer: int, monitor: MonitorCommand | None = None) -> int:
-    """The daemon's side of ``run_in_background``: says over the pipe how the start went.
+    """Run the daemon's side of ``run_in_background``: report the start over the pipe.
 
     Returns the exit code.
     """
@@ -90,7 +89,7 @@ def run_detached(layout: Layout, writer: int, monitor: MonitorCommand | None = N
         lock = take_lock(layout)
 
         def on_ready() -> None:
-            # Whoever started us may have been interrupted: we serve all the same.
+            # The starting command may have been interrupted: the daemon serves all the same.
             with contextlib.suppress(OSError):
                 os.write(writer, _READY + b" %d" % os.getpid())
             os.close(writer)
@@ -104,7 +103,7 @@ def run_detached(layout: Layout, writer: int, monitor: MonitorCommand | None = N
 
 
 def _tell(writer: int, code: int, text: str) -> None:
-    # If nobody reads it, it was ready once: the log has the reason.
+    # If nothing reads the pipe, an earlier report was read; the log has the reason.
     with contextlib.suppress(OSError):
         os.write(writer, f"{code} {text}".encode())
 
@@ -146,7 +145,8 @@ def _serve(
                 successor = daemon.successor()
                 code = successor.run(lambda: None)
                 daemon = successor
-            # As at a first start: the disk, a thread, a socket; but nobody waits for the reason.
+            # The same problems as at a first start (disk, thread, socket), but no command waits for
+            # the reason.
             except Exception as error:
                 log.logger.critical("the engine cannot begin again: %r", error, exc_info=error)
                 clock.pause(timing.ENGINE_AGAIN_S)

@@ -1,7 +1,7 @@
-"""The configuration that a running daemon goes by, and how an edited one takes its place.
+"""Hold the configuration of a running daemon and replace it by an edited one.
 
-A mistake in an edit changes nothing and is a problem until it is corrected. Also writes the steps
-of a key rotation, since what a command wrote to the key file a moment ago must be taken over first.
+An error in an edit changes nothing and is a problem until it is corrected. Also writes the steps of
+a key rotation, since a key file just written by a command must be applied first.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from opensvc_openha.storage.key_store import read_settings, write_keys
 
 @dataclass(frozen=True)
 class Configuration:
-    """All that the files say; ``lives`` are those of the peer that were heard under each key."""
+    """Content of all files; ``lives`` are the peer's incarnations heard under each key."""
 
     spec: ClusterSpec
     options: Options
@@ -36,7 +36,7 @@ class Configuration:
 class LiveConfiguration:
     """The configuration in force.
 
-    ``take_over`` is called with the former one after a new one has taken its place.
+    ``take_over`` is called with the former one after a new one has replaced it.
     """
 
     def __init__(
@@ -46,7 +46,10 @@ class LiveConfiguration:
         take_over: Callable[[Configuration], None],
         known: Configuration | None = None,
     ) -> None:
-        """``known`` is in force where the files cannot be read now; without it that raises."""
+        """Read the files.
+
+        ``known`` is in force if they cannot be read now; without it that raises.
+        """
         self._layout = layout
         self._log = logger
         self._take_over = take_over
@@ -65,15 +68,15 @@ class LiveConfiguration:
 
     @property
     def problems(self) -> ActiveIssues:
-        """Where mistakes in the files are kept, with the daemon's other problems."""
+        """Keep errors in the files with the daemon's other problems."""
         return self._problems
 
     def suspect(self) -> None:
-        """Has the files read again at the next look, whether they were edited or not."""
+        """Force reading the files at the next poll, edited or not."""
         self._files = ()
 
     def look(self) -> None:
-        """Takes over what was edited by hand; a mistake in it is said once."""
+        """Apply edits made by hand; log an error in them once."""
         if configuration.fingerprint(self._layout) == self._files:
             return
         try:
@@ -85,9 +88,9 @@ class LiveConfiguration:
             self._problems.report(Issue.CONFIGURATION, str(error))
 
     def reload(self) -> None:
-        """Reads the files again and takes over what they say.
+        """Read the files again and apply them.
 
-        Raises ConfigError, and then nothing is changed.
+        Raises ConfigError, and then changes nothing.
         """
         with self._lock:
             self._files = configuration.fingerprint(self._layout)
@@ -108,11 +111,11 @@ class LiveConfiguration:
                 self._log.info("node %s: configuration taken over", found.spec.node)
 
     def write_rotation(self, ring: KeyRing) -> None:
-        """Writes the next step of a key rotation to the key file, and takes it over."""
+        """Write the next step of a key rotation to the key file, and apply it."""
         node = self.current.spec.node
         try:
             with configuration.edit_lock(self._layout):
-                # What a command wrote a moment ago comes first.
+                # Apply first what a command may just have written.
                 if configuration.fingerprint(self._layout) != self._files:
                     return
                 write_keys(self._layout, ring)

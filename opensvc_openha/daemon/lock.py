@@ -1,4 +1,4 @@
-"""The lock that lets one daemon run per node: held for its whole life, with its pid inside."""
+"""Lock the place of the one daemon per node; held for its whole run, with its pid inside."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _TRIES = 5
 _TRY_EVERY_S = 0.05
 _PID_WIDTH = 15
 DAEMON_THREAD = "nmond"
-"""What the kernel calls the daemon's process."""
+"""The kernel's name of the daemon's process."""
 
 
 def take_lock(layout: Layout) -> int:
-    """Handle of the lock of this node's daemon, with our pid in it.
+    """Return the handle of this node's lock, with our pid in it.
 
-    RefusedError if another one holds it.
+    RefusedError if another holds it.
     """
     make_dir(layout.proc_dir)
     try:
@@ -34,7 +34,7 @@ def take_lock(layout: Layout) -> int:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             break
         except OSError:
-            # A command that only looks whether a daemon runs holds the lock for an instant.
+            # A command that only checks for a daemon holds the lock for an instant.
             clock.pause(_TRY_EVERY_S)
     else:
         holder = os.read(handle, 32).decode("ascii", "replace").strip()
@@ -53,12 +53,13 @@ def take_lock(layout: Layout) -> int:
 
 
 def _holder_of_removed_lock(layout: Layout, device: int) -> int:
-    """Pid of a daemon of this layout whose lock file was removed, 0 if there is none: two of one
-    node must not run.
+    """Return the pid of a daemon whose lock file was removed, 0 if there is none.
+
+    Two daemons of one node must not run.
     """
     removed = f"{os.path.realpath(layout.lock_file)} (deleted)"
     for entry in filter(str.isdigit, os.listdir("/proc")):
-        # One that ended just now cannot be looked at, nor can another user's.
+        # A process that just ended cannot be inspected, nor can another user's.
         with contextlib.suppress(OSError):
             with open(f"/proc/{entry}/comm", encoding="ascii", errors="replace") as file:
                 if file.read().strip() != DAEMON_THREAD or int(entry) == os.getpid():
@@ -72,19 +73,14 @@ def _holder_of_removed_lock(layout: Layout, device: int) -> int:
 
 
 def _write_pid(handle: int) -> None:
-    """Over what is there, at a fixed width: a file that was cut off first would need room, which a
-    full disk has not.
-    """
-    # It fails for a new file on a full disk. The lock holds all the same; only the pid is not
-    # shown.
+    """Overwrite the pid at a fixed width, since truncating first needs room that a full disk lacks."""
+    # Fails for a new file on a full disk. The lock holds all the same; only the pid is not shown.
     with contextlib.suppress(OSError):
         os.pwrite(handle, f"{os.getpid():<{_PID_WIDTH}}\n".encode("ascii"), 0)
 
 
 def lock_is_in_place(layout: Layout, handle: int) -> bool:
-    """False if the file that we hold is no longer the one that the next daemon would try to
-    lock.
-    """
+    """Return False if the file we hold is no longer the one that the next daemon would lock."""
     held = os.fstat(handle)
     try:
         found = os.stat(layout.lock_file)
@@ -94,5 +90,5 @@ def lock_is_in_place(layout: Layout, handle: int) -> bool:
 
 
 def already_running(pid: int) -> RefusedError:
-    """The error that names the daemon in the way, if it is known (not 0)."""
+    """Return the error that names the running daemon, if its pid is known (not 0)."""
     return RefusedError("nmond is already running on this node" + (f" (pid {pid})" if pid else ""))

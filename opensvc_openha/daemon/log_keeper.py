@@ -1,8 +1,7 @@
-"""Keeps the logs of services within their bounds, whoever writes to them, and warns before a disk
-is full.
+"""Keep the logs of services within their bounds, and warn before a disk is full.
 
 A daemon that a start script left behind prints to the service's log for as long as it lives, so the
-size is looked at all the time, in a thread of its own: a disk that hangs delays nothing else.
+size is checked all the time, in a separate thread: a hung disk delays nothing else.
 """
 
 from __future__ import annotations
@@ -18,15 +17,15 @@ from opensvc_openha.system.thread_names import name_thread
 
 LOOK_S = 1.0
 _SPACE_EVERY = 10
-"""So many looks at the logs go by between two at the disks."""
+"""Checks of the logs between two checks of the disks."""
 FREE_BYTES_MIN = 32 << 20
 FREE_FILES_MIN = 1000
 _FREE_PART = 20
-"""On a small disk, this part of it is enough."""
+"""On a small disk, this fraction of it is enough free space."""
 
 
 class LogKeeper:
-    """Looks after the logs and disks of one daemon."""
+    """Watch the logs and disks of one daemon."""
 
     def __init__(
         self,
@@ -40,18 +39,18 @@ class LogKeeper:
         self._services = services
         self._log_problem = log_problem
         self._known: set[str] = set()
-        """Removed services too: what they left behind may still print."""
+        """Removed services included: processes they left behind may still print."""
         self._is_over = threading.Event()
 
     def start(self) -> None:
-        """Begins to look; without a thread nobody does, and decisions go on."""
+        """Start the thread; without one nothing is checked, and decisions continue."""
         try:
             threading.Thread(target=self._run, name="logs", daemon=True).start()
         except RuntimeError as error:
             self._problems.report(Issue.LOG, f"not watched: {error}")
 
     def stop(self) -> None:
-        """Ends at the next look."""
+        """End the thread at the next check."""
         self._is_over.set()
 
     def _run(self) -> None:
@@ -85,7 +84,7 @@ class LogKeeper:
 
 
 def little_room(folder: str) -> str:
-    """What is short on the disk of a directory, or an empty text."""
+    """Return what is short on the disk of a directory; empty if nothing is."""
     try:
         found = os.statvfs(folder)
     except OSError:
@@ -93,7 +92,7 @@ def little_room(folder: str) -> str:
     free = found.f_bfree if os.geteuid() == 0 else found.f_bavail
     free_bytes, size_bytes = free * found.f_frsize, found.f_blocks * found.f_frsize
     if free_bytes < min(FREE_BYTES_MIN, size_bytes // _FREE_PART):
-        # Rounded, for a text that changes with each byte would be logged each time.
+        # Rounded, since a text that changes with each byte would be logged each time.
         return f"less than {_rounded(free_bytes)} free on the disk of {folder}"
     if found.f_files and found.f_ffree < min(FREE_FILES_MIN, found.f_files // _FREE_PART):
         return (
@@ -104,6 +103,6 @@ def little_room(folder: str) -> str:
 
 
 def _rounded(size_bytes: int) -> str:
-    """The next higher power of two, as people write it."""
+    """Return the next higher power of two, formatted."""
     power = max(20, size_bytes.bit_length())
     return f"{1 << (power - 20)} MiB"

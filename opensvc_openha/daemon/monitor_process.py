@@ -1,10 +1,9 @@
-"""Keeps the process alive that monitors the resources of the services that run here: a child of the
-node daemon.
+"""Keep the resource monitor running as a child of the node daemon.
 
-What it does is not known here: the daemon is given its command. It has nothing to do with
-decisions: it is started and looked at by the daemon's main thread alone, never waited for without a
-limit, and started again later and later if it ends. It ends with the daemon, however that ends: its
-input is a pipe whose other end the daemon holds.
+The daemon only knows its command. It has nothing to do with decisions: the daemon's main thread
+alone starts and polls it, never waits for it without a limit, and restarts it with growing delays
+if it ends. It ends with the daemon, however that ends: its input is a pipe whose other end the
+daemon holds.
 """
 
 from __future__ import annotations
@@ -21,13 +20,16 @@ from opensvc_openha.system import clock
 BACKOFF_FIRST_S = 2.0
 BACKOFF_MAX_S = 60.0
 STEADY_S = 120.0
-"""One that ran for so long is started again at once, as if it had never failed."""
+"""A process that ran for so many seconds is restarted at once, as if it had never failed."""
 _END_LIMIT_S = 2.0
 
 
 @dataclass(frozen=True)
 class MonitorCommand:
-    """How to run it. ``is_wanted`` is asked now and then; while it says no, it does not run."""
+    """How to run the monitor.
+
+    ``is_wanted`` is called from time to time; while it returns False, the monitor does not run.
+    """
 
     argv: Sequence[str]
     is_wanted: Callable[[], bool]
@@ -54,11 +56,11 @@ class MonitorProcess:
 
     @property
     def pid(self) -> int:
-        """Its pid, 0 if it does not run."""
+        """Pid of the child, 0 if it does not run."""
         return self._process.pid if self._process is not None else 0
 
     def look(self) -> None:
-        """Starts it if it is wanted and does not run; returns at once."""
+        """Start the child if it is wanted and does not run; return at once."""
         if self.command is None:
             return
         if self._process is not None:
@@ -84,7 +86,7 @@ class MonitorProcess:
             self._log.warning("resource monitor: cannot be started: %s", error)
 
     def _note_end(self, code: int) -> None:
-        """Whatever its exit code: it should run for as long as the daemon."""
+        """Record an end, whatever the exit code: it should run for as long as the daemon."""
         self._close()
         if clock.monotonic() - self._started_at >= STEADY_S:
             self._backoff_s = BACKOFF_FIRST_S
@@ -97,8 +99,9 @@ class MonitorProcess:
         self._backoff_s = min(BACKOFF_MAX_S, 2 * self._backoff_s)
 
     def end(self) -> None:
-        """Ends it; one that does not end in time is killed, and one that cannot even be killed is
-        left.
+        """End the child.
+
+        One that does not end in time is killed; one that cannot even be killed is abandoned.
         """
         process = self._process
         if process is None:

@@ -1,9 +1,8 @@
-"""Finds services that were started beside the cluster: what is STOPPED or FROZEN_STOP here, and up
-by its wrapper's status.
+"""Find services started outside the cluster: STOPPED or FROZEN_STOP here, but up.
 
-Each is looked at once a minute, one after the other, in a thread of its own: no start and no
-takeover waits for it. What is seen may be over when it is reported, so it decides nothing: the
-engine asks the wrapper again before it believes it.
+Each wrapper is queried once a minute, one after the other, in a separate thread: no start and no
+takeover waits for it. A finding may be outdated when it is reported, so it decides nothing: the
+engine queries the wrapper again.
 """
 
 from __future__ import annotations
@@ -23,10 +22,7 @@ _UP = (ScriptOutcome.UP, ScriptOutcome.SOME)
 
 
 class OutsideStarts:
-    """Asks ``ask`` about each of the ``stopped`` services.
-
-    Those that are up are handed to ``report``.
-    """
+    """Call ``ask`` for each of the ``stopped`` services; pass those that are up to ``report``."""
 
     def __init__(
         self,
@@ -44,17 +40,17 @@ class OutsideStarts:
         self._is_over = threading.Event()
 
     def start(self) -> None:
-        """Begins to look, a minute from now: the engine has asked all wrappers when it began."""
-        # If no thread can be had, a start by hand is found by the next daemon.
+        """Start the checks a minute from now: the engine has queried all wrappers when it began."""
+        # Without a thread, a start by hand is found by the next daemon.
         with contextlib.suppress(RuntimeError):
             threading.Thread(target=self._run, name="outside starts", daemon=True).start()
 
     def look_soon(self) -> None:
-        """Something was edited: does not wait for the minute to be over."""
+        """Check soon, since something was edited."""
         self._wake.set()
 
     def stop(self) -> None:
-        """Ends it; a status script that runs is not waited for."""
+        """End the checks; a running status script is not waited for."""
         self._is_over.set()
         self._wake.set()
 
@@ -73,9 +69,9 @@ class OutsideStarts:
                 self._is_over.wait(took_s * (1 / OUTSIDE_LOOK_SHARE - 1))
 
     def look(self, svc: ServiceSpec) -> bool:
-        """True if the service, or parts of it, are up.
+        """Return True if the service, or parts of it, are up.
 
-        A script that does not say is not asked each time.
+        A script that does not report that is queried rarely.
         """
         state = _state_of(svc.script)
         known = self._silent.get(svc.script)

@@ -1,11 +1,9 @@
-"""Shows OpenSVC agents that load their own driver the processes it looks for: nmond, and one for
-each end of a link.
+"""Show agents with their own driver the processes it expects: nmond, and one per link end.
 
 The stock driver of the agents 1.5 to 1.8 takes a daemon for running if `ps -ef` has a line that
 ends with each of them, as the original's processes did. This daemon has threads instead, so small
 children stand for them: a shell that waits for the end of a pipe whose other end the daemon holds,
-and so ends with it, however that ends. Nothing is shown, and nothing runs, where no agent has its
-own driver in place.
+and so ends with it, however that ends. Without such a driver nothing runs.
 """
 
 from __future__ import annotations
@@ -19,18 +17,18 @@ from opensvc_openha.formats.conf_lines import read_lines
 from opensvc_openha.formats.layout import Layout, fhs_layout
 
 STOCK_DRIVERS = ("/opt/opensvc/lib/resHbOpenHA.py", "/usr/share/opensvc/lib/resHbOpenHA.py")
-"""Where the agents up to 1.8 have it."""
+"""Location of the driver of agents up to 1.8."""
 _WAIT = "read line # for OpenSVC agents, in the place of"
 _ASKS_PATH = 'which("openha")'
-"""The 1.8 takes the newer layout for granted where `openha` is on its PATH, whatever the layout
-is."""
+"""Agent 1.8 assumes the newer layout if `openha` is on its PATH, whatever the layout is."""
 _COLUMNS_MIN = 4
 _DRIVER_BYTES_MAX = 1_000_000
 
 
 def shown_lines(driver: str, monitor: str, bin_dir: str, node: str) -> tuple[tuple[str, ...], ...]:
-    """The words of each process that this text of a stock driver looks for, given the text of the
-    monitor file.
+    """Return the words of each process that a stock driver of this text expects.
+
+    ``monitor`` is the text of the monitor file.
     """
     found: list[tuple[str, ...]] = [(f"{bin_dir}/nmond",)]
     for line in read_lines(monitor, ""):
@@ -46,7 +44,7 @@ def shown_lines(driver: str, monitor: str, bin_dir: str, node: str) -> tuple[tup
 
 
 def _suffix(kind: str, driver: str) -> str:
-    """Each line of the agent has its own idea of what the processes are called."""
+    """Return the process name that this driver's version expects."""
     if kind == "net":
         return ""
     if "'_raw'" not in driver:
@@ -57,7 +55,7 @@ def _suffix(kind: str, driver: str) -> str:
 
 
 class ProcessNames:
-    """The children of one daemon; looked after by its main thread alone, and never waited for."""
+    """The children of one daemon, used by its main thread alone, and never waited for."""
 
     def __init__(self, layout: Layout, node: str, drivers: tuple[str, ...] = STOCK_DRIVERS) -> None:
         self._layout = layout
@@ -69,13 +67,13 @@ class ProcessNames:
 
     @property
     def pids(self) -> tuple[int, ...]:
-        """The processes that run now."""
+        """Pids of the running processes."""
         return tuple(process.pid for process in self._processes)
 
     def look(self) -> None:
-        """Begins, ends or replaces them after what the drivers and the monitor file say now.
+        """Start, end or replace processes by the present drivers and monitor file.
 
-        Returns at once.
+        Return at once.
         """
         wanted = self._wanted()
         has_ended = any([process.poll() is not None for process in self._processes])
@@ -86,7 +84,7 @@ class ProcessNames:
             self._show(wanted)
 
     def end(self) -> None:
-        """They read the end of their input, and end."""
+        """Close their input, which ends them."""
         if self._writer >= 0:
             os.close(self._writer)
             self._writer = -1

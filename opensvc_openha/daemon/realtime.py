@@ -1,10 +1,9 @@
-"""Precedence for the threads that must not be late.
+"""Give precedence to the threads that must not be late.
 
-The real-time class, and memory that is not swapped out, as an option.
-
-Each thread asks for itself: with the flag that resets it on fork, so that scripts and services
-never inherit it. Scripts have sessions of their own, and the kernel shares processors out by
-sessions first: the daemon's session is given more weight as well. Source: sched(7), mlockall(2).
+The real-time class, and memory that is not swapped out, as an option. Each thread sets it for
+itself, with the flag that resets it on fork, so that scripts and services never inherit it. Scripts
+have sessions of their own, and the kernel shares processors by sessions first: the daemon's session
+gets more weight as well. Source: sched(7), mlockall(2).
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ _LOCK_PRESENT, _LOCK_FUTURE, _LOCK_WHEN_TOUCHED = 1, 2, 4
 
 
 class Realtime:
-    """What was asked for, and what the system gave."""
+    """Requested and granted precedence."""
 
     def __init__(self, is_wanted: bool) -> None:
         self._is_wanted = is_wanted
@@ -29,8 +28,9 @@ class Realtime:
             self._lock_memory()
 
     def enter(self) -> None:
-        """Puts the calling thread into the real-time class, or before ordinary ones, if that is
-        wanted and permitted.
+        """Put the calling thread into the real-time class, if wanted and permitted.
+
+        Otherwise before ordinary threads.
         """
         if not self._is_wanted:
             _go_first()
@@ -49,12 +49,12 @@ class Realtime:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What was asked for and not given."""
+        """Return what was requested and not granted."""
         return tuple(sorted(self._problems))
 
     @property
     def text(self) -> str:
-        """How the daemon runs, for its status."""
+        """Return how the daemon runs, for its status."""
         if not self._is_wanted:
             return "ordinary"
         return (
@@ -65,11 +65,10 @@ class Realtime:
 
 
 def favour_session() -> None:
-    """Has the kernel prefer this session to those of scripts.
+    """Prefer this session to those of scripts.
 
-    Without the right to that, or such sharing, nothing happens.
-
-    Only that of a process which leads it: another one is somebody's terminal.
+    Nothing happens without the permission, or without such sharing. Only for a process that leads
+    its session: another session is a user's terminal.
     """
     if os.getsid(0) != os.getpid():
         return
@@ -78,11 +77,9 @@ def favour_session() -> None:
 
 
 def _go_first() -> None:
-    """Unless somebody has chosen a niceness for the daemon: that is kept, and scripts have it,
-    too.
-    """
+    """Raise the niceness, unless the daemon was started with one: that is kept, for scripts too."""
     with contextlib.suppress(OSError):
         if os.getpriority(os.PRIO_PROCESS, 0) == 0 and os.sched_getscheduler(0) == os.SCHED_OTHER:
-            # The flag first: what this thread begins must never inherit the niceness.
+            # The flag first: children of this thread must never inherit the niceness.
             os.sched_setscheduler(0, os.SCHED_OTHER | os.SCHED_RESET_ON_FORK, os.sched_param(0))
             os.setpriority(os.PRIO_PROCESS, 0, NICE)

@@ -1,8 +1,8 @@
-"""One thread after the other begins a process.
+"""Let one thread after the other start a process.
 
-The interpreter is held while a process is begun, until that one is on a processor. Where dozens of
-threads begin one each, those that hear the peer and speak to it would wait for all of them; so they
-wait for one.
+The interpreter lock is held while a process starts, until that one is on a processor. If dozens of
+threads started one each, those that exchange beats would wait for all of them; so they wait for
+one.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from __future__ import annotations
 import threading
 
 PATIENCE_S = 2.0
-"""A script whose file system hangs holds up each of the others for so long at most."""
+"""Longest delay, in seconds, that a script on a hung file system causes for each of the others."""
 
 
 class SpawnTurn:
-    """Entered for a turn; whose turn does not come in time goes ahead all the same.
+    """Context manager for a turn; returns whether it had to wait.
 
-    Says whether it had to wait.
+    A thread whose turn does not come in time continues without it.
     """
 
     def __init__(self, patience_s: float = PATIENCE_S) -> None:

@@ -1,7 +1,7 @@
-"""Tells a process that was stopped (SIGSTOP, a paused machine, no processor) from an engine that
-was merely busy.
+"""Distinguish a stopped process from an engine that was merely busy.
 
-A thread that does nothing but wake up: where it missed its turn, the listeners missed theirs, too.
+Stopped: by SIGSTOP, a paused machine, or lack of a processor. A thread does nothing but wake up: if
+it missed its turn, the listeners missed theirs, too.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from opensvc_openha.system import clock
 from opensvc_openha.system.thread_names import name_thread
 
 _TURNS = 3
-"""So many times within the shortest stall that matters it looks at the clock."""
+"""Readings of the clock within the shortest stall that matters."""
 _LONGEST_TURN_S = 0.5
 _GAPS_KEPT = 32
 
 
 class StallDetector:
-    """Knows when all threads of this process stood still."""
+    """Detect when all threads of this process stood still."""
 
     def __init__(self) -> None:
         self._limit_s = _TURNS * _LONGEST_TURN_S
@@ -28,15 +28,17 @@ class StallDetector:
         self._gaps: collections.deque[tuple[float, float]] = collections.deque(maxlen=_GAPS_KEPT)
 
     def watch(self, limit_s: float) -> None:
-        """From now on a gap of this length is noted."""
+        """Record gaps of this length, in seconds, from now on."""
         self._limit_s = min(limit_s, _TURNS * _LONGEST_TURN_S)
 
     def start(self, enter: Callable[[], None]) -> None:
-        """Starts the thread; it calls ``enter`` first."""
+        """Start the thread; it calls ``enter`` first."""
         threading.Thread(target=self._beat, args=(enter,), name="pulse", daemon=True).start()
 
     def was_stopped(self, since: float) -> bool:
-        """True if the process stood still for the limit or longer at some time after ``since``."""
+        """Return True if the process stood still for the limit or longer at some time after
+        ``since``.
+        """
         last = (
             self._last
         )  # Before the list: a gap that is being noted now is seen in one of the two.

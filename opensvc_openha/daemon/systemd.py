@@ -1,7 +1,6 @@
-"""Tells systemd that the daemon is ready, alive and stopping, over the socket named by
-NOTIFY_SOCKET.
+"""Notify systemd that the daemon is ready, alive or stopping, through NOTIFY_SOCKET.
 
-Source: sd_notify(3). Where no such socket is named, nothing happens.
+Source: sd_notify(3). Without such a socket nothing happens.
 """
 
 from __future__ import annotations
@@ -24,15 +23,15 @@ class Systemd:
         self._alive_at = 0.0
 
     def ready(self, text: str) -> None:
-        """The daemon serves."""
+        """Report that the daemon serves."""
         self._tell(f"READY=1\nSTATUS={text}")
 
     def stopping(self) -> None:
-        """The daemon ends."""
+        """Report that the daemon ends."""
         self._tell("STOPPING=1")
 
     def alive(self) -> None:
-        """The engine has made a step; told at most twice a second, and only if systemd watches."""
+        """Report a step of the engine, at most twice a second, and only if systemd watches."""
         if self._has_watchdog and clock.monotonic() - self._alive_at >= _ALIVE_EVERY_S:
             self._alive_at = clock.monotonic()
             self._tell("WATCHDOG=1")
