@@ -73,7 +73,7 @@ def _holder_of_removed_lock(layout: Layout, device: int) -> int:
 
 
 def _write_pid(handle: int) -> None:
-    """Overwrite the pid at a fixed width, since truncating first needs room that a full disk lacks."""
+    """Overwrite the pid at a fixed width; a full disk has no room for truncating first."""
     # Fails for a new file on a full disk. The lock holds all the same; only the pid is not shown.
     with contextlib.suppress(OSError):
         os.pwrite(handle, f"{os.getpid():<{_PID_WIDTH}}\n".encode("ascii"), 0)

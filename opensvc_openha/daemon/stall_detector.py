@@ -36,9 +36,7 @@ class StallDetector:
         threading.Thread(target=self._beat, args=(enter,), name="pulse", daemon=True).start()
 
     def was_stopped(self, since: float) -> bool:
-        """Return True if the process stood still for the limit or longer at some time after
-        ``since``.
-        """
+        """Return True if the process stood still for the limit or longer after ``since``."""
         last = (
             self._last
         )  # Before the list: a gap that is being noted now is seen in one of the two.
