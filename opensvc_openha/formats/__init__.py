@@ -1,1 +1,1 @@
-"""Bytes and text to values and back, pure: the caller does the reading and writing."""
+"""Convert bytes and text to values and back, without I/O: the caller reads and writes."""

@@ -1,5 +1,4 @@
-"""Bytes of one heartbeat: a small frame of our own, big-endian, the same on the network and on a
-disk.
+"""Encode and decode heartbeats: a compact frame of our own, big-endian, for network and disk.
 
 ::
 
@@ -55,15 +54,18 @@ from opensvc_openha.formats.state_list import (
 )
 
 MAGIC = b"\x89EZB"
-"""No host name begins with these bytes, so a frame of a C OpenHA is never taken for ours, nor ours
-for one."""
+"""No host name begins with these bytes, so frames of a C OpenHA and of this program are never
+confused.
+"""
 VERSION = 1
 MAX_FRAME_BYTES = 65_000
 DATAGRAM_BYTES = 1_200
-"""A frame of this size crosses every usual network unfragmented."""
+"""A frame of this size passes every usual network unfragmented."""
 MIN_PAGE_BYTES = 512
-"""Room given to a page of names where the states alone fill the frame: names must get through at
-all."""
+"""Room for a page of names if the states alone fill the frame.
+
+Names must get through eventually.
+"""
 
 _HEAD = struct.Struct(">4sBBHHBIQQIQQQII")
 _NAMES = struct.Struct(">8sH")
@@ -95,15 +97,14 @@ _ALL_FLAGS = (
     | HAS_FACTS
 )
 MUTE_MAX = 64
-"""More links than that are not named as mute in one beat: a peer waits for the timeouts of the
-others."""
+"""Most mute links named in one beat: for others the peer waits for their timeouts."""
 _ROOM_MIN, _ROOM_STEP = _PAGE.size + 64, 256
 _GOODBYES = {goodbye.value: goodbye for goodbye in Goodbye}
 
 
 @dataclass(frozen=True)
 class Frame:
-    """What one frame says. ``states`` are in the order of the sender's sorted service names."""
+    """Content of one frame. ``states`` are in the order of the sender's sorted service names."""
 
     node: str
     boot: BootId
@@ -124,7 +125,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class Claim:
-    """What a whole frame says of itself, before anybody has looked whether it is true.
+    """A whole frame's claims, before their authenticity is checked.
 
     ``key_id`` is empty without a tag.
     """
@@ -138,14 +139,15 @@ class Claim:
 
 @lru_cache(maxsize=16)
 def names_digest(names: tuple[str, ...]) -> bytes:
-    """Eight bytes that stand for a sorted list of service names."""
+    """Return eight bytes that identify a sorted list of service names."""
     return blake2b("\0".join(names).encode("utf-8"), digest_size=8).digest()
 
 
 @lru_cache(maxsize=16)
 def _name_pages(names: tuple[str, ...], room: int) -> tuple[tuple[int, bytes], ...]:
-    """The names cut into pages of at most ``room`` bytes: index of the first name, and the encoded
-    page.
+    """Cut the names into pages of at most ``room`` bytes.
+
+    Returns the index of each page's first name, and the encoded page.
     """
     pages = []
     first, encoded, count = 0, b"", 0
@@ -174,10 +176,10 @@ def encode_beat(
     cluster: str = "",
     seal: Seal | None = None,
 ) -> bytes:
-    """The frame of ``beat``; raises ValueError for a beat that no frame can hold.
+    """Return the frame of ``beat``; raise ValueError if it does not fit into a frame.
 
     With ``with_names`` a page of names is added within ``max_bytes``. ``beat.seq`` chooses it, so
-    that successive beats go through all pages. States are never left out: where they alone need it,
+    that successive beats go through all pages. States are never left out: if they alone need it,
     the frame is larger than that, with a small page of names as long as ``limit_bytes`` allows one.
     """
     names = tuple(sorted(beat.states))
@@ -200,8 +202,7 @@ def encode_beat(
     fixed += len(mute)
     facts = _pack_facts(beat, names, limit_bytes - fixed)
     fixed += len(facts)
-    # What is deflated is a little longer or shorter each time, and pages must be cut alike from
-    # beat to beat.
+    # Deflated states vary slightly in length, and pages must be cut alike from beat to beat.
     step = _ROOM_STEP if is_deflated else 1
     room = _room(max_bytes - fixed, limit_bytes - fixed, step) if with_names else 0
     pages = _name_pages(names, room) if room else ()
@@ -222,13 +223,13 @@ def encode_beat(
 
 
 def _pack_mute(marks: frozenset[bytes], room: int) -> bytes:
-    """The marks, as many as there is room for: states come first."""
+    """Encode as many marks as fit: states come first."""
     count = max(0, min(len(marks), MUTE_MAX, (room - 1) // MARK_BYTES))
     return bytes([count]) + b"".join(sorted(marks)[:count]) if count else b""
 
 
 def _pack_facts(beat: Beat, names: tuple[str, ...], room: int) -> bytes:
-    """The facts, if there are any and there is room for them: states come first."""
+    """Encode the facts if they fit: states come first."""
     if beat.facts is None:
         return b""
     packed = pack_facts(beat.facts, names)
@@ -240,7 +241,7 @@ def _pack_facts(beat: Beat, names: tuple[str, ...], room: int) -> bytes:
 
 
 def _room(wanted: int, limit: int, step: int) -> int:
-    """Bytes that a page of names may take, 0 for none."""
+    """Return the bytes that a page of names may take, 0 for none."""
     room = wanted if wanted >= _ROOM_MIN else min(MIN_PAGE_BYTES, limit)
     room -= room % step
     return room if room >= _ROOM_MIN else 0
@@ -281,19 +282,17 @@ def _encode_head(
 
 
 def decode_frame(data: bytes) -> Frame:
-    """What the frame says; raises FrameError, and nothing else, for any bytes that are not a whole
-    valid frame.
-    """
+    """Decode a frame; raise only FrameError for any bytes that are not a whole valid frame."""
     end = _check_envelope(data)
     try:
         return _decode_fields(data, end)
     except (ValueError, struct.error, IndexError) as error:
-        # The checksum is right, so whoever sent this encodes frames in another way than we do.
+        # The checksum is correct, so the sender encodes frames differently.
         raise FrameError("malformed", f"the frame cannot be understood: {error}") from None
 
 
 def read_claim(data: bytes) -> Claim:
-    """What a whole frame claims to be; raises FrameError like ``decode_frame``."""
+    """Return the claims of a whole frame; raise FrameError like ``decode_frame``."""
     end = _check_envelope(data)
     _, _, scheme, flags, _, _, counter, nonce = _HEAD.unpack_from(data)[:8]
     try:
@@ -307,10 +306,7 @@ def read_claim(data: bytes) -> Claim:
 
 
 def peek_number(data: bytes) -> tuple[BootId, int] | None:
-    """Life and sequence number that a frame claims, looked at before anything else is.
-
-    None for what is no frame.
-    """
+    """Return the claimed incarnation and sequence number before any check; None for no frame."""
     if len(data) < _HEAD.size or not data.startswith(MAGIC):
         return None
     counter, nonce, seq = _HEAD.unpack_from(data)[6:9]
@@ -318,18 +314,16 @@ def peek_number(data: bytes) -> tuple[BootId, int] | None:
 
 
 def is_authentic(data: bytes, key: Key, binding: bytes) -> bool:
-    """True if a whole frame of scheme 1 was made by somebody who has the key, for the link of that
-    binding.
-    """
+    """Return True if the tag of a whole scheme 1 frame matches the key and the link's binding."""
     tag_at = len(data) - _CRC.size - TAG_BYTES
     return is_tag_right(key, binding, data[:tag_at], data[tag_at : tag_at + TAG_BYTES])
 
 
 def _check_envelope(data: bytes) -> int:
-    """Where the fields end, once the frame is known to be one of ours, whole, undamaged and of a
-    version we read.
+    """Check a frame's envelope; return where its fields end.
 
-    A frame too short for the trailer of its scheme has no fields: they end before they begin.
+    The frame is then known to be ours, whole, undamaged and of a version that we read. A frame too
+    short for the trailer of its scheme has no fields: they end before they begin.
     """
     if not data.strip(b"\0"):
         raise FrameError("blank", "nothing was ever written here")
@@ -358,9 +352,9 @@ def _check_envelope(data: bytes) -> int:
 
 
 def _decode_fields(data: bytes, end: int) -> Frame:
-    """All fields of a frame whose last field ends at ``end``.
+    """Decode all fields of a frame whose last field ends at ``end``.
 
-    Raises ValueError where they contradict each other.
+    Raises ValueError if they contradict each other.
     """
     _, _, _, flags, _, goodbye, counter, nonce, seq, *ack, sent_ms, pid, interval_ms = (
         _HEAD.unpack_from(data)
@@ -408,16 +402,13 @@ def _decode_fields(data: bytes, end: int) -> Frame:
 
 
 def _take_cluster(data: bytes, flags: int) -> tuple[bytes, int]:
-    """The mark of the cluster, empty if there is none, and where it ends.
-
-    The node name is behind it in any case.
-    """
+    """Return the cluster's mark, empty if there is none, and its end; the node name follows."""
     end = _HEAD.size + (CLUSTER_BYTES if flags & _HAS_CLUSTER else 0)
     return data[_HEAD.size : end], end
 
 
 def _take_text(data: bytes, offset: int) -> tuple[str, int]:
-    """A text of one length byte and that many ASCII bytes, and where it ends."""
+    """Return a text of one length byte and that many ASCII bytes, and its end."""
     end = offset + 1 + data[offset]
     if end > len(data):
         raise ValueError("a name runs over the end")
@@ -427,7 +418,7 @@ def _take_text(data: bytes, offset: int) -> tuple[str, int]:
 def _take_states(
     data: bytes, offset: int, count: int, is_deflated: bool
 ) -> tuple[tuple[ServiceState, ...], int]:
-    """The states of ``count`` services, and where they end."""
+    """Return the states of ``count`` services, and their end."""
     if not is_deflated:
         end = offset + plain_bytes(count)
         return unpack_plain(data[offset:end], count), end
@@ -439,7 +430,7 @@ def _take_states(
 
 
 def _decode_page(data: bytes, offset: int, services: int) -> tuple[int, tuple[str, ...], int]:
-    """A page of names: index of the first, the names, and where the page ends."""
+    """Return a page of names: index of the first, the names, and the end of the page."""
     first, count = _PAGE.unpack_from(data, offset)
     if not count or first + count > services:
         raise ValueError(f"a page of names {first}-{first + count} of {services}")
@@ -453,7 +444,7 @@ def _decode_page(data: bytes, offset: int, services: int) -> tuple[int, tuple[st
 
 
 def _take_mute(data: bytes, offset: int) -> tuple[tuple[bytes, ...], int]:
-    """The marks of mute links, and where they end."""
+    """Return the marks of mute links, and their end."""
     count = data[offset]
     end = offset + 1 + count * MARK_BYTES
     if not 0 < count <= MUTE_MAX or end > len(data):
@@ -465,7 +456,7 @@ def _take_mute(data: bytes, offset: int) -> tuple[tuple[bytes, ...], int]:
 
 
 def _take_facts(data: bytes, offset: int, services: int) -> tuple[RawFacts, int]:
-    """The facts, and where they end."""
+    """Return the facts, and their end."""
     (length,) = _FACTS_LENGTH.unpack_from(data, offset)
     offset += _FACTS_LENGTH.size
     end = offset + length

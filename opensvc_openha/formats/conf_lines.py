@@ -1,8 +1,8 @@
-"""Lines and columns that the nodes, monitor and services files have in common.
+"""Read and edit lines and columns of the nodes, monitor and services files.
 
-Columns are separated by runs of spaces and tabs. A line whose first non-blank character is ``#``
-and a blank line say nothing and survive every edit. CR before the line end and a missing final
-newline are tolerated. What the columns mean is decided by the module of each file.
+Runs of spaces and tabs separate columns. Blank lines and lines whose first non-blank character is
+``#`` are ignored and survive every edit. CR before the line end and a missing final newline are
+tolerated. Each file's module defines its columns.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 @dataclass(frozen=True)
 class ConfLine:
-    """One line that says something: its number in the file (from 1) and its columns."""
+    """One significant line: its number in the file (from 1) and its columns."""
 
     number: int
     columns: tuple[str, ...]
 
 
 def columns_of(line: str) -> tuple[str, ...]:
-    """Columns of one line; none for a comment or a blank line."""
+    """Return the columns of one line; none for a comment or a blank line."""
     line = line.rstrip("\r").strip(" \t")
     if not line or line.startswith("#"):
         return ()
@@ -34,7 +34,7 @@ def columns_of(line: str) -> tuple[str, ...]:
 
 
 def read_lines(text: str, path: str) -> Iterator[ConfLine]:
-    """The lines that say something, in order.
+    """Return the significant lines in order.
 
     Raises ConfigError for a control character in one of them.
     """
@@ -51,7 +51,7 @@ def read_lines(text: str, path: str) -> Iterator[ConfLine]:
 
 
 def expect_columns(line: ConfLine, names: str, path: str) -> None:
-    """Raises ConfigError unless the line has exactly the columns that ``names`` lists."""
+    """Raise ConfigError unless the line has exactly the columns that ``names`` lists."""
     count = len(names.split())
     if len(line.columns) != count:
         noun = "column" if count == 1 else "columns"
@@ -61,14 +61,14 @@ def expect_columns(line: ConfLine, names: str, path: str) -> None:
 
 
 def add_line(text: str, line: str) -> str:
-    """``text`` with ``line`` as its last line."""
+    """Return ``text`` with ``line`` as its last line."""
     if text and not text.endswith("\n"):
         text += "\n"
     return f"{text}{line}\n"
 
 
 def drop_lines(text: str, is_unwanted: Callable[[tuple[str, ...]], bool]) -> str:
-    """``text`` without the lines whose columns are unwanted; comments and blank lines stay."""
+    """Return ``text`` without the lines of unwanted columns; comments and blank lines stay."""
     lines = text.split("\n")
     kept = [line for line in lines if not (columns_of(line) and is_unwanted(columns_of(line)))]
     if kept and kept[-1] != "" and len(kept) < len(lines):

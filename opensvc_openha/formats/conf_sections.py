@@ -1,9 +1,7 @@
-"""Text in sections, as configobj reads it, with the line of each section and option for the
-messages about them.
+"""Read text in sections with configobj, keeping the line of each section and option for errors.
 
-Knows no section: what may stand where is decided by whoever reads the file. A section or option
-that is not expected is an error that names those that are, and so is a value that is none of its
-kind.
+Knows no particular section: the caller defines what is expected. An unexpected section or option is
+an error that lists the known ones, and so is a value of the wrong kind.
 """
 
 from __future__ import annotations
@@ -18,7 +16,7 @@ Place = tuple[str, ...]
 SECONDS_MAX = 86_400
 
 _NAMED = 12
-"""So many known names are listed in a message."""
+"""Number of known names listed in a message."""
 _HEADING = re.compile(r"\s*(\[+)\s*([^\]]*?)\s*\]")
 _OPTION = re.compile(r"\s*(\"[^\"]*\"|'[^']*'|[^\s=\"'#][^=]*?)\s*=")
 _SECONDS = re.compile(r"[0-9]{1,6}(?:\.[0-9]{1,6})?\Z")
@@ -27,9 +25,9 @@ _T = TypeVar("_T")
 
 
 class Section:
-    """One section, or the whole file: its options and the sections in it.
+    """One section, or the whole file: its options and subsections.
 
-    ``place`` is where it stands.
+    ``place`` is its position.
     """
 
     def __init__(
@@ -41,9 +39,9 @@ class Section:
         self.lines = lines
 
     def expect(self, options: Iterable[str], sections: Iterable[str] | None = ()) -> None:
-        """Refuses an option or section that is not listed.
+        """Reject options and sections that are not listed.
 
-        ``sections`` None allows any one that holds options only.
+        ``sections`` None allows any section that holds options only.
         """
         known_options = tuple(options)
         known_sections = None if sections is None else tuple(sections)
@@ -63,7 +61,7 @@ class Section:
                 )
 
     def inner(self, name: str) -> Section:
-        """The section of that name; an empty one if there is none."""
+        """Return the section of that name; an empty one if there is none."""
         values = self._values.get(name)
         return Section(
             values if isinstance(values, Mapping) else {},
@@ -74,11 +72,11 @@ class Section:
 
     @property
     def inner_names(self) -> list[str]:
-        """Names of the sections in this one."""
+        """Return the names of the subsections."""
         return [name for name, value in self._values.items() if isinstance(value, Mapping)]
 
     def text(self, option: str) -> str | None:
-        """The value as written; None if the option is not there."""
+        """Return the value as written; None if the option is absent."""
         value = self._values.get(option)
         if value is not None and not isinstance(value, str):
             found = "a section" if isinstance(value, Mapping) else ", ".join(map(str, value))
@@ -86,7 +84,7 @@ class Section:
         return value
 
     def word(self, option: str, words: Mapping[str, _T]) -> _T | None:
-        """What the word stands for; None if the option is not there."""
+        """Return the value of the word in ``words``; None if the option is absent."""
         text = self.text(option)
         if text is not None and text not in words:
             raise self.error(
@@ -95,7 +93,7 @@ class Section:
         return None if text is None else words[text]
 
     def seconds(self, option: str) -> float | None:
-        """A time above 0; None if the option is not there."""
+        """Return a time above 0 in seconds; None if the option is absent."""
         text = self.text(option)
         if text is None:
             return None
@@ -108,7 +106,7 @@ class Section:
         return value
 
     def whole(self, option: str, at_most: int) -> int | None:
-        """A whole number of at least 1; None if the option is not there."""
+        """Return a whole number of at least 1; None if the option is absent."""
         text = self.text(option)
         if text is None:
             return None
@@ -120,10 +118,7 @@ class Section:
         return value
 
     def error(self, message: str, option: str = "") -> ConfigError:
-        """An error about an option or a section in this one.
-
-        About this section itself if none is named.
-        """
+        """Return an error about an option or subsection; about this section if none is named."""
         place = (*self._place, option) if option else self._place
         return ConfigError(message, self._path, self.lines.get(place))
 
@@ -132,7 +127,7 @@ class Section:
         return f"{'[' * depth}{name}{']' * depth}"
 
     def _known(self, names: tuple[str, ...], are_sections: bool) -> str:
-        """How a message names what would have been right."""
+        """Return the known names, for a message."""
         where = f" in [{self._place[-1]}]" if self._place else ""
         if not names:
             return f" (there is none{where})"
@@ -141,7 +136,7 @@ class Section:
 
 
 def read_sections(text: str, path: str) -> Section:
-    """The whole file; raises ConfigError with its line for a text that is none."""
+    """Parse the whole file; raise ConfigError with the line for malformed text."""
     # Imported here: most nodes have no such file, and each command would pay for it.
     from configobj import ConfigObj, ConfigObjError
 
@@ -155,13 +150,13 @@ def read_sections(text: str, path: str) -> Section:
 
 
 def listed(names: list[str], at_most: int) -> str:
-    """Names with commas between them; the rest of a long list as a number."""
+    """Join names with commas; shorten the rest of a long list to its number."""
     more = f" and {len(names) - at_most} more" if len(names) > at_most else ""
     return ", ".join(names[:at_most]) + more
 
 
 def _line_numbers(text: str) -> dict[Place, int]:
-    """Where each section and option stands first."""
+    """Return the first line of each section and option."""
     lines: dict[Place, int] = {}
     here: Place = ()
     for number, line in enumerate(text.splitlines(), 1):

@@ -1,9 +1,7 @@
-"""What the first bytes of a device, or the bytes of a slot, say about whose they are.
-
-Nothing here reads or writes.
+"""Recognize the owner of a device or slot by its bytes, without I/O.
 
 A slot may be written if it holds a heartbeat, of this program or of the C OpenHA, or nothing at all
-on a device that nobody else has set up. Anything else is someone's data.
+on a device with no other owner. Anything else is foreign data.
 """
 
 from __future__ import annotations
@@ -17,9 +15,9 @@ from opensvc_openha.formats.legacy_frame import RECORD_BYTES, decode_record
 from opensvc_openha.formats.nodes_file import check_node_name
 
 HEAD_BYTES = (2 << 20) + (128 << 10)
-"""So much of the start of a device tells what it is used for: the last sign stands behind 2 MiB."""
+"""Bytes at the start of a device that show its use: the last sign is behind 2 MiB."""
 TAIL_BYTES = 1 << 20
-"""So much of its end: software RAIDs, replicated devices and pools keep their signs there."""
+"""Bytes at its end: software RAIDs, replicated devices and pools keep their signs there."""
 
 _SIGNS = (
     (0, b"XFSB", "an XFS file system"),
@@ -60,10 +58,10 @@ _LEGACY_HEAD_BYTES = _LEGACY_NAME_BYTES + _LEGACY_FLAGS.size
 
 
 def find_sign(head: bytes, slot_bytes: int) -> str | None:
-    """What a device is used for, from its first bytes; None if they say nothing.
+    """Return the use of a device by its first bytes; None if they show none.
 
-    A slot of ours at the very start hides what is below it, and its random bytes must not be taken
-    for anything.
+    A slot of ours at the very start hides what is below it, and its random bytes must not be
+    mistaken for a sign.
     """
     head = without_heartbeats(head, slot_bytes)
     for offset, sign, what in _SIGNS:
@@ -73,8 +71,9 @@ def find_sign(head: bytes, slot_bytes: int) -> str | None:
 
 
 def without_heartbeats(data: bytes, slot_bytes: int) -> bytes:
-    """The bytes of a device from a block on, with zeros in place of each slot that a node daemon
-    wrote.
+    """Return a device's bytes with zeros in place of each slot that a node daemon wrote.
+
+    ``data`` starts at a block.
     """
     cleaned = bytearray(data)
     offset = 0
@@ -86,10 +85,10 @@ def without_heartbeats(data: bytes, slot_bytes: int) -> bytes:
 
 
 def _slot_length(data: bytes, offset: int, slot_bytes: int) -> int:
-    """So many bytes belong to the slot that begins there; 0 if none does.
+    """Return the length of the slot that begins there; 0 if none does.
 
     Anywhere on a device, a short word in a block of zeros must not pass for the original's record:
-    it is read as a whole.
+    it is checked as a whole.
     """
     if data.startswith(MAGIC, offset):
         return slot_bytes
@@ -103,12 +102,12 @@ def _slot_length(data: bytes, offset: int, slot_bytes: int) -> int:
 
 
 def holds_heartbeat(slot: bytes) -> bool:
-    """True for a slot that a node daemon wrote, of this program or of the C OpenHA."""
+    """Return True for a slot that a node daemon wrote, of this program or of the C OpenHA."""
     return slot.startswith(MAGIC) or _is_legacy_record(slot)
 
 
 def _is_legacy_record(slot: bytes) -> bool:
-    """A node name padded with NULs, then the "up" flag and the lock that is always 0."""
+    """Check for a node name padded with NULs, then the "up" flag and the lock that is always 0."""
     if len(slot) < _LEGACY_HEAD_BYTES:
         return False
     name, _, rest = slot[:_LEGACY_NAME_BYTES].partition(b"\0")

@@ -1,5 +1,4 @@
-"""Bytes of one disk slot: a heartbeat frame in an envelope of its own, padded with zeros to whole
-blocks.
+"""Encode and decode a disk slot: a heartbeat frame in an envelope, padded with zeros.
 
 ::
 
@@ -22,13 +21,13 @@ BLOCK_BYTES = 512
 
 _HEAD = struct.Struct(">4sII")
 HEAD_BYTES = _HEAD.size
-"""What the envelope takes away from the room for the frame."""
+"""Part of the slot that the envelope takes from the frame."""
 
 
 def encode_slot(frame: bytes, slot_bytes: int, block_bytes: int = BLOCK_BYTES) -> bytes:
-    """The frame as whole blocks.
+    """Return the frame as whole blocks.
 
-    Raises ValueError naming the spacing needed if a slot is too small for it.
+    Raises ValueError, with the spacing needed, if a slot is too small for it.
     """
     needed = _HEAD.size + len(frame)
     padded = -(-needed // block_bytes) * block_bytes
@@ -41,7 +40,7 @@ def encode_slot(frame: bytes, slot_bytes: int, block_bytes: int = BLOCK_BYTES) -
 
 
 def decode_slot(data: bytes) -> bytes:
-    """The frame in a slot; raises FrameError (blank, alien, truncated, checksum)."""
+    """Return the frame in a slot; raise FrameError (blank, alien, truncated, checksum)."""
     if not data.strip(b"\0"):
         raise FrameError("blank", "no heartbeat was ever written to this slot")
     if not data.startswith(MAGIC):

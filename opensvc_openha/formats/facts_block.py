@@ -1,5 +1,4 @@
-"""Bytes of the facts in a heartbeat: entries of type 1 | length 2 | value, in any order,
-big-endian.
+"""Encode and decode facts in a heartbeat: entries of type 1, length 2, value; big-endian.
 
 ::
 
@@ -33,21 +32,19 @@ _TURNS = {turn.value: turn for turn in Turn}
 
 @dataclass(frozen=True)
 class RawFacts:
-    """Facts as a frame has them: ``facts`` without its sets of services, which are given by their
-    indexes.
-    """
+    """Facts as in a frame: ``facts`` without its sets of services, which are given as indexes."""
 
     facts: Facts
     unready: frozenset[int] = frozenset()
 
     def resolve(self, names: Mapping[int, str]) -> Facts:
-        """The facts with the names of the services, as far as those are known."""
+        """Return the facts with the names of the services that are known."""
         unready = frozenset(names[index] for index in self.unready if index in names)
         return Facts(**{**self.facts.__dict__, "unready": unready})
 
 
 def pack_facts(facts: Facts, names: Sequence[str]) -> bytes:
-    """The entries for ``facts``; ``names`` are the sorted names of the frame's services."""
+    """Return the entries for ``facts``; ``names`` are the sorted names of the frame's services."""
     flags = (_BOOTING if facts.is_booting else 0) | (_DEFENDING if facts.is_defending else 0)
     node = _NODE.pack(
         flags,
@@ -65,9 +62,9 @@ def pack_facts(facts: Facts, names: Sequence[str]) -> bytes:
 
 
 def unpack_facts(data: bytes, services: int) -> RawFacts:
-    """The facts in the entries ``data`` of a frame with so many services.
+    """Decode the entries ``data`` of a frame with ``services`` services.
 
-    Raises ValueError where they are malformed.
+    Raises ValueError if they are malformed.
     """
     facts = Facts()
     unready: frozenset[int] = frozenset()

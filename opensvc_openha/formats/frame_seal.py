@@ -1,7 +1,7 @@
-"""What makes a heartbeat authentic: the cluster key, and the tag that a frame carries under it.
+"""Authenticate heartbeats: the cluster key, and the tag of a frame under it.
 
 The tag is HMAC-SHA256 over the frame and over the link it is sent on, which is not in the frame: a
-frame recorded on one link is no frame of another one. Two nodes name a link alike when their
+frame recorded on one link is invalid on another one. Two nodes identify a link alike if their
 monitor files do, whatever a device is called there.
 """
 
@@ -20,14 +20,14 @@ CLUSTER_BYTES = 8
 
 _CONTEXT = b"opensvc_openha heartbeat 1"
 _BINDING_MAX = 255
-"""Its length is one byte of what the tag is made of."""
+"""Its length is one byte of the tag's input."""
 
 
 @dataclass(frozen=True)
 class Key:
     """One cluster key.
 
-    Its id names it in frames, status and log, and tells nothing of the secret.
+    Its id identifies it in frames, status and log, and reveals nothing of the secret.
     """
 
     secret: bytes = field(repr=False)
@@ -44,7 +44,7 @@ class Key:
 
 @dataclass(frozen=True)
 class Seal:
-    """What a sender needs to authenticate a frame: its key, the newest key it has, and the link."""
+    """Input for authenticating a frame: the sender's key, the newest key it has, and the link."""
 
     key: Key
     newest_id: str
@@ -52,26 +52,23 @@ class Seal:
 
 
 def link_binding(link: LinkSpec) -> bytes:
-    """The link in a form that both its ends agree on.
-
-    A host name that is too long for it is hashed.
-    """
+    """Return the link in a form that is equal at both its ends; a long host name is hashed."""
     name = link.shared_name.encode("ascii")
     return name if len(name) <= _BINDING_MAX else hashlib.sha256(name).digest()
 
 
 def cluster_mark(name: str) -> bytes:
-    """Eight bytes that stand for a cluster's name; none for no name."""
+    """Return eight bytes that identify a cluster's name; none for no name."""
     return (
         hashlib.blake2b(name.encode("utf-8"), digest_size=CLUSTER_BYTES).digest() if name else b""
     )
 
 
 def tag_of(key: Key, binding: bytes, data: bytes) -> bytes:
-    """The tag of the bytes of a frame on a link."""
+    """Return the tag of a frame's bytes on a link."""
     return hmac.digest(key.secret, _CONTEXT + bytes([len(binding)]) + binding + data, "sha256")
 
 
 def is_tag_right(key: Key, binding: bytes, data: bytes, tag: bytes) -> bool:
-    """True if the tag is that of these bytes, found out in a time that tells nothing."""
+    """Return True if the tag matches these bytes, compared in constant time."""
     return hmac.compare_digest(tag_of(key, binding, data), tag)

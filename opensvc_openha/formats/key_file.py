@@ -1,5 +1,4 @@
-"""Text of the key file: the key that senders use, and during a rotation a second one that is
-accepted too.
+"""Parse and format the key file: the current key, and during a rotation a second one.
 
 ::
 
@@ -38,23 +37,23 @@ class KeyRing:
 
     @property
     def keys(self) -> tuple[Key, ...]:
-        """All keys a beat may come with."""
+        """All keys that a beat may come with."""
         return tuple(key for key in (self.current, self.next, self.previous) if key is not None)
 
     @property
     def newest(self) -> Key:
-        """The key that a rotation leads to."""
+        """The key to which a rotation leads."""
         return self.next or self.current
 
     def find(self, key_id: str) -> Key | None:
-        """The key of that id, if it is here."""
+        """Return the key of that id; None if it is not here."""
         return next((key for key in self.keys if key.key_id == key_id), None)
 
     def merged_with(self, other: KeyRing) -> KeyRing:
-        """This ring after the other one was brought here, so that beats under either current key
-        are understood.
+        """Return this ring merged with another one, so that beats under either current key are
+        accepted.
 
-        Who shares our current key, or has it too, simply wins; a stranger becomes the next key and
+        A ring that has our current key simply wins; otherwise its key becomes the next key and
         replaces none in use.
         """
         ours = {key.key_id for key in self.keys}
@@ -66,7 +65,7 @@ class KeyRing:
 
 
 def parse_keys(text: str, path: str) -> KeyRing:
-    """The keys of a file; raises ConfigError, which never shows a secret."""
+    """Parse the keys of a file; raise ConfigError, which never shows a secret."""
     if _NOT_TEXT.search(text):
         raise ConfigError("not a key file: it is not plain text", path)
     found: dict[str, Key] = {}
@@ -104,7 +103,7 @@ def parse_keys(text: str, path: str) -> KeyRing:
 
 
 def format_keys(ring: KeyRing) -> str:
-    """The text of the file."""
+    """Return the text of the file."""
     rows = [("current", ring.current), ("next", ring.next), ("previous", ring.previous)]
     return _HEADING + "".join(
         f"{role}\t{key.key_id}\t{key.secret.hex()}\n" for role, key in rows if key is not None

@@ -1,8 +1,7 @@
-"""Where everything lives: the original's EZ_* variables, its two layouts, and the embedded agent's
-directories.
+"""Locate all files: the original's EZ_* variables, its two layouts, the agent's directories.
 
 The tree layout is that of OpenHA 0.4 (everything below /usr/local/cluster), the FHS layout that of
-0.5 (/etc/openha, /var/lib/openha). Every path can be moved by its variable. EZ_* names appear in
+0.5 (/etc/openha, /var/lib/openha). Every path can be changed by its variable. EZ_* names appear in
 this module only.
 """
 
@@ -32,12 +31,12 @@ class Layout:
 
     @property
     def control_socket(self) -> str:
-        """UNIX socket that the commands talk to."""
+        """UNIX socket for the commands."""
         return f"{self.proc_dir}/nmond.sock"
 
     @property
     def lock_file(self) -> str:
-        """Locked for as long as a node daemon runs; holds its pid."""
+        """Locked while a node daemon runs; holds its pid."""
         return f"{self.proc_dir}/nmond.lock"
 
     @property
@@ -55,7 +54,7 @@ class Layout:
 
     @property
     def options_file(self) -> str:
-        """Options that the original's files have no place for."""
+        """Options beyond the original's files."""
         return f"{self.conf_dir}/openha.conf"
 
     @property
@@ -65,8 +64,9 @@ class Layout:
 
     @property
     def fence_dir(self) -> str:
-        """Generated check-up scripts of services that an OpenSVC agent runs: no agent writes
-        here.
+        """Generated check-up scripts of services that an OpenSVC agent runs.
+
+        No agent writes here.
         """
         return f"{self.conf_dir}/fence.d"
 
@@ -77,7 +77,7 @@ class Layout:
 
     @property
     def peer_lives_file(self) -> str:
-        """The newest life of the peer's daemon that was heard under each key."""
+        """The newest incarnation of the peer heard under each key."""
         return f"{self.proc_dir}/peer-lives"
 
     @property
@@ -87,27 +87,29 @@ class Layout:
 
     @property
     def history_file(self) -> str:
-        """Every transition with its cause, over restarts and reboots."""
+        """Every transition with its cause, across restarts and reboots."""
         return f"{self.proc_dir}/history.sqlite"
 
     def service_dir(self, service: str) -> str:
-        """Directory of one service's STATE files."""
+        """Return the directory of one service's STATE files."""
         return f"{self.services_dir}/{service}"
 
     def state_file(self, service: str, node: str) -> str:
-        """STATE file of one service for one node."""
+        """Return the STATE file of one service for one node."""
         return f"{self.services_dir}/{service}/{STATE_PREFIX}{node}"
 
     def script_file(self, service: str) -> str:
-        """Names the script that runs for a service, so that a restarted daemon can wait for it."""
+        """Return the file that names a service's running script, for which a restarted daemon
+        waits.
+        """
         return f"{self.proc_dir}/{service}.script"
 
     def script_log(self, service: str) -> str:
-        """What the scripts of a service printed."""
+        """Return the log of a service's scripts."""
         return f"{self.log_dir}/{service}.log"
 
     def environment(self) -> dict[str, str]:
-        """The EZ_* variables that describe this layout."""
+        """Return the EZ_* variables that describe this layout."""
         return {
             "EZ": self.ez,
             "EZ_BIN": self.bin_dir,
@@ -121,13 +123,14 @@ class Layout:
 
 
 def tree_layout(ez: str = TREE_ROOT, env: Mapping[str, str] | None = None) -> Layout:
-    """The layout of the tutorial: bin, conf, log and services below one directory."""
+    """Return the layout of the tutorial: bin, conf, log and services below one directory."""
     return _build(ez, env or {}, f"{ez}/bin", f"{ez}/conf", ez, f"{ez}/log")
 
 
 def fhs_layout(root: str = "", env: Mapping[str, str] | None = None) -> Layout:
-    """The newer layout: /etc/openha, /var/lib/openha, /usr/lib/openha/bin, /var/log/openha below
-    ``root``.
+    """Return the FHS layout below ``root``.
+
+    /etc/openha, /var/lib/openha, /usr/lib/openha/bin, /var/log/openha.
     """
     return _build(
         f"{root}/usr/lib/openha",
@@ -140,8 +143,9 @@ def fhs_layout(root: str = "", env: Mapping[str, str] | None = None) -> Layout:
 
 
 def find_layout(env: Mapping[str, str], exists: Callable[[str], bool]) -> Layout:
-    """The layout in force: what EZ or EZ_CONF say, else the tree if it is there, else FHS if that
-    is, else the tree.
+    """Return the layout in force.
+
+    As EZ or EZ_CONF define it, else the tree if it exists, else FHS if that exists, else the tree.
     """
     if env.get("EZ"):
         ez = env["EZ"].rstrip("/") or "/"
@@ -165,8 +169,8 @@ def _build(ez: str, env: Mapping[str, str], bin_dir: str, conf: str, var: str, l
         conf_dir=conf,
         var_dir=var,
         log_dir=log,
-        # In the tree layout `ls $EZ` shows what the tutorial shows, so run-time files hide beside
-        # the states.
+        # In the tree layout `ls $EZ` must print the tutorial's output, so run-time files are hidden
+        # beside the states.
         proc_dir=f"{var}/services/.proc" if var == ez else f"{var}/proc",
         services_dir=f"{var}/services",
         services_file=env.get("EZ_SERVICES") or f"{conf}/services",
@@ -185,27 +189,27 @@ class AgentLayout:
     bin_dir: str = "/usr/share/opensvc/bin"
 
     def service_file(self, svcname: str) -> str:
-        """The `.env` file of a service."""
+        """Return the `.env` file of a service."""
         return f"{self.etc_dir}/{svcname}.env"
 
     def command_link(self, svcname: str) -> str:
-        """The command named after the service."""
+        """Return the command named after the service."""
         return f"{self.etc_dir}/{svcname}"
 
     def cluster_wrapper(self, svcname: str) -> str:
-        """Start and stop script that the node daemon calls."""
+        """Return the start and stop script for the node daemon."""
         return f"{self.etc_dir}/{svcname}.cluster"
 
     def stonith_wrapper(self, svcname: str) -> str:
-        """Check-up script that fences the peer."""
+        """Return the check-up script that fences the peer."""
         return f"{self.etc_dir}/{svcname}.stonith"
 
     def service_var_dir(self, svcname: str) -> str:
-        """Run-time data of one service: locks, flags, sockets."""
+        """Return the directory for one service's run-time data: locks, flags, sockets."""
         return f"{self.var_dir}/{svcname}"
 
     def environment(self) -> dict[str, str]:
-        """The variables that describe this layout."""
+        """Return the variables that describe this layout."""
         return {
             "OSVC_ETC": self.etc_dir,
             "OSVC_VAR": self.var_dir,
@@ -215,7 +219,7 @@ class AgentLayout:
 
 
 def agent_layout(root: str = "", env: Mapping[str, str] | None = None) -> AgentLayout:
-    """The embedded agent's directories below ``root``, each movable by its OSVC_* variable."""
+    """Return the embedded agent's directories below ``root``; an OSVC_* variable changes each."""
     env = env or {}
     plain = AgentLayout()
     return AgentLayout(

@@ -1,5 +1,4 @@
-"""Bytes of the original's heartbeat: one record of 9,384 bytes, little-endian, the same in a
-datagram and on a disk.
+"""Encode and decode the original's heartbeat: 9,384 bytes, little-endian, on network and disk.
 
 ::
 
@@ -28,8 +27,10 @@ from opensvc_openha.formats.services_file import check_service_name
 
 RECORD_BYTES = 9_384
 DISK_BYTES = LEGACY_SLOT_BLOCKS * BLOCK_BYTES
-"""What the original writes and reads on a disk; all behind the record is left over memory of the
-sender."""
+"""Bytes that the original writes and reads on a disk.
+
+Behind the record is leftover memory of the sender.
+"""
 
 _NAME_BYTES = SERVICE_NAME_MAX + 1
 _HEAD = struct.Struct("<128sii5s15s")
@@ -46,12 +47,11 @@ assert _STATES_AT + 2 * _STATES.size == _TAIL_AT and DISK_BYTES >= RECORD_BYTES
 
 @dataclass(frozen=True)
 class LegacyRecord:
-    """What one record says.
+    """Content of one record.
 
     ``states`` keeps the sender's order; ``port`` and ``address`` are 0 and empty on a disk.
-
-    ``refused`` counts services left out because of their name: not a service name, or one that is
-    there twice.
+    ``refused`` counts services that were skipped for their name: not a service name, or a
+    duplicate.
     """
 
     node: str
@@ -65,7 +65,7 @@ class LegacyRecord:
 
 
 def encode_record(record: LegacyRecord) -> bytes:
-    """The record as a datagram carries it; raises ValueError for what it cannot hold."""
+    """Return the record as in a datagram; raise ValueError if it does not fit."""
     if len(record.states) > LEGACY_SERVICES_MAX:
         raise ValueError(
             f"{len(record.states)} services are more than the original's heartbeat holds"
@@ -81,7 +81,7 @@ def encode_record(record: LegacyRecord) -> bytes:
         for slot in range(LEGACY_SERVICES_MAX)
     ]
     states = [state.digit for _, state in record.states]
-    # On a disk, where the record has no port, the original says "up" only if it has a service.
+    # On a disk, where the record has no port, the original reports "up" only if it has a service.
     is_up = bool(record.port or record.states)
     port = str(record.port) if record.port else ""
     address = record.address.encode("ascii")
@@ -105,15 +105,12 @@ def encode_record(record: LegacyRecord) -> bytes:
 
 
 def encode_disk_record(record: LegacyRecord) -> bytes:
-    """The record as it is written to a disk, in whole blocks."""
+    """Return the record as on a disk, in whole blocks."""
     return encode_record(record).ljust(DISK_BYTES, b"\0")
 
 
 def decode_record(data: bytes) -> LegacyRecord:
-    """What a datagram says.
-
-    Raises FrameError, and nothing else, for any bytes the original does not send.
-    """
+    """Decode a datagram; raise only FrameError for any bytes that the original does not send."""
     if len(data) != RECORD_BYTES:
         what = "truncated" if len(data) < RECORD_BYTES else "oversized"
         raise FrameError(
@@ -128,7 +125,7 @@ def decode_record(data: bytes) -> LegacyRecord:
 
 
 def decode_disk_record(data: bytes) -> LegacyRecord:
-    """What the record on a disk says; raises FrameError, and nothing else."""
+    """Decode the record on a disk; raise only FrameError."""
     if len(data) != DISK_BYTES:
         what = "truncated" if len(data) < DISK_BYTES else "oversized"
         raise FrameError(what, f"{len(data)} bytes, where the original writes {DISK_BYTES}")
@@ -156,7 +153,7 @@ def _decode_fields(data: bytes) -> LegacyRecord:
         pid=pid,
         host_id=host_id,
         port=_decode_port(port.rstrip(b"\0")),
-        # Fifteen characters fill this field to the end: the original has no room for their NUL.
+        # Fifteen characters fill this field completely: the original has no room for their NUL.
         address=address.rstrip(b"\0").decode("ascii"),
         refused=len(announced) - len(states),
     )
@@ -169,7 +166,7 @@ def _decode_port(digits: bytes) -> int:
 
 
 def _decode_services(data: bytes) -> list[tuple[str, ServiceState]]:
-    """The services up to the first empty name, which ends the list for the original too."""
+    """Return the services up to the first empty name, which ends the list in the original too."""
     digits = _STATES.unpack_from(data, _STATES_AT)
     announced = []
     for slot, digit in enumerate(digits):
@@ -190,7 +187,7 @@ def _is_service_name(name: str) -> bool:
 
 
 def _text(field: bytes) -> str:
-    """The text before the first NUL, which must be there."""
+    """Return the text before the first NUL, which must exist."""
     text, end, _ = field.partition(b"\0")
     if not end:
         raise ValueError("a name without an end")

@@ -1,4 +1,4 @@
-"""Text of the monitor file: one heartbeat link a line; the named node sends, the other listens.
+"""Parse and format the monitor file: one heartbeat link per line, sent by the named node.
 
 ::
 
@@ -40,10 +40,10 @@ def parse_monitor(
     need_both_ways: bool = True,
     complete: Callable[[LinkSpec], LinkSpec] = lambda link: link,
 ) -> tuple[LinkSpec, ...]:
-    """All links, in the order of the file.
+    """Parse all links, in the order of the file.
 
-    ``need_both_ways`` False accepts a file in the making, where one of the nodes has no sending
-    link yet. ``complete`` adds to a link what another file says of it, such as its wire format; it
+    ``need_both_ways`` False accepts an unfinished file, in which one of the nodes has no sending
+    link yet. ``complete`` adds settings of another file to a link, such as its wire format, which
     decides how far apart slots must be.
     """
     links: list[LinkSpec] = []
@@ -68,7 +68,7 @@ def parse_monitor(
 
 
 def parse_link(line: ConfLine, path: str, nodes: Sequence[str] | None) -> LinkSpec:
-    """One link; ``nodes`` None accepts any node name."""
+    """Parse one link; ``nodes`` None accepts any node name."""
     kind_word = line.columns[1] if len(line.columns) > 1 else ""
     kind = _KINDS.get(kind_word)
     if kind is None:
@@ -87,7 +87,7 @@ def parse_link(line: ConfLine, path: str, nodes: Sequence[str] | None) -> LinkSp
 
 
 def _spelling_of(name: str, nodes: Sequence[str]) -> str:
-    """The node as the nodes file spells it: later comparisons are exact."""
+    """Return the node as spelled in the nodes file: later comparisons are exact."""
     for node in nodes:
         if node.lower() == name.lower():
             return node
@@ -151,7 +151,7 @@ def _device_key(device: str) -> str:
 
 
 def _identity(link: LinkSpec) -> tuple[object, ...]:
-    """What makes two lines the same link: all but the timeout."""
+    """Return what identifies a link: all columns but the timeout."""
     return (
         link.kind,
         link.node.lower(),
@@ -163,9 +163,7 @@ def _identity(link: LinkSpec) -> tuple[object, ...]:
 
 
 def _check_spacing(links: Sequence[LinkSpec], path: str) -> None:
-    """Raises ConfigError for two slots of one device that would share a block, in whatever order
-    they are written.
-    """
+    """Raise ConfigError for two slots of one device that share a block, in any order of lines."""
     slots = sorted(
         (link for link in links if link.kind.is_disk),
         key=lambda link: (_device_key(link.device), link.offset),
@@ -187,17 +185,14 @@ def _check_spacing(links: Sequence[LinkSpec], path: str) -> None:
 
 
 def format_link(spec: LinkSpec) -> str:
-    """The link as a line of the file, without line end."""
+    """Return the link as a line of the file, without line end."""
     timeout = f"{spec.timeout_s:.6f}".rstrip("0").rstrip(".")
     place = [str(spec.offset)] if spec.kind.is_disk else [spec.address, str(spec.port)]
     return "\t".join([spec.node, spec.kind.value, spec.device, *place, timeout])
 
 
 def remove_link(text: str, spec: LinkSpec) -> str:
-    """``text`` without the line of this link, whatever its timeout.
-
-    Lines that cannot be understood stay.
-    """
+    """Return ``text`` without this link's line, whatever its timeout; malformed lines stay."""
 
     def is_this_link(columns: tuple[str, ...]) -> bool:
         try:

@@ -1,7 +1,7 @@
-"""Names of services behind the digests that frames carry, learnt page by page.
+"""Learn the service names behind the digests in frames, page by page.
 
-A set of names counts as complete only once it gives the digest again. What is learnt is bounded, so
-that frames full of invented names cannot fill the memory.
+A set of names is complete only once it gives the digest. What is learnt is bounded, so that frames
+with invented names cannot fill the memory.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from opensvc_openha.formats.services_file import check_service_name
 
 @dataclass
 class _Learnt:
-    """Names behind one digest, as far as pages of it have come in."""
+    """Names behind one digest, as far as its pages have arrived."""
 
     count: int
     names: dict[int, str] = field(default_factory=dict)
@@ -36,7 +36,7 @@ class NameBook:
         self._learnt: OrderedDict[bytes, _Learnt] = OrderedDict()
 
     def learn_own(self, names: Iterable[str]) -> None:
-        """Takes the services of this node: a peer with the same ones never has to send a name.
+        """Add this node's services: a peer with the same ones never has to send a name.
 
         The former ones stay known: the peer still has them when a service is removed or added here
         first.
@@ -50,7 +50,7 @@ class NameBook:
         }
 
     def learn(self, frame: Frame) -> None:
-        """Takes the page of names of a frame, if it has one.
+        """Add a frame's page of names, if it has one.
 
         A page with anything that is not a name is ignored.
         """
@@ -82,8 +82,9 @@ class NameBook:
             self._learnt.popitem(last=False)
 
     def resolve(self, frame: Frame) -> Beat:
-        """The frame as a beat; while names are missing it has the states of the known ones and is
-        not complete.
+        """Return the frame as a beat.
+
+        Incomplete, with the known states, while names are missing.
         """
         own = self._own.get(frame.digest)
         learnt = self._learnt.get(frame.digest)

@@ -1,5 +1,4 @@
-"""What the kernel says of network interfaces: messages of rtnetlink, in the byte order of the
-machine.
+"""Decode the kernel's news of network interfaces: rtnetlink messages in native byte order.
 
 ::
 
@@ -26,7 +25,7 @@ _ANY_FAMILY = 0
 
 @dataclass(frozen=True)
 class InterfaceNews:
-    """One interface as it is now. ``is_gone`` if there is none of that number any more."""
+    """Present state of one interface. ``is_gone`` if no interface has that number any more."""
 
     index: int
     works: bool
@@ -34,13 +33,13 @@ class InterfaceNews:
 
 
 def ask_for_all(sequence: int) -> bytes:
-    """The request that has the kernel tell of every interface."""
+    """Return the request that makes the kernel list every interface."""
     body = _LINK.pack(_ANY_FAMILY, 0, 0, 0, 0)
     return _MESSAGE.pack(_MESSAGE.size + len(body), _GETLINK, _REQUEST | _DUMP, sequence, 0) + body
 
 
 def read_news(data: bytes) -> list[InterfaceNews]:
-    """What one datagram of the kernel says of interfaces; what cannot be understood is left out."""
+    """Decode the interface news in one datagram, skipping unknown parts."""
     found = []
     while len(data) >= _MESSAGE.size:
         length, kind, _, _, _ = _MESSAGE.unpack_from(data)
@@ -48,7 +47,7 @@ def read_news(data: bytes) -> list[InterfaceNews]:
             break
         if kind in (_NEWLINK, _DELLINK) and length >= _MESSAGE.size + _LINK.size:
             family, _, index, flags, _ = _LINK.unpack_from(data, _MESSAGE.size)
-            # A bridge tells of its ports in the same way: that one left it says nothing of the
+            # A bridge reports its ports in the same way: a port that left it means nothing for the
             # interface.
             if family == _ANY_FAMILY:
                 found.append(InterfaceNews(index, flags & _WORKS == _WORKS, kind == _DELLINK))

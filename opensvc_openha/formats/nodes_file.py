@@ -1,6 +1,4 @@
-"""Text of the nodes file: the two nodes of the cluster, one name a line, spelled as ``uname -n``
-prints them.
-"""
+"""Parse the nodes file: the two nodes, one name per line, spelled as ``uname -n`` prints them."""
 
 from __future__ import annotations
 
@@ -10,14 +8,14 @@ from opensvc_openha.errors import ConfigError
 from opensvc_openha.formats.conf_lines import expect_columns, read_lines
 
 NODE_NAME_MAX = 127
-"""Longest node name, in bytes: what the original's 128-byte field holds."""
+"""Longest node name in bytes: the limit of the original's 128-byte field."""
 
 _LABEL = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _HOST_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\Z")
 
 
 def check_node_name(name: str) -> None:
-    """Raises ValueError unless ``name`` can be the name of a node."""
+    """Raise ValueError unless ``name`` is a valid node name."""
     length = len(name.encode("utf-8", "replace"))
     if length > NODE_NAME_MAX:
         raise ValueError(f"node name is too long. {length} out of {NODE_NAME_MAX}")
@@ -29,7 +27,7 @@ def check_node_name(name: str) -> None:
 
 
 def parse_nodes(text: str, path: str) -> tuple[str, ...]:
-    """The two node names, in the order of the file."""
+    """Return the two node names, in the order of the file."""
     first_lines: dict[str, int] = {}
     names = []
     for line in read_lines(text, path):
@@ -39,7 +37,7 @@ def parse_nodes(text: str, path: str) -> tuple[str, ...]:
             check_node_name(name)
         except ValueError as error:
             raise ConfigError(str(error), path, line.number) from None
-        # Host names are compared without case, as resolvers and the original's `hb -a` do.
+        # Host names are compared without case, as by resolvers and the original's `hb -a`.
         earlier = first_lines.setdefault(name.lower(), line.number)
         if earlier != line.number:
             raise ConfigError(f"node {name} is already on line {earlier}", path, line.number)

@@ -1,8 +1,7 @@
-"""Foreign text as one printable line: for logs, statuses and messages, in which a line is one thing
-that happened.
+"""Make foreign text one printable line, for logs, statuses and messages.
 
-A control character could end a line, forge the next one, or move the cursor of whoever reads it on
-a terminal.
+There a line is one event. A control character could end a line, forge the next one, or move the
+cursor of a terminal.
 """
 
 from __future__ import annotations
@@ -12,17 +11,14 @@ _WRITTEN = {"\n": "\\n", "\r": "\\r", "\t": "\\t", "\x1b": "\\e"}
 
 
 def one_line(text: str) -> str:
-    """The text with each control character written as an escape.
-
-    Text without any comes back as it is.
-    """
+    """Return the text with each control character escaped; unchanged without any."""
     if text.isprintable():
         return text
     return "".join(_escape(character) for character in text)
 
 
 def _escape(character: str) -> str:
-    # Loaded for a text with such a character: a status command has none, most often.
+    # Imported only for such a text: most status commands have none.
     import unicodedata
 
     if unicodedata.category(character) not in _CATEGORIES:

@@ -1,4 +1,4 @@
-"""Text of openha.conf: the options that the original's files have no place for.
+"""Parse openha.conf: options beyond the original's files.
 
 Everything in it may be left out.
 
@@ -94,10 +94,10 @@ _NAMED = 5
 
 
 class AuthMode(enum.Enum):
-    """What becomes of a beat that no key authenticates."""
+    """Treatment of a beat that no key authenticates."""
 
     OFF = "off"
-    """Keys are not used at all."""
+    """Keys are not used."""
     PERMISSIVE = "permissive"
     """Accepted, counted and reported; own beats are authenticated."""
     ENFORCED = "enforced"
@@ -106,7 +106,7 @@ class AuthMode(enum.Enum):
 
 @dataclass(frozen=True)
 class LinkOptions:
-    """What the section of one link says."""
+    """Section of one link."""
 
     wire: Wire
     peer_address: str = ""
@@ -129,7 +129,7 @@ class HeartbeatOptions:
 
 @dataclass(frozen=True)
 class TimingOptions:
-    """[timing]. ``fence_time_s`` None: nothing is declared."""
+    """[timing]. ``fence_time_s`` None if it is not declared."""
 
     profile: Profile = Profile.TUTORIAL
     fence_time_s: float | None = None
@@ -167,11 +167,11 @@ class Options:
     lines: Mapping[tuple[str, ...], int] = field(default_factory=dict, compare=False)
 
     def error(self, message: str, *place: str) -> ConfigError:
-        """An error about a section or option; without its line if it is not written."""
+        """Return an error about a section or option; without line if it is not written."""
         return ConfigError(message, self.path, self.lines.get(place))
 
     def complete_link(self, link: LinkSpec) -> LinkSpec:
-        """The link with its wire format.
+        """Return the link with its wire format.
 
         Raises ConfigError for a legacy link that the original could not have.
         """
@@ -194,8 +194,9 @@ class Options:
         return replace(link, wire=own.wire, peer_address=own.peer_address)
 
     def check_links(self, links: tuple[LinkSpec, ...]) -> None:
-        """Raises ConfigError for a section that names no link: a misspelled one would silently do
-        nothing.
+        """Raise ConfigError for a section that names no link.
+
+        Its options would silently do nothing.
         """
         known = {link.link_id for link in links}
         for name in self.heartbeat.links:
@@ -207,7 +208,7 @@ class Options:
                 )
 
     def complete_services(self, services: tuple[ServiceSpec, ...]) -> tuple[ServiceSpec, ...]:
-        """The services with their limits and policies."""
+        """Return the services with their limits and policies."""
         limits, policies = self.scripts, self.policy
         return tuple(
             replace(
@@ -219,7 +220,7 @@ class Options:
         )
 
     def check_services(self, services: tuple[ServiceSpec, ...]) -> None:
-        """Raises ConfigError for a section that names no service."""
+        """Raise ConfigError for a section that names no service."""
         known = {svc.name for svc in services}
         for section, names in (
             ("scripts", self.scripts.services),
@@ -237,7 +238,7 @@ class Options:
 
 
 def parse_options(text: str, path: str) -> Options:
-    """The options that a text gives; raises ConfigError with file and line."""
+    """Parse the options of a text; raise ConfigError with file and line."""
     whole = read_sections(text, path)
     whole.expect((), _SECTIONS)
     node = whole.inner("node")

@@ -1,8 +1,7 @@
-"""The line that tells most of what a failed script printed, as part of the reason for its failure,
-and how it is left out.
+"""Extract the most useful line of a failed script's output, as part of the reason.
 
-What a script prints is for root and for whoever may read the logs: it may hold what no other user
-should know.
+Also remove it again: the output is for root and readers of the logs, and may hold what no other
+user should know.
 """
 
 from __future__ import annotations
@@ -16,14 +15,16 @@ _OUTPUT_KEPT = 200
 _ERROR = re.compile(
     r"(?:\x1b\[[0-9;]*m)*(?:\d\d:\d\d:\d\d(?:,\d+)?\s+(?:\S+#\S+\s+)?)?(?:ERROR\b|E\s)"
 )
-"""As agents begin the line of an error. What they print after it, of a rollback for instance, tells
-nothing of the cause."""
+"""The beginning of an error line of agents.
+
+Later lines, of a rollback for instance, do not show the cause.
+"""
 _LEFT_OUT = "(what it printed is for root)"
 _ENDED = re.compile(r"\b(exited with \d+|was ended by signal \d+) \(.*\)")
 
 
 def with_output(ended: str, output: str) -> str:
-    """How a script ended, with its first line that says ERROR, or else its last one.
+    """Return how a script ended, with its first line that contains ERROR, or else its last one.
 
     ``ended`` is "exited with 1" or "was ended by signal 9".
     """
@@ -34,5 +35,5 @@ def with_output(ended: str, output: str) -> str:
 
 
 def without_output(text: str) -> str:
-    """A reason as any user may read it: without what a script printed."""
+    """Return a reason without the script's output, for any user."""
     return _ENDED.sub(rf"\1 {_LEFT_OUT}", text)

@@ -1,7 +1,7 @@
-"""Passwords in command lines and in what commands print, masked before either is logged.
+"""Mask passwords in command lines and their output before either is logged.
 
-It knows the usual spellings: options and values with a telling name, a password behind a login, in
-a URL, in a header. What looks like none of these stays, so a log is for root and its group all the
+Recognizes the usual spellings: options and values with a telling name, a password behind a login,
+in a URL, in a header. Other spellings are not masked, so a log is for root and its group all the
 same.
 """
 
@@ -32,26 +32,24 @@ _WITH_PORT = frozenset({"ssh", "scp", "sftp"})
 _SNMP = re.compile(r"snmp\w+\Z")
 _SNMP_OPTIONS = frozenset({"-c", "-A", "-X"})
 _SHORT = 4
-"""A secret of so few characters is masked in a script only where it is a word of its own."""
+"""A secret shorter than this is masked in a script only where it is a separate word."""
 _USER_AND_PASSWORD = frozenset({"-u", "--user", "--proxy-user", "-U", "--cred"})
 
 
 def mask_text(text: str) -> str:
-    """A text with the passwords in it masked."""
+    """Return the text with its passwords masked."""
     text = _HEADER.sub(lambda found: (found[1] or found[2]) + MASK, text)
     text = _URL.sub(rf"\1{MASK}@", text)
     return _OPTION.sub(rf"\1{MASK}", _NAMED.sub(rf"\1{MASK}", text))
 
 
 def mask_command(argv: Sequence[str]) -> str:
-    """A command line as it may be logged, quoted for a shell."""
+    """Return a command line for the log, masked and quoted for a shell."""
     return " ".join(word if word == MASK else _quote(word) for word in _masked(list(argv)))
 
 
 def mask_output(argv: Sequence[str], output: str) -> str:
-    """What a command printed, without the passwords of its own command line, which a trace or an
-    error repeats.
-    """
+    """Mask in a command's output the passwords of its command line, which traces and errors repeat."""
     for secret in _secrets_of(list(argv)):
         output = re.sub(_pattern(secret), MASK, output)
     return mask_text(output)
@@ -83,7 +81,7 @@ def _masked(words: list[str]) -> list[str]:
             is_attached = (
                 keeps and len(word) > 2 and word[:2] in ("-p", "-P") and not _is_number(word[2:])
             )
-            # The user's password of smbclient and others is behind a percent sign.
+            # The user's password of smbclient and others follows a percent sign.
             is_behind = index > 0 and masked[-1] in _LOGINS and "%" in word
             masked.append(
                 word[:2] + MASK
@@ -102,9 +100,7 @@ def _masked(words: list[str]) -> list[str]:
 
 
 def mask_script(text: str) -> str:
-    """A line for a shell, as behind ``sh -c``, or one that quotes a command: what is masked in its
-    words is masked in it.
-    """
+    """Mask a shell line, as behind ``sh -c``, or one that quotes a command: by its words."""
     try:
         words = shlex.split(text, comments=False)
     except ValueError:
@@ -117,10 +113,7 @@ def mask_script(text: str) -> str:
 
 
 def _secrets_of(words: list[str]) -> list[str]:
-    """What is masked in these words, also in those that are command lines themselves.
-
-    The longest first.
-    """
+    """Return what to mask in these words, nested command lines included; the longest first."""
     found = set()
     for plain, masked in zip(words, _masked(words)):
         if any(character.isspace() for character in plain) and masked != MASK:

@@ -1,9 +1,7 @@
-"""Text of the services file: one service a line, with its script, its two nodes and its check-up
-script.
+"""Parse and edit the services file: one line per service, with script, nodes, check-up script.
 
-Also decides what a service may be called, for every place where a name comes in: the command line,
-this file and the peer's heartbeats. A name becomes a directory, so nothing that could leave its
-directory is a name.
+Also validates service names for every source of them: the command line, this file and the peer's
+heartbeats. A name becomes a directory, so nothing that could leave its directory is a name.
 """
 
 from __future__ import annotations
@@ -29,7 +27,7 @@ _RESERVED = frozenset({"nmond"})
 
 
 def check_service_name(name: str) -> None:
-    """Raises ValueError unless ``name`` can be the name of a service."""
+    """Raise ValueError unless ``name`` is a valid service name."""
     length = len(name.encode("utf-8", "replace"))
     if length > SERVICE_NAME_MAX:
         raise ValueError(f"service name is too long. {length} out of {SERVICE_NAME_MAX}")
@@ -43,7 +41,7 @@ def check_service_name(name: str) -> None:
 
 
 def parse_services(text: str, path: str) -> tuple[ServiceSpec, ...]:
-    """All services, in the order of the file; an empty file has none."""
+    """Parse all services, in the order of the file; an empty file has none."""
     services = []
     first_lines: dict[str, int] = {}
     for line in read_lines(text, path):
@@ -77,15 +75,12 @@ def _parse_service(line: ConfLine) -> ServiceSpec:
 
 
 def format_service(spec: ServiceSpec) -> str:
-    """The service as a line of the file, without line end."""
+    """Return the service as a line of the file, without line end."""
     return "\t".join((spec.name, spec.script, spec.primary, spec.secondary, spec.check))
 
 
 def change_check(text: str, name: str, check: str) -> str:
-    """``text`` with another check-up script for service ``name``.
-
-    The other lines stay as they are.
-    """
+    """Return ``text`` with another check-up script for service ``name``; other lines stay."""
     lines = text.split("\n")
     for number, line in enumerate(lines):
         columns = columns_of(line)
@@ -95,5 +90,5 @@ def change_check(text: str, name: str, check: str) -> str:
 
 
 def remove_service(text: str, name: str) -> str:
-    """``text`` without the line of service ``name``, however malformed the rest of that line is."""
+    """Return ``text`` without the line of service ``name``, even if the line is malformed."""
     return drop_lines(text, lambda columns: columns[0] == name)

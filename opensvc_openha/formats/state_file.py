@@ -1,5 +1,4 @@
-r"""Bytes of a STATE file: what one node last said about one service, as the original OpenHA stores
-it.
+r"""Encode and decode STATE files: a node's newest state of a service, as in the original.
 
 The first two bytes are always the original's: an ASCII digit and a NUL. Where the digit alone would
 lose something, a short tail follows::
@@ -28,12 +27,12 @@ _ENDINGS = frozenset(
         (ServiceState.START_READY, ServiceState.FROZEN_START),
     }
 )
-"""The states that are on their way to a frozen one."""
+"""Transient states on the way to a frozen one."""
 
 
 @dataclass(frozen=True)
 class StoredState:
-    """A state and, if it is only a step on the way to a frozen state, that frozen state."""
+    """A state and, if it leads to a frozen state, that one."""
 
     state: ServiceState
     then: ServiceState | None = None
@@ -44,7 +43,7 @@ class StoredState:
 
 
 def _tail(stored: StoredState) -> bytes:
-    """What must follow the two bytes so that reading gives ``stored`` again."""
+    """Return what must follow the two bytes so that decoding restores ``stored``."""
     if stored.then is not None:
         return f"then {stored.then.name}\n".encode("ascii")
     if stored.state is ServiceState.FROZEN_START:
@@ -60,15 +59,14 @@ _TAILS = {
 
 
 def encode(stored: StoredState) -> bytes:
-    """Whole content of the STATE file for ``stored``."""
+    """Return the whole content of the STATE file for ``stored``."""
     return f"{stored.state.digit}\0".encode("ascii") + _tail(stored)
 
 
 def decode(data: bytes) -> StoredState:
-    """What a STATE file says; raises ValueError when it says nothing that can be trusted."""
+    """Decode a STATE file; raise ValueError if it holds nothing reliable."""
     digit, end = data[:1], data[1:2]
-    # The original's init script writes "6\n", and other tools a lone digit: nothing may follow
-    # these.
+    # The original's init script writes "6\n", other tools a lone digit: nothing may follow these.
     is_complete = end == b"\0" or data[1:] in (b"", b"\n")
     if not digit.isdigit() or not is_complete:
         raise ValueError(f"expected a digit 0-9 and a NUL byte; found {_excerpt(data)}")

@@ -1,9 +1,7 @@
-"""The states of many services as few bytes: one nibble each, or deflated where that many nibbles
-take too much room.
+"""Encode many services' states compactly: one nibble each, or deflated if that is shorter.
 
 Thousands of services are mostly in two or three states, so 10,000 of them take some hundred bytes.
-The receiver knows how many there are before it unpacks them, so no frame can make it fill its
-memory.
+The receiver knows their number before it unpacks them, so no frame can fill its memory.
 """
 
 from __future__ import annotations
@@ -14,27 +12,27 @@ from collections.abc import Sequence
 from opensvc_openha.core.states import ServiceState
 
 PLAIN_MAX = 1_024
-"""So many services are sent as plain nibbles in any case."""
+"""Up to this many services are always sent as plain nibbles."""
 
 _STATES = {f"{state.value:x}": state for state in ServiceState}
 _BY_VALUE = {state.value: state for state in ServiceState}
 
 
 def plain_bytes(count: int) -> int:
-    """Bytes that the nibbles of that many services take."""
+    """Return the bytes that the nibbles of that many services take."""
     return (count + 1) // 2
 
 
 def pack_states(states: Sequence[ServiceState]) -> tuple[bytes, bool]:
-    """The states as bytes; True if these are deflated."""
-    # Not `value`: that is a descriptor of enum, and with thousands of services it would be most of
-    # what a beat costs.
+    """Return the states as bytes, and True if these are deflated."""
+    # Not `value`: that is a descriptor of enum, and with thousands of services it would take most
+    # of the time for a beat.
     values = bytes([state._value_ for state in states])
     # The second digit of each byte is the nibble.
     nibbles = bytes.fromhex(values.hex()[1::2] + "0" * (len(states) % 2))
     if len(states) <= PLAIN_MAX:
         return nibbles, False
-    # With a dozen states codes of less than four bits do on average, so that one of these is always
+    # With a dozen states, codes average less than four bits, so that one of these is always
     # shorter.
     return min(
         (_deflate(values, zlib.Z_DEFAULT_STRATEGY), _deflate(values, zlib.Z_HUFFMAN_ONLY)), key=len
@@ -42,16 +40,16 @@ def pack_states(states: Sequence[ServiceState]) -> tuple[bytes, bool]:
 
 
 def _deflate(values: bytes, strategy: int) -> bytes:
-    """Repetition is found by the usual strategy.
+    """Deflate.
 
-    Where there is none, looking for it only costs bytes.
+    The usual strategy searches for repetition, which only costs bytes if there is none.
     """
     deflater = zlib.compressobj(6, zlib.DEFLATED, zlib.MAX_WBITS, zlib.DEF_MEM_LEVEL, strategy)
     return deflater.compress(values) + deflater.flush()
 
 
 def unpack_plain(data: bytes, count: int) -> tuple[ServiceState, ...]:
-    """The states of ``count`` services from their nibbles; raises ValueError."""
+    """Decode the states of ``count`` services from their nibbles; raise ValueError."""
     digits = data.hex()
     if len(digits) != count + count % 2 or digits[count:].strip("0"):
         raise ValueError(f"the states of {count} services do not fit")
@@ -59,7 +57,7 @@ def unpack_plain(data: bytes, count: int) -> tuple[ServiceState, ...]:
 
 
 def unpack_deflated(data: bytes, count: int) -> tuple[ServiceState, ...]:
-    """The states of ``count`` services from what ``pack_states`` deflated; raises ValueError."""
+    """Decode the states of ``count`` services that ``pack_states`` deflated; raise ValueError."""
     inflater = zlib.decompressobj()
     try:
         values = inflater.decompress(data, count + 1)

@@ -1,1 +1,1 @@
-"""Heartbeat I/O: one module per type of the monitor file, a sender and a listener each."""
+"""Do the heartbeat I/O: one module per type of the monitor file, a sender and a listener each."""

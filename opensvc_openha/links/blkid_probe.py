@@ -1,7 +1,7 @@
-"""What `blkid -p` of util-linux says of a device, as a second opinion beside our own table.
+"""Ask `blkid -p` of util-linux about a device, as a second opinion beside our own table.
 
-It is given a copy of the device's ends in memory, without the slots of heartbeats: their random
-bytes must not be taken for anything, and a process that reads a disk itself could hang with it.
+It gets a copy of the device's ends in memory, without the slots of heartbeats: their random bytes
+must not be mistaken for a sign, and a process that reads a disk itself could hang with it.
 """
 
 from __future__ import annotations
@@ -21,10 +21,9 @@ _USAGES = {
 
 
 def ask_blkid(parts: Sequence[tuple[int, bytes]]) -> str | None:
-    """What the device is used for, by its content at these offsets, the last of which reaches its
-    end.
+    """Return the use of the device by its content at these offsets; the last reaches its end.
 
-    None if blkid finds nothing or is not there to be asked.
+    None if blkid finds nothing or is not installed.
     """
     try:
         copy = os.memfd_create("device")
@@ -51,7 +50,7 @@ def ask_blkid(parts: Sequence[tuple[int, bytes]]) -> str | None:
 
 
 def read_answer(exit_code: int, text: str) -> str | None:
-    """The answer of `blkid -p -o export` in words."""
+    """Convert the output of `blkid -p -o export` to words."""
     if exit_code == _AMBIVALENT:
         return "signs of several uses (blkid)"
     if exit_code != _FOUND:

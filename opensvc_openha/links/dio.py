@@ -1,6 +1,4 @@
-"""Links of type ``dio``: slots of a shared device or file, read and written around the page cache
-(O_DIRECT).
-"""
+"""Implement ``dio`` links: slots of a shared device or file, around the page cache (O_DIRECT)."""
 
 from __future__ import annotations
 
@@ -11,14 +9,14 @@ from opensvc_openha.links.slot_link import SlotListener, SlotSender
 
 
 class DioSender(SlotSender):
-    """Writes its slot of the device."""
+    """Write the own slot of the device."""
 
     def __init__(self, spec: LinkSpec) -> None:
         super().__init__(spec, direct=True)
 
 
 class DioListener(SlotListener):
-    """Reads the peer's slot of the device."""
+    """Read the peer's slot of the device."""
 
     def __init__(self, spec: LinkSpec, clock: Clock, poll_s: float = SLOT_READ_S) -> None:
         super().__init__(spec, clock, direct=True, poll_s=poll_s)

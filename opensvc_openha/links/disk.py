@@ -1,8 +1,7 @@
-"""Links of type ``disk``: slots of a shared device or file, read through a page cache that is
-dropped before each read.
+"""Implement ``disk`` links: slots of a shared device or file, with a dropped page cache.
 
-For devices and file systems without O_DIRECT. Writes to a block device still go around the cache
-where they can.
+The cache is dropped before each read. For devices and file systems without O_DIRECT. Writes to a
+block device still bypass the cache where possible.
 """
 
 from __future__ import annotations
@@ -14,14 +13,14 @@ from opensvc_openha.links.slot_link import SlotListener, SlotSender
 
 
 class DiskSender(SlotSender):
-    """Writes its slot of the device."""
+    """Write the own slot of the device."""
 
     def __init__(self, spec: LinkSpec) -> None:
         super().__init__(spec, direct=False)
 
 
 class DiskListener(SlotListener):
-    """Reads the peer's slot of the device."""
+    """Read the peer's slot of the device."""
 
     def __init__(self, spec: LinkSpec, clock: Clock, poll_s: float = SLOT_READ_S) -> None:
         super().__init__(spec, clock, direct=False, poll_s=poll_s)

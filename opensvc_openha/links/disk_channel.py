@@ -1,5 +1,4 @@
-"""Access to one shared device through a child process, never waiting for that child without a
-limit.
+"""Access one shared device through a child process; every wait for it has a limit.
 
 A process with an I/O on a hung disk cannot be killed until the disk answers. So the child does the
 I/O, a reader
@@ -29,21 +28,24 @@ from opensvc_openha.links import disk_worker
 from opensvc_openha.links.base import LinkFault
 
 START_LIMIT_S = 5.0
-"""Limit for the first answer of a new child: a Python start on a loaded machine, and opening the
-device."""
+"""Limit for the first answer of a new child, in seconds.
+
+A Python start on a loaded machine, and opening the device.
+"""
 
 _LAST_MOMENT_S = 1.0
-"""A child that closed its output is about to end; the reader thread may wait this long for that."""
+"""A child that closed its output is about to end.
+
+The reader thread waits for it at most this long.
+"""
 
 
 @dataclass(frozen=True)
 class DeviceInfo:
-    """What opening the device told.
+    """Result of opening the device.
 
-    ``is_around_cache`` is False where reads go through the page cache.
-
-    ``is_in_use`` says that it is mounted, or held by a volume manager; asked only when it is opened
-    for writing.
+    ``is_around_cache`` is False if reads go through the page cache. ``is_in_use`` means that it is
+    mounted, or held by a volume manager; only determined when it is opened for writing.
     """
 
     block_bytes: int
@@ -55,7 +57,7 @@ class DeviceInfo:
 
 @dataclass
 class _Call:
-    """One request on its way."""
+    """One pending request."""
 
     is_answered: threading.Event = field(default_factory=threading.Event)
     status: int = 0
@@ -63,7 +65,7 @@ class _Call:
 
 
 class _Worker:
-    """One life of the child process."""
+    """One run of the child process."""
 
     def __init__(self, path: str, is_direct: bool, on_reply: Callable[[], None]) -> None:
         self._path = path
@@ -85,7 +87,7 @@ class _Worker:
                 ],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                # Not ours: a child that hangs would keep open whatever the daemon's stderr is.
+                # Not ours: a hung child would keep the daemon's stderr open, whatever that is.
                 stderr=subprocess.DEVNULL,
                 cwd="/",
                 bufsize=0,
@@ -108,7 +110,7 @@ class _Worker:
 
     @property
     def is_ended(self) -> bool:
-        """True once the child ended, or was told to."""
+        """True once the child ended, or was ordered to."""
         return self._is_ended
 
     @property
@@ -119,9 +121,7 @@ class _Worker:
     def request(
         self, operation: bytes, offset: int, length: int, data: bytes, limit_s: float, what: str
     ) -> bytes:
-        """The child's answer; raises LinkFault if it is an error or does not come within the
-        limit.
-        """
+        """Return the child's answer; raise LinkFault for an error or after the limit."""
         call = _Call()
         with self._lock:
             if self._is_ended:
@@ -143,9 +143,9 @@ class _Worker:
         return call.payload
 
     def _hand_over(self, request: bytes) -> None:
-        """Writes to the child without blocking.
+        """Write to the child without blocking.
 
-        The pipe holds many requests more than there are threads.
+        The pipe holds many more requests than threads exist.
         """
         try:
             is_taken = os.write(self._requests.fileno(), request) == len(request)
@@ -156,14 +156,14 @@ class _Worker:
             raise LinkFault(f"the I/O process for {self._path} takes no requests")
 
     def stop(self) -> None:
-        """Tells the child to end when it can, without waiting for it."""
+        """Order the child to end when it can, without waiting for it."""
         with self._lock:
             self._end()
 
     def _end(self) -> None:
-        """Closes the requests, which ends the child, and wakes all who wait.
+        """Close the requests, which ends the child, and wake all waiting threads.
 
-        Call it with the lock held.
+        Call with the lock held.
         """
         self._is_ended = True
         self._requests.close()
@@ -174,11 +174,11 @@ class _Worker:
         self._overdue.clear()
 
     def reap(self) -> bool:
-        """True once the child is gone and waited for; never blocks."""
+        """Return True once the child is gone and reaped; never blocks."""
         return self._process.poll() is not None
 
     def _collect(self) -> None:
-        """The reader thread: takes answers, in time or late, until the child's output ends."""
+        """Run the reader thread: take answers, in time or late, until the child's output ends."""
         with self._replies:
             while True:
                 head = self._read_exactly(disk_worker.REPLY.size)
@@ -211,7 +211,7 @@ class _Worker:
 
 
 class DiskChannel:
-    """The way to one device, shared by the ends that use it; get one from ``channel_for``."""
+    """Access to one device, shared by the ends that use it; get one from ``channel_for``."""
 
     def __init__(self, path: str, direct: bool) -> None:
         self._path = path
@@ -224,12 +224,12 @@ class DiskChannel:
 
     @property
     def worker_pid(self) -> int:
-        """Process id of the child, 0 if there is none."""
+        """Pid of the child, 0 if there is none."""
         worker = self._worker
         return worker.pid if worker is not None and not worker.is_ended else 0
 
     def open(self, for_writing: bool, limit_s: float) -> DeviceInfo:
-        """Opens the device that the path names now, starting the child if there is none.
+        """Open the device that the path names now, starting the child if there is none.
 
         Raises LinkFault.
         """
@@ -244,10 +244,10 @@ class DiskChannel:
         return DeviceInfo(info[0], info[1], bool(info[2]), bool(info[3]), bool(info[4]))
 
     def read(self, offset: int, length: int, limit_s: float) -> bytes:
-        """Bytes at ``offset``, fewer at the end of the device; raises LinkFault.
+        """Read bytes at ``offset``, fewer at the end of the device; raise LinkFault.
 
-        Now and then it looks whether the path still names what was opened: else two nodes could
-        talk to two disks.
+        From time to time, check that the path still names the opened device: else two nodes could
+        use two disks.
         """
         self._reads += 1
         if self._reads % _LOOK_EVERY_READS == 0:
@@ -257,16 +257,14 @@ class DiskChannel:
         )
 
     def check_identity(self) -> None:
-        """Raises LinkFault if the path names something else than what was opened, or nothing any
-        more.
-        """
+        """Raise LinkFault unless the path still names what was opened."""
         if _identity_of(self._path) != self._identity:
             raise LinkFault(
                 f"{self._path} is not what was opened any more: it was replaced or removed"
             )
 
     def write(self, offset: int, data: bytes, limit_s: float) -> None:
-        """Writes and waits until the device has it; raises LinkFault."""
+        """Write, and wait until the device has it; raise LinkFault."""
         self._opened_worker().request(
             disk_worker.WRITE, offset, len(data), data, limit_s, "the write"
         )
@@ -278,20 +276,17 @@ class DiskChannel:
         return worker
 
     def close(self) -> None:
-        """Gives back one use of the channel, without waiting."""
+        """Release one use of the channel, without waiting."""
         with _registry_lock:
             self._users -= 1
         self._leave_if_unused()
 
     def join_user(self) -> None:
-        """Counts one more user; call it with the registry locked."""
+        """Count one more user; call with the registry locked."""
         self._users += 1
 
     def _leave_if_unused(self) -> None:
-        """Ends the child once nobody uses it and it does not hang.
-
-        Called again when a late answer comes.
-        """
+        """End an unused child that does not hang; called again when a late answer comes."""
         with _registry_lock:
             worker = self._worker
             if self._users > 0 or (worker is not None and worker.is_hung):
@@ -313,15 +308,15 @@ def _identity_of(path: str) -> tuple[int, ...] | None:
     return found.st_dev, found.st_ino, found.st_rdev
 
 
-# The ends of one device find each other here, and children that were left while they hung are found
-# again.
+# The ends of one device share a channel through this registry, which also keeps children abandoned
+# while they hung.
 _registry_lock = threading.Lock()
 _channels: dict[tuple[str, bool], DiskChannel] = {}
 _unreaped: list[_Worker] = []
 
 
 def channel_for(path: str, direct: bool) -> DiskChannel:
-    """The channel to ``path``, one per device and way of access; each caller closes it once."""
+    """Return the channel to ``path``, one per device and way of access; close it once per call."""
     with _registry_lock:
         channel = _channels.setdefault((path, direct), DiskChannel(path, direct))
         channel.join_user()
@@ -329,7 +324,7 @@ def channel_for(path: str, direct: bool) -> DiskChannel:
 
 
 def _start_worker(path: str, direct: bool, on_reply: Callable[[], None]) -> _Worker:
-    """A new child; waits for none, but collects those that ended meanwhile."""
+    """Start a new child without waiting; reap those that ended meanwhile."""
     worker = _Worker(path, direct, on_reply)
     with _registry_lock:
         _unreaped[:] = [other for other in _unreaped if not other.reap()]

@@ -1,9 +1,8 @@
-"""Child process that reads and writes one shared device, so that a hung disk hangs this process and
-no other.
+"""Read and write one shared device in a child process, so that a hung disk hangs no other.
 
 Run as a file by disk_channel, never as part of the package, and ended by closing its standard
-input. Requests come in there one after the other, replies go to standard output, each a header and
-a payload. Knows nothing of slots and beats.
+input. Requests arrive there one after the other, replies go to standard output, each a header and a
+payload. Knows nothing of slots and beats.
 
 Usage: disk_worker.py PATH direct|buffered
 """
@@ -22,9 +21,11 @@ REQUEST = struct.Struct(">cIQI")
 REPLY = struct.Struct(">IiI")
 """Id of the request, errno or 0, length of the payload that follows."""
 INFO = struct.Struct(">IQBBB")
-"""Payload for OPEN: bytes of a logical block, bytes of the device, is it a block device, is the
-page cache avoided, is the device mounted or held by something else (known only if it was opened for
-writing)."""
+"""Payload for OPEN: bytes of a logical block, bytes of the device, and flags.
+
+Block device, page cache avoided, mounted or held by another user (known only if it was opened for
+writing).
+"""
 
 OPEN, OPEN_FOR_WRITING, READ, WRITE = b"o", b"O", b"r", b"w"
 MAX_BYTES = 65_536
@@ -36,7 +37,7 @@ _FILE_BLOCK_BYTES = 512
 
 
 def _open_around_cache(path: str, flags: int) -> tuple[int, bool]:
-    """Opens with O_DIRECT, or with O_SYNC where the file system has no O_DIRECT; says which."""
+    """Open with O_DIRECT, or with O_SYNC if the file system has no O_DIRECT; return which."""
     try:
         return os.open(path, flags | os.O_DIRECT), True
     except OSError as error:
@@ -46,10 +47,9 @@ def _open_around_cache(path: str, flags: int) -> tuple[int, bool]:
 
 
 def _is_held(path: str) -> bool:
-    """True for a block device that a file system, a volume manager or the like has taken for
-    itself.
+    """Return True for a block device in use by a file system, a volume manager or the like.
 
-    Two processes that ask at the same moment hold each other off, so one refusal proves nothing.
+    Two processes that check at the same moment exclude each other, so one refusal proves nothing.
     """
     for _ in range(3):
         try:
@@ -76,7 +76,7 @@ class Device:
         self._writer = -1
 
     def open(self, for_writing: bool) -> bytes:
-        """Opens the device that the path names now, and describes it."""
+        """Open the device that the path names now, and describe it."""
         for fd in (self._reader, self._writer):
             if fd >= 0:
                 os.close(fd)
@@ -114,8 +114,9 @@ class Device:
         ]
 
     def _aligned(self, offset: int, length: int) -> memoryview:
-        """The first bytes of the buffer, which starts on a page: O_DIRECT needs all three
-        aligned.
+        """Return the start of the buffer, which is page-aligned.
+
+        O_DIRECT needs all three aligned.
         """
         assert (
             offset % self._block_bytes == 0
@@ -125,17 +126,17 @@ class Device:
         return memoryview(self._buffer)[:length]
 
     def read(self, offset: int, length: int) -> bytes:
-        """Bytes as they are on the device; fewer at its end."""
+        """Read bytes as they are on the device; fewer at its end."""
         view = self._aligned(offset, length)
         if self._reads_cache:
-            # Only whole pages are dropped, so the range is widened to whole pages.
+            # The system drops only whole pages, so the range is widened to whole pages.
             start = offset - offset % mmap.PAGESIZE
             end = -(-(offset + length) // mmap.PAGESIZE) * mmap.PAGESIZE
             os.posix_fadvise(self._reader, start, end - start, os.POSIX_FADV_DONTNEED)
         return bytes(view[: os.preadv(self._reader, [view], offset)])
 
     def write(self, offset: int, data: bytes) -> bytes:
-        """Writes and waits until the device has it."""
+        """Write, and wait until the device has it."""
         view = self._aligned(offset, len(data))
         view[:] = data
         if self._writer < 0:
@@ -156,7 +157,7 @@ def _read_exactly(length: int) -> bytes:
 
 
 def _serve(device: Device) -> None:
-    """Answers requests until standard input ends."""
+    """Answer requests until standard input ends."""
     while True:
         operation, number, offset, length = REQUEST.unpack(_read_exactly(REQUEST.size))
         data = _read_exactly(length) if operation == WRITE else b""

@@ -1,9 +1,7 @@
-"""A host name as the address of a unicast link: looked up when the link is opened, and now and then
-again.
+"""Resolve a host name as address of a unicast link, when it is opened and from time to time.
 
-A lookup may take long or fail, and a link that works must not depend on that: only opening waits
-for one. Later ones are done beside the link, and are believed only if they bring addresses without
-the one in use.
+A lookup may take long or fail, and a working link must not depend on that: only opening waits for
+one. Later ones run beside the link, and count only if they return addresses without the one in use.
 """
 
 from __future__ import annotations
@@ -22,7 +20,7 @@ class HostName:
 
     def __init__(self, name: str, is_ipv4_only: bool) -> None:
         self.is_moved = False
-        """True once the name was found to lead elsewhere."""
+        """True once the name resolves to other addresses."""
         self._name = name
         self._family = socket.AF_INET if is_ipv4_only else socket.AF_UNSPEC
         self._address = ""
@@ -30,11 +28,11 @@ class HostName:
         self._is_looking = False
 
     def look_up(self) -> str:
-        """The address to use from now on; raises LinkFault."""
+        """Return the address to use from now on; raise LinkFault."""
         try:
             self._address = self._find()[0]
         except OSError as error:
-            # The numbers of these errors are none that os.strerror knows.
+            # os.strerror does not know the numbers of these errors.
             raise LinkFault(
                 f"host name {self._name} cannot be resolved: {error.strerror}"
             ) from None
@@ -42,7 +40,7 @@ class HostName:
         return self._address
 
     def note_beat(self) -> None:
-        """Counts a beat, and looks again after some, without waiting for the answer."""
+        """Count a beat, and repeat the lookup after some, without waiting for the answer."""
         self._beats += 1
         if self._beats % LOOK_EVERY_BEATS == 0 and not self._is_looking:
             self._is_looking = True
@@ -53,7 +51,7 @@ class HostName:
     def _look_again(self) -> None:
         address = self._address
         with contextlib.suppress(OSError):
-            # Another address may have been taken into use meanwhile.
+            # Another address may be in use meanwhile.
             self.is_moved = address not in self._find() and address == self._address
         self._is_looking = False
 

@@ -1,8 +1,8 @@
-"""Links of type ``net``: beats to a multicast group through one interface.
+"""Implement ``net`` links: beats to a multicast group through one interface.
 
 The sender never joins the group. By default the kernel gives a socket the groups that any socket of
-the host has joined, on whatever interface; with IPv4 that can be switched off, with IPv6 only being
-bound to the interface helps.
+the host has joined, on whatever interface; with IPv4 that can be switched off, with IPv6 only
+binding to the interface helps.
 """
 
 from __future__ import annotations
@@ -21,15 +21,16 @@ _MREQ6 = struct.Struct("=16sI")
 
 
 class NetSender(UdpSender):
-    """Sends to the group through the interface of the link."""
+    """Send to the group through the interface of the link."""
 
     def _prepare(self, sock: socket.socket) -> None:
         if self._spec.wire is Wire.LEGACY:
-            # From the port it sends to, as the original does: firewalls may have been told so.
+            # Sends from the destination port, as the original does: firewalls may be configured for
+            # that.
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             sock.bind(self._socket_address("::" if self._ip.version == 6 else "0.0.0.0"))
         self._let_routers_cut(sock)
-        # Loop is off: whoever shall hear this beat is another host.
+        # Loop is off: only other hosts need to hear this beat.
         if self._ip.version == 6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, self._interface_index)
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, HOPS)
@@ -42,12 +43,12 @@ class NetSender(UdpSender):
 
 
 class NetListener(UdpListener):
-    """Member of the group on the interface of the link."""
+    """Listen as a member of the group on the interface of the link."""
 
     def _prepare(self, sock: socket.socket) -> None:
         # Several links may use one group and port on different interfaces.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        # Bound to the group, so that nobody can reach this socket by unicast.
+        # Bound to the group, so that unicast cannot reach this socket.
         sock.bind(self._socket_address(self._spec.address))
         if self._ip.version == 6:
             sock.setsockopt(

@@ -1,4 +1,4 @@
-"""The link types of the monitor file and the ends that implement them: one line each."""
+"""List the link types of the monitor file with the ends that implement them, one line each."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _ENDS = {
 
 
 def make_sender(spec: LinkSpec, clock: Clock) -> BeatSender:
-    """The sending end of a link, not yet open. No sender needs the clock so far."""
+    """Return the sending end of a link, not yet open. No sender needs the clock so far."""
     return _ENDS[spec.kind].sender(spec)
 
 
 def make_listener(spec: LinkSpec, clock: Clock) -> BeatListener:
-    """The receiving end of a link, not yet open."""
+    """Return the receiving end of a link, not yet open."""
     return _ENDS[spec.kind].listener(spec, clock)

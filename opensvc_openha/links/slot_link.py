@@ -1,13 +1,12 @@
-"""What dio and disk links share: each node writes its own slot of a shared device and reads the
-other's.
+"""Share between dio and disk links: each node writes its own slot and reads the other's.
 
-A beat counts when the slot CHANGED since the last read, and the first read only says what was there
+A beat counts if the slot CHANGED since the last read, and the first read only shows what was there
 before: the last beat of a node that died long ago must not look alive. All I/O has a limit, because
-disks hang. A sender reads before it writes and again after it: what is not a heartbeat is never
-written over, and a slot with two writers is noticed.
+disks hang. A sender reads before it writes and again after it: it never overwrites anything but a
+heartbeat, and detects a slot with two writers.
 
-The original's record lies in its slot as it is, without an envelope that would show a read beside a
-write: a new one counts only once a second read has found the very same bytes.
+The original's record lies in its slot without an envelope that would show a read beside a write: a
+new one counts only once a second read has found the very same bytes.
 """
 
 from __future__ import annotations
@@ -31,12 +30,13 @@ from opensvc_openha.links.disk_channel import START_LIMIT_S, DeviceInfo, DiskCha
 from opensvc_openha.links.disk_worker import MAX_BYTES
 
 IO_LIMIT_S = 2.0
-"""An answer of the disk that takes longer is a fault, even where the link's timeout would allow
-more."""
+"""An answer of the disk that takes longer, in seconds, is a fault, even if the link's timeout would
+allow more.
+"""
 
 
 class ForeignData(LinkFault):
-    """The slot, or the device it is on, belongs to somebody else."""
+    """The slot, or its device, has another owner."""
 
 
 class SlotEnd:
@@ -47,7 +47,7 @@ class SlotEnd:
         self._spec = spec
         self._direct = direct
         self._for_writing = for_writing
-        # A disk that is slower than this could not keep the link up anyway.
+        # A slower disk could not keep the link up anyway.
         self._limit_s = min(IO_LIMIT_S, spec.timeout_s / 2)
         self._channel: DiskChannel | None = None
         self._offset = spec.offset * BLOCK_BYTES
@@ -57,7 +57,7 @@ class SlotEnd:
         """Both are known once it was opened."""
 
     def open(self) -> None:
-        """Opens the device anew and checks that the slot is usable there."""
+        """Open the device again and check that the slot is usable."""
         self.close()
         channel = channel_for(self._spec.device, self._direct)
         try:
@@ -104,13 +104,13 @@ class SlotEnd:
             )
 
     def close(self) -> None:
-        """Leaves the device; whatever hangs there is not waited for."""
+        """Leave the device without waiting for hung I/O."""
         if self._channel is not None:
             self._channel.close()
             self._channel = None
 
     def _gone(self, data: bytes) -> str:
-        """What to say of a slot of which fewer bytes can be read than it has."""
+        """Return the message for a slot of which fewer bytes can be read than it has."""
         return (
             f"{self._spec.device} has vanished or shrunk: only {len(data)} of {self._slot_bytes}"
             f" bytes can be read at block {self._spec.offset}"
@@ -123,7 +123,7 @@ class SlotEnd:
 
 
 class SlotSender(SlotEnd):
-    """Writes each frame over the last one, and nothing over what others wrote."""
+    """Write each frame over the last one, and never over foreign data."""
 
     def __init__(self, spec: LinkSpec, direct: bool) -> None:
         super().__init__(spec, direct, for_writing=True)
@@ -133,7 +133,7 @@ class SlotSender(SlotEnd):
         """A beat was written since the slot was opened."""
 
     def open(self) -> None:
-        """Opens the device anew; raises ForeignData if the slot or the device is someone else's."""
+        """Open the device again; raise ForeignData if slot or device have another owner."""
         super().open()
         self._written, self._is_begun = None, False
         try:
@@ -143,9 +143,7 @@ class SlotSender(SlotEnd):
             raise
 
     def check_ownership(self) -> None:
-        """Raises ForeignData unless the slot holds a heartbeat, or nothing on a device that nobody
-        uses.
-        """
+        """Raise ForeignData unless the slot holds a heartbeat, or nothing on an unused device."""
         channel = self._opened_channel()
         slot = channel.read(self._offset, self._slot_bytes, self._limit_s)
         if holds_heartbeat(slot):
@@ -159,7 +157,7 @@ class SlotSender(SlotEnd):
             )
 
     def _find_owner(self, channel: DiskChannel) -> str:
-        """What a device whose slot is empty is used for, or an empty text."""
+        """Return the use of a device whose slot is empty, or an empty text."""
         slot_bytes = self._spec.slot_blocks * BLOCK_BYTES
         head = without_heartbeats(self._read_part(channel, 0, HEAD_BYTES), slot_bytes)
         tail_at = max(len(head), (self._info.size_bytes - TAIL_BYTES) // MAX_BYTES * MAX_BYTES)
@@ -177,7 +175,7 @@ class SlotSender(SlotEnd):
         return known or ("" if self._is_begun else "data of an unknown kind")
 
     def _read_part(self, channel: DiskChannel, begin: int, length: int) -> bytes:
-        """A part of the device, in whole pieces that a request can carry, at most up to its end."""
+        """Read a part of the device in pieces that a request can carry, up to its end at most."""
         data = b""
         for offset in range(begin, begin + length, MAX_BYTES):
             part = channel.read(offset, MAX_BYTES, self._limit_s)
@@ -248,7 +246,7 @@ class SlotSender(SlotEnd):
 
 
 class SlotListener(SlotEnd):
-    """Reads the peer's slot at a fixed pace."""
+    """Read the peer's slot at a fixed pace."""
 
     def __init__(self, spec: LinkSpec, clock: Clock, direct: bool, poll_s: float) -> None:
         super().__init__(spec, direct, for_writing=False)
@@ -267,13 +265,13 @@ class SlotListener(SlotEnd):
         self._last_frame: bytes | None = None
 
     def open(self) -> None:
-        """Opens the device anew; what the slot holds then is the past."""
+        """Open the device again; the present content of the slot is the past."""
         super().open()
         self._next_read_at = None
         self._last_frame = None
 
     def receive(self, timeout_s: float) -> Received | None:
-        """The next beat that was written after the first read, or None."""
+        """Return the next beat written after the first read, or None."""
         channel = self._opened_channel()
         began = self._clock()
         deadline = began + timeout_s
@@ -302,7 +300,7 @@ class SlotListener(SlotEnd):
                 return Received(frame, received_at, self._spec.label)
 
     def _new_frame(self, data: bytes) -> bytes | None:
-        """The frame in the slot if it is another one than at the last good read."""
+        """Return the frame in the slot if it differs from the last good read."""
         try:
             frame = self._content(data)
         except FrameError as error:
@@ -316,7 +314,7 @@ class SlotListener(SlotEnd):
         return frame if frame and is_changed and not is_first_read else None
 
     def _content(self, data: bytes) -> bytes:
-        """What lies in the slot, in its envelope or, where that is the original's, without one.
+        """Return the slot's content, from its envelope or, in the original's format, without one.
 
         Raises FrameError.
         """

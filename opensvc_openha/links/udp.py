@@ -1,8 +1,8 @@
-"""What multicast and unicast links share: UDP sockets that belong to one interface.
+"""Share between multicast and unicast links: UDP sockets that belong to one interface.
 
 An end is bound to its interface, so that traffic of another one never makes a dead link look alive.
-An interface that was deleted and made again has a new index: the old socket is deaf then and says
-nothing, so the index is compared at every send and every silent moment.
+A recreated interface has a new index: the old socket is deaf then without an error, so the index is
+compared at every send and every pause in receiving.
 """
 
 from __future__ import annotations
@@ -19,12 +19,14 @@ from opensvc_openha.links.host_name import HostName
 
 LARGEST_DATAGRAM = 65_536
 RECEIVE_BUFFER_BYTES = 4 * 1024 * 1024
-"""Room in the kernel for what comes in while a flood is being read; a small one drops the peer's
-beats with the rest."""
+"""Kernel buffer for arrivals while a flood is being read.
+
+A small one drops the peer's beats with the rest.
+"""
 DRAINED = 256
-"""Datagrams that are read from the kernel at once, before the first of them is looked at."""
+"""Datagrams read from the kernel at once, before the first of them is handled."""
 HOPS = 6
-"""Routers a multicast beat may cross, as in the original."""
+"""Routers that a multicast beat may cross, as in the original."""
 
 _IP_MTU_DISCOVER, _IP_PMTUDISC_DONT = 10, 0
 _SO_RCVBUFFORCE = 33
@@ -34,7 +36,7 @@ SocketAddress = tuple[str, int] | tuple[str, int, int, int]
 
 
 def interface_index(name: str) -> int:
-    """Number of a network interface; raises LinkFault if there is none of that name."""
+    """Return the number of a network interface; raise LinkFault if none has that name."""
     try:
         return socket.if_nametoindex(name)
     except OSError:
@@ -42,7 +44,7 @@ def interface_index(name: str) -> int:
 
 
 def is_ip_address(text: str) -> bool:
-    """False for a host name."""
+    """Return False for a host name."""
     try:
         ipaddress.ip_address(text)
     except ValueError:
@@ -51,16 +53,16 @@ def is_ip_address(text: str) -> bool:
 
 
 def _shown(host: str) -> str:
-    """A source as the log has it.
+    """Return a source as logged.
 
-    A socket for both families gives IPv4 addresses in IPv6 clothes.
+    A socket for both families returns IPv4-mapped IPv6 addresses.
     """
     mapped = host[7:] if host.startswith("::ffff:") and "." in host else host
     return f"[{mapped}]" if ":" in mapped else mapped
 
 
 class UdpEnd:
-    """One socket tied to the interface and address of a link; subclasses say how it is set up."""
+    """One socket tied to the interface and address of a link; subclasses configure it."""
 
     def __init__(self, spec: LinkSpec) -> None:
         self.remark = ""
@@ -70,13 +72,13 @@ class UdpEnd:
             if is_ip_address(spec.address)
             else HostName(spec.address, spec.wire is Wire.LEGACY)
         )
-        # Of a host name it is known when the link is opened.
+        # A host name's address is known when the link is opened.
         self._ip = ipaddress.ip_address("0.0.0.0" if self._host_name else spec.address)
         self._socket: socket.socket | None = None
         self._interface_index = 0
 
     def open(self) -> None:
-        """Makes a new socket on the interface as it is now."""
+        """Create a new socket on the interface as it is now."""
         self.close()
         self._interface_index = interface_index(self._spec.device)
         self._find_address()
@@ -97,16 +99,16 @@ class UdpEnd:
         self._socket = sock
 
     def close(self) -> None:
-        """Closes the socket, if there is one."""
+        """Close the socket, if there is one."""
         if self._socket is not None:
             self._socket.close()
             self._socket = None
 
     def _find_address(self) -> None:
-        """Sets the address that decides on the kind of socket; raises LinkFault."""
+        """Set the address that decides on the kind of socket; raise LinkFault."""
 
     def _prepare(self, sock: socket.socket) -> None:
-        """Sets the options of this kind of link; raises OSError."""
+        """Set the options of this kind of link; raise OSError."""
         raise NotImplementedError
 
     def _bind_to_interface(self, sock: socket.socket) -> None:
@@ -128,14 +130,14 @@ class UdpEnd:
             raise LinkFault(f"interface {self._spec.device} was replaced")
 
     def _socket_address(self, host: str) -> SocketAddress:
-        """Address for the system; link-local IPv6 addresses mean something on an interface only."""
+        """Return the address for the system; link-local IPv6 addresses need the interface."""
         if self._ip.version == 6:
             return (host, self._spec.port, 0, self._interface_index)
         return (host, self._spec.port)
 
 
 class UdpSender(UdpEnd):
-    """Sends each frame as one datagram."""
+    """Send each frame as one datagram."""
 
     def __init__(self, spec: LinkSpec) -> None:
         super().__init__(spec)
@@ -146,14 +148,12 @@ class UdpSender(UdpEnd):
             self._ip = ipaddress.ip_address(self._host_name.look_up().partition("%")[0])
 
     def _let_routers_cut(self, sock: socket.socket) -> None:
-        """A beat larger than some link on its way is cut there: the answer that forbids it may
-        never come back.
-        """
+        """Allow fragmentation: the reply that forbids it may never come back."""
         if self._ip.version == 4:
             sock.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _IP_PMTUDISC_DONT)
 
     def send(self, frame: bytes) -> None:
-        """Sends without blocking.
+        """Send without blocking.
 
         A full buffer, a link that is down or a firewall rule is a LinkFault.
         """
@@ -172,7 +172,7 @@ class UdpSender(UdpEnd):
 
 
 class UdpListener(UdpEnd):
-    """Receives datagrams, one frame each. What is in them is checked by the caller."""
+    """Receive datagrams, one frame each; the caller checks their content."""
 
     def __init__(self, spec: LinkSpec, clock: Clock) -> None:
         super().__init__(spec)
@@ -181,20 +181,20 @@ class UdpListener(UdpEnd):
         self._waiting: collections.deque[Received] = collections.deque()
 
     def open(self) -> None:
-        """Makes a new socket, with a buffer that holds a burst."""
+        """Create a new socket, with a buffer that holds a burst."""
         super().open()
         self._waiting.clear()
         sock = self._opened_socket()
         try:
-            # More than the administrator's limit, which only root may have.
+            # Above the administrator's limit, which only root may exceed.
             sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, RECEIVE_BUFFER_BYTES)
         except OSError:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
 
     def receive(self, timeout_s: float) -> Received | None:
-        """The next datagram, or None.
+        """Return the next datagram, or None.
 
-        A silent moment is used to see whether the interface is still the same.
+        A pause is used to check that the interface is still the same.
         """
         if self._waiting:
             return self._waiting.popleft()
@@ -211,15 +211,13 @@ class UdpListener(UdpEnd):
         return self._waiting.popleft() if self._waiting else None
 
     def _drain(self, sock: socket.socket) -> None:
-        """Takes what the kernel holds, so that there is room for what comes, and each has the time
-        of its coming.
-        """
+        """Read all that the kernel holds: makes room, and gives each datagram its arrival time."""
         for _ in range(DRAINED):
             try:
                 data, source = sock.recvfrom(LARGEST_DATAGRAM)
             except BlockingIOError:
-                # Nothing more; or the kernel dropped one after all: a wrong checksum is only seen
-                # when it is read.
+                # No more datagrams; or the kernel dropped one, whose wrong checksum only shows when
+                # it is read.
                 return
             self.counters["received"] += 1
             self._waiting.append(Received(data, self._clock(), f"{_shown(source[0])}:{source[1]}"))

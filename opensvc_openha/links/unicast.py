@@ -1,4 +1,4 @@
-"""Links of type ``unicast``: beats to the address of the other node through one interface."""
+"""Implement ``unicast`` links: beats to the other node's address through one interface."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from opensvc_openha.links.udp import UdpListener, UdpSender
 
 
 class UnicastSender(UdpSender):
-    """Sends to the address and port of the link."""
+    """Send to the address and port of the link."""
 
     def _prepare(self, sock: socket.socket) -> None:
         self._let_routers_cut(sock)
 
 
 class UnicastListener(UdpListener):
-    """Listens on the port of the link, whatever the address, on its interface only."""
+    """Listen on the port of the link, for any address, on its interface only."""
 
     def _find_address(self) -> None:
-        # A host name is the sender's to look up: here both families are listened to.
+        # Only the sender resolves a host name: here both families are listened to.
         if self._host_name is not None and self._spec.wire is Wire.OWN and _has_ipv6():
             self._ip = ipaddress.ip_address("::")
 
@@ -33,5 +33,5 @@ class UnicastListener(UdpListener):
 
 
 def _has_ipv6() -> bool:
-    """False where the kernel was started without IPv6."""
+    """Return False if the kernel was started without IPv6."""
     return os.path.exists("/proc/net/if_inet6")

@@ -1,4 +1,1 @@
-"""What the operating system gives and takes: clocks, names, files, logs, locks, programs.
-
-Knows nothing of clusters.
-"""
+"""Wrap the operating system: clocks, names, files, logs, locks, programs; no cluster knowledge."""

@@ -1,4 +1,4 @@
-"""Writes small files so that a crash leaves the old or the new content, never a part."""
+"""Write small files so that a crash leaves the old or the new content, never a part."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _SECTOR_BYTES = 512
 _OLD_S = 3600.0
 _TEMPORARY = re.compile(r"\..+\.(\d+)\.\d+\.tmp\Z")
 _FORMER_TEMPORARY = re.compile(r"\.(?:STATE\.[^/]+|boot|managed|peer-lives)\.[a-z0-9_]{8}\Z")
-"""What former versions wrote; only where no name of an operator's own file can be meant."""
+"""Temporary files of former versions; only names that no file of an operator can have."""
 _numbers = itertools.count()
 
 LOG_MODE = 0o640
 
 
 def write_atomically(path: str, data: bytes, mode: int = 0o644, is_durable: bool = True) -> None:
-    """Replaces ``path`` by ``data``; durable means that it is on disk when this returns.
+    """Replace ``path`` by ``data``; a durable file is on disk on return.
 
     Raises OSError.
     """
@@ -51,12 +51,10 @@ def write_atomically(path: str, data: bytes, mode: int = 0o644, is_durable: bool
 
 
 def write_record(path: str, data: bytes, mode: int = 0o644, is_durable: bool = True) -> None:
-    """As ``write_atomically``, but on a full disk the record that is there is written over.
+    """Replace a file, or on a full disk overwrite the record in place.
 
-    Raises OSError.
-
-    For records of less than a sector whose reader ignores NUL bytes at the end: the bytes that are
-    there need no new room, and a sector is written as a whole or not at all.
+    Raises OSError. For records of less than a sector whose reader ignores NUL bytes at the end:
+    overwriting needs no new room, and a sector is written as a whole or not at all.
     """
     try:
         write_atomically(path, data, mode, is_durable)
@@ -66,7 +64,7 @@ def write_record(path: str, data: bytes, mode: int = 0o644, is_durable: bool = T
 
 
 def _write_over(path: str, data: bytes, is_durable: bool) -> bool:
-    """False if there is no record to write over."""
+    """Return False if there is no record to overwrite."""
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError:
@@ -75,8 +73,8 @@ def _write_over(path: str, data: bytes, is_durable: bool) -> bool:
         size = os.fstat(handle).st_size
         if size == 0 or max(size, len(data)) > _SECTOR_BYTES:
             return False
-        # One write of all that is there: a crash before the end is cut off leaves the new record,
-        # not a mixture.
+        # One write over the whole record: a crash before truncating leaves the new record, not a
+        # mixture.
         whole = data.ljust(size, b"\0")
         if os.pwrite(handle, whole, 0) != len(whole):
             return False
@@ -89,11 +87,11 @@ def _write_over(path: str, data: bytes, is_durable: bool) -> bool:
 
 
 def _open_beside(path: str) -> tuple[str, int]:
-    """A new file beside ``path``, whose name says which process writes it, and its handle."""
+    """Return a new file beside ``path``, with the pid in its name, and its handle."""
     folder, name = os.path.split(path)
     while True:
         temporary = f"{folder}/.{name}.{os.getpid()}.{next(_numbers)}.tmp"
-        # One that exists was left behind by a process that had our pid.
+        # An existing one is left from a process that had our pid.
         with contextlib.suppress(FileExistsError):
             return temporary, os.open(
                 temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600
@@ -101,7 +99,7 @@ def _open_beside(path: str) -> tuple[str, int]:
 
 
 def remove_leftovers(folder: str) -> None:
-    """Removes files that a killed writer left beside those it was about to replace."""
+    """Remove temporary files that a killed writer left."""
     try:
         names = os.listdir(folder)
     except OSError:
@@ -119,7 +117,7 @@ def remove_leftovers(folder: str) -> None:
 
 
 def _is_gone(pid: str) -> bool:
-    """Is the process over that wrote a temporary file? One that has our pid was there before us."""
+    """Return True if the writer of a temporary file has ended, or had our pid before us."""
     return int(pid) == os.getpid() or not os.path.exists(f"/proc/{pid}")
 
 
@@ -131,8 +129,9 @@ def _is_old(path: str) -> bool:
 
 
 def sync_file_system(folder: str) -> None:
-    """Returns when all that was written on the file system of ``folder`` is on disk: one wait for
-    many files. Raises OSError.
+    """Return when all writes to the file system of ``folder`` are on disk. Raises OSError.
+
+    One wait for many files.
     """
     import ctypes
 
@@ -146,24 +145,23 @@ def sync_file_system(folder: str) -> None:
 
 
 def open_log(path: str, flags: int) -> int:
-    """Opener of a log: for root and its group, since commands and scripts print what no other user
-    should know.
+    """Open a log for root and its group: output of scripts may hold what no other user should know.
 
-    Whatever the umask is and whoever made the file; what an older version left open to all is
+    Whatever the umask and the creator of the file; permissions left open by an older version are
     closed.
     """
     return _opened(path, flags, LOG_MODE)
 
 
 def open_plain(path: str, flags: int) -> int:
-    """Opener of a file that every user may read and root alone may write, whatever the umask is."""
+    """Open a file readable for all and writable for root, whatever the umask."""
     return _opened(path, flags, 0o644)
 
 
 def _opened(path: str, flags: int, mode: int) -> int:
     handle = os.open(path, flags | os.O_CLOEXEC, mode)
-    # A log may be a device or a pipe of the operator's choice, and one of another owner is not ours
-    # to change.
+    # A log may be a device or a pipe of the operator's choice; one of another owner is not ours to
+    # change.
     if stat.S_ISREG(os.fstat(handle).st_mode):
         with contextlib.suppress(OSError):
             os.fchmod(handle, mode)
@@ -171,7 +169,7 @@ def _opened(path: str, flags: int, mode: int) -> int:
 
 
 def make_dir(path: str, mode: int = 0o755) -> None:
-    """Makes a directory with its parents, all of this mode whatever the umask.
+    """Create a directory with its parents, all of this mode whatever the umask.
 
     Raises SystemFault with the reason.
     """
@@ -191,12 +189,12 @@ def make_dir(path: str, mode: int = 0o755) -> None:
 
 
 def read_text(path: str) -> str:
-    """Text of a configuration file.
+    """Return the text of a configuration file.
 
-    SystemFault if it cannot be read, ConfigError with the line if it is no text.
+    Raises SystemFault if it cannot be read, ConfigError with the line if it is no text.
     """
     try:
-        # Without O_NONBLOCK a named pipe would be waited for, without end.
+        # Without O_NONBLOCK, opening a named pipe would block forever.
         with open(
             path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)
         ) as file:

@@ -1,4 +1,4 @@
-"""The only module that imports ``time``. Monotonic seconds decide, wall-clock seconds are shown."""
+"""Be the only module that imports ``time``: monotonic seconds decide, wall-clock is displayed."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ _GOES_ON_IN_SUSPEND = getattr(time, "CLOCK_BOOTTIME", None)
 
 
 def monotonic() -> float:
-    """Seconds that only grow, unknown to the operator and to clock steps.
+    """Return seconds that only grow, independent of clock steps.
 
-    Where the system has such a clock, the time of a suspended machine counts: to its peer it was as
-    silent as in a stall.
+    If the system has such a clock, a suspension of the machine counts: to its peer it is as silent
+    as a stall.
     """
     return (
         time.monotonic() if _GOES_ON_IN_SUSPEND is None else time.clock_gettime(_GOES_ON_IN_SUSPEND)
@@ -19,40 +19,40 @@ def monotonic() -> float:
 
 
 def wall() -> float:
-    """Seconds since 1970, for display."""
+    """Return seconds since 1970, for display."""
     return time.time()
 
 
 def wall_of(instant: float) -> float:
-    """Wall-clock seconds of a monotonic instant."""
+    """Return the wall-clock seconds of a monotonic instant."""
     return time.time() - (monotonic() - instant)
 
 
 def stamp(wall_s: float) -> str:
-    """A wall-clock instant as ``hb -s`` prints it: ``Jun 19 08:00:57``."""
+    """Format a wall-clock instant as in ``hb -s``: ``Jun 19 08:00:57``."""
     return time.strftime("%b %d %H:%M:%S", time.localtime(wall_s))
 
 
 def pause(seconds: float) -> None:
-    """Sleeps; only threads that serve nobody else may."""
+    """Sleep; only for threads that serve no other thread."""
     time.sleep(seconds)
 
 
 def short_stamp(wall_s: float) -> str:
-    """A wall-clock instant as ``ps`` prints a start: the time today, else the day."""
+    """Format a start as in ``ps``: the time today, else the day."""
     is_today = time.localtime(wall_s)[:3] == time.localtime()[:3]
     return time.strftime("%H:%M" if is_today else "%b%d", time.localtime(wall_s))
 
 
 def precise_stamp(wall_s: float) -> str:
-    """A wall-clock instant as the history prints it: ``2014-06-19 09:32:07.123``."""
+    """Format a wall-clock instant as in the history: ``2014-06-19 09:32:07.123``."""
     whole = int(wall_s)
     second = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(whole))
     return f"{second}.{int((wall_s - whole) * 1000):03d}"
 
 
 def read_stamp(text: str) -> float:
-    """The wall-clock instant an operator means: ``10m`` ago, ``09:30`` today, or a date.
+    """Parse a wall-clock instant: ``10m`` ago, ``09:30`` today, or a date.
 
     Raises ValueError for anything else.
     """

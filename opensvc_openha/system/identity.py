@@ -1,8 +1,7 @@
-"""Who this machine is: its node name, and whether it is still the same life of the machine as
-before.
+"""Identify this machine: its node name, and whether it has rebooted.
 
-After a reboot nothing that ran before is left, so a STATE file that says STARTED is wrong. Inside a
-container or a namespace the kernel's boot id outlives the node; there the start of PID 1 tells.
+After a reboot nothing that ran before is left, so a STATE file with STARTED is wrong. Inside a
+container or a namespace the kernel's boot id outlives the node; there the start of PID 1 decides.
 """
 
 from __future__ import annotations
@@ -11,20 +10,19 @@ import os
 
 
 def node_name() -> str:
-    """This node's name, as `uname -n` prints it."""
+    """Return this node's name, as `uname -n` prints it."""
     return os.uname().nodename
 
 
 def life() -> str:
-    """Identity of this life of the machine: changes with a reboot, and with a restart of the
-    container.
-    """
+    """Return the identity of this boot; it changes with a reboot or a restart of the container."""
     return f"{_first_line('/proc/sys/kernel/random/boot_id')}:{start_of_process(1)}"
 
 
 def start_of_process(pid: int) -> str:
-    """Start time of a process in clock ticks since boot, or empty if there is none: tells a reused
-    pid.
+    """Return a process's start time in clock ticks since boot; empty if there is none.
+
+    It detects a reused pid.
     """
     line = _first_line(f"/proc/{pid}/stat")
     # The command name, in parentheses, may hold anything.
@@ -33,7 +31,7 @@ def start_of_process(pid: int) -> str:
 
 
 def descends_from(ancestor: int) -> bool:
-    """True if this process was started by that one, or by one that it started, and so on."""
+    """Return True if this process is a descendant of that one."""
     pid = os.getppid()
     while pid > 1 and pid != ancestor:
         line = _first_line(f"/proc/{pid}/stat")

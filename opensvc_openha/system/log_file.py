@@ -1,8 +1,7 @@
-"""A log file of bounded size that only root and its group may read, whoever made it and whatever
-the umask is.
+"""Write a log file of bounded size that only root and its group may read.
 
-It is opened again where it was moved away, and never fails: lines that it cannot take are counted,
-and reported with the next one that it can.
+Whatever the creator and the umask. It is reopened after it was moved away, and never fails: lines
+that cannot be written are counted, and reported with the next one that can.
 """
 
 from __future__ import annotations
@@ -17,14 +16,12 @@ from opensvc_openha.system.atomic_files import LOG_MODE, open_log
 
 
 class LogFile(logging.Handler):
-    """Writes each line at once, with nothing of it in a buffer that a full disk could keep for
-    later.
-    """
+    """Write each line at once, leaving nothing in a buffer that a full disk could delay."""
 
     def __init__(self, path: str, bytes_max: int, kept: int) -> None:
         super().__init__()
         self.problem = ""
-        """Why lines are lost at present; empty if they are not."""
+        """Why lines are being lost; empty if they are not."""
         self._path = path
         self._handle: int | None = None
         self._lost = 0
@@ -35,7 +32,7 @@ class LogFile(logging.Handler):
                 os.chmod(name, LOG_MODE)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Writes one line, and before it how many were lost."""
+        """Write one line, and before it how many were lost."""
         line = f"{self.format(record)}\n"
         if self._lost:
             lost = copy.copy(record)  # With what its format needs.
@@ -90,6 +87,6 @@ class LogFile(logging.Handler):
             self._handle = None
 
     def close(self) -> None:
-        """Gives the file back."""
+        """Close the file."""
         self._close()
         super().close()

@@ -1,9 +1,7 @@
-"""The daemon's log: syslog where there is one, a file always, stderr in the foreground.
+"""Write the daemon's log: to syslog if there is one, to a file, to stderr in the foreground.
 
-State changes only.
-
-Each destination has a thread of its own: a terminal or a syslog that does not read, or a disk that
-hangs, delays no decision.
+State changes only. Each destination has a separate thread: a terminal or a syslog that does not
+read, or a hung disk, delays no decision.
 """
 
 from __future__ import annotations
@@ -31,10 +29,10 @@ _FLUSH_LIMIT_S = 2.0
 
 
 class _JournalFormatter(logging.Formatter):
-    """Prefixes each line with the priority that journald reads from a unit's stderr."""
+    """Prefix each line with the priority that journald reads from a unit's stderr."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line, with its priority."""
+        """Return one line with its priority."""
         priority = 4 if record.levelno >= logging.WARNING else 6
         return (
             f"<{priority}>{super().format(record)}"
@@ -44,9 +42,9 @@ class _JournalFormatter(logging.Formatter):
 
 
 class _Waiting(logging.handlers.QueueHandler):
-    """Takes lines for one destination without ever waiting for it.
+    """Queue lines for one destination without ever waiting for it.
 
-    What finds no room is counted, and told afterwards.
+    Lines without room are counted and reported afterwards.
     """
 
     def __init__(self, destination: logging.Handler) -> None:
@@ -56,13 +54,13 @@ class _Waiting(logging.handlers.QueueHandler):
         logging.handlers.QueueListener(self.lines, destination).start()
 
     def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
-        """Makes the message one line; a traceback stays what it is, behind it."""
+        """Make the message one line; a traceback stays multi-line, behind it."""
         record = copy.copy(record)
         record.msg, record.args = one_line(record.getMessage()), None
         return record
 
     def enqueue(self, record: logging.LogRecord) -> None:
-        """Puts a line in the queue."""
+        """Put a line in the queue."""
         try:
             if self._lost:
                 text = f"{self._lost} lines were lost: the log could not be written"
@@ -79,7 +77,7 @@ class DaemonLog:
     """The destinations of the daemon's log, each with a thread that writes to it."""
 
     def __init__(self, layout: Layout, is_foreground: bool) -> None:
-        """A destination that cannot be opened is never fatal."""
+        """Open the destinations; one that cannot be opened is never fatal."""
         self.logger = _LOGGER
         self._destinations = _destinations(layout, is_foreground)
         self._waiting = [_Waiting(destination) for destination in self._destinations]
@@ -89,15 +87,15 @@ class DaemonLog:
             _LOGGER.removeHandler(handler)
         for waiting in self._waiting:
             _LOGGER.addHandler(waiting)
-        # At the end of the process it would wait, without a limit, for a destination that hangs.
+        # At the end of the process it would wait for a hung destination without a limit.
         atexit.unregister(logging.shutdown)
 
     def problem(self) -> str:
-        """Why lines of the log file are lost at present; empty if they are not."""
+        """Why lines of the log file are being lost; empty if they are not."""
         return next((file.problem for file in self._destinations if isinstance(file, LogFile)), "")
 
     def flush(self) -> None:
-        """Returns when all lines are written; after a limit, if a destination hangs."""
+        """Return when all lines are written, or after a limit if a destination hangs."""
         give_up = clock.monotonic() + _FLUSH_LIMIT_S
         while (
             any(waiting.lines.unfinished_tasks for waiting in self._waiting)
@@ -109,8 +107,8 @@ class DaemonLog:
 def _destinations(layout: Layout, is_foreground: bool) -> list[logging.Handler]:
     found: list[logging.Handler] = []
     if is_foreground:
-        # Not sys.stderr: its buffer has a lock, which the end of the process needs and a pipe that
-        # nobody reads keeps.
+        # Not sys.stderr: its buffer's lock is needed at the end of the process, and an unread pipe
+        # would keep it.
         stream = logging.StreamHandler(
             io.TextIOWrapper(
                 io.FileIO(2, "w", closefd=False), "utf-8", "replace", write_through=True
@@ -133,7 +131,7 @@ def _destinations(layout: Layout, is_foreground: bool) -> list[logging.Handler]:
 
 
 def log_record(logger: logging.Logger, record: Record) -> None:
-    """Writes one change as one line."""
+    """Write one change as one line."""
     level = logging.WARNING if record.is_alarm else logging.INFO
     if record.kind is RecordKind.SERVICE:
         logger.log(

@@ -1,4 +1,4 @@
-"""Finds the files that come with the package but are not Python: templates and driver files.
+"""Locate the package's files that are not Python: templates and driver files.
 
 A checkout has them beside the package; an installed wheel has them below ``share/opensvc-openha``.
 """
@@ -15,9 +15,9 @@ _PACKAGE_DIR = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 def shipped_path(folder: str, name: str) -> str:
-    """Path of ``name`` in ``templates`` or ``resources``.
+    """Return the path of ``name`` in ``templates`` or ``resources``.
 
-    Raises SystemFault if it was not installed.
+    Raises SystemFault if it is not installed.
     """
     beside = os.path.join(os.path.dirname(_PACKAGE_DIR), folder, name)
     if os.path.isfile(beside):
@@ -41,6 +41,6 @@ def shipped_path(folder: str, name: str) -> str:
 
 @cache
 def read_template(name: str) -> str:
-    """Text of one file of ``templates``."""
+    """Return the text of one file of ``templates``."""
     with open(shipped_path("templates", name), encoding="utf-8") as file:
         return file.read()

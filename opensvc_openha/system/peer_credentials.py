@@ -1,7 +1,7 @@
-"""Who is at the other end of the control socket, as the kernel says: for the rights, and for the
-history.
+"""Identify the process at the other end of the control socket, by the kernel.
 
-Names come from /etc/passwd alone: a directory server that does not answer must not delay a command.
+For permissions, and for the history. Names come from /etc/passwd alone: a directory server that
+does not answer must not delay a command.
 """
 
 from __future__ import annotations
@@ -19,15 +19,13 @@ _NO_LOGIN = 0xFFFFFFFF
 
 @dataclass(frozen=True)
 class Caller:
-    """A process that gives a command: its user, and the user whose login it descends from, if there
-    is one.
-    """
+    """A process that gives a command: its user, and the login user it descends from, if any."""
 
     pid: int
     uid: int
     login_uid: int | None = None
     by: str = BY_OPERATOR
-    """What it is, where it is not an operator's command."""
+    """Its description, if it is not an operator's command."""
 
     @property
     def may_change(self) -> bool:
@@ -36,20 +34,23 @@ class Caller:
 
     @property
     def text(self) -> str:
-        """``root (login alice, pid 4711)``, or ``resource monitor, root (pid 4711)``."""
+        """Description.
+
+        ``root (login alice, pid 4711)``, or ``resource monitor, root (pid 4711)``.
+        """
         login = f"login {_user(self.login_uid)}, " if self.login_uid not in (None, self.uid) else ""
         who = "" if self.by == BY_OPERATOR else f"{self.by}, "
         return f"{who}{_user(self.uid)} ({login}pid {self.pid})"
 
 
 def caller_of(connection: socket.socket) -> Caller:
-    """The process that opened a connection to this one's UNIX socket."""
+    """Return the process that opened a connection to this one's UNIX socket."""
     raw = connection.getsockopt(
         socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize(_CREDENTIALS)
     )
     pid, uid, _ = struct.unpack(_CREDENTIALS, raw)
     caller = Caller(pid, uid)
-    # Only who gives commands is written down.
+    # Only the source of a command is recorded.
     return replace(caller, login_uid=_login_of(pid)) if caller.may_change else caller
 
 

@@ -1,7 +1,7 @@
-"""Why the system cannot run a program, in the words of what is wrong with its file.
+"""Explain why the system cannot run a program, by what is wrong with its file.
 
-The kernel answers "No such file or directory" for a script whose interpreter is missing, and "Exec
-format error" for one without a first line that names one.
+The kernel reports "No such file or directory" for a script whose interpreter is missing, and "Exec
+format error" for one whose first line names none.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ _ELF = b"\x7fELF"
 
 
 def why_not_runnable(path: str) -> str:
-    """What keeps this user from running the file at an absolute path.
+    """Return why this user cannot run the file at an absolute path.
 
-    Empty if nothing does that can be seen.
+    Empty without a visible reason.
     """
     try:
         info = os.stat(path)

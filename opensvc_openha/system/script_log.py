@@ -1,13 +1,12 @@
-"""Where a script's output goes: to the log of its service, or elsewhere where the log has no room
-for it.
+"""Direct a script's output to the log of its service, or elsewhere if the log has no room.
 
-A log never changes the fate of an action. A program whose output cannot be written may end with
+A log never changes the result of an action. A program whose output cannot be written may end with
 another exit code, as Python does with 120, so a script begins only with room for its output:
-reserved in the log, or else in memory. What may leave a daemon behind is not given memory to fill,
-but the null device. The answer of a status script is read from memory in any case.
+reserved in the log, or else in memory. A script that may leave a daemon behind gets the null device
+instead of memory to fill. The answer of a status script is read from memory in any case.
 
-All writers append, whoever inherited the handle, so that a log that grew too long can be emptied
-under them.
+All writers append, including those that inherited the handle, so that a log that grew too long can
+be emptied under them.
 """
 
 from __future__ import annotations
@@ -20,9 +19,9 @@ import stat
 from opensvc_openha.system.atomic_files import FULL_DISK, open_log
 
 LOG_BYTES = 5_000_000
-"""A service's log is emptied once it is longer; its end is kept in a second file."""
+"""A service's log is emptied above this size; its end is kept in a second file."""
 ROOM_BYTES = 65_536
-"""So much room a log must have before a script begins to write to it."""
+"""Room that a log must have before a script begins to write to it."""
 NO_ROOM = "what it printed is lost: its log cannot be written"
 _READ_BYTES = 4096
 _COPIED_BYTES = 65_536
@@ -31,12 +30,12 @@ _PART_BYTES = 1 << 20
 
 
 class ScriptLog:
-    """The output of one run of a script; ``handle`` is what the script gets."""
+    """The output of one run of a script; ``handle`` is for the script."""
 
     def __init__(self, path: str, is_answer: bool, may_linger: bool) -> None:
-        """An empty path is no log.
+        """Choose the destination; an empty path is no log.
 
-        ``is_answer``: no log may come between; ``may_linger``: a daemon may be left behind, that
+        ``is_answer``: no log may come between; ``may_linger``: a daemon may be left behind that
         prints for as long as it lives.
         """
         self._log = _open_log(path)
@@ -51,24 +50,24 @@ class ScriptLog:
 
     @property
     def handle(self) -> int:
-        """What the script prints to."""
+        """Destination of the script's output."""
         found = next(handle for handle in (self._box, self._null, self._log) if handle is not None)
         return found
 
     @property
     def is_lost(self) -> bool:
-        """True if what the script prints cannot be read."""
+        """True if the script's output cannot be read."""
         return self._null is not None
 
     def note(self, text: str) -> None:
-        """A line of ours in the log; what the script prints begins behind it."""
+        """Write a line of ours to the log; the script's output follows it."""
         if self._log is not None:
             with contextlib.suppress(OSError):
                 os.write(self._log, text.encode("utf-8", "replace"))
             self._begin = os.fstat(self._log).st_size
 
     def output(self, limit: int = _READ_BYTES) -> str:
-        """The end of what the script printed, up to ``limit`` bytes."""
+        """Return the end of the script's output, up to ``limit`` bytes."""
         try:
             if self._box is not None:
                 return _content(self._box)[-limit:].decode("utf-8", "replace")
@@ -82,9 +81,7 @@ class ScriptLog:
             return ""
 
     def close(self) -> None:
-        """Copies what was kept in memory to the log, as far as there is room, and gives the handles
-        back.
-        """
+        """Copy output kept in memory to the log, as far as there is room, and close the handles."""
         if self._box is not None and self._log is not None:
             with contextlib.suppress(OSError):
                 os.write(self._log, _content(self._box))
@@ -94,12 +91,10 @@ class ScriptLog:
 
 
 def bound_log(path: str, limit: int = LOG_BYTES) -> bool:
-    """Empties a log that is longer than ``limit`` bytes, and keeps its end as ``path``.1.
+    """Empty a log longer than ``limit`` bytes, and keep its end as ``path``.1.
 
-    True if it did. Raises OSError.
-
-    Lines that are written while it is copied may be lost. Where there is no room for the copy, the
-    last lines stay.
+    Returns True if it did. Raises OSError. Lines written during the copy may be lost. Without room
+    for the copy, the last lines stay.
     """
     try:
         handle = os.open(
@@ -111,7 +106,8 @@ def bound_log(path: str, limit: int = LOG_BYTES) -> bool:
         raise
     try:
         found = os.fstat(handle)
-        # A hole is no length: a writer that does not append goes on where it was, behind one.
+        # A hole is no length: a writer that does not append continues at its old position, behind
+        # one.
         if not stat.S_ISREG(found.st_mode) or min(found.st_size, found.st_blocks * 512) <= limit:
             return False
         last_lines = b""
@@ -157,9 +153,9 @@ def _open_log(path: str) -> int | None:
 
 
 def _has_room(log: int) -> bool:
-    """Reserves room behind the end of the log.
+    """Reserve room behind the end of the log.
 
-    Where the file system cannot, whatever is free has to do.
+    Without that in the file system, free space must do.
     """
     import ctypes  # Loaded here: a status writes no such log.
 
@@ -182,9 +178,9 @@ def _make_box() -> int | None:
 
 
 def _content(box: int) -> bytes:
-    """What was printed to memory.
+    """Return output kept in memory.
 
-    A script that opens its output once more by name may leave a hole.
+    A script that opens its output again by name may leave a hole.
     """
     end = os.fstat(box).st_size
     return os.pread(box, _COPIED_BYTES, max(0, end - _COPIED_BYTES)).replace(b"\0", b"")

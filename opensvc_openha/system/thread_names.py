@@ -1,4 +1,4 @@
-"""Gives threads names that `top -H` and `ps -L` show."""
+"""Give threads names that `top -H` and `ps -L` show."""
 
 from __future__ import annotations
 
@@ -9,10 +9,7 @@ _NAME_MAX = 15
 
 
 def name_thread(name: str) -> None:
-    """Names the calling thread (15 characters are shown).
-
-    Where the system can't, nothing happens.
-    """
+    """Name the calling thread (15 characters are shown); ignored if the system cannot."""
     try:
         libc = ctypes.CDLL(None, use_errno=True)
         libc.prctl(_PR_SET_NAME, ctypes.c_char_p(name.encode()[:_NAME_MAX]), 0, 0, 0)
