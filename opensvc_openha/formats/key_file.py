@@ -50,8 +50,7 @@ class KeyRing:
         return next((key for key in self.keys if key.key_id == key_id), None)
 
     def merged_with(self, other: KeyRing) -> KeyRing:
-        """Return this ring merged with another one, so that beats under either current key are
-        accepted.
+        """Return this ring merged with another: beats under either current key are accepted.
 
         A ring that has our current key simply wins; otherwise its key becomes the next key and
         replaces none in use.

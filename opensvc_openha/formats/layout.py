@@ -99,9 +99,7 @@ class Layout:
         return f"{self.services_dir}/{service}/{STATE_PREFIX}{node}"
 
     def script_file(self, service: str) -> str:
-        """Return the file that names a service's running script, for which a restarted daemon
-        waits.
-        """
+        """Return the file that names a running script, for which a restarted daemon waits."""
         return f"{self.proc_dir}/{service}.script"
 
     def script_log(self, service: str) -> str:

@@ -185,20 +185,17 @@ class SlotSender(SlotEnd):
         return data
 
     def claim(self) -> None:
-        """Makes the slot ours whatever it holds: an empty heartbeat is written there, unless there
-        is one already.
-        """
+        """Take over the slot whatever it holds, by writing an empty heartbeat unless it has one."""
         SlotEnd.open(self)
         channel = self._opened_channel()
         if not holds_heartbeat(channel.read(self._offset, self._slot_bytes, self._limit_s)):
             channel.write(self._offset, self._in_envelope(b""), self._limit_s)
 
     def send(self, frame: bytes) -> None:
-        """Writes the whole slot, waits within the limits until the device has it, and looks whether
-        it is there.
+        """Write the whole slot, wait until the device has it, and verify it.
 
-        What stands there before that is looked at too: another writer on this slot would make the
-        beats of both worthless.
+        The slot is also checked before: another writer would make the beats of both worthless.
+        Every wait has a limit.
         """
         channel = self._opened_channel()
         try:
@@ -223,8 +220,9 @@ class SlotSender(SlotEnd):
         self._is_begun = True
 
     def _check_presence(self, channel: DiskChannel, data: bytes, wanted: int) -> None:
-        """A disk that is gone is no other writer: raises LinkFault if that is why the slot holds
-        something else.
+        """Raise LinkFault if the slot differs since the disk is gone.
+
+        A missing disk is no other writer.
         """
         channel.check_identity()
         if len(data) < wanted:
