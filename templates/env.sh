@@ -1,5 +1,5 @@
 # Environment of OpenHA on this node: source it, as in `. $EZ/env.sh`.
-# Every variable may be set before, to move what it names.
+# Every variable may be set beforehand, to use another place.
 EZ=${EZ:-@EZ@}
 EZ_BIN=${EZ_BIN:-@EZ_BIN@}
 EZ_CONF=${EZ_CONF:-@EZ_CONF@}
@@ -10,7 +10,7 @@ EZ_NODES=${EZ_NODES:-$EZ_CONF/nodes}
 EZ_MONITOR=${EZ_MONITOR:-$EZ_CONF/monitor}
 export EZ EZ_BIN EZ_CONF EZ_VAR EZ_LOG EZ_SERVICES EZ_NODES EZ_MONITOR
 @AGENT@
-# Functions rather than aliases: they work in scripts too.
+# Functions instead of aliases: they work in scripts too.
 openha() { "$EZ_BIN/openha" "$@"; }
 ez_ps() { "$EZ_BIN/openha" ps; }
 ez_svc_status() {
