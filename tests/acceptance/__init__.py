@@ -1,7 +1,6 @@
-"""The acceptance run: the installed package on two machines with kernels of their own, LVM, docker
-and a power switch.
+"""The acceptance run: the installed package on two machines with kernels of their own.
 
-Not collected by pytest, for it takes minutes: `make acceptance`, or `python -m tests.acceptance`.
-The nodes are User-Mode Linux kernels, so that it needs no hardware virtualisation, only root on a
-Debian machine.
+They have LVM, docker and a power switch. Not collected by pytest, since it takes minutes: `make
+acceptance`, or `python -m tests.acceptance`. The nodes are User-Mode Linux kernels, so that it
+needs no hardware virtualisation, only root on a Debian machine.
 """

@@ -26,7 +26,7 @@ INTERRUPTED = 130
 
 
 def main() -> int:
-    """Parse, build, play."""
+    """Parse arguments, build the nodes, play the story; return the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.acceptance", description="Two nodes with kernels of their own."
     )
@@ -64,7 +64,7 @@ def _build_and_play(work: Path, memory_mb: int) -> int:
         "Two machines", "Debian with a User-Mode Linux kernel each, built from packages."
     )
     image.build(work, transcript.note)
-    # Whatever becomes of this process, nothing of what it started may outlive it.
+    # No child may outlive this process, however it ends.
     argv = ["setpriv", "--pdeathsig", "KILL", "--"]
     argv += [
         "unshare",

@@ -1,4 +1,4 @@
-"""What can end an acceptance run early."""
+"""Errors that end an acceptance run early."""
 
 
 class CannotRun(Exception):
@@ -6,4 +6,4 @@ class CannotRun(Exception):
 
 
 class NotAccepted(Exception):
-    """A step did not come out as it must."""
+    """A step did not have its expected result."""

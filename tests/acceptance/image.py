@@ -1,7 +1,7 @@
-"""The disk that both nodes boot from: a Debian made by debootstrap, with the package installed as
-the README says.
+"""The disk that both nodes boot from: a Debian made by debootstrap, with the package installed.
 
-Everything lies in the work directory. What was built there before is used again, the package aside.
+The installation follows the README. Everything lies in the work directory; what was built there
+before is used again, except the package.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ SSH_CONFIG = "StrictHostKeyChecking accept-new\nBatchMode yes\nLogLevel ERROR\n"
 
 
 def why_not_here() -> str:
-    """What this machine lacks for the run, or an empty text."""
+    """Return what this machine lacks for the run; empty if nothing."""
     if os.geteuid() != 0:
         return "needs root"
     if os.uname().machine != "x86_64":
@@ -83,7 +83,7 @@ def why_not_here() -> str:
 
 
 def build(work: Path, tell: Callable[[str], None]) -> None:
-    """Make the kernel, the nodes' disk and the shared disks in ``work``."""
+    """Build the kernel, the nodes' disk and the shared disks in ``work``."""
     _fetch_tools(work, tell)
     root = work / "root"
     if not (work / "root.ready").exists():
@@ -125,9 +125,7 @@ def build(work: Path, tell: Callable[[str], None]) -> None:
 
 
 def _fetch_tools(work: Path, tell: Callable[[str], None]) -> None:
-    """The kernel and debootstrap, from Debian packages that are unpacked here and installed
-    nowhere.
-    """
+    """Unpack the kernel and debootstrap from Debian packages, without installing them."""
     if (work / "uml/usr/bin/linux.uml").exists():
         return
     tell(f"Debian packages: {', '.join(TOOLS)}")
@@ -147,8 +145,9 @@ def _fetch_tools(work: Path, tell: Callable[[str], None]) -> None:
 
 
 def _install_package(work: Path, root: Path, tell: Callable[[str], None]) -> None:
-    """Build wheels of the repository and of what it needs, and install them in a virtual
-    environment of the node.
+    """Build wheels of the repository and its dependencies; install them in the node.
+
+    They go into a virtual environment.
     """
     tell("the package, built and installed in the nodes' own python")
     source, wheels = work / "source", work / "wheels"
@@ -223,7 +222,7 @@ def _write_files(root: Path) -> None:
 
 
 def _mirror() -> str:
-    """The mirror that this machine's apt uses for Debian, for it may reach no other."""
+    """Return the Debian mirror of this machine's apt: no other may be reachable."""
     places = [
         Path("/etc/apt/sources.list"),
         *sorted(Path("/etc/apt/sources.list.d").glob("*.sources")),
@@ -239,7 +238,7 @@ def _mirror() -> str:
 def _run(
     argv: Sequence[str], env: Mapping[str, str] | None = None, cwd: Path | None = None
 ) -> None:
-    """A command of the set-up, with its last words if it fails."""
+    """Run a command of the set-up; include its last output if it fails."""
     whole = {**os.environ, "LC_ALL": "C.UTF-8", **(env or {})}
     done = subprocess.run(
         ["nice", *argv],

@@ -1,8 +1,8 @@
-"""Two machines made of User-Mode Linux kernels, the disks they share and the links between them.
+"""Two machines made of User-Mode Linux kernels, their shared disks and links.
 
-To be used in network, mount and pid namespaces of its own, which take everything away when they
-end. Each kernel runs with all its processes in one more pid namespace: killing that is a power
-failure, at once and certain.
+To be used in network, mount and pid namespaces of their own, which remove everything when they end.
+Each kernel runs with all its processes in one more pid namespace: killing that is a power failure,
+at once and certain.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ HOST_ADDRESS = "10.60.0.254"
 COMMAND_PORT = 7777
 BOOT_LIMIT_S = 120.0
 SHARED_DISKS = ("registry.img", "hb.img", "files.img")
-"""What both nodes see as /dev/ubdb, /dev/ubdc and /dev/ubdd."""
+"""Disks that both nodes see as /dev/ubdb, /dev/ubdc and /dev/ubdd."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a command in a machine ended."""
+    """Result of a command in a machine."""
 
     code: int
     output: str
 
 
 def make_network() -> None:
-    """Three bridges, with a port for each machine on each."""
+    """Create three bridges, with a port for each machine on each."""
     _ip("link", "set", "lo", "up")
     for link in LINKS:
         _ip("link", "add", f"br{link}", "type", "bridge", "mcast_snooping", "0")
@@ -49,7 +49,7 @@ def make_network() -> None:
 
 
 class Machine:
-    """One machine; its own disk lasts from power on to power on."""
+    """One machine; its own disk persists while it is off."""
 
     def __init__(self, work: Path, number: int, memory_mb: int) -> None:
         self.number = number
@@ -62,12 +62,12 @@ class Machine:
 
     @property
     def is_on(self) -> bool:
-        """Does its kernel exist, running or stopped?"""
+        """Return whether its kernel exists, running or stopped."""
         process = self._process
         return process is not None and process.poll() is None
 
     def power_on(self) -> float:
-        """Boot; the seconds until it takes commands."""
+        """Boot; return the seconds until it accepts commands."""
         began = time.monotonic()
         work = self._work
         argv = [
@@ -116,21 +116,19 @@ class Machine:
             time.sleep(0.1)
 
     def cut_power(self) -> None:
-        """Kill the kernel with all its processes; it is over when this returns."""
+        """Kill the kernel with all its processes; return when they are gone."""
         with self._switching:
             if self._process is None:
                 return
             for pid in self._children():
-                # It may have ended just now.
+                # It may have just ended.
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             self._process.wait()
             self._process = None
 
     def hang(self) -> None:
-        """Stop the kernel with all that runs in it, in whatever it does, as a machine that
-        hangs.
-        """
+        """Stop the kernel with all that runs in it, like a machine that hangs."""
         for first in self._children():
             space = os.readlink(f"/proc/{first}/ns/pid")
             for entry in filter(str.isdigit, os.listdir("/proc")):
@@ -138,10 +136,10 @@ class Machine:
                     if os.readlink(f"/proc/{entry}/ns/pid") == space:
                         os.kill(int(entry), signal.SIGSTOP)
                 except (FileNotFoundError, ProcessLookupError):
-                    pass  # It ended just now.
+                    pass  # It has just ended.
 
     def run(self, command: str, limit_s: float) -> Outcome:
-        """Run a shell command in it; OSError where it cannot be asked."""
+        """Run a shell command in it; OSError if it does not respond."""
         with socket.create_connection((self.address, COMMAND_PORT), 5.0) as sock:
             sock.settimeout(limit_s + 30.0)
             sock.sendall(json.dumps({"command": command, "limit_s": limit_s}).encode() + b"\n")

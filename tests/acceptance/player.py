@@ -1,4 +1,4 @@
-"""Types commands in the machines, shows them, and insists on what must come out."""
+"""Type commands in the machines, show them, and check their results."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ POLL_S = 0.5
 
 
 class Player:
-    """What the story is told with."""
+    """The story's means: commands, checks, output."""
 
     def __init__(self, machines: Sequence[Machine], transcript: Transcript) -> None:
         self.deb1, self.deb2 = machines
@@ -41,7 +41,7 @@ class Player:
     ) -> str:
         """Run a command that must end with ``code``.
 
-        Each pattern must be found in its output, or must not.
+        Its output must match each pattern of ``expect`` and none of ``absent``.
         """
         self._transcript.command(machine.name, command)
         began = time.monotonic()
@@ -55,7 +55,7 @@ class Player:
         return outcome.output
 
     def on_both(self, command: str, expect: tuple[str, ...] = ()) -> None:
-        """The same on both; shown for the first alone."""
+        """Run a command on both machines; show the first one's."""
         self.on(self.deb1, command, expect)
         problem = _problem(self._run(self.deb2, command, LIMIT_S), expect, (), 0)
         if problem:
@@ -65,7 +65,7 @@ class Player:
     def until(
         self, machine: Machine, command: str, expect: tuple[str, ...], limit_s: float = LIMIT_S
     ) -> str:
-        """Run a command again until its output is as expected; shows it then."""
+        """Repeat a command until its output is as expected; show it then."""
         self._transcript.command(machine.name, command)
         deadline = time.monotonic() + limit_s
         while True:
@@ -81,7 +81,7 @@ class Player:
             time.sleep(POLL_S)
 
     def fetch(self, url: str, limit_s: float = LIMIT_S) -> str:
-        """What a client of the service gets, as soon as it gets something."""
+        """Return the answer to a client of the service, as soon as there is one."""
         deadline = time.monotonic() + limit_s
         while True:
             try:
@@ -95,13 +95,13 @@ class Player:
             time.sleep(0.2)
 
     def check(self, is_so: bool, what: str) -> None:
-        """State a fact that must hold."""
+        """Print a fact and fail unless it holds."""
         if not is_so:
             raise NotAccepted(what)
         self.note(f"so it is: {what}")
 
     def last_words(self) -> None:
-        """What the living machines say of themselves after a failure."""
+        """Print the running machines' status and logs after a failure."""
         logs = "tail -n 30 /var/log/opensvc/*.log $EZ/log/nmond.log; dmesg | grep -v locking | tail"
         look = f"$EZ_BIN/service -s -v; $EZ_BIN/hb -s -v; {logs}"
         for machine in (self.deb1, self.deb2):
@@ -121,7 +121,7 @@ class Player:
 
 
 def _problem(outcome: Outcome, expect: tuple[str, ...], absent: tuple[str, ...], code: int) -> str:
-    """What is wrong with an outcome, or nothing."""
+    """Return what is wrong with an outcome; empty if nothing."""
     if outcome.code != code:
         return f"ended with exit code {outcome.code}, expected {code}"
     for pattern in expect:

@@ -1,7 +1,7 @@
-"""A power switch on the network, as rack power strips are: one line asks, one line answers, and off
-is off when it says so.
+"""A power switch on the network, like rack power strips: one line asks, one line answers.
 
-Lines are `off NODE`, `status NODE`; answers `on`, `off`, or `error REASON`.
+When it answers off, the power is off. Lines are `off NODE`, `status NODE`; answers `on`, `off`, or
+`error REASON`.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class PowerSwitch:
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def answer(self, line: str, client: str) -> str:
-        """What one line gets."""
+        """Return the answer to one line."""
         verb, _, name = line.partition(" ")
         machine = self._machines.get(name)
         if machine is None or verb not in ("off", "status"):

@@ -1,6 +1,4 @@
-"""The acceptance run, step by step: set up as the tutorial does, power failure, failback, and a
-hung owner that is fenced.
-"""
+"""The acceptance run: the tutorial's set-up, power failure, failback, a hung owner is fenced."""
 
 from __future__ import annotations
 
@@ -134,18 +132,18 @@ ALL_LISTEN = (r"(?s)(listener \S+ pid \d+ status UP.*){3}",)
 
 
 def typed(path: str, text: str) -> str:
-    """The command that types a file in."""
+    """Return the command that writes a file."""
     return f"cat > {path} << 'EOF'\n{text}EOF"
 
 
 def states(pair: str, *services: str) -> tuple[str, ...]:
-    """Patterns for `service -s -c`: primary/secondary."""
+    """Return patterns for `service -s -c`: primary/secondary."""
     first, second = pair.split("/")
     return tuple(rf"(?m)^{name} +\S+ +{first} +\S+ +{second}\s*$" for name in services or SERVICES)
 
 
 def tell(player: Player) -> None:
-    """All of it."""
+    """Play the whole story."""
     boot(player)
     volume_groups(player)
     cluster(player)
@@ -156,7 +154,7 @@ def tell(player: Player) -> None:
 
 
 def boot(player: Player) -> None:
-    """Two machines with what this run says it was made with."""
+    """Boot two machines and print what this run is made of."""
     for machine in (player.deb1, player.deb2):
         player.note(f"{machine.name} takes commands {machine.power_on():.1f} s after power on")
     player.on(
@@ -168,7 +166,7 @@ def boot(player: Player) -> None:
 
 
 def volume_groups(player: Player) -> None:
-    """Two volume groups on shared disks, made on one node, seen on the other."""
+    """Create two volume groups on shared disks on one node; see them on the other."""
     player.title(
         "Volume groups on the shared disks",
         "vgregistry for the tutorial's registry, vgfiles for a plain application.",
@@ -200,8 +198,9 @@ def volume_groups(player: Player) -> None:
 
 
 def cluster(player: Player) -> None:
-    """OpenHA with the embedded agent on both, as the README tells, and the image in the service's
-    own docker.
+    """Set up OpenHA with the embedded agent on both, as in the README; prepare the image.
+
+    The image is in the service's own docker.
     """
     player.title(
         "Install and configure",
@@ -228,9 +227,9 @@ def cluster(player: Player) -> None:
 
 
 def bring_image(player: Player) -> None:
-    """File systems up, image in, file systems down.
+    """Mount the file systems, load the image, unmount them.
 
-    A volume that somebody has open keeps its group up, and is named.
+    A volume that is open keeps its group active, and is named.
     """
     deb1 = player.deb1
     player.on(
@@ -269,7 +268,7 @@ def bring_image(player: Player) -> None:
 
 
 def first_start(player: Player) -> dict[str, str]:
-    """deb1 starts both; what the container is, and what deb2 may not do meanwhile."""
+    """Start both services on deb1; return the container, and check what deb2 must not do."""
     player.title(
         "First start",
         "Unfrozen on deb1, which starts both services; then on deb2, which stands by.",
@@ -307,7 +306,7 @@ def first_start(player: Player) -> dict[str, str]:
 
 
 def power_failure(player: Player, before: dict[str, str]) -> None:
-    """The owner's power is cut while it writes."""
+    """Cut the owner's power while it writes."""
     player.title(
         "Power failure",
         "deb1 loses power while both services write. deb2 fences it and takes over.",
@@ -337,7 +336,7 @@ def power_failure(player: Player, before: dict[str, str]) -> None:
 
 
 def watch_takeover(player: Player, failed_at: float, pair: str) -> None:
-    """From the failure to both services STARTED on deb2, with the times."""
+    """Time the stages from the failure to both services STARTED on deb2."""
     player.until(player.deb2, "ez_svc_status", states(pair, "files"), 300)
     player.note(f"files is STARTED on deb2 {time.monotonic() - failed_at:.1f} s after the failure")
     player.fetch(URL, 400)
@@ -352,7 +351,7 @@ def watch_takeover(player: Player, failed_at: float, pair: str) -> None:
 
 
 def look_at_takeover(player: Player, before: dict[str, str]) -> None:
-    """The decision, the fencing, the journals, and the same container."""
+    """Check the decision, the fencing, the journals, and that it is the same container."""
     deb2 = player.deb2
     player.on(deb2, "openha why files", ("STARTED",))
     log = player.on(deb2, f"tac {LOG} | sed '/fencing with/q' | tac | cut -c 12-180")
@@ -372,7 +371,7 @@ def look_at_takeover(player: Player, before: dict[str, str]) -> None:
 
 
 def failback(player: Player, before: dict[str, str]) -> None:
-    """deb1 is back, and gets its services when an operator says so."""
+    """Boot deb1, and move its services back when the operator requests it."""
     deb1, deb2 = player.deb1, player.deb2
     player.title(
         "Failback",
@@ -395,9 +394,9 @@ def failback(player: Player, before: dict[str, str]) -> None:
 
 
 def hung_owner(player: Player, before: dict[str, str]) -> None:
-    """A machine that hangs is no dead one: it could write again when it wakes up.
+    """Hang the owner: it could write again when it resumes.
 
-    The fence sees to it that it does not.
+    The fence makes sure that it does not.
     """
     player.title(
         "A hung owner is fenced",

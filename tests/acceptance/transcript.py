@@ -1,6 +1,4 @@
-"""Prints what happens as an operator would see it, each command with the seconds since the begin
-and how long it took.
-"""
+"""Print the run as an operator would see it, with time since the begin and duration."""
 
 from __future__ import annotations
 
@@ -9,30 +7,30 @@ from typing import TextIO
 
 
 class Transcript:
-    """Writes the run as it goes."""
+    """Writer of the run's output."""
 
     def __init__(self, out: TextIO, begin: float = 0.0) -> None:
         self._out = out
         self._begin = begin or time.monotonic()
 
     def title(self, title: str, text: str = "") -> None:
-        """A heading, and what happens below it."""
+        """Write a heading and its explanation."""
         self._write(f"\n== {title}\n")
         if text:
             self._write(f"{text}\n")
         self._write("\n")
 
     def command(self, node: str, command: str) -> None:
-        """A prompt and what is typed there."""
+        """Write a prompt and a command."""
         self._write(f"{self._stamp()} root@{node}:~# {command}\n")
 
     def output(self, text: str) -> None:
-        """What a command printed."""
+        """Write the output of a command."""
         if text.strip():
             self._write(text if text.endswith("\n") else text + "\n")
 
     def note(self, text: str) -> None:
-        """Something that happens outside of the nodes, or a measurement."""
+        """Write an event outside of the nodes, or a measurement."""
         self._write(f"{self._stamp()} -- {text}\n")
 
     def _stamp(self) -> str:

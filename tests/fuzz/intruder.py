@@ -1,10 +1,10 @@
-"""What one hostile input is allowed to do: next to nothing. Used by the fuzzer and by the tests.
+"""Check that one hostile input has no effect but a log line. Used by the fuzzer and by the tests.
 
-``take`` hands one input to a parser, or, as a frame, slot or record, to a node that enforces its
-key and hears its peer. It fails if anything but the documented error comes out, if a state of this
-node or of its peer changed, if the node wants to do anything but write down that a beat was
-refused, or if a file, socket or process was touched on the way. What comes from another address
-than the peer's must leave no trace: the same bytes from the right address are taken as ever.
+``take`` passes one input to a parser, or, as a frame, slot or record, to a node that enforces its
+key and hears its peer. It fails if anything but the documented error is raised, if a state of this
+node or of its peer changed, if the node requests any action but the log line of a refused beat, or
+if a file, socket or process was opened meanwhile. Data from another address than the peer's must
+leave no trace: the same bytes from the right address are accepted as before.
 """
 
 from __future__ import annotations
@@ -78,11 +78,11 @@ _KEPT_OUT = frozenset({"unauthenticated", "unknown key", "forged"})
 
 
 class Touched(AssertionError):
-    """An input made the program reach for something outside."""
+    """The input made the program access something outside."""
 
 
 class _Watch:
-    """Refuses files, sockets and processes while an input is taken."""
+    """Refuses files, sockets and processes while an input is processed."""
 
     _PREFIXES = ("open", "os.", "socket.", "subprocess.", "shutil.", "tempfile.", "import")
 
@@ -97,18 +97,18 @@ class _Watch:
 
 
 def beat_of(boot: BootId, seq: int, states: dict[str, ServiceState], node: str = PEER) -> Beat:
-    """A beat that acknowledges the life of the node under attack."""
+    """Return a beat that acknowledges the incarnation of the node under attack."""
     return Beat(node, boot, seq, Ack(OUR_LIFE, 1), states, wants_ack=True, sent_at=1.8e9)
 
 
 def sealed(beat: Beat, link: LinkSpec, key: Key | None = KEY) -> bytes:
-    """A frame of that beat, authentic on a link under a key, or under none."""
+    """Return a frame of that beat, authenticated on a link with a key, or unauthenticated."""
     seal = None if key is None else Seal(key, key.key_id, link_binding(link))
     return encode_beat(beat, pid=55, interval_s=1.0, with_names=True, seal=seal)
 
 
 def _recorded() -> Iterator[bytes]:
-    """Genuine frames that somebody on the wire may have: all are old, or belong elsewhere."""
+    """Yield genuine frames that an attacker could have recorded: all are old, or of other links."""
     for link in (NET[1], DISK[1]):
         yield sealed(beat_of(PEER_LIFE, 3, PEER_SAYS), link)
         yield sealed(beat_of(OLD_PEER_LIFE, 900, dict.fromkeys(NAMES, ServiceState.STOPPED)), link)
@@ -128,7 +128,7 @@ def _recorded() -> Iterator[bytes]:
 
 
 OLD_NET_AS_OWN = replace(NET[1], address="239.131.50.99")
-"""Another link of the same cluster: its recorded frames are of no use here."""
+"""Another link of the same cluster: its recorded frames are invalid here."""
 RECORDED = tuple(_recorded())
 
 
@@ -163,9 +163,9 @@ _PARSERS: dict[str, Callable[[str], object]] = {
 
 
 def read_text(kind: str, text: str) -> object:
-    """What the parser of a configuration file makes of a text, None for a ConfigError.
+    """Parse a text as a configuration file of some kind; None for a ConfigError.
 
-    Any other exception comes out.
+    Any other exception is raised.
     """
     try:
         return _PARSERS[kind](text)
@@ -174,8 +174,10 @@ def read_text(kind: str, text: str) -> object:
 
 
 def patched(data: bytes, patches: bytes) -> bytes:
-    """The data with single bytes replaced: place (2 bytes, wrapped to the length) and value each; a
-    last odd one cuts.
+    """Replace single bytes of the data.
+
+    ``patches`` holds place (2 bytes, modulo the length) and value of each; an odd byte at the end
+    truncates.
     """
     changed = bytearray(data)
     for at in range(0, len(patches) - 2, 3):
@@ -184,7 +186,7 @@ def patched(data: bytes, patches: bytes) -> bytes:
 
 
 def repaired(frame: bytes) -> bytes:
-    """The frame with the length and checksum it should have, which every attacker can work out."""
+    """Return the frame with correct length and checksum, which every attacker can compute."""
     if len(frame) < 14:
         return frame
     frame = frame[:8] + struct.pack(">H", min(len(frame), 0xFFFF)) + frame[10:-4]
@@ -192,8 +194,9 @@ def repaired(frame: bytes) -> bytes:
 
 
 class Target:
-    """A node that enforces its key, hears its peer on a network and a disk, and must not be moved
-    by an intruder.
+    """A node that enforces its key and hears its peer on a network and a disk.
+
+    An intruder must not change it.
     """
 
     def __init__(self, mode: AuthMode = AuthMode.ENFORCED) -> None:
@@ -227,8 +230,9 @@ class Target:
             )
 
     def face(self) -> object:
-        """All that this node believes, says and shows, but for counters and for how the legacy
-        links do.
+        """Return all that this node believes, sends and shows.
+
+        Counters and the state of the legacy links are left out.
         """
         status = self.engine.snapshot(NOW)
         links = tuple(
@@ -237,9 +241,9 @@ class Target:
         return replace(status, links=links), self.engine.beat(), self.engine.seq
 
     def hear(self, link: LinkSpec, data: bytes) -> str:
-        """The bytes as they come in on a link; fails if they do more than to be counted.
+        """Receive the bytes on a link; fail if they do more than increment a counter.
 
-        Returns what they count as.
+        Returns the reason under which they are counted.
         """
         try:
             decoded = self.codecs[link].decode(data)
@@ -253,7 +257,7 @@ class Target:
             self.codecs[link].keep(data)
             for action in done:
                 assert _is_harmless(action, link), f"the node wants to do this: {action}"
-            # Only a step can move what is shown; what is said is looked at after every input.
+            # Only a step can change what is shown; what is sent is checked after every input.
             assert self.face() == self.before, "the node was moved"
         assert self.engine.beat() == self.said, "the node says something else"
         self.counts[reason] = self.counts.get(reason, 0) + 1
@@ -261,8 +265,10 @@ class Target:
 
 
 def _is_harmless(action: Action, link: LinkSpec) -> bool:
-    """True for a line of the log: a beat was refused, or a legacy link, which proves nothing while
-    better is heard, is up.
+    """Return whether the action is a permitted log line.
+
+    Either a beat was refused, or a legacy link is up, which proves nothing while a better one is
+    heard.
     """
     return isinstance(action, Record) and (
         action.new == "REFUSED" or (link.wire is Wire.LEGACY and action.new == "UP")
@@ -270,17 +276,15 @@ def _is_harmless(action: Action, link: LinkSpec) -> bool:
 
 
 class FrozenTarget(Target):
-    """A node without a key, whose services are frozen: it believes what it hears, and still never
-    moves a service.
-    """
+    """A node without a key, with frozen services: it accepts beats and still moves no service."""
 
     def __init__(self) -> None:
         super().__init__(AuthMode.OFF)
 
     def hear(self, link: LinkSpec, data: bytes) -> str:
-        """The bytes as they come in.
+        """Receive the bytes.
 
-        Fails if a service of this node moves or the peer gets a service that cannot be.
+        Fails if a service of this node moves or the peer gets an impossible service.
         """
         try:
             decoded = self.codecs[link].decode(data)
@@ -293,15 +297,13 @@ class FrozenTarget(Target):
 
 
 class SourceTarget:
-    """Listeners that take nothing from another address than the peer's, on a link of each
-    format.
-    """
+    """Listeners that accept only the peer's address, on a link of each format."""
 
     def __init__(self) -> None:
         self._authentication = Authentication(OURS, OUR_LIFE)
 
     def hear(self, link: LinkSpec, data: bytes) -> None:
-        """The bytes from elsewhere and then from the peer do what they do from the peer alone."""
+        """Check that bytes from elsewhere, and then from the peer, act as from the peer alone."""
         assert self._taken(link, data, (WRONG, RIGHT)) == [
             False,
             *self._taken(link, data, (RIGHT,)),
@@ -324,7 +326,7 @@ class SourceTarget:
 
 
 class Intruder:
-    """Makes of each input an attack on one of the parsers or on a node."""
+    """Turns each input into an attack on one of the parsers or on a node."""
 
     def __init__(self) -> None:
         self._watch = _Watch()
@@ -335,9 +337,7 @@ class Intruder:
         self.history = DamagedHistory()
 
     def take(self, data: bytes) -> None:
-        """One input: its first byte says what it is for, its second which genuine bytes it starts
-        from.
-        """
+        """Process one input: byte 1 selects the attack, byte 2 the genuine bytes it starts from."""
         self._watch.is_on = True
         try:
             if len(data) >= 2:
@@ -359,7 +359,7 @@ class Intruder:
         elif kind == 16:
             self._request(choice, payload)
         elif kind > 16:
-            self._watch.is_on = False  # A file is what it is about.
+            self._watch.is_on = False  # This attack concerns a file.
             if kind == 17:
                 damaged = (
                     payload,
@@ -377,9 +377,7 @@ class Intruder:
             )
 
     def _request(self, choice: int, payload: bytes) -> None:
-        """A line over the control socket: arbitrary, or a genuine one with bytes replaced or
-        something behind its beginning.
-        """
+        """Send a line to the control protocol: arbitrary, or a genuine one with changes."""
         genuine = REQUESTS[(choice >> 2) % len(REQUESTS)]
         line = (payload, patched(genuine, payload), genuine[: choice >> 2] + payload, genuine)[
             choice & 3
@@ -399,24 +397,23 @@ class Intruder:
         elif kind == 3:
             frame = repaired(patched(genuine, payload))
         elif kind == 4:
-            # An own tail behind a genuine head: states, pages of names, tags.
+            # A forged tail after a genuine head: states, pages of names, tags.
             frame = repaired(genuine[: 74 + (choice >> 5)] + payload)
         else:
             frame = repaired(payload)
         self._hear(link, frame)
 
     def _hear(self, link: LinkSpec, frame: bytes) -> None:
-        """What only the missing key keeps out is also told to the node without one: there all
-        fields are read.
+        """Receive a frame; one refused for its key alone also goes to the node without a key.
+
+        That node reads all fields.
         """
         if self.target.hear(link, frame) in _KEPT_OUT:
             self.frozen.hear(link, frame)
         self.sources.hear(NET[1], frame)
 
     def _slot(self, choice: int, payload: bytes) -> None:
-        """A slot of a disk: arbitrary, or a whole one with bytes replaced, in the envelope or in
-        its frame.
-        """
+        """Read a disk slot: arbitrary, or a whole one with changes in the envelope or its frame."""
         genuine = RECORDED[(choice >> 2) % (len(RECORDED) - 1)]
         if choice & 3 == 0:
             slot = payload
@@ -433,9 +430,7 @@ class Intruder:
         self._hear(DISK[1], frame)
 
     def _record(self, choice: int, payload: bytes) -> None:
-        """A record of the original: arbitrary behind zeros, or a genuine one with bytes
-        replaced.
-        """
+        """Read a record of the original: arbitrary after zeros, or a genuine one with changes."""
         is_disk = bool(choice & 1)
         genuine = RECORDS[(choice >> 2) % len(RECORDS)]
         data = patched(genuine, payload) if choice & 2 else payload.ljust(RECORD_BYTES, b"\0")
@@ -453,7 +448,7 @@ class Intruder:
 
 
 def seeds() -> Iterator[bytes]:
-    """Inputs to begin with: each kind of attack on each genuine piece."""
+    """Yield initial inputs: each kind of attack on each genuine piece."""
     for kind in range(8):
         for choice in range(0, 20):
             yield bytes([kind, choice])
@@ -482,7 +477,7 @@ def seeds() -> Iterator[bytes]:
         b"9" * 590,
     ):
         yield b"\x10\0" + request
-    yield b"\x11\1\0/\x14\xff"  # A file format that sqlite does not know.
+    yield b"\x11\1\0/\x14\xff"  # A file format that sqlite does not support.
     for choice in range(4):
         yield bytes([17, choice, 0, 100, 7, 0x10, 20, 0xFF])
     for choice in range(24):

@@ -34,23 +34,24 @@ DEPARTED_STOPPED = (
     "crash_points or with force or every pair or authenticated or both primary] or found_out or"
     " only_on_evidence"
 )
-"""Too slow for every mutant; the rest of the suite finds what they find."""
+"""Too slow for every mutant; the rest of the suite detects the same faults."""
 LEFT_OUT_OF_ROOMS = (
     "docker or many_services or flood or storm or stall_at_any or hung_disk or"
     " node_that_can_open_none"
 )
 """Too slow as well, or no test of these rooms."""
 _LIMIT_S, _ROOM_LIMIT_S = 300.0, 60.0
-"""Longest time for one mutant: a test of a room around core takes seconds, and hundreds of them may
-meet a function."""
+"""Seconds for one mutant: a test outside core takes seconds, and hundreds may reach a function."""
 _TEST_LIMIT_S = "40"
-"""Longest wait of a test of these rooms: a fault that keeps something from happening is found by
-that."""
+"""Longest wait, in seconds, of a test outside core.
+
+It is the time to detect a fault that prevents an event.
+"""
 
 
 @dataclass
 class Count:
-    """The mutants of one file."""
+    """Number of mutants of one file."""
 
     planted: int = 0
     killed: int = 0
@@ -59,7 +60,7 @@ class Count:
 
 
 class Session:
-    """A pytest plugin that takes the place of the run of the tests."""
+    """Pytest plugin that replaces the run of the tests."""
 
     def __init__(self, asked: argparse.Namespace, room: Room, files: list[str]) -> None:
         self._asked = asked
@@ -68,7 +69,7 @@ class Session:
         self.is_failed = False
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Leaves out what is too slow, and of twenty runs of one random history all but a few."""
+        """Leave out slow tests, and all but a few of twenty runs of one random history."""
         words = (DEPARTED_STOPPED if self._room.name == CORE else LEFT_OUT_OF_ROOMS).split(" or ")
         items[:] = [
             item
@@ -78,7 +79,7 @@ class Session:
         ]
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
-        """Runs all tests once, then each mutant against those that meet it."""
+        """Run all tests once, then each mutant against the tests that reach it."""
         began = time.monotonic()
         met = watch(self._room, session.items, _passes, self._asked.jobs)
         print(f"{len(session.items)} tests, {sum(met.took_s.values()):.0f} s", flush=True)
@@ -141,7 +142,7 @@ def _passes(item: pytest.Item) -> bool:
 
 
 def chosen(asked: argparse.Namespace, files: list[str]) -> list[Mutant]:
-    """What is asked for of all that can be planted: by hand first, then from each file in turn."""
+    """Return the requested mutants: those planted by hand first, then from each file in turn."""
     found: list[Mutant] = []
     for name in files:
         found += planted_in(name)
@@ -154,7 +155,7 @@ def chosen(asked: argparse.Namespace, files: list[str]) -> list[Mutant]:
 
 
 def equivalents() -> dict[str, str]:
-    """Mutants that change nothing, as told without their line number, and why."""
+    """Return the mutants without effect, by name without line number, with the reason."""
     found = {}
     for line in Path(__file__).with_name("equivalent.txt").read_text(encoding="utf-8").splitlines():
         if line.strip() and not line.startswith("#"):
@@ -164,7 +165,7 @@ def equivalents() -> dict[str, str]:
 
 
 def main(argv: list[str]) -> int:
-    """Prints each mutant and who found it, then how many survived."""
+    """Print each mutant and the test that detects it, then the number of survivors."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.mutants", description=str(__doc__).split("\n\n")[0]
     )

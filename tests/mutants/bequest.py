@@ -1,6 +1,4 @@
-"""Child processes of the run, the hook for the programs that their tests start, and the end of all
-of these.
-"""
+"""Child processes of the run, the hook for programs that tests start, and the end of both."""
 
 from __future__ import annotations
 
@@ -17,7 +15,7 @@ SPY, FAULT = "OPENHA_TEST_SPY", "OPENHA_TEST_FAULT"
 
 
 def fork(work: Callable[[], str]) -> tuple[int, int]:
-    """Has it done in a child, silently: where its one word can be read, and the pid."""
+    """Run ``work`` in a silent child; return the descriptor of its one-word result and its pid."""
     read, write = os.pipe()
     child = os.fork()
     if child:
@@ -28,15 +26,16 @@ def fork(work: Callable[[], str]) -> tuple[int, int]:
     sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")
     try:
         said = work()
-    except BaseException as error:  # Whatever a fault breaks, it was found.
+    except BaseException as error:  # Any error counts: the fault was detected.
         said = type(error).__name__
     os.write(write, (said or "-").encode("utf-8")[:400])
     os._exit(0)
 
 
 def end(read: int, child: int, mark: str) -> str:
-    """What a child said; ends it, and every process with the mark in its environment that a broken
-    test left behind.
+    """Return a child's result; kill it, and every process with the mark in its environment.
+
+    A broken test may have left such processes behind.
     """
     said = os.read(read, 400).decode("utf-8")
     os.close(read)
@@ -52,8 +51,9 @@ def end(read: int, child: int, mark: str) -> str:
 
 @contextmanager
 def hooked() -> Iterator[None]:
-    """Meanwhile every Python of this virtual environment that finds one of the variables runs
-    hook.py first.
+    """Within the context, every Python of this virtual environment runs hook.py at start.
+
+    Only if one of the variables is set.
     """
     line = (
         "import os; [exec(compile(open(p).read(), p, 'exec'), {'__file__': p, '__name__':"

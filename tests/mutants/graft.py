@@ -1,10 +1,9 @@
-"""Puts a fault into modules that are loaded already, so that trying one costs a fork and the tests
-that meet it.
+"""Put a fault into loaded modules, so that a trial costs a fork and the tests that reach it.
 
-Functions get the code and the defaults of their mutated selves, in place: whoever imported them
-runs the fault. Values of a module (rows, sets, tables) are note_busy_until out anew and replace the
-old ones wherever those were imported. What makes a class (its fields and members) cannot be changed
-so late.
+Functions get the code and the defaults of their mutated versions, in place: all importers run the
+fault. Values of a module (rows, sets, tables) are computed again and replace the old ones wherever
+those were imported. The structure of a class (its fields and members) cannot be changed after
+loading.
 """
 
 from __future__ import annotations
@@ -21,11 +20,11 @@ Codes = "dict[str, types.CodeType]"
 
 
 def graft(module: types.ModuleType, source: str, where: str = "") -> bool:
-    """Turns the module into what ``source`` says.
+    """Turn the module into what ``source`` defines.
 
-    False if that cannot be done, or if nothing changed that can be seen.
+    Returns False if that is impossible, or if nothing visible changed.
 
-    ``where`` is the function with the fault, if it is in one: what cannot be reached there is not
+    ``where`` is the function with the fault, if any: a fault that cannot be reached there is not
     planted.
     """
     tree = ast.parse(source)
@@ -41,7 +40,7 @@ def graft(module: types.ModuleType, source: str, where: str = "") -> bool:
         if code != function.__code__ or code.co_consts != function.__code__.co_consts:
             function.__code__ = code
             has_changed = True
-    # The values first: defaults may be made of them.
+    # Values first: defaults may depend on them.
     has_changed = _values(module, tree) or has_changed
     return _defaults(module, tree) or has_changed
 
@@ -51,7 +50,7 @@ def _codes(code: types.CodeType, prefix: str) -> Iterator[tuple[str, types.CodeT
         if isinstance(item, types.CodeType) and not item.co_name.startswith("<"):
             name = f"{prefix}{item.co_name}"
             yield name, item
-            # The functions of a class; those within functions come with them.
+            # The functions of a class; nested functions come with them.
             yield from _codes(item, f"{name}.")
 
 
@@ -83,9 +82,9 @@ def _is_function(value: Any) -> bool:
 
 
 def _unwrapped(function: Any) -> types.FunctionType:
-    """What a decorator such as contextmanager or lru_cache calls.
+    """Return the function that a decorator such as contextmanager or lru_cache calls.
 
-    What the latter keeps is of the code before.
+    The cache of the latter is from the code before.
     """
     while isinstance(getattr(function, "__wrapped__", None), types.FunctionType):
         getattr(function, "cache_clear", lambda: None)()
@@ -95,7 +94,7 @@ def _unwrapped(function: Any) -> types.FunctionType:
 
 
 def _defaults(module: types.ModuleType, tree: ast.Module) -> bool:
-    """Values of parameters that a caller may leave out."""
+    """Replace default values of parameters."""
     functions, has_changed = dict(_functions(module)), False
     nodes = {item.name: item for item in tree.body if isinstance(item, ast.FunctionDef)}
     for outer in tree.body:
@@ -128,9 +127,9 @@ def _defaults(module: types.ModuleType, tree: ast.Module) -> bool:
 
 
 def _values(module: types.ModuleType, tree: ast.Module) -> bool:
-    """Works out the values of the module anew, with its own classes and functions.
+    """Compute the values of the module again, with its own classes and functions.
 
-    True: whether they changed is not known.
+    Returns True: whether they changed is unknown.
     """
     kept = [
         item
@@ -146,12 +145,12 @@ def _values(module: types.ModuleType, tree: ast.Module) -> bool:
             continue
         has_changed = True
         for other in list(sys.modules.values()):
-            # Tests in a folder that is no package have a bare name.
+            # Tests in a folder that is no package have a top-level name.
             if str(getattr(other, "__file__", None)).startswith(
                 (str(PACKAGE), str(ROOT / "tests"))
             ):
                 for known, item in list(vars(other).items()):
-                    # Equal numbers may be one object.
+                    # Equal numbers may be the same object.
                     if item is old and (known == name or not isinstance(old, (int, float))):
                         setattr(other, known, value)
     return has_changed

@@ -1,8 +1,7 @@
-"""What a Python started by a test does first while faults are planted: it takes the fault over, or
-notes what it runs.
+"""Start-up code of a Python started by a test during ``make mutants``.
 
-While ``make mutants`` runs a line in the virtual environment has it run by each one that finds one
-of the variables.
+It plants the fault, or records the functions that run. While ``make mutants`` runs, a line in the
+virtual environment runs it in each Python that finds one of the variables.
 """
 
 import importlib.abc
@@ -21,7 +20,7 @@ _PACKAGE = os.path.join(
 
 
 def spy_on(path):
-    """Notes each function of the package the first time that any thread runs it."""
+    """Record each function of the package when any thread first runs it."""
     seen = set()
 
     def trace(frame, _event, _arg):
@@ -29,7 +28,7 @@ def spy_on(path):
         if code not in seen:
             seen.add(code)
             if code.co_filename.startswith(_PACKAGE):
-                # Opened each time: daemons close what they have open.
+                # Opened each time: daemons close all their descriptors.
                 with open(path, "a") as file:
                     file.write(f"{code.co_filename}:{code.co_firstlineno}\n")
 

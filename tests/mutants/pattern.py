@@ -1,8 +1,8 @@
-"""Finds a piece of code by what it means to Python: comments, line breaks, quotes, parentheses and
-annotations do not count.
+"""Find code by its syntax tree: comments, line breaks, quotes and parentheses do not count.
 
-In a pattern, a name such as ``guard__`` matches any expression, and ``**rest__`` at the end of a
-call all its further named arguments. The new code may use what they matched.
+Annotations do not count either. In a pattern, a name such as ``guard__`` matches any expression,
+and ``**rest__`` at the end of a call all its further named arguments. The new code may use what
+they matched.
 """
 
 from __future__ import annotations
@@ -18,9 +18,7 @@ Node = ast.expr | ast.stmt
 
 @dataclass(frozen=True)
 class Place:
-    """First and last node of what was found, which may be one, and what the names of the pattern
-    matched.
-    """
+    """First and last node of a match, which may be one, and the matches of the pattern's names."""
 
     first: Node
     last: Node
@@ -28,7 +26,7 @@ class Place:
 
 
 def places(symbol: ast.stmt, pattern: str) -> list[Place]:
-    """Each expression, or each run of statements, within the symbol that the pattern matches.
+    """Return each expression, or run of statements, in the symbol that matches the pattern.
 
     Raises SyntaxError.
     """
@@ -39,7 +37,7 @@ def places(symbol: ast.stmt, pattern: str) -> list[Place]:
 
 
 def filled(new: str, place: Place) -> str:
-    """The new code with what was matched in it."""
+    """Return the new code with the matched parts inserted."""
     if not place.captured:
         return new
     tree = ast.parse(textwrap.dedent(new))
@@ -47,10 +45,7 @@ def filled(new: str, place: Place) -> str:
 
 
 def canonical(text: str) -> str:
-    """A piece of code in the one form that Python itself would write.
-
-    What is no whole piece of code, without line breaks.
-    """
+    """Return code in Python's own formatting; an incomplete piece without line breaks."""
     for attempt in (f"({text})", textwrap.dedent(text)):
         try:
             return ast.unparse(ast.parse(attempt))
@@ -115,7 +110,7 @@ def _matches(wanted: Any, found: Any, captured: dict[str, Any]) -> bool:
 
 
 def _rest(node: ast.AST) -> str:
-    """The name of ``**rest__`` in a call; empty where there is none."""
+    """Return the name of ``**rest__`` in a call; empty if there is none."""
     last = node.keywords[-1] if isinstance(node, ast.Call) and node.keywords else None
     if (
         last is not None
@@ -132,7 +127,7 @@ def _is_hole(name: str) -> bool:
 
 
 class _Filling(ast.NodeTransformer):
-    """Puts what was matched in the place of the names that matched it."""
+    """Replaces names by what they matched."""
 
     def __init__(self, captured: dict[str, Any]) -> None:
         self._captured = captured

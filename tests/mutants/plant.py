@@ -1,8 +1,7 @@
-"""Faults that are planted in the code, one at a time: every comparison, condition, row, constant
-and statement of it.
+"""Faults planted in the code, one at a time: in comparisons, conditions, rows and constants.
 
-A mutant is a piece of source text and what stands in its place; which pieces there are follows from
-the syntax tree, so that code written tomorrow gets its mutants without being listed here.
+Every statement is covered too. A mutant is a piece of source text and its replacement; the pieces
+follow from the syntax tree, so that new code gets its mutants without a list.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ _SHOWN_ONLY = {
     "text",
     "detail",
     "words",
-    # Of timing.py: what the shell waits for, which decides nothing.
+    # Parts of timing.py that only set the shell's waits and decide nothing.
     "FIRST_BEAT_LIMIT_S",
     "MUTE_REST_S",
     "SLOT_READ_S",
@@ -74,8 +73,7 @@ _SHOWING = {
     "sight",
     "_dual_advice",
 }
-"""Names of what only an operator reads, and what makes it: its wording is none of this suite's
-business."""
+"""Names of texts for operators and their makers: this suite does not test wording."""
 
 
 @dataclass(frozen=True)
@@ -90,26 +88,23 @@ class Mutant:
     before: str
     after: str
     is_at_load: bool = False
-    """Outside of functions: it has its effect when the module is loaded, whoever uses what it
-    makes."""
+    """Outside of functions: it takes effect when the module is loaded, for all users."""
     function_line: int = 0
-    """Where the function around it begins, decorators included."""
+    """First line of the function around it, decorators included."""
     where: str = ""
     """Name of that function."""
     is_by_hand: bool = False
     number: int = 1
-    """Counts those that are told alike within one function."""
+    """Number among mutants of the same description within one function."""
 
     @property
     def name(self) -> str:
-        """How it is told: where, what was there and what is there now."""
+        """Description: place, old and new text."""
         return f"{self.file}:{self.line} {self.lasting_name[len(self.file) + 1 :]}"
 
     @property
     def lasting_name(self) -> str:
-        """The same without the line, as it stays when lines are added above or the code is
-        formatted differently.
-        """
+        """Description without the line: stable when lines are added above or code is formatted."""
         place = f"{self.file} {self.where or 'module'}"
         if self.is_by_hand:
             return f"{place} {self.kind}"
@@ -118,7 +113,7 @@ class Mutant:
         return f"{place} {self.kind}: {before[:70]} -> {after[:70] or '(nothing)'}{again}"
 
     def plant(self, source: str) -> str:
-        """The source with the fault in it."""
+        """Return the source with the fault in it."""
         assert source[self.start : self.end] == self.before, (
             f"{self.name}: the source is another one"
         )
@@ -126,7 +121,7 @@ class Mutant:
 
 
 def mutants_of(file: str) -> list[Mutant]:
-    """All mutants of one file, in the order of its text."""
+    """Return all mutants of one file, in the order of its text."""
     source = path_of(file).read_text(encoding="utf-8")
     found = {
         (mutant.start, mutant.end, mutant.after): mutant for mutant in _Planter(file, source).all()
@@ -140,9 +135,9 @@ def mutants_of(file: str) -> list[Mutant]:
 
 
 def around(source: str, line: int) -> tuple[int, str]:
-    """Where the function around a line begins, decorators included, and its name.
+    """Return first line, decorators included, and name of the function around a line.
 
-    0 and nothing outside of functions.
+    0 and an empty text outside of functions.
     """
     return max(
         (first, name)
@@ -157,12 +152,12 @@ def _spans(source: str) -> tuple[tuple[int, int, str], ...]:
 
 
 def first_lines(source: str) -> dict[int, str]:
-    """Where each function begins, decorators included, and its name."""
+    """Return the name of each function by its first line, decorators included."""
     return {first: name for first, _, name in _spans(source)}
 
 
 def named_functions(tree: ast.Module) -> dict[str, ast.FunctionDef]:
-    """Functions and methods by their names, ``Class.method``."""
+    """Return functions and methods by their names, ``Class.method``."""
     found = {item.name: item for item in tree.body if isinstance(item, ast.FunctionDef)}
     for outer in tree.body:
         if isinstance(outer, ast.ClassDef):
@@ -214,7 +209,7 @@ class _Planter:
         }
         for node in ast.walk(self._tree):
             if isinstance(node, ast.ClassDef):
-                # What makes a class cannot be changed in a process that has loaded it.
+                # The structure of a class cannot be changed in a process that has loaded it.
                 fields = [item for item in node.body if not isinstance(item, ast.FunctionDef)]
                 words |= {id(inner) for item in fields for inner in ast.walk(item)}
         for node in ast.walk(self._tree):
@@ -226,7 +221,7 @@ class _Planter:
                 yield from self._handlers(node)
 
     def _is_log_line(self, node: ast.AST) -> bool:
-        """Only an operator reads it."""
+        """Return whether only an operator reads the node's text."""
         return (
             "/" in self._file
             and isinstance(node, ast.Expr)
@@ -236,7 +231,7 @@ class _Planter:
 
     @staticmethod
     def _is_shown_only(node: ast.AST) -> bool:
-        """Annotations, docstrings, assertions and what only an operator reads."""
+        """Return whether the node is an annotation, docstring, assertion or text for operators."""
         if isinstance(
             node, (ast.Assert, ast.JoinedStr, ast.AnnAssign, ast.arg, ast.Import, ast.ImportFrom)
         ):
@@ -376,7 +371,7 @@ class _Planter:
                 yield self._make(keyword.value, f"no {keyword.arg}", "None")
 
     def _handlers(self, node: ast.AST) -> Iterator[Mutant]:
-        """An error that is expected is not. The decision code expects none."""
+        """Yield mutants that do not catch an expected error; the decision code expects none."""
         if isinstance(node, ast.ExceptHandler) and not isinstance(node.body[0], ast.Raise):
             yield self._make(node.body[0], "not handled", "raise")
 

@@ -1,11 +1,10 @@
-"""Faults that no change of one expression makes: an action forgotten, an order changed, a proof
-taken for another one.
+"""Faults that need more than one changed expression: a forgotten action, a changed order.
 
 They are listed in planted.txt, and for the rooms around core in planted_rooms.txt: "== FILE SYMBOL:
-what a node then does wrong", what stands once in that symbol (-), and what it becomes (+). A symbol
-is a function, a method as ``Class.method``, or the name of a value of the module. Code is compared
-as Python reads it (tests/mutants/pattern.py), so that a fault outlives new line breaks, comments
-and neighbours.
+what a node then does wrong", the code that occurs once in that symbol (-), and its replacement (+).
+A symbol is a function, a method as ``Class.method``, or the name of a value of the module. Code is
+compared as Python reads it (tests/mutants/pattern.py), so that a fault survives new line breaks,
+comments and neighbours.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ _LISTS = (Path(__file__).with_name("planted.txt"), Path(__file__).with_name("pla
 
 @dataclass(frozen=True)
 class _Entry:
-    """One fault of a list, as it is written there."""
+    """One fault as listed."""
 
     list_name: str
     file: str
@@ -38,13 +37,13 @@ class _Entry:
 
 
 def planted_in(file: str) -> list[Mutant]:
-    """The mutants of the lists in one file."""
+    """Return the listed mutants of one file."""
     source = path_of(file).read_text(encoding="utf-8")
     return [_mutant(source, entry) for entry in _listed() if entry.file == file]
 
 
 def files() -> set[str]:
-    """The files that the lists speak of."""
+    """Return the files that the lists name."""
     return {entry.file for entry in _listed()}
 
 
@@ -64,7 +63,7 @@ def _listed() -> tuple[_Entry, ...]:
 
 
 def _mutant(source: str, entry: _Entry) -> Mutant:
-    """The only place in the symbol that reads like the old code, with the new code in it."""
+    """Replace the only match of the old code in the symbol by the new code."""
     symbol = _symbols(source).get(entry.symbol)
     if symbol is None:
         raise entry.error("no function, method or value of the module has this name")
@@ -106,7 +105,7 @@ def _planted_at(source: str, entry: _Entry, place: Place) -> Mutant:
 
 @lru_cache(maxsize=4)
 def _symbols(source: str) -> dict[str, ast.stmt]:
-    """Functions, methods and the values of the module by their names."""
+    """Return functions, methods and values of the module by their names."""
     tree = ast.parse(source)
     found: dict[str, ast.stmt] = dict(named_functions(tree))
     for item in tree.body:

@@ -1,7 +1,6 @@
-"""The rooms of the package in which faults are planted, the files of each that matter, and the
-tests that ought to find them.
+"""The rooms in which faults are planted, the files that matter, and the tests of each.
 
-A fault in a room other than core meets threads, sockets, files and processes: its tests run real
+A fault in a room other than core affects threads, sockets, files and processes: its tests run real
 daemons.
 """
 
@@ -17,7 +16,7 @@ CORE = "core"
 
 @dataclass(frozen=True)
 class Room:
-    """One room: its files, how they are named in lists, and where its tests are."""
+    """One room: its files, their names in lists, and the place of its tests."""
 
     name: str
     files: tuple[str, ...]
@@ -52,7 +51,7 @@ def _in(folder: str, names: str) -> tuple[str, ...]:
 ROOMS = {
     room.name: room
     for room in (
-        # The decision code is named without its room, as it always was.
+        # The decision code is named without its room.
         Room(
             CORE,
             _DECISIONS,
@@ -108,9 +107,7 @@ ROOMS = {
 
 
 def files_of(asked: list[str]) -> list[str]:
-    """The files of what is asked for: a room, or a room and a file as in ``system/atomic_files``;
-    raises ValueError.
-    """
+    """Return the files of a room, or the one named as in ``system/atomic_files``; or ValueError."""
     found: list[str] = []
     for word in asked:
         name, _, file = word.removesuffix(".py").partition("/")
@@ -127,17 +124,17 @@ def files_of(asked: list[str]) -> list[str]:
 
 
 def room_of(file: str) -> Room:
-    """The room that a file of the lists is in."""
+    """Return the room of a listed file."""
     return next(room for room in ROOMS.values() if file in room.files)
 
 
 def path_of(file: str) -> Path:
-    """Where a file of the lists is."""
+    """Return the path of a listed file."""
     return PACKAGE / (file if "/" in file else f"{CORE}/{file}")
 
 
 def module_of(file: str) -> str:
-    """Its name as a module."""
+    """Return its module name."""
     parts = path_of(file).relative_to(PACKAGE).with_suffix("").parts
     return ".".join((PACKAGE.name, *parts))
 

@@ -1,4 +1,4 @@
-"""Tries mutants, several at a time, each in a fork of the process that has collected the tests."""
+"""Try mutants in parallel, each in a fork of the process that has collected the tests."""
 
 from __future__ import annotations
 
@@ -25,8 +25,7 @@ UNPLANTED = "not planted"
 _CUT_SHORT = "cut short"
 _TEST_CPU_S = 5.0
 _SLOWER = 10
-"""A test that takes so many times longer than without the fault, and some seconds, is in an endless
-loop: found."""
+"""Factor, besides some seconds, after which a test counts as an endless loop: detected."""
 _PATIENCE_S = 120.0
 _MEMORY = 2 << 30
 _WORKER = "links/disk_worker.py"
@@ -35,14 +34,14 @@ _WORKER = "links/disk_worker.py"
 
 @dataclass(frozen=True)
 class Verdict:
-    """Who found a mutant (nobody: empty), among how many tests, and how long that took."""
+    """Which test detected a mutant (empty: none), among how many, and the time it took."""
 
     mutant: Mutant
     found_by: str
     tests: int
     seconds: float
     is_cut_short: bool = False
-    """Not all tests were tried in the time."""
+    """True if the time did not suffice for all tests."""
 
 
 @dataclass
@@ -52,11 +51,11 @@ class _Trial:
     tests: int
     began: float
     source: str
-    """The file with the mutant's source: its name marks all processes that run it."""
+    """File with the mutant's source; its name marks all processes that run it."""
 
 
 class Bench:
-    """Runs trials side by side, and learns which tests find much."""
+    """Runs trials in parallel, and records which tests detect most."""
 
     def __init__(
         self,
@@ -72,21 +71,22 @@ class Bench:
         self._passes = passes
         self._jobs = jobs
         self._found: dict[tuple[str, str], int] = {}
-        # As they were loaded, even if somebody edits them meanwhile.
+        # As loaded, even if they are edited meanwhile.
         self._sources = {file: path_of(file).read_text(encoding="utf-8") for file in room.files}
         self._folder = tempfile.TemporaryDirectory(prefix="openha-mutants-")
 
     def broken_finders(self) -> list[str]:
-        """Tests that found something and fail without any fault: somebody edits the tree, and no
-        verdict counts.
+        """Return tests that detected a fault but fail without one too.
+
+        Then the tree was edited meanwhile, and no verdict counts.
         """
         finders = sorted({name for _, name in self._found} & set(self._items))
         return [name for name in finders if not self._passes(self._items[name])]
 
     def judge(self, mutants: list[Mutant], limit_s: float) -> Iterator[Verdict]:
-        """A verdict on each, as they come in.
+        """Yield a verdict on each mutant as it is reached.
 
-        ``limit_s`` seconds after its begin no further test of a mutant is run.
+        No further test of a mutant begins after ``limit_s`` seconds.
         """
         waiting, going = list(reversed(mutants)), {}
         while waiting or going:
@@ -120,9 +120,9 @@ class Bench:
         )
 
     def _order(self, mutant: Mutant) -> list[str]:
-        """The tests that meet the fault, those first that find most in the shortest time.
+        """Return the tests that reach the fault, the most productive per second first.
 
-        All of them for what modules load.
+        All tests for code that runs when modules are loaded.
         """
         names = (
             list(self._items)
@@ -168,7 +168,7 @@ class Bench:
             signal.setitimer(signal.ITIMER_VIRTUAL, _TEST_CPU_S + _SLOWER * self._met.took_s[name])
             is_ok = self._passes(self._items[name])
             signal.setitimer(signal.ITIMER_VIRTUAL, 0)
-            # What real processes do on a busy machine may fail once without any fault.
+            # Tests with real processes may fail once on a busy machine without any fault.
             if not is_ok and (is_core or not self._passes(self._items[name])):
                 return name
             if time.monotonic() > began + limit_s and number < len(order):

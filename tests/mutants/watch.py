@@ -1,9 +1,9 @@
-"""Which functions each test meets, and how long each takes: a mutant is tried on those alone.
+"""Record which functions each test reaches, and how long it takes: a mutant needs only those.
 
-Watching takes minutes, so what was seen is kept in .mutants/. For core it is until the tests or the
-code change. A test of the rooms around it is watched in a process of its own, with all the
-processes that it starts, and what was seen is kept by the names of functions until the test
-changes: it takes many times as long.
+That takes minutes, so the record is kept in .mutants/. For core it is valid until the tests or the
+code change. A test of the rooms around core is watched in a process of its own, with all the
+processes that it starts, and the record by function names is valid until the test changes: it takes
+many times as long.
 """
 
 from __future__ import annotations
@@ -29,12 +29,11 @@ from tests.mutants.rooms import CORE, PACKAGE, ROOT, Room, path_of
 
 SEEN = ROOT / ".mutants"
 MEETS_ALL = ("tests/verify/",)
-"""Whole nodes: these tests meet every function, and watching them would take longer than they
-do."""
+"""Tests of whole nodes: they reach every function, and watching them is too slow."""
 
 
 _ANY = ("", "")
-"""Met by a test that fails while it is watched, which is slow, and passes otherwise."""
+"""Functions of a test that fails only while it is watched, which is slow."""
 
 
 @dataclass
@@ -48,7 +47,7 @@ class Met:
     """Tests of the rooms around core that fail here without any fault."""
 
     def tests_at(self, file: str, name: str) -> list[str]:
-        """The tests that meet a function; all of them where it is not known yet which do."""
+        """Return the tests that reach a function; all of them if unknown."""
         found = [
             test
             for test, met in self.functions.items()
@@ -60,9 +59,9 @@ class Met:
 def watch(
     room: Room, items: list[pytest.Item], passes: Callable[[pytest.Item], bool], jobs: int
 ) -> Met:
-    """Runs every test that is not known from before.
+    """Run every test that has no valid record.
 
-    One of core that fails ends it all, one of another room is left out.
+    A failed test of core ends the run, one of another room is left out.
     """
     place = SEEN / f"seen-{room.name}.json"
     kept = json.loads(place.read_text(encoding="utf-8")) if place.exists() else {}
@@ -88,7 +87,7 @@ def watch(
     for name in states:
         if not kept[name].get("is_ok", True):
             met.failing.add(name)
-            del kept[name]  # Looked at again the next time.
+            del kept[name]  # Tried again the next time.
             continue
         met.took_s[name] = kept[name]["took_s"]
         met.functions[name] = {(file, function) for file, function in kept[name]["met"]}
@@ -152,7 +151,7 @@ def _watch_apart(
 
 
 def _named(places: set[tuple[str, int]]) -> set[tuple[str, str]]:
-    """Functions by their names, of those that begin at these lines."""
+    """Map places by first line to places by function name."""
     for file in {file for file, _ in places} - set(_names):
         _names[file] = first_lines(path_of(file).read_text(encoding="utf-8"))
     return {(file, _names[file][line]) for file, line in places if line in _names[file]}
@@ -175,7 +174,7 @@ _shared: dict[str, str] = {}
 
 
 def _state_of(room: Room, item: pytest.Item) -> str:
-    """Changes with the test's file, with the code and with what the tests share."""
+    """Return a value that changes with the test's file, the code and shared test code."""
     if room.name not in _shared:
         tests = {
             path
