@@ -25,7 +25,12 @@ from opensvc_openha.core.model import ClusterSpec, FencingPolicy, Policy, Profil
 from opensvc_openha.core.peer_view import PeerView
 from opensvc_openha.core.states import ServiceState as S
 from opensvc_openha.core.status import PeerStanding
-from opensvc_openha.core.timing import RESTART_HOLD_S, START_READY_DELAY_S, STORE_RETRY_S
+from opensvc_openha.core.timing import (
+    BOOT_PATIENCE_S,
+    RESTART_HOLD_S,
+    START_READY_DELAY_S,
+    STORE_RETRY_S,
+)
 from opensvc_openha.verify.invariants import fence_wait_bound_s
 from tests.core.pair import TIMEOUT_S, Host
 from tests.core.test_decisions import Bench
@@ -398,3 +403,43 @@ def test_peer_that_was_fenced_takes_no_turns() -> None:
     (first, _), (second, _) = pair.checks()
     assert pair.fence_s < second - first < pair.fence_s + 1.0
     assert pair.state("deb2", "registry") is pair.state("deb2", "db") is S.STARTED
+
+
+@pytest.mark.parametrize("is_booting", [False, True])
+def test_holder_of_the_right_gives_a_peer_that_boots_time(is_booting: bool) -> None:
+    """The first turn is its own, but a peer that was heard booting may be back within
+    `BOOT_PATIENCE_S`.
+    """
+    pair = Fences(names=("registry",))
+    spec = ClusterSpec("deb1", "deb2", pair.links, pair.services, fence_time_s=FENCE_S)
+    desk = Fencing(spec, FencingMemory(has_heard=True, turn=Turn.HELD, silent_since=0.0), 0.0)
+    view = PeerView(BootId(1, 1))
+    view.take(Beat("deb2", BootId(1, 2), 1, None, {}, facts=Facts(is_booting)), -TIMEOUT_S)
+    opens = {at: desk.turn_opens(view, at) for at in (0.0, START_READY_DELAY_S, BOOT_PATIENCE_S)}
+    patient = max(START_READY_DELAY_S, BOOT_PATIENCE_S)
+    assert opens == {at: max(at, patient) if is_booting else at for at in opens}
+
+
+@pytest.mark.parametrize("silent_s", [None, 2.0])
+def test_turns_are_not_changed_once_the_peer_calls_this_node_silent(silent_s: float | None) -> None:
+    """The cut has begun for the peer, which counts turns as they were: its acknowledgement of an
+    edited `fence_time` comes too late.
+    """
+    pair = Fences(names=("registry",))
+    spec = ClusterSpec("deb1", "deb2", pair.links, pair.services, fence_time_s=FENCE_S)
+    desk, view = Fencing(spec, FencingMemory(has_heard=True), 0.0), PeerView(BootId(1, 1))
+    view.own_seq = 9
+    lengths = []
+    for seq, (fence_time_s, acked_seq, told) in enumerate(
+        ((FENCE_S, 5, None), (20.0, 5, None), (20.0, 7, silent_s)), start=1
+    ):
+        desk.use(replace(spec, fence_time_s=fence_time_s))
+        facts, ack = Facts(fence_s=FENCE_S, silent_s=told), Ack(BootId(1, 1), acked_seq)
+        assert view.take(Beat("deb2", BootId(1, 2), seq, ack, {}, facts=facts), seq)
+        desk.heard(view, seq)
+        desk.update_turn({"registry": S.STOPPED}, view, next_seq=(4, 7, 8)[seq - 1])
+        turns = desk.memory.turns
+        assert turns is not None
+        lengths.append(turns.length_s)
+    assert lengths[0] == lengths[1] < 20.0
+    assert (lengths[2] == lengths[0]) is (silent_s is not None)
