@@ -1,3 +1,1 @@
-"""Checks of the decisions: what must always hold, random histories, and every state of a bounded
-model.
-"""
+"""Check the decisions: invariants, random histories, and every state of a bounded model."""

@@ -30,8 +30,10 @@ from opensvc_openha.core.events import Command, ScriptKind
 from opensvc_openha.core.states import FROZEN, PEER_OUT, WILLING, ServiceState
 
 SETTLE_MOVES = 36
-"""Transitions of one service, on both nodes together, that may follow a fault before it is called
-an oscillation."""
+"""Transitions of one service, on both nodes together, that may follow a fault.
+
+More are an oscillation.
+"""
 assert SETTLE_MOVES >= 2 * (timing.START_FAILURES_MAX + 1) * 5, (
     "a service that starts nowhere is tried so often on each node"
 )
@@ -41,12 +43,12 @@ _FORCED = frozenset({Command.FORCE_START, Command.FORCE_STOP})
 
 
 class InvariantBroken(AssertionError):
-    """One of the promises above does not hold; the text says which, where and why."""
+    """An invariant above does not hold; the text names which, where and why."""
 
 
 @dataclass(frozen=True)
 class DaemonBegan:
-    """A daemon started on a node and has learnt these states."""
+    """A daemon started on a node and recovered these states."""
 
     at: float
     node: str
@@ -66,7 +68,7 @@ class Adopted:
 
 @dataclass(frozen=True)
 class DaemonEnded:
-    """It is gone; services and scripts go on."""
+    """The daemon is gone; services and scripts continue."""
 
     at: float
     node: str
@@ -74,7 +76,7 @@ class DaemonEnded:
 
 @dataclass(frozen=True)
 class NodeLost:
-    """The whole node went down: nothing runs on it any more."""
+    """The whole node went down: nothing runs on it."""
 
     at: float
     node: str
@@ -82,8 +84,9 @@ class NodeLost:
 
 @dataclass(frozen=True)
 class Fenced:
-    """A node goes down because its peer had it switched off, however long ago, and whatever became
-    of that one since.
+    """A node went down because its peer ordered its power off.
+
+    However long ago, and whatever happened to the peer since.
     """
 
     at: float
@@ -93,9 +96,7 @@ class Fenced:
 
 @dataclass(frozen=True)
 class Confirmed:
-    """A person made sure that the peer of this node runs nothing, and told the node, which believes
-    it.
-    """
+    """An operator made sure that the peer of this node runs nothing, and confirmed it to the node."""
 
     at: float
     node: str
@@ -103,9 +104,7 @@ class Confirmed:
 
 @dataclass(frozen=True)
 class ToldPower:
-    """The fence of a node was asked about the peer's power, which it does not touch: off, or
-    anything else.
-    """
+    """A fence reported the peer's power without changing it: off, or anything else."""
 
     at: float
     node: str
@@ -114,9 +113,7 @@ class ToldPower:
 
 @dataclass(frozen=True)
 class StateLost:
-    """The STATE file of a service was damaged or removed, or does not hold what the daemon wanted
-    to write.
-    """
+    """A STATE file was damaged or removed, or does not hold what the daemon tried to write."""
 
     at: float
     node: str
@@ -135,7 +132,7 @@ class Moved:
 
 @dataclass(frozen=True)
 class Said:
-    """A node's engine announced a beat."""
+    """An engine announced a beat."""
 
     at: float
     node: str
@@ -144,7 +141,7 @@ class Said:
 
 @dataclass(frozen=True)
 class Arrived:
-    """A beat of the peer reached a node, whether its daemon was able to look at it or not."""
+    """A beat of the peer reached a node, whether or not its daemon could handle it."""
 
     at: float
     node: str
@@ -154,7 +151,7 @@ class Arrived:
 
 @dataclass(frozen=True)
 class Heard:
-    """A node's engine was given a beat of the peer. Implies that it arrived."""
+    """An engine got a beat of the peer. Implies that it arrived."""
 
     at: float
     node: str
@@ -181,15 +178,15 @@ class ScriptBegan:
     service: str
     kind: ScriptKind
     is_fence: bool = False
-    """It has the peer switched off."""
+    """It switches the peer off."""
 
 
 @dataclass(frozen=True)
 class ScriptEnded:
-    """It ended.
+    """A script ended.
 
-    ``is_running`` is what is left of the service there; ``is_lie`` marks a check-up that let a peer
-    live.
+    ``is_running`` is whether the service runs there afterwards; ``is_lie`` marks a check-up that
+    succeeded although the peer lives.
     """
 
     at: float
@@ -200,12 +197,12 @@ class ScriptEnded:
     is_running: bool
     is_lie: bool = False
     is_unsure: bool = False
-    """A status that tells nothing."""
+    """A status without a clear answer."""
 
 
 @dataclass(frozen=True)
 class StartedByHand:
-    """An operator, or another program, started the service on a node without the cluster."""
+    """The service was started on a node outside the cluster."""
 
     at: float
     node: str
@@ -214,7 +211,7 @@ class StartedByHand:
 
 @dataclass(frozen=True)
 class Disturbed:
-    """A fault or a command: what follows is counted anew."""
+    """A fault or a command: transitions are counted from here."""
 
 
 Observation = (
@@ -239,7 +236,7 @@ Observation = (
 
 
 class _Life:
-    """One life of the peer's daemon, as heard by one life of ours."""
+    """One incarnation of the peer's daemon, as heard by one of ours."""
 
     def __init__(self) -> None:
         self.newest: Beat | None = None
@@ -257,18 +254,23 @@ class _Place:
         self.state: ServiceState | None = None
         self.kept: ServiceState | None = None
         self.is_lost = False
-        """Nothing was written since the file was damaged: a daemon may add the service all the
-        same, by what it read before."""
+        """Nothing was written since the file was damaged.
+
+        A daemon may add the service by an earlier reading.
+        """
         self.is_guess = False
-        """The daemon had to begin with a file that did not hold what its predecessor wanted to
-        write."""
+        """The daemon had to begin with a file that did not hold what its predecessor tried to
+        write.
+        """
         self.is_running = False
         self.is_forced = False
         self.is_untold = False
-        """It runs, and the daemon cannot know: it was started by hand beside the daemon, or the
-        wrapper does not tell."""
+        """It runs, and the daemon cannot know.
+
+        Started outside the cluster, or the wrapper does not report it.
+        """
         self.is_by_hand = False
-        """So it was started, and the peer heard nothing else than "out" since."""
+        """Started outside the cluster, and the peer heard nothing but "out" since."""
         self.is_ordered = False
         self.ready_seq: int | None = None
         self.check_began: float | None = None
@@ -278,7 +280,7 @@ class _Place:
 
 
 class _Node:
-    """One node, as far as the rules go."""
+    """One node, as far as the rules need it."""
 
     def __init__(self) -> None:
         self.places: dict[str, _Place] = {}
@@ -287,23 +289,22 @@ class _Node:
         self.arrived: dict[BootId, int] = {}
         self.last_arrival: float | None = None
         self.is_told_arrivals = False
-        """Whoever observes tells of each beat when it arrives, not only when the engine is given
-        it."""
+        """Each beat is observed at its arrival, not only when the engine gets it."""
         self.last_word: Beat | None = None
         self.last_word_at = 0.0
         self.began_at = 0.0
         self.has_heard = False
         self.is_confirmed = False
         self.told_off: list[float] = []
-        """When the fence said that the peer is off, and nothing else, and nothing was heard of it
-        since."""
+        """When the fence reported the peer off, without any other report or sign of it since."""
         self.fence_began: float | None = None
         self.fenced_at: float | None = None
         """A fence succeeded, and nothing was heard of the peer since it began."""
 
     def has_left_frozen(self, service: str) -> bool:
-        """The peer was last heard to leave it running, frozen by an operator: nobody takes it,
-        whatever becomes of the peer.
+        """Return True if the peer last announced the service frozen and running.
+
+        No node takes it then, whatever happens to the peer.
         """
         beat = self.last_word
         if beat is None or beat.goodbye is Goodbye.NONE:
@@ -317,9 +318,9 @@ class _Node:
 
 
 class InvariantChecker:
-    """Takes observations in the order in which they happened.
+    """Check observations in the order in which they happened.
 
-    Raises InvariantBroken at the first that must not be.
+    Raises InvariantBroken at the first violation.
     """
 
     def __init__(
@@ -331,7 +332,8 @@ class InvariantChecker:
     ) -> None:
         self.shortest_timeout_s = shortest_timeout_s
         self.longest_timeout_s = longest_timeout_s
-        # What the peer said longer ago than it takes to call it silent proves nothing any more.
+        # An announcement of the peer that is older than the time for calling it silent proves
+        # nothing any more.
         self.ack_limit_s = (
             longest_timeout_s + timing.BEAT_INTERVAL_S if ack_limit_s is None else ack_limit_s
         )
@@ -339,19 +341,21 @@ class InvariantChecker:
         self._peer = {nodes[0]: nodes[1], nodes[1]: nodes[0]}
         self._moves: dict[str, int] = {}
         self._born: dict[BootId, int] = {}
-        """Which daemons there were, in order: a counter may be lost, and the later life have the
-        lower one."""
+        """Daemons in order of their start.
+
+        A counter may be lost, and the later incarnation have the lower one.
+        """
         self._latest: dict[str, BootId] = {}
-        """The last daemon of each node."""
+        """The newest daemon of each node."""
         self._fenced_by: dict[str, str] = {}
-        """Nodes that are down because their peer had them switched off."""
+        """Nodes that are down because their peer ordered it."""
         self.has_turns = True
-        """Both nodes know of turns: a peer of an older version fences as soon as it likes."""
+        """Both nodes know of turns: a peer of an older version fences at once."""
         self.may_fence_alone = False
         """By the configuration, a node that never heard its peer may fence it after some time."""
 
     def observe(self, seen: Observation) -> None:
-        """Takes one observation."""
+        """Check one observation."""
         if isinstance(seen, Disturbed):
             self._moves.clear()
             return
@@ -395,15 +399,15 @@ class InvariantChecker:
     # --- what runs --------------------------------------------------------------------------------
 
     def runs(self, node: str, service: str) -> bool:
-        """True if some of the service is in use on the node."""
+        """Return True if some of the service is in use on the node."""
         return self._nodes[node].place(service).is_running
 
     def is_untold(self, node: str, service: str) -> bool:
-        """True if it runs there, and the node's daemon cannot know of it."""
+        """Return True if it runs there, and the node's daemon cannot know of it."""
         return self._nodes[node].place(service).is_untold
 
     def is_by_hand(self, node: str, service: str) -> bool:
-        """True if it was started there by hand, and the peer cannot know of it."""
+        """Return True if it was started there by hand, and the peer cannot know of it."""
         return self._nodes[node].place(service).is_by_hand
 
     def _fenced(self, seen: Fenced) -> None:
@@ -416,7 +420,7 @@ class InvariantChecker:
         node.boot, node.last_word = None, None
         node.lives.clear()
         node.fence_began = node.fenced_at = None
-        # Nobody listens until the next daemon does: the peer may come back unheard.
+        # Nothing listens until the next daemon does: the peer may come back unheard.
         node.is_confirmed, node.told_off = False, []
         if is_machine:
             node.has_heard = False
@@ -539,7 +543,7 @@ class InvariantChecker:
         elif seen.kind is ScriptKind.PROBE:
             place.is_untold = seen.is_unsure
         if seen.is_unsure and not seen.is_running:
-            # A wrapper that does not answer leaves the daemon with what it knew before.
+            # Without an answer of the wrapper the daemon keeps what it knew before.
             place.is_guess = True
         if seen.kind is ScriptKind.CHECK:
             place.is_check_ok, place.is_check_lie = seen.is_ok, seen.is_lie
@@ -551,8 +555,8 @@ class InvariantChecker:
             ):
                 node.fenced_at = seen.at
             if not seen.is_ok:
-                # A fence that fails is a fault of its own, and tried again: what follows is counted
-                # anew.
+                # A fence that fails is a separate fault, and retried: transitions are counted from
+                # here.
                 self._moves.pop(seen.service, None)
         if not seen.is_running and seen.kind is ScriptKind.STOP:
             place.is_forced = False
@@ -560,13 +564,11 @@ class InvariantChecker:
     # --- what is known of the peer ----------------------------------------------------------------
 
     def _arrived(self, node: _Node, seen: Arrived | Heard) -> None:
-        """Notes a sign of life.
+        """Record a sign of life, with these exceptions.
 
-        A repeated beat is none, nor is one of a life that ended or was not proved genuine.
-
-        Nor is one of a life that is not later than another by its counter: the node has lost that,
-        and is reported. Nor is a goodbye to another life of ours: a disk slot keeps it from long
-        ago.
+        A repeated beat, a beat of an incarnation that ended or was not proved genuine, and one of
+        an incarnation that is not later by its counter (the node has lost that, and is reported).
+        Nor does a goodbye to another incarnation of ours count: a disk slot keeps it from long ago.
         """
         beat = seen.beat
         node.is_told_arrivals = node.is_told_arrivals or isinstance(seen, Arrived)
@@ -597,7 +599,7 @@ class InvariantChecker:
         node.arrived[beat.boot] = beat.seq
         node.last_arrival = seen.at
         if isinstance(seen, Heard):
-            # What arrived and was not looked at yet is for the engine to find: a fence that
+            # Beats that arrived but were not handled yet are unknown to the engine: a fence that
             # succeeded may be used meanwhile.
             node.fence_began = node.fenced_at = None
             node.is_confirmed, node.told_off = False, []
@@ -610,7 +612,8 @@ class InvariantChecker:
         is_old = life.newest is not None and (
             beat.seq <= life.newest.seq
             if not beat.is_legacy
-            # Its sequence is a clock, which may be set back: a straggler is one only for a while.
+            # Its sequence is a clock, which may be set back: a beat counts as late only for a
+            # while.
             else beat.seq < life.newest.seq and seen.at < life.heard_at + timing.LEGACY_STRAGGLER_S
         )
         for name, state in beat.states.items():
@@ -629,7 +632,7 @@ class InvariantChecker:
             if state in PEER_OUT
         }
         life.newest, life.heard_at = beat, seen.at
-        # A beat of one direction alone is no answer: the peer may be fencing this node. A C OpenHA
+        # A beat in one direction alone is no answer: the peer may be fencing this node. A C OpenHA
         # acknowledges nothing.
         node.has_heard = node.has_heard or names_us or beat.is_legacy
         former = node.last_word
@@ -657,7 +660,7 @@ class InvariantChecker:
                 and not place.is_untold
             ):
                 self._fail("S1", seen.at, seen.node, name, f"said to be {state.name} while it runs")
-            # STARTING says as much and more, should the service have got that far before the next
+            # STARTING is evidence enough, should the service have got that far before the next
             # beat.
             if (
                 state in (ServiceState.START_READY, ServiceState.STARTING)
@@ -667,8 +670,8 @@ class InvariantChecker:
 
     def _is_silent(self, node: _Node, at: float) -> bool:
         if node.last_word is not None and node.last_word.goodbye is not Goodbye.NONE:
-            # A daemon that said that it is back soon is waited for, and what it left running stays
-            # where it is.
+            # A daemon that announced a restart is waited for, and the services it left running stay
+            # where they are.
             return at - node.last_word_at >= timing.RESTART_HOLD_S - _SLACK_S
         limit_s = min(self.shortest_timeout_s, timing.RESTART_HOLD_S)
         last = max(node.began_at, node.began_at if node.last_arrival is None else node.last_arrival)
@@ -677,9 +680,9 @@ class InvariantChecker:
     def _proof(
         self, node: _Node, place: _Place, at: float, service: str, peers_last: BootId | None
     ) -> str:
-        """On what a start is founded; empty if on nothing.
+        """Return the ground for a start; empty without one.
 
-        ``peers_last`` is the peer's last life, heard or not.
+        ``peers_last`` is the peer's last incarnation, heard or not.
         """
         heard = [boot for boot, life in node.lives.items() if life.newest is not None]
         latest = max(map(self._age_of, heard), default=None)
@@ -691,13 +694,13 @@ class InvariantChecker:
             is_latest = beat.is_legacy or self._age_of(boot) == latest
             is_recent = at - life.heard_at <= self.ack_limit_s
             if is_latest and life.is_over:
-                # Heard late by a node that was stalled, it may be of long ago: the node has to
-                # listen again before it counts.
+                # Heard late by a stalled node, it may be long out of date: the node has to listen
+                # again before it counts.
                 is_overtaken = (
                     boot != peers_last and at - life.heard_at >= self.shortest_timeout_s / 2
                 )
                 return "goodbye" if is_recent and not is_overtaken else "old goodbye"
-            # A later life that lost its counter is refused as an old one, and is as good as not
+            # A later incarnation that lost its counter is rejected as an old one, and counts as not
             # heard yet.
             is_newest = is_latest or boot.counter == highest
             if (
@@ -723,7 +726,10 @@ class InvariantChecker:
         return "silence" if is_fenced or (place.is_check_ok and place.is_check_silent) else ""
 
     def _age_of(self, boot: BootId) -> tuple[int, int]:
-        """Greater for the later life; by its counter for one whose beginning was not seen."""
+        """Return a number that is greater for the later incarnation.
+
+        By its counter for one whose beginning was not observed.
+        """
         return self._born.get(boot, -1), boot.counter
 
     def _missing(self, node: _Node, place: _Place, at: float, service: str) -> str:
@@ -749,9 +755,7 @@ class InvariantChecker:
     # --- liveness ---------------------------------------------------------------------------------
 
     def check_liveness(self, service: str, healthy: Iterable[str]) -> None:
-        """Called when nothing was disturbed for the stated bound: a willing healthy node must have
-        the service running.
-        """
+        """Check that a willing healthy node runs the service, after an undisturbed liveness bound."""
         names = list(healthy)
         if not self.is_served(service, names):
             states = {name: self._nodes[name].place(service).state for name in names}
@@ -761,7 +765,7 @@ class InvariantChecker:
             self._fail("L1", 0.0, names[0], service, f"runs nowhere after the bound: {shown}")
 
     def check_claims(self, service: str) -> None:
-        """Called when nothing moves any more: where a service is said to be STARTED, it runs."""
+        """Check that a service announced as STARTED runs, once nothing moves any more."""
         for name, node in self._nodes.items():
             place = node.place(service)
             is_excused = place.is_forced or place.is_guess
@@ -769,9 +773,9 @@ class InvariantChecker:
                 self._fail("L1", 0.0, name, service, "said to be STARTED, but nothing runs there")
 
     def is_served(self, service: str, healthy: Iterable[str]) -> bool:
-        """True unless a willing healthy node waits for the service.
+        """Return True unless a willing healthy node waits for the service.
 
-        A node in a state of another kind keeps the service, or keeps others from it, by the rules.
+        A node in any other state keeps the service, or keeps others from it, by the rules.
         """
         states = [self._nodes[name].place(service).state for name in healthy]
         is_kept = any(
@@ -785,12 +789,11 @@ class InvariantChecker:
 
 
 def liveness_bound_s(longest_timeout_s: float, script_s: float) -> float:
-    """The longest that a service may be down once nothing goes wrong any more, with scripts that
-    take ``script_s`` each.
+    """Return the longest outage in seconds without further faults.
 
-    The worst case: a goodbye's hold, then silence, a hold after a stop or a failed write, the
-    delay, and three scripts one after the other, since a check-up that was overtaken by a peer that
-    speaks again is done anew.
+    Each script takes ``script_s``. The worst case: a goodbye's hold, then silence, a hold after a
+    stop or a failed write, the delay, and three scripts one after the other, since a check-up that
+    was overtaken by a returning peer is repeated.
     """
     return (
         timing.RESTART_HOLD_S
@@ -805,11 +808,11 @@ def liveness_bound_s(longest_timeout_s: float, script_s: float) -> float:
 
 
 def fence_wait_bound_s(longest_timeout_s: float, fence_s: float, silent_s: float = 0.0) -> float:
-    """The longest that a node with a real fence may wait for its turn, or after a failed fence, in
-    a silence that has lasted for ``silent_s``.
+    """Return the longest wait in seconds for a fence's turn, or after a failed fence.
 
-    The worst case: the peer may know it as one that starts nothing, and has all turns but a few for
-    itself. A fence that has failed in one of those few waits for the next of them.
+    In a silence that has lasted for ``silent_s``. The worst case: the peer may know the node as one
+    that starts nothing, and has all turns but a few for itself. A fence that has failed in one of
+    those few waits for the next of them.
     """
     turn_s = (
         (fence_s + longest_timeout_s) * (1.0 + timing.TURN_DRIFT)

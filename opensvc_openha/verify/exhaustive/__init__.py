@@ -1,1 +1,1 @@
-"""Two real engines in a bounded model: every state, event and fate of a message up to a depth."""
+"""Explore two real engines in a bounded model: every state, event and message outcome."""

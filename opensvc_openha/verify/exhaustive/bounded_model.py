@@ -1,10 +1,9 @@
-"""Two real engines back to back in a world small enough to be enumerated: one service, one link
-each way, a fence.
+"""Run two real engines back to back in a model small enough to be enumerated.
 
-Nothing here happens by chance or by itself but the delivery of beats: a script ends, a node dies,
-an operator types when whoever explores the world says so, and each direction of the link has a fate
-for as long as one move lasts. All that was said, heard and run is told to the watch of the
-invariants.
+One service, one link each way, a fence. Nothing happens by chance or by itself except the delivery
+of beats: a script ends, a node dies, an operator types when the explorer decides it, and each
+direction of the link has a fate for as long as one move lasts. The invariant checker observes
+everything that is sent, heard and run.
 """
 
 from __future__ import annotations
@@ -77,33 +76,35 @@ SERVICE = "registry"
 TIMEOUT_S = 2.0
 LATENCY_S = 0.001
 FENCE_S = 1.0
-"""A power switch acts within that time after it was told, whatever became of whoever told it."""
+"""A power switch acts within this time, in seconds, after its order, whatever happens to the node
+that gave it.
+"""
 _STEPS_AT_ONCE = 60
-"""So many steps of one engine within one instant are an endless loop."""
+"""More steps of one engine within one instant are an endless loop."""
 
 
 class Fate(enum.Enum):
-    """What becomes of the beats of one node while one move lasts."""
+    """Fate of one node's beats while one move lasts."""
 
     DELIVERED = "delivered"
     LOST = "lost"
     DELAYED = "delayed"
-    """The first one is held back, the others overtake it."""
+    """The first beat is held back, the others overtake it."""
     DOUBLED = "doubled"
-    """The first one comes in at once and a second time later."""
+    """The first beat arrives at once and a second time later."""
 
 
 @dataclass
 class Script:
-    """A script that runs."""
+    """A running script."""
 
     kind: ScriptKind
     is_fencing: bool
-    """A check-up script that was told of a silent peer: if it succeeds, that peer is down."""
+    """A check-up script with a silent peer: if it succeeds, that peer is down."""
 
 
 class Forgery(enum.Enum):
-    """What somebody without the key says in the name of a living node."""
+    """Content of a beat forged without the key in the name of a living node."""
 
     NUMBER = "the highest number"
     LIFE = "the highest life"
@@ -111,9 +112,9 @@ class Forgery(enum.Enum):
 
 
 class Host:
-    """One node: its daemon while there is one, what is on its disk, what runs.
+    """One node: its daemon while there is one, its disk, its scripts and services.
 
-    It is the ports of that daemon, too.
+    Also the ports of that daemon.
     """
 
     def __init__(self, world: SmallWorld, index: int) -> None:
@@ -127,16 +128,16 @@ class Host:
         self.disk: StoredState | None = None
         self.is_disk_full = False
         self.is_behind = False
-        """What the disk holds is older than what could not be written."""
+        """The disk holds an older state than the one that could not be written."""
         self.is_on = True
         self.is_known_life = False
         self.is_leaving = False
         self.script: Script | None = None
         self.told_at: float | None = None
-        """When the power switch of the peer was told, while that may still have its effect after
-        the script is gone."""
+        """When the peer's power switch got its order, while that may act after the script is gone.
+        """
         self.is_asking = False
-        """The fence is being asked whether the peer is off."""
+        """The fence is being asked for the peer's power."""
         self.is_stalled = False
         self.parked: list[Beat] = []
         self.at_once = 0
@@ -146,11 +147,11 @@ class Host:
 
     @property
     def engine(self) -> Engine | None:
-        """The engine, while there is a daemon."""
+        """The engine; fails without a daemon."""
         return None if self.daemon is None else self.daemon.engine
 
     def step(self, event: Event) -> None:
-        """Hands one event to the daemon.
+        """Pass one event to the daemon.
 
         Afterwards the disk, the last beat and the service must agree with its state.
         """
@@ -170,7 +171,7 @@ class Host:
             self._compare(self.daemon.engine)
 
     def end_daemon(self) -> None:
-        """The daemon is gone, what it started is not."""
+        """End the daemon, but not its scripts and services."""
         self.daemon, self.is_leaving, self.is_asking = None, False, False
         self.world.watch.observe(DaemonEnded(self.world.now, self.name))
 
@@ -191,9 +192,9 @@ class Host:
             raise InvariantBroken(f"state broken at {self.world.now:.3f} on {self.name}: {problem}")
 
     def _is_old_news(self, said: ServiceState) -> bool:
-        """True if the last beat says something else.
+        """Return True if the last beat differs.
 
-        What the node was or is not sure of may wait for the next one.
+        A state that the node is not sure of may wait for the next one.
         """
         if (
             self.announced is None
@@ -207,7 +208,7 @@ class Host:
     # --- the daemon's ports -----------------------------------------------------------------------
 
     def persist(self, action: Persist, is_durable: bool = True) -> None:
-        """Writes the state, if there is room for it."""
+        """Write the state if the disk has room."""
         self.world.watch.observe(Moved(self.world.now, self.name, SERVICE, action.state))
         self.is_behind = self.is_disk_full
         if self.is_disk_full:
@@ -216,26 +217,26 @@ class Host:
         self.disk = StoredState(action.state, action.then)
 
     def sync_states(self) -> None:
-        """One service needs no batch."""
+        """Do nothing: one service needs no batch."""
 
     def remember_lives(self, action: RememberLives) -> None:
-        """Writes down the newest lives of the peer."""
+        """Store the newest incarnations of the peer."""
         self.lives = dict(action.lives)
 
     def remember_fencing(self, action: RememberFencing) -> None:
-        """Writes down what is to be known of fencing, if there is room for it."""
+        """Store the fencing memory if the disk has room."""
         if self.is_disk_full:
             raise SystemFault("no space left on device")
         self.fencing = action.memory
 
     def announce(self, action: Announce) -> None:
-        """Sends a beat."""
+        """Send a beat."""
         self.world.watch.observe(Said(self.world.now, self.name, action.beat))
         self.announced, self.announced_at = action.beat, self.world.now
         self.world.send(self.index, action.beat)
 
     def run_script(self, action: RunScript) -> None:
-        """Begins a script, which ends when somebody says so."""
+        """Begin a script; the explorer ends it."""
         if action.kind is ScriptKind.POWER:
             self.is_asking = True
             return
@@ -250,13 +251,13 @@ class Host:
         self.told_at = self.world.now if is_fencing else self.told_at
 
     def mirror(self, action: MirrorPeer) -> None:
-        """For display only."""
+        """Do nothing: for display only."""
 
     def answer(self, action: Answer) -> None:
-        """For the operator only."""
+        """Do nothing: for the operator only."""
 
     def record(self, action: Record) -> None:
-        """For the log only."""
+        """Do nothing: for the log only."""
 
 
 class SmallWorld:
@@ -267,7 +268,7 @@ class SmallWorld:
     ) -> None:
         self.now = 10_000.0
         self.tells_power = tells_power
-        """The fences have a status that says whether the other node is off."""
+        """The fences have a status that reports the other node's power."""
         self.key_id = key_id
         self.links = tuple(
             LinkSpec(name, LinkKind.NET, "eth1", f"239.131.50.{10 + index}", 5010, 0, TIMEOUT_S)
@@ -285,13 +286,13 @@ class SmallWorld:
         self.is_forced = False
 
     def copy(self) -> SmallWorld:
-        """The same world once more, to try something else in it."""
+        """Return a copy, to explore another move from the same world."""
         return copy_of(self)
 
     # --- what may happen --------------------------------------------------------------------------
 
     def boot(self, index: int) -> None:
-        """The daemon is started; the machine, too, if it was down."""
+        """Start the daemon, and the machine if it was down."""
         node = self.nodes[index]
         node.life += 1
         node.is_on = True
@@ -319,7 +320,7 @@ class SmallWorld:
         return recover(node.disk, "", node.is_known_life)
 
     def crash(self, index: int) -> None:
-        """Power loss: the daemon, its scripts and the service are gone."""
+        """Cut the power: daemon, scripts and service are gone."""
         node = self.nodes[index]
         self.watch.observe(NodeLost(self.now, node.name))
         self._leave_shot(node)
@@ -327,26 +328,26 @@ class SmallWorld:
         node.is_leaving, node.is_stalled, node.is_asking, node.parked = False, False, False, []
 
     def kill(self, index: int) -> None:
-        """Only the daemon dies; what its script did so far stays done."""
+        """Kill only the daemon; effects of its script stay."""
         node = self.nodes[index]
         node.end_daemon()
         self._leave_shot(node)
         node.script = None
 
     def _leave_shot(self, node: Host) -> None:
-        """Only what was told by a script that is gone acts by itself."""
+        """Keep the order of a script that is gone: only that acts by itself."""
         if node.script is None or not node.script.is_fencing:
             node.told_at = None
 
     def has_shot(self, index: int) -> bool:
-        """True while a switch that this node told may act without it."""
+        """Return True while a switch that this node ordered may act without it."""
         node = self.nodes[index]
         return (
             node.script is None and node.told_at is not None and self.now <= node.told_at + FENCE_S
         )
 
     def land_shot(self, index: int) -> None:
-        """The switch acts."""
+        """Let the switch act."""
         self.nodes[index].told_at = None
         self._fence(self.nodes[1 - index], self.nodes[index])
 
@@ -356,23 +357,21 @@ class SmallWorld:
             self.crash(victim.index)
 
     def is_out(self, index: int) -> bool:
-        """True for a node that is off, or that has neither a daemon nor anything of the service
-        running.
-        """
+        """Return True for a node that is off, or has neither a daemon nor any part of the service."""
         node = self.nodes[index]
         return not node.is_on or (
             node.engine is None and not self.runs(index) and not self.has_shot(index)
         )
 
     def confirm(self, index: int) -> None:
-        """An operator says, and it is so, that the other node runs nothing."""
+        """Confirm truthfully, as operator, that the other node runs nothing."""
         node = self.nodes[index]
         assert self.is_out(1 - index), "only of a node that runs nothing"
         self.watch.observe(Confirmed(self.now, node.name))
         node.step(PeerConfirmedOut(1, "operator"))
 
     def tell_power(self, index: int, is_clear: bool) -> None:
-        """The fence that this node asks says how the other one stands now, or nothing clear."""
+        """Let this node's fence report the other one's power, or nothing clear."""
         node, is_on = self.nodes[index], self.nodes[1 - index].is_on
         assert node.is_asking, "only a fence that is asked answers"
         node.is_asking = False
@@ -387,7 +386,7 @@ class SmallWorld:
         node.step(ScriptExited(SERVICE, ScriptKind.POWER, outcome))
 
     def command(self, index: int, command: Command) -> None:
-        """An operator types a command."""
+        """Give an operator's command."""
         node = self.nodes[index]
         if command in (Command.FORCE_START, Command.FORCE_STOP):
             self.is_forced = True
@@ -395,18 +394,16 @@ class SmallWorld:
         node.step(CommandReceived(1, SERVICE, command))
 
     def leave(self, index: int, leaving: Leaving) -> None:
-        """The daemon is asked to end."""
+        """Order the daemon to leave."""
         self.nodes[index].is_leaving = True
         self.nodes[index].step(LeaveRequested(leaving))
 
     def fill_disk(self, index: int, is_full: bool) -> None:
-        """From now on no state can be written there, or it can again."""
+        """Fill the disk, so that no state can be written, or free it."""
         self.nodes[index].is_disk_full = is_full
 
     def end_script(self, index: int, outcome: ScriptOutcome, leaves_running: bool) -> None:
-        """The script of this node ends, with that outcome, and leaves the service running there or
-        not.
-        """
+        """End this node's script with that outcome, with or without the service running."""
         node = self.nodes[index]
         script, node.script = node.script, None
         assert script is not None, "only a script that runs can end"
@@ -430,23 +427,21 @@ class SmallWorld:
         node.step(ScriptExited(SERVICE, script.kind, outcome))
 
     def start_by_hand(self, index: int) -> None:
-        """An operator starts the service with the wrapper, the cluster knowing nothing of it."""
+        """Start the service with the wrapper, outside the cluster."""
         self.watch.observe(StartedByHand(self.now, NODES[index], SERVICE))
 
     def seem_up(self, index: int) -> None:
-        """The look beside the engine finds the service up; that may be over by now."""
+        """Report a sighting of the service up, which may be over by now."""
         self.nodes[index].step(SeemsUp(SERVICE))
 
     def deliver_held(self, index: int) -> None:
-        """The beat of this node that was held back, or its copy, comes in now."""
+        """Deliver the held-back beat of this node, or its copy."""
         beat, self.held[index] = self.held[index], None
         assert beat is not None, "nothing was held back"
         self._hear(self.nodes[1 - index], beat)
 
     def forge(self, index: int, forgery: Forgery) -> None:
-        """Somebody says once to a node what its peer says now, under numbers that the peer will
-        never reach.
-        """
+        """Deliver one forged beat with the peer's state, under numbers the peer never reaches."""
         node, speaker = self.nodes[index], self.nodes[1 - index].engine
         assert speaker is not None and not self.key_id, (
             "without a key, in the name of a node that lives"
@@ -455,28 +450,29 @@ class SmallWorld:
         if forgery is Forgery.LIFE:
             beat = replace(beat, boot=BootId(2**32 - 1, 1))
         elif forgery is Forgery.GOODBYE:
-            # One that lets nobody start anything: who may forge more than that may start services.
+            # It allows no start: a forger who may send more than that may start services.
             states = dict.fromkeys(beat.states, ServiceState.STOP_FAILED)
             ack = None if node.engine is None else Ack(node.engine.boot, 0)
             beat = replace(beat, goodbye=Goodbye.RESTART, states=states, ack=ack)
         node.step(BeatReceived(self.links[1 - index], beat, self.now))
 
     def disturb(self) -> None:
-        """A fault or a command follows: what the services do from now on is counted anew."""
+        """Mark a fault or a command: transitions are counted from here."""
         self.watch.observe(Disturbed())
 
     def runs(self, index: int) -> bool:
-        """True if some of the service is really in use on the node."""
+        """Return True if some of the service is really in use on the node."""
         return self.watch.runs(NODES[index], SERVICE)
 
     def is_excused(self, index: int) -> bool:
-        """True if it may be called out there although it runs: by an operator's force, or since the
-        daemon cannot know.
+        """Return True if the service may run although it is called out there.
+
+        By an operator's force, or because the daemon cannot know.
         """
         return self.is_forced or self.watch.is_untold(NODES[index], SERVICE)
 
     def start(self) -> None:
-        """Both nodes are switched on, and their wrappers say that nothing runs."""
+        """Switch both nodes on; their wrappers report that nothing runs."""
         for index in (0, 1):
             self.boot(index)
         self.run(1.0)
@@ -485,9 +481,7 @@ class SmallWorld:
         self.run(0.5)
 
     def lose_both(self) -> None:
-        """The service is unfrozen on both nodes, both lose their power, and one comes back: it asks
-        its fence about the other.
-        """
+        """Unfreeze the service on both nodes, cut both, and boot one, which asks its fence."""
         for index in (0, 1):
             self.command(index, Command.UNFREEZE)
         self.run(0.5)
@@ -501,7 +495,7 @@ class SmallWorld:
     # --- time -------------------------------------------------------------------------------------
 
     def run(self, seconds: float) -> None:
-        """Lets that much time pass: beats come in, engines are called when they asked for it."""
+        """Let ``seconds`` pass: beats arrive, engines are called at their deadlines."""
         end = self.now + seconds
         while True:
             due = self.transit[0][0] if self.transit else end + 1.0
@@ -522,9 +516,7 @@ class SmallWorld:
         self.now = end
 
     def resume(self, index: int, ticks_first: bool) -> None:
-        """A stall ends: the beats that piled up are read now, after or before the timers that are
-        overdue.
-        """
+        """End a stall: queued beats are handled now, after or before the overdue timers."""
         node = self.nodes[index]
         node.is_stalled = False
         parked, node.parked = node.parked, []
@@ -544,7 +536,7 @@ class SmallWorld:
         node.step(BeatReceived(self.links[1 - node.index], beat, self.now, key_id=self.key_id))
 
     def send(self, index: int, beat: Beat) -> None:
-        """A beat of this node meets its fate."""
+        """Apply the fate of this node's beats to one of them."""
         fate, is_first = self.fates[index], not self.said[index]
         self.said[index] += 1
         if fate is Fate.LOST:
@@ -585,8 +577,9 @@ class SmallWorld:
         return nodes, held, self.is_forced
 
     def pair(self) -> tuple[Any, ...]:
-        """What the two nodes are in, without time and messages: the states that all must be
-        tried.
+        """Return the states of both nodes, without time and messages.
+
+        All pairs must be explored.
         """
         return tuple([self._standing(node) for node in self.nodes]) + (self.is_forced,)
 
@@ -608,11 +601,11 @@ class SmallWorld:
         )
 
     def _secrets(self, node: Host) -> tuple[bool, bool]:
-        """What runs there and its own daemon, or its peer, cannot know of."""
+        """Return facts that the node's own daemon, or its peer, cannot know."""
         return self.watch.is_untold(node.name, SERVICE), self.watch.is_by_hand(node.name, SERVICE)
 
     def show(self) -> str:
-        """Both nodes in a few words."""
+        """Describe both nodes briefly."""
         words = []
         for node in self.nodes:
             if node.engine is None:

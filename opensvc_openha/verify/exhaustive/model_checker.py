@@ -33,7 +33,7 @@ from opensvc_openha.verify.invariants import InvariantBroken, fence_wait_bound_s
 
 MOMENT_S = 0.06
 _TURNS_S = 17.0
-"""Time for what follows at once from an event: beats, their acknowledgements, and the next step."""
+"""Seconds for the direct consequences of an event: beats, their acknowledgements, the next step."""
 
 _COMMANDS = (
     Command.START,
@@ -57,7 +57,7 @@ _FATES = (
 _SCRIPT_S = 0.5
 
 _ENDS = {
-    # Outcomes of each script, and what is left running: as before if that is None.
+    # Outcomes of each script, and whether the service then runs; None for no change.
     ScriptKind.CHECK: (("ok", ScriptOutcome.OK, None), ("fails", ScriptOutcome.FAILED, None)),
     ScriptKind.START: (
         ("ok", ScriptOutcome.OK, True),
@@ -76,7 +76,7 @@ Move = Callable[[SmallWorld], None]
 
 @dataclass(frozen=True)
 class Event:
-    """One thing that may happen, and how long the world is watched afterwards."""
+    """One possible event, and for how long the world is observed afterwards."""
 
     text: str
     move: Move
@@ -85,7 +85,7 @@ class Event:
 
 @dataclass
 class Level:
-    """What was counted at one depth."""
+    """Counts at one depth."""
 
     worlds: int = 0
     edges: int = 0
@@ -103,25 +103,25 @@ class Found:
 
     @property
     def edges(self) -> int:
-        """All edges."""
+        """Number of edges."""
         return sum(level.edges for level in self.levels)
 
     @property
     def worlds(self) -> int:
-        """All worlds."""
+        """Number of worlds."""
         return sum(level.worlds for level in self.levels)
 
     @property
     def pairs(self) -> int:
-        """All pairs of node states."""
+        """Number of pairs of node states."""
         return sum(level.pairs for level in self.levels)
 
 
 def events_of(world: SmallWorld, with_force: bool) -> Iterator[Event]:
-    """Everything that may happen next, time apart."""
+    """Return every event that may happen next, except the passing of time."""
     for index, node in enumerate(world.nodes):
         name = node.name
-        # On one node: what the other would add is what the roles add.
+        # On one node only: the roles cover the other one.
         if (
             not index
             and node.is_on
@@ -190,7 +190,7 @@ def _ends_of(world: SmallWorld, index: int) -> Iterator[Event]:
 
 
 def waits_of(world: SmallWorld) -> Iterator[Event]:
-    """How long nothing but time may pass."""
+    """Return the times for which nothing happens."""
     yield Event("a beat passes", _nothing, 1.05)
     yield Event("a timeout passes", _nothing, TIMEOUT_S + 0.6)
     yield Event("a delay passes", _nothing, START_READY_DELAY_S + 0.1)
@@ -204,8 +204,9 @@ def waits_of(world: SmallWorld) -> Iterator[Event]:
 
 
 def stalls_of(world: SmallWorld) -> Iterator[Event]:
-    """A node that stands still for longer than its peer's timeout, and reads what piled up before
-    or after its timers.
+    """Return stalls of a node longer than its peer's timeout.
+
+    Queued beats are handled before or after its timers.
     """
     for index, node in enumerate(world.nodes):
         if node.engine is not None:
@@ -220,7 +221,7 @@ def stalls_of(world: SmallWorld) -> Iterator[Event]:
 
 
 def _nothing(_world: SmallWorld) -> None:
-    """Time passes, and nothing else."""
+    """Let time pass."""
 
 
 def _standing(world: SmallWorld, index: int) -> PeerStanding | None:
@@ -235,7 +236,7 @@ def _state(world: SmallWorld, index: int) -> ServiceState | None:
 
 @dataclass
 class _Way:
-    """How a world was reached."""
+    """The way to a world."""
 
     before: _Way | None
     text: str
@@ -250,8 +251,8 @@ class _Way:
 
 
 class Enumeration:
-    """Breadth first over worlds, told apart by all that matters, or ``by_pair`` by the states of
-    the two nodes only.
+    """Search breadth first over worlds, distinguished by fingerprint, or ``by_pair`` by node
+    states.
     """
 
     def __init__(
@@ -262,8 +263,10 @@ class Enumeration:
         is_primary_swapped: bool = False,
         tells_power: bool = False,
     ) -> None:
-        """With ``tells_power`` it starts from a node that has booted alone, and asks its fence
-        whether the other one is off.
+        """Prepare a search.
+
+        With ``tells_power`` it starts from a node that has booted alone, and asks its fence for the
+        other one's power.
         """
         self.with_force = with_force
         self.by_pair = by_pair
@@ -275,7 +278,7 @@ class Enumeration:
         self._pairs: set[Any] = set()
 
     def run(self, depth: int, progress: Callable[[Level], None] = lambda level: None) -> Found:
-        """Goes on until the depth is reached, nothing new is found or a promise is broken."""
+        """Search until the depth is reached, nothing new is found or an invariant is broken."""
         start = SmallWorld(self._key_id, self._is_primary_swapped, self._tells_power)
         way = _Way(None, "both nodes are off")
         start.start()
@@ -340,7 +343,7 @@ class Enumeration:
 
     @staticmethod
     def _matters(world: SmallWorld, fates: tuple[Fate, Fate], said: list[int]) -> bool:
-        """A fate needs a beat to befall, and room for one that is held back."""
+        """Return True if the fate has a beat to act on, and room for a held-back one."""
         for index, fate in enumerate(fates):
             if fate is not Fate.DELIVERED and not said[index]:
                 return False
@@ -364,9 +367,7 @@ class Enumeration:
         return made
 
     def _leave_alone(self, world: SmallWorld, way: _Way) -> None:
-        """From here on nothing goes wrong: with both nodes as they are, and with each of them
-        alone.
-        """
+        """Check liveness without further faults: with both nodes, and with each of them alone."""
         for lost in (None, 0, 1):
             if lost is not None and world.nodes[lost].engine is None:
                 continue
@@ -402,9 +403,7 @@ def _told(fates: tuple[Fate, Fate]) -> str:
 
 
 def settle(world: SmallWorld) -> None:
-    """Every script succeeds after a while and every beat comes in, until the service runs or need
-    not run.
-    """
+    """Let all scripts succeed and all beats arrive, until the service runs or need not run."""
     began = [node.fencing.silent_since for node in world.nodes]
     silent_s = max((world.now - at for at in began if at is not None), default=0.0)
     end = (
@@ -432,7 +431,7 @@ def settle(world: SmallWorld) -> None:
 
 
 def _confirm_as_told(world: SmallWorld) -> None:
-    """What an operator does whom a node tells that it has not heard its peer since it booted."""
+    """Confirm, as an operator does for a node that has not heard its peer since its boot."""
     for index, node in enumerate(world.nodes):
         if node.engine is None or not world.is_out(1 - index):
             continue
@@ -447,8 +446,8 @@ def _check_runs(world: SmallWorld) -> None:
     healthy = []
     for node in world.nodes:
         other = world.nodes[1 - node.index]
-        # An operator froze the running service and ended the daemon: nobody takes that, however
-        # long it lasts.
+        # An operator froze the running service and ended the daemon: no node takes it, however long
+        # that lasts.
         is_kept = (
             _standing(world, node.index) is PeerStanding.LEFT
             and other.disk is not None
@@ -485,7 +484,7 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
 
 
 def main(argv: list[str]) -> int:
-    """Prints one line for each depth; 1 if a promise was broken."""
+    """Print one line for each depth; return 1 if an invariant was broken."""
     asked = _arguments(argv)
     search = Enumeration(
         asked.force, asked.pairs, "aabbccdd" if asked.key else "", asked.both_primary, asked.power

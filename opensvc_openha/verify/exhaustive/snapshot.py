@@ -1,8 +1,8 @@
-"""Fast copies of engines and of what watches them.
+"""Copy engines, and the invariant checker that observes them, quickly.
 
-An enumeration copies a world before each thing that may happen to it. Plain attributes are walked,
-so that a new field of the engine is copied without being named here; what never changes (values,
-enums, frozen dataclasses) is shared.
+An enumeration copies a world before each possible event. Plain attributes are walked, so that a new
+field of the engine is copied without being named here; immutable objects (values, enums, frozen
+dataclasses) are shared.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _Copier = Callable[[Any, "dict[int, Any]"], Any]
 
 
 def copy_of(value: _T, memo: dict[int, Any] | None = None) -> _T:
-    """A copy that shares only what never changes.
+    """Return a copy that shares only immutable objects.
 
     Objects that were shared are shared in the copy, too.
     """

@@ -1,3 +1,1 @@
-"""Two nodes of production code in one process under virtual time: histories drawn from a seed, and
-scenarios.
-"""
+"""Run two nodes of production code in one process under virtual time: seeds and scenarios."""

@@ -1,4 +1,4 @@
-"""Two simulated nodes and all that is between them: what a history and a scenario act on."""
+"""Combine two simulated nodes and all between them, for histories and scenarios."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Cluster:
         self.clockwork = Scheduler()
         self.network = Network(self.clockwork, plan)
         self.disk = SharedDisk(self.clockwork, plan)
-        # In the node's own time, which a drift makes a little shorter.
+        # In the node's own time, which a drift shortens slightly.
         self.watch = InvariantChecker(NODES, plan.shortest_timeout_s, plan.longest_timeout_s)
         self.watch.has_turns = not plan.unknown_flag and not plan.is_legacy
         self.watch.may_fence_alone = plan.fencing.boot_alone_s is not None or bool(
@@ -41,21 +41,21 @@ class Cluster:
         )
 
     def note(self, text: str) -> None:
-        """One line of the story that is about no node."""
+        """Add a line to the trace that is about no node."""
         self.trace.note(self.clockwork.now, "", text)
 
     def disturb(self) -> None:
-        """What follows is counted anew."""
+        """Mark a disturbance: transitions are counted from here."""
         self.watch.observe(Disturbed())
 
     def node(self, name: str) -> SimulatedNode:
-        """A node by its name."""
+        """Return a node by its name."""
         return self.machines[NODES.index(name)]
 
     # --- what goes wrong --------------------------------------------------------------------------
 
     def cut(self, links: tuple[LinkSpec, ...]) -> None:
-        """Network links that carry nothing any more; a disk link is hung for its writer instead."""
+        """Cut network links; a disk link hangs for its writer instead."""
         for link in links:
             if link.kind.is_disk:
                 self.disk.hung.add(link.node)
@@ -64,7 +64,7 @@ class Cluster:
         self.note("cut: " + ", ".join(f"{link.node} {link.device}" for link in links))
 
     def heal(self) -> None:
-        """All links work."""
+        """Restore all links."""
         if self.network.cut or self.disk.hung or self.disk.stale:
             self.note("heal")
         self.network.cut.clear()
@@ -75,7 +75,7 @@ class Cluster:
             self.disk.release(machine.name)
 
     def stall(self, machine: SimulatedNode, seconds: float) -> None:
-        """SIGSTOP of a daemon, and SIGCONT after a while."""
+        """Stop a daemon (SIGSTOP), and continue it (SIGCONT) after ``seconds``."""
         life = machine.life
         if life is None or life.is_stalled or life.is_hung:
             return
@@ -84,7 +84,7 @@ class Cluster:
         self.clockwork.after(seconds, self._resume, machine, life)
 
     def hang(self, machine: SimulatedNode, seconds: float) -> None:
-        """The engine's thread is held up, the other threads are not."""
+        """Block the engine's thread, but no other thread."""
         life = machine.life
         if life is None or life.is_stalled or life.is_hung:
             return
@@ -105,7 +105,7 @@ class Cluster:
     # --- calm -------------------------------------------------------------------------------------
 
     def calm(self, dead: SimulatedNode | None) -> None:
-        """From now on nothing goes wrong: links, disks, scripts and fence work.
+        """End all faults: links, disks, scripts and fence work.
 
         ``dead`` is a node that stays off.
         """
@@ -120,7 +120,7 @@ class Cluster:
             machine.scripts.is_calm = True
             if machine.life is not None and (machine.life.is_stalled or machine.life.is_hung):
                 self._resume(machine, machine.life)
-        # What a stalled daemon had before it comes first.
+        # First what a stalled daemon has queued.
         self.clockwork.run_until(self.clockwork.now + 0.1)
         for machine in self.machines:
             if machine is dead:
@@ -133,5 +133,5 @@ class Cluster:
 
     @property
     def plan_is_whole(self) -> bool:
-        """True if the two nodes understand each other in all that they must."""
+        """Return True if the two nodes understand each other in everything needed."""
         return self.plan.unknown_flag == 0 or self.plan.is_older

@@ -28,12 +28,12 @@ SERVICES = ("registry", "files")
 HOMES = (("deb1", "deb2"), ("deb2", "deb1"), ("deb1", "deb1"), ("deb2", "deb2"))
 """Where each service runs before the cut."""
 FIRST_CUT = (None, "deb1", "deb2")
-"""Whose beats are lost first; None: both at once."""
+"""Whose beats are lost first; None for both at once."""
 OFFSETS_S = (0.3, 1.0, 4.0, 9.7, 10.3, 14.0, 15.2, 16.5, 18.0, 24.0, 33.0, 40.0, 61.0)
-"""Time between the two cuts."""
+"""Seconds between the two cuts."""
 LAGS_S = (0.0, 1.5, 12.0)
 FAILURES = ((0, 0), (1, 0), (0, 1), (2, 2))
-"""So many fences of each node fail before one works."""
+"""Number of failing fences of each node before one works."""
 _STEP_S = 0.5
 _CALM_S = 60.0
 
@@ -50,7 +50,7 @@ class Duel:
 
     @property
     def text(self) -> str:
-        """The story in one line."""
+        """Describe the story in one line."""
         first = (
             "both directions are cut"
             if self.first_cut is None
@@ -64,14 +64,14 @@ class Duel:
 
 
 def duels() -> Iterator[Duel]:
-    """All of them."""
+    """Return all duels."""
     for homes, first_cut, lag_s, failures in itertools.product(HOMES, FIRST_CUT, LAGS_S, FAILURES):
         for offset_s in OFFSETS_S if first_cut is not None else OFFSETS_S[:1]:
             yield Duel(homes, first_cut, offset_s, lag_s, failures)
 
 
 def play(duel: Duel) -> str:
-    """Plays one story; returns what was broken, empty if nothing was."""
+    """Play one story; return the broken invariant, empty if all held."""
     plan = Plan(
         seed=1,
         services=SERVICES,
@@ -117,7 +117,7 @@ def _fight(cluster: Cluster, duel: Duel) -> None:
 
 
 def _watch_fences(cluster: Cluster, left: dict[str, int], seconds: float) -> None:
-    """Lets time pass; the first fences of each node fail, as many as are left."""
+    """Let time pass; fences fail as often as ``left`` requires."""
     end = cluster.clockwork.now + seconds
     while cluster.clockwork.now < end:
         for machine in cluster.machines:
@@ -131,7 +131,7 @@ def _watch_fences(cluster: Cluster, left: dict[str, int], seconds: float) -> Non
 
 
 def _settle(cluster: Cluster) -> str:
-    """The links work again: all services run, once each."""
+    """Restore the links; then each service must run exactly once."""
     cluster.heal()
     try:
         _run(cluster, _CALM_S)
@@ -153,7 +153,7 @@ def _other(node: str) -> str:
 
 
 def main() -> int:
-    """Plays all duels, or each EVERYth; returns 1 if anything was broken."""
+    """Play all duels, or each EVERYth; return 1 if anything was broken."""
     parser = argparse.ArgumentParser(
         prog="python -m opensvc_openha.verify.random.duels", description=__doc__
     )

@@ -1,6 +1,4 @@
-"""What goes wrong, and what operators do, in one history: drawn one after the other from the
-seed.
-"""
+"""Inject faults and operators' commands into one history, drawn from the seed."""
 
 from __future__ import annotations
 
@@ -70,11 +68,11 @@ class Havoc:
         self._choices = [kind for kind, weight in self._kinds.items() for _ in range(weight)]
 
     def next_gap_s(self) -> float:
-        """Time until the next fault."""
+        """Return the seconds until the next fault."""
         return self._dice.choice(self._cluster.plan.gap_s) * self._dice.uniform(0.5, 1.5)
 
     def strike(self) -> None:
-        """One fault or order, on one node."""
+        """Inject one fault or command on one node."""
         self._cluster.disturb()
         machine = self._dice.choice(self._cluster.machines)
         if not machine.is_powered:
@@ -87,9 +85,7 @@ class Havoc:
             self._dice.choice(self._choices)(machine)
 
     def _lie_in_wait(self, machine: SimulatedNode) -> None:
-        """What goes wrong in the middle of a start or a restart finds more than what goes wrong at
-        any time.
-        """
+        """Fail at a decisive moment, which finds more than any random time."""
         cluster, dice = self._cluster, self._dice
         if cluster.is_calm or dice.random() >= cluster.plan.ambush:
             return
@@ -115,7 +111,7 @@ class Havoc:
             self._later(self._dice.choice((0.5, 3.0, 20.0, 50.0)), machine.start_daemon)
 
     def _configure(self, machine: SimulatedNode) -> None:
-        """Services taken out, brought back, or given another primary, on one node or on both."""
+        """Remove, restore or reassign services, on one node or on both."""
         services = list(self._cluster.plan.service_specs())
         kind = self._dice.random()
         if kind < 0.3:
@@ -169,13 +165,13 @@ class Havoc:
         cluster, dice = self._cluster, self._dice
         links = [link for link in cluster.links if not link.kind.is_disk]
         link = dice.choice(links)
-        # Where a key tells what is genuine, also on another link than the one it was recorded on.
+        # Only a key shows what is genuine, on a link other than the recorded one too.
         other = dice.choice(links) if cluster.plan.has_key else link
         sender = cluster.node(link.node).life
         if cluster.plan.is_legacy or other.node != link.node or sender is None:
             return
-        # Without one, whoever plays a former life is believed as much as its living owner: networks
-        # are trusted then.
+        # Without a key, a replayed incarnation counts as much as the live one: the networks are
+        # trusted then.
         life = None if cluster.plan.has_key else sender.engine.boot
         count = cluster.network.replay(link, other, dice.choice((1, 20, 200)), life)
         cluster.note(
@@ -183,17 +179,16 @@ class Havoc:
         )
 
     def _await_forger(self) -> None:
-        """Somebody without the key speaks, drawn apart from all else."""
+        """Schedule forged beats, drawn separately."""
         gap_s, dice = self._cluster.plan.forger_gap_s, self._forger_dice
         if gap_s:
             self._later(dice.choice(gap_s) * dice.uniform(0.2, 1.5), self._forge)
 
     def _forge(self) -> None:
-        """One datagram in the name of a living node: its true states, and numbers that are not its
-        own.
+        """Forge one datagram of a living node: its true states, with foreign numbers.
 
-        It acknowledges nothing that was said, and says no goodbye: who may say such things without
-        a key may start services.
+        It acknowledges nothing and is no goodbye: a forger who can send those without a key can
+        start services.
         """
         cluster, dice = self._cluster, self._forger_dice
         victim = dice.choice(cluster.machines)
@@ -218,7 +213,7 @@ class Havoc:
         self._await_forger()
 
     def _await_interface(self) -> None:
-        """Interfaces fail beside all else, drawn apart from it."""
+        """Schedule faults of interfaces, drawn separately."""
         gap_s, dice = self._cluster.plan.interface_gap_s, self._interface_dice
         if gap_s:
             self._later(dice.choice(gap_s) * dice.uniform(0.2, 1.5), self._switch_interface)
@@ -236,7 +231,7 @@ class Havoc:
         self._await_interface()
 
     def _await_hand(self) -> None:
-        """Somebody starts services without the cluster, beside all else and drawn apart from it."""
+        """Schedule starts outside the cluster, drawn separately."""
         gap_s, dice = self._cluster.plan.by_hand_gap_s, self._hand_dice
         if gap_s:
             self._later(dice.choice(gap_s) * dice.uniform(0.2, 1.5), self._start_by_hand)

@@ -1,6 +1,6 @@
-"""One history: a cluster of the seed's plan goes through faults and orders.
+"""Run one history: a cluster of the seed's plan with faults and commands.
 
-Then calm must bring its services back.
+Afterwards, without faults, its services must run again.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from opensvc_openha.verify.random.simulated_node import SimulatedNode
 from opensvc_openha.verify.random.trace import Trace
 
 HOURS = 0.05
-"""Virtual time with faults, unless asked otherwise."""
+"""Virtual hours with faults, by default."""
 _SETTLED_S = 25.0
 _SCRIPT_S = 1.0
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a history. ``failure`` is empty if every promise held."""
+    """Result of a history. ``failure`` is empty if every invariant held."""
 
     seed: int
     virtual_s: float
@@ -39,7 +39,7 @@ def run_history(
     tell: Callable[[str], None] | None = None,
     plan: Plan | None = None,
 ) -> Outcome:
-    """Runs the history of a seed from its first to its last second."""
+    """Run the history of a seed from its first to its last second."""
     trace = Trace(tell)
     cluster = Cluster(scenario_from_seed(seed) if plan is None else plan, trace)
     cluster.note(f"seed {seed}: {cluster.plan}")
@@ -58,7 +58,7 @@ def run_history(
 
 
 def _place(error: BaseException) -> str:
-    """Where it was raised."""
+    """Return where the error was raised."""
     trail = error.__traceback__
     while trail is not None and trail.tb_next is not None:
         trail = trail.tb_next
@@ -88,9 +88,7 @@ def _play(cluster: Cluster, seconds: float) -> None:
 
 
 def _settle(cluster: Cluster) -> None:
-    """No more faults: within the bound every service that a node is willing to run must run, and
-    then nothing moves.
-    """
+    """End all faults and check liveness within the bound; then nothing may move."""
     clockwork, plan = cluster.clockwork, cluster.plan
     dead: SimulatedNode | None = (
         cluster.machines[plan.seed // 3 % 2] if plan.seed % 3 == 0 else None
@@ -116,7 +114,10 @@ def _settle(cluster: Cluster) -> None:
 
 
 def _silent_s(cluster: Cluster) -> float:
-    """For how long either node has counted turns: the next one may be as much later."""
+    """Return the seconds for which either node has counted turns.
+
+    The next one may be as much later.
+    """
     return max(
         (
             machine.monotonic - machine.fencing.silent_since
@@ -128,9 +129,7 @@ def _silent_s(cluster: Cluster) -> float:
 
 
 def _confirm_as_told(cluster: Cluster, dead: SimulatedNode | None) -> None:
-    """What the operator does whom a node tells that it cannot know by itself that its peer is
-    off.
-    """
+    """Confirm the peer out, as an operator does for a node that cannot find out by itself."""
     for machine in cluster.machines:
         life = machine.life
         if machine is dead or dead is None or life is None:
@@ -141,7 +140,7 @@ def _confirm_as_told(cluster: Cluster, dead: SimulatedNode | None) -> None:
 
 
 def _longest_script_s(plan: Plan) -> float:
-    """Of those begun before the calm, or in it."""
+    """Return the longest script, begun before or after the end of faults."""
     began_before = max(
         max(plan.scripts_s), max(plan.fence_s) if plan.fence is Fence.PERFECT else 0.0
     )

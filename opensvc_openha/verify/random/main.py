@@ -24,7 +24,7 @@ _BAR = 30
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Options of the simulator."""
+    """Return the simulator's options."""
     parser = argparse.ArgumentParser(
         prog=COMMAND, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -72,7 +72,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(args: list[str] | None = None) -> int:
-    """Runs what was asked for; 0 if every promise held in every history, 1 if not."""
+    """Run the histories; return 0 if every invariant held, else 1."""
     options = build_parser().parse_args(args)
     if options.scenario:
         return _play_scenarios(options.scenario, options.rewrite)
@@ -154,14 +154,14 @@ def _play_scenarios(paths: list[str], is_rewritten: bool) -> int:
 
 
 class _Bar:
-    """Progress, on a terminal only."""
+    """Show progress, on a terminal only."""
 
     def __init__(self, total: int, stream: TextIO | None) -> None:
         self._total = total
         self._stream = stream if stream is not None and stream.isatty() and total > 1 else None
 
     def show(self, done: int, failed: int) -> None:
-        """Draws it anew."""
+        """Redraw the bar."""
         if self._stream is None:
             return
         filled = _BAR * done // self._total
@@ -170,6 +170,6 @@ class _Bar:
         self._stream.flush()
 
     def clear(self) -> None:
-        """Makes room for a line."""
+        """Clear the bar, for a line of text."""
         if self._stream is not None:
             self._stream.write("\r\033[K")

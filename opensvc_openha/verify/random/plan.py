@@ -1,6 +1,4 @@
-"""What kind of cluster one history is about, drawn from its seed: links, clocks, fence, scripts,
-and how bad things get.
-"""
+"""Draw the kind of cluster for one history from its seed: links, clocks, fence, scripts, faults."""
 
 from __future__ import annotations
 
@@ -25,20 +23,20 @@ from opensvc_openha.formats.beat_frame import HAS_FACTS, HAS_MUTE
 
 NODES = ("deb1", "deb2")
 _AMBUSHED = (3, 4)
-"""By the seed, not drawn: seeds that once failed keep their story."""
+"""By the seed, not drawn: seeds that once failed keep their history."""
 _FORGED = 6
-"""Divisor of the seeds without a key in which somebody forges beats: by the seed, too."""
+"""Divisor of the seeds without a key in which beats are forged; by the seed, too."""
 _INTERFACES = ((6, 4), (7, 4))
-"""Divisors and rests of the seeds with faults of interfaces: by the seed, too."""
+"""Divisors and remainders of the seeds with faults of interfaces; by the seed, too."""
 _BY_HAND = (8, 5)
-"""Divisor and rest of the seeds on which somebody starts services by hand."""
+"""Divisor and remainder of the seeds with starts outside the cluster."""
 _BUSY = (13, 3)
-"""Divisor and rest of the seeds whose engines and disks take their time."""
+"""Divisor and remainder of the seeds with slow engines and disks."""
 _NAMES = ("registry", "mail", "web", "db1", "db2")
 
 
 class Fence(enum.Enum):
-    """What the check-up script does about a silent peer."""
+    """Effect of the check-up script on a silent peer."""
 
     PERFECT = "perfect"
     """Powers it off; success means that it is off."""
@@ -68,9 +66,9 @@ class Plan:
     interface_gap_s: tuple[float, ...] = ()
     """Times between two faults of an interface; empty for none."""
     by_hand_gap_s: tuple[float, ...] = ()
-    """Times between two starts of a service by hand, beside the cluster; empty for none."""
+    """Times between two starts of a service outside the cluster; empty for none."""
     forger_gap_s: tuple[float, ...] = ()
-    """Times between two datagrams that somebody sends in a node's name; empty for nobody."""
+    """Times between two datagrams forged in a node's name; empty for none."""
     unknown_flag: int = 0
     """A flag of the frame that the second node's older version refuses; 0 for none."""
     rates: tuple[float, float] = (1.0, 1.0)
@@ -85,41 +83,41 @@ class Plan:
     fence_fails: float = 0.0
     fence_s: tuple[float, ...] = (1.0,)
     fence_lag_s: tuple[float, ...] = (0.0,)
-    """Time between telling the power switch and its effect, which outlives whoever told it."""
+    """Time from the order to the power switch until its effect, which outlives the ordering node.
+    """
     is_switch_on_host: bool = False
-    """The power switch of a node loses its power with the node: then it answers nobody."""
+    """A node's power switch loses its power with the node: then it does not answer."""
     tells_power: bool = False
-    """The fences have a status that says whether the peer is off."""
+    """The fences have a status that reports the peer's power."""
     fencing: FencingPolicy = field(default_factory=FencingPolicy)
     check_s: tuple[float, ...] = (0.05, 0.3, 4.0, 15.0)
-    """What a check-up takes that finds the peer alive and out, with nobody to fence."""
+    """Duration of a check-up that finds the peer alive and out, with nothing to fence."""
     step_s: float = 0.0
-    """What each step of an engine takes, while all that comes in waits."""
+    """Duration of each step of an engine, while all arrivals wait."""
     write_s: float = 0.0
-    """What it takes to write one state, by another thread, while nothing is decided."""
+    """Duration of writing one state, by another thread, while nothing is decided."""
     gap_s: tuple[float, ...] = (5.0,)
     has_forcing: bool = False
     ambush: float = 0.0
-    """Share of the decisive moments, such as the begin of a check-up, at which something goes wrong
-    at once."""
+    """Share of the decisive moments, such as the begin of a check-up, with an immediate fault."""
 
     @property
     def shortest_timeout_s(self) -> float:
-        """Of all links."""
+        """Shortest timeout of all links."""
         return min(self.timeouts_s[: self.link_count])
 
     @property
     def longest_timeout_s(self) -> float:
-        """Of all links."""
+        """Longest timeout of all links."""
         return max(self.timeouts_s[: self.link_count])
 
     @property
     def link_count(self) -> int:
-        """Each way."""
+        """Number of links in each direction."""
         return self.net_links + (1 if self.has_disk else 0)
 
     def links(self) -> tuple[LinkSpec, ...]:
-        """The monitor file: for each node its network links, then its disk slot."""
+        """Return the monitor file's links: for each node its network links, then its disk slot."""
         wire = Wire.LEGACY if self.is_legacy else Wire.OWN
         found = []
         for index, node in enumerate(NODES):
@@ -152,7 +150,7 @@ class Plan:
         return tuple(found)
 
     def spec(self, node: str, services: tuple[ServiceSpec, ...] | None = None) -> ClusterSpec:
-        """The configuration as one node has it."""
+        """Return the configuration of one node."""
         peer = NODES[1 - NODES.index(node)]
         services = self.service_specs() if services is None else services
         return ClusterSpec(
@@ -161,16 +159,16 @@ class Plan:
 
     @property
     def fence_time_s(self) -> float:
-        """As an operator would declare it: no fence takes longer to have its effect."""
+        """Declared fence time: no fence takes longer to have its effect."""
         return min(CHECK_LIMIT_S, max(self.fence_s)) + max(self.fence_lag_s)
 
     @property
     def is_older(self) -> bool:
-        """The second node's version knows neither facts nor notices of a link that is down."""
+        """True if the second node's version knows neither facts nor link-down notices."""
         return bool(self.unknown_flag & HAS_FACTS)
 
     def service_specs(self) -> tuple[ServiceSpec, ...]:
-        """The services file: nodes take turns in being primary."""
+        """Return the services; the nodes alternate as primary."""
         return tuple(
             ServiceSpec(
                 name,
@@ -185,7 +183,7 @@ class Plan:
 
 
 def scenario_from_seed(seed: int) -> Plan:
-    """The plan of a seed."""
+    """Return the plan of a seed."""
     plan = _draw(seed)
     if seed % _BY_HAND[0] == _BY_HAND[1]:
         plan = replace(
@@ -240,11 +238,11 @@ def _draw(seed: int) -> Plan:
         )
     plan = _with_fences(plan)
     if dice.random() < 0.06:
-        # An older version of the program on the second node, which understands too little to agree
-        # with the first one.
+        # An older version on the second node, which understands too little to agree with the first
+        # one.
         return replace(plan, unknown_flag=dice.choice((8, 4)))
     if dice.random() < 0.06:
-        # What a C OpenHA speaks proves little: the two agree only while the network works.
+        # The beats of a C OpenHA prove little: the two agree only while the network works.
         return replace(
             plan,
             is_legacy=True,
@@ -254,8 +252,7 @@ def _draw(seed: int) -> Plan:
             forger_gap_s=(),
         )
     if any(seed % divisor == rest for divisor, rest in _INTERFACES):
-        # On a part of them the second node is of a version that knows no notice of a link that is
-        # down.
+        # For some of them the second node's version knows no link-down notices.
         gap_s = Random(f"{seed} interface gaps").choice(
             ((5.0, 20.0), (0.5, 2.0, 10.0), (30.0, 60.0))
         )
@@ -266,8 +263,9 @@ def _draw(seed: int) -> Plan:
 
 
 def _with_fences(plan: Plan) -> Plan:
-    """What the fence of a seed is like, drawn apart: seeds that once failed keep the rest of their
-    story.
+    """Add the seed's fence, drawn separately.
+
+    Seeds that once failed keep the rest of their history.
     """
     dice = Random(f"{plan.seed} fences")
     return replace(

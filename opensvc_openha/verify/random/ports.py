@@ -1,7 +1,7 @@
-"""What a simulated daemon and simulated scripts need of their node: the node itself is built of
-both.
+"""Define what a simulated daemon and simulated scripts need from their node.
 
-Read-only members are properties, so that a node may have more than is asked for here.
+The node itself is built of both. Read-only members are properties, so that a node may have more
+than is required here.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from opensvc_openha.verify.random.simulated_network import Network
 
 
 class DaemonPorts(Protocol):
-    """The present daemon of a node, as its scripts see it."""
+    """The present daemon of a node, as seen by its scripts."""
 
     @property
     def is_over(self) -> bool:
-        """The daemon is gone."""
+        """True once the daemon is gone."""
 
     def handle(self, event: Event) -> None:
-        """An event for its engine."""
+        """Pass an event to its engine."""
 
 
 class ScriptPorts(Protocol):
-    """The scripts of a node, as its daemon sees them."""
+    """The scripts of a node, as seen by its daemon."""
 
     def run(self, action: RunScript) -> None:
-        """Starts one."""
+        """Start a script."""
 
 
 class NodePorts(Protocol):
@@ -66,37 +66,37 @@ class NodePorts(Protocol):
 
     @property
     def life(self) -> DaemonPorts | None:
-        """The present daemon, if there is one."""
+        """The present daemon; None without one."""
 
     @property
     def scripts(self) -> ScriptPorts:
-        """Its scripts."""
+        """The scripts of the node."""
 
     @property
     def monotonic(self) -> float:
-        """Its monotonic clock."""
+        """Return its monotonic clock."""
 
     @property
     def wall(self) -> float:
-        """Its wall clock."""
+        """Return its wall clock."""
 
     def instant_of(self, monotonic: float) -> float:
-        """When its monotonic clock shows that."""
+        """Return when its monotonic clock shows ``monotonic``."""
 
     def note(self, text: str) -> None:
-        """One line of the story."""
+        """Add a line to the trace."""
 
     def observe(self, seen: Observation) -> None:
-        """Shows the invariants what happened."""
+        """Pass an observation to the invariant checker."""
 
     def announce_decisive(self) -> None:
-        """A start is announced, or a script of it begins: whoever waits for that is called."""
+        """Announce a decisive moment: a start is announced, or a script of it begins."""
 
     def power_off(self, why: str) -> None:
-        """Everything on it ends at once."""
+        """End everything on the node at once."""
 
     def daemon_died(self, how: str) -> None:
-        """The daemon is gone; services and scripts go on."""
+        """Record the daemon's end; services and scripts continue."""
 
     def expect_agreement(self, engine: Engine) -> None:
-        """After each step, the STATE file of a service holds what its daemon says."""
+        """Check after each step that the STATE file of each service holds the daemon's state."""

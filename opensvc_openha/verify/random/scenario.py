@@ -28,7 +28,7 @@ _INDENT = "    "
 
 
 class Scenario:
-    """Plays the commands of one text."""
+    """Play the commands of one text."""
 
     def __init__(self) -> None:
         self._lines: list[str] = []
@@ -58,7 +58,7 @@ class Scenario:
         }
 
     def play(self, line: str) -> list[str]:
-        """Carries out one command; returns what was told meanwhile."""
+        """Carry out one command; return the lines reported meanwhile."""
         self._lines = []
         verb, *words = line.split()
         if verb not in self._verbs:
@@ -95,7 +95,7 @@ class Scenario:
         self._cluster = Cluster(plan, Trace(lambda line: self._lines.append(line.strip())))
 
     def _cut(self, words: list[str]) -> None:
-        """All links, those that a node sends on, or one device of them."""
+        """Cut all links, those that a node sends on, or one device of them."""
         links = tuple(
             link
             for link in self._world.links
@@ -133,10 +133,7 @@ def _states(status: NodeStatus) -> str:
 
 
 def render(text: str) -> str:
-    """The text with what the simulator tells of it now.
-
-    Comments and empty lines stay where they are.
-    """
+    """Return the text with the simulator's present output; comments and empty lines stay."""
     scenario = Scenario()
     told: list[str] = []
     for line in text.splitlines():

@@ -1,6 +1,4 @@
-"""What happens when: virtual time, and a queue of calls in the order of their instants, ties in the
-order they were made.
-"""
+"""Keep virtual time, and a queue of calls by instant; ties in the order they were made."""
 
 from __future__ import annotations
 
@@ -13,11 +11,11 @@ from opensvc_openha.verify.invariants import InvariantBroken
 Entry = tuple[float, int, Callable[..., None], tuple[object, ...]]
 
 CALLS_MAX = 50_000
-"""More events than that within a virtual second mean that a node spins."""
+"""More calls within a virtual second mean that a node spins."""
 
 
 class Scheduler:
-    """Virtual seconds, the same for both nodes; each node's own clocks are made of them."""
+    """Virtual seconds, the same for both nodes; each node's clocks derive from them."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -25,15 +23,15 @@ class Scheduler:
         self._order = itertools.count()
 
     def after(self, delay_s: float, call: Callable[..., None], *args: object) -> None:
-        """Has something happen later."""
+        """Schedule a call after ``delay_s``."""
         heapq.heappush(self._queue, (self.now + delay_s, next(self._order), call, args))
 
     def at(self, instant: float, call: Callable[..., None], *args: object) -> None:
-        """Has something happen at an instant."""
+        """Schedule a call at an instant."""
         heapq.heappush(self._queue, (instant, next(self._order), call, args))
 
     def run_until(self, end: float) -> None:
-        """Lets time pass up to ``end``."""
+        """Let time pass up to ``end``."""
         queue, pop = self._queue, heapq.heappop
         began, calls = self.now, 0
         while queue and queue[0][0] <= end:

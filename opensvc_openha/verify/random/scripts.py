@@ -1,8 +1,7 @@
-"""The scripts of one node: how long they take, how they end, what they leave running, and whom the
-check-up powers off.
+"""Simulate the scripts of one node: duration, outcome, and effect on services and the peer.
 
-They are processes of their own: a daemon that dies leaves them behind, and they finish unseen. The
-next daemon's status script waits for their end, as production does.
+They are separate processes: a daemon that dies leaves them behind, and they finish unobserved. The
+next daemon's status script waits for their end, as in production.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ _LIMIT_S = {
 
 @dataclass(eq=False)
 class _Process:
-    """A script that runs."""
+    """A running script."""
 
     action: RunScript
     life: DaemonPorts | None
@@ -52,7 +51,7 @@ class _Process:
 
 
 class Scripts:
-    """Processes of one node, and what they left running."""
+    """Processes of one node, and the services they left running."""
 
     def __init__(self, machine: NodePorts) -> None:
         self._machine = machine
@@ -67,7 +66,7 @@ class Scripts:
         """Scripts that fail whenever they run."""
 
     def runs(self, service: str) -> bool:
-        """True if some of the service is in use here."""
+        """Return True if some of the service is in use here."""
         return self.running.get(service, False)
 
     @property
@@ -76,36 +75,36 @@ class Scripts:
         return any(process.action.kind is ScriptKind.PROBE for process in self._processes.values())
 
     def uses(self, service: str) -> bool:
-        """True if it is in use here, or a script of it runs."""
+        """Return True if it is in use here, or a script of it runs."""
         return self.runs(service) or service in self._processes
 
     def start_by_hand(self, service: str) -> None:
-        """An operator starts it, the cluster knowing nothing of it."""
+        """Start the service outside the cluster."""
         machine = self._machine
         machine.note(f"{service} is started by hand")
         self.running[service] = True
         machine.observe(StartedByHand(machine.monotonic, machine.name, service))
 
     def count_of(self, kind: ScriptKind) -> int:
-        """How many scripts of that kind began on this node."""
+        """Return how many scripts of that kind began on this node."""
         return self._began.get(kind, 0)
 
     def lose_all(self) -> None:
-        """The node went down."""
+        """Drop all scripts: the node went down."""
         for process in self._processes.values():
             process.is_alive = False
         self._processes.clear()
         self.running.clear()
 
     def orphan_all(self) -> None:
-        """The daemon went down."""
+        """Orphan all scripts: the daemon went down."""
         for process in self._processes.values():
             process.life = None
 
     # --- begin ------------------------------------------------------------------------------------
 
     def run(self, action: RunScript) -> None:
-        """Starts a script of the present daemon."""
+        """Start a script of the present daemon."""
         if action.kind is ScriptKind.POWER:
             # It uses nothing of the service, and may run beside any script of it.
             self._clockwork.after(
@@ -148,9 +147,7 @@ class Scripts:
         self._clockwork.after(duration_s, self._end, process)
 
     def _await_orphan(self, action: RunScript, life: DaemonPorts | None, before: _Process) -> None:
-        """The status script waits for a dead daemon's script, and ends it after the limit of the
-        longest one.
-        """
+        """Wait for a dead daemon's script, and end it after the limit of the longest one."""
         if life is None or life.is_over or not before.is_alive:
             return
         if self._clockwork.now > before.began_at + 2 * START_LIMIT_S:
@@ -168,7 +165,7 @@ class Scripts:
     # --- duration and fate ------------------------------------------------------------------------
 
     def _draw(self, process: _Process) -> float:
-        """Decides the fate of a script; returns how long it takes without a limit."""
+        """Draw the outcome of a script; return its duration without a limit."""
         plan, dice, kind = self._machine.plan, self._dice, process.action.kind
         if kind is ScriptKind.CHECK:
             return self._draw_check(process)
@@ -206,15 +203,15 @@ class Scripts:
             process.is_ok = False
             return duration_s
         lag_s = dice.choice(plan.fence_lag_s)
-        # A fence that fails may have switched the peer off all the same.
+        # A failed fence may have switched the peer off all the same.
         if process.is_ok or dice.random() < 0.3:
             self._clockwork.after(duration_s * dice.random(), self._fence, process, lag_s)
-        # It looks whether the peer is off before it says so.
+        # It checks that the peer is off before it reports that.
         return duration_s + lag_s if process.is_ok else duration_s
 
     def _fence(self, process: _Process, lag_s: float) -> None:
         machine = self._machine
-        # A script that was killed before does not tell the device.
+        # A script that was killed before that gives no order to the device.
         if not process.is_alive:
             return
         process.has_fenced = True
@@ -225,7 +222,7 @@ class Scripts:
             self._switch_off()
 
     def _switch_off(self) -> None:
-        """What the device was told it does, even if who told it is dead by now."""
+        """Let the device carry out its order, even if the ordering node is dead by now."""
         machine = self._machine
         if not machine.peer.is_powered:
             return
@@ -234,9 +231,7 @@ class Scripts:
         machine.peer.power_off("fenced")
 
     def _tell_power(self, action: RunScript, life: DaemonPorts | None) -> None:
-        """The power switch of the peer says how it stands at this moment, if there is anybody left
-        to be told.
-        """
+        """Report the peer's power at this moment, if the asking daemon still runs."""
         machine, is_on = self._machine, self._machine.peer.is_powered
         if life is None or life.is_over:
             return
@@ -281,7 +276,7 @@ class Scripts:
             process.life.handle(ScriptExited(service, kind, outcome, detail))
 
     def _effect(self, action: RunScript, is_ok: bool) -> tuple[ScriptOutcome, str]:
-        """What is true once a script has ended."""
+        """Apply the effect of a script that has ended."""
         service, dice = action.service, self._dice
         if action.kind is ScriptKind.PROBE:
             if not is_ok or (not self.is_calm and dice.random() < self._machine.plan.probe_unsure):

@@ -1,8 +1,7 @@
-"""One life of a node's daemon: the production node loop, codecs and authentication, and the ports
-around them.
+"""Run one incarnation of a daemon: production executor, codecs and authentication, and ports.
 
-A stalled process keeps what comes in: datagrams in the sockets' buffers, ends of scripts. A hung
-engine thread is another thing: the listeners go on and stamp what they receive, and all of it waits
+A stalled process keeps what arrives: datagrams in the sockets' buffers, ends of scripts. A hung
+engine thread is different: the listeners continue and stamp what they receive, and all of it waits
 in the inbox.
 """
 
@@ -59,24 +58,24 @@ from opensvc_openha.verify.random.ports import NodePorts
 from opensvc_openha.verify.random.simulated_network import Carried
 
 SOCKET_FRAMES = 250
-"""What a socket's buffer holds while nobody reads it."""
+"""Frames that fit in a socket's buffer while the process does not read."""
 _ROUNDING_S = 1e-6
-"""A deadline in the time of a node with a drift must not round to just before it."""
+"""A deadline in the time of a node with drift must not round to just before it."""
 _FLAGS = slice(6, 8)
-"""Where a frame has its flags."""
+"""Position of the flags in a frame."""
 _RING = KeyRing(Key(bytes(range(SECRET_BYTES))))
 
 
 _LOOK_S = 0.05
-"""So often it is looked whether a process that was stopped goes on."""
+"""Seconds between checks whether a stopped process runs again."""
 
 
 class Killed(BaseException):
-    """kill -9: raised out of a port, through everything, to the one who holds the life."""
+    """kill -9: raised by a port, caught by the owner of the daemon."""
 
 
 class SimulatedDaemon:
-    """The ports of one daemon, and the daemon."""
+    """One daemon and its ports."""
 
     def __init__(
         self,
@@ -94,7 +93,7 @@ class SimulatedDaemon:
         self._parked: list[Event] = []
         self._inbox: list[Event] = []
         self._queue: Inbox[Event] = Inbox()
-        """What waits while the engine's thread is at work, in the order of production."""
+        """Events that wait while the engine's thread works, in the order of production."""
         self._busy_until = 0.0
         self._was_stopped = False
         """The process stood still since the last step began."""
@@ -130,14 +129,14 @@ class SimulatedDaemon:
     # --- the loop ---------------------------------------------------------------------------------
 
     def begin(self) -> None:
-        """The first step of the engine's thread."""
+        """Make the engine thread's first step."""
         self._clockwork.after(0.0, self._first)
 
     def _first(self) -> None:
         self.handle(Tick())
 
     def handle(self, event: Event) -> None:
-        """One event, in the state in which the process is."""
+        """Handle one event, by the present state of the process."""
         if self.is_over:
             return
         if self.is_stalled:
@@ -161,7 +160,7 @@ class SimulatedDaemon:
         elif isinstance(event, CommandReceived):
             machine.observe(Ordered(now, machine.name, event.service, event.command))
         elif isinstance(event, ConfigChanged):
-            # What may run here was kept by the engine, whatever the file says.
+            # The engine kept services that may run here, whatever the file holds.
             for name, item in event.learned.items():
                 if self.engine.may_run(name):
                     continue
@@ -170,7 +169,7 @@ class SimulatedDaemon:
         self._carry_on(lambda: self._node.handle(event, now))
 
     def _carry_on(self, work: Callable[[], None]) -> None:
-        """A piece of work of the engine's thread, and what it does next."""
+        """Run a piece of the engine thread's work, and schedule the next."""
         machine = self._machine
         try:
             work()
@@ -200,7 +199,7 @@ class SimulatedDaemon:
         )
 
     def _turn(self) -> None:
-        """The engine's thread is free: it takes what waits, or waits itself."""
+        """Take the next item, or wait: the engine's thread is free."""
         if (
             self.is_over
             or self.is_stalled
@@ -221,7 +220,7 @@ class SimulatedDaemon:
         self._step(item)
 
     def _write_later(self, job: Callable[[], dict[str, str]]) -> None:
-        """The disk takes its time for each state; meanwhile the links are not mute."""
+        """Write states slowly, while beats are still sent."""
         self._clockwork.after(
             self._node.writes_held * self._machine.plan.write_s, self._written, job
         )
@@ -290,14 +289,15 @@ class SimulatedDaemon:
     # --- stalls -----------------------------------------------------------------------------------
 
     def stall(self) -> None:
-        """SIGSTOP."""
+        """Stop the process (SIGSTOP)."""
         self.is_stalled = self._was_stopped = True
         if self._machine.reader is not None:
             self._machine.reader.is_stopped = True
 
     def resume(self) -> None:
-        """SIGCONT: threads run in any order, sockets are read, the engine finds that time has
-        passed.
+        """Continue the process (SIGCONT).
+
+        Threads run in any order, sockets are read, time has passed.
         """
         self.is_stalled = False
         machine, dice = self._machine, self._machine.dice
@@ -323,13 +323,13 @@ class SimulatedDaemon:
             self._busy_until = 0.0
 
     def hang(self) -> None:
-        """The engine's thread gets nowhere, in a slow write say; the others go on."""
+        """Block the engine's thread, as by a slow write; the others continue."""
         self.is_hung = True
 
     def unhang(self) -> None:
-        """It goes on with what has piled up, in order.
+        """Unblock it: it handles what is queued, in order.
 
-        As the daemon does, it knows that its listeners went on.
+        Like the daemon, it knows that its listeners continued.
         """
         self.is_hung = False
         self.engine.note_busy_until(self._machine.monotonic)
@@ -342,9 +342,7 @@ class SimulatedDaemon:
     # --- beats ------------------------------------------------------------------------------------
 
     def receive(self, link: LinkSpec, carried: Carried) -> None:
-        """A listener has a frame: decoded by production, or kept by the system while the process is
-        stopped.
-        """
+        """Receive a frame: decoded by production, or buffered while the process is stopped."""
         if self.is_over:
             return
         if self.is_stalled:
@@ -365,12 +363,12 @@ class SimulatedDaemon:
         self._listeners[link].keep(data)
 
     def hear_forged(self, link: LinkSpec, beat: Beat) -> None:
-        """Somebody speaks in the peer's name, once."""
+        """Receive one forged beat in the peer's name."""
         if not (self.is_over or self.is_stalled or self.is_hung):
             self._step(BeatReceived(link, beat, self._machine.monotonic), is_forged=True)
 
     def _refuse_unknown(self, data: bytes) -> None:
-        """What an older version does with a flag that it does not know."""
+        """Reject a frame with an unknown flag, as an older version does."""
         flag = self._machine.plan.unknown_flag
         if flag and self._machine.index and int.from_bytes(data[_FLAGS], "big") & flag:
             raise FrameError("malformed", "unknown flag")
@@ -378,7 +376,7 @@ class SimulatedDaemon:
     # --- ports ------------------------------------------------------------------------------------
 
     def _may_be_killed(self) -> None:
-        """kill -9 between any two actions."""
+        """Kill the daemon (kill -9) between any two actions."""
         machine = self._machine
         if machine.kill_in is not None:
             machine.kill_in -= 1
@@ -386,7 +384,7 @@ class SimulatedDaemon:
                 raise Killed
 
     def persist(self, action: Persist, is_durable: bool = True) -> None:
-        """Writes the STATE file, or fails to."""
+        """Write the STATE file, or fail to."""
         self._may_be_killed()
         machine = self._machine
         machine.observe(Moved(machine.monotonic, machine.name, action.service, action.state))
@@ -405,12 +403,10 @@ class SimulatedDaemon:
         machine.spoilt.discard(action.service)
 
     def sync_states(self) -> None:
-        """What was written is kept: a history ends by kill -9 or power loss, never between a write
-        and its disk.
-        """
+        """Do nothing: a history never ends between a write and its disk."""
 
     def remember_lives(self, action: RememberLives) -> None:
-        """As the daemon does: those under keys in use."""
+        """Store the incarnations under keys in use, as the daemon does."""
         self._may_be_killed()
         lives = self._authentication.relevant(dict(action.lives))
         self._authentication.learn(lives)
@@ -418,17 +414,17 @@ class SimulatedDaemon:
             self._machine.lives = lives
 
     def remember_fencing(self, action: RememberFencing) -> None:
-        """Kept by the machine, as its disk would."""
+        """Store the fencing memory in the machine, as its disk would."""
         self._may_be_killed()
         if self._machine.is_store_broken:
             raise SystemFault("no space left on device")
         self._machine.fencing = action.memory
 
     def mirror(self, action: MirrorPeer) -> None:
-        """For display only; nothing reads it here."""
+        """Do nothing: for display only."""
 
     def announce(self, action: Announce) -> None:
-        """Each link's sender encodes the beat and sends it."""
+        """Encode and send the beat on each link."""
         self._may_be_killed()
         machine = self._machine
         beat = replace(action.beat, sent_at=machine.wall)
@@ -445,17 +441,17 @@ class SimulatedDaemon:
                 machine.network.send(link, carried)
 
     def run_script(self, action: RunScript) -> None:
-        """Starts a script of the machine."""
+        """Start a script of the machine."""
         self._may_be_killed()
         self._machine.scripts.run(action)
 
     def answer(self, action: Answer) -> None:
-        """An operator reads it."""
+        """Trace an operator's answer."""
         text = f" ({action.detail})" if action.detail else ""
         self._machine.note(f"answer: {action.service} {action.command}: {action.word.name}{text}")
 
     def record(self, action: Record) -> None:
-        """A line in the log."""
+        """Trace a line of the log."""
         self._machine.note(
             f"log: {action.name} {action.old or '-'} -> {action.new}: {action.reason}"
         )

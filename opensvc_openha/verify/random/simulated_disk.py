@@ -1,6 +1,4 @@
-"""The disk that both simulated nodes share, and all that goes wrong there: torn blocks, slow and
-failing reads.
-"""
+"""Simulate the disk shared by both nodes, with torn blocks, slow and failing reads."""
 
 from __future__ import annotations
 
@@ -15,12 +13,12 @@ from opensvc_openha.verify.random.scheduler import Scheduler
 from opensvc_openha.verify.random.simulated_network import TAPE_FRAMES, Carried, Receiver
 
 POLL_S = 0.25
-"""How often a listener reads its slot."""
+"""Seconds between a listener's reads of its slot."""
 _SLOT_BYTES = SLOT_BLOCKS * BLOCK_BYTES
 
 
 class SharedDisk:
-    """One slot for each node; the other reads it at its own pace."""
+    """One slot for each node; the other node reads it at its own pace."""
 
     def __init__(self, clockwork: Scheduler, plan: Plan) -> None:
         self._clockwork = clockwork
@@ -30,14 +28,14 @@ class SharedDisk:
         self._beats: dict[bytes, Beat] = {}
         self._waiting: dict[LinkSpec, Carried] = {}
         self.hung: set[str] = set()
-        """Nodes whose I/O does not come back."""
+        """Nodes whose I/O hangs."""
         self.stale: dict[LinkSpec, bytes] = {}
-        """Slots whose reader is shown what stood there before."""
+        """Slots whose reader gets the former content."""
         self.readers: dict[str, SlotReader] = {}
         """By the name of the writing node."""
 
     def write(self, link: LinkSpec, carried: Carried) -> None:
-        """The writer's newest beat; while its disk hangs, only the newest one waits."""
+        """Write a node's newest beat; while its disk hangs, only the newest one waits."""
         if link.node in self.hung:
             self._waiting[link] = carried
             return
@@ -47,7 +45,7 @@ class SharedDisk:
         self._beats[carried.data] = carried.beat
         if self._torn and self._dice.random() < self._torn:
             # A device promises whole blocks, and here the first of them is written before the
-            # others. One frame of this size would fit into one block, so the tear goes through the
+            # others. A frame of this size would fit into one block, so the tear goes through the
             # middle of it: a worse device than most.
             old = self._slots.get(link, bytes(_SLOT_BYTES))
             cut_at = self._dice.randrange(1, max(2, len(carried.data)))
@@ -68,7 +66,7 @@ class SharedDisk:
         self.readers[link.node].expect()
 
     def release(self, node: str) -> None:
-        """The disk answers this node again: what waited is written."""
+        """End the hang of a node's disk: the waiting beat is written."""
         self.hung.discard(node)
         for link in [link for link in self._waiting if link.node == node]:
             self.write(link, self._waiting.pop(link))
@@ -76,28 +74,26 @@ class SharedDisk:
             reader.expect()
 
     def freeze_reads(self, link: LinkSpec) -> None:
-        """From now on the reader of this slot is shown what stands there now."""
+        """Freeze the content that the reader of this slot gets."""
         self.stale[link] = self._slots.get(link, bytes(_SLOT_BYTES))
 
     def thaw_reads(self) -> None:
-        """Reads show what was written last."""
+        """Let reads return the newest content again."""
         self.stale.clear()
         for reader in self.readers.values():
             reader.expect()
 
     def read(self, link: LinkSpec) -> bytes:
-        """What a read of the slot gives."""
+        """Return the result of reading the slot."""
         return self.stale.get(link) or self._slots.get(link) or bytes(_SLOT_BYTES)
 
     def beat_of(self, data: bytes) -> Beat | None:
-        """The beat that a frame was made of, if it was written lately."""
+        """Return the beat of a frame, if it was written lately."""
         return self._beats.get(data)
 
 
 class SlotReader:
-    """The listening end of a disk link: reads at its pace, and takes what has changed since the
-    last read.
-    """
+    """Listen on a disk link: read at a fixed pace, and take changes since the last read."""
 
     def __init__(
         self,
@@ -120,12 +116,12 @@ class SlotReader:
         self.is_stopped = False
 
     def open(self) -> None:
-        """A new daemon: what the slot holds at the first read is the past."""
+        """Restart for a new daemon: the first read only shows the past."""
         self._last, self.is_open = None, True
         self._read()
 
     def expect(self) -> None:
-        """Something was written: the next read of the pace finds it."""
+        """Schedule the next read after a write."""
         if self._is_expected or not self.is_open:
             return
         self._is_expected = True

@@ -1,8 +1,7 @@
-"""The network and the shared disk between the two nodes, and all that goes wrong there: loss,
-delay, cuts, torn blocks.
+"""Simulate the network links between the two nodes, with loss, delay and cuts.
 
-A carried frame goes with the beat that it was made of, so that the invariants know what really
-arrived whatever is decoded from it.
+A carried frame keeps the beat that it was made of, so that the invariants know what really arrived
+whatever is decoded from it.
 """
 
 from __future__ import annotations
@@ -22,17 +21,17 @@ TAPE_FRAMES = 200
 
 @dataclass(frozen=True)
 class Carried:
-    """One frame on its way."""
+    """One frame in transit."""
 
     data: bytes
     beat: Beat
 
 
 class Receiver(Protocol):
-    """A node, as the wires see it."""
+    """A node, as seen by the network."""
 
     def receive(self, link: LinkSpec, carried: Carried) -> None:
-        """A frame came in on a link of the peer."""
+        """Receive a frame on a link of the peer."""
 
 
 class Network:
@@ -47,14 +46,14 @@ class Network:
         self.duplicates = plan.duplicates
         self.cut: set[LinkSpec] = set()
         self.down: set[tuple[str, str]] = set()
-        """Nodes and their interfaces that are down: nothing goes out there, nor comes in."""
+        """Nodes and their interfaces that are down: they neither send nor receive."""
         self.receivers: dict[str, Receiver] = {}
-        """By the name of the sending node: who listens to it."""
+        """Listening node by the name of the sending one."""
         self._tapes: dict[LinkSpec, deque[Carried]] = {}
         self.frames = 0
 
     def send(self, link: LinkSpec, carried: Carried) -> None:
-        """Carries one frame, or loses it."""
+        """Carry one frame, or lose it."""
         self.frames += 1
         dice = self._dice
         is_dead = link in self.cut or any((node, link.device) in self.down for node in NODES)
@@ -74,9 +73,7 @@ class Network:
         self.receivers[link.node].receive(link, carried)
 
     def replay(self, link: LinkSpec, other: LinkSpec, count: int, life: BootId | None) -> int:
-        """Somebody sends again, on ``link``, what was once carried on ``other``, of one life only
-        if that is asked for.
-        """
+        """Replay on ``link`` frames once carried on ``other``, optionally of one incarnation only."""
         tape = [
             carried
             for carried in self._tapes.get(other, ())

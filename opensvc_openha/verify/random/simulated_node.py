@@ -1,5 +1,4 @@
-"""One node: what survives its power, what survives its daemon, and the daemon's present life, if
-there is one.
+"""Simulate one node: what survives its power, what survives its daemon, and its daemon.
 
 Its clocks run at a rate of their own. Files are bytes in the formats of production.
 """
@@ -90,13 +89,13 @@ class SimulatedNode:
         self.of_former_life: set[str] = set()
         self.is_store_broken = False
         self.spoilt: set[str] = set()
-        """Services whose STATE file somebody damaged, or that could not be written, since it was
-        written last."""
+        """Services whose STATE file was damaged or could not be written since its last write."""
         self.kill_in: int | None = None
-        """The daemon is killed before its so-many-th action."""
+        """The daemon is killed before this many further actions."""
         self.on_decisive: Callable[[SimulatedNode], None] = _ignore
-        """Called when a start is announced, a script of it begins, or a daemon comes or wants to
-        go."""
+        """Called when a start is announced, a script of it begins, or a daemon starts or wants to
+        leave.
+        """
         self.scripts = Scripts(self)
         self.reader = self._make_reader()
         self._watch = watch
@@ -116,34 +115,34 @@ class SimulatedNode:
 
     @property
     def monotonic(self) -> float:
-        """This node's monotonic clock."""
+        """Return this node's monotonic clock."""
         return 1000.0 + self.clockwork.now * self.rate
 
     @property
     def wall(self) -> float:
-        """This node's wall clock, which may be set."""
+        """Return this node's wall clock, which may be set."""
         return WALL_AT_START + self.clockwork.now * self.rate + self.wall_step_s
 
     def instant_of(self, monotonic: float) -> float:
-        """When this node's monotonic clock shows that."""
+        """Return when this node's monotonic clock shows ``monotonic``."""
         return (monotonic - 1000.0) / self.rate
 
     def note(self, text: str) -> None:
-        """One line of the story."""
+        """Add a line to the trace."""
         self.trace.note(self.clockwork.now, self.name, text)
 
     def observe(self, seen: Observation) -> None:
-        """Shows the invariants what happened."""
+        """Pass an observation to the invariant checker."""
         self._watch.observe(seen)
 
     def announce_decisive(self) -> None:
-        """A start is announced, or a script of it begins: whoever waits for that is called."""
+        """Announce a decisive moment: a start is announced, or a script of it begins."""
         self.on_decisive(self)
 
     # --- power and daemon -------------------------------------------------------------------------
 
     def power_on(self) -> None:
-        """The machine boots, and with it the daemon."""
+        """Boot the machine, and with it the daemon."""
         if self.is_powered:
             return
         self.is_powered, self.is_same_life = True, False
@@ -152,7 +151,7 @@ class SimulatedNode:
         self.start_daemon()
 
     def power_off(self, why: str) -> None:
-        """Everything on it ends at once."""
+        """End everything on the node at once."""
         if not self.is_powered:
             return
         self.note(f"power off: {why}")
@@ -162,7 +161,7 @@ class SimulatedNode:
         self.observe(NodeLost(self.monotonic, self.name))
 
     def start_daemon(self) -> None:
-        """A new life of the daemon, with what its files say."""
+        """Start a new incarnation of the daemon from its files."""
         if not self.is_powered or self.life is not None:
             return
         self.boot_counter += 1
@@ -200,7 +199,7 @@ class SimulatedNode:
             self.reader.open()
 
     def daemon_died(self, how: str) -> None:
-        """The daemon is gone; services and scripts go on."""
+        """Record the daemon's end; services and scripts continue."""
         self.note(f"daemon ends: {how}")
         self._end_life()
         self.observe(DaemonEnded(self.monotonic, self.name))
@@ -222,7 +221,7 @@ class SimulatedNode:
         is_same_life: bool,
         unwritten: frozenset[str] = frozenset(),
     ) -> dict[str, RecoveredState]:
-        """What the STATE files say, by the rules of production.
+        """Recover states from the STATE files, by the rules of production.
 
         Those of ``unwritten`` are the engine's to write.
         """
@@ -252,7 +251,7 @@ class SimulatedNode:
         return learned
 
     def _kept(self) -> tuple[ServiceSpec, ...]:
-        """Services that were managed and are not in the services file any more, but may run."""
+        """Return managed services that left the services file, but may run."""
         names = {svc.name for svc in self.spec.own_services}
         return tuple(
             svc for name, svc in self.managed.items() if name not in names and self._may_run(name)
@@ -279,7 +278,7 @@ class SimulatedNode:
             return None, f"STATE file: {error}"
 
     def damage_state(self, service: str, data: bytes | None) -> None:
-        """Somebody, or a bad disk, spoils a STATE file."""
+        """Damage a STATE file."""
         self.spoilt.add(service)
         self.note(f"STATE file of {service} becomes {data!r}")
         if data is None:
@@ -289,9 +288,7 @@ class SimulatedNode:
         self.observe(StateLost(self.monotonic, self.name, service))
 
     def expect_agreement(self, engine: Engine) -> None:
-        """After each step, the STATE file of a service holds what its daemon says: a restart goes
-        by it.
-        """
+        """Check that each STATE file holds the daemon's state, since a restart relies on it."""
         for name in set(self.files) - self.spoilt:
             if not engine.manages(name):
                 continue
@@ -305,7 +302,7 @@ class SimulatedNode:
     # --- what comes in ----------------------------------------------------------------------------
 
     def receive(self, link: LinkSpec, carried: Carried) -> None:
-        """A frame from the peer; without a daemon nobody is there to take it."""
+        """Receive a frame from the peer; it is lost without a daemon."""
         life = self.life
         if life is None:
             return
@@ -319,7 +316,7 @@ class SimulatedNode:
         )
 
     def switch_interface(self, device: str, is_up: bool) -> None:
-        """Somebody switches a network interface, or its cable is pulled or put back."""
+        """Switch a network interface, or its cable, off or on."""
         if is_up is ((self.name, device) not in self.network.down):
             return
         self.note(f"{device} is {'up' if is_up else 'down'}")
@@ -330,7 +327,7 @@ class SimulatedNode:
         self.tell_interfaces()
 
     def tell_interfaces(self) -> None:
-        """The kernel tells the daemon; an older version does not ask."""
+        """Report interfaces to the daemon, as the kernel does; an older version does not ask."""
         if self.index and self.plan.unknown_flag:
             return
         self.give(
@@ -344,23 +341,23 @@ class SimulatedNode:
         )
 
     def look_at(self, service: str) -> None:
-        """The daemon's look beside its engine."""
+        """Query the service outside the engine, as the daemon does."""
         if self.is_powered and self.scripts.runs(service):
             self.give(SeemsUp(service))
 
     def give(self, event: Event) -> None:
-        """An event for the daemon, if there is one."""
+        """Pass an event to the daemon, if there is one."""
         if self.life is not None:
             self.life.handle(event)
 
     def order(self, command: Command, service: str) -> None:
-        """An operator types a command."""
+        """Give an operator's command."""
         self._commands += 1
         self.note(f"operator: {command.value} {service}")
         self.give(CommandReceived(self._commands, service, command))
 
     def confirm(self) -> None:
-        """An operator made sure that the peer is off, and says so."""
+        """Confirm, as operator, that the peer is off."""
         if self.life is None or self.peer.is_powered:
             return
         self._commands += 1
@@ -373,13 +370,13 @@ class SimulatedNode:
         self.give(PeerConfirmedOut(self._commands, "operator"))
 
     def leave(self, leaving: Leaving) -> None:
-        """An operator ends the daemon, with or without its services."""
+        """End the daemon, with or without its services."""
         self.note(f"operator: leave, {leaving.value} services")
         self.on_decisive(self)
         self.give(LeaveRequested(leaving))
 
     def configure(self, services: tuple[ServiceSpec, ...]) -> None:
-        """Somebody edits the services file; a running daemon takes it over."""
+        """Edit the services file; a running daemon applies it."""
         spec = replace(self.spec, services=services)
         if spec == self.spec:
             return
@@ -396,4 +393,4 @@ class SimulatedNode:
 
 
 def _ignore(_: SimulatedNode) -> None:
-    """Nobody waits for this moment."""
+    """Ignore the moment."""

@@ -1,6 +1,4 @@
-"""The story of one history, as lines, and a hash of it: two runs of a seed are the same if their
-hashes are.
-"""
+"""Keep the trace of one history, and its hash: equal hashes mean equal runs."""
 
 from __future__ import annotations
 
@@ -9,11 +7,11 @@ from collections import deque
 from collections.abc import Callable
 
 KEPT_LINES = 400
-"""What is shown of a history that failed and was not traced."""
+"""Lines shown of a failed history without a trace."""
 
 
 class Trace:
-    """Takes lines; ``tell`` gets each one at once, if there is such a listener."""
+    """Collect lines; ``tell`` gets each one at once, if given."""
 
     def __init__(self, tell: Callable[[str], None] | None = None) -> None:
         self.last: deque[str] = deque(maxlen=KEPT_LINES)
@@ -21,7 +19,7 @@ class Trace:
         self._hash = hashlib.sha256()
 
     def note(self, now: float, who: str, text: str) -> None:
-        """One line of the story."""
+        """Add one line."""
         line = f"{now:10.3f} {who:<5} {text}"
         self._hash.update(line.encode("utf-8"))
         self.last.append(line)
@@ -30,5 +28,5 @@ class Trace:
 
     @property
     def digest(self) -> str:
-        """Hash of all lines so far."""
+        """Return the hash of all lines so far."""
         return self._hash.hexdigest()[:16]
