@@ -49,7 +49,7 @@ def mask_command(argv: Sequence[str]) -> str:
 
 
 def mask_output(argv: Sequence[str], output: str) -> str:
-    """Mask in a command's output the passwords of its command line, which errors repeat."""
+    """Mask in a command's output the passwords of its command line."""
     for secret in _secrets_of(list(argv)):
         output = re.sub(_pattern(secret), MASK, output)
     return mask_text(output)

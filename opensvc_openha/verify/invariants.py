@@ -96,7 +96,7 @@ class Fenced:
 
 @dataclass(frozen=True)
 class Confirmed:
-    """An operator made sure that the peer of this node runs nothing, and confirmed it to the node."""
+    """An operator made sure that a node's peer runs nothing, and confirmed it to the node."""
 
     at: float
     node: str
@@ -755,7 +755,7 @@ class InvariantChecker:
     # --- liveness ---------------------------------------------------------------------------------
 
     def check_liveness(self, service: str, healthy: Iterable[str]) -> None:
-        """Check that a willing healthy node runs the service, after an undisturbed liveness bound."""
+        """Check that a willing healthy node runs the service, after the liveness bound."""
         names = list(healthy)
         if not self.is_served(service, names):
             states = {name: self._nodes[name].place(service).state for name in names}

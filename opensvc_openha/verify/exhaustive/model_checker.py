@@ -1,11 +1,11 @@
-"""Every state of two nodes x every event x every fate of the beats and scripts, breadth first, over
-the real engine.
+"""Model-check two nodes: each state, event, and fate of beats and scripts, breadth first.
 
-``python -m opensvc_openha.verify.exhaustive.model_checker --depth N`` starts from two nodes that
-were switched on and tries, in each world that it reaches, everything that may happen next; worlds
-that are alike are visited once. At each edge the invariants are checked, and from each pair of node
-states that is met for the first time the world is left alone, with both nodes and with either one,
-to see that the service gets to run. The first broken promise ends it, with the way that led there.
+``python -m opensvc_openha.verify.exhaustive.model_checker --depth N`` runs the real engine. It
+starts from two nodes that were switched on and tries, in each world that it reaches, every event
+that may happen next; worlds that are alike are visited once. The invariants are checked at each
+edge. From each pair of node states that is met for the first time, the world is run without further
+events, with both nodes and with either one, to check that the service gets to run. The first broken
+invariant ends the search, with the way that led there.
 """
 
 from __future__ import annotations
@@ -251,8 +251,9 @@ class _Way:
 
 
 class Enumeration:
-    """Search breadth first over worlds, distinguished by fingerprint, or ``by_pair`` by node
-    states.
+    """Search breadth first over worlds, distinguished by fingerprint.
+
+    ``by_pair`` distinguishes them by the states of the two nodes only.
     """
 
     def __init__(

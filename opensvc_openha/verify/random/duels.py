@@ -1,12 +1,11 @@
-"""Every duel of two nodes that lose sight of each other, on a grid: who runs what, how the cut
-comes, what the fences do.
+"""Play every duel of two nodes that lose sight of each other, on a grid.
 
 ``python -m opensvc_openha.verify.random.duels`` plays them one after the other with the engine of
 production: the services on one node or on both, one direction of the link cut some time before the
-other one, power switches that take from nothing to longer than a link timeout and act even if
-whoever told them is dead, first attempts that fail on either node, and a fenced node that boots
-into the silence. All invariants hold in each, at least one node survives, and once the links work
-every service runs.
+other one, power switches that take from nothing to longer than a link timeout and act even if the
+node that gave the order is dead, first attempts that fail on either node, and a fenced node that
+boots into the silence. All invariants hold in each, at least one node survives, and once the links
+work every service runs.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""The simulator's command line: histories of consecutive seeds, one process per core if asked for,
-and what came of them.
+"""Run histories of consecutive seeds, one process per core on request, and report the results.
 
-A history depends on nothing but its seed and its length, so a failure is told as the command that
-replays it.
+A history depends on nothing but its seed and its length, so a failure is reported as the command
+that replays it.
 """
 
 from __future__ import annotations

@@ -1,5 +1,4 @@
-"""Operators' stories as text: lines that begin with ``>`` are what happens, the others are what the
-simulator tells of it.
+"""Play operators' stories as text: commands begin with ``>``, other lines are output.
 
 ::
 

@@ -73,7 +73,7 @@ class Network:
         self.receivers[link.node].receive(link, carried)
 
     def replay(self, link: LinkSpec, other: LinkSpec, count: int, life: BootId | None) -> int:
-        """Replay on ``link`` frames once carried on ``other``, optionally of one incarnation only."""
+        """Replay on ``link`` frames once carried on ``other``; optionally of one incarnation."""
         tape = [
             carried
             for carried in self._tapes.get(other, ())
