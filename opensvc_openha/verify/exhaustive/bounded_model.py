@@ -357,7 +357,7 @@ class SmallWorld:
             self.crash(victim.index)
 
     def is_out(self, index: int) -> bool:
-        """Return True for a node that is off, or without both a daemon and any part of the service."""
+        """Return True for a node that is off, or has no daemon and nothing of the service."""
         node = self.nodes[index]
         return not node.is_on or (
             node.engine is None and not self.runs(index) and not self.has_shot(index)
