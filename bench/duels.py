@@ -1,32 +1,30 @@
-"""Counts what a real fence does: two nodes cut from each other, one that boots alone, a switch that
-fails, a planned start.
+"""Count the effects of a real fence on two nodes, cut from each other or in other stories.
 
     python -m bench.duels [rounds] [clusters at once] [story ...] [--fence switch|ipmi]
 
-Real daemons on two nodes in namespaces, two multicast links with timeouts of 2 s. What cuts the
-power of a node stands outside of both, see ``power``: it does so 3 s after the order, also if who
-ordered it is dead by then.
+Real daemons on two nodes in namespaces, two multicast links with timeouts of 2 s. The power supply
+is outside of both, see ``power``: it cuts the power 3 s after the order, also if the node that
+ordered it has died by then.
 
-switch   the check-up script orders a power switch, and succeeds once that has answered;
-         ``fence_time = 4``
-ipmi     each node has a simulated management board; the embedded agent's `[stonith#1]` orders it
-         with ipmitool and
-         succeeds once the board reported "off" twice; ``fence_time = 8``
+    switch   the check-up script orders a power switch, and succeeds once that has answered;
+             ``fence_time = 4``
+    ipmi     each node has a simulated management board; the embedded agent's `[stonith#1]` orders
+             it with ipmitool and succeeds once the board reported "off" twice; ``fence_time = 8``
 
 Stories, all of them if none is named:
 
-mutual   a service on each node, all links are cut: who survives
-loop     as ``mutual``, then each node without power is booted again, while still cut: how many are
-         shot in a minute
-retry    the owner loses its power, the fence fails at first and works 20 s later: does the service
-         run in the end
-planned  unfreeze on both nodes and a planned move, nothing fails: how often the fencing command is
-         run
-confirm  both nodes lose their power, and the fence too; one node comes back: what the operator gets
-alone    the same, but the fence works: does the service run without an operator
+    mutual   a service on each node, all links are cut: which node survives
+    loop     like ``mutual``, then each node without power is booted again, while still cut: how
+             many are fenced in a minute
+    retry    the owner loses its power, the fence fails at first and works 20 s later: does the
+             service run in the end
+    planned  unfreeze on both nodes and a planned move, nothing fails: how often the fencing command
+             is run
+    confirm  both nodes lose their power, and the fence too; one node boots: what the operator gets
+    alone    the same, but the fence works: does the service run without an operator
 
-Figures only: nothing fails because of an outcome. Another version is played by ``cd OTHER &&
-PYTHONPATH=THIS python -m bench.duels``, with the directories of the two checkouts.
+Figures only: no outcome makes it fail. Another version is played by ``cd OTHER && PYTHONPATH=THIS
+python -m bench.duels``, with the directories of the two checkouts.
 """
 
 from __future__ import annotations

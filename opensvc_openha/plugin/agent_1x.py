@@ -1,8 +1,7 @@
 """The agents 1.5, 1.6, 1.7 and 1.8: the driver replaces lib/resHbOpenHA.py.
 
-The shared file is installed beside it. The lines are told apart by their code: 1.8 computes its
-paths in a function, 1.6 checks whether an hb resource handles an action, 1.5 has no cache of
-statuses.
+The shared file is installed beside it. The lines differ in their code: 1.8 computes its paths in a
+function, 1.6 checks whether an hb resource handles an action, 1.5 has no cache of statuses.
 """
 
 from __future__ import annotations

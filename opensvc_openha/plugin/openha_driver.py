@@ -583,7 +583,7 @@ class Driver(object):
         # type: (bool) -> None
         """Thaw the service; ``is_part``: at the end of a start or switch.
 
-        Then the peer is thawed whoever the caller is.
+        Then the peer is thawed even if the peer's agent is the caller.
         """
         look = self._known()
         asks_peer = is_part or not self._host.is_remote()

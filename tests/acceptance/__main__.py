@@ -1,7 +1,6 @@
-"""`python -m tests.acceptance`: builds the nodes, plays the story in namespaces of its own, takes
-everything away.
+"""`python -m tests.acceptance`: build the nodes, play the story in namespaces, clean up.
 
-Exit codes: 0 every step came out as it must, 1 one did not, 77 this machine cannot run it and
+Exit codes: 0 every step had its expected result, 1 one had not, 77 this machine cannot run it and
 nothing was tried.
 """
 

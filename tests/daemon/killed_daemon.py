@@ -20,7 +20,7 @@ ARMED = os.path.join(os.environ["EZ"], "armed")
 
 
 class Killer:
-    """Counts the calls of one kind, in all threads, and ends the process at the chosen one."""
+    """Counts the calls of one kind, in all threads, and kills the process at the chosen one."""
 
     def __init__(self, name: str, number: int, is_before: bool) -> None:
         self._name = name
@@ -29,7 +29,7 @@ class Killer:
         self._lock = threading.Lock()
 
     def watch(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
-        """The call, with the kill around it if it is of the chosen kind."""
+        """Return the call, with the kill around it if it is of the chosen kind."""
         if name != self._name:
             return call
 
@@ -53,7 +53,7 @@ class Killer:
 
 
 def main() -> None:
-    """Puts the killer in place, then is the daemon."""
+    """Install the killer, then run the daemon."""
     killer = Killer(sys.argv[1], int(sys.argv[2]), sys.argv[3] == "before")
     os.fchmod = killer.watch("fchmod", os.fchmod)
     os.fsync = killer.watch("fsync", os.fsync)

@@ -1,6 +1,4 @@
-"""Two nodes with cluster, embedded agent and ssh between them: a service whose application leaves a
-file in /run.
-"""
+"""Two nodes with cluster, embedded agent and ssh; the service's application writes to /run."""
 
 import json
 import re
@@ -46,7 +44,7 @@ esac
 
 
 class AgentCluster:
-    """Both nodes; ``start`` is what most tests want next."""
+    """Both nodes; most tests call ``start`` first."""
 
     def __init__(self, nodes, has_ssh=True, default="", app="", options=""):
         self.nodes = nodes
@@ -69,11 +67,11 @@ class AgentCluster:
             ssh.connect(nodes)
 
     def must(self, node, command, timeout_s=waiting.LIMIT_S):
-        """Run a command that has to succeed; its output."""
+        """Run a command that must succeed; return its output."""
         return self.act(node, command, 0, timeout_s)
 
     def act(self, node, command, exit_code=0, timeout_s=waiting.LIMIT_S):
-        """Run a command that has to end in this way; its output with stderr."""
+        """Run a command that must end with this exit code; return its output with stderr."""
         done = node.run(command, timeout_s)
         text = done.stdout + done.stderr
         assert done.returncode == exit_code, (
@@ -82,25 +80,25 @@ class AgentCluster:
         return text
 
     def start(self):
-        """Start both daemons, frozen stop."""
+        """Start both daemons, with the service frozen stopped."""
         for node in self.nodes:
             self.must(node, f"{EZ}/ezha start")
         self.wait("FROZEN_STOP/FROZEN_STOP")
 
     def run_on_first(self):
-        """The service runs on the first node, the second stands by."""
+        """Run the service on the first node, with the second as standby."""
         self.start()
         self.must(self.first, "svcmgr -s web start")
         self.wait("STARTED/STOPPED")
 
     def _look(self, node, command):
-        """The output of a status, asked for again where a daemon is too busy to answer in time."""
+        """Return the output of a status; repeat it while a daemon is too busy to answer in time."""
         return waiting.until(
             lambda: node.run(command), lambda done: "does not answer" not in done.stderr, command
         ).stdout
 
     def states(self, node):
-        """What `service -s -c` says on a node."""
+        """Return the states as `service -s -c` shows them on a node."""
         found = re.search(
             r"(?m)^webha +\S+ +([A-Z_]+) +\S+ +([A-Z_]+) *$",
             self._look(node, f"{EZ}/bin/service -s -c"),
@@ -108,16 +106,16 @@ class AgentCluster:
         return f"{found.group(1)}/{found.group(2)}" if found else ""
 
     def wait(self, wanted, nodes=None):
-        """Until both nodes say it."""
+        """Wait until both nodes show the wanted states."""
         for node in nodes or self.nodes:
             self.until(lambda: self.states(node), lambda seen: seen == wanted)
 
     def until(self, look, is_good):
-        """Poll until what is looked at is good; returns it."""
+        """Poll until the result is good; return it."""
         return waiting.until(look, is_good, story=self.story)
 
     def runs_on(self):
-        """Living nodes on which the application runs."""
+        """Return the running nodes on which the application runs."""
         return [
             node.short_name
             for node in self.nodes
@@ -125,16 +123,16 @@ class AgentCluster:
         ]
 
     def avail(self, node):
-        """avail and hb, as the agent of a node sees them."""
+        """Return avail and hb, as the agent of a node shows them."""
         found = json.loads(node.run("svcmgr -s web json status").stdout)
         return found["avail"], found["hb"], found["frozen"]
 
     def calls(self):
-        """Starts and stops of the application, in order."""
+        """Return starts and stops of the application, in order."""
         return self.first.run("cat /shared/calls").stdout.splitlines()
 
     def story(self):
-        """States, history and agent log of both nodes, for a failure message."""
+        """Return states, history and agent log of both nodes, for a failure message."""
         look = (
             f"{EZ}/bin/service -s -v; {EZ}/bin/openha history; tail -n 40 /var/log/opensvc/web.log"
         )

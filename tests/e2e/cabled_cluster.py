@@ -1,8 +1,7 @@
-"""Two nodes joined by many links at once: cables of their own beside the switches, and files that
-both share as disks.
+"""Two nodes joined by many links: own cables beside the switches, and shared files as disks.
 
 Each link can be cut alone: a cable by setting its interface down on the first node, a disk by
-stopping the process that does its I/O there, which is what a hung disk looks like from outside.
+stopping the process that does its I/O there, which is how a hung disk appears from outside.
 """
 
 import json
@@ -15,14 +14,14 @@ CABLES = 12
 
 @dataclass(frozen=True)
 class Pair:
-    """One link of each node on the same cable or disk, as the monitor file has them."""
+    """One link of each node on the same cable or disk, as in the monitor file."""
 
     device: str
     lines: "tuple[str, str]"
 
     @property
     def ids(self):
-        """How the log names the link of the first node, and that of the second."""
+        """Return the log's names of the first and the second node's link."""
         return tuple(_link_id(line.split()) for line in self.lines)
 
 
@@ -32,7 +31,7 @@ def _link_id(words):
 
 
 def lay_cables(nodes, numbers=range(CABLES)):
-    """Joins the nodes by cables h0, h1, ...: 10.60.N.1 and .2, fd00:60:N::1 and ::2."""
+    """Join the nodes by cables h0, h1, ...: 10.60.N.1 and .2, fd00:60:N::1 and ::2."""
     nets = [nodes.switch._net_files[node.index] for node in nodes]
     nodes.enclosure.ip(
         *[
@@ -51,7 +50,7 @@ def lay_cables(nodes, numbers=range(CABLES)):
 
 
 def pairs(nodes, timeout_s):
-    """Twenty links of each node: multicast and unicast in both families, direct and raw disks."""
+    """Return twenty links of each node: multicast and unicast in both families, dio and disk."""
     names = [node.name for node in nodes]
 
     def pair(kind, device, *places):
@@ -106,11 +105,11 @@ class CabledCluster(Cluster):
             )
 
     def cut(self, link):
-        """Cuts a link at the first node."""
+        """Cut a link at the first node."""
         self._switch(link, "down", "STOP")
 
     def heal(self, link):
-        """Undoes it."""
+        """Undo ``cut``."""
         self._switch(link, "up", "CONT")
 
     def _switch(self, link, word, name):
@@ -119,18 +118,16 @@ class CabledCluster(Cluster):
             return
         self.must(self.first, f"ip link set {link.device} {word}")
         if word == "up":
-            # A kernel forgets IPv6 addresses with the link.
+            # The kernel drops IPv6 addresses with the link.
             number = link.device[1:]
             self.must(self.first, f"ip addr replace fd00:60:{number}::1/64 dev {link.device} nodad")
 
     def down(self, node):
-        """Links of the peer that this node does not hear, and links of its own on which it cannot
-        send.
-        """
+        """Return the peer's links that this node does not hear, and its own that cannot send."""
         status = json.loads(self.must(node, f"{EZ}/bin/hb -s --json"))
         return {f"{link['kind']} {link['label']}" for link in status["links"] if not link["is_up"]}
 
     def log_of(self, node, link_id):
-        """Lines of the log of a node about one link."""
+        """Return the lines about one link in the log of a node."""
         log = self.must(node, f"cat {EZ}/log/nmond.log")
         return [line for line in log.splitlines() if f" link {link_id}: " in line]

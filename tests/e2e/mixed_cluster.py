@@ -1,8 +1,7 @@
-"""A cluster whose nodes run this package or a C OpenHA, each at any time, on the same files of the
-newer layout.
+"""A cluster whose nodes run this package or a C OpenHA in turn, on the same files.
 
-The C programs are not part of this project: OPENHA_C_ROOT names a tree in which somebody built
-them.
+The files are those of the newer layout. The C programs are not part of this project: OPENHA_C_ROOT
+names a tree with a build of them.
 """
 
 import json
@@ -67,7 +66,7 @@ class MixedCluster:
             )
 
     def use_c(self, node):
-        """Install the C programs on a node, or bring them back."""
+        """Install the C programs on a node, or restore them."""
         saved = node.run(f"test -d {SAVED_BIN}").returncode == 0
         if saved:
             self.must(node, f"rm -rf {BIN} && mv {SAVED_BIN} {BIN}")
@@ -81,9 +80,7 @@ class MixedCluster:
         self._is_c[node.name] = True
 
     def use_ours(self, node):
-        """Install this package over the C programs, which are kept aside, and have it speak the
-        original's format.
-        """
+        """Install this package, with the legacy format, over the C programs, which are kept."""
         self.must(
             node,
             f"if [ -d {BIN} ] && [ ! -d {SAVED_BIN} ]; then mv {BIN} {SAVED_BIN}; fi;"
@@ -93,7 +90,7 @@ class MixedCluster:
         self._is_c[node.name] = False
 
     def add_service(self):
-        """Add the service on both nodes, in the words both programs understand."""
+        """Add the service on both nodes, with the options that both programs support."""
         for node in self.nodes:
             done = self.command(
                 node,
@@ -103,9 +100,9 @@ class MixedCluster:
             assert done.returncode == 0, done
 
     def command(self, node, words, timeout_s=waiting.LIMIT_S):
-        """Run ``service`` or ``hb`` of whatever is installed there."""
+        """Run ``service`` or ``hb`` of the installed program."""
         env = C_ENVIRONMENT if self._is_c[node.name] else None
-        # A daemon that is too busy to answer in time was given up before anything happened.
+        # The command gives up on a busy daemon before it changes anything.
         return waiting.until(
             lambda: node.run(f"{BIN}/{words}", timeout_s, env=env),
             lambda done: "does not answer" not in done.stderr,
@@ -113,7 +110,7 @@ class MixedCluster:
         )
 
     def must(self, node, command, timeout_s=waiting.LIMIT_S):
-        """Run a shell line that has to succeed."""
+        """Run a shell line that must succeed."""
         done = node.run(command, timeout_s)
         assert done.returncode == 0, f"{node.name}: {command}: {done.stdout}{done.stderr}"
         return done.stdout
@@ -121,27 +118,27 @@ class MixedCluster:
     def start(self, node):
         """Start the daemons of a node as at boot."""
         if self._is_c[node.name]:
-            # The init script writes to the console, which in these nodes is that of the machine.
+            # The init script writes to the console, which is that of the host.
             self.must(node, "rm -f /dev/console; : > /dev/console")
             self.must(node, f"setsid -w {INIT} start < /dev/null > /var/log/openha/init.out 2>&1")
         else:
             self.must(node, "/usr/lib/openha/ezha start")
 
     def act(self, node, action):
-        """``service -A registry ACTION``."""
+        """Run ``service -A registry ACTION``."""
         done = self.command(node, f"service -A registry {action}")
         assert done.returncode == 0, (
             f"{node.name}: {action}: {done.stdout}{done.stderr}\n{self.story()}"
         )
 
     def states(self, node):
-        """Both states as ``service -s -c`` shows them: primary, a slash, secondary."""
+        """Return both states as ``service -s -c`` shows them: primary, a slash, secondary."""
         out = self.command(node, "service -s -c").stdout
         found = re.search(r"(?m)^registry +\S+ +([A-Z_]+) +\S+ +([A-Z_]+) *$", out)
         return f"{found[1]}/{found[2]}" if found else out
 
     def listeners(self, node):
-        """Device to UP or DOWN, of the listeners."""
+        """Map the listeners' devices to UP or DOWN."""
         out = self.command(node, "hb -s").stdout
         return dict(
             re.findall(r"(?m)^\S+ listener ([^:\s]+):\S+ (?:pid \d+ )?status (UP|DOWN)", out)
@@ -159,11 +156,11 @@ class MixedCluster:
             self.until(lambda: self.listeners(node), up, f"{node.name} links")
 
     def until(self, look, wanted, what):
-        """Poll until what is looked at is as wanted."""
+        """Poll until the result is as wanted."""
         waiting.until(look, lambda seen: seen == wanted, what, self.story)
 
     def stays(self, wanted, for_s):
-        """Both nodes show these states all along."""
+        """Check that both nodes show these states for the whole time."""
         waiting.stays(
             lambda: [self.states(node) for node in self.nodes],
             lambda seen: seen == [wanted] * 2,
@@ -172,22 +169,18 @@ class MixedCluster:
         )
 
     def entries(self, node):
-        """The changes of the service's state that the history of one of our nodes has, oldest
-        first.
-        """
+        """Return the service's changes of state in a node's history, oldest first."""
         found = json.loads(self.must(node, f"{BIN}/openha history registry -n 0 --json"))
         return [entry for entry in found if entry["kind"] == "service"]
 
     def seconds_ready(self, node):
-        """How long the service was in START_READY on one of our nodes, the last time that it left
-        it.
-        """
+        """Return the duration of the last START_READY that the service left on one of our nodes."""
         entries = self.entries(node)
         left = max(number for number, entry in enumerate(entries) if entry["old"] == "START_READY")
         return entries[left]["mono"] - entries[left - 1]["mono"]
 
     def calls(self):
-        """What the service's script was called with, and where."""
+        """Return the calls of the service's script, with their nodes."""
         node = next(node for node in self.nodes if node.is_alive)
         return [
             line
@@ -196,7 +189,7 @@ class MixedCluster:
         ]
 
     def runs_on(self):
-        """Living nodes on which the service runs."""
+        """Return the running nodes on which the service runs."""
         alive = [node for node in self.nodes if node.is_alive]
         return [
             node.short_name
@@ -205,7 +198,7 @@ class MixedCluster:
         ]
 
     def story(self):
-        """Status and logs, for a failure message."""
+        """Return status and logs, for a failure message."""
         parts = []
         for node in self.nodes:
             if node.is_alive:

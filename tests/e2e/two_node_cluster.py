@@ -1,6 +1,4 @@
-"""A cluster on the two nodes for the end-to-end tests: plain scripts as services, everything
-through the commands.
-"""
+"""A cluster on the two nodes of the end-to-end tests: scripts as services, used by commands."""
 
 import json
 import re
@@ -51,7 +49,7 @@ class Cluster:
                 )
 
     def must(self, node, command, timeout_s=waiting.LIMIT_S):
-        """Run a command that has to succeed; its output."""
+        """Run a command that must succeed; return its output."""
         done = self.patiently(node, command, timeout_s)
         assert done.returncode == 0, (
             f"{node.name}: {command}: {done.stdout}{done.stderr}{self.story()}"
@@ -59,9 +57,7 @@ class Cluster:
         return done.stdout
 
     def patiently(self, node, command, timeout_s=waiting.LIMIT_S):
-        """Run a command, and again where it gave up on a daemon that is too busy to answer in time:
-        nothing has happened then.
-        """
+        """Run a command; repeat it if it gave up on a busy daemon: nothing has changed then."""
         return waiting.until(
             lambda: node.run(command, timeout_s),
             lambda done: "does not answer" not in done.stderr,
@@ -69,15 +65,15 @@ class Cluster:
         )
 
     def start(self, node):
-        """`ezha start` on a node."""
+        """Run `ezha start` on a node."""
         self.must(node, f"{EZ}/ezha start")
 
     def act(self, node, service, action):
-        """`service -A service action` on a node."""
+        """Run `service -A service action` on a node."""
         self.must(node, f"{EZ}/bin/service -A {service} {action}")
 
     def run_on_first(self):
-        """Start both daemons and every service on the first node, the second standing by."""
+        """Start both daemons and every service on the first node, with the second as standby."""
         for node in self.nodes:
             self.start(node)
         self.wait(self.second, {service: "FROZEN_STOP/FROZEN_STOP" for service in self.services})
@@ -92,7 +88,7 @@ class Cluster:
             self.wait(node, ready)
 
     def states(self, node):
-        """What `service -s -c` says on a node: service to "primary/secondary"."""
+        """Return `service -s -c` of a node: service to "primary/secondary"."""
         done = self.patiently(node, f"{EZ}/bin/service -s -c")
         found = re.findall(r"(?m)^(\S+) +\S+ +([A-Z_]+) +\S+ +([A-Z_]+) *$", done.stdout)
         return {service: f"{primary}/{secondary}" for service, primary, secondary in found}
@@ -106,38 +102,38 @@ class Cluster:
         )
 
     def until(self, look, is_good, what):
-        """Poll until what is looked at is good; returns it."""
+        """Poll until the result is good; return it."""
         return waiting.until(look, is_good, what, self.story)
 
     def stays(self, look, is_good, for_s):
-        """Poll for some time: it must be good all along."""
+        """Poll for some time: each result must be good."""
         waiting.stays(look, is_good, for_s, self.story)
 
     def entries(self, node, service="registry"):
-        """The changes of state that the history of a node has, oldest first."""
+        """Return the changes of state in a node's history, oldest first."""
         found = json.loads(self.must(node, f"{EZ}/bin/openha history {service} -n 0 --json"))
         return [entry for entry in found if entry["kind"] == "service"]
 
     def seconds_in(self, node, state, service="registry"):
-        """How long the service was in a state, the last time that it left it."""
+        """Return the duration of the last stay of the service in a state that it left."""
         entries = self.entries(node, service)
         left = max(number for number, entry in enumerate(entries) if entry["old"] == state)
         return entries[left]["mono"] - entries[left - 1]["mono"]
 
     def listeners(self, node):
-        """What `hb -s` says of the listeners: device to UP or DOWN."""
+        """Return `hb -s` of the listeners: device to UP or DOWN."""
         out = self.must(node, f"{EZ}/bin/hb -s")
         return dict(
             re.findall(r"(?m)^\S+ listener ([^:\s]+):\S+ (?:pid \d+ )?status (UP|DOWN)", out)
         )
 
     def calls(self, word, service="registry"):
-        """Nodes on which the script of a service was called with a word, in order."""
+        """Return the nodes on which a service's script was called with a word, in order."""
         lines = (line.split() for line in self._shared("calls").splitlines())
         return [node for svc, called, node in lines if (svc, called) == (service, word)]
 
     def runs_on(self, service="registry"):
-        """Living nodes on which a service runs now."""
+        """Return the running nodes on which a service runs now."""
         runs = ["test", "-e", f"/run/{service}.runs"]
         return [
             node.short_name
@@ -150,7 +146,7 @@ class Cluster:
         return node.run(f"cat /shared/{name}").stdout
 
     def story(self):
-        """Status and logs of both nodes, for a failure message."""
+        """Return status and logs of both nodes, for a failure message."""
         parts = []
         for node in self.nodes:
             if node.is_alive:

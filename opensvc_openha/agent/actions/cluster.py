@@ -273,7 +273,7 @@ class ClusterActions:
     def _thaw(self) -> None:
         seen = self._idle()
         write_frozen_flag(self._service, False)
-        # Thaw the owner first: a standby node looks for services to take over.
+        # Thaw the owner first: a thawed standby node may take the service over.
         is_peer_first = seen.peer is _S.FROZEN_START
         problem = self._tell_peer("thaw", seen) if is_peer_first else None
         if seen.own in FROZEN:
