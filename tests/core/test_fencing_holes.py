@@ -20,13 +20,14 @@ from opensvc_openha.core.events import (
 )
 from opensvc_openha.core.facts import Facts, Turn
 from opensvc_openha.core.fencing import Fencing
-from opensvc_openha.core.fencing_memory import FencingMemory
+from opensvc_openha.core.fencing_memory import FencingMemory, Turns
 from opensvc_openha.core.model import ClusterSpec, FencingPolicy, Policy, Profile
 from opensvc_openha.core.peer_view import PeerView
 from opensvc_openha.core.states import ServiceState as S
 from opensvc_openha.core.status import PeerStanding
 from opensvc_openha.core.timing import (
     BOOT_PATIENCE_S,
+    CHECK_LIMIT_S,
     RESTART_HOLD_S,
     START_READY_DELAY_S,
     STORE_RETRY_S,
@@ -443,3 +444,33 @@ def test_turns_are_not_changed_once_the_peer_calls_this_node_silent(silent_s: fl
         lengths.append(turns.length_s)
     assert lengths[0] == lengths[1] < 20.0
     assert (lengths[2] == lengths[0]) is (silent_s is not None)
+
+
+def test_next_daemon_counts_turns_as_the_former_one_did() -> None:
+    """With a `fence_time` that was edited meanwhile: what both nodes knew before the cut counts."""
+    pair = Fences(names=("registry",))
+    opens = []
+    for turns in (Turns(START_READY_DELAY_S, 2.0, 19.0), None):
+        for fence_time_s in (FENCE_S, 25.0):
+            spec = ClusterSpec("deb1", "deb2", pair.links, pair.services, fence_time_s=fence_time_s)
+            memory = FencingMemory(has_heard=True, turn=Turn.HELD, silent_since=0.0, turns=turns)
+            opens.append(Fencing(spec, memory, 10.0).turn_opens(PeerView(BootId(1, 1)), 10.0))
+    assert opens[0] == opens[1] > 10.0
+    assert opens[2] != opens[3], "without a memory each counts by its own configuration"
+
+
+def test_turns_are_planned_with_the_longest_fence_that_worked() -> None:
+    """Without a declared time: the limit of the script at first, then what was measured, rounded
+    up; neither a quicker fence nor one that failed changes it, and the next daemon knows it.
+    """
+    pair = Fences(names=("registry",), fence_time_s=None)
+    [svc] = pair.services
+    spec = ClusterSpec("deb1", "deb2", pair.links, pair.services)
+    desk = Fencing(spec, FencingMemory(has_heard=True), 0.0)
+    found = [desk.fence_s]
+    for took_s, is_ok in ((4.2, True), (2.0, True), (11.0, False), (6.5, True)):
+        desk.took_off(svc, 100.0)
+        desk.landed(svc, is_ok, "", 100.0 + took_s)
+        found.append(desk.fence_s)
+    assert found == [CHECK_LIMIT_S, 4.5, 4.5, 4.5, 6.5]
+    assert Fencing(spec, desk.memory.after_boot(), 0.0).fence_s == 6.5
