@@ -26,6 +26,8 @@ class OpenhaError(Exception):
     """Base of all errors that the package raises on purpose."""
 
     exit_code = 1
+    rid = ""
+    """The resource whose id the message begins with, if any."""
 
 
 class UsageError(OpenhaError):

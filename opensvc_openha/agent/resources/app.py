@@ -180,7 +180,7 @@ class App(LocalResource):
         if start is None:
             return
         if self._is_script_missing(start):
-            raise ActionError(f"{self.spec.rid}: script {self._script} {self._why_not_run()}")
+            raise self.spec.error(ActionError, f"script {self._script} {self._why_not_run()}")
         if self._steps["check"] is not None and self.status().status is ResourceStatus.UP:
             self._log.info(f"{self.spec.label} is already started")
             return
@@ -193,10 +193,11 @@ class App(LocalResource):
             return
         step = self._steps["stop"]
         if step is not None and self._is_script_missing(step) and self._may_run():
-            raise ActionError(
-                f"{self.spec.rid}: script {self._script} {self._why_not_run()}, and the service is"
+            raise self.spec.error(
+                ActionError,
+                f"script {self._script} {self._why_not_run()}, and the service is"
                 " not down here: whether the application runs cannot be told, nor can it be"
-                " stopped"
+                " stopped",
             )
         self.roll_back()
 
@@ -222,7 +223,7 @@ class App(LocalResource):
             )
             reason = why_not_runnable(self._script) if is_script else ""
             why = f": {reason}" if reason else ""
-            raise ActionError(f"{self.spec.rid}: {mask_command(step.argv)} {result.verdict}{why}")
+            raise self.spec.error(ActionError, f"{mask_command(step.argv)} {result.verdict}{why}")
 
     def _is_script_missing(self, step: Step) -> bool:
         return (

@@ -13,20 +13,21 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from opensvc_openha.agent.config.keywords import COMMON, TRIGGERS, Keyword, hint
 from opensvc_openha.agent.config.service_file import Section, ServiceFile
 from opensvc_openha.agent.values.action_log import ActionLog
 from opensvc_openha.agent.values.cluster_client import ClusterView
 from opensvc_openha.agent.values.status import Finding, Group, ResourceStatus
-from opensvc_openha.errors import ConfigError
+from opensvc_openha.errors import ConfigError, OpenhaError
 from opensvc_openha.formats.layout import AgentLayout
 
 if TYPE_CHECKING:
     from opensvc_openha.agent.docker.engine import Engine
     from opensvc_openha.agent.host.lvm import AllVolumeGroups
 
+_Error = TypeVar("_Error", bound=OpenhaError)
 NO_ACTION_TAG = "noaction"
 _NUMBER_MAX = 1_000_000_000
 
@@ -123,6 +124,12 @@ class ResourceSpec:
     def is_left_alone(self) -> bool:
         """Return whether it is only shown, and never started nor stopped."""
         return self.is_disabled or NO_ACTION_TAG in self.tags
+
+    def error(self, kind: type[_Error], text: str) -> _Error:
+        """Return an error about this resource; its message begins with the resource's id."""
+        error = kind(f"{self.rid}: {text}")
+        error.rid = self.rid
+        return error
 
 
 class Resource(Protocol):

@@ -218,10 +218,11 @@ class DockerContainer(LocalResource):
             if settings.is_private and settings.mount_points
             else ""
         )
-        raise ActionError(
-            f"{self.spec.rid}: there is no image {self._image}{place}, and {reason}: bring it with"
+        raise self.spec.error(
+            ActionError,
+            f"there is no image {self._image}{place}, and {reason}: bring it with"
             f" '{settings.svcname} docker load -i FILE' or '{settings.svcname} docker pull"
-            f" NAME'{first}, or correct run_image"
+            f" NAME'{first}, or correct run_image",
         )
 
     def _await_up(self) -> None:
@@ -231,23 +232,23 @@ class DockerContainer(LocalResource):
         while True:
             container = self._seen()
             if container is not None and container.state in ("exited", "dead", "restarting"):
-                raise ActionError(
-                    f"{self.spec.rid}: {self._name} {_sentence(container)} at"
-                    f" once{self._last_words(container)}"
+                raise self.spec.error(
+                    ActionError,
+                    f"{self._name} {_sentence(container)} at once{self._last_words(container)}",
                 )
             if container is None and monotonic() >= settled_at:
-                raise ActionError(
-                    f"{self.spec.rid}: {self._name} ended at once and is gone, perhaps by --rm in"
-                    " run_args"
+                raise self.spec.error(
+                    ActionError,
+                    f"{self._name} ended at once and is gone, perhaps by --rm in run_args",
                 )
             if container is not None and container.state == "running" and monotonic() >= settled_at:
                 self._log.info(f"{self._name} is running as {container.short_id}")
                 return
             if monotonic() > give_up:
                 state = container.state if container else "absent"
-                raise ActionError(
-                    f"{self.spec.rid}: {self._name} is {state} after {self._start_limit_s:g} s,"
-                    " expected running"
+                raise self.spec.error(
+                    ActionError,
+                    f"{self._name} is {state} after {self._start_limit_s:g} s, expected running",
                 )
             pause(_POLL_S)
 
@@ -281,7 +282,7 @@ class DockerContainer(LocalResource):
                     f" {pid}"
                 )
                 if not self._engine.settings.is_private:
-                    raise ActionError(f"{self.spec.rid}: {problem}")
+                    raise self.spec.error(ActionError, f"{problem}")
                 self._log.error(f"{problem}: killing the docker daemon with all its containers")
                 self._engine.kill()
                 return
@@ -303,9 +304,8 @@ class DockerContainer(LocalResource):
         self._engine.forget_view()
         if result.exit_code != 0:
             reasons = reasons_in(result.output) or ["it gave no reason"]
-            raise ActionError(
-                f"{self.spec.rid}: docker {words[0]} of {self._name} {result.verdict}:"
-                f" {reasons[-1]}"
+            raise self.spec.error(
+                ActionError, f"docker {words[0]} of {self._name} {result.verdict}: {reasons[-1]}"
             )
 
     def _last_words(self, container: Container) -> str:
@@ -317,8 +317,8 @@ class DockerContainer(LocalResource):
         """Return the daemon's containers, waiting for a busy machine; raise without an answer."""
         view = self._engine.view_now(ANSWER_LIMIT_S)
         if view.standing is not Standing.RUNNING:
-            raise ActionError(
-                f"{self.spec.rid}: the docker daemon does not answer within {ANSWER_LIMIT_S:g} s"
+            raise self.spec.error(
+                ActionError, f"the docker daemon does not answer within {ANSWER_LIMIT_S:g} s"
             )
         return view
 

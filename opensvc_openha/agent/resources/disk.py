@@ -81,17 +81,17 @@ class LvmGroup(LocalResource):
             return
         self._was_active = bool(group.active)
         if group.is_partial:
-            raise ActionError(
-                f"{self.spec.rid}: a physical volume of {self._name} is missing: see pvs and vgs"
-                f" {self._name}"
+            raise self.spec.error(
+                ActionError,
+                f"a physical volume of {self._name} is missing: see pvs and vgs {self._name}",
             )
         self._take_over(group)
         self._lvm("vgchange", "-a", "y", self._name)
         after = self.status()
         if after.status is not ResourceStatus.UP:
             why = f": {after.log[0]}" if after.log else ""
-            raise ActionError(
-                f"{self.spec.rid}: {self._name} was activated, but is {after.status.value}{why}"
+            raise self.spec.error(
+                ActionError, f"{self._name} was activated, but is {after.status.value}{why}"
             )
 
     def stop(self) -> None:
@@ -122,8 +122,8 @@ class LvmGroup(LocalResource):
                     )
                     or "see lvs"
                 )
-                raise ActionError(
-                    f"{self.spec.rid}: {self._name} cannot be deactivated, in use: {opened}"
+                raise self.spec.error(
+                    ActionError, f"{self._name} cannot be deactivated, in use: {opened}"
                 )
             pause(_DEACTIVATE_PAUSE_S)
         if self._tag in group.tags:
@@ -147,11 +147,11 @@ class LvmGroup(LocalResource):
 
     def _known(self) -> VolumeGroup:
         if not _has_lvm():
-            raise ActionError(f"{self.spec.rid}: lvm2 is not installed: apt-get install lvm2")
+            raise self.spec.error(ActionError, "lvm2 is not installed: apt-get install lvm2")
         group, why = ask_lvm(self._name)
         if group is None:
-            raise ActionError(
-                f"{self.spec.rid}: volume group {self._name} is not seen from here: {why}"
+            raise self.spec.error(
+                ActionError, f"volume group {self._name} is not seen from here: {why}"
             )
         return group
 
@@ -178,12 +178,12 @@ class LoopDevice(LocalResource):
             self._log.info(f"{self._file} is already up")
             return
         if not os.path.isfile(self._file):
-            raise ActionError(f"{self.spec.rid}: {self._file} does not exist or is no file")
+            raise self.spec.error(ActionError, f"{self._file} does not exist or is no file")
         run_or_fail(self._log, ["losetup", "-f", self._file])
         devices = self._devices()
         if not devices:
-            raise ActionError(
-                f"{self.spec.rid}: losetup succeeded, but no loop device shows {self._file}"
+            raise self.spec.error(
+                ActionError, f"losetup succeeded, but no loop device shows {self._file}"
             )
         self._log.info(f"{', '.join(devices)} now loops to {self._file}")
 
@@ -198,7 +198,7 @@ class LoopDevice(LocalResource):
         left = self._devices()
         if left:
             names = ", ".join(device + users_of(device) for device in left)
-            raise ActionError(f"{self.spec.rid}: {names} is still in use: unmount what is on it")
+            raise self.spec.error(ActionError, f"{names} is still in use: unmount what is on it")
 
     def _devices(self) -> list[str]:
         real = os.path.realpath(self._file)

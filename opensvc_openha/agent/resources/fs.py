@@ -142,16 +142,16 @@ class MountedFs(LocalResource):
             self._log.info(f"{self.spec.label} is already mounted")
             return
         if finding.status is ResourceStatus.WARN:
-            raise ActionError(f"{self.spec.rid}: {finding.log[0]}")
+            raise self.spec.error(ActionError, f"{finding.log[0]}")
         hidden = why_not_mounted_over(self._point, self._layout)
         if hidden:
-            raise ActionError(f"{self.spec.rid}: a mount on {self._point} {hidden}: refused")
+            raise self.spec.error(ActionError, f"a mount on {self._point} {hidden}: refused")
         if not self._is_nameless and not self._dev_path:
-            raise ActionError(f"{self.spec.rid}: {self._dev} does not exist")
+            raise self.spec.error(ActionError, f"{self._dev} does not exist")
         try:
             make_dir(self._point)
         except SystemFault as error:
-            raise ActionError(f"{self.spec.rid}: mount point: {error}") from error
+            raise self.spec.error(ActionError, f"mount point: {error}") from error
         self._check_file_system()
         run_or_fail(
             self._log,
@@ -161,7 +161,7 @@ class MountedFs(LocalResource):
         after = self.status()
         if after.status is not ResourceStatus.UP:
             what = after.log[0] if after.log else f"{self._dev} is not seen on {self._point}"
-            raise ActionError(f"{self.spec.rid}: mount succeeded, but {what}")
+            raise self.spec.error(ActionError, f"mount succeeded, but {what}")
 
     def stop(self) -> None:
         """Unmount; while it is busy, name and kill the processes that use it, and try again.
@@ -183,9 +183,9 @@ class MountedFs(LocalResource):
                     self._log.info(f"{self.spec.label} is not mounted")
                 return device
             if not self._is_ours(seen):
-                raise ActionError(
-                    f"{self.spec.rid}: {seen.source} is mounted on {self._point}, not {self._dev}:"
-                    " left alone"
+                raise self.spec.error(
+                    ActionError,
+                    f"{seen.source} is mounted on {self._point}, not {self._dev}: left alone",
                 )
             result = run_logged(self._log, ["umount", self._point])
             if result.exit_code == 0:
@@ -196,9 +196,9 @@ class MountedFs(LocalResource):
                 self._real_point, seen.device if self._kind in LOCAL_TYPES else ""
             )
             if not tries_left:
-                raise ActionError(
-                    f"{self.spec.rid}: umount {self._point} {result.verdict}, in use by"
-                    f" {_named(holders)}"
+                raise self.spec.error(
+                    ActionError,
+                    f"umount {self._point} {result.verdict}, in use by {_named(holders)}",
                 )
             if holders:
                 self._log.warning(f"{self._point} is in use by {_named(holders)}: ending them")
@@ -219,12 +219,12 @@ class MountedFs(LocalResource):
             if tries_left:
                 pause(_UNMOUNT_PAUSE_S)
         if elsewhere is not None:
-            raise ActionError(
-                f"{self.spec.rid}: {self._dev} is still mounted on {elsewhere.point}: umount"
-                f" {elsewhere.point}"
+            raise self.spec.error(
+                ActionError,
+                f"{self._dev} is still mounted on {elsewhere.point}: umount {elsewhere.point}",
             )
-        raise ActionError(
-            f"{self.spec.rid}: {self._dev} is still mounted for {_named(holders)}: end that process"
+        raise self.spec.error(
+            ActionError, f"{self._dev} is still mounted for {_named(holders)}: end that process"
         )
 
     @property
@@ -314,8 +314,8 @@ class MountedFs(LocalResource):
             return
         result = run_logged(self._log, ["e2fsck", "-p", self._dev_path])
         if result.is_timed_out or not 0 <= result.exit_code < _FSCK_FAILED:
-            raise ActionError(
-                f"{self.spec.rid}: e2fsck -p {self._dev} {result.verdict}: check it by hand"
+            raise self.spec.error(
+                ActionError, f"e2fsck -p {self._dev} {result.verdict}: check it by hand"
             )
 
 
@@ -348,8 +348,8 @@ class Directory(LocalResource):
             if self._mode is not None:
                 os.chmod(self._path, self._mode)
         except (OSError, LookupError, SystemFault) as error:
-            raise ActionError(
-                f"{self.spec.rid}: cannot make the directory {self._path}: {error}"
+            raise self.spec.error(
+                ActionError, f"cannot make the directory {self._path}: {error}"
             ) from error
 
 

@@ -106,17 +106,16 @@ class ServiceIp(LocalResource):
             return
         address = _resolve(self._name)
         if finding.status is ResourceStatus.WARN or address is None:
-            raise ActionError(
-                f"{self.spec.rid}:"
-                f" {finding.log[0] if finding.log else 'could not resolve ' + self._name}"
+            raise self.spec.error(
+                ActionError,
+                f"{finding.log[0] if finding.log else 'could not resolve ' + self._name}",
             )
         prefix = self._prefix_for(address)
         self._expect_link()
         owner = None if _NONROUTED_TAG in self.spec.tags else find_owner(self._device, address)
         if owner is not None:
-            raise ActionError(
-                f"{self.spec.rid}: {address} is already in use on {self._device}'s network by"
-                f" {owner}"
+            raise self.spec.error(
+                ActionError, f"{address} is already in use on {self._device}'s network by {owner}"
             )
         argv = ["ip", "addr", "add", f"{address}/{prefix}", "dev", self._device]
         if self._alias and address.version == 4:
@@ -125,8 +124,8 @@ class ServiceIp(LocalResource):
         # Duplicate address detection would leave the address unusable for a second or more.
         run_or_fail(self._log, argv + (["nodad"] if address.version == 6 else []))
         if self.status().status is not ResourceStatus.UP:
-            raise ActionError(
-                f"{self.spec.rid}: {address} was added, but is not seen on {self._device}"
+            raise self.spec.error(
+                ActionError, f"{address} was added, but is not seen on {self._device}"
             )
         self._announce(address)
 
@@ -134,9 +133,9 @@ class ServiceIp(LocalResource):
         """Remove the address, with any prefix, and what a start added before the file changed."""
         address, remembered = _resolve(self._name), self._placed()
         if address is None and not remembered:
-            raise ActionError(
-                f"{self.spec.rid}: could not resolve name {self._name}, cannot tell if the address"
-                " is here"
+            raise self.spec.error(
+                ActionError,
+                f"could not resolve name {self._name}, cannot tell if the address is here",
             )
         wanted = {
             (self._device, address),
@@ -172,8 +171,8 @@ class ServiceIp(LocalResource):
                 self._placed_file, f"{place.interface} {place.address}/{place.prefix}\n".encode()
             )
         except OSError as error:
-            raise SystemFault(
-                f"{self.spec.rid}: cannot write {self._placed_file}: {error.strerror}"
+            raise self.spec.error(
+                SystemFault, f"cannot write {self._placed_file}: {error.strerror}"
             ) from error
 
     def _placed(self) -> list[Placed]:
@@ -205,23 +204,23 @@ class ServiceIp(LocalResource):
             self._prefix if self._prefix is not None else _network_prefix(self._device, address)
         )
         if prefix is None:
-            raise ActionError(
-                f"{self.spec.rid}: {self._device} has no IPv{address.version} address to take the"
-                " netmask from: set netmask"
+            raise self.spec.error(
+                ActionError,
+                f"{self._device} has no IPv{address.version} address to take the"
+                " netmask from: set netmask",
             )
         if prefix > address.max_prefixlen:
-            raise ActionError(
-                f"{self.spec.rid}: netmask {self._netmask} is no netmask of an IPv{address.version}"
-                " address"
+            raise self.spec.error(
+                ActionError,
+                f"netmask {self._netmask} is no netmask of an IPv{address.version} address",
             )
         return prefix
 
     def _expect_link(self) -> None:
         flags = _link_flags(self._device)
         if not flags & _IFF_UP:
-            raise ActionError(
-                f"{self.spec.rid}: interface {self._device} is not up: ip link set"
-                f" {self._device} up"
+            raise self.spec.error(
+                ActionError, f"interface {self._device} is not up: ip link set {self._device} up"
             )
         if not flags & (_IFF_RUNNING | _IFF_LOOPBACK):
             self._log.warning(

@@ -64,9 +64,9 @@ class NfsShare(LocalResource):
     def start(self) -> None:
         """Export to each client that does not have it."""
         if not os.path.isdir(self._path):
-            raise ActionError(f"{self.spec.rid}: {self._path} does not exist or is no directory")
+            raise self.spec.error(ActionError, f"{self._path} does not exist or is no directory")
         if not _is_installed():
-            raise ActionError(f"{self.spec.rid}: {NOT_INSTALLED}")
+            raise self.spec.error(ActionError, f"{NOT_INSTALLED}")
         found = self._exported()
         if found and not list(self._issues(found)):
             self._log.info(f"{self._path} is already up")
@@ -93,8 +93,8 @@ class NfsShare(LocalResource):
     def _exported(self) -> Mapping[str, frozenset[str]]:
         result = run_command(["exportfs", "-v"], _LOOK_TIMEOUT_S)
         if result.exit_code != 0:
-            raise ActionError(
-                f"{self.spec.rid}: exportfs -v {result.verdict}: {result.output.strip()}"
+            raise self.spec.error(
+                ActionError, f"exportfs -v {result.verdict}: {result.output.strip()}"
             )
         return parse_exports(result.output).get(self._path, {})
 

@@ -198,9 +198,9 @@ class Rsync(LocalResource):
         sources = self._transfer.sources()
         missing = [path for path in sources if not os.path.lexists(path.rstrip("/"))]
         if missing or not sources:
-            raise ActionError(
-                f"{self.spec.rid}: {', '.join(missing) or 'no file matches src'} does not exist:"
-                " nothing was sent"
+            raise self.spec.error(
+                ActionError,
+                f"{', '.join(missing) or 'no file matches src'} does not exist: nothing was sent",
             )
         sent, failures = [], []
         for node in nodes:
@@ -231,10 +231,11 @@ class Rsync(LocalResource):
         differing = self._would_send(node, sources)
         newer = sorted(differing - self._would_send(node, sources, "--update")) if differing else []
         if newer:
-            raise RefusedError(
-                f"{self.spec.rid}: {', '.join(newer)} on {node} is newer than here, and differs:"
+            raise self.spec.error(
+                RefusedError,
+                f"{', '.join(newer)} on {node} is newer than here, and differs:"
                 " nothing was sent there. Bring the edit here first (scp), or overwrite it with"
-                " --force"
+                " --force",
             )
 
     def _would_send(self, node: str, sources: list[str], *options: str) -> set[str]:
@@ -255,7 +256,7 @@ class Rsync(LocalResource):
                 why_unreachable(node, result)
                 or f"{node}: rsync {result.verdict}{_last_line(result.output)}"
             )
-            raise ActionError(f"{self.spec.rid}: {self.spec.label} failed on {reason}")
+            raise self.spec.error(ActionError, f"{self.spec.label} failed on {reason}")
         found = (_REPLACED.match(line) for line in result.output.splitlines())
         return {f"/{match.group(1).lstrip('/')}" for match in found if match is not None}
 
@@ -279,7 +280,7 @@ class Rsync(LocalResource):
                 why_unreachable(node, result)
                 or f"{node}: rsync {result.verdict}{_last_line(result.output)}"
             )
-            raise ActionError(f"{self.spec.rid}: {self.spec.label} failed on {reason}")
+            raise self.spec.error(ActionError, f"{self.spec.label} failed on {reason}")
         self._note_success(node, begun, digest, ssh)
         self._log.info(f"{self.spec.label}: {node} is up to date")
 
@@ -287,7 +288,7 @@ class Rsync(LocalResource):
         """Raise RefusedError if a copy would spread old data."""
         status = self._around.view.data_status()
         if self._around.node in self._around.file.drp_nodes:
-            raise RefusedError(f"{self.spec.rid}: a drp node does not send: nothing was sent")
+            raise self.spec.error(RefusedError, "a drp node does not send: nothing was sent")
         if status is ResourceStatus.UP or (status is ResourceStatus.NA and is_forced):
             return
         hint = (
@@ -295,9 +296,10 @@ class Rsync(LocalResource):
             if status is ResourceStatus.NA
             else ", run it where it is up"
         )
-        raise RefusedError(
-            f"{self.spec.rid}: won't send, for {self._around.svcname} is {status.value} on"
-            f" {self._around.node}{hint}"
+        raise self.spec.error(
+            RefusedError,
+            f"won't send, for {self._around.svcname} is {status.value} on"
+            f" {self._around.node}{hint}",
         )
 
     def _expect_mounted(self, node: str) -> None:
@@ -309,7 +311,7 @@ class Rsync(LocalResource):
                 " below it"
             )
             reason = why_unreachable(node, result) or unmounted
-            raise ActionError(f"{self.spec.rid}: {reason}")
+            raise self.spec.error(ActionError, f"{reason}")
 
     def _passive_status(self) -> Finding:
         node = self._around.node
@@ -392,7 +394,7 @@ class Rsync(LocalResource):
                 make_dir(os.path.dirname(path))
                 write_atomically(path, text.encode())
         except (OSError, SystemFault) as error:
-            raise ActionError(f"{self.spec.rid}: sent to {node}, but {error}") from error
+            raise self.spec.error(ActionError, f"sent to {node}, but {error}") from error
         argv = ["rsync", "-ptR", *ssh, *paths, f"{REMOTE_USER}@{node}:/"]
         result = run_command(argv, _CHECK_TIMEOUT_S)
         if result.exit_code != 0:

@@ -230,12 +230,11 @@ def _checked(resource: Resource, step: Callable[[], None]) -> None:
 
     The conversion makes sure that a rollback follows.
     """
-    rid = resource.spec.rid
     try:
         step()
     except (ActionError, SystemFault) as error:
-        if str(error).startswith(f"{rid}:"):
+        if error.rid == resource.spec.rid:
             raise
-        raise type(error)(f"{rid}: {error}") from error
+        raise resource.spec.error(type(error), str(error)) from error
     except OSError as error:
-        raise SystemFault(f"{rid}: {error}") from error
+        raise resource.spec.error(SystemFault, str(error)) from error
