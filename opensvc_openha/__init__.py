@@ -1,5 +1,3 @@
-"""High availability for two nodes: heartbeats, takeover, and the OpenHA resource of the OpenSVC
-agent.
-"""
+"""High availability for two nodes: heartbeats, takeover, OpenSVC agents' OpenHA resource."""
 
 __version__ = "0.2.0"

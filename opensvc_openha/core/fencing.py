@@ -399,7 +399,7 @@ class Fencing:
         return self._has_fenced
 
     def may_take_off(self, svc: ServiceSpec, view: PeerView, now: float) -> bool:
-        """True if this service's check-up script may be run as a fence now."""
+        """Return whether the check-up script of this service may be run as a fence now."""
         if (
             self._flight is not None
             or self.is_boot_blocked(svc, now)

@@ -155,7 +155,7 @@ class PeerView:
         return boot == self._life or boot in self._past
 
     def is_return(self, beat: Beat) -> bool:
-        """True for a beat of a life that was believed before the one that is believed now."""
+        """Return True for a beat of an incarnation accepted before the one accepted now."""
         newest = self._newest
         return newest is not None and newest.boot != beat.boot and self.is_past(beat.boot)
 

@@ -1,4 +1,4 @@
-"""Code is found by what it means to Python."""
+"""Code is found by its syntax tree."""
 
 from __future__ import annotations
 

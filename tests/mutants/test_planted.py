@@ -1,6 +1,4 @@
-"""The list of faults planted by hand follows the code: what it names is there, and what it makes of
-it is a program.
-"""
+"""The list of manually planted faults follows the code: each names code and makes a program."""
 
 from __future__ import annotations
 
@@ -14,9 +12,7 @@ from tests.mutants.rooms import ALL_FILES, path_of
 
 @pytest.mark.parametrize("name", ALL_FILES)
 def test_every_fault_of_the_list_can_be_planted(name: str) -> None:
-    """Otherwise what the code does there has changed, and the fault is to be rewritten in its
-    list.
-    """
+    """Otherwise the code there has changed, and the fault must be rewritten in its list."""
     source = path_of(name).read_text(encoding="utf-8")
     for mutant in planted_in(name):
         compile(mutant.plant(source), mutant.name, "exec")

@@ -1,4 +1,4 @@
-"""What every codec offers: the bytes of one end of one link, and the beat in them."""
+"""Interface of the codecs: the bytes of one end of one link, and the beat in them."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ Names = Callable[[], "tuple[str, ...]"]
 
 @dataclass(frozen=True)
 class Decoded:
-    """One frame understood: the beat, the thread that sent it, and the key that authenticates it.
+    """One decoded frame: the beat, the thread that sent it, and the key that authenticates it.
 
-    ``remark`` is a counter for a frame that is used although something is wrong with it,
-    ``refused`` how many services were left out for their names.
+    ``remark`` is a counter for a frame that is used despite an error, ``refused`` how many services
+    were left out for their names.
     """
 
     beat: Beat
@@ -27,15 +27,16 @@ class Decoded:
 
 
 class Codec(Protocol):
-    """Bytes of one end of one link."""
+    """Encoder and decoder of one end of one link."""
 
     def encode(self, beat: Beat, pid: int, with_names: bool) -> bytes:
-        """The frame to send; ``with_names`` if the peer may not know the services behind the
-        states.
+        """Return the frame to send.
+
+        ``with_names`` if the peer may not know the services behind the states.
         """
 
     def decode(self, data: bytes) -> Decoded:
-        """The beat in a frame; raises FrameError with the counter it is filed under."""
+        """Return the beat in a frame; raise FrameError with the counter it is filed under."""
 
     def keep(self, data: bytes) -> None:
-        """Told of each frame whose beat was handed on: only that may be remembered of it."""
+        """Remember a frame whose beat was passed on: no other frame may be remembered."""

@@ -1,8 +1,8 @@
 """The original's frame as a codec: beats to records and back, for a link with ``wire = legacy``.
 
-Decides what of a record is believed: that of the peer's name only, for services of this node only,
-and never the very bytes of the last one again. The rest of the caution is in core, which knows that
-such a beat acknowledges nothing.
+A record is accepted from the peer's name only, for services of this node only, and never with the
+very bytes of the last one. Further checks are in core, which knows that such a beat acknowledges
+nothing.
 """
 
 from __future__ import annotations
@@ -24,8 +24,10 @@ from opensvc_openha.formats.legacy_frame import (
 from opensvc_openha.heartbeat.codec.base import Decoded
 
 _SPOKEN = {ServiceState.UNKNOWN: ServiceState.STOP_FAILED}
-"""To a C OpenHA a peer in state UNKNOWN is dead and may be taken over. A living node that is not
-sure says what nobody takes over, and what has an operator look."""
+"""To a C OpenHA a peer in state UNKNOWN is dead and may be taken over.
+
+A running node that is unsure sends a state that is never taken over and requires an operator.
+"""
 
 
 class LegacyCodec:
@@ -37,7 +39,7 @@ class LegacyCodec:
         self._last = b""
 
     def encode(self, beat: Beat, pid: int, with_names: bool) -> bytes:
-        """One record; the original always sends the names."""
+        """Return one record; the original always sends the names."""
         record = LegacyRecord(
             node=beat.node,
             states=tuple((name, _SPOKEN.get(state, state)) for name, state in beat.states.items()),
@@ -46,7 +48,7 @@ class LegacyCodec:
             # The original puts gethostid() here and never reads it.
             host_id=zlib.crc32(beat.node.encode("ascii")),
             port=self._link.port,
-            # Nobody reads it, and it is too short for a host name.
+            # The original never reads it, and it is too short for a host name.
             address=self._link.address[:15],
         )
         try:
@@ -55,9 +57,9 @@ class LegacyCodec:
             raise ConfigError(f"link {self._link.link_id}: {error}") from None
 
     def decode(self, data: bytes) -> Decoded:
-        """The beat in a record.
+        """Return the beat in a record.
 
-        ``seq`` is the sender's clock, since there is nothing else that orders them.
+        ``seq`` is the sender's clock, since nothing else orders the records.
         """
         if data == self._last:
             raise FrameError("repeated", "the very same record again")
@@ -80,5 +82,5 @@ class LegacyCodec:
         return Decoded(beat, record.pid, refused=record.refused)
 
     def keep(self, data: bytes) -> None:
-        """The engine has this record: the very same one again is no sign of life."""
+        """Remember a record that was used: the very same one again is no sign of life."""
         self._last = data

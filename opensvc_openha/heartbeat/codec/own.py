@@ -48,7 +48,7 @@ class OwnCodec:
         self._limit_bytes = _SLOT_FRAME_BYTES if link.kind.is_disk else MAX_FRAME_BYTES
 
     def encode(self, beat: Beat, pid: int, with_names: bool) -> bytes:
-        """One frame; on a disk it may fill the slot."""
+        """Return one frame; on a disk it may fill the slot."""
         return encode_beat(
             beat,
             pid=pid,
@@ -61,9 +61,9 @@ class OwnCodec:
         )
 
     def decode(self, data: bytes) -> Decoded:
-        """The beat; names that a page brings are remembered for the next ones.
+        """Return the beat; names that a page brings are remembered for the next ones.
 
-        Nothing is learnt from a frame not used.
+        A frame that is refused changes nothing.
         """
         judgement = self._authentication.judge(data, read_claim(data), self._binding, self._now())
         frame = decode_frame(data)
@@ -79,4 +79,4 @@ class OwnCodec:
         return Decoded(self._names.resolve(frame), frame.pid, judgement.key_id, judgement.remark)
 
     def keep(self, data: bytes) -> None:
-        """Nothing: beats in this format have numbers, which are the engine's to compare."""
+        """Do nothing: beats in this format have numbers, which the engine compares."""

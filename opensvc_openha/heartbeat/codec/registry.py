@@ -1,4 +1,4 @@
-"""Which codec serves which wire format: one line each."""
+"""Map wire formats to codecs: one line each."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from opensvc_openha.heartbeat.codec.own import OwnCodec
 
 
 def codec_for(link: LinkSpec, own_names: Names, authentication: Authentication) -> Codec:
-    """The codec of one end of a link."""
+    """Return the codec of one end of a link."""
     if link.wire is Wire.LEGACY:
         return LegacyCodec(link, own_names)
     return OwnCodec(link, own_names, authentication)

@@ -1,10 +1,10 @@
-"""When two worlds are alike: what an engine will do next, without what is only shown and without
-absolute numbers.
+"""Decide when two worlds are equivalent: by what their engines will do next.
 
-Instants count from now, in steps of ``GRID_S``, and those long past are all the same. Sequence
-numbers count from the newest of their life, lives from the newest of their node. Plain attributes
-are walked, but for those that their class marks (`core/state_marks.py`): a new attribute counts
-without being named anywhere, and one whose mark is forgotten costs time, never a state.
+Values for display only and absolute numbers do not count. Instants count from now, in steps of
+``GRID_S``, and those long past are all the same. Sequence numbers count from the newest of their
+incarnation, incarnations from the newest of their node. Plain attributes are walked, except those
+that their class marks (`core/state_marks.py`): a new attribute counts without being named anywhere,
+and a forgotten mark costs time, never a state.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from opensvc_openha.core.state_marks import marks_of_class
 from opensvc_openha.core.timing import START_READY_DELAY_S
 
 GRID_S = 0.5
-"""Instants nearer to each other than that are the same."""
+"""Resolution of instants in seconds."""
 
 _USUAL_MEMORY_S = START_READY_DELAY_S + 1
 _OLDEST = 12
@@ -38,13 +38,13 @@ class Outline:
         self._seen: set[int] = set()
 
     def engine(self, engine: Engine) -> tuple[Any, ...]:
-        """The outline of one engine."""
+        """Return the outline of one engine."""
         self._own_seq = self._newest[engine.spec.node][1]
         self._seen = set()
         return engine.seq == 0, self._fields(engine)
 
     def beat(self, beat: Beat) -> tuple[Any, ...]:
-        """The outline of a beat."""
+        """Return the outline of a beat."""
         boot, seq = self._newest[beat.node]
         is_present = beat.boot == boot
         age = min(_OLDEST, seq - beat.seq) if is_present else -1
