@@ -1,21 +1,21 @@
 """Decide which beats count: of the current incarnation, authentic enough, and new on their link.
 
-The rest is counted.
+All others are counted.
 
 An authentic beat proves that the peer was there when it was first heard on any link, and no more
-when it is told again. A beat that nothing authenticates proves it for the moment it came in:
-whoever runs without a key trusts its networks.
+when it is repeated. An unauthenticated beat proves it for the moment it came in: a cluster without
+a key trusts its networks.
 
-A refused beat may be the living peer's all the same: this node has restarted and the peer has not
-heard it yet, the peer has lost its boot counter, or somebody has spoken in its name. As long as
-such beats go on the peer is not called silent, and
+A rejected beat may come from the live peer all the same: this node has restarted and the peer has
+not heard it yet, the peer has lost its boot counter, or beats were forged in its name. While such
+beats continue the peer is not called silent, and
 
-    authentic, acknowledges what was said       believed once the life believed so far is not heard
-    after it was refused                        any more
-    authentic, while what nothing               believed at once
-    authenticates is believed
-    not authentic, and goes on for a            believed if what is believed is not authentic
-    link timeout                                either, and nothing new came of it for as long
+    authentic, acknowledges a beat sent         accepted once the current incarnation is not heard
+    after its rejection                         any more
+    authentic, while the current incarnation    accepted at once
+    is unauthenticated
+    not authentic, and continues for a          accepted if the current incarnation is not
+    link timeout                                authentic either, and brought nothing new meanwhile
 """
 
 from __future__ import annotations

@@ -138,7 +138,7 @@ class Fencing:
         self._proofs: dict[str, Proof] = {}
         self._confirmation: Confirmation | None = None
         self.formerly_confirmed_by = memory.confirmed_by
-        """Whose word ended with the former daemon, as nobody listened until this one began."""
+        """Operator whose confirmation ended with the former daemon."""
         self.power = PowerQuestions()
         self._flight: Flight | None = None
         self._failures: dict[str, int] = {}

@@ -1,9 +1,8 @@
 """Decide which incarnation of the peer is accepted when beats are authenticated: no replays.
 
-A recorded beat is as genuine as it was, so being authentic is not enough. A life counts once one of
+A recorded beat is as genuine as it was, so being authentic is not enough. An incarnation counts once one of
 its beats has
-acknowledged THIS life of ours, which nobody could know before we were born; the later beats of that
-life are then later,
+acknowledged THIS incarnation of ours, which no recording can; its later beats are then later,
 too. Until then its beats are only answered, with our own identity, so that the next one can
 acknowledge it::
 
@@ -11,8 +10,8 @@ acknowledge it::
     deb1: proven, taken           <---- 7, acknowledges deb1's new life
     deb1: 2, acknowledges deb2:7 ---->  deb2: proven, taken
 
-A life with a lower boot counter than one proved before, under the same key, is refused until it
-acknowledges what was said after it had been refused: a recording cannot do that, a peer that lost
+An incarnation with a lower boot counter than one proved before, under the same key, is rejected
+until it acknowledges a beat sent after its rejection: a recording cannot do that, a peer that lost
 its counter can. Clocks play no part.
 """
 
@@ -51,15 +50,15 @@ class PeerIncarnations:
         self._proven: BootId | None = None
         self._marks: dict[BootId, int] = {}
         self.heard: Ack | None = None
-        """The newest authenticated beat of the newest life, proven or not."""
+        """The newest authenticated beat of the newest incarnation, proven or not."""
         self.has_learnt = False
         """``known`` changed and has to be stored."""
         self.stepped_back_from: BootId | None = None
-        """The life proved before, with a higher counter than the one that is proved now."""
+        """The incarnation proved before, with a higher counter than the one that is proved now."""
         self.has_new_greeting = False
         """An incarnation heard for the first time awaits an answer."""
         self.rival: BootId | None = None
-        """An old life that acknowledged what we said after it should have been over: it lives."""
+        """An old incarnation that acknowledged a beat sent after its supposed end: it is alive."""
         self.rival_at = 0.0
         self.unproven_since: float | None = None
         self.unproven_at = 0.0

@@ -30,7 +30,7 @@ class PowerQuestions:
         self._is_void = False
         """The peer was heard, or this node was stalled, since the question."""
         self._off: str | None = None
-        """The service whose fence said off last."""
+        """The service whose fence last reported off."""
         self._last = ""
         self._next_at = -math.inf
         self.said = ""

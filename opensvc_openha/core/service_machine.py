@@ -193,7 +193,7 @@ class ServiceMachine:
         """Apply changes outside the service: the peer, the time, this node's wish to leave."""
         done = self._note_confirmation(view, now) + self._note_dual_run(view, now)
         if self._is_hold_for_peer and view.state_of(self.spec.name) in UP:
-            # It has taken what was left to it: from now on this node stands by.
+            # The peer has taken the service that was left to it: this node is the standby now.
             self._hold_until = min(self._hold_until, now)
         return done + self._apply(Trigger.EVALUATE, view, leaving, now, next_seq)
 

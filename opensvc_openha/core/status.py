@@ -90,7 +90,7 @@ class ServiceStatus:
     unready: str = ""
     """Why this node could not start it now; empty if nothing speaks against it."""
     is_peer_unready: bool = False
-    """The peer says that it could not start it now."""
+    """The peer reports that it could not start it now."""
     is_dual_run: bool = False
     """Both nodes run it, or the peer is stopping its copy."""
     has_parts_up: bool = False

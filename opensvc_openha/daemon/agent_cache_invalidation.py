@@ -9,8 +9,7 @@ service's own state. Where the agents keep what is in ``conf/agents``, written b
     run /usr/bin/om @SVCNAME@ status --refresh  command that has the agent look again (agent 2.1)
     added /usr/share/opensvc registry           not for the daemon: what the installation added
 
-A slow disk or agent must hold nobody up: a thread of its own does it, and nothing here is ever
-waited for.
+A slow disk or agent must delay nothing: a separate thread does the work, without being waited for.
 """
 
 from __future__ import annotations

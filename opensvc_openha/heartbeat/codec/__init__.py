@@ -1,1 +1,1 @@
-"""Beats to the bytes of a link and back: one module per wire format."""
+"""Convert beats to the bytes of a link and back: one module per wire format."""

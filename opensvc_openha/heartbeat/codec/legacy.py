@@ -1,4 +1,4 @@
-"""The original's frame as a codec: beats to records and back, for a link with ``wire = legacy``.
+"""Convert beats to the original's records and back, for links with ``wire = legacy``.
 
 A record is accepted from the peer's name only, for services of this node only, and never with the
 very bytes of the last one. Further checks are in core, which knows that such a beat acknowledges
@@ -31,7 +31,7 @@ A running node that is unsure sends a state that is never taken over and require
 
 
 class LegacyCodec:
-    """Records of the original on one end of a link."""
+    """Convert records of the original on one end of a link."""
 
     def __init__(self, link: LinkSpec, own_names: Callable[[], tuple[str, ...]]) -> None:
         self._link = link

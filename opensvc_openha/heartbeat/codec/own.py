@@ -1,4 +1,4 @@
-"""This package's own frame as a codec: beats to small frames and back.
+"""Convert beats to this package's own small frames and back.
 
 A codec may remember what it needs of earlier frames (names, sequence numbers); it is used by one
 thread only.
@@ -28,7 +28,7 @@ _SLOT_FRAME_BYTES = SLOT_BLOCKS * 512 - HEAD_BYTES
 
 
 class OwnCodec:
-    """This package's own small frame."""
+    """Convert frames of this package's own format."""
 
     def __init__(
         self,

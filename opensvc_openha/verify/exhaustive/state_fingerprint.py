@@ -26,9 +26,9 @@ _OLDEST = 12
 
 
 class Outline:
-    """Outlines of one world at one instant.
+    """Fingerprints of one world at one instant.
 
-    ``newest`` holds the newest life and sequence number of each node.
+    ``newest`` holds the newest incarnation and sequence number of each node.
     """
 
     def __init__(self, now: float, newest: dict[str, tuple[BootId, int]]) -> None:
