@@ -190,6 +190,7 @@ class Engine:
         Returns the resulting actions in the order of ``_ORDER``: persist, then announce, then run
         and answer.
         """
+        # The last goodbye has left: every further action would contradict it.
         if self._goodbyes >= timing.GOODBYE_REPEATS:
             return []
         self._sight, self._stepped_at = None, now
@@ -203,6 +204,7 @@ class Engine:
             for machine in self._machines.values():
                 done += machine.begin(self._view)
         done += self._handle(event, now)
+        # After the event, so that a beat just received counts before links expire.
         done += self._judge_peer(now)
         if self._is_dirty:
             done += self._differences.note(self._machines.keys(), self._view)
@@ -471,6 +473,7 @@ class Engine:
         beat, link = event.beat, event.link
         if beat.node != self.spec.peer or link not in self._monitor:
             return []
+        # Before any check: even a rejected beat contradicts an operator who confirmed the peer out.
         ended = self._end_confirmation("a beat of it came in")
         event, impossible = self._admission.plausible(event, now)
         impossible = ended + impossible
@@ -500,6 +503,7 @@ class Engine:
                     RecordKind.PEER, self.spec.peer, "", "RESTARTED", "its daemon was started again"
                 )
             )
+        # A new incarnation knows nothing of this node: acknowledge at once, and repeat notices.
         if previous is None or previous.boot != beat.boot:
             self._is_ack_due = True
             self._notice.repeat()
@@ -509,6 +513,7 @@ class Engine:
             self._notice.facts_are_taken()
         if beat.mute:
             done += self._take_notice(beat, link, now)
+        # No beat follows a goodbye, so the links need not wait for their timeouts.
         if beat.goodbye is not Goodbye.NONE:
             for gone in self._monitor.take_down():
                 done.append(
@@ -597,8 +602,11 @@ class Engine:
     def _confirm(self, event: PeerConfirmedOut, now: float) -> list[Action]:
         """Accept an operator's confirmation that a peer which is not heard runs nothing."""
         peer, standing, unknown = self.spec.peer, self._view.standing, ServiceState.UNKNOWN
+        # The command has reported a time-out by then, and the operator may have acted otherwise.
         if now > event.until:
             refusal = "it came too late: whoever gave it was told that there is no answer"
+        # A live peer contradicts the operator, and one not listened to for long enough may yet do
+        # so.
         elif standing in (PeerStanding.LIVE, PeerStanding.UNHEARD):
             refusal = f"{peer} is {standing.value}: {self._standing_reason()}"
         else:
@@ -703,12 +711,15 @@ class Engine:
         ), "the nodes of a running daemon are fixed"
         wanted = {svc.name: svc for svc in spec.own_services}
         pace = timing.PACES[spec.profile]
+        # Keep the short interval until the peer has heard of the long one, else it would call this
+        # node silent.
         if pace.beat_interval_s > self._pace.beat_interval_s:
             self._quick_until = now + timing.SLOWING_DOWN_S
             self._is_ack_due = True
         done: list[Action] = []
         for name in [name for name in self._machines if name not in wanted]:
             machine = self._machines[name]
+            # Dropping a service that may run would leave a copy that no node announces.
             if machine.may_run:
                 if name not in self._kept:
                     self._kept[name] = machine.spec
@@ -1266,6 +1277,7 @@ _REPEATS_MAX = 65_536
 Pages of names are chosen by the number.
 """
 _DEAF = "no link of this node could be opened yet, so that it hears nobody"
+# An announced state must survive a crash, and a script may only act on an announced state.
 _ORDER = (
     Persist,
     RememberLives,

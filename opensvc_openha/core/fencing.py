@@ -231,6 +231,7 @@ class Fencing:
         facts = view.facts
         silent_s = None if facts is None else facts.silent_s
         self._told_anchor = None if silent_s is None else now - silent_s
+        # A peer without facts does not take part in the agreement, so neither node has the right.
         if facts is None:
             self.turn = Turn.NONE
 
@@ -249,6 +250,7 @@ class Fencing:
         if view.silent_since is None or self._anchor is not None:
             return
         told, self._opens, self._is_wary = self._told_anchor, None, self._must_be_wary(view)
+        # Both nodes must count turns from the same instant: the earlier of the two silences.
         self._anchor = view.silent_since if told is None else min(told, view.silent_since)
 
     def _must_be_wary(self, view: PeerView) -> bool:
@@ -305,6 +307,7 @@ class Fencing:
         self._failures.pop(flight.group, None)
         self._retry_at.pop(flight.group, None)
         self._slowest = None
+        # The longest duration counts, since a turn must outlast every fence.
         self._measured_s[flight.group] = max(
             self._measured_s.get(flight.group, 0.0), _rounded_up(took_s)
         )
@@ -500,6 +503,7 @@ class Fencing:
         return self._is_own_by_name(turn.index)
 
     def _is_own_by_name(self, index: int) -> bool:
+        # Odd turns for the name that sorts first, even ones for the other: never both at once.
         return index % 2 == (1 if self.spec.node < self.spec.peer else 0)
 
     def _plan(self, facts: Facts | None) -> Turns:
@@ -552,10 +556,12 @@ class Fencing:
         elif facts.turn is Turn.HELD:
             # Only a damaged memory can leave two holders.
             self.turn = Turn.HELD if self.turn is Turn.HELD and not is_second else Turn.NONE
+        # Both claim the right: the node whose name sorts last withdraws.
         elif facts.turn is Turn.CLAIMED and self.turn is not Turn.HELD:
             self.turn = Turn.NONE if is_second else self.turn
         elif self.turn is Turn.NONE:
             self.turn, self._claim_seq = Turn.CLAIMED, next_seq
+        # The peer has acknowledged the claim without making one: it cannot hold the right.
         elif self.turn is Turn.CLAIMED and view.newest_acked_seq >= self._claim_seq:
             self.turn = Turn.HELD
 
@@ -576,11 +582,15 @@ class Fencing:
         self, told: Mapping[str, ServiceState], view: PeerView, facts: Facts
     ) -> bool:
         defends = self._defends(told)
+        # A defended service outranks priorities and names.
         if defends is not facts.is_defending:
             return defends
         runs, peer_runs = _runs_any(told.values()), _runs_any(view.states.values())
+        # Only the node that runs nothing wants to start something.
         if runs is not peer_runs:
             return peer_runs
+        # With equal priorities the name that sorts first wins; both nodes compare the same two
+        # names.
         own = self._priority(told), self.spec.peer
         return own > (facts.priority, self.spec.node)
 

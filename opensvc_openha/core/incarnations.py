@@ -1,10 +1,9 @@
 """Decide which incarnation of the peer is accepted when beats are authenticated: no replays.
 
-A recorded beat is as genuine as it was, so being authentic is not enough. An incarnation counts once one of
-its beats has
-acknowledged THIS incarnation of ours, which no recording can; its later beats are then later,
-too. Until then its beats are only answered, with our own identity, so that the next one can
-acknowledge it::
+A recorded beat is as genuine as it was, so being authentic is not enough. An incarnation counts
+once one of its beats has acknowledged THIS incarnation of ours, which no recording can; its later
+beats are then later, too. Until then its beats are only answered, with our own identity, so that
+the next one can acknowledge it::
 
     deb1 starts: 1, acknowledges nobody ---->  deb2: not proven; answers at once
     deb1: proven, taken           <---- 7, acknowledges deb1's new life

@@ -109,12 +109,16 @@ class PeerView:
             return self._has_come_back(beat)
         if self._newest is None:
             return True
+        # For a while after a goodbye, a beat in the original's format may still be from the daemon
+        # that left.
         if beat.is_legacy:
             return self._newest.goodbye is Goodbye.NONE or now >= self._goodbye_at + LEGACY_ECHO_S
         if self._newest.is_legacy:
             return True
         if beat.boot == self._newest.boot:
             return self._newest.goodbye is Goodbye.NONE
+        # A lower counter is plausible only while the accepted incarnation is not heard: a replay
+        # must not displace a live peer.
         is_newer = beat.boot.counter > self._newest.boot.counter
         return is_newer or (self.standing is not PeerStanding.LIVE and beat.goodbye is Goodbye.NONE)
 
@@ -196,9 +200,12 @@ class PeerView:
                     self._life,
                 )
             self._life = beat.boot
+            # An acknowledgement beyond this number shows that the replaced incarnation is alive
+            # after all.
             self._taken_over_seq = self.own_seq
         self._note_same(beat, now)
         self._newest, self._taken_at, self._is_authentic = beat, now, is_authentic
+        # A beat without facts withdraws none: they hold for the incarnation.
         self._facts = beat.facts or self._facts
         ack = beat.ack
         if (

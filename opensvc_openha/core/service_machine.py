@@ -267,6 +267,7 @@ class ServiceMachine:
         by: str = BY_OPERATOR,
     ) -> list[Action]:
         """Carry out or refuse an operator's command."""
+        # A leaving node has announced its last states, which a command would contradict.
         if leaving is not None:
             return [
                 self._answer(
@@ -335,6 +336,7 @@ class ServiceMachine:
             learned=self._learned_reason or "as the cluster left it",
             proof=self._proof_text(situation, now),
         )
+        # An operator's order starts over: earlier failures and waits do not limit it.
         if trigger in OPERATOR:
             self._failures.forget()
             self._fencing.retry_now(self.spec)
@@ -349,6 +351,7 @@ class ServiceMachine:
                 self._dual.was_started_in_silence = situation.evidence is Evidence.SILENT
             if row.run is ScriptKind.CHECK:
                 self._check_began = now
+                # A check-up beside a live peer, or by a script that always succeeds, is no fence.
                 if self.spec.is_fenced and situation.evidence is Evidence.SILENT:
                     self._fencing.took_off(self.spec, now)
         if row.done is not None and self._pending is not None:
@@ -383,12 +386,14 @@ class ServiceMachine:
             self._is_hold_for_peer = (
                 row.trigger is not Trigger.STORE_FAILED and not self._failures.is_script
             )
+        # Only an acknowledgement of the beat that announces START_READY counts.
         if row.next is ServiceState.START_READY:
             self.ready_seq, self._ready_since = next_seq, now
             if row.trigger is Trigger.START:
                 self._hold_until = now
         elif row.next is not ServiceState.STARTING:
             self.ready_seq = None
+        # There is nothing to doubt in other states, and an operator's force is a new ground.
         if self.state not in TAKEN or row.trigger is Trigger.FORCE_START:
             self._doubt = None
         if (old_state, old_then) == (self.state, self.then):

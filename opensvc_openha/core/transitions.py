@@ -187,12 +187,16 @@ def _may_retry(s: Situation) -> bool:
 
 
 def _is_proved_out(s: Situation) -> bool:
+    # OUT alone may date from before the peer heard of START_READY, and both nodes could start. A C
+    # OpenHA never acknowledges: watching it for the whole delay replaces that.
     if s.evidence is Evidence.OUT:
         return s.is_legacy and s.is_watched_out
     return s.evidence in (Evidence.OUT_ACKED, Evidence.DEPARTED_STOPPED)
 
 
 def _may_check(s: Situation) -> bool:
+    # A fence cannot be undone: only in this node's turn, and never by a node that leaves or that
+    # may itself have been fenced.
     if s.evidence is Evidence.SILENT:
         return (
             s.leaving is None
@@ -232,6 +236,7 @@ def _may_start(s: Situation) -> bool:
 def _must_yield(s: Situation) -> bool:
     if s.leaving is not None or s.evidence in (Evidence.RUNS, Evidence.BUSY, Evidence.UNHEARD):
         return True
+    # Both nodes want to start: the secondary yields, unless both take themselves for the primary.
     return s.evidence is Evidence.READY and (s.role is Role.SECONDARY or s.is_stuck)
 
 
@@ -261,6 +266,8 @@ _START_ROWS = (
         "peer is {evidence}",
         sets_then=True,
     ),
+    # First match wins: a start on sufficient proof comes before a check-up, and both before
+    # yielding.
     Row(
         S.START_READY,
         _T.EVALUATE,
@@ -287,6 +294,7 @@ _START_ROWS = (
         holds=True,
         done=AnswerCode.ROLLED_BACK,
     ),
+    # No part of the service was started, so that no operator needs to clear the failure.
     Row(
         S.START_FAILED,
         _T.EVALUATE,
@@ -303,6 +311,8 @@ _START_ROWS = (
         "nothing was started: next try, peer is {evidence}{proof}",
         sets_then=True,
     ),
+    # The check-up script takes time, in which the peer may have come back: the evidence is judged
+    # again before the start script.
     Row(
         S.STARTING,
         _T.CHECK_OK,
@@ -420,6 +430,7 @@ _STOP_ROWS = (
         run=_K.STOP,
         sets_then=True,
     ),
+    # The peer took the service over while this node was away: its copy stays, this one stops.
     Row(
         S.STARTED,
         _T.EVALUATE,
@@ -438,6 +449,7 @@ _STOP_ROWS = (
         run=_K.STOP,
         sets_then=True,
     ),
+    # Stays in STARTED: the fence only prevents a silent peer from fencing this node first.
     Row(
         S.STARTED,
         _T.EVALUATE,
@@ -446,6 +458,7 @@ _STOP_ROWS = (
         "peer is {evidence}: it is fenced to defend the service",
         run=_K.CHECK,
     ),
+    # A failed start may leave parts of the service running: stop them before the peer starts it.
     Row(
         S.START_FAILED,
         _T.EVALUATE,
@@ -529,6 +542,8 @@ _PROBE_ROWS = (
         sets_then=True,
         done=AnswerCode.FROZEN_STOP,
     ),
+    # A copy started outside the cluster is an operator's: FROZEN_START neither stops it nor lets
+    # the peer start another.
     *(
         Row(
             state,
