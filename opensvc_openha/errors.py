@@ -1,22 +1,23 @@
-"""Every exception of the package, with the exit code a command ends with.
+"""Define every exception of the package, with the exit code of a command.
 
 The type says who has to act::
 
     OpenhaError                  1   base, never raised itself
-     +- UsageError               2   the operator typed something wrong
+     +- UsageError               2   the command line is wrong
      +- ConfigError              3   a configuration file is wrong (file:line, what was expected)
      +- NotRunningError          4   no node daemon answers here
      |   +- NotAnsweringError    4   it runs, but does not answer (stopped, overloaded, hung)
      +- RefusedError             5   the cluster is not in a state that allows the action
-     +- ActionError              6   the action was tried and did not succeed
+     +- ActionError              6   the action was attempted and failed
      +- SystemFault              7   the system refused (file, socket, device, right)
      +- PeerError                8   the peer sent something that cannot be used
          +- FrameError           8   a heartbeat frame or disk slot cannot be decoded
 
     InterruptedAction          128+N a signal asked the action to end: no error, so that no handler
-                               of errors goes on after it
+                               of errors continues after it
 
-A command prints ``str(error)`` as one line on stderr. Never zero for something that did not happen.
+A command prints ``str(error)`` as one line on stderr. The code is never zero for an action that did
+not happen.
 """
 
 from __future__ import annotations

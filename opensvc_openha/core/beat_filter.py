@@ -79,6 +79,7 @@ class BeatFilter:
         Its sender heard another node that uses our name.
         """
         ack = event.beat.ack
+        # The rest of the beat is still evidence; only its acknowledgement cannot be true.
         if ack is None or ack.boot != self._own_boot or ack.seq <= self._view.own_seq:
             return event, []
         done: list[Action] = []
@@ -98,12 +99,14 @@ class BeatFilter:
         reason, heard_at = self._rejection(event, now)
         is_trusted = bool(event.key_id) or not self._view.is_unauthenticated
         if not reason and not is_trusted and self._view.is_return(event.beat):
-            # Else a forged number of that life would stop every link but this one, for good: the
-            # peer is heard again here, so nothing is displaced that would forget it.
+            # Otherwise a forged number of that incarnation would block every other link for good:
+            # the peer is heard again here, so that no displacement clears the numbers.
             self._monitor.forget_later(event.beat.boot, event.beat.seq)
         is_behind = not reason and self._view.is_behind(event.beat)
         if not (reason or is_behind) or not self._may_be_the_peer(event, reason, now):
             return reason, heard_at
+        # A fence must not follow from rejecting the live peer: the sign delays the verdict of
+        # silence.
         self._monitor.note_sign(event.link, event.received_at)
         self.held_back = _HELD_BACK[reason or REPLAYED]
         if self._displaces(event, now):
@@ -116,8 +119,10 @@ class BeatFilter:
     def _may_be_the_peer(self, event: BeatReceived, reason: str, now: float) -> bool:
         """Return True if a rejected or outdated beat is a sign that the peer is alive."""
         beat = event.beat
+        # A C OpenHA has no incarnations to compare, and a goodbye announces that no beats follow.
         if beat.is_legacy or beat.goodbye is not Goodbye.NONE:
             return False
+        # No profile beats more slowly: a larger interval would let a slow replay pass as live.
         interval_s = min(beat.interval_s, timing.BEAT_INTERVAL_S)
         self._kept_on_s = self._contenders.note(
             beat.boot, beat.seq, now, self._monitor.shortest_patience_s, interval_s
@@ -126,6 +131,7 @@ class BeatFilter:
             return self._kept_on_s is not None
         if reason == UNPROVEN:
             return self.lives.is_going_on and self._kept_on_s is not None
+        # An authentic beat outweighs an incarnation that nothing authenticates.
         if self._view.is_unauthenticated:
             return True
         # An unknown incarnation that acknowledges this one has lived since this node was started.
@@ -160,6 +166,7 @@ class BeatFilter:
             return reason, 0.0
         if not self._monitor.is_fresh(link, beat.boot, beat.seq):
             return REPLAYED, 0.0
+        # Without a tag the origin cannot be checked anyway: the time of arrival has to do.
         if not event.key_id:
             return "", event.received_at
         heard_at = self._monitor.first_heard(beat.boot, beat.seq, event.received_at)

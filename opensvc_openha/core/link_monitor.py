@@ -214,9 +214,10 @@ class LinkMonitor:
             item.boot, item.seq = None, -1
 
     def forget_later(self, boot: BootId, seq: int) -> None:
-        """Let every link take the beats of a life again that come after this number.
+        """Accept beats of an incarnation above this number on every link again.
 
-        A life that comes back counts on from what it says now, whatever came in its name before.
+        An incarnation that returns continues from its present number, whatever was sent in its name
+        before.
         """
         for item in self._listeners.values():
             if item.boot == boot and item.seq > seq:
@@ -230,6 +231,8 @@ class LinkMonitor:
     def tried(self, link: LinkSpec, is_open: bool, now: float) -> None:
         """Record that a link could not be opened yet, or is open and listened to from now on."""
         listener = self._listeners[link]
+        # Time before the first opening was not spent listening, so a verdict needs a full timeout
+        # from now.
         if listener.is_unopened:
             listener.listening_since = now
         listener.is_unopened = not is_open
@@ -247,6 +250,7 @@ class LinkMonitor:
         so are disks, which have no interface.
         """
         named = [item.link.mark for item in self._listeners.values() if item.link.mark in marks]
+        # The beat came in on one of the links that it calls mute.
         if len(named) == len(self._listeners):
             return None
         meant = [
@@ -254,6 +258,7 @@ class LinkMonitor:
             for item in self._listeners.values()
             if named.count(item.link.mark) == 1
             and not item.link.kind.is_disk
+            # The link has delivered this beat or a later one: it works.
             and not (item.boot == boot and item.seq >= seq)
         ]
         self._forget_mute()
@@ -279,6 +284,7 @@ class LinkMonitor:
 
     def expire(self, now: float) -> list[LinkSpec]:
         """Take down the links whose timeout has passed; return them."""
+        # Beats received in time may still be in the inbox.
         if now < self._not_before:
             return []
         gone = [item for item in self._listeners.values() if item.is_up and now >= item.verdict_at]
@@ -334,6 +340,7 @@ class LinkMonitor:
         up = [item.link for item in self._listeners.values() if item.is_up]
         if not up or any(not link.kind.is_disk for link in up):
             return START_READY_DELAY_S
+        # One read per timeout, and a beat each way beside it.
         return max(START_READY_DELAY_S, min(link.timeout_s for link in up) + 2 * BEAT_INTERVAL_S)
 
     def silent_since(self, now: float) -> float | None:

@@ -1,22 +1,20 @@
-"""What must hold whatever happens to two nodes, written once and fed with what really happened.
+"""Check the invariants of two nodes against what really happened.
 
-S1  at most one node runs a service, and none says that it is out while it runs there, unless an
-    operator forced a
-    state, or started it by hand and no daemon began since, the check-up script lied, or the wrapper
-    does not tell
+S1  at most one node runs a service, and none announces it as out while it runs there, unless an
+    operator forced a state, or started it by hand and no daemon began since, the check-up script
+    lied, or the wrapper does not report it
 S2  no start before an acknowledged "peer is out", or silence and a successful check-up script begun
     after it
 S3  a service frozen by an operator is never started or stopped by the engine
 S5  of two nodes that lose sight of each other at least one survives: they do not fence each other
-S8  a node that was booted fences nobody before its peer has answered it or a person confirmed that
-    the peer is out
+S8  a node that was booted fences nobody before its peer has answered it or an operator confirmed
+    that the peer is out
 L1  with a healthy node that is willing, and no further fault, the service runs within
     ``liveness_bound_s``
 L2  after a fault, services settle within ``SETTLE_MOVES`` transitions
 
-``InvariantChecker`` knows nothing of how the engine decides: it is told what was said, heard, run
-and ordered. An instant is one of the clock of the node it is about, and is only ever compared with
-others of that node.
+``InvariantChecker`` does not know how the engine decides: it observes what was announced, heard,
+run and ordered. An instant is one of its node's clock, and only compared with others of that node.
 """
 
 from __future__ import annotations
