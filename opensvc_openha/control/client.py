@@ -214,7 +214,7 @@ def _holder_in_table(layout: Layout) -> int:
         # second column.
         if row[1:4] == ["FLOCK", "ADVISORY", "WRITE"] and row[5:6] == [place] and row[4].isdigit():
             return int(row[4]) or -1  # 0: outside of this process's own pid namespace.
-    return -1  # Not for us to know: some file systems have other numbers there. The socket tells.
+    return -1  # Undecidable: some file systems have other numbers there. The socket decides.
 
 
 def _converse(
@@ -223,9 +223,7 @@ def _converse(
     with _connected(layout) as connection:
         try:
             connection.settimeout(ANSWER_LIMIT_S)
-            with contextlib.suppress(
-                BrokenPipeError
-            ):  # It has said already what is wrong, and that can be read.
+            with contextlib.suppress(BrokenPipeError):  # The daemon's error can still be read.
                 connection.sendall(json.dumps(request).encode() + b"\n")
             deadline: float | None = clock.monotonic() + timeout_s
             rest = b""

@@ -169,7 +169,7 @@ class ControlServer:
             try:
                 self._admit(connection)
             except (OSError, RuntimeError):
-                connection.close()  # It has gone already, or no thread is to be had.
+                connection.close()  # It has ended already, or no thread is available.
 
     def _admit(self, connection: socket.socket) -> None:
         caller = caller_of(connection)
@@ -191,7 +191,7 @@ class ControlServer:
             with connection:
                 self._answer(connection, caller)
         except OSError:
-            pass  # The caller has gone, or does not read: nobody to tell.
+            pass  # The caller has gone, or does not read.
         finally:
             self._places.give_back(caller)
 
@@ -222,7 +222,7 @@ class ControlServer:
         if not caller.may_change:
             raise RefusedError("only root may change the cluster")
         if _has_gone(connection):
-            return  # Given up while this daemon did not answer: what nobody waits for is not done.
+            return  # The caller gave up: do not run its request.
         if isinstance(request, ActRequest):
             self._act(connection, request, caller)
             return

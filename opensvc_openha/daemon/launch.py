@@ -97,7 +97,7 @@ def run_detached(layout: Layout, writer: int, monitor: MonitorCommand | None = N
         return _serve(layout, False, lock, on_ready, monitor)
     except OpenhaError as error:
         _tell(writer, error.exit_code, str(error))
-    except Exception as error:  # The last one of this process: whoever waits must learn of it.
+    except Exception as error:  # Top level of the process: the parent waits for it.
         _tell(writer, SystemFault.exit_code, f"nmond failed: {type(error).__name__}: {error}")
     return 1
 

@@ -88,7 +88,7 @@ def little_room(folder: str) -> str:
     try:
         found = os.statvfs(folder)
     except OSError:
-        return ""  # What cannot be written there is reported where it is to be written.
+        return ""  # A failure is reported by the writer.
     free = found.f_bfree if os.geteuid() == 0 else found.f_bavail
     free_bytes, size_bytes = free * found.f_frsize, found.f_blocks * found.f_frsize
     if free_bytes < min(FREE_BYTES_MIN, size_bytes // _FREE_PART):

@@ -129,7 +129,7 @@ class ProcessNames:
                 )
             self._shown = wanted
         except OSError:
-            self.end()  # No process to be had now: the next look tries again.
+            self.end()  # No process can be started now: the next poll tries again.
         finally:
             os.close(reader)
 

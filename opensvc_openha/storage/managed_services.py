@@ -61,7 +61,7 @@ def may_run(layout: Layout, node: str, service: str) -> bool:
     except FileNotFoundError:
         return False
     except (OSError, ValueError):
-        return True  # A damaged file says nothing: the wrapper is asked.
+        return True  # A damaged file is ignored: the wrapper is asked.
 
 
 def _lines(layout: Layout) -> list[str]:

@@ -182,7 +182,7 @@ def make_dir(path: str, mode: int = 0o755) -> None:
             os.mkdir(folder, mode)
             os.chmod(folder, mode)
         except FileExistsError as error:
-            if not os.path.isdir(folder):  # Else somebody was faster.
+            if not os.path.isdir(folder):  # Otherwise another process was faster.
                 raise SystemFault(f"cannot make directory {folder}: {error.strerror}") from error
         except OSError as error:
             raise SystemFault(f"cannot make directory {folder}: {error.strerror}") from error
