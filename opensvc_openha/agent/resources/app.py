@@ -233,7 +233,7 @@ class App(LocalResource):
         )
 
     def _may_run(self) -> bool:
-        """Return whether the application may run although its script is missing.
+        """Return whether the application may be running here; its missing script cannot report it.
 
         False if the service's data, or the file system with the script, is down here.
         """

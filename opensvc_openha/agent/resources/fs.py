@@ -105,7 +105,7 @@ class MountedFs(LocalResource):
             raise section.error(
                 "dev", f"is {self._dev!r}, expected an absolute path, UUID=... or LABEL=..."
             )
-        # Mount points of the service that show the same device; they have a status of their own.
+        # Where the service itself mounts this device or what shows it; those have their own status.
         self._own_points = {
             os.path.normpath(other.text("mnt"))
             for other in around.file.sections
