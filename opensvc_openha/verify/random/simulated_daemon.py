@@ -28,6 +28,9 @@ from opensvc_openha.core.events import (
     ConfigChanged,
     Event,
     RecoveredState,
+    ScriptExited,
+    ScriptKind,
+    ScriptOutcome,
     SendersMuted,
     Tick,
 )
@@ -441,8 +444,18 @@ class SimulatedDaemon:
                 machine.network.send(link, carried)
 
     def run_script(self, action: RunScript) -> None:
-        """Start a script of the machine."""
+        """Start a script of the machine.
+
+        As in the daemon, what may do harm is not begun if the process was stopped since that was
+        decided: while the state was being written, for example.
+        """
         self._may_be_killed()
+        if self._was_stopped and action.kind in (ScriptKind.CHECK, ScriptKind.START):
+            put_off = ScriptExited(
+                action.service, action.kind, ScriptOutcome.POSTPONED, "this node stood still"
+            )
+            self._clockwork.after(0.001, self.handle, put_off)
+            return
         self._machine.scripts.run(action)
 
     def answer(self, action: Answer) -> None:
