@@ -72,7 +72,7 @@ class AuthStatus:
 class ServiceStatus:
     """One service as this node sees it.
 
-    ``reason`` says why its own state is what it is or what it waits for.
+    ``reason`` is why its own state is what it is or what it waits for.
 
     ``script`` is which of its scripts runs at the moment, empty for none.
     """
@@ -176,7 +176,7 @@ class FencingStatus:
     power_said: str = ""
     power_said_of: str = ""
     power_said_at: float | None = None
-    """What the fence of a service said last of the peer's power, while this node waits for that."""
+    """The fence's last report on the peer's power, while this node waits for it."""
     power_tellers: tuple[str, ...] = ()
     """Services whose fence can report it."""
     confirmed_by: str = ""

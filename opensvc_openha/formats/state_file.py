@@ -6,7 +6,7 @@ lose something, a short tail follows::
     7\0                          START_READY
     7\0FROZEN_START\n            FROZEN_START, which has no digit of its own
     1\0then FROZEN_STOP\n        STOPPING, to end in FROZEN_STOP
-    0\0then FROZEN_STOP\n        STOPPED, to end there once the wrapper said that nothing runs
+    0\0then FROZEN_STOP\n        STOPPED, to end there once the wrapper reported it down
 
 A C OpenHA rewrites the first two bytes in place and leaves the rest, so a tail that does not fit
 its digit is old and ignored. So are NUL bytes at the end: a record written over a longer one may

@@ -2,7 +2,7 @@
 
 A process with an I/O on a hung disk cannot be killed until the disk answers. So the child does the
 I/O, a reader
-thread collects its answers, and whoever waits for one gives up in time::
+thread collects its answers, and a waiting thread gives up in time::
 
     sender thread ---+                         +--> requests --> child --> device
                      +-- DiskChannel.request --+

@@ -571,7 +571,7 @@ class InvariantChecker:
         beat = seen.beat
         node.is_told_arrivals = node.is_told_arrivals or isinstance(seen, Arrived)
         if beat.is_legacy:
-            # Not numbered: where arrivals are told, an engine that was held up may hear now what
+            # Not numbered: where arrivals are seen, an engine that was held up may hear now what
             # came long before.
             if isinstance(seen, Arrived) or not node.is_told_arrivals:
                 node.last_arrival = seen.at
