@@ -4,11 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help venv demo test test-pythons format agents acceptance lint bench fuzz enumerate mutants clean
+.PHONY: help venv demo test test-fast coverage test-pythons format agents acceptance lint bench fuzz enumerate mutants clean
 
 help:
 	@echo "make demo   two nodes on this machine replay the tutorial, up to takeover and failback"
 	@echo "make test   all tests, with two real nodes in namespaces where that is possible"
+	@echo "make test-fast  the pure tests (decisions, formats, rendering), in half a minute: after each edit"
+	@echo "make coverage  which lines and branches of the decision code its own tests never meet"
 	@echo "make test-pythons  the fast tests under each Python of PYTHONS that is there: $(PYTHONS)"
 	@echo "make agents OPENSVC_AGENT_ROOTS=DIR:DIR...  the drivers' whole contract, and the tutorial in each of these OpenSVC agents; root"
 	@echo "make acceptance  two machines with kernels of their own (User-Mode Linux): LVM, docker, power failure; root, ten minutes"
@@ -34,19 +36,27 @@ demo: venv
 	$(BIN)/openha demo $(DEMO)
 
 JOBS ?= 4
+FAST_JOBS ?= 2
 
 test: venv
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(TESTS)
 
+test-fast: venv
+	$(BIN)/python -m pytest -q -n $(FAST_JOBS) --dist worksteal -m fast $(TESTS)
+
+# In one process, without the long enumeration: a few minutes.
+coverage: venv
+	$(BIN)/python -m coverage run --source=opensvc_openha.core -m pytest -q tests/core tests/verify --ignore=tests/verify/test_enumeration.py
+	$(BIN)/python -m coverage report --show-missing --skip-covered
+
 PYTHONS ?= 3.11 3.12 3.13
-PYTHONS_TESTS ?= tests/core tests/formats tests/sim/test_scenarios.py
 
 # A virtual environment for each; a Python that is missing is named, and fails nothing.
 test-pythons:
 	@for version in $(PYTHONS); do \
 	    python=$$(command -v python$$version) && $$python -c '' 2>/dev/null || { echo "python$$version: not there"; continue; }; \
 	    $(MAKE) --no-print-directory VENV=$(VENV)-$$version PYTHON=$$python venv && \
-	    echo "python$$version:" && $(VENV)-$$version/bin/python -m pytest -q $(PYTHONS_TESTS) || exit 1; \
+	    echo "python$$version:" && $(VENV)-$$version/bin/python -m pytest -q -m fast $(TESTS) || exit 1; \
 	done
 
 # Checks nothing out: the agents are named by their source trees.

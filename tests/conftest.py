@@ -12,6 +12,41 @@ import pytest
 
 from tests.cluster_dir import ClusterDir
 
+_TESTS = Path(__file__).parent
+_FAST = (
+    "core",
+    "formats",
+    "agent/test_schedule.py",
+    "agent/test_service_status.py",
+    "cli/test_render.py",
+    "heartbeat/test_repeated_frames.py",
+    "mutants/test_pattern.py",
+    "verify/test_invariants.py",
+    "verify/test_scenarios.py",
+)
+"""Folders and modules whose tests start no process and open no socket; `make test-fast` runs them,
+but for those that are marked exhaustive."""
+
+
+def _is_fast(path: Path) -> bool:
+    return any(path.is_relative_to(_TESTS / fast) for fast in _FAST)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Import no other module for `-m fast`: collecting all of them takes longer than the tests."""
+    if config.option.markexpr != "fast" or not collection_path.name.startswith("test_"):
+        return None
+    return None if _is_fast(collection_path) else True
+
+
+# Before pytest itself chooses by marker.
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the fast tests, by where they are."""
+    for item in items:
+        if _is_fast(item.path) and item.get_closest_marker("exhaustive") is None:
+            item.add_marker(pytest.mark.fast)
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """Restore Ctrl-C, which a shell disables for background tests and their children."""

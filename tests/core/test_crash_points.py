@@ -186,6 +186,7 @@ def _play(
     return pair, victim, other
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("victim_name", ["deb1", "deb2"])
 @pytest.mark.parametrize("name", STORIES)
 def test_daemon_killed_after_each_action_ends_where_it_should(name: str, victim_name: str) -> None:
@@ -215,6 +216,7 @@ def test_daemon_killed_after_each_action_ends_where_it_should(name: str, victim_
     assert {"Persist", "Announce"} <= died_at
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("victim_name", ["deb1", "deb2"])
 def test_daemon_killed_after_each_action_of_a_race_starts_it_once(victim_name: str) -> None:
     """Both nodes are unfrozen in the same instant, and one daemon dies at any point: one copy,

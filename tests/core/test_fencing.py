@@ -610,6 +610,7 @@ def test_holder_of_the_right_tries_each_minute_but_for_the_turns_it_leaves() -> 
     assert pair.state("deb2") is S.STARTED
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("ordered_after_s", [30.0, 200.0, 320.0, 900.0])
 def test_node_that_had_nothing_to_start_fences_in_the_turns_that_are_left_to_it(
     ordered_after_s: float,

@@ -115,6 +115,7 @@ def test_fence_time_edited_on_one_node_during_a_cut_moves_no_turn(
         assert len(pair.fenced) == 1, works_after_s
 
 
+@pytest.mark.exhaustive
 def test_profile_and_timeouts_edited_on_one_node_during_a_cut_move_no_turn() -> None:
     """The same with `profile = fast` and shorter links."""
     for works_after_s in range(20, 200, 14):

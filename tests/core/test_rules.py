@@ -365,6 +365,7 @@ def situations(asked: tuple[str, ...], own: S) -> Iterator[Situation]:
                 yield Situation(role, evidence, script, then, leaving=leaving, **flags)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("own", list(S))
 def test_table_says_what_the_rules_say(own: S) -> None:
     """Each trigger in each situation of one own state: the row that applies does what is told here,
