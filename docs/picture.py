@@ -1,8 +1,7 @@
-"""Makes the README's picture from what the demo really printed: ``openha demo | python
-docs/picture.py docs/images/takeover.svg``.
+"""Make the README's picture from what the demo printed.
 
-It keeps the samples of the watching loop in which the service states differ from those before.
-Needs `rich`.
+``openha demo | python docs/picture.py docs/images/takeover.svg``. Keeps the samples of the watching
+loop in which the service states differ from those before. Needs `rich`.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ COLORS = {
 
 
 def samples(printed: str) -> list[str]:
-    """The loop's samples at which something changed."""
+    """Return the loop's samples at which something changed."""
     loop = printed.split("while true; do", 1)[1].split("\nroot@", 1)[0]
     found: list[str] = []
     seen = ""
