@@ -201,7 +201,10 @@ def test_json_holds_what_the_text_holds(cluster_dir: ClusterDir) -> None:
     cluster_dir.add("registry")
     cluster_dir.ok("ezha start")
     cluster_dir.ok("service -A registry force-start")
-    why(cluster_dir, "operator: force-start")
+    # The daemon's status has the reason before the history has the entry.
+    cluster_dir.wait(
+        lambda: "operator: force-start" in cluster_dir.ok("openha history registry"), "the entry"
+    )
     told = json.loads(cluster_dir.ok("openha why registry --json"))
     assert (told["state"], told["role"], told["rule"]) == (
         "STARTED",

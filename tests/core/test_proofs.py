@@ -827,7 +827,7 @@ def test_command_for_a_service_that_is_not_here_fails() -> None:
         (item.command_id, item.word, item.is_last, item.is_ok)
         for item in done
         if isinstance(item, Answer)
-    ] == [(7, AnswerCode.REFUSED, True, False)]
+    ] == [(7, AnswerCode.NOT_CONFIGURED, True, False)]
 
 
 def test_services_come_and_go_with_the_file() -> None:

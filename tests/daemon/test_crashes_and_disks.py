@@ -188,10 +188,10 @@ def test_states_that_cannot_be_written_start_nothing_and_lose_nothing(
     assert cluster_dir.calls("registry.sh") == [] and cluster_dir.state("web") == "STARTED"
     assert cluster_dir.state_file("registry").read_bytes() == b"6\0"
     assert cluster_dir.state_file("web").read_bytes() == b"2\0"
-    assert (
-        cluster_dir.log().count("NOT WRITTEN") == 1
-        and cluster_dir.log().count("the history is not written") == 1
-    )
+    log = cluster_dir.log()
+    assert log.count("service registry: STOPPED -> NOT WRITTEN") == 1, log
+    assert log.count("this node fences nobody before it can be") == 1, log
+    assert log.count("the history is not written") == 1
     state_disk.protect(False)
     cluster_dir.wait_state("registry", "STARTED")
     cluster_dir.wait(
