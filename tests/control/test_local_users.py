@@ -375,6 +375,10 @@ def test_any_user_gets_history_and_reasons_from_the_daemon(
     """
     code, told = run_as_nobody(opened, monkeypatch, "history registry")
     assert code == 0 and "operator: force-start" in told and "its newest entries" in told
+    # The daemon has its newest entries before the file has them.
+    opened.wait(
+        lambda: "operator: force-start" in opened.ok("openha history registry -n 2"), "the entry"
+    )
     own = opened.ok("openha history registry -n 2").splitlines()
     code, told = run_as_nobody(opened, monkeypatch, "history registry -n 2")
     assert [line for line in told.splitlines() if not line.startswith("only root")] == own
