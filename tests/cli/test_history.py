@@ -126,7 +126,10 @@ def test_dead_daemon_is_no_reason_to_say_nothing(cluster_dir: ClusterDir) -> Non
     cluster_dir.ok("ezha start")
     text = why(cluster_dir, "wrapper's status of registry: up")
     assert "operator: force-start" in text and "as before the daemon was restarted" in text
-    assert "ended without a word" in cluster_dir.ok("openha history")
+    cluster_dir.wait(
+        lambda: "ended without a word" in cluster_dir.ok("openha history"),
+        "the end of the last one",
+    )
     cluster_dir.ok("ezha kill")
     assert "the last one ended: end of the daemon, by root" in cluster_dir.ok("openha why registry")
 
