@@ -240,6 +240,16 @@ class Engine:
         self._expected_at = self.next_deadline()
         return _in_order(done)
 
+    @property
+    def _stall_limit_s(self) -> float | None:
+        """A step that is later than this counts as a stall; None without a link."""
+        shortest = self._monitor.shortest_timeout_s
+        return None if shortest is None else timing.STALL_FRACTION * shortest
+
+    def _lateness_s(self, now: float) -> float:
+        """Return how late this step is, apart from work of this node; negative if early."""
+        return now - max(self._expected_at, self._worked_until)
+
     def _notice_stall(self, event: Event, now: float) -> list[Action]:
         """Detect a stall of this node.
 
@@ -248,7 +258,7 @@ class Engine:
         """
         done = self._doubt_own_services(now)
         shortest = self._monitor.shortest_timeout_s
-        late_s = now - max(self._expected_at, self._worked_until)
+        late_s = self._lateness_s(now)
         if isinstance(event, BeatReceived):
             late_s = max(late_s, now - max(event.received_at, self._worked_until))
         self._late_s = max(0.0, late_s)
@@ -306,9 +316,8 @@ class Engine:
             return None
         self._repeat_seq += 1
         self._out_at = now
-        shortest = self._monitor.shortest_timeout_s
-        late_s = now - max(self._expected_at, self._worked_until)
-        if shortest is not None and late_s < timing.STALL_FRACTION * shortest:
+        limit_s = self._stall_limit_s
+        if limit_s is not None and self._lateness_s(now) < limit_s:
             # The next step was expected for this beat, and the beat left in time.
             self._expected_at = max(self._expected_at, self.repeat_at)
         self._view.own_seq = max(self._view.own_seq, self._repeat_seq)
@@ -1153,14 +1162,12 @@ class Engine:
     def sight(self) -> Sight:
         """Evidence at the last step, from which the history explains its decisions."""
         if self._sight is None:
-            shortest = self._monitor.shortest_timeout_s
-            limit_s = None if shortest is None else timing.STALL_FRACTION * shortest
             self._sight = Sight(
                 self._stepped_at,
                 self._monitor.sights(self._stepped_at),
                 self._view.standing,
                 self._late_s,
-                limit_s,
+                self._stall_limit_s,
             )
         return self._sight
 
