@@ -12,7 +12,7 @@ from opensvc_openha.agent.host.commands import run_or_fail
 from opensvc_openha.agent.values.action_log import open_log
 from opensvc_openha.errors import ActionError
 from tests.agent.conftest import Agent
-from tests.cli.test_modes import wrong_modes
+from tests.file_modes import wrong_modes
 
 
 @pytest.fixture(params=[0, 0o077])

@@ -9,19 +9,9 @@ import os
 import pytest
 
 from tests.agent.tutorial_files import BUSYBOX_ENV, REGISTRY_ENV
+from tests.agent.validating import DEFAULT, NODE, validate
 
-NODE = os.uname().nodename
-DEFAULT = f"[DEFAULT]\nnodes = {NODE} peer1\n"
 IP = "[ip#1]\nipdev = lo\nipname = 127.0.0.9\n"
-
-
-def validate(agent, text: str) -> tuple[int, list[str]]:
-    agent.write("a", text)
-    outcome = agent.svcmgr("validate", "config", called_as="a")
-    path = str(agent.etc / "a.env")
-    return outcome.exit_code, [
-        line.replace(path, "FILE") for line in (outcome.out + outcome.err).splitlines()
-    ]
 
 
 def test_word_of_default_that_values_refer_to_is_no_unknown_keyword(agent):

@@ -5,15 +5,13 @@ is closed.
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.cluster_dir import ClusterDir
-
-FILE, PROGRAM, FOLDER = 0o644, 0o755, 0o755
+from tests.file_modes import FILE, wrong_modes
 
 
 @pytest.fixture(params=[0, 0o077])
@@ -22,22 +20,6 @@ def umask(request: pytest.FixtureRequest) -> Iterator[int]:
     former = os.umask(request.param)
     yield request.param
     os.umask(former)
-
-
-def wrong_modes(root: Path, expected: dict[str, int]) -> dict[str, str]:
-    """Everything below a directory that has other rights than it should, by its name or the end of
-    it.
-    """
-    wrong = {}
-    for path in [*root.rglob("*")]:
-        mode = path.lstat().st_mode
-        if stat.S_ISLNK(mode):
-            continue
-        named = [rights for end, rights in expected.items() if path.name.endswith(end)]
-        right = [FOLDER] if stat.S_ISDIR(mode) else named or [FILE, PROGRAM]
-        if mode & 0o7777 not in right:
-            wrong[str(path.relative_to(root))] = oct(mode & 0o7777)
-    return wrong
 
 
 def test_cluster_directory_has_its_modes_under_any_umask(tmp_path: Path, umask: int) -> None:

@@ -10,8 +10,8 @@ from opensvc_openha.core.beat import LEGACY_LIFE, Ack, Beat, BootId
 from opensvc_openha.core.events import BeatReceived, PeerForgotten, Tick
 from opensvc_openha.core.states import ServiceState as S
 from opensvc_openha.core.status import PeerStanding
+from tests.core.bench import KEY, LIFE, OWN, Bench, beats
 from tests.core.pair import TIMEOUT_S
-from tests.core.test_decisions import KEY, LIFE, OWN, Bench, beats
 
 NEXT, TWIN = BootId(2, 22), BootId(LIFE.counter, 99)
 

@@ -18,8 +18,8 @@ from opensvc_openha.core.link_monitor import LinkMonitor
 from opensvc_openha.core.peer_view import PeerView
 from opensvc_openha.core.states import ServiceState as S
 from opensvc_openha.core.status import PeerStanding
+from tests.core.bench import KEY, OWN, Bench, beats
 from tests.core.pair import links
-from tests.core.test_decisions import KEY, OWN, Bench, beats
 
 FIRST, SECOND = [link for link in links(10.0) if link.node == "deb2"]
 OLD, LIFE, NEXT = BootId(1, 11), BootId(2, 22), BootId(3, 33)

@@ -17,8 +17,8 @@ from opensvc_openha.core.events import (
 )
 from opensvc_openha.core.states import ServiceState as S
 from opensvc_openha.core.timing import PROOF_LIFE_S
+from tests.core.fences import OUT_S, STOPPED, Fences
 from tests.core.pair import Host
-from tests.core.test_fencing import OUT_S, STOPPED, Fences
 
 WHO = "root on the console"
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 from opensvc_openha.core.beat import Goodbye
 from opensvc_openha.core.events import Command, LeaveRequested, Leaving
 from opensvc_openha.core.timing import LEAVE_SCRIPT_WAIT_S
-from tests.core.test_decisions import Bench, beats
+from tests.core.bench import Bench, beats
 
 
 def test_restart_is_said_at_the_instant_at_which_the_wait_for_a_script_ends() -> None:

@@ -17,6 +17,12 @@ from opensvc_openha.core.timing import RESTART_HOLD_S, START_READY_DELAY_S, STOP
 from tests.core.pair import TIMEOUT_S, Host, Pair
 
 
+@pytest.fixture(autouse=True, params=["", "aabbccdd"], ids=["keyless", "authenticated"])
+def _key(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that holds without a key holds with one."""
+    monkeypatch.setattr(Pair, "key_id", request.param)
+
+
 def test_new_services_are_frozen_and_a_lone_node_does_not_know_its_peer() -> None:
     """deb1 alone: FROZEN_STOP here, UNKNOWN there; with deb2 both are known. Nothing starts."""
     pair = Pair()

@@ -1,6 +1,4 @@
-"""Two engines back to back whose every beat is authentic: all that holds without a key holds with
-one, and more.
-"""
+"""Two engines back to back whose every beat is authentic: replays, forgeries, old lives."""
 
 from __future__ import annotations
 
@@ -15,7 +13,6 @@ from opensvc_openha.core.events import BeatReceived, Command, RecoveredState
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import PeerStanding
 from tests.core.pair import Host, Pair
-from tests.core.test_engine_pair import *  # noqa: F401,F403 - the same stories, told with a key.
 
 
 @pytest.fixture(autouse=True)

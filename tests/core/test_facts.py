@@ -6,7 +6,7 @@ from opensvc_openha.core.beat import Ack, Beat, BootId
 from opensvc_openha.core.events import BeatReceived
 from opensvc_openha.core.facts import Facts
 from opensvc_openha.core.states import ServiceState as S
-from tests.core.test_decisions import LIFE, OWN, Bench, beats
+from tests.core.bench import LIFE, OWN, Bench, beats
 
 
 def _hear(bench: Bench, boot: BootId, seq: int, facts: Facts | None) -> None:

@@ -16,8 +16,8 @@ from opensvc_openha.core.facts import Facts
 from opensvc_openha.core.model import ClusterSpec, OnDualRun, Policy, Profile
 from opensvc_openha.core.states import ServiceState as S
 from opensvc_openha.formats.facts_block import pack_facts, unpack_facts
+from tests.core.bench import LIFE, OWN, Bench, records
 from tests.core.pair import links, services
-from tests.core.test_decisions import LIFE, OWN, Bench, records
 
 
 def hear(bench: Bench, said: S, facts: Facts, service: str = "registry") -> list[Action]:

@@ -33,9 +33,9 @@ from opensvc_openha.core.timing import (
     STORE_RETRY_S,
 )
 from opensvc_openha.verify.invariants import fence_wait_bound_s
+from tests.core.bench import Bench
+from tests.core.fences import FENCE_S, OUT_S, Fences
 from tests.core.pair import TIMEOUT_S, Host
-from tests.core.test_decisions import Bench
-from tests.core.test_fencing import FENCE_S, OUT_S, Fences
 
 
 class FullDisk(Host):

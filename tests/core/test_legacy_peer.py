@@ -22,8 +22,8 @@ from opensvc_openha.core.timing import (
     START_READY_DELAY_S,
 )
 from opensvc_openha.core.transitions import Situation, Trigger, explain_wait, find_row
+from tests.core.bench import Bench
 from tests.core.pair import CHECK_ALWAYS, links, services
-from tests.core.test_decisions import Bench
 
 OWN, LIFE = BootId(5, 55), BootId(1, 11)
 

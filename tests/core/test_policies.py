@@ -27,8 +27,8 @@ from opensvc_openha.core.timing import (
     START_FAILURES_MAX,
     START_FAILURES_WINDOW_S,
 )
+from tests.core.bench import Bench
 from tests.core.pair import NAMES, Host, Pair
-from tests.core.test_decisions import Bench
 
 
 def _partitioned(policy: Policy) -> Pair:

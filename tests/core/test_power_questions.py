@@ -15,8 +15,8 @@ from opensvc_openha.core.events import (
 )
 from opensvc_openha.core.states import ServiceState as S
 from opensvc_openha.core.timing import POWER_AGAIN_S, POWER_GAP_S, PROOF_LIFE_S
+from tests.core.fences import OUT_S, STOPPED, Fences
 from tests.core.pair import TIMEOUT_S, Host
-from tests.core.test_fencing import OUT_S, STOPPED, Fences
 
 ON, OFF, UNCLEAR = ScriptOutcome.UP, ScriptOutcome.DOWN, ScriptOutcome.UNSURE
 

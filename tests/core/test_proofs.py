@@ -62,8 +62,8 @@ from opensvc_openha.core.timing import (
     STOP_HOLD_S,
     STUCK_S,
 )
+from tests.core.bench import KEY, LIFE, OWN, Bench, beats, records, scripts
 from tests.core.pair import CHECK_ALWAYS, TIMEOUT_S, links, services
-from tests.core.test_decisions import KEY, LIFE, OWN, Bench, beats, records, scripts
 
 
 def _checking() -> Bench:

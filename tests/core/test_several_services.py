@@ -14,8 +14,8 @@ from opensvc_openha.core.model import ClusterSpec
 from opensvc_openha.core.service_machine import ServiceMachine
 from opensvc_openha.core.states import ServiceState as S
 from opensvc_openha.core.timing import STOP_HOLD_S
+from tests.core.bench import OWN, Bench, beats, scripts
 from tests.core.pair import CHECK_ALWAYS, TIMEOUT_S, links, services
-from tests.core.test_decisions import OWN, Bench, beats, scripts
 
 
 class _Two(Bench):

@@ -18,6 +18,7 @@ from opensvc_openha.daemon.log_keeper import little_room
 from opensvc_openha.system.log_file import LogFile
 from opensvc_openha.system.script_log import ROOM_BYTES, ScriptLog, bound_log
 from tests.cluster_dir import ClusterDir
+from tests.full_disk import FullDisk
 
 PRINTS = f"""exec {sys.executable} -c "
 import os, sys
@@ -28,33 +29,6 @@ print('up' if os.path.exists(runs) else 'down')
 print('what a Python wrapper prints ' * 100)
 "
 """
-
-
-class FullDisk:
-    """A small file system of its own at a place, filled to the last byte."""
-
-    def __init__(self, folder: Path, size: str = "512k") -> None:
-        self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
-        options = ["-t", "tmpfs", "-o", f"size={size},mode=755", "tmpfs"]
-        subprocess.run(["mount", *options, str(folder)], check=True, capture_output=True)
-
-    def fill(self) -> None:
-        """Not a byte is left."""
-        with (self.folder / "ballast").open("wb", buffering=0) as file:
-            try:
-                while True:
-                    file.write(bytes(4096))
-            except OSError:
-                pass
-
-    def free(self) -> None:
-        """There is room again."""
-        (self.folder / "ballast").unlink()
-
-    def close(self) -> None:
-        """Takes it away."""
-        subprocess.run(["umount", "-l", str(self.folder)], capture_output=True)
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from opensvc_openha.core.timing import BEAT_INTERVAL_S, STATE_WRITE_LIMIT_S
 from opensvc_openha.daemon.action_executor import ActionExecutor
 from opensvc_openha.errors import SystemFault
 from opensvc_openha.storage.state_writer import StateWriter
-from tests.daemon.test_action_executor import Surroundings
+from tests.daemon.recorded_ports import Surroundings
 
 OWN, PEER = BootId(1, 1), BootId(1, 2)
 

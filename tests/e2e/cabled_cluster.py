@@ -7,7 +7,7 @@ stopping the process that does its I/O there, which is how a hung disk appears f
 import json
 from dataclasses import dataclass
 
-from two_node_cluster import EZ, Cluster
+from tests.e2e.two_node_cluster import EZ, Cluster
 
 CABLES = 12
 

@@ -3,10 +3,10 @@
 import os
 
 import pytest
-from two_node_cluster import Cluster
 
 from opensvc_openha.demo.nodes import TwoNodes
 from opensvc_openha.errors import SystemFault
+from tests.e2e.two_node_cluster import Cluster
 
 
 @pytest.fixture

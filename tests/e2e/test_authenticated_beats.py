@@ -6,7 +6,8 @@ import json
 import textwrap
 
 import pytest
-from two_node_cluster import EZ
+
+from tests.e2e.two_node_cluster import EZ
 
 pytestmark = pytest.mark.e2e
 

@@ -5,9 +5,9 @@ reach each other by ssh.
 import os
 
 import pytest
-from agent_cluster import EZ, AgentCluster
 
 from opensvc_openha.demo import ssh
+from tests.e2e.agent_cluster import EZ, AgentCluster
 from tests.waiting import LIMIT_S
 
 pytestmark = pytest.mark.e2e

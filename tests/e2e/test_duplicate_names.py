@@ -1,10 +1,10 @@
 """A third machine was cloned from the first and bears its name: who can see it says so."""
 
 import pytest
-from two_node_cluster import EZ, prepare
 
 from opensvc_openha.demo.nodes import TwoNodes
 from opensvc_openha.demo.story import monitor_file
+from tests.e2e.two_node_cluster import EZ, prepare
 from tests.waiting import until
 
 pytestmark = pytest.mark.e2e

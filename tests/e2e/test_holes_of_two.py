@@ -3,8 +3,8 @@ is there.
 """
 
 import pytest
-from two_node_cluster import EZ
 
+from tests.e2e.two_node_cluster import EZ
 from tests.waiting import LIMIT_S
 
 pytestmark = pytest.mark.e2e

@@ -5,7 +5,8 @@ that link no more.
 import json
 
 import pytest
-from two_node_cluster import EZ, START_READY_S, Cluster
+
+from tests.e2e.two_node_cluster import EZ, START_READY_S, Cluster
 
 pytestmark = pytest.mark.e2e
 

@@ -8,7 +8,8 @@ project.
 import os
 
 import pytest
-from mixed_cluster import C_NODE_LOOP_S, LINK_TIMEOUT_S, START_READY_S, MixedCluster
+
+from tests.e2e.mixed_cluster import C_NODE_LOOP_S, LINK_TIMEOUT_S, START_READY_S, MixedCluster
 
 C_ROOT = os.environ.get("OPENHA_C_ROOT", "")
 

@@ -11,11 +11,11 @@ import textwrap
 import time
 
 import pytest
-from cabled_cluster import lay_cables
-from two_node_cluster import EZ, Cluster
 
 from opensvc_openha.demo.nodes import TwoNodes
 from opensvc_openha.errors import SystemFault
+from tests.e2e.cabled_cluster import lay_cables
+from tests.e2e.two_node_cluster import EZ, Cluster
 from tests.waiting import LIMIT_S
 
 pytestmark = pytest.mark.e2e

@@ -5,8 +5,9 @@ import json
 import time
 
 import pytest
-from cabled_cluster import CabledCluster, lay_cables, pairs
-from two_node_cluster import EZ, START_READY_S
+
+from tests.e2e.cabled_cluster import CabledCluster, lay_cables, pairs
+from tests.e2e.two_node_cluster import EZ, START_READY_S
 
 pytestmark = pytest.mark.e2e
 

@@ -3,7 +3,8 @@ the life of the monitor.
 """
 
 import pytest
-from agent_cluster import EZ, AgentCluster
+
+from tests.e2e.agent_cluster import EZ, AgentCluster
 
 pytestmark = pytest.mark.e2e
 

@@ -9,9 +9,9 @@ which asks before it goes on.
 import time
 
 import pytest
-from two_node_cluster import EZ
 
 from opensvc_openha.demo.story import monitor_file
+from tests.e2e.two_node_cluster import EZ
 
 pytestmark = pytest.mark.e2e
 

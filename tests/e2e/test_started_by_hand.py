@@ -3,7 +3,8 @@ second time.
 """
 
 import pytest
-from two_node_cluster import EZ, SCRIPT
+
+from tests.e2e.two_node_cluster import EZ, SCRIPT
 
 pytestmark = pytest.mark.e2e
 

@@ -6,10 +6,10 @@ import json
 import os
 
 import pytest
-from agent_cluster import AgentCluster
 
 from opensvc_openha.demo import ssh
 from opensvc_openha.demo.player import prepare
+from tests.e2e.agent_cluster import AgentCluster
 
 ENV = """\
 [DEFAULT]

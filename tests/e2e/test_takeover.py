@@ -3,7 +3,8 @@
 import time
 
 import pytest
-from two_node_cluster import EZ, LINK_TIMEOUT_S, START_READY_S
+
+from tests.e2e.two_node_cluster import EZ, LINK_TIMEOUT_S, START_READY_S
 
 pytestmark = pytest.mark.e2e
 

@@ -4,7 +4,6 @@ line by line.
 
 import re
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -13,42 +12,10 @@ from opensvc_openha.demo.nodes import TwoNodes
 from opensvc_openha.demo.player import PRELUDE, install_services, prepare
 from opensvc_openha.demo.story import ADDRESSES, FULL, NAMES, monitor_file
 from opensvc_openha.errors import SystemFault
+from tests.e2e.transcript import normalised, read_transcript
 from tests.waiting import LIMIT_S
 
 TRANSCRIPT = Path(__file__).with_name("tutorial.txt")
-
-
-@dataclass(frozen=True)
-class Typed:
-    """One command of the transcript."""
-
-    node: int
-    how: str
-    command: str
-    expected: str
-    line: int
-
-
-def read_transcript(text):
-    """The commands with what must appear below each."""
-    found = []
-    for number, line in enumerate(text.splitlines(), 1):
-        start = re.match(r"(deb[12])([#~!]) (.*)", line)
-        if start:
-            found.append([0 if start[1] == "deb1" else 1, start[2], start[3], [], number])
-        elif found and line:
-            found[-1][3].append(line)
-    return [
-        Typed(node, how, command, "\n".join(lines), number)
-        for node, how, command, lines, number in found
-    ]
-
-
-def normalised(text):
-    """Only times and pids replaced, and blanks at the end of lines."""
-    text = re.sub(r"\bpid \d+", "pid N", text)
-    text = re.sub(r"updated at \w{3} [ \d]\d \d\d:\d\d:\d\d", "updated at T", text)
-    return "\n".join(line.rstrip() for line in text.rstrip("\n").splitlines())
 
 
 @pytest.fixture

@@ -15,7 +15,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from test_tutorial import normalised, read_transcript
 
 from opensvc_openha.demo import ssh
 from opensvc_openha.demo.nodes import TwoNodes
@@ -24,6 +23,7 @@ from opensvc_openha.demo.story import NAMES, monitor_file
 from opensvc_openha.errors import SystemFault
 from tests.agent.tutorial_files import BUSYBOX_ENV, REGISTRY_ENV
 from tests.docker_parts import LOOP, busybox_tar, remove_cgroups, require_docker
+from tests.e2e.transcript import normalised, read_transcript
 from tests.waiting import LIMIT_S
 
 TRANSCRIPT = Path(__file__).with_name("tutorial_containers.txt")

@@ -4,7 +4,8 @@ Nodes that are configured differently say so.
 """
 
 import pytest
-from two_node_cluster import EZ
+
+from tests.e2e.two_node_cluster import EZ
 
 pytestmark = pytest.mark.e2e
 

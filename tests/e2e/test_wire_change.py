@@ -3,7 +3,8 @@ service runs.
 """
 
 import pytest
-from mixed_cluster import LINK_TIMEOUT_S, OPTIONS, START_READY_S, MixedCluster
+
+from tests.e2e.mixed_cluster import LINK_TIMEOUT_S, OPTIONS, START_READY_S, MixedCluster
 
 pytestmark = pytest.mark.e2e
 

@@ -18,29 +18,11 @@ from opensvc_openha.core.states import ServiceState
 from opensvc_openha.plugin import openha_driver
 from opensvc_openha.plugin.openha_driver import Look, finding
 from tests.plugin.conftest import HERE, PEER
+from tests.plugin.status_table import STATUS_OF, UP, WARN
 
-UP, DOWN, WARN = 0, 1, 2
 NEVER_S = 3600.0
 SAFETY_NET = "this service is managed by a clusterware"
 
-STATUS_OF = {
-    "stopped": (DOWN, []),
-    "started": (UP, []),
-    "unknown": (WARN, ["unable to determine cluster service state"]),
-    **{
-        state: (WARN, [f"cluster service status is {state}"])
-        for state in (
-            "stopping",
-            "starting",
-            "start_failed",
-            "stop_failed",
-            "frozen_stop",
-            "start_ready",
-            "force_stop",
-            "frozen_start",
-        )
-    },
-}
 
 # own, peer, action -> calls in their order, exception, part of its message
 MOVES = [

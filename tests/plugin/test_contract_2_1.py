@@ -13,7 +13,7 @@ from opensvc_openha.plugin import installer
 from opensvc_openha.plugin.agents import find_agents
 from tests.plugin.conftest import HERE, PEER, Host
 from tests.plugin.host_2_1.make_home import make_home
-from tests.plugin.test_contract import STATUS_OF
+from tests.plugin.status_table import STATUS_OF
 
 APP = {"app#hb": {"type": "openha", "name": "registry"}}
 HB = {"hb#0": {"type": "OpenHA", "name": "registry"}}
