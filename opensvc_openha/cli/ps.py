@@ -64,11 +64,12 @@ def main(args: list[str]) -> int:
 
 def thread_command(layout: Layout, link: LinkStatus) -> str:
     """Return the original's command line of the process that this thread replaces."""
-    suffix = _SUFFIX[link.kind]
-    words = [f"{layout.bin_dir}/heart{'d' if link.is_sender else 'c'}{suffix}", link.device]
-    words += [str(link.offset)] if link.kind in ("disk", "dio") else [link.address, str(link.port)]
+    spec = link.spec
+    suffix = _SUFFIX[spec.kind.value]
+    words = [f"{layout.bin_dir}/heart{'d' if link.is_sender else 'c'}{suffix}", spec.device]
+    words += [str(spec.offset)] if spec.kind.is_disk else [spec.address, str(spec.port)]
     if not link.is_sender:
-        words.append(f"{link.timeout_s:g}")
+        words.append(f"{spec.timeout_s:g}")
     return " ".join(words)
 
 

@@ -60,7 +60,7 @@ def service_reasons(status: NodeStatus) -> str:
 
 def link_line(link: LinkStatus) -> str:
     """Render one line of ``hb -s``."""
-    head = f"{link.kind} {'sender' if link.is_sender else 'listener'} {link.label}"
+    head = f"{link.spec.kind.value} {'sender' if link.is_sender else 'listener'} {link.spec.label}"
     if not link.is_up or link.updated_at is None:
         return f"{head} status DOWN"
     return f"{head} pid {link.pid} status UP, updated at {stamp(link.updated_at)}"
@@ -76,7 +76,7 @@ def link_details(status: NodeStatus) -> str:
     rows = []
     for link in status.links:
         rows.append(link_line(link))
-        rows.append(f"\twire: {link.wire}")
+        rows.append(f"\twire: {link.spec.wire.value}")
         if link.reason:
             rows.append(f"\t{link.reason}")
         if link.counts:

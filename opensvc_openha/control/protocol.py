@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 from opensvc_openha.core.actions import Answer, AnswerCode
+from opensvc_openha.core.model import LinkKind, LinkSpec, Wire
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.core.status import (
     AuthStatus,
@@ -46,7 +47,7 @@ def status_to_json(status: NodeStatus) -> dict[str, Any]:
             **vars(status.fencing),
             "groups": [vars(group) for group in status.fencing.groups],
         },
-        "links": [vars(link) for link in status.links],
+        "links": [_link_to_json(link) for link in status.links],
         "services": [_service_to_json(svc) for svc in status.services],
     }
 
@@ -64,7 +65,7 @@ def status_from_json(data: dict[str, Any]) -> NodeStatus:
         pid=data["pid"],
         peer_standing=PeerStanding(data["peer_standing"]),
         peer_reason=data.get("peer_reason", ""),
-        links=tuple(LinkStatus(**_known(LinkStatus, link)) for link in data["links"]),
+        links=tuple(_link_from_json(link, data["node"], data["peer"]) for link in data["links"]),
         services=tuple(_service_from_json(svc) for svc in data["services"]),
         warnings=tuple(data.get("warnings", ())),
         fencing_warnings=tuple(data.get("fencing_warnings", ())),
@@ -105,6 +106,43 @@ def answer_from_json(data: dict[str, Any]) -> Answer:
         data["is_last"],
         data["is_ok"],
     )
+
+
+def _link_to_json(link: LinkStatus) -> dict[str, Any]:
+    """Return a flat object, in the order in which readers have always had its keys."""
+    spec = link.spec
+    return {
+        "kind": spec.kind.value,
+        "label": spec.label,
+        "is_sender": link.is_sender,
+        "is_up": link.is_up,
+        "pid": link.pid,
+        "updated_at": link.updated_at,
+        "reason": link.reason,
+        "device": spec.device,
+        "address": spec.address,
+        "port": spec.port,
+        "offset": spec.offset,
+        "timeout_s": spec.timeout_s,
+        "thread": link.thread,
+        "counts": link.counts,
+        "wire": spec.wire.value,
+    }
+
+
+def _link_from_json(data: dict[str, Any], node: str, peer: str) -> LinkStatus:
+    values = _known(LinkStatus, data)
+    spec = LinkSpec(
+        node if data["is_sender"] else peer,
+        LinkKind(data["kind"]),
+        data["device"],
+        data["address"],
+        data["port"],
+        data["offset"],
+        data["timeout_s"],
+        wire=Wire(data["wire"]),
+    )
+    return LinkStatus(**{**values, "spec": spec})
 
 
 def _fencing_from_json(data: dict[str, Any]) -> FencingStatus:

@@ -1203,22 +1203,7 @@ class Engine:
         refused = self._monitor.refused_lately(link, now)
         if refused and not is_up and not self._monitor.is_mute(link):
             reason += f"; refused: {', '.join(refused)}"
-        return LinkStatus(
-            link.kind.value,
-            link.label,
-            False,
-            is_up,
-            pid,
-            heard,
-            reason,
-            link.device,
-            link.address,
-            link.port,
-            link.offset,
-            link.timeout_s,
-            counts=self._monitor.counts(link),
-            wire=link.wire.value,
-        )
+        return LinkStatus(link, False, is_up, pid, heard, reason, counts=self._monitor.counts(link))
 
     def state_of(self, service: str) -> ServiceState:
         """Return this node's own state of one of its services."""

@@ -9,7 +9,7 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from opensvc_openha.core.model import Wire
+from opensvc_openha.core.model import LinkSpec
 from opensvc_openha.core.states import ServiceState
 
 
@@ -27,28 +27,22 @@ class PeerStanding(enum.Enum):
 
 @dataclass(frozen=True)
 class LinkStatus:
-    """One end of a heartbeat link on this node.
+    """One end of the heartbeat link ``spec`` on this node.
 
     ``pid`` is the sending thread, here or on the peer; ``thread`` the one that serves this end on
     this node; ``updated_at`` the last beat sent or heard. ``counts`` says how many frames were
-    found wrong on it, by reason.
+    found wrong on it, by reason. What a command has of ``spec`` is what the control socket carries:
+    not its line nor its peer address.
     """
 
-    kind: str
-    label: str
+    spec: LinkSpec
     is_sender: bool
     is_up: bool
     pid: int = 0
     updated_at: float | None = None
     reason: str = ""
-    device: str = ""
-    address: str = ""
-    port: int = 0
-    offset: int = 0
-    timeout_s: float = 0.0
     thread: int = 0
     counts: Mapping[str, int] = field(default_factory=dict)
-    wire: str = Wire.OWN.value
 
 
 @dataclass(frozen=True)

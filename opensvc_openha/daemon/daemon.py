@@ -794,14 +794,14 @@ class Daemon:
         self._questions.put(question)
         self._inbox.put(Tick())  # Wakes an engine that has nothing to do.
         status = _answer_to(question)
-        heard = {(link.kind, link.label, link.port): link for link in status.links}
+        heard = {link.spec: link for link in status.links}
         links = []
         for spec in self._spec.links:
             sender = self._links.get((spec, "sender"))
             if isinstance(sender, SenderThread):
                 links.append(_on_wall(sender.status()))
                 continue
-            known = heard.get((spec.kind.value, spec.label, spec.port))
+            known = heard.get(spec)
             listener = self._links.get((spec, "listener"))
             if known is not None and isinstance(listener, ListenerThread):
                 reason = (

@@ -176,21 +176,7 @@ class SenderThread(LinkThread):
         is_up = sent_at is not None and now - sent_at < self.link.timeout_s
         reason = self.fault or (self.remark if is_up else "no beat sent yet")
         return LinkStatus(
-            self.link.kind.value,
-            self.link.label,
-            True,
-            is_up,
-            self.thread_id,
-            sent_at,
-            reason,
-            self.link.device,
-            self.link.address,
-            self.link.port,
-            self.link.offset,
-            self.link.timeout_s,
-            self.thread_id,
-            self.counts,
-            wire=self.link.wire.value,
+            self.link, True, is_up, self.thread_id, sent_at, reason, self.thread_id, self.counts
         )
 
 

@@ -9,11 +9,20 @@ import pytest
 from opensvc_openha.cli import render
 from opensvc_openha.core.actions import Answer, AnswerCode
 from opensvc_openha.core.events import Command
+from opensvc_openha.core.model import LinkKind, LinkSpec
 from opensvc_openha.core.states import ServiceState as S
 from opensvc_openha.core.status import LinkStatus, NodeStatus, PeerStanding, ServiceStatus
 
 DEB1, DEB2 = "deb1.opensvc.com", "deb2.opensvc.com"
 JUNE_19 = time.mktime((2014, 6, 19, 8, 10, 49, 0, 0, -1))
+
+
+def _net(address: str) -> LinkSpec:
+    return LinkSpec(DEB1, LinkKind.NET, "eth1", address, 5010, 0, 10.0)
+
+
+def _dio(offset: int) -> LinkSpec:
+    return LinkSpec(DEB1, LinkKind.DIO, "/dev/mapper/disk.hb.0", "", 0, offset, 10.0)
 
 
 def _status(registry: tuple[S, S], busybox: tuple[S, S], *links: LinkStatus) -> NodeStatus:
@@ -62,10 +71,10 @@ def test_service_info_is_the_originals() -> None:
 def test_link_lines_are_the_tutorials() -> None:
     """`hb -s`: senders and listeners, up with pid and time, down without."""
     links = (
-        LinkStatus("net", "eth1:239.131.50.10", True, True, 25004, JUNE_19),
-        LinkStatus("net", "eth1:239.131.50.12", False, False, 12413, JUNE_19),
-        LinkStatus("dio", "/dev/mapper/disk.hb.0:0", False, True, 25016, JUNE_19),
-        LinkStatus("dio", "/dev/mapper/disk.hb.0:10", True, True, 12422, JUNE_19),
+        LinkStatus(_net("239.131.50.10"), True, True, 25004, JUNE_19),
+        LinkStatus(_net("239.131.50.12"), False, False, 12413, JUNE_19),
+        LinkStatus(_dio(0), False, True, 25016, JUNE_19),
+        LinkStatus(_dio(10), True, True, 12422, JUNE_19),
     )
     assert (
         render.link_list(_status((S.STARTED, S.STOPPED), (S.STARTED, S.STOPPED), *links))

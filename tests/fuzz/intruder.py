@@ -236,7 +236,7 @@ class Target:
         """
         status = self.engine.snapshot(NOW)
         links = tuple(
-            replace(link, counts={}) for link in status.links if not link.device.endswith("c")
+            replace(link, counts={}) for link in status.links if not link.spec.device.endswith("c")
         )
         return replace(status, links=links), self.engine.beat(), self.engine.seq
 
