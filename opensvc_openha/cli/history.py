@@ -32,7 +32,8 @@ from opensvc_openha.storage.explanation import (
 )
 from opensvc_openha.storage.history_file import Entry, EntryKind, is_of, read_entries
 from opensvc_openha.system import clock
-from opensvc_openha.system.identity import node_name, start_of_process
+from opensvc_openha.system.identity import node_name
+from opensvc_openha.system.processes import start_of_process
 
 USAGE = (
     "Usage: openha history [SERVICE] [--since WHEN] [-n NUMBER] [--json]\n"

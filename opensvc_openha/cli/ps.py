@@ -15,6 +15,7 @@ from opensvc_openha.core.status import LinkStatus
 from opensvc_openha.errors import NotAnsweringError, NotRunningError, UsageError
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.system import clock
+from opensvc_openha.system.processes import stat_of
 
 USAGE = (
     "Usage: openha ps\n"
@@ -77,24 +78,22 @@ def _row(pid: int, thread: int, command: str) -> str:
     """Return one line; empty if the thread has just ended."""
     import psutil
 
+    stat = stat_of(pid, thread)
+    if stat is None:
+        return ""
     try:
-        with open(f"/proc/{pid}/task/{thread}/stat", encoding="utf-8", errors="replace") as file:
-            line = file.read()
         process = psutil.Process(pid)
         memory = process.memory_info()
         user = process.username()
         share = process.memory_percent()
-    except (OSError, psutil.Error):
+    except psutil.Error:
         return ""
-    fields = line[line.rfind(")") + 2 :].split()
     ticks = os.sysconf("SC_CLK_TCK")
-    used_s = (int(fields[11]) + int(fields[12])) / ticks
-    began = psutil.boot_time() + int(fields[19]) / ticks
+    used_s = stat.used_ticks / ticks
+    began = psutil.boot_time() + int(stat.started) / ticks
     age_s = max(clock.wall() - began, 1 / ticks)
-    nice = int(fields[16])
-    state = (
-        fields[0] + ("<" if nice < 0 else "N" if nice > 0 else "") + ("l" if pid == thread else "")
-    )
+    priority = "<" if stat.nice < 0 else "N" if stat.nice > 0 else ""
+    state = stat.state + priority + ("l" if pid == thread else "")
     return COLUMNS % (
         user[:8],
         thread,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import socket
@@ -22,6 +21,8 @@ from opensvc_openha.errors import (
 )
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.system import clock
+from opensvc_openha.system.lock_file import is_locked, read_owner
+from opensvc_openha.system.processes import stat_of
 
 # Imported only when the daemon is asked: most commands find that none runs, or need no answer.
 if TYPE_CHECKING:
@@ -191,13 +192,12 @@ def running_pid(layout: Layout) -> int:
     except OSError:
         return 0
     try:
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        text = os.read(handle, 32).decode("utf-8", "replace").strip()
-        return int(text) if text.isdigit() else -1
+        if not is_locked(handle):
+            return 0
+        owner = read_owner(handle)
+        return int(owner) if owner.isdigit() else -1
     finally:
         os.close(handle)
-    return 0
 
 
 def _holder_in_table(layout: Layout) -> int:
@@ -338,11 +338,8 @@ def _receive_line(
 
 def _is_stopped(pid: int) -> bool:
     """Return True if a signal or a debugger stopped the process: waiting for it is no use."""
-    try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
-            return file.read().rpartition(")")[2].split()[0] in ("T", "t")
-    except (OSError, IndexError):
-        return False
+    found = stat_of(pid)
+    return found is not None and found.state in ("T", "t")
 
 
 def _process(layout: Layout) -> str:

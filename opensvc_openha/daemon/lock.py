@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 
-from opensvc_openha.errors import RefusedError, SystemFault
+from opensvc_openha.errors import RefusedError
 from opensvc_openha.formats.layout import Layout
-from opensvc_openha.system import clock
-from opensvc_openha.system.atomic_files import make_dir
-from opensvc_openha.system.lock_file import open_lock
+from opensvc_openha.system.lock_file import open_lock, read_owner, try_lock
+from opensvc_openha.system.processes import all_pids, process_name
 
-_TRIES = 5
-_TRY_EVERY_S = 0.05
+_WAIT_S = 0.25
+"""A command that looks for a daemon holds the lock for an instant."""
 _PID_WIDTH = 15
 DAEMON_THREAD = "nmond"
 """The kernel's name of the daemon's process."""
@@ -24,20 +22,9 @@ def take_lock(layout: Layout) -> int:
 
     RefusedError if another holds it.
     """
-    make_dir(layout.proc_dir)
-    try:
-        handle = open_lock(layout.lock_file)
-    except OSError as error:
-        raise SystemFault(f"cannot open {layout.lock_file}: {error.strerror}") from error
-    for _ in range(_TRIES):
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            break
-        except OSError:
-            # A command that only checks for a daemon holds the lock for an instant.
-            clock.pause(_TRY_EVERY_S)
-    else:
-        holder = os.read(handle, 32).decode("ascii", "replace").strip()
+    handle = open_lock(layout.lock_file)
+    if not try_lock(handle, _WAIT_S):
+        holder = read_owner(handle)
         os.close(handle)
         raise already_running(int(holder) if holder.isdigit() else 0)
     if not os.fstat(handle).st_size:
@@ -58,17 +45,16 @@ def _holder_of_removed_lock(layout: Layout, device: int) -> int:
     Two daemons of one node must not run.
     """
     removed = f"{os.path.realpath(layout.lock_file)} (deleted)"
-    for entry in filter(str.isdigit, os.listdir("/proc")):
+    for pid in all_pids():
+        if pid == os.getpid() or process_name(pid) != DAEMON_THREAD:
+            continue
         # A process that just ended cannot be inspected, nor can another user's.
         with contextlib.suppress(OSError):
-            with open(f"/proc/{entry}/comm", encoding="ascii", errors="replace") as file:
-                if file.read().strip() != DAEMON_THREAD or int(entry) == os.getpid():
-                    continue
-            handles = [f"/proc/{entry}/fd/{number}" for number in os.listdir(f"/proc/{entry}/fd")]
+            handles = [f"/proc/{pid}/fd/{number}" for number in os.listdir(f"/proc/{pid}/fd")]
             if any(
                 os.readlink(path) == removed and os.stat(path).st_dev == device for path in handles
             ):
-                return int(entry)
+                return pid
     return 0
 
 

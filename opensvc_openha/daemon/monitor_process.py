@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from opensvc_openha.daemon.memory_guard import MemoryGuard
 from opensvc_openha.system import clock
+from opensvc_openha.system.processes import end_processes
 
 BACKOFF_FIRST_S = 2.0
 BACKOFF_MAX_S = 60.0
@@ -107,13 +108,7 @@ class MonitorProcess:
         if process is None:
             return
         self._close()
-        for end in (process.terminate, process.kill):
-            end()
-            try:
-                process.wait(_END_LIMIT_S)
-                return
-            except subprocess.TimeoutExpired:
-                continue
+        end_processes([process.pid], _END_LIMIT_S, lambda pid: process.poll() is not None)
 
     def _close(self) -> None:
         process, self._process = self._process, None

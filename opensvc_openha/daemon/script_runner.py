@@ -12,9 +12,7 @@ begun, but decided again.
 from __future__ import annotations
 
 import collections
-import contextlib
 import os
-import signal
 import subprocess
 import threading
 from collections.abc import Callable, Mapping
@@ -40,7 +38,7 @@ from opensvc_openha.errors import ConfigError
 from opensvc_openha.formats.layout import Layout
 from opensvc_openha.formats.script_output import with_output
 from opensvc_openha.system import clock
-from opensvc_openha.system.identity import start_of_process
+from opensvc_openha.system.processes import end_processes, start_of_process, wait_for_end
 from opensvc_openha.system.programs import NOT_RUN, why_not_runnable
 from opensvc_openha.system.script_log import NO_ROOM, ScriptLog
 
@@ -334,13 +332,10 @@ class ScriptRunner:
             pid, started = int(words[0]), words[1]
         except (OSError, ValueError, IndexError):
             return
-        give_up = clock.monotonic() + max(
-            _limit_s(self._limits_of(service), kind) for kind in ScriptKind
-        )
-        while start_of_process(pid) == started and clock.monotonic() < give_up:
-            clock.pause(0.1)
-        if start_of_process(pid) == started:
-            _end_group(pid)
+        limits = self._limits_of(service)
+        limit_s = max(_limit_s(limits, kind) for kind in ScriptKind)
+        if wait_for_end([pid], limit_s, lambda pid: start_of_process(pid) != started):
+            end_processes([pid], KILL_GRACE_S, is_group=True)
         self._forget(service, pid)
 
 
@@ -390,28 +385,10 @@ def _wait(process: subprocess.Popen[bytes], limit_s: float) -> int | None:
     try:
         return process.wait(limit_s)
     except subprocess.TimeoutExpired:
-        pass
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        _signal_group(process.pid, number)
-        try:
-            process.wait(KILL_GRACE_S)
-        except subprocess.TimeoutExpired:
-            continue
-    return None
-
-
-def _end_group(leader: int) -> None:
-    """End a process group that is not our child's, waiting as for our own."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        _signal_group(leader, number)
-        give_up = clock.monotonic() + KILL_GRACE_S
-        while start_of_process(leader) and clock.monotonic() < give_up:
-            clock.pause(0.1)
-
-
-def _signal_group(leader: int, number: int) -> None:
-    with contextlib.suppress(OSError):
-        os.killpg(leader, number)
+        end_processes(
+            [process.pid], KILL_GRACE_S, lambda pid: process.poll() is not None, is_group=True
+        )
+        return None
 
 
 def _read_power(code: int, output: str) -> ScriptOutcome:

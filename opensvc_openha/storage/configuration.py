@@ -6,10 +6,9 @@ atomically; comments and blank lines are kept.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 
 from opensvc_openha.core.model import (
@@ -28,13 +27,11 @@ from opensvc_openha.formats.monitor_file import parse_monitor
 from opensvc_openha.formats.nodes_file import parse_nodes
 from opensvc_openha.formats.options_file import Options, parse_options
 from opensvc_openha.formats.services_file import parse_services
-from opensvc_openha.system import clock
-from opensvc_openha.system.atomic_files import make_dir, read_text, write_atomically
+from opensvc_openha.system.atomic_files import read_text, write_atomically
 from opensvc_openha.system.identity import node_name
-from opensvc_openha.system.lock_file import open_lock
+from opensvc_openha.system.lock_file import hold_lock
 
 _EDIT_WAIT_S = 5.0
-_EDIT_LOOK_S = 0.02
 
 
 def read_options(layout: Layout) -> Options:
@@ -202,38 +199,16 @@ def edit(layout: Layout, path: str, change: Callable[[str], str]) -> None:
             raise SystemFault(f"cannot write {path}: {error.strerror}") from error
 
 
-@contextlib.contextmanager
-def edit_lock(layout: Layout) -> Iterator[None]:
+def edit_lock(layout: Layout) -> AbstractContextManager[None]:
     """Hold the lock for editing the configuration.
 
     Raises SystemFault if another process holds it for too long.
     """
-    make_dir(layout.proc_dir)
     path = f"{layout.proc_dir}/edit.lock"
-    try:
-        handle = open_lock(path)
-    except OSError as error:
-        raise SystemFault(f"cannot lock the configuration ({path}): {error.strerror}") from error
-    try:
-        _lock(handle, path)
-        yield
-    finally:
-        os.close(handle)
-
-
-def _lock(handle: int, path: str) -> None:
-    give_up = clock.monotonic() + _EDIT_WAIT_S
-    while True:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except OSError as error:
-            if clock.monotonic() >= give_up:
-                raise SystemFault(
-                    f"another command edits the configuration for more than {_EDIT_WAIT_S:g} s and"
-                    f" holds {path}: {error.strerror}"
-                ) from error
-        clock.pause(_EDIT_LOOK_S)
+    text = (
+        f"another command edits the configuration for more than {_EDIT_WAIT_S:g} s and holds {path}"
+    )
+    return hold_lock(path, _EDIT_WAIT_S, lambda owner: SystemFault(text))
 
 
 def _text(path: str, hint: str) -> str:

@@ -15,7 +15,7 @@ from opensvc_openha.agent.resources.fence_plan import fair_share_s, level_of, pl
 from opensvc_openha.core.states import PEER_OUT, ServiceState
 from opensvc_openha.core.status import PeerStanding
 from opensvc_openha.errors import ConfigError
-from opensvc_openha.system.identity import start_of_process
+from opensvc_openha.system.processes import start_of_process
 from tests.waiting import until
 
 

@@ -20,7 +20,7 @@ from opensvc_openha.core.status import PeerStanding
 from opensvc_openha.daemon import script_runner
 from opensvc_openha.daemon.script_runner import ScriptRunner
 from opensvc_openha.formats.layout import tree_layout
-from opensvc_openha.system.identity import start_of_process
+from opensvc_openha.system.processes import start_of_process
 from tests.waiting import LIMIT_S, until
 
 SHORT = ScriptLimits(0.3, 0.3, 0.3, 0.3)

@@ -60,7 +60,7 @@ ROOMS = {
         *(
             Room(name, _in(name, files), tests)
             for name, files, tests in (
-                ("system", "atomic_files", ("tests/system", "tests/storage")),
+                ("system", "atomic_files lock_file processes", ("tests/system", "tests/storage")),
                 (
                     "storage",
                     "state_store managed_services key_store",

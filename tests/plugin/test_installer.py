@@ -18,7 +18,7 @@ from opensvc_openha.plugin import changes, installer, openha_driver
 from opensvc_openha.plugin.agent import Agent
 from opensvc_openha.plugin.agent_1x import LINES as OLD_LINES
 from opensvc_openha.plugin.agents import find_agents
-from opensvc_openha.system.identity import start_of_process
+from opensvc_openha.system.processes import start_of_process
 from tests.plugin.conftest import HERE, LINES, PEER, SVC, Host
 from tests.waiting import LIMIT_S, until
 

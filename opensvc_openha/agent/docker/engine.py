@@ -26,7 +26,6 @@ from opensvc_openha.agent.docker.engine_view import (
     answers,
     look_at_engine,
 )
-from opensvc_openha.agent.docker.file_lock import file_lock
 from opensvc_openha.agent.docker.settings import DockerSettings, holding_mount, option_value
 from opensvc_openha.agent.docker.spawn import Spawned, spawn
 from opensvc_openha.agent.host.commands import command_environment
@@ -36,6 +35,8 @@ from opensvc_openha.errors import ActionError, SystemFault
 from opensvc_openha.formats.secrets import mask_command
 from opensvc_openha.system.atomic_files import make_dir
 from opensvc_openha.system.clock import monotonic, pause
+from opensvc_openha.system.lock_file import hold_lock
+from opensvc_openha.system.processes import send_signal, wait_for_end
 
 START_LIMIT_S = 60.0
 STOP_LIMIT_S = 20.0
@@ -118,9 +119,7 @@ class Engine:
             self.forget_view()
             self._make_dirs()
             orphan_cleanup.clear(self.settings, self._log)
-            with file_lock(
-                self._node_lock, LOCK_LIMIT_S, "start of the docker daemon, one at a time on a node"
-            ):
+            with _hold(self._node_lock, "start of the docker daemon, one at a time on a node"):
                 self._start()
 
     def kill_if_broken(self) -> bool:
@@ -271,7 +270,12 @@ class Engine:
             )
 
     def _lock(self, what: str) -> AbstractContextManager[None]:
-        return file_lock(f"{self.settings.var_dir}/docker.lock", LOCK_LIMIT_S, what)
+        return _hold(f"{self.settings.var_dir}/docker.lock", what)
+
+
+def _hold(path: str, what: str) -> AbstractContextManager[None]:
+    text = f"{what}: waited {LOCK_LIMIT_S:g} s for the lock {path}"
+    return hold_lock(path, LOCK_LIMIT_S, lambda owner: ActionError(text))
 
 
 def _wait_a_little(started: list[Spawned], give_up: float) -> None:
@@ -292,8 +296,5 @@ def _wait_a_little(started: list[Spawned], give_up: float) -> None:
 
 def _end(pid: int, limit_s: float) -> bool:
     """Send SIGTERM and wait; return False if the process still runs after ``limit_s`` seconds."""
-    try:
-        os.kill(pid, signal.SIGTERM)
-    except ProcessLookupError:
-        return True
-    return orphan_cleanup.wait_for_end([pid], limit_s) == []
+    send_signal(pid, signal.SIGTERM)
+    return wait_for_end([pid], limit_s) == []

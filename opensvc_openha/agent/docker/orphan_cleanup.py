@@ -19,13 +19,18 @@ from opensvc_openha.agent.host.commands import run_command
 from opensvc_openha.agent.host.mounts import Mount, read_mounts
 from opensvc_openha.agent.values.action_log import ActionLog
 from opensvc_openha.errors import ActionError
-from opensvc_openha.system.clock import monotonic, pause
+from opensvc_openha.system.processes import (
+    all_pids,
+    process_name,
+    send_signal,
+    text_of,
+    wait_for_end,
+)
 
 KILL_LIMIT_S = 10.0
 UNMOUNT_LIMIT_S = 30.0
 CGROUP_ROOT = "/sys/fs/cgroup"
 
-_POLL_S = 0.02
 _NAMES_SHOWN = 8
 _ENGINE_NAMES = ("dockerd", "containerd", "docker-containerd")
 _ENGINE_DIRS = frozenset(
@@ -49,7 +54,7 @@ _ENGINE_DIRS = frozenset(
 def engine_pids(settings: DockerSettings) -> list[int]:
     """Return the pids of daemon, containerd and shims of this service, the daemon first."""
     found = []
-    for pid in _all_pids():
+    for pid in all_pids():
         words = _command_line(pid)
         if (
             words
@@ -111,57 +116,21 @@ def kill_all(settings: DockerSettings, log: ActionLog) -> None:
     pids = [*container_pids(settings, engine), *engine]
     if not pids:
         return
-    shown = ", ".join(f"{_name(pid)}({pid})" for pid in pids[:_NAMES_SHOWN])
+    shown = ", ".join(f"{process_name(pid)}({pid})" for pid in pids[:_NAMES_SHOWN])
     log.warning(
         "killing what is left of the docker daemon:"
         f" {shown}{' ...' if len(pids) > _NAMES_SHOWN else ''}"
     )
     _thaw(settings.cgroup)
     for pid in pids:
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
+        send_signal(pid, signal.SIGKILL)
     stuck = wait_for_end(pids, KILL_LIMIT_S)
     if stuck:
-        names = ", ".join(f"{_name(pid)}({pid})" for pid in stuck)
+        names = ", ".join(f"{process_name(pid)}({pid})" for pid in stuck)
         raise ActionError(
             "processes of the docker daemon do not die, perhaps for want of an answer from a disk:"
             f" {names}"
         )
-
-
-def wait_for_end(pids: Iterable[int], limit_s: float) -> list[int]:
-    """Wait for processes to end; return those that still run after ``limit_s`` seconds.
-
-    A zombie counts as ended: it may never be collected.
-    """
-    give_up = monotonic() + limit_s
-    while True:
-        alive = [pid for pid in pids if not _is_over(pid)]
-        if not alive or monotonic() > give_up:
-            return alive
-        pause(_POLL_S)
-
-
-def _is_over(pid: int) -> bool:
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return file.read().rpartition(b")")[2].split()[0] in (b"Z", b"X")
-    except OSError:
-        return True
-
-
-def _name(pid: int) -> str:
-    try:
-        with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
-            return file.read().strip()
-    except OSError:
-        return "?"
-
-
-def _all_pids() -> list[int]:
-    return [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
 
 
 def _program(pid: int) -> str:
@@ -170,11 +139,7 @@ def _program(pid: int) -> str:
 
 def _command_line(pid: int) -> list[str]:
     """Return the words of the command; empty for a zombie or a process that has ended."""
-    try:
-        with open(f"/proc/{pid}/cmdline", "rb") as file:
-            return [os.fsdecode(word) for word in file.read().rstrip(b"\0").split(b"\0") if word]
-    except OSError:
-        return []
+    return [word for word in text_of(pid, "cmdline").split("\0") if word]
 
 
 def _names_run_dir(words: list[str], run_dir: str) -> bool:

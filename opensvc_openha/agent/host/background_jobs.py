@@ -10,8 +10,8 @@ import signal
 import sys
 from collections.abc import Callable
 
-from opensvc_openha.agent.host.parent_death_signal import die_with_parent
-from opensvc_openha.system.clock import monotonic, pause
+from opensvc_openha.agent.host.child_process import fork_child
+from opensvc_openha.system.processes import end_processes
 
 _END_LIMIT_S = 1.0
 
@@ -29,43 +29,30 @@ class Children:
 
     def begin(self, name: str, work: Callable[[], None]) -> None:
         """Run ``work`` in a new process; return at once."""
-        sys.stdout.flush()
-        sys.stderr.flush()
+
+        def run() -> int:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)  # Unless the job handles it.
+            try:
+                work()
+            except Exception as error:  # Top level of the process: catches everything.
+                sys.stderr.write(f"{name}: {type(error).__name__}: {error}\n")
+            return 0
+
         try:
-            pid = os.fork()
+            self._children[fork_child(run)] = name
         except OSError as error:
             sys.stderr.write(f"{name}: cannot be looked at: {error.strerror}\n")
-            return
-        if pid:
-            self._children[pid] = name
-            return
-        try:
-            _be_child()
-            work()
-        except Exception as error:  # Top level of the process: catches everything.
-            sys.stderr.write(f"{name}: {type(error).__name__}: {error}\n")
-        finally:
-            sys.stderr.flush()
-            os._exit(0)
 
     def reap(self) -> None:
         """Drop the children that have ended."""
         for pid in list(self._children):
-            if os.waitpid(pid, os.WNOHANG)[0]:
-                del self._children[pid]
+            self._runs(pid)
+
+    def _runs(self, pid: int) -> bool:
+        if os.waitpid(pid, os.WNOHANG)[0]:
+            del self._children[pid]
+        return pid in self._children
 
     def end(self) -> None:
         """Terminate the running children; kill those that do not end."""
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            for pid in self._children:
-                os.kill(pid, number)
-            give_up = monotonic() + _END_LIMIT_S
-            while self._children and monotonic() < give_up:
-                self.reap()
-                pause(0.02)
-
-
-def _be_child() -> None:
-    """Die with the parent, and on SIGTERM unless the job handles it."""
-    die_with_parent(signal.SIGTERM)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        end_processes(list(self._children), _END_LIMIT_S, lambda pid: not self._runs(pid))

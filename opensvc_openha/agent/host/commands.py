@@ -7,7 +7,6 @@ reading it would never end.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import select
 import signal
@@ -16,12 +15,13 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass, replace
 
-from opensvc_openha.agent.host.parent_death_signal import die_with_parent
+from opensvc_openha.agent.host.child_process import die_with_parent
 from opensvc_openha.agent.host.signals import postponed
 from opensvc_openha.agent.values.action_log import ActionLog
 from opensvc_openha.errors import ActionError, SystemFault
 from opensvc_openha.formats.secrets import mask_command, mask_output, mask_text
 from opensvc_openha.system.clock import monotonic, pause
+from opensvc_openha.system.processes import send_signal
 from opensvc_openha.system.script_log import NO_ROOM, ScriptLog, bound_log
 
 COMMAND_TIMEOUT_S = 600.0
@@ -214,7 +214,7 @@ def _wait_for_end(process: subprocess.Popen[bytes], limit_s: float, ends_group: 
         finally:
             os.close(end)
         if ends_group:
-            _signal_group(process)
+            send_signal(process.pid, signal.SIGKILL, is_group=True)
         return process.wait()
     return _wait_by_looking(process, limit_s, ends_group)
 
@@ -228,7 +228,7 @@ def _wait_by_looking(process: subprocess.Popen[bytes], limit_s: float, ends_grou
         if monotonic() >= give_up:
             raise subprocess.TimeoutExpired(process.args, limit_s)
         pause(_LOOK_EVERY_S)
-    _signal_group(process)
+    send_signal(process.pid, signal.SIGKILL, is_group=True)
     return process.wait()
 
 
@@ -238,14 +238,8 @@ def _last_line(output: str) -> str:
     return f": {mask_text((telling or lines)[-1])}" if lines else ""
 
 
-def _signal_group(process: subprocess.Popen[bytes]) -> None:
-    # It may have ended just now.
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-
-
 def _kill_group(process: subprocess.Popen[bytes]) -> int:
-    _signal_group(process)
+    send_signal(process.pid, signal.SIGKILL, is_group=True)
     try:
         return process.wait(5)
     except subprocess.TimeoutExpired:

@@ -8,17 +8,20 @@ device mounted are reported too, but never killed: their use of it cannot be det
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
 import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from opensvc_openha.system.clock import pause
+from opensvc_openha.system.processes import (
+    all_pids,
+    ancestors,
+    end_processes,
+    process_name,
+    text_of,
+)
 
-_GRACE_TRIES = 20
-_GRACE_PAUSE_S = 0.1
+_GRACE_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -43,15 +46,14 @@ def find_holders(point: str, device: str) -> list[Holder]:
     """
     own_space = _link("/proc/self/ns/mnt")
     found = []
-    for entry in os.listdir("/proc"):
-        if not entry.isdigit() or int(entry) == os.getpid():
+    for pid in all_pids():
+        if pid == os.getpid():
             continue
-        base = f"/proc/{entry}"
-        if _link(f"{base}/ns/mnt") == own_space:
-            if _is_within(base, point):
-                found.append(Holder(int(entry), _name(base)))
-        elif device and f" {device} " in _text(f"{base}/mountinfo"):
-            found.append(Holder(int(entry), _name(base), is_elsewhere=True))
+        if _link(f"/proc/{pid}/ns/mnt") == own_space:
+            if _is_within(pid, point):
+                found.append(Holder(pid, process_name(pid)))
+        elif device and _has_mounted(pid, device):
+            found.append(Holder(pid, process_name(pid), is_elsewhere=True))
     return found
 
 
@@ -60,34 +62,31 @@ def ancestors_within(point: str) -> Holder | None:
 
     This process itself if no ancestor does; None if it does not either.
     """
-    within = [pid for pid in _ancestors() if _is_within(f"/proc/{pid}", point)]
+    within = [pid for pid in ancestors() if _is_within(pid, point)]
     others = [pid for pid in within if pid != os.getpid()] or within
-    return Holder(others[0], _name(f"/proc/{others[0]}")) if others else None
+    return Holder(others[0], process_name(others[0])) if others else None
 
 
 def holders_elsewhere(device: str) -> list[Holder]:
     """Return one process per other mount namespace that has this device (MAJOR:MINOR) mounted."""
     seen = {_link("/proc/self/ns/mnt"), ""}
     found = []
-    for entry in filter(str.isdigit, os.listdir("/proc")):
-        space = _link(f"/proc/{entry}/ns/mnt")
+    for pid in all_pids():
+        space = _link(f"/proc/{pid}/ns/mnt")
         if space not in seen:
             seen.add(space)
-            if f" {device} " in _text(f"/proc/{entry}/mountinfo"):
-                found.append(Holder(int(entry), _name(f"/proc/{entry}"), is_elsewhere=True))
+            if _has_mounted(pid, device):
+                found.append(Holder(pid, process_name(pid), is_elsewhere=True))
     return found
 
 
 def find_device_users(rdev: int) -> list[Holder]:
     """Return the processes of all namespaces that have this block device itself open."""
-    found = []
-    for entry in filter(str.isdigit, os.listdir("/proc")):
-        base = f"/proc/{entry}"
-        if int(entry) != os.getpid() and any(
-            _is_device(path, rdev) for path in _open_devices(base)
-        ):
-            found.append(Holder(int(entry), _name(base)))
-    return found
+    return [
+        Holder(pid, process_name(pid))
+        for pid in all_pids()
+        if pid != os.getpid() and any(_is_device(path, rdev) for path in _open_devices(pid))
+    ]
 
 
 def kill_holders(holders: Iterable[Holder]) -> None:
@@ -95,50 +94,40 @@ def kill_holders(holders: Iterable[Holder]) -> None:
 
     Spares our own ancestors and holders in other mount namespaces.
     """
-    spared = set(_ancestors())
-    left = [
-        holder.pid for holder in holders if not holder.is_elsewhere and holder.pid not in spared
-    ]
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        for pid in left:
-            # It may have ended just now.
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, number)
-        for _ in range(_GRACE_TRIES):
-            left = [pid for pid in left if _is_alive(pid)]
-            if not left:
-                return
-            pause(_GRACE_PAUSE_S)
+    spared = set(ancestors())
+    end_processes(
+        (holder.pid for holder in holders if not holder.is_elsewhere and holder.pid not in spared),
+        _GRACE_S,
+    )
 
 
-def _is_within(base: str, point: str) -> bool:
-    return any(path == point or path.startswith(point + "/") for path in _used_paths(base))
+def _has_mounted(pid: int, device: str) -> bool:
+    return f" {device} " in text_of(pid, "mountinfo")
 
 
-def _used_paths(base: str) -> Iterator[str]:
-    yield from (_link(f"{base}/{name}") for name in ("cwd", "root", "exe"))
-    try:
-        entries = os.listdir(f"{base}/fd")
-    except OSError:
-        entries = []
-    yield from (_link(f"{base}/fd/{number}") for number in entries)
-    for line in _text(f"{base}/maps").splitlines():
+def _is_within(pid: int, point: str) -> bool:
+    return any(path == point or path.startswith(point + "/") for path in _used_paths(pid))
+
+
+def _used_paths(pid: int) -> Iterator[str]:
+    yield from (_link(f"/proc/{pid}/{name}") for name in ("cwd", "root", "exe"))
+    yield from map(_link, _open_files(pid))
+    for line in text_of(pid, "maps").splitlines():
         _, slash, path = line.partition(" /")
         if slash:
             yield "/" + path
 
 
-def _open_devices(base: str) -> Iterator[str]:
-    # Other open files are not checked with stat: their file system may hang.
+def _open_files(pid: int) -> list[str]:
     try:
-        numbers = os.listdir(f"{base}/fd")
+        return [f"/proc/{pid}/fd/{number}" for number in os.listdir(f"/proc/{pid}/fd")]
     except OSError:
-        return
-    yield from (
-        f"{base}/fd/{number}"
-        for number in numbers
-        if _link(f"{base}/fd/{number}").startswith("/dev/")
-    )
+        return []
+
+
+def _open_devices(pid: int) -> Iterator[str]:
+    # Other open files are not checked with stat: their file system may hang.
+    yield from (path for path in _open_files(pid) if _link(path).startswith("/dev/"))
 
 
 def _is_device(path: str, rdev: int) -> bool:
@@ -149,34 +138,8 @@ def _is_device(path: str, rdev: int) -> bool:
     return stat.S_ISBLK(info.st_mode) and info.st_rdev == rdev
 
 
-def _ancestors() -> Iterator[int]:
-    pid = os.getpid()
-    while pid > 1:
-        yield pid
-        # The name, in parentheses, may contain any character.
-        fields = _text(f"/proc/{pid}/stat").rpartition(")")[2].split()
-        pid = int(fields[1]) if len(fields) > 1 else 0
-
-
-def _is_alive(pid: int) -> bool:
-    fields = _text(f"/proc/{pid}/stat").rpartition(")")[2].split()
-    return bool(fields) and fields[0] not in ("Z", "X")
-
-
-def _name(base: str) -> str:
-    return _text(f"{base}/comm").strip() or "?"
-
-
 def _link(path: str) -> str:
     try:
         return os.readlink(path)
-    except OSError:
-        return ""
-
-
-def _text(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as file:
-            return file.read()
     except OSError:
         return ""

@@ -10,18 +10,16 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import IO
 
-from opensvc_openha.agent.host.parent_death_signal import die_with_parent
+from opensvc_openha.agent.host.child_process import fork_child
 from opensvc_openha.agent.host.signals import ENDING_SIGNALS
 from opensvc_openha.errors import ActionError, InterruptedAction, OpenhaError, SystemFault
-from opensvc_openha.system.clock import pause
+from opensvc_openha.system.processes import end_processes
 
-_GRACE_TRIES = 100
-_GRACE_PAUSE_S = 0.1
+_GRACE_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -67,16 +65,24 @@ def run_side_by_side(jobs: Sequence[Job]) -> list[Failure]:
 
 
 def _fork(job: Job, children: list[_Child]) -> None:
-    sys.stdout.flush()
-    sys.stderr.flush()
     reader, writer = os.pipe()
     # Block signals until the child is registered and can report them.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING_SIGNALS)
+
+    def run() -> int:
+        os.close(reader)
+        try:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            job.run()
+            return 0
+        except (OpenhaError, InterruptedAction) as error:
+            _tell(writer, str(error))
+        except Exception as error:  # Top level of the process: the parent waits for a report.
+            _tell(writer, f"{job.name}: {type(error).__name__}: {error}")
+        return 1
+
     try:
-        pid = os.fork()
-        if pid == 0:
-            os.close(reader)
-            _be_child(job, writer, before)
+        pid = fork_child(run)
         children.append(_Child(job, pid, os.fdopen(reader, "rb")))
     except OSError as error:
         os.close(reader)
@@ -84,25 +90,6 @@ def _fork(job: Job, children: list[_Child]) -> None:
     finally:
         os.close(writer)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _be_child(job: Job, writer: int, signals: Iterable[int]) -> None:
-    """Run the job and exit; ``signals`` are those that were blocked before the fork."""
-    exit_code = 1
-    try:
-        die_with_parent(signal.SIGTERM)
-        try:
-            signal.pthread_sigmask(signal.SIG_SETMASK, signals)
-            job.run()
-            exit_code = 0
-        except (OpenhaError, InterruptedAction) as error:
-            _tell(writer, str(error))
-        except Exception as error:  # Top level of the process: the parent waits for a report.
-            _tell(writer, f"{job.name}: {type(error).__name__}: {error}")
-        sys.stdout.flush()
-        sys.stderr.flush()
-    finally:
-        os._exit(exit_code)
 
 
 def _tell(writer: int, message: str) -> None:
@@ -122,22 +109,10 @@ def _outcome(child: _Child) -> list[Failure]:
 
 def _end(children: list[_Child]) -> None:
     """Send SIGTERM, so that children end their commands in order; SIGKILL if they do not end."""
-    left = [child for child in children if not child.is_reaped]
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        for child in left:
-            os.kill(child.pid, number)
-        for _ in range(_GRACE_TRIES):
-            left = [child for child in left if not _is_over(child)]
-            if not left:
-                return
-            pause(_GRACE_PAUSE_S)
-    raise ActionError(
-        "processes that cannot be ended:"
-        f" {', '.join(f'{child.job.name} (pid {child.pid})' for child in left)}"
-    )
-
-
-def _is_over(child: _Child) -> bool:
-    pid, _ = os.waitpid(child.pid, os.WNOHANG)
-    child.is_reaped = pid != 0
-    return child.is_reaped
+    running = {child.pid: child for child in children if not child.is_reaped}
+    stuck = end_processes(running, _GRACE_S, lambda pid: os.waitpid(pid, os.WNOHANG)[0] != 0)
+    if stuck:
+        raise ActionError(
+            "processes that cannot be ended:"
+            f" {', '.join(f'{running[pid].job.name} (pid {pid})' for pid in stuck)}"
+        )

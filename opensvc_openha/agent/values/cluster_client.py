@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from opensvc_openha.agent.values.status import Finding, ResourceStatus
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.errors import NotAnsweringError, NotRunningError
-from opensvc_openha.system.identity import descends_from
+from opensvc_openha.system.processes import descends_from
 
 if TYPE_CHECKING:  # Not needed by a status command that asks no daemon.
     from opensvc_openha.core.events import Command
