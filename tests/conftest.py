@@ -16,8 +16,8 @@ _TESTS = Path(__file__).parent
 _FAST = (
     "core",
     "formats",
-    "agent/test_schedule.py",
-    "agent/test_service_status.py",
+    "agent/config/test_schedule.py",
+    "agent/show/test_render.py",
     "cli/test_render.py",
     "heartbeat/test_repeated_frames.py",
     "mutants/test_pattern.py",

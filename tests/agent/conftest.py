@@ -4,84 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
-import textwrap
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from opensvc_openha.cli import svcmgr, svcmon
-from opensvc_openha.errors import OpenhaError
-from tests.waiting import LIMIT_S, until
-
-PACKAGE_ROOT = str(Path(__file__).resolve().parents[2])
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """Result of one agent command."""
-
-    exit_code: int
-    out: str
-    err: str
-
-
-@dataclass(frozen=True)
-class Agent:
-    """An embedded agent whose directories are below one temporary directory."""
-
-    root: Path
-    capture: pytest.CaptureFixture[str]
-
-    @property
-    def etc(self) -> Path:
-        return self.root / "etc"
-
-    @property
-    def calls(self) -> list[str]:
-        """Return the calls of the recording scripts, in order."""
-        path = self.root / "calls"
-        return path.read_text().splitlines() if path.exists() else []
-
-    def write(self, svcname: str, text: str) -> Path:
-        path = self.etc / f"{svcname}.env"
-        path.write_text(textwrap.dedent(text))
-        return path
-
-    def script(self, name: str, body: str = "") -> Path:
-        """Write a script that records its name and argument, then runs ``body``.
-
-        Its check reports up after start, down before and after stop.
-        """
-        path = self.root / name
-        flag = f"{path}.running"
-        path.write_text(
-            f"#!/bin/sh\necho {name} $1 >> {self.root}/calls\n{body}\n"
-            f'case "$1" in start) touch {flag};; stop) rm -f {flag};; status) [ -e {flag} ];;'
-            " esac\n"
-        )
-        path.chmod(0o755)
-        return path
-
-    def svcmgr(self, *args: str, called_as: str = "svcmgr") -> Outcome:
-        return self._call(lambda: svcmgr.main(called_as, args))
-
-    def svcmon(self, *args: str) -> Outcome:
-        return self._call(lambda: svcmon.main(args))
-
-    def _call(self, run: Callable[[], int]) -> Outcome:
-        self.capture.readouterr()
-        try:
-            exit_code = run()
-        except OpenhaError as error:
-            sys.stderr.write(f"{error}\n")
-            exit_code = error.exit_code
-        out, err = self.capture.readouterr()
-        return Outcome(exit_code, out, err)
+from tests.agent.embedded import Agent, PrivateNode, hold_namespaces, must_succeed
 
 
 @pytest.fixture
@@ -97,46 +26,6 @@ def agent(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
         yield Agent(root, capsys)
 
 
-@dataclass(frozen=True)
-class PrivateNode:
-    """A process in its own mount, network and UTS namespaces, with a peer namespace behind eth0."""
-
-    pid: int
-    peer_pid: int
-    root: Path
-
-    def run(self, *argv: str) -> subprocess.CompletedProcess[str]:
-        """Run a command on the node."""
-        return self._enter(self.pid, ["--mount", "--net", "--uts"], argv)
-
-    def run_on_peer(self, *argv: str) -> subprocess.CompletedProcess[str]:
-        """Run a command at the other end of the cable."""
-        return self._enter(self.peer_pid, ["--net"], argv)
-
-    def agent(self, svcname: str, *words: str) -> subprocess.CompletedProcess[str]:
-        """Run one agent action on the node."""
-        return self.run(sys.executable, "-m", "opensvc_openha.cli.svcmgr", "-s", svcname, *words)
-
-    def write(self, svcname: str, text: str) -> None:
-        (self.root / "etc" / f"{svcname}.env").write_text(textwrap.dedent(text))
-
-    def _enter(
-        self, pid: int, spaces: list[str], argv: tuple[str, ...]
-    ) -> subprocess.CompletedProcess[str]:
-        env = dict(os.environ, PYTHONPATH=PACKAGE_ROOT, EZ=str(self.root / "no-openha"))
-        env.update(
-            {f"OSVC_{name.upper()}": str(self.root / name) for name in ("etc", "var", "log", "bin")}
-        )
-        return subprocess.run(
-            ["nsenter", f"--target={pid}", *spaces, "--", *argv],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            env=env,
-            timeout=LIMIT_S,
-        )
-
-
 @pytest.fixture
 def private_node(tmp_path: Path) -> Iterator[PrivateNode]:
     """Yield a private node; needs root, and without it skips, or fails if CI=true."""
@@ -146,8 +35,8 @@ def private_node(tmp_path: Path) -> Iterator[PrivateNode]:
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(reason)
     for name in ("etc", "var", "log", "bin"):
         (tmp_path / name).mkdir()
-    node = _holder(["unshare", "--mount", "--net", "--uts", "--propagation=private"])
-    peer = _holder(["unshare", "--net"])
+    node = hold_namespaces(["unshare", "--mount", "--net", "--uts", "--propagation=private"])
+    peer = hold_namespaces(["unshare", "--net"])
     try:
         made = PrivateNode(node.pid, peer.pid, tmp_path)
         for argv in (
@@ -168,32 +57,11 @@ def private_node(tmp_path: Path) -> Iterator[PrivateNode]:
             ("ip", "link", "set", "eth0", "up"),
             ("ip", "addr", "add", "10.99.0.1/24", "dev", "eth0"),
         ):
-            _must(made.run(*argv))
-        _must(made.run_on_peer("ip", "link", "set", "eth0", "up"))
-        _must(made.run_on_peer("ip", "addr", "add", "10.99.0.2/24", "dev", "eth0"))
+            must_succeed(made.run(*argv))
+        must_succeed(made.run_on_peer("ip", "link", "set", "eth0", "up"))
+        must_succeed(made.run_on_peer("ip", "addr", "add", "10.99.0.2/24", "dev", "eth0"))
         yield made
     finally:
         for process in (node, peer):
             process.kill()
             process.wait()
-
-
-def _holder(unshare: list[str]) -> subprocess.Popen[bytes]:
-    """Start a process that keeps new namespaces alive; return once it is in them."""
-    own = os.stat("/proc/self/ns/net").st_ino
-    process = subprocess.Popen([*unshare, "sleep", "100000"], stdin=subprocess.DEVNULL)
-
-    def is_in_them() -> bool:
-        assert process.poll() is None, "no namespaces to be had"
-        return os.stat(f"/proc/{process.pid}/ns/net").st_ino != own and _runs(process.pid, "sleep")
-
-    until(is_in_them)
-    return process
-
-
-def _runs(pid: int, command: str) -> bool:
-    return Path(f"/proc/{pid}/comm").read_text().strip() == command
-
-
-def _must(result: subprocess.CompletedProcess[str]) -> None:
-    assert result.returncode == 0, result.stderr

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.agent.conftest import Agent, Outcome
+from tests.agent.embedded import Agent, Outcome
 
 NOBODY = 65534
 ONLY_ROOT = "# only root can tell"

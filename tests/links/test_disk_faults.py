@@ -18,7 +18,7 @@ from opensvc_openha.links.dio import DioListener, DioSender
 from opensvc_openha.links.disk import DiskListener
 from opensvc_openha.links.disk_channel import START_LIMIT_S, channel_for
 from opensvc_openha.links.registry import make_listener, make_sender
-from tests.links.conftest import run
+from tests.links.places import run
 from tests.waiting import LIMIT_S, until
 
 TIMEOUT_S = 10.0

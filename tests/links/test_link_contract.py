@@ -9,7 +9,7 @@ import pytest
 from opensvc_openha.core.model import LinkKind, LinkSpec
 from opensvc_openha.links.base import LinkFault
 from opensvc_openha.links.registry import make_listener, make_sender
-from tests.links.conftest import Place
+from tests.links.places import Place
 from tests.ports import free_port
 from tests.waiting import LIMIT_S
 

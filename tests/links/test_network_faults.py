@@ -13,7 +13,7 @@ from opensvc_openha.core.model import LinkKind, LinkSpec
 from opensvc_openha.links.base import LinkFault
 from opensvc_openha.links.host_name import LOOK_EVERY_BEATS
 from opensvc_openha.links.registry import make_listener, make_sender
-from tests.links.conftest import Place, run
+from tests.links.places import Place, run
 from tests.waiting import LIMIT_S, until
 
 GROUPS = {"net4": (LinkKind.NET, "239.131.50.20"), "net6": (LinkKind.NET, "ff15::5020")}

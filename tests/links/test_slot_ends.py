@@ -19,7 +19,7 @@ from opensvc_openha.links.dio import DioListener, DioSender
 from opensvc_openha.links.disk import DiskListener, DiskSender
 from opensvc_openha.links.disk_channel import DeviceInfo
 from opensvc_openha.links.slot_link import ForeignData, SlotEnd
-from tests.links.conftest import run
+from tests.links.places import run
 from tests.waiting import until
 
 SLOT = 5120

@@ -17,7 +17,7 @@ from opensvc_openha.links.dio import DioListener, DioSender
 from opensvc_openha.links.disk import DiskSender
 from opensvc_openha.links.disk_channel import START_LIMIT_S, channel_for
 from opensvc_openha.links.slot_link import ForeignData
-from tests.links.conftest import run
+from tests.links.places import run
 from tests.waiting import until
 
 

@@ -17,7 +17,7 @@ from opensvc_openha.control.unix_socket_path import ShortPath
 from opensvc_openha.core.states import ServiceState
 from opensvc_openha.plugin import openha_driver
 from opensvc_openha.plugin.openha_driver import Look, finding
-from tests.plugin.conftest import HERE, PEER
+from tests.plugin.minimal_agent import HERE, PEER
 from tests.plugin.status_table import STATUS_OF, UP, WARN
 
 NEVER_S = 3600.0

@@ -11,8 +11,8 @@ import pytest
 from opensvc_openha.formats.layout import tree_layout
 from opensvc_openha.plugin import installer
 from opensvc_openha.plugin.agents import find_agents
-from tests.plugin.conftest import HERE, PEER, Host
 from tests.plugin.host_2_1.make_home import make_home
+from tests.plugin.minimal_agent import HERE, PEER, Host
 from tests.plugin.status_table import STATUS_OF
 
 APP = {"app#hb": {"type": "openha", "name": "registry"}}

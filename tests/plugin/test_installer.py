@@ -19,7 +19,7 @@ from opensvc_openha.plugin.agent import Agent
 from opensvc_openha.plugin.agent_1x import LINES as OLD_LINES
 from opensvc_openha.plugin.agents import find_agents
 from opensvc_openha.system.processes import start_of_process
-from tests.plugin.conftest import HERE, LINES, PEER, SVC, Host
+from tests.plugin.minimal_agent import HERE, LINES, PEER, SVC, Host
 from tests.waiting import LIMIT_S, until
 
 

@@ -8,8 +8,8 @@ import os
 
 import pytest
 
+from tests.agent.service.validating import DEFAULT, NODE, validate
 from tests.agent.tutorial_files import BUSYBOX_ENV, REGISTRY_ENV
-from tests.agent.validating import DEFAULT, NODE, validate
 
 IP = "[ip#1]\nipdev = lo\nipname = 127.0.0.9\n"
 

@@ -13,7 +13,7 @@ from opensvc_openha.agent.service.service import load_service
 from opensvc_openha.agent.values.action_log import open_log
 from opensvc_openha.agent.values.cluster_client import ClusterView
 from opensvc_openha.formats.layout import agent_layout
-from tests.agent.conftest import PACKAGE_ROOT
+from tests.agent.embedded import PACKAGE_ROOT
 from tests.waiting import LIMIT_S, until
 
 NODE = os.uname().nodename

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.agent.conftest import PrivateNode
+from tests.agent.embedded import PrivateNode
 from tests.cluster_dir import HERE, ClusterDir
 
 

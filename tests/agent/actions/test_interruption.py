@@ -13,7 +13,7 @@ import pytest
 
 from opensvc_openha.errors import ActionError, InterruptedAction, OpenhaError
 from opensvc_openha.system.identity import node_name
-from tests.agent.conftest import PACKAGE_ROOT
+from tests.agent.embedded import PACKAGE_ROOT
 from tests.waiting import until
 
 SLOW = "touch $0.began; sleep 60"

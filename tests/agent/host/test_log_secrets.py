@@ -11,7 +11,7 @@ import pytest
 from opensvc_openha.agent.host.commands import run_or_fail
 from opensvc_openha.agent.values.action_log import open_log
 from opensvc_openha.errors import ActionError
-from tests.agent.conftest import Agent
+from tests.agent.embedded import Agent
 from tests.file_modes import wrong_modes
 
 

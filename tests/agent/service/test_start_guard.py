@@ -19,7 +19,7 @@ from opensvc_openha.core.status import NodeStatus, PeerStanding, ServiceStatus
 from opensvc_openha.errors import NotRunningError, RefusedError
 from opensvc_openha.formats.layout import AgentLayout
 from opensvc_openha.system.identity import node_name
-from tests.agent.conftest import Agent
+from tests.agent.embedded import Agent
 
 REFUSED = RefusedError.exit_code
 BY_RID = ActionOptions(ResourceSelector(rids=("app#1",)))

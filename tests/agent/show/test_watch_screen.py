@@ -18,7 +18,7 @@ import pytest
 
 from opensvc_openha.agent.show.watch_screen import View, chosen_service, screen
 from opensvc_openha.agent.values.status import Group, ResourceReport, ResourceStatus, ServiceReport
-from tests.agent.conftest import PACKAGE_ROOT
+from tests.agent.embedded import PACKAGE_ROOT
 from tests.waiting import LIMIT_S, until
 
 UP, DOWN = ResourceStatus.UP, ResourceStatus.DOWN

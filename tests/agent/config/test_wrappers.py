@@ -13,7 +13,7 @@ import pytest
 
 from opensvc_openha.agent.config.wrappers import ensure_all_wrappers, ensure_wrappers
 from opensvc_openha.formats.layout import AgentLayout, agent_layout
-from tests.agent.conftest import PACKAGE_ROOT
+from tests.agent.embedded import PACKAGE_ROOT
 from tests.waiting import LIMIT_S
 
 BARE = {"PATH": "/usr/bin:/bin", "PYTHONPATH": PACKAGE_ROOT}

@@ -15,7 +15,7 @@ import pytest
 
 from opensvc_openha.agent.host.commands import run_command
 from opensvc_openha.cli.streams import is_report
-from tests.agent.conftest import PACKAGE_ROOT
+from tests.agent.embedded import PACKAGE_ROOT
 from tests.full_disk import FullDisk
 from tests.waiting import until
 

@@ -24,7 +24,7 @@ from opensvc_openha.agent.values.status import Group, ResourceStatus
 from opensvc_openha.core.status import NodeStatus
 from opensvc_openha.errors import ActionError, InterruptedAction, SystemFault
 from opensvc_openha.formats.layout import agent_layout
-from tests.agent.conftest import Agent
+from tests.agent.embedded import Agent
 
 UP, DOWN, WARN = ResourceStatus.UP, ResourceStatus.DOWN, ResourceStatus.WARN
 ORDER = (Group.IP, Group.DISK, Group.FS, Group.SHARE, Group.CONTAINER, Group.APP)

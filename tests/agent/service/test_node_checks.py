@@ -8,7 +8,7 @@ import os
 
 import pytest
 
-from tests.agent.validating import DEFAULT, NODE, validate
+from tests.agent.service.validating import DEFAULT, NODE, validate
 
 
 @pytest.mark.parametrize(

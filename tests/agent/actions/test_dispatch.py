@@ -21,7 +21,7 @@ from opensvc_openha.agent.host.parallel_jobs import Job, run_side_by_side
 from opensvc_openha.agent.host.signals import interruptible
 from opensvc_openha.agent.service.action_lock import action_lock
 from opensvc_openha.errors import InterruptedAction, RefusedError, SystemFault
-from tests.agent.conftest import PACKAGE_ROOT
+from tests.agent.embedded import PACKAGE_ROOT
 from tests.waiting import LIMIT_S, until
 
 APP = "[app#{number}]\nscript = {script}\nstart = {number}\nstop = {stop}\ncheck = {number}\n"

@@ -1,0 +1,305 @@
+"""A minimal agent of each line with the driver really installed, and a simulated node daemon."""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import io
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from opensvc_openha.cli import main
+from opensvc_openha.errors import OpenhaError
+from opensvc_openha.formats.layout import tree_layout
+from opensvc_openha.plugin import installer
+from opensvc_openha.plugin.agents import find_agents
+from tests.waiting import LIMIT_S
+
+HERE = os.uname().nodename
+
+
+PEER = "peer.opensvc.com"
+
+
+SVC = "registry.opensvc.com"
+
+
+HOST_FILES = Path(__file__).parent / "host"
+
+
+LINES = ("1.5", "1.6", "1.7", "1.8")
+
+
+def find_python2():
+    """Return a Python 2.7, or None."""
+    found = sorted(glob.glob(os.path.expanduser("~/.pyenv/versions/2.7*/bin/python")))
+    system = shutil.which("python2.7")
+    return found[-1] if found else system if system and "/shims/" not in system else None
+
+
+def pythons_of(line):
+    """Return the Pythons under which a line is tested, as far as this machine has them."""
+    return ("2.7",) if line != "1.8" else ("2.7", "3")
+
+
+def python_for(version):
+    """Return the path of a Python; skip the test if it is missing."""
+    if version == "3":
+        return sys.executable
+    python = find_python2()
+    if python is None:
+        pytest.skip("no Python 2.7 on this machine (looked in ~/.pyenv and the PATH)")
+    return python
+
+
+class Daemon:
+    """Answers on the control socket as the test demands, and counts requests."""
+
+    def __init__(self, path):
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        self.reply = None
+        self.delay_s = 0.0
+        self.asked = 0
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        folder = os.open(os.path.dirname(path), os.O_RDONLY)
+        self._socket.bind(f"/proc/self/fd/{folder}/{os.path.basename(path)}")
+        os.close(folder)
+        self._socket.listen(8)
+        self._is_over = threading.Event()
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self):
+        while True:
+            try:
+                connection, _ = self._socket.accept()
+            except OSError:
+                return
+            with connection:
+                connection.makefile("rb").readline()
+                self.asked += 1
+                self._is_over.wait(self.delay_s)
+                reply = self.reply() if callable(self.reply) else self.reply
+                try:
+                    connection.sendall(
+                        reply if isinstance(reply, bytes) else json.dumps(reply).encode() + b"\n"
+                    )
+                except OSError:
+                    continue
+
+    def close(self):
+        """Close the socket; its file stays, as after a kill."""
+        self._is_over.set()
+        self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+
+
+class Host:
+    """An agent of one line with one service, run as its own process."""
+
+    def __init__(self, root, line, python):
+        self.line = line
+        self.python = python
+        self.home = root / "agent"
+        self.ez = root / "ez"
+        self.states = root / "states.json"
+        self.calls = root / "calls"
+        self._process = None
+        self._daemon = None
+        self._lay_out()
+        self.set_states("frozen_stop", "frozen_stop")
+        self.install()
+
+    def _lay_out(self):
+        lib = self.home / "lib"
+        for folder in (
+            lib,
+            self.home / "etc",
+            self.home / "var" / SVC,
+            self.ez / "bin",
+            self.ez / "conf",
+        ):
+            folder.mkdir(parents=True)
+        for name in ("rcExceptions.py", "rcStatus.py", "resHb.py", "svc.py", "serve.py"):
+            shutil.copy(HOST_FILES / name, lib / name)
+        is_old = self.line == "1.5"
+        shutil.copy(
+            HOST_FILES / ("rcGlobalEnv_1_8.py" if self.line == "1.8" else "rcGlobalEnv_1_5.py"),
+            lib / "rcGlobalEnv.py",
+        )
+        shutil.copy(
+            HOST_FILES / "resources_1_5.py",
+            lib / ("resources.py" if is_old else "resources_1_5.py"),
+        )
+        if not is_old:
+            shutil.copy(HOST_FILES / "resources_1_7.py", lib / "resources.py")
+        if self.line == "1.8":
+            text = (lib / "resources.py").read_text().replace("no_status = None", "no_status = 5")
+            (lib / "resources.py").write_text(text)
+        if self.line not in ("1.6",):
+            # Distinguishes the 1.6 from the others.
+            (lib / "svc.py").write_text(
+                (lib / "svc.py").read_text().replace("def hb_handled_action", "def hb_handles")
+            )
+        (lib / "resHbOpenHA.py").write_text("# The stock driver.\n")
+        self._script(self.home / "bin" / "svcmgr", "exit 0")
+        suffix = ".conf" if self.line == "1.8" else ".env"
+        self.service_file = self.home / "etc" / (SVC + suffix)
+        self.service_file.write_text(
+            f"[DEFAULT]\nnodes = {HERE} {PEER}\n\n[hb#0]\ntype = OpenHA\nname = registry\n"
+        )
+        (self.ez / "conf" / "nodes").write_text(f"{HERE}\n{PEER}\n")
+        # `service -A` and the peer's agent change a file here.
+        change = (
+            f"{sys.executable} {Path(__file__).parent / 'change_states.py'} {self.states}"
+            f" {self.calls}"
+        )
+        self._script(self.ez / "bin" / "service", f'exec {change} own "$@"')
+        self._script(self.ez / "bin" / "openha", "exit 0")
+        self.peer_command = self._script(self.home / "peer", f'exec {change} peer "$@"')
+
+    @staticmethod
+    def _script(path, body):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"#!/bin/sh\n{body}\n")
+        path.chmod(0o755)
+        return str(path)
+
+    def openha(self, command, code=0):
+        """Run `openha agent ...` for this agent; return its output."""
+        out = io.StringIO()
+        before = dict(os.environ)
+        for name in [name for name in before if name.startswith(("EZ", "OSVC"))]:
+            del os.environ[name]
+        os.environ["EZ"] = str(self.ez)
+        try:
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
+                ended = main.main(["agent", *command.split(), "--agent-root", str(self.home)])
+        except OpenhaError as error:
+            out.write(f"{error}\n")
+            ended = error.exit_code
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
+        assert ended == code, f"{command}: {ended}: {out.getvalue()}"
+        return out.getvalue()
+
+    def install(self):
+        """Make the changes of `openha agent install`."""
+        for change in installer.plan_install(
+            find_agents(str(self.home))[0], tree_layout(str(self.ez))
+        ):
+            installer.carry_out(change)
+
+    @property
+    def socket_path(self):
+        """Return the path of the control socket."""
+        return str(self.ez / "services" / ".proc" / "nmond.sock")
+
+    def daemon(self, reply=None):
+        """Start a daemon that reports the states of the file, or gives this reply."""
+        self._daemon = Daemon(self.socket_path)
+        self._daemon.reply = self.status_json if reply is None else reply
+        return self._daemon
+
+    def set_states(self, own, peer, standing="live", **more):
+        """Set the states of the cluster.
+
+        `peer_fails="stop"` makes that word fail, `own_start_ends="start_failed"` a start.
+        """
+        states = {"own": own, "peer": peer, "standing": standing}
+        self.states.write_text(
+            json.dumps({**states, **{key.replace("_", " "): value for key, value in more.items()}})
+        )
+
+    def status_json(self):
+        """Return a current daemon's answer, as far as a driver reads it."""
+        states = json.loads(self.states.read_text())
+        # A start is seen running once, and has ended by the next poll.
+        ends = {
+            who: states.get(f"{who} start ends", "started")
+            for who in ("own", "peer")
+            if states[who] == "starting"
+        }
+        if ends:
+            self.states.write_text(json.dumps({**states, **ends}))
+        return {
+            "status": {
+                "node": HERE,
+                "peer": PEER,
+                "peer_standing": states["standing"],
+                "links": [],
+                "services": [
+                    {"name": "busybox", "own_state": "STARTED", "peer_state": "STOPPED"},
+                    {
+                        "name": "registry",
+                        "own_state": states["own"].upper(),
+                        "peer_state": states["peer"].upper(),
+                        "reason": states.get("reason", ""),
+                    },
+                ],
+            }
+        }
+
+    def write_state_files(self, own, peer):
+        """Write STATE files, given as bytes."""
+        folder = self.ez / "services" / "registry"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"STATE.{HERE}").write_bytes(own)
+        (folder / f"STATE.{PEER}").write_bytes(peer)
+
+    def ask(self, what, **options):
+        """Send one request to the agent; return its answer."""
+        if self._process is None:
+            self._process = subprocess.Popen(
+                [
+                    self.python,
+                    str(self.home / "lib" / "serve.py"),
+                    self.line,
+                    SVC,
+                    f"{HERE.lower()} {PEER}",
+                    str(self.home / "var" / SVC),
+                ],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                universal_newlines=True,
+            )
+        self._process.stdin.write(
+            json.dumps({"do": what, "peer_command": self.peer_command, **options}) + "\n"
+        )
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        assert line, self._process.stderr.read()
+        return json.loads(line)
+
+    def made_calls(self):
+        """Return the requests to the daemon and the peer, in order."""
+        return self.calls.read_text().splitlines() if self.calls.exists() else []
+
+    def wrapper(self, kind):
+        """Return the path of a wrapper."""
+        return self.home / "etc" / f"{SVC}.{kind}"
+
+    def close(self):
+        """Terminate everything; fail if an error went unnoticed."""
+        if self._daemon is not None:
+            self._daemon.close()
+        self.end_agent()
+
+    def end_agent(self):
+        """End the agent: the next request is the first of another process."""
+        if self._process is not None:
+            self._process.stdin.close()
+            assert "Traceback" not in self._process.stderr.read()
+            self._process.wait(LIMIT_S)
+            self._process.stdout.close()
+            self._process.stderr.close()
+            self._process = None
