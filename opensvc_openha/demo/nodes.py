@@ -41,6 +41,7 @@ from opensvc_openha.demo.shared_disk import NODE_PATH, SharedDisk
 from opensvc_openha.demo.switch import LINKS, Switch, address, check_link
 from opensvc_openha.errors import SystemFault
 from opensvc_openha.system import clock
+from opensvc_openha.system.atomic_files import write_atomically
 
 NAMES = ("deb1.opensvc.com", "deb2.opensvc.com")
 SHARED_DIR = "/shared"
@@ -256,10 +257,7 @@ class Node:
         """Write a file of the running node, replacing an existing one."""
         target = self.root + path
         os.makedirs(os.path.dirname(target), exist_ok=True)
-        with open(target + ".new", "w", encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(target + ".new", mode)
-        os.replace(target + ".new", target)
+        write_atomically(target, text.encode("utf-8"), mode, is_durable=False)
 
     def read(self, path: str) -> str:
         """Return the content of a file of the running node."""

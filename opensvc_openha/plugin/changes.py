@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from opensvc_openha.errors import SystemFault
-from opensvc_openha.system.atomic_files import make_dir, write_atomically
+from opensvc_openha.system.atomic_files import make_dir, replace_by, write_atomically
 
 
 class Change(Protocol):
@@ -111,9 +111,7 @@ class Move:
         if self.is_back:
             os.replace(self.target, self.path)
         else:
-            temporary = f"{self.target}.new{os.getpid()}"
-            os.link(self.path, temporary)
-            os.replace(temporary, self.target)
+            replace_by(self.target, lambda name: os.link(self.path, name))
         _drop_compiled(self.path)
 
 
@@ -148,9 +146,7 @@ class Link:
     def carry_out(self) -> None:
         """Replace it atomically: the cluster may call it at any moment."""
         make_dir(os.path.dirname(self.path))
-        temporary = f"{self.path}.new{os.getpid()}"
-        os.symlink(self.target, temporary)
-        os.replace(temporary, self.path)
+        replace_by(self.path, lambda name: os.symlink(self.target, name))
 
 
 def _divert(words: list[str], path: str) -> None:

@@ -8,6 +8,8 @@ import itertools
 import os
 import re
 import stat
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 from opensvc_openha.errors import ConfigError, SystemFault
 from opensvc_openha.system import clock
@@ -19,6 +21,7 @@ _TEMPORARY = re.compile(r"\..+\.(\d+)\.\d+\.tmp\Z")
 _FORMER_TEMPORARY = re.compile(r"\.(?:STATE\.[^/]+|boot|managed|peer-lives)\.[a-z0-9_]{8}\Z")
 """Temporary files of former versions; only names that no file of an operator can have."""
 _numbers = itertools.count()
+_Made = TypeVar("_Made")
 
 LOG_MODE = 0o640
 
@@ -30,7 +33,7 @@ def write_atomically(path: str, data: bytes, mode: int = 0o644, is_durable: bool
     """
     folder = os.path.dirname(path)
     temporary, handle = _open_beside(path)
-    try:
+    with _removed_on_failure(temporary):
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
@@ -38,10 +41,6 @@ def write_atomically(path: str, data: bytes, mode: int = 0o644, is_durable: bool
             if is_durable:
                 os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
     if is_durable:
         directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
@@ -86,16 +85,36 @@ def _write_over(path: str, data: bytes, is_durable: bool) -> bool:
     return True
 
 
+def replace_by(path: str, make: Callable[[str], None]) -> None:
+    """Replace ``path`` by the link that ``make`` makes at a name beside it. Raises OSError."""
+    temporary, _ = _make_beside(path, make)
+    with _removed_on_failure(temporary):
+        os.replace(temporary, path)
+
+
 def _open_beside(path: str) -> tuple[str, int]:
-    """Return a new file beside ``path``, with the pid in its name, and its handle."""
+    """Return a new file beside ``path`` and its handle."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    return _make_beside(path, lambda temporary: os.open(temporary, flags, 0o600))
+
+
+def _make_beside(path: str, make: Callable[[str], _Made]) -> tuple[str, _Made]:
     folder, name = os.path.split(path)
     while True:
         temporary = f"{folder}/.{name}.{os.getpid()}.{next(_numbers)}.tmp"
         # An existing one is left from a process that had our pid.
         with contextlib.suppress(FileExistsError):
-            return temporary, os.open(
-                temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600
-            )
+            return temporary, make(temporary)
+
+
+@contextlib.contextmanager
+def _removed_on_failure(temporary: str) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
 
 
 def remove_leftovers(folder: str) -> None:

@@ -304,3 +304,21 @@ def test_line_of_a_damaged_text_is_counted_from_the_first(tmp_path: Path) -> Non
     (tmp_path / "nodes").write_bytes(b"\n\xff")
     with pytest.raises(ConfigError, match="nodes:2: "):
         read_text(str(tmp_path / "nodes"))
+
+
+def test_link_replaces_what_is_there_and_leaves_nothing_where_it_cannot(tmp_path: Path) -> None:
+    """A file, another link, a directory; a leftover of the same name is passed over."""
+    path = tmp_path / "link"
+    for target in ("a", "b"):
+        atomic_files.replace_by(str(path), lambda name, to=target: os.symlink(to, name))
+        assert os.readlink(path) == target
+    Path(tmp_path, f".kept.{os.getpid()}.{next(atomic_files._numbers) + 1}.tmp").touch()
+    kept = tmp_path / "kept"
+    kept.write_text("old")
+    atomic_files.replace_by(str(kept), lambda name: os.link(path, name, follow_symlinks=False))
+    assert os.readlink(kept) == "b"
+    before = sorted(os.listdir(tmp_path))
+    os.mkdir(tmp_path / "full")
+    with pytest.raises(OSError):
+        atomic_files.replace_by(str(tmp_path / "full"), lambda name: os.symlink("c", name))
+    assert sorted(os.listdir(tmp_path)) == sorted([*before, "full"])
